@@ -1,0 +1,218 @@
+"""One table shape for all the world: which image, of whom, with which labels, in which split.
+
+A manifest is written as `manifest.csv` with its header `manifest.json` beside it (kind and order
+of the labels, where the set came from), so that the table opens in any spreadsheet.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import math
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medcnn.choices import nearest
+from medcnn.errors import DataError, listed
+from medcnn.labels import LabelSpace
+
+
+class Split(StrEnum):
+    TRAIN = "train"
+    VALIDATION = "validation"
+    TEST = "test"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Record:
+    """One image.
+
+    Attributes:
+        image_id: unique in its manifest.
+        path: relative to the root, with `/`; a row of an npz is `file.npz#array/row`.
+        group: patient, or lesion where that is what the set knows; never on two sides of a split.
+        target: [K] floats as in `labels`, nan where not assessed.
+        split: None until `splits.assign` has run.
+        attributes: age, sex, view, site and the like, as the table wrote them.
+    """
+
+    image_id: str
+    path: str
+    group: str
+    target: tuple[float, ...]
+    split: Split | None = None
+    attributes: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Manifest:
+    """The records of one dataset under one root, and what their targets mean.
+
+    Attributes:
+        grouped: False where the set does not say whose image it is; every image is then its own
+            group, and no one can promise that splits do not share a patient.
+        excluded: reason -> how many images of the source were left out.
+    """
+
+    source: str
+    root: Path
+    labels: LabelSpace
+    records: tuple[Record, ...]
+    grouped: bool = True
+    excluded: Mapping[str, int] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        faults = []
+        twice = [i for i, n in Counter(r.image_id for r in self.records).items() if n > 1]
+        if twice:
+            faults.append(f"{len(twice)} image ids stand more than once: {listed(twice)}")
+        outside = [r.path for r in self.records if leaves_root(r.path)]
+        if outside:
+            faults.append(f"{len(outside)} paths leave the data root: {listed(outside)}")
+        width = len(self.labels.outputs)
+        if wrong := [r.image_id for r in self.records if len(r.target) != width]:
+            faults.append(f"{len(wrong)} targets are not {width} long: {listed(wrong)}")
+        if not self.records:
+            faults.append("no image with a label was found")
+        if faults:
+            raise DataError(f"{self.source} under {self.root}: " + "; ".join(faults) + ".")
+
+    def targets(self) -> NDArray[np.float32]:
+        """[N, K], nan where not assessed."""
+        return np.array([r.target for r in self.records], dtype=np.float32)
+
+    def rows(self, split: Split) -> NDArray[np.int64]:
+        """Positions of the records of a split, in manifest order."""
+        return np.array([i for i, r in enumerate(self.records) if r.split is split], dtype=np.int64)
+
+    def with_records(self, records: Iterable[Record]) -> Manifest:
+        return replace(self, records=tuple(records))
+
+    def counts(self) -> dict[str, dict[str, int]]:
+        """Split -> images, groups and positives per label; what the report's dataset table shows.
+
+        Keys of the inner dict: `images`, `groups`, and one `label:<name>` per class. The negative
+        class of binary labels is counted too."""
+        table: dict[str, dict[str, int]] = {}
+        for split in Split:
+            chosen = [r for r in self.records if r.split is split]
+            if not chosen:
+                continue
+            target = np.array([r.target for r in chosen])
+            row = {"images": len(chosen), "groups": len({r.group for r in chosen})}
+            if len(self.labels.names) > len(self.labels.outputs):
+                row[f"label:{self.labels.names[0]}"] = int((target[:, 0] == 0).sum())
+            for name, column in zip(self.labels.outputs, target.T, strict=True):
+                row[f"label:{name}"] = int((column == 1).sum())
+            table[split] = row
+        return table
+
+    def fingerprint(self) -> str:
+        """SHA-256 over labels and records: equal exactly where the same images carry the same
+        labels in the same splits. The root is left out, so that a set may move."""
+        digest = hashlib.sha256(json.dumps(self.labels.to_json()).encode())
+        for r in self.records:
+            cells = [_cell(v) for v in r.target]
+            row = [r.image_id, r.path, r.group, r.split, cells, sorted(r.attributes.items())]
+            digest.update(json.dumps(row).encode())
+        return digest.hexdigest()
+
+    def write(self, path: Path) -> None:
+        """Write the table to `path` (.csv) and its header beside it (.json)."""
+        attributes = sorted({name for r in self.records for name in r.attributes})
+        with path.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file)
+            labels = [f"label:{name}" for name in self.labels.outputs]
+            attribute_columns = [f"attribute:{name}" for name in attributes]
+            writer.writerow(["image_id", "path", "group", "split", *labels, *attribute_columns])
+            for r in self.records:
+                cells = [_cell(v) for v in r.target]
+                extra = [r.attributes.get(name, "") for name in attributes]
+                writer.writerow([r.image_id, r.path, r.group, r.split or "", *cells, *extra])
+        header = {
+            "source": self.source,
+            "labels": self.labels.to_json(),
+            "grouped": self.grouped,
+            "excluded": dict(self.excluded),
+            "fingerprint": self.fingerprint(),
+        }
+        path.with_suffix(".json").write_text(json.dumps(header, indent=2) + "\n", encoding="utf-8")
+
+    @classmethod
+    def read(cls, path: Path, root: Path) -> Manifest:
+        """The manifest that `write` left at `path`, for images under `root`.
+
+        Raises:
+            DataError: a file is missing, or a row is not what the header says; names the line.
+        """
+        header_path = path.with_suffix(".json")
+        for needed in (path, header_path):
+            if not needed.is_file():
+                raise DataError(f"{needed} is missing; a manifest is a .csv with its .json.")
+        header = json.loads(header_path.read_text(encoding="utf-8"))
+        labels = LabelSpace.from_json(header["labels"])
+        records = []
+        with path.open(newline="", encoding="utf-8") as file:
+            for line, row in enumerate(csv.DictReader(file), start=2):
+                try:
+                    cells = (row[f"label:{name}"] for name in labels.outputs)
+                    target = tuple(float(c) if c else math.nan for c in cells)
+                except (KeyError, ValueError) as error:
+                    raise DataError(f"{path}:{line}: label column or value: {error}") from None
+                attributes = {
+                    k.removeprefix("attribute:"): v
+                    for k, v in row.items()
+                    if k.startswith("attribute:") and v
+                }
+                split = parse_split(row["split"], f"{path}:{line}") if row["split"] else None
+                records.append(
+                    Record(
+                        image_id=row["image_id"],
+                        path=row["path"],
+                        group=row["group"],
+                        target=target,
+                        split=split,
+                        attributes=attributes,
+                    )
+                )
+        return cls(
+            source=header["source"],
+            root=root,
+            labels=labels,
+            records=tuple(records),
+            grouped=header["grouped"],
+            excluded=header["excluded"],
+        )
+
+
+def parse_split(text: str, where: str, names: Mapping[str, str] | None = None) -> Split:
+    """The split that a table calls `text`.
+
+    Args:
+        where: file and line for the message.
+        names: the table's own words -> train, validation, test.
+    """
+    common = {"training": "train", "val": "validation", "valid": "validation", "dev": "validation"}
+    word = text.strip().lower()
+    word = {**common, **{k.lower(): v for k, v in (names or {}).items()}}.get(word, word)
+    if word not in set(Split):
+        raise DataError(
+            f"{where}: split '{text}' is not one of train, validation, test{nearest(word, Split)}"
+        )
+    return Split(word)
+
+
+def leaves_root(path: str) -> bool:
+    parts = PurePosixPath(path.replace("\\", "/"))
+    return parts.is_absolute() or ".." in parts.parts or "\0" in path or path[1:2] == ":"
+
+
+def _cell(value: float) -> str:
+    return "" if math.isnan(value) else f"{value:g}"

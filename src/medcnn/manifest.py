@@ -30,6 +30,15 @@ class Split(StrEnum):
     TEST = "test"
 
 
+class Modality(StrEnum):
+    """What kind of photograph; decides which augmentation is harmless."""
+
+    FUNDUS = "fundus"
+    DERMOSCOPY = "dermoscopy"
+    CHEST = "chest"
+    OTHER = "other"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Record:
     """One image.
@@ -56,8 +65,8 @@ class Manifest:
     """The records of one dataset under one root, and what their targets mean.
 
     Attributes:
-        grouped: False where the set does not say whose image it is; every image is then its own
-            group, and no one can promise that splits do not share a patient.
+        group_noun: what a group is: patient, lesion, or image where the set does not say whose
+            image it is; no one can promise then that splits do not share a patient.
         excluded: reason -> how many images of the source were left out.
     """
 
@@ -65,7 +74,8 @@ class Manifest:
     root: Path
     labels: LabelSpace
     records: tuple[Record, ...]
-    grouped: bool = True
+    modality: Modality = Modality.OTHER
+    group_noun: str = "patient"
     excluded: Mapping[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -87,6 +97,10 @@ class Manifest:
     def targets(self) -> NDArray[np.float32]:
         """[N, K], nan where not assessed."""
         return np.array([r.target for r in self.records], dtype=np.float32)
+
+    @property
+    def grouped(self) -> bool:
+        return self.group_noun != "image"
 
     def rows(self, split: Split) -> NDArray[np.int64]:
         """Positions of the records of a split, in manifest order."""
@@ -138,8 +152,9 @@ class Manifest:
                 writer.writerow([r.image_id, r.path, r.group, r.split or "", *cells, *extra])
         header = {
             "source": self.source,
+            "modality": self.modality,
             "labels": self.labels.to_json(),
-            "grouped": self.grouped,
+            "group_noun": self.group_noun,
             "excluded": dict(self.excluded),
             "fingerprint": self.fingerprint(),
         }
@@ -187,7 +202,8 @@ class Manifest:
             root=root,
             labels=labels,
             records=tuple(records),
-            grouped=header["grouped"],
+            modality=Modality(header["modality"]),
+            group_noun=header["group_noun"],
             excluded=header["excluded"],
         )
 

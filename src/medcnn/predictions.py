@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medcnn.errors import DataError
-from medcnn.labels import LabelSpace
+from medcnn.labels import Kind, LabelSpace
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,6 +89,24 @@ class Predictions:
             "provenance": self.provenance,
         }
         path.with_suffix(".json").write_text(json.dumps(header, indent=2) + "\n", encoding="utf-8")
+
+    def new_rows(self) -> list[dict[str, str]]:
+        """Rows of the table that `predict` writes: images without labels, unreadable ones too."""
+        decisions = self.labels.decision_texts(self.decisions)
+        rows = []
+        for image_id, values, decision in zip(
+            self.image_ids, self.probabilities, decisions, strict=True
+        ):
+            cells = {f"probability:{n}": f"{v:.6f}" for n, v in self._named(values)}
+            rows.append({"image_id": image_id, **cells, "decision": decision, "unreadable": ""})
+        rows += [{"image_id": i, "unreadable": reason} for i, reason in self.unreadable]
+        return sorted(rows, key=lambda row: row["image_id"])
+
+    def _named(self, values: NDArray[np.float64]) -> list[tuple[str, float]]:
+        """Probabilities [K] by class name; a binary space names its negative class too."""
+        if self.labels.kind is Kind.BINARY:
+            values = np.array([1 - values[0], values[0]])
+        return [(n, float(v)) for n, v in zip(self.labels.names, values, strict=True)]
 
     @classmethod
     def read(cls, path: Path) -> Predictions:

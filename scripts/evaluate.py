@@ -1,0 +1,8 @@
+"""`medcnn evaluate` as a script, for schedulers that want a file."""
+
+import sys
+
+from medcnn.cli import main
+
+if __name__ == "__main__":
+    main(["evaluate", *sys.argv[1:]])

@@ -1,0 +1,3 @@
+from medcnn.cli import main
+
+main()

@@ -1,0 +1,160 @@
+"""A checkpoint is data: weights in safetensors, everything else JSON in the same file's header.
+
+`evaluate`, `predict` and `finetune` need only this file and images. Nothing in it is code.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from medcnn.errors import CheckpointError, UsageError, listed
+from medcnn.files import replacing, sha256_of
+from medcnn.images.preprocessing import Preprocessing
+from medcnn.labels import LabelSpace
+from medcnn.manifest import Modality
+from medcnn.models.backbones import Normalisation
+from medcnn.models.classifier import Architecture, Classifier, build_classifier
+
+SCHEMA = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Checkpoint:
+    """What stands beside the weights.
+
+    Attributes:
+        thresholds: one per output, chosen on validation; None where classes exclude each other.
+        flips: mirrored views whose logits are averaged, a key of `inference.VIEWS`.
+        training: the resolved config of the run, without where its images lay.
+        provenance: versions, manifest fingerprint, epoch, validation score, origin of weights.
+    """
+
+    labels: LabelSpace
+    preprocessing: Preprocessing
+    architecture: Architecture
+    normalisation: Normalisation
+    modality: Modality
+    flips: str
+    thresholds: tuple[float, ...] | None
+    training: Mapping[str, Any]
+    provenance: Mapping[str, Any]
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "schema": SCHEMA,
+            "labels": self.labels.to_json(),
+            "preprocessing": self.preprocessing.to_json(),
+            "architecture": dataclasses.asdict(self.architecture),
+            "normalisation": dataclasses.asdict(self.normalisation),
+            "modality": self.modality,
+            "flips": self.flips,
+            "thresholds": self.thresholds,
+            "training": dict(self.training),
+            "provenance": dict(self.provenance),
+        }
+
+    @classmethod
+    def from_json(cls, stored: Mapping[str, Any]) -> Checkpoint:
+        thresholds = stored["thresholds"]
+        normalisation = {k: tuple(v) for k, v in stored["normalisation"].items()}
+        return cls(
+            labels=LabelSpace.from_json(stored["labels"]),
+            preprocessing=Preprocessing.from_json(stored["preprocessing"]),
+            architecture=Architecture(**stored["architecture"]),
+            normalisation=Normalisation(**normalisation),
+            modality=Modality(stored["modality"]),
+            flips=stored["flips"],
+            thresholds=None if thresholds is None else tuple(thresholds),
+            training=stored["training"],
+            provenance=stored["provenance"],
+        )
+
+
+def save(path: Path, classifier: Classifier, checkpoint: Checkpoint) -> None:
+    tensors = {k: v.detach().cpu().contiguous() for k, v in classifier.state_dict().items()}
+    # allow_nan=False: the header must stay JSON for every reader
+    metadata = {"medcnn": json.dumps(checkpoint.to_json(), allow_nan=False)}
+    with replacing(path) as temporary:
+        safetensors.torch.save_file(tensors, temporary, metadata=metadata)
+
+
+def save_description(path: Path, checkpoint: Checkpoint) -> None:
+    """Write `checkpoint` into the file at `path`, whose weights stay as they are."""
+    _, tensors = read(path)
+    metadata = {"medcnn": json.dumps(checkpoint.to_json(), allow_nan=False)}
+    with replacing(path) as temporary:
+        safetensors.torch.save_file(tensors, temporary, metadata=metadata)
+
+
+def read(path: Path) -> tuple[Checkpoint, dict[str, Tensor]]:
+    """Description and weights.
+
+    Raises:
+        UsageError: no such file.
+        CheckpointError: half written, damaged, not from medcnn, or of a newer schema.
+    """
+    if not path.is_file():
+        beside = sorted(p.name for p in path.parent.glob("*.safetensors"))
+        there = f"; there are {listed(beside)}" if beside else ""
+        raise UsageError(f"checkpoint={path}: no such file{there}.")
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+    except (safetensors.SafetensorError, OSError, ValueError) as error:
+        raise CheckpointError(
+            f"checkpoint={path} ({path.stat().st_size:,} bytes) cannot be read: {error}. It is "
+            "half written, damaged or no safetensors file; take another one of the same run "
+            "(checkpoints/last.safetensors) or a fresh copy."
+        ) from error
+    if "medcnn" not in metadata:
+        raise CheckpointError(
+            f"checkpoint={path} holds weights but no medcnn description (labels, preprocessing). "
+            f"To start training from these weights: medcnn train model.weights={path}"
+        )
+    stored = json.loads(metadata["medcnn"])
+    if stored.get("schema", 0) > SCHEMA:
+        raise CheckpointError(
+            f"checkpoint={path} has schema {stored['schema']}, this medcnn reads up to {SCHEMA}; "
+            f"it was written by medcnn {stored['provenance'].get('medcnn')}: install that or newer."
+        )
+    try:
+        return Checkpoint.from_json(stored), tensors
+    except (KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(f"checkpoint={path}: its description is damaged: {error}") from error
+
+
+def load(path: Path, device: torch.device) -> tuple[Checkpoint, Classifier]:
+    """The description and the classifier, in evaluation mode on `device`."""
+    checkpoint, tensors = read(path)
+    classifier = restore(checkpoint, tensors, str(path))
+    return checkpoint, classifier.to(device).eval()
+
+
+def restore(checkpoint: Checkpoint, tensors: Mapping[str, Tensor], source: str) -> Classifier:
+    classifier, _ = build_classifier(
+        checkpoint.architecture, len(checkpoint.labels.outputs), checkpoint.normalisation
+    )
+    try:
+        classifier.load_state_dict(dict(tensors))
+    except RuntimeError as error:
+        raise CheckpointError(
+            f"checkpoint={source}: its weights do not fit {checkpoint.architecture.backbone}: "
+            + " ".join(str(error).split())[:400]
+        ) from error
+    return classifier
+
+
+def provenance_of(path: Path) -> dict[str, Any]:
+    """What predictions and reports say of the checkpoint they came from."""
+    return {"checkpoint": path.name, "checkpoint_sha256": sha256_of(path)}

@@ -1,0 +1,110 @@
+"""The command line: `medcnn VERB key=value ...`.
+
+Nothing heavy is imported before the words of the command have been understood.
+"""
+
+from __future__ import annotations
+
+import sys
+
+HELP = """\
+medcnn: train, evaluate and fine-tune CNNs on medical images.
+
+usage: medcnn VERB [key=value ...] [--config-dir FOLDER] [--show-config] [--debug]
+
+  train      medcnn train data=ham10000 data.root=/data/ham10000 model=resnet50
+  finetune   medcnn finetune checkpoint=best.safetensors data=my_hospital --config-dir configs
+  evaluate   medcnn evaluate checkpoint=runs/.../checkpoints/best.safetensors
+  predict    medcnn predict checkpoint=best.safetensors input=FOLDER output=predictions.csv
+  list       medcnn list backbones|heads|losses|datasets|metrics [part of a name]
+
+  Without any data, `medcnn train` draws phantoms: it works at once and shows everything.
+  Settings have Hydra's grammar. Complete recipes: experiment=retinopathy|skin_lesion|chest_xray.
+
+  --config-dir FOLDER   your own YAML, e.g. FOLDER/data/my_hospital.yaml for data=my_hospital
+  --show-config         print all settings of the command and stop
+  --debug               show a traceback where something goes wrong
+  --version             print the version and stop
+
+exit codes: 0 done, 1 failed, 2 wrong usage or setting, 3 training diverged, 4 data refused,
+75 stopped by a signal with everything saved (run the same command again to go on)
+"""
+
+VERBS = ("train", "finetune", "evaluate", "predict", "list")
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run a command and exit with its code."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    if not words or words[0] in ("-h", "--help", "help"):
+        print(HELP, end="")
+        raise SystemExit(0 if words else 2)
+    if words[0] == "--version":
+        from medcnn import __version__
+
+        print(f"medcnn {__version__}")
+        raise SystemExit(0)
+    raise SystemExit(_run(words))
+
+
+def _run(words: list[str]) -> int:
+    from medcnn.errors import MedcnnError
+
+    debug = "--debug" in words
+    try:
+        return _dispatch([w for w in words if w != "--debug"])
+    except MedcnnError as error:
+        if debug:
+            raise
+        print(_paragraph(f"error: {error}"), file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("stopped at once; the last saved state is whole", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        return 1  # the reader of a list had enough
+    except Exception as error:
+        if debug:
+            raise
+        text = f"error: {type(error).__name__}: {error}. This is a fault of medcnn, not of yours; "
+        print(_paragraph(text + "add --debug for the traceback to report."), file=sys.stderr)
+        return 1
+
+
+def _dispatch(words: list[str]) -> int:
+    from medcnn.choices import nearest
+    from medcnn.errors import UsageError
+
+    verb, rest = words[0], words[1:]
+    if verb not in VERBS:
+        raise UsageError(
+            f"'{verb}' is no command{nearest(verb, VERBS)} Commands: {', '.join(VERBS)}."
+        )
+    if "-h" in rest or "--help" in rest:
+        print(HELP, end="")
+        return 0
+    if verb == "list":
+        from medcnn.cli.listing import show_list
+
+        show_list(rest)
+        return 0
+    from medcnn.cli.compose import read_command
+
+    command = read_command(verb, rest)
+    if command.show:
+        print(command.yaml, end="")
+        return 0
+    from medcnn.cli.execute import execute
+
+    execute(command)
+    return 0
+
+
+def _paragraph(text: str) -> str:
+    import textwrap
+
+    lines = (
+        textwrap.fill(line, 100, subsequent_indent="  ", break_long_words=False) or line
+        for line in text.splitlines()
+    )
+    return "\n".join(lines)

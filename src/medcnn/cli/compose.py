@@ -1,0 +1,232 @@
+"""From the words of a command to a frozen config. Hydra composes here, then leaves."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hydra import compose, initialize_config_dir
+from hydra.core.config_loader import ConfigLoader
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.object_type import ObjectType
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from medcnn import datasets
+from medcnn.backbone_names import backbone_names
+from medcnn.choices import nearest
+from medcnn.config import (
+    PRESET_NAMES,
+    SPLIT_WORDS,
+    EvaluateConfig,
+    PredictConfig,
+    TrainConfig,
+    build,
+    config_folder,
+)
+from medcnn.errors import UsageError
+from medcnn.metrics import METRICS
+
+Config = TrainConfig | EvaluateConfig | PredictConfig
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Command:
+    verb: str
+    words: list[str]
+    config: Config
+    yaml: str
+    show: bool
+
+
+def read_command(verb: str, words: list[str]) -> Command:
+    """Compose, check and freeze.
+
+    Raises:
+        UsageError: all faults of the command, one line each, with the nearest right name.
+    """
+    overrides, own_folder, show = _options(words)
+    with initialize_config_dir(version_base="1.3", config_dir=str(config_folder())):
+        composed, groups = _compose(verb, overrides, own_folder)
+    config = _frozen(verb, composed, groups, overrides)
+    yaml = OmegaConf.to_yaml(OmegaConf.create(composed))
+    return Command(verb=verb, words=[verb, *words], config=config, yaml=yaml, show=show)
+
+
+def _options(words: list[str]) -> tuple[list[str], Path | None, bool]:
+    overrides: list[str] = []
+    folder: Path | None = None
+    show = False
+    rest = iter(words)
+    for word in rest:
+        if word == "--show-config":
+            show = True
+        elif word.startswith("--config-dir"):
+            _, given, value = word.partition("=")
+            folder = Path(value if given else next(rest, ""))
+            if not folder.is_dir():
+                raise UsageError(f"--config-dir {folder}: no such folder.")
+        elif word.startswith("-"):
+            known = ("--config-dir", "--show-config", "--debug", "--help")
+            raise UsageError(f"{word} is no option{nearest(word, known)}")
+        elif "=" not in word and not word.startswith("~"):
+            raise UsageError(f"'{word}' is no setting: settings are written key=value.")
+        else:
+            overrides.append(word)
+    return overrides, folder, show
+
+
+def _compose(
+    verb: str, words: list[str], own_folder: Path | None
+) -> tuple[dict[str, Any], Mapping[str, str | None]]:
+    """The composed config as plain dicts, and what was chosen of each group."""
+    search = [f"hydra.searchpath=[file://{own_folder.resolve()}]"] if own_folder else []
+    parser = OverridesParser.create()
+    overrides: list[Override] = []
+    for word in words:
+        try:
+            overrides += parser.parse_overrides([word])
+        except HydraException as error:
+            reason = str(error).splitlines()[0]
+            raise UsageError(f"{word} cannot be read as key=value: {reason}.") from None
+    plain = compose(verb, search, return_hydra_config=True)
+    groups: Mapping[str, str | None] = plain.hydra.runtime.choices
+    own_groups = [g for g in groups if not g.startswith("hydra/")]
+    loader = GlobalHydra.instance().config_loader()
+    choosing = [o for o in overrides if o.key_or_group in own_groups]
+    faults = [fault for o in choosing for fault in _group_faults(o, loader)]
+    faults += [
+        f"{o.input_line}: a list of values is a sweep, and a command makes one run."
+        for o in overrides
+        if o.is_sweep_override()
+    ]
+    if faults:
+        raise UsageError("\n".join(faults))
+    try:
+        shape = compose(verb, [*search, *(str(o.input_line) for o in choosing)])
+        values = [o for o in overrides if o not in choosing and not o.is_add()]
+        faults = [fault for o in values for fault in _key_faults(o, shape, own_groups, verb)]
+        if faults:
+            raise UsageError("\n".join(faults))
+        final = compose(verb, [*search, *words], return_hydra_config=True)
+        groups = dict(final.hydra.runtime.choices)
+        OmegaConf.set_struct(final, False)
+        del final["hydra"]
+        composed = OmegaConf.to_container(final, resolve=True)
+    except (HydraException, OmegaConfBaseException) as error:
+        raise UsageError(f"the settings cannot be composed: {_words_of(error)}") from error
+    assert isinstance(composed, dict)
+    composed.pop("experiment", None)
+    return {str(k): v for k, v in composed.items()}, groups
+
+
+def _group_faults(override: Override, loader: ConfigLoader) -> list[str]:
+    group, value = override.key_or_group, override.value()
+    options = loader.get_group_options(group, ObjectType.CONFIG)
+    if value is None or value in options:
+        return []
+    names = ", ".join(o for o in options)
+    return [f"{group}={value} is not known{nearest(str(value), options)} Known: {names}."]
+
+
+def _key_faults(
+    override: Override, shape: DictConfig, groups: list[str], verb: str
+) -> Iterator[str]:
+    node: Any = shape
+    key = override.key_or_group
+    done: list[str] = []
+    for part in key.split("."):
+        if isinstance(node, DictConfig) and part in node:
+            node = node._get_node(part)
+            done.append(part)
+            continue
+        where = ".".join(done)
+        if isinstance(node, DictConfig) and not node and done:
+            yield f"{key}: {where} takes any name; write +{override.input_line}"
+            return
+        names = [str(k) for k in node] if isinstance(node, DictConfig) else []
+        siblings = [f"{where}.{name}".lstrip(".") for name in names]
+        guess = nearest(key, [*siblings, *(groups if not done else [])])
+        if guess == ".":
+            # `lr=0.1` means optimizer.lr: the last word of a key is what people remember
+            leaves = {leaf.rsplit(".", 1)[-1]: leaf for leaf in _leaves(shape)}
+            last = nearest(part, leaves)
+            found = re.search(r"'(.+)'", last)
+            guess = f"; did you mean '{leaves[found[1]]}'?" if found else last
+        yield f"{key} is no setting of medcnn {verb}{guess}"
+        return
+
+
+def _leaves(node: DictConfig, where: str = "") -> Iterator[str]:
+    for name in map(str, node):
+        child = node._get_node(name)
+        path = f"{where}.{name}".lstrip(".")
+        if isinstance(child, DictConfig):
+            yield from _leaves(child, path)
+        else:
+            yield path
+
+
+def _words_of(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return " ".join(lines)[:600]
+
+
+def _frozen(
+    verb: str,
+    composed: dict[str, Any],
+    groups: Mapping[str, str | None],
+    words: list[str],
+) -> Config:
+    if verb == "predict":
+        return build(PredictConfig, composed, {})
+    own_data = verb == "evaluate" and groups.get("data") is None
+    if own_data:
+        given = {w.partition("=")[0].removeprefix("data.") for w in words if w.startswith("data.")}
+        composed["moved"] = {k: _absolute(k, composed["data"].get(k)) for k in given}
+        composed["data"] = None
+    else:
+        data = composed["data"]
+        data.update({k: _absolute(k, data.get(k)) for k in ("root", "path")})
+        if verb == "evaluate":
+            composed["moved"] = {}
+    known: dict[str, Any] = {} if own_data else {"data.name": datasets.DATASETS}
+    if verb == "evaluate":
+        known["split"] = SPLIT_WORDS
+        evaluate = build(EvaluateConfig, composed, known)
+        if evaluate.data is not None:
+            datasets.check_options(evaluate.data.name, evaluate.data.options)
+        return evaluate
+    names = _group_names
+    known |= {
+        "loss.name": names("loss"),
+        "optimizer.name": names("optimizer"),
+        "augmentation.preset": PRESET_NAMES,
+        "trainer.score": ("auto", *METRICS),
+    }
+    if verb == "train":
+        backbones = backbone_names()
+        backbone = str((composed.get("model") or {}).get("backbone"))
+        if backbone.partition(".")[0] in backbones:
+            backbones.append(backbone)  # a name may be followed by the tag of its weights
+        known |= {"model.backbone": backbones, "head.name": names("head")}
+    train = build(TrainConfig, composed, known)
+    datasets.check_options(train.data.name, train.data.options)
+    return train
+
+
+def _group_names(group: str) -> list[str]:
+    return sorted(p.stem for p in (config_folder() / group).glob("*.yaml"))
+
+
+def _absolute(key: str, value: Any) -> Any:
+    """Paths of data are kept absolute, so that a run can be evaluated from another directory."""
+    if key in ("root", "path") and isinstance(value, str):
+        return str(Path(value).expanduser().resolve())
+    return value

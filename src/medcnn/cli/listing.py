@@ -1,0 +1,79 @@
+"""`medcnn list`: what can be chosen, one line each."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable
+
+from medcnn.choices import choose
+from medcnn.errors import UsageError
+
+Line = tuple[str, str]
+
+
+def _backbones() -> Iterable[Line]:
+    from medcnn.backbone_names import CLASSIC_NAMES, backbone_names
+
+    for name in backbone_names():
+        yield name, "a classic that timm lacks" if name in CLASSIC_NAMES else ""
+
+
+def _heads() -> Iterable[Line]:
+    from medcnn.models.heads import HEADS
+
+    return [(name, _options(function)) for name, function in HEADS.items()]
+
+
+def _losses() -> Iterable[Line]:
+    from medcnn.losses import LOSSES
+
+    for name, loss in LOSSES.items():
+        kinds = ", ".join(sorted(loss.kinds))
+        yield name, f"{_first(loss.function)} For {kinds} labels. {_options(loss.function)}"
+
+
+def _datasets() -> Iterable[Line]:
+    from medcnn.datasets import DATASETS
+
+    return [(n, f"{d.about}. {d.licence}. {d.url}") for n, d in DATASETS.items()]
+
+
+def _metrics() -> Iterable[Line]:
+    from medcnn.metrics import METRICS
+
+    return [(name, metric.title) for name, metric in METRICS.items()]
+
+
+LISTS: dict[str, Callable[[], Iterable[Line]]] = {
+    "backbones": _backbones,
+    "datasets": _datasets,
+    "heads": _heads,
+    "losses": _losses,
+    "metrics": _metrics,
+}
+
+
+def show_list(words: list[str]) -> None:
+    """Print the list that `words` names, narrowed to names that hold the second word."""
+    if not words or len(words) > 2:
+        raise UsageError(f"list one of {', '.join(LISTS)}: medcnn list backbones resnet")
+    part = words[1] if len(words) == 2 else ""
+    lines = [line for line in choose(LISTS, words[0], "list")() if part in line[0]]
+    if not lines:
+        raise UsageError(f"no name among {words[0]} holds '{part}'.")
+    width = max(len(name) for name, _ in lines)
+    for name, text in lines:
+        print(f"{name:<{width}}  {text}".rstrip())
+
+
+def _first(function: Callable[..., object]) -> str:
+    return (inspect.getdoc(function) or "").splitlines()[0]
+
+
+def _options(function: Callable[..., object]) -> str:
+    shown = [
+        f"{p.name}={p.default}"
+        for p in inspect.signature(function).parameters.values()
+        if p.kind is p.KEYWORD_ONLY
+    ]
+    return f"Options: {', '.join(shown)}." if shown else ""

@@ -1,0 +1,297 @@
+"""What a run is: every setting with its type, range and unit. Torch-free, so that a wrong value is
+answered at once; the defaults stand in `configs/` and nowhere else.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, TypeVar
+
+from medcnn.choices import nearest
+from medcnn.errors import UsageError
+from medcnn.images.preprocessing import Fit
+from medcnn.manifest import Modality, Split
+
+C = TypeVar("C")
+
+
+class Transfer(StrEnum):
+    FULL = "full"
+    LINEAR_PROBE = "linear_probe"
+
+
+class Precision(StrEnum):
+    AUTO = "auto"
+    FP32 = "fp32"
+    BF16 = "bf16"
+    FP16 = "fp16"
+
+
+class Layout(StrEnum):
+    AUTO = "auto"
+    ON = "on"
+    OFF = "off"
+
+
+PRESET_NAMES = ("auto", "none", *Modality)
+SPLIT_WORDS = ("auto", "all", *Split)
+
+
+def within(low: float | None = None, high: float | None = None) -> Any:
+    """A required number, `low` and `high` included."""
+    return field(metadata={"low": low, "high": high})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DataConfig:
+    """Where the images are and what becomes of them before the network sees them.
+
+    `root` is a folder, `path` one file; `stand_in` names the phantoms that are drawn where neither
+    is given. `modality` null means what the adapter says.
+    `options` holds what is left: the settings of the adapter `name`, bound to its signature."""
+
+    name: str
+    root: str | None
+    path: str | None
+    stand_in: str | None
+    modality: Modality | None
+    size_px: int = within(8, 4096)
+    channels: int = within(1, 3)
+    fit: Fit
+    bits: int = within(8, 16)
+    validation_share: float = within(0.01, 0.9)
+    test_share: float = within(0.01, 0.9)
+    max_unreadable: int = within(0)
+    cache: str
+    options: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelConfig:
+    backbone: str
+    weights: str
+    options: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Choice:
+    """An entry of a table by name, with the options of its own signature."""
+
+    name: str
+    options: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AugmentationConfig:
+    """A preset by name; every other setting is null (as the preset has it) or replaces it."""
+
+    preset: str
+    horizontal_flip: bool | None
+    vertical_flip: bool | None
+    rotation_deg: float | None = within(0, 180)
+    scale: float | None = within(0, 0.9)
+    translate: float | None = within(0, 0.5)
+    brightness: float | None = within(0, 1)
+    contrast: float | None = within(0, 1)
+    mixup_alpha: float | None = within(0, 10)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainerConfig:
+    epochs: int = within(1)
+    batch_size: int = within(1)
+    accumulate: int = within(1)
+    warmup_epochs: float = within(0)
+    clip_norm: float | None = within(1e-6)
+    ema_decay: float = within(0, 0.999999)
+    score: str
+    patience: int | None = within(1)
+    flip_average: Layout
+    precision: Precision
+    channels_last: Layout
+    device: str
+    threads: int | None = within(1)
+    save_every_s: float = within(0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainConfig:
+    """`medcnn train` and `medcnn finetune`; only the latter has a checkpoint to start from."""
+
+    seed: int = within(0, 2**31 - 1)
+    run_dir: str | None
+    checkpoint: str | None
+    transfer: Transfer
+    data: DataConfig
+    model: ModelConfig | None
+    head: Choice
+    loss: Choice
+    augmentation: AugmentationConfig
+    optimizer: Choice
+    trainer: TrainerConfig
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EvaluateConfig:
+    """`data` is None where the images that the checkpoint was trained with are meant."""
+
+    checkpoint: str
+    run_dir: str | None
+    split: str
+    seed: int = within(0, 2**31 - 1)
+    batch_size: int = within(1)
+    device: str
+    precision: Precision
+    threads: int | None = within(1)
+    data: DataConfig | None
+    moved: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PredictConfig:
+    checkpoint: str
+    input: str
+    output: str
+    batch_size: int = within(1)
+    device: str
+    precision: Precision
+    threads: int | None = within(1)
+    max_unreadable: int = within(0)
+
+
+def build(cls: type[C], composed: Mapping[str, Any], known: Mapping[str, Any]) -> C:
+    """The frozen `cls` of a composed mapping.
+
+    Args:
+        composed: nested plain dicts, as Hydra composed them.
+        known: names that exist, by key (`loss.name` -> names), for values that are a choice.
+
+    Raises:
+        UsageError: every wrong, missing or unknown setting, one line each.
+    """
+    faults: list[str] = []
+    built = _build(cls, composed, "", faults)
+    for key, names in known.items():
+        value = _at(composed, key)
+        if isinstance(value, str) and value not in names:
+            faults.append(f"{key}={value} is not known{nearest(value, names)}")
+    if isinstance(built, TrainConfig) and not faults:
+        faults += _contradictions(built)
+    if faults:
+        raise UsageError("\n".join(faults))
+    assert built is not None
+    return built
+
+
+def _contradictions(config: TrainConfig) -> list[str]:
+    data, faults = config.data, []
+    if data.channels == 2:
+        faults.append("data.channels=2 is not possible; images have 1 or 3 channels.")
+    if data.bits not in (8, 16):
+        faults.append(f"data.bits={data.bits} is not possible; pixels are kept in 8 or 16 bits.")
+    if data.validation_share + data.test_share >= 0.95:
+        faults.append(
+            f"data.validation_share={data.validation_share:g} and data.test_share="
+            f"{data.test_share:g} leave less than 5 % of the patients to train on."
+        )
+    if config.trainer.warmup_epochs > config.trainer.epochs:
+        faults.append(
+            f"trainer.warmup_epochs={config.trainer.warmup_epochs:g} is longer than "
+            f"trainer.epochs={config.trainer.epochs}."
+        )
+    return faults
+
+
+def _build(cls: type[C], composed: Mapping[str, Any], where: str, faults: list[str]) -> C | None:
+    hints = typing.get_type_hints(cls)
+    fields = {f.name: f for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
+    before = len(faults)
+    values: dict[str, Any] = {}
+    rest = {k: v for k, v in composed.items() if k not in fields}
+    if "options" in fields and "options" not in composed:
+        values["options"] = rest
+    else:
+        faults += [f"{where}{k} is no setting{nearest(k, fields)}" for k in rest]
+    for name, spec in fields.items():
+        if name in values:
+            continue
+        key = f"{where}{name}"
+        if name not in composed or composed[name] == "???":
+            faults.append(f"{key} is required: add {key}=... to the command.")
+        else:
+            values[name] = _value(hints[name], composed[name], key, spec.metadata, faults)
+    return cls(**values) if len(faults) == before else None
+
+
+def _value(hint: Any, value: Any, key: str, limits: Mapping[str, Any], faults: list[str]) -> Any:
+    if isinstance(hint, types.UnionType):
+        if value is None:
+            return None
+        hint = next(t for t in typing.get_args(hint) if t is not types.NoneType)
+    if dataclasses.is_dataclass(hint):
+        if isinstance(value, Mapping):
+            return _build(typing.cast(type, hint), value, f"{key}.", faults)
+        faults.append(f"{key}={value} should be a group of settings, not one value.")
+        return None
+    if typing.get_origin(hint) is not None:
+        if not isinstance(value, Mapping):
+            faults.append(f"{key}={value} should be a mapping, such as {{name: value}}.")
+        return value
+    if issubclass(hint, StrEnum):
+        word = {True: "on", False: "off"}.get(value, value)  # YAML reads on and off as booleans
+        if word in set(hint):
+            return hint(word)
+        allowed = ", ".join(hint)
+        faults.append(f"{key}={value} is not one of {allowed}{nearest(str(value), hint)}")
+        return None
+    wanted = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}[hint]
+    low, high = limits.get("low"), limits.get("high")
+    if low is not None and high is not None:
+        wanted += f" from {low:g} to {high:g}"
+    elif low is not None:
+        wanted += f" of at least {low:g}"
+    fits = isinstance(value, hint) or (hint is float and isinstance(value, int))
+    fits = fits and (hint is bool or not isinstance(value, bool))
+    if hint is str and isinstance(value, int | float):
+        value, fits = str(value), True
+    if fits and hint in (int, float):
+        fits = (low is None or value >= low) and (high is None or value <= high)
+    if not fits:
+        faults.append(f"{key}={'null' if value is None else value} should be {wanted}.")
+        return None
+    return hint(value)
+
+
+def _at(composed: Mapping[str, Any], key: str) -> Any:
+    value: Any = composed
+    for part in key.split("."):
+        value = value.get(part) if isinstance(value, Mapping) else None
+    return value
+
+
+def to_json(config: Any) -> dict[str, Any]:
+    """Plain nested dicts of a config; `build` takes them back."""
+    plain: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(config)))
+    return plain
+
+
+def data_from_json(stored: Mapping[str, Any]) -> DataConfig:
+    return build(DataConfig, stored, {})
+
+
+def short_hash(*parts: Any) -> str:
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:8]
+
+
+def config_folder() -> Path:
+    """`configs/`: inside an installed wheel, else at the top of the checkout."""
+    inside = Path(__file__).parent / "configs"
+    return inside if inside.is_dir() else Path(__file__).parents[2] / "configs"

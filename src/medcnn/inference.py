@@ -1,0 +1,130 @@
+"""A classifier and pixels -> Predictions. Torch ends here."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from medcnn.config import Precision
+from medcnn.errors import UsageError
+from medcnn.labels import LabelSpace
+from medcnn.loading.batches import batches, num_batches
+from medcnn.loading.pixel_store import PixelStore
+from medcnn.manifest import Manifest
+from medcnn.models.classifier import unit_range
+from medcnn.predictions import Predictions
+from medcnn.progress import track
+
+# Which sides to mirror for each view; the first is the image as it is.
+VIEWS = {
+    "": ((),),
+    "h": ((), (3,)),
+    "v": ((), (2,)),
+    "hv": ((), (3,), (2,), (2, 3)),
+}
+
+
+def pick_device(name: str) -> torch.device:
+    """`auto` takes a CUDA GPU where there is one, else Apple's, else the CPU.
+
+    Raises:
+        UsageError: the device was named and is not there.
+    """
+    if name == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        found = f"{torch.cuda.device_count()} CUDA GPUs" if torch.cuda.is_available() else "no GPU"
+        reason = str(error).splitlines()[0]
+        raise UsageError(
+            f"device {name} cannot be used: {reason}. This machine has {found}; auto takes what "
+            "is there."
+        ) from error
+    return device
+
+
+def autocast_dtype(precision: Precision, device: torch.device) -> torch.dtype:
+    """`auto` is bfloat16 on GPUs that have it, else float32."""
+    if precision is Precision.AUTO:
+        fast = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+        return torch.bfloat16 if fast else torch.float32
+    return {
+        Precision.FP32: torch.float32,
+        Precision.BF16: torch.bfloat16,
+        Precision.FP16: torch.float16,
+    }[precision]
+
+
+def autocast(dtype: torch.dtype, device: torch.device) -> AbstractContextManager[Any]:
+    """The one path for every precision: with float32 the context does nothing."""
+    return torch.autocast(device.type, dtype=dtype, enabled=dtype is not torch.float32)
+
+
+def logits_of(
+    classifier: nn.Module, images: Tensor, flips: str, dtype: torch.dtype
+) -> NDArray[np.float32]:
+    """Logits [B, K], float32: the mean over the mirrored views of each image."""
+    images = unit_range(images)
+    with torch.inference_mode(), autocast(dtype, images.device):
+        views = [classifier(images.flip(dims) if dims else images) for dims in VIEWS[flips]]
+    return np.asarray(torch.stack([v.float() for v in views]).mean(0).cpu().numpy())
+
+
+def predict(
+    classifier: nn.Module,
+    store: PixelStore,
+    manifest: Manifest,
+    rows: NDArray[np.int64],
+    *,
+    split: str,
+    labels: LabelSpace | None = None,
+    targets: NDArray[np.float32] | None = None,
+    flips: str = "",
+    batch_size: int = 64,
+    device: torch.device,
+    dtype: torch.dtype,
+    thresholds: tuple[float, ...] | None = None,
+    provenance: dict[str, Any] | None = None,
+) -> Predictions:
+    """Predictions of the readable images among `rows`, in that order.
+
+    Args:
+        labels: of the classifier's outputs; None means those of the manifest.
+        targets: [N, K] of all records in the order of `labels`; None means the manifest's own.
+        flips: mirrored views to average over, a key of VIEWS.
+    """
+    labels = labels or manifest.labels
+    targets = manifest.targets() if targets is None else targets
+    good = store.readable(rows)
+    classifier.eval()
+    coming = batches(store, targets, good, batch_size, device=device)
+    parts = [
+        logits_of(classifier, batch.images, flips, dtype)
+        for batch in track(coming, num_batches(len(good), batch_size), f"predicting {split}")
+    ]
+    empty = np.zeros((0, len(labels.outputs)), np.float32)
+    chosen = [manifest.records[i] for i in good]
+    return Predictions(
+        labels=labels,
+        split=split,
+        image_ids=tuple(r.image_id for r in chosen),
+        groups=tuple(r.group for r in chosen),
+        targets=targets[good],
+        logits=np.concatenate(parts) if parts else empty,
+        thresholds=thresholds,
+        unreadable=tuple(
+            (manifest.records[i].image_id, store.unreadable[int(i)])
+            for i in rows
+            if int(i) in store.unreadable
+        ),
+        provenance=provenance or {},
+    )

@@ -1,0 +1,80 @@
+"""Batches from the store: the order of an epoch is a function of (seed, epoch), nothing is held."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from medcnn.loading.pixel_store import PixelStore
+from medcnn.manifest import Manifest
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Batch:
+    """Images [B, C, H, W] uint8 or uint16, targets [B, K], rows [B] of the manifest."""
+
+    images: Tensor
+    targets: Tensor
+    rows: NDArray[np.int64]
+
+
+def epoch_order(rows: NDArray[np.int64], *, seed: int, epoch: int) -> NDArray[np.int64]:
+    return np.random.default_rng((seed, epoch)).permutation(rows)
+
+
+def num_batches(num_images: int, batch_size: int) -> int:
+    return -(-num_images // batch_size)
+
+
+def batches(
+    store: PixelStore,
+    targets: NDArray[np.float32],
+    order: NDArray[np.int64],
+    batch_size: int,
+    *,
+    device: torch.device,
+    start: int = 0,
+) -> Iterator[Batch]:
+    """Every row of `order` exactly once, in nearly equal batches of at most `batch_size`.
+
+    Equal, because a last batch of one image breaks BatchNorm. One thread prepares the next batch
+    while the present one is computed.
+
+    Args:
+        targets: [N, K] of the whole manifest.
+        start: how many batches of the epoch are done already.
+    """
+    parts = np.array_split(order, num_batches(len(order), batch_size)) if len(order) else []
+
+    def prepare(rows: NDArray[np.int64]) -> Batch:
+        images = torch.from_numpy(store.images[rows])
+        target = torch.from_numpy(targets[rows])
+        if device.type == "cuda":
+            images, target = images.pin_memory(), target.pin_memory()
+        return Batch(
+            images=images.to(device, non_blocking=True),
+            targets=target.to(device, non_blocking=True),
+            rows=rows,
+        )
+
+    with ThreadPoolExecutor(1) as ahead:
+        coming = ahead.submit(prepare, parts[start]) if start < len(parts) else None
+        for following in range(start + 1, len(parts) + 1):
+            assert coming is not None
+            batch = coming.result()
+            if following < len(parts):
+                coming = ahead.submit(prepare, parts[following])
+            yield batch
+
+
+def image_keys(manifest: Manifest) -> NDArray[np.uint64]:
+    """[N], one number per image id, the same wherever that image stands in a manifest."""
+    digests = (hashlib.sha256(r.image_id.encode()).digest()[:8] for r in manifest.records)
+    return np.frombuffer(b"".join(digests), dtype="<u8")

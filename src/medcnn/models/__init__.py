@@ -1,0 +1,1 @@
+"""A network is a body (images -> features), a head (features -> logits) and a normalisation."""

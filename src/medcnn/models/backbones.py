@@ -1,0 +1,165 @@
+"""Bodies by name: any timm network, and the classics that timm lacks. One contract for all:
+images [B, C, H, W], normalised -> features [B, F]."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, cast
+
+import timm
+import timm.models
+import torch
+from torch import nn
+
+from medcnn.errors import UsageError
+from medcnn.models.lenet5 import lenet5
+
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+@dataclass(frozen=True, slots=True)
+class Normalisation:
+    """Per channel, of images in 0..1; one entry where images have one channel."""
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    @classmethod
+    def of(cls, mean: tuple[float, ...], std: tuple[float, ...], channels: int) -> Normalisation:
+        if channels == 1 and len(mean) > 1:
+            return cls((sum(mean) / len(mean),), (sum(std) / len(std),))
+        return cls(tuple(mean), tuple(std))
+
+
+@dataclass(frozen=True, slots=True)
+class Body:
+    """A network without its classifier.
+
+    Attributes:
+        num_features: F, seen on a forward pass at the size that the images will have.
+        download: where pretrained weights come from (URL or `hf-hub:` id), or None.
+    """
+
+    network: nn.Module
+    num_features: int
+    normalisation: Normalisation
+    download: str | None
+
+
+def _alexnet(in_channels: int) -> nn.Module:
+    from torchvision.models import alexnet
+
+    network: Any = alexnet(weights=None)
+    network.classifier[-1] = nn.Identity()
+    network.features[0] = _first_conv(network.features[0], in_channels)
+    return cast(nn.Module, network)
+
+
+def _googlenet(in_channels: int) -> nn.Module:
+    from torchvision.models import googlenet
+
+    network: Any = googlenet(weights=None, aux_logits=False, init_weights=True)
+    network.fc = nn.Identity()
+    network.conv1.conv = _first_conv(network.conv1.conv, in_channels)
+    return cast(nn.Module, network)
+
+
+def _first_conv(conv: nn.Conv2d, in_channels: int) -> nn.Conv2d:
+    if conv.in_channels == in_channels:
+        return conv
+    return nn.Conv2d(
+        in_channels,
+        conv.out_channels,
+        conv.kernel_size,  # type: ignore[arg-type]
+        conv.stride,  # type: ignore[arg-type]
+        conv.padding,  # type: ignore[arg-type]
+        bias=conv.bias is not None,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Classic:
+    build: Callable[[int], nn.Module]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    download: str | None
+
+
+_HALF = (0.5, 0.5, 0.5)
+CLASSICS = {
+    "alexnet": Classic(
+        _alexnet,
+        IMAGENET_MEAN,
+        IMAGENET_STD,
+        "https://download.pytorch.org/models/alexnet-owt-7be5be79.pth",
+    ),
+    # torchvision's weights came from TensorFlow and want inputs in -1..1
+    "googlenet": Classic(
+        _googlenet, _HALF, _HALF, "https://download.pytorch.org/models/googlenet-1378be20.pth"
+    ),
+    "lenet5": Classic(lenet5, _HALF, _HALF, None),
+}
+
+
+def build_body(
+    name: str, *, channels: int, size_px: int, options: Mapping[str, Any] | None = None
+) -> Body:
+    """The body `name` with fresh weights.
+
+    Args:
+        options: keyword arguments for the timm network (`drop_path_rate`, ...).
+
+    Raises:
+        UsageError: unknown name or option, or images that are too small for the network.
+    """
+    options = dict(options or {})
+    network: Any
+    if name in CLASSICS:
+        if options:
+            raise UsageError(f"model.options has no effect on {name}: found {', '.join(options)}.")
+        classic = CLASSICS[name]
+        network, mean, std, download = (
+            classic.build(channels),
+            classic.mean,
+            classic.std,
+            classic.download,
+        )
+    else:
+        known = timm.models.get_pretrained_cfg(name, allow_unregistered=True)
+        if known is not None and known.fixed_input_size:
+            options.setdefault("img_size", size_px)
+        try:
+            network = timm.create_model(
+                name, pretrained=False, num_classes=0, in_chans=channels, **options
+            )
+        except (RuntimeError, TypeError, ValueError) as error:
+            raise UsageError(
+                f"model.backbone={name} with model.options={options} cannot be built: {error}"
+            ) from error
+        source = network.pretrained_cfg
+        mean, std = source.get("mean", IMAGENET_MEAN), source.get("std", IMAGENET_STD)
+        hub = source.get("hf_hub_id")
+        download = f"hf-hub:{hub}" if hub else source.get("url") or None
+    normalisation = Normalisation.of(tuple(mean), tuple(std), channels)
+    return Body(network, _num_features(network, name, channels, size_px), normalisation, download)
+
+
+def _num_features(network: nn.Module, name: str, channels: int, size_px: int) -> int:
+    network.eval()
+    try:
+        with torch.no_grad():
+            features = network(torch.zeros(1, channels, size_px, size_px))
+    except (RuntimeError, AssertionError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise UsageError(
+            f"model.backbone={name} cannot take images of {size_px}x{size_px} pixels ({reason}). "
+            "Choose a larger data.size_px or another backbone."
+        ) from error
+    network.train()
+    if features.ndim != 2:
+        raise UsageError(
+            f"model.backbone={name} gives features of shape {tuple(features.shape)}, not one row "
+            "an image; choose another backbone."
+        )
+    return int(features.shape[1])

@@ -1,0 +1,95 @@
+"""The network that a checkpoint holds: images in 0..1 -> logits."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from medcnn.choices import bind, choose
+from medcnn.models.backbones import Body, Normalisation, build_body
+from medcnn.models.heads import HEADS
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Architecture:
+    """All that is needed to build a classifier again; stands in the checkpoint as JSON."""
+
+    backbone: str
+    options: Mapping[str, Any]
+    head: str
+    head_options: Mapping[str, Any]
+    channels: int
+    size_px: int
+
+
+class Classifier(nn.Module):
+    """Normalise, body, head.
+
+    Images [B, C, H, W] come as integers of full range or as floats in 0..1; logits go out [B, K].
+    A frozen body stays in evaluation mode, so that its BatchNorm statistics do not move either.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, body: nn.Module, head: nn.Sequential, normalisation: Normalisation) -> None:
+        super().__init__()
+        self.body = body
+        self.head = head
+        self.normalisation = normalisation
+        self.body_frozen = False
+        for name in ("mean", "std"):
+            values = torch.tensor(getattr(normalisation, name)).view(1, -1, 1, 1)
+            self.register_buffer(name, values, persistent=False)
+
+    def forward(self, images: Tensor) -> Tensor:
+        normalised = (unit_range(images) - self.mean) / self.std
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.body_frozen):
+            features = self.body(normalised)
+        return torch.as_tensor(self.head(features))
+
+    def train(self, mode: bool = True) -> Classifier:
+        super().train(mode)
+        if self.body_frozen:
+            self.body.eval()
+        return self
+
+    def freeze_body(self) -> None:
+        """Linear probe: neither the body's weights nor its BatchNorm statistics move again."""
+        self.body_frozen = True
+        self.body.requires_grad_(False)
+        self.body.eval()
+
+
+def unit_range(images: Tensor) -> Tensor:
+    """Floats in 0..1 of uint8 or uint16 images; floats are passed through."""
+    if images.dtype == torch.uint8:
+        return images.float() / 255
+    if images.dtype == torch.uint16:
+        return images.float() / 65535
+    return images
+
+
+def build_classifier(
+    architecture: Architecture, num_outputs: int, normalisation: Normalisation | None = None
+) -> tuple[Classifier, Body]:
+    """A classifier with fresh weights, and its body as built (for loading weights into it).
+
+    Args:
+        normalisation: of a checkpoint; None takes the backbone's own.
+    """
+    body = build_body(
+        architecture.backbone,
+        channels=architecture.channels,
+        size_px=architecture.size_px,
+        options=architecture.options,
+    )
+    make_head = choose(HEADS, architecture.head, "head")
+    head = bind(make_head, architecture.head_options, f"head {architecture.head}")(
+        body.num_features, num_outputs
+    )
+    return Classifier(body.network, head, normalisation or body.normalisation), body

@@ -1,0 +1,93 @@
+"""What a run says while it works: calm lines, and a bar with an ETA where there is a terminal."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import TypeVar
+
+T = TypeVar("T")
+
+log = logging.getLogger("medcnn")
+
+PLAIN_LINE_EVERY_S = 30.0
+
+
+class _ToStderr(logging.Handler):
+    """Resolves sys.stderr at each line, so that redirections and progress bars are respected."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        prefix = "warning: " if record.levelno >= logging.WARNING else ""
+        print(f"{prefix}{record.getMessage()}", file=sys.stderr, flush=True)
+
+
+def show_log() -> None:
+    """Messages go to the terminal; called once by the command line."""
+    log.setLevel(logging.INFO)
+    log.propagate = False
+    if not any(isinstance(h, _ToStderr) for h in log.handlers):
+        log.addHandler(_ToStderr())
+
+
+def keep_log(path: Path) -> Callable[[], None]:
+    """Messages also go to the file at `path`, with the time; returns what ends that."""
+    handler = logging.FileHandler(path, encoding="utf-8")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    log.addHandler(handler)
+
+    def stop() -> None:
+        log.removeHandler(handler)
+        handler.close()
+
+    return stop
+
+
+def track(
+    items: Iterable[T],
+    total: int,
+    title: str,
+    detail: Callable[[], str] = lambda: "",
+) -> Iterator[T]:
+    """Yield `items` while showing how far it is and when it will be done.
+
+    Args:
+        detail: what else to say at the end of the line (loss, images per second).
+    """
+    if sys.stderr.isatty():
+        yield from _bar(items, total, title, detail)
+        return
+    start = said = time.monotonic()
+    for done, item in enumerate(items, start=1):
+        yield item
+        now = time.monotonic()
+        if now - said > PLAIN_LINE_EVERY_S and done < total:
+            said = now
+            left = (now - start) / done * (total - done)
+            log.info(f"  {title}: {done}/{total}, {_minutes(left)} left {detail()}".rstrip())
+
+
+def _bar(items: Iterable[T], total: int, title: str, detail: Callable[[], str]) -> Iterator[T]:
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+    from rich.progress import TimeRemainingColumn as Remaining
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=20),
+        MofNCompleteColumn(),
+        Remaining(compact=True),
+        TextColumn("{task.fields[detail]}"),
+    )
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, transient=True, refresh_per_second=4) as bar:
+        task = bar.add_task(title, total=total, detail="")
+        for item in items:
+            yield item
+            bar.update(task, advance=1, detail=detail())
+
+
+def _minutes(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"

@@ -1,0 +1,217 @@
+"""The folder of a run: who may write in it, what stands where, and `run.json`, which says all that
+is needed to tell how the results came about."""
+
+from __future__ import annotations
+
+import fcntl
+import importlib.metadata
+import json
+import os
+import platform
+import shlex
+import subprocess
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from medcnn import __version__
+from medcnn.errors import MedcnnError, UsageError
+from medcnn.files import write_text
+from medcnn.progress import keep_log, log
+
+# Settings that change where or how fast a run goes, but not what it computes.
+_FREE = ("run_dir", "trainer.device", "trainer.threads", "trainer.save_every_s", "data.cache")
+
+_PACKAGES = ("torch", "torchvision", "timm", "numpy", "pillow", "pydicom", "scikit-learn")
+
+
+class RunFolder:
+    """Paths of a run, and the facts that end up in `run.json`.
+
+    Attributes:
+        facts: written at the start and again at the end, also where the run fails.
+        finished: an earlier sitting came to its end; there is nothing left to do.
+    """
+
+    def __init__(self, path: Path, facts: dict[str, Any], finished: bool) -> None:
+        self.path = path
+        self.facts = facts
+        self.finished = finished
+        self.checkpoints = path / "checkpoints"
+        self.best = self.checkpoints / "best.safetensors"
+        self.last = self.checkpoints / "last.safetensors"
+        self.resume = self.checkpoints / "resume.pt"
+        self.events = path / "events"
+        self.metrics = path / "metrics.json"
+        self.report = path / "report.html"
+        self.manifest = path / "manifest.csv"
+
+    def predictions(self, split: str) -> Path:
+        return self.path / f"predictions_{split}.csv"
+
+    def note(self, text: str) -> None:
+        """Say something that must stand in terminal, run.json and report alike."""
+        if text not in self.facts["notes"]:
+            self.facts["notes"].append(text)
+            log.warning(text)
+
+    def write_facts(self) -> None:
+        write_text(self.path / "run.json", json.dumps(self.facts, indent=2) + "\n")
+
+
+@contextmanager
+def open_run(
+    path: Path, config: Mapping[str, Any], command: list[str], *, resumable: bool
+) -> Iterator[RunFolder]:
+    """The folder at `path`, locked for this process, with log and `run.json`.
+
+    Args:
+        config: the resolved config as plain dicts.
+        resumable: whether the same settings may be taken up again there.
+
+    Raises:
+        UsageError: another process writes there, or another run's results lie there.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        lock = os.open(path / ".lock", os.O_CREAT | os.O_RDWR)
+    except OSError as error:
+        raise UsageError(f"run_dir={path} cannot be written: {error.strerror}.") from error
+    try:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise UsageError(
+                f"run_dir={path} is in use by another medcnn process; wait for it or give another "
+                "run_dir."
+            ) from None
+        earlier = _earlier(path)
+        _refuse_other_run(path, earlier, config, resumable)
+        facts = {**earlier, **_facts(config, command, earlier)}
+        finished = (earlier.get("exit") or {}).get("code") == 0
+        run = RunFolder(path, facts, finished)
+        stop_log = keep_log(path / "log.txt")
+        started = time.monotonic()
+        try:
+            write_text(path / "config.yaml", yaml.safe_dump(dict(config), sort_keys=False))
+            run.write_facts()
+            yield run
+            facts["exit"] = {"reason": "finished", "code": 0}
+        except BaseException as error:
+            code = error.exit_code if isinstance(error, MedcnnError) else 1
+            facts["exit"] = {"reason": str(error) or type(error).__name__, "code": code}
+            raise
+        finally:
+            facts["ended"] = _now()
+            facts["wall_s"] = round(facts["wall_s"] + time.monotonic() - started, 1)
+            run.write_facts()
+            stop_log()
+    finally:
+        os.close(lock)
+
+
+def free_folder(path: Path) -> Path:
+    """`path`, or the first of `path-2`, `path-3`, ... where nothing stands yet."""
+    number, free = 1, path
+    while free.exists():
+        number += 1
+        free = path.with_name(f"{path.name}-{number}")
+    return free
+
+
+def differences(left: Any, right: Any, key: str = "") -> list[str]:
+    """Dotted keys with both values where two nested configs differ."""
+    if isinstance(left, Mapping) and isinstance(right, Mapping):
+        names = {**left, **right}
+        return [
+            line
+            for name in names
+            for line in differences(left.get(name), right.get(name), f"{key}.{name}".lstrip("."))
+        ]
+    return [] if left == right or key in _FREE else [f"{key}: {left} there, {right} now"]
+
+
+def _earlier(path: Path) -> dict[str, Any]:
+    file = path / "run.json"
+    if not file.is_file():
+        return {}
+    try:
+        return dict(json.loads(file.read_text(encoding="utf-8")))
+    except ValueError:
+        raise UsageError(
+            f"{file} is damaged, so what lies there is not known; give another run_dir."
+        ) from None
+
+
+def _refuse_other_run(
+    path: Path, earlier: Mapping[str, Any], config: Mapping[str, Any], resumable: bool
+) -> None:
+    strangers = [p.name for p in path.iterdir() if p.name not in (".lock", "log.txt")]
+    if not earlier and strangers:
+        raise UsageError(
+            f"run_dir={path} holds other files ({', '.join(sorted(strangers)[:3])}) and no run; "
+            "nothing is overwritten, give another run_dir."
+        )
+    if not earlier:
+        return
+    changed = differences(earlier["config"], json.loads(json.dumps(config)))
+    if changed:
+        raise UsageError(
+            f"run_dir={path} holds a run with other settings ({'; '.join(changed[:6])}). "
+            "Nothing is overwritten: give another run_dir, or the old settings to go on there."
+        )
+    if not resumable:
+        raise UsageError(f"run_dir={path} holds results already; give another run_dir.")
+
+
+def _facts(
+    config: Mapping[str, Any], command: list[str], earlier: Mapping[str, Any]
+) -> dict[str, Any]:
+    return {
+        "medcnn": __version__,
+        "command": shlex.join(["medcnn", *command]),
+        "started": earlier.get("started", _now()),
+        "ended": None,
+        "wall_s": earlier.get("wall_s", 0.0),
+        "sittings": earlier.get("sittings", 0) + 1,
+        "exit": None,
+        "notes": earlier.get("notes", []),
+        "versions": {"python": platform.python_version(), **versions()},
+        "hardware": {"machine": platform.machine(), "cpu_cores": os.cpu_count()},
+        "git": _git(),
+        "config": json.loads(json.dumps(config)),
+    }
+
+
+def versions() -> dict[str, str]:
+    return {name: importlib.metadata.version(name) for name in _PACKAGES}
+
+
+def _git() -> dict[str, Any] | None:
+    """State of the checkout that medcnn runs from; None for an installed wheel."""
+
+    def git(*arguments: str) -> str:
+        done = subprocess.run(
+            ["git", "-C", str(Path(__file__).parent), *arguments],
+            capture_output=True,
+            text=True,
+            timeout=5,
+            check=True,
+        )
+        return done.stdout.strip()
+
+    try:
+        if "src" not in Path(__file__).parts:
+            return None
+        return {"commit": git("rev-parse", "HEAD"), "changed": bool(git("status", "--porcelain"))}
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")

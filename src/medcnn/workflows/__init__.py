@@ -1,0 +1,1 @@
+"""What the commands do, each a sentence of the floors below."""

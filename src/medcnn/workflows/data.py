@@ -1,0 +1,93 @@
+"""From the data settings to a manifest with splits, and from that to pixels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+from medcnn import datasets, splits
+from medcnn.choices import choose
+from medcnn.config import DataConfig
+from medcnn.errors import DataError, UsageError
+from medcnn.images.preprocessing import Preprocessing
+from medcnn.loading.pixel_store import PixelStore, open_store
+from medcnn.manifest import Manifest
+from medcnn.progress import log
+
+
+def manifest_of(data: DataConfig, seed: int, note: Callable[[str], None]) -> Manifest:
+    """The images, their labels and their splits.
+
+    Args:
+        note: takes what the user must hear and the report must say.
+
+    Raises:
+        UsageError: no root was given, or it does not exist.
+        DataError: the data are refused.
+    """
+    manifest = labelled(data, note)
+    manifest = splits.assign(
+        manifest, validation=data.validation_share, test=data.test_share, seed=seed
+    )
+    if not manifest.grouped:
+        note(
+            f"{manifest.source} does not say which images belong to one patient: splits and "
+            "intervals are by image, and a patient may stand on two sides."
+        )
+    for split, row in manifest.counts().items():
+        log.info(
+            f"{split:>10}: {row['images']:,} images of {row['groups']:,} {manifest.group_noun}s"
+        )
+    for reason, count in manifest.excluded.items():
+        log.info(f"  left out: {count:,} images, {reason}")
+    return manifest
+
+
+def labelled(data: DataConfig, note: Callable[[str], None]) -> Manifest:
+    """The manifest as its adapter reads it, splits only where the set's author made them."""
+    name, options, root = data.name, dict(data.options), data.root
+    if root is None and data.path is None and data.stand_in is not None:
+        note(
+            f"no data.root was given: phantoms ({data.stand_in}) are drawn and stand in for "
+            f"{name}. They show how it works and say nothing about patients."
+        )
+        name, options = "phantom", {"modality": data.stand_in}
+    dataset = choose(datasets.DATASETS, name, "data")
+    if data.path is not None:
+        file = Path(data.path)
+        if not file.is_file():
+            raise UsageError(f"data.path={file}: no such file.")
+        root, options = str(file.parent), {**options, "file": file.name}
+    elif root is None and dataset.needs_root:
+        wanted = "data.path=FILE" if dataset.one_file else "data.root=FOLDER"
+        raise UsageError(f"data={name} needs {wanted}. Where to get it: {dataset.url}")
+    manifest = datasets.read(name, Path(root) if root is not None else None, options)
+    return replace(manifest, modality=data.modality or manifest.modality)
+
+
+def preprocessing_of(data: DataConfig) -> Preprocessing:
+    return Preprocessing(size_px=data.size_px, channels=data.channels, fit=data.fit, bits=data.bits)
+
+
+def pixels_of(
+    manifest: Manifest,
+    preprocessing: Preprocessing,
+    data: DataConfig,
+    note: Callable[[str], None],
+) -> PixelStore:
+    """Decode, or take from the cache; refuse where more images are unreadable than allowed."""
+    store = open_store(manifest, preprocessing, cache=data.cache)
+    if not store.unreadable:
+        return store
+    lines = [f"{manifest.records[i].path}: {why}" for i, why in sorted(store.unreadable.items())]
+    many = f"{len(lines)} of {len(manifest.records)} images cannot be read"
+    if len(lines) > data.max_unreadable:
+        shown = "\n  ".join(lines[:20]) + ("\n  ..." if len(lines) > 20 else "")
+        raise DataError(
+            f"{many}, data.max_unreadable={data.max_unreadable} allows no more than that:\n  "
+            f"{shown}\nRepair or remove them, or allow them with data.max_unreadable={len(lines)}; "
+            "they are left out then, counted and listed, never replaced."
+        )
+    note(f"{many} and are left out: {'; '.join(lines[:5])}{' ...' if len(lines) > 5 else ''}")
+    return store

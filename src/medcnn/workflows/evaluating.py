@@ -1,0 +1,107 @@
+"""`evaluate`: what a checkpoint is worth on the images it was made with, or on any others."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from medcnn import checkpoint as checkpoints
+from medcnn.checkpoint import Checkpoint
+from medcnn.config import DataConfig, EvaluateConfig, data_from_json, short_hash, to_json
+from medcnn.errors import UsageError
+from medcnn.inference import autocast_dtype, pick_device
+from medcnn.manifest import Manifest, Split
+from medcnn.progress import log
+from medcnn.run_folder import free_folder, open_run
+from medcnn.workflows.data import labelled, manifest_of, pixels_of
+from medcnn.workflows.judging import matched_targets, predictions_of, report, score_and_save
+
+
+def evaluate_checkpoint(config: EvaluateConfig, command: list[str]) -> Path:
+    """Predictions, scores and report of a checkpoint on a split; returns their folder."""
+    path = Path(config.checkpoint)
+    checkpoint, _ = checkpoints.read(path)
+    data = config.data or own_data(path, checkpoint, config.moved)
+    if config.threads:
+        torch.set_num_threads(config.threads)
+    settings = to_json(replace(config, data=data))
+    name = f"evaluate-{data.name}-{config.split}-{short_hash(settings)}"
+    folder = Path(config.run_dir) if config.run_dir else free_folder(Path("runs") / name)
+    with open_run(folder, settings, command, resumable=False) as run:
+        log.info(f"run folder: {folder}")
+        device = pick_device(config.device)
+        _, classifier = checkpoints.load(path, device)
+        manifest, split = chosen_split(config, checkpoint, data, run.note)
+        matched_targets(checkpoint.labels, manifest)  # refuse before hours of decoding
+        store = pixels_of(manifest, checkpoint.preprocessing, data, run.note)
+        rows = np.arange(len(manifest.records)) if split == "all" else manifest.rows(Split(split))
+        predictions = predictions_of(
+            checkpoint,
+            classifier,
+            store,
+            manifest,
+            rows,
+            split=split,
+            device=device,
+            dtype=autocast_dtype(config.precision, device),
+            batch_size=config.batch_size,
+            provenance=checkpoints.provenance_of(path),
+        )
+        run.facts["manifest"] = manifest.fingerprint()
+        run.facts["checkpoint"] = checkpoints.provenance_of(path)
+        evaluations = score_and_save(run, [predictions], config.seed)
+        title = f"{checkpoint.architecture.backbone} evaluated on {manifest.source}"
+        report(run, title, manifest, [predictions], evaluations)
+    return folder
+
+
+def own_data(path: Path, checkpoint: Checkpoint, moved: Mapping[str, str]) -> DataConfig:
+    """The data that the checkpoint was trained with: its settings travel in the checkpoint, where
+    the images lay is known to the run folder, or comes from the command (`data.root=`)."""
+    stored = dict(checkpoint.training["data"])
+    run_file = path.resolve().parent.parent / "run.json"
+    if run_file.is_file():
+        stored = json.loads(run_file.read_text(encoding="utf-8"))["config"]["data"]
+    stored.update(moved)
+    data = data_from_json(stored)
+    if data.root is None and data.path is None and data.stand_in is None and data.name != "phantom":
+        raise UsageError(
+            f"checkpoint={path} was trained on data={data.name}, and where those images lie is not "
+            "known here: add data.root=FOLDER (or data.path=FILE), or name other data with data=."
+        )
+    return data
+
+
+def chosen_split(
+    config: EvaluateConfig, checkpoint: Checkpoint, data: DataConfig, note: Any
+) -> tuple[Manifest, str]:
+    """The manifest and the split to look at.
+
+    `auto` is the test split of the images that the checkpoint was trained with and of sets that
+    come with one; new data without splits are looked at as a whole.
+    """
+    seed = int(checkpoint.training["seed"])
+    if config.data is None:
+        manifest = manifest_of(data, seed, note)
+        if manifest.fingerprint() != checkpoint.provenance["manifest"]:
+            note(
+                "these are not exactly the images, labels and splits that the checkpoint was "
+                "trained with: some test images may have been trained on."
+            )
+        return manifest, "test" if config.split == "auto" else config.split
+    manifest = labelled(data, note)
+    given = {r.split for r in manifest.records}
+    if config.split == "auto":
+        return manifest, "test" if Split.TEST in given else "all"
+    if config.split != "all" and Split(config.split) not in given:
+        raise UsageError(
+            f"split={config.split}: {manifest.source} comes with no such split; split=all looks at "
+            "all of its images."
+        )
+    return manifest, config.split

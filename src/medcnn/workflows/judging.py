@@ -1,0 +1,181 @@
+"""From a classifier and pixels to saved predictions, scores and the report: the same code for the
+end of training, for `evaluate` and for `finetune`."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+import yaml
+from numpy.typing import NDArray
+
+from medcnn.checkpoint import Checkpoint
+from medcnn.errors import DataError, listed
+from medcnn.evaluation.report import Report, Table, write_report
+from medcnn.evaluation.scores import Evaluation, Score, evaluate, write_metrics
+from medcnn.inference import predict
+from medcnn.labels import Kind, LabelSpace
+from medcnn.loading.pixel_store import PixelStore
+from medcnn.manifest import Manifest
+from medcnn.models.classifier import Classifier
+from medcnn.predictions import Predictions
+from medcnn.progress import log
+from medcnn.run_folder import RunFolder
+
+# Fixed, not the training batch: the last bits of a sum may depend on it, and a checkpoint must
+# give the same numbers wherever it is evaluated.
+BATCH_SIZE = 64
+
+
+def predictions_of(
+    checkpoint: Checkpoint,
+    classifier: Classifier,
+    store: PixelStore,
+    manifest: Manifest,
+    rows: NDArray[np.int64],
+    *,
+    split: str,
+    device: torch.device,
+    dtype: torch.dtype,
+    batch_size: int = BATCH_SIZE,
+    provenance: Mapping[str, Any] | None = None,
+) -> Predictions:
+    """What the checkpoint says of `rows`; targets are matched to its classes by name."""
+    return predict(
+        classifier,
+        store,
+        manifest,
+        rows,
+        split=split,
+        labels=checkpoint.labels,
+        targets=matched_targets(checkpoint.labels, manifest),
+        flips=checkpoint.flips,
+        batch_size=batch_size,
+        device=device,
+        dtype=dtype,
+        thresholds=checkpoint.thresholds,
+        provenance={"manifest": manifest.fingerprint(), **(provenance or {})},
+    )
+
+
+def matched_targets(labels: LabelSpace, manifest: Manifest) -> NDArray[np.float32]:
+    """Targets [N, K] of a manifest in the order of the checkpoint's classes, by name.
+
+    A multilabel finding that the data do not know was not assessed (nan).
+
+    Raises:
+        DataError: another kind of label, or a class that the checkpoint does not know.
+    """
+    theirs = manifest.labels
+    unknown = [n for n in theirs.names if n not in labels.names]
+    if theirs.kind is not labels.kind or unknown:
+        what = f"unknown to the checkpoint: {listed(unknown, 8)}" if unknown else "same names"
+        raise DataError(
+            f"the checkpoint tells {labels.kind} labels ({', '.join(labels.names)}), but "
+            f"{manifest.source} holds {theirs.kind} labels ({', '.join(theirs.names)}); {what}. "
+            "Classes are matched by name: rename the data's (data.rename), or train a head for "
+            "them with medcnn finetune."
+        )
+    targets = manifest.targets()
+    if labels.kind is Kind.BINARY:
+        return targets if theirs.names == labels.names else 1 - targets
+    absent = np.nan if labels.kind is Kind.MULTILABEL else 0.0
+    matched = np.full((len(targets), len(labels.outputs)), absent, np.float32)
+    for k, name in enumerate(labels.outputs):
+        if name in theirs.outputs:
+            matched[:, k] = targets[:, theirs.outputs.index(name)]
+    return matched
+
+
+def score_and_save(
+    run: RunFolder, predictions: Sequence[Predictions], seed: int
+) -> dict[str, Evaluation]:
+    """Evaluate each split, write predictions and `metrics.json`, and say the main scores."""
+    evaluations = {}
+    for p in predictions:
+        p.write(run.predictions(p.split))
+        evaluations[p.split] = evaluate(p, seed=seed)
+    write_metrics(run.metrics, evaluations)
+    for split, evaluation in evaluations.items():
+        log.info(f"{split}: {evaluation.images:,} images")
+        for score in evaluation.scores:
+            if score.label is None:
+                log.info(f"  {score.name:<26} {score_text(score)}")
+    return evaluations
+
+
+def report(
+    run: RunFolder,
+    title: str,
+    manifest: Manifest,
+    predictions: Sequence[Predictions],
+    evaluations: Mapping[str, Evaluation],
+    *,
+    history: Sequence[Mapping[str, float]] = (),
+    tables: Sequence[Table] = (),
+) -> None:
+    """Write `report.html` of what stands in the run folder."""
+    facts = run.facts
+    shown = {k: v for k, v in facts.items() if k not in ("config", "notes", "exit", "ended")}
+    write_report(
+        run.report,
+        Report(
+            title=title,
+            task=task_sentence(manifest),
+            predictions={p.split: p for p in predictions},
+            evaluations=dict(evaluations),
+            history=history,
+            dataset=manifest.counts(),
+            excluded=manifest.excluded,
+            notes=facts["notes"],
+            tables=tables,
+            provenance=shown,
+            config_yaml=yaml.safe_dump(facts["config"], sort_keys=False),
+            group_noun=manifest.group_noun,
+        ),
+    )
+    log.info(f"report: {run.report}")
+
+
+def score_text(score: Score) -> str:
+    """`0.912 (0.874 to 0.943)`, or why there is none."""
+    if math.isnan(score.value):
+        return score.note
+    interval = f" ({score.low:.3f} to {score.high:.3f})" if not math.isnan(score.low) else ""
+    return f"{score.value:.3f}{interval}"
+
+
+def task_sentence(manifest: Manifest) -> str:
+    labels = manifest.labels
+    what = {
+        Kind.BINARY: f"tells {labels.names[-1]} from {labels.names[0]}",
+        Kind.MULTICLASS: f"names one of {len(labels.names)} classes",
+        Kind.MULTILABEL: f"looks for {len(labels.names)} findings, each on its own",
+        Kind.ORDINAL: f"gives one of {len(labels.names)} grades",
+    }[labels.kind]
+    return f"The model looks at one image and {what}."
+
+
+def one_vs_rest(predictions: Predictions, names: Sequence[str]) -> Predictions:
+    """The classes `names` as yes-or-no questions of their own, so that two models that share only
+    some classes can be compared on those."""
+    labels = predictions.labels
+    probability, target = predictions.probabilities, predictions.targets
+    if labels.kind is Kind.BINARY:
+        probability, target = (
+            np.hstack([1 - probability, probability]),
+            np.hstack([1 - target, target]),
+        )
+    columns = [labels.names.index(n) for n in names]
+    p = probability[:, columns].clip(1e-7, 1 - 1e-7)
+    return replace(
+        predictions,
+        labels=LabelSpace(kind=Kind.MULTILABEL, names=tuple(names)),
+        targets=target[:, columns],
+        logits=np.log(p / (1 - p)).astype(np.float32),
+        thresholds=None,
+    )

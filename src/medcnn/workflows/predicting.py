@@ -1,0 +1,101 @@
+"""`predict`: a folder or a file of new images -> a table of probabilities and decisions."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from medcnn import checkpoint as checkpoints
+from medcnn.config import PredictConfig
+from medcnn.datasets import IMAGE_SUFFIXES
+from medcnn.errors import DataError, UsageError
+from medcnn.files import replacing, write_text
+from medcnn.inference import autocast_dtype, pick_device, predict
+from medcnn.labels import LabelSpace
+from medcnn.loading.pixel_store import open_store
+from medcnn.manifest import Manifest, Record
+from medcnn.progress import log
+
+# Bounds memory: a folder may hold any number of images.
+IMAGES_AT_ONCE = 1024
+
+
+def predict_images(config: PredictConfig) -> Path:
+    """Write one row per image to `output`, unreadable images included with their reason.
+
+    Raises:
+        UsageError: nothing to read, or `output` exists.
+        DataError: more images were unreadable than `max_unreadable`; the table is written first.
+    """
+    output = Path(config.output)
+    if output.suffix != ".csv":
+        raise UsageError(f"output={output}: the table is a .csv file; name it so.")
+    if output.exists():
+        raise UsageError(f"output={output} exists; nothing is overwritten, name another file.")
+    if config.threads:
+        torch.set_num_threads(config.threads)
+    device = pick_device(config.device)
+    checkpoint, classifier = checkpoints.load(Path(config.checkpoint), device)
+    root, paths = images_in(Path(config.input))
+    provenance = checkpoints.provenance_of(Path(config.checkpoint))
+    names = ["image_id", *(f"probability:{n}" for n in checkpoint.labels.names)]
+    unreadable: list[tuple[str, str]] = []
+    with replacing(output) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, [*names, "decision", "unreadable"])
+        writer.writeheader()
+        for first in range(0, len(paths), IMAGES_AT_ONCE):
+            manifest = unlabelled(root, paths[first : first + IMAGES_AT_ONCE], checkpoint.labels)
+            predictions = predict(
+                classifier,
+                open_store(manifest, checkpoint.preprocessing, cache="off"),
+                manifest,
+                np.arange(len(manifest.records)),
+                split="new",
+                flips=checkpoint.flips,
+                batch_size=config.batch_size,
+                device=device,
+                dtype=autocast_dtype(config.precision, device),
+                thresholds=checkpoint.thresholds,
+            )
+            writer.writerows(predictions.new_rows())
+            unreadable += predictions.unreadable
+    header = {"labels": checkpoint.labels.to_json(), "thresholds": checkpoint.thresholds}
+    write_text(output.with_suffix(".json"), json.dumps({**header, **provenance}, indent=2) + "\n")
+    log.info(f"{len(paths) - len(unreadable):,} of {len(paths):,} images predicted: {output}")
+    if len(unreadable) > config.max_unreadable:
+        shown = "; ".join(f"{i}: {why}" for i, why in unreadable[:5])
+        raise DataError(
+            f"{len(unreadable)} of {len(paths)} images cannot be read ({shown}). They have a row "
+            f"with the reason in {output} and no probability; max_unreadable={len(unreadable)} "
+            "accepts that."
+        )
+    return output
+
+
+def unlabelled(root: Path, paths: list[str], labels: LabelSpace) -> Manifest:
+    target = labels.not_assessed
+    records = (Record(image_id=p, path=p, group=p, target=target) for p in paths)
+    return Manifest(
+        source=str(root), root=root, labels=labels, records=tuple(records), group_noun="image"
+    )
+
+
+def images_in(source: Path) -> tuple[Path, list[str]]:
+    """The root and the paths of all images below it, sorted; or of the one file."""
+    if source.is_file():
+        return source.parent, [source.name]
+    if not source.is_dir():
+        raise UsageError(f"input={source}: no such file or folder.")
+    found = sorted(
+        p.relative_to(source).as_posix()
+        for p in source.rglob("*")
+        if p.is_file() and p.suffix.lower() in IMAGE_SUFFIXES and not p.name.startswith(".")
+    )
+    if not found:
+        endings = " ".join(sorted(IMAGE_SUFFIXES))
+        raise UsageError(f"input={source}: no image in it or below it (looked for {endings}).")
+    return source, found

@@ -1,0 +1,365 @@
+"""`train` and `finetune`: from settings to a finished run folder."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from medcnn import checkpoint as checkpoints
+from medcnn import metrics
+from medcnn.augmentations import augmentation_of
+from medcnn.checkpoint import Checkpoint
+from medcnn.choices import bind, choose
+from medcnn.config import Layout, TrainConfig, Transfer, short_hash, to_json
+from medcnn.evaluation.report import Table
+from medcnn.evaluation.scores import evaluate
+from medcnn.evaluation.thresholds import choose_thresholds
+from medcnn.inference import autocast_dtype, pick_device, predict
+from medcnn.loading.pixel_store import PixelStore
+from medcnn.manifest import Manifest, Split
+from medcnn.models.classifier import Architecture, Classifier, build_classifier
+from medcnn.models.heads import output_layer
+from medcnn.models.weights import load_weights
+from medcnn.predictions import Predictions
+from medcnn.progress import log
+from medcnn.run_folder import RunFolder, open_run, versions
+from medcnn.tasks import task_of
+from medcnn.training.epochs import EpochResult, Setting
+from medcnn.training.fit import fit
+from medcnn.training.optimizers import OPTIMIZERS
+from medcnn.training.state import TrainState, average_of
+from medcnn.training.tensorboard import Board
+from medcnn.workflows.data import manifest_of, pixels_of, preprocessing_of
+from medcnn.workflows.judging import one_vs_rest, predictions_of, report, score_and_save, score_text
+
+
+def train(config: TrainConfig, command: list[str]) -> Path:
+    """Train from pretrained or random weights; returns the run folder."""
+    with begun(config, command) as run:
+        if run is None:
+            return run_folder_of(config)
+        manifest = manifest_of(config.data, config.seed, run.note)
+        preprocessing = preprocessing_of(config.data)
+        store = pixels_of(manifest, preprocessing, config.data, run.note)
+        classifier, described = new_classifier(config, manifest, run)
+        best, predictions, history = fitted(config, run, manifest, store, classifier, described)
+        evaluations = score_and_save(run, predictions, config.seed)
+        title = f"{best.architecture.backbone} on {manifest.source}"
+        report(run, title, manifest, predictions, evaluations, history=history)
+    return run.path
+
+
+def finetune(config: TrainConfig, command: list[str]) -> Path:
+    """Go on from a checkpoint with a new hospital's data; returns the run folder."""
+    assert config.checkpoint is not None, "finetune.yaml requires a checkpoint"
+    path = Path(config.checkpoint)
+    with begun(config, command) as run:
+        if run is None:
+            return run_folder_of(config)
+        old, tensors = checkpoints.read(path)
+        run.facts["started_from"] = checkpoints.provenance_of(path)
+        manifest = manifest_of(config.data, config.seed, run.note)
+        store = pixels_of(manifest, old.preprocessing, config.data, run.note)
+        old_classifier = checkpoints.restore(old, tensors, str(path))
+        classifier, described = carried_over(config, old, old_classifier, manifest, run)
+        best, predictions, history = fitted(config, run, manifest, store, classifier, described)
+        evaluations = score_and_save(run, predictions, config.seed)
+        tables = old_and_new(config, old, old_classifier, manifest, store, predictions[0])
+        title = f"{best.architecture.backbone} fine-tuned on {manifest.source}"
+        report(run, title, manifest, predictions, evaluations, history=history, tables=tables)
+    return run.path
+
+
+def run_folder_of(config: TrainConfig) -> Path:
+    """`run_dir`, else a folder whose name is a function of the settings: the same command finds
+    its run again and goes on."""
+    if config.run_dir:
+        return Path(config.run_dir)
+    settings = to_json(replace(config, run_dir=None))
+    settings["trainer"] = {
+        k: v for k, v in settings["trainer"].items() if k not in ("device", "threads")
+    }
+    name = config.model.backbone if config.model else "finetune"
+    return Path("runs") / f"{config.data.name}-{name}-{short_hash(settings)}"
+
+
+@contextmanager
+def begun(config: TrainConfig, command: list[str]) -> Iterator[RunFolder | None]:
+    """The open run folder, or None where the run is finished already."""
+    if config.trainer.threads:
+        torch.set_num_threads(config.trainer.threads)
+    path = run_folder_of(config)
+    with open_run(path, to_json(config), command, resumable=True) as run:
+        log.info(f"run folder: {path}")
+        if run.finished:
+            log.info(f"this run is finished already; its report: {run.report}")
+            yield None
+            return
+        device = pick_device(config.trainer.device)
+        run.facts["hardware"]["device"] = (
+            torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+        )
+        run.facts["hardware"]["threads"] = torch.get_num_threads()
+        run.facts["seed"] = config.seed
+        yield run
+
+
+def new_classifier(
+    config: TrainConfig, manifest: Manifest, run: RunFolder
+) -> tuple[Classifier, Checkpoint]:
+    """A classifier with pretrained or random weights, and what its checkpoints will say of it."""
+    assert config.model is not None, "train.yaml has a model"
+    architecture = Architecture(
+        backbone=config.model.backbone,
+        options=dict(config.model.options),
+        head=config.head.name,
+        head_options=dict(config.head.options),
+        channels=config.data.channels,
+        size_px=config.data.size_px,
+    )
+    torch.manual_seed(config.seed)
+    classifier, body = build_classifier(architecture, len(manifest.labels.outputs))
+    origin = load_weights(body, config.model.backbone, config.model.weights)
+    run.facts["weights"] = origin.text
+    if config.model.weights == "auto" and not origin.pretrained:
+        run.note(f"{config.model.backbone} starts from {origin.text}")
+    else:
+        log.info(f"{config.model.backbone} starts from {origin.text}")
+    if config.transfer is Transfer.LINEAR_PROBE and not origin.pretrained:
+        run.note("a linear probe on random weights learns little: the body is never trained")
+    return classifier, Checkpoint(
+        labels=manifest.labels,
+        preprocessing=preprocessing_of(config.data),
+        architecture=architecture,
+        normalisation=classifier.normalisation,
+        modality=manifest.modality,
+        flips="",
+        thresholds=None,
+        training=_without_places(config),
+        provenance=_provenance(run, manifest),
+    )
+
+
+def carried_over(
+    config: TrainConfig,
+    old: Checkpoint,
+    old_classifier: Classifier,
+    manifest: Manifest,
+    run: RunFolder,
+) -> tuple[Classifier, Checkpoint]:
+    """The old body, and a head for the new classes: rows of classes with the same name are kept,
+    the others start afresh."""
+    torch.manual_seed(config.seed)
+    classifier, _ = build_classifier(
+        old.architecture, len(manifest.labels.outputs), old.normalisation
+    )
+    classifier.body.load_state_dict(old_classifier.body.state_dict())
+    new_layers, old_layers = list(classifier.head), list(old_classifier.head)
+    for new_layer, old_layer in zip(new_layers[:-1], old_layers[:-1], strict=True):
+        new_layer.load_state_dict(old_layer.state_dict())
+    into, source = output_layer(classifier.head), output_layer(old_classifier.head)
+    kept = [n for n in manifest.labels.outputs if n in old.labels.outputs]
+    with torch.no_grad():
+        for name in kept:
+            row, old_row = manifest.labels.outputs.index(name), old.labels.outputs.index(name)
+            into.weight[row] = source.weight[old_row]
+            into.bias[row] = source.bias[old_row]
+    fresh = [n for n in manifest.labels.outputs if n not in kept]
+    dropped = [n for n in old.labels.outputs if n not in kept]
+    run.facts["head"] = {"kept": kept, "fresh": fresh, "dropped": dropped}
+    for what, names in run.facts["head"].items():
+        log.info(f"classes {what}: {', '.join(names) or 'none'}")
+    return classifier, replace(
+        old,
+        labels=manifest.labels,
+        modality=manifest.modality,
+        flips="",
+        thresholds=None,
+        training=_without_places(config),
+        provenance=_provenance(run, manifest),
+    )
+
+
+def fitted(
+    config: TrainConfig,
+    run: RunFolder,
+    manifest: Manifest,
+    store: PixelStore,
+    classifier: Classifier,
+    described: Checkpoint,
+) -> tuple[Checkpoint, list[Predictions], list[dict[str, float]]]:
+    """Train, take the best epoch by validation, choose its thresholds there, then look at test.
+
+    Returns:
+        The best checkpoint, its predictions of test and validation, and the history.
+    """
+    device = pick_device(config.trainer.device)
+    setting = setting_of(config, manifest, store, device)
+    state = state_of(config, classifier, setting)
+    manifest.write(run.manifest)
+    run.facts["manifest"] = manifest.fingerprint()
+    run.write_facts()
+    if run.resume.is_file():
+        state.load(run.resume)
+        log.info(f"going on in epoch {state.epoch + 1}, after step {state.step}")
+
+    def describe(result: EpochResult) -> Checkpoint:
+        where = {"epoch": result.epoch + 1, f"validation_{setting.task.score}": result.score}
+        return replace(
+            described,
+            thresholds=choose_thresholds(result.predictions),
+            provenance={**described.provenance, **_finite(where)},
+        )
+
+    board = Board(run.events, state.epoch)
+    try:
+        fit(state, setting, run, board, describe)
+        run.facts["best_epoch"] = (state.best_epoch or 0) + 1
+        best, predictions = judged_best(config, run, setting)
+        scores = {f"test/{setting.task.score}": metrics.score(predictions[0], setting.task.score)}
+        for p in predictions:
+            board.predictions(p, state.epoch)
+        board.settings(to_json(config), scores)
+    finally:
+        board.close()
+    return best, predictions, state.history
+
+
+def setting_of(
+    config: TrainConfig, manifest: Manifest, store: PixelStore, device: torch.device
+) -> Setting:
+    channels_last = config.trainer.channels_last is Layout.ON or (
+        config.trainer.channels_last is Layout.AUTO and device.type == "cuda"
+    )
+    return Setting(
+        manifest=manifest,
+        store=store,
+        task=task_of(manifest.labels, config.loss, config.trainer.score),
+        trainer=config.trainer,
+        augmentation=augmentation_of(config.augmentation, manifest.modality),
+        seed=config.seed,
+        device=device,
+        dtype=autocast_dtype(config.trainer.precision, device),
+        memory_format=torch.channels_last if channels_last else torch.contiguous_format,
+    )
+
+
+def state_of(config: TrainConfig, classifier: Classifier, setting: Setting) -> TrainState:
+    if config.transfer is Transfer.LINEAR_PROBE:
+        classifier.freeze_body()
+    classifier = classifier.to(setting.device, memory_format=setting.memory_format)  # type: ignore[call-overload]
+    make = choose(OPTIMIZERS, config.optimizer.name, "optimizer")
+    bound = bind(make, config.optimizer.options, f"optimizer {config.optimizer.name}")
+    return TrainState(
+        classifier=classifier,
+        averaged=average_of(classifier) if config.trainer.ema_decay else None,
+        optimizer=bound(classifier),
+        scaler=torch.amp.GradScaler(setting.device.type, enabled=setting.dtype is torch.float16),
+    )
+
+
+def judged_best(
+    config: TrainConfig, run: RunFolder, setting: Setting
+) -> tuple[Checkpoint, list[Predictions]]:
+    """Every choice is made on validation and written into the checkpoint before test is opened."""
+    best, classifier = checkpoints.load(run.best, setting.device)
+    averaging = config.trainer.flip_average is not Layout.OFF
+    best = replace(best, flips=setting.augmentation.flips if averaging else "", thresholds=None)
+
+    def look(split: Split, **more: Any) -> Predictions:
+        return predictions_of(
+            best,
+            classifier,
+            setting.store,
+            setting.manifest,
+            setting.manifest.rows(split),
+            split=split,
+            device=setting.device,
+            dtype=setting.dtype,
+            **more,
+        )
+
+    validation = look(Split.VALIDATION)
+    best = replace(best, thresholds=choose_thresholds(validation))
+    checkpoints.save(run.best, classifier, best)
+    origin = checkpoints.provenance_of(run.best)
+    validation = replace(
+        validation,
+        thresholds=best.thresholds,
+        provenance={**validation.provenance, **origin},
+    )
+    return best, [look(Split.TEST, provenance=origin), validation]
+
+
+def old_and_new(
+    config: TrainConfig,
+    old: Checkpoint,
+    old_classifier: Classifier,
+    manifest: Manifest,
+    store: PixelStore,
+    new_test: Predictions,
+) -> list[Table]:
+    """Scores of the old and the new model on the new test split, on the classes that both know."""
+    shared = [n for n in manifest.labels.names if n in old.labels.names]
+    if manifest.labels.kind is not old.labels.kind:
+        shared = [n for n in shared if n in old.labels.outputs]
+    columns = ("class", "score", "images", "with it", "old model", "new model")
+    title = "Old and new model on the new test split"
+    if not shared:
+        nothing = "The old model knows none of these classes, so there is nothing to compare."
+        return [Table(title=title, columns=columns, rows=(), caption=nothing)]
+    device = pick_device(config.trainer.device)
+    unknown = np.full((len(manifest.records), len(old.labels.outputs)), np.nan, np.float32)
+    old_test = predict(
+        old_classifier.to(device),
+        store,
+        manifest,
+        manifest.rows(Split.TEST),
+        split=Split.TEST,
+        labels=old.labels,
+        targets=unknown,
+        flips=old.flips,
+        device=device,
+        dtype=autocast_dtype(config.trainer.precision, device),
+    )
+    new_side = one_vs_rest(new_test, shared)
+    old_side = replace(one_vs_rest(old_test, shared), targets=new_side.targets)
+    before, after = (evaluate(side, seed=config.seed) for side in (old_side, new_side))
+    rows = []
+    for name in shared:
+        for score in ("auroc", "average_precision"):
+            was, now = before.find(score, name), after.find(score, name)
+            log.info(f"  {name}: {score} old {score_text(was)}, new {score_text(now)}")
+            rows.append((name, score, now.count, now.positives, score_text(was), score_text(now)))
+    caption = "Each class that both models know, as a yes-or-no question of its own."
+    return [Table(title=title, columns=columns, rows=tuple(rows), caption=caption)]
+
+
+def _without_places(config: TrainConfig) -> dict[str, Any]:
+    """The config as it stands in checkpoints, which travel: without paths of this machine."""
+    stored = to_json(config)
+    stored["data"].update(root=None, path=None, cache="auto")
+    stored.update(run_dir=None, checkpoint=None)
+    return stored
+
+
+def _provenance(run: RunFolder, manifest: Manifest) -> dict[str, Any]:
+    return {
+        "medcnn": run.facts["medcnn"],
+        "versions": versions(),
+        "source": manifest.source,
+        "manifest": manifest.fingerprint(),
+        "weights": run.facts.get("weights", "another checkpoint of medcnn"),
+        "started": run.facts["started"],
+    }
+
+
+def _finite(numbers: Mapping[str, float]) -> dict[str, float | None]:
+    """JSON has no nan."""
+    return {k: None if v != v else v for k, v in numbers.items()}

@@ -12,6 +12,7 @@ from typing import TypeVar
 T = TypeVar("T")
 
 log = logging.getLogger("medcnn")
+log.setLevel(logging.INFO)
 
 PLAIN_LINE_EVERY_S = 30.0
 
@@ -26,7 +27,6 @@ class _ToStderr(logging.Handler):
 
 def show_log() -> None:
     """Messages go to the terminal; called once by the command line."""
-    log.setLevel(logging.INFO)
     log.propagate = False
     if not any(isinstance(h, _ToStderr) for h in log.handlers):
         log.addHandler(_ToStderr())

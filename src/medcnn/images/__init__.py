@@ -1,0 +1,8 @@
+"""Any file of a dataset -> upright pixels over the full range of their dtype -> model input."""
+
+from __future__ import annotations
+
+from medcnn.images.preprocessing import Fit, Preprocessing
+from medcnn.images.reading import read_pixels
+
+__all__ = ["Fit", "Preprocessing", "read_pixels"]

@@ -1,0 +1,1 @@
+"""From predictions to scores with intervals, figures and a report. Nothing here imports torch."""

@@ -1,0 +1,91 @@
+"""95 % intervals by drawing patients, not images, with replacement.
+
+Images of one patient resemble each other. Drawing images as if they were independent makes
+intervals too narrow, by much where patients have many images.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medcnn.errors import UsageError
+
+LEVEL = 0.95
+MOST_UNDEFINED = 0.05
+FEW_GROUPS = 20
+"""Below this many groups percentile intervals are known to be too narrow, so a note says it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Interval:
+    """`reason` says why there is none; low and high are nan then."""
+
+    low: float = math.nan
+    high: float = math.nan
+    reason: str = ""
+
+
+def group_numbers(groups: Sequence[str]) -> tuple[NDArray[np.int64], int]:
+    """Number of each row's group [N] in sorted order of names, and how many groups there are.
+
+    Sorted, so that the order of the rows changes no interval."""
+    names, numbers = np.unique(np.asarray(groups, dtype=np.str_), return_inverse=True)
+    return numbers.astype(np.int64), len(names)
+
+
+def resampling_weights(groups: Sequence[str], resamples: int, seed: int) -> NDArray[np.uint16]:
+    """How often each row stands in each resample [R, N]: as often as its group was drawn.
+
+    Raises:
+        UsageError: fewer than one resample.
+
+    Source: Field and Welsh 2007, JRSS B 69(3), the cluster bootstrap.
+    """
+    if resamples < 1:
+        raise UsageError(f"resamples must be 1 or more, found {resamples}; 1000 is usual.")
+    numbers, count = group_numbers(groups)
+    draw = np.random.default_rng(seed)
+    weights = np.empty((resamples, len(numbers)), dtype=np.uint16)
+    for row in weights:
+        row[:] = np.bincount(draw.integers(count, size=count), minlength=count)[numbers]
+    return weights
+
+
+def percentile_interval(resampled: NDArray[np.float64], num_groups: int) -> Interval:
+    """Middle 95 % of the resampled values.
+
+    Args:
+        resampled: [R], nan where a resample left the score undefined.
+        num_groups: groups behind the score.
+
+    Source: Efron 1979, Annals of Statistics 7(1).
+    """
+    if num_groups < 2:
+        return Interval(reason="fewer than 2 groups")
+    defined = resampled[~np.isnan(resampled)]
+    undefined = 1 - len(defined) / len(resampled)
+    if undefined > MOST_UNDEFINED:
+        return Interval(reason=f"undefined in {undefined:.0%} of resamples: too few cases")
+    if np.ptp(defined) < 1e-12:
+        # an interval without width would claim certainty, where there is only too little data
+        return Interval(reason=f"every resample gives {defined[0]:.3g}")
+    low, high = np.quantile(defined, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return Interval(low=float(low), high=float(high))
+
+
+def unanimous_interval(value: float, num_groups: int) -> Interval:
+    """Exact interval of a share that is 0 or 1, where resampling can show no spread.
+
+    Counts each group once, which is cautious: its images do not all bear independent witness.
+
+    Source: Clopper and Pearson 1934, Biometrika 26(4), in the closed form of the extreme cases.
+    """
+    if num_groups < 2:
+        return Interval(reason="fewer than 2 groups")
+    bound = ((1 - LEVEL) / 2) ** (1 / num_groups)
+    return Interval(low=bound, high=1.0) if value == 1 else Interval(low=0.0, high=1 - bound)

@@ -1,0 +1,235 @@
+"""What the report's tables and figures hold, as texts that the page only has to place."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from medcnn.evaluation import figures
+from medcnn.evaluation.curves import OneLabel, confusion, four_cells, one_label
+from medcnn.evaluation.scores import Evaluation, Score
+from medcnn.labels import Kind
+from medcnn.metrics import METRICS
+from medcnn.predictions import Predictions
+
+CLASS_COLUMNS = (
+    "auroc",
+    "average_precision",
+    "sensitivity",
+    "specificity",
+    "f1",
+    "brier",
+    "ece",
+)
+HEADLINES = ("auroc", "quadratic_weighted_kappa", "balanced_accuracy", "sensitivity", "specificity")
+SPLIT_ORDER = ("test", "validation", "train")
+
+
+class Footnotes:
+    """Notes of scores, each told once under the tables and marked with a letter."""
+
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+
+    def mark(self, note: str) -> str:
+        if not note:
+            return ""
+        if note not in self.notes:
+            self.notes.append(note)
+        return _letters(self.notes.index(note))
+
+    def __iter__(self) -> Iterator[tuple[str, str]]:
+        return iter((_letters(i), note) for i, note in enumerate(self.notes))
+
+
+def _letters(index: int) -> str:
+    """a, b, ... z, aa, ab, ..."""
+    text = ""
+    while index >= 0:
+        text = chr(ord("a") + index % 26) + text
+        index = index // 26 - 1
+    return text
+
+
+def split_rank(split: str) -> tuple[int, str]:
+    known = split in SPLIT_ORDER
+    return (SPLIT_ORDER.index(split) if known else len(SPLIT_ORDER), split)
+
+
+def _shown(score: Score, mark: str = "") -> dict[str, Any]:
+    """A score as the page prints it: texts, and the ends of its bar in % where it has one."""
+    missing, no_interval = math.isnan(score.value), math.isnan(score.low)
+    in_bar = METRICS[score.name].higher_is_better and not no_interval and score.value >= 0
+    return {
+        "title": METRICS[score.name].title,
+        "value": "n/a" if missing else f"{score.value:.3f}",
+        "interval": "" if no_interval else f"{score.low:.3f} to {score.high:.3f}",
+        "mark": mark,
+        "bar": (
+            tuple(f"{100 * max(v, 0):.1f}" for v in (score.low, score.high, score.value))
+            if in_bar
+            else None
+        ),
+        "count": f"{score.count:,}",
+        "groups": f"{score.groups:,}",
+    }
+
+
+def headlines(evaluation: Evaluation) -> list[dict[str, Any]]:
+    scores = {s.name: s for s in evaluation.scores if s.label is None}
+    if evaluation.labels.exclusive:
+        # macro sensitivity is balanced accuracy under another name
+        scores = {n: s for n, s in scores.items() if n not in ("sensitivity", "specificity")}
+    else:
+        scores.pop("balanced_accuracy")
+    return [_shown(scores[name]) for name in HEADLINES if name in scores]
+
+
+def overall(
+    evaluations: Mapping[str, Evaluation], splits: Sequence[str], footnotes: Footnotes
+) -> list[dict[str, Any]]:
+    """One row per score, one cell per split."""
+    rows = []
+    for name in [*HEADLINES, *(name for name in METRICS if name not in HEADLINES)]:
+        metric = METRICS[name]
+        found = [
+            [s for s in evaluations[split].scores if (s.name, s.label) == (name, None)]
+            for split in splits
+        ]
+        cells = [_shown(s[0], footnotes.mark(s[0].note)) if s else None for s in found]
+        if any(cells):
+            direction = "higher" if metric.higher_is_better else "lower"
+            rows.append({"title": metric.title, "direction": direction, "cells": cells})
+    return rows
+
+
+def by_class(evaluation: Evaluation, footnotes: Footnotes) -> dict[str, Any] | None:
+    """One row per class, one cell per score that classes have; None for binary labels."""
+    own = {(s.name, s.label): s for s in evaluation.scores if s.label is not None}
+    if not own:
+        return None
+    names = [n for n in CLASS_COLUMNS if (n, evaluation.labels.outputs[0]) in own]
+    rows = []
+    for k, label in enumerate(evaluation.labels.outputs):
+        scores = [own[name, label] for name in names]
+        rows.append(
+            {
+                "label": label,
+                "positives": f"{scores[0].positives or 0:,}",
+                "count": f"{scores[0].count:,}",
+                "threshold": f"{evaluation.thresholds[k]:.3g}" if evaluation.thresholds else "",
+                "cells": [_shown(s, footnotes.mark(s.note)) for s in scores],
+            }
+        )
+    return {"columns": [METRICS[name].title for name in names], "rows": rows}
+
+
+def classes(predictions: Predictions, evaluation: Evaluation) -> list[dict[str, Any]]:
+    """The three figures of each output, or the reason why they cannot be drawn."""
+    binary = evaluation.labels.kind is Kind.BINARY
+    classes = []
+    for k, name in enumerate(predictions.labels.outputs):
+        label = one_label(predictions, k)
+        area = evaluation.find("auroc", None if binary else name)
+        classes.append(
+            {
+                "name": name,
+                "positives": f"{int(label.target.sum()):,}",
+                "count": f"{len(label.target):,}",
+                "auroc": _shown(area),
+                "figures": _figures(label),
+                "reason": area.note if math.isnan(area.value) else "",
+            }
+        )
+    return classes
+
+
+def _figures(label: OneLabel) -> list[tuple[str, str]]:
+    drawn = []
+    if label.both_classes:
+        drawn.append(("ROC curve", figures.roc_figure(label)))
+        drawn.append(("Precision and recall", figures.precision_recall_figure(label)))
+    if len(label.target):
+        drawn.append(("Reliability of the probabilities", figures.reliability_figure(label)))
+    return drawn
+
+
+def confusion_figure(predictions: Predictions) -> str | None:
+    """SVG of the confusion matrix; None for multi-label, whose classes do not confuse."""
+    if predictions.labels.kind is Kind.MULTILABEL:
+        return None
+    return figures.confusion_svg(confusion(predictions), predictions.labels.names)
+
+
+def cells(predictions: Predictions) -> list[dict[str, str]]:
+    """Found, missed, false alarms and cleared of each label of a multi-label set."""
+    if predictions.labels.kind is not Kind.MULTILABEL:
+        return []
+    names = ("found", "missed", "alarms", "cleared")
+    rows = []
+    for k, label in enumerate(predictions.labels.outputs):
+        counts = four_cells(one_label(predictions, k))
+        rows.append({"label": label, **{n: f"{c:,}" for n, c in zip(names, counts, strict=True)}})
+    return rows
+
+
+def training(history: Sequence[Mapping[str, float]]) -> list[tuple[str, str]]:
+    """Title and SVG of loss, validation scores and learning rate, of what the history holds."""
+
+    def line(key: str) -> list[float]:
+        return [float(epoch.get(key, math.nan)) for epoch in history]
+
+    def known(key: str) -> bool:
+        return any(math.isfinite(value) for value in line(key))
+
+    epochs = [float(epoch.get("epoch", i)) for i, epoch in enumerate(history)]
+    drawn = []
+    losses = {"training": "train/loss", "validation": "val/loss"}
+    if lines := {name: line(key) for name, key in losses.items() if known(key)}:
+        drawn.append(("Loss", figures.history_figure(epochs, lines, "Loss")))
+    keys = sorted({key for epoch in history for key in epoch})
+    for key in keys:
+        if key.startswith("val/") and key != "val/loss" and known(key):
+            name = key.removeprefix("val/")
+            title = METRICS[name].title if name in METRICS else name
+            figure = figures.history_figure(epochs, {title: line(key)}, title)
+            drawn.append((f"{title} on validation", figure))
+    if known("lr"):
+        log = all(value > 0 for value in line("lr") if math.isfinite(value))
+        figure = figures.history_figure(epochs, {"lr": line("lr")}, "Learning rate", log=log)
+        drawn.append(("Learning rate", figure))
+    return drawn
+
+
+def dataset(counts: Mapping[str, Mapping[str, int]], group_noun: str) -> list[dict[str, Any]]:
+    """One row per class and one cell per split, from `Manifest.counts()`."""
+    rows: list[dict[str, Any]] = []
+    keys = list(dict.fromkeys(key for row in counts.values() for key in row))
+    for key in keys:
+        if key == "groups" and group_noun == "image":
+            continue  # would say the number of images a second time
+        label = key.removeprefix("label:")
+        name = {"images": "Images", "groups": f"{group_noun.capitalize()}s"}.get(key, label)
+        row = []
+        for split in counts.values():
+            share = f"{100 * split.get(key, 0) / split['images']:.1f} %"
+            row.append((f"{split.get(key, 0):,}", share if key != label else ""))
+        rows.append({"name": name, "total": key == label, "cells": row})
+    return rows
+
+
+def unreadable(predictions: Mapping[str, Predictions]) -> list[tuple[str, str, str]]:
+    """Split, image id and reason of every image without a prediction."""
+    return [
+        (split, image_id, reason)
+        for split in sorted(predictions, key=split_rank)
+        for image_id, reason in predictions[split].unreadable
+    ]
+
+
+def cell(value: str | float | int | None) -> str:
+    """One cell of a further table: numbers with four digits that count."""
+    if value is None:
+        return ""
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,102 @@
+"""One HTML file that says what was found, how sure that is, and where it came from.
+
+It needs nothing but itself: no script, no network, no font from elsewhere; a browser is forbidden
+to fetch anything by its Content-Security-Policy. The same input gives the same bytes.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from medcnn.evaluation import layout
+from medcnn.evaluation.scores import Evaluation
+from medcnn.evaluation.summary import summary
+from medcnn.predictions import Predictions
+
+MOST_UNREADABLE = 200
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Table:
+    """A further table, such as old against new weights."""
+
+    title: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str | float | int | None, ...], ...]
+    caption: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """What the page shows; whatever is empty leaves its section out.
+
+    Attributes:
+        task: one sentence: what is told from what.
+        predictions: by split.
+        evaluations: by split.
+        history: one dict per epoch: `epoch`, `train/loss`, `val/<score>`, `lr`, any missing.
+        dataset: as `Manifest.counts()`: split -> `images`, `groups`, `label:<name>` -> number.
+        excluded: reason -> images of the source that were left out.
+        notes: warnings that stand at the top.
+        provenance: what made this, flat.
+        group_noun: what a group is: `patient`, `lesion`, or `image` where nothing is known.
+    """
+
+    title: str
+    task: str
+    predictions: Mapping[str, Predictions] = field(default_factory=dict)
+    evaluations: Mapping[str, Evaluation] = field(default_factory=dict)
+    history: Sequence[Mapping[str, float]] = ()
+    dataset: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    excluded: Mapping[str, int] = field(default_factory=dict)
+    notes: Sequence[str] = ()
+    tables: Sequence[Table] = ()
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+    config_yaml: str = ""
+    group_noun: str = "patient"
+
+
+def write_report(path: Path, report: Report) -> None:
+    """Write the page to `path`; an older page stays whole until the new one is complete."""
+    part = path.with_name(path.name + ".part")
+    part.write_text(html(report), encoding="utf-8")
+    os.replace(part, path)
+
+
+def html(report: Report) -> str:
+    from jinja2 import Environment, StrictUndefined
+    from markupsafe import Markup
+
+    source = files("medcnn.evaluation").joinpath("report.html.j2").read_text(encoding="utf-8")
+    page = Environment(
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    page.filters["svg"] = Markup  # our own drawing, whose texts matplotlib has escaped
+    splits = sorted(report.evaluations, key=layout.split_rank)
+    evaluation = report.evaluations[splits[0]] if splits else None
+    predictions = report.predictions.get(splits[0]) if splits else None
+    footnotes = layout.Footnotes()
+    return page.from_string(source).render(
+        report=report,
+        splits=splits,
+        evaluation=evaluation,
+        predictions=predictions,
+        sentences=summary(evaluation, report.group_noun) if evaluation else [],
+        headlines=layout.headlines(evaluation) if evaluation else [],
+        overall=layout.overall(report.evaluations, splits, footnotes),
+        by_class=layout.by_class(evaluation, footnotes) if evaluation else None,
+        footnotes=footnotes,
+        classes=layout.classes(predictions, evaluation) if predictions and evaluation else [],
+        confusion=layout.confusion_figure(predictions) if predictions else None,
+        cells=layout.cells(predictions) if predictions else [],
+        training=layout.training(report.history),
+        dataset=layout.dataset(report.dataset, report.group_noun),
+        unreadable=layout.unreadable(report.predictions),
+        most_unreadable=MOST_UNREADABLE,
+        cell=layout.cell,
+    )

@@ -1,0 +1,145 @@
+"""The result in plain words: what a doctor reads first, and often the only thing.
+
+Shares are told as natural frequencies ("of 100 images ... it finds 87"), which people judge better
+than percentages (Gigerenzer and Edwards 2003, BMJ 327).
+"""
+
+from __future__ import annotations
+
+import math
+
+from medcnn.evaluation.scores import Evaluation, Score
+from medcnn.labels import Kind
+
+SEEN = {
+    "test": "which the model had never seen",
+    "validation": "which also chose the epoch and the thresholds, so that they flatter the model",
+    "train": "on which the model was trained, so that they say little about new images",
+}
+
+
+def summary(evaluation: Evaluation, group_noun: str = "patient") -> list[str]:
+    """Sentences about one split.
+
+    Args:
+        group_noun: what a group is: patient, lesion, or image where nothing better is known.
+    """
+    kind = evaluation.labels.kind
+    told = {Kind.BINARY: _binary, Kind.MULTILABEL: _multilabel}.get(kind, _exclusive)
+    sentences = [_opening(evaluation, group_noun), *told(evaluation)]
+    if evaluation.unreadable:
+        n = evaluation.unreadable
+        were = "image could not be read and is" if n == 1 else "images could not be read and are"
+        sentences.append(f"{n} {were} in none of these numbers.")
+    return sentences
+
+
+def number(score: Score) -> str:
+    """`0.91 (95 % interval 0.86 to 0.95)`, or why there is none."""
+    if math.isnan(score.value):
+        return score.note or "not available"
+    if math.isnan(score.low):
+        return f"{score.value:.2f} (95 % interval not available)"
+    return f"{score.value:.2f} (95 % interval {score.low:.2f} to {score.high:.2f})"
+
+
+def of_hundred(score: Score) -> str:
+    """`87 (81 to 92)` of a share 0.87."""
+    share = f"{100 * score.value:.0f}"
+    if math.isnan(score.low):
+        return f"{share} (interval not available)"
+    return f"{share} ({100 * score.low:.0f} to {100 * score.high:.0f})"
+
+
+def _opening(evaluation: Evaluation, group_noun: str) -> str:
+    split, score = evaluation.split, evaluation.find("auroc")
+    images = _plural(evaluation.images, f"{split} image")
+    of = f" of {_plural(evaluation.groups, group_noun)}" if group_noun != "image" else ""
+    seen = SEEN.get(split)
+    aside = f", {seen}," if seen else ""
+    mean = "" if evaluation.labels.kind is Kind.BINARY else ", averaged over the classes,"
+    is_was = "is" if math.isnan(score.value) else "was"
+    return f"On {images}{of}{aside} the AUROC{mean} {is_was} {number(score)}."
+
+
+def _binary(evaluation: Evaluation) -> list[str]:
+    name = evaluation.labels.names[1]
+    auroc, brier = evaluation.find("auroc"), evaluation.find("brier")
+    sentences = []
+    if not math.isnan(auroc.value):
+        sentences.append(
+            f"Shown one image with {name} and one without, it gives the one with {name} the higher "
+            f"probability {100 * auroc.value:.0f} times of 100."
+        )
+    found, cleared = evaluation.find("sensitivity"), evaluation.find("specificity")
+    if not math.isnan(found.value):
+        sentences.append(f"Of 100 images with {name} it finds {of_hundred(found)}.")
+        if found.note.startswith("rests on"):
+            sentences[-1] += f" That {found.note}."
+    if not math.isnan(cleared.value):
+        sentences.append(f"Of 100 images without {name} it clears {of_hundred(cleared)}.")
+    if brier.count and brier.positives:
+        sentences.append(
+            f"Of these images {100 * brier.positives / brier.count:.0f} in 100 have {name}; "
+            "where it is rarer, more of the alarms are false."
+        )
+    return sentences
+
+
+def _exclusive(evaluation: Evaluation) -> list[str]:
+    right = evaluation.find("accuracy")
+    found = _defined(evaluation, "sensitivity")
+    sentences = []
+    if not math.isnan(right.value):
+        most = max(found, key=lambda score: score.positives or 0)
+        share = 100 * (most.positives or 0) / most.count
+        sentences.append(
+            f"It names the right class for {of_hundred(right)} of 100 images; always answering "
+            f"{most.label}, the most frequent class, would be right for {share:.0f}."
+        )
+    if len(found) > 1:
+        weakest, strongest = min(found, key=_value), max(found, key=_value)
+        sentences.append(
+            f"Its weakest class is {weakest.label}: of 100 such images it finds "
+            f"{of_hundred(weakest)}. Its strongest is {strongest.label}: {of_hundred(strongest)}."
+        )
+    if evaluation.labels.kind is Kind.ORDINAL:
+        kappa = evaluation.find("quadratic_weighted_kappa")
+        sentences.append(
+            "Agreement with the true grade beyond chance (quadratic weighted kappa; 0 is chance, "
+            f"1 is perfect): {number(kappa)}."
+        )
+    return sentences
+
+
+def _multilabel(evaluation: Evaluation) -> list[str]:
+    ranked = _defined(evaluation, "auroc")
+    sentences = []
+    if len(ranked) > 1:
+        weakest, strongest = min(ranked, key=_value), max(ranked, key=_value)
+        sentences.append(
+            f"By class it goes from {number(weakest)} for {weakest.label} "
+            f"to {number(strongest)} for {strongest.label}."
+        )
+    for score in ranked if len(ranked) == 1 else sorted(ranked, key=_value)[:1]:
+        found = evaluation.find("sensitivity", score.label)
+        cleared = evaluation.find("specificity", score.label)
+        sentences.append(
+            f"Of 100 images with {score.label} it finds {of_hundred(found)}; "
+            f"of 100 without it clears {of_hundred(cleared)}."
+        )
+    return sentences
+
+
+def _defined(evaluation: Evaluation, name: str) -> list[Score]:
+    """Scores of the single labels that have a value."""
+    own = [evaluation.find(name, label) for label in evaluation.labels.outputs]
+    return [score for score in own if not math.isnan(score.value)]
+
+
+def _value(score: Score) -> float:
+    return score.value
+
+
+def _plural(count: int, noun: str) -> str:
+    return f"{count:,} {noun}" + ("" if count == 1 else "s")

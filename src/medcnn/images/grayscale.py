@@ -1,0 +1,194 @@
+"""The grayscale pipeline of DICOM PS3.4 N.2, one function per step.
+
+    stored values --modality--> measured values --VOI--> 0..1 --polarity--> dark air --> uint16
+
+Padding is masked before the modality step, since it is written in stored values.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydicom import Dataset
+
+from medcnn.errors import ImageError
+
+Floats = NDArray[np.float32]
+Mask = NDArray[np.bool_]
+
+log = logging.getLogger(__name__)
+
+# Shown of an image of more than 8 bits that says no window: all but one pixel in a thousand at
+# either end, so that one hot pixel does not make the rest black.
+FALLBACK_PERCENTILES = (0.1, 99.9)
+
+
+def rendered(dataset: Dataset, stored: NDArray[Any], window: int) -> NDArray[np.uint16]:
+    """[H, W, 1] in 0..65535 of stored values [H, W]; padding is black."""
+    padding = padding_mask(dataset, stored)
+    measured, bits = modality(dataset, stored)
+    shown = polarity(dataset, voi(dataset, measured, padding, bits, window))
+    shown[padding] = 0
+    return np.rint(shown * 65535).astype(np.uint16)[:, :, None]
+
+
+def padding_mask(dataset: Dataset, stored: NDArray[Any]) -> Mask:
+    """Where PixelPaddingValue, or the range up to PixelPaddingRangeLimit, stands: PS3.3
+    C.7.5.1.1.2, in stored values and before any other step."""
+    value = dataset.get("PixelPaddingValue")
+    if value is None:
+        return np.zeros(stored.shape, dtype=np.bool_)
+    limit = dataset.get("PixelPaddingRangeLimit")
+    ends = [_as_stored(dataset, v) for v in (value, value if limit is None else limit)]
+    return np.asarray((stored >= min(ends)) & (stored <= max(ends)))
+
+
+def modality(dataset: Dataset, stored: NDArray[Any]) -> tuple[NDArray[Any], int | None]:
+    """Measured values and how many bits they have: PS3.3 C.11.1, a LUT or a slope and intercept.
+
+    Bits are None after a rescale, whose range no attribute states.
+
+    Raises:
+        ImageError: the slope is 0, so that every pixel would be the same.
+    """
+    if sequence := dataset.get("ModalityLUTSequence"):
+        return look_up(dataset, sequence[0], stored)
+    slope, intercept = (dataset.get(name) for name in ("RescaleSlope", "RescaleIntercept"))
+    slope = 1.0 if slope is None else float(slope)
+    intercept = 0.0 if intercept is None else float(intercept)
+    if slope == 0 or not np.isfinite([slope, intercept]).all():
+        raise ImageError(f"RescaleSlope {slope:g} with intercept {intercept:g} leaves no picture")
+    if (slope, intercept) == (1.0, 0.0):
+        return stored, int(dataset.BitsStored)
+    return stored * slope + intercept, None
+
+
+def voi(
+    dataset: Dataset, measured: NDArray[Any], padding: Mask, bits: int | None, window: int
+) -> Floats:
+    """What is of interest as 0..1: PS3.3 C.11.2.1; a LUT before a window, else a fallback.
+
+    Raises:
+        ImageError: there are windows, and none has the index `window`.
+    """
+    if sequence := dataset.get("VOILUTSequence"):
+        _refuse_index(window, len(sequence), "VOI LUTs")
+        values, depth = look_up(dataset, sequence[window], np.rint(measured).astype(np.int64))
+        return values.astype(np.float32) / np.float32(2**depth - 1)
+    centers = _numbers(dataset.get("WindowCenter"))
+    widths = _numbers(dataset.get("WindowWidth"))
+    function = str(dataset.get("VOILUTFunction") or "LINEAR")
+    pairs = list(zip(centers, widths, strict=False))
+    if pairs:
+        _refuse_index(window, len(pairs), "windows")
+        center, width = pairs[window]
+        # PS3.3 C.11.2.1.2.1 and C.11.2.1.3: LINEAR needs 1 or more, the others more than 0
+        if np.isfinite([center, width]).all() and (
+            width >= 1 or (width > 0 and function != "LINEAR")
+        ):
+            if len(pairs) > 1:
+                log.info("window %d of %d: %g %g", window, len(pairs), center, width)
+            return windowed(measured, center, width, function)
+        log.warning("window center %g with width %g is not usable", center, width)
+    elif centers or widths:
+        log.warning("a window center without a width, or the reverse, is not usable")
+    elif bits is not None and bits <= 8:
+        # no VOI module: identity (PS3.3 C.11.2.1), and 8 bits are what a screen shows
+        low = -(2 ** (bits - 1)) if dataset.PixelRepresentation else 0
+        return _stretched(measured, low, low + 2**bits - 1)
+    low, high = _spread(measured, padding)
+    log.debug("no window: shown from %g to %g", low, high)
+    return _stretched(measured, low, high)
+
+
+def windowed(values: NDArray[Any], center: float, width: float, function: str) -> Floats:
+    """0..1 of `values` in a window.
+
+    Source:
+        PS3.3 C.11.2.1.2.1 (LINEAR), C.11.2.1.3.1 (SIGMOID), C.11.2.1.3.2 (LINEAR_EXACT).
+
+    Raises:
+        ImageError: another function.
+    """
+    x = values.astype(np.float32)
+    if function == "SIGMOID":
+        # tanh is the same curve, and large distances do not overflow in it
+        return np.asarray(0.5 + 0.5 * np.tanh(2 * (x - center) / width), dtype=np.float32)
+    if function == "LINEAR_EXACT":
+        return np.clip((x - center) / width + np.float32(0.5), 0, 1)
+    if function != "LINEAR":
+        raise ImageError(f"VOILUTFunction '{function}' is not LINEAR, LINEAR_EXACT or SIGMOID")
+    if width == 1:
+        return (x > center - 0.5).astype(np.float32)
+    return np.clip((x - (center - 0.5)) / (width - 1) + np.float32(0.5), 0, 1)
+
+
+def polarity(dataset: Dataset, shown: Floats) -> Floats:
+    """Low values dark: PS3.3 C.7.6.3.1.2 (MONOCHROME1 shows them white).
+
+    PresentationLUTShape INVERSE says the same of the same image (PS3.3 C.8.11.3, required with
+    MONOCHROME1), so the two together turn it once.
+    """
+    inverse = dataset.get("PresentationLUTShape") == "INVERSE"
+    turned = dataset.PhotometricInterpretation == "MONOCHROME1" or inverse
+    return 1 - shown if turned else shown
+
+
+def look_up(dataset: Dataset, item: Dataset, values: NDArray[Any]) -> tuple[NDArray[Any], int]:
+    """`values` through a LUT, and the bits of its entries: PS3.3 C.11.1.1 and C.11.2.1.1.
+
+    Values below the first or above the last mapped one take the first or last entry.
+
+    Raises:
+        ImageError: the table is not as long as its descriptor says.
+    """
+    count, first, bits = (int(v) for v in item.LUTDescriptor)
+    count = count or 2**16
+    if dataset.PixelRepresentation == 1 and first >= 2**15 and "RescaleSlope" not in dataset:
+        first -= 2**16  # US or SS (PS3.5): a signed first value that was written as unsigned
+    data = item.LUTData
+    if isinstance(data, bytes):
+        little = dataset.file_meta.TransferSyntaxUID.is_little_endian
+        narrow = bits <= 8 and len(data) in (count, count + count % 2)
+        entries = np.frombuffer(data, "u1" if narrow else "<u2" if little else ">u2")
+    else:
+        entries = np.atleast_1d(np.asarray(data, dtype=np.int64))
+    if len(entries) < count or not 1 <= bits <= 16:
+        raise ImageError(f"a LUT of {len(entries)} entries, its descriptor says {count} of {bits}")
+    index = np.clip(values.astype(np.int64) - first, 0, count - 1)
+    return np.minimum(entries[:count].astype(np.int64)[index], 2**bits - 1), bits
+
+
+def _stretched(values: NDArray[Any], low: float, high: float) -> Floats:
+    if high <= low:
+        return np.zeros(values.shape, dtype=np.float32)
+    return np.clip((values.astype(np.float32) - low) / np.float32(high - low), 0, 1)
+
+
+def _spread(measured: NDArray[Any], padding: Mask) -> tuple[float, float]:
+    kept = measured[~padding] if padding.any() else measured.ravel()
+    if not kept.size:
+        raise ImageError("every pixel is padding")
+    low, high = np.percentile(kept, FALLBACK_PERCENTILES)
+    # a picture that is flat but for a few pixels
+    return (float(low), float(high)) if high > low else (float(kept.min()), float(kept.max()))
+
+
+def _refuse_index(window: int, count: int, what: str) -> None:
+    if window >= count:
+        raise ImageError(f"there is no window {window}, the file has {count} {what}")
+
+
+def _numbers(value: Any) -> list[float]:
+    if value is None or value == "":
+        return []
+    return [float(v) for v in ([value] if isinstance(value, str | int | float) else value)]
+
+
+def _as_stored(dataset: Dataset, value: int) -> int:
+    """US or SS: a negative padding value that was written as unsigned (PS3.5 6.2)."""
+    signed = dataset.PixelRepresentation == 1 and value >= 2 ** (dataset.BitsAllocated - 1)
+    return int(value) - 2**dataset.BitsAllocated if signed else int(value)

@@ -1,0 +1,119 @@
+"""JPEG, PNG, TIFF and BMP, through pillow.
+
+What becomes of each kind of pixel:
+
+    1-bit, grey 8 bit             uint8, 1 channel
+    grey 12 or 16 bit             uint16, 1 channel, full range kept; white-is-zero is turned
+    float TIFF in 0..1            uint16, 1 channel; any other range is refused, its full scale is
+                                  not known
+    palette, CMYK, YCbCr, RGB     uint8, 3 channels (RGB of 16 bit keeps its upper 8)
+    with alpha or a clear colour  laid over black, the colour of what no camera saw
+"""
+
+from __future__ import annotations
+
+from io import BytesIO
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, TiffImagePlugin, UnidentifiedImageError
+
+from medcnn.errors import ImageError
+from medcnn.images.limits import refuse_oversize
+
+Pixels = NDArray[np.uint8] | NDArray[np.uint16]
+
+BITS_PER_SAMPLE, PHOTOMETRIC, ORIENTATION = 258, 262, 274
+ALPHA = ("LA", "La", "PA", "RGBA", "RGBa")
+
+
+def read_raster(data: bytes, kind: str, *, at_least_px: int | None = None) -> Pixels:
+    """[H, W, C] of a JPEG, PNG, TIFF or BMP, upright.
+
+    Args:
+        data: the file.
+        kind: pillow's name of the format.
+        at_least_px: see `read_pixels`.
+
+    Raises:
+        ImageError, and whatever else pillow raises on damage.
+    """
+    try:
+        image = Image.open(BytesIO(data), formats=[kind])
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise ImageError(f"larger than any image that is decoded: {error}") from error
+    except UnidentifiedImageError:
+        raise ImageError(f"its first bytes are those of a {kind}, the rest is not") from None
+    with image:
+        refuse_oversize(*image.size)
+        if kind == "TIFF" and (pages := getattr(image, "n_frames", 1)) > 1:
+            raise ImageError(f"the TIFF holds {pages} pages; save the one that counts by itself")
+        if kind == "PNG":
+            _check_sums(data)
+        if kind == "JPEG" and at_least_px is not None:
+            image.draft(None, (at_least_px, at_least_px))
+        image.load()
+        pixels = _values(image)
+        # asked after loading: pillow turns a TIFF by itself then, and takes the tag away
+        return _upright(pixels, int(image.getexif().get(ORIENTATION, 1)))
+
+
+def _check_sums(data: bytes) -> None:
+    """Compare the check sum of every chunk: pillow skips those of the pixels when it decodes."""
+    with Image.open(BytesIO(data), formats=["PNG"]) as image:
+        image.verify()
+
+
+def _values(image: Image.Image) -> Pixels:
+    if image.mode.startswith("I;16"):
+        return _sixteen_bit(image)
+    if image.mode == "F":
+        return _floats(image)
+    if image.mode == "I":
+        raise ImageError("32-bit or signed integers have no known full scale; save it as 16 bit")
+    if image.mode in ALPHA or ("transparency" in image.info and image.mode != "1"):
+        return _over_black(image)
+    if image.mode in ("1", "L"):
+        return np.array(image.convert("L"))[:, :, None]
+    return np.array(image.convert("RGB"))
+
+
+def _sixteen_bit(image: Image.Image) -> NDArray[np.uint16]:
+    values = np.array(image).astype(np.uint16)[:, :, None]
+    tags: Any = image.tag_v2 if isinstance(image, TiffImagePlugin.TiffImageFile) else {}
+    (bits,) = tags.get(BITS_PER_SAMPLE, (16,))
+    if bits < 16:
+        most = 2**bits - 1
+        values = ((values.astype(np.uint32) * 65535 + most // 2) // most).astype(np.uint16)
+    # 0 is WhiteIsZero (TIFF 6.0, section 4), which pillow turns for 8 bit alone
+    return 65535 - values if tags.get(PHOTOMETRIC) == 0 else values
+
+
+def _floats(image: Image.Image) -> NDArray[np.uint16]:
+    values = np.array(image)[:, :, None]
+    low, high = float(values.min()), float(values.max())
+    # written so that nan fails too
+    if not (low >= 0 and high <= 1):
+        raise ImageError(
+            f"floats from {low:g} to {high:g} have no known full scale; scale them to 0..1, or "
+            "save 16-bit integers"
+        )
+    return np.rint(values * 65535).astype(np.uint16)
+
+
+def _over_black(image: Image.Image) -> NDArray[np.uint8]:
+    grey = image.mode in ("L", "LA", "La")
+    values = np.array(image.convert("LA" if grey else "RGBA")).astype(np.uint16)
+    return ((values[:, :, :-1] * values[:, :, -1:] + 127) // 255).astype(np.uint8)
+
+
+def _upright(pixels: Pixels, orientation: int) -> Pixels:
+    """Undo the EXIF orientation 1..8 (Exif 2.3, 4.6.4): where row 0 and column 0 are seen."""
+    if orientation in (5, 6, 7, 8):
+        pixels = pixels.transpose(1, 0, 2)
+    if orientation in (3, 4, 7, 8):
+        pixels = pixels[::-1]
+    if orientation in (2, 3, 6, 7):
+        pixels = pixels[:, ::-1]
+    return np.ascontiguousarray(pixels)

@@ -1,0 +1,149 @@
+"""The command line as a user meets it, in a process of its own."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+TOP = Path(__file__).parents[2]
+
+
+def medcnn(*words: str, folder: Path | None = None) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "medcnn", *words],
+        capture_output=True,
+        text=True,
+        cwd=folder,
+        timeout=300,
+        check=False,
+    )
+
+
+def imported(*words: str) -> set[str]:
+    """Which modules a command that ends at once has imported."""
+    code = (
+        "import sys\nfrom medcnn.cli import main\n"
+        f"try:\n    main({list(words)!r})\nexcept SystemExit:\n    pass\n"
+        "print('MODULES', *sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return set(done.stdout.split("MODULES")[1].split())
+
+
+def test_help_is_quick_and_imports_nothing_heavy() -> None:
+    def seconds() -> float:
+        start = time.perf_counter()
+        assert medcnn("--help").returncode == 0
+        return time.perf_counter() - start
+
+    # the bound is for a busy machine; what it must not do is import torch, which takes seconds
+    assert min(seconds() for _ in range(3)) < 1.0
+    assert {"torch", "hydra", "numpy"} & imported("--help") == set()
+
+
+def test_help_names_every_command_and_fits_the_terminal() -> None:
+    text = medcnn("--help").stdout
+    assert all(f"\n  {verb} " in text for verb in ("train", "finetune", "evaluate", "predict"))
+    assert max(map(len, text.splitlines())) <= 100
+
+
+@pytest.mark.fault
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["trian"], "'trian' is no command; did you mean 'train'?"),
+        (["train", "lr=.1"], "lr is no setting of medcnn train; did you mean 'optimizer.lr'?"),
+        (["train", "model.nmae=x"], "model.nmae is no setting of medcnn train"),
+        (["train", "trainer.epoch=3"], "did you mean 'trainer.epochs'?"),
+        (["train", "modle=resnet18"], "did you mean 'model'?"),
+        (["train", "model=resnet81"], "model=resnet81 is not known; did you mean 'resnet18'?"),
+        (["train", "data=ham1000"], "data=ham1000 is not known; did you mean 'ham10000'?"),
+        (["train", "model.backbone=resnet19"], "model.backbone=resnet19 is not known; did you"),
+        (["train", "loss.name=focl"], "loss.name=focl is not known; did you mean 'focal'?"),
+        (["train", "transfer=linear-probe"], "did you mean 'linear_probe'?"),
+        (["train", "trainer.score=auroc2"], "did you mean 'auroc'?"),
+        (["train", "--debg"], "--debg is no option; did you mean '--debug'?"),
+        (["train", "epochs"], "settings are written key=value"),
+        (["train", "trainer.epochs=1,2"], "is a sweep"),
+        (["train", "data.root=[a"], "cannot be read as key=value"),
+        (["train", "+data.imagee=x"], "option 'imagee'"),
+        (["evaluate"], "checkpoint is required: add checkpoint=..."),
+        (["predict", "checkpoint=x", "inptu=y"], "did you mean 'input'?"),
+        (["list", "backbone"], "did you mean 'backbones'?"),
+    ],
+)
+def test_a_misspelt_word_is_answered_with_the_nearest_right_one(
+    words: list[str], said: str
+) -> None:
+    """Row 92."""
+    done = medcnn(*words)
+    assert said in " ".join(done.stderr.split())
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+    assert max(map(len, done.stderr.splitlines())) <= 100
+
+
+@pytest.mark.fault
+def test_a_wrong_value_is_answered_before_torch_is_imported() -> None:
+    """Rows 92 and 93."""
+    for word in ("trainer.batch_size=0", "lr=1", "model=resnet81", "model.backbone=resnet19"):
+        assert "torch" not in imported("train", word)
+
+
+def test_all_faults_of_a_command_are_told_at_once() -> None:
+    text = medcnn("train", "trainer.epochs=0", "trainer.batch_size=0", "seed=-1").stderr
+    for said in ("trainer.epochs=0", "trainer.batch_size=0", "seed=-1"):
+        assert said in text
+
+
+def test_debug_shows_the_traceback() -> None:
+    assert "Traceback" in medcnn("train", "lr=1", "--debug").stderr
+
+
+@pytest.mark.parametrize("what", ["backbones", "datasets", "heads", "losses", "metrics"])
+def test_lists_name_what_can_be_chosen(what: str) -> None:
+    done = medcnn("list", what)
+    assert done.returncode == 0
+    assert len(done.stdout.splitlines()) >= 2
+
+
+def test_a_list_is_narrowed_by_part_of_a_name() -> None:
+    names = medcnn("list", "backbones", "densenet").stdout.split()
+    assert "densenet121" in names
+    assert all("densenet" in n for n in names)
+
+
+def test_show_config_prints_all_settings_and_starts_nothing() -> None:
+    done = medcnn("train", "model=lenet5", "trainer.epochs=7", "--show-config")
+    assert "backbone: lenet5" in done.stdout
+    assert "epochs: 7" in done.stdout
+
+
+def test_a_yaml_of_ones_own_is_found_outside_the_package(tmp_path: Path) -> None:
+    (tmp_path / "conf" / "data").mkdir(parents=True)
+    (tmp_path / "conf" / "data" / "ours.yaml").write_text(
+        "defaults: [table]\nroot: /nowhere\ntable: labels.csv\nimage: file\nlabel: grade\n"
+    )
+    done = medcnn("train", "data=ours", "--config-dir", "conf", "--show-config", folder=tmp_path)
+    assert "image: file" in done.stdout, done.stderr
+    assert "data=our is not known; did you mean 'ours'?" in " ".join(
+        medcnn("train", "data=our", "--config-dir=conf", folder=tmp_path).stderr.split()
+    )
+
+
+def test_scripts_are_the_commands(tmp_path: Path) -> None:
+    for verb in ("train", "evaluate", "predict"):
+        done = subprocess.run(
+            [sys.executable, str(TOP / "scripts" / f"{verb}.py"), "nonsense=1"],
+            capture_output=True,
+            text=True,
+            cwd=tmp_path,
+            check=False,
+        )
+        assert re.search(f"no setting of medcnn\\s+{verb}", done.stderr)
+        assert done.returncode == 2

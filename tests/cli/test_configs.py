@@ -1,0 +1,86 @@
+"""Every YAML composes, freezes, and names something that exists."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from medcnn import datasets
+from medcnn.choices import bind
+from medcnn.cli.compose import read_command
+from medcnn.config import TrainConfig, config_folder
+from medcnn.losses import AUTO, LOSSES
+from medcnn.models.backbones import build_body
+from medcnn.models.heads import HEADS
+from medcnn.training.optimizers import OPTIMIZERS
+
+
+def names(group: str) -> list[str]:
+    return sorted(p.stem for p in (config_folder() / group).glob("*.yaml"))
+
+
+def composed(*words: str) -> TrainConfig:
+    config = read_command("train", list(words)).config
+    assert isinstance(config, TrainConfig)
+    return config
+
+
+@pytest.mark.parametrize("name", names("model"))
+def test_every_model_composes_and_builds(name: str) -> None:
+    model = composed(f"model={name}").model
+    assert model is not None
+    assert build_body(model.backbone, channels=1, size_px=96, options=model.options).num_features
+
+
+@pytest.mark.parametrize("name", names("data"))
+def test_every_data_set_composes_and_its_options_are_known_to_its_adapter(name: str) -> None:
+    data = composed(f"data={name}").data
+    assert data.name in datasets.DATASETS
+    datasets.check_options(data.name, data.options)
+
+
+@pytest.mark.parametrize("name", names("experiment"))
+def test_every_recipe_composes(name: str) -> None:
+    config = composed(f"experiment={name}")
+    assert config.data.stand_in is not None, "a recipe works without a root, on phantoms"
+    header = (config_folder() / "experiment" / f"{name}.yaml").read_text(encoding="utf-8")
+    assert "medcnn train experiment=" in header
+
+
+def test_a_choice_on_the_command_line_wins_over_a_recipe() -> None:
+    config = composed("experiment=skin_lesion", "trainer.epochs=2", "model=lenet5")
+    assert config.trainer.epochs == 2
+    assert config.model is not None
+    assert config.model.backbone == "lenet5"
+
+
+@pytest.mark.parametrize("name", [n for n in names("loss") if n != "auto"])
+def test_every_loss_takes_the_options_of_its_yaml(name: str) -> None:
+    loss = composed(f"loss={name}").loss
+    bind(LOSSES[loss.name].function, loss.options, "loss")
+
+
+@pytest.mark.parametrize("name", names("head"))
+def test_every_head_takes_the_options_of_its_yaml(name: str) -> None:
+    head = composed(f"head={name}").head
+    bind(HEADS[head.name], head.options, "head")
+
+
+@pytest.mark.parametrize("name", names("optimizer"))
+def test_every_optimizer_takes_the_options_of_its_yaml(name: str) -> None:
+    optimizer = composed(f"optimizer={name}").optimizer
+    bind(OPTIMIZERS[optimizer.name], optimizer.options, "optimizer")
+
+
+def test_every_entry_of_a_table_has_its_yaml() -> None:
+    assert set(names("loss")) == {"auto", *LOSSES}
+    assert set(AUTO.values()) <= set(LOSSES)
+    assert set(names("head")) == set(HEADS)
+    assert set(names("optimizer")) == set(OPTIMIZERS)
+    assert set(datasets.DATASETS) <= set(names("data"))
+
+
+def test_no_yaml_names_python() -> None:
+    for path in Path(config_folder()).rglob("*.yaml"):
+        assert "_target_" not in path.read_text(encoding="utf-8")

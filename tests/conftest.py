@@ -1,0 +1,72 @@
+"""What all tests share: a cache of their own, no network, one thread, and a tiny learnable set."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from medcnn.labels import Kind, LabelSpace
+from medcnn.manifest import Manifest, Record, Split
+
+os.environ["HF_HUB_OFFLINE"] = "1"
+
+SHARED = Path(__file__).parents[2] / "shared" / "data"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
+    os.environ["MEDCNN_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of real images, where this machine has it."""
+    if not SHARED.is_dir():
+        pytest.skip("real images (../shared/data) are not on this machine")
+    return SHARED
+
+
+def write_colours(folder: Path, count: int, classes: int = 3, size_px: int = 24) -> list[int]:
+    """`count` PNG images whose class shows in their colour, under noise; returns the classes."""
+    rng = np.random.default_rng(0)
+    folder.mkdir(parents=True, exist_ok=True)
+    of = [i % classes for i in range(count)]
+    for i, c in enumerate(of):
+        pixels = rng.normal(110, 30, (size_px, size_px, 3))
+        pixels[..., c % 3] += 50
+        Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(folder / f"{i:03d}.png")
+    return of
+
+
+@pytest.fixture
+def colours(tmp_path: Path) -> Callable[..., Manifest]:
+    """Makes a manifest of coloured images, two a patient, with splits."""
+
+    def make(count: int = 48, kind: Kind = Kind.MULTICLASS) -> Manifest:
+        root = tmp_path / "colours"
+        of = write_colours(root, count)
+        names = ("no", "yes") if kind is Kind.BINARY else ("red", "green", "blue")
+        labels = LabelSpace(kind=kind, names=names)
+        splits = [Split.TRAIN] * 8 + [Split.VALIDATION, Split.TEST] * 2
+        return Manifest(
+            source="colours",
+            root=root,
+            labels=labels,
+            records=tuple(
+                Record(
+                    image_id=f"i{i:03d}",
+                    path=f"{i:03d}.png",
+                    group=f"p{i // 2}",
+                    target=labels.encode([names[min(c, len(names) - 1)]]),
+                    split=splits[(i // 2) % len(splits)],
+                )
+                for i, c in enumerate(of)
+            ),
+        )
+
+    return make

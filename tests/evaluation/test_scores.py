@@ -1,0 +1,217 @@
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from medcnn.errors import DataError
+from medcnn.evaluation.scores import Evaluation, evaluate, read_metrics, write_metrics
+from medcnn.labels import Kind
+from medcnn.metrics import METRICS, score
+from medcnn.predictions import Predictions
+
+
+def take(predictions: Predictions, rows: np.ndarray) -> Predictions:
+    return replace(
+        predictions,
+        image_ids=tuple(predictions.image_ids[i] for i in rows),
+        groups=tuple(predictions.groups[i] for i in rows),
+        targets=predictions.targets[rows],
+        logits=predictions.logits[rows],
+    )
+
+
+def same(one: Evaluation, other: Evaluation) -> bool:
+    return json.dumps(one.to_json()) == json.dumps(other.to_json())
+
+
+@pytest.mark.parametrize("kind", Kind)
+def test_every_score_lies_in_its_interval_and_carries_its_counts(simulate, kind: Kind) -> None:
+    evaluation = evaluate(simulate(kind), resamples=200)
+    assert {s.name for s in evaluation.scores} == {n for n, m in METRICS.items() if kind in m.kinds}
+    for s in evaluation.scores:
+        assert (s.count, s.groups) == (120, 60)
+        if METRICS[s.name].resampled:
+            assert s.low <= s.value <= s.high
+            assert s.low < s.high
+        else:
+            assert math.isnan(s.low)
+            assert "interval not available: resampling inflates" in s.note
+
+
+@pytest.mark.parametrize("kind", Kind)
+def test_the_overall_value_is_the_one_the_trainer_sees(simulate, kind: Kind) -> None:
+    predictions = simulate(kind, missing=0.1)
+    evaluation = evaluate(predictions, resamples=2)
+    for name in {s.name for s in evaluation.scores}:
+        assert evaluation.find(name).value == pytest.approx(score(predictions, name))
+
+
+def test_a_binary_score_is_told_once_with_its_positives(simulate) -> None:
+    predictions = simulate(Kind.BINARY)
+    evaluation = evaluate(predictions, resamples=20)
+    assert all(s.label is None for s in evaluation.scores)
+    assert evaluation.find("auroc").positives == int(predictions.targets.sum())
+
+
+def test_the_order_of_rows_changes_no_score_and_no_interval(simulate) -> None:
+    predictions = simulate(missing=0.1)
+    shuffled = take(predictions, np.random.default_rng(0).permutation(120))
+    pairs = zip(
+        evaluate(predictions, resamples=100).scores,
+        evaluate(shuffled, resamples=100).scores,
+        strict=True,
+    )
+    for one, other in pairs:
+        assert (one.name, one.label, one.note) == (other.name, other.label, other.note)
+        np.testing.assert_allclose(
+            [one.value, one.low, one.high], [other.value, other.low, other.high], atol=1e-9
+        )
+
+
+def test_the_seed_alone_decides_the_interval(simulate) -> None:
+    predictions = simulate()
+    assert same(evaluate(predictions, resamples=50), evaluate(predictions, resamples=50))
+    assert not same(
+        evaluate(predictions, resamples=50, seed=0), evaluate(predictions, resamples=50, seed=1)
+    )
+
+
+def test_drawing_patients_gives_wider_intervals_than_drawing_images(simulate) -> None:
+    """Ten images of each patient that all but repeat each other hold little more than one."""
+    once = simulate(Kind.BINARY, 60, images_per_group=1)
+    tenfold = take(once, np.repeat(np.arange(60), 10))
+    single = replace(tenfold, groups=tuple(map(str, range(600))))
+
+    def width(predictions: Predictions) -> float:
+        found = evaluate(predictions, resamples=300).find("auroc")
+        return found.high - found.low
+
+    assert width(tenfold) > 2 * width(single)
+    assert width(tenfold) == pytest.approx(width(once), rel=0.05)
+
+
+def test_the_interval_covers_the_truth_about_as_often_as_it_says() -> None:
+    """60 patients whose three images share most of their noise; the true AUROC is known."""
+    from medcnn.labels import LabelSpace
+
+    labels = LabelSpace(kind=Kind.BINARY, names=("a", "b"))
+    # the difference of two normals of variance 1 that are 1 apart
+    truth = 0.5 * (1 + math.erf(1 / 2))
+    covered, runs = 0, 60
+    for seed in range(runs):
+        draw = np.random.default_rng(seed)
+        target = np.repeat(draw.random(60) < 0.5, 3)
+        noise = np.repeat(draw.normal(size=60), 3) * 0.9 + draw.normal(size=180) * math.sqrt(0.19)
+        predictions = Predictions(
+            labels=labels,
+            split="test",
+            image_ids=tuple(map(str, range(180))),
+            groups=tuple(str(i // 3) for i in range(180)),
+            targets=target[:, None].astype(np.float32),
+            logits=(target + noise)[:, None].astype(np.float32),
+        )
+        found = evaluate(predictions, resamples=200).find("auroc")
+        covered += found.low <= truth <= found.high
+    assert covered / runs > 0.85
+
+
+@pytest.mark.parametrize(
+    ("targets", "reason"),
+    [
+        ([0.0, 0.0, 0.0, 0.0], "no image is positive"),
+        ([1.0, 1.0, 1.0, 1.0], "every image is positive"),
+        ([math.nan] * 4, "no image was assessed"),
+    ],
+)
+def test_what_is_not_defined_says_why(simulate, targets: list[float], reason: str) -> None:
+    predictions = simulate(Kind.BINARY, 4)
+    predictions = replace(predictions, targets=np.array(targets, dtype=np.float32)[:, None])
+    found = evaluate(predictions, resamples=20).find("auroc")
+    assert math.isnan(found.value)
+    assert found.note == f"not available: {reason}"
+
+
+def test_one_exclusive_class_alone_says_so(simulate) -> None:
+    predictions = simulate(Kind.ORDINAL, 4)
+    one_hot = np.eye(3, dtype=np.float32)[[1, 1, 1, 1]]
+    predictions = replace(predictions, targets=one_hot, logits=one_hot)
+    evaluation = evaluate(predictions, resamples=20)
+    assert evaluation.find("quadratic_weighted_kappa").note.endswith("only one class occurs")
+    assert evaluation.find("auroc").note == "not available: defined for no label"
+    assert evaluation.find("accuracy").value == 1
+
+
+@pytest.mark.parametrize("kind", Kind)
+@pytest.mark.parametrize("n", [0, 1, 3])
+def test_hardly_any_rows_never_crash_and_never_look_certain(simulate, kind: Kind, n: int) -> None:
+    for s in evaluate(simulate(kind, n, images_per_group=1), resamples=50).scores:
+        assert math.isnan(s.low) == math.isnan(s.high)
+        assert s.low != s.high
+        if math.isnan(s.low):
+            assert "not available" in s.note
+
+
+def test_few_patients_are_called_few(simulate) -> None:
+    found = evaluate(simulate(Kind.BINARY, 24), resamples=200).find("accuracy")
+    assert "12 groups only" in found.note
+
+
+def test_a_label_too_rare_to_resample_has_a_value_but_no_interval(simulate) -> None:
+    predictions = simulate()
+    predictions.targets[:, 0] = 0
+    predictions.targets[5, 0] = 1
+    evaluation = evaluate(predictions, resamples=200)
+    rare = evaluation.find("auroc", "mass")
+    assert not math.isnan(rare.value)
+    assert math.isnan(rare.low)
+    assert "undefined in" in rare.note
+    # the mean rests on the same label, so it must not be surer
+    assert math.isnan(evaluation.find("auroc").low)
+
+
+def test_all_found_gets_the_exact_interval_of_its_patients(simulate) -> None:
+    predictions = simulate(Kind.BINARY)
+    sure = replace(predictions, logits=40 * (2 * predictions.targets - 1))
+    evaluation = evaluate(sure, resamples=50)
+    found = evaluation.find("sensitivity")
+    assert found.value == found.high == 1
+    assert 0.8 < found.low < 0.95
+    assert "every resample gives 1" in evaluation.find("auroc").note
+
+
+def test_labels_without_a_value_are_named_beside_the_mean(simulate) -> None:
+    predictions = simulate()
+    predictions.targets[:, 1] = 1
+    note = evaluate(predictions, resamples=20).find("auroc").note
+    assert note.startswith("mean over 2 of 3 labels, without edema")
+
+
+@pytest.mark.parametrize("kind", Kind)
+def test_metrics_json_gives_back_what_was_written(simulate, kind: Kind, tmp_path: Path) -> None:
+    evaluations = {
+        "test": evaluate(simulate(kind, missing=0.2), resamples=20),
+        "validation": evaluate(simulate(kind, 1, split="validation"), resamples=20),
+    }
+    path = tmp_path / "metrics.json"
+    write_metrics(path, evaluations, extra={"checkpoint": "abc"})
+    text = path.read_text(encoding="utf-8")
+    assert "NaN" not in text
+    assert json.loads(text)["schema"] == 1
+    assert json.loads(text)["checkpoint"] == "abc"
+    again = read_metrics(path)
+    assert list(again) == ["test", "validation"]
+    assert all(same(again[split], evaluations[split]) for split in evaluations)
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("content", ["{", "{}", "[]", '{"schema": 2, "splits": {}}'])
+def test_a_file_that_is_no_metrics_json_is_refused(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "metrics.json"
+    path.write_text(content, encoding="utf-8")
+    with pytest.raises(DataError, match=r"is not a metrics\.json"):
+        read_metrics(path)

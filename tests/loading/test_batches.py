@@ -1,0 +1,56 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+
+from medcnn.images.preprocessing import Fit, Preprocessing
+from medcnn.loading.batches import batches, epoch_order, image_keys, num_batches
+from medcnn.loading.pixel_store import open_store
+from medcnn.manifest import Manifest
+
+CPU = torch.device("cpu")
+HOW = Preprocessing(size_px=8, channels=3, fit=Fit.PAD, bits=8)
+
+
+@pytest.mark.fault
+@pytest.mark.parametrize("batch_size", [1, 7, 16, 47, 48, 100])
+def test_every_image_comes_exactly_once_and_no_batch_is_tiny(
+    colours: Callable[..., Manifest], batch_size: int
+) -> None:
+    """Row 83."""
+    manifest = colours()
+    store = open_store(manifest, HOW, cache="off")
+    order = epoch_order(np.arange(48), seed=0, epoch=3)
+    found = list(batches(store, manifest.targets(), order, batch_size, device=CPU))
+    assert len(found) == num_batches(48, batch_size)
+    assert sorted(np.concatenate([b.rows for b in found])) == list(range(48))
+    assert max(len(b.rows) for b in found) - min(len(b.rows) for b in found) <= 1
+    for batch in found:
+        assert np.array_equal(batch.images.numpy(), store.images[batch.rows])
+        assert np.array_equal(batch.targets.numpy(), manifest.targets()[batch.rows])
+
+
+def test_a_restarted_epoch_goes_on_where_it_stopped(colours: Callable[..., Manifest]) -> None:
+    manifest = colours()
+    store = open_store(manifest, HOW, cache="off")
+    order = epoch_order(np.arange(48), seed=0, epoch=0)
+    whole = list(batches(store, manifest.targets(), order, 10, device=CPU))
+    rest = list(batches(store, manifest.targets(), order, 10, device=CPU, start=2))
+    assert [b.rows.tolist() for b in rest] == [b.rows.tolist() for b in whole[2:]]
+
+
+def test_the_order_is_a_function_of_seed_and_epoch() -> None:
+    rows = np.arange(100)
+    assert np.array_equal(epoch_order(rows, seed=1, epoch=2), epoch_order(rows, seed=1, epoch=2))
+    assert not np.array_equal(epoch_order(rows, seed=1, epoch=2), epoch_order(rows, seed=1, epoch=3))
+    assert not np.array_equal(epoch_order(rows, seed=1, epoch=2), epoch_order(rows, seed=2, epoch=2))
+
+
+def test_an_image_has_the_same_key_in_any_manifest(colours: Callable[..., Manifest]) -> None:
+    manifest = colours()
+    shorter = manifest.with_records(manifest.records[5:9])
+    assert np.array_equal(image_keys(shorter), image_keys(manifest)[5:9])
+    assert len(set(image_keys(manifest).tolist())) == 48

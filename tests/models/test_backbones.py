@@ -1,0 +1,71 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from medcnn.backbone_names import CLASSIC_NAMES, backbone_names
+from medcnn.errors import UsageError
+from medcnn.models.backbones import CLASSICS, Normalisation, build_body
+from medcnn.models.lenet5 import CONNECTIONS, lenet5
+
+
+@pytest.mark.parametrize("name", ["resnet18", "mobilenetv3_large_100", *CLASSICS])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_one_contract_holds_for_all_bodies(name: str, channels: int) -> None:
+    body = build_body(name, channels=channels, size_px=64)
+    features = body.network.eval()(torch.rand(2, channels, 64, 64))
+    assert features.shape == (2, body.num_features)
+    assert len(body.normalisation.mean) == len(body.normalisation.std) == channels
+
+
+def test_a_transformer_of_fixed_size_takes_the_size_of_the_images() -> None:
+    assert build_body("vit_tiny_patch16_224", channels=3, size_px=64).num_features == 192
+
+
+def test_normalisation_is_the_backbones_own() -> None:
+    inception = build_body("inception_v3", channels=3, size_px=96).normalisation
+    resnet = build_body("resnet18", channels=1, size_px=64).normalisation
+    assert inception.mean == (0.5, 0.5, 0.5)
+    assert resnet.mean == pytest.approx((0.449,))
+
+
+def test_grey_normalisation_is_the_mean_of_the_colours() -> None:
+    assert Normalisation.of((0.0, 0.3, 0.6), (1.0, 1.0, 1.0), 1).mean == pytest.approx((0.3,))
+
+
+def test_images_that_are_too_small_are_refused_with_advice() -> None:
+    with pytest.raises(UsageError, match=r"inception_v3 cannot take images of 32x32.*data.size_px"):
+        build_body("inception_v3", channels=3, size_px=32)
+
+
+def test_an_option_that_the_network_lacks_is_refused() -> None:
+    with pytest.raises(UsageError, match="cannot be built"):
+        build_body("resnet18", channels=3, size_px=64, options={"no_such_option": 1})
+    with pytest.raises(UsageError, match="has no effect on lenet5"):
+        build_body("lenet5", channels=3, size_px=32, options={"drop_rate": 0.1})
+
+
+def test_names_read_from_the_source_of_timm_are_those_of_timm() -> None:
+    import timm
+
+    assert set(backbone_names()) == set(timm.list_models()) | set(CLASSICS)
+    assert set(CLASSIC_NAMES) == set(CLASSICS)
+
+
+def test_lenet5_has_the_number_of_weights_that_its_paper_counts() -> None:
+    network = lenet5(1)
+    connections = sum(len(c) for c in CONNECTIONS)
+    assert connections * 25 + 16 == 1516  # C3, section II.B
+    assert sum(p.numel() for p in network[0].parameters()) == 156  # C1
+    assert sum(p.numel() for p in network[2].parameters()) == 12  # S2
+    assert sum(p.numel() for p in network[6].parameters()) == 32  # S4
+    assert sum(p.numel() for p in network[8].parameters()) == 48120  # C5
+    assert sum(p.numel() for p in network[12].parameters()) == 10164  # F6
+
+
+def test_a_map_of_c3_sees_only_the_maps_of_its_row() -> None:
+    layer = lenet5(1)[4]
+    maps = torch.zeros(1, 6, 14, 14)
+    maps[:, 3] = 1  # map 0 of C3 looks at maps 0, 1 and 2
+    assert torch.equal(layer(maps)[0, 0], layer(torch.zeros_like(maps))[0, 0])
+    assert not torch.equal(layer(maps)[0, 1], layer(torch.zeros_like(maps))[0, 1])

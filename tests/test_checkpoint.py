@@ -1,0 +1,133 @@
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import safetensors
+import safetensors.torch
+import torch
+
+from medcnn import checkpoint as checkpoints
+from medcnn.checkpoint import Checkpoint
+from medcnn.errors import CheckpointError, UsageError
+from medcnn.images.preprocessing import Fit, Preprocessing
+from medcnn.labels import Kind, LabelSpace
+from medcnn.manifest import Modality
+from medcnn.models.classifier import Architecture, Classifier, build_classifier
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def saved(tmp_path: Path) -> tuple[Path, Classifier, Checkpoint]:
+    torch.manual_seed(0)
+    architecture = Architecture(
+        backbone="lenet5", options={}, head="mlp", head_options={"hidden": 7}, channels=1, size_px=32
+    )
+    labels = LabelSpace(kind=Kind.MULTILABEL, names=("Mass", "Nodule"))
+    classifier, _ = build_classifier(architecture, 2)
+    described = Checkpoint(
+        labels=labels,
+        preprocessing=Preprocessing(size_px=32, channels=1, fit=Fit.CROP, bits=16),
+        architecture=architecture,
+        normalisation=classifier.normalisation,
+        modality=Modality.CHEST,
+        flips="",
+        thresholds=(0.25, 1 / 3),
+        training={"seed": 3},
+        provenance={"medcnn": "0.1.0", "manifest": "abc"},
+    )
+    path = tmp_path / "checkpoints" / "best.safetensors"
+    checkpoints.save(path, classifier, described)
+    return path, classifier.eval(), described
+
+
+def test_what_is_loaded_is_what_was_saved(saved: tuple[Path, Classifier, Checkpoint]) -> None:
+    path, classifier, described = saved
+    loaded, again = checkpoints.load(path, CPU)
+    images = torch.rand(3, 1, 32, 32)
+    assert loaded == described
+    assert torch.equal(again(images), classifier(images))
+
+
+def test_the_file_is_weights_and_json_and_nothing_else(
+    saved: tuple[Path, Classifier, Checkpoint],
+) -> None:
+    with safetensors.safe_open(saved[0], framework="pt") as file:
+        described = json.loads(file.metadata()["medcnn"])
+    assert described["labels"] == {"kind": "multilabel", "names": ["Mass", "Nodule"]}
+    assert described["schema"] == checkpoints.SCHEMA
+
+
+@pytest.mark.fault
+@pytest.mark.parametrize("keep", [0, 4, 200, 5000])
+def test_a_half_written_checkpoint_is_refused_in_one_sentence(
+    saved: tuple[Path, Classifier, Checkpoint], keep: int
+) -> None:
+    """Rows 10 and 12."""
+    path = saved[0]
+    path.write_bytes(path.read_bytes()[:keep])
+    with pytest.raises(CheckpointError, match="half written, damaged or no safetensors"):
+        checkpoints.read(path)
+
+
+@pytest.mark.fault
+def test_a_header_that_claims_too_much_is_refused(tmp_path: Path) -> None:
+    """Row 24."""
+    file = tmp_path / "x.safetensors"
+    file.write_bytes((2**40).to_bytes(8, "little") + b"{" * 1000)
+    with pytest.raises(CheckpointError):
+        checkpoints.read(file)
+
+
+@pytest.mark.fault
+def test_a_newer_schema_names_the_version_it_needs(
+    saved: tuple[Path, Classifier, Checkpoint],
+) -> None:
+    """Row 16."""
+    path, classifier, described = saved
+    stored = described.to_json() | {"schema": 99, "provenance": {"medcnn": "7.0"}}
+    safetensors.torch.save_file(
+        classifier.state_dict(), path, metadata={"medcnn": json.dumps(stored)}
+    )
+    with pytest.raises(CheckpointError, match=r"schema 99.*written by medcnn 7\.0"):
+        checkpoints.read(path)
+
+
+def test_a_foreign_file_and_a_missing_one_say_what_to_do(tmp_path: Path) -> None:
+    safetensors.torch.save_file({"w": torch.ones(1)}, tmp_path / "foreign.safetensors")
+    with pytest.raises(CheckpointError, match=r"model\.weights="):
+        checkpoints.read(tmp_path / "foreign.safetensors")
+    with pytest.raises(UsageError, match=r"no such file; there are foreign\.safetensors"):
+        checkpoints.read(tmp_path / "best.safetensors")
+
+
+def test_weights_that_do_not_fit_the_description_are_refused(
+    saved: tuple[Path, Classifier, Checkpoint],
+) -> None:
+    path, classifier, described = saved
+    wrong = replace(described, labels=LabelSpace(kind=Kind.MULTILABEL, names=("a", "b", "c")))
+    checkpoints.save(path, classifier, wrong)
+    with pytest.raises(CheckpointError, match="do not fit lenet5"):
+        checkpoints.load(path, CPU)
+
+
+def test_a_failed_save_leaves_the_old_checkpoint(
+    saved: tuple[Path, Classifier, Checkpoint], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, classifier, described = saved
+    before = path.read_bytes()
+    monkeypatch.setattr(safetensors.torch, "save_file", lambda *_, **__: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        checkpoints.save(path, classifier, described)
+    assert path.read_bytes() == before
+    assert [p.name for p in path.parent.iterdir()] == ["best.safetensors"]
+
+
+def test_nan_never_enters_the_description(saved: tuple[Path, Classifier, Checkpoint]) -> None:
+    path, classifier, described = saved
+    with pytest.raises(ValueError, match="JSON"):
+        checkpoints.save(path, classifier, replace(described, thresholds=(math.nan, 0.5)))

@@ -1,0 +1,73 @@
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from medcnn.config import Layout, TrainerConfig, build, to_json
+from medcnn.errors import UsageError
+
+GOOD: dict[str, Any] = {
+    "epochs": 3,
+    "batch_size": 8,
+    "accumulate": 1,
+    "warmup_epochs": 0.5,
+    "clip_norm": None,
+    "ema_decay": 0,
+    "score": "auroc",
+    "patience": None,
+    "flip_average": "auto",
+    "precision": "fp32",
+    "channels_last": False,
+    "device": "cpu",
+    "threads": None,
+    "save_every_s": 600,
+}
+
+
+def test_a_config_goes_to_json_and_back() -> None:
+    config = build(TrainerConfig, GOOD, {})
+    assert build(TrainerConfig, to_json(config), {}) == config
+    assert config.channels_last is Layout.OFF  # YAML reads off as false
+    assert isinstance(config.ema_decay, float)
+
+
+@pytest.mark.fault
+@pytest.mark.parametrize(
+    ("key", "value", "said"),
+    [
+        ("batch_size", 0, "batch_size=0 should be a whole number of at least 1."),
+        ("batch_size", "many", "batch_size=many should be a whole number of at least 1."),
+        ("batch_size", True, "batch_size=True should be a whole number"),
+        ("ema_decay", 1.5, "ema_decay=1.5 should be a number from 0 to 0.999999."),
+        ("precision", "fp23", "precision=fp23 is not one of auto, fp32, bf16, fp16; did you mean"),
+        ("epochs", None, "epochs=null should be a whole number of at least 1."),
+    ],
+)
+def test_a_wrong_value_names_key_and_range(key: str, value: Any, said: str) -> None:
+    """Row 93."""
+    with pytest.raises(UsageError) as raised:
+        build(TrainerConfig, GOOD | {key: value}, {})
+    assert said in str(raised.value)
+    assert raised.value.exit_code == 2
+
+
+def test_all_faults_are_told_at_once() -> None:
+    wrong = GOOD | {"epochs": 0, "devise": "cpu", "batch_size": -1}
+    del wrong["score"]
+    with pytest.raises(UsageError) as raised:
+        build(TrainerConfig, wrong, {"device": ["cuda"]})
+    lines = str(raised.value).splitlines()
+    assert len(lines) == 5
+    assert "devise is no setting; did you mean 'device'?" in lines
+    assert "score is required: add score=... to the command." in lines
+
+
+def test_options_take_what_no_field_claims() -> None:
+    @dataclass(frozen=True, slots=True, kw_only=True)
+    class Thing:
+        name: str
+        options: dict[str, Any]
+
+    assert build(Thing, {"name": "x", "gamma": 2}, {}).options == {"gamma": 2}

@@ -1,0 +1,87 @@
+"""Modules import only from floors above them in the list of docs/design.md."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+TOP = Path(__file__).parents[1]
+SOURCE = TOP / "src" / "medcnn"
+DESIGN = (TOP / "docs" / "design.md").read_text(encoding="utf-8")
+
+
+def floors() -> list[str]:
+    """Module names, top floor first, out of the block headed *Floors*."""
+    block = re.search(r"## Floors.*?```\n(.*?)```", DESIGN, re.DOTALL)
+    assert block
+    return [w for line in block[1].splitlines() for w in re.split(r"\s{2,}", line)[0].split(", ")]
+
+
+def parts(name: str) -> str:
+    """The floor that a dotted module below medcnn belongs to."""
+    return name.removeprefix("medcnn.").split(".")[0]
+
+
+def imports_of(source: str) -> set[str]:
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            names = [f"{node.module}.{a.name}" for a in node.names]
+            found.update(names if node.module == "medcnn" else [node.module])
+        elif isinstance(node, ast.Import):
+            found.update(a.name for a in node.names)
+    return found
+
+
+def wrong_imports(module: str, source: str, order: list[str]) -> list[str]:
+    own = order.index(module)
+    below = [parts(n) for n in imports_of(source) if n.startswith("medcnn.")]
+    return [n for n in below if n != "__version__" and order.index(n) > own]
+
+
+def files() -> list[Path]:
+    return sorted(p for p in SOURCE.rglob("*.py") if p.parent != SOURCE or p.stem[0] != "_")
+
+
+def test_every_module_has_a_floor_and_every_floor_a_module() -> None:
+    there = {p.relative_to(SOURCE).parts[0].removesuffix(".py") for p in files()}
+    assert there == set(floors())
+    assert len(floors()) == len(set(floors()))
+
+
+@pytest.mark.parametrize("path", files(), ids=lambda p: str(p.relative_to(SOURCE)))
+def test_a_module_imports_only_from_floors_above_it(path: Path) -> None:
+    module = path.relative_to(SOURCE).parts[0].removesuffix(".py")
+    assert wrong_imports(module, path.read_text(encoding="utf-8"), floors()) == []
+
+
+def test_the_check_can_fail() -> None:
+    assert wrong_imports("labels", "from medcnn.training.fit import fit", floors()) == ["training"]
+
+
+@pytest.mark.parametrize("path", files(), ids=lambda p: str(p.relative_to(SOURCE)))
+def test_only_the_command_line_knows_hydra(path: Path) -> None:
+    uses = any(n.split(".")[0] in ("hydra", "omegaconf") for n in imports_of(path.read_text()))
+    assert not uses or path.is_relative_to(SOURCE / "cli")
+
+
+def imported_by(statement: str) -> set[str]:
+    code = f"import sys; {statement}; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return set(done.stdout.split())
+
+
+def test_nothing_above_the_losses_imports_torch() -> None:
+    order = floors()
+    light = [m for m in order[: order.index("losses")] if (SOURCE / m).exists() or m]
+    found = imported_by("; ".join(f"import medcnn.{m}" for m in light))
+    assert {"torch", "hydra", "timm", "matplotlib", "sklearn"} & found == set()
+
+
+def test_the_check_for_torch_can_fail() -> None:
+    assert "torch" in imported_by("import medcnn.losses")

@@ -1,0 +1,319 @@
+"""Expensive truths on a tiny set: exact resume, divergence, signals, what is kept."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import signal
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from medcnn.config import TrainConfig, build
+from medcnn.errors import DivergedError, StoppedError
+from medcnn.labels import Kind
+from medcnn.manifest import Manifest
+from medcnn.training import epochs as epochs_module
+from medcnn.training.epochs import is_better
+from medcnn.workflows import training
+
+Settings = dict[str, Any]
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Callable[..., TrainConfig]:
+    def make(name: str, **trainer: Any) -> TrainConfig:
+        composed = {
+            "seed": 0,
+            "run_dir": str(tmp_path / name),
+            "checkpoint": None,
+            "transfer": "full",
+            "data": {
+                "name": "colours",
+                "root": None,
+                "path": None,
+                "stand_in": None,
+                "modality": "dermoscopy",
+                "size_px": 32,
+                "channels": 3,
+                "fit": "pad",
+                "bits": 8,
+                "validation_share": 0.2,
+                "test_share": 0.2,
+                "max_unreadable": 0,
+                "cache": "off",
+            },
+            "model": {"backbone": "resnet18", "weights": "none", "options": {"drop_rate": 0.2}},
+            "head": {"name": "mlp", "hidden": 8, "dropout": 0.5},
+            "loss": {"name": "auto"},
+            "optimizer": {"name": "adamw", "lr": 1e-3},
+            "augmentation": dict.fromkeys(
+                "horizontal_flip vertical_flip rotation_deg scale translate brightness "
+                "contrast mixup_alpha".split()
+            )
+            | {"preset": "auto"},
+            "trainer": {
+                "epochs": 3,
+                "batch_size": 8,
+                "accumulate": 1,
+                "warmup_epochs": 1,
+                "clip_norm": 1.0,
+                "ema_decay": 0.9,
+                "score": "auto",
+                "patience": None,
+                "flip_average": "auto",
+                "precision": "fp32",
+                "channels_last": "off",
+                "device": "cpu",
+                "threads": 1,
+                "save_every_s": 0,
+                **trainer,
+            },
+        }
+        return build(TrainConfig, composed, {})
+
+    return make
+
+
+@pytest.fixture
+def train(
+    colours: Callable[..., Manifest], monkeypatch: pytest.MonkeyPatch
+) -> Callable[[TrainConfig], Path]:
+    manifest = colours()
+    monkeypatch.setattr(training, "manifest_of", lambda *_: manifest)
+    return lambda config: training.train(config, ["train"])
+
+
+_DONE: list[Path] = []
+
+
+@pytest.fixture
+def uninterrupted(
+    settings: Callable[..., TrainConfig], train: Callable[[TrainConfig], Path]
+) -> Path:
+    """A run from start to end; trained once, since it is a function of its settings."""
+    if not _DONE:
+        _DONE.append(train(settings("whole")))
+    return _DONE[0]
+
+
+def weights(run: Path, name: str = "last") -> dict[str, torch.Tensor]:
+    return load_file(run / "checkpoints" / f"{name}.safetensors")
+
+
+def same(left: dict[str, torch.Tensor], right: dict[str, torch.Tensor]) -> bool:
+    return all(torch.equal(left[k], right[k]) for k in left.keys() | right.keys())
+
+
+class Killed(BaseException):
+    """Stands for SIGKILL: nothing catches it and nothing is tidied up."""
+
+
+@pytest.mark.fault
+@pytest.mark.parametrize("at_update", [1, 5, 12])
+def test_a_killed_run_ends_with_the_same_weights_to_the_bit(
+    settings: Callable[..., TrainConfig],
+    train: Callable[[TrainConfig], Path],
+    monkeypatch: pytest.MonkeyPatch,
+    uninterrupted: Path,
+    at_update: int,
+) -> None:
+    """Rows 1 and 2."""
+    whole = uninterrupted
+    config = settings("killed", save_every_s=1e-6)
+    real, calls = epochs_module.update, []
+
+    def dies(*arguments: Any) -> None:
+        calls.append(1)
+        if len(calls) == at_update:
+            raise Killed
+        real(*arguments)
+
+    monkeypatch.setattr(epochs_module, "update", dies)
+    with pytest.raises(Killed):
+        train(config)
+    monkeypatch.setattr(epochs_module, "update", real)
+    resumed = train(config)
+    for name in ("best", "last"):
+        assert same(weights(whole, name), weights(resumed, name))
+    assert (whole / "metrics.json").read_text() == (resumed / "metrics.json").read_text()
+
+
+def test_the_proof_of_equal_weights_can_fail(
+    settings: Callable[..., TrainConfig], train: Callable[[TrainConfig], Path], uninterrupted: Path
+) -> None:
+    other = train(settings("other", clip_norm=0.01))
+    assert not same(weights(uninterrupted), weights(other))
+
+
+@pytest.mark.fault
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_saves_within_a_step_and_the_run_goes_on_exactly(
+    settings: Callable[..., TrainConfig],
+    train: Callable[[TrainConfig], Path],
+    monkeypatch: pytest.MonkeyPatch,
+    uninterrupted: Path,
+    number: signal.Signals,
+) -> None:
+    """Rows 7 and 8."""
+    whole = uninterrupted
+    config = settings("stopped")
+    real, calls = epochs_module.update, []
+
+    def interrupted(*arguments: Any) -> None:
+        calls.append(1)
+        if len(calls) == 6:
+            os.kill(os.getpid(), number)
+        real(*arguments)
+
+    monkeypatch.setattr(epochs_module, "update", interrupted)
+    with pytest.raises(StoppedError, match="run the same command again"):
+        train(config)
+    facts = json.loads((Path(str(config.run_dir)) / "run.json").read_text())
+    assert facts["exit"]["code"] == 75
+    resumed = train(config)
+    assert same(weights(whole), weights(resumed))
+    assert json.loads((resumed / "run.json").read_text())["sittings"] == 2
+
+
+@pytest.mark.fault
+def test_a_loss_that_leaves_the_numbers_stops_and_names_where(
+    settings: Callable[..., TrainConfig],
+    train: Callable[[TrainConfig], Path],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Row 25."""
+    real, calls = epochs_module.augment, []
+
+    def poisoned(images: torch.Tensor, *arguments: Any, **more: Any) -> torch.Tensor:
+        calls.append(1)
+        return real(images, *arguments, **more) * (math.nan if len(calls) == 7 else 1)
+
+    monkeypatch.setattr(epochs_module, "augment", poisoned)
+    config = settings("diverged")
+    with pytest.raises(DivergedError, match=r"epoch 2, step 3: loss nan.*learning rate body") as e:
+        train(config)
+    assert e.value.exit_code == 3
+    assert "i0" in str(e.value)
+    kept = weights(Path(str(config.run_dir)))
+    assert all(tensor.isfinite().all() for tensor in kept.values())
+
+
+def test_an_undefined_score_is_never_better() -> None:
+    assert is_better(0.1, None, True)
+    assert not is_better(math.nan, 0.1, True)
+    assert not is_better(math.nan, 0.1, False)
+    assert is_better(0.2, 0.1, True)
+    assert is_better(0.1, 0.2, False)
+
+
+def test_accumulated_micro_batches_take_the_step_of_the_whole_batch(
+    settings: Callable[..., TrainConfig],
+    colours: Callable[..., Manifest],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(training, "manifest_of", lambda *_: colours())
+    same_but: Settings = {"epochs": 1, "warmup_epochs": 0, "ema_decay": 0}
+    runs = []
+    for name, sizes in (("whole", (32, 1)), ("parts", (8, 4))):
+        config = settings(name, batch_size=sizes[0], accumulate=sizes[1], **same_but)
+        # without BatchNorm, dropout and mixup the parts of a batch do not see each other
+        config = replace(
+            config,
+            model=replace(config.model, backbone="lenet5", options={}),
+            head=replace(config.head, name="linear", options={}),
+            augmentation=replace(config.augmentation, preset="none"),
+            optimizer=replace(config.optimizer, name="sgd", options={"lr": 0.1}),
+        )
+        runs.append(weights(training.train(config, ["train"])))
+    for name in runs[0]:
+        assert torch.allclose(runs[0][name], runs[1][name], atol=1e-6), name
+
+
+def test_training_stops_early_when_validation_no_longer_improves(
+    settings: Callable[..., TrainConfig],
+    train: Callable[[TrainConfig], Path],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    scores = iter([0.6, 0.7, 0.5, 0.5, 0.9, 0.9])
+    monkeypatch.setattr(epochs_module.metrics, "score", lambda *_: next(scores, 0.5))
+    run = train(settings("early", epochs=6, patience=2))
+    facts = json.loads((run / "run.json").read_text())
+    assert facts["best_epoch"] == 2
+    assert "stopped early" in (run / "log.txt").read_text()
+
+
+def test_a_finished_run_is_not_trained_again(
+    settings: Callable[..., TrainConfig], train: Callable[[TrainConfig], Path]
+) -> None:
+    run = train(settings("once", epochs=1))
+    before = (run / "checkpoints" / "last.safetensors").stat().st_mtime_ns
+    train(settings("once", epochs=1))
+    assert (run / "checkpoints" / "last.safetensors").stat().st_mtime_ns == before
+
+
+def test_a_run_folder_holds_all_that_it_should(
+    settings: Callable[..., TrainConfig], train: Callable[[TrainConfig], Path]
+) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    run = train(settings("all", epochs=2))
+    names = {p.relative_to(run).as_posix() for p in run.rglob("*") if p.is_file()}
+    assert {
+        "config.yaml",
+        "run.json",
+        "log.txt",
+        "manifest.csv",
+        "metrics.json",
+        "report.html",
+        "predictions_test.csv",
+        "predictions_validation.json",
+        "checkpoints/best.safetensors",
+        "checkpoints/last.safetensors",
+        "checkpoints/resume.pt",
+    } <= names
+    torch.load(run / "checkpoints" / "resume.pt", weights_only=True)
+    board = EventAccumulator(str(run / "events")).Reload()
+    tags = board.Tags()
+    expected = {"train/loss", "val/auroc", "lr/body", "lr/head", "perf/images_per_s"}
+    assert expected <= set(tags["scalars"])
+    assert "images/as_the_network_sees_them" in tags["images"]
+    assert "confusion_matrix/test" in tags["images"]
+    assert {"pr_test/red", "_hparams_/experiment"} <= set(tags["tensors"]) | set(
+        board.summary_metadata
+    )
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_every_precision_takes_the_same_path(
+    settings: Callable[..., TrainConfig], train: Callable[[TrainConfig], Path], precision: str
+) -> None:
+    run = train(settings(precision, epochs=1, precision=precision))
+    assert all(t.dtype != torch.bfloat16 for t in weights(run).values())
+
+
+@pytest.mark.parametrize("kind", [Kind.BINARY, Kind.MULTILABEL, Kind.ORDINAL])
+def test_every_kind_of_label_trains_to_a_report(
+    settings: Callable[..., TrainConfig],
+    colours: Callable[..., Manifest],
+    monkeypatch: pytest.MonkeyPatch,
+    kind: Kind,
+) -> None:
+    manifest = colours(kind=kind)
+    monkeypatch.setattr(training, "manifest_of", lambda *_: manifest)
+    run = training.train(settings(kind, epochs=1), ["train"])
+    assert (run / "report.html").stat().st_size > 10_000

@@ -12,7 +12,7 @@ GOOD: dict[str, Any] = {
     "epochs": 3,
     "batch_size": 8,
     "accumulate": 1,
-    "warmup_epochs": 0.5,
+    "warmup_share": 0.5,
     "clip_norm": None,
     "ema_decay": 0,
     "score": "auroc",

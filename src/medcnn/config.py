@@ -109,7 +109,7 @@ class TrainerConfig:
     epochs: int = within(1)
     batch_size: int = within(1)
     accumulate: int = within(1)
-    warmup_epochs: float = within(0)
+    warmup_share: float = within(0, 0.9)
     clip_norm: float | None = within(1e-6)
     ema_decay: float = within(0, 0.999999)
     score: str
@@ -201,11 +201,6 @@ def _contradictions(config: TrainConfig) -> list[str]:
         faults.append(
             f"data.validation_share={data.validation_share:g} and data.test_share="
             f"{data.test_share:g} leave less than 5 % of the patients to train on."
-        )
-    if config.trainer.warmup_epochs > config.trainer.epochs:
-        faults.append(
-            f"trainer.warmup_epochs={config.trainer.warmup_epochs:g} is longer than "
-            f"trainer.epochs={config.trainer.epochs}."
         )
     return faults
 

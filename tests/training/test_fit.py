@@ -70,7 +70,7 @@ def settings(tmp_path: Path) -> Callable[..., TrainConfig]:
                 "epochs": 3,
                 "batch_size": 8,
                 "accumulate": 1,
-                "warmup_epochs": 1,
+                "warmup_share": 0.3,
                 "clip_norm": 1.0,
                 "ema_decay": 0.9,
                 "score": "auto",
@@ -227,7 +227,7 @@ def test_accumulated_micro_batches_take_the_step_of_the_whole_batch(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(training, "manifest_of", lambda *_: colours())
-    same_but: Settings = {"epochs": 1, "warmup_epochs": 0, "ema_decay": 0}
+    same_but: Settings = {"epochs": 1, "warmup_share": 0, "ema_decay": 0}
     runs = []
     for name, sizes in (("whole", (32, 1)), ("parts", (8, 4))):
         config = settings(name, batch_size=sizes[0], accumulate=sizes[1], **same_but)

@@ -47,7 +47,8 @@ class PartialConv(nn.Conv2d):
         self.register_buffer("connected", mask, persistent=False)
 
     def forward(self, maps: Tensor) -> Tensor:
-        return self._conv_forward(maps, self.weight * self.connected, self.bias)
+        connected = self.weight * self.connected
+        return torch.as_tensor(self._conv_forward(maps, connected, self.bias))
 
 
 def lenet5(in_channels: int) -> nn.Sequential:

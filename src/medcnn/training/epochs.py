@@ -144,7 +144,7 @@ def epochs(
             share = schedule(
                 state.updates,
                 total=trainer.epochs * per_epoch,
-                warmup=round(trainer.warmup_epochs * per_epoch),
+                warmup=round(trainer.warmup_share * trainer.epochs * per_epoch),
             )
             rates = set_learning_rates(state.optimizer, share)
             update(state, setting, group, keys, rates)
@@ -216,7 +216,7 @@ def update(
             f"training diverged in epoch {state.epoch + 1}, step {state.step}: loss "
             f"{total / count_all:g}, gradient norm {float(norm):g}, learning rate {rate}. Images "
             f"of this step: {listed(images_of, 8)}. The step was not taken and the checkpoints of "
-            "earlier epochs are whole. Lower optimizer.lr, lengthen trainer.warmup_epochs, or use "
+            "earlier epochs are whole. Lower optimizer.lr, raise trainer.warmup_share, or use "
             "trainer.precision=fp32."
         )
     state.scaler.step(state.optimizer)

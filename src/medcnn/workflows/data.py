@@ -52,16 +52,17 @@ def labelled(data: DataConfig, note: Callable[[str], None]) -> Manifest:
             f"no data.root was given: phantoms ({data.stand_in}) are drawn and stand in for "
             f"{name}. They show how it works and say nothing about patients."
         )
-        name, options = "phantom", {"modality": data.stand_in}
+        name, options = "phantom", {"phantom": data.stand_in}
     dataset = choose(datasets.DATASETS, name, "data")
     if data.path is not None:
+        if dataset.wants != "data.path=FILE":
+            raise UsageError(f"data.path has no effect on data={name}; it takes {dataset.wants}.")
         file = Path(data.path)
         if not file.is_file():
             raise UsageError(f"data.path={file}: no such file.")
         root, options = str(file.parent), {**options, "file": file.name}
-    elif root is None and dataset.needs_root:
-        wanted = "data.path=FILE" if dataset.one_file else "data.root=FOLDER"
-        raise UsageError(f"data={name} needs {wanted}. Where to get it: {dataset.url}")
+    elif dataset.wants and (root is None or dataset.wants == "data.path=FILE"):
+        raise UsageError(f"data={name} needs {dataset.wants}. Where to get it: {dataset.url}")
     manifest = datasets.read(name, Path(root) if root is not None else None, options)
     return replace(manifest, modality=data.modality or manifest.modality)
 

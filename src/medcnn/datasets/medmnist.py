@@ -1,0 +1,119 @@
+"""MedMNIST v2 and MedMNIST+ (2-D): one npz a set, with the official splits, without patients.
+
+Source: Yang et al. 2023, Sci Data 10:41, doi 10.1038/s41597-022-01721-8; class names from the
+package's INFO table (Apache-2.0).
+"""
+
+from __future__ import annotations
+
+import re
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from medcnn.datasets.chestxray14 import FINDINGS
+from medcnn.errors import DataError, UsageError
+from medcnn.labels import Kind, LabelSpace
+from medcnn.manifest import Manifest, Modality, Record, Split
+
+
+@dataclass(frozen=True, slots=True)
+class MedSet:
+    kind: Kind
+    names: tuple[str, ...]
+    modality: Modality = Modality.OTHER
+
+
+_ORGANS = (
+    *("bladder", "femur-left", "femur-right", "heart", "kidney-left", "kidney-right"),
+    *("liver", "lung-left", "lung-right", "pancreas", "spleen"),
+)
+SETS = {
+    "bloodmnist": MedSet(
+        Kind.MULTICLASS,
+        (
+            *("basophil", "eosinophil", "erythroblast", "immature granulocytes"),
+            *("lymphocyte", "monocyte", "neutrophil", "platelet"),
+        ),
+    ),
+    "breastmnist": MedSet(Kind.BINARY, ("malignant", "normal, benign")),
+    "chestmnist": MedSet(Kind.MULTILABEL, tuple(f.lower() for f in FINDINGS), Modality.CHEST),
+    "dermamnist": MedSet(
+        Kind.MULTICLASS, ("akiec", "bcc", "bkl", "df", "mel", "nv", "vasc"), Modality.DERMOSCOPY
+    ),
+    "octmnist": MedSet(Kind.MULTICLASS, ("CNV", "DME", "drusen", "normal")),
+    "organamnist": MedSet(Kind.MULTICLASS, _ORGANS),
+    "organcmnist": MedSet(Kind.MULTICLASS, _ORGANS),
+    "organsmnist": MedSet(Kind.MULTICLASS, _ORGANS),
+    "pathmnist": MedSet(
+        Kind.MULTICLASS, ("ADI", "BACK", "DEB", "LYM", "MUC", "MUS", "NORM", "STR", "TUM")
+    ),
+    "pneumoniamnist": MedSet(Kind.BINARY, ("normal", "pneumonia"), Modality.CHEST),
+    "retinamnist": MedSet(Kind.ORDINAL, ("0", "1", "2", "3", "4"), Modality.FUNDUS),
+    "tissuemnist": MedSet(
+        Kind.MULTICLASS,
+        (
+            *("collecting duct, connecting tubule", "distal convoluted tubule"),
+            *("glomerular endothelial cells", "interstitial endothelial cells", "leukocytes"),
+            *("podocytes", "proximal tubule segments", "thick ascending limb"),
+        ),
+    ),
+}
+SPLITS = {"train": Split.TRAIN, "val": Split.VALIDATION, "test": Split.TEST}
+
+
+def read(root: Path | None, *, file: str | None = None) -> Manifest:
+    """A MedMNIST file, with its official splits.
+
+    Args:
+        file: npz in root; `data.path` gives both.
+
+    Raises:
+        UsageError: no file was given, or its name is no set of MedMNIST.
+        DataError: its arrays are not those of the set.
+    """
+    if root is None or file is None:
+        raise UsageError("data=medmnist needs data.path=FILE.npz. Where to get it: medmnist.com")
+    stem = re.sub(r"_(64|128|224)$", "", Path(file).stem.lower())
+    if stem not in SETS:
+        raise UsageError(f"data.path={file}: no set of MedMNIST; known: {', '.join(SETS)}.")
+    chosen = SETS[stem]
+    try:
+        with np.load(root / file, allow_pickle=False) as arrays:
+            wanted = [f"{s}_{what}" for s in SPLITS for what in ("images", "labels")]
+            if absent := [name for name in wanted if name not in arrays]:
+                raise DataError(f"data.path={root / file}: arrays {', '.join(absent)} are missing.")
+            labels = {s: arrays[f"{s}_labels"] for s in SPLITS}
+    except (zipfile.BadZipFile, EOFError, OSError) as error:
+        raise DataError(f"data.path={root / file} is no npz or is damaged: {error}.") from error
+    space = LabelSpace(kind=chosen.kind, names=chosen.names)
+    records = []
+    for split, rows in labels.items():
+        width = len(space.names) if space.kind is Kind.MULTILABEL else 1
+        if rows.shape[1:] != (width,) or rows.max() >= max(2, len(space.names)):
+            raise DataError(
+                f"data.path={root / file}: {split}_labels has the shape {list(rows.shape)} and "
+                f"values up to {rows.max()}; {stem} has {width} columns and {len(space.names)} "
+                "classes."
+            )
+        for i, row in enumerate(rows):
+            of = np.flatnonzero(row) if space.kind is Kind.MULTILABEL else row
+            records.append(
+                Record(
+                    image_id=f"{split}/{i}",
+                    path=f"{file}#{split}_images/{i}",
+                    group=f"{split}/{i}",
+                    target=space.encode(space.names[k] for k in of),
+                    split=SPLITS[split],
+                )
+            )
+    return Manifest(
+        source=Path(file).stem,
+        root=root,
+        labels=space,
+        records=tuple(records),
+        modality=chosen.modality,
+        group_noun="image",
+    )

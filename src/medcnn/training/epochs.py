@@ -205,20 +205,23 @@ def update(
         return  # not one label of these images was assessed: there is nothing to learn from
     state.scaler.unscale_(state.optimizer)
     parameters = [p for g in state.optimizer.param_groups for p in g["params"]]
-    # dividing by the batch size kept half precision in range; the true divisor is known only now
     gradients = [p.grad for p in parameters if p.grad is not None]
-    torch._foreach_mul_(gradients, trainer.batch_size / count_all)
-    norm = nn.utils.clip_grad_norm_(parameters, trainer.clip_norm or math.inf)
-    if not math.isfinite(total) or not (state.scaler.is_enabled() or bool(norm.isfinite())):
+    # dividing by the batch size kept half precision in range; the true divisor is known only now
+    factor = trainer.batch_size / count_all
+    norm = float(nn.utils.get_total_norm(gradients)) * factor
+    if trainer.clip_norm is not None and norm > trainer.clip_norm:
+        factor *= trainer.clip_norm / norm
+    if not math.isfinite(total) or not (state.scaler.is_enabled() or math.isfinite(norm)):
         images_of = [setting.manifest.records[i].image_id for b in group for i in b.rows]
         rate = ", ".join(f"{name} {value:.3g}" for name, value in rates.items())
         raise DivergedError(
             f"training diverged in epoch {state.epoch + 1}, step {state.step}: loss "
-            f"{total / count_all:g}, gradient norm {float(norm):g}, learning rate {rate}. Images "
+            f"{total / count_all:g}, gradient norm {norm:g}, learning rate {rate}. Images "
             f"of this step: {listed(images_of, 8)}. The step was not taken and the checkpoints of "
             "earlier epochs are whole. Lower optimizer.lr, raise trainer.warmup_share, or use "
             "trainer.precision=fp32."
         )
+    torch._foreach_mul_(gradients, factor)
     state.scaler.step(state.optimizer)
     state.scaler.update()
     state.optimizer.zero_grad(set_to_none=True)

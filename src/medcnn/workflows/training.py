@@ -234,9 +234,7 @@ def fitted(
 def setting_of(
     config: TrainConfig, manifest: Manifest, store: PixelStore, device: torch.device
 ) -> Setting:
-    channels_last = config.trainer.channels_last is Layout.ON or (
-        config.trainer.channels_last is Layout.AUTO and device.type == "cuda"
-    )
+    channels_last = config.trainer.channels_last is not Layout.OFF
     return Setting(
         manifest=manifest,
         store=store,

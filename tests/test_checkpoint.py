@@ -25,7 +25,12 @@ CPU = torch.device("cpu")
 def saved(tmp_path: Path) -> tuple[Path, Classifier, Checkpoint]:
     torch.manual_seed(0)
     architecture = Architecture(
-        backbone="lenet5", options={}, head="mlp", head_options={"hidden": 7}, channels=1, size_px=32
+        backbone="lenet5",
+        options={},
+        head="mlp",
+        head_options={"hidden": 7},
+        channels=1,
+        size_px=32,
     )
     labels = LabelSpace(kind=Kind.MULTILABEL, names=("Mass", "Nodule"))
     classifier, _ = build_classifier(architecture, 2)

@@ -67,9 +67,7 @@ PRESETS = {
         vertical_flip=True,
         rotation_deg=180,
         scale=0.1,
-        translate=0.03,
-        brightness=0.1,
-        contrast=0.1,
+        translate=0.05,
         mixup_alpha=0.2,
     ),
     # Not mirrored: the heart lies on the left, and a mirrored chest is a disease (situs inversus)

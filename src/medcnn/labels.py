@@ -94,8 +94,11 @@ class LabelSpace:
     def decide(
         self, probabilities: Floats, thresholds: tuple[float, ...] | None
     ) -> NDArray[np.bool_]:
-        """Decisions [N, K]: the most probable class where classes exclude each other, else every
-        label whose probability reaches its threshold.
+        """Decisions [N, K]: the most probable class, the median grade of ordinal labels, and every
+        label whose probability reaches its threshold where labels stand alone.
+
+        The median is the grade with the least expected distance from the true one; the most
+        probable grade knows no distance.
 
         Args:
             probabilities: [N, K] in [0, 1].
@@ -103,6 +106,10 @@ class LabelSpace:
         """
         if self.exclusive:
             best = probabilities.argmax(axis=1)
+            if self.kind is Kind.ORDINAL:
+                # a sum may end at 1 - 1e-16, so what counts is how many grades lie below half
+                below = probabilities.cumsum(axis=1)[:, :-1] < 0.5
+                best = below.sum(axis=1)
             return np.asarray(best[:, None] == np.arange(len(self.outputs)))
         return np.asarray(probabilities >= np.asarray(thresholds or (0.5,) * len(self.outputs)))
 

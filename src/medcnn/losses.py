@@ -34,7 +34,7 @@ def cross_entropy(logits: Tensor, targets: Tensor, *, smoothing: float = 0.0) ->
     return (per_image * assessed).sum(), assessed.sum()
 
 
-def ordinal_cross_entropy(logits: Tensor, targets: Tensor, *, softness: float = 0.5) -> SumAndCount:
+def ordinal_cross_entropy(logits: Tensor, targets: Tensor, *, softness: float = 0.4) -> SumAndCount:
     """Cross entropy against grades that give some of their weight to their neighbours.
 
     Grade j gets a share of the target i that is proportional to exp(-|i - j| / softness)

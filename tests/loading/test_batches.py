@@ -45,8 +45,12 @@ def test_a_restarted_epoch_goes_on_where_it_stopped(colours: Callable[..., Manif
 def test_the_order_is_a_function_of_seed_and_epoch() -> None:
     rows = np.arange(100)
     assert np.array_equal(epoch_order(rows, seed=1, epoch=2), epoch_order(rows, seed=1, epoch=2))
-    assert not np.array_equal(epoch_order(rows, seed=1, epoch=2), epoch_order(rows, seed=1, epoch=3))
-    assert not np.array_equal(epoch_order(rows, seed=1, epoch=2), epoch_order(rows, seed=2, epoch=2))
+    assert not np.array_equal(
+        epoch_order(rows, seed=1, epoch=2), epoch_order(rows, seed=1, epoch=3)
+    )
+    assert not np.array_equal(
+        epoch_order(rows, seed=1, epoch=2), epoch_order(rows, seed=2, epoch=2)
+    )
 
 
 def test_an_image_has_the_same_key_in_any_manifest(colours: Callable[..., Manifest]) -> None:

@@ -30,7 +30,9 @@ def test_a_local_safetensors_file_is_loaded(tmp_path: Path) -> None:
 
 def test_a_classifier_and_a_wrapper_in_the_file_are_left_out(tmp_path: Path) -> None:
     source = resnet().network.state_dict()
-    wrapped = {f"module.{k}": v for k, v in source.items()} | {"module.fc.weight": torch.ones(5, 512)}
+    wrapped = {f"module.{k}": v for k, v in source.items()} | {
+        "module.fc.weight": torch.ones(5, 512)
+    }
     torch.save({"epoch": 3, "state_dict": wrapped}, tmp_path / "w.pth")
     target = resnet()
     load_weights(target, "resnet18", str(tmp_path / "w.pth"))

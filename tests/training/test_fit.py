@@ -7,7 +7,7 @@ import math
 import os
 import signal
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from medcnn.config import TrainConfig, build
+from medcnn.config import AugmentationConfig, TrainConfig, build
 from medcnn.errors import DivergedError, StoppedError
 from medcnn.labels import Kind
 from medcnn.manifest import Manifest
@@ -61,11 +61,7 @@ def settings(tmp_path: Path) -> Callable[..., TrainConfig]:
             "head": {"name": "mlp", "hidden": 8, "dropout": 0.5},
             "loss": {"name": "auto"},
             "optimizer": {"name": "adamw", "lr": 1e-3},
-            "augmentation": dict.fromkeys(
-                "horizontal_flip vertical_flip rotation_deg scale translate brightness "
-                "contrast mixup_alpha".split()
-            )
-            | {"preset": "auto"},
+            "augmentation": {f.name: None for f in fields(AugmentationConfig)} | {"preset": "auto"},
             "trainer": {
                 "epochs": 3,
                 "batch_size": 8,

@@ -100,7 +100,7 @@ def _compose(
     own_groups = [g for g in groups if not g.startswith("hydra/")]
     loader = GlobalHydra.instance().config_loader()
     choosing = [o for o in overrides if o.key_or_group in own_groups]
-    faults = [fault for o in choosing for fault in _group_faults(o, loader)]
+    faults = [fault for o in choosing for fault in _group_faults(o, loader, verb, search)]
     faults += [
         f"{o.input_line}: a list of values is a sweep, and a command makes one run."
         for o in overrides
@@ -126,9 +126,11 @@ def _compose(
     return {str(k): v for k, v in composed.items()}, groups
 
 
-def _group_faults(override: Override, loader: ConfigLoader) -> list[str]:
+def _group_faults(
+    override: Override, loader: ConfigLoader, verb: str, search: list[str]
+) -> list[str]:
     group, value = override.key_or_group, override.value()
-    options = loader.get_group_options(group, ObjectType.CONFIG)
+    options = loader.get_group_options(group, ObjectType.CONFIG, verb, search)
     if value is None or value in options:
         return []
     names = ", ".join(o for o in options)

@@ -86,7 +86,9 @@ def read(root: Path | None, *, file: str | None = None) -> Manifest:
             if absent := [name for name in wanted if name not in arrays]:
                 raise DataError(f"data.path={root / file}: arrays {', '.join(absent)} are missing.")
             labels = {s: arrays[f"{s}_labels"] for s in SPLITS}
-    except (zipfile.BadZipFile, EOFError, OSError) as error:
+    except (zipfile.BadZipFile, EOFError, OSError, ValueError) as error:
+        if isinstance(error, DataError):
+            raise
         raise DataError(f"data.path={root / file} is no npz or is damaged: {error}.") from error
     space = LabelSpace(kind=chosen.kind, names=chosen.names)
     records = []

@@ -18,7 +18,7 @@ def read(
     root: Path | None,
     *,
     phantom: str = "fundus",
-    patients: int = 300,
+    patients: int = 340,
     seed: int = 0,
 ) -> Manifest:
     """The phantom set `phantom` in `root`, by default in the user's cache folder.

@@ -1,0 +1,54 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from medcnn.errors import DataError
+from medcnn.labels import Kind, LabelSpace
+from medcnn.predictions import Predictions
+
+
+def some(kind: Kind = Kind.MULTILABEL) -> Predictions:
+    rng = np.random.default_rng(0)
+    names = ("no", "yes") if kind is Kind.BINARY else ("Mass", "Nodule", 'odd "name", <b>')
+    labels = LabelSpace(kind=kind, names=names)
+    k = len(labels.outputs)
+    targets = (rng.random((20, k)) > 0.5).astype(np.float32)
+    targets[3] = np.nan
+    return Predictions(
+        labels=labels,
+        split="test",
+        image_ids=tuple(f"i{n}" for n in range(20)),
+        groups=tuple(f"p{n // 2}" for n in range(20)),
+        targets=targets,
+        logits=rng.normal(0, 4, (20, k)).astype(np.float32),
+        thresholds=None if labels.exclusive else (0.3,) * k,
+        unreadable=(("i99", "truncated"),),
+        provenance={"checkpoint": "best"},
+    )
+
+
+@pytest.mark.parametrize("kind", Kind)
+def test_predictions_are_read_back_bit_for_bit(kind: Kind, tmp_path: Path) -> None:
+    before = some(kind)
+    before.write(tmp_path / "p.csv")
+    after = Predictions.read(tmp_path / "p.csv")
+    assert np.array_equal(after.logits, before.logits)
+    assert np.array_equal(after.targets, before.targets, equal_nan=True)
+    for name in ("labels", "split", "image_ids", "groups", "thresholds", "unreadable"):
+        assert getattr(after, name) == getattr(before, name)
+
+
+def test_a_table_that_is_no_predictions_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "p.csv").write_text("a,b\n1,2\n")
+    with pytest.raises(DataError, match="not a table of predictions"):
+        Predictions.read(tmp_path / "p.csv")
+
+
+def test_new_images_have_a_row_each_unreadable_ones_too() -> None:
+    rows = some(Kind.BINARY).new_rows()
+    assert len(rows) == 21
+    assert rows[-1] == {"image_id": "i99", "unreadable": "truncated"}
+    assert float(rows[0]["probability:no"]) + float(rows[0]["probability:yes"]) == pytest.approx(1)

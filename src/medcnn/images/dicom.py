@@ -171,7 +171,9 @@ def decode(dataset: pydicom.Dataset) -> NDArray[Any]:
             f"compressed as {syntax.name} ({syntax}), for which no decoder is installed; pydicom "
             f"can use any of: {'; '.join(decoder.missing_dependencies)}"
         )
-    values, _ = decoder.as_array(dataset, index=0, correct_unused_bits=True)
+    # pydicom types its options as one object, and takes them as keywords
+    options: Any = {"correct_unused_bits": True}
+    values, _ = decoder.as_array(dataset, index=0, **options)
     return values
 
 
@@ -182,4 +184,4 @@ def colour(dataset: pydicom.Dataset, values: NDArray[Any]) -> NDArray[np.uint8]:
         values = apply_color_lut(values, dataset)
         bits = 8 * values.dtype.itemsize
     most = 2**bits - 1
-    return np.rint(values.astype(np.float32) * (255 / most)).astype(np.uint8)
+    return np.asarray(np.rint(values.astype(np.float32) * (255 / most)), dtype=np.uint8)

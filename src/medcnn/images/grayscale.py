@@ -118,12 +118,12 @@ def windowed(values: NDArray[Any], center: float, width: float, function: str) -
         # tanh is the same curve, and large distances do not overflow in it
         return np.asarray(0.5 + 0.5 * np.tanh(2 * (x - center) / width), dtype=np.float32)
     if function == "LINEAR_EXACT":
-        return np.clip((x - center) / width + np.float32(0.5), 0, 1)
+        return np.asarray(np.clip((x - center) / width + np.float32(0.5), 0, 1))
     if function != "LINEAR":
         raise ImageError(f"VOILUTFunction '{function}' is not LINEAR, LINEAR_EXACT or SIGMOID")
     if width == 1:
         return (x > center - 0.5).astype(np.float32)
-    return np.clip((x - (center - 0.5)) / (width - 1) + np.float32(0.5), 0, 1)
+    return np.asarray(np.clip((x - (center - 0.5)) / (width - 1) + np.float32(0.5), 0, 1))
 
 
 def polarity(dataset: Dataset, shown: Floats) -> Floats:
@@ -165,7 +165,7 @@ def look_up(dataset: Dataset, item: Dataset, values: NDArray[Any]) -> tuple[NDAr
 def _stretched(values: NDArray[Any], low: float, high: float) -> Floats:
     if high <= low:
         return np.zeros(values.shape, dtype=np.float32)
-    return np.clip((values.astype(np.float32) - low) / np.float32(high - low), 0, 1)
+    return np.asarray(np.clip((values.astype(np.float32) - low) / np.float32(high - low), 0, 1))
 
 
 def _spread(measured: NDArray[Any], padding: Mask) -> tuple[float, float]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from enum import StrEnum
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -65,12 +65,6 @@ class Preprocessing:
     def dtype(self) -> np.dtype[Any]:
         return np.dtype(np.uint8 if self.bits == 8 else np.uint16)
 
-    @property
-    def enough_px(self) -> int:
-        """The shortest side worth decoding (`read_pixels(at_least_px=...)`): twice the size, so
-        that the last halving is always done here and not by a JPEG decoder."""
-        return 2 * self.size_px
-
     def apply(self, pixels: Pixels) -> Pixels:
         """[C, size_px, size_px] in the full range of `bits`.
 
@@ -89,7 +83,7 @@ class Preprocessing:
             pixels = narrowed(pixels)
         if pixels.shape[2] < self.channels:
             pixels = pixels.repeat(self.channels, axis=2)
-        return np.ascontiguousarray(pixels.transpose(2, 0, 1))
+        return cast(Pixels, np.ascontiguousarray(pixels.transpose(2, 0, 1)))
 
     def to_json(self) -> dict[str, Any]:
         return {**asdict(self), "fit": str(self.fit)}
@@ -103,7 +97,8 @@ def grey(pixels: Pixels) -> Pixels:
     """[H, W, 1]: the luma of RGB (Rec. 601); grey stays as it is."""
     if pixels.shape[2] == 1:
         return pixels
-    return np.rint(pixels.astype(np.float32) @ LUMA).astype(pixels.dtype)[:, :, None]
+    luma = np.rint(pixels.astype(np.float32) @ LUMA).astype(pixels.dtype)
+    return cast(Pixels, luma[:, :, None])
 
 
 def widened(pixels: Pixels) -> NDArray[np.uint16]:

@@ -13,7 +13,7 @@ What becomes of each kind of pixel:
 from __future__ import annotations
 
 from io import BytesIO
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,13 +28,12 @@ BITS_PER_SAMPLE, PHOTOMETRIC, ORIENTATION = 258, 262, 274
 ALPHA = ("LA", "La", "PA", "RGBA", "RGBa")
 
 
-def read_raster(data: bytes, kind: str, *, at_least_px: int | None = None) -> Pixels:
+def read_raster(data: bytes, kind: str) -> Pixels:
     """[H, W, C] of a JPEG, PNG, TIFF or BMP, upright.
 
     Args:
         data: the file.
         kind: pillow's name of the format.
-        at_least_px: see `read_pixels`.
 
     Raises:
         ImageError, and whatever else pillow raises on damage.
@@ -51,8 +50,6 @@ def read_raster(data: bytes, kind: str, *, at_least_px: int | None = None) -> Pi
             raise ImageError(f"the TIFF holds {pages} pages; save the one that counts by itself")
         if kind == "PNG":
             _check_sums(data)
-        if kind == "JPEG" and at_least_px is not None:
-            image.draft(None, (at_least_px, at_least_px))
         image.load()
         pixels = _values(image)
         # asked after loading: pillow turns a TIFF by itself then, and takes the tag away
@@ -99,13 +96,13 @@ def _floats(image: Image.Image) -> NDArray[np.uint16]:
             f"floats from {low:g} to {high:g} have no known full scale; scale them to 0..1, or "
             "save 16-bit integers"
         )
-    return np.rint(values * 65535).astype(np.uint16)
+    return np.asarray(np.rint(values * 65535), dtype=np.uint16)
 
 
 def _over_black(image: Image.Image) -> NDArray[np.uint8]:
     grey = image.mode in ("L", "LA", "La")
     values = np.array(image.convert("LA" if grey else "RGBA")).astype(np.uint16)
-    return ((values[:, :, :-1] * values[:, :, -1:] + 127) // 255).astype(np.uint8)
+    return np.asarray((values[:, :, :-1] * values[:, :, -1:] + 127) // 255, dtype=np.uint8)
 
 
 def _upright(pixels: Pixels, orientation: int) -> Pixels:
@@ -116,4 +113,4 @@ def _upright(pixels: Pixels, orientation: int) -> Pixels:
         pixels = pixels[::-1]
     if orientation in (2, 3, 6, 7):
         pixels = pixels[:, ::-1]
-    return np.ascontiguousarray(pixels)
+    return cast(Pixels, np.ascontiguousarray(pixels))

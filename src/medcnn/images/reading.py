@@ -38,7 +38,7 @@ STRANGERS = {
 }
 
 
-def read_pixels(root: Path, path: str, *, at_least_px: int | None = None) -> Pixels:
+def read_pixels(root: Path, path: str) -> Pixels:
     """The pixels of one image, upright and in the full range of their dtype.
 
     JPEG, PNG, TIFF and BMP keep grey as grey; palette, CMYK and other colours become RGB; what is
@@ -48,8 +48,6 @@ def read_pixels(root: Path, path: str, *, at_least_px: int | None = None) -> Pix
     Args:
         root: folder of the dataset.
         path: below `root`, with `/`; a row of an npz is `file.npz#array/row`.
-        at_least_px: a JPEG may be decoded at a half, quarter or eighth of its size as long as
-            both sides keep this many pixels; None decodes at full size.
 
     Returns:
         [H, W, C] with C 1 (grey) or 3 (RGB): uint8 in 0..255 or uint16 in 0..65535.
@@ -61,7 +59,7 @@ def read_pixels(root: Path, path: str, *, at_least_px: int | None = None) -> Pix
         name, is_row, place = path.partition(".npz#")
         if is_row:
             return read_npz_row(root / f"{name}.npz", place)
-        return _decode(_read_file(root / path), at_least_px)
+        return _decode(_read_file(root / path))
     except ImageError:
         raise
     except (KeyboardInterrupt, SystemExit, GeneratorExit):
@@ -91,7 +89,7 @@ def _read_file(file: Path) -> bytes:
         raise ImageError(f"the file cannot be opened: {error.strerror or error}") from error
 
 
-def _decode(data: bytes, at_least_px: int | None) -> Pixels:
+def _decode(data: bytes) -> Pixels:
     # A DICOM may wear the head of a TIFF in its 128 free bytes (PS3.10 7.1), so it is asked first.
     if data[128:132] == b"DICM" or _begins_like_dicom(data):
         # Imported here: a set of photographs does not need pydicom.
@@ -100,7 +98,7 @@ def _decode(data: bytes, at_least_px: int | None) -> Pixels:
         return read_dicom(data)
     for signature, kind in RASTER.items():
         if data.startswith(signature):
-            return read_raster(data, kind, at_least_px=at_least_px)
+            return read_raster(data, kind)
     raise ImageError(_stranger(data))
 
 

@@ -1,0 +1,247 @@
+"""Crafted files with hand-computed values; pydicom's own files; real radiographs where at hand."""
+
+from __future__ import annotations
+
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pydicom
+import pytest
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.uid import (
+    DeflatedExplicitVRLittleEndian,
+    DigitalXRayImageStorageForPresentation,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    RLELossless,
+    generate_uid,
+)
+
+from medcnn.errors import ImageError
+from medcnn.images import read_pixels
+from medcnn.images.dicom import read_dicom
+
+VALUES = np.array([[0, 100, 1000], [2000, 3000, 4095]], dtype=np.uint16)
+
+
+def crafted(
+    stored: np.ndarray = VALUES, syntax: str = ExplicitVRLittleEndian, **tags: Any
+) -> bytes:
+    """A radiograph of 12 bits in 16, `stored` as it is; `tags` replace or add attributes."""
+    dataset = Dataset()
+    dataset.file_meta = FileMetaDataset()
+    dataset.file_meta.TransferSyntaxUID = syntax
+    dataset.file_meta.MediaStorageSOPClassUID = DigitalXRayImageStorageForPresentation
+    dataset.file_meta.MediaStorageSOPInstanceUID = generate_uid(entropy_srcs=["x"])
+    dataset.SOPClassUID = DigitalXRayImageStorageForPresentation
+    dataset.SOPInstanceUID = generate_uid(entropy_srcs=["x"])
+    dataset.Rows, dataset.Columns = stored.shape[:2]
+    dataset.SamplesPerPixel = 1
+    dataset.PhotometricInterpretation = "MONOCHROME2"
+    dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit = 16, 12, 11
+    dataset.PixelRepresentation = int(stored.dtype.kind == "i")
+    order = ">" if syntax == ExplicitVRBigEndian else "<"
+    dataset.PixelData = stored.astype(stored.dtype.newbyteorder(order)).tobytes()
+    dataset["PixelData"].VR = "OW" if stored.dtype.itemsize == 2 else "OB"
+    for name, value in tags.items():
+        setattr(dataset, name, value)
+    buffer = BytesIO()
+    pydicom.dcmwrite(buffer, dataset, enforce_file_format=True)
+    return buffer.getvalue()
+
+
+def shown(**tags: Any) -> np.ndarray:
+    """[H, W] in 0..1."""
+    return read_dicom(crafted(**tags))[:, :, 0] / 65535
+
+
+@pytest.mark.fault
+def test_a_linear_window_is_that_of_the_standard() -> None:
+    """Row 47; PS3.3 C.11.2.1.2.1 with c = 2048, w = 4096: (x - 2047.5) / 4095 + 0.5."""
+    wanted = (VALUES.astype(float) - 2047.5) / 4095 + 0.5
+    assert np.allclose(shown(WindowCenter=2048, WindowWidth=4096), wanted.clip(0, 1), atol=1e-4)
+    narrow = shown(WindowCenter=1000, WindowWidth=201)
+    assert narrow[0, 0] == narrow[0, 1] == 0
+    assert narrow[0, 2] == pytest.approx(0.5 + 0.5 / 200, abs=1e-4)
+    assert narrow[1, 0] == 1
+
+
+@pytest.mark.fault
+def test_sigmoid_and_linear_exact_are_those_of_the_standard() -> None:
+    """Row 49; PS3.3 C.11.2.1.3."""
+    exact = shown(WindowCenter=2000, WindowWidth=2000, VOILUTFunction="LINEAR_EXACT")
+    assert np.allclose(exact, ((VALUES - 2000.0) / 2000 + 0.5).clip(0, 1), atol=1e-4)
+    sigmoid = shown(WindowCenter=2000, WindowWidth=2000, VOILUTFunction="SIGMOID")
+    assert np.allclose(sigmoid, 1 / (1 + np.exp(-4 * (VALUES - 2000.0) / 2000)), atol=1e-4)
+
+
+@pytest.mark.fault
+def test_a_rescale_comes_before_the_window_and_may_be_negative() -> None:
+    """Row 45."""
+    plain = shown(WindowCenter=2048, WindowWidth=4096)
+    turned = shown(RescaleSlope=-1, RescaleIntercept=4095, WindowCenter=2048, WindowWidth=4096)
+    assert np.allclose(turned, 1 - plain, atol=1e-3)
+    with pytest.raises(ImageError, match="RescaleSlope 0"):
+        shown(RescaleSlope=0, RescaleIntercept=5)
+
+
+@pytest.mark.fault
+def test_polarity_is_turned_once() -> None:
+    """Rows 43 and 44."""
+    window = {"WindowCenter": 2048, "WindowWidth": 4096}
+    plain = shown(**window)
+    mono1 = shown(PhotometricInterpretation="MONOCHROME1", **window)
+    inverse = shown(PresentationLUTShape="INVERSE", **window)
+    both = shown(PhotometricInterpretation="MONOCHROME1", PresentationLUTShape="INVERSE", **window)
+    for turned in (mono1, inverse, both):
+        assert np.allclose(turned, 1 - plain, atol=1e-4)
+
+
+@pytest.mark.fault
+@pytest.mark.parametrize("tags", [{"WindowCenter": 5, "WindowWidth": 0}, {"WindowCenter": 5}, {}])
+def test_without_a_usable_window_the_range_of_the_values_is_shown(tags: dict[str, Any]) -> None:
+    """Row 48."""
+    found = shown(**tags)
+    assert found.min() < 0.01
+    assert found.max() > 0.99
+    assert (np.diff(found.ravel()) >= 0).all()
+
+
+@pytest.mark.fault
+def test_a_border_of_padding_does_not_spread_the_range() -> None:
+    """Row 52."""
+    inside = np.tile(np.arange(1000, 1100, dtype=np.uint16), (20, 1))
+    ringed = np.pad(inside, 5, constant_values=4095)
+    found = shown(stored=ringed, PixelPaddingValue=4095)
+    assert (found[:5] == 0).all()
+    assert found[5:-5, 5:-5].max() > 0.99
+    assert np.median(found[5:-5, 5:-5]) == pytest.approx(0.5, abs=0.02)
+
+
+@pytest.mark.fault
+def test_signed_values_and_junk_in_unused_bits_are_understood() -> None:
+    """Row 51."""
+    signed = np.array([[-1000, 0, 1000]], dtype=np.int16)
+    found = shown(stored=signed, WindowCenter=0, WindowWidth=2001)
+    assert np.allclose(found, [[0, 0.5, 1]], atol=1e-3)
+    junk = VALUES | np.uint16(0xA000)
+    window = {"WindowCenter": 2048, "WindowWidth": 4096}
+    assert np.allclose(shown(stored=junk, **window), shown(**window))
+
+
+@pytest.mark.fault
+@pytest.mark.parametrize(
+    "syntax",
+    [
+        ImplicitVRLittleEndian,
+        ExplicitVRLittleEndian,
+        ExplicitVRBigEndian,
+        DeflatedExplicitVRLittleEndian,
+    ],
+)
+def test_every_uncompressed_syntax_gives_the_same_pixels(syntax: str) -> None:
+    """Rows 54 and 57."""
+    window = {"WindowCenter": 2048, "WindowWidth": 4096}
+    assert np.array_equal(shown(syntax=syntax, **window), shown(**window))
+
+
+@pytest.mark.fault
+@pytest.mark.parametrize("planar", [0, 1])
+def test_colour_is_read_in_both_planar_configurations(planar: int) -> None:
+    """Row 54."""
+    rgb = np.random.default_rng(0).integers(0, 256, (4, 6, 3), dtype=np.uint8)
+    data = crafted(
+        stored=rgb,
+        SamplesPerPixel=3,
+        PhotometricInterpretation="RGB",
+        PlanarConfiguration=planar,
+        BitsAllocated=8,
+        BitsStored=8,
+        HighBit=7,
+        PixelData=(rgb.transpose(2, 0, 1) if planar else rgb).tobytes(),
+    )
+    assert np.array_equal(read_dicom(data), rgb)
+
+
+@pytest.mark.fault
+def test_a_file_without_preamble_is_read(tmp_path: Path) -> None:
+    """Row 60."""
+    window = {"WindowCenter": 2048, "WindowWidth": 4096}
+    (tmp_path / "x.dcm").write_bytes(crafted(**window)[132:])
+    assert np.allclose(read_pixels(tmp_path, "x.dcm")[:, :, 0] / 65535, shown(**window))
+
+
+@pytest.mark.fault
+@pytest.mark.parametrize(
+    ("tags", "said"),
+    [
+        ({"PixelData": VALUES.tobytes()[:8]}, "truncated: 8 bytes of pixel data"),
+        ({"PixelData": VALUES.tobytes() * 2}, "more frames than it names"),
+        ({"NumberOfFrames": 2}, "2 frames in one file"),
+        ({"Rows": 65535, "Columns": 65535}, "made to exhaust memory"),
+        ({"PhotometricInterpretation": ""}, "the header lacks PhotometricInterpretation"),
+        ({"BitsStored": 17}, "17 bits stored in 16"),
+        ({"SOPClassUID": "1.2.840.10008.5.1.4.1.1.66.4"}, "not a classifiable image: Segm"),
+    ],
+)
+def test_a_header_that_cannot_be_true_is_refused(tags: dict[str, Any], said: str) -> None:
+    """Rows 56, 59, 61, 62 and 63."""
+    with pytest.raises(ImageError, match=said):
+        read_dicom(crafted(**tags))
+
+
+@pytest.mark.fault
+def test_a_plan_is_no_image() -> None:
+    """Row 62."""
+    from pydicom.data import get_testdata_file
+
+    plan = Path(str(get_testdata_file("rtplan.dcm", download=False)))
+    with pytest.raises(ImageError, match="not a classifiable image: RT Plan"):
+        read_pixels(plan.parent, plan.name)
+
+
+@pytest.mark.fault
+def test_a_compressed_file_without_its_decoder_names_the_syntax(shared: Path) -> None:
+    """Row 58."""
+    name = "wg04_RG3_extremity_mono1_JPLL.dcm"
+    try:
+        read_pixels(shared / "dicom", name)
+    except ImageError as error:
+        assert "JPEG Lossless" in str(error)  # noqa: PT017
+        assert "1.2.840.10008.1.2.4." in str(error)  # noqa: PT017
+        assert "no decoder is installed" in str(error)  # noqa: PT017
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "highdicom_dx_thorax_mono1_explicit_le.dcm",
+        "nih_dx_implicit_le_mono2.dcm",
+        "rg1_chest_mono1_15bit_rle.dcm",
+        "wg04_RG3_extremity_mono1_RLE.dcm",
+    ],
+)
+def test_real_radiographs_fill_their_range(shared: Path, name: str) -> None:
+    pixels = read_pixels(shared / "dicom", name)
+    assert pixels.dtype == np.uint16
+    assert np.percentile(pixels, 99.5) - np.percentile(pixels, 0.5) > 20_000
+
+
+def test_air_is_dark_in_a_real_chest_of_monochrome1(shared: Path) -> None:
+    pixels = read_pixels(shared / "dicom", "rg1_chest_mono1_15bit_rle.dcm")[:, :, 0]
+    height, width = pixels.shape
+    spine = pixels[height // 2 :, width // 2 - 100 : width // 2 + 100]
+    lung = pixels[height // 3 : height // 2, width // 5 : width // 3]
+    assert np.median(spine) > np.median(lung)
+
+
+def test_rle_and_uncompressed_hold_the_same_pixels() -> None:
+    dataset = pydicom.dcmread(BytesIO(crafted(WindowCenter=2048, WindowWidth=4096)))
+    dataset.compress(RLELossless)
+    buffer = BytesIO()
+    dataset.save_as(buffer)
+    plain = read_dicom(crafted(WindowCenter=2048, WindowWidth=4096))
+    assert np.array_equal(read_dicom(buffer.getvalue()), plain)

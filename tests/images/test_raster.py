@@ -1,0 +1,175 @@
+from __future__ import annotations
+
+import struct
+import zlib
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from medcnn.errors import ImageError
+from medcnn.images import read_pixels
+
+RNG = np.random.default_rng(0)
+GREY = RNG.integers(0, 256, (20, 30), dtype=np.uint8)
+COLOUR = RNG.integers(0, 256, (20, 30, 3), dtype=np.uint8)
+DEEP = RNG.integers(0, 65536, (20, 30), dtype=np.uint16)
+
+
+def saved(folder: Path, name: str, image: Image.Image, **options: object) -> np.ndarray:
+    image.save(folder / name, **options)
+    return read_pixels(folder, name)
+
+
+def test_eight_bit_png_and_tiff_are_read_as_they_are(tmp_path: Path) -> None:
+    for ending in ("png", "tif"):
+        grey = saved(tmp_path, f"g.{ending}", Image.fromarray(GREY))
+        colour = saved(tmp_path, f"c.{ending}", Image.fromarray(COLOUR))
+        assert np.array_equal(grey[:, :, 0], GREY)
+        assert np.array_equal(colour, COLOUR)
+
+
+@pytest.mark.fault
+@pytest.mark.parametrize("ending", ["png", "tif"])
+def test_sixteen_bits_keep_their_full_range(tmp_path: Path, ending: str) -> None:
+    """Row 38."""
+    pixels = saved(tmp_path, f"d.{ending}", Image.fromarray(DEEP))
+    assert pixels.dtype == np.uint16
+    assert np.array_equal(pixels[:, :, 0], DEEP)
+
+
+@pytest.mark.fault
+def test_a_float_tiff_is_scaled_where_its_range_is_known_else_refused(tmp_path: Path) -> None:
+    """Row 39."""
+    unit = (GREY / 255).astype(np.float32)
+    pixels = saved(tmp_path, "f.tif", Image.fromarray(unit))
+    assert np.allclose(pixels[:, :, 0] / 65535, unit, atol=1e-5)
+    with pytest.raises(ImageError, match="no known full scale"):
+        saved(tmp_path, "g.tif", Image.fromarray(unit * 300))
+
+
+@pytest.mark.fault
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "PA", "RGBA", "CMYK"])
+def test_every_mode_becomes_grey_or_rgb(tmp_path: Path, mode: str) -> None:
+    """Row 40."""
+    image = Image.fromarray(COLOUR).convert("RGB").convert("P" if mode == "PA" else mode)
+    name = "x.tif" if mode in ("CMYK", "PA") else "x.png"
+    if mode == "PA":
+        image = image.convert("RGBA")
+    pixels = saved(tmp_path, name, image)
+    assert pixels.shape == (20, 30, 1 if mode in ("1", "L", "LA") else 3)
+    assert pixels.dtype == np.uint8
+
+
+@pytest.mark.fault
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_turned_photograph_is_read_upright(tmp_path: Path, orientation: int) -> None:
+    """Row 41."""
+    from PIL import ImageOps
+
+    exif = Image.Exif()
+    exif[274] = orientation
+    smooth = Image.linear_gradient("L").resize((48, 32))
+    smooth.save(tmp_path / "t.jpg", exif=exif, quality=95)
+    with Image.open(tmp_path / "t.jpg") as image:
+        wanted = np.asarray(ImageOps.exif_transpose(image))
+    assert np.array_equal(read_pixels(tmp_path, "t.jpg")[:, :, 0], wanted)
+
+
+@pytest.mark.fault
+@pytest.mark.parametrize("ending", ["jpg", "png", "tif"])
+@pytest.mark.parametrize("keep", [0.3, 0.7])
+def test_a_truncated_file_is_refused_with_its_reason(
+    tmp_path: Path, ending: str, keep: float
+) -> None:
+    """Row 34."""
+    big = Image.fromarray(RNG.integers(0, 256, (90, 90, 3), dtype=np.uint8))
+    big.save(tmp_path / f"x.{ending}")
+    whole = (tmp_path / f"x.{ending}").read_bytes()
+    (tmp_path / f"x.{ending}").write_bytes(whole[: int(len(whole) * keep)])
+    with pytest.raises(ImageError) as raised:
+        read_pixels(tmp_path, f"x.{ending}")
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.fault
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"", r"the file is empty \(0 bytes\)"),
+        (b"<!DOCTYPE html><title>Login", "that is a web page and no image"),
+        (b"version https://git-lfs.github.com/spec/v1\n", "git-lfs pointer"),
+        (b"PK\3\4abcdef", "zip archive"),
+        (b"\0" * 500, "begins with zeros"),
+        (b"hello, world", "which is no JPEG, PNG, TIFF, BMP or DICOM"),
+    ],
+)
+def test_what_is_no_image_is_named_for_what_it_is(
+    tmp_path: Path, content: bytes, said: str
+) -> None:
+    """Row 35."""
+    (tmp_path / "x.jpg").write_bytes(content)
+    with pytest.raises(ImageError, match=said):
+        read_pixels(tmp_path, "x.jpg")
+
+
+@pytest.mark.fault
+def test_an_image_bomb_is_refused_before_it_is_decoded(tmp_path: Path) -> None:
+    """Row 42."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        body = kind + data
+        return struct.pack(">I", len(data)) + body + struct.pack(">I", zlib.crc32(body))
+
+    header = struct.pack(">IIBBBBB", 20_000, 20_000, 8, 2, 0, 0, 0)
+    body = chunk(b"IDAT", zlib.compress(b"\0" * 1_000_000))
+    bomb = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + body + chunk(b"IEND", b"")
+    (tmp_path / "bomb.png").write_bytes(bomb)
+    with pytest.raises(ImageError, match=r"larger than any image|made to exhaust memory"):
+        read_pixels(tmp_path, "bomb.png")
+
+
+@pytest.mark.fault
+def test_a_flipped_bit_in_a_png_is_found_by_its_check_sum(tmp_path: Path) -> None:
+    """Row 37, where the format has a check sum."""
+    Image.fromarray(COLOUR).save(tmp_path / "x.png", compress_level=0)
+    data = bytearray((tmp_path / "x.png").read_bytes())
+    data[len(data) // 2] ^= 1
+    (tmp_path / "x.png").write_bytes(data)
+    with pytest.raises(ImageError):
+        read_pixels(tmp_path, "x.png")
+
+
+def test_the_name_of_a_file_does_not_decide_what_it_is(tmp_path: Path) -> None:
+    buffer = BytesIO()
+    Image.fromarray(GREY).save(buffer, "PNG")
+    (tmp_path / "really.jpg").write_bytes(buffer.getvalue())
+    assert np.array_equal(read_pixels(tmp_path, "really.jpg")[:, :, 0], GREY)
+
+
+def test_a_missing_file_and_a_folder_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ImageError, match="the file is missing"):
+        read_pixels(tmp_path, "x.png")
+    (tmp_path / "folder.png").mkdir()
+    with pytest.raises(ImageError, match="no regular file"):
+        read_pixels(tmp_path, "folder.png")
+
+
+@pytest.mark.fault
+@pytest.mark.parametrize("name", ["mit Leerzeichen.png", "größe-日本.png", "a" * 250 + ".png"])
+def test_unusual_names_work(tmp_path: Path, name: str) -> None:
+    """Row 74."""
+    assert saved(tmp_path, name, Image.fromarray(GREY)).shape == (20, 30, 1)
+
+
+def test_a_row_of_an_npz_is_an_image(tmp_path: Path) -> None:
+    images = RNG.integers(0, 256, (3, 28, 28, 3), dtype=np.uint8)
+    np.savez(tmp_path / "set.npz", train_images=images, words=np.array(["a"]))
+    assert np.array_equal(read_pixels(tmp_path, "set.npz#train_images/2"), images[2])
+    for place in ("train_images/3", "train_images/x", "nothing/0", "words/0"):
+        with pytest.raises(ImageError):
+            read_pixels(tmp_path, f"set.npz#{place}")
+    with pytest.raises(ImageError, match="is missing"):
+        read_pixels(tmp_path, "other.npz#train_images/0")

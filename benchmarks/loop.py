@@ -37,6 +37,7 @@ def main() -> None:
     config = read_command("train", sys.argv[1:]).config
     assert isinstance(config, TrainConfig)
     assert config.model is not None
+    assert config.head is not None
     torch.set_num_threads(config.trainer.threads or 1)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     manifest = manifest_of(config.data, config.seed, lambda _: None)
@@ -47,6 +48,7 @@ def main() -> None:
 
     def classifier() -> torch.nn.Module:
         assert config.model is not None
+        assert config.head is not None
         architecture = Architecture(
             backbone=config.model.backbone,
             options=config.model.options,

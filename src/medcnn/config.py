@@ -124,7 +124,8 @@ class TrainerConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainConfig:
-    """`medcnn train` and `medcnn finetune`; only the latter has a checkpoint to start from."""
+    """`medcnn train`, which has a model and a head, or `medcnn finetune`, which takes both from
+    its checkpoint."""
 
     seed: int = within(0, 2**31 - 1)
     run_dir: str | None
@@ -132,7 +133,7 @@ class TrainConfig:
     transfer: Transfer
     data: DataConfig
     model: ModelConfig | None
-    head: Choice
+    head: Choice | None
     loss: Choice
     augmentation: AugmentationConfig
     optimizer: Choice

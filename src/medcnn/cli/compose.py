@@ -144,7 +144,8 @@ def _key_faults(
     key = override.key_or_group
     done: list[str] = []
     for part in key.split("."):
-        if isinstance(node, DictConfig) and part in node:
+        # `part in node` says no to a setting that is required and has no value yet
+        if isinstance(node, DictConfig) and node._get_node(part) is not None:
             node = node._get_node(part)
             done.append(part)
             continue

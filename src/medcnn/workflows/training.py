@@ -115,6 +115,7 @@ def new_classifier(
 ) -> tuple[Classifier, Checkpoint]:
     """A classifier with pretrained or random weights, and what its checkpoints will say of it."""
     assert config.model is not None, "train.yaml has a model"
+    assert config.head is not None, "train.yaml has a head"
     architecture = Architecture(
         backbone=config.model.backbone,
         options=dict(config.model.options),

@@ -1,0 +1,327 @@
+"""The main job on phantoms, through the real command line: train, evaluate, predict, fine-tune."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from medcnn.cli import main
+from medcnn.datasets import phantom
+from medcnn.phantoms import generate
+from medcnn.predictions import Predictions
+
+QUICK = (
+    "model=lenet5",
+    "data.size_px=32",
+    "trainer.epochs=2",
+    "trainer.threads=1",
+    "trainer.device=cpu",
+)
+
+
+def run(*words: str) -> int:
+    """Exit code of a command."""
+    with pytest.raises(SystemExit) as ended:
+        main([str(w) for w in words])
+    return int(ended.value.code or 0)
+
+
+@pytest.fixture(scope="session")
+def lesions(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("data") / "lesions"
+    generate(root, "dermoscopy", patients=60)
+    return root
+
+
+@pytest.fixture(scope="session")
+def trained(lesions: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("runs") / "trained"
+    words = (f"data.root={lesions}", "data.phantom=dermoscopy", "data.patients=60")
+    assert run("train", *QUICK, *words, f"run_dir={folder}") == 0
+    return folder
+
+
+@pytest.fixture(scope="session")
+def hospital(lesions: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of settings with data=ours: other words for some classes, one of them new."""
+    conf = tmp_path_factory.mktemp("conf")
+    (conf / "data").mkdir()
+    (conf / "data" / "ours.yaml").write_text(
+        f"defaults: [table]\nroot: {lesions}\ntable: labels.csv\nimage: image\n"
+        "label: diagnosis\npatient: lesion\ngroup_noun: lesion\nmodality: dermoscopy\n"
+        "rename: {basal_cell: carcinoma}\n"
+    )
+    return conf
+
+
+def best(folder: Path) -> str:
+    return f"checkpoint={folder}/checkpoints/best.safetensors"
+
+
+def scores(folder: Path, split: str = "test") -> dict[tuple[str, str | None], object]:
+    stored = json.loads((folder / "metrics.json").read_text())["splits"][split]["scores"]
+    return {(s["name"], s["label"]): (s["value"], s["low"], s["high"]) for s in stored}
+
+
+def test_evaluate_gives_the_numbers_of_training_from_another_directory(
+    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert run("evaluate", best(trained), "device=cpu", "threads=1") == 0
+    (folder,) = (tmp_path / "runs").iterdir()
+    assert scores(folder) == scores(trained)
+    ours = Predictions.read(folder / "predictions_test.csv")
+    theirs = Predictions.read(trained / "predictions_test.csv")
+    assert ours.image_ids == theirs.image_ids
+    assert np.array_equal(ours.logits, theirs.logits)
+
+
+def test_evaluating_twice_overwrites_nothing(
+    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for _ in range(2):
+        assert run("evaluate", best(trained), "split=validation") == 0
+    first, second = sorted((tmp_path / "runs").iterdir())
+    assert second.name == f"{first.name}-2"
+    assert scores(first, "validation") == scores(trained, "validation")
+
+
+def test_predict_gives_the_probabilities_of_training(
+    trained: Path, lesions: Path, tmp_path: Path
+) -> None:
+    output = tmp_path / "new.csv"
+    assert run("predict", best(trained), f"input={lesions}", f"output={output}") == 0
+    with output.open() as file:
+        rows = {row["image_id"]: row for row in csv.DictReader(file)}
+    known = Predictions.read(trained / "predictions_test.csv")
+    for image_id, probabilities in zip(known.image_ids, known.probabilities, strict=True):
+        row = rows[image_id]
+        found = [float(row[f"probability:{n}"]) for n in known.labels.names]
+        # the order of summation within a batch may move the last digit
+        assert np.allclose(found, probabilities, atol=2e-6)
+    decisions = dict(
+        zip(known.image_ids, known.labels.decision_texts(known.decisions), strict=True)
+    )
+    assert all(rows[i]["decision"] == d for i, d in decisions.items())
+    assert run("predict", best(trained), f"input={lesions}", f"output={output}") == 2
+
+
+@pytest.mark.fault
+def test_predict_gives_an_unreadable_image_a_row_with_its_reason(
+    trained: Path, lesions: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Row 36."""
+    source = sorted((lesions / "images").iterdir())[0]
+    (tmp_path / "in").mkdir()
+    shutil.copy(source, tmp_path / "in" / "good.jpg")
+    (tmp_path / "in" / "broken.jpg").write_bytes(source.read_bytes()[:900])
+    (tmp_path / "in" / "empty.jpg").touch()
+    words = ("predict", best(trained), f"input={tmp_path / 'in'}")
+    assert run(*words, f"output={tmp_path / 'a.csv'}") == 4
+    assert "2 of 3 images cannot be read" in " ".join(capsys.readouterr().err.split())
+    with (tmp_path / "a.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [r["image_id"] for r in rows] == ["broken.jpg", "empty.jpg", "good.jpg"]
+    assert rows[1]["unreadable"] == "the file is empty (0 bytes)"
+    assert rows[1]["decision"] == ""
+    assert rows[2]["decision"] != ""
+    assert run(*words, f"output={tmp_path / 'b.csv'}", "max_unreadable=2") == 0
+
+
+def test_finetune_keeps_the_head_rows_of_classes_with_the_same_name(
+    trained: Path, hospital: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "tuned"
+    words = ("data=ours", "--config-dir", str(hospital), f"run_dir={folder}", *QUICK[2:])
+    assert run("finetune", best(trained), *words) == 0
+    facts = json.loads((folder / "run.json").read_text())
+    assert sorted(facts["head"]["kept"]) == ["keratosis", "melanoma", "nevus"]
+    assert facts["head"]["fresh"] == ["carcinoma"]
+    assert facts["head"]["dropped"] == ["basal_cell"]
+    page = (folder / "report.html").read_text()
+    assert "Old and new model on the new test split" in page
+    assert "melanoma" in page
+
+
+def test_finetuning_starts_from_the_old_rows_and_body(
+    trained: Path, hospital: Path, tmp_path: Path
+) -> None:
+    from safetensors.torch import load_file
+
+    folder = tmp_path / "still"
+    words = ("data=ours", "--config-dir", str(hospital), f"run_dir={folder}", *QUICK[2:])
+    # a learning rate of almost nothing leaves what training started from
+    still = ("optimizer.lr=1e-12", "optimizer.weight_decay=0", "trainer.ema_decay=0")
+    assert run("finetune", best(trained), *words, *still) == 0
+    old = load_file(trained / "checkpoints" / "best.safetensors")
+    new = load_file(folder / "checkpoints" / "last.safetensors")
+    names = json.loads((folder / "predictions_test.json").read_text())["labels"]["names"]
+    was = json.loads((trained / "predictions_test.json").read_text())["labels"]["names"]
+    for name in ("nevus", "melanoma"):
+        kept = new["head.1.weight"][names.index(name)] - old["head.1.weight"][was.index(name)]
+        assert kept.abs().max() < 1e-6
+    body = [k for k in old if k.startswith("body.")]
+    assert max((new[k] - old[k]).abs().max() for k in body) < 1e-6
+
+
+@pytest.mark.fault
+def test_a_checkpoint_of_another_label_set_is_refused_by_the_names(
+    trained: Path, hospital: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Row 14."""
+    words = ("data=ours", "--config-dir", str(hospital), f"run_dir={tmp_path / 'x'}")
+    assert run("evaluate", best(trained), *words) == 4
+    said = " ".join(capsys.readouterr().err.split())
+    assert "unknown to the checkpoint: carcinoma" in said
+    assert "medcnn finetune" in said
+
+
+@pytest.mark.fault
+def test_classes_are_matched_by_name_and_never_by_position(
+    trained: Path, hospital: Path, tmp_path: Path
+) -> None:
+    """Row 14."""
+    folder = tmp_path / "turned"
+    words = ("data=ours", "--config-dir", str(hospital), f"run_dir={folder}", "split=all")
+    turned = "data.classes=[basal_cell,nevus,keratosis,melanoma]"
+    assert run("evaluate", best(trained), *words, "data.rename=null", turned) == 0
+    known = Predictions.read(trained / "predictions_test.csv")
+    found = Predictions.read(folder / "predictions_all.csv")
+    assert found.labels == known.labels
+    row = {i: n for n, i in enumerate(found.image_ids)}
+    for n, image_id in enumerate(known.image_ids):
+        assert np.array_equal(found.targets[row[image_id]], known.targets[n])
+
+
+@pytest.mark.fault
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (("train", "data=ham10000"), 2, "data=ham10000 needs data.root=FOLDER"),
+        (("train", "data=ham10000", "data.root=nowhere"), 2, "does not exist"),
+        (("train", "data=ham10000", "data.root=."), 4, "is empty"),
+        (("train", "data=medmnist"), 2, "needs data.path=FILE"),
+        (("train", "data=medmnist", "data.path=x.npz"), 2, "x.npz: no such file"),
+        (("evaluate", "checkpoint=x.safetensors"), 2, "no such file"),
+        (("predict", "checkpoint=x.safetensors", "input=."), 2, "no such file"),
+        (("train", "trainer.device=cuda:99"), 2, "cannot be used"),
+    ],
+)
+def test_what_is_not_there_is_said_in_one_paragraph(
+    words: tuple[str, ...],
+    code: int,
+    said: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "empty").mkdir()
+    monkeypatch.chdir(tmp_path / "empty")
+    assert run(*words, *(["run_dir=../run"] if words[0] == "train" else [])) == code
+    printed = capsys.readouterr().err
+    assert said in " ".join(printed.split())
+    assert "Traceback" not in printed
+
+
+@pytest.mark.fault
+def test_training_refuses_unreadable_images_all_at_once_unless_allowed(
+    lesions: Path, hospital: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Rows 34 and 35."""
+    root = tmp_path / "damaged"
+    shutil.copytree(lesions, root)
+    broken = sorted((root / "images").iterdir())[:3]
+    for file in broken:
+        file.write_bytes(b"<html>")
+    words = ("data=ours", "--config-dir", str(hospital), f"data.root={root}", *QUICK)
+    assert run("train", *words, f"run_dir={tmp_path / 'a'}") == 4
+    said = capsys.readouterr().err
+    assert all(file.name in said for file in broken)
+    assert not (tmp_path / "a" / "checkpoints").exists()
+    allowed = (f"run_dir={tmp_path / 'b'}", "data.max_unreadable=3")
+    assert run("train", *words, *allowed) == 0
+    facts = json.loads((tmp_path / "b" / "run.json").read_text())
+    assert any("3 of" in note for note in facts["notes"])
+
+
+@pytest.mark.fault
+def test_a_run_folder_with_other_settings_or_other_files_is_not_overwritten(
+    trained: Path, lesions: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = (trained / "metrics.json").read_bytes()
+    words = (f"data.root={lesions}", "data.phantom=dermoscopy", "data.patients=60")
+    assert run("train", *QUICK, *words, f"run_dir={trained}", "seed=7") == 2
+    assert "seed: 0 there, 7 now" in " ".join(capsys.readouterr().err.split())
+    assert (trained / "metrics.json").read_bytes() == before
+    (tmp_path / "mine.txt").write_text("precious")
+    assert run("train", *QUICK, *words, f"run_dir={tmp_path}") == 2
+    assert (tmp_path / "mine.txt").read_text() == "precious"
+
+
+@pytest.mark.fault
+def test_two_processes_never_share_a_run_folder(tmp_path: Path) -> None:
+    """Row 87."""
+    from medcnn.errors import UsageError
+    from medcnn.run_folder import open_run
+
+    with (
+        open_run(tmp_path / "r", {"seed": 0}, ["train"], resumable=True),
+        pytest.raises(UsageError, match="in use by another"),
+        open_run(tmp_path / "r", {"seed": 0}, ["train"], resumable=True),
+    ):
+        pass
+
+
+def test_a_run_says_how_it_came_about(trained: Path) -> None:
+    facts = json.loads((trained / "run.json").read_text())
+    for key in ("versions", "hardware", "seed", "git", "manifest", "command", "started", "ended"):
+        assert key in facts
+    assert facts["exit"] == {"reason": "finished", "code": 0}
+    assert facts["command"].startswith("medcnn train model=lenet5")
+    assert "trained from scratch" in facts["weights"]
+
+
+@pytest.mark.parametrize("name", ["retinopathy", "skin_lesion", "chest_xray"])
+def test_every_recipe_runs_on_phantoms_where_no_root_is_given(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(phantom.read.__kwdefaults__, "patients", 60)
+    quick = ("trainer.epochs=1", "model=lenet5", "data.size_px=32", "trainer.threads=1")
+    folder = tmp_path / name
+    assert run("train", f"experiment={name}", f"run_dir={folder}", *quick) == 0
+    notes = json.loads((folder / "run.json").read_text())["notes"]
+    assert any("phantoms" in note for note in notes)
+
+
+@pytest.mark.parametrize("shuffled", [False, True])
+def test_phantoms_are_learnt_and_permuted_labels_are_not(
+    hospital: Path, tmp_path: Path, shuffled: bool
+) -> None:
+    root = tmp_path / "set"
+    generate(root, "dermoscopy", patients=200)
+    with (root / "labels.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    if shuffled:
+        of = {r["lesion"]: r["diagnosis"] for r in rows}
+        rng = np.random.default_rng(1)
+        moved = dict(zip(of, rng.permutation(list(of.values())), strict=True))
+        with (root / "labels.csv").open("w", newline="") as file:
+            writer = csv.DictWriter(file, rows[0])
+            writer.writeheader()
+            writer.writerows(r | {"diagnosis": moved[r["lesion"]]} for r in rows)
+    folder = tmp_path / "run"
+    words = ("data=ours", "--config-dir", str(hospital), f"data.root={root}", "data.size_px=48")
+    # a large part is for test: a score of few images proves nothing
+    shares = ("data.test_share=0.4", "data.validation_share=0.1")
+    more = ("model=resnet18", "trainer.epochs=12", "trainer.threads=1", f"run_dir={folder}")
+    assert run("train", *words, *shares, *more) == 0
+    value = scores(folder)["auroc", None][0]  # type: ignore[index]
+    assert isinstance(value, float)
+    assert abs(value - 0.5) < 0.12 if shuffled else value > 0.7

@@ -9,7 +9,7 @@ from typing import Any
 
 from medcnn.choices import bind, choose
 from medcnn.datasets import chestxray14, ham10000, medmnist, phantom, table
-from medcnn.datasets.table import IMAGE_SUFFIXES
+from medcnn.datasets.class_folders import IMAGE_SUFFIXES
 from medcnn.manifest import Manifest
 
 __all__ = ["DATASETS", "IMAGE_SUFFIXES", "Dataset", "check_options", "read"]

@@ -10,7 +10,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from medcnn.datasets.sheets import found_under, read_sheet, refuse_missing, require_folder
+from medcnn.datasets.sheets import (
+    found_under,
+    of_every_row,
+    only,
+    read_sheet,
+    refuse_missing,
+    require_folder,
+)
 from medcnn.errors import DataError, listed
 from medcnn.labels import Kind, LabelSpace
 from medcnn.manifest import Manifest, Modality, Record, Split
@@ -55,29 +62,30 @@ def read(root: Path | None) -> Manifest:
             f"images_001/images/ ...), found {found_under(place)}. Where to get it: "
             "https://nihcc.app.box.com/v/ChestXray-NIHCC"
         )
-    sheet = read_sheet(tables[0])
+    sheet = read_sheet(only(tables, "tables"))
     sheet.require(["Image Index", "Finding Labels", "Patient ID"], "the set itself")
     path_of = {p.name: p.relative_to(place).as_posix() for f in folders for p in f.glob("*.png")}
     labels = LabelSpace(kind=Kind.MULTILABEL, names=FINDINGS)
     split_of = _official_splits(place)
-    records = []
-    for i, row in enumerate(sheet.rows):
-        found = [w for w in row["Finding Labels"].split("|") if w != "No Finding"]
+
+    def record(i: int) -> Record:
+        row = sheet.rows[i]
+        name, words = row["Image Index"], row["Finding Labels"].split("|")
         try:
-            target = labels.encode(found)
+            # beside a finding, "No Finding" is left in and refused as the contradiction it is
+            target = labels.encode([] if words == ["No Finding"] else words)
         except DataError as error:
             raise DataError(f"{sheet.line(i)}: {error}") from None
-        name = row["Image Index"]
-        records.append(
-            Record(
-                image_id=name,
-                path=path_of.get(name, f"images/{name}"),
-                group=row["Patient ID"],
-                target=target,
-                split=split_of.get(name),
-                attributes={ours: row[c] for c, ours in ATTRIBUTES.items() if row.get(c)},
-            )
+        return Record(
+            image_id=name,
+            path=path_of.get(name, f"images/{name}"),
+            group=row["Patient ID"],
+            target=target,
+            split=split_of.get(name),
+            attributes={ours: row[c] for c, ours in ATTRIBUTES.items() if row.get(c)},
         )
+
+    records = of_every_row(range(len(sheet.rows)), record)
     if split_of and (unlisted := [r.image_id for r in records if r.split is None]):
         raise DataError(
             f"data.root={place}: {len(unlisted)} images stand neither in train_val_list.txt nor in "

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from medcnn.datasets.sheets import found_under, read_sheet, require_folder
+from medcnn.datasets.sheets import found_under, of_every_row, only, read_sheet, require_folder
 from medcnn.errors import DataError, listed
 from medcnn.labels import Kind, LabelSpace
 from medcnn.manifest import Manifest, Modality, Record
@@ -26,7 +26,7 @@ def read(root: Path | None) -> Manifest:
         DataError: another layout, an unknown diagnosis, or images that are not there.
     """
     place = require_folder(root)
-    tables = [t for t in place.glob("HAM10000_metadata*") if t.suffix in ("", ".csv", ".tab")]
+    tables = [t for e in ("", ".csv", ".tab") if (t := place / f"HAM10000_metadata{e}").is_file()]
     folders = sorted(p for p in place.glob("HAM10000_images*") if p.is_dir())
     if not tables or not folders:
         raise DataError(
@@ -34,7 +34,7 @@ def read(root: Path | None) -> Manifest:
             f"HAM10000_images_part_2/, found {found_under(place)}. Where to get it: "
             "https://doi.org/10.7910/DVN/DBW86T"
         )
-    sheet = read_sheet(tables[0])
+    sheet = read_sheet(only(tables, "tables"))
     sheet.require(["lesion_id", "image_id", "dx"], "the set itself")
     path_of = {
         p.stem: p.relative_to(place).as_posix() for f in folders for p in sorted(f.glob("*.jpg"))
@@ -42,30 +42,30 @@ def read(root: Path | None) -> Manifest:
     missing = [r["image_id"] for r in sheet.rows if r["image_id"] not in path_of]
     if missing:
         raise DataError(
-            f"data.root={place}: {len(missing)} of {len(sheet.rows)} images of {tables[0].name} "
+            f"data.root={place}: {len(missing)} of {len(sheet.rows)} images of {sheet.path.name} "
             f"are in none of {', '.join(f.name for f in folders)}: {listed(missing)}."
         )
     labels = LabelSpace(kind=Kind.MULTICLASS, names=CLASSES)
-    records = []
-    for i, row in enumerate(sheet.rows):
+
+    def record(i: int) -> Record:
+        row = sheet.rows[i]
         try:
             target = labels.encode([row["dx"]])
         except DataError as error:
             raise DataError(f"{sheet.line(i)}: {error}") from None
-        records.append(
-            Record(
-                image_id=row["image_id"],
-                path=path_of[row["image_id"]],
-                group=row["lesion_id"],
-                target=target,
-                attributes={c: row[c] for c in ATTRIBUTES if row.get(c)},
-            )
+        return Record(
+            image_id=row["image_id"],
+            path=path_of[row["image_id"]],
+            group=row["lesion_id"],
+            target=target,
+            attributes={c: row[c] for c in ATTRIBUTES if row.get(c)},
         )
+
     return Manifest(
         source="HAM10000",
         root=place,
         labels=labels,
-        records=tuple(records),
+        records=tuple(of_every_row(range(len(sheet.rows)), record)),
         modality=Modality.DERMOSCOPY,
         group_noun="lesion",
     )

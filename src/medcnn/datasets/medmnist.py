@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.lib.npyio import NpzFile
 
 from medcnn.datasets.chestxray14 import FINDINGS
-from medcnn.errors import DataError, UsageError
+from medcnn.errors import DataError, UsageError, listed
 from medcnn.labels import Kind, LabelSpace
 from medcnn.manifest import Manifest, Modality, Record, Split
 
@@ -86,6 +87,7 @@ def read(root: Path | None, *, file: str | None = None) -> Manifest:
             if absent := [name for name in wanted if name not in arrays]:
                 raise DataError(f"data.path={root / file}: arrays {', '.join(absent)} are missing.")
             labels = {s: arrays[f"{s}_labels"] for s in SPLITS}
+            images = {s: _length(arrays, f"{s}_images") for s in SPLITS}
     except (zipfile.BadZipFile, EOFError, OSError, ValueError) as error:
         if isinstance(error, DataError):
             raise
@@ -94,11 +96,12 @@ def read(root: Path | None, *, file: str | None = None) -> Manifest:
     records = []
     for split, rows in labels.items():
         width = len(space.names) if space.kind is Kind.MULTILABEL else 1
-        if rows.shape[1:] != (width,) or rows.max() >= max(2, len(space.names)):
+        most = 2 if space.kind is Kind.MULTILABEL else len(space.names)
+        if rows.shape != (images[split], width) or not set(np.unique(rows)) <= set(range(most)):
             raise DataError(
-                f"data.path={root / file}: {split}_labels has the shape {list(rows.shape)} and "
-                f"values up to {rows.max()}; {stem} has {width} columns and {len(space.names)} "
-                "classes."
+                f"data.path={root / file}: {split}_labels has the shape {list(rows.shape)} and the "
+                f"values {listed([str(v) for v in np.unique(rows)])}; {images[split]} images of "
+                f"{stem} need [{images[split]}, {width}] and values below {most}."
             )
         for i, row in enumerate(rows):
             of = np.flatnonzero(row) if space.kind is Kind.MULTILABEL else row
@@ -119,3 +122,12 @@ def read(root: Path | None, *, file: str | None = None) -> Manifest:
         modality=chosen.modality,
         group_noun="image",
     )
+
+
+def _length(arrays: NpzFile, name: str) -> int:
+    """How many rows an array of an npz has, from its header: the images stay packed."""
+    with arrays.zip.open(f"{name}.npy") as file:
+        version = np.lib.format.read_magic(file)
+        read_header = getattr(np.lib.format, f"read_array_header_{version[0]}_0")
+        shape: tuple[int, ...] = read_header(file)[0]
+        return shape[0]

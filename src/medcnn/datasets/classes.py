@@ -1,0 +1,121 @@
+"""From the words of a table, or of folders, to a LabelSpace and its targets."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+
+from medcnn.choices import nearest
+from medcnn.datasets.sheets import Sheet
+from medcnn.errors import DataError, UsageError
+from medcnn.labels import Kind, LabelSpace
+from medcnn.progress import log
+
+_YES, _NO = {"1", "1.0", "true", "yes"}, {"0", "0.0", "false", "no"}
+
+
+def words_of(
+    cell: str, separator: str | None, none_label: str | None, rename: Mapping[str, str]
+) -> list[str]:
+    """The classes that a cell names, each once.
+
+    A whole number that a spreadsheet wrote as `1.0`, as it does in a column with blanks, is `1`.
+    """
+    words = [w.strip() for w in cell.split(separator)] if separator else [cell]
+    words = [rename.get(w, re.sub(r"^(-?\d+)\.0+$", r"\1", w)) for w in words]
+    return list(dict.fromkeys(rename.get(w, w) for w in words if w and w != none_label))
+
+
+def rare_joined(
+    present: Mapping[int, list[str]], whose: Mapping[int, str], below: int, name: str
+) -> dict[int, list[str]]:
+    """Classes of fewer than `below` patients (images, where no patient is known) as one class."""
+    groups: dict[str, set[str]] = {}
+    for i, words in present.items():
+        for word in words:
+            groups.setdefault(word, set()).add(whose[i] or str(i))
+    rare = {word for word, patients in groups.items() if len(patients) < below}
+    if rare:
+        log.info(f"  joined to '{name}', each of fewer than {below}: {', '.join(sorted(rare))}")
+    return {
+        i: list(dict.fromkeys(name if w in rare else w for w in words))
+        for i, words in present.items()
+    }
+
+
+def space_of(
+    kind: str, classes: Sequence[str] | None, present: Mapping[int, list[str]], *, many: bool
+) -> LabelSpace:
+    """The kind and the names, in the order of `classes` or else sorted, numbers by size.
+
+    Args:
+        many: an image may show several classes.
+
+    Raises:
+        UsageError: an unknown kind, or grades whose order no number tells.
+    """
+    found = sorted({w for words in present.values() for w in words}, key=_natural)
+    names = list(classes) if classes else found
+    if kind == "auto":
+        kind = "multilabel" if many else "binary" if len(names) == 2 else "multiclass"
+    if kind not in set(Kind):
+        raise UsageError(
+            f"data.kind={kind} is not one of auto, {', '.join(Kind)}{nearest(kind, Kind)}"
+        )
+    if many != (kind == Kind.MULTILABEL):
+        raise UsageError(
+            f"data.kind={kind} with data.separator={'given' if many else 'null'}: several findings "
+            "in a cell are multilabel, and multilabel needs the separator or a list of columns."
+        )
+    if kind == Kind.ORDINAL and not classes:
+        _refuse_unknown_order(found)
+    if kind == Kind.BINARY and not classes:
+        log.info(
+            f"  positive class: '{names[-1]}' (data.classes=[negative,positive] to say otherwise)"
+        )
+    return LabelSpace(kind=Kind(kind), names=tuple(names))
+
+
+def _refuse_unknown_order(found: Sequence[str]) -> None:
+    """A wrong order, or a grade that happens to be absent, would give wrong distances silently."""
+    numbers = [_natural(word) for word in found]
+    ordered = all(rank == 0 for rank, _, _ in numbers)
+    steps = {b - a for (_, a, _), (_, b, _) in zip(numbers, numbers[1:], strict=False)}
+    if not ordered or len(steps) > 1:
+        why = "one may be absent from the table" if ordered else "words have no order"
+        raise UsageError(
+            f"data.kind=ordinal: the grades found are {', '.join(found)}, and {why}. Give all of "
+            "them from lowest to highest: data.classes=[lowest,...,highest]."
+        )
+
+
+def _natural(word: str) -> tuple[int, float, str]:
+    """Numbers by size and before words, so that grade 10 follows grade 9."""
+    try:
+        return (0, float(word), word)
+    except ValueError:
+        return (1, math.inf, word)
+
+
+def encoded(space: LabelSpace, words: list[str], where: str) -> tuple[float, ...]:
+    try:
+        return space.encode(words)
+    except DataError as error:
+        raise DataError(
+            f"{where}: {error} Classes come from data.classes; data.rename maps words onto them."
+        ) from None
+
+
+def flags(sheet: Sheet, row: int, columns: Sequence[str]) -> tuple[float, ...]:
+    """One target a column: 1, 0, or nan where the cell is blank."""
+    target = []
+    for column in columns:
+        word = sheet.rows[row][column].lower()
+        if word not in _YES | _NO | {""}:
+            raise DataError(
+                f"{sheet.line(row)}: {column} is '{word}'; a finding is 1, 0, or blank for not "
+                "assessed."
+            )
+        target.append(math.nan if not word else float(word in _YES))
+    return tuple(target)

@@ -1,0 +1,94 @@
+"""Promises of the project itself: README, wheel, changelog."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+import medcnn
+
+TOP = Path(__file__).parents[1]
+README = (TOP / "README.md").read_text(encoding="utf-8")
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+
+
+def readme_commands() -> list[str]:
+    lines = [line for block in blocks("sh")[2:] for line in block.splitlines()]
+    return [line for line in lines if line.startswith("medcnn ")]
+
+
+def test_the_readme_opens_with_a_line_that_trains_and_a_line_that_tests() -> None:
+    demo, test = blocks("sh")[:2]
+    assert "medcnn train" in demo
+    assert "pytest" in test
+    for line in (demo, test):
+        assert len(line.strip().splitlines()) == 1
+        assert "constraints.txt" in line
+
+
+@pytest.mark.parametrize("line", readme_commands())
+def test_every_command_of_the_readme_is_understood(line: str, tmp_path: Path) -> None:
+    settings = tmp_path / "my-configs" / "data" / "my_hospital.yaml"
+    settings.parent.mkdir(parents=True)
+    settings.write_text(blocks("yaml")[0], encoding="utf-8")
+    words = shlex.split(line)[1:]
+    more = [] if words[0] == "list" else ["--show-config"]
+    done = subprocess.run(
+        [sys.executable, "-m", "medcnn", *words, *more],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_every_link_of_the_readme_leads_somewhere() -> None:
+    for target in re.findall(r"\]\(([^)]+)\)", README):
+        assert (TOP / target).exists(), target
+
+
+def test_the_changelog_begins_with_this_version_and_has_changed_results() -> None:
+    text = (TOP / "CHANGELOG.md").read_text(encoding="utf-8")
+    assert re.search(r"^## (\S+)", text, re.MULTILINE)[1] == medcnn.__version__  # type: ignore[index]
+    assert "### Changed results" in text
+
+
+def test_versions_are_pinned_without_any_address() -> None:
+    lines = (TOP / "constraints.txt").read_text(encoding="utf-8").splitlines()
+    assert all(re.fullmatch(r"#.*|[\w.-]+==[\w.]+", line) for line in lines)
+
+
+def test_the_wheel_carries_the_configs_and_works_from_another_directory(tmp_path: Path) -> None:
+    build = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--no-build-isolation"]
+    subprocess.run([*build, "-w", str(tmp_path), str(TOP)], check=True, capture_output=True)
+    (wheel,) = tmp_path.glob("*.whl")
+    place = tmp_path / "installed"
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(place)
+    code = (
+        "import sys, medcnn.cli; assert sys.argv[1] in medcnn.__file__; "
+        "medcnn.cli.main(sys.argv[2:])"
+    )
+    for words in (["train", "--show-config"], ["list", "datasets"], ["list", "metrics"]):
+        done = subprocess.run(
+            [sys.executable, "-c", code, str(place), *words],
+            capture_output=True,
+            text=True,
+            cwd=tmp_path,
+            env={**os.environ, "PYTHONPATH": str(place), "PYTHONSAFEPATH": "1"},
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+    assert (place / "medcnn" / "configs" / "train.yaml").is_file()
+    assert (place / "medcnn" / "evaluation" / "report.html.j2").is_file()

@@ -171,8 +171,13 @@ class Manifest:
         for needed in (path, header_path):
             if not needed.is_file():
                 raise DataError(f"{needed} is missing; a manifest is a .csv with its .json.")
-        header = json.loads(header_path.read_text(encoding="utf-8"))
-        labels = LabelSpace.from_json(header["labels"])
+        try:
+            header = json.loads(header_path.read_text(encoding="utf-8"))
+            labels = LabelSpace.from_json(header["labels"])
+            modality, group_noun = Modality(header["modality"]), str(header["group_noun"])
+            source, excluded = str(header["source"]), dict(header["excluded"])
+        except (ValueError, KeyError, TypeError) as error:
+            raise DataError(f"{header_path} is no header of a manifest: {error!r}.") from error
         records = []
         with path.open(newline="", encoding="utf-8") as file:
             for line, row in enumerate(csv.DictReader(file), start=2):
@@ -198,13 +203,13 @@ class Manifest:
                     )
                 )
         return cls(
-            source=header["source"],
+            source=source,
             root=root,
             labels=labels,
             records=tuple(records),
-            modality=Modality(header["modality"]),
-            group_noun=header["group_noun"],
-            excluded=header["excluded"],
+            modality=modality,
+            group_noun=group_noun,
+            excluded=excluded,
         )
 
 

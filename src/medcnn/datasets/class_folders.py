@@ -1,4 +1,4 @@
-"""A folder per class: `root/<class>/...`, or `root/train/<class>/...` beside validation and test."""
+"""A folder per class: `root/<class>/...`, or `root/<split>/<class>/...`."""
 
 from __future__ import annotations
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 
 from medcnn.choices import nearest
 from medcnn.datasets.sheets import Sheet
@@ -81,7 +82,7 @@ def _refuse_unknown_order(found: Sequence[str]) -> None:
     """A wrong order, or a grade that happens to be absent, would give wrong distances silently."""
     numbers = [_natural(word) for word in found]
     ordered = all(rank == 0 for rank, _, _ in numbers)
-    steps = {b - a for (_, a, _), (_, b, _) in zip(numbers, numbers[1:], strict=False)}
+    steps = {b - a for (_, a, _), (_, b, _) in pairwise(numbers)}
     if not ordered or len(steps) > 1:
         why = "one may be absent from the table" if ordered else "words have no order"
         raise UsageError(

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.lib.npyio import NpzFile
 
 from medcnn.datasets.chestxray14 import FINDINGS
 from medcnn.errors import DataError, UsageError, listed
@@ -87,7 +86,7 @@ def read(root: Path | None, *, file: str | None = None) -> Manifest:
             if absent := [name for name in wanted if name not in arrays]:
                 raise DataError(f"data.path={root / file}: arrays {', '.join(absent)} are missing.")
             labels = {s: arrays[f"{s}_labels"] for s in SPLITS}
-            images = {s: _length(arrays, f"{s}_images") for s in SPLITS}
+            images = {s: _length(root / file, f"{s}_images") for s in SPLITS}
     except (zipfile.BadZipFile, EOFError, OSError, ValueError) as error:
         if isinstance(error, DataError):
             raise
@@ -124,10 +123,10 @@ def read(root: Path | None, *, file: str | None = None) -> Manifest:
     )
 
 
-def _length(arrays: NpzFile, name: str) -> int:
+def _length(file: Path, name: str) -> int:
     """How many rows an array of an npz has, from its header: the images stay packed."""
-    with arrays.zip.open(f"{name}.npy") as file:
-        version = np.lib.format.read_magic(file)
-        read_header = getattr(np.lib.format, f"read_array_header_{version[0]}_0")
-        shape: tuple[int, ...] = read_header(file)[0]
+    with zipfile.ZipFile(file) as arrays, arrays.open(f"{name}.npy") as array:
+        major, _ = np.lib.format.read_magic(array)
+        read = np.lib.format.read_array_header_1_0
+        shape, _, _ = (read if major == 1 else np.lib.format.read_array_header_2_0)(array)
         return shape[0]

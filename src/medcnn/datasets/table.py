@@ -79,11 +79,19 @@ def read(
     rename, split_names = _texts(rename), _texts(split_names)
     if table is None:
         _refuse_idle(
-            "without data.table=FILE.csv (relative to data.root): in a folder per class",
-            image=image, label=label, patient=patient, split=split,
-            folder=folder, suffix=suffix, separator=separator,
-            none_label=none_label, exclude=exclude, rare_below=rare_below,
-            split_names=split_names, attributes=attributes,
+            "in a folder per class (for a table give data.table=FILE.csv, relative to data.root)",
+            image=image,
+            label=label,
+            patient=patient,
+            split=split,
+            folder=folder,
+            suffix=suffix,
+            separator=separator,
+            none_label=none_label,
+            exclude=exclude,
+            rare_below=rare_below,
+            split_names=split_names,
+            attributes=attributes,
         )
         return read_class_folders(place, kind, classes, rename)
     if image is None or label is None:
@@ -114,7 +122,9 @@ def read(
             "where data.label lists columns: their names are the findings, each 1, 0 or blank, so",
             kind="" if kind in ("auto", Kind.MULTILABEL) else kind,
             classes=None if classes == labels else classes,
-            separator=separator, none_label=none_label, rename=rename,
+            separator=separator,
+            none_label=none_label,
+            rename=rename,
             rare_below=rare_below,
         )
         present = {}
@@ -126,15 +136,13 @@ def read(
         path = str(PurePosixPath(folder) / row[image].replace("\\", "/"))
         if suffix and not PurePosixPath(path).suffix:
             path += suffix
-        one = isinstance(label, str)
+        at = sheet.line(i)
         return Record(
             image_id=row[image],
             path=path,
             group=whose[i] or row[image],
-            target=encoded(space, present[i], sheet.line(i)) if one else flags(sheet, i, labels),
-            split=parse_split(row[split], sheet.line(i), split_names)
-            if split and row[split]
-            else None,
+            target=encoded(space, present[i], at) if present else flags(sheet, i, labels),
+            split=parse_split(row[split], at, split_names) if split and row[split] else None,
             attributes={c: row[c] for c in attributes if row[c]},
         )
 

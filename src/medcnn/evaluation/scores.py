@@ -17,6 +17,7 @@ from medcnn.errors import DataError, listed
 from medcnn.evaluation.intervals import (
     FEW_GROUPS,
     LEVEL,
+    MOST_UNDEFINED,
     Interval,
     group_numbers,
     percentile_interval,
@@ -28,6 +29,10 @@ from medcnn.metrics import METRICS, Floats, Metric, Rows, assessed_rows, values
 from medcnn.predictions import Predictions
 
 SCHEMA = 1
+
+FEWEST_WHOLE = 0.1
+"""Share of the resamples in which all labels of a macro mean must occur for it to have an interval:
+a rare label leaves many without a case, and 100 of 1,000 still show the spread."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -243,12 +248,22 @@ def _macro(predictions: Predictions, parts: list[Score], drawn: Floats | None) -
     )
     if not defined:
         return replace(score, note="not available: defined for no label")
+    if drawn is None:
+        reason = _resampled_interval(None, groups).reason
+        return replace(score, note=f"{note}; interval not available: {reason}")
     # a resample that lacks one of these labels is nan: a mean over others is another quantity
-    resampled = None if drawn is None else drawn[:, defined].mean(axis=1)
-    interval = _resampled_interval(resampled, groups)
+    resampled = drawn[:, defined].mean(axis=1)
+    whole = 1 - float(np.isnan(resampled).mean())
+    if 1 - MOST_UNDEFINED > whole >= FEWEST_WHOLE:
+        note += (
+            f"; interval from the {whole:.0%} of resamples in which all of these labels occur: it "
+            "may be too narrow"
+        )
+        resampled = resampled[~np.isnan(resampled)]
+    interval = percentile_interval(resampled, groups)
     if interval.reason:
         return replace(score, note=f"{note}; interval not available: {interval.reason}")
-    return replace(score, low=interval.low, high=interval.high)
+    return replace(score, low=interval.low, high=interval.high, note=note)
 
 
 def _why_undefined(rows: Rows) -> str:

@@ -10,7 +10,6 @@ colour     PS3.3 C.7.6.3  RGB, YBR and palettes -> uint8
 from __future__ import annotations
 
 import logging
-from functools import cache
 from io import BytesIO
 from typing import Any
 
@@ -31,8 +30,6 @@ from pydicom.uid import (
 from medcnn.errors import ImageError
 from medcnn.images import grayscale
 from medcnn.images.limits import refuse_oversize
-
-log = logging.getLogger(__name__)
 
 MONOCHROME = ("MONOCHROME1", "MONOCHROME2")
 COLOUR = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT", "PALETTE COLOR")
@@ -56,12 +53,6 @@ NEEDED = (
     "HighBit",
     "PixelRepresentation",
 )
-
-
-@cache
-def warn_once(message: str) -> None:
-    """Say once in a process what concerns many files of a set."""
-    log.warning(message)
 
 
 def read_dicom(data: bytes, *, window: int = 0) -> NDArray[np.uint8] | NDArray[np.uint16]:
@@ -96,9 +87,10 @@ def open_dataset(data: bytes) -> pydicom.Dataset:
         implicit, little = dataset.original_encoding
         native = ExplicitVRLittleEndian if little else ExplicitVRBigEndian
         dataset.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian if implicit else native
-        warn_once(
+        grayscale.say_once(
+            logging.WARNING,
             "a DICOM without file meta information (PS3.10 7.1) is read by the encoding that its "
-            "first element shows"
+            "first element shows",
         )
     return dataset
 
@@ -166,14 +158,24 @@ def decode(dataset: pydicom.Dataset) -> NDArray[Any]:
         decoder: Decoder = decoder_of(syntax)
     except NotImplementedError:
         raise ImageError(f"the transfer syntax {syntax.name} ({syntax}) is not read") from None
+    others = f"pydicom can use any of: {'; '.join(decoder.missing_dependencies)}"
     if not decoder.is_available:
         raise ImageError(
-            f"compressed as {syntax.name} ({syntax}), for which no decoder is installed; pydicom "
-            f"can use any of: {'; '.join(decoder.missing_dependencies)}"
+            f"compressed as {syntax.name} ({syntax}), for which no decoder is installed; {others}"
         )
     # pydicom types its options as one object, and takes them as keywords
     options: Any = {"correct_unused_bits": True}
-    values, _ = decoder.as_array(dataset, index=0, **options)
+    try:
+        values, _ = decoder.as_array(dataset, index=0, **options)
+    except RuntimeError as error:
+        if not decoder.missing_dependencies:
+            raise
+        # pillow is always there and reads only some of what JPEG allows
+        why = str(error).strip().splitlines()[-1].strip()
+        raise ImageError(
+            f"compressed as {syntax.name} ({syntax}), which the decoder at hand cannot read: "
+            f"{why}. Where the file is sound, {others}"
+        ) from error
     return values
 
 

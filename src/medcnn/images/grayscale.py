@@ -8,6 +8,7 @@ Padding is masked before the modality step, since it is written in stored values
 from __future__ import annotations
 
 import logging
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,13 @@ log = logging.getLogger(__name__)
 # Shown of an image of more than 8 bits that says no window: all but one pixel in a thousand at
 # either end, so that one hot pixel does not make the rest black.
 FALLBACK_PERCENTILES = (0.1, 99.9)
+SHOWN = "what lies between {} and {} % of its values is shown".format(*FALLBACK_PERCENTILES)
+
+
+@cache
+def say_once(level: int, message: str) -> None:
+    """Log once in a process what concerns many files of a set."""
+    log.log(level, message)
 
 
 def rendered(dataset: Dataset, stored: NDArray[Any], window: int) -> NDArray[np.uint16]:
@@ -90,17 +98,18 @@ def voi(
             width >= 1 or (width > 0 and function != "LINEAR")
         ):
             if len(pairs) > 1:
-                log.info("window %d of %d: %g %g", window, len(pairs), center, width)
+                say_once(logging.INFO, f"of several windows in a DICOM, number {window} is shown")
             return windowed(measured, center, width, function)
-        log.warning("window center %g with width %g is not usable", center, width)
+        say_once(logging.WARNING, f"a window of width {width:g} in a DICOM is not usable; {SHOWN}")
     elif centers or widths:
-        log.warning("a window center without a width, or the reverse, is not usable")
+        say_once(logging.WARNING, f"half a window in a DICOM is not usable; {SHOWN}")
     elif bits is not None and bits <= 8:
         # no VOI module: identity (PS3.3 C.11.2.1), and 8 bits are what a screen shows
-        low = -(2 ** (bits - 1)) if dataset.PixelRepresentation else 0
+        # what a modality LUT gives is never signed (PS3.3 C.11.1.1)
+        signed = dataset.PixelRepresentation == 1 and not dataset.get("ModalityLUTSequence")
+        low = -(2 ** (bits - 1)) if signed else 0
         return _stretched(measured, low, low + 2**bits - 1)
     low, high = _spread(measured, padding)
-    log.debug("no window: shown from %g to %g", low, high)
     return _stretched(measured, low, high)
 
 

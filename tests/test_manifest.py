@@ -84,3 +84,22 @@ def test_a_record_is_frozen(colours: Callable[..., Manifest]) -> None:
     with pytest.raises(AttributeError):
         colours().records[0].group = "x"  # type: ignore[misc]
     assert isinstance(colours().records[0], Record)
+
+
+def test_a_damaged_manifest_is_refused_in_words(
+    colours: Callable[..., Manifest], tmp_path: Path
+) -> None:
+    def said() -> str:
+        with pytest.raises(DataError) as raised:
+            Manifest.read(tmp_path / "m.csv", tmp_path)
+        return str(raised.value)
+
+    assert "m.csv is missing" in said()
+    colours().write(tmp_path / "m.csv")
+    whole = (tmp_path / "m.csv").read_text()
+    (tmp_path / "m.csv").write_text(whole.replace("group", "patient", 1))
+    assert "has no column group" in said()
+    (tmp_path / "m.csv").write_text(whole.replace("label:red", "label:rde"))
+    assert "m.csv:2: label column" in said()
+    (tmp_path / "m.json").write_text('{"source": ')
+    assert "m.json is no header of a manifest" in said()

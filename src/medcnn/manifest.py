@@ -180,7 +180,11 @@ class Manifest:
             raise DataError(f"{header_path} is no header of a manifest: {error!r}.") from error
         records = []
         with path.open(newline="", encoding="utf-8") as file:
-            for line, row in enumerate(csv.DictReader(file), start=2):
+            reader = csv.DictReader(file)
+            needed_columns = ["image_id", "path", "group", "split"]
+            if absent := [c for c in needed_columns if c not in (reader.fieldnames or ())]:
+                raise DataError(f"{path} has no column {listed(absent)}, so it is no manifest.")
+            for line, row in enumerate(reader, start=2):
                 try:
                     cells = (row[f"label:{name}"] for name in labels.outputs)
                     target = tuple(float(c) if c else math.nan for c in cells)

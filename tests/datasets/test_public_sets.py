@@ -199,3 +199,41 @@ def test_real_covid_chestxray_through_a_table(shared: Path) -> None:
     assert len(found.records) == 282
     assert found.excluded == {"finding is todo": 28}
     assert "other" in found.labels.names
+
+
+def test_no_finding_beside_a_finding_is_refused(tmp_path: Path) -> None:
+    file = small_nih(tmp_path) / "Data_Entry_2017_v2020.csv"
+    file.write_text(file.read_text().replace("Edema", "No Finding|Edema").replace("Mass", "Mas"))
+    with pytest.raises(DataError) as raised:
+        chestxray14.read(tmp_path)
+    assert "2 rows are refused" in str(raised.value)
+    assert "csv:3: label 'Mas' " in str(raised.value)
+    assert "csv:4: label 'No Finding' " in str(raised.value)
+
+
+def test_two_tables_of_one_set_are_refused(tmp_path: Path) -> None:
+    small_nih(tmp_path)
+    (tmp_path / "Data_Entry_2017.csv").write_text("older")
+    with pytest.raises(DataError, match=r"2 tables: Data_Entry_2017.csv, Data_Entry_2017_v2020"):
+        chestxray14.read(tmp_path)
+
+
+def test_all_unknown_diagnoses_are_told_with_their_lines(tmp_path: Path) -> None:
+    file = small_ham(tmp_path) / "HAM10000_metadata.csv"
+    file.write_text(file.read_text().replace(",mel,", ",melanoma,"))
+    with pytest.raises(DataError) as raised:
+        ham10000.read(tmp_path)
+    assert "2 rows are refused" in str(raised.value)
+    assert "csv:6: label 'melanoma'" in str(raised.value)
+
+
+def test_labels_that_do_not_fit_the_images_of_an_npz_are_refused(tmp_path: Path) -> None:
+    small_mnist(tmp_path, "chestmnist", k=14, top=3)
+    with pytest.raises(DataError, match="values below 2"):
+        medmnist.read(tmp_path, file="chestmnist.npz")
+    small_mnist(tmp_path)
+    arrays = dict(np.load(tmp_path / "retinamnist.npz"))
+    arrays["val_labels"] = arrays["val_labels"][1:]
+    np.savez(tmp_path / "retinamnist.npz", **arrays)
+    with pytest.raises(DataError, match=r"6 images of retinamnist need \[6, 1\]"):
+        medmnist.read(tmp_path, file="retinamnist.npz")

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable
+import textwrap
+from collections.abc import Callable, Collection, Iterable
 
 from medcnn.choices import choose
 from medcnn.errors import UsageError
+from medcnn.labels import Kind
 
 Line = tuple[str, str]
 
@@ -21,27 +23,31 @@ def _backbones() -> Iterable[Line]:
 def _heads() -> Iterable[Line]:
     from medcnn.models.heads import HEADS
 
-    return [(name, _options(function)) for name, function in HEADS.items()]
+    return [(name, f"{_first(function)} {_options(function)}") for name, function in HEADS.items()]
 
 
 def _losses() -> Iterable[Line]:
     from medcnn.losses import LOSSES
 
     for name, loss in LOSSES.items():
-        kinds = ", ".join(sorted(loss.kinds))
-        yield name, f"{_first(loss.function)} For {kinds} labels. {_options(loss.function)}"
+        options = _options(loss.function)
+        yield name, f"{_first(loss.function)} For {_kinds(loss.kinds)} labels. {options}"
 
 
 def _datasets() -> Iterable[Line]:
     from medcnn.datasets import DATASETS
 
-    return [(n, f"{d.about}. {d.licence}. {d.url}") for n, d in DATASETS.items()]
+    for name, dataset in DATASETS.items():
+        given = f" Give {dataset.wants}." if dataset.wants else ""
+        yield name, f"{dataset.about}. Licence: {dataset.licence}. From: {dataset.url}.{given}"
 
 
 def _metrics() -> Iterable[Line]:
     from medcnn.metrics import METRICS
 
-    return [(name, metric.title) for name, metric in METRICS.items()]
+    for name, metric in METRICS.items():
+        better = "higher" if metric.higher_is_better else "lower"
+        yield name, f"{metric.title}, {better} is better. For {_kinds(metric.kinds)} labels."
 
 
 LISTS: dict[str, Callable[[], Iterable[Line]]] = {
@@ -63,7 +69,12 @@ def show_list(words: list[str]) -> None:
         raise UsageError(f"no name among {words[0]} holds '{part}'.")
     width = max(len(name) for name, _ in lines)
     for name, text in lines:
-        print(f"{name:<{width}}  {text}".rstrip())
+        line = f"{name:<{width}}  {text}".rstrip()
+        print(textwrap.fill(line, 100, subsequent_indent=" " * (width + 2), break_on_hyphens=False))
+
+
+def _kinds(kinds: Collection[Kind]) -> str:
+    return "all" if len(kinds) == len(Kind) else ", ".join(sorted(kinds))
 
 
 def _first(function: Callable[..., object]) -> str:

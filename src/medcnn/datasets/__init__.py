@@ -57,14 +57,14 @@ DATASETS = {
         read=phantom.read,
         about="drawn fundus, dermoscopy or chest images; needs no download",
         licence="Apache-2.0",
-        url="medcnn itself",
+        url="medcnn draws them",
         wants="",
     ),
     "table": Dataset(
         read=table.read,
         about="your own: a CSV whose columns are named in YAML, or a folder per class",
         licence="yours",
-        url="docs/your-data.md",
+        url="your hospital; see docs/your-data.md",
     ),
 }
 

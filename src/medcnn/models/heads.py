@@ -9,6 +9,7 @@ from torch import nn
 
 
 def linear(num_features: int, num_outputs: int, *, dropout: float = 0.0) -> nn.Sequential:
+    """One layer, after dropout of the features."""
     return nn.Sequential(nn.Dropout(dropout), nn.Linear(num_features, num_outputs))
 
 

@@ -1,0 +1,72 @@
+"""Tables as hospitals and spreadsheets write them; each fault here once lost rows in silence."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from medcnn.datasets.sheets import Sheet, of_every_row, read_sheet
+from medcnn.errors import DataError
+
+
+def sheet_of(tmp_path: Path, content: str | bytes) -> Sheet:
+    file = tmp_path / "t.csv"
+    file.write_bytes(content if isinstance(content, bytes) else content.encode())
+    return read_sheet(file)
+
+
+def test_lines_are_those_of_the_file_despite_blank_ones_and_cells_of_several_lines(
+    tmp_path: Path,
+) -> None:
+    sheet = sheet_of(tmp_path, 'id,note\n1,"two\nlines"\n\n2,x\n,\n3,"a\r\nb\nc"\n4,y\n')
+    assert [r["id"] for r in sheet.rows] == ["1", "2", "3", "4"]
+    assert sheet.lines == (2, 5, 7, 10)
+    assert sheet.line(3).endswith("t.csv:10")
+
+
+@pytest.mark.parametrize("mark", ["\x85", "\x0c", "\x1c", "\u2028"])
+def test_only_line_ends_end_a_row(tmp_path: Path, mark: str) -> None:
+    encoding = "latin-1" if mark == "\x85" else "utf-8"
+    sheet = sheet_of(tmp_path, f"id,note,label\n1,pain{mark} left,yes\n".encode(encoding))
+    assert [r["label"] for r in sheet.rows] == ["yes"]
+
+
+def test_the_unicode_text_of_spreadsheets_is_read(tmp_path: Path) -> None:
+    sheet = sheet_of(tmp_path, "id\tlabel\r\n1\tgröße\r\n".encode("utf-16"))
+    assert sheet.rows == ({"id": "1", "label": "größe"},)
+
+
+def test_a_quote_that_is_not_closed_is_refused_and_swallows_no_rows(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="not readable as a table"):
+        sheet_of(tmp_path, 'id,note\n1,"lost\n2,x\n3,y\n')
+    with pytest.raises(DataError, match=r"t\.csv:3: not readable as a table"):
+        sheet_of(tmp_path, 'id,note\n1,"lost\n2,"x"\n3,y\n')
+    assert sheet_of(tmp_path, 'id,note\n1,a 5" scar\n').rows[0]["note"] == 'a 5" scar'
+
+
+def test_a_cell_beyond_all_measure_is_refused_in_words(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="field larger than field limit"):
+        sheet_of(tmp_path, "id,note\n1," + "x" * 200_000 + "\n")
+
+
+def test_trailing_blanks_may_be_left_away_but_not_added(tmp_path: Path) -> None:
+    assert sheet_of(tmp_path, "id,a,b\n1\n").rows == ({"id": "1", "a": "", "b": ""},)
+    assert sheet_of(tmp_path, "id,a\n1,2,,\n").rows == ({"id": "1", "a": "2"},)
+    with pytest.raises(DataError, match=r"t\.csv:2: 4 cells under 2 columns"):
+        sheet_of(tmp_path, "id,a\n1,2,,3\n")
+
+
+def test_the_faults_of_all_rows_are_told_at_once() -> None:
+    def odd(row: int) -> int:
+        if row % 2:
+            return row
+        raise DataError(f"row {row} is even.")
+
+    assert of_every_row([1, 3], odd) == [1, 3]
+    with pytest.raises(DataError, match=r"^row 2 is even\.$"):
+        of_every_row([1, 2], odd)
+    with pytest.raises(DataError) as raised:
+        of_every_row(range(20), odd)
+    assert str(raised.value).startswith("10 rows are refused:\n  row 0 is even.\n  row 2")
+    assert str(raised.value).endswith("and 5 more")

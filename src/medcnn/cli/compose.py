@@ -144,8 +144,9 @@ def _key_faults(
     key = override.key_or_group
     done: list[str] = []
     for part in key.split("."):
-        # `part in node` says no to a setting that is required and has no value yet
-        if isinstance(node, DictConfig) and node._get_node(part) is not None:
+        # the list, since `in node` says no to a setting that is required and has no value yet
+        names = [str(k) for k in node] if isinstance(node, DictConfig) else []
+        if part in names:
             node = node._get_node(part)
             done.append(part)
             continue
@@ -153,7 +154,6 @@ def _key_faults(
         if isinstance(node, DictConfig) and not node and done:
             yield f"{key}: {where} takes any name; write +{override.input_line}"
             return
-        names = [str(k) for k in node] if isinstance(node, DictConfig) else []
         siblings = [f"{where}.{name}".lstrip(".") for name in names]
         guess = nearest(key, [*siblings, *(groups if not done else [])])
         if guess == ".":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+import textwrap
 import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -15,6 +16,18 @@ log = logging.getLogger("medcnn")
 log.setLevel(logging.INFO)
 
 PLAIN_LINE_EVERY_S = 30.0
+WIDTH = 100
+
+
+def wrapped(text: str) -> str:
+    """Each line of `text` folded to the width of a terminal, what follows indented by two."""
+    lines = (
+        textwrap.fill(line, WIDTH, subsequent_indent="  ", break_long_words=False)
+        if len(line) > WIDTH
+        else line
+        for line in text.splitlines()
+    )
+    return "\n".join(lines)
 
 
 class _ToStderr(logging.Handler):
@@ -22,7 +35,7 @@ class _ToStderr(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         prefix = "warning: " if record.levelno >= logging.WARNING else ""
-        print(f"{prefix}{record.getMessage()}", file=sys.stderr, flush=True)
+        print(wrapped(f"{prefix}{record.getMessage()}"), file=sys.stderr, flush=True)
 
 
 def show_log() -> None:

@@ -49,6 +49,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 def _run(words: list[str]) -> int:
     from medcnn.errors import MedcnnError
+    from medcnn.progress import wrapped
 
     debug = "--debug" in words
     try:
@@ -56,7 +57,7 @@ def _run(words: list[str]) -> int:
     except MedcnnError as error:
         if debug:
             raise
-        print(_paragraph(f"error: {error}"), file=sys.stderr)
+        print(wrapped(f"error: {error}"), file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
         print("stopped at once; the last saved state is whole", file=sys.stderr)
@@ -67,7 +68,7 @@ def _run(words: list[str]) -> int:
         if debug:
             raise
         text = f"error: {type(error).__name__}: {error}. This is a fault of medcnn, not of yours; "
-        print(_paragraph(text + "add --debug for the traceback to report."), file=sys.stderr)
+        print(wrapped(text + "add --debug for the traceback to report."), file=sys.stderr)
         return 1
 
 
@@ -98,13 +99,3 @@ def _dispatch(words: list[str]) -> int:
 
     execute(command)
     return 0
-
-
-def _paragraph(text: str) -> str:
-    import textwrap
-
-    lines = (
-        textwrap.fill(line, 100, subsequent_indent="  ", break_long_words=False) or line
-        for line in text.splitlines()
-    )
-    return "\n".join(lines)

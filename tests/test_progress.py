@@ -1,0 +1,53 @@
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import pytest
+
+from medcnn import progress
+from medcnn.progress import keep_log, log, track, wrapped
+
+
+def test_nothing_is_lost_on_the_way_and_a_short_task_says_nothing(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    assert list(track(range(5), 5, "counting")) == [0, 1, 2, 3, 4]
+    assert caplog.text == ""
+
+
+def test_without_a_terminal_a_long_task_says_how_far_it_is(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(progress, "PLAIN_LINE_EVERY_S", -1.0)
+    monkeypatch.setattr(log, "propagate", True)
+    with caplog.at_level(logging.INFO):
+        list(track(range(3), 3, "decoding images", lambda: "7 images/s"))
+    assert "decoding images: 1/3, 0 s left 7 images/s" in caplog.text
+    assert "3/3" not in caplog.text
+
+
+def test_with_a_terminal_a_bar_is_drawn(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    monkeypatch.setenv("TERM", "xterm")
+    assert list(track(range(4), 4, "epoch 1/3", lambda: "loss 0.5")) == [0, 1, 2, 3]
+
+
+def test_a_log_is_kept_with_times_until_it_is_ended(tmp_path: Path) -> None:
+    stop = keep_log(tmp_path / "log.txt")
+    log.info("first")
+    stop()
+    log.info("second")
+    text = (tmp_path / "log.txt").read_text()
+    assert "INFO first" in text
+    assert "second" not in text
+
+
+def test_long_lines_are_folded_and_short_ones_left_alone() -> None:
+    text = "a table   of numbers\n" + "word " * 40
+    lines = wrapped(text).splitlines()
+    assert lines[0] == "a table   of numbers"
+    assert max(map(len, lines)) <= progress.WIDTH
+    assert lines[2].startswith("  word")

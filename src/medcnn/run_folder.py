@@ -92,9 +92,11 @@ def open_run(
             ) from None
         earlier = _earlier(path)
         _refuse_other_run(path, earlier, config, resumable)
+        if (earlier.get("exit") or {}).get("code") == 0:
+            yield RunFolder(path, earlier, finished=True)  # nothing is done, so nothing is written
+            return
         facts = {**earlier, **_facts(config, command, earlier)}
-        finished = (earlier.get("exit") or {}).get("code") == 0
-        run = RunFolder(path, facts, finished)
+        run = RunFolder(path, facts, finished=False)
         stop_log = keep_log(path / "log.txt")
         started = time.monotonic()
         try:

@@ -19,7 +19,8 @@ def execute(command: Command) -> None:
 
         evaluate_checkpoint(config, command.words)
     else:
-        from medcnn.workflows import training
+        from medcnn.workflows.finetuning import finetune
+        from medcnn.workflows.training import train
 
-        run = training.train if command.verb == "train" else training.finetune
+        run = train if command.verb == "train" else finetune
         run(config, command.words)

@@ -1,4 +1,4 @@
-"""`train` and `finetune`: from settings to a finished run folder."""
+"""`train`: from settings to a finished run folder."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from medcnn import checkpoint as checkpoints
@@ -17,14 +16,11 @@ from medcnn.augmentations import augmentation_of
 from medcnn.checkpoint import Checkpoint
 from medcnn.choices import bind, choose
 from medcnn.config import Layout, TrainConfig, Transfer, short_hash, to_json
-from medcnn.evaluation.report import Table
-from medcnn.evaluation.scores import evaluate
 from medcnn.evaluation.thresholds import choose_thresholds
-from medcnn.inference import autocast_dtype, pick_device, predict
+from medcnn.inference import autocast_dtype, pick_device
 from medcnn.loading.pixel_store import PixelStore
 from medcnn.manifest import Manifest, Split
 from medcnn.models.classifier import Architecture, Classifier, build_classifier
-from medcnn.models.heads import output_layer
 from medcnn.models.weights import load_weights
 from medcnn.predictions import Predictions
 from medcnn.progress import log
@@ -36,7 +32,7 @@ from medcnn.training.optimizers import OPTIMIZERS
 from medcnn.training.state import TrainState, average_of
 from medcnn.training.tensorboard import Board
 from medcnn.workflows.data import manifest_of, pixels_of, preprocessing_of
-from medcnn.workflows.judging import one_vs_rest, predictions_of, report, score_and_save, score_text
+from medcnn.workflows.judging import predictions_of, report, score_and_save
 
 
 def train(config: TrainConfig, command: list[str]) -> Path:
@@ -52,27 +48,6 @@ def train(config: TrainConfig, command: list[str]) -> Path:
         evaluations = score_and_save(run, predictions, config.seed)
         title = f"{best.architecture.backbone} on {manifest.source}"
         report(run, title, manifest, predictions, evaluations, history=history)
-    return run.path
-
-
-def finetune(config: TrainConfig, command: list[str]) -> Path:
-    """Go on from a checkpoint with a new hospital's data; returns the run folder."""
-    assert config.checkpoint is not None, "finetune.yaml requires a checkpoint"
-    path = Path(config.checkpoint)
-    with begun(config, command) as run:
-        if run is None:
-            return run_folder_of(config)
-        old, tensors = checkpoints.read(path)
-        run.facts["started_from"] = checkpoints.provenance_of(path)
-        manifest = manifest_of(config.data, config.seed, run.note)
-        store = pixels_of(manifest, old.preprocessing, config.data, run.note)
-        old_classifier = checkpoints.restore(old, tensors, str(path))
-        classifier, described = carried_over(config, old, old_classifier, manifest, run)
-        best, predictions, history = fitted(config, run, manifest, store, classifier, described)
-        evaluations = score_and_save(run, predictions, config.seed)
-        tables = old_and_new(config, old, old_classifier, manifest, store, predictions[0])
-        title = f"{best.architecture.backbone} fine-tuned on {manifest.source}"
-        report(run, title, manifest, predictions, evaluations, history=history, tables=tables)
     return run.path
 
 
@@ -142,48 +117,8 @@ def new_classifier(
         modality=manifest.modality,
         flips="",
         thresholds=None,
-        training=_without_places(config),
-        provenance=_provenance(run, manifest),
-    )
-
-
-def carried_over(
-    config: TrainConfig,
-    old: Checkpoint,
-    old_classifier: Classifier,
-    manifest: Manifest,
-    run: RunFolder,
-) -> tuple[Classifier, Checkpoint]:
-    """The old body, and a head for the new classes: rows of classes with the same name are kept,
-    the others start afresh."""
-    torch.manual_seed(config.seed)
-    classifier, _ = build_classifier(
-        old.architecture, len(manifest.labels.outputs), old.normalisation
-    )
-    classifier.body.load_state_dict(old_classifier.body.state_dict())
-    new_layers, old_layers = list(classifier.head), list(old_classifier.head)
-    for new_layer, old_layer in zip(new_layers[:-1], old_layers[:-1], strict=True):
-        new_layer.load_state_dict(old_layer.state_dict())
-    into, source = output_layer(classifier.head), output_layer(old_classifier.head)
-    kept = [n for n in manifest.labels.outputs if n in old.labels.outputs]
-    with torch.no_grad():
-        for name in kept:
-            row, old_row = manifest.labels.outputs.index(name), old.labels.outputs.index(name)
-            into.weight[row] = source.weight[old_row]
-            into.bias[row] = source.bias[old_row]
-    fresh = [n for n in manifest.labels.outputs if n not in kept]
-    dropped = [n for n in old.labels.outputs if n not in kept]
-    run.facts["head"] = {"kept": kept, "fresh": fresh, "dropped": dropped}
-    for what, names in run.facts["head"].items():
-        log.info(f"classes {what}: {', '.join(names) or 'none'}")
-    return classifier, replace(
-        old,
-        labels=manifest.labels,
-        modality=manifest.modality,
-        flips="",
-        thresholds=None,
-        training=_without_places(config),
-        provenance=_provenance(run, manifest),
+        training=without_places(config),
+        provenance=provenance_for(run, manifest),
     )
 
 
@@ -296,51 +231,7 @@ def judged_best(
     return best, [look(Split.TEST, provenance=origin), validation]
 
 
-def old_and_new(
-    config: TrainConfig,
-    old: Checkpoint,
-    old_classifier: Classifier,
-    manifest: Manifest,
-    store: PixelStore,
-    new_test: Predictions,
-) -> list[Table]:
-    """Scores of the old and the new model on the new test split, on the classes that both know."""
-    shared = [n for n in manifest.labels.names if n in old.labels.names]
-    if manifest.labels.kind is not old.labels.kind:
-        shared = [n for n in shared if n in old.labels.outputs]
-    columns = ("class", "score", "images", "with it", "old model", "new model")
-    title = "Old and new model on the new test split"
-    if not shared:
-        nothing = "The old model knows none of these classes, so there is nothing to compare."
-        return [Table(title=title, columns=columns, rows=(), caption=nothing)]
-    device = pick_device(config.trainer.device)
-    unknown = np.full((len(manifest.records), len(old.labels.outputs)), np.nan, np.float32)
-    old_test = predict(
-        old_classifier.to(device),
-        store,
-        manifest,
-        manifest.rows(Split.TEST),
-        split=Split.TEST,
-        labels=old.labels,
-        targets=unknown,
-        flips=old.flips,
-        device=device,
-        dtype=autocast_dtype(config.trainer.precision, device),
-    )
-    new_side = one_vs_rest(new_test, shared)
-    old_side = replace(one_vs_rest(old_test, shared), targets=new_side.targets)
-    before, after = (evaluate(side, seed=config.seed) for side in (old_side, new_side))
-    rows = []
-    for name in shared:
-        for score in ("auroc", "average_precision"):
-            was, now = before.find(score, name), after.find(score, name)
-            log.info(f"  {name}: {score} old {score_text(was)}, new {score_text(now)}")
-            rows.append((name, score, now.count, now.positives, score_text(was), score_text(now)))
-    caption = "Each class that both models know, as a yes-or-no question of its own."
-    return [Table(title=title, columns=columns, rows=tuple(rows), caption=caption)]
-
-
-def _without_places(config: TrainConfig) -> dict[str, Any]:
+def without_places(config: TrainConfig) -> dict[str, Any]:
     """The config as it stands in checkpoints, which travel: without paths of this machine."""
     stored = to_json(config)
     stored["data"].update(root=None, path=None, cache="auto")
@@ -348,7 +239,7 @@ def _without_places(config: TrainConfig) -> dict[str, Any]:
     return stored
 
 
-def _provenance(run: RunFolder, manifest: Manifest) -> dict[str, Any]:
+def provenance_for(run: RunFolder, manifest: Manifest) -> dict[str, Any]:
     return {
         "medcnn": run.facts["medcnn"],
         "versions": versions(),

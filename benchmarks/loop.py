@@ -62,7 +62,7 @@ def main() -> None:
     state = state_of(config, classifier(), setting)  # type: ignore[arg-type]
     state.classifier.train()
     bare = classifier().to(device, memory_format=setting.memory_format).train()  # type: ignore[call-overload]
-    optimizer = adamw(bare)
+    optimizer = adamw(bare, lr=1e-3, weight_decay=0.05, head_lr_factor=1.0)
     shape = (size, config.data.channels, config.data.size_px, config.data.size_px)
     images = torch.rand(shape, device=device).contiguous(memory_format=setting.memory_format)
     targets = torch.randint(num_outputs, (size,), device=device)

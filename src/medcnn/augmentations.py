@@ -166,7 +166,7 @@ def mixup(
     where both images were assessed."""
     if alpha == 0 or len(images) < 2:
         return images, targets
-    rng = np.random.default_rng((seed, epoch, step))
+    rng = np.random.default_rng((seed, epoch, step, 1))
     share = float(rng.beta(alpha, alpha))
     other = torch.from_numpy(rng.permutation(len(images))).to(images.device)
     return (

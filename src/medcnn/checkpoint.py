@@ -17,6 +17,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
+from medcnn.config import Precision
 from medcnn.errors import CheckpointError, UsageError, listed
 from medcnn.files import replacing, sha256_of
 from medcnn.images.preprocessing import Preprocessing
@@ -48,6 +49,12 @@ class Checkpoint:
     thresholds: tuple[float, ...] | None
     training: Mapping[str, Any]
     provenance: Mapping[str, Any]
+
+    def precision(self, asked: Precision) -> Precision:
+        """`asked`, or (auto) that of the training, which thresholds were chosen with."""
+        if asked is not Precision.AUTO:
+            return asked
+        return Precision(self.training.get("trainer", {}).get("precision", asked))
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -88,14 +95,6 @@ def save(path: Path, classifier: Classifier, checkpoint: Checkpoint) -> None:
         safetensors.torch.save_file(tensors, temporary, metadata=metadata)
 
 
-def save_description(path: Path, checkpoint: Checkpoint) -> None:
-    """Write `checkpoint` into the file at `path`, whose weights stay as they are."""
-    _, tensors = read(path)
-    metadata = {"medcnn": json.dumps(checkpoint.to_json(), allow_nan=False)}
-    with replacing(path) as temporary:
-        safetensors.torch.save_file(tensors, temporary, metadata=metadata)
-
-
 def read(path: Path) -> tuple[Checkpoint, dict[str, Tensor]]:
     """Description and weights.
 
@@ -122,16 +121,19 @@ def read(path: Path) -> tuple[Checkpoint, dict[str, Tensor]]:
             f"checkpoint={path} holds weights but no medcnn description (labels, preprocessing). "
             f"To start training from these weights: medcnn train model.weights={path}"
         )
-    stored = json.loads(metadata["medcnn"])
-    if stored.get("schema", 0) > SCHEMA:
+    try:
+        stored = json.loads(metadata["medcnn"])
+        newer = stored["schema"] > SCHEMA
+        writer = stored["provenance"].get("medcnn")
+        checkpoint = None if newer else Checkpoint.from_json(stored)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise CheckpointError(f"checkpoint={path}: its description is damaged: {error}") from error
+    if checkpoint is None:
         raise CheckpointError(
             f"checkpoint={path} has schema {stored['schema']}, this medcnn reads up to {SCHEMA}; "
-            f"it was written by medcnn {stored['provenance'].get('medcnn')}: install that or newer."
+            f"it was written by medcnn {writer}: install that or newer."
         )
-    try:
-        return Checkpoint.from_json(stored), tensors
-    except (KeyError, TypeError, ValueError) as error:
-        raise CheckpointError(f"checkpoint={path}: its description is damaged: {error}") from error
+    return checkpoint, tensors
 
 
 def load(path: Path, device: torch.device) -> tuple[Checkpoint, Classifier]:

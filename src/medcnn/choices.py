@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import difflib
 import inspect
+import types
+import typing
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
@@ -31,6 +33,29 @@ def choose(table: Mapping[str, T], name: str, what: str) -> T:
     return table[name]
 
 
+_WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
+
+
+def _is_a(value: Any, hint: Any) -> bool:
+    """Whether a plain value fits a plain type; containers are left to whoever reads them."""
+    if isinstance(hint, types.UnionType):
+        return any(_is_a(value, h) for h in typing.get_args(hint))
+    if hint is types.NoneType:
+        return value is None
+    if hint not in _WORDS:
+        return value is not None and not isinstance(value, int | float | str)
+    if hint is float:
+        return isinstance(value, int | float) and not isinstance(value, bool)
+    return isinstance(value, hint) and (hint is bool or not isinstance(value, bool))
+
+
+def _said(hint: Any) -> str:
+    if isinstance(hint, types.UnionType):
+        parts = [_said(h) for h in typing.get_args(hint) if h is not types.NoneType]
+        return " or ".join(parts)
+    return _WORDS.get(hint, "a list or a mapping")
+
+
 def bind(
     function: Callable[..., T], options: Mapping[str, Any], what: str, **given: Any
 ) -> Callable[..., T]:
@@ -48,6 +73,12 @@ def bind(
         f"{what} has no option '{name}'{nearest(name, keyword)}"
         for name in options
         if name not in keyword
+    ]
+    hints = typing.get_type_hints(function)
+    faults += [
+        f"{what}: {name}={value} should be {_said(hints[name])}."
+        for name, value in options.items()
+        if name in keyword and not _is_a(value, hints[name])
     ]
     faults += [
         f"{what} needs the option '{name}'."

@@ -35,12 +35,6 @@ class Precision(StrEnum):
     FP16 = "fp16"
 
 
-class Layout(StrEnum):
-    AUTO = "auto"
-    ON = "on"
-    OFF = "off"
-
-
 PRESET_NAMES = ("auto", "none", *Modality)
 SPLIT_WORDS = ("auto", "all", *Split)
 
@@ -90,6 +84,17 @@ class Choice:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class OptimizerConfig:
+    """What every optimizer has; `options` are those of its own (momentum)."""
+
+    name: str
+    lr: float = within(1e-12, 100)
+    weight_decay: float = within(0, 10)
+    head_lr_factor: float = within(1e-6, 1e6)
+    options: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AugmentationConfig:
     """A preset by name; every other setting is null (as the preset has it) or replaces it."""
 
@@ -114,9 +119,9 @@ class TrainerConfig:
     ema_decay: float = within(0, 0.999999)
     score: str
     patience: int | None = within(1)
-    flip_average: Layout
+    flip_average: bool
     precision: Precision
-    channels_last: Layout
+    channels_last: bool
     device: str
     threads: int | None = within(1)
     save_every_s: float = within(0)
@@ -136,7 +141,7 @@ class TrainConfig:
     head: Choice | None
     loss: Choice
     augmentation: AugmentationConfig
-    optimizer: Choice
+    optimizer: OptimizerConfig
     trainer: TrainerConfig
 
 
@@ -242,9 +247,8 @@ def _value(hint: Any, value: Any, key: str, limits: Mapping[str, Any], faults: l
             faults.append(f"{key}={value} should be a mapping, such as {{name: value}}.")
         return value
     if issubclass(hint, StrEnum):
-        word = {True: "on", False: "off"}.get(value, value)  # YAML reads on and off as booleans
-        if word in set(hint):
-            return hint(word)
+        if isinstance(value, str) and value in set(hint):
+            return hint(value)
         allowed = ", ".join(hint)
         faults.append(f"{key}={value} is not one of {allowed}{nearest(str(value), hint)}")
         return None

@@ -5,9 +5,13 @@ from __future__ import annotations
 
 import hashlib
 import os
+import time
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+ABANDONED_AFTER_S = 86_400.0
 
 
 @contextmanager
@@ -17,7 +21,9 @@ def replacing(path: Path) -> Iterator[Path]:
     A block that raises leaves what was there before.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
+    # not the process number: machines that share a disk have equal ones
+    temporary = path.with_name(f".{path.stem}.{uuid.uuid4().hex}.part{path.suffix}")
+    _sweep(path.parent)
     try:
         yield temporary
         with temporary.open("rb") as file:
@@ -31,6 +37,16 @@ def replacing(path: Path) -> Iterator[Path]:
             os.close(folder)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _sweep(folder: Path) -> None:
+    """Remove what a killed process left a day ago or earlier."""
+    for left in folder.glob(".*.part*"):
+        try:
+            if time.time() - left.stat().st_mtime > ABANDONED_AFTER_S:
+                left.unlink()
+        except OSError:
+            continue  # another process was faster
 
 
 def write_text(path: Path, text: str) -> None:

@@ -24,8 +24,17 @@ from medcnn.errors import MedcnnError, UsageError
 from medcnn.files import write_text
 from medcnn.progress import keep_log, log
 
-# Settings that change where or how fast a run goes, but not what it computes.
-_FREE = ("run_dir", "trainer.device", "trainer.threads", "trainer.save_every_s", "data.cache")
+# Settings that change where or how fast a run goes. Another device or number of threads moves the
+# last bits of a sum, which the user who asks for it knows.
+FREE_SETTINGS = (
+    "run_dir",
+    "trainer.device",
+    "trainer.threads",
+    "trainer.save_every_s",
+    "data.cache",
+    "device",
+    "threads",
+)
 
 _PACKAGES = ("torch", "torchvision", "timm", "numpy", "pillow", "pydicom", "scikit-learn")
 
@@ -91,6 +100,8 @@ def open_run(
                 "run_dir."
             ) from None
         earlier = _earlier(path)
+        if not any((path / name).exists() for name in ("checkpoints", "metrics.json")):
+            earlier = {}  # it failed before it came to anything; there is nothing to lose
         _refuse_other_run(path, earlier, config, resumable)
         if (earlier.get("exit") or {}).get("code") == 0:
             yield RunFolder(path, earlier, finished=True)  # nothing is done, so nothing is written
@@ -100,8 +111,8 @@ def open_run(
         stop_log = keep_log(path / "log.txt")
         started = time.monotonic()
         try:
-            write_text(path / "config.yaml", yaml.safe_dump(dict(config), sort_keys=False))
             run.write_facts()
+            write_text(path / "config.yaml", yaml.safe_dump(dict(config), sort_keys=False))
             yield run
             facts["exit"] = {"reason": "finished", "code": 0}
         except BaseException as error:
@@ -135,7 +146,20 @@ def differences(left: Any, right: Any, key: str = "") -> list[str]:
             for name in names
             for line in differences(left.get(name), right.get(name), f"{key}.{name}".lstrip("."))
         ]
-    return [] if left == right or key in _FREE else [f"{key}: {left} there, {right} now"]
+    return [] if left == right or key in FREE_SETTINGS else [f"{key}: {left} there, {right} now"]
+
+
+def without_free_settings(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Plain nested dicts of a config, without the settings that may differ between sittings."""
+
+    def kept(part: Mapping[str, Any], where: str) -> dict[str, Any]:
+        return {
+            name: kept(value, f"{where}{name}.") if isinstance(value, Mapping) else value
+            for name, value in part.items()
+            if f"{where}{name}" not in FREE_SETTINGS
+        }
+
+    return kept(config, "")
 
 
 def _earlier(path: Path) -> dict[str, Any]:
@@ -153,7 +177,8 @@ def _earlier(path: Path) -> dict[str, Any]:
 def _refuse_other_run(
     path: Path, earlier: Mapping[str, Any], config: Mapping[str, Any], resumable: bool
 ) -> None:
-    strangers = [p.name for p in path.iterdir() if p.name not in (".lock", "log.txt")]
+    own = (".lock", "log.txt", "run.json", "config.yaml", "manifest.csv", "manifest.json", "events")
+    strangers = [p.name for p in path.iterdir() if p.name not in own and p.suffix != ".part"]
     if not earlier and strangers:
         raise UsageError(
             f"run_dir={path} holds other files ({', '.join(sorted(strangers)[:3])}) and no run; "
@@ -208,7 +233,8 @@ def _git() -> dict[str, Any] | None:
         return done.stdout.strip()
 
     try:
-        if "src" not in Path(__file__).parts:
+        source = Path(__file__).parents[1]
+        if source.name != "src" or not (source.parent / "pyproject.toml").is_file():
             return None
         return {"commit": git("rev-parse", "HEAD"), "changed": bool(git("status", "--porcelain"))}
     except (OSError, subprocess.SubprocessError):

@@ -74,6 +74,15 @@ def test_help_names_every_command_and_fits_the_terminal() -> None:
         (["train", "+data.imagee=x"], "option 'imagee'"),
         (["evaluate"], "checkpoint is required: add checkpoint=..."),
         (["predict", "checkpoint=x", "inptu=y"], "did you mean 'input'?"),
+        (["train", "checkpoint=x"], "checkpoint is no setting of medcnn train"),
+        (["train", "optimizer.lr=abc"], "optimizer.lr=abc should be a number"),
+        (["train", "optimizer.lr=-1"], "optimizer.lr=-1 should be a number from"),
+        (["train", "head.dropout=abc"], "head.dropout=abc should be a number"),
+        (["train", "trainer.precision=[a]"], "trainer.precision=['a'] is not one of"),
+        (["finetune", "checkpoint=x"], "finetune needs data=NAME"),
+        (["finetune", "checkpoint=x", "data=phantom", "model=resnet50"], "comes from the checkp"),
+        (["evaluate", "checkpoint=x", "data.size_px=64"], "comes from the checkpoint"),
+        (["predict", "checkpoint=x", "input=scan (1)"], "in two pairs of quotes"),
         (["list", "backbone"], "did you mean 'backbones'?"),
     ],
 )
@@ -134,6 +143,19 @@ def test_a_yaml_of_ones_own_is_found_outside_the_package(tmp_path: Path) -> None
     assert "data=our is not known; did you mean 'ours'?" in " ".join(
         medcnn("train", "data=our", "--config-dir=conf", folder=tmp_path).stderr.split()
     )
+
+
+def test_a_yaml_named_like_ours_and_a_folder_with_odd_signs(tmp_path: Path) -> None:
+    folder = tmp_path / "a, b (1) [x]='y'"
+    (folder / "data").mkdir(parents=True)
+    (folder / "data" / "ours.yaml").write_text("defaults: [table]\nroot: /nowhere\n")
+    words = ("train", "data=ours", "--config-dir", str(folder), "--show-config")
+    done = medcnn(*words)
+    assert "root: /nowhere" in done.stdout, done.stderr
+    (folder / "data" / "table.yaml").write_text("name: table\n")
+    done = medcnn(*words)
+    assert done.returncode == 2
+    assert "data/table.yaml is also a file of medcnn" in " ".join(done.stderr.split())
 
 
 def test_scripts_are_the_commands(tmp_path: Path) -> None:

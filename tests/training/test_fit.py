@@ -60,7 +60,12 @@ def settings(tmp_path: Path) -> Callable[..., TrainConfig]:
             "model": {"backbone": "resnet18", "weights": "none", "options": {"drop_rate": 0.2}},
             "head": {"name": "mlp", "hidden": 8, "dropout": 0.5},
             "loss": {"name": "auto"},
-            "optimizer": {"name": "adamw", "lr": 1e-3},
+            "optimizer": {
+                "name": "adamw",
+                "lr": 1e-3,
+                "weight_decay": 0.05,
+                "head_lr_factor": 1.0,
+            },
             "augmentation": {f.name: None for f in fields(AugmentationConfig)} | {"preset": "auto"},
             "trainer": {
                 "epochs": 3,
@@ -71,9 +76,9 @@ def settings(tmp_path: Path) -> Callable[..., TrainConfig]:
                 "ema_decay": 0.9,
                 "score": "auto",
                 "patience": None,
-                "flip_average": "auto",
+                "flip_average": True,
                 "precision": "fp32",
-                "channels_last": "off",
+                "channels_last": False,
                 "device": "cpu",
                 "threads": 1,
                 "save_every_s": 0,
@@ -233,7 +238,7 @@ def test_accumulated_micro_batches_take_the_step_of_the_whole_batch(
             model=replace(config.model, backbone="lenet5", options={}),
             head=replace(config.head, name="linear", options={}),
             augmentation=replace(config.augmentation, preset="none"),
-            optimizer=replace(config.optimizer, name="sgd", options={"lr": 0.1}),
+            optimizer=replace(config.optimizer, name="sgd", lr=0.1),
         )
         runs.append(weights(training.train(config, ["train"])))
     for name in runs[0]:

@@ -67,6 +67,14 @@ def _run(words: list[str]) -> int:
     except Exception as error:
         if debug:
             raise
+        if isinstance(error, OSError) and error.strerror:
+            print(wrapped(f"error: {error.filename}: {error.strerror}."), file=sys.stderr)
+            return 1
+        if type(error).__name__ == "OutOfMemoryError":
+            said = "error: the GPU has too little memory. Halve trainer.batch_size and double "
+            said += "trainer.accumulate, which trains alike; evaluate and predict take batch_size."
+            print(wrapped(said), file=sys.stderr)
+            return 1
         text = f"error: {type(error).__name__}: {error}. This is a fault of medcnn, not of yours; "
         print(wrapped(text + "add --debug for the traceback to report."), file=sys.stderr)
         return 1

@@ -15,7 +15,7 @@ from hydra.core.object_type import ObjectType
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import AnyNode, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from medcnn import datasets
@@ -30,7 +30,7 @@ from medcnn.config import (
     build,
     config_folder,
 )
-from medcnn.errors import UsageError
+from medcnn.errors import UsageError, listed
 from medcnn.metrics import METRICS
 
 Config = TrainConfig | EvaluateConfig | PredictConfig
@@ -53,8 +53,8 @@ def read_command(verb: str, words: list[str]) -> Command:
     """
     overrides, own_folder, show = _options(words)
     with initialize_config_dir(version_base="1.3", config_dir=str(config_folder())):
-        composed, groups = _compose(verb, overrides, own_folder)
-    config = _frozen(verb, composed, groups, overrides)
+        composed, groups, keys = _compose(verb, overrides, own_folder)
+    config = _frozen(verb, composed, groups, keys)
     yaml = OmegaConf.to_yaml(OmegaConf.create(composed))
     return Command(verb=verb, words=[verb, *words], config=config, yaml=yaml, show=show)
 
@@ -84,9 +84,9 @@ def _options(words: list[str]) -> tuple[list[str], Path | None, bool]:
 
 def _compose(
     verb: str, words: list[str], own_folder: Path | None
-) -> tuple[dict[str, Any], Mapping[str, str | None]]:
-    """The composed config as plain dicts, and what was chosen of each group."""
-    search = [f"hydra.searchpath=[file://{own_folder.resolve()}]"] if own_folder else []
+) -> tuple[dict[str, Any], Mapping[str, str | None], list[str]]:
+    """The composed config as plain dicts, what was chosen of each group, and the keys given."""
+    search = _searched(own_folder) if own_folder else []
     parser = OverridesParser.create()
     overrides: list[Override] = []
     for word in words:
@@ -94,7 +94,11 @@ def _compose(
             overrides += parser.parse_overrides([word])
         except HydraException as error:
             reason = str(error).splitlines()[0]
-            raise UsageError(f"{word} cannot be read as key=value: {reason}.") from None
+            key, _, value = word.partition("=")
+            raise UsageError(
+                f"{word} cannot be read as key=value: {reason}. A value with spaces, commas, "
+                f"brackets or signs stands in two pairs of quotes: {key}='\"{value}\"'."
+            ) from None
     plain = compose(verb, search, return_hydra_config=True)
     groups: Mapping[str, str | None] = plain.hydra.runtime.choices
     own_groups = [g for g in groups if not g.startswith("hydra/")]
@@ -102,7 +106,8 @@ def _compose(
     choosing = [o for o in overrides if o.key_or_group in own_groups]
     faults = [fault for o in choosing for fault in _group_faults(o, loader, verb, search)]
     faults += [
-        f"{o.input_line}: a list of values is a sweep, and a command makes one run."
+        f"{o.input_line}: a list of values is a sweep, and a command makes one run; a comma within "
+        f"a value needs two pairs of quotes: {o.key_or_group}='\"...\"'."
         for o in overrides
         if o.is_sweep_override()
     ]
@@ -123,7 +128,25 @@ def _compose(
         raise UsageError(f"the settings cannot be composed: {_words_of(error)}") from error
     assert isinstance(composed, dict)
     composed.pop("experiment", None)
-    return {str(k): v for k, v in composed.items()}, groups
+    keys = [o.key_or_group for o in overrides]
+    return {str(k): v for k, v in composed.items()}, groups, keys
+
+
+def _searched(own_folder: Path) -> list[str]:
+    """The override that adds a user's folder; its files may not be named like ours, which are
+    found first."""
+    hidden = sorted(
+        found
+        for p in own_folder.rglob("*.yaml")
+        if (config_folder() / (found := p.relative_to(own_folder).as_posix())).is_file()
+    )
+    if hidden:
+        raise UsageError(
+            f"--config-dir {own_folder}: {listed(hidden)} is also a file of medcnn; give yours "
+            "another name."
+        )
+    path = str(own_folder.resolve()).replace("\\", "\\\\").replace("'", "\\'")
+    return [f"hydra.searchpath=['file://{path}']"]
 
 
 def _group_faults(
@@ -164,6 +187,11 @@ def _key_faults(
             guess = f"; did you mean '{leaves[found[1]]}'?" if found else last
         yield f"{key} is no setting of medcnn {verb}{guess}"
         return
+    # `config.py` knows the types of the rest; options of a table are bound only once torch is there
+    if done[0] in ("head", "loss") and isinstance(node, AnyNode):
+        default, value = node._value(), override.value()
+        if isinstance(default, int | float) and not isinstance(value, int | float):
+            yield f"{key}={value} should be a number, such as {default}."
 
 
 def _leaves(node: DictConfig, where: str = "") -> Iterator[str]:
@@ -185,13 +213,14 @@ def _frozen(
     verb: str,
     composed: dict[str, Any],
     groups: Mapping[str, str | None],
-    words: list[str],
+    keys: list[str],
 ) -> Config:
     if verb == "predict":
         return build(PredictConfig, composed, {})
+    _refuse_without_effect(verb, groups, keys)
     own_data = verb == "evaluate" and groups.get("data") is None
     if own_data:
-        given = {w.partition("=")[0].removeprefix("data.") for w in words if w.startswith("data.")}
+        given = {key.removeprefix("data.") for key in keys if key.startswith("data.")}
         composed["moved"] = {k: _absolute(k, composed["data"].get(k)) for k in given}
         composed["data"] = None
     else:
@@ -214,6 +243,7 @@ def _frozen(
         "trainer.score": ("auto", *METRICS),
     }
     if verb == "train":
+        composed["checkpoint"] = None
         backbones = backbone_names()
         backbone = str((composed.get("model") or {}).get("backbone"))
         if backbone.partition(".")[0] in backbones:
@@ -222,6 +252,29 @@ def _frozen(
     train = build(TrainConfig, composed, known)
     datasets.check_options(train.data.name, train.data.options)
     return train
+
+
+# What a checkpoint brings with it.
+_FIXED = ("data.size_px", "data.channels", "data.fit", "data.bits")
+
+
+def _refuse_without_effect(verb: str, groups: Mapping[str, str | None], keys: list[str]) -> None:
+    """Raises UsageError for settings that the command cannot follow, all at once."""
+    faults = []
+    if verb in ("finetune", "evaluate"):
+        faults += [
+            f"{key}: preprocessing comes from the checkpoint." for key in keys if key in _FIXED
+        ]
+    if verb == "finetune":
+        faults += [
+            f"{group}={groups[group]}: the {group} comes from the checkpoint."
+            for group in ("model", "head")
+            if groups.get(group)
+        ]
+        if groups.get("data") is None:
+            faults.append("finetune needs data=NAME: the new hospital's images.")
+    if faults:
+        raise UsageError("\n".join(faults))
 
 
 def _group_names(group: str) -> list[str]:

@@ -69,6 +69,12 @@ def read_pixels(root: Path, path: str) -> Pixels:
         raise ImageError(_reason(error)) from error
 
 
+def file_part(path: str) -> str:
+    """The file of a manifest's path: `set.npz` of `set.npz#images/3`, else the path itself."""
+    name, is_row, _ = path.partition(".npz#")
+    return f"{name}.npz" if is_row else path
+
+
 def _read_file(file: Path) -> bytes:
     try:
         found = file.stat()

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from medcnn.errors import DataError, ImageError
 from medcnn.files import cache_folder, replacing, write_text
-from medcnn.images import read_pixels
+from medcnn.images import file_part, read_pixels
 from medcnn.images.preprocessing import Preprocessing
 from medcnn.manifest import Manifest
 from medcnn.progress import track
@@ -68,10 +68,13 @@ def open_store(
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{_key(manifest, preprocessing)}.npy"
     receipt = path.with_suffix(".json")
-    if not (path.is_file() and receipt.is_file()):
+    if not (path.is_file() and receipt.is_file()) or _mended(manifest, receipt):
         _refuse_full_disk(folder, int(np.prod(shape)) * np.dtype(preprocessing.dtype).itemsize)
         with replacing(path) as temporary:
             images = np.lib.format.open_memmap(temporary, "w+", preprocessing.dtype, shape)
+            with temporary.open("r+b") as file:
+                # a disk that fills up later would end the process instead of raising
+                os.posix_fallocate(file.fileno(), 0, temporary.stat().st_size)
             unreadable = _fill(images, manifest, preprocessing)
             images.flush()
         write_text(receipt, json.dumps({str(row): why for row, why in unreadable.items()}))
@@ -96,11 +99,23 @@ def _fill(images: NDArray[Any], manifest: Manifest, preprocessing: Preprocessing
         return {row: reason for row, reason in done if reason}
 
 
+def _mended(manifest: Manifest, receipt: Path) -> bool:
+    """Whether an image that could not be read can be read now (a decoder was installed, a right
+    was given): nothing in the file's size or time tells that."""
+    for row in json.loads(receipt.read_text(encoding="utf-8")):
+        try:
+            read_pixels(manifest.root, manifest.records[int(row)].path)
+        except ImageError:
+            continue
+        return True
+    return False
+
+
 def _key(manifest: Manifest, preprocessing: Preprocessing) -> str:
     digest = hashlib.sha256(json.dumps([PIXELS_VERSION, preprocessing.to_json()]).encode())
     stats: dict[str, tuple[int, int]] = {}
     for record in manifest.records:
-        file = record.path.partition("#")[0]
+        file = file_part(record.path)
         if file not in stats:
             try:
                 found = (manifest.root / file).stat()

@@ -87,6 +87,11 @@ class Classic:
 
 
 _HALF = (0.5, 0.5, 0.5)
+# Arguments of timm.create_model that name a file or an address.
+_SOURCES = {
+    *("checkpoint_path", "cache_dir", "pretrained", "pretrained_cfg", "pretrained_cfg_overlay"),
+    *("scriptable", "exportable", "no_jit"),
+}
 CLASSICS = {
     "alexnet": Classic(
         _alexnet,
@@ -126,6 +131,7 @@ def build_body(
             classic.download,
         )
     else:
+        _refuse_foreign_source(name, options)
         known = timm.models.get_pretrained_cfg(name, allow_unregistered=True)
         if known is not None and known.fixed_input_size:
             options.setdefault("img_size", size_px)
@@ -143,6 +149,16 @@ def build_body(
         download = f"hf-hub:{hub}" if hub else source.get("url") or None
     normalisation = Normalisation.of(tuple(mean), tuple(std), channels)
     return Body(network, _num_features(network, name, channels, size_px), normalisation, download)
+
+
+def _refuse_foreign_source(name: str, options: Mapping[str, Any]) -> None:
+    """Name and options may come out of a checkpoint: they must neither fetch nor open anything."""
+    if not timm.is_model(name):
+        raise UsageError(f"model.backbone={name} is no network of timm {timm.__version__}.")
+    if refused := sorted(_SOURCES & set(options)):
+        raise UsageError(
+            f"model.options={', '.join(refused)} is not taken: weights come from model.weights."
+        )
 
 
 def _num_features(network: nn.Module, name: str, channels: int, size_px: int) -> int:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from medcnn.choices import bind, choose
+from medcnn.errors import UsageError
 from medcnn.models.backbones import Body, Normalisation, build_body
 from medcnn.models.heads import HEADS
 
@@ -50,7 +51,9 @@ class Classifier(nn.Module):
         normalised = (unit_range(images) - self.mean) / self.std
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.body_frozen):
             features = self.body(normalised)
-        return torch.as_tensor(self.head(features))
+        # in full precision: logits of 8 significant bits would tie, and scores live on ranks
+        with torch.autocast(images.device.type, enabled=False):
+            return torch.as_tensor(self.head(features.float()))
 
     def train(self, mode: bool = True) -> Classifier:
         super().train(mode)
@@ -89,7 +92,9 @@ def build_classifier(
         options=architecture.options,
     )
     make_head = choose(HEADS, architecture.head, "head")
-    head = bind(make_head, architecture.head_options, f"head {architecture.head}")(
-        body.num_features, num_outputs
-    )
+    bound = bind(make_head, architecture.head_options, f"head {architecture.head}")
+    try:
+        head = bound(body.num_features, num_outputs)
+    except (ValueError, RuntimeError) as error:
+        raise UsageError(f"head={architecture.head}: {error}.") from error
     return Classifier(body.network, head, normalisation or body.normalisation), body

@@ -286,4 +286,4 @@ def _mean_loss(state: TrainState) -> float:
 
 
 def _seed_of(seed: int, epoch: int, step: int) -> int:
-    return int(np.random.SeedSequence((seed, epoch, step)).generate_state(1)[0])
+    return int(np.random.SeedSequence((seed, epoch, step, 2)).generate_state(1)[0])

@@ -12,6 +12,7 @@ from torch import Tensor
 from medcnn import checkpoint as checkpoints
 from medcnn.augmentations import augment
 from medcnn.checkpoint import Checkpoint
+from medcnn.errors import StoppedError
 from medcnn.loading.batches import batches, epoch_order, image_keys
 from medcnn.manifest import Split
 from medcnn.models.classifier import unit_range
@@ -50,6 +51,11 @@ def fit(
                 checkpoints.save(run.best, state.judged, description)
             state.save(run.resume)
             board.epoch(result)
+            if signal_name := stop_asked():
+                raise StoppedError(
+                    f"stopped by {signal_name} after epoch {state.epoch}; everything is saved, run "
+                    "the same command again to go on."
+                )
             if _too_long_without_gain(state, patience):
                 log.info(
                     f"no better val {setting.task.score} in {patience} epochs: stopped early, the "

@@ -14,9 +14,9 @@ from medcnn.models.classifier import Classifier
 def adamw(
     classifier: Classifier,
     *,
-    lr: float = 1e-3,
-    weight_decay: float = 0.05,
-    head_lr_factor: float = 1.0,
+    lr: float,
+    weight_decay: float,
+    head_lr_factor: float,
 ) -> torch.optim.Optimizer:
     """Loshchilov and Hutter 2019, ICLR."""
     groups = groups_of(classifier, lr, weight_decay, head_lr_factor)
@@ -26,9 +26,9 @@ def adamw(
 def sgd(
     classifier: Classifier,
     *,
-    lr: float = 0.05,
-    weight_decay: float = 5e-4,
-    head_lr_factor: float = 1.0,
+    lr: float,
+    weight_decay: float,
+    head_lr_factor: float,
     momentum: float = 0.9,
 ) -> torch.optim.Optimizer:
     """With Nesterov's momentum where there is momentum at all."""

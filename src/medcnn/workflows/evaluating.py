@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 
 from medcnn import checkpoint as checkpoints
+from medcnn import splits
 from medcnn.checkpoint import Checkpoint
 from medcnn.config import DataConfig, EvaluateConfig, data_from_json, short_hash, to_json
-from medcnn.errors import UsageError
+from medcnn.errors import DataError, UsageError
 from medcnn.inference import autocast_dtype, pick_device
 from medcnn.manifest import Manifest, Split
 from medcnn.progress import log
@@ -49,7 +49,7 @@ def evaluate_checkpoint(config: EvaluateConfig, command: list[str]) -> Path:
             rows,
             split=split,
             device=device,
-            dtype=autocast_dtype(config.precision, device),
+            dtype=autocast_dtype(checkpoint.precision(config.precision), device),
             batch_size=config.batch_size,
             provenance=checkpoints.provenance_of(path),
         )
@@ -79,7 +79,7 @@ def own_data(path: Path, checkpoint: Checkpoint, moved: Mapping[str, str]) -> Da
 
 
 def chosen_split(
-    config: EvaluateConfig, checkpoint: Checkpoint, data: DataConfig, note: Any
+    config: EvaluateConfig, checkpoint: Checkpoint, data: DataConfig, note: Callable[[str], None]
 ) -> tuple[Manifest, str]:
     """The manifest and the split to look at.
 
@@ -94,8 +94,11 @@ def chosen_split(
                 "these are not exactly the images, labels and splits that the checkpoint was "
                 "trained with: some test images may have been trained on."
             )
-        return manifest, "test" if config.split == "auto" else config.split
+        return manifest, _own_split(config.split, note)
     manifest = labelled(data, note)
+    if (own := _as_in_training(manifest, checkpoint)) is not None:
+        note("these are the images that the checkpoint was trained with, so its splits are used.")
+        return own, _own_split(config.split, note)
     given = {r.split for r in manifest.records}
     if config.split == "auto":
         return manifest, "test" if Split.TEST in given else "all"
@@ -105,3 +108,24 @@ def chosen_split(
             "all of its images."
         )
     return manifest, config.split
+
+
+def _own_split(split: str, note: Callable[[str], None]) -> str:
+    if split in ("all", Split.TRAIN):
+        note(f"split={split} holds images that the model was trained on: these scores flatter it.")
+    return "test" if split == "auto" else split
+
+
+def _as_in_training(manifest: Manifest, checkpoint: Checkpoint) -> Manifest | None:
+    """The manifest with the splits of the training, where these are the very same images."""
+    shares = checkpoint.training["data"]
+    try:
+        dealt = splits.assign(
+            manifest,
+            validation=shares["validation_share"],
+            test=shares["test_share"],
+            seed=int(checkpoint.training["seed"]),
+        )
+    except DataError:
+        return None
+    return dealt if dealt.fingerprint() == checkpoint.provenance["manifest"] else None

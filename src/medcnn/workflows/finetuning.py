@@ -27,6 +27,7 @@ from medcnn.workflows.training import (
     begun,
     fitted,
     provenance_for,
+    refuse_changed,
     run_folder_of,
     without_places,
 )
@@ -40,7 +41,8 @@ def finetune(config: TrainConfig, command: list[str]) -> Path:
         if run is None:
             return run_folder_of(config)
         old, tensors = checkpoints.read(path)
-        run.facts["started_from"] = checkpoints.provenance_of(path)
+        origin = checkpoints.provenance_of(path)
+        refuse_changed(run, "checkpoint_sha256", origin["checkpoint_sha256"], "checkpoint weights")
         manifest = manifest_of(config.data, config.seed, run.note)
         store = pixels_of(manifest, old.preprocessing, config.data, run.note)
         old_classifier = checkpoints.restore(old, tensors, str(path))

@@ -73,7 +73,9 @@ def matched_targets(labels: LabelSpace, manifest: Manifest) -> NDArray[np.float3
     theirs = manifest.labels
     unknown = [n for n in theirs.names if n not in labels.names]
     if theirs.kind is not labels.kind or unknown:
-        what = f"unknown to the checkpoint: {listed(unknown, 8)}" if unknown else "same names"
+        what = f"unknown to the checkpoint: {listed(unknown, 8)}"
+        if not unknown:
+            what = f"the names fit: say data.kind={labels.kind} with data.classes=[...]"
         raise DataError(
             f"the checkpoint tells {labels.kind} labels ({', '.join(labels.names)}), but "
             f"{manifest.source} holds {theirs.kind} labels ({', '.join(theirs.names)}); {what}. "

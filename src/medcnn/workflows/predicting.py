@@ -34,8 +34,9 @@ def predict_images(config: PredictConfig) -> Path:
     output = Path(config.output)
     if output.suffix != ".csv":
         raise UsageError(f"output={output}: the table is a .csv file; name it so.")
-    if output.exists():
-        raise UsageError(f"output={output} exists; nothing is overwritten, name another file.")
+    for place in (output, output.with_suffix(".json")):
+        if place.exists():
+            raise UsageError(f"{place} exists; nothing is overwritten, name another output=.")
     if config.threads:
         torch.set_num_threads(config.threads)
     device = pick_device(config.device)
@@ -58,7 +59,7 @@ def predict_images(config: PredictConfig) -> Path:
                 flips=checkpoint.flips,
                 batch_size=config.batch_size,
                 device=device,
-                dtype=autocast_dtype(config.precision, device),
+                dtype=autocast_dtype(checkpoint.precision(config.precision), device),
                 thresholds=checkpoint.thresholds,
             )
             writer.writerows(predictions.new_rows())
@@ -90,12 +91,23 @@ def images_in(source: Path) -> tuple[Path, list[str]]:
         return source.parent, [source.name]
     if not source.is_dir():
         raise UsageError(f"input={source}: no such file or folder.")
-    found = sorted(
-        p.relative_to(source).as_posix()
-        for p in source.rglob("*")
-        if p.is_file() and p.suffix.lower() in IMAGE_SUFFIXES and not p.name.startswith(".")
-    )
+    files = [p for p in source.rglob("*") if p.is_file() and not p.name.startswith(".")]
+    found = sorted(p.relative_to(source).as_posix() for p in files if _may_be_image(p))
+    if len(found) < len(files):
+        log.info(f"{len(files) - len(found):,} files are passed over: no ending of an image")
     if not found:
         endings = " ".join(sorted(IMAGE_SUFFIXES))
         raise UsageError(f"input={source}: no image in it or below it (looked for {endings}).")
     return source, found
+
+
+def _may_be_image(file: Path) -> bool:
+    """By its ending; a file without one, as archives export them, by the mark of a DICOM (PS3.10
+    7.1)."""
+    if file.suffix.lower() in IMAGE_SUFFIXES:
+        return True
+    # the last part of a UID looks like an ending: 1.2.840.113619
+    if file.suffix and not file.suffix[1:].isdigit():
+        return False
+    with file.open("rb") as opened:
+        return opened.read(132)[128:] == b"DICM"

@@ -15,16 +15,17 @@ from medcnn import metrics
 from medcnn.augmentations import augmentation_of
 from medcnn.checkpoint import Checkpoint
 from medcnn.choices import bind, choose
-from medcnn.config import Layout, TrainConfig, Transfer, short_hash, to_json
+from medcnn.config import TrainConfig, Transfer, short_hash, to_json
+from medcnn.errors import DataError
 from medcnn.evaluation.thresholds import choose_thresholds
 from medcnn.inference import autocast_dtype, pick_device
 from medcnn.loading.pixel_store import PixelStore
 from medcnn.manifest import Manifest, Split
 from medcnn.models.classifier import Architecture, Classifier, build_classifier
-from medcnn.models.weights import load_weights
+from medcnn.models.weights import Origin, load_weights
 from medcnn.predictions import Predictions
 from medcnn.progress import log
-from medcnn.run_folder import RunFolder, open_run, versions
+from medcnn.run_folder import RunFolder, open_run, versions, without_free_settings
 from medcnn.tasks import task_of
 from medcnn.training.epochs import EpochResult, Setting
 from medcnn.training.fit import fit
@@ -56,10 +57,7 @@ def run_folder_of(config: TrainConfig) -> Path:
     its run again and goes on."""
     if config.run_dir:
         return Path(config.run_dir)
-    settings = to_json(replace(config, run_dir=None))
-    settings["trainer"] = {
-        k: v for k, v in settings["trainer"].items() if k not in ("device", "threads")
-    }
+    settings = without_free_settings(to_json(config))
     name = config.model.backbone if config.model else "finetune"
     return Path("runs") / f"{config.data.name}-{name}-{short_hash(settings)}"
 
@@ -101,8 +99,12 @@ def new_classifier(
     )
     torch.manual_seed(config.seed)
     classifier, body = build_classifier(architecture, len(manifest.labels.outputs))
-    origin = load_weights(body, config.model.backbone, config.model.weights)
-    run.facts["weights"] = origin.text
+    if run.resume.is_file():
+        # the state that is taken up holds the weights; where they came from stands in run.json
+        origin = Origin(bool(run.facts["pretrained"]), str(run.facts["weights"]))
+    else:
+        origin = load_weights(body, config.model.backbone, config.model.weights)
+    run.facts.update(weights=origin.text, pretrained=origin.pretrained)
     if config.model.weights == "auto" and not origin.pretrained:
         run.note(f"{config.model.backbone} starts from {origin.text}")
     else:
@@ -138,12 +140,13 @@ def fitted(
     device = pick_device(config.trainer.device)
     setting = setting_of(config, manifest, store, device)
     state = state_of(config, classifier, setting)
+    refuse_changed(run, "manifest", manifest.fingerprint(), "images, labels or splits")
     manifest.write(run.manifest)
-    run.facts["manifest"] = manifest.fingerprint()
     run.write_facts()
     if run.resume.is_file():
         state.load(run.resume)
-        log.info(f"going on in epoch {state.epoch + 1}, after step {state.step}")
+        if state.epoch < config.trainer.epochs:
+            log.info(f"going on in epoch {state.epoch + 1}, after step {state.step}")
 
     def describe(result: EpochResult) -> Checkpoint:
         where = {"epoch": result.epoch + 1, f"validation_{setting.task.score}": result.score}
@@ -167,10 +170,20 @@ def fitted(
     return best, predictions, state.history
 
 
+def refuse_changed(run: RunFolder, fact: str, now: str, what: str) -> None:
+    """Keep `now` as a fact of the run; raises DataError where a run that goes on began with other
+    ones, since an image that was trained on could stand in another split by now."""
+    if run.resume.is_file() and run.facts.get(fact, now) != now:
+        raise DataError(
+            f"{run.path} was begun with other {what} than there are now, so it cannot go on. "
+            "Restore them, or give another run_dir to begin afresh."
+        )
+    run.facts[fact] = now
+
+
 def setting_of(
     config: TrainConfig, manifest: Manifest, store: PixelStore, device: torch.device
 ) -> Setting:
-    channels_last = config.trainer.channels_last is not Layout.OFF
     return Setting(
         manifest=manifest,
         store=store,
@@ -180,7 +193,9 @@ def setting_of(
         seed=config.seed,
         device=device,
         dtype=autocast_dtype(config.trainer.precision, device),
-        memory_format=torch.channels_last if channels_last else torch.contiguous_format,
+        memory_format=(
+            torch.channels_last if config.trainer.channels_last else torch.contiguous_format
+        ),
     )
 
 
@@ -188,8 +203,15 @@ def state_of(config: TrainConfig, classifier: Classifier, setting: Setting) -> T
     if config.transfer is Transfer.LINEAR_PROBE:
         classifier.freeze_body()
     classifier = classifier.to(setting.device, memory_format=setting.memory_format)  # type: ignore[call-overload]
-    make = choose(OPTIMIZERS, config.optimizer.name, "optimizer")
-    bound = bind(make, config.optimizer.options, f"optimizer {config.optimizer.name}")
+    chosen = config.optimizer
+    bound = bind(
+        choose(OPTIMIZERS, chosen.name, "optimizer"),
+        chosen.options,
+        f"optimizer {chosen.name}",
+        lr=chosen.lr,
+        weight_decay=chosen.weight_decay,
+        head_lr_factor=chosen.head_lr_factor,
+    )
     return TrainState(
         classifier=classifier,
         averaged=average_of(classifier) if config.trainer.ema_decay else None,
@@ -203,8 +225,8 @@ def judged_best(
 ) -> tuple[Checkpoint, list[Predictions]]:
     """Every choice is made on validation and written into the checkpoint before test is opened."""
     best, classifier = checkpoints.load(run.best, setting.device)
-    averaging = config.trainer.flip_average is not Layout.OFF
-    best = replace(best, flips=setting.augmentation.flips if averaging else "", thresholds=None)
+    flips = setting.augmentation.flips if config.trainer.flip_average else ""
+    best = replace(best, flips=flips, thresholds=None)
 
     def look(split: Split, **more: Any) -> Predictions:
         return predictions_of(
@@ -234,6 +256,8 @@ def judged_best(
 def without_places(config: TrainConfig) -> dict[str, Any]:
     """The config as it stands in checkpoints, which travel: without paths of this machine."""
     stored = to_json(config)
+    if config.data.root or config.data.path:
+        stored["data"]["stand_in"] = None  # it was trained on the images that lay there
     stored["data"].update(root=None, path=None, cache="auto")
     stored.update(run_dir=None, checkpoint=None)
     return stored

@@ -29,3 +29,10 @@ def test_unknown_and_missing_options_are_told_together() -> None:
         bind(sample, {"gama": 3.0}, "loss focal")
     assert "has no option 'gama'; did you mean 'gamma'?" in str(raised.value)
     assert "needs the option 'alpha'" in str(raised.value)
+
+
+def test_a_value_of_another_type_is_refused() -> None:
+    with pytest.raises(UsageError, match=r"loss: gamma=abc should be a number\."):
+        bind(sample, {"alpha": 1, "gamma": "abc"}, "loss")
+    with pytest.raises(UsageError, match="alpha=True should be a number"):
+        bind(sample, {"alpha": True}, "loss")

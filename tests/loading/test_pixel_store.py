@@ -2,13 +2,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from medcnn.errors import DataError
+from medcnn.errors import DataError, ImageError
 from medcnn.images.preprocessing import Fit, Preprocessing
 from medcnn.loading import pixel_store
 from medcnn.loading.pixel_store import open_store
@@ -83,3 +84,33 @@ def test_a_full_disk_is_refused_before_decoding(
     monkeypatch.setattr(pixel_store.shutil, "disk_usage", lambda _: Usage)
     with pytest.raises(DataError, match=r"data.cache=off"):
         open_store(colours(), HOW, cache=str(tmp_path / "cache"))
+
+
+def test_an_image_that_can_be_read_by_now_is_read(
+    colours: Callable[..., Manifest], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manifest, cache = colours(), str(tmp_path / "cache")
+    real = pixel_store.read_pixels
+
+    def no_decoder(root: Path, path: str) -> object:
+        if path == "003.png":
+            raise ImageError("no decoder is installed")
+        return real(root, path)
+
+    monkeypatch.setattr(pixel_store, "read_pixels", no_decoder)
+    assert list(open_store(manifest, HOW, cache=cache).unreadable) == [3]
+    monkeypatch.setattr(pixel_store, "read_pixels", real)
+    assert open_store(manifest, HOW, cache=cache).unreadable == {}
+
+
+def test_a_sign_in_a_file_name_does_not_hide_that_it_changed(
+    colours: Callable[..., Manifest], tmp_path: Path
+) -> None:
+    manifest = colours()
+    (manifest.root / "001.png").rename(manifest.root / "a#1.png")
+    records = list(manifest.records)
+    records[1] = replace(records[1], path="a#1.png")
+    manifest, cache = manifest.with_records(records), str(tmp_path / "cache")
+    open_store(manifest, HOW, cache=cache)
+    Image.new("RGB", (24, 24), "white").save(manifest.root / "a#1.png")
+    assert (open_store(manifest, HOW, cache=cache).images[1] == 255).all()

@@ -53,3 +53,12 @@ def test_without_freezing_the_statistics_do_move() -> None:
 def test_an_option_that_a_head_lacks_is_refused() -> None:
     with pytest.raises(UsageError, match="head linear has no option 'hiden'"):
         make("linear", hiden=3)
+
+
+def test_logits_keep_full_precision_under_half_precision() -> None:
+    classifier = make().eval()
+    images = torch.rand(64, 3, 32, 32)
+    with torch.inference_mode(), torch.autocast("cpu", dtype=torch.bfloat16):
+        logits = classifier(images)
+    assert logits.dtype == torch.float32
+    assert len(logits[:, 0].unique()) > 60

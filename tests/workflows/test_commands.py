@@ -325,3 +325,94 @@ def test_phantoms_are_learnt_and_permuted_labels_are_not(
     value = scores(folder)["auroc", None][0]  # type: ignore[index]
     assert isinstance(value, float)
     assert abs(value - 0.5) < 0.12 if shuffled else value > 0.7
+
+
+def test_the_images_of_the_training_are_known_again_under_any_name(
+    lesions: Path, hospital: Path, tmp_path: Path
+) -> None:
+    words = ("data=ours", "--config-dir", str(hospital))
+    assert run("train", *words, *QUICK, f"run_dir={tmp_path / 'a'}") == 0
+    folder = tmp_path / "b"
+    assert run("evaluate", best(tmp_path / "a"), *words, f"run_dir={folder}") == 0
+    # test, not all of the images, most of which it was trained on
+    assert scores(folder) == scores(tmp_path / "a")
+    notes = json.loads((folder / "run.json").read_text())["notes"]
+    assert any("its splits are used" in note for note in notes)
+
+
+@pytest.mark.fault
+def test_a_run_does_not_go_on_with_other_images(
+    lesions: Path,
+    hospital: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Row 84."""
+    from medcnn.training import epochs
+
+    root = tmp_path / "set"
+    shutil.copytree(lesions, root)
+    words = ("data=ours", "--config-dir", str(hospital), f"data.root={root}", *QUICK)
+    command = ("train", *words, "trainer.save_every_s=0.000001", f"run_dir={tmp_path / 'r'}")
+    real, calls = epochs.update, []
+
+    def dies(*arguments: object) -> None:
+        calls.append(1)
+        if len(calls) == 3:
+            raise MemoryError
+        real(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(epochs, "update", dies)
+    assert run(*command) == 1
+    monkeypatch.setattr(epochs, "update", real)
+    lines = (root / "labels.csv").read_text().splitlines(keepends=True)
+    (root / "labels.csv").write_text("".join(lines[:-20]))
+    assert run(*command) == 4
+    said = " ".join(capsys.readouterr().err.split())
+    assert "was begun with other images, labels or splits" in said
+    (root / "labels.csv").write_text("".join(lines))
+    assert run(*command) == 0
+
+
+def test_a_checkpoint_that_travelled_asks_where_its_images_lie(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rng = np.random.default_rng(0)
+    arrays = {}
+    for split, n in (("train", 30), ("val", 15), ("test", 15)):
+        arrays[f"{split}_images"] = rng.integers(0, 256, (n, 28, 28, 3), dtype=np.uint8)
+        arrays[f"{split}_labels"] = (np.arange(n) % 5).astype(np.uint8)[:, None]
+    np.savez(tmp_path / "retinamnist.npz", **arrays)
+    path = f"data.path={tmp_path / 'retinamnist.npz'}"
+    words = ("experiment=retinopathy", path, "model=lenet5", "data.size_px=32", "trainer.epochs=1")
+    assert run("train", *words, f"run_dir={tmp_path / 'r'}") == 0
+    (tmp_path / "other").mkdir()
+    travelled = tmp_path / "other" / "model.safetensors"
+    shutil.copy(tmp_path / "r" / "checkpoints" / "best.safetensors", travelled)
+    monkeypatch.chdir(tmp_path / "other")
+    assert run("evaluate", f"checkpoint={travelled}") == 2
+    said = " ".join(capsys.readouterr().err.split())
+    assert "where those images lie is not known here: add data.root=FOLDER" in said
+    assert run("evaluate", f"checkpoint={travelled}", path) == 0
+
+
+def test_a_run_that_failed_before_it_came_to_anything_can_be_corrected(
+    lesions: Path, hospital: Path, tmp_path: Path
+) -> None:
+    words = ("data=ours", "--config-dir", str(hospital), *QUICK, f"run_dir={tmp_path / 'r'}")
+    assert run("train", *words, "data.label=nope") == 2
+    assert run("train", *words) == 0
+
+
+def test_predict_finds_dicom_files_without_an_ending(trained: Path, tmp_path: Path) -> None:
+    generate(tmp_path / "chest", "chest", patients=2)
+    (tmp_path / "in").mkdir()
+    source = sorted((tmp_path / "chest" / "images").iterdir())[0]
+    shutil.copy(source, tmp_path / "in" / "IM0001")
+    shutil.copy(source, tmp_path / "in" / "1.2.840.113619")
+    (tmp_path / "in" / "notes").write_text("no image")
+    words = ("predict", best(trained), f"input={tmp_path / 'in'}")
+    assert run(*words, f"output={tmp_path / 'new.csv'}") == 0
+    with (tmp_path / "new.csv").open() as file:
+        assert [r["image_id"] for r in csv.DictReader(file)] == ["1.2.840.113619", "IM0001"]

@@ -166,7 +166,7 @@ def ece(rows: Rows, weights: Floats) -> Floats:
 
 
 def table_accuracy(rows: Rows, weights: Floats) -> Floats:
-    """Share of rows whose most probable class is the right one. [R] in [0, 1]."""
+    """Share of rows whose decision is the right class. [R] in [0, 1]."""
     return _mean(np.any(rows.decision & rows.target, axis=1), weights)
 
 

@@ -84,7 +84,7 @@ class Evaluation:
         images: rows with a prediction.
         groups: patients (or lesions) behind them.
         unreadable: images of the split that have no prediction.
-        thresholds: in use for the decisions, one per output; None where the largest wins.
+        thresholds: in use for the decisions, one per output; None where classes exclude each other.
         resamples: behind each interval.
     """
 

@@ -11,7 +11,7 @@ DEFAULT_THRESHOLD = 0.5
 
 
 def choose_thresholds(predictions: Predictions) -> tuple[float, ...] | None:
-    """One threshold per output, or None where classes exclude each other and the largest wins.
+    """One threshold per output, or None where classes exclude each other.
 
     Args:
         predictions: of the validation split; never of the one that is reported.

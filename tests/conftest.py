@@ -14,6 +14,8 @@ from medcnn.labels import Kind, LabelSpace
 from medcnn.manifest import Manifest, Record, Split
 
 os.environ["HF_HUB_OFFLINE"] = "1"
+# Threads of two processes that share a core wait for each other; here and in what tests start.
+os.environ["OMP_NUM_THREADS"] = "1"
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 

@@ -6,15 +6,18 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import safetensors
 import safetensors.torch
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from medcnn.config import Precision
@@ -22,7 +25,7 @@ from medcnn.errors import CheckpointError, UsageError, listed
 from medcnn.files import replacing, sha256_of
 from medcnn.images.preprocessing import Preprocessing
 from medcnn.labels import LabelSpace
-from medcnn.manifest import Modality
+from medcnn.manifest import Manifest, Modality
 from medcnn.models.backbones import Normalisation
 from medcnn.models.classifier import Architecture, Classifier, build_classifier
 
@@ -49,6 +52,12 @@ class Checkpoint:
     thresholds: tuple[float, ...] | None
     training: Mapping[str, Any]
     provenance: Mapping[str, Any]
+
+    def trained_on(self, manifest: Manifest) -> NDArray[np.bool_]:
+        """[N]: which images of a manifest carry the id of one that this checkpoint was made with
+        (training or validation). Another hospital may by chance use the same ids."""
+        known = set(self.provenance.get("made_with", ()))
+        return np.array([digest_of(r.image_id) in known for r in manifest.records])
 
     def precision(self, asked: Precision) -> Precision:
         """`asked`, or (auto) that of the training, which thresholds were chosen with."""
@@ -85,6 +94,11 @@ class Checkpoint:
             training=stored["training"],
             provenance=stored["provenance"],
         )
+
+
+def digest_of(image_id: str) -> str:
+    """Eight hex digits that stand for an id, which itself never enters a checkpoint."""
+    return hashlib.sha256(image_id.encode()).hexdigest()[:8]
 
 
 def save(path: Path, classifier: Classifier, checkpoint: Checkpoint) -> None:

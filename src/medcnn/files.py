@@ -28,6 +28,10 @@ def replacing(path: Path) -> Iterator[Path]:
         yield temporary
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
+        # some writers leave files that only their owner may read
+        mask = os.umask(0)
+        os.umask(mask)
+        temporary.chmod(0o666 & ~mask)
         temporary.replace(path)
         # the rename itself must reach the disk, or a power cut brings the old file back
         folder = os.open(path.parent, os.O_RDONLY)

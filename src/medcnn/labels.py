@@ -113,6 +113,15 @@ class LabelSpace:
             return np.asarray(best[:, None] == np.arange(len(self.outputs)))
         return np.asarray(probabilities >= np.asarray(thresholds or (0.5,) * len(self.outputs)))
 
+    @property
+    def rule(self) -> str:
+        """How `decide` decides, in words."""
+        if self.kind is Kind.ORDINAL:
+            return "median grade: the first up to which the probabilities add up to one half"
+        if self.exclusive:
+            return "the most probable class"
+        return "every label whose probability reaches its threshold, chosen on validation"
+
     def decision_texts(self, decisions: NDArray[np.bool_]) -> list[str]:
         """Each row of `decide` in words: `melanoma`, or `Effusion|Mass`, or empty for none."""
         if self.kind is Kind.BINARY:

@@ -9,6 +9,7 @@ import json
 import os
 import platform
 import shlex
+import shutil
 import subprocess
 import time
 from collections.abc import Iterator, Mapping
@@ -60,6 +61,10 @@ class RunFolder:
         self.report = path / "report.html"
         self.manifest = path / "manifest.csv"
 
+    def began(self) -> bool:
+        """Whether anything stands here that took work."""
+        return self.checkpoints.exists() or self.metrics.exists()
+
     def predictions(self, split: str) -> Path:
         return self.path / f"predictions_{split}.csv"
 
@@ -86,6 +91,7 @@ def open_run(
     Raises:
         UsageError: another process writes there, or another run's results lie there.
     """
+    made_here = not path.exists()
     try:
         path.mkdir(parents=True, exist_ok=True)
         lock = os.open(path / ".lock", os.O_CREAT | os.O_RDWR)
@@ -124,6 +130,8 @@ def open_run(
             facts["wall_s"] = round(facts["wall_s"] + time.monotonic() - started, 1)
             run.write_facts()
             stop_log()
+            if made_here and facts["exit"]["code"] in (2, 4) and not run.began():
+                shutil.rmtree(path)  # refused before it came to anything: no litter
     finally:
         os.close(lock)
 

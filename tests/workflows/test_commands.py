@@ -416,3 +416,29 @@ def test_predict_finds_dicom_files_without_an_ending(trained: Path, tmp_path: Pa
     assert run(*words, f"output={tmp_path / 'new.csv'}") == 0
     with (tmp_path / "new.csv").open() as file:
         assert [r["image_id"] for r in csv.DictReader(file)] == ["1.2.840.113619", "IM0001"]
+
+
+def test_images_that_a_checkpoint_was_made_with_are_told(
+    lesions: Path, hospital: Path, tmp_path: Path
+) -> None:
+    root = tmp_path / "grown"
+    shutil.copytree(lesions, root)
+    lines = (root / "labels.csv").read_text().splitlines(keepends=True)
+    (root / "labels.csv").write_text("".join(lines[:-15]))
+    words = ("data=ours", "--config-dir", str(hospital))
+    assert run("train", *words, *QUICK, f"run_dir={tmp_path / 'a'}") == 0
+    part = (*words, f"data.root={root}")
+    assert run("evaluate", best(tmp_path / "a"), *part, f"run_dir={tmp_path / 'b'}") == 0
+    tuned = (*part, *QUICK[2:], "seed=5", f"run_dir={tmp_path / 'c'}")
+    assert run("finetune", best(tmp_path / "a"), *tuned) == 0
+    for name in ("b", "c"):
+        notes = json.loads((tmp_path / name / "run.json").read_text())["notes"]
+        assert any("carry the id of an image that the" in note for note in notes)
+    own = json.loads((tmp_path / "a" / "run.json").read_text())["notes"]
+    assert not any("carry the id" in note for note in own)
+
+
+def test_a_refused_run_leaves_no_folder(hospital: Path, tmp_path: Path) -> None:
+    words = ("data=ours", "--config-dir", str(hospital), "data.root=/nowhere")
+    assert run("train", *words, f"run_dir={tmp_path / 'r'}") == 2
+    assert not (tmp_path / "r").exists()

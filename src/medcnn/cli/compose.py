@@ -17,6 +17,7 @@ from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 from omegaconf import AnyNode, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 from medcnn import datasets
 from medcnn.backbone_names import backbone_names
@@ -124,6 +125,8 @@ def _compose(
         OmegaConf.set_struct(final, False)
         del final["hydra"]
         composed = OmegaConf.to_container(final, resolve=True)
+    except YAMLError as error:
+        raise UsageError(f"a settings file is no YAML: {_words_of(error)}") from error
     except (HydraException, OmegaConfBaseException) as error:
         raise UsageError(f"the settings cannot be composed: {_words_of(error)}") from error
     assert isinstance(composed, dict)

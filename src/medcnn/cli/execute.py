@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-
 from medcnn.cli.compose import Command
 from medcnn.config import EvaluateConfig, PredictConfig
 from medcnn.progress import show_log
@@ -11,9 +9,6 @@ from medcnn.progress import show_log
 
 def execute(command: Command) -> None:
     show_log()
-    # Threads that wait for each other by spinning take the core that they wait for: on a machine
-    # whose cores are shared that costs up to four times the time (docs/results.md).
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     config = command.config
     if isinstance(config, PredictConfig):
         from medcnn.workflows.predicting import predict_images

@@ -61,6 +61,8 @@ def read_sheet(path: Path) -> Sheet:
         found = f"; there are {listed(there)}" if there else ""
         raise UsageError(f"{path}: no such table{found}.")
     raw = path.read_bytes()
+    if raw.startswith(b"PK"):
+        raise UsageError(f"{path} is an Excel workbook (or a zip); save the table as CSV.")
     wide = raw.startswith((b"\xff\xfe", b"\xfe\xff"))
     try:
         text = raw.decode("utf-16" if wide else "utf-8-sig")

@@ -53,6 +53,12 @@ def evaluate_checkpoint(config: EvaluateConfig, command: list[str]) -> Path:
             batch_size=config.batch_size,
             provenance=checkpoints.provenance_of(path),
         )
+        seen = int(checkpoint.trained_on(manifest)[rows].sum())
+        if seen:
+            run.note(
+                f"{seen} of these {len(rows)} images carry the id of an image that the checkpoint "
+                "was trained or chosen with: these scores flatter it."
+            )
         run.facts["manifest"] = manifest.fingerprint()
         run.facts["checkpoint"] = checkpoints.provenance_of(path)
         evaluations = score_and_save(run, [predictions], config.seed)
@@ -94,11 +100,11 @@ def chosen_split(
                 "these are not exactly the images, labels and splits that the checkpoint was "
                 "trained with: some test images may have been trained on."
             )
-        return manifest, _own_split(config.split, note)
+        return manifest, "test" if config.split == "auto" else config.split
     manifest = labelled(data, note)
     if (own := _as_in_training(manifest, checkpoint)) is not None:
         note("these are the images that the checkpoint was trained with, so its splits are used.")
-        return own, _own_split(config.split, note)
+        return own, "test" if config.split == "auto" else config.split
     given = {r.split for r in manifest.records}
     if config.split == "auto":
         return manifest, "test" if Split.TEST in given else "all"
@@ -108,12 +114,6 @@ def chosen_split(
             "all of its images."
         )
     return manifest, config.split
-
-
-def _own_split(split: str, note: Callable[[str], None]) -> str:
-    if split in ("all", Split.TRAIN):
-        note(f"split={split} holds images that the model was trained on: these scores flatter it.")
-    return "test" if split == "auto" else split
 
 
 def _as_in_training(manifest: Manifest, checkpoint: Checkpoint) -> Manifest | None:

@@ -44,6 +44,13 @@ def finetune(config: TrainConfig, command: list[str]) -> Path:
         origin = checkpoints.provenance_of(path)
         refuse_changed(run, "checkpoint_sha256", origin["checkpoint_sha256"], "checkpoint weights")
         manifest = manifest_of(config.data, config.seed, run.note)
+        seen = int(old.trained_on(manifest)[manifest.rows(Split.TEST)].sum())
+        if seen:
+            run.note(
+                f"{seen} test images carry the id of an image that the old checkpoint was trained "
+                "or chosen with, so the body may know them: the scores of both models flatter. "
+                "Keep those images out of test with a split column of your own."
+            )
         store = pixels_of(manifest, old.preprocessing, config.data, run.note)
         old_classifier = checkpoints.restore(old, tensors, str(path))
         classifier, described = carried_over(config, old, old_classifier, manifest, run)

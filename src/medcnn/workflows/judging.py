@@ -26,6 +26,9 @@ from medcnn.predictions import Predictions
 from medcnn.progress import log
 from medcnn.run_folder import RunFolder
 
+# Facts that stand elsewhere on the page, or are not known while it is written.
+HIDDEN = ("config", "notes", "exit", "ended", "wall_s")
+
 # Fixed, not the training batch: the last bits of a sum may depend on it, and a checkpoint must
 # give the same numbers wherever it is evaluated.
 BATCH_SIZE = 64
@@ -122,7 +125,7 @@ def report(
 ) -> None:
     """Write `report.html` of what stands in the run folder."""
     facts = run.facts
-    shown = {k: v for k, v in facts.items() if k not in ("config", "notes", "exit", "ended")}
+    shown = {k: v for k, v in facts.items() if v is not None and k not in HIDDEN}
     write_report(
         run.report,
         Report(

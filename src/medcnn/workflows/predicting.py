@@ -64,9 +64,15 @@ def predict_images(config: PredictConfig) -> Path:
             )
             writer.writerows(predictions.new_rows())
             unreadable += predictions.unreadable
-    header = {"labels": checkpoint.labels.to_json(), "thresholds": checkpoint.thresholds}
+    labels = checkpoint.labels
+    header = {
+        "labels": labels.to_json(),
+        "thresholds": checkpoint.thresholds,
+        "decision": labels.rule,
+    }
     write_text(output.with_suffix(".json"), json.dumps({**header, **provenance}, indent=2) + "\n")
     log.info(f"{len(paths) - len(unreadable):,} of {len(paths):,} images predicted: {output}")
+    log.info(f"decision: {labels.rule}")
     if len(unreadable) > config.max_unreadable:
         shown = "; ".join(f"{i}: {why}" for i, why in unreadable[:5])
         raise DataError(

@@ -269,6 +269,9 @@ def provenance_for(run: RunFolder, manifest: Manifest) -> dict[str, Any]:
         "versions": versions(),
         "source": manifest.source,
         "manifest": manifest.fingerprint(),
+        "made_with": sorted(
+            checkpoints.digest_of(r.image_id) for r in manifest.records if r.split is not Split.TEST
+        ),
         "weights": run.facts.get("weights", "another checkpoint of medcnn"),
         "started": run.facts["started"],
     }

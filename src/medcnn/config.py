@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 
 from medcnn.choices import nearest
 from medcnn.errors import UsageError
-from medcnn.images.preprocessing import Fit
+from medcnn.images import Fit, Frames
 from medcnn.manifest import Modality, Split
 
 C = TypeVar("C")
@@ -61,6 +61,8 @@ class DataConfig:
     channels: int = within(1, 3)
     fit: Fit
     bits: int = within(8, 16)
+    window: int = within(0)
+    frames: Frames
     validation_share: float = within(0.01, 0.9)
     test_share: float = within(0.01, 0.9)
     max_unreadable: int = within(0)

@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from medcnn.errors import DataError, ImageError
+from medcnn.images import preprocessing
 from medcnn.images.preprocessing import Fit, Preprocessing
 from medcnn.loading import pixel_store
 from medcnn.loading.pixel_store import open_store
@@ -32,10 +33,10 @@ def test_the_second_run_reads_the_cache_and_decodes_nothing(
     manifest, cache = colours(), str(tmp_path / "cache")
     first = open_store(manifest, HOW, cache=cache)
 
-    def refuse(*_: object) -> None:
+    def refuse(*_: object, **__: object) -> None:
         raise AssertionError("decoded again")
 
-    monkeypatch.setattr(pixel_store, "read_pixels", refuse)
+    monkeypatch.setattr(preprocessing, "read_pixels", refuse)
     assert np.array_equal(open_store(manifest, HOW, cache=cache).images, first.images)
 
 
@@ -90,16 +91,16 @@ def test_an_image_that_can_be_read_by_now_is_read(
     colours: Callable[..., Manifest], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     manifest, cache = colours(), str(tmp_path / "cache")
-    real = pixel_store.read_pixels
+    real = preprocessing.read_pixels
 
-    def no_decoder(root: Path, path: str) -> object:
+    def no_decoder(root: Path, path: str, **_: object) -> object:
         if path == "003.png":
             raise ImageError("no decoder is installed")
         return real(root, path)
 
-    monkeypatch.setattr(pixel_store, "read_pixels", no_decoder)
+    monkeypatch.setattr(preprocessing, "read_pixels", no_decoder)
     assert list(open_store(manifest, HOW, cache=cache).unreadable) == [3]
-    monkeypatch.setattr(pixel_store, "read_pixels", real)
+    monkeypatch.setattr(preprocessing, "read_pixels", real)
     assert open_store(manifest, HOW, cache=cache).unreadable == {}
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,7 @@ from medcnn.config import (
     config_folder,
 )
 from medcnn.errors import UsageError, listed
+from medcnn.images import Preprocessing
 from medcnn.metrics import METRICS
 
 Config = TrainConfig | EvaluateConfig | PredictConfig
@@ -258,7 +259,7 @@ def _frozen(
 
 
 # What a checkpoint brings with it.
-_FIXED = ("data.size_px", "data.channels", "data.fit", "data.bits")
+_FIXED = tuple(f"data.{f.name}" for f in fields(Preprocessing))
 
 
 def _refuse_without_effect(verb: str, groups: Mapping[str, str | None], keys: list[str]) -> None:

@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from medcnn.images.preprocessing import Fit, Preprocessing
-from medcnn.images.reading import file_part, read_pixels
+from medcnn.images.reading import Frames, file_part, read_pixels
 
-__all__ = ["Fit", "Preprocessing", "file_part", "read_pixels"]
+__all__ = ["Fit", "Frames", "Preprocessing", "file_part", "read_pixels"]

@@ -30,6 +30,7 @@ from pydicom.uid import (
 from medcnn.errors import ImageError
 from medcnn.images import grayscale
 from medcnn.images.limits import refuse_oversize
+from medcnn.images.reading import Frames
 
 MONOCHROME = ("MONOCHROME1", "MONOCHROME2")
 COLOUR = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT", "PALETTE COLOR")
@@ -55,12 +56,20 @@ NEEDED = (
 )
 
 
-def read_dicom(data: bytes, *, window: int = 0) -> NDArray[np.uint8] | NDArray[np.uint16]:
+def read_dicom(
+    data: bytes,
+    *,
+    window: int = 0,
+    frames: Frames = Frames.ERROR,
+    at_least_px: int | None = None,
+) -> NDArray[np.uint8] | NDArray[np.uint16]:
     """[H, W, 1] uint16 in 0..65535 with air dark, or [H, W, 3] uint8 RGB.
 
     Args:
         data: the file.
         window: which of several windows or VOI LUTs, counted from 0.
+        frames: which of several frames.
+        at_least_px: a decoder that can may give less than full size, both sides at least this.
 
     Raises:
         ImageError, and whatever else pydicom raises on damage.

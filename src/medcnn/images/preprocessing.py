@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from enum import StrEnum
+from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
@@ -12,6 +13,7 @@ from PIL import Image
 
 from medcnn.choices import nearest
 from medcnn.errors import UsageError
+from medcnn.images.reading import Frames, read_pixels
 
 Pixels = NDArray[np.uint8] | NDArray[np.uint16]
 
@@ -40,12 +42,16 @@ class Preprocessing:
         channels: 1 (grey) or 3 (RGB; grey is repeated).
         fit: how a rectangle becomes a square.
         bits: 8 or 16 a sample; 16 keeps what a radiograph has beyond 256 levels.
+        window: which of several windows or VOI LUTs of a DICOM, counted from 0.
+        frames: which frame of a DICOM with several.
     """
 
     size_px: int
     channels: int = 3
     fit: Fit = Fit.PAD
     bits: int = 8
+    window: int = 0
+    frames: Frames = Frames.ERROR
 
     def __post_init__(self) -> None:
         faults = []
@@ -64,6 +70,10 @@ class Preprocessing:
     @property
     def dtype(self) -> np.dtype[Any]:
         return np.dtype(np.uint8 if self.bits == 8 else np.uint16)
+
+    def read(self, root: Path, path: str) -> Pixels:
+        """`apply` of the image at `path` below `root`; raises ImageError as `read_pixels` does."""
+        return self.apply(read_pixels(root, path, window=self.window, frames=self.frames))
 
     def apply(self, pixels: Pixels) -> Pixels:
         """[C, size_px, size_px] in the full range of `bits`.
@@ -86,11 +96,12 @@ class Preprocessing:
         return cast(Pixels, np.ascontiguousarray(pixels.transpose(2, 0, 1)))
 
     def to_json(self) -> dict[str, Any]:
-        return {**asdict(self), "fit": str(self.fit)}
+        return {**asdict(self), "fit": str(self.fit), "frames": str(self.frames)}
 
     @classmethod
     def from_json(cls, stored: dict[str, Any]) -> Preprocessing:
-        return cls(**{**stored, "fit": Fit(stored["fit"])})
+        frames = Frames(stored.get("frames", Frames.ERROR))
+        return cls(**{**stored, "fit": Fit(stored["fit"]), "frames": frames})
 
 
 def grey(pixels: Pixels) -> Pixels:

@@ -28,12 +28,13 @@ BITS_PER_SAMPLE, PHOTOMETRIC, ORIENTATION = 258, 262, 274
 ALPHA = ("LA", "La", "PA", "RGBA", "RGBa")
 
 
-def read_raster(data: bytes, kind: str) -> Pixels:
+def read_raster(data: bytes, kind: str, *, at_least_px: int | None = None) -> Pixels:
     """[H, W, C] of a JPEG, PNG, TIFF or BMP, upright.
 
     Args:
         data: the file.
         kind: pillow's name of the format.
+        at_least_px: a decoder that can may give less than full size, both sides at least this.
 
     Raises:
         ImageError, and whatever else pillow raises on damage.

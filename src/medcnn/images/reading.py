@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import stat
 import struct
+from enum import StrEnum
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,15 @@ from medcnn.images.npz import read_npz_row
 from medcnn.images.raster import read_raster
 
 Pixels = NDArray[np.uint8] | NDArray[np.uint16]
+
+
+class Frames(StrEnum):
+    """What becomes of a file with several frames, which one label cannot speak for."""
+
+    ERROR = "error"
+    FIRST = "first"
+    MIDDLE = "middle"
+
 
 RASTER = {
     b"\xff\xd8\xff": "JPEG",
@@ -38,7 +48,14 @@ STRANGERS = {
 }
 
 
-def read_pixels(root: Path, path: str) -> Pixels:
+def read_pixels(
+    root: Path,
+    path: str,
+    *,
+    window: int = 0,
+    frames: Frames = Frames.ERROR,
+    at_least_px: int | None = None,
+) -> Pixels:
     """The pixels of one image, upright and in the full range of their dtype.
 
     JPEG, PNG, TIFF and BMP keep grey as grey; palette, CMYK and other colours become RGB; what is
@@ -48,6 +65,10 @@ def read_pixels(root: Path, path: str) -> Pixels:
     Args:
         root: folder of the dataset.
         path: below `root`, with `/`; a row of an npz is `file.npz#array/row`.
+        window: which of several windows or VOI LUTs of a DICOM, counted from 0.
+        frames: which frame of a DICOM with several.
+        at_least_px: a decoder that can may give the image at a half, a quarter or an eighth of its
+            size, with both sides at least this long; None: at full size.
 
     Returns:
         [H, W, C] with C 1 (grey) or 3 (RGB): uint8 in 0..255 or uint16 in 0..65535.
@@ -59,7 +80,7 @@ def read_pixels(root: Path, path: str) -> Pixels:
         name, is_row, place = path.partition(".npz#")
         if is_row:
             return read_npz_row(root / f"{name}.npz", place)
-        return _decode(_read_file(root / path))
+        return _decode(_read_file(root / path), window, frames, at_least_px)
     except ImageError:
         raise
     except (KeyboardInterrupt, SystemExit, GeneratorExit):
@@ -95,16 +116,16 @@ def _read_file(file: Path) -> bytes:
         raise ImageError(f"the file cannot be opened: {error.strerror or error}") from error
 
 
-def _decode(data: bytes) -> Pixels:
+def _decode(data: bytes, window: int, frames: Frames, at_least_px: int | None) -> Pixels:
     # A DICOM may wear the head of a TIFF in its 128 free bytes (PS3.10 7.1), so it is asked first.
     if data[128:132] == b"DICM" or _begins_like_dicom(data):
         # Imported here: a set of photographs does not need pydicom.
         from medcnn.images.dicom import read_dicom
 
-        return read_dicom(data)
+        return read_dicom(data, window=window, frames=frames, at_least_px=at_least_px)
     for signature, kind in RASTER.items():
         if data.startswith(signature):
-            return read_raster(data, kind)
+            return read_raster(data, kind, at_least_px=at_least_px)
     raise ImageError(_stranger(data))
 
 

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from medcnn.errors import DataError, ImageError
 from medcnn.files import cache_folder, replacing, write_text
-from medcnn.images import file_part, read_pixels
+from medcnn.images import file_part
 from medcnn.images.preprocessing import Preprocessing
 from medcnn.manifest import Manifest
 from medcnn.progress import track
@@ -68,7 +68,7 @@ def open_store(
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{_key(manifest, preprocessing)}.npy"
     receipt = path.with_suffix(".json")
-    if not (path.is_file() and receipt.is_file()) or _mended(manifest, receipt):
+    if not (path.is_file() and receipt.is_file()) or _mended(manifest, preprocessing, receipt):
         _refuse_full_disk(folder, int(np.prod(shape)) * np.dtype(preprocessing.dtype).itemsize)
         with replacing(path) as temporary:
             images = np.lib.format.open_memmap(temporary, "w+", preprocessing.dtype, shape)
@@ -87,8 +87,7 @@ def open_store(
 def _fill(images: NDArray[Any], manifest: Manifest, preprocessing: Preprocessing) -> dict[int, str]:
     def decode(row: int) -> tuple[int, str]:
         try:
-            pixels = read_pixels(manifest.root, manifest.records[row].path)
-            images[row] = preprocessing.apply(pixels)
+            images[row] = preprocessing.read(manifest.root, manifest.records[row].path)
         except ImageError as error:
             return row, str(error)
         return row, ""
@@ -99,12 +98,12 @@ def _fill(images: NDArray[Any], manifest: Manifest, preprocessing: Preprocessing
         return {row: reason for row, reason in done if reason}
 
 
-def _mended(manifest: Manifest, receipt: Path) -> bool:
+def _mended(manifest: Manifest, preprocessing: Preprocessing, receipt: Path) -> bool:
     """Whether an image that could not be read can be read now (a decoder was installed, a right
     was given): nothing in the file's size or time tells that."""
     for row in json.loads(receipt.read_text(encoding="utf-8")):
         try:
-            read_pixels(manifest.root, manifest.records[int(row)].path)
+            preprocessing.read(manifest.root, manifest.records[int(row)].path)
         except ImageError:
             continue
         return True

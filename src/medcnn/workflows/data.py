@@ -68,7 +68,14 @@ def labelled(data: DataConfig, note: Callable[[str], None]) -> Manifest:
 
 
 def preprocessing_of(data: DataConfig) -> Preprocessing:
-    return Preprocessing(size_px=data.size_px, channels=data.channels, fit=data.fit, bits=data.bits)
+    return Preprocessing(
+        size_px=data.size_px,
+        channels=data.channels,
+        fit=data.fit,
+        bits=data.bits,
+        window=data.window,
+        frames=data.frames,
+    )
 
 
 def pixels_of(

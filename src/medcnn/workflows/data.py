@@ -64,7 +64,11 @@ def labelled(data: DataConfig, note: Callable[[str], None]) -> Manifest:
     elif dataset.wants and (root is None or dataset.wants == "data.path=FILE"):
         raise UsageError(f"data={name} needs {dataset.wants}. Where to get it: {dataset.url}")
     manifest = datasets.read(name, Path(root) if root is not None else None, options)
-    return replace(manifest, modality=data.modality or manifest.modality)
+    return replace(
+        manifest,
+        modality=data.modality or manifest.modality,
+        source=data.title or manifest.source,
+    )
 
 
 def preprocessing_of(data: DataConfig) -> Preprocessing:

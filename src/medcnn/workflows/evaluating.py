@@ -31,7 +31,7 @@ def evaluate_checkpoint(config: EvaluateConfig, command: list[str]) -> Path:
     if config.threads:
         torch.set_num_threads(config.threads)
     settings = to_json(replace(config, data=data))
-    name = f"evaluate-{data.name}-{config.split}-{short_hash(settings)}"
+    name = f"evaluate-{data.called()}-{config.split}-{short_hash(settings)}"
     folder = Path(config.run_dir) if config.run_dir else free_folder(Path("runs") / name)
     with open_run(folder, settings, command, resumable=False) as run:
         log.info(f"run folder: {folder}")

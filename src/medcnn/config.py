@@ -49,8 +49,9 @@ class DataConfig:
     """Where the images are and what becomes of them before the network sees them.
 
     `title` is what reports and run folders call it. `root` is a folder, `path` one file; `stand_in`
-    names the phantoms that are drawn where neither is given. `modality` null means what the adapter says.
-    `options` holds what is left: the settings of the adapter `name`, bound to its signature."""
+    names the phantoms that are drawn where neither is given. `modality` null means what the adapter
+    says. `options` holds what is left: the settings of the adapter `name`, bound to its signature.
+    """
 
     name: str
     title: str | None

@@ -19,7 +19,7 @@ def test_a_pseudonym_is_stable_under_its_key_and_another_under_another(
 ) -> None:
     monkeypatch.setenv("MEDCNN_PSEUDONYM_KEY", SECRET)
     first = pseudonym("DOE^JANE")
-    assert re.fullmatch(r"patient-[0-9a-f]{10}", first)
+    assert re.fullmatch(r"patient-[0-9a-f]{12}", first)
     assert pseudonym("DOE^JANE") == first
     assert pseudonym("DOE^JANE", "lesion") == first.replace("patient", "lesion")
     assert pseudonym("DOE^JOHN") != first

@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import hmac
 import os
+import re
 import secrets
+import sys
 import uuid
 from contextlib import suppress
 from functools import cache
@@ -18,12 +20,12 @@ from medcnn.progress import log
 KEY, KEY_FILE = "MEDCNN_PSEUDONYM_KEY", "MEDCNN_PSEUDONYM_KEY_FILE"
 FEWEST_KEY_BYTES = 16
 """A shorter key can be found by trying all of them against one known patient."""
-HEX_CHARACTERS = 10
-"""40 bits: two of 10,000 patients share a pseudonym once in 20,000 sets."""
+HEX_CHARACTERS = 12
+"""48 bits: two of 100,000 images share a pseudonym once in 50,000 sets."""
 
 
 def pseudonym(text: str, noun: str = "patient") -> str:
-    """`patient-3f9a01c2d4` for the id of a patient: the same for the same id and key, and without
+    """`patient-3f9a01c2d4e5` for the id of a patient: the same for the same id and key, and without
     the key no way back, not even by trying all numbers.
 
     The key is the value of MEDCNN_PSEUDONYM_KEY, else the contents of the file that
@@ -39,6 +41,22 @@ def pseudonym(text: str, noun: str = "patient") -> str:
     key = _key(value, file, str(cache_folder()))
     digest = hmac.new(key, text.encode("utf-8", "surrogateescape"), hashlib.sha256).hexdigest()
     return f"{noun}-{digest[:HEX_CHARACTERS]}"
+
+
+def pseudonymised(text: str) -> str:
+    """A message with a pseudonym for every name that `errors.private` marked."""
+    return re.sub("‹([^‹›]*)›", lambda found: pseudonym(found[1], "id"), text)
+
+
+def for_terminal(text: str) -> str:
+    """A message as the user at the screen may read it; a pipe or a cluster's log, which others
+    read, gets pseudonyms."""
+    if sys.stderr.isatty():
+        return re.sub("‹([^‹›]*)›", r"'\1'", text)
+    hidden = pseudonymised(text)
+    if hidden == text:
+        return text
+    return f"{hidden}\n(Names of files and patients are pseudonyms here; a terminal shows them.)"
 
 
 @cache

@@ -144,6 +144,9 @@ def test_chexpert_uncertain_labels_follow_the_policy_and_blank_ones_are_zero(
     strict = made(tmp_path, "chexpert", unmentioned="ignore")
     assert column(strict, "Edema") == [None, None, None, 0]
     assert column(strict, "Pneumothorax") == [0, None, None, 0]
+    assert "unmentioned=ones is not one of zeros, ignore" in str(
+        refusal(tmp_path, "chexpert", unmentioned="ones")
+    )
 
 
 def test_chexpert_validation_is_the_test_until_the_test_is_there(tmp_path: Path) -> None:

@@ -11,7 +11,8 @@ import pytest
 from PIL import Image
 
 from medcnn.datasets import table
-from medcnn.errors import MedcnnError
+from medcnn.datasets.classes import uncertain_value
+from medcnn.errors import MedcnnError, UsageError
 from medcnn.labels import Kind
 from medcnn.manifest import Manifest, Split
 
@@ -141,3 +142,20 @@ def test_files_beside_the_images_of_class_folders_are_counted(tmp_path: Path) ->
         "not in the folder of a class": 1,
         "in the folder of a class, without the ending of an image": 2,
     }
+
+
+def test_uncertain_means_what_the_policy_says_for_each_label() -> None:
+    labels = ["Edema", "Mass"]
+    assert uncertain_value("zeros", labels) == {"Edema": 0.0, "Mass": 0.0}
+    assert uncertain_value({"Edema": "ones", "default": "zeros"}, labels) == {
+        "Edema": 1.0,
+        "Mass": 0.0,
+    }
+    assert math.isnan(uncertain_value({"Edema": "ones"}, labels)["Mass"])
+
+
+def test_an_uncertain_policy_with_unknown_words_names_them_all() -> None:
+    with pytest.raises(UsageError) as raised:
+        uncertain_value({"Edma": "ones", "default": "zero"}, ["Edema"])
+    assert "'Edma' is no label here; did you mean 'Edema'?" in str(raised.value)
+    assert "'zero' is not one of ignore, zeros, ones; did you mean 'zeros'?" in str(raised.value)

@@ -14,6 +14,9 @@ from medcnn.labels import Kind, LabelSpace
 from medcnn.progress import log
 
 _YES, _NO = {"1", "1.0", "true", "yes"}, {"0", "0.0", "false", "no"}
+_UNCERTAIN = {"-1", "-1.0"}
+# Irvin et al. 2019, AAAI 33, "CheXpert", section 3.1: U-Ignore, U-Zeros, U-Ones.
+UNCERTAIN = {"ignore": math.nan, "zeros": 0.0, "ones": 1.0}
 
 
 def words_of(
@@ -108,15 +111,54 @@ def encoded(space: LabelSpace, words: list[str], where: str) -> tuple[float, ...
         ) from None
 
 
-def flags(sheet: Sheet, row: int, columns: Sequence[str]) -> tuple[float, ...]:
-    """One target a column: 1, 0, or nan where the cell is blank."""
+def uncertain_value(policy: str | Mapping[str, str], labels: Sequence[str]) -> dict[str, float]:
+    """What each label becomes where a report is uncertain (-1): 0, 1, or nan for not assessed.
+
+    Args:
+        policy: `ignore`, `zeros` or `ones` for all labels; or label -> one of these, with
+            `default` for the labels that are not named, which is `ignore` where it is left out:
+            `data.uncertain={Edema: ones, default: zeros}`.
+        labels: the labels there are.
+
+    Raises:
+        UsageError: a label or a word that is not known; all of them at once.
+    """
+    given = {"default": policy} if isinstance(policy, str) else dict(policy)
+    faults = [
+        f"'{label}' is no label here{nearest(label, labels)}"
+        for label in given
+        if label not in (*labels, "default")
+    ]
+    faults += [
+        f"'{word}' is not one of {', '.join(UNCERTAIN)}{nearest(str(word), UNCERTAIN)}"
+        for word in dict.fromkeys(given.values())
+        if word not in UNCERTAIN
+    ]
+    if faults:
+        raise UsageError(f"data.uncertain: {' '.join(faults)}")
+    default = given.get("default", "ignore")
+    return {label: UNCERTAIN[given.get(label, default)] for label in labels}
+
+
+def flags(
+    sheet: Sheet, row: int, columns: Sequence[str], uncertain: Mapping[str, float] | None = None
+) -> tuple[float, ...]:
+    """One target a column: 1, 0, or nan where the cell is blank.
+
+    Args:
+        uncertain: column -> what -1 means, as `uncertain_value` gives it; None refuses -1.
+    """
     target = []
     for column in columns:
         word = sheet.rows[row][column].lower()
+        if uncertain is not None and word in _UNCERTAIN:
+            target.append(uncertain[column])
+            continue
         if word not in _YES | _NO | {""}:
+            hint = " (-1 is read with data.uncertain)" if word in _UNCERTAIN else ""
             raise DataError(
                 f"{sheet.line(row)}: {column} is '{word}'; a finding is 1, 0, or blank for not "
-                "assessed."
+                f"assessed{hint}."
             )
         target.append(math.nan if not word else float(word in _YES))
     return tuple(target)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import csv
+import gzip
 import io
 import os
+import zlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -47,7 +49,8 @@ class Sheet:
 
 
 def read_sheet(path: Path) -> Sheet:
-    """Read a CSV with commas, semicolons or tabs, in UTF-8, UTF-16 (with its mark) or Latin-1.
+    """Read a CSV with commas, semicolons or tabs, in UTF-8, UTF-16 (with its mark) or Latin-1,
+    packed by gzip or not.
 
     A row may end early, as spreadsheets leave trailing blanks away.
 
@@ -61,6 +64,11 @@ def read_sheet(path: Path) -> Sheet:
         found = f"; there are {listed(there)}" if there else ""
         raise UsageError(f"{path}: no such table{found}.")
     raw = path.read_bytes()
+    if raw.startswith(b"\x1f\x8b"):
+        try:
+            raw = gzip.decompress(raw)
+        except (OSError, EOFError, zlib.error) as error:
+            raise DataError(f"{path} is a damaged gzip file: {error}.") from error
     if raw.startswith(b"PK"):
         raise UsageError(f"{path} is an Excel workbook (or a zip); save the table as CSV.")
     wide = raw.startswith((b"\xff\xfe", b"\xfe\xff"))

@@ -9,8 +9,11 @@ from typing import Any
 
 from medcnn.choices import bind, choose
 from medcnn.datasets import chestxray14, ham10000, medmnist, phantom, table
-from medcnn.datasets.class_folders import IMAGE_SUFFIXES
+from medcnn.datasets.joining import IMAGE_SUFFIXES
+from medcnn.errors import DataError, listed
+from medcnn.images import file_part
 from medcnn.manifest import Manifest
+from medcnn.paths import MISSING, faults_on_disk
 
 __all__ = ["DATASETS", "IMAGE_SUFFIXES", "Dataset", "check_options", "read"]
 
@@ -70,8 +73,19 @@ DATASETS = {
 
 
 def read(name: str, root: Path | None, options: Mapping[str, Any]) -> Manifest:
-    """The manifest of the data set `name`; splits stand in it only where its author made them."""
-    return _bound(name, options)(root)
+    """The manifest of the data set `name`; splits stand in it only where its author made them.
+
+    Raises:
+        DataError: a file is a link out of the root, a pipe or a device; all of them at once.
+    """
+    manifest = _bound(name, options)(root)
+    faults = faults_on_disk(manifest.root, {file_part(r.path) for r in manifest.records})
+    if unsafe := [f"{path} is {why}" for path, why in sorted(faults.items()) if why != MISSING]:
+        raise DataError(
+            f"{manifest.source} under {manifest.root}: {len(unsafe)} images are not opened: "
+            f"{listed(unsafe)}."
+        )
+    return manifest
 
 
 def check_options(name: str, options: Mapping[str, Any]) -> None:

@@ -69,8 +69,8 @@ def joined(
     twice = [v for v, n in Counter(v for v in cells.values() if v).items() if n > 1]
     if twice:
         raise DataError(
-            f"{table}: {len(twice)} values stand in several rows, and data.join={join} cannot tell "
-            f"which of the rows holds for a file: {listed(twice)}. Leave one row of each."
+            f"{table}: data.join={join} needs one row for each, and several rows hold the same, in "
+            f"{len(twice)} cases: {listed(twice)}. Leave one row of each."
         )
     found: dict[str, list[str]] = {}
     headers: dict[str, Tags] = {}
@@ -105,7 +105,7 @@ def joined(
         if several:
             shown = [f"{cells[row]} ({len(ps)} files)" for row, ps in several.items()]
             raise DataError(
-                f"{table}: {len(several)} rows have several files of the same {join}: "
+                f"{table}: several files have the {join} of one row, in {len(several)} cases: "
                 f"{listed(shown)}. Leave one file of each."
             )
     used = {path for paths in files.values() for path in paths}

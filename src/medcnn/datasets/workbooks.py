@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import math
+import warnings
 import zipfile
 from collections.abc import Iterator, Sequence
 from decimal import Decimal
@@ -32,20 +33,22 @@ def excel_rows(path: Path, sheet: str | None) -> Rows:
         import openpyxl
     except ImportError:
         raise _needs("an Excel workbook", path) from None
-    options = {"read_only": True, "keep_links": False}
-    try:
-        # once as the formulas stand and once as their values: a value that was never saved reads
-        # like a blank cell, and a blank label is left out
-        written = openpyxl.load_workbook(path, **options)
-        values = openpyxl.load_workbook(path, **options, data_only=True)
-    except (KeyError, ValueError, OSError, zipfile.BadZipFile, SyntaxError) as error:
-        raise DataError(
-            f"{path} is a zip archive but no Excel workbook that can be read ({error}); save the "
-            "table as .xlsx or CSV."
-        ) from error
-    try:
+    with warnings.catch_warnings(), path.open("rb") as first, path.open("rb") as second:
+        warnings.simplefilter("ignore")  # of features of Excel that a table does not need
+        options = {"read_only": True, "keep_links": False}
+        try:
+            # once as the formulas stand and once as their values: a value that was never saved
+            # reads like a blank cell, and a blank label is left out
+            written = openpyxl.load_workbook(first, **options)
+            values = openpyxl.load_workbook(second, **options, data_only=True)
+        except (KeyError, ValueError, OSError, zipfile.BadZipFile, SyntaxError) as error:
+            raise DataError(
+                f"{path} is a zip archive but no Excel workbook that can be read ({error}); save "
+                "the table as .xlsx or CSV."
+            ) from error
         name = _sheet_name(path, values, sheet)
         both = zip(_cells(written[name]), _cells(values[name]), strict=True)
+        rows = []
         for number, (formulas, cells) in enumerate(both, start=1):
             for formula, cell in zip(formulas, cells, strict=True):
                 if formula.data_type == "f" and cell.value is None:
@@ -53,10 +56,8 @@ def excel_rows(path: Path, sheet: str | None) -> Rows:
                         f"{path}:{number}: {cell.coordinate} is a formula without a saved value; "
                         "open the workbook, save it and run again, or save the table as CSV."
                     )
-            yield number, [_excel_text(cell) for cell in cells]
-    finally:
-        written.close()
-        values.close()
+            rows.append((number, [_excel_text(cell) for cell in cells]))
+    return iter(rows)
 
 
 def _sheet_name(path: Path, book: Any, asked: str | None) -> str:

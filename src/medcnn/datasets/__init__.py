@@ -8,8 +8,32 @@ from pathlib import Path
 from typing import Any
 
 from medcnn.choices import bind, choose
-from medcnn.datasets import chestxray14, ham10000, medmnist, phantom, table
+from medcnn.datasets import (
+    aptos2019,
+    chestxray14,
+    chexpert,
+    covid_chestxray,
+    ddr,
+    eyepacs,
+    ham10000,
+    idrid,
+    isic2018,
+    isic2019,
+    isic2020,
+    kermany,
+    medmnist,
+    messidor2,
+    mimic_cxr_jpg,
+    pad_ufes_20,
+    padchest,
+    ph2,
+    phantom,
+    rsna_pneumonia,
+    table,
+    vindr_cxr,
+)
 from medcnn.datasets.joining import IMAGE_SUFFIXES
+from medcnn.datasets.public import PublicSet
 from medcnn.errors import DataError, listed
 from medcnn.images import file_part
 from medcnn.manifest import Manifest
@@ -26,6 +50,7 @@ class Dataset:
         read: `read(root, *, options...)`; options are bound from YAML by name.
         about: one line.
         url: the page to get it from.
+        public: the set of that layout, where it is a public one.
         wants: what the user must name: `data.root=FOLDER`, `data.path=FILE`, or nothing.
     """
 
@@ -34,21 +59,41 @@ class Dataset:
     licence: str
     url: str
     wants: str = "data.root=FOLDER"
+    public: PublicSet | None = None
+
+
+def _of(adapter: Any) -> Dataset:
+    """The row of a module that holds `SET` and `read`."""
+    public: PublicSet = adapter.SET
+    return Dataset(
+        read=adapter.read,
+        about=f"{public.about}; {public.labels}",
+        licence=public.licence,
+        url=public.url,
+        public=public,
+    )
 
 
 DATASETS = {
-    "chestxray14": Dataset(
-        read=chestxray14.read,
-        about="112,120 chest radiographs, 14 findings",
-        licence="free with attribution",
-        url="https://nihcc.app.box.com/v/ChestXray-NIHCC",
-    ),
-    "ham10000": Dataset(
-        read=ham10000.read,
-        about="10,015 dermoscopic images, 7 diagnoses",
-        licence="CC BY-NC 4.0",
-        url="https://doi.org/10.7910/DVN/DBW86T",
-    ),
+    "aptos2019": _of(aptos2019),
+    "chestxray14": _of(chestxray14),
+    "chexpert": _of(chexpert),
+    "covid_chestxray": _of(covid_chestxray),
+    "ddr": _of(ddr),
+    "eyepacs": _of(eyepacs),
+    "ham10000": _of(ham10000),
+    "idrid": _of(idrid),
+    "isic2018": _of(isic2018),
+    "isic2019": _of(isic2019),
+    "isic2020": _of(isic2020),
+    "kermany": _of(kermany),
+    "messidor2": _of(messidor2),
+    "mimic_cxr_jpg": _of(mimic_cxr_jpg),
+    "pad_ufes_20": _of(pad_ufes_20),
+    "padchest": _of(padchest),
+    "ph2": _of(ph2),
+    "rsna_pneumonia": _of(rsna_pneumonia),
+    "vindr_cxr": _of(vindr_cxr),
     "medmnist": Dataset(
         read=medmnist.read,
         about="12 small sets of many modalities (2-D), one npz each",

@@ -8,20 +8,25 @@ Source: Wang et al. 2017, CVPR, "ChestX-ray8"; the fourteen findings are those o
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
-from medcnn.datasets.sheets import (
-    found_under,
-    of_every_row,
-    only,
-    read_sheet,
-    refuse_missing,
-    require_folder,
-)
+from medcnn.datasets.public import PublicSet, attributes_of, each_row, images_in, sheet_at
 from medcnn.errors import DataError, listed
 from medcnn.labels import Kind, LabelSpace
 from medcnn.manifest import Manifest, Modality, Record, Split
 
+SET = PublicSet(
+    title="ChestX-ray14",
+    about="112,120 chest radiographs of 30,805 patients",
+    labels="14 findings, multilabel",
+    licence="free with attribution",
+    url="https://nihcc.app.box.com/v/ChestXray-NIHCC",
+    layout=("Data_Entry_2017*.csv", "images/|images_*/images/"),
+    modality=Modality.CHEST,
+    group_noun="patient",
+    splits="train and test, where both lists are there",
+)
 FINDINGS = (
     "Atelectasis",
     "Cardiomegaly",
@@ -41,64 +46,47 @@ FINDINGS = (
 ATTRIBUTES = {
     "Patient Age": "age",
     "Patient Gender": "sex",
+    "Patient Sex": "sex",  # as the table of 2020 calls it
     "View Position": "view",
     "Follow-up #": "follow_up",
 }
 
 
-def read(root: Path | None) -> Manifest:
+def read(root: Path | None, *, views: Sequence[str] | None = None) -> Manifest:
     """Images grouped by patient, with the official train and test lists where they are there.
+
+    Args:
+        views: keep PA or AP alone; null keeps both.
 
     Raises:
         UsageError: no such root.
         DataError: another layout, an unknown finding, or images that are not there.
     """
-    place = require_folder(root)
-    tables = sorted(place.glob("Data_Entry_2017*.csv"))
-    folders = [p for p in (place / "images", *place.glob("images_*/images")) if p.is_dir()]
-    if not tables or not folders:
-        raise DataError(
-            f"data.root={place}: expected Data_Entry_2017_v2020.csv and images/ (or "
-            f"images_001/images/ ...), found {found_under(place)}. Where to get it: "
-            "https://nihcc.app.box.com/v/ChestXray-NIHCC"
-        )
-    sheet = read_sheet(only(tables, "tables"))
-    sheet.require(["Image Index", "Finding Labels", "Patient ID"], "the set itself")
-    path_of = {p.name: p.relative_to(place).as_posix() for f in folders for p in f.glob("*.png")}
+    place = SET.open(root)
+    sheet = sheet_at(place, "Data_Entry_2017*.csv", "Image Index", "Finding Labels", "Patient ID")
+    path_of = images_in(place, "images/*.png", "images_*/images/*.png")
     labels = LabelSpace(kind=Kind.MULTILABEL, names=FINDINGS)
     split_of = _official_splits(place)
 
-    def record(i: int) -> Record:
-        row = sheet.rows[i]
+    def record(row: dict[str, str], _: int) -> Record:
         name, words = row["Image Index"], row["Finding Labels"].split("|")
-        try:
-            # beside a finding, "No Finding" is left in and refused as the contradiction it is
-            target = labels.encode([] if words == ["No Finding"] else words)
-        except DataError as error:
-            raise DataError(f"{sheet.line(i)}: {error}") from None
         return Record(
             image_id=name,
-            path=path_of.get(name, f"images/{name}"),
+            path=path_of.get(Path(name).stem, f"images/{name}"),
             group=row["Patient ID"],
-            target=target,
+            # beside a finding, "No Finding" is left in and refused as the contradiction it is
+            target=labels.encode([] if words == ["No Finding"] else words),
             split=split_of.get(name),
-            attributes={ours: row[c] for c, ours in ATTRIBUTES.items() if row.get(c)},
+            attributes=attributes_of(row, ATTRIBUTES),
         )
 
-    records = of_every_row(range(len(sheet.rows)), record)
+    records = each_row(sheet, record)
     if split_of and (unlisted := [r.image_id for r in records if r.split is None]):
         raise DataError(
             f"data.root={place}: {len(unlisted)} images stand neither in train_val_list.txt nor in "
             f"test_list.txt: {listed(unlisted)}."
         )
-    refuse_missing("ChestX-ray14", place, (r.path for r in records))
-    return Manifest(
-        source="ChestX-ray14",
-        root=place,
-        labels=labels,
-        records=tuple(records),
-        modality=Modality.CHEST,
-    )
+    return SET.manifest(place, labels, records, views=views)
 
 
 def _official_splits(root: Path) -> dict[str, Split]:

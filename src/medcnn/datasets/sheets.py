@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import csv
+import gzip
 import io
 import re
+import zlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,8 +50,8 @@ class Sheet:
 
 
 def read_sheet(path: Path, sheet: str | None = None) -> Sheet:
-    """Read a CSV with commas, semicolons or tabs, in UTF-8, UTF-16 (with its mark) or Latin-1; an
-    Excel workbook; or a Parquet file. What it is shows in its first bytes, not in its name.
+    """Read a CSV with commas, semicolons or tabs, in UTF-8, UTF-16 (with its mark) or Latin-1,
+    packed by gzip or not; an Excel workbook; or a Parquet file, told apart by their first bytes.
 
     A row may end early, as spreadsheets leave trailing blanks away.
 
@@ -89,6 +91,11 @@ def tables_in(folder: Path) -> list[str]:
 
 def _text_rows(path: Path) -> workbooks.Rows:
     raw = path.read_bytes()
+    if raw.startswith(b"\x1f\x8b"):
+        try:
+            raw = gzip.decompress(raw)
+        except (OSError, EOFError, zlib.error) as error:
+            raise DataError(f"{path} is a damaged gzip file: {error}.") from error
     wide = raw.startswith((b"\xff\xfe", b"\xfe\xff"))
     try:
         text = raw.decode("utf-16" if wide else "utf-8-sig")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,8 +12,8 @@ import pytest
 from PIL import Image
 
 from medcnn import datasets
-from medcnn.datasets import DATASETS, chestxray14, ham10000, medmnist, phantom
-from medcnn.errors import DataError, UsageError
+from medcnn.datasets import DATASETS, chestxray14, ham10000, medmnist, medmnist_files, phantom
+from medcnn.errors import DataError, MedcnnError, UsageError
 from medcnn.images import read_pixels
 from medcnn.labels import Kind
 from medcnn.manifest import Modality, Split
@@ -237,3 +239,59 @@ def test_labels_that_do_not_fit_the_images_of_an_npz_are_refused(tmp_path: Path)
     np.savez(tmp_path / "retinamnist.npz", **arrays)
     with pytest.raises(DataError, match=r"6 images of retinamnist need \[6, 1\]"):
         medmnist.read(tmp_path, file="retinamnist.npz")
+
+
+@pytest.fixture
+def zenodo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder that stands in for the record on Zenodo, with one file and its MD5."""
+    record = small_mnist(tmp_path / "zenodo", "retinamnist_64")
+    md5 = hashlib.md5((record / "retinamnist_64.npz").read_bytes()).hexdigest()
+    # urllib takes the query of a file: address for a part of its name
+    (record / "retinamnist_64.npz").rename(record / "retinamnist_64.npz?download=1")
+    monkeypatch.setattr(medmnist_files, "RECORD", f"{record.as_uri()}/")
+    monkeypatch.setitem(medmnist_files.MD5, "retinamnist", ("", md5, "", ""))
+    return record
+
+
+def test_medmnist_is_fetched_only_when_asked(tmp_path: Path, zenodo: Path) -> None:
+    with pytest.raises(UsageError, match=r"no such file. Fetch it with data.download=true"):
+        medmnist.read(tmp_path, file="retinamnist_64.npz")
+    found = medmnist.read(tmp_path, file="retinamnist_64.npz", download=True)
+    assert len(found.records) == 34
+    (zenodo / "retinamnist_64.npz?download=1").unlink()
+    again = medmnist.read(tmp_path, file="retinamnist_64.npz", download=True)
+    assert again.fingerprint() == found.fingerprint(), "what is there is not fetched again"
+
+
+def test_a_download_with_another_md5_is_not_kept(tmp_path: Path, zenodo: Path) -> None:
+    file = zenodo / "retinamnist_64.npz?download=1"
+    file.write_bytes(file.read_bytes()[:-100])
+    with pytest.raises(MedcnnError, match=r"came with the MD5 .* it was not kept"):
+        medmnist.read(tmp_path, file="retinamnist_64.npz", download=True)
+    assert [p.name for p in tmp_path.iterdir()] == ["zenodo"]
+
+
+def test_without_network_the_message_says_how_to_bring_the_file(
+    tmp_path: Path, zenodo: Path
+) -> None:
+    (zenodo / "retinamnist_64.npz?download=1").unlink()
+    with pytest.raises(MedcnnError) as raised:
+        medmnist.read(tmp_path, file="retinamnist_64.npz", download=True)
+    assert raised.value.exit_code == 1
+    assert "could not be fetched" in str(raised.value)
+    assert f"put it at {tmp_path / 'retinamnist_64.npz'}" in str(raised.value)
+    with pytest.raises(UsageError, match="no set of MedMNIST; known: "):
+        medmnist.read(tmp_path, file="retinamnist_32.npz", download=True)
+
+
+def test_every_set_of_medmnist_has_a_published_md5_in_every_size() -> None:
+    published = medmnist_files.published()
+    assert set(medmnist_files.MD5) == set(medmnist.SETS)
+    assert len(published) == len(set(published.values())) == 48
+    assert all(re.fullmatch("[0-9a-f]{32}", md5) for md5 in published.values())
+    assert published["pathmnist_224.npz"] == "2c51a510bcdc9cf8ddb2af93af1eadec"
+
+
+def test_the_real_retinamnist_has_the_published_md5(shared: Path) -> None:
+    found = hashlib.md5((shared / "medmnist" / "retinamnist.npz").read_bytes()).hexdigest()
+    assert medmnist_files.published()["retinamnist.npz"] == found

@@ -38,8 +38,8 @@ def _datasets() -> Iterable[Line]:
     from medcnn.datasets import DATASETS
 
     for name, dataset in DATASETS.items():
-        given = f" Give {dataset.wants}." if dataset.wants else ""
-        yield name, f"{dataset.about}. Licence: {dataset.licence}. From: {dataset.url}.{given}"
+        given = "" if dataset.wants in ("", "data.root=FOLDER") else f"; give {dataset.wants}"
+        yield name, f"{dataset.about}\n{dataset.licence}; {dataset.url}{given}"
 
 
 def _metrics() -> Iterable[Line]:
@@ -69,8 +69,10 @@ def show_list(words: list[str]) -> None:
         raise UsageError(f"no name among {words[0]} holds '{part}'.")
     width = max(len(name) for name, _ in lines)
     for name, text in lines:
-        line = f"{name:<{width}}  {text}".rstrip()
-        print(textwrap.fill(line, 100, subsequent_indent=" " * (width + 2), break_on_hyphens=False))
+        below = " " * (width + 2)
+        for i, part in enumerate(text.split("\n")):
+            line = f"{below if i else f'{name:<{width}}  '}{part}".rstrip()
+            print(textwrap.fill(line, 100, subsequent_indent=below, break_on_hyphens=False))
 
 
 def _kinds(kinds: Collection[Kind]) -> str:

@@ -96,8 +96,8 @@ DATASETS = {
     "vindr_cxr": _of(vindr_cxr),
     "medmnist": Dataset(
         read=medmnist.read,
-        about="12 small sets of many modalities (2-D), one npz each",
-        licence="CC BY 4.0 (dermamnist CC BY-NC 4.0)",
+        about="12 small sets of many modalities (2-D), 28 to 224 px, one npz each",
+        licence="CC BY 4.0, dermamnist CC BY-NC 4.0",
         url="https://medmnist.com",
         wants="data.path=FILE",
     ),

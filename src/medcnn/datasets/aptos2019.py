@@ -17,8 +17,8 @@ from medcnn.manifest import Manifest, Modality, Record
 
 SET = PublicSet(
     title="APTOS 2019",
-    about="3,662 fundus photographs, retinopathy grades",
-    labels="grade 0 to 4, ordinal",
+    about="3,662 fundus photographs",
+    labels="retinopathy grade 0 to 4",
     licence="Kaggle competition rules",
     url="https://www.kaggle.com/c/aptos2019-blindness-detection",
     layout=("train.csv", "train_images/"),

@@ -19,7 +19,7 @@ from medcnn.manifest import Manifest, Modality, Record, Split
 SET = PublicSet(
     title="ChestX-ray14",
     about="112,120 chest radiographs of 30,805 patients",
-    labels="14 findings, multilabel",
+    labels="14 findings",
     licence="free with attribution",
     url="https://nihcc.app.box.com/v/ChestXray-NIHCC",
     layout=("Data_Entry_2017*.csv", "images/|images_*/images/"),

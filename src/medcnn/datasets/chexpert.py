@@ -7,8 +7,8 @@
 The root is CheXpert-v1.0/ or CheXpert-v1.0-small/, with which each Path begins. In train.csv an
 observation is 1, 0, -1 (the report is uncertain) or blank (the report does not mention it).
 
-Source: Irvin et al. 2019, AAAI 33, "CheXpert", doi 10.1609/aaai.v33i01.3301590; that its models take
-blank as negative: github.com/stanfordmlgroup/chexpert-labeler/issues/9.
+Source: Irvin et al. 2019, AAAI 33, "CheXpert", doi 10.1609/aaai.v33i01.3301590; that its models
+take blank as negative: github.com/stanfordmlgroup/chexpert-labeler/issues/9.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from medcnn.manifest import Manifest, Modality, Record, Split
 SET = PublicSet(
     title="CheXpert",
     about="224,316 chest radiographs of 65,240 patients",
-    labels="14 observations, multilabel, some uncertain",
+    labels="14 observations, some uncertain",
     licence="Stanford research use agreement",
     url="https://stanfordmlgroup.github.io/competitions/chexpert/",
     layout=("train.csv", "valid.csv", "train/", "valid/"),

@@ -26,8 +26,8 @@ from medcnn.manifest import Manifest, Modality, Record
 
 SET = PublicSet(
     title="covid-chestxray-dataset",
-    about="chest radiographs of COVID-19 and other pneumonias, strongly confounded by source",
-    labels="findings of 5 patients or more, multilabel",
+    about="chest radiographs out of publications, confounded by source",
+    labels="findings",
     licence="per image, column `license`",
     url="https://github.com/ieee8023/covid-chestxray-dataset",
     layout=("metadata.csv", "images/"),

@@ -19,8 +19,8 @@ from medcnn.manifest import Manifest, Modality, Record, Split
 
 SET = PublicSet(
     title="DDR",
-    about="12,522 gradable fundus photographs, retinopathy grades",
-    labels="grade 0 to 4, ordinal",
+    about="12,522 gradable fundus photographs",
+    labels="retinopathy grade 0 to 4",
     licence="research, see the page",
     url="https://github.com/nkicsl/DDR-dataset",
     layout=("train.txt", "valid.txt", "test.txt", "train/", "valid/", "test/"),

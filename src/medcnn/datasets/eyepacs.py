@@ -18,8 +18,8 @@ from medcnn.manifest import Manifest, Modality, Record, Split
 
 SET = PublicSet(
     title="EyePACS",
-    about="35,126 graded fundus photographs, 53,576 more of the test",
-    labels="grade 0 to 4, ordinal",
+    about="88,702 fundus photographs, both eyes of a patient",
+    labels="retinopathy grade 0 to 4",
     licence="Kaggle competition rules",
     url="https://www.kaggle.com/c/diabetic-retinopathy-detection",
     layout=("trainLabels.csv", "train/"),

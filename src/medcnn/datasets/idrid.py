@@ -19,8 +19,8 @@ from medcnn.manifest import Manifest, Modality, Record, Split
 
 SET = PublicSet(
     title="IDRiD",
-    about="516 fundus photographs, retinopathy grades",
-    labels="grade 0 to 4, ordinal; risk of macular oedema as attribute",
+    about="516 fundus photographs",
+    labels="retinopathy grade 0 to 4",
     licence="CC BY 4.0",
     url="https://doi.org/10.21227/H25W98",
     layout=("1. Original Images/", "2. Groundtruths/"),

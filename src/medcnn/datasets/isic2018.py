@@ -29,7 +29,7 @@ from medcnn.manifest import Manifest, Modality, Record, Split
 
 SET = PublicSet(
     title="ISIC 2018",
-    about="10,015 dermoscopic images to train, 193 and 1,512 of validation and test",
+    about="11,720 dermoscopic images",
     labels="7 diagnoses",
     licence="CC BY-NC 4.0",
     url="https://challenge.isic-archive.com/data/#2018",

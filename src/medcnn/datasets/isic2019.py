@@ -27,7 +27,7 @@ from medcnn.manifest import Manifest, Modality, Record, Split
 
 SET = PublicSet(
     title="ISIC 2019",
-    about="25,331 dermoscopic images to train, 8,238 of the test",
+    about="33,569 dermoscopic images",
     labels="8 diagnoses",
     licence="CC BY-NC 4.0",
     url="https://challenge.isic-archive.com/data/#2019",

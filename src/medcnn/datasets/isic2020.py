@@ -23,7 +23,7 @@ from medcnn.manifest import Manifest, Modality, Record
 SET = PublicSet(
     title="ISIC 2020",
     about="33,126 dermoscopic images of 2,056 patients, JPEG or DICOM",
-    labels="benign or malignant (1.8 %)",
+    labels="benign or malignant",
     licence="CC BY-NC 4.0",
     url="https://challenge.isic-archive.com/data/#2020",
     layout=(

@@ -25,7 +25,7 @@ from medcnn.manifest import Manifest, Modality, Record, Split
 SET = PublicSet(
     title="Kermany pneumonia",
     about="5,856 chest radiographs of children",
-    labels="normal or pneumonia; pathogen as attribute",
+    labels="normal or pneumonia",
     licence="CC BY 4.0",
     url="https://data.mendeley.com/datasets/rscbjbr9sj",
     layout=("train/NORMAL/", "train/PNEUMONIA/", "test/NORMAL/", "test/PNEUMONIA/"),

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from medcnn.datasets import medmnist_files
 from medcnn.datasets.chestxray14 import FINDINGS
 from medcnn.errors import DataError, UsageError, listed
 from medcnn.labels import Kind, LabelSpace
@@ -64,21 +65,26 @@ SETS = {
 SPLITS = {"train": Split.TRAIN, "val": Split.VALIDATION, "test": Split.TEST}
 
 
-def read(root: Path | None, *, file: str | None = None) -> Manifest:
+def read(root: Path | None, *, file: str | None = None, download: bool = False) -> Manifest:
     """A MedMNIST file, with its official splits.
 
     Args:
         file: npz in root; `data.path` gives both.
+        download: fetch it where it is not there; nothing is fetched unasked.
 
     Raises:
-        UsageError: no file was given, or its name is no set of MedMNIST.
+        UsageError: no file was given, it is not there, or its name is no set of MedMNIST.
+        MedcnnError: it could not be fetched.
         DataError: its arrays are not those of the set.
     """
     if root is None or file is None:
         raise UsageError("data=medmnist needs data.path=FILE.npz. Where to get it: medmnist.com")
     stem = re.sub(r"_(64|128|224)$", "", Path(file).stem.lower())
+    unknown = f"data.path={root / file}: no set of MedMNIST; known: {', '.join(SETS)}."
+    if not (root / file).is_file():
+        _obtain(root / file, download, unknown)
     if stem not in SETS:
-        raise UsageError(f"data.path={file}: no set of MedMNIST; known: {', '.join(SETS)}.")
+        raise UsageError(unknown)
     chosen = SETS[stem]
     try:
         with np.load(root / file, allow_pickle=False) as arrays:
@@ -121,6 +127,18 @@ def read(root: Path | None, *, file: str | None = None) -> Manifest:
         modality=chosen.modality,
         group_noun="image",
     )
+
+
+def _obtain(file: Path, download: bool, unknown: str) -> None:
+    """Fetch what is not there, where that was asked for."""
+    official = file.name in medmnist_files.published()
+    if download and official:
+        medmnist_files.fetch(file)
+    elif download:
+        raise UsageError(f"{unknown} Other sizes: pathmnist_64.npz, _128, _224.")
+    else:
+        how = " Fetch it with data.download=true." if official else ""
+        raise UsageError(f"data.path={file}: no such file.{how}")
 
 
 def _length(file: Path, name: str) -> int:

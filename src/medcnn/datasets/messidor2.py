@@ -20,8 +20,8 @@ from medcnn.manifest import Manifest, Modality, Record
 
 SET = PublicSet(
     title="Messidor-2",
-    about="1,748 fundus photographs of 874 examinations, adjudicated grades",
-    labels="grade 0 to 4, ordinal; macular oedema as attribute",
+    about="1,748 fundus photographs of 874 examinations",
+    labels="retinopathy grade 0 to 4",
     licence="research and education, on request",
     url="https://www.adcis.net/en/third-party/messidor2/",
     layout=("messidor-2.csv", "messidor_data.csv", "IMAGES/"),

@@ -25,7 +25,7 @@ from medcnn.manifest import Manifest, Modality, Record, parse_split
 SET = PublicSet(
     title="MIMIC-CXR-JPG",
     about="377,110 chest radiographs of 65,379 patients",
-    labels="14 observations, multilabel, some uncertain",
+    labels="14 observations, some uncertain",
     licence="PhysioNet credentialed health data",
     url="https://physionet.org/content/mimic-cxr-jpg/",
     layout=(

@@ -16,7 +16,7 @@ from medcnn.manifest import Manifest, Modality, Record
 
 SET = PublicSet(
     title="PAD-UFES-20",
-    about="2,298 smartphone photographs of 1,373 patients",
+    about="2,298 smartphone photographs of skin, 1,373 patients",
     labels="6 diagnoses",
     licence="CC BY 4.0",
     url="https://doi.org/10.17632/zr7vgbcyr2.1",

@@ -27,7 +27,7 @@ from medcnn.manifest import Manifest, Modality, Record
 SET = PublicSet(
     title="PadChest",
     about="160,861 chest radiographs of 67,000 patients",
-    labels="the 39 findings of 1,000 patients or more, or those named; multilabel",
+    labels="39 common findings, or those named",
     licence="PadChest research use agreement",
     url="https://bimcv.cipf.es/bimcv-projects/padchest/",
     layout=("PADCHEST_chest_x_ray_images_labels_160K_01.02.19.csv*",),

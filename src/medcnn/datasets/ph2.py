@@ -19,7 +19,7 @@ from medcnn.manifest import Manifest, Modality, Record
 
 SET = PublicSet(
     title="PH2",
-    about="200 dermoscopic images of nevi and melanomas",
+    about="200 dermoscopic images",
     labels="common nevus, atypical nevus, melanoma",
     licence="research and education, on request",
     url="https://www.fc.up.pt/addi/ph2%20database.html",

@@ -22,8 +22,8 @@ from medcnn.manifest import Manifest, Modality, Record, Split
 
 SET = PublicSet(
     title="VinDr-CXR",
-    about="18,000 chest radiographs (DICOM), read by 17 radiologists",
-    labels="27 findings and diagnoses, multilabel",
+    about="18,000 chest radiographs (DICOM) with several readers",
+    labels="27 findings",
     licence="PhysioNet credentialed health data",
     url="https://physionet.org/content/vindr-cxr/",
     layout=(

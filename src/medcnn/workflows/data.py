@@ -58,8 +58,6 @@ def labelled(data: DataConfig, note: Callable[[str], None]) -> Manifest:
         if dataset.wants != "data.path=FILE":
             raise UsageError(f"data.path has no effect on data={name}; it takes {dataset.wants}.")
         file = Path(data.path)
-        if not file.is_file():
-            raise UsageError(f"data.path={file}: no such file.")
         root, options = str(file.parent), {**options, "file": file.name}
     elif dataset.wants and (root is None or dataset.wants == "data.path=FILE"):
         raise UsageError(f"data={name} needs {dataset.wants}. Where to get it: {dataset.url}")

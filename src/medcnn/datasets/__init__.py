@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,7 +40,7 @@ from medcnn.images import file_part
 from medcnn.manifest import Manifest
 from medcnn.paths import MISSING, faults_on_disk
 
-__all__ = ["DATASETS", "IMAGE_SUFFIXES", "Dataset", "check_options", "read"]
+__all__ = ["DATASETS", "IMAGE_SUFFIXES", "Dataset", "check_options", "option_names", "read"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,6 +132,12 @@ def read(name: str, root: Path | None, options: Mapping[str, Any]) -> Manifest:
             f"{listed(unsafe)}."
         )
     return manifest
+
+
+def option_names(name: str) -> list[str]:
+    """The settings that the adapter `name` takes beside those that every data set has."""
+    taken = inspect.signature(choose(DATASETS, name, "data").read).parameters.values()
+    return [p.name for p in taken if p.kind is p.KEYWORD_ONLY]
 
 
 def check_options(name: str, options: Mapping[str, Any]) -> None:

@@ -56,12 +56,12 @@ def show_init(words: Sequence[str]) -> None:
             return
     suffixes = Counter(PurePosixPath(p).suffix.lower() or "no ending" for p in images.paths)
     kinds = listed([f"{n:,} {s}" for s, n in suffixes.most_common()])
-    print(f"{root}: {len(images.paths):,} images ({kinds or 'none'})")
+    print(wrapped(f"{root}: {len(images.paths):,} images ({kinds or 'none'})"))
     draft = _from_tables(root, [table], images) if table else _found(root, images)
     for line in _shown(draft):
         print(line)
     write_text(output, _yaml(root, draft, output))
-    print(f"\nWritten: {output}. Look at every line, above all where it says '{Sure.CHECK}'.")
+    print(f"\nWritten: {output}. Read every line, above all where it says '{Sure.CHECK}'.")
     print(wrapped(_trial(root, draft)))
     folder = output.parent.parent
     print(f"\nThen:\n  medcnn train data={output.stem} --config-dir {_quoted(folder)}")

@@ -101,6 +101,9 @@ MODALITIES = {
 def names_someone(column: str) -> bool:
     """`Patient ID`, `patient`, `ID_paciente`, `lesion_id`: a word for a person, and at most one
     for a number; not `Patient Age`."""
+    words = tokens(column) - {"of", "the", "de", "do", "da", "del", "du", "des", "der", "di"}
+    if words & _WHO and words <= _WHO | _NUMBER:
+        return True
     whole = plain(column)
     for word in _WHO:
         for rest in (whole.removeprefix(word), whole.removesuffix(word)):

@@ -111,7 +111,7 @@ DATASETS = {
     ),
     "table": Dataset(
         read=table.read,
-        about="your own: a CSV whose columns are named in YAML, or a folder per class",
+        about="your own: a table (CSV, Excel, Parquet), or a folder per class; see `medcnn init`",
         licence="yours",
         url="your hospital; see docs/your-data.md",
     ),

@@ -12,7 +12,7 @@ import json
 import os
 import re
 import zlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -43,8 +43,10 @@ def digest(text: str) -> str:
     return hashlib.sha256(text.strip().encode()).hexdigest()[:32]
 
 
-def check_keywords(keywords: Iterable[str]) -> None:
+def check_keywords(keywords: Sequence[str]) -> None:
     """Raises UsageError for tags that DICOM does not have, or that must not be kept."""
+    if not keywords:
+        return  # a set of photographs does not need pydicom
     from pydicom.datadict import dictionary_VR, keyword_dict
 
     faults = []

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import cached_property
 from itertools import pairwise
@@ -218,7 +218,7 @@ def _around(cell: str, path: str) -> tuple[str, str] | None:
 def _by_tag(column: Column, images: Images, tag: str) -> tuple[float, list[Guess]]:
     cells = [c for c in column.cells if c]
     hits = sum(digest(c) in images.by_tag[tag] for c in cells) if images.by_tag[tag] else 0
-    guess = _image_guess(column, hits, f"are the {tag} of DICOM files")
+    guess = replace(_image_guess(column, hits, f"are the {tag} of DICOM files"), example="")
     why = f"the tag {tag} of the files says which row holds"
     return hits / len(cells), [guess, Guess(setting="join", value=tag, why=why, sure=Sure.SURE)]
 
@@ -240,10 +240,9 @@ def _patient(columns: Mapping[str, Column], joined_on: str | None) -> list[Guess
     column = min(found, key=lambda c: len(c.counts))
     most = max(column.counts.values())
     noun = "lesion" if {"lesion", "laesion"} & vocabulary.tokens(column.name) else "patient"
-    why = f"by its name; {len(column.counts):,} of them, up to {most} rows each"
+    why = f"by its name; {len(column.counts):,} of them, {most} rows at most"
     sure = Sure.LIKELY if most > 1 or column.name == joined_on else Sure.CHECK
-    example = next(iter(column.counts))
-    guesses = [Guess(setting="patient", value=column.name, why=why, sure=sure, example=example)]
+    guesses = [Guess(setting="patient", value=column.name, why=why, sure=sure)]
     if noun != "patient":
         guesses.append(Guess(setting="group_noun", value=noun, why="what that column names"))
     return guesses

@@ -48,7 +48,12 @@ class Joined:
 
 
 def joined(
-    root: Path, cells: Mapping[int, str], join: str, keywords: Sequence[str], table: str
+    root: Path,
+    cells: Mapping[int, str],
+    join: str,
+    keywords: Sequence[str],
+    line: Callable[[int], str],
+    table: str,
 ) -> Joined:
     """Files below `root` whose name or tag is what a row says.
 
@@ -57,7 +62,7 @@ def joined(
         join: one of JOINS. A SOPInstanceUID and a file name mean one file; a patient, a study and
             an accession number may have several, and each gets the labels of the row.
         keywords: tags that are wanted beside.
-        table: name of the table, for messages.
+        line: where a row stands. Messages name rows and no values, which may be those of patients.
 
     Raises:
         UsageError: an unknown join.
@@ -66,11 +71,15 @@ def joined(
     """
     if join not in JOINS:
         raise UsageError(f"data.join={join} is not one of {', '.join(JOINS)}{nearest(join, JOINS)}")
-    twice = [v for v, n in Counter(v for v in cells.values() if v).items() if n > 1]
+    rows_of: dict[str, list[int]] = {}
+    for row, cell in cells.items():
+        rows_of.setdefault(cell, []).append(row)
+    twice = [rows for cell, rows in rows_of.items() if cell and len(rows) > 1]
     if twice:
+        shown = [" and ".join(line(row) for row in rows[:2]) for rows in twice]
         raise DataError(
-            f"{table}: data.join={join} needs one row for each, and several rows hold the same, in "
-            f"{len(twice)} cases: {listed(twice)}. Leave one row of each."
+            f"data.join={join} needs one row for each, and several rows hold the same in "
+            f"{len(twice)} cases: {listed(shown)}. Leave one row of each."
         )
     found: dict[str, list[str]] = {}
     headers: dict[str, Tags] = {}
@@ -84,7 +93,7 @@ def joined(
         wanted = {row: last_part(cell) for row, cell in cells.items()}
     else:
         images = [p for p in paths if looks_like_dicom(root / p)]
-        excluded["no DICOM"] = len(paths) - len(images)
+        excluded["files that are no DICOM"] = len(paths) - len(images)
         headers, refused = read_headers(root, images, keywords)
         excluded.update(refused.values())
         images = list(headers)
@@ -98,20 +107,20 @@ def joined(
     if not files:
         raise DataError(
             f"{table}: none of {len(cells)} rows names a {join} of the {len(images)} images under "
-            f"{root}. The table says {listed(list(cells.values()), 3)}."
+            f"{root}. Is data.image the column that holds it?"
         )
-    if join in (FILE_NAME, "SOPInstanceUID"):
-        several = {row: ps for row, ps in files.items() if len(ps) > 1}
-        if several:
-            shown = [f"{cells[row]} ({len(ps)} files)" for row, ps in several.items()]
-            raise DataError(
-                f"{table}: several files have the {join} of one row, in {len(several)} cases: "
-                f"{listed(shown)}. Leave one file of each."
-            )
+    if join in (FILE_NAME, "SOPInstanceUID") and (
+        several := {row: paths for row, paths in files.items() if len(paths) > 1}
+    ):
+        shown = [f"{line(row)} ({len(paths)} files)" for row, paths in several.items()]
+        raise DataError(
+            f"several files have the {join} of one row, in {len(several)} cases: {listed(shown)}. "
+            "Leave one file of each."
+        )
     used = {path for paths in files.values() for path in paths}
-    identified = [p for p in images if join == FILE_NAME or headers[p][join]]
-    excluded[f"without a row in {table}"] = len(set(identified) - used)
-    excluded[f"rows of {table} without an image"] = len(cells) - len(files)
+    identified = {p for p in images if join == FILE_NAME or headers[p][join]}
+    excluded[f"without a row in {table}"] = len(identified - used)
+    excluded[f"named in {table} and not there"] = len(cells) - len(files)
     log.info(f"  {len(used):,} images belong to {len(files):,} rows of {table} by their {join}")
     return Joined(files=files, headers=headers, excluded=+excluded)
 

@@ -139,11 +139,11 @@ def read(
         raise DataError(f"{len(blank)} rows have no {patient}: {listed(blank)}.")
     cells = {i: rows_of.rows[i][image] for i in rows}
     if join is not None:
-        found = joined(place, cells, join, tags, table)
+        found = joined(place, cells, join, tags, rows_of.line, table)
         rows = [i for i in rows if i in found.files]
     else:
         paths = {i: _path(folder, cell, suffix) for i, cell in cells.items()}
-        found = named(place, paths, tags, lambda i: rows_of.line(i), table)
+        found = named(place, paths, tags, rows_of.line, table)
     whose = {i: rows_of.rows[i][patient] if patient else "" for i in rows}
     doubts = None
     if isinstance(label, str):

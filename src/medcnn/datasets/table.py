@@ -182,12 +182,22 @@ def read(
     files = [p for i in rows for p in found.files[i]]
     by_tag = {} if patient else by_patient(files, found.headers)
 
+    of_path: dict[str, tuple[int, tuple[float, ...]]] = {}
+
     def records(i: int) -> list[Record]:
         row, at = rows_of.rows[i], rows_of.line(i)
         if present:
             target = encoded(space, present[i], at)
         else:
             target = flags(rows_of, i, labels, doubts, doubt_words)
+        for path in found.files[i]:
+            first = of_path.setdefault(path, (i, target))
+            if first[0] != i:
+                how = "the same labels" if _same(first[1], target) else "other labels"
+                raise DataError(
+                    f"{at}: {path} stands with {how} in line {rows_of.lines[first[0]]} already; an "
+                    "image has one row."
+                )
         kept = {c: row[c] for c in attributes if row[c]}
         return [
             Record(
@@ -209,6 +219,10 @@ def read(
         group_noun=group_noun if patient else "patient" if by_tag else "image",
         excluded=excluded | dict(found.excluded),
     )
+
+
+def _same(one: tuple[float, ...], other: tuple[float, ...]) -> bool:
+    return all(a == b or (a != a and b != b) for a, b in zip(one, other, strict=True))
 
 
 def _path(folder: str, cell: str, suffix: str) -> str:

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from medcnn import datasets, splits
-from medcnn.datasets import DATASETS, Dataset
+from medcnn.datasets import DATASETS, Dataset, padchest
 from medcnn.datasets.chexpert import OBSERVATIONS
 from medcnn.datasets.vindr_cxr import FINDINGS
 from medcnn.errors import DataError, MedcnnError, UsageError
@@ -132,9 +132,11 @@ def column(found: Manifest, label: str) -> list[float | None]:
     return [None if math.isnan(v) else v for v in values]
 
 
+@pytest.mark.fault
 def test_chexpert_uncertain_labels_follow_the_policy_and_blank_ones_are_zero(
     tmp_path: Path,
 ) -> None:
+    """Row 81: -1 is not assessed, 0 or 1, for all labels or for each."""
     assert column(made(tmp_path, "chexpert"), "Edema") == [0, None, None, 0]
     assert column(made(tmp_path, "chexpert", uncertain="ones"), "Edema") == [0, 1, 1, 0]
     policy = {"Edema": "zeros", "default": "ones"}
@@ -142,6 +144,9 @@ def test_chexpert_uncertain_labels_follow_the_policy_and_blank_ones_are_zero(
     strict = made(tmp_path, "chexpert", unmentioned="ignore")
     assert column(strict, "Edema") == [None, None, None, 0]
     assert column(strict, "Pneumothorax") == [0, None, None, 0]
+    assert "unmentioned=ones is not one of zeros, ignore" in str(
+        refusal(tmp_path, "chexpert", unmentioned="ones")
+    )
 
 
 def test_chexpert_validation_is_the_test_until_the_test_is_there(tmp_path: Path) -> None:
@@ -195,6 +200,18 @@ def test_padchest_findings_are_the_common_ones_or_those_named(tmp_path: Path) ->
     assert "shows kyphosys" in str(refusal(tmp_path, "padchest", findings=["kyphosys"]))
 
 
+def test_padchest_images_that_the_archives_lack_are_left_out_while_they_are_few(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = made(tmp_path, "padchest")
+    (tmp_path / found.records[2].path).unlink()
+    assert "1 of 3 images of the table are not under" in str(refusal(tmp_path, "padchest"))
+    monkeypatch.setattr(padchest, "MOST_MISSING", 0.5)
+    few = made(tmp_path, "padchest")
+    assert len(few.records) == 2
+    assert few.excluded["missing from the published archives"] == 1
+
+
 def test_vindr_findings_are_those_of_the_majority_of_readers(tmp_path: Path) -> None:
     found = made(tmp_path, "vindr_cxr")
     seen = [{n for n, v in zip(FINDINGS, r.target, strict=True) if v} for r in found.records]
@@ -220,6 +237,22 @@ def test_isic2020_is_read_as_jpeg_or_as_dicom(tmp_path: Path) -> None:
     assert dicom.records[0].path == "ISIC_2020_Training_Dicom/train/ISIC_2637011.dcm"
     assert read_pixels(tmp_path, dicom.records[0].path).dtype == np.uint16
     assert "not one of auto" in str(refusal(tmp_path, "isic2020", files="png"))
+
+
+def test_isic2020_is_read_in_the_folders_of_kaggle(tmp_path: Path) -> None:
+    header = "image_name,patient_id,sex,age_approx,anatom_site_general_challenge,target"
+    rows = ["ISIC_2637011,IP_7279968,male,45.0,head/neck,0", "ISIC_0052212,IP_2842074,,,,1"]
+    layouts.table(tmp_path / "train.csv", header, *rows)
+    for row in rows:
+        name = row.partition(",")[0]
+        layouts.picture(tmp_path / "jpeg" / "train" / f"{name}.jpg")
+        layouts.picture(tmp_path / "train" / f"{name}.dcm")
+    found = made(tmp_path, "isic2020")
+    assert found.records[0].path == "jpeg/train/ISIC_2637011.jpg"
+    assert found.records[0].attributes == {"age": "45.0", "sex": "male", "site": "head/neck"}
+    dicom = made(tmp_path, "isic2020", files="dicom")
+    assert dicom.records[1].path == "train/ISIC_0052212.dcm"
+    assert column(dicom, "malignant") == [0, 1]
 
 
 def test_messidor2_pairs_the_eyes_of_a_patient_whatever_the_case_of_the_names(

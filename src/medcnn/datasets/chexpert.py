@@ -13,12 +13,13 @@ take blank as negative: github.com/stanfordmlgroup/chexpert-labeler/issues/9.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from medcnn.datasets.classes import flags, uncertain_value
 from medcnn.datasets.public import PublicSet, attributes_of, each_row, sheet_at
-from medcnn.errors import DataError
+from medcnn.datasets.sheets import Sheet
+from medcnn.errors import DataError, UsageError
 from medcnn.labels import Kind, LabelSpace
 from medcnn.manifest import Manifest, Modality, Record, Split
 
@@ -26,7 +27,7 @@ SET = PublicSet(
     title="CheXpert",
     about="224,316 chest radiographs of 65,240 patients",
     labels="14 observations, some uncertain",
-    licence="Stanford research use agreement",
+    licence="research use agreement",
     url="https://stanfordmlgroup.github.io/competitions/chexpert/",
     layout=("train.csv", "valid.csv", "train/", "valid/"),
     modality=Modality.CHEST,
@@ -68,8 +69,7 @@ def read(
     """
     place = SET.open(root)
     labels = LabelSpace(kind=Kind.MULTILABEL, names=OBSERVATIONS)
-    value_of = uncertain_value(uncertain, OBSERVATIONS)
-    blank = uncertain_value(unmentioned, ["unmentioned"])["unmentioned"]
+    target_of = observed(uncertain, unmentioned)
     tests = [t for t in ("test.csv", "test_labels.csv") if (place / t).is_file()]
     parts = [("train.csv", Split.TRAIN)]
     parts.append(("valid.csv", Split.VALIDATION if tests else Split.TEST))
@@ -85,17 +85,13 @@ def read(
             folder, _, _ = path.partition("/study")
             if not folder.rpartition("/")[2].startswith("patient"):
                 raise DataError(f"Path '{row['Path']}' names no patient")
-            found = flags(sheet, i, OBSERVATIONS, value_of)
             attributes = attributes_of(row, {"Age": "age", "Sex": "sex"})
             view = row.get("AP/PA") or ("lateral" if "lateral" in path else "")
             return Record(
                 image_id=path,
                 path=path,
                 group=folder.rpartition("/")[2],
-                target=tuple(
-                    value if row[name] else blank
-                    for name, value in zip(OBSERVATIONS, found, strict=True)
-                ),
+                target=target_of(sheet, i),
                 split=split,
                 attributes=attributes | ({"view": view} if view else {}),
             )
@@ -103,3 +99,25 @@ def read(
         return each_row(sheet, record)
 
     return SET.manifest(place, labels, [r for p in parts for r in part(*p)], views=views)
+
+
+def observed(
+    uncertain: str | Mapping[str, str], unmentioned: str
+) -> Callable[[Sheet, int], tuple[float, ...]]:
+    """What makes the target of a row, one value for each of OBSERVATIONS.
+
+    Raises:
+        UsageError: an unknown label or word in the two policies.
+    """
+    value_of = uncertain_value(uncertain, OBSERVATIONS)
+    if unmentioned not in ("zeros", "ignore"):
+        raise UsageError(f"data.unmentioned={unmentioned} is not one of zeros, ignore.")
+
+    def target(sheet: Sheet, row: int) -> tuple[float, ...]:
+        found = flags(sheet, row, OBSERVATIONS, value_of)
+        if unmentioned == "ignore":
+            return found
+        cells = (sheet.rows[row][name] for name in OBSERVATIONS)
+        return tuple(v if cell else 0.0 for v, cell in zip(found, cells, strict=True))
+
+    return target

@@ -38,7 +38,7 @@ def read(root: Path | None) -> Manifest:
     labels = LabelSpace(kind=Kind.ORDINAL, names=GRADES)
     records, faults, ungradable = [], [], 0
     for split, part in PARTS.items():
-        lines = (place / f"{part}.txt").read_text(encoding="utf-8").splitlines()
+        lines = (place / f"{part}.txt").read_text("utf-8", "replace").splitlines()
         for number, line in enumerate(lines, start=1):
             name, _, grade = line.strip().rpartition(" ")
             if grade == UNGRADABLE:

@@ -15,8 +15,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from medcnn.datasets.chexpert import OBSERVATIONS
-from medcnn.datasets.classes import flags, uncertain_value
+from medcnn.datasets.chexpert import OBSERVATIONS, observed
 from medcnn.datasets.public import PublicSet, attributes_of, each_row, sheet_at
 from medcnn.errors import UsageError
 from medcnn.labels import Kind, LabelSpace
@@ -61,8 +60,7 @@ def read(
         raise UsageError(f"data.labeler={labeler} is not one of chexpert, negbio.")
     place = SET.open(root)
     labels = LabelSpace(kind=Kind.MULTILABEL, names=OBSERVATIONS)
-    value_of = uncertain_value(uncertain, OBSERVATIONS)
-    blank = uncertain_value(unmentioned, ["unmentioned"])["unmentioned"]
+    target_of = observed(uncertain, unmentioned)
     studies = sheet_at(place, f"mimic-cxr-2.0.0-{labeler}.csv*", "study_id", *OBSERVATIONS)
     study_at = {row["study_id"]: i for i, row in enumerate(studies.rows)}
     metadata = sheet_at(place, "mimic-cxr-2.0.0-metadata.csv*", "dicom_id", "ViewPosition")
@@ -78,16 +76,11 @@ def read(
         if study not in study_at:
             unlabelled += 1
             return None
-        found = flags(studies, study_at[study], OBSERVATIONS, value_of)
-        words = studies.rows[study_at[study]]
         return Record(
             image_id=image,
             path=f"files/p{patient[:2]}/p{patient}/s{study}/{image}.jpg",
             group=patient,
-            target=tuple(
-                value if words[name] else blank
-                for name, value in zip(OBSERVATIONS, found, strict=True)
-            ),
+            target=target_of(studies, study_at[study]),
             split=parse_split(row["split"], images.line(i), {"validate": "validation"}),
             attributes=attributes_of(view_of.get(image, {}), {"view": "view"}) | {"study": study},
         )

@@ -4,7 +4,7 @@
     annotations/image_labels_test.csv (image_id and the same; a row an image, by consensus)
     train/<image_id>.dicom, test/<image_id>.dicom
 
-The last diagnosis is `Other diseases` in train and `Other disease` in test.
+The last diagnosis is written `Other diseases` in one table and `Other disease` in the other.
 
 Source: Nguyen et al. 2022, Sci Data 9:429, doi 10.1038/s41597-022-01498-w;
 physionet.org/content/vindr-cxr.
@@ -59,9 +59,11 @@ def read(root: Path | None, *, readers: int = 2) -> Manifest:
     place = SET.open(root)
     labels = LabelSpace(kind=Kind.MULTILABEL, names=FINDINGS)
 
-    def part(split: Split, columns: tuple[str, ...], needed: int) -> list[Record]:
-        table = f"annotations/image_labels_{split}.csv"
-        sheet = sheet_at(place, table, "image_id", *columns)
+    def part(split: Split, needed: int) -> list[Record]:
+        sheet = sheet_at(place, f"annotations/image_labels_{split}.csv", "image_id", *FINDINGS[:-1])
+        other = "Other disease" if "Other disease" in sheet.columns else FINDINGS[-1]
+        columns = (*FINDINGS[:-1], other)
+        sheet.require(columns, "the set itself")
         votes: dict[str, list[tuple[float, ...]]] = {}
         for i, row in enumerate(sheet.rows):
             votes.setdefault(row["image_id"], []).append(flags(sheet, i, columns))
@@ -79,6 +81,5 @@ def read(root: Path | None, *, readers: int = 2) -> Manifest:
             for image, cast in votes.items()
         ]
 
-    records = part(Split.TRAIN, FINDINGS, readers)
-    records += part(Split.TEST, (*FINDINGS[:-1], "Other disease"), 1)
+    records = [*part(Split.TRAIN, readers), *part(Split.TEST, 1)]
     return SET.manifest(place, labels, records)

@@ -51,7 +51,8 @@ class StoppedError(MedcnnError):
 def private(name: str) -> str:
     """`‹name›`: the name of a file or a patient within a message. A terminal shows it, whatever is
     written shows its pseudonym (`privacy.pseudonymised`)."""
-    return f"‹{name.replace('‹', '<').replace('›', '>')}›"
+    text = "".join(c if c.isprintable() else repr(c)[1:-1] for c in name)
+    return f"‹{text.replace('‹', '<').replace('›', '>')}›"
 
 
 def listed(items: list[str], limit: int = 5) -> str:

@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from medcnn.choices import nearest
 from medcnn.errors import DataError, listed, private
 from medcnn.labels import LabelSpace
+from medcnn.paths import leaves_root
 
 
 class Split(StrEnum):
@@ -94,7 +95,7 @@ class Manifest:
         twice = [i for i, n in Counter(r.image_id for r in self.records).items() if n > 1]
         if twice:
             faults.append(f"{len(twice)} image ids stand more than once: {_hidden(twice)}")
-        outside = [r.path for r in self.records if leaves_root(r.path)]
+        outside = [repr(r.path) for r in self.records if leaves_root(r.path)]
         if outside:
             faults.append(f"{len(outside)} paths leave the data root: {_hidden(outside)}")
         width = len(self.labels.outputs)
@@ -245,11 +246,6 @@ def parse_split(text: str, where: str, names: Mapping[str, str] | None = None) -
             f"{where}: split '{text}' is not one of train, validation, test{nearest(word, Split)}"
         )
     return Split(word)
-
-
-def leaves_root(path: str) -> bool:
-    parts = PurePosixPath(path.replace("\\", "/"))
-    return parts.is_absolute() or ".." in parts.parts or "\0" in path or path[1:2] == ":"
 
 
 def _hidden(names: list[str]) -> str:

@@ -70,3 +70,16 @@ def test_the_faults_of_all_rows_are_told_at_once() -> None:
         of_every_row(range(20), odd)
     assert str(raised.value).startswith("10 rows are refused:\n  row 0 is even.\n  row 2")
     assert str(raised.value).endswith("and 5 more")
+
+
+def test_rows_of_one_and_the_same_fault_share_a_line() -> None:
+    def odd(row: int) -> int:
+        raise DataError(f"t.csv:{row}: " + ("too large." if row > 17 else "not a number."))
+
+    with pytest.raises(DataError) as raised:
+        of_every_row(range(2, 20), odd)
+    assert str(raised.value).splitlines() == [
+        "18 rows are refused:",
+        "  t.csv:2: not a number. (16 rows, lines 2, 3, 4, 5, 6 and 11 more)",
+        "  t.csv:18: too large. (2 rows, lines 18, 19)",
+    ]

@@ -171,3 +171,17 @@ def test_a_table_of_no_rows_or_ragged_rows_is_refused(root: Path) -> None:
     error = refusal(root, table="t.csv", image="file", label="grade")
     assert "t.csv:2: 4 cells under 2 columns" in str(error)
     assert isinstance(error, DataError)
+
+
+@pytest.mark.fault
+def test_an_image_with_two_labels_in_the_table_is_refused_by_its_lines(root: Path) -> None:
+    """Row 78."""
+    lines = ["a.png,x", "b.png,y", "a.png,y", "b.png,y", "sub\\c.png,x", "sub/c.png,y"]
+    (root / "t.csv").write_text("file,grade\n" + "\n".join(lines))
+    error = refusal(root, table="t.csv", image="file", label="grade")
+    said = str(error)
+    assert said.startswith("3 rows are refused:")
+    assert "t.csv:4: ‹a.png› stands with other labels in line 2 already" in said
+    assert "t.csv:5: ‹b.png› stands with the same labels in line 3 already" in said
+    assert "t.csv:7: ‹sub/c.png› stands with other labels in line 6 already" in said
+    assert error.exit_code == 4

@@ -16,6 +16,7 @@ usage: medcnn VERB [key=value ...] [--config-dir FOLDER] [--show-config] [--debu
   finetune   medcnn finetune checkpoint=best.safetensors data=my_hospital --config-dir configs
   evaluate   medcnn evaluate checkpoint=runs/.../checkpoints/best.safetensors
   predict    medcnn predict checkpoint=best.safetensors input=FOLDER output=predictions.csv
+  init       medcnn init FOLDER [table.csv]: guess what your data are, write a YAML to edit
   list       medcnn list backbones|heads|losses|datasets|metrics [part of a name]
 
   Without any data, `medcnn train` draws phantoms: it works at once and shows everything.
@@ -30,7 +31,7 @@ exit codes: 0 done, 1 failed, 2 wrong usage or setting, 3 training diverged, 4 d
 75 stopped by a signal with everything saved (run the same command again to go on)
 """
 
-VERBS = ("train", "finetune", "evaluate", "predict", "list")
+VERBS = ("train", "finetune", "evaluate", "predict", "init", "list")
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -103,6 +104,11 @@ def _dispatch(words: list[str]) -> int:
         from medcnn.cli.listing import show_list
 
         show_list(rest)
+        return 0
+    if verb == "init":
+        from medcnn.cli.init import show_init
+
+        show_init(rest)
         return 0
     from medcnn.cli.compose import read_command
 

@@ -22,6 +22,7 @@ from yaml import YAMLError
 from medcnn import datasets
 from medcnn.backbone_names import backbone_names
 from medcnn.choices import nearest
+from medcnn.cli.own_yaml import own_file, place_hint, refuse_nameless, refuse_unknown
 from medcnn.config import (
     PRESET_NAMES,
     SPLIT_WORDS,
@@ -56,6 +57,8 @@ def read_command(verb: str, words: list[str]) -> Command:
     overrides, own_folder, show = _options(words)
     with initialize_config_dir(version_base="1.3", config_dir=str(config_folder())):
         composed, groups, keys = _compose(verb, overrides, own_folder)
+    if file := own_file(own_folder, groups.get("data")):
+        refuse_unknown(file, composed["data"], keys)
     config = _frozen(verb, composed, groups, keys)
     yaml = OmegaConf.to_yaml(OmegaConf.create(composed))
     return Command(verb=verb, words=[verb, *words], config=config, yaml=yaml, show=show)
@@ -106,7 +109,11 @@ def _compose(
     own_groups = [g for g in groups if not g.startswith("hydra/")]
     loader = GlobalHydra.instance().config_loader()
     choosing = [o for o in overrides if o.key_or_group in own_groups]
-    faults = [fault for o in choosing for fault in _group_faults(o, loader, verb, search)]
+    faults = [
+        f"{fault}{place_hint(o.key_or_group, str(o.value()), own_folder)}"
+        for o in choosing
+        for fault in _group_faults(o, loader, verb, search)
+    ]
     faults += [
         f"{o.input_line}: a list of values is a sweep, and a command makes one run; a comma within "
         f"a value needs two pairs of quotes: {o.key_or_group}='\"...\"'."
@@ -117,6 +124,9 @@ def _compose(
         raise UsageError("\n".join(faults))
     try:
         shape = compose(verb, [*search, *(str(o.input_line) for o in choosing)])
+        for o in choosing:
+            if o.key_or_group == "data" and (file := own_file(own_folder, str(o.value()))):
+                refuse_nameless(file, list(shape.data or {}))
         values = [o for o in overrides if o not in choosing and not o.is_add()]
         faults = [fault for o in values for fault in _key_faults(o, shape, own_groups, verb)]
         if faults:

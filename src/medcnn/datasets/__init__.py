@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,11 +33,14 @@ from medcnn.datasets import (
     table,
     vindr_cxr,
 )
-from medcnn.datasets.class_folders import IMAGE_SUFFIXES
+from medcnn.datasets.joining import IMAGE_SUFFIXES
 from medcnn.datasets.public import PublicSet
+from medcnn.errors import DataError, listed
+from medcnn.images import file_part
 from medcnn.manifest import Manifest
+from medcnn.paths import MISSING, faults_on_disk
 
-__all__ = ["DATASETS", "IMAGE_SUFFIXES", "Dataset", "check_options", "read"]
+__all__ = ["DATASETS", "IMAGE_SUFFIXES", "Dataset", "check_options", "option_names", "read"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,7 +114,7 @@ DATASETS = {
     ),
     "table": Dataset(
         read=table.read,
-        about="your own: a CSV whose columns are named in YAML, or a folder per class",
+        about="your own: a table (CSV, Excel, Parquet), or a folder per class; see `medcnn init`",
         licence="yours",
         url="your hospital; see docs/your-data.md",
         private=True,
@@ -119,8 +123,25 @@ DATASETS = {
 
 
 def read(name: str, root: Path | None, options: Mapping[str, Any]) -> Manifest:
-    """The manifest of the data set `name`; splits stand in it only where its author made them."""
-    return _bound(name, options)(root)
+    """The manifest of the data set `name`; splits stand in it only where its author made them.
+
+    Raises:
+        DataError: a file is a link out of the root, a pipe or a device; all of them at once.
+    """
+    manifest = _bound(name, options)(root)
+    faults = faults_on_disk(manifest.root, {file_part(r.path) for r in manifest.records})
+    if unsafe := [f"{path} is {why}" for path, why in sorted(faults.items()) if why != MISSING]:
+        raise DataError(
+            f"{manifest.source} under {manifest.root}: {len(unsafe)} images are not opened: "
+            f"{listed(unsafe)}."
+        )
+    return manifest
+
+
+def option_names(name: str) -> list[str]:
+    """The settings that the adapter `name` takes beside those that every data set has."""
+    taken = inspect.signature(choose(DATASETS, name, "data").read).parameters.values()
+    return [p.name for p in taken if p.kind is p.KEYWORD_ONLY]
 
 
 def check_options(name: str, options: Mapping[str, Any]) -> None:

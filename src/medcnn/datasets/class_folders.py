@@ -7,25 +7,28 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from medcnn.datasets.classes import encoded, space_of
+from medcnn.datasets.dicom_headers import looks_like_dicom, read_headers
+from medcnn.datasets.joining import attributes_of, by_patient, files_below, is_image
 from medcnn.datasets.sheets import found_under
-from medcnn.errors import DataError
+from medcnn.errors import DataError, UsageError
 from medcnn.manifest import Manifest, Record, Split, parse_split
-
-IMAGE_SUFFIXES = frozenset(
-    (
-        *(".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp", ".gif", ".pgm", ".ppm"),
-        *(".dcm", ".dicom", ".jp2"),
-    )
-)
 
 
 def read_class_folders(
-    root: Path, kind: str, classes: Sequence[str] | None, rename: Mapping[str, str]
+    root: Path,
+    kind: str,
+    classes: Sequence[str] | None,
+    rename: Mapping[str, str],
+    tags: Sequence[str] = (),
 ) -> Manifest:
     """Every image below the folder of its class; folders named by splits stand above classes.
 
-    What begins with a dot is ignored; other files that are no images, or lie in no class, are
-    counted in `excluded`.
+    DICOM files may lack an ending. Where every image is a DICOM that names its patient, patients
+    are the groups, by a digest of their PatientID. What begins with a dot is ignored; what is no
+    image, or lies in no class, is counted in `excluded`.
+
+    Args:
+        tags: of the DICOM headers, kept as attributes.
     """
     tops = sorted(p.name for p in root.iterdir() if p.is_dir() and not p.name.startswith("."))
     split_of = {name: _split_or_none(name) for name in tops}
@@ -33,21 +36,25 @@ def read_class_folders(
     depth = 1 if by_split else 0
     excluded: Counter[str] = Counter()
     found = []
-    for path in (p.relative_to(root) for p in sorted(root.rglob("*")) if p.is_file()):
-        if any(part.startswith(".") for part in path.parts):
-            continue
-        if len(path.parts) < depth + 2:
+    for path in files_below(root):
+        if path.count("/") < depth + 1:
             excluded["not in the folder of a class"] += 1
-        elif path.suffix.lower() not in IMAGE_SUFFIXES:
+        elif not is_image(root, path):
             excluded["in the folder of a class, without the ending of an image"] += 1
         else:
             found.append(path)
+    headers, refused = read_headers(root, [p for p in found if looks_like_dicom(root / p)], tags)
+    excluded.update(refused.values())
+    found = [p for p in found if p not in refused]
     if not found:
         raise DataError(
             f"{root}: expected a folder per class with images (class/image.jpg) or data.table, "
-            f"found {found_under(root)}."
+            f"found {found_under(root, hidden=True)}."
         )
-    present = {i: [rename.get(p.parts[depth], p.parts[depth])] for i, p in enumerate(found)}
+    if tags and not headers:
+        raise UsageError(f"data.tags has no effect: no image under {root} is a DICOM.")
+    whose = by_patient(found, headers)
+    present = {i: [rename.get(n, n)] for i, n in enumerate(p.split("/")[depth] for p in found)}
     space = space_of(kind, classes, present, many=False)
     return Manifest(
         source=root.name,
@@ -55,15 +62,16 @@ def read_class_folders(
         labels=space,
         records=tuple(
             Record(
-                image_id=p.as_posix(),
-                path=p.as_posix(),
-                group=p.as_posix(),
-                target=encoded(space, present[i], str(root / p)),
-                split=split_of[p.parts[0]] if by_split else None,
+                image_id=path,
+                path=path,
+                group=whose.get(path, path),
+                target=encoded(space, present[i], str(root / path)),
+                split=split_of[path.split("/")[0]] if by_split else None,
+                attributes=attributes_of(headers.get(path), tags),
             )
-            for i, p in enumerate(found)
+            for i, path in enumerate(found)
         ),
-        group_noun="image",
+        group_noun="patient" if whose else "image",
         excluded=dict(excluded),
     )
 

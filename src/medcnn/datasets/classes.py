@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from itertools import pairwise
 
 from medcnn.choices import nearest
@@ -141,17 +141,23 @@ def uncertain_value(policy: str | Mapping[str, str], labels: Sequence[str]) -> d
 
 
 def flags(
-    sheet: Sheet, row: int, columns: Sequence[str], uncertain: Mapping[str, float] | None = None
+    sheet: Sheet,
+    row: int,
+    columns: Sequence[str],
+    uncertain: Mapping[str, float] | None = None,
+    uncertain_words: Collection[str] = (),
 ) -> tuple[float, ...]:
     """One target a column: 1, 0, or nan where the cell is blank.
 
     Args:
         uncertain: column -> what -1 means, as `uncertain_value` gives it; None refuses -1.
+        uncertain_words: what means the same as -1, in small letters.
     """
     target = []
+    doubts = {*_UNCERTAIN, *uncertain_words}
     for column in columns:
         word = sheet.rows[row][column].lower()
-        if uncertain is not None and word in _UNCERTAIN:
+        if uncertain is not None and word in doubts:
             target.append(uncertain[column])
             continue
         if word not in _YES | _NO | {""}:

@@ -1,24 +1,25 @@
-"""A sheet: the rows of a CSV with the line on which each stands, and what is under a root."""
+"""A sheet: the rows of a table with the line on which each stands, and what is under a root."""
 
 from __future__ import annotations
 
 import csv
 import gzip
 import io
-import os
+import re
 import zlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, TypeVar
+from pathlib import Path
+from typing import TypeVar
 
 from medcnn.choices import nearest
+from medcnn.datasets import workbooks
 from medcnn.errors import DataError, UsageError, listed, private
+from medcnn.paths import MISSING, faults_on_disk, lookalike
 
 T = TypeVar("T")
 
-if TYPE_CHECKING:
-    from _csv import Reader
+TABLE_SUFFIXES = (".csv", ".tsv", ".txt", ".tab", ".xlsx", ".xlsm", ".parquet")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,29 +49,53 @@ class Sheet:
             )
 
 
-def read_sheet(path: Path) -> Sheet:
+def read_sheet(path: Path, sheet: str | None = None) -> Sheet:
     """Read a CSV with commas, semicolons or tabs, in UTF-8, UTF-16 (with its mark) or Latin-1,
-    packed by gzip or not.
+    packed by gzip or not; an Excel workbook; or a Parquet file, told apart by their first bytes.
 
     A row may end early, as spreadsheets leave trailing blanks away.
 
+    Args:
+        sheet: which sheet of a workbook; None where there is one.
+
     Raises:
-        UsageError: no such file.
+        UsageError: no such file or sheet, or the library that reads it is not installed.
         DataError: no rows, a column name that stands twice, a row that is too long, or a quote
             that is not closed, which would swallow the rows below it.
     """
     if not path.is_file():
-        there = sorted(p.name for p in path.parent.glob("*.[ct]sv")) if path.parent.is_dir() else []
-        found = f"; there are {listed(there)}" if there else ""
+        found = f"; there are {listed(names)}" if (names := tables_in(path.parent)) else ""
         raise UsageError(f"{path}: no such table{found}.")
+    with path.open("rb") as file:
+        head = file.read(8)
+    if head.startswith(workbooks.OLD_EXCEL):
+        raise UsageError(
+            f"{path} is a workbook of Excel before 2007, or one with a password; save the table as "
+            ".xlsx without a password, or as CSV."
+        )
+    if head.startswith(workbooks.EXCEL):
+        return _sheet(path, workbooks.excel_rows(path, sheet))
+    if sheet is not None:
+        raise UsageError(f"data.sheet={sheet} has no effect: {path} is no Excel workbook.")
+    if head.startswith(workbooks.PARQUET):
+        return _sheet(path, workbooks.parquet_rows(path))
+    return _sheet(path, _text_rows(path))
+
+
+def tables_in(folder: Path) -> list[str]:
+    """Names of the files of a folder that look like tables."""
+    if not folder.is_dir():
+        return []
+    return sorted(p.name for p in folder.iterdir() if p.suffix.lower() in TABLE_SUFFIXES)
+
+
+def _text_rows(path: Path) -> workbooks.Rows:
     raw = path.read_bytes()
     if raw.startswith(b"\x1f\x8b"):
         try:
             raw = gzip.decompress(raw)
         except (OSError, EOFError, zlib.error) as error:
             raise DataError(f"{path} is a damaged gzip file: {error}.") from error
-    if raw.startswith(b"PK"):
-        raise UsageError(f"{path} is an Excel workbook (or a zip); save the table as CSV.")
     wide = raw.startswith((b"\xff\xfe", b"\xfe\xff"))
     try:
         text = raw.decode("utf-16" if wide else "utf-8-sig")
@@ -80,11 +105,31 @@ def read_sheet(path: Path) -> Sheet:
     header = text[: text.find("\n")] if "\n" in text else text
     delimiter = max(",;\t", key=header.count)
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    line = 1
     try:
-        columns = tuple(c.strip() for c in next(reader, []))
-        rows, lines = _rows(path, reader, columns)
+        for cells in reader:
+            yield line, cells  # a cell may hold several lines; what counts is where a row begins
+            line = reader.line_num + 1
     except csv.Error as error:
         raise DataError(f"{path}:{reader.line_num}: not readable as a table: {error}.") from error
+
+
+def _sheet(path: Path, numbered: workbooks.Rows) -> Sheet:
+    """The first row that is not blank names the columns; other blank rows are passed over."""
+    columns: tuple[str, ...] = ()
+    rows, lines = [], []
+    for line, cells in numbered:
+        if not any(cell.strip() for cell in cells):
+            continue
+        if not columns:
+            columns = tuple(c.strip() for c in cells)
+            continue
+        if any(cell.strip() for cell in cells[len(columns) :]):
+            raise DataError(f"{path}:{line}: {len(cells)} cells under {len(columns)} columns.")
+        row = dict.fromkeys((c for c in columns if c), "")
+        row.update({c: v.strip() for c, v in zip(columns, cells, strict=False) if c})
+        rows.append(row)
+        lines.append(line)
     named = tuple(c for c in columns if c)
     if twice := sorted({c for c in named if named.count(c) > 1}):
         raise DataError(f"{path}: columns {listed(twice)} stand more than once.")
@@ -93,38 +138,36 @@ def read_sheet(path: Path) -> Sheet:
     return Sheet(path=path, columns=named, rows=tuple(rows), lines=tuple(lines))
 
 
-def _rows(
-    path: Path, reader: Reader, columns: tuple[str, ...]
-) -> tuple[list[dict[str, str]], list[int]]:
-    """The rows that are not blank, and the line on which each begins; a cell may hold lines."""
-    rows, lines = [], []
-    line = reader.line_num + 1
-    for cells in reader:
-        if any(cell.strip() for cell in cells):
-            if any(cell.strip() for cell in cells[len(columns) :]):
-                raise DataError(f"{path}:{line}: {len(cells)} cells under {len(columns)} columns.")
-            row = dict.fromkeys((c for c in columns if c), "")
-            row.update({c: v.strip() for c, v in zip(columns, cells, strict=False) if c})
-            rows.append(row)
-            lines.append(line)
-        line = reader.line_num + 1
-    return rows, lines
-
-
 def of_every_row(rows: Iterable[int], make: Callable[[int], T]) -> list[T]:
-    """`make` of each row; where it raises DataError, those of all rows are raised as one."""
-    made, faults = [], []
+    """`make` of each row; where it raises DataError, those of all rows are raised as one, with
+    rows of one and the same fault on one line."""
+    made: list[T] = []
+    faults: dict[str, list[tuple[str, str]]] = {}
+    count = 0
     for row in rows:
         try:
             made.append(make(row))
         except DataError as error:
-            faults.append(str(error))
-    if len(faults) == 1:
-        raise DataError(faults[0])
-    if faults:
-        more = f"\n  and {len(faults) - 5} more" if len(faults) > 5 else ""
-        raise DataError(f"{len(faults)} rows are refused:\n  " + "\n  ".join(faults[:5]) + more)
-    return made
+            count += 1
+            found = re.fullmatch(r"(.+?):(\d+): (.*)", str(error), re.DOTALL)
+            place, line, reason = found.groups() if found else ("", "", str(error))
+            faults.setdefault(reason, []).append((place, line))
+    if not count:
+        return made
+    told = [_told(reason, places) for reason, places in faults.items()]
+    if count == 1:
+        raise DataError(told[0])
+    more = f"\n  and {len(told) - 5} more" if len(told) > 5 else ""
+    raise DataError(f"{count} rows are refused:\n  " + "\n  ".join(told[:5]) + more)
+
+
+def _told(reason: str, places: list[tuple[str, str]]) -> str:
+    file, first = places[0]
+    said = f"{file}:{first}: {reason}" if file else reason
+    if len(places) == 1:
+        return said
+    lines = f", lines {listed([line for _, line in places])}" if file else ""
+    return f"{said} ({len(places)} rows{lines})"
 
 
 def only(found: list[Path], what: str) -> Path:
@@ -150,28 +193,29 @@ def require_folder(root: Path | None, setting: str = "data.root") -> Path:
     return root
 
 
-def found_under(root: Path) -> str:
-    """Up to five names under a root, for messages about a wrong layout."""
+def found_under(root: Path, *, hidden: bool = False) -> str:
+    """Up to five names under a root, for messages about a wrong layout.
+
+    Args:
+        hidden: they may name patients.
+    """
     names = sorted(p.name + ("/" if p.is_dir() else "") for p in root.iterdir())
+    names = [private(name) for name in names] if hidden else names
     return listed(names) or "nothing"
 
 
 def refuse_missing(source: str, root: Path, paths: Iterable[str]) -> None:
     """Raises DataError with the count and the first names of images that are not there."""
-    names_of: dict[str, set[str]] = {}
-
-    def there(path: str) -> bool:
-        folder = str(PurePosixPath(path).parent)
-        if folder not in names_of:
-            place = root / folder
-            names_of[folder] = set(os.listdir(place)) if place.is_dir() else set()
-        return PurePosixPath(path).name in names_of[folder]
-
     wanted = list(paths)
-    missing = [p for p in wanted if not there(p)]
+    faults = faults_on_disk(root, wanted)
+    missing = [p for p in wanted if faults.get(p) == MISSING]
     if missing:
+        alike = lookalike(root, missing[0])
+        hint = (
+            f" There is {private(alike)}, which differs in case or Unicode form." if alike else ""
+        )
         raise DataError(
             f"{source}: {len(missing)} of {len(wanted)} images of the table are not under {root}: "
-            f"{listed([private(m) for m in missing])}. Complete the images, or take their rows out "
-            "of the table."
+            f"{listed([private(m) for m in missing])}.{hint} Complete the images, or take their "
+            "rows out of the table."
         )

@@ -1,4 +1,4 @@
-"""The hospital's own data: any CSV whose columns are named in YAML, or a folder per class."""
+"""The hospital's own data: any table whose columns are named in YAML, or a folder per class."""
 
 from __future__ import annotations
 
@@ -9,15 +9,24 @@ from typing import Any
 
 from medcnn.choices import nearest
 from medcnn.datasets.class_folders import read_class_folders
-from medcnn.datasets.classes import encoded, flags, rare_joined, space_of, words_of
-from medcnn.datasets.sheets import (
-    Sheet,
-    of_every_row,
-    read_sheet,
-    refuse_missing,
-    require_folder,
+from medcnn.datasets.classes import (
+    encoded,
+    flags,
+    rare_joined,
+    space_of,
+    uncertain_value,
+    words_of,
 )
-from medcnn.errors import DataError, UsageError, listed
+from medcnn.datasets.joining import (
+    FILE_NAME,
+    IMAGE_SUFFIXES,
+    attributes_of,
+    by_patient,
+    joined,
+    named,
+)
+from medcnn.datasets.sheets import Sheet, of_every_row, read_sheet, require_folder
+from medcnn.errors import DataError, UsageError, listed, private
 from medcnn.labels import Kind, LabelSpace
 from medcnn.manifest import Manifest, Record, parse_split
 from medcnn.progress import log
@@ -27,7 +36,9 @@ def read(
     root: Path | None,
     *,
     table: str | None = None,
+    sheet: str | None = None,
     image: str | None = None,
+    join: str | None = None,
     label: str | Sequence[str] | None = None,
     patient: str | None = None,
     split: str | None = None,
@@ -37,29 +48,40 @@ def read(
     classes: Sequence[str] | None = None,
     separator: str | None = None,
     none_label: str | None = None,
+    uncertain: str | Mapping[str, str] | None = None,
+    uncertain_words: Sequence[str] = (),
     exclude: Mapping[str, Sequence[str]] | None = None,
     rename: Mapping[str, str] | None = None,
     rare_below: int = 0,
     rare_name: str = "other",
     split_names: Mapping[str, str] | None = None,
     attributes: Sequence[str] = (),
+    tags: Sequence[str] = (),
     group_noun: str = "patient",
 ) -> Manifest:
     """A table of images, or (table null) a folder per class.
 
     Args:
-        table: CSV or TSV, relative to root.
-        image: column with the path of the image, relative to root.
+        table: CSV, TSV, Excel (.xlsx) or Parquet, relative to root.
+        sheet: which sheet of a workbook; null where there is one.
+        image: column with the path of the image, relative to root; or with what `join` says.
+        join: what the image column holds where it holds no path: `file_name`, or the tag of DICOM
+            files PatientID, StudyInstanceUID, SOPInstanceUID or AccessionNumber. Files are looked
+            for in all folders; a patient, a study and an accession number may have several.
         folder: goes before that path.
         suffix: ending that is added where a path has none, such as `.jpg`.
         label: column with the class; or a list of columns of 0, 1 or blank, one per finding.
         separator: several findings stand in one cell, between these.
         none_label: the word in such a cell that means that none was found.
+        uncertain: what -1 becomes in columns of findings: zeros, ones, or ignore (not assessed);
+            or finding -> one of these, with `default` for the rest.
+        uncertain_words: what means the same as -1 in the table.
         kind: binary, multiclass, multilabel or ordinal; auto: multilabel for a list or a
             separator, binary for two classes, else multiclass. Grades that are no numbers in
             equal steps need `classes`.
         classes: in order, where the order means something: grades, or negative before positive.
-        patient: column that names whose image it is; null splits by image, and says so.
+        patient: column that names whose image it is; null: the PatientID of the DICOM headers
+            where they were read and all have one, else splits are by image, and it is said.
         split: column with train, validation, test; null makes the splits here, by patient.
         split_names: the column's own words -> train, validation, test.
         exclude: column -> values whose rows are left out.
@@ -67,6 +89,7 @@ def read(
         rare_below: classes of fewer patients than that are joined ...
         rare_name: ... to this one.
         attributes: columns to keep beside the image: age, sex, site, ...
+        tags: DICOM tags to keep beside the image: ViewPosition, PatientAge, Manufacturer, ...
         group_noun: what the patient column names: patient or lesion.
 
     Raises:
@@ -80,7 +103,9 @@ def read(
     if table is None:
         _refuse_idle(
             "in a folder per class (for a table give data.table=FILE.csv, relative to data.root)",
+            sheet=sheet,
             image=image,
+            join=join,
             label=label,
             patient=patient,
             split=split,
@@ -88,32 +113,50 @@ def read(
             suffix=suffix,
             separator=separator,
             none_label=none_label,
+            uncertain=uncertain,
+            uncertain_words=uncertain_words,
             exclude=exclude,
             rare_below=rare_below,
             split_names=split_names,
             attributes=attributes,
         )
-        return read_class_folders(place, kind, classes, rename)
+        return read_class_folders(place, kind, classes, rename, tags)
     if image is None or label is None:
         raise UsageError("a table needs data.image=COLUMN and data.label=COLUMN.")
     if split is None:
         _refuse_idle("without data.split=COLUMN", split_names=split_names)
-    sheet = read_sheet(place / table)
+    if join is not None:
+        _refuse_idle("with data.join", folder=folder, suffix=suffix)
+    rows_of = read_sheet(place / table, sheet)
     labels = [label] if isinstance(label, str) else list(label)
     columns = [image, *labels, patient, split, *attributes, *(exclude or {})]
-    sheet.require(
+    rows_of.require(
         columns,
         "data.image, data.label, data.patient, data.split, data.attributes and data.exclude",
     )
-    rows, excluded = _kept(sheet, exclude or {}, label if isinstance(label, str) else None)
-    whose = {i: sheet.rows[i][patient] if patient else "" for i in rows}
-    if patient and (blank := [sheet.line(i) for i in rows if not whose[i]]):
+    rows, excluded = _kept(rows_of, exclude or {}, label if isinstance(label, str) else None)
+    if patient and (blank := [rows_of.line(i) for i in rows if not rows_of.rows[i][patient]]):
         raise DataError(f"{len(blank)} rows have no {patient}: {listed(blank)}.")
+    cells = {i: rows_of.rows[i][image] for i in rows}
+    if join is not None:
+        found = joined(place, cells, join, tags, rows_of.line, table)
+        rows = [i for i in rows if i in found.files]
+    else:
+        paths = {i: _path(folder, cell, suffix) for i, cell in cells.items()}
+        found = named(place, paths, tags, rows_of.line, table)
+    whose = {i: rows_of.rows[i][patient] if patient else "" for i in rows}
+    doubts = None
     if isinstance(label, str):
         if separator is None:
             _refuse_idle("without data.separator", none_label=none_label)
-        _note_unused(sheet, rows, label, separator, none_label, rename)
-        present = {i: words_of(sheet.rows[i][label], separator, none_label, rename) for i in rows}
+        _refuse_idle(
+            "where data.label is one column (data.rename and data.exclude say there what a word "
+            "means)",
+            uncertain=uncertain,
+            uncertain_words=uncertain_words,
+        )
+        _note_unused(rows_of, rows, label, separator, none_label, rename)
+        present = {i: words_of(rows_of.rows[i][label], separator, none_label, rename) for i in rows}
         if rare_below:
             present = rare_joined(present, whose, rare_below, rare_name)
         space = space_of(kind, classes, present, many=separator is not None)
@@ -127,35 +170,66 @@ def read(
             rename=rename,
             rare_below=rare_below,
         )
+        if uncertain is None:
+            _refuse_idle(
+                "without data.uncertain=zeros, ones or ignore", uncertain_words=uncertain_words
+            )
+        else:
+            doubts = uncertain_value(uncertain, labels)
         present = {}
         space = LabelSpace(kind=Kind.MULTILABEL, names=tuple(labels))
+    doubt_words = {str(w).lower() for w in uncertain_words}
+    files = [p for i in rows for p in found.files[i]]
+    by_tag = {} if patient else by_patient(files, found.headers)
 
-    def record(i: int) -> Record:
-        row = sheet.rows[i]
-        # tables written under Windows
-        path = str(PurePosixPath(folder) / row[image].replace("\\", "/"))
-        if suffix and not PurePosixPath(path).suffix:
-            path += suffix
-        at = sheet.line(i)
-        return Record(
-            image_id=row[image],
-            path=path,
-            group=whose[i] or row[image],
-            target=encoded(space, present[i], at) if present else flags(sheet, i, labels),
-            split=parse_split(row[split], at, split_names) if split and row[split] else None,
-            attributes={c: row[c] for c in attributes if row[c]},
-        )
+    of_path: dict[str, tuple[int, tuple[float, ...]]] = {}
 
-    manifest = Manifest(
+    def records(i: int) -> list[Record]:
+        row, at = rows_of.rows[i], rows_of.line(i)
+        if present:
+            target = encoded(space, present[i], at)
+        else:
+            target = flags(rows_of, i, labels, doubts, doubt_words)
+        for path in found.files[i]:
+            first = of_path.setdefault(path, (i, target))
+            if first[0] != i:
+                how = "the same labels" if _same(first[1], target) else "other labels"
+                raise DataError(
+                    f"{at}: {private(path)} stands with {how} in line {rows_of.lines[first[0]]} "
+                    "already; an image has one row."
+                )
+        kept = {c: row[c] for c in attributes if row[c]}
+        return [
+            Record(
+                image_id=row[image] if join in (None, FILE_NAME) else path,
+                path=path,
+                group=whose[i] or by_tag.get(path, path if join else row[image]),
+                target=target,
+                split=parse_split(row[split], at, split_names) if split and row[split] else None,
+                attributes=kept | attributes_of(found.headers.get(path), tags),
+            )
+            for path in found.files[i]
+        ]
+
+    return Manifest(
         source=(place / table).name,
         root=place,
         labels=space,
-        records=tuple(of_every_row(rows, record)),
-        group_noun=group_noun if patient else "image",
-        excluded=excluded,
+        records=tuple(r for made in of_every_row(rows, records) for r in made),
+        group_noun=group_noun if patient else "patient" if by_tag else "image",
+        excluded=excluded | dict(found.excluded),
     )
-    refuse_missing(manifest.source, place, (r.path for r in manifest.records))
-    return manifest
+
+
+def _same(one: tuple[float, ...], other: tuple[float, ...]) -> bool:
+    return all(a == b or (a != a and b != b) for a, b in zip(one, other, strict=True))
+
+
+def _path(folder: str, cell: str, suffix: str) -> str:
+    # tables written under Windows
+    path = str(PurePosixPath(folder) / cell.replace("\\", "/"))
+    # by the endings of images: `1.2.840` has none of these
+    return path if PurePosixPath(path).suffix.lower() in IMAGE_SUFFIXES else path + suffix
 
 
 def _kept(

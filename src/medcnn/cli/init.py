@@ -1,0 +1,240 @@
+"""`medcnn init FOLDER [TABLE]`: look at data, say what they seem to be, write a YAML to edit."""
+
+from __future__ import annotations
+
+import logging
+import re
+import textwrap
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, fields
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import yaml
+
+from medcnn import datasets
+from medcnn.config import DataConfig, config_folder
+from medcnn.datasets.guessing import Guess, Images, Sure, guess_folders, guess_table
+from medcnn.datasets.sheets import read_sheet, require_folder, tables_in
+from medcnn.errors import DataError, MedcnnError, UsageError, listed
+from medcnn.files import write_text
+from medcnn.manifest import Manifest
+from medcnn.progress import log, wrapped
+
+USAGE = "medcnn init DATA_FOLDER [TABLE.csv] [output=conf/data/NAME.yaml]"
+WIDTH = 100
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Draft:
+    """What would be written: the table, where there is one, and every guess about it."""
+
+    table: str | None
+    guesses: Sequence[Guess]
+
+
+def show_init(words: Sequence[str]) -> None:
+    """Look at the folder that `words` name, show what was guessed, write the YAML.
+
+    Raises:
+        UsageError: no such folder or table, or the YAML is there already.
+        DataError: nothing in the folder looks like images with labels.
+    """
+    root, table, output = _words(words)
+    images = Images(root)
+    if table is None:
+        with _quiet():
+            known = list(_official(root))
+        if known:
+            for command, manifest in known:
+                said = f"{root} has the official layout of {manifest.source}"
+                print(wrapped(f"{said}: {_counted(manifest)}."))
+                print(f"\nNo YAML is needed:\n  {command}\n")
+            print(wrapped(f"For a YAML of your own name the table: {USAGE}"))
+            return
+    suffixes = Counter(PurePosixPath(p).suffix.lower() or "no ending" for p in images.paths)
+    kinds = listed([f"{n:,} {s}" for s, n in suffixes.most_common()])
+    print(wrapped(f"{root}: {len(images.paths):,} images ({kinds or 'none'})"))
+    draft = _from_tables(root, [table], images) if table else _found(root, images)
+    for line in _shown(draft):
+        print(line)
+    write_text(output, _yaml(root, draft, output))
+    print(f"\nWritten: {output}. Read every line, above all where it says '{Sure.CHECK}'.")
+    print(wrapped(_trial(root, draft)))
+    folder = output.parent.parent
+    print(f"\nThen:\n  medcnn train data={output.stem} --config-dir {_quoted(folder)}")
+
+
+def _words(words: Sequence[str]) -> tuple[Path, Path | None, Path]:
+    given = dict(w.split("=", 1) for w in words if "=" in w and not Path(w).exists())
+    places = [w for w in words if w.partition("=")[0] not in given or Path(w).exists()]
+    if unknown := [
+        w for w in (*given, *places) if w.startswith("-") or w in given.keys() - {"output"}
+    ]:
+        raise UsageError(f"{listed(unknown)}: not understood. {USAGE}")
+    if not places or len(places) > 2:
+        raise UsageError(f"init looks at one folder: {USAGE}")
+    root = require_folder(Path(places[0]).expanduser().resolve(), "DATA_FOLDER")
+    table = None
+    if len(places) == 2:
+        asked = Path(places[1]).expanduser()
+        table = (root / asked if (root / asked).is_file() else asked).resolve()
+        if not table.is_file():
+            there = listed(tables_in(root)) or "no table"
+            raise UsageError(f"{asked}: no such table; {root} holds {there}.")
+    output = Path(given["output"]) if "output" in given else Path("conf/data") / _file_name(root)
+    if output.suffix != ".yaml" or output.parent.name != "data":
+        raise UsageError(f"output={output}: a data YAML is a file .../data/NAME.yaml.")
+    if (config_folder() / "data" / output.name).is_file():
+        raise UsageError(f"output={output}: {output.stem} is a name of medcnn; take another.")
+    if output.exists():
+        raise UsageError(
+            f"{output} is there already and is never overwritten; remove it, or name another with "
+            "output=conf/data/NAME.yaml."
+        )
+    return root, table, output
+
+
+def _file_name(root: Path) -> str:
+    """The name of the folder as one that Hydra takes, and that medcnn has not."""
+    name = re.sub(r"\W+", "_", root.name, flags=re.ASCII).strip("_").lower() or "my_data"
+    taken = (config_folder() / "data" / f"{name}.yaml").is_file()
+    return f"{name}{'_own' if taken else ''}.yaml"
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Adapters that are only tried say nothing."""
+    before = log.level
+    log.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        log.setLevel(before)
+
+
+def _official(root: Path) -> Iterator[tuple[str, Manifest]]:
+    """The command for each public set whose adapter can read the folder as it is."""
+    for name, dataset in datasets.DATASETS.items():
+        if name == "table" or not dataset.wants:
+            continue
+        by_file = dataset.wants == "data.path=FILE"
+        for place in sorted(root.glob("*.npz")) if by_file else [root]:
+            options = {"file": place.name} if by_file else {}
+            try:
+                manifest = datasets.read(name, root, options)
+            except MedcnnError:
+                continue
+            where = dataset.wants.partition("=")[0]
+            yield f"medcnn train data={name} {where}={_quoted(place)}", manifest
+
+
+def _found(root: Path, images: Images) -> Draft:
+    """From the table that explains most images, else from a folder per class."""
+    tables = [root / t for t in tables_in(root)]
+    try:
+        return _from_tables(root, tables, images)
+    except DataError as error:
+        try:
+            return Draft(table=None, guesses=guess_folders(images))
+        except DataError as other:
+            raise DataError(f"{other}\n{error}" if tables else str(other)) from None
+
+
+def _from_tables(root: Path, tables: Sequence[Path], images: Images) -> Draft:
+    drafts, faults = [], []
+    for place in tables:
+        try:
+            sheet = read_sheet(place)
+            guesses = guess_table(sheet, images)
+        except MedcnnError as error:
+            if len(tables) == 1 and not isinstance(error, DataError):
+                raise
+            faults.append(str(error))
+            continue
+        inside = place.is_relative_to(root)
+        name = place.relative_to(root).as_posix() if inside else str(place)
+        why = f"{len(sheet.rows):,} rows, {len(sheet.columns)} columns"
+        if len(tables) > 1:
+            why += f"; the longest that fits of {len(tables)}"
+        first = Guess(setting="table", value=name, why=why, sure=Sure.SURE)
+        drafts.append((len(sheet.rows), Draft(table=name, guesses=[first, *guesses])))
+    if not drafts:
+        raise DataError("\n".join(faults) or "no table was found.")
+    return max(drafts, key=lambda d: d[0])[1]
+
+
+def _shown(draft: Draft) -> Iterator[str]:
+    yield ""
+    width = max(len(g.setting) for g in draft.guesses)
+    for guess in draft.guesses:
+        value = _plain(guess.value) if guess.value is not None else "none"
+        example = f", such as {guess.example}" if guess.example else ""
+        text = f"{guess.setting:<{width}}  {value}  [{guess.sure}] {guess.why}{example}"
+        yield textwrap.fill(text, WIDTH, subsequent_indent=" " * (width + 2))
+
+
+def _plain(value: Any) -> str:
+    """A value as YAML has it on one line."""
+    text: str = yaml.safe_dump(value, default_flow_style=True, allow_unicode=True, width=10**9)
+    return text.removesuffix("\n").removesuffix("\n...").strip()
+
+
+def _yaml(root: Path, draft: Draft, output: Path) -> str:
+    lines = [
+        f"# Guessed by `medcnn init {root.name}`. Every line is yours to change; then run",
+        f"#   medcnn train data={output.stem} --config-dir {output.parent.parent}",
+        "# All settings of a table, with a comment each: configs/data/table.yaml of medcnn.",
+        "defaults: [table]",
+        f"root: {_plain(str(root))}",
+    ]
+    chosen = {g.setting for g in draft.guesses}
+    for guess in draft.guesses:
+        said = f"{guess.sure}: {guess.why}"
+        lines += ["", *(f"# {line}" for line in textwrap.wrap(said, WIDTH - 2))]
+        lines.append(f"{guess.setting}: {_plain(guess.value)}")
+    offers = {
+        "patient": "COLUMN      # whose image it is; without it a patient may be on two sides",
+        "split": "COLUMN        # train, validation, test; without it splits are made here",
+        "modality": "fundus     # fundus, dermoscopy, chest, other: which augmentation is harmless",
+        "rename": "{}           # class in the table: class here",
+        "size_px": "224         # side of the square that the network sees",
+        "fit": "pad             # pad, crop, squash",
+        "bits": "8              # 16 for radiographs that need it",
+    }
+    if draft.table is None:
+        offers = {k: v for k, v in offers.items() if k not in ("patient", "split")}
+    else:
+        offers["window"] = "0            # which of several windows of a DICOM"
+        offers["frames"] = "error        # a DICOM with several frames: error, first, middle"
+    lines += ["", "# What else may be said; see docs/your-data.md:"]
+    lines += [f"# {name}: {text}" for name, text in offers.items() if name not in chosen]
+    return "\n".join(lines) + "\n"
+
+
+def _trial(root: Path, draft: Draft) -> str:
+    """What the adapter makes of the guesses."""
+    of_base = {f.name for f in fields(DataConfig)}
+    options = {g.setting: g.value for g in draft.guesses if g.setting not in of_base}
+    try:
+        with _quiet():
+            manifest = datasets.read("table", root, options)
+    except MedcnnError as error:
+        return f"As it stands it is refused: {error}"
+    return f"As it stands it reads {_counted(manifest)}."
+
+
+def _counted(manifest: Manifest) -> str:
+    groups = len({r.group for r in manifest.records})
+    of = f" of {groups:,} {manifest.group_noun}s" if manifest.grouped else ""
+    names = listed(list(manifest.labels.names), 8)
+    left = sum(manifest.excluded.values())
+    out = f"; {left:,} left out: {listed(list(manifest.excluded), 3)}" if left else ""
+    return f"{len(manifest.records):,} images{of}, {manifest.labels.kind}: {names}{out}"
+
+
+def _quoted(place: Path) -> str:
+    text = str(place)
+    return text if re.fullmatch(r"[\w./~-]+", text) else f"'\"{text}\"'"

@@ -1,0 +1,169 @@
+"""Excel workbooks and Parquet files as the rows of text that a CSV of them would hold."""
+
+from __future__ import annotations
+
+import datetime
+import math
+import warnings
+import zipfile
+from collections.abc import Iterator, Sequence
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+from medcnn.choices import nearest
+from medcnn.errors import DataError, UsageError, listed
+from medcnn.progress import log
+
+Rows = Iterator[tuple[int, list[str]]]
+
+EXCEL, OLD_EXCEL, PARQUET = b"PK\3\4", b"\xd0\xcf\x11\xe0", b"PAR1"
+
+
+def excel_rows(path: Path, sheet: str | None) -> Rows:
+    """Row number, as Excel shows it, and cells of each row of one sheet.
+
+    What formulas gave when the workbook was last saved is taken, never computed anew.
+
+    Raises:
+        UsageError: openpyxl is not installed, no such sheet, or several and none named.
+        DataError: no workbook, or a formula whose value was never saved.
+    """
+    try:
+        import openpyxl
+    except ImportError:
+        raise _needs("an Excel workbook", path) from None
+    with warnings.catch_warnings(), path.open("rb") as first, path.open("rb") as second:
+        warnings.simplefilter("ignore")  # of features of Excel that a table does not need
+        options = {"read_only": True, "keep_links": False}
+        try:
+            # once as the formulas stand and once as their values: a value that was never saved
+            # reads like a blank cell, and a blank label is left out
+            written = openpyxl.load_workbook(first, **options)
+            values = openpyxl.load_workbook(second, **options, data_only=True)
+        except (KeyError, ValueError, OSError, zipfile.BadZipFile, SyntaxError) as error:
+            raise DataError(
+                f"{path} is a zip archive but no Excel workbook that can be read ({error}); save "
+                "the table as .xlsx or CSV."
+            ) from error
+        name = _sheet_name(path, values, sheet)
+        both = zip(_cells(written[name]), _cells(values[name]), strict=True)
+        rows = []
+        for number, (formulas, cells) in enumerate(both, start=1):
+            for formula, cell in zip(formulas, cells, strict=True):
+                if formula.data_type == "f" and cell.value is None:
+                    raise DataError(
+                        f"{path}:{number}: {cell.coordinate} is a formula without a saved value; "
+                        "open the workbook, save it and run again, or save the table as CSV."
+                    )
+            rows.append((number, [_excel_text(cell) for cell in cells]))
+    return iter(rows)
+
+
+def _sheet_name(path: Path, book: Any, asked: str | None) -> str:
+    names = [s.title for s in book.worksheets]
+    if asked is not None:
+        if asked not in names:
+            raise UsageError(
+                f"data.sheet={asked}: {path} has no such sheet{nearest(asked, names)} Its sheets: "
+                f"{', '.join(names)}."
+            )
+        return asked
+    filled = [
+        s.title
+        for s in book.worksheets
+        if s.sheet_state == "visible" and any(c.value is not None for r in _cells(s) for c in r)
+    ]
+    if len(filled) > 1:
+        raise UsageError(
+            f"{path} has several sheets: {', '.join(filled)}. Say which: data.sheet='{filled[0]}'."
+        )
+    if not filled:
+        raise DataError(f"{path} has no sheet with anything in it.")
+    return str(filled[0])
+
+
+def _cells(sheet: Any) -> Iterator[Sequence[Any]]:
+    sheet.reset_dimensions()  # some programs write a size that is not true, and rows would be lost
+    rows: Iterator[Sequence[Any]] = sheet.iter_rows(min_row=1, min_col=1)
+    return rows
+
+
+def _excel_text(cell: Any) -> str:
+    text = text_of(cell.value)
+    # 00042 is often kept as the number 42 that is shown with zeros
+    if isinstance(cell.value, int) and (form := cell.number_format) and set(form) == {"0"}:
+        text = text.zfill(len(form))
+    return text
+
+
+def parquet_rows(path: Path) -> Rows:
+    """The names of the columns as row 0, then row number from 1 and cells of each row.
+
+    Raises:
+        UsageError: pyarrow is not installed.
+        DataError: damaged.
+    """
+    try:
+        import pyarrow as pa
+        from pyarrow import parquet
+    except ImportError:
+        raise _needs("a Parquet file", path) from None
+    try:
+        with parquet.ParquetFile(path) as file:
+            kept = [f for f in file.schema_arrow if not _is_nested(pa, f.type)]
+            names = [f.name for f in kept]
+            if others := [n for n in file.schema_arrow.names if n not in names]:
+                log.info(f"  {path.name}: columns that hold no single words: {listed(others)}")
+            yield 0, names
+            number = 0
+            for batch in file.iter_batches(columns=names):
+                columns = [_column(pa, batch.column(name)) for name in names]
+                for cells in zip(*columns, strict=True):
+                    number += 1
+                    yield number, list(cells)
+    except (pa.ArrowException, OSError) as error:
+        raise DataError(f"{path} cannot be read as Parquet: {error}.") from error
+
+
+def _is_nested(pa: Any, kind: Any) -> bool:
+    types = pa.types
+    return bool(types.is_nested(kind) or types.is_binary(kind) or types.is_large_binary(kind))
+
+
+def _column(pa: Any, column: Any) -> list[str]:
+    if pa.types.is_float32(column.type) or pa.types.is_float16(column.type):
+        # 0.1 in 32 bit is 0.10000000149 in 64; the text is the shortest that means the same
+        narrow = column.cast(pa.string()).to_pylist()
+        return [text_of(None if word is None else float(word)) for word in narrow]
+    if pa.types.is_timestamp(column.type):
+        # Python knows no nanoseconds
+        column = column.cast(pa.timestamp("us", tz=column.type.tz), safe=False)
+    return [text_of(value) for value in column.to_pylist()]
+
+
+def text_of(value: Any) -> str:
+    """The text of a cell in a CSV: whole numbers without `.0`, dates as in ISO 8601, nan blank."""
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return str(value).upper()
+    if isinstance(value, float):
+        if math.isnan(value):
+            return ""
+        return str(int(value)) if value.is_integer() else repr(value)
+    if isinstance(value, Decimal):
+        return f"{value.normalize():f}"
+    if isinstance(value, datetime.datetime):
+        midnight = value.time() == datetime.time()
+        return value.date().isoformat() if midnight else value.isoformat()
+    if isinstance(value, datetime.date | datetime.time):
+        return value.isoformat()
+    return str(value)
+
+
+def _needs(what: str, path: Path) -> UsageError:
+    return UsageError(
+        f"{path} is {what}, which needs the extra of medcnn for tables: pip install "
+        "'medcnn[tables]'. Or save the table as CSV."
+    )

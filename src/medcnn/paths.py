@@ -1,0 +1,86 @@
+"""Paths that a table names: below the root and an ordinary file, or refused.
+
+A manifest may come from anyone; what it names is opened, copied into pages and counted as data.
+"""
+
+from __future__ import annotations
+
+import os
+import unicodedata
+from collections.abc import Iterable
+from pathlib import Path, PurePosixPath
+
+
+def leaves_root(path: str) -> bool:
+    """Whether the text alone shows it: absolute, `..`, a NUL byte, or a drive of Windows."""
+    parts = PurePosixPath(path.replace("\\", "/"))
+    return parts.is_absolute() or ".." in parts.parts or "\0" in path or path[1:2] == ":"
+
+
+def faults_on_disk(root: Path, paths: Iterable[str]) -> dict[str, str]:
+    """Path -> why it must not be opened: not there, a link out of the root, a pipe or a device.
+
+    Costs one listing per folder, and a look at a file only where it is a link.
+
+    Args:
+        paths: below `root`, with `/`; those that `leaves_root` are not looked for.
+    """
+    top = os.path.realpath(root)
+    listings: dict[str, dict[str, str] | None] = {}
+    faults = {}
+    for path in paths:
+        folder, _, name = path.rpartition("/")
+        if leaves_root(path):
+            faults[path] = OUTSIDE
+            continue
+        if folder not in listings:
+            listings[folder] = _listing(top, folder)
+        found = listings[folder]
+        if found is None:
+            faults[path] = LINKED
+        elif name not in found:
+            faults[path] = MISSING
+        elif found[name]:
+            faults[path] = found[name]
+    return faults
+
+
+MISSING = "not there"
+OUTSIDE = "outside of the data root"
+LINKED = "a link that leads out of the data root"
+IRREGULAR = "no regular file (a folder, pipe or device)"
+
+
+def _listing(top: str, folder: str) -> dict[str, str] | None:
+    """Name -> what is wrong with it, or ""; None where the folder itself lies outside of `top`."""
+    place = os.path.join(top, folder)
+    if not os.path.isdir(place):
+        return {}
+    if not _below(top, os.path.realpath(place)):
+        return None
+    found = {}
+    with os.scandir(place) as entries:
+        for entry in entries:
+            found[entry.name] = ""
+            if entry.is_symlink() and not _below(top, os.path.realpath(entry.path)):
+                found[entry.name] = LINKED
+            elif not entry.is_file():
+                found[entry.name] = IRREGULAR
+    return found
+
+
+def _below(top: str, place: str) -> bool:
+    return os.path.commonpath([top, place]) == top
+
+
+def lookalike(root: Path, path: str) -> str | None:
+    """A file beside `path` whose name differs only in case or in its form of Unicode, as names do
+    that went through another system's disk."""
+    place = root / PurePosixPath(path).parent
+    wanted = _folded(PurePosixPath(path).name)
+    there = os.listdir(place) if os.path.isdir(place) else []
+    return next((name for name in sorted(there) if _folded(name) == wanted), None)
+
+
+def _folded(name: str) -> str:
+    return unicodedata.normalize("NFC", name).casefold()

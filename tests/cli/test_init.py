@@ -1,0 +1,171 @@
+"""`medcnn init`: what it shows, what it writes, and that what it writes can be read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+from PIL import Image
+
+from medcnn import datasets
+from medcnn.cli import main
+from medcnn.cli.compose import read_command
+from medcnn.cli.init import show_init
+from medcnn.errors import DataError, UsageError
+from medcnn.manifest import Manifest
+
+
+@pytest.fixture
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A hospital's folder, and a working directory beside it."""
+    monkeypatch.chdir(tmp_path)
+    place = tmp_path / "Augen Klinik (2024)"
+    for i in range(24):
+        (place / "img").mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.zeros((4, 4, 3), np.uint8)).save(place / "img" / f"{i:02d}.png")
+    rows = [f"{i:02d};SECRET{i // 2};{i % 3};OD" for i in range(24)]
+    (place / "liste.csv").write_text("Bild;Patient;Grad;Auge\n" + "\n".join(rows))
+    return place
+
+
+def reads(name: str, folder: str = "conf") -> Manifest:
+    """The manifest of the YAML as `medcnn train` would read it."""
+    config: Any = read_command("train", [f"data={name}", "--config-dir", folder]).config
+    return datasets.read(config.data.name, Path(config.data.root), config.data.options)
+
+
+def test_a_table_becomes_a_yaml_that_loads(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    show_init([str(root), "liste.csv"])
+    said = capsys.readouterr().out
+    assert "24 of 24 cells are images in img/" in said
+    assert "medcnn train data=augen_klinik_2024 --config-dir conf" in said
+    assert "As it stands it reads 24 images of 12 patients, ordinal: 0, 1, 2." in said
+    assert max(map(len, said.splitlines())) <= 100
+    manifest = reads("augen_klinik_2024")
+    assert len({r.group for r in manifest.records}) == 12
+    assert manifest.labels.names == ("0", "1", "2")
+
+
+def test_the_yaml_explains_itself_and_names_no_patient(root: Path) -> None:
+    show_init([str(root)])
+    text = Path("conf/data/augen_klinik_2024.yaml").read_text()
+    assert "SECRET" not in text
+    assert "medcnn train data=augen_klinik_2024 --config-dir conf" in text
+    assert yaml.safe_load(text)["defaults"] == ["table"]
+    assert max(map(len, text.splitlines())) <= 100
+    # what is only offered can be taken up as it stands
+    lines = text.splitlines()
+    offered = [line[2:] for line in lines[lines.index(lines[-1]) - 5 :] if "COLUMN" not in line]
+    again = yaml.safe_load("\n".join([*lines, *offered]))
+    datasets.check_options(
+        "table", {k: v for k, v in again.items() if k in datasets.option_names("table")}
+    )
+
+
+def test_a_yaml_is_never_overwritten_and_its_place_can_be_named(root: Path) -> None:
+    show_init([str(root)])
+    with pytest.raises(UsageError, match="is there already and is never overwritten"):
+        show_init([str(root)])
+    show_init([str(root), "output=elsewhere/data/eyes.yaml"])
+    assert len(reads("eyes", "elsewhere").records) == 24
+
+
+def test_a_folder_per_class_becomes_a_yaml_that_loads(tmp_path: Path, root: Path) -> None:
+    for name in ("well/a", "well/b", "ill/c"):
+        (tmp_path / "skin" / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.zeros((4, 4), np.uint8)).save(tmp_path / "skin" / f"{name}.png")
+    show_init([str(tmp_path / "skin")])
+    found = reads("skin")
+    assert found.labels.names == ("well", "ill")
+    assert found.targets().tolist() == [[1], [0], [0]]
+
+
+def test_of_several_tables_the_one_that_fits_is_taken(root: Path) -> None:
+    (root / "notes.csv").write_text("a,b\n1,2\n")
+    (root / "readme.txt").write_text("Bilder der Augenklinik")
+    show_init([str(root)])
+    assert "table: liste.csv" in Path("conf/data/augen_klinik_2024.yaml").read_text()
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ([], "init looks at one folder"),
+        (["nowhere"], "does not exist"),
+        (["{root}", "list.csv"], "list.csv: no such table; {root} holds liste.csv."),
+        (["{root}", "outptu=x"], "outptu: not understood"),
+        (["{root}", "output=x.yaml"], "a data YAML is a file .../data/NAME.yaml"),
+        (["{root}", "output=conf/data/ham10000.yaml"], "ham10000 is a name of medcnn"),
+        (["{root}", "--force"], "--force: not understood"),
+    ],
+)
+def test_a_wrong_word_is_answered(root: Path, words: list[str], said: str) -> None:
+    with pytest.raises(UsageError) as raised:
+        show_init([w.format(root=root) for w in words])
+    assert said.format(root=root) in str(raised.value)
+    assert not Path("conf").exists()
+
+
+def test_a_folder_that_holds_nothing_usable_says_why_for_each_table(
+    root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (root / "liste.csv").write_text("a,b\nx,1\ny,2\n")
+    with pytest.raises(DataError, match="not two folders") as raised:
+        show_init([str(root)])
+    assert "no column of liste.csv names the images" in str(raised.value)
+    with pytest.raises(SystemExit) as ended:
+        main(["init", str(root)])
+    assert ended.value.code == 4
+    assert capsys.readouterr().err.startswith("error: ")
+
+
+@pytest.mark.parametrize(
+    ("folder", "command"),
+    [
+        ("ham10000", "medcnn train data=ham10000 data.root="),
+        ("nih_chestxray14_sample", "medcnn train data=chestxray14 data.root="),
+        ("medmnist", "medcnn train data=medmnist data.path="),
+    ],
+)
+def test_a_public_set_is_recognised_by_its_layout(
+    shared: Path,
+    tmp_path: Path,
+    folder: str,
+    command: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    show_init([str(shared / folder)])
+    said = capsys.readouterr().out
+    assert command in said
+    assert said.count("has the official layout") == 1
+    assert not Path("conf").exists()
+
+
+@pytest.mark.parametrize(
+    ("folder", "table", "images", "groups", "kind"),
+    [
+        ("covid_chestxray", "metadata.csv", 282, 156, "multiclass"),
+        ("ham10000", "HAM10000_metadata.csv", 10_015, 7_470, "multiclass"),
+        ("nih_chestxray14_sample", "Data_Entry_2017_v2020.csv", 1_000, 264, "multilabel"),
+    ],
+)
+def test_the_table_of_a_public_set_is_understood_without_its_adapter(
+    shared: Path,
+    tmp_path: Path,
+    folder: str,
+    table: str,
+    images: int,
+    groups: int,
+    kind: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    show_init([str(shared / folder), table, "output=conf/data/guessed.yaml"])
+    found = reads("guessed")
+    assert (len(found.records), len({r.group for r in found.records})) == (images, groups)
+    assert found.labels.kind == kind

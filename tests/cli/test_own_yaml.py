@@ -1,0 +1,94 @@
+"""Faults in a data YAML of one's own are said with their file, line and nearest right name."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+import yaml
+
+from medcnn import datasets
+from medcnn.cli.compose import read_command
+from medcnn.config import DataConfig, config_folder
+from medcnn.errors import UsageError
+
+WHOLE = "defaults: [table]\nroot: /nowhere\ntable: t.csv\nimage: file\nlabel: grade\n"
+
+
+def refusal(*words: str) -> str:
+    with pytest.raises(UsageError) as raised:
+        read_command("train", list(words))
+    return str(raised.value)
+
+
+@pytest.fixture
+def conf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "conf" / "data").mkdir(parents=True)
+    return tmp_path / "conf"
+
+
+def test_a_misspelt_key_is_named_with_its_line_and_the_nearest_setting(conf: Path) -> None:
+    text = WHOLE.replace("image:", "imge:") + "sise_px: 96\nuncertian: ones\n"
+    (conf / "data" / "ours.yaml").write_text(text)
+    said = refusal("data=ours", "--config-dir", "conf").splitlines()
+    assert said == [
+        "conf/data/ours.yaml:4: 'imge' is no setting of data=table; did you mean 'image'?",
+        "conf/data/ours.yaml:6: 'sise_px' is no setting of data=table; did you mean 'size_px'?",
+        "conf/data/ours.yaml:7: 'uncertian' is no setting of data=table; did you mean 'uncertain'?",
+    ]
+
+
+def test_every_setting_of_a_data_set_may_stand_in_ones_own_yaml(conf: Path) -> None:
+    more = "size_px: 96\nchannels: 1\nmodality: chest\nwindow: 1\nframes: middle\nbits: 16\n"
+    (conf / "data" / "ours.yaml").write_text(WHOLE + more)
+    config = read_command("train", ["data=ours", "--config-dir", "conf"]).config
+    data = config.data  # type: ignore[union-attr]
+    assert data is not None
+    assert (data.size_px, data.window, str(data.frames), data.bits) == (96, 1, "middle", 16)
+    assert data.options["image"] == "file"
+
+
+def test_a_yaml_that_does_not_say_what_reads_it_is_told_its_first_line(conf: Path) -> None:
+    (conf / "data" / "ours.yaml").write_text(WHOLE.partition("\n")[2])
+    for words in (["data=ours"], ["data=ours", "data.image=file"]):
+        said = refusal(*words, "--config-dir", "conf")
+        assert "conf/data/ours.yaml does not say what reads the data" in said
+        assert "`defaults: [table]`" in said
+
+
+def test_a_yaml_that_lies_elsewhere_is_found_and_its_place_named(conf: Path) -> None:
+    (conf / "ours.yaml").write_text(WHOLE)
+    said = refusal("data=ours", "--config-dir", "conf")
+    assert said.endswith("There is conf/ours.yaml, which must be conf/data/ours.yaml.")
+    (conf / "ours.yaml").rename(conf / "data" / "ours.yml")
+    said = refusal("data=ours", "--config-dir", "conf")
+    assert said.endswith("There is conf/data/ours.yml, which must be conf/data/ours.yaml.")
+    (conf / "data" / "ours.yml").rename(conf / "data" / "ours.yaml")
+    said = refusal("data=ours", "--config-dir", "conf/data")
+    assert said.endswith("There is conf/data/ours.yaml: say --config-dir conf.")
+    assert refusal("data=ours").endswith("There is conf/data/ours.yaml: add --config-dir conf.")
+    assert read_command("train", ["data=ours", "--config-dir", "conf"]).config
+    assert "There is" not in refusal("data=other", "--config-dir", "conf")
+
+
+def test_the_examples_of_the_documentation_are_settings() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "your-data.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)
+    assert len(blocks) > 3
+    known = {"defaults", *datasets.option_names("table"), *(f.name for f in fields(DataConfig))}
+    for block in blocks:
+        assert set(yaml.safe_load(block)) <= known
+    assert set(re.findall(r"^\| `(\w+)`", text, re.MULTILINE)) <= known
+
+
+def test_the_yaml_of_tables_lists_every_setting_with_its_default() -> None:
+    stored = yaml.safe_load((config_folder() / "data" / "table.yaml").read_text(encoding="utf-8"))
+    taken = inspect.signature(datasets.DATASETS["table"].read).parameters
+    assert stored.pop("name") == "table"
+    assert set(stored) == set(datasets.option_names("table"))
+    for name, value in stored.items():
+        assert (value or None) == (taken[name].default or None), name

@@ -207,9 +207,16 @@ def last_part(cell: str) -> str:
 
 
 def by_patient(paths: Iterable[str], headers: Mapping[str, Tags]) -> dict[str, str]:
-    """Path -> who, where every file says so in its PatientID; else empty."""
+    """Path -> who, where every file names someone in its PatientID; else empty."""
     whose = {p: headers[p]["PatientID"][:12] if p in headers else "" for p in paths}
-    return whose if all(whose.values()) else {}
+    if not headers or not all(whose.values()):
+        return {}
+    patients = len(set(whose.values()))
+    if patients == 1 and len(whose) > 1:
+        log.warning(f"all {len(whose):,} images have one and the same PatientID: it names no one")
+        return {}
+    log.info(f"  {patients:,} patients, by the PatientID of the DICOM headers")
+    return whose
 
 
 def attributes_of(header: Tags | None, tags: Sequence[str]) -> dict[str, str]:

@@ -154,7 +154,7 @@ def named(
 
     unsafe = [row for row, path in paths.items() if faults.get(path, MISSING) != MISSING]
     of_every_row(unsafe, checked)
-    refuse_missing(table, root, paths.values())
+    refuse_missing(table, root, paths.values(), faults)
     files = {row: [path] for row, path in paths.items()}
     if not keywords:
         return Joined(files=files)

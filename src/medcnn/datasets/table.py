@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import Path
+from posixpath import splitext
 from typing import Any
 
 from medcnn.choices import nearest
@@ -227,10 +228,11 @@ def _same(one: tuple[float, ...], other: tuple[float, ...]) -> bool:
 
 
 def _path(folder: str, cell: str, suffix: str) -> str:
-    # tables written under Windows
-    path = str(PurePosixPath(folder) / cell.replace("\\", "/"))
+    path = cell.replace("\\", "/")  # tables written under Windows
+    if not path.startswith("/"):
+        path = "/".join(part for part in f"{folder}/{path}".split("/") if part not in ("", "."))
     # by the endings of images: `1.2.840` has none of these
-    return path if PurePosixPath(path).suffix.lower() in IMAGE_SUFFIXES else path + suffix
+    return path if splitext(path)[1].lower() in IMAGE_SUFFIXES else path + suffix
 
 
 def _kept(

@@ -13,8 +13,9 @@ from pathlib import Path, PurePosixPath
 
 def leaves_root(path: str) -> bool:
     """Whether the text alone shows it: absolute, `..`, a NUL byte, or a drive of Windows."""
-    parts = PurePosixPath(path.replace("\\", "/"))
-    return parts.is_absolute() or ".." in parts.parts or "\0" in path or path[1:2] == ":"
+    parts = path.replace("\\", "/").split("/")
+    absolute = not parts[0] and len(parts) > 1
+    return absolute or ".." in parts or "\0" in path or path[1:2] == ":"
 
 
 def faults_on_disk(root: Path, paths: Iterable[str]) -> dict[str, str]:

@@ -213,6 +213,16 @@ def test_dicom_in_a_folder_per_class_is_grouped_by_its_patients(export: Path) ->
     assert table.read(export).group_noun == "image"
 
 
+def test_a_patient_id_that_is_the_same_everywhere_names_no_one(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for name in ("ill/1", "ill/2", "well/3"):
+        write(tmp_path / name, "ANONYMOUS", "1")
+    with caplog.at_level("WARNING", logger="medcnn"):
+        assert not table.read(tmp_path).grouped
+    assert "all 3 images have one and the same PatientID" in caplog.text
+
+
 def test_headers_are_read_once_and_again_when_a_file_changes(
     export: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -294,7 +304,7 @@ def test_rows_whose_paths_leave_the_root_are_refused_by_line_all_at_once(tmp_pat
     (root / "link.png").rename(root / "a" / "link.png")
     (root / "pipe.png").rename(root / "b" / "pipe.png")
     error = refusal(lambda: datasets.read("table", root, {}))
-    assert "2 files are not opened: a/link.png is a link" in str(error)
+    assert "2 files are not opened: ‹a/link.png› is a link" in str(error)
 
 
 @pytest.mark.fault

@@ -35,7 +35,7 @@ from medcnn.datasets import (
 )
 from medcnn.datasets.joining import IMAGE_SUFFIXES
 from medcnn.datasets.public import PublicSet
-from medcnn.errors import DataError, listed
+from medcnn.errors import DataError, listed, private
 from medcnn.images import file_part
 from medcnn.manifest import Manifest
 from medcnn.paths import MISSING, faults_on_disk
@@ -130,7 +130,9 @@ def read(name: str, root: Path | None, options: Mapping[str, Any]) -> Manifest:
     """
     manifest = _bound(name, options)(root)
     faults = faults_on_disk(manifest.root, {file_part(r.path) for r in manifest.records})
-    if unsafe := [f"{path} is {why}" for path, why in sorted(faults.items()) if why != MISSING]:
+    if unsafe := [
+        f"{private(path)} is {why}" for path, why in sorted(faults.items()) if why != MISSING
+    ]:
         raise DataError(
             f"{manifest.source} under {manifest.root}: {len(unsafe)} images are not opened: "
             f"{listed(unsafe)}."

@@ -140,6 +140,10 @@ def uncertain_value(policy: str | Mapping[str, str], labels: Sequence[str]) -> d
     return {label: UNCERTAIN[given.get(label, default)] for label in labels}
 
 
+def is_doubt(word: str, uncertain_words: Collection[str]) -> bool:
+    return word.lower() in _UNCERTAIN or word.lower() in uncertain_words
+
+
 def flags(
     sheet: Sheet,
     row: int,
@@ -154,10 +158,9 @@ def flags(
         uncertain_words: what means the same as -1, in small letters.
     """
     target = []
-    doubts = {*_UNCERTAIN, *uncertain_words}
     for column in columns:
         word = sheet.rows[row][column].lower()
-        if uncertain is not None and word in doubts:
+        if uncertain is not None and is_doubt(word, uncertain_words):
             target.append(uncertain[column])
             continue
         if word not in _YES | _NO | {""}:

@@ -11,6 +11,7 @@ import io
 import json
 import os
 import re
+import warnings
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -109,7 +110,9 @@ def read_headers(
     headers: dict[str, Tags] = {}
     refused: dict[str, str] = {}
     changed = False
-    with ThreadPoolExecutor(max_workers=8) as pool:
+    with warnings.catch_warnings(), ThreadPoolExecutor(max_workers=8) as pool:
+        # of oddities that do not matter here; what does, is said when the pixels are read
+        warnings.simplefilter("ignore")
         every: Iterator[tuple[str, Any, bool]] = pool.map(header, paths)
         for path, entry, is_new in track(every, len(paths), "reading DICOM headers"):
             if is_new:

@@ -154,7 +154,7 @@ def named(
 
     unsafe = [row for row, path in paths.items() if faults.get(path, MISSING) != MISSING]
     of_every_row(unsafe, checked)
-    refuse_missing(table, root, paths.values())
+    refuse_missing(table, root, paths.values(), faults)
     files = {row: [path] for row, path in paths.items()}
     if not keywords:
         return Joined(files=files)
@@ -208,9 +208,16 @@ def last_part(cell: str) -> str:
 
 
 def by_patient(paths: Iterable[str], headers: Mapping[str, Tags]) -> dict[str, str]:
-    """Path -> who, where every file says so in its PatientID; else empty."""
+    """Path -> who, where every file names someone in its PatientID; else empty."""
     whose = {p: headers[p]["PatientID"][:12] if p in headers else "" for p in paths}
-    return whose if all(whose.values()) else {}
+    if not headers or not all(whose.values()):
+        return {}
+    patients = len(set(whose.values()))
+    if patients == 1 and len(whose) > 1:
+        log.warning(f"all {len(whose):,} images have one and the same PatientID: it names no one")
+        return {}
+    log.info(f"  {patients:,} patients, by the PatientID of the DICOM headers")
+    return whose
 
 
 def attributes_of(header: Tags | None, tags: Sequence[str]) -> dict[str, str]:

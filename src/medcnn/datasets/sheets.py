@@ -7,7 +7,7 @@ import gzip
 import io
 import re
 import zlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -204,10 +204,16 @@ def found_under(root: Path, *, hidden: bool = False) -> str:
     return listed(names) or "nothing"
 
 
-def refuse_missing(source: str, root: Path, paths: Iterable[str]) -> None:
-    """Raises DataError with the count and the first names of images that are not there."""
+def refuse_missing(
+    source: str, root: Path, paths: Iterable[str], faults: Mapping[str, str] | None = None
+) -> None:
+    """Raises DataError with the count and the first names of images that are not there.
+
+    Args:
+        faults: what `faults_on_disk` found, where it has been asked already.
+    """
     wanted = list(paths)
-    faults = faults_on_disk(root, wanted)
+    faults = faults_on_disk(root, wanted) if faults is None else faults
     missing = [p for p in wanted if faults.get(p) == MISSING]
     if missing:
         alike = lookalike(root, missing[0])

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import Path
+from posixpath import splitext
 from typing import Any
 
 from medcnn.choices import nearest
@@ -12,6 +13,7 @@ from medcnn.datasets.class_folders import read_class_folders
 from medcnn.datasets.classes import (
     encoded,
     flags,
+    is_doubt,
     rare_joined,
     space_of,
     uncertain_value,
@@ -127,25 +129,25 @@ def read(
         _refuse_idle("without data.split=COLUMN", split_names=split_names)
     if join is not None:
         _refuse_idle("with data.join", folder=folder, suffix=suffix)
-    rows_of = read_sheet(place / table, sheet)
+    source = read_sheet(place / table, sheet)
     labels = [label] if isinstance(label, str) else list(label)
     columns = [image, *labels, patient, split, *attributes, *(exclude or {})]
-    rows_of.require(
+    source.require(
         columns,
         "data.image, data.label, data.patient, data.split, data.attributes and data.exclude",
     )
-    rows, excluded = _kept(rows_of, exclude or {}, label if isinstance(label, str) else None)
-    if patient and (blank := [rows_of.line(i) for i in rows if not rows_of.rows[i][patient]]):
+    rows, excluded = _kept(source, exclude or {}, label if isinstance(label, str) else None)
+    if patient and (blank := [source.line(i) for i in rows if not source.rows[i][patient]]):
         raise DataError(f"{len(blank)} rows have no {patient}: {listed(blank)}.")
-    cells = {i: rows_of.rows[i][image] for i in rows}
+    cells = {i: source.rows[i][image] for i in rows}
     if join is not None:
-        found = joined(place, cells, join, tags, rows_of.line, table)
+        found = joined(place, cells, join, tags, source.line, table)
         rows = [i for i in rows if i in found.files]
     else:
         paths = {i: _path(folder, cell, suffix) for i, cell in cells.items()}
-        found = named(place, paths, tags, rows_of.line, table)
-    whose = {i: rows_of.rows[i][patient] if patient else "" for i in rows}
-    doubts = None
+        found = named(place, paths, tags, source.line, table)
+    whose = {i: source.rows[i][patient] if patient else "" for i in rows}
+    doubts, doubt_words = None, {str(w).lower() for w in uncertain_words}
     if isinstance(label, str):
         if separator is None:
             _refuse_idle("without data.separator", none_label=none_label)
@@ -155,8 +157,8 @@ def read(
             uncertain=uncertain,
             uncertain_words=uncertain_words,
         )
-        _note_unused(rows_of, rows, label, separator, none_label, rename)
-        present = {i: words_of(rows_of.rows[i][label], separator, none_label, rename) for i in rows}
+        _note_unused(source, rows, label, separator, none_label, rename)
+        present = {i: words_of(source.rows[i][label], separator, none_label, rename) for i in rows}
         if rare_below:
             present = rare_joined(present, whose, rare_below, rare_name)
         space = space_of(kind, classes, present, many=separator is not None)
@@ -176,26 +178,26 @@ def read(
             )
         else:
             doubts = uncertain_value(uncertain, labels)
+            count = sum(is_doubt(source.rows[i][c], doubt_words) for i in rows for c in labels)
+            log.info(f"  {count:,} uncertain cells are read as data.uncertain says")
         present = {}
         space = LabelSpace(kind=Kind.MULTILABEL, names=tuple(labels))
-    doubt_words = {str(w).lower() for w in uncertain_words}
     files = [p for i in rows for p in found.files[i]]
     by_tag = {} if patient else by_patient(files, found.headers)
-
     of_path: dict[str, tuple[int, tuple[float, ...]]] = {}
 
     def records(i: int) -> list[Record]:
-        row, at = rows_of.rows[i], rows_of.line(i)
+        row, at = source.rows[i], source.line(i)
         if present:
             target = encoded(space, present[i], at)
         else:
-            target = flags(rows_of, i, labels, doubts, doubt_words)
+            target = flags(source, i, labels, doubts, doubt_words)
         for path in found.files[i]:
             first = of_path.setdefault(path, (i, target))
             if first[0] != i:
                 how = "the same labels" if _same(first[1], target) else "other labels"
                 raise DataError(
-                    f"{at}: {private(path)} stands with {how} in line {rows_of.lines[first[0]]} "
+                    f"{at}: {private(path)} stands with {how} in line {source.lines[first[0]]} "
                     "already; an image has one row."
                 )
         kept = {c: row[c] for c in attributes if row[c]}
@@ -226,10 +228,11 @@ def _same(one: tuple[float, ...], other: tuple[float, ...]) -> bool:
 
 
 def _path(folder: str, cell: str, suffix: str) -> str:
-    # tables written under Windows
-    path = str(PurePosixPath(folder) / cell.replace("\\", "/"))
+    path = cell.replace("\\", "/")  # tables written under Windows
+    if not path.startswith("/"):
+        path = "/".join(part for part in f"{folder}/{path}".split("/") if part not in ("", "."))
     # by the endings of images: `1.2.840` has none of these
-    return path if PurePosixPath(path).suffix.lower() in IMAGE_SUFFIXES else path + suffix
+    return path if splitext(path)[1].lower() in IMAGE_SUFFIXES else path + suffix
 
 
 def _kept(

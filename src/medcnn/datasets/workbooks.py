@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import math
+import re
 import warnings
 import zipfile
 from collections.abc import Iterator, Sequence
@@ -12,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from medcnn.choices import nearest
-from medcnn.errors import DataError, UsageError, listed
+from medcnn.errors import DataError, MedcnnError, UsageError, listed
 from medcnn.progress import log
 
 Rows = Iterator[tuple[int, list[str]]]
@@ -33,31 +34,43 @@ def excel_rows(path: Path, sheet: str | None) -> Rows:
         import openpyxl
     except ImportError:
         raise _needs("an Excel workbook", path) from None
-    with warnings.catch_warnings(), path.open("rb") as first, path.open("rb") as second:
+    with warnings.catch_warnings(), path.open("rb") as file:
         warnings.simplefilter("ignore")  # of features of Excel that a table does not need
         options = {"read_only": True, "keep_links": False}
         try:
-            # once as the formulas stand and once as their values: a value that was never saved
-            # reads like a blank cell, and a blank label is left out
-            written = openpyxl.load_workbook(first, **options)
-            values = openpyxl.load_workbook(second, **options, data_only=True)
+            values = openpyxl.load_workbook(file, **options, data_only=True)
+            name = _sheet_name(path, values, sheet)
+            rows = list(_cells(values[name]))
+            if _has_formulas(path):
+                with path.open("rb") as again:
+                    written = openpyxl.load_workbook(again, **options)
+                    _refuse_unsaved(path, rows, list(_cells(written[name])))
         except (KeyError, ValueError, OSError, zipfile.BadZipFile, SyntaxError) as error:
+            if isinstance(error, MedcnnError):
+                raise
             raise DataError(
                 f"{path} is a zip archive but no Excel workbook that can be read ({error}); save "
                 "the table as .xlsx or CSV."
             ) from error
-        name = _sheet_name(path, values, sheet)
-        both = zip(_cells(written[name]), _cells(values[name]), strict=True)
-        rows = []
-        for number, (formulas, cells) in enumerate(both, start=1):
-            for formula, cell in zip(formulas, cells, strict=True):
-                if formula.data_type == "f" and cell.value is None:
-                    raise DataError(
-                        f"{path}:{number}: {cell.coordinate} is a formula without a saved value; "
-                        "open the workbook, save it and run again, or save the table as CSV."
-                    )
-            rows.append((number, [_excel_text(cell) for cell in cells]))
-    return iter(rows)
+    return ((number, [_excel_text(cell) for cell in row]) for number, row in enumerate(rows, 1))
+
+
+def _has_formulas(path: Path) -> bool:
+    with zipfile.ZipFile(path) as archive:
+        sheets = [n for n in archive.namelist() if n.startswith("xl/worksheets/")]
+        return any(re.search(rb"<f[ >]", archive.read(n)) for n in sheets if n.endswith(".xml"))
+
+
+def _refuse_unsaved(path: Path, values: Sequence[Any], written: Sequence[Any]) -> None:
+    """Raises DataError for formulas whose value was never saved: they read like blank cells, and a
+    row with a blank label is left out."""
+    for number, (cells, formulas) in enumerate(zip(values, written, strict=True), start=1):
+        for cell, formula in zip(cells, formulas, strict=True):
+            if formula.data_type == "f" and cell.value is None:
+                raise DataError(
+                    f"{path}:{number}: {formula.coordinate} is a formula without a saved value; "
+                    "open the workbook, save it and run again, or save the table as CSV."
+                )
 
 
 def _sheet_name(path: Path, book: Any, asked: str | None) -> str:

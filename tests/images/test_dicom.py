@@ -203,19 +203,6 @@ def test_a_plan_is_no_image() -> None:
         read_pixels(plan.parent, plan.name)
 
 
-@pytest.mark.fault
-def test_a_compressed_file_without_its_decoder_names_the_syntax(shared: Path) -> None:
-    """Row 58."""
-    from pydicom.pixels import get_decoder
-    from pydicom.uid import JPEGLosslessSV1
-
-    if get_decoder(JPEGLosslessSV1).is_available:
-        pytest.skip("a decoder for JPEG Lossless is installed")
-    said = r"JPEG Lossless.*1\.2\.840\.10008\.1\.2\.4\.70.*no decoder is installed"
-    with pytest.raises(ImageError, match=said):
-        read_pixels(shared / "dicom", "wg04_RG3_extremity_mono1_JPLL.dcm")
-
-
 @pytest.mark.parametrize(
     "name",
     [

@@ -2,8 +2,10 @@
 
 RLE        our own: pydicom's grows with the input without a bound (PS3.5 annex G)
 JPEG       extended and lossless, through imagecodecs (libjpeg-turbo 3; BSD)
-HTJ2K      through imagecodecs (OpenJPH; BSD)
-JPEG-LS, JPEG 2000 and JPEG baseline: pydicom's plugins for pyjpegls, pylibjpeg-openjpeg, pillow
+the rest   pydicom's plugins: JPEG-LS pyjpegls, (HT)JPEG 2000 pylibjpeg-openjpeg, JPEG 2000 and
+           JPEG baseline pillow
+
+imagecodecs also has HTJ2K, through OpenJPH, but goes on with wrong pixels where that fails.
 
 Never used, even where they are installed: gdcm, which ends the process on bad input.
 """
@@ -21,10 +23,7 @@ from PIL import Image
 from pydicom.pixels.decoders.base import Decoder, DecodeRunner
 from pydicom.pixels.decoders.base import get_decoder as decoder_of
 from pydicom.uid import (
-    HTJ2K,
     UID,
-    HTJ2KLossless,
-    HTJ2KLosslessRPCL,
     JPEGExtended12Bit,
     JPEGLossless,
     JPEGLosslessSV1,
@@ -43,13 +42,12 @@ EXTRA = {
     "pyjpegls": "jpeg_ls",
 }
 JPEG = (JPEGExtended12Bit, JPEGLossless, JPEGLosslessSV1)
-HT = (HTJ2KLossless, HTJ2KLosslessRPCL, HTJ2K)
 # In this order; pydicom names a plugin, and we allow it.
 ALLOWED = ("medcnn", "pyjpegls", "pylibjpeg", "pillow")
 # pydicom asks for these two names.
 DECODER_DEPENDENCIES: dict[UID, tuple[str, ...]] = {
     RLELossless: (),
-    **dict.fromkeys(JPEG + HT, ("imagecodecs>=2024.6.1",)),
+    **dict.fromkeys(JPEG, ("imagecodecs>=2025.3.30",)),
 }
 
 
@@ -96,12 +94,9 @@ def decode_frame(frame: bytes, runner: DecodeRunner) -> Any:
         return planes.data
     import imagecodecs  # here: half a second less for who needs it not
 
-    if runner.transfer_syntax in HT:
-        values = imagecodecs.htj2k_decode(frame)
-    elif runner.samples_per_pixel == 1 or runner.transfer_syntax != JPEGExtended12Bit:
-        values = imagecodecs.jpeg8_decode(frame)
-    else:
-        raise NotImplementedError("colour of more than 8 bits in a lossy JPEG")
+    if runner.samples_per_pixel > 1 and runner.transfer_syntax == JPEGExtended12Bit:
+        raise NotImplementedError("colour in JPEG extended is left to pillow")
+    values = imagecodecs.jpeg8_decode(frame)
     runner.set_option("bits_allocated", 8 * values.itemsize)
     runner.set_option("planar_configuration", 0)
     return np.ascontiguousarray(values).reshape(-1).view(np.uint8).data
@@ -191,6 +186,9 @@ def decode_reduced(frame: bytes, found: Codestream, halvings: int) -> NDArray[np
     """
     with Image.open(BytesIO(frame), formats=["JPEG2000"]) as image:
         image.reduce = halvings  # type: ignore[method-assign, assignment]
+        # a level's sides are rounded up (T.800 B.5), which pillow does for whole multiples alone
+        square = 1 << halvings
+        image._size = (-(-found.columns // square) * square, -(-found.rows // square) * square)
         image.load()
         values = np.asarray(image)
     # pillow fills 8 or 16 bits from above

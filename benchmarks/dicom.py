@@ -8,8 +8,9 @@ temporary folder and read once so that the disk does not count. All have a LINEA
 
     pydicom   dcmread, pixel_array, apply_modality_lut, apply_voi_lut (float64), divided by 4095,
               turned for MONOCHROME1, float32, pillow's resize to 256x256 (bilinear, antialiased).
-              Decoders: pydicom for RLE, pyjpegls, pylibjpeg-openjpeg; for JPEG lossless the one of
-              medcnn, since no other has a licence that we can depend on
+              Decoders: pydicom for RLE, pyjpegls, pylibjpeg-openjpeg, and for JPEG lossless the one
+              of medcnn, since no other can be depended on: gdcm aborts on bad input, and
+              pylibjpeg-libjpeg is GPL. Where those are installed they are timed too, on 10 files
     medcnn    read_pixels(at_least_px=512) and Preprocessing(size_px=256, bits=16)
 
 For each file the two take turns, each time the other one first; ratios are of the two times of one
@@ -29,6 +30,8 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable
+from copy import deepcopy
+from functools import partial
 from importlib.metadata import version
 from io import BytesIO
 from pathlib import Path
@@ -39,6 +42,7 @@ import numpy as np
 import pydicom
 from PIL import Image
 from pydicom.encaps import encapsulate
+from pydicom.pixels import get_decoder
 from pydicom.pixels.processing import apply_modality_lut, apply_voi_lut
 from pydicom.uid import (
     UID,
@@ -60,6 +64,14 @@ SYNTAXES = {
     "JPEG-LS": JPEGLSLossless,
     "JPEG lossless": JPEGLosslessSV1,
     "JPEG 2000": JPEG2000Lossless,
+}
+# Plugins of pydicom: the first is the one of `ratio`.
+PLUGINS = {
+    "uncompressed": ("",),
+    "RLE": ("pydicom", "gdcm"),
+    "JPEG-LS": ("pyjpegls", "gdcm", "pylibjpeg"),
+    "JPEG lossless": ("medcnn", "gdcm", "pylibjpeg"),
+    "JPEG 2000": ("pylibjpeg", "gdcm"),
 }
 GOALS = {
     "uncompressed": 3.0,
@@ -102,14 +114,15 @@ def written(dataset: pydicom.Dataset, syntax: UID) -> bytes:
     return buffer.getvalue()
 
 
-def pydicom_full(file: Path) -> np.ndarray[Any, Any]:
+def pydicom_full(file: Path, plugin: str) -> np.ndarray[Any, Any]:
     dataset = pydicom.dcmread(file)
+    dataset.pixel_array_options(decoding_plugin=plugin)
     shown = apply_voi_lut(apply_modality_lut(dataset.pixel_array, dataset), dataset) / 4095
     return 1 - shown if dataset.PhotometricInterpretation == "MONOCHROME1" else shown
 
 
-def pydicom_way(file: Path) -> np.ndarray[Any, Any]:
-    image = Image.fromarray(pydicom_full(file).astype(np.float32))
+def pydicom_way(file: Path, plugin: str) -> np.ndarray[Any, Any]:
+    image = Image.fromarray(pydicom_full(file, plugin).astype(np.float32))
     return np.asarray(image.resize((SIZE_PX, SIZE_PX), Image.Resampling.BILINEAR))
 
 
@@ -118,33 +131,49 @@ def our_way(file: Path) -> np.ndarray[Any, Any]:
     return OURS.apply(pixels)[0] / np.float32(65535)
 
 
-def timed(way: Callable[[Path], Any], file: Path) -> tuple[float, Any]:
+def timed(way: Callable[[], Any]) -> tuple[float, Any]:
     start = time.perf_counter()
-    found = way(file)
+    found = way()
     return time.perf_counter() - start, found
 
 
-def measured(files: list[Path]) -> dict[str, Any]:
-    theirs, ours, means, most = [], [], [], 0.0
+def pairs(files: list[Path], plugin: str) -> tuple[list[float], list[float], list[float]]:
+    """Seconds of pydicom and of medcnn, and the mean difference, for each file."""
+    theirs, ours, means = [], [], []
+    pydicom_way(files[0], plugin), our_way(files[0])
+    for i, file in enumerate(files):
+        ways = {"pydicom": partial(pydicom_way, file, plugin), "medcnn": partial(our_way, file)}
+        found = {n: timed(ways[n]) for n in (list(ways) if i % 2 else list(ways)[::-1])}
+        theirs.append(found["pydicom"][0])
+        ours.append(found["medcnn"][0])
+        means.append(float(np.abs(found["pydicom"][1] - found["medcnn"][1]).mean()))
+    return theirs, ours, means
+
+
+def median_ratio(theirs: list[float], ours: list[float]) -> float:
+    return round(statistics.median(t / o for t, o in zip(theirs, ours, strict=True)), 2)
+
+
+def measured(files: list[Path], syntax: UID, plugins: tuple[str, ...]) -> dict[str, Any]:
     for file in files:
         file.read_bytes()
-    pydicom_way(files[0]), our_way(files[0])
-    for i, file in enumerate(files):
-        ways = (pydicom_way, our_way)
-        found = {w.__name__: timed(w, file) for w in (ways if i % 2 else ways[::-1])}
-        (their_s, wanted), (our_s, got) = found["pydicom_way"], found["our_way"]
-        theirs.append(their_s)
-        ours.append(our_s)
-        means.append(float(np.abs(wanted - got).mean()))
-        if i < 4:
-            full = read_pixels(file.parent, file.name)[:, :, 0] / 65535
-            most = max(most, float(np.abs(full - pydicom_full(file)).max()))
+    theirs, ours, means = pairs(files, plugins[0])
+    most = 0.0
+    for file in files[:4]:
+        full = read_pixels(file.parent, file.name)[:, :, 0] / 65535
+        most = max(most, float(np.abs(full - pydicom_full(file, plugins[0])).max()))
+    others = {}
+    for plugin in plugins[1:]:
+        if plugin in get_decoder(syntax).available_plugins:
+            others[plugin] = median_ratio(*pairs(files[:10], plugin)[:2])
     return {
         "files": len(files),
         "mib_each": round(sum(f.stat().st_size for f in files) / len(files) / 2**20, 2),
         "pydicom_ms": round(1e3 * statistics.median(theirs), 1),
         "medcnn_ms": round(1e3 * statistics.median(ours), 1),
-        "ratio": round(statistics.median(t / o for t, o in zip(theirs, ours, strict=True)), 2),
+        "decoder_of_pydicom": plugins[0],
+        "ratio": median_ratio(theirs, ours),
+        "ratio_to_other_decoders": others,
         "max_before_resizing": round(most, 6),
         "mean_at_256_px": round(statistics.mean(means), 6),
     }
@@ -154,20 +183,16 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         files: dict[str, list[Path]] = {name: [] for name in SYNTAXES}
         for number in range(FILES):
+            whole = radiograph(number)
             for name, syntax in SYNTAXES.items():
                 file = Path(folder) / f"{number:02d} {name}.dcm"
-                file.write_bytes(written(radiograph(number), syntax))
+                file.write_bytes(written(deepcopy(whole), syntax))
                 files[name].append(file)
-        results = {name: {"goal": GOALS[name], **measured(files[name])} for name in SYNTAXES}
-    packages = [
-        "numpy",
-        "pillow",
-        "pydicom",
-        "imagecodecs",
-        "pylibjpeg",
-        "pylibjpeg-openjpeg",
-        "pyjpegls",
-    ]
+        results = {
+            name: {"goal": GOALS[name], **measured(files[name], syntax, PLUGINS[name])}
+            for name, syntax in SYNTAXES.items()
+        }
+    packages = ("numpy", "pillow", "pydicom", "imagecodecs", "pylibjpeg-openjpeg", "pyjpegls")
     print(
         json.dumps(
             {

@@ -119,9 +119,7 @@ def unpacked(frame: bytes, pixels: int, samples: int, size: int) -> NDArray[np.u
         raise ImageError("truncated: the RLE frame ends inside its header")
     count, *starts = struct.unpack_from("<16I", frame)
     if count != samples * size:
-        raise ImageError(
-            f"the RLE frame has {count} segments, its header asks for {samples * size}"
-        )
+        raise ImageError(f"the RLE frame has {count} segments, it needs {samples * size}")
     ends = [*starts[1:count], len(frame)]
     planes = np.empty((samples, pixels, size), dtype=np.uint8)
     for i, (start, end) in enumerate(zip(starts, ends, strict=False)):

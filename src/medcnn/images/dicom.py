@@ -196,7 +196,8 @@ def refuse_header(dataset: pydicom.Dataset, frames: Frames) -> int:
 
 
 def _refuse_wrong_length(dataset: pydicom.Dataset, count: int, frames: Frames) -> None:
-    """Uncompressed pixel data have exactly one length (PS3.5 8.1.1, and 8.2 for YBR_FULL_422)."""
+    """Uncompressed pixel data have exactly one length (PS3.5 8.1.1, and 8.2 for YBR_FULL_422);
+    more is cut off where the policy names a frame."""
     samples = 2 if dataset.PhotometricInterpretation == "YBR_FULL_422" else dataset.SamplesPerPixel
     needed = count * dataset.Rows * dataset.Columns * samples * dataset.BitsAllocated // 8
     found = len(dataset.PixelData or b"")
@@ -210,6 +211,7 @@ def _refuse_wrong_length(dataset: pydicom.Dataset, count: int, frames: Frames) -
                 "says, set data.frames to first or middle"
             )
         grayscale.say_once(logging.WARNING, f"a DICOM has {said}; what the header says is read")
+        dataset["PixelData"].value = dataset.PixelData[: needed + needed % 2]
 
 
 def of_frame(dataset: pydicom.Dataset, index: int) -> pydicom.Dataset:
@@ -238,15 +240,15 @@ def decode(dataset: pydicom.Dataset, index: int, at_least_px: int | None) -> NDA
     """
     syntax = dataset.file_meta.TransferSyntaxUID
     decoder, plugins = decoders.plugins_of(syntax)
+    grey = dataset.PhotometricInterpretation in MONOCHROME
     if plugins and syntax != RLELossless:
         frame = _frame(dataset, index)
         found = codestream_of(frame)
         refuse_codestream(found, dataset.Columns, dataset.Rows, dataset.SamplesPerPixel)
-        if syntax in JPEG2000TransferSyntaxes and dataset.PhotometricInterpretation in MONOCHROME:
+        if grey and syntax in JPEG2000TransferSyntaxes and _same_when_reduced(dataset):
             halvings = decoders.halvings_for(found, at_least_px)
-            if halvings and not dataset.PixelRepresentation:
+            if halvings:
                 return decoders.decode_reduced(frame, found, halvings)
-    grey = dataset.PhotometricInterpretation in MONOCHROME
     faults = []
     for plugin in plugins or [""]:
         # pydicom types its options as one object, and takes them as keywords
@@ -263,6 +265,13 @@ def decode(dataset: pydicom.Dataset, index: int, at_least_px: int | None) -> NDA
         f"damaged: it cannot be decoded as {syntax.name} ({syntax}): {why[:200]}"
         f"{decoders.what_to_install()}"
     )
+
+
+def _same_when_reduced(dataset: pydicom.Dataset) -> bool:
+    """False where the chain does not commute with means, nearly: padding would mix with pixels,
+    and without a window the fallback percentiles depend on the noise."""
+    shown = dataset.get("WindowWidth") or dataset.get("VOILUTSequence")
+    return bool(shown) and "PixelPaddingValue" not in dataset and dataset.PixelRepresentation == 0
 
 
 def _frame(dataset: pydicom.Dataset, index: int) -> bytes:
@@ -289,18 +298,15 @@ def colour(dataset: pydicom.Dataset, values: NDArray[Any]) -> NDArray[np.uint8]:
 
 
 def reduced(pixels: NDArray[np.uint16], at_least_px: int | None) -> NDArray[np.uint16]:
-    """Means over squares of 2, 4 or 8 pixels, the most that leaves both sides `at_least_px`.
-
-    At the right and lower end squares may be cut; they are filled with the last pixel.
-    """
+    """Means over squares of 2, 4 or 8 pixels, the most that leaves both sides `at_least_px` and
+    cuts no square at an edge, which would move the rest."""
     height, width = pixels.shape[:2]
     least = at_least_px or max(height, width)
-    n = max((n for n in (1, 2, 4, 8) if min(height, width) // n >= least), default=1)
+    fitting = (n for n in (2, 4, 8) if min(height, width) // n >= least)
+    n = max((n for n in fitting if height % n == width % n == 0), default=1)
     if n == 1:
         return pixels
     plane = pixels[:, :, 0]
-    if height % n or width % n:
-        plane = np.pad(plane, ((0, -height % n), (0, -width % n)), mode="edge")
     # row by row, and then column by column: many times faster than a sum over two axes
     rows = plane[::n].astype(np.uint32)
     for i in range(1, n):

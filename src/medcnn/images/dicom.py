@@ -210,7 +210,10 @@ def _refuse_wrong_length(dataset: pydicom.Dataset, count: int, frames: Frames) -
                 f"{said}: more frames than it names, or a wrong header; to read what the header "
                 "says, set data.frames to first or middle"
             )
-        grayscale.say_once(logging.WARNING, f"a DICOM has {said}; what the header says is read")
+        grayscale.say_once(
+            logging.WARNING,
+            "a DICOM has more pixel data than its header says; what the header says is read",
+        )
         dataset["PixelData"].value = dataset.PixelData[: needed + needed % 2]
 
 

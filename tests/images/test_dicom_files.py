@@ -14,7 +14,7 @@ import pytest
 from pydicom.dataset import Dataset
 
 from medcnn.errors import ImageError
-from medcnn.images import grayscale, read_pixels
+from medcnn.images import Preprocessing, grayscale, read_pixels
 
 FILES = Path(pydicom.__file__).parent / "data" / "test_files"
 
@@ -235,3 +235,16 @@ def test_air_is_dark_beside_a_real_leg_of_monochrome1(shared: Path) -> None:
     # inside the collimated field, left and right of the bone
     air, bone = pixels[900:1100, 480:560], pixels[900:1100, 760:860]
     assert np.median(air) < 10_000 < 25_000 < np.median(bone)
+
+
+@pytest.mark.parametrize(
+    "name", ["wg04_RG1_chest_mono1_15bit_j2k", "wg04_RG3_extremity_mono1_J2KI"]
+)
+def test_a_lower_level_of_a_real_radiograph_is_within_one_grey_level(
+    shared: Path, name: str
+) -> None:
+    """Also of odd sides, where padding may round to one row more."""
+    small = Preprocessing(size_px=256, channels=1, bits=16)
+    full, fewer = (read_pixels(shared / "dicom", f"{name}.dcm", at_least_px=n) for n in (None, 400))
+    assert fewer.size * 15 < full.size
+    assert np.abs(small.apply(full).astype(float) - small.apply(fewer)).mean() / 65535 < 1 / 255

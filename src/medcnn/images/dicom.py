@@ -1,48 +1,52 @@
 """One DICOM file -> pixels as a reader would see them.
 
-open       PS3.10 7.1     with or without preamble, all uncompressed syntaxes and RLE
-refuse                    what is no single image, or what its header cannot mean
-decode     PS3.5 8, A.4   stored values, through pydicom
-grey       PS3.4 N.2      `grayscale.py`: modality, padding, VOI, polarity -> uint16
-colour     PS3.3 C.7.6.3  RGB, YBR and palettes -> uint8
+open       PS3.10 7.1, PS3.5 A     with or without preamble, in any transfer syntax
+refuse                             what is no single image, or what its header cannot mean
+frame      PS3.3 C.7.6.16          one of several frames, with the steps that are its own
+decode     PS3.5 8, A.4            stored values, through pydicom and `decoders.py`
+grey       PS3.4 N.2               `grayscale.py`: modality, padding, VOI, polarity -> uint16
+colour     PS3.3 C.7.6.3           RGB, YBR and palettes (`palette.py`) -> uint8
 """
 
 from __future__ import annotations
 
 import logging
+import struct
+import zlib
 from io import BytesIO
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pydicom
 from numpy.typing import NDArray
-from pydicom.pixels.decoders.base import Decoder
-from pydicom.pixels.decoders.base import get_decoder as decoder_of
-from pydicom.pixels.processing import apply_color_lut
+from pydicom.encaps import get_frame
 from pydicom.uid import (
     DeflatedExplicitVRLittleEndian,
     ExplicitVRBigEndian,
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
-    SegmentationStorage,
+    JPEG2000TransferSyntaxes,
+    RLELossless,
 )
 
 from medcnn.errors import ImageError
-from medcnn.images import grayscale
-from medcnn.images.limits import refuse_oversize
+from medcnn.images import decoders, grayscale
+from medcnn.images.codestreams import codestream_of, refuse_codestream
+from medcnn.images.limits import MAX_INFLATED_BYTES, refuse_oversize
+from medcnn.images.palette import through_palette
 from medcnn.images.reading import Frames
 
 MONOCHROME = ("MONOCHROME1", "MONOCHROME2")
 COLOUR = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT", "PALETTE COLOR")
-NATIVE = (
-    ImplicitVRLittleEndian,
-    ExplicitVRLittleEndian,
-    ExplicitVRBigEndian,
-    DeflatedExplicitVRLittleEndian,
-)
-# Objects with pixel data that are no picture of a patient (PS3.4 B.5).
-RT_DOSE = "1.2.840.10008.5.1.4.1.1.481.2"
-NO_PICTURES = (SegmentationStorage, RT_DOSE)
+# Objects with pixel data that are no picture of a patient (PS3.4 B.5), and what they are instead.
+STORAGE = "1.2.840.10008.5.1.4.1.1."
+NO_PICTURES = {
+    STORAGE + "66.4": "a mask",
+    STORAGE + "66.7": "a mask",
+    STORAGE + "30": "a map of a measured quantity",
+    STORAGE + "481.2": "a dose",
+    STORAGE + "77.1.6": "a slide in tiles",
+}
 
 NEEDED = (
     "Rows",
@@ -76,11 +80,12 @@ def read_dicom(
     """
     dataset = open_dataset(data)
     refuse_what_is_no_image(dataset)
-    refuse_header(dataset)
-    stored = decode(dataset)
+    index = refuse_header(dataset, frames)
+    dataset = of_frame(dataset, index)
+    cells = decode(dataset, index, at_least_px)
     if dataset.PhotometricInterpretation in MONOCHROME:
-        return grayscale.rendered(dataset, stored, window)
-    return colour(dataset, stored)
+        return reduced(grayscale.rendered(dataset, cells, window), at_least_px)
+    return colour(dataset, cells)
 
 
 def open_dataset(data: bytes) -> pydicom.Dataset:
@@ -88,11 +93,14 @@ def open_dataset(data: bytes) -> pydicom.Dataset:
 
     Where the meta information is missing, the encoding is the one that the first element shows.
     """
+    deflated = _deflated_at(data)
     # force: the caller has seen that the bytes begin like a data set
-    dataset = pydicom.dcmread(BytesIO(data), force=True)
+    dataset = pydicom.dcmread(BytesIO(inflated(data[deflated:]) if deflated else data), force=True)
     if not dataset:
         raise ImageError("it begins like a DICOM but holds no element; the file broke off")
-    if "TransferSyntaxUID" not in dataset.file_meta:
+    if deflated:
+        dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    elif "TransferSyntaxUID" not in dataset.file_meta:
         implicit, little = dataset.original_encoding
         native = ExplicitVRLittleEndian if little else ExplicitVRBigEndian
         dataset.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian if implicit else native
@@ -104,95 +112,209 @@ def open_dataset(data: bytes) -> pydicom.Dataset:
     return dataset
 
 
+def _deflated_at(data: bytes) -> int:
+    """Where the deflated data set begins (PS3.5 A.5), 0 in a file that is not deflated."""
+    at, syntax = 132 if data[128:132] == b"DICM" else 0, b""
+    # group 2 is always explicit little endian (PS3.10 7.1); OB and UN have the long length
+    while data[at : at + 2] == b"\2\0" and len(data) >= at + 12:
+        long = data[at + 4 : at + 6] in (b"OB", b"UN")
+        start = at + (12 if long else 8)
+        (length,) = struct.unpack_from("<I" if long else "<H", data, start - (4 if long else 2))
+        if data[at + 2 : at + 4] == b"\x10\0":
+            syntax = data[start : start + length].rstrip(b"\0 ")
+        at = start + length
+    return at if syntax == DeflatedExplicitVRLittleEndian.encode() else 0
+
+
+def inflated(packed: bytes) -> bytes:
+    """RFC 1951, bounded: pydicom alone inflates whatever comes.
+
+    Raises:
+        ImageError: the result is larger than any honest data set, or the stream breaks off.
+    """
+    stream = zlib.decompressobj(-zlib.MAX_WBITS)
+    plain = stream.decompress(packed, MAX_INFLATED_BYTES)
+    if stream.unconsumed_tail:
+        raise ImageError(
+            f"deflated, and larger than the {MAX_INFLATED_BYTES >> 20} MiB that are inflated; the "
+            "file is damaged or made to exhaust memory"
+        )
+    if not stream.eof:
+        raise ImageError("truncated: the deflated data set breaks off")
+    return plain
+
+
 def refuse_what_is_no_image(dataset: pydicom.Dataset) -> None:
     """Raises ImageError for plans, reports, waveforms, directories, masks and doses."""
     sop_class = dataset.get("SOPClassUID") or dataset.file_meta.get("MediaStorageSOPClassUID")
     kind = getattr(sop_class, "name", None) or "an object of no class"
+    if getattr(sop_class, "is_private", False):
+        kind = f"an object of the private class {kind}"
     if "FloatPixelData" in dataset or "DoubleFloatPixelData" in dataset:
         raise ImageError(f"not a classifiable image: {kind} holds measured floats, no grey levels")
     if "PixelData" not in dataset:
         raise ImageError(f"not a classifiable image: {kind} holds no pixel data")
-    if sop_class in NO_PICTURES:
-        raise ImageError(f"not a classifiable image: {kind}")
+    if what := NO_PICTURES.get(str(sop_class)):
+        raise ImageError(f"not a classifiable image: {kind} holds {what}")
 
 
-def refuse_header(dataset: pydicom.Dataset) -> None:
-    """Raises ImageError where the Image Pixel module (PS3.3 C.7.6.3) is incomplete, cannot be
-    true, or describes what is not read: checked before any memory is taken for the pixels."""
+def refuse_header(dataset: pydicom.Dataset, frames: Frames) -> int:
+    """Which frame is to be read, counted from 0.
+
+    Raises:
+        ImageError: the Image Pixel module (PS3.3 C.7.6.3) is incomplete, cannot be true, or
+            describes what is not read: checked before any memory is taken for the pixels.
+    """
     if missing := [name for name in NEEDED if dataset.get(name) in (None, "")]:
         raise ImageError(f"the header lacks {', '.join(missing)}")
-    if (frames := int(dataset.get("NumberOfFrames") or 1)) != 1:
+    count = int(dataset.get("NumberOfFrames") or 1)
+    if count != 1 and frames is Frames.ERROR:
         raise ImageError(
-            f"{frames} frames in one file; a label for one image needs one frame, save it by itself"
+            f"{count} frames in one file; a label for one image needs one frame: save it by "
+            "itself, or set data.frames to first or middle"
         )
+    if count < 1:
+        raise ImageError(f"NumberOfFrames is {count}, that is no image")
     refuse_oversize(dataset.Columns, dataset.Rows)
     kind, samples = dataset.PhotometricInterpretation, dataset.SamplesPerPixel
     if kind not in MONOCHROME + COLOUR:
         raise ImageError(f"PhotometricInterpretation '{kind}' is not read")
     if samples != (1 if kind in MONOCHROME or kind == "PALETTE COLOR" else 3):
         raise ImageError(f"{kind} with {samples} samples a pixel contradicts itself")
-    allocated, stored = dataset.BitsAllocated, dataset.BitsStored
+    syntax = dataset.file_meta.TransferSyntaxUID
+    compressed = syntax.is_encapsulated
+    allocated, stored, high = dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit
     if allocated not in (8, 16, 32) or not 1 <= stored <= allocated:
         raise ImageError(f"{stored} bits stored in {allocated} are not read")
-    # PS3.5 8.1.1; older files may keep overlays below the pixel
-    if dataset.HighBit != stored - 1:
-        raise ImageError(f"HighBit {dataset.HighBit} with {stored} bits stored is not read")
-    if dataset.file_meta.TransferSyntaxUID in NATIVE:
-        _refuse_wrong_length(dataset)
+    # PS3.5 8.1.1; older files kept an overlay in the bits below the pixel
+    lifted = kind in MONOCHROME and (not compressed or syntax == RLELossless)
+    if not (stored - 1 <= high < allocated if lifted else high == stored - 1):
+        raise ImageError(f"HighBit {high} with {stored} bits stored in {allocated} is not read")
+    if not compressed:
+        _refuse_wrong_length(dataset, count, frames)
+    return count // 2 if frames is Frames.MIDDLE else 0
 
 
-def _refuse_wrong_length(dataset: pydicom.Dataset) -> None:
-    """Uncompressed pixel data have exactly one length (PS3.5 8.1.1, and 8.2 for YBR_FULL_422)."""
+def _refuse_wrong_length(dataset: pydicom.Dataset, count: int, frames: Frames) -> None:
+    """Uncompressed pixel data have exactly one length (PS3.5 8.1.1, and 8.2 for YBR_FULL_422);
+    more is cut off where the policy names a frame."""
     samples = 2 if dataset.PhotometricInterpretation == "YBR_FULL_422" else dataset.SamplesPerPixel
-    needed = dataset.Rows * dataset.Columns * samples * dataset.BitsAllocated // 8
+    needed = count * dataset.Rows * dataset.Columns * samples * dataset.BitsAllocated // 8
     found = len(dataset.PixelData or b"")
     if found < needed:
         raise ImageError(f"truncated: {found} bytes of pixel data, the header says {needed}")
     if found > needed + needed % 2:
-        raise ImageError(
-            f"{found} bytes of pixel data where the header says {needed}: more frames than it "
-            "names, or a wrong header"
+        said = f"{found} bytes of pixel data where the header says {needed}"
+        if frames is Frames.ERROR:
+            raise ImageError(
+                f"{said}: more frames than it names, or a wrong header; to read what the header "
+                "says, set data.frames to first or middle"
+            )
+        grayscale.say_once(
+            logging.WARNING,
+            "a DICOM has more pixel data than its header says; what the header says is read",
         )
+        dataset["PixelData"].value = dataset.PixelData[: needed + needed % 2]
 
 
-def decode(dataset: pydicom.Dataset) -> NDArray[Any]:
-    """Stored values [H, W] or [H, W, 3] in native order; unused high bits cleared or sign-filled
-    (PS3.5 8.1.1), planes interleaved, YBR turned to RGB (PS3.3 C.7.6.3.1.2).
+def of_frame(dataset: pydicom.Dataset, index: int) -> pydicom.Dataset:
+    """The data set with the modality and VOI steps of one frame at its top.
+
+    Enhanced objects keep them in functional groups, shared or for each frame: PS3.3 C.7.6.16.2.9
+    (Pixel Value Transformation) and C.7.6.16.2.10 (Frame VOI LUT).
+    """
+    shared = dataset.get("SharedFunctionalGroupsSequence") or []
+    own = dataset.get("PerFrameFunctionalGroupsSequence") or []
+    for group in [*shared[:1], *own[index : index + 1]]:
+        for name in ("PixelValueTransformationSequence", "FrameVOILUTSequence"):
+            for element in (group.get(name) or [{}])[0]:
+                dataset[element.tag] = element
+    return dataset
+
+
+def decode(dataset: pydicom.Dataset, index: int, at_least_px: int | None) -> NDArray[Any]:
+    """One frame in native order: grey as the cells of PS3.5 8.1.1 [H, W], unsigned, with their
+    unused bits; colour [H, W, 3] with planes interleaved and YBR turned to RGB (PS3.3
+    C.7.6.3.1.2). JPEG 2000 in grey may come out reduced, with both sides at least `at_least_px`.
 
     Raises:
-        ImageError: no decoder for the transfer syntax (PS3.5 annex A) is installed.
+        ImageError: no decoder for the transfer syntax (PS3.5 annex A) is installed, or the frame
+            is not what the header says.
     """
     syntax = dataset.file_meta.TransferSyntaxUID
-    try:
-        decoder: Decoder = decoder_of(syntax)
-    except NotImplementedError:
-        raise ImageError(f"the transfer syntax {syntax.name} ({syntax}) is not read") from None
-    others = f"pydicom can use any of: {'; '.join(decoder.missing_dependencies)}"
-    if not decoder.is_available:
-        raise ImageError(
-            f"compressed as {syntax.name} ({syntax}), for which no decoder is installed; {others}"
-        )
-    # pydicom types its options as one object, and takes them as keywords
-    options: Any = {"correct_unused_bits": True}
-    try:
-        values, _ = decoder.as_array(dataset, index=0, **options)
-    except RuntimeError as error:
-        if not decoder.missing_dependencies:
-            raise
-        # pillow is always there and reads only some of what JPEG allows
-        why = str(error).strip().splitlines()[-1].strip()
-        raise ImageError(
-            f"compressed as {syntax.name} ({syntax}), which the decoder at hand cannot read: "
-            f"{why}. Where the file is sound, {others}"
-        ) from error
-    return values
+    decoder, plugins = decoders.plugins_of(syntax)
+    grey = dataset.PhotometricInterpretation in MONOCHROME
+    if plugins and syntax != RLELossless:
+        frame = _frame(dataset, index)
+        found = codestream_of(frame)
+        refuse_codestream(found, dataset.Columns, dataset.Rows, dataset.SamplesPerPixel)
+        if grey and syntax in JPEG2000TransferSyntaxes and _same_when_reduced(dataset):
+            halvings = decoders.halvings_for(found, at_least_px)
+            if halvings:
+                return decoders.decode_reduced(frame, found, halvings)
+    faults = []
+    for plugin in plugins or [""]:
+        # pydicom types its options as one object, and takes them as keywords
+        options: Any = {"correct_unused_bits": not grey}
+        try:
+            values, _ = decoder.as_array(dataset, index=index, decoding_plugin=plugin, **options)
+        except RuntimeError as error:
+            faults.append(str(error).strip().splitlines()[-1].partition(":")[2].strip())
+            continue
+        values = values.astype(values.dtype.newbyteorder("="), copy=False)
+        return values.view(f"u{values.itemsize}") if grey else values
+    why = "; ".join(dict.fromkeys(faults))
+    raise ImageError(
+        f"damaged: it cannot be decoded as {syntax.name} ({syntax}): {why[:200]}"
+        f"{decoders.what_to_install()}"
+    )
+
+
+def _same_when_reduced(dataset: pydicom.Dataset) -> bool:
+    """False where the chain does not commute with means, nearly: padding would mix with pixels,
+    and without a window the fallback percentiles depend on the noise."""
+    shown = dataset.get("WindowWidth") or dataset.get("VOILUTSequence")
+    return bool(shown) and "PixelPaddingValue" not in dataset and dataset.PixelRepresentation == 0
+
+
+def _frame(dataset: pydicom.Dataset, index: int) -> bytes:
+    """The compressed bytes of one frame: PS3.5 A.4."""
+    offsets, lengths = (
+        dataset.get(name) for name in ("ExtendedOffsetTable", "ExtendedOffsetTableLengths")
+    )
+    return get_frame(
+        dataset.PixelData,
+        index,
+        number_of_frames=int(dataset.get("NumberOfFrames") or 1),
+        extended_offsets=(offsets, lengths) if offsets and lengths else None,
+    )
 
 
 def colour(dataset: pydicom.Dataset, values: NDArray[Any]) -> NDArray[np.uint8]:
     """[H, W, 3] RGB of decoded colour; a palette (PS3.3 C.7.6.3.1.5) is looked up."""
     bits = int(dataset.BitsStored)
     if dataset.PhotometricInterpretation == "PALETTE COLOR":
-        values = apply_color_lut(values, dataset)
-        bits = 8 * values.dtype.itemsize
-    most = 2**bits - 1
-    return np.asarray(np.rint(values.astype(np.float32) * (255 / most)), dtype=np.uint8)
+        return through_palette(dataset, values)
+    if bits == 8 and values.dtype == np.uint8:
+        return cast(NDArray[np.uint8], np.ascontiguousarray(values))
+    return np.asarray(np.rint(values.astype(np.float32) * (255 / (2**bits - 1))), dtype=np.uint8)
+
+
+def reduced(pixels: NDArray[np.uint16], at_least_px: int | None) -> NDArray[np.uint16]:
+    """Means over squares of 2, 4 or 8 pixels, the most that leaves both sides `at_least_px` and
+    cuts no square at an edge, which would move the rest."""
+    height, width = pixels.shape[:2]
+    least = at_least_px or max(height, width)
+    fitting = (n for n in (2, 4, 8) if min(height, width) // n >= least)
+    n = max((n for n in fitting if height % n == width % n == 0), default=1)
+    if n == 1:
+        return pixels
+    plane = pixels[:, :, 0]
+    # row by row, and then column by column: many times faster than a sum over two axes
+    rows = plane[::n].astype(np.uint32)
+    for i in range(1, n):
+        rows += plane[i::n]
+    total = rows[:, ::n] + n * n // 2
+    for i in range(1, n):
+        total += rows[:, i::n]
+    return (total // (n * n)).astype(np.uint16)[:, :, None]

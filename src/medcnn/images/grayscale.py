@@ -8,6 +8,7 @@ Padding is masked before the modality step, since it is written in stored values
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from functools import cache
 from typing import Any
 
@@ -34,13 +35,54 @@ def say_once(level: int, message: str) -> None:
     log.log(level, message)
 
 
-def rendered(dataset: Dataset, stored: NDArray[Any], window: int) -> NDArray[np.uint16]:
-    """[H, W, 1] in 0..65535 of stored values [H, W]; padding is black."""
+def rendered(dataset: Dataset, cells: NDArray[Any], window: int) -> NDArray[np.uint16]:
+    """[H, W, 1] in 0..65535 of cells [H, W]; padding is black.
+
+    Every step looks at one pixel alone, so the steps are taken once for each value that a cell
+    can have, in floats, and the image is looked up in what comes out.
+
+    Args:
+        cells: pixel cells of PS3.5 8.1.1, as unsigned integers.
+    """
+    if cells.itemsize <= 2:
+        values, index = np.arange(int(cells.max()) + 1, dtype=cells.dtype), cells
+    else:
+        values, index = np.unique(cells, return_inverse=True)
+    stored = stored_values(dataset, values)
+    table = shown(dataset, stored, lambda: np.bincount(index.ravel()), window)
+    return np.asarray(table[index])[:, :, None]
+
+
+def stored_values(dataset: Dataset, cells: NDArray[Any]) -> NDArray[Any]:
+    """What stands in the BitsStored bits up to HighBit, signed or not (PS3.5 8.1.1).
+
+    What stands in the other bits is not the image: an overlay (retired), or nothing.
+    """
+    bits, high = int(dataset.BitsStored), int(dataset.HighBit)
+    width = 8 * cells.itemsize
+    # up, so that the sign is the first bit, and down again
+    above = max(width - 1 - high, 0)
+    lifted = cells << np.array(above, dtype=cells.dtype)
+    kind = "i" if dataset.PixelRepresentation == 1 else "u"
+    return np.asarray(lifted.view(f"{kind}{cells.itemsize}") >> max(width - bits, 0))
+
+
+def shown(
+    dataset: Dataset,
+    stored: NDArray[Any],
+    counts: Callable[[], NDArray[np.int64]],
+    window: int,
+) -> NDArray[np.uint16]:
+    """The whole chain, 0..65535 for each of `stored`, which `counts` says how often they occur."""
     padding = padding_mask(dataset, stored)
     measured, bits = modality(dataset, stored)
-    shown = polarity(dataset, voi(dataset, measured, padding, bits, window))
-    shown[padding] = 0
-    return np.rint(shown * 65535).astype(np.uint16)[:, :, None]
+
+    def spread() -> tuple[float, float]:
+        return _spread(measured, np.where(padding, 0, counts()))
+
+    light = polarity(dataset, voi(dataset, measured, spread, bits, window))
+    light[padding] = 0
+    return np.rint(light * 65535).astype(np.uint16)
 
 
 def padding_mask(dataset: Dataset, stored: NDArray[Any]) -> Mask:
@@ -75,7 +117,11 @@ def modality(dataset: Dataset, stored: NDArray[Any]) -> tuple[NDArray[Any], int 
 
 
 def voi(
-    dataset: Dataset, measured: NDArray[Any], padding: Mask, bits: int | None, window: int
+    dataset: Dataset,
+    measured: NDArray[Any],
+    spread: Callable[[], tuple[float, float]],
+    bits: int | None,
+    window: int,
 ) -> Floats:
     """What is of interest as 0..1: PS3.3 C.11.2.1; a LUT before a window, else a fallback.
 
@@ -109,8 +155,7 @@ def voi(
         signed = dataset.PixelRepresentation == 1 and not dataset.get("ModalityLUTSequence")
         low = -(2 ** (bits - 1)) if signed else 0
         return _stretched(measured, low, low + 2**bits - 1)
-    low, high = _spread(measured, padding)
-    return _stretched(measured, low, high)
+    return _stretched(measured, *spread())
 
 
 def windowed(values: NDArray[Any], center: float, width: float, function: str) -> Floats:
@@ -177,13 +222,20 @@ def _stretched(values: NDArray[Any], low: float, high: float) -> Floats:
     return np.asarray(np.clip((values.astype(np.float32) - low) / np.float32(high - low), 0, 1))
 
 
-def _spread(measured: NDArray[Any], padding: Mask) -> tuple[float, float]:
-    kept = measured[~padding] if padding.any() else measured.ravel()
-    if not kept.size:
+def _spread(values: NDArray[Any], counts: NDArray[np.int64]) -> tuple[float, float]:
+    """The fallback percentiles of an image in which each of `values` occurs `counts` times."""
+    order = np.argsort(values, kind="stable")
+    values, up_to = values[order], np.cumsum(counts[order])
+    if not up_to[-1]:
         raise ImageError("every pixel is padding")
-    low, high = np.percentile(kept, FALLBACK_PERCENTILES)
+    at = np.array([*FALLBACK_PERCENTILES, 0, 100]) / 100 * (up_to[-1] - 1)
+    below, above = (
+        values[np.searchsorted(up_to, rank(at), side="right")].astype(np.float64)
+        for rank in (np.floor, np.ceil)
+    )
+    low, high, least, most = (float(v) for v in below + (above - below) * (at % 1))
     # a picture that is flat but for a few pixels
-    return (float(low), float(high)) if high > low else (float(kept.min()), float(kept.max()))
+    return (low, high) if high > low else (least, most)
 
 
 def _refuse_index(window: int, count: int, what: str) -> None:

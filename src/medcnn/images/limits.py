@@ -7,6 +7,8 @@ from medcnn.errors import ImageError
 # The largest radiographs have about 30 megapixels. Above 89 megapixels pillow warns by itself.
 MAX_PIXELS = 80_000_000
 MAX_FILE_BYTES = 1 << 30
+# 48 megapixels of 16 bits; inflating takes twice this for a moment.
+MAX_INFLATED_BYTES = 96 << 20
 
 
 def refuse_oversize(width: int, height: int) -> None:

@@ -81,8 +81,11 @@ def read_pixels(
         if is_row:
             return read_npz_row(root / f"{name}.npz", place)
         return _decode(_read_file(root / path), window, frames, at_least_px)
-    except ImageError:
-        raise
+    except ImageError as error:
+        if str(error).isprintable():
+            raise
+        # what a damaged header holds may be anything
+        raise ImageError(" ".join(re.sub(r"[^ -~]", " ", str(error)).split())) from None
     except (KeyboardInterrupt, SystemExit, GeneratorExit):
         raise
     except BaseException as error:

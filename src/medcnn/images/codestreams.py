@@ -1,0 +1,122 @@
+"""What the header of a compressed frame says, read before a decoder in C sees the frame.
+
+A frame that says another size than its DICOM header is damaged or made to break a decoder: a
+native decoder takes memory by the frame's own word.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+
+from medcnn.errors import ImageError
+
+# ITU-T T.81 table B.1 (start of frame, without DHT, JPG and DAC) and T.87 C.1.1 (JPEG-LS)
+START_OF_FRAME = {*range(0xC0, 0xD0), 0xF7} - {0xC4, 0xC8, 0xCC}
+ALONE = {0x01, *range(0xD0, 0xD9)}
+START_OF_SCAN, END_OF_IMAGE = 0xDA, 0xD9
+J2K_START = b"\xff\x4f\xff\x51"
+COD, SOT = 0xFF52, 0xFF90
+# A decoder keeps kilobytes for each tile that the header names; radiographs have one or a few.
+MAX_TILES = 4096
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Codestream:
+    """`halvings`: how often a JPEG 2000 decoder can halve the image, 0 for other kinds."""
+
+    columns: int
+    rows: int
+    samples: int
+    bits: int
+    signed: bool = False
+    tiles: int = 1
+    halvings: int = 0
+
+
+def codestream_of(frame: bytes) -> Codestream:
+    """Of a frame of JPEG, JPEG-LS, JPEG 2000 or HTJ2K, by what it begins with.
+
+    Raises:
+        ImageError: it begins like none of them, or breaks off in its header.
+    """
+    try:
+        if frame.startswith(b"\xff\xd8"):
+            return _jpeg(frame)
+        # JPEG 2000 stands bare in a DICOM (PS3.5 8.2.4); some writers leave the JP2 boxes on
+        start = frame.find(J2K_START, 0, 4096)
+        if start < 0:
+            raise ImageError(
+                f"the compressed frame starts with {frame[:4].hex(' ')}, which is no JPEG, "
+                "JPEG-LS or JPEG 2000"
+            )
+        return _jpeg2000(frame, start)
+    except (struct.error, IndexError):
+        raise ImageError("truncated: the compressed frame ends inside its header") from None
+
+
+def refuse_codestream(found: Codestream, columns: int, rows: int, samples: int) -> None:
+    """Raises ImageError where a frame is not the one that the DICOM header describes."""
+    if (found.columns, found.rows) != (columns, rows):
+        raise ImageError(
+            f"the compressed frame says {found.columns} x {found.rows} pixels, the header "
+            f"{columns} x {rows}"
+        )
+    if found.samples != samples:
+        raise ImageError(
+            f"the compressed frame has {found.samples} samples a pixel, the header says {samples}"
+        )
+    if not 1 <= found.bits <= 16:
+        raise ImageError(f"the compressed frame says {found.bits} bits a sample; 1 to 16 are read")
+    if found.tiles > MAX_TILES:
+        raise ImageError(
+            f"the compressed frame is cut into {found.tiles} tiles, more than {MAX_TILES}; it is "
+            "damaged or made to exhaust memory"
+        )
+
+
+def _jpeg(frame: bytes) -> Codestream:
+    """ITU-T T.81 B.2.2; a segment begins with its marker and its length."""
+    at = 2
+    while True:
+        if frame[at] != 0xFF:
+            raise ImageError("the compressed frame has no marker where a JPEG has one")
+        marker = frame[at + 1]
+        if marker == 0xFF:  # fill byte, T.81 B.1.1.2
+            at += 1
+        elif marker in ALONE:
+            at += 2
+        elif marker in (START_OF_SCAN, END_OF_IMAGE):
+            raise ImageError("the compressed frame has no header of a JPEG")
+        elif marker in START_OF_FRAME:
+            bits, rows, columns, samples = struct.unpack_from(">BHHB", frame, at + 4)
+            return Codestream(columns=columns, rows=rows, samples=samples, bits=bits)
+        else:
+            at += 2 + max(2, struct.unpack_from(">H", frame, at + 2)[0])
+
+
+def _jpeg2000(frame: bytes, start: int) -> Codestream:
+    """ITU-T T.800 A.5.1 (SIZ) and A.6.1 (COD)."""
+    right, bottom, left, top, tile_w, tile_h, tile_x, tile_y, samples = struct.unpack_from(
+        ">8IH", frame, start + 8
+    )
+    depths = {frame[start + 42 + 3 * i] for i in range(min(samples, 4))}
+    if len(depths) != 1 or not tile_w or not tile_h or tile_x > left or tile_y > top:
+        raise ImageError("the compressed frame has a header that JPEG 2000 does not allow")
+    (depth,) = depths
+    tiles = -(-(right - tile_x) // tile_w) * -(-(bottom - tile_y) // tile_h)
+    at = start + 4 + struct.unpack_from(">H", frame, start + 4)[0]
+    halvings = 0
+    while (marker := struct.unpack_from(">H", frame, at)[0]) != SOT:
+        if marker == COD:
+            halvings = frame[at + 9]
+        at += 2 + max(2, struct.unpack_from(">H", frame, at + 2)[0])
+    return Codestream(
+        columns=right - left,
+        rows=bottom - top,
+        samples=samples,
+        bits=(depth & 0x7F) + 1,
+        signed=bool(depth & 0x80),
+        tiles=tiles,
+        halvings=halvings,
+    )

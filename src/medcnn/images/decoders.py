@@ -1,0 +1,209 @@
+"""Decoders that pydicom lacks, as a plugin of it, and which plugin decodes what.
+
+RLE        our own: pydicom's grows with the input without a bound (PS3.5 annex G)
+JPEG       extended and lossless, through imagecodecs (libjpeg-turbo 3; BSD)
+the rest   pydicom's plugins: JPEG-LS pyjpegls, (HT)JPEG 2000 pylibjpeg-openjpeg, JPEG 2000 and
+           JPEG baseline pillow
+
+imagecodecs also has HTJ2K, through OpenJPH, but goes on with wrong pixels where that fails.
+
+Never used, even where they are installed: gdcm, which ends the process on bad input.
+"""
+
+from __future__ import annotations
+
+import struct
+from importlib.util import find_spec
+from io import BytesIO
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from pydicom.pixels.decoders.base import Decoder, DecodeRunner
+from pydicom.pixels.decoders.base import get_decoder as decoder_of
+from pydicom.uid import (
+    UID,
+    JPEGExtended12Bit,
+    JPEGLossless,
+    JPEGLosslessSV1,
+    RLELossless,
+)
+
+from medcnn.errors import ImageError
+from medcnn.images.codestreams import Codestream
+
+INSTALL = "pip install 'medcnn[dicom]'"
+# What the extra brings: package -> module.
+EXTRA = {
+    "imagecodecs": "imagecodecs",
+    "pylibjpeg": "pylibjpeg",
+    "pylibjpeg-openjpeg": "openjpeg",
+    "pyjpegls": "jpeg_ls",
+}
+JPEG = (JPEGExtended12Bit, JPEGLossless, JPEGLosslessSV1)
+# In this order; pydicom names a plugin, and we allow it.
+ALLOWED = ("medcnn", "pyjpegls", "pylibjpeg", "pillow")
+# pydicom asks for these two names.
+DECODER_DEPENDENCIES: dict[UID, tuple[str, ...]] = {
+    RLELossless: (),
+    **dict.fromkeys(JPEG, ("imagecodecs>=2025.3.30",)),
+}
+
+
+def is_available(uid: str) -> bool:
+    return uid == RLELossless or find_spec("imagecodecs") is not None
+
+
+def plugins_of(syntax: UID) -> tuple[Decoder, list[str]]:
+    """pydicom's decoder for a transfer syntax (PS3.5 annex A) and the names of usable plugins.
+
+    Raises:
+        ImageError: pydicom does not know the syntax, or nothing that can decode it is installed.
+    """
+    try:
+        decoder = decoder_of(syntax)
+    except NotImplementedError:
+        raise ImageError(f"the transfer syntax {syntax.name} ({syntax}) is not read") from None
+    if not decoder.is_encapsulated:
+        return decoder, []
+    names = [name for name in ALLOWED if name in decoder.available_plugins]
+    if not names:
+        raise ImageError(
+            f"compressed as {syntax.name} ({syntax}), for which no decoder is installed: {INSTALL}"
+        )
+    return decoder, names
+
+
+def what_to_install() -> str:
+    """A sentence where the extra is not complete, else nothing."""
+    missing = [package for package, module in EXTRA.items() if find_spec(module) is None]
+    return f". Where the file is sound: {INSTALL}" if missing else ""
+
+
+def decode_frame(frame: bytes, runner: DecodeRunner) -> Any:
+    """One frame, as pydicom's plugins do it: its bytes, planes apart for RLE."""
+    if runner.transfer_syntax == RLELossless:
+        planes = unpacked(
+            frame,
+            runner.rows * runner.columns,
+            runner.samples_per_pixel,
+            runner.bits_allocated // 8,
+        )
+        runner.set_option("planar_configuration", 1)
+        return planes.data
+    import imagecodecs  # here: half a second less for who needs it not
+
+    if runner.samples_per_pixel > 1 and runner.transfer_syntax == JPEGExtended12Bit:
+        raise NotImplementedError("colour in JPEG extended is left to pillow")
+    values = imagecodecs.jpeg8_decode(frame)
+    runner.set_option("bits_allocated", 8 * values.itemsize)
+    runner.set_option("planar_configuration", 0)
+    return np.ascontiguousarray(values).reshape(-1).view(np.uint8).data
+
+
+def unpacked(frame: bytes, pixels: int, samples: int, size: int) -> NDArray[np.uint8]:
+    """[samples, pixels, size] little endian, of a frame of RLE Lossless (PS3.5 G.3 to G.5).
+
+    Args:
+        frame: 16 numbers, how many segments and where they start, and the segments: the bytes of
+            each sample, most significant first.
+        pixels: of an image.
+        samples: of a pixel.
+        size: bytes of a sample.
+
+    Raises:
+        ImageError: the segments do not hold what is asked for, or more.
+    """
+    if len(frame) < 64:
+        raise ImageError("truncated: the RLE frame ends inside its header")
+    count, *starts = struct.unpack_from("<16I", frame)
+    if count != samples * size:
+        raise ImageError(f"the RLE frame has {count} segments, it needs {samples * size}")
+    ends = [*starts[1:count], len(frame)]
+    planes = np.empty((samples, pixels, size), dtype=np.uint8)
+    for i, (start, end) in enumerate(zip(starts, ends, strict=False)):
+        if not 64 <= start <= end <= len(frame):
+            raise ImageError("the RLE frame names segments beyond its end")
+        segment = _segment(frame[start:end], pixels)
+        if len(segment) < pixels:
+            raise ImageError(f"truncated: an RLE segment gives {len(segment)} of {pixels} bytes")
+        planes[i // size, :, size - 1 - i % size] = np.frombuffer(segment, np.uint8, pixels)
+    return planes
+
+
+# Bytes that a writer may have left behind the last pixel of a segment.
+SLACK = 256
+
+
+def _segment(packed: bytes, pixels: int) -> bytes | bytearray | memoryview:
+    """PackBits, PS3.5 G.3.2, never longer than `pixels` and some slack."""
+    try:
+        import imagecodecs
+
+        return imagecodecs.packbits_decode(packed, out=bytearray(pixels + SLACK))
+    except (ImportError, RuntimeError):
+        # RuntimeError: also of a padding byte, which is allowed (G.3.1) and begins no run
+        return _segment_in_python(packed, pixels)
+
+
+def _segment_in_python(packed: bytes, pixels: int) -> bytearray:
+    found, at, end = bytearray(), 0, len(packed)
+    while at < end:
+        head = packed[at]
+        if head < 128:
+            found += packed[at + 1 : at + 2 + head]
+            at += 2 + head
+        else:
+            if head > 128:
+                found += packed[at + 1 : at + 2] * (257 - head)
+            at += 2 if head > 128 else 1
+        if len(found) > pixels + SLACK:
+            raise ImageError(
+                f"an RLE segment gives more than the {pixels} bytes of the image; the file is "
+                "damaged or made to exhaust memory"
+            )
+    return found
+
+
+def halvings_for(found: Codestream, at_least_px: int | None) -> int:
+    """How often an image may be halved, at most to an eighth, with both sides at least so long."""
+    if at_least_px is None or found.samples != 1 or found.signed:
+        return 0
+    short = min(found.columns, found.rows)
+    steps = range(min(3, found.halvings) + 1)
+    return max((n for n in steps if short >> n >= at_least_px), default=0)
+
+
+def decode_reduced(frame: bytes, found: Codestream, halvings: int) -> NDArray[np.uint16]:
+    """[H, W] of JPEG 2000 or HTJ2K, grey and unsigned, at a lower resolution level.
+
+    A level is the low-pass band of the wavelet (ITU-T T.800 F.3): nearly, not exactly, the mean
+    over squares. Its values stand at every 2nd, 4th or 8th pixel, not in the middle of the
+    squares; without moving them there, edges lie up to 3.5 pixels beside their place.
+    """
+    with Image.open(BytesIO(frame), formats=["JPEG2000"]) as image:
+        image.reduce = halvings  # type: ignore[method-assign, assignment]
+        # a level's sides are rounded up (T.800 B.5), which pillow does for whole multiples alone
+        square = 1 << halvings
+        image._size = (-(-found.columns // square) * square, -(-found.rows // square) * square)
+        image.load()
+        values = np.asarray(image)
+    # pillow fills 8 or 16 bits from above
+    values = (values >> (8 * values.itemsize - found.bits)).astype(np.uint32)
+    # (2^(n-1) - 1/2) / 2^n of a step, in sixteenths
+    part = {1: 4, 2: 6, 3: 7}[halvings]
+    for axis in (0, 1):
+        following = np.take(values, range(1, values.shape[axis] + 1), axis=axis, mode="clip")
+        values = (values * (16 - part) + following * part + 8) >> 4
+    return values.astype(np.uint16)
+
+
+def _register() -> None:
+    for uid in DECODER_DEPENDENCIES:
+        decoder = decoder_of(uid)
+        if "medcnn" not in (*decoder.available_plugins, *decoder.missing_dependencies):
+            decoder.add_plugin("medcnn", (__name__, "decode_frame"))
+
+
+_register()

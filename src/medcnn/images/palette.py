@@ -1,0 +1,98 @@
+"""PALETTE COLOR -> RGB: PS3.3 C.7.6.3.1.5, C.7.6.3.1.6 and C.7.9."""
+
+from __future__ import annotations
+
+import struct
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydicom import Dataset
+
+from medcnn.errors import ImageError
+
+COLOURS = ("Red", "Green", "Blue")
+
+
+def through_palette(dataset: Dataset, stored: NDArray[Any]) -> NDArray[np.uint8]:
+    """[H, W, 3] of stored values [H, W].
+
+    Raises:
+        ImageError: a table is missing, or not as long as its descriptor says.
+    """
+    tables = [_table(dataset, colour) for colour in COLOURS]
+    _, first = _descriptor(dataset, COLOURS[0])
+    count = min(len(t) for t in tables)
+    place = np.clip(stored.astype(np.int64) - first, 0, count - 1)
+    return np.asarray(np.stack([t[:count] for t in tables], axis=1)[place])
+
+
+def _descriptor(dataset: Dataset, colour: str) -> tuple[int, int]:
+    """How many entries, and which stored value has the first."""
+    descriptor = dataset.get(f"{colour}PaletteColorLookupTableDescriptor")
+    if descriptor is None or len(descriptor) != 3:
+        raise ImageError(f"PALETTE COLOR without a descriptor of its {colour.lower()} table")
+    count, first, _ = (int(v) for v in descriptor)
+    return (count & 0xFFFF) or 2**16, first
+
+
+def _table(dataset: Dataset, colour: str) -> NDArray[np.uint8]:
+    count, _ = _descriptor(dataset, colour)
+    bits = int(dataset[f"{colour}PaletteColorLookupTableDescriptor"].value[2])
+    little = dataset.file_meta.TransferSyntaxUID.is_little_endian
+    plain = dataset.get(f"{colour}PaletteColorLookupTableData")
+    data = plain or dataset.get(f"Segmented{colour}PaletteColorLookupTableData")
+    if not isinstance(data, bytes) or bits not in (8, 16):
+        raise ImageError(f"PALETTE COLOR without a {colour.lower()} table of 8 or 16 bits")
+    # 8-bit entries may stand in 16 bits each
+    wide = bits == 16 or (plain is not None and len(data) >= 2 * count)
+    words = np.frombuffer(data[: len(data) // 2 * 2] if wide else data, _dtype(wide, little))
+    if plain is None:
+        words = np.array(_expanded(words.tolist(), count, wide), dtype=np.int64)
+    if len(words) < count:
+        raise ImageError(
+            f"a palette of {len(words)} entries for {colour.lower()}, its descriptor says {count}"
+        )
+    most = 65535 if bits == 16 else 255
+    return np.asarray(np.rint(np.minimum(words[:count], most) * (255 / most)), dtype=np.uint8)
+
+
+def _dtype(wide: bool, little: bool) -> str:
+    return ("<u2" if little else ">u2") if wide else "u1"
+
+
+def _expanded(words: list[int], count: int, wide: bool) -> list[int]:
+    """The entries of a segmented table: PS3.3 C.7.9.2.
+
+    Discrete segments (0) list entries, linear ones (1) lead from the entry before to one more, and
+    indirect ones (2) repeat segments that stand at a byte offset.
+    """
+    found: list[int] = []
+
+    def segment(at: int, indirect: bool) -> int:
+        code, length = words[at], words[at + 1]
+        if code == 0:
+            found.extend(words[at + 2 : at + 2 + length])
+            at += 2 + length
+        elif code == 1 and found:
+            ramp = np.linspace(found[-1], words[at + 2], length + 1)[1:]
+            found.extend(int(v) for v in np.rint(ramp))
+            at += 3
+        elif code == 2 and indirect:
+            parts = struct.pack("<2H" if wide else "<4B", *words[at + 2 : at + (4 if wide else 6)])
+            (there,) = struct.unpack("<I", parts)
+            there //= 2 if wide else 1
+            for _ in range(length):
+                there = segment(there, indirect=False)
+            at += 4 if wide else 6
+        else:
+            raise ImageError(f"a segment of kind {code} in a palette is not read")
+        # a table of a few bytes may name itself many times over
+        if len(found) > count:
+            raise ImageError(f"a segmented palette of more than the {count} entries it describes")
+        return at
+
+    at = 0
+    while at < len(words) - 1:
+        at = segment(at, indirect=True)
+    return found

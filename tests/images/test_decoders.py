@@ -1,0 +1,417 @@
+"""Every compressed syntax against the values that went in; files made to break a decoder."""
+
+from __future__ import annotations
+
+import json
+import struct
+import subprocess
+import sys
+import zlib
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import imagecodecs
+import numpy as np
+import pydicom
+import pytest
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.encaps import encapsulate, get_frame
+from pydicom.uid import (
+    JPEG2000,
+    ExplicitVRLittleEndian,
+    HTJ2KLossless,
+    JPEG2000Lossless,
+    JPEGExtended12Bit,
+    JPEGLossless,
+    JPEGLosslessSV1,
+    JPEGLSLossless,
+    JPEGLSNearLossless,
+    RLELossless,
+    SecondaryCaptureImageStorage,
+)
+
+from medcnn.errors import ImageError
+from medcnn.images import Frames, Preprocessing, decoders, read_pixels
+from medcnn.images.codestreams import codestream_of
+from medcnn.images.dicom import MAX_INFLATED_BYTES, read_dicom, reduced
+
+FUZZ = Path(__file__).parents[2] / "scripts" / "fuzz_readers.py"
+
+
+def picture(
+    height: int = 90, width: int = 70, most: int = 4095, period_px: float = 94
+) -> np.ndarray:
+    rng = np.random.default_rng(0)
+    down, right = np.mgrid[:height, :width] * (2 * np.pi / period_px)
+    light = 0.5 + 0.4 * np.sin(down) * np.cos(right) + rng.normal(0, 0.01, (height, width))
+    return (light.clip(0, 1) * most).astype(np.uint8 if most < 256 else np.uint16)
+
+
+def written(
+    values: np.ndarray, syntax: str = ExplicitVRLittleEndian, *frames: bytes, **tags: Any
+) -> bytes:
+    """A file of these values, whose window shows them as they are, or of these frames."""
+    bits = 8 if values.dtype.itemsize == 1 else 12
+    dataset = Dataset()
+    dataset.file_meta = FileMetaDataset()
+    dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    dataset.SOPClassUID = dataset.file_meta.MediaStorageSOPClassUID = SecondaryCaptureImageStorage
+    dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = "1.2.3"
+    dataset.Rows, dataset.Columns = values.shape[:2]
+    dataset.SamplesPerPixel, dataset.PixelRepresentation = 1, 0
+    dataset.PhotometricInterpretation = "MONOCHROME2"
+    dataset.BitsAllocated, dataset.BitsStored = 8 * values.itemsize, bits
+    dataset.HighBit = bits - 1
+    # LINEAR_EXACT over 0..2^n-1
+    dataset.WindowCenter, dataset.WindowWidth = (2**bits - 1) / 2, 2**bits - 1
+    dataset.VOILUTFunction = "LINEAR_EXACT"
+    dataset.PixelData = values.tobytes()
+    dataset["PixelData"].VR = "OW"
+    if frames:
+        dataset.PixelData = encapsulate(list(frames))
+        dataset["PixelData"].VR, dataset["PixelData"].is_undefined_length = "OB", True
+    for name, value in tags.items():
+        setattr(dataset, name, value)
+    if syntax == RLELossless and not frames:
+        dataset.compress(RLELossless, generate_instance_uid=False)
+    dataset.file_meta.TransferSyntaxUID = syntax
+    buffer = BytesIO()
+    pydicom.dcmwrite(buffer, dataset, enforce_file_format=True)
+    return buffer.getvalue()
+
+
+def j2k(values: np.ndarray, **options: Any) -> bytes:
+    told = {"codecformat": "j2k", "level": 0, "reversible": True, "bitspersample": 12, **options}
+    return bytes(imagecodecs.jpeg2k_encode(values, **told))
+
+
+def lossless(values: np.ndarray, predictor: int) -> bytes:
+    bits = 12 if values.itemsize == 2 else 8
+    return bytes(
+        imagecodecs.jpeg8_encode(values, lossless=True, predictor=predictor, bitspersample=bits)
+    )
+
+
+ENCODERS: dict[str, tuple[str, Callable[[np.ndarray], bytes], int]] = {
+    "lossless 14": (JPEGLossless, lambda v: lossless(v, 6), 0),
+    "lossless SV1": (JPEGLosslessSV1, lambda v: lossless(v, 1), 0),
+    "extended 12 bit": (
+        JPEGExtended12Bit,
+        lambda v: bytes(imagecodecs.jpeg8_encode(v, level=98, bitspersample=12)),
+        40,
+    ),
+    "JPEG-LS": (JPEGLSLossless, lambda v: bytes(imagecodecs.jpegls_encode(v)), 0),
+    "JPEG-LS near": (JPEGLSNearLossless, lambda v: bytes(imagecodecs.jpegls_encode(v, 3)), 3),
+    "JPEG 2000 lossless": (JPEG2000Lossless, j2k, 0),
+    "JPEG 2000": (JPEG2000, lambda v: j2k(v, reversible=False, level=70), 20),
+    "HTJ2K": (HTJ2KLossless, lambda v: bytes(imagecodecs.htj2k_encode(v)), 0),
+}
+
+
+@pytest.mark.fault
+@pytest.mark.parametrize("name", ENCODERS)
+def test_what_went_in_comes_out_of_every_compressed_syntax(name: str) -> None:
+    """Row 57."""
+    syntax, encoded, near = ENCODERS[name]
+    values = picture()
+    found = read_dicom(written(values, syntax, encoded(values)))[:, :, 0]
+    plain = read_dicom(written(values))[:, :, 0]
+    assert np.abs(found.astype(int) - plain).max() <= near * 65535 / 4095 + 1
+    assert np.array_equal(np.rint(plain / 65535 * 4095), values)
+
+
+@pytest.mark.fault
+def test_eight_bits_are_read_out_of_lossless_jpeg_and_rle() -> None:
+    """Row 57."""
+    values = picture(most=255)
+    plain = read_dicom(written(values))
+    assert np.array_equal(read_dicom(written(values, JPEGLosslessSV1, lossless(values, 1))), plain)
+    assert np.array_equal(read_dicom(written(values, RLELossless)), plain)
+
+
+def test_colour_is_read_out_of_lossless_jpeg() -> None:
+    values = np.stack([picture(most=255), 255 - picture(most=255), picture(most=200)], axis=2)
+    frame = imagecodecs.jpeg8_encode(values, lossless=True, predictor=1, outcolorspace="rgb")
+    tags = {"SamplesPerPixel": 3, "PhotometricInterpretation": "RGB", "PlanarConfiguration": 0}
+    found = read_dicom(written(values, JPEGLosslessSV1, bytes(frame), **tags))
+    assert np.array_equal(found, values)
+
+
+@pytest.mark.fault
+@pytest.mark.parametrize("name", ENCODERS)
+def test_a_frame_of_another_size_than_its_header_reaches_no_decoder(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Row 63."""
+    syntax, encoded, _ = ENCODERS[name]
+    monkeypatch.setattr(pydicom.pixels.decoders.base.Decoder, "as_array", None)
+    frame = encoded(picture(90, 71))
+    with pytest.raises(ImageError, match="the compressed frame says 71 x 90 pixels, the header 70"):
+        read_dicom(written(picture(90, 70), syntax, frame))
+
+
+@pytest.mark.fault
+def test_a_frame_cut_into_countless_tiles_is_refused() -> None:
+    """Row 63; a decoder keeps kilobytes a tile."""
+    frame = bytearray(j2k(picture()))
+    frame[24:32] = struct.pack(">II", 1, 1)
+    assert codestream_of(bytes(frame)).tiles == 90 * 70
+    with pytest.raises(ImageError, match="cut into 6300 tiles"):
+        read_dicom(written(picture(), JPEG2000Lossless, bytes(frame)))
+
+
+@pytest.mark.parametrize("encoded", [lossless(picture(), 1), j2k(picture())])
+def test_a_frame_that_ends_in_its_header_is_refused(encoded: bytes) -> None:
+    # up to the number of samples of a JPEG, and into the segment after SIZ of a JPEG 2000
+    for end in range(encoded.find(b"\xff\xc3") + 9 if encoded[1] == 0xD8 else 60):
+        with pytest.raises(ImageError, match=r"truncated|no JPEG"):
+            codestream_of(encoded[:end])
+
+
+@pytest.mark.fault
+@pytest.mark.parametrize("pad", [b"", b"\0", b"\x80"])
+def test_rle_is_the_same_with_and_without_the_fast_decoder(
+    pad: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Row 57; a segment may end with a padding byte (PS3.5 G.3.1)."""
+    packed = bytes([0x02, 7, 8, 9, 0xFE, 5, 0x00, 1]) + pad
+    assert bytes(decoders._segment(packed, 7)[:7]) == bytes([7, 8, 9, 5, 5, 5, 1])
+    monkeypatch.setitem(sys.modules, "imagecodecs", None)
+    assert bytes(decoders._segment(packed, 7)[:7]) == bytes([7, 8, 9, 5, 5, 5, 1])
+
+
+@pytest.mark.fault
+def test_a_damaged_rle_frame_is_refused() -> None:
+    """Row 64."""
+    frame = get_frame(
+        pydicom.dcmread(BytesIO(written(picture(), RLELossless))).PixelData, 0, number_of_frames=1
+    )
+    for cut, said in [
+        (frame[:50], "ends inside its header"),
+        (struct.pack("<I", 3) + frame[4:], "has 3 segments, it needs 2"),
+        (frame[:8] + struct.pack("<I", 1 << 30) + frame[12:], "beyond its end"),
+        (frame[:2000], "truncated|beyond its end"),
+    ]:
+        with pytest.raises(ImageError, match=said):
+            read_dicom(written(picture(), RLELossless, cut))
+
+
+@pytest.mark.fault
+def test_a_decoder_that_panics_costs_one_image(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Row 32; a panic in Rust comes as a BaseException that is no Exception."""
+
+    class PanicException(BaseException):
+        pass
+
+    def panic(*_: Any) -> None:
+        raise PanicException("index out of bounds: the len is 3")
+
+    monkeypatch.setattr(decoders, "unpacked", panic)
+    (tmp_path / "x.dcm").write_bytes(written(picture(), RLELossless))
+    with pytest.raises(ImageError, match="index out of bounds"):
+        read_pixels(tmp_path, "x.dcm")
+
+
+READ_AND_SAY = r"""
+import re, sys
+from pathlib import Path
+from medcnn.errors import ImageError
+from medcnn.images import read_pixels
+try:
+    print(read_pixels(Path(sys.argv[1]).parent, Path(sys.argv[1]).name).shape)
+except ImageError as error:
+    print(error)
+# not ru_maxrss, which begins with that of the process that started this one
+print(int(re.search(r"VmHWM:\s+(\d+)", Path("/proc/self/status").read_text())[1]) >> 10)
+"""
+
+
+def read_apart(file: Path, *without: str) -> tuple[str, int]:
+    """What is said of a file, and the most memory in MiB that a process needs to say it."""
+    hidden = "".join(f"import sys; sys.modules['{m}'] = None\n" for m in without)
+    command = [sys.executable, "-c", hidden + READ_AND_SAY, str(file)]
+    said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    return said.splitlines()[0], int(said.splitlines()[-1])
+
+
+@pytest.mark.fault
+@pytest.mark.parametrize("without", [(), ("imagecodecs",)])
+def test_an_rle_bomb_is_refused_in_little_memory(tmp_path: Path, without: tuple[str, ...]) -> None:
+    """Row 64; 25 MB of runs would be 1.6 GB."""
+    runs = b"\x81\0" * (25_000_000 // 4)
+    frame = struct.pack("<16I", 2, 64, 64 + len(runs), *[0] * 13) + runs + runs
+    (tmp_path / "x.dcm").write_bytes(written(picture(), RLELossless, frame))
+    said, mib = read_apart(tmp_path / "x.dcm", *without)
+    assert "gives more than the 6300 bytes" in said
+    assert mib < 300
+
+
+@pytest.mark.fault
+def test_a_deflate_bomb_is_refused_in_little_memory(tmp_path: Path) -> None:
+    """Row 64; 1 MB that would be 1 GB."""
+    plain = written(picture())
+    start = plain.index(b"\x08\0\x16\0UI")
+    packer = zlib.compressobj(9, wbits=-15)
+    zeros = (packer.compress(bytes(1 << 24)) + packer.flush(zlib.Z_FULL_FLUSH)) * 64
+    head = plain[:start].replace(b"1.2.840.10008.1.2.1\0", b"1.2.840.10008.1.2.1.99")
+    # the length of the UID is two more
+    at = head.index(b"\x02\0\x10\0UI")
+    head = head[: at + 6] + b"\x16\0" + head[at + 8 :]
+    (tmp_path / "x.dcm").write_bytes(head + zeros)
+    said, mib = read_apart(tmp_path / "x.dcm")
+    assert f"larger than the {MAX_INFLATED_BYTES >> 20} MiB that are inflated" in said
+    assert mib < 300
+
+
+@pytest.mark.fault
+def test_a_bomb_in_a_header_is_refused_in_little_memory(tmp_path: Path) -> None:
+    """Row 63."""
+    frame = bytearray(j2k(picture()))
+    frame[8:16] = struct.pack(">II", 65535, 65535)
+    frame[24:32] = struct.pack(">II", 65535, 65535)
+    tags = {"Rows": 65535, "Columns": 65535}
+    for name, file in {
+        "both": written(picture(), JPEG2000Lossless, bytes(frame), **tags),
+        "frame": written(picture(), JPEG2000Lossless, bytes(frame)),
+    }.items():
+        (tmp_path / name).write_bytes(file)
+        said, mib = read_apart(tmp_path / name)
+        assert "65535 x 65535" in said
+        assert mib < 200
+
+
+@pytest.mark.parametrize("options", [{}, {"reversible": False, "level": 60}])
+@pytest.mark.parametrize("syntax", [JPEG2000Lossless, HTJ2KLossless])
+def test_a_lower_level_of_jpeg_2000_shows_what_full_decoding_shows(
+    options: dict[str, Any], syntax: str
+) -> None:
+    """Within 1/255 on average at the size that a model sees, edges included."""
+    values = picture(512, 576, period_px=220)
+    values[:, 190:194] = 4095
+    values[170:, :190] //= 2
+    ht = syntax == HTJ2KLossless
+    frame = bytes(imagecodecs.htj2k_encode(values)) if ht else j2k(values, **options)
+    full = read_dicom(written(values, syntax, frame))
+    fewer = read_dicom(written(values, syntax, frame), at_least_px=128)
+    assert fewer.shape == (128, 144, 1)
+    small = Preprocessing(size_px=64, channels=1, bits=16)
+    difference = small.apply(full).astype(float) - small.apply(fewer)
+    assert np.abs(difference).mean() / 65535 < 1 / 255
+    assert abs(difference.mean()) / 65535 < 0.1 / 255
+
+
+@pytest.mark.parametrize(("height", "width"), [(511, 514), (601, 523), (513, 512)])
+@pytest.mark.parametrize("halvings", [1, 2, 3])
+def test_a_lower_level_has_sides_rounded_up_and_every_part_in_its_place(
+    height: int, width: int, halvings: int
+) -> None:
+    values, n = picture(height, width, period_px=220), 2**halvings
+    frame = j2k(values)
+    found = decoders.decode_reduced(frame, codestream_of(frame), halvings)
+    assert found.shape == (-(-height // n), -(-width // n))
+    whole = values[: height // n * n, : width // n * n]
+    means = whole.reshape(height // n, n, width // n, n).mean(axis=(1, 3))
+    difference = found[: height // n, : width // n] - means
+    assert np.abs(difference).mean() < 4095 / 255
+    # a shift by half a pixel would stand here, times the slope
+    slope = np.gradient(means, axis=1)
+    assert abs((difference * slope).sum() / (slope**2).sum()) < 0.05
+
+
+@pytest.mark.parametrize("tags", [{"PixelPaddingValue": 0}, {"WindowWidth": None}])
+def test_levels_are_left_alone_where_they_would_show_another_picture(tags: dict[str, Any]) -> None:
+    """Padding would mix with pixels, and percentiles depend on the noise."""
+    values = picture(256, 256)
+    data = written(values, JPEG2000Lossless, j2k(values), **tags)
+    assert np.array_equal(read_dicom(data, at_least_px=64), reduced(read_dicom(data), 64))
+
+
+def test_a_smaller_image_is_the_mean_over_squares() -> None:
+    values = np.random.default_rng(0).integers(0, 65536, (64, 48, 1)).astype(np.uint16)
+    for at_least, n in [(None, 1), (25, 1), (24, 2), (13, 2), (12, 4), (6, 8), (1, 8)]:
+        found = reduced(values, at_least)
+        means = values.reshape(64 // n, n, 48 // n, n).mean(axis=(1, 3))
+        assert np.abs(found[:, :, 0] - means).max() <= 0.5
+    # a cut square at the edge would move the rest
+    assert reduced(values[:, :44], 1).shape == (16, 11, 1)
+    assert reduced(values[:61], 1).shape == (61, 48, 1)
+
+
+@pytest.mark.fault
+@pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, RLELossless])
+def test_of_several_frames_the_policy_chooses(syntax: str) -> None:
+    """Row 56."""
+    values = np.stack([picture() // n for n in (1, 2, 3, 4)])
+    if syntax == RLELossless:
+        whole = (pydicom.dcmread(BytesIO(written(v, RLELossless))) for v in values)
+        frames = [get_frame(d.PixelData, 0, number_of_frames=1) for d in whole]
+        data = written(values[0], syntax, *frames, NumberOfFrames=4)
+    else:
+        data = written(values[0], PixelData=values.tobytes(), NumberOfFrames=4)
+    with pytest.raises(ImageError, match=r"4 frames in one file.*data\.frames to first or middle"):
+        read_dicom(data)
+    for policy, index in [(Frames.FIRST, 0), (Frames.MIDDLE, 2)]:
+        found = read_dicom(data, frames=policy)
+        assert np.array_equal(found, read_dicom(written(values[index])))
+
+
+@pytest.mark.fault
+def test_extra_bytes_are_refused_unless_a_frame_was_chosen() -> None:
+    """Row 56."""
+    twice = written(picture(), PixelData=picture().tobytes() * 2)
+    with pytest.raises(ImageError, match="more frames than it names"):
+        read_dicom(twice)
+    assert np.array_equal(read_dicom(twice, frames=Frames.FIRST), read_dicom(written(picture())))
+    for count in (10**9, -1):
+        with pytest.raises(ImageError, match=r"truncated|that is no image"):
+            read_dicom(written(picture(), NumberOfFrames=count), frames=Frames.FIRST)
+
+
+def test_the_window_of_a_frame_stands_in_its_functional_group() -> None:
+    """PS3.3 C.7.6.16.2.9 and C.7.6.16.2.10, as enhanced CT and MR have them."""
+    groups = []
+    for center in (1000, 3000):
+        window, rescale, group = Dataset(), Dataset(), Dataset()
+        window.WindowCenter, window.WindowWidth = center, 500
+        window.VOILUTFunction = "LINEAR_EXACT"
+        rescale.RescaleSlope, rescale.RescaleIntercept = 2, -100
+        group.FrameVOILUTSequence = [window]
+        group.PixelValueTransformationSequence = [rescale]
+        groups.append(group)
+    data = written(
+        picture(),
+        PixelData=picture().tobytes() * 2,
+        NumberOfFrames=2,
+        PerFrameFunctionalGroupsSequence=groups,
+    )
+    for policy, center in [(Frames.FIRST, 1000), (Frames.MIDDLE, 3000)]:
+        wanted = ((picture() * 2.0 - 100 - center) / 500 + 0.5).clip(0, 1)
+        found = read_dicom(data, frames=policy)[:, :, 0] / 65535
+        assert np.abs(found - wanted).max() < 1e-4
+
+
+def test_threads_read_what_one_reads(tmp_path: Path) -> None:
+    for i, (name, (syntax, encoded, _)) in enumerate(ENCODERS.items()):
+        assert name
+        (tmp_path / f"{i}").write_bytes(written(picture(), syntax, encoded(picture())))
+    names = [str(i) for i in range(len(ENCODERS))] * 6
+    alone = [read_pixels(tmp_path, n) for n in names]
+    with ThreadPoolExecutor(8) as pool:
+        together = list(pool.map(lambda n: read_pixels(tmp_path, n), names))
+    assert all(np.array_equal(a, b) for a, b in zip(alone, together, strict=True))
+
+
+@pytest.mark.fault
+def test_files_with_flipped_bytes_are_read_or_refused() -> None:
+    """Rows 34, 37 and 65; the first 600 of the cases that `scripts/fuzz_readers.py` makes."""
+    done = subprocess.run([sys.executable, str(FUZZ), "600"], capture_output=True, text=True)
+    found = json.loads(done.stdout)
+    assert found["bad"] == []
+    assert done.returncode == 0
+    assert len(found["kinds"]) == 20
+    assert all(sum(counts.values()) == 30 for counts in found["kinds"].values())

@@ -34,8 +34,7 @@ def read_raster(data: bytes, kind: str, *, at_least_px: int | None = None) -> Pi
     Args:
         data: the file.
         kind: pillow's name of the format.
-        at_least_px: a JPEG may come at a half, a quarter or an eighth of its size, both sides at
-            least this.
+        at_least_px: a JPEG may come at a half or a quarter of its size, both sides at least this.
 
     Raises:
         ImageError, and whatever else pillow raises on damage.
@@ -61,14 +60,15 @@ def read_raster(data: bytes, kind: str, *, at_least_px: int | None = None) -> Pi
 
 
 def _reduce(image: Image.Image, at_least_px: int) -> None:
-    """Let the decoder compute an eighth, a quarter or half of the pixels of a side, out of the low
+    """Let the decoder compute a quarter or half of the pixels of a side, out of the low
     frequencies of each block of 8 x 8 (libjpeg-turbo, "scaling factor").
 
     Only where both sides divide by twice the factor. Otherwise the last column would stand for a
     fraction of its width, which moves the rest of the image, and a centred crop would begin
-    between two pixels: errors of up to 5 grey levels, against 0.5 without.
+    between two pixels. An eighth, which is the mean of each block, is hardly faster than a quarter
+    and strays twice as far from what full size gives.
     """
-    for factor in (8, 4, 2):
+    for factor in (4, 2):
         if all(s % (2 * factor) == 0 and s // factor >= at_least_px for s in image.size):
             image.draft(image.mode, (image.width // factor, image.height // factor))
             return

@@ -36,12 +36,12 @@ def test_with_a_terminal_a_bar_is_drawn(
 
 
 def test_a_log_is_kept_with_times_until_it_is_ended(tmp_path: Path) -> None:
-    stop = keep_log(tmp_path / "log.txt")
+    stop = keep_log(tmp_path / "log.txt", str.upper)
     log.info("first")
     stop()
     log.info("second")
     text = (tmp_path / "log.txt").read_text()
-    assert "INFO first" in text
+    assert "INFO FIRST" in text  # rewritten on its way
     assert "second" not in text
 
 

@@ -48,11 +48,13 @@ def within(low: float | None = None, high: float | None = None) -> Any:
 class DataConfig:
     """Where the images are and what becomes of them before the network sees them.
 
-    `root` is a folder, `path` one file; `stand_in` names the phantoms that are drawn where neither
-    is given. `modality` null means what the adapter says.
-    `options` holds what is left: the settings of the adapter `name`, bound to its signature."""
+    `title` is what reports and run folders call it. `root` is a folder, `path` one file; `stand_in`
+    names the phantoms that are drawn where neither is given. `modality` null means what the adapter
+    says. `options` holds what is left: the settings of the adapter `name`, bound to its signature.
+    """
 
     name: str
+    title: str | None
     root: str | None
     path: str | None
     stand_in: str | None
@@ -68,6 +70,9 @@ class DataConfig:
     max_unreadable: int = within(0)
     cache: str
     options: Mapping[str, Any]
+
+    def called(self) -> str:
+        return self.title or self.name
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -48,6 +48,12 @@ class StoppedError(MedcnnError):
     exit_code = 75
 
 
+def private(name: str) -> str:
+    """`‹name›`: the name of a file or a patient within a message. A terminal shows it, whatever is
+    written shows its pseudonym (`privacy.pseudonymised`)."""
+    return f"‹{name.replace('‹', '<').replace('›', '>')}›"
+
+
 def listed(items: list[str], limit: int = 5) -> str:
     """`a, b, c and 14 more`: enough to recognise a fault, short enough to read."""
     shown = ", ".join(items[:limit])

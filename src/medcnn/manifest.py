@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medcnn.choices import nearest
-from medcnn.errors import DataError, listed
+from medcnn.errors import DataError, listed, private
 from medcnn.labels import LabelSpace
 
 
@@ -50,6 +50,8 @@ class Record:
         target: [K] floats as in `labels`, nan where not assessed.
         split: None until `splits.assign` has run.
         attributes: age, sex, view, site and the like, as the table wrote them.
+        origin: image id and group before they became pseudonyms, None where they did not. Splits,
+            random numbers and the fingerprint follow them, and they are never written.
     """
 
     image_id: str
@@ -58,6 +60,15 @@ class Record:
     target: tuple[float, ...]
     split: Split | None = None
     attributes: Mapping[str, str] = field(default_factory=dict)
+    origin: tuple[str, str] | None = None
+
+    @property
+    def own_id(self) -> str:
+        return self.origin[0] if self.origin else self.image_id
+
+    @property
+    def own_group(self) -> str:
+        return self.origin[1] if self.origin else self.group
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,13 +93,13 @@ class Manifest:
         faults = []
         twice = [i for i, n in Counter(r.image_id for r in self.records).items() if n > 1]
         if twice:
-            faults.append(f"{len(twice)} image ids stand more than once: {listed(twice)}")
+            faults.append(f"{len(twice)} image ids stand more than once: {_hidden(twice)}")
         outside = [r.path for r in self.records if leaves_root(r.path)]
         if outside:
-            faults.append(f"{len(outside)} paths leave the data root: {listed(outside)}")
+            faults.append(f"{len(outside)} paths leave the data root: {_hidden(outside)}")
         width = len(self.labels.outputs)
         if wrong := [r.image_id for r in self.records if len(r.target) != width]:
-            faults.append(f"{len(wrong)} targets are not {width} long: {listed(wrong)}")
+            faults.append(f"{len(wrong)} targets are not {width} long: {_hidden(wrong)}")
         if not self.records:
             faults.append("no image with a label was found")
         if faults:
@@ -134,12 +145,13 @@ class Manifest:
         digest = hashlib.sha256(json.dumps(self.labels.to_json()).encode())
         for r in self.records:
             cells = [_cell(v) for v in r.target]
-            row = [r.image_id, r.path, r.group, r.split, cells, sorted(r.attributes.items())]
+            row = [r.own_id, r.path, r.own_group, r.split, cells, sorted(r.attributes.items())]
             digest.update(json.dumps(row).encode())
         return digest.hexdigest()
 
     def write(self, path: Path) -> None:
-        """Write the table to `path` (.csv) and its header beside it (.json)."""
+        """Write the table to `path` (.csv) and its header beside it (.json). Paths of images whose
+        ids are pseudonyms are left blank."""
         attributes = sorted({name for r in self.records for name in r.attributes})
         with path.open("w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file)
@@ -149,7 +161,8 @@ class Manifest:
             for r in self.records:
                 cells = [_cell(v) for v in r.target]
                 extra = [r.attributes.get(name, "") for name in attributes]
-                writer.writerow([r.image_id, r.path, r.group, r.split or "", *cells, *extra])
+                place = "" if r.origin else r.path
+                writer.writerow([r.image_id, place, r.group, r.split or "", *cells, *extra])
         header = {
             "source": self.source,
             "modality": self.modality,
@@ -237,6 +250,10 @@ def parse_split(text: str, where: str, names: Mapping[str, str] | None = None) -
 def leaves_root(path: str) -> bool:
     parts = PurePosixPath(path.replace("\\", "/"))
     return parts.is_absolute() or ".." in parts.parts or "\0" in path or path[1:2] == ":"
+
+
+def _hidden(names: list[str]) -> str:
+    return listed([private(name) for name in names])
 
 
 def _cell(value: float) -> str:

@@ -51,7 +51,8 @@ class Metric:
         table: kernel for all classes at once, where exactly one of them is right.
         kinds: of labels for which the score means something.
         share_of: for a share of rows: which rows [n] are its denominator, given the target.
-        resampled: False where a resampled value does not spread around the value it resamples.
+        signed: for a sum of absolute values: its terms [R, T] with their signs. Resampled absolute
+            values are too large, so the interval is made from these.
     """
 
     title: str
@@ -60,7 +61,7 @@ class Metric:
     kinds: frozenset[Kind] = frozenset(Kind)
     higher_is_better: bool = True
     share_of: Callable[[Bools], Bools] | None = None
-    resampled: bool = True
+    signed: Kernel | None = None
 
     def per_label(self, labels: LabelSpace) -> bool:
         """True where each label has its own value, False where the table has one."""
@@ -160,9 +161,15 @@ def ece(rows: Rows, weights: Floats) -> Floats:
     15 bins of equal width, weighted by their rows; one label against the rest, so that the macro
     mean is the classwise error. Source: Naeini et al. 2015, AAAI; Kull et al. 2019, NeurIPS.
     """
+    return np.asarray(np.abs(calibration_gaps(rows, weights)).sum(axis=1))
+
+
+def calibration_gaps(rows: Rows, weights: Floats) -> Floats:
+    """Mean probability less share of positives in each bin, times the bin's share of rows.
+    [R, NUM_BINS] in [-1, 1]."""
     member = probability_bin(rows.probability)[:, None] == np.arange(NUM_BINS)
     gaps = weights @ (member * (rows.probability - rows.target)[:, None])
-    return _ratio(np.abs(gaps).sum(axis=1), weights.sum(axis=1))
+    return _ratio(gaps, np.broadcast_to(weights.sum(axis=1)[:, None], gaps.shape))
 
 
 def table_accuracy(rows: Rows, weights: Floats) -> Floats:
@@ -212,7 +219,9 @@ METRICS: dict[str, Metric] = {
         title="Balanced accuracy", label=balanced_accuracy, table=table_balanced_accuracy
     ),
     "brier": Metric(title="Brier score", label=brier, higher_is_better=False),
-    "ece": Metric(title="Calibration error", label=ece, higher_is_better=False, resampled=False),
+    "ece": Metric(
+        title="Calibration error", label=ece, higher_is_better=False, signed=calibration_gaps
+    ),
     "f1": Metric(title="F1", label=f1),
     "log_loss": Metric(
         title="Log loss", label=log_loss, table=table_log_loss, higher_is_better=False
@@ -285,15 +294,30 @@ def values(predictions: Predictions, name: str, weights: NDArray[Any] | None = N
     metric = metric_for(name, predictions.labels.kind)
     kernel = metric.label if metric.per_label(predictions.labels) else metric.table
     assert kernel is not None, "a table has a kernel for every kind it names"
+    return np.stack(_of_each(kernel, predictions, metric, weights), axis=1)
+
+
+def signed_terms(
+    predictions: Predictions, name: str, weights: NDArray[Any] | None = None
+) -> list[Floats]:
+    """The signed terms [R, T] of each label's score, for a score that is a sum of absolutes."""
+    metric = metric_for(name, predictions.labels.kind)
+    assert metric.signed is not None, f"{name} is no sum of absolute values"
+    return _of_each(metric.signed, predictions, metric, weights)
+
+
+def _of_each(
+    kernel: Kernel, predictions: Predictions, metric: Metric, weights: NDArray[Any] | None
+) -> list[Floats]:
     if weights is None:
         weights = np.ones((1, len(predictions.image_ids)))
-    columns = []
+    found = []
     for mask, rows in assessed_rows(predictions, metric):
         at = slice(None) if mask.all() else mask
         step = max(1, CHUNK_CELLS // max(1, len(mask)))
         pieces = [weights[i : i + step, at] for i in range(0, len(weights), step)]
-        columns.append(np.concatenate([kernel(rows, p.astype(np.float64)) for p in pieces]))
-    return np.stack(columns, axis=1)
+        found.append(np.concatenate([kernel(rows, p.astype(np.float64)) for p in pieces]))
+    return found
 
 
 def score(predictions: Predictions, name: str) -> float:

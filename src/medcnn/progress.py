@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TypeVar
 
 T = TypeVar("T")
+Rewrite = Callable[[str], str]
 
 log = logging.getLogger("medcnn")
 log.setLevel(logging.INFO)
@@ -33,22 +34,36 @@ def wrapped(text: str) -> str:
 class _ToStderr(logging.Handler):
     """Resolves sys.stderr at each line, so that redirections and progress bars are respected."""
 
+    def __init__(self, rewrite: Rewrite) -> None:
+        super().__init__()
+        self.rewrite = rewrite
+
     def emit(self, record: logging.LogRecord) -> None:
         prefix = "warning: " if record.levelno >= logging.WARNING else ""
-        print(wrapped(f"{prefix}{record.getMessage()}"), file=sys.stderr, flush=True)
+        text = self.rewrite(f"{prefix}{record.getMessage()}")
+        print(wrapped(text), file=sys.stderr, flush=True)
 
 
-def show_log() -> None:
-    """Messages go to the terminal; called once by the command line."""
+def show_log(rewrite: Rewrite) -> None:
+    """Messages go to the terminal; called once by the command line.
+
+    Args:
+        rewrite: what becomes of each, so that names of patients stay where they belong.
+    """
     log.propagate = False
     if not any(isinstance(h, _ToStderr) for h in log.handlers):
-        log.addHandler(_ToStderr())
+        log.addHandler(_ToStderr(rewrite))
 
 
-def keep_log(path: Path) -> Callable[[], None]:
+def keep_log(path: Path, rewrite: Rewrite) -> Callable[[], None]:
     """Messages also go to the file at `path`, with the time; returns what ends that."""
+
+    class Rewritten(logging.Formatter):
+        def format(self, record: logging.LogRecord) -> str:
+            return rewrite(super().format(record))
+
     handler = logging.FileHandler(path, encoding="utf-8")
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    handler.setFormatter(Rewritten("%(asctime)s %(levelname)s %(message)s"))
     log.addHandler(handler)
 
     def stop() -> None:

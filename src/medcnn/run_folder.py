@@ -23,6 +23,7 @@ import yaml
 from medcnn import __version__
 from medcnn.errors import MedcnnError, UsageError
 from medcnn.files import write_text
+from medcnn.privacy import pseudonymised
 from medcnn.progress import keep_log, log
 
 # Settings that change where or how fast a run goes. Another device or number of threads moves the
@@ -70,8 +71,9 @@ class RunFolder:
 
     def note(self, text: str) -> None:
         """Say something that must stand in terminal, run.json and report alike."""
-        if text not in self.facts["notes"]:
-            self.facts["notes"].append(text)
+        written = pseudonymised(text)
+        if written not in self.facts["notes"]:
+            self.facts["notes"].append(written)
             log.warning(text)
 
     def write_facts(self) -> None:
@@ -91,6 +93,7 @@ def open_run(
     Raises:
         UsageError: another process writes there, or another run's results lie there.
     """
+    config = with_relative_places(config, path)
     made_here = not path.exists()
     try:
         path.mkdir(parents=True, exist_ok=True)
@@ -112,9 +115,10 @@ def open_run(
         if (earlier.get("exit") or {}).get("code") == 0:
             yield RunFolder(path, earlier, finished=True)  # nothing is done, so nothing is written
             return
-        facts = {**earlier, **_facts(config, command, earlier)}
+        words = [_relative_word(word, path) for word in command]
+        facts = {**earlier, **_facts(config, words, earlier)}
         run = RunFolder(path, facts, finished=False)
-        stop_log = keep_log(path / "log.txt")
+        stop_log = keep_log(path / "log.txt", pseudonymised)
         started = time.monotonic()
         try:
             run.write_facts()
@@ -123,7 +127,10 @@ def open_run(
             facts["exit"] = {"reason": "finished", "code": 0}
         except BaseException as error:
             code = error.exit_code if isinstance(error, MedcnnError) else 1
-            facts["exit"] = {"reason": str(error) or type(error).__name__, "code": code}
+            # what a library says may hold anything, a file name too
+            known = isinstance(error, MedcnnError) and str(error)
+            reason = pseudonymised(known) if known else type(error).__name__
+            facts["exit"] = {"reason": reason, "code": code}
             raise
         finally:
             facts["ended"] = _now()
@@ -134,6 +141,27 @@ def open_run(
                 shutil.rmtree(path)  # refused before it came to anything: no litter
     finally:
         os.close(lock)
+
+
+def with_relative_places(config: Mapping[str, Any], run: Path) -> dict[str, Any]:
+    """The config as a run folder keeps it: places of data relative to that folder, since the way
+    to them may name a department or a person. `places_from` undoes it."""
+    data = config.get("data")
+    if not isinstance(data, Mapping):
+        return dict(config)
+    places = {k: os.path.relpath(data[k], run) for k in ("root", "path") if data.get(k)}
+    return {**config, "data": {**data, **places}}
+
+
+def places_from(data: Mapping[str, Any], run: Path) -> dict[str, Any]:
+    """Data settings of the run folder `run` with absolute places."""
+    places = {k: str((run / data[k]).resolve()) for k in ("root", "path") if data.get(k)}
+    return {**data, **places}
+
+
+def _relative_word(word: str, run: Path) -> str:
+    key, equals, value = word.rpartition("=")
+    return f"{key}{equals}{os.path.relpath(value, run)}" if os.path.isabs(value) else word
 
 
 def free_folder(path: Path) -> Path:

@@ -12,7 +12,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from medcnn.errors import DataError, LeakError, listed
+from medcnn.errors import DataError, LeakError, listed, private
 from medcnn.manifest import Manifest, Split
 
 
@@ -35,7 +35,7 @@ def assign(manifest: Manifest, *, validation: float, test: float, seed: int) -> 
         without = [r.image_id for r in manifest.records if r.split is None]
         raise DataError(
             f"{manifest.source}: {len(without)} of {len(manifest.records)} images have no split "
-            f"({listed(without)}); give every row one, or none of them."
+            f"({listed([private(i) for i in without])}); give every row one, or none of them."
         )
     refuse_leaks(manifest)
     if given == {None}:
@@ -73,7 +73,7 @@ def leaks(manifest: Manifest) -> dict[str, set[Split]]:
 
 def refuse_leaks(manifest: Manifest) -> None:
     if found := leaks(manifest):
-        names = [f"{g} ({', '.join(sorted(found[g]))})" for g in sorted(found)]
+        names = [f"{private(g)} ({', '.join(sorted(found[g]))})" for g in sorted(found)]
         raise LeakError(
             f"{manifest.source}: {len(found)} patients or lesions stand in more than one split: "
             f"{listed(names)}. A score on such a split is not a score on new patients. Leave the "
@@ -90,7 +90,9 @@ def _deal(
     for r, row in zip(manifest.records, extended, strict=True):
         if r.split is source:
             labels_of[r.group] = np.maximum(labels_of.get(r.group, 0), row)
-    order = np.random.default_rng(seed).permutation(sorted(labels_of))
+    # by the ids that came with the data, so that splits do not depend on the key of pseudonyms
+    own = {r.group: r.own_group for r in manifest.records}
+    order = np.random.default_rng(seed).permutation(sorted(labels_of, key=own.__getitem__))
     left = {str(g): labels_of[str(g)] for g in order}
     splits = list(shares)
     share = np.array([shares[s] for s in splits])

@@ -5,10 +5,14 @@ import pytest
 
 from medcnn.errors import UsageError
 from medcnn.evaluation.intervals import (
+    absolute_sum_interval,
     percentile_interval,
     resampling_weights,
     unanimous_interval,
 )
+from medcnn.evaluation.scores import evaluate
+from medcnn.labels import Kind, LabelSpace
+from medcnn.predictions import Predictions
 
 
 def test_all_images_of_a_patient_are_drawn_together_and_as_many_patients_as_there_are() -> None:
@@ -54,3 +58,28 @@ def test_ten_of_ten_found_is_not_certainty() -> None:
 def test_no_resamples_are_refused() -> None:
     with pytest.raises(UsageError, match="1 or more, found 0"):
         resampling_weights(["a", "b"], resamples=0, seed=0)
+
+
+def test_the_calibration_interval_reaches_zero_exactly_where_the_model_is_calibrated() -> None:
+    for overconfidence, calibrated in ((1.0, True), (3.0, False)):
+        draw = np.random.default_rng(0)
+        logits = draw.normal(size=(600, 1))
+        target = draw.random((600, 1)) < 1 / (1 + np.exp(-logits))
+        predictions = Predictions(
+            labels=LabelSpace(kind=Kind.BINARY, names=("no", "yes")),
+            split="test",
+            image_ids=tuple(map(str, range(600))),
+            groups=tuple(str(i // 2) for i in range(600)),
+            targets=target.astype(np.float32),
+            logits=(overconfidence * logits).astype(np.float32),
+        )
+        found = evaluate(predictions, resamples=300).find("ece")
+        assert found.value > 0.02  # noise alone makes the plain value larger than 0
+        assert (found.low == 0) is calibrated
+        assert found.low <= found.value <= found.high
+
+
+def test_terms_without_noise_have_no_calibration_interval() -> None:
+    terms = np.array([0.1, -0.2])
+    found = absolute_sum_interval(terms, np.tile(terms, (50, 1)), 30)
+    assert found.reason == "every resample gives 0.3"

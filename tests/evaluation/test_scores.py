@@ -35,12 +35,8 @@ def test_every_score_lies_in_its_interval_and_carries_its_counts(simulate, kind:
     assert {s.name for s in evaluation.scores} == {n for n, m in METRICS.items() if kind in m.kinds}
     for s in evaluation.scores:
         assert (s.count, s.groups) == (120, 60)
-        if METRICS[s.name].resampled:
-            assert s.low <= s.value <= s.high
-            assert s.low < s.high
-        else:
-            assert math.isnan(s.low)
-            assert "interval not available: resampling inflates" in s.note
+        assert s.low <= s.value <= s.high
+        assert s.low < s.high
 
 
 @pytest.mark.parametrize("kind", Kind)

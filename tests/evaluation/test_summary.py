@@ -44,7 +44,7 @@ def test_grades_are_told_with_their_kappa(simulate) -> None:
 
 def test_findings_are_told_from_the_weakest_to_the_strongest(simulate) -> None:
     text = told(simulate(Kind.MULTILABEL))
-    assert "By class it goes from 0." in text
+    assert "By finding it goes from 0." in text
 
 
 def test_images_that_could_not_be_read_are_counted(simulate) -> None:

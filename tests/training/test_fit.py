@@ -44,6 +44,7 @@ def settings(tmp_path: Path) -> Callable[..., TrainConfig]:
             "transfer": "full",
             "data": {
                 "name": "colours",
+                "title": None,
                 "root": None,
                 "path": None,
                 "stand_in": None,
@@ -52,6 +53,8 @@ def settings(tmp_path: Path) -> Callable[..., TrainConfig]:
                 "channels": 3,
                 "fit": "pad",
                 "bits": 8,
+                "window": 0,
+                "frames": "error",
                 "validation_share": 0.2,
                 "test_share": 0.2,
                 "max_unreadable": 0,

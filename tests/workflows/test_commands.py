@@ -14,6 +14,7 @@ from medcnn.cli import main
 from medcnn.datasets import phantom
 from medcnn.phantoms import generate
 from medcnn.predictions import Predictions
+from medcnn.privacy import pseudonym
 
 QUICK = (
     "model=lenet5",
@@ -196,7 +197,7 @@ def test_classes_are_matched_by_name_and_never_by_position(
     assert found.labels == known.labels
     row = {i: n for n, i in enumerate(found.image_ids)}
     for n, image_id in enumerate(known.image_ids):
-        assert np.array_equal(found.targets[row[image_id]], known.targets[n])
+        assert np.array_equal(found.targets[row[pseudonym(image_id, "image")]], known.targets[n])
 
 
 @pytest.mark.fault
@@ -243,7 +244,7 @@ def test_training_refuses_unreadable_images_all_at_once_unless_allowed(
     words = ("data=ours", "--config-dir", str(hospital), f"data.root={root}", *QUICK)
     assert run("train", *words, f"run_dir={tmp_path / 'a'}") == 4
     said = capsys.readouterr().err
-    assert all(file.name in said for file in broken)
+    assert all(pseudonym(f"images/{file.name}", "id") in said for file in broken)
     assert not (tmp_path / "a" / "checkpoints").exists()
     allowed = (f"run_dir={tmp_path / 'b'}", "data.max_unreadable=3")
     assert run("train", *words, *allowed) == 0

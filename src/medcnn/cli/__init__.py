@@ -48,8 +48,12 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def _run(words: list[str]) -> int:
-    from medcnn.errors import MedcnnError
+    from medcnn.errors import MedcnnError, private
+    from medcnn.privacy import for_terminal
     from medcnn.progress import wrapped
+
+    def say(text: str) -> None:
+        print(wrapped(for_terminal(f"error: {text}")), file=sys.stderr)
 
     debug = "--debug" in words
     try:
@@ -57,7 +61,7 @@ def _run(words: list[str]) -> int:
     except MedcnnError as error:
         if debug:
             raise
-        print(wrapped(f"error: {error}"), file=sys.stderr)
+        say(str(error))
         return error.exit_code
     except KeyboardInterrupt:
         print("stopped at once; the last saved state is whole", file=sys.stderr)
@@ -68,15 +72,18 @@ def _run(words: list[str]) -> int:
         if debug:
             raise
         if isinstance(error, OSError) and error.strerror:
-            print(wrapped(f"error: {error.filename}: {error.strerror}."), file=sys.stderr)
+            say(f"{private(str(error.filename))}: {error.strerror}.")
             return 1
         if type(error).__name__ == "OutOfMemoryError":
-            said = "error: the GPU has too little memory. Halve trainer.batch_size and double "
+            said = "the GPU has too little memory. Halve trainer.batch_size and double "
             said += "trainer.accumulate, which trains alike; evaluate and predict take batch_size."
-            print(wrapped(said), file=sys.stderr)
+            say(said)
             return 1
-        text = f"error: {type(error).__name__}: {error}. This is a fault of medcnn, not of yours; "
-        print(wrapped(text + "add --debug for the traceback to report."), file=sys.stderr)
+        text = " ".join(str(error).split())
+        say(
+            f"{type(error).__name__}: {private(text)}. This is a fault of medcnn, not of yours; "
+            "add --debug for the traceback to report."
+        )
         return 1
 
 

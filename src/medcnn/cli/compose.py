@@ -230,6 +230,8 @@ def _frozen(
     else:
         data = composed["data"]
         data.update({k: _absolute(k, data.get(k)) for k in ("root", "path")})
+        if data.get("title") is None and groups.get("data") != data.get("name"):
+            data["title"] = groups.get("data")  # a user's own YAML, known by its file's name
         if verb == "evaluate":
             composed["moved"] = {}
     known: dict[str, Any] = {} if own_data else {"data.name": datasets.DATASETS}

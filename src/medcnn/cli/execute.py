@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from medcnn.cli.compose import Command
 from medcnn.config import EvaluateConfig, PredictConfig
+from medcnn.privacy import for_terminal
 from medcnn.progress import show_log
 
 
 def execute(command: Command) -> None:
-    show_log()
+    show_log(for_terminal)
     config = command.config
     if isinstance(config, PredictConfig):
         from medcnn.workflows.predicting import predict_images

@@ -23,6 +23,8 @@ class Dataset:
         read: `read(root, *, options...)`; options are bound from YAML by name.
         about: one line.
         url: the page to get it from.
+        private: ids and file names may name patients, so they become pseudonyms; those of public
+            sets were given by their authors and stay.
         wants: what the user must name: `data.root=FOLDER`, `data.path=FILE`, or nothing.
     """
 
@@ -31,6 +33,7 @@ class Dataset:
     licence: str
     url: str
     wants: str = "data.root=FOLDER"
+    private: bool = False
 
 
 DATASETS = {
@@ -65,6 +68,7 @@ DATASETS = {
         about="your own: a CSV whose columns are named in YAML, or a folder per class",
         licence="yours",
         url="your hospital; see docs/your-data.md",
+        private=True,
     ),
 }
 

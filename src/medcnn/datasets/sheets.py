@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, TypeVar
 
 from medcnn.choices import nearest
-from medcnn.errors import DataError, UsageError, listed
+from medcnn.errors import DataError, UsageError, listed, private
 
 T = TypeVar("T")
 
@@ -164,5 +164,6 @@ def refuse_missing(source: str, root: Path, paths: Iterable[str]) -> None:
     if missing:
         raise DataError(
             f"{source}: {len(missing)} of {len(wanted)} images of the table are not under {root}: "
-            f"{listed(missing)}. Complete the images, or take their rows out of the table."
+            f"{listed([private(m) for m in missing])}. Complete the images, or take their rows out "
+            "of the table."
         )

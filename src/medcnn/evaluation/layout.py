@@ -228,8 +228,12 @@ def unreadable(predictions: Mapping[str, Predictions]) -> list[tuple[str, str, s
     ]
 
 
-def cell(value: str | float | int | None) -> str:
-    """One cell of a further table: numbers with four digits that count."""
+def cell(value: Any) -> str:
+    """One cell of a further table: numbers with four digits that count, mappings as name value."""
     if value is None:
         return ""
+    if isinstance(value, Mapping):
+        return ", ".join(f"{k.replace('_', ' ')} {cell(v)}" for k, v in value.items())
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -19,13 +19,14 @@ from medcnn.evaluation.intervals import (
     LEVEL,
     MOST_UNDEFINED,
     Interval,
+    absolute_sum_interval,
     group_numbers,
     percentile_interval,
     resampling_weights,
     unanimous_interval,
 )
 from medcnn.labels import Kind, LabelSpace
-from medcnn.metrics import METRICS, Floats, Metric, Rows, assessed_rows, values
+from medcnn.metrics import METRICS, Floats, Metric, Rows, assessed_rows, signed_terms, values
 from medcnn.predictions import Predictions
 
 SCHEMA = 1
@@ -147,12 +148,12 @@ def evaluate(predictions: Predictions, *, resamples: int = 1000, seed: int = 0) 
         if predictions.labels.kind not in metric.kinds:
             continue
         found = values(predictions, name)[0]
-        drawn = values(predictions, name, weights) if metric.resampled else None
+        drawn = _drawn(predictions, name, weights)
         names = _label_names(metric, predictions.labels)
-        parts = []
-        for k, (at, rows) in enumerate(assessed_rows(predictions, metric)):
-            resampled = None if drawn is None else drawn[:, k]
-            parts.append(_score(name, names[k], float(found[k]), rows, numbers[at], resampled))
+        parts = [
+            _score(name, names[k], float(found[k]), rows, numbers[at], drawn[k])
+            for k, (at, rows) in enumerate(assessed_rows(predictions, metric))
+        ]
         scores += parts if names == (None,) else [_macro(predictions, parts, drawn), *parts]
     thresholds = predictions.thresholds
     if thresholds is None and not predictions.labels.exclusive:
@@ -170,6 +171,28 @@ def evaluate(predictions: Predictions, *, resamples: int = 1000, seed: int = 0) 
     )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Drawn:
+    """One label's score in each resample: values [R], or for a sum of absolutes its signed terms
+    [R, T] and those of the rows themselves [T]."""
+
+    values: Floats
+    terms: Floats | None = None
+
+    def interval(self, num_groups: int) -> Interval:
+        if self.terms is None:
+            return percentile_interval(self.values, num_groups)
+        return absolute_sum_interval(self.terms, self.values, num_groups)
+
+
+def _drawn(predictions: Predictions, name: str, weights: NDArray[Any]) -> list[Drawn]:
+    if METRICS[name].signed is None:
+        return [Drawn(values=column) for column in values(predictions, name, weights).T]
+    own = signed_terms(predictions, name)
+    resampled = signed_terms(predictions, name, weights)
+    return [Drawn(values=r, terms=t[0]) for t, r in zip(own, resampled, strict=True)]
+
+
 def _label_names(metric: Metric, labels: LabelSpace) -> tuple[str | None, ...]:
     """The label of each column of `metrics.values`."""
     named = metric.per_label(labels) and labels.kind is not Kind.BINARY
@@ -182,7 +205,7 @@ def _score(
     value: float,
     rows: Rows,
     groups: NDArray[np.int64],
-    drawn: Floats | None,
+    drawn: Drawn,
 ) -> Score:
     """One label against the rest, or the whole table where `rows` has a column per class."""
     metric = METRICS[name]
@@ -201,7 +224,7 @@ def _score(
     elif metric.share_of is not None and value in (0, 1):
         interval = unanimous_interval(value, behind)
     else:
-        interval = _resampled_interval(drawn, num_groups)
+        interval = drawn.interval(num_groups)
         if behind < FEW_GROUPS:
             note = f"rests on {behind} groups only: the interval may be too narrow"
     if interval.reason:
@@ -219,13 +242,7 @@ def _score(
     )
 
 
-def _resampled_interval(drawn: Floats | None, num_groups: int) -> Interval:
-    if drawn is None:
-        return Interval(reason="resampling inflates this score")
-    return percentile_interval(drawn, num_groups)
-
-
-def _macro(predictions: Predictions, parts: list[Score], drawn: Floats | None) -> Score:
+def _macro(predictions: Predictions, parts: list[Score], drawn: list[Drawn]) -> Score:
     """Unweighted mean over the labels where the score is defined."""
     numbers, _ = group_numbers(predictions.groups)
     assessed = ~np.isnan(predictions.targets).all(axis=1)
@@ -248,22 +265,31 @@ def _macro(predictions: Predictions, parts: list[Score], drawn: Floats | None) -
     )
     if not defined:
         return replace(score, note="not available: defined for no label")
-    if drawn is None:
-        reason = _resampled_interval(None, groups).reason
-        return replace(score, note=f"{note}; interval not available: {reason}")
     # a resample that lacks one of these labels is nan: a mean over others is another quantity
-    resampled = drawn[:, defined].mean(axis=1)
-    whole = 1 - float(np.isnan(resampled).mean())
+    mean = _mean_drawn([drawn[k] for k in defined])
+    lacking = np.isnan(mean.values.reshape(len(mean.values), -1)).any(axis=1)
+    whole = 1 - float(lacking.mean())
     if 1 - MOST_UNDEFINED > whole >= FEWEST_WHOLE:
         note += (
             f"; interval from the {whole:.0%} of resamples in which all of these labels occur: it "
             "may be too narrow"
         )
-        resampled = resampled[~np.isnan(resampled)]
-    interval = percentile_interval(resampled, groups)
+        mean = replace(mean, values=mean.values[~lacking])
+    interval = mean.interval(groups)
     if interval.reason:
         return replace(score, note=f"{note}; interval not available: {interval.reason}")
     return replace(score, low=interval.low, high=interval.high, note=note)
+
+
+def _mean_drawn(drawn: list[Drawn]) -> Drawn:
+    """Of the mean over labels; a mean of sums of absolutes is the sum of all their terms."""
+    if drawn[0].terms is None:
+        return Drawn(values=np.mean([d.values for d in drawn], axis=0))
+    terms = np.concatenate([d.terms for d in drawn if d.terms is not None])
+    return Drawn(
+        values=np.concatenate([d.values for d in drawn], axis=1) / len(drawn),
+        terms=terms / len(drawn),
+    )
 
 
 def _why_undefined(rows: Rows) -> str:

@@ -57,9 +57,16 @@ def _opening(evaluation: Evaluation, group_noun: str) -> str:
     of = f" of {_plural(evaluation.groups, group_noun)}" if group_noun != "image" else ""
     seen = SEEN.get(split)
     aside = f", {seen}," if seen else ""
-    mean = "" if evaluation.labels.kind is Kind.BINARY else ", averaged over the classes,"
+    binary = evaluation.labels.kind is Kind.BINARY
+    mean = "" if binary else f", averaged over the {_nouns(evaluation)},"
     is_was = "is" if math.isnan(score.value) else "was"
-    return f"On {images}{of}{aside} the AUROC{mean} {is_was} {number(score)}."
+    sentence = f"On {images}{of}{aside} the AUROC{mean} {is_was} {number(score)}"
+    if binary or math.isnan(score.value):
+        return f"{sentence}."
+    return (
+        f"{sentence}: so often an image that shows the {_noun(evaluation)} in question gets a "
+        "higher probability of it than an image that does not; 0.5 is guessing."
+    )
 
 
 def _binary(evaluation: Evaluation) -> list[str]:
@@ -87,6 +94,7 @@ def _binary(evaluation: Evaluation) -> list[str]:
 
 
 def _exclusive(evaluation: Evaluation) -> list[str]:
+    noun = _noun(evaluation)
     right = evaluation.find("accuracy")
     found = _defined(evaluation, "sensitivity")
     sentences = []
@@ -94,13 +102,13 @@ def _exclusive(evaluation: Evaluation) -> list[str]:
         most = max(found, key=lambda score: score.positives or 0)
         share = 100 * (most.positives or 0) / most.count
         sentences.append(
-            f"It names the right class for {of_hundred(right)} of 100 images; always answering "
-            f"{most.label}, the most frequent class, would be right for {share:.0f}."
+            f"It names the right {noun} for {of_hundred(right)} of 100 images; always answering "
+            f"{most.label}, the most frequent {noun}, would be right for {share:.0f}."
         )
     if len(found) > 1:
         weakest, strongest = min(found, key=_value), max(found, key=_value)
         sentences.append(
-            f"Its weakest class is {weakest.label}: of 100 such images it finds "
+            f"Its weakest {noun} is {weakest.label}: of 100 such images it finds "
             f"{of_hundred(weakest)}. Its strongest is {strongest.label}: {of_hundred(strongest)}."
         )
     if evaluation.labels.kind is Kind.ORDINAL:
@@ -118,7 +126,7 @@ def _multilabel(evaluation: Evaluation) -> list[str]:
     if len(ranked) > 1:
         weakest, strongest = min(ranked, key=_value), max(ranked, key=_value)
         sentences.append(
-            f"By class it goes from {number(weakest)} for {weakest.label} "
+            f"By finding it goes from {number(weakest)} for {weakest.label} "
             f"to {number(strongest)} for {strongest.label}."
         )
     for score in ranked if len(ranked) == 1 else sorted(ranked, key=_value)[:1]:
@@ -139,6 +147,16 @@ def _defined(evaluation: Evaluation, name: str) -> list[Score]:
 
 def _value(score: Score) -> float:
     return score.value
+
+
+def _noun(evaluation: Evaluation) -> str:
+    nouns = {Kind.ORDINAL: "grade", Kind.MULTILABEL: "finding"}
+    return nouns.get(evaluation.labels.kind, "class")
+
+
+def _nouns(evaluation: Evaluation) -> str:
+    noun = _noun(evaluation)
+    return f"{noun}es" if noun == "class" else f"{noun}s"
 
 
 def _plural(count: int, noun: str) -> str:

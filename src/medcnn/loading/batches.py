@@ -76,5 +76,5 @@ def batches(
 
 def image_keys(manifest: Manifest) -> NDArray[np.uint64]:
     """[N], one number per image id, the same wherever that image stands in a manifest."""
-    digests = (hashlib.sha256(r.image_id.encode()).digest()[:8] for r in manifest.records)
+    digests = (hashlib.sha256(r.own_id.encode()).digest()[:8] for r in manifest.records)
     return np.frombuffer(b"".join(digests), dtype="<u8")

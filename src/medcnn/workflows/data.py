@@ -9,10 +9,11 @@ from pathlib import Path
 from medcnn import datasets, splits
 from medcnn.choices import choose
 from medcnn.config import DataConfig
-from medcnn.errors import DataError, UsageError
+from medcnn.errors import DataError, UsageError, private
 from medcnn.images.preprocessing import Preprocessing
 from medcnn.loading.pixel_store import PixelStore, open_store
 from medcnn.manifest import Manifest
+from medcnn.privacy import pseudonym
 from medcnn.progress import log
 
 
@@ -64,7 +65,25 @@ def labelled(data: DataConfig, note: Callable[[str], None]) -> Manifest:
     elif dataset.wants and (root is None or dataset.wants == "data.path=FILE"):
         raise UsageError(f"data={name} needs {dataset.wants}. Where to get it: {dataset.url}")
     manifest = datasets.read(name, Path(root) if root is not None else None, options)
-    return replace(manifest, modality=data.modality or manifest.modality)
+    manifest = replace(
+        manifest,
+        modality=data.modality or manifest.modality,
+        source=data.title or manifest.source,
+    )
+    return _pseudonymised(manifest) if dataset.private else manifest
+
+
+def _pseudonymised(manifest: Manifest) -> Manifest:
+    noun = manifest.group_noun
+    return manifest.with_records(
+        replace(
+            r,
+            image_id=pseudonym(r.image_id, "image"),
+            group=pseudonym(r.group, noun),
+            origin=(r.image_id, r.group),
+        )
+        for r in manifest.records
+    )
 
 
 def preprocessing_of(data: DataConfig) -> Preprocessing:
@@ -88,7 +107,9 @@ def pixels_of(
     store = open_store(manifest, preprocessing, cache=data.cache)
     if not store.unreadable:
         return store
-    lines = [f"{manifest.records[i].path}: {why}" for i, why in sorted(store.unreadable.items())]
+    lines = [
+        f"{private(manifest.records[i].path)}: {why}" for i, why in sorted(store.unreadable.items())
+    ]
     many = f"{len(lines)} of {len(manifest.records)} images cannot be read"
     if len(lines) > data.max_unreadable:
         shown = "\n  ".join(lines[:20]) + ("\n  ..." if len(lines) > 20 else "")

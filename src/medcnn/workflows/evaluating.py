@@ -18,7 +18,7 @@ from medcnn.errors import DataError, UsageError
 from medcnn.inference import autocast_dtype, pick_device
 from medcnn.manifest import Manifest, Split
 from medcnn.progress import log
-from medcnn.run_folder import free_folder, open_run
+from medcnn.run_folder import free_folder, open_run, places_from
 from medcnn.workflows.data import labelled, manifest_of, pixels_of
 from medcnn.workflows.judging import matched_targets, predictions_of, report, score_and_save
 
@@ -31,7 +31,7 @@ def evaluate_checkpoint(config: EvaluateConfig, command: list[str]) -> Path:
     if config.threads:
         torch.set_num_threads(config.threads)
     settings = to_json(replace(config, data=data))
-    name = f"evaluate-{data.name}-{config.split}-{short_hash(settings)}"
+    name = f"evaluate-{data.called()}-{config.split}-{short_hash(settings)}"
     folder = Path(config.run_dir) if config.run_dir else free_folder(Path("runs") / name)
     with open_run(folder, settings, command, resumable=False) as run:
         log.info(f"run folder: {folder}")
@@ -71,9 +71,10 @@ def own_data(path: Path, checkpoint: Checkpoint, moved: Mapping[str, str]) -> Da
     """The data that the checkpoint was trained with: its settings travel in the checkpoint, where
     the images lay is known to the run folder, or comes from the command (`data.root=`)."""
     stored = dict(checkpoint.training["data"])
-    run_file = path.resolve().parent.parent / "run.json"
-    if run_file.is_file():
-        stored = json.loads(run_file.read_text(encoding="utf-8"))["config"]["data"]
+    run_dir = path.resolve().parent.parent
+    if (run_dir / "run.json").is_file():
+        facts = json.loads((run_dir / "run.json").read_text(encoding="utf-8"))
+        stored = places_from(facts["config"]["data"], run_dir)
     stored.update(moved)
     data = data_from_json(stored)
     if data.root is None and data.path is None and data.stand_in is None and data.name != "phantom":

@@ -59,7 +59,7 @@ def run_folder_of(config: TrainConfig) -> Path:
         return Path(config.run_dir)
     settings = without_free_settings(to_json(config))
     name = config.model.backbone if config.model else "finetune"
-    return Path("runs") / f"{config.data.name}-{name}-{short_hash(settings)}"
+    return Path("runs") / f"{config.data.called()}-{name}-{short_hash(settings)}"
 
 
 @contextmanager

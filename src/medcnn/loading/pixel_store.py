@@ -29,7 +29,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from medcnn.errors import DataError
+from medcnn.errors import DataError, private
 from medcnn.files import cache_folder
 from medcnn.images import file_part
 from medcnn.images.preprocessing import Preprocessing
@@ -83,12 +83,14 @@ class PixelStore:
         """
         images = np.empty((len(rows), *self.shape), self.dtype)
         damaged = []
-        for position, row in enumerate(rows.tolist()):
-            segment, slot = self.places[row].tolist()
+        places, checked = self.places[rows].tolist(), self.checked[rows].tolist()
+        for position, (segment, slot) in enumerate(places):
             assert segment != NOWHERE
             image = images[position]
             whole = self.segments[segment].read(slot, image)
-            if not whole or not (self.checked[row] or zlib.crc32(image.data) == self.crcs[row]):
+            if not whole or not (
+                checked[position] or zlib.crc32(image.data) == self.crcs[rows[position]]
+            ):
                 damaged.append(position)
         if damaged:
             self._mend(rows[damaged], images, damaged)
@@ -277,7 +279,8 @@ class _Opening:
                     fault = "has changed since this run began. Run the same command again"
                 if fault:
                     raise DataError(
-                        f"{paths[row]}: its pixels in the cache are damaged, and the file {fault}."
+                        f"{private(paths[row])}: its pixels in the cache are damaged, and the file "
+                        f"{fault}."
                     )
                 pixels[row] = answer.pixels
             return pixels

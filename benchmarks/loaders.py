@@ -32,7 +32,7 @@ from typing import Any
 
 from jpegs import write_jpegs
 
-TURNS, PARTS, BATCH = 3, 6, 32
+TURNS, PARTS, BATCH = 3, 3, 32
 LOADERS = ("medcnn", "torch", "timm", "monai")
 
 

@@ -56,10 +56,12 @@ def _hash() -> Any:
     return hashlib.blake2b(digest_size=CONTENT_BYTES)
 
 
-def decoded(root: Path, path: str, known: str | None, how: Preprocessing) -> tuple[Any, bytes]:
+def decoded(
+    root: Path, path: str, known: str | None, how: Preprocessing, pauses_s: tuple[float, ...]
+) -> tuple[Any, bytes]:
     """The head of an answer and the pixels; none where the content is `known` or unreadable."""
     file = root / file_part(path)
-    for pause_s in (*PAUSES_S, None):
+    for pause_s in (*pauses_s, None):
         try:
             before = seen(file)
             # a named pipe would block for ever
@@ -77,8 +79,8 @@ def decoded(root: Path, path: str, known: str | None, how: Preprocessing) -> tup
             passing = isinstance(cause, OSError) and cause.errno in PASSING
             if pause_s is None or not passing:
                 text = str(error) if isinstance(error, ImageError) else error.strerror
-                tries = f" ({len(PAUSES_S) + 1} tries)" if passing else ""
-                return {"why": f"{text or error}{tries}"}, b""
+                tries = f" (tried {len(pauses_s) + 1} times)" if passing else ""
+                return {"why": f"{text or error}{tries}", "gone": passing}, b""
         except Exception as error:
             return {"why": f"preprocessing failed: {type(error).__name__}: {error}"}, b""
         time.sleep(pause_s)
@@ -117,11 +119,14 @@ def main() -> None:
 
     try:
         answer({}, b"")
+        pauses_s: tuple[float, ...] = PAUSES_S
         for line in sys.stdin.buffer:
             path, known = json.loads(line)
             signal.alarm(LIMIT_S)
-            head, pixels = decoded(root, path, known, how)
+            head, pixels = decoded(root, path, known, how, pauses_s)
             signal.alarm(0)
+            # a drive that is gone is not waited for again at each of a hundred thousand files
+            pauses_s = () if head.pop("gone", False) else PAUSES_S
             answer(head, pixels)
     except BrokenPipeError:
         os._exit(0)

@@ -184,6 +184,8 @@ class _Opening:
         with _turn(folder):
             # another run may have decoded them while this one waited
             missing = self._look_up(folder)
+            if not missing:
+                return
             needed = len(missing) * self.image_bytes
             log.info(
                 f"pixel cache: {len(missing):,} of {len(self.paths):,} images to decode, "

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from medcnn.errors import ImageError
-from medcnn.images import read_pixels
+from medcnn.images import Fit, Preprocessing, read_pixels
 
 RNG = np.random.default_rng(0)
 GREY = RNG.integers(0, 256, (20, 30), dtype=np.uint8)
@@ -173,3 +173,62 @@ def test_a_row_of_an_npz_is_an_image(tmp_path: Path) -> None:
             read_pixels(tmp_path, f"set.npz#{place}")
     with pytest.raises(ImageError, match="is missing"):
         read_pixels(tmp_path, "other.npz#train_images/0")
+
+
+def enlarged(file: Path, width: int, height: int, **options: object) -> bytes:
+    """A photograph of this size as JPEG: made of copies of a small one, so that it has detail."""
+    with Image.open(file) as image:
+        tile = image.convert("RGB")
+    large = Image.new("RGB", (width, height))
+    for top in range(0, height, tile.height):
+        for left in range(0, width, tile.width):
+            large.paste(tile, (left, top))
+    data = BytesIO()
+    large.save(data, "JPEG", **options)
+    return data.getvalue()
+
+
+@pytest.mark.parametrize("fit", Fit)
+@pytest.mark.parametrize(
+    ("width", "height", "options"),
+    [
+        (1536, 1024, {"quality": 92, "subsampling": 2}),
+        (1536, 1024, {"quality": 75, "subsampling": 1}),
+        (1056, 1056, {"quality": 95, "subsampling": 0}),
+        (1502, 1001, {"quality": 90, "subsampling": 2}),  # divides by nothing
+        (1508, 1004, {"quality": 90, "subsampling": 2}),  # an odd number of quarters
+    ],
+)
+def test_a_jpeg_decoded_small_is_within_a_grey_level_of_the_whole(
+    tmp_path: Path, shared: Path, fit: Fit, width: int, height: int, options: dict[str, int]
+) -> None:
+    files = sorted((shared / "ham10000").rglob("*.jpg"))[:2]
+    files += sorted((shared / "covid_chestxray" / "images").glob("*.jp*g"))[:2]
+    for file in files:
+        (tmp_path / "x.jpg").write_bytes(enlarged(file, width, height, **options))
+        full = read_pixels(tmp_path, "x.jpg")
+        for size_px in (64, 128, 170, 256):
+            how = Preprocessing(size_px=size_px, fit=fit)
+            difference = how.read(tmp_path, "x.jpg").astype(int) - how.apply(full)
+            assert abs(difference).mean() < 1
+            assert abs(difference.mean()) < 0.25
+
+
+def test_a_jpeg_is_decoded_at_the_smallest_size_that_is_asked_for(tmp_path: Path) -> None:
+    Image.new("RGB", (640, 480)).save(tmp_path / "x.jpg")
+    Image.new("L", (642, 480)).save(tmp_path / "even.jpg")
+    sizes = [read_pixels(tmp_path, "x.jpg", at_least_px=n).shape for n in (60, 120, 121, 240, 241)]
+    assert sizes == [(120, 160, 3)] * 2 + [(240, 320, 3)] * 2 + [(480, 640, 3)]
+    assert read_pixels(tmp_path, "x.jpg").shape == (480, 640, 3)
+    assert read_pixels(tmp_path, "even.jpg", at_least_px=1).shape == (480, 642, 1)
+
+
+def test_a_small_jpeg_is_still_upright_and_a_cut_one_refused(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[274] = 6
+    Image.new("RGB", (640, 480)).save(tmp_path / "x.jpg", exif=exif)
+    assert read_pixels(tmp_path, "x.jpg", at_least_px=60).shape == (160, 120, 3)
+    data = (tmp_path / "x.jpg").read_bytes()
+    (tmp_path / "x.jpg").write_bytes(data[: len(data) // 2])
+    with pytest.raises(ImageError, match="truncated"):
+        read_pixels(tmp_path, "x.jpg", at_least_px=60)

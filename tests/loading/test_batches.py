@@ -29,7 +29,7 @@ def test_every_image_comes_exactly_once_and_no_batch_is_tiny(
     assert sorted(np.concatenate([b.rows for b in found])) == list(range(48))
     assert max(len(b.rows) for b in found) - min(len(b.rows) for b in found) <= 1
     for batch in found:
-        assert np.array_equal(batch.images.numpy(), store.images[batch.rows])
+        assert np.array_equal(batch.images.numpy(), store.take(batch.rows))
         assert np.array_equal(batch.targets.numpy(), manifest.targets()[batch.rows])
 
 

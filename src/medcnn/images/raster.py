@@ -34,7 +34,7 @@ def read_raster(data: bytes, kind: str, *, at_least_px: int | None = None) -> Pi
     Args:
         data: the file.
         kind: pillow's name of the format.
-        at_least_px: a decoder that can may give less than full size, both sides at least this.
+        at_least_px: a JPEG may come at a half or a quarter of its size, both sides at least this.
 
     Raises:
         ImageError, and whatever else pillow raises on damage.
@@ -51,10 +51,27 @@ def read_raster(data: bytes, kind: str, *, at_least_px: int | None = None) -> Pi
             raise ImageError(f"the TIFF holds {pages} pages; save the one that counts by itself")
         if kind == "PNG":
             _check_sums(data)
+        if kind == "JPEG" and at_least_px is not None:
+            _reduce(image, at_least_px)
         image.load()
         pixels = _values(image)
         # asked after loading: pillow turns a TIFF by itself then, and takes the tag away
         return _upright(pixels, int(image.getexif().get(ORIENTATION, 1)))
+
+
+def _reduce(image: Image.Image, at_least_px: int) -> None:
+    """Let the decoder compute a quarter or half of the pixels of a side, out of the low
+    frequencies of each block of 8 x 8 (libjpeg-turbo, "scaling factor").
+
+    Only where both sides divide by twice the factor. Otherwise the last column would stand for a
+    fraction of its width, which moves the rest of the image, and a centred crop would begin
+    between two pixels. An eighth, which is the mean of each block, is hardly faster than a quarter
+    and strays twice as far from what full size gives.
+    """
+    for factor in (4, 2):
+        if all(s % (2 * factor) == 0 and s // factor >= at_least_px for s in image.size):
+            image.draft(image.mode, (image.width // factor, image.height // factor))
+            return
 
 
 def _check_sums(data: bytes) -> None:

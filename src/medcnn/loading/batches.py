@@ -54,7 +54,7 @@ def batches(
     parts = np.array_split(order, num_batches(len(order), batch_size)) if len(order) else []
 
     def prepare(rows: NDArray[np.int64]) -> Batch:
-        images = torch.from_numpy(store.images[rows])
+        images = torch.from_numpy(store.take(rows))
         target = torch.from_numpy(targets[rows])
         if device.type == "cuda":
             images, target = images.pin_memory(), target.pin_memory()

@@ -1,32 +1,48 @@
-"""Decode once: all images of a manifest, preprocessed, in one array [N, C, H, W].
+"""Decode once: the preprocessed pixels of a manifest, in memory or in a cache on disk.
 
-The array is kept as a memory-mapped file under a name that is a hash of the preprocessing and of
-every file's path, size and time of change; the next run with the same images starts at once.
+The cache has a folder for each pair of root and preprocessing. In it an image is found by its path,
+and used while size and times of its file are those that were seen, or else the hash of its content
+is. So a changed file costs one image, and a copied or touched one costs reading it.
+
+What is checked when: every record of the index when the cache is opened; the pixels of an image
+against their check sum when a process reads them for the first time, so that opening a hundred
+thousand images does not read them all. Damaged pixels are decoded anew then.
 """
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import hashlib
 import json
 import os
 import shutil
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+import time
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
-from medcnn.errors import DataError, ImageError
-from medcnn.files import cache_folder, replacing, write_text
+from medcnn.errors import DataError, private
+from medcnn.files import cache_folder
 from medcnn.images import file_part
 from medcnn.images.preprocessing import Preprocessing
+from medcnn.loading.decoder import Seen, seen
+from medcnn.loading.decoder_pool import Request, decode
+from medcnn.loading.segments import Memory, Pixels, Stored, Writer, path_key, stored_in
 from medcnn.manifest import Manifest
-from medcnn.progress import track
+from medcnn.progress import log, track
 
 # Raised whenever the same file would give other pixels.
-PIXELS_VERSION = 1
+PIXELS_VERSION = 2
+NOWHERE = -1
+NOT_SEEN: Seen = (-1, -1, -1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,95 +50,284 @@ class PixelStore:
     """Preprocessed pixels of a manifest's records, in its order.
 
     Attributes:
-        images: [N, C, H, W] uint8 or uint16, full range.
-        unreadable: row -> reason; such a row holds zeros and must not be used.
+        shape: [C, H, W] of an image.
+        dtype: uint8 or uint16, full range.
+        segments: what the pixels lie in.
+        places: [N, 2] segment and slot of each record; -1 where it is unreadable.
+        crcs: [N] CRC-32 of the pixels.
+        checked: [N] whether they were compared in this process; the one thing here that changes.
+        unreadable: row -> reason; such a row has no pixels.
+        again: decodes rows anew.
     """
 
-    images: NDArray[Any]
+    shape: tuple[int, int, int]
+    dtype: np.dtype[Any]
+    segments: Sequence[Pixels | Memory]
+    places: NDArray[np.int64]
+    crcs: NDArray[np.uint32]
+    checked: NDArray[np.bool_]
     unreadable: dict[int, str]
+    again: Callable[[list[int]], dict[int, bytes]]
+
+    def __len__(self) -> int:
+        return len(self.places)
 
     def readable(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
-        return np.array([r for r in rows if int(r) not in self.unreadable], dtype=np.int64)
+        return np.asarray(rows[self.places[rows, 0] != NOWHERE], dtype=np.int64)
+
+    def take(self, rows: NDArray[np.int64]) -> NDArray[Any]:
+        """[B, C, H, W]: the images of `rows`, each of them readable.
+
+        Raises:
+            DataError: pixels in the cache are damaged and their file is not what it was.
+        """
+        images = np.empty((len(rows), *self.shape), self.dtype)
+        damaged = []
+        places, checked = self.places[rows].tolist(), self.checked[rows].tolist()
+        for position, (segment, slot) in enumerate(places):
+            assert segment != NOWHERE
+            image = images[position]
+            whole = self.segments[segment].read(slot, image)
+            if not whole or not (
+                checked[position] or zlib.crc32(image.data) == self.crcs[rows[position]]
+            ):
+                damaged.append(position)
+        if damaged:
+            self._mend(rows[damaged], images, damaged)
+        self.checked[rows] = True
+        return images
+
+    def _mend(self, rows: NDArray[np.int64], images: NDArray[Any], positions: list[int]) -> None:
+        log.warning(f"{len(rows)} images are damaged in the pixel cache and are decoded anew")
+        pixels_of = self.again(sorted(set(rows.tolist())))
+        for position, row in zip(positions, rows.tolist(), strict=True):
+            pixels = pixels_of[row]
+            images[position] = np.frombuffer(pixels, self.dtype).reshape(self.shape)
+            segment, slot = self.places[row].tolist()
+            holder = self.segments[segment]
+            if isinstance(holder, Pixels) and zlib.crc32(pixels) == self.crcs[row]:
+                # a cache that may only be read stays damaged; this run has its pixels
+                with suppress(OSError):
+                    holder.mend(slot, pixels)
 
 
-def open_store(
-    manifest: Manifest,
-    preprocessing: Preprocessing,
-    *,
-    cache: str,
-) -> PixelStore:
+def open_store(manifest: Manifest, preprocessing: Preprocessing, *, cache: str) -> PixelStore:
     """The pixels of `manifest`, from the cache where they are there already.
+
+    As many processes decode as torch has threads, so that one setting speaks for both.
 
     Args:
         cache: `auto` (the user's cache folder), `off` (keep them in memory), or a folder.
 
     Raises:
-        DataError: the disk has no room for the cache.
+        DataError: the disk has no room for the cache, or it cannot be written.
     """
-    side = preprocessing.size_px
-    shape = (len(manifest.records), preprocessing.channels, side, side)
+    opening = _Opening(manifest, preprocessing)
     if cache == "off":
-        images = np.zeros(shape, preprocessing.dtype)
-        return PixelStore(images=images, unreadable=_fill(images, manifest, preprocessing))
-    folder = cache_folder() / "pixels" if cache == "auto" else Path(cache)
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{_key(manifest, preprocessing)}.npy"
-    receipt = path.with_suffix(".json")
-    if not (path.is_file() and receipt.is_file()) or _mended(manifest, preprocessing, receipt):
-        _refuse_full_disk(folder, int(np.prod(shape)) * np.dtype(preprocessing.dtype).itemsize)
-        with replacing(path) as temporary:
-            images = np.lib.format.open_memmap(temporary, "w+", preprocessing.dtype, shape)
-            with temporary.open("r+b") as file:
-                # a disk that fills up later would end the process instead of raising
-                os.posix_fallocate(file.fileno(), 0, temporary.stat().st_size)
-            unreadable = _fill(images, manifest, preprocessing)
-            images.flush()
-        write_text(receipt, json.dumps({str(row): why for row, why in unreadable.items()}))
-    stored = json.loads(receipt.read_text(encoding="utf-8"))
-    return PixelStore(
-        images=np.load(path, mmap_mode="r"), unreadable={int(k): v for k, v in stored.items()}
-    )
+        return opening.in_memory()
+    above = cache_folder() / "pixels" if cache == "auto" else Path(cache)
+    folder = above / _name(manifest.root, preprocessing)
+    try:
+        return opening.on_disk(folder)
+    except OSError as error:
+        if error.errno == errno.ENOSPC:
+            raise DataError(f"the disk of {folder} is full. {_INSTEAD}") from error
+        raise DataError(
+            f"the pixel cache {folder} cannot be used: {error.strerror}. {_INSTEAD}"
+        ) from error
 
 
-def _fill(images: NDArray[Any], manifest: Manifest, preprocessing: Preprocessing) -> dict[int, str]:
-    def decode(row: int) -> tuple[int, str]:
-        try:
-            images[row] = preprocessing.read(manifest.root, manifest.records[row].path)
-        except ImageError as error:
-            return row, str(error)
-        return row, ""
-
-    # Decoders let go of the interpreter lock, so threads are enough.
-    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-        done = track(pool.map(decode, range(len(images))), len(images), "decoding images")
-        return {row: reason for row, reason in done if reason}
+_INSTEAD = (
+    "Name a folder on another disk with data.cache=FOLDER, keep the pixels in memory with "
+    "data.cache=off, or use a smaller data.size_px."
+)
 
 
-def _mended(manifest: Manifest, preprocessing: Preprocessing, receipt: Path) -> bool:
-    """Whether an image that could not be read can be read now (a decoder was installed, a right
-    was given): nothing in the file's size or time tells that."""
-    for row in json.loads(receipt.read_text(encoding="utf-8")):
-        try:
-            preprocessing.read(manifest.root, manifest.records[int(row)].path)
-        except ImageError:
-            continue
-        return True
-    return False
+class _Opening:
+    """One call of `open_store`: which files there are, and what has been found of each."""
 
+    def __init__(self, manifest: Manifest, preprocessing: Preprocessing) -> None:
+        self.root, self.how = manifest.root, preprocessing
+        self.paths = [r.path for r in manifest.records]
+        side = preprocessing.size_px
+        self.shape = (preprocessing.channels, side, side)
+        self.image_bytes = int(np.prod(self.shape)) * preprocessing.dtype.itemsize
+        self.places = np.full((len(self.paths), 2), NOWHERE, np.int64)
+        self.crcs = np.zeros(len(self.paths), np.uint32)
+        self.states = np.full((len(self.paths), 3), NOT_SEEN, np.int64)
+        self.unreadable: dict[int, str] = {}
 
-def _key(manifest: Manifest, preprocessing: Preprocessing) -> str:
-    digest = hashlib.sha256(json.dumps([PIXELS_VERSION, preprocessing.to_json()]).encode())
-    stats: dict[str, tuple[int, int]] = {}
-    for record in manifest.records:
-        file = file_part(record.path)
-        if file not in stats:
+    def in_memory(self) -> PixelStore:
+        images = np.zeros((len(self.paths), *self.shape), self.how.dtype)
+        requests = [Request(row=i, path=p) for i, p in enumerate(self.paths)]
+        for answer in self._decode(requests):
+            if answer.why:
+                self.unreadable[answer.row] = answer.why
+            else:
+                pixels = np.frombuffer(answer.pixels, self.how.dtype)
+                images[answer.row] = pixels.reshape(self.shape)
+                self.places[answer.row] = (0, answer.row)
+        return self._store([Memory(images)], np.ones(len(self.paths), np.bool_))
+
+    def on_disk(self, folder: Path) -> PixelStore:
+        """Raises OSError where the folder cannot be used."""
+        self.keys = [path_key(p) for p in self.paths]
+        self.segments: list[Pixels] = []
+        self.numbers: dict[bytes, int] = {}
+        missing = self._look_up(folder)
+        if missing:
+            self._build(folder, missing)
+        return self._store(self.segments, np.zeros(len(self.paths), np.bool_))
+
+    def _build(self, folder: Path, missing: list[tuple[Request, Stored | None]]) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        with _turn(folder):
+            # another run may have decoded them while this one waited
+            missing = self._look_up(folder)
+            if not missing:
+                return
+            needed = len(missing) * self.image_bytes
+            log.info(
+                f"pixel cache: {len(missing):,} of {len(self.paths):,} images to decode, "
+                f"{needed / 1e6:,.1f} MB in {folder}"
+            )
+            _refuse_full_disk(folder, needed)
+            older = {request.row: stored for request, stored in missing if stored}
+            new = len(self.segments)
+            with Writer(folder) as writer:
+                for answer in self._decode([request for request, _ in missing]):
+                    row, self.states[answer.row] = answer.row, answer.seen
+                    if answer.why:
+                        self.unreadable[row] = answer.why
+                    elif answer.same:
+                        stored = replace(older[row], seen=answer.seen)
+                        writer.confirm(stored)
+                        self._place(row, self._number(stored, folder), stored)
+                    else:
+                        self._place(row, new, writer.add(self.keys[row], answer))
+        if writer.images:
+            self.segments.append(Pixels(folder, writer.segment, self.image_bytes))
+
+    def _look_up(self, folder: Path) -> list[tuple[Request, Stored | None]]:
+        """Find what is there; returns what is not, with pixels of an older state of the file."""
+        rows_of: dict[bytes, list[int]] = {}
+        for row, key in enumerate(self.keys):
+            rows_of.setdefault(key, []).append(row)
+        states = self._states()
+        self.states[:] = [state or NOT_SEEN for state in states]
+        self.places[:] = NOWHERE
+        older: dict[int, Stored] = {}
+        for stored in stored_in(folder):
+            for row in rows_of.get(stored.path, ()):
+                number = self._number(stored, folder)
+                if number == NOWHERE:
+                    continue
+                if stored.seen == states[row]:
+                    self._place(row, number, stored)
+                else:
+                    older[row] = stored
+        return [
+            (
+                Request(
+                    row=row,
+                    path=self.paths[row],
+                    known=older[row].content.hex() if row in older else None,
+                ),
+                older.get(row),
+            )
+            for row in np.flatnonzero(self.places[:, 0] == NOWHERE).tolist()
+        ]
+
+    def _states(self) -> list[Seen | None]:
+        found: dict[str, Seen | None] = {}
+        for path in self.paths:
+            file = file_part(path)
+            if file not in found:
+                try:
+                    found[file] = seen(self.root / file)
+                except OSError:
+                    found[file] = None
+        return [found[file_part(path)] for path in self.paths]
+
+    def _place(self, row: int, number: int, stored: Stored) -> None:
+        self.places[row] = (number, stored.slot)
+        self.crcs[row] = stored.crc
+
+    def _number(self, stored: Stored, folder: Path) -> int:
+        """Of the segment that holds these pixels; NOWHERE if it is gone or cut off."""
+        number = self.numbers.get(stored.segment, NOWHERE)
+        if number == NOWHERE:
             try:
-                found = (manifest.root / file).stat()
-                stats[file] = (found.st_size, found.st_mtime_ns)
+                self.segments.append(Pixels(folder, stored.segment, self.image_bytes))
+            except FileNotFoundError:
+                return NOWHERE
+            number = self.numbers[stored.segment] = len(self.segments) - 1
+        return number if stored.slot < self.segments[number].slots() else NOWHERE
+
+    def _decode(self, requests: list[Request]) -> Iterator[Any]:
+        answers = decode(requests, self.root, self.how, processes=torch.get_num_threads())
+        return track(answers, len(requests), "decoding images")
+
+    def _store(self, segments: Sequence[Pixels | Memory], checked: NDArray[np.bool_]) -> PixelStore:
+        root, how, paths, states = self.root, self.how, self.paths, self.states
+
+        def again(rows: list[int]) -> dict[int, bytes]:
+            pixels = {}
+            requests = [Request(row=row, path=paths[row]) for row in rows]
+            for answer in decode(requests, root, how, processes=torch.get_num_threads()):
+                row = answer.row
+                fault = f"cannot be read any more: {answer.why}" if answer.why else ""
+                if not fault and answer.seen != tuple(states[row].tolist()):
+                    fault = "has changed since this run began. Run the same command again"
+                if fault:
+                    raise DataError(
+                        f"{private(paths[row])}: its pixels in the cache are damaged, and the file "
+                        f"{fault}."
+                    )
+                pixels[row] = answer.pixels
+            return pixels
+
+        return PixelStore(
+            shape=self.shape,
+            dtype=how.dtype,
+            segments=segments,
+            places=self.places,
+            crcs=self.crcs,
+            checked=checked,
+            unreadable=dict(sorted(self.unreadable.items())),
+            again=again,
+        )
+
+
+@contextmanager
+def _turn(folder: Path) -> Iterator[None]:
+    """One build at a time in a folder, so that runs that start together decode once.
+
+    The system gives the lock back however its holder ends. Where files cannot be locked (some
+    network drives) builds go on side by side: that costs time, each writes a segment of its own.
+    """
+    lock = os.open(folder / ".lock", os.O_CREAT | os.O_RDWR, 0o666)
+    try:
+        told = False
+        while True:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if not told:
+                    log.info("another run decodes for the same pixel cache; waiting for it")
+                told = True
+                time.sleep(0.2)
             except OSError:
-                stats[file] = (-1, -1)
-        digest.update(json.dumps([str(manifest.root), record.path, *stats[file]]).encode())
-    return digest.hexdigest()[:32]
+                break
+        yield
+    finally:
+        os.close(lock)
+
+
+def _name(root: Path, preprocessing: Preprocessing) -> str:
+    key = [PIXELS_VERSION, str(root.resolve()), preprocessing.to_json()]
+    return hashlib.sha256(json.dumps(key).encode()).hexdigest()[:32]
 
 
 def _refuse_full_disk(folder: Path, needed: int) -> None:
@@ -130,6 +335,5 @@ def _refuse_full_disk(folder: Path, needed: int) -> None:
     if needed > free * 0.95:
         raise DataError(
             f"the pixel cache needs {needed / 1e9:.1f} GB and {folder} has {free / 1e9:.1f} GB "
-            "free. Name a folder on another disk with data.cache=FOLDER, keep the pixels in memory "
-            "with data.cache=off, or use a smaller data.size_px."
+            f"free. {_INSTEAD}"
         )

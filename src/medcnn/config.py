@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 from medcnn.choices import nearest
 from medcnn.errors import UsageError
 from medcnn.images import Fit, Frames
+from medcnn.images.steps import STEPS, Chosen, chosen_steps
 from medcnn.manifest import Modality, Split
 
 C = TypeVar("C")
@@ -65,6 +66,7 @@ class DataConfig:
     bits: int = within(8, 16)
     window: int = within(0)
     frames: Frames
+    steps: Chosen = field(metadata={"parse": chosen_steps})
     validation_share: float = within(0.01, 0.9)
     test_share: float = within(0.01, 0.9)
     max_unreadable: int = within(0)
@@ -210,6 +212,11 @@ def _contradictions(config: TrainConfig) -> list[str]:
         faults.append("data.channels=2 is not possible; images have 1 or 3 channels.")
     if data.bits not in (8, 16):
         faults.append(f"data.bits={data.bits} is not possible; pixels are kept in 8 or 16 bits.")
+    faults += [
+        f"data.steps: {step['name']} changes colours, and data.channels=1 has none."
+        for step in data.steps
+        if data.channels == 1 and STEPS[step["name"]].colour
+    ]
     if data.validation_share + data.test_share >= 0.95:
         faults.append(
             f"data.validation_share={data.validation_share:g} and data.test_share="
@@ -240,6 +247,12 @@ def _build(cls: type[C], composed: Mapping[str, Any], where: str, faults: list[s
 
 
 def _value(hint: Any, value: Any, key: str, limits: Mapping[str, Any], faults: list[str]) -> Any:
+    if "parse" in limits:
+        try:
+            return limits["parse"](value)
+        except UsageError as error:
+            faults.append(f"{key}: {error}")
+            return None
     if isinstance(hint, types.UnionType):
         if value is None:
             return None
@@ -291,7 +304,8 @@ def to_json(config: Any) -> dict[str, Any]:
 
 
 def data_from_json(stored: Mapping[str, Any]) -> DataConfig:
-    return build(DataConfig, stored, {})
+    # checkpoints from before there were steps
+    return build(DataConfig, {"steps": "none", **stored}, {})
 
 
 def short_hash(*parts: Any) -> str:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from medcnn.images.preprocessing import Fit, Preprocessing
+from medcnn.images.preprocessing import Preprocessing
 from medcnn.images.reading import Frames, file_part, read_pixels
+from medcnn.images.resizing import Fit
 
 __all__ = ["Fit", "Frames", "Preprocessing", "file_part", "read_pixels"]

@@ -2,35 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from enum import StrEnum
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
-from numpy.typing import NDArray
-from PIL import Image
 
 from medcnn.choices import nearest
 from medcnn.errors import UsageError
-from medcnn.images.reading import Frames, read_pixels
-
-Pixels = NDArray[np.uint8] | NDArray[np.uint16]
-
-# ITU-R BT.601-7, 2.5.1
-LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)
-
-
-class Fit(StrEnum):
-    """How a rectangle becomes a square.
-
-    `pad` is the default: it keeps every pixel and the true proportions. `crop` cuts what lies
-    beyond the central square, where a lung or a lesion may end; `squash` makes a heart look wide.
-    """
-
-    PAD = "pad"
-    CROP = "crop"
-    SQUASH = "squash"
+from medcnn.images.reading import Frames, Pixels, read_pixels
+from medcnn.images.resizing import FITS, Fit, grey, narrowed, on_black, widened
+from medcnn.images.steps import STEPS, Chosen, chosen_steps, take
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +27,7 @@ class Preprocessing:
         bits: 8 or 16 a sample; 16 keeps what a radiograph has beyond 256 levels.
         window: which of several windows or VOI LUTs of a DICOM, counted from 0.
         frames: which frame of a DICOM with several.
+        steps: what this kind of image needs besides, in any form that `chosen_steps` takes.
     """
 
     size_px: int
@@ -52,6 +36,7 @@ class Preprocessing:
     bits: int = 8
     window: int = 0
     frames: Frames = Frames.ERROR
+    steps: Chosen = ()
 
     def __post_init__(self) -> None:
         faults = []
@@ -64,6 +49,15 @@ class Preprocessing:
             faults.append(f"fit must be one of {', '.join(Fit)}, found '{self.fit}'{near}")
         if self.bits not in (8, 16):
             faults.append(f"bits must be 8 or 16, found {self.bits}")
+        try:
+            object.__setattr__(self, "steps", chosen_steps(self.steps))
+        except UsageError as error:
+            raise UsageError(" ".join(["preprocessing:", *faults, str(error)])) from None
+        faults += [
+            f"step {step['name']} changes colours and channels is 1"
+            for step in self.steps
+            if STEPS[step["name"]].colour and self.channels == 1
+        ]
         if faults:
             raise UsageError("preprocessing: " + "; ".join(faults) + ".")
 
@@ -84,110 +78,56 @@ class Preprocessing:
         stays within one grey level of 255, in the mean, of that from full size; None: full size.
 
         On photographs with detail in every pixel the mean difference was 0.8 at one and a half
-        times the result, 1.0 at one and a quarter (tested to stay under 1).
+        times the result, 1.0 at one and a quarter (tested to stay under 1). Steps at full size look
+        at hairs and borders, which a reduced image has lost.
         """
-        return self.size_px * 3 // 2
+        return None if any(self._steps(at_full_size=True)) else self.size_px * 3 // 2
 
     def apply(self, pixels: Pixels) -> Pixels:
         """[C, size_px, size_px] in the full range of `bits`.
 
-        Each step is a function of its own; another one (a crop to the field of view, local
-        contrast) is a field above and a line here.
-
         Args:
             pixels: [H, W, 1 or 3] uint8 in 0..255 or uint16 in 0..65535.
+        """
+        for _, done in self.stages(pixels):
+            pixels = done
+        return cast(Pixels, np.ascontiguousarray(pixels.transpose(2, 0, 1)))
+
+    def stages(self, pixels: Pixels) -> Iterator[tuple[str, Pixels]]:
+        """What becomes of an image, one thing after the other: its name and the image [H, W, C].
+
+        The order is fixed, whatever the order of the settings: crops need full size, contrast and
+        colour cost less when reduced, and padding comes last, so that no step takes it for a part
+        of the picture. Steps see what padding left out, in 16 bits where these are kept.
         """
         if self.channels == 1:
             pixels = grey(pixels)
         if self.bits == 16:
             pixels = widened(pixels)  # before resizing, which then has finer steps
+        for step in self._steps(at_full_size=True):
+            pixels = take(step, pixels)
+            yield step["name"], pixels
         pixels = FITS[self.fit](pixels, self.size_px)
+        yield "resized", pixels
+        for step in self._steps(at_full_size=False):
+            pixels = take(step, pixels)
+            yield step["name"], pixels
+        pixels = on_black(pixels, self.size_px)
         if self.bits == 8:
             pixels = narrowed(pixels)
         if pixels.shape[2] < self.channels:
             pixels = pixels.repeat(self.channels, axis=2)
-        return cast(Pixels, np.ascontiguousarray(pixels.transpose(2, 0, 1)))
+        yield "final", pixels
+
+    def _steps(self, *, at_full_size: bool) -> Chosen:
+        """In the order of the settings."""
+        return tuple(s for s in self.steps if STEPS[s["name"]].at_full_size is at_full_size)
 
     def to_json(self) -> dict[str, Any]:
-        return {**asdict(self), "fit": str(self.fit), "frames": str(self.frames)}
+        plain = {"fit": str(self.fit), "frames": str(self.frames)}
+        return {**asdict(self), **plain, "steps": [dict(s) for s in self.steps]}
 
     @classmethod
     def from_json(cls, stored: dict[str, Any]) -> Preprocessing:
         frames = Frames(stored.get("frames", Frames.ERROR))
         return cls(**{**stored, "fit": Fit(stored["fit"]), "frames": frames})
-
-
-def grey(pixels: Pixels) -> Pixels:
-    """[H, W, 1]: the luma of RGB (Rec. 601); grey stays as it is."""
-    if pixels.shape[2] == 1:
-        return pixels
-    luma = np.rint(pixels.astype(np.float32) @ LUMA).astype(pixels.dtype)
-    return cast(Pixels, luma[:, :, None])
-
-
-def widened(pixels: Pixels) -> NDArray[np.uint16]:
-    """0..255 as 0..65535; the ends meet, since 65535 is 255 times 257."""
-    return (
-        pixels.astype(np.uint16) * np.uint16(257)
-        if pixels.dtype == np.uint8
-        else pixels.astype(np.uint16)
-    )
-
-
-def narrowed(pixels: Pixels) -> NDArray[np.uint8]:
-    """0..65535 as 0..255, to the nearest."""
-    if pixels.dtype == np.uint16:
-        return ((pixels.astype(np.uint32) + 128) // 257).astype(np.uint8)
-    return pixels.astype(np.uint8)
-
-
-def squashed(pixels: Pixels, size_px: int) -> Pixels:
-    return resized(pixels, size_px, size_px)
-
-
-def padded(pixels: Pixels, size_px: int) -> Pixels:
-    """The whole image, centred on black."""
-    height, width = pixels.shape[:2]
-    longest = max(height, width)
-    # a line must stay a line, however thin
-    new_height = max(1, round(height * size_px / longest))
-    new_width = max(1, round(width * size_px / longest))
-    square = np.zeros((size_px, size_px, pixels.shape[2]), dtype=pixels.dtype)
-    top, left = (size_px - new_height) // 2, (size_px - new_width) // 2
-    square[top : top + new_height, left : left + new_width] = resized(pixels, new_height, new_width)
-    return square
-
-
-def cropped(pixels: Pixels, size_px: int) -> Pixels:
-    """The central square."""
-    height, width = pixels.shape[:2]
-    side = min(height, width)
-    top, left = (height - side) // 2, (width - side) // 2
-    return resized(pixels[top : top + side, left : left + side], size_px, size_px)
-
-
-FITS = {Fit.PAD: padded, Fit.CROP: cropped, Fit.SQUASH: squashed}
-
-
-def resized(pixels: Pixels, height: int, width: int) -> Pixels:
-    """[height, width, C], antialiased (a triangle as wide as the reduction); 8 bits stay 8.
-
-    An image that has this size already is returned as it is. 16 bits go through float32, whose
-    24 bits hold every value: pillow's integer modes of 16 bits have wrapped and clipped.
-    """
-    if pixels.shape[:2] == (height, width):
-        return pixels
-    if pixels.dtype == np.uint8 and pixels.shape[2] == 3:
-        return _resized_plane(pixels, height, width)
-    planes = [pixels[:, :, c] for c in range(pixels.shape[2])]
-    if pixels.dtype == np.uint8:
-        done = [_resized_plane(np.ascontiguousarray(p), height, width) for p in planes]
-    else:
-        floats = (_resized_plane(p.astype(np.float32), height, width) for p in planes)
-        done = [np.clip(np.rint(p), 0, 65535).astype(np.uint16) for p in floats]
-    return np.stack(done, axis=2)
-
-
-def _resized_plane(plane: NDArray[Any], height: int, width: int) -> NDArray[Any]:
-    image = Image.fromarray(plane)
-    return np.asarray(image.resize((width, height), Image.Resampling.BILINEAR))

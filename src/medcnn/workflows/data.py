@@ -92,6 +92,7 @@ def preprocessing_of(data: DataConfig) -> Preprocessing:
         bits=data.bits,
         window=data.window,
         frames=data.frames,
+        steps=data.steps,
     )
 
 

@@ -1,0 +1,135 @@
+"""Steps between the file and the network that a kind of image may need, by name.
+
+Which of them are taken, in which order and with which options, is a setting (`data.steps`) and
+travels in the checkpoint. Each is a plain function [H, W, C] -> [H, W, C] of the same dtype,
+without randomness, that takes 8 and 16 bits; its options are its keyword arguments.
+"""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from medcnn.choices import bind, nearest
+from medcnn.errors import UsageError
+from medcnn.images.chest import border_crop
+from medcnn.images.contrast import clahe
+from medcnn.images.fundus import disc_crop, even_light
+from medcnn.images.reading import Pixels
+from medcnn.images.skin import centre_crop, hair_removal, shades_of_grey
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """A step and what it needs.
+
+    Attributes:
+        at_full_size: taken before the image is reduced to `size_px`, as crops must; the others
+            come after, where they cost little.
+        colour: does nothing to a grey image.
+    """
+
+    function: Callable[..., Pixels]
+    at_full_size: bool = False
+    colour: bool = False
+
+
+STEPS = {
+    "disc_crop": Step(function=disc_crop, at_full_size=True),
+    "even_light": Step(function=even_light),
+    "hair_removal": Step(function=hair_removal, at_full_size=True),
+    "centre_crop": Step(function=centre_crop, at_full_size=True),
+    "shades_of_grey": Step(function=shades_of_grey, colour=True),
+    "border_crop": Step(function=border_crop, at_full_size=True),
+    "clahe": Step(function=clahe),
+}
+
+# What one word means; `none` is the default, since the published splits of the public sets are
+# measured without steps.
+CHAINS: dict[str, tuple[str, ...]] = {
+    "none": (),
+    "fundus": ("disc_crop", "clahe"),
+    "dermoscopy": ("hair_removal", "shades_of_grey"),
+    "chest": ("border_crop",),
+}
+
+# Numbers that make sense, by the name of the option.
+LIMITS = {
+    "clip_limit": (1.0, 100.0),
+    "contrast": (0.0, 1.0),
+    "gain": (0.1, 20.0),
+    "letters": (0.0, 0.5),
+    "margin": (-0.5, 1.0),
+    "p": (1.0, 50.0),
+    "radius": (0.002, 0.5),
+    "share": (0.1, 1.0),
+    "tiles": (1, 64),
+    "tolerance": (0.0, 0.5),
+    "width": (0.002, 0.1),
+}
+
+Chosen = tuple[Mapping[str, Any], ...]
+
+
+def chosen_steps(value: Any) -> Chosen:
+    """What `data.steps` means: for every step its name and all of its options, the defaults too,
+    so that a checkpoint does not change its meaning when a default does.
+
+    Args:
+        value: a word (a chain or a step), or a list of names and mappings such as
+            {name: clahe, clip_limit: 3}.
+
+    Raises:
+        UsageError: every unknown step or option, each with the nearest right name.
+    """
+    if isinstance(value, str) and value in CHAINS:
+        value = CHAINS[value]
+    if value is None or isinstance(value, str | Mapping):
+        value = [value]
+    if not isinstance(value, Iterable):
+        raise UsageError(f"{value} should be one of {', '.join(CHAINS)}, or a list of steps.")
+    chosen, faults = [], []
+    for item in value:
+        try:
+            chosen.append(_completed(item))
+        except UsageError as error:
+            faults.append(str(error))
+    names = [c["name"] for c in chosen]
+    faults += [
+        f"step {n} stands more than once." for n in dict.fromkeys(names) if names.count(n) > 1
+    ]
+    if faults:
+        raise UsageError(" ".join(faults))
+    return tuple(chosen)
+
+
+def _completed(item: Any) -> dict[str, Any]:
+    options = dict(item) if isinstance(item, Mapping) else {"name": item}
+    name = options.pop("name", None)
+    if name not in STEPS:
+        raise UsageError(
+            f"step '{name}' is not known{nearest(str(name), [*STEPS, *CHAINS])} Steps: "
+            f"{', '.join(STEPS)}. All that is usual for a kind of image: {', '.join(CHAINS)}."
+        )
+    function = STEPS[name].function
+    bind(function, options, f"step {name}")
+    faults = []
+    for option, number in options.items():
+        if option in LIMITS:
+            low, high = LIMITS[option]
+            if not (low <= number <= high and math.isfinite(number)):
+                faults.append(f"{option}={number} should be from {low:g} to {high:g}.")
+    if faults:
+        raise UsageError(f"step {name}: " + " ".join(faults))
+    parameters = inspect.signature(function).parameters.values()
+    defaults = {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY}
+    return {"name": name, **defaults, **options}
+
+
+def take(step: Mapping[str, Any], pixels: Pixels) -> Pixels:
+    """`pixels` after one of the chosen steps."""
+    options = {k: v for k, v in step.items() if k != "name"}
+    return STEPS[step["name"]].function(pixels, **options)

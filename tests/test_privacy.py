@@ -1,0 +1,57 @@
+"""Pseudonyms: stable under a key, worthless without it."""
+
+from __future__ import annotations
+
+import re
+import stat
+from pathlib import Path
+
+import pytest
+
+from medcnn.errors import UsageError
+from medcnn.privacy import pseudonym
+
+SECRET = "a secret of the hospital"
+
+
+def test_a_pseudonym_is_stable_under_its_key_and_another_under_another(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("MEDCNN_PSEUDONYM_KEY", SECRET)
+    first = pseudonym("DOE^JANE")
+    assert re.fullmatch(r"patient-[0-9a-f]{10}", first)
+    assert pseudonym("DOE^JANE") == first
+    assert pseudonym("DOE^JANE", "lesion") == first.replace("patient", "lesion")
+    assert pseudonym("DOE^JOHN") != first
+    monkeypatch.setenv("MEDCNN_PSEUDONYM_KEY", "another secret of theirs")
+    assert pseudonym("DOE^JANE") != first
+
+
+def test_the_key_may_stand_in_a_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("MEDCNN_PSEUDONYM_KEY", SECRET)
+    by_value = pseudonym("7")
+    monkeypatch.delenv("MEDCNN_PSEUDONYM_KEY")
+    (tmp_path / "key").write_text(SECRET + "\n")
+    monkeypatch.setenv("MEDCNN_PSEUDONYM_KEY_FILE", str(tmp_path / "key"))
+    assert pseudonym("7") == by_value
+    monkeypatch.setenv("MEDCNN_PSEUDONYM_KEY_FILE", str(tmp_path / "absent"))
+    with pytest.raises(UsageError, match="cannot be read"):
+        pseudonym("7")
+
+
+def test_a_key_that_can_be_guessed_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MEDCNN_PSEUDONYM_KEY", "short")
+    with pytest.raises(UsageError, match="can be guessed"):
+        pseudonym("7")
+
+
+def test_without_a_key_one_is_made_once_for_its_owner_alone_and_said(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("MEDCNN_CACHE", str(tmp_path))
+    monkeypatch.setattr("medcnn.progress.log.propagate", True)
+    first = pseudonym("7")
+    assert pseudonym("7") == first
+    assert caplog.text.count("random key") == 1
+    assert stat.S_IMODE((tmp_path / "pseudonym.key").stat().st_mode) == 0o600
+    assert [p.name for p in tmp_path.iterdir()] == ["pseudonym.key"]

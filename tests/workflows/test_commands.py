@@ -245,7 +245,7 @@ def test_training_refuses_unreadable_images_all_at_once_unless_allowed(
     said = capsys.readouterr().err
     assert all(file.name in said for file in broken)
     assert not (tmp_path / "a" / "checkpoints").exists()
-    allowed = (f"run_dir={tmp_path / 'b'}", "data.max_unreadable=3")
+    allowed = (f"run_dir={tmp_path / 'b'}", "audit.max_bad=3")
     assert run("train", *words, *allowed) == 0
     facts = json.loads((tmp_path / "b" / "run.json").read_text())
     assert any("3 of" in note for note in facts["notes"])

@@ -59,7 +59,11 @@ class Pair:
 
 
 def find(
-    greys: NDArray[np.uint8], usable: Sequence[int], digest: Callable[[int], str]
+    greys: NDArray[np.uint8],
+    usable: Sequence[int],
+    digest: Callable[[int], str],
+    *,
+    near: bool = True,
 ) -> list[Pair]:
     """All pairs of near or equal images, most alike first.
 
@@ -67,6 +71,7 @@ def find(
         greys: [N, 64, 64] thumbnails.
         usable: rows to compare; blank ones would all be alike.
         digest: row -> hash of its pixels decoded in full, or empty where that fails.
+        near: False: only equal thumbnails are looked at, which takes no search.
     """
     digest = cache(digest)
     clusters: dict[bytes, list[int]] = defaultdict(list)
@@ -79,7 +84,7 @@ def find(
         for a, b in _linked(rows)
     ]
     heads = np.array(sorted(members), dtype=np.int64)
-    for i, j, correlation in _near(np.asarray(greys[heads])):
+    for i, j, correlation in _near(np.asarray(greys[heads])) if near else ():
         for a in members[int(heads[i])][:MOST_PARTNERS]:
             for b in members[int(heads[j])][:MOST_PARTNERS]:
                 same = correlation > SAME_CORRELATION and digest(a) == digest(b) != ""
@@ -114,11 +119,30 @@ def digest_by(read: Callable[[int], NDArray[Any]]) -> Callable[[int], str]:
     return digest
 
 
+def copies_of(
+    greys: NDArray[np.uint8], among: NDArray[np.uint8], usable: Sequence[int]
+) -> list[set[int]]:
+    """For each of `greys` the rows of `among` that it is a copy of."""
+    rows = np.asarray(usable, dtype=np.int64)
+    kept = np.asarray(among[rows])
+    descriptor = Descriptor.of(kept)
+    described = descriptor(kept)
+    far, other, rank = _candidates(described, described)
+    unrelated = (far < other) & (rank >= BEYOND_CLOSEST)
+    threshold = _threshold(alike(kept, far[unrelated], kept, other[unrelated]))
+    first, second, _ = _candidates(descriptor(greys), described)
+    near = alike(greys, first, kept, second) >= threshold
+    found: list[set[int]] = [set() for _ in greys]
+    for i, j in zip(first[near], second[near], strict=True):
+        found[int(i)].add(int(rows[j]))
+    return found
+
+
 def _near(greys: NDArray[np.uint8]) -> list[tuple[int, int, float]]:
+    """Pairs first < second with their correlation."""
     if len(greys) < 2:
         return []
-    descriptor = Descriptor.of(greys)
-    described = descriptor(greys)
+    described = Descriptor.of(greys)(greys)
     first, second, rank = _candidates(described, described)
     kept = first < second
     first, second, rank = first[kept], second[kept], rank[kept]

@@ -156,9 +156,10 @@ _NAME = re.compile(
     r"|(?<![^\W_])[A-Z]{3,}[_ ,-]{1,2}[A-Z]{3,}(?![^\W_])"
     r"|[A-Z][a-z]+, ?[A-Z][a-z]+"
 )
-IMAGING_WORDS = frozenset(
+_WORDS = (
     "chest xray cxr image images img scan left right fundus skin lesion normal abnormal train "
     "test val validation valid set data part study series patient frontal lateral lung opacity "
     "finding findings mono rle jpeg png dicom original raw mask crop view covid ham isic nih "
-    "pneumonia virus bacteria macula disc eye retina photo the and not".split()
+    "pneumonia virus bacteria macula disc eye retina photo the and not"
 )
+IMAGING_WORDS = frozenset(_WORDS.split())

@@ -19,7 +19,6 @@ from numpy.typing import NDArray
 
 from medcnn.audit.headers import (
     BURNED_IN,
-    FORMAT,
     IMAGING_WORDS,
     SIZE,
     Header,

@@ -57,6 +57,7 @@ class Told:
     interval: Interval
     best: str
     best_auroc: float
+    best_interval: Interval
     images: int
 
 
@@ -118,7 +119,7 @@ def encoded(table: Sequence[dict[str, str]]) -> Floats:
     parts: list[Floats] = []
     for name in sorted({n for row in table for n in row}):
         cells = [row.get(name, "") for row in table]
-        numbers = np.array([_number(c) for c in cells])
+        numbers = np.array([number_of(c) for c in cells])
         known = ~np.isnan(numbers)
         present = sum(c != "" for c in cells)
         if known.sum() >= 0.8 * max(1, present) and len(np.unique(numbers[known])) > 10:
@@ -130,7 +131,7 @@ def encoded(table: Sequence[dict[str, str]]) -> Floats:
     return _varying(np.stack(parts, axis=1)) if parts else np.zeros((len(table), 0))
 
 
-def _number(cell: str) -> float:
+def number_of(cell: str) -> float:
     try:
         return float(cell)
     except ValueError:
@@ -206,5 +207,6 @@ def _judged(
         interval=percentile_interval(macro[1:], len(set(groups))),
         best=names[best],
         best_auroc=float(per_label[0, best]),
+        best_interval=percentile_interval(per_label[1:, best], len(set(groups))),
         images=len(target),
     )

@@ -52,7 +52,8 @@ def read(
         image: column with the path of the image, relative to root.
         folder: goes before that path.
         suffix: ending that is added where a path has none, such as `.jpg`.
-        label: column with the class; or a list of columns of 0, 1 or blank, one per finding.
+        label: column with the class; or a list of columns of 0, 1 or blank, one per finding; null
+            for an audit of images without labels.
         separator: several findings stand in one cell, between these.
         none_label: the word in such a cell that means that none was found.
         kind: binary, multiclass, multilabel or ordinal; auto: multilabel for a list or a
@@ -94,12 +95,22 @@ def read(
             attributes=attributes,
         )
         return read_class_folders(place, kind, classes, rename)
-    if image is None or label is None:
-        raise UsageError("a table needs data.image=COLUMN and data.label=COLUMN.")
+    if image is None:
+        raise UsageError("a table needs data.image=COLUMN, and data.label=COLUMN to train.")
+    if label is None:
+        _refuse_idle(
+            "without data.label=COLUMN",
+            kind="" if kind == "auto" else kind,
+            classes=classes,
+            separator=separator,
+            none_label=none_label,
+            rename=rename,
+            rare_below=rare_below,
+        )
     if split is None:
         _refuse_idle("without data.split=COLUMN", split_names=split_names)
     sheet = read_sheet(place / table)
-    labels = [label] if isinstance(label, str) else list(label)
+    labels = [label] if isinstance(label, str) else list(label or ())
     columns = [image, *labels, patient, split, *attributes, *(exclude or {})]
     sheet.require(
         columns,
@@ -117,6 +128,10 @@ def read(
         if rare_below:
             present = rare_joined(present, whose, rare_below, rare_name)
         space = space_of(kind, classes, present, many=separator is not None)
+    elif label is None:
+        # nothing is known of any image: an audit works without, all else refuses
+        present = {}
+        space = LabelSpace(kind=Kind.MULTILABEL, names=("no label",))
     else:
         _refuse_idle(
             "where data.label lists columns: their names are the findings, each 1, 0 or blank, so",
@@ -130,6 +145,11 @@ def read(
         present = {}
         space = LabelSpace(kind=Kind.MULTILABEL, names=tuple(labels))
 
+    def target_of(i: int, at: str) -> tuple[float, ...]:
+        if label is None:
+            return space.not_assessed
+        return encoded(space, present[i], at) if present else flags(sheet, i, labels)
+
     def record(i: int) -> Record:
         row = sheet.rows[i]
         # tables written under Windows
@@ -141,7 +161,7 @@ def read(
             image_id=row[image],
             path=path,
             group=whose[i] or row[image],
-            target=encoded(space, present[i], at) if present else flags(sheet, i, labels),
+            target=target_of(i, at),
             split=parse_split(row[split], at, split_names) if split and row[split] else None,
             attributes={c: row[c] for c in attributes if row[c]},
         )

@@ -33,7 +33,7 @@ FEWEST_TO_LEARN, FEWEST_TO_JUDGE = 10, 5
 """Patients of a class, below which little is learnt, or an interval says nothing."""
 
 Check = Callable[[Examined], Iterator[Finding]]
-_PAIR = ("image", "patient", "split", "label", "other image", "patient", "split", "label", "alike")
+_PAIR = ("image", "of", "split", "label", "other image", "of", "split", "label", "alike")
 
 
 @dataclass(frozen=True, slots=True)

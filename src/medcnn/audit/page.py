@@ -97,14 +97,25 @@ def _said(finding: Finding) -> Iterator[str]:
         )
     if not finding.rows:
         return
-    rows = [finding.columns, *finding.rows[:MOST_ROWS_SAID]]
-    widths = [max(len(r[c]) for r in rows) for c in range(len(finding.columns))]
+    # pairs have two of everything; whose they are stands on the page
+    kept = [n for n, name in enumerate(finding.columns) if not (finding.shown and name == "of")]
+    rows = [[r[n] for n in kept] for r in (finding.columns, *finding.rows[:MOST_ROWS_SAID])]
+    widths = [max(len(r[c]) for r in rows) for c in range(len(kept))]
+    while sum(widths) + 2 * len(widths) > WIDTH - len(_INDENT):
+        widths[widths.index(max(widths))] -= 1
     for row in rows:
-        cells = "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))
-        line = f"{_INDENT}  {cells}".rstrip()
-        yield line if len(line) <= WIDTH else line[: WIDTH - 3] + "..."
+        cells = (_short(cell, width).ljust(width) for cell, width in zip(row, widths, strict=True))
+        yield f"{_INDENT}  {'  '.join(cells)}".rstrip()
     if (more := len(finding.rows) - MOST_ROWS_SAID) > 0:
         yield f"{_INDENT}  and {more:,} more"
+
+
+def _short(cell: str, width: int) -> str:
+    """`covid-19-rap…day-1.jpg`: names of images differ at their ends."""
+    if len(cell) <= width:
+        return cell
+    tail = (width - 1) // 2
+    return f"{cell[: width - 1 - tail]}…{cell[len(cell) - tail :]}"
 
 
 def refuse_other_file(path: Path) -> None:

@@ -36,7 +36,7 @@ NEAR_CORRELATION, MOST_NEAR_CORRELATION = 0.75, 0.94
 (different lesions of HAM10000 that look alike reach 0.66); sets whose images all resemble each
 other raise it themselves, up to the upper one (`_threshold`)."""
 BEYOND_CLOSEST = 4
-FEWEST_UNRELATED = 50
+FEWEST_UNRELATED = 20
 SPREADS = 5.0
 SAME_CORRELATION = 0.95
 """Above it two files are decoded in full to see whether they hold the same pixels."""

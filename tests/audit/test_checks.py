@@ -227,4 +227,5 @@ def test_an_image_id_that_holds_the_patient_is_not_shown(bench: Any) -> None:
     (clean.root / "000.png").write_bytes(b"")
     audit = bench.audited(named)
     assert "77310042" not in text(audit) + html(audit)
-    assert bench.finding(audit, "files").rows[0][0] == pseudonym("77310042_001.png", "image")
+    name = f"{pseudonym('77310042_001.png', 'image')} (row 1)"
+    assert bench.finding(audit, "files").rows[0][0] == name

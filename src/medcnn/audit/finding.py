@@ -49,11 +49,12 @@ def group_name(manifest: Manifest, row: int) -> str:
 
 
 def image_name(manifest: Manifest, row: int, persons: Sequence[str] = ()) -> str:
-    """The id of an image, or a pseudonym where the id holds that of its patient, or a name."""
+    """The id of an image; where it holds that of its patient, or a name, a pseudonym and the row,
+    counted from 1 among the rows of the table that are used."""
     record = manifest.records[row]
     inside = manifest.grouped and len(record.group) > 1 and record.group in record.image_id
     if inside or "path" in persons:
-        return pseudonym(record.image_id, "image")
+        return f"{pseudonym(record.image_id, 'image')} (row {row + 1})"
     return record.image_id
 
 

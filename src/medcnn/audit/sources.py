@@ -25,6 +25,7 @@ from medcnn.evaluation.intervals import (
     group_numbers,
     percentile_interval,
     resampling_weights,
+    unanimous_interval,
 )
 from medcnn.manifest import Manifest
 
@@ -204,9 +205,16 @@ def _judged(
     return Told(
         source=source,
         auroc=float(macro[0]),
-        interval=percentile_interval(macro[1:], len(set(groups))),
+        interval=_interval(macro, len(set(groups))),
         best=names[best],
         best_auroc=float(per_label[0, best]),
-        best_interval=percentile_interval(per_label[1:, best], len(set(groups))),
+        best_interval=_interval(per_label[:, best], len(set(groups))),
         images=len(target),
     )
+
+
+def _interval(values: Floats, num_groups: int) -> Interval:
+    """Of a value, first, with its resamples; where all are told perfectly, none shows a spread."""
+    if values[0] > 1 - 1e-9:
+        return unanimous_interval(1.0, num_groups)
+    return percentile_interval(values[1:], num_groups)

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from medcnn import datasets, splits
+from medcnn.audit.finding import image_name
 from medcnn.choices import choose
 from medcnn.config import DataConfig
 from medcnn.errors import DataError, UsageError
@@ -117,7 +118,7 @@ def pixels_of(
     store = replace(store, unreadable={**store.unreadable, **bad})
     if not store.unreadable:
         return store
-    lines = [f"{manifest.records[i].path}: {why}" for i, why in sorted(store.unreadable.items())]
+    lines = [f"{image_name(manifest, i)}: {why}" for i, why in sorted(store.unreadable.items())]
     many = f"{len(lines)} of {len(manifest.records)} images cannot be used"
     if len(lines) > max_bad:
         shown = "\n  ".join(lines[:20]) + ("\n  ..." if len(lines) > 20 else "")

@@ -11,9 +11,12 @@ from typing import Any
 
 from PIL import Image
 
+from medcnn.images.reading import RASTER
+
 SCANNER, DEPTH, COLOUR, FORMAT, SIZE = "scanner", "bit depth", "photometric", "format", "size"
 
 # Attributes that name or locate a person (PS3.15 Table E.1-1), those that exports forget most.
+BIRTH = "PatientBirthDate"
 PERSON_TAGS = (
     "PatientName",
     "OtherPatientNames",
@@ -28,6 +31,7 @@ PERSON_TAGS = (
 )
 TAGS = (
     *PERSON_TAGS,
+    BIRTH,
     "Rows",
     "Columns",
     "BitsStored",
@@ -74,8 +78,11 @@ def read_header(data: bytes, name: str) -> Header:
     """
     if ".npz#" in name:
         return Header(traits={FORMAT: "NPZ"})
+    if not data:
+        return Header()
     try:
-        return _of_raster(data) if data[128:132] != b"DICM" else _of_dicom(data)
+        raster = data[128:132] != b"DICM" and data.startswith(tuple(RASTER))
+        return _of_raster(data) if raster else _of_dicom(data)
     except (KeyboardInterrupt, SystemExit, GeneratorExit):
         raise
     except BaseException:  # decoders raise anything, and what is wrong is said with the pixels
@@ -113,6 +120,9 @@ def _of_dicom(data: bytes) -> Header:
     if camera.strip():
         traits[SCANNER] = " ".join(camera.split())
     persons = [tag for tag in PERSON_TAGS if looks_real(str(dataset.get(tag) or ""))]
+    # the first of January is what de-identification leaves of a year
+    if re.fullmatch(r"\d{8}", birth := str(dataset.get(BIRTH) or "")) and birth[4:] != "0101":
+        persons.append(BIRTH)
     words = re.findall(r"[^\W\d_]{3,}", str(dataset.get("PatientName") or "").lower())
     return Header(
         traits=traits,

@@ -147,6 +147,7 @@ def html(audit: Audit) -> str:
         noun=audit.manifest.group_noun,
         rows=lambda f: f.rows[:MOST_ROWS],
         pictures=lambda f: _pictures(audit, f),
+        means=_means(audit),
         most_rows=MOST_ROWS,
     )
 
@@ -162,15 +163,37 @@ def _pictures(audit: Audit, finding: Finding) -> list[tuple[list[str], str, list
     return shown
 
 
+def _means(audit: Audit) -> list[tuple[str, int, str]]:
+    """Class, how many images it has, and their mean thumbnail: what a border gives away shows."""
+    target = audit.manifest.targets()
+    usable = np.array([not f.bad for f in audit.looks.facts])
+    names = audit.manifest.labels.outputs
+    kinds = [(name, target[:, k] > 0.5) for k, name in enumerate(names)]
+    if len(names) == 1 and not audit.manifest.labels.exclusive:
+        kinds = [(audit.manifest.labels.names[0], target[:, 0] <= 0.5), *kinds]
+    shown = []
+    for name, of in kinds[:MOST_SHOWN]:
+        rows = np.flatnonzero(of & usable)
+        if len(rows):
+            mean = np.asarray(audit.looks.colour[rows], dtype=np.float32).mean(axis=0)
+            shown.append((name, len(rows), _png(Image.fromarray(mean.astype(np.uint8)))))
+    return shown
+
+
 def _address(looks: Looks, row: int) -> str:
-    """Grey detail with the colour of the coarser thumbnail, as a PNG inside the page."""
+    """Grey detail with the colour of the coarser thumbnail."""
     grey = np.asarray(looks.grey[row])
     side = grey.shape[0]
     colour = Image.fromarray(np.asarray(looks.colour[row])).resize((side, side))
     bands = colour.convert("YCbCr").split()
     merged = Image.merge("YCbCr", (Image.fromarray(grey), *bands[1:])).convert("RGB")
+    return _png(merged)
+
+
+def _png(image: Image.Image) -> str:
+    """An address that holds the image itself."""
     buffer = BytesIO()
-    merged.save(buffer, "PNG")
+    image.save(buffer, "PNG")
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 

@@ -87,15 +87,7 @@ def allowed_pixels(
 ) -> PixelStore:
     """The pixels to train on, without those of the quarantine."""
     limit = config.audit.max_bad
-    return pixels_of(
-        manifest,
-        preprocessing,
-        config.data,
-        run.note,
-        bad,
-        max_bad=limit,
-        setting="audit.max_bad",
-    )
+    return pixels_of(manifest, preprocessing, config.data, run.note, bad, max_bad=limit)
 
 
 def bad_images(manifest: Manifest, preprocessing: Preprocessing) -> dict[int, str]:

@@ -103,10 +103,10 @@ def pixels_of(
     preprocessing: Preprocessing,
     data: DataConfig,
     note: Callable[[str], None],
-    bad: Mapping[int, str],
+    bad: Mapping[int, str] | None = None,
     *,
-    max_bad: int,
-    setting: str,
+    max_bad: int = 0,
+    setting: str = "audit.max_bad",
 ) -> PixelStore:
     """Decode, or take from the cache; refuse where more images are bad than allowed.
 
@@ -115,7 +115,7 @@ def pixels_of(
         setting: what `max_bad` is called in the command.
     """
     store = open_store(manifest, preprocessing, cache=data.cache)
-    store = replace(store, unreadable={**store.unreadable, **bad})
+    store = replace(store, unreadable={**store.unreadable, **(bad or {})})
     if not store.unreadable:
         return store
     lines = [f"{image_name(manifest, i)}: {why}" for i, why in sorted(store.unreadable.items())]

@@ -21,7 +21,7 @@ from medcnn.labels import Kind
 from medcnn.manifest import Manifest
 from medcnn.training import epochs as epochs_module
 from medcnn.training.epochs import is_better
-from medcnn.workflows import training
+from medcnn.workflows import auditing, training
 
 Settings = dict[str, Any]
 
@@ -52,6 +52,8 @@ def settings(tmp_path: Path) -> Callable[..., TrainConfig]:
                 "channels": 3,
                 "fit": "pad",
                 "bits": 8,
+                "window": 0,
+                "frames": "error",
                 "validation_share": 0.2,
                 "test_share": 0.2,
                 "cache": "off",
@@ -95,7 +97,7 @@ def train(
     colours: Callable[..., Manifest], monkeypatch: pytest.MonkeyPatch
 ) -> Callable[[TrainConfig], Path]:
     manifest = colours()
-    monkeypatch.setattr(training, "manifest_of", lambda *_: manifest)
+    monkeypatch.setattr(auditing, "manifest_to_audit", lambda *_: (manifest, ""))
     return lambda config: training.train(config, ["train"])
 
 
@@ -227,7 +229,7 @@ def test_accumulated_micro_batches_take_the_step_of_the_whole_batch(
     colours: Callable[..., Manifest],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(training, "manifest_of", lambda *_: colours())
+    monkeypatch.setattr(auditing, "manifest_to_audit", lambda *_: (colours(), ""))
     same_but: Settings = {"epochs": 1, "warmup_share": 0, "ema_decay": 0}
     runs = []
     for name, sizes in (("whole", (32, 1)), ("parts", (8, 4))):
@@ -315,6 +317,6 @@ def test_every_kind_of_label_trains_to_a_report(
     kind: Kind,
 ) -> None:
     manifest = colours(kind=kind)
-    monkeypatch.setattr(training, "manifest_of", lambda *_: manifest)
+    monkeypatch.setattr(auditing, "manifest_to_audit", lambda *_: (manifest, ""))
     run = training.train(settings(kind, epochs=1), ["train"])
     assert (run / "report.html").stat().st_size > 10_000

@@ -69,12 +69,20 @@ class DataConfig:
     steps: Chosen = field(metadata={"parse": chosen_steps})
     validation_share: float = within(0.01, 0.9)
     test_share: float = within(0.01, 0.9)
-    max_unreadable: int = within(0)
     cache: str
     options: Mapping[str, Any]
 
     def called(self) -> str:
         return self.title or self.name
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuditLimits:
+    """What is let through, and whether near-duplicates are searched."""
+
+    max_bad: int = within(0)
+    allow: tuple[str, ...]
+    copies: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -146,6 +154,7 @@ class TrainConfig:
     checkpoint: str | None
     transfer: Transfer
     data: DataConfig
+    audit: AuditLimits
     model: ModelConfig | None
     head: Choice | None
     loss: Choice
@@ -155,8 +164,17 @@ class TrainConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AuditConfig:
+    seed: int = within(0, 2**31 - 1)
+    output: str
+    data: DataConfig
+    audit: AuditLimits
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class EvaluateConfig:
-    """`data` is None where the images that the checkpoint was trained with are meant."""
+    """`data` is None where the images that the checkpoint was trained with are meant; `max_bad`
+    None means as many as were allowed there, or none of other data."""
 
     checkpoint: str
     run_dir: str | None
@@ -166,6 +184,7 @@ class EvaluateConfig:
     device: str
     precision: Precision
     threads: int | None = within(1)
+    max_bad: int | None = within(0)
     data: DataConfig | None
     moved: Mapping[str, str]
 
@@ -262,6 +281,11 @@ def _value(hint: Any, value: Any, key: str, limits: Mapping[str, Any], faults: l
             return _build(typing.cast(type, hint), value, f"{key}.", faults)
         faults.append(f"{key}={value} should be a group of settings, not one value.")
         return None
+    if typing.get_origin(hint) is tuple:
+        if isinstance(value, list | tuple) and all(isinstance(v, str) for v in value):
+            return tuple(value)
+        faults.append(f"{key}={value} should be a list of words, such as [one,two].")
+        return None
     if typing.get_origin(hint) is not None:
         if not isinstance(value, Mapping):
             faults.append(f"{key}={value} should be a mapping, such as {{name: value}}.")
@@ -304,8 +328,9 @@ def to_json(config: Any) -> dict[str, Any]:
 
 
 def data_from_json(stored: Mapping[str, Any]) -> DataConfig:
-    # checkpoints from before there were steps
-    return build(DataConfig, {"steps": "none", **stored}, {})
+    # checkpoints from before there were steps; how many images may be unreadable was a setting then
+    kept = {k: v for k, v in stored.items() if k != "max_unreadable"}
+    return build(DataConfig, {"steps": "none", **kept}, {})
 
 
 def short_hash(*parts: Any) -> str:

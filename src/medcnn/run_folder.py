@@ -60,6 +60,7 @@ class RunFolder:
         self.events = path / "events"
         self.metrics = path / "metrics.json"
         self.report = path / "report.html"
+        self.audit = path / "audit.html"
         self.manifest = path / "manifest.csv"
 
     def began(self) -> bool:
@@ -213,7 +214,10 @@ def _earlier(path: Path) -> dict[str, Any]:
 def _refuse_other_run(
     path: Path, earlier: Mapping[str, Any], config: Mapping[str, Any], resumable: bool
 ) -> None:
-    own = (".lock", "log.txt", "run.json", "config.yaml", "manifest.csv", "manifest.json", "events")
+    own = (
+        *(".lock", "log.txt", "run.json", "config.yaml", "manifest.csv", "manifest.json", "events"),
+        "audit.html",
+    )
     strangers = [p.name for p in path.iterdir() if p.name not in own and p.suffix != ".part"]
     if not earlier and strangers:
         raise UsageError(

@@ -13,15 +13,16 @@ from typing import Any
 
 import pytest
 import torch
+import yaml
 from safetensors.torch import load_file
 
-from medcnn.config import AugmentationConfig, TrainConfig, build
+from medcnn.config import AugmentationConfig, TrainConfig, build, config_folder
 from medcnn.errors import DivergedError, StoppedError
 from medcnn.labels import Kind
 from medcnn.manifest import Manifest
 from medcnn.training import epochs as epochs_module
 from medcnn.training.epochs import is_better
-from medcnn.workflows import training
+from medcnn.workflows import auditing, training
 
 Settings = dict[str, Any]
 
@@ -43,21 +44,10 @@ def settings(tmp_path: Path) -> Callable[..., TrainConfig]:
             "checkpoint": None,
             "transfer": "full",
             "data": {
+                **yaml.safe_load((config_folder() / "base.yaml").read_text())["data"],
                 "name": "colours",
-                "title": None,
-                "root": None,
-                "path": None,
-                "stand_in": None,
                 "modality": "dermoscopy",
                 "size_px": 32,
-                "channels": 3,
-                "fit": "pad",
-                "bits": 8,
-                "window": 0,
-                "frames": "error",
-                "validation_share": 0.2,
-                "test_share": 0.2,
-                "max_unreadable": 0,
                 "cache": "off",
             },
             "model": {"backbone": "resnet18", "weights": "none", "options": {"drop_rate": 0.2}},
@@ -98,7 +88,7 @@ def train(
     colours: Callable[..., Manifest], monkeypatch: pytest.MonkeyPatch
 ) -> Callable[[TrainConfig], Path]:
     manifest = colours()
-    monkeypatch.setattr(training, "manifest_of", lambda *_: manifest)
+    monkeypatch.setattr(auditing, "manifest_to_audit", lambda *_: (manifest, ""))
     return lambda config: training.train(config, ["train"])
 
 
@@ -230,7 +220,7 @@ def test_accumulated_micro_batches_take_the_step_of_the_whole_batch(
     colours: Callable[..., Manifest],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(training, "manifest_of", lambda *_: colours())
+    monkeypatch.setattr(auditing, "manifest_to_audit", lambda *_: (colours(), ""))
     same_but: Settings = {"epochs": 1, "warmup_share": 0, "ema_decay": 0}
     runs = []
     for name, sizes in (("whole", (32, 1)), ("parts", (8, 4))):
@@ -318,6 +308,6 @@ def test_every_kind_of_label_trains_to_a_report(
     kind: Kind,
 ) -> None:
     manifest = colours(kind=kind)
-    monkeypatch.setattr(training, "manifest_of", lambda *_: manifest)
+    monkeypatch.setattr(auditing, "manifest_to_audit", lambda *_: (manifest, ""))
     run = training.train(settings(kind, epochs=1), ["train"])
     assert (run / "report.html").stat().st_size > 10_000

@@ -8,10 +8,11 @@ from __future__ import annotations
 import sys
 
 HELP = """\
-medcnn: train, evaluate and fine-tune CNNs on medical images.
+medcnn: audit data, train, evaluate and fine-tune CNNs on medical images.
 
 usage: medcnn VERB [key=value ...] [--config-dir FOLDER] [--show-config] [--debug]
 
+  audit      medcnn audit data=ham10000 data.root=/data/ham10000
   train      medcnn train data=ham10000 data.root=/data/ham10000 model=resnet50
   finetune   medcnn finetune checkpoint=best.safetensors data=my_hospital --config-dir configs
   evaluate   medcnn evaluate checkpoint=runs/.../checkpoints/best.safetensors
@@ -31,7 +32,7 @@ exit codes: 0 done, 1 failed, 2 wrong usage or setting, 3 training diverged, 4 d
 75 stopped by a signal with everything saved (run the same command again to go on)
 """
 
-VERBS = ("train", "finetune", "evaluate", "predict", "init", "list")
+VERBS = ("audit", "train", "finetune", "evaluate", "predict", "init", "list")
 
 
 def main(arguments: list[str] | None = None) -> None:

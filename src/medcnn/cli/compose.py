@@ -26,6 +26,7 @@ from medcnn.cli.own_yaml import own_file, place_hint, refuse_nameless, refuse_un
 from medcnn.config import (
     PRESET_NAMES,
     SPLIT_WORDS,
+    AuditConfig,
     EvaluateConfig,
     PredictConfig,
     TrainConfig,
@@ -36,7 +37,7 @@ from medcnn.errors import UsageError, listed
 from medcnn.images import Preprocessing
 from medcnn.metrics import METRICS
 
-Config = TrainConfig | EvaluateConfig | PredictConfig
+Config = TrainConfig | AuditConfig | EvaluateConfig | PredictConfig
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -245,6 +246,10 @@ def _frozen(
         if verb == "evaluate":
             composed["moved"] = {}
     known: dict[str, Any] = {} if own_data else {"data.name": datasets.DATASETS}
+    if verb == "audit":
+        audit = build(AuditConfig, composed, known)
+        datasets.check_options(audit.data.name, audit.data.options)
+        return audit
     if verb == "evaluate":
         known["split"] = SPLIT_WORDS
         evaluate = build(EvaluateConfig, composed, known)

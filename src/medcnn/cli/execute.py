@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from medcnn.cli.compose import Command
-from medcnn.config import EvaluateConfig, PredictConfig
+from medcnn.config import AuditConfig, EvaluateConfig, PredictConfig
 from medcnn.privacy import for_terminal
 from medcnn.progress import show_log
 
@@ -15,6 +15,10 @@ def execute(command: Command) -> None:
         from medcnn.workflows.predicting import predict_images
 
         predict_images(config)
+    elif isinstance(config, AuditConfig):
+        from medcnn.workflows.auditing import audit_data
+
+        audit_data(config)
     elif isinstance(config, EvaluateConfig):
         from medcnn.workflows.evaluating import evaluate_checkpoint
 

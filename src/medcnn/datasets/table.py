@@ -72,7 +72,8 @@ def read(
             for in all folders; a patient, a study and an accession number may have several.
         folder: goes before that path.
         suffix: ending that is added where a path has none, such as `.jpg`.
-        label: column with the class; or a list of columns of 0, 1 or blank, one per finding.
+        label: column with the class; or a list of columns of 0, 1 or blank, one per finding; null
+            for an audit of images without labels.
         separator: several findings stand in one cell, between these.
         none_label: the word in such a cell that means that none was found.
         uncertain: what -1 becomes in columns of findings: zeros, ones, or ignore (not assessed);
@@ -123,14 +124,26 @@ def read(
             attributes=attributes,
         )
         return read_class_folders(place, kind, classes, rename, tags)
-    if image is None or label is None:
-        raise UsageError("a table needs data.image=COLUMN and data.label=COLUMN.")
+    if image is None:
+        raise UsageError("a table needs data.image=COLUMN, and data.label=COLUMN to train.")
+    if label is None:
+        _refuse_idle(
+            "without data.label=COLUMN",
+            kind="" if kind == "auto" else kind,
+            classes=classes,
+            separator=separator,
+            none_label=none_label,
+            uncertain=uncertain,
+            uncertain_words=uncertain_words,
+            rename=rename,
+            rare_below=rare_below,
+        )
     if split is None:
         _refuse_idle("without data.split=COLUMN", split_names=split_names)
     if join is not None:
         _refuse_idle("with data.join", folder=folder, suffix=suffix)
     source = read_sheet(place / table, sheet)
-    labels = [label] if isinstance(label, str) else list(label)
+    labels = [label] if isinstance(label, str) else list(label or ())
     columns = [image, *labels, patient, split, *attributes, *(exclude or {})]
     source.require(
         columns,
@@ -162,6 +175,10 @@ def read(
         if rare_below:
             present = rare_joined(present, whose, rare_below, rare_name)
         space = space_of(kind, classes, present, many=separator is not None)
+    elif label is None:
+        # nothing is known of any image: an audit works without, all else refuses
+        present = {}
+        space = LabelSpace(kind=Kind.MULTILABEL, names=("no label",))
     else:
         _refuse_idle(
             "where data.label lists columns: their names are the findings, each 1, 0 or blank, so",
@@ -188,7 +205,9 @@ def read(
 
     def records(i: int) -> list[Record]:
         row, at = source.rows[i], source.line(i)
-        if present:
+        if label is None:
+            target = space.not_assessed
+        elif present:
             target = encoded(space, present[i], at)
         else:
             target = flags(source, i, labels, doubts, doubt_words)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+
 from medcnn import datasets, splits
+from medcnn.audit.finding import image_name
 from medcnn.choices import choose
 from medcnn.config import DataConfig
-from medcnn.errors import DataError, UsageError, private
+from medcnn.errors import DataError, UsageError
 from medcnn.images.preprocessing import Preprocessing
 from medcnn.loading.pixel_store import PixelStore, open_store
 from medcnn.manifest import Manifest
@@ -27,10 +30,27 @@ def manifest_of(data: DataConfig, seed: int, note: Callable[[str], None]) -> Man
         UsageError: no root was given, or it does not exist.
         DataError: the data are refused.
     """
-    manifest = labelled(data, note)
-    manifest = splits.assign(
+    return described(with_splits(labelled(data, note), data, seed), note)
+
+
+def with_splits(manifest: Manifest, data: DataConfig, seed: int) -> Manifest:
+    """Raises LeakError or DataError where there are no splits that a score could be based on."""
+    return splits.assign(
         manifest, validation=data.validation_share, test=data.test_share, seed=seed
     )
+
+
+def described(manifest: Manifest, note: Callable[[str], None]) -> Manifest:
+    """Say what the manifest holds; returns it.
+
+    Raises:
+        UsageError: no image has a label, which only an audit can do without.
+    """
+    if np.isnan(manifest.targets()).all():
+        raise UsageError(
+            f"{manifest.source}: no image has a label; name it with data.label=COLUMN. Only "
+            "`medcnn audit` works without."
+        )
     if not manifest.grouped:
         note(
             f"{manifest.source} does not say which images belong to one patient: splits and "
@@ -101,21 +121,29 @@ def pixels_of(
     preprocessing: Preprocessing,
     data: DataConfig,
     note: Callable[[str], None],
+    bad: Mapping[int, str] | None = None,
+    *,
+    max_bad: int = 0,
+    setting: str = "audit.max_bad",
 ) -> PixelStore:
-    """Decode, or take from the cache; refuse where more images are unreadable than allowed."""
+    """Decode, or take from the cache; refuse where more images are bad than allowed.
+
+    Args:
+        bad: row -> why the audit puts it in quarantine; what proves unreadable here is added.
+        setting: what `max_bad` is called in the command.
+    """
     store = open_store(manifest, preprocessing, cache=data.cache)
+    store = replace(store, unreadable={**store.unreadable, **(bad or {})})
     if not store.unreadable:
         return store
-    lines = [
-        f"{private(manifest.records[i].path)}: {why}" for i, why in sorted(store.unreadable.items())
-    ]
-    many = f"{len(lines)} of {len(manifest.records)} images cannot be read"
-    if len(lines) > data.max_unreadable:
+    lines = [f"{image_name(manifest, i)}: {why}" for i, why in sorted(store.unreadable.items())]
+    many = f"{len(lines)} of {len(manifest.records)} images cannot be used"
+    if len(lines) > max_bad:
         shown = "\n  ".join(lines[:20]) + ("\n  ..." if len(lines) > 20 else "")
         raise DataError(
-            f"{many}, data.max_unreadable={data.max_unreadable} allows no more than that:\n  "
-            f"{shown}\nRepair or remove them, or allow them with data.max_unreadable={len(lines)}; "
-            "they are left out then, counted and listed, never replaced."
+            f"{many}, {setting}={max_bad} allows no more than that:\n  {shown}\n"
+            f"Repair or remove them, or allow them with {setting}={len(lines)}; they are left out "
+            "then, counted and listed, never replaced."
         )
     note(f"{many} and are left out: {'; '.join(lines[:5])}{' ...' if len(lines) > 5 else ''}")
     return store

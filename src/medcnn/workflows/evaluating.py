@@ -19,6 +19,7 @@ from medcnn.inference import autocast_dtype, pick_device
 from medcnn.manifest import Manifest, Split
 from medcnn.progress import log
 from medcnn.run_folder import free_folder, open_run, places_from
+from medcnn.workflows.auditing import bad_images
 from medcnn.workflows.data import labelled, manifest_of, pixels_of
 from medcnn.workflows.judging import matched_targets, predictions_of, report, score_and_save
 
@@ -39,7 +40,15 @@ def evaluate_checkpoint(config: EvaluateConfig, command: list[str]) -> Path:
         _, classifier = checkpoints.load(path, device)
         manifest, split = chosen_split(config, checkpoint, data, run.note)
         matched_targets(checkpoint.labels, manifest)  # refuse before hours of decoding
-        store = pixels_of(manifest, checkpoint.preprocessing, data, run.note)
+        store = pixels_of(
+            manifest,
+            checkpoint.preprocessing,
+            data,
+            run.note,
+            bad_images(manifest, checkpoint.preprocessing),
+            max_bad=allowed_bad(config, checkpoint),
+            setting="max_bad",
+        )
         rows = np.arange(len(manifest.records)) if split == "all" else manifest.rows(Split(split))
         predictions = predictions_of(
             checkpoint,
@@ -83,6 +92,15 @@ def own_data(path: Path, checkpoint: Checkpoint, moved: Mapping[str, str]) -> Da
             "known here: add data.root=FOLDER (or data.path=FILE), or name other data with data=."
         )
     return data
+
+
+def allowed_bad(config: EvaluateConfig, checkpoint: Checkpoint) -> int:
+    """`max_bad`, else as many as were allowed in training where its own images are meant."""
+    if config.max_bad is not None:
+        return config.max_bad
+    training = checkpoint.training if config.data is None else {}
+    earlier = training.get("data", {}).get("max_unreadable", 0)
+    return int(training.get("audit", {}).get("max_bad", earlier))
 
 
 def chosen_split(

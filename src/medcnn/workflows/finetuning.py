@@ -21,7 +21,7 @@ from medcnn.models.heads import output_layer
 from medcnn.predictions import Predictions
 from medcnn.progress import log
 from medcnn.run_folder import RunFolder
-from medcnn.workflows.data import manifest_of, pixels_of
+from medcnn.workflows.auditing import allowed_pixels, audited
 from medcnn.workflows.judging import one_vs_rest, report, score_and_save, score_text
 from medcnn.workflows.training import (
     begun,
@@ -43,7 +43,7 @@ def finetune(config: TrainConfig, command: list[str]) -> Path:
         old, tensors = checkpoints.read(path)
         origin = checkpoints.provenance_of(path)
         refuse_changed(run, "checkpoint_sha256", origin["checkpoint_sha256"], "checkpoint weights")
-        manifest = manifest_of(config.data, config.seed, run.note)
+        manifest, bad = audited(config, run, old.preprocessing)
         seen = int(old.trained_on(manifest)[manifest.rows(Split.TEST)].sum())
         if seen:
             run.note(
@@ -51,7 +51,7 @@ def finetune(config: TrainConfig, command: list[str]) -> Path:
                 "or chosen with, so the body may know them: the scores of both models flatter. "
                 "Keep those images out of test with a split column of your own."
             )
-        store = pixels_of(manifest, old.preprocessing, config.data, run.note)
+        store = allowed_pixels(manifest, old.preprocessing, config, run, bad)
         old_classifier = checkpoints.restore(old, tensors, str(path))
         classifier, described = carried_over(config, old, old_classifier, manifest, run)
         best, predictions, history = fitted(config, run, manifest, store, classifier, described)

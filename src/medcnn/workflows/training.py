@@ -32,7 +32,8 @@ from medcnn.training.fit import fit
 from medcnn.training.optimizers import OPTIMIZERS
 from medcnn.training.state import TrainState, average_of
 from medcnn.training.tensorboard import Board
-from medcnn.workflows.data import manifest_of, pixels_of, preprocessing_of
+from medcnn.workflows.auditing import allowed_pixels, audited
+from medcnn.workflows.data import preprocessing_of
 from medcnn.workflows.judging import predictions_of, report, score_and_save
 
 
@@ -41,9 +42,9 @@ def train(config: TrainConfig, command: list[str]) -> Path:
     with begun(config, command) as run:
         if run is None:
             return run_folder_of(config)
-        manifest = manifest_of(config.data, config.seed, run.note)
         preprocessing = preprocessing_of(config.data)
-        store = pixels_of(manifest, preprocessing, config.data, run.note)
+        manifest, bad = audited(config, run, preprocessing)
+        store = allowed_pixels(manifest, preprocessing, config, run, bad)
         classifier, described = new_classifier(config, manifest, run)
         best, predictions, history = fitted(config, run, manifest, store, classifier, described)
         evaluations = score_and_save(run, predictions, config.seed)

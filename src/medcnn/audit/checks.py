@@ -1,0 +1,379 @@
+"""The table of checks: each is a plain function from what is known of a set to its findings."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from medcnn import splits
+from medcnn.audit.confounds import (
+    border_tells,
+    columns_tell,
+    file_tells,
+    files_differ,
+    thumbnail_tells,
+)
+from medcnn.audit.duplicates import Pair
+from medcnn.audit.examined import Examined
+from medcnn.audit.finding import (
+    Finding,
+    Severity,
+    counted,
+    group_name,
+    image_name,
+    label_text,
+)
+from medcnn.audit.headers import IMAGING_WORDS, names_in_path
+from medcnn.manifest import Split
+
+FEWEST_TO_LEARN, FEWEST_TO_JUDGE = 10, 5
+"""Patients of a class, below which little is learnt, or an interval says nothing."""
+
+Check = Callable[[Examined], Iterator[Finding]]
+_PAIR = ("image", "of", "split", "label", "other image", "of", "split", "label", "alike")
+
+
+@dataclass(frozen=True, slots=True)
+class _Names:
+    """What a record is called on the page."""
+
+    of: Examined
+
+    def image(self, row: int) -> str:
+        return image_name(self.of.manifest, row, self.of.looks.facts[row].persons)
+
+    def cells(self, row: int) -> tuple[str, str, str, str]:
+        manifest = self.of.manifest
+        group = group_name(manifest, row) if manifest.grouped else ""
+        return self.image(row), group, manifest.records[row].split or "", label_text(manifest, row)
+
+
+def split_is_missing(of: Examined) -> Iterator[Finding]:
+    """The splits are not three, or not of all images."""
+    if of.unsplit:
+        yield Finding(
+            check="splits",
+            severity=Severity.REFUSE,
+            title="Training, validation and test splits cannot be had from this set",
+            meaning=of.unsplit,
+            advice="Repair the split column, or leave it out (data.split=null): the images are "
+            "then split by patient.",
+        )
+
+
+def group_in_two_splits(of: Examined) -> Iterator[Finding]:
+    """A patient or lesion in two splits."""
+    manifest, found = of.manifest, splits.leaks(of.manifest)
+    if not found:
+        return
+    where: dict[str, Counter[Split]] = defaultdict(Counter)
+    first: dict[str, int] = {}
+    for row, r in enumerate(manifest.records):
+        if r.group in found and r.split is not None:
+            where[r.group][r.split] += 1
+            first.setdefault(r.group, row)
+    noun = manifest.group_noun
+    rows = [
+        (group_name(manifest, first[g]), *(str(where[g][s] or "") for s in Split)) for g in where
+    ]
+    yield Finding(
+        check="groups",
+        severity=Severity.REFUSE,
+        title=f"{counted(len(found), noun)} in more than one split",
+        meaning=f"Images of one {noun} resemble each other. A network that has seen a {noun} in "
+        "training recognises it in test, and the score is not one on new patients.",
+        advice="Leave the split column out (data.split=null): the images are then split by "
+        f"{noun}. Or move all images of a {noun} to one split.",
+        columns=(noun, *(f"images in {s}" for s in Split)),
+        rows=tuple(sorted(rows)),
+    )
+
+
+def pixels_in_two_splits(of: Examined) -> Iterator[Finding]:
+    """The same pixels in two splits, whatever the files are called."""
+    found = [p for p in of.pairs if p.same and _across(of, p)]
+    if found:
+        yield _of_pairs(
+            of,
+            found,
+            check="pixels",
+            severity=Severity.REFUSE,
+            title=f"{counted(len(found), 'pair')} of images with the same pixels in two splits",
+            meaning="What is tested was trained on: the score flatters. The files may differ in "
+            "name, format and size in bytes; decoded, they are equal.",
+            advice="Take one of each pair out of the table, or give both the same patient.",
+        )
+
+
+def copies_in_two_splits(of: Examined) -> Iterator[Finding]:
+    """Copies that were compressed anew, cropped or resized, in two splits."""
+    found = [p for p in of.pairs if not p.same and _across(of, p) and _foreign(of, p)]
+    if found:
+        yield _of_pairs(
+            of,
+            found,
+            check="copies",
+            severity=Severity.WARN,
+            title=f"{counted(len(found), 'pair')} of near-duplicates in two splits",
+            meaning="They look like one photograph that was compressed anew, cropped or resized. "
+            "Where that is so, the score flatters.",
+            advice="Look at the pairs. Give those that show one patient the same patient id, or "
+            "take one of each out.",
+        )
+
+
+def pixels_with_two_labels(of: Examined) -> Iterator[Finding]:
+    """One image, by its pixels, with two labels."""
+    differ = [p for p in of.pairs if _labels_differ(of, p)]
+    same, near = [p for p in differ if p.same], [p for p in differ if not p.same]
+    near = [p for p in near if _foreign(of, p)]
+    advice = "Find out which label is right, and take the other row out."
+    if same:
+        yield _of_pairs(
+            of,
+            same,
+            check="labels",
+            severity=Severity.REFUSE,
+            title=f"{counted(len(same), 'pair')} of equal images with different labels",
+            meaning="At least one label of each pair is wrong, or one image shows two patients.",
+            advice=advice,
+        )
+    if near:
+        yield _of_pairs(
+            of,
+            near,
+            check="labels",
+            severity=Severity.WARN,
+            title=f"{counted(len(near), 'pair')} of near-duplicates with different labels",
+            meaning="They look like one photograph, of different patients by the table, and were "
+            "labelled differently.",
+            advice=f"Look at the pairs. {advice}",
+        )
+
+
+def pixels_twice(of: Examined) -> Iterator[Finding]:
+    """Equal or near images within a split that are no fault of the split."""
+    same = [p for p in of.pairs if p.same and not _across(of, p)]
+    near = [p for p in of.pairs if not p.same and not _across(of, p) and _foreign(of, p)]
+    if same or near:
+        yield _of_pairs(
+            of,
+            [*same, *near],
+            check="twice",
+            severity=Severity.NOTE,
+            title=f"{counted(len(same) + len(near), 'pair')} of equal or near-equal images within "
+            "a split",
+            meaning="They count twice in every score, and with another seed a pair of different "
+            "patients may come to stand on two sides of the split.",
+            advice="Take one of each pair out, or give both the same patient.",
+        )
+
+
+def file_is_bad(of: Examined) -> Iterator[Finding]:
+    """Unreadable, truncated, blank, or with text burned in."""
+    bad = [row for row, f in enumerate(of.looks.facts) if f.bad]
+    if not bad:
+        return
+    names, records = _Names(of), of.manifest.records
+    refused = len(bad) > of.max_bad
+    allowed = "" if refused else f" audit.max_bad={of.max_bad} allows them."
+    rows = [(names.image(r), str(records[r].split or ""), of.looks.facts[r].bad) for r in bad]
+    yield Finding(
+        check="files",
+        severity=Severity.REFUSE if refused else Severity.WARN,
+        title=f"{len(bad):,} of {counted(len(records), 'image')} cannot be used",
+        meaning="They are unreadable, truncated, blank, or say that text stands in their pixels. "
+        f"They are left out, counted and listed, never replaced by another image.{allowed}",
+        advice="Repair them or take them out of the table"
+        + (f", or allow them with audit.max_bad={len(bad)}." if refused else "."),
+        columns=("image", "split", "reason"),
+        rows=tuple(rows),
+    )
+
+
+def class_is_absent(of: Examined) -> Iterator[Finding]:
+    """A class without an image in a split."""
+    if not of.labelled or of.unsplit:
+        return
+    absent = [
+        (n, s) for n, counts in _groups_of_classes(of).items() for s in Split if not counts[s]
+    ]
+    in_train = [n for n, s in absent if s is Split.TRAIN]
+    if absent:
+        never = in_train and (of.manifest.labels.kind != "multilabel")
+        yield Finding(
+            check="classes",
+            severity=Severity.REFUSE if never else Severity.WARN,
+            title=f"{counted(len({n for n, _ in absent}), 'class')} absent from a split",
+            meaning="A class that training does not hold is never learnt; one that validation or "
+            "test does not hold has no score there.",
+            advice="Collect more patients of it, join it to another class (data.rename or "
+            "data.rare_below), or leave the split column out.",
+            columns=("class", "absent from"),
+            rows=tuple(absent),
+        )
+
+
+def class_is_small(of: Examined) -> Iterator[Finding]:
+    """Too few patients of a class to learn it, or to judge it."""
+    if not of.labelled or of.unsplit:
+        return
+    counts = _groups_of_classes(of)
+    few = {
+        name: c
+        for name, c in counts.items()
+        if 0 < c[Split.TRAIN] < FEWEST_TO_LEARN
+        or any(0 < c[s] < FEWEST_TO_JUDGE for s in (Split.VALIDATION, Split.TEST))
+    }
+    noun = of.manifest.group_noun
+    if few:
+        to_learn = any(0 < c[Split.TRAIN] < FEWEST_TO_LEARN for c in few.values())
+        yield Finding(
+            check="few",
+            severity=Severity.WARN if to_learn else Severity.NOTE,
+            title=f"{counted(len(few), 'class')} with few {noun}s",
+            meaning=f"Below {FEWEST_TO_LEARN} {noun}s in training a class is hardly learnt; below "
+            f"{FEWEST_TO_JUDGE} in validation or test its score says little, and its interval "
+            "says so.",
+            advice="Collect more, join the class to another (data.rename, data.rare_below), or "
+            "give test a larger share (data.test_share).",
+            columns=("class", *(f"{noun}s in {s}" for s in Split)),
+            rows=tuple((name, *(str(c[s]) for s in Split)) for name, c in few.items()),
+        )
+
+
+def person_is_named(of: Examined) -> Iterator[Finding]:
+    """Names of people in tags, paths, columns or patient ids. What they say is never shown."""
+    where: dict[str, list[int]] = defaultdict(list)
+    for row, f in enumerate(of.looks.facts):
+        for place in f.persons:
+            where["folder or file name" if place == "path" else f"tag {place}"].append(row)
+    for row, r in enumerate(of.manifest.records):
+        if of.manifest.grouped and names_in_path(r.own_group, (), IMAGING_WORDS):
+            where[f"{of.manifest.group_noun} id"].append(row)
+        for column in r.attributes:
+            if any(word in column.lower() for word in _PERSON_COLUMNS):
+                where[f"column {column}"].append(row)
+    if where:
+        rows = [
+            (place, f"{len(found):,}", ", ".join(str(r + 1) for r in found[:8]))
+            for place, found in sorted(where.items())
+        ]
+        count = len({r for found in where.values() for r in found})
+        yield Finding(
+            check="persons",
+            severity=Severity.WARN,
+            title=f"{counted(count, 'image')} may name a person",
+            meaning="What stands there looks like the name, address or birthday of a real person, "
+            "or like where a photograph was taken. Its content is not repeated here.",
+            advice="De-identify the files and the table before they are used any further "
+            "(PS3.15 Annex E lists what must go).",
+            columns=("where", "images", "rows of the table, the first of them"),
+            rows=tuple(rows),
+        )
+
+
+_PERSON_COLUMNS = (
+    *("surname", "lastname", "last_name", "firstname", "first_name", "patientname"),
+    *("patient_name", "birth", "phone", "address", "email", "insurance"),
+)
+
+CHECKS: dict[str, Check] = {
+    "splits": split_is_missing,
+    "groups": group_in_two_splits,
+    "pixels": pixels_in_two_splits,
+    "labels": pixels_with_two_labels,
+    "files": file_is_bad,
+    "classes": class_is_absent,
+    "copies": copies_in_two_splits,
+    "persons": person_is_named,
+    "file_tells": file_tells,
+    "border_tells": border_tells,
+    "columns_tell": columns_tell,
+    "made": files_differ,
+    "few": class_is_small,
+    "twice": pixels_twice,
+    "thumbnail_tells": thumbnail_tells,
+}
+ALLOWABLE = ("groups", "pixels", "labels", "classes")
+
+
+def run_checks(of: Examined, allow: Sequence[str]) -> list[Finding]:
+    """All findings, refusals first; those of a check in `allow` only warn."""
+    found = [finding for check in CHECKS.values() for finding in check(of)]
+    lenient = [
+        replace(
+            f,
+            severity=Severity.WARN,
+            meaning=f"{f.meaning} (audit.allow names '{f.check}', so it is not refused.)",
+        )
+        if f.check in allow and f.severity is Severity.REFUSE
+        else f
+        for f in found
+    ]
+    return sorted(lenient, key=lambda f: list(Severity).index(f.severity))
+
+
+def _across(of: Examined, pair: Pair) -> bool:
+    one, other = (of.manifest.records[r].split for r in (pair.first, pair.second))
+    return one is not None and other is not None and one is not other
+
+
+def _foreign(of: Examined, pair: Pair) -> bool:
+    """Of two patients: near-equal images of one patient are follow-ups, not copies."""
+    records = of.manifest.records
+    return records[pair.first].group != records[pair.second].group
+
+
+def _labels_differ(of: Examined, pair: Pair) -> bool:
+    one, other = (np.array(of.manifest.records[r].target) for r in (pair.first, pair.second))
+    both = ~np.isnan(one) & ~np.isnan(other)
+    return bool((one[both] != other[both]).any())
+
+
+def _of_pairs(
+    of: Examined,
+    pairs: Sequence[Pair],
+    *,
+    check: str,
+    severity: Severity,
+    title: str,
+    meaning: str,
+    advice: str,
+) -> Finding:
+    names = _Names(of)
+    return Finding(
+        check=check,
+        severity=severity,
+        title=title,
+        meaning=meaning,
+        advice=advice,
+        columns=_PAIR,
+        rows=tuple(
+            (
+                *names.cells(p.first),
+                *names.cells(p.second),
+                "same pixels" if p.same else f"{p.correlation:.2f}",
+            )
+            for p in pairs
+        ),
+        shown=tuple((p.first, p.second) for p in pairs),
+    )
+
+
+def _groups_of_classes(of: Examined) -> dict[str, Counter[Split]]:
+    """Class -> split -> patients with it, of images that can be used."""
+    labels, seen = of.manifest.labels, set()
+    counts: dict[str, Counter[Split]] = {name: Counter() for name in labels.names}
+    for row in of.usable:
+        record = of.manifest.records[row]
+        if record.split is None:
+            continue
+        for name in label_text(of.manifest, row).split("|"):
+            if name in counts and (key := (name, record.group, record.split)) not in seen:
+                seen.add(key)
+                counts[name][record.split] += 1
+    return counts

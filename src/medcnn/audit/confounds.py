@@ -1,0 +1,171 @@
+"""What a network could learn in place of the disease, in sentences."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from medcnn.audit.examined import Examined
+from medcnn.audit.finding import Finding, Severity
+from medcnn.audit.headers import SIZE
+from medcnn.audit.sources import Told
+from medcnn.audit.traits import Association
+from medcnn.manifest import Modality
+
+ALARMING = {"file": 0.60, "border": 0.60, "columns": 0.70}
+"""Where the lower end of the interval lies above this. 0.5 is guessing. Columns may go further:
+age and sex are medicine."""
+ALARMING_LABEL = 0.15
+"""A single label alarms from so much further on: the best of many is high by chance."""
+STRONG, SURE = 0.3, 0.01
+
+_AT_BORDER = {
+    Modality.CHEST: "No finding lies in the outermost sixteenth of a radiograph: what tells there "
+    "is collimation, markers, burned-in text or how a figure was cropped.",
+    Modality.FUNDUS: "Around the retina there is nothing but the mask of the camera: what tells "
+    "there is the camera.",
+    Modality.DERMOSCOPY: "Large lesions reach the border and the skin around them can be medicine; "
+    "dark corners, rulers, ink and plasters cannot.",
+    Modality.OTHER: "Little of what is diagnosed lies in the outermost sixteenth: what tells there "
+    "may be the device, a marker or the background.",
+}
+_AT_32_PX = {
+    Modality.CHEST: "An enlarged heart or a large effusion shows at 32 px, a nodule does not. "
+    "Where the finding is small, what tells at 32 px is exposure, position and source.",
+    Modality.FUNDUS: "Colour and bright patches show at 32 px and can be medicine; single "
+    "microaneurysms cannot, so a high value for early grades points to the camera.",
+    Modality.DERMOSCOPY: "Colour and size of a lesion are a good part of its diagnosis, so this is "
+    "no fault.",
+    Modality.OTHER: "Whether that is the disease or its surroundings only the images tell.",
+}
+
+
+def file_tells(of: Examined) -> Iterator[Finding]:
+    """The label is told by how the file was made."""
+    for told in _of_source(of, "file"):
+        if _alarming(told):
+            yield Finding(
+                check="file_tells",
+                severity=Severity.WARN,
+                title=f"The file alone, unopened, tells the label: {_auroc(told)}",
+                meaning="Format, size, bit depth and scanner are enough to tell "
+                f"{_best(told)}. Classes come from different sources, and a network can score "
+                "well here by recognising the source; it will fail elsewhere.",
+                advice="Take all classes from the same sources. Else hold one source out as the "
+                "test split (data.split), and believe only that score.",
+                columns=_TRAIT_COLUMNS,
+                rows=_trait_rows(of.traits),
+            )
+
+
+def border_tells(of: Examined) -> Iterator[Finding]:
+    """The label is told by the rim of the image."""
+    for told in _of_source(of, "border"):
+        if _alarming(told):
+            yield Finding(
+                check="border_tells",
+                severity=Severity.WARN,
+                title=f"The border of the image alone tells the label: {_auroc(told)}",
+                meaning=f"{_AT_BORDER[of.manifest.modality]} Told best: {_best(told)}.",
+                advice="Look at the images of each class side by side. Crop or mask the border, "
+                "train again, and see whether the score stays; hold one source out as test split.",
+            )
+
+
+def columns_tell(of: Examined) -> Iterator[Finding]:
+    """The label is told by the other columns of the table."""
+    for told in _of_source(of, "columns"):
+        if _alarming(told):
+            yield Finding(
+                check="columns_tell",
+                severity=Severity.WARN,
+                title=f"The table alone, without any image, tells the label: {_auroc(told)}",
+                meaning=f"Its other columns are enough to tell {_best(told)}. Age and sex can be "
+                "medicine. Site, view and how a diagnosis was made are not: they say where an "
+                "image comes from, the pixels often show it too, and a network learns it.",
+                advice="For each column below ask whether it would mean the same in the next "
+                "hospital. Where it would not, compare classes within one value of it, or hold "
+                "one value out as test split.",
+                columns=("column", "goes with", "strength (Cramér's V, 0 to 1)", "p"),
+                rows=tuple(
+                    (a.trait, a.label, f"{a.strength:.2f}", _p(a))
+                    for a in of.columns
+                    if a.p <= 0.05
+                ),
+            )
+
+
+def files_differ(of: Examined) -> Iterator[Finding]:
+    """Depth, size, format, photometric or scanner are mixed, or go with a class."""
+    strong = [a for a in of.traits if a.strength >= STRONG and a.p <= SURE]
+    mixed = [a for a in of.traits if a.trait != SIZE]
+    if strong:
+        yield Finding(
+            check="made",
+            severity=Severity.WARN,
+            title=f"Classes differ in {', '.join(a.trait for a in strong)}",
+            meaning="Images of one class were made or exported differently from those of another, "
+            "and that is visible to a network.",
+            advice="Export all classes in the same way, or show that the score holds within one "
+            "kind of file.",
+            columns=_TRAIT_COLUMNS,
+            rows=_trait_rows(strong),
+        )
+    elif mixed:
+        yield Finding(
+            check="made",
+            severity=Severity.NOTE,
+            title=f"Files are of several kinds: {', '.join(a.trait for a in mixed)}",
+            meaning="They do not go strongly with any class.",
+            advice="Nothing needs to be done.",
+            columns=_TRAIT_COLUMNS,
+            rows=_trait_rows(mixed),
+        )
+
+
+def thumbnail_tells(of: Examined) -> Iterator[Finding]:
+    """How far 32 x 32 pixels go: the bar for a network."""
+    for told in _of_source(of, "thumbnail"):
+        if told.interval.low > 0.5:
+            yield Finding(
+                check="thumbnail_tells",
+                severity=Severity.NOTE,
+                title=f"A thumbnail of 32 x 32 pixels tells the label: {_auroc(told)}",
+                meaning=f"{_AT_32_PX[of.manifest.modality]} Told best: {_best(told)}.",
+                advice="Take it as the bar: a network has learnt something from detail only where "
+                "it scores clearly above this.",
+            )
+
+
+_TRAIT_COLUMNS = ("trait", "value", "images", "share with", "of the label", "strength", "p")
+
+
+def _trait_rows(traits: list[Association] | tuple[Association, ...]) -> tuple[tuple[str, ...], ...]:
+    return tuple(
+        (a.trait, value, f"{count:,}", f"{share:.0%}", a.label, f"{a.strength:.2f}", _p(a))
+        for a in traits
+        for value, (count, share) in a.values.items()
+    )
+
+
+def _of_source(of: Examined, source: str) -> list[Told]:
+    return [t for t in of.told if t.source == source]
+
+
+def _alarming(told: Told) -> bool:
+    limit = ALARMING[told.source]
+    return told.interval.low >= limit or told.best_interval.low >= limit + ALARMING_LABEL
+
+
+def _auroc(told: Told) -> str:
+    if told.interval.reason:
+        return f"AUROC {told.auroc:.2f} (no interval: {told.interval.reason})"
+    low, high = told.interval.low, told.interval.high
+    return f"AUROC {told.auroc:.2f} (95 % interval {low:.2f} to {high:.2f})"
+
+
+def _best(told: Told) -> str:
+    return f"'{told.best}' from the rest with AUROC {told.best_auroc:.2f}"
+
+
+def _p(association: Association) -> str:
+    return f"{association.p:.3f}"

@@ -1,0 +1,331 @@
+"""Images that stand twice: with the same pixels, or as a copy that was compressed anew, resized or
+cropped a little.
+
+    describe    64 x 64 greys -> 255 low frequencies, whitened over the set      every image
+    search      pairs whose descriptors point the same way, all against all      blocks of products
+    align       shift and stretch one thumbnail onto the other                   candidates
+    compare     correlate what is left once shape and lighting are taken away    candidates
+    confirm     the same pixels? both files are decoded in full                  the most alike
+
+Whitening and the last comparison take away what all images of a modality share (a disc, a thorax,
+a dark spot in the middle); without that, thousands of unrelated lesions look alike. Mirrored or
+turned copies are not looked for.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medcnn.audit.looks import GREY_PX
+from medcnn.errors import ImageError
+
+Floats = NDArray[np.float32]
+
+FREQUENCIES = 16
+CANDIDATE_COSINE = 0.6
+NEAR_CORRELATION, MOST_NEAR_CORRELATION = 0.75, 0.94
+"""From where on a pair counts as a copy. The lower one serves where images differ as patients do
+(different lesions of HAM10000 that look alike reach 0.66); sets whose images all resemble each
+other raise it themselves, up to the upper one (`_threshold`)."""
+BEYOND_CLOSEST = 4
+FEWEST_UNRELATED = 20
+SPREADS = 5.0
+SAME_CORRELATION = 0.95
+"""Above it two files are decoded in full to see whether they hold the same pixels."""
+MOST_PARTNERS = 10
+"""Candidates kept of one image: a set of flat images would otherwise pair all with all."""
+STEPS = 6
+MOST_MOVED = 0.08
+MARGIN_PX = 4
+WINDOW_PX = 5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pair:
+    """Two records, first < second, and how alike they are: 1 for the same pixels."""
+
+    first: int
+    second: int
+    correlation: float
+    same: bool
+
+
+def find(
+    greys: NDArray[np.uint8],
+    usable: Sequence[int],
+    digest: Callable[[int], str],
+    *,
+    near: bool = True,
+) -> list[Pair]:
+    """All pairs of near or equal images, most alike first.
+
+    Args:
+        greys: [N, 64, 64] thumbnails.
+        usable: rows to compare; blank ones would all be alike.
+        digest: row -> hash of its pixels decoded in full, or empty where that fails.
+        near: False: only equal thumbnails are looked at, which takes no search.
+    """
+    digest = cache(digest)
+    clusters: dict[bytes, list[int]] = defaultdict(list)
+    for row in usable:
+        clusters[greys[row].tobytes()].append(row)
+    members = {rows[0]: rows for rows in clusters.values()}
+    pairs = [
+        Pair(first=a, second=b, correlation=1.0, same=digest(a) == digest(b) != "")
+        for rows in members.values()
+        for a, b in _linked(rows)
+    ]
+    heads = np.array(sorted(members), dtype=np.int64)
+    for i, j, correlation in _near(np.asarray(greys[heads])) if near else ():
+        for a in members[int(heads[i])][:MOST_PARTNERS]:
+            for b in members[int(heads[j])][:MOST_PARTNERS]:
+                same = correlation > SAME_CORRELATION and digest(a) == digest(b) != ""
+                first, second = sorted((a, b))
+                pairs.append(Pair(first=first, second=second, correlation=correlation, same=same))
+    return sorted(pairs, key=lambda p: (not p.same, -p.correlation, p.first, p.second))
+
+
+def _linked(rows: Sequence[int]) -> Iterator[tuple[int, int]]:
+    """Every pair of a few equal images; of many, each with its next ones: a thousand copies of one
+    image would make half a million pairs."""
+    for n, a in enumerate(rows):
+        for b in rows[n + 1 : n + 1 + MOST_PARTNERS]:
+            yield a, b
+
+
+def pixel_digest(pixels: NDArray[Any]) -> str:
+    """Hash of [H, W, C] pixels; grey that is stored as colour counts as grey."""
+    if pixels.shape[2] == 3 and (pixels == pixels[:, :, :1]).all():
+        pixels = pixels[:, :, :1]
+    head = f"{pixels.shape}{pixels.dtype}".encode()
+    return hashlib.sha256(head + np.ascontiguousarray(pixels).tobytes()).hexdigest()
+
+
+def digest_by(read: Callable[[int], NDArray[Any]]) -> Callable[[int], str]:
+    def digest(row: int) -> str:
+        try:
+            return pixel_digest(read(row))
+        except ImageError:
+            return ""
+
+    return digest
+
+
+def copies_of(
+    greys: NDArray[np.uint8], among: NDArray[np.uint8], usable: Sequence[int]
+) -> list[set[int]]:
+    """For each of `greys` the rows of `among` that it is a copy of."""
+    rows = np.asarray(usable, dtype=np.int64)
+    kept = np.asarray(among[rows])
+    descriptor = Descriptor.of(kept)
+    described = descriptor(kept)
+    far, other, rank = _candidates(described, described)
+    unrelated = (far < other) & (rank >= BEYOND_CLOSEST)
+    threshold = _threshold(alike(kept, far[unrelated], kept, other[unrelated]))
+    first, second, _ = _candidates(descriptor(greys), described)
+    near = alike(greys, first, kept, second) >= threshold
+    found: list[set[int]] = [set() for _ in greys]
+    for i, j in zip(first[near], second[near], strict=True):
+        found[int(i)].add(int(rows[j]))
+    return found
+
+
+def _near(greys: NDArray[np.uint8]) -> list[tuple[int, int, float]]:
+    """Pairs first < second with their correlation."""
+    if len(greys) < 2:
+        return []
+    described = Descriptor.of(greys)(greys)
+    first, second, rank = _candidates(described, described)
+    kept = first < second
+    first, second, rank = first[kept], second[kept], rank[kept]
+    correlation = alike(greys, first, greys, second)
+    near = correlation >= _threshold(correlation[rank >= BEYOND_CLOSEST])
+    return [
+        (int(i), int(j), float(c))
+        for i, j, c in zip(first[near], second[near], correlation[near], strict=True)
+    ]
+
+
+def _threshold(unrelated: Floats) -> float:
+    """The correlation from which on a pair is a copy, given that of pairs that are none.
+
+    An image has few copies, so beyond its closest partners stand images that only look alike:
+    drawings, frames of one film, one anatomy. The threshold lies five of their spreads (after
+    Fisher's transform) above their middle.
+    """
+    if len(unrelated) < FEWEST_UNRELATED:
+        return NEAR_CORRELATION
+    middle, above = np.quantile(np.arctanh(np.clip(unrelated, -0.99, 0.99)), [0.5, 0.84])
+    raised = float(np.tanh(middle + SPREADS * (above - middle)))
+    return min(MOST_NEAR_CORRELATION, max(NEAR_CORRELATION, raised))
+
+
+@dataclass(frozen=True, slots=True)
+class Descriptor:
+    """What `describe` learns of a set: mean and spread of each frequency [255]."""
+
+    mean: Floats
+    spread: Floats
+
+    @classmethod
+    def of(cls, greys: NDArray[np.uint8]) -> Descriptor:
+        found = _frequencies(greys)
+        # few images say little of their own spread; natural images have it falling with frequency,
+        # which `_frequencies` has taken out, so that it is about one for all
+        prior, weight = float(found.std()) or 1.0, 50.0
+        spread = np.sqrt(
+            (found.var(axis=0) * len(greys) + prior**2 * weight) / (len(greys) + weight)
+        )
+        mean = found.sum(axis=0) / (len(greys) + 1)
+        return cls(mean=mean.astype(np.float32), spread=spread.astype(np.float32))
+
+    def __call__(self, greys: NDArray[np.uint8]) -> Floats:
+        """[N, 255] of unit length."""
+        return _unit((_frequencies(greys) - self.mean) / self.spread)
+
+
+def _frequencies(greys: NDArray[np.uint8]) -> Floats:
+    """The low frequencies of the cosine transform, without the mean grey, at equal contrast."""
+    basis = cosines(FREQUENCIES)
+    part = [
+        np.einsum("ui,nij,vj->nuv", basis, block.astype(np.float32), basis, optimize=True)
+        for block in np.array_split(greys, max(1, len(greys) // 2000))
+    ]
+    index = np.arange(FREQUENCIES, dtype=np.float32)
+    distance = np.hypot(index[:, None], index[None, :]).ravel()[1:]
+    return _unit(np.concatenate(part).reshape(len(greys), -1)[:, 1:] * distance)
+
+
+def cosines(count: int) -> Floats:
+    """[count, 64] rows of the orthonormal cosine transform (DCT-II)."""
+    place = np.arange(GREY_PX) + 0.5
+    rows = np.cos(np.pi * place[None, :] * np.arange(count)[:, None] / GREY_PX)
+    rows *= np.sqrt(2 / GREY_PX)
+    rows[0] /= np.sqrt(2)
+    return rows.astype(np.float32)
+
+
+def _unit(vectors: Floats) -> Floats:
+    length = np.linalg.norm(vectors, axis=1, keepdims=True)
+    return np.asarray(vectors / np.maximum(length, 1e-6), dtype=np.float32)
+
+
+def _candidates(left: Floats, right: Floats) -> tuple[NDArray[np.int64], ...]:
+    """Rows of left and right whose descriptors are at most about 53 degrees apart, and how many
+    stand closer to that row of left."""
+    found: list[NDArray[np.int64]] = []
+    step = max(1, 20_000_000 // max(1, len(right)))
+    for start in range(0, len(left), step):
+        cosine = left[start : start + step] @ right.T
+        rows, columns = np.nonzero(cosine > CANDIDATE_COSINE)
+        order = np.lexsort((-cosine[rows, columns], rows))
+        rows, columns = rows[order], columns[order]
+        rank = np.arange(len(rows)) - np.searchsorted(rows, rows)
+        found.append(np.stack([rows + start, columns, rank])[:, rank <= MOST_PARTNERS])
+    return tuple(np.concatenate(found, axis=1))
+
+
+def alike(
+    left: NDArray[np.uint8],
+    first: NDArray[np.int64],
+    right: NDArray[np.uint8],
+    second: NDArray[np.int64],
+) -> Floats:
+    """[P] correlation of left[first] with right[second] once they are aligned."""
+    parts = [
+        _aligned_correlation(left[first[s : s + 500]], right[second[s : s + 500]])
+        for s in range(0, len(first), 500)
+    ]
+    return np.concatenate(parts) if parts else np.zeros(0, dtype=np.float32)
+
+
+def _aligned_correlation(moving: NDArray[np.uint8], fixed: NDArray[np.uint8]) -> Floats:
+    """Undo a crop of a few percent, then correlate the local contrast of the middle."""
+    a, b = _normal(moving.astype(np.float32)), _normal(fixed.astype(np.float32))
+    moved = _moved(a, _found_move(_halved(a), _halved(b)))
+    middle = slice(MARGIN_PX, -MARGIN_PX)
+    one, other = (_normal(_local_contrast(i)[:, middle, middle]) for i in (moved, b))
+    return np.asarray((one * other).mean(axis=(1, 2)), dtype=np.float32)
+
+
+def _found_move(a: Floats, b: Floats) -> Floats:
+    """[P, 4] shift and stretch along x and y, in shares of the side, by Gauss-Newton steps.
+
+    Source: Lucas and Kanade 1981, IJCAI.
+    """
+    side = a.shape[1]
+    centred = _centred(side)
+    along_y, along_x = (np.gradient(b, axis=axis) * side for axis in (1, 2))
+    slopes = [along_x, along_x * centred, along_y, along_y * centred[:, None]]
+    jacobian = np.stack(slopes, axis=1).reshape(len(b), 4, -1).astype(np.float32)
+    hessian = jacobian @ jacobian.transpose(0, 2, 1) + np.eye(4, dtype=np.float32)
+    by = np.zeros((len(a), 4), dtype=np.float32)
+    for _ in range(STEPS):
+        residual = (b - _normal(_moved(a, by))).reshape(len(b), -1, 1)
+        step = np.linalg.solve(hessian, jacobian @ residual)[:, :, 0]
+        by = np.clip(by + step, -MOST_MOVED, MOST_MOVED)
+    return by
+
+
+def _moved(images: Floats, by: Floats) -> Floats:
+    side = images.shape[1]
+    axis, centred = np.arange(side, dtype=np.float32), _centred(side)
+    across = _interpolated(images, axis + side * (by[:, :1] + by[:, 1:2] * centred))
+    down = axis + side * (by[:, 2:3] + by[:, 3:4] * centred)
+    return _interpolated(across.transpose(0, 2, 1), down).transpose(0, 2, 1)
+
+
+def _centred(side: int) -> Floats:
+    return ((np.arange(side) - (side - 1) / 2) / side).astype(np.float32)
+
+
+def _halved(images: Floats) -> Floats:
+    return np.asarray(
+        (images[:, ::2, ::2] + images[:, 1::2, ::2] + images[:, ::2, 1::2] + images[:, 1::2, 1::2])
+        / 4
+    )
+
+
+def _interpolated(images: Floats, places: Floats) -> Floats:
+    """[P, H, W] read along the last axis at `places` [P, W]."""
+    places = np.clip(places, 0, images.shape[2] - 1.001)
+    left = places.astype(np.int64)
+    share = (places - left)[:, None, :]
+    low = np.take_along_axis(images, left[:, None, :], 2)
+    high = np.take_along_axis(images, left[:, None, :] + 1, 2)
+    return np.asarray(low + share * (high - low), dtype=np.float32)
+
+
+def _normal(images: Floats) -> Floats:
+    centred = images - images.mean(axis=(1, 2), keepdims=True)
+    return np.asarray(centred / np.maximum(centred.std(axis=(1, 2), keepdims=True), 1e-3))
+
+
+def _local_contrast(images: Floats) -> Floats:
+    """Each pixel against its surroundings, in units of their spread: edges of a disc or of a dark
+    spot, which unrelated images share, weigh no more than the texture, which they do not."""
+    detail = _normal(images)
+    detail = detail - _box_mean(detail, WINDOW_PX - 1)
+    spread = np.sqrt(np.maximum(_box_mean(detail * detail, WINDOW_PX), 0))
+    return np.asarray(detail / (spread + 0.1), dtype=np.float32)
+
+
+def _box_mean(images: Floats, radius: int) -> Floats:
+    pad = ((0, 0), (radius + 1, radius), (radius + 1, radius))
+    total = np.pad(images, pad, mode="edge").cumsum(axis=1).cumsum(axis=2)
+    side = 2 * radius + 1
+    window = (
+        total[:, side:, side:]
+        - total[:, :-side, side:]
+        - total[:, side:, :-side]
+        + total[:, :-side, :-side]
+    )
+    return np.asarray(window / side**2, dtype=np.float32)

@@ -1,0 +1,42 @@
+"""All that is known of a set when the checks begin."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from medcnn.audit.duplicates import Pair
+from medcnn.audit.looks import Looks
+from medcnn.audit.sources import Told
+from medcnn.audit.traits import Association
+from medcnn.manifest import Manifest
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Examined:
+    """Attributes:
+    pairs: equal and near-equal images.
+    told: how well the label is told from each source.
+    traits: how strongly the way a file was made goes with a label.
+    columns: the same for the columns of the table.
+    max_bad: so many files may be unusable.
+    unsplit: why there are no three splits; empty where there are.
+    """
+
+    manifest: Manifest
+    looks: Looks
+    pairs: tuple[Pair, ...]
+    told: tuple[Told, ...]
+    traits: tuple[Association, ...]
+    columns: tuple[Association, ...]
+    max_bad: int
+    unsplit: str
+
+    @property
+    def usable(self) -> list[int]:
+        return [row for row, f in enumerate(self.looks.facts) if not f.bad]
+
+    @property
+    def labelled(self) -> bool:
+        return not bool(np.isnan(self.manifest.targets()).all())

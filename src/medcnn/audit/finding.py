@@ -1,0 +1,77 @@
+"""What a check found, in words for the reader, with every row it concerns."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from medcnn.manifest import Manifest
+from medcnn.privacy import pseudonym
+
+
+class Severity(StrEnum):
+    """`refuse`: no score on such data can be believed. `warn`: a score may mean something else
+    than it seems. `note`: good to know."""
+
+    REFUSE = "refuse"
+    WARN = "warn"
+    NOTE = "note"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """One fault of a data set.
+
+    Attributes:
+        check: its name in the table of checks.
+        title: one line with the count in it.
+        meaning: why it matters, in plain words.
+        advice: what to do.
+        columns: heads of `rows`.
+        rows: everything it concerns, nothing that identifies a person.
+        shown: for each of `rows`, the records whose thumbnails stand beside it; may be shorter.
+    """
+
+    check: str
+    severity: Severity
+    title: str
+    meaning: str
+    advice: str
+    columns: tuple[str, ...] = ()
+    rows: tuple[tuple[str, ...], ...] = ()
+    shown: tuple[tuple[int, ...], ...] = ()
+
+
+def group_name(manifest: Manifest, row: int) -> str:
+    """The patient of a record, under a pseudonym."""
+    record = manifest.records[row]
+    return record.group if record.origin else pseudonym(record.group, manifest.group_noun)
+
+
+def image_name(manifest: Manifest, row: int, persons: Sequence[str] = ()) -> str:
+    """The id of an image; where it holds that of its patient, or a name, a pseudonym and the row,
+    counted from 1 among the rows of the table that are used."""
+    record = manifest.records[row]
+    if record.origin:
+        return f"{record.image_id} (row {row + 1})"
+    inside = manifest.grouped and len(record.group) > 1 and record.group in record.image_id
+    if inside or "path" in persons:
+        return f"{pseudonym(record.image_id, 'image')} (row {row + 1})"
+    return record.image_id
+
+
+def label_text(manifest: Manifest, row: int) -> str:
+    """The label of a record in words: `melanoma`, `Effusion|Mass`, or `none`."""
+    target = manifest.records[row].target
+    if len(manifest.labels.names) > len(manifest.labels.outputs):
+        return "" if target[0] != target[0] else manifest.labels.names[int(target[0] > 0.5)]
+    present = [n for n, t in zip(manifest.labels.outputs, target, strict=True) if t > 0.5]
+    if present:
+        return "|".join(present)
+    return "" if all(t != t for t in target) else "none"
+
+
+def counted(number: int, noun: str) -> str:
+    """`1 image`, `1,204 images`."""
+    return f"{number:,} {noun}" + ("" if number == 1 else "es" if noun[-1] in "sx" else "s")

@@ -1,0 +1,172 @@
+"""One look at every image: decoded once, kept as two thumbnails and what its header says.
+
+All that the audit says of pixels comes from these, and they stay in the cache, so that the next
+audit of the same files decodes nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medcnn.audit.headers import (
+    BURNED_IN,
+    IMAGING_WORDS,
+    SIZE,
+    Header,
+    names_in_path,
+    read_header,
+)
+from medcnn.errors import ImageError
+from medcnn.files import cache_folder, replacing, write_text
+from medcnn.images import Frames, file_part, read_pixels
+from medcnn.images.limits import MAX_FILE_BYTES
+from medcnn.images.resizing import grey, narrowed, resized
+from medcnn.manifest import Manifest
+from medcnn.progress import track
+
+# Raised whenever the same file would give another look.
+LOOKS_VERSION = 1
+GREY_PX, COLOUR_PX = 64, 32
+BLANK_LEVELS = 2
+"""A thumbnail whose greys span no more of 255 levels than this shows nothing."""
+
+Bytes = NDArray[np.uint8]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Facts:
+    """What is known of one image besides its thumbnails.
+
+    Attributes:
+        bad: why it must not be used; empty where it may.
+        traits: how it was made: format, size, bit depth, photometric, scanner.
+        persons: tags whose content looks like that of a real person; `path` for a name in a path.
+    """
+
+    bad: str
+    traits: dict[str, str]
+    persons: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Looks:
+    """Of every record of a manifest, in its order.
+
+    Attributes:
+        grey: [N, 64, 64] in 0..255, the image squashed to a square; zeros where it is unreadable.
+        colour: [N, 32, 32, 3] likewise.
+        key: names files, headers and their times; equal exactly where nothing has changed.
+    """
+
+    grey: Bytes
+    colour: Bytes
+    facts: tuple[Facts, ...]
+    key: str
+
+
+def look_at(
+    manifest: Manifest, *, window: int = 0, frames: Frames = Frames.ERROR, threads: int = 0
+) -> Looks:
+    """Decode all images, or take their looks from the cache.
+
+    Args:
+        window: which of several windows of a DICOM, counted from 0.
+        frames: which frame of a DICOM with several.
+        threads: 0: one for each core.
+    """
+    key = _key(manifest, window, frames)
+    place = cache_folder() / "audit" / key
+    files = [place.with_suffix(s) for s in (".grey.npy", ".colour.npy", ".json")]
+    if all(f.is_file() for f in files):
+        stored = json.loads(files[2].read_text(encoding="utf-8"))
+        # an image that was unreadable may be readable by now: a decoder was installed
+        if not any(f["bad"] and not f["traits"].get("seen") for f in stored):
+            facts = tuple(Facts(**f | {"persons": tuple(f["persons"])}) for f in stored)
+            greys, colours = (np.load(f, mmap_mode="r") for f in files[:2])
+            return Looks(grey=greys, colour=colours, facts=facts, key=key)
+    count = len(manifest.records)
+    grey_of = np.zeros((count, GREY_PX, GREY_PX), np.uint8)
+    colour_of = np.zeros((count, COLOUR_PX, COLOUR_PX, 3), np.uint8)
+    harmless = _harmless(manifest)
+
+    def one(row: int) -> Facts:
+        path = manifest.records[row].path
+        header = read_header(_bytes_of(manifest.root / file_part(path), path), path)
+        persons = header.persons
+        if names_in_path(path, header.names, harmless):
+            persons = (*persons, "path")
+        try:
+            pixels = read_pixels(
+                manifest.root, path, window=window, frames=frames, at_least_px=GREY_PX * 2
+            )
+        except ImageError as error:
+            return Facts(bad=str(error), traits=dict(header.traits), persons=persons)
+        grey_of[row], colour_of[row] = thumbnails(pixels)
+        traits = {"seen": "1", SIZE: f"{pixels.shape[1]}x{pixels.shape[0]}", **header.traits}
+        return Facts(bad=_bad(grey_of[row], header), traits=traits, persons=persons)
+
+    with ThreadPoolExecutor(threads or os.cpu_count() or 1) as pool:
+        facts = tuple(track(pool.map(one, range(count)), count, "looking at images"))
+    for file, array in zip(files[:2], (grey_of, colour_of), strict=True):
+        with replacing(file) as temporary:
+            np.save(temporary, array)
+    write_text(files[2], json.dumps([asdict(f) for f in facts]))
+    return Looks(grey=grey_of, colour=colour_of, facts=facts, key=key)
+
+
+def thumbnails(pixels: NDArray[Any]) -> tuple[Bytes, Bytes]:
+    """[64, 64] grey and [32, 32, 3] colour of [H, W, C] pixels, squashed to squares."""
+    small = narrowed(resized(cast(Bytes, pixels), GREY_PX, GREY_PX))
+    colour = resized(small, COLOUR_PX, COLOUR_PX)
+    return grey(small)[:, :, 0].astype(np.uint8), np.broadcast_to(
+        colour, (COLOUR_PX, COLOUR_PX, 3)
+    ).astype(np.uint8)
+
+
+def _bad(small: Bytes, header: Header) -> str:
+    if header.burned_in:
+        return BURNED_IN
+    if int(np.ptp(small)) <= BLANK_LEVELS:
+        return f"blank: every pixel is about {int(small.mean())} of 255"
+    return ""
+
+
+def _bytes_of(file: Path, path: str) -> bytes:
+    """The file, or nothing where there is no readable one: reading its pixels says why."""
+    try:
+        if path != file_part(path) or not file.is_file() or file.stat().st_size > MAX_FILE_BYTES:
+            return b""
+        return file.read_bytes()
+    except (OSError, ValueError):
+        return b""
+
+
+def _harmless(manifest: Manifest) -> frozenset[str]:
+    """Words in paths that are no names: classes, and what folders of images are called."""
+    words = " ".join((*manifest.labels.names, manifest.source)).lower()
+    return IMAGING_WORDS | frozenset("".join(c if c.isalpha() else " " for c in words).split())
+
+
+def _key(manifest: Manifest, window: int, frames: Frames) -> str:
+    digest = hashlib.sha256(json.dumps([LOOKS_VERSION, window, str(frames)]).encode())
+    stats: dict[str, tuple[int, int]] = {}
+    for record in manifest.records:
+        file = file_part(record.path)
+        if file not in stats:
+            try:
+                found = (manifest.root / file).stat()
+                stats[file] = (found.st_size, found.st_mtime_ns)
+            except (OSError, ValueError):
+                stats[file] = (-1, -1)
+        digest.update(json.dumps([str(manifest.root), record.path, *stats[file]]).encode())
+    digest.update(json.dumps(manifest.labels.names).encode())
+    return digest.hexdigest()[:32]

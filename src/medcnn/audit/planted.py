@@ -1,0 +1,109 @@
+"""How well the search for copies works on this very set: copies are planted in memory and counted.
+
+re-compressed   JPEG of quality 70
+cropped         2 % less wide and high, the same on every side
+resized         to two thirds
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from io import BytesIO
+from typing import Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from medcnn.audit.duplicates import copies_of
+from medcnn.audit.looks import thumbnails
+from medcnn.errors import ImageError
+from medcnn.images.resizing import narrowed
+
+PLANTED = 60
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recovered:
+    """Attributes:
+    planted: kind of copy -> how many there were.
+    found: kind of copy -> of how many the original was found.
+    false: images of other patients that were found with them.
+    """
+
+    planted: dict[str, int]
+    found: dict[str, int]
+    false: int
+
+    @property
+    def recall(self) -> float:
+        return sum(self.found.values()) / max(1, sum(self.planted.values()))
+
+    @property
+    def precision(self) -> float:
+        hits = sum(self.found.values())
+        return hits / max(1, hits + self.false)
+
+
+def recompressed(image: Image.Image) -> Image.Image:
+    buffer = BytesIO()
+    image.save(buffer, "JPEG", quality=70)
+    return Image.open(buffer)
+
+
+def cropped(image: Image.Image) -> Image.Image:
+    x, y = round(image.width * 0.01), round(image.height * 0.01)
+    return image.crop((x, y, image.width - x, image.height - y))
+
+
+def resized(image: Image.Image) -> Image.Image:
+    size = (max(1, image.width * 2 // 3), max(1, image.height * 2 // 3))
+    return image.resize(size, Image.Resampling.BICUBIC)
+
+
+COPIES: dict[str, Callable[[Image.Image], Image.Image]] = {
+    "re-compressed": recompressed,
+    "cropped": cropped,
+    "resized": resized,
+}
+
+
+def recovered(
+    greys: NDArray[np.uint8],
+    usable: Sequence[int],
+    groups: Sequence[str],
+    read: Callable[[int], NDArray[Any]],
+    count: int = PLANTED,
+    seed: int = 0,
+) -> Recovered:
+    """Plant `count` copies of each kind and search the whole set for their originals.
+
+    Args:
+        groups: whose image each row is; another image of the same patient is no false alarm.
+        read: row -> its pixels [H, W, C].
+    """
+    picked = np.random.default_rng(seed).permutation(np.asarray(usable, dtype=np.int64))[:count]
+    kinds: list[str] = []
+    rows: list[int] = []
+    copies: list[NDArray[np.uint8]] = []
+    for row in map(int, picked):
+        try:
+            pixels = narrowed(cast(Any, read(row)))
+        except ImageError:
+            continue
+        image = Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
+        for kind, copy in COPIES.items():
+            planted = np.asarray(copy(image))
+            copies.append(thumbnails(planted.reshape(*planted.shape[:2], -1))[0])
+            kinds.append(kind)
+            rows.append(row)
+    found, false = dict.fromkeys(COPIES, 0), 0
+    if copies:
+        hits = copies_of(np.stack(copies), np.asarray(greys), usable)
+        # what the set holds twice already is found with a copy, and is no false alarm
+        own = copies_of(np.asarray(greys[rows]), np.asarray(greys), usable)
+        for kind, row, hit, known in zip(kinds, rows, hits, own, strict=True):
+            found[kind] += row in hit
+            false += sum(h not in known and groups[h] != groups[row] for h in hit - {row})
+    return Recovered(planted={k: kinds.count(k) for k in COPIES}, found=found, false=false)

@@ -24,7 +24,8 @@ def blocks(language: str) -> list[str]:
 
 def readme_commands() -> list[str]:
     lines = [line for block in blocks("sh")[2:] for line in block.splitlines()]
-    return [line for line in lines if line.startswith("medcnn ")]
+    # `init` takes a folder that is there, and no settings; tests/cli/test_init.py runs it
+    return [line for line in lines if re.match("medcnn (?!init)", line)]
 
 
 def test_the_readme_opens_with_a_line_that_trains_and_a_line_that_tests() -> None:

@@ -50,6 +50,7 @@ def settings(tmp_path: Path) -> Callable[..., TrainConfig]:
                 "size_px": 32,
                 "cache": "off",
             },
+            "audit": {"max_bad": 0, "allow": [], "copies": True},
             "model": {"backbone": "resnet18", "weights": "none", "options": {"drop_rate": 0.2}},
             "head": {"name": "mlp", "hidden": 8, "dropout": 0.5},
             "loss": {"name": "auto"},

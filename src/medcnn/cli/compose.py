@@ -28,6 +28,7 @@ from medcnn.config import (
     SPLIT_WORDS,
     EvaluateConfig,
     PredictConfig,
+    PreviewConfig,
     TrainConfig,
     build,
     config_folder,
@@ -36,7 +37,7 @@ from medcnn.errors import UsageError, listed
 from medcnn.images import Preprocessing
 from medcnn.metrics import METRICS
 
-Config = TrainConfig | EvaluateConfig | PredictConfig
+Config = TrainConfig | EvaluateConfig | PredictConfig | PreviewConfig
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -251,6 +252,13 @@ def _frozen(
         if evaluate.data is not None:
             datasets.check_options(evaluate.data.name, evaluate.data.options)
         return evaluate
+    if verb == "preview":
+        for key in composed.keys() - {f.name for f in fields(PreviewConfig)}:
+            del composed[key]
+        known["augmentation.preset"] = PRESET_NAMES
+        preview = build(PreviewConfig, composed, known)
+        datasets.check_options(preview.data.name, preview.data.options)
+        return preview
     names = _group_names
     known |= {
         "loss.name": names("loss"),

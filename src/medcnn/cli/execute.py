@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from medcnn.cli.compose import Command
-from medcnn.config import EvaluateConfig, PredictConfig
+from medcnn.config import EvaluateConfig, PredictConfig, PreviewConfig
 from medcnn.privacy import for_terminal
 from medcnn.progress import show_log
 
@@ -19,6 +19,10 @@ def execute(command: Command) -> None:
         from medcnn.workflows.evaluating import evaluate_checkpoint
 
         evaluate_checkpoint(config, command.words)
+    elif isinstance(config, PreviewConfig):
+        from medcnn.workflows.previewing import preview
+
+        preview(config)
     else:
         from medcnn.workflows.finetuning import finetune
         from medcnn.workflows.training import train

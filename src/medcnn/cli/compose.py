@@ -44,6 +44,7 @@ Config = TrainConfig | EvaluateConfig | PredictConfig | PreviewConfig
 class Command:
     verb: str
     words: list[str]
+    keys: list[str]
     config: Config
     yaml: str
     show: bool
@@ -62,7 +63,7 @@ def read_command(verb: str, words: list[str]) -> Command:
         refuse_unknown(file, composed["data"], keys)
     config = _frozen(verb, composed, groups, keys)
     yaml = OmegaConf.to_yaml(OmegaConf.create(composed))
-    return Command(verb=verb, words=[verb, *words], config=config, yaml=yaml, show=show)
+    return Command(verb=verb, words=[verb, *words], keys=keys, config=config, yaml=yaml, show=show)
 
 
 def _options(words: list[str]) -> tuple[list[str], Path | None, bool]:

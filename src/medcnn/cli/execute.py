@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from medcnn.cli.compose import Command
-from medcnn.config import EvaluateConfig, PredictConfig, PreviewConfig
+from medcnn.config import EvaluateConfig, PredictConfig, PreviewConfig, to_json
 from medcnn.privacy import for_terminal
-from medcnn.progress import show_log
+from medcnn.progress import log, show_log
 
 
 def execute(command: Command) -> None:
@@ -22,6 +22,11 @@ def execute(command: Command) -> None:
     elif isinstance(config, PreviewConfig):
         from medcnn.workflows.previewing import preview
 
+        idle = sorted(
+            k for k in command.keys if k.split(".")[0] not in (*to_json(config), "experiment")
+        )
+        if idle:
+            log.info(f"without effect on a preview: {', '.join(idle)}")
         preview(config)
     else:
         from medcnn.workflows.finetuning import finetune

@@ -212,8 +212,8 @@ def polarity(dataset: Dataset, shown: Floats) -> Floats:
 
 def turned(dataset: Dataset) -> bool:
     """True where low values are white."""
-    inverse = dataset.get("PresentationLUTShape") == "INVERSE"
-    return inverse or dataset.PhotometricInterpretation == "MONOCHROME1"
+    inverse = bool(dataset.get("PresentationLUTShape") == "INVERSE")
+    return inverse or bool(dataset.PhotometricInterpretation == "MONOCHROME1")
 
 
 def look_up(dataset: Dataset, item: Dataset, values: NDArray[Any]) -> tuple[NDArray[Any], int]:

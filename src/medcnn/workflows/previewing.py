@@ -50,13 +50,13 @@ class Shown:
 
     Attributes:
         number: its row in the manifest, from 1; ids and paths may name a patient.
-        also: its other findings.
+        findings: all of them, where it has several.
         reason: why it cannot be read, empty where it can.
         facts: what in the header of a DICOM decided.
     """
 
     number: int
-    also: str = ""
+    findings: str = ""
     reason: str = ""
     facts: dict[str, str] = field(default_factory=dict)
     steps: list[Picture] = field(default_factory=list)
@@ -131,7 +131,7 @@ def shown(
     """One image with all that becomes of it, or the reason why it cannot be read."""
     record, names = manifest.records[row], manifest.labels.outputs
     found = [n for n, value in zip(names, record.target, strict=True) if value == 1]
-    also = ", ".join(found) if len(found) > 1 else ""
+    findings = ", ".join(found) if len(found) > 1 else ""
     try:
         facts, steps = _read(manifest.root, record.path, preprocessing)
         # as training reads it, which may be a reduced image
@@ -144,7 +144,7 @@ def shown(
         )
         stages = list(preprocessing.stages(pixels))
     except ImageError as error:
-        return Shown(number=row + 1, also=also, reason=pseudonymised(str(error)))
+        return Shown(number=row + 1, findings=findings, reason=pseudonymised(str(error)))
     for (name, done), (following, _) in zip(stages, [*stages[1:], ("", None)], strict=True):
         # where nothing comes between, the final image shows the same
         if (name, following) != ("resized", "final"):
@@ -156,7 +156,7 @@ def shown(
         moved = augment(unit_range(final), keys, augmentation, seed=config.seed, epoch=epoch)
         values = (moved[0].permute(1, 2, 0) * 255).round().to(torch.uint8).numpy()
         augmented.append(picture(f"epoch {epoch + 1}", values))
-    return Shown(number=row + 1, also=also, facts=facts, steps=steps, augmented=augmented)
+    return Shown(number=row + 1, findings=findings, facts=facts, steps=steps, augmented=augmented)
 
 
 def _read(
@@ -170,7 +170,7 @@ def _read(
 
         facts, stages = explained(data, **how)
         facts["size"] = _size(pixels)
-        return facts, [picture(s.name, s.pixels, f"{s.low:.6g} to {s.high:.6g}") for s in stages]
+        return facts, [picture(s.name, s.pixels, f"{s.low:.5g} to {s.high:.5g}") for s in stages]
     return {}, [picture("as read", pixels, _size(pixels))]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import warnings
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from io import BytesIO
@@ -33,6 +34,10 @@ from medcnn.workflows.data import labelled, preprocessing_of
 THUMBNAIL_PX = 192
 # Below this a JPEG shows its blocks, and a PNG is as small.
 PLAIN_PX = 64
+# Of one picture: a page of forty images with nine pictures each stays below 5 MB. Photographs stay
+# at the best of the qualities.
+MOST_BYTES = 9_000
+QUALITIES = (80, 60, 40, 20)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,10 +89,12 @@ def preview(config: PreviewConfig) -> Path:
         for name, rows in rows_by_class(manifest).items()
     }
     wanted = sorted({int(row) for _, some in chosen.values() for row in some})
-    images = {
-        row: shown(manifest, row, preprocessing, augmentation, config)
-        for row in track(wanted, len(wanted), "images")
-    }
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of oddities that pydicom repairs; damage has its reason
+        images = {
+            row: shown(manifest, row, preprocessing, augmentation, config)
+            for row in track(wanted, len(wanted), "images")
+        }
     labels = manifest.labels
     page = rendered(
         "preview.html.j2",
@@ -186,10 +193,13 @@ def picture(name: str, pixels: Pixels, detail: str = "") -> Picture:
     if (values == values[:, :, :1]).all():
         values = values[:, :, :1]
     height, width, channels = values.shape
-    kind = "png" if max(height, width) <= PLAIN_PX else "jpeg"
-    file = BytesIO()
     image = Image.fromarray(values if channels == 3 else values[:, :, 0])
-    image.save(file, kind, **cast(Any, {} if kind == "png" else {"quality": 80}))
+    kind = "png" if max(height, width) <= PLAIN_PX else "jpeg"
+    for quality in QUALITIES:
+        file = BytesIO()
+        image.save(file, kind, **cast(Any, {"quality": quality} if kind == "jpeg" else {}))
+        if file.tell() <= MOST_BYTES or kind == "png":
+            break
     uri = f"data:image/{kind};base64,{base64.b64encode(file.getvalue()).decode()}"
     return Picture(name=name, uri=uri, width=width, height=height, detail=detail)
 

@@ -201,6 +201,21 @@ class PredictConfig:
     max_unreadable: int = within(0)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PreviewSize:
+    per_class: int = within(1, 100)
+    augmentations: int = within(0, 100)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PreviewConfig:
+    seed: int = within(0, 2**31 - 1)
+    output: str
+    data: DataConfig
+    augmentation: AugmentationConfig
+    preview: PreviewSize
+
+
 def build(cls: type[C], composed: Mapping[str, Any], known: Mapping[str, Any]) -> C:
     """The frozen `cls` of a composed mapping.
 
@@ -217,16 +232,16 @@ def build(cls: type[C], composed: Mapping[str, Any], known: Mapping[str, Any]) -
         value = _at(composed, key)
         if isinstance(value, str) and value not in names:
             faults.append(f"{key}={value} is not known{nearest(value, names)}")
-    if isinstance(built, TrainConfig) and not faults:
-        faults += _contradictions(built)
+    if isinstance(built, TrainConfig | PreviewConfig) and not faults:
+        faults += _contradictions(built.data)
     if faults:
         raise UsageError("\n".join(faults))
     assert built is not None
     return built
 
 
-def _contradictions(config: TrainConfig) -> list[str]:
-    data, faults = config.data, []
+def _contradictions(data: DataConfig) -> list[str]:
+    faults = []
     if data.channels == 2:
         faults.append("data.channels=2 is not possible; images have 1 or 3 channels.")
     if data.bits not in (8, 16):

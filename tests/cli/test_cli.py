@@ -41,7 +41,9 @@ def test_help_imports_nothing_heavy() -> None:
 
 def test_help_names_every_command_and_fits_the_terminal() -> None:
     text = medcnn("--help").stdout
-    assert all(f"\n  {verb} " in text for verb in ("train", "finetune", "evaluate", "predict"))
+    assert all(
+        f"\n  {verb} " in text for verb in ("train", "finetune", "evaluate", "predict", "preview")
+    )
     assert max(map(len, text.splitlines())) <= 100
 
 
@@ -65,6 +67,9 @@ def test_help_names_every_command_and_fits_the_terminal() -> None:
         (["train", "trainer.epochs=1,2"], "is a sweep"),
         (["train", "data.root=[a"], "cannot be read as key=value"),
         (["train", "+data.imagee=x"], "option 'imagee'"),
+        (["train", "data.steps=clahee"], "step 'clahee' is not known; did you mean 'clahe'?"),
+        (["preview", "data.steps=clahee"], "step 'clahee' is not known; did you mean 'clahe'?"),
+        (["preview", "preview.per_clas=2"], "did you mean 'preview.per_class'?"),
         (["evaluate"], "checkpoint is required: add checkpoint=..."),
         (["predict", "checkpoint=x", "inptu=y"], "did you mean 'input'?"),
         (["train", "checkpoint=x"], "checkpoint is no setting of medcnn train"),

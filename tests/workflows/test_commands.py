@@ -6,11 +6,14 @@ import csv
 import json
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
+from medcnn.checkpoint import load
 from medcnn.cli import main
 from medcnn.datasets import phantom
 from medcnn.phantoms import generate
@@ -446,3 +449,30 @@ def test_a_refused_run_leaves_no_folder(hospital: Path, tmp_path: Path) -> None:
     words = ("data=ours", "--config-dir", str(hospital), "data.root=/nowhere")
     assert run("train", *words, f"run_dir={tmp_path / 'r'}") == 2
     assert not (tmp_path / "r").exists()
+
+
+def test_steps_travel_with_the_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    eyes, folder = tmp_path / "eyes", tmp_path / "trained"
+    generate(eyes, "fundus", patients=40)
+    words = (f"data.root={eyes}", "data.phantom=fundus", "data.patients=40", "data.steps=fundus")
+    assert run("train", *QUICK, *words, f"run_dir={folder}") == 0
+    monkeypatch.chdir(tmp_path)
+    assert run("evaluate", best(folder), "device=cpu", "threads=1") == 0
+    (evaluated,) = (tmp_path / "runs").iterdir()
+    known = Predictions.read(folder / "predictions_test.csv")
+    again = Predictions.read(evaluated / "predictions_test.csv")
+    assert again.image_ids == known.image_ids
+    assert np.array_equal(again.logits, known.logits)
+    assert scores(evaluated) == scores(folder)
+    output = tmp_path / "new.csv"
+    assert run("predict", best(folder), f"input={eyes}", f"output={output}") == 0
+    with output.open() as file:
+        rows = {row["image_id"]: row for row in csv.DictReader(file)}
+    decided = known.labels.decision_texts(known.decisions)
+    assert [rows[i]["decision"] for i in known.image_ids] == decided
+    # and they are taken at all: without them the same images have other pixels
+    checkpoint, _ = load(folder / "checkpoints" / "best.safetensors", torch.device("cpu"))
+    assert [s["name"] for s in checkpoint.preprocessing.steps] == ["disc_crop", "clahe"]
+    bare = replace(checkpoint.preprocessing, steps=())
+    image = known.image_ids[0]
+    assert not np.array_equal(bare.read(eyes, image), checkpoint.preprocessing.read(eyes, image))

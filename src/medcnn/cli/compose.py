@@ -29,6 +29,7 @@ from medcnn.config import (
     AuditConfig,
     EvaluateConfig,
     PredictConfig,
+    PreviewConfig,
     TrainConfig,
     build,
     config_folder,
@@ -37,13 +38,14 @@ from medcnn.errors import UsageError, listed
 from medcnn.images import Preprocessing
 from medcnn.metrics import METRICS
 
-Config = TrainConfig | AuditConfig | EvaluateConfig | PredictConfig
+Config = TrainConfig | AuditConfig | EvaluateConfig | PredictConfig | PreviewConfig
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Command:
     verb: str
     words: list[str]
+    keys: list[str]
     config: Config
     yaml: str
     show: bool
@@ -62,7 +64,7 @@ def read_command(verb: str, words: list[str]) -> Command:
         refuse_unknown(file, composed["data"], keys)
     config = _frozen(verb, composed, groups, keys)
     yaml = OmegaConf.to_yaml(OmegaConf.create(composed))
-    return Command(verb=verb, words=[verb, *words], config=config, yaml=yaml, show=show)
+    return Command(verb=verb, words=[verb, *words], keys=keys, config=config, yaml=yaml, show=show)
 
 
 def _options(words: list[str]) -> tuple[list[str], Path | None, bool]:
@@ -256,6 +258,13 @@ def _frozen(
         if evaluate.data is not None:
             datasets.check_options(evaluate.data.name, evaluate.data.options)
         return evaluate
+    if verb == "preview":
+        for key in composed.keys() - {f.name for f in fields(PreviewConfig)}:
+            del composed[key]
+        known["augmentation.preset"] = PRESET_NAMES
+        preview = build(PreviewConfig, composed, known)
+        datasets.check_options(preview.data.name, preview.data.options)
+        return preview
     names = _group_names
     known |= {
         "loss.name": names("loss"),

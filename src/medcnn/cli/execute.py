@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from medcnn.cli.compose import Command
-from medcnn.config import AuditConfig, EvaluateConfig, PredictConfig
+from medcnn.config import AuditConfig, EvaluateConfig, PredictConfig, PreviewConfig, to_json
 from medcnn.privacy import for_terminal
-from medcnn.progress import show_log
+from medcnn.progress import log, show_log
 
 
 def execute(command: Command) -> None:
@@ -23,6 +23,15 @@ def execute(command: Command) -> None:
         from medcnn.workflows.evaluating import evaluate_checkpoint
 
         evaluate_checkpoint(config, command.words)
+    elif isinstance(config, PreviewConfig):
+        from medcnn.workflows.previewing import preview
+
+        idle = sorted(
+            k for k in command.keys if k.split(".")[0] not in (*to_json(config), "experiment")
+        )
+        if idle:
+            log.info(f"without effect on a preview: {', '.join(idle)}")
+        preview(config)
     else:
         from medcnn.workflows.finetuning import finetune
         from medcnn.workflows.training import train

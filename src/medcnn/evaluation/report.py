@@ -9,11 +9,11 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 from medcnn.evaluation import layout
+from medcnn.evaluation.page import rendered
 from medcnn.evaluation.scores import Evaluation
 from medcnn.evaluation.summary import summary
 from medcnn.predictions import Predictions
@@ -69,19 +69,12 @@ def write_report(path: Path, report: Report) -> None:
 
 
 def html(report: Report) -> str:
-    from jinja2 import Environment, StrictUndefined
-    from markupsafe import Markup
-
-    source = files("medcnn.evaluation").joinpath("report.html.j2").read_text(encoding="utf-8")
-    page = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    page.filters["svg"] = Markup  # our own drawing, whose texts matplotlib has escaped
     splits = sorted(report.evaluations, key=layout.split_rank)
     evaluation = report.evaluations[splits[0]] if splits else None
     predictions = report.predictions.get(splits[0]) if splits else None
     footnotes = layout.Footnotes()
-    return page.from_string(source).render(
+    return rendered(
+        "report.html.j2",
         report=report,
         splits=splits,
         evaluation=evaluation,

@@ -78,14 +78,19 @@ def read_dicom(
     Raises:
         ImageError, and whatever else pydicom raises on damage.
     """
-    dataset = open_dataset(data)
-    refuse_what_is_no_image(dataset)
-    index = refuse_header(dataset, frames)
-    dataset = of_frame(dataset, index)
+    dataset, index = checked(data, frames)
     cells = decode(dataset, index, at_least_px)
     if dataset.PhotometricInterpretation in MONOCHROME:
         return reduced(grayscale.rendered(dataset, cells, window), at_least_px)
     return colour(dataset, cells)
+
+
+def checked(data: bytes, frames: Frames) -> tuple[pydicom.Dataset, int]:
+    """The data set, seen to be an image that can be read, and which of its frames is meant."""
+    dataset = open_dataset(data)
+    refuse_what_is_no_image(dataset)
+    index = refuse_header(dataset, frames)
+    return of_frame(dataset, index), index
 
 
 def open_dataset(data: bytes) -> pydicom.Dataset:

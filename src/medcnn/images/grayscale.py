@@ -8,7 +8,7 @@ Padding is masked before the modality step, since it is written in stored values
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cache
 from typing import Any
 
@@ -38,19 +38,29 @@ def say_once(level: int, message: str) -> None:
 def rendered(dataset: Dataset, cells: NDArray[Any], window: int) -> NDArray[np.uint16]:
     """[H, W, 1] in 0..65535 of cells [H, W]; padding is black.
 
-    Every step looks at one pixel alone, so the steps are taken once for each value that a cell
-    can have, in floats, and the image is looked up in what comes out.
-
     Args:
         cells: pixel cells of PS3.5 8.1.1, as unsigned integers.
+    """
+    index, tables = chain(dataset, cells, window)
+    for _, table in tables:
+        last = table
+    return np.asarray(last[index])[:, :, None]
+
+
+def chain(
+    dataset: Dataset, cells: NDArray[Any], window: int
+) -> tuple[NDArray[Any], Iterator[tuple[str, NDArray[Any]]]]:
+    """An index [H, W] and, step after step, a name and the table that gives the image for it.
+
+    Every step looks at one pixel alone, so the steps are taken once for each value that a cell
+    can have, in floats, and the image is looked up in what comes out. The last table is uint16.
     """
     if cells.itemsize <= 2:
         values, index = np.arange(int(cells.max()) + 1, dtype=cells.dtype), cells
     else:
         values, index = np.unique(cells, return_inverse=True)
     stored = stored_values(dataset, values)
-    table = shown(dataset, stored, lambda: np.bincount(index.ravel()), window)
-    return np.asarray(table[index])[:, :, None]
+    return index, _tables(dataset, stored, lambda: np.bincount(index.ravel()), window)
 
 
 def stored_values(dataset: Dataset, cells: NDArray[Any]) -> NDArray[Any]:
@@ -67,22 +77,25 @@ def stored_values(dataset: Dataset, cells: NDArray[Any]) -> NDArray[Any]:
     return np.asarray(lifted.view(f"{kind}{cells.itemsize}") >> max(width - bits, 0))
 
 
-def shown(
+def _tables(
     dataset: Dataset,
     stored: NDArray[Any],
     counts: Callable[[], NDArray[np.int64]],
     window: int,
-) -> NDArray[np.uint16]:
-    """The whole chain, 0..65535 for each of `stored`, which `counts` says how often they occur."""
+) -> Iterator[tuple[str, NDArray[Any]]]:
+    """What becomes of each of `stored`, which `counts` says how often they occur."""
+    yield "stored values", stored
     padding = padding_mask(dataset, stored)
     measured, bits = modality(dataset, stored)
+    yield "modality", measured
 
     def spread() -> tuple[float, float]:
         return _spread(measured, np.where(padding, 0, counts()))
 
-    light = polarity(dataset, voi(dataset, measured, spread, bits, window))
-    light[padding] = 0
-    return np.rint(light * 65535).astype(np.uint16)
+    light = voi(dataset, measured, spread, bits, window)
+    yield "VOI", light
+    light = np.where(padding, 0, polarity(dataset, light))
+    yield "polarity", np.rint(light * 65535).astype(np.uint16)
 
 
 def padding_mask(dataset: Dataset, stored: NDArray[Any]) -> Mask:
@@ -132,17 +145,12 @@ def voi(
         _refuse_index(window, len(sequence), "VOI LUTs")
         values, depth = look_up(dataset, sequence[window], np.rint(measured).astype(np.int64))
         return values.astype(np.float32) / np.float32(2**depth - 1)
-    centers = _numbers(dataset.get("WindowCenter"))
-    widths = _numbers(dataset.get("WindowWidth"))
-    function = str(dataset.get("VOILUTFunction") or "LINEAR")
+    centers, widths, function = windows(dataset)
     pairs = list(zip(centers, widths, strict=False))
     if pairs:
         _refuse_index(window, len(pairs), "windows")
         center, width = pairs[window]
-        # PS3.3 C.11.2.1.2.1 and C.11.2.1.3: LINEAR needs 1 or more, the others more than 0
-        if np.isfinite([center, width]).all() and (
-            width >= 1 or (width > 0 and function != "LINEAR")
-        ):
+        if usable(center, width, function):
             if len(pairs) > 1:
                 say_once(logging.INFO, f"of several windows in a DICOM, number {window} is shown")
             return windowed(measured, center, width, function)
@@ -156,6 +164,19 @@ def voi(
         low = -(2 ** (bits - 1)) if signed else 0
         return _stretched(measured, low, low + 2**bits - 1)
     return _stretched(measured, *spread())
+
+
+def windows(dataset: Dataset) -> tuple[list[float], list[float], str]:
+    """Centers, widths and the function that all of them have."""
+    centers, widths = (_numbers(dataset.get(name)) for name in ("WindowCenter", "WindowWidth"))
+    return centers, widths, str(dataset.get("VOILUTFunction") or "LINEAR")
+
+
+def usable(center: float, width: float, function: str) -> bool:
+    """PS3.3 C.11.2.1.2.1 and C.11.2.1.3: LINEAR needs a width of 1 or more, the others more than
+    0."""
+    wide = width >= 1 or (width > 0 and function != "LINEAR")
+    return wide and bool(np.isfinite([center, width]).all())
 
 
 def windowed(values: NDArray[Any], center: float, width: float, function: str) -> Floats:
@@ -186,9 +207,13 @@ def polarity(dataset: Dataset, shown: Floats) -> Floats:
     PresentationLUTShape INVERSE says the same of the same image (PS3.3 C.8.11.3, required with
     MONOCHROME1), so the two together turn it once.
     """
-    inverse = dataset.get("PresentationLUTShape") == "INVERSE"
-    turned = dataset.PhotometricInterpretation == "MONOCHROME1" or inverse
-    return 1 - shown if turned else shown
+    return 1 - shown if turned(dataset) else shown
+
+
+def turned(dataset: Dataset) -> bool:
+    """True where low values are white."""
+    inverse = bool(dataset.get("PresentationLUTShape") == "INVERSE")
+    return inverse or bool(dataset.PhotometricInterpretation == "MONOCHROME1")
 
 
 def look_up(dataset: Dataset, item: Dataset, values: NDArray[Any]) -> tuple[NDArray[Any], int]:

@@ -80,7 +80,7 @@ def read_pixels(
         name, is_row, place = path.partition(".npz#")
         if is_row:
             return read_npz_row(root / f"{name}.npz", place)
-        return _decode(_read_file(root / path), window, frames, at_least_px)
+        return _decode(read_file(root / path), window, frames, at_least_px)
     except ImageError as error:
         if str(error).isprintable():
             raise
@@ -99,7 +99,8 @@ def file_part(path: str) -> str:
     return f"{name}.npz" if is_row else path
 
 
-def _read_file(file: Path) -> bytes:
+def read_file(file: Path) -> bytes:
+    """Its bytes; raises ImageError where it is none to read whole."""
     try:
         found = file.stat()
         # A named pipe would block for ever.
@@ -121,7 +122,7 @@ def _read_file(file: Path) -> bytes:
 
 def _decode(data: bytes, window: int, frames: Frames, at_least_px: int | None) -> Pixels:
     # A DICOM may wear the head of a TIFF in its 128 free bytes (PS3.10 7.1), so it is asked first.
-    if data[128:132] == b"DICM" or _begins_like_dicom(data):
+    if is_dicom(data):
         # Imported here: a set of photographs does not need pydicom.
         from medcnn.images.dicom import read_dicom
 
@@ -130,6 +131,10 @@ def _decode(data: bytes, window: int, frames: Frames, at_least_px: int | None) -
         if data.startswith(signature):
             return read_raster(data, kind, at_least_px=at_least_px)
     raise ImageError(_stranger(data))
+
+
+def is_dicom(data: bytes) -> bool:
+    return data[128:132] == b"DICM" or _begins_like_dicom(data)
 
 
 def _begins_like_dicom(data: bytes) -> bool:

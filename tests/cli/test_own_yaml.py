@@ -14,6 +14,7 @@ from medcnn import datasets
 from medcnn.cli.compose import read_command
 from medcnn.config import DataConfig, config_folder
 from medcnn.errors import UsageError
+from medcnn.images.steps import STEPS
 
 WHOLE = "defaults: [table]\nroot: /nowhere\ntable: t.csv\nimage: file\nlabel: grade\n"
 

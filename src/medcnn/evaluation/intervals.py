@@ -31,11 +31,15 @@ class Interval:
 
 
 def group_numbers(groups: Sequence[str]) -> tuple[NDArray[np.int64], int]:
-    """Number of each row's group [N] in sorted order of names, and how many groups there are.
+    """Number of each row's group [N] by first appearance, and how many groups there are.
 
-    Sorted, so that the order of the rows changes no interval."""
-    names, numbers = np.unique(np.asarray(groups, dtype=np.str_), return_inverse=True)
-    return numbers.astype(np.int64), len(names)
+    Not by name: a pseudonym would make the draws depend on a secret key. Predictions stand in the
+    order of their manifest, which is the same wherever they are made."""
+    names, first, found = np.unique(
+        np.asarray(groups, dtype=np.str_), return_index=True, return_inverse=True
+    )
+    rank = np.argsort(np.argsort(first))
+    return rank[found].astype(np.int64), len(names)
 
 
 def resampling_weights(groups: Sequence[str], resamples: int, seed: int) -> NDArray[np.uint16]:

@@ -86,6 +86,24 @@ def test_hair_is_removed_and_nothing_else_is_touched() -> None:
     assert np.array_equal(hair_removal(spot), spot)
 
 
+def test_crossing_hairs_are_removed_and_vessels_and_networks_are_kept() -> None:
+    skin = np.full((240, 320, 3), (200, 160, 140), np.uint8)
+    lines = np.zeros((240, 320), dtype=bool)
+    for start in (40, 110, 180):
+        for i in range(5, 235):
+            lines[i, start + i // 3 : start + i // 3 + 3] = True
+            lines[i, 300 - start - i // 3 : 303 - start - i // 3] = True
+    hairy, bloody = skin.copy(), skin.copy()
+    hairy[lines] = (40, 30, 25)
+    assert np.abs(hair_removal(hairy).astype(int) - skin).max() <= 2
+    bloody[lines] = (195, 60, 60)
+    assert np.array_equal(hair_removal(bloody), bloody)
+    network = skin.copy()
+    network[40:200:12, 60:260], network[40:200, 60:260:12] = 60, 60
+    network[41:200:12, 60:260], network[40:200, 61:260:12] = 60, 60
+    assert np.array_equal(hair_removal(network), network)
+
+
 def test_under_a_coloured_lamp_the_averages_become_equal() -> None:
     lit = (RNG.uniform(20, 150, (50, 50, 1)) * (1.0, 0.8, 0.6)).astype(np.uint8)
     done = shades_of_grey(lit).astype(float)

@@ -145,8 +145,8 @@ def open_run(
 
 
 def with_relative_places(config: Mapping[str, Any], run: Path) -> dict[str, Any]:
-    """The config as a run folder keeps it: places of data and checkpoint relative to that folder, since the way
-    to them may name a department or a person. `places_from` undoes it."""
+    """The config as a run folder keeps it: places of data and checkpoint relative to that folder,
+    since the way to them may name a department or a person. `places_from` undoes it."""
     if checkpoint := config.get("checkpoint"):
         config = {**config, "checkpoint": os.path.relpath(checkpoint, run)}
     data = config.get("data")

@@ -23,7 +23,13 @@ WIDTH = 100
 def wrapped(text: str) -> str:
     """Each line of `text` folded to the width of a terminal, what follows indented by two."""
     lines = (
-        textwrap.fill(line, WIDTH, subsequent_indent="  ", break_long_words=False)
+        textwrap.fill(
+            line,
+            WIDTH,
+            subsequent_indent="  ",
+            break_long_words=False,
+            break_on_hyphens=False,  # a pseudonym or a path must stay in one piece
+        )
         if len(line) > WIDTH
         else line
         for line in text.splitlines()

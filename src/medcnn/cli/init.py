@@ -21,6 +21,7 @@ from medcnn.datasets.sheets import read_sheet, require_folder, tables_in
 from medcnn.errors import DataError, MedcnnError, UsageError, listed
 from medcnn.files import write_text
 from medcnn.manifest import Manifest
+from medcnn.privacy import for_terminal
 from medcnn.progress import log, wrapped
 
 USAGE = "medcnn init DATA_FOLDER [TABLE.csv] [output=conf/data/NAME.yaml]"
@@ -62,7 +63,7 @@ def show_init(words: Sequence[str]) -> None:
         print(line)
     write_text(output, _yaml(root, draft, output))
     print(f"\nWritten: {output}. Read every line, above all where it says '{Sure.CHECK}'.")
-    print(wrapped(_trial(root, draft)))
+    print(wrapped(for_terminal(_trial(root, draft))))
     folder = output.parent.parent
     print(f"\nThen:\n  medcnn train data={output.stem} --config-dir {_quoted(folder)}")
 

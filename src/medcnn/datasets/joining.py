@@ -154,7 +154,8 @@ def named(
 
     unsafe = [row for row, path in paths.items() if faults.get(path, MISSING) != MISSING]
     of_every_row(unsafe, checked)
-    refuse_missing(table, root, paths.values(), faults)
+    at = {path: line(row).rpartition(":")[2] for row, path in paths.items()}
+    refuse_missing(table, root, paths.values(), faults, at)
     files = {row: [path] for row, path in paths.items()}
     if not keywords:
         return Joined(files=files)

@@ -205,13 +205,22 @@ def found_under(root: Path, *, hidden: bool = False) -> str:
 
 
 def refuse_missing(
-    source: str, root: Path, paths: Iterable[str], faults: Mapping[str, str] | None = None
+    source: str,
+    root: Path,
+    paths: Iterable[str],
+    faults: Mapping[str, str] | None = None,
+    rows: Mapping[str, str] | None = None,
 ) -> None:
     """Raises DataError with the count and the first names of images that are not there.
 
     Args:
         faults: what `faults_on_disk` found, where it has been asked already.
+        rows: path -> the row that names it.
     """
+
+    def place(path: str) -> str:
+        return f" (row {rows[path]})" if rows else ""
+
     wanted = list(paths)
     faults = faults_on_disk(root, wanted) if faults is None else faults
     missing = [p for p in wanted if faults.get(p) == MISSING]
@@ -222,6 +231,6 @@ def refuse_missing(
         )
         raise DataError(
             f"{source}: {len(missing)} of {len(wanted)} images of the table are not under {root}: "
-            f"{listed([private(m) for m in missing])}.{hint} Complete the images, or take their "
-            "rows out of the table."
+            f"{listed([f'{private(m)}{place(m)}' for m in missing])}.{hint} Complete the images, "
+            "or take their rows out of the table."
         )

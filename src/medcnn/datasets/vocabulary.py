@@ -24,7 +24,7 @@ def _words(text: str) -> frozenset[str]:
 
 
 _WHO = _words(
-    """patient patienten patientin paciente pasient pacjent pazient paziente subject sujet
+    """pat pt patient patienten patientin paciente pasient pacjent pazient paziente subject sujet
     sujeto soggetto proband probandin person persona participant case fall cas caso lesion
     laesion mrn pid eid empi fallnummer patid 患者 病人 病例 受试者 被験者 症例"""
 )

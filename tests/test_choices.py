@@ -12,6 +12,7 @@ def sample(x: int, *, gamma: float = 2.0, alpha: float) -> float:
 
 def test_the_nearest_name_is_offered_and_nothing_far_off() -> None:
     assert nearest("focl", ["focal", "cross_entropy"]) == "; did you mean 'focal'?"
+    assert nearest("lable", ["table", "label"]) == "; did you mean 'label'?"
     assert nearest("zzz", ["focal"]) == "."
 
 

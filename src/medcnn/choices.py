@@ -17,7 +17,9 @@ T = TypeVar("T")
 def nearest(name: str, known: Iterable[str]) -> str:
     """How a sentence about an unknown name ends: `; did you mean 'x'?`, or a full stop."""
     by_lower = {k.lower(): k for k in known}
-    close = difflib.get_close_matches(name.lower(), by_lower, n=1, cutoff=0.6)
+    close = difflib.get_close_matches(name.lower(), by_lower, n=3, cutoff=0.6)
+    # two letters that changed places are the likelier slip than another letter
+    close.sort(key=lambda k: sorted(k) != sorted(name.lower()))
     return f"; did you mean '{by_lower[close[0]]}'?" if close else "."
 
 

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from medcnn.datasets import table
-from medcnn.datasets.classes import uncertain_value
+from medcnn.datasets.classes import uncertain_value, words_of
 from medcnn.errors import MedcnnError, UsageError
 from medcnn.labels import Kind
 from medcnn.manifest import Manifest, Split
@@ -159,3 +159,10 @@ def test_an_uncertain_policy_with_unknown_words_names_them_all() -> None:
         uncertain_value({"Edma": "ones", "default": "zero"}, ["Edema"])
     assert "'Edma' is no label here; did you mean 'Edema'?" in str(raised.value)
     assert "'zero' is not one of ignore, zeros, ones; did you mean 'zeros'?" in str(raised.value)
+
+
+def test_two_classes_may_change_places() -> None:
+    swap = {"a": "b", "b": "a", "2": "3", "3": "4"}
+    assert words_of("a|b", "|", None, swap) == ["b", "a"]
+    assert words_of("2.0|3", "|", None, swap) == ["3", "4"]
+    assert words_of("normal|a", "|", "none", {"normal": "none"}) == ["a"]

@@ -7,7 +7,9 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from medcnn.cli import main
 from medcnn.phantoms import generate
@@ -187,6 +189,25 @@ def test_a_set_that_is_confounded_by_its_sources_alarms(
     words = ("data=covid", "--config-dir", str(tmp_path / "conf"))
     assert run("audit", *words, f"output={tmp_path / 'a.html'}") == 0
     said = " ".join(capsys.readouterr().out.split())
-    assert "warning The table alone, without any image, tells the label: AUROC 0.8" in said
-    assert "warning The border of the image alone tells the label: AUROC 0." in said
+    assert "warning The table alone, without any image, tells the label: AUROC 0." in said
     assert "near-duplicates with different labels" in said
+
+
+def test_a_terminal_shows_which_files_cannot_be_used_and_a_pipe_does_not(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = tmp_path / "clinic"
+    rng = np.random.default_rng(0)
+    for i in range(24):
+        place = root / "ab"[i % 2] / f"DOE_{i:02d}.png"
+        place.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(rng.integers(0, 255, (24, 24), dtype=np.uint8)).save(place)
+    (root / "a" / "DOE_04.png").write_bytes(b"")
+    words = ("audit", "data=table", f"data.root={root}")
+    assert run(*words, f"output={tmp_path / 'pipe.html'}") == 4
+    told = capsys.readouterr()
+    assert "DOE_04" not in told.out + told.err
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    assert run(*words, f"output={tmp_path / 'terminal.html'}") == 4
+    assert "'a/DOE_04.png'" in capsys.readouterr().err
+    assert "DOE_04" not in (tmp_path / "terminal.html").read_text()

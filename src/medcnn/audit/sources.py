@@ -36,6 +36,8 @@ BORDER_PX = 2
 MOST_IMAGES = 2000
 """The learner solves a system of that size; more images would move its answer little."""
 FOLDS = 5
+REPEATS = 3
+"""Ways to deal patients out to folds, averaged: one way alone moves an AUROC by some 0.02."""
 RESAMPLES = 500
 FEWEST_GROUPS = 8
 """A label that fewer patients have, or lack, is not asked for."""
@@ -74,13 +76,13 @@ def told(manifest: Manifest, looks: Looks, seed: int = 0) -> list[Told]:
     if not asked:
         return []
     weights = resampling_weights(groups, RESAMPLES, seed)
-    fold = _folds(groups, target[:, asked], seed)
+    folds = [_folds(groups, target[:, asked], seed + i) for i in range(REPEATS)]
     names = [manifest.labels.outputs[k] for k in asked]
     answers = []
     for source, features in _features(manifest, looks, rows).items():
         if features.shape[1] == 0:
             continue
-        scores = _out_of_fold(features, target[:, asked], fold)
+        scores = np.mean([_out_of_fold(features, target[:, asked], f) for f in folds], axis=0)
         answers.append(_judged(source, names, target[:, asked], scores, weights, groups))
     return answers
 

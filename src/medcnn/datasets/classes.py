@@ -27,8 +27,14 @@ def words_of(
     A whole number that a spreadsheet wrote as `1.0`, as it does in a column with blanks, is `1`.
     """
     words = [w.strip() for w in cell.split(separator)] if separator else [cell]
-    words = [rename.get(w, re.sub(r"^(-?\d+)\.0+$", r"\1", w)) for w in words]
-    return list(dict.fromkeys(rename.get(w, w) for w in words if w and w != none_label))
+
+    def renamed(word: str) -> str:
+        """Once, so that two classes may change places."""
+        whole = re.sub(r"^(-?\d+)\.0+$", r"\1", word)
+        return rename.get(word, rename.get(whole, whole))
+
+    found = (renamed(w) for w in words if w and w != none_label)
+    return list(dict.fromkeys(w for w in found if w and w != none_label))
 
 
 def rare_joined(

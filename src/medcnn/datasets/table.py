@@ -160,6 +160,8 @@ def read(
         paths = {i: _path(folder, cell, suffix) for i, cell in cells.items()}
         found = named(place, paths, tags, source.line, table)
     whose = {i: source.rows[i][patient] if patient else "" for i in rows}
+    files = [p for i in rows for p in found.files[i]]
+    by_tag = {} if patient else by_patient(files, found.headers)
     doubts, doubt_words = None, {str(w).lower() for w in uncertain_words}
     if isinstance(label, str):
         if separator is None:
@@ -173,7 +175,8 @@ def read(
         _note_unused(source, rows, label, separator, none_label, rename)
         present = {i: words_of(source.rows[i][label], separator, none_label, rename) for i in rows}
         if rare_below:
-            present = rare_joined(present, whose, rare_below, rare_name)
+            owners = {i: whose[i] or by_tag.get(found.files[i][0], "") for i in rows}
+            present = rare_joined(present, owners, rare_below, rare_name)
         space = space_of(kind, classes, present, many=separator is not None)
     elif label is None:
         # nothing is known of any image: an audit works without, all else refuses
@@ -199,8 +202,6 @@ def read(
             log.info(f"  {count:,} uncertain cells are read as data.uncertain says")
         present = {}
         space = LabelSpace(kind=Kind.MULTILABEL, names=tuple(labels))
-    files = [p for i in rows for p in found.files[i]]
-    by_tag = {} if patient else by_patient(files, found.headers)
     of_path: dict[str, tuple[int, tuple[float, ...]]] = {}
 
     def records(i: int) -> list[Record]:

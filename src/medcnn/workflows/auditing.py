@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import sys
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -21,7 +22,7 @@ from medcnn.audit.sources import told
 from medcnn.audit.traits import associations, columns, file_traits
 from medcnn.choices import nearest
 from medcnn.config import AuditConfig, AuditLimits, DataConfig, TrainConfig
-from medcnn.errors import DataError, LeakError, UsageError
+from medcnn.errors import DataError, LeakError, UsageError, listed, private
 from medcnn.files import cache_folder, write_text
 from medcnn.images import Preprocessing, read_pixels
 from medcnn.loading.pixel_store import PixelStore
@@ -32,7 +33,7 @@ from medcnn.run_folder import RunFolder
 from medcnn.workflows.data import described, labelled, pixels_of, preprocessing_of, with_splits
 
 # Raised whenever the same set would give other findings.
-AUDIT_VERSION = 1
+AUDIT_VERSION = 2
 
 
 def audit_data(config: AuditConfig) -> Path:
@@ -50,6 +51,8 @@ def audit_data(config: AuditConfig) -> Path:
     page.write_html(output, audit)
     print(page.text(audit))
     print(f"Every row, with pictures: {output}")
+    if files := _bad_files(audit):
+        log.info(files)
     if refused := audit.of(Severity.REFUSE):
         raise DataError(f"{manifest.source} is refused: {'; '.join(f.title for f in refused)}.")
     return output
@@ -68,7 +71,8 @@ def audited(
     if audit.of(Severity.REFUSE):
         raise DataError(
             f"these data are refused before anything is trained.\n\n{page.text(audit)}\n"
-            "`medcnn audit` with the same data settings shows every row, with pictures."
+            "`medcnn audit` with the same data settings shows every row, with pictures.\n"
+            f"{_bad_files(audit)}".rstrip()
         )
     described(manifest, run.note)
     for sentence in page.warnings(audit.findings):
@@ -76,6 +80,15 @@ def audited(
     page.write_html(run.audit, audit)
     log.info(f"audit: {audit.verdict} {run.audit}")
     return manifest, audit.bad
+
+
+def _bad_files(audit: Audit) -> str:
+    """Which files must be mended, for the user at a terminal: elsewhere they are pseudonyms."""
+    if not audit.bad or not sys.stderr.isatty():
+        return ""
+    records = audit.manifest.records
+    files = [f"row {row + 1} {private(records[row].path)}" for row in sorted(audit.bad)]
+    return f"Files that cannot be used: {listed(files, 20)}."
 
 
 def allowed_pixels(

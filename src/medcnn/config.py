@@ -343,9 +343,10 @@ def to_json(config: Any) -> dict[str, Any]:
 
 
 def data_from_json(stored: Mapping[str, Any]) -> DataConfig:
-    # checkpoints from before there were steps; how many images may be unreadable was a setting then
+    # what earlier checkpoints do not say, and how many images may be unreadable, which they did
+    earlier = {"title": None, "window": 0, "frames": "error", "steps": "none"}
     kept = {k: v for k, v in stored.items() if k != "max_unreadable"}
-    return build(DataConfig, {"steps": "none", **kept}, {})
+    return build(DataConfig, {**earlier, **kept}, {})
 
 
 def short_hash(*parts: Any) -> str:

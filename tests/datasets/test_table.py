@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from medcnn import datasets
 from medcnn.datasets import table
 from medcnn.errors import DataError, MedcnnError, UsageError
 from medcnn.labels import Kind
@@ -185,3 +186,14 @@ def test_an_image_with_two_labels_in_the_table_is_refused_by_its_lines(root: Pat
     assert "t.csv:5: ‹b.png› stands with the same labels in line 3 already" in said
     assert "t.csv:7: ‹sub/c.png› stands with other labels in line 6 already" in said
     assert error.exit_code == 4
+
+
+def test_a_patient_who_is_left_out_is_counted_and_not_named(tmp_path: Path) -> None:
+    for name in "abcd":
+        Image.fromarray(np.zeros((4, 4), np.uint8)).save(tmp_path / f"{name}.png")
+    (tmp_path / "t.csv").write_text("f,l,who\na.png,x,DOE\nb.png,y,DOE\nc.png,x,ROE\nd.png,y,POE\n")
+    options = {"table": "t.csv", "image": "f", "label": "l", "patient": "who"}
+    found = datasets.read("table", tmp_path, {**options, "exclude": {"who": ["DOE"]}})
+    assert dict(found.excluded) == {"who is in data.exclude": 2}
+    with pytest.raises(UsageError, match=r"‹ZOE›\. Found: ‹DOE›, ‹POE›, ‹ROE›"):
+        datasets.read("table", tmp_path, {**options, "exclude": {"who": ["ZOE"]}})

@@ -149,7 +149,10 @@ def read(
         columns,
         "data.image, data.label, data.patient, data.split, data.attributes and data.exclude",
     )
-    rows, excluded = _kept(source, exclude or {}, label if isinstance(label, str) else None)
+    whose_words = {c for c in (image, patient) if c}
+    rows, excluded = _kept(
+        source, exclude or {}, label if isinstance(label, str) else None, whose_words
+    )
     if patient and (blank := [source.line(i) for i in rows if not source.rows[i][patient]]):
         raise DataError(f"{len(blank)} rows have no {patient}: {listed(blank)}.")
     cells = {i: source.rows[i][image] for i in rows}
@@ -256,9 +259,12 @@ def _path(folder: str, cell: str, suffix: str) -> str:
 
 
 def _kept(
-    sheet: Sheet, exclude: Mapping[str, Any], label: str | None
+    sheet: Sheet, exclude: Mapping[str, Any], label: str | None, hidden: set[str]
 ) -> tuple[list[int], dict[str, int]]:
     """The rows that stay, and reason -> how many do not.
+
+    Args:
+        hidden: columns whose cells may name patients, so that a reason does not repeat them.
 
     Raises:
         UsageError: a value of `exclude` that no row has: a typo would keep what it should not.
@@ -271,12 +277,20 @@ def _kept(
         there = sorted({row[column] for row in sheet.rows})
         if absent := [w for w in words if w not in there]:
             raise UsageError(
-                f"data.exclude: {sheet.path} has no row whose {column} is {listed(absent)}"
+                f"data.exclude: {sheet.path} has no row whose {column} is "
+                f"{listed([private(w) for w in absent])}. Found: "
+                f"{listed([private(w) for w in there], 10)}."
+                if column in hidden
+                else f"data.exclude: {sheet.path} has no row whose {column} is {listed(absent)}"
                 f"{nearest(absent[0], there)} Found: {listed(there, 10)}."
             )
     rows, excluded = [], Counter[str]()
     for i, row in enumerate(sheet.rows):
-        reasons = [f"{c} is {row[c]}" for c, words in words_of_column.items() if row[c] in words]
+        reasons = [
+            f"{c} is in data.exclude" if c in hidden else f"{c} is {row[c]}"
+            for c, words in words_of_column.items()
+            if row[c] in words
+        ]
         if not reasons and label is not None and not row[label]:
             reasons = [f"no {label}"]
         if reasons:

@@ -97,6 +97,8 @@ def test_no_byte_that_is_written_or_printed_names_a_patient(hospital: Path) -> N
     own = ("data=ours", "--config-dir", str(hospital / "conf"))
     best = "checkpoint=run/checkpoints/best.safetensors"
     commands: list[tuple[int, tuple[str, ...]]] = [
+        (0, ("audit", *own, "output=audit.html")),
+        (0, ("preview", *own, "output=preview.html", "preview.per_class=1")),
         (0, ("train", *own, *QUICK, "run_dir=run")),
         (0, ("evaluate", best)),
         (0, ("evaluate", best, *own, "split=all")),

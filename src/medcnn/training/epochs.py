@@ -24,8 +24,9 @@ from medcnn.models.classifier import unit_range
 from medcnn.predictions import Predictions
 from medcnn.progress import log, track
 from medcnn.tasks import Task
-from medcnn.training.optimizers import schedule, set_learning_rates
+from medcnn.training.optimizers import learning_rates, schedule, set_learning_rates
 from medcnn.training.state import TrainState, update_average
+from medcnn.training.stopping import Stop
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,13 +97,14 @@ def epochs(
     setting: Setting,
     *,
     save: Callable[[], None],
-    stop_asked: Callable[[], str],
+    stop: Stop,
 ) -> Iterator[EpochResult]:
     """Train from where `state` stands to the last epoch.
 
     Args:
         save: called when the state must survive what comes next.
-        stop_asked: the name of a signal that came, or nothing.
+        stop: says which signal came; in validation it raises at once, and the state stands at the
+            end of the epoch's steps.
 
     Raises:
         DivergedError: the loss or a gradient is not finite; the step is not taken.
@@ -127,7 +129,7 @@ def epochs(
         )
         clock = Clock()
         state.classifier.train()
-        rates: dict[str, float] = {}
+        rates = learning_rates(state.optimizer)
         first = state.step
         timed = track(
             clock.waiting(coming),
@@ -149,7 +151,7 @@ def epochs(
             rates = set_learning_rates(state.optimizer, share)
             update(state, setting, group, keys, rates)
             group = []
-            if signal := stop_asked():
+            if signal := stop():
                 save()
                 raise StoppedError(
                     f"stopped by {signal} in epoch {state.epoch + 1}, step {state.step} of "
@@ -158,7 +160,7 @@ def epochs(
             if trainer.save_every_s and time.monotonic() - saved_at > trainer.save_every_s:
                 save()
                 saved_at = time.monotonic()
-        yield _finish(state, setting, validation_rows, rates, clock)
+        yield _finish(state, setting, validation_rows, rates, clock, stop)
         saved_at = time.monotonic()
 
 
@@ -238,6 +240,7 @@ def _finish(
     validation_rows: NDArray[np.int64],
     rates: dict[str, float],
     clock: Clock,
+    stop: Stop,
 ) -> EpochResult:
     task = setting.task
     numbers = {
@@ -246,16 +249,17 @@ def _finish(
         "perf/wait_share": clock.wait_share(),
         **{f"lr/{name}": rate for name, rate in rates.items()},
     }
-    predictions = predict(
-        state.judged,
-        setting.store,
-        setting.manifest,
-        validation_rows,
-        split=Split.VALIDATION,
-        batch_size=setting.trainer.batch_size,
-        device=setting.device,
-        dtype=setting.dtype,
-    )
+    with stop.at_once():
+        predictions = predict(
+            state.judged,
+            setting.store,
+            setting.manifest,
+            validation_rows,
+            split=Split.VALIDATION,
+            batch_size=setting.trainer.batch_size,
+            device=setting.device,
+            dtype=setting.dtype,
+        )
     score = metrics.score(predictions, task.score)
     numbers[f"val/{task.score}"] = score
     improved = is_better(score, state.best_score, task.higher_is_better)

@@ -33,6 +33,7 @@ FREE_SETTINGS = (
     "trainer.device",
     "trainer.threads",
     "trainer.save_every_s",
+    "trainer.dry_run",
     "data.cache",
     "device",
     "threads",

@@ -27,10 +27,12 @@ from medcnn.predictions import Predictions
 from medcnn.progress import log
 from medcnn.run_folder import RunFolder, open_run, versions, without_free_settings
 from medcnn.tasks import task_of
-from medcnn.training.epochs import EpochResult, Setting
+from medcnn.training.epochs import EpochResult
 from medcnn.training.fit import fit
 from medcnn.training.optimizers import OPTIMIZERS
+from medcnn.training.setting import Setting
 from medcnn.training.state import TrainState, average_of
+from medcnn.training.tally import Tally
 from medcnn.training.tensorboard import Board
 from medcnn.workflows.auditing import allowed_pixels, audited
 from medcnn.workflows.data import preprocessing_of
@@ -218,6 +220,7 @@ def state_of(config: TrainConfig, classifier: Classifier, setting: Setting) -> T
         averaged=average_of(classifier) if config.trainer.ema_decay else None,
         optimizer=bound(classifier),
         scaler=torch.amp.GradScaler(setting.device.type, enabled=setting.dtype is torch.float16),
+        tally=Tally(setting.device),
     )
 
 

@@ -24,6 +24,7 @@ from medcnn.manifest import Manifest
 from medcnn.models.classifier import Classifier
 from medcnn.predictions import Predictions
 from medcnn.progress import log
+from medcnn.readout import Readout
 from medcnn.run_folder import RunFolder
 
 # Facts that stand elsewhere on the page, or are not known while it is written.
@@ -60,7 +61,7 @@ def predictions_of(
         batch_size=batch_size,
         device=device,
         dtype=dtype,
-        thresholds=checkpoint.thresholds,
+        readout=checkpoint.readout,
         provenance={"manifest": manifest.fingerprint(), **(provenance or {})},
     )
 
@@ -182,5 +183,5 @@ def one_vs_rest(predictions: Predictions, names: Sequence[str]) -> Predictions:
         labels=LabelSpace(kind=Kind.MULTILABEL, names=tuple(names)),
         targets=target[:, columns],
         logits=np.log(p / (1 - p)).astype(np.float32),
-        thresholds=None,
+        readout=Readout(),
     )

@@ -124,7 +124,7 @@ def test_hostile_class_names_stay_text(report_of, kind) -> None:
 
 
 def test_the_page_says_where_the_thresholds_came_from(report_of, sources) -> None:
-    assert "Thresholds were chosen on the validation split" in sources[Kind.BINARY]
+    assert "chosen on validation by youden" in sources[Kind.BINARY]
     report = report_of(Kind.BINARY)
     bare = replace(report.predictions["test"], readout=Readout())
     report = replace(

@@ -58,10 +58,19 @@ def finetune(config: TrainConfig, command: list[str]) -> Path:
         old_classifier = checkpoints.restore(old, tensors, str(path))
         classifier, described = carried_over(config, old, old_classifier, manifest, run)
         best, predictions, history = fitted(config, run, manifest, store, classifier, described)
-        evaluations = score_and_save(run, predictions, config.seed)
+        evaluations = score_and_save(run, predictions, config.seed, config.prevalence)
         tables = old_and_new(config, old, old_classifier, manifest, store, predictions[0])
         title = f"{best.architecture.backbone} fine-tuned on {manifest.source}"
-        report(run, title, manifest, predictions, evaluations, history=history, tables=tables)
+        report(
+            run,
+            title,
+            manifest,
+            predictions,
+            evaluations,
+            history=history,
+            tables=tables,
+            prevalence=config.prevalence,
+        )
     return run.path
 
 

@@ -48,9 +48,17 @@ def train(config: TrainConfig, command: list[str]) -> Path:
         store = allowed_pixels(manifest, preprocessing, config, run, bad)
         classifier, described = new_classifier(config, manifest, run)
         best, predictions, history = fitted(config, run, manifest, store, classifier, described)
-        evaluations = score_and_save(run, predictions, config.seed)
+        evaluations = score_and_save(run, predictions, config.seed, config.prevalence)
         title = f"{best.architecture.backbone} on {manifest.source}"
-        report(run, title, manifest, predictions, evaluations, history=history)
+        report(
+            run,
+            title,
+            manifest,
+            predictions,
+            evaluations,
+            history=history,
+            prevalence=config.prevalence,
+        )
     return run.path
 
 

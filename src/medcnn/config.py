@@ -58,7 +58,8 @@ def prevalence(value: Any) -> Prevalence:
             f"{value} should be a share between 0 and 1 such as 0.05, or one for each label such "
             "as {Mass: 0.05}."
         )
-    return dict(value) if isinstance(value, Mapping) else value
+    # a grade is a number in a command, and a name like any other here
+    return {str(k): v for k, v in value.items()} if isinstance(value, Mapping) else value
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

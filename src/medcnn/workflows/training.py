@@ -257,6 +257,7 @@ def judged_best(
     checkpoints.save(run.best, classifier, best)
     origin = checkpoints.provenance_of(run.best)
     validation = replace(validation, provenance={**validation.provenance, **origin})
+    run.looks_at_test()
     return best, [look(Split.TEST, provenance=origin), validation]
 
 

@@ -11,6 +11,7 @@ from medcnn.errors import UsageError
 GOOD: dict[str, Any] = {
     "epochs": 3,
     "batch_size": 8,
+    "micro_batch": "auto",
     "accumulate": 1,
     "warmup_share": 0.5,
     "clip_norm": None,
@@ -19,10 +20,12 @@ GOOD: dict[str, Any] = {
     "patience": None,
     "flip_average": True,
     "precision": "fp32",
+    "compile": "off",
     "channels_last": False,
     "device": "cpu",
     "threads": None,
     "save_every_s": 600,
+    "dry_run": False,
 }
 
 

@@ -29,10 +29,10 @@ from medcnn.labels import LabelSpace
 from medcnn.manifest import Manifest, Modality
 from medcnn.models.backbones import Normalisation
 from medcnn.models.classifier import Architecture, Classifier, build_classifier
+from medcnn.readout import Readout
 
-# 2: with a seal, the SHA-256 of weights and description. What data settings earlier ones lack,
-# `config.data_from_json` knows.
-SCHEMA = 2
+# 2 came with the readout; 3 with a seal, the SHA-256 of weights and description.
+SCHEMA = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,7 +40,7 @@ class Checkpoint:
     """What stands beside the weights.
 
     Attributes:
-        thresholds: one per output, chosen on validation; None where classes exclude each other.
+        readout: how logits become probabilities, decisions and sets; fitted on validation.
         flips: mirrored views whose logits are averaged, a key of `inference.VIEWS`.
         training: the resolved config of the run, without where its images lay.
         provenance: versions, manifest fingerprint, epoch, validation score, origin of weights.
@@ -52,7 +52,7 @@ class Checkpoint:
     normalisation: Normalisation
     modality: Modality
     flips: str
-    thresholds: tuple[float, ...] | None
+    readout: Readout
     training: Mapping[str, Any]
     provenance: Mapping[str, Any]
 
@@ -77,14 +77,16 @@ class Checkpoint:
             "normalisation": dataclasses.asdict(self.normalisation),
             "modality": self.modality,
             "flips": self.flips,
-            "thresholds": self.thresholds,
+            "readout": self.readout.to_json(),
             "training": dict(self.training),
             "provenance": dict(self.provenance),
         }
 
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> Checkpoint:
-        thresholds = stored["thresholds"]
+        if stored["schema"] == 1:  # in which there was nothing but thresholds
+            readout = Readout.of_thresholds(stored["thresholds"]).to_json()
+            stored = {**stored, "readout": readout}
         normalisation = {k: tuple(v) for k, v in stored["normalisation"].items()}
         return cls(
             labels=LabelSpace.from_json(stored["labels"]),
@@ -93,7 +95,7 @@ class Checkpoint:
             normalisation=Normalisation(**normalisation),
             modality=Modality(stored["modality"]),
             flips=stored["flips"],
-            thresholds=None if thresholds is None else tuple(thresholds),
+            readout=Readout.from_json(stored["readout"]),
             training=stored["training"],
             provenance=stored["provenance"],
         )
@@ -185,7 +187,7 @@ def _read(path: Path) -> tuple[Checkpoint, dict[str, Tensor]]:
             f"checkpoint={path} has schema {stored['schema']}, this medcnn reads up to {SCHEMA}; "
             f"it was written by medcnn {writer}: install that or newer."
         )
-    if stored["schema"] > 1 and seal != _seal(json.dumps(stored), tensors):
+    if stored["schema"] > 2 and seal != _seal(json.dumps(stored), tensors):
         raise _DamagedError(f"{size} was changed since it was written: its checksum does not fit.")
     return checkpoint, tensors
 

@@ -20,6 +20,7 @@ from medcnn.errors import UsageError
 from medcnn.images import Fit, Frames
 from medcnn.images.steps import STEPS, Chosen, chosen_steps
 from medcnn.manifest import Modality, Split
+from medcnn.readout import ReadoutConfig
 
 C = TypeVar("C")
 
@@ -36,6 +37,12 @@ class Precision(StrEnum):
     FP16 = "fp16"
 
 
+class Compile(StrEnum):
+    AUTO = "auto"
+    OFF = "off"
+    ON = "on"
+
+
 PRESET_NAMES = ("auto", "none", *Modality)
 SPLIT_WORDS = ("auto", "all", *Split)
 
@@ -43,6 +50,22 @@ SPLIT_WORDS = ("auto", "all", *Split)
 def within(low: float | None = None, high: float | None = None) -> Any:
     """A required number, `low` and `high` included."""
     return field(metadata={"low": low, "high": high})
+
+
+Prevalence = float | Mapping[str, float] | None
+
+
+def prevalence(value: Any) -> Prevalence:
+    """One share for every label, or a mapping label -> share; None where none is given."""
+    shares = value.values() if isinstance(value, Mapping) else [value]
+    numbers = [v for v in shares if isinstance(v, int | float) and not isinstance(v, bool)]
+    if value is not None and (len(numbers) < len(shares) or not all(0 < v < 1 for v in numbers)):
+        raise UsageError(
+            f"{value} should be a share between 0 and 1 such as 0.05, or one for each label such "
+            "as {Mass: 0.05}."
+        )
+    # a grade is a number in a command, and a name like any other here
+    return {str(k): v for k, v in value.items()} if isinstance(value, Mapping) else value
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,10 +149,20 @@ class AugmentationConfig:
     mixup_alpha: float | None = within(0, 10)
 
 
+def micro_batch_of(value: Any) -> int | None:
+    """A number of images, or `auto`, which is None. Raises UsageError."""
+    if value in (None, "auto"):
+        return None
+    if isinstance(value, int) and not isinstance(value, bool) and value >= 1:
+        return value
+    raise UsageError(f"{value} should be auto or a whole number of at least 1.")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainerConfig:
     epochs: int = within(1)
     batch_size: int = within(1)
+    micro_batch: int | None = field(metadata={"parse": micro_batch_of})
     accumulate: int = within(1)
     warmup_share: float = within(0, 0.9)
     clip_norm: float | None = within(1e-6)
@@ -138,10 +171,12 @@ class TrainerConfig:
     patience: int | None = within(1)
     flip_average: bool
     precision: Precision
+    compile: Compile
     channels_last: bool
     device: str
     threads: int | None = within(1)
     save_every_s: float = within(0)
+    dry_run: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -161,6 +196,8 @@ class TrainConfig:
     augmentation: AugmentationConfig
     optimizer: OptimizerConfig
     trainer: TrainerConfig
+    readout: ReadoutConfig
+    prevalence: Prevalence = field(metadata={"parse": prevalence})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -185,6 +222,7 @@ class EvaluateConfig:
     precision: Precision
     threads: int | None = within(1)
     max_bad: int | None = within(0)
+    prevalence: Prevalence = field(metadata={"parse": prevalence})
     data: DataConfig | None
     moved: Mapping[str, str]
 

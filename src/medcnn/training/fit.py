@@ -17,7 +17,8 @@ from medcnn.manifest import Split
 from medcnn.models.classifier import unit_range
 from medcnn.progress import log
 from medcnn.run_folder import RunFolder
-from medcnn.training.epochs import EpochResult, Setting, epochs
+from medcnn.training.epochs import EpochResult, epochs
+from medcnn.training.setting import Setting
 from medcnn.training.state import TrainState
 from medcnn.training.stopping import Interrupted, signals
 from medcnn.training.tensorboard import Board

@@ -8,17 +8,17 @@ from __future__ import annotations
 import copy
 import io
 import pickle
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
 from medcnn.errors import CheckpointError
 from medcnn.files import kept_twice, read_sealed, write_sealed
 from medcnn.models.classifier import Classifier
 from medcnn.progress import log
+from medcnn.training.tally import Counts, Tally
 
 
 @dataclass(slots=True, kw_only=True)
@@ -29,8 +29,9 @@ class TrainState:
         averaged: exponential moving average of the classifier, or None.
         epoch: that is being trained, from 0.
         step: micro-batches of this epoch that are done.
-        updates: of the optimizer, over all epochs.
-        loss_sum: of this epoch so far, over `loss_count` assessed labels or images.
+        updates: steps of the optimizer over all epochs, taken or skipped.
+        micro_batch: images that go through the network at once; 0 until the first step.
+        tally: of this epoch so far.
         history: one flat dict of numbers per finished epoch.
     """
 
@@ -38,11 +39,11 @@ class TrainState:
     averaged: Classifier | None
     optimizer: torch.optim.Optimizer
     scaler: torch.amp.GradScaler
+    tally: Tally
     epoch: int = 0
     step: int = 0
     updates: int = 0
-    loss_sum: float = 0.0
-    loss_count: float = 0.0
+    micro_batch: int = 0
     best_score: float | None = None
     best_epoch: int | None = None
     history: list[dict[str, float]] = field(default_factory=list)
@@ -58,6 +59,7 @@ class TrainState:
             **{k: m.state_dict() for k, m in modules.items() if m is not None},
             "optimizer": self.optimizer.state_dict(),
             "scaler": self.scaler.state_dict(),
+            "tally": asdict(self.tally.read()),
             "numbers": {name: getattr(self, name) for name in _NUMBERS},
         }
         # torch has no clear word for a full disk, so it does not write the file itself
@@ -78,7 +80,8 @@ class TrainState:
                 self.averaged.load_state_dict(stored["averaged"])
             self.optimizer.load_state_dict(stored["optimizer"])
             self.scaler.load_state_dict(stored["scaler"])
-        except (RuntimeError, KeyError, ValueError) as error:
+            self.tally.set(Counts(**stored["tally"]))
+        except (RuntimeError, KeyError, TypeError, ValueError) as error:
             raise CheckpointError(
                 f"{path} cannot be taken up again: {str(error).splitlines()[0]}. {AFRESH}"
             ) from error
@@ -114,8 +117,7 @@ _NUMBERS = (
     "epoch",
     "step",
     "updates",
-    "loss_sum",
-    "loss_count",
+    "micro_batch",
     "best_score",
     "best_epoch",
     "history",
@@ -126,19 +128,3 @@ def average_of(classifier: Classifier) -> Classifier:
     averaged = copy.deepcopy(classifier)
     averaged.requires_grad_(False)
     return averaged.eval()
-
-
-@torch.no_grad()
-def update_average(averaged: nn.Module, model: nn.Module, decay: float, updates: int) -> None:
-    """averaged <- decay * averaged + (1 - decay) * model, over parameters and BatchNorm statistics.
-
-    Early on the decay is smaller, (1 + t) / (10 + t), or the average would remember the random
-    start (as in TensorFlow's ExponentialMovingAverage).
-    """
-    decay = min(decay, (1 + updates) / (10 + updates))
-    ours, theirs = list(averaged.state_dict().values()), list(model.state_dict().values())
-    floats = [(a, b) for a, b in zip(ours, theirs, strict=True) if a.is_floating_point()]
-    torch._foreach_lerp_([a for a, _ in floats], [b for _, b in floats], 1 - decay)
-    for a, b in zip(ours, theirs, strict=True):
-        if not a.is_floating_point():
-            a.copy_(b)

@@ -175,7 +175,6 @@ def open_run(
                 run.note(
                     f"this run was extended ({'; '.join(extended)}): the learning rate follows the "
                     "schedule of the new number of epochs from here on"
-                    + (", and test was looked at before" if run.metrics.exists() else "")
                 )
             yield run
             facts["exit"] = {"reason": "finished", "code": 0}

@@ -154,7 +154,7 @@ def _flow(facts: Facts) -> str:
 
 
 def _performance(_facts: Facts) -> str:
-    return "See Scores, Operating points and Curves."
+    return "See Scores and Operating points."
 
 
 def _failures(facts: Facts) -> str:

@@ -17,6 +17,7 @@ import imagecodecs
 import numpy as np
 import pydicom
 import pytest
+from PIL import Image
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.encaps import encapsulate, get_frame
 from pydicom.uid import (
@@ -24,6 +25,7 @@ from pydicom.uid import (
     ExplicitVRLittleEndian,
     HTJ2KLossless,
     JPEG2000Lossless,
+    JPEGBaseline8Bit,
     JPEGExtended12Bit,
     JPEGLossless,
     JPEGLosslessSV1,
@@ -138,6 +140,74 @@ def test_colour_is_read_out_of_lossless_jpeg() -> None:
     tags = {"SamplesPerPixel": 3, "PhotometricInterpretation": "RGB", "PlanarConfiguration": 0}
     found = read_dicom(written(values, JPEGLosslessSV1, bytes(frame), **tags))
     assert np.array_equal(found, values)
+
+
+def as_jpeg(values: np.ndarray, **options: Any) -> bytes:
+    """With the JFIF header that pillow writes, 18 bytes from the third on."""
+    buffer = BytesIO()
+    Image.fromarray(values).save(buffer, "JPEG", quality=95, **options)
+    return buffer.getvalue()
+
+
+def coloured() -> np.ndarray:
+    down, right = np.mgrid[:96, :80]
+    return np.stack([right * 3, down * 2, 250 - 2 * right], axis=2).astype(np.uint8)
+
+
+@pytest.mark.fault
+@pytest.mark.parametrize("said", ["RGB", "YBR_FULL_422", "YBR_FULL"])
+def test_colours_are_turned_once_by_what_the_frame_says_of_them(said: str) -> None:
+    """Row 53: a marker, the names of its components or their sampling, before the header."""
+    values = coloured()
+    jfif, adobe = as_jpeg(values, subsampling=0), b"\xff\xee\0\x0eAdobe\0d\0\0\0\0\1"
+    told = {"colorspace": "rgb", "outcolorspace": "rgb"}
+    named = bytes(imagecodecs.jpeg8_encode(values, level=95, **told))
+    frames = {
+        "JFIF": (JPEGBaseline8Bit, jfif),
+        "Adobe": (JPEGBaseline8Bit, jfif[:2] + adobe + jfif[20:]),
+        "both": (JPEGBaseline8Bit, jfif[:20] + adobe + jfif[20:]),
+        "halves": (JPEGExtended12Bit, b"\xff\xd8" + as_jpeg(values, subsampling=2)[20:]),
+        "R, G, B": (JPEGBaseline8Bit, named[:2] + named[18:]),
+        "transform": (JPEG2000Lossless, j2k(values, bitspersample=8, mct=True)),
+    }
+    tags = {"SamplesPerPixel": 3, "PhotometricInterpretation": said, "PlanarConfiguration": 0}
+    for name, (syntax, frame) in frames.items():
+        found = read_dicom(written(values, syntax, frame, **tags))
+        assert np.abs(found.astype(int) - values).mean() < 3, name
+
+
+@pytest.mark.fault
+@pytest.mark.parametrize(("said", "jfif"), [("RGB", False), ("YBR_FULL", False), ("RGB", True)])
+@pytest.mark.parametrize("syntax", [JPEGBaseline8Bit, JPEGLosslessSV1])
+@pytest.mark.filterwarnings("ignore:The \\(0028,0004\\)")
+def test_where_the_frame_says_nothing_of_its_colours_the_header_does(
+    said: str, jfif: bool, syntax: str
+) -> None:
+    """Row 53; a JFIF marker says YCbCr, also of a lossless frame."""
+    values = coloured()
+    plain = said == "RGB" and not jfif
+    stored = values if plain else np.array(Image.fromarray(values).convert("YCbCr"))
+    told = {"colorspace": "rgb", "outcolorspace": "rgb"}
+    how = {"level": 95} if syntax == JPEGBaseline8Bit else {"lossless": True, "predictor": 1}
+    frame = bytearray(imagecodecs.jpeg8_encode(stored, **how, **told))
+    frame[2:18] = as_jpeg(values)[2:20] if jfif else b""  # instead of the Adobe marker
+    # R, G, B become 1, 2, 3 in the headers of the frame and of its scan
+    for marker, first, step in ((b"\xff\xc0", 10, 3), (b"\xff\xc3", 10, 3), (b"\xff\xda", 5, 2)):
+        if (at := frame.find(marker)) >= 0:
+            frame[at + first : at + first + 3 * step : step] = b"\1\2\3"
+    tags = {"SamplesPerPixel": 3, "PhotometricInterpretation": said, "PlanarConfiguration": 0}
+    found = read_dicom(written(values, syntax, bytes(frame), **tags))
+    assert np.abs(found.astype(int) - values).mean() < 2
+
+
+def test_a_photograph_in_a_dicom_is_decoded_small_like_any_other() -> None:
+    values = np.asarray(Image.fromarray(coloured()).resize((640, 480)))
+    tags = {"SamplesPerPixel": 3, "PhotometricInterpretation": "YBR_FULL_422"}
+    data = written(values, JPEGBaseline8Bit, as_jpeg(values), PlanarConfiguration=0, **tags)
+    how = Preprocessing(size_px=64)
+    small = read_dicom(data, at_least_px=how.needs_px)
+    assert small.shape == (120, 160, 3)
+    assert np.abs(how.apply(small).astype(int) - how.apply(read_dicom(data))).mean() < 1
 
 
 @pytest.mark.fault

@@ -94,9 +94,9 @@ def decode_frame(frame: bytes, runner: DecodeRunner) -> Any:
         return planes.data
     import imagecodecs  # here: half a second less for who needs it not
 
-    if runner.samples_per_pixel > 1 and runner.transfer_syntax == JPEGExtended12Bit:
-        raise NotImplementedError("colour in JPEG extended is left to pillow")
-    values = imagecodecs.jpeg8_decode(frame)
+    # colours as they are stored, whatever a marker says: pydicom turns what is no RGB
+    stored = "rgb" if runner.samples_per_pixel == 3 else None
+    values = imagecodecs.jpeg8_decode(frame, colorspace=stored, outcolorspace=stored)
     runner.set_option("bits_allocated", 8 * values.itemsize)
     runner.set_option("planar_configuration", 0)
     return np.ascontiguousarray(values).reshape(-1).view(np.uint8).data

@@ -26,6 +26,8 @@ from pydicom.uid import (
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
     JPEG2000TransferSyntaxes,
+    JPEGBaseline8Bit,
+    JPEGExtended12Bit,
     RLELossless,
 )
 
@@ -34,10 +36,12 @@ from medcnn.images import decoders, grayscale
 from medcnn.images.codestreams import codestream_of, refuse_codestream
 from medcnn.images.limits import MAX_INFLATED_BYTES, refuse_oversize
 from medcnn.images.palette import through_palette
+from medcnn.images.raster import read_colour_jpeg
 from medcnn.images.reading import Frames
 
 MONOCHROME = ("MONOCHROME1", "MONOCHROME2")
 COLOUR = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT", "PALETTE COLOR")
+JPEG_OF_8_BITS = (JPEGBaseline8Bit, JPEGExtended12Bit)
 # Objects with pixel data that are no picture of a patient (PS3.4 B.5), and what they are instead.
 STORAGE = "1.2.840.10008.5.1.4.1.1."
 NO_PICTURES = {
@@ -249,6 +253,8 @@ def decode(dataset: pydicom.Dataset, index: int, at_least_px: int | None) -> NDA
     syntax = dataset.file_meta.TransferSyntaxUID
     decoder, plugins = decoders.plugins_of(syntax)
     grey = dataset.PhotometricInterpretation in MONOCHROME
+    # pydicom types its options as one object, and takes them as keywords
+    options: Any = {"correct_unused_bits": not grey}
     if plugins and syntax != RLELossless:
         frame = _frame(dataset, index)
         found = codestream_of(frame)
@@ -257,10 +263,13 @@ def decode(dataset: pydicom.Dataset, index: int, at_least_px: int | None) -> NDA
             halvings = decoders.halvings_for(found, at_least_px)
             if halvings:
                 return decoders.decode_reduced(frame, found, halvings)
+        if syntax in JPEG_OF_8_BITS and (found.samples, found.bits) == (3, 8):
+            rgb = dataset.PhotometricInterpretation == "RGB"
+            return read_colour_jpeg(frame, rgb=rgb, at_least_px=at_least_px)
+        # some writers call YBR_FULL what they gave to the encoder as RGB
+        options["as_rgb"] = not found.becomes_rgb
     faults = []
     for plugin in plugins or [""]:
-        # pydicom types its options as one object, and takes them as keywords
-        options: Any = {"correct_unused_bits": not grey}
         try:
             values, _ = decoder.as_array(dataset, index=index, decoding_plugin=plugin, **options)
         except RuntimeError as error:

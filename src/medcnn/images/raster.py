@@ -51,15 +51,35 @@ def read_raster(data: bytes, kind: str, *, at_least_px: int | None = None) -> Pi
             raise ImageError(f"the TIFF holds {pages} pages; save the one that counts by itself")
         if kind == "PNG":
             _check_sums(data)
-        if kind == "JPEG" and at_least_px is not None:
-            _reduce(image, at_least_px)
+        if kind == "JPEG":
+            _draft(image, image.mode, at_least_px)
         image.load()
         pixels = _values(image)
         # asked after loading: pillow turns a TIFF by itself then, and takes the tag away
         return _upright(pixels, int(image.getexif().get(ORIENTATION, 1)))
 
 
-def _reduce(image: Image.Image, at_least_px: int) -> None:
+def read_colour_jpeg(frame: bytes, *, rgb: bool, at_least_px: int | None) -> NDArray[np.uint8]:
+    """[H, W, 3] RGB of the JPEG of 8 bits in a DICOM.
+
+    What the JPEG says of its colours holds: JFIF is YCbCr, an Adobe marker tells, components may be
+    named R, G and B. Only where it says nothing, and could be RGB, the DICOM is asked.
+
+    Args:
+        frame: a JPEG of three components.
+        rgb: whether the DICOM says RGB (PS3.3 C.7.6.3.1.2).
+        at_least_px: as in `read_raster`.
+    """
+    with Image.open(BytesIO(frame), formats=["JPEG"]) as image:
+        names, *sampling = zip(*(layer[:3] for layer in image.layer), strict=True)  # type: ignore[attr-defined]
+        silent = not {"jfif", "adobe_transform"} & image.info.keys() and bytes(names) != b"RGB"
+        # RGB is never subsampled; asked for YCbCr, pillow gives what is stored
+        raw = rgb and silent and all(len(set(way)) == 1 for way in sampling)
+        _draft(image, "YCbCr" if raw else "RGB", at_least_px)
+        return np.array(image)
+
+
+def _draft(image: Image.Image, mode: str, at_least_px: int | None) -> None:
     """Let the decoder compute a quarter or half of the pixels of a side, out of the low
     frequencies of each block of 8 x 8 (libjpeg-turbo, "scaling factor").
 
@@ -68,9 +88,10 @@ def _reduce(image: Image.Image, at_least_px: int) -> None:
     between two pixels. An eighth, which is the mean of each block, is hardly faster than a quarter
     and strays twice as far from what full size gives.
     """
-    for factor in (4, 2):
-        if all(s % (2 * factor) == 0 and s // factor >= at_least_px for s in image.size):
-            image.draft(image.mode, (image.width // factor, image.height // factor))
+    least = at_least_px or max(image.size)
+    for factor in (4, 2, 1):
+        if factor == 1 or all(s % (2 * factor) == 0 and s // factor >= least for s in image.size):
+            image.draft(mode, (image.width // factor, image.height // factor))
             return
 
 

@@ -437,6 +437,17 @@ def test_extra_bytes_are_refused_unless_a_frame_was_chosen() -> None:
     with pytest.raises(ImageError, match="more frames than it names"):
         read_dicom(twice)
     assert np.array_equal(read_dicom(twice, frames=Frames.FIRST), read_dicom(written(picture())))
+    for syntax, encoded in ((JPEGLSLossless, imagecodecs.jpegls_encode), (JPEG2000Lossless, j2k)):
+        frames = [bytes(encoded(picture() // n)) for n in (1, 2)]
+        for has_offsets in (True, False):
+            tags = {"PixelData": encapsulate(frames, has_bot=has_offsets)}
+            data = written(picture(), syntax, *frames, **tags)
+            with pytest.raises(ImageError, match="2 compressed frames where the header says one"):
+                read_dicom(data)
+            one = read_dicom(written(picture()))
+            assert np.array_equal(read_dicom(data, frames=Frames.FIRST), one)
+            tags["PixelData"] = encapsulate(frames[:1], fragments_per_frame=4, has_bot=has_offsets)
+            assert np.array_equal(read_dicom(written(picture(), syntax, *frames, **tags)), one)
     for count in (10**9, -1):
         with pytest.raises(ImageError, match=r"truncated|that is no image"):
             read_dicom(written(picture(), NumberOfFrames=count), frames=Frames.FIRST)

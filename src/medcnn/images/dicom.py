@@ -19,7 +19,7 @@ from typing import Any, cast
 import numpy as np
 import pydicom
 from numpy.typing import NDArray
-from pydicom.encaps import get_frame
+from pydicom.encaps import generate_fragmented_frames, get_frame
 from pydicom.uid import (
     DeflatedExplicitVRLittleEndian,
     ExplicitVRBigEndian,
@@ -201,6 +201,8 @@ def refuse_header(dataset: pydicom.Dataset, frames: Frames) -> int:
         raise ImageError(f"HighBit {high} with {stored} bits stored in {allocated} is not read")
     if not compressed:
         _refuse_wrong_length(dataset, count, frames)
+    elif frames is Frames.ERROR:
+        _refuse_more_frames(dataset.PixelData)
     return count // 2 if frames is Frames.MIDDLE else 0
 
 
@@ -224,6 +226,18 @@ def _refuse_wrong_length(dataset: pydicom.Dataset, count: int, frames: Frames) -
             "a DICOM has more pixel data than its header says; what the header says is read",
         )
         dataset["PixelData"].value = dataset.PixelData[: needed + needed % 2]
+
+
+def _refuse_more_frames(encapsulated: bytes) -> None:
+    """A frame may be cut into fragments (PS3.5 A.4), but they do not all begin as a frame does."""
+    by_frame = generate_fragmented_frames(encapsulated, number_of_frames=1)
+    fragments = [fragment for frame in by_frame for fragment in frame]
+    found = sum(fragment.startswith(fragments[0][:4]) for fragment in fragments)
+    if found > 1:
+        raise ImageError(
+            f"{found} compressed frames where the header says one; to read the first, set "
+            "data.frames to first"
+        )
 
 
 def of_frame(dataset: pydicom.Dataset, index: int) -> pydicom.Dataset:

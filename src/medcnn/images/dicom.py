@@ -38,6 +38,7 @@ from medcnn.images.limits import MAX_INFLATED_BYTES, refuse_oversize
 from medcnn.images.palette import through_palette
 from medcnn.images.raster import read_colour_jpeg
 from medcnn.images.reading import Frames
+from medcnn.images.shrinking import reduced
 
 MONOCHROME = ("MONOCHROME1", "MONOCHROME2")
 COLOUR = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT", "PALETTE COLOR")
@@ -326,23 +327,3 @@ def colour(dataset: pydicom.Dataset, values: NDArray[Any]) -> NDArray[np.uint8]:
     if bits == 8 and values.dtype == np.uint8:
         return cast(NDArray[np.uint8], np.ascontiguousarray(values))
     return np.asarray(np.rint(values.astype(np.float32) * (255 / (2**bits - 1))), dtype=np.uint8)
-
-
-def reduced(pixels: NDArray[np.uint16], at_least_px: int | None) -> NDArray[np.uint16]:
-    """Means over squares of 2, 4 or 8 pixels, the most that leaves both sides `at_least_px` and
-    cuts no square at an edge, which would move the rest."""
-    height, width = pixels.shape[:2]
-    least = at_least_px or max(height, width)
-    fitting = (n for n in (2, 4, 8) if min(height, width) // n >= least)
-    n = max((n for n in fitting if height % n == width % n == 0), default=1)
-    if n == 1:
-        return pixels
-    plane = pixels[:, :, 0]
-    # row by row, and then column by column: many times faster than a sum over two axes
-    rows = plane[::n].astype(np.uint32)
-    for i in range(1, n):
-        rows += plane[i::n]
-    total = rows[:, ::n] + n * n // 2
-    for i in range(1, n):
-        total += rows[:, i::n]
-    return (total // (n * n)).astype(np.uint16)[:, :, None]

@@ -21,6 +21,7 @@ from PIL import Image, TiffImagePlugin, UnidentifiedImageError
 
 from medcnn.errors import ImageError
 from medcnn.images.limits import refuse_oversize
+from medcnn.images.shrinking import divisor
 
 Pixels = NDArray[np.uint8] | NDArray[np.uint16]
 
@@ -83,16 +84,12 @@ def _draft(image: Image.Image, mode: str, at_least_px: int | None) -> None:
     """Let the decoder compute a quarter or half of the pixels of a side, out of the low
     frequencies of each block of 8 x 8 (libjpeg-turbo, "scaling factor").
 
-    Only where both sides divide by twice the factor. Otherwise the last column would stand for a
-    fraction of its width, which moves the rest of the image, and a centred crop would begin
-    between two pixels. An eighth, which is the mean of each block, is hardly faster than a quarter
-    and strays twice as far from what full size gives.
+    An eighth, which is the mean of each block, is hardly faster than a quarter and strays twice as
+    far from what full size gives.
     """
-    least = at_least_px or max(image.size)
-    for factor in (4, 2, 1):
-        if factor == 1 or all(s % (2 * factor) == 0 and s // factor >= least for s in image.size):
-            image.draft(mode, (image.width // factor, image.height // factor))
-            return
+    width, height = image.size
+    n = divisor(height, width, at_least_px, (4, 2))
+    image.draft(mode, (width // n, height // n))
 
 
 def _check_sums(data: bytes) -> None:

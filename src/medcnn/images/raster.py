@@ -57,7 +57,7 @@ def read_raster(data: bytes, kind: str, *, at_least_px: int | None = None) -> Pi
         image.load()
         pixels = _values(image)
         # asked after loading: pillow turns a TIFF by itself then, and takes the tag away
-        return _upright(pixels, int(image.getexif().get(ORIENTATION, 1)))
+        return _upright(pixels, image.getexif().get(ORIENTATION))
 
 
 def read_colour_jpeg(frame: bytes, *, rgb: bool, at_least_px: int | None) -> NDArray[np.uint8]:
@@ -141,8 +141,11 @@ def _over_black(image: Image.Image) -> NDArray[np.uint8]:
     return np.asarray((values[:, :, :-1] * values[:, :, -1:] + 127) // 255, dtype=np.uint8)
 
 
-def _upright(pixels: Pixels, orientation: int) -> Pixels:
-    """Undo the EXIF orientation 1..8 (Exif 2.3, 4.6.4): where row 0 and column 0 are seen."""
+def _upright(pixels: Pixels, orientation: object) -> Pixels:
+    """Undo the EXIF orientation 1..8 (Exif 2.3, 4.6.4): where row 0 and column 0 are seen.
+
+    What is none of these, as a damaged tag may be, turns nothing.
+    """
     if orientation in (5, 6, 7, 8):
         pixels = pixels.transpose(1, 0, 2)
     if orientation in (3, 4, 7, 8):

@@ -10,8 +10,9 @@ import pytest
 
 from medcnn.evaluation.report import Report, Table, html, write_report
 from medcnn.evaluation.scores import evaluate
-from medcnn.evaluation.thresholds import choose_thresholds
 from medcnn.labels import Kind
+from medcnn.readout import Readout
+from medcnn.readout.operating import fit_point
 
 HOSTILE = ("<script>alert(1)</script>", "</style></svg><img src=x>", "{{ 7*7 }}日本語" + "e" * 300)
 HISTORY = [
@@ -26,7 +27,11 @@ def report_of(simulate):
         validation = simulate(kind, split="validation", seed=1, **options)
         test = replace(
             simulate(kind, seed=2, **options),
-            thresholds=choose_thresholds(validation),
+            readout=Readout(
+                points=(
+                    fit_point({"name": "youden"}, validation.probabilities, validation.targets),
+                )
+            ),
             unreadable=(("img <7>", "truncated"),),
         )
         predictions = {"validation": validation, "test": test}
@@ -119,9 +124,9 @@ def test_hostile_class_names_stay_text(report_of, kind) -> None:
 
 
 def test_the_page_says_where_the_thresholds_came_from(report_of, sources) -> None:
-    assert "Thresholds were chosen on the validation split" in sources[Kind.BINARY]
+    assert "chosen on validation by youden" in sources[Kind.BINARY]
     report = report_of(Kind.BINARY)
-    bare = replace(report.predictions["test"], thresholds=None)
+    bare = replace(report.predictions["test"], readout=Readout())
     report = replace(
         report, predictions={"test": bare}, evaluations={"test": evaluate(bare, resamples=20)}
     )

@@ -8,6 +8,7 @@ from typing import Any
 
 from medcnn.evaluation import figures
 from medcnn.evaluation.curves import OneLabel, confusion, four_cells, one_label
+from medcnn.evaluation.points import ReadoutEvaluation
 from medcnn.evaluation.scores import Evaluation, Score
 from medcnn.labels import Kind
 from medcnn.metrics import METRICS
@@ -123,6 +124,63 @@ def by_class(evaluation: Evaluation, footnotes: Footnotes) -> dict[str, Any] | N
             }
         )
     return {"columns": [METRICS[name].title for name in names], "rows": rows}
+
+
+def readout(found: ReadoutEvaluation | None) -> dict[str, Any] | None:
+    """Texts of operating points, prediction sets and referral."""
+    if found is None:
+        return None
+    points = [
+        {
+            "point": p.point,
+            "label": p.label,
+            "threshold": f"{p.threshold:.3g}",
+            "counts": [f"{n:,}" for n in (p.found, p.missed, p.alarms, p.cleared)],
+            "shares": [
+                share(p.sensitivity.value, p.sensitivity.low, p.sensitivity.high),
+                share(p.specificity.value, p.specificity.low, p.specificity.high),
+                share(p.ppv_value, p.ppv.low, p.ppv.high),
+                share(p.npv_value, p.npv.low, p.npv.high),
+            ],
+            "prevalence": "" if math.isnan(p.prevalence) else f"{100 * p.prevalence:.3g} %",
+        }
+        for p in found.points
+    ]
+    sets = [
+        {
+            "label": s.label or "all images",
+            "count": f"{s.coverage.of:,}",
+            "coverage": share(s.coverage.value, s.coverage.low, s.coverage.high),
+            "size": "n/a" if math.isnan(s.mean_size) else f"{s.mean_size:.2f}",
+            "single": "n/a" if math.isnan(s.single) else f"{100 * s.single:.0f} %",
+        }
+        for s in found.sets
+    ]
+    referral = [
+        {
+            "share": f"{100 * r.share:.0f} %",
+            "certainty": f"{r.certainty:.3g}",
+            "left": f"{r.left:,}",
+            "error": share(r.error.value, r.error.low, r.error.high),
+        }
+        for r in found.referral
+    ]
+    return {
+        "points": points,
+        "sets": sets,
+        "wanted": f"{100 * found.sets[0].wanted:.0f} %" if found.sets else "",
+        "referral": referral,
+        "aurc": "n/a" if math.isnan(found.aurc) else f"{found.aurc:.4f}",
+        "curve": figures.risk_coverage_figure(found.curve) if len(found.curve) > 2 else None,
+    }
+
+
+def share(value: float, low: float, high: float) -> tuple[str, str]:
+    """`87 %` and `81 to 92 %`."""
+    if math.isnan(value):
+        return "n/a", ""
+    ends = "" if math.isnan(low) else f"{100 * low:.1f} to {100 * high:.1f} %"
+    return f"{100 * value:.1f} %", ends
 
 
 def classes(predictions: Predictions, evaluation: Evaluation) -> list[dict[str, Any]]:

@@ -14,6 +14,7 @@ from typing import Any
 
 from medcnn.evaluation import layout
 from medcnn.evaluation.page import rendered
+from medcnn.evaluation.points import ReadoutEvaluation
 from medcnn.evaluation.scores import Evaluation
 from medcnn.evaluation.summary import summary
 from medcnn.predictions import Predictions
@@ -39,6 +40,7 @@ class Report:
         task: one sentence: what is told from what.
         predictions: by split.
         evaluations: by split.
+        readouts: operating points, sets and referral, by split.
         history: one dict per epoch: `epoch`, `train/loss`, `val/<score>`, `lr`, any missing.
         dataset: as `Manifest.counts()`: split -> `images`, `groups`, `label:<name>` -> number.
         excluded: reason -> images of the source that were left out.
@@ -51,6 +53,8 @@ class Report:
     task: str
     predictions: Mapping[str, Predictions] = field(default_factory=dict)
     evaluations: Mapping[str, Evaluation] = field(default_factory=dict)
+    readouts: Mapping[str, ReadoutEvaluation] = field(default_factory=dict)
+    prevalence_given: bool = False
     history: Sequence[Mapping[str, float]] = ()
     dataset: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     excluded: Mapping[str, int] = field(default_factory=dict)
@@ -78,12 +82,14 @@ def html(report: Report) -> str:
         report=report,
         splits=splits,
         evaluation=evaluation,
+        rule=predictions.readout.rule(predictions.labels) if predictions else "",
         predictions=predictions,
         sentences=summary(evaluation, report.group_noun) if evaluation else [],
         headlines=layout.headlines(evaluation) if evaluation else [],
         overall=layout.overall(report.evaluations, splits, footnotes),
         by_class=layout.by_class(evaluation, footnotes) if evaluation else None,
         footnotes=footnotes,
+        readout=layout.readout(report.readouts.get(splits[0])) if splits else None,
         classes=layout.classes(predictions, evaluation) if predictions and evaluation else [],
         confusion=layout.confusion_figure(predictions) if predictions else None,
         cells=layout.cells(predictions) if predictions else [],

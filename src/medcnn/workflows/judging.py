@@ -14,7 +14,9 @@ import yaml
 from numpy.typing import NDArray
 
 from medcnn.checkpoint import Checkpoint
+from medcnn.config import Prevalence
 from medcnn.errors import DataError, listed
+from medcnn.evaluation.points import evaluate_readout
 from medcnn.evaluation.report import Report, Table, write_report
 from medcnn.evaluation.scores import Evaluation, Score, evaluate, write_metrics
 from medcnn.inference import predict
@@ -24,6 +26,7 @@ from medcnn.manifest import Manifest
 from medcnn.models.classifier import Classifier
 from medcnn.predictions import Predictions
 from medcnn.progress import log
+from medcnn.readout import Readout
 from medcnn.run_folder import RunFolder
 
 # Facts that stand elsewhere on the page, or are not known while it is written.
@@ -60,7 +63,7 @@ def predictions_of(
         batch_size=batch_size,
         device=device,
         dtype=dtype,
-        thresholds=checkpoint.thresholds,
+        readout=checkpoint.readout,
         provenance={"manifest": manifest.fingerprint(), **(provenance or {})},
     )
 
@@ -97,14 +100,15 @@ def matched_targets(labels: LabelSpace, manifest: Manifest) -> NDArray[np.float3
 
 
 def score_and_save(
-    run: RunFolder, predictions: Sequence[Predictions], seed: int
+    run: RunFolder, predictions: Sequence[Predictions], seed: int, prevalence: Prevalence
 ) -> dict[str, Evaluation]:
     """Evaluate each split, write predictions and `metrics.json`, and say the main scores."""
     evaluations = {}
     for p in predictions:
         p.write(run.predictions(p.split))
         evaluations[p.split] = evaluate(p, seed=seed)
-    write_metrics(run.metrics, evaluations)
+    readouts = {p.split: evaluate_readout(p, prevalence).to_json() for p in predictions}
+    write_metrics(run.metrics, evaluations, {"readout": readouts})
     for split, evaluation in evaluations.items():
         log.info(f"{split}: {evaluation.images:,} images")
         for score in evaluation.scores:
@@ -122,6 +126,7 @@ def report(
     *,
     history: Sequence[Mapping[str, float]] = (),
     tables: Sequence[Table] = (),
+    prevalence: Prevalence = None,
 ) -> None:
     """Write `report.html` of what stands in the run folder."""
     facts = run.facts
@@ -133,6 +138,8 @@ def report(
             task=task_sentence(manifest),
             predictions={p.split: p for p in predictions},
             evaluations=dict(evaluations),
+            prevalence_given=prevalence is not None,
+            readouts={p.split: evaluate_readout(p, prevalence) for p in predictions},
             history=history,
             dataset=manifest.counts(),
             excluded=manifest.excluded,
@@ -182,5 +189,5 @@ def one_vs_rest(predictions: Predictions, names: Sequence[str]) -> Predictions:
         labels=LabelSpace(kind=Kind.MULTILABEL, names=tuple(names)),
         targets=target[:, columns],
         logits=np.log(p / (1 - p)).astype(np.float32),
-        thresholds=None,
+        readout=Readout(),
     )

@@ -180,6 +180,10 @@ def test_a_row_of_an_npz_is_an_image(tmp_path: Path) -> None:
             read_pixels(tmp_path, f"set.npz#{place}")
     with pytest.raises(ImageError, match="is missing"):
         read_pixels(tmp_path, "other.npz#train_images/0")
+    for damage in (b"", b"hello", (tmp_path / "set.npz").read_bytes()[:900]):
+        (tmp_path / "other.npz").write_bytes(damage)
+        with pytest.raises(ImageError, match="is no npz, or it broke off"):
+            read_pixels(tmp_path, "other.npz#train_images/0")
 
 
 def enlarged(file: Path, width: int, height: int, **options: object) -> bytes:

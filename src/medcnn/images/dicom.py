@@ -301,9 +301,12 @@ def decode(dataset: pydicom.Dataset, index: int, at_least_px: int | None) -> NDA
 
 def _same_when_reduced(dataset: pydicom.Dataset) -> bool:
     """False where the chain does not commute with means, nearly: padding would mix with pixels,
-    and without a window the fallback percentiles depend on the noise."""
-    shown = dataset.get("WindowWidth") or dataset.get("VOILUTSequence")
-    return bool(shown) and "PixelPaddingValue" not in dataset and dataset.PixelRepresentation == 0
+    and without a usable window the fallback percentiles depend on the noise."""
+    centers, widths, function = grayscale.windows(dataset)
+    pairs = list(zip(centers, widths, strict=False))
+    windowed = bool(pairs) and all(grayscale.usable(*pair, function) for pair in pairs)
+    shown = windowed or bool(dataset.get("VOILUTSequence"))
+    return shown and "PixelPaddingValue" not in dataset and dataset.PixelRepresentation == 0
 
 
 def _frame(dataset: pydicom.Dataset, index: int) -> bytes:

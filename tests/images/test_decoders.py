@@ -243,6 +243,22 @@ def test_a_frame_that_ends_in_its_header_is_refused(encoded: bytes) -> None:
 
 
 @pytest.mark.fault
+@pytest.mark.parametrize("name", ENCODERS)
+@pytest.mark.parametrize("keep", [0.3, 0.95, 0.995])
+@pytest.mark.parametrize("at_least_px", [None, 20])
+def test_a_frame_that_breaks_off_is_refused(
+    tmp_path: Path, name: str, keep: float, at_least_px: int | None
+) -> None:
+    """Row 34; libjpeg alone goes on with grey."""
+    syntax, encoded, _ = ENCODERS[name]
+    frame = encoded(picture(96, 80))
+    cut = frame[: int(len(frame) * keep) // 2 * 2]
+    (tmp_path / "x.dcm").write_bytes(written(picture(96, 80), syntax, cut))
+    with pytest.raises(ImageError):
+        read_pixels(tmp_path, "x.dcm", at_least_px=at_least_px)
+
+
+@pytest.mark.fault
 @pytest.mark.parametrize("pad", [b"", b"\0", b"\x80"])
 def test_rle_is_the_same_with_and_without_the_fast_decoder(
     pad: bytes, monkeypatch: pytest.MonkeyPatch

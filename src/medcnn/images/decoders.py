@@ -43,6 +43,7 @@ EXTRA = {
     "pyjpegls": "jpeg_ls",
 }
 JPEG = (JPEGExtended12Bit, JPEGLossless, JPEGLosslessSV1)
+START_OF_SCAN, END_OF_IMAGE = b"\xff\xda", b"\xff\xd9"
 # In this order; pydicom names a plugin, and we allow it.
 ALLOWED = ("medcnn", "pyjpegls", "pylibjpeg", "pillow")
 # pydicom asks for these two names.
@@ -95,6 +96,10 @@ def decode_frame(frame: bytes, runner: DecodeRunner) -> Any:
         return planes.data
     import imagecodecs  # here: half a second less for who needs it not
 
+    # libjpeg makes up what is missing, and imagecodecs keeps its warning; neither marker occurs
+    # within a scan (ITU-T T.81 B.1.1.2)
+    if frame.rfind(END_OF_IMAGE) < frame.rfind(START_OF_SCAN):
+        raise ImageError("truncated: the compressed frame breaks off in its scan")
     # colours as they are stored, whatever a marker says: pydicom turns what is no RGB
     stored = "rgb" if runner.samples_per_pixel == 3 else None
     values = imagecodecs.jpeg8_decode(frame, colorspace=stored, outcolorspace=stored)

@@ -1,9 +1,8 @@
-"""What the tests of training share: settings that are quick, and a run of them on coloured images."""
+"""What the tests of training share: quick settings, and a run of them on coloured images."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,7 @@ import pytest
 import torch
 import yaml
 
-from medcnn.config import AugmentationConfig, TrainConfig, build, config_folder
+from medcnn.config import TrainConfig, build, config_folder
 from medcnn.manifest import Manifest
 from medcnn.workflows import auditing, training
 
@@ -27,19 +26,22 @@ def one_thread() -> Iterator[None]:
 @pytest.fixture
 def settings(tmp_path: Path) -> Callable[..., TrainConfig]:
     def make(name: str, **trainer: Any) -> TrainConfig:
+        train, base = (
+            yaml.safe_load((config_folder() / f"{name}.yaml").read_text())
+            for name in ("train", "base")
+        )
+        del train["defaults"]
         composed = {
-            "seed": 0,
+            **train,
             "run_dir": str(tmp_path / name),
             "checkpoint": None,
-            "transfer": "full",
             "data": {
-                **yaml.safe_load((config_folder() / "base.yaml").read_text())["data"],
+                **base["data"],
                 "name": "colours",
                 "modality": "dermoscopy",
                 "size_px": 32,
                 "cache": "off",
             },
-            "audit": {"max_bad": 0, "allow": [], "copies": True},
             "model": {"backbone": "resnet18", "weights": "none", "options": {"drop_rate": 0.2}},
             "head": {"name": "mlp", "hidden": 8, "dropout": 0.5},
             "loss": {"name": "auto"},
@@ -49,25 +51,17 @@ def settings(tmp_path: Path) -> Callable[..., TrainConfig]:
                 "weight_decay": 0.05,
                 "head_lr_factor": 1.0,
             },
-            "augmentation": {f.name: None for f in fields(AugmentationConfig)} | {"preset": "auto"},
             "trainer": {
+                **train["trainer"],
                 "epochs": 3,
                 "batch_size": 8,
-                "micro_batch": "auto",
-                "accumulate": 1,
                 "warmup_share": 0.3,
-                "clip_norm": 1.0,
                 "ema_decay": 0.9,
-                "score": "auto",
-                "patience": None,
-                "flip_average": True,
                 "precision": "fp32",
-                "compile": "auto",
                 "channels_last": False,
                 "device": "cpu",
                 "threads": 1,
                 "save_every_s": 0,
-                "dry_run": False,
                 **trainer,
             },
         }

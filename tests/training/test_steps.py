@@ -13,14 +13,20 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from medcnn.config import TrainConfig
 from medcnn.errors import DivergedError, MedcnnError
-from medcnn.models.classifier import Classifier
+from medcnn.labels import Kind
+from medcnn.loading.batches import batches, image_keys
+from medcnn.manifest import Manifest, Split
+from medcnn.models.classifier import Architecture, Classifier, build_classifier
 from medcnn.training import epochs as epochs_module
 from medcnn.training import optimizers
 from medcnn.training import steps as steps_module
 from medcnn.training.tally import NOTHING, Tally
+from medcnn.workflows import training
+from medcnn.workflows.data import pixels_of, preprocessing_of
 
 Make = Callable[..., TrainConfig]
 Train = Callable[[TrainConfig], Path]
@@ -326,3 +332,60 @@ def test_a_compiler_that_fails_costs_one_line_and_no_run(
     compiled = weights(train(settings("compiled", epochs=1, compile="on")))
     assert sum("torch.compile failed" in r.message for r in caplog.records) == 1
     assert all(torch.equal(whole[k], compiled[k]) for k in whole)
+
+
+class Asked(TorchDispatchMode):
+    """Notes every operation that makes a GPU say what it holds, or how much that is."""
+
+    WAITS = ("_local_scalar_dense", "nonzero", "masked_select", "equal", "unique")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: list[str] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        name = func.overloadpacket.__name__
+        masks = any(isinstance(i, Tensor) and i.dtype == torch.bool for i in _indices(name, args))
+        if name.startswith(self.WAITS) or masks:
+            self.names.append(name)
+        return func(*args, **(kwargs or {}))
+
+
+def _indices(name: str, arguments: Any) -> list[Any]:
+    return list(arguments[1]) if name.startswith("index") and len(arguments) > 1 else []
+
+
+@pytest.mark.parametrize("optimizer", optimizers.OPTIMIZERS)
+@pytest.mark.parametrize("loss", ["cross_entropy", "binary_cross_entropy", "focal", "ordinal"])
+def test_a_step_never_asks_the_device_what_it_holds(
+    settings: Make, colours: Callable[..., Manifest], optimizer: str, loss: str
+) -> None:
+    kinds = {"cross_entropy": Kind.MULTICLASS, "ordinal": Kind.ORDINAL}
+    config = plain(settings("asked", precision="bf16", batch_size=4))
+    name = "ordinal_cross_entropy" if loss == "ordinal" else loss
+    config = replace(
+        config,
+        data=replace(config.data, size_px=32),
+        augmentation=replace(config.augmentation, preset="dermoscopy"),
+        optimizer=replace(config.optimizer, name=optimizer),
+        loss=replace(config.loss, name=name),
+    )
+    manifest = colours(kind=kinds.get(loss, Kind.MULTILABEL))
+    preprocessing = preprocessing_of(config.data)
+    store = pixels_of(manifest, preprocessing, config.data, lambda _: None)
+    setting = training.setting_of(config, manifest, store, torch.device("cpu"))
+    assert config.model is not None
+    architecture = Architecture(
+        backbone="lenet5", options={}, head="linear", head_options={}, channels=3, size_px=32
+    )
+    classifier, _ = build_classifier(architecture, len(manifest.labels.outputs))
+    state = training.state_of(config, classifier, setting)
+    stepper = steps_module.Stepper(state, setting, num_batches=4)
+    rows = manifest.rows(Split.TRAIN)
+    [batch] = batches(store, manifest.targets(), rows[:4], 4, device=torch.device("cpu"))
+    state.step = 1
+    with Asked() as asked:
+        stepper.step([batch], image_keys(manifest))
+        assert asked.names == []
+        assert not bool(state.tally.values.isnan().any())
+    assert asked.names == ["_local_scalar_dense"]  # so that the check itself is seen to work

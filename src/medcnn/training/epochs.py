@@ -230,6 +230,7 @@ def _finish(
         "perf/wait_share": clock.wait_share(),
         **{f"lr/{name}": rate for name, rate in rates.items()},
     }
+    before = time.monotonic()
     predictions = predict(
         state.judged,
         setting.store,
@@ -240,6 +241,7 @@ def _finish(
         device=setting.device,
         dtype=setting.dtype,
     )
+    numbers["perf/val_images_per_s"] = len(predictions.image_ids) / (time.monotonic() - before)
     lost = np.flatnonzero(~np.isfinite(predictions.logits).all(axis=1))
     if len(lost):
         raise DivergedError(

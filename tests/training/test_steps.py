@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 import torch
@@ -35,6 +36,19 @@ PER_EPOCH = 4  # steps, of 8 images each
 
 def weights(run: Path | str | None, name: str = "last") -> dict[str, Tensor]:
     return load_file(Path(str(run)) / "checkpoints" / f"{name}.safetensors")
+
+
+@pytest.fixture(autouse=True)
+def only_trained(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What comes after training is tested elsewhere."""
+    monkeypatch.setattr(training, "report", lambda *_, **__: None)
+    monkeypatch.setattr(training, "score_and_save", lambda *_, **__: {})
+    monkeypatch.setattr(training, "Board", lambda *_: Mock())
+
+
+def with_batch_norm(config: TrainConfig) -> TrainConfig:
+    assert config.model is not None
+    return replace(config, model=replace(config.model, backbone="test_resnet", options={}))
 
 
 def plain(config: TrainConfig) -> TrainConfig:
@@ -73,7 +87,7 @@ def test_a_loss_that_leaves_the_numbers_ends_the_run_and_keeps_what_was_good(
     settings: Make, train: Train, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Row 25."""
-    config = settings("diverged", ema_decay=0, clip_norm=None)
+    config = with_batch_norm(settings("diverged", ema_decay=0, clip_norm=None))
     real = epochs_module.set_learning_rates
     shares: list[float] = []
 
@@ -124,7 +138,7 @@ def test_a_poisoned_batch_is_skipped_and_counted_and_leaves_no_trace(
 
     monkeypatch.setattr(epochs_module, "update", watched)
     poisoned(5, value=value)
-    run = train(settings("poisoned", epochs=2))
+    run = train(with_batch_norm(settings("poisoned", epochs=2)))
     unchanged = [number for number, same in before.items() if same]
     assert unchanged == [6]
     history = torch.load(run / "checkpoints" / "resume.pt", weights_only=True)["numbers"]["history"]
@@ -143,7 +157,7 @@ def test_a_run_that_goes_on_counts_the_steps_that_were_skipped_before(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     poisoned(1)
-    config = settings("killed", epochs=1, save_every_s=1e-6)
+    config = plain(settings("killed", epochs=1, save_every_s=1e-6))
     real, calls = epochs_module.update, []
 
     class Killed(BaseException):
@@ -302,7 +316,7 @@ def test_a_run_that_goes_on_after_memory_ran_out_ends_with_the_same_weights(
             real(*arguments)
 
         monkeypatch.setattr(epochs_module, "update", update)
-        config = settings(name, epochs=2)
+        config = with_batch_norm(settings(name, epochs=2))
         if dies_at:
             with pytest.raises(KeyboardInterrupt):
                 train(config)
@@ -327,9 +341,9 @@ def test_a_compiler_that_fails_costs_one_line_and_no_run(
     def broken(*arguments: Any, **more: Any) -> Any:
         return real(*arguments, backend=backend, **more)
 
-    whole = weights(train(settings("plain", epochs=1)))
+    whole = weights(train(plain(settings("plain", epochs=1))))
     monkeypatch.setattr(torch, "compile", broken)
-    compiled = weights(train(settings("compiled", epochs=1, compile="on")))
+    compiled = weights(train(plain(settings("compiled", epochs=1, compile="on"))))
     assert sum("torch.compile failed" in r.message for r in caplog.records) == 1
     assert all(torch.equal(whole[k], compiled[k]) for k in whole)
 

@@ -235,6 +235,16 @@ def test_a_tally_comes_back_as_it_was_written() -> None:
     assert math.isnan(again.read().mean_loss)
 
 
+def test_the_scale_of_half_precision_falls_where_a_step_is_skipped(
+    settings: Make, train: Train, poisoned: Callable[..., None]
+) -> None:
+    poisoned(1, 2)
+    run = train(plain(settings("half", epochs=1, precision="fp16", warmup_share=0)))
+    stored = torch.load(run / "checkpoints" / "resume.pt", weights_only=True)
+    assert stored["numbers"]["history"][0]["train/skipped"] == 2
+    assert stored["scaler"]["scale"] == 2.0**14
+
+
 @pytest.fixture
 def memory(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
     """A device that can train on so many images at once."""

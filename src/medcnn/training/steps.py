@@ -47,8 +47,11 @@ class Stepper:
         self.compiled = trainer.compile is Compile.ON or (trainer.compile is Compile.AUTO and pays)
         self.forward: Callable[..., Any] = state.classifier
         if self.compiled:
-            # shares the weights of the classifier, whose names stay as they are in checkpoints
-            self.forward = torch.compile(state.classifier, dynamic=False)
+            try:
+                # shares the weights of the classifier, whose names stay as they are in checkpoints
+                self.forward = torch.compile(state.classifier, dynamic=False)
+            except Exception as error:  # this Python or this system cannot compile at all
+                self._without_compiling(error)
 
     def step(self, group: list[Batch], keys: NDArray[np.uint64]) -> None:
         """One step over a group of batches, averaged over what was assessed in them.
@@ -143,11 +146,14 @@ class Stepper:
             )
             return True
         if self.compiled:
-            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-            log.warning(f"torch.compile failed ({reason:.120}): going on without it")
-            self.compiled, self.forward = False, state.classifier
+            self._without_compiling(error)
             return True
         return False
+
+    def _without_compiling(self, error: Exception) -> None:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        log.warning(f"torch.compile failed ({reason:.120}): going on without it")
+        self.compiled, self.forward = False, self.state.classifier
 
 
 def out_of_memory(error: Exception) -> bool:

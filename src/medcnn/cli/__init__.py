@@ -78,9 +78,7 @@ def _run(words: list[str]) -> int:
             say(f"{private(str(error.filename))}: {error.strerror}.")
             return 1
         if type(error).__name__ == "OutOfMemoryError":
-            say(
-                "the GPU has too little memory for this network: other programs hold it, or it is small."
-            )
+            say("the GPU has too little memory for this network, or other programs hold it.")
             return 1
         text = " ".join(str(error).split())
         say(

@@ -56,6 +56,7 @@ def train(config: TrainConfig, command: list[str]) -> Path:
             run,
             title,
             manifest,
+            store,
             predictions,
             evaluations,
             history=history,

@@ -38,6 +38,7 @@ from medcnn.models.classifier import Architecture, Classifier, build_classifier
 from medcnn.run_folder import versions
 from medcnn.training.epochs import epochs
 from medcnn.training.steps import Stepper
+from medcnn.training.stopping import Stop
 from medcnn.workflows.training import setting_of, state_of
 
 CLASSES = tuple("abcdefg")
@@ -118,7 +119,7 @@ def measured(
     assert isinstance(config, TrainConfig)
     setting = setting_of(config, manifest, store, device)
     state = state_of(config, network(case), setting)
-    coming = epochs(state, setting, save=lambda: None, stop_asked=lambda: "")
+    coming = epochs(state, setting, save=lambda: None, stop=Stop(patient=True))
 
     bare = state_of(config, network(case), setting)
     bare.classifier.train()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import torch
 from safetensors import safe_open
 
 from medcnn.cli import main
+from medcnn.files import read_sealed
 from medcnn.predictions import Predictions
 from medcnn.training import epochs, steps
 
@@ -87,7 +89,8 @@ def test_a_poisoned_batch_leaves_no_trace_on_a_gpu(
     monkeypatch.setattr(steps, "augment", augment)
     words = ("trainer.batch_size=8", "trainer.device=cuda", f"run_dir={tmp_path / 'r'}")
     assert run("train", *QUICK, *words) == 0
-    stored = torch.load(tmp_path / "r" / "checkpoints" / "resume.pt", weights_only=True)
+    content = io.BytesIO(read_sealed(tmp_path / "r" / "checkpoints" / "resume.pt"))
+    stored = torch.load(content, weights_only=True)
     assert [h["train/skipped"] for h in stored["numbers"]["history"]] == [1, 0]
     for part in ("classifier", "averaged"):
         assert all(bool(t.isfinite().all()) for t in stored[part].values())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import math
 from collections.abc import Callable
@@ -18,6 +19,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from medcnn.config import TrainConfig
 from medcnn.errors import DivergedError, MedcnnError
+from medcnn.files import read_sealed
 from medcnn.labels import Kind
 from medcnn.loading.batches import batches, image_keys
 from medcnn.manifest import Manifest, Split
@@ -36,6 +38,11 @@ PER_EPOCH = 4  # steps, of 8 images each
 
 def weights(run: Path | str | None, name: str = "last") -> dict[str, Tensor]:
     return load_file(Path(str(run)) / "checkpoints" / f"{name}.safetensors")
+
+
+def saved(run: Path) -> dict[str, Any]:
+    content = io.BytesIO(read_sealed(run / "checkpoints" / "resume.pt"))
+    return dict(torch.load(content, weights_only=True))
 
 
 @pytest.fixture(autouse=True)
@@ -141,7 +148,7 @@ def test_a_poisoned_batch_is_skipped_and_counted_and_leaves_no_trace(
     run = train(with_batch_norm(settings("poisoned", epochs=2)))
     unchanged = [number for number, same in before.items() if same]
     assert unchanged == [6]
-    history = torch.load(run / "checkpoints" / "resume.pt", weights_only=True)["numbers"]["history"]
+    history = saved(run)["numbers"]["history"]
     assert [h["train/skipped"] for h in history] == [0, 1]
     assert all(math.isfinite(h["train/loss"]) for h in history)
     said = [r.message for r in caplog.records if "skipped" in r.message]
@@ -174,7 +181,7 @@ def test_a_run_that_goes_on_counts_the_steps_that_were_skipped_before(
         train(config)
     monkeypatch.setattr(epochs_module, "update", real)
     run = train(config)
-    history = torch.load(run / "checkpoints" / "resume.pt", weights_only=True)["numbers"]["history"]
+    history = saved(run)["numbers"]["history"]
     assert history[0]["train/skipped"] == 1
 
 
@@ -240,7 +247,7 @@ def test_the_scale_of_half_precision_falls_where_a_step_is_skipped(
 ) -> None:
     poisoned(1, 2)
     run = train(plain(settings("half", epochs=1, precision="fp16", warmup_share=0)))
-    stored = torch.load(run / "checkpoints" / "resume.pt", weights_only=True)
+    stored = saved(run)
     assert stored["numbers"]["history"][0]["train/skipped"] == 2
     assert stored["scaler"]["scale"] == 2.0**14
 
@@ -276,7 +283,7 @@ def test_too_little_memory_halves_what_goes_through_at_once_and_keeps_the_batch(
     assert "out of memory with 8 images at once: going on with 4 at once" in caplog.text
     for name, tensor in weights(run).items():
         assert torch.allclose(tensor, whole[name], atol=1e-5), name
-    assert torch.load(run / "checkpoints" / "resume.pt")["numbers"]["micro_batch"] == 2
+    assert saved(run)["numbers"]["micro_batch"] == 2
 
 
 def test_memory_that_ran_out_leaves_no_trace(

@@ -17,10 +17,11 @@ from medcnn.loading.batches import Batch, batches, epoch_order, image_keys, num_
 from medcnn.manifest import Split
 from medcnn.predictions import Predictions
 from medcnn.progress import log, track
-from medcnn.training.optimizers import schedule, set_learning_rates
+from medcnn.training.optimizers import learning_rates, schedule, set_learning_rates
 from medcnn.training.setting import Setting
 from medcnn.training.state import TrainState
 from medcnn.training.steps import Stepper
+from medcnn.training.stopping import Stop
 from medcnn.training.tally import NOTHING, Counts
 
 # The scaler of fp16 begins at 2**16 and halves after each step that overflows, so it has met every
@@ -87,13 +88,14 @@ def epochs(
     setting: Setting,
     *,
     save: Callable[[], None],
-    stop_asked: Callable[[], str],
+    stop: Stop,
 ) -> Iterator[EpochResult]:
     """Train from where `state` stands to the last epoch.
 
     Args:
         save: called when the state must survive what comes next.
-        stop_asked: the name of a signal that came, or nothing.
+        stop: says which signal came; in validation it raises at once, and the state stands at the
+            end of the epoch's steps.
 
     Raises:
         DivergedError: too many steps in a row, or all of an epoch, were not finite and so not
@@ -121,7 +123,7 @@ def epochs(
         )
         clock = Clock()
         state.classifier.train()
-        rates: dict[str, float] = {}
+        rates = learning_rates(state.optimizer)
         first = state.step
         look = _Look(state, setting, order)
         timed = track(
@@ -145,7 +147,7 @@ def epochs(
             micro_batch = state.micro_batch
             update(stepper, group, keys)
             group = []
-            if signal := stop_asked():
+            if signal := stop():
                 save()
                 raise StoppedError(
                     f"stopped by {signal} in epoch {state.epoch + 1}, step {state.step} of "
@@ -159,7 +161,7 @@ def epochs(
                 saved_at = time.monotonic()
         look.at_the_end(rates, per_epoch)
         clock.stop()
-        yield _finish(state, setting, validation_rows, rates, clock, look.counts)
+        yield _finish(state, setting, validation_rows, rates, clock, look.counts, stop)
         saved_at = time.monotonic()
 
 
@@ -221,6 +223,7 @@ def _finish(
     rates: dict[str, float],
     clock: Clock,
     counts: Counts,
+    stop: Stop,
 ) -> EpochResult:
     task = setting.task
     numbers = {
@@ -231,16 +234,17 @@ def _finish(
         **{f"lr/{name}": rate for name, rate in rates.items()},
     }
     before = time.monotonic()
-    predictions = predict(
-        state.judged,
-        setting.store,
-        setting.manifest,
-        validation_rows,
-        split=Split.VALIDATION,
-        batch_size=setting.trainer.batch_size,
-        device=setting.device,
-        dtype=setting.dtype,
-    )
+    with stop.at_once():
+        predictions = predict(
+            state.judged,
+            setting.store,
+            setting.manifest,
+            validation_rows,
+            split=Split.VALIDATION,
+            batch_size=setting.trainer.batch_size,
+            device=setting.device,
+            dtype=setting.dtype,
+        )
     numbers["perf/val_images_per_s"] = len(predictions.image_ids) / (time.monotonic() - before)
     lost = np.flatnonzero(~np.isfinite(predictions.logits).all(axis=1))
     if len(lost):

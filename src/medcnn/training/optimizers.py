@@ -87,4 +87,8 @@ def set_learning_rates(optimizer: torch.optim.Optimizer, share: float) -> dict[s
     """Set every group to `share` of its base; returns the rates by group name."""
     for group in optimizer.param_groups:
         group["lr"] = group["base_lr"] * share
+    return learning_rates(optimizer)
+
+
+def learning_rates(optimizer: torch.optim.Optimizer) -> dict[str, float]:
     return {group["name"]: group["lr"] for group in optimizer.param_groups}

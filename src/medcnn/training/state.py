@@ -6,6 +6,7 @@ Random numbers are a function of (seed, epoch, step), so no generator has a stat
 from __future__ import annotations
 
 import copy
+import io
 import pickle
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -14,8 +15,9 @@ from typing import Any
 import torch
 
 from medcnn.errors import CheckpointError
-from medcnn.files import replacing
+from medcnn.files import kept_twice, read_sealed, write_sealed
 from medcnn.models.classifier import Classifier
+from medcnn.progress import log
 from medcnn.training.tally import Counts, Tally
 
 
@@ -60,37 +62,55 @@ class TrainState:
             "tally": asdict(self.tally.read()),
             "numbers": {name: getattr(self, name) for name in _NUMBERS},
         }
-        with replacing(path) as temporary:
-            torch.save(stored, temporary)
+        # torch has no clear word for a full disk, so it does not write the file itself
+        content = io.BytesIO()
+        torch.save(stored, content)
+        write_sealed(path, content.getbuffer())
 
     def load(self, path: Path) -> None:
-        """Take up where `save` left.
+        """Take up where `save` left; where that file is damaged, where the save before it did.
 
         Raises:
-            CheckpointError: the file is damaged or belongs to another network.
+            CheckpointError: both are damaged, or belong to another network.
         """
+        stored = _whole(path)
         try:
-            stored: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
             self.classifier.load_state_dict(stored["classifier"])
             if self.averaged is not None:
                 self.averaged.load_state_dict(stored["averaged"])
             self.optimizer.load_state_dict(stored["optimizer"])
             self.scaler.load_state_dict(stored["scaler"])
             self.tally.set(Counts(**stored["tally"]))
-        except (
-            RuntimeError,
-            KeyError,
-            TypeError,
-            ValueError,
-            EOFError,
-            pickle.UnpicklingError,
-        ) as error:
+        except (RuntimeError, KeyError, TypeError, ValueError) as error:
             raise CheckpointError(
-                f"{path} cannot be taken up again: {str(error).splitlines()[0]}. Remove that one "
-                "file to start this run afresh, or give another run_dir."
+                f"{path} cannot be taken up again: {str(error).splitlines()[0]}. {AFRESH}"
             ) from error
         for name, value in stored["numbers"].items():
             setattr(self, name, value)
+
+
+AFRESH = "Remove that folder's resume*.pt to start this run afresh, or give another run_dir."
+
+
+def _whole(path: Path) -> dict[str, Any]:
+    """The newest saved state that can be read; a damaged one is moved out of its way."""
+    damaged: dict[Path, str] = {}
+    for place in kept_twice(path):
+        try:
+            # weights_only: tensors and numbers, never code
+            content = io.BytesIO(read_sealed(place))
+            stored: dict[str, Any] = torch.load(content, map_location="cpu", weights_only=True)
+        except FileNotFoundError:
+            continue
+        except (ValueError, RuntimeError, EOFError, OSError, pickle.UnpicklingError) as error:
+            damaged[place] = f"{place.name} {str(error).splitlines()[0]}"
+            continue
+        for bad, fault in damaged.items():
+            log.warning(f"{fault}; going on from the state saved before it, to the same result")
+            bad.replace(bad.with_suffix(".damaged"))
+        return stored
+    faults = "; ".join(damaged.values())
+    raise CheckpointError(f"{path.parent}: no saved state can be read: {faults}. {AFRESH}")
 
 
 _NUMBERS = (

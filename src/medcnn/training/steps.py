@@ -169,22 +169,24 @@ class Statistics:
     """What normalisation layers gathered, with a packed copy of the last that was good."""
 
     def __init__(self, classifier: Classifier) -> None:
-        self.buffers = [b for b in classifier.buffers() if b.is_floating_point()]
+        parts = (classifier.body, classifier.head)
+        self.buffers = [b for p in parts for b in p.buffers() if b.is_floating_point()]
         self.good = self._packed()
-        sizes = [b.numel() for b in self.buffers]
-        parts = zip(self.good.split(sizes), self.buffers, strict=True)
-        self.parts = [part.view_as(buffer) for part, buffer in parts]
+        pieces = zip(self.good.split([b.numel() for b in self.buffers]), self.buffers, strict=True)
+        self.pieces = [piece.view_as(buffer) for piece, buffer in pieces]
 
     def _packed(self) -> Tensor:
-        return torch.cat([b.reshape(-1) for b in self.buffers])
+        return torch.cat([b.reshape(-1) for b in self.buffers] or [torch.empty(0)])
 
     def settle(self, bad: Tensor) -> None:
         """Keep what the buffers hold now, or go back where it is `bad`."""
-        self.good.copy_(torch.where(bad, self.good, self._packed()))
-        self.restore()
+        if self.buffers:
+            self.good.copy_(torch.where(bad, self.good, self._packed()))
+            self.restore()
 
     def restore(self) -> None:
-        torch._foreach_copy_(self.buffers, self.parts)
+        if self.buffers:
+            torch._foreach_copy_(self.buffers, self.pieces)
 
 
 class Average:

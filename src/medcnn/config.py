@@ -176,6 +176,7 @@ class TrainerConfig:
     device: str
     threads: int | None = within(1)
     save_every_s: float = within(0)
+    sync_batchnorm: bool
     dry_run: bool
 
 

@@ -26,6 +26,7 @@ from medcnn.errors import MedcnnError, UsageError
 from medcnn.files import kept_twice, sweep, write_text
 from medcnn.privacy import pseudonymised
 from medcnn.progress import keep_log, log
+from medcnn.ranks import ALONE, Ranks
 
 # Settings that change where or how fast a run goes. Another device or number of threads moves the
 # last bits of a sum, which the user who asks for it knows.
@@ -52,10 +53,14 @@ class RunFolder:
     Attributes:
         facts: written at the start and again at the end, also where the run fails.
         finished: an earlier sitting came to its end; there is nothing left to do.
+        ranks: processes that work on this run; only the leader writes here.
     """
 
-    def __init__(self, path: Path, facts: dict[str, Any], finished: bool) -> None:
+    def __init__(
+        self, path: Path, facts: dict[str, Any], finished: bool, ranks: Ranks = ALONE
+    ) -> None:
         self.path = path
+        self.ranks = ranks
         self.facts = facts
         self.finished = finished
         self.checkpoints = path / "checkpoints"
@@ -88,6 +93,8 @@ class RunFolder:
             log.warning(text)
 
     def write_facts(self) -> None:
+        if not self.ranks.leads:
+            return
         write_text(self.path / "run.json", json.dumps(self.facts, indent=2) + "\n")
 
     def looks_at_test(self, origin: Path | None = None) -> None:

@@ -54,9 +54,11 @@ def main(arguments: list[str] | None = None) -> None:
 def _run(words: list[str]) -> int:
     from medcnn.errors import MedcnnError, private
     from medcnn.privacy import for_terminal
-    from medcnn.progress import wrapped
+    from medcnn.progress import follows, wrapped
 
     def say(text: str) -> None:
+        if follows():
+            return  # the leader says it
         print(wrapped(for_terminal(f"error: {text}")), file=sys.stderr)
 
     debug = "--debug" in words

@@ -9,15 +9,18 @@ from medcnn.config import (
     PredictConfig,
     PreviewConfig,
     ReportConfig,
+    TrainConfig,
     to_json,
 )
 from medcnn.privacy import for_terminal
-from medcnn.progress import log, show_log
+from medcnn.progress import follows, log, show_log
 
 
 def execute(command: Command) -> None:
     show_log(for_terminal)
     config = command.config
+    if follows() and not isinstance(config, TrainConfig):
+        return  # only training is shared among processes
     if isinstance(config, PredictConfig):
         from medcnn.workflows.predicting import predict_images
 

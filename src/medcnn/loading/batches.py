@@ -14,6 +14,7 @@ from torch import Tensor
 
 from medcnn.loading.pixel_store import PixelStore
 from medcnn.manifest import Manifest
+from medcnn.ranks import ALONE, Ranks
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +47,7 @@ def batches(
     *,
     device: torch.device,
     start: int = 0,
+    ranks: Ranks = ALONE,
 ) -> Iterator[Batch]:
     """Every row of `order` exactly once, in nearly equal batches of at most `batch_size`.
 
@@ -54,12 +56,20 @@ def batches(
     Args:
         targets: [N, K] of the whole manifest.
         start: how many batches of the epoch are done already.
+        ranks: each process gets its share of every batch. A batch with fewer images than there are
+            processes is filled with an image that counts as not assessed, since each must take
+            part in the step.
     """
     parts = parts_of(order, batch_size)
 
-    def prepare(rows: NDArray[np.int64]) -> Batch:
+    def prepare(part: NDArray[np.int64]) -> Batch:
+        rows = ranks.share(part)
+        filling = len(rows) == 0
+        rows = part[:1] if filling else rows
         images = torch.from_numpy(store.take(rows))
         target = torch.from_numpy(targets[rows])
+        if filling:
+            target = torch.full_like(target, torch.nan)
         if device.type == "cuda":
             images, target = images.pin_memory(), target.pin_memory()
         return Batch(

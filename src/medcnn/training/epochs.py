@@ -53,7 +53,8 @@ class EpochResult:
 class Clock:
     """Images per second, and the share of the time that the loop waited for data."""
 
-    def __init__(self) -> None:
+    def __init__(self, processes: int) -> None:
+        self.processes = processes
         self.start = time.monotonic()
         self.waited_s = self.elapsed_s = 0.0
         self.images = 0
@@ -66,7 +67,7 @@ class Clock:
             if batch is None:
                 return
             yield batch
-            self.images += len(batch.rows)
+            self.images += len(batch.rows) * self.processes
             self.elapsed_s = time.monotonic() - self.start
 
     def stop(self) -> None:
@@ -103,7 +104,7 @@ def epochs(
         StoppedError: a signal came; the state is saved.
         MedcnnError: not even one image at a time fits into memory.
     """
-    trainer, manifest = setting.trainer, setting.manifest
+    trainer, manifest, ranks = setting.trainer, setting.manifest, setting.ranks
     rows = setting.store.readable(manifest.rows(Split.TRAIN))
     validation_rows = manifest.rows(Split.VALIDATION)
     targets, keys = manifest.targets(), image_keys(manifest)
@@ -120,8 +121,9 @@ def epochs(
             trainer.batch_size,
             device=setting.device,
             start=state.step,
+            ranks=ranks,
         )
-        clock = Clock()
+        clock = Clock(ranks.world)
         state.classifier.train()
         rates = learning_rates(state.optimizer)
         first = state.step
@@ -147,14 +149,18 @@ def epochs(
             micro_batch = state.micro_batch
             update(stepper, group, keys)
             group = []
-            if signal := stop():
+            late = time.monotonic() - saved_at > trainer.save_every_s > 0
+            # clocks and signals differ among processes, so they decide together
+            signalled, due, overdue = ranks.any([bool(stop()), look.due(), late])
+            if signalled:
                 save()
                 raise StoppedError(
-                    f"stopped by {signal} in epoch {state.epoch + 1}, step {state.step} of "
-                    f"{steps}; everything is saved, run the same command again to go on."
+                    f"stopped by {stop() or 'a signal'} in epoch {state.epoch + 1}, step "
+                    f"{state.step} of {steps}; everything is saved, run the same command again to "
+                    "go on."
                 )
-            look.again(rates)
-            overdue = trainer.save_every_s and time.monotonic() - saved_at > trainer.save_every_s
+            if due:
+                look.again(rates)
             # a run that is taken up must change to smaller parts at the same step
             if overdue or state.micro_batch != micro_batch:
                 save()
@@ -177,12 +183,14 @@ class _Look:
         self.counts = state.tally.read()
         self.looked_at = time.monotonic()
 
+    def due(self) -> bool:
+        return time.monotonic() - self.looked_at > LOOK_EVERY_S
+
     def again(self, rates: dict[str, float]) -> None:
-        if time.monotonic() - self.looked_at > LOOK_EVERY_S:
-            self.counts = self.state.tally.read()
-            self.looked_at = time.monotonic()
-            if self.counts.most_in_a_row >= MAX_SKIPPED_IN_A_ROW:
-                raise DivergedError(self._diverged(rates))
+        self.counts = self.state.tally.read()
+        self.looked_at = time.monotonic()
+        if self.counts.most_in_a_row >= MAX_SKIPPED_IN_A_ROW:
+            raise DivergedError(self._diverged(rates))
 
     def at_the_end(self, rates: dict[str, float], per_epoch: int) -> None:
         self.counts = counts = self.state.tally.read()
@@ -235,6 +243,7 @@ def _finish(
     }
     before = time.monotonic()
     with stop.at_once():
+        setting.ranks.align(state.judged)
         predictions = predict(
             state.judged,
             setting.store,
@@ -244,6 +253,7 @@ def _finish(
             batch_size=setting.trainer.batch_size,
             device=setting.device,
             dtype=setting.dtype,
+            ranks=setting.ranks,
         )
     numbers["perf/val_images_per_s"] = len(predictions.image_ids) / (time.monotonic() - before)
     lost = np.flatnonzero(~np.isfinite(predictions.logits).all(axis=1))

@@ -50,11 +50,12 @@ def fit(
             return  # the run was killed after its last epoch and before its evaluation
         try:
             for result in epochs(state, setting, save=keeper.save, stop=stop):
-                keeper.hold(result, describe(result))
+                if setting.ranks.leads:
+                    keeper.hold(result, describe(result))
                 board.epoch(result)
                 keeper.save()
-                if stop():
-                    raise Interrupted(stop())
+                if any(setting.ranks.any([bool(stop())])):
+                    raise Interrupted(stop() or "a signal")
                 if _too_long_without_gain(state, patience):
                     log.info(
                         f"no better val {setting.task.score} in {patience} epochs: stopped early, "
@@ -95,6 +96,8 @@ class Keeper:
 
     def save(self) -> None:
         """The resume state last: it must not tell of a best epoch whose weights are not there."""
+        if not self.run.ranks.leads:
+            return
         try:
             for path in list(self.held):
                 write_bytes(path, self.held[path])

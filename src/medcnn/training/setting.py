@@ -10,6 +10,7 @@ from medcnn.augmentations import Augmentation
 from medcnn.config import TrainerConfig
 from medcnn.loading.pixel_store import PixelStore
 from medcnn.manifest import Manifest
+from medcnn.ranks import ALONE, Ranks
 from medcnn.tasks import Task
 
 
@@ -26,3 +27,4 @@ class Setting:
     device: torch.device
     dtype: torch.dtype
     memory_format: torch.memory_format
+    ranks: Ranks = ALONE

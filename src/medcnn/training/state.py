@@ -18,6 +18,7 @@ from medcnn.errors import CheckpointError
 from medcnn.files import kept_twice, read_sealed, write_sealed
 from medcnn.models.classifier import Classifier
 from medcnn.progress import log
+from medcnn.ranks import ALONE, Ranks
 from medcnn.training.tally import Counts, Tally
 
 
@@ -67,13 +68,13 @@ class TrainState:
         torch.save(stored, content)
         write_sealed(path, content.getbuffer())
 
-    def load(self, path: Path) -> None:
+    def load(self, path: Path, ranks: Ranks = ALONE) -> None:
         """Take up where `save` left; where that file is damaged, where the save before it did.
 
         Raises:
             CheckpointError: both are damaged, or belong to another network.
         """
-        stored = _whole(path)
+        stored = ranks.told(lambda: _whole(path))
         try:
             self.classifier.load_state_dict(stored["classifier"])
             if self.averaged is not None:

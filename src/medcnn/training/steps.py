@@ -5,12 +5,14 @@ reading a number of a GPU would stop the loop until the GPU has done all that it
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 
 from medcnn.augmentations import augment, mixup
 from medcnn.config import Compile
@@ -45,11 +47,18 @@ class Stepper:
         state.micro_batch = state.micro_batch or trainer.micro_batch or trainer.batch_size
         pays = setting.device.type == "cuda" and num_batches >= COMPILING_PAYS_FROM_BATCHES
         self.compiled = trainer.compile is Compile.ON or (trainer.compile is Compile.AUTO and pays)
-        self.forward: Callable[..., Any] = state.classifier
+        # what wraps the classifier shares its weights, whose names stay as they are in checkpoints
+        self.plain: nn.Module = state.classifier
+        if setting.ranks.world > 1:
+            on_gpu = setting.device.type == "cuda"
+            self.plain = DistributedDataParallel(
+                state.classifier,
+                device_ids=[setting.device] if on_gpu else None,
+            )
+        self.forward: Callable[..., Any] = self.plain
         if self.compiled:
             try:
-                # shares the weights of the classifier, whose names stay as they are in checkpoints
-                self.forward = torch.compile(state.classifier, dynamic=False)
+                self.forward = torch.compile(self.plain, dynamic=False)
             except Exception as error:  # this Python or this system cannot compile at all
                 self._without_compiling(error)
 
@@ -63,13 +72,16 @@ class Stepper:
             MedcnnError: not even one image at a time fits into memory.
         """
         state, trainer = self.state, self.setting.trainer
-        loss_sum, count = (t.to(state.tally.dtype) for t in self._gradients(group, keys))
+        ranks = self.setting.ranks
+        own = [t.to(state.tally.dtype) for t in self._gradients(group, keys)]
+        loss_sum, count = ranks.summed(torch.stack(own)).unbind()
         state.scaler.unscale_(state.optimizer)
         gradients = [p.grad for p in self.parameters if p.grad is not None]
         # dividing by the batch size kept half precision in range; the true divisor is known only
         # now. Where not one label of these images was assessed there is nothing to learn from.
         assessed = count > 0
-        factor = torch.where(assessed, trainer.batch_size / count, 0)
+        # Several processes have taken the mean of theirs where the sum was wanted.
+        factor = torch.where(assessed, ranks.world * trainer.batch_size / count, 0)
         norm = nn.utils.get_total_norm(gradients).to(factor.dtype) * factor
         bad = assessed & ~(loss_sum.isfinite() & norm.isfinite())
         if trainer.clip_norm is not None:
@@ -108,9 +120,10 @@ class Stepper:
         state, setting = self.state, self.setting
         now = {"seed": setting.seed, "epoch": state.epoch}
         sums, counts = [], []
+        left = sum(len(batch.rows) for batch in group)
         for step, batch in enumerate(group, start=state.step - len(group)):
             # dropout and its like draw from here, the same after a restart
-            torch.manual_seed(_seed_of(setting.seed, state.epoch, step))
+            torch.manual_seed(_seed_of(setting.seed, state.epoch, step, setting.ranks.rank))
             images, targets = unit_range(batch.images), batch.targets
             images = augment(images, keys[batch.rows], setting.augmentation, **now)
             images, targets = mixup(
@@ -119,18 +132,33 @@ class Stepper:
             images = images.contiguous(memory_format=setting.memory_format)
             parts = -(-len(images) // state.micro_batch)
             for part, target in zip(images.chunk(parts), targets.chunk(parts), strict=True):
-                with autocast(setting.dtype, setting.device):
-                    logits = self.forward(part)
-                loss_sum, count = setting.task.loss(logits.float(), target)
-                state.scaler.scale(loss_sum / setting.trainer.batch_size).backward()
+                left -= len(part)
+                with self._exchanging(left == 0):
+                    with autocast(setting.dtype, setting.device):
+                        logits = self.forward(part)
+                    loss_sum, count = setting.task.loss(logits.float(), target)
+                    state.scaler.scale(loss_sum / setting.trainer.batch_size).backward()
                 sums.append(loss_sum.detach())
                 counts.append(count)
         return torch.stack(sums).sum(), torch.stack(counts).sum()
+
+    def _exchanging(self, last: bool) -> AbstractContextManager[None]:
+        """Gradients go to the other processes once, after the last part of a step."""
+        if isinstance(self.plain, DistributedDataParallel) and not last:
+            return self.plain.no_sync()
+        return nullcontext()
 
     def _can_do_without(self, error: Exception) -> bool:
         """Change what failed, so that the step can be tried again; False where nothing can be."""
         state, many = self.state, self.state.micro_batch
         if out_of_memory(error):
+            if self.setting.ranks.world > 1:
+                # the others wait for the gradients of this step, and would have to take it again
+                raise MedcnnError(
+                    f"{self.setting.device} has too little memory for {many} images at once. "
+                    "Checkpoints of earlier epochs are whole. Run the same command with "
+                    f"trainer.micro_batch={max(many // 2, 1)} in a new run_dir, or on more GPUs."
+                ) from error
             if many == 1:
                 raise MedcnnError(
                     f"{self.setting.device} has too little memory for one image of "
@@ -153,7 +181,7 @@ class Stepper:
     def _without_compiling(self, error: Exception) -> None:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         log.warning(f"torch.compile failed ({reason:.120}): going on without it")
-        self.compiled, self.forward = False, self.state.classifier
+        self.compiled, self.forward = False, self.plain
 
 
 def out_of_memory(error: Exception) -> bool:
@@ -226,5 +254,5 @@ class Average:
             torch._foreach_copy_([a for a, _ in self.whole], [b for _, b in self.whole])
 
 
-def _seed_of(seed: int, epoch: int, step: int) -> int:
-    return int(np.random.SeedSequence((seed, epoch, step, 2)).generate_state(1)[0])
+def _seed_of(seed: int, epoch: int, step: int, rank: int) -> int:
+    return int(np.random.SeedSequence((seed, epoch, step, 2 + rank)).generate_state(1)[0])

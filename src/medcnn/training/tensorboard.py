@@ -45,8 +45,8 @@ def _forgiving(write: Callable[..., None]) -> Callable[..., None]:
 class Board:
     """One event file per sitting, all in the same folder: a resumed run goes on in its curves."""
 
-    def __init__(self, folder: Path, first_epoch: int) -> None:
-        self.works = True
+    def __init__(self, folder: Path, first_epoch: int, *, works: bool = True) -> None:
+        self.works = works
         # the thread that writes keeps its error for the next call, and need not print it too
         self.hook, threading.excepthook = threading.excepthook, self._hush
         self._begin(folder, first_epoch)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import resource
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -36,6 +37,8 @@ def rehearse(
     Raises:
         UsageError: no folder can be made there.
     """
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise UsageError("trainer.dry_run=true runs in one process: leave torchrun out.")
     beside = next(p for p in run_folder.absolute().parents if p.is_dir())
     few = replace(config.trainer, epochs=2, patience=None, save_every_s=0)
     try:

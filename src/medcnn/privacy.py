@@ -12,6 +12,7 @@ import uuid
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
+from typing import TextIO
 
 from medcnn.errors import UsageError
 from medcnn.files import cache_folder
@@ -48,10 +49,14 @@ def pseudonymised(text: str) -> str:
     return re.sub("‹([^‹›]*)›", lambda found: pseudonym(found[1], "id"), text)
 
 
-def for_terminal(text: str) -> str:
+def for_terminal(text: str, stream: TextIO | None = None) -> str:
     """A message as the user at the screen may read it; a pipe or a cluster's log, which others
-    read, gets pseudonyms."""
-    if sys.stderr.isatty():
+    read, gets pseudonyms.
+
+    Args:
+        stream: where it is shown; None: stderr.
+    """
+    if (stream or sys.stderr).isatty():
         return re.sub("‹([^‹›]*)›", r"'\1'", text)
     hidden = pseudonymised(text)
     if hidden == text:

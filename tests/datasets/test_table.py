@@ -9,10 +9,10 @@ import pytest
 from PIL import Image
 
 from medcnn import datasets
-from medcnn.datasets import table
 from medcnn.errors import DataError, MedcnnError, UsageError
 from medcnn.labels import Kind
 from medcnn.manifest import Split
+from tests.datasets import tables as table
 
 TEXT = """file;patient;grade;age;set
 a.png;p1;0;60;train
@@ -77,7 +77,7 @@ def test_columns_of_flags_are_findings_and_blank_is_not_assessed(root: Path) -> 
     assert math.isnan(found.records[1].target[0])
     (root / "t.csv").write_text("file,Mass,Nodule\na.png,1,0\nb.png,-1,1.0\n")
     error = refusal(root, table="t.csv", image="file", label=["Mass", "Nodule"])
-    assert "t.csv:3: Mass is '-1'" in str(error)
+    assert "t.csv:3: Mass is ‹-1›" in str(error)
     assert error.exit_code == 4
 
 
@@ -138,9 +138,9 @@ def test_a_folder_per_class_with_and_without_splits(root: Path, tmp_path: Path) 
         ({"table": "t.csv"}, 2, "needs data.image=COLUMN"),
         ({"image": "file"}, 2, "give data.table=FILE.csv"),
         ({"table": "t.csv", "kind": "ordinl"} | COLUMNS, 2, "did you mean 'ordinal'?"),
-        ({"table": "t.csv", "classes": ["0", "1"]} | COLUMNS, 4, "t.csv:3: label '2' is not one"),
-        ({"table": "t.csv", "folder": "sub"} | COLUMNS, 4, "3 of 3 images of the table are not"),
-        ({"table": "t.csv", "split": "age"} | COLUMNS, 4, "t.csv:2: split '60' is not one of"),
+        ({"table": "t.csv", "classes": ["0", "1"]} | COLUMNS, 4, "t.csv:3: label ‹2› is not one"),
+        ({"table": "t.csv", "folder": "sub"} | COLUMNS, 4, "t.csv:2: ‹sub/a.png› is not there"),
+        ({"table": "t.csv", "split": "age"} | COLUMNS, 4, "t.csv:2: split ‹60› is not one of"),
         ({}, 4, "expected a folder per class"),
     ],
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+import sys
 import textwrap
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -63,7 +64,7 @@ def show_init(words: Sequence[str]) -> None:
         print(line)
     write_text(output, _yaml(root, draft, output))
     print(f"\nWritten: {output}. Read every line, above all where it says '{Sure.CHECK}'.")
-    print(wrapped(for_terminal(_trial(root, draft))))
+    print(wrapped(for_terminal(_trial(root, draft), sys.stdout)))
     folder = output.parent.parent
     print(f"\nThen:\n  medcnn train data={output.stem} --config-dir {_quoted(folder)}")
 

@@ -35,6 +35,7 @@ from medcnn.datasets import (
 )
 from medcnn.datasets.joining import IMAGE_SUFFIXES
 from medcnn.datasets.public import PublicSet
+from medcnn.datasets.sheets import refuse_rows
 from medcnn.errors import DataError, listed, private
 from medcnn.images import file_part
 from medcnn.manifest import Manifest
@@ -122,13 +123,21 @@ DATASETS = {
 }
 
 
-def read(name: str, root: Path | None, options: Mapping[str, Any]) -> Manifest:
+def read(
+    name: str, root: Path | None, options: Mapping[str, Any], *, faulty: bool = False
+) -> Manifest:
     """The manifest of the data set `name`; splits stand in it only where its author made them.
 
+    Args:
+        faulty: also where rows have faults, which stand in the manifest then.
+
     Raises:
-        DataError: a file is a link out of the root, a pipe or a device; all of them at once.
+        DataError: rows have faults, or a file is a link out of the root, a pipe or a device; all
+            of them at once.
     """
     manifest = _bound(name, options)(root)
+    if not faulty:
+        refuse_rows(manifest.faults)
     faults = faults_on_disk(manifest.root, {file_part(r.path) for r in manifest.records})
     if unsafe := [
         f"{private(path)} is {why}" for path, why in sorted(faults.items()) if why != MISSING

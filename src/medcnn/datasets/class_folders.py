@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from medcnn.datasets.classes import encoded, space_of
+from medcnn.datasets.classes import encoded, refuse_names, space_of
 from medcnn.datasets.dicom_headers import looks_like_dicom, read_headers
 from medcnn.datasets.joining import attributes_of, by_patient, files_below, is_image
 from medcnn.datasets.sheets import found_under
@@ -55,6 +55,8 @@ def read_class_folders(
         raise UsageError(f"data.tags has no effect: no image under {root} is a DICOM.")
     whose = by_patient(found, headers)
     present = {i: [rename.get(n, n)] for i, n in enumerate(p.split("/")[depth] for p in found)}
+    if not classes:
+        refuse_names(present, f"folders of {root}")
     space = space_of(kind, classes, present, many=False)
     return Manifest(
         source=root.name,

@@ -9,7 +9,7 @@ from itertools import pairwise
 
 from medcnn.choices import nearest
 from medcnn.datasets.sheets import Sheet
-from medcnn.errors import DataError, UsageError
+from medcnn.errors import DataError, UsageError, listed, private
 from medcnn.labels import Kind, LabelSpace
 from medcnn.progress import log
 
@@ -37,6 +37,18 @@ def words_of(
     return list(dict.fromkeys(w for w in found if w and w != none_label))
 
 
+def refuse_names(present: Mapping[int, list[str]], what: str) -> None:
+    """Raises DataError where words are nearly as many as images, as names of patients are: they
+    would become classes, and stand in every file that is written."""
+    words = {w for found in present.values() for w in found}
+    if len(words) > 10 and len(words) * 3 > len(present):
+        raise DataError(
+            f"{what}: {len(words)} different words for {len(present)} images, too many for classes "
+            f"({listed([private(w) for w in sorted(words)], 3)}). Do they name patients? Where "
+            "they are classes, list them in data.classes=[...]."
+        )
+
+
 def rare_joined(
     present: Mapping[int, list[str]], whose: Mapping[int, str], below: int, name: str
 ) -> dict[int, list[str]]:
@@ -47,7 +59,8 @@ def rare_joined(
             groups.setdefault(word, set()).add(whose[i] or str(i))
     rare = {word for word, patients in groups.items() if len(patients) < below}
     if rare:
-        log.info(f"  joined to '{name}', each of fewer than {below}: {', '.join(sorted(rare))}")
+        shown = ", ".join(private(word) for word in sorted(rare))
+        log.info(f"  joined to '{name}', each of fewer than {below}: {shown}")
     return {
         i: list(dict.fromkeys(name if w in rare else w for w in words))
         for i, words in present.items()
@@ -172,8 +185,8 @@ def flags(
         if word not in _YES | _NO | {""}:
             hint = " (-1 is read with data.uncertain)" if word in _UNCERTAIN else ""
             raise DataError(
-                f"{sheet.line(row)}: {column} is '{word}'; a finding is 1, 0, or blank for not "
-                f"assessed{hint}."
+                f"{sheet.line(row)}: {column} is {private(word)}; a finding is 1, 0, or blank for "
+                f"not assessed{hint}."
             )
         target.append(math.nan if not word else float(word in _YES))
     return tuple(target)

@@ -17,9 +17,9 @@ from medcnn.datasets.dicom_headers import (
     looks_like_dicom,
     read_headers,
 )
-from medcnn.datasets.sheets import TABLE_SUFFIXES, of_every_row, refuse_missing
+from medcnn.datasets.sheets import TABLE_SUFFIXES
 from medcnn.errors import DataError, UsageError, listed, private
-from medcnn.paths import MISSING, faults_on_disk
+from medcnn.paths import MISSING, faults_on_disk, lookalike
 from medcnn.progress import log
 
 IMAGE_SUFFIXES = frozenset(
@@ -30,6 +30,8 @@ IMAGE_SUFFIXES = frozenset(
 )
 FILE_NAME = "file_name"
 JOINS = (FILE_NAME, *IDENTIFIERS)
+FEW = 5
+"""Of so many missing files one of a like name is looked for: each lists a folder."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,11 +42,13 @@ class Joined:
         files: row -> paths below the root.
         headers: path -> keyword -> text.
         excluded: reason -> how many files or rows found no partner.
+        faults: what is wrong with rows that have no files therefore.
     """
 
     files: Mapping[int, list[str]]
     headers: Mapping[str, Tags] = field(default_factory=dict)
     excluded: Mapping[str, int] = field(default_factory=dict)
+    faults: Sequence[str] = ()
 
 
 def joined(
@@ -66,21 +70,22 @@ def joined(
 
     Raises:
         UsageError: an unknown join.
-        DataError: nothing fits, a value stands in several rows, or one file was to be found and
-            there are several.
+        DataError: nothing fits. Rows that hold the same value, and those of which one file was to
+            be found where there are several, are faults.
     """
     if join not in JOINS:
         raise UsageError(f"data.join={join} is not one of {', '.join(JOINS)}{nearest(join, JOINS)}")
     rows_of: dict[str, list[int]] = {}
     for row, cell in cells.items():
         rows_of.setdefault(cell, []).append(row)
-    twice = [rows for cell, rows in rows_of.items() if cell and len(rows) > 1]
-    if twice:
-        shown = [" and ".join(line(row) for row in rows[:2]) for rows in twice]
-        raise DataError(
-            f"data.join={join} needs one row for each, and several rows hold the same in "
-            f"{len(twice)} cases: {listed(shown)}. Leave one row of each."
-        )
+    faults = [
+        f"{line(row)}: the same {join} stands in line {line(rows[0]).rpartition(':')[2]} already; "
+        "leave one row of each"
+        for cell, rows in rows_of.items()
+        if cell
+        for row in rows[1:]
+    ]
+    cells = {row: cell for row, cell in cells.items() if not cell or rows_of[cell][0] == row}
     found: dict[str, list[str]] = {}
     headers: dict[str, Tags] = {}
     excluded: Counter[str] = Counter()
@@ -109,20 +114,20 @@ def joined(
             f"{table}: none of {len(cells)} rows names a {join} of the {len(images)} images under "
             f"{root}. Is data.image the column that holds it?"
         )
-    if join in (FILE_NAME, "SOPInstanceUID") and (
-        several := {row: paths for row, paths in files.items() if len(paths) > 1}
-    ):
-        shown = [f"{line(row)} ({len(paths)} files)" for row, paths in several.items()]
-        raise DataError(
-            f"several files have the {join} of one row, in {len(several)} cases: {listed(shown)}. "
-            "Leave one file of each."
-        )
+    if join in (FILE_NAME, "SOPInstanceUID"):
+        faults += [
+            f"{line(row)}: {len(paths)} files have this {join}; leave one file of each"
+            for row, paths in files.items()
+            if len(paths) > 1
+        ]
     used = {path for paths in files.values() for path in paths}
     identified = {p for p in images if join == FILE_NAME or headers[p][join]}
     excluded[f"without a row in {table}"] = len(identified - used)
     excluded[f"named in {table} and not there"] = len(cells) - len(files)
     log.info(f"  {len(used):,} images belong to {len(files):,} rows of {table} by their {join}")
-    return Joined(files=files, headers=headers, excluded=+excluded)
+    if join in (FILE_NAME, "SOPInstanceUID"):
+        files = {row: paths for row, paths in files.items() if len(paths) == 1}
+    return Joined(files=files, headers=headers, excluded=+excluded, faults=faults)
 
 
 def named(
@@ -130,9 +135,9 @@ def named(
     paths: Mapping[int, str],
     keywords: Sequence[str],
     line: Callable[[int], str],
-    table: str,
 ) -> Joined:
-    """The files of rows that hold paths.
+    """The files of rows that hold paths. Paths that leave the root, are no regular files, are not
+    there, or are DICOM files without an image, are faults.
 
     Args:
         paths: row -> path below `root`.
@@ -140,33 +145,24 @@ def named(
         line: where a row stands.
 
     Raises:
-        DataError: paths that leave the root or are no regular files, by row; files that are not
-            there; DICOM files that are no images. All rows of a kind at once.
         UsageError: tags are wanted, and no file is a DICOM.
     """
-    faults = faults_on_disk(root, paths.values())
-
-    def checked(row: int) -> list[str]:
-        fault = faults.get(paths[row], MISSING)
-        if fault != MISSING:
-            raise DataError(f"{line(row)}: {private(paths[row])} is {fault}; it is not opened.")
-        return [paths[row]]
-
-    unsafe = [row for row, path in paths.items() if faults.get(path, MISSING) != MISSING]
-    of_every_row(unsafe, checked)
-    at = {path: line(row).rpartition(":")[2] for row, path in paths.items()}
-    refuse_missing(table, root, paths.values(), faults, at)
-    files = {row: [path] for row, path in paths.items()}
-    if not keywords:
-        return Joined(files=files)
-    dicom = [path for path in paths.values() if looks_like_dicom(root / path)]
-    if not dicom:
-        raise UsageError(f"data.tags has no effect: no image of {table} is a DICOM.")
-    headers, refused = read_headers(root, dicom, keywords)
-    if refused:
-        shown = [f"{private(path)}: {why}" for path, why in refused.items()]
-        raise DataError(f"{table}: {len(refused)} files are no images:\n  {listed(shown)}")
-    return Joined(files=files, headers=headers)
+    wrong = faults_on_disk(root, paths.values())
+    headers: Mapping[str, Tags] = {}
+    if keywords and (there := [path for path in paths.values() if path not in wrong]):
+        dicom = [path for path in there if looks_like_dicom(root / path)]
+        if not dicom:
+            raise UsageError("data.tags has no effect: no image of the table is a DICOM.")
+        headers, refused = read_headers(root, dicom, keywords)
+        wrong |= refused
+    faults: list[str] = []
+    for row, path in paths.items():
+        if why := wrong.get(path):
+            alike = lookalike(root, path) if why == MISSING and len(faults) < FEW else None
+            hint = f"; there is {private(alike)}, of other case or Unicode form" if alike else ""
+            faults.append(f"{line(row)}: {private(path)} is {why}{hint}")
+    files = {row: [path] for row, path in paths.items() if path not in wrong}
+    return Joined(files=files, headers=headers, faults=faults)
 
 
 def files_below(root: Path) -> list[str]:

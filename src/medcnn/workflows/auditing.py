@@ -33,7 +33,7 @@ from medcnn.run_folder import RunFolder
 from medcnn.workflows.data import described, labelled, pixels_of, preprocessing_of, with_splits
 
 # Raised whenever the same set would give other findings.
-AUDIT_VERSION = 2
+AUDIT_VERSION = 3
 
 
 def audit_data(config: AuditConfig) -> Path:
@@ -114,7 +114,7 @@ def manifest_to_audit(
 ) -> tuple[Manifest, str]:
     """The manifest with the splits that training would use, or with those of its author where
     training would refuse them, and why; a leak is left to the audit to describe."""
-    manifest = labelled(data, note)
+    manifest = labelled(data, note, faulty=True)
     try:
         return with_splits(manifest, data, seed), ""
     except LeakError:
@@ -148,7 +148,7 @@ def audit_of(
     looks = look_at(manifest, window=preprocessing.window, frames=preprocessing.frames)
     settings = [AUDIT_VERSION, looks.key, manifest.fingerprint(), unsplit, asdict(limits), seed]
     # pseudonyms of another key, and names of other modalities, make other sentences
-    settings += [manifest.modality, manifest.group_noun, pseudonym(""), measure]
+    settings += [manifest.modality, manifest.group_noun, pseudonym(""), measure, manifest.faults]
     key = hashlib.sha256(json.dumps(settings).encode()).hexdigest()[:32]
     path = cache_folder() / "audit" / f"{key}.findings.json"
     if not path.is_file():

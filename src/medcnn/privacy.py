@@ -9,6 +9,7 @@ import re
 import secrets
 import sys
 import uuid
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
@@ -23,6 +24,9 @@ FEWEST_KEY_BYTES = 16
 """A shorter key can be found by trying all of them against one known patient."""
 HEX_CHARACTERS = 12
 """48 bits: two of 100,000 images share a pseudonym once in 50,000 sets."""
+
+
+_PSEUDONYM = re.compile(rf"[a-z]+-[0-9a-f]{{{HEX_CHARACTERS}}}")
 
 
 def pseudonym(text: str, noun: str = "patient") -> str:
@@ -42,6 +46,19 @@ def pseudonym(text: str, noun: str = "patient") -> str:
     key = _key(value, file, str(cache_folder()))
     digest = hmac.new(key, text.encode("utf-8", "surrogateescape"), hashlib.sha256).hexdigest()
     return f"{noun}-{digest[:HEX_CHARACTERS]}"
+
+
+def as_pseudonyms(words: Iterable[str]) -> list[str]:
+    """A pseudonym for each name; what is one already stays."""
+    return [w if _PSEUDONYM.fullmatch(w) else pseudonym(w, "id") for w in words]
+
+
+def as_names(words: Sequence[str], names: Iterable[str]) -> list[str]:
+    """The name in place of each pseudonym, under whatever noun, that one of `names` has here."""
+    if not any(map(_PSEUDONYM.fullmatch, words)):
+        return list(words)
+    name_of = {pseudonym(name, "id").removeprefix("id-"): name for name in names}
+    return [name_of.get(word[-HEX_CHARACTERS:], word) for word in words]
 
 
 def pseudonymised(text: str) -> str:

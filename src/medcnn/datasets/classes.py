@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Collection, Mapping, Sequence
 from itertools import pairwise
 
 from medcnn.choices import nearest
-from medcnn.datasets.sheets import Sheet
+from medcnn.datasets.sheets import Sheet, whole_number
 from medcnn.errors import DataError, UsageError, listed, private
 from medcnn.labels import Kind, LabelSpace
 from medcnn.progress import log
@@ -30,7 +29,7 @@ def words_of(
 
     def renamed(word: str) -> str:
         """Once, so that two classes may change places."""
-        whole = re.sub(r"^(-?\d+)\.0+$", r"\1", word)
+        whole = whole_number(word)
         return rename.get(word, rename.get(whole, whole))
 
     found = (renamed(w) for w in words if w and w != none_label)

@@ -54,7 +54,11 @@ def check_keywords(keywords: Sequence[str]) -> None:
     for word in keywords:
         if word not in keyword_dict:
             faults.append(f"'{word}' is no keyword of DICOM{nearest(word, keyword_dict)}")
-        elif word in _IDENTIFYING or dictionary_VR(keyword_dict[word]) not in _KEPT:
+        elif (
+            word in _IDENTIFYING
+            or re.search("(ID|IDs|Number|Locator|Identification)$", word)
+            or dictionary_VR(keyword_dict[word]) not in _KEPT
+        ):
             faults.append(f"'{word}' may identify a patient, or is no single word.")
     if faults:
         raise UsageError(f"data.tags: {' '.join(faults)}")

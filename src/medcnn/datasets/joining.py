@@ -17,9 +17,9 @@ from medcnn.datasets.dicom_headers import (
     looks_like_dicom,
     read_headers,
 )
-from medcnn.datasets.sheets import TABLE_SUFFIXES
+from medcnn.datasets.sheets import TABLE_SUFFIXES, whole_number
 from medcnn.errors import DataError, UsageError, listed, private
-from medcnn.paths import MISSING, faults_on_disk, lookalike
+from medcnn.paths import MISSING, faults_on_disk, folded, lookalike
 from medcnn.progress import log
 
 IMAGE_SUFFIXES = frozenset(
@@ -96,6 +96,12 @@ def joined(
             for key in {PurePosixPath(path).name, without_ending(path)}:
                 found.setdefault(key, []).append(path)
         wanted = {row: last_part(cell) for row, cell in cells.items()}
+        alike: dict[str, set[str]] = {}
+        for key, files_of in found.items():
+            alike.setdefault(folded(key), set()).update(files_of)
+        for key in wanted.values():
+            if key not in found and folded(key) in alike:
+                found[key] = sorted(alike[folded(key)])
     else:
         images = [p for p in paths if looks_like_dicom(root / p)]
         excluded["files that are no DICOM"] = len(paths) - len(images)
@@ -108,6 +114,9 @@ def joined(
             else:
                 excluded[f"without {join}"] += 1
         wanted = {row: digest(cell) for row, cell in cells.items()}
+        # a spreadsheet may have made 1.0 of 1
+        whole = {row: digest(whole_number(cell)) for row, cell in cells.items()}
+        wanted = {row: key if key in found else whole[row] for row, key in wanted.items()}
     files = {row: found[key] for row, key in wanted.items() if cells[row] and key in found}
     if not files:
         raise DataError(

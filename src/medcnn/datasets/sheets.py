@@ -149,6 +149,11 @@ def _sheet(path: Path, numbered: workbooks.Rows) -> Sheet:
     return Sheet(path=path, columns=named, rows=tuple(rows), lines=tuple(lines))
 
 
+def whole_number(cell: str) -> str:
+    """`1.0` is `1`, which a spreadsheet writes so in a column with blanks."""
+    return re.sub(r"^(-?\d+)\.0+$", r"\1", cell)
+
+
 def of_every_row(rows: Iterable[int], make: Callable[[int], T]) -> list[T]:
     """`make` of each row; where it raises DataError, those of all rows are raised as one."""
     made, faults = tried(rows, make)

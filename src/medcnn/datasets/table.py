@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import unicodedata
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -27,10 +29,18 @@ from medcnn.datasets.joining import (
     joined,
     named,
 )
-from medcnn.datasets.sheets import Sheet, read_sheet, refuse_rows, require_folder, tried
+from medcnn.datasets.sheets import (
+    Sheet,
+    read_sheet,
+    refuse_rows,
+    require_folder,
+    tried,
+    whole_number,
+)
 from medcnn.errors import DataError, UsageError, listed, private
 from medcnn.labels import Kind, LabelSpace
 from medcnn.manifest import Manifest, Record, parse_split
+from medcnn.privacy import as_names
 from medcnn.progress import log
 
 
@@ -165,9 +175,10 @@ def read(
     rows = [i for i in cells if i in found.files]
     if not rows:
         refuse_rows(faults)
-    whose = {i: source.rows[i][patient] if patient else "" for i in rows}
+    whose = {i: _one_name(source.rows[i][patient]) if patient else "" for i in rows}
     files = [p for i in rows for p in found.files[i]]
     by_tag = {} if patient else by_patient(files, found.headers)
+    _refuse_identifying(source, attributes, whose, whose_words)
     doubts, doubt_words = None, {str(w).lower() for w in uncertain_words}
     if isinstance(label, str):
         if separator is None:
@@ -260,6 +271,31 @@ def read(
     )
 
 
+def _one_name(cell: str) -> str:
+    """The same for 12.0 and 12, and for both forms of accents: two names of one patient would come
+    to stand in two splits."""
+    return unicodedata.normalize("NFC", whole_number(cell))
+
+
+def _refuse_identifying(
+    sheet: Sheet, attributes: Sequence[str], whose: Mapping[int, str], own: set[str]
+) -> None:
+    """Raises UsageError for attributes that tell one patient from all others, as names, numbers and
+    dates do, and measurements do not: attributes are written as they are."""
+    faults = [f"{c} is the column of images or patients" for c in attributes if c in own]
+    for column in attributes:
+        of = {whose[i] or str(i): cell for i in whose if (cell := sheet.rows[i][column])}
+        words = set(of.values())
+        measured = all(re.fullmatch(r"-?\d{1,4}|-?\d*[.,]\d+", word) for word in words)
+        if len(of) >= 20 and len(words) > 0.9 * len(of) and not measured:
+            faults.append(f"{column} has {len(words)} values for {len(of)} patients")
+    if faults:
+        raise UsageError(
+            f"data.attributes: {'; '.join(dict.fromkeys(faults))}. That names patients in every "
+            "file that is written; leave it out."
+        )
+
+
 def _same(one: tuple[float, ...], other: tuple[float, ...]) -> bool:
     return all(a == b or (a != a and b != b) for a, b in zip(one, other, strict=True))
 
@@ -289,6 +325,8 @@ def _kept(
     }
     for column, words in words_of_column.items():
         there = sorted({row[column] for row in sheet.rows})
+        if column in hidden:
+            words = words_of_column[column] = as_names(words, there)
         if absent := [w for w in words if w not in there]:
             raise UsageError(
                 f"data.exclude: {sheet.path} has no row whose {column} is "

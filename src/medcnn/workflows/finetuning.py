@@ -44,6 +44,8 @@ def finetune(config: TrainConfig, command: list[str]) -> Path:
         origin = checkpoints.provenance_of(path)
         refuse_changed(run, "checkpoint_sha256", origin["checkpoint_sha256"], "checkpoint weights")
         manifest, bad = audited(config, run, old.preprocessing)
+        if old.other_key(manifest):
+            run.note(checkpoints.OTHER_KEY)
         seen = int(old.trained_on(manifest)[manifest.rows(Split.TEST)].sum())
         if seen:
             run.note(

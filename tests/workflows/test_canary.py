@@ -50,6 +50,7 @@ def write_dicom(path: Path, number: int, rng: np.random.Generator) -> str:
     return str(image.SOPInstanceUID)
 
 
+Rows = list[list[str]]
 HEAD = ["file", "who", "finding", "remark", "tag", "uid", "part"]
 
 
@@ -159,25 +160,28 @@ def export(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[list[st
 
 @pytest.fixture
 def here(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    export: tuple[Path, Rows],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
 ) -> Callable[..., tuple[int, str]]:
-    """Runs a command in this process, in an empty folder with a cache of its own: exit code and
-    what it printed, once no canary was found in that or in a file."""
+    """Runs a command in this process, in an empty folder: exit code and what it printed, once no
+    canary was found in that or in a file."""
+    cache = export[0].parent / "cache"
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("MEDCNN_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("MEDCNN_CACHE", str(cache))
 
     def run(*words: str) -> tuple[int, str]:
         with pytest.raises(SystemExit) as end:
             main(list(words))
         out, err = capfd.readouterr()
         assert not named((out + err).encode()), out + err
-        assert leaks_under(tmp_path) == []
+        assert leaks_under(tmp_path) + leaks_under(cache) == []
         return int(end.value.code or 0), " ".join((out + err).split())
 
     return run
 
 
-Rows = list[list[str]]
 PLAIN = {"image": "file", "label": "finding", "patient": "who"}
 
 
@@ -225,7 +229,12 @@ FAULTS: dict[str, tuple[Callable[[Rows], Rows], dict[str, str], int, str]] = {
     "names to keep": (_same, {"attributes": "[remark]"}, 2, "remark has 24 values for 24 patients"),
     "a tag that names": (_same, {"tags": "[PatientID]"}, 2, "may identify a patient"),
     "no file of the tag": (_same, {"image": "remark", "join": "PatientID"}, 4, "none of 48 rows"),
-    "a tag twice": (_again("who", ""), {"image": "tag", "join": "PatientID"}, 4, "no who"),
+    "a tag twice": (
+        _again("remark", "CNRY"),
+        {"image": "tag", "join": "PatientID"},
+        4,
+        "the same PatientID stands in line 2 already",
+    ),
 }
 
 
@@ -242,9 +251,34 @@ def test_no_refusal_names_a_patient(
     table = f"{name.replace(' ', '_')}.csv"
     write_table(root / table, change(rows))
     words = [f"data.{k}={v}" for k, v in (PLAIN | options).items()]
-    found = here("audit", "data=table", f"data.root={root}", f"data.table={table}", *words)
+    words += [f"data.root={root}", f"data.table={table}", "audit.copies=false"]
+    found = here("audit", "data=table", *words, "output=audit.html")
+    page = Path("audit.html").read_text() if Path("audit.html").exists() else ""
     assert found[0] == code, found[1]
-    assert said in found[1]
+    assert said in found[1] + page
+
+
+def test_all_faults_of_a_table_stand_on_the_page_with_those_of_the_images(
+    export: tuple[Path, Rows], here: Callable[..., tuple[int, str]]
+) -> None:
+    root, rows = export
+    for change in ("a blank patient", "an image twice"):
+        rows = FAULTS[change][0](rows)
+    write_table(root / "several.csv", [*rows, ["gone.dcm", *rows[1][1:]]])
+    words = [f"data.{k}={v}" for k, v in (PLAIN | {"split": "part"}).items()]
+    words += [f"data.root={root}", "data.table=several.csv", "audit.copies=false"]
+    code, said = here("audit", "data=table", *words, "output=audit.html")
+    page = " ".join(Path("audit.html").read_text().split())
+    assert code == 4
+    assert "3 rows of the table cannot be used as they stand" in said
+    assert "patients in more than one split" in said
+    for fault in ("no who, so nobody", "the same labels in line 2", "is not there"):
+        assert fault in page
+    # a training is refused with the same words, as is all else, which needs no audit
+    for verb in (("train", *QUICK), ("preview",)):
+        code, said = here(*verb, "data=table", *words[:-1])
+        assert code == 4
+        assert "3 rows of the table cannot" in said or "3 rows are refused" in said
 
 
 def test_a_table_without_a_header_does_not_show_its_first_row(
@@ -271,7 +305,7 @@ def test_images_joined_on_a_tag_are_trained_on_without_a_name(
     code, said = here("train", "data=table", *words, out, *QUICK, "run_dir=run")
     assert code == 0, said
     kept = json.loads(Path("run/manifest.json").read_text())
-    assert kept["excluded"] == {f"{image} is in data.exclude": 1}
+    assert kept["excluded"][f"{image} is in data.exclude"] == 1
     again = here("evaluate", "checkpoint=run/checkpoints/best.safetensors", "run_dir=again")
     assert again[0] == 0, again[1]
     assert "these are not exactly the images" not in again[1]
@@ -296,7 +330,11 @@ def test_folders_of_patients_within_classes_leave_no_name(
     words = ("data=table", f"data.root={classes}")
     code, said = here("train", *words, *QUICK, "run_dir=run")
     assert code == 0, said
-    assert "48 images of 48 patients" in said or "patients" in said
-    # a crash after the images were read: the run folder stays and says why
-    next(classes.rglob("*.dcm")).write_bytes(b"\0" * 128 + b"DICM")
-    assert here("train", *words, *QUICK, "run_dir=crashed")[0] in (0, 4)
+    assert "48 patients, by the PatientID" in said
+    broken = next(classes.rglob("*.dcm"))
+    begin = broken.read_bytes()[:900]
+    broken.unlink()  # a link: the other tests need the file
+    broken.write_bytes(begin)
+    code, said = here("train", *words, *QUICK, "run_dir=crashed")
+    assert code == 4
+    assert "1 of 48 images cannot be used" in said

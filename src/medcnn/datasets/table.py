@@ -240,8 +240,7 @@ def read(
             if first[0] != i:
                 how = "the same labels" if _same(first[1], target) else "other labels"
                 raise DataError(
-                    f"{at}: {private(path)} stands with {how} in line {source.lines[first[0]]} "
-                    "already; an image has one row."
+                    f"{at}: {private(path)} stands with {how} in line {source.lines[first[0]]} already"
                 )
         kept = {c: row[c] for c in attributes if row[c]}
         return [

@@ -239,9 +239,8 @@ def read(
             first = of_path.setdefault(path, (i, target))
             if first[0] != i:
                 how = "the same labels" if _same(first[1], target) else "other labels"
-                raise DataError(
-                    f"{at}: {private(path)} stands with {how} in line {source.lines[first[0]]} already"
-                )
+                line = source.lines[first[0]]
+                raise DataError(f"{at}: {private(path)} stands with {how} in line {line} already")
         kept = {c: row[c] for c in attributes if row[c]}
         return [
             Record(

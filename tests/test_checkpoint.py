@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,8 +16,9 @@ from medcnn.checkpoint import Checkpoint
 from medcnn.errors import CheckpointError, UsageError
 from medcnn.images.preprocessing import Fit, Preprocessing
 from medcnn.labels import Kind, LabelSpace
-from medcnn.manifest import Modality
+from medcnn.manifest import Manifest, Modality
 from medcnn.models.classifier import Architecture, Classifier, build_classifier
+from medcnn.privacy import pseudonym
 
 CPU = torch.device("cpu")
 
@@ -136,3 +138,40 @@ def test_nan_never_enters_the_description(saved: tuple[Path, Classifier, Checkpo
     path, classifier, described = saved
     with pytest.raises(ValueError, match="JSON"):
         checkpoints.save(path, classifier, replace(described, thresholds=(math.nan, 0.5)))
+
+
+def test_images_of_the_training_are_known_under_another_key_only_where_they_are_the_same(
+    colours: Callable[..., Manifest],
+    saved: tuple[Path, Classifier, Checkpoint],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def seen(key: str, keep: slice = slice(None)) -> Manifest:
+        """The manifest as it comes through the door under a key."""
+        monkeypatch.setenv("MEDCNN_PSEUDONYM_KEY", key)
+        return plain.with_records(
+            replace(r, image_id=pseudonym(r.image_id, "image"), origin=(r.image_id, r.group))
+            for r in plain.records[keep]
+        )
+
+    plain = colours()
+    trained = seen("the key of the training")
+    made_with = [checkpoints.digest_of(r.image_id) for r in trained.records if r.split != "test"]
+    here = replace(
+        saved[2],
+        provenance={
+            "manifest": trained.fingerprint(),
+            "made_with": made_with,
+            "pseudonym_key": pseudonym("", "key"),
+        },
+    )
+    known = len(made_with)
+    assert here.trained_on(trained).sum() == known
+    part = seen("the key of the training", slice(30))
+    assert here.trained_on(part).any()
+    assert not here.other_key(part)
+    same = seen("the key of another house")
+    assert here.trained_on(same).sum() == known
+    assert not here.other_key(same)
+    part = seen("the key of another house", slice(30))
+    assert not here.trained_on(part).any()
+    assert here.other_key(part)

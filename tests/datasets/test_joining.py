@@ -112,6 +112,7 @@ def test_all_images_of_a_patient_get_the_label_of_the_row(export: Path) -> None:
         ("PatientID", "p3"),
         ("file_name", "IM9"),
         ("file_name", "D:\\old\\place\\IM9"),
+        ("file_name", "im9.DCM"),
     ],
 )
 def test_a_row_finds_its_file_by_any_of_these(export: Path, join: str, cell: str) -> None:
@@ -408,3 +409,22 @@ def test_init_finds_the_tag_that_joins_a_table_to_an_export(
     said = capsys.readouterr().out
     assert "a folder per class: ST1 (3), ST2 (3)" in said
     assert "As it stands it reads 5 images of 4 patients" in said
+
+
+def test_a_number_that_a_spreadsheet_wrote_with_a_point_finds_its_tag(tmp_path: Path) -> None:
+    write(tmp_path / "IM1", "123", "1")
+    (tmp_path / "t.csv").write_text("id,label\n123.0,ill\n0123,well\n")
+    found = by_tag(tmp_path, classes=["well", "ill"])
+    assert [r.path for r in found.records] == ["IM1"]
+    assert found.excluded["named in t.csv and not there"] == 1  # 0123 is another
+
+
+def test_a_radiograph_cut_off_before_its_pixels_is_left_for_the_audit(tmp_path: Path) -> None:
+    for i in range(4):
+        write(tmp_path / "xy"[i % 2] / f"IM{i}", f"p{i}", f"{i}")
+    file = tmp_path / "x" / "IM2"
+    file.write_bytes(file.read_bytes()[:-60])
+    found = table.read(tmp_path)
+    assert "x/IM2" in [r.path for r in found.records]
+    assert not found.excluded
+    assert found.group_noun == "patient"

@@ -307,6 +307,8 @@ def test_images_joined_on_a_tag_are_trained_on_without_a_name(
     again = here("evaluate", "checkpoint=run/checkpoints/best.safetensors", "run_dir=again")
     assert again[0] == 0, again[1]
     assert "these are not exactly the images" not in again[1]
+    written = Path("run/run.json").read_text() + Path("run/log.txt").read_text()
+    assert str(root) not in written.replace(os.path.relpath(root, "run"), "")
     if join == "SOPInstanceUID":
         assert "1.2.826" not in Path("run/run.json").read_text()
 

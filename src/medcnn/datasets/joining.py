@@ -64,7 +64,8 @@ def joined(
     Args:
         cells: row -> what its image column says.
         join: one of JOINS. A SOPInstanceUID and a file name mean one file; a patient, a study and
-            an accession number may have several, and each gets the labels of the row.
+            an accession number may have several, and each gets the labels of the row. A file name
+            that is not there may differ from that of a file in case, Unicode form and ending.
         keywords: tags that are wanted beside.
         line: where a row stands. Messages name rows and no values, which may be those of patients.
 
@@ -100,8 +101,9 @@ def joined(
         for key, files_of in found.items():
             alike.setdefault(folded(key), set()).update(files_of)
         for key in wanted.values():
-            if key not in found and folded(key) in alike:
-                found[key] = sorted(alike[folded(key)])
+            near = alike.get(folded(key)) or alike.get(folded(without_ending(key)))
+            if key not in found and near:
+                found[key] = sorted(near)
     else:
         images = [p for p in paths if looks_like_dicom(root / p)]
         excluded["files that are no DICOM"] = len(paths) - len(images)

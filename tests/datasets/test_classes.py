@@ -166,3 +166,17 @@ def test_two_classes_may_change_places() -> None:
     assert words_of("a|b", "|", None, swap) == ["b", "a"]
     assert words_of("2.0|3", "|", None, swap) == ["3", "4"]
     assert words_of("normal|a", "|", "none", {"normal": "none"}) == ["a"]
+
+
+@pytest.mark.parametrize(
+    ("word", "said"),
+    [("NaN", "'NaN' looks like a blank"), ("Mild", "'Mild' and 'mild' look like one word")],
+)
+def test_a_word_that_nobody_meant_as_a_class_is_refused(
+    tmp_path: Path, word: str, said: str
+) -> None:
+    text = f"f,l\na.png,mild\nb.png,none\nc.png,{word}\n"
+    error = refusal(tmp_path, text)
+    assert said in str(error)
+    assert error.exit_code == 2
+    assert read(tmp_path, text, classes=["none", "mild", word]).labels.names[2] == word

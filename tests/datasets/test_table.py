@@ -243,3 +243,10 @@ def test_words_as_many_as_images_are_no_classes(tmp_path: Path) -> None:
     assert "p11" not in re.sub("‹.*?›", "", str(refused.value))
     names = [f"p{i}" for i in range(12)]
     assert table.read(tmp_path, **options, classes=names).labels.names == tuple(names)
+
+
+def test_a_word_for_nobody_is_no_patient(tmp_path: Path) -> None:
+    """Else the images of all unknown patients would count as those of one."""
+    options = _visits(tmp_path, ["p1", "n/a", "unknown", "p2"])
+    with pytest.raises(DataError, match=r"no who, .* \(2 rows, lines 3, 4\)"):
+        table.read(tmp_path, **options)

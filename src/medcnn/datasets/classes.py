@@ -10,6 +10,7 @@ from medcnn.choices import nearest
 from medcnn.datasets.sheets import Sheet, whole_number
 from medcnn.errors import DataError, UsageError, listed, private
 from medcnn.labels import Kind, LabelSpace
+from medcnn.paths import folded
 from medcnn.progress import log
 
 _YES, _NO = {"1", "1.0", "true", "yes"}, {"0", "0.0", "false", "no"}
@@ -79,6 +80,8 @@ def space_of(
     """
     found = sorted({w for words in present.values() for w in words}, key=_natural)
     names = list(classes) if classes else found
+    if not classes:
+        _refuse_doubtful(found)
     if kind == "auto":
         kind = "multilabel" if many else "binary" if len(names) == 2 else "multiclass"
     if kind not in set(Kind):
@@ -97,6 +100,23 @@ def space_of(
             f"  positive class: '{names[-1]}' (data.classes=[negative,positive] to say otherwise)"
         )
     return LabelSpace(kind=Kind(kind), names=tuple(names))
+
+
+def _refuse_doubtful(found: Sequence[str]) -> None:
+    """Raises UsageError for words of which nobody asked that they be classes of their own."""
+    faults = [
+        f"'{word}' looks like a blank (data.exclude leaves its rows out)"
+        for word in found
+        if word.lower() in ("nan", "n/a", "na", "null")
+    ]
+    first: dict[str, str] = {}
+    for word in found:
+        if (other := first.setdefault(folded(word), word)) != word:
+            faults.append(f"'{other}' and '{word}' look like one word (data.rename makes them one)")
+    if faults:
+        raise UsageError(
+            f"classes: {listed(faults)}. Where they are classes, list all in data.classes=[...]."
+        )
 
 
 def _refuse_unknown_order(found: Sequence[str]) -> None:

@@ -37,6 +37,7 @@ from medcnn.datasets.sheets import (
     tried,
     whole_number,
 )
+from medcnn.datasets.vocabulary import UNLABELLED
 from medcnn.errors import DataError, UsageError, listed, private
 from medcnn.labels import Kind, LabelSpace
 from medcnn.manifest import Manifest, Record, parse_split
@@ -163,7 +164,7 @@ def read(
     rows, excluded = _kept(
         source, exclude or {}, label if isinstance(label, str) else None, whose_words
     )
-    blank = [i for i in rows if patient and not source.rows[i][patient]]
+    blank = [i for i in rows if patient and source.rows[i][patient].lower() in _NOBODY]
     faults = [f"{source.line(i)}: no {patient}, so nobody knows whose image it is" for i in blank]
     cells = {i: source.rows[i][image] for i in rows if i not in set(blank)}
     if join is not None:
@@ -267,6 +268,9 @@ def read(
         excluded=excluded | dict(found.excluded),
         faults=tuple(faults),
     )
+
+
+_NOBODY = {"", "unknown", "none", *UNLABELLED}
 
 
 def _one_name(cell: str) -> str:

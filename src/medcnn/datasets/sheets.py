@@ -7,7 +7,7 @@ import gzip
 import io
 import re
 import zlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -236,25 +236,10 @@ def found_under(root: Path, *, hidden: bool = False) -> str:
     return listed(names) or "nothing"
 
 
-def refuse_missing(
-    source: str,
-    root: Path,
-    paths: Iterable[str],
-    faults: Mapping[str, str] | None = None,
-    rows: Mapping[str, str] | None = None,
-) -> None:
-    """Raises DataError with the count and the first names of images that are not there.
-
-    Args:
-        faults: what `faults_on_disk` found, where it has been asked already.
-        rows: path -> the row that names it.
-    """
-
-    def place(path: str) -> str:
-        return f" (row {rows[path]})" if rows else ""
-
+def refuse_missing(source: str, root: Path, paths: Iterable[str]) -> None:
+    """Raises DataError with the count and the first names of images that are not there."""
     wanted = list(paths)
-    faults = faults_on_disk(root, wanted) if faults is None else faults
+    faults = faults_on_disk(root, wanted)
     missing = [p for p in wanted if faults.get(p) == MISSING]
     if missing:
         alike = lookalike(root, missing[0])
@@ -263,6 +248,6 @@ def refuse_missing(
         )
         raise DataError(
             f"{source}: {len(missing)} of {len(wanted)} images of the table are not under {root}: "
-            f"{listed([f'{private(m)}{place(m)}' for m in missing])}.{hint} Complete the images, "
-            "or take their rows out of the table."
+            f"{listed([private(m) for m in missing])}.{hint} Complete the images, or take their "
+            "rows out of the table."
         )

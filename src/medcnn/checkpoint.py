@@ -29,8 +29,9 @@ from medcnn.manifest import Manifest, Modality, Split
 from medcnn.models.backbones import Normalisation
 from medcnn.models.classifier import Architecture, Classifier, build_classifier
 from medcnn.privacy import pseudonym
+from medcnn.readout import Readout
 
-SCHEMA = 1
+SCHEMA = 2
 OTHER_KEY = (
     "pseudonyms are made with another key here than in the training of the checkpoint, so nobody "
     "can say which of these images it was trained with (see MEDCNN_PSEUDONYM_KEY_FILE)."
@@ -42,7 +43,7 @@ class Checkpoint:
     """What stands beside the weights.
 
     Attributes:
-        thresholds: one per output, chosen on validation; None where classes exclude each other.
+        readout: how logits become probabilities, decisions and sets; fitted on validation.
         flips: mirrored views whose logits are averaged, a key of `inference.VIEWS`.
         training: the resolved config of the run, without where its images lay.
         provenance: versions, manifest fingerprint, epoch, validation score, origin of weights.
@@ -54,7 +55,7 @@ class Checkpoint:
     normalisation: Normalisation
     modality: Modality
     flips: str
-    thresholds: tuple[float, ...] | None
+    readout: Readout
     training: Mapping[str, Any]
     provenance: Mapping[str, Any]
 
@@ -89,14 +90,16 @@ class Checkpoint:
             "normalisation": dataclasses.asdict(self.normalisation),
             "modality": self.modality,
             "flips": self.flips,
-            "thresholds": self.thresholds,
+            "readout": self.readout.to_json(),
             "training": dict(self.training),
             "provenance": dict(self.provenance),
         }
 
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> Checkpoint:
-        thresholds = stored["thresholds"]
+        if stored["schema"] == 1:  # in which there was nothing but thresholds
+            readout = Readout.of_thresholds(stored["thresholds"]).to_json()
+            stored = {**stored, "readout": readout}
         normalisation = {k: tuple(v) for k, v in stored["normalisation"].items()}
         return cls(
             labels=LabelSpace.from_json(stored["labels"]),
@@ -105,7 +108,7 @@ class Checkpoint:
             normalisation=Normalisation(**normalisation),
             modality=Modality(stored["modality"]),
             flips=stored["flips"],
-            thresholds=None if thresholds is None else tuple(thresholds),
+            readout=Readout.from_json(stored["readout"]),
             training=stored["training"],
             provenance=stored["provenance"],
         )

@@ -306,6 +306,7 @@ def test_images_joined_on_a_tag_are_trained_on_without_a_name(
     assert kept["excluded"][f"{image} is in data.exclude"] == 1
     again = here("evaluate", "checkpoint=run/checkpoints/best.safetensors", "run_dir=again")
     assert again[0] == 0, again[1]
+    assert here("report", "run=again")[0] == 0
     assert "these are not exactly the images" not in again[1]
     written = Path("run/run.json").read_text() + Path("run/log.txt").read_text()
     assert str(root) not in written.replace(os.path.relpath(root, "run"), "")

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -58,3 +60,11 @@ def test_an_image_has_the_same_key_in_any_manifest(colours: Callable[..., Manife
     shorter = manifest.with_records(manifest.records[5:9])
     assert np.array_equal(image_keys(shorter), image_keys(manifest)[5:9])
     assert len(set(image_keys(manifest).tolist())) == 48
+
+
+@pytest.mark.fault
+def test_the_name_of_a_file_may_be_no_text(colours: Callable[..., Manifest]) -> None:
+    """Row 74."""
+    manifest = colours()
+    odd = replace(manifest.records[0], image_id=os.fsdecode(b"\xff.png"))
+    assert len(image_keys(manifest.with_records([odd]))) == 1

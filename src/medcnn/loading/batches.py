@@ -76,5 +76,7 @@ def batches(
 
 def image_keys(manifest: Manifest) -> NDArray[np.uint64]:
     """[N], one number per image id, the same wherever that image stands in a manifest."""
-    digests = (hashlib.sha256(r.own_id.encode()).digest()[:8] for r in manifest.records)
+    # the name of a file may be no text at all
+    ids = (r.own_id.encode("utf-8", "surrogatepass") for r in manifest.records)
+    digests = (hashlib.sha256(i).digest()[:8] for i in ids)
     return np.frombuffer(b"".join(digests), dtype="<u8")

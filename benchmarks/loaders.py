@@ -13,10 +13,10 @@ are medians over the turns. Nothing is augmented, so that all do the same. They 
 
 `build`: the store (processes and their start included) and the CacheDataset, on parts of the files,
 in turns, 2 cores, 256 px. `second_epoch_s`: the second epoch at 64 px as it trains resnet18
-(forward, loss, backward, AdamW; one torch thread, 2 cores). `..._two_threads`: the same of two of them
-with two torch threads, as torch chooses on 2 cores. `pss_mb`: proportional set size of all processes
-at the end of that epoch. Batches of medcnn also let glibc keep freed memory, which makes the
-arithmetic itself cheaper (`keep_freed_memory`); the others run as they come.
+(forward, loss, backward, AdamW; one torch thread, 2 cores); `..._two_threads`: with two, as torch
+chooses on 2 cores. `pss_mb`: proportional set size of all processes at the end of that epoch.
+Batches of medcnn also let glibc keep freed memory, which makes the arithmetic itself cheaper
+(`keep_freed_memory`); the others run as they come.
 """
 
 from __future__ import annotations

@@ -16,10 +16,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from medcnn.decoding.pool import Request
 from medcnn.errors import DataError
 from medcnn.images.preprocessing import Fit, Preprocessing
-from medcnn.loading import decoder_pool, pixel_store, segments
-from medcnn.loading.decoder_pool import Answer, Request
+from medcnn.loading import decoder, pixel_store, segments
+from medcnn.loading.decoder import Answer
 from medcnn.loading.pixel_store import PixelStore, open_store
 from medcnn.loading.segments import CHECK, RECORD
 from medcnn.manifest import Manifest
@@ -91,7 +92,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[Request]:
 
     def decode(wanted: list[Request], *args: object, **options: object) -> Iterator[Answer]:
         requests.extend(wanted)
-        return decoder_pool.decode(wanted, *args, **options)  # type: ignore[arg-type]
+        return decoder.decode(wanted, *args, **options)  # type: ignore[arg-type]
 
     monkeypatch.setattr(pixel_store, "decode", decode)
     return requests
@@ -518,7 +519,7 @@ def test_damage_is_not_mended_from_a_file_that_has_changed(
         ("os._exit(3)", "exit code 3"),
         (PANIC, "rle panicked"),
         ("raise ZeroDivisionError('no lung')", "preprocessing failed: ZeroDivisionError: no lung"),
-        ("decoder.signal.alarm(1); ctypes.CDLL(None).pause()", "longer than 60 s"),
+        ("signal.alarm(1); ctypes.CDLL(None).pause()", "longer than 60 s"),
     ],
 )
 def test_what_kills_a_decoder_is_named_and_the_rest_is_read(

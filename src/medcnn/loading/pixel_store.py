@@ -29,12 +29,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from medcnn.decoding.pool import Request
 from medcnn.errors import DataError, private
 from medcnn.files import cache_folder
 from medcnn.images import file_part
 from medcnn.images.preprocessing import Preprocessing
-from medcnn.loading.decoder import Seen, seen
-from medcnn.loading.decoder_pool import Request, decode
+from medcnn.loading.decoder import Seen, decode, seen
 from medcnn.loading.segments import Memory, Pixels, Stored, Writer, merge, path_key, stored_in
 from medcnn.manifest import Manifest
 from medcnn.progress import log, track

@@ -195,7 +195,7 @@ class _Opening:
             needed = len(missing) * self.image_bytes
             log.info(
                 f"pixel cache: {len(missing):,} of {len(self.paths):,} images to decode, "
-                f"{needed / 1e6:,.1f} MB in {folder}"
+                f"{needed / 1e6:,.1f} MB in {folder} (safe to delete at any time)"
             )
             _refuse_full_disk(folder, needed)
             older = {request.row: stored for request, stored in missing if stored}

@@ -84,7 +84,7 @@ def test_memory_that_is_freed_is_there_for_the_next_step() -> None:
 
     def faults() -> int:
         before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-        np.ones(5_000_000)  # 40 MB, 10,000 pages
+        torch.ones(10_000_000)  # 40 MB, 10,000 pages
         return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
 
     faults()

@@ -133,3 +133,38 @@ def unanimous_interval(value: float, num_groups: int) -> Interval:
         return Interval(reason="fewer than 2 groups")
     bound = ((1 - LEVEL) / 2) ** (1 / num_groups)
     return Interval(low=bound, high=1.0) if value == 1 else Interval(low=0.0, high=1 - bound)
+
+
+def share_interval(hits: NDArray[np.bool_], groups: NDArray[np.int64]) -> Interval:
+    """Interval of a share of images, of which those of one group resemble each other.
+
+    Wilson's interval of as many independent images as carry the same information: n divided by
+    the design effect of the groups, at most n; where all images agree, as many as there are groups.
+
+    Args:
+        hits: [n].
+        groups: number of each image's group [n].
+
+    Sources: Wilson 1927, JASA 22; the ratio estimator of a share over clusters and its design
+    effect: Kish 1965, Survey Sampling; Rao and Scott 1992, Biometrics 48.
+    """
+    n = len(hits)
+    _, at = np.unique(groups, return_inverse=True)
+    sizes = np.bincount(at)
+    m = len(sizes)
+    if m < 2:
+        return Interval(reason="fewer than 2 groups")
+    share = float(hits.mean())
+    if share in (0, 1):
+        return unanimous_interval(share, m)
+    apart = np.bincount(at, weights=hits) - share * sizes
+    variance = m / (m - 1) * float((apart**2).sum()) / n**2
+    independent = min(n, share * (1 - share) / variance) if variance > 0 else m
+    z = 1.959964
+    centre = (share + z**2 / (2 * independent)) / (1 + z**2 / independent)
+    half = (
+        z
+        / (1 + z**2 / independent)
+        * math.sqrt(share * (1 - share) / independent + z**2 / (4 * independent**2))
+    )
+    return Interval(low=max(centre - half, 0.0), high=min(centre + half, 1.0))

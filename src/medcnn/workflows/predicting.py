@@ -55,7 +55,7 @@ def predict_images(config: PredictConfig) -> Path:
         # a file name may be no text at all: it is written as what Python can write of it
         temporary.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file,
     ):
-        writer = csv.DictWriter(file, [*names, "decision", "unreadable"])
+        writer = csv.DictWriter(file, [*names, *checkpoint.readout.said_columns, "unreadable"])
         writer.writeheader()
         for first in range(0, len(paths), at_once):
             manifest = unlabelled(root, paths[first : first + at_once], checkpoint.labels)
@@ -69,7 +69,7 @@ def predict_images(config: PredictConfig) -> Path:
                 batch_size=config.batch_size,
                 device=device,
                 dtype=autocast_dtype(checkpoint.precision(config.precision), device),
-                thresholds=checkpoint.thresholds,
+                readout=checkpoint.readout,
             )
             writer.writerows(predictions.new_rows())
             unreadable += predictions.unreadable
@@ -77,8 +77,8 @@ def predict_images(config: PredictConfig) -> Path:
     failed = [(i, why) for i, why in unreadable if not why.startswith(NO_IMAGE)]
     header = {
         "labels": labels.to_json(),
-        "thresholds": checkpoint.thresholds,
-        "decision": labels.rule,
+        "readout": checkpoint.readout.to_json(),
+        "decision": checkpoint.readout.rule(labels),
         "images": len(paths),
         "unreadable": len(failed),
         "no_images": len(unreadable) - len(failed),
@@ -87,7 +87,7 @@ def predict_images(config: PredictConfig) -> Path:
     log.info(f"{len(paths) - len(unreadable):,} of {len(paths):,} images predicted: {output}")
     if len(failed) < len(unreadable):
         log.info(f"{len(unreadable) - len(failed):,} are no images, as the table says of each")
-    log.info(f"decision: {labels.rule}")
+    log.info(f"decision: {checkpoint.readout.rule(labels)}")
     if len(failed) > config.max_unreadable:
         shown = "; ".join(f"{private(i)}: {why}" for i, why in failed[:5])
         raise DataError(

@@ -33,7 +33,6 @@ from medcnn.datasets import (
     table,
     vindr_cxr,
 )
-from medcnn.datasets.joining import IMAGE_SUFFIXES
 from medcnn.datasets.public import PublicSet
 from medcnn.datasets.sheets import refuse_rows
 from medcnn.errors import DataError, listed, private
@@ -41,7 +40,7 @@ from medcnn.images import file_part
 from medcnn.manifest import Manifest
 from medcnn.paths import MISSING, faults_on_disk
 
-__all__ = ["DATASETS", "IMAGE_SUFFIXES", "Dataset", "check_options", "option_names", "read"]
+__all__ = ["DATASETS", "Dataset", "check_options", "option_names", "read"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -182,15 +182,21 @@ def files_below(root: Path) -> list[str]:
     Raises:
         DataError: links out of the root, pipes and devices, all of them at once.
     """
-    paths = sorted(_walk(root))
+    paths = sorted(walked(root))
     if faults := faults_on_disk(root, paths):
         shown = [f"{private(path)} is {why}" for path, why in faults.items()]
         raise DataError(f"{root}: {len(faults)} files are not opened: {listed(shown)}.")
     return paths
 
 
-def _walk(root: Path) -> Iterator[str]:
-    for folder, folders, names in os.walk(root):
+def walked(root: Path) -> Iterator[str]:
+    """Paths below `root` of what is neither hidden nor a folder; raises DataError."""
+
+    def refuse(error: OSError) -> None:
+        place = os.path.relpath(error.filename, root)
+        raise DataError(f"{root}: the folder {private(place)} cannot be listed: {error.strerror}.")
+
+    for folder, folders, names in os.walk(root, onerror=refuse):
         folders[:] = [f for f in folders if not f.startswith(".")]
         place = Path(folder).relative_to(root)
         if links := [(place / f).as_posix() for f in folders if os.path.islink(root / place / f)]:

@@ -228,6 +228,13 @@ class EvaluateConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ReportConfig:
+    run: str
+    seed: int = within(0, 2**31 - 1)
+    prevalence: Prevalence = field(metadata={"parse": prevalence})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PredictConfig:
     checkpoint: str
     input: str

@@ -65,6 +65,7 @@ class RunFolder:
         self.events = path / "events"
         self.metrics = path / "metrics.json"
         self.report = path / "report.html"
+        self.errors = path / "errors.json"
         self.audit = path / "audit.html"
         self.manifest = path / "manifest.csv"
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -120,3 +121,32 @@ def test_a_wrong_wish_is_answered_before_anything_is_trained(
     assert run(*command) == 2
     assert said in " ".join(capsys.readouterr().err.split())
     assert not list(tmp_path.glob("r/checkpoints/*"))
+
+
+def test_the_report_can_be_made_again_from_the_predictions_alone(
+    trained: Path, tmp_path: Path
+) -> None:
+    again = tmp_path / "again"
+    shutil.copytree(trained, again)
+    for name in ("report.html", "MODEL_CARD.md", "manifest.csv", "checkpoints/best.safetensors"):
+        (again / name).unlink()
+    facts = json.loads((again / "run.json").read_text())
+    facts["test_looks"] = facts["test_looks"][:1]  # as it was when the first report was written
+    (again / "run.json").write_text(json.dumps(facts))
+    assert run("report", f"run={again}") == 0
+    page = (trained / "report.html").read_text(encoding="utf-8")
+    assert "data:image/jpeg;base64," in page
+    assert (again / "report.html").read_text(encoding="utf-8") == page
+    card = (trained / "MODEL_CARD.md").read_text(encoding="utf-8")
+    assert (again / "MODEL_CARD.md").read_text(encoding="utf-8") == card
+
+    alone = tmp_path / "alone"
+    alone.mkdir()
+    for path in trained.glob("predictions_test.*"):
+        shutil.copy(path, alone)
+    assert run("report", f"run={alone}", "prevalence={4: 0.5}") == 0
+    made = json.loads((alone / "metrics.json").read_text())
+    was = json.loads((trained / "metrics.json").read_text())
+    assert made["splits"]["test"] == was["splits"]["test"]
+    assert made["readout"]["test"]["points"][-1]["prevalence"] == 0.5
+    assert run("report", f"run={tmp_path / 'nowhere'}") == 2

@@ -8,6 +8,7 @@ from typing import Any
 
 from medcnn.evaluation import figures
 from medcnn.evaluation.curves import OneLabel, confusion, four_cells, one_label
+from medcnn.evaluation.cuts import cut_tables
 from medcnn.evaluation.points import ReadoutEvaluation
 from medcnn.evaluation.scores import Evaluation, Score
 from medcnn.labels import Kind
@@ -172,6 +173,48 @@ def readout(found: ReadoutEvaluation | None) -> dict[str, Any] | None:
         "referral": referral,
         "aurc": "n/a" if math.isnan(found.aurc) else f"{found.aurc:.4f}",
         "curve": figures.risk_coverage_figure(found.curve) if len(found.curve) > 2 else None,
+    }
+
+
+def cuts(predictions: Predictions, found: ReadoutEvaluation | None) -> list[dict[str, Any]]:
+    """The tables of the slider, each with the prevalence that PPV and NPV start at."""
+    given = {p.label: p.prevalence for p in found.points} if found else {}
+    tables = cut_tables(predictions)
+    for table in tables:
+        own = table["positives"] / (table["positives"] + table["negatives"])
+        table["prevalence"] = given.get(table["label"], own)
+    return tables
+
+
+def flow(
+    counts: Mapping[str, Mapping[str, int]],
+    excluded: Mapping[str, int],
+    predictions: Mapping[str, Predictions],
+    group_noun: str,
+) -> dict[str, Any] | None:
+    """From every image of the source to those that were scored."""
+    if not counts:
+        return None
+    used = sum(split["images"] for split in counts.values())
+
+    def patients(split: Mapping[str, int]) -> str:
+        told = group_noun != "image" and "groups" in split
+        return f"{split['groups']:,} {group_noun}s" if told else ""
+
+    splits = []
+    for name, split in counts.items():
+        seen = predictions.get(name)
+        lines = [f"{split['images']:,} images", patients(split)]
+        if seen is not None:
+            lost = len(seen.unreadable)
+            lines += [f"{lost:,} could not be read" if lost else ""]
+            lines += [f"{len(seen.image_ids):,} scored"]
+        splits.append({"name": name, "lines": [line for line in lines if line]})
+    return {
+        "found": f"{used + sum(excluded.values()):,}",
+        "excluded": [(reason, f"{count:,}") for reason, count in excluded.items() if count],
+        "used": f"{used:,}",
+        "splits": splits,
     }
 
 

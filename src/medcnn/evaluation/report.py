@@ -1,7 +1,8 @@
 """One HTML file that says what was found, how sure that is, and where it came from.
 
-It needs nothing but itself: no script, no network, no font from elsewhere; a browser is forbidden
-to fetch anything by its Content-Security-Policy. The same input gives the same bytes.
+It needs nothing but itself: no network, no font from elsewhere, one short script of our own that
+moves a threshold; its Content-Security-Policy forbids a browser to run or fetch anything else. The
+same input gives the same bytes.
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from medcnn.evaluation import layout
-from medcnn.evaluation.page import rendered
+from medcnn.evaluation.checklist import filled
+from medcnn.evaluation.page import rendered, script
 from medcnn.evaluation.points import ReadoutEvaluation
 from medcnn.evaluation.scores import Evaluation
 from medcnn.evaluation.summary import summary
@@ -45,7 +47,9 @@ class Report:
         dataset: as `Manifest.counts()`: split -> `images`, `groups`, `label:<name>` -> number.
         excluded: reason -> images of the source that were left out.
         notes: warnings that stand at the top.
-        provenance: what made this, flat.
+        facts: what `run.json` says; the checklists are filled from it.
+        provenance: what of it the page shows as what made this, flat.
+        errors: what `gallery.worst_errors` gave.
         group_noun: what a group is: `patient`, `lesion`, or `image` where nothing is known.
     """
 
@@ -60,7 +64,9 @@ class Report:
     excluded: Mapping[str, int] = field(default_factory=dict)
     notes: Sequence[str] = ()
     tables: Sequence[Table] = ()
+    facts: Mapping[str, Any] = field(default_factory=dict)
     provenance: Mapping[str, Any] = field(default_factory=dict)
+    errors: Sequence[Mapping[str, Any]] = ()
     config_yaml: str = ""
     group_noun: str = "patient"
 
@@ -77,9 +83,16 @@ def html(report: Report) -> str:
     evaluation = report.evaluations[splits[0]] if splits else None
     predictions = report.predictions.get(splits[0]) if splits else None
     footnotes = layout.Footnotes()
+    code, code_hash = script("report.js")
+    cuts = layout.cuts(predictions, report.readouts.get(splits[0])) if predictions else []
     return rendered(
         "report.html.j2",
         report=report,
+        script=code if cuts else "",
+        script_hash=code_hash if cuts else "'none'",
+        cuts=cuts,
+        flow=layout.flow(report.dataset, report.excluded, report.predictions, report.group_noun),
+        checklist=filled(report.facts) if report.facts else [],
         splits=splits,
         evaluation=evaluation,
         rule=predictions.readout.rule(predictions.labels) if predictions else "",

@@ -76,7 +76,9 @@ def evaluate_checkpoint(config: EvaluateConfig, command: list[str]) -> Path:
         run.facts["checkpoint"] = checkpoints.provenance_of(path)
         evaluations = score_and_save(run, [predictions], config.seed, config.prevalence)
         title = f"{checkpoint.architecture.backbone} evaluated on {manifest.source}"
-        report(run, title, manifest, [predictions], evaluations, prevalence=config.prevalence)
+        report(
+            run, title, manifest, store, [predictions], evaluations, prevalence=config.prevalence
+        )
     return folder
 
 

@@ -65,6 +65,7 @@ def finetune(config: TrainConfig, command: list[str]) -> Path:
             run,
             title,
             manifest,
+            store,
             predictions,
             evaluations,
             history=history,

@@ -57,6 +57,7 @@ def train(config: TrainConfig, command: list[str]) -> Path:
             run,
             title,
             manifest,
+            store,
             predictions,
             evaluations,
             history=history,

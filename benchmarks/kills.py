@@ -93,7 +93,9 @@ def result(folder: Path) -> dict[str, object]:
 
     def sha(name: str) -> str:
         digest = hashlib.sha256()
-        for key, tensor in sorted(load_file(folder / "checkpoints" / f"{name}.safetensors").items()):
+        for key, tensor in sorted(
+            load_file(folder / "checkpoints" / f"{name}.safetensors").items()
+        ):
             digest.update(key.encode() + tensor.numpy().tobytes())
         return digest.hexdigest()
 
@@ -139,7 +141,9 @@ def main() -> None:
             "command": f"python benchmarks/kills.py {wanted}",
             "settings": " ".join(SETTINGS),
             "kills": sum(t["exit"] != 0 for t in told),
-            "by kind": {k: sum(t["kind"] == k and t["exit"] != 0 for t in told) for k in set(kinds)},
+            "by kind": {
+                k: sum(t["kind"] == k and t["exit"] != 0 for t in told) for k in set(kinds)
+            },
             "last exit": code,
             "equal": {name: expected[name] == found[name] for name in expected},
             "uninterrupted": expected,

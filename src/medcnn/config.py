@@ -351,6 +351,8 @@ def _value(hint: Any, value: Any, key: str, limits: Mapping[str, Any], faults: l
             faults.append(f"{key}={value} should be a mapping, such as {{name: value}}.")
         return value
     if issubclass(hint, StrEnum):
+        if isinstance(value, bool) and "off" in set(hint):
+            value = "on" if value else "off"  # as YAML reads these two words
         if isinstance(value, str) and value in set(hint):
             return hint(value)
         allowed = ", ".join(hint)

@@ -2,25 +2,34 @@
 
 from __future__ import annotations
 
+import io
 import json
 import math
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from medcnn.config import TrainConfig
 from medcnn.errors import DivergedError, MedcnnError
-from medcnn.models.classifier import Classifier
+from medcnn.files import read_sealed
+from medcnn.labels import Kind
+from medcnn.loading.batches import batches, image_keys
+from medcnn.manifest import Manifest, Split
+from medcnn.models.classifier import Architecture, Classifier, build_classifier
 from medcnn.training import epochs as epochs_module
 from medcnn.training import optimizers
 from medcnn.training import steps as steps_module
 from medcnn.training.tally import NOTHING, Tally
+from medcnn.workflows import training
+from medcnn.workflows.data import pixels_of, preprocessing_of
 
 Make = Callable[..., TrainConfig]
 Train = Callable[[TrainConfig], Path]
@@ -29,6 +38,24 @@ PER_EPOCH = 4  # steps, of 8 images each
 
 def weights(run: Path | str | None, name: str = "last") -> dict[str, Tensor]:
     return load_file(Path(str(run)) / "checkpoints" / f"{name}.safetensors")
+
+
+def saved(run: Path) -> dict[str, Any]:
+    content = io.BytesIO(read_sealed(run / "checkpoints" / "resume.pt"))
+    return dict(torch.load(content, weights_only=True))
+
+
+@pytest.fixture(autouse=True)
+def only_trained(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What comes after training is tested elsewhere."""
+    monkeypatch.setattr(training, "report", lambda *_, **__: None)
+    monkeypatch.setattr(training, "score_and_save", lambda *_, **__: {})
+    monkeypatch.setattr(training, "Board", lambda *_: Mock())
+
+
+def with_batch_norm(config: TrainConfig) -> TrainConfig:
+    assert config.model is not None
+    return replace(config, model=replace(config.model, backbone="test_resnet", options={}))
 
 
 def plain(config: TrainConfig) -> TrainConfig:
@@ -67,7 +94,7 @@ def test_a_loss_that_leaves_the_numbers_ends_the_run_and_keeps_what_was_good(
     settings: Make, train: Train, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Row 25."""
-    config = settings("diverged", ema_decay=0, clip_norm=None)
+    config = with_batch_norm(settings("diverged", ema_decay=0, clip_norm=None))
     real = epochs_module.set_learning_rates
     shares: list[float] = []
 
@@ -118,10 +145,10 @@ def test_a_poisoned_batch_is_skipped_and_counted_and_leaves_no_trace(
 
     monkeypatch.setattr(epochs_module, "update", watched)
     poisoned(5, value=value)
-    run = train(settings("poisoned", epochs=2))
+    run = train(with_batch_norm(settings("poisoned", epochs=2)))
     unchanged = [number for number, same in before.items() if same]
     assert unchanged == [6]
-    history = torch.load(run / "checkpoints" / "resume.pt", weights_only=True)["numbers"]["history"]
+    history = saved(run)["numbers"]["history"]
     assert [h["train/skipped"] for h in history] == [0, 1]
     assert all(math.isfinite(h["train/loss"]) for h in history)
     said = [r.message for r in caplog.records if "skipped" in r.message]
@@ -137,7 +164,7 @@ def test_a_run_that_goes_on_counts_the_steps_that_were_skipped_before(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     poisoned(1)
-    config = settings("killed", epochs=1, save_every_s=1e-6)
+    config = plain(settings("killed", epochs=1, save_every_s=1e-6))
     real, calls = epochs_module.update, []
 
     class Killed(BaseException):
@@ -154,7 +181,7 @@ def test_a_run_that_goes_on_counts_the_steps_that_were_skipped_before(
         train(config)
     monkeypatch.setattr(epochs_module, "update", real)
     run = train(config)
-    history = torch.load(run / "checkpoints" / "resume.pt", weights_only=True)["numbers"]["history"]
+    history = saved(run)["numbers"]["history"]
     assert history[0]["train/skipped"] == 1
 
 
@@ -215,18 +242,29 @@ def test_a_tally_comes_back_as_it_was_written() -> None:
     assert math.isnan(again.read().mean_loss)
 
 
+def test_the_scale_of_half_precision_falls_where_a_step_is_skipped(
+    settings: Make, train: Train, poisoned: Callable[..., None]
+) -> None:
+    poisoned(1, 2)
+    run = train(plain(settings("half", epochs=1, precision="fp16", warmup_share=0)))
+    stored = saved(run)
+    assert stored["numbers"]["history"][0]["train/skipped"] == 2
+    assert stored["scaler"]["scale"] == 2.0**14
+
+
 @pytest.fixture
 def memory(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
     """A device that can train on so many images at once."""
-    room = {"images": 1000, "most": 0, "calls": 0}
+    room = {"images": 1000, "most": 0}
     real = Classifier.forward
 
     def forward(self: Classifier, images: Tensor) -> Tensor:
         if self.training:
-            room["calls"] += 1
+            logits = real(self, images)  # the statistics have moved when memory runs out
             if len(images) > room["images"]:
                 raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
             room["most"] = max(room["most"], len(images))
+            return logits
         return real(self, images)
 
     monkeypatch.setattr(Classifier, "forward", forward)
@@ -245,14 +283,18 @@ def test_too_little_memory_halves_what_goes_through_at_once_and_keeps_the_batch(
     assert "out of memory with 8 images at once: going on with 4 at once" in caplog.text
     for name, tensor in weights(run).items():
         assert torch.allclose(tensor, whole[name], atol=1e-5), name
-    assert torch.load(run / "checkpoints" / "resume.pt")["numbers"]["micro_batch"] == 2
+    assert saved(run)["numbers"]["micro_batch"] == 2
 
 
-def test_what_goes_through_at_once_can_be_asked_for(
+def test_memory_that_ran_out_leaves_no_trace(
     settings: Make, train: Train, memory: dict[str, int]
 ) -> None:
-    train(plain(settings("asked", epochs=1, micro_batch=3)))
-    assert memory["most"] == 3
+    """As if what goes through at once had been asked for, to the bit."""
+    asked = weights(train(with_batch_norm(settings("asked", epochs=1, micro_batch=4))))
+    assert memory["most"] == 4
+    memory.update(images=4)
+    found = weights(train(with_batch_norm(settings("found", epochs=1))))
+    assert all(torch.equal(asked[k], found[k]) for k in asked if "num_batches" not in k)
 
 
 @pytest.mark.fault
@@ -296,7 +338,7 @@ def test_a_run_that_goes_on_after_memory_ran_out_ends_with_the_same_weights(
             real(*arguments)
 
         monkeypatch.setattr(epochs_module, "update", update)
-        config = settings(name, epochs=2)
+        config = with_batch_norm(settings(name, epochs=2))
         if dies_at:
             with pytest.raises(KeyboardInterrupt):
                 train(config)
@@ -321,8 +363,65 @@ def test_a_compiler_that_fails_costs_one_line_and_no_run(
     def broken(*arguments: Any, **more: Any) -> Any:
         return real(*arguments, backend=backend, **more)
 
-    whole = weights(train(settings("plain", epochs=1)))
+    whole = weights(train(plain(settings("plain", epochs=1))))
     monkeypatch.setattr(torch, "compile", broken)
-    compiled = weights(train(settings("compiled", epochs=1, compile="on")))
+    compiled = weights(train(plain(settings("compiled", epochs=1, compile="on"))))
     assert sum("torch.compile failed" in r.message for r in caplog.records) == 1
     assert all(torch.equal(whole[k], compiled[k]) for k in whole)
+
+
+class Asked(TorchDispatchMode):
+    """Notes every operation that makes a GPU say what it holds, or how much that is."""
+
+    WAITS = ("_local_scalar_dense", "nonzero", "masked_select", "equal", "unique")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: list[str] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        name = func.overloadpacket.__name__
+        masks = any(isinstance(i, Tensor) and i.dtype == torch.bool for i in _indices(name, args))
+        if name.startswith(self.WAITS) or masks:
+            self.names.append(name)
+        return func(*args, **(kwargs or {}))
+
+
+def _indices(name: str, arguments: Any) -> list[Any]:
+    return list(arguments[1]) if name.startswith("index") and len(arguments) > 1 else []
+
+
+@pytest.mark.parametrize("optimizer", optimizers.OPTIMIZERS)
+@pytest.mark.parametrize("loss", ["cross_entropy", "binary_cross_entropy", "focal", "ordinal"])
+def test_a_step_never_asks_the_device_what_it_holds(
+    settings: Make, colours: Callable[..., Manifest], optimizer: str, loss: str
+) -> None:
+    kinds = {"cross_entropy": Kind.MULTICLASS, "ordinal": Kind.ORDINAL}
+    config = plain(settings("asked", precision="bf16", batch_size=4))
+    name = "ordinal_cross_entropy" if loss == "ordinal" else loss
+    config = replace(
+        config,
+        data=replace(config.data, size_px=32),
+        augmentation=replace(config.augmentation, preset="dermoscopy"),
+        optimizer=replace(config.optimizer, name=optimizer),
+        loss=replace(config.loss, name=name),
+    )
+    manifest = colours(kind=kinds.get(loss, Kind.MULTILABEL))
+    preprocessing = preprocessing_of(config.data)
+    store = pixels_of(manifest, preprocessing, config.data, lambda _: None)
+    setting = training.setting_of(config, manifest, store, torch.device("cpu"))
+    assert config.model is not None
+    architecture = Architecture(
+        backbone="lenet5", options={}, head="linear", head_options={}, channels=3, size_px=32
+    )
+    classifier, _ = build_classifier(architecture, len(manifest.labels.outputs))
+    state = training.state_of(config, classifier, setting)
+    stepper = steps_module.Stepper(state, setting, num_batches=4)
+    rows = manifest.rows(Split.TRAIN)
+    [batch] = batches(store, manifest.targets(), rows[:4], 4, device=torch.device("cpu"))
+    state.step = 1
+    with Asked() as asked:
+        stepper.step([batch], image_keys(manifest))
+        assert asked.names == []
+        assert not bool(state.tally.values.isnan().any())
+    assert asked.names == ["_local_scalar_dense"]  # so that the check itself is seen to work

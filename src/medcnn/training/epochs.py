@@ -233,6 +233,7 @@ def _finish(
         "perf/wait_share": clock.wait_share(),
         **{f"lr/{name}": rate for name, rate in rates.items()},
     }
+    before = time.monotonic()
     with stop.at_once():
         predictions = predict(
             state.judged,
@@ -244,6 +245,7 @@ def _finish(
             device=setting.device,
             dtype=setting.dtype,
         )
+    numbers["perf/val_images_per_s"] = len(predictions.image_ids) / (time.monotonic() - before)
     lost = np.flatnonzero(~np.isfinite(predictions.logits).all(axis=1))
     if len(lost):
         raise DivergedError(

@@ -47,8 +47,11 @@ class Stepper:
         self.compiled = trainer.compile is Compile.ON or (trainer.compile is Compile.AUTO and pays)
         self.forward: Callable[..., Any] = state.classifier
         if self.compiled:
-            # shares the weights of the classifier, whose names stay as they are in checkpoints
-            self.forward = torch.compile(state.classifier, dynamic=False)
+            try:
+                # shares the weights of the classifier, whose names stay as they are in checkpoints
+                self.forward = torch.compile(state.classifier, dynamic=False)
+            except Exception as error:  # this Python or this system cannot compile at all
+                self._without_compiling(error)
 
     def step(self, group: list[Batch], keys: NDArray[np.uint64]) -> None:
         """One step over a group of batches, averaged over what was assessed in them.
@@ -143,11 +146,14 @@ class Stepper:
             )
             return True
         if self.compiled:
-            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-            log.warning(f"torch.compile failed ({reason:.120}): going on without it")
-            self.compiled, self.forward = False, state.classifier
+            self._without_compiling(error)
             return True
         return False
+
+    def _without_compiling(self, error: Exception) -> None:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        log.warning(f"torch.compile failed ({reason:.120}): going on without it")
+        self.compiled, self.forward = False, self.state.classifier
 
 
 def out_of_memory(error: Exception) -> bool:
@@ -163,22 +169,24 @@ class Statistics:
     """What normalisation layers gathered, with a packed copy of the last that was good."""
 
     def __init__(self, classifier: Classifier) -> None:
-        self.buffers = [b for b in classifier.buffers() if b.is_floating_point()]
+        parts = (classifier.body, classifier.head)
+        self.buffers = [b for p in parts for b in p.buffers() if b.is_floating_point()]
         self.good = self._packed()
-        sizes = [b.numel() for b in self.buffers]
-        parts = zip(self.good.split(sizes), self.buffers, strict=True)
-        self.parts = [part.view_as(buffer) for part, buffer in parts]
+        pieces = zip(self.good.split([b.numel() for b in self.buffers]), self.buffers, strict=True)
+        self.pieces = [piece.view_as(buffer) for piece, buffer in pieces]
 
     def _packed(self) -> Tensor:
-        return torch.cat([b.reshape(-1) for b in self.buffers])
+        return torch.cat([b.reshape(-1) for b in self.buffers] or [torch.empty(0)])
 
     def settle(self, bad: Tensor) -> None:
         """Keep what the buffers hold now, or go back where it is `bad`."""
-        self.good.copy_(torch.where(bad, self.good, self._packed()))
-        self.restore()
+        if self.buffers:
+            self.good.copy_(torch.where(bad, self.good, self._packed()))
+            self.restore()
 
     def restore(self) -> None:
-        torch._foreach_copy_(self.buffers, self.parts)
+        if self.buffers:
+            torch._foreach_copy_(self.buffers, self.pieces)
 
 
 class Average:

@@ -180,6 +180,8 @@ def fitted(
     board = Board(run.events, state.epoch)
     try:
         fit(state, setting, run, board, describe)
+        speed = {k: v for k, v in state.history[-1].items() if k.startswith("perf/")}
+        run.facts["speed"] = _finite(speed)
         run.facts["best_epoch"] = (state.best_epoch or 0) + 1
         best, predictions = judged_best(config, run, setting)
         scores = {f"test/{setting.task.score}": metrics.score(predictions[0], setting.task.score)}

@@ -73,8 +73,6 @@ def fit(
         except StoppedError:
             keeper.complain()
             raise
-    if keeper.fault:
-        keeper.save()
     keeper.complain()
 
 

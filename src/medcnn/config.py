@@ -38,6 +38,12 @@ class Precision(StrEnum):
     FP16 = "fp16"
 
 
+class Compile(StrEnum):
+    AUTO = "auto"
+    OFF = "off"
+    ON = "on"
+
+
 PRESET_NAMES = ("auto", "none", *Modality)
 SPLIT_WORDS = ("auto", "all", *Split)
 
@@ -144,10 +150,20 @@ class AugmentationConfig:
     mixup_alpha: float | None = within(0, 10)
 
 
+def micro_batch_of(value: Any) -> int | None:
+    """A number of images, or `auto`, which is None. Raises UsageError."""
+    if value in (None, "auto"):
+        return None
+    if isinstance(value, int) and not isinstance(value, bool) and value >= 1:
+        return value
+    raise UsageError(f"{value} should be auto or a whole number of at least 1.")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainerConfig:
     epochs: int = within(1)
     batch_size: int = within(1)
+    micro_batch: int | None = field(metadata={"parse": micro_batch_of})
     accumulate: int = within(1)
     warmup_share: float = within(0, 0.9)
     clip_norm: float | None = within(1e-6)
@@ -156,10 +172,12 @@ class TrainerConfig:
     patience: int | None = within(1)
     flip_average: bool
     precision: Precision
+    compile: Compile
     channels_last: bool
     device: str
     threads: int | None = within(1)
     save_every_s: float = within(0)
+    dry_run: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -334,6 +352,8 @@ def _value(hint: Any, value: Any, key: str, limits: Mapping[str, Any], faults: l
             faults.append(f"{key}={value} should be a mapping, such as {{name: value}}.")
         return value
     if issubclass(hint, StrEnum):
+        if isinstance(value, bool) and "off" in set(hint):
+            value = "on" if value else "off"  # as YAML reads these two words
         if isinstance(value, str) and value in set(hint):
             return hint(value)
         allowed = ", ".join(hint)

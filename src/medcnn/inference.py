@@ -75,11 +75,20 @@ def autocast(dtype: torch.dtype, device: torch.device) -> AbstractContextManager
 def logits_of(
     classifier: nn.Module, images: Tensor, flips: str, dtype: torch.dtype
 ) -> NDArray[np.float32]:
-    """Logits [B, K], float32: the mean over the mirrored views of each image."""
-    images = unit_range(images)
-    with torch.inference_mode(), autocast(dtype, images.device):
-        views = [classifier(images.flip(dims) if dims else images) for dims in VIEWS[flips]]
-    return np.asarray(torch.stack([v.float() for v in views]).mean(0).cpu().numpy())
+    """Logits [B, K], float32: the mean over the mirrored views of each image.
+
+    Where memory is too small for all at once they go in halves.
+    """
+    try:
+        with torch.inference_mode(), autocast(dtype, images.device):
+            floats = unit_range(images)
+            views = [classifier(floats.flip(dims) if dims else floats) for dims in VIEWS[flips]]
+        return np.asarray(torch.stack([v.float() for v in views]).mean(0).cpu().numpy())
+    except torch.OutOfMemoryError:
+        if len(images) == 1:
+            raise
+    halves = [logits_of(classifier, half, flips, dtype) for half in images.chunk(2)]
+    return np.concatenate(halves)
 
 
 def predict(

@@ -69,6 +69,7 @@ def keep_log(path: Path, rewrite: Rewrite) -> Callable[[], None]:
             return rewrite(super().format(record))
 
     handler = logging.FileHandler(path, encoding="utf-8")
+    handler.handleError = lambda record: None  # type: ignore[method-assign]  # a disk may be full
     handler.setFormatter(Rewritten("%(asctime)s %(levelname)s %(message)s"))
     log.addHandler(handler)
 

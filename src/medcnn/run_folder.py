@@ -12,6 +12,7 @@ import re
 import shlex
 import shutil
 import subprocess
+import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -23,7 +24,7 @@ import yaml
 
 from medcnn import __version__
 from medcnn.errors import MedcnnError, UsageError
-from medcnn.files import write_text
+from medcnn.files import kept_twice, sweep, write_text
 from medcnn.privacy import pseudonymised
 from medcnn.progress import keep_log, log
 
@@ -34,10 +35,14 @@ FREE_SETTINGS = (
     "trainer.device",
     "trainer.threads",
     "trainer.save_every_s",
+    "trainer.dry_run",
     "data.cache",
     "device",
     "threads",
 )
+
+# Settings that may grow (null: no end): a run that is begun, or finished, then goes on further.
+EXTENDING = ("trainer.epochs", "trainer.patience")
 
 _PACKAGES = ("torch", "torchvision", "timm", "numpy", "pillow", "pydicom", "scikit-learn")
 
@@ -64,6 +69,10 @@ class RunFolder:
         self.errors = path / "errors.json"
         self.audit = path / "audit.html"
         self.manifest = path / "manifest.csv"
+
+    def resumable(self) -> bool:
+        """Whether a state to go on from is saved."""
+        return any(place.exists() for place in kept_twice(self.resume))
 
     def began(self) -> bool:
         """Whether anything stands here that took work."""
@@ -118,7 +127,8 @@ def open_run(
         resumable: whether the same settings may be taken up again there.
 
     Raises:
-        UsageError: another process writes there, or another run's results lie there.
+        UsageError: another process writes there, another run's results lie there, or it cannot be
+            written.
     """
     given = config.get("data")
     places = [given[k] for k in ("root", "path") if given.get(k)] if given else []
@@ -137,28 +147,46 @@ def open_run(
     except OSError as error:
         raise UsageError(f"run_dir={path} cannot be written: {error.strerror}.") from error
     try:
+        unlocked = ""
         try:
+            # the kernel's, which ends with its process however that ends; over NFS the server's
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        except BlockingIOError:
             raise UsageError(
                 f"run_dir={path} is in use by another medcnn process; wait for it or give another "
                 "run_dir."
             ) from None
+        except OSError as error:
+            unlocked = f"{path} cannot be locked ({error.strerror}): start one process there only"
         earlier = _earlier(path)
         if not any((path / name).exists() for name in ("checkpoints", "metrics.json")):
             earlier = {}  # it failed before it came to anything; there is nothing to lose
         _refuse_other_run(path, earlier, config, resumable)
-        if (earlier.get("exit") or {}).get("code") == 0:
+        extended = extensions(earlier.get("config", {}), config)
+        if (earlier.get("exit") or {}).get("code") == 0 and not extended:
             yield RunFolder(path, earlier, finished=True)  # nothing is done, so nothing is written
             return
         words = [_relative_word(word, path) for word in command]
         facts = {**earlier, **_facts(config, words, earlier)}
         run = RunFolder(path, facts, finished=False)
-        stop_log = keep_log(path / "log.txt", written)
-        started = time.monotonic()
         try:
+            for folder in filter(Path.exists, (path, run.checkpoints)):
+                sweep(folder)
+                tempfile.TemporaryFile(dir=folder).close()
             run.write_facts()
             write_text(path / "config.yaml", yaml.safe_dump(dict(config), sort_keys=False))
+            stop_log = keep_log(path / "log.txt", written)
+        except OSError as error:
+            raise UsageError(f"run_dir={path} cannot be written: {error.strerror}.") from error
+        started = time.monotonic()
+        try:
+            if unlocked:
+                run.note(unlocked)
+            if extended:
+                run.note(
+                    f"this run was extended ({'; '.join(extended)}): the learning rate follows the "
+                    "schedule of the new number of epochs from here on"
+                )
             yield run
             facts["exit"] = {"reason": "finished", "code": 0}
         except BaseException as error:
@@ -171,7 +199,12 @@ def open_run(
         finally:
             facts["ended"] = _now()
             facts["wall_s"] = round(facts["wall_s"] + time.monotonic() - started, 1)
-            run.write_facts()
+            try:
+                run.write_facts()
+            except OSError as error:
+                if facts["exit"]["code"] == 0:
+                    raise
+                log.warning(f"{path / 'run.json'} cannot be written: {error.strerror}")
             stop_log()
             if made_here and facts["exit"]["code"] in (2, 4) and not run.began():
                 shutil.rmtree(path)  # refused before it came to anything: no litter
@@ -214,7 +247,7 @@ def free_folder(path: Path) -> Path:
 
 
 def differences(left: Any, right: Any, key: str = "") -> list[str]:
-    """Dotted keys with both values where two nested configs differ."""
+    """Dotted keys with both values where two nested configs differ in what may not change."""
     if isinstance(left, Mapping) and isinstance(right, Mapping):
         names = {**left, **right}
         return [
@@ -222,7 +255,23 @@ def differences(left: Any, right: Any, key: str = "") -> list[str]:
             for name in names
             for line in differences(left.get(name), right.get(name), f"{key}.{name}".lstrip("."))
         ]
-    return [] if left == right or key in FREE_SETTINGS else [f"{key}: {left} there, {right} now"]
+    allowed = left == right or key in FREE_SETTINGS or (key in EXTENDING and _grows(left, right))
+    return [] if allowed else [f"{key}: {left} there, {right} now"]
+
+
+def _grows(before: int | None, now: int | None) -> bool:
+    return now is None or (before is not None and now > before)
+
+
+def extensions(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """What lets a run go on further than its last sitting meant to."""
+    said = []
+    for key in EXTENDING:
+        part, name = key.split(".")
+        old, new = ({**(config.get(part) or {})}.get(name) for config in (before, now))
+        if before and old != new:
+            said.append(f"{key} {old} -> {new}")
+    return said
 
 
 def without_free_settings(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -257,7 +306,7 @@ def _refuse_other_run(
         *(".lock", "log.txt", "run.json", "config.yaml", "manifest.csv", "manifest.json", "events"),
         "audit.html",
     )
-    strangers = [p.name for p in path.iterdir() if p.name not in own and p.suffix != ".part"]
+    strangers = [p.name for p in path.iterdir() if p.name not in own and ".part" not in p.suffixes]
     if not earlier and strangers:
         raise UsageError(
             f"run_dir={path} holds other files ({', '.join(sorted(strangers)[:3])}) and no run; "

@@ -15,7 +15,7 @@ import pytest
 import torch
 from pydicom.data import get_testdata_file
 
-from medcnn.checkpoint import load
+from medcnn.checkpoint import load, save
 from medcnn.cli import main
 from medcnn.datasets import phantom
 from medcnn.phantoms import generate
@@ -187,6 +187,26 @@ def test_a_checkpoint_of_another_label_set_is_refused_by_the_names(
     said = " ".join(capsys.readouterr().err.split())
     assert "unknown to the checkpoint: carcinoma" in said
     assert "medcnn finetune" in said
+
+
+@pytest.mark.fault
+@pytest.mark.parametrize("saved", ["data", "architecture"])
+def test_a_checkpoint_whose_settings_name_python_runs_none(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], saved: str
+) -> None:
+    """Rows 19 and 21."""
+    old, classifier = load(trained / "checkpoints" / "best.safetensors", torch.device("cpu"))
+    evil = {"_target_": "os.system", "command": f"touch {tmp_path / 'ran'}"}
+    nested = {**evil, "tag": evil}
+    options = {**old.training["data"]["options"], **nested}
+    training = {**old.training, "data": {**old.training["data"], "options": options}}
+    changed = replace(old, training=training)
+    if saved == "architecture":
+        changed = replace(old, architecture=replace(old.architecture, options=nested))
+    save(tmp_path / "evil.safetensors", classifier, changed)
+    assert run("evaluate", f"checkpoint={tmp_path}/evil.safetensors", f"run_dir={tmp_path}/e") != 0
+    assert "_target_" in capsys.readouterr().err
+    assert not (tmp_path / "ran").exists()
 
 
 @pytest.mark.fault

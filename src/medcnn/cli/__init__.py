@@ -79,9 +79,7 @@ def _run(words: list[str]) -> int:
             say(f"{private(str(error.filename))}: {error.strerror}.")
             return 1
         if type(error).__name__ == "OutOfMemoryError":
-            said = "the GPU has too little memory. Halve trainer.batch_size and double "
-            said += "trainer.accumulate, which trains alike; evaluate and predict take batch_size."
-            say(said)
+            say("the GPU has too little memory for this network, or other programs hold it.")
             return 1
         text = " ".join(str(error).split())
         say(

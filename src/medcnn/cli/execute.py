@@ -45,7 +45,11 @@ def execute(command: Command) -> None:
         preview(config)
     else:
         from medcnn.workflows.finetuning import finetune
-        from medcnn.workflows.training import train
+        from medcnn.workflows.rehearsing import rehearse
+        from medcnn.workflows.training import run_folder_of, train
 
         run = train if command.verb == "train" else finetune
-        run(config, command.words)
+        if config.trainer.dry_run:
+            rehearse(run, run_folder_of(config), config, command.words)
+        else:
+            run(config, command.words)

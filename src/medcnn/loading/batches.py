@@ -36,6 +36,11 @@ def num_batches(num_images: int, batch_size: int) -> int:
     return -(-num_images // batch_size)
 
 
+def parts_of(order: NDArray[np.int64], batch_size: int) -> list[NDArray[np.int64]]:
+    """The rows of each batch: nearly equal, since a last batch of one image breaks BatchNorm."""
+    return np.array_split(order, num_batches(len(order), batch_size)) if len(order) else []
+
+
 def batches(
     store: PixelStore,
     targets: NDArray[np.float32],
@@ -47,8 +52,7 @@ def batches(
 ) -> Iterator[Batch]:
     """Every row of `order` exactly once, in nearly equal batches of at most `batch_size`.
 
-    Equal, because a last batch of one image breaks BatchNorm. One thread prepares the next batch
-    while the present one is computed.
+    One thread prepares the next batch while the present one is computed.
 
     Args:
         targets: [N, K] of the whole manifest.
@@ -56,7 +60,7 @@ def batches(
     """
     if device.type == "cpu":
         keep_freed_memory()
-    parts = np.array_split(order, num_batches(len(order), batch_size)) if len(order) else []
+    parts = parts_of(order, batch_size)
 
     def prepare(rows: NDArray[np.int64]) -> Batch:
         images = torch.from_numpy(store.take(rows))

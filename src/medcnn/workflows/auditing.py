@@ -26,11 +26,19 @@ from medcnn.errors import DataError, LeakError, UsageError, listed, private
 from medcnn.files import cache_folder, write_text
 from medcnn.images import Preprocessing, read_pixels
 from medcnn.loading.pixel_store import PixelStore
-from medcnn.manifest import Manifest
+from medcnn.manifest import Manifest, Split
 from medcnn.privacy import pseudonym
 from medcnn.progress import log
 from medcnn.run_folder import RunFolder
-from medcnn.workflows.data import described, labelled, pixels_of, preprocessing_of, with_splits
+from medcnn.workflows.data import (
+    described,
+    labelled,
+    manifest_of,
+    pixels_of,
+    preprocessing_of,
+    with_splits,
+)
+from medcnn.workflows.rehearsing import few_of
 
 # Raised whenever the same set would give other findings.
 AUDIT_VERSION = 3
@@ -61,11 +69,16 @@ def audit_data(config: AuditConfig) -> Path:
 def audited(
     config: TrainConfig, run: RunFolder, preprocessing: Preprocessing
 ) -> tuple[Manifest, dict[int, str]]:
-    """The manifest of a run, and row -> reason of the images in quarantine.
+    """The manifest of a run, and row -> reason of the images in quarantine; of a dry run a few
+    images, without an audit, which looks at all.
 
     Raises:
         DataError: the audit refuses the set; the message holds every reason.
     """
+    if config.trainer.dry_run:
+        whole = manifest_of(config.data, config.seed, run.note)
+        run.facts["images"] = {split: len(whole.rows(split)) for split in Split}
+        return few_of(whole, config.trainer), {}
     manifest, unsplit = manifest_to_audit(config.data, config.seed, run.note)
     audit = audit_of(manifest, unsplit, preprocessing, config.audit, config.seed, measure=False)
     if audit.of(Severity.REFUSE):

@@ -16,7 +16,7 @@ from medcnn.augmentations import augmentation_of
 from medcnn.checkpoint import Checkpoint
 from medcnn.choices import bind, choose
 from medcnn.config import TrainConfig, Transfer, short_hash, to_json
-from medcnn.errors import DataError
+from medcnn.errors import DataError, StoppedError
 from medcnn.inference import autocast_dtype, pick_device
 from medcnn.loading.pixel_store import PixelStore
 from medcnn.manifest import Manifest, Split
@@ -28,10 +28,13 @@ from medcnn.progress import log
 from medcnn.readout import Readout, check_readout, fit_readout
 from medcnn.run_folder import RunFolder, open_run, versions, without_free_settings
 from medcnn.tasks import task_of
-from medcnn.training.epochs import EpochResult, Setting
+from medcnn.training.epochs import EpochResult
 from medcnn.training.fit import fit
 from medcnn.training.optimizers import OPTIMIZERS
+from medcnn.training.setting import Setting
 from medcnn.training.state import TrainState, average_of
+from medcnn.training.stopping import Interrupted, signals
+from medcnn.training.tally import Tally
 from medcnn.training.tensorboard import Board
 from medcnn.workflows.auditing import allowed_pixels, audited
 from medcnn.workflows.data import preprocessing_of
@@ -92,7 +95,14 @@ def begun(config: TrainConfig, command: list[str]) -> Iterator[RunFolder | None]
         )
         run.facts["hardware"]["threads"] = torch.get_num_threads()
         run.facts["seed"] = config.seed
-        yield run
+        try:
+            with signals(patient=False):
+                yield run
+        except Interrupted as signal:
+            raise StoppedError(
+                f"stopped by {signal} while nothing was trained; run the same command again to go "
+                "on."
+            ) from None
 
 
 def new_classifier(
@@ -111,7 +121,7 @@ def new_classifier(
     )
     torch.manual_seed(config.seed)
     classifier, body = build_classifier(architecture, len(manifest.labels.outputs))
-    if run.resume.is_file():
+    if run.resumable():
         # the state that is taken up holds the weights; where they came from stands in run.json
         origin = Origin(bool(run.facts["pretrained"]), str(run.facts["weights"]))
     else:
@@ -155,7 +165,7 @@ def fitted(
     refuse_changed(run, "manifest", manifest.fingerprint(), "images, labels or splits")
     manifest.write(run.manifest)
     run.write_facts()
-    if run.resume.is_file():
+    if run.resumable():
         state.load(run.resume)
         if state.epoch < config.trainer.epochs:
             log.info(f"going on in epoch {state.epoch + 1}, after step {state.step}")
@@ -171,12 +181,14 @@ def fitted(
     board = Board(run.events, state.epoch)
     try:
         fit(state, setting, run, board, describe)
+        speed = {k: v for k, v in state.history[-1].items() if k.startswith("perf/")}
+        run.facts["speed"] = _finite(speed)
         run.facts["best_epoch"] = (state.best_epoch or 0) + 1
         best, predictions = judged_best(config, run, setting)
         scores = {f"test/{setting.task.score}": metrics.score(predictions[0], setting.task.score)}
         for p in predictions:
             board.predictions(p, state.epoch)
-        board.settings(to_json(config), scores)
+        board.settings(to_json(config), scores, state.epoch)
     finally:
         board.close()
     return best, predictions, state.history
@@ -185,7 +197,7 @@ def fitted(
 def refuse_changed(run: RunFolder, fact: str, now: str, what: str) -> None:
     """Keep `now` as a fact of the run; raises DataError where a run that goes on began with other
     ones, since an image that was trained on could stand in another split by now."""
-    if run.resume.is_file() and run.facts.get(fact, now) != now:
+    if run.resumable() and run.facts.get(fact, now) != now:
         raise DataError(
             f"{run.path} was begun with other {what} than there are now, so it cannot go on. "
             "Restore them, or give another run_dir to begin afresh."
@@ -229,6 +241,7 @@ def state_of(config: TrainConfig, classifier: Classifier, setting: Setting) -> T
         averaged=average_of(classifier) if config.trainer.ema_decay else None,
         optimizer=bound(classifier),
         scaler=torch.amp.GradScaler(setting.device.type, enabled=setting.dtype is torch.float16),
+        tally=Tally(setting.device),
     )
 
 

@@ -6,8 +6,9 @@ The loop is `training.epochs` itself, as `medcnn train` runs it, over a pixel ca
 which random pixels were drawn: reading, check sums, augmentation (that of dermoscopy, which does
 the most), mixup, clipping, skipping what is not finite, moving average, counting. The limit is a
 bare loop with the same network, head, loss, optimizer, precision and batch: forward, loss,
-backward, step, on one batch that already lies on the device. In turns, epoch by epoch, one thread;
-figures are medians over the turns. `gpu.py` does the same on a GPU.
+backward, step, on one batch that already lies on the device. In turns, one thread; figures are
+medians over the turns. Here a turn is one step, so that other work on the machine slows both down
+alike; on a GPU (`gpu.py`), which must not be asked after each step, it is an epoch.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import sys
 import tempfile
 import time
 import zlib
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -54,9 +56,9 @@ class Case:
 
 
 CASES = (
-    Case(backbone="resnet18", size_px=64, batch_size=64, images=640),
-    Case(backbone="resnet18", size_px=128, batch_size=32, images=160),
-    Case(backbone="densenet121", size_px=64, batch_size=32, images=160),
+    Case(backbone="resnet18", size_px=64, batch_size=64, images=1280),
+    Case(backbone="resnet18", size_px=128, batch_size=32, images=640),
+    Case(backbone="densenet121", size_px=64, batch_size=32, images=640),
 )
 
 
@@ -107,19 +109,25 @@ def drawn(folder: Path, size_px: int, count: int) -> tuple[Manifest, PixelStore]
 def measured(
     case: Case, manifest: Manifest, store: PixelStore, device: torch.device, turns: int, how: str
 ) -> dict[str, Any]:
-    """Both rates, their ratio, and the peak of a GPU's memory; `how` is trainer.compile."""
+    """Both rates, their ratio, and the peak of a GPU's memory.
+
+    Args:
+        turns: epochs on a GPU; on a CPU the steps of one epoch are the turns.
+        how: trainer.compile.
+    """
     config = read_command(
         "train",
         [
             *(f"model.backbone={case.backbone}", "model.weights=none", f"trainer.compile={how}"),
             *(f"data.size_px={case.size_px}", f"trainer.batch_size={case.batch_size}"),
-            f"trainer.epochs={turns + 1}",
+            *(f"trainer.epochs={turns + 1}", "trainer.save_every_s=1e-9"),
         ],
     ).config
     assert isinstance(config, TrainConfig)
     setting = setting_of(config, manifest, store, device)
     state = state_of(config, network(case), setting)
-    coming = epochs(state, setting, save=lambda: None, stop=Stop(patient=True))
+    after_step: list[Callable[[], None]] = [lambda: None]
+    coming = epochs(state, setting, save=lambda: after_step[-1](), stop=Stop(patient=True))
 
     bare = state_of(config, network(case), setting)
     bare.classifier.train()
@@ -127,9 +135,9 @@ def measured(
     shape = (case.batch_size, 3, case.size_px, case.size_px)
     images = torch.rand(shape, device=device).contiguous(memory_format=setting.memory_format)
     targets = torch.eye(len(CLASSES), device=device)[torch.arange(case.batch_size) % len(CLASSES)]
-    steps = -(-case.images // case.batch_size)
+    steps = case.images // case.batch_size
 
-    def bare_turn() -> float:
+    def bare_turn(steps: int) -> float:
         finish(device)
         start = time.perf_counter()
         for _ in range(steps):
@@ -152,8 +160,23 @@ def measured(
             peaks.append(torch.cuda.max_memory_allocated() / 1e9)
         return rate
 
-    bare_turn(), our_turn()  # compiling, check sums, the allocator
-    pairs = [(our_turn(), bare_turn()) for _ in range(turns)]
+    def by_step() -> list[tuple[float, float]]:
+        pairs, began = [], [time.perf_counter()]
+
+        def turn() -> None:
+            ours = case.batch_size / (time.perf_counter() - began[0])
+            pairs.append((ours, bare_turn(1)))
+            began[0] = time.perf_counter()
+
+        after_step.append(turn)
+        next(coming)
+        return pairs
+
+    bare_turn(2), our_turn()  # compiling, check sums, the allocator
+    if device.type == "cpu":
+        pairs = by_step()
+    else:
+        pairs = [(our_turn(), bare_turn(steps)) for _ in range(turns)]
     return {
         "backbone": case.backbone,
         "size_px": case.size_px,
@@ -164,7 +187,8 @@ def measured(
         "images_per_s": round(statistics.median(a for a, _ in pairs), 1),
         "bare_images_per_s": round(statistics.median(b for _, b in pairs), 1),
         "ratio": round(statistics.median(a / b for a, b in pairs), 3),
-        "ratios": [round(a / b, 3) for a, b in pairs],
+        "turns": len(pairs),
+        "ratio_quartiles": np.percentile([a / b for a, b in pairs], [25, 75]).round(3).tolist(),
         "micro_batch": state.micro_batch,
         "peak_gpu_gb": round(max(peaks), 2) if peaks else None,
     }
@@ -214,12 +238,11 @@ def table(
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--turns", type=int, default=7)
     parser.add_argument("--images", type=int, help="of an epoch, instead of those of each case")
-    turns, images = (a := parser.parse_args()).turns, a.images
+    images = parser.parse_args().images
     torch.set_num_threads(1)
     cases = tuple(replace(c, images=images or c.images) for c in CASES)
-    result = table("python benchmarks/steps.py", cases, torch.device("cpu"), turns, ["off"])
+    result = table("python benchmarks/steps.py", cases, torch.device("cpu"), 1, ["off"])
     print(json.dumps(result, indent=2))
 
 

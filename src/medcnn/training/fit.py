@@ -43,7 +43,7 @@ def fit(
     """
     patience = setting.trainer.patience
     keeper = Keeper(state, run)
-    if state.epoch == 0 and state.step == 0:
+    if state.epoch == 0:  # those of an earlier sitting are hidden with all else of this epoch
         board.images(example_images(setting))
     with signals(patient=True) as stop:
         if _too_long_without_gain(state, patience):
@@ -74,8 +74,6 @@ def fit(
         except StoppedError:
             keeper.complain()
             raise
-    if keeper.fault:
-        keeper.save()
     keeper.complain()
 
 

@@ -74,7 +74,7 @@ class TrainState:
         Raises:
             CheckpointError: both are damaged, or belong to another network.
         """
-        stored = ranks.told(lambda: _whole(path))
+        stored = ranks.told(lambda: newest_whole(path))
         try:
             self.classifier.load_state_dict(stored["classifier"])
             if self.averaged is not None:
@@ -93,7 +93,7 @@ class TrainState:
 AFRESH = "Remove that folder's resume*.pt to start this run afresh, or give another run_dir."
 
 
-def _whole(path: Path) -> dict[str, Any]:
+def newest_whole(path: Path) -> dict[str, Any]:
     """The newest saved state that can be read; a damaged one is moved out of its way."""
     damaged: dict[Path, str] = {}
     for place in kept_twice(path):

@@ -47,6 +47,8 @@ def finetune(config: TrainConfig, command: list[str]) -> Path:
         sha = origin["checkpoint_sha256"]
         run.ranks.told(lambda: refuse_changed(run, "checkpoint_sha256", sha, "checkpoint weights"))
         manifest, bad = run.ranks.told(lambda: audited(config, run, old.preprocessing))
+        if old.other_key(manifest):
+            run.note(checkpoints.OTHER_KEY)
         check_readout(config.readout, manifest.labels, attributes_of(manifest))
         seen = int(old.trained_on(manifest)[manifest.rows(Split.TEST)].sum())
         if seen:

@@ -21,7 +21,6 @@ from medcnn.errors import UsageError
 from medcnn.manifest import Manifest, Split
 from medcnn.progress import log
 
-
 LOOKED_AT = 16
 
 

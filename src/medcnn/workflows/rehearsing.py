@@ -22,6 +22,8 @@ from medcnn.errors import UsageError
 from medcnn.manifest import Manifest, Split
 from medcnn.progress import log
 
+LOOKED_AT = 16
+
 
 def rehearse(
     run: Callable[[TrainConfig, list[str]], Path],
@@ -69,7 +71,9 @@ def few_of(manifest: Manifest, trainer: TrainerConfig) -> Manifest:
     rows: list[int] = []
     for split in Split:
         there = manifest.rows(split)
-        wanted = 2 * trainer.batch_size * (trainer.accumulate if split is Split.TRAIN else 1)
+        # it is training that must be seen to fit into memory, so looking may be quick
+        one = trainer.batch_size * trainer.accumulate if split is Split.TRAIN else LOOKED_AT
+        wanted = 2 * min(one, trainer.batch_size * trainer.accumulate)
         spread = np.linspace(0, len(there) - 1, min(wanted, len(there)))
         rows += there[spread.astype(int)].tolist()
     return manifest.with_records(manifest.records[row] for row in sorted(rows))

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import math
 import os
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,8 +18,9 @@ from medcnn.config import data_from_json
 from medcnn.errors import CheckpointError, UsageError
 from medcnn.images.preprocessing import Fit, Preprocessing
 from medcnn.labels import Kind, LabelSpace
-from medcnn.manifest import Modality
+from medcnn.manifest import Manifest, Modality
 from medcnn.models.classifier import Architecture, Classifier, build_classifier
+from medcnn.privacy import pseudonym
 from medcnn.readout import Readout
 
 CPU = torch.device("cpu")
@@ -173,3 +175,40 @@ def test_a_description_of_today_without_its_seal_is_refused(
     safetensors.torch.save_file(classifier.state_dict(), path, metadata=metadata)
     with pytest.raises(CheckpointError, match="its checksum does not fit"):
         checkpoints.read(path)
+
+
+def test_images_of_the_training_are_known_under_another_key_only_where_they_are_the_same(
+    colours: Callable[..., Manifest],
+    saved: tuple[Path, Classifier, Checkpoint],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def seen(key: str, keep: slice = slice(None)) -> Manifest:
+        """The manifest as it comes through the door under a key."""
+        monkeypatch.setenv("MEDCNN_PSEUDONYM_KEY", key)
+        return plain.with_records(
+            replace(r, image_id=pseudonym(r.image_id, "image"), origin=(r.image_id, r.group))
+            for r in plain.records[keep]
+        )
+
+    plain = colours()
+    trained = seen("the key of the training")
+    made_with = [checkpoints.digest_of(r.image_id) for r in trained.records if r.split != "test"]
+    here = replace(
+        saved[2],
+        provenance={
+            "manifest": trained.fingerprint(),
+            "made_with": made_with,
+            "pseudonym_key": pseudonym("", "key"),
+        },
+    )
+    known = len(made_with)
+    assert here.trained_on(trained).sum() == known
+    part = seen("the key of the training", slice(30))
+    assert here.trained_on(part).any()
+    assert not here.other_key(part)
+    same = seen("the key of another house")
+    assert here.trained_on(same).sum() == known
+    assert not here.other_key(same)
+    part = seen("the key of another house", slice(30))
+    assert not here.trained_on(part).any()
+    assert here.other_key(part)

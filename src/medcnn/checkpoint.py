@@ -26,13 +26,18 @@ from medcnn.errors import CheckpointError, UsageError, listed
 from medcnn.files import sha256_of, write_bytes
 from medcnn.images.preprocessing import Preprocessing
 from medcnn.labels import LabelSpace
-from medcnn.manifest import Manifest, Modality
+from medcnn.manifest import Manifest, Modality, Split
 from medcnn.models.backbones import Normalisation
 from medcnn.models.classifier import Architecture, Classifier, build_classifier
+from medcnn.privacy import pseudonym
 from medcnn.readout import Readout
 
 # 2 came with the readout; 3 with a seal, the SHA-256 of weights and description.
 SCHEMA = 3
+OTHER_KEY = (
+    "pseudonyms are made with another key here than in the training of the checkpoint, so nobody "
+    "can say which of these images it was trained with (see MEDCNN_PSEUDONYM_KEY_FILE)."
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,8 +64,18 @@ class Checkpoint:
     def trained_on(self, manifest: Manifest) -> NDArray[np.bool_]:
         """[N]: which images of a manifest carry the id of one that this checkpoint was made with
         (training or validation). Another hospital may by chance use the same ids."""
+        if manifest.fingerprint() == self.provenance.get("manifest"):
+            # the very same images and splits, whatever the key of their pseudonyms
+            return np.array([r.split is not Split.TEST for r in manifest.records])
         known = set(self.provenance.get("made_with", ()))
         return np.array([digest_of(r.image_id) in known for r in manifest.records])
+
+    def other_key(self, manifest: Manifest) -> bool:
+        """Whether other images have pseudonyms of another key than those of the training, so that
+        `trained_on` recognises none."""
+        same = self.provenance.get("pseudonym_key") in (None, pseudonym("", "key"))
+        others = manifest.fingerprint() != self.provenance.get("manifest")
+        return not same and others and any(r.origin for r in manifest.records)
 
     def precision(self, asked: Precision) -> Precision:
         """`asked`, or (auto) that of the training, which thresholds were chosen with."""

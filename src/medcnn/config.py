@@ -20,6 +20,7 @@ from medcnn.errors import UsageError
 from medcnn.images import Fit, Frames
 from medcnn.images.steps import STEPS, Chosen, chosen_steps
 from medcnn.manifest import Modality, Split
+from medcnn.privacy import as_pseudonyms
 from medcnn.readout import ReadoutConfig
 
 C = TypeVar("C")
@@ -384,8 +385,15 @@ def _at(composed: Mapping[str, Any], key: str) -> Any:
 
 
 def to_json(config: Any) -> dict[str, Any]:
-    """Plain nested dicts of a config; `build` takes them back."""
+    """Plain nested dicts of a config; `build` takes them back. Whom `data.exclude` leaves out
+    stands there under a pseudonym, which `data.exclude` understands."""
     plain: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(config)))
+    options = (plain.get("data") or {}).get("options") or {}
+    names = (options.get("image"), options.get("patient"))
+    exclude = options.get("exclude") or {}
+    for column in exclude.keys() & names:
+        words = exclude[column] if isinstance(exclude[column], list) else [exclude[column]]
+        exclude[column] = as_pseudonyms(map(str, words))
     return plain
 
 

@@ -8,6 +8,7 @@ import importlib.metadata
 import json
 import os
 import platform
+import re
 import shlex
 import shutil
 import subprocess
@@ -129,7 +130,16 @@ def open_run(
         UsageError: another process writes there, another run's results lie there, or it cannot be
             written.
     """
+    given = config.get("data")
+    places = [given[k] for k in ("root", "path") if given.get(k)] if given else []
     config = with_relative_places(config, path)
+
+    def written(text: str) -> str:
+        """Without names, and with places of data relative to the folder."""
+        for place in places:
+            text = text.replace(place, os.path.relpath(place, path))
+        return pseudonymised(text)
+
     made_here = not path.exists()
     try:
         path.mkdir(parents=True, exist_ok=True)
@@ -165,7 +175,7 @@ def open_run(
                 tempfile.TemporaryFile(dir=folder).close()
             run.write_facts()
             write_text(path / "config.yaml", yaml.safe_dump(dict(config), sort_keys=False))
-            stop_log = keep_log(path / "log.txt", pseudonymised)
+            stop_log = keep_log(path / "log.txt", written)
         except OSError as error:
             raise UsageError(f"run_dir={path} cannot be written: {error.strerror}.") from error
         started = time.monotonic()
@@ -183,7 +193,7 @@ def open_run(
             code = error.exit_code if isinstance(error, MedcnnError) else 1
             # what a library says may hold anything, a file name too
             known = isinstance(error, MedcnnError) and str(error)
-            reason = pseudonymised(known) if known else type(error).__name__
+            reason = written(known) if known else type(error).__name__
             facts["exit"] = {"reason": reason, "code": code}
             raise
         finally:
@@ -221,6 +231,8 @@ def places_from(data: Mapping[str, Any], run: Path) -> dict[str, Any]:
 
 
 def _relative_word(word: str, run: Path) -> str:
+    if re.match(r"\+*data\.exclude\b", word):
+        return "data.exclude=..."  # may name patients; config.yaml has their pseudonyms
     key, equals, value = word.rpartition("=")
     return f"{key}{equals}{os.path.relpath(value, run)}" if os.path.isabs(value) else word
 

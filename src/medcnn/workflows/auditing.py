@@ -41,7 +41,7 @@ from medcnn.workflows.data import (
 from medcnn.workflows.rehearsing import few_of
 
 # Raised whenever the same set would give other findings.
-AUDIT_VERSION = 2
+AUDIT_VERSION = 3
 
 
 def audit_data(config: AuditConfig) -> Path:
@@ -127,7 +127,7 @@ def manifest_to_audit(
 ) -> tuple[Manifest, str]:
     """The manifest with the splits that training would use, or with those of its author where
     training would refuse them, and why; a leak is left to the audit to describe."""
-    manifest = labelled(data, note)
+    manifest = labelled(data, note, faulty=True)
     try:
         return with_splits(manifest, data, seed), ""
     except LeakError:
@@ -161,7 +161,7 @@ def audit_of(
     looks = look_at(manifest, window=preprocessing.window, frames=preprocessing.frames)
     settings = [AUDIT_VERSION, looks.key, manifest.fingerprint(), unsplit, asdict(limits), seed]
     # pseudonyms of another key, and names of other modalities, make other sentences
-    settings += [manifest.modality, manifest.group_noun, pseudonym(""), measure]
+    settings += [manifest.modality, manifest.group_noun, pseudonym(""), measure, manifest.faults]
     key = hashlib.sha256(json.dumps(settings).encode()).hexdigest()[:32]
     path = cache_folder() / "audit" / f"{key}.findings.json"
     if not path.is_file():

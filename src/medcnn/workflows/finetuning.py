@@ -46,6 +46,8 @@ def finetune(config: TrainConfig, command: list[str]) -> Path:
         origin = checkpoints.provenance_of(path)
         refuse_changed(run, "checkpoint_sha256", origin["checkpoint_sha256"], "checkpoint weights")
         manifest, bad = audited(config, run, old.preprocessing)
+        if old.other_key(manifest):
+            run.note(checkpoints.OTHER_KEY)
         check_readout(config.readout, manifest.labels, attributes_of(manifest))
         seen = int(old.trained_on(manifest)[manifest.rows(Split.TEST)].sum())
         if seen:

@@ -23,6 +23,7 @@ from medcnn.manifest import Manifest, Split
 from medcnn.models.classifier import Architecture, Classifier, build_classifier
 from medcnn.models.weights import Origin, load_weights
 from medcnn.predictions import Predictions
+from medcnn.privacy import pseudonym
 from medcnn.progress import log
 from medcnn.readout import Readout, check_readout, fit_readout
 from medcnn.run_folder import RunFolder, open_run, versions, without_free_settings
@@ -317,6 +318,7 @@ def provenance_for(run: RunFolder, manifest: Manifest) -> dict[str, Any]:
         "made_with": sorted(
             checkpoints.digest_of(r.image_id) for r in manifest.records if r.split is not Split.TEST
         ),
+        "pseudonym_key": pseudonym("", "key") if manifest.records[0].origin else None,
         "weights": run.facts.get("weights", "another checkpoint of medcnn"),
         "started": run.facts["started"],
     }

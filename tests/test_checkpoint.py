@@ -145,6 +145,38 @@ def test_nan_never_enters_the_description(saved: tuple[Path, Classifier, Checkpo
         )
 
 
+@pytest.mark.fault
+@pytest.mark.parametrize("schema", [1, 2])
+def test_descriptions_that_earlier_versions_wrote_are_read(tmp_path: Path, schema: int) -> None:
+    """Row 17. The descriptions were written by those versions; the weights are those of today."""
+    text = (Path(__file__).parent / "golden" / f"checkpoint-schema-{schema}.json").read_text()
+    stored = json.loads(text)
+    assert stored["schema"] == schema
+    classifier, _ = build_classifier(Architecture(**stored["architecture"]), 4)
+    path = tmp_path / "old.safetensors"
+    safetensors.torch.save_file(classifier.state_dict(), path, metadata={"medcnn": text})
+    checkpoint, restored = checkpoints.load(path, CPU)
+    assert checkpoint.labels.names == ("nevus", "melanoma", "keratosis", "basal_cell")
+    images = torch.rand(2, 3, 32, 32)
+    assert torch.equal(restored(images), classifier.eval()(images))
+    data_from_json(checkpoint.training["data"])
+    # what is written anew is of today, and says the same
+    checkpoints.save(path, restored, checkpoint)
+    assert checkpoints.read(path)[0] == checkpoint
+
+
+@pytest.mark.fault
+def test_a_description_of_today_without_its_seal_is_refused(
+    saved: tuple[Path, Classifier, Checkpoint],
+) -> None:
+    """Row 11."""
+    path, classifier, described = saved
+    metadata = {"medcnn": json.dumps(described.to_json())}
+    safetensors.torch.save_file(classifier.state_dict(), path, metadata=metadata)
+    with pytest.raises(CheckpointError, match="its checksum does not fit"):
+        checkpoints.read(path)
+
+
 def test_images_of_the_training_are_known_under_another_key_only_where_they_are_the_same(
     colours: Callable[..., Manifest],
     saved: tuple[Path, Classifier, Checkpoint],
@@ -180,35 +212,3 @@ def test_images_of_the_training_are_known_under_another_key_only_where_they_are_
     part = seen("the key of another house", slice(30))
     assert not here.trained_on(part).any()
     assert here.other_key(part)
-
-
-@pytest.mark.fault
-@pytest.mark.parametrize("schema", [1, 2])
-def test_descriptions_that_earlier_versions_wrote_are_read(tmp_path: Path, schema: int) -> None:
-    """Row 17. The descriptions were written by those versions; the weights are those of today."""
-    text = (Path(__file__).parent / "golden" / f"checkpoint-schema-{schema}.json").read_text()
-    stored = json.loads(text)
-    assert stored["schema"] == schema
-    classifier, _ = build_classifier(Architecture(**stored["architecture"]), 4)
-    path = tmp_path / "old.safetensors"
-    safetensors.torch.save_file(classifier.state_dict(), path, metadata={"medcnn": text})
-    checkpoint, restored = checkpoints.load(path, CPU)
-    assert checkpoint.labels.names == ("nevus", "melanoma", "keratosis", "basal_cell")
-    images = torch.rand(2, 3, 32, 32)
-    assert torch.equal(restored(images), classifier.eval()(images))
-    data_from_json(checkpoint.training["data"])
-    # what is written anew is of today, and says the same
-    checkpoints.save(path, restored, checkpoint)
-    assert checkpoints.read(path)[0] == checkpoint
-
-
-@pytest.mark.fault
-def test_a_description_of_today_without_its_seal_is_refused(
-    saved: tuple[Path, Classifier, Checkpoint],
-) -> None:
-    """Row 11."""
-    path, classifier, described = saved
-    metadata = {"medcnn": json.dumps(described.to_json())}
-    safetensors.torch.save_file(classifier.state_dict(), path, metadata=metadata)
-    with pytest.raises(CheckpointError, match="its checksum does not fit"):
-        checkpoints.read(path)

@@ -57,6 +57,9 @@ class Board:
 
     @_forgiving
     def _begin(self, folder: Path, first_epoch: int) -> None:
+        # readers go by name, and a name holds the time, which may have been set back since
+        for number, earlier in enumerate(sorted(folder.glob("events.out.tfevents.*"))):
+            earlier.rename(folder / f"events.out.tfevents.{number:010d}.earlier")
         # purge_step hides what a killed sitting wrote of an epoch that is trained again
         self.writer = SummaryWriter(str(folder), purge_step=first_epoch)
 

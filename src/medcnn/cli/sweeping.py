@@ -16,6 +16,7 @@ from typing import Any
 
 from hydra import compose, initialize_config_dir
 from hydra._internal.callbacks import Callbacks
+from hydra.core.config_loader import ConfigLoader
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.plugins import Plugins
@@ -46,30 +47,25 @@ def run_each(verb: str, words: list[str]) -> int:
     settings, own_folder, show = read_options(words)
     options = [f"--config-dir={own_folder}"] if own_folder else []
     with initialize_config_dir(version_base="1.3", config_dir=str(config_folder())):
-        context = HydraContext(GlobalHydra.instance().config_loader(), Callbacks())
-        launching, rest = _split(
-            settings, context.config_loader.get_group_options("hydra/launcher")
-        )
-        jobs, names = _combinations(rest, context)
-        _check(verb, jobs, options)
-        if show:
-            print("\n".join(shlex.join(["medcnn", verb, *options, *job]) for job in jobs))
-            return 0
+        loader = GlobalHydra.instance().config_loader()
+        launching, rest = _split(settings, loader.get_group_options("hydra/launcher"))
+        jobs, names = _combinations(rest, loader)
+        plain = [
+            *("hydra.output_subdir=null", "hydra/job_logging=none", "hydra/hydra_logging=none"),
+            *("hydra.sweep.dir=.", "hydra.sweep.subdir=."),  # each run has a folder of its own
+        ]
         config = compose(
-            verb,
-            [
-                *searched(own_folder),
-                *("hydra.output_subdir=null", "hydra/job_logging=none", "hydra/hydra_logging=none"),
-                *("hydra.sweep.dir=.", "hydra.sweep.subdir=."),  # runs have folders of their own
-                *launching,
-            ],
-            return_hydra_config=True,
+            verb, [*searched(own_folder), *plain, *launching], return_hydra_config=True
         )
-        print(f"{len(jobs)} runs of medcnn {verb}", flush=True)
-        launcher = Plugins.instance().instantiate_launcher(
-            context, partial(_job, verb, options, names), config
-        )
-        done = [r.return_value for r in launcher.launch(jobs, initial_job_idx=0)]
+    _check(verb, jobs, options)
+    if show:
+        print("\n".join(shlex.join(["medcnn", verb, *options, *job]) for job in jobs))
+        return 0
+    print(f"{len(jobs)} runs of medcnn {verb}; what each says is in its log.txt", flush=True)
+    job = partial(_job, verb, options, names)
+    context = HydraContext(loader, Callbacks())
+    launcher = Plugins.instance().instantiate_launcher(context, job, config)
+    done = [r.return_value for r in launcher.launch(jobs, initial_job_idx=0)]
     _table(names, done)
     return max(int(result["code"]) for result in done)
 
@@ -96,10 +92,10 @@ def _split(settings: list[str], installed: Sequence[str]) -> tuple[list[str], li
     return launching, rest
 
 
-def _combinations(words: list[str], context: HydraContext) -> tuple[list[list[str]], list[str]]:
+def _combinations(words: list[str], loader: ConfigLoader) -> tuple[list[list[str]], list[str]]:
     """The words of each run, and what tells it from the others."""
     choices: list[list[str]] = []
-    for o in read_words(words, context.config_loader):
+    for o in read_words(words, loader):
         if not o.is_sweep_override():
             choices.append([str(o.input_line)])
         elif o.is_discrete_sweep():
@@ -142,13 +138,13 @@ def _check(verb: str, jobs: list[list[str]], options: list[str]) -> None:
 
 
 def _job(verb: str, options: list[str], names: list[str], _: DictConfig) -> dict[str, Any]:
-    """One run, in this process or in one that a launcher started. Only warnings are shown, the
-    rest is in its log.txt."""
+    """One run, in this process or in one that a launcher started. Its warnings and progress are in
+    its log.txt, and one line is shown."""
     from medcnn.cli import run
 
     job = HydraConfig.get()
     words = [*options, *job.overrides.task]
-    show_log(for_terminal, logging.WARNING)
+    show_log(for_terminal, logging.ERROR)
     try:
         code = run([verb, *words])
     finally:
@@ -213,7 +209,7 @@ def search_of(command: Command, config: SweepConfig) -> None:
                 faults.update(dict.fromkeys(f"sweep.space: {x}" for x in str(error).splitlines()))
     if faults:
         raise UsageError("\n".join(faults))
-    show_log(for_terminal, logging.WARNING)
+    show_log(for_terminal, logging.ERROR)
     try:
         from medcnn.workflows.sweeping import search
 

@@ -205,8 +205,10 @@ def run_trial(
     except PrunedError:
         end = f"pruned after epoch {len(signed)}"
         study.tell(trial, state=TrialState.PRUNED)
-    except (DivergedError, torch.OutOfMemoryError) as error:
-        end = "diverged" if isinstance(error, DivergedError) else "out of memory"
+    except (UsageError, DivergedError, torch.OutOfMemoryError) as error:
+        if isinstance(error, UsageError) and not ranked(study):
+            raise  # not these choices, the command itself may be wrong
+        end = " ".join(str(error).split())[:160]
         study.tell(trial, state=TrialState.PRUNED)
     number = int(Path(trial.user_attrs["folder"]).name) + 1
     said = " ".join(f"{k}={v}" for k, v in chosen.items())

@@ -28,8 +28,9 @@ from medcnn.config import SweepConfig, TrainConfig, config_folder
 from medcnn.errors import UsageError
 from medcnn.metrics import METRICS
 from medcnn.privacy import for_terminal
-from medcnn.progress import show_log
+from medcnn.progress import show_log, wrapped
 
+DRY = "trainer.dry_run=true rehearses one run, so with medcnn train and without -m."
 LAUNCHERS = {"joblib": "'medcnn[sweep]'", "submitit_slurm": "hydra-submitit-launcher"}
 
 
@@ -42,8 +43,7 @@ def run_each(verb: str, words: list[str]) -> int:
     """
     if verb not in ("train", "finetune"):
         raise UsageError(f"-m makes many runs of train or finetune; {verb} has none.")
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        raise UsageError("-m under torchrun: start one command per combination instead.")
+    refuse_torchrun()
     settings, own_folder, show = read_options(words)
     options = [f"--config-dir={own_folder}"] if own_folder else []
     with initialize_config_dir(version_base="1.3", config_dir=str(config_folder())):
@@ -68,6 +68,13 @@ def run_each(verb: str, words: list[str]) -> int:
     done = [r.return_value for r in launcher.launch(jobs, initial_job_idx=0)]
     _table(names, done)
     return max(int(result["code"]) for result in done)
+
+
+def refuse_torchrun() -> None:
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise UsageError(
+            "a sweep runs in one process, or in those of a launcher: leave torchrun out."
+        )
 
 
 def _split(settings: list[str], installed: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -134,7 +141,7 @@ def _check(verb: str, jobs: list[list[str]], options: list[str]) -> None:
     if faults:
         raise UsageError("\n".join(faults))
     if any(isinstance(c.config, TrainConfig) and c.config.trainer.dry_run for c in commands):
-        raise UsageError("trainer.dry_run=true rehearses one run: leave -m out.")
+        raise UsageError(DRY)
 
 
 def _job(verb: str, options: list[str], names: list[str], _: DictConfig) -> dict[str, Any]:
@@ -159,7 +166,8 @@ def _job(verb: str, options: list[str], names: list[str], _: DictConfig) -> dict
     facts = json.loads((folder / "run.json").read_text()) if code == 0 else {}
     result = {"code": code, "folder": str(folder), "validation": facts.get("validation", {})}
     number = job.job.num
-    print(f"{number + 1}/{len(names)}  {names[number]}  {_said(result)}  {folder}", flush=True)
+    line = f"{number + 1}/{len(names)}  {names[number]}  {_said(result)}  {folder}"
+    print(wrapped(line), flush=True)
     return result
 
 
@@ -185,6 +193,9 @@ def _table(names: list[str], results: list[dict[str, Any]]) -> None:
 
 def search_of(command: Command, config: SweepConfig) -> None:
     """`sweep`: every trial is a command of its own, which is understood before the first begins."""
+    refuse_torchrun()
+    if config.train.trainer.dry_run:
+        raise UsageError(DRY)
     settings, own_folder, _ = read_options(command.words[1:])
     options = [f"--config-dir={own_folder}"] if own_folder else []
     shared = [

@@ -22,6 +22,7 @@ import torch
 from medcnn.config import SweepConfig, TrainConfig, short_hash, to_json
 from medcnn.errors import DataError, DivergedError, StoppedError, UsageError
 from medcnn.files import quoted, write_text
+from medcnn.progress import wrapped
 from medcnn.run_folder import without_free_settings
 from medcnn.tasks import Task
 from medcnn.workflows.training import ClosedTestError, train
@@ -212,7 +213,8 @@ def run_trial(
         study.tell(trial, state=TrialState.PRUNED)
     number = int(Path(trial.user_attrs["folder"]).name) + 1
     said = " ".join(f"{k}={v}" for k, v in chosen.items())
-    print(f"{number}/{config.sweep.trials}  {shown}  {end}  {said}", flush=True)
+    line = f"{number}/{config.sweep.trials}  {shown or 'no score'}  {end}  {said}"
+    print(wrapped(line), flush=True)
 
 
 def values_of(trial: optuna.trial.FrozenTrial, config: SweepConfig) -> dict[str, Any]:
@@ -252,6 +254,10 @@ def keep_best_weights(study: optuna.Study, folder: Path) -> None:
 
 def tell(study: optuna.Study, config: SweepConfig, folder: Path, make: Make) -> None:
     done = ranked(study)
+    if len(done) < config.sweep.trials:
+        left = config.sweep.trials - len(done)
+        print(f"the last {left} of {config.sweep.trials} trials are with another process")
+        return
     finished = [t for t in done if t.state is TrialState.COMPLETE]
     print(f"\n{len(done)} trials, {len(done) - len(finished)} of them pruned: {folder}/trials.csv")
     if not finished:

@@ -1,7 +1,8 @@
-"""95 % intervals by drawing patients, not images, with replacement.
+"""95 % intervals that take patients, not images, for independent.
 
-Images of one patient resemble each other. Drawing images as if they were independent makes
-intervals too narrow, by much where patients have many images.
+Images of one patient resemble each other. Taking them for independent makes intervals too narrow,
+by much where patients have many images. How often each interval holds the truth is simulated by
+`benchmarks/coverage.py`; the table stands in docs/metrics.md.
 """
 
 from __future__ import annotations
@@ -12,13 +13,17 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import stdtrit
 
 from medcnn.errors import UsageError
 
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
 LEVEL = 0.95
+TAIL = (1 - LEVEL) / 2
 MOST_UNDEFINED = 0.05
-FEW_GROUPS = 20
-"""Below this many groups percentile intervals are known to be too narrow, so a note says it."""
+NO_SPREAD = 1e-12
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,7 +35,23 @@ class Interval:
     reason: str = ""
 
 
-def group_numbers(groups: Sequence[str]) -> tuple[NDArray[np.int64], int]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spread:
+    """How a score varies from one set of patients to another.
+
+    Attributes:
+        variance: of the score.
+        freedom: degrees of freedom of that variance.
+        noise: [m] how the groups push the score, or how its resamples lie; the noise of two scores
+            of the same images is correlated as the scores are.
+    """
+
+    variance: float
+    freedom: float
+    noise: Floats
+
+
+def group_numbers(groups: Sequence[str]) -> tuple[Ints, int]:
     """Number of each row's group [N] by first appearance, and how many groups there are.
 
     Not by name: a pseudonym would make the draws depend on a secret key. Predictions stand in the
@@ -60,70 +81,200 @@ def resampling_weights(groups: Sequence[str], resamples: int, seed: int) -> NDAr
     return weights
 
 
-def percentile_interval(resampled: NDArray[np.float64], num_groups: int) -> Interval:
-    """Middle 95 % of the resampled values.
+def spread_of_parts(parts: Sequence[Floats], groups: Ints, num_groups: int) -> Spread:
+    """Spread of a score from the influence of its rows, summed over each group.
 
     Args:
-        resampled: [R], nan where a resample left the score undefined.
-        num_groups: groups behind the score.
+        parts: each [n], 0 where a row has no part in it; a mean of its own with its own groups,
+            such as the positive rows and the negative ones. Each part's variance has as many
+            degrees of freedom as it has groups, less one.
+
+    Sources: the ratio estimator over clusters, Kish 1965, Survey Sampling; for the AUROC,
+    Obuchowski 1997, Biometrics 53(2); degrees of freedom of a sum, Satterthwaite 1946, Biometrics
+    Bulletin 2(6).
+    """
+    pushed = [np.bincount(groups, weights=part, minlength=num_groups) for part in parts]
+    behind = [
+        max(2, len(np.unique(groups[part != 0]))) if (part != 0).any() else 2 for part in parts
+    ]
+    raised = [p * math.sqrt(g / (g - 1)) for p, g in zip(pushed, behind, strict=True)]
+    own = np.array([(p**2).sum() for p in raised])
+    noise = np.sum(raised, axis=0)
+    squared = float((own**2 / (np.array(behind) - 1)).sum())
+    freedom = float(own.sum() ** 2 / squared) if squared > 0 else 1.0
+    return Spread(variance=float((noise**2).sum()), freedom=freedom, noise=noise)
+
+
+def spread_of_draws(drawn: Floats, behind: int) -> Spread:
+    """Spread of a score from its resamples [R], nan where it is not defined.
+
+    Resamples of g groups vary too little by the factor (g - 1) / g. Source: Hesterberg 2015,
+    American Statistician 69(4).
+    """
+    defined = drawn[~np.isnan(drawn)]
+    variance = float(np.var(defined)) if len(defined) else math.nan
+    g = max(2, behind)
+    noise = drawn - (defined.mean() if len(defined) else 0)
+    return Spread(variance=variance * g / (g - 1), freedom=g - 1.0, noise=noise)
+
+
+def interval_around(
+    value: float, spread: Spread, bounds: tuple[float, float], behind: int
+) -> Interval:
+    """Interval of a score from its variance, within its bounds.
+
+    Between two bounds it is Wilson's interval of a share, of as many independent draws as would
+    have this variance, with Student's t for the normal quantile: it is never symmetric where a
+    bound is near and holds few groups better than the resamples' percentiles do. From 0 upwards it
+    is Student's t of the logarithm, without bounds of the score itself.
+
+    Sources: Wilson 1927, JASA 22; effective number of draws: Korn and Graubard 1998, Survey
+    Methodology 24(2).
+    """
+    if behind < 2:
+        return Interval(reason="fewer than 2 groups")
+    low, high = bounds
+    if math.isfinite(high):
+        share = (value - low) / (high - low)
+        if share <= NO_SPREAD or share >= 1 - NO_SPREAD:
+            found = unanimous_interval(float(round(share)), behind)
+            return Interval(
+                low=low + (high - low) * found.low, high=low + (high - low) * found.high
+            )
+    if not spread.variance > NO_SPREAD**2:
+        # an interval without width would claim certainty, where there is only too little data
+        return Interval(reason=f"every resample gives {value:.3g}")
+    t = float(stdtrit(max(1.0, spread.freedom), 1 - TAIL))
+    if math.isfinite(high):
+        variance = spread.variance / (high - low) ** 2
+        below, above = _wilson(share, share * (1 - share) / variance, t)
+        return Interval(low=low + (high - low) * below, high=low + (high - low) * above)
+    reach = t * math.sqrt(spread.variance)
+    if math.isfinite(low):
+        return Interval(low=value * math.exp(-reach / value), high=value * math.exp(reach / value))
+    return Interval(low=value - reach, high=value + reach)
+
+
+def _wilson(share: float, draws: float, t: float) -> tuple[float, float]:
+    centre = (share + t**2 / (2 * draws)) / (1 + t**2 / draws)
+    half = (
+        t
+        / (1 + t**2 / draws)
+        * math.sqrt(max(0.0, share * (1 - share)) / draws + t**2 / (4 * draws**2))
+    )
+    return max(centre - half, 0.0), min(centre + half, 1.0)
+
+
+def share_interval(hits: NDArray[np.bool_], groups: Ints) -> Interval:
+    """Interval of a share of images [n], of which those of one group [n] resemble each other."""
+    _, at = np.unique(groups, return_inverse=True)
+    behind = len(np.unique(at))
+    if not behind:
+        return Interval(reason="fewer than 2 groups")
+    share = float(hits.mean())
+    spread = spread_of_parts([(hits - share) / len(hits)], at, behind)
+    return interval_around(share, spread, (0.0, 1.0), behind)
+
+
+def mean_interval(
+    values: Floats, intervals: Sequence[Interval], weights: Floats, noise: Floats, extra: float = 0
+) -> Interval:
+    """Interval of a weighted mean of scores from their own intervals and correlations.
+
+    The distance of the mean's end from it is the length of the vector sum of the scores' own.
+
+    Args:
+        values: [K]; weights: [K], sum 1; noise: [K, m] of `Spread`.
+        extra: a further distance that is independent of these.
+
+    Source: Zou and Donner 2008, Statistics in Medicine 27(10); variance estimates recovery.
+    """
+    missing = [i.reason for i in intervals if i.reason]
+    if missing:
+        return Interval(reason=missing[0])
+    known = noise[:, ~np.isnan(noise).any(axis=0)]
+    unit = known - known.mean(axis=1, keepdims=True) if known.shape[1] else known
+    length = np.sqrt((unit**2).sum(axis=1, keepdims=True))
+    unit = np.divide(unit, length, out=np.zeros_like(unit), where=length > 0)
+    alike = unit @ unit.T
+    np.fill_diagonal(alike, 1)
+
+    def distance(ends: Floats) -> float:
+        apart = weights * ends
+        return math.sqrt(max(0.0, float(apart @ alike @ apart)) + extra**2)
+
+    mean = float(weights @ values)
+    return Interval(
+        low=mean - distance(values - np.array([i.low for i in intervals])),
+        high=mean + distance(np.array([i.high for i in intervals]) - values),
+    )
+
+
+def percentile_interval(resampled: Floats, num_groups: int) -> Interval:
+    """Middle 95 % of the resampled values [R], nan where a resample left the score undefined.
 
     Source: Efron 1979, Annals of Statistics 7(1).
     """
     if num_groups < 2:
         return Interval(reason="fewer than 2 groups")
+    if reason := often_undefined(resampled):
+        return Interval(reason=reason)
     defined = resampled[~np.isnan(resampled)]
-    undefined = 1 - len(defined) / len(resampled)
-    if undefined > MOST_UNDEFINED:
-        return Interval(reason=f"undefined in {undefined:.0%} of resamples: too few cases")
-    if np.ptp(defined) < 1e-12:
-        # an interval without width would claim certainty, where there is only too little data
+    if np.ptp(defined) < NO_SPREAD:
         return Interval(reason=f"every resample gives {defined[0]:.3g}")
-    low, high = np.quantile(defined, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    low, high = np.quantile(defined, [TAIL, 1 - TAIL])
     return Interval(low=float(low), high=float(high))
 
 
-def absolute_sum_interval(
-    terms: NDArray[np.float64], resampled: NDArray[np.float64], num_groups: int
-) -> Interval:
-    """Interval of the true sum of absolute values, of which `terms` [T] are noisy estimates.
+def often_undefined(resampled: Floats) -> str:
+    """Why no interval can be taken from resamples [R] or [R, T], or nothing."""
+    undefined = float(np.isnan(resampled.reshape(len(resampled), -1)).any(axis=1).mean())
+    if undefined > MOST_UNDEFINED:
+        return f"undefined in {undefined:.0%} of resamples: too few cases"
+    return ""
 
-    Noise makes the sum of |terms| too large, and resampling adds the same noise once more. So the
-    terms are scaled by s, resampled noise is added, and the interval holds every s for which the
-    found sum is a usual outcome: a test that is inverted along one line. s = 0 says that the truth
-    is 0. Coverage is simulated in docs/metrics.md.
+
+def inverted_interval(
+    terms: Floats, resampled: Floats, num_groups: int, power: int = 1
+) -> Interval:
+    """Interval of the true sum of |terms|^power, of which `terms` [T] are noisy estimates.
+
+    Noise makes the sum too large, and resampling adds the same noise once more. So the terms are
+    scaled by s, resampled noise is added, and the interval holds every s for which the found sum is
+    a usual outcome: a test that is inverted along one line. s = 0 says that the truth is 0.
 
     Args:
         resampled: [R, T], nan where a resample left the score undefined.
     """
     if num_groups < 2:
         return Interval(reason="fewer than 2 groups")
+    if reason := often_undefined(resampled):
+        return Interval(reason=reason)
     noise = resampled[~np.isnan(resampled).any(axis=1)] - terms
-    undefined = 1 - len(noise) / len(resampled)
-    if undefined > MOST_UNDEFINED:
-        return Interval(reason=f"undefined in {undefined:.0%} of resamples: too few cases")
-    found = float(np.abs(terms).sum())
-    if np.ptp(noise) < 1e-12:
+    found = float((np.abs(terms) ** power).sum())
+    if np.ptp(noise) < NO_SPREAD:
         return Interval(reason=f"every resample gives {found:.3g}")
-    tail = (1 - LEVEL) / 2
+    noise *= math.sqrt(num_groups / (num_groups - 1))
 
     def outcome(scale: float, quantile: float) -> float:
-        return float(np.quantile(np.abs(scale * terms + noise).sum(axis=1), quantile))
+        return float(np.quantile((np.abs(scale * terms + noise) ** power).sum(axis=1), quantile))
 
     def crossing(quantile: float) -> float:
         """The scale at which a quantile of the outcomes, which grows with it, meets `found`."""
         low, high = 0.0, 8.0
-        for _ in range(24):
+        for _ in range(16):
             middle = (low + high) / 2
             below = outcome(middle, quantile) < found
             low, high = (middle, high) if below else (low, middle)
         return (low + high) / 2 if low > 0 else 0.0
 
     # a sum that is small even for noise alone still leaves room up to what was found
-    return Interval(low=crossing(1 - tail) * found, high=max(crossing(tail), 1.0) * found)
+    least, most = crossing(1 - TAIL), max(crossing(TAIL), 1.0)
+    return Interval(low=least**power * found, high=most**power * found)
 
 
 def unanimous_interval(value: float, num_groups: int) -> Interval:
-    """Exact interval of a share that is 0 or 1, where resampling can show no spread.
+    """Exact interval of a share that is 0 or 1, where there is no spread to be seen.
 
     Counts each group once, which is cautious: its images do not all bear independent witness.
 
@@ -131,5 +282,5 @@ def unanimous_interval(value: float, num_groups: int) -> Interval:
     """
     if num_groups < 2:
         return Interval(reason="fewer than 2 groups")
-    bound = ((1 - LEVEL) / 2) ** (1 / num_groups)
+    bound = TAIL ** (1 / num_groups)
     return Interval(low=bound, high=1.0) if value == 1 else Interval(low=0.0, high=1 - bound)

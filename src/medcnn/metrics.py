@@ -208,6 +208,7 @@ class Metric:
         table: kernel for all classes at once, where exactly one of them is right.
         cut: the label kernel is asked of each grade or worse, instead of each label.
         kinds: of labels for which the score means something.
+        higher_is_better: None where neither is: no epoch can be chosen by it.
         bounds: of its values; its interval keeps within them.
         influence: of each row on the score, in parts [n] of which each is a mean of its own; the
             interval is made from it without resampling.
@@ -225,7 +226,7 @@ class Metric:
     table: Kernel | None = None
     cut: bool = False
     kinds: frozenset[Kind] = frozenset(Kind)
-    higher_is_better: bool = True
+    higher_is_better: bool | None = True
     bounds: tuple[float, float] = (0.0, 1.0)
     influence: Influence | None = None
     signed: Kernel | None = None
@@ -660,18 +661,20 @@ METRICS: dict[str, Metric] = {
     "brier_uncertainty": Metric(
         title="Brier uncertainty",
         label=brier_uncertainty,
-        higher_is_better=False,
+        higher_is_better=None,
         bounds=(0.0, 0.25),
     ),
     "calibration_intercept": Metric(
         title="Calibration intercept",
         label=calibration_intercept,
+        higher_is_better=None,
         bounds=(-np.inf, np.inf),
         influence=intercept_influence,
     ),
     "calibration_slope": Metric(
         title="Calibration slope",
         label=calibration_slope,
+        higher_is_better=None,
         bounds=(-np.inf, np.inf),
         influence=slope_influence,
         undefined="a threshold separates the classes",
@@ -752,6 +755,9 @@ METRICS: dict[str, Metric] = {
         title="Specificity at sensitivity 0.9", label=specificity_at_sensitivity
     ),
 }
+
+CHOOSING = {name: m for name, m in METRICS.items() if m.higher_is_better is not None}
+"""The scores by which an epoch can be chosen."""
 
 DEFAULT_SCORE: dict[Kind, str] = dict.fromkeys(Kind, "auroc")
 """The validation score that picks the best epoch: ranks well before any threshold is chosen."""

@@ -83,6 +83,7 @@ def html(report: Report) -> str:
         headlines=layout.headlines(evaluation) if evaluation else [],
         overall=layout.overall(report.evaluations, splits, footnotes),
         by_class=layout.by_class(evaluation, footnotes) if evaluation else None,
+        every_score=layout.every_score(evaluation, footnotes) if evaluation else [],
         footnotes=footnotes,
         classes=layout.classes(predictions, evaluation) if predictions and evaluation else [],
         confusion=layout.confusion_figure(predictions) if predictions else None,

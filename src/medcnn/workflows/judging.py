@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from medcnn.checkpoint import Checkpoint
 from medcnn.errors import DataError, listed
+from medcnn.evaluation.layout import MAIN
 from medcnn.evaluation.report import Report, Table, write_report
 from medcnn.evaluation.scores import Evaluation, Score, evaluate, write_metrics
 from medcnn.inference import predict
@@ -108,7 +109,7 @@ def score_and_save(
     for split, evaluation in evaluations.items():
         log.info(f"{split}: {evaluation.images:,} images")
         for score in evaluation.scores:
-            if score.label is None:
+            if score.overall and score.name in MAIN:
                 log.info(f"  {score.name:<26} {score_text(score)}")
     return evaluations
 

@@ -5,7 +5,7 @@
 
 A patient has 1 to 5 images whose severities share 70 % of their variance; where they do, the
 outcome is mostly the patient's too. Binary questions of three prevalences are asked of a model that
-is somewhat too sure; one set of four grades. Truth is the score of 200,000 patients. The naive
+is somewhat too sure; one set of four grades. Truth is the score of 100,000 patients. The naive
 column is the percentile bootstrap of images, each taken for a patient of its own.
 """
 
@@ -15,6 +15,7 @@ import json
 import sys
 from collections import defaultdict
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -30,16 +31,21 @@ SHARED, SKILL, SURE = 0.7, 1.6, 1.3
 BINARY = LabelSpace(kind=Kind.BINARY, names=("no", "yes"))
 GRADED = LabelSpace(kind=Kind.ORDINAL, names=("none", "mild", "moderate", "severe"))
 GRADE_EDGES = (0.0, 1.2, 2.4)
-RUNS, RESAMPLES, NAIVE_RUNS = 1000, 400, 300
+RARER = (2, 3, 4, 5, 6, 8, 10, 15, 20)
+RUNS, RESAMPLES = 800, 400
 
 
-def severities(patients: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def severities(
+    patients: int, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Group, severity and luck of each image; the last is mostly the patient's."""
     sizes = rng.integers(1, 6, size=patients)
     group = np.repeat(np.arange(patients), sizes)
     own = rng.normal(0, (1 - SHARED) ** 0.5, len(group))
     severity = rng.normal(0, SHARED**0.5, patients)[group] + own
-    luck = np.where(rng.random(len(group)) < SHARED, rng.random(patients)[group], rng.random(len(group)))
+    luck = np.where(
+        rng.random(len(group)) < SHARED, rng.random(patients)[group], rng.random(len(group))
+    )
     return group, severity, luck
 
 
@@ -85,7 +91,7 @@ Key = tuple[str, str | None, str | None]
 
 
 def truths(prevalence: float | None) -> dict[Key, float]:
-    population = draw(prevalence, 200_000, np.random.default_rng(1))
+    population = draw(prevalence, 100_000, np.random.default_rng(1))
     labels, assessed, found = population.labels, Assessed(predictions=population), {}
     for name, metric in METRICS.items():
         if labels.kind not in metric.kinds:
@@ -120,48 +126,71 @@ def naive(predictions: Predictions, seed: int) -> dict[Key, tuple[float, float]]
     return found
 
 
-def one(job: tuple[float | None, int, int]) -> list[dict]:
-    prevalence, patients, runs = job
+def one(job: tuple[float | None, int, int, bool]) -> list[dict]:
+    """Rows of one simulated population and number of patients."""
+    prevalence, patients, runs, limits = job
+    if limits:
+        # every interval is shown, to see from how many patients on it holds
+        METRICS.update({name: replace(metric, needs=2) for name, metric in METRICS.items()})
     truth, rng = truths(prevalence), np.random.default_rng(patients)
     held, without = defaultdict(list), defaultdict(int)
-    held_naive, width, sides, finite = defaultdict(list), defaultdict(list), {}, defaultdict(list)
+    held_naive = defaultdict(list)
     for run in range(runs):
         sample = draw(prevalence, patients, rng)
+        rarer = None
+        if limits:
+            target, group = sample.targets[:, 0] == 1, np.array(sample.groups)
+            few = min(len(np.unique(group[target])), len(np.unique(group[~target])))
+            rarer = next((low for low in reversed(RARER) if few >= low), None)
+            if rarer is None:
+                continue
         for s in evaluate(sample, resamples=RESAMPLES, seed=run).scores:
             key = s.name, s.label, s.average
             if np.isnan(s.low):
-                without[key] += 1
-                continue
-            held[key].append((s.low > truth[key], s.high < truth[key]))
-        if run < runs * NAIVE_RUNS // RUNS:
+                without[key, rarer] += 1
+            else:
+                held[key, rarer].append((s.low > truth[key], s.high < truth[key]))
+        if not limits and run < runs // 4:
             for key, (low, high) in naive(sample, run).items():
                 if low == low:
                     held_naive[key].append(low <= truth[key] <= high)
     rows = []
-    for key in truth:
-        if not (held[key] or without[key]):
-            continue
-        above, below = np.mean(held[key], axis=0) if held[key] else (np.nan, np.nan)
+    for key, rarer in dict.fromkeys([*held, *without]):
+        found = held[key, rarer]
+        above, below = np.mean(found, axis=0) if found else (np.nan, np.nan)
         row = {
-            "score": key[0], "label": key[1], "average": key[2],
-            "prevalence": prevalence, "patients": patients, "truth": round(float(truth[key]), 4),
-            "intervals": len(held[key]), "not_available": without[key],
-            "coverage": round(float(1 - above - below), 3),
-            "truth_below": round(float(above), 3), "truth_above": round(float(below), 3),
+            "score": key[0],
+            "label": key[1],
+            "average": key[2],
+            "prevalence": prevalence,
+            "patients": patients,
+            "rarer": rarer,
+            "truth": float(truth[key]),
+            "intervals": len(found),
+            "not_available": without[key, rarer],
+            "coverage": float(1 - above - below),
+            "truth_below": float(above),
+            "truth_above": float(below),
+            "naive": float(np.mean(held_naive[key])) if held_naive[key] else np.nan,
         }
-        if held_naive[key]:
-            row["naive"] = round(float(np.mean(held_naive[key])), 3)
-        rows.append({k: None if v != v else v for k, v in row.items()})
-    print(job, file=sys.stderr)
+        rows.append(
+            {
+                k: (None if v != v else round(v, 4)) if isinstance(v, float) else v
+                for k, v in row.items()
+            }
+        )
+    print(prevalence, patients, file=sys.stderr, flush=True)
     return rows
 
 
 def main() -> None:
     runs = int(sys.argv[2]) if len(sys.argv) > 2 else RUNS
-    jobs = [(p, n, runs) for n in reversed(PATIENTS) for p in (None, *PREVALENCES)]
+    jobs = [(p, n, runs, False) for n in reversed(PATIENTS) for p in PREVALENCES]
+    jobs += [(None, n, runs // 2, False) for n in PATIENTS]
+    few = [(0.1, n, runs, True) for n in (15, 30, 60, 120)]
     with ProcessPoolExecutor(2) as pool:
-        rows = [row for part in pool.map(one, jobs) for row in part]
-    content = {"runs": runs, "naive_runs": runs * NAIVE_RUNS // RUNS, "resamples": RESAMPLES, "rows": rows}
+        rows, limits = ([row for part in pool.map(one, j) for row in part] for j in (jobs, few))
+    content = {"runs": runs, "resamples": RESAMPLES, "rows": rows, "limits": limits}
     Path(sys.argv[1]).write_text(json.dumps(content, indent=1) + "\n")
 
 

@@ -48,25 +48,64 @@ class Scope(StrEnum):
 class Rows:
     """Assessed rows only: arrays [n] for one label against the rest, [n, K] for a whole table.
 
-    `at` [n] is where each row stands in the predictions.
+    `at` [n] is where each row stands among the `size` predictions, N; several may share an image.
     """
 
     target: Bools
     probability: Floats
     decision: Bools
     at: Ints
+    size: int
+
+    def placed(self, values: NDArray[Any]) -> Floats:
+        """Sum over the rows of each prediction of values [n] or [n, M]. [N] or [N, M]"""
+        found = np.zeros((self.size, *values.shape[1:]))
+        np.add.at(found, self.at, values)
+        return found
+
+    @cached_property
+    def images(self) -> Bools:
+        """Which of the predictions have a row. [N]"""
+        return np.bincount(self.at, minlength=self.size) > 0
 
     @cached_property
     def ranks(self) -> Ranks:
         return Ranks.of(self)
 
     @cached_property
-    def equal_mass(self) -> Ints:
-        """Bin of each row [n], each of as many rows as ties let it have. Source: Nguyen and
-        O'Connor 2015, EMNLP."""
+    def cells(self) -> Floats:
+        """Found, missed, false alarms and cleared. [N, 4]"""
+        t, d = self.target, self.decision
+        return self.placed(np.stack([t & d, t & ~d, ~t & d, ~(t | d)], axis=1))
+
+    @cached_property
+    def positives(self) -> Floats:
+        return self.placed(self.target)
+
+    @cached_property
+    def confusion(self) -> Floats:
+        """Of a table: true class by decided class. [N, K * K]"""
+        k = self.target.shape[1]
+        cell = self.target.argmax(axis=1) * k + self.decision.argmax(axis=1)
+        return self.placed(cell[:, None] == np.arange(k * k))
+
+    @cached_property
+    def equal_width(self) -> Floats:
+        return self._binned(probability_bin(self.probability))
+
+    @cached_property
+    def equal_mass(self) -> Floats:
+        """Each bin of as many rows as ties let it have. Source: Nguyen and O'Connor 2015, EMNLP."""
         inner = np.linspace(0, 1, NUM_BINS + 1)[1:-1]
         edges = np.quantile(self.probability, inner, method="lower") if len(self.at) else inner
-        return np.searchsorted(np.unique(edges), self.probability, "right").astype(np.int64)
+        return self._binned(np.searchsorted(np.unique(edges), self.probability, "right"))
+
+    def _binned(self, bin_of_row: NDArray[Any]) -> Floats:
+        """Rows, probability and positives in each bin. [N, 3 * NUM_BINS]"""
+        cells = np.zeros((self.size, 3 * NUM_BINS))
+        for i, value in enumerate((1.0, self.probability, self.target)):
+            np.add.at(cells, (self.at, bin_of_row + i * NUM_BINS), value)
+        return cells
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,46 +168,46 @@ class Bins:
 
 @dataclass(frozen=True, kw_only=True)
 class Sample:
-    """Rows and how often each stands in each resample [R, n]; sums that several scores share."""
+    """Rows and how often each of the N predictions stands in each resample [R, N]; sums that
+    several scores share."""
 
     rows: Rows
     weights: NDArray[Any]
 
     @classmethod
     def once(cls, rows: Rows) -> Sample:
-        return cls(rows=rows, weights=np.ones((1, len(rows.at))))
+        return cls(rows=rows, weights=np.ones((1, rows.size)))
 
-    def sums(self, values: NDArray[Any]) -> Floats:
-        """Weighted sums of values [n] or [n, M]: [R] or [R, M]."""
-        return np.asarray(self.weights @ values.astype(self.weights.dtype), dtype=np.float64)
+    def sums(self, placed: NDArray[Any]) -> Floats:
+        """Weighted sums of what `Rows.placed` gives: [R] or [R, M]."""
+        placed = placed.astype(self.weights.dtype, copy=False)
+        return np.asarray(self.weights @ placed, dtype=np.float64)
 
     def mean(self, values: NDArray[Any]) -> Floats:
-        return ratio(self.sums(values), self.total)
+        """Of values [n] of the rows. [R]"""
+        return ratio(self.sums(self.rows.placed(values)), self.total)
 
     @cached_property
     def total(self) -> Floats:
-        return np.asarray(self.weights.sum(axis=1), dtype=np.float64)
+        return self.sums(np.bincount(self.rows.at, minlength=self.rows.size))
 
     @cached_property
     def cells(self) -> tuple[Floats, Floats, Floats, Floats]:
         """Found, missed, false alarms, cleared: the 2 x 2 table, each [R]."""
-        target, decision = self.rows.target, self.rows.decision
-        cells = (target & decision, target & ~decision, ~target & decision, ~(target | decision))
-        found, missed, alarms, cleared = self.sums(np.stack(cells, axis=1)).T
+        found, missed, alarms, cleared = self.sums(self.rows.cells).T
         return found, missed, alarms, cleared
 
     @cached_property
     def confusion(self) -> Floats:
         """Of a table: weight of each true class (row) and decided class (column). [R, K, K]"""
         k = self.rows.target.shape[1]
-        cell = self.rows.target.argmax(axis=1) * k + self.rows.decision.argmax(axis=1)
-        return self.sums(cell[:, None] == np.arange(k * k)).reshape(-1, k, k)
+        return self.sums(self.rows.confusion).reshape(-1, k, k)
 
     @cached_property
     def curve(self) -> Curve:
         ranks = self.rows.ranks
-        positive = _running(self.weights[:, ranks.positive])
-        negative = _running(self.weights[:, ranks.negative])
+        positive = _running(self.weights[:, self.rows.at[ranks.positive]])
+        negative = _running(self.weights[:, self.rows.at[ranks.negative]])
         true = positive[:, ranks.positive_reached]
         above = negative[:, ranks.negative_above]
         tied = (ranks.negative_above != ranks.negative_reached).any()
@@ -181,17 +220,14 @@ class Sample:
             negatives=negative[:, -1:],
         )
 
-    def binned(self, bin_of_row: Ints, num_bins: int) -> Bins:
-        member = bin_of_row[:, None] == np.arange(num_bins)
-        p, target = self.rows.probability[:, None], self.rows.target[:, None]
-        sums = self.sums(np.concatenate([member, member * p, member * target], axis=1))
-        count, probability, positive = np.split(sums, 3, axis=1)
+    def binned(self, placed: Floats) -> Bins:
+        count, probability, positive = np.split(self.sums(placed), 3, axis=1)
         total = self.total[:, None]
         return Bins(total=total, count=count, probability=probability, positive=positive)
 
     @cached_property
     def equal_width(self) -> Bins:
-        return self.binned(probability_bin(self.rows.probability), NUM_BINS)
+        return self.binned(self.rows.equal_width)
 
 
 Kernel = Callable[[Sample], Floats]
@@ -215,7 +251,11 @@ class Metric:
         signed: for a sum of absolute values, or of squares: its terms [R, T] with their signs.
             Noise makes such a sum too large, so the interval is a test of these, inverted.
         power: 1 for absolute values, 2 for squares.
-        share_of: for a share of rows: which rows [n] are its denominator, given the target.
+        sides: for the share of rows that are decided rightly, or the mean of several such shares:
+            the rows [n] of which each is a share.
+        of_prevalence: it is p (1 - p) of the share p of positives.
+        decided: it also rests on how many patients are called positive, and negative.
+        unbiased: False where noise makes it larger, as it makes its resamples once more.
         needs: fewest patients on the rarer side for which the interval was found to hold; below,
             there is none (docs/metrics.md).
         undefined: why it may have no value though both classes occur.
@@ -231,7 +271,10 @@ class Metric:
     influence: Influence | None = None
     signed: Kernel | None = None
     power: int = 1
-    share_of: Callable[[Bools], Bools] | None = None
+    sides: Callable[[Rows], Sequence[Bools]] | None = None
+    of_prevalence: bool = False
+    decided: bool = False
+    unbiased: bool = True
     needs: int = 5
     undefined: str = "every image is decided alike"
 
@@ -240,11 +283,13 @@ class Metric:
         """How its interval is made; docs/metrics.md tells of each."""
         if self.signed is not None:
             return "inverted test"
+        if self.sides is not None or self.of_prevalence:
+            return "wilson"
         if self.influence is None:
             return "bootstrap"
         if self.influence is auroc_influence:
             return "delong"
-        return "wilson" if self.share_of is not None else "linearised"
+        return "linearised"
 
     def scope(self, labels: LabelSpace) -> Scope:
         if self.cut:
@@ -413,13 +458,9 @@ def brier_resolution(sample: Sample) -> Floats:
 
     Source: Murphy 1973, Journal of Applied Meteorology 12(4).
     """
-    return np.asarray((resolution_terms(sample) ** 2).sum(axis=1))
-
-
-def resolution_terms(sample: Sample) -> Floats:
     b = sample.equal_width
     share = ratio(b.positive.sum(axis=1, keepdims=True), b.total)
-    return _over_root(b.positive - b.count * share, b)
+    return np.asarray((_over_root(b.positive - b.count * share, b) ** 2).sum(axis=1))
 
 
 def brier_uncertainty(sample: Sample) -> Floats:
@@ -460,7 +501,7 @@ def ece_equal_mass(sample: Sample) -> Floats:
 
 
 def equal_mass_gaps(sample: Sample) -> Floats:
-    b = sample.binned(sample.rows.equal_mass, NUM_BINS)
+    b = sample.binned(sample.rows.equal_mass)
     return ratio(b.probability - b.positive, b.total)
 
 
@@ -480,11 +521,12 @@ def calibration_intercept(sample: Sample) -> Floats:
     Source: Cox 1958, Biometrika 45(3/4); calibration in the large, the slope kept at 1.
     """
     target, offset = sample.rows.target, _log_odds(sample.rows)
-    positives = sample.sums(target)
+    positives = sample.sums(sample.rows.placed(target))
+    weights = sample.weights[:, sample.rows.at]
     low, high = np.full(len(positives), -60.0), np.full(len(positives), 60.0)
     for _ in range(60):  # the sum of probabilities grows with the intercept
         middle = (low + high) / 2
-        expected = _weighted(sample.weights, _sigmoid(offset + middle[:, None]))
+        expected = _weighted(weights, _sigmoid(offset + middle[:, None]))
         low, high = (
             np.where(expected < positives, middle, low),
             np.where(expected < positives, high, middle),
@@ -519,10 +561,12 @@ def table_balanced_accuracy(sample: Sample) -> Floats:
 
     A resample that lacks one of them is nan: a mean over other classes is another quantity.
     """
-    target, right = _occurring(sample.rows)
+    target, hits = _occurring(sample.rows)
     if target.shape[1] < 2:
         return np.full(len(sample.weights), np.nan)
-    return np.asarray(ratio(sample.sums(right), sample.sums(target)).mean(axis=1))
+    return np.asarray(
+        ratio(*(sample.sums(sample.rows.placed(c)) for c in (hits, target))).mean(axis=1)
+    )
 
 
 def table_log_loss(sample: Sample) -> Floats:
@@ -569,25 +613,35 @@ def _mean_influence(value: Callable[[Rows], NDArray[Any]]) -> Influence:
     return lambda rows: _centred(value(rows), np.ones(len(rows.at), dtype=np.bool_))
 
 
-def _right_influence(*sides: Callable[[Bools], Bools]) -> Influence:
-    """Of the mean, over `sides` of the target, of the share of right decisions."""
-    return lambda rows: [
-        part / len(sides)
-        for part in _centred(rows.decision == rows.target, *(side(rows.target) for side in sides))
-    ]
-
-
-def _table_sides(rows: Rows) -> Sequence[Floats]:
-    target, _ = _occurring(rows)
-    parts = _centred(_table_right(rows), *target.T)
-    return [part / len(parts) for part in parts]
-
-
 def _centred(value: NDArray[Any], *sides: Bools) -> list[Floats]:
     """Per side: the value of its rows less their mean, over their number; 0 elsewhere. [n]"""
     return [
         np.where(s, value - value[s].mean() if s.any() else 0, 0) / max(1, s.sum()) for s in sides
     ]
+
+
+def _every(rows: Rows) -> Sequence[Bools]:
+    return [np.ones(len(rows.at), dtype=np.bool_)]
+
+
+def _positives(rows: Rows) -> Sequence[Bools]:
+    return [rows.target]
+
+
+def _negatives(rows: Rows) -> Sequence[Bools]:
+    return [~rows.target]
+
+
+def _classes(rows: Rows) -> Sequence[Bools]:
+    """Of a table each class that occurs, else positives and negatives."""
+    if rows.target.ndim == 1:
+        return [rows.target, ~rows.target]
+    return list(_occurring(rows)[0].T)
+
+
+def right(rows: Rows) -> Bools:
+    """Which rows [n] are decided rightly."""
+    return _table_right(rows) if rows.target.ndim > 1 else rows.decision == rows.target
 
 
 def _table_right(rows: Rows) -> Bools:
@@ -615,7 +669,6 @@ def _surprise(rows: Rows) -> Floats:
     return -np.log(np.maximum(given, EPS))
 
 
-POSITIVES, NEGATIVES, EVERY = np.copy, np.logical_not, np.ones_like
 ORDINAL = frozenset({Kind.ORDINAL})
 
 METRICS: dict[str, Metric] = {
@@ -623,10 +676,7 @@ METRICS: dict[str, Metric] = {
         title="Accuracy",
         label=accuracy,
         table=table_accuracy,
-        influence=_mean_influence(
-            lambda r: _table_right(r) if r.target.ndim > 1 else r.decision == r.target
-        ),
-        share_of=EVERY,
+        sides=_every,
     ),
     "auroc": Metric(title="AUROC", label=auroc, influence=auroc_influence),
     "average_precision": Metric(title="Average precision", label=average_precision),
@@ -634,9 +684,7 @@ METRICS: dict[str, Metric] = {
         title="Balanced accuracy",
         label=balanced_accuracy,
         table=table_balanced_accuracy,
-        influence=lambda r: (
-            _table_sides(r) if r.target.ndim > 1 else _right_influence(POSITIVES, NEGATIVES)(r)
-        ),
+        sides=_classes,
     ),
     "brier": Metric(
         title="Brier score",
@@ -655,14 +703,14 @@ METRICS: dict[str, Metric] = {
         title="Brier resolution",
         label=brier_resolution,
         bounds=(0.0, 0.25),
-        signed=resolution_terms,
-        power=2,
+        unbiased=False,
     ),
     "brier_uncertainty": Metric(
         title="Brier uncertainty",
         label=brier_uncertainty,
         higher_is_better=None,
         bounds=(0.0, 0.25),
+        of_prevalence=True,
     ),
     "calibration_intercept": Metric(
         title="Calibration intercept",
@@ -691,16 +739,14 @@ METRICS: dict[str, Metric] = {
         label=sensitivity,
         cut=True,
         kinds=ORDINAL,
-        influence=_right_influence(POSITIVES),
-        share_of=POSITIVES,
+        sides=_positives,
     ),
     "cut_specificity": Metric(
         title="Specificity for this grade or above",
         label=specificity,
         cut=True,
         kinds=ORDINAL,
-        influence=_right_influence(NEGATIVES),
-        share_of=NEGATIVES,
+        sides=_negatives,
     ),
     "ece": Metric(
         title="Calibration error", label=ece, higher_is_better=False, signed=calibration_gaps
@@ -720,7 +766,9 @@ METRICS: dict[str, Metric] = {
         bounds=(0.0, np.inf),
         influence=_mean_influence(_surprise),
     ),
-    "mcc": Metric(title="Matthews correlation", label=mcc, table=table_mcc, bounds=(-1.0, 1.0)),
+    "mcc": Metric(
+        title="Matthews correlation", label=mcc, table=table_mcc, bounds=(-1.0, 1.0), decided=True
+    ),
     "mean_absolute_grade_error": Metric(
         title="Mean absolute grade error",
         table=mean_absolute_grade_error,
@@ -739,8 +787,7 @@ METRICS: dict[str, Metric] = {
     "sensitivity": Metric(
         title="Sensitivity",
         label=sensitivity,
-        influence=_right_influence(POSITIVES),
-        share_of=POSITIVES,
+        sides=_positives,
     ),
     "sensitivity_at_specificity": Metric(
         title="Sensitivity at specificity 0.9", label=sensitivity_at_specificity
@@ -748,8 +795,7 @@ METRICS: dict[str, Metric] = {
     "specificity": Metric(
         title="Specificity",
         label=specificity,
-        influence=_right_influence(NEGATIVES),
-        share_of=NEGATIVES,
+        sides=_negatives,
     ),
     "specificity_at_sensitivity": Metric(
         title="Specificity at sensitivity 0.9", label=specificity_at_sensitivity
@@ -792,7 +838,9 @@ class Assessed:
         assert finite, "a nan would be ranked as if it were a number"
 
     def of(self, scope: Scope) -> list[Rows]:
-        return {Scope.LABEL: self.labels, Scope.TABLE: self.table, Scope.CUT: self.cuts}[scope]
+        if scope is Scope.LABEL:
+            return self.labels
+        return self.table if scope is Scope.TABLE else self.cuts
 
     @cached_property
     def _all(self) -> tuple[Bools, Floats, Bools, Bools]:
@@ -808,6 +856,7 @@ class Assessed:
                 probability=probability[at, k],
                 decision=decision[at, k],
                 at=at,
+                size=len(target),
             )
             for k, at in enumerate(map(np.flatnonzero, known.T))
         ]
@@ -816,7 +865,15 @@ class Assessed:
     def table(self) -> list[Rows]:
         target, probability, decision, known = self._all
         at = np.flatnonzero(known.all(axis=1))
-        return [Rows(target=target[at], probability=probability[at], decision=decision[at], at=at)]
+        return [
+            Rows(
+                target=target[at],
+                probability=probability[at],
+                decision=decision[at],
+                at=at,
+                size=len(target),
+            )
+        ]
 
     @cached_property
     def cuts(self) -> list[Rows]:
@@ -834,6 +891,7 @@ class Assessed:
                 probability=probability[:, k],
                 decision=decision[:, k],
                 at=rows.at,
+                size=rows.size,
             )
             for k in range(1, target.shape[1])
         ]
@@ -846,7 +904,8 @@ class Assessed:
             **{
                 name: np.concatenate([getattr(rows, name) for rows in parts])
                 for name in ("target", "probability", "decision", "at")
-            }
+            },
+            size=len(self.predictions.targets),
         )
 
 
@@ -857,10 +916,8 @@ def samples(rows: Rows, weights: NDArray[Any]) -> Iterator[Sample]:
     ever a spread.
     """
     step = max(1, BLOCK_CELLS // max(1, len(rows.at)))
-    whole = len(rows.at) == weights.shape[1] and (rows.at[:-1] < rows.at[1:]).all()
     for i in range(0, len(weights), step):
-        block = weights[i : i + step]
-        yield Sample(rows=rows, weights=(block if whole else block[:, rows.at]).astype(np.float32))
+        yield Sample(rows=rows, weights=weights[i : i + step].astype(np.float32))
 
 
 def values(predictions: Predictions, name: str, weights: NDArray[Any] | None = None) -> Floats:
@@ -916,7 +973,7 @@ def _recalibrated(sample: Sample) -> tuple[Floats, Floats]:
     """Intercept and slope [R] of a logistic regression of the outcome on the log odds, by Newton's
     method; nan where no threshold has both classes on one side, for then there is no maximum."""
     z, target = _log_odds(sample.rows), sample.rows.target
-    w = np.asarray(sample.weights, dtype=np.float64)
+    w = np.asarray(sample.weights[:, sample.rows.at], dtype=np.float64)
     centre = ratio(w @ z, sample.total)[:, None]
     centred = z - centre
     a, b = np.zeros((len(w), 1)), np.zeros((len(w), 1))

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -63,6 +63,11 @@ def group_numbers(groups: Sequence[str]) -> tuple[Ints, int]:
     return rank[found].astype(np.int64), len(names)
 
 
+def how_many(groups: Ints) -> int:
+    """Different ones among the numbers."""
+    return int(np.count_nonzero(np.bincount(groups)))
+
+
 def resampling_weights(groups: Sequence[str], resamples: int, seed: int) -> NDArray[np.uint16]:
     """How often each row stands in each resample [R, N]: as often as its group was drawn.
 
@@ -82,26 +87,30 @@ def resampling_weights(groups: Sequence[str], resamples: int, seed: int) -> NDAr
 
 
 def spread_of_parts(parts: Sequence[Floats], groups: Ints, num_groups: int) -> Spread:
-    """Spread of a score from the influence of its rows, summed over each group.
+    """Spread of a score from the influence of its rows, leaving out one group at a time.
 
     Args:
         parts: each [n], 0 where a row has no part in it; a mean of its own with its own groups,
             such as the positive rows and the negative ones. Each part's variance has as many
-            degrees of freedom as it has groups, less one.
+            degrees of freedom as groups of equal size would count as much, less one.
 
-    Sources: the ratio estimator over clusters, Kish 1965, Survey Sampling; for the AUROC,
-    Obuchowski 1997, Biometrics 53(2); degrees of freedom of a sum, Satterthwaite 1946, Biometrics
-    Bulletin 2(6).
+    Sources: the jackknife of a ratio over clusters, Kish and Frankel 1974, JRSS B 36(1); for the
+    AUROC, Obuchowski 1997, Biometrics 53(2); degrees of freedom of a sum, Satterthwaite 1946,
+    Biometrics Bulletin 2(6).
     """
-    pushed = [np.bincount(groups, weights=part, minlength=num_groups) for part in parts]
-    behind = [
-        max(2, len(np.unique(groups[part != 0]))) if (part != 0).any() else 2 for part in parts
-    ]
-    raised = [p * math.sqrt(g / (g - 1)) for p, g in zip(pushed, behind, strict=True)]
-    own = np.array([(p**2).sum() for p in raised])
-    noise = np.sum(raised, axis=0)
-    squared = float((own**2 / (np.array(behind) - 1)).sum())
-    freedom = float(own.sum() ** 2 / squared) if squared > 0 else 1.0
+    left, own, freedoms = [], [], []
+    for part in parts:
+        size = np.bincount(groups, weights=part != 0, minlength=num_groups)
+        share = size / max(1.0, size.sum())
+        behind = max(2, int((size > 0).sum()))
+        freedoms.append(max(1.0, 1 / max(1e-9, (share**2).sum()) - 1))
+        # what the part's mean would be without the group
+        pushed = np.bincount(groups, weights=part, minlength=num_groups) / (1 - share).clip(0.1)
+        left.append(pushed * math.sqrt(1 - 1 / behind))
+        own.append(float((left[-1] ** 2).sum()))
+    noise = np.sum(left, axis=0)
+    squared = sum(v**2 / f for v, f in zip(own, freedoms, strict=True))
+    freedom = sum(own) ** 2 / squared if squared > 0 else 1.0
     return Spread(variance=float((noise**2).sum()), freedom=freedom, noise=noise)
 
 
@@ -116,6 +125,13 @@ def spread_of_draws(drawn: Floats, behind: int) -> Spread:
     g = max(2, behind)
     noise = drawn - (defined.mean() if len(defined) else 0)
     return Spread(variance=variance * g / (g - 1), freedom=g - 1.0, noise=noise)
+
+
+def variance_interval(share: Interval) -> Interval:
+    """Interval of p (1 - p) from that of the share p."""
+    ends = sorted(p * (1 - p) for p in (share.low, share.high))
+    within = share.low <= 0.5 <= share.high
+    return Interval(low=ends[0], high=0.25 if within else ends[1], reason=share.reason)
 
 
 def interval_around(
@@ -168,16 +184,29 @@ def _wilson(share: float, draws: float, t: float) -> tuple[float, float]:
 def share_interval(hits: NDArray[np.bool_], groups: Ints) -> Interval:
     """Interval of a share of images [n], of which those of one group [n] resemble each other."""
     _, at = np.unique(groups, return_inverse=True)
-    behind = len(np.unique(at))
+    return share_and_noise(hits, np.ones(len(hits), dtype=np.bool_), at)[1]
+
+
+def share_and_noise(
+    hits: NDArray[np.bool_], side: NDArray[np.bool_], groups: Ints, num_groups: int | None = None
+) -> tuple[float, Interval, Floats]:
+    """The share of hits among the rows of one side [n], its interval and the noise of `Spread`."""
+    size = num_groups or int(groups.max(initial=0)) + 1
+    behind = how_many(groups[side])
     if not behind:
-        return Interval(reason="fewer than 2 groups")
-    share = float(hits.mean())
-    spread = spread_of_parts([(hits - share) / len(hits)], at, behind)
-    return interval_around(share, spread, (0.0, 1.0), behind)
+        return math.nan, Interval(reason="fewer than 2 groups"), np.zeros(size)
+    share = float(hits[side].mean())
+    spread = spread_of_parts([np.where(side, hits - share, 0) / side.sum()], groups, size)
+    spread = replace(spread, freedom=behind - 1.0)
+    return share, interval_around(share, spread, (0.0, 1.0), behind), spread.noise
 
 
 def mean_interval(
-    values: Floats, intervals: Sequence[Interval], weights: Floats, noise: Floats, extra: float = 0
+    values: Floats,
+    intervals: Sequence[Interval],
+    weights: Floats,
+    noise: Floats,
+    shift: Floats | None = None,
 ) -> Interval:
     """Interval of a weighted mean of scores from their own intervals and correlations.
 
@@ -185,29 +214,27 @@ def mean_interval(
 
     Args:
         values: [K]; weights: [K], sum 1; noise: [K, m] of `Spread`.
-        extra: a further distance that is independent of these.
+        shift: [m] how noise in the weights themselves moves the mean, as noise of that variance.
 
     Source: Zou and Donner 2008, Statistics in Medicine 27(10); variance estimates recovery.
     """
     missing = [i.reason for i in intervals if i.reason]
     if missing:
         return Interval(reason=missing[0])
+    below = weights * (values - np.array([i.low for i in intervals]))
+    above = weights * (np.array([i.high for i in intervals]) - values)
+    if shift is not None:
+        reach = float(stdtrit(1e9, 1 - TAIL)) * math.sqrt(float(np.nansum(shift**2)))
+        noise = np.concatenate([noise, shift[None]])
+        below, above = np.append(below, reach), np.append(above, reach)
     known = noise[:, ~np.isnan(noise).any(axis=0)]
-    unit = known - known.mean(axis=1, keepdims=True) if known.shape[1] else known
-    length = np.sqrt((unit**2).sum(axis=1, keepdims=True))
-    unit = np.divide(unit, length, out=np.zeros_like(unit), where=length > 0)
+    length = np.sqrt((known**2).sum(axis=1, keepdims=True))
+    unit = np.divide(known, length, out=np.zeros_like(known), where=length > 0)
     alike = unit @ unit.T
     np.fill_diagonal(alike, 1)
-
-    def distance(ends: Floats) -> float:
-        apart = weights * ends
-        return math.sqrt(max(0.0, float(apart @ alike @ apart)) + extra**2)
-
     mean = float(weights @ values)
-    return Interval(
-        low=mean - distance(values - np.array([i.low for i in intervals])),
-        high=mean + distance(np.array([i.high for i in intervals]) - values),
-    )
+    low, high = (math.sqrt(max(0.0, float(d @ alike @ d))) for d in (below, above))
+    return Interval(low=mean - low, high=mean + high)
 
 
 def percentile_interval(resampled: Floats, num_groups: int) -> Interval:
@@ -269,7 +296,7 @@ def inverted_interval(
         return (low + high) / 2 if low > 0 else 0.0
 
     # a sum that is small even for noise alone still leaves room up to what was found
-    least, most = crossing(1 - TAIL), max(crossing(TAIL), 1.0)
+    least, most = crossing(1 - TAIL / 2), max(crossing(TAIL / 2), 1.0)
     return Interval(low=least**power * found, high=most**power * found)
 
 

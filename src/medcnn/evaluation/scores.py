@@ -16,18 +16,33 @@ import numpy as np
 from medcnn.errors import DataError, listed
 from medcnn.evaluation.intervals import (
     LEVEL,
+    NO_SPREAD,
     Interval,
     group_numbers,
+    how_many,
     interval_around,
     inverted_interval,
     mean_interval,
     often_undefined,
     resampling_weights,
+    share_and_noise,
     spread_of_draws,
     spread_of_parts,
+    variance_interval,
 )
 from medcnn.labels import Kind, LabelSpace
-from medcnn.metrics import METRICS, Assessed, Floats, Ints, Metric, Rows, Sample, Scope, samples
+from medcnn.metrics import (
+    METRICS,
+    Assessed,
+    Floats,
+    Ints,
+    Metric,
+    Rows,
+    Sample,
+    Scope,
+    right,
+    samples,
+)
 from medcnn.predictions import Predictions
 
 SCHEMA = 1
@@ -214,6 +229,7 @@ class Part:
     it, and what a mean over several such scores needs.
 
     Attributes:
+        noise: of `intervals.Spread`; mass: [m] by how much noise moves its number of positives.
         behind: patients on the side that decides how sure it is.
         terms: [T] of an inverted interval, and `resampled` [R, T].
     """
@@ -223,6 +239,7 @@ class Part:
     interval: Interval
     method: str
     noise: Floats
+    mass: Floats
     behind: int
     groups: int
     terms: Floats | None = None
@@ -235,7 +252,7 @@ class Part:
             note = f"not available: {_why_undefined(metric, self.rows)}"
             interval = Interval()
         elif self.behind < metric.needs and not interval.reason:
-            interval = Interval(reason=f"too few: rests on {_groups(self.behind)}")
+            interval = Interval(reason=f"too few, it rests on {_groups(self.behind)}")
         if interval.reason:
             note = f"interval not available: {interval.reason}"
         return Score(
@@ -244,7 +261,7 @@ class Part:
             value=self.value,
             low=interval.low,
             high=interval.high,
-            count=len(self.rows.at),
+            count=int(self.rows.images.sum()),
             positives=int(self.rows.target.sum()) if one_label else None,
             groups=self.groups,
             method="" if math.isnan(interval.low) else self.method,
@@ -256,62 +273,95 @@ def _parts(
     rows: Rows, metrics: Mapping[str, Metric], labels: LabelSpace, groups: Ints, weights: Any
 ) -> dict[str, Part]:
     """Each score of these rows."""
-    own = groups[rows.at]
-    at_all, both = len(np.unique(own)), rows.target
-    if both.ndim == 1:
-        sides = len(np.unique(own[both])), len(np.unique(own[~both]))
     drawn = {
         name: metric.signed or metric.kernel(labels)
         for name, metric in metrics.items()
-        if metric.influence is None
+        if metric.method in ("bootstrap", "inverted test")
     }
     blocks: dict[str, list[Floats]] = {name: [] for name in drawn}
+    masses: list[Floats] = []
     for sample in samples(rows, weights):
         for name, kernel in drawn.items():
             blocks[name].append(kernel(sample))
-    once, parts = Sample.once(rows), {}
+        if rows.target.ndim == 1:
+            masses.append(sample.sums(rows.positives))
+    once, own, every = Sample.once(rows), groups[rows.at], int(groups.max(initial=-1)) + 1
+    at_all = how_many(own)
+    parts = {}
     for name, metric in metrics.items():
         value = float(metric.kernel(labels)(once)[0])
-        if rows.target.ndim > 1:
-            behind = at_all
-        elif metric.share_of is not None:
-            behind = len(np.unique(own[metric.share_of(rows.target)]))
-        else:
-            # what can be said rests on the rarer side, however many images stand on the other
-            behind = min(sides)
-        noise = np.zeros(len(weights))
-        terms = resampled = None
+        behind = _behind(metric, rows, own)
+        positive = rows.target if rows.target.ndim == 1 else rows.target[:, 0]
+        mass = np.bincount(own, weights=positive, minlength=every)
+        noise, terms, resampled = np.zeros(every), None, None
         if math.isnan(value):
-            interval, method = Interval(reason="not defined"), ""
+            interval = Interval(reason="not defined")
+        elif metric.sides is not None:
+            interval, noise = _mean_share(right(rows), metric.sides(rows), own, every)
+        elif metric.of_prevalence:
+            hits = rows.target
+            _, share, noise = share_and_noise(hits, np.ones_like(hits), own, every)
+            interval = variance_interval(share)
         elif metric.influence is not None:
-            spread = spread_of_parts(metric.influence(rows), own, int(groups.max()) + 1)
-            noise, method = spread.noise, metric.method
-            interval = interval_around(value, spread, metric.bounds, behind)
+            spread = spread_of_parts(metric.influence(rows), own, every)
+            if math.isinf(metric.bounds[0]):
+                # a line through the outcomes has the freedom of the rarer ones
+                spread = replace(spread, freedom=min(spread.freedom, behind - 1.0))
+            interval, noise = interval_around(value, spread, metric.bounds, behind), spread.noise
         else:
             resampled = np.concatenate(blocks[name])
-            method = metric.method
-            if metric.signed is not None:
+            if masses:
+                mass = (np.concatenate(masses) - rows.target.sum()) / math.sqrt(len(weights))
+            if reason := often_undefined(resampled):
+                interval, noise = Interval(reason=reason), np.zeros(len(weights))
+            elif metric.signed is not None:
                 terms = metric.signed(once)[0]
                 interval = inverted_interval(terms, resampled, at_all, metric.power)
             else:
                 spread = spread_of_draws(resampled, behind)
                 noise = spread.noise
-                reason = often_undefined(resampled)
-                interval = interval_around(value, spread, metric.bounds, behind)
-                if reason:
-                    interval = Interval(reason=reason)
+                # noise makes the resamples larger once more, by as much as the value itself is
+                centre = value if metric.unbiased else 2 * value - float(np.nanmean(resampled))
+                low, high = metric.bounds
+                inside = min(max(centre, low + NO_SPREAD), high)
+                interval = interval_around(inside, spread, metric.bounds, behind)
         parts[name] = Part(
             rows=rows,
             value=value,
             interval=interval,
-            method=method,
+            method=metric.method,
             noise=noise,
+            mass=mass,
             behind=behind,
             groups=at_all,
             terms=terms,
             resampled=resampled,
         )
     return parts
+
+
+def _behind(metric: Metric, rows: Rows, groups: Ints) -> int:
+    """Patients on the side that decides how sure a score is: the rarer one, however many images
+    stand on the other."""
+    if rows.target.ndim > 1 and not metric.sides:
+        return how_many(groups)
+    sides = list(metric.sides(rows)) if metric.sides else [rows.target, ~rows.target]
+    if metric.decided:
+        sides += [rows.decision, ~rows.decision]
+    return min((how_many(groups[side]) for side in sides), default=0)
+
+
+def _mean_share(
+    hits: Any, sides: Sequence[Any], groups: Ints, num_groups: int
+) -> tuple[Interval, Floats]:
+    """Interval and noise of the mean over `sides` of the share of hits."""
+    found = [share_and_noise(hits, side, groups, num_groups) for side in sides]
+    noise = np.stack([n for _, _, n in found])
+    if len(found) == 1:
+        return found[0][1], noise[0]
+    heavy = np.full(len(found), 1 / len(found))
+    values, intervals = np.array([v for v, _, _ in found]), [i for _, i, _ in found]
+    return mean_interval(values, intervals, heavy, noise), heavy @ noise
 
 
 def _mean(
@@ -328,7 +378,7 @@ def _mean(
     note = f"mean over {len(defined)} of {len(parts)} labels"
     if missing:
         note += f", without {listed(missing)}"
-    rows = np.unique(np.concatenate([p.rows.at for p in parts]))
+    seen = np.any([p.rows.images for p in parts], axis=0)
     score = Score(
         name=name,
         label=None,
@@ -336,9 +386,9 @@ def _mean(
         value=math.nan,
         low=math.nan,
         high=math.nan,
-        count=len(rows),
+        count=int(seen.sum()),
         positives=None,
-        groups=len(np.unique(groups[rows])),
+        groups=how_many(groups[seen]),
         note=note,
     )
     heavy = np.ones(len(defined))
@@ -373,24 +423,23 @@ def _mean_interval(
     groups: Ints,
     average: Average,
 ) -> Interval:
+    reasons = [p.interval.reason for p in parts if p.interval.reason]
+    if reasons:
+        return Interval(reason=reasons[0])
     if metric.signed is not None:
         # a mean of sums of powers is the sum of all of their terms
         root = heavy ** (1 / metric.power)
         terms = np.concatenate([h * p.terms for h, p in zip(root, parts, strict=True)])
         drawn = np.concatenate([h * p.resampled for h, p in zip(root, parts, strict=True)], axis=1)
-        behind = len(np.unique(groups[np.concatenate([p.rows.at for p in parts])]))
+        behind = how_many(groups[np.any([p.rows.images for p in parts], axis=0)])
         return inverted_interval(terms, drawn, behind, metric.power)
-    extra = 0.0
+    shift = None
     if average is Average.WEIGHTED:
         # the shares of the labels are themselves found on these patients only
-        shift = np.zeros(int(groups.max()) + 1)
-        total = sum(p.rows.target.sum() for p in parts)
-        for value, p in zip(values - heavy @ values, parts, strict=True):
-            own = groups[p.rows.at[p.rows.target]]
-            shift += np.bincount(own, minlength=len(shift)) * value / total
-        extra = 1.96 * math.sqrt(float((shift**2).sum()))
+        total = sum(float(p.rows.target.sum()) for p in parts)
+        shift = (values - heavy @ values) @ np.stack([p.mass for p in parts]) / total
     noise = np.stack([p.noise for p in parts])
-    return mean_interval(values, [p.interval for p in parts], heavy, noise, extra)
+    return mean_interval(values, [p.interval for p in parts], heavy, noise, shift)
 
 
 def _groups(count: int) -> str:

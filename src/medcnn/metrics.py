@@ -248,6 +248,7 @@ class Metric:
         bounds: of its values; its interval keeps within them.
         influence: of each row on the score, in parts [n] of which each is a mean of its own; the
             interval is made from it without resampling.
+        floor: the variance never is taken for smaller than this.
         signed: for a sum of absolute values, or of squares: its terms [R, T] with their signs.
             Noise makes such a sum too large, so the interval is a test of these, inverted.
         power: 1 for absolute values, 2 for squares.
@@ -269,6 +270,7 @@ class Metric:
     higher_is_better: bool | None = True
     bounds: tuple[float, float] = (0.0, 1.0)
     influence: Influence | None = None
+    floor: Callable[[Rows], float] | None = None
     signed: Kernel | None = None
     power: int = 1
     sides: Callable[[Rows], Sequence[Bools]] | None = None
@@ -327,6 +329,20 @@ def auroc_influence(rows: Rows) -> Sequence[Floats]:
 
     placed = np.where(target, beaten(p, p[~target]), 1 - beaten(p, p[target]))
     return _centred(placed, target, ~target)
+
+
+def auroc_floor(rows: Rows) -> float:
+    """Variance of the AUROC if every image were a patient of its own, of exponential ranks: images
+    of one patient never say more. Few positives often seem to agree better than they do.
+
+    Source: Hanley and McNeil 1982, Radiology 143(1).
+    """
+    p, n = int(rows.target.sum()), int((~rows.target).sum())
+    area = float(auroc(Sample.once(rows))[0])
+    spread = (p - 1) * (area / (2 - area) - area**2) + (n - 1) * (
+        2 * area**2 / (1 + area) - area**2
+    )
+    return (area * (1 - area) + spread) / (p * n)
 
 
 def partial_auc(sample: Sample) -> Floats:
@@ -678,7 +694,7 @@ METRICS: dict[str, Metric] = {
         table=table_accuracy,
         sides=_every,
     ),
-    "auroc": Metric(title="AUROC", label=auroc, influence=auroc_influence),
+    "auroc": Metric(title="AUROC", label=auroc, influence=auroc_influence, floor=auroc_floor),
     "average_precision": Metric(title="Average precision", label=average_precision),
     "balanced_accuracy": Metric(
         title="Balanced accuracy",
@@ -697,6 +713,7 @@ METRICS: dict[str, Metric] = {
         label=brier_reliability,
         higher_is_better=False,
         signed=reliability_terms,
+        needs=15,
         power=2,
     ),
     "brier_resolution": Metric(
@@ -704,6 +721,7 @@ METRICS: dict[str, Metric] = {
         label=brier_resolution,
         bounds=(0.0, 0.25),
         unbiased=False,
+        needs=30,
     ),
     "brier_uncertainty": Metric(
         title="Brier uncertainty",
@@ -733,6 +751,7 @@ METRICS: dict[str, Metric] = {
         cut=True,
         kinds=ORDINAL,
         influence=auroc_influence,
+        floor=auroc_floor,
     ),
     "cut_sensitivity": Metric(
         title="Sensitivity for this grade or above",
@@ -777,7 +796,7 @@ METRICS: dict[str, Metric] = {
         bounds=(0.0, np.inf),
         influence=_mean_influence(_grade_error),
     ),
-    "partial_auc": Metric(title="Partial AUC, specificity 0.9 to 1", label=partial_auc),
+    "partial_auc": Metric(title="Partial AUC, specificity 0.9 to 1", label=partial_auc, needs=10),
     "quadratic_weighted_kappa": Metric(
         title="Quadratic weighted kappa",
         table=quadratic_weighted_kappa,
@@ -798,7 +817,7 @@ METRICS: dict[str, Metric] = {
         sides=_negatives,
     ),
     "specificity_at_sensitivity": Metric(
-        title="Specificity at sensitivity 0.9", label=specificity_at_sensitivity
+        title="Specificity at sensitivity 0.9", label=specificity_at_sensitivity, needs=10
     ),
 }
 

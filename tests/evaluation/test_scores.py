@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from sklearn import metrics as sk
 
 from medcnn.errors import DataError
 from medcnn.evaluation.scores import Evaluation, evaluate, read_metrics, write_metrics
@@ -218,6 +219,70 @@ def test_metrics_json_gives_back_what_was_written(simulate, kind: Kind, tmp_path
     assert list(again) == ["test", "validation"]
     assert all(same(again[split], evaluations[split]) for split in evaluations)
     assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("kind", Kind)
+def test_micro_and_weighted_averages_are_scikit_learns(simulate, kind: Kind) -> None:
+    if kind is Kind.BINARY:
+        return
+    predictions = simulate(kind)
+    evaluation = evaluate(predictions, resamples=20)
+    t, p, d = predictions.targets, predictions.probabilities, predictions.decisions
+    for average in ("macro", "micro", "weighted"):
+        for name, expected in (
+            ("auroc", sk.roc_auc_score(t, p, average=average)),
+            ("average_precision", sk.average_precision_score(t, p, average=average)),
+            ("f1", sk.f1_score(t, d, average=average, zero_division=0)),
+            ("sensitivity", sk.recall_score(t, d, average=average)),
+        ):
+            found = evaluation.find(name, average=average)
+            assert found.value == pytest.approx(expected, abs=1e-6)
+            assert found.low < found.value < found.high
+
+
+def test_cut_points_are_the_scores_of_a_grade_or_worse(simulate) -> None:
+    predictions = simulate(Kind.ORDINAL, names=("none", "mild", "severe"))
+    evaluation = evaluate(predictions, resamples=20)
+    worse = predictions.targets[:, 1:].sum(axis=1)
+    chance = predictions.probabilities[:, 1:].sum(axis=1)
+    found = evaluation.find("cut_auroc", "mild")
+    assert found.value == pytest.approx(sk.roc_auc_score(worse, chance))
+    assert found.positives == worse.sum()
+    with pytest.raises(KeyError):
+        evaluation.find("cut_auroc", "none")
+
+
+@pytest.mark.parametrize("kind", Kind)
+@pytest.mark.parametrize("spoil", ["constant", "sure", "one patient", "one class", "nothing"])
+def test_odd_predictions_give_a_reason_and_never_a_sure_or_impossible_number(
+    simulate, kind: Kind, spoil: str
+) -> None:
+    predictions = simulate(kind, 60)
+    logits, targets, groups = predictions.logits, predictions.targets, predictions.groups
+    if spoil == "constant":
+        logits = np.zeros_like(logits)
+    elif spoil == "sure":
+        logits = 90 * (2 * targets - 1)
+    elif spoil == "one patient":
+        groups = ("p",) * 60
+    else:
+        targets = np.full_like(targets, np.nan)
+        if spoil == "one class":
+            targets = np.zeros_like(targets)
+            targets[:, 0] = 1
+    odd = replace(predictions, logits=logits, targets=targets, groups=groups)
+    for s in evaluate(odd, resamples=60).scores:
+        assert math.isfinite(s.value) or s.note.startswith("not available: ")
+        assert math.isnan(s.low) == ("not available" in s.note)
+        assert math.isnan(s.low) or -1e-9 <= s.high - s.low
+        low, high = METRICS[s.name].bounds
+        for number in (s.value, s.low, s.high):
+            assert math.isnan(number) or low - 1e-9 <= number <= high + 1e-9
+        if spoil in ("one patient", "nothing"):
+            assert math.isnan(s.low)
+    if spoil == "constant":
+        label = None if kind is Kind.BINARY else predictions.labels.outputs[0]
+        assert evaluate(odd, resamples=20).find("auroc", label).value == 0.5
 
 
 @pytest.mark.parametrize("content", ["{", "{}", "[]", '{"schema": 2, "splits": {}}'])

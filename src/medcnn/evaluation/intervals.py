@@ -197,7 +197,9 @@ def share_and_noise(
         return math.nan, Interval(reason="fewer than 2 groups"), np.zeros(size)
     share = float(hits[side].mean())
     spread = spread_of_parts([np.where(side, hits - share, 0) / side.sum()], groups, size)
-    spread = replace(spread, freedom=behind - 1.0)
+    # images of one patient never say more than as many patients would
+    least = share * (1 - share) / int(side.sum())
+    spread = replace(spread, freedom=behind - 1.0, variance=max(spread.variance, least))
     return share, interval_around(share, spread, (0.0, 1.0), behind), spread.noise
 
 

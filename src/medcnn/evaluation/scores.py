@@ -304,6 +304,8 @@ def _parts(
             interval = variance_interval(share)
         elif metric.influence is not None:
             spread = spread_of_parts(metric.influence(rows), own, every)
+            if metric.floor is not None:
+                spread = replace(spread, variance=max(spread.variance, metric.floor(rows)))
             if math.isinf(metric.bounds[0]):
                 # a line through the outcomes has the freedom of the rarer ones
                 spread = replace(spread, freedom=min(spread.freedom, behind - 1.0))

@@ -32,7 +32,7 @@ BINARY = LabelSpace(kind=Kind.BINARY, names=("no", "yes"))
 GRADED = LabelSpace(kind=Kind.ORDINAL, names=("none", "mild", "moderate", "severe"))
 GRADE_EDGES = (0.0, 1.2, 2.4)
 RARER = (2, 3, 4, 5, 6, 8, 10, 15, 20)
-RUNS, RESAMPLES = 800, 400
+RUNS, RESAMPLES = 400, 400
 
 
 def severities(
@@ -187,7 +187,7 @@ def main() -> None:
     runs = int(sys.argv[2]) if len(sys.argv) > 2 else RUNS
     jobs = [(p, n, runs, False) for n in reversed(PATIENTS) for p in PREVALENCES]
     jobs += [(None, n, runs // 2, False) for n in PATIENTS]
-    few = [(0.1, n, runs, True) for n in (15, 30, 60, 120)]
+    few = [(0.1, n, runs, True) for n in (30, 60)]
     with ProcessPoolExecutor(2) as pool:
         rows, limits = ([row for part in pool.map(one, j) for row in part] for j in (jobs, few))
     content = {"runs": runs, "resamples": RESAMPLES, "rows": rows, "limits": limits}

@@ -248,7 +248,8 @@ class Metric:
         bounds: of its values; its interval keeps within them.
         influence: of each row on the score, in parts [n] of which each is a mean of its own; the
             interval is made from it without resampling.
-        floor: the variance never is taken for smaller than this.
+        floor: a variance that images of no patient in common would give; where the influence gives
+            a smaller one, the mean of both is taken.
         signed: for a sum of absolute values, or of squares: its terms [R, T] with their signs.
             Noise makes such a sum too large, so the interval is a test of these, inverted.
         power: 1 for absolute values, 2 for squares.
@@ -332,8 +333,8 @@ def auroc_influence(rows: Rows) -> Sequence[Floats]:
 
 
 def auroc_floor(rows: Rows) -> float:
-    """Variance of the AUROC if every image were a patient of its own, of exponential ranks: images
-    of one patient never say more. Few positives often seem to agree better than they do.
+    """Variance of the AUROC if every image were a patient of its own. Images of one patient never
+    say more, but few positives often seem to agree better than they do.
 
     Source: Hanley and McNeil 1982, Radiology 143(1).
     """

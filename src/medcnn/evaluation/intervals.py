@@ -10,10 +10,10 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import stdtrit
 
 from medcnn.errors import UsageError
 
@@ -160,7 +160,7 @@ def interval_around(
     if not spread.variance > NO_SPREAD**2:
         # an interval without width would claim certainty, where there is only too little data
         return Interval(reason=f"every resample gives {value:.3g}")
-    t = float(stdtrit(max(1.0, spread.freedom), 1 - TAIL))
+    t = students(spread.freedom)
     if math.isfinite(high):
         variance = spread.variance / (high - low) ** 2
         below, above = _wilson(share, share * (1 - share) / variance, t)
@@ -169,6 +169,14 @@ def interval_around(
     if math.isfinite(low):
         return Interval(low=value * math.exp(-reach / value), high=value * math.exp(reach / value))
     return Interval(low=value - reach, high=value + reach)
+
+
+@cache
+def students(freedom: float) -> float:
+    """Quantile of Student's t that the interval reaches to; fewer than 1 degree counts as 1."""
+    from scipy.special import stdtrit  # slow to import, and a report does not need it
+
+    return float(stdtrit(max(1.0, freedom), 1 - TAIL))
 
 
 def _wilson(share: float, draws: float, t: float) -> tuple[float, float]:
@@ -226,7 +234,7 @@ def mean_interval(
     below = weights * (values - np.array([i.low for i in intervals]))
     above = weights * (np.array([i.high for i in intervals]) - values)
     if shift is not None:
-        reach = float(stdtrit(1e9, 1 - TAIL)) * math.sqrt(float(np.nansum(shift**2)))
+        reach = students(1e9) * math.sqrt(float(np.nansum(shift**2)))
         noise = np.concatenate([noise, shift[None]])
         below, above = np.append(below, reach), np.append(above, reach)
     known = noise[:, ~np.isnan(noise).any(axis=0)]

@@ -305,7 +305,10 @@ def _parts(
         elif metric.influence is not None:
             spread = spread_of_parts(metric.influence(rows), own, every)
             if metric.floor is not None:
-                spread = replace(spread, variance=max(spread.variance, metric.floor(rows)))
+                spread = replace(
+                    spread,
+                    variance=max(spread.variance, (spread.variance + metric.floor(rows)) / 2),
+                )
             if math.isinf(metric.bounds[0]):
                 # a line through the outcomes has the freedom of the rarer ones
                 spread = replace(spread, freedom=min(spread.freedom, behind - 1.0))

@@ -1,6 +1,6 @@
 """How often the 95 % intervals hold the truth, by simulation.
 
-    python benchmarks/coverage.py benchmarks/results/coverage.json        (about 15 minutes, 2 cores)
+    python benchmarks/coverage.py benchmarks/results/coverage.json [runs]    some minutes, 2 cores
     python benchmarks/coverage.py --table benchmarks/results/coverage.json
 
 A patient has 1 to 5 images whose severities share 70 % of their variance; where they do, the
@@ -183,7 +183,49 @@ def one(job: tuple[float | None, int, int, bool]) -> list[dict]:
     return rows
 
 
+def table(path: Path) -> None:
+    """Print the table of docs/metrics.md."""
+    found = json.loads(path.read_text(encoding="utf-8"))["rows"]
+
+    def worst(row: dict, number: str) -> str:
+        value = row.get(number)
+        return "" if value is None else f"{value:.2f}"
+
+    head = [f"{p:g}, {n}" for p in PREVALENCES for n in PATIENTS]
+    print("| score |", " | ".join(head), "|\n|---|" + "---:|" * len(head))
+    for name in METRICS:
+        rows = {
+            (r["prevalence"], r["patients"]): r
+            for r in found
+            if (r["score"], r["label"], r["average"]) == (name, None, None) and r["prevalence"]
+        }
+        if not rows:
+            continue
+        cells = []
+        for p in PREVALENCES:
+            for n in PATIENTS:
+                r = rows[p, n]
+                few = r["intervals"] < 0.5 * (r["intervals"] + r["not_available"])
+                own = "few" if few else worst(r, "coverage")
+                naive = worst(r, "naive")
+                cells.append(f"{own}<br>{naive}" if naive else own)
+        print(f"| `{name}` |", " | ".join(cells), "|")
+    print(
+        "\n| score of grades | of |", " | ".join(map(str, PATIENTS)), "|\n|---|---|" + "---:|" * 4
+    )
+    of_grades = {}
+    for r in found:
+        if r["prevalence"] is None and (r["label"] is None):
+            of_grades.setdefault((r["score"], r["average"] or "table"), {})[r["patients"]] = r
+    for (name, average), rows in of_grades.items():
+        cells = (worst(rows[n], "coverage") if n in rows else "" for n in PATIENTS)
+        print(f"| `{name}` | {average} |", " | ".join(cells), "|")
+
+
 def main() -> None:
+    if sys.argv[1] == "--table":
+        table(Path(sys.argv[2]))
+        return
     runs = int(sys.argv[2]) if len(sys.argv) > 2 else RUNS
     jobs = [(p, n, runs, False) for n in reversed(PATIENTS) for p in PREVALENCES]
     jobs += [(None, n, runs // 2, False) for n in PATIENTS]

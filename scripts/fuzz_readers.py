@@ -120,6 +120,17 @@ def dicom(syntax: pydicom.uid.UID) -> bytes:
     return buffer.getvalue()
 
 
+def photograph() -> bytes:
+    """A DICOM of 96x80 in colour, as JPEG baseline."""
+    dataset = pydicom.dcmread(BytesIO(dicom(JPEGBaseline8Bit)))
+    dataset.SamplesPerPixel, dataset.PlanarConfiguration = 3, 0
+    dataset.PhotometricInterpretation = "YBR_FULL_422"
+    dataset.PixelData = encapsulate([raster("JPEG", "RGB")])
+    buffer = BytesIO()
+    pydicom.dcmwrite(buffer, dataset, enforce_file_format=True)
+    return buffer.getvalue()
+
+
 def lossless(values: np.ndarray[Any, Any], predictor: int) -> bytes:
     return bytes(
         imagecodecs.jpeg8_encode(values, lossless=True, bitspersample=12, predictor=predictor)
@@ -145,6 +156,7 @@ def whole_files() -> dict[str, tuple[str, bytes]]:
     """Kind -> the file's ending, and the file."""
     files = {f"DICOM {s.name}": ("dcm", dicom(s)) for s in SYNTAXES}
     return files | {
+        "DICOM photograph": ("dcm", photograph()),
         "JPEG": ("jpg", raster("JPEG", "RGB")),
         "JPEG progressive": ("jpg", raster("JPEG", "RGB", progressive=True)),
         "PNG": ("png", raster("PNG", "RGB")),

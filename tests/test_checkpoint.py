@@ -17,6 +17,7 @@ from medcnn.images.preprocessing import Fit, Preprocessing
 from medcnn.labels import Kind, LabelSpace
 from medcnn.manifest import Modality
 from medcnn.models.classifier import Architecture, Classifier, build_classifier
+from medcnn.readout import Readout
 
 CPU = torch.device("cpu")
 
@@ -41,7 +42,7 @@ def saved(tmp_path: Path) -> tuple[Path, Classifier, Checkpoint]:
         normalisation=classifier.normalisation,
         modality=Modality.CHEST,
         flips="",
-        thresholds=(0.25, 1 / 3),
+        readout=Readout.of_thresholds((0.25, 1 / 3)),
         training={"seed": 3},
         provenance={"medcnn": "0.1.0", "manifest": "abc"},
     )
@@ -135,4 +136,6 @@ def test_a_failed_save_leaves_the_old_checkpoint(
 def test_nan_never_enters_the_description(saved: tuple[Path, Classifier, Checkpoint]) -> None:
     path, classifier, described = saved
     with pytest.raises(ValueError, match="JSON"):
-        checkpoints.save(path, classifier, replace(described, thresholds=(math.nan, 0.5)))
+        checkpoints.save(
+            path, classifier, replace(described, readout=Readout.of_thresholds((math.nan, 0.5)))
+        )

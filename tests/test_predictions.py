@@ -8,6 +8,7 @@ import pytest
 from medcnn.errors import DataError
 from medcnn.labels import Kind, LabelSpace
 from medcnn.predictions import Predictions
+from medcnn.readout import Readout
 
 
 def some(kind: Kind = Kind.MULTILABEL) -> Predictions:
@@ -24,7 +25,7 @@ def some(kind: Kind = Kind.MULTILABEL) -> Predictions:
         groups=tuple(f"p{n // 2}" for n in range(20)),
         targets=targets,
         logits=rng.normal(0, 4, (20, k)).astype(np.float32),
-        thresholds=None if labels.exclusive else (0.3,) * k,
+        readout=Readout.of_thresholds((0.3,) * k),
         unreadable=(("i99", "truncated"),),
         provenance={"checkpoint": "best"},
     )
@@ -37,7 +38,7 @@ def test_predictions_are_read_back_bit_for_bit(kind: Kind, tmp_path: Path) -> No
     after = Predictions.read(tmp_path / "p.csv")
     assert np.array_equal(after.logits, before.logits)
     assert np.array_equal(after.targets, before.targets, equal_nan=True)
-    for name in ("labels", "split", "image_ids", "groups", "thresholds", "unreadable"):
+    for name in ("labels", "split", "image_ids", "groups", "readout", "unreadable"):
         assert getattr(after, name) == getattr(before, name)
 
 

@@ -28,8 +28,9 @@ from medcnn.labels import LabelSpace
 from medcnn.manifest import Manifest, Modality
 from medcnn.models.backbones import Normalisation
 from medcnn.models.classifier import Architecture, Classifier, build_classifier
+from medcnn.readout import Readout
 
-SCHEMA = 1
+SCHEMA = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,7 +38,7 @@ class Checkpoint:
     """What stands beside the weights.
 
     Attributes:
-        thresholds: one per output, chosen on validation; None where classes exclude each other.
+        readout: how logits become probabilities, decisions and sets; fitted on validation.
         flips: mirrored views whose logits are averaged, a key of `inference.VIEWS`.
         training: the resolved config of the run, without where its images lay.
         provenance: versions, manifest fingerprint, epoch, validation score, origin of weights.
@@ -49,7 +50,7 @@ class Checkpoint:
     normalisation: Normalisation
     modality: Modality
     flips: str
-    thresholds: tuple[float, ...] | None
+    readout: Readout
     training: Mapping[str, Any]
     provenance: Mapping[str, Any]
 
@@ -74,14 +75,16 @@ class Checkpoint:
             "normalisation": dataclasses.asdict(self.normalisation),
             "modality": self.modality,
             "flips": self.flips,
-            "thresholds": self.thresholds,
+            "readout": self.readout.to_json(),
             "training": dict(self.training),
             "provenance": dict(self.provenance),
         }
 
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> Checkpoint:
-        thresholds = stored["thresholds"]
+        if stored["schema"] == 1:  # in which there was nothing but thresholds
+            readout = Readout.of_thresholds(stored["thresholds"]).to_json()
+            stored = {**stored, "readout": readout}
         normalisation = {k: tuple(v) for k, v in stored["normalisation"].items()}
         return cls(
             labels=LabelSpace.from_json(stored["labels"]),
@@ -90,7 +93,7 @@ class Checkpoint:
             normalisation=Normalisation(**normalisation),
             modality=Modality(stored["modality"]),
             flips=stored["flips"],
-            thresholds=None if thresholds is None else tuple(thresholds),
+            readout=Readout.from_json(stored["readout"]),
             training=stored["training"],
             provenance=stored["provenance"],
         )

@@ -95,3 +95,35 @@ def bind(
         return function(*arguments, **options, **given)
 
     return bound
+
+
+def completed(
+    table: Mapping[str, Callable[..., Any]],
+    item: Any,
+    what: str,
+    limits: Mapping[str, tuple[float, float]],
+) -> dict[str, Any]:
+    """A choice with its name and all of its options, the defaults too, so that what is kept in a
+    file does not change its meaning when a default does.
+
+    Args:
+        item: a name, or a mapping such as {name: clahe, clip_limit: 3}.
+        limits: option -> smallest and largest sensible number.
+
+    Raises:
+        UsageError: an unknown name or option, or a number out of its limits.
+    """
+    options = dict(item) if isinstance(item, Mapping) else {"name": item}
+    name = str(options.pop("name", None))
+    function = choose(table, name, what)
+    bind(function, options, f"{what} {name}")
+    faults = [
+        f"{key}={options[key]} should be from {low:g} to {high:g}."
+        for key, (low, high) in limits.items()
+        if key in options and not low <= options[key] <= high
+    ]
+    if faults:
+        raise UsageError(f"{what} {name}: " + " ".join(faults))
+    parameters = inspect.signature(function).parameters.values()
+    defaults = {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY}
+    return {"name": name, **defaults, **options}

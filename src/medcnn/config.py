@@ -20,6 +20,7 @@ from medcnn.errors import UsageError
 from medcnn.images import Fit, Frames
 from medcnn.images.steps import STEPS, Chosen, chosen_steps
 from medcnn.manifest import Modality, Split
+from medcnn.readout import ReadoutConfig
 
 C = TypeVar("C")
 
@@ -43,6 +44,22 @@ SPLIT_WORDS = ("auto", "all", *Split)
 def within(low: float | None = None, high: float | None = None) -> Any:
     """A required number, `low` and `high` included."""
     return field(metadata={"low": low, "high": high})
+
+
+Prevalence = float | Mapping[str, float] | None
+
+
+def prevalence(value: Any) -> Prevalence:
+    """One share for every label, or a mapping label -> share; None where none is given."""
+    shares = value.values() if isinstance(value, Mapping) else [value]
+    numbers = [v for v in shares if isinstance(v, int | float) and not isinstance(v, bool)]
+    if value is not None and (len(numbers) < len(shares) or not all(0 < v < 1 for v in numbers)):
+        raise UsageError(
+            f"{value} should be a share between 0 and 1 such as 0.05, or one for each label such "
+            "as {Mass: 0.05}."
+        )
+    # a grade is a number in a command, and a name like any other here
+    return {str(k): v for k, v in value.items()} if isinstance(value, Mapping) else value
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -161,6 +178,8 @@ class TrainConfig:
     augmentation: AugmentationConfig
     optimizer: OptimizerConfig
     trainer: TrainerConfig
+    readout: ReadoutConfig
+    prevalence: Prevalence = field(metadata={"parse": prevalence})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -185,8 +204,16 @@ class EvaluateConfig:
     precision: Precision
     threads: int | None = within(1)
     max_bad: int | None = within(0)
+    prevalence: Prevalence = field(metadata={"parse": prevalence})
     data: DataConfig | None
     moved: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReportConfig:
+    run: str
+    seed: int = within(0, 2**31 - 1)
+    prevalence: Prevalence = field(metadata={"parse": prevalence})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

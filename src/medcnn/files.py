@@ -68,3 +68,16 @@ def cache_folder() -> Path:
 def sha256_of(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "'")
+
+
+def quoted(text: str) -> str:
+    """A cell of a table for people: a text that a spreadsheet would run as a formula gets an
+    apostrophe in front (OWASP, "CSV injection"); `plain` takes it away again."""
+    return f"'{text}" if text.startswith(FORMULA_STARTS) else text
+
+
+def plain(cell: str) -> str:
+    return cell[1:] if cell.startswith("'") and cell[1:].startswith(FORMULA_STARTS) else cell

@@ -19,6 +19,9 @@ from medcnn.manifest import Manifest
 from medcnn.models.classifier import unit_range
 from medcnn.predictions import Predictions
 from medcnn.progress import track
+from medcnn.readout import Readout
+
+NO_READOUT = Readout()
 
 # Which sides to mirror for each view; the first is the image as it is.
 VIEWS = {
@@ -92,7 +95,7 @@ def predict(
     batch_size: int = 64,
     device: torch.device,
     dtype: torch.dtype,
-    thresholds: tuple[float, ...] | None = None,
+    readout: Readout = NO_READOUT,
     provenance: dict[str, Any] | None = None,
 ) -> Predictions:
     """Predictions of the readable images among `rows`, in that order.
@@ -113,6 +116,7 @@ def predict(
     ]
     empty = np.zeros((0, len(labels.outputs)), np.float32)
     chosen = [manifest.records[i] for i in good]
+    by = readout.conformal.by if readout.conformal else ""
     return Predictions(
         labels=labels,
         split=split,
@@ -120,7 +124,8 @@ def predict(
         groups=tuple(r.group for r in chosen),
         targets=targets[good],
         logits=np.concatenate(parts) if parts else empty,
-        thresholds=thresholds,
+        readout=readout,
+        categories=tuple(r.attributes.get(by, "") for r in chosen) if by else (),
         unreadable=tuple(
             (manifest.records[i].image_id, store.unreadable[int(i)])
             for i in rows

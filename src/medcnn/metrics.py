@@ -103,7 +103,8 @@ class Rows:
     def _binned(self, bin_of_row: NDArray[Any]) -> Floats:
         """Rows, probability and positives in each bin. [N, 3 * NUM_BINS]"""
         cells = np.zeros((self.size, 3 * NUM_BINS))
-        for i, value in enumerate((1.0, self.probability, self.target)):
+        ones = np.ones(len(self.at))
+        for i, value in enumerate((ones, self.probability, self.target.astype(np.float64))):
             np.add.at(cells, (self.at, bin_of_row + i * NUM_BINS), value)
         return cells
 
@@ -671,11 +672,12 @@ def _occurring(rows: Rows) -> tuple[Bools, Bools]:
 
 
 def _grade_error(rows: Rows) -> Floats:
-    return np.abs(rows.target.argmax(axis=1) - rows.decision.argmax(axis=1)).astype(np.float64)
+    missed = rows.target.argmax(axis=1) - rows.decision.argmax(axis=1)
+    return np.asarray(np.abs(missed), dtype=np.float64)
 
 
 def _squared(rows: Rows) -> Floats:
-    return (rows.probability - rows.target) ** 2
+    return np.asarray((rows.probability - rows.target) ** 2)
 
 
 def _surprise(rows: Rows) -> Floats:
@@ -683,7 +685,7 @@ def _surprise(rows: Rows) -> Floats:
         given = (rows.probability * rows.target).sum(axis=1)
     else:
         given = np.where(rows.target, rows.probability, 1 - rows.probability)
-    return -np.log(np.maximum(given, EPS))
+    return np.asarray(-np.log(np.maximum(given, EPS)))
 
 
 ORDINAL = frozenset({Kind.ORDINAL})

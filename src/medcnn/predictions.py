@@ -18,7 +18,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medcnn.errors import DataError
+from medcnn.files import plain, quoted
 from medcnn.labels import Kind, LabelSpace
+from medcnn.readout import Readout, certainty
+from medcnn.readout.conformal import set_texts
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,8 +33,8 @@ class Predictions:
         groups: patient or lesion of each image; the unit that intervals resample.
         targets: [N, K] 0, 1, a share of 1, or nan for "not assessed".
         logits: [N, K] float32, never calibrated or rounded.
-        thresholds: one per output, chosen on validation; None where classes exclude each other
-            or none was chosen yet.
+        readout: how logits become probabilities, decisions and sets; fitted on validation.
+        categories: of each image the attribute that `readout.conformal.by` names, or nothing.
         unreadable: (image id, reason) of the images that have no row here.
         provenance: what made the logits (checkpoint hash, manifest fingerprint, ...).
     """
@@ -42,7 +45,8 @@ class Predictions:
     groups: tuple[str, ...]
     targets: NDArray[np.float32]
     logits: NDArray[np.float32]
-    thresholds: tuple[float, ...] | None = None
+    readout: Readout = field(default_factory=Readout)
+    categories: tuple[str, ...] = ()
     unreadable: tuple[tuple[str, str], ...] = ()
     provenance: dict[str, Any] = field(default_factory=dict)
 
@@ -53,38 +57,53 @@ class Predictions:
 
     @property
     def probabilities(self) -> NDArray[np.float64]:
-        return self.labels.probabilities(self.logits)
+        return self.readout.probabilities(self.labels, self.logits)
+
+    @property
+    def thresholds(self) -> tuple[float, ...] | None:
+        """In use for the decisions, one per output; None where classes exclude each other."""
+        return self.readout.thresholds(self.labels)
 
     @property
     def decisions(self) -> NDArray[np.bool_]:
-        return self.labels.decide(self.probabilities, self.thresholds)
+        return self.readout.decide(self.labels, self.probabilities)
+
+    @property
+    def sets(self) -> NDArray[np.bool_] | None:
+        """Prediction sets as `Conformal.sets`, or None where none were asked for."""
+        if self.readout.conformal is None:
+            return None
+        return self.readout.conformal.sets(self.labels, self.probabilities, self.categories or None)
 
     def write(self, path: Path) -> None:
         names = self.labels.outputs
         columns = [f"{what}:{n}" for what in ("target", "logit", "probability") for n in names]
+        said = self._said()
+        if self.categories:
+            said["category"] = list(self.categories)
         with path.open("w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file)
-            writer.writerow(["image_id", "group", *columns, "decision"])
+            writer.writerow(["image_id", "group", *columns, *said])
             rows = zip(
                 self.image_ids,
                 self.groups,
                 self.targets,
                 self.logits,
                 self.probabilities,
-                self.labels.decision_texts(self.decisions),
+                zip(*said.values(), strict=True),
                 strict=True,
             )
-            for image_id, group, target, logit, probability, decision in rows:
+            for image_id, group, target, logit, probability, words in rows:
                 cells = ["" if math.isnan(t) else f"{t:g}" for t in target]
                 # nine digits give back every float32 exactly
                 cells += [f"{value:.9g}" for value in logit]
                 cells += [f"{value:.6f}" for value in probability]
-                writer.writerow([image_id, group, *cells, decision])
+                writer.writerow([*map(quoted, (image_id, group)), *cells, *map(quoted, words)])
         header = {
-            "schema": 1,
+            "schema": 2,
             "labels": self.labels.to_json(),
             "split": self.split,
-            "thresholds": self.thresholds,
+            "readout": self.readout.to_json(),
             "unreadable": self.unreadable,
             "provenance": self.provenance,
         }
@@ -92,15 +111,29 @@ class Predictions:
 
     def new_rows(self) -> list[dict[str, str]]:
         """Rows of the table that `predict` writes: images without labels, unreadable ones too."""
-        decisions = self.labels.decision_texts(self.decisions)
+        said = self._said()
         rows = []
-        for image_id, values, decision in zip(
-            self.image_ids, self.probabilities, decisions, strict=True
+        for i, (image_id, values) in enumerate(
+            zip(self.image_ids, self.probabilities, strict=True)
         ):
             cells = {f"probability:{n}": f"{v:.6f}" for n, v in self._named(values)}
-            rows.append({"image_id": image_id, **cells, "decision": decision, "unreadable": ""})
-        rows += [{"image_id": i, "unreadable": reason} for i, reason in self.unreadable]
+            words = {column: quoted(texts[i]) for column, texts in said.items()}
+            rows.append({"image_id": quoted(image_id), **cells, **words, "unreadable": ""})
+        rows += [
+            {"image_id": quoted(i), "unreadable": quoted(reason)} for i, reason in self.unreadable
+        ]
         return sorted(rows, key=lambda row: row["image_id"])
+
+    def _said(self) -> dict[str, list[str]]:
+        """Column -> what each row says: the decision, and the set and whether to refer it, where
+        the readout has them (`said_columns`)."""
+        said = {"decision": self.labels.decision_texts(self.decisions)}
+        if (sets := self.sets) is not None:
+            said["set"] = set_texts(self.labels, sets)
+        if self.readout.referral is not None:
+            unsure = certainty(self.labels, self.probabilities) < self.readout.referral.certainty
+            said["refer"] = ["yes" if u else "no" for u in unsure]
+        return said
 
     def _named(self, values: NDArray[np.float64]) -> list[tuple[str, float]]:
         """Probabilities [K] by class name; a binary space names its negative class too."""
@@ -114,7 +147,12 @@ class Predictions:
         try:
             header = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
             with path.open(newline="", encoding="utf-8") as file:
-                rows = list(csv.DictReader(file))
+                reader = csv.DictReader(file)
+                rows, columns = list(reader), reader.fieldnames or ()
+            if header["schema"] not in (1, 2):
+                raise ValueError(f"schema {header['schema']}, this version reads 1 and 2")
+            if header["schema"] == 1:
+                header["readout"] = Readout.of_thresholds(header["thresholds"]).to_json()
             labels = LabelSpace.from_json(header["labels"])
 
             def table(what: str) -> NDArray[np.float32]:
@@ -124,11 +162,14 @@ class Predictions:
             return cls(
                 labels=labels,
                 split=header["split"],
-                image_ids=tuple(r["image_id"] for r in rows),
-                groups=tuple(r["group"] for r in rows),
+                image_ids=tuple(plain(r["image_id"]) for r in rows),
+                groups=tuple(plain(r["group"]) for r in rows),
                 targets=table("target"),
                 logits=table("logit"),
-                thresholds=tuple(header["thresholds"]) if header["thresholds"] else None,
+                readout=Readout.from_json(header["readout"]),
+                categories=(
+                    tuple(plain(r["category"]) for r in rows) if "category" in columns else ()
+                ),
                 unreadable=tuple((i, why) for i, why in header["unreadable"]),
                 provenance=header["provenance"],
             )

@@ -60,6 +60,7 @@ class RunFolder:
         self.events = path / "events"
         self.metrics = path / "metrics.json"
         self.report = path / "report.html"
+        self.errors = path / "errors.json"
         self.audit = path / "audit.html"
         self.manifest = path / "manifest.csv"
 
@@ -79,6 +80,30 @@ class RunFolder:
 
     def write_facts(self) -> None:
         write_text(self.path / "run.json", json.dumps(self.facts, indent=2) + "\n")
+
+    def looks_at_test(self, origin: Path | None = None) -> None:
+        """Write down that the test split is opened, in the run whose split it is, and say how
+        often that was done by now: whoever looks again and again chooses by test in the end.
+
+        Args:
+            origin: the run folder of the checkpoint; None means this one.
+        """
+        look = {"when": _now(), "command": self.facts["command"]}
+        if origin is None:
+            looks = self.facts["test_looks"] = [*self.facts.get("test_looks", ()), look]
+            self.write_facts()
+        else:
+            facts = _earlier(origin)
+            looks = facts["test_looks"] = [*facts.get("test_looks", ()), look]
+            try:
+                write_text(origin / "run.json", json.dumps(facts, indent=2) + "\n")
+            except OSError as error:
+                log.warning(f"this look at test cannot be recorded in {origin}: {error.strerror}")
+        if len(looks) > 1:
+            self.note(
+                f"this is look number {len(looks)} at the test split of this run: a choice that is "
+                "made after a look at test makes its scores too good."
+            )
 
 
 @contextmanager

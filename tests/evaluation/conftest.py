@@ -1,48 +1,55 @@
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from dataclasses import replace
 
-import numpy as np
 import pytest
 
-from medcnn.labels import Kind, LabelSpace
-from medcnn.predictions import Predictions
+from medcnn.evaluation.points import evaluate_readout
+from medcnn.evaluation.report import Report, Table
+from medcnn.evaluation.scores import evaluate
+from medcnn.labels import Kind
+from medcnn.readout import Readout
+from medcnn.readout.operating import fit_point
 
-Simulate = Callable[..., Predictions]
+HISTORY = [
+    {"epoch": e, "train/loss": 1 / e, "val/loss": 1.2 / e, "val/auroc": 1 - 0.4 / e, "lr": 1e-3}
+    for e in range(1, 6)
+]
 
 
 @pytest.fixture(scope="session")
-def simulate() -> Simulate:
-    """Predictions of a model of some skill; patients have two images each."""
-
-    def build(
-        kind: Kind = Kind.MULTILABEL,
-        n: int = 120,
-        *,
-        names: Sequence[str] | None = None,
-        images_per_group: int = 2,
-        missing: float = 0.0,
-        split: str = "test",
-        seed: int = 0,
-    ) -> Predictions:
-        draw = np.random.default_rng(seed)
-        given = names or (("clear", "melanoma") if kind is Kind.BINARY else ("mass", "edema", "x"))
-        labels = LabelSpace(kind=kind, names=tuple(given))
-        width = len(labels.outputs)
-        if labels.exclusive:
-            targets = np.eye(width)[draw.integers(width, size=n)]
-            targets[draw.random(n) < missing] = np.nan
-        else:
-            targets = (draw.random((n, width)) < 0.4).astype(float)
-            targets[draw.random((n, width)) < missing] = np.nan
-        logits = 2 * np.nan_to_num(targets) - 1 + draw.normal(size=(n, width))
-        return Predictions(
-            labels=labels,
-            split=split,
-            image_ids=tuple(f"image {i}" for i in range(n)),
-            groups=tuple(f"patient {i // images_per_group}" for i in range(n)),
-            targets=targets.astype(np.float32),
-            logits=logits.astype(np.float32),
+def report_of(simulate):
+    def build(kind: Kind, **options) -> Report:
+        validation = simulate(kind, split="validation", seed=1, **options)
+        test = replace(
+            simulate(kind, seed=2, **options),
+            readout=Readout(
+                points=(
+                    fit_point({"name": "youden"}, validation.probabilities, validation.targets),
+                )
+            ),
+            unreadable=(("img <7>", "truncated"),),
+        )
+        predictions = {"validation": validation, "test": test}
+        counts = {"images": 120, "groups": 60}
+        counts |= {f"label:{name}": 40 for name in test.labels.names}
+        return Report(
+            title="Melanoma <i>on</i> dermoscopy",
+            task="Tells melanoma from other lesions.",
+            predictions=predictions,
+            evaluations={s: evaluate(p, resamples=30) for s, p in predictions.items()},
+            history=HISTORY,
+            dataset={"train": counts, "test": counts},
+            excluded={"no label": 3},
+            notes=["Trained from scratch & without weights."],
+            tables=[Table(title="Before and after", columns=("a", "b"), rows=(("x", 0.123456),))],
+            readouts={s: evaluate_readout(p) for s, p in predictions.items()},
+            facts={"seed": 7, "best_epoch": 3},
+            provenance={"seed": 7, "device": "<cpu>"},
+            errors=[
+                {"image_id": "<b>1", "truth": "x", "decision": "y", "certainty": 0.9, "jpeg": "AA"}
+            ],
+            config_yaml="model: <b>",
         )
 
     return build

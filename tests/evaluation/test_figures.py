@@ -74,7 +74,7 @@ def test_drawing_leaves_no_trace_in_the_settings_of_matplotlib(simulate) -> None
 def test_scores_and_figures_load_nothing_heavy_until_they_draw() -> None:
     heavy = ["torch", "timm", "torchvision", "hydra", "sklearn", "matplotlib", "jinja2", "scipy"]
     code = (
-        "import sys, medcnn.evaluation.report, medcnn.evaluation.thresholds;"
+        "import sys, medcnn.evaluation.report, medcnn.readout;"
         f"print([m for m in {heavy} if m in sys.modules])"
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

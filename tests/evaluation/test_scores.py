@@ -255,11 +255,13 @@ def test_cut_points_are_the_scores_of_a_grade_or_worse(simulate) -> None:
         evaluation.find("cut_auroc", "none")
 
 
+@pytest.mark.fault
 @pytest.mark.parametrize("kind", Kind)
 @pytest.mark.parametrize("spoil", ["constant", "sure", "one patient", "one class", "nothing"])
 def test_odd_predictions_give_a_reason_and_never_a_sure_or_impossible_number(
     simulate, kind: Kind, spoil: str
 ) -> None:
+    """Rows 80 and 81: one class only, or no label at all."""
     predictions = simulate(kind, 60)
     logits, targets, groups = predictions.logits, predictions.targets, predictions.groups
     if spoil == "constant":
@@ -277,7 +279,7 @@ def test_odd_predictions_give_a_reason_and_never_a_sure_or_impossible_number(
     for s in evaluate(odd, resamples=60).scores:
         assert math.isfinite(s.value) or s.note.startswith("not available: ")
         assert math.isnan(s.low) == ("not available" in s.note)
-        assert math.isnan(s.low) or -1e-9 <= s.high - s.low
+        assert math.isnan(s.low) or s.high - s.low >= -1e-9
         low, high = METRICS[s.name].bounds
         for number in (s.value, s.low, s.high):
             assert math.isnan(number) or low - 1e-9 <= number <= high + 1e-9

@@ -133,6 +133,55 @@ def test_signed_values_and_junk_in_unused_bits_are_understood() -> None:
 
 
 @pytest.mark.fault
+def test_numbers_written_with_the_wrong_sign_are_understood() -> None:
+    """Rows 46, 50 and 52: US or SS (PS3.5 6.2) is often the other one."""
+    stored = np.array([[0, 24, 1024, 3000, 65535]], dtype=np.uint16)
+    deep = {"stored": stored, "BitsStored": 16, "HighBit": 15}
+    padded = pydicom.dcmread(BytesIO(crafted(**deep)))
+    padded.add_new("PixelPaddingValue", "SS", -1)
+    buffer = BytesIO()
+    padded.save_as(buffer)
+    assert read_dicom(buffer.getvalue())[0, 3:].ravel().tolist() == [65535, 0]
+
+    def shown_by(first: int, entries: list[int], **tags: Any) -> list[float]:
+        lut = Dataset()
+        lut.add_new("LUTDescriptor", "US", [len(entries), first, 16])
+        lut.LUTData = np.array(entries, dtype="<u2").tobytes()
+        return shown(VOILUTSequence=[lut], **tags)[0].tolist()  # type: ignore[no-any-return]
+
+    # -1000 as unsigned, after a rescale: -1024, -1000, 0, 1976, ...
+    measured = {"RescaleSlope": 1, "RescaleIntercept": -1024}
+    ramp = list(range(0, 40000, 20))
+    found = shown_by(65536 - 1000, ramp, **deep, **measured)
+    assert np.allclose(found, np.array([0, 0, 20000, 39980, 39980]) / 65535, atol=1e-4)
+    # 40000 is meant, though the stored values are signed: a modality LUT comes before
+    modality = Dataset()
+    modality.LUTDescriptor = [3, 0, 16]
+    modality.LUTData = np.array([0, 40001, 65535], dtype="<u2").tobytes()
+    signed = np.array([[0, 1, 2]], dtype=np.int16)
+    found = shown_by(40000, [7, 9, 65535], stored=signed, ModalityLUTSequence=[modality])
+    assert np.allclose(found, np.array([7, 9, 65535]) / 65535, atol=1e-4)
+
+
+@pytest.mark.fault
+@pytest.mark.parametrize("data", [bytes([0, 85, 170, 255]), [0x5500, 0xFFAA], [0, 85, 170, 255]])
+def test_entries_of_eight_bits_may_stand_two_in_a_word(data: Any) -> None:
+    """Row 50; as OW or as US."""
+    lut = Dataset()
+    lut.LUTDescriptor = [4, 0, 8]
+    lut.add_new("LUTData", "OW" if isinstance(data, bytes) else "US", data)
+    stored = np.array([[0, 1, 2, 9]], dtype=np.uint16)
+    assert np.allclose(shown(stored=stored, VOILUTSequence=[lut]), [0, 1 / 3, 2 / 3, 1], atol=1e-4)
+
+
+def test_neighbouring_values_of_32_bits_are_told_apart() -> None:
+    stored = np.array([[2**31 - 50, 2**31, 2**31 + 25]], dtype=np.uint32)
+    deep = {"BitsAllocated": 32, "BitsStored": 32, "HighBit": 31, "PixelData": stored.tobytes()}
+    window = {"WindowCenter": 2**31, "WindowWidth": 100, "VOILUTFunction": "LINEAR_EXACT"}
+    assert np.allclose(shown(stored=stored, **deep, **window), [[0, 0.5, 0.75]], atol=1e-4)
+
+
+@pytest.mark.fault
 @pytest.mark.parametrize(
     "syntax",
     [

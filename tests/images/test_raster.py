@@ -78,6 +78,13 @@ def test_a_turned_photograph_is_read_upright(tmp_path: Path, orientation: int) -
     assert np.array_equal(read_pixels(tmp_path, "t.jpg")[:, :, 0], wanted)
 
 
+def test_a_damaged_orientation_turns_nothing(tmp_path: Path) -> None:
+    """Type 7 (UNDEFINED) in place of 3 (SHORT): what it holds is no number."""
+    entry = struct.pack(">HHI", 274, 7, 1) + b"\6\0\0\0"
+    exif = b"Exif\0\0MM\0*\0\0\0\x08\0\x01" + entry + b"\0\0\0\0"
+    assert saved(tmp_path, "t.jpg", Image.fromarray(GREY), exif=exif).shape == (20, 30, 1)
+
+
 @pytest.mark.fault
 @pytest.mark.parametrize("ending", ["jpg", "png", "tif"])
 @pytest.mark.parametrize("keep", [0.3, 0.7])
@@ -173,6 +180,10 @@ def test_a_row_of_an_npz_is_an_image(tmp_path: Path) -> None:
             read_pixels(tmp_path, f"set.npz#{place}")
     with pytest.raises(ImageError, match="is missing"):
         read_pixels(tmp_path, "other.npz#train_images/0")
+    for damage in (b"", b"hello", (tmp_path / "set.npz").read_bytes()[:900]):
+        (tmp_path / "other.npz").write_bytes(damage)
+        with pytest.raises(ImageError, match="is no npz, or it broke off"):
+            read_pixels(tmp_path, "other.npz#train_images/0")
 
 
 def enlarged(file: Path, width: int, height: int, **options: object) -> bytes:

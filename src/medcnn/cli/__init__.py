@@ -17,6 +17,7 @@ usage: medcnn VERB [key=value ...] [--config-dir FOLDER] [--show-config] [--debu
   finetune   medcnn finetune checkpoint=best.safetensors data=my_hospital --config-dir configs
   evaluate   medcnn evaluate checkpoint=runs/.../checkpoints/best.safetensors
   predict    medcnn predict checkpoint=best.safetensors input=FOLDER output=predictions.csv
+  report     medcnn report run=runs/...: the report again, from its predictions alone
   preview    medcnn preview data=ham10000 data.root=/data/ham10000: images, step by step
   init       medcnn init FOLDER [table.csv]: guess what your data are, write a YAML to edit
   list       medcnn list backbones|heads|losses|datasets|metrics [part of a name]
@@ -33,7 +34,7 @@ exit codes: 0 done, 1 failed, 2 wrong usage or setting, 3 training diverged, 4 d
 75 stopped by a signal with everything saved (run the same command again to go on)
 """
 
-VERBS = ("audit", "preview", "train", "finetune", "evaluate", "predict", "init", "list")
+VERBS = ("audit", "preview", "train", "finetune", "evaluate", "predict", "report", "init", "list")
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -30,6 +30,7 @@ from medcnn.config import (
     EvaluateConfig,
     PredictConfig,
     PreviewConfig,
+    ReportConfig,
     TrainConfig,
     build,
     config_folder,
@@ -38,7 +39,7 @@ from medcnn.errors import UsageError, listed
 from medcnn.images import Preprocessing
 from medcnn.metrics import CHOOSING
 
-Config = TrainConfig | AuditConfig | EvaluateConfig | PredictConfig | PreviewConfig
+Config = TrainConfig | AuditConfig | EvaluateConfig | PredictConfig | PreviewConfig | ReportConfig
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -234,6 +235,8 @@ def _frozen(
 ) -> Config:
     if verb == "predict":
         return build(PredictConfig, composed, {})
+    if verb == "report":
+        return build(ReportConfig, composed, {})
     _refuse_without_effect(verb, groups, keys)
     own_data = verb == "evaluate" and groups.get("data") is None
     if own_data:

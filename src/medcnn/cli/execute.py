@@ -3,7 +3,14 @@
 from __future__ import annotations
 
 from medcnn.cli.compose import Command
-from medcnn.config import AuditConfig, EvaluateConfig, PredictConfig, PreviewConfig, to_json
+from medcnn.config import (
+    AuditConfig,
+    EvaluateConfig,
+    PredictConfig,
+    PreviewConfig,
+    ReportConfig,
+    to_json,
+)
 from medcnn.privacy import for_terminal
 from medcnn.progress import log, show_log
 
@@ -15,6 +22,10 @@ def execute(command: Command) -> None:
         from medcnn.workflows.predicting import predict_images
 
         predict_images(config)
+    elif isinstance(config, ReportConfig):
+        from medcnn.workflows.reporting import rebuild_report
+
+        rebuild_report(config)
     elif isinstance(config, AuditConfig):
         from medcnn.workflows.auditing import audit_data
 

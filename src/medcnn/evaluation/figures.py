@@ -112,6 +112,18 @@ def reliability_figure(label: OneLabel) -> str:
         return _svg(figure)
 
 
+def risk_coverage_figure(curve: Sequence[tuple[float, float]]) -> str:
+    """SVG of the share of wrong decisions among the most certain images."""
+    kept, risk = (np.array(column) for column in zip(*curve, strict=True))
+    with _style():
+        figure, axes = _panel("Share of images kept, most certain first", "Share of them wrong")
+        axes.axhline(risk[-1], color=QUIET, linewidth=1, linestyle=(0, (3, 3)))
+        axes.plot(kept, risk, color=BLUE, clip_on=False)
+        axes.set_ylim(0, max(float(risk.max()) * 1.1, 0.05))
+        axes.set_yticks(axes.get_yticks())
+        return _svg(figure)
+
+
 def confusion_figure(counts: NDArray[np.int64], names: Sequence[str]) -> Figure:
     """A matplotlib figure of the confusion matrix [C, C]: colour is the share of the true class,
     text the number of images. For TensorBoard; `confusion_svg` is for the report."""

@@ -8,6 +8,8 @@ from typing import Any
 
 from medcnn.evaluation import figures
 from medcnn.evaluation.curves import OneLabel, confusion, four_cells, one_label
+from medcnn.evaluation.cuts import cut_tables
+from medcnn.evaluation.points import ReadoutEvaluation
 from medcnn.evaluation.scores import Evaluation, Score
 from medcnn.labels import Kind
 from medcnn.metrics import METRICS
@@ -152,6 +154,105 @@ def by_class(evaluation: Evaluation, footnotes: Footnotes) -> dict[str, Any] | N
             }
         )
     return {"columns": [METRICS[name].title for name in names], "rows": rows}
+
+
+def readout(found: ReadoutEvaluation | None) -> dict[str, Any] | None:
+    """Texts of operating points, prediction sets and referral."""
+    if found is None:
+        return None
+    points = [
+        {
+            "point": p.point,
+            "label": p.label,
+            "threshold": f"{p.threshold:.3g}",
+            "counts": [f"{n:,}" for n in (p.found, p.missed, p.alarms, p.cleared)],
+            "shares": [
+                share(p.sensitivity.value, p.sensitivity.low, p.sensitivity.high),
+                share(p.specificity.value, p.specificity.low, p.specificity.high),
+                share(p.ppv_value, p.ppv.low, p.ppv.high),
+                share(p.npv_value, p.npv.low, p.npv.high),
+            ],
+            "prevalence": "" if math.isnan(p.prevalence) else f"{100 * p.prevalence:.3g} %",
+        }
+        for p in found.points
+    ]
+    sets = [
+        {
+            "label": s.label or "all images",
+            "count": f"{s.coverage.of:,}",
+            "coverage": share(s.coverage.value, s.coverage.low, s.coverage.high),
+            "size": "n/a" if math.isnan(s.mean_size) else f"{s.mean_size:.2f}",
+            "single": "n/a" if math.isnan(s.single) else f"{100 * s.single:.0f} %",
+        }
+        for s in found.sets
+    ]
+    referral = [
+        {
+            "share": f"{100 * r.share:.0f} %",
+            "certainty": f"{r.certainty:.3g}",
+            "left": f"{r.left:,}",
+            "error": share(r.error.value, r.error.low, r.error.high),
+        }
+        for r in found.referral
+    ]
+    return {
+        "points": points,
+        "sets": sets,
+        "wanted": f"{100 * found.sets[0].wanted:.0f} %" if found.sets else "",
+        "referral": referral,
+        "aurc": "n/a" if math.isnan(found.aurc) else f"{found.aurc:.4f}",
+        "curve": figures.risk_coverage_figure(found.curve) if len(found.curve) > 2 else None,
+    }
+
+
+def cuts(predictions: Predictions, found: ReadoutEvaluation | None) -> list[dict[str, Any]]:
+    """The tables of the slider, each with the prevalence that PPV and NPV start at."""
+    given = {p.label: p.prevalence for p in found.points} if found else {}
+    tables = cut_tables(predictions)
+    for table in tables:
+        own = table["positives"] / (table["positives"] + table["negatives"])
+        table["prevalence"] = given.get(table["label"], own)
+    return tables
+
+
+def flow(
+    counts: Mapping[str, Mapping[str, int]],
+    excluded: Mapping[str, int],
+    predictions: Mapping[str, Predictions],
+    group_noun: str,
+) -> dict[str, Any] | None:
+    """From every image of the source to those that were scored."""
+    if not counts:
+        return None
+    used = sum(split["images"] for split in counts.values())
+
+    def patients(split: Mapping[str, int]) -> str:
+        told = group_noun != "image" and "groups" in split
+        return f"{split['groups']:,} {group_noun}s" if told else ""
+
+    splits = []
+    for name, split in counts.items():
+        seen = predictions.get(name)
+        lines = [f"{split['images']:,} images", patients(split)]
+        if seen is not None:
+            lost = len(seen.unreadable)
+            lines += [f"{lost:,} could not be read" if lost else ""]
+            lines += [f"{len(seen.image_ids):,} scored"]
+        splits.append({"name": name, "lines": [line for line in lines if line]})
+    return {
+        "found": f"{used + sum(excluded.values()):,}",
+        "excluded": [(reason, f"{count:,}") for reason, count in excluded.items() if count],
+        "used": f"{used:,}",
+        "splits": splits,
+    }
+
+
+def share(value: float, low: float, high: float) -> tuple[str, str]:
+    """`87 %` and `81 to 92 %`."""
+    if math.isnan(value):
+        return "n/a", ""
+    ends = "" if math.isnan(low) else f"{100 * low:.1f} to {100 * high:.1f} %"
+    return f"{100 * value:.1f} %", ends
 
 
 def classes(predictions: Predictions, evaluation: Evaluation) -> list[dict[str, Any]]:

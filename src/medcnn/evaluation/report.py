@@ -1,7 +1,8 @@
 """One HTML file that says what was found, how sure that is, and where it came from.
 
-It needs nothing but itself: no script, no network, no font from elsewhere; a browser is forbidden
-to fetch anything by its Content-Security-Policy. The same input gives the same bytes.
+It needs nothing but itself: no network, no font from elsewhere, one short script of our own that
+moves a threshold; its Content-Security-Policy forbids a browser to run or fetch anything else. The
+same input gives the same bytes.
 """
 
 from __future__ import annotations
@@ -13,7 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from medcnn.evaluation import layout
-from medcnn.evaluation.page import rendered
+from medcnn.evaluation.checklist import filled
+from medcnn.evaluation.page import rendered, script
+from medcnn.evaluation.points import ReadoutEvaluation
 from medcnn.evaluation.scores import Evaluation
 from medcnn.evaluation.summary import summary
 from medcnn.predictions import Predictions
@@ -39,11 +42,14 @@ class Report:
         task: one sentence: what is told from what.
         predictions: by split.
         evaluations: by split.
+        readouts: operating points, sets and referral, by split.
         history: one dict per epoch: `epoch`, `train/loss`, `val/<score>`, `lr`, any missing.
         dataset: as `Manifest.counts()`: split -> `images`, `groups`, `label:<name>` -> number.
         excluded: reason -> images of the source that were left out.
         notes: warnings that stand at the top.
-        provenance: what made this, flat.
+        facts: what `run.json` says; the checklists are filled from it.
+        provenance: what of it the page shows as what made this, flat.
+        errors: what `gallery.worst_errors` gave.
         group_noun: what a group is: `patient`, `lesion`, or `image` where nothing is known.
     """
 
@@ -51,12 +57,16 @@ class Report:
     task: str
     predictions: Mapping[str, Predictions] = field(default_factory=dict)
     evaluations: Mapping[str, Evaluation] = field(default_factory=dict)
+    readouts: Mapping[str, ReadoutEvaluation] = field(default_factory=dict)
+    prevalence_given: bool = False
     history: Sequence[Mapping[str, float]] = ()
     dataset: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     excluded: Mapping[str, int] = field(default_factory=dict)
     notes: Sequence[str] = ()
     tables: Sequence[Table] = ()
+    facts: Mapping[str, Any] = field(default_factory=dict)
     provenance: Mapping[str, Any] = field(default_factory=dict)
+    errors: Sequence[Mapping[str, Any]] = ()
     config_yaml: str = ""
     group_noun: str = "patient"
 
@@ -73,11 +83,19 @@ def html(report: Report) -> str:
     evaluation = report.evaluations[splits[0]] if splits else None
     predictions = report.predictions.get(splits[0]) if splits else None
     footnotes = layout.Footnotes()
+    code, code_hash = script("report.js")
+    cuts = layout.cuts(predictions, report.readouts.get(splits[0])) if predictions else []
     return rendered(
         "report.html.j2",
         report=report,
+        script=code if cuts else "",
+        script_hash=code_hash if cuts else "'none'",
+        cuts=cuts,
+        flow=layout.flow(report.dataset, report.excluded, report.predictions, report.group_noun),
+        checklist=filled(report.facts) if report.facts else [],
         splits=splits,
         evaluation=evaluation,
+        rule=predictions.readout.rule(predictions.labels) if predictions else "",
         predictions=predictions,
         sentences=summary(evaluation, report.group_noun) if evaluation else [],
         headlines=layout.headlines(evaluation) if evaluation else [],
@@ -85,6 +103,7 @@ def html(report: Report) -> str:
         by_class=layout.by_class(evaluation, footnotes) if evaluation else None,
         every_score=layout.every_score(evaluation, footnotes) if evaluation else [],
         footnotes=footnotes,
+        readout=layout.readout(report.readouts.get(splits[0])) if splits else None,
         classes=layout.classes(predictions, evaluation) if predictions and evaluation else [],
         confusion=layout.confusion_figure(predictions) if predictions else None,
         cells=layout.cells(predictions) if predictions else [],

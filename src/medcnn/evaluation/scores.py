@@ -280,6 +280,7 @@ def _parts(
     }
     blocks: dict[str, list[Floats]] = {name: [] for name in drawn}
     masses: list[Floats] = []
+    mass: Floats
     for sample in samples(rows, weights):
         for name, kernel in drawn.items():
             blocks[name].append(kernel(sample))
@@ -292,7 +293,7 @@ def _parts(
         value = float(metric.kernel(labels)(once)[0])
         behind = _behind(metric, rows, own)
         positive = rows.target if rows.target.ndim == 1 else rows.target[:, 0]
-        mass = np.bincount(own, weights=positive, minlength=every)
+        mass = np.bincount(own, weights=positive, minlength=every).astype(np.float64)
         noise, terms, resampled = np.zeros(every), None, None
         if math.isnan(value):
             interval = Interval(reason="not defined")

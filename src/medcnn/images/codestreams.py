@@ -23,7 +23,12 @@ MAX_TILES = 4096
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Codestream:
-    """`halvings`: how often a JPEG 2000 decoder can halve the image, 0 for other kinds."""
+    """A frame by its own word.
+
+    Attributes:
+        halvings: how often a JPEG 2000 decoder can halve the image, 0 for other kinds.
+        becomes_rgb: a JPEG 2000 decoder undoes the colour transform by itself.
+    """
 
     columns: int
     rows: int
@@ -32,6 +37,7 @@ class Codestream:
     signed: bool = False
     tiles: int = 1
     halvings: int = 0
+    becomes_rgb: bool = False
 
 
 def codestream_of(frame: bytes) -> Codestream:
@@ -106,10 +112,10 @@ def _jpeg2000(frame: bytes, start: int) -> Codestream:
     (depth,) = depths
     tiles = -(-(right - tile_x) // tile_w) * -(-(bottom - tile_y) // tile_h)
     at = start + 4 + struct.unpack_from(">H", frame, start + 4)[0]
-    halvings = 0
+    halvings, transform = 0, 0
     while (marker := struct.unpack_from(">H", frame, at)[0]) != SOT:
         if marker == COD:
-            halvings = frame[at + 9]
+            transform, halvings = frame[at + 8], frame[at + 9]
         at += 2 + max(2, struct.unpack_from(">H", frame, at + 2)[0])
     return Codestream(
         columns=right - left,
@@ -119,4 +125,5 @@ def _jpeg2000(frame: bytes, start: int) -> Codestream:
         signed=bool(depth & 0x80),
         tiles=tiles,
         halvings=halvings,
+        becomes_rgb=transform == 1,
     )

@@ -32,6 +32,7 @@ from pydicom.uid import (
 
 from medcnn.errors import ImageError
 from medcnn.images.codestreams import Codestream
+from medcnn.images.shrinking import divisor
 
 INSTALL = "pip install 'medcnn[dicom]'"
 # What the extra brings: package -> module.
@@ -42,6 +43,7 @@ EXTRA = {
     "pyjpegls": "jpeg_ls",
 }
 JPEG = (JPEGExtended12Bit, JPEGLossless, JPEGLosslessSV1)
+START_OF_SCAN, END_OF_IMAGE = b"\xff\xda", b"\xff\xd9"
 # In this order; pydicom names a plugin, and we allow it.
 ALLOWED = ("medcnn", "pyjpegls", "pylibjpeg", "pillow")
 # pydicom asks for these two names.
@@ -94,9 +96,13 @@ def decode_frame(frame: bytes, runner: DecodeRunner) -> Any:
         return planes.data
     import imagecodecs  # here: half a second less for who needs it not
 
-    if runner.samples_per_pixel > 1 and runner.transfer_syntax == JPEGExtended12Bit:
-        raise NotImplementedError("colour in JPEG extended is left to pillow")
-    values = imagecodecs.jpeg8_decode(frame)
+    # libjpeg makes up what is missing, and imagecodecs keeps its warning; neither marker occurs
+    # within a scan (ITU-T T.81 B.1.1.2)
+    if frame.rfind(END_OF_IMAGE) < frame.rfind(START_OF_SCAN):
+        raise ImageError("truncated: the compressed frame breaks off in its scan")
+    # colours as they are stored, whatever a marker says: pydicom turns what is no RGB
+    stored = "rgb" if runner.samples_per_pixel == 3 else None
+    values = imagecodecs.jpeg8_decode(frame, colorspace=stored, outcolorspace=stored)
     runner.set_option("bits_allocated", 8 * values.itemsize)
     runner.set_option("planar_configuration", 0)
     return np.ascontiguousarray(values).reshape(-1).view(np.uint8).data
@@ -167,12 +173,11 @@ def _segment_in_python(packed: bytes, pixels: int) -> bytearray:
 
 
 def halvings_for(found: Codestream, at_least_px: int | None) -> int:
-    """How often an image may be halved, at most to an eighth, with both sides at least so long."""
-    if at_least_px is None or found.samples != 1 or found.signed:
+    """How often an image may be halved, at most to an eighth, with every part in its place."""
+    if found.samples != 1 or found.signed:
         return 0
-    short = min(found.columns, found.rows)
-    steps = range(min(3, found.halvings) + 1)
-    return max((n for n in steps if short >> n >= at_least_px), default=0)
+    choices = tuple(1 << n for n in range(min(3, found.halvings), 0, -1))
+    return divisor(found.rows, found.columns, at_least_px, choices).bit_length() - 1
 
 
 def decode_reduced(frame: bytes, found: Codestream, halvings: int) -> NDArray[np.uint16]:
@@ -184,9 +189,6 @@ def decode_reduced(frame: bytes, found: Codestream, halvings: int) -> NDArray[np
     """
     with Image.open(BytesIO(frame), formats=["JPEG2000"]) as image:
         image.reduce = halvings  # type: ignore[method-assign, assignment]
-        # a level's sides are rounded up (T.800 B.5), which pillow does for whole multiples alone
-        square = 1 << halvings
-        image._size = (-(-found.columns // square) * square, -(-found.rows // square) * square)
         image.load()
         values = np.asarray(image)
     # pillow fills 8 or 16 bits from above

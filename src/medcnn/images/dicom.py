@@ -19,13 +19,15 @@ from typing import Any, cast
 import numpy as np
 import pydicom
 from numpy.typing import NDArray
-from pydicom.encaps import get_frame
+from pydicom.encaps import generate_fragmented_frames, get_frame
 from pydicom.uid import (
     DeflatedExplicitVRLittleEndian,
     ExplicitVRBigEndian,
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
     JPEG2000TransferSyntaxes,
+    JPEGBaseline8Bit,
+    JPEGExtended12Bit,
     RLELossless,
 )
 
@@ -34,10 +36,13 @@ from medcnn.images import decoders, grayscale
 from medcnn.images.codestreams import codestream_of, refuse_codestream
 from medcnn.images.limits import MAX_INFLATED_BYTES, refuse_oversize
 from medcnn.images.palette import through_palette
+from medcnn.images.raster import read_colour_jpeg
 from medcnn.images.reading import Frames
+from medcnn.images.shrinking import reduced
 
 MONOCHROME = ("MONOCHROME1", "MONOCHROME2")
 COLOUR = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT", "PALETTE COLOR")
+JPEG_OF_8_BITS = (JPEGBaseline8Bit, JPEGExtended12Bit)
 # Objects with pixel data that are no picture of a patient (PS3.4 B.5), and what they are instead.
 STORAGE = "1.2.840.10008.5.1.4.1.1."
 NO_PICTURES = {
@@ -197,6 +202,8 @@ def refuse_header(dataset: pydicom.Dataset, frames: Frames) -> int:
         raise ImageError(f"HighBit {high} with {stored} bits stored in {allocated} is not read")
     if not compressed:
         _refuse_wrong_length(dataset, count, frames)
+    elif frames is Frames.ERROR:
+        _refuse_more_frames(dataset.PixelData)
     return count // 2 if frames is Frames.MIDDLE else 0
 
 
@@ -220,6 +227,18 @@ def _refuse_wrong_length(dataset: pydicom.Dataset, count: int, frames: Frames) -
             "a DICOM has more pixel data than its header says; what the header says is read",
         )
         dataset["PixelData"].value = dataset.PixelData[: needed + needed % 2]
+
+
+def _refuse_more_frames(encapsulated: bytes) -> None:
+    """A frame may be cut into fragments (PS3.5 A.4), but they do not all begin as a frame does."""
+    by_frame = generate_fragmented_frames(encapsulated, number_of_frames=1)
+    fragments = [fragment for frame in by_frame for fragment in frame]
+    found = sum(fragment.startswith(fragments[0][:4]) for fragment in fragments)
+    if found > 1:
+        raise ImageError(
+            f"{found} compressed frames where the header says one; to read the first, set "
+            "data.frames to first"
+        )
 
 
 def of_frame(dataset: pydicom.Dataset, index: int) -> pydicom.Dataset:
@@ -249,6 +268,8 @@ def decode(dataset: pydicom.Dataset, index: int, at_least_px: int | None) -> NDA
     syntax = dataset.file_meta.TransferSyntaxUID
     decoder, plugins = decoders.plugins_of(syntax)
     grey = dataset.PhotometricInterpretation in MONOCHROME
+    # pydicom types its options as one object, and takes them as keywords
+    options: Any = {"correct_unused_bits": not grey}
     if plugins and syntax != RLELossless:
         frame = _frame(dataset, index)
         found = codestream_of(frame)
@@ -257,10 +278,13 @@ def decode(dataset: pydicom.Dataset, index: int, at_least_px: int | None) -> NDA
             halvings = decoders.halvings_for(found, at_least_px)
             if halvings:
                 return decoders.decode_reduced(frame, found, halvings)
+        if syntax in JPEG_OF_8_BITS and (found.samples, found.bits) == (3, 8):
+            rgb = dataset.PhotometricInterpretation == "RGB"
+            return read_colour_jpeg(frame, rgb=rgb, at_least_px=at_least_px)
+        # some writers call YBR_FULL what they gave to the encoder as RGB
+        options["as_rgb"] = not found.becomes_rgb
     faults = []
     for plugin in plugins or [""]:
-        # pydicom types its options as one object, and takes them as keywords
-        options: Any = {"correct_unused_bits": not grey}
         try:
             values, _ = decoder.as_array(dataset, index=index, decoding_plugin=plugin, **options)
         except RuntimeError as error:
@@ -277,9 +301,12 @@ def decode(dataset: pydicom.Dataset, index: int, at_least_px: int | None) -> NDA
 
 def _same_when_reduced(dataset: pydicom.Dataset) -> bool:
     """False where the chain does not commute with means, nearly: padding would mix with pixels,
-    and without a window the fallback percentiles depend on the noise."""
-    shown = dataset.get("WindowWidth") or dataset.get("VOILUTSequence")
-    return bool(shown) and "PixelPaddingValue" not in dataset and dataset.PixelRepresentation == 0
+    and without a usable window the fallback percentiles depend on the noise."""
+    centers, widths, function = grayscale.windows(dataset)
+    pairs = list(zip(centers, widths, strict=False))
+    windowed = bool(pairs) and all(grayscale.usable(*pair, function) for pair in pairs)
+    shown = windowed or bool(dataset.get("VOILUTSequence"))
+    return shown and "PixelPaddingValue" not in dataset and dataset.PixelRepresentation == 0
 
 
 def _frame(dataset: pydicom.Dataset, index: int) -> bytes:
@@ -303,23 +330,3 @@ def colour(dataset: pydicom.Dataset, values: NDArray[Any]) -> NDArray[np.uint8]:
     if bits == 8 and values.dtype == np.uint8:
         return cast(NDArray[np.uint8], np.ascontiguousarray(values))
     return np.asarray(np.rint(values.astype(np.float32) * (255 / (2**bits - 1))), dtype=np.uint8)
-
-
-def reduced(pixels: NDArray[np.uint16], at_least_px: int | None) -> NDArray[np.uint16]:
-    """Means over squares of 2, 4 or 8 pixels, the most that leaves both sides `at_least_px` and
-    cuts no square at an edge, which would move the rest."""
-    height, width = pixels.shape[:2]
-    least = at_least_px or max(height, width)
-    fitting = (n for n in (2, 4, 8) if min(height, width) // n >= least)
-    n = max((n for n in fitting if height % n == width % n == 0), default=1)
-    if n == 1:
-        return pixels
-    plane = pixels[:, :, 0]
-    # row by row, and then column by column: many times faster than a sum over two axes
-    rows = plane[::n].astype(np.uint32)
-    for i in range(1, n):
-        rows += plane[i::n]
-    total = rows[:, ::n] + n * n // 2
-    for i in range(1, n):
-        total += rows[:, i::n]
-    return (total // (n * n)).astype(np.uint16)[:, :, None]

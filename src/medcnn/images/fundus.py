@@ -47,13 +47,16 @@ def disc_crop(pixels: Pixels, *, margin: float = 0.0, mask: bool = True) -> Pixe
     left, top = round(disc.x - reach), round(disc.y - reach)
     square = np.zeros((side, side, pixels.shape[2]), dtype=pixels.dtype)
     height, width = pixels.shape[:2]
-    rows = slice(max(top, 0), min(top + side, height))
-    columns = slice(max(left, 0), min(left + side, width))
-    square[rows.start - top : rows.stop - top, columns.start - left : columns.stop - left] = pixels[
-        rows, columns
-    ]
+    rows = np.arange(max(top, 0), min(top + side, height))
+    half = np.full(len(rows), float(width + side))
     if mask:
-        _blacken_outside(square, disc.x - left, disc.y - top, disc.radius * (1 + min(margin, 0)))
+        radius = disc.radius * (1 + min(margin, 0))
+        half = np.sqrt(np.maximum(radius**2 - (rows + 0.5 - disc.y) ** 2, 0))
+    starts = np.maximum(np.rint(disc.x - half).astype(int), max(left, 0))
+    stops = np.minimum(np.rint(disc.x + half).astype(int), min(left + side, width))
+    # row by row, which for a large image is much faster than a mask of its size
+    for row, start, stop in zip(rows.tolist(), starts.tolist(), stops.tolist(), strict=True):
+        square[row - top, start - left : stop - left] = pixels[row, start:stop]
     return square
 
 
@@ -143,16 +146,6 @@ def _is_disc(
     rows, columns = np.ogrid[:height, :width]
     inside = (columns + 0.5 - x) ** 2 + (rows + 0.5 - y) ** 2 < radius**2
     return bool(bright[inside].mean() > 0.75 and bright[~inside].mean() < 0.1)
-
-
-def _blacken_outside(square: Pixels, x: float, y: float, radius: float) -> None:
-    """Row by row, which for a large image is much faster than a mask of its size."""
-    size = square.shape[1]
-    for row in range(square.shape[0]):
-        half = radius**2 - (row + 0.5 - y) ** 2
-        reach = float(np.sqrt(half)) if half > 0 else 0.0
-        square[row, : min(size, max(0, round(x - reach)))] = 0
-        square[row, min(size, max(0, round(x + reach))) :] = 0
 
 
 def even_light(pixels: Pixels, *, radius: float = 0.03, gain: float = 4.0) -> Pixels:

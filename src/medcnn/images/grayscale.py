@@ -18,7 +18,7 @@ from pydicom import Dataset
 
 from medcnn.errors import ImageError
 
-Floats = NDArray[np.float32]
+Floats = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 
 log = logging.getLogger(__name__)
@@ -144,7 +144,7 @@ def voi(
     if sequence := dataset.get("VOILUTSequence"):
         _refuse_index(window, len(sequence), "VOI LUTs")
         values, depth = look_up(dataset, sequence[window], np.rint(measured).astype(np.int64))
-        return values.astype(np.float32) / np.float32(2**depth - 1)
+        return np.asarray(values / (2**depth - 1))
     centers, widths, function = windows(dataset)
     pairs = list(zip(centers, widths, strict=False))
     if pairs:
@@ -188,17 +188,17 @@ def windowed(values: NDArray[Any], center: float, width: float, function: str) -
     Raises:
         ImageError: another function.
     """
-    x = values.astype(np.float32)
+    x = values.astype(np.float64)  # 32-bit values are more than floats of 32 bits tell apart
     if function == "SIGMOID":
         # tanh is the same curve, and large distances do not overflow in it
-        return np.asarray(0.5 + 0.5 * np.tanh(2 * (x - center) / width), dtype=np.float32)
+        return np.asarray(0.5 + 0.5 * np.tanh(2 * (x - center) / width))
     if function == "LINEAR_EXACT":
-        return np.asarray(np.clip((x - center) / width + np.float32(0.5), 0, 1))
+        return np.asarray(np.clip((x - center) / width + 0.5, 0, 1))
     if function != "LINEAR":
         raise ImageError(f"VOILUTFunction '{function}' is not LINEAR, LINEAR_EXACT or SIGMOID")
     if width == 1:
-        return (x > center - 0.5).astype(np.float32)
-    return np.asarray(np.clip((x - (center - 0.5)) / (width - 1) + np.float32(0.5), 0, 1))
+        return (x > center - 0.5).astype(np.float64)
+    return np.asarray(np.clip((x - (center - 0.5)) / (width - 1) + 0.5, 0, 1))
 
 
 def polarity(dataset: Dataset, shown: Floats) -> Floats:
@@ -226,25 +226,40 @@ def look_up(dataset: Dataset, item: Dataset, values: NDArray[Any]) -> tuple[NDAr
     """
     count, first, bits = (int(v) for v in item.LUTDescriptor)
     count = count or 2**16
-    if dataset.PixelRepresentation == 1 and first >= 2**15 and "RescaleSlope" not in dataset:
-        first -= 2**16  # US or SS (PS3.5): a signed first value that was written as unsigned
     data = item.LUTData
     if isinstance(data, bytes):
         little = dataset.file_meta.TransferSyntaxUID.is_little_endian
-        narrow = bits <= 8 and len(data) in (count, count + count % 2)
-        entries = np.frombuffer(data, "u1" if narrow else "<u2" if little else ">u2")
-    else:
-        entries = np.atleast_1d(np.asarray(data, dtype=np.int64))
-    if len(entries) < count or not 1 <= bits <= 16:
-        raise ImageError(f"a LUT of {len(entries)} entries, its descriptor says {count} of {bits}")
-    index = np.clip(values.astype(np.int64) - first, 0, count - 1)
-    return np.minimum(entries[:count].astype(np.int64)[index], 2**bits - 1), bits
+    else:  # US, of which pydicom has made numbers
+        data, little = np.asarray(data, dtype="<u2").tobytes(), True
+    found = entries(data, count, bits, little)
+    if len(found) < count or not 1 <= bits <= 16:
+        raise ImageError(f"a LUT of {len(found)} entries, its descriptor says {count} of {bits}")
+    mapped = found[:count].astype(np.int64)[places(values, first, count)]
+    return np.minimum(mapped, 2**bits - 1), bits
+
+
+def entries(data: bytes, count: int, bits: int, little: bool) -> NDArray[Any]:
+    """Of a LUT or palette; those of 8 bits may stand in 16 bits each, or two in a word."""
+    if bits <= 8 and len(data) < 2 * count:
+        return np.frombuffer(data, "u1")
+    return np.frombuffer(data[: len(data) // 2 * 2], "<u2" if little else ">u2")
+
+
+def places(values: NDArray[Any], first: int, count: int) -> NDArray[np.int64]:
+    """Which of `count` entries each value has, where the first is that of the value `first`.
+
+    US or SS (PS3.5 6.2): a negative `first` may have been written as unsigned. It would then lie
+    above every value, and the image would be flat.
+    """
+    if first >= 2**15 and first > values.max():
+        first -= 2**16
+    return np.clip(values.astype(np.int64) - first, 0, count - 1)
 
 
 def _stretched(values: NDArray[Any], low: float, high: float) -> Floats:
     if high <= low:
-        return np.zeros(values.shape, dtype=np.float32)
-    return np.asarray(np.clip((values.astype(np.float32) - low) / np.float32(high - low), 0, 1))
+        return np.zeros(values.shape)
+    return np.asarray(np.clip((values.astype(np.float64) - low) / (high - low), 0, 1))
 
 
 def _spread(values: NDArray[Any], counts: NDArray[np.int64]) -> tuple[float, float]:
@@ -275,6 +290,9 @@ def _numbers(value: Any) -> list[float]:
 
 
 def _as_stored(dataset: Dataset, value: int) -> int:
-    """US or SS: a negative padding value that was written as unsigned (PS3.5 6.2)."""
-    signed = dataset.PixelRepresentation == 1 and value >= 2 ** (dataset.BitsAllocated - 1)
-    return int(value) - 2**dataset.BitsAllocated if signed else int(value)
+    """US or SS (PS3.5 6.2): a padding value that was written with the sign the pixels lack, or
+    without the one they have."""
+    range_of = 2**dataset.BitsAllocated
+    value = int(value) % range_of
+    signed = dataset.PixelRepresentation == 1 and value >= range_of // 2
+    return value - range_of if signed else value

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from pydicom import Dataset
 
 from medcnn.errors import ImageError
+from medcnn.images.grayscale import entries, places
 
 COLOURS = ("Red", "Green", "Blue")
 
@@ -20,45 +21,34 @@ def through_palette(dataset: Dataset, stored: NDArray[Any]) -> NDArray[np.uint8]
     Raises:
         ImageError: a table is missing, or not as long as its descriptor says.
     """
-    tables = [_table(dataset, colour) for colour in COLOURS]
-    _, first = _descriptor(dataset, COLOURS[0])
+    tables, firsts = zip(*(_table(dataset, colour) for colour in COLOURS), strict=True)
     count = min(len(t) for t in tables)
-    place = np.clip(stored.astype(np.int64) - first, 0, count - 1)
+    place = places(stored, firsts[0], count)
     return np.asarray(np.stack([t[:count] for t in tables], axis=1)[place])
 
 
-def _descriptor(dataset: Dataset, colour: str) -> tuple[int, int]:
-    """How many entries, and which stored value has the first."""
+def _table(dataset: Dataset, colour: str) -> tuple[NDArray[np.uint8], int]:
+    """The entries as 0..255, and which stored value has the first."""
     descriptor = dataset.get(f"{colour}PaletteColorLookupTableDescriptor")
     if descriptor is None or len(descriptor) != 3:
         raise ImageError(f"PALETTE COLOR without a descriptor of its {colour.lower()} table")
-    count, first, _ = (int(v) for v in descriptor)
-    return (count & 0xFFFF) or 2**16, first
-
-
-def _table(dataset: Dataset, colour: str) -> NDArray[np.uint8]:
-    count, _ = _descriptor(dataset, colour)
-    bits = int(dataset[f"{colour}PaletteColorLookupTableDescriptor"].value[2])
-    little = dataset.file_meta.TransferSyntaxUID.is_little_endian
+    count, first, bits = (int(v) for v in descriptor)
+    count = (count & 0xFFFF) or 2**16
     plain = dataset.get(f"{colour}PaletteColorLookupTableData")
     data = plain or dataset.get(f"Segmented{colour}PaletteColorLookupTableData")
     if not isinstance(data, bytes) or bits not in (8, 16):
         raise ImageError(f"PALETTE COLOR without a {colour.lower()} table of 8 or 16 bits")
-    # 8-bit entries may stand in 16 bits each
-    wide = bits == 16 or (plain is not None and len(data) >= 2 * count)
-    words = np.frombuffer(data[: len(data) // 2 * 2] if wide else data, _dtype(wide, little))
-    if plain is None:
-        words = np.array(_expanded(words.tolist(), count, wide), dtype=np.int64)
+    little = dataset.file_meta.TransferSyntaxUID.is_little_endian
+    words = entries(data, count if plain else len(data), bits, little)
+    if not plain:
+        words = np.array(_expanded(words.tolist(), count, bits == 16), dtype=np.int64)
     if len(words) < count:
         raise ImageError(
             f"a palette of {len(words)} entries for {colour.lower()}, its descriptor says {count}"
         )
-    most = 65535 if bits == 16 else 255
-    return np.asarray(np.rint(np.minimum(words[:count], most) * (255 / most)), dtype=np.uint8)
-
-
-def _dtype(wide: bool, little: bool) -> str:
-    return ("<u2" if little else ">u2") if wide else "u1"
+    most = 2**bits - 1
+    shades = np.rint(np.minimum(words[:count], most) * (255 / most))
+    return np.asarray(shades, dtype=np.uint8), first
 
 
 def _expanded(words: list[int], count: int, wide: bool) -> list[int]:

@@ -21,6 +21,7 @@ from PIL import Image, TiffImagePlugin, UnidentifiedImageError
 
 from medcnn.errors import ImageError
 from medcnn.images.limits import refuse_oversize
+from medcnn.images.shrinking import divisor
 
 Pixels = NDArray[np.uint8] | NDArray[np.uint16]
 
@@ -51,27 +52,44 @@ def read_raster(data: bytes, kind: str, *, at_least_px: int | None = None) -> Pi
             raise ImageError(f"the TIFF holds {pages} pages; save the one that counts by itself")
         if kind == "PNG":
             _check_sums(data)
-        if kind == "JPEG" and at_least_px is not None:
-            _reduce(image, at_least_px)
+        if kind == "JPEG":
+            _draft(image, image.mode, at_least_px)
         image.load()
         pixels = _values(image)
         # asked after loading: pillow turns a TIFF by itself then, and takes the tag away
-        return _upright(pixels, int(image.getexif().get(ORIENTATION, 1)))
+        return _upright(pixels, image.getexif().get(ORIENTATION))
 
 
-def _reduce(image: Image.Image, at_least_px: int) -> None:
+def read_colour_jpeg(frame: bytes, *, rgb: bool, at_least_px: int | None) -> NDArray[np.uint8]:
+    """[H, W, 3] RGB of the JPEG of 8 bits in a DICOM.
+
+    What the JPEG says of its colours holds: JFIF is YCbCr, an Adobe marker tells, components may be
+    named R, G and B. Only where it says nothing, and could be RGB, the DICOM is asked.
+
+    Args:
+        frame: a JPEG of three components.
+        rgb: whether the DICOM says RGB (PS3.3 C.7.6.3.1.2).
+        at_least_px: as in `read_raster`.
+    """
+    with Image.open(BytesIO(frame), formats=["JPEG"]) as image:
+        names, *sampling = zip(*(layer[:3] for layer in image.layer), strict=True)  # type: ignore[attr-defined]
+        silent = not {"jfif", "adobe_transform"} & image.info.keys() and bytes(names) != b"RGB"
+        # RGB is never subsampled; asked for YCbCr, pillow gives what is stored
+        raw = rgb and silent and all(len(set(way)) == 1 for way in sampling)
+        _draft(image, "YCbCr" if raw else "RGB", at_least_px)
+        return np.array(image)
+
+
+def _draft(image: Image.Image, mode: str, at_least_px: int | None) -> None:
     """Let the decoder compute a quarter or half of the pixels of a side, out of the low
     frequencies of each block of 8 x 8 (libjpeg-turbo, "scaling factor").
 
-    Only where both sides divide by twice the factor. Otherwise the last column would stand for a
-    fraction of its width, which moves the rest of the image, and a centred crop would begin
-    between two pixels. An eighth, which is the mean of each block, is hardly faster than a quarter
-    and strays twice as far from what full size gives.
+    An eighth, which is the mean of each block, is hardly faster than a quarter and strays twice as
+    far from what full size gives.
     """
-    for factor in (4, 2):
-        if all(s % (2 * factor) == 0 and s // factor >= at_least_px for s in image.size):
-            image.draft(image.mode, (image.width // factor, image.height // factor))
-            return
+    width, height = image.size
+    n = divisor(height, width, at_least_px, (4, 2))
+    image.draft(mode, (width // n, height // n))
 
 
 def _check_sums(data: bytes) -> None:
@@ -123,8 +141,11 @@ def _over_black(image: Image.Image) -> NDArray[np.uint8]:
     return np.asarray((values[:, :, :-1] * values[:, :, -1:] + 127) // 255, dtype=np.uint8)
 
 
-def _upright(pixels: Pixels, orientation: int) -> Pixels:
-    """Undo the EXIF orientation 1..8 (Exif 2.3, 4.6.4): where row 0 and column 0 are seen."""
+def _upright(pixels: Pixels, orientation: object) -> Pixels:
+    """Undo the EXIF orientation 1..8 (Exif 2.3, 4.6.4): where row 0 and column 0 are seen.
+
+    What is none of these, as a damaged tag may be, turns nothing.
+    """
     if orientation in (5, 6, 7, 8):
         pixels = pixels.transpose(1, 0, 2)
     if orientation in (3, 4, 7, 8):

@@ -125,7 +125,6 @@ def centre_crop(pixels: Pixels, *, share: float = 0.8) -> Pixels:
         share: of each side that is kept, above 0 and up to 1.
     """
     height, width = pixels.shape[:2]
-    share = min(max(share, 0.0), 1.0)
     new_height, new_width = max(1, round(height * share)), max(1, round(width * share))
     top, left = (height - new_height) // 2, (width - new_width) // 2
     return pixels[top : top + new_height, left : left + new_width]

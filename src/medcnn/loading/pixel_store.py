@@ -40,7 +40,7 @@ from medcnn.manifest import Manifest
 from medcnn.progress import log, track
 
 # Raised whenever the same file would give other pixels.
-PIXELS_VERSION = 2
+PIXELS_VERSION = 3
 NOWHERE = -1
 NOT_SEEN: Seen = (-1, -1, -1)
 

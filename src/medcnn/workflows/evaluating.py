@@ -68,11 +68,17 @@ def evaluate_checkpoint(config: EvaluateConfig, command: list[str]) -> Path:
                 f"{seen} of these {len(rows)} images carry the id of an image that the checkpoint "
                 "was trained or chosen with: these scores flatter it."
             )
+        origin = path.resolve().parent.parent
+        own = manifest.fingerprint() == checkpoint.provenance["manifest"]
+        if own and split in ("test", "all") and (origin / "run.json").is_file():
+            run.looks_at_test(origin)
         run.facts["manifest"] = manifest.fingerprint()
         run.facts["checkpoint"] = checkpoints.provenance_of(path)
-        evaluations = score_and_save(run, [predictions], config.seed)
+        evaluations = score_and_save(run, [predictions], config.seed, config.prevalence)
         title = f"{checkpoint.architecture.backbone} evaluated on {manifest.source}"
-        report(run, title, manifest, [predictions], evaluations)
+        report(
+            run, title, manifest, store, [predictions], evaluations, prevalence=config.prevalence
+        )
     return folder
 
 

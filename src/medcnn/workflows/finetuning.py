@@ -20,10 +20,12 @@ from medcnn.models.classifier import Classifier, build_classifier
 from medcnn.models.heads import output_layer
 from medcnn.predictions import Predictions
 from medcnn.progress import log
+from medcnn.readout import Readout, check_readout
 from medcnn.run_folder import RunFolder
 from medcnn.workflows.auditing import allowed_pixels, audited
 from medcnn.workflows.judging import one_vs_rest, report, score_and_save, score_text
 from medcnn.workflows.training import (
+    attributes_of,
     begun,
     fitted,
     provenance_for,
@@ -44,6 +46,7 @@ def finetune(config: TrainConfig, command: list[str]) -> Path:
         origin = checkpoints.provenance_of(path)
         refuse_changed(run, "checkpoint_sha256", origin["checkpoint_sha256"], "checkpoint weights")
         manifest, bad = audited(config, run, old.preprocessing)
+        check_readout(config.readout, manifest.labels, attributes_of(manifest))
         seen = int(old.trained_on(manifest)[manifest.rows(Split.TEST)].sum())
         if seen:
             run.note(
@@ -55,10 +58,20 @@ def finetune(config: TrainConfig, command: list[str]) -> Path:
         old_classifier = checkpoints.restore(old, tensors, str(path))
         classifier, described = carried_over(config, old, old_classifier, manifest, run)
         best, predictions, history = fitted(config, run, manifest, store, classifier, described)
-        evaluations = score_and_save(run, predictions, config.seed)
+        evaluations = score_and_save(run, predictions, config.seed, config.prevalence)
         tables = old_and_new(config, old, old_classifier, manifest, store, predictions[0])
         title = f"{best.architecture.backbone} fine-tuned on {manifest.source}"
-        report(run, title, manifest, predictions, evaluations, history=history, tables=tables)
+        report(
+            run,
+            title,
+            manifest,
+            store,
+            predictions,
+            evaluations,
+            history=history,
+            tables=tables,
+            prevalence=config.prevalence,
+        )
     return run.path
 
 
@@ -96,7 +109,7 @@ def carried_over(
         labels=manifest.labels,
         modality=manifest.modality,
         flips="",
-        thresholds=None,
+        readout=Readout(),
         training=without_places(config),
         provenance=provenance_for(run, manifest),
     )

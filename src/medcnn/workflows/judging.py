@@ -3,9 +3,11 @@ end of training, for `evaluate` and for `finetune`."""
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,10 +16,16 @@ import yaml
 from numpy.typing import NDArray
 
 from medcnn.checkpoint import Checkpoint
+from medcnn.config import Prevalence
 from medcnn.errors import DataError, listed
+from medcnn.evaluation.gallery import worst_errors
 from medcnn.evaluation.layout import MAIN
+from medcnn.evaluation.model_card import model_card
+from medcnn.evaluation.points import evaluate_readout
 from medcnn.evaluation.report import Report, Table, write_report
 from medcnn.evaluation.scores import Evaluation, Score, evaluate, write_metrics
+from medcnn.evaluation.summary import summary
+from medcnn.files import write_text
 from medcnn.inference import predict
 from medcnn.labels import Kind, LabelSpace
 from medcnn.loading.pixel_store import PixelStore
@@ -25,10 +33,11 @@ from medcnn.manifest import Manifest
 from medcnn.models.classifier import Classifier
 from medcnn.predictions import Predictions
 from medcnn.progress import log
+from medcnn.readout import Readout
 from medcnn.run_folder import RunFolder
 
 # Facts that stand elsewhere on the page, or are not known while it is written.
-HIDDEN = ("config", "notes", "exit", "ended", "wall_s")
+HIDDEN = ("config", "notes", "exit", "ended", "wall_s", "report")
 
 # Fixed, not the training batch: the last bits of a sum may depend on it, and a checkpoint must
 # give the same numbers wherever it is evaluated.
@@ -61,7 +70,7 @@ def predictions_of(
         batch_size=batch_size,
         device=device,
         dtype=dtype,
-        thresholds=checkpoint.thresholds,
+        readout=checkpoint.readout,
         provenance={"manifest": manifest.fingerprint(), **(provenance or {})},
     )
 
@@ -98,14 +107,14 @@ def matched_targets(labels: LabelSpace, manifest: Manifest) -> NDArray[np.float3
 
 
 def score_and_save(
-    run: RunFolder, predictions: Sequence[Predictions], seed: int
+    run: RunFolder, predictions: Sequence[Predictions], seed: int, prevalence: Prevalence
 ) -> dict[str, Evaluation]:
     """Evaluate each split, write predictions and `metrics.json`, and say the main scores."""
     evaluations = {}
     for p in predictions:
         p.write(run.predictions(p.split))
         evaluations[p.split] = evaluate(p, seed=seed)
-    write_metrics(run.metrics, evaluations)
+    write_scores(run.metrics, predictions, evaluations, prevalence)
     for split, evaluation in evaluations.items():
         log.info(f"{split}: {evaluation.images:,} images")
         for score in evaluation.scores:
@@ -114,37 +123,104 @@ def score_and_save(
     return evaluations
 
 
+def write_scores(
+    path: Path,
+    predictions: Sequence[Predictions],
+    evaluations: Mapping[str, Evaluation],
+    prevalence: Prevalence,
+) -> None:
+    readouts = {p.split: evaluate_readout(p, prevalence).to_json() for p in predictions}
+    write_metrics(path, evaluations, {"readout": readouts})
+
+
 def report(
     run: RunFolder,
     title: str,
     manifest: Manifest,
+    store: PixelStore,
     predictions: Sequence[Predictions],
     evaluations: Mapping[str, Evaluation],
     *,
     history: Sequence[Mapping[str, float]] = (),
     tables: Sequence[Table] = (),
+    prevalence: Prevalence = None,
 ) -> None:
-    """Write `report.html` of what stands in the run folder."""
-    facts = run.facts
+    """Write `report.html` and `MODEL_CARD.md`, and into `run.json` all that it takes to write them
+    again without images."""
+    row_of = {record.image_id: row for row, record in enumerate(manifest.records)}
+    judged = predictions[0]
+
+    def pixels(of: list[int]) -> NDArray[Any]:
+        return store.take(np.array([row_of[judged.image_ids[i]] for i in of], dtype=np.int64))
+
+    run.facts["report"] = {
+        "title": title,
+        "task": task_sentence(manifest),
+        "source": manifest.source,
+        "group_noun": manifest.group_noun,
+        "dataset": manifest.counts(),
+        "excluded": dict(manifest.excluded),
+        "history": [
+            {key: value if math.isfinite(value) else None for key, value in epoch.items()}
+            for epoch in history
+        ],
+        "tables": [asdict(table) for table in tables],
+        "prevalence": prevalence,
+        "errors": True,
+    }
+    write_text(run.errors, json.dumps(worst_errors(judged, pixels)) + "\n")
+    write_pages(run.path, run.facts, predictions, evaluations)
+    log.info(f"report: {run.report}")
+
+
+def write_pages(
+    folder: Path,
+    facts: Mapping[str, Any],
+    predictions: Sequence[Predictions],
+    evaluations: Mapping[str, Evaluation],
+) -> None:
+    """`report.html` and `MODEL_CARD.md` of what stands in a run folder.
+
+    Args:
+        facts: its `run.json`; what is missing there is left out of the pages.
+    """
+    told = facts.get("report", {})
+    prevalence = told.get("prevalence")
+    readouts = {p.split: evaluate_readout(p, prevalence) for p in predictions}
+    errors = folder / "errors.json"
+    title, task = told.get("title", folder.resolve().name), told.get("task", "")
+    config = facts.get("config")
     shown = {k: v for k, v in facts.items() if v is not None and k not in HIDDEN}
     write_report(
-        run.report,
+        folder / "report.html",
         Report(
             title=title,
-            task=task_sentence(manifest),
+            task=task,
             predictions={p.split: p for p in predictions},
             evaluations=dict(evaluations),
-            history=history,
-            dataset=manifest.counts(),
-            excluded=manifest.excluded,
-            notes=facts["notes"],
-            tables=tables,
+            prevalence_given=prevalence is not None,
+            readouts=readouts,
+            history=[
+                {key: math.nan if value is None else value for key, value in epoch.items()}
+                for epoch in told.get("history", ())
+            ],
+            dataset=told.get("dataset", {}),
+            excluded=told.get("excluded", {}),
+            notes=facts.get("notes", ()),
+            tables=[Table(**table) for table in told.get("tables", ())],
+            facts=facts,
             provenance=shown,
-            config_yaml=yaml.safe_dump(facts["config"], sort_keys=False),
-            group_noun=manifest.group_noun,
+            errors=json.loads(errors.read_text(encoding="utf-8")) if errors.is_file() else (),
+            config_yaml=yaml.safe_dump(config, sort_keys=False) if config else "",
+            group_noun=told.get("group_noun", "group"),
         ),
     )
-    log.info(f"report: {run.report}")
+    split = next(iter(evaluations), None)
+    evaluation = evaluations[split] if split else None
+    sentences = summary(evaluation, told.get("group_noun", "group")) if evaluation else []
+    readout = readouts[split] if split else None
+    card = model_card(title, task, sentences, evaluation, readout, facts)
+    write_text(folder / "MODEL_CARD.md", card)
 
 
 def score_text(score: Score) -> str:
@@ -183,5 +259,5 @@ def one_vs_rest(predictions: Predictions, names: Sequence[str]) -> Predictions:
         labels=LabelSpace(kind=Kind.MULTILABEL, names=tuple(names)),
         targets=target[:, columns],
         logits=np.log(p / (1 - p)).astype(np.float32),
-        thresholds=None,
+        readout=Readout(),
     )

@@ -46,7 +46,7 @@ def predict_images(config: PredictConfig) -> Path:
     names = ["image_id", *(f"probability:{n}" for n in checkpoint.labels.names)]
     unreadable: list[tuple[str, str]] = []
     with replacing(output) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, [*names, "decision", "unreadable"])
+        writer = csv.DictWriter(file, [*names, *checkpoint.readout.said_columns, "unreadable"])
         writer.writeheader()
         for first in range(0, len(paths), IMAGES_AT_ONCE):
             manifest = unlabelled(root, paths[first : first + IMAGES_AT_ONCE], checkpoint.labels)
@@ -60,19 +60,19 @@ def predict_images(config: PredictConfig) -> Path:
                 batch_size=config.batch_size,
                 device=device,
                 dtype=autocast_dtype(checkpoint.precision(config.precision), device),
-                thresholds=checkpoint.thresholds,
+                readout=checkpoint.readout,
             )
             writer.writerows(predictions.new_rows())
             unreadable += predictions.unreadable
     labels = checkpoint.labels
     header = {
         "labels": labels.to_json(),
-        "thresholds": checkpoint.thresholds,
-        "decision": labels.rule,
+        "readout": checkpoint.readout.to_json(),
+        "decision": checkpoint.readout.rule(labels),
     }
     write_text(output.with_suffix(".json"), json.dumps({**header, **provenance}, indent=2) + "\n")
     log.info(f"{len(paths) - len(unreadable):,} of {len(paths):,} images predicted: {output}")
-    log.info(f"decision: {labels.rule}")
+    log.info(f"decision: {checkpoint.readout.rule(labels)}")
     if len(unreadable) > config.max_unreadable:
         shown = "; ".join(f"{i}: {why}" for i, why in unreadable[:5])
         raise DataError(

@@ -17,7 +17,6 @@ from medcnn.checkpoint import Checkpoint
 from medcnn.choices import bind, choose
 from medcnn.config import TrainConfig, Transfer, short_hash, to_json
 from medcnn.errors import DataError
-from medcnn.evaluation.thresholds import choose_thresholds
 from medcnn.inference import autocast_dtype, pick_device
 from medcnn.loading.pixel_store import PixelStore
 from medcnn.manifest import Manifest, Split
@@ -25,6 +24,7 @@ from medcnn.models.classifier import Architecture, Classifier, build_classifier
 from medcnn.models.weights import Origin, load_weights
 from medcnn.predictions import Predictions
 from medcnn.progress import log
+from medcnn.readout import Readout, check_readout, fit_readout
 from medcnn.run_folder import RunFolder, open_run, versions, without_free_settings
 from medcnn.tasks import task_of
 from medcnn.training.epochs import EpochResult, Setting
@@ -44,12 +44,22 @@ def train(config: TrainConfig, command: list[str]) -> Path:
             return run_folder_of(config)
         preprocessing = preprocessing_of(config.data)
         manifest, bad = audited(config, run, preprocessing)
+        check_readout(config.readout, manifest.labels, attributes_of(manifest))
         store = allowed_pixels(manifest, preprocessing, config, run, bad)
         classifier, described = new_classifier(config, manifest, run)
         best, predictions, history = fitted(config, run, manifest, store, classifier, described)
-        evaluations = score_and_save(run, predictions, config.seed)
+        evaluations = score_and_save(run, predictions, config.seed, config.prevalence)
         title = f"{best.architecture.backbone} on {manifest.source}"
-        report(run, title, manifest, predictions, evaluations, history=history)
+        report(
+            run,
+            title,
+            manifest,
+            store,
+            predictions,
+            evaluations,
+            history=history,
+            prevalence=config.prevalence,
+        )
     return run.path
 
 
@@ -119,7 +129,7 @@ def new_classifier(
         normalisation=classifier.normalisation,
         modality=manifest.modality,
         flips="",
-        thresholds=None,
+        readout=Readout(),
         training=without_places(config),
         provenance=provenance_for(run, manifest),
     )
@@ -153,7 +163,7 @@ def fitted(
         where = {"epoch": result.epoch + 1, f"validation_{setting.task.score}": result.score}
         return replace(
             described,
-            thresholds=choose_thresholds(result.predictions),
+            readout=read_out(config, manifest, result.predictions).readout,
             provenance={**described.provenance, **_finite(where)},
         )
 
@@ -227,7 +237,7 @@ def judged_best(
     """Every choice is made on validation and written into the checkpoint before test is opened."""
     best, classifier = checkpoints.load(run.best, setting.device)
     flips = setting.augmentation.flips if config.trainer.flip_average else ""
-    best = replace(best, flips=flips, thresholds=None)
+    best = replace(best, flips=flips, readout=Readout())
 
     def look(split: Split, **more: Any) -> Predictions:
         return predictions_of(
@@ -243,15 +253,36 @@ def judged_best(
         )
 
     validation = look(Split.VALIDATION)
-    best = replace(best, thresholds=choose_thresholds(validation))
+    validation = read_out(config, setting.manifest, validation)
+    best = replace(best, readout=validation.readout)
     checkpoints.save(run.best, classifier, best)
     origin = checkpoints.provenance_of(run.best)
+    validation = replace(validation, provenance={**validation.provenance, **origin})
+    run.looks_at_test()
+    return best, [look(Split.TEST, provenance=origin), validation]
+
+
+def attributes_of(manifest: Manifest) -> set[str]:
+    return {name for record in manifest.records for name in record.attributes}
+
+
+def read_out(config: TrainConfig, manifest: Manifest, validation: Predictions) -> Predictions:
+    """Predictions of validation with all that is fitted on them."""
+    by = (config.readout.conformal or {}).get("by")
+    attributes = {r.image_id: r.attributes for r in manifest.records} if by else {}
     validation = replace(
         validation,
-        thresholds=best.thresholds,
-        provenance={**validation.provenance, **origin},
+        categories=tuple(attributes[i].get(by, "") for i in validation.image_ids) if by else (),
     )
-    return best, [look(Split.TEST, provenance=origin), validation]
+    fitted = fit_readout(
+        config.readout,
+        validation.labels,
+        validation.logits,
+        validation.targets,
+        validation.groups,
+        validation.categories or None,
+    )
+    return replace(validation, readout=fitted)
 
 
 def without_places(config: TrainConfig) -> dict[str, Any]:

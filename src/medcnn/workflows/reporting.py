@@ -1,0 +1,55 @@
+"""`report`: the pages of a finished run again, from its predictions alone."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from medcnn.config import ReportConfig
+from medcnn.errors import DataError, UsageError
+from medcnn.evaluation.layout import split_rank
+from medcnn.evaluation.scores import evaluate, read_metrics
+from medcnn.predictions import Predictions
+from medcnn.progress import log
+from medcnn.workflows.judging import write_pages, write_scores
+
+
+def rebuild_report(config: ReportConfig) -> Path:
+    """Write `report.html` and `MODEL_CARD.md` of a run folder anew.
+
+    Scores are taken from `metrics.json` where it belongs to these predictions, else made again.
+
+    Raises:
+        UsageError: no such folder, or no predictions in it.
+    """
+    folder = Path(config.run)
+    paths = sorted(
+        folder.glob("predictions_*.csv"),
+        key=lambda p: split_rank(p.stem.removeprefix("predictions_")),
+    )
+    if not paths:
+        there = "holds no predictions_<split>.csv" if folder.is_dir() else "no such folder"
+        raise UsageError(f"run={folder}: {there}; name the folder of a finished run.")
+    predictions = [Predictions.read(path) for path in paths]
+    facts: dict[str, Any] = {}
+    if (folder / "run.json").is_file():
+        facts = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+    if config.prevalence is not None:
+        facts["report"] = {**facts.get("report", {}), "prevalence": config.prevalence}
+    try:
+        evaluations = read_metrics(folder / "metrics.json")
+        fits = {s: (e.images, e.thresholds) for s, e in evaluations.items()} == {
+            p.split: (len(p.image_ids), p.thresholds) for p in predictions
+        }
+    except DataError:
+        fits = False
+    if not fits:
+        log.info("metrics.json does not belong to these predictions: scores are made again")
+        evaluations = {p.split: evaluate(p, seed=config.seed) for p in predictions}
+    if not fits or config.prevalence is not None:
+        write_scores(folder / "metrics.json", predictions, evaluations, config.prevalence)
+    ordered = {p.split: evaluations[p.split] for p in predictions}
+    write_pages(folder, facts, predictions, ordered)
+    log.info(f"report: {folder / 'report.html'}")
+    return folder

@@ -3,17 +3,20 @@
     python benchmarks/loaders.py FOLDER_OF_JPEGS [COUNT] > result.json     # needs monai
 
 On JPEGs of 3000x2000 (see jpegs.py). Each loader runs in processes of its own, in turns; figures
-are medians over the turns. Nothing is augmented, so that all do the same. The four:
+are medians over the turns. Nothing is augmented, so that all do the same. They are:
 
     medcnn   the pixel store, no workers
     torch    Dataset of pillow + torchvision, DataLoader with 2 workers kept alive
     timm     timm.data.create_loader, 2 workers kept alive
     monai    CacheDataset in memory, filled by 2 threads, DataLoader without workers
+    memory   no loader: one tensor of bytes in memory. What is left is arithmetic, the limit of all
 
 `build`: the store (processes and their start included) and the CacheDataset, on parts of the files,
 in turns, 2 cores, 256 px. `second_epoch_s`: the second epoch at 64 px as it trains resnet18
-(forward, loss, backward, AdamW; one torch thread, 2 cores). `pss_mb`: proportional set size of all
-processes at the end of that epoch.
+(forward, loss, backward, AdamW; one torch thread, 2 cores); `..._two_threads`: with two, as torch
+chooses on 2 cores. `pss_mb`: proportional set size of all processes at the end of that epoch.
+Batches of medcnn also let glibc keep freed memory, which makes the arithmetic itself cheaper
+(`keep_freed_memory`); the others run as they come.
 """
 
 from __future__ import annotations
@@ -33,7 +36,7 @@ from typing import Any
 from jpegs import write_jpegs
 
 TURNS, PARTS, BATCH = 3, 3, 32
-LOADERS = ("medcnn", "torch", "timm", "monai")
+LOADERS = ("medcnn", "torch", "timm", "monai", "memory")
 
 
 def manifest_of(folder: Path, names: list[str]) -> Any:
@@ -146,16 +149,19 @@ def loader_of(name: str, folder: Path, names: list[str]) -> Callable[[int], Iter
             persistent_workers=True,
         )
         return lambda _: (images for images, _ in theirs)
+    if name == "memory":
+        held = torch.randint(256, (len(names), 3, 64, 64), dtype=torch.uint8)
+        return lambda _: (images.float() / 255 for images in held.split(BATCH))
     kept = DataLoader(cached_by_monai(folder, names, 64), BATCH, shuffle=True)
     return lambda _: (batch["image"].as_tensor() / 255 for batch in kept)
 
 
-def epoch(name: str, folder: Path, names: list[str]) -> dict[str, float]:
+def epoch(name: str, folder: Path, names: list[str], threads: int) -> dict[str, float]:
     import timm
     import torch
     import torch.nn.functional as F
 
-    torch.set_num_threads(1)
+    torch.set_num_threads(threads)
     torch.manual_seed(0)
     model = timm.create_model("resnet18", num_classes=2).train()
     optimizer = torch.optim.AdamW(model.parameters())
@@ -192,7 +198,8 @@ def main() -> None:
         folder = Path(sys.argv[3])
         names = sorted(p.name for p in (folder / "c").iterdir())
         one = sys.argv[1] == "--build"
-        print(json.dumps(build(folder, names) if one else epoch(sys.argv[2], folder, names)))
+        name, threads = sys.argv[2], int(sys.argv[4])
+        print(json.dumps(build(folder, names) if one else epoch(name, folder, names, threads)))
         return
     source, count = Path(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else 600
 
@@ -207,8 +214,11 @@ def main() -> None:
 
     with tempfile.TemporaryDirectory() as folder:
         write_jpegs(source, Path(folder) / "c", count)
-        built = measured("--build", "monai", folder)
-        turns = [{n: measured("--epoch", n, folder) for n in LOADERS} for _ in range(TURNS)]
+        built = measured("--build", "monai", folder, "1")
+        turns, two = [], []
+        for _ in range(TURNS):
+            turns.append({n: measured("--epoch", n, folder, "1") for n in LOADERS})
+            two.append({n: measured("--epoch", n, folder, "2") for n in LOADERS[:2]})
     from monai import __version__ as monai_version
 
     from medcnn.run_folder import versions
@@ -219,13 +229,17 @@ def main() -> None:
         "versions": {**versions(), "monai": monai_version},
         "build": built,
     }
-    for figure in ("second_epoch_s", "pss_mb"):
-        result[figure] = {
-            n: round(statistics.median(t[n][figure] for t in turns), 3) for n in LOADERS
+    for title, figure, found in (
+        ("second_epoch_s", "second_epoch_s", turns),
+        ("pss_mb", "pss_mb", turns),
+        ("second_epoch_s_two_threads", "second_epoch_s", two),
+    ):
+        result[title] = {
+            n: round(statistics.median(t[n][figure] for t in found), 3) for n in found[0]
         }
-        result[f"{figure}_over_medcnn"] = {
-            n: round(statistics.median(t[n][figure] / t["medcnn"][figure] for t in turns), 2)
-            for n in LOADERS
+        result[f"{title}_over_medcnn"] = {
+            n: round(statistics.median(t[n][figure] / t["medcnn"][figure] for t in found), 2)
+            for n in found[0]
         }
     print(json.dumps(result, indent=2))
 

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import json
 import math
+import os
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,11 +14,13 @@ import torch
 
 from medcnn import checkpoint as checkpoints
 from medcnn.checkpoint import Checkpoint
+from medcnn.config import data_from_json
 from medcnn.errors import CheckpointError, UsageError
 from medcnn.images.preprocessing import Fit, Preprocessing
 from medcnn.labels import Kind, LabelSpace
-from medcnn.manifest import Modality
+from medcnn.manifest import Manifest, Modality
 from medcnn.models.classifier import Architecture, Classifier, build_classifier
+from medcnn.privacy import pseudonym
 from medcnn.readout import Readout
 
 CPU = torch.device("cpu")
@@ -126,7 +130,7 @@ def test_a_failed_save_leaves_the_old_checkpoint(
 ) -> None:
     path, classifier, described = saved
     before = path.read_bytes()
-    monkeypatch.setattr(safetensors.torch, "save_file", lambda *_, **__: 1 / 0)
+    monkeypatch.setattr(os, "fsync", lambda _: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         checkpoints.save(path, classifier, described)
     assert path.read_bytes() == before
@@ -139,3 +143,72 @@ def test_nan_never_enters_the_description(saved: tuple[Path, Classifier, Checkpo
         checkpoints.save(
             path, classifier, replace(described, readout=Readout.of_thresholds((math.nan, 0.5)))
         )
+
+
+@pytest.mark.fault
+@pytest.mark.parametrize("schema", [1, 2])
+def test_descriptions_that_earlier_versions_wrote_are_read(tmp_path: Path, schema: int) -> None:
+    """Row 17. The descriptions were written by those versions; the weights are those of today."""
+    text = (Path(__file__).parent / "golden" / f"checkpoint-schema-{schema}.json").read_text()
+    stored = json.loads(text)
+    assert stored["schema"] == schema
+    classifier, _ = build_classifier(Architecture(**stored["architecture"]), 4)
+    path = tmp_path / "old.safetensors"
+    safetensors.torch.save_file(classifier.state_dict(), path, metadata={"medcnn": text})
+    checkpoint, restored = checkpoints.load(path, CPU)
+    assert checkpoint.labels.names == ("nevus", "melanoma", "keratosis", "basal_cell")
+    images = torch.rand(2, 3, 32, 32)
+    assert torch.equal(restored(images), classifier.eval()(images))
+    data_from_json(checkpoint.training["data"])
+    # what is written anew is of today, and says the same
+    checkpoints.save(path, restored, checkpoint)
+    assert checkpoints.read(path)[0] == checkpoint
+
+
+@pytest.mark.fault
+def test_a_description_of_today_without_its_seal_is_refused(
+    saved: tuple[Path, Classifier, Checkpoint],
+) -> None:
+    """Row 11."""
+    path, classifier, described = saved
+    metadata = {"medcnn": json.dumps(described.to_json())}
+    safetensors.torch.save_file(classifier.state_dict(), path, metadata=metadata)
+    with pytest.raises(CheckpointError, match="its checksum does not fit"):
+        checkpoints.read(path)
+
+
+def test_images_of_the_training_are_known_under_another_key_only_where_they_are_the_same(
+    colours: Callable[..., Manifest],
+    saved: tuple[Path, Classifier, Checkpoint],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def seen(key: str, keep: slice = slice(None)) -> Manifest:
+        """The manifest as it comes through the door under a key."""
+        monkeypatch.setenv("MEDCNN_PSEUDONYM_KEY", key)
+        return plain.with_records(
+            replace(r, image_id=pseudonym(r.image_id, "image"), origin=(r.image_id, r.group))
+            for r in plain.records[keep]
+        )
+
+    plain = colours()
+    trained = seen("the key of the training")
+    made_with = [checkpoints.digest_of(r.image_id) for r in trained.records if r.split != "test"]
+    here = replace(
+        saved[2],
+        provenance={
+            "manifest": trained.fingerprint(),
+            "made_with": made_with,
+            "pseudonym_key": pseudonym("", "key"),
+        },
+    )
+    known = len(made_with)
+    assert here.trained_on(trained).sum() == known
+    part = seen("the key of the training", slice(30))
+    assert here.trained_on(part).any()
+    assert not here.other_key(part)
+    same = seen("the key of another house")
+    assert here.trained_on(same).sum() == known
+    assert not here.other_key(same)
+    part = seen("the key of another house", slice(30))
+    assert not here.trained_on(part).any()
+    assert here.other_key(part)

@@ -11,6 +11,7 @@ from medcnn.errors import UsageError
 GOOD: dict[str, Any] = {
     "epochs": 3,
     "batch_size": 8,
+    "micro_batch": "auto",
     "accumulate": 1,
     "warmup_share": 0.5,
     "clip_norm": None,
@@ -19,11 +20,18 @@ GOOD: dict[str, Any] = {
     "patience": None,
     "flip_average": True,
     "precision": "fp32",
+    "compile": "off",
     "channels_last": False,
     "device": "cpu",
     "threads": None,
     "save_every_s": 600,
+    "dry_run": False,
 }
+
+
+def test_on_and_off_are_understood_as_yaml_reads_them() -> None:
+    built = [build(TrainerConfig, GOOD | {"compile": c}, {}).compile for c in (True, False, "auto")]
+    assert built == ["on", "off", "auto"]
 
 
 def test_a_config_goes_to_json_and_back() -> None:
@@ -38,6 +46,8 @@ def test_a_config_goes_to_json_and_back() -> None:
     [
         ("batch_size", 0, "batch_size=0 should be a whole number of at least 1."),
         ("batch_size", "many", "batch_size=many should be a whole number of at least 1."),
+        ("micro_batch", 0, "micro_batch: 0 should be auto or a whole number of at least 1."),
+        ("micro_batch", True, "micro_batch: True should be auto"),
         ("batch_size", True, "batch_size=True should be a whole number"),
         ("ema_decay", 1.5, "ema_decay=1.5 should be a number from 0 to 0.999999."),
         ("precision", "fp23", "precision=fp23 is not one of auto, fp32, bf16, fp16; did you mean"),

@@ -90,3 +90,21 @@ def test_a_device_that_is_not_there_is_refused_and_auto_takes_what_is() -> None:
 def test_precision_is_full_on_a_cpu_unless_asked_otherwise() -> None:
     assert autocast_dtype(Precision.AUTO, CPU) is torch.float32
     assert autocast_dtype(Precision.BF16, CPU) is torch.bfloat16
+
+
+def test_images_go_in_halves_where_memory_is_too_small_for_all() -> None:
+    sizes = []
+
+    class Small(torch.nn.Module):
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            sizes.append(len(images))
+            if len(images) > 2:
+                raise torch.OutOfMemoryError("CUDA out of memory.")
+            return images.mean(dim=(2, 3))
+
+    images = torch.rand(5, 3, 4, 4)
+    found = logits_of(Small(), images, "h", torch.float32)
+    assert np.allclose(found, images.mean(dim=(2, 3)).numpy(), atol=1e-6)
+    assert sizes[0] == 5
+    with pytest.raises(torch.OutOfMemoryError):
+        logits_of(lambda _: Small()(torch.rand(3, 3, 4, 4)), images, "", torch.float32)  # type: ignore[arg-type]

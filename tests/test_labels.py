@@ -41,7 +41,7 @@ def test_targets_are_one_hot_or_flags() -> None:
 
 
 def test_an_unknown_label_is_refused_with_the_nearest_one() -> None:
-    with pytest.raises(DataError, match=r"label 'malignent' is not one of .*did you mean 'malig"):
+    with pytest.raises(DataError, match=r"label ‹malignent› is not one of .*did you mean 'malig"):
         SPACES[Kind.BINARY].encode(["malignent"])
     with pytest.raises(DataError, match="exactly one class"):
         SPACES[Kind.MULTICLASS].encode(["a", "b"])

@@ -76,7 +76,7 @@ def test_splits_are_known_by_their_usual_words_and_the_tables_own() -> None:
     assert parse_split("valid", "x") is Split.VALIDATION
     assert parse_split("Training", "x") is Split.TRAIN
     assert parse_split("fold9", "x", {"fold9": "test"}) is Split.TEST
-    with pytest.raises(DataError, match=r"t\.csv:118: split 'tset' .* did you mean 'test'"):
+    with pytest.raises(DataError, match=r"t\.csv:118: split ‹tset› .* did you mean 'test'"):
         parse_split("tset", "t.csv:118")
 
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import re
 import stat
+import sys
 from pathlib import Path
 
 import pytest
 
 from medcnn.errors import UsageError
-from medcnn.privacy import pseudonym
+from medcnn.privacy import as_names, as_pseudonyms, for_terminal, pseudonym
 
 SECRET = "a secret of the hospital"
 
@@ -55,3 +57,25 @@ def test_without_a_key_one_is_made_once_for_its_owner_alone_and_said(
     assert caplog.text.count("random key") == 1
     assert stat.S_IMODE((tmp_path / "pseudonym.key").stat().st_mode) == 0o600
     assert [p.name for p in tmp_path.iterdir()] == ["pseudonym.key"]
+
+
+def test_a_pseudonym_stands_for_its_name_under_any_noun() -> None:
+    hidden = as_pseudonyms(["DOE", "nobody"])
+    assert as_pseudonyms(hidden) == hidden
+    assert as_names([*hidden, pseudonym("ROE", "lesion")], ["DOE", "ROE"]) == [
+        "DOE",
+        hidden[1],
+        "ROE",
+    ]
+
+
+class _Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_a_name_is_shown_by_the_stream_it_goes_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A command whose output goes to a file still has its errors on the terminal."""
+    monkeypatch.setattr(sys, "stderr", _Terminal())
+    assert for_terminal("‹DOE› is blank") == "'DOE' is blank"
+    assert "DOE" not in for_terminal("‹DOE› is blank", io.StringIO())

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -111,11 +112,18 @@ def _mix(z: NDArray[np.uint64] | np.uint64) -> NDArray[np.uint64]:
     return np.asarray(z ^ (z >> np.uint64(31)))
 
 
+def on_device(numbers: NDArray[Any], device: torch.device) -> Tensor:
+    """Out of pinned memory, from which a GPU copies without making the loop wait."""
+    tensor = torch.from_numpy(numbers)
+    pinned = tensor.pin_memory() if device.type == "cuda" else tensor
+    return pinned.to(device, non_blocking=True)
+
+
 def augment(
     images: Tensor, keys: NDArray[np.uint64], how: Augmentation, *, seed: int, epoch: int
 ) -> Tensor:
     """Images [B, C, H, W] in 0..1, moved and lit anew; each by its own random numbers."""
-    draw = torch.from_numpy(uniforms(seed, epoch, keys, 8)).to(images.device)
+    draw = on_device(uniforms(seed, epoch, keys, 8), images.device)
     images = _moved(images, draw, how)
     side = 2 * draw - 1
     shape = (-1, 1, 1, 1)
@@ -168,7 +176,7 @@ def mixup(
         return images, targets
     rng = np.random.default_rng((seed, epoch, step, 1))
     share = float(rng.beta(alpha, alpha))
-    other = torch.from_numpy(rng.permutation(len(images))).to(images.device)
+    other = on_device(rng.permutation(len(images)), images.device)
     return (
         share * images + (1 - share) * images[other],
         share * targets + (1 - share) * targets[other],

@@ -9,6 +9,7 @@ import dataclasses
 import hashlib
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,15 +23,21 @@ from torch import Tensor
 
 from medcnn.config import Precision
 from medcnn.errors import CheckpointError, UsageError, listed
-from medcnn.files import replacing, sha256_of
+from medcnn.files import sha256_of, write_bytes
 from medcnn.images.preprocessing import Preprocessing
 from medcnn.labels import LabelSpace
-from medcnn.manifest import Manifest, Modality
+from medcnn.manifest import Manifest, Modality, Split
 from medcnn.models.backbones import Normalisation
 from medcnn.models.classifier import Architecture, Classifier, build_classifier
+from medcnn.privacy import pseudonym
 from medcnn.readout import Readout
 
-SCHEMA = 2
+# 2 came with the readout; 3 with a seal, the SHA-256 of weights and description.
+SCHEMA = 3
+OTHER_KEY = (
+    "pseudonyms are made with another key here than in the training of the checkpoint, so nobody "
+    "can say which of these images it was trained with (see MEDCNN_PSEUDONYM_KEY_FILE)."
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,8 +64,18 @@ class Checkpoint:
     def trained_on(self, manifest: Manifest) -> NDArray[np.bool_]:
         """[N]: which images of a manifest carry the id of one that this checkpoint was made with
         (training or validation). Another hospital may by chance use the same ids."""
+        if manifest.fingerprint() == self.provenance.get("manifest"):
+            # the very same images and splits, whatever the key of their pseudonyms
+            return np.array([r.split is not Split.TEST for r in manifest.records])
         known = set(self.provenance.get("made_with", ()))
         return np.array([digest_of(r.image_id) in known for r in manifest.records])
+
+    def other_key(self, manifest: Manifest) -> bool:
+        """Whether other images have pseudonyms of another key than those of the training, so that
+        `trained_on` recognises none."""
+        same = self.provenance.get("pseudonym_key") in (None, pseudonym("", "key"))
+        others = manifest.fingerprint() != self.provenance.get("manifest")
+        return not same and others and any(r.origin for r in manifest.records)
 
     def precision(self, asked: Precision) -> Precision:
         """`asked`, or (auto) that of the training, which thresholds were chosen with."""
@@ -105,11 +122,25 @@ def digest_of(image_id: str) -> str:
 
 
 def save(path: Path, classifier: Classifier, checkpoint: Checkpoint) -> None:
+    write_bytes(path, serialised(classifier, checkpoint))
+
+
+def serialised(classifier: Classifier, checkpoint: Checkpoint) -> bytes:
+    """The content of a checkpoint's file."""
     tensors = {k: v.detach().cpu().contiguous() for k, v in classifier.state_dict().items()}
     # allow_nan=False: the header must stay JSON for every reader
-    metadata = {"medcnn": json.dumps(checkpoint.to_json(), allow_nan=False)}
-    with replacing(path) as temporary:
-        safetensors.torch.save_file(tensors, temporary, metadata=metadata)
+    described = json.dumps(checkpoint.to_json(), allow_nan=False)
+    sealed = json.dumps({**json.loads(described), "seal": _seal(described, tensors)})
+    return safetensors.torch.save(tensors, metadata={"medcnn": sealed})
+
+
+def _seal(described: str, tensors: Mapping[str, Tensor]) -> str:
+    """SHA-256 over all that a checkpoint means."""
+    digest = hashlib.sha256(described.encode())
+    for name, tensor in sorted(tensors.items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
 
 
 def read(path: Path) -> tuple[Checkpoint, dict[str, Tensor]]:
@@ -124,14 +155,34 @@ def read(path: Path) -> tuple[Checkpoint, dict[str, Tensor]]:
         there = f"; there are {listed(beside)}" if beside else ""
         raise UsageError(f"checkpoint={path}: no such file{there}.")
     try:
+        return _read(path)
+    except _DamagedError as error:
+        raise CheckpointError(f"{error} {_whole_beside(path)}") from error
+
+
+class _DamagedError(CheckpointError):
+    pass
+
+
+def _whole_beside(path: Path) -> str:
+    """What to do about a damaged checkpoint."""
+    for other in (path.with_name("best.safetensors"), path.with_name("last.safetensors")):
+        if other != path and other.is_file():
+            with suppress(CheckpointError):
+                _read(other)
+                return f"{other} is whole: take that one, or a fresh copy of this one."
+    return "Take a fresh copy of it."
+
+
+def _read(path: Path) -> tuple[Checkpoint, dict[str, Tensor]]:
+    size = f"checkpoint={path} ({path.stat().st_size:,} bytes)"
+    try:
         with safetensors.safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
     except (safetensors.SafetensorError, OSError, ValueError) as error:
-        raise CheckpointError(
-            f"checkpoint={path} ({path.stat().st_size:,} bytes) cannot be read: {error}. It is "
-            "half written, damaged or no safetensors file; take another one of the same run "
-            "(checkpoints/last.safetensors) or a fresh copy."
+        raise _DamagedError(
+            f"{size} cannot be read: {error}. It is half written, damaged or no safetensors file."
         ) from error
     if "medcnn" not in metadata:
         raise CheckpointError(
@@ -140,16 +191,19 @@ def read(path: Path) -> tuple[Checkpoint, dict[str, Tensor]]:
         )
     try:
         stored = json.loads(metadata["medcnn"])
+        seal = stored.pop("seal", None)
         newer = stored["schema"] > SCHEMA
         writer = stored["provenance"].get("medcnn")
         checkpoint = None if newer else Checkpoint.from_json(stored)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise CheckpointError(f"checkpoint={path}: its description is damaged: {error}") from error
+        raise _DamagedError(f"{size}: its description is damaged: {error}.") from error
     if checkpoint is None:
         raise CheckpointError(
             f"checkpoint={path} has schema {stored['schema']}, this medcnn reads up to {SCHEMA}; "
             f"it was written by medcnn {writer}: install that or newer."
         )
+    if stored["schema"] > 2 and seal != _seal(json.dumps(stored), tensors):
+        raise _DamagedError(f"{size} was changed since it was written: its checksum does not fit.")
     return checkpoint, tensors
 
 

@@ -20,6 +20,7 @@ from medcnn.errors import UsageError
 from medcnn.images import Fit, Frames
 from medcnn.images.steps import STEPS, Chosen, chosen_steps
 from medcnn.manifest import Modality, Split
+from medcnn.privacy import as_pseudonyms
 from medcnn.readout import ReadoutConfig
 
 C = TypeVar("C")
@@ -35,6 +36,12 @@ class Precision(StrEnum):
     FP32 = "fp32"
     BF16 = "bf16"
     FP16 = "fp16"
+
+
+class Compile(StrEnum):
+    AUTO = "auto"
+    OFF = "off"
+    ON = "on"
 
 
 PRESET_NAMES = ("auto", "none", *Modality)
@@ -143,10 +150,20 @@ class AugmentationConfig:
     mixup_alpha: float | None = within(0, 10)
 
 
+def micro_batch_of(value: Any) -> int | None:
+    """A number of images, or `auto`, which is None. Raises UsageError."""
+    if value in (None, "auto"):
+        return None
+    if isinstance(value, int) and not isinstance(value, bool) and value >= 1:
+        return value
+    raise UsageError(f"{value} should be auto or a whole number of at least 1.")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainerConfig:
     epochs: int = within(1)
     batch_size: int = within(1)
+    micro_batch: int | None = field(metadata={"parse": micro_batch_of})
     accumulate: int = within(1)
     warmup_share: float = within(0, 0.9)
     clip_norm: float | None = within(1e-6)
@@ -155,10 +172,13 @@ class TrainerConfig:
     patience: int | None = within(1)
     flip_average: bool
     precision: Precision
+    compile: Compile
     channels_last: bool
     device: str
     threads: int | None = within(1)
     save_every_s: float = within(0)
+    sync_batchnorm: bool
+    dry_run: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -333,6 +353,8 @@ def _value(hint: Any, value: Any, key: str, limits: Mapping[str, Any], faults: l
             faults.append(f"{key}={value} should be a mapping, such as {{name: value}}.")
         return value
     if issubclass(hint, StrEnum):
+        if isinstance(value, bool) and "off" in set(hint):
+            value = "on" if value else "off"  # as YAML reads these two words
         if isinstance(value, str) and value in set(hint):
             return hint(value)
         allowed = ", ".join(hint)
@@ -364,8 +386,15 @@ def _at(composed: Mapping[str, Any], key: str) -> Any:
 
 
 def to_json(config: Any) -> dict[str, Any]:
-    """Plain nested dicts of a config; `build` takes them back."""
+    """Plain nested dicts of a config; `build` takes them back. Whom `data.exclude` leaves out
+    stands there under a pseudonym, which `data.exclude` understands."""
     plain: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(config)))
+    options = (plain.get("data") or {}).get("options") or {}
+    names = (options.get("image"), options.get("patient"))
+    exclude = options.get("exclude") or {}
+    for column in exclude.keys() & names:
+        words = exclude[column] if isinstance(exclude[column], list) else [exclude[column]]
+        exclude[column] = as_pseudonyms(map(str, words))
     return plain
 
 

@@ -19,6 +19,7 @@ from medcnn.manifest import Manifest
 from medcnn.models.classifier import unit_range
 from medcnn.predictions import Predictions
 from medcnn.progress import track
+from medcnn.ranks import ALONE, Ranks
 from medcnn.readout import Readout
 
 NO_READOUT = Readout()
@@ -32,7 +33,7 @@ VIEWS = {
 }
 
 
-def pick_device(name: str) -> torch.device:
+def pick_device(name: str, ranks: Ranks = ALONE) -> torch.device:
     """`auto` takes a CUDA GPU where there is one, else Apple's, else the CPU.
 
     Raises:
@@ -40,8 +41,10 @@ def pick_device(name: str) -> torch.device:
     """
     if name == "auto":
         if torch.cuda.is_available():
-            return torch.device("cuda")
+            return torch.device("cuda", ranks.local) if ranks.world > 1 else torch.device("cuda")
         return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    if name == "cuda" and ranks.world > 1:
+        name = f"cuda:{ranks.local}"
     try:
         device = torch.device(name)
         torch.empty(1, device=device)
@@ -75,11 +78,20 @@ def autocast(dtype: torch.dtype, device: torch.device) -> AbstractContextManager
 def logits_of(
     classifier: nn.Module, images: Tensor, flips: str, dtype: torch.dtype
 ) -> NDArray[np.float32]:
-    """Logits [B, K], float32: the mean over the mirrored views of each image."""
-    images = unit_range(images)
-    with torch.inference_mode(), autocast(dtype, images.device):
-        views = [classifier(images.flip(dims) if dims else images) for dims in VIEWS[flips]]
-    return np.asarray(torch.stack([v.float() for v in views]).mean(0).cpu().numpy())
+    """Logits [B, K], float32: the mean over the mirrored views of each image.
+
+    Where memory is too small for all at once they go in halves.
+    """
+    try:
+        with torch.inference_mode(), autocast(dtype, images.device):
+            floats = unit_range(images)
+            views = [classifier(floats.flip(dims) if dims else floats) for dims in VIEWS[flips]]
+        return np.asarray(torch.stack([v.float() for v in views]).mean(0).cpu().numpy())
+    except torch.OutOfMemoryError:
+        if len(images) == 1:
+            raise
+    halves = [logits_of(classifier, half, flips, dtype) for half in images.chunk(2)]
+    return np.concatenate(halves)
 
 
 def predict(
@@ -96,6 +108,7 @@ def predict(
     device: torch.device,
     dtype: torch.dtype,
     readout: Readout = NO_READOUT,
+    ranks: Ranks = ALONE,
     provenance: dict[str, Any] | None = None,
 ) -> Predictions:
     """Predictions of the readable images among `rows`, in that order.
@@ -104,15 +117,17 @@ def predict(
         labels: of the classifier's outputs; None means those of the manifest.
         targets: [N, K] of all records in the order of `labels`; None means the manifest's own.
         flips: mirrored views to average over, a key of VIEWS.
+        ranks: processes that share the images; each gets all predictions.
     """
     labels = labels or manifest.labels
     targets = manifest.targets() if targets is None else targets
     good = store.readable(rows)
     classifier.eval()
-    coming = batches(store, targets, good, batch_size, device=device)
+    own = ranks.share(good)
+    coming = batches(store, targets, own, batch_size, device=device)
     parts = [
         logits_of(classifier, batch.images, flips, dtype)
-        for batch in track(coming, num_batches(len(good), batch_size), f"predicting {split}")
+        for batch in track(coming, num_batches(len(own), batch_size), f"predicting {split}")
     ]
     empty = np.zeros((0, len(labels.outputs)), np.float32)
     chosen = [manifest.records[i] for i in good]
@@ -123,7 +138,7 @@ def predict(
         image_ids=tuple(r.image_id for r in chosen),
         groups=tuple(r.group for r in chosen),
         targets=targets[good],
-        logits=np.concatenate(parts) if parts else empty,
+        logits=ranks.gathered(np.concatenate(parts) if parts else empty),
         readout=readout,
         categories=tuple(r.attributes.get(by, "") for r in chosen) if by else (),
         unreadable=tuple(

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medcnn.choices import nearest
-from medcnn.errors import DataError
+from medcnn.errors import DataError, listed, private
 
 Floats = NDArray[np.floating[Any]]
 
@@ -69,11 +69,12 @@ class LabelSpace:
         for name in found:
             if name not in self.names:
                 raise DataError(
-                    f"label '{name}' is not one of {', '.join(self.names)}"
+                    f"label {private(name)} is not one of {', '.join(self.names)}"
                     f"{nearest(name, self.names)}"
                 )
         if self.kind is not Kind.MULTILABEL and len(found) != 1:
-            raise DataError(f"{self.kind} labels need exactly one class an image, found {found}")
+            shown = listed([private(name) for name in found]) or "none"
+            raise DataError(f"{self.kind} labels need exactly one class an image, found {shown}")
         return tuple(float(name in found) for name in self.outputs)
 
     @property

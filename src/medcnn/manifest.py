@@ -80,6 +80,8 @@ class Manifest:
         group_noun: what a group is: patient, lesion, or image where the set does not say whose
             image it is; no one can promise then that splits do not share a patient.
         excluded: reason -> how many images of the source were left out.
+        faults: what forbids to use the set, one for each row of its table that is not among the
+            records; only an audit goes on, to tell of all that is wrong at once.
     """
 
     source: str
@@ -89,6 +91,7 @@ class Manifest:
     modality: Modality = Modality.OTHER
     group_noun: str = "patient"
     excluded: Mapping[str, int] = field(default_factory=dict)
+    faults: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         faults = []
@@ -243,7 +246,8 @@ def parse_split(text: str, where: str, names: Mapping[str, str] | None = None) -
     word = {**common, **{k.lower(): v for k, v in (names or {}).items()}}.get(word, word)
     if word not in set(Split):
         raise DataError(
-            f"{where}: split '{text}' is not one of train, validation, test{nearest(word, Split)}"
+            f"{where}: split {private(text)} is not one of train, validation, test"
+            f"{nearest(word, Split)}"
         )
     return Split(word)
 

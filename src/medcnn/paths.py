@@ -78,10 +78,11 @@ def lookalike(root: Path, path: str) -> str | None:
     """A file beside `path` whose name differs only in case or in its form of Unicode, as names do
     that went through another system's disk."""
     place = root / PurePosixPath(path).parent
-    wanted = _folded(PurePosixPath(path).name)
+    wanted = folded(PurePosixPath(path).name)
     there = os.listdir(place) if os.path.isdir(place) else []
-    return next((name for name in sorted(there) if _folded(name) == wanted), None)
+    return next((name for name in sorted(there) if folded(name) == wanted), None)
 
 
-def _folded(name: str) -> str:
+def folded(name: str) -> str:
+    """The same for names that differ in case or in their form of Unicode alone."""
     return unicodedata.normalize("NFC", name).casefold()

@@ -9,9 +9,11 @@ import re
 import secrets
 import sys
 import uuid
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
+from typing import TextIO
 
 from medcnn.errors import UsageError
 from medcnn.files import cache_folder
@@ -22,6 +24,9 @@ FEWEST_KEY_BYTES = 16
 """A shorter key can be found by trying all of them against one known patient."""
 HEX_CHARACTERS = 12
 """48 bits: two of 100,000 images share a pseudonym once in 50,000 sets."""
+
+
+_PSEUDONYM = re.compile(rf"[a-z]+-[0-9a-f]{{{HEX_CHARACTERS}}}")
 
 
 def pseudonym(text: str, noun: str = "patient") -> str:
@@ -43,15 +48,32 @@ def pseudonym(text: str, noun: str = "patient") -> str:
     return f"{noun}-{digest[:HEX_CHARACTERS]}"
 
 
+def as_pseudonyms(words: Iterable[str]) -> list[str]:
+    """A pseudonym for each name; what is one already stays."""
+    return [w if _PSEUDONYM.fullmatch(w) else pseudonym(w, "id") for w in words]
+
+
+def as_names(words: Sequence[str], names: Iterable[str]) -> list[str]:
+    """The name in place of each pseudonym, under whatever noun, that one of `names` has here."""
+    if not any(map(_PSEUDONYM.fullmatch, words)):
+        return list(words)
+    name_of = {pseudonym(name, "id").removeprefix("id-"): name for name in names}
+    return [name_of.get(word[-HEX_CHARACTERS:], word) for word in words]
+
+
 def pseudonymised(text: str) -> str:
     """A message with a pseudonym for every name that `errors.private` marked."""
     return re.sub("‹([^‹›]*)›", lambda found: pseudonym(found[1], "id"), text)
 
 
-def for_terminal(text: str) -> str:
+def for_terminal(text: str, stream: TextIO | None = None) -> str:
     """A message as the user at the screen may read it; a pipe or a cluster's log, which others
-    read, gets pseudonyms."""
-    if sys.stderr.isatty():
+    read, gets pseudonyms.
+
+    Args:
+        stream: where it is shown; None: stderr.
+    """
+    if (stream or sys.stderr).isatty():
         return re.sub("‹([^‹›]*)›", r"'\1'", text)
     hidden = pseudonymised(text)
     if hidden == text:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 import textwrap
 import time
@@ -15,6 +16,12 @@ Rewrite = Callable[[str], str]
 
 log = logging.getLogger("medcnn")
 log.setLevel(logging.INFO)
+
+
+def follows() -> bool:
+    """Whether another process of the same training speaks for this one (torchrun sets RANK)."""
+    return os.environ.get("RANK", "0") != "0"
+
 
 PLAIN_LINE_EVERY_S = 30.0
 WIDTH = 100
@@ -57,6 +64,8 @@ def show_log(rewrite: Rewrite) -> None:
         rewrite: what becomes of each, so that names of patients stay where they belong.
     """
     log.propagate = False
+    if follows():
+        log.setLevel(logging.CRITICAL)
     if not any(isinstance(h, _ToStderr) for h in log.handlers):
         log.addHandler(_ToStderr(rewrite))
 
@@ -69,6 +78,7 @@ def keep_log(path: Path, rewrite: Rewrite) -> Callable[[], None]:
             return rewrite(super().format(record))
 
     handler = logging.FileHandler(path, encoding="utf-8")
+    handler.handleError = lambda record: None  # type: ignore[method-assign]  # a disk may be full
     handler.setFormatter(Rewritten("%(asctime)s %(levelname)s %(message)s"))
     log.addHandler(handler)
 
@@ -90,6 +100,9 @@ def track(
     Args:
         detail: what else to say at the end of the line (loss, images per second).
     """
+    if follows():
+        yield from items
+        return
     if sys.stderr.isatty():
         yield from _bar(items, total, title, detail)
         return

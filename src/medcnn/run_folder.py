@@ -8,9 +8,11 @@ import importlib.metadata
 import json
 import os
 import platform
+import re
 import shlex
 import shutil
 import subprocess
+import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -22,9 +24,10 @@ import yaml
 
 from medcnn import __version__
 from medcnn.errors import MedcnnError, UsageError
-from medcnn.files import write_text
+from medcnn.files import kept_twice, sweep, write_text
 from medcnn.privacy import pseudonymised
 from medcnn.progress import keep_log, log
+from medcnn.ranks import ALONE, Ranks
 
 # Settings that change where or how fast a run goes. Another device or number of threads moves the
 # last bits of a sum, which the user who asks for it knows.
@@ -33,10 +36,14 @@ FREE_SETTINGS = (
     "trainer.device",
     "trainer.threads",
     "trainer.save_every_s",
+    "trainer.dry_run",
     "data.cache",
     "device",
     "threads",
 )
+
+# Settings that may grow (null: no end): a run that is begun, or finished, then goes on further.
+EXTENDING = ("trainer.epochs", "trainer.patience")
 
 _PACKAGES = ("torch", "torchvision", "timm", "numpy", "pillow", "pydicom", "scikit-learn")
 
@@ -47,10 +54,14 @@ class RunFolder:
     Attributes:
         facts: written at the start and again at the end, also where the run fails.
         finished: an earlier sitting came to its end; there is nothing left to do.
+        ranks: processes that work on this run; only the leader writes here.
     """
 
-    def __init__(self, path: Path, facts: dict[str, Any], finished: bool) -> None:
+    def __init__(
+        self, path: Path, facts: dict[str, Any], finished: bool, ranks: Ranks = ALONE
+    ) -> None:
         self.path = path
+        self.ranks = ranks
         self.facts = facts
         self.finished = finished
         self.checkpoints = path / "checkpoints"
@@ -63,6 +74,10 @@ class RunFolder:
         self.errors = path / "errors.json"
         self.audit = path / "audit.html"
         self.manifest = path / "manifest.csv"
+
+    def resumable(self) -> bool:
+        """Whether a state to go on from is saved."""
+        return any(place.exists() for place in kept_twice(self.resume))
 
     def began(self) -> bool:
         """Whether anything stands here that took work."""
@@ -79,6 +94,8 @@ class RunFolder:
             log.warning(text)
 
     def write_facts(self) -> None:
+        if not self.ranks.leads:
+            return
         write_text(self.path / "run.json", json.dumps(self.facts, indent=2) + "\n")
 
     def looks_at_test(self, origin: Path | None = None) -> None:
@@ -117,9 +134,19 @@ def open_run(
         resumable: whether the same settings may be taken up again there.
 
     Raises:
-        UsageError: another process writes there, or another run's results lie there.
+        UsageError: another process writes there, another run's results lie there, or it cannot be
+            written.
     """
+    given = config.get("data")
+    places = [given[k] for k in ("root", "path") if given.get(k)] if given else []
     config = with_relative_places(config, path)
+
+    def written(text: str) -> str:
+        """Without names, and with places of data relative to the folder."""
+        for place in places:
+            text = text.replace(place, os.path.relpath(place, path))
+        return pseudonymised(text)
+
     made_here = not path.exists()
     try:
         path.mkdir(parents=True, exist_ok=True)
@@ -127,41 +154,64 @@ def open_run(
     except OSError as error:
         raise UsageError(f"run_dir={path} cannot be written: {error.strerror}.") from error
     try:
+        unlocked = ""
         try:
+            # the kernel's, which ends with its process however that ends; over NFS the server's
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        except BlockingIOError:
             raise UsageError(
                 f"run_dir={path} is in use by another medcnn process; wait for it or give another "
                 "run_dir."
             ) from None
+        except OSError as error:
+            unlocked = f"{path} cannot be locked ({error.strerror}): start one process there only"
         earlier = _earlier(path)
         if not any((path / name).exists() for name in ("checkpoints", "metrics.json")):
             earlier = {}  # it failed before it came to anything; there is nothing to lose
         _refuse_other_run(path, earlier, config, resumable)
-        if (earlier.get("exit") or {}).get("code") == 0:
+        extended = extensions(earlier.get("config", {}), config)
+        if (earlier.get("exit") or {}).get("code") == 0 and not extended:
             yield RunFolder(path, earlier, finished=True)  # nothing is done, so nothing is written
             return
         words = [_relative_word(word, path) for word in command]
         facts = {**earlier, **_facts(config, words, earlier)}
         run = RunFolder(path, facts, finished=False)
-        stop_log = keep_log(path / "log.txt", pseudonymised)
-        started = time.monotonic()
         try:
+            for folder in filter(Path.exists, (path, run.checkpoints)):
+                sweep(folder)
+                tempfile.TemporaryFile(dir=folder).close()
             run.write_facts()
             write_text(path / "config.yaml", yaml.safe_dump(dict(config), sort_keys=False))
+            stop_log = keep_log(path / "log.txt", written)
+        except OSError as error:
+            raise UsageError(f"run_dir={path} cannot be written: {error.strerror}.") from error
+        started = time.monotonic()
+        try:
+            if unlocked:
+                run.note(unlocked)
+            if extended:
+                run.note(
+                    f"this run was extended ({'; '.join(extended)}): the learning rate follows the "
+                    "schedule of the new number of epochs from here on"
+                )
             yield run
             facts["exit"] = {"reason": "finished", "code": 0}
         except BaseException as error:
             code = error.exit_code if isinstance(error, MedcnnError) else 1
             # what a library says may hold anything, a file name too
             known = isinstance(error, MedcnnError) and str(error)
-            reason = pseudonymised(known) if known else type(error).__name__
+            reason = written(known) if known else type(error).__name__
             facts["exit"] = {"reason": reason, "code": code}
             raise
         finally:
             facts["ended"] = _now()
             facts["wall_s"] = round(facts["wall_s"] + time.monotonic() - started, 1)
-            run.write_facts()
+            try:
+                run.write_facts()
+            except OSError as error:
+                if facts["exit"]["code"] == 0:
+                    raise
+                log.warning(f"{path / 'run.json'} cannot be written: {error.strerror}")
             stop_log()
             if made_here and facts["exit"]["code"] in (2, 4) and not run.began():
                 shutil.rmtree(path)  # refused before it came to anything: no litter
@@ -188,6 +238,8 @@ def places_from(data: Mapping[str, Any], run: Path) -> dict[str, Any]:
 
 
 def _relative_word(word: str, run: Path) -> str:
+    if re.match(r"\+*data\.exclude\b", word):
+        return "data.exclude=..."  # may name patients; config.yaml has their pseudonyms
     key, equals, value = word.rpartition("=")
     return f"{key}{equals}{os.path.relpath(value, run)}" if os.path.isabs(value) else word
 
@@ -202,7 +254,7 @@ def free_folder(path: Path) -> Path:
 
 
 def differences(left: Any, right: Any, key: str = "") -> list[str]:
-    """Dotted keys with both values where two nested configs differ."""
+    """Dotted keys with both values where two nested configs differ in what may not change."""
     if isinstance(left, Mapping) and isinstance(right, Mapping):
         names = {**left, **right}
         return [
@@ -210,7 +262,23 @@ def differences(left: Any, right: Any, key: str = "") -> list[str]:
             for name in names
             for line in differences(left.get(name), right.get(name), f"{key}.{name}".lstrip("."))
         ]
-    return [] if left == right or key in FREE_SETTINGS else [f"{key}: {left} there, {right} now"]
+    allowed = left == right or key in FREE_SETTINGS or (key in EXTENDING and _grows(left, right))
+    return [] if allowed else [f"{key}: {left} there, {right} now"]
+
+
+def _grows(before: int | None, now: int | None) -> bool:
+    return now is None or (before is not None and now > before)
+
+
+def extensions(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """What lets a run go on further than its last sitting meant to."""
+    said = []
+    for key in EXTENDING:
+        part, name = key.split(".")
+        old, new = ({**(config.get(part) or {})}.get(name) for config in (before, now))
+        if before and old != new:
+            said.append(f"{key} {old} -> {new}")
+    return said
 
 
 def without_free_settings(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -245,7 +313,7 @@ def _refuse_other_run(
         *(".lock", "log.txt", "run.json", "config.yaml", "manifest.csv", "manifest.json", "events"),
         "audit.html",
     )
-    strangers = [p.name for p in path.iterdir() if p.name not in own and p.suffix != ".part"]
+    strangers = [p.name for p in path.iterdir() if p.name not in own and ".part" not in p.suffixes]
     if not earlier and strangers:
         raise UsageError(
             f"run_dir={path} holds other files ({', '.join(sorted(strangers)[:3])}) and no run; "

@@ -203,6 +203,21 @@ def test_only_checks_that_exist_can_be_allowed() -> None:
     assert set(ALLOWABLE) <= set(CHECKS)
 
 
+@pytest.mark.fault
+def test_an_audit_survives_and_names_what_kills_a_decoder(
+    bench: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Row 31."""
+    manifest = bench.make(12)
+    (manifest.root / "start").mkdir()
+    (manifest.root / "start" / "sitecustomize.py").write_text(
+        "import os\nfrom medcnn.images import reading\nread = reading.read_file\n"
+        "reading.read_file = lambda f: os.abort() if f.name == '003.png' else read(f)\n"
+    )
+    monkeypatch.syspath_prepend(manifest.root / "start")  # of decoder processes, not of this one
+    assert bench.audited(manifest).bad == {3: "the decoder died of this file (SIGABRT)"}
+
+
 def test_a_second_audit_of_the_same_files_decodes_nothing(
     bench: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -214,7 +229,7 @@ def test_a_second_audit_of_the_same_files_decodes_nothing(
     def never(*_: object, **__: object) -> None:
         raise AssertionError("an image was decoded")
 
-    monkeypatch.setattr(looks, "read_pixels", never)
+    monkeypatch.setattr(looks, "answers", never)
     assert bench.audited(clean).findings == first.findings
     (clean.root / "000.png").write_bytes(b"changed")
     with pytest.raises(AssertionError, match="was decoded"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
+import time
 from dataclasses import fields
 from pathlib import Path
 
@@ -93,3 +94,70 @@ def test_the_yaml_of_tables_lists_every_setting_with_its_default() -> None:
     assert set(stored) == set(datasets.option_names("table"))
     for name, value in stored.items():
         assert (value or None) == (taken[name].default or None), name
+
+
+def bomb(levels: int = 9) -> str:
+    """Some hundred bytes that unfold to 9 ** `levels` words."""
+    lines = ["a0: &a0 [x,x,x,x,x,x,x,x,x]"]
+    lines += [f"a{n}: &a{n} [{','.join([f'*a{n - 1}'] * 9)}]" for n in range(1, levels)]
+    return "\n".join(lines) + "\n"
+
+
+@pytest.mark.fault
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (bomb(), "repeats a part by its alias"),
+        ("x: " + "[" * 500 + "]" * 500, "is nested more than"),
+        ("x: [" + "word, " * 60_000 + "]", "bytes, and settings at most"),
+    ],
+)
+def test_a_yaml_that_would_fill_the_memory_is_refused_at_once(
+    conf: Path, text: str, said: str
+) -> None:
+    """Row 23."""
+    (conf / "data" / "ours.yaml").write_text(WHOLE + text)
+    started = time.monotonic()
+    assert said in refusal("data=ours", "--config-dir", "conf")
+    assert time.monotonic() - started < 5
+
+
+@pytest.mark.fault
+@pytest.mark.parametrize("key", ["data", "data.options", "model", "optimizer", "head", "trainer"])
+@pytest.mark.parametrize(
+    "value", ["os.system", "logging.os.system", "torch.hub.load", "'${oc.env:HOME}'"]
+)
+def test_a_setting_never_names_python(key: str, value: str) -> None:
+    """Rows 19, 20 and 21."""
+    assert "settings never name Python" in refusal(f"+{key}._target_={value}")
+
+
+@pytest.mark.fault
+def test_a_yaml_of_ones_own_never_names_python(conf: Path) -> None:
+    """Rows 19 and 21."""
+    for part in ("_target_: os.system\n", "rename: {a: {_target_: torch.hub.load}}\n"):
+        (conf / "data" / "ours.yaml").write_text(WHOLE + part)
+        assert "settings never name Python" in refusal("data=ours", "--config-dir", "conf")
+    for word in ("+hydra.searchpath=[pkg://antigravity]", "hydra/launcher=basic"):
+        assert "belongs to Hydra" in refusal(word)
+
+
+@pytest.mark.fault
+def test_a_secret_of_the_environment_enters_no_setting(
+    conf: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Row 22."""
+    monkeypatch.setenv("SECRET", "hunter2")
+    indirect = "title: ${.root}\nroot: ${oc.env:SECRET}\n"
+    (conf / "data" / "ours.yaml").write_text(WHOLE.replace("root: /nowhere\n", indirect))
+    for words in (
+        ("data=ours", "--config-dir", "conf"),
+        ("data.title=${oc.env:SECRET}",),
+        ("+model.options.tag=x${oc.env:SECRET}",),
+    ):
+        said = refusal(*words)
+        assert "may stand only in data.root" in said
+        assert "hunter2" not in said
+    # where the images lie may come from there
+    config = read_command("train", ["data=ham10000", "data.root=${oc.env:SECRET}"]).config
+    assert str(config.data.root).endswith("hunter2")  # type: ignore[union-attr]

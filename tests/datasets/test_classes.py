@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from medcnn.datasets import table
 from medcnn.datasets.classes import uncertain_value, words_of
 from medcnn.errors import MedcnnError, UsageError
 from medcnn.labels import Kind
 from medcnn.manifest import Manifest, Split
+from tests.datasets import tables as table
 
 
 def read(root: Path, text: str, **options: Any) -> Manifest:
@@ -79,12 +79,12 @@ CELLS = "f,l\na.png,A|B\nb.png,None\n"
 @pytest.mark.parametrize(
     ("text", "options", "said"),
     [
-        (GRADES, {"exclude": {"l": ["milld"]}}, "no row whose l is milld; did you mean 'mild'?"),
+        (GRADES, {"exclude": {"l": ["milld"]}}, "no row whose l is ‹milld›. Found: ‹mild›"),
         (GRADES, {"none_label": "none"}, "without data.separator these have no effect"),
         (GRADES, {"split_names": {"x": "train"}}, "without data.split=COLUMN these have no"),
         (GRADES, {"kind": "multilabel"}, "multilabel needs the separator or a list"),
         (CELLS, {"separator": "|", "kind": "multiclass"}, "several findings in a cell are"),
-        (CELLS, {"separator": "|", "none_label": "Non"}, "stands in no row of l; did you mean"),
+        (CELLS, {"separator": "|", "none_label": "Non"}, "stands in no row of l. Found: ‹A›"),
         (BOTH, {"label": ["l", "m"], "kind": "multiclass"}, "no effect: data.kind=multiclass"),
         (BOTH, {"label": ["l", "m"], "rename": {"l": "x"}}, "no effect: data.rename"),
         (BOTH, {"label": ["l", "m"], "classes": ["m", "l"]}, "no effect: data.classes"),
@@ -110,8 +110,8 @@ def test_a_word_to_rename_that_never_occurs_is_said(
 def test_all_unknown_words_are_told_at_once_with_their_lines(tmp_path: Path) -> None:
     error = refusal(tmp_path, "f,l\na.png,0\nb.png,3\n\nc.png,4\n", classes=[0, 1])
     assert "2 rows are refused" in str(error)
-    assert "t.csv:3: label '3'" in str(error)
-    assert "t.csv:5: label '4'" in str(error)
+    assert "t.csv:3: label ‹3›" in str(error)
+    assert "t.csv:5: label ‹4›" in str(error)
     assert error.exit_code == 4
 
 
@@ -166,3 +166,17 @@ def test_two_classes_may_change_places() -> None:
     assert words_of("a|b", "|", None, swap) == ["b", "a"]
     assert words_of("2.0|3", "|", None, swap) == ["3", "4"]
     assert words_of("normal|a", "|", "none", {"normal": "none"}) == ["a"]
+
+
+@pytest.mark.parametrize(
+    ("word", "said"),
+    [("NaN", "'NaN' looks like a blank"), ("Mild", "'Mild' and 'mild' look like one word")],
+)
+def test_a_word_that_nobody_meant_as_a_class_is_refused(
+    tmp_path: Path, word: str, said: str
+) -> None:
+    text = f"f,l\na.png,mild\nb.png,none\nc.png,{word}\n"
+    error = refusal(tmp_path, text)
+    assert said in str(error)
+    assert error.exit_code == 2
+    assert read(tmp_path, text, classes=["none", "mild", word]).labels.names[2] == word

@@ -101,17 +101,17 @@ def test_an_image_that_is_not_there_is_counted_and_named(tmp_path: Path, name: s
 @pytest.mark.parametrize(
     ("name", "table", "right", "wrong", "said"),
     [
-        ("aptos2019", "train.csv", "d8d7,2", "d8d7,7", "train.csv:2: label '7' is not one of 0"),
+        ("aptos2019", "train.csv", "d8d7,2", "d8d7,7", "train.csv:2: label ‹7› is not one of 0"),
         ("eyepacs", "trainLabels.csv", "13_left", "13_l", "csv:4: image '13_l' is not named"),
-        ("messidor2", "messidor_data.csv", ",2.0,", ",9,", "messidor_data.csv:3: label '9'"),
+        ("messidor2", "messidor_data.csv", ",2.0,", ",9,", "messidor_data.csv:3: label ‹9›"),
         ("ddr", "valid.txt", " 3", " six", "valid.txt:1: '007-1789-000.jpg six'"),
-        ("isic2020", "*_v2.csv", "malignant,1", "malignant,2", "csv:5: label '2' is not one of"),
+        ("isic2020", "*_v2.csv", "malignant,1", "malignant,2", "csv:5: label ‹2› is not one of"),
         ("pad_ufes_20", "metadata.csv", ",BCC,", ",BBC,", "did you mean 'BCC'?"),
         ("ph2", "PH2_dataset.txt", "    2 ||", "    3 ||", "PH2_dataset.txt:4: IMD405 has the"),
-        ("chexpert", "train.csv", "-1.0", "-2.0", "train.csv:3: Edema is '-2.0'"),
+        ("chexpert", "train.csv", "-1.0", "-2.0", "train.csv:3: Edema is ‹-2.0›"),
         ("chexpert", "valid.csv", "/patient64541/", "/64541/", "csv:2: Path 'CheXpert"),
         ("rsna_pneumonia", "*_labels.csv", "453.0,1", "453.0,0", "has boxes with and without"),
-        ("vindr_cxr", "*/*_test.csv", ",1,", ",7,", "image_labels_test.csv:2: Pneumonia is '7'"),
+        ("vindr_cxr", "*/*_test.csv", ",1,", ",7,", "image_labels_test.csv:2: Pneumonia is ‹7›"),
     ],
 )
 def test_a_wrong_cell_is_named_with_its_line(

@@ -100,7 +100,7 @@ def test_chestxray14_official_lists_are_kept(tmp_path: Path) -> None:
 def test_an_unknown_finding_is_named_with_its_line(tmp_path: Path) -> None:
     file = small_nih(tmp_path) / "Data_Entry_2017_v2020.csv"
     file.write_text(file.read_text().replace("Edema", "Oedema"))
-    with pytest.raises(DataError, match=r"csv:4: label 'Oedema' .* did you mean 'Edema'"):
+    with pytest.raises(DataError, match=r"csv:4: label ‹Oedema› .* did you mean 'Edema'"):
         chestxray14.read(tmp_path)
 
 
@@ -200,8 +200,8 @@ def test_no_finding_beside_a_finding_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError) as raised:
         chestxray14.read(tmp_path)
     assert "2 rows are refused" in str(raised.value)
-    assert "csv:3: label 'Mas' " in str(raised.value)
-    assert "csv:4: label 'No Finding' " in str(raised.value)
+    assert "csv:3: label ‹Mas› " in str(raised.value)
+    assert "csv:4: label ‹No Finding› " in str(raised.value)
 
 
 def test_two_tables_of_one_set_are_refused(tmp_path: Path) -> None:
@@ -217,7 +217,7 @@ def test_all_unknown_diagnoses_are_told_with_their_lines(tmp_path: Path) -> None
     with pytest.raises(DataError) as raised:
         ham10000.read(tmp_path)
     assert "2 rows are refused" in str(raised.value)
-    assert "csv:6: label 'melanoma'" in str(raised.value)
+    assert "csv:6: label ‹melanoma›" in str(raised.value)
 
 
 def test_labels_that_do_not_fit_the_images_of_an_npz_are_refused(tmp_path: Path) -> None:

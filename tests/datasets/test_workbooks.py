@@ -16,10 +16,10 @@ from openpyxl.styles import numbers
 from PIL import Image
 from pyarrow import parquet
 
-from medcnn.datasets import table
 from medcnn.datasets.sheets import read_sheet
 from medcnn.datasets.workbooks import text_of
 from medcnn.errors import DataError, UsageError
+from tests.datasets import tables as table
 
 HEADER = ["file", "patient", "grade", "seen"]
 ROWS: list[list[Any]] = [
@@ -116,7 +116,7 @@ def test_numbers_that_excel_shows_with_zeros_keep_them(tmp_path: Path) -> None:
 def test_rows_are_numbered_as_excel_shows_them(root: Path) -> None:
     rows = [[], ["file", "grade"], ["a.png", 0], [], ["b.png", 1], ["c.png", 5]]
     workbook(root / "t.xlsx", S=rows)
-    with pytest.raises(DataError, match=r"t\.xlsx:6: label '5' is not one of"):
+    with pytest.raises(DataError, match=r"t\.xlsx:6: label ‹5› is not one of"):
         table.read(root, table="t.xlsx", image="file", label="grade", classes=[0, 1])
 
 

@@ -1,13 +1,23 @@
 from __future__ import annotations
 
+import os
+import platform
+import resource
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
 from medcnn.images.preprocessing import Fit, Preprocessing
-from medcnn.loading.batches import batches, epoch_order, image_keys, num_batches
+from medcnn.loading.batches import (
+    batches,
+    epoch_order,
+    image_keys,
+    keep_freed_memory,
+    num_batches,
+)
 from medcnn.loading.pixel_store import open_store
 from medcnn.manifest import Manifest
 
@@ -58,3 +68,24 @@ def test_an_image_has_the_same_key_in_any_manifest(colours: Callable[..., Manife
     shorter = manifest.with_records(manifest.records[5:9])
     assert np.array_equal(image_keys(shorter), image_keys(manifest)[5:9])
     assert len(set(image_keys(manifest).tolist())) == 48
+
+
+@pytest.mark.fault
+def test_the_name_of_a_file_may_be_no_text(colours: Callable[..., Manifest]) -> None:
+    """Row 74."""
+    manifest = colours()
+    odd = replace(manifest.records[0], image_id=os.fsdecode(b"\xff.png"))
+    assert len(image_keys(manifest.with_records([odd]))) == 1
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another allocator")
+def test_memory_that_is_freed_is_there_for_the_next_step() -> None:
+    keep_freed_memory()
+
+    def faults() -> int:
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+        torch.ones(10_000_000)  # 40 MB, 10,000 pages
+        return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+    faults()
+    assert min(faults() for _ in range(3)) < 1000

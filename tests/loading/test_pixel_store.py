@@ -16,10 +16,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from medcnn.decoding.pool import Request
 from medcnn.errors import DataError
 from medcnn.images.preprocessing import Fit, Preprocessing
-from medcnn.loading import decoder_pool, pixel_store, segments
-from medcnn.loading.decoder_pool import Answer, Request
+from medcnn.loading import decoder, pixel_store, segments
+from medcnn.loading.decoder import Answer
 from medcnn.loading.pixel_store import PixelStore, open_store
 from medcnn.loading.segments import CHECK, RECORD
 from medcnn.manifest import Manifest
@@ -91,7 +92,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[Request]:
 
     def decode(wanted: list[Request], *args: object, **options: object) -> Iterator[Answer]:
         requests.extend(wanted)
-        return decoder_pool.decode(wanted, *args, **options)  # type: ignore[arg-type]
+        return decoder.decode(wanted, *args, **options)  # type: ignore[arg-type]
 
     monkeypatch.setattr(pixel_store, "decode", decode)
     return requests
@@ -401,6 +402,103 @@ def test_a_cache_cut_off_while_it_is_read_is_mended_and_ends_nothing(
     assert np.array_equal(every(store), right)
 
 
+def test_damage_in_a_cache_that_cannot_be_written_is_noticed_at_every_reading(
+    colours: Callable[..., Manifest], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manifest, cache = colours(), str(tmp_path / "cache")
+    right = every(open_store(manifest, HOW, cache=cache))
+    damage_pixels(cache)
+
+    def refuse(*_: object) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr(segments.Pixels, "mend", refuse)
+    store = open_store(manifest, HOW, cache=cache)
+    for _ in range(2):
+        assert np.array_equal(every(store), right)
+
+
+@pytest.mark.fault
+def test_a_cache_whose_drive_is_gone_ends_no_epoch(
+    colours: Callable[..., Manifest], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Row 89."""
+    manifest = colours()
+    store = open_store(manifest, HOW, cache=str(tmp_path / "cache"))
+    right = every(store)
+
+    def stale(*_: object) -> int:
+        raise OSError(errno.ESTALE, "Stale file handle")
+
+    monkeypatch.setattr(segments.os, "preadv", stale)
+    assert np.array_equal(every(store), right)
+
+
+def test_a_cache_that_may_only_be_read_serves_a_set_with_an_unreadable_image(
+    colours: Callable[..., Manifest], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manifest, cache = colours(), str(tmp_path / "cache")
+    (manifest.root / "001.png").write_bytes(b"")
+    open_store(manifest, HOW, cache=cache)
+    os.utime(manifest.root / "002.png", ns=(1, 1))  # and one with other times and the same content
+    opened = os.open
+
+    def read_only(path: str, flags: int, *more: int, **options: int) -> int:
+        if flags & (os.O_WRONLY | os.O_RDWR) and str(path).startswith(cache):
+            raise OSError(errno.EROFS, "Read-only file system")
+        return opened(path, flags, *more, **options)
+
+    monkeypatch.setattr(os, "open", read_only)
+    store = open_store(manifest, HOW, cache=cache)
+    assert list(store.unreadable) == [1]
+    assert store.readable(np.arange(4)).tolist() == [0, 2, 3]
+    Image.new("RGB", (24, 24), "white").save(manifest.root / "003.png")
+    with pytest.raises(DataError, match=r"cannot be used: Read-only.*data.cache=FOLDER"):
+        open_store(manifest, HOW, cache=cache)
+
+
+def test_a_set_that_grows_by_a_build_a_day_stays_in_few_files(
+    colours: Callable[..., Manifest],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    asked: list[Request],
+) -> None:
+    monkeypatch.setattr(pixel_store, "MOST_SEGMENTS", 3)
+    manifest, cache = colours(), str(tmp_path / "cache")
+    reader = open_store(manifest.with_records(manifest.records[:1]), HOW, cache=cache)
+    file = manifest.root / "000.png"
+    for day in range(2, 7):
+        file.write_bytes(file.read_bytes() + b"x")  # other content, of which the last one counts
+        open_store(manifest.with_records(manifest.records[:day]), HOW, cache=cache)
+    (folder,) = Path(cache).iterdir()
+    assert len(list(folder.glob("*.rows"))) == len(list(folder.glob("*.pixels"))) == 3
+    assert sum(f.stat().st_size for f in folder.glob("*.pixels")) < (6 + 5) * 768
+    asked.clear()
+    found = every(open_store(manifest.with_records(manifest.records[:6]), HOW, cache=cache))
+    assert not asked
+    assert np.array_equal(found, every(open_store(manifest, HOW, cache="off"))[:6])
+    assert np.array_equal(every(reader), found[:1])  # its file is gone by name alone
+
+
+@pytest.mark.parametrize("cache", ["off", "False"])
+def test_off_keeps_nothing_on_disk_however_yaml_reads_it(
+    colours: Callable[..., Manifest], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cache: str
+) -> None:
+    manifest = colours()
+    monkeypatch.chdir(tmp_path)
+    before = sorted(tmp_path.iterdir())
+    open_store(manifest, HOW, cache=cache)
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_a_cache_below_the_home_folder_is_put_there(
+    colours: Callable[..., Manifest], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    open_store(colours(), HOW, cache="~/pixels")
+    assert list((tmp_path / "home" / "pixels").rglob("*.pixels"))
+
+
 def test_damage_is_not_mended_from_a_file_that_has_changed(
     colours: Callable[..., Manifest], tmp_path: Path
 ) -> None:
@@ -421,7 +519,7 @@ def test_damage_is_not_mended_from_a_file_that_has_changed(
         ("os._exit(3)", "exit code 3"),
         (PANIC, "rle panicked"),
         ("raise ZeroDivisionError('no lung')", "preprocessing failed: ZeroDivisionError: no lung"),
-        ("decoder.signal.alarm(1); ctypes.CDLL(None).pause()", "longer than 60 s"),
+        ("signal.alarm(1); ctypes.CDLL(None).pause()", "longer than 60 s"),
     ],
 )
 def test_what_kills_a_decoder_is_named_and_the_rest_is_read(

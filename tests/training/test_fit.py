@@ -6,18 +6,17 @@ import json
 import math
 import os
 import signal
-from collections.abc import Callable, Iterator
-from dataclasses import fields, replace
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-import yaml
 from safetensors.torch import load_file
 
-from medcnn.config import AugmentationConfig, TrainConfig, build, config_folder
-from medcnn.errors import DivergedError, StoppedError
+from medcnn.config import TrainConfig
+from medcnn.errors import StoppedError
 from medcnn.labels import Kind
 from medcnn.manifest import Manifest
 from medcnn.training import epochs as epochs_module
@@ -25,72 +24,6 @@ from medcnn.training.epochs import is_better
 from medcnn.workflows import auditing, training
 
 Settings = dict[str, Any]
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
-@pytest.fixture
-def settings(tmp_path: Path) -> Callable[..., TrainConfig]:
-    def make(name: str, **trainer: Any) -> TrainConfig:
-        composed = {
-            "seed": 0,
-            "run_dir": str(tmp_path / name),
-            "checkpoint": None,
-            "transfer": "full",
-            "data": {
-                **yaml.safe_load((config_folder() / "base.yaml").read_text())["data"],
-                "name": "colours",
-                "modality": "dermoscopy",
-                "size_px": 32,
-                "cache": "off",
-            },
-            "audit": {"max_bad": 0, "allow": [], "copies": True},
-            "model": {"backbone": "resnet18", "weights": "none", "options": {"drop_rate": 0.2}},
-            "head": {"name": "mlp", "hidden": 8, "dropout": 0.5},
-            "loss": {"name": "auto"},
-            "optimizer": {
-                "name": "adamw",
-                "lr": 1e-3,
-                "weight_decay": 0.05,
-                "head_lr_factor": 1.0,
-            },
-            "augmentation": {f.name: None for f in fields(AugmentationConfig)} | {"preset": "auto"},
-            "trainer": {
-                "epochs": 3,
-                "batch_size": 8,
-                "accumulate": 1,
-                "warmup_share": 0.3,
-                "clip_norm": 1.0,
-                "ema_decay": 0.9,
-                "score": "auto",
-                "patience": None,
-                "flip_average": True,
-                "precision": "fp32",
-                "channels_last": False,
-                "device": "cpu",
-                "threads": 1,
-                "save_every_s": 0,
-                **trainer,
-            },
-        }
-        return build(TrainConfig, composed, {})
-
-    return make
-
-
-@pytest.fixture
-def train(
-    colours: Callable[..., Manifest], monkeypatch: pytest.MonkeyPatch
-) -> Callable[[TrainConfig], Path]:
-    manifest = colours()
-    monkeypatch.setattr(auditing, "manifest_to_audit", lambda *_: (manifest, ""))
-    return lambda config: training.train(config, ["train"])
 
 
 _DONE: list[Path] = []
@@ -183,29 +116,6 @@ def test_a_signal_saves_within_a_step_and_the_run_goes_on_exactly(
     resumed = train(config)
     assert same(weights(whole), weights(resumed))
     assert json.loads((resumed / "run.json").read_text())["sittings"] == 2
-
-
-@pytest.mark.fault
-def test_a_loss_that_leaves_the_numbers_stops_and_names_where(
-    settings: Callable[..., TrainConfig],
-    train: Callable[[TrainConfig], Path],
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """Row 25."""
-    real, calls = epochs_module.augment, []
-
-    def poisoned(images: torch.Tensor, *arguments: Any, **more: Any) -> torch.Tensor:
-        calls.append(1)
-        return real(images, *arguments, **more) * (math.nan if len(calls) == 7 else 1)
-
-    monkeypatch.setattr(epochs_module, "augment", poisoned)
-    config = settings("diverged")
-    with pytest.raises(DivergedError, match=r"epoch 2, step 3: loss nan.*learning rate body") as e:
-        train(config)
-    assert e.value.exit_code == 3
-    assert "i0" in str(e.value)
-    kept = weights(Path(str(config.run_dir)))
-    assert all(tensor.isfinite().all() for tensor in kept.values())
 
 
 def test_an_undefined_score_is_never_better() -> None:

@@ -131,7 +131,10 @@ def test_training_leaves_out_what_is_blank_and_says_so_and_evaluation_does_likew
     best = f"checkpoint={tmp_path / 'r' / 'checkpoints' / 'best.safetensors'}"
     assert run("evaluate", best, f"run_dir={tmp_path / 'e'}") == 0
     again = Predictions.read(tmp_path / "e" / "predictions_test.csv")
-    assert trained.unreadable == again.unreadable != {}
+    assert trained.unreadable == again.unreadable != ()
+    left_out = {image_id for image_id, _ in trained.unreadable}
+    assert left_out.isdisjoint(trained.image_ids)
+    assert left_out.isdisjoint(again.image_ids)
     assert "blank" in str(again.unreadable)
     assert run("evaluate", best, f"run_dir={tmp_path / 'f'}", "max_bad=0") == 4
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import re
 import shutil
 from dataclasses import replace
@@ -12,8 +13,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from pydicom.data import get_testdata_file
 
-from medcnn.checkpoint import load
+from medcnn.checkpoint import load, save
 from medcnn.cli import main
 from medcnn.datasets import phantom
 from medcnn.phantoms import generate
@@ -185,6 +187,26 @@ def test_a_checkpoint_of_another_label_set_is_refused_by_the_names(
     said = " ".join(capsys.readouterr().err.split())
     assert "unknown to the checkpoint: carcinoma" in said
     assert "medcnn finetune" in said
+
+
+@pytest.mark.fault
+@pytest.mark.parametrize("saved", ["data", "architecture"])
+def test_a_checkpoint_whose_settings_name_python_runs_none(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], saved: str
+) -> None:
+    """Rows 19 and 21."""
+    old, classifier = load(trained / "checkpoints" / "best.safetensors", torch.device("cpu"))
+    evil = {"_target_": "os.system", "command": f"touch {tmp_path / 'ran'}"}
+    nested = {**evil, "tag": evil}
+    options = {**old.training["data"]["options"], **nested}
+    training = {**old.training, "data": {**old.training["data"], "options": options}}
+    changed = replace(old, training=training)
+    if saved == "architecture":
+        changed = replace(old, architecture=replace(old.architecture, options=nested))
+    save(tmp_path / "evil.safetensors", classifier, changed)
+    assert run("evaluate", f"checkpoint={tmp_path}/evil.safetensors", f"run_dir={tmp_path}/e") != 0
+    assert "_target_" in capsys.readouterr().err
+    assert not (tmp_path / "ran").exists()
 
 
 @pytest.mark.fault
@@ -423,6 +445,59 @@ def test_predict_finds_dicom_files_without_an_ending(trained: Path, tmp_path: Pa
     assert run(*words, f"output={tmp_path / 'new.csv'}") == 0
     with (tmp_path / "new.csv").open() as file:
         assert [r["image_id"] for r in csv.DictReader(file)] == ["1.2.840.113619", "IM0001"]
+
+
+@pytest.mark.fault
+def test_predict_on_an_export_of_a_pacs_loses_nothing_and_fails_for_no_report(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Rows 36, 62, 70 and 74: equal names in two folders, a DICOMDIR and a report, a link to
+    nowhere, a pipe, a name that is no text."""
+    generate(tmp_path / "chest", "chest", patients=2)
+    one, two = sorted((tmp_path / "chest" / "images").iterdir())[:2]
+    export = tmp_path / "in"
+    for study, source in (("A", one), ("B", two), (".trash", two)):
+        (export / study).mkdir(parents=True)
+        shutil.copy(source, export / study / "IM0001")
+    shutil.copy(one, os.fsencode(export) + b"/b\xff.dcm")
+    for name in ("DICOMDIR", "reportsi.dcm"):
+        shutil.copy(str(get_testdata_file(name)), export / name)
+    words = ("predict", best(trained), f"input={export}")
+    assert run(*words, f"output={tmp_path / 'a.csv'}") == 0
+    (export / "Doe_Jane.dcm").symlink_to("nowhere")
+    os.mkfifo(export / "pipe")
+    os.mkfifo(export / "pipe.dcm")
+    capsys.readouterr()
+    assert run(*words, f"output={tmp_path / 'b.csv'}") == 4
+    said = " ".join(capsys.readouterr().err.split())
+    assert "2 of 7 images cannot be read (id-" in said
+    assert "Doe" not in said
+    with (tmp_path / "b.csv").open() as file:
+        rows = {r["image_id"]: r for r in csv.DictReader(file)}
+    assert {n: r["unreadable"].split(":")[0] for n, r in rows.items() if r["unreadable"]} == {
+        "DICOMDIR": "not a classifiable image",
+        "Doe_Jane.dcm": "the file is missing",
+        "pipe.dcm": "this is no regular file (a folder, pipe or device)",
+        "reportsi.dcm": "not a classifiable image",
+    }
+    names = [n for n in rows["A/IM0001"] if n.startswith("probability")]
+    probabilities = {n: [rows[n][p] for p in names] for n in ("A/IM0001", "B/IM0001")}
+    assert probabilities["A/IM0001"] != probabilities["B/IM0001"]
+    assert [rows["b\\udcff.dcm"][p] for p in names] == probabilities["A/IM0001"]
+    header = json.loads((tmp_path / "b.json").read_text())
+    assert (header["images"], header["unreadable"], header["no_images"]) == (7, 2, 2)
+
+
+def test_predict_in_parts_is_predict_at_once(
+    trained: Path, lesions: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from medcnn.workflows import predicting
+
+    words = ("predict", best(trained), f"input={lesions}", "batch_size=1")
+    assert run(*words, f"output={tmp_path / 'whole.csv'}") == 0
+    monkeypatch.setattr(predicting, "BYTES_AT_ONCE", 1)
+    assert run(*words, f"output={tmp_path / 'parts.csv'}") == 0
+    assert (tmp_path / "whole.csv").read_text() == (tmp_path / "parts.csv").read_text()
 
 
 def test_images_that_a_checkpoint_was_made_with_are_told(

@@ -127,6 +127,22 @@ def test_an_unreadable_image_is_a_line_with_its_reason(archive: Path, tmp_path: 
     assert re.search(r"cannot be read: .*(truncated|broke|end of)", html, re.IGNORECASE)
 
 
+@pytest.mark.fault
+def test_what_kills_a_decoder_is_a_line_of_the_page(
+    archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Row 31."""
+    (tmp_path / "at_start").mkdir()
+    (tmp_path / "at_start" / "sitecustomize.py").write_text(
+        "import os\nfrom medcnn.images import reading\nread = reading.read_file\n"
+        "reading.read_file = lambda f: os.abort() if f.name == 'b.dcm' else read(f)\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path / "at_start")  # of decoder processes, not of this one
+    html = page(tmp_path / "p.html", "data=table", f"data.root={archive}", "data.channels=1")
+    assert "the decoder died of this file (SIGABRT)" in html
+    assert html.count("cannot be read: ") == 2
+
+
 def test_the_last_stage_of_a_chain_is_what_readers_get(archive: Path) -> None:
     for path in ("a/a.dcm", "b/b.dcm"):
         read = read_pixels(archive, path)

@@ -27,7 +27,9 @@ from medcnn.audit.finding import (
     label_text,
 )
 from medcnn.audit.headers import IMAGING_WORDS, names_in_path
+from medcnn.datasets.sheets import parted
 from medcnn.manifest import Split
+from medcnn.privacy import pseudonymised
 
 FEWEST_TO_LEARN, FEWEST_TO_JUDGE = 10, 5
 """Patients of a class, below which little is learnt, or an interval says nothing."""
@@ -49,6 +51,22 @@ class _Names:
         manifest = self.of.manifest
         group = group_name(manifest, row) if manifest.grouped else ""
         return self.image(row), group, manifest.records[row].split or "", label_text(manifest, row)
+
+
+def row_is_refused(of: Examined) -> Iterator[Finding]:
+    """Rows of the table of which no record could be made."""
+    if of.manifest.faults:
+        rows = [parted(pseudonymised(fault)) for fault in of.manifest.faults]
+        yield Finding(
+            check="rows",
+            severity=Severity.REFUSE,
+            title=f"{counted(len(rows), 'row')} of the table cannot be used as they stand",
+            meaning="A row that is left out in silence may be the one that matters. All else on "
+            "this page was found among the other rows.",
+            advice="Repair these rows, or take them out of the table.",
+            columns=("line", "what is wrong"),
+            rows=tuple((line, reason) for _, line, reason in rows),
+        )
 
 
 def split_is_missing(of: Examined) -> Iterator[Finding]:
@@ -282,6 +300,7 @@ _PERSON_COLUMNS = (
 )
 
 CHECKS: dict[str, Check] = {
+    "rows": row_is_refused,
     "splits": split_is_missing,
     "groups": group_in_two_splits,
     "pixels": pixels_in_two_splits,

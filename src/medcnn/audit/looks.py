@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -25,6 +25,8 @@ from medcnn.audit.headers import (
     names_in_path,
     read_header,
 )
+from medcnn.decoding.pool import Request, answers
+from medcnn.decoding.process import Look, serve
 from medcnn.errors import ImageError
 from medcnn.files import cache_folder, replacing, write_text
 from medcnn.images import Frames, file_part, read_pixels
@@ -74,14 +76,14 @@ class Looks:
 
 
 def look_at(
-    manifest: Manifest, *, window: int = 0, frames: Frames = Frames.ERROR, threads: int = 0
+    manifest: Manifest, *, window: int = 0, frames: Frames = Frames.ERROR, processes: int = 0
 ) -> Looks:
     """Decode all images, or take their looks from the cache.
 
     Args:
         window: which of several windows of a DICOM, counted from 0.
         frames: which frame of a DICOM with several.
-        threads: 0: one for each core.
+        processes: 0: one for each core.
     """
     key = _key(manifest, window, frames)
     place = cache_folder() / "audit" / key
@@ -97,30 +99,60 @@ def look_at(
     grey_of = np.zeros((count, GREY_PX, GREY_PX), np.uint8)
     colour_of = np.zeros((count, COLOUR_PX, COLOUR_PX, 3), np.uint8)
     harmless = _harmless(manifest)
-
-    def one(row: int) -> Facts:
-        path = manifest.records[row].path
-        header = read_header(_bytes_of(manifest.root / file_part(path), path), path)
-        persons = header.persons
-        if names_in_path(path, header.names, harmless):
-            persons = (*persons, "path")
-        try:
-            pixels = read_pixels(
-                manifest.root, path, window=window, frames=frames, at_least_px=GREY_PX * 2
-            )
-        except ImageError as error:
-            return Facts(bad=str(error), traits=dict(header.traits), persons=persons)
-        grey_of[row], colour_of[row] = thumbnails(pixels)
-        traits = {"seen": "1", SIZE: f"{pixels.shape[1]}x{pixels.shape[0]}", **header.traits}
-        return Facts(bad=_bad(grey_of[row], header), traits=traits, persons=persons)
-
-    with ThreadPoolExecutor(threads or os.cpu_count() or 1) as pool:
-        facts = tuple(track(pool.map(one, range(count)), count, "looking at images"))
+    setting = {
+        "root": str(manifest.root),
+        "window": window,
+        "frames": str(frames),
+        "harmless": sorted(harmless),
+    }
+    requests = [Request(row=i, path=r.path) for i, r in enumerate(manifest.records)]
+    looked = answers(requests, __name__, setting, processes=processes or os.cpu_count() or 1)
+    found: dict[int, Facts] = {}
+    for request, head, data in track(looked, count, "looking at images"):
+        if "why" in head:  # a decoder died of it
+            head = {"bad": head["why"], "traits": {}, "persons": _in_path(request.path, harmless)}
+        elif data:
+            small, colour = data[: GREY_PX**2], data[GREY_PX**2 :]
+            grey_of[request.row] = np.frombuffer(small, np.uint8).reshape(GREY_PX, GREY_PX)
+            colour_of[request.row] = np.frombuffer(colour, np.uint8).reshape(colour_of.shape[1:])
+        found[request.row] = Facts(**head | {"persons": tuple(head["persons"])})
+    facts = tuple(found[row] for row in range(count))
     for file, array in zip(files[:2], (grey_of, colour_of), strict=True):
         with replacing(file) as temporary:
             np.save(temporary, array)
     write_text(files[2], json.dumps([asdict(f) for f in facts]))
     return Looks(grey=grey_of, colour=colour_of, facts=facts, key=key)
+
+
+def main() -> None:
+    """In a process of its own, so that a decoder that aborts ends no audit."""
+
+    def look_of(setting: dict[str, Any]) -> Look:
+        root, harmless = Path(setting["root"]), frozenset(setting["harmless"])
+        window, frames = setting["window"], Frames(setting["frames"])
+
+        def look(path: str, _: str | None) -> tuple[dict[str, Any], bytes]:
+            header = read_header(_bytes_of(root / file_part(path), path), path)
+            traits = dict(header.traits)
+            persons = [*header.persons, *_in_path(path, harmless, header.names)]
+            try:
+                pixels = read_pixels(
+                    root, path, window=window, frames=frames, at_least_px=GREY_PX * 2
+                )
+            except ImageError as error:
+                return {"bad": str(error), "traits": traits, "persons": persons}, b""
+            small, colour = thumbnails(pixels)
+            traits = {"seen": "1", SIZE: f"{pixels.shape[1]}x{pixels.shape[0]}", **traits}
+            head = {"bad": _bad(small, header), "traits": traits, "persons": persons}
+            return head, small.tobytes() + colour.tobytes()
+
+        return look
+
+    serve(look_of)
+
+
+def _in_path(path: str, harmless: frozenset[str], names: Iterable[str] = ()) -> list[str]:
+    return ["path"] if names_in_path(path, names, harmless) else []
 
 
 def thumbnails(pixels: NDArray[Any]) -> tuple[Bytes, Bytes]:

@@ -54,9 +54,11 @@ def main(arguments: list[str] | None = None) -> None:
 def _run(words: list[str]) -> int:
     from medcnn.errors import MedcnnError, private
     from medcnn.privacy import for_terminal
-    from medcnn.progress import wrapped
+    from medcnn.progress import follows, wrapped
 
     def say(text: str) -> None:
+        if follows():
+            return  # the leader says it
         print(wrapped(for_terminal(f"error: {text}")), file=sys.stderr)
 
     debug = "--debug" in words
@@ -79,9 +81,7 @@ def _run(words: list[str]) -> int:
             say(f"{private(str(error.filename))}: {error.strerror}.")
             return 1
         if type(error).__name__ == "OutOfMemoryError":
-            said = "the GPU has too little memory. Halve trainer.batch_size and double "
-            said += "trainer.accumulate, which trains alike; evaluate and predict take batch_size."
-            say(said)
+            say("the GPU has too little memory for this network, or other programs hold it.")
             return 1
         text = " ".join(str(error).split())
         say(

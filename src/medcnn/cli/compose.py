@@ -22,7 +22,13 @@ from yaml import YAMLError
 from medcnn import datasets
 from medcnn.backbone_names import backbone_names
 from medcnn.choices import nearest
-from medcnn.cli.own_yaml import own_file, place_hint, refuse_nameless, refuse_unknown
+from medcnn.cli.own_yaml import (
+    own_file,
+    place_hint,
+    refuse_bombs,
+    refuse_nameless,
+    refuse_unknown,
+)
 from medcnn.config import (
     PRESET_NAMES,
     SPLIT_WORDS,
@@ -96,6 +102,8 @@ def _compose(
 ) -> tuple[dict[str, Any], Mapping[str, str | None], list[str]]:
     """The composed config as plain dicts, what was chosen of each group, and the keys given."""
     search = _searched(own_folder) if own_folder else []
+    if own_folder:
+        refuse_bombs(own_folder)
     parser = OverridesParser.create()
     overrides: list[Override] = []
     for word in words:
@@ -124,6 +132,11 @@ def _compose(
         for o in overrides
         if o.is_sweep_override()
     ]
+    faults += [
+        f"{o.input_line}: {o.key_or_group} belongs to Hydra and is no setting of medcnn."
+        for o in overrides
+        if re.match(r"hydra\b", o.key_or_group)
+    ]
     if faults:
         raise UsageError("\n".join(faults))
     try:
@@ -139,6 +152,8 @@ def _compose(
         groups = dict(final.hydra.runtime.choices)
         OmegaConf.set_struct(final, False)
         del final["hydra"]
+        if faults := list(_unsafe(OmegaConf.to_container(final))):
+            raise UsageError("\n".join(faults))
         composed = OmegaConf.to_container(final, resolve=True)
     except YAMLError as error:
         raise UsageError(f"a settings file is no YAML: {_words_of(error)}") from error
@@ -148,6 +163,29 @@ def _compose(
     composed.pop("experiment", None)
     keys = [o.key_or_group for o in overrides]
     return {str(k): v for k, v in composed.items()}, groups, keys
+
+
+# Where `${oc.env:DATA}` may stand. All else is written into run folders and checkpoints as it is.
+PLACES = ("data.root", "data.path", "data.cache", "run_dir", "checkpoint", "input", "output")
+
+
+def _unsafe(node: Any, key: str = "") -> Iterator[str]:
+    """Settings that would fetch a value from elsewhere, or name Python for Hydra to call."""
+    if isinstance(node, Mapping):
+        for name, child in node.items():
+            where = f"{key}.{name}".lstrip(".")
+            if re.fullmatch(r"_\w+_", str(name)):
+                yield f"{where}: settings never name Python; a choice is a name of `medcnn list`."
+            else:
+                yield from _unsafe(child, where)
+    elif isinstance(node, list):
+        for number, child in enumerate(node):
+            yield from _unsafe(child, f"{key}.{number}")
+    elif isinstance(node, str) and "${" in node and key not in PLACES:
+        yield (
+            f"{key}={node}: settings are written into run folders, so none is fetched from "
+            f"elsewhere; ${{...}} may stand only in {', '.join(PLACES)}."
+        )
 
 
 def _searched(own_folder: Path) -> list[str]:

@@ -9,15 +9,18 @@ from medcnn.config import (
     PredictConfig,
     PreviewConfig,
     ReportConfig,
+    TrainConfig,
     to_json,
 )
 from medcnn.privacy import for_terminal
-from medcnn.progress import log, show_log
+from medcnn.progress import follows, log, show_log
 
 
 def execute(command: Command) -> None:
     show_log(for_terminal)
     config = command.config
+    if follows() and not isinstance(config, TrainConfig):
+        return  # only training is shared among processes
     if isinstance(config, PredictConfig):
         from medcnn.workflows.predicting import predict_images
 
@@ -45,7 +48,11 @@ def execute(command: Command) -> None:
         preview(config)
     else:
         from medcnn.workflows.finetuning import finetune
-        from medcnn.workflows.training import train
+        from medcnn.workflows.rehearsing import rehearse
+        from medcnn.workflows.training import run_folder_of, train
 
         run = train if command.verb == "train" else finetune
-        run(config, command.words)
+        if config.trainer.dry_run:
+            rehearse(run, run_folder_of(config), config, command.words)
+        else:
+            run(config, command.words)

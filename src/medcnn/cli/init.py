@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+import sys
 import textwrap
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -18,7 +19,7 @@ from medcnn import datasets
 from medcnn.config import DataConfig, config_folder
 from medcnn.datasets.guessing import Guess, Images, Sure, guess_folders, guess_table
 from medcnn.datasets.sheets import read_sheet, require_folder, tables_in
-from medcnn.errors import DataError, MedcnnError, UsageError, listed
+from medcnn.errors import DataError, MedcnnError, UsageError, listed, private
 from medcnn.files import write_text
 from medcnn.manifest import Manifest
 from medcnn.privacy import for_terminal
@@ -59,11 +60,10 @@ def show_init(words: Sequence[str]) -> None:
     kinds = listed([f"{n:,} {s}" for s, n in suffixes.most_common()])
     print(wrapped(f"{root}: {len(images.paths):,} images ({kinds or 'none'})"))
     draft = _from_tables(root, [table], images) if table else _found(root, images)
-    for line in _shown(draft):
-        print(line)
+    print(for_terminal("\n".join(_shown(draft)), sys.stdout))
     write_text(output, _yaml(root, draft, output))
     print(f"\nWritten: {output}. Read every line, above all where it says '{Sure.CHECK}'.")
-    print(wrapped(for_terminal(_trial(root, draft))))
+    print(wrapped(for_terminal(_trial(root, draft), sys.stdout)))
     folder = output.parent.parent
     print(f"\nThen:\n  medcnn train data={output.stem} --config-dir {_quoted(folder)}")
 
@@ -172,7 +172,7 @@ def _shown(draft: Draft) -> Iterator[str]:
     width = max(len(g.setting) for g in draft.guesses)
     for guess in draft.guesses:
         value = _plain(guess.value) if guess.value is not None else "none"
-        example = f", such as {guess.example}" if guess.example else ""
+        example = f", such as {private(guess.example)}" if guess.example else ""
         text = f"{guess.setting:<{width}}  {value}  [{guess.sure}] {guess.why}{example}"
         yield textwrap.fill(text, WIDTH, subsequent_indent=" " * (width + 2))
 

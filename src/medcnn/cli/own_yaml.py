@@ -4,20 +4,55 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping
+from contextlib import suppress
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
+
+import yaml
 
 from medcnn import datasets
 from medcnn.choices import nearest
 from medcnn.config import DataConfig
 from medcnn.errors import UsageError
 
+MAX_BYTES, MAX_DEPTH = 1 << 18, 16
+
 
 def own_file(folder: Path | None, name: str | None) -> Path | None:
     """The YAML that `data=NAME` means, where it is the user's own."""
     file = folder / "data" / f"{name}.yaml" if folder else None
     return file if file and file.is_file() else None
+
+
+def refuse_bombs(folder: Path) -> None:
+    """Raises UsageError for a YAML of a group that a few lines make endless (aliases of aliases),
+    or that is too large or too deep to be settings."""
+    for file in sorted(folder.glob("*/**/*.yaml")):
+        size, depth, fault = file.stat().st_size, 0, ""
+        if size > MAX_BYTES:
+            fault = f"has {size:,} bytes, and settings at most {MAX_BYTES:,}"
+        else:
+            with suppress(yaml.YAMLError):  # what is no YAML is told where it is read
+                for token in yaml.scan(file.read_text(encoding="utf-8", errors="replace")):
+                    depth += isinstance(token, _OPENING) - isinstance(token, _CLOSING)
+                    if isinstance(token, yaml.AliasToken):
+                        fault = f"repeats a part by its alias (*{token.value}); write it out"
+                    elif depth > MAX_DEPTH:
+                        fault = f"is nested more than {MAX_DEPTH} deep"
+                    if fault:
+                        break
+        if fault:
+            raise UsageError(f"{file} {fault}, or move it out of --config-dir.")
+
+
+_OPENING = (
+    yaml.BlockMappingStartToken,
+    yaml.BlockSequenceStartToken,
+    yaml.FlowMappingStartToken,
+    yaml.FlowSequenceStartToken,
+)
+_CLOSING = (yaml.BlockEndToken, yaml.FlowMappingEndToken, yaml.FlowSequenceEndToken)
 
 
 def place_hint(group: str, name: str, folder: Path | None) -> str:

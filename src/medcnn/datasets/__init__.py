@@ -33,14 +33,14 @@ from medcnn.datasets import (
     table,
     vindr_cxr,
 )
-from medcnn.datasets.joining import IMAGE_SUFFIXES
 from medcnn.datasets.public import PublicSet
+from medcnn.datasets.sheets import refuse_rows
 from medcnn.errors import DataError, listed, private
 from medcnn.images import file_part
 from medcnn.manifest import Manifest
 from medcnn.paths import MISSING, faults_on_disk
 
-__all__ = ["DATASETS", "IMAGE_SUFFIXES", "Dataset", "check_options", "option_names", "read"]
+__all__ = ["DATASETS", "Dataset", "check_options", "option_names", "read"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,13 +122,21 @@ DATASETS = {
 }
 
 
-def read(name: str, root: Path | None, options: Mapping[str, Any]) -> Manifest:
+def read(
+    name: str, root: Path | None, options: Mapping[str, Any], *, faulty: bool = False
+) -> Manifest:
     """The manifest of the data set `name`; splits stand in it only where its author made them.
 
+    Args:
+        faulty: also where rows have faults, which stand in the manifest then.
+
     Raises:
-        DataError: a file is a link out of the root, a pipe or a device; all of them at once.
+        DataError: rows have faults, or a file is a link out of the root, a pipe or a device; all
+            of them at once.
     """
     manifest = _bound(name, options)(root)
+    if not faulty:
+        refuse_rows(manifest.faults)
     faults = faults_on_disk(manifest.root, {file_part(r.path) for r in manifest.records})
     if unsafe := [
         f"{private(path)} is {why}" for path, why in sorted(faults.items()) if why != MISSING

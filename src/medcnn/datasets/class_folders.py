@@ -6,8 +6,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from medcnn.datasets.classes import encoded, space_of
-from medcnn.datasets.dicom_headers import looks_like_dicom, read_headers
+from medcnn.datasets.classes import encoded, refuse_names, space_of
+from medcnn.datasets.dicom_headers import DAMAGED, looks_like_dicom, read_headers
 from medcnn.datasets.joining import attributes_of, by_patient, files_below, is_image
 from medcnn.datasets.sheets import found_under
 from medcnn.errors import DataError, UsageError
@@ -44,8 +44,10 @@ def read_class_folders(
         else:
             found.append(path)
     headers, refused = read_headers(root, [p for p in found if looks_like_dicom(root / p)], tags)
-    excluded.update(refused.values())
-    found = [p for p in found if p not in refused]
+    # a damaged image is for the audit to tell of, and for audit.max_bad to allow
+    excluded.update(why for why in refused.values() if why != DAMAGED)
+    whole = [p for p in found if p not in refused]
+    found = [p for p in found if refused.get(p, DAMAGED) == DAMAGED]
     if not found:
         raise DataError(
             f"{root}: expected a folder per class with images (class/image.jpg) or data.table, "
@@ -53,8 +55,10 @@ def read_class_folders(
         )
     if tags and not headers:
         raise UsageError(f"data.tags has no effect: no image under {root} is a DICOM.")
-    whose = by_patient(found, headers)
+    whose = by_patient(whole, headers)
     present = {i: [rename.get(n, n)] for i, n in enumerate(p.split("/")[depth] for p in found)}
+    if not classes:
+        refuse_names(present, f"folders of {root}")
     space = space_of(kind, classes, present, many=False)
     return Manifest(
         source=root.name,

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Collection, Mapping, Sequence
 from itertools import pairwise
 
 from medcnn.choices import nearest
-from medcnn.datasets.sheets import Sheet
-from medcnn.errors import DataError, UsageError
+from medcnn.datasets.sheets import Sheet, whole_number
+from medcnn.errors import DataError, UsageError, listed, private
 from medcnn.labels import Kind, LabelSpace
+from medcnn.paths import folded
 from medcnn.progress import log
 
 _YES, _NO = {"1", "1.0", "true", "yes"}, {"0", "0.0", "false", "no"}
@@ -30,11 +30,23 @@ def words_of(
 
     def renamed(word: str) -> str:
         """Once, so that two classes may change places."""
-        whole = re.sub(r"^(-?\d+)\.0+$", r"\1", word)
+        whole = whole_number(word)
         return rename.get(word, rename.get(whole, whole))
 
     found = (renamed(w) for w in words if w and w != none_label)
     return list(dict.fromkeys(w for w in found if w and w != none_label))
+
+
+def refuse_names(present: Mapping[int, list[str]], what: str) -> None:
+    """Raises DataError where words are nearly as many as images, as names of patients are: they
+    would become classes, and stand in every file that is written."""
+    words = {w for found in present.values() for w in found}
+    if len(words) > 10 and len(words) * 3 > len(present):
+        raise DataError(
+            f"{what}: {len(words)} different words for {len(present)} images, too many for classes "
+            f"({listed([private(w) for w in sorted(words)], 3)}). Do they name patients? Where "
+            "they are classes, list them in data.classes=[...]."
+        )
 
 
 def rare_joined(
@@ -47,7 +59,8 @@ def rare_joined(
             groups.setdefault(word, set()).add(whose[i] or str(i))
     rare = {word for word, patients in groups.items() if len(patients) < below}
     if rare:
-        log.info(f"  joined to '{name}', each of fewer than {below}: {', '.join(sorted(rare))}")
+        shown = ", ".join(private(word) for word in sorted(rare))
+        log.info(f"  joined to '{name}', each of fewer than {below}: {shown}")
     return {
         i: list(dict.fromkeys(name if w in rare else w for w in words))
         for i, words in present.items()
@@ -67,6 +80,8 @@ def space_of(
     """
     found = sorted({w for words in present.values() for w in words}, key=_natural)
     names = list(classes) if classes else found
+    if not classes:
+        _refuse_doubtful(found)
     if kind == "auto":
         kind = "multilabel" if many else "binary" if len(names) == 2 else "multiclass"
     if kind not in set(Kind):
@@ -85,6 +100,23 @@ def space_of(
             f"  positive class: '{names[-1]}' (data.classes=[negative,positive] to say otherwise)"
         )
     return LabelSpace(kind=Kind(kind), names=tuple(names))
+
+
+def _refuse_doubtful(found: Sequence[str]) -> None:
+    """Raises UsageError for words of which nobody asked that they be classes of their own."""
+    faults = [
+        f"'{word}' looks like a blank (data.exclude leaves its rows out)"
+        for word in found
+        if word.lower() in ("nan", "n/a", "na", "null")
+    ]
+    first: dict[str, str] = {}
+    for word in found:
+        if (other := first.setdefault(folded(word), word)) != word:
+            faults.append(f"'{other}' and '{word}' look like one word (data.rename makes them one)")
+    if faults:
+        raise UsageError(
+            f"classes: {listed(faults)}. Where they are classes, list all in data.classes=[...]."
+        )
 
 
 def _refuse_unknown_order(found: Sequence[str]) -> None:
@@ -172,8 +204,8 @@ def flags(
         if word not in _YES | _NO | {""}:
             hint = " (-1 is read with data.uncertain)" if word in _UNCERTAIN else ""
             raise DataError(
-                f"{sheet.line(row)}: {column} is '{word}'; a finding is 1, 0, or blank for not "
-                f"assessed{hint}."
+                f"{sheet.line(row)}: {column} is {private(word)}; a finding is 1, 0, or blank for "
+                f"not assessed{hint}."
             )
         target.append(math.nan if not word else float(word in _YES))
     return tuple(target)

@@ -32,7 +32,8 @@ _KEPT = {"AS", "CS", "DA", "DS", "FD", "FL", "IS", "LO", "SH", "SL", "SS", "TM",
 _PIXELS = {0x7FE00008, 0x7FE00009, 0x7FE00010}
 _DEFLATED = b"1.2.840.10008.1.2.1.99"
 _HEADER_BYTES = 4 << 20
-_VERSION = 1
+_VERSION = 2
+DAMAGED = "a DICOM whose header cannot be read or is cut off"
 DICOM_SUFFIXES = (".dcm", ".dicom")
 NEVER_DICOM = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif", ".pgm", ".ppm", ".npz")
 
@@ -54,7 +55,11 @@ def check_keywords(keywords: Sequence[str]) -> None:
     for word in keywords:
         if word not in keyword_dict:
             faults.append(f"'{word}' is no keyword of DICOM{nearest(word, keyword_dict)}")
-        elif word in _IDENTIFYING or dictionary_VR(keyword_dict[word]) not in _KEPT:
+        elif (
+            word in _IDENTIFYING
+            or re.search("(ID|IDs|Number|Locator|Identification)$", word)
+            or dictionary_VR(keyword_dict[word]) not in _KEPT
+        ):
             faults.append(f"'{word}' may identify a patient, or is no single word.")
     if faults:
         raise UsageError(f"data.tags: {' '.join(faults)}")
@@ -165,9 +170,11 @@ def _read(file: Path, keywords: Sequence[str]) -> dict[str, str] | str:
         refuse_what_is_no_image(dataset)
         return {k: _text(k, dataset.get(k)) for k in keywords}
     except ImageError as error:
-        return str(error)
+        # what is called an image and has no pixels was cut off before them
+        is_image = "Image Storage" in getattr(dataset.get("SOPClassUID"), "name", "")
+        return DAMAGED if is_image and not seen else str(error)
     except Exception:  # pydicom raises nearly anything on a damaged header
-        return "a DICOM whose header cannot be read"
+        return DAMAGED
 
 
 def _inflated(data: bytes) -> io.BytesIO:

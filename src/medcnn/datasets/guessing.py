@@ -22,7 +22,7 @@ from medcnn.datasets.joining import (
     without_ending,
 )
 from medcnn.datasets.sheets import Sheet
-from medcnn.errors import DataError, listed
+from medcnn.errors import DataError, listed, private
 
 FLAGS = {"0", "1", "-1", "0.0", "1.0", "-1.0", "true", "false", "yes", "no"}
 FEWEST_PATIENTS = 5
@@ -165,10 +165,12 @@ def _image(sheet: Sheet, columns: Mapping[str, Column], images: Images) -> tuple
         if best[0] > 0.5:
             break  # a path needs no search, a search by name no reading of headers
     if best[0] < 0.1:
-        shown = [f"{c.name} ('{next(iter(c.counts))}')" for c in columns.values() if c.counts]
+        shown = [
+            f"{c.name} ({private(next(iter(c.counts)))})" for c in columns.values() if c.counts
+        ]
         raise DataError(
             f"no column of {sheet.path.name} names the images under {images.root}: the first of "
-            f"{len(images.paths):,} is {images.paths[0]}. Columns: {listed(shown, 8)}."
+            f"{len(images.paths):,} is {private(images.paths[0])}. Columns: {listed(shown, 8)}."
         )
     return best[1], best[2]
 

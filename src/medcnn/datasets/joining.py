@@ -17,9 +17,9 @@ from medcnn.datasets.dicom_headers import (
     looks_like_dicom,
     read_headers,
 )
-from medcnn.datasets.sheets import TABLE_SUFFIXES, of_every_row, refuse_missing
+from medcnn.datasets.sheets import TABLE_SUFFIXES, whole_number
 from medcnn.errors import DataError, UsageError, listed, private
-from medcnn.paths import MISSING, faults_on_disk
+from medcnn.paths import MISSING, faults_on_disk, folded, lookalike
 from medcnn.progress import log
 
 IMAGE_SUFFIXES = frozenset(
@@ -30,6 +30,8 @@ IMAGE_SUFFIXES = frozenset(
 )
 FILE_NAME = "file_name"
 JOINS = (FILE_NAME, *IDENTIFIERS)
+FEW = 5
+"""Of so many missing files one of a like name is looked for: each lists a folder."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,11 +42,13 @@ class Joined:
         files: row -> paths below the root.
         headers: path -> keyword -> text.
         excluded: reason -> how many files or rows found no partner.
+        faults: what is wrong with rows that have no files therefore.
     """
 
     files: Mapping[int, list[str]]
     headers: Mapping[str, Tags] = field(default_factory=dict)
     excluded: Mapping[str, int] = field(default_factory=dict)
+    faults: Sequence[str] = ()
 
 
 def joined(
@@ -60,27 +64,29 @@ def joined(
     Args:
         cells: row -> what its image column says.
         join: one of JOINS. A SOPInstanceUID and a file name mean one file; a patient, a study and
-            an accession number may have several, and each gets the labels of the row.
+            an accession number may have several, and each gets the labels of the row. A file name
+            that is not there may differ from that of a file in case, Unicode form and ending.
         keywords: tags that are wanted beside.
         line: where a row stands. Messages name rows and no values, which may be those of patients.
 
     Raises:
         UsageError: an unknown join.
-        DataError: nothing fits, a value stands in several rows, or one file was to be found and
-            there are several.
+        DataError: nothing fits. Rows that hold the same value, and those of which one file was to
+            be found where there are several, are faults.
     """
     if join not in JOINS:
         raise UsageError(f"data.join={join} is not one of {', '.join(JOINS)}{nearest(join, JOINS)}")
     rows_of: dict[str, list[int]] = {}
     for row, cell in cells.items():
         rows_of.setdefault(cell, []).append(row)
-    twice = [rows for cell, rows in rows_of.items() if cell and len(rows) > 1]
-    if twice:
-        shown = [" and ".join(line(row) for row in rows[:2]) for rows in twice]
-        raise DataError(
-            f"data.join={join} needs one row for each, and several rows hold the same in "
-            f"{len(twice)} cases: {listed(shown)}. Leave one row of each."
-        )
+    faults = [
+        f"{line(row)}: the same {join} stands in line {line(rows[0]).rpartition(':')[2]} already; "
+        "leave one row of each"
+        for cell, rows in rows_of.items()
+        if cell
+        for row in rows[1:]
+    ]
+    cells = {row: cell for row, cell in cells.items() if not cell or rows_of[cell][0] == row}
     found: dict[str, list[str]] = {}
     headers: dict[str, Tags] = {}
     excluded: Counter[str] = Counter()
@@ -91,6 +97,13 @@ def joined(
             for key in {PurePosixPath(path).name, without_ending(path)}:
                 found.setdefault(key, []).append(path)
         wanted = {row: last_part(cell) for row, cell in cells.items()}
+        alike: dict[str, set[str]] = {}
+        for key, files_of in found.items():
+            alike.setdefault(folded(key), set()).update(files_of)
+        for key in wanted.values():
+            near = alike.get(folded(key)) or alike.get(folded(without_ending(key)))
+            if key not in found and near:
+                found[key] = sorted(near)
     else:
         images = [p for p in paths if looks_like_dicom(root / p)]
         excluded["files that are no DICOM"] = len(paths) - len(images)
@@ -103,26 +116,29 @@ def joined(
             else:
                 excluded[f"without {join}"] += 1
         wanted = {row: digest(cell) for row, cell in cells.items()}
+        # a spreadsheet may have made 1.0 of 1
+        whole = {row: digest(whole_number(cell)) for row, cell in cells.items()}
+        wanted = {row: key if key in found else whole[row] for row, key in wanted.items()}
     files = {row: found[key] for row, key in wanted.items() if cells[row] and key in found}
     if not files:
         raise DataError(
             f"{table}: none of {len(cells)} rows names a {join} of the {len(images)} images under "
             f"{root}. Is data.image the column that holds it?"
         )
-    if join in (FILE_NAME, "SOPInstanceUID") and (
-        several := {row: paths for row, paths in files.items() if len(paths) > 1}
-    ):
-        shown = [f"{line(row)} ({len(paths)} files)" for row, paths in several.items()]
-        raise DataError(
-            f"several files have the {join} of one row, in {len(several)} cases: {listed(shown)}. "
-            "Leave one file of each."
-        )
+    if join in (FILE_NAME, "SOPInstanceUID"):
+        faults += [
+            f"{line(row)}: {len(paths)} files have this {join}; leave one file of each"
+            for row, paths in files.items()
+            if len(paths) > 1
+        ]
     used = {path for paths in files.values() for path in paths}
     identified = {p for p in images if join == FILE_NAME or headers[p][join]}
     excluded[f"without a row in {table}"] = len(identified - used)
     excluded[f"named in {table} and not there"] = len(cells) - len(files)
     log.info(f"  {len(used):,} images belong to {len(files):,} rows of {table} by their {join}")
-    return Joined(files=files, headers=headers, excluded=+excluded)
+    if join in (FILE_NAME, "SOPInstanceUID"):
+        files = {row: paths for row, paths in files.items() if len(paths) == 1}
+    return Joined(files=files, headers=headers, excluded=+excluded, faults=faults)
 
 
 def named(
@@ -130,9 +146,9 @@ def named(
     paths: Mapping[int, str],
     keywords: Sequence[str],
     line: Callable[[int], str],
-    table: str,
 ) -> Joined:
-    """The files of rows that hold paths.
+    """The files of rows that hold paths. Paths that leave the root, are no regular files, are not
+    there, or are DICOM files without an image, are faults.
 
     Args:
         paths: row -> path below `root`.
@@ -140,33 +156,24 @@ def named(
         line: where a row stands.
 
     Raises:
-        DataError: paths that leave the root or are no regular files, by row; files that are not
-            there; DICOM files that are no images. All rows of a kind at once.
         UsageError: tags are wanted, and no file is a DICOM.
     """
-    faults = faults_on_disk(root, paths.values())
-
-    def checked(row: int) -> list[str]:
-        fault = faults.get(paths[row], MISSING)
-        if fault != MISSING:
-            raise DataError(f"{line(row)}: {private(paths[row])} is {fault}; it is not opened.")
-        return [paths[row]]
-
-    unsafe = [row for row, path in paths.items() if faults.get(path, MISSING) != MISSING]
-    of_every_row(unsafe, checked)
-    at = {path: line(row).rpartition(":")[2] for row, path in paths.items()}
-    refuse_missing(table, root, paths.values(), faults, at)
-    files = {row: [path] for row, path in paths.items()}
-    if not keywords:
-        return Joined(files=files)
-    dicom = [path for path in paths.values() if looks_like_dicom(root / path)]
-    if not dicom:
-        raise UsageError(f"data.tags has no effect: no image of {table} is a DICOM.")
-    headers, refused = read_headers(root, dicom, keywords)
-    if refused:
-        shown = [f"{private(path)}: {why}" for path, why in refused.items()]
-        raise DataError(f"{table}: {len(refused)} files are no images:\n  {listed(shown)}")
-    return Joined(files=files, headers=headers)
+    wrong = faults_on_disk(root, paths.values())
+    headers: Mapping[str, Tags] = {}
+    if keywords and (there := [path for path in paths.values() if path not in wrong]):
+        dicom = [path for path in there if looks_like_dicom(root / path)]
+        if not dicom:
+            raise UsageError("data.tags has no effect: no image of the table is a DICOM.")
+        headers, refused = read_headers(root, dicom, keywords)
+        wrong |= refused
+    faults: list[str] = []
+    for row, path in paths.items():
+        if why := wrong.get(path):
+            alike = lookalike(root, path) if why == MISSING and len(faults) < FEW else None
+            hint = f"; there is {private(alike)}, of other case or Unicode form" if alike else ""
+            faults.append(f"{line(row)}: {private(path)} is {why}{hint}")
+    files = {row: [path] for row, path in paths.items() if path not in wrong}
+    return Joined(files=files, headers=headers, faults=faults)
 
 
 def files_below(root: Path) -> list[str]:
@@ -175,15 +182,21 @@ def files_below(root: Path) -> list[str]:
     Raises:
         DataError: links out of the root, pipes and devices, all of them at once.
     """
-    paths = sorted(_walk(root))
+    paths = sorted(walked(root))
     if faults := faults_on_disk(root, paths):
         shown = [f"{private(path)} is {why}" for path, why in faults.items()]
         raise DataError(f"{root}: {len(faults)} files are not opened: {listed(shown)}.")
     return paths
 
 
-def _walk(root: Path) -> Iterator[str]:
-    for folder, folders, names in os.walk(root):
+def walked(root: Path) -> Iterator[str]:
+    """Paths below `root` of what is neither hidden nor a folder; raises DataError."""
+
+    def refuse(error: OSError) -> None:
+        place = os.path.relpath(error.filename, root)
+        raise DataError(f"{root}: the folder {private(place)} cannot be listed: {error.strerror}.")
+
+    for folder, folders, names in os.walk(root, onerror=refuse):
         folders[:] = [f for f in folders if not f.startswith(".")]
         place = Path(folder).relative_to(root)
         if links := [(place / f).as_posix() for f in folders if os.path.islink(root / place / f)]:

@@ -7,7 +7,7 @@ import gzip
 import io
 import re
 import zlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -42,11 +42,22 @@ class Sheet:
         """
         missing = [c for c in columns if c is not None and c not in self.columns]
         if missing:
+            if any(map(_is_content, self.columns)):
+                raise UsageError(
+                    f"{self.path} has no column {listed(missing)}, and its first row looks like "
+                    f"one of data: {listed([private(c) for c in self.columns])}. Write the names "
+                    "of the columns above it."
+                )
             asked = ", ".join(f"'{c}'{nearest(c, self.columns).rstrip('.')}" for c in missing)
             raise UsageError(
                 f"{self.path} has no column {asked}. Its columns: {', '.join(self.columns)}. "
                 f"Columns are named by {settings}."
             )
+
+
+def _is_content(name: str) -> bool:
+    """A number, or the name of a file, which no column is called."""
+    return re.fullmatch(r"[\d.,-]+|.*\.(jpe?g|png|tiff?|bmp|dcm|dicom)", name, re.I) is not None
 
 
 def read_sheet(path: Path, sheet: str | None = None) -> Sheet:
@@ -138,27 +149,48 @@ def _sheet(path: Path, numbered: workbooks.Rows) -> Sheet:
     return Sheet(path=path, columns=named, rows=tuple(rows), lines=tuple(lines))
 
 
+def whole_number(cell: str) -> str:
+    """`1.0` is `1`, which a spreadsheet writes so in a column with blanks."""
+    return re.sub(r"^(-?\d+)\.0+$", r"\1", cell)
+
+
 def of_every_row(rows: Iterable[int], make: Callable[[int], T]) -> list[T]:
-    """`make` of each row; where it raises DataError, those of all rows are raised as one, with
-    rows of one and the same fault on one line."""
-    made: list[T] = []
-    faults: dict[str, list[tuple[str, str]]] = {}
-    count = 0
+    """`make` of each row; where it raises DataError, those of all rows are raised as one."""
+    made, faults = tried(rows, make)
+    refuse_rows(faults)
+    return list(made.values())
+
+
+def tried(rows: Iterable[int], make: Callable[[int], T]) -> tuple[dict[int, T], list[str]]:
+    """`make` of each row, and what it said (DataError) of rows for which it did not come off."""
+    made: dict[int, T] = {}
+    faults = []
     for row in rows:
         try:
-            made.append(make(row))
+            made[row] = make(row)
         except DataError as error:
-            count += 1
-            found = re.fullmatch(r"(.+?):(\d+): (.*)", str(error), re.DOTALL)
-            place, line, reason = found.groups() if found else ("", "", str(error))
-            faults.setdefault(reason, []).append((place, line))
-    if not count:
-        return made
-    told = [_told(reason, places) for reason, places in faults.items()]
-    if count == 1:
+            faults.append(str(error))
+    return made, faults
+
+
+def parted(fault: str) -> tuple[str, str, str]:
+    """File, line and reason of what was said of a row."""
+    found = re.fullmatch(r"(.+?):(\d+): (.*)", fault, re.DOTALL)
+    return (found[1], found[2], found[3]) if found else ("", "", fault)
+
+
+def refuse_rows(faults: Sequence[str]) -> None:
+    """Raises DataError where there are faults: rows of one and the same on one line."""
+    if not faults:
+        return
+    of_reason: dict[str, list[tuple[str, str]]] = {}
+    for place, line, reason in map(parted, faults):
+        of_reason.setdefault(reason, []).append((place, line))
+    told = [_told(reason, places) for reason, places in of_reason.items()]
+    if len(faults) == 1:
         raise DataError(told[0])
     more = f"\n  and {len(told) - 5} more" if len(told) > 5 else ""
-    raise DataError(f"{count} rows are refused:\n  " + "\n  ".join(told[:5]) + more)
+    raise DataError(f"{len(faults)} rows are refused:\n  " + "\n  ".join(told[:5]) + more)
 
 
 def _told(reason: str, places: list[tuple[str, str]]) -> str:
@@ -204,25 +236,10 @@ def found_under(root: Path, *, hidden: bool = False) -> str:
     return listed(names) or "nothing"
 
 
-def refuse_missing(
-    source: str,
-    root: Path,
-    paths: Iterable[str],
-    faults: Mapping[str, str] | None = None,
-    rows: Mapping[str, str] | None = None,
-) -> None:
-    """Raises DataError with the count and the first names of images that are not there.
-
-    Args:
-        faults: what `faults_on_disk` found, where it has been asked already.
-        rows: path -> the row that names it.
-    """
-
-    def place(path: str) -> str:
-        return f" (row {rows[path]})" if rows else ""
-
+def refuse_missing(source: str, root: Path, paths: Iterable[str]) -> None:
+    """Raises DataError with the count and the first names of images that are not there."""
     wanted = list(paths)
-    faults = faults_on_disk(root, wanted) if faults is None else faults
+    faults = faults_on_disk(root, wanted)
     missing = [p for p in wanted if faults.get(p) == MISSING]
     if missing:
         alike = lookalike(root, missing[0])
@@ -231,6 +248,6 @@ def refuse_missing(
         )
         raise DataError(
             f"{source}: {len(missing)} of {len(wanted)} images of the table are not under {root}: "
-            f"{listed([f'{private(m)}{place(m)}' for m in missing])}.{hint} Complete the images, "
-            "or take their rows out of the table."
+            f"{listed([private(m) for m in missing])}.{hint} Complete the images, or take their "
+            "rows out of the table."
         )

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import re
+import unicodedata
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from posixpath import splitext
 from typing import Any
 
-from medcnn.choices import nearest
 from medcnn.datasets.class_folders import read_class_folders
 from medcnn.datasets.classes import (
     encoded,
     flags,
     is_doubt,
     rare_joined,
+    refuse_names,
     space_of,
     uncertain_value,
     words_of,
@@ -27,10 +29,19 @@ from medcnn.datasets.joining import (
     joined,
     named,
 )
-from medcnn.datasets.sheets import Sheet, of_every_row, read_sheet, require_folder
+from medcnn.datasets.sheets import (
+    Sheet,
+    read_sheet,
+    refuse_rows,
+    require_folder,
+    tried,
+    whole_number,
+)
+from medcnn.datasets.vocabulary import UNLABELLED
 from medcnn.errors import DataError, UsageError, listed, private
 from medcnn.labels import Kind, LabelSpace
 from medcnn.manifest import Manifest, Record, parse_split
+from medcnn.privacy import as_names
 from medcnn.progress import log
 
 
@@ -153,18 +164,22 @@ def read(
     rows, excluded = _kept(
         source, exclude or {}, label if isinstance(label, str) else None, whose_words
     )
-    if patient and (blank := [source.line(i) for i in rows if not source.rows[i][patient]]):
-        raise DataError(f"{len(blank)} rows have no {patient}: {listed(blank)}.")
-    cells = {i: source.rows[i][image] for i in rows}
+    blank = [i for i in rows if patient and source.rows[i][patient].lower() in _NOBODY]
+    faults = [f"{source.line(i)}: no {patient}, so nobody knows whose image it is" for i in blank]
+    cells = {i: source.rows[i][image] for i in rows if i not in set(blank)}
     if join is not None:
         found = joined(place, cells, join, tags, source.line, table)
-        rows = [i for i in rows if i in found.files]
     else:
         paths = {i: _path(folder, cell, suffix) for i, cell in cells.items()}
-        found = named(place, paths, tags, source.line, table)
-    whose = {i: source.rows[i][patient] if patient else "" for i in rows}
+        found = named(place, paths, tags, source.line)
+    faults += found.faults
+    rows = [i for i in cells if i in found.files]
+    if not rows:
+        refuse_rows(faults)
+    whose = {i: _one_name(source.rows[i][patient]) if patient else "" for i in rows}
     files = [p for i in rows for p in found.files[i]]
     by_tag = {} if patient else by_patient(files, found.headers)
+    _refuse_identifying(source, attributes, whose, whose_words)
     doubts, doubt_words = None, {str(w).lower() for w in uncertain_words}
     if isinstance(label, str):
         if separator is None:
@@ -177,10 +192,16 @@ def read(
         )
         _note_unused(source, rows, label, separator, none_label, rename)
         present = {i: words_of(source.rows[i][label], separator, none_label, rename) for i in rows}
+        if not classes:
+            refuse_names(present, f"data.label={label}")
         if rare_below:
             owners = {i: whose[i] or by_tag.get(found.files[i][0], "") for i in rows}
             present = rare_joined(present, owners, rare_below, rare_name)
-        space = space_of(kind, classes, present, many=separator is not None)
+        try:
+            space = space_of(kind, classes, present, many=separator is not None)
+        except DataError:
+            refuse_rows(faults)  # they may be all that is left of a class
+            raise
     elif label is None:
         # nothing is known of any image: an audit works without, all else refuses
         present = {}
@@ -219,10 +240,8 @@ def read(
             first = of_path.setdefault(path, (i, target))
             if first[0] != i:
                 how = "the same labels" if _same(first[1], target) else "other labels"
-                raise DataError(
-                    f"{at}: {private(path)} stands with {how} in line {source.lines[first[0]]} "
-                    "already; an image has one row."
-                )
+                line = source.lines[first[0]]
+                raise DataError(f"{at}: {private(path)} stands with {how} in line {line} already")
         kept = {c: row[c] for c in attributes if row[c]}
         return [
             Record(
@@ -236,14 +255,47 @@ def read(
             for path in found.files[i]
         ]
 
+    made, refused = tried(rows, records)
+    faults += refused
+    if not made:
+        refuse_rows(faults)
     return Manifest(
         source=(place / table).name,
         root=place,
         labels=space,
-        records=tuple(r for made in of_every_row(rows, records) for r in made),
+        records=tuple(r for of_row in made.values() for r in of_row),
         group_noun=group_noun if patient else "patient" if by_tag else "image",
         excluded=excluded | dict(found.excluded),
+        faults=tuple(faults),
     )
+
+
+_NOBODY = {"", "unknown", "none", *UNLABELLED}
+
+
+def _one_name(cell: str) -> str:
+    """The same for 12.0 and 12, and for both forms of accents: two names of one patient would come
+    to stand in two splits."""
+    return unicodedata.normalize("NFC", whole_number(cell))
+
+
+def _refuse_identifying(
+    sheet: Sheet, attributes: Sequence[str], whose: Mapping[int, str], own: set[str]
+) -> None:
+    """Raises UsageError for attributes that tell one patient from all others, as names, numbers and
+    dates do, and measurements do not: attributes are written as they are."""
+    faults = [f"{c} is the column of images or patients" for c in attributes if c in own]
+    for column in attributes:
+        of = {whose[i] or str(i): cell for i in whose if (cell := sheet.rows[i][column])}
+        words = set(of.values())
+        measured = all(re.fullmatch(r"-?\d{1,4}|-?\d*[.,]\d+", word) for word in words)
+        if len(of) >= 20 and len(words) > 0.9 * len(of) and not measured:
+            faults.append(f"{column} has {len(words)} values for {len(of)} patients")
+    if faults:
+        raise UsageError(
+            f"data.attributes: {'; '.join(dict.fromkeys(faults))}. That names patients in every "
+            "file that is written; leave it out."
+        )
 
 
 def _same(one: tuple[float, ...], other: tuple[float, ...]) -> bool:
@@ -275,14 +327,13 @@ def _kept(
     }
     for column, words in words_of_column.items():
         there = sorted({row[column] for row in sheet.rows})
+        if column in hidden:
+            words = words_of_column[column] = as_names(words, there)
         if absent := [w for w in words if w not in there]:
             raise UsageError(
                 f"data.exclude: {sheet.path} has no row whose {column} is "
                 f"{listed([private(w) for w in absent])}. Found: "
                 f"{listed([private(w) for w in there], 10)}."
-                if column in hidden
-                else f"data.exclude: {sheet.path} has no row whose {column} is {listed(absent)}"
-                f"{nearest(absent[0], there)} Found: {listed(there, 10)}."
             )
     rows, excluded = [], Counter[str]()
     for i, row in enumerate(sheet.rows):
@@ -317,8 +368,8 @@ def _note_unused(
     there |= {sheet.rows[i][label] for i in rows}
     if none_label is not None and none_label not in there:
         raise UsageError(
-            f"data.none_label={none_label} stands in no row of {label}{nearest(none_label, there)}"
-            f" Found: {listed(sorted(there), 10)}."
+            f"data.none_label={none_label} stands in no row of {label}. Found: "
+            f"{listed([private(w) for w in sorted(there)], 10)}."
         )
     if unused := [w for w in rename if w not in there]:
         log.warning(f"data.rename: {listed(unused)} stand in no row of {label}")

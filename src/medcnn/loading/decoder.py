@@ -1,39 +1,28 @@
-"""A process that decodes the files it is asked for, so that what kills a decoder kills only it.
-
-It talks over its pipes and opens nothing but images: a setting on the first line, then one request
-`[path, known content or null]` a line; each answer is a head and the pixels. It imports no torch,
-which keeps its start at a fifth of a second.
-"""
+"""Files -> preprocessed pixels, in processes of their own; both ends of the pipe."""
 
 from __future__ import annotations
 
 import errno
 import hashlib
-import json
-import logging
-import os
-import signal
 import stat
-import struct
-import sys
 import time
 import zlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from medcnn.decoding.pool import Request, answers
+from medcnn.decoding.process import Look, serve
 from medcnn.errors import ImageError
 from medcnn.images import Preprocessing, file_part
 
-# A file that takes longer ends this process: no signal handler runs inside a decoder that hangs.
-LIMIT_S = 60
 # What a network drive answers for a while; tried again after these pauses.
 PASSING = (errno.ESTALE, errno.EIO, errno.ETIMEDOUT, errno.EAGAIN, errno.ENOTCONN, errno.EREMOTEIO)
 PAUSES_S = (0.2, 1.0, 3.0)
-# Length of the head (JSON) and of the pixels that follow it.
-FRAME = struct.Struct("<II")
 CONTENT_BYTES = 16
 
 Seen = tuple[int, int, int]
@@ -87,46 +76,49 @@ def decoded(
     raise AssertionError("the last try returns")
 
 
-class _Kept(logging.Handler):
-    """What the readers say, to be said by the process that has a terminal and a log file."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.said: list[tuple[int, str]] = []
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self.said.append((record.levelno, record.getMessage()))
-
-
 def main() -> None:
-    """Answer requests until the pipe closes, which it also does when the asking process dies."""
-    answers = os.fdopen(os.dup(1), "wb")
-    # what a library in C prints must not come between the answers
-    os.dup2(2, 1)
-    setting = json.loads(sys.stdin.buffer.readline())
-    root, how = Path(setting["root"]), Preprocessing.from_json(setting["preprocessing"])
-    kept = _Kept()
-    logger = logging.getLogger("medcnn")
-    logger.addHandler(kept)
-    logger.propagate = False
-    logger.setLevel(logging.INFO)
+    """In a process of its own."""
+    pauses_s: tuple[float, ...] = PAUSES_S
 
-    def answer(head: dict[str, Any], pixels: bytes) -> None:
-        head["said"], kept.said = kept.said, []
-        line = json.dumps(head).encode()
-        answers.write(FRAME.pack(len(line), len(pixels)) + line + pixels)
-        answers.flush()
+    def look_of(setting: dict[str, Any]) -> Look:
+        root, how = Path(setting["root"]), Preprocessing.from_json(setting["preprocessing"])
 
-    try:
-        answer({}, b"")
-        pauses_s: tuple[float, ...] = PAUSES_S
-        for line in sys.stdin.buffer:
-            path, known = json.loads(line)
-            signal.alarm(LIMIT_S)
+        def look(path: str, known: str | None) -> tuple[dict[str, Any], bytes]:
+            nonlocal pauses_s
             head, pixels = decoded(root, path, known, how, pauses_s)
-            signal.alarm(0)
             # a drive that is gone is not waited for again at each of a hundred thousand files
             pauses_s = () if head.pop("gone", False) else PAUSES_S
-            answer(head, pixels)
-    except BrokenPipeError:
-        os._exit(0)
+            return head, pixels
+
+        return look
+
+    serve(look_of)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """Of one request: `why` it cannot be read, or its pixels, or `same` content as known.
+
+    Attributes:
+        seen: size and times of the file, as it was read.
+        content: hash of the file.
+        crc: CRC-32 of the pixels.
+    """
+
+    row: int
+    pixels: bytes = b""
+    seen: Seen = (0, 0, 0)
+    content: str = ""
+    crc: int = 0
+    same: bool = False
+    why: str = ""
+
+
+def decode(
+    requests: Sequence[Request], root: Path, how: Preprocessing, *, processes: int
+) -> Iterator[Answer]:
+    """One answer to each request, in the order in which they are ready."""
+    setting = {"root": str(root), "preprocessing": how.to_json()}
+    for request, head, pixels in answers(requests, __name__, setting, processes=processes):
+        head["seen"] = tuple(head.get("seen", (0, 0, 0)))
+        yield Answer(row=request.row, pixels=pixels, **head)

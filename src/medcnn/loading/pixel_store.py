@@ -20,7 +20,7 @@ import shutil
 import time
 import zlib
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -29,18 +29,20 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from medcnn.decoding.pool import Request
 from medcnn.errors import DataError, private
 from medcnn.files import cache_folder
 from medcnn.images import file_part
 from medcnn.images.preprocessing import Preprocessing
-from medcnn.loading.decoder import Seen, seen
-from medcnn.loading.decoder_pool import Request, decode
-from medcnn.loading.segments import Memory, Pixels, Stored, Writer, path_key, stored_in
+from medcnn.loading.decoder import Seen, decode, seen
+from medcnn.loading.segments import Memory, Pixels, Stored, Writer, merge, path_key, stored_in
 from medcnn.manifest import Manifest
 from medcnn.progress import log, track
 
 # Raised whenever the same file would give other pixels.
 PIXELS_VERSION = 3
+# Each is a file that stays open; a set that grows by a build a day comes to that in two months.
+MOST_SEGMENTS = 64
 NOWHERE = -1
 NOT_SEEN: Seen = (-1, -1, -1)
 
@@ -56,7 +58,7 @@ class PixelStore:
         places: [N, 2] segment and slot of each record; -1 where it is unreadable.
         crcs: [N] CRC-32 of the pixels.
         checked: [N] whether they were compared in this process; the one thing here that changes.
-        unreadable: row -> reason; such a row has no pixels.
+        unreadable: row -> why it must not be used; it may have no pixels.
         again: decodes rows anew.
     """
 
@@ -73,7 +75,8 @@ class PixelStore:
         return len(self.places)
 
     def readable(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
-        return np.asarray(rows[self.places[rows, 0] != NOWHERE], dtype=np.int64)
+        """Those of `rows` that may be looked at, in their order."""
+        return np.asarray(rows[~np.isin(rows, list(self.unreadable))], dtype=np.int64)
 
     def take(self, rows: NDArray[np.int64]) -> NDArray[Any]:
         """[B, C, H, W]: the images of `rows`, each of them readable.
@@ -92,21 +95,22 @@ class PixelStore:
                 checked[position] or zlib.crc32(image.data) == self.crcs[rows[position]]
             ):
                 damaged.append(position)
+        self.checked[rows] = True
         if damaged:
             self._mend(rows[damaged], images, damaged)
-        self.checked[rows] = True
         return images
 
     def _mend(self, rows: NDArray[np.int64], images: NDArray[Any], positions: list[int]) -> None:
-        log.warning(f"{len(rows)} images are damaged in the pixel cache and are decoded anew")
+        log.warning(f"pixel cache: images that are damaged and decoded anew: {len(rows)}")
         pixels_of = self.again(sorted(set(rows.tolist())))
         for position, row in zip(positions, rows.tolist(), strict=True):
             pixels = pixels_of[row]
             images[position] = np.frombuffer(pixels, self.dtype).reshape(self.shape)
             segment, slot = self.places[row].tolist()
             holder = self.segments[segment]
+            # a cache that cannot be mended is compared again at the next reading
+            self.checked[row] = False
             if isinstance(holder, Pixels) and zlib.crc32(pixels) == self.crcs[row]:
-                # a cache that may only be read stays damaged; this run has its pixels
                 with suppress(OSError):
                     holder.mend(slot, pixels)
 
@@ -123,9 +127,9 @@ def open_store(manifest: Manifest, preprocessing: Preprocessing, *, cache: str) 
         DataError: the disk has no room for the cache, or it cannot be written.
     """
     opening = _Opening(manifest, preprocessing)
-    if cache == "off":
+    if cache.lower() in OFF:
         return opening.in_memory()
-    above = cache_folder() / "pixels" if cache == "auto" else Path(cache)
+    above = cache_folder() / "pixels" if cache == "auto" else Path(cache).expanduser()
     folder = above / _name(manifest.root, preprocessing)
     try:
         return opening.on_disk(folder)
@@ -137,6 +141,8 @@ def open_store(manifest: Manifest, preprocessing: Preprocessing, *, cache: str) 
         ) from error
 
 
+# YAML reads a bare `off` as false
+OFF = ("off", "false")
 _INSTEAD = (
     "Name a folder on another disk with data.cache=FOLDER, keep the pixels in memory with "
     "data.cache=off, or use a smaller data.size_px."
@@ -172,8 +178,6 @@ class _Opening:
     def on_disk(self, folder: Path) -> PixelStore:
         """Raises OSError where the folder cannot be used."""
         self.keys = [path_key(p) for p in self.paths]
-        self.segments: list[Pixels] = []
-        self.numbers: dict[bytes, int] = {}
         missing = self._look_up(folder)
         if missing:
             self._build(folder, missing)
@@ -181,7 +185,9 @@ class _Opening:
 
     def _build(self, folder: Path, missing: list[tuple[Request, Stored | None]]) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        with _turn(folder):
+        with _turn(folder) as alone:
+            if alone and sum(1 for _ in folder.glob("*.rows")) > MOST_SEGMENTS:
+                merge(folder, self.image_bytes)
             # another run may have decoded them while this one waited
             missing = self._look_up(folder)
             if not missing:
@@ -189,7 +195,7 @@ class _Opening:
             needed = len(missing) * self.image_bytes
             log.info(
                 f"pixel cache: {len(missing):,} of {len(self.paths):,} images to decode, "
-                f"{needed / 1e6:,.1f} MB in {folder}"
+                f"{needed / 1e6:,.1f} MB in {folder} (safe to delete at any time)"
             )
             _refuse_full_disk(folder, needed)
             older = {request.row: stored for request, stored in missing if stored}
@@ -201,15 +207,24 @@ class _Opening:
                         self.unreadable[row] = answer.why
                     elif answer.same:
                         stored = replace(older[row], seen=answer.seen)
-                        writer.confirm(stored)
+                        with suppress(OSError):  # then the file is hashed again next time
+                            writer.confirm(stored)
                         self._place(row, self._number(stored, folder), stored)
                     else:
-                        self._place(row, new, writer.add(self.keys[row], answer))
+                        stored = Stored(
+                            path=self.keys[row],
+                            seen=answer.seen,
+                            content=bytes.fromhex(answer.content),
+                            crc=answer.crc,
+                        )
+                        self._place(row, new, writer.add(stored, answer.pixels))
         if writer.images:
             self.segments.append(Pixels(folder, writer.segment, self.image_bytes))
 
     def _look_up(self, folder: Path) -> list[tuple[Request, Stored | None]]:
         """Find what is there; returns what is not, with pixels of an older state of the file."""
+        self.segments: list[Pixels] = []
+        self.numbers: dict[bytes, int] = {}
         rows_of: dict[bytes, list[int]] = {}
         for row, key in enumerate(self.keys):
             rows_of.setdefault(key, []).append(row)
@@ -300,29 +315,31 @@ class _Opening:
 
 
 @contextmanager
-def _turn(folder: Path) -> Iterator[None]:
-    """One build at a time in a folder, so that runs that start together decode once.
+def _turn(folder: Path) -> Iterator[bool]:
+    """One build at a time in a folder, so that runs that start together decode once; False where
+    that cannot be had.
 
     The system gives the lock back however its holder ends. Where files cannot be locked (some
     network drives) builds go on side by side: that costs time, each writes a segment of its own.
+    Where none can be written, only a set with unreadable images comes here and has nothing to keep.
     """
-    lock = os.open(folder / ".lock", os.O_CREAT | os.O_RDWR, 0o666)
-    try:
-        told = False
-        while True:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if not told:
-                    log.info("another run decodes for the same pixel cache; waiting for it")
-                told = True
-                time.sleep(0.2)
-            except OSError:
-                break
-        yield
-    finally:
-        os.close(lock)
+    with ExitStack() as stack:
+        alone = told = False
+        try:
+            lock = os.open(folder / ".lock", os.O_CREAT | os.O_RDWR, 0o666)
+            stack.callback(os.close, lock)
+            while not alone:
+                try:
+                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    alone = True
+                except BlockingIOError:
+                    if not told:
+                        log.info("another run decodes for the same pixel cache; waiting for it")
+                    told = True
+                    time.sleep(0.2)
+        except OSError:
+            pass
+        yield alone
 
 
 def _name(root: Path, preprocessing: Preprocessing) -> str:

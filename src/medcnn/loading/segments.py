@@ -13,18 +13,20 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import struct
 import uuid
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
+import numpy as np
 from numpy.typing import NDArray
 
 from medcnn.loading.decoder import Seen
-from medcnn.loading.decoder_pool import Answer
 
 # path, size, the two times, content, segment, slot, CRC-32 of the pixels; CRC-32 of all that
 RECORD = struct.Struct("<16sqqq16s16sII")
@@ -44,17 +46,17 @@ class Stored:
         path: hash of its path.
         seen: its size and times.
         content: hash of its bytes.
+        crc: CRC-32 of the pixels.
         segment: id of the segment that holds the pixels.
         slot: their place in it, counted in images.
-        crc: CRC-32 of the pixels.
     """
 
     path: bytes
     seen: Seen
     content: bytes
-    segment: bytes
-    slot: int
     crc: int
+    segment: bytes = b""
+    slot: int = -1
 
     def packed(self) -> bytes:
         body = RECORD.pack(self.path, *self.seen, self.content, self.segment, self.slot, self.crc)
@@ -62,10 +64,13 @@ class Stored:
 
 
 def stored_in(folder: Path) -> Iterator[Stored]:
-    """All records of all segments below `folder` that are whole."""
+    """All records of all segments below `folder` that are whole, the latest segment last."""
     step = RECORD.size + CHECK.size
-    for file in sorted(folder.glob("*.rows")):
-        data = file.read_bytes()
+    for file in _by_age(folder):
+        try:
+            data = file.read_bytes()
+        except FileNotFoundError:
+            continue  # merged meanwhile
         # what is left at the end was being written when its build was killed
         for start in range(0, len(data) - step + 1, step):
             body = data[start : start + RECORD.size]
@@ -80,6 +85,39 @@ def stored_in(folder: Path) -> Iterator[Stored]:
                 slot=slot,
                 crc=crc,
             )
+
+
+def _by_age(folder: Path) -> list[Path]:
+    def age(file: Path) -> int:
+        with suppress(FileNotFoundError):
+            return file.stat().st_mtime_ns
+        return 0
+
+    return sorted(folder.glob("*.rows"), key=age)
+
+
+def merge(folder: Path, image_bytes: int) -> None:
+    """Make one segment of all: of each path its latest record, and its pixels where they are whole.
+
+    For a builder that is alone. Whoever reads the old segments has them open. Raises OSError.
+    """
+    files = _by_age(folder)
+    if sum(f.stat().st_size for f in folder.glob("*.pixels")) > shutil.disk_usage(folder).free / 2:
+        return
+    latest = {stored.path: stored for stored in stored_in(folder)}
+    opened: dict[bytes, Pixels] = {}
+    image = np.empty(image_bytes, np.uint8)
+    with Writer(folder) as writer:
+        for stored in latest.values():
+            with suppress(FileNotFoundError):
+                if stored.segment not in opened:
+                    opened[stored.segment] = Pixels(folder, stored.segment, image_bytes)
+                whole = opened[stored.segment].read(stored.slot, image)
+                if whole and zlib.crc32(image.data) == stored.crc:
+                    writer.add(stored, image.data)
+    for file in files:
+        file.unlink(missing_ok=True)
+        file.with_suffix(".pixels").unlink(missing_ok=True)
 
 
 class Pixels:
@@ -100,8 +138,11 @@ class Pixels:
         return os.fstat(self._file).st_size // self.image_bytes
 
     def read(self, slot: int, into: NDArray[Any]) -> bool:
-        """Fill `into`, contiguous; False where the file ends before that."""
-        return os.preadv(self._file, [into.data], slot * self.image_bytes) == self.image_bytes
+        """Fill `into`, contiguous; False where the file ends before that or its drive is gone."""
+        try:
+            return os.preadv(self._file, [into.data], slot * self.image_bytes) == self.image_bytes
+        except OSError:
+            return False
 
     def mend(self, slot: int, pixels: bytes) -> None:
         """Put back what has this slot's check sum; raises OSError."""
@@ -135,21 +176,14 @@ class Writer:
     def __enter__(self) -> Self:
         return self
 
-    def add(self, path: bytes, answer: Answer) -> Stored:
-        """Append the pixels of a file; raises OSError, and leaves no record then."""
-        stored = Stored(
-            path=path,
-            seen=answer.seen,
-            content=bytes.fromhex(answer.content),
-            segment=self.segment,
-            slot=self.images,
-            crc=answer.crc,
-        )
+    def add(self, stored: Stored, pixels: bytes | memoryview) -> Stored:
+        """Append pixels; returns where they are. Raises OSError, and leaves no record then."""
+        placed = replace(stored, segment=self.segment, slot=self.images)
         self._open()
-        _write(self._pixels, answer.pixels)
-        _write(self._rows, stored.packed())
+        _write(self._pixels, pixels)
+        _write(self._rows, placed.packed())
         self.images += 1
-        return stored
+        return placed
 
     def confirm(self, stored: Stored) -> None:
         """Note that the file of pixels that are there has new times and the same content."""
@@ -170,8 +204,8 @@ class Writer:
                 os.close(file)
 
 
-def _write(file: int, data: bytes) -> None:
+def _write(file: int, data: bytes | memoryview) -> None:
     """All of it: a signal or a full disk may cut a write short, the next one then raises."""
-    left = memoryview(data)
+    left = memoryview(data).cast("B")
     while left:
         left = left[os.write(file, left) :]

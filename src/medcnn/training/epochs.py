@@ -8,24 +8,27 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import nn
 
 from medcnn import metrics
-from medcnn.augmentations import Augmentation, augment, mixup
-from medcnn.config import TrainerConfig
 from medcnn.errors import DivergedError, StoppedError, listed
-from medcnn.inference import autocast, predict
-from medcnn.loading.batches import Batch, batches, epoch_order, image_keys, num_batches
-from medcnn.loading.pixel_store import PixelStore
-from medcnn.manifest import Manifest, Split
-from medcnn.models.classifier import unit_range
+from medcnn.inference import predict
+from medcnn.loading.batches import Batch, batches, epoch_order, image_keys, num_batches, parts_of
+from medcnn.manifest import Split
 from medcnn.predictions import Predictions
 from medcnn.progress import log, track
-from medcnn.tasks import Task
-from medcnn.training.optimizers import schedule, set_learning_rates
-from medcnn.training.state import TrainState, update_average
+from medcnn.training.optimizers import learning_rates, schedule, set_learning_rates
+from medcnn.training.setting import Setting
+from medcnn.training.state import TrainState
+from medcnn.training.steps import Stepper
+from medcnn.training.stopping import Stop
+from medcnn.training.tally import NOTHING, Counts
+
+# The scaler of fp16 begins at 2**16 and halves after each step that overflows, so it has met every
+# gradient below 1 after 17 of them; more in a row are no accident of one image either.
+MAX_SKIPPED_IN_A_ROW = 20
+# How often the loop waits for the device to say how it goes.
+LOOK_EVERY_S = 2.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,7 +40,7 @@ class EpochResult:
         numbers: flat, under the names that TensorBoard shows (`train/loss`, `val/auroc`, ...).
         predictions: of the validation split.
         score: the chosen validation score; nan where it is not defined.
-        improved: whether this is the best epoch so far.
+        improved: whether this is the best epoch so far; of epochs without a score, the last is.
     """
 
     epoch: int
@@ -47,25 +50,11 @@ class EpochResult:
     improved: bool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Setting:
-    """Everything that stays the same from the first step to the last."""
-
-    manifest: Manifest
-    store: PixelStore
-    task: Task
-    trainer: TrainerConfig
-    augmentation: Augmentation
-    seed: int
-    device: torch.device
-    dtype: torch.dtype
-    memory_format: torch.memory_format
-
-
 class Clock:
     """Images per second, and the share of the time that the loop waited for data."""
 
-    def __init__(self) -> None:
+    def __init__(self, processes: int) -> None:
+        self.processes = processes
         self.start = time.monotonic()
         self.waited_s = self.elapsed_s = 0.0
         self.images = 0
@@ -78,8 +67,12 @@ class Clock:
             if batch is None:
                 return
             yield batch
-            self.images += len(batch.rows)
+            self.images += len(batch.rows) * self.processes
             self.elapsed_s = time.monotonic() - self.start
+
+    def stop(self) -> None:
+        """Now that the device has finished, not when it had been told everything."""
+        self.elapsed_s = time.monotonic() - self.start
 
     def images_per_s(self) -> float:
         return self.images / self.elapsed_s if self.elapsed_s else math.nan
@@ -96,24 +89,28 @@ def epochs(
     setting: Setting,
     *,
     save: Callable[[], None],
-    stop_asked: Callable[[], str],
+    stop: Stop,
 ) -> Iterator[EpochResult]:
     """Train from where `state` stands to the last epoch.
 
     Args:
         save: called when the state must survive what comes next.
-        stop_asked: the name of a signal that came, or nothing.
+        stop: says which signal came; in validation it raises at once, and the state stands at the
+            end of the epoch's steps.
 
     Raises:
-        DivergedError: the loss or a gradient is not finite; the step is not taken.
+        DivergedError: too many steps in a row, or all of an epoch, were not finite and so not
+            taken; or the validation logits are not.
         StoppedError: a signal came; the state is saved.
+        MedcnnError: not even one image at a time fits into memory.
     """
-    trainer, manifest = setting.trainer, setting.manifest
+    trainer, manifest, ranks = setting.trainer, setting.manifest, setting.ranks
     rows = setting.store.readable(manifest.rows(Split.TRAIN))
     validation_rows = manifest.rows(Split.VALIDATION)
     targets, keys = manifest.targets(), image_keys(manifest)
     steps = num_batches(len(rows), trainer.batch_size)
     per_epoch = -(-steps // trainer.accumulate)
+    stepper = Stepper(state, setting, num_batches=trainer.epochs * steps)
     saved_at = time.monotonic()
     while state.epoch < trainer.epochs:
         order = epoch_order(rows, seed=setting.seed, epoch=state.epoch)
@@ -124,16 +121,18 @@ def epochs(
             trainer.batch_size,
             device=setting.device,
             start=state.step,
+            ranks=ranks,
         )
-        clock = Clock()
+        clock = Clock(ranks.world)
         state.classifier.train()
-        rates: dict[str, float] = {}
+        rates = learning_rates(state.optimizer)
         first = state.step
+        look = _Look(state, setting, order)
         timed = track(
             clock.waiting(coming),
             steps - first,
             f"epoch {state.epoch + 1}/{trainer.epochs}",
-            lambda clock=clock: f"loss {_mean_loss(state):.4f} {clock.line()}",  # type: ignore[misc]
+            lambda clock=clock, look=look: f"loss {look.counts.mean_loss:.4f} {clock.line()}",  # type: ignore[misc]
         )
         group: list[Batch] = []
         for batch in timed:
@@ -147,89 +146,82 @@ def epochs(
                 warmup=round(trainer.warmup_share * trainer.epochs * per_epoch),
             )
             rates = set_learning_rates(state.optimizer, share)
-            update(state, setting, group, keys, rates)
+            micro_batch = state.micro_batch
+            update(stepper, group, keys)
             group = []
-            if signal := stop_asked():
+            late = time.monotonic() - saved_at > trainer.save_every_s > 0
+            # clocks and signals differ among processes, so they decide together
+            signalled, due, overdue = ranks.any([bool(stop()), look.due(), late])
+            if signalled:
                 save()
                 raise StoppedError(
-                    f"stopped by {signal} in epoch {state.epoch + 1}, step {state.step} of "
-                    f"{steps}; everything is saved, run the same command again to go on."
+                    f"stopped by {stop() or 'a signal'} in epoch {state.epoch + 1}, step "
+                    f"{state.step} of {steps}; everything is saved, run the same command again to "
+                    "go on."
                 )
-            if trainer.save_every_s and time.monotonic() - saved_at > trainer.save_every_s:
+            if due:
+                look.again(rates)
+            # a run that is taken up must change to smaller parts at the same step
+            if overdue or state.micro_batch != micro_batch:
                 save()
                 saved_at = time.monotonic()
-        yield _finish(state, setting, validation_rows, rates, clock)
+        look.at_the_end(rates, per_epoch)
+        clock.stop()
+        yield _finish(state, setting, validation_rows, rates, clock, look.counts, stop)
         saved_at = time.monotonic()
 
 
-def update(
-    state: TrainState,
-    setting: Setting,
-    group: list[Batch],
-    keys: NDArray[np.uint64],
-    rates: dict[str, float],
-) -> None:
-    """One step of the optimizer over a group of micro-batches, averaged over what was assessed."""
-    trainer, device = setting.trainer, setting.device
-    sums, counts = [], []
-    first_step = state.step - len(group)
-    for position, batch in enumerate(group):
-        step = first_step + position
-        # dropout and its like draw from here, the same after a restart
-        torch.manual_seed(_seed_of(setting.seed, state.epoch, step))
-        images = augment(
-            unit_range(batch.images),
-            keys[batch.rows],
-            setting.augmentation,
-            seed=setting.seed,
-            epoch=state.epoch,
-        )
-        images, targets = mixup(
-            images,
-            batch.targets,
-            setting.augmentation.mixup_alpha,
-            seed=setting.seed,
-            epoch=state.epoch,
-            step=step,
-        )
-        images = images.contiguous(memory_format=setting.memory_format)
-        with autocast(setting.dtype, device):
-            logits = state.classifier(images)
-        loss_sum, count = setting.task.loss(logits.float(), targets)
-        state.scaler.scale(loss_sum / trainer.batch_size).backward()
-        sums.append(loss_sum.detach())
-        counts.append(count)
-    total, count_all = float(torch.stack(sums).sum()), float(torch.stack(counts).sum())
-    if count_all == 0:
-        state.optimizer.zero_grad(set_to_none=True)
-        return  # not one label of these images was assessed: there is nothing to learn from
-    state.scaler.unscale_(state.optimizer)
-    parameters = [p for g in state.optimizer.param_groups for p in g["params"]]
-    gradients = [p.grad for p in parameters if p.grad is not None]
-    # dividing by the batch size kept half precision in range; the true divisor is known only now
-    factor = trainer.batch_size / count_all
-    norm = float(nn.utils.get_total_norm(gradients)) * factor
-    if trainer.clip_norm is not None and norm > trainer.clip_norm:
-        factor *= trainer.clip_norm / norm
-    if not math.isfinite(total) or not (state.scaler.is_enabled() or math.isfinite(norm)):
-        images_of = [setting.manifest.records[i].image_id for b in group for i in b.rows]
+def update(stepper: Stepper, group: list[Batch], keys: NDArray[np.uint64]) -> None:
+    stepper.step(group, keys)
+
+
+class _Look:
+    """What the device counted, read now and then, and what follows where it is not good."""
+
+    def __init__(self, state: TrainState, setting: Setting, order: NDArray[np.int64]) -> None:
+        self.state, self.setting, self.order = state, setting, order
+        self.counts = state.tally.read()
+        self.looked_at = time.monotonic()
+
+    def due(self) -> bool:
+        return time.monotonic() - self.looked_at > LOOK_EVERY_S
+
+    def again(self, rates: dict[str, float]) -> None:
+        self.counts = self.state.tally.read()
+        self.looked_at = time.monotonic()
+        if self.counts.most_in_a_row >= MAX_SKIPPED_IN_A_ROW:
+            raise DivergedError(self._diverged(rates))
+
+    def at_the_end(self, rates: dict[str, float], per_epoch: int) -> None:
+        self.counts = counts = self.state.tally.read()
+        # fp16 may need some steps to find its scale, and an epoch may have no more
+        all_of_them = counts.skipped == per_epoch and not self.state.scaler.is_enabled()
+        if counts.most_in_a_row >= MAX_SKIPPED_IN_A_ROW or all_of_them:
+            raise DivergedError(self._diverged(rates))
+        if counts.skipped:
+            log.warning(
+                f"epoch {self.state.epoch + 1}: {counts.skipped:.0f} of {per_epoch} steps were "
+                f"skipped, loss or gradient was not finite; {self._first()}"
+            )
+
+    def _first(self) -> str:
+        last, accumulate = int(self.counts.first), self.setting.trainer.accumulate
+        parts = parts_of(self.order, self.setting.trainer.batch_size)
+        rows = np.concatenate(parts[last - last % accumulate : last + 1])
+        images_of = [self.setting.manifest.records[i].image_id for i in rows]
+        return f"first at step {last + 1}, images {listed(images_of, 8)}."
+
+    def _diverged(self, rates: dict[str, float]) -> str:
         rate = ", ".join(f"{name} {value:.3g}" for name, value in rates.items())
-        raise DivergedError(
-            f"training diverged in epoch {state.epoch + 1}, step {state.step}: loss "
-            f"{total / count_all:g}, gradient norm {norm:g}, learning rate {rate}. Images "
-            f"of this step: {listed(images_of, 8)}. The step was not taken and the checkpoints of "
-            "earlier epochs are whole. Lower optimizer.lr, raise trainer.warmup_share, or use "
-            "trainer.precision=fp32."
+        return (
+            f"training diverged in epoch {self.state.epoch + 1}: loss or gradient was not finite "
+            f"in {self.counts.skipped:.0f} steps, {self.counts.most_in_a_row:.0f} of them in a "
+            f"row; {self._first()} Learning rate now: {rate}. None of these steps was taken and "
+            f"the checkpoints of earlier epochs are whole. {CALMER}"
         )
-    torch._foreach_mul_(gradients, factor)
-    state.scaler.step(state.optimizer)
-    state.scaler.update()
-    state.optimizer.zero_grad(set_to_none=True)
-    state.loss_sum += total
-    state.loss_count += count_all
-    state.updates += 1
-    if state.averaged is not None:
-        update_average(state.averaged, state.classifier, trainer.ema_decay, state.updates)
+
+
+CALMER = "Lower optimizer.lr, raise trainer.warmup_share, or use trainer.precision=fp32."
 
 
 def _finish(
@@ -238,24 +230,40 @@ def _finish(
     validation_rows: NDArray[np.int64],
     rates: dict[str, float],
     clock: Clock,
+    counts: Counts,
+    stop: Stop,
 ) -> EpochResult:
     task = setting.task
     numbers = {
-        "train/loss": _mean_loss(state),
+        "train/loss": counts.mean_loss,
+        "train/skipped": counts.skipped,
         "perf/images_per_s": clock.images_per_s(),
         "perf/wait_share": clock.wait_share(),
         **{f"lr/{name}": rate for name, rate in rates.items()},
     }
-    predictions = predict(
-        state.judged,
-        setting.store,
-        setting.manifest,
-        validation_rows,
-        split=Split.VALIDATION,
-        batch_size=setting.trainer.batch_size,
-        device=setting.device,
-        dtype=setting.dtype,
-    )
+    before = time.monotonic()
+    with stop.at_once():
+        setting.ranks.align(state.judged)
+        predictions = predict(
+            state.judged,
+            setting.store,
+            setting.manifest,
+            validation_rows,
+            split=Split.VALIDATION,
+            batch_size=setting.trainer.batch_size,
+            device=setting.device,
+            dtype=setting.dtype,
+            ranks=setting.ranks,
+        )
+    numbers["perf/val_images_per_s"] = len(predictions.image_ids) / (time.monotonic() - before)
+    lost = np.flatnonzero(~np.isfinite(predictions.logits).all(axis=1))
+    if len(lost):
+        raise DivergedError(
+            f"training diverged in epoch {state.epoch + 1}: the logits of {len(lost)} of "
+            f"{len(predictions.image_ids)} validation images are not finite, such as those of "
+            f"{listed([predictions.image_ids[i] for i in lost], 3)}. The checkpoints of earlier "
+            f"epochs are whole. {CALMER}"
+        )
     score = metrics.score(predictions, task.score)
     numbers[f"val/{task.score}"] = score
     improved = is_better(score, state.best_score, task.higher_is_better)
@@ -264,7 +272,8 @@ def _finish(
         state.best_epoch = epoch
         state.best_score = None if math.isnan(score) else score
     state.history.append({"epoch": epoch + 1, **numbers})
-    state.epoch, state.step, state.loss_sum, state.loss_count = epoch + 1, 0, 0.0, 0.0
+    state.epoch, state.step = epoch + 1, 0
+    state.tally.set(NOTHING)
     log.info(
         f"epoch {epoch + 1:>3}/{setting.trainer.epochs}  loss {numbers['train/loss']:.4f}  "
         f"val {task.score} {score:.4f}{' *' if improved else '  '}  {clock.line()}"
@@ -279,11 +288,3 @@ def is_better(score: float, best: float | None, higher: bool) -> bool:
     if best is None:
         return True
     return score > best if higher else score < best
-
-
-def _mean_loss(state: TrainState) -> float:
-    return state.loss_sum / state.loss_count if state.loss_count else math.nan
-
-
-def _seed_of(seed: int, epoch: int, step: int) -> int:
-    return int(np.random.SeedSequence((seed, epoch, step, 2)).generate_state(1)[0])

@@ -1,25 +1,26 @@
-"""Our own consumer of `epochs`: checkpoints, TensorBoard, early stopping, signals."""
+"""Our own consumer of `epochs`: checkpoints, TensorBoard, early stopping."""
 
 from __future__ import annotations
 
-import signal
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from types import FrameType
+from collections.abc import Callable
+from pathlib import Path
 
 from torch import Tensor
 
 from medcnn import checkpoint as checkpoints
 from medcnn.augmentations import augment
 from medcnn.checkpoint import Checkpoint
-from medcnn.errors import StoppedError
+from medcnn.errors import MedcnnError, StoppedError
+from medcnn.files import write_bytes
 from medcnn.loading.batches import batches, epoch_order, image_keys
 from medcnn.manifest import Split
 from medcnn.models.classifier import unit_range
 from medcnn.progress import log
 from medcnn.run_folder import RunFolder
-from medcnn.training.epochs import EpochResult, Setting, epochs
+from medcnn.training.epochs import EpochResult, epochs
+from medcnn.training.setting import Setting
 from medcnn.training.state import TrainState
+from medcnn.training.stopping import Interrupted, signals
 from medcnn.training.tensorboard import Board
 
 
@@ -35,33 +36,88 @@ def fit(
     After each epoch `last.safetensors` and, where the validation score is the best so far,
     `best.safetensors` are written; the resume state comes last, so that a kill between the two
     only repeats the epoch, to the same result.
+
+    Raises:
+        MedcnnError: the last state could not be written.
+        StoppedError: a signal came, and everything is saved.
     """
     patience = setting.trainer.patience
-    if state.epoch == 0 and state.step == 0:
+    keeper = Keeper(state, run)
+    if state.epoch == 0:  # those of an earlier sitting are hidden with all else of this epoch
         board.images(example_images(setting))
-    with signals() as stop_asked:
+    with signals(patient=True) as stop:
         if _too_long_without_gain(state, patience):
             return  # the run was killed after its last epoch and before its evaluation
-        for result in epochs(
-            state, setting, save=lambda: state.save(run.resume), stop_asked=stop_asked
-        ):
-            description = describe(result)
-            checkpoints.save(run.last, state.judged, description)
-            if result.improved:
-                checkpoints.save(run.best, state.judged, description)
-            state.save(run.resume)
-            board.epoch(result)
-            if signal_name := stop_asked():
-                raise StoppedError(
-                    f"stopped by {signal_name} after epoch {state.epoch}; everything is saved, run "
-                    "the same command again to go on."
-                )
-            if _too_long_without_gain(state, patience):
-                log.info(
-                    f"no better val {setting.task.score} in {patience} epochs: stopped early, the "
-                    f"best was epoch {(state.best_epoch or 0) + 1}"
-                )
-                return
+        try:
+            for result in epochs(state, setting, save=keeper.save, stop=stop):
+                if setting.ranks.leads:
+                    keeper.hold(result, describe(result))
+                board.epoch(result)
+                keeper.save()
+                if any(setting.ranks.any([bool(stop())])):
+                    raise Interrupted(stop() or "a signal")
+                if _too_long_without_gain(state, patience):
+                    log.info(
+                        f"no better val {setting.task.score} in {patience} epochs: stopped early, "
+                        f"the best was epoch {(state.best_epoch or 0) + 1}"
+                    )
+                    break
+        except Interrupted as signal:
+            if state.step:
+                keeper.save()
+            when = f"at the end of epoch {state.epoch + 1}" if state.step else "between two epochs"
+            keeper.complain()
+            raise StoppedError(
+                f"stopped by {signal} {when}; everything is saved, run the same command again to "
+                "go on."
+            ) from None
+        except StoppedError:
+            keeper.complain()
+            raise
+    keeper.complain()
+
+
+class Keeper:
+    """Writes what must survive. A full disk costs a warning, not the run: what could not be written
+    is held and tried again at the next save, and the files that were there stay whole."""
+
+    def __init__(self, state: TrainState, run: RunFolder) -> None:
+        self.state, self.run = state, run
+        self.held: dict[Path, bytes] = {}
+        self.fault = ""
+
+    def hold(self, result: EpochResult, description: Checkpoint) -> None:
+        content = checkpoints.serialised(self.state.judged, description)
+        self.held[self.run.last] = content
+        if result.improved:
+            self.held[self.run.best] = content
+
+    def save(self) -> None:
+        """The resume state last: it must not tell of a best epoch whose weights are not there."""
+        if not self.run.ranks.leads:
+            return
+        try:
+            for path in list(self.held):
+                write_bytes(path, self.held[path])
+                del self.held[path]
+            self.state.save(self.run.resume)
+        except OSError as error:
+            self.fault = error.strerror or type(error).__name__
+            log.warning(
+                f"{self.run.checkpoints} cannot be written ({self.fault}); what was saved before "
+                "is whole, training goes on and tries again at the next save"
+            )
+        else:
+            self.fault = ""
+
+    def complain(self) -> None:
+        """Raises MedcnnError where the last save failed."""
+        if self.fault:
+            raise MedcnnError(
+                f"{self.run.checkpoints} could not be written to the end ({self.fault}). What was "
+                "saved before is whole: make room, then run the same command again to go on from "
+                "there."
+            )
 
 
 def _too_long_without_gain(state: TrainState, patience: int | None) -> bool:
@@ -82,21 +138,3 @@ def example_images(setting: Setting) -> Tensor:
         seed=setting.seed,
         epoch=0,
     )
-
-
-@contextmanager
-def signals() -> Iterator[Callable[[], str]]:
-    """SIGTERM and the first Ctrl-C ask the loop to save and stop; a second Ctrl-C stops at once."""
-    asked: list[str] = []
-
-    def ask(number: int, _frame: FrameType | None) -> None:
-        if asked and number == signal.SIGINT:
-            raise KeyboardInterrupt
-        asked.append(signal.Signals(number).name)
-
-    before = {s: signal.signal(s, ask) for s in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield lambda: asked[0] if asked else ""
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

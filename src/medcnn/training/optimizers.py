@@ -33,9 +33,16 @@ def sgd(
 ) -> torch.optim.Optimizer:
     """With Nesterov's momentum where there is momentum at all."""
     groups = groups_of(classifier, lr, weight_decay, head_lr_factor)
-    return torch.optim.SGD(groups, lr=lr, momentum=momentum, nesterov=momentum > 0, fused=True)
+    optimizer = torch.optim.SGD(groups, lr=lr, momentum=momentum, nesterov=momentum > 0, fused=True)
+    if momentum > 0:
+        for group in optimizer.param_groups:
+            for p in group["params"]:
+                # torch would leave it uninitialised where the first step is skipped
+                optimizer.state[p]["momentum_buffer"] = torch.zeros_like(p)
+    return optimizer
 
 
+# Each must be fused: those alone can be told on the device to skip a step (`found_inf`).
 OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {"adamw": adamw, "sgd": sgd}
 
 
@@ -80,4 +87,8 @@ def set_learning_rates(optimizer: torch.optim.Optimizer, share: float) -> dict[s
     """Set every group to `share` of its base; returns the rates by group name."""
     for group in optimizer.param_groups:
         group["lr"] = group["base_lr"] * share
+    return learning_rates(optimizer)
+
+
+def learning_rates(optimizer: torch.optim.Optimizer) -> dict[str, float]:
     return {group["name"]: group["lr"] for group in optimizer.param_groups}

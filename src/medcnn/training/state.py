@@ -6,17 +6,20 @@ Random numbers are a function of (seed, epoch, step), so no generator has a stat
 from __future__ import annotations
 
 import copy
+import io
 import pickle
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
 from medcnn.errors import CheckpointError
-from medcnn.files import replacing
+from medcnn.files import kept_twice, read_sealed, write_sealed
 from medcnn.models.classifier import Classifier
+from medcnn.progress import log
+from medcnn.ranks import ALONE, Ranks
+from medcnn.training.tally import Counts, Tally
 
 
 @dataclass(slots=True, kw_only=True)
@@ -27,8 +30,9 @@ class TrainState:
         averaged: exponential moving average of the classifier, or None.
         epoch: that is being trained, from 0.
         step: micro-batches of this epoch that are done.
-        updates: of the optimizer, over all epochs.
-        loss_sum: of this epoch so far, over `loss_count` assessed labels or images.
+        updates: steps of the optimizer over all epochs, taken or skipped.
+        micro_batch: images that go through the network at once; 0 until the first step.
+        tally: of this epoch so far.
         history: one flat dict of numbers per finished epoch.
     """
 
@@ -36,11 +40,11 @@ class TrainState:
     averaged: Classifier | None
     optimizer: torch.optim.Optimizer
     scaler: torch.amp.GradScaler
+    tally: Tally
     epoch: int = 0
     step: int = 0
     updates: int = 0
-    loss_sum: float = 0.0
-    loss_count: float = 0.0
+    micro_batch: int = 0
     best_score: float | None = None
     best_epoch: int | None = None
     history: list[dict[str, float]] = field(default_factory=list)
@@ -56,39 +60,65 @@ class TrainState:
             **{k: m.state_dict() for k, m in modules.items() if m is not None},
             "optimizer": self.optimizer.state_dict(),
             "scaler": self.scaler.state_dict(),
+            "tally": asdict(self.tally.read()),
             "numbers": {name: getattr(self, name) for name in _NUMBERS},
         }
-        with replacing(path) as temporary:
-            torch.save(stored, temporary)
+        # torch has no clear word for a full disk, so it does not write the file itself
+        content = io.BytesIO()
+        torch.save(stored, content)
+        write_sealed(path, content.getbuffer())
 
-    def load(self, path: Path) -> None:
-        """Take up where `save` left.
+    def load(self, path: Path, ranks: Ranks = ALONE) -> None:
+        """Take up where `save` left; where that file is damaged, where the save before it did.
 
         Raises:
-            CheckpointError: the file is damaged or belongs to another network.
+            CheckpointError: both are damaged, or belong to another network.
         """
+        stored = ranks.told(lambda: newest_whole(path))
         try:
-            stored: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
             self.classifier.load_state_dict(stored["classifier"])
             if self.averaged is not None:
                 self.averaged.load_state_dict(stored["averaged"])
             self.optimizer.load_state_dict(stored["optimizer"])
             self.scaler.load_state_dict(stored["scaler"])
-        except (RuntimeError, KeyError, ValueError, EOFError, pickle.UnpicklingError) as error:
+            self.tally.set(Counts(**stored["tally"]))
+        except (RuntimeError, KeyError, TypeError, ValueError) as error:
             raise CheckpointError(
-                f"{path} cannot be taken up again: {str(error).splitlines()[0]}. Remove that one "
-                "file to start this run afresh, or give another run_dir."
+                f"{path} cannot be taken up again: {str(error).splitlines()[0]}. {AFRESH}"
             ) from error
         for name, value in stored["numbers"].items():
             setattr(self, name, value)
+
+
+AFRESH = "Remove that folder's resume*.pt to start this run afresh, or give another run_dir."
+
+
+def newest_whole(path: Path) -> dict[str, Any]:
+    """The newest saved state that can be read; a damaged one is moved out of its way."""
+    damaged: dict[Path, str] = {}
+    for place in kept_twice(path):
+        try:
+            # weights_only: tensors and numbers, never code
+            content = io.BytesIO(read_sealed(place))
+            stored: dict[str, Any] = torch.load(content, map_location="cpu", weights_only=True)
+        except FileNotFoundError:
+            continue
+        except (ValueError, RuntimeError, EOFError, OSError, pickle.UnpicklingError) as error:
+            damaged[place] = f"{place.name} {str(error).splitlines()[0]}"
+            continue
+        for bad, fault in damaged.items():
+            log.warning(f"{fault}; going on from the state saved before it, to the same result")
+            bad.replace(bad.with_suffix(".damaged"))
+        return stored
+    faults = "; ".join(damaged.values())
+    raise CheckpointError(f"{path.parent}: no saved state can be read: {faults}. {AFRESH}")
 
 
 _NUMBERS = (
     "epoch",
     "step",
     "updates",
-    "loss_sum",
-    "loss_count",
+    "micro_batch",
     "best_score",
     "best_epoch",
     "history",
@@ -99,19 +129,3 @@ def average_of(classifier: Classifier) -> Classifier:
     averaged = copy.deepcopy(classifier)
     averaged.requires_grad_(False)
     return averaged.eval()
-
-
-@torch.no_grad()
-def update_average(averaged: nn.Module, model: nn.Module, decay: float, updates: int) -> None:
-    """averaged <- decay * averaged + (1 - decay) * model, over parameters and BatchNorm statistics.
-
-    Early on the decay is smaller, (1 + t) / (10 + t), or the average would remember the random
-    start (as in TensorFlow's ExponentialMovingAverage).
-    """
-    decay = min(decay, (1 + updates) / (10 + updates))
-    ours, theirs = list(averaged.state_dict().values()), list(model.state_dict().values())
-    floats = [(a, b) for a, b in zip(ours, theirs, strict=True) if a.is_floating_point()]
-    torch._foreach_lerp_([a for a, _ in floats], [b for _, b in floats], 1 - decay)
-    for a, b in zip(ours, theirs, strict=True):
-        if not a.is_floating_point():
-            a.copy_(b)

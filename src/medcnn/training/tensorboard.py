@@ -3,7 +3,10 @@ and recall per class, the confusion matrix, and the settings beside the result."
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import functools
+import threading
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,21 +19,57 @@ from torchvision.utils import make_grid
 from medcnn.evaluation.curves import confusion
 from medcnn.evaluation.figures import confusion_figure
 from medcnn.predictions import Predictions
+from medcnn.progress import log
 from medcnn.training.epochs import EpochResult
+
+
+def _forgiving(write: Callable[..., None]) -> Callable[..., None]:
+    """What cannot be written any more is given up with one warning: nothing else depends on it."""
+
+    @functools.wraps(write)
+    def unless_it_failed(board: Board, *arguments: Any) -> None:
+        if board.works:
+            try:
+                write(board, *arguments)
+            except OSError as error:
+                if board.works:
+                    log.warning(
+                        f"TensorBoard's curves cannot be written ({error.strerror}); training goes "
+                        "on without them"
+                    )
+                board.works = False
+
+    return unless_it_failed
 
 
 class Board:
     """One event file per sitting, all in the same folder: a resumed run goes on in its curves."""
 
-    def __init__(self, folder: Path, first_epoch: int) -> None:
-        # purge_step hides what a killed sitting wrote of an epoch that is trained again
-        self.writer = SummaryWriter(str(folder), purge_step=first_epoch or None)
+    def __init__(self, folder: Path, first_epoch: int, *, works: bool = True) -> None:
+        self.works = works
+        # the thread that writes keeps its error for the next call, and need not print it too
+        self.hook, threading.excepthook = threading.excepthook, self._hush
+        self._begin(folder, first_epoch)
 
+    def _hush(self, args: threading.ExceptHookArgs) -> None:
+        if not isinstance(args.exc_value, OSError):
+            self.hook(args)
+
+    @_forgiving
+    def _begin(self, folder: Path, first_epoch: int) -> None:
+        # readers go by name, and a name holds the time, which may have been set back since
+        for number, earlier in enumerate(sorted(folder.glob("events.out.tfevents.*"))):
+            earlier.rename(folder / f"events.out.tfevents.{number:010d}.earlier")
+        # purge_step hides what a killed sitting wrote of an epoch that is trained again
+        self.writer = SummaryWriter(str(folder), purge_step=first_epoch)
+
+    @_forgiving
     def images(self, images: Tensor) -> None:
         """Up to 16 images [B, C, H, W] in 0..1, as they enter the network."""
         grid = make_grid(images[:16].float().cpu(), nrow=4)
         self.writer.add_image("images/as_the_network_sees_them", grid, 0)
 
+    @_forgiving
     def epoch(self, result: EpochResult) -> None:
         for name, value in result.numbers.items():
             self.writer.add_scalar(name, value, result.epoch)
@@ -38,6 +77,7 @@ class Board:
             self.predictions(result.predictions, result.epoch)
         self.writer.flush()
 
+    @_forgiving
     def predictions(self, predictions: Predictions, epoch: int) -> None:
         split, probabilities = predictions.split, predictions.probabilities
         for k, name in enumerate(predictions.labels.outputs):
@@ -53,16 +93,19 @@ class Board:
             figure = confusion_figure(confusion(predictions), predictions.labels.names)
             self.writer.add_figure(f"confusion_matrix/{split}", figure, epoch)
 
-    def settings(self, config: Mapping[str, Any], scores: Mapping[str, float]) -> None:
+    @_forgiving
+    def settings(self, config: Mapping[str, Any], scores: Mapping[str, float], epoch: int) -> None:
         """The settings and final scores of this run, in the same run of the hparams page."""
         flat = {k: v for k, v in _flat(config) if isinstance(v, bool | int | float | str)}
         for summary in hparams(flat, dict(scores)):
             self.writer._get_file_writer().add_summary(summary)
         for name, value in scores.items():
-            self.writer.add_scalar(name, value, 0)
+            self.writer.add_scalar(name, value, epoch)
 
     def close(self) -> None:
-        self.writer.close()
+        with suppress(OSError, AttributeError):
+            self.writer.close()
+        threading.excepthook = self.hook
 
 
 def _flat(nested: Mapping[str, Any], key: str = "") -> list[tuple[str, Any]]:

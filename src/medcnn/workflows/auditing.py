@@ -26,14 +26,22 @@ from medcnn.errors import DataError, LeakError, UsageError, listed, private
 from medcnn.files import cache_folder, write_text
 from medcnn.images import Preprocessing, read_pixels
 from medcnn.loading.pixel_store import PixelStore
-from medcnn.manifest import Manifest
+from medcnn.manifest import Manifest, Split
 from medcnn.privacy import pseudonym
 from medcnn.progress import log
 from medcnn.run_folder import RunFolder
-from medcnn.workflows.data import described, labelled, pixels_of, preprocessing_of, with_splits
+from medcnn.workflows.data import (
+    described,
+    labelled,
+    manifest_of,
+    pixels_of,
+    preprocessing_of,
+    with_splits,
+)
+from medcnn.workflows.rehearsing import few_of
 
 # Raised whenever the same set would give other findings.
-AUDIT_VERSION = 2
+AUDIT_VERSION = 3
 
 
 def audit_data(config: AuditConfig) -> Path:
@@ -61,11 +69,16 @@ def audit_data(config: AuditConfig) -> Path:
 def audited(
     config: TrainConfig, run: RunFolder, preprocessing: Preprocessing
 ) -> tuple[Manifest, dict[int, str]]:
-    """The manifest of a run, and row -> reason of the images in quarantine.
+    """The manifest of a run, and row -> reason of the images in quarantine; of a dry run a few
+    images, without an audit, which looks at all.
 
     Raises:
         DataError: the audit refuses the set; the message holds every reason.
     """
+    if config.trainer.dry_run:
+        whole = manifest_of(config.data, config.seed, run.note)
+        run.facts["images"] = {split: len(whole.rows(split)) for split in Split}
+        return few_of(whole, config.trainer), {}
     manifest, unsplit = manifest_to_audit(config.data, config.seed, run.note)
     audit = audit_of(manifest, unsplit, preprocessing, config.audit, config.seed, measure=False)
     if audit.of(Severity.REFUSE):
@@ -114,7 +127,7 @@ def manifest_to_audit(
 ) -> tuple[Manifest, str]:
     """The manifest with the splits that training would use, or with those of its author where
     training would refuse them, and why; a leak is left to the audit to describe."""
-    manifest = labelled(data, note)
+    manifest = labelled(data, note, faulty=True)
     try:
         return with_splits(manifest, data, seed), ""
     except LeakError:
@@ -148,7 +161,7 @@ def audit_of(
     looks = look_at(manifest, window=preprocessing.window, frames=preprocessing.frames)
     settings = [AUDIT_VERSION, looks.key, manifest.fingerprint(), unsplit, asdict(limits), seed]
     # pseudonyms of another key, and names of other modalities, make other sentences
-    settings += [manifest.modality, manifest.group_noun, pseudonym(""), measure]
+    settings += [manifest.modality, manifest.group_noun, pseudonym(""), measure, manifest.faults]
     key = hashlib.sha256(json.dumps(settings).encode()).hexdigest()[:32]
     path = cache_folder() / "audit" / f"{key}.findings.json"
     if not path.is_file():

@@ -65,8 +65,12 @@ def described(manifest: Manifest, note: Callable[[str], None]) -> Manifest:
     return manifest
 
 
-def labelled(data: DataConfig, note: Callable[[str], None]) -> Manifest:
-    """The manifest as its adapter reads it, splits only where the set's author made them."""
+def labelled(data: DataConfig, note: Callable[[str], None], *, faulty: bool = False) -> Manifest:
+    """The manifest as its adapter reads it, splits only where the set's author made them.
+
+    Args:
+        faulty: rows with faults do not refuse the set, but stand in the manifest.
+    """
     name, options, root = data.name, dict(data.options), data.root
     if root is None and data.path is None and data.stand_in is not None:
         note(
@@ -82,7 +86,7 @@ def labelled(data: DataConfig, note: Callable[[str], None]) -> Manifest:
         root, options = str(file.parent), {**options, "file": file.name}
     elif dataset.wants and (root is None or dataset.wants == "data.path=FILE"):
         raise UsageError(f"data={name} needs {dataset.wants}. Where to get it: {dataset.url}")
-    manifest = datasets.read(name, Path(root) if root is not None else None, options)
+    manifest = datasets.read(name, Path(root) if root else None, options, faulty=faulty)
     manifest = replace(
         manifest,
         modality=data.modality or manifest.modality,

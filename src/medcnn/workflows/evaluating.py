@@ -62,6 +62,8 @@ def evaluate_checkpoint(config: EvaluateConfig, command: list[str]) -> Path:
             batch_size=config.batch_size,
             provenance=checkpoints.provenance_of(path),
         )
+        if checkpoint.other_key(manifest):
+            run.note(checkpoints.OTHER_KEY)
         seen = int(checkpoint.trained_on(manifest)[rows].sum())
         if seen:
             run.note(

@@ -44,8 +44,11 @@ def finetune(config: TrainConfig, command: list[str]) -> Path:
             return run_folder_of(config)
         old, tensors = checkpoints.read(path)
         origin = checkpoints.provenance_of(path)
-        refuse_changed(run, "checkpoint_sha256", origin["checkpoint_sha256"], "checkpoint weights")
-        manifest, bad = audited(config, run, old.preprocessing)
+        sha = origin["checkpoint_sha256"]
+        run.ranks.told(lambda: refuse_changed(run, "checkpoint_sha256", sha, "checkpoint weights"))
+        manifest, bad = run.ranks.told(lambda: audited(config, run, old.preprocessing))
+        if old.other_key(manifest):
+            run.note(checkpoints.OTHER_KEY)
         check_readout(config.readout, manifest.labels, attributes_of(manifest))
         seen = int(old.trained_on(manifest)[manifest.rows(Split.TEST)].sum())
         if seen:
@@ -54,10 +57,13 @@ def finetune(config: TrainConfig, command: list[str]) -> Path:
                 "or chosen with, so the body may know them: the scores of both models flatter. "
                 "Keep those images out of test with a split column of your own."
             )
-        store = allowed_pixels(manifest, old.preprocessing, config, run, bad)
+        with run.ranks.one_a_machine_first():
+            store = allowed_pixels(manifest, old.preprocessing, config, run, bad)
         old_classifier = checkpoints.restore(old, tensors, str(path))
         classifier, described = carried_over(config, old, old_classifier, manifest, run)
         best, predictions, history = fitted(config, run, manifest, store, classifier, described)
+        if not run.ranks.leads:
+            return run.path
         evaluations = score_and_save(run, predictions, config.seed, config.prevalence)
         tables = old_and_new(config, old, old_classifier, manifest, store, predictions[0])
         title = f"{best.architecture.backbone} fine-tuned on {manifest.source}"

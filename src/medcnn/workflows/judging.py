@@ -33,6 +33,7 @@ from medcnn.manifest import Manifest
 from medcnn.models.classifier import Classifier
 from medcnn.predictions import Predictions
 from medcnn.progress import log
+from medcnn.ranks import ALONE, Ranks
 from medcnn.readout import Readout
 from medcnn.run_folder import RunFolder
 
@@ -56,6 +57,7 @@ def predictions_of(
     dtype: torch.dtype,
     batch_size: int = BATCH_SIZE,
     provenance: Mapping[str, Any] | None = None,
+    ranks: Ranks = ALONE,
 ) -> Predictions:
     """What the checkpoint says of `rows`; targets are matched to its classes by name."""
     return predict(
@@ -72,6 +74,7 @@ def predictions_of(
         dtype=dtype,
         readout=checkpoint.readout,
         provenance={"manifest": manifest.fingerprint(), **(provenance or {})},
+        ranks=ranks,
     )
 
 

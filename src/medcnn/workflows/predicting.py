@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import csv
 import json
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 import torch
 
 from medcnn import checkpoint as checkpoints
 from medcnn.config import PredictConfig
-from medcnn.datasets import IMAGE_SUFFIXES
-from medcnn.errors import DataError, UsageError
+from medcnn.datasets.joining import IMAGE_SUFFIXES, is_image, walked
+from medcnn.errors import DataError, UsageError, private
 from medcnn.files import replacing, write_text
 from medcnn.inference import autocast_dtype, pick_device, predict
 from medcnn.labels import LabelSpace
@@ -20,8 +20,10 @@ from medcnn.loading.pixel_store import open_store
 from medcnn.manifest import Manifest, Record
 from medcnn.progress import log
 
-# Bounds memory: a folder may hold any number of images.
-IMAGES_AT_ONCE = 1024
+# Bounds memory: a folder may hold any number of images, of any size.
+BYTES_AT_ONCE = 256 << 20
+# What a PACS exports beside images, as its reader names it: DICOMDIR, reports, doses, masks.
+NO_IMAGE = "not a classifiable image"
 
 
 def predict_images(config: PredictConfig) -> Path:
@@ -30,6 +32,7 @@ def predict_images(config: PredictConfig) -> Path:
     Raises:
         UsageError: nothing to read, or `output` exists.
         DataError: more images were unreadable than `max_unreadable`; the table is written first.
+            Objects of DICOM that are no images have their row and do not count.
     """
     output = Path(config.output)
     if output.suffix != ".csv":
@@ -45,14 +48,20 @@ def predict_images(config: PredictConfig) -> Path:
     provenance = checkpoints.provenance_of(Path(config.checkpoint))
     names = ["image_id", *(f"probability:{n}" for n in checkpoint.labels.names)]
     unreadable: list[tuple[str, str]] = []
-    with replacing(output) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+    how = checkpoint.preprocessing
+    at_once = max(64, BYTES_AT_ONCE // (how.channels * how.size_px**2 * how.dtype.itemsize))
+    with (
+        replacing(output) as temporary,
+        # a file name may be no text at all: it is written as what Python can write of it
+        temporary.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file,
+    ):
         writer = csv.DictWriter(file, [*names, *checkpoint.readout.said_columns, "unreadable"])
         writer.writeheader()
-        for first in range(0, len(paths), IMAGES_AT_ONCE):
-            manifest = unlabelled(root, paths[first : first + IMAGES_AT_ONCE], checkpoint.labels)
+        for first in range(0, len(paths), at_once):
+            manifest = unlabelled(root, paths[first : first + at_once], checkpoint.labels)
             predictions = predict(
                 classifier,
-                open_store(manifest, checkpoint.preprocessing, cache="off"),
+                open_store(manifest, how, cache="off"),
                 manifest,
                 np.arange(len(manifest.records)),
                 split="new",
@@ -65,19 +74,25 @@ def predict_images(config: PredictConfig) -> Path:
             writer.writerows(predictions.new_rows())
             unreadable += predictions.unreadable
     labels = checkpoint.labels
+    failed = [(i, why) for i, why in unreadable if not why.startswith(NO_IMAGE)]
     header = {
         "labels": labels.to_json(),
         "readout": checkpoint.readout.to_json(),
         "decision": checkpoint.readout.rule(labels),
+        "images": len(paths),
+        "unreadable": len(failed),
+        "no_images": len(unreadable) - len(failed),
     }
     write_text(output.with_suffix(".json"), json.dumps({**header, **provenance}, indent=2) + "\n")
     log.info(f"{len(paths) - len(unreadable):,} of {len(paths):,} images predicted: {output}")
+    if len(failed) < len(unreadable):
+        log.info(f"{len(unreadable) - len(failed):,} are no images, as the table says of each")
     log.info(f"decision: {checkpoint.readout.rule(labels)}")
-    if len(unreadable) > config.max_unreadable:
-        shown = "; ".join(f"{i}: {why}" for i, why in unreadable[:5])
+    if len(failed) > config.max_unreadable:
+        shown = "; ".join(f"{private(i)}: {why}" for i, why in failed[:5])
         raise DataError(
-            f"{len(unreadable)} of {len(paths)} images cannot be read ({shown}). They have a row "
-            f"with the reason in {output} and no probability; max_unreadable={len(unreadable)} "
+            f"{len(failed)} of {len(paths)} images cannot be read ({shown}). They have a row "
+            f"with the reason in {output} and no probability; max_unreadable={len(failed)} "
             "accepts that."
         )
     return output
@@ -97,8 +112,8 @@ def images_in(source: Path) -> tuple[Path, list[str]]:
         return source.parent, [source.name]
     if not source.is_dir():
         raise UsageError(f"input={source}: no such file or folder.")
-    files = [p for p in source.rglob("*") if p.is_file() and not p.name.startswith(".")]
-    found = sorted(p.relative_to(source).as_posix() for p in files if _may_be_image(p))
+    files = sorted(walked(source))
+    found = [p for p in files if _may_be_image(source, p)]
     if len(found) < len(files):
         log.info(f"{len(files) - len(found):,} files are passed over: no ending of an image")
     if not found:
@@ -107,13 +122,7 @@ def images_in(source: Path) -> tuple[Path, list[str]]:
     return source, found
 
 
-def _may_be_image(file: Path) -> bool:
-    """By its ending; a file without one, as archives export them, by the mark of a DICOM (PS3.10
-    7.1)."""
-    if file.suffix.lower() in IMAGE_SUFFIXES:
-        return True
-    # the last part of a UID looks like an ending: 1.2.840.113619
-    if file.suffix and not file.suffix[1:].isdigit():
-        return False
-    with file.open("rb") as opened:
-        return opened.read(132)[128:] == b"DICM"
+def _may_be_image(root: Path, path: str) -> bool:
+    """Also a pipe or a link to nowhere that is called one: it gets a row that says so."""
+    named = PurePosixPath(path).suffix.lower() in IMAGE_SUFFIXES
+    return named or ((root / path).is_file() and is_image(root, path))

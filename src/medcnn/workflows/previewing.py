@@ -25,6 +25,7 @@ from medcnn.images.reading import Pixels, is_dicom, read_file, read_pixels
 from medcnn.images.resizing import contained, narrowed
 from medcnn.labels import Kind
 from medcnn.loading.batches import image_keys
+from medcnn.loading.pixel_store import open_store
 from medcnn.manifest import Manifest
 from medcnn.models.classifier import unit_range
 from medcnn.privacy import pseudonymised
@@ -89,11 +90,14 @@ def preview(config: PreviewConfig) -> Path:
         for name, rows in rows_by_class(manifest).items()
     }
     wanted = sorted({int(row) for _, some in chosen.values() for row in some})
+    some = manifest.with_records([manifest.records[row] for row in wanted])
+    # in processes of their own first, so that what kills a decoder does not kill this page
+    unreadable = open_store(some, preprocessing, cache="off").unreadable
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of oddities that pydicom repairs; damage has its reason
         images = {
-            row: shown(manifest, row, preprocessing, augmentation, config)
-            for row in track(wanted, len(wanted), "images")
+            row: shown(manifest, row, preprocessing, augmentation, config, unreadable.get(i, ""))
+            for i, row in enumerate(track(wanted, len(wanted), "images"))
         }
     labels = manifest.labels
     page = rendered(
@@ -109,8 +113,8 @@ def preview(config: PreviewConfig) -> Path:
         thumbnail_px=THUMBNAIL_PX,
     )
     write_text(output, page)
-    unreadable = sum(bool(i.reason) for i in images.values())
-    bad = f", of which {unreadable:,} cannot be read" if unreadable else ""
+    failed = sum(bool(i.reason) for i in images.values())
+    bad = f", of which {failed:,} cannot be read" if failed else ""
     log.info(f"{len(images):,} images{bad}: {output}")
     return output
 
@@ -135,12 +139,15 @@ def shown(
     preprocessing: Preprocessing,
     augmentation: Augmentation,
     config: PreviewConfig,
+    why: str,
 ) -> Shown:
-    """One image with all that becomes of it, or the reason why it cannot be read."""
+    """One image with all that becomes of it, or why it cannot be read, which may be known."""
     record, names = manifest.records[row], manifest.labels.outputs
     found = [n for n, value in zip(names, record.target, strict=True) if value == 1]
     findings = ", ".join(found) if len(found) > 1 else ""
     try:
+        if why:
+            raise ImageError(why)
         facts, steps = _read(manifest.root, record.path, preprocessing)
         # as training reads it, which may be a reduced image
         pixels = read_pixels(

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
+from timm.layers.norm_act import convert_sync_batchnorm
 
 from medcnn import checkpoint as checkpoints
 from medcnn import metrics
@@ -16,21 +17,26 @@ from medcnn.augmentations import augmentation_of
 from medcnn.checkpoint import Checkpoint
 from medcnn.choices import bind, choose
 from medcnn.config import TrainConfig, Transfer, short_hash, to_json
-from medcnn.errors import DataError
+from medcnn.errors import DataError, StoppedError, UsageError
 from medcnn.inference import autocast_dtype, pick_device
 from medcnn.loading.pixel_store import PixelStore
 from medcnn.manifest import Manifest, Split
 from medcnn.models.classifier import Architecture, Classifier, build_classifier
 from medcnn.models.weights import Origin, load_weights
 from medcnn.predictions import Predictions
+from medcnn.privacy import pseudonym
 from medcnn.progress import log
+from medcnn.ranks import ALONE, Ranks, joined
 from medcnn.readout import Readout, check_readout, fit_readout
 from medcnn.run_folder import RunFolder, open_run, versions, without_free_settings
 from medcnn.tasks import task_of
-from medcnn.training.epochs import EpochResult, Setting
+from medcnn.training.epochs import EpochResult
 from medcnn.training.fit import fit
 from medcnn.training.optimizers import OPTIMIZERS
+from medcnn.training.setting import Setting
 from medcnn.training.state import TrainState, average_of
+from medcnn.training.stopping import Interrupted, signals
+from medcnn.training.tally import Tally
 from medcnn.training.tensorboard import Board
 from medcnn.workflows.auditing import allowed_pixels, audited
 from medcnn.workflows.data import preprocessing_of
@@ -43,11 +49,14 @@ def train(config: TrainConfig, command: list[str]) -> Path:
         if run is None:
             return run_folder_of(config)
         preprocessing = preprocessing_of(config.data)
-        manifest, bad = audited(config, run, preprocessing)
+        manifest, bad = run.ranks.told(lambda: audited(config, run, preprocessing))
         check_readout(config.readout, manifest.labels, attributes_of(manifest))
-        store = allowed_pixels(manifest, preprocessing, config, run, bad)
+        with run.ranks.one_a_machine_first():
+            store = allowed_pixels(manifest, preprocessing, config, run, bad)
         classifier, described = new_classifier(config, manifest, run)
         best, predictions, history = fitted(config, run, manifest, store, classifier, described)
+        if not run.ranks.leads:
+            return run.path
         evaluations = score_and_save(run, predictions, config.seed, config.prevalence)
         title = f"{best.architecture.backbone} on {manifest.source}"
         report(
@@ -79,19 +88,51 @@ def begun(config: TrainConfig, command: list[str]) -> Iterator[RunFolder | None]
     if config.trainer.threads:
         torch.set_num_threads(config.trainer.threads)
     path = run_folder_of(config)
-    with open_run(path, to_json(config), command, resumable=True) as run:
+    with joined(config.trainer.device) as ranks, opened(config, command, path, ranks) as run:
         log.info(f"run folder: {path}")
         if run.finished:
             log.info(f"this run is finished already; its report: {run.report}")
             yield None
             return
-        device = pick_device(config.trainer.device)
+        device = pick_device(config.trainer.device, ranks)
+        if config.trainer.sync_batchnorm and (device.type != "cuda" or ranks.world == 1):
+            raise UsageError(
+                "trainer.sync_batchnorm=true needs several GPUs (torchrun --nproc-per-node=N): in "
+                f"{ranks.world} process on {device.type} there is nothing to keep in step."
+            )
         run.facts["hardware"]["device"] = (
             torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
         )
         run.facts["hardware"]["threads"] = torch.get_num_threads()
+        run.facts["hardware"]["processes"] = ranks.world
         run.facts["seed"] = config.seed
-        yield run
+        try:
+            with signals(patient=False):
+                yield run
+        except Interrupted as signal:
+            raise StoppedError(
+                f"stopped by {signal} while nothing was trained; run the same command again to go "
+                "on."
+            ) from None
+
+
+@contextmanager
+def opened(
+    config: TrainConfig, command: list[str], path: Path, ranks: Ranks
+) -> Iterator[RunFolder]:
+    """The run folder, which the leader alone opens and locks; the others know what it says."""
+    with ExitStack() as stack:
+        own: list[RunFolder] = []
+
+        def open_it() -> tuple[dict[str, Any], bool]:
+            context = open_run(path, to_json(config), command, resumable=True)
+            own.append(stack.enter_context(context))
+            return own[0].facts, own[0].finished
+
+        facts, finished = ranks.told(open_it)
+        if own:
+            own[0].ranks = ranks
+        yield own[0] if own else RunFolder(path, facts, finished, ranks)
 
 
 def new_classifier(
@@ -110,7 +151,9 @@ def new_classifier(
     )
     torch.manual_seed(config.seed)
     classifier, body = build_classifier(architecture, len(manifest.labels.outputs))
-    if run.resume.is_file():
+    if not run.ranks.leads:
+        origin = Origin(pretrained=False, text="the weights of the leading process")
+    elif run.resumable():
         # the state that is taken up holds the weights; where they came from stands in run.json
         origin = Origin(bool(run.facts["pretrained"]), str(run.facts["weights"]))
     else:
@@ -148,14 +191,19 @@ def fitted(
     Returns:
         The best checkpoint, its predictions of test and validation, and the history.
     """
-    device = pick_device(config.trainer.device)
-    setting = setting_of(config, manifest, store, device)
+    ranks = run.ranks
+    device = pick_device(config.trainer.device, ranks)
+    setting = setting_of(config, manifest, store, device, ranks)
     state = state_of(config, classifier, setting)
-    refuse_changed(run, "manifest", manifest.fingerprint(), "images, labels or splits")
-    manifest.write(run.manifest)
-    run.write_facts()
-    if run.resume.is_file():
-        state.load(run.resume)
+
+    def begin() -> bool:
+        refuse_changed(run, "manifest", manifest.fingerprint(), "images, labels or splits")
+        manifest.write(run.manifest)
+        run.write_facts()
+        return run.resumable()
+
+    if ranks.told(begin):
+        state.load(run.resume, ranks)
         if state.epoch < config.trainer.epochs:
             log.info(f"going on in epoch {state.epoch + 1}, after step {state.step}")
 
@@ -167,15 +215,17 @@ def fitted(
             provenance={**described.provenance, **_finite(where)},
         )
 
-    board = Board(run.events, state.epoch)
+    board = Board(run.events, state.epoch, works=ranks.leads)
     try:
         fit(state, setting, run, board, describe)
+        speed = {k: v for k, v in state.history[-1].items() if k.startswith("perf/")}
+        run.facts["speed"] = _finite(speed)
         run.facts["best_epoch"] = (state.best_epoch or 0) + 1
         best, predictions = judged_best(config, run, setting)
         scores = {f"test/{setting.task.score}": metrics.score(predictions[0], setting.task.score)}
         for p in predictions:
             board.predictions(p, state.epoch)
-        board.settings(to_json(config), scores)
+        board.settings(to_json(config), scores, state.epoch)
     finally:
         board.close()
     return best, predictions, state.history
@@ -184,7 +234,7 @@ def fitted(
 def refuse_changed(run: RunFolder, fact: str, now: str, what: str) -> None:
     """Keep `now` as a fact of the run; raises DataError where a run that goes on began with other
     ones, since an image that was trained on could stand in another split by now."""
-    if run.resume.is_file() and run.facts.get(fact, now) != now:
+    if run.resumable() and run.facts.get(fact, now) != now:
         raise DataError(
             f"{run.path} was begun with other {what} than there are now, so it cannot go on. "
             "Restore them, or give another run_dir to begin afresh."
@@ -193,7 +243,11 @@ def refuse_changed(run: RunFolder, fact: str, now: str, what: str) -> None:
 
 
 def setting_of(
-    config: TrainConfig, manifest: Manifest, store: PixelStore, device: torch.device
+    config: TrainConfig,
+    manifest: Manifest,
+    store: PixelStore,
+    device: torch.device,
+    ranks: Ranks = ALONE,
 ) -> Setting:
     return Setting(
         manifest=manifest,
@@ -207,6 +261,7 @@ def setting_of(
         memory_format=(
             torch.channels_last if config.trainer.channels_last else torch.contiguous_format
         ),
+        ranks=ranks,
     )
 
 
@@ -214,6 +269,9 @@ def state_of(config: TrainConfig, classifier: Classifier, setting: Setting) -> T
     if config.transfer is Transfer.LINEAR_PROBE:
         classifier.freeze_body()
     classifier = classifier.to(setting.device, memory_format=setting.memory_format)  # type: ignore[call-overload]
+    if config.trainer.sync_batchnorm:
+        classifier.body = convert_sync_batchnorm(classifier.body)  # type: ignore[no-untyped-call]
+    setting.ranks.align(classifier)
     chosen = config.optimizer
     bound = bind(
         choose(OPTIMIZERS, chosen.name, "optimizer"),
@@ -228,6 +286,7 @@ def state_of(config: TrainConfig, classifier: Classifier, setting: Setting) -> T
         averaged=average_of(classifier) if config.trainer.ema_decay else None,
         optimizer=bound(classifier),
         scaler=torch.amp.GradScaler(setting.device.type, enabled=setting.dtype is torch.float16),
+        tally=Tally(setting.device),
     )
 
 
@@ -235,7 +294,9 @@ def judged_best(
     config: TrainConfig, run: RunFolder, setting: Setting
 ) -> tuple[Checkpoint, list[Predictions]]:
     """Every choice is made on validation and written into the checkpoint before test is opened."""
-    best, classifier = checkpoints.load(run.best, setting.device)
+    ranks = run.ranks
+    best, tensors = ranks.told(lambda: checkpoints.read(run.best))
+    classifier = checkpoints.restore(best, tensors, str(run.best)).to(setting.device).eval()
     flips = setting.augmentation.flips if config.trainer.flip_average else ""
     best = replace(best, flips=flips, readout=Readout())
 
@@ -249,16 +310,22 @@ def judged_best(
             split=split,
             device=setting.device,
             dtype=setting.dtype,
+            ranks=ranks,
             **more,
         )
 
     validation = look(Split.VALIDATION)
     validation = read_out(config, setting.manifest, validation)
     best = replace(best, readout=validation.readout)
-    checkpoints.save(run.best, classifier, best)
-    origin = checkpoints.provenance_of(run.best)
+
+    def keep() -> dict[str, Any]:
+        checkpoints.save(run.best, classifier, best)
+        return checkpoints.provenance_of(run.best)
+
+    origin = ranks.told(keep)
     validation = replace(validation, provenance={**validation.provenance, **origin})
-    run.looks_at_test()
+    if ranks.leads:
+        run.looks_at_test()
     return best, [look(Split.TEST, provenance=origin), validation]
 
 
@@ -304,6 +371,7 @@ def provenance_for(run: RunFolder, manifest: Manifest) -> dict[str, Any]:
         "made_with": sorted(
             checkpoints.digest_of(r.image_id) for r in manifest.records if r.split is not Split.TEST
         ),
+        "pseudonym_key": pseudonym("", "key") if manifest.records[0].origin else None,
         "weights": run.facts.get("weights", "another checkpoint of medcnn"),
         "started": run.facts["started"],
     }

@@ -13,11 +13,10 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import IO, Any
 
-from medcnn.images import Preprocessing, file_part
-from medcnn.loading.decoder import FRAME, LIMIT_S, Seen
+from medcnn.decoding.process import FRAME, LIMIT_S
+from medcnn.images import file_part
 from medcnn.progress import log
 
 # The next request waits in the pipe, so that a process never waits for this one.
@@ -37,50 +36,36 @@ class Request:
     known: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
-    """Of one request: `why` it cannot be read, or its pixels, or `same` content as known.
-
-    Attributes:
-        seen: size and times of the file, as it was read.
-        content: hash of the file.
-        crc: CRC-32 of the pixels.
-    """
-
-    row: int
-    pixels: bytes = b""
-    seen: Seen = (0, 0, 0)
-    content: str = ""
-    crc: int = 0
-    same: bool = False
-    why: str = ""
-
-
-def decode(
-    requests: Sequence[Request], root: Path, how: Preprocessing, *, processes: int
-) -> Iterator[Answer]:
-    """One answer to each request, in the order in which they are ready.
+def answers(
+    requests: Sequence[Request], module: str, setting: dict[str, Any], *, processes: int
+) -> Iterator[tuple[Request, dict[str, Any], bytes]]:
+    """Each request with the head and the bytes of its answer, in the order in which they are ready;
+    the head says `why` where there is none.
 
     A process that dies takes nothing with it: what it had been asked is asked again of a process
     that does nothing else, and what kills that one too is unreadable for that reason. A kill from
     outside (out of memory with many at work) therefore costs time and no image.
+
+    Args:
+        module: its `main` is what the processes do; it calls `process.serve`.
+        setting: what they are told first, as JSON.
     """
     # The rows of an array share a file, which then is unpacked by one process and not by all.
     files = len({file_part(r.path) for r in requests})
     crew = min(processes, -(-files // FILES_PER_PROCESS))
     suspects: list[Request] = []
-    for asked, answer, _ in _answers(requests, root, how, crew, AHEAD):
-        if answer is None:
+    for asked, head, data, _ in _answers(requests, module, setting, crew, AHEAD):
+        if head is None:
             suspects.append(asked)
         else:
-            yield answer
-    for asked, answer, why in _answers(suspects, root, how, 1, 1):
-        yield answer or Answer(row=asked.row, why=why)
+            yield asked, head, data
+    for asked, head, data, why in _answers(suspects, module, setting, 1, 1):
+        yield asked, {"why": why} if head is None else head, data
 
 
 def _answers(
-    requests: Sequence[Request], root: Path, how: Preprocessing, processes: int, ahead: int
-) -> Iterator[tuple[Request, Answer | None, str]]:
+    requests: Sequence[Request], module: str, setting: dict[str, Any], processes: int, ahead: int
+) -> Iterator[tuple[Request, dict[str, Any] | None, bytes, str]]:
     """Each request with its answer, or with how the process ended that had it."""
     waiting = deque(requests)
     heard: set[tuple[int, str]] = set()
@@ -88,7 +73,7 @@ def _answers(
         crew: list[_Process] = []
 
         def hire() -> None:
-            process = _Process(root, how)
+            process = _Process(module, setting)
             crew.append(process)
             selector.register(process.answers, selectors.EVENT_READ, process)
 
@@ -101,14 +86,14 @@ def _answers(
                         process.ask(waiting.popleft())
                 for key, _ in selector.select():
                     process = key.data
-                    head, pixels = process.next_answer()
+                    head, data = process.next_answer()
                     if head is None:
                         selector.unregister(process.answers)
                         crew.remove(process)
                         why = process.end(GRACE_S)
                         if not process.ready:
                             raise RuntimeError(f"the decoder process does not start: {why}")
-                        yield from ((request, None, why) for request in process.asked)
+                        yield from ((request, None, b"", why) for request in process.asked)
                         if waiting:
                             hire()
                         continue
@@ -119,9 +104,7 @@ def _answers(
                     if not process.ready:
                         process.ready = True
                         continue
-                    request = process.asked.popleft()
-                    head["seen"] = tuple(head.get("seen", (0, 0, 0)))
-                    yield request, Answer(row=request.row, pixels=pixels, **head), ""
+                    yield process.asked.popleft(), head, data, ""
         finally:
             for process in crew:
                 process.end()
@@ -138,11 +121,11 @@ class _Process:
     ready: bool = False
     asked: deque[Request] = field(default_factory=deque)
 
-    def __init__(self, root: Path, how: Preprocessing) -> None:
+    def __init__(self, module: str, setting: dict[str, Any]) -> None:
         self.ready, self.asked = False, deque()
         self.complaints = tempfile.TemporaryFile()  # noqa: SIM115 - closed by end()
         self.popen = subprocess.Popen(
-            [sys.executable, "-P", "-c", "from medcnn.loading.decoder import main; main()"],
+            [sys.executable, "-P", "-c", f"from {module} import main; main()"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self.complaints,
@@ -159,7 +142,7 @@ class _Process:
         assert self.popen.stdin
         assert self.popen.stdout
         self.requests, self.answers = self.popen.stdin, self.popen.stdout
-        self._send({"root": str(root), "preprocessing": how.to_json()})
+        self._send(setting)
 
     def ask(self, request: Request) -> None:
         self.asked.append(request)
@@ -172,15 +155,15 @@ class _Process:
             return  # it is dead, which shows at the other pipe
 
     def next_answer(self) -> tuple[dict[str, Any] | None, bytes]:
-        """The head and the pixels; no head where the process died."""
+        """The head and the bytes; no head where the process died."""
         frame = self._exactly(FRAME.size)
         if frame is None:
             return None, b""
         sizes = FRAME.unpack(frame)
-        head, pixels = self._exactly(sizes[0]), self._exactly(sizes[1])
-        if head is None or pixels is None:
+        head, data = self._exactly(sizes[0]), self._exactly(sizes[1])
+        if head is None or data is None:
             return None, b""
-        return json.loads(bytes(head)), pixels
+        return json.loads(bytes(head)), data
 
     def _exactly(self, count: int) -> bytes | None:
         buffer = bytearray(count)

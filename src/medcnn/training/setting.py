@@ -1,0 +1,30 @@
+"""What stays the same from the first step to the last."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from medcnn.augmentations import Augmentation
+from medcnn.config import TrainerConfig
+from medcnn.loading.pixel_store import PixelStore
+from medcnn.manifest import Manifest
+from medcnn.ranks import ALONE, Ranks
+from medcnn.tasks import Task
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Setting:
+    """Everything that training reads and never changes."""
+
+    manifest: Manifest
+    store: PixelStore
+    task: Task
+    trainer: TrainerConfig
+    augmentation: Augmentation
+    seed: int
+    device: torch.device
+    dtype: torch.dtype
+    memory_format: torch.memory_format
+    ranks: Ranks = ALONE

@@ -1,0 +1,258 @@
+"""One step of the optimizer. The device takes it, or skips it, without anyone asking how it went:
+reading a number of a GPU would stop the loop until the GPU has done all that it was given.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from medcnn.augmentations import augment, mixup
+from medcnn.config import Compile
+from medcnn.errors import MedcnnError
+from medcnn.inference import autocast
+from medcnn.loading.batches import Batch
+from medcnn.models.classifier import Classifier, unit_range
+from medcnn.progress import log
+from medcnn.training.setting import Setting
+from medcnn.training.state import TrainState
+
+# Compiling for the two sizes of batch that an epoch has takes minutes and saves milliseconds a
+# step. Counted over the whole run, not over what is left of it: a run that goes on must do as it
+# began.
+COMPILING_PAYS_FROM_BATCHES = 20_000
+
+
+class Stepper:
+    """Takes the steps of one sitting.
+
+    Attributes:
+        forward: the classifier, compiled where that is wanted and works.
+    """
+
+    def __init__(self, state: TrainState, setting: Setting, *, num_batches: int) -> None:
+        """`num_batches` are those of the whole run, from its first epoch to its last."""
+        trainer = setting.trainer
+        self.state, self.setting = state, setting
+        self.parameters = [p for g in state.optimizer.param_groups for p in g["params"]]
+        self.statistics = Statistics(state.classifier)
+        self.average = Average(state.averaged, state.classifier) if state.averaged else None
+        state.micro_batch = state.micro_batch or trainer.micro_batch or trainer.batch_size
+        pays = setting.device.type == "cuda" and num_batches >= COMPILING_PAYS_FROM_BATCHES
+        self.compiled = trainer.compile is Compile.ON or (trainer.compile is Compile.AUTO and pays)
+        # what wraps the classifier shares its weights, whose names stay as they are in checkpoints
+        self.plain: nn.Module = state.classifier
+        if setting.ranks.world > 1:
+            on_gpu = setting.device.type == "cuda"
+            self.plain = DistributedDataParallel(
+                state.classifier,
+                device_ids=[setting.device] if on_gpu else None,
+            )
+        self.forward: Callable[..., Any] = self.plain
+        if self.compiled:
+            try:
+                self.forward = torch.compile(self.plain, dynamic=False)
+            except Exception as error:  # this Python or this system cannot compile at all
+                self._without_compiling(error)
+
+    def step(self, group: list[Batch], keys: NDArray[np.uint64]) -> None:
+        """One step over a group of batches, averaged over what was assessed in them.
+
+        Skipped as if it had never been where loss or gradient is not finite: weights, statistics
+        of BatchNorm, optimizer and average stay.
+
+        Raises:
+            MedcnnError: not even one image at a time fits into memory.
+        """
+        state, trainer = self.state, self.setting.trainer
+        ranks = self.setting.ranks
+        own = [t.to(state.tally.dtype) for t in self._gradients(group, keys)]
+        loss_sum, count = ranks.summed(torch.stack(own)).unbind()
+        state.scaler.unscale_(state.optimizer)
+        gradients = [p.grad for p in self.parameters if p.grad is not None]
+        # dividing by the batch size kept half precision in range; the true divisor is known only
+        # now. Where not one label of these images was assessed there is nothing to learn from.
+        assessed = count > 0
+        # Several processes have taken the mean of theirs where the sum was wanted.
+        factor = torch.where(assessed, ranks.world * trainer.batch_size / count, 0)
+        norm = nn.utils.get_total_norm(gradients).to(factor.dtype) * factor
+        bad = assessed & ~(loss_sum.isfinite() & norm.isfinite())
+        if trainer.clip_norm is not None:
+            factor = factor * torch.where(norm > trainer.clip_norm, trainer.clip_norm / norm, 1)
+        torch._foreach_mul_(gradients, factor.float())
+        skip = (bad | ~assessed).float()
+        # every fused optimizer leaves all as it is where this is 1, as GradScaler has it do
+        state.optimizer.found_inf = skip  # type: ignore[attr-defined]
+        state.optimizer.step()
+        state.scaler.update()
+        state.optimizer.zero_grad(set_to_none=True)
+        self.statistics.settle(bad)
+        state.tally.add(loss_sum, count, bad, state.step - 1)
+        state.updates += 1
+        if self.average:
+            self.average.update(trainer.ema_decay, state.updates, skip)
+
+    def _gradients(self, group: list[Batch], keys: NDArray[np.uint64]) -> tuple[Tensor, Tensor]:
+        """Of the loss, over `batch_size`; taken again in smaller parts where memory was too small,
+        and without compiling where that failed. Returns sum and count of the loss."""
+        while True:
+            try:
+                return self._gradients_at_once(group, keys)
+            except Exception as error:
+                if not self._can_do_without(error):
+                    raise
+            # not within `except`, whose traceback still holds what fills the memory
+            self.state.optimizer.zero_grad(set_to_none=True)
+            self.statistics.restore()
+            if self.setting.device.type == "cuda":
+                torch.cuda.empty_cache()
+
+    def _gradients_at_once(
+        self, group: list[Batch], keys: NDArray[np.uint64]
+    ) -> tuple[Tensor, Tensor]:
+        state, setting = self.state, self.setting
+        now = {"seed": setting.seed, "epoch": state.epoch}
+        sums, counts = [], []
+        left = sum(len(batch.rows) for batch in group)
+        for step, batch in enumerate(group, start=state.step - len(group)):
+            # dropout and its like draw from here, the same after a restart
+            torch.manual_seed(_seed_of(setting.seed, state.epoch, step, setting.ranks.rank))
+            images, targets = unit_range(batch.images), batch.targets
+            images = augment(images, keys[batch.rows], setting.augmentation, **now)
+            images, targets = mixup(
+                images, targets, setting.augmentation.mixup_alpha, **now, step=step
+            )
+            images = images.contiguous(memory_format=setting.memory_format)
+            parts = -(-len(images) // state.micro_batch)
+            for part, target in zip(images.chunk(parts), targets.chunk(parts), strict=True):
+                left -= len(part)
+                with self._exchanging(left == 0):
+                    with autocast(setting.dtype, setting.device):
+                        logits = self.forward(part)
+                    loss_sum, count = setting.task.loss(logits.float(), target)
+                    state.scaler.scale(loss_sum / setting.trainer.batch_size).backward()
+                sums.append(loss_sum.detach())
+                counts.append(count)
+        return torch.stack(sums).sum(), torch.stack(counts).sum()
+
+    def _exchanging(self, last: bool) -> AbstractContextManager[None]:
+        """Gradients go to the other processes once, after the last part of a step."""
+        if isinstance(self.plain, DistributedDataParallel) and not last:
+            return self.plain.no_sync()
+        return nullcontext()
+
+    def _can_do_without(self, error: Exception) -> bool:
+        """Change what failed, so that the step can be tried again; False where nothing can be."""
+        state, many = self.state, self.state.micro_batch
+        if out_of_memory(error):
+            if self.setting.ranks.world > 1:
+                # the others wait for the gradients of this step, and would have to take it again
+                raise MedcnnError(
+                    f"{self.setting.device} has too little memory for {many} images at once. "
+                    "Checkpoints of earlier epochs are whole. Run the same command with "
+                    f"trainer.micro_batch={max(many // 2, 1)} in a new run_dir, or on more GPUs."
+                ) from error
+            if many == 1:
+                raise MedcnnError(
+                    f"{self.setting.device} has too little memory for one image of "
+                    f"{self.setting.store.shape[1]} px at a time. Checkpoints of earlier epochs "
+                    "are whole. Free memory that other programs hold and run the same command "
+                    "again, or take a smaller model or data.size_px, or trainer.precision=bf16."
+                ) from error
+            state.micro_batch = many // 2
+            log.warning(
+                f"out of memory with {many} images at once: going on with {state.micro_batch} at "
+                f"once, still {self.setting.trainer.batch_size} in a batch. Without BatchNorm and "
+                "dropout that changes only the last digits; BatchNorm sees fewer images at once."
+            )
+            return True
+        if self.compiled:
+            self._without_compiling(error)
+            return True
+        return False
+
+    def _without_compiling(self, error: Exception) -> None:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        log.warning(f"torch.compile failed ({reason:.120}): going on without it")
+        self.compiled, self.forward = False, self.plain
+
+
+def out_of_memory(error: Exception) -> bool:
+    """Also on devices whose allocator raises a plain RuntimeError (CPU, Apple's GPUs)."""
+    said = str(error)
+    return isinstance(error, torch.OutOfMemoryError) or (
+        isinstance(error, RuntimeError)
+        and any(s in said for s in ("out of memory", "can't allocate memory"))
+    )
+
+
+class Statistics:
+    """What normalisation layers gathered, with a packed copy of the last that was good."""
+
+    def __init__(self, classifier: Classifier) -> None:
+        parts = (classifier.body, classifier.head)
+        self.buffers = [b for p in parts for b in p.buffers() if b.is_floating_point()]
+        self.good = self._packed()
+        pieces = zip(self.good.split([b.numel() for b in self.buffers]), self.buffers, strict=True)
+        self.pieces = [piece.view_as(buffer) for piece, buffer in pieces]
+
+    def _packed(self) -> Tensor:
+        return torch.cat([b.reshape(-1) for b in self.buffers] or [torch.empty(0)])
+
+    def settle(self, bad: Tensor) -> None:
+        """Keep what the buffers hold now, or go back where it is `bad`."""
+        if self.buffers:
+            self.good.copy_(torch.where(bad, self.good, self._packed()))
+            self.restore()
+
+    def restore(self) -> None:
+        if self.buffers:
+            torch._foreach_copy_(self.buffers, self.pieces)
+
+
+class Average:
+    """averaged <- decay * averaged + (1 - decay) * model, over parameters and BatchNorm statistics.
+
+    Early on the decay is smaller, (1 + t) / (10 + t), or the average would remember the random
+    start (as in TensorFlow's ExponentialMovingAverage).
+    """
+
+    def __init__(self, averaged: Classifier, model: Classifier) -> None:
+        ours, theirs = averaged.state_dict().values(), model.state_dict().values()
+        pairs = list(zip(ours, theirs, strict=True))
+        self.floats = [(a, b) for a, b in pairs if a.is_floating_point()]
+        self.whole = [(a, b) for a, b in pairs if not a.is_floating_point()]
+
+    @torch.no_grad()
+    def update(self, decay: float, updates: int, skip: Tensor) -> None:
+        """Moves nothing where `skip` is 1."""
+        decay = min(decay, (1 + updates) / (10 + updates))
+        ours, theirs = [a for a, _ in self.floats], [b for _, b in self.floats]
+        # a plain step of gradient descent along their difference: of all operations on lists the
+        # one that the device can be told to skip
+        torch._fused_sgd_(
+            ours,
+            torch._foreach_sub(ours, theirs),
+            [],
+            weight_decay=0.0,
+            momentum=0.0,
+            lr=1 - decay,
+            dampening=0.0,
+            nesterov=False,
+            maximize=False,
+            is_first_step=False,
+            found_inf=skip,
+        )
+        if self.whole:
+            torch._foreach_copy_([a for a, _ in self.whole], [b for _, b in self.whole])
+
+
+def _seed_of(seed: int, epoch: int, step: int, rank: int) -> int:
+    return int(np.random.SeedSequence((seed, epoch, step, 2 + rank)).generate_state(1)[0])

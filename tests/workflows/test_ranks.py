@@ -1,0 +1,145 @@
+"""Several processes train one model: the same command, as torchrun starts it, on the CPU."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import signal
+import socket
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from medcnn.cli import main
+from medcnn.phantoms import generate
+from medcnn.predictions import Predictions
+
+WORDS = (
+    "model=lenet5",
+    "data=phantom",
+    "data.phantom=dermoscopy",
+    "data.patients=30",
+    "data.size_px=32",
+    "augmentation.mixup_alpha=0",
+    "trainer.epochs=2",
+    "trainer.batch_size=10",
+    "trainer.accumulate=2",
+    "trainer.device=cpu",
+    "trainer.threads=1",
+    "audit.copies=false",
+)
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("data") / "skin"
+    generate(root, "dermoscopy", patients=30)
+    return root
+
+
+def start(world: int, *words: str) -> list[Any]:
+    """`world` processes with the environment that torchrun gives them."""
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = free.getsockname()[1]
+
+    def work(rank: int) -> None:
+        os.environ.update(
+            WORLD_SIZE=str(world),
+            RANK=str(rank),
+            LOCAL_RANK=str(rank),
+            MASTER_ADDR="localhost",
+            MASTER_PORT=str(port),
+        )
+        torch.set_num_threads(1)
+        main(["train", *words])
+
+    fork = multiprocessing.get_context("fork")
+    processes = [fork.Process(target=work, args=(rank,)) for rank in range(world)]
+    for process in processes:
+        process.start()
+    return processes
+
+
+def finish(processes: list[Any]) -> list[int]:
+    """Exit codes."""
+    for process in processes:
+        process.join(120)
+        if process.is_alive():
+            process.kill()
+    return [process.exitcode for process in processes]
+
+
+@pytest.fixture(scope="module")
+def runs(images: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[int, Path]:
+    """Finished runs of 1, 2 and 3 processes."""
+    folder = tmp_path_factory.mktemp("runs")
+    for world in (1, 2, 3):
+        codes = finish(
+            start(world, *WORDS, f"data.root={images}", f"run_dir={folder / str(world)}")
+        )
+        assert codes == [0] * world
+    return {world: folder / str(world) for world in (1, 2, 3)}
+
+
+def weights(run: Path) -> dict[str, Any]:
+    return load_file(run / "checkpoints" / "last.safetensors")
+
+
+def losses(run: Path) -> list[float]:
+    history = json.loads((run / "run.json").read_text())["report"]["history"]
+    return [epoch["train/loss"] for epoch in history]
+
+
+@pytest.mark.parametrize("world", [2, 3])
+def test_the_weights_are_those_of_one_process_up_to_rounding(
+    runs: dict[int, Path], world: int
+) -> None:
+    one, many = weights(runs[1]), weights(runs[world])
+    for name, value in one.items():
+        assert torch.allclose(value, many[name], atol=2e-4), name
+
+
+@pytest.mark.fault
+@pytest.mark.parametrize("world", [2, 3])
+def test_every_image_is_judged_once_and_alike(runs: dict[int, Path], world: int) -> None:
+    """Row 83."""
+    for split in ("test", "validation"):
+        one = Predictions.read(runs[1] / f"predictions_{split}.csv")
+        many = Predictions.read(runs[world] / f"predictions_{split}.csv")
+        assert many.image_ids == one.image_ids
+        assert np.abs(many.probabilities - one.probabilities).max() < 1e-3
+    assert losses(runs[world]) == pytest.approx(losses(runs[1]), abs=1e-4)
+
+
+def test_a_run_of_two_processes_that_was_stopped_goes_on_with_three_and_with_one(
+    images: Path, tmp_path: Path, runs: dict[int, Path]
+) -> None:
+    words = (*WORDS, f"data.root={images}", f"run_dir={tmp_path / 'r'}")
+    processes = start(2, *words, "trainer.save_every_s=0.001")
+    while not list(tmp_path.glob("r/checkpoints/resume*")) and processes[0].is_alive():
+        time.sleep(0.01)
+    os.kill(processes[1].pid, signal.SIGTERM)  # one of them hears it, and all stop
+    assert finish(processes) == [75, 75]
+    assert finish(start(3, *words)) == [0, 0, 0]
+    for name, value in weights(runs[1]).items():
+        assert torch.allclose(value, weights(tmp_path / "r")[name], atol=2e-4), name
+
+
+def test_a_fault_is_told_once_and_ends_all(
+    images: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "taken").mkdir()
+    (tmp_path / "taken" / "letter.txt").write_text("mine")
+    words = (*WORDS, f"data.root={images}", f"run_dir={tmp_path / 'taken'}")
+    assert finish(start(2, *words)) == [2, 2]
+    assert capfd.readouterr().err.count("error:") == 1
+    words = (*WORDS, f"data.root={images}", f"run_dir={tmp_path / 's'}")
+    assert finish(start(2, *words, "trainer.sync_batchnorm=true")) == [2, 2]
+    assert "needs several GPUs" in " ".join(capfd.readouterr().err.split())

@@ -43,7 +43,7 @@ from medcnn.config import (
 )
 from medcnn.errors import UsageError, listed
 from medcnn.images import Preprocessing
-from medcnn.metrics import METRICS
+from medcnn.metrics import CHOOSING
 
 Config = TrainConfig | AuditConfig | EvaluateConfig | PredictConfig | PreviewConfig | ReportConfig
 
@@ -311,7 +311,7 @@ def _frozen(
         "loss.name": names("loss"),
         "optimizer.name": names("optimizer"),
         "augmentation.preset": PRESET_NAMES,
-        "trainer.score": ("auto", *METRICS),
+        "trainer.score": ("auto", *CHOOSING),
     }
     if verb == "train":
         composed["checkpoint"] = None

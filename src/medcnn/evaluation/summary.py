@@ -81,8 +81,6 @@ def _binary(evaluation: Evaluation) -> list[str]:
     found, cleared = evaluation.find("sensitivity"), evaluation.find("specificity")
     if not math.isnan(found.value):
         sentences.append(f"Of 100 images with {name} it finds {of_hundred(found)}.")
-        if found.note.startswith("rests on"):
-            sentences[-1] += f" That {found.note}."
     if not math.isnan(cleared.value):
         sentences.append(f"Of 100 images without {name} it clears {of_hundred(cleared)}.")
     if brier.count and brier.positives:

@@ -233,7 +233,13 @@ def main() -> None:
     with ProcessPoolExecutor(2) as pool:
         rows, limits = ([row for part in pool.map(one, j) for row in part] for j in (jobs, few))
     content = {"runs": runs, "resamples": RESAMPLES, "rows": rows, "limits": limits}
-    Path(sys.argv[1]).write_text(json.dumps(content, indent=1) + "\n")
+    Path(sys.argv[1]).write_text(one_row_a_line(content))
+
+
+def one_row_a_line(content: dict[str, Any]) -> str:
+    head = json.dumps({key: value for key, value in content.items() if key != "rows"})
+    rows = ",\n".join(json.dumps(row) for row in content["rows"])
+    return f'{head[:-1]},\n "rows": [\n{rows}\n]}}\n'
 
 
 if __name__ == "__main__":

@@ -25,6 +25,7 @@ GOOD: dict[str, Any] = {
     "device": "cpu",
     "threads": None,
     "save_every_s": 600,
+    "sync_batchnorm": False,
     "dry_run": False,
 }
 

@@ -26,6 +26,7 @@ GOOD: dict[str, Any] = {
     "threads": None,
     "save_every_s": 600,
     "sync_batchnorm": False,
+    "reproducible": "fast",
     "dry_run": False,
 }
 

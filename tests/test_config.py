@@ -25,6 +25,8 @@ GOOD: dict[str, Any] = {
     "device": "cpu",
     "threads": None,
     "save_every_s": 600,
+    "sync_batchnorm": False,
+    "reproducible": "fast",
     "dry_run": False,
 }
 

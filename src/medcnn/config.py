@@ -38,6 +38,11 @@ class Precision(StrEnum):
     FP16 = "fp16"
 
 
+class Reproducible(StrEnum):
+    FAST = "fast"
+    STRICT = "strict"
+
+
 class Compile(StrEnum):
     AUTO = "auto"
     OFF = "off"
@@ -178,6 +183,7 @@ class TrainerConfig:
     threads: int | None = within(1)
     save_every_s: float = within(0)
     sync_batchnorm: bool
+    reproducible: Reproducible
     dry_run: bool
 
 

@@ -18,6 +18,8 @@ import torch
 import torch.distributed as dist
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch._C._distributed_c10d import PrefixStore
+from torch.distributed.rendezvous import rendezvous
 
 from medcnn.errors import MedcnnError
 
@@ -125,9 +127,20 @@ def joined(device: str) -> Iterator[Ranks]:
     on_gpu = device != "cpu" and torch.cuda.is_available()
     if on_gpu:
         torch.cuda.set_device(local)
-    dist.init_process_group("nccl" if on_gpu else "gloo", timeout=None if on_gpu else PATIENCE)
+    store, rank, world = next(rendezvous("env://"))
+    # torchrun starts processes again with the old store, where the addresses of the dead stand
+    again = PrefixStore(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"), store)
+    backend = "nccl" if on_gpu else "gloo"
+    dist.init_process_group(backend, store=again, rank=rank, world_size=world)
     try:
-        words = dist.new_group(backend="gloo", timeout=PATIENCE) if on_gpu else dist.group.WORLD
+        words = dist.new_group(backend="gloo", timeout=PATIENCE)
         yield Ranks(rank=dist.get_rank(), world=world, local=local, words=words)
+    except RuntimeError as error:
+        if not any(word in str(error) for word in ("gloo", "NCCL", "Connection")):
+            raise
+        raise MedcnnError(
+            "another process of this training ended, so this one cannot go on; what was saved is "
+            "whole. The same command goes on from there; torchrun --max-restarts=N does so itself."
+        ) from error
     finally:
         dist.destroy_process_group()

@@ -19,7 +19,7 @@ class Task:
 
     Attributes:
         loss: logits and targets [B, K] -> sum over what was assessed, and how much that was.
-        score: name in METRICS by which the best epoch is chosen on validation.
+        score: name in CHOOSING by which the best epoch is chosen on validation.
     """
 
     labels: LabelSpace
@@ -28,7 +28,7 @@ class Task:
 
     @property
     def higher_is_better(self) -> bool:
-        return metrics.METRICS[self.score].higher_is_better
+        return bool(metrics.METRICS[self.score].higher_is_better)
 
 
 def task_of(labels: LabelSpace, loss: Choice, score: str) -> Task:
@@ -37,7 +37,7 @@ def task_of(labels: LabelSpace, loss: Choice, score: str) -> Task:
     function = choose(LOSSES, name, "loss").function
     check_kind(name, labels.kind)
     score = metrics.DEFAULT_SCORE[labels.kind] if score == "auto" else score
-    metric = choose(metrics.METRICS, score, "trainer.score")
+    metric = choose(metrics.CHOOSING, score, "trainer.score")
     if labels.kind not in metric.kinds:
         raise UsageError(f"trainer.score={score} is not defined for {labels.kind} labels.")
     return Task(labels=labels, loss=bind(function, loss.options, f"loss {name}"), score=score)

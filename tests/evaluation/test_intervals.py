@@ -2,16 +2,25 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy.stats import binomtest
 
 from medcnn.errors import UsageError
 from medcnn.evaluation.intervals import (
-    absolute_sum_interval,
+    Interval,
+    Spread,
+    interval_around,
+    inverted_interval,
+    mean_interval,
     percentile_interval,
     resampling_weights,
+    share_interval,
+    spread_of_draws,
+    spread_of_parts,
     unanimous_interval,
 )
 from medcnn.evaluation.scores import evaluate
 from medcnn.labels import Kind, LabelSpace
+from medcnn.metrics import Rows, auroc_influence
 from medcnn.predictions import Predictions
 
 
@@ -81,5 +90,71 @@ def test_the_calibration_interval_reaches_zero_exactly_where_the_model_is_calibr
 
 def test_terms_without_noise_have_no_calibration_interval() -> None:
     terms = np.array([0.1, -0.2])
-    found = absolute_sum_interval(terms, np.tile(terms, (50, 1)), 30)
+    found = inverted_interval(terms, np.tile(terms, (50, 1)), 30)
     assert found.reason == "every resample gives 0.3"
+
+
+def test_between_two_bounds_the_interval_is_wilsons() -> None:
+    """Of 7 in 20 independent draws, with degrees of freedom without end."""
+    known = Spread(variance=0.35 * 0.65 / 20, freedom=1e9, noise=np.zeros(1))
+    wilson = binomtest(7, 20).proportion_ci(method="wilson")
+    found = interval_around(0.35, known, (0.0, 1.0), behind=20)
+    assert (found.low, found.high) == pytest.approx((wilson.low, wilson.high), abs=1e-6)
+    scaled = Spread(variance=4 * known.variance, freedom=1e9, noise=np.zeros(1))
+    found = interval_around(-0.3, scaled, (-1.0, 1.0), behind=20)
+    assert found.low == pytest.approx(2 * wilson.low - 1, abs=1e-6)
+
+
+def test_images_that_repeat_each_other_count_once_in_a_share() -> None:
+    once = np.random.default_rng(0).random(40) < 0.7
+    alone = share_interval(once, np.arange(40))
+    tenfold = share_interval(once.repeat(10), np.arange(40).repeat(10))
+    assert (alone.low, alone.high) == pytest.approx((tenfold.low, tenfold.high))
+    naive = share_interval(once.repeat(10), np.arange(400))
+    assert naive.high - naive.low < 0.4 * (tenfold.high - tenfold.low)
+    assert share_interval(np.ones(10, bool), np.arange(10)).low == pytest.approx(0.6915, abs=1e-4)
+
+
+def test_the_variance_of_the_auroc_is_delongs_and_of_repeated_images_no_smaller() -> None:
+    draw = np.random.default_rng(1)
+    target = draw.random(80) < 0.4
+    probability = np.round(draw.random(80) + 0.3 * target, 1)  # with ties
+    beats = probability[target][:, None] - probability[~target]
+    wins = (beats > 0) + 0.5 * (beats == 0)
+    by_hand = wins.mean(axis=1).var(ddof=1) / target.sum()
+    by_hand += wins.mean(axis=0).var(ddof=1) / (~target).sum()
+
+    def variance(times: int) -> float:
+        rows = Rows(
+            target=target.repeat(times),
+            probability=probability.repeat(times),
+            decision=target.repeat(times),
+            at=np.arange(80 * times),
+            size=80 * times,
+        )
+        groups = np.arange(80).repeat(times)
+        return spread_of_parts(auroc_influence(rows), groups, 80).variance
+
+    assert variance(1) == pytest.approx(by_hand, rel=1e-9)
+    assert variance(5) == pytest.approx(by_hand, rel=1e-9)
+
+
+def test_a_mean_of_scores_that_move_together_is_no_surer_than_one() -> None:
+    one = Interval(low=0.6, high=0.75)
+    same, apart = np.array([[1.0, -1, 1, -1]] * 2), np.array([[1.0, -1, 1, -1], [1, 1, -1, -1]])
+    values, half = np.array([0.7, 0.7]), np.array([0.5, 0.5])
+    together = mean_interval(values, [one, one], half, same)
+    assert (together.low, together.high) == pytest.approx((0.6, 0.75))
+    found = mean_interval(values, [one, one], half, apart)
+    assert (found.low, found.high) == pytest.approx((0.7 - 0.1 / 2**0.5, 0.7 + 0.05 / 2**0.5))
+    nothing = mean_interval(values, [one, Interval(reason="fewer than 2 groups")], half, same)
+    assert nothing.reason == "fewer than 2 groups"
+
+
+def test_resamples_of_few_groups_are_widened() -> None:
+    drawn = np.random.default_rng(2).normal(0.5, 0.1, 4000)
+    few, many = spread_of_draws(drawn, 5), spread_of_draws(drawn, 10_000)
+    assert few.variance == pytest.approx(0.01 * 5 / 4, rel=0.1)
+    assert many.variance == pytest.approx(0.01, rel=0.1)
+    narrow, wide = (interval_around(0.5, s, (0.0, 1.0), 5) for s in (many, few))
+    assert wide.high - wide.low > 1.3 * (narrow.high - narrow.low)

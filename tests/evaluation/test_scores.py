@@ -2,11 +2,13 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from sklearn import metrics as sk
 
 from medcnn.errors import DataError
 from medcnn.evaluation.scores import Evaluation, evaluate, read_metrics, write_metrics
@@ -35,8 +37,20 @@ def test_every_score_lies_in_its_interval_and_carries_its_counts(simulate, kind:
     assert {s.name for s in evaluation.scores} == {n for n, m in METRICS.items() if kind in m.kinds}
     for s in evaluation.scores:
         assert (s.count, s.groups) == (120, 60)
-        assert s.low <= s.value <= s.high
+        assert (s.method != "") == (not math.isnan(s.low))
+        if s.name == "calibration_intercept" and s.average == "micro":
+            continue  # exclusive probabilities always add up to the images there are
+        if s.name == "brier_uncertainty" and s.average == "micro" and kind is not Kind.MULTILABEL:
+            continue
+        if s.note.endswith("none of an average was found to hold"):
+            assert s.name in ("brier_resolution", "brier_uncertainty")
+            continue
+        if s.note.endswith("too few, it rests on 27 groups"):
+            assert (s.name, METRICS[s.name].needs) == ("brier_resolution", 30)
+            continue
         assert s.low < s.high
+        if s.name != "brier_resolution":  # the only one whose interval takes its excess away
+            assert s.low - 1e-12 <= s.value <= s.high + 1e-12
 
 
 @pytest.mark.parametrize("kind", Kind)
@@ -157,8 +171,10 @@ def test_hardly_any_rows_never_crash_and_never_look_certain(simulate, kind: Kind
 
 
 def test_few_patients_are_called_few(simulate) -> None:
-    found = evaluate(simulate(Kind.BINARY, 24), resamples=200).find("accuracy")
-    assert "12 groups only" in found.note
+    found = evaluate(simulate(Kind.BINARY, 8), resamples=200).find("auroc")
+    assert not math.isnan(found.value)
+    assert math.isnan(found.low)
+    assert re.search(r"too few, it rests on \d groups", found.note)
 
 
 def test_a_label_too_rare_to_resample_has_a_value_but_no_interval(simulate) -> None:
@@ -169,9 +185,9 @@ def test_a_label_too_rare_to_resample_has_a_value_but_no_interval(simulate) -> N
     rare = evaluation.find("auroc", "mass")
     assert not math.isnan(rare.value)
     assert math.isnan(rare.low)
-    assert "undefined in" in rare.note
-    # the mean rests on the same label, so its interval comes with a caution
-    assert "resamples in which all of these labels occur" in evaluation.find("auroc").note
+    assert rare.note == "interval not available: fewer than 2 groups"
+    # the mean rests on the same label
+    assert "interval not available" in evaluation.find("auroc").note
 
 
 def test_all_found_gets_the_exact_interval_of_its_patients(simulate) -> None:
@@ -181,7 +197,9 @@ def test_all_found_gets_the_exact_interval_of_its_patients(simulate) -> None:
     found = evaluation.find("sensitivity")
     assert found.value == found.high == 1
     assert 0.8 < found.low < 0.95
-    assert "every resample gives 1" in evaluation.find("auroc").note
+    found = evaluation.find("auroc")
+    assert found.value == found.high == 1
+    assert 0.8 < found.low < 0.95
 
 
 def test_labels_without_a_value_are_named_beside_the_mean(simulate) -> None:
@@ -207,6 +225,72 @@ def test_metrics_json_gives_back_what_was_written(simulate, kind: Kind, tmp_path
     assert list(again) == ["test", "validation"]
     assert all(same(again[split], evaluations[split]) for split in evaluations)
     assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("kind", Kind)
+def test_micro_and_weighted_averages_are_scikit_learns(simulate, kind: Kind) -> None:
+    if kind is Kind.BINARY:
+        return
+    predictions = simulate(kind)
+    evaluation = evaluate(predictions, resamples=20)
+    t, p, d = predictions.targets, predictions.probabilities, predictions.decisions
+    for average in ("macro", "micro", "weighted"):
+        for name, expected in (
+            ("auroc", sk.roc_auc_score(t, p, average=average)),
+            ("average_precision", sk.average_precision_score(t, p, average=average)),
+            ("f1", sk.f1_score(t, d, average=average, zero_division=0)),
+            ("sensitivity", sk.recall_score(t, d, average=average)),
+        ):
+            found = evaluation.find(name, average=average)
+            assert found.value == pytest.approx(expected, abs=1e-6)
+            assert found.low < found.value < found.high
+
+
+def test_cut_points_are_the_scores_of_a_grade_or_worse(simulate) -> None:
+    predictions = simulate(Kind.ORDINAL, names=("none", "mild", "severe"))
+    evaluation = evaluate(predictions, resamples=20)
+    worse = predictions.targets[:, 1:].sum(axis=1)
+    chance = predictions.probabilities[:, 1:].sum(axis=1)
+    found = evaluation.find("cut_auroc", "mild")
+    assert found.value == pytest.approx(sk.roc_auc_score(worse, chance))
+    assert found.positives == worse.sum()
+    with pytest.raises(KeyError):
+        evaluation.find("cut_auroc", "none")
+
+
+@pytest.mark.fault
+@pytest.mark.parametrize("kind", Kind)
+@pytest.mark.parametrize("spoil", ["constant", "sure", "one patient", "one class", "nothing"])
+def test_odd_predictions_give_a_reason_and_never_a_sure_or_impossible_number(
+    simulate, kind: Kind, spoil: str
+) -> None:
+    """Rows 80 and 81: one class only, or no label at all."""
+    predictions = simulate(kind, 60)
+    logits, targets, groups = predictions.logits, predictions.targets, predictions.groups
+    if spoil == "constant":
+        logits = np.zeros_like(logits)
+    elif spoil == "sure":
+        logits = 90 * (2 * targets - 1)
+    elif spoil == "one patient":
+        groups = ("p",) * 60
+    else:
+        targets = np.full_like(targets, np.nan)
+        if spoil == "one class":
+            targets = np.zeros_like(targets)
+            targets[:, 0] = 1
+    odd = replace(predictions, logits=logits, targets=targets, groups=groups)
+    for s in evaluate(odd, resamples=60).scores:
+        assert math.isfinite(s.value) or s.note.startswith("not available: ")
+        assert math.isnan(s.low) == ("not available" in s.note)
+        assert math.isnan(s.low) or s.high - s.low >= -1e-9
+        low, high = METRICS[s.name].bounds
+        for number in (s.value, s.low, s.high):
+            assert math.isnan(number) or low - 1e-9 <= number <= high + 1e-9
+        if spoil in ("one patient", "nothing"):
+            assert math.isnan(s.low)
+    if spoil == "constant":
+        label = None if kind is Kind.BINARY else predictions.labels.outputs[0]
+        assert evaluate(odd, resamples=20).find("auroc", label).value == 0.5
 
 
 @pytest.mark.parametrize("content", ["{", "{}", "[]", '{"schema": 2, "splits": {}}'])

@@ -50,7 +50,7 @@ def only_trained(monkeypatch: pytest.MonkeyPatch) -> None:
     """What comes after training is tested elsewhere."""
     monkeypatch.setattr(training, "report", lambda *_, **__: None)
     monkeypatch.setattr(training, "score_and_save", lambda *_, **__: {})
-    monkeypatch.setattr(training, "Board", lambda *_: Mock())
+    monkeypatch.setattr(training, "Board", lambda *_, **__: Mock())
 
 
 def with_batch_norm(config: TrainConfig) -> TrainConfig:

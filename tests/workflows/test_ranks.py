@@ -7,6 +7,8 @@ import multiprocessing
 import os
 import signal
 import socket
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -143,3 +145,30 @@ def test_a_fault_is_told_once_and_ends_all(
     words = (*WORDS, f"data.root={images}", f"run_dir={tmp_path / 's'}")
     assert finish(start(2, *words, "trainer.sync_batchnorm=true")) == [2, 2]
     assert "needs several GPUs" in " ".join(capfd.readouterr().err.split())
+
+
+def test_torchrun_starts_again_what_was_killed_and_the_weights_are_the_same(
+    images: Path, tmp_path: Path, runs: dict[int, Path]
+) -> None:
+    script = Path(__file__).parents[2] / "scripts" / "train.py"
+    words = (
+        *WORDS,
+        f"data.root={images}",
+        f"run_dir={tmp_path / 'r'}",
+        "trainer.save_every_s=0.001",
+    )
+    torchrun = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2")
+    started = subprocess.Popen(
+        [*torchrun, "--max-restarts=2", str(script), *words],
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    while not list(tmp_path.glob("r/checkpoints/resume.pt")) and started.poll() is None:
+        time.sleep(0.01)
+    children = Path(f"/proc/{started.pid}/task/{started.pid}/children").read_text().split()
+    os.kill(int(children[-1]), signal.SIGKILL)
+    _, said = started.communicate(timeout=120)
+    assert started.returncode == 0, said
+    assert "another process of this training ended" in " ".join(said.split())
+    for name, value in weights(runs[2]).items():
+        assert torch.equal(value, weights(tmp_path / "r")[name]), name

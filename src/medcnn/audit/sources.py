@@ -199,8 +199,10 @@ def _judged(
             target=target[known, k] > 0.5,
             probability=scores[known, k],
             decision=scores[known, k] > 0,
+            at=np.flatnonzero(known),
+            size=len(target),
         )
-        values.append(metrics.auroc(rows, every[:, known]))
+        values.append(metrics.auroc(metrics.Sample(rows=rows, weights=every)))
     per_label = np.stack(values, axis=1)
     best = int(np.nanargmax(per_label[0]))
     macro = np.nanmean(per_label, axis=1)

@@ -45,7 +45,7 @@ from medcnn.config import (
 )
 from medcnn.errors import UsageError, listed
 from medcnn.images import Preprocessing
-from medcnn.metrics import METRICS
+from medcnn.metrics import CHOOSING
 
 Config = (
     TrainConfig
@@ -330,7 +330,7 @@ def _frozen(
         "loss.name": names("loss"),
         "optimizer.name": names("optimizer"),
         "augmentation.preset": PRESET_NAMES,
-        "trainer.score": ("auto", *METRICS),
+        "trainer.score": ("auto", *CHOOSING),
     }
     search = build(SearchConfig, composed["sweep"], {}) if verb == "sweep" else None
     if verb in ("train", "sweep"):

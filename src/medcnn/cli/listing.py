@@ -46,8 +46,9 @@ def _metrics() -> Iterable[Line]:
     from medcnn.metrics import METRICS
 
     for name, metric in METRICS.items():
-        better = "higher" if metric.higher_is_better else "lower"
-        yield name, f"{metric.title}, {better} is better. For {_kinds(metric.kinds)} labels."
+        better = {True: ", higher is better", False: ", lower is better", None: ""}
+        direction = better[metric.higher_is_better]
+        yield name, f"{metric.title}{direction}. For {_kinds(metric.kinds)} labels."
 
 
 LISTS: dict[str, Callable[[], Iterable[Line]]] = {

@@ -177,6 +177,6 @@ def text_of(value: Any) -> str:
 
 def _needs(what: str, path: Path) -> UsageError:
     return UsageError(
-        f"{path} is {what}, which needs the extra of medcnn for tables: pip install "
-        "'medcnn[tables]'. Or save the table as CSV."
+        f"{path} is {what}, which needs the extra medcnn[tables]: pip install '.[tables]' in the "
+        "checkout. Or save the table as CSV."
     )

@@ -25,6 +25,17 @@ CLASS_COLUMNS = (
     "ece",
 )
 HEADLINES = ("auroc", "quadratic_weighted_kappa", "balanced_accuracy", "sensitivity", "specificity")
+MAIN = (
+    *HEADLINES,
+    "accuracy",
+    "average_precision",
+    "brier",
+    "ece",
+    "f1",
+    "log_loss",
+    "mean_absolute_grade_error",
+)
+"""Scores that stand in the open; the others are folded away."""
 SPLIT_ORDER = ("test", "validation", "train")
 
 
@@ -79,7 +90,7 @@ def _shown(score: Score, mark: str = "") -> dict[str, Any]:
 
 
 def headlines(evaluation: Evaluation) -> list[dict[str, Any]]:
-    scores = {s.name: s for s in evaluation.scores if s.label is None}
+    scores = {s.name: s for s in evaluation.scores if s.overall}
     if evaluation.labels.exclusive:
         # macro sensitivity is balanced accuracy under another name
         scores = {n: s for n, s in scores.items() if n not in ("sensitivity", "specificity")}
@@ -89,21 +100,39 @@ def headlines(evaluation: Evaluation) -> list[dict[str, Any]]:
 
 
 def overall(
-    evaluations: Mapping[str, Evaluation], splits: Sequence[str], footnotes: Footnotes
+    evaluations: Mapping[str, Evaluation],
+    splits: Sequence[str],
+    footnotes: Footnotes,
+    names: Sequence[str] = MAIN,
 ) -> list[dict[str, Any]]:
     """One row per score, one cell per split."""
     rows = []
-    for name in [*HEADLINES, *(name for name in METRICS if name not in HEADLINES)]:
+    for name in names:
         metric = METRICS[name]
         found = [
-            [s for s in evaluations[split].scores if (s.name, s.label) == (name, None)]
+            [s for s in evaluations[split].scores if s.name == name and s.overall]
             for split in splits
         ]
         cells = [_shown(s[0], footnotes.mark(s[0].note)) if s else None for s in found]
         if any(cells):
-            direction = "higher" if metric.higher_is_better else "lower"
+            better = {True: "higher is better", False: "lower is better", None: ""}
+            direction = better[metric.higher_is_better]
             rows.append({"title": metric.title, "direction": direction, "cells": cells})
     return rows
+
+
+def every_score(evaluation: Evaluation, footnotes: Footnotes) -> list[dict[str, Any]]:
+    """One row per score, label and average, for the folded table."""
+    return [
+        {
+            "title": METRICS[s.name].title,
+            "of": s.label or s.average or "",
+            "positives": "" if s.positives is None else f"{s.positives:,}",
+            "method": s.method,
+            **_shown(s, footnotes.mark(s.note)),
+        }
+        for s in evaluation.scores
+    ]
 
 
 def by_class(evaluation: Evaluation, footnotes: Footnotes) -> dict[str, Any] | None:

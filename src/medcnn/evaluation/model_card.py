@@ -7,6 +7,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from medcnn.evaluation.layout import MAIN
 from medcnn.evaluation.points import ReadoutEvaluation
 from medcnn.evaluation.scores import Evaluation
 from medcnn.metrics import METRICS
@@ -70,7 +71,7 @@ def model_card(
     if evaluation:
         lines += ["| score | value | 95 % interval | images |", "|---|---|---|---|"]
         for s in evaluation.scores:
-            if s.label is None and not math.isnan(s.value):
+            if s.overall and s.name in MAIN and not math.isnan(s.value):
                 ends = "n/a" if math.isnan(s.low) else f"{s.low:.3f} to {s.high:.3f}"
                 title = escaped(METRICS[s.name].title)
                 lines.append(f"| {title} | {s.value:.3f} | {ends} | {s.count:,} |")

@@ -101,6 +101,7 @@ def html(report: Report) -> str:
         headlines=layout.headlines(evaluation) if evaluation else [],
         overall=layout.overall(report.evaluations, splits, footnotes),
         by_class=layout.by_class(evaluation, footnotes) if evaluation else None,
+        every_score=layout.every_score(evaluation, footnotes) if evaluation else [],
         footnotes=footnotes,
         readout=layout.readout(report.readouts.get(splits[0])) if splits else None,
         classes=layout.classes(predictions, evaluation) if predictions and evaluation else [],

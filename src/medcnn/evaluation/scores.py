@@ -5,35 +5,56 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from medcnn.errors import DataError, listed
 from medcnn.evaluation.intervals import (
-    FEW_GROUPS,
     LEVEL,
-    MOST_UNDEFINED,
+    NO_SPREAD,
     Interval,
-    absolute_sum_interval,
     group_numbers,
-    percentile_interval,
+    how_many,
+    interval_around,
+    inverted_interval,
+    mean_interval,
+    often_undefined,
     resampling_weights,
-    unanimous_interval,
+    share_and_noise,
+    spread_of_draws,
+    spread_of_parts,
+    variance_interval,
 )
 from medcnn.labels import Kind, LabelSpace
-from medcnn.metrics import METRICS, Floats, Metric, Rows, assessed_rows, signed_terms, values
+from medcnn.metrics import (
+    METRICS,
+    Assessed,
+    Floats,
+    Ints,
+    Metric,
+    Rows,
+    Sample,
+    Scope,
+    right,
+    samples,
+)
 from medcnn.predictions import Predictions
 
 SCHEMA = 1
 
-FEWEST_WHOLE = 0.1
-"""Share of the resamples in which all labels of a macro mean must occur for it to have an interval:
-a rare label leaves many without a case, and 100 of 1,000 still show the spread."""
+
+class Average(StrEnum):
+    """Over the labels: their plain mean; all of their rows in one column; their mean, each as heavy
+    as it has positives."""
+
+    MACRO = "macro"
+    MICRO = "micro"
+    WEIGHTED = "weighted"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,25 +63,35 @@ class Score:
 
     Attributes:
         name: key of `metrics.METRICS`.
-        label: class name; None for the value of the whole table, the macro mean, or a binary set.
+        label: class name, for cut points the lowest grade that counts; None for the value of the
+            whole table, of an average, or of a binary set.
+        average: over the labels; None where it is none.
         value: nan where not defined; `note` says why.
         low: lower end of the 95 % interval, nan where there is none; `note` says why.
         high: upper end.
         count: images that went in.
         positives: of these with the label; None where that has no meaning.
         groups: patients (or lesions) behind the images.
+        method: of the interval, a key of docs/metrics.md; empty where there is none.
         note: empty, a caution, `interval not available: ...` or `not available: ...`.
     """
 
     name: str
     label: str | None
+    average: str | None = None
     value: float
     low: float
     high: float
     count: int
     positives: int | None
     groups: int
+    method: str = ""
     note: str = ""
+
+    @property
+    def overall(self) -> bool:
+        """Whether it is the one that stands for the whole set: table, macro mean, or binary."""
+        return self.label is None and self.average in (None, Average.MACRO)
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -99,12 +130,17 @@ class Evaluation:
     seed: int
     scores: tuple[Score, ...]
 
-    def find(self, name: str, label: str | None = None) -> Score:
-        """Raises KeyError where this kind of label has no such score."""
+    def find(self, name: str, label: str | None = None, average: str | None = None) -> Score:
+        """The score of a label, of an average, or else the overall one.
+
+        Raises KeyError where this kind of label has no such score.
+        """
         for score in self.scores:
-            if (score.name, score.label) == (name, label):
+            if (score.name, score.label) == (name, label) and (
+                score.average == average if average else score.overall or label
+            ):
                 return score
-        raise KeyError((name, label))
+        raise KeyError((name, label, average))
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -141,20 +177,6 @@ def evaluate(predictions: Predictions, *, resamples: int = 1000, seed: int = 0) 
         resamples: patients are drawn anew this many times; 1 or more.
         seed: of the draws; the same seed gives the same intervals.
     """
-    numbers, num_groups = group_numbers(predictions.groups)
-    weights = resampling_weights(predictions.groups, resamples, seed)
-    scores: list[Score] = []
-    for name, metric in METRICS.items():
-        if predictions.labels.kind not in metric.kinds:
-            continue
-        found = values(predictions, name)[0]
-        drawn = _drawn(predictions, name, weights)
-        names = _label_names(metric, predictions.labels)
-        parts = [
-            _score(name, names[k], float(found[k]), rows, numbers[at], drawn[k])
-            for k, (at, rows) in enumerate(assessed_rows(predictions, metric))
-        ]
-        scores += parts if names == (None,) else [_macro(predictions, parts, drawn), *parts]
     thresholds = predictions.thresholds
     if thresholds is None and not predictions.labels.exclusive:
         thresholds = (0.5,) * len(predictions.labels.outputs)
@@ -162,142 +184,284 @@ def evaluate(predictions: Predictions, *, resamples: int = 1000, seed: int = 0) 
         labels=predictions.labels,
         split=str(predictions.split),
         images=len(predictions.image_ids),
-        groups=num_groups,
+        groups=group_numbers(predictions.groups)[1],
         unreadable=len(predictions.unreadable),
         thresholds=thresholds,
         resamples=resamples,
         seed=seed,
-        scores=tuple(scores),
+        scores=tuple(_scores(predictions, resamples, seed)),
     )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Drawn:
-    """One label's score in each resample: values [R], or for a sum of absolutes its signed terms
-    [R, T] and those of the rows themselves [T]."""
+def _scores(predictions: Predictions, resamples: int, seed: int) -> list[Score]:
+    labels, assessed = predictions.labels, Assessed(predictions=predictions)
+    metrics = {n: m for n, m in METRICS.items() if labels.kind in m.kinds}
+    groups, _ = group_numbers(predictions.groups)
+    weights = resampling_weights(predictions.groups, resamples, seed)
+    found: dict[str, list[Part]] = {name: [] for name in metrics}
+    pooled: dict[str, Part] = {}
+    for scope in Scope:
+        scoped = {n: m for n, m in metrics.items() if m.scope(labels) is scope}
+        for rows in assessed.of(scope) if scoped else ():
+            for name, part in _parts(rows, scoped, labels, groups, weights).items():
+                found[name].append(part)
+        if scope is Scope.LABEL and len(labels.outputs) > 1:
+            pooled = _parts(assessed.pooled, scoped, labels, groups, weights)
+    scores = []
+    for name, metric in metrics.items():
+        parts, scope = found[name], metric.scope(labels)
+        if scope is Scope.TABLE or labels.kind is Kind.BINARY:
+            scores.append(parts[0].score(name, metric))
+            continue
+        names = labels.outputs[1:] if scope is Scope.CUT else labels.outputs
+        averages = [_mean(name, metric, Average.MACRO, names, parts, groups)]
+        if name in pooled:
+            micro = replace(pooled[name].score(name, metric), average=Average.MICRO)
+            averages += [micro, _mean(name, metric, Average.WEIGHTED, names, parts, groups)]
+        own = [p.score(name, metric, label) for label, p in zip(names, parts, strict=True)]
+        scores += [*averages, *own]
+    return scores
 
-    values: Floats
+
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """A score of some rows, with its interval before it is asked whether enough patients are behind
+    it, and what a mean over several such scores needs.
+
+    Attributes:
+        noise: of `intervals.Spread`; mass: [m] by how much noise moves its number of positives.
+        behind: patients on the side that decides how sure it is.
+        terms: [T] of an inverted interval, and `resampled` [R, T].
+    """
+
+    rows: Rows
+    value: float
+    interval: Interval
+    method: str
+    noise: Floats
+    mass: Floats
+    behind: int
+    groups: int
     terms: Floats | None = None
+    resampled: Floats | None = None
 
-    def interval(self, num_groups: int) -> Interval:
-        if self.terms is None:
-            return percentile_interval(self.values, num_groups)
-        return absolute_sum_interval(self.terms, self.values, num_groups)
+    def score(self, name: str, metric: Metric, label: str | None = None) -> Score:
+        interval, note = self.interval, ""
+        one_label = self.rows.target.ndim == 1
+        if math.isnan(self.value):
+            note = f"not available: {_why_undefined(metric, self.rows)}"
+            interval = Interval()
+        elif self.behind < metric.needs and not interval.reason:
+            interval = Interval(reason=f"too few, it rests on {_groups(self.behind)}")
+        if interval.reason:
+            note = f"interval not available: {interval.reason}"
+        return Score(
+            name=name,
+            label=label,
+            value=self.value,
+            low=interval.low,
+            high=interval.high,
+            count=int(self.rows.images.sum()),
+            positives=int(self.rows.target.sum()) if one_label else None,
+            groups=self.groups,
+            method="" if math.isnan(interval.low) else self.method,
+            note=note,
+        )
 
 
-def _drawn(predictions: Predictions, name: str, weights: NDArray[Any]) -> list[Drawn]:
-    if METRICS[name].signed is None:
-        return [Drawn(values=column) for column in values(predictions, name, weights).T]
-    own = signed_terms(predictions, name)
-    resampled = signed_terms(predictions, name, weights)
-    return [Drawn(values=r, terms=t[0]) for t, r in zip(own, resampled, strict=True)]
+def _parts(
+    rows: Rows, metrics: Mapping[str, Metric], labels: LabelSpace, groups: Ints, weights: Any
+) -> dict[str, Part]:
+    """Each score of these rows."""
+    drawn = {
+        name: metric.signed or metric.kernel(labels)
+        for name, metric in metrics.items()
+        if metric.method in ("bootstrap", "inverted test")
+    }
+    blocks: dict[str, list[Floats]] = {name: [] for name in drawn}
+    masses: list[Floats] = []
+    mass: Floats
+    for sample in samples(rows, weights):
+        for name, kernel in drawn.items():
+            blocks[name].append(kernel(sample))
+        if rows.target.ndim == 1:
+            masses.append(sample.sums(rows.positives))
+    once, own, every = Sample.once(rows), groups[rows.at], int(groups.max(initial=-1)) + 1
+    at_all = how_many(own)
+    parts = {}
+    for name, metric in metrics.items():
+        value = float(metric.kernel(labels)(once)[0])
+        behind = _behind(metric, rows, own)
+        positive = rows.target if rows.target.ndim == 1 else rows.target[:, 0]
+        mass = np.bincount(own, weights=positive, minlength=every).astype(np.float64)
+        noise, terms, resampled = np.zeros(every), None, None
+        if math.isnan(value):
+            interval = Interval(reason="not defined")
+        elif metric.sides is not None:
+            interval, noise = _mean_share(right(rows), metric.sides(rows), own, every)
+        elif metric.of_prevalence:
+            hits = rows.target
+            _, share, noise = share_and_noise(hits, np.ones_like(hits), own, every)
+            interval = variance_interval(share)
+        elif metric.influence is not None:
+            spread = spread_of_parts(metric.influence(rows), own, every)
+            if metric.floor is not None:
+                spread = replace(
+                    spread,
+                    variance=max(spread.variance, (spread.variance + metric.floor(rows)) / 2),
+                )
+            if math.isinf(metric.bounds[0]):
+                # a line through the outcomes has the freedom of the rarer ones
+                spread = replace(spread, freedom=min(spread.freedom, behind - 1.0))
+            interval, noise = interval_around(value, spread, metric.bounds, behind), spread.noise
+        else:
+            resampled = np.concatenate(blocks[name])
+            if masses:
+                mass = (np.concatenate(masses) - rows.target.sum()) / math.sqrt(len(weights))
+            if reason := often_undefined(resampled):
+                interval, noise = Interval(reason=reason), np.zeros(len(weights))
+            elif metric.signed is not None:
+                terms = metric.signed(once)[0]
+                interval = inverted_interval(terms, resampled, at_all, metric.power)
+            else:
+                spread = spread_of_draws(resampled, behind)
+                noise = spread.noise
+                # noise makes the resamples larger once more, by as much as the value itself is
+                centre = value if metric.unbiased else 2 * value - float(np.nanmean(resampled))
+                low, high = metric.bounds
+                inside = min(max(centre, low + NO_SPREAD), high)
+                interval = interval_around(inside, spread, metric.bounds, behind)
+        parts[name] = Part(
+            rows=rows,
+            value=value,
+            interval=interval,
+            method=metric.method,
+            noise=noise,
+            mass=mass,
+            behind=behind,
+            groups=at_all,
+            terms=terms,
+            resampled=resampled,
+        )
+    return parts
 
 
-def _label_names(metric: Metric, labels: LabelSpace) -> tuple[str | None, ...]:
-    """The label of each column of `metrics.values`."""
-    named = metric.per_label(labels) and labels.kind is not Kind.BINARY
-    return labels.outputs if named else (None,)
+def _behind(metric: Metric, rows: Rows, groups: Ints) -> int:
+    """Patients on the side that decides how sure a score is: the rarer one, however many images
+    stand on the other."""
+    if rows.target.ndim > 1 and not metric.sides:
+        return how_many(groups)
+    sides = list(metric.sides(rows)) if metric.sides else [rows.target, ~rows.target]
+    if metric.decided:
+        sides += [rows.decision, ~rows.decision]
+    return min((how_many(groups[side]) for side in sides), default=0)
 
 
-def _score(
+def _mean_share(
+    hits: Any, sides: Sequence[Any], groups: Ints, num_groups: int
+) -> tuple[Interval, Floats]:
+    """Interval and noise of the mean over `sides` of the share of hits."""
+    found = [share_and_noise(hits, side, groups, num_groups) for side in sides]
+    noise = np.stack([n for _, _, n in found])
+    if len(found) == 1:
+        return found[0][1], noise[0]
+    heavy = np.full(len(found), 1 / len(found))
+    values, intervals = np.array([v for v, _, _ in found]), [i for _, i, _ in found]
+    return mean_interval(values, intervals, heavy, noise), heavy @ noise
+
+
+def _mean(
     name: str,
-    label: str | None,
-    value: float,
-    rows: Rows,
-    groups: NDArray[np.int64],
-    drawn: Drawn,
+    metric: Metric,
+    average: Average,
+    names: Sequence[str],
+    parts: Sequence[Part],
+    groups: Ints,
 ) -> Score:
-    """One label against the rest, or the whole table where `rows` has a column per class."""
-    metric = METRICS[name]
-    one_label = rows.target.ndim == 1
-    if metric.share_of is not None and one_label:
-        behind = len(np.unique(groups[metric.share_of(rows.target)]))
-    elif one_label:
-        # what can be said rests on the rarer side, however many images stand on the other
-        behind = min(len(np.unique(groups[side])) for side in (rows.target, ~rows.target))
-    else:
-        behind = len(np.unique(groups))
-    num_groups = len(np.unique(groups))
-    interval, note = Interval(), ""
-    if math.isnan(value):
-        note = f"not available: {_why_undefined(rows)}"
-    elif metric.share_of is not None and value in (0, 1):
-        interval = unanimous_interval(value, behind)
-    else:
-        interval = drawn.interval(num_groups)
-        if behind < FEW_GROUPS:
-            note = f"rests on {behind} groups only: the interval may be too narrow"
-    if interval.reason:
-        note = f"interval not available: {interval.reason}"
-    return Score(
-        name=name,
-        label=label,
-        value=value,
-        low=interval.low,
-        high=interval.high,
-        count=len(rows.target),
-        positives=int(rows.target.sum()) if one_label else None,
-        groups=num_groups,
-        note=note,
-    )
-
-
-def _macro(predictions: Predictions, parts: list[Score], drawn: list[Drawn]) -> Score:
-    """Unweighted mean over the labels where the score is defined."""
-    numbers, _ = group_numbers(predictions.groups)
-    assessed = ~np.isnan(predictions.targets).all(axis=1)
-    groups = len(np.unique(numbers[assessed]))
-    defined = [k for k, part in enumerate(parts) if not math.isnan(part.value)]
-    missing = [str(part.label) for part in parts if math.isnan(part.value)]
+    """Mean over the labels where the score is defined."""
+    defined = [p for p in parts if not math.isnan(p.value)]
+    missing = [n for n, p in zip(names, parts, strict=True) if math.isnan(p.value)]
     note = f"mean over {len(defined)} of {len(parts)} labels"
     if missing:
         note += f", without {listed(missing)}"
+    seen = np.any([p.rows.images for p in parts], axis=0)
     score = Score(
-        name=parts[0].name,
+        name=name,
         label=None,
-        value=float(np.mean([parts[k].value for k in defined])) if defined else math.nan,
+        average=average,
+        value=math.nan,
         low=math.nan,
         high=math.nan,
-        count=int(assessed.sum()),
+        count=int(seen.sum()),
         positives=None,
-        groups=groups,
+        groups=how_many(groups[seen]),
         note=note,
     )
-    if not defined:
+    heavy = np.ones(len(defined))
+    if average is Average.WEIGHTED:
+        heavy = np.array([float(p.rows.target.sum()) for p in defined])
+    if not heavy.sum():
         return replace(score, note="not available: defined for no label")
-    # a resample that lacks one of these labels is nan: a mean over others is another quantity
-    mean = _mean_drawn([drawn[k] for k in defined])
-    lacking = np.isnan(mean.values.reshape(len(mean.values), -1)).any(axis=1)
-    whole = 1 - float(lacking.mean())
-    if 1 - MOST_UNDEFINED > whole >= FEWEST_WHOLE:
-        note += (
-            f"; interval from the {whole:.0%} of resamples in which all of these labels occur: it "
-            "may be too narrow"
-        )
-        mean = replace(mean, values=mean.values[~lacking])
-    interval = mean.interval(groups)
+    heavy = heavy / heavy.sum()
+    values = np.array([p.value for p in defined])
+    interval = _mean_interval(metric, values, heavy, defined, groups, average)
+    method = defined[0].method if metric.signed else "mover"
+    few = sum(p.behind < metric.needs for p in defined)
+    if few and not interval.reason:
+        note += f"; of these {few} rest on too few patients for an interval of their own"
     if interval.reason:
-        return replace(score, note=f"{note}; interval not available: {interval.reason}")
-    return replace(score, low=interval.low, high=interval.high, note=note)
-
-
-def _mean_drawn(drawn: list[Drawn]) -> Drawn:
-    """Of the mean over labels; a mean of sums of absolutes is the sum of all their terms."""
-    if drawn[0].terms is None:
-        return Drawn(values=np.mean([d.values for d in drawn], axis=0))
-    terms = np.concatenate([d.terms for d in drawn if d.terms is not None])
-    return Drawn(
-        values=np.concatenate([d.values for d in drawn], axis=1) / len(drawn),
-        terms=terms / len(drawn),
+        note += f"; interval not available: {interval.reason}"
+    return replace(
+        score,
+        value=float(heavy @ values),
+        low=interval.low,
+        high=interval.high,
+        method="" if interval.reason else method,
+        note=note,
     )
 
 
-def _why_undefined(rows: Rows) -> str:
+def _mean_interval(
+    metric: Metric,
+    values: Floats,
+    heavy: Floats,
+    parts: Sequence[Part],
+    groups: Ints,
+    average: Average,
+) -> Interval:
+    reasons = [p.interval.reason for p in parts if p.interval.reason]
+    if reasons:
+        return Interval(reason=reasons[0])
+    if metric.signed is not None:
+        # a mean of sums of powers is the sum of all of their terms
+        root = heavy ** (1 / metric.power)
+        terms = np.concatenate([h * p.terms for h, p in zip(root, parts, strict=True)])
+        drawn = np.concatenate([h * p.resampled for h, p in zip(root, parts, strict=True)], axis=1)
+        behind = how_many(groups[np.any([p.rows.images for p in parts], axis=0)])
+        return inverted_interval(terms, drawn, behind, metric.power)
+    if metric.of_prevalence or not metric.unbiased:
+        return Interval(reason="none of an average was found to hold")
+    shift = None
+    if average is Average.WEIGHTED:
+        # the shares of the labels are themselves found on these patients only
+        total = sum(float(p.rows.target.sum()) for p in parts)
+        shift = (values - heavy @ values) @ np.stack([p.mass for p in parts]) / total
+    noise = np.stack([p.noise for p in parts])
+    return mean_interval(values, [p.interval for p in parts], heavy, noise, shift)
+
+
+def _groups(count: int) -> str:
+    return "1 group" if count == 1 else f"{count} groups"
+
+
+def _why_undefined(metric: Metric, rows: Rows) -> str:
     if len(rows.target) == 0:
         return "no image was assessed"
     if rows.target.ndim > 1:
         return "only one class occurs"
-    return "every image is positive" if rows.target.all() else "no image is positive"
+    if rows.target.all():
+        return "every image is positive"
+    return metric.undefined if rows.target.any() else "no image is positive"
 
 
 def write_metrics(

@@ -51,6 +51,12 @@ def of_hundred(score: Score) -> str:
     return f"{share} ({100 * score.low:.0f} to {100 * score.high:.0f})"
 
 
+def _rests_on(score: Score) -> str:
+    """How few images a share rests on, where 100 would be a boast."""
+    few = score.positives is not None and score.positives < 100
+    return f", told from {_plural(score.positives or 0, 'image')} only" if few else ""
+
+
 def _opening(evaluation: Evaluation, group_noun: str) -> str:
     split, score = evaluation.split, evaluation.find("auroc")
     images = _plural(evaluation.images, f"{split} image")
@@ -64,8 +70,9 @@ def _opening(evaluation: Evaluation, group_noun: str) -> str:
     if binary or math.isnan(score.value):
         return f"{sentence}."
     return (
-        f"{sentence}: so often an image that shows the {_noun(evaluation)} in question gets a "
-        "higher probability of it than an image that does not; 0.5 is guessing."
+        f"{sentence}: of 100 pairs of one image with the {_noun(evaluation)} in question and one "
+        f"without, the one with it gets the higher probability of it in {100 * score.value:.0f}; "
+        "guessing gives 50."
     )
 
 
@@ -81,8 +88,6 @@ def _binary(evaluation: Evaluation) -> list[str]:
     found, cleared = evaluation.find("sensitivity"), evaluation.find("specificity")
     if not math.isnan(found.value):
         sentences.append(f"Of 100 images with {name} it finds {of_hundred(found)}.")
-        if found.note.startswith("rests on"):
-            sentences[-1] += f" That {found.note}."
     if not math.isnan(cleared.value):
         sentences.append(f"Of 100 images without {name} it clears {of_hundred(cleared)}.")
     if brier.count and brier.positives:
@@ -109,7 +114,8 @@ def _exclusive(evaluation: Evaluation) -> list[str]:
         weakest, strongest = min(found, key=_value), max(found, key=_value)
         sentences.append(
             f"Its weakest {noun} is {weakest.label}: of 100 such images it finds "
-            f"{of_hundred(weakest)}. Its strongest is {strongest.label}: {of_hundred(strongest)}."
+            f"{of_hundred(weakest)}{_rests_on(weakest)}. Its strongest is {strongest.label}: "
+            f"{of_hundred(strongest)}{_rests_on(strongest)}."
         )
     if evaluation.labels.kind is Kind.ORDINAL:
         kappa = evaluation.find("quadratic_weighted_kappa")

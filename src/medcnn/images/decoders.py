@@ -34,7 +34,8 @@ from medcnn.errors import ImageError
 from medcnn.images.codestreams import Codestream
 from medcnn.images.shrinking import divisor
 
-INSTALL = "pip install 'medcnn[dicom]'"
+# Not by name: on the package index `medcnn` is another project.
+INSTALL = "install the extra medcnn[dicom]: pip install '.[dicom]' in the checkout"
 # What the extra brings: package -> module.
 EXTRA = {
     "imagecodecs": "imagecodecs",

@@ -170,7 +170,8 @@ def _unreachable(source: str) -> str:
             answer.append("")  # it answers; whether the file is there shows when it is fetched
         except OSError as error:
             answer.append(
-                f"{url} cannot be reached ({_first_line(getattr(error, 'reason', error))})"
+                f"{url} cannot be reached ({_first_line(getattr(error, 'reason', error))}; "
+                "model.weights=FILE.safetensors takes them from a file)"
             )
 
     thread = threading.Thread(target=ask, daemon=True)

@@ -16,7 +16,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from medcnn.augmentations import augment, mixup
 from medcnn.config import Compile
-from medcnn.errors import MedcnnError
+from medcnn.errors import MedcnnError, UsageError
 from medcnn.inference import autocast
 from medcnn.loading.batches import Batch
 from medcnn.models.classifier import Classifier, unit_range
@@ -173,6 +173,12 @@ class Stepper:
                 "dropout that changes only the last digits; BatchNorm sees fewer images at once."
             )
             return True
+        if "Expected more than 1 value per channel" in str(error):
+            raise UsageError(
+                "BatchNorm cannot work on one image, and a batch here has no more: give "
+                "trainer.batch_size=2 or more (the same for trainer.micro_batch), or one that does "
+                "not leave a single image over."
+            ) from error
         if self.compiled:
             self._without_compiling(error)
             return True

@@ -4,6 +4,7 @@ and recall per class, the confusion matrix, and the settings beside the result."
 from __future__ import annotations
 
 import functools
+import math
 import threading
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -18,6 +19,7 @@ from torchvision.utils import make_grid
 
 from medcnn.evaluation.curves import confusion
 from medcnn.evaluation.figures import confusion_figure
+from medcnn.evaluation.scores import Evaluation
 from medcnn.predictions import Predictions
 from medcnn.progress import log
 from medcnn.training.epochs import EpochResult
@@ -92,6 +94,14 @@ class Board:
         if predictions.labels.exclusive:
             figure = confusion_figure(confusion(predictions), predictions.labels.names)
             self.writer.add_figure(f"confusion_matrix/{split}", figure, epoch)
+
+    @_forgiving
+    def evaluation(self, evaluation: Evaluation, epoch: int) -> None:
+        """Every score under its name in `metrics.json`: `test/auroc`, `test/f1/melanoma`."""
+        for s in evaluation.scores:
+            if not math.isnan(s.value):
+                parts = (evaluation.split, s.name, s.label or s.average)
+                self.writer.add_scalar("/".join(p for p in parts if p), s.value, epoch)
 
     @_forgiving
     def settings(self, config: Mapping[str, Any], scores: Mapping[str, float], epoch: int) -> None:

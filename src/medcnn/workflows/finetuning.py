@@ -31,6 +31,7 @@ from medcnn.workflows.training import (
     provenance_for,
     refuse_changed,
     run_folder_of,
+    show_scores,
     without_places,
 )
 
@@ -65,6 +66,7 @@ def finetune(config: TrainConfig, command: list[str]) -> Path:
         if not run.ranks.leads:
             return run.path
         evaluations = score_and_save(run, predictions, config.seed, config.prevalence)
+        show_scores(run, evaluations, len(history))
         tables = old_and_new(config, old, old_classifier, manifest, store, predictions[0])
         title = f"{best.architecture.backbone} fine-tuned on {manifest.source}"
         report(

@@ -19,6 +19,7 @@ from medcnn.checkpoint import Checkpoint
 from medcnn.config import Prevalence
 from medcnn.errors import DataError, listed
 from medcnn.evaluation.gallery import worst_errors
+from medcnn.evaluation.layout import MAIN
 from medcnn.evaluation.model_card import model_card
 from medcnn.evaluation.points import evaluate_readout
 from medcnn.evaluation.report import Report, Table, write_report
@@ -120,7 +121,7 @@ def score_and_save(
     for split, evaluation in evaluations.items():
         log.info(f"{split}: {evaluation.images:,} images")
         for score in evaluation.scores:
-            if score.label is None:
+            if score.overall and score.name in MAIN:
                 log.info(f"  {score.name:<26} {score_text(score)}")
     return evaluations
 

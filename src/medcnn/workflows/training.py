@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
@@ -16,8 +17,9 @@ from medcnn import metrics
 from medcnn.augmentations import augmentation_of
 from medcnn.checkpoint import Checkpoint
 from medcnn.choices import bind, choose
-from medcnn.config import TrainConfig, Transfer, short_hash, to_json
+from medcnn.config import Reproducible, TrainConfig, Transfer, short_hash, to_json
 from medcnn.errors import DataError, StoppedError, UsageError
+from medcnn.evaluation.scores import Evaluation
 from medcnn.inference import autocast_dtype, pick_device
 from medcnn.loading.pixel_store import PixelStore
 from medcnn.manifest import Manifest, Split
@@ -72,6 +74,7 @@ def train(config: TrainConfig, command: list[str], watch: Watch | None = None) -
         if not run.ranks.leads:
             return run.path
         evaluations = score_and_save(run, predictions, config.seed, config.prevalence)
+        show_scores(run, evaluations, len(history))
         title = f"{best.architecture.backbone} on {manifest.source}"
         report(
             run,
@@ -101,6 +104,11 @@ def begun(config: TrainConfig, command: list[str]) -> Iterator[RunFolder | None]
     """The open run folder, or None where the run is finished already."""
     if config.trainer.threads:
         torch.set_num_threads(config.trainer.threads)
+    if config.trainer.reproducible is Reproducible.STRICT:
+        # cuBLAS reads this when it starts; without it deterministic matrix products raise
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.use_deterministic_algorithms(True)
+        torch.backends.cudnn.benchmark = False
     path = run_folder_of(config)
     with joined(config.trainer.device) as ranks, opened(config, command, path, ranks) as run:
         log.info(f"run folder: {path}")
@@ -253,6 +261,14 @@ def fitted(
     finally:
         board.close()
     return best, predictions, state.history
+
+
+def show_scores(run: RunFolder, evaluations: Mapping[str, Evaluation], epoch: int) -> None:
+    """The final scores in TensorBoard, beside the curves."""
+    board = Board(run.events, epoch + 1)
+    for evaluation in evaluations.values():
+        board.evaluation(evaluation, epoch)
+    board.close()
 
 
 def refuse_changed(run: RunFolder, fact: str, now: str, what: str) -> None:

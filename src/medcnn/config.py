@@ -215,7 +215,7 @@ def space_of(value: Any) -> Space:
     """What a sweep searches: setting -> list of choices, or {low, high} and perhaps `log: true`.
     Raises UsageError."""
     if not isinstance(value, Mapping) or not value:
-        raise UsageError(f"{value} should be a mapping such as {{seed: [0, 1]}}.")
+        raise UsageError(f"{value} should be a mapping such as {{optimizer.lr: [1e-3, 1e-4]}}.")
     for key, of in value.items():
         if isinstance(of, list) and of:
             continue
@@ -312,18 +312,21 @@ class PreviewConfig:
     preview: PreviewSize
 
 
-def build(cls: type[C], composed: Mapping[str, Any], known: Mapping[str, Any]) -> C:
+def build(
+    cls: type[C], composed: Mapping[str, Any], known: Mapping[str, Any], where: str = ""
+) -> C:
     """The frozen `cls` of a composed mapping.
 
     Args:
         composed: nested plain dicts, as Hydra composed them.
         known: names that exist, by key (`loss.name` -> names), for values that are a choice.
+        where: begins the keys in messages.
 
     Raises:
         UsageError: every wrong, missing or unknown setting, one line each.
     """
     faults: list[str] = []
-    built = _build(cls, composed, "", faults)
+    built = _build(cls, composed, where, faults)
     for key, names in known.items():
         value = _at(composed, key)
         if isinstance(value, str) and value not in names:

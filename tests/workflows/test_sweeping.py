@@ -55,7 +55,9 @@ def test_each_combination_is_a_run_and_the_worst_exit_code_counts(
 ) -> None:
     sweep = ("-m", "loss=auto,focal", f"run_dir={tmp_path / 'r'}")
     assert run("train", *WORDS, images, *sweep) == 2  # focal wants yes-or-no labels
-    done, table = capsys.readouterr().out.split("on validation")
+    out = capsys.readouterr().out
+    assert max(map(len, out.splitlines())) <= 100
+    done, table = out.split("on validation")
     assert [line[:3] for line in done.splitlines()[1:3]] == ["1/2", "2/2"]
     assert "exit code 2" in done
     folder = tmp_path / "r" / "loss=auto"
@@ -75,7 +77,12 @@ def test_faults_of_all_combinations_are_told_before_any_run(
     said = capsys.readouterr().err
     assert said.count("seed=-1 should be") == said.count("lr=abc should be") == 1
     assert run("train", "-m", *WORDS, "seed=0,1", "hydra/launcher=slurmy") == 2
-    assert "slurmy is not installed as a launcher" in capsys.readouterr().err
+    assert "launcher slurmy is not installed" in capsys.readouterr().err
+    launcher = ("seed=0,1", "hydra/launcher=basic", "hydra.launcher.n_job=2")
+    assert run("train", "-m", *WORDS, *launcher) == 2
+    assert "n_job" in capsys.readouterr().err
+    assert run("train", "-m", *WORDS, "run_dir=a,b") == 2
+    assert "run_dir: give one" in capsys.readouterr().err
     assert run("train", "-m", *WORDS, "model=glob(lenet*)", "seed=range(0,3)", "--show-config") == 0
     assert capsys.readouterr().out.count("model=lenet5 seed=") == 3
     assert not (tmp_path / "r").exists()
@@ -105,7 +112,7 @@ def search(tmp_path: Path, images: str) -> tuple[str, ...]:
         "space:\n"
         "  optimizer.lr: {low: 1.0e-4, high: 0.1, log: true}\n"
         "  trainer.accumulate: {low: 1, high: 3}\n"
-        "  trainer.score: [auroc]\n  augmentation.mixup_alpha: [0, 0.2]\n"
+        "  head: [linear]\n  augmentation.mixup_alpha: [0, 0.2]\n"
     )
     own = ("sweep=mine", f"--config-dir={tmp_path / 'my'}", "sweep.startup=2", "trainer.epochs=3")
     return ("sweep", *WORDS, images, *own, "sweep.trials=4", "sweep.prune_after=1")
@@ -143,8 +150,8 @@ def test_a_sweep_that_was_killed_comes_to_the_same_trials_and_never_opens_test(
     assert not list(whole.glob("trials/*/*test*"))
     assert len(list(whole.glob("trials/*/checkpoints"))) == 1  # of the best
 
-    (best,) = [line for line in said.splitlines() if line.startswith("  medcnn train")]
-    assert run(*shlex.split(best)[1:]) == 0
+    assert f"  sh {whole}/best.sh" in said
+    assert run(*shlex.split((whole / "best.sh").read_text())[1:]) == 0
     (folder,) = whole.glob("trials/*/report.html")
     assert len(facts(folder.parent)["test_looks"]) == 1  # type: ignore[arg-type]
     assert (folder.parent / "log.txt").read_text().count("epoch   1/3") == 1  # trained once
@@ -164,9 +171,14 @@ def test_a_space_that_makes_no_sense_is_refused_before_anything_is_trained(
         "optimizer.lr: {low: 0.1, hihg: 1}": "'hihg' is not one of",
         "optimizer.rl: [1]": "optimizer.rl is no setting",
         "trainer.epochs: [3, 0]": "trainer.epochs=0 should be a whole number",
-        "model: [lenet5, resnet81]": "model=resnet81 is not known",
+        "loss: [auto, fokal]": "loss=fokal is not known",
+        "model: [resnet18]": "model is given in the command too",
+        "{seed: [1], data.test_share: [0.1, 0.2]}": "data.test_share cannot be searched",
+        "{}": "sweep.space: {} should be a mapping",
     }.items():
         file.write_text(f"space:\n  {space}\n")
         assert run(*search, f"run_dir={tmp_path / 'r'}") == 2
         assert fault in " ".join(capsys.readouterr().err.split())
+    assert run(*search, "sweep.space={}") == run(*search, "seed=0,1") == 2
+    assert capsys.readouterr().err.count("what is searched stands in a file") == 2
     assert not (tmp_path / "r").exists()

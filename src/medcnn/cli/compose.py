@@ -126,11 +126,16 @@ def _compose(
         for o in choosing
         for fault in _group_faults(o, loader, verb, search)
     ]
+    way = (
+        "what is searched stands in a file, FOLDER/sweep/mine.yaml (docs/sweeps.md)"
+        if verb == "sweep"
+        else "a list of values is a sweep: `medcnn train -m` makes a run of each"
+    )
     faults += [
-        f"{o.input_line}: a list of values is a sweep: `medcnn train -m` makes a run of each. A "
-        f"comma within one value needs two pairs of quotes: {o.key_or_group}='\"...\"'."
+        f"{o.input_line}: {way}. A comma within one value needs two pairs of quotes: "
+        f"{o.key_or_group}='\"...\"'."
         for o in overrides
-        if o.is_sweep_override()
+        if o.is_sweep_override() or o.key_or_group.startswith("sweep.space")
     ]
     faults += [
         f"{o.input_line}: {o.key_or_group} belongs to Hydra and is no setting of medcnn."
@@ -156,9 +161,9 @@ def _compose(
             raise UsageError("\n".join(faults))
         composed = OmegaConf.to_container(final, resolve=True)
     except YAMLError as error:
-        raise UsageError(f"a settings file is no YAML: {_words_of(error)}") from error
+        raise UsageError(f"a settings file is no YAML: {words_of(error)}") from error
     except (HydraException, OmegaConfBaseException) as error:
-        raise UsageError(f"the settings cannot be composed: {_words_of(error)}") from error
+        raise UsageError(f"the settings cannot be composed: {words_of(error)}") from error
     assert isinstance(composed, dict)
     composed.pop("experiment", None)
     keys = [o.key_or_group for o in overrides]
@@ -279,7 +284,7 @@ def _leaves(node: DictConfig, where: str = "") -> Iterator[str]:
             yield path
 
 
-def _words_of(error: Exception) -> str:
+def words_of(error: Exception) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return " ".join(lines)[:600]
 
@@ -332,7 +337,7 @@ def _frozen(
         "augmentation.preset": PRESET_NAMES,
         "trainer.score": ("auto", *CHOOSING),
     }
-    search = build(SearchConfig, composed["sweep"], {}) if verb == "sweep" else None
+    search = build(SearchConfig, composed["sweep"], {}, "sweep.") if verb == "sweep" else None
     if verb in ("train", "sweep"):
         composed["checkpoint"] = None
         backbones = backbone_names()
@@ -347,7 +352,7 @@ def _frozen(
 
 
 # What a checkpoint brings with it.
-_FIXED = tuple(f"data.{f.name}" for f in fields(Preprocessing))
+PREPROCESSING = tuple(f"data.{f.name}" for f in fields(Preprocessing))
 
 
 def _refuse_without_effect(verb: str, groups: Mapping[str, str | None], keys: list[str]) -> None:
@@ -355,7 +360,9 @@ def _refuse_without_effect(verb: str, groups: Mapping[str, str | None], keys: li
     faults = []
     if verb in ("finetune", "evaluate"):
         faults += [
-            f"{key}: preprocessing comes from the checkpoint." for key in keys if key in _FIXED
+            f"{key}: preprocessing comes from the checkpoint."
+            for key in keys
+            if key in PREPROCESSING
         ]
     if verb == "finetune":
         faults += [

@@ -9,7 +9,8 @@ import logging
 import os
 import re
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,18 +21,25 @@ from hydra.core.config_loader import ConfigLoader
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.plugins import Plugins
+from hydra.errors import HydraException
 from hydra.types import HydraContext
 from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
 
-from medcnn.cli.compose import Command, read_command, read_options, read_words, searched
+from medcnn.cli.compose import (
+    PREPROCESSING,
+    Command,
+    read_command,
+    read_options,
+    read_words,
+    searched,
+    words_of,
+)
 from medcnn.config import SweepConfig, TrainConfig, config_folder
 from medcnn.errors import UsageError
 from medcnn.metrics import METRICS
 from medcnn.privacy import for_terminal
 from medcnn.progress import show_log, wrapped
-
-DRY = "trainer.dry_run=true rehearses one run, so with medcnn train and without -m."
-LAUNCHERS = {"joblib": "'medcnn[sweep]'", "submitit_slurm": "hydra-submitit-launcher"}
 
 
 def run_each(verb: str, words: list[str]) -> int:
@@ -43,7 +51,6 @@ def run_each(verb: str, words: list[str]) -> int:
     """
     if verb not in ("train", "finetune"):
         raise UsageError(f"-m makes many runs of train or finetune; {verb} has none.")
-    refuse_torchrun()
     settings, own_folder, show = read_options(words)
     options = [f"--config-dir={own_folder}"] if own_folder else []
     with initialize_config_dir(version_base="1.3", config_dir=str(config_folder())):
@@ -54,14 +61,16 @@ def run_each(verb: str, words: list[str]) -> int:
             *("hydra.output_subdir=null", "hydra/job_logging=none", "hydra/hydra_logging=none"),
             *("hydra.sweep.dir=.", "hydra.sweep.subdir=."),  # each run has a folder of its own
         ]
-        config = compose(
-            verb, [*searched(own_folder), *plain, *launching], return_hydra_config=True
-        )
-    _check(verb, jobs, options)
+        overrides = [*searched(own_folder), *plain, *launching]
+        try:
+            config = compose(verb, overrides, return_hydra_config=True)
+        except (HydraException, OmegaConfBaseException) as error:
+            raise UsageError(f"{' '.join(launching)}: {words_of(error)}") from error
+    _refuse_faults(verb, ([*options, *job] for job in jobs))
     if show:
         print("\n".join(shlex.join(["medcnn", verb, *options, *job]) for job in jobs))
         return 0
-    print(f"{len(jobs)} runs of medcnn {verb}; what each says is in its log.txt", flush=True)
+    print(f"runs of medcnn {verb}: {len(jobs)}; what each says is in its log.txt", flush=True)
     job = partial(_job, verb, options, names)
     context = HydraContext(loader, Callbacks())
     launcher = Plugins.instance().instantiate_launcher(context, job, config)
@@ -70,31 +79,22 @@ def run_each(verb: str, words: list[str]) -> int:
     return max(int(result["code"]) for result in done)
 
 
-def refuse_torchrun() -> None:
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        raise UsageError(
-            "a sweep runs in one process, or in those of a launcher: leave torchrun out."
-        )
-
-
 def _split(settings: list[str], installed: Sequence[str]) -> tuple[list[str], list[str]]:
     """Words for Hydra's launcher, and the others."""
     launching = [w for w in settings if re.match(r"hydra[/.]launcher\b", w)]
     rest = [w for w in settings if w not in launching]
     for word in [w for w in rest if w.startswith("jobs=")]:
         rest.remove(word)
-        count = word.removeprefix("jobs=")
-        if not count.isdigit() or count == "0":
+        if not re.fullmatch("jobs=[1-9][0-9]*", word):
             raise UsageError(f"{word} should be a whole number of at least 1.")
-        if count != "1":
-            launching += ["hydra/launcher=joblib", f"hydra.launcher.n_jobs={count}"]
+        launching += ["hydra/launcher=joblib", f"hydra.launcher.n_jobs={word[5:]}"]
     for word in launching:
         _, given, name = word.partition("hydra/launcher=")
         if given and name not in installed:
-            package = LAUNCHERS.get(name.replace("_local", "_slurm"), "the package it comes with")
             raise UsageError(
-                f"{name} is not installed as a launcher: pip install {package}. "
-                f"Installed: {', '.join(sorted(installed))}."
+                f"launcher {name} is not installed; there are {', '.join(sorted(installed))}. "
+                "joblib and jobs=N come with pip install 'medcnn[sweep]', submitit_slurm and "
+                "submitit_local with pip install hydra-submitit-launcher."
             )
     return launching, rest
 
@@ -105,15 +105,17 @@ def _combinations(words: list[str], loader: ConfigLoader) -> tuple[list[list[str
     for o in read_words(words, loader):
         if not o.is_sweep_override():
             choices.append([str(o.input_line)])
-        elif o.is_discrete_sweep():
+        elif not o.is_discrete_sweep():
+            raise UsageError(f"{o.input_line}: an interval has no end of values; see medcnn sweep.")
+        elif o.key_or_group == "run_dir":
+            raise UsageError("run_dir: give one, each run gets a folder of its own in it.")
+        else:
             key = o.get_key_element()
             choices.append(list(dict.fromkeys(f"{key}={v}" for v in o.sweep_string_iterator())))
-        else:
-            raise UsageError(f"{o.input_line}: an interval has no end of values; see medcnn sweep.")
     jobs, names = [], []
     for combination in itertools.product(*choices):
         own = [w for w, of in zip(combination, choices, strict=True) if len(of) > 1]
-        names.append(" ".join(own))
+        names.append(" ".join(own) or "the only one")
         jobs.append([_in_folder(w, own) for w in combination])
     return jobs, names
 
@@ -130,32 +132,41 @@ def _in_folder(word: str, own: list[str]) -> str:
     return f"run_dir={word_of(f'{parent}/{safe}')}"
 
 
-def _check(verb: str, jobs: list[list[str]], options: list[str]) -> None:
-    commands: list[Command] = []
-    faults: dict[str, None] = {}
-    for job in jobs:
+def _refuse_faults(verb: str, commands: Iterable[list[str]], faults: Iterable[str] = ()) -> None:
+    """Raises UsageError with the faults of all commands, each said once."""
+    said = dict.fromkeys(faults)
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        said["a sweep runs in one process, or in those of a launcher: leave torchrun out."] = None
+    for words in commands:
         try:
-            commands.append(read_command(verb, [*options, *job]))
+            config = read_command(verb, words).config
         except UsageError as error:
-            faults.update(dict.fromkeys(str(error).splitlines()))
-    if faults:
-        raise UsageError("\n".join(faults))
-    if any(isinstance(c.config, TrainConfig) and c.config.trainer.dry_run for c in commands):
-        raise UsageError(DRY)
+            said.update(dict.fromkeys(str(error).splitlines()))
+        else:
+            if isinstance(config, TrainConfig) and config.trainer.dry_run:
+                said["trainer.dry_run=true rehearses one run of medcnn train, without -m."] = None
+    if said:
+        raise UsageError("\n".join(said))
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Warnings and progress of a run are in its log.txt; a sweep shows a line of each run."""
+    show_log(for_terminal, logging.ERROR)
+    try:
+        yield
+    finally:
+        show_log(for_terminal, logging.INFO)
 
 
 def _job(verb: str, options: list[str], names: list[str], _: DictConfig) -> dict[str, Any]:
-    """One run, in this process or in one that a launcher started. Its warnings and progress are in
-    its log.txt, and one line is shown."""
+    """One run, in this process or in one that a launcher started."""
     from medcnn.cli import run
 
     job = HydraConfig.get()
     words = [*options, *job.overrides.task]
-    show_log(for_terminal, logging.ERROR)
-    try:
+    with _quiet():
         code = run([verb, *words])
-    finally:
-        show_log(for_terminal, logging.INFO)
     if code in (75, 130):
         raise SystemExit(code)  # whoever stops a run means the sweep
     from medcnn.workflows.training import run_folder_of
@@ -166,8 +177,7 @@ def _job(verb: str, options: list[str], names: list[str], _: DictConfig) -> dict
     facts = json.loads((folder / "run.json").read_text()) if code == 0 else {}
     result = {"code": code, "folder": str(folder), "validation": facts.get("validation", {})}
     number = job.job.num
-    line = f"{number + 1}/{len(names)}  {names[number]}  {_said(result)}  {folder}"
-    print(wrapped(line), flush=True)
+    print(wrapped(f"{number + 1}/{len(names)}  {_said(result)}  {names[number]}"), flush=True)
     return result
 
 
@@ -179,23 +189,22 @@ def _said(result: dict[str, Any]) -> str:
 def _table(names: list[str], results: list[dict[str, Any]]) -> None:
     """Best first; of runs with different scores each score for itself."""
 
-    def rank(at: int) -> tuple[int, str, float]:
-        name, value = next(iter(results[at]["validation"].items()), ("", None))
-        if value is None:
-            return 1, name, 0.0
-        return 0, name, -value if METRICS[name].higher_is_better else value
+    def rank(of: tuple[str, dict[str, Any]]) -> tuple[bool, str, float]:
+        score, value = next(iter(of[1]["validation"].items()), ("", None))
+        sign = -1 if value is not None and METRICS[score].higher_is_better else 1
+        return value is None, score, sign * (value or 0.0)
 
-    width = max(map(len, names))
     print("\non validation, which is what a sweep may choose by:")
-    for at in sorted(range(len(results)), key=rank):
-        print(f"  {_said(results[at]):<28}  {names[at]:<{width}}  {results[at]['folder']}")
+    for name, result in sorted(zip(names, results, strict=True), key=rank):
+        print(wrapped(f"  {_said(result)}  {name}  {result['folder']}"))
 
 
 def search_of(command: Command, config: SweepConfig) -> None:
-    """`sweep`: every trial is a command of its own, which is understood before the first begins."""
-    refuse_torchrun()
-    if config.train.trainer.dry_run:
-        raise UsageError(DRY)
+    """`sweep`: every trial is a command of its own, which is understood before the first begins.
+
+    Raises:
+        UsageError: all faults of the space.
+    """
     settings, own_folder, _ = read_options(command.words[1:])
     options = [f"--config-dir={own_folder}"] if own_folder else []
     shared = [
@@ -204,29 +213,30 @@ def search_of(command: Command, config: SweepConfig) -> None:
         if o.key_or_group.split(".")[0] not in ("sweep", "run_dir")
     ]
 
-    def trial(chosen: Mapping[str, Any], folder: Path | None) -> tuple[TrainConfig, list[str]]:
-        words = [*shared, *(f"{key}={word_of(value)}" for key, value in chosen.items())]
-        words += [f"run_dir={word_of(str(folder))}"] if folder else []
-        made = read_command("train", [*options, *words])
+    def words(chosen: Mapping[str, Any]) -> list[str]:
+        return [*options, *shared, *(f"{key}={word_of(value)}" for key, value in chosen.items())]
+
+    def trial(chosen: Mapping[str, Any], folder: Path) -> tuple[TrainConfig, list[str]]:
+        made = read_command("train", words({**chosen, "run_dir": str(folder)}))
         assert isinstance(made.config, TrainConfig)
         return made.config, made.words
 
-    faults: dict[str, None] = {}
-    for key, of in config.sweep.space.items():
-        for value in of if isinstance(of, list) else (of["low"], of["high"]):
-            try:
-                trial({key: value}, None)
-            except UsageError as error:
-                faults.update(dict.fromkeys(f"sweep.space: {x}" for x in str(error).splitlines()))
-    if faults:
-        raise UsageError("\n".join(faults))
-    show_log(for_terminal, logging.ERROR)
-    try:
+    space = config.sweep.space
+    ends = {k: of if isinstance(of, list) else [of["low"], of["high"]] for k, of in space.items()}
+    faults = [
+        f"sweep.space: {key} is given in the command too." for key in command.keys if key in space
+    ]
+    faults += [
+        f"sweep.space: {key} cannot be searched: trials share their splits and their score."
+        for key in space
+        if key in ("run_dir", "seed", "experiment", "trainer.score")
+        or (key.split(".")[0] == "data" and key not in PREPROCESSING)
+    ]
+    _refuse_faults("train", (words({k: v}) for k, of in ends.items() for v in of), faults)
+    with _quiet():
         from medcnn.workflows.sweeping import search
 
         search(config, trial)
-    finally:
-        show_log(for_terminal, logging.INFO)
 
 
 def word_of(value: Any) -> str:

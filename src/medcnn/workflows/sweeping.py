@@ -45,7 +45,7 @@ class PrunedError(StoppedError):
 
 
 def search(config: SweepConfig, make: Make) -> None:
-    """Train `sweep.trials` trials and print the best one as a command that takes it to the test
+    """Train `sweep.trials` trials and write the best one as a command that takes it to the test
     split. The same command goes on where it stopped; started twice at once, both share the work.
 
     Raises:
@@ -176,7 +176,10 @@ def run_trial(
     chosen = {key: suggest(trial, key, of) for key, of in config.sweep.space.items()}
     settings, words = make(chosen, folder / trial.user_attrs["folder"])
     signed: list[float] = []  # by epoch, higher is better
-    shown = ""
+    shown = "no score"
+
+    def best() -> float | None:
+        return max((s for s in signed if s == s), default=None)
 
     def watch(task: Task, history: list[dict[str, float]]) -> None:
         nonlocal shown
@@ -185,36 +188,31 @@ def run_trial(
             signed.append(sign * row[f"val/{task.score}"])
             if signed[-1] == signed[-1]:
                 trial.report(signed[-1], int(row["epoch"]))
-        best = max((s for s in signed if s == s), default=None)
-        if best is None:
-            shown = "no score"
+        if (value := best()) is None:
             return
-        trial.set_user_attr(task.score, sign * best)
-        shown = f"val {task.score} {sign * best:.4f}"
+        trial.set_user_attr(task.score, sign * value)
+        shown = f"val {task.score} {sign * value:.4f}"
         if len(history) < settings.trainer.epochs and trial.should_prune():
             raise PrunedError("pruned: worse than the median of the trials before.")
 
-    end = "finished"
+    value, end = None, ""
     try:
         train(settings, words, watch)
     except ClosedTestError:
-        if shown == "no score":
+        if (value := best()) is None:
             raise DataError(
                 "validation has no score to choose by; name another one with trainer.score=..."
             ) from None
-        study.tell(trial, max(s for s in signed if s == s))
     except PrunedError:
-        end = f"pruned after epoch {len(signed)}"
-        study.tell(trial, state=TrialState.PRUNED)
+        end = f"  pruned after epoch {len(signed)}"
     except (UsageError, DivergedError, torch.OutOfMemoryError) as error:
         if isinstance(error, UsageError) and not ranked(study):
             raise  # not these choices, the command itself may be wrong
-        end = " ".join(str(error).split())[:160]
-        study.tell(trial, state=TrialState.PRUNED)
+        end = f"  given up: {' '.join(str(error).split())[:160]}"
+    study.tell(trial, value, TrialState.PRUNED if value is None else None)
     number = int(Path(trial.user_attrs["folder"]).name) + 1
-    said = " ".join(f"{k}={v}" for k, v in chosen.items())
-    line = f"{number}/{config.sweep.trials}  {shown or 'no score'}  {end}  {said}"
-    print(wrapped(line), flush=True)
+    said = " ".join(f"{k.rpartition('.')[2]}={v}" for k, v in chosen.items())
+    print(wrapped(f"{number}/{config.sweep.trials}  {shown}  {said}{end}"), flush=True)
 
 
 def values_of(trial: optuna.trial.FrozenTrial, config: SweepConfig) -> dict[str, Any]:
@@ -264,5 +262,6 @@ def tell(study: optuna.Study, config: SweepConfig, folder: Path, make: Make) -> 
         raise DataError("no trial came to its end: search smaller learning rates or networks.")
     best = finished[0]
     _, words = make(values_of(best, config), folder / best.user_attrs["folder"])
-    print("the best on validation; this command takes it to the test split, without training anew:")
-    print(f"  {shlex.join(['medcnn', *words])}")
+    write_text(folder / "best.sh", f"{shlex.join(['medcnn', *words])}\n")
+    print("the best on validation; its command opens the test split once, without training anew:")
+    print(f"  sh {shlex.quote(str(folder / 'best.sh'))}")

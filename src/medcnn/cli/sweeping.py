@@ -93,8 +93,8 @@ def _split(settings: list[str], installed: Sequence[str]) -> tuple[list[str], li
         if given and name not in installed:
             raise UsageError(
                 f"launcher {name} is not installed; there are {', '.join(sorted(installed))}. "
-                "joblib and jobs=N come with pip install 'medcnn[sweep]', submitit_slurm and "
-                "submitit_local with pip install hydra-submitit-launcher."
+                "joblib and jobs=N need the extra medcnn[sweep]: pip install '.[sweep]' in the "
+                "checkout; submitit_slurm needs pip install hydra-submitit-launcher."
             )
     return launching, rest
 

@@ -33,7 +33,9 @@ try:
     from optuna.storages.journal import JournalFileBackend
     from optuna.trial import TrialState
 except ImportError:
-    raise UsageError("medcnn sweep needs Optuna: pip install 'medcnn[sweep]'.") from None
+    raise UsageError(
+        "medcnn sweep needs the extra medcnn[sweep]: pip install '.[sweep]' in the checkout."
+    ) from None
 
 # Settings of a trial, and its folder -> its config and the words of its command.
 Make = Callable[[Mapping[str, Any], Path], tuple[TrainConfig, list[str]]]

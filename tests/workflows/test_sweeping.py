@@ -8,6 +8,7 @@ import os
 import re
 import shlex
 import signal
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -88,13 +89,19 @@ def test_faults_of_all_combinations_are_told_before_any_run(
     assert not (tmp_path / "r").exists()
 
 
-def test_joblib_processes_come_to_the_same_weights(
+def test_joblib_processes_end_with_the_sweep_and_come_to_the_same_weights(
     images: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
     words = ("train", *WORDS, images)
-    assert run(*words, "-m", "seed=1,2", "jobs=2", f"run_dir={tmp_path / 'many'}") == 0
+    sweep = (*words, "-m", "seed=1,2", "jobs=2", f"run_dir={tmp_path / 'many'}")
+    process = subprocess.Popen([sys.executable, "-m", "medcnn", *sweep])
+    while process.poll() is None and not (tmp_path / "many/seed=2/run.json").exists():
+        time.sleep(0.01)
+    process.terminate()
+    assert process.wait() == 75
+    assert run(*sweep) == 0  # no process is left that would hold a run folder
     assert run(*words, "seed=2", f"run_dir={tmp_path / 'alone'}") == 0
     alone, first, second = (
         load_file(tmp_path / way / "checkpoints/last.safetensors")

@@ -36,7 +36,7 @@ from medcnn.cli.compose import (
     words_of,
 )
 from medcnn.config import SweepConfig, TrainConfig, config_folder
-from medcnn.errors import UsageError
+from medcnn.errors import StoppedError, UsageError
 from medcnn.metrics import METRICS
 from medcnn.privacy import for_terminal
 from medcnn.progress import show_log, wrapped
@@ -74,7 +74,13 @@ def run_each(verb: str, words: list[str]) -> int:
     job = partial(_job, verb, options, names)
     context = HydraContext(loader, Callbacks())
     launcher = Plugins.instance().instantiate_launcher(context, job, config)
-    done = [r.return_value for r in launcher.launch(jobs, initial_job_idx=0)]
+    from medcnn.training.stopping import Interrupted, signals
+
+    try:
+        with signals(patient=False):  # or processes of a launcher would outlive this one
+            done = [r.return_value for r in launcher.launch(jobs, initial_job_idx=0)]
+    except Interrupted as signal:
+        raise StoppedError(f"stopped by {signal}; run the same command again to go on.") from None
     _table(names, done)
     return max(int(result["code"]) for result in done)
 

@@ -264,7 +264,9 @@ def fitted(
 
 
 def show_scores(run: RunFolder, evaluations: Mapping[str, Evaluation], epoch: int) -> None:
-    """The final scores in TensorBoard, beside the curves."""
+    """The final scores in TensorBoard, beside the curves, if those could be written."""
+    if not run.events.is_dir():
+        return
     board = Board(run.events, epoch + 1)
     for evaluation in evaluations.values():
         board.evaluation(evaluation, epoch)

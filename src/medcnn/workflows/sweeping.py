@@ -89,11 +89,10 @@ def opened(config: SweepConfig, folder: Path) -> optuna.Study:
         storage = JournalStorage(JournalFileBackend(str(journal)))
     except OSError as error:
         raise UsageError(f"run_dir={folder} cannot be written: {error.strerror}.") from error
-    pruner: optuna.pruners.BasePruner = optuna.pruners.NopPruner()
-    if (after := config.sweep.prune_after) is not None:
-        pruner = optuna.pruners.MedianPruner(
-            n_startup_trials=config.sweep.startup, n_warmup_steps=after
-        )
+    pruner = optuna.pruners.MedianPruner(
+        n_startup_trials=config.sweep.startup,
+        n_warmup_steps=config.sweep.prune_after or 10**9,  # null: never
+    )
     with locked(folder):
         study = optuna.create_study(
             storage=storage,

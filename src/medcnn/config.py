@@ -286,6 +286,20 @@ class ReportConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CompareConfig:
+    """`runs` are the words of the command that are no settings."""
+
+    runs: tuple[str, ...]
+    split: str
+    scores: tuple[str, ...] | None
+    margin: float | None = within(0)
+    common: bool
+    resamples: int = within(100)
+    seed: int = within(0, 2**31 - 1)
+    output: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PredictConfig:
     checkpoint: str
     input: str

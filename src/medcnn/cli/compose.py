@@ -33,6 +33,7 @@ from medcnn.config import (
     PRESET_NAMES,
     SPLIT_WORDS,
     AuditConfig,
+    CompareConfig,
     EvaluateConfig,
     PredictConfig,
     PreviewConfig,
@@ -55,6 +56,7 @@ Config = (
     | PredictConfig
     | PreviewConfig
     | ReportConfig
+    | CompareConfig
 )
 
 
@@ -74,14 +76,21 @@ def read_command(verb: str, words: list[str]) -> Command:
     Raises:
         UsageError: all faults of the command, one line each, with the nearest right name.
     """
-    overrides, own_folder, show = read_options(words)
+    runs = [w for w in words if verb == "compare" and _is_run(w)]
+    overrides, own_folder, show = read_options([w for w in words if w not in runs])
     with initialize_config_dir(version_base="1.3", config_dir=str(config_folder())):
         composed, groups, keys = _compose(verb, overrides, own_folder)
+    if verb == "compare":
+        composed["runs"] = runs
     if file := own_file(own_folder, groups.get("data")):
         refuse_unknown(file, composed["data"], keys)
     config = _frozen(verb, composed, groups, keys)
     yaml = OmegaConf.to_yaml(OmegaConf.create(composed))
     return Command(verb=verb, words=[verb, *words], keys=keys, config=config, yaml=yaml, show=show)
+
+
+def _is_run(word: str) -> bool:
+    return not word.startswith("-") and ("=" not in word or Path(word).is_dir())
 
 
 def read_options(words: list[str]) -> tuple[list[str], Path | None, bool]:
@@ -299,6 +308,8 @@ def _frozen(
         return build(PredictConfig, composed, {})
     if verb == "report":
         return build(ReportConfig, composed, {})
+    if verb == "compare":
+        return build(CompareConfig, composed, {})
     _refuse_without_effect(verb, groups, keys)
     own_data = verb == "evaluate" and groups.get("data") is None
     if own_data:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from medcnn.cli.compose import Command
 from medcnn.config import (
     AuditConfig,
+    CompareConfig,
     EvaluateConfig,
     PredictConfig,
     PreviewConfig,
@@ -35,6 +36,10 @@ def execute(command: Command) -> None:
         from medcnn.workflows.reporting import rebuild_report
 
         rebuild_report(config)
+    elif isinstance(config, CompareConfig):
+        from medcnn.workflows.comparing import compare_runs
+
+        compare_runs(config)
     elif isinstance(config, AuditConfig):
         from medcnn.workflows.auditing import audit_data
 

@@ -249,7 +249,7 @@ class Part:
         interval, note = self.interval, ""
         one_label = self.rows.target.ndim == 1
         if math.isnan(self.value):
-            note = f"not available: {_why_undefined(metric, self.rows)}"
+            note = f"not available: {why_undefined(metric, self.rows)}"
             interval = Interval()
         elif self.behind < metric.needs and not interval.reason:
             interval = Interval(reason=f"too few, it rests on {_groups(self.behind)}")
@@ -291,7 +291,7 @@ def _parts(
     parts = {}
     for name, metric in metrics.items():
         value = float(metric.kernel(labels)(once)[0])
-        behind = _behind(metric, rows, own)
+        behind = patients_behind(metric, rows, own)
         positive = rows.target if rows.target.ndim == 1 else rows.target[:, 0]
         mass = np.bincount(own, weights=positive, minlength=every).astype(np.float64)
         noise, terms, resampled = np.zeros(every), None, None
@@ -346,7 +346,7 @@ def _parts(
     return parts
 
 
-def _behind(metric: Metric, rows: Rows, groups: Ints) -> int:
+def patients_behind(metric: Metric, rows: Rows, groups: Ints) -> int:
     """Patients on the side that decides how sure a score is: the rarer one, however many images
     stand on the other."""
     if rows.target.ndim > 1 and not metric.sides:
@@ -454,7 +454,7 @@ def _groups(count: int) -> str:
     return "1 group" if count == 1 else f"{count} groups"
 
 
-def _why_undefined(metric: Metric, rows: Rows) -> str:
+def why_undefined(metric: Metric, rows: Rows) -> str:
     if len(rows.target) == 0:
         return "no image was assessed"
     if rows.target.ndim > 1:

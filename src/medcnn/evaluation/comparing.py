@@ -81,14 +81,13 @@ class Difference:
         return self.other - self.reference
 
     def not_inferior(self, margin: float) -> bool | None:
-        """Whether the other model is surely not worse by `margin`; None where nobody can say.
+        """Whether the other model is surely not worse by `margin`, of scores of which more is
+        better; None of others, and where nobody can say.
 
-        The worse end of the 95 % interval lies above -margin: a one-sided test at 2.5 %. Source:
+        The lower end of the 95 % interval lies above -margin: a one-sided test at 2.5 %. Source:
         Piaggio et al. 2012, JAMA 308(24), CONSORT for non-inferiority.
         """
-        if not self.better or math.isnan(self.low):
-            return None
-        return (self.low if self.better > 0 else -self.high) > -margin
+        return self.low > -margin if self.better > 0 and not math.isnan(self.low) else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -147,7 +146,9 @@ def aligned(
         )
     for name, p in predictions.items():
         if (own := set(p.image_ids) - shared) and not common:
-            faults.append(f"{len(own):,} images only some have, of {name} {listed(sorted(own), 3)}")
+            faults.append(
+                f"{name} has {_images(len(own))} that not all have: {listed(sorted(own), 3)}"
+            )
     order = [i for i in reference.image_ids if i in shared]
     taken = {name: _rows(p, order) for name, p in predictions.items()}
     base = taken[first]
@@ -155,13 +156,17 @@ def aligned(
         unlike = (np.nan_to_num(p.targets, nan=-1) != np.nan_to_num(base.targets, nan=-1)).any(1)
         if unlike.any():
             examples = listed([order[i] for i in np.flatnonzero(unlike)], 3)
-            faults.append(f"{int(unlike.sum()):,} images have other labels in {name}: {examples}")
+            faults.append(f"{name} labels {_images(int(unlike.sum()))} otherwise: {examples}")
         if (group_numbers(p.groups)[0] != group_numbers(base.groups)[0]).any():
             faults.append(f"{name} puts the images to other patients than {first}")
     if faults:
         hint = " common=true compares on the images that all have." if len(order) else ""
         raise DataError("; ".join(faults) + f".{hint}")
     return {name: replace(p, groups=base.groups) for name, p in taken.items()}
+
+
+def _images(count: int) -> str:
+    return "1 image" if count == 1 else f"{count:,} images"
 
 
 def _told(p: Predictions) -> str:
@@ -251,9 +256,9 @@ def _drawn(
             influence = METRICS[n].influence
             if influence is not None:
                 # the noise of two scores of the same images is as alike as the scores are
-                one, two = (spread_of_parts(influence(r), groups[r.at], num_groups) for r in (a, b))
-                noise = two.noise - one.noise
-                found[n].append((noise, min(one.freedom, two.freedom)))
+                own = [spread_of_parts(influence(r), groups[r.at], num_groups) for r in (a, b)]
+                noise = own[1].noise - own[0].noise
+                found[n].append((noise, min(spread.freedom for spread in own)))
             else:
                 draws = np.concatenate(blocks[n])
                 behind = patients_behind(METRICS[n], a, groups[a.at])
@@ -379,8 +384,8 @@ def _two_sided(t: float, freedom: float) -> float:
 def _discordances(pair: tuple[Assessed, Assessed], groups: Ints) -> Iterator[Discordance]:
     labels = pair[0].predictions.labels
     exclusive = labels.exclusive and labels.kind is not Kind.BINARY
-    answers = [a.table[0] if exclusive else a.pooled for a in pair]
-    yield _discordance("answers", None, *answers, np.ones(len(answers[0].at), dtype=bool), groups)
+    one, two = (a.table[0] if exclusive else a.pooled for a in pair)
+    yield _discordance("answers", None, one, two, np.ones(len(one.at), dtype=np.bool_), groups)
     for k, label in enumerate(labels.outputs):
         a, b = (assessed.labels[k] for assessed in pair)
         yield _discordance("positives", label, a, b, a.target, groups)

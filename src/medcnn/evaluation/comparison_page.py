@@ -23,10 +23,14 @@ def verdict(d: Difference, margin: float | None) -> str:
         said = ("better" if good else "worse") if d.better else "different"
     if margin is None or said in ("better", "worse"):
         return said
-    return {True: "not inferior", False: "inferiority not excluded"}.get(
-        d.not_inferior(margin),  # type: ignore[arg-type]
-        "",
-    )
+    shown = d.not_inferior(margin)
+    return "" if shown is None else "not inferior" if shown else "inferiority not excluded"
+
+
+def signed(value: float) -> str:
+    """`+0.012`; what is rounded to nothing has no sign."""
+    text = f"{value:+.3f}"
+    return "0.000" if text in ("-0.000", "+0.000") else text
 
 
 def p_text(p: float) -> str:
@@ -42,12 +46,14 @@ def told_table(first: str, other: str, pairing: Pairing, margin: float | None) -
     yield f"  {'':<27}{names[0]:>10} {names[1]:>10}  {'difference (95 %)':<24} {'p':>6} {'Holm':>6}"
     for d in pairing.differences:
         if d.label is None:
-            interval = "" if math.isnan(d.low) else f" ({d.low:+.3f} {d.high:+.3f})"
-            title, shown = METRICS[d.score].title, f"{d.difference:+.3f}{interval}"
+            interval = "" if math.isnan(d.low) else f" ({signed(d.low)} {signed(d.high)})"
+            title, shown = METRICS[d.score].title, f"{signed(d.difference)}{interval}"
             yield (
                 f"  {title[:26]:<27}{d.reference:>10.3f} {d.other:>10.3f}  {shown:<24}"
                 f" {p_text(d.p):>6} {p_text(d.p_holm):>6} {_short(verdict(d, margin))}"
             ).rstrip()
+    if margin is not None:
+        yield f"  not inf.: not worse by {margin:g}; unsure: that is not excluded"
 
 
 def _short(said: str) -> str:
@@ -103,7 +109,8 @@ def _sentence(first: str, name: str, pairing: Pairing, margin: float | None) -> 
     opening = f"{title} of {name} is {d.other:.3f}, of {first} {d.reference:.3f}"
     if math.isnan(d.low):
         return f"{opening}; how sure this difference is cannot be told ({d.note})."
-    surely = f"the difference is {d.difference:+.3f} (95 % interval {d.low:+.3f} to {d.high:+.3f})"
+    ends = f"(95 % interval {signed(d.low)} to {signed(d.high)})"
+    surely = f"the difference is {signed(d.difference)} {ends}"
     said = verdict(d, margin)
     meaning = {
         "better": f"So {name} is better on patients like these",
@@ -130,8 +137,8 @@ def _differences(found: Sequence[Difference], margin: float | None) -> list[dict
             "label": d.label or "",
             "direction": {1: "higher is better", -1: "lower is better", 0: ""}[d.better],
             "values": [_number(d.reference), _number(d.other)],
-            "difference": "n/a" if math.isnan(d.difference) else f"{d.difference:+.3f}",
-            "interval": "" if math.isnan(d.low) else f"{d.low:+.3f} to {d.high:+.3f}",
+            "difference": "n/a" if math.isnan(d.difference) else signed(d.difference),
+            "interval": "" if math.isnan(d.low) else f"{signed(d.low)} to {signed(d.high)}",
             "bar": None if math.isnan(d.low) else tuple(map(place, (d.low, d.high, d.difference))),
             "ps": [p_text(p) for p in (d.p, d.p_holm, d.p_permuted)],
             "verdict": verdict(d, margin),

@@ -65,7 +65,8 @@ def compare_runs(config: CompareConfig) -> Path:
         }
     )
     facts = {name: _facts(folder) for name, folder in folders.items()}
-    noun = facts[first].get("report", {}).get("group_noun", "group")
+    nouns = [known.get("report", {}).get("group_noun", "") for known in facts.values()]
+    noun = next(filter(None, nouns), "group")
     notes = _notes(config, predictions, taken, noun)
     settings = config_differences(facts)
     page = comparison_page(

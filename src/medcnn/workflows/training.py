@@ -255,7 +255,8 @@ def refuse_changed(run: RunFolder, fact: str, now: str, what: str) -> None:
     if run.resumable() and run.facts.get(fact, now) != now:
         raise DataError(
             f"{run.path} was begun with other {what} than there are now, so it cannot go on. "
-            "Restore them, or give another run_dir to begin afresh."
+            "Restore them, or give another run_dir to begin afresh; medcnn finetune checkpoint="
+            f"{run.best} takes the weights over to other images and classes."
         )
     run.facts[fact] = now
 

@@ -54,16 +54,20 @@ class RunFolder:
     Attributes:
         facts: written at the start and again at the end, also where the run fails.
         finished: an earlier sitting came to its end; there is nothing left to do.
+        earlier: the facts as the sitting before left them.
         ranks: processes that work on this run; only the leader writes here.
     """
 
     def __init__(
-        self, path: Path, facts: dict[str, Any], finished: bool, ranks: Ranks = ALONE
+        self,
+        path: Path,
+        facts: dict[str, Any],
+        finished: bool,
+        ranks: Ranks = ALONE,
+        earlier: Mapping[str, Any] | None = None,
     ) -> None:
-        self.path = path
-        self.ranks = ranks
-        self.facts = facts
-        self.finished = finished
+        self.path, self.facts, self.finished, self.ranks = path, facts, finished, ranks
+        self.earlier = earlier or {}
         self.checkpoints = path / "checkpoints"
         self.best = self.checkpoints / "best.safetensors"
         self.last = self.checkpoints / "last.safetensors"
@@ -82,6 +86,14 @@ class RunFolder:
     def began(self) -> bool:
         """Whether anything stands here that took work."""
         return self.checkpoints.exists() or self.metrics.exists()
+
+    def moved(self) -> list[str]:
+        """What this sitting computes with and the one before it did not."""
+        return [
+            line
+            for part in ("versions", "hardware")
+            for line in differences(self.earlier.get(part, {}), self.facts[part], part)
+        ]
 
     def predictions(self, split: str) -> Path:
         return self.path / f"predictions_{split}.csv"
@@ -175,7 +187,7 @@ def open_run(
             return
         words = [_relative_word(word, path) for word in command]
         facts = {**earlier, **_facts(config, words, earlier)}
-        run = RunFolder(path, facts, finished=False)
+        run = RunFolder(path, facts, finished=False, earlier=earlier)
         try:
             for folder in filter(Path.exists, (path, run.checkpoints)):
                 sweep(folder)

@@ -90,8 +90,8 @@ def _from_file(network: nn.Module, path: Path, name: str) -> Origin:
         ) from error
     if own:
         raise UsageError(
-            f"model.weights={path} is a checkpoint of medcnn, whose head and preprocessing would be "
-            f"lost here: medcnn finetune checkpoint={path} goes on from it, on these or other "
+            f"model.weights={path} is a checkpoint of medcnn, whose head and preprocessing would "
+            f"be lost: medcnn finetune checkpoint={path} goes on from it, on these or other "
             "classes."
         )
     _fit(network, state, name, str(path))

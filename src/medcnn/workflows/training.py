@@ -108,12 +108,17 @@ def begun(config: TrainConfig, command: list[str]) -> Iterator[RunFolder | None]
                 "trainer.sync_batchnorm=true needs several GPUs (torchrun --nproc-per-node=N): in "
                 f"{ranks.world} process on {device.type} there is nothing to keep in step."
             )
-        run.facts["hardware"]["device"] = (
-            torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
-        )
-        run.facts["hardware"]["threads"] = torch.get_num_threads()
-        run.facts["hardware"]["processes"] = ranks.world
+        run.facts["hardware"] |= {
+            "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
+            "threads": torch.get_num_threads(),
+            "processes": ranks.world,
+        }
         run.facts["seed"] = config.seed
+        if ranks.leads and run.resumable() and (moved := run.moved()):
+            run.note(
+                f"this run goes on with another machine or other versions ({'; '.join(moved)}): "
+                "its weights are not to the bit those of a run in one place"
+            )
         try:
             with signals(patient=False):
                 yield run
@@ -206,6 +211,14 @@ def fitted(
 
     def begin() -> bool:
         refuse_changed(run, "manifest", manifest.fingerprint(), "images, labels or splits")
+        refuse_changed(run, "left_out", short_hash(sorted(store.unreadable)), "readable images")
+        pixels = store.fingerprint()
+        if run.resumable() and run.facts.get("pixels", pixels) != pixels:
+            run.note(
+                "the pixels of some images are not those that this run began with: files were "
+                "changed, so its weights are not those of a run in one piece"
+            )
+        run.facts["pixels"] = pixels
         manifest.write(run.manifest)
         run.write_facts()
         return run.resumable()

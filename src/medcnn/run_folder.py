@@ -106,9 +106,8 @@ class RunFolder:
             log.warning(text)
 
     def write_facts(self) -> None:
-        if not self.ranks.leads:
-            return
-        write_text(self.path / "run.json", json.dumps(self.facts, indent=2) + "\n")
+        if self.ranks.leads:
+            _write_facts(self.path, self.facts)
 
     def looks_at_test(self, origin: Path | None = None) -> None:
         """Write down that the test split is opened, in the run whose split it is, and say how
@@ -118,16 +117,14 @@ class RunFolder:
             origin: the run folder of the checkpoint; None means this one.
         """
         look = {"when": _now(), "command": self.facts["command"]}
-        if origin is None:
-            looks = self.facts["test_looks"] = [*self.facts.get("test_looks", ()), look]
-            self.write_facts()
-        else:
-            facts = _earlier(origin)
-            looks = facts["test_looks"] = [*facts.get("test_looks", ()), look]
-            try:
-                write_text(origin / "run.json", json.dumps(facts, indent=2) + "\n")
-            except OSError as error:
-                log.warning(f"this look at test cannot be recorded in {origin}: {error.strerror}")
+        facts = _earlier(origin) if origin else self.facts
+        looks = facts["test_looks"] = [*facts.get("test_looks", ()), look]
+        try:
+            _write_facts(origin or self.path, facts)
+        except OSError as error:
+            if origin is None:
+                raise
+            log.warning(f"this look at test cannot be recorded in {origin}: {error.strerror}")
         if len(looks) > 1:
             self.note(
                 f"this is look number {len(looks)} at the test split of this run: a choice that is "
@@ -304,6 +301,10 @@ def without_free_settings(config: Mapping[str, Any]) -> dict[str, Any]:
         }
 
     return kept(config, "")
+
+
+def _write_facts(path: Path, facts: Mapping[str, Any]) -> None:
+    write_text(path / "run.json", json.dumps(facts, indent=2) + "\n")
 
 
 def _earlier(path: Path) -> dict[str, Any]:

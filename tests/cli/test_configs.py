@@ -70,8 +70,7 @@ def test_every_head_takes_the_options_of_its_yaml(name: str) -> None:
 @pytest.mark.parametrize("name", names("optimizer"))
 def test_every_optimizer_takes_the_options_of_its_yaml(name: str) -> None:
     optimizer = composed(f"optimizer={name}").optimizer
-    given = {"lr": 1.0, "weight_decay": 0.0, "head_lr_factor": 1.0}
-    bind(OPTIMIZERS[optimizer.name], optimizer.options, "optimizer", **given)
+    bind(OPTIMIZERS[optimizer.name], optimizer.options, "optimizer")
 
 
 def test_every_entry_of_a_table_has_its_yaml() -> None:

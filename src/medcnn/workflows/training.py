@@ -34,7 +34,7 @@ from medcnn.run_folder import RunFolder, open_run, versions, without_free_settin
 from medcnn.tasks import task_of
 from medcnn.training.epochs import EpochResult
 from medcnn.training.fit import fit
-from medcnn.training.optimizers import OPTIMIZERS
+from medcnn.training.optimizers import OPTIMIZERS, groups_of
 from medcnn.training.setting import Setting
 from medcnn.training.state import TrainState, average_of
 from medcnn.training.stopping import Interrupted, signals
@@ -305,18 +305,12 @@ def state_of(config: TrainConfig, classifier: Classifier, setting: Setting) -> T
         classifier.body = convert_sync_batchnorm(classifier.body)  # type: ignore[no-untyped-call]
     setting.ranks.align(classifier)
     chosen = config.optimizer
-    bound = bind(
-        choose(OPTIMIZERS, chosen.name, "optimizer"),
-        chosen.options,
-        f"optimizer {chosen.name}",
-        lr=chosen.lr,
-        weight_decay=chosen.weight_decay,
-        head_lr_factor=chosen.head_lr_factor,
-    )
+    make = choose(OPTIMIZERS, chosen.name, "optimizer")
+    bound = bind(make, chosen.options, f"optimizer {chosen.name}")
     return TrainState(
         classifier=classifier,
         averaged=average_of(classifier) if config.trainer.ema_decay else None,
-        optimizer=bound(classifier),
+        optimizer=bound(groups_of(classifier, chosen)),
         scaler=torch.amp.GradScaler(setting.device.type, enabled=setting.dtype is torch.float16),
         tally=Tally(setting.device),
     )

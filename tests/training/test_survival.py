@@ -299,19 +299,15 @@ def test_a_folder_that_cannot_be_written_is_refused_before_anything_is_done(
         os.seteuid(0)
 
 
-def here(number: signal.Signals) -> Callable[[], None]:
-    return lambda: os.kill(os.getpid(), number)
-
-
 @pytest.mark.fault
 @pytest.mark.parametrize(
-    ("module", "name", "call", "said"),
+    ("module", "name", "call", "number", "said"),
     [
-        (epochs_module, "update", 3, "epoch 1, step 3 of 4"),
-        (epochs_module, "update", 4, "epoch 1, step 4 of 4"),
-        (epochs_module, "predict", 2, "at the end of epoch 2"),
-        (training, "new_classifier", 1, "while nothing was trained"),
-        (training, "judged_best", 1, "while nothing was trained"),
+        (epochs_module, "update", 3, signal.SIGTERM, "epoch 1, step 3 of 4"),
+        (epochs_module, "update", 4, signal.SIGINT, "epoch 1, step 4 of 4"),
+        (epochs_module, "predict", 2, signal.SIGUSR1, "at the end of epoch 2"),
+        (training, "new_classifier", 1, signal.SIGTERM, "while nothing was trained"),
+        (training, "judged_best", 1, signal.SIGUSR1, "while nothing was trained"),
     ],
 )
 def test_a_signal_ends_a_run_in_good_order_wherever_it_comes(
@@ -321,17 +317,19 @@ def test_a_signal_ends_a_run_in_good_order_wherever_it_comes(
     module: Any,
     name: str,
     call: int,
+    number: signal.Signals,
     said: str,
 ) -> None:
-    """Rows 7 and 9."""
-    config = quick("asked")
+    """Rows 7, 8 and 9."""
+    config, handler = quick("asked"), signal.getsignal(number)
     with (
-        pytest.raises(StoppedError, match=f"SIGUSR1.*{said}") as stopped,
-        at_call(call, module, name, here(signal.SIGUSR1)),
+        pytest.raises(StoppedError, match=f"{number.name}.*{said}.*the same command again") as stop,
+        at_call(call, module, name, lambda: os.kill(os.getpid(), number)),
     ):
         train(config)
-    assert stopped.value.exit_code == 75
-    assert signal.getsignal(signal.SIGUSR1) is signal.SIG_DFL
+    facts = json.loads((Path(str(config.run_dir)) / "run.json").read_text())
+    assert stop.value.exit_code == facts["exit"]["code"] == 75
+    assert signal.getsignal(number) is handler
     run = train(config)
     assert_same(whole(), run)
     assert curves(run) == curves(whole())

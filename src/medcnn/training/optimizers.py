@@ -39,11 +39,8 @@ def groups_of(classifier: Classifier, config: OptimizerConfig) -> Groups:
     Biases and the scales of normalisation layers are vectors: decay would only push them to 0.
     """
     groups: Groups = []
-    head_lr = config.lr * config.head_lr_factor
-    for name, part, lr in (
-        ("body", classifier.body, config.lr),
-        ("head", classifier.head, head_lr),
-    ):
+    for name, factor in (("body", 1.0), ("head", config.head_lr_factor)):
+        lr, part = config.lr * factor, getattr(classifier, name)
         for decay, decays in ((config.weight_decay, True), (0.0, False)):
             params = [p for p in part.parameters() if p.requires_grad and (p.ndim > 1) is decays]
             if params:

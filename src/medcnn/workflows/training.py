@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -19,7 +19,7 @@ from medcnn.checkpoint import Checkpoint
 from medcnn.choices import bind, choose
 from medcnn.config import Reproducible, TrainConfig, Transfer, short_hash, to_json
 from medcnn.errors import DataError, StoppedError, UsageError
-from medcnn.evaluation.scores import Evaluation
+from medcnn.evaluation.report import Table
 from medcnn.inference import autocast_dtype, pick_device
 from medcnn.loading.pixel_store import PixelStore
 from medcnn.manifest import Manifest, Split
@@ -59,19 +59,8 @@ def train(config: TrainConfig, command: list[str]) -> Path:
         best, predictions, history = fitted(config, run, manifest, store, classifier, described)
         if not run.ranks.leads:
             return run.path
-        evaluations = score_and_save(run, predictions, config.seed, config.prevalence)
-        show_scores(run, evaluations, len(history))
         title = f"{best.architecture.backbone} on {manifest.source}"
-        report(
-            run,
-            title,
-            manifest,
-            store,
-            predictions,
-            evaluations,
-            history=history,
-            prevalence=config.prevalence,
-        )
+        conclude(config, run, title, manifest, store, predictions, history)
     return run.path
 
 
@@ -252,14 +241,24 @@ def fitted(
     return best, predictions, state.history
 
 
-def show_scores(run: RunFolder, evaluations: Mapping[str, Evaluation], epoch: int) -> None:
-    """The final scores in TensorBoard, beside the curves, if those could be written."""
-    if not run.events.is_dir():
-        return
-    board = Board(run.events, epoch + 1)
+def conclude(
+    config: TrainConfig,
+    run: RunFolder,
+    title: str,
+    manifest: Manifest,
+    store: PixelStore,
+    predictions: list[Predictions],
+    history: list[dict[str, float]],
+    tables: Sequence[Table] = (),
+) -> None:
+    """The final scores, in TensorBoard too if its curves could be written, and the report."""
+    evaluations = score_and_save(run, predictions, config.seed, config.prevalence)
+    board = Board(run.events, len(history) + 1, works=run.events.is_dir())
     for evaluation in evaluations.values():
-        board.evaluation(evaluation, epoch)
+        board.evaluation(evaluation, len(history))
     board.close()
+    more: dict[str, Any] = {"tables": tables, "prevalence": config.prevalence}
+    report(run, title, manifest, store, predictions, evaluations, history=history, **more)
 
 
 def refuse_changed(run: RunFolder, fact: str, now: str, what: str) -> None:

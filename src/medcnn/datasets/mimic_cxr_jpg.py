@@ -81,7 +81,7 @@ def read(
             path=f"files/p{patient[:2]}/p{patient}/s{study}/{image}.jpg",
             group=patient,
             target=target_of(studies, study_at[study]),
-            split=parse_split(row["split"], images.line(i), {"validate": "validation"}),
+            split=parse_split(row["split"], images.line(i)),
             attributes=attributes_of(view_of.get(image, {}), {"view": "view"}) | {"study": study},
         )
 

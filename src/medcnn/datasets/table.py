@@ -111,8 +111,8 @@ def read(
         DataError: the contents are not what they should be.
     """
     place = require_folder(root)
-    # YAML reads 1 as a number, the table has it as text
-    classes = [str(c) for c in classes] if classes else None
+    # YAML reads 1 as a number, the table has it as text, a spreadsheet as 1.0
+    classes = [whole_number(str(c)) for c in classes] if classes else None
     rename, split_names = _texts(rename), _texts(split_names)
     if table is None:
         _refuse_idle(

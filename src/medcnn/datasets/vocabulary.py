@@ -61,7 +61,7 @@ SPLIT_WORDS = {
         trenowanie 训练 训练集 学習"""
     ),
     "validation": _words(
-        """validation valid val dev tune tuning validierung validacion validacao validazione
+        """validation valid validate val dev tune tuning validierung validacion validacao validazione
         walidacja 验证 验证集 検証"""
     ),
     "test": _words(

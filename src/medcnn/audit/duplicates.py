@@ -76,7 +76,7 @@ def find(
     digest = cache(digest)
     clusters: dict[bytes, list[int]] = defaultdict(list)
     for row in usable:
-        clusters[hashlib.sha256(np.ascontiguousarray(greys[row])).digest()].append(row)
+        clusters[hashlib.sha256(greys[row].tobytes()).digest()].append(row)
     members = {rows[0]: rows for rows in clusters.values()}
     pairs = [
         Pair(first=a, second=b, correlation=1.0, same=digest(a) == digest(b) != "")

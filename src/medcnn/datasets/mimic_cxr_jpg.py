@@ -86,5 +86,5 @@ def read(
         )
 
     records = each_row(images, record)
-    excluded = {"study without labels": unlabelled} if unlabelled else {}
+    excluded = {"study without labels": unlabelled}
     return SET.manifest(place, labels, records, views=views, excluded=excluded)

@@ -353,7 +353,7 @@ def _note_unused(
         log.warning(f"data.rename: {listed(unused)} stand in no row of {label}")
 
 
-_NOT_SAID = (None, "", "auto", 0, [], (), {})
+_NOT_SAID: tuple[object, ...] = (None, "", "auto", 0, [], (), {})
 
 
 def _texts(mapping: Mapping[Any, Any] | None) -> dict[str, str]:

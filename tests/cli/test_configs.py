@@ -40,6 +40,17 @@ def test_every_data_set_composes_and_its_options_are_known_to_its_adapter(name: 
     datasets.check_options(data.name, data.options)
 
 
+def test_settings_that_take_any_name_need_no_plus(tmp_path: Path) -> None:
+    words = ["data.exclude={finding: [todo]}", "data.exclude.view=[L]", "data.rename.a=b"]
+    data = composed("data=table", *words, "data.split_names={x: test}").data
+    assert data.options["exclude"] == {"finding": ["todo"], "view": ["L"]}
+    assert (data.options["rename"], data.options["split_names"]) == ({"a": "b"}, {"x": "test"})
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "own.yaml").write_text("defaults: [table]\nexclude: {finding: [todo]}\n")
+    own = composed("data=own", "--config-dir", str(tmp_path), "data.exclude.finding=[other]").data
+    assert own.options["exclude"] == {"finding": ["other"]}
+
+
 @pytest.mark.parametrize("name", names("experiment"))
 def test_every_recipe_composes(name: str) -> None:
     config = composed(f"experiment={name}")

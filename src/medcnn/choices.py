@@ -58,10 +58,8 @@ def _said(hint: Any) -> str:
     return _WORDS.get(hint, "a list or a mapping")
 
 
-def bind(
-    function: Callable[..., T], options: Mapping[str, Any], what: str, **given: Any
-) -> Callable[..., T]:
-    """`function` with `options` and `given` filled in, checked against its own signature.
+def bind(function: Callable[..., T], options: Mapping[str, Any], what: str) -> Callable[..., T]:
+    """`function` with `options` filled in, checked against its own signature.
 
     Options come from YAML. An option that the function does not take would silently have no
     effect, so it is refused here.
@@ -70,7 +68,7 @@ def bind(
         UsageError: unknown options (all of them at once) or required ones that are missing.
     """
     parameters = inspect.signature(function).parameters
-    keyword = [n for n, p in parameters.items() if p.kind is p.KEYWORD_ONLY and n not in given]
+    keyword = [n for n, p in parameters.items() if p.kind is p.KEYWORD_ONLY]
     faults = [
         f"{what} has no option '{name}'{nearest(name, keyword)}"
         for name in options
@@ -92,7 +90,7 @@ def bind(
         raise UsageError(" ".join(faults) + f" Options of {what}: {known}.")
 
     def bound(*arguments: Any) -> T:
-        return function(*arguments, **options, **given)
+        return function(*arguments, **options)
 
     return bound
 

@@ -31,6 +31,10 @@ class Split(StrEnum):
     TEST = "test"
 
 
+SPLIT_ALIASES = {"training": "train"}
+SPLIT_ALIASES |= dict.fromkeys(("val", "valid", "validate", "dev"), "validation")
+
+
 class Modality(StrEnum):
     """What kind of photograph; decides which augmentation is harmless."""
 
@@ -241,9 +245,8 @@ def parse_split(text: str, where: str, names: Mapping[str, str] | None = None) -
         where: file and line for the message.
         names: the table's own words -> train, validation, test.
     """
-    common = {"training": "train", "val": "validation", "valid": "validation", "dev": "validation"}
     word = text.strip().lower()
-    word = {**common, **{k.lower(): v for k, v in (names or {}).items()}}.get(word, word)
+    word = {**SPLIT_ALIASES, **{k.lower(): v for k, v in (names or {}).items()}}.get(word, word)
     if word not in set(Split):
         raise DataError(
             f"{where}: split {private(text)} is not one of train, validation, test"

@@ -54,16 +54,20 @@ class RunFolder:
     Attributes:
         facts: written at the start and again at the end, also where the run fails.
         finished: an earlier sitting came to its end; there is nothing left to do.
+        earlier: the facts as the sitting before left them.
         ranks: processes that work on this run; only the leader writes here.
     """
 
     def __init__(
-        self, path: Path, facts: dict[str, Any], finished: bool, ranks: Ranks = ALONE
+        self,
+        path: Path,
+        facts: dict[str, Any],
+        finished: bool,
+        ranks: Ranks = ALONE,
+        earlier: Mapping[str, Any] | None = None,
     ) -> None:
-        self.path = path
-        self.ranks = ranks
-        self.facts = facts
-        self.finished = finished
+        self.path, self.facts, self.finished, self.ranks = path, facts, finished, ranks
+        self.earlier = earlier or {}
         self.checkpoints = path / "checkpoints"
         self.best = self.checkpoints / "best.safetensors"
         self.last = self.checkpoints / "last.safetensors"
@@ -83,6 +87,14 @@ class RunFolder:
         """Whether anything stands here that took work."""
         return self.checkpoints.exists() or self.metrics.exists()
 
+    def moved(self) -> list[str]:
+        """What this sitting computes with and the one before it did not."""
+        return [
+            line
+            for part in ("versions", "hardware")
+            for line in differences(self.earlier.get(part, {}), self.facts[part], part)
+        ]
+
     def predictions(self, split: str) -> Path:
         return self.path / f"predictions_{split}.csv"
 
@@ -94,9 +106,8 @@ class RunFolder:
             log.warning(text)
 
     def write_facts(self) -> None:
-        if not self.ranks.leads:
-            return
-        write_text(self.path / "run.json", json.dumps(self.facts, indent=2) + "\n")
+        if self.ranks.leads:
+            _write_facts(self.path, self.facts)
 
     def looks_at_test(self, origin: Path | None = None) -> None:
         """Write down that the test split is opened, in the run whose split it is, and say how
@@ -106,16 +117,14 @@ class RunFolder:
             origin: the run folder of the checkpoint; None means this one.
         """
         look = {"when": _now(), "command": self.facts["command"]}
-        if origin is None:
-            looks = self.facts["test_looks"] = [*self.facts.get("test_looks", ()), look]
-            self.write_facts()
-        else:
-            facts = _earlier(origin)
-            looks = facts["test_looks"] = [*facts.get("test_looks", ()), look]
-            try:
-                write_text(origin / "run.json", json.dumps(facts, indent=2) + "\n")
-            except OSError as error:
-                log.warning(f"this look at test cannot be recorded in {origin}: {error.strerror}")
+        facts = _earlier(origin) if origin else self.facts
+        looks = facts["test_looks"] = [*facts.get("test_looks", ()), look]
+        try:
+            _write_facts(origin or self.path, facts)
+        except OSError as error:
+            if origin is None:
+                raise
+            log.warning(f"this look at test cannot be recorded in {origin}: {error.strerror}")
         if len(looks) > 1:
             self.note(
                 f"this is look number {len(looks)} at the test split of this run: a choice that is "
@@ -175,7 +184,7 @@ def open_run(
             return
         words = [_relative_word(word, path) for word in command]
         facts = {**earlier, **_facts(config, words, earlier)}
-        run = RunFolder(path, facts, finished=False)
+        run = RunFolder(path, facts, finished=False, earlier=earlier)
         try:
             for folder in filter(Path.exists, (path, run.checkpoints)):
                 sweep(folder)
@@ -292,6 +301,10 @@ def without_free_settings(config: Mapping[str, Any]) -> dict[str, Any]:
         }
 
     return kept(config, "")
+
+
+def _write_facts(path: Path, facts: Mapping[str, Any]) -> None:
+    write_text(path / "run.json", json.dumps(facts, indent=2) + "\n")
 
 
 def _earlier(path: Path) -> dict[str, Any]:

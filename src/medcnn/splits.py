@@ -16,7 +16,9 @@ from medcnn.errors import DataError, LeakError, listed, private
 from medcnn.manifest import Manifest, Split
 
 
-def assign(manifest: Manifest, *, validation: float, test: float, seed: int) -> Manifest:
+def assign(
+    manifest: Manifest, *, validation: float, test: float, seed: int, leaky: bool = False
+) -> Manifest:
     """The manifest with a split on every record.
 
     Splits that the dataset's author gave are kept; what is missing is made: a validation split
@@ -25,6 +27,7 @@ def assign(manifest: Manifest, *, validation: float, test: float, seed: int) -> 
     Args:
         validation: share of the groups, in (0, 1), that goes to validation.
         test: the same for test.
+        leaky: also where patients stand in several of the given splits.
 
     Raises:
         LeakError: a patient stands in more than one split.
@@ -37,7 +40,8 @@ def assign(manifest: Manifest, *, validation: float, test: float, seed: int) -> 
             f"{manifest.source}: {len(without)} of {len(manifest.records)} images have no split "
             f"({listed([private(i) for i in without])}); give every row one, or none of them."
         )
-    refuse_leaks(manifest)
+    if not leaky:
+        refuse_leaks(manifest)
     if given == {None}:
         shares = {
             Split.TRAIN: 1 - validation - test,
@@ -50,7 +54,6 @@ def assign(manifest: Manifest, *, validation: float, test: float, seed: int) -> 
         share = validation / max(1e-9, 1 - test)
         shares = {Split.TRAIN: 1 - share, Split.VALIDATION: share}
         manifest = _deal(manifest, Split.TRAIN, shares, seed)
-    refuse_leaks(manifest)
     present = {r.split for r in manifest.records}
     if missing := [s for s in Split if s not in present]:
         groups = len({r.group for r in manifest.records})

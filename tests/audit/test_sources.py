@@ -98,6 +98,16 @@ def test_a_column_that_repeats_the_label_is_found() -> None:
     assert all(a.p > 0.05 for a in others)
 
 
+def test_a_share_is_one_of_the_images_that_were_assessed(bench: Any) -> None:
+    manifest = bench.make(60)
+    cells = ["old" if r.target[0] == 1 else "new" for r in manifest.records]
+    for row in range(0, 60, 2):
+        manifest = bench.with_record(manifest, row, target=(float("nan"),))
+    (found,) = associations(manifest, {"device": cells}, range(60))
+    assert {value: share for value, (_, share) in found.values.items()} == {"old": 1, "new": 0}
+    assert sum(count for count, _ in found.values.values()) == 30
+
+
 @pytest.mark.parametrize("missing", ["", None])
 def test_numbers_words_and_gaps_of_a_table_become_numbers(missing: str | None) -> None:
     rows = [{"age": str(i), "site": "ab"[i % 2]} for i in range(30)]

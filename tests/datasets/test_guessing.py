@@ -15,6 +15,7 @@ from medcnn.datasets import vocabulary
 from medcnn.datasets.guessing import Guess, Images, Sure, guess_folders, guess_table
 from medcnn.datasets.sheets import read_sheet
 from medcnn.errors import DataError
+from medcnn.manifest import Split
 
 ROWS = 40
 
@@ -220,3 +221,22 @@ def test_a_column_names_someone_or_not(column: str, expected: bool) -> None:
 def test_words_are_compared_without_case_accents_and_signs() -> None:
     assert vocabulary.plain("Diagnóstico (final)") == "diagnosticofinal"
     assert vocabulary.tokens("ViewPosition [x,y]") == {"view", "position", "x", "y"}
+
+
+def test_whole_numbers_of_a_spreadsheet_and_validate_are_read_as_they_are_guessed(
+    root: Path,
+) -> None:
+    columns = {
+        "file": [f"b{i:03d}" for i in range(ROWS)],
+        "target": cycle("0.0", "1.0", ""),
+        "split": cycle(*["train"] * 5, "validate", "test"),
+    }
+    found = guesses(root, columns)
+    assert values(found)["classes"] == ["0", "1"]
+    assert found["classes"].sure is Sure.LIKELY
+    manifest = loaded(root, found)
+    assert manifest.labels.names == ("0", "1")
+    assert {r.split for r in manifest.records} == set(Split)
+    by_hand = {k: v for k, v in values(found).items() if k != "channels"}
+    again = datasets.read("table", root, {**by_hand, "table": "t.csv", "classes": [0.0, 1.0]})
+    assert again.records == manifest.records

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
-import signal
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +14,6 @@ import torch
 from safetensors.torch import load_file
 
 from medcnn.config import TrainConfig
-from medcnn.errors import StoppedError
 from medcnn.labels import Kind
 from medcnn.manifest import Manifest
 from medcnn.training import epochs as epochs_module
@@ -86,36 +83,6 @@ def test_the_proof_of_equal_weights_can_fail(
 ) -> None:
     other = train(settings("other", clip_norm=0.01))
     assert not same(weights(uninterrupted), weights(other))
-
-
-@pytest.mark.fault
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_saves_within_a_step_and_the_run_goes_on_exactly(
-    settings: Callable[..., TrainConfig],
-    train: Callable[[TrainConfig], Path],
-    monkeypatch: pytest.MonkeyPatch,
-    uninterrupted: Path,
-    number: signal.Signals,
-) -> None:
-    """Rows 7 and 8."""
-    whole = uninterrupted
-    config = settings("stopped")
-    real, calls = epochs_module.update, []
-
-    def interrupted(*arguments: Any) -> None:
-        calls.append(1)
-        if len(calls) == 6:
-            os.kill(os.getpid(), number)
-        real(*arguments)
-
-    monkeypatch.setattr(epochs_module, "update", interrupted)
-    with pytest.raises(StoppedError, match="run the same command again"):
-        train(config)
-    facts = json.loads((Path(str(config.run_dir)) / "run.json").read_text())
-    assert facts["exit"]["code"] == 75
-    resumed = train(config)
-    assert same(weights(whole), weights(resumed))
-    assert json.loads((resumed / "run.json").read_text())["sittings"] == 2
 
 
 def test_an_undefined_score_is_never_better() -> None:

@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from medcnn.config import TrainConfig
+from medcnn.config import OptimizerConfig, TrainConfig
 from medcnn.errors import DivergedError, MedcnnError
 from medcnn.files import read_sealed
 from medcnn.labels import Kind
@@ -98,9 +98,9 @@ def test_a_loss_that_leaves_the_numbers_ends_the_run_and_keeps_what_was_good(
     real = epochs_module.set_learning_rates
     shares: list[float] = []
 
-    def too_high(optimizer: torch.optim.Optimizer, share: float) -> dict[str, float]:
+    def too_high(optimizer: torch.optim.Optimizer, share: float) -> None:
         shares.append(share)
-        return real(optimizer, 1e30 if len(shares) > PER_EPOCH else share)
+        real(optimizer, 1e30 if len(shares) > PER_EPOCH else share)
 
     monkeypatch.setattr(epochs_module, "set_learning_rates", too_high)
     with pytest.raises(DivergedError, match=r"(?s)diverged in epoch 2: .*Lower optimizer.lr") as e:
@@ -216,7 +216,10 @@ def test_every_optimizer_can_be_told_on_the_device_to_skip_a_step(name: str) -> 
     def trained(skips: list[float]) -> list[Tensor]:
         torch.manual_seed(0)
         net = nn.ModuleDict({"body": nn.Linear(3, 4), "head": nn.Linear(4, 2)})
-        made = optimizers.OPTIMIZERS[name](net, lr=0.1, weight_decay=0.1, head_lr_factor=1.0)
+        chosen = OptimizerConfig(
+            name=name, lr=0.1, weight_decay=0.1, head_lr_factor=1.0, options={}
+        )
+        made = optimizers.OPTIMIZERS[name](optimizers.groups_of(net, chosen))
         for skip in skips:
             for number, p in enumerate(net.parameters()):
                 p.grad = torch.full_like(p, math.nan if skip else 0.1 * (number + 1))

@@ -19,11 +19,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file
 
 from medcnn import checkpoint as checkpoints
 from medcnn.config import TrainConfig
-from medcnn.errors import CheckpointError, MedcnnError, StoppedError, UsageError
+from medcnn.errors import CheckpointError, DataError, MedcnnError, StoppedError, UsageError
 from medcnn.files import kept_twice
 from medcnn.training import epochs as epochs_module
 from medcnn.training.state import newest_whole
@@ -298,19 +299,15 @@ def test_a_folder_that_cannot_be_written_is_refused_before_anything_is_done(
         os.seteuid(0)
 
 
-def here(number: signal.Signals) -> Callable[[], None]:
-    return lambda: os.kill(os.getpid(), number)
-
-
 @pytest.mark.fault
 @pytest.mark.parametrize(
-    ("module", "name", "call", "said"),
+    ("module", "name", "call", "number", "said"),
     [
-        (epochs_module, "update", 3, "epoch 1, step 3 of 4"),
-        (epochs_module, "update", 4, "epoch 1, step 4 of 4"),
-        (epochs_module, "predict", 2, "at the end of epoch 2"),
-        (training, "new_classifier", 1, "while nothing was trained"),
-        (training, "judged_best", 1, "while nothing was trained"),
+        (epochs_module, "update", 3, signal.SIGTERM, "epoch 1, step 3 of 4"),
+        (epochs_module, "update", 4, signal.SIGINT, "epoch 1, step 4 of 4"),
+        (epochs_module, "predict", 2, signal.SIGUSR1, "at the end of epoch 2"),
+        (training, "new_classifier", 1, signal.SIGTERM, "while nothing was trained"),
+        (training, "judged_best", 1, signal.SIGUSR1, "while nothing was trained"),
     ],
 )
 def test_a_signal_ends_a_run_in_good_order_wherever_it_comes(
@@ -320,17 +317,19 @@ def test_a_signal_ends_a_run_in_good_order_wherever_it_comes(
     module: Any,
     name: str,
     call: int,
+    number: signal.Signals,
     said: str,
 ) -> None:
-    """Rows 7 and 9."""
-    config = quick("asked")
+    """Rows 7, 8 and 9."""
+    config, handler = quick("asked"), signal.getsignal(number)
     with (
-        pytest.raises(StoppedError, match=f"SIGUSR1.*{said}") as stopped,
-        at_call(call, module, name, here(signal.SIGUSR1)),
+        pytest.raises(StoppedError, match=f"{number.name}.*{said}.*the same command again") as stop,
+        at_call(call, module, name, lambda: os.kill(os.getpid(), number)),
     ):
         train(config)
-    assert stopped.value.exit_code == 75
-    assert signal.getsignal(signal.SIGUSR1) is signal.SIG_DFL
+    facts = json.loads((Path(str(config.run_dir)) / "run.json").read_text())
+    assert stop.value.exit_code == facts["exit"]["code"] == 75
+    assert signal.getsignal(number) is handler
     run = train(config)
     assert_same(whole(), run)
     assert curves(run) == curves(whole())
@@ -467,6 +466,51 @@ def test_a_run_goes_on_with_no_other_setting(quick: Make, train: Train) -> None:
         UsageError, match=r"seed: 0 there, 3 now.*optimizer\.lr: 0\.001 there, 0\.5"
     ):
         train(changed)
+
+
+@pytest.mark.fault
+def test_a_run_does_not_go_on_with_fewer_images_and_tells_of_other_pixels(
+    quick: Make, train: Train
+) -> None:
+    """Row 84. The table is the same: an image on the disk is not."""
+    config = quick("meddled", save_every_s=1e-6)
+    config = replace(config, audit=replace(config.audit, max_bad=1))
+    killed(config, train, 3)
+    run = Path(str(config.run_dir))
+    image = run.parent / "colours" / "000.png"
+    whole = image.read_bytes()
+    image.write_bytes(whole[:99])
+    with pytest.raises(DataError, match=r"begun with other readable images.*Restore them"):
+        train(config)
+    other = Image.open(run.parent / "colours" / "001.png")
+    other.rotate(90).save(image)
+    train(config)
+    (note,) = [n for n in json.loads((run / "run.json").read_text())["notes"] if "pixels" in n]
+    assert "not those that this run began with" in note
+
+
+def test_a_run_that_goes_on_elsewhere_says_so(quick: Make, train: Train) -> None:
+    config = quick("moved", save_every_s=1e-6)
+    killed(config, train, 3)
+    file = Path(str(config.run_dir)) / "run.json"
+    facts = json.loads(file.read_text())
+    facts["hardware"]["device"], facts["versions"]["torch"] = "NVIDIA H100", "1.0"
+    file.write_text(json.dumps(facts))
+    train(config)
+    (note,) = [n for n in json.loads(file.read_text())["notes"] if "goes on" in n]
+    assert "device: NVIDIA H100 there, cpu now" in note
+    assert "torch: 1.0 there" in note
+    assert "threads" not in note
+
+
+def test_a_run_that_stopped_early_says_why_more_epochs_add_nothing(
+    quick: Make, train: Train, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(epochs_module.metrics, "score", lambda *_: 0.5)
+    train(quick("early", epochs=4, patience=1))
+    caplog.clear()
+    train(quick("early", epochs=6, patience=1))
+    assert caplog.text.count("stopped early, the best was epoch 1") == 1
 
 
 @pytest.mark.fault

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import shutil
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -108,6 +109,31 @@ def test_all_faults_of_a_set_are_told_at_once_and_training_does_not_begin(
         run("audit", *words, *(a.strip('"') for a in allowed), "output=" + str(tmp_path / "b.html"))
         == 0
     )
+
+
+def test_a_leak_that_is_allowed_leaves_no_validation_empty(
+    lesions: tuple[str, ...], tmp_path: Path
+) -> None:
+    with (tmp_path / "lesions" / "labels.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    for number, row in enumerate(rows):
+        row["part"] = "test" if number % 3 == 0 else "train"  # by image: lesions stand in both
+    with (tmp_path / "lesions" / "labels.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, rows[0])
+        writer.writeheader()
+        writer.writerows(rows)
+    words = (*lesions, "data.split=part", *QUICK)
+    assert run("train", *words, f"run_dir={tmp_path / 'a'}") == 4
+    assert run("train", *words, f"run_dir={tmp_path / 'r'}", "audit.allow=[groups]") == 0
+    with (tmp_path / "r" / "manifest.csv").open() as file:
+        counts = Counter(row["split"] for row in csv.DictReader(file))
+    assert set(counts) == {"train", "validation", "test"}
+    best = f"checkpoint={tmp_path / 'r' / 'checkpoints' / 'best.safetensors'}"
+    assert run("evaluate", best, f"run_dir={tmp_path / 'e'}") == 0
+    assert "stand in more than one split" in (tmp_path / "e" / "report.html").read_text()
+    dry = (f"run_dir={tmp_path / 'd'}", "trainer.dry_run=true")
+    assert run("train", *words, *dry) == 4
+    assert run("train", *words, *dry, "audit.allow=[groups]") == 0
 
 
 def test_training_leaves_out_what_is_blank_and_says_so_and_evaluation_does_likewise(

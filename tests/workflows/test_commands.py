@@ -55,14 +55,19 @@ def trained(lesions: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def hospital(lesions: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of settings with data=ours: other words for some classes, one of them new."""
+    """A folder of settings with data=ours: other words for some classes, one of them new; and
+    data=five, where every second nevus is a class of its own."""
     conf = tmp_path_factory.mktemp("conf")
     (conf / "data").mkdir()
-    (conf / "data" / "ours.yaml").write_text(
-        f"defaults: [table]\nroot: {lesions}\ntable: labels.csv\nimage: image\n"
-        "label: diagnosis\npatient: lesion\ngroup_noun: lesion\nmodality: dermoscopy\n"
-        "rename: {basal_cell: carcinoma}\n"
-    )
+    for name, table in (("ours", "labels.csv"), ("five", "five.csv")):
+        (conf / "data" / f"{name}.yaml").write_text(
+            f"defaults: [table]\nroot: {lesions}\ntable: {table}\nimage: image\n"
+            "label: diagnosis\npatient: lesion\ngroup_noun: lesion\nmodality: dermoscopy\n"
+            "rename: {basal_cell: carcinoma}\n"
+        )
+    lines = (lesions / "labels.csv").read_text().splitlines(keepends=True)
+    lines[1::2] = [line.replace("nevus", "blue_nevus") for line in lines[1::2]]
+    (lesions / "five.csv").write_text("".join(lines))
     return conf
 
 
@@ -156,19 +161,22 @@ def test_finetune_keeps_the_head_rows_of_classes_with_the_same_name(
     assert "melanoma" in page
 
 
-def test_finetuning_starts_from_the_old_rows_and_body(
+@pytest.mark.fault
+def test_finetuning_to_more_classes_starts_from_the_old_rows_and_body(
     trained: Path, hospital: Path, tmp_path: Path
 ) -> None:
+    """Row 15."""
     from safetensors.torch import load_file
 
     folder = tmp_path / "still"
-    words = ("data=ours", "--config-dir", str(hospital), f"run_dir={folder}", *QUICK[2:])
+    words = ("data=five", "--config-dir", str(hospital), f"run_dir={folder}", *QUICK[2:])
     # a learning rate of almost nothing leaves what training started from
     still = ("optimizer.lr=1e-12", "optimizer.weight_decay=0", "trainer.ema_decay=0")
     assert run("finetune", best(trained), *words, *still) == 0
     old = load_file(trained / "checkpoints" / "best.safetensors")
     new = load_file(folder / "checkpoints" / "last.safetensors")
     names = json.loads((folder / "predictions_test.json").read_text())["labels"]["names"]
+    assert len(names) == len(new["head.1.weight"]) == len(old["head.1.weight"]) + 1 == 5
     was = json.loads((trained / "predictions_test.json").read_text())["labels"]["names"]
     for name in ("nevus", "melanoma"):
         kept = new["head.1.weight"][names.index(name)] - old["head.1.weight"][was.index(name)]
@@ -181,12 +189,18 @@ def test_finetuning_starts_from_the_old_rows_and_body(
 def test_a_checkpoint_of_another_label_set_is_refused_by_the_names(
     trained: Path, hospital: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Row 14."""
-    words = ("data=ours", "--config-dir", str(hospital), f"run_dir={tmp_path / 'x'}")
-    assert run("evaluate", best(trained), *words) == 4
-    said = " ".join(capsys.readouterr().err.split())
-    assert "unknown to the checkpoint: carcinoma" in said
-    assert "medcnn finetune" in said
+    """Rows 14 and 15."""
+    settings = ("--config-dir", str(hospital), f"run_dir={tmp_path / 'x'}")
+    for name, unknown in (("ours", "carcinoma"), ("five", "blue_nevus, carcinoma")):
+        assert run("evaluate", best(trained), f"data={name}", *settings) == 4
+        said = " ".join(capsys.readouterr().err.split())
+        assert f"unknown to the checkpoint: {unknown}" in said
+        assert "medcnn finetune" in said
+    file = best(trained).partition("=")[2]
+    words = ("data=five", *QUICK, f"model.weights={file}")
+    assert run("train", *words, *settings) == 2  # the body alone would go over, and nobody know
+    assert f"finetune checkpoint={file}" in " ".join(capsys.readouterr().err.split())
+    assert not (tmp_path / "x").exists()
 
 
 @pytest.mark.fault
@@ -377,7 +391,7 @@ def test_a_run_does_not_go_on_with_other_images(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """Row 84."""
+    """Rows 15 and 84."""
     from medcnn.training import epochs
 
     root = tmp_path / "set"
@@ -396,10 +410,12 @@ def test_a_run_does_not_go_on_with_other_images(
     assert run(*command) == 1
     monkeypatch.setattr(epochs, "update", real)
     lines = (root / "labels.csv").read_text().splitlines(keepends=True)
-    (root / "labels.csv").write_text("".join(lines[:-20]))
-    assert run(*command) == 4
-    said = " ".join(capsys.readouterr().err.split())
-    assert "was begun with other images, labels or splits" in said
+    for changed in ("".join(lines[:-20]), (lesions / "five.csv").read_text()):
+        (root / "labels.csv").write_text(changed)
+        assert run(*command) == 4
+        said = " ".join(capsys.readouterr().err.split())
+        assert "was begun with other images, labels or splits" in said
+        assert "medcnn finetune" in said
     (root / "labels.csv").write_text("".join(lines))
     assert run(*command) == 0
 

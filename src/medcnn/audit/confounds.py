@@ -41,57 +41,51 @@ _AT_32_PX = {
 
 def file_tells(of: Examined) -> Iterator[Finding]:
     """The label is told by how the file was made."""
-    for told in _of_source(of, "file"):
-        if _alarming(told):
-            yield Finding(
-                check="file_tells",
-                severity=Severity.WARN,
-                title=f"The file alone, unopened, tells the label: {_auroc(told)}",
-                meaning="Format, size, bit depth and scanner are enough to tell "
-                f"{_best(told)}. Classes come from different sources, and a network can score "
-                "well here by recognising the source; it will fail elsewhere.",
-                advice="Take all classes from the same sources. Else hold one source out as the "
-                "test split (data.split), and believe only that score.",
-                columns=_TRAIT_COLUMNS,
-                rows=_trait_rows(of.traits),
-            )
+    for told in _alarming(of, "file"):
+        yield Finding(
+            check="file_tells",
+            severity=Severity.WARN,
+            title=f"The file alone, unopened, tells the label: {_auroc(told)}",
+            meaning=f"Format, size, bit depth and scanner are enough to tell {_best(told)}. "
+            "Classes come from different sources, and a network can score well here by "
+            "recognising the source; it will fail elsewhere.",
+            advice="Take all classes from the same sources. Else hold one source out as the test "
+            "split (data.split), and believe only that score.",
+            columns=_TRAIT_COLUMNS,
+            rows=_trait_rows(of.traits),
+        )
 
 
 def border_tells(of: Examined) -> Iterator[Finding]:
     """The label is told by the rim of the image."""
-    for told in _of_source(of, "border"):
-        if _alarming(told):
-            yield Finding(
-                check="border_tells",
-                severity=Severity.WARN,
-                title=f"The border of the image alone tells the label: {_auroc(told)}",
-                meaning=f"{_AT_BORDER[of.manifest.modality]} Told best: {_best(told)}.",
-                advice="Look at the images of each class side by side. Crop or mask the border, "
-                "train again, and see whether the score stays; hold one source out as test split.",
-            )
+    for told in _alarming(of, "border"):
+        yield Finding(
+            check="border_tells",
+            severity=Severity.WARN,
+            title=f"The border of the image alone tells the label: {_auroc(told)}",
+            meaning=f"{_AT_BORDER[of.manifest.modality]} Told best: {_best(told)}.",
+            advice="Look at the images of each class side by side. Crop or mask the border, train "
+            "again, and see whether the score stays; hold one source out as test split.",
+        )
 
 
 def columns_tell(of: Examined) -> Iterator[Finding]:
     """The label is told by the other columns of the table."""
-    for told in _of_source(of, "columns"):
-        if _alarming(told):
-            yield Finding(
-                check="columns_tell",
-                severity=Severity.WARN,
-                title=f"The table alone, without any image, tells the label: {_auroc(told)}",
-                meaning=f"Its other columns are enough to tell {_best(told)}. Age and sex can be "
-                "medicine. Site, view and how a diagnosis was made are not: they say where an "
-                "image comes from, the pixels often show it too, and a network learns it.",
-                advice="For each column below ask whether it would mean the same in the next "
-                "hospital. Where it would not, compare classes within one value of it, or hold "
-                "one value out as test split.",
-                columns=("column", "goes with", "strength (Cramér's V, 0 to 1)", "p"),
-                rows=tuple(
-                    (a.trait, a.label, f"{a.strength:.2f}", _p(a))
-                    for a in of.columns
-                    if a.p <= 0.05
-                ),
-            )
+    linked = [a for a in of.columns if a.p <= 0.05]
+    for told in _alarming(of, "columns"):
+        yield Finding(
+            check="columns_tell",
+            severity=Severity.WARN,
+            title=f"The table alone, without any image, tells the label: {_auroc(told)}",
+            meaning=f"Its other columns are enough to tell {_best(told)}. Age and sex can be "
+            "medicine. Site, view and how a diagnosis was made are not: they say where an image "
+            "comes from, the pixels often show it too, and a network learns it.",
+            advice="For each column below ask whether it would mean the same in the next hospital. "
+            "Where it would not, compare classes within one value of it, or hold one value out as "
+            "test split.",
+            columns=("column", "goes with", "strength (Cramér's V, 0 to 1)", "p"),
+            rows=tuple((a.trait, a.label, f"{a.strength:.2f}", _p(a)) for a in linked),
+        )
 
 
 def files_differ(of: Examined) -> Iterator[Finding]:
@@ -124,8 +118,8 @@ def files_differ(of: Examined) -> Iterator[Finding]:
 
 def thumbnail_tells(of: Examined) -> Iterator[Finding]:
     """How far 32 x 32 pixels go: the bar for a network."""
-    for told in _of_source(of, "thumbnail"):
-        if told.interval.low > 0.5:
+    for told in of.told:
+        if told.source == "thumbnail" and told.interval.low > 0.5:
             yield Finding(
                 check="thumbnail_tells",
                 severity=Severity.NOTE,
@@ -147,13 +141,10 @@ def _trait_rows(traits: list[Association] | tuple[Association, ...]) -> tuple[tu
     )
 
 
-def _of_source(of: Examined, source: str) -> list[Told]:
-    return [t for t in of.told if t.source == source]
-
-
-def _alarming(told: Told) -> bool:
-    limit = ALARMING[told.source]
-    return told.interval.low >= limit or told.best_interval.low >= limit + ALARMING_LABEL
+def _alarming(of: Examined, source: str) -> list[Told]:
+    limit, label = ALARMING[source], ALARMING[source] + ALARMING_LABEL
+    of_source = [t for t in of.told if t.source == source]
+    return [t for t in of_source if t.interval.low >= limit or t.best_interval.low >= label]
 
 
 def _auroc(told: Told) -> str:

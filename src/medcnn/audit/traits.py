@@ -30,7 +30,7 @@ class Association:
     Attributes:
         strength: Cramér's V of trait and label, corrected for chance, in [0, 1].
         p: chance of so strong a link with any label where there is none.
-        values: value -> (images, share of them with the label).
+        values: value -> (images assessed for the label, share of them that have it).
     """
 
     trait: str
@@ -82,6 +82,7 @@ def associations(
         by_chance = [
             _strengths(shown, positive[o].astype(np.float64), assessed[o]).max() for o in orders
         ]
+        known = assessed[:, best] > 0
         reached = sum(s >= strengths[best] for s in by_chance)
         found.append(
             Association(
@@ -91,7 +92,8 @@ def associations(
                 p=(1 + reached) / (1 + PERMUTATIONS),
                 values={
                     str(name): (int(of.sum()), float(positive[of, best].mean()))
-                    for name, of in ((name, number == i) for i, name in enumerate(names))
+                    for i, name in enumerate(names)
+                    if (of := (number == i) & known).any()
                 },
             )
         )

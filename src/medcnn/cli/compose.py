@@ -48,6 +48,9 @@ from medcnn.errors import UsageError, listed
 from medcnn.images import Preprocessing
 from medcnn.metrics import CHOOSING
 
+# Settings that take any name, so that Hydra would ask for a `+`.
+OPEN = re.compile(r"(data\.(exclude|rename|split_names)|model\.options)\b")
+
 Config = (
     TrainConfig
     | SweepConfig
@@ -124,6 +127,7 @@ def _compose(
     search = searched(own_folder)
     if own_folder:
         refuse_bombs(own_folder)
+    words = [f"++{word}" if OPEN.match(word) else word for word in words]
     overrides = read_words(words)
     plain = compose(verb, search, return_hydra_config=True)
     groups: Mapping[str, str | None] = plain.hydra.runtime.choices
@@ -158,7 +162,9 @@ def _compose(
         for o in choosing:
             if o.key_or_group == "data" and (file := own_file(own_folder, str(o.value()))):
                 refuse_nameless(file, list(shape.data or {}))
-        values = [o for o in overrides if o not in choosing and not o.is_add()]
+        values = [
+            o for o in overrides if o not in choosing and not (o.is_add() or o.is_force_add())
+        ]
         faults = [fault for o in values for fault in _key_faults(o, shape, own_groups, verb)]
         if faults:
             raise UsageError("\n".join(faults))
@@ -263,9 +269,6 @@ def _key_faults(
             done.append(part)
             continue
         where = ".".join(done)
-        if isinstance(node, DictConfig) and not node and done:
-            yield f"{key}: {where} takes any name; write +{override.input_line}"
-            return
         siblings = [f"{where}.{name}".lstrip(".") for name in names]
         guess = nearest(key, [*siblings, *(groups if not done else [])])
         if guess == ".":

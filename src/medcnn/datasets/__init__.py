@@ -78,26 +78,12 @@ def _of(adapter: Any) -> Dataset:
     )
 
 
-DATASETS = {
-    "aptos2019": _of(aptos2019),
-    "chestxray14": _of(chestxray14),
-    "chexpert": _of(chexpert),
-    "covid_chestxray": _of(covid_chestxray),
-    "ddr": _of(ddr),
-    "eyepacs": _of(eyepacs),
-    "ham10000": _of(ham10000),
-    "idrid": _of(idrid),
-    "isic2018": _of(isic2018),
-    "isic2019": _of(isic2019),
-    "isic2020": _of(isic2020),
-    "kermany": _of(kermany),
-    "messidor2": _of(messidor2),
-    "mimic_cxr_jpg": _of(mimic_cxr_jpg),
-    "pad_ufes_20": _of(pad_ufes_20),
-    "padchest": _of(padchest),
-    "ph2": _of(ph2),
-    "rsna_pneumonia": _of(rsna_pneumonia),
-    "vindr_cxr": _of(vindr_cxr),
+_PUBLIC = (
+    *(aptos2019, chestxray14, chexpert, covid_chestxray, ddr, eyepacs, ham10000, idrid, isic2018),
+    *(isic2019, isic2020, kermany, messidor2, mimic_cxr_jpg, pad_ufes_20, padchest, ph2),
+    *(rsna_pneumonia, vindr_cxr),
+)
+DATASETS = {module.__name__.rpartition(".")[2]: _of(module) for module in _PUBLIC} | {
     "medmnist": Dataset(
         read=medmnist.read,
         about="12 small sets of many modalities (2-D), 28 to 224 px, one npz each",

@@ -60,5 +60,4 @@ def read(root: Path | None) -> Manifest:
             f"data.root={place}: {len(faults)} lines are no file name with a grade from 0 to 5: "
             f"{listed(faults)}."
         )
-    excluded = {"not gradable": ungradable} if ungradable else {}
-    return SET.manifest(place, labels, records, excluded=excluded)
+    return SET.manifest(place, labels, records, excluded={"not gradable": ungradable})

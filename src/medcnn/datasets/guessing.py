@@ -21,8 +21,9 @@ from medcnn.datasets.joining import (
     last_part,
     without_ending,
 )
-from medcnn.datasets.sheets import Sheet
+from medcnn.datasets.sheets import Sheet, whole_number
 from medcnn.errors import DataError, listed, private
+from medcnn.manifest import SPLIT_ALIASES, Split
 
 FLAGS = {"0", "1", "-1", "0.0", "1.0", "-1.0", "true", "false", "yes", "no"}
 FEWEST_PATIENTS = 5
@@ -259,7 +260,7 @@ def _split(columns: Mapping[str, Column]) -> list[Guess]:
             continue  # some rows have none, which `splits.assign` refuses
         why = f"holds words for splits: {column.examples()}"
         guesses = [Guess(setting="split", value=column.name, why=why, sure=Sure.SURE)]
-        usual = {*vocabulary.SPLIT_WORDS, "training", "val", "valid", "dev"}
+        usual = {*Split, *SPLIT_ALIASES}
         names = {w: s for w, s in words.items() if w.lower() not in usual}
         if names:
             why = "what these words mean"
@@ -338,7 +339,10 @@ def _kind(column: Column, before: Sequence[Guess], whose: Column | None) -> list
     if any(g.setting == "separator" for g in before):
         return []
     unlabelled = [w for w in column.counts if w.lower() in vocabulary.UNLABELLED]
-    words = [w for w in column.counts if w not in unlabelled]
+    # as `table.read` calls them
+    words = list(
+        dict.fromkeys(map(whole_number, (w for w in column.counts if w not in unlabelled)))
+    )
     guesses = []
     if unlabelled:
         rows = sum(column.counts[w] for w in unlabelled)
@@ -363,7 +367,7 @@ def _kind(column: Column, before: Sequence[Guess], whose: Column | None) -> list
         guesses.append(Guess(setting="kind", value="ordinal", why=why))
         return [*guesses, Guess(setting="classes", value=order, why="in this order")]
     owners: dict[str, set[str]] = {}
-    for i, word in enumerate(column.cells):
+    for i, word in enumerate(map(whole_number, column.cells)):
         if word in words:
             owners.setdefault(word, set()).add(whose.cells[i] if whose else str(i))
     rare = [w for w in words if len(owners[w]) < FEWEST_PATIENTS]

@@ -12,6 +12,7 @@ Source: challenge.isic-archive.com/data/#2019; Combalia et al. 2019, arXiv:1908.
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 
 from medcnn.datasets.public import (
@@ -50,7 +51,7 @@ def read(root: Path | None) -> Manifest:
     place = SET.open(root)
     labels = LabelSpace(kind=Kind.MULTICLASS, names=CLASSES)
     columns = [c.upper() for c in CLASSES]
-    excluded: dict[str, int] = {}
+    excluded = Counter[str]()
 
     def part(name: str) -> list[Record]:
         about = sheet_at(place, f"ISIC_2019_{name}_Metadata.csv", "image")
@@ -60,8 +61,7 @@ def read(root: Path | None) -> Manifest:
         def record(row: dict[str, str], _: int) -> Record | None:
             image = row["image"]
             if one_hot(row, ["UNK"]):
-                reason = "none of the eight diagnoses (UNK)"
-                excluded[reason] = excluded.get(reason, 0) + 1
+                excluded["none of the eight diagnoses (UNK)"] += 1
                 return None
             known = about_of.get(image, {})
             return Record(

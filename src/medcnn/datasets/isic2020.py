@@ -85,5 +85,4 @@ def read(root: Path | None, *, files: str = "auto") -> Manifest:
 
     records = each_row(sheet, record)
     left_out = len(sheet.rows) - len(records)
-    excluded = {"listed as a duplicate": left_out} if left_out else {}
-    return SET.manifest(place, labels, records, excluded=excluded)
+    return SET.manifest(place, labels, records, excluded={"listed as a duplicate": left_out})

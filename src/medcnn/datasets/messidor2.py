@@ -58,8 +58,7 @@ def read(root: Path | None) -> Manifest:
 
     records = each_row(grades, record)
     ungradable = len(grades.rows) - len(records)
-    excluded = {"not gradable": ungradable} if ungradable else {}
-    return SET.manifest(place, labels, records, excluded=excluded)
+    return SET.manifest(place, labels, records, excluded={"not gradable": ungradable})
 
 
 def _key(name: str) -> str:

@@ -81,10 +81,10 @@ def read(
             path=f"files/p{patient[:2]}/p{patient}/s{study}/{image}.jpg",
             group=patient,
             target=target_of(studies, study_at[study]),
-            split=parse_split(row["split"], images.line(i), {"validate": "validation"}),
+            split=parse_split(row["split"], images.line(i)),
             attributes=attributes_of(view_of.get(image, {}), {"view": "view"}) | {"study": study},
         )
 
     records = each_row(images, record)
-    excluded = {"study without labels": unlabelled} if unlabelled else {}
+    excluded = {"study without labels": unlabelled}
     return SET.manifest(place, labels, records, views=views, excluded=excluded)

@@ -116,7 +116,7 @@ class PublicSet:
             records=tuple(records),
             modality=self.modality,
             group_noun=group_noun or self.group_noun,
-            excluded=dict(left_out),
+            excluded=dict(+left_out),
         )
 
 

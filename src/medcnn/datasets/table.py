@@ -110,29 +110,17 @@ def read(
         UsageError: a column, file or word in the settings that does not exist, or has no effect.
         DataError: the contents are not what they should be.
     """
+    given = locals()
     place = require_folder(root)
-    # YAML reads 1 as a number, the table has it as text
-    classes = [str(c) for c in classes] if classes else None
+    # YAML reads 1 as a number, the table has it as text, a spreadsheet as 1.0
+    classes = [whole_number(str(c)) for c in classes] if classes else None
     rename, split_names = _texts(rename), _texts(split_names)
     if table is None:
         _refuse_idle(
             "in a folder per class (for a table give data.table=FILE.csv, relative to data.root)",
-            sheet=sheet,
-            image=image,
-            join=join,
-            label=label,
-            patient=patient,
-            split=split,
-            folder=folder,
-            suffix=suffix,
-            separator=separator,
-            none_label=none_label,
-            uncertain=uncertain,
-            uncertain_words=uncertain_words,
-            exclude=exclude,
-            rare_below=rare_below,
-            split_names=split_names,
-            attributes=attributes,
+            given,
+            "sheet image join label patient split folder suffix separator none_label uncertain "
+            "uncertain_words exclude rare_below split_names attributes",
         )
         return read_class_folders(place, kind, classes, rename, tags)
     if image is None:
@@ -140,19 +128,13 @@ def read(
     if label is None:
         _refuse_idle(
             "without data.label=COLUMN",
-            kind="" if kind == "auto" else kind,
-            classes=classes,
-            separator=separator,
-            none_label=none_label,
-            uncertain=uncertain,
-            uncertain_words=uncertain_words,
-            rename=rename,
-            rare_below=rare_below,
+            given,
+            "kind classes separator none_label uncertain uncertain_words rename rare_below",
         )
     if split is None:
-        _refuse_idle("without data.split=COLUMN", split_names=split_names)
+        _refuse_idle("without data.split=COLUMN", given, "split_names")
     if join is not None:
-        _refuse_idle("with data.join", folder=folder, suffix=suffix)
+        _refuse_idle("with data.join", given, "folder suffix")
     source = read_sheet(place / table, sheet)
     labels = [label] if isinstance(label, str) else list(label or ())
     columns = [image, *labels, patient, split, *attributes, *(exclude or {})]
@@ -183,12 +165,12 @@ def read(
     doubts, doubt_words = None, {str(w).lower() for w in uncertain_words}
     if isinstance(label, str):
         if separator is None:
-            _refuse_idle("without data.separator", none_label=none_label)
+            _refuse_idle("without data.separator", given, "none_label")
         _refuse_idle(
             "where data.label is one column (data.rename and data.exclude say there what a word "
             "means)",
-            uncertain=uncertain,
-            uncertain_words=uncertain_words,
+            given,
+            "uncertain uncertain_words",
         )
         _note_unused(source, rows, label, separator, none_label, rename)
         present = {i: words_of(source.rows[i][label], separator, none_label, rename) for i in rows}
@@ -209,17 +191,13 @@ def read(
     else:
         _refuse_idle(
             "where data.label lists columns: their names are the findings, each 1, 0 or blank, so",
-            kind="" if kind in ("auto", Kind.MULTILABEL) else kind,
-            classes=None if classes == labels else classes,
-            separator=separator,
-            none_label=none_label,
-            rename=rename,
-            rare_below=rare_below,
+            given,
+            ("kind " if kind != Kind.MULTILABEL else "")
+            + ("classes " if classes != labels else "")
+            + "separator none_label rename rare_below",
         )
         if uncertain is None:
-            _refuse_idle(
-                "without data.uncertain=zeros, ones or ignore", uncertain_words=uncertain_words
-            )
+            _refuse_idle("without data.uncertain=zeros, ones or ignore", given, "uncertain_words")
         else:
             doubts = uncertain_value(uncertain, labels)
             count = sum(is_doubt(source.rows[i][c], doubt_words) for i in rows for c in labels)
@@ -375,11 +353,14 @@ def _note_unused(
         log.warning(f"data.rename: {listed(unused)} stand in no row of {label}")
 
 
+_NOT_SAID: tuple[object, ...] = (None, "", "auto", 0, [], (), {})
+
+
 def _texts(mapping: Mapping[Any, Any] | None) -> dict[str, str]:
     return {str(k): str(v) for k, v in (mapping or {}).items()}
 
 
-def _refuse_idle(where: str, **options: object) -> None:
+def _refuse_idle(where: str, given: Mapping[str, object], names: str) -> None:
     """Raises UsageError for options that are given and would have no effect."""
-    if idle := [f"data.{name}={value}" for name, value in options.items() if value]:
+    if idle := [f"data.{n}={given[n]}" for n in names.split() if given[n] not in _NOT_SAID]:
         raise UsageError(f"{where} these have no effect: {listed(idle)}. Leave them out.")

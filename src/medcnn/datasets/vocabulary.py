@@ -61,8 +61,8 @@ SPLIT_WORDS = {
         trenowanie 训练 训练集 学習"""
     ),
     "validation": _words(
-        """validation valid val dev tune tuning validierung validacion validacao validazione
-        walidacja 验证 验证集 検証"""
+        """validation valid validate val dev tune tuning validierung validacion validacao
+        validazione walidacja 验证 验证集 検証"""
     ),
     "test": _words(
         "test testing testset te holdout prueba essai teste verifica 测试 测试集 テスト"

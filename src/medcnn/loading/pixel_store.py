@@ -78,6 +78,11 @@ class PixelStore:
         """Those of `rows` that may be looked at, in their order."""
         return np.asarray(rows[~np.isin(rows, list(self.unreadable))], dtype=np.int64)
 
+    def fingerprint(self) -> str:
+        """Equal where the same pixels are readable."""
+        usable = self.readable(np.arange(len(self)))
+        return f"{zlib.crc32(self.crcs[usable].tobytes()):08x}"
+
     def take(self, rows: NDArray[np.int64]) -> NDArray[Any]:
         """[B, C, H, W]: the images of `rows`, each of them readable.
 
@@ -173,6 +178,7 @@ class _Opening:
                 pixels = np.frombuffer(answer.pixels, self.how.dtype)
                 images[answer.row] = pixels.reshape(self.shape)
                 self.places[answer.row] = (0, answer.row)
+                self.crcs[answer.row] = answer.crc
         return self._store([Memory(images)], np.ones(len(self.paths), np.bool_))
 
     def on_disk(self, folder: Path) -> PixelStore:

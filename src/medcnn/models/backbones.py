@@ -124,12 +124,8 @@ def build_body(
         if options:
             raise UsageError(f"model.options has no effect on {name}: found {', '.join(options)}.")
         classic = CLASSICS[name]
-        network, mean, std, download = (
-            classic.build(channels),
-            classic.mean,
-            classic.std,
-            classic.download,
-        )
+        network, mean, std = classic.build(channels), classic.mean, classic.std
+        download = classic.download
     else:
         _refuse_foreign_source(name, options)
         known = timm.models.get_pretrained_cfg(name, allow_unregistered=True)

@@ -78,14 +78,22 @@ def _from_file(network: nn.Module, path: Path, name: str) -> Origin:
         )
     try:
         if path.suffix == ".safetensors":
-            state = safetensors.torch.load_file(path)
+            with safetensors.safe_open(path, framework="pt") as file:
+                own = "medcnn" in (file.metadata() or {})
+            state = {} if own else safetensors.torch.load_file(path)
         else:
-            state = torch.load(path, map_location="cpu", weights_only=True)
+            own, state = False, torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch and safetensors raise a dozen types for a damaged file
         raise UsageError(
             f"model.weights={path} cannot be read as weights: {_first_line(error)}. Only tensors "
             "are loaded, never code; save the state_dict alone."
         ) from error
+    if own:
+        raise UsageError(
+            f"model.weights={path} is a checkpoint of medcnn, whose head and preprocessing would "
+            f"be lost: medcnn finetune checkpoint={path} goes on from it, on these or other "
+            "classes."
+        )
     _fit(network, state, name, str(path))
     return Origin(True, f"weights of {path.name}")
 

@@ -125,7 +125,6 @@ def epochs(
         )
         clock = Clock(ranks.world)
         state.classifier.train()
-        rates = learning_rates(state.optimizer)
         first = state.step
         look = _Look(state, setting, order)
         timed = track(
@@ -145,7 +144,7 @@ def epochs(
                 total=trainer.epochs * per_epoch,
                 warmup=round(trainer.warmup_share * trainer.epochs * per_epoch),
             )
-            rates = set_learning_rates(state.optimizer, share)
+            set_learning_rates(state.optimizer, share)
             micro_batch = state.micro_batch
             update(stepper, group, keys)
             group = []
@@ -160,14 +159,14 @@ def epochs(
                     "go on."
                 )
             if due:
-                look.again(rates)
+                look.again()
             # a run that is taken up must change to smaller parts at the same step
             if overdue or state.micro_batch != micro_batch:
                 save()
                 saved_at = time.monotonic()
-        look.at_the_end(rates, per_epoch)
+        look.at_the_end(per_epoch)
         clock.stop()
-        yield _finish(state, setting, validation_rows, rates, clock, look.counts, stop)
+        yield _finish(state, setting, validation_rows, clock, look.counts, stop)
         saved_at = time.monotonic()
 
 
@@ -186,22 +185,22 @@ class _Look:
     def due(self) -> bool:
         return time.monotonic() - self.looked_at > LOOK_EVERY_S
 
-    def again(self, rates: dict[str, float]) -> None:
+    def again(self) -> None:
         self.counts = self.state.tally.read()
         self.looked_at = time.monotonic()
         if self.counts.most_in_a_row >= MAX_SKIPPED_IN_A_ROW:
-            raise DivergedError(self._diverged(rates))
+            raise self._diverged()
 
-    def at_the_end(self, rates: dict[str, float], per_epoch: int) -> None:
-        self.counts = counts = self.state.tally.read()
+    def at_the_end(self, per_epoch: int) -> None:
+        self.again()
+        skipped = self.counts.skipped
         # fp16 may need some steps to find its scale, and an epoch may have no more
-        all_of_them = counts.skipped == per_epoch and not self.state.scaler.is_enabled()
-        if counts.most_in_a_row >= MAX_SKIPPED_IN_A_ROW or all_of_them:
-            raise DivergedError(self._diverged(rates))
-        if counts.skipped:
+        if skipped == per_epoch and not self.state.scaler.is_enabled():
+            raise self._diverged()
+        if skipped:
             log.warning(
-                f"epoch {self.state.epoch + 1}: {counts.skipped:.0f} of {per_epoch} steps were "
-                f"skipped, loss or gradient was not finite; {self._first()}"
+                f"epoch {self.state.epoch + 1}: {skipped:.0f} of {per_epoch} steps were skipped, "
+                f"loss or gradient was not finite; {self._first()}"
             )
 
     def _first(self) -> str:
@@ -211,9 +210,10 @@ class _Look:
         images_of = [self.setting.manifest.records[i].image_id for i in rows]
         return f"first at step {last + 1}, images {listed(images_of, 8)}."
 
-    def _diverged(self, rates: dict[str, float]) -> str:
+    def _diverged(self) -> DivergedError:
+        rates = learning_rates(self.state.optimizer)
         rate = ", ".join(f"{name} {value:.3g}" for name, value in rates.items())
-        return (
+        return DivergedError(
             f"training diverged in epoch {self.state.epoch + 1}: loss or gradient was not finite "
             f"in {self.counts.skipped:.0f} steps, {self.counts.most_in_a_row:.0f} of them in a "
             f"row; {self._first()} Learning rate now: {rate}. None of these steps was taken and "
@@ -228,7 +228,6 @@ def _finish(
     state: TrainState,
     setting: Setting,
     validation_rows: NDArray[np.int64],
-    rates: dict[str, float],
     clock: Clock,
     counts: Counts,
     stop: Stop,
@@ -239,7 +238,7 @@ def _finish(
         "train/skipped": counts.skipped,
         "perf/images_per_s": clock.images_per_s(),
         "perf/wait_share": clock.wait_share(),
-        **{f"lr/{name}": rate for name, rate in rates.items()},
+        **{f"lr/{name}": rate for name, rate in learning_rates(state.optimizer).items()},
     }
     before = time.monotonic()
     with stop.at_once():

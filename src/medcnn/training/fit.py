@@ -45,15 +45,14 @@ def fit(
         MedcnnError: the last state could not be written.
         StoppedError: a signal came, and everything is saved.
     """
-    patience = setting.trainer.patience
     keeper = Keeper(state, run)
     if state.epoch == 0:  # those of an earlier sitting are hidden with all else of this epoch
         board.images(example_images(setting))
     with signals(patient=True) as stop:
-        if _too_long_without_gain(state, patience):
-            return  # the run was killed after its last epoch and before its evaluation
         try:
-            for result in epochs(state, setting, save=keeper.save, stop=stop):
+            # a run that stopped early and is taken up has nothing left to train
+            early = _stopped_early(state, setting)
+            for result in () if early else epochs(state, setting, save=keeper.save, stop=stop):
                 if setting.ranks.leads:
                     keeper.hold(result, describe(result))
                 board.epoch(result)
@@ -61,11 +60,7 @@ def fit(
                 watch()
                 if any(setting.ranks.any([bool(stop())])):
                     raise Interrupted(stop() or "a signal")
-                if _too_long_without_gain(state, patience):
-                    log.info(
-                        f"no better val {setting.task.score} in {patience} epochs: stopped early, "
-                        f"the best was epoch {(state.best_epoch or 0) + 1}"
-                    )
+                if _stopped_early(state, setting):
                     break
         except Interrupted as signal:
             if state.step:
@@ -125,10 +120,16 @@ class Keeper:
             )
 
 
-def _too_long_without_gain(state: TrainState, patience: int | None) -> bool:
+def _stopped_early(state: TrainState, setting: Setting) -> bool:
+    patience = setting.trainer.patience
     if patience is None or state.best_epoch is None:
         return False
-    return state.epoch - 1 - state.best_epoch >= patience
+    if early := state.epoch - 1 - state.best_epoch >= patience:
+        log.info(
+            f"no better val {setting.task.score} in {patience} epochs: stopped early, "
+            f"the best was epoch {state.best_epoch + 1}"
+        )
+    return early
 
 
 def example_images(setting: Setting) -> Tensor:

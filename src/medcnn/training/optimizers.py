@@ -4,41 +4,28 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import torch
-from torch import nn
 
+from medcnn.config import OptimizerConfig
 from medcnn.models.classifier import Classifier
 
+Groups = list[dict[str, Any]]
 
-def adamw(
-    classifier: Classifier,
-    *,
-    lr: float,
-    weight_decay: float,
-    head_lr_factor: float,
-) -> torch.optim.Optimizer:
+
+def adamw(groups: Groups) -> torch.optim.Optimizer:
     """Loshchilov and Hutter 2019, ICLR."""
-    groups = groups_of(classifier, lr, weight_decay, head_lr_factor)
     return torch.optim.AdamW(groups, fused=True)  # ten times as fast on a CPU as the plain loop
 
 
-def sgd(
-    classifier: Classifier,
-    *,
-    lr: float,
-    weight_decay: float,
-    head_lr_factor: float,
-    momentum: float = 0.9,
-) -> torch.optim.Optimizer:
+def sgd(groups: Groups, *, momentum: float = 0.9) -> torch.optim.Optimizer:
     """With Nesterov's momentum where there is momentum at all."""
-    groups = groups_of(classifier, lr, weight_decay, head_lr_factor)
-    optimizer = torch.optim.SGD(groups, lr=lr, momentum=momentum, nesterov=momentum > 0, fused=True)
+    optimizer = torch.optim.SGD(groups, momentum=momentum, nesterov=momentum > 0, fused=True)
     if momentum > 0:
-        for group in optimizer.param_groups:
-            for p in group["params"]:
-                # torch would leave it uninitialised where the first step is skipped
-                optimizer.state[p]["momentum_buffer"] = torch.zeros_like(p)
+        for p in (p for group in optimizer.param_groups for p in group["params"]):
+            # torch would leave it uninitialised where the first step is skipped
+            optimizer.state[p]["momentum_buffer"] = torch.zeros_like(p)
     return optimizer
 
 
@@ -46,32 +33,19 @@ def sgd(
 OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {"adamw": adamw, "sgd": sgd}
 
 
-def groups_of(
-    classifier: Classifier, lr: float, weight_decay: float, head_lr_factor: float
-) -> list[dict[str, object]]:
+def groups_of(classifier: Classifier, config: OptimizerConfig) -> Groups:
     """Body and head by name, each with and without weight decay; frozen parameters are left out.
 
     Biases and the scales of normalisation layers are vectors: decay would only push them to 0.
     """
-    groups: list[dict[str, object]] = []
-    parts: tuple[tuple[str, nn.Module, float], ...] = (
-        ("body", classifier.body, lr),
-        ("head", classifier.head, lr * head_lr_factor),
-    )
-    for name, part, part_lr in parts:
-        trained = [p for p in part.parameters() if p.requires_grad]
-        for decay, wanted in ((weight_decay, True), (0.0, False)):
-            chosen = [p for p in trained if (p.ndim > 1) is wanted]
-            if chosen:
-                groups.append(
-                    {
-                        "params": chosen,
-                        "name": name,
-                        "lr": part_lr,
-                        "base_lr": part_lr,
-                        "weight_decay": decay,
-                    }
-                )
+    groups: Groups = []
+    for name, factor in (("body", 1.0), ("head", config.head_lr_factor)):
+        lr, part = config.lr * factor, getattr(classifier, name)
+        for decay, decays in ((config.weight_decay, True), (0.0, False)):
+            params = [p for p in part.parameters() if p.requires_grad and (p.ndim > 1) is decays]
+            if params:
+                rates = {"lr": lr, "base_lr": lr, "weight_decay": decay}
+                groups.append({"params": params, "name": name, **rates})
     return groups
 
 
@@ -83,11 +57,10 @@ def schedule(step: int, *, total: int, warmup: int) -> float:
     return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, total - warmup)))
 
 
-def set_learning_rates(optimizer: torch.optim.Optimizer, share: float) -> dict[str, float]:
-    """Set every group to `share` of its base; returns the rates by group name."""
+def set_learning_rates(optimizer: torch.optim.Optimizer, share: float) -> None:
+    """Set every group to `share` of its base."""
     for group in optimizer.param_groups:
         group["lr"] = group["base_lr"] * share
-    return learning_rates(optimizer)
 
 
 def learning_rates(optimizer: torch.optim.Optimizer) -> dict[str, float]:

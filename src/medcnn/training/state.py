@@ -114,15 +114,7 @@ def newest_whole(path: Path) -> dict[str, Any]:
     raise CheckpointError(f"{path.parent}: no saved state can be read: {faults}. {AFRESH}")
 
 
-_NUMBERS = (
-    "epoch",
-    "step",
-    "updates",
-    "micro_batch",
-    "best_score",
-    "best_epoch",
-    "history",
-)
+_NUMBERS = ("epoch", "step", "updates", "micro_batch", "best_score", "best_epoch", "history")
 
 
 def average_of(classifier: Classifier) -> Classifier:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,24 +20,34 @@ from medcnn.privacy import pseudonym
 from medcnn.progress import log
 
 
-def manifest_of(data: DataConfig, seed: int, note: Callable[[str], None]) -> Manifest:
+def manifest_of(
+    data: DataConfig, seed: int, note: Callable[[str], None], allow: Sequence[str] = ()
+) -> Manifest:
     """The images, their labels and their splits.
 
     Args:
         note: takes what the user must hear and the report must say.
+        allow: as `audit.allow` has it; `groups` lets patients stand in several splits.
 
     Raises:
         UsageError: no root was given, or it does not exist.
         DataError: the data are refused.
     """
-    return described(with_splits(labelled(data, note), data, seed), note)
+    manifest = with_splits(labelled(data, note), data, seed, leaky="groups" in allow)
+    if found := splits.leaks(manifest):
+        note(
+            f"{len(found)} {manifest.group_noun}s stand in more than one split, which audit.allow "
+            "lets pass: scores are not those on new patients."
+        )
+    return described(manifest, note)
 
 
-def with_splits(manifest: Manifest, data: DataConfig, seed: int) -> Manifest:
+def with_splits(
+    manifest: Manifest, data: DataConfig, seed: int, *, leaky: bool = False
+) -> Manifest:
     """Raises LeakError or DataError where there are no splits that a score could be based on."""
-    return splits.assign(
-        manifest, validation=data.validation_share, test=data.test_share, seed=seed
-    )
+    shares = {"validation": data.validation_share, "test": data.test_share}
+    return splits.assign(manifest, **shares, seed=seed, leaky=leaky)
 
 
 def described(manifest: Manifest, note: Callable[[str], None]) -> Manifest:

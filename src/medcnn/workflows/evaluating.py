@@ -121,7 +121,7 @@ def chosen_split(
     """
     seed = int(checkpoint.training["seed"])
     if config.data is None:
-        manifest = manifest_of(data, seed, note)
+        manifest = manifest_of(data, seed, note, _allowed(checkpoint))
         if manifest.fingerprint() != checkpoint.provenance["manifest"]:
             note(
                 "these are not exactly the images, labels and splits that the checkpoint was "
@@ -143,6 +143,10 @@ def chosen_split(
     return manifest, config.split
 
 
+def _allowed(checkpoint: Checkpoint) -> list[str]:
+    return list(checkpoint.training.get("audit", {}).get("allow", ()))
+
+
 def _as_in_training(manifest: Manifest, checkpoint: Checkpoint) -> Manifest | None:
     """The manifest with the splits of the training, where these are the very same images."""
     shares = checkpoint.training["data"]
@@ -152,6 +156,7 @@ def _as_in_training(manifest: Manifest, checkpoint: Checkpoint) -> Manifest | No
             validation=shares["validation_share"],
             test=shares["test_share"],
             seed=int(checkpoint.training["seed"]),
+            leaky="groups" in _allowed(checkpoint),
         )
     except DataError:
         return None

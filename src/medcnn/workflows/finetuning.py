@@ -23,15 +23,15 @@ from medcnn.progress import log
 from medcnn.readout import Readout, check_readout
 from medcnn.run_folder import RunFolder
 from medcnn.workflows.auditing import allowed_pixels, audited
-from medcnn.workflows.judging import one_vs_rest, report, score_and_save, score_text
+from medcnn.workflows.judging import one_vs_rest, score_text
 from medcnn.workflows.training import (
     attributes_of,
     begun,
+    conclude,
     fitted,
     provenance_for,
     refuse_changed,
     run_folder_of,
-    show_scores,
     without_places,
 )
 
@@ -65,21 +65,9 @@ def finetune(config: TrainConfig, command: list[str]) -> Path:
         best, predictions, history = fitted(config, run, manifest, store, classifier, described)
         if not run.ranks.leads:
             return run.path
-        evaluations = score_and_save(run, predictions, config.seed, config.prevalence)
-        show_scores(run, evaluations, len(history))
         tables = old_and_new(config, old, old_classifier, manifest, store, predictions[0])
         title = f"{best.architecture.backbone} fine-tuned on {manifest.source}"
-        report(
-            run,
-            title,
-            manifest,
-            store,
-            predictions,
-            evaluations,
-            history=history,
-            tables=tables,
-            prevalence=config.prevalence,
-        )
+        conclude(config, run, title, manifest, store, predictions, history, tables)
     return run.path
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -19,7 +19,7 @@ from medcnn.checkpoint import Checkpoint
 from medcnn.choices import bind, choose
 from medcnn.config import Reproducible, TrainConfig, Transfer, short_hash, to_json
 from medcnn.errors import DataError, StoppedError, UsageError
-from medcnn.evaluation.scores import Evaluation
+from medcnn.evaluation.report import Table
 from medcnn.inference import autocast_dtype, pick_device
 from medcnn.loading.pixel_store import PixelStore
 from medcnn.manifest import Manifest, Split
@@ -34,7 +34,7 @@ from medcnn.run_folder import RunFolder, open_run, versions, without_free_settin
 from medcnn.tasks import Task, task_of
 from medcnn.training.epochs import EpochResult
 from medcnn.training.fit import fit
-from medcnn.training.optimizers import OPTIMIZERS
+from medcnn.training.optimizers import OPTIMIZERS, groups_of
 from medcnn.training.setting import Setting
 from medcnn.training.state import TrainState, average_of
 from medcnn.training.stopping import Interrupted, signals
@@ -73,19 +73,8 @@ def train(config: TrainConfig, command: list[str], watch: Watch | None = None) -
         )
         if not run.ranks.leads:
             return run.path
-        evaluations = score_and_save(run, predictions, config.seed, config.prevalence)
-        show_scores(run, evaluations, len(history))
         title = f"{best.architecture.backbone} on {manifest.source}"
-        report(
-            run,
-            title,
-            manifest,
-            store,
-            predictions,
-            evaluations,
-            history=history,
-            prevalence=config.prevalence,
-        )
+        conclude(config, run, title, manifest, store, predictions, history)
     return run.path
 
 
@@ -122,12 +111,17 @@ def begun(config: TrainConfig, command: list[str]) -> Iterator[RunFolder | None]
                 "trainer.sync_batchnorm=true needs several GPUs (torchrun --nproc-per-node=N): in "
                 f"{ranks.world} process on {device.type} there is nothing to keep in step."
             )
-        run.facts["hardware"]["device"] = (
-            torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
-        )
-        run.facts["hardware"]["threads"] = torch.get_num_threads()
-        run.facts["hardware"]["processes"] = ranks.world
+        run.facts["hardware"] |= {
+            "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
+            "threads": torch.get_num_threads(),
+            "processes": ranks.world,
+        }
         run.facts["seed"] = config.seed
+        if ranks.leads and run.resumable() and (moved := run.moved()):
+            run.note(
+                f"this run goes on with another machine or other versions ({'; '.join(moved)}): "
+                "its weights are not to the bit those of a run in one place"
+            )
         try:
             with signals(patient=False):
                 yield run
@@ -221,6 +215,14 @@ def fitted(
 
     def begin() -> bool:
         refuse_changed(run, "manifest", manifest.fingerprint(), "images, labels or splits")
+        refuse_changed(run, "left_out", short_hash(sorted(store.unreadable)), "readable images")
+        pixels = store.fingerprint()
+        if run.resumable() and run.facts.get("pixels", pixels) != pixels:
+            run.note(
+                "the pixels of some images are not those that this run began with: files were "
+                "changed, so its weights are not those of a run in one piece"
+            )
+        run.facts["pixels"] = pixels
         manifest.write(run.manifest)
         run.write_facts()
         return run.resumable()
@@ -263,14 +265,24 @@ def fitted(
     return best, predictions, state.history
 
 
-def show_scores(run: RunFolder, evaluations: Mapping[str, Evaluation], epoch: int) -> None:
-    """The final scores in TensorBoard, beside the curves, if those could be written."""
-    if not run.events.is_dir():
-        return
-    board = Board(run.events, epoch + 1)
+def conclude(
+    config: TrainConfig,
+    run: RunFolder,
+    title: str,
+    manifest: Manifest,
+    store: PixelStore,
+    predictions: list[Predictions],
+    history: list[dict[str, float]],
+    tables: Sequence[Table] = (),
+) -> None:
+    """The final scores, in TensorBoard too if its curves could be written, and the report."""
+    evaluations = score_and_save(run, predictions, config.seed, config.prevalence)
+    board = Board(run.events, len(history) + 1, works=run.events.is_dir())
     for evaluation in evaluations.values():
-        board.evaluation(evaluation, epoch)
+        board.evaluation(evaluation, len(history))
     board.close()
+    more: dict[str, Any] = {"tables": tables, "prevalence": config.prevalence}
+    report(run, title, manifest, store, predictions, evaluations, history=history, **more)
 
 
 def refuse_changed(run: RunFolder, fact: str, now: str, what: str) -> None:
@@ -279,7 +291,8 @@ def refuse_changed(run: RunFolder, fact: str, now: str, what: str) -> None:
     if run.resumable() and run.facts.get(fact, now) != now:
         raise DataError(
             f"{run.path} was begun with other {what} than there are now, so it cannot go on. "
-            "Restore them, or give another run_dir to begin afresh."
+            "Restore them, or give another run_dir to begin afresh; medcnn finetune checkpoint="
+            f"{run.best} takes the weights over to other images and classes."
         )
     run.facts[fact] = now
 
@@ -315,18 +328,12 @@ def state_of(config: TrainConfig, classifier: Classifier, setting: Setting) -> T
         classifier.body = convert_sync_batchnorm(classifier.body)  # type: ignore[no-untyped-call]
     setting.ranks.align(classifier)
     chosen = config.optimizer
-    bound = bind(
-        choose(OPTIMIZERS, chosen.name, "optimizer"),
-        chosen.options,
-        f"optimizer {chosen.name}",
-        lr=chosen.lr,
-        weight_decay=chosen.weight_decay,
-        head_lr_factor=chosen.head_lr_factor,
-    )
+    make = choose(OPTIMIZERS, chosen.name, "optimizer")
+    bound = bind(make, chosen.options, f"optimizer {chosen.name}")
     return TrainState(
         classifier=classifier,
         averaged=average_of(classifier) if config.trainer.ema_decay else None,
-        optimizer=bound(classifier),
+        optimizer=bound(groups_of(classifier, chosen)),
         scaler=torch.amp.GradScaler(setting.device.type, enabled=setting.dtype is torch.float16),
         tally=Tally(setting.device),
     )

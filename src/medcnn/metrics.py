@@ -247,8 +247,8 @@ class Metric:
         kinds: of labels for which the score means something.
         higher_is_better: None where neither is: no epoch can be chosen by it.
         bounds: of its values; its interval keeps within them.
-        influence: of each row on the score, in parts [n] of which each is a mean of its own; the
-            interval is made from it without resampling.
+        influence: of each row on the score, in parts [n] of which each is a mean of its own, nan
+            for rows outside of it; the interval is made from it without resampling.
         floor: a variance that images of no patient in common would give; where the influence gives
             a smaller one, the mean of both is taken.
         signed: for a sum of absolute values, or of squares: its terms [R, T] with their signs.
@@ -632,9 +632,10 @@ def _mean_influence(value: Callable[[Rows], NDArray[Any]]) -> Influence:
 
 
 def _centred(value: NDArray[Any], *sides: Bools) -> list[Floats]:
-    """Per side: the value of its rows less their mean, over their number; 0 elsewhere. [n]"""
+    """Per side: the value of its rows less their mean, over their number; nan elsewhere. [n]"""
     return [
-        np.where(s, value - value[s].mean() if s.any() else 0, 0) / max(1, s.sum()) for s in sides
+        np.where(s, value - value[s].mean() if s.any() else 0, np.nan) / max(1, s.sum())
+        for s in sides
     ]
 
 

@@ -318,7 +318,7 @@ def test_rows_in_another_order_have_the_same_scores(simulate, tmp_path: Path, ki
         assert other.value == pytest.approx(one.value, abs=1e-9, nan_ok=True)
         if one.method in ("delong", "linearised", "wilson") and not one.average:
             ends = pytest.approx((one.low, one.high), abs=1e-7, nan_ok=True)
-            assert (other.low, other.high) == ends
+            assert (other.low, other.high) == ends, (one, other)
 
 
 @pytest.mark.parametrize("content", ["{", "{}", "[]", '{"schema": 2, "splits": {}}'])

@@ -15,7 +15,6 @@ from medcnn.evaluation.scores import Evaluation, evaluate, read_metrics, write_m
 from medcnn.labels import Kind
 from medcnn.metrics import METRICS, score
 from medcnn.predictions import Predictions
-from medcnn.predictions import Predictions
 
 
 def take(predictions: Predictions, rows: np.ndarray) -> Predictions:

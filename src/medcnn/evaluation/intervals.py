@@ -91,8 +91,9 @@ def spread_of_parts(parts: Sequence[Floats], groups: Ints, num_groups: int) -> S
 
     Args:
         parts: each [n], nan where a row has no part in it, for one that has may push by exactly 0;
-            a mean of its own with its own groups, such as the positive rows and the negative ones. Each part's variance has as many
-            degrees of freedom as groups of equal size would count as much, less one.
+            a mean of its own with its own groups, such as the positive rows and the negative ones.
+            Each part's variance has as many degrees of freedom as groups of equal size would
+            count as much, less one.
 
     Sources: the jackknife of a ratio over clusters, Kish and Frankel 1974, JRSS B 36(1); for the
     AUROC, Obuchowski 1997, Biometrics 53(2); degrees of freedom of a sum, Satterthwaite 1946,
@@ -106,8 +107,7 @@ def spread_of_parts(parts: Sequence[Floats], groups: Ints, num_groups: int) -> S
         freedoms.append(max(1.0, 1 / max(1e-9, (share**2).sum()) - 1))
         # what the part's mean would be without the group
         pushed = np.bincount(groups, weights=np.nan_to_num(part), minlength=num_groups)
-        pushed /= (1 - share).clip(0.1)
-        left.append(pushed * math.sqrt(1 - 1 / behind))
+        left.append(pushed / (1 - share).clip(0.1) * math.sqrt(1 - 1 / behind))
         own.append(float((left[-1] ** 2).sum()))
     noise = np.sum(left, axis=0)
     squared = sum(v**2 / f for v, f in zip(own, freedoms, strict=True))

@@ -208,6 +208,49 @@ class TrainConfig:
     prevalence: Prevalence = field(metadata={"parse": prevalence})
 
 
+Space = Mapping[str, Mapping[str, Any] | list[Any]]
+
+
+def space_of(value: Any) -> Space:
+    """What a sweep searches: setting -> list of choices, or {low, high} and perhaps `log: true`.
+    Raises UsageError."""
+    if not isinstance(value, Mapping) or not value:
+        raise UsageError(f"{value} should be a mapping such as {{optimizer.lr: [1e-3, 1e-4]}}.")
+    for key, of in value.items():
+        if isinstance(of, list) and of:
+            continue
+        if not isinstance(of, Mapping):
+            raise UsageError(f"{key}: {of} should be a list of choices or {{low: 0, high: 1}}.")
+        if unknown := [name for name in of if name not in ("low", "high", "log")]:
+            raise UsageError(f"{key}: '{unknown[0]}' is not one of low, high, log.")
+        ends, log = [of.get("low"), of.get("high")], of.get("log", False)
+        numbers = [n for n in ends if isinstance(n, int | float) and not isinstance(n, bool)]
+        if len(numbers) < 2 or numbers[0] >= numbers[1] or (log and numbers[0] <= 0):
+            raise UsageError(
+                f"{key}: low={ends[0]}, high={ends[1]} should be numbers, the low one first"
+                f"{', both above 0 for log: true' if log else ''}."
+            )
+    return value
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SearchConfig:
+    """What `medcnn sweep` varies, and how long it goes on."""
+
+    trials: int = within(1)
+    startup: int = within(1)
+    prune_after: int | None = within(1)
+    space: Space = field(metadata={"parse": space_of})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SweepConfig:
+    """`train` is what all trials share."""
+
+    train: TrainConfig
+    sweep: SearchConfig
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AuditConfig:
     seed: int = within(0, 2**31 - 1)
@@ -269,18 +312,21 @@ class PreviewConfig:
     preview: PreviewSize
 
 
-def build(cls: type[C], composed: Mapping[str, Any], known: Mapping[str, Any]) -> C:
+def build(
+    cls: type[C], composed: Mapping[str, Any], known: Mapping[str, Any], where: str = ""
+) -> C:
     """The frozen `cls` of a composed mapping.
 
     Args:
         composed: nested plain dicts, as Hydra composed them.
         known: names that exist, by key (`loss.name` -> names), for values that are a choice.
+        where: begins the keys in messages.
 
     Raises:
         UsageError: every wrong, missing or unknown setting, one line each.
     """
     faults: list[str] = []
-    built = _build(cls, composed, "", faults)
+    built = _build(cls, composed, where, faults)
     for key, names in known.items():
         value = _at(composed, key)
         if isinstance(value, str) and value not in names:

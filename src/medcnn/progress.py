@@ -57,17 +57,25 @@ class _ToStderr(logging.Handler):
         print(wrapped(text), file=sys.stderr, flush=True)
 
 
-def show_log(rewrite: Rewrite) -> None:
-    """Messages go to the terminal; called once by the command line.
+def show_log(rewrite: Rewrite, level: int | None = None) -> None:
+    """Messages go to the terminal; called by the command line.
 
     Args:
         rewrite: what becomes of each, so that names of patients stay where they belong.
+        level: of what is shown from here on; None leaves it, which is INFO at first. Above INFO no
+            progress is shown either.
     """
     log.propagate = False
     if follows():
         log.setLevel(logging.CRITICAL)
-    if not any(isinstance(h, _ToStderr) for h in log.handlers):
+    if not _terminal():
         log.addHandler(_ToStderr(rewrite))
+    for handler in _terminal():
+        handler.setLevel(handler.level if level is None else level)
+
+
+def _terminal() -> list[logging.Handler]:
+    return [h for h in log.handlers if isinstance(h, _ToStderr)]
 
 
 def keep_log(path: Path, rewrite: Rewrite) -> Callable[[], None]:
@@ -100,7 +108,7 @@ def track(
     Args:
         detail: what else to say at the end of the line (loss, images per second).
     """
-    if follows():
+    if follows() or any(h.level > logging.INFO for h in _terminal()):
         yield from items
         return
     if sys.stderr.isatty():

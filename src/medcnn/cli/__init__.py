@@ -14,6 +14,8 @@ usage: medcnn VERB [key=value ...] [--config-dir FOLDER] [--show-config] [--debu
 
   audit      medcnn audit data=ham10000 data.root=/data/ham10000
   train      medcnn train data=ham10000 data.root=/data/ham10000 model=resnet50
+  train -m   medcnn train -m optimizer.lr=1e-3,1e-4 seed=0,1,2 jobs=2: a run of each combination
+  sweep      medcnn sweep data=ham10000 data.root=...: settings searched by Optuna, on validation
   finetune   medcnn finetune checkpoint=best.safetensors data=my_hospital --config-dir configs
   evaluate   medcnn evaluate checkpoint=runs/.../checkpoints/best.safetensors
   predict    medcnn predict checkpoint=best.safetensors input=FOLDER output=predictions.csv
@@ -34,7 +36,10 @@ exit codes: 0 done, 1 failed, 2 wrong usage or setting, 3 training diverged, 4 d
 75 stopped by a signal with everything saved (run the same command again to go on)
 """
 
-VERBS = ("audit", "preview", "train", "finetune", "evaluate", "predict", "report", "init", "list")
+VERBS = (
+    *("audit", "preview", "train", "sweep", "finetune", "evaluate", "predict", "report"),
+    *("init", "list"),
+)
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -48,10 +53,11 @@ def main(arguments: list[str] | None = None) -> None:
 
         print(f"medcnn {__version__}")
         raise SystemExit(0)
-    raise SystemExit(_run(words))
+    raise SystemExit(run(words))
 
 
-def _run(words: list[str]) -> int:
+def run(words: list[str]) -> int:
+    """Run a command, say what went wrong, and return the exit code."""
     from medcnn.errors import MedcnnError, private
     from medcnn.privacy import for_terminal
     from medcnn.progress import follows, wrapped
@@ -113,6 +119,10 @@ def _dispatch(words: list[str]) -> int:
 
         show_init(rest)
         return 0
+    if {"-m", "--multirun"} & set(rest):
+        from medcnn.cli.sweeping import run_each
+
+        return run_each(verb, [w for w in rest if w not in ("-m", "--multirun")])
     from medcnn.cli.compose import read_command
 
     command = read_command(verb, rest)

@@ -37,6 +37,8 @@ from medcnn.config import (
     PredictConfig,
     PreviewConfig,
     ReportConfig,
+    SearchConfig,
+    SweepConfig,
     TrainConfig,
     build,
     config_folder,
@@ -45,7 +47,15 @@ from medcnn.errors import UsageError, listed
 from medcnn.images import Preprocessing
 from medcnn.metrics import CHOOSING
 
-Config = TrainConfig | AuditConfig | EvaluateConfig | PredictConfig | PreviewConfig | ReportConfig
+Config = (
+    TrainConfig
+    | SweepConfig
+    | AuditConfig
+    | EvaluateConfig
+    | PredictConfig
+    | PreviewConfig
+    | ReportConfig
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,7 +74,7 @@ def read_command(verb: str, words: list[str]) -> Command:
     Raises:
         UsageError: all faults of the command, one line each, with the nearest right name.
     """
-    overrides, own_folder, show = _options(words)
+    overrides, own_folder, show = read_options(words)
     with initialize_config_dir(version_base="1.3", config_dir=str(config_folder())):
         composed, groups, keys = _compose(verb, overrides, own_folder)
     if file := own_file(own_folder, groups.get("data")):
@@ -74,7 +84,8 @@ def read_command(verb: str, words: list[str]) -> Command:
     return Command(verb=verb, words=[verb, *words], keys=keys, config=config, yaml=yaml, show=show)
 
 
-def _options(words: list[str]) -> tuple[list[str], Path | None, bool]:
+def read_options(words: list[str]) -> tuple[list[str], Path | None, bool]:
+    """Settings, the folder of --config-dir, and whether they are only to be shown."""
     overrides: list[str] = []
     folder: Path | None = None
     show = False
@@ -88,7 +99,7 @@ def _options(words: list[str]) -> tuple[list[str], Path | None, bool]:
             if not folder.is_dir():
                 raise UsageError(f"--config-dir {folder}: no such folder.")
         elif word.startswith("-"):
-            known = ("--config-dir", "--show-config", "--debug", "--help")
+            known = ("--config-dir", "--show-config", "--debug", "--help", "--multirun")
             raise UsageError(f"{word} is no option{nearest(word, known)}")
         elif "=" not in word and not word.startswith("~"):
             raise UsageError(f"'{word}' is no setting: settings are written key=value.")
@@ -101,21 +112,10 @@ def _compose(
     verb: str, words: list[str], own_folder: Path | None
 ) -> tuple[dict[str, Any], Mapping[str, str | None], list[str]]:
     """The composed config as plain dicts, what was chosen of each group, and the keys given."""
-    search = _searched(own_folder) if own_folder else []
+    search = searched(own_folder)
     if own_folder:
         refuse_bombs(own_folder)
-    parser = OverridesParser.create()
-    overrides: list[Override] = []
-    for word in words:
-        try:
-            overrides += parser.parse_overrides([word])
-        except HydraException as error:
-            reason = str(error).splitlines()[0]
-            key, _, value = word.partition("=")
-            raise UsageError(
-                f"{word} cannot be read as key=value: {reason}. A value with spaces, commas, "
-                f"brackets or signs stands in two pairs of quotes: {key}='\"{value}\"'."
-            ) from None
+    overrides = read_words(words)
     plain = compose(verb, search, return_hydra_config=True)
     groups: Mapping[str, str | None] = plain.hydra.runtime.choices
     own_groups = [g for g in groups if not g.startswith("hydra/")]
@@ -126,11 +126,16 @@ def _compose(
         for o in choosing
         for fault in _group_faults(o, loader, verb, search)
     ]
+    way = (
+        "what is searched stands in a file, FOLDER/sweep/mine.yaml (docs/sweeps.md)"
+        if verb == "sweep"
+        else "a list of values is a sweep: `medcnn train -m` makes a run of each"
+    )
     faults += [
-        f"{o.input_line}: a list of values is a sweep, and a command makes one run; a comma within "
-        f"a value needs two pairs of quotes: {o.key_or_group}='\"...\"'."
+        f"{o.input_line}: {way}. A comma within one value needs two pairs of quotes: "
+        f"{o.key_or_group}='\"...\"'."
         for o in overrides
-        if o.is_sweep_override()
+        if o.is_sweep_override() or o.key_or_group.startswith("sweep.space")
     ]
     faults += [
         f"{o.input_line}: {o.key_or_group} belongs to Hydra and is no setting of medcnn."
@@ -156,13 +161,30 @@ def _compose(
             raise UsageError("\n".join(faults))
         composed = OmegaConf.to_container(final, resolve=True)
     except YAMLError as error:
-        raise UsageError(f"a settings file is no YAML: {_words_of(error)}") from error
+        raise UsageError(f"a settings file is no YAML: {words_of(error)}") from error
     except (HydraException, OmegaConfBaseException) as error:
-        raise UsageError(f"the settings cannot be composed: {_words_of(error)}") from error
+        raise UsageError(f"the settings cannot be composed: {words_of(error)}") from error
     assert isinstance(composed, dict)
     composed.pop("experiment", None)
     keys = [o.key_or_group for o in overrides]
     return {str(k): v for k, v in composed.items()}, groups, keys
+
+
+def read_words(words: list[str], loader: ConfigLoader | None = None) -> list[Override]:
+    """Hydra's reading of each word; with a loader, globs know the names they choose from."""
+    parser = OverridesParser.create(loader)
+    overrides: list[Override] = []
+    for word in words:
+        try:
+            overrides += parser.parse_overrides([word])
+        except HydraException as error:
+            reason = str(error).splitlines()[0]
+            key, _, value = word.partition("=")
+            raise UsageError(
+                f"{word} cannot be read as key=value: {reason}. A value with spaces, commas, "
+                f"brackets or signs stands in two pairs of quotes: {key}='\"{value}\"'."
+            ) from None
+    return overrides
 
 
 # Where `${oc.env:DATA}` may stand. All else is written into run folders and checkpoints as it is.
@@ -188,9 +210,11 @@ def _unsafe(node: Any, key: str = "") -> Iterator[str]:
         )
 
 
-def _searched(own_folder: Path) -> list[str]:
+def searched(own_folder: Path | None) -> list[str]:
     """The override that adds a user's folder; its files may not be named like ours, which are
     found first."""
+    if own_folder is None:
+        return []
     hidden = sorted(
         found
         for p in own_folder.rglob("*.yaml")
@@ -260,7 +284,7 @@ def _leaves(node: DictConfig, where: str = "") -> Iterator[str]:
             yield path
 
 
-def _words_of(error: Exception) -> str:
+def words_of(error: Exception) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return " ".join(lines)[:600]
 
@@ -313,20 +337,22 @@ def _frozen(
         "augmentation.preset": PRESET_NAMES,
         "trainer.score": ("auto", *CHOOSING),
     }
-    if verb == "train":
+    search = build(SearchConfig, composed["sweep"], {}, "sweep.") if verb == "sweep" else None
+    if verb in ("train", "sweep"):
         composed["checkpoint"] = None
         backbones = backbone_names()
         backbone = str((composed.get("model") or {}).get("backbone"))
         if backbone.partition(".")[0] in backbones:
             backbones.append(backbone)  # a name may be followed by the tag of its weights
         known |= {"model.backbone": backbones, "head.name": names("head")}
-    train = build(TrainConfig, composed, known)
+    shared = {k: v for k, v in composed.items() if not (search and k == "sweep")}
+    train = build(TrainConfig, shared, known)
     datasets.check_options(train.data.name, train.data.options)
-    return train
+    return SweepConfig(train=train, sweep=search) if search else train
 
 
 # What a checkpoint brings with it.
-_FIXED = tuple(f"data.{f.name}" for f in fields(Preprocessing))
+PREPROCESSING = tuple(f"data.{f.name}" for f in fields(Preprocessing))
 
 
 def _refuse_without_effect(verb: str, groups: Mapping[str, str | None], keys: list[str]) -> None:
@@ -334,7 +360,9 @@ def _refuse_without_effect(verb: str, groups: Mapping[str, str | None], keys: li
     faults = []
     if verb in ("finetune", "evaluate"):
         faults += [
-            f"{key}: preprocessing comes from the checkpoint." for key in keys if key in _FIXED
+            f"{key}: preprocessing comes from the checkpoint."
+            for key in keys
+            if key in PREPROCESSING
         ]
     if verb == "finetune":
         faults += [

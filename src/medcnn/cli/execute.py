@@ -9,6 +9,7 @@ from medcnn.config import (
     PredictConfig,
     PreviewConfig,
     ReportConfig,
+    SweepConfig,
     TrainConfig,
     to_json,
 )
@@ -17,8 +18,13 @@ from medcnn.progress import follows, log, show_log
 
 
 def execute(command: Command) -> None:
-    show_log(for_terminal)
     config = command.config
+    if isinstance(config, SweepConfig):
+        from medcnn.cli.sweeping import search_of
+
+        search_of(command, config)
+        return
+    show_log(for_terminal)
     if follows() and not isinstance(config, TrainConfig):
         return  # only training is shared among processes
     if isinstance(config, PredictConfig):

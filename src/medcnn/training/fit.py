@@ -30,12 +30,16 @@ def fit(
     run: RunFolder,
     board: Board,
     describe: Callable[[EpochResult], Checkpoint],
+    watch: Callable[[], None] = lambda: None,
 ) -> None:
     """Train to the end, from where `state` stands.
 
     After each epoch `last.safetensors` and, where the validation score is the best so far,
     `best.safetensors` are written; the resume state comes last, so that a kill between the two
     only repeats the epoch, to the same result.
+
+    Args:
+        watch: called when an epoch is saved; may raise a StoppedError of its own.
 
     Raises:
         MedcnnError: the last state could not be written.
@@ -54,6 +58,7 @@ def fit(
                     keeper.hold(result, describe(result))
                 board.epoch(result)
                 keeper.save()
+                watch()
                 if any(setting.ranks.any([bool(stop())])):
                     raise Interrupted(stop() or "a signal")
                 if _too_long_without_gain(state, patience):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -31,7 +31,7 @@ from medcnn.progress import log
 from medcnn.ranks import ALONE, Ranks, joined
 from medcnn.readout import Readout, check_readout, fit_readout
 from medcnn.run_folder import RunFolder, open_run, versions, without_free_settings
-from medcnn.tasks import task_of
+from medcnn.tasks import Task, task_of
 from medcnn.training.epochs import EpochResult
 from medcnn.training.fit import fit
 from medcnn.training.optimizers import OPTIMIZERS
@@ -44,9 +44,21 @@ from medcnn.workflows.auditing import allowed_pixels, audited
 from medcnn.workflows.data import preprocessing_of
 from medcnn.workflows.judging import predictions_of, report, score_and_save
 
+# Sees the history whenever an epoch is saved, and may raise a StoppedError to end the run there.
+Watch = Callable[[Task, list[dict[str, float]]], None]
 
-def train(config: TrainConfig, command: list[str]) -> Path:
-    """Train from pretrained or random weights; returns the run folder."""
+
+class ClosedTestError(StoppedError):
+    """A watched run ends when its best epoch is chosen, and the test split stays closed. The same
+    command without a watcher goes on from there."""
+
+
+def train(config: TrainConfig, command: list[str], watch: Watch | None = None) -> Path:
+    """Train from pretrained or random weights; returns the run folder.
+
+    Raises:
+        ClosedTestError: there is a `watch`, and all epochs are done.
+    """
     with begun(config, command) as run:
         if run is None:
             return run_folder_of(config)
@@ -56,7 +68,9 @@ def train(config: TrainConfig, command: list[str]) -> Path:
         with run.ranks.one_a_machine_first():
             store = allowed_pixels(manifest, preprocessing, config, run, bad)
         classifier, described = new_classifier(config, manifest, run)
-        best, predictions, history = fitted(config, run, manifest, store, classifier, described)
+        best, predictions, history = fitted(
+            config, run, manifest, store, classifier, described, watch
+        )
         if not run.ranks.leads:
             return run.path
         evaluations = score_and_save(run, predictions, config.seed, config.prevalence)
@@ -193,6 +207,7 @@ def fitted(
     store: PixelStore,
     classifier: Classifier,
     described: Checkpoint,
+    watch: Watch | None = None,
 ) -> tuple[Checkpoint, list[Predictions], list[dict[str, float]]]:
     """Train, take the best epoch by validation, choose its thresholds there, then look at test.
 
@@ -225,10 +240,19 @@ def fitted(
 
     board = Board(run.events, state.epoch, works=ranks.leads)
     try:
-        fit(state, setting, run, board, describe)
+
+        def look() -> None:
+            if watch:
+                watch(setting.task, state.history)
+
+        fit(state, setting, run, board, describe, look)
+        look()  # a run that was killed after its last epoch trains none now
         speed = {k: v for k, v in state.history[-1].items() if k.startswith("perf/")}
         run.facts["speed"] = _finite(speed)
         run.facts["best_epoch"] = (state.best_epoch or 0) + 1
+        run.facts["validation"] = {setting.task.score: state.best_score}
+        if watch:
+            raise ClosedTestError("all epochs are done; a sweep leaves the test split closed.")
         best, predictions = judged_best(config, run, setting)
         scores = {f"test/{setting.task.score}": metrics.score(predictions[0], setting.task.score)}
         for p in predictions:

@@ -1,0 +1,256 @@
+"""`train -m`: Hydra's sweeps, a run of each combination. `sweep`: Optuna's trials as commands."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+import logging
+import os
+import re
+import shlex
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from hydra import compose, initialize_config_dir
+from hydra._internal.callbacks import Callbacks
+from hydra.core.config_loader import ConfigLoader
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.plugins import Plugins
+from hydra.errors import HydraException
+from hydra.types import HydraContext
+from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
+
+from medcnn.cli.compose import (
+    PREPROCESSING,
+    Command,
+    read_command,
+    read_options,
+    read_words,
+    searched,
+    words_of,
+)
+from medcnn.config import SweepConfig, TrainConfig, config_folder
+from medcnn.errors import StoppedError, UsageError
+from medcnn.metrics import METRICS
+from medcnn.privacy import for_terminal
+from medcnn.progress import show_log, wrapped
+
+
+def run_each(verb: str, words: list[str]) -> int:
+    """A run of each combination of `key=a,b`, by Hydra's launchers; prints how they compare on
+    validation, and returns the worst exit code.
+
+    Raises:
+        UsageError: all faults of all combinations, before the first of them runs.
+    """
+    if verb not in ("train", "finetune"):
+        raise UsageError(f"-m makes many runs of train or finetune; {verb} has none.")
+    settings, own_folder, show = read_options(words)
+    options = [f"--config-dir={own_folder}"] if own_folder else []
+    with initialize_config_dir(version_base="1.3", config_dir=str(config_folder())):
+        loader = GlobalHydra.instance().config_loader()
+        launching, rest = _split(settings, loader.get_group_options("hydra/launcher"))
+        jobs, names = _combinations(rest, loader)
+        plain = [
+            *("hydra.output_subdir=null", "hydra/job_logging=none", "hydra/hydra_logging=none"),
+            *("hydra.sweep.dir=.", "hydra.sweep.subdir=."),  # each run has a folder of its own
+        ]
+        overrides = [*searched(own_folder), *plain, *launching]
+        try:
+            config = compose(verb, overrides, return_hydra_config=True)
+        except (HydraException, OmegaConfBaseException) as error:
+            raise UsageError(f"{' '.join(launching)}: {words_of(error)}") from error
+    _refuse_faults(verb, ([*options, *job] for job in jobs))
+    if show:
+        print("\n".join(shlex.join(["medcnn", verb, *options, *job]) for job in jobs))
+        return 0
+    print(f"runs of medcnn {verb}: {len(jobs)}; what each says is in its log.txt", flush=True)
+    job = partial(_job, verb, options, names)
+    context = HydraContext(loader, Callbacks())
+    launcher = Plugins.instance().instantiate_launcher(context, job, config)
+    from medcnn.training.stopping import Interrupted, signals
+
+    try:
+        with signals(patient=False):  # or processes of a launcher would outlive this one
+            done = [r.return_value for r in launcher.launch(jobs, initial_job_idx=0)]
+    except Interrupted as signal:
+        raise StoppedError(f"stopped by {signal}; run the same command again to go on.") from None
+    _table(names, done)
+    return max(int(result["code"]) for result in done)
+
+
+def _split(settings: list[str], installed: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Words for Hydra's launcher, and the others."""
+    launching = [w for w in settings if re.match(r"hydra[/.]launcher\b", w)]
+    rest = [w for w in settings if w not in launching]
+    for word in [w for w in rest if w.startswith("jobs=")]:
+        rest.remove(word)
+        if not re.fullmatch("jobs=[1-9][0-9]*", word):
+            raise UsageError(f"{word} should be a whole number of at least 1.")
+        launching += ["hydra/launcher=joblib", f"hydra.launcher.n_jobs={word[5:]}"]
+    for word in launching:
+        _, given, name = word.partition("hydra/launcher=")
+        if given and name not in installed:
+            raise UsageError(
+                f"launcher {name} is not installed; there are {', '.join(sorted(installed))}. "
+                "joblib and jobs=N need the extra medcnn[sweep]: pip install '.[sweep]' in the "
+                "checkout; submitit_slurm needs pip install hydra-submitit-launcher."
+            )
+    return launching, rest
+
+
+def _combinations(words: list[str], loader: ConfigLoader) -> tuple[list[list[str]], list[str]]:
+    """The words of each run, and what tells it from the others."""
+    choices: list[list[str]] = []
+    for o in read_words(words, loader):
+        if not o.is_sweep_override():
+            choices.append([str(o.input_line)])
+        elif not o.is_discrete_sweep():
+            raise UsageError(f"{o.input_line}: an interval has no end of values; see medcnn sweep.")
+        elif o.key_or_group == "run_dir":
+            raise UsageError("run_dir: give one, each run gets a folder of its own in it.")
+        else:
+            key = o.get_key_element()
+            choices.append(list(dict.fromkeys(f"{key}={v}" for v in o.sweep_string_iterator())))
+    jobs, names = [], []
+    for combination in itertools.product(*choices):
+        own = [w for w, of in zip(combination, choices, strict=True) if len(of) > 1]
+        names.append(" ".join(own) or "the only one")
+        jobs.append([_in_folder(w, own) for w in combination])
+    return jobs, names
+
+
+def _in_folder(word: str, own: list[str]) -> str:
+    """`run_dir=DIR` as a folder of that run alone within DIR."""
+    if not word.startswith("run_dir=") or not own:
+        return word
+    name = ",".join(own)
+    safe = re.sub(r"[^\w.=,+-]", "_", name)
+    if safe != name or len(safe) > 120:
+        safe = f"{safe[:100]}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
+    parent = word.removeprefix("run_dir=").strip("'\"")
+    return f"run_dir={word_of(f'{parent}/{safe}')}"
+
+
+def _refuse_faults(verb: str, commands: Iterable[list[str]], faults: Iterable[str] = ()) -> None:
+    """Raises UsageError with the faults of all commands, each said once."""
+    said = dict.fromkeys(faults)
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        said["a sweep runs in one process, or in those of a launcher: leave torchrun out."] = None
+    for words in commands:
+        try:
+            config = read_command(verb, words).config
+        except UsageError as error:
+            said.update(dict.fromkeys(str(error).splitlines()))
+        else:
+            if isinstance(config, TrainConfig) and config.trainer.dry_run:
+                said["trainer.dry_run=true rehearses one run of medcnn train, without -m."] = None
+    if said:
+        raise UsageError("\n".join(said))
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Warnings and progress of a run are in its log.txt; a sweep shows a line of each run."""
+    show_log(for_terminal, logging.ERROR)
+    try:
+        yield
+    finally:
+        show_log(for_terminal, logging.INFO)
+
+
+def _job(verb: str, options: list[str], names: list[str], _: DictConfig) -> dict[str, Any]:
+    """One run, in this process or in one that a launcher started."""
+    from medcnn.cli import run
+
+    job = HydraConfig.get()
+    words = [*options, *job.overrides.task]
+    with _quiet():
+        code = run([verb, *words])
+    if code in (75, 130):
+        raise SystemExit(code)  # whoever stops a run means the sweep
+    from medcnn.workflows.training import run_folder_of
+
+    config = read_command(verb, words).config
+    assert isinstance(config, TrainConfig)
+    folder = run_folder_of(config)
+    facts = json.loads((folder / "run.json").read_text()) if code == 0 else {}
+    result = {"code": code, "folder": str(folder), "validation": facts.get("validation", {})}
+    number = job.job.num
+    print(wrapped(f"{number + 1}/{len(names)}  {_said(result)}  {names[number]}"), flush=True)
+    return result
+
+
+def _said(result: dict[str, Any]) -> str:
+    scores = [f"val {k} {v:.4f}" for k, v in result["validation"].items() if v is not None]
+    return "".join(scores) or (f"exit code {result['code']}" if result["code"] else "no score")
+
+
+def _table(names: list[str], results: list[dict[str, Any]]) -> None:
+    """Best first; of runs with different scores each score for itself."""
+
+    def rank(of: tuple[str, dict[str, Any]]) -> tuple[bool, str, float]:
+        score, value = next(iter(of[1]["validation"].items()), ("", None))
+        sign = -1 if value is not None and METRICS[score].higher_is_better else 1
+        return value is None, score, sign * (value or 0.0)
+
+    print("\non validation, which is what a sweep may choose by:")
+    for name, result in sorted(zip(names, results, strict=True), key=rank):
+        print(wrapped(f"  {_said(result)}  {name}  {result['folder']}"))
+
+
+def search_of(command: Command, config: SweepConfig) -> None:
+    """`sweep`: every trial is a command of its own, which is understood before the first begins.
+
+    Raises:
+        UsageError: all faults of the space.
+    """
+    settings, own_folder, _ = read_options(command.words[1:])
+    options = [f"--config-dir={own_folder}"] if own_folder else []
+    shared = [
+        word
+        for word, o in zip(settings, read_words(settings), strict=True)
+        if o.key_or_group.split(".")[0] not in ("sweep", "run_dir")
+    ]
+
+    def words(chosen: Mapping[str, Any]) -> list[str]:
+        return [*options, *shared, *(f"{key}={word_of(value)}" for key, value in chosen.items())]
+
+    def trial(chosen: Mapping[str, Any], folder: Path) -> tuple[TrainConfig, list[str]]:
+        made = read_command("train", words({**chosen, "run_dir": str(folder)}))
+        assert isinstance(made.config, TrainConfig)
+        return made.config, made.words
+
+    space = config.sweep.space
+    ends = {k: of if isinstance(of, list) else [of["low"], of["high"]] for k, of in space.items()}
+    faults = [
+        f"sweep.space: {key} is given in the command too." for key in command.keys if key in space
+    ]
+    faults += [
+        f"sweep.space: {key} cannot be searched: trials share their splits and their score."
+        for key in space
+        if key in ("run_dir", "seed", "experiment", "trainer.score")
+        or (key.split(".")[0] == "data" and key not in PREPROCESSING)
+    ]
+    _refuse_faults("train", (words({k: v}) for k, of in ends.items() for v in of), faults)
+    with _quiet():
+        from medcnn.workflows.sweeping import search
+
+        search(config, trial)
+
+
+def word_of(value: Any) -> str:
+    """A value in Hydra's grammar."""
+    if isinstance(value, str) and not re.fullmatch(r"[A-Za-z_][\w./-]*", value):
+        return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
+    if isinstance(value, list):
+        return f"[{','.join(map(word_of, value))}]"
+    if isinstance(value, Mapping):
+        return "{" + ",".join(f"{k}:{word_of(v)}" for k, v in value.items()) + "}"
+    return value if isinstance(value, str) else json.dumps(value)

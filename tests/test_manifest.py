@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import csv
 import math
 from collections.abc import Callable
 from dataclasses import replace
@@ -24,6 +25,29 @@ def test_a_manifest_is_written_and_read_back(
     assert again.fingerprint() == manifest.fingerprint()
     assert again.records[0] == manifest.records[0]
     assert (again.excluded, again.labels) == (manifest.excluded, manifest.labels)
+
+
+FORMULAS = ("=cmd()", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "'=quoted", "'", "plain", "a=b")
+
+
+@pytest.mark.fault
+@pytest.mark.parametrize("text", FORMULAS)
+def test_no_cell_of_a_manifest_is_a_formula_and_each_is_read_back(
+    colours: Callable[..., Manifest], tmp_path: Path, text: str
+) -> None:
+    """Row 72."""
+    manifest = colours()
+    hostile = replace(
+        manifest.records[0], image_id=text, path=text, group=text, attributes={text: text}
+    )
+    manifest = replace(manifest, records=(hostile, *manifest.records[1:]))
+    manifest.write(tmp_path / "m.csv")
+    with (tmp_path / "m.csv").open(newline="", encoding="utf-8") as file:
+        cells = [cell for row in csv.reader(file) for cell in row]
+    assert not [c for c in cells if c.startswith(("=", "+", "-", "@", "\t", "\r"))]
+    again = Manifest.read(tmp_path / "m.csv", manifest.root)
+    assert again.records[0] == hostile
+    assert again.fingerprint() == manifest.fingerprint()
 
 
 def test_the_fingerprint_sees_every_label_split_and_patient(

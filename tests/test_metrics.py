@@ -270,7 +270,7 @@ def test_long_resampling_in_pieces_equals_one_piece(monkeypatch: pytest.MonkeyPa
     predictions = simulated(Kind.MULTILABEL)
     weights = np.random.default_rng(4).integers(4, size=(20, 200), dtype=np.uint16)
     whole = values(predictions, "auroc", weights)
-    monkeypatch.setattr("medcnn.metrics.BLOCK_CELLS", 7 * 200)
+    monkeypatch.setattr("medcnn.metrics.rows.BLOCK_CELLS", 7 * 200)
     np.testing.assert_array_equal(values(predictions, "auroc", weights), whole)
 
 

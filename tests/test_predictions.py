@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import csv
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -53,3 +55,30 @@ def test_new_images_have_a_row_each_unreadable_ones_too() -> None:
     assert len(rows) == 21
     assert rows[-1] == {"image_id": "i99", "unreadable": "truncated"}
     assert float(rows[0]["probability:no"]) + float(rows[0]["probability:yes"]) == pytest.approx(1)
+
+
+@pytest.mark.fault
+@pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\r"])
+def test_no_name_in_a_table_is_a_formula_and_each_is_read_back(start: str, tmp_path: Path) -> None:
+    """Row 72: class, image, patient, category and the reason of a failure."""
+    names = (f"{start}cmd()", f"{start}1", "plain")
+    odd = tuple(f"{start}{n}" for n in range(20))
+    before = replace(
+        some(),
+        labels=LabelSpace(kind=Kind.MULTICLASS, names=names),
+        image_ids=odd,
+        groups=odd,
+        categories=odd,
+        unreadable=((f"{start}x", f"{start}y"),),
+        readout=Readout(),
+    )
+    before.write(tmp_path / "p.csv")
+    with (tmp_path / "p.csv").open(newline="", encoding="utf-8") as file:
+        written = list(csv.DictReader(file))
+    for row in [*written, *before.new_rows()]:
+        texts = [t for c, t in row.items() if not c.startswith(("target", "logit"))]
+        assert not [t for t in texts if t.startswith(start)]
+        assert not [c for c in row if c.startswith(start)]
+    after = Predictions.read(tmp_path / "p.csv")
+    for name in ("labels", "image_ids", "groups", "categories", "unreadable"):
+        assert getattr(after, name) == getattr(before, name)

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from medcnn.choices import nearest
 from medcnn.errors import DataError, listed, private
+from medcnn.files import plain, quoted
 from medcnn.labels import LabelSpace
 from medcnn.paths import leaves_root
 
@@ -170,7 +171,8 @@ class Manifest:
                 cells = [_cell(v) for v in r.target]
                 extra = [r.attributes.get(name, "") for name in attributes]
                 place = "" if r.origin else r.path
-                writer.writerow([r.image_id, place, r.group, r.split or "", *cells, *extra])
+                names = map(quoted, (r.image_id, place, r.group))
+                writer.writerow([*names, r.split or "", *cells, *map(quoted, extra)])
         header = {
             "source": self.source,
             "modality": self.modality,
@@ -212,16 +214,16 @@ class Manifest:
                 except (KeyError, ValueError) as error:
                     raise DataError(f"{path}:{line}: label column or value: {error}") from None
                 attributes = {
-                    k.removeprefix("attribute:"): v
+                    k.removeprefix("attribute:"): plain(v)
                     for k, v in row.items()
                     if k.startswith("attribute:") and v
                 }
                 split = parse_split(row["split"], f"{path}:{line}") if row["split"] else None
                 records.append(
                     Record(
-                        image_id=row["image_id"],
-                        path=row["path"],
-                        group=row["group"],
+                        image_id=plain(row["image_id"]),
+                        path=plain(row["path"]),
+                        group=plain(row["group"]),
                         target=target,
                         split=split,
                         attributes=attributes,

@@ -293,6 +293,33 @@ def test_odd_predictions_give_a_reason_and_never_a_sure_or_impossible_number(
         assert evaluate(odd, resamples=20).find("auroc", label).value == 0.5
 
 
+@pytest.mark.fault
+@pytest.mark.parametrize("kind", Kind)
+def test_rows_in_another_order_have_the_same_scores(simulate, tmp_path: Path, kind: Kind) -> None:
+    """Row 82: each row carries its own image, patient, labels and logits.
+
+    Intervals that draw patients number them by first appearance, so only their draws differ.
+    """
+    before = simulate(kind, 80)
+    order = np.random.default_rng(5).permutation(80)
+    before.write(tmp_path / "p.csv")
+    head, *lines = (tmp_path / "p.csv").read_text(encoding="utf-8").splitlines(keepends=True)
+    (tmp_path / "p.csv").write_text(head + "".join(lines[i] for i in order), encoding="utf-8")
+    after = Predictions.read(tmp_path / "p.csv")
+    assert after.image_ids == tuple(before.image_ids[i] for i in order) != before.image_ids
+    assert np.array_equal(after.targets, before.targets[order], equal_nan=True)
+    for one, other in zip(
+        evaluate(before, resamples=20).scores, evaluate(after, resamples=20).scores, strict=True
+    ):
+        assert (one.name, one.label, one.count, one.positives) == (
+            *(other.name, other.label, other.count, other.positives),
+        )
+        assert other.value == pytest.approx(one.value, abs=1e-9, nan_ok=True)
+        if one.method in ("delong", "linearised", "wilson") and not one.average:
+            ends = pytest.approx((one.low, one.high), abs=1e-7, nan_ok=True)
+            assert (other.low, other.high) == ends, (one, other)
+
+
 @pytest.mark.parametrize("content", ["{", "{}", "[]", '{"schema": 2, "splits": {}}'])
 def test_a_file_that_is_no_metrics_json_is_refused(tmp_path: Path, content: str) -> None:
     path = tmp_path / "metrics.json"

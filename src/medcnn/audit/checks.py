@@ -60,7 +60,7 @@ def row_is_refused(of: Examined) -> Iterator[Finding]:
         yield Finding(
             check="rows",
             severity=Severity.REFUSE,
-            title=f"{counted(len(rows), 'row')} of the table cannot be used as they stand",
+            title=f"{counted(len(rows), 'row')} of the table cannot be used",
             meaning="A row that is left out in silence may be the one that matters. All else on "
             "this page was found among the other rows.",
             advice="Repair these rows, or take them out of the table.",

@@ -23,6 +23,7 @@ from medcnn.progress import WIDTH
 
 MARK = '<meta name="generator" content="medcnn audit">'
 WORDS = {Severity.REFUSE: "refused", Severity.WARN: "warning", Severity.NOTE: "note"}
+CONFOUNDS = {"file_tells", "border_tells", "columns_tell"}
 MOST_ROWS_SAID, MOST_ROWS, MOST_SHOWN = 5, 500, 24
 _INDENT = " " * 11
 
@@ -51,14 +52,26 @@ class Audit:
         warnings = f"{counted(warned, 'warning')}" if warned else "no warning"
         if refused:
             return f"Refused for {counted(refused, 'reason')}; {warnings}."
+        if CONFOUNDS & {f.check for f in self.of(Severity.WARN)}:
+            return (
+                "Not refused, but confounded: the label can be told without the disease, so a score "
+                f"may measure where images come from; {warnings}."
+            )
         return f"Nothing forbids training on these data; {warnings}."
 
     @property
     def described(self) -> str:
         m = self.manifest
         groups = len({r.group for r in m.records})
-        whose = f" of {counted(groups, m.group_noun)}" if m.grouped else ""
-        return f"{counted(len(m.records), 'image')}{whose}"
+        whose = f" of {counted(groups, m.group_noun)}" if groups < len(m.records) else ""
+        out = "".join(f"; {n:,} left out: {why}" for why, n in m.excluded.items())
+        return f"{counted(len(m.records), 'image')}{whose}{out}"
+
+    @property
+    def _of_others(self) -> str:
+        """Whose the wrongly found images are, with a space behind."""
+        noun = self.manifest.group_noun
+        return "" if noun == "image" else f"of other {noun}s "
 
     @property
     def search(self) -> str:
@@ -70,7 +83,7 @@ class Audit:
         return (
             f"To measure the search for near-duplicates, copies of images of this set were planted "
             f"in memory and looked for: {parts} were found (recall {found.recall:.1%}), and with "
-            f"them {counted(found.false, 'image')} of other {self.manifest.group_noun}s "
+            f"them {counted(found.false, 'image')} {self._of_others}"
             f"(precision {found.precision:.1%})."
         )
 

@@ -25,7 +25,7 @@ from medcnn.manifest import Manifest
 from medcnn.privacy import for_terminal
 from medcnn.progress import log, wrapped
 
-USAGE = "medcnn init DATA_FOLDER [TABLE.csv] [output=conf/data/NAME.yaml]"
+USAGE = "medcnn init DATA_FOLDER [TABLE] [data.sheet=NAME] [output=conf/data/NAME.yaml]"
 WIDTH = 100
 
 
@@ -44,7 +44,7 @@ def show_init(words: Sequence[str]) -> None:
         UsageError: no such folder or table, or the YAML is there already.
         DataError: nothing in the folder looks like images with labels.
     """
-    root, table, output = _words(words)
+    root, table, sheet, output = _words(words)
     images = Images(root)
     if table is None:
         with _quiet():
@@ -59,20 +59,23 @@ def show_init(words: Sequence[str]) -> None:
     suffixes = Counter(PurePosixPath(p).suffix.lower() or "no ending" for p in images.paths)
     kinds = listed([f"{n:,} {s}" for s, n in suffixes.most_common()])
     print(wrapped(f"{root}: {len(images.paths):,} images ({kinds or 'none'})"))
-    draft = _from_tables(root, [table], images) if table else _found(root, images)
+    draft = _from_tables(root, [table], images, sheet) if table else _found(root, images)
     print(for_terminal("\n".join(_shown(draft)), sys.stdout))
     write_text(output, _yaml(root, draft, output))
     print(f"\nWritten: {output}. Read every line, above all where it says '{Sure.CHECK}'.")
     print(wrapped(for_terminal(_trial(root, draft), sys.stdout)))
     folder = output.parent.parent
-    print(f"\nThen:\n  medcnn train data={output.stem} --config-dir {_quoted(folder)}")
+    words = f"data={output.stem} --config-dir {_quoted(folder)}"
+    print(f"\nThen:\n  medcnn audit {words}\n  medcnn train {words}")
 
 
-def _words(words: Sequence[str]) -> tuple[Path, Path | None, Path]:
+def _words(words: Sequence[str]) -> tuple[Path, Path | None, str | None, Path]:
     given = dict(w.split("=", 1) for w in words if "=" in w and not Path(w).exists())
     places = [w for w in words if w.partition("=")[0] not in given or Path(w).exists()]
     if unknown := [
-        w for w in (*given, *places) if w.startswith("-") or w in given.keys() - {"output"}
+        w
+        for w in (*given, *places)
+        if w.startswith("-") or w in given.keys() - {"output", "data.sheet"}
     ]:
         raise UsageError(f"{listed(unknown)}: not understood. {USAGE}")
     if not places or len(places) > 2:
@@ -95,7 +98,10 @@ def _words(words: Sequence[str]) -> tuple[Path, Path | None, Path]:
             f"{output} is there already and is never overwritten; remove it, or name another with "
             "output=conf/data/NAME.yaml."
         )
-    return root, table, output
+    sheet = given.get("data.sheet")
+    if sheet is not None and table is None:
+        raise UsageError(f"data.sheet={sheet}: name its workbook too. {USAGE}")
+    return root, table, sheet and sheet.strip("'\""), output
 
 
 def _file_name(root: Path) -> str:
@@ -144,11 +150,13 @@ def _found(root: Path, images: Images) -> Draft:
             raise DataError(f"{other}\n{error}" if tables else str(other)) from None
 
 
-def _from_tables(root: Path, tables: Sequence[Path], images: Images) -> Draft:
+def _from_tables(
+    root: Path, tables: Sequence[Path], images: Images, named: str | None = None
+) -> Draft:
     drafts, faults = [], []
     for place in tables:
         try:
-            sheet = read_sheet(place)
+            sheet = read_sheet(place, named)
             guesses = guess_table(sheet, images)
         except MedcnnError as error:
             if len(tables) == 1 and not isinstance(error, DataError):
@@ -161,6 +169,9 @@ def _from_tables(root: Path, tables: Sequence[Path], images: Images) -> Draft:
         if len(tables) > 1:
             why += f"; the longest that fits of {len(tables)}"
         first = Guess(setting="table", value=name, why=why, sure=Sure.SURE)
+        if named is not None:
+            why = "as the command says"
+            guesses = [Guess(setting="sheet", value=named, why=why, sure=Sure.SURE), *guesses]
         drafts.append((len(sheet.rows), Draft(table=name, guesses=[first, *guesses])))
     if not drafts:
         raise DataError("\n".join(faults) or "no table was found.")

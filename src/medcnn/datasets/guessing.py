@@ -326,7 +326,7 @@ def _several(column: Column) -> list[Guess]:
         words = Counter(p.strip() for w, n in counts.items() for p in w.split(separator) * n)
         why = f"several findings in {len(many)} kinds of cells, such as {many[0]}"
         guesses = [Guess(setting="separator", value=separator, why=why)]
-        nothing = [w for w in words if vocabulary.plain(w) in vocabulary.NEGATIVE]
+        nothing = [w for w in words if vocabulary.is_negative(w)]
         if nothing:
             why = f"means that nothing was found ({words[nothing[0]]:,} rows)"
             guesses.append(Guess(setting="none_label", value=nothing[0], why=why))
@@ -349,7 +349,7 @@ def _kind(column: Column, before: Sequence[Guess], whose: Column | None) -> list
         why = f"{rows:,} rows without a label yet"
         guesses.append(Guess(setting="exclude", value={column.name: unlabelled}, why=why))
     if len(words) == 2:
-        positive = [w for w in words if vocabulary.plain(w) not in vocabulary.NEGATIVE]
+        positive = [w for w in words if not vocabulary.is_negative(w)]
         known = len(positive) == 1
         ordered = sorted(words, key=lambda w: (w in positive, w))
         why = f"two classes; positive is {ordered[1]}"

@@ -48,7 +48,7 @@ class Sheet:
                     f"one of data: {listed([private(c) for c in self.columns])}. Write the names "
                     "of the columns above it."
                 )
-            asked = ", ".join(f"'{c}'{nearest(c, self.columns).rstrip('.')}" for c in missing)
+            asked = ", ".join(f"'{c}'{nearest(c, self.columns).rstrip('.?')}" for c in missing)
             raise UsageError(
                 f"{self.path} has no column {asked}. Its columns: {', '.join(self.columns)}. "
                 f"Columns are named by {settings}."
@@ -75,7 +75,7 @@ def read_sheet(path: Path, sheet: str | None = None) -> Sheet:
             that is not closed, which would swallow the rows below it.
     """
     if not path.is_file():
-        found = f"; there are {listed(names)}" if (names := tables_in(path.parent)) else ""
+        found = f"; the folder holds {listed(names)}" if (names := tables_in(path.parent)) else ""
         raise UsageError(f"{path}: no such table{found}.")
     with path.open("rb") as file:
         head = file.read(8)

@@ -74,6 +74,14 @@ NEGATIVE = _words(
     gutartig unauffallig nein sano benigno negativo ausente sain benin negatif absence
     saudavel nao nofinding nofindings nodisease nodr well 正常 阴性 良性 陰性"""
 )
+_NOTHING = ("normal", "unauffallig", "kein", "ohne", "nofinding", "non")
+
+
+def is_negative(word: str) -> bool:
+    """Whether a class says that nothing was found: `healthy`, `Normalbefund`, `kein Karzinom`."""
+    return plain(word) in NEGATIVE or plain(word).startswith(_NOTHING)
+
+
 UNLABELLED = {"todo", "tbd", "?", "-", "n/a", "na", "nan", "null", "unlabelled", "unlabeled"}
 # In order: from nothing to the worst.
 _STEPS = (

@@ -82,18 +82,20 @@ def _sheet_name(path: Path, book: Any, asked: str | None) -> str:
                 f"{', '.join(names)}."
             )
         return asked
-    filled = [
-        s.title
+    filled = {
+        s.title: sum(c.value is not None for r in _cells(s) for c in r)
         for s in book.worksheets
-        if s.sheet_state == "visible" and any(c.value is not None for r in _cells(s) for c in r)
-    ]
-    if len(filled) > 1:
-        raise UsageError(
-            f"{path} has several sheets: {', '.join(filled)}. Say which: data.sheet='{filled[0]}'."
-        )
+        if s.sheet_state == "visible"
+    }
+    filled = {title: cells for title, cells in filled.items() if cells}
     if not filled:
         raise DataError(f"{path} has no sheet with anything in it.")
-    return str(filled[0])
+    fullest = max(filled, key=lambda title: filled[title])
+    if len(filled) > 1:
+        raise UsageError(
+            f"{path} has several sheets: {', '.join(filled)}. Say which: data.sheet='{fullest}'."
+        )
+    return str(fullest)
 
 
 def _cells(sheet: Any) -> Iterator[Sequence[Any]]:

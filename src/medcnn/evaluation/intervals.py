@@ -90,9 +90,10 @@ def spread_of_parts(parts: Sequence[Floats], groups: Ints, num_groups: int) -> S
     """Spread of a score from the influence of its rows, leaving out one group at a time.
 
     Args:
-        parts: each [n], 0 where a row has no part in it; a mean of its own with its own groups,
-            such as the positive rows and the negative ones. Each part's variance has as many
-            degrees of freedom as groups of equal size would count as much, less one.
+        parts: each [n], nan where a row has no part in it, for one that has may push by exactly 0;
+            a mean of its own with its own groups, such as the positive rows and the negative ones.
+            Each part's variance has as many degrees of freedom as groups of equal size would
+            count as much, less one.
 
     Sources: the jackknife of a ratio over clusters, Kish and Frankel 1974, JRSS B 36(1); for the
     AUROC, Obuchowski 1997, Biometrics 53(2); degrees of freedom of a sum, Satterthwaite 1946,
@@ -100,13 +101,13 @@ def spread_of_parts(parts: Sequence[Floats], groups: Ints, num_groups: int) -> S
     """
     left, own, freedoms = [], [], []
     for part in parts:
-        size = np.bincount(groups, weights=part != 0, minlength=num_groups)
+        size = np.bincount(groups, weights=~np.isnan(part), minlength=num_groups)
         share = size / max(1.0, size.sum())
         behind = max(2, int((size > 0).sum()))
         freedoms.append(max(1.0, 1 / max(1e-9, (share**2).sum()) - 1))
         # what the part's mean would be without the group
-        pushed = np.bincount(groups, weights=part, minlength=num_groups) / (1 - share).clip(0.1)
-        left.append(pushed * math.sqrt(1 - 1 / behind))
+        pushed = np.bincount(groups, weights=np.nan_to_num(part), minlength=num_groups)
+        left.append(pushed / (1 - share).clip(0.1) * math.sqrt(1 - 1 / behind))
         own.append(float((left[-1] ** 2).sum()))
     noise = np.sum(left, axis=0)
     squared = sum(v**2 / f for v, f in zip(own, freedoms, strict=True))
@@ -204,7 +205,7 @@ def share_and_noise(
     if not behind:
         return math.nan, Interval(reason="fewer than 2 groups"), np.zeros(size)
     share = float(hits[side].mean())
-    spread = spread_of_parts([np.where(side, hits - share, 0) / side.sum()], groups, size)
+    spread = spread_of_parts([np.where(side, hits - share, np.nan) / side.sum()], groups, size)
     # images of one patient never say more than as many patients would
     least = share * (1 - share) / int(side.sum())
     spread = replace(spread, freedom=behind - 1.0, variance=max(spread.variance, least))

@@ -41,7 +41,7 @@ from medcnn.workflows.data import (
 from medcnn.workflows.rehearsing import few_of
 
 # Raised whenever the same set would give other findings.
-AUDIT_VERSION = 4
+AUDIT_VERSION = 5
 
 
 def audit_data(config: AuditConfig) -> Path:
@@ -97,8 +97,10 @@ def audited(
 
 def _bad_files(audit: Audit) -> str:
     """Which files must be mended, for the user at a terminal: elsewhere they are pseudonyms."""
-    if not audit.bad or not sys.stderr.isatty():
+    if not audit.bad:
         return ""
+    if not sys.stderr.isatty():
+        return "Files that cannot be used: the same command in a terminal names them."
     records = audit.manifest.records
     files = [f"row {row + 1} {private(records[row].path)}" for row in sorted(audit.bad)]
     return f"Files that cannot be used: {listed(files, 20)}."

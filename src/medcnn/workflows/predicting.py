@@ -115,7 +115,7 @@ def images_in(source: Path) -> tuple[Path, list[str]]:
     files = sorted(walked(source))
     found = [p for p in files if _may_be_image(source, p)]
     if len(found) < len(files):
-        log.info(f"{len(files) - len(found):,} files are passed over: no ending of an image")
+        log.info(f"passed over for want of an image's ending: {len(files) - len(found):,}")
     if not found:
         endings = " ".join(sorted(IMAGE_SUFFIXES))
         raise UsageError(f"input={source}: no image in it or below it (looked for {endings}).")

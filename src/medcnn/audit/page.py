@@ -54,7 +54,7 @@ class Audit:
             return f"Refused for {counted(refused, 'reason')}; {warnings}."
         if CONFOUNDS & {f.check for f in self.of(Severity.WARN)}:
             return (
-                "Not refused, but confounded: the label can be told without the disease, so a score "
+                "Not refused, but confounded: the label can be told without the disease; a score "
                 f"may measure where images come from; {warnings}."
             )
         return f"Nothing forbids training on these data; {warnings}."

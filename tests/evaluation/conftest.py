@@ -12,7 +12,14 @@ from medcnn.readout import Readout
 from medcnn.readout.operating import fit_point
 
 HISTORY = [
-    {"epoch": e, "train/loss": 1 / e, "val/loss": 1.2 / e, "val/auroc": 1 - 0.4 / e, "lr": 1e-3}
+    {
+        "epoch": e,
+        "train/loss": 1 / e,
+        "val/loss": 1.2 / e,
+        "val/auroc": 1 - 0.4 / e,
+        "lr/body": 1e-4,
+        "lr/head": 1e-3,
+    }
     for e in range(1, 6)
 ]
 

@@ -177,3 +177,11 @@ def test_many_images_do_not_make_a_large_page(simulate) -> None:
     # fourteen classes must stay below 5 MB
     assert len(html(report).encode()) < 5_000_000 * 2 / 14
     assert np.isfinite(evaluation.find("auroc").value)
+
+
+def test_training_curves_show_both_rates_and_the_epoch_that_was_kept(sources) -> None:
+    text = Page(sources[Kind.BINARY]).text
+    assert "AUROC on validation, epoch 3 kept" in text
+    rates = text[text.index("Learning rate") :]
+    assert "body" in rates
+    assert "head" in rates

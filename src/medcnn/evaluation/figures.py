@@ -173,7 +173,12 @@ def confusion_svg(counts: NDArray[np.int64], names: Sequence[str]) -> str:
 
 
 def history_figure(
-    epochs: Sequence[float], lines: Mapping[str, Sequence[float]], axis: str, *, log: bool = False
+    epochs: Sequence[float],
+    lines: Mapping[str, Sequence[float]],
+    axis: str,
+    *,
+    log: bool = False,
+    chosen: float | None = None,
 ) -> str:
     """SVG of one or two lines over epochs.
 
@@ -181,6 +186,7 @@ def history_figure(
         lines: name -> one value per epoch, nan where there is none.
         axis: title of the vertical axis, with its unit.
         log: draw the vertical axis in powers of ten.
+        chosen: the epoch whose weights were kept, marked by an upright line.
     """
     with _style():
         figure, (axes,) = _figure((3.5, 2.6))
@@ -194,6 +200,8 @@ def history_figure(
             # matplotlib's own labels of powers are formulas, which are switched off here
             axes.yaxis.set_major_formatter("{x:g}")
             axes.yaxis.set_minor_formatter("")
+        if chosen is not None:
+            axes.axvline(chosen, color=QUIET, linewidth=1, linestyle=(0, (3, 3)), zorder=0)
         if len(lines) > 1:
             axes.legend()
         axes.grid(axis="y")

@@ -304,8 +304,14 @@ def cells(predictions: Predictions) -> list[dict[str, str]]:
     return rows
 
 
-def training(history: Sequence[Mapping[str, float]]) -> list[tuple[str, str]]:
-    """Title and SVG of loss, validation scores and learning rate, of what the history holds."""
+def training(
+    history: Sequence[Mapping[str, float]], chosen: float | None = None
+) -> list[tuple[str, str]]:
+    """Title and SVG of loss, validation scores and learning rates, of what the history holds.
+
+    Args:
+        chosen: the epoch whose weights were kept.
+    """
 
     def line(key: str) -> list[float]:
         return [float(epoch.get(key, math.nan)) for epoch in history]
@@ -323,11 +329,15 @@ def training(history: Sequence[Mapping[str, float]]) -> list[tuple[str, str]]:
         if key.startswith("val/") and key != "val/loss" and known(key):
             name = key.removeprefix("val/")
             title = METRICS[name].title if name in METRICS else name
-            figure = figures.history_figure(epochs, {title: line(key)}, title)
-            drawn.append((f"{title} on validation", figure))
-    if known("lr"):
-        log = all(value > 0 for value in line("lr") if math.isfinite(value))
-        figure = figures.history_figure(epochs, {"lr": line("lr")}, "Learning rate", log=log)
+            figure = figures.history_figure(epochs, {title: line(key)}, title, chosen=chosen)
+            kept = "" if chosen is None else f", epoch {chosen:g} kept"
+            drawn.append((f"{title} on validation{kept}", figure))
+    rates = {k.removeprefix("lr/"): line(k) for k in keys if k.split("/")[0] == "lr" and known(k)}
+    if len({str(values) for values in rates.values()}) == 1:
+        rates = dict([next(iter(rates.items()))])
+    if rates:
+        log = all(v > 0 for values in rates.values() for v in values if math.isfinite(v))
+        figure = figures.history_figure(epochs, rates, "Learning rate", log=log)
         drawn.append(("Learning rate", figure))
     return drawn
 

@@ -107,7 +107,7 @@ def html(report: Report) -> str:
         classes=layout.classes(predictions, evaluation) if predictions and evaluation else [],
         confusion=layout.confusion_figure(predictions) if predictions else None,
         cells=layout.cells(predictions) if predictions else [],
-        training=layout.training(report.history),
+        training=layout.training(report.history, report.facts.get("best_epoch")),
         dataset=layout.dataset(report.dataset, report.group_noun),
         unreadable=layout.unreadable(report.predictions),
         most_unreadable=MOST_UNREADABLE,

@@ -132,7 +132,7 @@ def test_a_folder_per_class_with_and_without_splits(root: Path, tmp_path: Path) 
 @pytest.mark.parametrize(
     ("options", "code", "said"),
     [
-        ({"table": "tt.csv"} | COLUMNS, 2, "no such table; there are t.csv"),
+        ({"table": "tt.csv"} | COLUMNS, 2, "no such table; the folder holds t.csv"),
         (
             {"table": "t.csv", "image": "fil", "label": "grad"},
             2,

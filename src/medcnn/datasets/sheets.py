@@ -48,10 +48,10 @@ class Sheet:
                     f"one of data: {listed([private(c) for c in self.columns])}. Write the names "
                     "of the columns above it."
                 )
-            asked = ", ".join(f"'{c}'{nearest(c, self.columns).rstrip('.?')}" for c in missing)
+            asked = ", ".join(f"'{c}'{nearest(c, self.columns).rstrip('.')}" for c in missing)
             raise UsageError(
-                f"{self.path} has no column {asked}. Its columns: {', '.join(self.columns)}. "
-                f"Columns are named by {settings}."
+                f"{self.path} has no column {asked}{'' if asked.endswith('?') else '.'} "
+                f"Its columns: {', '.join(self.columns)}. Columns are named by {settings}."
             )
 
 

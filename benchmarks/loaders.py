@@ -14,7 +14,8 @@ are medians over the turns. Nothing is augmented, so that all do the same. They 
 `build`: the store (processes and their start included) and the CacheDataset, on parts of the files,
 in turns, 2 cores, 256 px. `second_epoch_s`: the second epoch at 64 px as it trains resnet18
 (forward, loss, backward, AdamW; one torch thread, 2 cores); `..._two_threads`: with two, as torch
-chooses on 2 cores. `pss_mb`: proportional set size of all processes at the end of that epoch.
+chooses on 2 cores; `..._224_px`: the first 200 files at 224 px. `pss_mb`: proportional set size of
+all processes at the end of that epoch.
 Batches of medcnn also let glibc keep freed memory, which makes the arithmetic itself cheaper
 (`keep_freed_memory`); the others run as they come.
 """
@@ -99,8 +100,8 @@ def build(folder: Path, names: list[str]) -> dict[str, Any]:
     }
 
 
-def loader_of(name: str, folder: Path, names: list[str]) -> Callable[[int], Iterable[Any]]:
-    """Epoch -> batches [B, 3, 64, 64] in 0..1 or normalised."""
+def loader_of(name: str, folder: Path, names: list[str], px: int) -> Callable[[int], Iterable[Any]]:
+    """Epoch -> batches [B, 3, px, px] in 0..1 or normalised."""
     import torch
     from torch.utils.data import DataLoader, Dataset
 
@@ -112,7 +113,7 @@ def loader_of(name: str, folder: Path, names: list[str]) -> Callable[[int], Iter
         from medcnn.loading.pixel_store import open_store
 
         manifest = manifest_of(folder, names)
-        store = open_store(manifest, Preprocessing(size_px=64), cache=str(folder / "cache"))
+        store = open_store(manifest, Preprocessing(size_px=px), cache=str(folder / "cache"))
         targets, rows = manifest.targets(), np.arange(len(names))
 
         def ours(epoch: int) -> Iterable[Any]:
@@ -125,7 +126,7 @@ def loader_of(name: str, folder: Path, names: list[str]) -> Callable[[int], Iter
         from PIL import Image
         from torchvision.transforms import v2
 
-        steps = v2.Compose([v2.Resize((64, 64)), v2.PILToTensor()])
+        steps = v2.Compose([v2.Resize((px, px)), v2.PILToTensor()])
 
         class Files(Dataset[Any]):
             def __len__(self) -> int:
@@ -142,7 +143,7 @@ def loader_of(name: str, folder: Path, names: list[str]) -> Callable[[int], Iter
 
         theirs = create_loader(
             create_dataset("", root=str(folder), split=""),
-            input_size=(3, 64, 64),
+            input_size=(3, px, px),
             batch_size=BATCH,
             num_workers=2,
             use_prefetcher=False,
@@ -150,13 +151,13 @@ def loader_of(name: str, folder: Path, names: list[str]) -> Callable[[int], Iter
         )
         return lambda _: (images for images, _ in theirs)
     if name == "memory":
-        held = torch.randint(256, (len(names), 3, 64, 64), dtype=torch.uint8)
+        held = torch.randint(256, (len(names), 3, px, px), dtype=torch.uint8)
         return lambda _: (images.float() / 255 for images in held.split(BATCH))
-    kept = DataLoader(cached_by_monai(folder, names, 64), BATCH, shuffle=True)
+    kept = DataLoader(cached_by_monai(folder, names, px), BATCH, shuffle=True)
     return lambda _: (batch["image"].as_tensor() / 255 for batch in kept)
 
 
-def epoch(name: str, folder: Path, names: list[str], threads: int) -> dict[str, float]:
+def epoch(name: str, folder: Path, names: list[str], threads: int, px: int) -> dict[str, float]:
     import timm
     import torch
     import torch.nn.functional as F
@@ -165,7 +166,7 @@ def epoch(name: str, folder: Path, names: list[str], threads: int) -> dict[str, 
     torch.manual_seed(0)
     model = timm.create_model("resnet18", num_classes=2).train()
     optimizer = torch.optim.AdamW(model.parameters())
-    loader = loader_of(name, folder, names)
+    loader = loader_of(name, folder, names, px)
     for training in (False, True):
         start, count = time.perf_counter(), 0
         for images in loader(int(training)):
@@ -198,8 +199,9 @@ def main() -> None:
         folder = Path(sys.argv[3])
         names = sorted(p.name for p in (folder / "c").iterdir())
         one = sys.argv[1] == "--build"
-        name, threads = sys.argv[2], int(sys.argv[4])
-        print(json.dumps(build(folder, names) if one else epoch(name, folder, names, threads)))
+        name, threads, px = sys.argv[2], int(sys.argv[4]), int(sys.argv[5])
+        names = names if px == 64 else names[:200]
+        print(json.dumps(build(folder, names) if one else epoch(name, folder, names, threads, px)))
         return
     source, count = Path(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else 600
 
@@ -214,11 +216,13 @@ def main() -> None:
 
     with tempfile.TemporaryDirectory() as folder:
         write_jpegs(source, Path(folder) / "c", count)
-        built = measured("--build", "monai", folder, "1")
-        turns, two = [], []
+        built = measured("--build", "monai", folder, "1", "64")
+        turns, two, large = [], [], []
         for _ in range(TURNS):
-            turns.append({n: measured("--epoch", n, folder, "1") for n in LOADERS})
-            two.append({n: measured("--epoch", n, folder, "2") for n in LOADERS[:2]})
+            turns.append({n: measured("--epoch", n, folder, "1", "64") for n in LOADERS})
+            two.append({n: measured("--epoch", n, folder, "2", "64") for n in LOADERS[:2]})
+            alone = ("medcnn", "memory")
+            large.append({n: measured("--epoch", n, folder, "1", "224") for n in alone})
     from monai import __version__ as monai_version
 
     from medcnn.run_folder import versions
@@ -233,6 +237,7 @@ def main() -> None:
         ("second_epoch_s", "second_epoch_s", turns),
         ("pss_mb", "pss_mb", turns),
         ("second_epoch_s_two_threads", "second_epoch_s", two),
+        ("second_epoch_s_224_px", "second_epoch_s", large),
     ):
         result[title] = {
             n: round(statistics.median(t[n][figure] for t in found), 3) for n in found[0]

@@ -91,7 +91,7 @@ def test_the_calibration_interval_reaches_zero_exactly_where_the_model_is_calibr
 def test_terms_without_noise_have_no_calibration_interval() -> None:
     terms = np.array([0.1, -0.2])
     found = inverted_interval(terms, np.tile(terms, (50, 1)), 30)
-    assert found.reason == "every resample gives 0.3"
+    assert found.reason == "the value is the same for whichever patients are drawn"
 
 
 def test_between_two_bounds_the_interval_is_wilsons() -> None:

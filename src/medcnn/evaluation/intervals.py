@@ -24,6 +24,7 @@ LEVEL = 0.95
 TAIL = (1 - LEVEL) / 2
 MOST_UNDEFINED = 0.05
 NO_SPREAD = 1e-12
+ALL_ALIKE = "the value is the same for whichever patients are drawn"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -160,7 +161,7 @@ def interval_around(
             )
     if not spread.variance > NO_SPREAD**2:
         # an interval without width would claim certainty, where there is only too little data
-        return Interval(reason=f"every resample gives {value:.3g}")
+        return Interval(reason=ALL_ALIKE)
     t = students(spread.freedom)
     if math.isfinite(high):
         variance = spread.variance / (high - low) ** 2
@@ -259,7 +260,7 @@ def percentile_interval(resampled: Floats, num_groups: int) -> Interval:
         return Interval(reason=reason)
     defined = resampled[~np.isnan(resampled)]
     if np.ptp(defined) < NO_SPREAD:
-        return Interval(reason=f"every resample gives {defined[0]:.3g}")
+        return Interval(reason=ALL_ALIKE)
     low, high = np.quantile(defined, [TAIL, 1 - TAIL])
     return Interval(low=float(low), high=float(high))
 
@@ -291,7 +292,7 @@ def inverted_interval(
     noise = resampled[~np.isnan(resampled).any(axis=1)] - terms
     found = float((np.abs(terms) ** power).sum())
     if np.ptp(noise) < NO_SPREAD:
-        return Interval(reason=f"every resample gives {found:.3g}")
+        return Interval(reason=ALL_ALIKE)
     noise *= math.sqrt(num_groups / (num_groups - 1))
 
     def outcome(scale: float, quantile: float) -> float:

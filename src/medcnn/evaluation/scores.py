@@ -440,7 +440,7 @@ def _mean_interval(
         behind = how_many(groups[np.any([p.rows.images for p in parts], axis=0)])
         return inverted_interval(terms, drawn, behind, metric.power)
     if metric.of_prevalence or not metric.unbiased:
-        return Interval(reason="none of an average was found to hold")
+        return Interval(reason="means of this score have none that was found to hold")
     shift = None
     if average is Average.WEIGHTED:
         # the shares of the labels are themselves found on these patients only

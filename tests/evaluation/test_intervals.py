@@ -53,7 +53,7 @@ def test_more_than_5_percent_undefined_or_one_group_or_no_spread_gives_a_reason(
     drawn = np.r_[np.linspace(0, 1, 94), np.full(6, np.nan)]
     assert "undefined in 6%" in percentile_interval(drawn, num_groups=10).reason
     assert "fewer than 2" in percentile_interval(drawn, num_groups=1).reason
-    assert "every resample" in percentile_interval(np.ones(99), num_groups=10).reason
+    assert "whichever patients" in percentile_interval(np.ones(99), num_groups=10).reason
     assert np.isnan(percentile_interval(np.ones(99), num_groups=10).low)
 
 

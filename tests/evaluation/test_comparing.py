@@ -71,6 +71,20 @@ def test_the_paired_test_of_two_areas_is_delongs(simulate) -> None:
     assert found.method == "delong"
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_the_paired_test_agrees_with_mlstatkit(simulate, seed: int) -> None:
+    from MLstatkit import Delong_test
+
+    a = simulate(Kind.BINARY, 400, images_per_group=1, seed=seed)
+    b = noisier(a, 0.7, seed)
+    truth, x, y = (v[:, 0] for v in (a.targets, a.probabilities, b.probabilities))
+    z, p = Delong_test(truth.astype(int), x, y, return_ci=False, return_auc=False)
+    found = only(compare(a, b, ["auroc"], resamples=100), "auroc")
+    # theirs is the normal, ours Student's t of some 150 patients
+    assert found.p == pytest.approx(p, abs=0.005)
+    assert np.sign(found.difference) == np.sign(z)
+
+
 def test_an_exchange_is_what_all_exchanges_would_say(simulate) -> None:
     a = simulate(Kind.MULTICLASS, 18, seed=3)
     b = noisier(a, 2.0)

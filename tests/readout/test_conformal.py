@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from sklearn.base import BaseEstimator, ClassifierMixin
 
 from medcnn.errors import UsageError
 from medcnn.labels import Kind, LabelSpace
@@ -168,3 +169,31 @@ def test_nothing_chosen_changes_nothing(simulate) -> None:
     )
     assert (replace(predictions, readout=readout).probabilities == predictions.probabilities).all()
     assert Readout.from_json(readout.to_json()) == readout
+
+
+class Told(ClassifierMixin, BaseEstimator):
+    """A classifier whose features are its probabilities."""
+
+    def fit(self, x: Any, y: Any) -> Told:
+        self.classes_ = np.arange(x.shape[1])
+        return self
+
+    def predict_proba(self, x: Any) -> Any:
+        return x
+
+    def predict(self, x: Any) -> Any:
+        return x.argmax(axis=1)
+
+
+def test_sets_are_those_of_mapie() -> None:
+    """Its adaptive sets are drawn at random, ours are not, so those cannot be compared."""
+    from mapie.classification import SplitConformalClassifier
+
+    draw = np.random.default_rng(7)
+    validation, new = clustered(200, draw, images=1), clustered(500, draw, images=1)
+    model = Told().fit(validation[0], None)
+    reference = SplitConformalClassifier(
+        model, confidence_level=0.9, conformity_score="lac", prefit=True
+    ).conformalize(validation[0], validation[1].argmax(axis=1))
+    _, sets = reference.predict_set(new[0])
+    assert np.array_equal(fit("split", validation).sets(KINDS, new[0]), sets[:, :, 0])

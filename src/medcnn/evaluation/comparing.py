@@ -46,6 +46,9 @@ OVERALL = (
 )
 """Compared overall unless other scores are named; those that classes have, AUROC per class too."""
 
+FLOAT32 = 1e-6
+"""Sums over resamples and exchanges are in float32: what differs by less is a tie."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Difference:
@@ -137,7 +140,7 @@ def aligned(
         if len(set(p.image_ids)) < len(p.image_ids):
             faults.append(f"{name} holds images twice")
     if faults:
-        raise DataError("; ".join(faults) + ". Only models of the same classes can be compared.")
+        raise DataError("; ".join(faults) + ". Compare models of the same classes, each image once.")
     shared = set(reference.image_ids).intersection(*(p.image_ids for _, p in others))
     if not shared:
         raise DataError(
@@ -149,6 +152,7 @@ def aligned(
             faults.append(
                 f"{name} has {_images(len(own))} that not all have: {listed(sorted(own), 3)}"
             )
+    hint = " common=true compares on the images that all have." if faults else ""
     order = [i for i in reference.image_ids if i in shared]
     taken = {name: _rows(p, order) for name, p in predictions.items()}
     base = taken[first]
@@ -160,7 +164,6 @@ def aligned(
         if (group_numbers(p.groups)[0] != group_numbers(base.groups)[0]).any():
             faults.append(f"{name} puts the images to other patients than {first}")
     if faults:
-        hint = " common=true compares on the images that all have." if len(order) else ""
         raise DataError("; ".join(faults) + f".{hint}")
     return {name: replace(p, groups=base.groups) for name, p in taken.items()}
 
@@ -208,7 +211,8 @@ def compare(
     pair = (Assessed(predictions=reference), Assessed(predictions=other))
     groups, num_groups = group_numbers(reference.groups)
     weights = resampling_weights(reference.groups, resamples, seed)
-    coins = np.random.default_rng((seed, 1)).random((resamples, num_groups)) < 0.5
+    keep = np.random.default_rng((seed, 1)).integers(2, size=(resamples, num_groups), dtype=bool)
+    keep[0] = True  # what was found is one of the exchanges, and is summed as they are
     differences: list[Difference] = []
     for scope in Scope:
         metrics = {n: METRICS[n] for n in names if METRICS[n].scope(labels) is scope}
@@ -216,7 +220,7 @@ def compare(
             rows = list(zip(pair[0].of(scope), pair[1].of(scope), strict=True))
             kernels = {n: m.kernel(labels) for n, m in metrics.items()}
             drawn = _drawn(rows, kernels, weights, num_groups, groups)
-            exchanged = _exchanged(rows, kernels, coins[:, groups])
+            exchanged = _exchanged(rows, kernels, keep[:, groups])
             outputs = labels.outputs[1:] if scope is Scope.CUT else labels.outputs
             own = outputs if len(rows) > 1 else ()
             for n, m in metrics.items():
@@ -261,7 +265,7 @@ def _drawn(
                 found[n].append((noise, min(spread.freedom for spread in own)))
             else:
                 draws = np.concatenate(blocks[n])
-                behind = patients_behind(METRICS[n], a, groups[a.at])
+                behind = _behind(METRICS[n], (a, b), groups)
                 spread = spread_of_draws(draws, behind)
                 scale = math.sqrt(behind / max(1, behind - 1) / len(draws))
                 found[n].append((spread.noise * scale, max(1.0, behind - 1.0)))
@@ -272,14 +276,15 @@ def _exchanged(
     rows: Sequence[Pair], kernels: Mapping[str, Kernel], keep: NDArray[np.bool_]
 ) -> dict[str, Floats]:
     """Score -> its differences [R, K] when `keep` [R, N] says which images keep their model, and
-    the others have their two answers exchanged.
+    the others have their two answers exchanged. In the first row all keep theirs.
 
     The answers of both stand in one list of 2 N, of which each exchange takes the one half for one
     model and the rest for the other. Source: Bandos, Rockette and Gur 2005, Statistics in Medicine
     24(18), who exchange ranks; all images of a patient together, as in Winkler et al. 2015,
     NeuroImage 123.
     """
-    halves = np.concatenate([keep, ~keep], axis=1).astype(np.uint8)
+    halves = np.concatenate([keep, ~keep], axis=1)
+    rests = ~halves
     found: dict[str, list[Floats]] = {n: [] for n in kernels}
     for a, b in rows:
         for ranked in (False, True):
@@ -288,7 +293,7 @@ def _exchanged(
                 continue
             both = _joined(a, b, ranked=ranked)
             blocks: dict[str, list[Floats]] = {n: [] for n in chosen}
-            for one, two in zip(samples(both, halves), samples(both, 1 - halves), strict=True):
+            for one, two in zip(samples(both, halves), samples(both, rests), strict=True):
                 for n, kernel in chosen.items():
                     blocks[n].append(kernel(two) - kernel(one))
             for n, parts in blocks.items():
@@ -341,12 +346,13 @@ def _tested(
             yield replace(result, note=f"not available: {why}")
             continue
         star = exchanged[:, known].mean(axis=1)
-        as_far = ~(np.abs(star) < abs(result.difference) - 1e-9)  # nan counts against it
-        result = replace(result, p_permuted=float((1 + as_far.sum()) / (1 + len(star))))
+        equal = FLOAT32 * (1 + abs(first) + abs(second))
+        as_far = ~(np.abs(star) < abs(star[0]) - equal)  # nan counts against it
+        result = replace(result, p_permuted=float(as_far.mean()))
         note = ""
         if label is None and len(known) < len(rows):
             note = f"mean over {len(known)} of {len(rows)} labels; "
-        behind = [patients_behind(metric, rows[k][0], groups[rows[k][0].at]) for k in known]
+        behind = [_behind(metric, rows[k], groups) for k in known]
         noise = np.mean([drawn[k][0] for k in known], axis=0)
         variances = np.array([_variance(drawn[k][0]) for k in known])
         variance = _variance(noise)
@@ -355,8 +361,10 @@ def _tested(
             note += f"interval not available: too few, it rests on {few}"
         elif reason := often_undefined(noise):
             note += f"interval not available: {reason}"
-        elif not variance > 1e-24:
-            note += "interval not available: the models do not differ in it in any patient"
+        elif not variance > equal**2:
+            alike = "the models do not differ in it in any patient"
+            constant = "the difference is the same for whichever patients are drawn"
+            note += f"interval not available: {constant if abs(result.difference) > equal else alike}"
         if note.endswith("; ") or not note:
             share = variances / variances.sum()
             freedom = 1 / float((share**2 / [drawn[k][1] for k in known]).sum())
@@ -368,6 +376,10 @@ def _tested(
                 p=_two_sided(result.difference / math.sqrt(variance), freedom),
             )
         yield replace(result, note=note.removesuffix("; "))
+
+
+def _behind(metric: Metric, pair: Pair, groups: Ints) -> int:
+    return min(patients_behind(metric, rows, groups[rows.at]) for rows in pair)
 
 
 def _variance(noise: Floats) -> float:

@@ -8,7 +8,7 @@ each test assumes; benchmarks/comparing.py simulates how often it is wrong.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -30,6 +30,7 @@ from medcnn.evaluation.intervals import (
 from medcnn.evaluation.scores import patients_behind, why_undefined
 from medcnn.labels import Kind
 from medcnn.metrics import METRICS, Assessed, Metric, Rows, Sample, Scope, right, samples
+from medcnn.metrics.formulas import Kernel
 from medcnn.predictions import Predictions
 
 RANKED = frozenset(
@@ -140,7 +141,9 @@ def aligned(
         if len(set(p.image_ids)) < len(p.image_ids):
             faults.append(f"{name} holds images twice")
     if faults:
-        raise DataError("; ".join(faults) + ". Compare models of the same classes, each image once.")
+        raise DataError(
+            "; ".join(faults) + ". Compare models of the same classes, each image once."
+        )
     shared = set(reference.image_ids).intersection(*(p.image_ids for _, p in others))
     if not shared:
         raise DataError(
@@ -224,20 +227,14 @@ def compare(
             outputs = labels.outputs[1:] if scope is Scope.CUT else labels.outputs
             own = outputs if len(rows) > 1 else ()
             for n, m in metrics.items():
-                found = [_at_once(m, kernels[n], a, b) for a, b in rows]
+                found = np.array([[kernels[n](Sample.once(r))[0] for r in two] for two in rows])
                 told = own if scores or n == "auroc" else ()
                 differences += _tested(n, m, rows, found, drawn[n], exchanged[n], groups, told)
     differences.sort(key=lambda d: (d.label is not None, names.index(d.score)))
     return Pairing(differences=tuple(differences), discordances=tuple(_discordances(pair, groups)))
 
 
-Kernel = Callable[[Sample], Floats]
 Pair = tuple[Rows, Rows]
-
-
-def _at_once(metric: Metric, kernel: Kernel, a: Rows, b: Rows) -> tuple[float, float]:
-    first, second = (float(kernel(Sample.once(rows))[0]) for rows in (a, b))
-    return first, second
 
 
 def _drawn(
@@ -318,14 +315,13 @@ def _tested(
     name: str,
     metric: Metric,
     rows: Sequence[Pair],
-    found: Sequence[tuple[float, float]],
+    values: Floats,
     drawn: Sequence[tuple[Floats, float]],
     exchanged: Floats,
     groups: Ints,
     own: Sequence[str],
 ) -> Iterator[Difference]:
-    """The overall difference, then that of each label in `own`."""
-    values = np.array(found)
+    """The overall difference, then that of each label in `own`; `values` [K, 2] of both."""
     defined = [k for k in range(len(rows)) if not np.isnan(values[k]).any()]
     for label, ks in [(None, defined), *((label, [k]) for k, label in enumerate(own))]:
         seen = np.any([rows[k][0].images for k in ks or range(len(rows))], axis=0)
@@ -362,9 +358,13 @@ def _tested(
         elif reason := often_undefined(noise):
             note += f"interval not available: {reason}"
         elif not variance > equal**2:
-            alike = "the models do not differ in it in any patient"
-            constant = "the difference is the same for whichever patients are drawn"
-            note += f"interval not available: {constant if abs(result.difference) > equal else alike}"
+            constant = abs(result.difference) > equal
+            note += "interval not available: "
+            note += (
+                "the difference is the same for whichever patients are drawn"
+                if constant
+                else ("the models do not differ in it in any patient")
+            )
         if note.endswith("; ") or not note:
             share = variances / variances.sum()
             freedom = 1 / float((share**2 / [drawn[k][1] for k in known]).sum())

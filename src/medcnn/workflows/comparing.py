@@ -127,7 +127,7 @@ def config_differences(facts: Mapping[str, Mapping[str, Any]]) -> dict[str, list
 def _flat(node: Any, key: str = "") -> list[tuple[str, str]]:
     if isinstance(node, Mapping) and node:
         return [p for k, v in node.items() for p in _flat(v, f"{key}.{k}" if key else str(k))]
-    return [(key, json.dumps(node) if isinstance(node, list | Mapping | bool) else str(node))]
+    return [(key, node if isinstance(node, str) else json.dumps(node))]
 
 
 def _notes(

@@ -118,6 +118,13 @@ def test_a_difference_without_spread_has_no_p_and_is_not_called_none(simulate) -
         assert "the difference is the same for whichever patients" in found[name].note
 
 
+def test_no_interval_holds_a_difference_that_cannot_be(simulate) -> None:
+    a = simulate(Kind.BINARY, 60)
+    steep = replace(a, logits=a.logits * 1e6)  # nearly all probabilities are 0 or 1
+    (d,) = compare(a, steep, ["sensitivity_at_specificity"], resamples=200).differences
+    assert d.low == -1 < d.difference < d.high
+
+
 def test_it_does_not_matter_which_run_is_the_reference(simulate) -> None:
     a = simulate(Kind.BINARY)
     few = replace(a, logits=np.where(np.arange(120)[:, None] < 8, 3, -3).astype(np.float32))

@@ -301,7 +301,7 @@ def _exchanged(
 def _joined(a: Rows, b: Rows, *, ranked: bool) -> Rows:
     from scipy.stats import rankdata  # slow to import
 
-    p = [rankdata(r.probability) / max(1, len(r.at)) if ranked else r.probability for r in (a, b)]
+    p = [rankdata(r.probability) if ranked else r.probability for r in (a, b)]
     return Rows(
         target=np.concatenate([a.target, b.target]),
         probability=np.concatenate(p),
@@ -369,10 +369,11 @@ def _tested(
             share = variances / variances.sum()
             freedom = 1 / float((share**2 / [drawn[k][1] for k in known]).sum())
             reach = students(freedom) * math.sqrt(variance)
+            most = metric.bounds[1] - metric.bounds[0]
             result = replace(
                 result,
-                low=result.difference - reach,
-                high=result.difference + reach,
+                low=max(result.difference - reach, -most),
+                high=min(result.difference + reach, most),
                 p=_two_sided(result.difference / math.sqrt(variance), freedom),
             )
         yield replace(result, note=note.removesuffix("; "))

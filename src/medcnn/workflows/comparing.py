@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -33,8 +32,9 @@ def compare_runs(config: CompareConfig) -> Path:
         DataError: the runs hold other classes, images, labels or patients.
     """
     output = Path(config.output)
-    faults = [f"{output} exists; nothing is overwritten, name another output=."]
-    faults = faults if output.exists() else []
+    faults = []
+    if output.exists():
+        faults.append(f"{output} exists; nothing is overwritten, name another output=.")
     if len(config.runs) < 2:
         faults.append("compare needs two runs or more: medcnn compare RUNS/A RUNS/B.")
     folders = _named(config.runs)
@@ -169,8 +169,7 @@ def _json(
     notes: Sequence[str],
 ) -> dict[str, Any]:
     def strict(values: Mapping[str, Any]) -> dict[str, Any]:
-        lost = {k for k, v in values.items() if isinstance(v, float) and math.isnan(v)}
-        return {k: None if k in lost else v for k, v in values.items()}
+        return {k: None if v != v else v for k, v in values.items()}  # only nan is not itself
 
     return {
         "schema": SCHEMA,

@@ -11,7 +11,7 @@ from scipy.stats import binomtest, norm
 from medcnn.errors import DataError
 from medcnn.evaluation.comparing import Pairing, adjusted, aligned, compare, holm, mcnemar
 from medcnn.labels import Kind
-from medcnn.metrics import score
+from medcnn.metrics import METRICS, score
 from medcnn.predictions import Predictions
 
 
@@ -98,6 +98,48 @@ def test_an_exchange_is_what_all_exchanges_would_say(simulate) -> None:
     assert answers.p == pytest.approx(exact, abs=1e-12)
 
 
+@pytest.mark.parametrize("patients", [1, 3])
+def test_few_patients_have_few_exchanges_of_any_score(simulate, patients: int) -> None:
+    """Of all 2^m exchanges two are as far: none and all. Sums in float32 must not lose the tie."""
+    for kind, size in itertools.product((Kind.BINARY, Kind.ORDINAL), (6, 300)):
+        a = simulate(kind, size * patients, images_per_group=size)
+        names = [n for n, metric in METRICS.items() if kind in metric.kinds]
+        for d in compare(a, noisier(a), names, resamples=400).differences:
+            assert math.isnan(d.p_permuted) or d.p_permuted > 0.7 * 2 / 2**patients, d
+
+
+def test_a_difference_without_spread_has_no_p_and_is_not_called_none(simulate) -> None:
+    a = simulate(Kind.BINARY)
+    right, wrong = (replace(a, logits=s * (4 * a.targets - 2)) for s in (1, -1))
+    found = {d.score: d for d in compare(right, wrong, resamples=100).differences}
+    for name in ("auroc", "accuracy", "f1", "brier", "ece"):
+        assert found[name].difference
+        assert math.isnan(found[name].p)
+        assert "the difference is the same for whichever patients" in found[name].note
+
+
+def test_no_interval_holds_a_difference_that_cannot_be(simulate) -> None:
+    a = simulate(Kind.BINARY, 60)
+    steep = replace(a, logits=a.logits * 1e6)  # nearly all probabilities are 0 or 1
+    (d,) = compare(a, steep, ["sensitivity_at_specificity"], resamples=200).differences
+    assert d.low == -1 < d.difference < d.high
+
+
+def test_it_does_not_matter_which_run_is_the_reference(simulate) -> None:
+    a = simulate(Kind.BINARY)
+    few = replace(a, logits=np.where(np.arange(120)[:, None] < 8, 3, -3).astype(np.float32))
+    names = [n for n, metric in METRICS.items() if Kind.BINARY in metric.kinds]
+    there, back = (
+        {d.score: d for d in compare(*pair, names, resamples=200).differences}
+        for pair in ((a, few), (few, a))
+    )
+    for name, d in there.items():
+        turned = (-d.high, -d.low, d.p, d.p_permuted)
+        b = back[name]
+        assert (b.low, b.high, b.p, b.p_permuted) == pytest.approx(turned, nan_ok=True, rel=1e-4), d
+        assert b.note == d.note
+
+
 def test_mcnemar_is_the_binomial_test_of_single_images_and_counts_patients_of_several() -> None:
     gained = np.array([1] * 12 + [-1] * 4 + [0] * 30)
     assert mcnemar(gained) == pytest.approx(binomtest(4, 16).pvalue)
@@ -155,6 +197,11 @@ def test_all_that_keeps_runs_apart_is_said_at_once(simulate) -> None:
         "b labels 1 image otherwise",
     ):
         assert part in str(refused.value)
+    with pytest.raises(DataError) as refused:
+        aligned({"a": a, "b": replace(a, targets=1 - a.targets)})
+    assert "common=true" not in str(refused.value)  # that would not help
+    with pytest.raises(DataError, match="b holds images twice"):
+        aligned({"a": a, "b": replace(a, image_ids=a.image_ids[:1] * 120)})
     with pytest.raises(DataError, match="other patients"):
         aligned({"a": a, "b": replace(a, groups=a.image_ids)})
     with pytest.raises(DataError, match="same classes"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -62,6 +63,26 @@ def test_runs_are_compared_in_the_terminal_on_a_page_and_in_json(
     assert {p: p.read_bytes() for f in three for p in f.iterdir()} == before
     assert run(words) == 2
     assert "nothing is overwritten" in " ".join(capsys.readouterr().err.split())
+
+
+def test_what_is_not_known_is_never_shown_as_a_number(
+    simulate, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    a = simulate(Kind.BINARY)
+    a = replace(a, targets=np.zeros_like(a.targets))
+    runs = [
+        finished(tmp_path / "a", a, weights_of=None),
+        finished(tmp_path / "b", replace(a, logits=-a.logits), weights_of="in1k"),
+    ]
+    output = tmp_path / "out"
+    assert run(["compare", *map(str, runs), f"output={output}", "resamples=100"]) == 0
+    shown = capsys.readouterr().err + re.sub(
+        "<style.*?</style>", "", (output / "comparison.html").read_text(), flags=re.DOTALL
+    )
+    assert not re.search(r"\bnan\b", shown)
+    assert "AUROC of b is n/a, of a n/a" in shown
+    content = json.loads((output / "comparison.json").read_text())
+    assert content["settings"] == {"weights_of": ["null", "in1k"]}
 
 
 def test_every_fault_of_the_command_is_said_at_once(

@@ -18,6 +18,8 @@ import torch
 from safetensors.torch import load_file
 
 from medcnn.cli import main
+from medcnn.cli.compose import read_command, read_words
+from medcnn.cli.sweeping import word_of
 from medcnn.phantoms import generate
 
 WORDS = (
@@ -87,6 +89,44 @@ def test_faults_of_all_combinations_are_told_before_any_run(
     assert run("train", "-m", *WORDS, "model=glob(lenet*)", "seed=range(0,3)", "--show-config") == 0
     assert capsys.readouterr().out.count("model=lenet5 seed=") == 3
     assert not (tmp_path / "r").exists()
+
+
+@pytest.mark.parametrize(
+    ("given", "meant"),
+    [("", None), ("null", None), ("a\\ b", "a b"), ("'a\\'b'", "a'b"), ("7", "7"), ("/r", "/r")],
+)
+def test_each_run_lies_in_the_folder_that_is_meant(
+    given: str, meant: str | None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ("seed=0,1", f"run_dir={given}", "--show-config")
+    assert run("train", "-m", *WORDS, *words) == 0
+    for seed, line in enumerate(capsys.readouterr().out.splitlines()):
+        config = read_command("train", shlex.split(line)[2:]).config
+        wanted = meant and f"{meant}/seed={seed}"
+        assert (config.run_dir or None) == wanted  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "true",
+        "Null",
+        "nan",
+        "inf",
+        "a\\b",
+        "a\\",
+        'a\\"b',
+        "x'y z",
+        "née",
+        "",
+        1e-5,
+        None,
+        [1, "a,b"],
+    ],
+)
+def test_a_chosen_value_is_read_as_what_it_was(value: object) -> None:
+    (read,) = read_words([f"head={word_of(value)}"])
+    assert read.value() == value
 
 
 def test_joblib_processes_end_with_the_sweep_and_come_to_the_same_weights(

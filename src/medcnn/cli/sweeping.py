@@ -128,13 +128,13 @@ def _combinations(words: list[str], loader: ConfigLoader) -> tuple[list[list[str
 
 def _in_folder(word: str, own: list[str]) -> str:
     """`run_dir=DIR` as a folder of that run alone within DIR."""
-    if not word.startswith("run_dir=") or not own:
+    parent = read_words([word])[0].value() if word.startswith("run_dir=") else None
+    if parent in (None, "") or not own:
         return word
     name = ",".join(own)
     safe = re.sub(r"[^\w.=,+-]", "_", name)
     if safe != name or len(safe) > 120:
         safe = f"{safe[:100]}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
-    parent = word.removeprefix("run_dir=").strip("'\"")
     return f"run_dir={word_of(f'{parent}/{safe}')}"
 
 
@@ -245,10 +245,15 @@ def search_of(command: Command, config: SweepConfig) -> None:
         search(config, trial)
 
 
+PLAIN = re.compile(r"(?!(?:true|false|null|nan|inf)\Z)[a-z_][\w./-]*", re.I | re.A)
+
+
 def word_of(value: Any) -> str:
     """A value in Hydra's grammar."""
-    if isinstance(value, str) and not re.fullmatch(r"[A-Za-z_][\w./-]*", value):
-        return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
+    if isinstance(value, str) and not PLAIN.fullmatch(value):
+        # a backslash is itself, unless the quote after it would be taken for a part of the text
+        text = re.sub(r'(\\*)("|\Z)', lambda m: m[1] * 2 + m[2].replace('"', r"\""), value)
+        return f'"{text}"'
     if isinstance(value, list):
         return f"[{','.join(map(word_of, value))}]"
     if isinstance(value, Mapping):

@@ -8,7 +8,7 @@ each test assumes; benchmarks/comparing.py simulates how often it is wrong.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -30,6 +30,7 @@ from medcnn.evaluation.intervals import (
 from medcnn.evaluation.scores import patients_behind, why_undefined
 from medcnn.labels import Kind
 from medcnn.metrics import METRICS, Assessed, Metric, Rows, Sample, Scope, right, samples
+from medcnn.metrics.formulas import Kernel
 from medcnn.predictions import Predictions
 
 RANKED = frozenset(
@@ -45,6 +46,9 @@ OVERALL = (
     *("specificity", "average_precision", "f1", "brier", "log_loss", "ece"),
 )
 """Compared overall unless other scores are named; those that classes have, AUROC per class too."""
+
+FLOAT32 = 1e-6
+"""Sums over resamples and exchanges are in float32: what differs by less is a tie."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,7 +141,9 @@ def aligned(
         if len(set(p.image_ids)) < len(p.image_ids):
             faults.append(f"{name} holds images twice")
     if faults:
-        raise DataError("; ".join(faults) + ". Only models of the same classes can be compared.")
+        raise DataError(
+            "; ".join(faults) + ". Compare models of the same classes, each image once."
+        )
     shared = set(reference.image_ids).intersection(*(p.image_ids for _, p in others))
     if not shared:
         raise DataError(
@@ -149,6 +155,7 @@ def aligned(
             faults.append(
                 f"{name} has {_images(len(own))} that not all have: {listed(sorted(own), 3)}"
             )
+    hint = " common=true compares on the images that all have." if faults else ""
     order = [i for i in reference.image_ids if i in shared]
     taken = {name: _rows(p, order) for name, p in predictions.items()}
     base = taken[first]
@@ -160,7 +167,6 @@ def aligned(
         if (group_numbers(p.groups)[0] != group_numbers(base.groups)[0]).any():
             faults.append(f"{name} puts the images to other patients than {first}")
     if faults:
-        hint = " common=true compares on the images that all have." if len(order) else ""
         raise DataError("; ".join(faults) + f".{hint}")
     return {name: replace(p, groups=base.groups) for name, p in taken.items()}
 
@@ -208,7 +214,8 @@ def compare(
     pair = (Assessed(predictions=reference), Assessed(predictions=other))
     groups, num_groups = group_numbers(reference.groups)
     weights = resampling_weights(reference.groups, resamples, seed)
-    coins = np.random.default_rng((seed, 1)).random((resamples, num_groups)) < 0.5
+    keep = np.random.default_rng((seed, 1)).integers(2, size=(resamples, num_groups), dtype=bool)
+    keep[0] = True  # what was found is one of the exchanges, and is summed as they are
     differences: list[Difference] = []
     for scope in Scope:
         metrics = {n: METRICS[n] for n in names if METRICS[n].scope(labels) is scope}
@@ -216,24 +223,18 @@ def compare(
             rows = list(zip(pair[0].of(scope), pair[1].of(scope), strict=True))
             kernels = {n: m.kernel(labels) for n, m in metrics.items()}
             drawn = _drawn(rows, kernels, weights, num_groups, groups)
-            exchanged = _exchanged(rows, kernels, coins[:, groups])
+            exchanged = _exchanged(rows, kernels, keep[:, groups])
             outputs = labels.outputs[1:] if scope is Scope.CUT else labels.outputs
             own = outputs if len(rows) > 1 else ()
             for n, m in metrics.items():
-                found = [_at_once(m, kernels[n], a, b) for a, b in rows]
+                found = np.array([[kernels[n](Sample.once(r))[0] for r in two] for two in rows])
                 told = own if scores or n == "auroc" else ()
                 differences += _tested(n, m, rows, found, drawn[n], exchanged[n], groups, told)
     differences.sort(key=lambda d: (d.label is not None, names.index(d.score)))
     return Pairing(differences=tuple(differences), discordances=tuple(_discordances(pair, groups)))
 
 
-Kernel = Callable[[Sample], Floats]
 Pair = tuple[Rows, Rows]
-
-
-def _at_once(metric: Metric, kernel: Kernel, a: Rows, b: Rows) -> tuple[float, float]:
-    first, second = (float(kernel(Sample.once(rows))[0]) for rows in (a, b))
-    return first, second
 
 
 def _drawn(
@@ -261,7 +262,7 @@ def _drawn(
                 found[n].append((noise, min(spread.freedom for spread in own)))
             else:
                 draws = np.concatenate(blocks[n])
-                behind = patients_behind(METRICS[n], a, groups[a.at])
+                behind = _behind(METRICS[n], (a, b), groups)
                 spread = spread_of_draws(draws, behind)
                 scale = math.sqrt(behind / max(1, behind - 1) / len(draws))
                 found[n].append((spread.noise * scale, max(1.0, behind - 1.0)))
@@ -272,14 +273,15 @@ def _exchanged(
     rows: Sequence[Pair], kernels: Mapping[str, Kernel], keep: NDArray[np.bool_]
 ) -> dict[str, Floats]:
     """Score -> its differences [R, K] when `keep` [R, N] says which images keep their model, and
-    the others have their two answers exchanged.
+    the others have their two answers exchanged. In the first row all keep theirs.
 
     The answers of both stand in one list of 2 N, of which each exchange takes the one half for one
     model and the rest for the other. Source: Bandos, Rockette and Gur 2005, Statistics in Medicine
     24(18), who exchange ranks; all images of a patient together, as in Winkler et al. 2015,
     NeuroImage 123.
     """
-    halves = np.concatenate([keep, ~keep], axis=1).astype(np.uint8)
+    halves = np.concatenate([keep, ~keep], axis=1)
+    rests = ~halves
     found: dict[str, list[Floats]] = {n: [] for n in kernels}
     for a, b in rows:
         for ranked in (False, True):
@@ -288,7 +290,7 @@ def _exchanged(
                 continue
             both = _joined(a, b, ranked=ranked)
             blocks: dict[str, list[Floats]] = {n: [] for n in chosen}
-            for one, two in zip(samples(both, halves), samples(both, 1 - halves), strict=True):
+            for one, two in zip(samples(both, halves), samples(both, rests), strict=True):
                 for n, kernel in chosen.items():
                     blocks[n].append(kernel(two) - kernel(one))
             for n, parts in blocks.items():
@@ -299,7 +301,7 @@ def _exchanged(
 def _joined(a: Rows, b: Rows, *, ranked: bool) -> Rows:
     from scipy.stats import rankdata  # slow to import
 
-    p = [rankdata(r.probability) / max(1, len(r.at)) if ranked else r.probability for r in (a, b)]
+    p = [rankdata(r.probability) if ranked else r.probability for r in (a, b)]
     return Rows(
         target=np.concatenate([a.target, b.target]),
         probability=np.concatenate(p),
@@ -313,14 +315,13 @@ def _tested(
     name: str,
     metric: Metric,
     rows: Sequence[Pair],
-    found: Sequence[tuple[float, float]],
+    values: Floats,
     drawn: Sequence[tuple[Floats, float]],
     exchanged: Floats,
     groups: Ints,
     own: Sequence[str],
 ) -> Iterator[Difference]:
-    """The overall difference, then that of each label in `own`."""
-    values = np.array(found)
+    """The overall difference, then that of each label in `own`; `values` [K, 2] of both."""
     defined = [k for k in range(len(rows)) if not np.isnan(values[k]).any()]
     for label, ks in [(None, defined), *((label, [k]) for k, label in enumerate(own))]:
         seen = np.any([rows[k][0].images for k in ks or range(len(rows))], axis=0)
@@ -341,12 +342,13 @@ def _tested(
             yield replace(result, note=f"not available: {why}")
             continue
         star = exchanged[:, known].mean(axis=1)
-        as_far = ~(np.abs(star) < abs(result.difference) - 1e-9)  # nan counts against it
-        result = replace(result, p_permuted=float((1 + as_far.sum()) / (1 + len(star))))
+        equal = FLOAT32 * (1 + abs(first) + abs(second))
+        as_far = ~(np.abs(star) < abs(star[0]) - equal)  # nan counts against it
+        result = replace(result, p_permuted=float(as_far.mean()))
         note = ""
         if label is None and len(known) < len(rows):
             note = f"mean over {len(known)} of {len(rows)} labels; "
-        behind = [patients_behind(metric, rows[k][0], groups[rows[k][0].at]) for k in known]
+        behind = [_behind(metric, rows[k], groups) for k in known]
         noise = np.mean([drawn[k][0] for k in known], axis=0)
         variances = np.array([_variance(drawn[k][0]) for k in known])
         variance = _variance(noise)
@@ -355,19 +357,30 @@ def _tested(
             note += f"interval not available: too few, it rests on {few}"
         elif reason := often_undefined(noise):
             note += f"interval not available: {reason}"
-        elif not variance > 1e-24:
-            note += "interval not available: the models do not differ in it in any patient"
+        elif not variance > equal**2:
+            constant = abs(result.difference) > equal
+            note += "interval not available: "
+            note += (
+                "the difference is the same for whichever patients are drawn"
+                if constant
+                else ("the models do not differ in it in any patient")
+            )
         if note.endswith("; ") or not note:
             share = variances / variances.sum()
             freedom = 1 / float((share**2 / [drawn[k][1] for k in known]).sum())
             reach = students(freedom) * math.sqrt(variance)
+            most = metric.bounds[1] - metric.bounds[0]
             result = replace(
                 result,
-                low=result.difference - reach,
-                high=result.difference + reach,
+                low=max(result.difference - reach, -most),
+                high=min(result.difference + reach, most),
                 p=_two_sided(result.difference / math.sqrt(variance), freedom),
             )
         yield replace(result, note=note.removesuffix("; "))
+
+
+def _behind(metric: Metric, pair: Pair, groups: Ints) -> int:
+    return min(patients_behind(metric, rows, groups[rows.at]) for rows in pair)
 
 
 def _variance(noise: Floats) -> float:

@@ -30,13 +30,15 @@ def verdict(d: Difference, margin: float | None) -> str:
 def signed(value: float) -> str:
     """`+0.012`; what is rounded to nothing has no sign."""
     text = f"{value:+.3f}"
-    return "0.000" if text in ("-0.000", "+0.000") else text
+    return "0.000" if text in ("-0.000", "+0.000") else text.replace("+nan", "n/a")
+
+
+def number(value: float) -> str:
+    return "n/a" if math.isnan(value) else f"{value:.3f}"
 
 
 def p_text(p: float) -> str:
-    if math.isnan(p):
-        return "n/a"
-    return "<0.001" if p < 0.001 else f"{p:.3f}"
+    return "<0.001" if p < 0.001 else number(p)
 
 
 def told_table(first: str, other: str, pairing: Pairing, margin: float | None) -> Iterator[str]:
@@ -49,7 +51,7 @@ def told_table(first: str, other: str, pairing: Pairing, margin: float | None) -
             interval = "" if math.isnan(d.low) else f" ({signed(d.low)} {signed(d.high)})"
             title, shown = METRICS[d.score].title, f"{signed(d.difference)}{interval}"
             yield (
-                f"  {title[:26]:<27}{d.reference:>10.3f} {d.other:>10.3f}  {shown:<24}"
+                f"  {title[:26]:<27}{number(d.reference):>10} {number(d.other):>10}  {shown:<24}"
                 f" {p_text(d.p):>6} {p_text(d.p_holm):>6} {_short(verdict(d, margin))}"
             ).rstrip()
     if margin is not None:
@@ -106,7 +108,7 @@ def _sentence(first: str, name: str, pairing: Pairing, margin: float | None) -> 
     """The first score in words."""
     d = next(d for d in pairing.differences if d.label is None)
     title = METRICS[d.score].title
-    opening = f"{title} of {name} is {d.other:.3f}, of {first} {d.reference:.3f}"
+    opening = f"{title} of {name} is {number(d.other)}, of {first} {number(d.reference)}"
     if math.isnan(d.low):
         return f"{opening}; how sure this difference is cannot be told ({d.note})."
     ends = f"(95 % interval {signed(d.low)} to {signed(d.high)})"
@@ -136,8 +138,8 @@ def _differences(found: Sequence[Difference], margin: float | None) -> list[dict
             "title": METRICS[d.score].title,
             "label": d.label or "",
             "direction": {1: "higher is better", -1: "lower is better", 0: ""}[d.better],
-            "values": [_number(d.reference), _number(d.other)],
-            "difference": "n/a" if math.isnan(d.difference) else signed(d.difference),
+            "values": [number(d.reference), number(d.other)],
+            "difference": signed(d.difference),
             "interval": "" if math.isnan(d.low) else f"{signed(d.low)} to {signed(d.high)}",
             "bar": None if math.isnan(d.low) else tuple(map(place, (d.low, d.high, d.difference))),
             "ps": [p_text(p) for p in (d.p, d.p_holm, d.p_permuted)],
@@ -146,10 +148,6 @@ def _differences(found: Sequence[Difference], margin: float | None) -> list[dict
         }
         for d in found
     ]
-
-
-def _number(value: float) -> str:
-    return "n/a" if math.isnan(value) else f"{value:.3f}"
 
 
 def _discordance(d: Discordance) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -33,8 +32,9 @@ def compare_runs(config: CompareConfig) -> Path:
         DataError: the runs hold other classes, images, labels or patients.
     """
     output = Path(config.output)
-    faults = [f"{output} exists; nothing is overwritten, name another output=."]
-    faults = faults if output.exists() else []
+    faults = []
+    if output.exists():
+        faults.append(f"{output} exists; nothing is overwritten, name another output=.")
     if len(config.runs) < 2:
         faults.append("compare needs two runs or more: medcnn compare RUNS/A RUNS/B.")
     folders = _named(config.runs)
@@ -127,7 +127,7 @@ def config_differences(facts: Mapping[str, Mapping[str, Any]]) -> dict[str, list
 def _flat(node: Any, key: str = "") -> list[tuple[str, str]]:
     if isinstance(node, Mapping) and node:
         return [p for k, v in node.items() for p in _flat(v, f"{key}.{k}" if key else str(k))]
-    return [(key, json.dumps(node) if isinstance(node, list | Mapping | bool) else str(node))]
+    return [(key, node if isinstance(node, str) else json.dumps(node))]
 
 
 def _notes(
@@ -169,8 +169,7 @@ def _json(
     notes: Sequence[str],
 ) -> dict[str, Any]:
     def strict(values: Mapping[str, Any]) -> dict[str, Any]:
-        lost = {k for k, v in values.items() if isinstance(v, float) and math.isnan(v)}
-        return {k: None if k in lost else v for k, v in values.items()}
+        return {k: None if v != v else v for k, v in values.items()}  # only nan is not itself
 
     return {
         "schema": SCHEMA,

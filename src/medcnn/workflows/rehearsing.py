@@ -33,8 +33,8 @@ def rehearse(
 ) -> None:
     """Do `run` on a few images, beside where its folder would be, and print what it took.
 
-    Two batches are trained on, on a GPU twice, since what it does first is slow. Nothing is left
-    behind but the pixels of these images in the cache.
+    One batch is trained on in each of two epochs; the second tells the speed, since what is done
+    first is slow. Nothing is left behind but the pixels of these images in the cache.
 
     Raises:
         UsageError: no folder can be made there.
@@ -42,8 +42,7 @@ def rehearse(
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise UsageError("trainer.dry_run=true runs in one process: leave torchrun out.")
     beside = next(p for p in run_folder.absolute().parents if p.is_dir())
-    on_gpu = torch.cuda.is_available() and config.trainer.device != "cpu"
-    few = replace(config.trainer, epochs=2 if on_gpu else 1, patience=None, save_every_s=0)
+    few = replace(config.trainer, epochs=2, patience=None, save_every_s=0)
     try:
         folder = TemporaryDirectory(prefix=".dry-run-", dir=beside)
     except OSError as error:
@@ -68,13 +67,14 @@ def quiet() -> Iterator[None]:
 
 
 def few_of(manifest: Manifest, trainer: TrainerConfig) -> Manifest:
-    """Two batches of each split, spread over it, since tables are often sorted by class."""
+    """A batch to train on and two to look at, spread over each split, since tables are often sorted
+    by class."""
     rows: list[int] = []
     for split in Split:
         there = manifest.rows(split)
+        a_step = trainer.batch_size * trainer.accumulate
         # it is training that must be seen to fit into memory, so looking may be quick
-        one = trainer.batch_size * trainer.accumulate if split is Split.TRAIN else LOOKED_AT
-        wanted = 2 * min(one, trainer.batch_size * trainer.accumulate)
+        wanted = a_step if split is Split.TRAIN else 2 * min(LOOKED_AT, a_step)
         spread = np.linspace(0, len(there) - 1, min(wanted, len(there)))
         rows += there[spread.astype(int)].tolist()
     return manifest.with_records(manifest.records[row] for row in sorted(rows))

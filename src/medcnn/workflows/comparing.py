@@ -66,7 +66,8 @@ def compare_runs(config: CompareConfig) -> Path:
     )
     facts = {name: _facts(folder) for name, folder in folders.items()}
     nouns = [known.get("report", {}).get("group_noun", "") for known in facts.values()]
-    noun = next(filter(None, nouns), "group")
+    alone = len(set(reference.groups)) == len(reference.image_ids)
+    noun = "image" if alone else next(filter(None, nouns), "group")
     notes = _notes(config, predictions, taken, noun)
     settings = config_differences(facts)
     page = comparison_page(

@@ -347,6 +347,13 @@ def build(
             faults.append(f"{key}={value} is not known{nearest(value, names)}")
     if isinstance(built, TrainConfig | PreviewConfig) and not faults:
         faults += _contradictions(built.data)
+    if isinstance(built, TrainConfig):
+        at_once, batch_size = built.trainer.micro_batch, built.trainer.batch_size
+        if at_once is not None and at_once > batch_size:
+            faults.append(
+                f"trainer.micro_batch={at_once} is a part of trainer.batch_size={batch_size}, so it "
+                "cannot be more."
+            )
     if faults:
         raise UsageError("\n".join(faults))
     assert built is not None

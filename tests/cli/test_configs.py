@@ -10,6 +10,7 @@ from medcnn import datasets
 from medcnn.choices import bind
 from medcnn.cli.compose import read_command
 from medcnn.config import TrainConfig, config_folder
+from medcnn.errors import UsageError
 from medcnn.losses import AUTO, LOSSES
 from medcnn.models.backbones import build_body
 from medcnn.models.heads import HEADS
@@ -95,3 +96,9 @@ def test_every_entry_of_a_table_has_its_yaml() -> None:
 def test_no_yaml_names_python() -> None:
     for path in Path(config_folder()).rglob("*.yaml"):
         assert "_target_" not in path.read_text(encoding="utf-8")
+
+
+def test_a_part_of_a_batch_is_no_more_than_the_batch() -> None:
+    with pytest.raises(UsageError, match=r"micro_batch=16 is a part of trainer\.batch_size=8"):
+        read_command("train", ["trainer.micro_batch=16", "trainer.batch_size=8"])
+    read_command("train", ["trainer.micro_batch=8", "trainer.batch_size=8"])

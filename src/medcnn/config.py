@@ -351,8 +351,8 @@ def build(
         at_once, batch_size = built.trainer.micro_batch, built.trainer.batch_size
         if at_once is not None and at_once > batch_size:
             faults.append(
-                f"trainer.micro_batch={at_once} is a part of trainer.batch_size={batch_size}, so it "
-                "cannot be more."
+                f"trainer.micro_batch={at_once} is a part of trainer.batch_size={batch_size}, so "
+                "it cannot be more."
             )
     if faults:
         raise UsageError("\n".join(faults))

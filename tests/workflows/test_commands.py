@@ -343,12 +343,18 @@ def test_every_recipe_runs_on_phantoms_where_no_root_is_given(
     assert any("phantoms" in note for note in notes)
 
 
+@pytest.fixture(scope="module")
+def many_lesions(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("many") / "set"
+    generate(root, "dermoscopy", patients=200)
+    return root
+
+
 @pytest.mark.parametrize("shuffled", [False, True])
 def test_phantoms_are_learnt_and_permuted_labels_are_not(
-    hospital: Path, tmp_path: Path, shuffled: bool
+    many_lesions: Path, hospital: Path, tmp_path: Path, shuffled: bool
 ) -> None:
-    root = tmp_path / "set"
-    generate(root, "dermoscopy", patients=200)
+    root = shutil.copytree(many_lesions, tmp_path / "set")
     with (root / "labels.csv").open() as file:
         rows = list(csv.DictReader(file))
     if shuffled:

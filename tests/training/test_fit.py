@@ -189,3 +189,26 @@ def test_every_kind_of_label_trains_to_a_report(
     monkeypatch.setattr(auditing, "manifest_to_audit", lambda *_: (manifest, ""))
     run = training.train(settings(kind, epochs=1), ["train"])
     assert (run / "report.html").stat().st_size > 10_000
+
+
+def test_the_progress_line_says_no_number_that_is_not_there_yet(
+    settings: Callable[..., TrainConfig],
+    train: Callable[[TrainConfig], Path],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    said = []
+
+    def track(items: Any, total: int, title: str, detail: Callable[[], str]) -> Any:
+        for item in items:
+            yield item
+            said.append(detail())
+
+    monkeypatch.setattr(epochs_module, "track", track)
+    monkeypatch.setattr(epochs_module, "LOOK_EVERY_S", -1.0)
+    config = settings("said", epochs=1)
+    assert config.model is not None
+    train(replace(config, model=replace(config.model, backbone="lenet5", options={})))
+    assert "nan" not in " ".join(said)
+    assert "images/s" not in said[0]
+    assert said[-1].startswith("loss ")
+    assert said[-1].endswith("waiting for data")

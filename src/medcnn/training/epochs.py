@@ -81,6 +81,9 @@ class Clock:
         return self.waited_s / self.elapsed_s if self.elapsed_s else math.nan
 
     def line(self) -> str:
+        """Empty before the first batch is done."""
+        if not self.images:
+            return ""
         return f"{self.images_per_s():.0f} images/s, {self.wait_share():.0%} waiting for data"
 
 
@@ -131,7 +134,7 @@ def epochs(
             clock.waiting(coming),
             steps - first,
             f"epoch {state.epoch + 1}/{trainer.epochs}",
-            lambda clock=clock, look=look: f"loss {look.counts.mean_loss:.4f} {clock.line()}",  # type: ignore[misc]
+            lambda clock=clock, look=look: f"{look.line()} {clock.line()}".strip(),  # type: ignore[misc]
         )
         group: list[Batch] = []
         for batch in timed:
@@ -184,6 +187,10 @@ class _Look:
 
     def due(self) -> bool:
         return time.monotonic() - self.looked_at > LOOK_EVERY_S
+
+    def line(self) -> str:
+        """Empty before the first look at a loss."""
+        return f"loss {self.counts.mean_loss:.4f}" if self.counts.loss_count else ""
 
     def again(self) -> None:
         self.counts = self.state.tally.read()

@@ -290,6 +290,22 @@ def extensions(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     return said
 
 
+def shorter_run(path: Path, config: Mapping[str, Any]) -> Path | None:
+    """Where nothing stands at `path`: the run beside it that could be extended to what `config`
+    asks for, the longest of them."""
+    now = json.loads(json.dumps(with_relative_places(config, path)))
+    found: list[tuple[int, Path]] = []
+    for file in () if path.exists() else path.parent.glob("*/run.json"):
+        try:
+            before = json.loads(file.read_text(encoding="utf-8"))["config"]
+        except (OSError, ValueError, LookupError, TypeError):
+            continue  # whatever it is, it is not meant
+        run = RunFolder(file.parent, {}, finished=False)
+        if run.resumable() and extensions(before, now) and not differences(before, now):
+            found.append((before["trainer"]["epochs"], run.path))
+    return max(found)[1] if found else None
+
+
 def without_free_settings(config: Mapping[str, Any]) -> dict[str, Any]:
     """Plain nested dicts of a config, without the settings that may differ between sittings."""
 

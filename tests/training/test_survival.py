@@ -458,6 +458,30 @@ def test_a_finished_run_goes_on_with_the_schedule_of_more_epochs(
         train(quick("longer"))
 
 
+def test_more_epochs_without_a_run_dir_name_the_run_that_could_go_on(
+    quick: Make,
+    train: Train,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    config = replace(quick("none", save_every_s=1e-6), run_dir=None)
+    short = training.run_folder_of(config)
+
+    def said(**trainer: Any) -> bool:
+        caplog.clear()
+        killed(replace(config, trainer=replace(config.trainer, **trainer)), train, 2)
+        return f"run_dir={short} would instead go on" in caplog.text
+
+    assert not said()
+    assert not said()  # it goes on itself
+    assert not said(epochs=1)
+    assert not said(epochs=3, batch_size=7)
+    assert said(epochs=3)
+    assert not said(epochs=3)  # it was said when that run began
+
+
 def test_a_run_goes_on_with_no_other_setting(quick: Make, train: Train) -> None:
     config = quick("fixed", save_every_s=1e-6)
     killed(config, train, 2)

@@ -30,7 +30,13 @@ from medcnn.privacy import pseudonym
 from medcnn.progress import log
 from medcnn.ranks import ALONE, Ranks, joined
 from medcnn.readout import Readout, check_readout, fit_readout
-from medcnn.run_folder import RunFolder, open_run, versions, without_free_settings
+from medcnn.run_folder import (
+    RunFolder,
+    open_run,
+    shorter_run,
+    versions,
+    without_free_settings,
+)
 from medcnn.tasks import Task, task_of
 from medcnn.training.epochs import EpochResult
 from medcnn.training.fit import fit
@@ -99,8 +105,14 @@ def begun(config: TrainConfig, command: list[str]) -> Iterator[RunFolder | None]
         torch.use_deterministic_algorithms(True)
         torch.backends.cudnn.benchmark = False
     path = run_folder_of(config)
+    shorter = None if config.run_dir else shorter_run(path, to_json(config))
     with joined(config.trainer.device) as ranks, opened(config, command, path, ranks) as run:
         log.info(f"run folder: {path}")
+        if shorter:
+            log.info(
+                f"this run begins anew; run_dir={shorter} would instead go on with the run of the "
+                "same settings there, which has fewer epochs or less patience"
+            )
         if run.finished:
             log.info(f"this run is finished already; its report: {run.report}")
             yield None

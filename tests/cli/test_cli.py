@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -100,6 +101,38 @@ def test_a_wrong_value_is_answered_before_torch_is_imported() -> None:
     """Rows 92 and 93."""
     for word in ("trainer.batch_size=0", "lr=1", "model=resnet81", "model.backbone=resnet19"):
         assert "torch" not in imported("train", word)
+
+
+# Sends itself a signal where torch would be imported, which takes seconds on a cluster.
+EARLY = """
+import os, sys
+class Bell:
+    def find_spec(self, name, *_):
+        if name == "torch":
+            os.kill(os.getpid(), int(sys.argv[1]))
+sys.meta_path.insert(0, Bell())
+from medcnn.cli import main
+main(sys.argv[2:])
+"""
+
+
+@pytest.mark.fault
+@pytest.mark.parametrize(
+    ("number", "words"),
+    [
+        (signal.SIGTERM, ["train"]),
+        (signal.SIGUSR1, ["finetune", "checkpoint=x", "data=phantom"]),
+    ],
+)
+def test_a_signal_while_torch_is_imported_ends_with_75(
+    number: signal.Signals, words: list[str], tmp_path: Path
+) -> None:
+    """Rows 7 and 9."""
+    command = [sys.executable, "-c", EARLY, str(int(number)), *words]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False)
+    assert done.returncode == 75, done.stderr
+    said = f"stopped by {number.name} while nothing was trained; run the same command again"
+    assert said in " ".join(done.stderr.split())
 
 
 def test_all_faults_of_a_command_are_told_at_once() -> None:

@@ -208,6 +208,26 @@ def test_a_sweep_that_was_killed_comes_to_the_same_trials_and_never_opens_test(
     assert "a sweep with other settings" in " ".join(capsys.readouterr().err.split())
 
 
+@pytest.mark.fault
+def test_a_signal_between_two_trials_ends_a_sweep_that_can_go_on(
+    search: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Row 7."""
+    pytest.importorskip("optuna")
+    from medcnn.workflows import sweeping
+
+    def stop(*_: object) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    words = (*search, "trainer.epochs=1", f"run_dir={tmp_path / 'r'}")
+    with monkeypatch.context() as patched:
+        patched.setattr(sweeping, "keep_best_weights", stop)
+        assert run(*words) == 75
+    assert not (tmp_path / "r" / "trials" / "001").exists()
+    assert run(*words, "sweep.trials=1") == 0
+    assert facts(tmp_path / "r" / "trials" / "000")["sittings"] == 1
+
+
 def test_a_space_that_makes_no_sense_is_refused_before_anything_is_trained(
     search: tuple[str, ...], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

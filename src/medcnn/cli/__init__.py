@@ -6,6 +6,7 @@ Nothing heavy is imported before the words of the command have been understood.
 from __future__ import annotations
 
 import sys
+from contextlib import AbstractContextManager, nullcontext
 
 HELP = """\
 medcnn: audit data, train, evaluate and fine-tune CNNs on medical images.
@@ -70,7 +71,8 @@ def run(words: list[str]) -> int:
 
     debug = "--debug" in words
     try:
-        return _dispatch([w for w in words if w != "--debug"])
+        with _heard(words[0]):
+            return _dispatch([w for w in words if w != "--debug"])
     except MedcnnError as error:
         if debug:
             raise
@@ -96,6 +98,15 @@ def run(words: list[str]) -> int:
             "add --debug for the traceback to report."
         )
         return 1
+
+
+def _heard(verb: str) -> AbstractContextManager[None]:
+    """Signals end a command that can go on with 75 from here on, before torch is imported."""
+    if verb not in ("train", "finetune", "sweep"):
+        return nullcontext()
+    from medcnn.training.stopping import ended_by_signals
+
+    return ended_by_signals()
 
 
 def _dispatch(words: list[str]) -> int:

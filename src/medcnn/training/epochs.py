@@ -248,7 +248,7 @@ def _finish(
         **{f"lr/{name}": rate for name, rate in learning_rates(state.optimizer).items()},
     }
     before = time.monotonic()
-    with stop.at_once():
+    with stop.turned(patient=False):
         setting.ranks.align(state.judged)
         predictions = predict(
             state.judged,

@@ -7,6 +7,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+from medcnn.errors import StoppedError
+
+HEARD = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
+
 
 class Interrupted(KeyboardInterrupt):
     """A signal came where nothing has to be finished first. No `except Exception` catches it."""
@@ -37,26 +41,45 @@ class Stop:
             raise Interrupted(self.asked)
 
     @contextmanager
-    def at_once(self) -> Iterator[None]:
-        """Within, a signal raises Interrupted where it comes."""
-        if self.asked:
-            raise Interrupted(self.asked)
-        self.patient = False
+    def turned(self, *, patient: bool) -> Iterator[None]:
+        """Within, a signal waits or raises Interrupted where it comes; so does one that came
+        before."""
+        before, self.patient = self.patient, patient
         try:
+            if self.asked:
+                raise Interrupted(self.asked)
             yield
         finally:
-            self.patient = True
+            self.patient = before
 
 
 @contextmanager
 def signals(*, patient: bool) -> Iterator[Stop]:
-    stop = Stop(patient=patient)
-    heard = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
-    before = {number: signal.signal(number, stop.hear) for number in heard}
-    try:
-        yield stop
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    """Within another one the same Stop is turned: a second signal must not disturb what the first
+    one made end, and one that an `except` of some library swallowed is not lost."""
+    stop = getattr(signal.getsignal(signal.SIGTERM), "__self__", None)
+    if isinstance(stop, Stop):
+        with stop.turned(patient=patient):
+            yield stop
+    else:
+        stop = Stop(patient=patient)
+        before = {number: signal.signal(number, stop.hear) for number in HEARD}
+        try:
+            yield stop
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
     if stop.asked:
         raise Interrupted(stop.asked)  # it came when nobody looked any more
+
+
+@contextmanager
+def ended_by_signals() -> Iterator[None]:
+    """Raises StoppedError where a signal comes: nothing has to be finished first."""
+    try:
+        with signals(patient=False):
+            yield
+    except Interrupted as asked:
+        raise StoppedError(
+            f"stopped by {asked} while nothing was trained; run the same command again to go on."
+        ) from None

@@ -43,7 +43,7 @@ from medcnn.training.fit import fit
 from medcnn.training.optimizers import OPTIMIZERS, groups_of
 from medcnn.training.setting import Setting
 from medcnn.training.state import TrainState, average_of
-from medcnn.training.stopping import Interrupted, signals
+from medcnn.training.stopping import ended_by_signals
 from medcnn.training.tally import Tally
 from medcnn.training.tensorboard import Board
 from medcnn.workflows.auditing import allowed_pixels, audited
@@ -106,7 +106,11 @@ def begun(config: TrainConfig, command: list[str]) -> Iterator[RunFolder | None]
         torch.backends.cudnn.benchmark = False
     path = run_folder_of(config)
     shorter = None if config.run_dir else shorter_run(path, to_json(config))
-    with joined(config.trainer.device) as ranks, opened(config, command, path, ranks) as run:
+    with (
+        joined(config.trainer.device) as ranks,
+        opened(config, command, path, ranks) as run,
+        ended_by_signals(),  # within `opened`, so that run.json says it
+    ):
         log.info(f"run folder: {path}")
         if shorter:
             log.info(
@@ -134,14 +138,7 @@ def begun(config: TrainConfig, command: list[str]) -> Iterator[RunFolder | None]
                 f"this run goes on with another machine or other versions ({'; '.join(moved)}): "
                 "its weights are not to the bit those of a run in one place"
             )
-        try:
-            with signals(patient=False):
-                yield run
-        except Interrupted as signal:
-            raise StoppedError(
-                f"stopped by {signal} while nothing was trained; run the same command again to go "
-                "on."
-            ) from None
+        yield run
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import multiprocessing
 import os
@@ -147,24 +148,49 @@ def test_a_fault_is_told_once_and_ends_all(
     assert "needs several GPUs" in " ".join(capfd.readouterr().err.split())
 
 
-def test_torchrun_starts_again_what_was_killed_and_the_weights_are_the_same(
-    images: Path, tmp_path: Path, runs: dict[int, Path]
-) -> None:
+def torchrun(images: Path, run: Path, *more: str) -> subprocess.Popen[str]:
+    """Two processes, as docs/many-machines.md starts them; a first state is saved."""
     script = Path(__file__).parents[2] / "scripts" / "train.py"
-    words = (
-        *WORDS,
-        f"data.root={images}",
-        f"run_dir={tmp_path / 'r'}",
-        "trainer.save_every_s=0.001",
+    options = (
+        *("--standalone", "--nproc-per-node=2", "--max-restarts=2"),
+        "--signals-to-handle=SIGTERM,SIGINT,SIGHUP,SIGQUIT,SIGUSR1",
     )
-    torchrun = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2")
+    words = (*WORDS, f"data.root={images}", f"run_dir={run}", "trainer.save_every_s=0.001", *more)
     started = subprocess.Popen(
-        [*torchrun, "--max-restarts=2", str(script), *words],
+        [sys.executable, "-m", "torch.distributed.run", *options, str(script), *words],
         stderr=subprocess.PIPE,
         text=True,
     )
-    while not list(tmp_path.glob("r/checkpoints/resume.pt")) and started.poll() is None:
+    while not (run / "checkpoints" / "resume.pt").exists() and started.poll() is None:
         time.sleep(0.01)
+    return started
+
+
+@pytest.mark.fault
+@pytest.mark.skipif(
+    sys.platform != "linux", reason="only Linux tells a process of its parent's end"
+)
+@pytest.mark.parametrize("number", [signal.SIGUSR1, signal.SIGKILL])
+def test_a_signal_to_torchrun_saves_and_ends_its_processes_for_good(
+    images: Path, tmp_path: Path, number: signal.Signals
+) -> None:
+    """Rows 7 and 9."""
+    run = tmp_path / "r"
+    started = torchrun(images, run, "trainer.epochs=10000")
+    started.send_signal(number)
+    _, said = started.communicate(timeout=120)  # until the last of its processes has ended
+    assert started.returncode == (-number if number == signal.SIGKILL else 1), said
+    facts = json.loads((run / "run.json").read_text())
+    assert facts["exit"]["code"] == 75, said
+    assert facts["sittings"] == 1  # --max-restarts began nothing anew
+    with (run / ".lock").open() as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def test_torchrun_starts_again_what_was_killed_and_the_weights_are_the_same(
+    images: Path, tmp_path: Path, runs: dict[int, Path]
+) -> None:
+    started = torchrun(images, tmp_path / "r")
     children = Path(f"/proc/{started.pid}/task/{started.pid}/children").read_text().split()
     os.kill(int(children[-1]), signal.SIGKILL)
     _, said = started.communicate(timeout=120)

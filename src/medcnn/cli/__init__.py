@@ -104,8 +104,9 @@ def _heard(verb: str) -> AbstractContextManager[None]:
     """Signals end a command that can go on with 75 from here on, before torch is imported."""
     if verb not in ("train", "finetune", "sweep"):
         return nullcontext()
-    from medcnn.training.stopping import ended_by_signals
+    from medcnn.training.stopping import end_with_torchrun, ended_by_signals
 
+    end_with_torchrun()
     return ended_by_signals()
 
 

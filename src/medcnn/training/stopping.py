@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import ctypes
+import os
 import signal
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -10,6 +13,8 @@ from types import FrameType
 from medcnn.errors import StoppedError
 
 HEARD = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
+# prctl(2): the signal that a process gets when its parent dies
+PR_SET_PDEATHSIG = 1
 
 
 class Interrupted(KeyboardInterrupt):
@@ -83,3 +88,10 @@ def ended_by_signals() -> Iterator[None]:
         raise StoppedError(
             f"stopped by {asked} while nothing was trained; run the same command again to go on."
         ) from None
+
+
+def end_with_torchrun() -> None:
+    """This process, if torchrun started it, gets SIGTERM where torchrun dies: otherwise it would
+    train on, seen by nobody and with the lock of the run. Linux alone can do so."""
+    if "TORCHELASTIC_RUN_ID" in os.environ and sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, int(signal.SIGTERM))

@@ -96,6 +96,41 @@ def test_intervals_of_predictive_values_hold_the_truth_as_often_as_they_say() ->
     assert (abs(hits / rounds - 0.95) < 0.03).all()
 
 
+def test_predictive_values_that_are_found_to_be_1_have_an_interval_too() -> None:
+    draw = np.random.default_rng(0)
+    sensitivity, specificity = 0.995, 0.7  # of 80 patients, sensitivity is often found to be 1
+    _, true_npv = predictive_values(sensitivity, specificity, 0.2)
+    held, of = 0, 0
+    for _ in range(600):
+        hits = draw.random(80) < sensitivity
+        sens = Share.among(hits, np.arange(80))
+        spec = Share.among(draw.random(100) < specificity, np.arange(100))
+        _, npv = predictive_intervals(sens, spec, 0.2)
+        if hits.all():
+            assert npv.high == 1.0
+            assert npv.low > 0.9
+            # the same odds upside down: who is never missed, and who is never falsely alarmed
+            other = predictive_intervals(spec, sens, 0.8)[0]
+            assert (other.low, other.high) == pytest.approx((npv.low, npv.high))
+            held += npv.low <= true_npv <= npv.high
+            of += 1
+    assert of > 300
+    assert held / of > 0.95
+
+
+def test_predictive_values_of_0_have_an_interval_and_those_of_nobody_a_reason() -> None:
+    never = Share(value=0.0, low=0.0, high=0.3, of=10)
+    always = Share(value=1.0, low=0.7, high=1.0, of=10)
+    half = Share(value=0.5, low=0.2, high=0.8, of=10)
+    ppv, _ = predictive_intervals(never, half, 0.1)
+    assert ppv.low == 0.0
+    assert 0.0 < ppv.high < 0.2
+    ppv, npv = predictive_intervals(never, always, 0.1)
+    assert math.isnan(ppv.low)
+    assert ppv.reason == "nobody is called so"
+    assert 0.9 > npv.low > 0.8
+
+
 @pytest.mark.parametrize("kind", Kind)
 def test_sets_hold_the_truth_of_another_draw_about_as_often_as_was_asked(
     simulate, kind: Kind
@@ -126,6 +161,34 @@ def test_certainty_that_says_nothing_gains_nothing(simulate) -> None:
     same = replace(predictions, logits=np.full_like(predictions.logits, 0.7))
     curve = evaluate_readout(same).curve
     assert {round(risk, 9) for _, risk in curve} == {round(curve[-1][1], 9)}
+
+
+@pytest.mark.fault
+def test_images_of_equal_certainty_are_referred_together_whatever_their_order(simulate) -> None:
+    """Row 82."""
+    predictions = judged(simulate, Kind.BINARY, n=100)
+    targets = (np.arange(100) < 50).astype(np.float64)[:, None]
+    for own in (targets, targets[::-1]):
+        same = replace(predictions, targets=own, logits=np.full_like(predictions.logits, -0.7))
+        rows = evaluate_readout(same).referral
+        assert [(r.share, r.left, r.error.value) for r in rows] == [(0.0, 100, 0.5)]
+        three = replace(same, logits=np.repeat([-0.1, -1.0, -2.0], [30, 30, 40])[:, None])
+        rows = evaluate_readout(three).referral
+        # 30 % and 50 % less certain: of both only the first 30 can go
+        assert [(r.share, r.left) for r in rows] == [(0.0, 100), (0.3, 70)]
+
+
+def test_the_bound_that_predict_refers_by_is_judged_on_the_split(simulate) -> None:
+    predictions = judged(simulate, Kind.MULTICLASS)
+    found = evaluate_readout(predictions).bound
+    unsure = predictions.probabilities.max(axis=1) < predictions.readout.referral.certainty
+    wrong = (predictions.decisions != (predictions.targets == 1)).any(axis=1)
+    assert found.asked == 0.1
+    assert found.referred.value == pytest.approx(unsure.mean())
+    assert found.error.value == pytest.approx(wrong[~unsure].mean())
+    assert found.error.low < found.error.value < found.error.high
+    silent = replace(predictions, readout=replace(predictions.readout, referral=None))
+    assert evaluate_readout(silent).bound is None
 
 
 @pytest.mark.fault

@@ -10,10 +10,11 @@ import pytest
 
 from medcnn.evaluation.checklist import filled
 from medcnn.evaluation.model_card import model_card
+from medcnn.evaluation.points import evaluate_readout
 from medcnn.evaluation.report import Report, html, write_report
 from medcnn.evaluation.scores import evaluate
 from medcnn.labels import Kind
-from medcnn.readout import Readout
+from medcnn.readout import Readout, Referral
 
 HOSTILE = ("<script>alert(1)</script>", "</style></svg><img src=x>", "{{ 7*7 }}日本語" + "e" * 300)
 
@@ -86,6 +87,29 @@ def test_hostile_class_names_stay_text(report_of, kind) -> None:
     assert (page.tags.count("script"), page.tags.count("img")) == (2, 1)
     for name in HOSTILE:
         assert name in page.text
+
+
+def test_certainty_is_not_called_the_probability_of_the_decision_where_it_may_not_be(
+    sources,
+) -> None:
+    for kind, source in sources.items():
+        text = Page(source).text
+        another = "probability of the most probable answer"
+        assert (another in text) == (kind is not Kind.MULTICLASS)
+        assert text.count("which need not be the decision") == (0 if kind is Kind.MULTICLASS else 2)
+
+
+def test_the_page_judges_the_bound_that_predict_refers_by(report_of) -> None:
+    report = report_of(Kind.BINARY)
+    test = report.predictions["test"]
+    fitted = Referral(share=0.1, certainty=0.6)
+    test = replace(test, readout=replace(test.readout, referral=fitted))
+    readouts = {"test": evaluate_readout(test)}
+    text = Page(html(replace(report, readouts=readouts))).text
+    bound = readouts["test"].bound
+    row = text[text.index("The bound fitted on validation, to refer 10 % there") :]
+    assert f"{100 * bound.referred.value:.1f} %" in row[:80]
+    assert f"{100 * bound.error.low:.1f} to {100 * bound.error.high:.1f} %" in row[:250]
 
 
 def test_the_page_says_where_the_thresholds_came_from(report_of, sources) -> None:

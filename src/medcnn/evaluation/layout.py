@@ -9,9 +9,10 @@ from typing import Any
 from medcnn.evaluation import figures
 from medcnn.evaluation.curves import OneLabel, confusion, four_cells, one_label
 from medcnn.evaluation.cuts import cut_tables
-from medcnn.evaluation.points import ReadoutEvaluation
+from medcnn.evaluation.intervals import Interval
+from medcnn.evaluation.points import ReadoutEvaluation, Share
 from medcnn.evaluation.scores import Evaluation, Score
-from medcnn.labels import Kind
+from medcnn.labels import Kind, LabelSpace
 from medcnn.metrics import METRICS
 from medcnn.predictions import Predictions
 
@@ -167,10 +168,10 @@ def readout(found: ReadoutEvaluation | None) -> dict[str, Any] | None:
             "threshold": f"{p.threshold:.3g}",
             "counts": [f"{n:,}" for n in (p.found, p.missed, p.alarms, p.cleared)],
             "shares": [
-                share(p.sensitivity.value, p.sensitivity.low, p.sensitivity.high),
-                share(p.specificity.value, p.specificity.low, p.specificity.high),
-                share(p.ppv_value, p.ppv.low, p.ppv.high),
-                share(p.npv_value, p.npv.low, p.npv.high),
+                share(p.sensitivity),
+                share(p.specificity),
+                _percents(p.ppv_value, p.ppv),
+                _percents(p.npv_value, p.npv),
             ],
             "prevalence": "" if math.isnan(p.prevalence) else f"{100 * p.prevalence:.3g} %",
         }
@@ -180,7 +181,7 @@ def readout(found: ReadoutEvaluation | None) -> dict[str, Any] | None:
         {
             "label": s.label or "all images",
             "count": f"{s.coverage.of:,}",
-            "coverage": share(s.coverage.value, s.coverage.low, s.coverage.high),
+            "coverage": share(s.coverage),
             "size": "n/a" if math.isnan(s.mean_size) else f"{s.mean_size:.2f}",
             "single": "n/a" if math.isnan(s.single) else f"{100 * s.single:.0f} %",
         }
@@ -188,21 +189,44 @@ def readout(found: ReadoutEvaluation | None) -> dict[str, Any] | None:
     ]
     referral = [
         {
-            "share": f"{100 * r.share:.0f} %",
+            "share": f"{100 * r.share:.3g} %",
             "certainty": f"{r.certainty:.3g}",
             "left": f"{r.left:,}",
-            "error": share(r.error.value, r.error.low, r.error.high),
+            "error": share(r.error),
         }
         for r in found.referral
     ]
+    bound = found.bound and {
+        "asked": f"{100 * found.bound.asked:.3g} %",
+        "certainty": f"{found.bound.certainty:.3g}",
+        "left": f"{found.bound.error.of:,}",
+        "referred": share(found.bound.referred),
+        "error": share(found.bound.error),
+    }
     return {
         "points": points,
         "sets": sets,
         "wanted": f"{100 * found.sets[0].wanted:.0f} %" if found.sets else "",
         "referral": referral,
+        "bound": bound,
         "aurc": "n/a" if math.isnan(found.aurc) else f"{found.aurc:.4f}",
         "curve": figures.risk_coverage_figure(found.curve) if len(found.curve) > 2 else None,
     }
+
+
+def certainty_words(labels: LabelSpace) -> str:
+    """What `medcnn.readout.certainty` is, and how it differs from the decision."""
+    if labels.kind is Kind.MULTICLASS:
+        return "the probability of the class that is named"
+    least = " on the finding that is least certain" if labels.kind is Kind.MULTILABEL else ""
+    why = (
+        "the median or mean grade may be another"
+        if labels.exclusive
+        else "a threshold other than 0.5 may call the less probable one"
+    )
+    return (
+        f"the probability of the most probable answer{least}, which need not be the decision: {why}"
+    )
 
 
 def cuts(predictions: Predictions, found: ReadoutEvaluation | None) -> list[dict[str, Any]]:
@@ -247,12 +271,17 @@ def flow(
     }
 
 
-def share(value: float, low: float, high: float) -> tuple[str, str]:
-    """`87 %` and `81 to 92 %`."""
+def share(found: Share) -> tuple[str, str]:
+    """`87.0 %` and `81.0 to 92.0 %`, or why there is no interval."""
+    return _percents(found.value, found)
+
+
+def _percents(value: float, ends: Interval | Share) -> tuple[str, str]:
     if math.isnan(value):
         return "n/a", ""
-    ends = "" if math.isnan(low) else f"{100 * low:.1f} to {100 * high:.1f} %"
-    return f"{100 * value:.1f} %", ends
+    if math.isnan(ends.low):
+        return f"{100 * value:.1f} %", f"no interval: {ends.reason}"
+    return f"{100 * value:.1f} %", f"{100 * ends.low:.1f} to {100 * ends.high:.1f} %"
 
 
 def classes(predictions: Predictions, evaluation: Evaluation) -> list[dict[str, Any]]:

@@ -23,18 +23,20 @@ REFERRED_SHARES = (0.0, 0.05, 0.1, 0.2, 0.3, 0.5)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Share:
-    """A share of `of` images with its 95 % interval; nan where there is none of them."""
+    """A share of `of` images with its 95 % interval; nan where there is none of them, or no
+    interval for a `reason`."""
 
     value: float
     low: float
     high: float
     of: int
+    reason: str = ""
 
     @classmethod
     def among(cls, hits: NDArray[np.bool_], groups: NDArray[np.int64]) -> Share:
         found = share_interval(hits, groups)
         value = float(hits.mean()) if len(hits) else math.nan
-        return cls(value=value, low=found.low, high=found.high, of=len(hits))
+        return cls(value=value, low=found.low, high=found.high, of=len(hits), reason=found.reason)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,10 +85,11 @@ class SetsResult:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReferralResult:
-    """The images that are left when the least certain ones go to a human.
+    """The images that are left when those below a certainty go to a human.
 
     Attributes:
-        share: of the images that are referred.
+        share: of the images that are referred. Images of equal certainty stay or go together, so
+            that it may be less than was asked for.
         error: share of wrong decisions among the images that are left.
     """
 
@@ -97,8 +100,26 @@ class ReferralResult:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class BoundResult:
+    """What the bound that `predict` refers by does on a split.
+
+    Attributes:
+        asked: share of the images of validation that it refers.
+        certainty: below which an image is referred.
+        referred: share of these images.
+        error: share of wrong decisions among the images that are left.
+    """
+
+    asked: float
+    certainty: float
+    referred: Share
+    error: Share
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ReadoutEvaluation:
     """Attributes:
+    bound: None where `readout.refer_share` was not asked for.
     curve: (share of images kept, error among them), most certain first, at most 200 points.
     aurc: area under that curve; smaller is better (Geifman and El-Yaniv 2017, NeurIPS).
     """
@@ -106,6 +127,7 @@ class ReadoutEvaluation:
     points: tuple[PointResult, ...]
     sets: tuple[SetsResult, ...]
     referral: tuple[ReferralResult, ...]
+    bound: BoundResult | None
     curve: tuple[tuple[float, float], ...]
     aurc: float
 
@@ -139,11 +161,12 @@ def evaluate_readout(
         if not point.grades
         for k, threshold in enumerate(point.thresholds)
     ]
-    referral, curve, aurc = _referral(predictions, p, numbers)
+    referral, bound, curve, aurc = _referral(predictions, p, numbers)
     return ReadoutEvaluation(
         points=tuple(points),
         sets=tuple(_sets(predictions, numbers)),
         referral=referral,
+        bound=bound,
         curve=curve,
         aurc=aurc,
     )
@@ -211,22 +234,35 @@ def predictive_intervals(sens: Share, spec: Share, prevalence: float) -> tuple[I
     def recovered(
         top: float, top_low: float, top_high: float, low: float, low_low: float, low_high: float
     ) -> Interval:
-        """Interval of odds = prevalence odds * top / low."""
-        if not all(v > 0 for v in (top, low)) or math.isnan(top_low + low_low):
-            return Interval(reason="no interval of sensitivity or specificity")
+        """Interval of odds = `at` * top / low."""
+        if math.isnan(top_low + low_low):
+            return Interval(reason="sensitivity or specificity has none")
+        if top == low == 0:
+            return Interval(reason="nobody is called so")
+        if low == 0:  # infinite odds: only the lower end is left to find
+            return Interval(low=1 - 1 / (1 + at * _least(top, top_low) / low_high), high=1.0)
+        if top == 0:
+            return Interval(low=0.0, high=1 / (1 + _least(low, low_low) / top_high / at))
         with np.errstate(divide="ignore"):
             a, a1, a2 = np.log([top, top_low, top_high])
             b, b1, b2 = np.log([low, low_low, low_high])
         down = math.hypot(a - a1, b2 - b)
         up = math.hypot(a2 - a, b - b1)
         odds = (a - b - down, a - b + up)
+        start = math.log(at)
         return Interval(low=_logistic(odds[0] + start), high=_logistic(odds[1] + start))
 
-    start = math.log(prevalence / (1 - prevalence))
+    at = prevalence / (1 - prevalence)
     ppv = recovered(sens.value, sens.low, sens.high, 1 - spec.value, 1 - spec.high, 1 - spec.low)
-    start = -start
+    at = 1 / at
     npv = recovered(spec.value, spec.low, spec.high, 1 - sens.value, 1 - sens.high, 1 - sens.low)
     return ppv, npv
+
+
+def _least(value: float, low: float) -> float:
+    """What divided by the upper end of a share that was found to be 0 is the lower end of the
+    ratio: the same recovery for a ratio (Donner and Zou 2012, Stat Methods Med Res 21(4))."""
+    return math.sqrt(value**2 - (value - low) ** 2)
 
 
 def _logistic(x: float) -> float:
@@ -272,7 +308,7 @@ def _sets(predictions: Predictions, groups: NDArray[np.int64]) -> list[SetsResul
 
 def _referral(
     predictions: Predictions, p: NDArray[np.float64], groups: NDArray[np.int64]
-) -> tuple[tuple[ReferralResult, ...], tuple[tuple[float, float], ...], float]:
+) -> tuple[tuple[ReferralResult, ...], BoundResult | None, tuple[tuple[float, float], ...], float]:
     """By the certainty of the whole image, where classes exclude each other or there is one; a
     multilabel image is wrong where any assessed finding is."""
     assessed = ~np.isnan(predictions.targets)
@@ -282,27 +318,37 @@ def _referral(
     sure, patients = certainty(predictions.labels, p[known]), groups[known]
     n = len(wrong)
     if n == 0:
-        return (), (), math.nan
+        return (), None, (), math.nan
     order = np.argsort(-sure, kind="stable")
     # images of equal certainty cannot be told apart: each carries the mean of their errors
     _, at = np.unique(-sure[order], return_inverse=True)
     shared = np.bincount(at, weights=wrong[order]) / np.bincount(at)
     risk = np.cumsum(shared[at]) / np.arange(1, n + 1)
     shown = np.unique(np.linspace(0, n - 1, min(n, 200)).round().astype(int))
-    rows = []
-    for share in REFERRED_SHARES:
-        left = order[: n - round(share * n)]
-        if len(left):
-            rows.append(
-                ReferralResult(
-                    share=share,
-                    certainty=float(sure[left].min()),
-                    left=len(left),
-                    error=Share.among(wrong[left], patients[left]),
-                )
-            )
     curve = tuple(((i + 1) / n, float(risk[i])) for i in shown)
-    return tuple(rows), curve, float(risk.mean())
+    kept = [n - round(share * n) for share in REFERRED_SHARES]
+    bounds = dict.fromkeys(float(sure[order[k - 1]]) for k in kept if k)
+    rows = []
+    for least in bounds:
+        left = sure >= least
+        rows.append(
+            ReferralResult(
+                share=float((~left).mean()),
+                certainty=least,
+                left=int(left.sum()),
+                error=Share.among(wrong[left], patients[left]),
+            )
+        )
+    bound, fitted = None, predictions.readout.referral
+    if fitted is not None:
+        left = sure >= fitted.certainty
+        bound = BoundResult(
+            asked=fitted.share,
+            certainty=fitted.certainty,
+            referred=Share.among(~left, patients),
+            error=Share.among(wrong[left], patients[left]),
+        )
+    return tuple(rows), bound, curve, float(risk.mean())
 
 
 def _without_nan(value: Any) -> Any:

@@ -97,6 +97,7 @@ def html(report: Report) -> str:
         evaluation=evaluation,
         rule=predictions.readout.rule(predictions.labels) if predictions else "",
         predictions=predictions,
+        certainty=layout.certainty_words(evaluation.labels) if evaluation else "",
         sentences=summary(evaluation, report.group_noun) if evaluation else [],
         headlines=layout.headlines(evaluation) if evaluation else [],
         overall=layout.overall(report.evaluations, splits, footnotes),

@@ -15,6 +15,7 @@ from medcnn.evaluation.report import Report, html, write_report
 from medcnn.evaluation.scores import evaluate
 from medcnn.labels import Kind
 from medcnn.readout import Readout, Referral
+from medcnn.readout.operating import fit_point
 
 HOSTILE = ("<script>alert(1)</script>", "</style></svg><img src=x>", "{{ 7*7 }}日本語" + "e" * 300)
 
@@ -163,6 +164,49 @@ def test_the_model_card_holds_the_scores_and_hostile_names_stay_text(report_of) 
     assert f"| AUROC | {auroc.value:.3f} | {auroc.low:.3f} to {auroc.high:.3f} |" in card
     assert "- \\# no" in card
     assert "To be written" in card
+    assert "SHA-256 of the checkpoint | _To be" in card
+    whole = model_card("m", report.task, [], evaluation, found, {}, "ab12")
+    assert "| SHA-256 of the checkpoint | ab12 |" in whole
+    point = found.points[0]
+    row = next(line for line in card.splitlines() if line.startswith("| Youden's index"))
+    assert f"| {point.found} | {point.missed} | {point.alarms} | {point.cleared} |" in row
+    for value, ends in (
+        (point.sensitivity.value, point.sensitivity),
+        (point.ppv_value, point.ppv),
+        (point.npv_value, point.npv),
+    ):
+        assert f"{100 * value:.1f} % ({100 * ends.low:.1f} to {100 * ends.high:.1f} %)" in row
+
+
+def test_page_and_model_card_show_the_cut_points_of_kappa(report_of) -> None:
+    report = report_of(Kind.ORDINAL)
+    test = report.predictions["test"]
+    rules = ({"name": "sensitivity", "at": 0.95}, {"name": "cost", "miss": 10, "false_alarm": 1})
+    points = [fit_point(r, test.probabilities, test.targets) for r in (*rules, {"name": "kappa"})]
+    test = replace(test, readout=Readout(points=tuple(points)))
+    found = evaluate_readout(test)
+    text = Page(html(replace(report, readouts={"test": found}))).text
+    card = model_card("m", "t", [], None, found, {})
+    (grades,) = found.grades
+    for cut in (*grades.cuts, grades):
+        kappa = cut.kappa
+        ends = f"{kappa.low:.3f} to {kappa.high:.3f}"
+        assert f"{kappa.value:.3f} {ends}" in text
+        assert f"{kappa.value:.3f} ({ends})" in card
+    for words in ("sensitivity of 0.95", "a miss costs 10, a false alarm 1"):
+        assert words in text
+        assert words in card
+    assert "at=0.95" not in card
+
+
+def test_a_headline_without_an_interval_says_why(report_of) -> None:
+    report = report_of(Kind.BINARY)
+    few = report_of(Kind.BINARY, n=6).predictions["test"]
+    source = html(replace(report, evaluations={"test": evaluate(few, resamples=20)}))
+    cards = source[source.index('<ul class="headlines">') :]
+    cards = cards[: cards.index("</ul>")]
+    assert cards.count("<li>") == 3
+    assert cards.count("available: ") == 3
 
 
 def test_a_report_of_almost_nothing_is_still_a_page() -> None:

@@ -13,8 +13,8 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from browser import CHROMIUM, Browser, browser
 
-from medcnn.evaluation.points import predictive_values
 from medcnn.evaluation.report import Report, write_report
+from medcnn.evaluation.shares import predictive_values
 from medcnn.labels import Kind
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")

@@ -9,9 +9,11 @@ from typing import Any
 from medcnn.evaluation import figures
 from medcnn.evaluation.curves import OneLabel, confusion, four_cells, one_label
 from medcnn.evaluation.cuts import cut_tables
+from medcnn.evaluation.grades import Agreement
 from medcnn.evaluation.intervals import Interval
-from medcnn.evaluation.points import ReadoutEvaluation, Share
+from medcnn.evaluation.points import ReadoutEvaluation
 from medcnn.evaluation.scores import Evaluation, Score
+from medcnn.evaluation.shares import Share
 from medcnn.labels import Kind, LabelSpace
 from medcnn.metrics import METRICS
 from medcnn.predictions import Predictions
@@ -79,6 +81,7 @@ def _shown(score: Score, mark: str = "") -> dict[str, Any]:
         "title": METRICS[score.name].title,
         "value": "n/a" if missing else f"{score.value:.3f}",
         "interval": "" if no_interval else f"{score.low:.3f} to {score.high:.3f}",
+        "why": score.note if no_interval else "",
         "mark": mark,
         "bar": (
             tuple(f"{100 * max(v, 0):.1f}" for v in (score.low, score.high, score.value))
@@ -157,26 +160,62 @@ def by_class(evaluation: Evaluation, footnotes: Footnotes) -> dict[str, Any] | N
     return {"columns": [METRICS[name].title for name in names], "rows": rows}
 
 
+RULES = {
+    "youden": "Youden's index",
+    "sensitivity": "sensitivity of {at}",
+    "specificity": "specificity of {at}",
+    "cost": "a miss costs {miss}, a false alarm {false_alarm}",
+    "f1": "largest F1",
+    "kappa": "largest kappa",
+}
+
+
+def rule_words(point: str) -> str:
+    """The name of an operating point in words: of `sensitivity at=0.95` `sensitivity of 0.95`."""
+    name, *options = point.split()
+    return RULES[name].format(**dict(option.split("=") for option in options))
+
+
+def points(found: ReadoutEvaluation) -> list[dict[str, Any]]:
+    return [
+        {
+            "point": rule_words(p.point),
+            "label": p.label,
+            "threshold": f"{p.threshold:.3g}",
+            "counts": [f"{n:,}" for n in (p.found, p.missed, p.alarms, p.cleared)],
+            "shares": [share(p.sensitivity), share(p.specificity)],
+            "prevalence": "n/a" if math.isnan(p.prevalence) else f"{100 * p.prevalence:.3g} %",
+            "values": [_percents(p.ppv_value, p.ppv), _percents(p.npv_value, p.npv)],
+        }
+        for p in found.points
+    ]
+
+
+def grades(found: ReadoutEvaluation) -> list[dict[str, Any]]:
+    """Cut points of the mean grade: a row for each, and the kappa of all grades."""
+    return [
+        {
+            "point": rule_words(g.point),
+            "cuts": [
+                {
+                    "label": cut.label,
+                    "threshold": f"{cut.threshold:.3g}",
+                    "counts": [f"{n:,}" for n in (cut.found, cut.missed, cut.alarms, cut.cleared)],
+                    "shares": [share(cut.sensitivity), share(cut.specificity)],
+                    "kappa": _agreement(cut.kappa),
+                }
+                for cut in g.cuts
+            ],
+            "kappa": _agreement(g.kappa),
+        }
+        for g in found.grades
+    ]
+
+
 def readout(found: ReadoutEvaluation | None) -> dict[str, Any] | None:
     """Texts of operating points, prediction sets and referral."""
     if found is None:
         return None
-    points = [
-        {
-            "point": p.point,
-            "label": p.label,
-            "threshold": f"{p.threshold:.3g}",
-            "counts": [f"{n:,}" for n in (p.found, p.missed, p.alarms, p.cleared)],
-            "shares": [
-                share(p.sensitivity),
-                share(p.specificity),
-                _percents(p.ppv_value, p.ppv),
-                _percents(p.npv_value, p.npv),
-            ],
-            "prevalence": "" if math.isnan(p.prevalence) else f"{100 * p.prevalence:.3g} %",
-        }
-        for p in found.points
-    ]
     sets = [
         {
             "label": s.label or "all images",
@@ -204,7 +243,8 @@ def readout(found: ReadoutEvaluation | None) -> dict[str, Any] | None:
         "error": share(found.bound.error),
     }
     return {
-        "points": points,
+        "points": points(found),
+        "grades": grades(found),
         "sets": sets,
         "wanted": f"{100 * found.sets[0].wanted:.0f} %" if found.sets else "",
         "referral": referral,
@@ -271,17 +311,29 @@ def flow(
     }
 
 
-def share(found: Share) -> tuple[str, str]:
+def share(found: Share) -> dict[str, str]:
     """`87.0 %` and `81.0 to 92.0 %`, or why there is no interval."""
     return _percents(found.value, found)
 
 
-def _percents(value: float, ends: Interval | Share) -> tuple[str, str]:
+def _percents(value: float, ends: Interval | Share) -> dict[str, str]:
     if math.isnan(value):
-        return "n/a", ""
-    if math.isnan(ends.low):
-        return f"{100 * value:.1f} %", f"no interval: {ends.reason}"
-    return f"{100 * value:.1f} %", f"{100 * ends.low:.1f} to {100 * ends.high:.1f} %"
+        return {"value": "n/a", "interval": "", "why": ends.reason}
+    given = not math.isnan(ends.low)
+    return {
+        "value": f"{100 * value:.1f} %",
+        "interval": f"{100 * ends.low:.1f} to {100 * ends.high:.1f} %" if given else "",
+        "why": "" if given else f"no interval: {ends.reason}",
+    }
+
+
+def _agreement(found: Agreement) -> dict[str, str]:
+    missing, given = math.isnan(found.value), not math.isnan(found.low)
+    return {
+        "value": "n/a" if missing else f"{found.value:.3f}",
+        "interval": f"{found.low:.3f} to {found.high:.3f}" if given else "",
+        "why": "" if given else found.reason if missing else f"no interval: {found.reason}",
+    }
 
 
 def classes(predictions: Predictions, evaluation: Evaluation) -> list[dict[str, Any]]:

@@ -222,7 +222,8 @@ def write_pages(
     evaluation = evaluations[split] if split else None
     sentences = summary(evaluation, told.get("group_noun", "group")) if evaluation else []
     readout = readouts[split] if split else None
-    card = model_card(title, task, sentences, evaluation, readout, facts)
+    sha256 = str(predictions[0].provenance.get("checkpoint_sha256", ""))
+    card = model_card(title, task, sentences, evaluation, readout, facts, sha256)
     write_text(folder / "MODEL_CARD.md", card)
 
 

@@ -96,6 +96,29 @@ def test_the_slider_shows_the_numbers_that_python_counts(shown: Any) -> None:
                 assert (found if found == "n/a" else float(found.removesuffix(" %"))) == wanted
 
 
+@pytest.mark.parametrize("typed", ["150", "-5", "100.01", "", "e"])
+def test_an_impossible_prevalence_gives_no_predictive_values(shown: Any, typed: str) -> None:
+    page, _ = shown
+
+    def type_in(value: str) -> list[str]:
+        page.run(
+            f"(e => {{ e.value = '{value}'; e.dispatchEvent(new Event('input')) }})"
+            "(document.getElementById('cut-prevalence'))"
+        )
+        return [text(page, place) for place in ("cut-ppv", "cut-npv", "cut-sensitivity")]
+
+    page.run(
+        "(e => { e.value = e.max >> 1; e.dispatchEvent(new Event('input')) })"
+        "(document.getElementById('cut-slider'))"
+    )
+    assert type_in("100")[0] == "100.0 %"
+    assert type_in("0")[:2] == ["0.0 %", "100.0 %"]
+    ppv, npv, sensitivity = type_in(typed)
+    assert (ppv, npv) == ("n/a", "n/a")
+    assert sensitivity.endswith(" %")
+    type_in("10")
+
+
 def test_the_keyboard_reaches_and_moves_everything(shown: Any) -> None:
     page, _ = shown
     page.run("document.activeElement.blur(), window.scrollTo(0, 0)")

@@ -199,6 +199,24 @@ def test_page_and_model_card_show_the_cut_points_of_kappa(report_of) -> None:
     assert "at=0.95" not in card
 
 
+def test_a_threshold_that_no_rule_could_pick_is_not_shown_as_picked(report_of) -> None:
+    report = report_of(Kind.BINARY)
+    validation = report.predictions["validation"]
+    healthy = fit_point(
+        {"name": "youden"}, validation.probabilities, np.zeros_like(validation.targets)
+    )
+    test = replace(report.predictions["test"], readout=Readout(points=(healthy,)))
+    found = evaluate_readout(test)
+    assert (found.points[0].threshold, found.points[0].reason) == (
+        0.5,
+        "only one class in validation",
+    )
+    text = Page(html(replace(report, readouts={"test": found}))).text
+    said = "not available: only one class in validation; this one is used"
+    assert f"0.5 {said}" in text
+    assert f"0.5 ({said})" in model_card("m", "t", [], None, found, {})
+
+
 def test_a_headline_without_an_interval_says_why(report_of) -> None:
     report = report_of(Kind.BINARY)
     few = report_of(Kind.BINARY, n=6).predictions["test"]

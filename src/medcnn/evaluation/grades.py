@@ -45,11 +45,13 @@ class CutResult:
     Attributes:
         label: that grade.
         threshold: mean grade by probability from which on it is named.
+        reason: why none could be fitted on validation, so that half grades are used.
         kappa: of this yes-or-no question (Cohen 1960, Educ Psychol Meas 20(1)).
     """
 
     label: str
     threshold: float
+    reason: str
     found: int
     missed: int
     alarms: int
@@ -78,16 +80,24 @@ def judged_grades(predictions: Predictions, point: OperatingPoint) -> GradesResu
     weights = resampling_weights(predictions.groups, RESAMPLES, seed=0)
     (table,) = assessed.of(Scope.TABLE)
     grades = predictions.labels.outputs[1:]
-    cuts = zip(grades, point.thresholds, assessed.of(Scope.CUT), strict=True)
+    rows = zip(grades, assessed.of(Scope.CUT), strict=True)
     return GradesResult(
         point=point.name,
-        cuts=tuple(_cut(label, at, rows, groups, weights) for label, at, rows in cuts),
+        cuts=tuple(
+            _cut(label, own, point.thresholds[k], point.reason(k), groups, weights)
+            for k, (label, own) in enumerate(rows)
+        ),
         kappa=_kappa(table, groups, weights, how_many(groups[table.at])),
     )
 
 
 def _cut(
-    label: str, threshold: float, rows: Rows, groups: Ints, weights: NDArray[np.uint16]
+    label: str,
+    rows: Rows,
+    threshold: float,
+    reason: str,
+    groups: Ints,
+    weights: NDArray[np.uint16],
 ) -> CutResult:
     positive, called, patients = rows.target, rows.decision, groups[rows.at]
     sides = (positive, ~positive, called, ~called)
@@ -99,6 +109,7 @@ def _cut(
     return CutResult(
         label=label,
         threshold=threshold,
+        reason=reason,
         found=int((positive & called).sum()),
         missed=int((positive & ~called).sum()),
         alarms=int((~positive & called).sum()),

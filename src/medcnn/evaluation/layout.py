@@ -181,7 +181,7 @@ def points(found: ReadoutEvaluation) -> list[dict[str, Any]]:
         {
             "point": rule_words(p.point),
             "label": p.label,
-            "threshold": f"{p.threshold:.3g}",
+            "threshold": _threshold(p.threshold, p.reason),
             "counts": [f"{n:,}" for n in (p.found, p.missed, p.alarms, p.cleared)],
             "shares": [share(p.sensitivity), share(p.specificity)],
             "prevalence": "n/a" if math.isnan(p.prevalence) else f"{100 * p.prevalence:.3g} %",
@@ -199,7 +199,7 @@ def grades(found: ReadoutEvaluation) -> list[dict[str, Any]]:
             "cuts": [
                 {
                     "label": cut.label,
-                    "threshold": f"{cut.threshold:.3g}",
+                    "threshold": _threshold(cut.threshold, cut.reason),
                     "counts": [f"{n:,}" for n in (cut.found, cut.missed, cut.alarms, cut.cleared)],
                     "shares": [share(cut.sensitivity), share(cut.specificity)],
                     "kappa": _agreement(cut.kappa),
@@ -308,6 +308,14 @@ def flow(
         "excluded": [(reason, f"{count:,}") for reason, count in excluded.items() if count],
         "used": f"{used:,}",
         "splits": splits,
+    }
+
+
+def _threshold(value: float, reason: str) -> dict[str, str]:
+    return {
+        "value": f"{value:.3g}",
+        "interval": "",
+        "why": f"not available: {reason}; this one is used" if reason else "",
     }
 
 

@@ -91,7 +91,7 @@ def model_card(
                 _row(
                     row["point"],
                     row["label"],
-                    row["threshold"],
+                    _with_interval(row["threshold"]),
                     *row["counts"],
                     *map(_with_interval, row["shares"]),
                     row["prevalence"],
@@ -109,7 +109,7 @@ def model_card(
             *(
                 _row(
                     row["label"],
-                    row["threshold"],
+                    _with_interval(row["threshold"]),
                     *row["counts"],
                     *map(_with_interval, row["shares"]),
                     _with_interval(row["kappa"]),

@@ -19,6 +19,7 @@ from medcnn.evaluation.shares import Share, predictive_intervals, predictive_val
 from medcnn.labels import Kind
 from medcnn.predictions import Predictions
 from medcnn.readout import certainty
+from medcnn.readout.operating import OperatingPoint
 
 REFERRED_SHARES = (0.0, 0.05, 0.1, 0.2, 0.3, 0.5)
 
@@ -28,6 +29,8 @@ class PointResult:
     """An operating point on one label.
 
     Attributes:
+        reason: why the rule could pick no threshold on validation, so that 0.5 is used; empty where
+            it picked one.
         prevalence: share of positives among those for whom `ppv` and `npv` are told; of the split
             itself where the user gave none.
         ppv: how many of those who are called positive are so.
@@ -37,6 +40,7 @@ class PointResult:
     point: str
     label: str
     threshold: float
+    reason: str
     found: int
     missed: int
     alarms: int
@@ -142,10 +146,10 @@ def evaluate_readout(
     shares = prevalence if isinstance(prevalence, Mapping) else dict.fromkeys(outputs, prevalence)
     p = predictions.probabilities
     points = [
-        _point(predictions, p, numbers, point.name, k, threshold, shares.get(outputs[k]))
+        _judged(predictions, p, numbers, point, k, shares.get(outputs[k]))
         for point in predictions.readout.points
         if not point.grades
-        for k, threshold in enumerate(point.thresholds)
+        for k in range(len(outputs))
     ]
     referral, bound, curve, aurc = _referral(predictions, p, numbers)
     return ReadoutEvaluation(
@@ -159,18 +163,17 @@ def evaluate_readout(
     )
 
 
-def _point(
+def _judged(
     predictions: Predictions,
     p: NDArray[np.float64],
     groups: NDArray[np.int64],
-    name: str,
+    point: OperatingPoint,
     k: int,
-    threshold: float,
     prevalence: float | None,
 ) -> PointResult:
     target = predictions.targets[:, k]
     known = ~np.isnan(target)
-    positive, called = target[known] == 1, p[known, k] >= threshold
+    positive, called = target[known] == 1, p[known, k] >= point.thresholds[k]
     patients = groups[known]
     found, missed = int((positive & called).sum()), int((positive & ~called).sum())
     alarms, cleared = int((~positive & called).sum()), int((~positive & ~called).sum())
@@ -187,9 +190,10 @@ def _point(
         values = predictive_values(sensitivity.value, specificity.value, at)
         spans = predictive_intervals(sensitivity, specificity, at)
     return PointResult(
-        point=name,
+        point=point.name,
         label=predictions.labels.outputs[k],
-        threshold=threshold,
+        threshold=point.thresholds[k],
+        reason=point.reason(k),
         found=found,
         missed=missed,
         alarms=alarms,

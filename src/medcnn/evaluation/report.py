@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from medcnn.evaluation import layout
-from medcnn.evaluation.checklist import filled
+from medcnn.evaluation.checklist import filled, missing
 from medcnn.evaluation.page import rendered, script
 from medcnn.evaluation.points import ReadoutEvaluation
 from medcnn.evaluation.scores import Evaluation
@@ -84,15 +84,28 @@ def html(report: Report) -> str:
     predictions = report.predictions.get(splits[0]) if splits else None
     footnotes = layout.Footnotes()
     code, code_hash = script("report.js")
-    cuts = layout.cuts(predictions, report.readouts.get(splits[0])) if predictions else []
+    own = report.readouts.get(splits[0]) if splits else None
+    cuts = layout.cuts(predictions, own) if predictions else []
+    flow = layout.flow(report.dataset, report.excluded, report.predictions, report.group_noun)
+    sections = {
+        "Scores": evaluation,
+        "Operating points": own and (own.points or own.grades),
+        "Confusions": predictions,
+        "Errors": report.errors,
+        "Dataset": report.dataset,
+        "Flow of images": flow,
+    }
+    there = [name for name, content in sections.items() if content]
+    checklist = filled(report.facts, there) if report.facts else []
     return rendered(
         "report.html.j2",
         report=report,
         script=code if cuts else "",
         script_hash=code_hash if cuts else "'none'",
         cuts=cuts,
-        flow=layout.flow(report.dataset, report.excluded, report.predictions, report.group_noun),
-        checklist=filled(report.facts) if report.facts else [],
+        flow=flow,
+        checklist=checklist,
+        missing=missing(checklist),
         splits=splits,
         evaluation=evaluation,
         rule=predictions.readout.rule(predictions.labels) if predictions else "",
@@ -104,7 +117,7 @@ def html(report: Report) -> str:
         by_class=layout.by_class(evaluation, footnotes) if evaluation else None,
         every_score=layout.every_score(evaluation, footnotes) if evaluation else [],
         footnotes=footnotes,
-        readout=layout.readout(report.readouts.get(splits[0])) if splits else None,
+        readout=layout.readout(own),
         classes=layout.classes(predictions, evaluation) if predictions and evaluation else [],
         confusion=layout.confusion_figure(predictions) if predictions else None,
         cells=layout.cells(predictions) if predictions else [],

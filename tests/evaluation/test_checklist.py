@@ -8,8 +8,9 @@ from medcnn.evaluation.checklist import ITEMS, LISTS, filled, missing, numbers
 
 CLAIM = [str(n) for n in range(1, 45)]
 TRIPOD = numbers(
-    "1, 2, 3a, 3b, 3c, 4, 5a, 5b, 6a, 6b, 6c, 7, 8a, 8b, 8c, 9a, 9b, 9c, 10, 11, 12a, 12b, 12c, 12d, 12e, "
-    "12f, 12g, 13, 14, 15, 16, 17, 18a, 18b, 18c, 18d, 18e, 18f, 19, 20a, 20b, 20c, 21, 22, 23a, 23b, 24, 25, 26, 27a, 27b, 27c"
+    "1, 2, 3a, 3b, 3c, 4, 5a, 5b, 6a, 6b, 6c, 7, 8a, 8b, 8c, 9a, 9b, 9c, 10, 11, 12a, 12b, 12c, "
+    "12d, 12e, 12f, 12g, 13, 14, 15, 16, 17, 18a, 18b, 18c, 18d, 18e, 18f, 19, 20a, 20b, 20c, 21, "
+    "22, 23a, 23b, 24, 25, 26, 27a, 27b, 27c"
 )
 STARD = numbers(
     "1, 2, 3, 4, 5, 6, 7, 8, 9, 10a, 10b, 11, 12a, 12b, 13a, 13b, 14, 15, 16, 17, 18, "

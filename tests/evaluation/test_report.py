@@ -81,6 +81,17 @@ def test_the_test_split_comes_first_and_everything_has_its_section(sources, kind
     assert "Trained from scratch & without weights." in text
 
 
+def test_all_images_are_not_called_a_split(report_of) -> None:
+    report = report_of(Kind.BINARY)
+    evaluation = replace(report.evaluations["test"], split="all")
+    predictions = {"all": replace(report.predictions["test"], split="all")}
+    report = replace(report, evaluations={"all": evaluation}, predictions=predictions)
+    text = Page(html(report)).text
+    assert "On 120 images of 60 patients the AUROC" in text
+    assert "All scores, all images" in text
+    assert "all split" not in text
+
+
 @pytest.mark.parametrize("kind", [Kind.MULTICLASS, Kind.MULTILABEL])
 def test_hostile_class_names_stay_text(report_of, kind) -> None:
     page = Page(html(report_of(kind, names=HOSTILE)))
@@ -114,7 +125,8 @@ def test_the_page_judges_the_bound_that_predict_refers_by(report_of) -> None:
 
 
 def test_the_page_says_where_the_thresholds_came_from(report_of, sources) -> None:
-    assert "chosen on validation by youden" in sources[Kind.BINARY]
+    assert "The decision is the median grade: the first up to" in sources[Kind.ORDINAL]
+    assert "chosen on validation by Youden's index" in Page(sources[Kind.BINARY]).text
     report = report_of(Kind.BINARY)
     bare = replace(report.predictions["test"], readout=Readout())
     report = replace(
@@ -212,6 +224,16 @@ def test_a_threshold_that_no_rule_could_pick_is_not_shown_as_picked(report_of) -
     said = "not available: only one class in validation; this one is used"
     assert f"0.5 {said}" in text
     assert f"0.5 ({said})" in model_card("m", "t", [], None, found, {})
+
+
+def test_notes_stand_under_the_table_whose_scores_they_are_about(sources) -> None:
+    source = sources[Kind.MULTILABEL]
+    table = source.index("<summary>All scores")
+    open_notes, folded_notes = source[:table], source[table : source.index("</details>", table)]
+    for part, name in ((open_notes, "note-"), (folded_notes, "note-all-")):
+        marks = set(re.findall(rf'href="#{name}([a-z]+)"', part))
+        assert marks
+        assert marks == set(re.findall(rf'id="{name}([a-z]+)"', part))
 
 
 def test_a_headline_without_an_interval_says_why(report_of) -> None:

@@ -12,6 +12,9 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from medcnn.evaluation.layout import rule_words
+from medcnn.readout.operating import point_name
+
 Facts = Mapping[str, Any]
 
 
@@ -169,7 +172,7 @@ def _thresholds(facts: Facts) -> str:
     rules = _at(facts, "config.readout.operating_points")
     if not rules:
         return ""
-    names = ", ".join(rule["name"] for rule in rules)
+    names = "; ".join(rule_words(point_name(rule)) for rule in rules)
     calibration = _at(facts, "config.readout.calibration")
     return f"Fitted on validation: {names}; calibration: {calibration}."
 

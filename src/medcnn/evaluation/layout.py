@@ -68,6 +68,10 @@ def _letters(index: int) -> str:
     return text
 
 
+def split_words(split: str) -> str:
+    return "all images" if split == "all" else f"{split} split"
+
+
 def split_rank(split: str) -> tuple[int, str]:
     known = split in SPLIT_ORDER
     return (SPLIT_ORDER.index(split) if known else len(SPLIT_ORDER), split)
@@ -174,6 +178,16 @@ def rule_words(point: str) -> str:
     """The name of an operating point in words: of `sensitivity at=0.95` `sensitivity of 0.95`."""
     name, *options = point.split()
     return RULES[name].format(**dict(option.split("=") for option in options))
+
+
+def decision_words(predictions: Predictions) -> str:
+    """How decisions are made, with the operating point in words."""
+    readout = predictions.readout
+    text = readout.rule(predictions.labels)
+    if not readout.points:
+        return text
+    name = readout.points[0].name
+    return text.replace(f" by {name}", f" by {rule_words(name)}")
 
 
 def points(found: ReadoutEvaluation) -> list[dict[str, Any]]:

@@ -82,7 +82,7 @@ def html(report: Report) -> str:
     splits = sorted(report.evaluations, key=layout.split_rank)
     evaluation = report.evaluations[splits[0]] if splits else None
     predictions = report.predictions.get(splits[0]) if splits else None
-    footnotes = layout.Footnotes()
+    footnotes, folded_footnotes = layout.Footnotes(), layout.Footnotes()
     code, code_hash = script("report.js")
     own = report.readouts.get(splits[0]) if splits else None
     cuts = layout.cuts(predictions, own) if predictions else []
@@ -108,15 +108,17 @@ def html(report: Report) -> str:
         missing=missing(checklist),
         splits=splits,
         evaluation=evaluation,
-        rule=predictions.readout.rule(predictions.labels) if predictions else "",
+        rule=layout.decision_words(predictions) if predictions else "",
+        of_split=layout.split_words(evaluation.split) if evaluation else "",
         predictions=predictions,
         certainty=layout.certainty_words(evaluation.labels) if evaluation else "",
         sentences=summary(evaluation, report.group_noun) if evaluation else [],
         headlines=layout.headlines(evaluation) if evaluation else [],
         overall=layout.overall(report.evaluations, splits, footnotes),
         by_class=layout.by_class(evaluation, footnotes) if evaluation else None,
-        every_score=layout.every_score(evaluation, footnotes) if evaluation else [],
+        every_score=layout.every_score(evaluation, folded_footnotes) if evaluation else [],
         footnotes=footnotes,
+        folded_footnotes=folded_footnotes,
         readout=layout.readout(own),
         classes=layout.classes(predictions, evaluation) if predictions and evaluation else [],
         confusion=layout.confusion_figure(predictions) if predictions else None,

@@ -187,3 +187,31 @@ def test_no_page_is_wider_than_a_phone(shown: Any, width: int) -> None:
         mobile=width < 600,
     )
     assert page.run("document.documentElement.scrollWidth") <= width
+
+
+def test_paper_holds_all_tables_whole_and_what_was_folded_but_no_slider(shown: Any) -> None:
+    page, _ = shown
+    page.run("document.querySelectorAll('details').forEach(d => d.open = false)")
+    page.call("Emulation.setEmulatedMedia", media="print")
+    width = 672  # A4 less two margins of 16 mm, at 96 dots an inch
+    page.call(
+        "Emulation.setDeviceMetricsOverride",
+        width=width,
+        height=950,
+        deviceScaleFactor=1,
+        mobile=False,
+    )
+    outside = page.run(
+        "[...document.querySelectorAll('main *')].filter(e => e.checkVisibility())"
+        f".filter(e => e.getBoundingClientRect().right > {width} + 1)"
+        ".map(e => e.tagName + ' ' + e.textContent.slice(0, 40))"
+    )
+    assert outside == []
+    folded = page.run(
+        "[...document.querySelectorAll('details')].map(d => "
+        "d.querySelector('table, pre').checkVisibility({contentVisibilityAuto: true}) "
+        "&& d.querySelector('table, pre').getBoundingClientRect().height > 20)"
+    )
+    assert folded == [True, True, True]
+    assert page.run("document.getElementById('cut-found').checkVisibility()") is False
+    page.call("Emulation.setEmulatedMedia", media="")

@@ -189,6 +189,17 @@ def test_no_page_is_wider_than_a_phone(shown: Any, width: int) -> None:
     assert page.run("document.documentElement.scrollWidth") <= width
 
 
+SPLIT_WORDS = """
+[...document.querySelectorAll("thead th")].filter(e => e.checkVisibility()).filter(e => {
+  const words = e.textContent.trim().split(/\\s+/), lines = new Set();
+  const range = document.createRange();
+  range.selectNodeContents(e);
+  for (const box of range.getClientRects()) lines.add(Math.round(box.top));
+  return lines.size > words.length;
+}).map(e => e.textContent)
+"""
+
+
 def test_paper_holds_all_tables_whole_and_what_was_folded_but_no_slider(shown: Any) -> None:
     page, _ = shown
     page.run("document.querySelectorAll('details').forEach(d => d.open = false)")
@@ -207,6 +218,7 @@ def test_paper_holds_all_tables_whole_and_what_was_folded_but_no_slider(shown: A
         ".map(e => e.tagName + ' ' + e.textContent.slice(0, 40))"
     )
     assert outside == []
+    assert page.run(SPLIT_WORDS) == []
     folded = page.run(
         "[...document.querySelectorAll('details')].map(d => "
         "d.querySelector('table, pre').checkVisibility({contentVisibilityAuto: true}) "

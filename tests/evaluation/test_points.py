@@ -1,23 +1,15 @@
 from __future__ import annotations
 
 import json
-import math
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
-from scipy.stats import binomtest
 from sklearn.metrics import confusion_matrix
 
 from medcnn.errors import UsageError
-from medcnn.evaluation.intervals import share_interval
-from medcnn.evaluation.points import (
-    Share,
-    evaluate_readout,
-    predictive_intervals,
-    predictive_values,
-)
+from medcnn.evaluation.points import evaluate_readout
 from medcnn.labels import Kind
 from medcnn.readout import ReadoutConfig, chosen_conformal, chosen_points, fit_readout
 
@@ -47,28 +39,6 @@ def test_the_four_cells_are_those_of_scikit_learn(simulate) -> None:
         assert point.npv_value == point.cleared / (point.cleared + point.missed)
 
 
-def test_with_one_image_a_patient_a_share_has_the_interval_of_wilson() -> None:
-    for hits, n in ((3, 20), (45, 60), (299, 300)):
-        found = share_interval(np.arange(n) < hits, np.arange(n))
-        exact = binomtest(hits, n).proportion_ci(method="wilson")
-        # Student's t of n - 1 patients reaches further than the normal quantile
-        assert (found.low, found.high) == pytest.approx((exact.low, exact.high), abs=0.025)
-
-
-def test_the_same_image_ten_times_says_no_more_than_once() -> None:
-    hits = np.arange(60) < 45
-    once = share_interval(hits, np.arange(60))
-    often = share_interval(np.repeat(hits, 10), np.repeat(np.arange(60), 10))
-    assert (often.low, often.high) == pytest.approx((once.low, once.high), abs=1e-9)
-
-
-def test_predictive_values_follow_bayes() -> None:
-    # 10,000 people of whom 100 are ill: 90 found, 10 missed, 990 alarms, 8,910 cleared
-    ppv, npv = predictive_values(0.9, 0.9, 0.01)
-    assert (ppv, npv) == (pytest.approx(90 / 1080), pytest.approx(8910 / 8920))
-    assert math.isnan(predictive_values(0.0, 1.0, 0.1)[0])
-
-
 def test_at_the_prevalence_of_the_split_predictive_values_are_those_that_were_counted(
     simulate,
 ) -> None:
@@ -81,19 +51,6 @@ def test_at_the_prevalence_of_the_split_predictive_values_are_those_that_were_co
     assert rarer.npv_value > counted.npv_value
     assert rarer.ppv.low < rarer.ppv_value < rarer.ppv.high
     assert rarer.sensitivity == counted.sensitivity
-
-
-def test_intervals_of_predictive_values_hold_the_truth_as_often_as_they_say() -> None:
-    draw = np.random.default_rng(0)
-    truth = predictive_values(0.85, 0.8, 0.05)
-    hits = np.zeros(2)
-    rounds = 600
-    for _ in range(rounds):
-        sides = [(draw.random(n) < p, np.arange(n)) for n, p in ((80, 0.85), (160, 0.8))]
-        sens, spec = (Share.among(*side) for side in sides)
-        found = predictive_intervals(sens, spec, 0.05)
-        hits += [i.low <= t <= i.high for i, t in zip(found, truth, strict=True)]
-    assert (abs(hits / rounds - 0.95) < 0.03).all()
 
 
 @pytest.mark.parametrize("kind", Kind)
@@ -126,6 +83,34 @@ def test_certainty_that_says_nothing_gains_nothing(simulate) -> None:
     same = replace(predictions, logits=np.full_like(predictions.logits, 0.7))
     curve = evaluate_readout(same).curve
     assert {round(risk, 9) for _, risk in curve} == {round(curve[-1][1], 9)}
+
+
+@pytest.mark.fault
+def test_images_of_equal_certainty_are_referred_together_whatever_their_order(simulate) -> None:
+    """Row 82."""
+    predictions = judged(simulate, Kind.BINARY, n=100)
+    targets = (np.arange(100) < 50).astype(np.float64)[:, None]
+    for own in (targets, targets[::-1]):
+        same = replace(predictions, targets=own, logits=np.full_like(predictions.logits, -0.7))
+        rows = evaluate_readout(same).referral
+        assert [(r.share, r.left, r.error.value) for r in rows] == [(0.0, 100, 0.5)]
+        three = replace(same, logits=np.repeat([-0.1, -1.0, -2.0], [30, 30, 40])[:, None])
+        rows = evaluate_readout(three).referral
+        # 30 % and 50 % less certain: of both only the first 30 can go
+        assert [(r.share, r.left) for r in rows] == [(0.0, 100), (0.3, 70)]
+
+
+def test_the_bound_that_predict_refers_by_is_judged_on_the_split(simulate) -> None:
+    predictions = judged(simulate, Kind.MULTICLASS)
+    found = evaluate_readout(predictions).bound
+    unsure = predictions.probabilities.max(axis=1) < predictions.readout.referral.certainty
+    wrong = (predictions.decisions != (predictions.targets == 1)).any(axis=1)
+    assert found.asked == 0.1
+    assert found.referred.value == pytest.approx(unsure.mean())
+    assert found.error.value == pytest.approx(wrong[~unsure].mean())
+    assert found.error.low < found.error.value < found.error.high
+    silent = replace(predictions, readout=replace(predictions.readout, referral=None))
+    assert evaluate_readout(silent).bound is None
 
 
 @pytest.mark.fault

@@ -8,12 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from medcnn.evaluation.checklist import filled
+from medcnn.evaluation.checklist import filled, missing
 from medcnn.evaluation.model_card import model_card
+from medcnn.evaluation.points import evaluate_readout
 from medcnn.evaluation.report import Report, html, write_report
 from medcnn.evaluation.scores import evaluate
 from medcnn.labels import Kind
-from medcnn.readout import Readout
+from medcnn.readout import Readout, Referral
+from medcnn.readout.operating import fit_point
 
 HOSTILE = ("<script>alert(1)</script>", "</style></svg><img src=x>", "{{ 7*7 }}日本語" + "e" * 300)
 
@@ -79,6 +81,17 @@ def test_the_test_split_comes_first_and_everything_has_its_section(sources, kind
     assert "Trained from scratch & without weights." in text
 
 
+def test_all_images_are_not_called_a_split(report_of) -> None:
+    report = report_of(Kind.BINARY)
+    evaluation = replace(report.evaluations["test"], split="all")
+    predictions = {"all": replace(report.predictions["test"], split="all")}
+    report = replace(report, evaluations={"all": evaluation}, predictions=predictions)
+    text = Page(html(report)).text
+    assert "On 120 images of 60 patients the AUROC" in text
+    assert "All scores, all images" in text
+    assert "all split" not in text
+
+
 @pytest.mark.parametrize("kind", [Kind.MULTICLASS, Kind.MULTILABEL])
 def test_hostile_class_names_stay_text(report_of, kind) -> None:
     page = Page(html(report_of(kind, names=HOSTILE)))
@@ -88,8 +101,32 @@ def test_hostile_class_names_stay_text(report_of, kind) -> None:
         assert name in page.text
 
 
+def test_certainty_is_not_called_the_probability_of_the_decision_where_it_may_not_be(
+    sources,
+) -> None:
+    for kind, source in sources.items():
+        text = Page(source).text
+        another = "probability of the most probable answer"
+        assert (another in text) == (kind is not Kind.MULTICLASS)
+        assert text.count("which need not be the decision") == (0 if kind is Kind.MULTICLASS else 2)
+
+
+def test_the_page_judges_the_bound_that_predict_refers_by(report_of) -> None:
+    report = report_of(Kind.BINARY)
+    test = report.predictions["test"]
+    fitted = Referral(share=0.1, certainty=0.6)
+    test = replace(test, readout=replace(test.readout, referral=fitted))
+    readouts = {"test": evaluate_readout(test)}
+    text = Page(html(replace(report, readouts=readouts))).text
+    bound = readouts["test"].bound
+    row = text[text.index("The bound fitted on validation, to refer 10 % there") :]
+    assert f"{100 * bound.referred.value:.1f} %" in row[:80]
+    assert f"{100 * bound.error.low:.1f} to {100 * bound.error.high:.1f} %" in row[:250]
+
+
 def test_the_page_says_where_the_thresholds_came_from(report_of, sources) -> None:
-    assert "chosen on validation by youden" in sources[Kind.BINARY]
+    assert "The decision is the median grade: the first up to" in sources[Kind.ORDINAL]
+    assert "chosen on validation by Youden's index" in Page(sources[Kind.BINARY]).text
     report = report_of(Kind.BINARY)
     bare = replace(report.predictions["test"], readout=Readout())
     report = replace(
@@ -116,17 +153,14 @@ def test_a_page_that_cannot_be_made_leaves_the_old_one(report_of, tmp_path: Path
     assert path.read_text(encoding="utf-8") == "old"
 
 
-def test_the_checklists_say_what_the_run_knows_and_mark_the_rest_as_missing(sources) -> None:
+def test_the_checklists_mark_as_missing_what_the_run_does_not_know(sources) -> None:
     text = Page(sources[Kind.BINARY]).text
     assert "Best validation score, epoch 3; test was not consulted." in text
-    items = filled({"seed": 7, "best_epoch": 3})
-    empty = sum(not row.text for row in items)
-    assert f"{empty} of {len(items)} items are missing" in text
-    assert sources[Kind.BINARY].count(">missing<") == empty
-    numbers = {"15", "16", "17"}  # of 14-18
-    numbers |= {n for row in items for n in re.findall(r"\d+", row.item.claim)}
-    left = set(map(str, range(1, 45))) - numbers
-    assert left <= {"27", "32"}  # ensembles and internal data: nothing of one's own to say
+    shown = ["Scores", "Operating points", "Confusions", "Errors", "Dataset", "Flow of images"]
+    rows = filled({"seed": 7, "best_epoch": 3}, shown)
+    assert sources[Kind.BINARY].count(">missing<") == sum(not row.text for row in rows)
+    for name, (empty, of) in missing(rows).items():
+        assert f"{empty} of {of} items of {name}" in text
 
 
 def test_the_model_card_holds_the_scores_and_hostile_names_stay_text(report_of) -> None:
@@ -139,6 +173,77 @@ def test_the_model_card_holds_the_scores_and_hostile_names_stay_text(report_of) 
     assert f"| AUROC | {auroc.value:.3f} | {auroc.low:.3f} to {auroc.high:.3f} |" in card
     assert "- \\# no" in card
     assert "To be written" in card
+    assert "SHA-256 of the checkpoint | _To be" in card
+    whole = model_card("m", report.task, [], evaluation, found, {}, "ab12")
+    assert "| SHA-256 of the checkpoint | ab12 |" in whole
+    point = found.points[0]
+    row = next(line for line in card.splitlines() if line.startswith("| Youden's index"))
+    assert f"| {point.found} | {point.missed} | {point.alarms} | {point.cleared} |" in row
+    for value, ends in (
+        (point.sensitivity.value, point.sensitivity),
+        (point.ppv_value, point.ppv),
+        (point.npv_value, point.npv),
+    ):
+        assert f"{100 * value:.1f} % ({100 * ends.low:.1f} to {100 * ends.high:.1f} %)" in row
+
+
+def test_page_and_model_card_show_the_cut_points_of_kappa(report_of) -> None:
+    report = report_of(Kind.ORDINAL)
+    test = report.predictions["test"]
+    rules = ({"name": "sensitivity", "at": 0.95}, {"name": "cost", "miss": 10, "false_alarm": 1})
+    points = [fit_point(r, test.probabilities, test.targets) for r in (*rules, {"name": "kappa"})]
+    test = replace(test, readout=Readout(points=tuple(points)))
+    found = evaluate_readout(test)
+    text = Page(html(replace(report, readouts={"test": found}))).text
+    card = model_card("m", "t", [], None, found, {})
+    (grades,) = found.grades
+    for cut in (*grades.cuts, grades):
+        kappa = cut.kappa
+        ends = f"{kappa.low:.3f} to {kappa.high:.3f}"
+        assert f"{kappa.value:.3f} {ends}" in text
+        assert f"{kappa.value:.3f} ({ends})" in card
+    for words in ("sensitivity of 0.95", "a miss costs 10, a false alarm 1"):
+        assert words in text
+        assert words in card
+    assert "at=0.95" not in card
+
+
+def test_a_threshold_that_no_rule_could_pick_is_not_shown_as_picked(report_of) -> None:
+    report = report_of(Kind.BINARY)
+    validation = report.predictions["validation"]
+    healthy = fit_point(
+        {"name": "youden"}, validation.probabilities, np.zeros_like(validation.targets)
+    )
+    test = replace(report.predictions["test"], readout=Readout(points=(healthy,)))
+    found = evaluate_readout(test)
+    assert (found.points[0].threshold, found.points[0].reason) == (
+        0.5,
+        "only one class in validation",
+    )
+    text = Page(html(replace(report, readouts={"test": found}))).text
+    said = "not available: only one class in validation; this one is used"
+    assert f"0.5 {said}" in text
+    assert f"0.5 ({said})" in model_card("m", "t", [], None, found, {})
+
+
+def test_notes_stand_under_the_table_whose_scores_they_are_about(sources) -> None:
+    source = sources[Kind.MULTILABEL]
+    table = source.index("<summary>All scores")
+    open_notes, folded_notes = source[:table], source[table : source.index("</details>", table)]
+    for part, name in ((open_notes, "note-"), (folded_notes, "note-all-")):
+        marks = set(re.findall(rf'href="#{name}([a-z]+)"', part))
+        assert marks
+        assert marks == set(re.findall(rf'id="{name}([a-z]+)"', part))
+
+
+def test_a_headline_without_an_interval_says_why(report_of) -> None:
+    report = report_of(Kind.BINARY)
+    few = report_of(Kind.BINARY, n=6).predictions["test"]
+    source = html(replace(report, evaluations={"test": evaluate(few, resamples=20)}))
+    cards = source[source.index('<ul class="headlines">') :]
+    cards = cards[: cards.index("</ul>")]
+    assert cards.count("<li>") == 3
+    assert cards.count("available: ") == 3
 
 
 def test_a_report_of_almost_nothing_is_still_a_page() -> None:

@@ -13,8 +13,8 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from browser import CHROMIUM, Browser, browser
 
-from medcnn.evaluation.points import predictive_values
 from medcnn.evaluation.report import Report, write_report
+from medcnn.evaluation.shares import predictive_values
 from medcnn.labels import Kind
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
@@ -96,6 +96,29 @@ def test_the_slider_shows_the_numbers_that_python_counts(shown: Any) -> None:
                 assert (found if found == "n/a" else float(found.removesuffix(" %"))) == wanted
 
 
+@pytest.mark.parametrize("typed", ["150", "-5", "100.01", "", "e"])
+def test_an_impossible_prevalence_gives_no_predictive_values(shown: Any, typed: str) -> None:
+    page, _ = shown
+
+    def type_in(value: str) -> list[str]:
+        page.run(
+            f"(e => {{ e.value = '{value}'; e.dispatchEvent(new Event('input')) }})"
+            "(document.getElementById('cut-prevalence'))"
+        )
+        return [text(page, place) for place in ("cut-ppv", "cut-npv", "cut-sensitivity")]
+
+    page.run(
+        "(e => { e.value = e.max >> 1; e.dispatchEvent(new Event('input')) })"
+        "(document.getElementById('cut-slider'))"
+    )
+    assert type_in("100")[0] == "100.0 %"
+    assert type_in("0")[:2] == ["0.0 %", "100.0 %"]
+    ppv, npv, sensitivity = type_in(typed)
+    assert (ppv, npv) == ("n/a", "n/a")
+    assert sensitivity.endswith(" %")
+    type_in("10")
+
+
 def test_the_keyboard_reaches_and_moves_everything(shown: Any) -> None:
     page, _ = shown
     page.run("document.activeElement.blur(), window.scrollTo(0, 0)")
@@ -164,3 +187,43 @@ def test_no_page_is_wider_than_a_phone(shown: Any, width: int) -> None:
         mobile=width < 600,
     )
     assert page.run("document.documentElement.scrollWidth") <= width
+
+
+SPLIT_WORDS = """
+[...document.querySelectorAll("thead th")].filter(e => e.checkVisibility()).filter(e => {
+  const words = e.textContent.trim().split(/\\s+/), lines = new Set();
+  const range = document.createRange();
+  range.selectNodeContents(e);
+  for (const box of range.getClientRects()) lines.add(Math.round(box.top));
+  return lines.size > words.length;
+}).map(e => e.textContent)
+"""
+
+
+def test_paper_holds_all_tables_whole_and_what_was_folded_but_no_slider(shown: Any) -> None:
+    page, _ = shown
+    page.run("document.querySelectorAll('details').forEach(d => d.open = false)")
+    page.call("Emulation.setEmulatedMedia", media="print")
+    width = 672  # A4 less two margins of 16 mm, at 96 dots an inch
+    page.call(
+        "Emulation.setDeviceMetricsOverride",
+        width=width,
+        height=950,
+        deviceScaleFactor=1,
+        mobile=False,
+    )
+    outside = page.run(
+        "[...document.querySelectorAll('main *')].filter(e => e.checkVisibility())"
+        f".filter(e => e.getBoundingClientRect().right > {width} + 1)"
+        ".map(e => e.tagName + ' ' + e.textContent.slice(0, 40))"
+    )
+    assert outside == []
+    assert page.run(SPLIT_WORDS) == []
+    folded = page.run(
+        "[...document.querySelectorAll('details')].map(d => "
+        "d.querySelector('table, pre').checkVisibility({contentVisibilityAuto: true}) "
+        "&& d.querySelector('table, pre').getBoundingClientRect().height > 20)"
+    )
+    assert folded == [True, True, True]
+    assert page.run("document.getElementById('cut-found').checkVisibility()") is False
+    page.call("Emulation.setEmulatedMedia", media="")

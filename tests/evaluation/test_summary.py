@@ -36,6 +36,28 @@ def test_exclusive_classes_are_held_against_the_most_frequent_one(simulate) -> N
     share = round(100 * predictions.targets.mean(axis=0).max())
     assert f"the most frequent class, would be right for {share}." in text
     assert "Its weakest class is" in text
+    assert text.startswith(
+        "On 120 test images of 60 patients, which the model had never seen, it names the right "
+        "class for "
+    )
+    assert ". The AUROC, averaged over the classes, was 0." in text
+
+
+def test_all_images_of_a_set_are_no_split(simulate) -> None:
+    assert told(simulate(Kind.BINARY, split="all")).startswith(
+        "On 120 images of 60 patients the AUROC was"
+    )
+
+
+def test_of_findings_that_tie_none_is_called_the_weakest(simulate) -> None:
+    predictions = simulate(Kind.MULTILABEL)
+    text = told(replace(predictions, logits=np.zeros_like(predictions.logits)))
+    assert "By finding it goes" not in text
+    assert "It is the same for every finding; for mass it is 0.50 (" in text
+    grades = simulate(Kind.ORDINAL)
+    right = replace(grades, logits=np.where(grades.targets == 1, 9.0, -9.0))
+    assert "Its weakest" not in told(right)
+    assert "It finds every grade equally often: of 100 images with mass 100 (" in told(right)
 
 
 def test_grades_are_told_with_their_kappa(simulate) -> None:

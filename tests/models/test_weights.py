@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import socket
 import time
+import urllib.error
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -92,11 +95,29 @@ def test_without_network_pretrained_says_what_to_do_within_seconds(
     assert time.monotonic() - started < 3 * weights.REACH_TIMEOUT_S
 
 
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (socket.gaierror(-2, "Name or service not known"), "no network, or one that does not know"),
+        (ConnectionRefusedError(111, "Connection refused"), "(Connection refused;"),
+    ],
+)
+def test_a_missing_network_is_told_in_words(
+    monkeypatch: pytest.MonkeyPatch, error: OSError, words: str
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise urllib.error.URLError(error)
+
+    monkeypatch.setattr(urllib.request, "urlopen", refuse)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    said = load_weights(resnet(), "resnet18", "auto").text
+    assert words in said
+    assert "Errno" not in said
+
+
 @pytest.mark.fault
 def test_a_server_that_never_answers_is_given_up_on(monkeypatch: pytest.MonkeyPatch) -> None:
     """Row 91."""
-    import socket
-
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
     monkeypatch.setattr(weights, "REACH_TIMEOUT_S", 0.5)
     with socket.create_server(("127.0.0.1", 0)) as server:

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from scipy.special import expit, log_softmax
+from scipy.special import expit, log_softmax, softmax
 from sklearn.calibration import _SigmoidCalibration
 from sklearn.isotonic import IsotonicRegression
 
@@ -112,14 +112,40 @@ def test_every_map_gives_probabilities_and_lowers_the_log_loss_it_was_fitted_on(
 def test_a_label_that_shows_only_one_side_in_validation_stays_as_it_is(simulate, name: str) -> None:
     if Kind.MULTILABEL not in CALIBRATIONS[name].kinds:
         pytest.skip("not made for findings")
-    if name == "temperature":
-        pytest.skip("one temperature serves all labels")
     predictions = simulate(Kind.MULTILABEL, 100)
     targets = predictions.targets.copy()
     targets[:, 0], targets[:, 1] = 0, np.nan
     found = fit_calibration(name, predictions.labels, predictions.logits, targets)
     after = found.probabilities(predictions.labels, predictions.logits)
     assert after[:, :2] == pytest.approx(predictions.probabilities[:, :2])
+
+
+@pytest.mark.parametrize("name", ["temperature_per_class", "platt", "dirichlet"])
+def test_a_class_that_validation_lacks_is_not_driven_to_zero(name: str) -> None:
+    logits, targets = drawn_grades(2_000)
+    here = targets[:, 3] == 0
+    found = fit_calibration(name, GRADES, logits[here], targets[here])
+    plain = fit_calibration("temperature", GRADES, logits[here], targets[here])
+    assert (found.name, found.numbers) == (plain.name, plain.numbers)
+    assert found.note == (
+        f"{name} needs images of every class in validation, which has none of 3: "
+        "one temperature was fitted instead"
+    )
+    before, after = (
+        p[:, 3].mean() for p in (softmax(logits, 1), found.probabilities(GRADES, logits))
+    )
+    assert after == pytest.approx(before, rel=0.2)
+    assert Readout.from_json(Readout(calibration=found).to_json()).calibration == found
+    assert fit_calibration(name, GRADES, logits, targets).note == ""
+
+
+@pytest.mark.parametrize("name", CALIBRATIONS)
+def test_one_exclusive_class_alone_leaves_every_probability_as_it_is(name: str) -> None:
+    logits, targets = drawn_grades(300)
+    here = targets[:, 1] == 1
+    found = fit_calibration(name, GRADES, logits[here], targets[here])
+    assert found.probabilities(GRADES, logits) == pytest.approx(softmax(logits, axis=1))
+    assert "one class only" in found.note
 
 
 def test_labels_told_apart_without_fault_do_not_drive_the_numbers_to_infinity() -> None:

@@ -14,7 +14,7 @@ from medcnn.readout.operating import best_threshold, fit_point, youden
 
 
 def threshold(target: list[float], probability: list[float]) -> float:
-    return best_threshold(np.array(target, dtype=np.float32), np.array(probability), youden)
+    return best_threshold(np.array(target, dtype=np.float32), np.array(probability), youden)[0]
 
 
 def test_the_cut_lies_in_the_middle_between_two_neighbouring_probabilities() -> None:
@@ -27,19 +27,56 @@ def test_of_equally_good_cuts_the_one_in_the_widest_gap_is_taken() -> None:
 
 
 @pytest.mark.parametrize(
-    ("target", "probability"),
+    ("target", "probability", "reason"),
     [
-        ([0, 0], [0.1, 0.9]),
-        ([1, 1], [0.1, 0.9]),
-        ([np.nan, np.nan], [0.1, 0.9]),
-        ([0, 1], [0.2, 0.2]),
-        ([1, 0], [0.1, 0.9]),
+        ([0, 0], [0.1, 0.9], "only one class in validation"),
+        ([1, 1], [0.1, 0.9], "only one class in validation"),
+        ([np.nan, np.nan], [0.1, 0.9], "no image was assessed in validation"),
+        ([0, 1], [0.2, 0.2], "all probabilities in validation are equal"),
+        ([1, 0], [0.1, 0.9], "no cut is better than calling all images of validation the same"),
     ],
 )
-def test_where_no_cut_is_better_than_chance_it_is_one_half(
-    target: list[float], probability: list[float]
+def test_where_there_is_nothing_to_pick_it_is_one_half_with_the_reason(
+    simulate, target: list[float], probability: list[float], reason: str
 ) -> None:
-    assert threshold(target, probability) == 0.5
+    labels = simulate(Kind.BINARY).labels
+    columns = (np.array(cells, np.float32)[:, None] for cells in (probability, target))
+    point = fit_point({"name": "youden"}, *columns)
+    assert (point.thresholds, point.reason(0)) == ((0.5,), reason)
+    readout = Readout(points=(point,))
+    assert Readout.from_json(readout.to_json()) == readout
+    assert readout.rule(labels).endswith(f"; for {labels.outputs[0]} 0.5, not chosen: {reason}")
+
+
+def test_a_threshold_that_was_picked_has_no_reason_and_files_without_reasons_are_read(
+    simulate,
+) -> None:
+    readout = fitted(simulate(Kind.MULTILABEL), "youden").readout
+    assert readout.points[0].reasons == ()
+    stored = readout.to_json()
+    del stored["points"][0]["reasons"]
+    assert Readout.from_json(stored).points[0].reason(1) == ""
+
+
+@pytest.mark.parametrize(
+    ("grades", "spread", "reason"),
+    [
+        ([1, 1, 1], 1, "only one grade in validation"),
+        ([0, 1, 2], 0, "all probabilities in validation are equal"),
+    ],
+)
+def test_grades_that_no_cut_tells_apart_are_cut_at_halves_and_not_called_fitted(
+    simulate, grades: list[int], spread: float, reason: str
+) -> None:
+    predictions = simulate(Kind.ORDINAL, 3)
+    odd = replace(
+        predictions,
+        targets=np.eye(3, dtype=np.float32)[grades],
+        logits=spread * predictions.logits,
+    )
+    readout = fitted(odd, "kappa").readout
+    assert readout.points[0].thresholds == (0.5, 1.5)
+    assert readout.rule(odd.labels).endswith(f"cut at 0.5, 1.5 (not fitted: {reason})")
 
 
 def test_between_two_adjacent_floats_the_lower_stays_negative() -> None:

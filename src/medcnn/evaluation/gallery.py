@@ -27,7 +27,8 @@ def worst_errors(
         pixels: [B, C, H, W] uint8 or uint16 of some rows of the predictions.
 
     Returns:
-        Dicts with `image_id`, `truth`, `decision`, `certainty` and `jpeg` (base64).
+        Dicts with `image_id`, `truth`, `decision`, `certainty` (of the most probable answer,
+        which need not be the decision) and `jpeg` (base64).
     """
     assessed = ~np.isnan(predictions.targets)
     truth, decided = predictions.targets == 1, predictions.decisions

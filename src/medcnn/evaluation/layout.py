@@ -9,9 +9,12 @@ from typing import Any
 from medcnn.evaluation import figures
 from medcnn.evaluation.curves import OneLabel, confusion, four_cells, one_label
 from medcnn.evaluation.cuts import cut_tables
+from medcnn.evaluation.grades import Agreement
+from medcnn.evaluation.intervals import Interval
 from medcnn.evaluation.points import ReadoutEvaluation
 from medcnn.evaluation.scores import Evaluation, Score
-from medcnn.labels import Kind
+from medcnn.evaluation.shares import Share
+from medcnn.labels import Kind, LabelSpace
 from medcnn.metrics import METRICS
 from medcnn.predictions import Predictions
 
@@ -65,6 +68,10 @@ def _letters(index: int) -> str:
     return text
 
 
+def split_words(split: str) -> str:
+    return "all images" if split == "all" else f"{split} split"
+
+
 def split_rank(split: str) -> tuple[int, str]:
     known = split in SPLIT_ORDER
     return (SPLIT_ORDER.index(split) if known else len(SPLIT_ORDER), split)
@@ -78,6 +85,7 @@ def _shown(score: Score, mark: str = "") -> dict[str, Any]:
         "title": METRICS[score.name].title,
         "value": "n/a" if missing else f"{score.value:.3f}",
         "interval": "" if no_interval else f"{score.low:.3f} to {score.high:.3f}",
+        "why": score.note if no_interval else "",
         "mark": mark,
         "bar": (
             tuple(f"{100 * max(v, 0):.1f}" for v in (score.low, score.high, score.value))
@@ -156,31 +164,77 @@ def by_class(evaluation: Evaluation, footnotes: Footnotes) -> dict[str, Any] | N
     return {"columns": [METRICS[name].title for name in names], "rows": rows}
 
 
+RULES = {
+    "youden": "Youden's index",
+    "sensitivity": "sensitivity of {at}",
+    "specificity": "specificity of {at}",
+    "cost": "a miss costs {miss}, a false alarm {false_alarm}",
+    "f1": "largest F1",
+    "kappa": "largest kappa",
+}
+
+
+def rule_words(point: str) -> str:
+    """The name of an operating point in words: of `sensitivity at=0.95` `sensitivity of 0.95`."""
+    name, *options = point.split()
+    return RULES[name].format(**dict(option.split("=") for option in options))
+
+
+def decision_words(predictions: Predictions) -> str:
+    """How decisions are made, with the operating point in words."""
+    readout = predictions.readout
+    text = readout.rule(predictions.labels)
+    if not readout.points:
+        return text
+    name = readout.points[0].name
+    return text.replace(f" by {name}", f" by {rule_words(name)}")
+
+
+def points(found: ReadoutEvaluation) -> list[dict[str, Any]]:
+    return [
+        {
+            "point": rule_words(p.point),
+            "label": p.label,
+            "threshold": _threshold(p.threshold, p.reason),
+            "counts": [f"{n:,}" for n in (p.found, p.missed, p.alarms, p.cleared)],
+            "shares": [share(p.sensitivity), share(p.specificity)],
+            "prevalence": "n/a" if math.isnan(p.prevalence) else f"{100 * p.prevalence:.3g} %",
+            "values": [_percents(p.ppv_value, p.ppv), _percents(p.npv_value, p.npv)],
+        }
+        for p in found.points
+    ]
+
+
+def grades(found: ReadoutEvaluation) -> list[dict[str, Any]]:
+    """Cut points of the mean grade: a row for each, and the kappa of all grades."""
+    return [
+        {
+            "point": rule_words(g.point),
+            "cuts": [
+                {
+                    "label": cut.label,
+                    "threshold": _threshold(cut.threshold, cut.reason),
+                    "counts": [f"{n:,}" for n in (cut.found, cut.missed, cut.alarms, cut.cleared)],
+                    "shares": [share(cut.sensitivity), share(cut.specificity)],
+                    "kappa": _agreement(cut.kappa),
+                }
+                for cut in g.cuts
+            ],
+            "kappa": _agreement(g.kappa),
+        }
+        for g in found.grades
+    ]
+
+
 def readout(found: ReadoutEvaluation | None) -> dict[str, Any] | None:
     """Texts of operating points, prediction sets and referral."""
     if found is None:
         return None
-    points = [
-        {
-            "point": p.point,
-            "label": p.label,
-            "threshold": f"{p.threshold:.3g}",
-            "counts": [f"{n:,}" for n in (p.found, p.missed, p.alarms, p.cleared)],
-            "shares": [
-                share(p.sensitivity.value, p.sensitivity.low, p.sensitivity.high),
-                share(p.specificity.value, p.specificity.low, p.specificity.high),
-                share(p.ppv_value, p.ppv.low, p.ppv.high),
-                share(p.npv_value, p.npv.low, p.npv.high),
-            ],
-            "prevalence": "" if math.isnan(p.prevalence) else f"{100 * p.prevalence:.3g} %",
-        }
-        for p in found.points
-    ]
     sets = [
         {
             "label": s.label or "all images",
             "count": f"{s.coverage.of:,}",
-            "coverage": share(s.coverage.value, s.coverage.low, s.coverage.high),
+            "coverage": share(s.coverage),
             "size": "n/a" if math.isnan(s.mean_size) else f"{s.mean_size:.2f}",
             "single": "n/a" if math.isnan(s.single) else f"{100 * s.single:.0f} %",
         }
@@ -188,21 +242,45 @@ def readout(found: ReadoutEvaluation | None) -> dict[str, Any] | None:
     ]
     referral = [
         {
-            "share": f"{100 * r.share:.0f} %",
+            "share": f"{100 * r.share:.3g} %",
             "certainty": f"{r.certainty:.3g}",
             "left": f"{r.left:,}",
-            "error": share(r.error.value, r.error.low, r.error.high),
+            "error": share(r.error),
         }
         for r in found.referral
     ]
+    bound = found.bound and {
+        "asked": f"{100 * found.bound.asked:.3g} %",
+        "certainty": f"{found.bound.certainty:.3g}",
+        "left": f"{found.bound.error.of:,}",
+        "referred": share(found.bound.referred),
+        "error": share(found.bound.error),
+    }
     return {
-        "points": points,
+        "points": points(found),
+        "grades": grades(found),
         "sets": sets,
         "wanted": f"{100 * found.sets[0].wanted:.0f} %" if found.sets else "",
         "referral": referral,
+        "bound": bound,
         "aurc": "n/a" if math.isnan(found.aurc) else f"{found.aurc:.4f}",
         "curve": figures.risk_coverage_figure(found.curve) if len(found.curve) > 2 else None,
     }
+
+
+def certainty_words(labels: LabelSpace) -> str:
+    """What `medcnn.readout.certainty` is, and how it differs from the decision."""
+    if labels.kind is Kind.MULTICLASS:
+        return "the probability of the class that is named"
+    least = " on the finding that is least certain" if labels.kind is Kind.MULTILABEL else ""
+    why = (
+        "the median or mean grade may be another"
+        if labels.exclusive
+        else "a threshold other than 0.5 may call the less probable one"
+    )
+    return (
+        f"the probability of the most probable answer{least}, which need not be the decision: {why}"
+    )
 
 
 def cuts(predictions: Predictions, found: ReadoutEvaluation | None) -> list[dict[str, Any]]:
@@ -247,12 +325,37 @@ def flow(
     }
 
 
-def share(value: float, low: float, high: float) -> tuple[str, str]:
-    """`87 %` and `81 to 92 %`."""
+def _threshold(value: float, reason: str) -> dict[str, str]:
+    return {
+        "value": f"{value:.3g}",
+        "interval": "",
+        "why": f"not available: {reason}; this one is used" if reason else "",
+    }
+
+
+def share(found: Share) -> dict[str, str]:
+    """`87.0 %` and `81.0 to 92.0 %`, or why there is no interval."""
+    return _percents(found.value, found)
+
+
+def _percents(value: float, ends: Interval | Share) -> dict[str, str]:
     if math.isnan(value):
-        return "n/a", ""
-    ends = "" if math.isnan(low) else f"{100 * low:.1f} to {100 * high:.1f} %"
-    return f"{100 * value:.1f} %", ends
+        return {"value": "n/a", "interval": "", "why": ends.reason}
+    given = not math.isnan(ends.low)
+    return {
+        "value": f"{100 * value:.1f} %",
+        "interval": f"{100 * ends.low:.1f} to {100 * ends.high:.1f} %" if given else "",
+        "why": "" if given else f"no interval: {ends.reason}",
+    }
+
+
+def _agreement(found: Agreement) -> dict[str, str]:
+    missing, given = math.isnan(found.value), not math.isnan(found.low)
+    return {
+        "value": "n/a" if missing else f"{found.value:.3f}",
+        "interval": f"{found.low:.3f} to {found.high:.3f}" if given else "",
+        "why": "" if given else found.reason if missing else f"no interval: {found.reason}",
+    }
 
 
 def classes(predictions: Predictions, evaluation: Evaluation) -> list[dict[str, Any]]:

@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from medcnn.evaluation.layout import MAIN
+from medcnn.evaluation import layout
 from medcnn.evaluation.points import ReadoutEvaluation
 from medcnn.evaluation.scores import Evaluation
 from medcnn.metrics import METRICS
@@ -22,8 +22,14 @@ def model_card(
     evaluation: Evaluation | None,
     readout: ReadoutEvaluation | None,
     facts: Mapping[str, Any],
+    checkpoint_sha256: str = "",
 ) -> str:
-    """Markdown; texts from outside are escaped, so that they stay text."""
+    """Markdown; texts from outside are escaped, so that they stay text.
+
+    Args:
+        facts: `run.json` of the run.
+        checkpoint_sha256: of the checkpoint that made the predictions.
+    """
     config = facts.get("config", {})
     told = facts.get("report", {})
     model = (config.get("model") or {}).get("backbone")
@@ -40,7 +46,7 @@ def model_card(
                 "Weights it started from": facts.get("weights"),
                 "Trained": facts.get("started"),
                 "medcnn": facts.get("medcnn"),
-                "Checkpoint": (facts.get("checkpoint") or {}).get("checkpoint_sha256"),
+                "SHA-256 of the checkpoint": checkpoint_sha256,
                 "Licence of the model": None,
                 "Contact": None,
             }
@@ -71,20 +77,46 @@ def model_card(
     if evaluation:
         lines += ["| score | value | 95 % interval | images |", "|---|---|---|---|"]
         for s in evaluation.scores:
-            if s.overall and s.name in MAIN and not math.isnan(s.value):
-                ends = "n/a" if math.isnan(s.low) else f"{s.low:.3f} to {s.high:.3f}"
+            if s.overall and s.name in layout.MAIN and not math.isnan(s.value):
+                ends = escaped(s.note) if math.isnan(s.low) else f"{s.low:.3f} to {s.high:.3f}"
                 title = escaped(METRICS[s.name].title)
                 lines.append(f"| {title} | {s.value:.3f} | {ends} | {s.count:,} |")
         lines.append("")
     if readout and readout.points:
         lines += [
-            "| operating point | class | threshold | sensitivity | specificity |",
-            "|---|---|---|---|---|",
+            "| operating point | class | threshold | found | missed | false alarms | cleared "
+            "| sensitivity | specificity | prevalence | PPV | NPV |",
+            "|---|---|---|---|---|---|---|---|---|---|---|---|",
             *(
-                f"| {escaped(p.point)} | {escaped(p.label)} | {p.threshold:.3g} | "
-                f"{_percent(p.sensitivity.value)} | {_percent(p.specificity.value)} |"
-                for p in readout.points
+                _row(
+                    row["point"],
+                    row["label"],
+                    _with_interval(row["threshold"]),
+                    *row["counts"],
+                    *map(_with_interval, row["shares"]),
+                    row["prevalence"],
+                    *map(_with_interval, row["values"]),
+                )
+                for row in layout.points(readout)
             ),
+            "",
+        ]
+    for grades in layout.grades(readout) if readout else ():
+        lines += [
+            f"| by {grades['point']}: grade or higher | mean grade from | found | missed "
+            "| false alarms | cleared | sensitivity | specificity | kappa |",
+            "|---|---|---|---|---|---|---|---|---|",
+            *(
+                _row(
+                    row["label"],
+                    _with_interval(row["threshold"]),
+                    *row["counts"],
+                    *map(_with_interval, row["shares"]),
+                    _with_interval(row["kappa"]),
+                )
+                for row in grades["cuts"]
+            ),
+            _row("all grades, quadratic", *[""] * 7, _with_interval(grades["kappa"])),
             "",
         ]
     lines += [
@@ -112,8 +144,13 @@ def _table(rows: Mapping[str, Any]) -> list[str]:
     return ["| | |", "|---|---|", *body, ""]
 
 
-def _percent(value: float) -> str:
-    return "n/a" if math.isnan(value) else f"{100 * value:.1f} %"
+def _row(*cells: str) -> str:
+    return f"| {' | '.join(map(escaped, cells))} |"
+
+
+def _with_interval(found: Mapping[str, str]) -> str:
+    more = found["interval"] or found["why"]
+    return f"{found['value']} ({more})" if more else found["value"]
 
 
 def escaped(text: str) -> str:

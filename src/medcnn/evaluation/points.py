@@ -13,28 +13,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medcnn.errors import UsageError
-from medcnn.evaluation.intervals import Interval, group_numbers, share_interval
+from medcnn.evaluation.grades import GradesResult, judged_grades
+from medcnn.evaluation.intervals import Interval, group_numbers
+from medcnn.evaluation.shares import Share, predictive_intervals, predictive_values
 from medcnn.labels import Kind
 from medcnn.predictions import Predictions
 from medcnn.readout import certainty
+from medcnn.readout.operating import OperatingPoint
 
 REFERRED_SHARES = (0.0, 0.05, 0.1, 0.2, 0.3, 0.5)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Share:
-    """A share of `of` images with its 95 % interval; nan where there is none of them."""
-
-    value: float
-    low: float
-    high: float
-    of: int
-
-    @classmethod
-    def among(cls, hits: NDArray[np.bool_], groups: NDArray[np.int64]) -> Share:
-        found = share_interval(hits, groups)
-        value = float(hits.mean()) if len(hits) else math.nan
-        return cls(value=value, low=found.low, high=found.high, of=len(hits))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +29,8 @@ class PointResult:
     """An operating point on one label.
 
     Attributes:
+        reason: why the rule could pick no threshold on validation, so that 0.5 is used; empty where
+            it picked one.
         prevalence: share of positives among those for whom `ppv` and `npv` are told; of the split
             itself where the user gave none.
         ppv: how many of those who are called positive are so.
@@ -51,6 +40,7 @@ class PointResult:
     point: str
     label: str
     threshold: float
+    reason: str
     found: int
     missed: int
     alarms: int
@@ -83,10 +73,11 @@ class SetsResult:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReferralResult:
-    """The images that are left when the least certain ones go to a human.
+    """The images that are left when those below a certainty go to a human.
 
     Attributes:
-        share: of the images that are referred.
+        share: of the images that are referred. Images of equal certainty stay or go together, so
+            that it may be less than was asked for.
         error: share of wrong decisions among the images that are left.
     """
 
@@ -97,15 +88,36 @@ class ReferralResult:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class BoundResult:
+    """What the bound that `predict` refers by does on a split.
+
+    Attributes:
+        asked: share of the images of validation that it refers.
+        certainty: below which an image is referred.
+        referred: share of these images.
+        error: share of wrong decisions among the images that are left.
+    """
+
+    asked: float
+    certainty: float
+    referred: Share
+    error: Share
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ReadoutEvaluation:
     """Attributes:
+    grades: of operating points that cut the mean grade.
+    bound: None where `readout.refer_share` was not asked for.
     curve: (share of images kept, error among them), most certain first, at most 200 points.
     aurc: area under that curve; smaller is better (Geifman and El-Yaniv 2017, NeurIPS).
     """
 
     points: tuple[PointResult, ...]
+    grades: tuple[GradesResult, ...]
     sets: tuple[SetsResult, ...]
     referral: tuple[ReferralResult, ...]
+    bound: BoundResult | None
     curve: tuple[tuple[float, float], ...]
     aurc: float
 
@@ -134,33 +146,34 @@ def evaluate_readout(
     shares = prevalence if isinstance(prevalence, Mapping) else dict.fromkeys(outputs, prevalence)
     p = predictions.probabilities
     points = [
-        _point(predictions, p, numbers, point.name, k, threshold, shares.get(outputs[k]))
+        _judged(predictions, p, numbers, point, k, shares.get(outputs[k]))
         for point in predictions.readout.points
         if not point.grades
-        for k, threshold in enumerate(point.thresholds)
+        for k in range(len(outputs))
     ]
-    referral, curve, aurc = _referral(predictions, p, numbers)
+    referral, bound, curve, aurc = _referral(predictions, p, numbers)
     return ReadoutEvaluation(
         points=tuple(points),
+        grades=tuple(judged_grades(predictions, p) for p in predictions.readout.points if p.grades),
         sets=tuple(_sets(predictions, numbers)),
         referral=referral,
+        bound=bound,
         curve=curve,
         aurc=aurc,
     )
 
 
-def _point(
+def _judged(
     predictions: Predictions,
     p: NDArray[np.float64],
     groups: NDArray[np.int64],
-    name: str,
+    point: OperatingPoint,
     k: int,
-    threshold: float,
     prevalence: float | None,
 ) -> PointResult:
     target = predictions.targets[:, k]
     known = ~np.isnan(target)
-    positive, called = target[known] == 1, p[known, k] >= threshold
+    positive, called = target[known] == 1, p[known, k] >= point.thresholds[k]
     patients = groups[known]
     found, missed = int((positive & called).sum()), int((positive & ~called).sum())
     alarms, cleared = int((~positive & called).sum()), int((~positive & ~called).sum())
@@ -177,9 +190,10 @@ def _point(
         values = predictive_values(sensitivity.value, specificity.value, at)
         spans = predictive_intervals(sensitivity, specificity, at)
     return PointResult(
-        point=name,
+        point=point.name,
         label=predictions.labels.outputs[k],
-        threshold=threshold,
+        threshold=point.thresholds[k],
+        reason=point.reason(k),
         found=found,
         missed=missed,
         alarms=alarms,
@@ -192,45 +206,6 @@ def _point(
         ppv_value=values[0],
         npv_value=values[1],
     )
-
-
-def predictive_values(sens: float, spec: float, prevalence: float) -> tuple[float, float]:
-    """PPV and NPV by Bayes' theorem; nan where nobody is called so."""
-    true, false = sens * prevalence, (1 - spec) * (1 - prevalence)
-    cleared, missed = spec * (1 - prevalence), (1 - sens) * prevalence
-    ppv = true / (true + false) if true + false > 0 else math.nan
-    npv = cleared / (cleared + missed) if cleared + missed > 0 else math.nan
-    return ppv, npv
-
-
-def predictive_intervals(sens: Share, spec: Share, prevalence: float) -> tuple[Interval, Interval]:
-    """Of PPV and NPV at a known prevalence: sensitivity and specificity come from different
-    images, so the distances of their own bounds from the values add up in square on the scale of
-    the log odds (the method of variance estimates recovery: Zou and Donner 2008, Stat Med 27)."""
-
-    def recovered(
-        top: float, top_low: float, top_high: float, low: float, low_low: float, low_high: float
-    ) -> Interval:
-        """Interval of odds = prevalence odds * top / low."""
-        if not all(v > 0 for v in (top, low)) or math.isnan(top_low + low_low):
-            return Interval(reason="no interval of sensitivity or specificity")
-        with np.errstate(divide="ignore"):
-            a, a1, a2 = np.log([top, top_low, top_high])
-            b, b1, b2 = np.log([low, low_low, low_high])
-        down = math.hypot(a - a1, b2 - b)
-        up = math.hypot(a2 - a, b - b1)
-        odds = (a - b - down, a - b + up)
-        return Interval(low=_logistic(odds[0] + start), high=_logistic(odds[1] + start))
-
-    start = math.log(prevalence / (1 - prevalence))
-    ppv = recovered(sens.value, sens.low, sens.high, 1 - spec.value, 1 - spec.high, 1 - spec.low)
-    start = -start
-    npv = recovered(spec.value, spec.low, spec.high, 1 - sens.value, 1 - sens.high, 1 - sens.low)
-    return ppv, npv
-
-
-def _logistic(x: float) -> float:
-    return 1 / (1 + math.exp(-x)) if x > -700 else 0.0
 
 
 def _sets(predictions: Predictions, groups: NDArray[np.int64]) -> list[SetsResult]:
@@ -272,7 +247,7 @@ def _sets(predictions: Predictions, groups: NDArray[np.int64]) -> list[SetsResul
 
 def _referral(
     predictions: Predictions, p: NDArray[np.float64], groups: NDArray[np.int64]
-) -> tuple[tuple[ReferralResult, ...], tuple[tuple[float, float], ...], float]:
+) -> tuple[tuple[ReferralResult, ...], BoundResult | None, tuple[tuple[float, float], ...], float]:
     """By the certainty of the whole image, where classes exclude each other or there is one; a
     multilabel image is wrong where any assessed finding is."""
     assessed = ~np.isnan(predictions.targets)
@@ -282,27 +257,37 @@ def _referral(
     sure, patients = certainty(predictions.labels, p[known]), groups[known]
     n = len(wrong)
     if n == 0:
-        return (), (), math.nan
+        return (), None, (), math.nan
     order = np.argsort(-sure, kind="stable")
     # images of equal certainty cannot be told apart: each carries the mean of their errors
     _, at = np.unique(-sure[order], return_inverse=True)
     shared = np.bincount(at, weights=wrong[order]) / np.bincount(at)
     risk = np.cumsum(shared[at]) / np.arange(1, n + 1)
     shown = np.unique(np.linspace(0, n - 1, min(n, 200)).round().astype(int))
-    rows = []
-    for share in REFERRED_SHARES:
-        left = order[: n - round(share * n)]
-        if len(left):
-            rows.append(
-                ReferralResult(
-                    share=share,
-                    certainty=float(sure[left].min()),
-                    left=len(left),
-                    error=Share.among(wrong[left], patients[left]),
-                )
-            )
     curve = tuple(((i + 1) / n, float(risk[i])) for i in shown)
-    return tuple(rows), curve, float(risk.mean())
+    kept = [n - round(share * n) for share in REFERRED_SHARES]
+    bounds = dict.fromkeys(float(sure[order[k - 1]]) for k in kept if k)
+    rows = []
+    for least in bounds:
+        left = sure >= least
+        rows.append(
+            ReferralResult(
+                share=float((~left).mean()),
+                certainty=least,
+                left=int(left.sum()),
+                error=Share.among(wrong[left], patients[left]),
+            )
+        )
+    bound, fitted = None, predictions.readout.referral
+    if fitted is not None:
+        left = sure >= fitted.certainty
+        bound = BoundResult(
+            asked=fitted.share,
+            certainty=fitted.certainty,
+            referred=Share.among(~left, patients),
+            error=Share.among(wrong[left], patients[left]),
+        )
+    return tuple(rows), bound, curve, float(risk.mean())
 
 
 def _without_nan(value: Any) -> Any:

@@ -9,7 +9,9 @@
     const found = t.found[i], alarms = t.alarms[i];
     const missed = t.positives - found, cleared = t.negatives - alarms;
     const sensitivity = found / t.positives, specificity = cleared / t.negatives;
-    const ill = Number(at("cut-prevalence").value) / 100;
+    // an empty field is 0 to Number, and Bayes' theorem takes any number without a complaint
+    const typed = at("cut-prevalence").valueAsNumber / 100;
+    const ill = typed >= 0 && typed <= 1 ? typed : NaN;
     at("cut-threshold").textContent = t.thresholds[i].toPrecision(3);
     at("cut-slider").setAttribute("aria-valuetext", "threshold " + t.thresholds[i].toPrecision(3));
     at("cut-found").textContent = count(found);

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from medcnn.evaluation import layout
-from medcnn.evaluation.checklist import filled
+from medcnn.evaluation.checklist import filled, missing
 from medcnn.evaluation.page import rendered, script
 from medcnn.evaluation.points import ReadoutEvaluation
 from medcnn.evaluation.scores import Evaluation
@@ -82,28 +82,44 @@ def html(report: Report) -> str:
     splits = sorted(report.evaluations, key=layout.split_rank)
     evaluation = report.evaluations[splits[0]] if splits else None
     predictions = report.predictions.get(splits[0]) if splits else None
-    footnotes = layout.Footnotes()
+    footnotes, folded_footnotes = layout.Footnotes(), layout.Footnotes()
     code, code_hash = script("report.js")
-    cuts = layout.cuts(predictions, report.readouts.get(splits[0])) if predictions else []
+    own = report.readouts.get(splits[0]) if splits else None
+    cuts = layout.cuts(predictions, own) if predictions else []
+    flow = layout.flow(report.dataset, report.excluded, report.predictions, report.group_noun)
+    sections = {
+        "Scores": evaluation,
+        "Operating points": own and (own.points or own.grades),
+        "Confusions": predictions,
+        "Errors": report.errors,
+        "Dataset": report.dataset,
+        "Flow of images": flow,
+    }
+    there = [name for name, content in sections.items() if content]
+    checklist = filled(report.facts, there) if report.facts else []
     return rendered(
         "report.html.j2",
         report=report,
         script=code if cuts else "",
         script_hash=code_hash if cuts else "'none'",
         cuts=cuts,
-        flow=layout.flow(report.dataset, report.excluded, report.predictions, report.group_noun),
-        checklist=filled(report.facts) if report.facts else [],
+        flow=flow,
+        checklist=checklist,
+        missing=missing(checklist),
         splits=splits,
         evaluation=evaluation,
-        rule=predictions.readout.rule(predictions.labels) if predictions else "",
+        rule=layout.decision_words(predictions) if predictions else "",
+        of_split=layout.split_words(evaluation.split) if evaluation else "",
         predictions=predictions,
+        certainty=layout.certainty_words(evaluation.labels) if evaluation else "",
         sentences=summary(evaluation, report.group_noun) if evaluation else [],
         headlines=layout.headlines(evaluation) if evaluation else [],
         overall=layout.overall(report.evaluations, splits, footnotes),
         by_class=layout.by_class(evaluation, footnotes) if evaluation else None,
-        every_score=layout.every_score(evaluation, footnotes) if evaluation else [],
+        every_score=layout.every_score(evaluation, folded_footnotes) if evaluation else [],
         footnotes=footnotes,
-        readout=layout.readout(report.readouts.get(splits[0])) if splits else None,
+        folded_footnotes=folded_footnotes,
+        readout=layout.readout(own),
         classes=layout.classes(predictions, evaluation) if predictions and evaluation else [],
         confusion=layout.confusion_figure(predictions) if predictions else None,
         cells=layout.cells(predictions) if predictions else [],

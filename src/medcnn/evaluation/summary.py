@@ -26,7 +26,8 @@ def summary(evaluation: Evaluation, group_noun: str = "patient") -> list[str]:
     """
     kind = evaluation.labels.kind
     told = {Kind.BINARY: _binary, Kind.MULTILABEL: _multilabel}.get(kind, _exclusive)
-    sentences = [_opening(evaluation, group_noun), *told(evaluation)]
+    first, *others = told(evaluation)
+    sentences = [f"{_where(evaluation, group_noun)} {first}", *others]
     if evaluation.unreadable:
         n = evaluation.unreadable
         were = "image could not be read and is" if n == 1 else "images could not be read and are"
@@ -57,29 +58,34 @@ def _rests_on(score: Score) -> str:
     return f", told from {_plural(score.positives or 0, 'image')} only" if few else ""
 
 
-def _opening(evaluation: Evaluation, group_noun: str) -> str:
-    split, score = evaluation.split, evaluation.find("auroc")
-    images = _plural(evaluation.images, f"{split} image")
+def _where(evaluation: Evaluation, group_noun: str) -> str:
+    """`On 120 test images of 60 patients, which the model had never seen,`."""
+    split = "" if evaluation.split == "all" else f"{evaluation.split} "
+    images = _plural(evaluation.images, f"{split}image")
     of = f" of {_plural(evaluation.groups, group_noun)}" if group_noun != "image" else ""
-    seen = SEEN.get(split)
-    aside = f", {seen}," if seen else ""
-    binary = evaluation.labels.kind is Kind.BINARY
-    mean = "" if binary else f", averaged over the {_nouns(evaluation)},"
-    is_was = "is" if math.isnan(score.value) else "was"
-    sentence = f"On {images}{of}{aside} the AUROC{mean} {is_was} {number(score)}"
-    if binary or math.isnan(score.value):
-        return f"{sentence}."
+    seen = SEEN.get(evaluation.split)
+    return f"On {images}{of}{f', {seen},' if seen else ''}"
+
+
+def _auroc(evaluation: Evaluation) -> str:
+    """`the AUROC was 0.91 (...)` with what that means, or why there is none; no full stop."""
+    score = evaluation.find("auroc")
+    if evaluation.labels.kind is Kind.BINARY:
+        return f"the AUROC {'is' if math.isnan(score.value) else 'was'} {number(score)}"
+    mean = f"the AUROC, averaged over the {_nouns(evaluation)},"
+    if math.isnan(score.value):
+        return f"{mean} is {number(score)}"
     return (
-        f"{sentence}: of 100 pairs of one image with the {_noun(evaluation)} in question and one "
-        f"without, the one with it gets the higher probability of it in {100 * score.value:.0f}; "
-        "guessing gives 50."
+        f"{mean} was {number(score)}: of 100 pairs of one image with the {_noun(evaluation)} in "
+        "question and one without, the one with it gets the higher probability of it in "
+        f"{100 * score.value:.0f}; guessing gives 50"
     )
 
 
 def _binary(evaluation: Evaluation) -> list[str]:
     name = evaluation.labels.names[1]
     auroc, brier = evaluation.find("auroc"), evaluation.find("brier")
-    sentences = []
+    sentences = [f"{_auroc(evaluation)}."]
     if not math.isnan(auroc.value):
         sentences.append(
             f"Shown one image with {name} and one without, it gives the one with {name} the higher "
@@ -102,15 +108,22 @@ def _exclusive(evaluation: Evaluation) -> list[str]:
     noun = _noun(evaluation)
     right = evaluation.find("accuracy")
     found = _defined(evaluation, "sensitivity")
-    sentences = []
+    auroc = f"{_auroc(evaluation)}."
+    sentences = [auroc]
     if not math.isnan(right.value):
         most = max(found, key=lambda score: score.positives or 0)
         share = 100 * (most.positives or 0) / most.count
+        sentences = [
+            f"it names the right {noun} for {of_hundred(right)} of 100 images; always answering "
+            f"{most.label}, the most frequent {noun}, would be right for {share:.0f}.",
+            auroc[0].upper() + auroc[1:],
+        ]
+    if len({score.value for score in found}) == 1 < len(found):
         sentences.append(
-            f"It names the right {noun} for {of_hundred(right)} of 100 images; always answering "
-            f"{most.label}, the most frequent {noun}, would be right for {share:.0f}."
+            f"It finds every {noun} equally often: of 100 images with {found[0].label} "
+            f"{of_hundred(found[0])}{_rests_on(found[0])}."
         )
-    if len(found) > 1:
+    elif len(found) > 1:
         weakest, strongest = min(found, key=_value), max(found, key=_value)
         sentences.append(
             f"Its weakest {noun} is {weakest.label}: of 100 such images it finds "
@@ -128,8 +141,12 @@ def _exclusive(evaluation: Evaluation) -> list[str]:
 
 def _multilabel(evaluation: Evaluation) -> list[str]:
     ranked = _defined(evaluation, "auroc")
-    sentences = []
-    if len(ranked) > 1:
+    sentences = [f"{_auroc(evaluation)}."]
+    if len({score.value for score in ranked}) == 1 < len(ranked):
+        sentences.append(
+            f"It is the same for every finding; for {ranked[0].label} it is {number(ranked[0])}."
+        )
+    elif len(ranked) > 1:
         weakest, strongest = min(ranked, key=_value), max(ranked, key=_value)
         sentences.append(
             f"By finding it goes from {number(weakest)} for {weakest.label} "

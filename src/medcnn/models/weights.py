@@ -7,6 +7,7 @@ else is the path of a file, which is read without running any code in it.
 
 from __future__ import annotations
 
+import socket
 import threading
 import urllib.error
 import urllib.request
@@ -178,7 +179,7 @@ def _unreachable(source: str) -> str:
             answer.append("")  # it answers; whether the file is there shows when it is fetched
         except OSError as error:
             answer.append(
-                f"{url} cannot be reached ({_first_line(getattr(error, 'reason', error))}; "
+                f"{url} cannot be reached ({_why(error)}; "
                 "model.weights=FILE.safetensors takes them from a file)"
             )
 
@@ -186,6 +187,14 @@ def _unreachable(source: str) -> str:
     thread.start()
     thread.join(REACH_TIMEOUT_S)
     return answer[0] if answer else f"{url} does not answer within {REACH_TIMEOUT_S:g} s"
+
+
+def _why(error: OSError) -> str:
+    """What kept a server from being reached, without the numbers of the system."""
+    reason = getattr(error, "reason", error)
+    if isinstance(reason, socket.gaierror):
+        return "no network, or one that does not know this name"
+    return getattr(reason, "strerror", None) or _first_line(reason)
 
 
 def _first_line(error: object) -> str:

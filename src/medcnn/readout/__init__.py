@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medcnn.choices import completed, nearest
-from medcnn.errors import UsageError
+from medcnn.errors import UsageError, listed
 from medcnn.labels import Floats, Kind, LabelSpace
 from medcnn.readout import conformal, operating
 from medcnn.readout.calibration import CALIBRATIONS, Calibration, fit_calibration
@@ -60,8 +60,7 @@ class Referral:
 
     Attributes:
         share: of the images of validation that are below `certainty`.
-        certainty: probability of the most probable class (of the least certain answer where
-            labels stand alone) below which an image is referred.
+        certainty: an image is referred whose `certainty` is below.
     """
 
     share: float
@@ -117,13 +116,25 @@ class Readout:
         """How `decide` decides, in words."""
         if self.points and self.points[0].grades:
             cuts = ", ".join(f"{c:.3g}" for c in self.points[0].thresholds)
-            return f"the mean grade by probability, cut at {cuts} (largest kappa on validation)"
+            why = self.points[0].reason(0)
+            chosen = f"not fitted: {why}" if why else "largest kappa on validation"
+            return f"the mean grade by probability, cut at {cuts} ({chosen})"
         if self.points and not labels.exclusive:
             return (
                 "every label whose probability reaches its threshold, chosen on validation by "
-                f"{self.points[0].name}"
+                f"{self.points[0].name}{self._not_chosen(labels)}"
             )
         return labels.rule
+
+    def _not_chosen(self, labels: LabelSpace) -> str:
+        """For which labels the first point holds no threshold that its rule picked, and why."""
+        names: dict[str, list[str]] = {}
+        for k, name in enumerate(labels.outputs):
+            if why := self.points[0].reason(k):
+                names.setdefault(why, []).append(name)
+        return "".join(
+            f"; for {listed(found)} 0.5, not chosen: {why}" for why, found in names.items()
+        )
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -135,7 +146,14 @@ class Readout:
 
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> Readout:
-        points = [{**p, "thresholds": tuple(p["thresholds"])} for p in stored["points"]]
+        points = [
+            {
+                **p,
+                "thresholds": tuple(p["thresholds"]),
+                "reasons": tuple(p.get("reasons", ())),
+            }
+            for p in stored["points"]
+        ]
         found = {key: stored[key] for key in ("calibration", "conformal", "referral")}
         return cls(
             calibration=Calibration(**found["calibration"]) if found["calibration"] else None,
@@ -225,8 +243,13 @@ def fit_readout(
 
 
 def certainty(labels: LabelSpace, probabilities: Floats) -> NDArray[np.float64]:
-    """[N] in (0, 1]: probability of the most probable class, or of the answer that is least
-    certain where labels stand alone."""
+    """How far from a toss-up the probabilities of each image are. [N] in (0, 1]
+
+    Of the most probable class; where labels stand alone, of the more probable answer, yes or no, to
+    the label that is nearest to one half. It looks at probabilities alone and not at the decision,
+    whose probability may be smaller: a median grade or a cut of the mean grade need not be the most
+    probable one, and a threshold below one half calls present what is more probably absent.
+    """
     if labels.exclusive:
         return np.asarray(probabilities.max(axis=1))
     return np.asarray(np.maximum(probabilities, 1 - probabilities).min(axis=1))

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from medcnn.errors import listed
 from medcnn.labels import Floats, Kind, LabelSpace
 
 Numbers = Mapping[str, Any]
@@ -28,10 +29,15 @@ learnt by heart from a few hundred images; thousands outweigh it."""
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Calibration:
-    """A fitted map: its name in `CALIBRATIONS`, and numbers that JSON can hold."""
+    """A fitted map: its name in `CALIBRATIONS`, and numbers that JSON can hold.
+
+    Attributes:
+        note: why it is another one than was asked for, or that nothing could be fitted.
+    """
 
     name: str
     numbers: Numbers
+    note: str = ""
 
     def probabilities(self, labels: LabelSpace, logits: Floats) -> NDArray[np.float64]:
         """[N, K] in [0, 1] of logits [N, K]; rows add up to 1 where classes exclude each other."""
@@ -43,16 +49,29 @@ def fit_calibration(
 ) -> Calibration | None:
     """Fit `name` on the validation split; None where it says `none` or nothing was assessed.
 
+    Of classes that exclude each other one that validation lacks would be driven to 0 by a map with
+    numbers of its own for each class: the log loss of the others is least there. One temperature
+    is fitted instead, and says so.
+
     Args:
         logits: [N, K].
         targets: [N, K], nan for "not assessed".
-
     """
     known = ~np.isnan(targets).all(axis=1)
     if name == "none" or not known.any():
         return None
     z, t = logits[known].astype(np.float64), targets[known].astype(np.float64)
-    return Calibration(name=name, numbers=CALIBRATIONS[name].fit(labels, z, t))
+    note, occurs = "", np.asarray((t > 0).any(axis=0))
+    if labels.exclusive and occurs.sum() < 2:
+        note = f"validation holds one class only: {name} left the probabilities as they are"
+    elif labels.exclusive and CALIBRATIONS[name].needs_all and not occurs.all():
+        absent = [n for n, there in zip(labels.outputs, occurs, strict=True) if not there]
+        note = (
+            f"{name} needs images of every class in validation, which has none of "
+            f"{listed(absent)}: one temperature was fitted instead"
+        )
+    chosen = "temperature" if note else name
+    return Calibration(name=chosen, numbers=CALIBRATIONS[chosen].fit(labels, z, t), note=note)
 
 
 def _scaled(labels: LabelSpace, logits: Floats, numbers: Numbers) -> NDArray[np.float64]:
@@ -99,7 +118,7 @@ def _fit_scaling(
     x = minimize(loss, start, jac=True, method="L-BFGS-B", bounds=bounds).x
     slope = np.broadcast_to(x[:slopes], (k,)).copy()
     intercept = x[slopes:] if shift else np.zeros(k)
-    # a label that shows only one side in validation keeps its probabilities as they are
+    # what shows only one side in validation keeps its probabilities as they are
     one_sided = _one_sided(labels, targets)
     slope[one_sided], intercept[one_sided] = 1.0, 0.0
     return {"slope": slope.tolist(), "intercept": intercept.tolist()}
@@ -114,8 +133,9 @@ def _cautious(target: Floats, assessed: NDArray[np.bool_]) -> Floats:
 
 
 def _one_sided(labels: LabelSpace, targets: Floats) -> NDArray[np.bool_]:
+    """Labels of which validation shows one answer only; of exclusive classes all or none."""
     if labels.exclusive:
-        return np.zeros(targets.shape[1], bool)
+        return np.full(targets.shape[1], (targets > 0).any(axis=0).sum() < 2)
     both = (targets < 1).any(axis=0) & (targets > 0).any(axis=0)
     return np.asarray(~both)
 
@@ -200,17 +220,25 @@ def _apply_dirichlet(labels: LabelSpace, logits: Floats, numbers: Numbers) -> ND
 
 @dataclass(frozen=True, slots=True)
 class Method:
+    """Attributes:
+    needs_all: where classes exclude each other, each must occur in validation.
+    """
+
     fit: Callable[[LabelSpace, Floats, Floats], Numbers]
     apply: Callable[[LabelSpace, Floats, Numbers], NDArray[np.float64]] = _scaled
     kinds: frozenset[Kind] = frozenset(Kind)
+    needs_all: bool = False
 
 
 CALIBRATIONS = {
     "temperature": Method(_fit_temperature),
-    "temperature_per_class": Method(_fit_per_class),
-    "platt": Method(_fit_platt),
+    "temperature_per_class": Method(_fit_per_class, needs_all=True),
+    "platt": Method(_fit_platt, needs_all=True),
     "isotonic": Method(_fit_isotonic, _apply_isotonic),
     "dirichlet": Method(
-        _fit_dirichlet, _apply_dirichlet, frozenset({Kind.MULTICLASS, Kind.ORDINAL})
+        _fit_dirichlet,
+        _apply_dirichlet,
+        frozenset({Kind.MULTICLASS, Kind.ORDINAL}),
+        needs_all=True,
     ),
 }

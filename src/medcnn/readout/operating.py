@@ -25,11 +25,19 @@ class OperatingPoint:
             classes exclude each other each is a yes-or-no question of its own. Of the rule `kappa`
             the K - 1 expected grades from which on the next grade is named.
         grades: whether these are grades.
+        reasons: one per output, why the rule could pick none and 0.5 (half grades) is used, empty
+            where it picked; nothing at all where it picked everywhere, and in files from before
+            reasons were kept.
     """
 
     name: str
     thresholds: tuple[float, ...]
     grades: bool = False
+    reasons: tuple[str, ...] = ()
+
+    def reason(self, output: int) -> str:
+        """Why the rule could pick no threshold for this output, or nothing."""
+        return self.reasons[output] if self.reasons else ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,24 +117,27 @@ def fit_point(rule: Mapping[str, Any], probabilities: Floats, targets: Floats) -
     """
     options = {key: value for key, value in rule.items() if key != "name"}
     if rule["name"] == "kappa":
-        cuts = _grade_cuts(probabilities, targets)
-        return OperatingPoint(name=point_name(rule), thresholds=cuts, grades=True)
+        cuts, reason = _grade_cuts(probabilities, targets)
+        reasons = (reason,) * len(cuts) if reason else ()
+        return OperatingPoint(name=point_name(rule), thresholds=cuts, grades=True, reasons=reasons)
 
     def objective(cuts: Cuts) -> Floats:
         return RULES[rule["name"]](cuts, **options)
 
     columns = zip(targets.T, probabilities.T, strict=True)
-    thresholds = tuple(best_threshold(t, p, objective) for t, p in columns)
-    return OperatingPoint(name=point_name(rule), thresholds=thresholds)
+    thresholds, reasons = zip(*(best_threshold(t, p, objective) for t, p in columns), strict=True)
+    return OperatingPoint(
+        name=point_name(rule), thresholds=thresholds, reasons=reasons if any(reasons) else ()
+    )
 
 
 def best_threshold(
     target: Floats, probability: Floats, objective: Callable[[Cuts], Floats]
-) -> float:
+) -> tuple[float, str]:
     """Cut in the middle between two neighbouring probabilities at which `objective` is largest.
 
-    Of cuts that are equally good the one in the widest gap is taken: noise moves it least. 0.5
-    where only one class was assessed, or where all probabilities are equal.
+    Of cuts that are equally good the one in the widest gap is taken: noise moves it least. Where
+    there is nothing to pick from it is 0.5, with the reason.
 
     Args:
         target: 0, 1, or nan for "not assessed" [N].
@@ -135,8 +146,8 @@ def best_threshold(
     known = ~np.isnan(target)
     positive, probability = target[known] == 1, probability[known]
     levels, at = np.unique(probability, return_inverse=True)
-    if positive.all() or not positive.any() or len(levels) < 2:
-        return DEFAULT_THRESHOLD
+    if reason := _nothing_to_pick(positive, len(levels), "class"):
+        return DEFAULT_THRESHOLD, reason
     positives = np.bincount(at, weights=positive)
     negatives = np.bincount(at, weights=~positive)
     # cut i calls every level below i negative: from all called positive to none
@@ -151,13 +162,23 @@ def best_threshold(
     equally_good = np.flatnonzero(value > value.max() - 1e-12)
     best = equally_good[np.argmax(np.diff(edges)[equally_good])]
     if len(equally_good) > 1 and {0, len(levels)} <= set(equally_good.tolist()):
-        return DEFAULT_THRESHOLD  # no cut is better than calling all the same
+        return DEFAULT_THRESHOLD, "no cut is better than calling all images of validation the same"
     if best == len(levels):
-        return float(np.nextafter(levels[-1], 2)) if levels[-1] >= 1 else (levels[-1] + 1) / 2
+        top = float(levels[-1])
+        return (float(np.nextafter(top, 2)) if top >= 1 else (top + 1) / 2), ""
     low, high = float(edges[best]), float(edges[best + 1])
     middle = (low + high) / 2
     # between adjacent floats the middle rounds to one of them; the lower one must stay negative
-    return middle if middle > low else high
+    return (middle if middle > low else high), ""
+
+
+def _nothing_to_pick(truth: NDArray[Any], levels: int, noun: str) -> str:
+    """Why no cut between `levels` different numbers can be told from another, or nothing."""
+    if not len(truth):
+        return "no image was assessed in validation"
+    if (truth == truth[0]).all():
+        return f"only one {noun} in validation"
+    return "all probabilities in validation are equal" if levels < 2 else ""
 
 
 def expected_grade(probabilities: Floats) -> NDArray[np.float64]:
@@ -165,14 +186,17 @@ def expected_grade(probabilities: Floats) -> NDArray[np.float64]:
     return np.asarray(probabilities @ np.arange(probabilities.shape[1]))
 
 
-def _grade_cuts(probabilities: Floats, targets: Floats, candidates: int = 200) -> tuple[float, ...]:
-    """Cut points by coordinate ascent from half grades over quantiles of the expected grade."""
+def _grade_cuts(
+    probabilities: Floats, targets: Floats, candidates: int = 200
+) -> tuple[tuple[float, ...], str]:
+    """Cut points by coordinate ascent from half grades over quantiles of the expected grade; half
+    grades with the reason where there is nothing to pick from."""
     known = ~np.isnan(targets).any(axis=1)
     k = targets.shape[1]
     cuts = np.arange(k - 1) + 0.5
-    if not known.any():
-        return tuple(cuts.tolist())
     grade, truth = expected_grade(probabilities[known]), targets[known].argmax(axis=1)
+    if reason := _nothing_to_pick(truth, len(np.unique(grade)), "grade"):
+        return tuple(cuts.tolist()), reason
     tried = np.unique(np.quantile(grade, np.linspace(0, 1, candidates)))
 
     def score(at: Floats) -> float:
@@ -191,4 +215,4 @@ def _grade_cuts(probabilities: Floats, targets: Floats, candidates: int = 200) -
                 moved = np.concatenate([cuts[:i], [at], cuts[i + 1 :]])
                 if (now := score(moved)) > best + 1e-12:
                     cuts, best = moved, now
-    return tuple(float(c) for c in cuts)
+    return tuple(float(c) for c in cuts), ""

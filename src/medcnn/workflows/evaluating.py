@@ -76,6 +76,11 @@ def evaluate_checkpoint(config: EvaluateConfig, command: list[str]) -> Path:
             run.looks_at_test(origin)
         run.facts["manifest"] = manifest.fingerprint()
         run.facts["checkpoint"] = checkpoints.provenance_of(path)
+        run.facts["trained_on"] = {
+            "source": checkpoint.provenance.get("source"),
+            "manifest": checkpoint.provenance["manifest"],
+            "shared_images": None if checkpoint.other_key(manifest) else seen,
+        }
         evaluations = score_and_save(run, [predictions], config.seed, config.prevalence)
         title = f"{checkpoint.architecture.backbone} evaluated on {manifest.source}"
         report(

@@ -15,6 +15,7 @@ import torch
 import yaml
 from numpy.typing import NDArray
 
+from medcnn import splits
 from medcnn.checkpoint import Checkpoint
 from medcnn.config import Prevalence
 from medcnn.errors import DataError, listed
@@ -163,6 +164,8 @@ def report(
         "group_noun": manifest.group_noun,
         "dataset": manifest.counts(),
         "excluded": dict(manifest.excluded),
+        "unreadable": len(store.unreadable),
+        "leaks": len(splits.leaks(manifest)),
         "history": [
             {key: value if math.isfinite(value) else None for key, value in epoch.items()}
             for epoch in history
@@ -222,7 +225,8 @@ def write_pages(
     evaluation = evaluations[split] if split else None
     sentences = summary(evaluation, told.get("group_noun", "group")) if evaluation else []
     readout = readouts[split] if split else None
-    card = model_card(title, task, sentences, evaluation, readout, facts)
+    sha256 = str(predictions[0].provenance.get("checkpoint_sha256", ""))
+    card = model_card(title, task, sentences, evaluation, readout, facts, sha256)
     write_text(folder / "MODEL_CARD.md", card)
 
 

@@ -375,6 +375,8 @@ def judged_best(
     validation = look(Split.VALIDATION)
     validation = read_out(config, setting.manifest, validation)
     best = replace(best, readout=validation.readout)
+    if best.readout.calibration and best.readout.calibration.note:
+        run.note(f"readout.calibration: {best.readout.calibration.note}.")
 
     def keep() -> dict[str, Any]:
         checkpoints.save(run.best, classifier, best)

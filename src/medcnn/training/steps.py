@@ -4,8 +4,8 @@ reading a number of a GPU would stop the loop until the GPU has done all that it
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from medcnn.augmentations import augment, mixup
-from medcnn.config import Compile
+from medcnn.config import Compile, Reproducible
 from medcnn.errors import MedcnnError, UsageError
 from medcnn.inference import autocast, out_of_memory
 from medcnn.loading.batches import Batch
@@ -51,12 +51,13 @@ class Stepper:
         self.to_probe = automatic and setting.device.type in PROBED
         self.probing = False
         state.micro_batch = state.micro_batch or trainer.micro_batch or trainer.batch_size
-        pays = setting.device.type == "cuda" and num_batches >= COMPILING_PAYS_FROM_BATCHES
+        on_gpu = setting.device.type == "cuda"
+        self.tf32 = on_gpu and trainer.reproducible is Reproducible.FAST
+        pays = on_gpu and num_batches >= COMPILING_PAYS_FROM_BATCHES
         self.compiled = trainer.compile is Compile.ON or (trainer.compile is Compile.AUTO and pays)
         # what wraps the classifier shares its weights, whose names stay as they are in checkpoints
         self.plain: nn.Module = state.classifier
         if setting.ranks.world > 1:
-            on_gpu = setting.device.type == "cuda"
             self.plain = DistributedDataParallel(
                 state.classifier,
                 device_ids=[setting.device] if on_gpu else None,
@@ -154,7 +155,8 @@ class Stepper:
         and without compiling where that failed. Returns sum and count of the loss."""
         while True:
             try:
-                return self._gradients_at_once(group, keys)
+                with tf32() if self.tf32 else nullcontext():
+                    return self._gradients_at_once(group, keys)
             except Exception as error:
                 if not self._can_do_without(error):
                     raise
@@ -243,6 +245,18 @@ class Stepper:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         log.warning(f"torch.compile failed ({reason:.120}): going on without it")
         self.compiled, self.forward = False, self.plain
+
+
+@contextmanager
+def tf32() -> Iterator[None]:
+    """Matrix products of float32 on tensor cores, of 11 significant bits, as cuDNN's convolutions
+    are unless told otherwise. Not in evaluation, where scores live on ranks of logits."""
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("high")
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)
 
 
 class Statistics:

@@ -69,7 +69,7 @@ def batches(
         keep_freed_memory()
     parts = parts_of(order, batch_size)
     on_gpu = device.type == "cuda"
-    aside = torch.cuda.Stream(device) if on_gpu else None
+    aside = torch.cuda.Stream(device) if on_gpu else None  # type: ignore[no-untyped-call]
     dtype = getattr(torch, store.dtype.name)
 
     def prepare(part: NDArray[np.int64]) -> Batch:

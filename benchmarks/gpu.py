@@ -47,6 +47,7 @@ def main() -> None:
         )
     if device.type != "cuda" and asked.output == RESULT:
         raise SystemExit("only figures of a GPU belong into gpu.json: give --output FILE.")
+    torch.backends.cudnn.benchmark = True  # as every run on a GPU has it; no effect on a CPU
     cases = tuple(
         replace(
             CASES[name],

@@ -22,6 +22,7 @@ import tempfile
 import time
 import zlib
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -39,7 +40,7 @@ from medcnn.manifest import Manifest, Modality, Record, Split
 from medcnn.models.classifier import Architecture, Classifier, build_classifier
 from medcnn.run_folder import versions
 from medcnn.training.epochs import epochs
-from medcnn.training.steps import Stepper
+from medcnn.training.steps import Stepper, tf32
 from medcnn.training.stopping import Stop
 from medcnn.workflows.training import setting_of, state_of
 
@@ -129,6 +130,7 @@ def measured(
     after_step: list[Callable[[], None]] = [lambda: None]
     coming = epochs(state, setting, save=lambda: after_step[-1](), stop=Stop(patient=True))
 
+    before = held(device)
     bare = state_of(config, network(case), setting)
     bare.classifier.train()
     forward = Stepper(bare, setting, num_batches=0).forward
@@ -136,15 +138,17 @@ def measured(
     images = torch.rand(shape, device=device).contiguous(memory_format=setting.memory_format)
     targets = torch.eye(len(CLASSES), device=device)[torch.arange(case.batch_size) % len(CLASSES)]
     steps = case.images // case.batch_size
+    resident = held(device) - before  # of the bare loop, beside which ours runs
 
     def bare_turn(steps: int) -> float:
         finish(device)
         start = time.perf_counter()
         for _ in range(steps):
-            with autocast(setting.dtype, device):
-                logits = forward(images)
-            loss, count = setting.task.loss(logits.float(), targets)
-            (loss / count).backward()
+            with tf32() if device.type == "cuda" else nullcontext():
+                with autocast(setting.dtype, device):
+                    logits = forward(images)
+                loss, count = setting.task.loss(logits.float(), targets)
+                (loss / count).backward()
             bare.optimizer.step()
             bare.optimizer.zero_grad(set_to_none=True)
         finish(device)
@@ -154,10 +158,10 @@ def measured(
 
     def our_turn() -> float:
         if device.type == "cuda":
-            torch.cuda.reset_peak_memory_stats()
+            torch.cuda.reset_peak_memory_stats(device)
         rate = next(coming).numbers["perf/images_per_s"]
         if device.type == "cuda":
-            peaks.append(torch.cuda.max_memory_allocated() / 1e9)
+            peaks.append((torch.cuda.max_memory_allocated(device) - resident) / 1e9)
         return rate
 
     def by_step() -> list[tuple[float, float]]:
@@ -209,7 +213,12 @@ def network(case: Case) -> Classifier:
 
 def finish(device: torch.device) -> None:
     if device.type == "cuda":
-        torch.cuda.synchronize()
+        torch.cuda.synchronize(device)
+
+
+def held(device: torch.device) -> int:
+    """Bytes of a GPU's memory."""
+    return torch.cuda.memory_allocated(device) if device.type == "cuda" else 0
 
 
 def table(
@@ -228,7 +237,9 @@ def table(
                     print(json.dumps(found[-1]), file=sys.stderr, flush=True)
     return {
         "command": command,
-        "device": torch.cuda.get_device_name() if device.type == "cuda" else platform.machine(),
+        "device": torch.cuda.get_device_name(device)
+        if device.type == "cuda"
+        else platform.machine(),
         "cuda": torch.version.cuda if device.type == "cuda" else None,
         "threads": torch.get_num_threads(),
         "versions": versions(),

@@ -75,6 +75,22 @@ def autocast(dtype: torch.dtype, device: torch.device) -> AbstractContextManager
     return torch.autocast(device.type, dtype=dtype, enabled=dtype is not torch.float32)
 
 
+def out_of_memory(error: Exception) -> bool:
+    """Also where torch raises a plain RuntimeError: the allocators of CPUs and Apple's GPUs do, and
+    NVIDIA's libraries that find no room for a workspace of their own."""
+    if isinstance(error, torch.OutOfMemoryError):
+        return True
+    return isinstance(error, RuntimeError) and any(words in str(error) for words in NO_ROOM)
+
+
+NO_ROOM = (
+    "out of memory",
+    "can't allocate memory",
+    "_STATUS_ALLOC_FAILED",  # cuBLAS and cuDNN
+    "unable to find an engine to execute this computation",  # cuDNN, after all engines failed
+)
+
+
 def logits_of(
     classifier: nn.Module, images: Tensor, flips: str, dtype: torch.dtype
 ) -> NDArray[np.float32]:
@@ -87,8 +103,8 @@ def logits_of(
             floats = unit_range(images)
             views = [classifier(floats.flip(dims) if dims else floats) for dims in VIEWS[flips]]
         return np.asarray(torch.stack([v.float() for v in views]).mean(0).cpu().numpy())
-    except torch.OutOfMemoryError:
-        if len(images) == 1:
+    except RuntimeError as error:
+        if len(images) == 1 or not out_of_memory(error):
             raise
     halves = [logits_of(classifier, half, flips, dtype) for half in images.chunk(2)]
     return np.concatenate(halves)

@@ -61,6 +61,14 @@ class Ranks:
         dist.all_reduce(together, op=dist.ReduceOp.MAX, group=self.words)
         return [bool(flag) for flag in together.tolist()]
 
+    def least(self, number: int) -> int:
+        """Of all processes."""
+        if self.world > 1:
+            together = torch.tensor(number)
+            dist.all_reduce(together, op=dist.ReduceOp.MIN, group=self.words)
+            number = int(together)
+        return number
+
     def summed(self, values: Tensor) -> Tensor:
         """Over all processes, on the device of `values`."""
         if self.world > 1:

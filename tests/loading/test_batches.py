@@ -43,6 +43,15 @@ def test_every_image_comes_exactly_once_and_no_batch_is_tiny(
         assert np.array_equal(batch.targets.numpy(), manifest.targets()[batch.rows])
 
 
+def test_pixels_are_read_into_the_memory_that_is_given(colours: Callable[..., Manifest]) -> None:
+    """So that those of a GPU go into pinned memory, with no copy between."""
+    store = open_store(colours(), HOW, cache="off")
+    rows, into = np.arange(5), torch.zeros(5, 3, 8, 8, dtype=torch.uint8)
+    store.take(rows, into.numpy())
+    assert np.array_equal(into.numpy(), store.take(rows))
+    assert into.any()
+
+
 def test_a_restarted_epoch_goes_on_where_it_stopped(colours: Callable[..., Manifest]) -> None:
     manifest = colours()
     store = open_store(manifest, HOW, cache="off")

@@ -231,6 +231,26 @@ def test_every_optimizer_can_be_told_on_the_device_to_skip_a_step(name: str) -> 
         assert torch.equal(left, right)
 
 
+@pytest.mark.parametrize("name", optimizers.OPTIMIZERS)
+def test_every_optimizer_holds_from_the_start_what_it_will_hold(name: str) -> None:
+    """Memory that it asks for after the first gradients could not be had by smaller parts."""
+    net = nn.ModuleDict({"body": nn.Linear(3, 4), "head": nn.Linear(4, 2)})
+    chosen = OptimizerConfig(name=name, lr=0.1, weight_decay=0.1, head_lr_factor=1.0, options={})
+    made = optimizers.OPTIMIZERS[name](optimizers.groups_of(net, chosen))
+
+    def held() -> list[Tensor]:
+        return [t for one in made.state.values() for t in one.values() if isinstance(t, Tensor)]
+
+    before = held()
+    assert all(p.grad is None for p in net.parameters())
+    assert not any(t.any() for t in before)
+    for p in net.parameters():
+        p.grad = torch.ones_like(p)
+    made.step()
+    assert [t.shape for t in held()] == [t.shape for t in before]
+    assert any(t.any() for t in held())
+
+
 def test_a_tally_comes_back_as_it_was_written() -> None:
     tally, again = Tally(torch.device("cpu")), Tally(torch.device("cpu"))
     for batch, bad in enumerate([False, True, True, False, True]):
@@ -298,6 +318,62 @@ def test_memory_that_ran_out_leaves_no_trace(
     memory.update(images=4)
     found = weights(train(with_batch_norm(settings("found", epochs=1))))
     assert all(torch.equal(asked[k], found[k]) for k in asked if "num_batches" not in k)
+
+
+@pytest.mark.parametrize("images", [4, 1000])
+def test_a_probe_before_the_first_step_leaves_no_trace(
+    settings: Make,
+    train: Train,
+    memory: dict[str, int],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    images: int,
+) -> None:
+    """All that is saved is as if what goes through at once had been asked for."""
+    options: dict[str, Any] = {"epochs": 1, "accumulate": 2}
+    asked = train(with_batch_norm(settings("asked", micro_batch=min(images, 8), **options)))
+    monkeypatch.setattr(steps_module, "PROBED", ("cpu",))
+    memory.update(images=images)
+    real, calls = steps_module.augment, []
+    monkeypatch.setattr(
+        steps_module, "augment", lambda *a, **k: (calls.append(1), real(*a, **k))[1]
+    )
+    found = train(with_batch_norm(settings("found", **options)))
+    assert len(calls) == PER_EPOCH + (2 if images == 1000 else 3)
+    assert ("out of memory with 8 images at once" in caplog.text) == (images == 4)
+    left, right = saved(asked), saved(found)
+    for part in ("classifier", "averaged"):
+        assert all(torch.equal(left[part][k], right[part][k]) for k in left[part]), part
+    for number, one in left["optimizer"]["state"].items():
+        assert all(torch.equal(one[k], right["optimizer"]["state"][number][k]) for k in one)
+    assert left["tally"] == right["tally"]
+    assert right["numbers"]["micro_batch"] == min(images, 8)
+
+
+def test_a_run_that_goes_on_is_not_probed_again(
+    settings: Make, train: Train, memory: dict[str, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Though other programs have left the memory meanwhile."""
+    monkeypatch.setattr(steps_module, "PROBED", ("cpu",))
+    memory.update(images=4)
+    whole = weights(train(with_batch_norm(settings("through", epochs=1))))
+    config = with_batch_norm(settings("twice", epochs=1))
+    real, calls = epochs_module.update, []
+
+    def dies(*arguments: Any) -> None:
+        calls.append(1)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        real(*arguments)
+
+    monkeypatch.setattr(epochs_module, "update", dies)
+    with pytest.raises(KeyboardInterrupt):
+        train(config)
+    monkeypatch.setattr(epochs_module, "update", real)
+    memory.update(images=1000, most=0)
+    twice = weights(train(config))
+    assert memory["most"] == 4
+    assert all(torch.equal(whole[k], twice[k]) for k in whole)
 
 
 @pytest.mark.fault

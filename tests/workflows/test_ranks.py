@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import io
 import json
 import multiprocessing
 import os
@@ -11,6 +12,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +22,11 @@ import torch
 from safetensors.torch import load_file
 
 from medcnn.cli import main
+from medcnn.files import read_sealed
+from medcnn.models.classifier import Classifier
 from medcnn.phantoms import generate
 from medcnn.predictions import Predictions
+from medcnn.training import steps
 
 WORDS = (
     "model=lenet5",
@@ -46,8 +51,8 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def start(world: int, *words: str) -> list[Any]:
-    """`world` processes with the environment that torchrun gives them."""
+def start(world: int, *words: str, first: Callable[[int], None] = lambda _: None) -> list[Any]:
+    """`world` processes with the environment that torchrun gives them; each does `first`."""
     with socket.socket() as free:
         free.bind(("localhost", 0))
         port = free.getsockname()[1]
@@ -61,6 +66,7 @@ def start(world: int, *words: str) -> list[Any]:
             MASTER_PORT=str(port),
         )
         torch.set_num_threads(1)
+        first(rank)
         main(["train", *words])
 
     fork = multiprocessing.get_context("fork")
@@ -133,6 +139,44 @@ def test_a_run_of_two_processes_that_was_stopped_goes_on_with_three_and_with_one
     assert finish(start(3, *words)) == [0, 0, 0]
     for name, value in weights(runs[1]).items():
         assert torch.allclose(value, weights(tmp_path / "r")[name], atol=2e-4), name
+
+
+def small(images: int) -> Callable[[int], None]:
+    """The second process trains on so many images at once at most."""
+
+    def first(rank: int) -> None:
+        steps.PROBED = ("cpu",)
+        real = Classifier.forward
+
+        def forward(self: Classifier, batch: torch.Tensor) -> torch.Tensor:
+            if rank and self.training and len(batch) > images:
+                raise torch.OutOfMemoryError("CUDA out of memory.")
+            return real(self, batch)
+
+        Classifier.forward = forward  # type: ignore[method-assign]
+
+    return first
+
+
+def test_where_one_process_has_less_memory_all_take_smaller_parts(
+    images: Path, tmp_path: Path, runs: dict[int, Path]
+) -> None:
+    words = (*WORDS, f"data.root={images}", f"run_dir={tmp_path / 'r'}")
+    assert finish(start(2, *words, first=small(2))) == [0, 0]
+    for name, value in weights(runs[2]).items():
+        assert torch.allclose(value, weights(tmp_path / "r")[name], atol=2e-4), name
+    content = io.BytesIO(read_sealed(tmp_path / "r" / "checkpoints" / "resume.pt"))
+    assert torch.load(content, weights_only=True)["numbers"]["micro_batch"] == 2
+    assert "out of memory on another GPU: going on with 2" in (tmp_path / "r/log.txt").read_text()
+
+
+def test_where_one_process_has_no_memory_the_leader_says_so(
+    images: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    words = (*WORDS, f"data.root={images}", f"run_dir={tmp_path / 'r'}")
+    assert finish(start(2, *words, first=small(0))) == [1, 1]
+    said = " ".join(capfd.readouterr().err.split())
+    assert "the GPU of another process has too little memory for one image" in said
 
 
 def test_a_fault_is_told_once_and_ends_all(

@@ -89,9 +89,12 @@ def run(words: list[str]) -> int:
         if isinstance(error, OSError) and error.strerror:
             say(f"{private(str(error.filename))}: {error.strerror}.")
             return 1
-        if type(error).__name__ == "OutOfMemoryError":
-            say("the GPU has too little memory for this network, or other programs hold it.")
-            return 1
+        if isinstance(error, RuntimeError):  # as all of torch's are
+            from medcnn.inference import out_of_memory
+
+            if out_of_memory(error):
+                say("there is too little memory for this network, or other programs hold it.")
+                return 1
         text = " ".join(str(error).split())
         say(
             f"{type(error).__name__}: {private(text)}. This is a fault of medcnn, not of yours; "

@@ -7,6 +7,7 @@ import hashlib
 import platform
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cache
 
@@ -54,7 +55,8 @@ def batches(
 ) -> Iterator[Batch]:
     """Every row of `order` exactly once, in nearly equal batches of at most `batch_size`.
 
-    One thread prepares the next batch while the present one is computed.
+    One thread prepares the next batch while the present one is computed; a GPU copies it on a
+    stream of its own, since on that of the computation the copy would wait for all of it.
 
     Args:
         targets: [N, K] of the whole manifest.
@@ -66,28 +68,40 @@ def batches(
     if device.type == "cpu":
         keep_freed_memory()
     parts = parts_of(order, batch_size)
+    on_gpu = device.type == "cuda"
+    aside = torch.cuda.Stream(device) if on_gpu else None  # type: ignore[no-untyped-call]
+    dtype = getattr(torch, store.dtype.name)
 
     def prepare(part: NDArray[np.int64]) -> Batch:
         rows = ranks.share(part)
         filling = len(rows) == 0
         rows = part[:1] if filling else rows
-        images = torch.from_numpy(store.take(rows))
+        # read into pinned memory at once, from which a GPU copies without making anyone wait
+        images = torch.empty((len(rows), *store.shape), dtype=dtype, pin_memory=on_gpu)
+        store.take(rows, images.numpy())
         target = torch.from_numpy(targets[rows])
         if filling:
             target = torch.full_like(target, torch.nan)
-        if device.type == "cuda":
-            images, target = images.pin_memory(), target.pin_memory()
-        return Batch(
-            images=images.to(device, non_blocking=True),
-            targets=target.to(device, non_blocking=True),
-            rows=rows,
-        )
+        if on_gpu:
+            target = target.pin_memory()
+        with torch.cuda.stream(aside) if aside else nullcontext():
+            return Batch(
+                images=images.to(device, non_blocking=True),
+                targets=target.to(device, non_blocking=True),
+                rows=rows,
+            )
 
     with ThreadPoolExecutor(1) as ahead:
         coming = ahead.submit(prepare, parts[start]) if start < len(parts) else None
         for following in range(start + 1, len(parts) + 1):
             assert coming is not None
             batch = coming.result()
+            if aside:
+                # before the next copy is begun, or that would be waited for too
+                now = torch.cuda.current_stream(device)
+                now.wait_stream(aside)
+                for copied in (batch.images, batch.targets):
+                    copied.record_stream(now)
             if following < len(parts):
                 coming = ahead.submit(prepare, parts[following])
             yield batch

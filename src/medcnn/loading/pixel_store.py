@@ -83,13 +83,16 @@ class PixelStore:
         usable = self.readable(np.arange(len(self)))
         return f"{zlib.crc32(self.crcs[usable].tobytes()):08x}"
 
-    def take(self, rows: NDArray[np.int64]) -> NDArray[Any]:
+    def take(self, rows: NDArray[np.int64], out: NDArray[Any] | None = None) -> NDArray[Any]:
         """[B, C, H, W]: the images of `rows`, each of them readable.
+
+        Args:
+            out: where to put them, of that shape; None means memory of their own.
 
         Raises:
             DataError: pixels in the cache are damaged and their file is not what it was.
         """
-        images = np.empty((len(rows), *self.shape), self.dtype)
+        images = np.empty((len(rows), *self.shape), self.dtype) if out is None else out
         damaged = []
         places, checked = self.places[rows].tolist(), self.checked[rows].tolist()
         for position, (segment, slot) in enumerate(places):

@@ -4,8 +4,8 @@ reading a number of a GPU would stop the loop until the GPU has done all that it
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -15,9 +15,9 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from medcnn.augmentations import augment, mixup
-from medcnn.config import Compile
+from medcnn.config import Compile, Reproducible
 from medcnn.errors import MedcnnError, UsageError
-from medcnn.inference import autocast
+from medcnn.inference import autocast, out_of_memory
 from medcnn.loading.batches import Batch
 from medcnn.models.classifier import Classifier, unit_range
 from medcnn.progress import log
@@ -28,6 +28,8 @@ from medcnn.training.state import TrainState
 # step. Counted over the whole run, not over what is left of it: a run that goes on must do as it
 # began.
 COMPILING_PAYS_FROM_BATCHES = 20_000
+# Where a process can hear that its memory is full; on a CPU the system ends it instead.
+PROBED = ("cuda",)
 
 
 class Stepper:
@@ -44,13 +46,18 @@ class Stepper:
         self.parameters = [p for g in state.optimizer.param_groups for p in g["params"]]
         self.statistics = Statistics(state.classifier)
         self.average = Average(state.averaged, state.classifier) if state.averaged else None
+        # a run that goes on keeps what it found
+        automatic = trainer.micro_batch is None and not state.micro_batch
+        self.to_probe = automatic and setting.device.type in PROBED
+        self.probing = False
         state.micro_batch = state.micro_batch or trainer.micro_batch or trainer.batch_size
-        pays = setting.device.type == "cuda" and num_batches >= COMPILING_PAYS_FROM_BATCHES
+        on_gpu = setting.device.type == "cuda"
+        self.tf32 = on_gpu and trainer.reproducible is Reproducible.FAST
+        pays = on_gpu and num_batches >= COMPILING_PAYS_FROM_BATCHES
         self.compiled = trainer.compile is Compile.ON or (trainer.compile is Compile.AUTO and pays)
         # what wraps the classifier shares its weights, whose names stay as they are in checkpoints
         self.plain: nn.Module = state.classifier
         if setting.ranks.world > 1:
-            on_gpu = setting.device.type == "cuda"
             self.plain = DistributedDataParallel(
                 state.classifier,
                 device_ids=[setting.device] if on_gpu else None,
@@ -68,11 +75,15 @@ class Stepper:
         Skipped as if it had never been where loss or gradient is not finite: weights, statistics
         of BatchNorm, optimizer and average stay.
 
+        The first one is preceded by a probe of how many images fit into memory at once.
+
         Raises:
             MedcnnError: not even one image at a time fits into memory.
         """
         state, trainer = self.state, self.setting.trainer
         ranks = self.setting.ranks
+        if self.to_probe:
+            self._probe(group, keys)
         own = [t.to(state.tally.dtype) for t in self._gradients(group, keys)]
         loss_sum, count = ranks.summed(torch.stack(own)).unbind()
         state.scaler.unscale_(state.optimizer)
@@ -99,12 +110,53 @@ class Stepper:
         if self.average:
             self.average.update(trainer.ema_decay, state.updates, skip)
 
+    def _probe(self, group: list[Batch], keys: NDArray[np.uint64]) -> None:
+        """Take the gradients of this group once, in smaller and smaller parts until they fit into
+        the memory of every process, and leave nothing of it but `micro_batch`.
+
+        The optimizer, the average and what DistributedDataParallel holds lie in memory already, so
+        nothing larger comes later. Random numbers are seeded anew by each batch.
+        """
+        ranks, classifier, fault = self.setting.ranks, self.state.classifier, None
+        buffers = list(classifier.buffers())
+        before = [b.clone() for b in buffers]
+        wrapped = self.plain, self.forward
+        if ranks.world > 1:
+            # nothing is exchanged: whose memory is full would leave the others waiting
+            self.plain = self.forward = classifier
+            for module in classifier.modules():
+                if isinstance(module, nn.SyncBatchNorm):
+                    module.eval()
+        self.probing = True
+        try:
+            self._gradients(group, keys)
+        except MedcnnError as error:
+            fault = error
+        self.probing = self.to_probe = False
+        if ranks.world > 1:
+            self.plain, self.forward = wrapped
+            classifier.train()
+        self.state.optimizer.zero_grad(set_to_none=True)
+        torch._foreach_copy_(buffers, before)
+        own = self.state.micro_batch
+        self.state.micro_batch = ranks.least(0 if fault else own)
+        if fault:
+            raise fault
+        if self.state.micro_batch == 0:
+            raise MedcnnError(
+                "the GPU of another process has too little memory for one image at a time. Free "
+                "memory that other programs hold, or take a smaller model or data.size_px."
+            )
+        if self.state.micro_batch < own:
+            self._say_smaller("on another GPU")
+
     def _gradients(self, group: list[Batch], keys: NDArray[np.uint64]) -> tuple[Tensor, Tensor]:
         """Of the loss, over `batch_size`; taken again in smaller parts where memory was too small,
         and without compiling where that failed. Returns sum and count of the loss."""
         while True:
             try:
-                return self._gradients_at_once(group, keys)
+                with tf32() if self.tf32 else nullcontext():
+                    return self._gradients_at_once(group, keys)
             except Exception as error:
                 if not self._can_do_without(error):
                     raise
@@ -150,9 +202,11 @@ class Stepper:
 
     def _can_do_without(self, error: Exception) -> bool:
         """Change what failed, so that the step can be tried again; False where nothing can be."""
-        state, many = self.state, self.state.micro_batch
+        state, world = self.state, self.setting.ranks.world
+        # no more than its share goes through one process
+        many = min(state.micro_batch, -(-self.setting.trainer.batch_size // world))
         if out_of_memory(error):
-            if self.setting.ranks.world > 1:
+            if world > 1 and not self.probing:
                 # the others wait for the gradients of this step, and would have to take it again
                 raise MedcnnError(
                     f"{self.setting.device} has too little memory for {many} images at once. "
@@ -167,11 +221,7 @@ class Stepper:
                     "again, or take a smaller model or data.size_px, or trainer.precision=bf16."
                 ) from error
             state.micro_batch = many // 2
-            log.warning(
-                f"out of memory with {many} images at once: going on with {state.micro_batch} at "
-                f"once, still {self.setting.trainer.batch_size} in a batch. Without BatchNorm and "
-                "dropout that changes only the last digits; BatchNorm sees fewer images at once."
-            )
+            self._say_smaller(f"with {many} images at once")
             return True
         if "Expected more than 1 value per channel" in str(error):
             raise UsageError(
@@ -184,19 +234,29 @@ class Stepper:
             return True
         return False
 
+    def _say_smaller(self, where: str) -> None:
+        log.warning(
+            f"out of memory {where}: going on with {self.state.micro_batch} at once, still "
+            f"{self.setting.trainer.batch_size} in a batch. Without BatchNorm and dropout that "
+            "changes only the last digits; BatchNorm sees fewer images at once."
+        )
+
     def _without_compiling(self, error: Exception) -> None:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         log.warning(f"torch.compile failed ({reason:.120}): going on without it")
         self.compiled, self.forward = False, self.plain
 
 
-def out_of_memory(error: Exception) -> bool:
-    """Also on devices whose allocator raises a plain RuntimeError (CPU, Apple's GPUs)."""
-    said = str(error)
-    return isinstance(error, torch.OutOfMemoryError) or (
-        isinstance(error, RuntimeError)
-        and any(s in said for s in ("out of memory", "can't allocate memory"))
-    )
+@contextmanager
+def tf32() -> Iterator[None]:
+    """Matrix products of float32 on tensor cores, of 11 significant bits, as cuDNN's convolutions
+    are unless told otherwise. Not in evaluation, where scores live on ranks of logits."""
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("high")
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)
 
 
 class Statistics:

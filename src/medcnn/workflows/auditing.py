@@ -78,7 +78,7 @@ def audited(
     if config.trainer.dry_run:
         whole = manifest_of(config.data, config.seed, run.note, config.audit.allow)
         run.facts["images"] = {split: len(whole.rows(split)) for split in Split}
-        return few_of(whole, config.trainer), {}
+        return few_of(whole, config), {}
     manifest, unsplit = manifest_to_audit(config.data, config.seed, run.note)
     audit = audit_of(manifest, unsplit, preprocessing, config.audit, config.seed, measure=False)
     if audit.of(Severity.REFUSE):

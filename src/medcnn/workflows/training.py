@@ -127,6 +127,9 @@ def begun(config: TrainConfig, command: list[str]) -> Iterator[RunFolder | None]
                 "trainer.sync_batchnorm=true needs several GPUs (torchrun --nproc-per-node=N): in "
                 f"{ranks.world} process on {device.type} there is nothing to keep in step."
             )
+        if device.type == "cuda" and config.trainer.reproducible is Reproducible.FAST:
+            # the fastest convolution of each shape, found by trying
+            torch.backends.cudnn.benchmark = True
         run.facts["hardware"] |= {
             "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
             "threads": torch.get_num_threads(),

@@ -236,6 +236,16 @@ def found_under(root: Path, *, hidden: bool = False) -> str:
     return listed(names) or "nothing"
 
 
+def to_unpack(root: Path) -> str:
+    """A sentence that names the archives right under a root; blank where there are none."""
+    packed = sorted(p.name for p in root.iterdir() if _ARCHIVE.search(p.name) and p.is_file())
+    return f" Found {listed(packed)}: unpack {'it' if len(packed) == 1 else 'them'}." * bool(packed)
+
+
+# also parts, as Kaggle had them: train.zip.001
+_ARCHIVE = re.compile(r"\.(zip|7z|rar|tar|tgz|tar\.(gz|bz2|xz))(\.\d+)?$", re.I)
+
+
 def refuse_missing(source: str, root: Path, paths: Iterable[str]) -> None:
     """Raises DataError with the count and the first names of images that are not there."""
     wanted = list(paths)
@@ -248,6 +258,6 @@ def refuse_missing(source: str, root: Path, paths: Iterable[str]) -> None:
         )
         raise DataError(
             f"{source}: {len(missing)} of {len(wanted)} images of the table are not under {root}: "
-            f"{listed([private(m) for m in missing])}.{hint} Complete the images, or take their "
-            "rows out of the table."
+            f"{listed([private(m) for m in missing])}.{hint}{to_unpack(root)} Complete the images, or "
+            "take their rows out of the table."
         )

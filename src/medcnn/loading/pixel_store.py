@@ -357,8 +357,7 @@ def _refuse_full_disk(folder: Path, needed: int) -> None:
     free = shutil.disk_usage(folder).free
     if needed > free * 0.95:
         raise DataError(
-            f"the pixel cache needs {_size(needed)} and {folder} has {_size(free)} free. "
-            f"{_INSTEAD}"
+            f"the pixel cache needs {_size(needed)} and {folder} has {_size(free)} free. {_INSTEAD}"
         )
 
 

@@ -258,6 +258,6 @@ def refuse_missing(source: str, root: Path, paths: Iterable[str]) -> None:
         )
         raise DataError(
             f"{source}: {len(missing)} of {len(wanted)} images of the table are not under {root}: "
-            f"{listed([private(m) for m in missing])}.{hint}{to_unpack(root)} Complete the images, or "
-            "take their rows out of the table."
+            f"{listed([private(m) for m in missing])}.{hint}{to_unpack(root)} Complete the "
+            "images, or take their rows out of the table."
         )

@@ -18,15 +18,10 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from medcnn.audit.headers import (
-    BURNED_IN,
-    IMAGING_WORDS,
-    SIZE,
-    Header,
-    names_in_path,
-    read_header,
-)
+from medcnn.audit.headers import BURNED_IN, SIZE, Header, read_header
 from medcnn.audit.kept import keep, keeping, recall
+from medcnn.audit.names import IMAGING_WORDS, names_in_path
+from medcnn.datasets.vocabulary import tokens
 from medcnn.decoding.pool import Request, answers
 from medcnn.decoding.process import Look, serve
 from medcnn.errors import ImageError
@@ -94,7 +89,7 @@ def look_at(
     count = len(manifest.records)
     grey_of = np.zeros((count, GREY_PX, GREY_PX), np.uint8)
     colour_of = np.zeros((count, COLOUR_PX, COLOUR_PX, 3), np.uint8)
-    harmless = _harmless(manifest)
+    harmless = harmless_words(manifest)
     setting = {
         "root": str(manifest.root),
         "window": window,
@@ -219,10 +214,10 @@ def _bytes_of(file: Path, path: str) -> bytes:
         return b""
 
 
-def _harmless(manifest: Manifest) -> frozenset[str]:
+def harmless_words(manifest: Manifest) -> frozenset[str]:
     """Words in paths that are no names: classes, and what folders of images are called."""
-    words = " ".join((*manifest.labels.names, manifest.source)).lower()
-    return IMAGING_WORDS | frozenset("".join(c if c.isalpha() else " " for c in words).split())
+    names = (*manifest.labels.names, manifest.source)
+    return IMAGING_WORDS.union(*map(tokens, names))
 
 
 def _key(manifest: Manifest, window: int, frames: Frames) -> str:

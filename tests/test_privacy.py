@@ -9,7 +9,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
+from medcnn.cli import main
 from medcnn.errors import UsageError
 from medcnn.privacy import as_names, as_pseudonyms, for_terminal, pseudonym
 
@@ -48,15 +50,47 @@ def test_a_key_that_can_be_guessed_is_refused(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_without_a_key_one_is_made_once_for_its_owner_alone_and_said(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
+    said: list[str] = []
     monkeypatch.setenv("MEDCNN_CACHE", str(tmp_path))
-    monkeypatch.setattr("medcnn.progress.log.propagate", True)
+    monkeypatch.setattr("medcnn.progress.log.warning", said.append)
     first = pseudonym("7")
     assert pseudonym("7") == first
-    assert caplog.text.count("random key") == 1
+    assert ["random key" in sentence for sentence in said] == [True]
     assert stat.S_IMODE((tmp_path / "pseudonym.key").stat().st_mode) == 0o600
     assert [p.name for p in tmp_path.iterdir()] == ["pseudonym.key"]
+
+
+@pytest.fixture
+def no_cache(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A cache folder that cannot be made, for whatever user runs the tests."""
+    monkeypatch.delenv("MEDCNN_CACHE", raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", "/dev/null/nope")
+
+
+@pytest.mark.usefixtures("no_cache")
+def test_a_cache_that_cannot_be_written_says_what_to_set() -> None:
+    with pytest.raises(UsageError, match=r"MEDCNN_PSEUDONYM_KEY_FILE.*MEDCNN_CACHE"):
+        pseudonym("7")
+
+
+@pytest.mark.usefixtures("no_cache")
+def test_without_a_key_a_message_is_shown_without_its_names() -> None:
+    assert for_terminal("‹DOE› is blank", io.StringIO()) == "(name hidden) is blank"
+
+
+@pytest.mark.usefixtures("no_cache")
+def test_a_command_without_a_place_for_its_key_ends_as_wrong_usage(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("a", "b"):
+        (tmp_path / "clinic" / name).mkdir(parents=True)
+        Image.new("L", (8, 8)).save(tmp_path / "clinic" / name / "x.png")
+    with pytest.raises(SystemExit) as ended:
+        main(["audit", "data=table", f"data.root={tmp_path / 'clinic'}"])
+    assert ended.value.code == 2
+    assert "MEDCNN_PSEUDONYM_KEY_FILE" in capsys.readouterr().err
 
 
 def test_a_pseudonym_stands_for_its_name_under_any_noun() -> None:

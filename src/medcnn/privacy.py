@@ -26,6 +26,7 @@ HEX_CHARACTERS = 12
 """48 bits: two of 100,000 images share a pseudonym once in 50,000 sets."""
 
 
+_MARKED = re.compile("‹([^‹›]*)›")
 _PSEUDONYM = re.compile(rf"[a-z]+-[0-9a-f]{{{HEX_CHARACTERS}}}")
 
 
@@ -38,7 +39,8 @@ def pseudonym(text: str, noun: str = "patient") -> str:
     folder; a warning says so when it is made.
 
     Raises:
-        UsageError: the named file cannot be read, or the key is too short.
+        UsageError: the named file cannot be read, the key is too short, or a random one has no
+            place to stay.
 
     Source: HMAC-SHA256, RFC 2104.
     """
@@ -63,7 +65,7 @@ def as_names(words: Sequence[str], names: Iterable[str]) -> list[str]:
 
 def pseudonymised(text: str) -> str:
     """A message with a pseudonym for every name that `errors.private` marked."""
-    return re.sub("‹([^‹›]*)›", lambda found: pseudonym(found[1], "id"), text)
+    return _MARKED.sub(lambda found: pseudonym(found[1], "id"), text)
 
 
 def for_terminal(text: str, stream: TextIO | None = None) -> str:
@@ -74,8 +76,11 @@ def for_terminal(text: str, stream: TextIO | None = None) -> str:
         stream: where it is shown; None: stderr.
     """
     if (stream or sys.stderr).isatty():
-        return re.sub("‹([^‹›]*)›", r"'\1'", text)
-    hidden = pseudonymised(text)
+        return _MARKED.sub(r"'\1'", text)
+    try:
+        hidden = pseudonymised(text)
+    except UsageError:  # without a key too, what is wrong must be said
+        return _MARKED.sub("(name hidden)", text)
     if hidden == text:
         return text
     return f"{hidden}\n(Names of files and patients are pseudonyms here; a terminal shows them.)"
@@ -91,9 +96,15 @@ def _key(value: str | None, file: str | None, folder: str) -> bytes:
         except OSError as error:
             raise UsageError(f"{KEY_FILE}={file} cannot be read: {error.strerror}.") from None
     path = Path(folder) / "pseudonym.key"
-    if not path.is_file():
-        _make_key(path)
-    return _long_enough(path.read_bytes(), str(path))
+    try:
+        if not path.is_file():
+            _make_key(path)
+        return _long_enough(path.read_bytes(), str(path))
+    except OSError as error:
+        raise UsageError(
+            f"the key of the pseudonyms cannot be kept in {folder}: {error.strerror}. Name a file "
+            f"with a key in {KEY_FILE}, or a folder that can be written in MEDCNN_CACHE."
+        ) from None
 
 
 def _make_key(path: Path) -> None:

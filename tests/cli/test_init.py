@@ -90,6 +90,62 @@ def test_of_several_tables_the_one_that_fits_is_taken(root: Path) -> None:
     assert "table: liste.csv" in Path("conf/data/augen_klinik_2024.yaml").read_text()
 
 
+def test_a_table_without_a_label_becomes_a_yaml_for_the_audit(
+    root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [f"{i:02d}.png,P{i // 2},{('train', 'val', 'test')[i % 3]}" for i in range(24)]
+    (root / "split.csv").write_text("image,patient_id,split\n" + "\n".join(rows))
+    show_init([str(root), "split.csv"])
+    said = capsys.readouterr().out
+    assert "no label found: for the audit only" in said
+    assert "medcnn audit data=" in said
+    assert "medcnn train" not in said
+    text = Path("conf/data/augen_klinik_2024.yaml").read_text()
+    written = yaml.safe_load(text)
+    settings = ("image", "folder", "patient", "split", "label")
+    assert [written.get(s) for s in settings] == ["image", "img", "patient_id", "split", None]
+    assert "\n# label: COLUMN\n" in text
+    with pytest.raises(SystemExit) as ended:
+        main(["audit", "data=augen_klinik_2024", "--config-dir", "conf"])
+    assert ended.value.code == 4
+    assert "12 patients in more than one split" in capsys.readouterr().out
+
+
+def test_a_table_with_a_label_goes_before_a_longer_one_without(root: Path) -> None:
+    rows = [f"{i % 24:02d}.png,P{i}" for i in range(25)]
+    (root / "a.csv").write_text("image,patient\n" + "\n".join(rows))
+    show_init([str(root)])
+    assert "table: liste.csv" in Path("conf/data/augen_klinik_2024.yaml").read_text()
+
+
+def test_a_title_above_the_header_is_passed_over_and_said(
+    root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = root / "liste.csv"
+    table.write_text("Export der Augenklinik\n\nStand Januar\n" + table.read_text())
+    show_init([str(root)])
+    assert "2 above the names of the columns are passed over" in capsys.readouterr().out
+    assert reads("augen_klinik_2024").labels.names == ("0", "1", "2")
+
+
+@pytest.mark.parametrize("folders", [False, True])
+def test_classes_that_are_spelt_in_two_ways_become_one(root: Path, folders: bool) -> None:
+    words = ["Gesund", "gesund", "Krank", "Gesund"]
+    if folders:
+        for i, word in enumerate(words * 6):
+            (root / word).mkdir(exist_ok=True)
+            (root / "img" / f"{i:02d}.png").rename(root / word / f"{i:02d}.png")
+        (root / "img").rmdir()
+        (root / "liste.csv").unlink()
+    else:
+        rows = [f"{i:02d};{word}" for i, word in enumerate(words * 6)]
+        (root / "liste.csv").write_text("Bild;Befund\n" + "\n".join(rows))
+    show_init([str(root)])
+    text = Path("conf/data/augen_klinik_2024.yaml").read_text()
+    assert yaml.safe_load(text)["rename"] == {"gesund": "Gesund"}
+    assert reads("augen_klinik_2024").labels.names == ("Gesund", "Krank")
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [

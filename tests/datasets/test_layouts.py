@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import math
+import shutil
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -66,6 +67,22 @@ def test_a_manifest_is_the_same_once_written_and_read(tmp_path: Path, name: str)
     found.write(tmp_path / "manifest.csv")
     again = Manifest.read(tmp_path / "manifest.csv", found.root)
     assert again.fingerprint() == found.fingerprint()
+
+
+def test_folders_that_are_still_packed_are_named(tmp_path: Path) -> None:
+    """The archive of a folder fits the glob of the folder."""
+    made(tmp_path, "ham10000")
+    folders = sorted(p for p in tmp_path.iterdir() if p.is_dir())
+    for folder in folders:
+        shutil.rmtree(folder)
+        folder.with_suffix(".zip").write_bytes(b"PK")
+    message = str(refusal(tmp_path, "ham10000"))
+    assert "(missing: HAM10000_images*/)" in message
+    assert f"Found {folders[0].name}.zip, {folders[1].name}.zip: unpack them." in message
+    folders[0].mkdir()
+    folders[0].with_suffix(".zip").unlink()
+    message = str(refusal(tmp_path, "ham10000"))
+    assert f"Found {folders[1].name}.zip: unpack it." in message
 
 
 @pytest.mark.parametrize("name", PUBLIC)

@@ -83,3 +83,17 @@ def test_rows_of_one_and_the_same_fault_share_a_line() -> None:
         "  t.csv:2: not a number. (16 rows, lines 2, 3, 4, 5, 6 and 11 more)",
         "  t.csv:18: too large. (2 rows, lines 18, 19)",
     ]
+
+
+def test_titles_above_the_names_of_the_columns_are_no_rows(tmp_path: Path) -> None:
+    path = tmp_path / "export.csv"
+    path.write_text("Export of the clinic\n;;\nWard 3;;\nimage;label;age\na.png;ill;7\n")
+    sheet = read_sheet(path)
+    assert sheet.columns == ("image", "label", "age")
+    assert (sheet.titles, sheet.lines) == ((1, 3), (5,))
+
+
+@pytest.mark.parametrize("text", ["image\na.png\nb.png\n", ",label\n0,ill\n1,well\n"])
+def test_names_of_columns_that_stand_alone_are_no_title(tmp_path: Path, text: str) -> None:
+    (tmp_path / "t.csv").write_text(text)
+    assert len(read_sheet(tmp_path / "t.csv").rows) == 2

@@ -26,7 +26,7 @@ from medcnn.audit.finding import (
     image_name,
     label_text,
 )
-from medcnn.audit.headers import IMAGING_WORDS, names_in_path
+from medcnn.audit.names import IMAGING_WORDS, looks_real, names_in_path
 from medcnn.datasets.sheets import parted
 from medcnn.manifest import Split
 from medcnn.privacy import pseudonymised
@@ -270,7 +270,8 @@ def person_is_named(of: Examined) -> Iterator[Finding]:
         for place in f.persons:
             where["folder or file name" if place == "path" else f"tag {place}"].append(row)
     for row, r in enumerate(of.manifest.records):
-        if of.manifest.grouped and names_in_path(r.own_group, (), IMAGING_WORDS):
+        group = r.own_group if of.manifest.grouped else ""
+        if looks_real(group) or names_in_path(group, (), IMAGING_WORDS):
             where[f"{of.manifest.group_noun} id"].append(row)
         for column in r.attributes:
             if any(word in column.lower() for word in _PERSON_COLUMNS):

@@ -3,34 +3,50 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from io import BytesIO
-from pathlib import Path
 from typing import Any
 
 from PIL import Image
 
+from medcnn.audit.names import looks_assigned, looks_real, words_of_name
 from medcnn.images.reading import RASTER
 
 SCANNER, DEPTH, COLOUR, FORMAT, SIZE = "scanner", "bit depth", "photometric", "format", "size"
 
-# Attributes that name or locate a person (PS3.15 Table E.1-1), those that exports forget most.
-BIRTH = "PatientBirthDate"
-PERSON_TAGS = (
-    "PatientName",
-    "OtherPatientNames",
-    "PatientBirthName",
-    "PatientMotherBirthName",
-    "PatientAddress",
-    "PatientTelephoneNumbers",
-    "ResponsiblePerson",
-    "ReferringPhysicianName",
-    "PerformingPhysicianName",
-    "OperatorsName",
+# What PS3.15 Table E.1-1 removes or blanks because it names or locates a person, or says of one in
+# free words what nobody foresaw. Left out are what describes the examination and the device, in
+# which every file has words, dates, UIDs, and what stands in sequences.
+NAMES_AND_TEXTS = (
+    *("PatientName", "OtherPatientNames", "PatientBirthName", "PatientMotherBirthName"),
+    *("PatientID",),  # a number there may be a pseudonym, a name is none
+    *("ReferringPhysicianName", "ConsultingPhysicianName", "PhysiciansOfRecord"),
+    *("PerformingPhysicianName", "NameOfPhysiciansReadingStudy", "OperatorsName"),
+    *("RequestingPhysician", "ScheduledPerformingPhysicianName", "OrderEnteredBy"),
+    *("HumanPerformerName", "VerifyingObserverName", "ContentCreatorName", "ReviewerName"),
+    *("NamesOfIntendedRecipientsOfResults", "ResponsiblePerson", "ResponsibleOrganization"),
+    *("PatientAddress", "CountryOfResidence", "RegionOfResidence", "CurrentPatientLocation"),
+    *("PatientInstitutionResidence", "ReferringPhysicianAddress", "PersonAddress"),
+    *("InstitutionName", "InstitutionAddress", "InstitutionalDepartmentName"),
+    *("HumanPerformerOrganization", "VerifyingOrganization", "RequestingService"),
+    *("IssuerOfPatientID", "MedicalRecordLocator", "MilitaryRank", "BranchOfService"),
+    *("Occupation", "EthnicGroup", "PatientReligiousPreference", "InsurancePlanIdentification"),
+    *("PatientComments", "AdditionalPatientHistory", "MedicalAlerts", "Allergies"),
+    *("SpecialNeeds", "PatientState", "IdentifyingComments", "TextComments", "VisitComments"),
+    *("StudyComments", "RequestedProcedureComments", "ImagingServiceRequestComments"),
+    *("CommentsOnThePerformedProcedureStep", "ServiceEpisodeDescription", "Impressions"),
+    *("AdmittingDiagnosesDescription", "ReasonForStudy", "ReasonForTheImagingServiceRequest"),
 )
+NUMBERS = (
+    *("AccessionNumber", "OtherPatientIDs", "AdmissionID", "ServiceEpisodeID", "StudyID"),
+    *("PlacerOrderNumberImagingServiceRequest", "FillerOrderNumberImagingServiceRequest"),
+    *("PatientTelephoneNumbers", "ReferringPhysicianTelephoneNumbers", "OrderCallbackPhoneNumber"),
+)
+BIRTH = "PatientBirthDate"
 TAGS = (
-    *PERSON_TAGS,
+    *NAMES_AND_TEXTS,
+    *NUMBERS,
     BIRTH,
     "Rows",
     "Columns",
@@ -46,19 +62,12 @@ EXIF_MAKE, EXIF_MODEL = 271, 272
 
 BURNED_IN = "BurnedInAnnotation is YES: text about the patient may stand in the pixels"
 
-# What de-identification leaves in place of a name.
-_EMPTY_WORDS = (
-    r"anon\w*|removed|redacted|deleted|unknown|none|null|na|nobody|dummy|test|phantom|patient|case|"
-    r"subject|study|name|last|first|doe\^?archive|no|not|id|xxx+|x+|deidentified|identified|de"
-)
-_INITIALS = 2
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Header:
     """Attributes:
     traits: how the file was made: format, size, bit depth, photometric, scanner.
-    persons: names of tags whose content looks like that of a real person; never the content.
+    persons: names of tags whose content looks like it tells of a real person; never the content.
     names: parts of a person's name, lower case, to look for in paths; kept in memory alone.
     burned_in: the file says that text stands in its pixels.
     """
@@ -119,57 +128,15 @@ def _of_dicom(data: bytes) -> Header:
     }
     if camera.strip():
         traits[SCANNER] = " ".join(camera.split())
-    persons = [tag for tag in PERSON_TAGS if looks_real(str(dataset.get(tag) or ""))]
+    said = {tag: str(dataset.get(tag) or "") for tag in (*NAMES_AND_TEXTS, *NUMBERS)}
+    persons = [tag for tag in NAMES_AND_TEXTS if looks_real(said[tag])]
+    persons += [tag for tag in NUMBERS if looks_assigned(said[tag])]
     # the first of January is what de-identification leaves of a year
     if re.fullmatch(r"\d{8}", birth := str(dataset.get(BIRTH) or "")) and birth[4:] != "0101":
         persons.append(BIRTH)
-    words = re.findall(r"[^\W\d_]{3,}", str(dataset.get("PatientName") or "").lower())
     return Header(
         traits=traits,
         persons=tuple(persons),
-        names=tuple(words) if "PatientName" in persons else (),
+        names=words_of_name(said["PatientName"]) if "PatientName" in persons else (),
         burned_in=str(dataset.get("BurnedInAnnotation", "")).strip().upper() == "YES",
     )
-
-
-def looks_real(content: str) -> bool:
-    """Whether the content of an identifying tag looks like that of a person: at least two words of
-    letters that are no placeholder, or a telephone number or street."""
-    words = re.findall(r"[^\W\d_]+", content.lower())
-    real = [w for w in words if not re.fullmatch(_EMPTY_WORDS, w) and len(w) > 1]
-    hexadecimal = re.fullmatch(r"[0-9a-f^=\s-]{12,}", content.strip().lower()) is not None
-    return len(real) >= _INITIALS and not hexadecimal
-
-
-def names_in_path(path: str, known: Iterable[str], harmless: frozenset[str]) -> bool:
-    """Whether a folder or file seems to carry the name of a person.
-
-    Args:
-        known: parts of the name that stands in the file's own tags.
-        harmless: lower-case words that stand for classes, splits and the like here.
-    """
-    words = set(re.findall(r"[^\W\d_]+", path.lower()))
-    known = set(known)
-    if known and known <= words:
-        return True
-    for part in Path(path).with_suffix("").parts:
-        for found in _NAME.finditer(part):
-            pair = {w.lower() for w in re.findall(r"[^\W\d_]+", found[0])}
-            if len(pair) > 1 and not pair & harmless:
-                return True
-    return False
-
-
-# `Doe^Jane` as DICOM writes names, `DOE_JANE` as exports name folders, `Doe, Jane` as people do.
-_NAME = re.compile(
-    r"[^\W\d_]{2,}\^[^\W\d_]{2,}"
-    r"|(?<![^\W_])[A-Z]{3,}[_ ,-]{1,2}[A-Z]{3,}(?![^\W_])"
-    r"|[A-Z][a-z]+, ?[A-Z][a-z]+"
-)
-_WORDS = (
-    "chest xray cxr image images img scan left right fundus skin lesion normal abnormal train "
-    "test val validation valid set data part study series patient frontal lateral lung opacity "
-    "finding findings mono rle jpeg png dicom original raw mask crop view covid ham isic nih "
-    "pneumonia virus bacteria macula disc eye retina photo the and not"
-)
-IMAGING_WORDS = frozenset(_WORDS.split())

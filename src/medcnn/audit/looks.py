@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import zlib
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -17,26 +18,22 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from medcnn.audit.headers import (
-    BURNED_IN,
-    IMAGING_WORDS,
-    SIZE,
-    Header,
-    names_in_path,
-    read_header,
-)
+from medcnn.audit.headers import BURNED_IN, SIZE, Header, read_header
+from medcnn.audit.kept import keep, keeping, recall
+from medcnn.audit.names import IMAGING_WORDS, names_in_path
+from medcnn.datasets.vocabulary import tokens
 from medcnn.decoding.pool import Request, answers
 from medcnn.decoding.process import Look, serve
 from medcnn.errors import ImageError
-from medcnn.files import cache_folder, replacing, write_text
+from medcnn.files import cache_folder, replacing
 from medcnn.images import Frames, file_part, read_pixels
 from medcnn.images.limits import MAX_FILE_BYTES
 from medcnn.images.resizing import grey, narrowed, resized
 from medcnn.manifest import Manifest
-from medcnn.progress import track
+from medcnn.progress import log, track
 
 # Raised whenever the same file would give another look.
-LOOKS_VERSION = 1
+LOOKS_VERSION = 2
 GREY_PX, COLOUR_PX = 64, 32
 BLANK_LEVELS = 2
 """A thumbnail whose greys span no more of 255 levels than this shows nothing."""
@@ -87,18 +84,12 @@ def look_at(
     """
     key = _key(manifest, window, frames)
     place = cache_folder() / "audit" / key
-    files = [place.with_suffix(s) for s in (".grey.npy", ".colour.npy", ".json")]
-    if all(f.is_file() for f in files):
-        stored = json.loads(files[2].read_text(encoding="utf-8"))
-        # an image that was unreadable may be readable by now: a decoder was installed
-        if not any(f["bad"] and not f["traits"].get("seen") for f in stored):
-            facts = tuple(Facts(**f | {"persons": tuple(f["persons"])}) for f in stored)
-            greys, colours = (np.load(f, mmap_mode="r") for f in files[:2])
-            return Looks(grey=greys, colour=colours, facts=facts, key=key)
+    if stored := _stored(place, key):
+        return stored
     count = len(manifest.records)
     grey_of = np.zeros((count, GREY_PX, GREY_PX), np.uint8)
     colour_of = np.zeros((count, COLOUR_PX, COLOUR_PX, 3), np.uint8)
-    harmless = _harmless(manifest)
+    harmless = harmless_words(manifest)
     setting = {
         "root": str(manifest.root),
         "window": window,
@@ -117,11 +108,52 @@ def look_at(
             colour_of[request.row] = np.frombuffer(colour, np.uint8).reshape(colour_of.shape[1:])
         found[request.row] = Facts(**head | {"persons": tuple(head["persons"])})
     facts = tuple(found[row] for row in range(count))
-    for file, array in zip(files[:2], (grey_of, colour_of), strict=True):
-        with replacing(file) as temporary:
-            np.save(temporary, array)
-    write_text(files[2], json.dumps([asdict(f) for f in facts]))
+    looks = Looks(grey=grey_of, colour=colour_of, facts=facts, key=key)
+    _keep(place, looks)
+    return looks
+
+
+def _stored(place: Path, key: str) -> Looks | None:
+    """The looks that `_keep` kept; None where all must be looked at."""
+    stored = recall(place.with_suffix(".json"), key)
+    # an image that was unreadable may be readable by now: a decoder was installed
+    if not stored or any(f["bad"] and not f["traits"].get("seen") for f in stored["facts"]):
+        return None
+    files = _arrays(place)
+    try:
+        whole = [_crc(file) for file in files] == stored["crcs"]
+    except (OSError, ValueError):
+        whole = False
+    if not whole:
+        log.info("the thumbnails that an audit kept are damaged; all images are looked at again")
+        return None
+    grey_of, colour_of = (np.load(file, mmap_mode="r") for file in files)
+    facts = tuple(Facts(**f | {"persons": tuple(f["persons"])}) for f in stored["facts"])
     return Looks(grey=grey_of, colour=colour_of, facts=facts, key=key)
+
+
+def _keep(place: Path, looks: Looks) -> None:
+    crcs = []
+    with keeping(place.parent):
+        for file, array in zip(_arrays(place), (looks.grey, looks.colour), strict=True):
+            with replacing(file) as temporary:
+                np.save(temporary, array)
+                crcs.append(_crc(temporary))
+        facts = [asdict(f) for f in looks.facts]
+        keep(place.with_suffix(".json"), looks.key, facts=facts, crcs=crcs)
+
+
+def _arrays(place: Path) -> list[Path]:
+    return [place.with_suffix(s) for s in (".grey.npy", ".colour.npy")]
+
+
+def _crc(file: Path) -> int:
+    """Of a whole file, mapped: thumbnails of 100,000 images take 700 MB.
+
+    Raises:
+        OSError, ValueError: there is none, or nothing in it.
+    """
+    return zlib.crc32(np.memmap(file, np.uint8, "r").data)
 
 
 def main() -> None:
@@ -182,10 +214,10 @@ def _bytes_of(file: Path, path: str) -> bytes:
         return b""
 
 
-def _harmless(manifest: Manifest) -> frozenset[str]:
+def harmless_words(manifest: Manifest) -> frozenset[str]:
     """Words in paths that are no names: classes, and what folders of images are called."""
-    words = " ".join((*manifest.labels.names, manifest.source)).lower()
-    return IMAGING_WORDS | frozenset("".join(c if c.isalpha() else " " for c in words).split())
+    names = (*manifest.labels.names, manifest.source)
+    return IMAGING_WORDS.union(*map(tokens, names))
 
 
 def _key(manifest: Manifest, window: int, frames: Frames) -> str:

@@ -36,6 +36,11 @@ class Draft:
     table: str | None
     guesses: Sequence[Guess]
 
+    @property
+    def labelled(self) -> bool:
+        """Whether more than an audit can be made of it."""
+        return all(g.value is not None for g in self.guesses if g.setting == "label")
+
 
 def show_init(words: Sequence[str]) -> None:
     """Look at the folder that `words` name, show what was guessed, write the YAML.
@@ -66,7 +71,9 @@ def show_init(words: Sequence[str]) -> None:
     print(wrapped(for_terminal(_trial(root, draft), sys.stdout)))
     folder = output.parent.parent
     words = f"data={output.stem} --config-dir {_quoted(folder)}"
-    print(f"\nThen:\n  medcnn audit {words}\n  medcnn train {words}")
+    print(f"\nThen:\n  medcnn audit {words}")
+    if draft.labelled:
+        print(f"  medcnn train {words}")
 
 
 def _words(words: Sequence[str]) -> tuple[Path, Path | None, str | None, Path]:
@@ -141,13 +148,19 @@ def _official(root: Path) -> Iterator[tuple[str, Manifest]]:
 def _found(root: Path, images: Images) -> Draft:
     """From the table that explains most images, else from a folder per class."""
     tables = [root / t for t in tables_in(root)]
+    draft, fault = None, ""
     try:
-        return _from_tables(root, tables, images)
+        draft = _from_tables(root, tables, images)
+        if draft.labelled:
+            return draft
     except DataError as error:
-        try:
-            return Draft(table=None, guesses=guess_folders(images))
-        except DataError as other:
-            raise DataError(f"{other}\n{error}" if tables else str(other)) from None
+        fault = f"\n{error}" if tables else " It holds no table."
+    try:
+        return Draft(table=None, guesses=guess_folders(images))
+    except DataError as error:
+        if draft is None:
+            raise DataError(f"{error}{fault}") from None
+        return draft
 
 
 def _from_tables(
@@ -166,6 +179,8 @@ def _from_tables(
         inside = place.is_relative_to(root)
         name = place.relative_to(root).as_posix() if inside else str(place)
         why = f"{len(sheet.rows):,} rows, {len(sheet.columns)} columns"
+        if sheet.titles:
+            why += f"; {len(sheet.titles)} above the names of the columns are passed over"
         if len(tables) > 1:
             why += f"; the longest that fits of {len(tables)}"
         first = Guess(setting="table", value=name, why=why, sure=Sure.SURE)
@@ -175,7 +190,7 @@ def _from_tables(
         drafts.append((len(sheet.rows), Draft(table=name, guesses=[first, *guesses])))
     if not drafts:
         raise DataError("\n".join(faults) or "no table was found.")
-    return max(drafts, key=lambda d: d[0])[1]
+    return max(drafts, key=lambda d: (d[1].labelled, d[0]))[1]
 
 
 def _shown(draft: Draft) -> Iterator[str]:
@@ -195,9 +210,10 @@ def _plain(value: Any) -> str:
 
 
 def _yaml(root: Path, draft: Draft, output: Path) -> str:
+    verb = "train" if draft.labelled else "audit"
     lines = [
         f"# Guessed by `medcnn init {root.name}`. Every line is yours to change; then run",
-        f"#   medcnn train data={output.stem} --config-dir {output.parent.parent}",
+        f"#   medcnn {verb} data={output.stem} --config-dir {output.parent.parent}",
         "# All settings of a table, with a comment each: configs/data/table.yaml of medcnn.",
         "defaults: [table]",
         f"root: {_plain(str(root))}",
@@ -206,7 +222,10 @@ def _yaml(root: Path, draft: Draft, output: Path) -> str:
     for guess in draft.guesses:
         said = f"{guess.sure}: {guess.why}"
         lines += ["", *(f"# {line}" for line in textwrap.wrap(said, WIDTH - 2))]
-        lines.append(f"{guess.setting}: {_plain(guess.value)}")
+        if guess.setting == "label" and not draft.labelled:
+            lines.append("# label: COLUMN")
+        else:
+            lines.append(f"{guess.setting}: {_plain(guess.value)}")
     offers = {
         "patient": "COLUMN      # whose image it is; without it a patient may be on two sides",
         "split": "COLUMN        # train, validation, test; without it splits are made here",
@@ -235,7 +254,8 @@ def _trial(root: Path, draft: Draft) -> str:
             manifest = datasets.read("table", root, options)
     except MedcnnError as error:
         return f"As it stands it is refused: {error}"
-    return f"As it stands it reads {_counted(manifest)}."
+    only = "" if draft.labelled else "; for the audit only"
+    return f"As it stands it reads {_counted(manifest)}{only}."
 
 
 def _counted(manifest: Manifest) -> str:

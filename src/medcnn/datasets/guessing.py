@@ -24,6 +24,7 @@ from medcnn.datasets.joining import (
 from medcnn.datasets.sheets import Sheet, whole_number
 from medcnn.errors import DataError, listed, private
 from medcnn.manifest import SPLIT_ALIASES, Split
+from medcnn.paths import folded
 
 FLAGS = {"0", "1", "-1", "0.0", "1.0", "-1.0", "true", "false", "yes", "no"}
 FEWEST_PATIENTS = 5
@@ -96,7 +97,7 @@ def guess_table(sheet: Sheet, images: Images) -> list[Guess]:
     """What each setting of `data=table` may be.
 
     Raises:
-        DataError: no column names the images, or none looks like a label.
+        DataError: no column names the images.
     """
     columns = {c: Column(name=c, cells=tuple(r[c] for r in sheet.rows)) for c in sheet.columns}
     guesses, image = _image(sheet, columns, images)
@@ -113,7 +114,7 @@ def guess_table(sheet: Sheet, images: Images) -> list[Guess]:
         left.pop(split[0].value)
     label = _label(sheet, left)
     guesses += label
-    used = {v for g in label if g.setting == "label" for v in _names(g.value)}
+    used = {v for g in label if g.setting == "label" and g.value for v in _names(g.value)}
     whose = columns[patient[0].value] if patient else None
     if len(used) == 1:
         (name,) = used
@@ -138,13 +139,14 @@ def guess_folders(images: Images) -> list[Guess]:
     names = Counter(p[depth] for p in parts if len(p) > depth + 1)
     if len(names) < 2:
         raise DataError(
-            f"{images.root} holds {len(images.paths)} images, no table, and not two folders with "
-            "images that could be classes. Name the table: medcnn init FOLDER TABLE.csv."
+            f"{images.root} holds {len(images.paths)} images, and not two folders with images that "
+            "could be classes. Name the table: medcnn init FOLDER TABLE.csv."
         )
     column = Column(name="folder", cells=tuple(names.elements()))
     said = "a folder per split, then per class" if by_split else "a folder per class"
     guesses = [Guess(setting="table", value=None, why=f"{said}: {column.examples()}")]
-    guesses += [g for g in _kind(column, guesses, None) if g.setting in ("kind", "classes")]
+    settings = ("kind", "classes", "rename")
+    guesses += [g for g in _kind(column, guesses, None) if g.setting in settings]
     words = {t for w in (*names, images.root.name) for t in vocabulary.tokens(w)}
     return guesses + _pixels(images, words)
 
@@ -290,9 +292,8 @@ def _label(sheet: Sheet, columns: Mapping[str, Column]) -> list[Guess]:
         return guesses
     if not ranked or ranked[0][0] <= 0:
         shown = [f"{c.name} ({len(c.counts)} words)" for c in columns.values()]
-        raise DataError(
-            f"no column of {sheet.path.name} looks like a label: {listed(shown, 8) or 'none left'}."
-        )
+        why = f"no label found: for the audit only; other columns: {listed(shown, 8) or 'none'}"
+        return [Guess(setting="label", value=None, why=why, sure=Sure.CHECK)]
     score, column = ranked[0]
     others = [c.name for s, c in ranked[1:] if s == score]
     reason = "by its name and its words" if score >= 3 else "by its few words"
@@ -340,10 +341,16 @@ def _kind(column: Column, before: Sequence[Guess], whose: Column | None) -> list
         return []
     unlabelled = [w for w in column.counts if w.lower() in vocabulary.UNLABELLED]
     # as `table.read` calls them
-    words = list(
-        dict.fromkeys(map(whole_number, (w for w in column.counts if w not in unlabelled)))
-    )
+    counts: Counter[str] = Counter()
+    for word, rows in column.counts.items():
+        if word not in unlabelled:
+            counts[whole_number(word)] += rows
+    rename = _spelt_otherwise(counts)
+    words = [w for w in counts if w not in rename]
     guesses = []
+    if rename:
+        why = "spelt in two ways; the more frequent stays"
+        guesses.append(Guess(setting="rename", value=rename, why=why))
     if unlabelled:
         rows = sum(column.counts[w] for w in unlabelled)
         why = f"{rows:,} rows without a label yet"
@@ -368,6 +375,7 @@ def _kind(column: Column, before: Sequence[Guess], whose: Column | None) -> list
         return [*guesses, Guess(setting="classes", value=order, why="in this order")]
     owners: dict[str, set[str]] = {}
     for i, word in enumerate(map(whole_number, column.cells)):
+        word = rename.get(word, word)
         if word in words:
             owners.setdefault(word, set()).add(whose.cells[i] if whose else str(i))
     rare = [w for w in words if len(owners[w]) < FEWEST_PATIENTS]
@@ -376,6 +384,15 @@ def _kind(column: Column, before: Sequence[Guess], whose: Column | None) -> list
         why = f"{len(rare)} classes have fewer {who} and are joined to 'other': {listed(rare, 4)}"
         guesses.append(Guess(setting="rare_below", value=FEWEST_PATIENTS, why=why, sure=Sure.CHECK))
     return guesses
+
+
+def _spelt_otherwise(counts: Counter[str]) -> dict[str, str]:
+    """Rarer spelling -> the most frequent one, of words that differ in case or spaces alone."""
+    first: dict[str, str] = {}
+    ranked = [
+        (w, first.setdefault(folded(" ".join(w.split())), w)) for w, _ in counts.most_common()
+    ]
+    return {word: usual for word, usual in ranked if word != usual}
 
 
 def _is_number(word: str) -> bool:

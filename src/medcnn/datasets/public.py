@@ -16,6 +16,7 @@ from medcnn.datasets.sheets import (
     read_sheet,
     refuse_missing,
     require_folder,
+    to_unpack,
 )
 from medcnn.errors import DataError, UsageError, listed
 from medcnn.labels import LabelSpace
@@ -67,15 +68,16 @@ class PublicSet:
         hint = f" {inner[0].name}/ has that layout: data.root={inner[0]}" if inner else ""
         raise DataError(
             f"data.root={place}: expected {self.layout_text} of {self.title}{some}, found "
-            f"{found_under(place)}. Where to get it: {self.url}{hint}"
+            f"{found_under(place)}.{to_unpack(place)} Where to get it: {self.url}{hint}"
         )
 
     def _absent(self, place: Path) -> list[str]:
-        return [
-            entry
-            for entry in self.layout
-            if not any(next(place.glob(part.rstrip("/")), None) for part in entry.split("|"))
-        ]
+        def there(part: str) -> bool:
+            found = place.glob(part.rstrip("/"))
+            # the archive of a folder has a name that the glob of the folder fits
+            return any(p.is_dir() or not part.endswith("/") for p in found)
+
+        return [e for e in self.layout if not any(map(there, e.split("|")))]
 
     def manifest(
         self,

@@ -16,6 +16,7 @@ from medcnn.choices import nearest
 from medcnn.datasets import workbooks
 from medcnn.errors import DataError, UsageError, listed, private
 from medcnn.paths import MISSING, faults_on_disk, lookalike
+from medcnn.progress import log
 
 T = TypeVar("T")
 
@@ -24,12 +25,17 @@ TABLE_SUFFIXES = (".csv", ".tsv", ".txt", ".tab", ".xlsx", ".xlsm", ".parquet")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sheet:
-    """Rows as dicts of stripped text, and the line on which each begins."""
+    """Rows as dicts of stripped text, and the line on which each begins.
+
+    Attributes:
+        titles: lines above the names of the columns that were passed over.
+    """
 
     path: Path
     columns: tuple[str, ...]
     rows: tuple[dict[str, str], ...]
     lines: tuple[int, ...]
+    titles: tuple[int, ...] = ()
 
     def line(self, row: int) -> str:
         return f"{self.path}:{self.lines[row]}"
@@ -113,8 +119,9 @@ def _text_rows(path: Path) -> workbooks.Rows:
     except UnicodeDecodeError:
         text = raw.decode("latin-1")  # what spreadsheets of western hospitals write
     # Not splitlines(): it also breaks at form feeds, and at 0x85, the ellipsis of Windows.
-    header = text[: text.find("\n")] if "\n" in text else text
-    delimiter = max(",;\t", key=header.count)
+    # a title above the names of the columns may hold none of the three
+    first = next((line for line in text.split("\n") if re.search("[,;\t]", line)), "")
+    delimiter = max(",;\t", key=first.count)
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     line = 1
     try:
@@ -126,12 +133,17 @@ def _text_rows(path: Path) -> workbooks.Rows:
 
 
 def _sheet(path: Path, numbered: workbooks.Rows) -> Sheet:
-    """The first row that is not blank names the columns; other blank rows are passed over."""
+    """The first row that is neither blank nor a title names the columns; other blank rows are
+    passed over."""
+    filled = [(line, cells) for line, cells in numbered if any(cell.strip() for cell in cells)]
+    titles = _titles([cells for _, cells in filled[: MOST_TITLES + 1]])
+    above = tuple(line for line, _ in filled[:titles])
+    if above:
+        where = listed([str(line) for line in above])
+        log.info(f"  {path.name}: titles above the names of the columns, line {where}, are no rows")
     columns: tuple[str, ...] = ()
     rows, lines = [], []
-    for line, cells in numbered:
-        if not any(cell.strip() for cell in cells):
-            continue
+    for line, cells in filled[titles:]:
         if not columns:
             columns = tuple(c.strip() for c in cells)
             continue
@@ -146,7 +158,18 @@ def _sheet(path: Path, numbered: workbooks.Rows) -> Sheet:
         raise DataError(f"{path}: columns {listed(twice)} stand more than once.")
     if not rows:
         raise DataError(f"{path} has no rows below its header.")
-    return Sheet(path=path, columns=named, rows=tuple(rows), lines=tuple(lines))
+    return Sheet(path=path, columns=named, rows=tuple(rows), lines=tuple(lines), titles=above)
+
+
+MOST_TITLES = 10
+
+
+def _titles(top: Sequence[Sequence[str]]) -> int:
+    """How many rows stand above the names of the columns: of one cell each, with a wider row below
+    that begins no further left (under `,label` rows begin further left: the index has no name)."""
+    places = [[i for i, cell in enumerate(cells) if cell.strip()] for cells in top]
+    wide = next((number for number, filled in enumerate(places) if len(filled) > 1), 0)
+    return wide if all(filled[0] <= places[wide][0] for filled in places[:wide]) else 0
 
 
 def whole_number(cell: str) -> str:
@@ -236,6 +259,16 @@ def found_under(root: Path, *, hidden: bool = False) -> str:
     return listed(names) or "nothing"
 
 
+def to_unpack(root: Path) -> str:
+    """A sentence that names the archives right under a root; blank where there are none."""
+    packed = sorted(p.name for p in root.iterdir() if _ARCHIVE.search(p.name) and p.is_file())
+    return f" Found {listed(packed)}: unpack {'it' if len(packed) == 1 else 'them'}." * bool(packed)
+
+
+# also parts, as Kaggle had them: train.zip.001
+_ARCHIVE = re.compile(r"\.(zip|7z|rar|tar|tgz|tar\.(gz|bz2|xz))(\.\d+)?$", re.I)
+
+
 def refuse_missing(source: str, root: Path, paths: Iterable[str]) -> None:
     """Raises DataError with the count and the first names of images that are not there."""
     wanted = list(paths)
@@ -248,6 +281,6 @@ def refuse_missing(source: str, root: Path, paths: Iterable[str]) -> None:
         )
         raise DataError(
             f"{source}: {len(missing)} of {len(wanted)} images of the table are not under {root}: "
-            f"{listed([private(m) for m in missing])}.{hint} Complete the images, or take their "
-            "rows out of the table."
+            f"{listed([private(m) for m in missing])}.{hint}{to_unpack(root)} Complete the "
+            "images, or take their rows out of the table."
         )

@@ -105,6 +105,13 @@ MODALITIES = {
     ),
 }
 
+COLUMN_WORDS = frozenset().union(
+    *(_WHO, _NUMBER, _LABEL, _PERHAPS, _GRADES, _ATTRIBUTES, NEGATIVE),
+    *SPLIT_WORDS.values(),
+    *MODALITIES.values(),
+)
+"""All that columns, classes and splits are called here, as `plain` makes them."""
+
 
 def names_someone(column: str) -> bool:
     """`Patient ID`, `patient`, `ID_paciente`, `lesion_id`: a word for a person, and at most one

@@ -204,7 +204,7 @@ class _Opening:
             needed = len(missing) * self.image_bytes
             log.info(
                 f"pixel cache: {len(missing):,} of {len(self.paths):,} images to decode, "
-                f"{needed / 1e6:,.1f} MB in {folder} (safe to delete at any time)"
+                f"{_size(needed)} in {folder} (safe to delete at any time)"
             )
             _refuse_full_disk(folder, needed)
             older = {request.row: stored for request, stored in missing if stored}
@@ -360,6 +360,11 @@ def _refuse_full_disk(folder: Path, needed: int) -> None:
     free = shutil.disk_usage(folder).free
     if needed > free * 0.95:
         raise DataError(
-            f"the pixel cache needs {needed / 1e9:.1f} GB and {folder} has {free / 1e9:.1f} GB "
-            f"free. {_INSTEAD}"
+            f"the pixel cache needs {_size(needed)} and {folder} has {_size(free)} free. {_INSTEAD}"
         )
+
+
+def _size(count: int) -> str:
+    """Bytes in the largest unit of which there is one, so that no small set needs 0.0 GB."""
+    unit, of = ("GB", 1e9) if count >= 1e9 else ("MB", 1e6) if count >= 1e6 else ("kB", 1e3)
+    return f"{count / of:,.1f} {unit}"

@@ -15,6 +15,7 @@ from medcnn.audit.checks import ALLOWABLE, run_checks
 from medcnn.audit.duplicates import digest_by, find
 from medcnn.audit.examined import Examined
 from medcnn.audit.finding import Finding, Severity
+from medcnn.audit.kept import keep, keeping, recall
 from medcnn.audit.looks import Looks, look_at
 from medcnn.audit.page import Audit
 from medcnn.audit.planted import Recovered, recovered
@@ -23,7 +24,7 @@ from medcnn.audit.traits import associations, columns, file_traits
 from medcnn.choices import nearest
 from medcnn.config import AuditConfig, AuditLimits, DataConfig, TrainConfig
 from medcnn.errors import DataError, UsageError, listed, private
-from medcnn.files import cache_folder, write_text
+from medcnn.files import cache_folder
 from medcnn.images import Preprocessing, read_pixels
 from medcnn.loading.pixel_store import PixelStore
 from medcnn.manifest import Manifest, Split
@@ -41,7 +42,7 @@ from medcnn.workflows.data import (
 from medcnn.workflows.rehearsing import few_of
 
 # Raised whenever the same set would give other findings.
-AUDIT_VERSION = 5
+AUDIT_VERSION = 6
 
 
 def audit_data(config: AuditConfig) -> Path:
@@ -158,20 +159,25 @@ def audit_of(
             f"audit.allow: {wrong[0]} is not one of {', '.join(ALLOWABLE)}"
             f"{nearest(wrong[0], ALLOWABLE)}"
         )
+    # a key that has no place to stay is said before all images are looked at
+    key_of_pseudonyms = pseudonym("")
     looks = look_at(manifest, window=preprocessing.window, frames=preprocessing.frames)
     settings = [AUDIT_VERSION, looks.key, manifest.fingerprint(), unsplit, asdict(limits), seed]
     # pseudonyms of another key, and names of other modalities, make other sentences
-    settings += [manifest.modality, manifest.group_noun, pseudonym(""), measure, manifest.faults]
+    settings += [manifest.modality, manifest.group_noun, key_of_pseudonyms, measure]
+    # what was unreadable may be readable by now, from the same file
+    settings += [manifest.faults, [f.bad for f in looks.facts]]
     key = hashlib.sha256(json.dumps(settings).encode()).hexdigest()[:32]
     path = cache_folder() / "audit" / f"{key}.findings.json"
-    if not path.is_file():
+    stored = recall(path, key)
+    if stored is None:
         found, search = _examine(manifest, looks, unsplit, preprocessing, limits, seed, measure)
         stored = {
             "findings": [asdict(f) for f in found],
             "recovered": asdict(search) if search else None,
         }
-        write_text(path, json.dumps(stored))
-    stored = json.loads(path.read_text(encoding="utf-8"))
+        with keeping(path.parent):
+            keep(path, key, **stored)
     search = stored["recovered"]
     return Audit(
         manifest=manifest,

@@ -1,0 +1,41 @@
+"""What an audit keeps in the cache: sealed and under its key, so that nothing is believed that is
+damaged or was made of another set. What cannot be kept or read is made anew."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from medcnn.files import read_sealed, write_sealed
+from medcnn.progress import log
+
+
+def recall(path: Path, key: str) -> dict[str, Any] | None:
+    """What `keep` wrote for that key; None where nothing whole is there."""
+    try:
+        stored: dict[str, Any] = json.loads(bytes(read_sealed(path)))
+    except OSError:
+        return None
+    except ValueError:
+        stored = {}
+    if stored.get("key") == key:
+        return stored
+    log.info(f"the cache of the audit is damaged and made anew: {path.name}")
+    return None
+
+
+def keep(path: Path, key: str, **content: Any) -> None:
+    """Raises OSError where nothing can be written."""
+    write_sealed(path, json.dumps({"key": key, **content}).encode())
+
+
+@contextmanager
+def keeping(folder: Path) -> Iterator[None]:
+    """Where the block cannot write, the audit goes on and says so: it is needed only once."""
+    try:
+        yield
+    except OSError as error:
+        log.warning(f"the audit is not kept for the next time: {folder}: {error.strerror}")

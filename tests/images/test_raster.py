@@ -1,7 +1,10 @@
 from __future__ import annotations
 
 import struct
+import zipfile
 import zlib
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
 from pathlib import Path
 
@@ -11,6 +14,7 @@ from PIL import Image
 
 from medcnn.errors import ImageError
 from medcnn.images import Fit, Preprocessing, read_pixels
+from tests.images.apart import read_apart
 
 RNG = np.random.default_rng(0)
 GREY = RNG.integers(0, 256, (20, 30), dtype=np.uint8)
@@ -184,6 +188,89 @@ def test_a_row_of_an_npz_is_an_image(tmp_path: Path) -> None:
         (tmp_path / "other.npz").write_bytes(damage)
         with pytest.raises(ImageError, match="is no npz, or it broke off"):
             read_pixels(tmp_path, "other.npz#train_images/0")
+
+
+@pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
+def test_rows_of_an_npz_are_right_in_any_order_and_from_many_threads(
+    tmp_path: Path, save: Callable[..., None]
+) -> None:
+    images = RNG.integers(0, 65536, (30, 150, 170), dtype=np.uint16)
+    save(tmp_path / "set.npz", a=images, b=images[::-1])
+    wanted = [(name, int(i)) for name in "ab" for i in RNG.permutation(30)]
+    with ThreadPoolExecutor(4) as threads:
+        found = threads.map(lambda at: read_pixels(tmp_path, f"set.npz#{at[0]}/{at[1]}"), wanted)
+        for (name, i), row in zip(wanted, found, strict=True):
+            assert np.array_equal(row[:, :, 0], images[i if name == "a" else 29 - i])
+
+
+@pytest.mark.fault
+@pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
+def test_an_npz_with_a_flipped_bit_gives_no_row(tmp_path: Path, save: Callable[..., None]) -> None:
+    """Row 37; its check sum is that of the whole array."""
+    save(tmp_path / "set.npz", a=RNG.integers(0, 256, (30, 150, 170), dtype=np.uint8))
+    data = bytearray((tmp_path / "set.npz").read_bytes())
+    data[-4000] ^= 1
+    (tmp_path / "set.npz").write_bytes(data)
+    with pytest.raises(ImageError, match="damaged"):
+        read_pixels(tmp_path, "set.npz#a/0")
+
+
+@pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
+def test_a_row_of_an_npz_is_read_without_the_rest_in_memory(
+    tmp_path: Path, save: Callable[..., None]
+) -> None:
+    block = RNG.integers(0, 256, (40, 224, 224, 3), dtype=np.uint8)
+    save(tmp_path / "set.npz", images=np.concatenate([block] * 10))
+    said, mib = read_apart(tmp_path / "set.npz", row="#images/399")
+    assert said == "(224, 224, 3)"
+    # 60 of them are the array
+    assert mib < 70
+
+
+@pytest.mark.fault
+def test_an_npz_that_unpacks_to_much_is_refused_in_little_memory(tmp_path: Path) -> None:
+    """Row 42; 0.3 MB that would be 0.3 GB."""
+    header = BytesIO()
+    shape = {"descr": "|u1", "fortran_order": False, "shape": (2000, 224, 224, 3)}
+    np.lib.format.write_array_header_1_0(header, shape)
+    with (
+        zipfile.ZipFile(tmp_path / "set.npz", "w", zipfile.ZIP_DEFLATED) as archive,
+        archive.open("images.npy", "w") as array,
+    ):
+        array.write(header.getvalue())
+        for _ in range(20):
+            array.write(bytes(100 * 224 * 224 * 3))
+    said, mib = read_apart(tmp_path / "set.npz", row="#images/3")
+    assert "287 MiB, more than 200 to 1" in said
+    assert mib < 100
+
+
+@pytest.mark.parametrize(
+    ("array", "said"),
+    [
+        (np.zeros((2, 3, 4), np.int64), "holds int64"),
+        (np.zeros((2, 3, 4, 2), np.uint8), "has the shape"),
+        (np.zeros((2, 3, 4), np.uint8, order="F"), "Fortran order"),
+        (np.zeros((2, 0, 4), np.uint8), "that is no image"),
+        (np.array([object()]), "holds object"),
+    ],
+)
+def test_an_array_of_an_npz_that_holds_no_images_is_refused_by_its_header(
+    tmp_path: Path, array: np.ndarray, said: str
+) -> None:
+    np.savez(tmp_path / "set.npz", a=array)
+    with pytest.raises(ImageError, match=said):
+        read_pixels(tmp_path, "set.npz#a/0")
+
+
+def test_an_npz_whose_header_promises_more_rows_than_it_holds_is_refused(tmp_path: Path) -> None:
+    header = BytesIO()
+    shape = {"descr": "|u1", "fortran_order": False, "shape": (10**12, 28, 28)}
+    np.lib.format.write_array_header_1_0(header, shape)
+    with zipfile.ZipFile(tmp_path / "set.npz", "w") as archive:
+        archive.writestr("a.npy", header.getvalue() + bytes(5000))
+    with pytest.raises(ImageError, match="damaged: 'a' of the shape"):
+        read_pixels(tmp_path, "set.npz#a/0")
 
 
 def enlarged(file: Path, width: int, height: int, **options: object) -> bytes:

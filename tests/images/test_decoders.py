@@ -335,6 +335,18 @@ def test_a_deflate_bomb_is_refused_in_little_memory(tmp_path: Path) -> None:
 
 
 @pytest.mark.fault
+def test_a_blank_frame_of_few_bytes_is_refused_in_little_memory(tmp_path: Path) -> None:
+    """Row 63; both headers agree, on 20 megapixels in 1 kB."""
+    values = np.full((5000, 4000), 7, np.uint16)
+    frame = j2k(values)
+    tags = {"Rows": 5000, "Columns": 4000}
+    (tmp_path / "x.dcm").write_bytes(written(picture(), JPEG2000Lossless, frame, **tags))
+    said, mib = read_apart(tmp_path / "x.dcm")
+    assert "no photograph or radiograph is packed so tightly" in said
+    assert mib < 100
+
+
+@pytest.mark.fault
 def test_a_bomb_in_a_header_is_refused_in_little_memory(tmp_path: Path) -> None:
     """Row 63."""
     frame = bytearray(j2k(picture()))

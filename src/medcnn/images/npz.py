@@ -115,13 +115,15 @@ def _rows(file: Path, name: str, modified_ns: int, size_bytes: int) -> _Rows:
             raise ImageError(f"{file.name} has no array '{name}', found {', '.join(names)}")
         header, member = images_header(archive, name), archive.getinfo(f"{name}.npy")
         # the check sum of a zip is that of the whole array: damage shows at its end alone
-        with archive.open(member) as packed:
-            while packed.read(BUFFER_BYTES):
+        with archive.open(member) as whole:
+            while whole.read(BUFFER_BYTES):
                 pass
         if member.compress_type == zipfile.ZIP_STORED:
             stream = file.open("rb", buffering=BUFFER_BYTES)
             return _Rows(stream=stream, start=_place(stream, member) + header.start, header=header)
-        unpacking = io.BufferedReader(cast(Any, archive.open(member)), BUFFER_BYTES)
+        packed = cast(Any, archive.open(member))
+        packed.MAX_SEEK_READ = BUFFER_BYTES  # else rows are passed over in pieces of 16 MB
+        unpacking = io.BufferedReader(packed, BUFFER_BYTES)
     return _Rows(stream=unpacking, start=header.start, header=header)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -230,6 +231,23 @@ def test_labels_that_do_not_fit_the_images_of_an_npz_are_refused(tmp_path: Path)
     np.savez(tmp_path / "retinamnist.npz", **arrays)
     with pytest.raises(DataError, match=r"6 images of retinamnist need \[6, 1\]"):
         medmnist.read(tmp_path, file="retinamnist.npz")
+
+
+def test_labels_of_an_npz_are_unpacked_only_where_their_shape_fits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small_mnist(tmp_path)
+    arrays = dict(np.load(tmp_path / "retinamnist.npz"))
+    arrays["train_labels"] = np.zeros((20, 500_000), np.uint8)
+    np.savez_compressed(tmp_path / "retinamnist.npz", **arrays)
+    unpacked = []
+    inflate = zipfile.ZipExtFile.read
+    monkeypatch.setattr(
+        zipfile.ZipExtFile, "read", lambda f, n=-1: unpacked.append(n) or inflate(f, n)
+    )
+    with pytest.raises(DataError, match=r"train_labels has the shape \[20, 500000\]"):
+        medmnist.read(tmp_path, file="retinamnist.npz")
+    assert sum(unpacked) < 1_000_000
 
 
 @pytest.fixture

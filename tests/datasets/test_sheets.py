@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import gzip
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
+from medcnn.datasets import workbooks
 from medcnn.datasets.sheets import Sheet, of_every_row, read_sheet
 from medcnn.errors import DataError
 
@@ -97,3 +101,37 @@ def test_titles_above_the_names_of_the_columns_are_no_rows(tmp_path: Path) -> No
 def test_names_of_columns_that_stand_alone_are_no_title(tmp_path: Path, text: str) -> None:
     (tmp_path / "t.csv").write_text(text)
     assert len(read_sheet(tmp_path / "t.csv").rows) == 2
+
+
+READ_AND_SAY = r"""
+import re, sys
+from pathlib import Path
+from medcnn.datasets.sheets import read_sheet
+from medcnn.errors import DataError
+try:
+    read_sheet(Path(sys.argv[1]))
+except DataError as error:
+    print(error)
+print(int(re.search(r"VmHWM:\s+(\d+)", Path("/proc/self/status").read_text())[1]) >> 10)
+"""
+
+
+def test_a_packed_table_that_unpacks_to_much_is_refused_in_little_memory(tmp_path: Path) -> None:
+    part = gzip.compress(b"a,b\n" + b"1,2\n" * (1 << 22))
+    (tmp_path / "t.csv.gz").write_bytes(part * 30)
+    command = [sys.executable, "-c", READ_AND_SAY, str(tmp_path / "t.csv.gz")]
+    said = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
+    assert "more than the 400 MB of text" in said[0]
+    assert int(said[1]) < 150
+
+
+def test_a_table_of_too_many_rows_or_bytes_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(workbooks, "MAX_ROWS", 3)
+    assert len(sheet_of(tmp_path, "a\n1\n2\n3\n").rows) == 3
+    with pytest.raises(DataError, match="more than the 3 rows"):
+        sheet_of(tmp_path, "a\n1\n2\n3\n4\n")
+    monkeypatch.setattr(workbooks, "MAX_TEXT_BYTES", 5)
+    with pytest.raises(DataError, match="leave out the columns and rows"):
+        sheet_of(tmp_path, "a\n1\n2\n")

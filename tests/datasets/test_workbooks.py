@@ -16,6 +16,7 @@ from openpyxl.styles import numbers
 from PIL import Image
 from pyarrow import parquet
 
+from medcnn.datasets import workbooks
 from medcnn.datasets.sheets import read_sheet
 from medcnn.datasets.workbooks import text_of
 from medcnn.errors import DataError, UsageError
@@ -163,3 +164,26 @@ def test_without_the_extra_the_message_says_what_to_install(
     with pytest.raises(UsageError, match=r"medcnn\[tables\]: pip install"):
         read_sheet(root / name)
     assert len(read_sheet(root / "t.csv").rows) == 4
+
+
+def test_a_workbook_that_unpacks_to_much_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workbook(tmp_path / "t.xlsx", s=[["a"], *[["1"]] * 5000])
+    packed = (tmp_path / "t.xlsx").stat().st_size
+    monkeypatch.setattr(workbooks, "MAX_TEXT_BYTES", 3 * packed)
+    with pytest.raises(DataError, match="leave out the columns and rows"):
+        read_sheet(tmp_path / "t.xlsx")
+
+
+def test_a_parquet_file_of_many_equal_values_is_refused_by_its_header(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parquet.write_table(pa.table({"a": ["x"] * 100_000}), tmp_path / "t.parquet")
+    monkeypatch.setattr(workbooks, "MAX_TEXT_BYTES", 150_000)
+    monkeypatch.setattr(parquet.ParquetFile, "iter_batches", None)
+    with pytest.raises(DataError, match="leave out the columns and rows"):
+        read_sheet(tmp_path / "t.parquet")
+    monkeypatch.setattr(workbooks, "MAX_ROWS", 99_999)
+    with pytest.raises(DataError, match="more than the 99999 rows"):
+        read_sheet(tmp_path / "t.parquet")

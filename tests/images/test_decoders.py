@@ -40,6 +40,7 @@ from medcnn.images import Fit, Frames, Preprocessing, decoders, read_pixels
 from medcnn.images.codestreams import codestream_of
 from medcnn.images.dicom import MAX_INFLATED_BYTES, read_dicom
 from medcnn.images.shrinking import reduced
+from tests.images.apart import read_apart
 
 FUZZ = Path(__file__).parents[2] / "scripts" / "fuzz_readers.py"
 
@@ -304,28 +305,6 @@ def test_a_decoder_that_panics_costs_one_image(
         read_pixels(tmp_path, "x.dcm")
 
 
-READ_AND_SAY = r"""
-import re, sys
-from pathlib import Path
-from medcnn.errors import ImageError
-from medcnn.images import read_pixels
-try:
-    print(read_pixels(Path(sys.argv[1]).parent, Path(sys.argv[1]).name).shape)
-except ImageError as error:
-    print(error)
-# not ru_maxrss, which begins with that of the process that started this one
-print(int(re.search(r"VmHWM:\s+(\d+)", Path("/proc/self/status").read_text())[1]) >> 10)
-"""
-
-
-def read_apart(file: Path, *without: str) -> tuple[str, int]:
-    """What is said of a file, and the most memory in MiB that a process needs to say it."""
-    hidden = "".join(f"import sys; sys.modules['{m}'] = None\n" for m in without)
-    command = [sys.executable, "-c", hidden + READ_AND_SAY, str(file)]
-    said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    return said.splitlines()[0], int(said.splitlines()[-1])
-
-
 @pytest.mark.fault
 @pytest.mark.parametrize("without", [(), ("imagecodecs",)])
 def test_an_rle_bomb_is_refused_in_little_memory(tmp_path: Path, without: tuple[str, ...]) -> None:
@@ -353,6 +332,18 @@ def test_a_deflate_bomb_is_refused_in_little_memory(tmp_path: Path) -> None:
     said, mib = read_apart(tmp_path / "x.dcm")
     assert f"larger than the {MAX_INFLATED_BYTES >> 20} MiB that are inflated" in said
     assert mib < 300
+
+
+@pytest.mark.fault
+def test_a_blank_frame_of_few_bytes_is_refused_in_little_memory(tmp_path: Path) -> None:
+    """Row 63; both headers agree, on 20 megapixels in 1 kB."""
+    values = np.full((5000, 4000), 7, np.uint16)
+    frame = j2k(values)
+    tags = {"Rows": 5000, "Columns": 4000}
+    (tmp_path / "x.dcm").write_bytes(written(picture(), JPEG2000Lossless, frame, **tags))
+    said, mib = read_apart(tmp_path / "x.dcm")
+    assert "no photograph or radiograph is packed so tightly" in said
+    assert mib < 100
 
 
 @pytest.mark.fault

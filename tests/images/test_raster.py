@@ -1,7 +1,10 @@
 from __future__ import annotations
 
 import struct
+import zipfile
 import zlib
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
 from pathlib import Path
 
@@ -10,7 +13,8 @@ import pytest
 from PIL import Image
 
 from medcnn.errors import ImageError
-from medcnn.images import Fit, Preprocessing, read_pixels
+from medcnn.images import Fit, Preprocessing, raster, read_pixels
+from tests.images.apart import read_apart
 
 RNG = np.random.default_rng(0)
 GREY = RNG.integers(0, 256, (20, 30), dtype=np.uint8)
@@ -139,6 +143,76 @@ def test_an_image_bomb_is_refused_before_it_is_decoded(tmp_path: Path) -> None:
 
 
 @pytest.mark.fault
+@pytest.mark.parametrize(
+    ("mode", "ending", "options"),
+    [
+        ("RGB", "png", {}),
+        ("RGBA", "png", {}),
+        ("I;16", "png", {}),
+        ("RGB", "jpg", {"progressive": True}),
+        ("RGB", "tif", {"compression": "tiff_deflate"}),
+    ],
+)
+def test_a_bomb_below_the_limit_of_pixels_is_refused_in_little_memory(
+    tmp_path: Path, mode: str, ending: str, options: dict[str, object]
+) -> None:
+    """Row 42."""
+    Image.new(mode, (5000, 4000), 0).save(tmp_path / f"x.{ending}", None, **options)
+    said, mib = read_apart(tmp_path / f"x.{ending}")
+    assert "no photograph or radiograph is packed so tightly" in said
+    assert mib < 60
+
+
+def test_blank_images_of_a_usual_size_and_flat_scans_of_one_bit_are_read(tmp_path: Path) -> None:
+    Image.new("RGB", (3000, 2000)).save(tmp_path / "x.png")
+    assert read_pixels(tmp_path, "x.png").shape == (2000, 3000, 3)
+    # a camera of 24 megapixels with its lens cap on
+    Image.new("RGB", (6000, 4000)).save(tmp_path / "x.jpg")
+    assert read_pixels(tmp_path, "x.jpg", at_least_px=64).shape == (1000, 1500, 3)
+    Image.new("1", (9000, 6000), 1).save(tmp_path / "x.tif", compression="group4")
+    assert read_pixels(tmp_path, "x.tif").min() == 255
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB", "RGBA", "P", "I;16"])
+def test_a_large_image_is_the_same_in_bands(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: str
+) -> None:
+    image = Image.fromarray(DEEP) if mode == "I;16" else Image.fromarray(COLOUR).convert(mode)
+    whole = saved(tmp_path, "x.png", image)
+    monkeypatch.setattr(raster, "BAND_PIXELS", 7 * 30)
+    assert np.array_equal(read_pixels(tmp_path, "x.png"), whole)
+
+
+def test_a_large_colour_image_is_read_without_copies_of_the_whole(tmp_path: Path) -> None:
+    tile = RNG.integers(0, 256, (500, 500, 3), dtype=np.uint8)
+    Image.fromarray(np.tile(tile, (8, 8, 1))).save(tmp_path / "x.jpg")
+    said, mib = read_apart(tmp_path / "x.jpg")
+    assert said == "(4000, 4000, 3)"
+    # 4 bytes a pixel in pillow and 3 in the array are 107; Python and the file 40
+    assert mib < 190
+
+
+def progressive_with(refinements: int) -> bytes:
+    """A progressive JPEG whose last scan, a refinement, stands there so many times."""
+    buffer = BytesIO()
+    Image.fromarray(COLOUR).save(buffer, "JPEG", progressive=True)
+    data = buffer.getvalue()
+    last, end = data.rindex(b"\xff\xda"), data.rindex(b"\xff\xd9")
+    return data[:last] + data[last:end] * refinements + data[end:]
+
+
+@pytest.mark.fault
+def test_a_jpeg_of_hundreds_of_scans_is_refused_before_it_is_decoded(tmp_path: Path) -> None:
+    """Row 42; one of 289 kB took a minute and a half."""
+    (tmp_path / "x.jpg").write_bytes(progressive_with(400))
+    with pytest.raises(ImageError, match=r"4\d\d scans, more than 100"):
+        read_pixels(tmp_path, "x.jpg")
+    # what stands behind the image is no scan of it
+    (tmp_path / "x.jpg").write_bytes(progressive_with(1) + b"\xff\xda" * 400)
+    assert read_pixels(tmp_path, "x.jpg").shape == (20, 30, 3)
+
+
+@pytest.mark.fault
 def test_a_flipped_bit_in_a_png_is_found_by_its_check_sum(tmp_path: Path) -> None:
     """Row 37, where the format has a check sum."""
     Image.fromarray(COLOUR).save(tmp_path / "x.png", compress_level=0)
@@ -184,6 +258,89 @@ def test_a_row_of_an_npz_is_an_image(tmp_path: Path) -> None:
         (tmp_path / "other.npz").write_bytes(damage)
         with pytest.raises(ImageError, match="is no npz, or it broke off"):
             read_pixels(tmp_path, "other.npz#train_images/0")
+
+
+@pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
+def test_rows_of_an_npz_are_right_in_any_order_and_from_many_threads(
+    tmp_path: Path, save: Callable[..., None]
+) -> None:
+    images = RNG.integers(0, 65536, (30, 150, 170), dtype=np.uint16)
+    save(tmp_path / "set.npz", a=images, b=images[::-1])
+    wanted = [(name, int(i)) for name in "ab" for i in RNG.permutation(30)]
+    with ThreadPoolExecutor(4) as threads:
+        found = threads.map(lambda at: read_pixels(tmp_path, f"set.npz#{at[0]}/{at[1]}"), wanted)
+        for (name, i), row in zip(wanted, found, strict=True):
+            assert np.array_equal(row[:, :, 0], images[i if name == "a" else 29 - i])
+
+
+@pytest.mark.fault
+@pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
+def test_an_npz_with_a_flipped_bit_gives_no_row(tmp_path: Path, save: Callable[..., None]) -> None:
+    """Row 37; its check sum is that of the whole array."""
+    save(tmp_path / "set.npz", a=RNG.integers(0, 256, (30, 150, 170), dtype=np.uint8))
+    data = bytearray((tmp_path / "set.npz").read_bytes())
+    data[-4000] ^= 1
+    (tmp_path / "set.npz").write_bytes(data)
+    with pytest.raises(ImageError, match="damaged"):
+        read_pixels(tmp_path, "set.npz#a/0")
+
+
+@pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
+def test_a_row_of_an_npz_is_read_without_the_rest_in_memory(
+    tmp_path: Path, save: Callable[..., None]
+) -> None:
+    block = RNG.integers(0, 256, (40, 224, 224, 3), dtype=np.uint8)
+    save(tmp_path / "set.npz", images=np.concatenate([block] * 5))
+    said, mib = read_apart(tmp_path / "set.npz", row="#images/199")
+    assert said == "(224, 224, 3)"
+    # Python takes 31 of them; the array has 30
+    assert mib < 50
+
+
+@pytest.mark.fault
+def test_an_npz_that_unpacks_to_much_is_refused_in_little_memory(tmp_path: Path) -> None:
+    """Row 42; 75 kB that would be 75 MB."""
+    header = BytesIO()
+    shape = {"descr": "|u1", "fortran_order": False, "shape": (500, 224, 224, 3)}
+    np.lib.format.write_array_header_1_0(header, shape)
+    with (
+        zipfile.ZipFile(tmp_path / "set.npz", "w", zipfile.ZIP_DEFLATED) as archive,
+        archive.open("images.npy", "w") as array,
+    ):
+        array.write(header.getvalue())
+        for _ in range(5):
+            array.write(bytes(100 * 224 * 224 * 3))
+    said, mib = read_apart(tmp_path / "set.npz", row="#images/3")
+    assert "71 MiB, more than 200 to 1" in said
+    assert mib < 60
+
+
+@pytest.mark.parametrize(
+    ("array", "said"),
+    [
+        (np.zeros((2, 3, 4), np.int64), "holds int64"),
+        (np.zeros((2, 3, 4, 2), np.uint8), "has the shape"),
+        (np.zeros((2, 3, 4), np.uint8, order="F"), "Fortran order"),
+        (np.zeros((2, 0, 4), np.uint8), "that is no image"),
+        (np.array([object()]), "holds object"),
+    ],
+)
+def test_an_array_of_an_npz_that_holds_no_images_is_refused_by_its_header(
+    tmp_path: Path, array: np.ndarray, said: str
+) -> None:
+    np.savez(tmp_path / "set.npz", a=array)
+    with pytest.raises(ImageError, match=said):
+        read_pixels(tmp_path, "set.npz#a/0")
+
+
+def test_an_npz_whose_header_promises_more_rows_than_it_holds_is_refused(tmp_path: Path) -> None:
+    header = BytesIO()
+    shape = {"descr": "|u1", "fortran_order": False, "shape": (10**12, 28, 28)}
+    np.lib.format.write_array_header_1_0(header, shape)
+    with zipfile.ZipFile(tmp_path / "set.npz", "w") as archive:
+        archive.writestr("a.npy", header.getvalue() + bytes(5000))
+    with pytest.raises(ImageError, match="damaged: 'a' of the shape"):
+        read_pixels(tmp_path, "set.npz#a/0")
 
 
 def enlarged(file: Path, width: int, height: int, **options: object) -> bytes:

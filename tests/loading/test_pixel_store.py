@@ -521,7 +521,11 @@ def test_damage_is_not_mended_from_a_file_that_has_changed(
         ("os._exit(3)", "exit code 3"),
         (PANIC, "rle panicked"),
         ("raise ZeroDivisionError('no lung')", "preprocessing failed: ZeroDivisionError: no lung"),
-        ("signal.alarm(1); ctypes.CDLL(None).pause()", "longer than 60 s"),
+        (
+            "signal.setitimer(signal.ITIMER_PROF, 0.2)\nwhile True: pass",
+            "longer than 60 s",
+        ),
+        ("signal.alarm(1); ctypes.CDLL(None).pause()", "longer than 600 s"),
     ],
 )
 def test_what_kills_a_decoder_is_named_and_the_rest_is_read(
@@ -542,6 +546,21 @@ def test_what_kills_a_decoder_is_named_and_the_rest_is_read(
     in_decoder("pass")
     whole = open_store(manifest, HOW, cache="off")
     assert np.array_equal(store.take(good), whole.take(good))
+
+
+@pytest.mark.fault
+def test_a_file_whose_time_was_up_is_not_asked_for_again(
+    colours: Callable[..., Manifest], tmp_path: Path, in_decoder: Callable[[str], None]
+) -> None:
+    """Row 31."""
+    manifest, asked = colours(), tmp_path / "asked"
+    in_decoder(
+        f"if path == '007.png':\n    open({str(asked)!r}, 'a').write('x')\n"
+        "    signal.setitimer(signal.ITIMER_PROF, 0.1)\n    while True: pass"
+    )
+    store = open_store(manifest, HOW, cache="off")
+    assert list(store.unreadable) == [7]
+    assert asked.read_text() == "x"
 
 
 @pytest.mark.fault

@@ -15,7 +15,8 @@ import numpy as np
 
 from medcnn.datasets import medmnist_files
 from medcnn.datasets.chestxray14 import FINDINGS
-from medcnn.errors import DataError, UsageError, listed
+from medcnn.errors import DataError, ImageError, UsageError, listed
+from medcnn.images.npz import array_header, images_header
 from medcnn.labels import Kind, LabelSpace
 from medcnn.manifest import Manifest, Modality, Record, Split
 
@@ -86,30 +87,40 @@ def read(root: Path | None, *, file: str | None = None, download: bool = False) 
     if stem not in SETS:
         raise UsageError(unknown)
     chosen = SETS[stem]
+    space = LabelSpace(kind=chosen.kind, names=chosen.names)
+    several = space.kind is Kind.MULTILABEL
+    width, most = (len(space.names), 2) if several else (1, len(space.names))
     try:
         with np.load(root / file, allow_pickle=False) as arrays:
             wanted = [f"{s}_{what}" for s in SPLITS for what in ("images", "labels")]
-            if absent := [name for name in wanted if name not in arrays]:
+            if absent := [name for name in wanted if name not in arrays.files]:
                 raise DataError(f"data.path={root / file}: arrays {', '.join(absent)} are missing.")
-            labels = {s: arrays[f"{s}_labels"] for s in SPLITS}
-            images = {s: _length(root / file, f"{s}_images") for s in SPLITS}
+            labels = {}
+            for split in SPLITS:
+                # the images stay packed, and so do labels that are none
+                count = images_header(arrays.zip, f"{split}_images").shape[0]
+                shape = array_header(arrays.zip, f"{split}_labels").shape
+                if shape != (count, width):
+                    raise DataError(
+                        f"data.path={root / file}: {split}_labels has the shape {list(shape)}; "
+                        f"{count} images of {stem} need [{count}, {width}]."
+                    )
+                labels[split] = arrays[f"{split}_labels"]
+    except ImageError as error:
+        raise DataError(f"data.path={root / file}: {error}.") from error
     except (zipfile.BadZipFile, EOFError, OSError, ValueError) as error:
         if isinstance(error, DataError):
             raise
         raise DataError(f"data.path={root / file} is no npz or is damaged: {error}.") from error
-    space = LabelSpace(kind=chosen.kind, names=chosen.names)
     records = []
     for split, rows in labels.items():
-        width = len(space.names) if space.kind is Kind.MULTILABEL else 1
-        most = 2 if space.kind is Kind.MULTILABEL else len(space.names)
-        if rows.shape != (images[split], width) or not set(np.unique(rows)) <= set(range(most)):
+        if not set(np.unique(rows)) <= set(range(most)):
             raise DataError(
-                f"data.path={root / file}: {split}_labels has the shape {list(rows.shape)} and the "
-                f"values {listed([str(v) for v in np.unique(rows)])}; {images[split]} images of "
-                f"{stem} need [{images[split]}, {width}] and values below {most}."
+                f"data.path={root / file}: {split}_labels has the values "
+                f"{listed([str(v) for v in np.unique(rows)])}; {stem} has values below {most}."
             )
         for i, row in enumerate(rows):
-            of = np.flatnonzero(row) if space.kind is Kind.MULTILABEL else row
+            of = np.flatnonzero(row) if several else row
             records.append(
                 Record(
                     image_id=f"{split}/{i}",
@@ -139,12 +150,3 @@ def _obtain(file: Path, download: bool, unknown: str) -> None:
     else:
         how = " Fetch it with data.download=true." if official else ""
         raise UsageError(f"data.path={file}: no such file.{how}")
-
-
-def _length(file: Path, name: str) -> int:
-    """How many rows an array of an npz has, from its header: the images stay packed."""
-    with zipfile.ZipFile(file) as arrays, arrays.open(f"{name}.npy") as array:
-        major, _ = np.lib.format.read_magic(array)
-        read = np.lib.format.read_array_header_1_0
-        shape, _, _ = (read if major == 1 else np.lib.format.read_array_header_2_0)(array)
-        return shape[0]

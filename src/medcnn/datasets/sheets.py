@@ -106,13 +106,26 @@ def tables_in(folder: Path) -> list[str]:
     return sorted(p.name for p in folder.iterdir() if p.suffix.lower() in TABLE_SUFFIXES)
 
 
+def _text_bytes(path: Path) -> bytes:
+    """What a file holds, unpacked where it is packed; no more of it than is read."""
+    with path.open("rb") as file:
+        packed = file.read(2) == b"\x1f\x8b"
+    if not packed:
+        workbooks.refuse_text(path, path.stat().st_size)
+        return path.read_bytes()
+    size = 0
+    try:
+        with gzip.open(path) as text:
+            while part := text.read(1 << 20):
+                size += len(part)
+                workbooks.refuse_text(path, size)
+        return gzip.decompress(path.read_bytes())
+    except (OSError, EOFError, zlib.error) as error:
+        raise DataError(f"{path} is a damaged gzip file: {error}.") from error
+
+
 def _text_rows(path: Path) -> workbooks.Rows:
-    raw = path.read_bytes()
-    if raw.startswith(b"\x1f\x8b"):
-        try:
-            raw = gzip.decompress(raw)
-        except (OSError, EOFError, zlib.error) as error:
-            raise DataError(f"{path} is a damaged gzip file: {error}.") from error
+    raw = _text_bytes(path)
     wide = raw.startswith((b"\xff\xfe", b"\xfe\xff"))
     try:
         text = raw.decode("utf-16" if wide else "utf-8-sig")
@@ -153,6 +166,7 @@ def _sheet(path: Path, numbered: workbooks.Rows) -> Sheet:
         row.update({c: v.strip() for c, v in zip(columns, cells, strict=False) if c})
         rows.append(row)
         lines.append(line)
+        workbooks.refuse_rows(path, len(rows))
     named = tuple(c for c in columns if c)
     if twice := sorted({c for c in named if named.count(c) > 1}):
         raise DataError(f"{path}: columns {listed(twice)} stand more than once.")

@@ -15,7 +15,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import IO, Any
 
-from medcnn.decoding.process import FRAME, LIMIT_S
+from medcnn.decoding.process import FRAME, LIMIT_S, WAITING_LIMIT_S
 from medcnn.images import file_part
 from medcnn.progress import log
 
@@ -25,6 +25,7 @@ AHEAD = 2
 FILES_PER_PROCESS = 8
 # A process that dies closes its pipe a moment before it has an exit code.
 GRACE_S = 5.0
+TIME_IS_UP = {-signal.SIGPROF: LIMIT_S, -signal.SIGALRM: WAITING_LIMIT_S}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,7 +45,8 @@ def answers(
 
     A process that dies takes nothing with it: what it had been asked is asked again of a process
     that does nothing else, and what kills that one too is unreadable for that reason. A kill from
-    outside (out of memory with many at work) therefore costs time and no image.
+    outside (out of memory with many at work) therefore costs time and no image. What took too long
+    is unreadable at once.
 
     Args:
         module: its `main` is what the processes do; it calls `process.serve`.
@@ -93,6 +95,9 @@ def _answers(
                         why = process.end(GRACE_S)
                         if not process.ready:
                             raise RuntimeError(f"the decoder process does not start: {why}")
+                        if process.asked and process.popen.returncode in TIME_IS_UP:
+                            # it would take as long again
+                            yield process.asked.popleft(), {"why": why}, b"", ""
                         yield from ((request, None, b"", why) for request in process.asked)
                         if waiting:
                             hire()
@@ -187,7 +192,7 @@ class _Process:
             pipe.close()
         if not self.ready:
             return f"exit code {code}; {' '.join(last)}"
-        if code == -signal.SIGALRM:
-            return f"decoding took longer than {LIMIT_S} s and was stopped"
+        if code in TIME_IS_UP:
+            return f"decoding took longer than {TIME_IS_UP[code]} s and was stopped"
         how = signal.Signals(-code).name if code < 0 else f"exit code {code}"
         return f"the decoder died of this file ({how})"

@@ -6,6 +6,7 @@ native decoder takes memory by the frame's own word.
 
 from __future__ import annotations
 
+import re
 import struct
 from dataclasses import dataclass
 
@@ -19,6 +20,11 @@ J2K_START = b"\xff\x4f\xff\x51"
 COD, SOT = 0xFF52, 0xFF90
 # A decoder keeps kilobytes for each tile that the header names; radiographs have one or a few.
 MAX_TILES = 4096
+# Each scan of a progressive JPEG passes over the whole image, however few bytes it has. Writers
+# make about ten; libtiff refuses more than 100 too (JPEG_MAX_ALLOWED_SCAN_NUMBER).
+MAX_SCANS = 100
+# What ends a scan: no stuffed byte, restart or fill byte (T.81 B.1.1.2 and B.1.1.5)
+MARKER = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,6 +85,28 @@ def refuse_codestream(found: Codestream, columns: int, rows: int, samples: int) 
             f"the compressed frame is cut into {found.tiles} tiles, more than {MAX_TILES}; it is "
             "damaged or made to exhaust memory"
         )
+
+
+def refuse_scans(jpeg: bytes) -> None:
+    """Raises ImageError for a JPEG of very many scans, which would be decoded for minutes."""
+    # rarely more; the pair also occurs by chance in what a camera or phone adds
+    if jpeg.count(b"\xff\xda") > MAX_SCANS and (scans := _scans(jpeg)) > MAX_SCANS:
+        raise ImageError(
+            f"a JPEG of {scans} scans, more than {MAX_SCANS}; it is damaged or made to exhaust time"
+        )
+
+
+def _scans(jpeg: bytes) -> int:
+    """How many scans stand before the end of the image: T.81 B.2."""
+    scans, at = 0, 2
+    while found := MARKER.search(jpeg, at):
+        marker, at = jpeg[found.start() + 1], found.end()
+        if marker == END_OF_IMAGE:
+            break
+        scans += marker == START_OF_SCAN
+        if marker not in ALONE and at + 2 <= len(jpeg):
+            at += max(2, struct.unpack_from(">H", jpeg, at)[0])
+    return scans
 
 
 def _jpeg(frame: bytes) -> Codestream:

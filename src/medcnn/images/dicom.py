@@ -33,8 +33,8 @@ from pydicom.uid import (
 
 from medcnn.errors import ImageError
 from medcnn.images import decoders, grayscale
-from medcnn.images.codestreams import codestream_of, refuse_codestream
-from medcnn.images.limits import MAX_INFLATED_BYTES, refuse_oversize
+from medcnn.images.codestreams import codestream_of, refuse_codestream, refuse_scans
+from medcnn.images.limits import MAX_INFLATED_BYTES, refuse_bomb, refuse_oversize
 from medcnn.images.palette import through_palette
 from medcnn.images.raster import read_colour_jpeg
 from medcnn.images.reading import Frames
@@ -151,6 +151,7 @@ def inflated(packed: bytes) -> bytes:
         )
     if not stream.eof:
         raise ImageError("truncated: the deflated data set breaks off")
+    refuse_bomb(len(plain), len(packed))
     return plain
 
 
@@ -270,10 +271,15 @@ def decode(dataset: pydicom.Dataset, index: int, at_least_px: int | None) -> NDA
     grey = dataset.PhotometricInterpretation in MONOCHROME
     # pydicom types its options as one object, and takes them as keywords
     options: Any = {"correct_unused_bits": not grey}
+    frame = _frame(dataset, index) if plugins else b""
+    if plugins:
+        cells = dataset.Rows * dataset.Columns * dataset.SamplesPerPixel
+        refuse_bomb(cells * dataset.BitsAllocated // 8, len(frame))
     if plugins and syntax != RLELossless:
-        frame = _frame(dataset, index)
         found = codestream_of(frame)
         refuse_codestream(found, dataset.Columns, dataset.Rows, dataset.SamplesPerPixel)
+        if frame.startswith(b"\xff\xd8"):
+            refuse_scans(frame)
         if grey and syntax in JPEG2000TransferSyntaxes and _same_when_reduced(dataset):
             halvings = decoders.halvings_for(found, at_least_px)
             if halvings:

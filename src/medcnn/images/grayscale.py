@@ -26,6 +26,8 @@ log = logging.getLogger(__name__)
 # Shown of an image of more than 8 bits that says no window: all but one pixel in a thousand at
 # either end, so that one hot pixel does not make the rest black.
 FALLBACK_PERCENTILES = (0.1, 99.9)
+# An index becomes 64 bits wide while it is looked up, so rows are looked up in bands.
+BAND_PIXELS = 1 << 20
 SHOWN = "what lies between {} and {} % of its values is shown".format(*FALLBACK_PERCENTILES)
 
 
@@ -44,7 +46,10 @@ def rendered(dataset: Dataset, cells: NDArray[Any], window: int) -> NDArray[np.u
     index, tables = chain(dataset, cells, window)
     for _, table in tables:
         last = table
-    return np.asarray(last[index])[:, :, None]
+    found = np.empty(index.shape, last.dtype)
+    for band in _bands(index):
+        found[band] = last[index[band]]
+    return np.asarray(found)[:, :, None]
 
 
 def chain(
@@ -60,7 +65,21 @@ def chain(
     else:
         values, index = np.unique(cells, return_inverse=True)
     stored = stored_values(dataset, values)
-    return index, _tables(dataset, stored, lambda: np.bincount(index.ravel()), window)
+    return index, _tables(dataset, stored, lambda: _counts(index, len(values)), window)
+
+
+def _counts(index: NDArray[Any], length: int) -> NDArray[np.int64]:
+    """How often each of 0 to `length` - 1 occurs."""
+    counts = np.zeros(length, dtype=np.int64)
+    for band in _bands(index):
+        counts += np.bincount(index[band].ravel(), minlength=length)
+    return counts
+
+
+def _bands(index: NDArray[Any]) -> Iterator[slice]:
+    """Rows after rows of an image [H, W]."""
+    rows = max(1, BAND_PIXELS // index.shape[1])
+    return (slice(top, top + rows) for top in range(0, len(index), rows))
 
 
 def stored_values(dataset: Dataset, cells: NDArray[Any]) -> NDArray[Any]:

@@ -1,61 +1,157 @@
-"""Rows of an array in an npz: `retinamnist.npz#train_images/17`."""
+"""Rows of an array in an npz: `retinamnist.npz#train_images/17`.
+
+An array may be larger than the memory (PathMNIST at 224 pixels has 13.5 GB), so its header is
+checked and its rows are read one by one out of the zip. Rows in increasing order cost one
+decompression; a row before the last one read costs another, unless the array is stored unpacked.
+"""
 
 from __future__ import annotations
 
+import io
+import math
+import struct
 import threading
 import zipfile
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Any, BinaryIO, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from medcnn.errors import ImageError
+from medcnn.images.limits import refuse_bomb, refuse_oversize
 
-# One thread unpacks an array; the others wait for it, and do not unpack it again.
-_unpacking = threading.Lock()
+BUFFER_BYTES = 1 << 20
+# One thread reads; a stream has one position.
+_reading = threading.Lock()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ArrayHeader:
+    """What an npz says of an array, without unpacking it.
+
+    Attributes:
+        start: how many bytes stand before the values.
+        by_rows: False in Fortran order, where a row lies in pieces all over the array.
+    """
+
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    start: int
+    by_rows: bool
+
+
+def images_header(archive: zipfile.ZipFile, name: str) -> ArrayHeader:
+    """Of an array that is there and holds images, as many as it says.
+
+    Raises:
+        ImageError: it does not; ValueError: its header is damaged.
+    """
+    header = array_header(archive, name)
+    _refuse(name, header, archive.getinfo(f"{name}.npy"))
+    return header
+
+
+def array_header(archive: zipfile.ZipFile, name: str) -> ArrayHeader:
+    """Raises KeyError where there is no array `name`, ValueError where its header is damaged."""
+    with archive.open(f"{name}.npy") as array:
+        major, _ = np.lib.format.read_magic(array)
+        read = np.lib.format.read_array_header_1_0
+        read = read if major == 1 else np.lib.format.read_array_header_2_0
+        shape, fortran, dtype = read(array)
+        return ArrayHeader(
+            shape=shape, dtype=dtype, start=array.tell(), by_rows=not fortran or len(shape) < 2
+        )
 
 
 def read_npz_row(file: Path, place: str) -> NDArray[np.uint8] | NDArray[np.uint16]:
     """Row `array/row` of an npz as [H, W, C].
 
-    Arrays stay in memory once read, so that thousands of rows cost one decompression.
-
     Raises:
         ImageError: no such file, array or row, or an array that holds no images; and whatever else
-            numpy raises on damage.
+            zipfile and numpy raise on damage.
     """
     name, _, row = place.rpartition("/")
     try:
         found = file.stat()
     except FileNotFoundError:
         raise ImageError(f"the file {file.name} is missing") from None
-    with _unpacking:
-        array = _array(file, name, found.st_mtime_ns, found.st_size)
-    if not row.isascii() or not row.isdigit() or int(row) >= len(array):
-        raise ImageError(f"{file.name} has no row '{row}' in '{name}' ({len(array)} rows)")
-    image = array[int(row)]
-    return np.array(image[:, :, None] if image.ndim == 2 else image)
+    with _reading:
+        rows = _rows(file, name, found.st_mtime_ns, found.st_size)
+        count = rows.header.shape[0]
+        if not row.isascii() or not row.isdigit() or int(row) >= count:
+            raise ImageError(f"{file.name} has no row '{row}' in '{name}' ({count} rows)")
+        image = rows.read(int(row))
+    return image[:, :, None] if image.ndim == 2 else image
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Rows:
+    """An open array; `start` is where its values begin in `stream`."""
+
+    stream: BinaryIO
+    start: int
+    header: ArrayHeader
+
+    def read(self, row: int) -> NDArray[np.uint8] | NDArray[np.uint16]:
+        shape, dtype = self.header.shape[1:], self.header.dtype
+        size = math.prod(shape) * dtype.itemsize
+        self.stream.seek(self.start + row * size)
+        return np.array(np.frombuffer(self.stream.read(size), dtype).reshape(shape))
 
 
 @lru_cache(maxsize=6)
-def _array(
-    file: Path, name: str, modified_ns: int, size_bytes: int
-) -> NDArray[np.uint8] | NDArray[np.uint16]:
-    """The array `name`; time and size are in the key so that a new file is read anew."""
-    if not zipfile.is_zipfile(file):
-        raise ImageError(f"{file.name} is no npz, or it broke off")
-    # allow_pickle stays off: a pickle can run code
-    with np.load(file, allow_pickle=False) as arrays:
-        if name not in arrays:
-            raise ImageError(
-                f"{file.name} has no array '{name}', found {', '.join(sorted(arrays))}"
-            )
-        array: NDArray[np.uint8] | NDArray[np.uint16] = arrays[name]
-    if array.dtype not in (np.uint8, np.uint16):
-        raise ImageError(f"'{name}' holds {array.dtype}; images are uint8 or uint16")
-    if not (array.ndim == 3 or (array.ndim == 4 and array.shape[3] in (1, 3))):
+def _rows(file: Path, name: str, modified_ns: int, size_bytes: int) -> _Rows:
+    """The array `name`; time and size are in the key so that a new file is opened anew."""
+    try:
+        archive = zipfile.ZipFile(file)
+    except zipfile.BadZipFile:
+        raise ImageError(f"{file.name} is no npz, or it broke off") from None
+    with archive:
+        names = sorted(n.removesuffix(".npy") for n in archive.namelist())
+        if name not in names:
+            raise ImageError(f"{file.name} has no array '{name}', found {', '.join(names)}")
+        header, member = images_header(archive, name), archive.getinfo(f"{name}.npy")
+        # the check sum of a zip is that of the whole array: damage shows at its end alone
+        with archive.open(member) as whole:
+            while whole.read(BUFFER_BYTES):
+                pass
+        if member.compress_type == zipfile.ZIP_STORED:
+            stream = file.open("rb", buffering=BUFFER_BYTES)
+            return _Rows(stream=stream, start=_place(stream, member) + header.start, header=header)
+        packed = cast(Any, archive.open(member))
+        packed.MAX_SEEK_READ = BUFFER_BYTES  # else rows are passed over in pieces of 16 MB
+        unpacking = io.BufferedReader(packed, BUFFER_BYTES)
+    return _Rows(stream=unpacking, start=header.start, header=header)
+
+
+def _refuse(name: str, header: ArrayHeader, member: zipfile.ZipInfo) -> None:
+    shape, dtype = header.shape, header.dtype
+    if dtype not in (np.uint8, np.uint16):
+        raise ImageError(f"'{name}' holds {dtype}; images are uint8 or uint16")
+    if not (len(shape) == 3 or (len(shape) == 4 and shape[3] in (1, 3))):
         raise ImageError(
-            f"'{name}' has the shape {list(array.shape)}; images are [N, H, W] or [N, H, W, 1 or 3]"
+            f"'{name}' has the shape {list(shape)}; images are [N, H, W] or [N, H, W, 1 or 3]"
         )
-    return array
+    if not header.by_rows:
+        raise ImageError(
+            f"'{name}' is stored in Fortran order, where no image can be read by itself; save "
+            "np.ascontiguousarray of it"
+        )
+    refuse_oversize(shape[2], shape[1])
+    size = math.prod(shape) * dtype.itemsize
+    if header.start + size != member.file_size:
+        raise ImageError(
+            f"damaged: '{name}' of the shape {list(shape)} has {size} bytes, the file "
+            f"{member.file_size - header.start}"
+        )
+    refuse_bomb(size, member.compress_size)
+
+
+def _place(file: BinaryIO, member: zipfile.ZipInfo) -> int:
+    """Where the content of a member begins: behind its local header (APPNOTE.TXT 4.3.7)."""
+    file.seek(member.header_offset + 26)
+    name, extra = struct.unpack("<HH", file.read(4))
+    return int(member.header_offset + 30 + name + extra)

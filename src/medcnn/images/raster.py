@@ -12,6 +12,7 @@ What becomes of each kind of pixel:
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from io import BytesIO
 from typing import Any, cast
 
@@ -20,13 +21,16 @@ from numpy.typing import NDArray
 from PIL import Image, TiffImagePlugin, UnidentifiedImageError
 
 from medcnn.errors import ImageError
-from medcnn.images.limits import refuse_oversize
+from medcnn.images.codestreams import refuse_scans
+from medcnn.images.limits import refuse_bomb, refuse_oversize
 from medcnn.images.shrinking import divisor
 
 Pixels = NDArray[np.uint8] | NDArray[np.uint16]
 
 BITS_PER_SAMPLE, PHOTOMETRIC, ORIENTATION = 258, 262, 274
 ALPHA = ("LA", "La", "PA", "RGBA", "RGBa")
+# Rows are taken over from pillow in bands of so many pixels, so that no copy is made of the whole.
+BAND_PIXELS = 1 << 20
 
 
 def read_raster(data: bytes, kind: str, *, at_least_px: int | None = None) -> Pixels:
@@ -48,11 +52,13 @@ def read_raster(data: bytes, kind: str, *, at_least_px: int | None = None) -> Pi
         raise ImageError(f"its first bytes are those of a {kind}, the rest is not") from None
     with image:
         refuse_oversize(*image.size)
+        refuse_bomb(_decoded_bytes(image), len(data))
         if kind == "TIFF" and (pages := getattr(image, "n_frames", 1)) > 1:
             raise ImageError(f"the TIFF holds {pages} pages; save the one that counts by itself")
         if kind == "PNG":
             _check_sums(data)
         if kind == "JPEG":
+            refuse_scans(data)
             _draft(image, image.mode, at_least_px)
         image.load()
         pixels = _values(image)
@@ -77,7 +83,17 @@ def read_colour_jpeg(frame: bytes, *, rgb: bool, at_least_px: int | None) -> NDA
         # RGB is never subsampled; asked for YCbCr, pillow gives what is stored
         raw = rgb and silent and all(len(set(way)) == 1 for way in sampling)
         _draft(image, "YCbCr" if raw else "RGB", at_least_px)
-        return np.array(image)
+        return np.asarray(_in_bands(image, np.array))
+
+
+def _decoded_bytes(image: Image.Image) -> int:
+    """Of what becomes of it; 1 bit counts as such, since a blank page of them is an honest scan."""
+    pixels = image.width * image.height
+    if image.mode == "1":
+        return pixels // 8
+    if image.mode == "L" or image.mode.startswith("I;16"):
+        return pixels * (1 if image.mode == "L" else 2)
+    return pixels * max(3, len(image.getbands()))
 
 
 def _draft(image: Image.Image, mode: str, at_least_px: int | None) -> None:
@@ -100,21 +116,39 @@ def _check_sums(data: bytes) -> None:
 
 def _values(image: Image.Image) -> Pixels:
     if image.mode.startswith("I;16"):
-        return _sixteen_bit(image)
+        tags: Any = image.tag_v2 if isinstance(image, TiffImagePlugin.TiffImageFile) else {}
+        return _in_bands(image, lambda band: _sixteen_bit(band, tags))
     if image.mode == "F":
         return _floats(image)
     if image.mode == "I":
         raise ImageError("32-bit or signed integers have no known full scale; save it as 16 bit")
     if image.mode in ALPHA or ("transparency" in image.info and image.mode != "1"):
-        return _over_black(image)
+        return _in_bands(image, _over_black)
     if image.mode in ("1", "L"):
-        return np.array(image.convert("L"))[:, :, None]
-    return np.array(image.convert("RGB"))
+        return _in_bands(image, lambda band: np.array(band.convert("L"))[:, :, None])
+    return _in_bands(image, lambda band: np.array(band.convert("RGB")))
 
 
-def _sixteen_bit(image: Image.Image) -> NDArray[np.uint16]:
+def _in_bands(image: Image.Image, values_of: Callable[[Image.Image], Pixels]) -> Pixels:
+    """`values_of` the image, rows after rows."""
+    width, height = image.size
+    rows = max(1, BAND_PIXELS // width)
+    bands = (
+        values_of(image.crop((0, top, width, min(top + rows, height))))
+        for top in range(0, height, rows)
+    )
+    band = next(bands)
+    if len(band) == height:
+        return band
+    pixels = np.empty((height, *band.shape[1:]), band.dtype)
+    pixels[:rows] = band
+    for number, band in enumerate(bands, 1):
+        pixels[number * rows : (number + 1) * rows] = band
+    return pixels
+
+
+def _sixteen_bit(image: Image.Image, tags: Any) -> NDArray[np.uint16]:
     values = np.array(image).astype(np.uint16)[:, :, None]
-    tags: Any = image.tag_v2 if isinstance(image, TiffImagePlugin.TiffImageFile) else {}
     (bits,) = tags.get(BITS_PER_SAMPLE, (16,))
     if bits < 16:
         most = 2**bits - 1

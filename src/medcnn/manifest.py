@@ -58,6 +58,7 @@ class Record:
         attributes: age, sex, view, site and the like, as the table wrote them.
         origin: image id and group before they became pseudonyms, None where they did not. Splits,
             random numbers and the fingerprint follow them, and they are never written.
+        line: of the table that it was read from, as a spreadsheet counts; for messages alone.
     """
 
     image_id: str
@@ -67,6 +68,7 @@ class Record:
     split: Split | None = None
     attributes: Mapping[str, str] = field(default_factory=dict)
     origin: tuple[str, str] | None = None
+    line: int | None = None
 
     @property
     def own_id(self) -> str:

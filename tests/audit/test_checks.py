@@ -242,5 +242,24 @@ def test_an_image_id_that_holds_the_patient_is_not_shown(bench: Any) -> None:
     (clean.root / "000.png").write_bytes(b"")
     audit = bench.audited(named)
     assert "77310042" not in text(audit) + html(audit)
-    name = f"{pseudonym('77310042_001.png', 'image')} (row 1)"
+    name = f"{pseudonym('77310042_001.png', 'image')} (image 1)"
     assert bench.finding(audit, "files").rows[0][0] == name
+
+
+def test_a_set_that_names_no_patients_is_warned_of(bench: Any) -> None:
+    clean = bench.make(12)
+    assert "patients" not in bench.checks(bench.audited(clean))
+    found = bench.finding(bench.audited(replace(clean, group_noun="image")), "patients")
+    assert found.severity is Severity.WARN
+    assert "data.patient=COLUMN" in found.advice
+
+
+def test_an_image_of_a_table_is_named_by_its_line(bench: Any) -> None:
+    clean = bench.make(12)
+    named = bench.with_record(clean, 0, image_id="77310042_001.png", group="77310042", line=43)
+    (clean.root / "000.png").write_bytes(b"")
+    name = f"{pseudonym('77310042_001.png', 'image')} (line 43)"
+    assert bench.finding(bench.audited(named), "files").rows[0][0] == name
+    # the line is no part of the fingerprint, and yet what was found before is not shown again
+    moved = bench.with_record(named, 0, line=45)
+    assert "(line 45)" in bench.finding(bench.audited(moved), "files").rows[0][0]

@@ -49,6 +49,7 @@ def test_a_table_becomes_a_manifest(root: Path) -> None:
     assert [r.group for r in found.records] == ["p1", "p1", "p2"]
     assert found.records[0].attributes == {"age": "60"}
     assert found.excluded == {"no grade": 1}
+    assert found.records[0].line == 2
 
 
 def test_the_split_column_is_read_with_the_tables_own_words(root: Path) -> None:

@@ -78,7 +78,22 @@ def split_is_missing(of: Examined) -> Iterator[Finding]:
             title="Training, validation and test splits cannot be had from this set",
             meaning=of.unsplit,
             advice="Repair the split column, or leave it out (data.split=null): the images are "
-            "then split by patient.",
+            "then split by patient."
+            if any(r.split for r in of.manifest.records)
+            else "Collect more patients.",
+        )
+
+
+def patients_are_unknown(of: Examined) -> Iterator[Finding]:
+    """Nobody says whose image each is, so that no split can keep a patient on one side."""
+    if not of.manifest.grouped:
+        yield Finding(
+            check="patients",
+            severity=Severity.WARN,
+            title="Nothing says whose image each is",
+            meaning="Every image counts as a patient of its own. One with several images may stand "
+            "in training and in test, which flatters the score, and intervals are too narrow.",
+            advice="Where the table knows, name the column: data.patient=COLUMN.",
         )
 
 
@@ -166,8 +181,8 @@ def pixels_with_two_labels(of: Examined) -> Iterator[Finding]:
             check="labels",
             severity=Severity.WARN,
             title=f"{counted(len(near), 'pair')} of near-duplicates with different labels",
-            meaning="They look like one photograph, of different patients by the table, and were "
-            "labelled differently.",
+            meaning="They look like one photograph and were labelled differently."
+            + (" By the table they are of different patients." if of.manifest.grouped else ""),
             advice=f"Look at the pairs. {advice}",
         )
 
@@ -228,8 +243,9 @@ def class_is_absent(of: Examined) -> Iterator[Finding]:
             title=f"{counted(len({n for n, _ in absent}), 'class')} absent from a split",
             meaning="A class that training does not hold is never learnt; one that validation or "
             "test does not hold has no score there.",
-            advice="Collect more patients of it, join it to another class (data.rename or "
-            "data.rare_below), or leave the split column out.",
+            advice="Collect more patients of it, or join it to another class (data.rename or "
+            "data.rare_below). Where the table deals the splits, it may also be left to medcnn "
+            "(data.split=null).",
             columns=("class", "absent from"),
             rows=tuple(absent),
         )
@@ -303,6 +319,7 @@ _PERSON_COLUMNS = (
 CHECKS: dict[str, Check] = {
     "rows": row_is_refused,
     "splits": split_is_missing,
+    "patients": patients_are_unknown,
     "groups": group_in_two_splits,
     "pixels": pixels_in_two_splits,
     "labels": pixels_with_two_labels,

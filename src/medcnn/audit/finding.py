@@ -50,15 +50,21 @@ def group_name(manifest: Manifest, row: int) -> str:
 
 
 def image_name(manifest: Manifest, row: int, persons: Sequence[str] = ()) -> str:
-    """The id of an image; where it holds that of its patient, or a name, a pseudonym and the row,
-    counted from 1 among the rows of the table that are used."""
+    """The id of an image; where it holds that of its patient, or a name, a pseudonym and where it
+    stands."""
     record = manifest.records[row]
     if record.origin:
-        return f"{record.image_id} (row {row + 1})"
+        return f"{record.image_id} ({place(manifest, row)})"
     inside = manifest.grouped and len(record.group) > 1 and record.group in record.image_id
     if inside or "path" in persons:
-        return f"{pseudonym(record.image_id, 'image')} (row {row + 1})"
+        return f"{pseudonym(record.image_id, 'image')} ({place(manifest, row)})"
     return record.image_id
+
+
+def place(manifest: Manifest, row: int) -> str:
+    """`line 43` of the hospital's table, as a spreadsheet shows it; else which image of the set."""
+    line = manifest.records[row].line
+    return f"image {row + 1}" if line is None else f"line {line}"
 
 
 def label_text(manifest: Manifest, row: int) -> str:

@@ -229,6 +229,7 @@ def read(
                 target=target,
                 split=parse_split(row[split], at, split_names) if split and row[split] else None,
                 attributes=kept | attributes_of(found.headers.get(path), tags),
+                line=source.lines[i],
             )
             for path in found.files[i]
         ]

@@ -14,7 +14,7 @@ from medcnn.audit import page
 from medcnn.audit.checks import ALLOWABLE, run_checks
 from medcnn.audit.duplicates import digest_by, find
 from medcnn.audit.examined import Examined
-from medcnn.audit.finding import Finding, Severity
+from medcnn.audit.finding import Finding, Severity, place
 from medcnn.audit.kept import keep, keeping, recall
 from medcnn.audit.looks import Looks, look_at
 from medcnn.audit.page import Audit
@@ -42,7 +42,7 @@ from medcnn.workflows.data import (
 from medcnn.workflows.rehearsing import few_of
 
 # Raised whenever the same set would give other findings.
-AUDIT_VERSION = 6
+AUDIT_VERSION = 7
 
 
 def audit_data(config: AuditConfig) -> Path:
@@ -103,7 +103,7 @@ def _bad_files(audit: Audit) -> str:
     if not sys.stderr.isatty():
         return "Files that cannot be used: the same command in a terminal names them."
     records = audit.manifest.records
-    files = [f"row {row + 1} {private(records[row].path)}" for row in sorted(audit.bad)]
+    files = [f"{place(audit.manifest, r)} {private(records[r].path)}" for r in sorted(audit.bad)]
     return f"Files that cannot be used: {listed(files, 20)}."
 
 
@@ -165,6 +165,7 @@ def audit_of(
     settings = [AUDIT_VERSION, looks.key, manifest.fingerprint(), unsplit, asdict(limits), seed]
     # pseudonyms of another key, and names of other modalities, make other sentences
     settings += [manifest.modality, manifest.group_noun, key_of_pseudonyms, measure]
+    settings += [[r.line for r in manifest.records]]
     # what was unreadable may be readable by now, from the same file
     settings += [manifest.faults, [f.bad for f in looks.facts]]
     key = hashlib.sha256(json.dumps(settings).encode()).hexdigest()[:32]

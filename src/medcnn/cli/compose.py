@@ -47,20 +47,10 @@ from medcnn.config import (
 from medcnn.errors import UsageError, listed
 from medcnn.images import Preprocessing
 from medcnn.metrics import CHOOSING
+from medcnn.places import Config
 
 # Settings that take any name, so that Hydra would ask for a `+`.
 OPEN = re.compile(r"(data\.(exclude|rename|split_names)|model\.options)\b")
-
-Config = (
-    TrainConfig
-    | SweepConfig
-    | AuditConfig
-    | EvaluateConfig
-    | PredictConfig
-    | PreviewConfig
-    | ReportConfig
-    | CompareConfig
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -36,8 +36,9 @@ from medcnn.cli.compose import (
     words_of,
 )
 from medcnn.config import SweepConfig, TrainConfig, config_folder
-from medcnn.errors import StoppedError, UsageError
+from medcnn.errors import StoppedError, UsageError, pip_install
 from medcnn.metrics import METRICS
+from medcnn.places import check
 from medcnn.privacy import for_terminal
 from medcnn.progress import show_log, wrapped
 
@@ -99,8 +100,8 @@ def _split(settings: list[str], installed: Sequence[str]) -> tuple[list[str], li
         if given and name not in installed:
             raise UsageError(
                 f"launcher {name} is not installed; there are {', '.join(sorted(installed))}. "
-                "joblib and jobs=N need the extra medcnn[sweep]: pip install '.[sweep]' in the "
-                "checkout; submitit_slurm needs pip install hydra-submitit-launcher."
+                f"joblib and jobs=N need the extra medcnn[sweep]: {pip_install('sweep')}; "
+                "submitit_slurm needs .venv/bin/pip install hydra-submitit-launcher."
             )
     return launching, rest
 
@@ -146,6 +147,7 @@ def _refuse_faults(verb: str, commands: Iterable[list[str]], faults: Iterable[st
     for words in commands:
         try:
             config = read_command(verb, words).config
+            check(config)
         except UsageError as error:
             said.update(dict.fromkeys(str(error).splitlines()))
         else:

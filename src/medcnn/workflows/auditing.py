@@ -27,6 +27,7 @@ from medcnn.files import cache_folder, write_text
 from medcnn.images import Preprocessing, read_pixels
 from medcnn.loading.pixel_store import PixelStore
 from medcnn.manifest import Manifest, Split
+from medcnn.places import check
 from medcnn.privacy import pseudonym
 from medcnn.progress import log
 from medcnn.run_folder import RunFolder
@@ -51,7 +52,7 @@ def audit_data(config: AuditConfig) -> Path:
         DataError: training on this set would be refused; page and terminal say why.
     """
     output = Path(config.output)
-    page.refuse_other_file(output)
+    check(config)
     manifest, unsplit = manifest_to_audit(config.data, config.seed, log.warning)
     audit = audit_of(
         manifest, unsplit, preprocessing_of(config.data), config.audit, config.seed, measure=True

@@ -29,7 +29,7 @@ from medcnn.loading.pixel_store import PixelStore
 from medcnn.manifest import Manifest, Split
 from medcnn.places import check
 from medcnn.privacy import pseudonym
-from medcnn.progress import log
+from medcnn.progress import log, working
 from medcnn.run_folder import RunFolder
 from medcnn.workflows.data import (
     described,
@@ -202,18 +202,19 @@ def _examine(
             frames=preprocessing.frames,
         )
 
-    search = recovered(looks.grey, usable, groups, read) if measure and limits.copies else None
-    examined = Examined(
-        manifest=manifest,
-        looks=looks,
-        pairs=tuple(find(looks.grey, usable, digest_by(read), near=limits.copies)),
-        told=tuple(told(manifest, looks, seed)),
-        traits=tuple(associations(manifest, file_traits(looks), usable, seed)),
-        columns=tuple(associations(manifest, columns(manifest), usable, seed)),
-        max_bad=limits.max_bad,
-        unsplit=unsplit,
-    )
-    return run_checks(examined, limits.allow), search
+    with working("searching copies, and what tells the label apart from the disease"):
+        search = recovered(looks.grey, usable, groups, read) if measure and limits.copies else None
+        examined = Examined(
+            manifest=manifest,
+            looks=looks,
+            pairs=tuple(find(looks.grey, usable, digest_by(read), near=limits.copies)),
+            told=tuple(told(manifest, looks, seed)),
+            traits=tuple(associations(manifest, file_traits(looks), usable, seed)),
+            columns=tuple(associations(manifest, columns(manifest), usable, seed)),
+            max_bad=limits.max_bad,
+            unsplit=unsplit,
+        )
+        return run_checks(examined, limits.allow), search
 
 
 def _finding(stored: dict[str, Any]) -> Finding:

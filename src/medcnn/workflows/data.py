@@ -16,7 +16,7 @@ from medcnn.loading.pixel_store import PixelStore, open_store
 from medcnn.manifest import Manifest
 from medcnn.places import root_of, stands_in
 from medcnn.privacy import pseudonym
-from medcnn.progress import log
+from medcnn.progress import log, working
 
 
 def manifest_of(
@@ -90,7 +90,8 @@ def labelled(data: DataConfig, note: Callable[[str], None], *, faulty: bool = Fa
         root, options = None, {"phantom": data.stand_in}
     else:
         root, options = root_of(data)
-    manifest = datasets.read(name, root, options, faulty=faulty)
+    with working("reading tables and folders"):
+        manifest = datasets.read(name, root, options, faulty=faulty)
     manifest = replace(
         manifest,
         modality=data.modality or manifest.modality,

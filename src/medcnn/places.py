@@ -225,7 +225,8 @@ def refuse_unwritable(path: Path) -> None:
     nearest = next(p for p in path.absolute().parents if os.path.lexists(p))
     if not nearest.is_dir():
         raise UsageError(f"output={path} cannot be written: {nearest} is no folder.")
-    if not os.access(nearest, os.W_OK | os.X_OK):
+    as_now = os.access in os.supports_effective_ids
+    if not os.access(nearest, os.W_OK | os.X_OK, effective_ids=as_now):
         raise UsageError(
             f"output={path} cannot be written: you may not write in {nearest}; name another "
             "output=."

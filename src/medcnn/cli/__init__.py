@@ -85,7 +85,7 @@ def run(words: list[str]) -> int:
         if debug:
             raise
         if isinstance(error, OSError) and error.strerror:
-            say(f"{private(str(error.filename))}: {error.strerror}.")
+            say(f"{_place(error.filename, words)}: {error.strerror}.{_advice(error)}")
             return 1
         if type(error).__name__ == "OutOfMemoryError":
             say("the GPU has too little memory for this network, or other programs hold it.")
@@ -96,6 +96,33 @@ def run(words: list[str]) -> int:
             "add --debug for the traceback to report."
         )
         return 1
+
+
+def _place(filename: object, words: list[str]) -> str:
+    """A file as a message may name it: what the user typed in clear, what lies below marked as a
+    name, since it may be that of a patient."""
+    from pathlib import Path
+
+    from medcnn.errors import private
+
+    place = Path(str(filename)).absolute()
+    for word in words:
+        for typed in filter(None, (word, word.partition("=")[2].strip("'\""))):
+            folder = Path(typed).expanduser().absolute()
+            if place == folder:
+                return typed
+            if place.is_relative_to(folder) and folder.parent != folder:
+                return f"{typed}, within it {private(str(place.relative_to(folder)))}"
+    return private(str(filename))
+
+
+def _advice(error: OSError) -> str:
+    import errno
+
+    return {
+        errno.EACCES: " Your account may not go there: ask whoever owns it, or name another place.",
+        errno.ENOSPC: " The disk is full: make room, or name a place on another one.",
+    }.get(error.errno or 0, "")
 
 
 def _dispatch(words: list[str]) -> int:

@@ -52,7 +52,7 @@ def run_each(verb: str, words: list[str]) -> int:
     """
     if verb not in ("train", "finetune"):
         raise UsageError(f"-m makes many runs of train or finetune; {verb} has none.")
-    settings, own_folder, show = read_options(words)
+    settings, own_folder, show = read_options(verb, words)
     options = [f"--config-dir={own_folder}"] if own_folder else []
     with initialize_config_dir(version_base="1.3", config_dir=str(config_folder())):
         loader = GlobalHydra.instance().config_loader()
@@ -67,7 +67,8 @@ def run_each(verb: str, words: list[str]) -> int:
             config = compose(verb, overrides, return_hydra_config=True)
         except (HydraException, OmegaConfBaseException) as error:
             raise UsageError(f"{' '.join(launching)}: {words_of(error)}") from error
-    _refuse_faults(verb, ([*options, *job] for job in jobs))
+    shown = ["--show-config"] if show else []
+    _refuse_faults(verb, ([*options, *shown, *job] for job in jobs))
     if show:
         print("\n".join(shlex.join(["medcnn", verb, *options, *job]) for job in jobs))
         return 0
@@ -146,11 +147,13 @@ def _refuse_faults(verb: str, commands: Iterable[list[str]], faults: Iterable[st
         said["a sweep runs in one process, or in those of a launcher: leave torchrun out."] = None
     for words in commands:
         try:
-            config = read_command(verb, words).config
-            check(config)
+            command = read_command(verb, words)
+            if "--show-config" not in words:
+                check(command.config)
         except UsageError as error:
             said.update(dict.fromkeys(str(error).splitlines()))
         else:
+            config = command.config
             if isinstance(config, TrainConfig) and config.trainer.dry_run:
                 said["trainer.dry_run=true rehearses one run of medcnn train, without -m."] = None
     if said:
@@ -183,7 +186,12 @@ def _job(verb: str, options: list[str], names: list[str], _: DictConfig) -> dict
     assert isinstance(config, TrainConfig)
     folder = run_folder_of(config)
     facts = json.loads((folder / "run.json").read_text()) if code == 0 else {}
-    result = {"code": code, "folder": str(folder), "validation": facts.get("validation", {})}
+    result = {
+        "code": code,
+        "folder": str(folder),
+        "validation": facts.get("validation", {}),
+        "manifest": facts.get("manifest"),
+    }
     number = job.job.num
     print(wrapped(f"{number + 1}/{len(names)}  {_said(result)}  {names[number]}"), flush=True)
     return result
@@ -205,6 +213,10 @@ def _table(names: list[str], results: list[dict[str, Any]]) -> None:
     print("\non validation, which is what a sweep may choose by:")
     for name, result in sorted(zip(names, results, strict=True), key=rank):
         print(wrapped(f"  {_said(result)}  {name}  {result['folder']}"))
+    if len({result["manifest"] for result in results if result["manifest"]}) > 1:
+        dealt = "seed deals them where the set comes without splits"
+        how = "compare within one seed, or means over seeds"
+        print(wrapped(f"warning: not all runs have the same validation images ({dealt}): {how}"))
 
 
 def search_of(command: Command, config: SweepConfig) -> None:
@@ -213,7 +225,7 @@ def search_of(command: Command, config: SweepConfig) -> None:
     Raises:
         UsageError: all faults of the space.
     """
-    settings, own_folder, _ = read_options(command.words[1:])
+    settings, own_folder, _ = read_options(command.verb, command.words[1:])
     options = [f"--config-dir={own_folder}"] if own_folder else []
     shared = [
         word

@@ -92,6 +92,7 @@ def audited(
     for sentence in page.warnings(audit.findings):
         run.note(sentence)
     page.write_html(run.audit, audit)
+    log.info(f"run folder: {run.path}")  # which stays from here on
     log.info(f"audit: {audit.verdict} {run.audit}")
     return manifest, audit.bad
 

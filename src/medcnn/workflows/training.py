@@ -100,7 +100,6 @@ def begun(config: TrainConfig, command: list[str]) -> Iterator[RunFolder | None]
         torch.backends.cudnn.benchmark = False
     path = run_folder_of(config)
     with joined(config.trainer.device) as ranks, opened(config, command, path, ranks) as run:
-        log.info(f"run folder: {path}")
         if run.finished:
             log.info(f"this run is finished already; its report: {run.report}")
             yield None

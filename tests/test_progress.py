@@ -1,12 +1,13 @@
 from __future__ import annotations
 
 import logging
+import time
 from pathlib import Path
 
 import pytest
 
 from medcnn import progress
-from medcnn.progress import keep_log, log, track, wrapped
+from medcnn.progress import keep_log, lasting, log, track, working, wrapped
 
 
 def test_nothing_is_lost_on_the_way_and_a_short_task_says_nothing(
@@ -19,12 +20,41 @@ def test_nothing_is_lost_on_the_way_and_a_short_task_says_nothing(
 def test_without_a_terminal_a_long_task_says_how_far_it_is(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(progress, "PLAIN_LINE_EVERY_S", -1.0)
+    monkeypatch.setattr(progress, "FIRST_LINE_AFTER_S", -1.0)
     monkeypatch.setattr(log, "propagate", True)
     with caplog.at_level(logging.INFO):
-        list(track(range(3), 3, "decoding images", lambda: "7 images/s"))
-    assert "decoding images: 1/3, 0 s left 7 images/s" in caplog.text
-    assert "3/3" not in caplog.text
+        list(track(range(1200), 1200, "decoding images", lambda: "7 images/s"))
+        assert caplog.messages == ["  decoding images: 1 of 1,200, 0 s left, 7 images/s"]
+        monkeypatch.setattr(progress, "PLAIN_LINE_EVERY_S", -1.0)
+        list(track(range(1200), 1200, "epoch 1/3"))
+    assert "  epoch 1/3: 1,199 of 1,200, 0 s left" in caplog.messages
+    assert "1,200 of 1,200" not in caplog.text
+
+
+def test_work_without_an_end_in_sight_says_that_it_goes_on(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(progress, "FIRST_LINE_AFTER_S", 0.01)
+    monkeypatch.setattr(log, "propagate", True)
+    with caplog.at_level(logging.INFO), working("reading tables"):
+        until = time.monotonic() + 20
+        while not caplog.messages and time.monotonic() < until:
+            time.sleep(0.01)
+    assert caplog.messages == ["  reading tables: 0 s so far"]
+
+
+def test_nothing_to_do_draws_no_bar(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    monkeypatch.setenv("TERM", "xterm")
+    assert list(track([], 0, "reading DICOM headers")) == []
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize(("seconds", "said"), [(80, "80 s"), (1500, "25 min"), (12600, "3.5 h")])
+def test_a_time_is_said_in_the_unit_of_its_size(seconds: float, said: str) -> None:
+    assert lasting(seconds) == said
 
 
 def test_with_a_terminal_a_bar_is_drawn(

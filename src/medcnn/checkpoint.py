@@ -22,13 +22,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from medcnn.config import Precision
-from medcnn.errors import CheckpointError, UsageError, listed
+from medcnn.errors import CheckpointError
 from medcnn.files import sha256_of, write_bytes
 from medcnn.images.preprocessing import Preprocessing
 from medcnn.labels import LabelSpace
 from medcnn.manifest import Manifest, Modality, Split
 from medcnn.models.backbones import Normalisation
 from medcnn.models.classifier import Architecture, Classifier, build_classifier
+from medcnn.places import require_checkpoint
 from medcnn.privacy import pseudonym
 from medcnn.readout import Readout
 
@@ -147,13 +148,10 @@ def read(path: Path) -> tuple[Checkpoint, dict[str, Tensor]]:
     """Description and weights.
 
     Raises:
-        UsageError: no such file.
+        UsageError: no such file, or one of another kind.
         CheckpointError: half written, damaged, not from medcnn, or of a newer schema.
     """
-    if not path.is_file():
-        beside = sorted(p.name for p in path.parent.glob("*.safetensors"))
-        there = f"; there are {listed(beside)}" if beside else ""
-        raise UsageError(f"checkpoint={path}: no such file{there}.")
+    require_checkpoint(path)
     try:
         return _read(path)
     except _DamagedError as error:
@@ -182,7 +180,7 @@ def _read(path: Path) -> tuple[Checkpoint, dict[str, Tensor]]:
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
     except (safetensors.SafetensorError, OSError, ValueError) as error:
         raise _DamagedError(
-            f"{size} cannot be read: {error}. It is half written, damaged or no safetensors file."
+            f"{size} cannot be read: {error}. It is half written or damaged."
         ) from error
     if "medcnn" not in metadata:
         raise CheckpointError(

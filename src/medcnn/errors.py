@@ -48,6 +48,11 @@ class StoppedError(MedcnnError):
     exit_code = 75
 
 
+def pip_install(extra: str) -> str:
+    """The line that installs an extra, as the README has it."""
+    return f".venv/bin/pip install -c constraints.txt '.[{extra}]' in the checkout"
+
+
 def private(name: str) -> str:
     """`‹name›`: the name of a file or a patient within a message. A terminal shows it, whatever is
     written shows its pseudonym (`privacy.pseudonymised`)."""

@@ -6,8 +6,10 @@ import logging
 import os
 import sys
 import textwrap
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
@@ -23,7 +25,7 @@ def follows() -> bool:
     return os.environ.get("RANK", "0") != "0"
 
 
-PLAIN_LINE_EVERY_S = 30.0
+FIRST_LINE_AFTER_S, PLAIN_LINE_EVERY_S = 8.0, 30.0
 WIDTH = 100
 
 
@@ -108,20 +110,42 @@ def track(
     Args:
         detail: what else to say at the end of the line (loss, images per second).
     """
-    if follows() or any(h.level > logging.INFO for h in _terminal()):
+    if not total or follows() or any(h.level > logging.INFO for h in _terminal()):
         yield from items
         return
     if sys.stderr.isatty():
         yield from _bar(items, total, title, detail)
         return
-    start = said = time.monotonic()
+    start = time.monotonic()
+    due = start + FIRST_LINE_AFTER_S
     for done, item in enumerate(items, start=1):
         yield item
         now = time.monotonic()
-        if now - said > PLAIN_LINE_EVERY_S and done < total:
-            said = now
-            left = (now - start) / done * (total - done)
-            log.info(f"  {title}: {done}/{total}, {_minutes(left)} left {detail()}".rstrip())
+        if now > due and done < total:
+            due = now + PLAIN_LINE_EVERY_S
+            left = lasting((now - start) / done * (total - done))
+            parts = [f"{done:,} of {total:,}", f"{left} left", detail()]
+            log.info(f"  {title}: {', '.join(filter(None, parts))}")
+
+
+@contextmanager
+def working(title: str) -> Iterator[None]:
+    """Say now and then that work goes on whose end is not known."""
+    over = threading.Event()
+
+    def say() -> None:
+        start, wait_s = time.monotonic(), FIRST_LINE_AFTER_S
+        while not over.wait(wait_s):
+            log.info(f"  {title}: {lasting(time.monotonic() - start)} so far")
+            wait_s = PLAIN_LINE_EVERY_S
+
+    speaker = threading.Thread(target=say, daemon=True)
+    speaker.start()
+    try:
+        yield
+    finally:
+        over.set()
+        speaker.join()
 
 
 def _bar(items: Iterable[T], total: int, title: str, detail: Callable[[], str]) -> Iterator[T]:
@@ -144,5 +168,8 @@ def _bar(items: Iterable[T], total: int, title: str, detail: Callable[[], str]) 
             bar.update(task, advance=1, detail=detail())
 
 
-def _minutes(seconds: float) -> str:
-    return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"
+def lasting(seconds: float) -> str:
+    """`80 s`, `25 min` or `3.5 h`."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"

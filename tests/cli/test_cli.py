@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import re
 import signal
 import subprocess
@@ -10,7 +12,11 @@ from pathlib import Path
 
 import pytest
 
+from medcnn import cli
+
 TOP = Path(__file__).parents[2]
+TABLE = ["data=table", "data.root=a", "data.image=image", "data.label=label"]
+CHECKPOINT = "checkpoint=runs/k/checkpoints/best.safetensors"
 
 
 def medcnn(*words: str, folder: Path | None = None) -> subprocess.CompletedProcess[str]:
@@ -83,6 +89,13 @@ def test_help_names_every_command_and_fits_the_terminal() -> None:
         (["evaluate", "checkpoint=x", "data.size_px=64"], "comes from the checkpoint"),
         (["predict", "checkpoint=x", "input=scan (1)"], "in two pairs of quotes"),
         (["list", "backbone"], "did you mean 'backbones'?"),
+        (["list", "backbones", "convnexxt"], "holds 'convnexxt'; did you mean 'convnext'?"),
+        (["train", "--epochs", "3"], "--epochs is no option; write trainer.epochs=3."),
+        (["train", "--batch-size=8"], "write trainer.batch_size=8."),
+        (["train", "optimizer.lr=0,01"], "A decimal comma? optimizer.lr=0.01"),
+        (["audit", "trainer.threads=1"], "no setting of medcnn audit, only of training"),
+        (["init", "my", "own", "images"], "found 3 words; a path with blanks needs quotes"),
+        (["init", ".", "sheet=A"], "sheet: not understood; did you mean 'data.sheet'?"),
     ],
 )
 def test_a_misspelt_word_is_answered_with_the_nearest_right_one(
@@ -133,6 +146,93 @@ def test_a_signal_while_torch_is_imported_ends_with_75(
     assert done.returncode == 75, done.stderr
     said = f"stopped by {number.name} while nothing was trained; run the same command again"
     assert said in " ".join(done.stderr.split())
+
+
+@pytest.mark.fault
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["train", "data=ham10000", "data.root=nowhere"], "nowhere does not exist."),
+        (
+            ["train", *TABLE, "data.table=no.csv"],
+            "no.csv: no such table; the folder holds a.csv, b.csv.",
+        ),
+        (["train", "data=medmnist", "data.path=x.npz"], "x.npz: no such file"),
+        (["finetune", "checkpoint=x.safetensors", "data=phantom"], "no such file"),
+        (["evaluate", "checkpoint=runs/k"], "did you mean runs/k/checkpoints/best.safetensors?"),
+        (["evaluate", "checkpoint=runs/k/checkpoints"], "k/checkpoints/best.safetensors?"),
+        (["evaluate", "checkpoint=a"], "checkpoint=a is a folder that holds no checkpoint."),
+        (
+            ["evaluate", "checkpoint=runs/no/best.safetensors"],
+            "no such file; there are k/checkpoints/best.safetensors in runs.",
+        ),
+        (["evaluate", "checkpoint=a/a.csv"], "a/a.csv is no checkpoint of medcnn"),
+        (["predict", CHECKPOINT, "input=no"], "input=no: no such file or folder."),
+        (["predict", CHECKPOINT, "input=a", "output=a/b.csv"], "a/b.csv exists"),
+        (["predict", CHECKPOINT, "input=a", "output=a/a.csv/b.csv"], "a.csv is no folder"),
+        (["report", "run=runs/no"], "run=runs/no: no such folder"),
+        (["compare", "runs/k", "runs/no"], "runs/no: no such folder"),
+        (["audit", "output=a/a.csv"], "output=a/a.csv exists and is no page of medcnn audit"),
+        (["preview", "output=a/b.html"], "output=a/b.html exists and is no page of medcnn"),
+        (["init", "a", "output=a/a.csv/data/x.yaml"], "cannot be written"),
+    ],
+)
+def test_a_wrong_place_is_answered_before_torch_is_imported(
+    words: list[str],
+    said: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Rows 92 and 93."""
+    (tmp_path / "a").mkdir()
+    for name in ("a.csv", "b.csv", "b.html"):
+        (tmp_path / "a" / name).write_text("image,label\nx.png,1\n")
+    (tmp_path / "runs" / "k" / "checkpoints").mkdir(parents=True)
+    (tmp_path / CHECKPOINT.partition("=")[2]).write_bytes(bytes(20))
+    monkeypatch.chdir(tmp_path)
+    for name in [m for m in sys.modules if m.startswith("medcnn.workflows.")]:
+        monkeypatch.delitem(sys.modules, name)  # or an earlier test has imported torch for them
+    monkeypatch.setitem(sys.modules, "torch", None)
+    assert cli.run(words) == 2
+    assert said in " ".join(capsys.readouterr().err.split())
+    assert not (tmp_path / "runs" / "table-resnet18").exists()
+
+
+def test_a_missing_extra_is_answered_with_the_line_that_installs_it(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    assert cli.run(["sweep"]) == 2
+    line = ".venv/bin/pip install -c constraints.txt '.[sweep]'"
+    assert line in " ".join(capsys.readouterr().err.split())
+    assert line in (TOP / "README.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("word", "file", "said", "hidden"),
+    [
+        ("data.root=zu", "zu", "error: zu: Permission denied. Your account", ""),
+        ("zu", "zu/Meier.png", "error: zu, within it id-", "Meier"),
+        ("zu", "elsewhere", "error: id-", "elsewhere"),
+    ],
+)
+def test_a_place_that_may_not_be_read_is_named_as_it_was_typed_and_nothing_below_it(
+    word: str,
+    file: str,
+    said: str,
+    hidden: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def refuse(words: list[str]) -> int:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(Path(file).absolute()))
+
+    monkeypatch.setattr(cli, "_dispatch", refuse)
+    assert cli.run(["init", word]) == 1
+    err = capsys.readouterr().err
+    assert err.startswith(said)
+    assert not hidden or hidden not in err
 
 
 def test_all_faults_of_a_command_are_told_at_once() -> None:

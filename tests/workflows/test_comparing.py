@@ -61,6 +61,9 @@ def test_runs_are_compared_in_the_terminal_on_a_page_and_in_json(
     assert "&lt;script&gt;alert(1)" in page
     assert f"{auroc['difference']:+.3f}" in page
     assert {p: p.read_bytes() for f in three for p in f.iterdir()} == before
+    assert run(words) == 0  # its own pages are made again, and nothing else is overwritten
+    assert (output / "comparison.html").read_text() == page
+    (output / "letter.txt").write_text("mine")
     assert run(words) == 2
     assert "nothing is overwritten" in " ".join(capsys.readouterr().err.split())
 

@@ -179,6 +179,10 @@ def test_a_page_that_exists_is_not_overwritten(
     assert ended.value.code == 2
     assert "nothing is overwritten" in " ".join(capsys.readouterr().err.split())
     assert output.read_text() == "mine"
+    output.unlink()
+    small = ("data.patients=12", "preview.per_class=1", "preview.augmentations=0")
+    first = page(output, *small)
+    assert page(output, *small, "data.size_px=32") != first  # its own page is made again
     with pytest.raises(SystemExit) as ended:
         main(["preview", f"output={tmp_path / 'preview.txt'}"])
     assert ended.value.code == 2

@@ -16,12 +16,10 @@ from PIL import Image
 from medcnn.audit.finding import Finding, Severity, counted
 from medcnn.audit.looks import Looks
 from medcnn.audit.planted import Recovered
-from medcnn.errors import UsageError
 from medcnn.files import write_text
 from medcnn.manifest import Manifest
 from medcnn.progress import WIDTH
 
-MARK = '<meta name="generator" content="medcnn audit">'
 WORDS = {Severity.REFUSE: "refused", Severity.WARN: "warning", Severity.NOTE: "note"}
 CONFOUNDS = {"file_tells", "border_tells", "columns_tell"}
 MOST_ROWS_SAID, MOST_ROWS, MOST_SHOWN = 5, 500, 24
@@ -129,17 +127,6 @@ def _short(cell: str, width: int) -> str:
         return cell
     tail = (width - 1) // 2
     return f"{cell[: width - 1 - tail]}…{cell[len(cell) - tail :]}"
-
-
-def refuse_other_file(path: Path) -> None:
-    """Raises UsageError where something stands at `path` that is no page of an audit."""
-    if path.exists() and (path.is_dir() or MARK not in _head(path)):
-        raise UsageError(f"output={path} is there and no page of an audit; give another name.")
-
-
-def _head(path: Path) -> str:
-    with path.open("rb") as file:
-        return file.read(1000).decode("utf-8", "replace")
 
 
 def write_html(path: Path, audit: Audit) -> None:

@@ -87,7 +87,7 @@ def run(words: list[str]) -> int:
         if debug:
             raise
         if isinstance(error, OSError) and error.strerror:
-            say(f"{private(str(error.filename))}: {error.strerror}.")
+            say(f"{_place(error.filename, words)}: {error.strerror}.{_advice(error)}")
             return 1
         if isinstance(error, RuntimeError):  # as all of torch's are
             from medcnn.inference import out_of_memory
@@ -111,6 +111,33 @@ def _heard(verb: str) -> AbstractContextManager[None]:
 
     end_with_torchrun()
     return ended_by_signals()
+
+
+def _place(filename: object, words: list[str]) -> str:
+    """A file as a message may name it: what the user typed in clear, what lies below marked as a
+    name, since it may be that of a patient."""
+    from pathlib import Path
+
+    from medcnn.errors import private
+
+    place = Path(str(filename)).absolute()
+    for word in words:
+        for typed in filter(None, (word, word.partition("=")[2].strip("'\""))):
+            folder = Path(typed).expanduser().absolute()
+            if place == folder:
+                return typed
+            if place.is_relative_to(folder) and folder.parent != folder:
+                return f"{typed}, within it {private(str(place.relative_to(folder)))}"
+    return private(str(filename))
+
+
+def _advice(error: OSError) -> str:
+    import errno
+
+    return {
+        errno.EACCES: " Your account may not go there: ask whoever owns it, or name another place.",
+        errno.ENOSPC: " The disk is full: make room, or name a place on another one.",
+    }.get(error.errno or 0, "")
 
 
 def _dispatch(words: list[str]) -> int:

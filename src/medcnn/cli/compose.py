@@ -47,20 +47,10 @@ from medcnn.config import (
 from medcnn.errors import UsageError, listed
 from medcnn.images import Preprocessing
 from medcnn.metrics import CHOOSING
+from medcnn.places import Config
 
 # Settings that take any name, so that Hydra would ask for a `+`.
 OPEN = re.compile(r"(data\.(exclude|rename|split_names)|model\.options)\b")
-
-Config = (
-    TrainConfig
-    | SweepConfig
-    | AuditConfig
-    | EvaluateConfig
-    | PredictConfig
-    | PreviewConfig
-    | ReportConfig
-    | CompareConfig
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,7 +70,7 @@ def read_command(verb: str, words: list[str]) -> Command:
         UsageError: all faults of the command, one line each, with the nearest right name.
     """
     runs = [w for w in words if verb == "compare" and _is_run(w)]
-    overrides, own_folder, show = read_options([w for w in words if w not in runs])
+    overrides, own_folder, show = read_options(verb, [w for w in words if w not in runs])
     with initialize_config_dir(version_base="1.3", config_dir=str(config_folder())):
         composed, groups, keys = _compose(verb, overrides, own_folder)
     if verb == "compare":
@@ -96,7 +86,7 @@ def _is_run(word: str) -> bool:
     return not word.startswith("-") and ("=" not in word or Path(word).is_dir())
 
 
-def read_options(words: list[str]) -> tuple[list[str], Path | None, bool]:
+def read_options(verb: str, words: list[str]) -> tuple[list[str], Path | None, bool]:
     """Settings, the folder of --config-dir, and whether they are only to be shown."""
     overrides: list[str] = []
     folder: Path | None = None
@@ -112,12 +102,26 @@ def read_options(words: list[str]) -> tuple[list[str], Path | None, bool]:
                 raise UsageError(f"--config-dir {folder}: no such folder.")
         elif word.startswith("-"):
             known = ("--config-dir", "--show-config", "--debug", "--help", "--multirun")
-            raise UsageError(f"{word} is no option{nearest(word, known)}")
+            meant = _meant(verb, word, next(rest, ""))
+            raise UsageError(f"{word} is no option{meant or nearest(word, known)}")
         elif "=" not in word and not word.startswith("~"):
             raise UsageError(f"'{word}' is no setting: settings are written key=value.")
         else:
             overrides.append(word)
     return overrides, folder, show
+
+
+def _meant(verb: str, word: str, following: str) -> str:
+    """`; write trainer.epochs=3` for `--epochs 3`; blank where no setting has that name."""
+    name, given, value = word.lstrip("-").partition("=")
+    name = name.replace("-", "_")
+    with initialize_config_dir(version_base="1.3", config_dir=str(config_folder())):
+        shape = compose(verb)
+    keys = [*map(str, shape), *_leaves(shape)]
+    found = [key for key in keys if name in (key, key.rpartition(".")[2])]
+    if not given and "=" not in following and not following.startswith("-"):
+        value = following
+    return f"; write {found[0]}={value or '...'}." if found else ""
 
 
 def _compose(
@@ -146,7 +150,7 @@ def _compose(
     )
     faults += [
         f"{o.input_line}: {way}. A comma within one value needs two pairs of quotes: "
-        f"{o.key_or_group}='\"...\"'."
+        f"{o.key_or_group}='\"...\"'.{_decimal_comma(o, plain)}"
         for o in overrides
         if o.is_sweep_override() or o.key_or_group.startswith("sweep.space")
     ]
@@ -277,6 +281,8 @@ def _key_faults(
             last = nearest(part, leaves)
             found = re.search(r"'(.+)'", last)
             guess = f"; did you mean '{leaves[found[1]]}'?" if found else last
+        if guess == "." and verb != "train" and key in _leaves(compose("train")):
+            guess = f", only of training: medcnn train {key}=..."
         yield f"{key} is no setting of medcnn {verb}{guess}"
         return
     # `config.py` knows the types of the rest; options of a table are bound only once torch is there
@@ -284,6 +290,13 @@ def _key_faults(
         default, value = node._value(), override.value()
         if isinstance(default, int | float) and not isinstance(value, int | float):
             yield f"{key}={value} should be a number, such as {default}."
+
+
+def _decimal_comma(override: Override, shape: DictConfig) -> str:
+    number = re.fullmatch(r"[^=]+=(-?\d+),(\d+)", str(override.input_line))
+    if not number or not isinstance(OmegaConf.select(shape, override.key_or_group), float):
+        return ""
+    return f" A decimal comma? {override.key_or_group}={number[1]}.{number[2]}"
 
 
 def _leaves(node: DictConfig, where: str = "") -> Iterator[str]:

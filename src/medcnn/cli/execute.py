@@ -14,12 +14,14 @@ from medcnn.config import (
     TrainConfig,
     to_json,
 )
+from medcnn.places import check
 from medcnn.privacy import for_terminal
 from medcnn.progress import follows, log, show_log
 
 
 def execute(command: Command) -> None:
     config = command.config
+    check(config)
     if isinstance(config, SweepConfig):
         from medcnn.cli.sweeping import search_of
 

@@ -16,12 +16,14 @@ from typing import Any
 import yaml
 
 from medcnn import datasets
+from medcnn.choices import nearest
 from medcnn.config import DataConfig, config_folder
 from medcnn.datasets.guessing import Guess, Images, Sure, guess_folders, guess_table
 from medcnn.datasets.sheets import read_sheet, require_folder, tables_in
 from medcnn.errors import DataError, MedcnnError, UsageError, listed, private
 from medcnn.files import write_text
 from medcnn.manifest import Manifest
+from medcnn.places import refuse_unwritable
 from medcnn.privacy import for_terminal
 from medcnn.progress import log, wrapped
 
@@ -84,9 +86,12 @@ def _words(words: Sequence[str]) -> tuple[Path, Path | None, str | None, Path]:
         for w in (*given, *places)
         if w.startswith("-") or w in given.keys() - {"output", "data.sheet"}
     ]:
-        raise UsageError(f"{listed(unknown)}: not understood. {USAGE}")
+        likely = {"sheet": "; did you mean 'data.sheet'?"}
+        hint = likely.get(unknown[0]) or nearest(unknown[0], ("output",))
+        raise UsageError(f"{listed(unknown)}: not understood{hint} {USAGE}")
     if not places or len(places) > 2:
-        raise UsageError(f"init looks at one folder: {USAGE}")
+        many = f" (found {len(places)} words; a path with blanks needs quotes)" if places else ""
+        raise UsageError(f"init looks at one folder{many}: {USAGE}")
     root = require_folder(Path(places[0]).expanduser().resolve(), "DATA_FOLDER")
     table = None
     if len(places) == 2:
@@ -105,6 +110,7 @@ def _words(words: Sequence[str]) -> tuple[Path, Path | None, str | None, Path]:
             f"{output} is there already and is never overwritten; remove it, or name another with "
             "output=conf/data/NAME.yaml."
         )
+    refuse_unwritable(output)
     sheet = given.get("data.sheet")
     if sheet is not None and table is None:
         raise UsageError(f"data.sheet={sheet}: name its workbook too. {USAGE}")

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import inspect
+import re
 import textwrap
 from collections.abc import Callable, Collection, Iterable
 
-from medcnn.choices import choose
+from medcnn.choices import choose, nearest
 from medcnn.errors import UsageError
 from medcnn.labels import Kind
 
@@ -67,7 +68,11 @@ def show_list(words: list[str]) -> None:
     part = words[1] if len(words) == 2 else ""
     lines = [line for line in choose(LISTS, words[0], "list")() if part in line[0]]
     if not lines:
-        raise UsageError(f"no name among {words[0]} holds '{part}'.")
+        names = [name for name, _ in LISTS[words[0]]()]
+        families = [f for name in names for f in re.split("[._]", name)]
+        raise UsageError(
+            f"no name among {words[0]} holds '{part}'{nearest(part, families + names)}"
+        )
     width = max(len(name) for name, _ in lines)
     for name, text in lines:
         below = " " * (width + 2)

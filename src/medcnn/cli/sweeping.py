@@ -36,8 +36,9 @@ from medcnn.cli.compose import (
     words_of,
 )
 from medcnn.config import SweepConfig, TrainConfig, config_folder
-from medcnn.errors import StoppedError, UsageError
+from medcnn.errors import StoppedError, UsageError, pip_install
 from medcnn.metrics import METRICS
+from medcnn.places import check
 from medcnn.privacy import for_terminal
 from medcnn.progress import show_log, wrapped
 
@@ -51,7 +52,7 @@ def run_each(verb: str, words: list[str]) -> int:
     """
     if verb not in ("train", "finetune"):
         raise UsageError(f"-m makes many runs of train or finetune; {verb} has none.")
-    settings, own_folder, show = read_options(words)
+    settings, own_folder, show = read_options(verb, words)
     options = [f"--config-dir={own_folder}"] if own_folder else []
     with initialize_config_dir(version_base="1.3", config_dir=str(config_folder())):
         loader = GlobalHydra.instance().config_loader()
@@ -66,7 +67,8 @@ def run_each(verb: str, words: list[str]) -> int:
             config = compose(verb, overrides, return_hydra_config=True)
         except (HydraException, OmegaConfBaseException) as error:
             raise UsageError(f"{' '.join(launching)}: {words_of(error)}") from error
-    _refuse_faults(verb, ([*options, *job] for job in jobs))
+    shown = ["--show-config"] if show else []
+    _refuse_faults(verb, ([*options, *shown, *job] for job in jobs))
     if show:
         print("\n".join(shlex.join(["medcnn", verb, *options, *job]) for job in jobs))
         return 0
@@ -99,8 +101,8 @@ def _split(settings: list[str], installed: Sequence[str]) -> tuple[list[str], li
         if given and name not in installed:
             raise UsageError(
                 f"launcher {name} is not installed; there are {', '.join(sorted(installed))}. "
-                "joblib and jobs=N need the extra medcnn[sweep]: pip install '.[sweep]' in the "
-                "checkout; submitit_slurm needs pip install hydra-submitit-launcher."
+                f"joblib and jobs=N need the extra medcnn[sweep]: {pip_install('sweep')}; "
+                "submitit_slurm needs .venv/bin/pip install hydra-submitit-launcher."
             )
     return launching, rest
 
@@ -145,10 +147,13 @@ def _refuse_faults(verb: str, commands: Iterable[list[str]], faults: Iterable[st
         said["a sweep runs in one process, or in those of a launcher: leave torchrun out."] = None
     for words in commands:
         try:
-            config = read_command(verb, words).config
+            command = read_command(verb, words)
+            if "--show-config" not in words:
+                check(command.config)
         except UsageError as error:
             said.update(dict.fromkeys(str(error).splitlines()))
         else:
+            config = command.config
             if isinstance(config, TrainConfig) and config.trainer.dry_run:
                 said["trainer.dry_run=true rehearses one run of medcnn train, without -m."] = None
     if said:
@@ -181,7 +186,12 @@ def _job(verb: str, options: list[str], names: list[str], _: DictConfig) -> dict
     assert isinstance(config, TrainConfig)
     folder = run_folder_of(config)
     facts = json.loads((folder / "run.json").read_text()) if code == 0 else {}
-    result = {"code": code, "folder": str(folder), "validation": facts.get("validation", {})}
+    result = {
+        "code": code,
+        "folder": str(folder),
+        "validation": facts.get("validation", {}),
+        "manifest": facts.get("manifest"),
+    }
     number = job.job.num
     print(wrapped(f"{number + 1}/{len(names)}  {_said(result)}  {names[number]}"), flush=True)
     return result
@@ -203,6 +213,10 @@ def _table(names: list[str], results: list[dict[str, Any]]) -> None:
     print("\non validation, which is what a sweep may choose by:")
     for name, result in sorted(zip(names, results, strict=True), key=rank):
         print(wrapped(f"  {_said(result)}  {name}  {result['folder']}"))
+    if len({result["manifest"] for result in results if result["manifest"]}) > 1:
+        dealt = "seed deals them where the set comes without splits"
+        how = "compare within one seed, or means over seeds"
+        print(wrapped(f"warning: not all runs have the same validation images ({dealt}): {how}"))
 
 
 def search_of(command: Command, config: SweepConfig) -> None:
@@ -211,7 +225,7 @@ def search_of(command: Command, config: SweepConfig) -> None:
     Raises:
         UsageError: all faults of the space.
     """
-    settings, own_folder, _ = read_options(command.words[1:])
+    settings, own_folder, _ = read_options(command.verb, command.words[1:])
     options = [f"--config-dir={own_folder}"] if own_folder else []
     shared = [
         word

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from medcnn.choices import nearest
-from medcnn.errors import DataError, MedcnnError, UsageError, listed
+from medcnn.errors import DataError, MedcnnError, UsageError, listed, pip_install
 from medcnn.progress import log
 
 Rows = Iterator[tuple[int, list[str]]]
@@ -208,6 +208,6 @@ def text_of(value: Any) -> str:
 
 def _needs(what: str, path: Path) -> UsageError:
     return UsageError(
-        f"{path} is {what}, which needs the extra medcnn[tables]: pip install '.[tables]' in the "
-        "checkout. Or save the table as CSV."
+        f"{path} is {what}, which needs the extra medcnn[tables]: {pip_install('tables')}. Or save "
+        "the table as CSV."
     )

@@ -30,12 +30,12 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from medcnn.errors import ImageError
+from medcnn.errors import ImageError, pip_install
 from medcnn.images.codestreams import Codestream
 from medcnn.images.shrinking import divisor
 
 # Not by name: on the package index `medcnn` is another project.
-INSTALL = "install the extra medcnn[dicom]: pip install '.[dicom]' in the checkout"
+INSTALL = f"install the extra medcnn[dicom]: {pip_install('dicom')}"
 # What the extra brings: package -> module.
 EXTRA = {
     "imagecodecs": "imagecodecs",

@@ -32,6 +32,7 @@ from PIL import Image
 from medcnn.choices import choose
 from medcnn.errors import DataError, UsageError
 from medcnn.labels import Kind, LabelSpace
+from medcnn.progress import track
 
 Floats = NDArray[np.floating[Any]]
 
@@ -218,7 +219,8 @@ def _write(
     with (folder / TABLE).open("w", encoding="utf-8", newline="") as stream:
         table = csv.DictWriter(stream, phantom.columns, lineterminator="\n")
         table.writeheader()
-        for patient in range(patients):
+        title = f"drawing {phantom.name} phantoms"
+        for patient in track(range(patients), patients, title):
             for drawing in draw(patient, seed, size_px):
                 path = f"images/{drawing.name}"
                 (folder / path).write_bytes(drawing.data)

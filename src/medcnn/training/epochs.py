@@ -16,7 +16,7 @@ from medcnn.inference import predict
 from medcnn.loading.batches import Batch, batches, epoch_order, image_keys, num_batches, parts_of
 from medcnn.manifest import Split
 from medcnn.predictions import Predictions
-from medcnn.progress import log, track
+from medcnn.progress import WIDTH, lasting, log, track
 from medcnn.training.optimizers import learning_rates, schedule, set_learning_rates
 from medcnn.training.setting import Setting
 from medcnn.training.state import TrainState
@@ -114,7 +114,8 @@ def epochs(
     steps = num_batches(len(rows), trainer.batch_size)
     per_epoch = -(-steps // trainer.accumulate)
     stepper = Stepper(state, setting, num_batches=trainer.epochs * steps)
-    saved_at = time.monotonic()
+    saved_at = started = time.monotonic()
+    begun = state.epoch + state.step / max(steps, 1)
     while state.epoch < trainer.epochs:
         order = epoch_order(rows, seed=setting.seed, epoch=state.epoch)
         coming = batches(
@@ -169,7 +170,12 @@ def epochs(
                 saved_at = time.monotonic()
         look.at_the_end(per_epoch)
         clock.stop()
-        yield _finish(state, setting, validation_rows, clock, look.counts, stop)
+        result, said = _finish(state, setting, validation_rows, clock, look.counts, stop)
+        each_s = (time.monotonic() - started) / (state.epoch - begun)
+        left = f", about {lasting(each_s * (trainer.epochs - state.epoch))} left"
+        fits = state.epoch < trainer.epochs and len(said + left) <= WIDTH
+        log.info(f"{said}{left if fits else ''}")
+        yield result
         saved_at = time.monotonic()
 
 
@@ -238,7 +244,8 @@ def _finish(
     clock: Clock,
     counts: Counts,
     stop: Stop,
-) -> EpochResult:
+) -> tuple[EpochResult, str]:
+    """What the epoch led to, and the line that says it."""
     task = setting.task
     numbers = {
         "train/loss": counts.mean_loss,
@@ -280,12 +287,12 @@ def _finish(
     state.history.append({"epoch": epoch + 1, **numbers})
     state.epoch, state.step = epoch + 1, 0
     state.tally.set(NOTHING)
-    log.info(
+    result = EpochResult(
+        epoch=epoch, numbers=numbers, predictions=predictions, score=score, improved=improved
+    )
+    return result, (
         f"epoch {epoch + 1:>3}/{setting.trainer.epochs}  loss {numbers['train/loss']:.4f}  "
         f"val {task.score} {score:.4f}{' *' if improved else '  '}  {clock.line()}"
-    )
-    return EpochResult(
-        epoch=epoch, numbers=numbers, predictions=predictions, score=score, improved=improved
     )
 
 

@@ -28,8 +28,9 @@ from medcnn.files import cache_folder
 from medcnn.images import Preprocessing, read_pixels
 from medcnn.loading.pixel_store import PixelStore
 from medcnn.manifest import Manifest, Split
+from medcnn.places import check
 from medcnn.privacy import pseudonym
-from medcnn.progress import log
+from medcnn.progress import log, working
 from medcnn.run_folder import RunFolder
 from medcnn.workflows.data import (
     described,
@@ -52,7 +53,7 @@ def audit_data(config: AuditConfig) -> Path:
         DataError: training on this set would be refused; page and terminal say why.
     """
     output = Path(config.output)
-    page.refuse_other_file(output)
+    check(config)
     manifest, unsplit = manifest_to_audit(config.data, config.seed, log.warning)
     audit = audit_of(
         manifest, unsplit, preprocessing_of(config.data), config.audit, config.seed, measure=True
@@ -92,6 +93,7 @@ def audited(
     for sentence in page.warnings(audit.findings):
         run.note(sentence)
     page.write_html(run.audit, audit)
+    log.info(f"run folder: {run.path}")  # which stays from here on
     log.info(f"audit: {audit.verdict} {run.audit}")
     return manifest, audit.bad
 
@@ -208,18 +210,19 @@ def _examine(
             frames=preprocessing.frames,
         )
 
-    search = recovered(looks.grey, usable, groups, read) if measure and limits.copies else None
-    examined = Examined(
-        manifest=manifest,
-        looks=looks,
-        pairs=tuple(find(looks.grey, usable, digest_by(read), near=limits.copies)),
-        told=tuple(told(manifest, looks, seed)),
-        traits=tuple(associations(manifest, file_traits(looks), usable, seed)),
-        columns=tuple(associations(manifest, columns(manifest), usable, seed)),
-        max_bad=limits.max_bad,
-        unsplit=unsplit,
-    )
-    return run_checks(examined, limits.allow), search
+    with working("searching copies, and what tells the label apart from the disease"):
+        search = recovered(looks.grey, usable, groups, read) if measure and limits.copies else None
+        examined = Examined(
+            manifest=manifest,
+            looks=looks,
+            pairs=tuple(find(looks.grey, usable, digest_by(read), near=limits.copies)),
+            told=tuple(told(manifest, looks, seed)),
+            traits=tuple(associations(manifest, file_traits(looks), usable, seed)),
+            columns=tuple(associations(manifest, columns(manifest), usable, seed)),
+            max_bad=limits.max_bad,
+            unsplit=unsplit,
+        )
+        return run_checks(examined, limits.allow), search
 
 
 def _finding(stored: dict[str, Any]) -> Finding:

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from medcnn.config import CompareConfig
-from medcnn.errors import UsageError
 from medcnn.evaluation.comparing import Pairing, adjusted, aligned, compare
 from medcnn.evaluation.comparison_page import comparison_page, told_table, verdict
 from medcnn.files import write_text
 from medcnn.metrics import metric_for
+from medcnn.places import require_runs
 from medcnn.predictions import Predictions
 from medcnn.progress import log, track
 
@@ -22,34 +22,18 @@ SCHEMA = 1
 
 
 def compare_runs(config: CompareConfig) -> Path:
-    """Write `comparison.html` and `comparison.json` into a new folder; the runs stay as they are.
+    """Write `comparison.html` and `comparison.json` into a folder of their own; the runs stay.
 
     The predictions were made when the runs were: this is no further look at the test split by the
     models, but a choice made by it is (docs/comparing.md).
 
     Raises:
-        UsageError: fewer than two runs, no predictions of the split, or the folder exists.
+        UsageError: fewer than two runs, no predictions of the split, or other things in the folder.
         DataError: the runs hold other classes, images, labels or patients.
     """
     output = Path(config.output)
-    faults = []
-    if output.exists():
-        faults.append(f"{output} exists; nothing is overwritten, name another output=.")
-    if len(config.runs) < 2:
-        faults.append("compare needs two runs or more: medcnn compare RUNS/A RUNS/B.")
-    folders = _named(config.runs)
-    if len({Path(r).resolve() for r in config.runs}) < len(config.runs):
-        faults.append("a run is named twice; it never differs from itself.")
-    table = f"predictions_{config.split}.csv"
-    for name, folder in folders.items():
-        if not (folder / table).is_file():
-            there = sorted(
-                p.stem.removeprefix("predictions_") for p in folder.glob("predictions_*.csv")
-            )
-            has = f"has {', '.join(there)}" if there else "holds no predictions"
-            faults.append(f"{name}: {has if folder.is_dir() else 'no such folder'}, not {table}.")
-    if faults:
-        raise UsageError("\n".join(faults))
+    require_runs(config)
+    folders, table = _named(config.runs), f"predictions_{config.split}.csv"
     predictions = {name: Predictions.read(folder / table) for name, folder in folders.items()}
     kind = next(iter(predictions.values())).labels.kind
     for score in config.scores or ():
@@ -73,7 +57,7 @@ def compare_runs(config: CompareConfig) -> Path:
     page = comparison_page(
         first, taken, pairings, settings, notes, margin=config.margin, group_noun=noun
     )
-    output.mkdir(parents=True)
+    output.mkdir(parents=True, exist_ok=True)
     content = _json(config, first, reference, pairings, settings, notes)
     write_text(output / "comparison.json", json.dumps(content, indent=2, allow_nan=False) + "\n")
     write_text(output / "comparison.html", page)

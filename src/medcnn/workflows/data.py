@@ -4,20 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 
 from medcnn import datasets, splits
 from medcnn.audit.finding import image_name
-from medcnn.choices import choose
 from medcnn.config import DataConfig
 from medcnn.errors import DataError, UsageError
 from medcnn.images.preprocessing import Preprocessing
 from medcnn.loading.pixel_store import PixelStore, open_store
 from medcnn.manifest import Manifest
+from medcnn.places import root_of, stands_in
 from medcnn.privacy import pseudonym
-from medcnn.progress import log
+from medcnn.progress import log, working
 
 
 def manifest_of(
@@ -81,28 +80,24 @@ def labelled(data: DataConfig, note: Callable[[str], None], *, faulty: bool = Fa
     Args:
         faulty: rows with faults do not refuse the set, but stand in the manifest.
     """
-    name, options, root = data.name, dict(data.options), data.root
-    if root is None and data.path is None and data.stand_in is not None:
+    name = data.name
+    if stands_in(data):
         note(
             f"no data.root was given: phantoms ({data.stand_in}) are drawn and stand in for "
             f"{name}. They show how it works and say nothing about patients."
         )
-        name, options = "phantom", {"phantom": data.stand_in}
-    dataset = choose(datasets.DATASETS, name, "data")
-    if data.path is not None:
-        if dataset.wants != "data.path=FILE":
-            raise UsageError(f"data.path has no effect on data={name}; it takes {dataset.wants}.")
-        file = Path(data.path)
-        root, options = str(file.parent), {**options, "file": file.name}
-    elif dataset.wants and (root is None or dataset.wants == "data.path=FILE"):
-        raise UsageError(f"data={name} needs {dataset.wants}. Where to get it: {dataset.url}")
-    manifest = datasets.read(name, Path(root) if root else None, options, faulty=faulty)
+        name = "phantom"
+        root, options = None, {"phantom": data.stand_in}
+    else:
+        root, options = root_of(data)
+    with working("reading tables and folders"):
+        manifest = datasets.read(name, root, options, faulty=faulty)
     manifest = replace(
         manifest,
         modality=data.modality or manifest.modality,
         source=data.title or manifest.source,
     )
-    return _pseudonymised(manifest) if dataset.private else manifest
+    return _pseudonymised(manifest) if datasets.DATASETS[name].private else manifest
 
 
 def _pseudonymised(manifest: Manifest) -> Manifest:

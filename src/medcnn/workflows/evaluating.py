@@ -35,7 +35,6 @@ def evaluate_checkpoint(config: EvaluateConfig, command: list[str]) -> Path:
     name = f"evaluate-{data.called()}-{config.split}-{short_hash(settings)}"
     folder = Path(config.run_dir) if config.run_dir else free_folder(Path("runs") / name)
     with open_run(folder, settings, command, resumable=False) as run:
-        log.info(f"run folder: {folder}")
         device = pick_device(config.device)
         _, classifier = checkpoints.load(path, device)
         manifest, split = chosen_split(config, checkpoint, data, run.note)
@@ -49,6 +48,7 @@ def evaluate_checkpoint(config: EvaluateConfig, command: list[str]) -> Path:
             max_bad=allowed_bad(config, checkpoint),
             setting="max_bad",
         )
+        log.info(f"run folder: {folder}")  # which stays from here on
         rows = np.arange(len(manifest.records)) if split == "all" else manifest.rows(Split(split))
         predictions = predictions_of(
             checkpoint,

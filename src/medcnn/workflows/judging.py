@@ -33,7 +33,7 @@ from medcnn.loading.pixel_store import PixelStore
 from medcnn.manifest import Manifest
 from medcnn.models.classifier import Classifier
 from medcnn.predictions import Predictions
-from medcnn.progress import log
+from medcnn.progress import WIDTH, log, working
 from medcnn.ranks import ALONE, Ranks
 from medcnn.readout import Readout
 from medcnn.run_folder import RunFolder
@@ -117,13 +117,17 @@ def score_and_save(
     evaluations = {}
     for p in predictions:
         p.write(run.predictions(p.split))
-        evaluations[p.split] = evaluate(p, seed=seed)
+        with working(f"scores of {p.split}"):
+            evaluations[p.split] = evaluate(p, seed=seed)
     write_scores(run.metrics, predictions, evaluations, prevalence)
     for split, evaluation in evaluations.items():
         log.info(f"{split}: {evaluation.images:,} images")
         for score in evaluation.scores:
             if score.overall and score.name in MAIN:
-                log.info(f"  {score.name:<26} {score_text(score)}")
+                log.info(f"  {score.name:<26} {score_text(score)}{_no_interval(score)}")
+        lazy = _lazy_accuracy(next(p for p in predictions if p.split == split))
+        if 0 < len(lazy) <= WIDTH - 2:
+            log.info(f"  {lazy}")
     return evaluations
 
 
@@ -236,6 +240,24 @@ def score_text(score: Score) -> str:
         return score.note
     interval = f" ({score.low:.3f} to {score.high:.3f})" if not math.isnan(score.low) else ""
     return f"{score.value:.3f}{interval}"
+
+
+def _no_interval(score: Score) -> str:
+    """Why a score stands alone."""
+    reason = score.note.partition("interval not available: ")[2].partition(";")[0]
+    return f" (interval n/a: {reason})" if reason and math.isnan(score.low) else ""
+
+
+def _lazy_accuracy(predictions: Predictions) -> str:
+    """The accuracy of always giving the most frequent answer, where there is one answer."""
+    labels, targets = predictions.labels, predictions.targets
+    if labels.kind is Kind.MULTILABEL or np.isnan(targets).all():
+        return ""
+    shares = np.nanmean(targets, axis=0)
+    if labels.kind is Kind.BINARY:
+        shares = np.array([1 - shares[0], shares[0]])
+    most = int(shares.argmax())
+    return f"always answering {labels.names[most]} has an accuracy of {shares[most]:.3f}"
 
 
 def task_sentence(manifest: Manifest) -> str:

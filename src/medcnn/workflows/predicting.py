@@ -18,6 +18,7 @@ from medcnn.inference import autocast_dtype, pick_device, predict
 from medcnn.labels import LabelSpace
 from medcnn.loading.pixel_store import open_store
 from medcnn.manifest import Manifest, Record
+from medcnn.places import check
 from medcnn.progress import log
 
 # Bounds memory: a folder may hold any number of images, of any size.
@@ -35,11 +36,7 @@ def predict_images(config: PredictConfig) -> Path:
             Objects of DICOM that are no images have their row and do not count.
     """
     output = Path(config.output)
-    if output.suffix != ".csv":
-        raise UsageError(f"output={output}: the table is a .csv file; name it so.")
-    for place in (output, output.with_suffix(".json")):
-        if place.exists():
-            raise UsageError(f"{place} exists; nothing is overwritten, name another output=.")
+    check(config)
     if config.threads:
         torch.set_num_threads(config.threads)
     device = pick_device(config.device)
@@ -110,8 +107,6 @@ def images_in(source: Path) -> tuple[Path, list[str]]:
     """The root and the paths of all images below it, sorted; or of the one file."""
     if source.is_file():
         return source.parent, [source.name]
-    if not source.is_dir():
-        raise UsageError(f"input={source}: no such file or folder.")
     files = sorted(walked(source))
     found = [p for p in files if _may_be_image(source, p)]
     if len(found) < len(files):

@@ -17,7 +17,7 @@ from PIL import Image
 
 from medcnn.augmentations import Augmentation, augment, augmentation_of
 from medcnn.config import PreviewConfig
-from medcnn.errors import ImageError, UsageError
+from medcnn.errors import ImageError
 from medcnn.evaluation.page import rendered
 from medcnn.files import write_text
 from medcnn.images.preprocessing import Preprocessing
@@ -28,6 +28,7 @@ from medcnn.loading.batches import image_keys
 from medcnn.loading.pixel_store import open_store
 from medcnn.manifest import Manifest
 from medcnn.models.classifier import unit_range
+from medcnn.places import check
 from medcnn.privacy import pseudonymised
 from medcnn.progress import log, track
 from medcnn.workflows.data import labelled, preprocessing_of
@@ -73,14 +74,11 @@ def preview(config: PreviewConfig) -> Path:
     """Write the page to `output`.
 
     Raises:
-        UsageError: `output` exists or is no .html, or no data were named.
+        UsageError: `output` is no .html or another file, or no data were named.
         DataError: the data are refused.
     """
     output = Path(config.output)
-    if output.suffix != ".html":
-        raise UsageError(f"output={output}: the page is a .html file; name it so.")
-    if output.exists():
-        raise UsageError(f"{output} exists; nothing is overwritten, name another output=.")
+    check(config)
     notes: list[str] = []
     manifest = labelled(config.data, lambda text: notes.append(pseudonymised(text)))
     preprocessing = preprocessing_of(config.data)

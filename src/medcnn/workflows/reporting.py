@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from medcnn.config import ReportConfig
-from medcnn.errors import DataError, UsageError
+from medcnn.errors import DataError
 from medcnn.evaluation.layout import split_rank
 from medcnn.evaluation.scores import evaluate, read_metrics
+from medcnn.places import require_predictions
 from medcnn.predictions import Predictions
 from medcnn.progress import log
 from medcnn.workflows.judging import write_pages, write_scores
@@ -25,12 +26,9 @@ def rebuild_report(config: ReportConfig) -> Path:
     """
     folder = Path(config.run)
     paths = sorted(
-        folder.glob("predictions_*.csv"),
+        require_predictions(folder),
         key=lambda p: split_rank(p.stem.removeprefix("predictions_")),
     )
-    if not paths:
-        there = "holds no predictions_<split>.csv" if folder.is_dir() else "no such folder"
-        raise UsageError(f"run={folder}: {there}; name the folder of a finished run.")
     predictions = [Predictions.read(path) for path in paths]
     facts: dict[str, Any] = {}
     if (folder / "run.json").is_file():

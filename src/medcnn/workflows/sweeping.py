@@ -17,7 +17,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import optuna
 import torch
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
+from optuna.trial import TrialState
 
 from medcnn.config import SweepConfig, TrainConfig, short_hash, to_json
 from medcnn.errors import DataError, DivergedError, StoppedError, UsageError
@@ -26,16 +30,6 @@ from medcnn.progress import wrapped
 from medcnn.run_folder import without_free_settings
 from medcnn.tasks import Task
 from medcnn.workflows.training import ClosedTestError, train
-
-try:
-    import optuna
-    from optuna.storages import JournalStorage
-    from optuna.storages.journal import JournalFileBackend
-    from optuna.trial import TrialState
-except ImportError:
-    raise UsageError(
-        "medcnn sweep needs the extra medcnn[sweep]: pip install '.[sweep]' in the checkout."
-    ) from None
 
 # Settings of a trial, and its folder -> its config and the words of its command.
 Make = Callable[[Mapping[str, Any], Path], tuple[TrainConfig, list[str]]]

@@ -111,7 +111,6 @@ def begun(config: TrainConfig, command: list[str]) -> Iterator[RunFolder | None]
         opened(config, command, path, ranks) as run,
         ended_by_signals(),  # within `opened`, so that run.json says it
     ):
-        log.info(f"run folder: {path}")
         if shorter:
             log.info(
                 f"this run begins anew; run_dir={shorter} would instead go on with the run of the "

@@ -1,0 +1,233 @@
+"""Places that a command names: what it reads is there, and what it writes stands in nobody's way.
+Asked before torch is imported, so that a slip is answered at once."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from pathlib import Path
+from typing import Any
+
+from medcnn import datasets
+from medcnn.choices import choose
+from medcnn.config import (
+    AuditConfig,
+    CompareConfig,
+    DataConfig,
+    EvaluateConfig,
+    PredictConfig,
+    PreviewConfig,
+    ReportConfig,
+    SweepConfig,
+    TrainConfig,
+)
+from medcnn.datasets.sheets import require_folder
+from medcnn.errors import UsageError, listed, pip_install
+
+Config = (
+    TrainConfig
+    | SweepConfig
+    | AuditConfig
+    | EvaluateConfig
+    | PredictConfig
+    | PreviewConfig
+    | ReportConfig
+    | CompareConfig
+)
+
+
+def check(config: Config) -> None:
+    """Raises UsageError, or DataError for an empty folder, where a place is not as it must be."""
+    if isinstance(config, SweepConfig):
+        if importlib.util.find_spec("optuna") is None:
+            raise UsageError(f"medcnn sweep needs the extra medcnn[sweep]: {pip_install('sweep')}.")
+        config = config.train
+    if isinstance(config, AuditConfig):
+        refuse_other_page(Path(config.output), "audit")
+    elif isinstance(config, PreviewConfig):
+        output = Path(config.output)
+        if output.suffix != ".html":
+            raise UsageError(f"output={output}: the page is a .html file; name it so.")
+        refuse_other_page(output, "preview")
+    elif isinstance(config, PredictConfig):
+        refuse_other_table(Path(config.output))
+        require_checkpoint(Path(config.checkpoint))
+        if not Path(config.input).exists():
+            raise UsageError(f"input={config.input}: no such file or folder.")
+    elif isinstance(config, ReportConfig):
+        require_predictions(Path(config.run))
+    elif isinstance(config, CompareConfig):
+        require_runs(config)
+    elif isinstance(config, EvaluateConfig):
+        require_checkpoint(Path(config.checkpoint))
+        if moved := config.moved.get("root"):
+            require_folder(Path(moved))
+    elif config.checkpoint is not None:
+        require_checkpoint(Path(config.checkpoint))
+    data = getattr(config, "data", None)
+    if data is not None and not stands_in(data):
+        require_data(data)
+
+
+def stands_in(data: DataConfig) -> bool:
+    """Whether phantoms are drawn, since no place of the images was given."""
+    return data.root is None and data.path is None and data.stand_in is not None
+
+
+def root_of(data: DataConfig) -> tuple[Path | None, dict[str, Any]]:
+    """The root and the options that the adapter is given.
+
+    Raises:
+        UsageError: the data set needs a place and has none, or has one that it does not take.
+    """
+    dataset = choose(datasets.DATASETS, data.name, "data")
+    options = dict(data.options)
+    if data.path is not None:
+        if dataset.wants != "data.path=FILE":
+            raise UsageError(
+                f"data.path has no effect on data={data.name}; it takes {dataset.wants}."
+            )
+        file = Path(data.path)
+        return file.parent, {**options, "file": file.name}
+    if dataset.wants and (data.root is None or dataset.wants == "data.path=FILE"):
+        raise UsageError(f"data={data.name} needs {dataset.wants}. Where to get it: {dataset.url}")
+    return Path(data.root) if data.root else None, options
+
+
+def require_data(data: DataConfig) -> None:
+    """Raises UsageError or DataError where the root, the table or the file is not there."""
+    root, options = root_of(data)
+    if root is None or not datasets.DATASETS[data.name].wants:
+        return
+    if data.path is None:
+        require_folder(root)
+    file = options.get("table" if data.path is None else "file")
+    if file and not (root / file).is_file() and not options.get("download"):
+        datasets.read(data.name, root, options)  # which says what is there instead
+
+
+def require_checkpoint(path: Path) -> None:
+    """Raises UsageError where there is no such file, or one of another kind; whether it is whole
+    shows when it is read."""
+    if path.is_dir():
+        inside = _checkpoints_in(path)
+        named = f"; did you mean {inside[0]}?" if inside else " that holds no checkpoint."
+        raise UsageError(f"checkpoint={path} is a folder{named}")
+    if not path.is_file():
+        nearest = next(p for p in path.absolute().parents if p.is_dir())
+        near = Path(os.path.relpath(nearest)) if not path.is_absolute() else nearest
+        there = [os.path.relpath(p, near) for p in _checkpoints_in(near)]
+        found = f"there are {listed(there)}" if there else "there is no checkpoint"
+        where = "" if nearest == path.absolute().parent and there else f" in {near}"
+        raise UsageError(f"checkpoint={path}: no such file; {found}{where}.")
+    with path.open("rb") as file:
+        head = file.read(9)
+    # the length of the header, which is JSON; a file of zeros or of nothing is a damaged one
+    if any(head[:8]) and head[8:] not in (b"", b"{"):
+        raise UsageError(
+            f"checkpoint={path} is no checkpoint of medcnn, which is a .safetensors file such as "
+            "RUN/checkpoints/best.safetensors."
+        )
+
+
+def _checkpoints_in(folder: Path) -> list[Path]:
+    """Of the folder, of the run that it is, or of the runs in it; best ones before last ones."""
+    globs = ("", "checkpoints/", "*/checkpoints/")
+    for pattern in globs:
+        if found := sorted(folder.glob(f"{pattern}*.safetensors")):
+            return found
+    return []
+
+
+def require_predictions(run: Path) -> list[Path]:
+    """The tables of predictions in the folder of a run, of which there is one at least."""
+    tables = list(run.glob("predictions_*.csv"))
+    if not tables:
+        there = "holds no predictions_<split>.csv" if run.is_dir() else "no such folder"
+        raise UsageError(f"run={run}: {there}; name the folder of a finished run.")
+    return tables
+
+
+def require_runs(config: CompareConfig) -> None:
+    """Raises UsageError with all that keeps runs from being compared."""
+    faults = []
+    output = Path(config.output)
+    pages = {"comparison.html", "comparison.json"}
+    try:
+        if output.is_dir() and not any(output.iterdir()):
+            pass
+        elif output.is_dir() and {p.name for p in output.iterdir()} <= pages:
+            refuse_other_page(output / "comparison.html", "compare", said=output)
+        elif output.exists():
+            raise UsageError(_stands_there(output, "compare"))
+        else:
+            refuse_unwritable(output)
+    except UsageError as error:
+        faults.append(str(error))
+    if len(config.runs) < 2:
+        faults.append("compare needs two runs or more: medcnn compare RUNS/A RUNS/B.")
+    if len({Path(r).resolve() for r in config.runs}) < len(config.runs):
+        faults.append("a run is named twice; it never differs from itself.")
+    table = f"predictions_{config.split}.csv"
+    for folder in map(Path, config.runs):
+        if not (folder / table).is_file():
+            there = sorted(
+                p.stem.removeprefix("predictions_") for p in folder.glob("predictions_*.csv")
+            )
+            has = f"has {', '.join(there)}" if there else "holds no predictions"
+            faults.append(f"{folder}: {has if folder.is_dir() else 'no such folder'}, not {table}.")
+    if faults:
+        raise UsageError("\n".join(faults))
+
+
+def refuse_other_page(path: Path, verb: str, said: Path | None = None) -> None:
+    """A page follows from what is read, so the same command may write it again over its own.
+
+    Args:
+        said: what the command calls it, where that is not `path`.
+
+    Raises:
+        UsageError: something else stands there, or nothing can be written there.
+    """
+    if path.exists() and (path.is_dir() or MARK.format(verb) not in _head(path)):
+        raise UsageError(_stands_there(said or path, verb))
+    refuse_unwritable(path)
+
+
+# In the head of every page of `medcnn VERB`.
+MARK = '<meta name="generator" content="medcnn {}">'
+
+
+def _head(path: Path) -> str:
+    with path.open("rb") as file:
+        return file.read(1000).decode("utf-8", "replace")
+
+
+def _stands_there(path: Path, verb: str) -> str:
+    return (
+        f"output={path} exists and is no page of medcnn {verb}: nothing is overwritten, name "
+        "another output=."
+    )
+
+
+def refuse_other_table(path: Path) -> None:
+    """Raises UsageError where a table of `predict` cannot be written."""
+    if path.suffix != ".csv":
+        raise UsageError(f"output={path}: the table is a .csv file; name it so.")
+    for place in (path, path.with_suffix(".json")):
+        if place.exists():
+            raise UsageError(f"{place} exists; nothing is overwritten, name another output=.")
+    refuse_unwritable(path)
+
+
+def refuse_unwritable(path: Path) -> None:
+    """Raises UsageError where nothing can be made at `path`."""
+    nearest = next(p for p in path.absolute().parents if os.path.lexists(p))
+    if not nearest.is_dir():
+        raise UsageError(f"output={path} cannot be written: {nearest} is no folder.")
+    as_now = os.access in os.supports_effective_ids
+    if not os.access(nearest, os.W_OK | os.X_OK, effective_ids=as_now):
+        raise UsageError(
+            f"output={path} cannot be written: you may not write in {nearest}; name another "
+            "output=."
+        )

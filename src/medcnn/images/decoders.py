@@ -97,16 +97,25 @@ def decode_frame(frame: bytes, runner: DecodeRunner) -> Any:
         return planes.data
     import imagecodecs  # here: half a second less for who needs it not
 
-    # libjpeg makes up what is missing, and imagecodecs keeps its warning; neither marker occurs
-    # within a scan (ITU-T T.81 B.1.1.2)
-    if frame.rfind(END_OF_IMAGE) < frame.rfind(START_OF_SCAN):
-        raise ImageError("truncated: the compressed frame breaks off in its scan")
+    refuse_broken_off(frame)
     # colours as they are stored, whatever a marker says: pydicom turns what is no RGB
     stored = "rgb" if runner.samples_per_pixel == 3 else None
     values = imagecodecs.jpeg8_decode(frame, colorspace=stored, outcolorspace=stored)
     runner.set_option("bits_allocated", 8 * values.itemsize)
     runner.set_option("planar_configuration", 0)
     return np.ascontiguousarray(values).reshape(-1).view(np.uint8).data
+
+
+def refuse_broken_off(frame: bytes) -> None:
+    """Of a JPEG, where libjpeg makes up what is missing and imagecodecs keeps its warning, and of a
+    JPEG-LS, whose decoder CharLS spends 20 s on finding nothing. Neither marker occurs within a
+    scan: ITU-T T.81 B.1.1.2 puts a byte of 0 behind 0xFF there, T.87 a bit.
+
+    Raises:
+        ImageError: no end of the image follows its last scan.
+    """
+    if frame.rfind(END_OF_IMAGE) < frame.rfind(START_OF_SCAN):
+        raise ImageError("truncated: the compressed frame breaks off in its scan")
 
 
 def unpacked(frame: bytes, pixels: int, samples: int, size: int) -> NDArray[np.uint8]:

@@ -28,6 +28,7 @@ from pydicom.uid import (
     JPEG2000TransferSyntaxes,
     JPEGBaseline8Bit,
     JPEGExtended12Bit,
+    JPEGLSTransferSyntaxes,
     RLELossless,
 )
 
@@ -280,6 +281,8 @@ def decode(dataset: pydicom.Dataset, index: int, at_least_px: int | None) -> NDA
         refuse_codestream(found, dataset.Columns, dataset.Rows, dataset.SamplesPerPixel)
         if frame.startswith(b"\xff\xd8"):
             refuse_scans(frame)
+        if syntax in JPEGLSTransferSyntaxes:
+            decoders.refuse_broken_off(frame)
         if grey and syntax in JPEG2000TransferSyntaxes and _same_when_reduced(dataset):
             halvings = decoders.halvings_for(found, at_least_px)
             if halvings:

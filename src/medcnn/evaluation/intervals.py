@@ -24,6 +24,8 @@ LEVEL = 0.95
 TAIL = (1 - LEVEL) / 2
 MOST_UNDEFINED = 0.05
 NO_SPREAD = 1e-12
+ROUNDING = 1e-6
+"""Resamples are summed in single precision: those that differ by less, as a share, are equal."""
 ALL_ALIKE = "the value is the same for whichever patients are drawn"
 
 
@@ -124,6 +126,8 @@ def spread_of_draws(drawn: Floats, behind: int) -> Spread:
     """
     defined = drawn[~np.isnan(drawn)]
     variance = float(np.var(defined)) if len(defined) else math.nan
+    if len(defined) and np.ptp(defined) <= ROUNDING * np.abs(defined).max():
+        variance = 0.0
     g = max(2, behind)
     noise = drawn - (defined.mean() if len(defined) else 0)
     return Spread(variance=variance * g / (g - 1), freedom=g - 1.0, noise=noise)

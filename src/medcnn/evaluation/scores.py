@@ -119,6 +119,7 @@ class Evaluation:
         unreadable: images of the split that have no prediction.
         thresholds: in use for the decisions, one per output; None where classes exclude each other.
         resamples: behind each interval.
+        predictions: digest of those that were scored; empty in files from before it was kept.
     """
 
     labels: LabelSpace
@@ -130,6 +131,7 @@ class Evaluation:
     resamples: int
     seed: int
     scores: tuple[Score, ...]
+    predictions: str = ""
 
     def find(self, name: str, label: str | None = None, average: str | None = None) -> Score:
         """The score of a label, of an average, or else the overall one.
@@ -154,6 +156,7 @@ class Evaluation:
             "level": LEVEL,
             "resamples": self.resamples,
             "seed": self.seed,
+            "predictions": self.predictions,
             "scores": [score.to_json() for score in self.scores],
         }
 
@@ -191,6 +194,7 @@ def evaluate(predictions: Predictions, *, resamples: int = 1000, seed: int = 0) 
         resamples=resamples,
         seed=seed,
         scores=tuple(_scores(predictions, resamples, seed)),
+        predictions=predictions.digest,
     )
 
 

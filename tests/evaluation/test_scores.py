@@ -28,7 +28,9 @@ def take(predictions: Predictions, rows: np.ndarray) -> Predictions:
 
 
 def same(one: Evaluation, other: Evaluation) -> bool:
-    return json.dumps(one.to_json()) == json.dumps(other.to_json())
+    """But for the predictions they were made of."""
+    plain = (replace(e, predictions="").to_json() for e in (one, other))
+    return len({json.dumps(e) for e in plain}) == 1
 
 
 @pytest.mark.parametrize("kind", Kind)
@@ -254,6 +256,7 @@ def test_metrics_json_gives_back_what_was_written(simulate, kind: Kind, tmp_path
     again = read_metrics(path)
     assert list(again) == ["test", "validation"]
     assert all(same(again[split], evaluations[split]) for split in evaluations)
+    assert again["test"].predictions == evaluations["test"].predictions != ""
     assert list(tmp_path.iterdir()) == [path]
 
 

@@ -19,6 +19,7 @@ from medcnn.evaluation.intervals import (
     LEVEL,
     NO_SPREAD,
     Interval,
+    different,
     group_numbers,
     how_many,
     interval_around,
@@ -359,11 +360,11 @@ def patients_behind(metric: Metric, rows: Rows, groups: Ints) -> Ints:
     """Numbers of the patients on the side that decides how sure a score is: the rarer one, however
     many images stand on the other."""
     if rows.target.ndim > 1 and not metric.sides:
-        return np.unique(groups)
+        return different(groups)
     sides = list(metric.sides(rows)) if metric.sides else [rows.target, ~rows.target]
     if metric.decided:
         sides += [rows.decision, ~rows.decision]
-    return min((np.unique(groups[side]) for side in sides), key=len, default=groups[:0])
+    return min((different(groups[side]) for side in sides), key=len, default=groups[:0])
 
 
 def too_few(metric: Metric, behind: int) -> str:
@@ -448,7 +449,7 @@ def _mean_interval(
     if reasons:
         return Interval(reason=reasons[0])
     # each label may rest on fewer than would do for it alone, all of them together may not
-    together = np.unique(np.concatenate([p.behind for p in parts]))
+    together = different(np.concatenate([p.behind for p in parts]))
     if few := too_few(metric, len(together)):
         return Interval(reason=few)
     if metric.signed is not None:

@@ -12,7 +12,7 @@ from medcnn.evaluation.layout import split_rank
 from medcnn.evaluation.scores import evaluate, read_metrics
 from medcnn.predictions import Predictions
 from medcnn.progress import log
-from medcnn.workflows.judging import write_pages, write_scores
+from medcnn.workflows.pages import write_pages, write_scores
 
 
 def rebuild_report(config: ReportConfig) -> Path:

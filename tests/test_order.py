@@ -83,5 +83,10 @@ def test_nothing_above_the_losses_imports_torch() -> None:
     assert {"torch", "hydra", "timm", "matplotlib", "sklearn"} & found == set()
 
 
+def test_a_report_is_made_again_without_torch() -> None:
+    found = imported_by("import medcnn.workflows.reporting")
+    assert {"torch", "timm", "hydra"} & found == set()
+
+
 def test_the_check_for_torch_can_fail() -> None:
     assert "torch" in imported_by("import medcnn.losses")

@@ -33,6 +33,24 @@ def some(kind: Kind = Kind.MULTILABEL) -> Predictions:
     )
 
 
+def test_the_digest_survives_the_file_and_changes_with_all_that_a_score_depends_on(
+    tmp_path: Path,
+) -> None:
+    before = some()
+    before.write(tmp_path / "p.csv")
+    assert Predictions.read(tmp_path / "p.csv").digest == before.digest
+    changed = before.logits.copy()
+    changed[7, 1] = np.nextafter(changed[7, 1], np.float32(9))
+    others = [
+        replace(before, logits=changed),
+        replace(before, targets=1 - before.targets),
+        replace(before, groups=("p1", *before.groups[1:])),
+        replace(before, readout=Readout.of_thresholds((0.3, 0.3, 0.4))),
+        replace(before, unreadable=()),
+    ]
+    assert len({p.digest for p in (before, *others)}) == 6
+
+
 @pytest.mark.parametrize("kind", Kind)
 def test_predictions_are_read_back_bit_for_bit(kind: Kind, tmp_path: Path) -> None:
     before = some(kind)

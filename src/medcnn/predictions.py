@@ -11,6 +11,7 @@ import csv
 import json
 import math
 from dataclasses import dataclass, field
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +75,26 @@ class Predictions:
         if self.readout.conformal is None:
             return None
         return self.readout.conformal.sets(self.labels, self.probabilities, self.categories or None)
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of all that scores depend on: ids, groups, targets, logits and the readout."""
+        told = json.dumps(
+            [
+                self.labels.to_json(),
+                self.readout.to_json(),
+                self.image_ids,
+                self.groups,
+                self.categories,
+                self.unreadable,
+            ]
+        )
+        found = sha256(told.encode())
+        for values in (self.targets, self.logits):
+            # one byte order, and one nan of the many
+            plain_nan = np.where(np.isnan(values), np.float32(np.nan), values)
+            found.update(plain_nan.astype("<f4").tobytes())
+        return found.hexdigest()
 
     def write(self, path: Path) -> None:
         names = self.labels.outputs

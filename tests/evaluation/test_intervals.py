@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from scipy.stats import binomtest
+from MLstatkit import Delong_test
+from scipy.stats import binomtest, norm
 
 from medcnn.errors import UsageError
 from medcnn.evaluation.intervals import (
@@ -135,6 +136,8 @@ def test_the_variance_of_the_auroc_is_delongs_and_of_repeated_images_no_smaller(
         groups = np.arange(80).repeat(times)
         return spread_of_parts(auroc_influence(rows), groups, 80).variance
 
+    _, _, (low, high), _ = Delong_test(target, probability, draw.random(80), return_auc=False)
+    assert variance(1) == pytest.approx(((high - low) / 2 / norm.ppf(0.975)) ** 2, rel=1e-9)
     assert variance(1) == pytest.approx(by_hand, rel=1e-9)
     assert variance(5) == pytest.approx(by_hand, rel=1e-9)
 

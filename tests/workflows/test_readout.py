@@ -124,7 +124,7 @@ def test_a_wrong_wish_is_answered_before_anything_is_trained(
 
 
 def test_the_report_can_be_made_again_from_the_predictions_alone(
-    trained: Path, tmp_path: Path
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     again = tmp_path / "again"
     shutil.copytree(trained, again)
@@ -139,6 +139,22 @@ def test_the_report_can_be_made_again_from_the_predictions_alone(
     assert (again / "report.html").read_text(encoding="utf-8") == page
     card = (trained / "MODEL_CARD.md").read_text(encoding="utf-8")
     assert (again / "MODEL_CARD.md").read_text(encoding="utf-8") == card
+
+    # a file without a digest is not trusted, nor one made of other rows
+    scores = json.loads((again / "metrics.json").read_text())
+    digest = scores["splits"]["test"].pop("predictions")
+    (again / "metrics.json").write_text(json.dumps(scores))
+    table = again / "predictions_test.csv"
+    head, first, *rows = table.read_text(encoding="utf-8").splitlines(keepends=True)
+    for changed in (first, first.replace(",", ",x", 1)):
+        table.write_text("".join([head, changed, *rows]), encoding="utf-8")
+        capsys.readouterr()
+        assert run("report", f"run={again}") == 0
+        assert "scores are made again" in capsys.readouterr().err
+        made = json.loads((again / "metrics.json").read_text())["splits"]["test"]
+        assert (made["predictions"] == digest) is (changed == first)
+    assert run("report", f"run={again}") == 0
+    assert "scores are made again" not in capsys.readouterr().err
 
     alone = tmp_path / "alone"
     alone.mkdir()

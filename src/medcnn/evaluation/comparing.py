@@ -27,7 +27,7 @@ from medcnn.evaluation.intervals import (
     spread_of_parts,
     students,
 )
-from medcnn.evaluation.scores import patients_behind, why_undefined
+from medcnn.evaluation.scores import patients_behind, too_few, why_undefined
 from medcnn.labels import Kind
 from medcnn.metrics import METRICS, Assessed, Metric, Rows, Sample, Scope, right, samples
 from medcnn.metrics.formulas import Kernel
@@ -352,8 +352,7 @@ def _tested(
         noise = np.mean([drawn[k][0] for k in known], axis=0)
         variances = np.array([_variance(drawn[k][0]) for k in known])
         variance = _variance(noise)
-        if max(behind) < metric.needs:
-            few = "1 group" if max(behind) == 1 else f"{max(behind)} groups"
+        if few := too_few(metric, max(behind)):
             note += f"interval not available: too few, it rests on {few}"
         elif reason := often_undefined(noise):
             note += f"interval not available: {reason}"
@@ -380,7 +379,7 @@ def _tested(
 
 
 def _behind(metric: Metric, pair: Pair, groups: Ints) -> int:
-    return min(patients_behind(metric, rows, groups[rows.at]) for rows in pair)
+    return min(len(patients_behind(metric, rows, groups[rows.at])) for rows in pair)
 
 
 def _variance(noise: Floats) -> float:

@@ -24,6 +24,8 @@ LEVEL = 0.95
 TAIL = (1 - LEVEL) / 2
 MOST_UNDEFINED = 0.05
 NO_SPREAD = 1e-12
+ROUNDING = 1e-6
+"""Resamples are summed in single precision: those that differ by less, as a share, are equal."""
 ALL_ALIKE = "the value is the same for whichever patients are drawn"
 
 
@@ -64,9 +66,14 @@ def group_numbers(groups: Sequence[str]) -> tuple[Ints, int]:
     return rank[found].astype(np.int64), len(names)
 
 
+def different(groups: Ints) -> Ints:
+    """Each of the numbers once."""
+    return np.flatnonzero(np.bincount(groups))
+
+
 def how_many(groups: Ints) -> int:
     """Different ones among the numbers."""
-    return int(np.count_nonzero(np.bincount(groups)))
+    return len(different(groups))
 
 
 def resampling_weights(groups: Sequence[str], resamples: int, seed: int) -> NDArray[np.uint16]:
@@ -81,10 +88,11 @@ def resampling_weights(groups: Sequence[str], resamples: int, seed: int) -> NDAr
         raise UsageError(f"resamples must be 1 or more, found {resamples}; 1000 is usual.")
     numbers, count = group_numbers(groups)
     draw = np.random.default_rng(seed)
-    weights = np.empty((resamples, len(numbers)), dtype=np.uint16)
-    for row in weights:
-        row[:] = np.bincount(draw.integers(count, size=count), minlength=count)[numbers]
-    return weights
+    drawn = np.empty((count, resamples), dtype=np.uint16)
+    for r in range(resamples):
+        drawn[:, r] = np.bincount(draw.integers(count, size=count), minlength=count)
+    # all resamples of a row lie together in memory: sums pick rows
+    return drawn[numbers].T
 
 
 def spread_of_parts(parts: Sequence[Floats], groups: Ints, num_groups: int) -> Spread:
@@ -124,6 +132,8 @@ def spread_of_draws(drawn: Floats, behind: int) -> Spread:
     """
     defined = drawn[~np.isnan(drawn)]
     variance = float(np.var(defined)) if len(defined) else math.nan
+    if len(defined) and np.ptp(defined) <= ROUNDING * np.abs(defined).max():
+        variance = 0.0
     g = max(2, behind)
     noise = drawn - (defined.mean() if len(defined) else 0)
     return Spread(variance=variance * g / (g - 1), freedom=g - 1.0, noise=noise)

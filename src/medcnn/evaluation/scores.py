@@ -15,9 +15,11 @@ import numpy as np
 
 from medcnn.errors import DataError, listed
 from medcnn.evaluation.intervals import (
+    ALL_ALIKE,
     LEVEL,
     NO_SPREAD,
     Interval,
+    different,
     group_numbers,
     how_many,
     interval_around,
@@ -118,6 +120,7 @@ class Evaluation:
         unreadable: images of the split that have no prediction.
         thresholds: in use for the decisions, one per output; None where classes exclude each other.
         resamples: behind each interval.
+        predictions: digest of those that were scored; empty in files from before it was kept.
     """
 
     labels: LabelSpace
@@ -129,6 +132,7 @@ class Evaluation:
     resamples: int
     seed: int
     scores: tuple[Score, ...]
+    predictions: str = ""
 
     def find(self, name: str, label: str | None = None, average: str | None = None) -> Score:
         """The score of a label, of an average, or else the overall one.
@@ -153,6 +157,7 @@ class Evaluation:
             "level": LEVEL,
             "resamples": self.resamples,
             "seed": self.seed,
+            "predictions": self.predictions,
             "scores": [score.to_json() for score in self.scores],
         }
 
@@ -190,6 +195,7 @@ def evaluate(predictions: Predictions, *, resamples: int = 1000, seed: int = 0) 
         resamples=resamples,
         seed=seed,
         scores=tuple(_scores(predictions, resamples, seed)),
+        predictions=predictions.digest,
     )
 
 
@@ -230,7 +236,7 @@ class Part:
 
     Attributes:
         noise: of `intervals.Spread`; mass: [m] by how much noise moves its number of positives.
-        behind: patients on the side that decides how sure it is.
+        behind: numbers of the patients on the side that decides how sure it is.
         terms: [T] of an inverted interval, and `resampled` [R, T].
     """
 
@@ -240,7 +246,7 @@ class Part:
     method: str
     noise: Floats
     mass: Floats
-    behind: int
+    behind: Ints
     groups: int
     terms: Floats | None = None
     resampled: Floats | None = None
@@ -251,8 +257,8 @@ class Part:
         if math.isnan(self.value):
             note = f"not available: {why_undefined(metric, self.rows)}"
             interval = Interval()
-        elif self.behind < metric.needs and not interval.reason:
-            interval = Interval(reason=f"too few, it rests on {_groups(self.behind)}")
+        elif not interval.reason and (few := too_few(metric, len(self.behind))):
+            interval = Interval(reason=few)
         if interval.reason:
             note = f"interval not available: {interval.reason}"
         return Score(
@@ -291,7 +297,8 @@ def _parts(
     parts = {}
     for name, metric in metrics.items():
         value = float(metric.kernel(labels)(once)[0])
-        behind = patients_behind(metric, rows, own)
+        rarer = patients_behind(metric, rows, own)
+        behind = len(rarer)
         positive = rows.target if rows.target.ndim == 1 else rows.target[:, 0]
         mass = np.bincount(own, weights=positive, minlength=every).astype(np.float64)
         noise, terms, resampled = np.zeros(every), None, None
@@ -305,7 +312,8 @@ def _parts(
             interval = variance_interval(share)
         elif metric.influence is not None:
             spread = spread_of_parts(metric.influence(rows), own, every)
-            if metric.floor is not None:
+            # where no row moves the score there is nothing to be sure of, and no floor changes that
+            if metric.floor is not None and spread.variance > NO_SPREAD**2:
                 spread = replace(
                     spread,
                     variance=max(spread.variance, (spread.variance + metric.floor(rows)) / 2),
@@ -331,6 +339,8 @@ def _parts(
                 low, high = metric.bounds
                 inside = min(max(centre, low + NO_SPREAD), high)
                 interval = interval_around(inside, spread, metric.bounds, behind)
+        if interval.reason == ALL_ALIKE and np.ptp(rows.probability) == 0:
+            interval = Interval(reason="all probabilities are equal")
         parts[name] = Part(
             rows=rows,
             value=value,
@@ -338,7 +348,7 @@ def _parts(
             method=metric.method,
             noise=noise,
             mass=mass,
-            behind=behind,
+            behind=rarer,
             groups=at_all,
             terms=terms,
             resampled=resampled,
@@ -346,15 +356,21 @@ def _parts(
     return parts
 
 
-def patients_behind(metric: Metric, rows: Rows, groups: Ints) -> int:
-    """Patients on the side that decides how sure a score is: the rarer one, however many images
-    stand on the other."""
+def patients_behind(metric: Metric, rows: Rows, groups: Ints) -> Ints:
+    """Numbers of the patients on the side that decides how sure a score is: the rarer one, however
+    many images stand on the other."""
     if rows.target.ndim > 1 and not metric.sides:
-        return how_many(groups)
+        return different(groups)
     sides = list(metric.sides(rows)) if metric.sides else [rows.target, ~rows.target]
     if metric.decided:
         sides += [rows.decision, ~rows.decision]
-    return min((how_many(groups[side]) for side in sides), default=0)
+    return min((different(groups[side]) for side in sides), key=len, default=groups[:0])
+
+
+def too_few(metric: Metric, behind: int) -> str:
+    """Why so few patients give this score no interval, or nothing."""
+    groups = "1 group" if behind == 1 else f"{behind} groups"
+    return f"too few, it rests on {groups}" if behind < metric.needs else ""
 
 
 def _mean_share(
@@ -406,7 +422,7 @@ def _mean(
     values = np.array([p.value for p in defined])
     interval = _mean_interval(metric, values, heavy, defined, groups, average)
     method = defined[0].method if metric.signed else "mover"
-    few = sum(p.behind < metric.needs for p in defined)
+    few = sum(len(p.behind) < metric.needs for p in defined)
     if few and not interval.reason:
         note += f"; of these {few} rest on too few patients for an interval of their own"
     if interval.reason:
@@ -432,6 +448,10 @@ def _mean_interval(
     reasons = [p.interval.reason for p in parts if p.interval.reason]
     if reasons:
         return Interval(reason=reasons[0])
+    # each label may rest on fewer than would do for it alone, all of them together may not
+    together = different(np.concatenate([p.behind for p in parts]))
+    if few := too_few(metric, len(together)):
+        return Interval(reason=few)
     if metric.signed is not None:
         # a mean of sums of powers is the sum of all of their terms
         root = heavy ** (1 / metric.power)
@@ -448,10 +468,6 @@ def _mean_interval(
         shift = (values - heavy @ values) @ np.stack([p.mass for p in parts]) / total
     noise = np.stack([p.noise for p in parts])
     return mean_interval(values, [p.interval for p in parts], heavy, noise, shift)
-
-
-def _groups(count: int) -> str:
-    return "1 group" if count == 1 else f"{count} groups"
 
 
 def why_undefined(metric: Metric, rows: Rows) -> str:

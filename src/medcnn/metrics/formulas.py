@@ -75,10 +75,11 @@ def partial_auc(sample: Sample) -> Floats:
     """
     c, most = sample.curve, 1 - LEAST_SPECIFICITY
     edge = most * c.negatives
-    start, end = np.maximum(edge - c.above, 0), np.maximum(edge - c.false, 0)
-    # positives tied with negatives lie evenly along the slope that joins the two thresholds
-    slope = c.false - c.above
-    mean = np.divide(start**2 - end**2, 2 * slope, out=start.copy(), where=slope > 0)
+    mean = start = np.maximum(edge - c.above, 0)
+    if c.false is not c.above:
+        # positives tied with negatives lie evenly along the slope that joins the two thresholds
+        slope, end = c.false - c.above, np.maximum(edge - c.false, 0)
+        mean = np.divide(start**2 - end**2, 2 * slope, out=start.copy(), where=slope > 0)
     area = ratio(np.einsum("rl,rl->r", c.gained, mean), (c.positives * c.negatives)[:, 0])
     return np.asarray((1 + (area - most**2 / 2) / (most - most**2 / 2)) / 2)
 

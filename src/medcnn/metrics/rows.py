@@ -30,8 +30,8 @@ NUM_BINS = 15
 """Bins of the calibration error and of the reliability diagram."""
 
 
-BLOCK_CELLS = 1_000_000
-"""Weights are widened to floats in blocks of at most this many cells, which fit a cache."""
+BLOCK_CELLS = 2_000_000
+"""Weights are widened to floats in blocks of at most this many cells: 8 MB."""
 
 
 class Scope(StrEnum):
@@ -58,7 +58,10 @@ class Rows:
     def placed(self, values: NDArray[Any]) -> Floats:
         """Sum over the rows of each prediction of values [n] or [n, M]. [N] or [N, M]"""
         found = np.zeros((self.size, *values.shape[1:]))
-        np.add.at(found, self.at, values)
+        # one column after the other: counting is many times faster than adding at each index
+        for column in np.ndindex(*values.shape[1:]):
+            at = (slice(None), *column)
+            found[at] = np.bincount(self.at, weights=values[at], minlength=self.size)
         return found
 
     @cached_property
@@ -100,41 +103,53 @@ class Rows:
 
     def _binned(self, bin_of_row: NDArray[Any]) -> Floats:
         """Rows, probability and positives in each bin. [N, 3 * NUM_BINS]"""
-        cells = np.zeros((self.size, 3 * NUM_BINS))
-        ones = np.ones(len(self.at))
-        for i, value in enumerate((ones, self.probability, self.target.astype(np.float64))):
-            np.add.at(cells, (self.at, bin_of_row + i * NUM_BINS), value)
-        return cells
+        cell, size = self.at * NUM_BINS + bin_of_row, self.size * NUM_BINS
+        sums = (
+            np.bincount(cell, weights=value, minlength=size).reshape(self.size, NUM_BINS)
+            for value in (np.ones(len(self.at)), self.probability, self.target)
+        )
+        return np.concatenate(list(sums), axis=1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ranks:
-    """Positive and negative rows by falling probability, and for each of the L distinct
-    probabilities of a positive row how many positives stand at or above it, and how many negatives
-    above it and at or above it."""
+    """Which predictions stand at each of the L distinct probabilities of a positive row, falling:
+    times weights [N, R] each gives sums [L, R].
 
-    positive: Ints
-    negative: Ints
-    positive_reached: Ints
-    negative_above: Ints
-    negative_reached: Ints
+    A sparse product adds the weights of each row once, where running sums over all rows in their
+    order would also be kept between two thresholds.
+
+    Attributes:
+        gained: positives of exactly this probability. [L, N]
+        above: negatives above it that are not above the one before. [L, N]
+        tied: negatives of exactly this probability. [L, N]
+    """
+
+    gained: Any
+    above: Any
+    tied: Any
 
     @classmethod
     def of(cls, rows: Rows) -> Ranks:
-        def falling(chosen: Bools) -> tuple[Ints, Floats]:
-            at = np.flatnonzero(chosen)
-            at = at[np.argsort(-rows.probability[at], kind="stable")]
-            return at, -rows.probability[at]
+        from scipy.sparse import csr_array  # slow to import, and a report does not need it
 
-        positive, level = falling(rows.target)
-        negative, other = falling(~rows.target)
-        levels = np.unique(level)
+        falling = -rows.probability
+        levels = np.unique(falling[rows.target])
+
+        def placed(chosen: Ints, level: Ints) -> Any:
+            shape = (len(levels), rows.size)
+            ones = np.ones(len(chosen), dtype=np.float32)
+            return csr_array((ones, (level, rows.at[chosen])), shape=shape)
+
+        positive, negative = np.flatnonzero(rows.target), np.flatnonzero(~rows.target)
+        # the first level at or below a negative, and the first one below it
+        reached = np.searchsorted(levels, falling[negative], "left")
+        below = np.searchsorted(levels, falling[negative], "right")
+        some, tied = below < len(levels), below > reached
         return cls(
-            positive=positive,
-            negative=negative,
-            positive_reached=np.searchsorted(level, levels, "right"),
-            negative_above=np.searchsorted(other, levels, "left"),
-            negative_reached=np.searchsorted(other, levels, "right"),
+            gained=placed(positive, np.searchsorted(levels, falling[positive])),
+            above=placed(negative[some], below[some]),
+            tied=placed(negative[tied], reached[tied]),
         )
 
 
@@ -204,19 +219,19 @@ class Sample:
 
     @cached_property
     def curve(self) -> Curve:
-        ranks = self.rows.ranks
-        positive = _running(self.weights[:, self.rows.at[ranks.positive]])
-        negative = _running(self.weights[:, self.rows.at[ranks.negative]])
-        true = positive[:, ranks.positive_reached]
-        above = negative[:, ranks.negative_above]
-        tied = (ranks.negative_above != ranks.negative_reached).any()
+        ranks, each = self.rows.ranks, self.weights.T
+        gained = ranks.gained @ each
+        above = np.cumsum(ranks.above @ each, axis=0).T
+        # in the precision of the weights: wider totals would widen every array beside them
+        totals = (self.sums(self.rows.positives), self.total)
+        positives, rows = (t.astype(self.weights.dtype)[:, None] for t in totals)
         return Curve(
-            gained=np.diff(true, axis=1, prepend=0),
-            true=true,
+            gained=gained.T,
+            true=np.cumsum(gained, axis=0).T,
             above=above,
-            false=negative[:, ranks.negative_reached] if tied else above,
-            positives=positive[:, -1:],
-            negatives=negative[:, -1:],
+            false=above + (ranks.tied @ each).T if ranks.tied.nnz else above,
+            positives=positives,
+            negatives=rows - positives,
         )
 
     def binned(self, placed: Floats) -> Bins:
@@ -319,21 +334,14 @@ def samples(rows: Rows, weights: NDArray[Any]) -> Iterator[Sample]:
     Blocks hold float32: every count up to 2^24 is exact in it, and sums of other values are only
     ever a spread.
     """
-    step = max(1, BLOCK_CELLS // max(1, len(rows.at)))
+    step = max(1, BLOCK_CELLS // max(1, rows.size))
     for i in range(0, len(weights), step):
-        yield Sample(rows=rows, weights=weights[i : i + step].astype(np.float32))
+        yield Sample(rows=rows, weights=weights[i : i + step].astype(np.float32, order="F"))
 
 
 def probability_bin(probability: Floats) -> Ints:
     """Bin 0 to 14 of each probability; a bin holds its lower edge, the last one also 1."""
     return np.minimum((probability * NUM_BINS).astype(np.int64), NUM_BINS - 1)
-
-
-def _running(weights: NDArray[Any]) -> NDArray[Any]:
-    """Sum of the first i weights, for i = 0 to m. [R, m + 1]"""
-    total = np.zeros((weights.shape[0], weights.shape[1] + 1), dtype=weights.dtype)
-    np.cumsum(weights, axis=1, out=total[:, 1:])
-    return total
 
 
 def ratio(part: NDArray[Any], whole: NDArray[Any]) -> Floats:

@@ -7,12 +7,10 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-import yaml
 from numpy.typing import NDArray
 
 from medcnn import splits
@@ -21,11 +19,8 @@ from medcnn.config import Prevalence
 from medcnn.errors import DataError, listed
 from medcnn.evaluation.gallery import worst_errors
 from medcnn.evaluation.layout import MAIN
-from medcnn.evaluation.model_card import model_card
-from medcnn.evaluation.points import evaluate_readout
-from medcnn.evaluation.report import Report, Table, write_report
-from medcnn.evaluation.scores import Evaluation, Score, evaluate, write_metrics
-from medcnn.evaluation.summary import summary
+from medcnn.evaluation.report import Table
+from medcnn.evaluation.scores import Evaluation, Score, evaluate
 from medcnn.files import write_text
 from medcnn.inference import predict
 from medcnn.labels import Kind, LabelSpace
@@ -37,9 +32,7 @@ from medcnn.progress import WIDTH, log, working
 from medcnn.ranks import ALONE, Ranks
 from medcnn.readout import Readout
 from medcnn.run_folder import RunFolder
-
-# Facts that stand elsewhere on the page, or are not known while it is written.
-HIDDEN = ("config", "notes", "exit", "ended", "wall_s", "report")
+from medcnn.workflows.pages import write_pages, write_scores
 
 # Fixed, not the training batch: the last bits of a sum may depend on it, and a checkpoint must
 # give the same numbers wherever it is evaluated.
@@ -131,16 +124,6 @@ def score_and_save(
     return evaluations
 
 
-def write_scores(
-    path: Path,
-    predictions: Sequence[Predictions],
-    evaluations: Mapping[str, Evaluation],
-    prevalence: Prevalence,
-) -> None:
-    readouts = {p.split: evaluate_readout(p, prevalence).to_json() for p in predictions}
-    write_metrics(path, evaluations, {"readout": readouts})
-
-
 def report(
     run: RunFolder,
     title: str,
@@ -181,57 +164,6 @@ def report(
     write_text(run.errors, json.dumps(worst_errors(judged, pixels)) + "\n")
     write_pages(run.path, run.facts, predictions, evaluations)
     log.info(f"report: {run.report}")
-
-
-def write_pages(
-    folder: Path,
-    facts: Mapping[str, Any],
-    predictions: Sequence[Predictions],
-    evaluations: Mapping[str, Evaluation],
-) -> None:
-    """`report.html` and `MODEL_CARD.md` of what stands in a run folder.
-
-    Args:
-        facts: its `run.json`; what is missing there is left out of the pages.
-    """
-    told = facts.get("report", {})
-    prevalence = told.get("prevalence")
-    readouts = {p.split: evaluate_readout(p, prevalence) for p in predictions}
-    errors = folder / "errors.json"
-    title, task = told.get("title", folder.resolve().name), told.get("task", "")
-    config = facts.get("config")
-    shown = {k: v for k, v in facts.items() if v is not None and k not in HIDDEN}
-    write_report(
-        folder / "report.html",
-        Report(
-            title=title,
-            task=task,
-            predictions={p.split: p for p in predictions},
-            evaluations=dict(evaluations),
-            prevalence_given=prevalence is not None,
-            readouts=readouts,
-            history=[
-                {key: math.nan if value is None else value for key, value in epoch.items()}
-                for epoch in told.get("history", ())
-            ],
-            dataset=told.get("dataset", {}),
-            excluded=told.get("excluded", {}),
-            notes=facts.get("notes", ()),
-            tables=[Table(**table) for table in told.get("tables", ())],
-            facts=facts,
-            provenance=shown,
-            errors=json.loads(errors.read_text(encoding="utf-8")) if errors.is_file() else (),
-            config_yaml=yaml.safe_dump(config, sort_keys=False) if config else "",
-            group_noun=told.get("group_noun", "group"),
-        ),
-    )
-    split = next(iter(evaluations), None)
-    evaluation = evaluations[split] if split else None
-    sentences = summary(evaluation, told.get("group_noun", "group")) if evaluation else []
-    readout = readouts[split] if split else None
-    sha256 = str(predictions[0].provenance.get("checkpoint_sha256", ""))
-    card = model_card(title, task, sentences, evaluation, readout, facts, sha256)
-    write_text(folder / "MODEL_CARD.md", card)
 
 
 def score_text(score: Score) -> str:

@@ -13,13 +13,14 @@ from medcnn.evaluation.scores import evaluate, read_metrics
 from medcnn.places import require_predictions
 from medcnn.predictions import Predictions
 from medcnn.progress import log
-from medcnn.workflows.judging import write_pages, write_scores
+from medcnn.workflows.pages import write_pages, write_scores
 
 
 def rebuild_report(config: ReportConfig) -> Path:
     """Write `report.html` and `MODEL_CARD.md` of a run folder anew.
 
-    Scores are taken from `metrics.json` where it belongs to these predictions, else made again.
+    Scores are taken from `metrics.json` where it holds the digest of these very predictions, else
+    made again.
 
     Raises:
         UsageError: no such folder, or no predictions in it.
@@ -37,13 +38,13 @@ def rebuild_report(config: ReportConfig) -> Path:
         facts["report"] = {**facts.get("report", {}), "prevalence": config.prevalence}
     try:
         evaluations = read_metrics(folder / "metrics.json")
-        fits = {s: (e.images, e.thresholds) for s, e in evaluations.items()} == {
-            p.split: (len(p.image_ids), p.thresholds) for p in predictions
+        fits = {s: e.predictions for s, e in evaluations.items()} == {
+            p.split: p.digest for p in predictions
         }
     except DataError:
         fits = False
     if not fits:
-        log.info("metrics.json does not belong to these predictions: scores are made again")
+        log.info("metrics.json was not made of these predictions: scores are made again")
         evaluations = {p.split: evaluate(p, seed=config.seed) for p in predictions}
     if not fits or config.prevalence is not None:
         write_scores(folder / "metrics.json", predictions, evaluations, config.prevalence)

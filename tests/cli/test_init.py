@@ -44,6 +44,7 @@ def test_a_table_becomes_a_yaml_that_loads(root: Path, capsys: pytest.CaptureFix
     assert "medcnn train data=augen_klinik_2024 --config-dir conf" in said
     assert "As it stands it reads 24 images of 12 patients, ordinal: 0, 1, 2." in said
     assert max(map(len, said.splitlines())) <= 100
+    assert "No column was taken for the patient" not in said
     manifest = reads("augen_klinik_2024")
     assert len({r.group for r in manifest.records}) == 12
     assert manifest.labels.names == ("0", "1", "2")
@@ -63,6 +64,15 @@ def test_the_yaml_explains_itself_and_names_no_patient(root: Path) -> None:
     datasets.check_options(
         "table", {k: v for k, v in again.items() if k in datasets.option_names("table")}
     )
+
+
+def test_a_table_without_patients_is_warned_of(
+    root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [f"{i:02d};{i % 3};OD" for i in range(24)]
+    (root / "liste.csv").write_text("Bild;Grad;Auge\n" + "\n".join(rows))
+    show_init([str(root), "liste.csv"])
+    assert "No column was taken for the patient" in capsys.readouterr().out
 
 
 def test_a_yaml_is_never_overwritten_and_its_place_can_be_named(root: Path) -> None:

@@ -242,3 +242,25 @@ def test_whole_numbers_of_a_spreadsheet_and_validate_are_read_as_they_are_guesse
     by_hand = {k: v for k, v in values(found).items() if k != "channels"}
     again = datasets.read("table", root, {**by_hand, "table": "t.csv", "classes": [0.0, 1.0]})
     assert again.records == manifest.records
+
+
+def test_a_patient_column_with_an_empty_cell_is_named_all_the_same(root: Path) -> None:
+    """Without it the splits would be by image, and nobody would have said so."""
+    table = {
+        "f": [f"b{i:03d}.jpg" for i in range(ROWS)],
+        "PatientenNr": [f"p{i // 2}" if i else "" for i in range(ROWS)],
+        "Befund": cycle("krank", "gesund"),
+    }
+    guess = guesses(root, table)["patient"]
+    assert (guess.value, guess.sure) == ("PatientenNr", Sure.CHECK)
+    assert f"1 of {ROWS} rows have none" in guess.why
+
+
+def test_spellings_of_one_class_are_joined_and_slips_are_pointed_at(root: Path) -> None:
+    label = ["COVID-19"] * 18 + ["Pneumonia"] * 19 + ["COVID19", "covid 19", "Pnuemonia"]
+    found = guesses(root, {"f": [f"b{i:03d}.jpg" for i in range(ROWS)], "finding": label})
+    assert found["rename"].value == {"COVID19": "COVID-19", "covid 19": "COVID-19"}
+    assert "1 class has fewer images" in found["rare_below"].why
+    assert "Pnuemonia (a slip of Pneumonia?)" in found["rare_below"].why
+    signs = guesses(root, {"f": [f"b{i:03d}.jpg" for i in range(ROWS)], "grade": cycle(-1, 1, 2)})
+    assert "rename" not in signs

@@ -29,6 +29,10 @@ from medcnn.progress import log, wrapped
 
 USAGE = "medcnn init DATA_FOLDER [TABLE] [data.sheet=NAME] [output=conf/data/NAME.yaml]"
 WIDTH = 100
+NO_PATIENT = (
+    "No column was taken for the patient: every image counts as one of its own, and a patient with "
+    "several may stand in training and in test. Is there a column that tells?"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,6 +72,8 @@ def show_init(words: Sequence[str]) -> None:
     print(wrapped(f"{root}: {len(images.paths):,} images ({kinds or 'none'})"))
     draft = _from_tables(root, [table], images, sheet) if table else _found(root, images)
     print(for_terminal("\n".join(_shown(draft)), sys.stdout))
+    if draft.table and not {"patient", "join"} & {g.setting for g in draft.guesses}:
+        print(f"\n{wrapped(NO_PATIENT)}")
     write_text(output, _yaml(root, draft, output))
     print(f"\nWritten: {output}. Read every line, above all where it says '{Sure.CHECK}'.")
     print(wrapped(for_terminal(_trial(root, draft), sys.stdout)))

@@ -3,9 +3,11 @@ for a person to check. Nothing here decides anything; `table.read` checks what c
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from difflib import get_close_matches
 from enum import StrEnum
 from functools import cached_property
 from itertools import pairwise
@@ -237,16 +239,22 @@ def _image_guess(column: Column, hits: int, what: str) -> Guess:
 
 
 def _patient(columns: Mapping[str, Column], joined_on: str | None) -> list[Guess]:
-    found = [c for c in columns.values() if vocabulary.names_someone(c.name)]
-    found = [c for c in found if len(c.counts) > 1 and all(c.cells)]
+    """A column that is not filled everywhere is named too: without it the splits would be by image,
+    and nobody would have said so."""
+    named = [c for c in columns.values() if vocabulary.names_someone(c.name)]
+    named = [c for c in named if len(c.counts) > 1 and 2 * sum(c.counts.values()) > len(c.cells)]
+    # of a patient and a lesion the patient: the coarser group keeps more apart
+    found = sorted(named, key=lambda c: (not all(c.cells), len(c.counts)))
     if not found:
         return []
-    # of a patient and a lesion the patient: the coarser group keeps more apart
-    column = min(found, key=lambda c: len(c.counts))
-    most = max(column.counts.values())
+    column = found[0]
+    most, blank = max(column.counts.values()), column.cells.count("")
     noun = "lesion" if {"lesion", "laesion"} & vocabulary.tokens(column.name) else "patient"
     why = f"by its name; {len(column.counts):,} of them, {most} rows at most"
-    sure = Sure.LIKELY if most > 1 or column.name == joined_on else Sure.CHECK
+    if blank:
+        why += f"; {blank:,} of {len(column.cells):,} rows have none and are refused until they do"
+    known = not blank and (most > 1 or column.name == joined_on)
+    sure = Sure.LIKELY if known else Sure.CHECK
     guesses = [Guess(setting="patient", value=column.name, why=why, sure=sure)]
     if noun != "patient":
         guesses.append(Guess(setting="group_noun", value=noun, why="what that column names"))
@@ -381,18 +389,26 @@ def _kind(column: Column, before: Sequence[Guess], whose: Column | None) -> list
     rare = [w for w in words if len(owners[w]) < FEWEST_PATIENTS]
     if rare and len(words) - len(rare) >= 2:
         who = "patients" if whose else "images"
-        why = f"{len(rare)} classes have fewer {who} and are joined to 'other': {listed(rare, 4)}"
+        said = [w + (f" (a slip of {near[0]}?)" if (near := _near(w, words)) else "") for w in rare]
+        have = "1 class has" if len(rare) == 1 else f"{len(rare)} classes have"
+        why = f"{have} fewer {who}, joined to 'other': {listed(said, 4)}"
         guesses.append(Guess(setting="rare_below", value=FEWEST_PATIENTS, why=why, sure=Sure.CHECK))
     return guesses
 
 
 def _spelt_otherwise(counts: Counter[str]) -> dict[str, str]:
-    """Rarer spelling -> the most frequent one, of words that differ in case or spaces alone."""
+    """Rarer spelling -> the most frequent one, of words that differ in case alone, or in what
+    stands between their parts: `Covid19` and `COVID-19`. A sign of a number is no such thing."""
     first: dict[str, str] = {}
-    ranked = [
-        (w, first.setdefault(folded(" ".join(w.split())), w)) for w, _ in counts.most_common()
-    ]
+    bare = {w: re.sub(r"(?<=\w)[\s_-](?=\w)", "", folded(" ".join(w.split()))) for w in counts}
+    ranked = [(w, first.setdefault(bare[w], w)) for w, _ in counts.most_common()]
     return {word: usual for word, usual in ranked if word != usual}
+
+
+def _near(word: str, words: Sequence[str]) -> list[str]:
+    """The class that a rare one may be a slip of the pen for; grades differ in as little."""
+    others = [w for w in words if w != word and not any(c.isdigit() for c in w + word)]
+    return get_close_matches(word, others, n=1, cutoff=0.85)
 
 
 def _is_number(word: str) -> bool:

@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from medcnn.audit.page import html, refuse_other_file, text, write_html
+from medcnn.audit.page import html, text, write_html
 from medcnn.errors import UsageError
+from medcnn.places import refuse_other_page
 
 
 @pytest.fixture
@@ -40,9 +41,9 @@ def test_the_page_needs_nothing_else_and_runs_nothing(faulty: Any) -> None:
 
 def test_only_the_page_of_an_audit_is_replaced(faulty: Any, tmp_path: Path) -> None:
     path = tmp_path / "audit.html"
-    refuse_other_file(path)
+    refuse_other_page(path, "audit")
     write_html(path, faulty)
-    refuse_other_file(path)
+    refuse_other_page(path, "audit")
     path.write_text("<html>my thesis</html>")
-    with pytest.raises(UsageError, match="no page of an audit"):
-        refuse_other_file(path)
+    with pytest.raises(UsageError, match="no page of medcnn audit"):
+        refuse_other_page(path, "audit")

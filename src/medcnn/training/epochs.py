@@ -135,7 +135,7 @@ def epochs(
             clock.waiting(coming),
             steps - first,
             f"epoch {state.epoch + 1}/{trainer.epochs}",
-            lambda clock=clock, look=look: f"{look.line()} {clock.line()}".strip(),  # type: ignore[misc]
+            lambda clock=clock, look=look: ", ".join(filter(None, (look.line(), clock.line()))),  # type: ignore[misc]
         )
         group: list[Batch] = []
         for batch in timed:

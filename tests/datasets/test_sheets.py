@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -95,6 +96,30 @@ def test_titles_above_the_names_of_the_columns_are_no_rows(tmp_path: Path) -> No
     sheet = read_sheet(path)
     assert sheet.columns == ("image", "label", "age")
     assert (sheet.titles, sheet.lines) == ((1, 3), (5,))
+
+
+def test_data_below_a_single_name_are_no_names_of_columns(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("image,\na.png,1\nb.png,2\n")
+    sheet = read_sheet(tmp_path / "t.csv")
+    assert (sheet.columns, sheet.lines, sheet.titles) == (("image",), (2, 3), ())
+
+
+def test_a_table_of_too_many_rows_is_refused_before_all_are_held(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("medcnn.datasets.workbooks.MAX_ROWS", 100)
+    read = []
+
+    def rows(_: Path) -> Iterator[tuple[int, list[str]]]:
+        for line in range(1, 10_000):
+            read.append(line)
+            yield line, ["a", "b"] if line == 1 else ["1", "2"]
+
+    monkeypatch.setattr("medcnn.datasets.sheets._text_rows", rows)
+    (tmp_path / "t.csv").write_text("a,b\n1,2\n")
+    with pytest.raises(DataError, match="rows"):
+        read_sheet(tmp_path / "t.csv")
+    assert len(read) < 200
 
 
 @pytest.mark.parametrize("text", ["image\na.png\nb.png\n", ",label\n0,ill\n1,well\n"])

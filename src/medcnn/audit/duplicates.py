@@ -78,6 +78,8 @@ def find(
     for row in usable:
         clusters[hashlib.sha256(greys[row].tobytes()).digest()].append(row)
     members = {rows[0]: rows for rows in clusters.values()}
+    for row in sorted(r for rows in members.values() if len(rows) > 1 for r in rows):
+        digest(row)  # in order, as a packed npz is read
     pairs = [
         Pair(first=a, second=b, correlation=1.0, same=digest(a) == digest(b) != "")
         for rows in members.values()

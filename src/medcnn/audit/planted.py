@@ -83,7 +83,8 @@ def recovered(
         groups: whose image each row is; another image of the same patient is no false alarm.
         read: row -> its pixels [H, W, C].
     """
-    picked = np.random.default_rng(seed).permutation(np.asarray(usable, dtype=np.int64))[:count]
+    drawn = np.random.default_rng(seed).permutation(np.asarray(usable, dtype=np.int64))[:count]
+    picked = np.sort(drawn)  # a packed npz is read forwards
     kinds: list[str] = []
     rows: list[int] = []
     copies: list[NDArray[np.uint8]] = []

@@ -71,8 +71,9 @@ def run(words: list[str]) -> int:
 
     debug = "--debug" in words
     try:
-        with _heard(words[0]):
-            return _dispatch([w for w in words if w != "--debug"])
+        rest = [w for w in words if w != "--debug"] or [""]
+        with _heard(rest[0]):
+            return _dispatch(rest)
     except MedcnnError as error:
         if debug:
             raise
@@ -116,6 +117,7 @@ def _heard(verb: str) -> AbstractContextManager[None]:
 def _place(filename: object, words: list[str]) -> str:
     """A file as a message may name it: what the user typed in clear, what lies below marked as a
     name, since it may be that of a patient."""
+    import os
     from pathlib import Path
 
     from medcnn.errors import private
@@ -123,7 +125,7 @@ def _place(filename: object, words: list[str]) -> str:
     place = Path(str(filename)).absolute()
     for word in words:
         for typed in filter(None, (word, word.partition("=")[2].strip("'\""))):
-            folder = Path(typed).expanduser().absolute()
+            folder = Path(os.path.expanduser(typed)).absolute()  # which knows no `~key` as a fault
             if place == folder:
                 return typed
             if place.is_relative_to(folder) and folder.parent != folder:

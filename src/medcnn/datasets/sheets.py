@@ -9,6 +9,7 @@ import re
 import zlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import chain, islice
 from pathlib import Path
 from typing import TypeVar
 
@@ -119,6 +120,7 @@ def _text_bytes(path: Path) -> bytes:
             while part := text.read(1 << 20):
                 size += len(part)
                 workbooks.refuse_text(path, size)
+        # a second time: what is refused is never held
         return gzip.decompress(path.read_bytes())
     except (OSError, EOFError, zlib.error) as error:
         raise DataError(f"{path} is a damaged gzip file: {error}.") from error
@@ -133,8 +135,8 @@ def _text_rows(path: Path) -> workbooks.Rows:
         text = raw.decode("latin-1")  # what spreadsheets of western hospitals write
     # Not splitlines(): it also breaks at form feeds, and at 0x85, the ellipsis of Windows.
     # a title above the names of the columns may hold none of the three
-    first = next((line for line in text.split("\n") if re.search("[,;\t]", line)), "")
-    delimiter = max(",;\t", key=first.count)
+    first = re.search("[^\n]*[,;\t][^\n]*", text)
+    delimiter = max(",;\t", key=(first[0] if first else "").count)
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     line = 1
     try:
@@ -148,15 +150,16 @@ def _text_rows(path: Path) -> workbooks.Rows:
 def _sheet(path: Path, numbered: workbooks.Rows) -> Sheet:
     """The first row that is neither blank nor a title names the columns; other blank rows are
     passed over."""
-    filled = [(line, cells) for line, cells in numbered if any(cell.strip() for cell in cells)]
-    titles = _titles([cells for _, cells in filled[: MOST_TITLES + 1]])
-    above = tuple(line for line, _ in filled[:titles])
+    filled = ((line, cells) for line, cells in numbered if any(cell.strip() for cell in cells))
+    top = list(islice(filled, MOST_TITLES + 1))
+    titles = _titles([cells for _, cells in top])
+    above = tuple(line for line, _ in top[:titles])
     if above:
         where = listed([str(line) for line in above])
         log.info(f"  {path.name}: titles above the names of the columns, line {where}, are no rows")
     columns: tuple[str, ...] = ()
     rows, lines = [], []
-    for line, cells in filled[titles:]:
+    for line, cells in chain(top[titles:], filled):
         if not columns:
             columns = tuple(c.strip() for c in cells)
             continue
@@ -178,11 +181,17 @@ def _sheet(path: Path, numbered: workbooks.Rows) -> Sheet:
 MOST_TITLES = 10
 
 
+_DATA = re.compile(r"[-+\d.,]+|.+\.(jpe?g|png|tiff?|bmp|dcm|npz)", re.IGNORECASE)
+
+
 def _titles(top: Sequence[Sequence[str]]) -> int:
     """How many rows stand above the names of the columns: of one cell each, with a wider row below
-    that begins no further left (under `,label` rows begin further left: the index has no name)."""
+    that begins no further left (under `,label` rows begin further left: the index has no name) and
+    is not data already, as files and numbers are."""
     places = [[i for i, cell in enumerate(cells) if cell.strip()] for cells in top]
     wide = next((number for number, filled in enumerate(places) if len(filled) > 1), 0)
+    if wide and any(_DATA.fullmatch(cell.strip()) for cell in top[wide]):
+        return 0
     return wide if all(filled[0] <= places[wide][0] for filled in places[:wide]) else 0
 
 

@@ -238,7 +238,12 @@ def _internal(facts: Facts) -> str:
 def _external(facts: Facts) -> str:
     """Of an evaluation on images of which none is known to have been trained on."""
     made = _at(facts, "trained_on")
-    if not made or made["manifest"] == _at(facts, "manifest") or made["shared_images"] != 0:
+    if (
+        not made
+        or not made["source"]
+        or made["manifest"] == _at(facts, "manifest")
+        or made["shared_images"] != 0
+    ):
         return ""
     return (
         f"Evaluated on {_at(facts, 'report.source')}, trained on {made['source']}; no image "

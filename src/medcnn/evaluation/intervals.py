@@ -92,7 +92,8 @@ def resampling_weights(groups: Sequence[str], resamples: int, seed: int) -> NDAr
     for r in range(resamples):
         drawn[:, r] = np.bincount(draw.integers(count, size=count), minlength=count)
     # all resamples of a row lie together in memory: sums pick rows
-    return drawn[numbers].T
+    alone = count == len(numbers)  # groups are numbered as they come
+    return drawn.T if alone else drawn[numbers].T
 
 
 def spread_of_parts(parts: Sequence[Floats], groups: Ints, num_groups: int) -> Spread:

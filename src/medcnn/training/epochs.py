@@ -171,12 +171,24 @@ def epochs(
         look.at_the_end(per_epoch)
         clock.stop()
         result, said = _finish(state, setting, validation_rows, clock, look.counts, stop)
-        each_s = (time.monotonic() - started) / (state.epoch - begun)
-        left = f", about {lasting(each_s * (trainer.epochs - state.epoch))} left"
-        fits = state.epoch < trainer.epochs and len(said + left) <= WIDTH
-        log.info(f"{said}{left if fits else ''}")
+        log.info(_with_time_left(said, time.monotonic() - started, begun, state, trainer.epochs))
         yield result
         saved_at = time.monotonic()
+
+
+def _with_time_left(
+    said: str, elapsed_s: float, begun: float, state: TrainState, num_epochs: int
+) -> str:
+    """The line of an epoch, with the time that the others will take where that is known and fits.
+
+    Args:
+        begun: epochs that were done before this sitting, in which `elapsed_s` have passed.
+    """
+    done, rest = state.epoch - begun, num_epochs - state.epoch
+    if done <= 0 or rest <= 0:  # only the validation was left to do: nothing tells the speed
+        return said
+    left = f", about {lasting(elapsed_s / done * rest)} left"
+    return said + left if len(said + left) <= WIDTH else said
 
 
 def update(stepper: Stepper, group: list[Batch], keys: NDArray[np.uint64]) -> None:

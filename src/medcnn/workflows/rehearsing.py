@@ -105,6 +105,7 @@ def costs(config: TrainConfig, facts: Mapping[str, Any], sizes: Mapping[str, int
         memory += f", of the GPU {torch.cuda.max_memory_allocated(device) / 1e9:.1f} GB"
     weights = sizes["last.safetensors"] / 1e6
     rest = sum(sizes.values()) / 1e6
+    rate = f"{train_rate:.0f}" if train_rate >= 10 else f"{train_rate:.2g}"
     part = [
         f"  trained on   {trained} of the {a_step} images of a step, as this is a CPU; times are "
         "reckoned from them,",
@@ -112,7 +113,7 @@ def costs(config: TrainConfig, facts: Mapping[str, Any], sizes: Mapping[str, int
     ]
     return [
         *(part if trained < a_step else []),
-        f"  a step       {a_step / train_rate:.3g} s, {a_step} images: {train_rate:.3g} images/s",
+        f"  a step       {a_step / train_rate:.3g} s, {a_step} images: {rate} images/s",
         f"  an epoch     {_time(epoch_s)}: {images[Split.TRAIN]:,} images to train on, "
         f"{images[Split.VALIDATION]:,} to validate",
         f"  the run      {_time(epoch_s * trainer.epochs)} for {trainer.epochs} epochs, once its "

@@ -135,13 +135,15 @@ main(sys.argv[2:])
     ("number", "words"),
     [
         (signal.SIGTERM, ["train"]),
-        (signal.SIGUSR1, ["finetune", "checkpoint=x", "data=phantom"]),
+        (signal.SIGUSR1, ["finetune", CHECKPOINT, "data=phantom"]),
     ],
 )
 def test_a_signal_while_torch_is_imported_ends_with_75(
     number: signal.Signals, words: list[str], tmp_path: Path
 ) -> None:
     """Rows 7 and 9."""
+    (tmp_path / "runs" / "k" / "checkpoints").mkdir(parents=True)
+    (tmp_path / CHECKPOINT.partition("=")[2]).write_bytes(bytes(20))
     command = [sys.executable, "-c", EARLY, str(int(number)), *words]
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False)
     assert done.returncode == 75, done.stderr

@@ -6,6 +6,7 @@ import json
 import os
 import zipfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -351,7 +352,8 @@ def test_names_with_spaces_other_scripts_great_length_or_only_another_case_work(
     found = datasets.read("table", tmp_path, options)
     assert [r.path for r in found.records] == names
     found.write(tmp_path / "m.csv")
-    assert Manifest.read(tmp_path / "m.csv", tmp_path) == found
+    unlined = found.with_records(replace(r, line=None) for r in found.records)
+    assert Manifest.read(tmp_path / "m.csv", tmp_path) == unlined
     (tmp_path / "t.csv").write_text("f,l\na,u\nA,v\n", encoding="utf-8")
     found = datasets.read("table", tmp_path, {**options, "join": "file_name"})
     assert [r.path for r in found.records] == ["a.png", "A.png"]

@@ -12,8 +12,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from medcnn.evaluation.layout import rule_words
-from medcnn.readout.operating import point_name
+from medcnn.readout.operating import point_name, rule_words
 
 Facts = Mapping[str, Any]
 

@@ -17,7 +17,7 @@ from medcnn.evaluation.intervals import (
     resampling_weights,
     spread_of_draws,
 )
-from medcnn.evaluation.shares import Share
+from medcnn.evaluation.shares import Share, two_by_two
 from medcnn.metrics import METRICS, Assessed, Ints, Rows, Sample, Scope, samples
 from medcnn.metrics.formulas import quadratic_weighted_kappa
 from medcnn.predictions import Predictions
@@ -110,12 +110,7 @@ def _cut(
         label=label,
         threshold=threshold,
         reason=reason,
-        found=int((positive & called).sum()),
-        missed=int((positive & ~called).sum()),
-        alarms=int((~positive & called).sum()),
-        cleared=int((~positive & ~called).sum()),
-        sensitivity=Share.among(called[positive], patients[positive]),
-        specificity=Share.among(~called[~positive], patients[~positive]),
+        **two_by_two(positive, called, patients),
         kappa=_kappa(two, groups, weights, min(how_many(patients[side]) for side in sides)),
     )
 

@@ -17,6 +17,7 @@ from medcnn.evaluation.shares import Share
 from medcnn.labels import Kind, LabelSpace
 from medcnn.metrics import METRICS
 from medcnn.predictions import Predictions
+from medcnn.readout.operating import rule_words
 
 CLASS_COLUMNS = (
     "auroc",
@@ -162,32 +163,6 @@ def by_class(evaluation: Evaluation, footnotes: Footnotes) -> dict[str, Any] | N
             }
         )
     return {"columns": [METRICS[name].title for name in names], "rows": rows}
-
-
-RULES = {
-    "youden": "Youden's index",
-    "sensitivity": "sensitivity of {at}",
-    "specificity": "specificity of {at}",
-    "cost": "a miss costs {miss}, a false alarm {false_alarm}",
-    "f1": "largest F1",
-    "kappa": "largest kappa",
-}
-
-
-def rule_words(point: str) -> str:
-    """The name of an operating point in words: of `sensitivity at=0.95` `sensitivity of 0.95`."""
-    name, *options = point.split()
-    return RULES[name].format(**dict(option.split("=") for option in options))
-
-
-def decision_words(predictions: Predictions) -> str:
-    """How decisions are made, with the operating point in words."""
-    readout = predictions.readout
-    text = readout.rule(predictions.labels)
-    if not readout.points:
-        return text
-    name = readout.points[0].name
-    return text.replace(f" by {name}", f" by {rule_words(name)}")
 
 
 def points(found: ReadoutEvaluation) -> list[dict[str, Any]]:

@@ -15,7 +15,12 @@ from numpy.typing import NDArray
 from medcnn.errors import UsageError
 from medcnn.evaluation.grades import GradesResult, judged_grades
 from medcnn.evaluation.intervals import Interval, group_numbers
-from medcnn.evaluation.shares import Share, predictive_intervals, predictive_values
+from medcnn.evaluation.shares import (
+    Share,
+    predictive_intervals,
+    predictive_values,
+    two_by_two,
+)
 from medcnn.labels import Kind
 from medcnn.predictions import Predictions
 from medcnn.readout import certainty
@@ -175,10 +180,7 @@ def _judged(
     known = ~np.isnan(target)
     positive, called = target[known] == 1, p[known, k] >= point.thresholds[k]
     patients = groups[known]
-    found, missed = int((positive & called).sum()), int((positive & ~called).sum())
-    alarms, cleared = int((~positive & called).sum()), int((~positive & ~called).sum())
-    sensitivity = Share.among(called[positive], patients[positive])
-    specificity = Share.among(~called[~positive], patients[~positive])
+    counted = two_by_two(positive, called, patients)
     if prevalence is None:
         ppv = Share.among(positive[called], patients[called])
         npv = Share.among(~positive[~called], patients[~called])
@@ -187,6 +189,7 @@ def _judged(
         spans = tuple(Interval(low=s.low, high=s.high) for s in (ppv, npv))
     else:
         at = prevalence
+        sensitivity, specificity = counted["sensitivity"], counted["specificity"]
         values = predictive_values(sensitivity.value, specificity.value, at)
         spans = predictive_intervals(sensitivity, specificity, at)
     return PointResult(
@@ -194,12 +197,7 @@ def _judged(
         label=predictions.labels.outputs[k],
         threshold=point.thresholds[k],
         reason=point.reason(k),
-        found=found,
-        missed=missed,
-        alarms=alarms,
-        cleared=cleared,
-        sensitivity=sensitivity,
-        specificity=specificity,
+        **counted,
         prevalence=at,
         ppv=spans[0],
         npv=spans[1],

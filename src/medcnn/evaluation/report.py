@@ -108,7 +108,7 @@ def html(report: Report) -> str:
         missing=missing(checklist),
         splits=splits,
         evaluation=evaluation,
-        rule=layout.decision_words(predictions) if predictions else "",
+        rule=predictions.readout.rule(predictions.labels) if predictions else "",
         of_split=layout.split_words(evaluation.split) if evaluation else "",
         predictions=predictions,
         certainty=layout.certainty_words(evaluation.labels) if evaluation else "",

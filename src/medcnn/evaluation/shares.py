@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +29,30 @@ class Share:
         value = float(hits.mean()) if len(hits) else math.nan
         reason = found.reason if len(hits) else "no such image"
         return cls(value=value, low=found.low, high=found.high, of=len(hits), reason=reason)
+
+
+class TwoByTwo(TypedDict):
+    """A yes-or-no question: the four counts, and how often each side is called what it is."""
+
+    found: int
+    missed: int
+    alarms: int
+    cleared: int
+    sensitivity: Share
+    specificity: Share
+
+
+def two_by_two(
+    positive: NDArray[np.bool_], called: NDArray[np.bool_], groups: NDArray[np.int64]
+) -> TwoByTwo:
+    return TwoByTwo(
+        found=int((positive & called).sum()),
+        missed=int((positive & ~called).sum()),
+        alarms=int((~positive & called).sum()),
+        cleared=int((~positive & ~called).sum()),
+        sensitivity=Share.among(called[positive], groups[positive]),
+        specificity=Share.among(~called[~positive], groups[~positive]),
+    )
 
 
 def predictive_values(sens: float, spec: float, prevalence: float) -> tuple[float, float]:

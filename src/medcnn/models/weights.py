@@ -191,10 +191,11 @@ def _unreachable(source: str) -> str:
 
 def _why(error: OSError) -> str:
     """What kept a server from being reached, without the numbers of the system."""
-    reason = getattr(error, "reason", error)
+    reason = error.reason if isinstance(error, urllib.error.URLError) else error
     if isinstance(reason, socket.gaierror):
         return "no network, or one that does not know this name"
-    return getattr(reason, "strerror", None) or _first_line(reason)
+    said = reason.strerror if isinstance(reason, OSError) else None
+    return said or _first_line(reason)
 
 
 def _first_line(error: object) -> str:

@@ -122,7 +122,7 @@ class Readout:
         if self.points and not labels.exclusive:
             return (
                 "every label whose probability reaches its threshold, chosen on validation by "
-                f"{self.points[0].name}{self._not_chosen(labels)}"
+                f"{operating.rule_words(self.points[0].name)}{self._not_chosen(labels)}"
             )
         return labels.rule
 

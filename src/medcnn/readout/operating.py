@@ -107,6 +107,22 @@ def point_name(rule: Mapping[str, Any]) -> str:
     return " ".join([rule["name"], *options])
 
 
+WORDS = {
+    "youden": "Youden's index",
+    "sensitivity": "sensitivity of {at}",
+    "specificity": "specificity of {at}",
+    "cost": "a miss costs {miss}, a false alarm {false_alarm}",
+    "f1": "largest F1",
+    "kappa": "largest kappa",
+}
+
+
+def rule_words(point: str) -> str:
+    """The name of an operating point in words: of `sensitivity at=0.95` `sensitivity of 0.95`."""
+    name, *options = point.split()
+    return WORDS[name].format(**dict(option.split("=") for option in options))
+
+
 def fit_point(rule: Mapping[str, Any], probabilities: Floats, targets: Floats) -> OperatingPoint:
     """The operating point that `rule` picks on validation.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 
 import numpy as np
@@ -90,7 +91,8 @@ def labelled(data: DataConfig, note: Callable[[str], None], *, faulty: bool = Fa
         root, options = None, {"phantom": data.stand_in}
     else:
         root, options = root_of(data)
-    with working("reading tables and folders"):
+    # phantoms are drawn, and say so themselves
+    with nullcontext() if name == "phantom" else working("reading tables and folders"):
         manifest = datasets.read(name, root, options, faulty=faulty)
     manifest = replace(
         manifest,

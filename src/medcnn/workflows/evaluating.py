@@ -81,7 +81,7 @@ def evaluate_checkpoint(config: EvaluateConfig, command: list[str]) -> Path:
             "manifest": checkpoint.provenance["manifest"],
             "shared_images": None if checkpoint.other_key(manifest) else seen,
         }
-        evaluations = score_and_save(run, [predictions], config.seed, config.prevalence)
+        evaluations = score_and_save(run, [predictions], config.seed)
         title = f"{checkpoint.architecture.backbone} evaluated on {manifest.source}"
         report(
             run, title, manifest, store, [predictions], evaluations, prevalence=config.prevalence

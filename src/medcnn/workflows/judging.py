@@ -32,7 +32,7 @@ from medcnn.progress import WIDTH, log, working
 from medcnn.ranks import ALONE, Ranks
 from medcnn.readout import Readout
 from medcnn.run_folder import RunFolder
-from medcnn.workflows.pages import write_pages, write_scores
+from medcnn.workflows.pages import write_results
 
 # Fixed, not the training batch: the last bits of a sum may depend on it, and a checkpoint must
 # give the same numbers wherever it is evaluated.
@@ -104,15 +104,14 @@ def matched_targets(labels: LabelSpace, manifest: Manifest) -> NDArray[np.float3
 
 
 def score_and_save(
-    run: RunFolder, predictions: Sequence[Predictions], seed: int, prevalence: Prevalence
+    run: RunFolder, predictions: Sequence[Predictions], seed: int
 ) -> dict[str, Evaluation]:
-    """Evaluate each split, write predictions and `metrics.json`, and say the main scores."""
+    """Evaluate each split, write its predictions, and say the main scores."""
     evaluations = {}
     for p in predictions:
         p.write(run.predictions(p.split))
         with working(f"scores of {p.split}"):
             evaluations[p.split] = evaluate(p, seed=seed)
-    write_scores(run.metrics, predictions, evaluations, prevalence)
     for split, evaluation in evaluations.items():
         log.info(f"{split}: {evaluation.images:,} images")
         for score in evaluation.scores:
@@ -136,8 +135,8 @@ def report(
     tables: Sequence[Table] = (),
     prevalence: Prevalence = None,
 ) -> None:
-    """Write `report.html` and `MODEL_CARD.md`, and into `run.json` all that it takes to write them
-    again without images."""
+    """Write `metrics.json`, `report.html` and `MODEL_CARD.md`, and into `run.json` all that it
+    takes to write them again without images."""
     row_of = {record.image_id: row for row, record in enumerate(manifest.records)}
     judged = predictions[0]
 
@@ -162,7 +161,7 @@ def report(
         "errors": True,
     }
     write_text(run.errors, json.dumps(worst_errors(judged, pixels)) + "\n")
-    write_pages(run.path, run.facts, predictions, evaluations)
+    write_results(run.path, run.facts, predictions, evaluations)
     log.info(f"report: {run.report}")
 
 

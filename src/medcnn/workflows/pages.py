@@ -13,7 +13,6 @@ from typing import Any
 
 import yaml
 
-from medcnn.config import Prevalence
 from medcnn.evaluation.model_card import model_card
 from medcnn.evaluation.points import evaluate_readout
 from medcnn.evaluation.report import Report, Table, write_report
@@ -26,23 +25,13 @@ from medcnn.predictions import Predictions
 HIDDEN = ("config", "notes", "exit", "ended", "wall_s", "report")
 
 
-def write_scores(
-    path: Path,
-    predictions: Sequence[Predictions],
-    evaluations: Mapping[str, Evaluation],
-    prevalence: Prevalence,
-) -> None:
-    readouts = {p.split: evaluate_readout(p, prevalence).to_json() for p in predictions}
-    write_metrics(path, evaluations, {"readout": readouts})
-
-
-def write_pages(
+def write_results(
     folder: Path,
     facts: Mapping[str, Any],
     predictions: Sequence[Predictions],
     evaluations: Mapping[str, Evaluation],
 ) -> None:
-    """`report.html` and `MODEL_CARD.md` of what stands in a run folder.
+    """`metrics.json`, `report.html` and `MODEL_CARD.md` of what stands in a run folder.
 
     Args:
         facts: its `run.json`; what is missing there is left out of the pages.
@@ -50,6 +39,8 @@ def write_pages(
     told = facts.get("report", {})
     prevalence = told.get("prevalence")
     readouts = {p.split: evaluate_readout(p, prevalence) for p in predictions}
+    stored = {split: readout.to_json() for split, readout in readouts.items()}
+    write_metrics(folder / "metrics.json", evaluations, {"readout": stored})
     errors = folder / "errors.json"
     title, task = told.get("title", folder.resolve().name), told.get("task", "")
     config = facts.get("config")

@@ -13,11 +13,11 @@ from medcnn.evaluation.scores import evaluate, read_metrics
 from medcnn.places import require_predictions
 from medcnn.predictions import Predictions
 from medcnn.progress import log
-from medcnn.workflows.pages import write_pages, write_scores
+from medcnn.workflows.pages import write_results
 
 
 def rebuild_report(config: ReportConfig) -> Path:
-    """Write `report.html` and `MODEL_CARD.md` of a run folder anew.
+    """Write `report.html`, `MODEL_CARD.md` and `metrics.json` of a run folder anew.
 
     Scores are taken from `metrics.json` where it holds the digest of these very predictions, else
     made again.
@@ -46,9 +46,7 @@ def rebuild_report(config: ReportConfig) -> Path:
     if not fits:
         log.info("metrics.json was not made of these predictions: scores are made again")
         evaluations = {p.split: evaluate(p, seed=config.seed) for p in predictions}
-    if not fits or config.prevalence is not None:
-        write_scores(folder / "metrics.json", predictions, evaluations, config.prevalence)
     ordered = {p.split: evaluations[p.split] for p in predictions}
-    write_pages(folder, facts, predictions, ordered)
+    write_results(folder, facts, predictions, ordered)
     log.info(f"report: {folder / 'report.html'}")
     return folder

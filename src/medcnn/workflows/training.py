@@ -287,7 +287,7 @@ def conclude(
     tables: Sequence[Table] = (),
 ) -> None:
     """The final scores, in TensorBoard too if its curves could be written, and the report."""
-    evaluations = score_and_save(run, predictions, config.seed, config.prevalence)
+    evaluations = score_and_save(run, predictions, config.seed)
     board = Board(run.events, len(history) + 1, works=run.events.is_dir())
     for evaluation in evaluations.values():
         board.evaluation(evaluation, len(history))

@@ -19,14 +19,14 @@ import time
 from dataclasses import asdict
 from typing import Any
 
-from medcnn.audit.looks import look_at
 from medcnn.audit.planted import recovered
+from medcnn.audit.thumbnails import look_at
 from medcnn.cli.compose import read_command
 from medcnn.config import AuditConfig
 from medcnn.images import read_pixels
-from medcnn.run_folder import versions
-from medcnn.workflows.auditing import audit_of, manifest_to_audit
-from medcnn.workflows.data import preprocessing_of
+from medcnn.system.run_folder import versions
+from medcnn.verbs.auditing import audit_of, manifest_to_audit
+from medcnn.verbs.datasets import preprocessing_of
 
 PLANTED = 1000
 

@@ -24,9 +24,9 @@ from typing import Any
 import numpy as np
 from coverage import BASES, BINARY, GRADE_EDGES, GRADED, SHARED, SKILL, severities
 
-from medcnn.evaluation.comparing import Difference, compare
-from medcnn.metrics import score
-from medcnn.predictions import Predictions
+from medcnn.statistics.comparing import Difference, compare
+from medcnn.statistics.metrics.table import score
+from medcnn.statistics.predictions import Predictions
 
 PATIENTS, PREVALENCE = (30, 60, 120, 300), 0.3
 NOISE = {"null": 1.0, "apart": 1.6}

@@ -21,11 +21,11 @@ from typing import Any
 
 import numpy as np
 
-from medcnn.evaluation.intervals import percentile_interval, resampling_weights
-from medcnn.evaluation.scores import evaluate
-from medcnn.labels import Kind, LabelSpace
-from medcnn.metrics import METRICS, Assessed, Sample, samples, values
-from medcnn.predictions import Predictions
+from medcnn.data.labels import Kind, LabelSpace
+from medcnn.statistics.intervals import percentile_interval, resampling_weights
+from medcnn.statistics.metrics.table import METRICS, Assessed, Sample, samples, values
+from medcnn.statistics.predictions import Predictions
+from medcnn.statistics.scores import evaluate
 
 PATIENTS, PREVALENCES = (30, 60, 120, 300), (0.1, 0.3, 0.5)
 SHARED, SKILL, SURE = 0.7, 1.6, 1.3

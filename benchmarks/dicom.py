@@ -54,8 +54,8 @@ from pydicom.uid import (
 )
 
 import medcnn.images.decoders  # noqa: F401  (gives pydicom a decoder for JPEG lossless)
+from medcnn.data.phantoms.chest import draw
 from medcnn.images import Preprocessing, read_pixels
-from medcnn.phantoms.chest import draw
 
 FILES, SIDE_PX, SIZE_PX = 40, 2048, 256
 SYNTAXES = {

@@ -41,8 +41,8 @@ LOADERS = ("medcnn", "torch", "timm", "monai", "memory")
 
 
 def manifest_of(folder: Path, names: list[str]) -> Any:
-    from medcnn.labels import Kind, LabelSpace
-    from medcnn.manifest import Manifest, Record
+    from medcnn.data.labels import Kind, LabelSpace
+    from medcnn.data.manifest import Manifest, Record
 
     return Manifest(
         source="benchmark",
@@ -78,7 +78,7 @@ def build(folder: Path, names: list[str]) -> dict[str, Any]:
     import torch
 
     from medcnn.images import Preprocessing
-    from medcnn.loading.pixel_store import open_store
+    from medcnn.pixels.pixel_store import open_store
 
     ours, theirs = [], []
     cached_by_monai(folder, names[:2], 256)  # its imports are no part of the work
@@ -109,8 +109,8 @@ def loader_of(name: str, folder: Path, names: list[str], px: int) -> Callable[[i
         import numpy as np
 
         from medcnn.images import Preprocessing
-        from medcnn.loading.batches import batches, epoch_order
-        from medcnn.loading.pixel_store import open_store
+        from medcnn.pixels.batches import batches, epoch_order
+        from medcnn.pixels.pixel_store import open_store
 
         manifest = manifest_of(folder, names)
         store = open_store(manifest, Preprocessing(size_px=px), cache=str(folder / "cache"))
@@ -225,7 +225,7 @@ def main() -> None:
             large.append({n: measured("--epoch", n, folder, "1", "224") for n in alone})
     from monai import __version__ as monai_version
 
-    from medcnn.run_folder import versions
+    from medcnn.system.run_folder import versions
 
     result: dict[str, Any] = {
         "command": f"python benchmarks/loaders.py {source.name} {count}",

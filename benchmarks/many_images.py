@@ -25,12 +25,12 @@ import torch
 from loaders import pss_mb
 from PIL import Image
 
+from medcnn.data.labels import Kind, LabelSpace
+from medcnn.data.manifest import Manifest, Record
 from medcnn.images import Preprocessing
-from medcnn.labels import Kind, LabelSpace
-from medcnn.loading.batches import batches, epoch_order
-from medcnn.loading.pixel_store import open_store
-from medcnn.manifest import Manifest, Record
-from medcnn.run_folder import versions
+from medcnn.pixels.batches import batches, epoch_order
+from medcnn.pixels.pixel_store import open_store
+from medcnn.system.run_folder import versions
 
 NAMES = ("akiec", "bcc", "bkl", "df", "mel", "nv", "vasc")
 

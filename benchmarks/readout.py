@@ -16,12 +16,12 @@ from typing import Any
 
 import numpy as np
 
-from medcnn import metrics
-from medcnn.evaluation.points import evaluate_readout
-from medcnn.predictions import Predictions
-from medcnn.readout import Readout, ReadoutConfig, fit_readout
-from medcnn.readout.calibration import CALIBRATIONS
-from medcnn.readout.conformal import METHODS
+from medcnn.statistics.calibration import CALIBRATIONS
+from medcnn.statistics.conformal import METHODS
+from medcnn.statistics.decisions import Readout, ReadoutConfig, fit_readout
+from medcnn.statistics.metrics import table as metrics
+from medcnn.statistics.points import evaluate_readout
+from medcnn.statistics.predictions import Predictions
 
 USUAL: dict[str, Any] = {
     "calibration": "none",

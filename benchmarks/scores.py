@@ -15,9 +15,9 @@ import time
 
 import numpy as np
 
-from medcnn.evaluation.scores import evaluate
-from medcnn.labels import Kind, LabelSpace
-from medcnn.predictions import Predictions
+from medcnn.data.labels import Kind, LabelSpace
+from medcnn.statistics.predictions import Predictions
+from medcnn.statistics.scores import evaluate
 
 
 def simulated(images: int, findings: int = 14) -> Predictions:

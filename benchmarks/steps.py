@@ -32,17 +32,17 @@ import torch
 
 from medcnn.cli.compose import read_command
 from medcnn.config import TrainConfig
-from medcnn.inference import autocast
-from medcnn.labels import Kind, LabelSpace
-from medcnn.loading.pixel_store import PixelStore
-from medcnn.loading.segments import Pixels
-from medcnn.manifest import Manifest, Modality, Record, Split
+from medcnn.data.labels import Kind, LabelSpace
+from medcnn.data.manifest import Manifest, Modality, Record, Split
 from medcnn.models.classifier import Architecture, Classifier, build_classifier
-from medcnn.run_folder import versions
+from medcnn.models.inference import autocast
+from medcnn.pixels.pixel_store import PixelStore
+from medcnn.pixels.segments import Pixels
+from medcnn.system.run_folder import versions
 from medcnn.training.epochs import epochs
 from medcnn.training.steps import Stepper, tf32
 from medcnn.training.stopping import Stop
-from medcnn.workflows.training import setting_of, state_of
+from medcnn.verbs.training import setting_of, state_of
 
 CLASSES = tuple("abcdefg")
 VALIDATION = 2 * len(CLASSES)

@@ -45,8 +45,8 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from medcnn.errors import ImageError
 from medcnn.images import Frames, read_pixels
+from medcnn.system.errors import ImageError
 
 LIMIT_S, LIMIT_BYTES = 8.0, 2 << 30
 SYNTAXES = (

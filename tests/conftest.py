@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from medcnn.labels import Kind, LabelSpace
-from medcnn.manifest import Manifest, Record, Split
-from medcnn.predictions import Predictions
+from medcnn.data.labels import Kind, LabelSpace
+from medcnn.data.manifest import Manifest, Record, Split
+from medcnn.statistics.predictions import Predictions
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 # Threads of two processes that share a core wait for each other; here and in what tests start.

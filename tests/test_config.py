@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from medcnn.config import TrainerConfig, build, to_json
-from medcnn.errors import UsageError
+from medcnn.system.errors import UsageError
 
 GOOD: dict[str, Any] = {
     "epochs": 3,

@@ -15,13 +15,13 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, TypeVar
 
-from medcnn.choices import nearest
-from medcnn.errors import UsageError
+from medcnn.data.manifest import Modality, Split
 from medcnn.images import Fit, Frames
 from medcnn.images.steps import STEPS, Chosen, chosen_steps
-from medcnn.manifest import Modality, Split
-from medcnn.privacy import as_pseudonyms
-from medcnn.readout import ReadoutConfig
+from medcnn.statistics.decisions import ReadoutConfig
+from medcnn.system.errors import UsageError
+from medcnn.system.privacy import as_pseudonyms
+from medcnn.system.registry import nearest
 
 C = TypeVar("C")
 

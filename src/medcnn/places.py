@@ -8,8 +8,6 @@ import os
 from pathlib import Path
 from typing import Any
 
-from medcnn import datasets
-from medcnn.choices import choose
 from medcnn.config import (
     AuditConfig,
     CompareConfig,
@@ -21,8 +19,10 @@ from medcnn.config import (
     SweepConfig,
     TrainConfig,
 )
-from medcnn.datasets.sheets import require_folder
-from medcnn.errors import UsageError, listed, pip_install
+from medcnn.data import adapters
+from medcnn.data.own.sheets import require_folder
+from medcnn.system.errors import UsageError, listed, pip_install
+from medcnn.system.registry import choose
 
 Config = (
     TrainConfig
@@ -80,7 +80,7 @@ def root_of(data: DataConfig) -> tuple[Path | None, dict[str, Any]]:
     Raises:
         UsageError: the data set needs a place and has none, or has one that it does not take.
     """
-    dataset = choose(datasets.DATASETS, data.name, "data")
+    dataset = choose(adapters.DATASETS, data.name, "data")
     options = dict(data.options)
     if data.path is not None:
         if dataset.wants != "data.path=FILE":
@@ -97,13 +97,13 @@ def root_of(data: DataConfig) -> tuple[Path | None, dict[str, Any]]:
 def require_data(data: DataConfig) -> None:
     """Raises UsageError or DataError where the root, the table or the file is not there."""
     root, options = root_of(data)
-    if root is None or not datasets.DATASETS[data.name].wants:
+    if root is None or not adapters.DATASETS[data.name].wants:
         return
     if data.path is None:
         require_folder(root)
     file = options.get("table" if data.path is None else "file")
     if file and not (root / file).is_file() and not options.get("download"):
-        datasets.read(data.name, root, options)  # which says what is there instead
+        adapters.read(data.name, root, options)  # which says what is there instead
 
 
 def require_checkpoint(path: Path) -> None:

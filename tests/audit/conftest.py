@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from medcnn.audit.finding import Finding
-from medcnn.audit.page import Audit
 from medcnn.config import AuditLimits
+from medcnn.data.labels import Kind, LabelSpace
+from medcnn.data.manifest import Manifest, Modality, Record, Split
 from medcnn.images import Preprocessing
-from medcnn.labels import Kind, LabelSpace
-from medcnn.manifest import Manifest, Modality, Record, Split
-from medcnn.workflows.auditing import audit_of
+from medcnn.pages.audit import Audit
+from medcnn.verbs.auditing import audit_of
 
 LABELS = LabelSpace(kind=Kind.BINARY, names=("healthy", "ill"))
 

@@ -13,10 +13,10 @@ from PIL import Image
 
 from medcnn.audit.checks import ALLOWABLE, CHECKS
 from medcnn.audit.finding import Severity
-from medcnn.audit.page import html, text
-from medcnn.labels import Kind, LabelSpace
-from medcnn.manifest import Split
-from medcnn.privacy import pseudonym
+from medcnn.data.labels import Kind, LabelSpace
+from medcnn.data.manifest import Split
+from medcnn.pages.audit import html, text
+from medcnn.system.privacy import pseudonym
 
 
 def test_a_sound_set_has_no_finding_but_names_that_look_real(bench: Any) -> None:
@@ -221,7 +221,7 @@ def test_an_audit_survives_and_names_what_kills_a_decoder(
 def test_a_second_audit_of_the_same_files_decodes_nothing(
     bench: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from medcnn.audit import looks
+    from medcnn.audit import thumbnails
 
     clean = bench.make(12)
     first = bench.audited(clean)
@@ -229,7 +229,7 @@ def test_a_second_audit_of_the_same_files_decodes_nothing(
     def never(*_: object, **__: object) -> None:
         raise AssertionError("an image was decoded")
 
-    monkeypatch.setattr(looks, "answers", never)
+    monkeypatch.setattr(thumbnails, "answers", never)
     assert bench.audited(clean).findings == first.findings
     (clean.root / "000.png").write_bytes(b"changed")
     with pytest.raises(AssertionError, match="was decoded"):

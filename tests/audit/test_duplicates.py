@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from medcnn.audit.duplicates import find, pixel_digest
-from medcnn.audit.looks import look_at, thumbnails
 from medcnn.audit.planted import recovered
-from medcnn.datasets import phantom
+from medcnn.audit.thumbnails import look_at, thumbnails
+from medcnn.data.phantoms import adapter
 from medcnn.images import read_pixels
 
 
@@ -18,7 +18,7 @@ from medcnn.images import read_pixels
 @pytest.mark.parametrize("kind", ["dermoscopy", "chest"])
 def test_planted_copies_are_found_and_little_else(kind: str) -> None:
     """Row 77."""
-    manifest = phantom.read(None, phantom=kind, patients=60)
+    manifest = adapter.read(None, phantom=kind, patients=60)
     looks = look_at(manifest)
     usable = range(len(manifest.records))
     found = recovered(

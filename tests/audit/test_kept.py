@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from medcnn.files import cache_folder
+from medcnn.system.files import cache_folder
 
 
 @pytest.fixture
@@ -25,15 +25,15 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def counted(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How many images each look decoded."""
-    from medcnn.audit import looks
+    from medcnn.audit import thumbnails
 
-    real, seen = looks.answers, []
+    real, seen = thumbnails.answers, []
 
     def answers(requests: Any, *rest: Any, **named: Any) -> Any:
         seen.append(len(requests))
         return real(requests, *rest, **named)
 
-    monkeypatch.setattr(looks, "answers", answers)
+    monkeypatch.setattr(thumbnails, "answers", answers)
     return seen
 
 
@@ -109,7 +109,7 @@ def test_a_cache_that_cannot_be_written_is_said_and_the_audit_goes_on(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     (tmp_path / "cache").write_text("a file where the folder should be")
-    monkeypatch.setattr("medcnn.progress.log.propagate", True)
+    monkeypatch.setattr("medcnn.system.progress.log.propagate", True)
     audit = bench.audited(bench.make(12))
     assert len(audit.looks.facts) == 12
     assert "the audit is not kept for the next time" in caplog.text

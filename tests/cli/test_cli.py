@@ -194,7 +194,7 @@ def test_a_wrong_place_is_answered_before_torch_is_imported(
     (tmp_path / "runs" / "k" / "checkpoints").mkdir(parents=True)
     (tmp_path / CHECKPOINT.partition("=")[2]).write_bytes(bytes(20))
     monkeypatch.chdir(tmp_path)
-    for name in [m for m in sys.modules if m.startswith("medcnn.workflows.")]:
+    for name in [m for m in sys.modules if m.startswith("medcnn.verbs.")]:
         monkeypatch.delitem(sys.modules, name)  # or an earlier test has imported torch for them
     monkeypatch.setitem(sys.modules, "torch", None)
     assert cli.run(words) == 2

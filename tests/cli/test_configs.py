@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from medcnn import datasets
-from medcnn.choices import bind
 from medcnn.cli.compose import read_command
 from medcnn.config import TrainConfig, config_folder
-from medcnn.errors import UsageError
-from medcnn.losses import AUTO, LOSSES
+from medcnn.data import adapters
 from medcnn.models.backbones import build_body
 from medcnn.models.heads import HEADS
+from medcnn.system.errors import UsageError
+from medcnn.system.registry import bind
+from medcnn.training.losses import AUTO, LOSSES
 from medcnn.training.optimizers import OPTIMIZERS
 
 
@@ -37,8 +37,8 @@ def test_every_model_composes_and_builds(name: str) -> None:
 @pytest.mark.parametrize("name", names("data"))
 def test_every_data_set_composes_and_its_options_are_known_to_its_adapter(name: str) -> None:
     data = composed(f"data={name}").data
-    assert data.name in datasets.DATASETS
-    datasets.check_options(data.name, data.options)
+    assert data.name in adapters.DATASETS
+    adapters.check_options(data.name, data.options)
 
 
 def test_settings_that_take_any_name_need_no_plus(tmp_path: Path) -> None:
@@ -90,7 +90,7 @@ def test_every_entry_of_a_table_has_its_yaml() -> None:
     assert set(AUTO.values()) <= set(LOSSES)
     assert set(names("head")) == set(HEADS)
     assert set(names("optimizer")) == set(OPTIMIZERS)
-    assert set(datasets.DATASETS) <= set(names("data"))
+    assert set(adapters.DATASETS) <= set(names("data"))
 
 
 def test_no_yaml_names_python() -> None:

@@ -10,12 +10,12 @@ import pytest
 import yaml
 from PIL import Image
 
-from medcnn import datasets
 from medcnn.cli import main
 from medcnn.cli.compose import read_command
 from medcnn.cli.init import show_init
-from medcnn.errors import DataError, UsageError
-from medcnn.manifest import Manifest
+from medcnn.data import adapters
+from medcnn.data.manifest import Manifest
+from medcnn.system.errors import DataError, UsageError
 
 
 @pytest.fixture
@@ -34,7 +34,7 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def reads(name: str, folder: str = "conf") -> Manifest:
     """The manifest of the YAML as `medcnn train` would read it."""
     config: Any = read_command("train", [f"data={name}", "--config-dir", folder]).config
-    return datasets.read(config.data.name, Path(config.data.root), config.data.options)
+    return adapters.read(config.data.name, Path(config.data.root), config.data.options)
 
 
 def test_a_table_becomes_a_yaml_that_loads(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -61,8 +61,8 @@ def test_the_yaml_explains_itself_and_names_no_patient(root: Path) -> None:
     lines = text.splitlines()
     offered = [line[2:] for line in lines[lines.index(lines[-1]) - 5 :] if "COLUMN" not in line]
     again = yaml.safe_load("\n".join([*lines, *offered]))
-    datasets.check_options(
-        "table", {k: v for k, v in again.items() if k in datasets.option_names("table")}
+    adapters.check_options(
+        "table", {k: v for k, v in again.items() if k in adapters.option_names("table")}
     )
 
 

@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from medcnn import datasets
 from medcnn.cli.compose import read_command
 from medcnn.config import DataConfig, config_folder
-from medcnn.errors import UsageError
+from medcnn.data import adapters
 from medcnn.images.steps import STEPS
+from medcnn.system.errors import UsageError
 
 WHOLE = "defaults: [table]\nroot: /nowhere\ntable: t.csv\nimage: file\nlabel: grade\n"
 
@@ -81,7 +81,7 @@ def test_the_examples_of_the_documentation_are_settings() -> None:
     text = (Path(__file__).parents[2] / "docs" / "your-data.md").read_text(encoding="utf-8")
     blocks = re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)
     assert len(blocks) > 3
-    known = {"defaults", *datasets.option_names("table"), *(f.name for f in fields(DataConfig))}
+    known = {"defaults", *adapters.option_names("table"), *(f.name for f in fields(DataConfig))}
     for block in blocks:
         assert set(yaml.safe_load(block)) <= known
     assert set(re.findall(r"^\| `(\w+)`", text, re.MULTILINE)) <= known | set(STEPS)
@@ -89,9 +89,9 @@ def test_the_examples_of_the_documentation_are_settings() -> None:
 
 def test_the_yaml_of_tables_lists_every_setting_with_its_default() -> None:
     stored = yaml.safe_load((config_folder() / "data" / "table.yaml").read_text(encoding="utf-8"))
-    taken = inspect.signature(datasets.DATASETS["table"].read).parameters
+    taken = inspect.signature(adapters.DATASETS["table"].read).parameters
     assert stored.pop("name") == "table"
-    assert set(stored) == set(datasets.option_names("table"))
+    assert set(stored) == set(adapters.option_names("table"))
     for name, value in stored.items():
         assert (value or None) == (taken[name].default or None), name
 

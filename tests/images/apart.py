@@ -9,7 +9,7 @@ from pathlib import Path
 READ_AND_SAY = r"""
 import re, sys
 from pathlib import Path
-from medcnn.errors import ImageError
+from medcnn.system.errors import ImageError
 from medcnn.images import read_pixels
 try:
     print(read_pixels(Path(sys.argv[1]), sys.argv[2]).shape)

@@ -35,11 +35,11 @@ from pydicom.uid import (
     SecondaryCaptureImageStorage,
 )
 
-from medcnn.errors import ImageError
 from medcnn.images import Fit, Frames, Preprocessing, decoders, read_pixels
 from medcnn.images.codestreams import codestream_of
 from medcnn.images.dicom import MAX_INFLATED_BYTES, read_dicom
 from medcnn.images.shrinking import reduced
+from medcnn.system.errors import ImageError
 from tests.images.apart import read_apart
 
 FUZZ = Path(__file__).parents[2] / "scripts" / "fuzz_readers.py"

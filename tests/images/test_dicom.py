@@ -20,9 +20,9 @@ from pydicom.uid import (
     generate_uid,
 )
 
-from medcnn.errors import ImageError
 from medcnn.images import read_pixels
 from medcnn.images.dicom import read_dicom
+from medcnn.system.errors import ImageError
 
 VALUES = np.array([[0, 100, 1000], [2000, 3000, 4095]], dtype=np.uint16)
 

@@ -13,8 +13,8 @@ import pydicom
 import pytest
 from pydicom.dataset import Dataset
 
-from medcnn.errors import ImageError
 from medcnn.images import Preprocessing, grayscale, read_pixels
+from medcnn.system.errors import ImageError
 
 FILES = Path(pydicom.__file__).parent / "data" / "test_files"
 
@@ -194,7 +194,7 @@ import sys
 for module in ("imagecodecs", "pylibjpeg", "openjpeg", "jpeg_ls"):
     sys.modules[module] = None
 from pathlib import Path
-from medcnn.errors import ImageError
+from medcnn.system.errors import ImageError
 from medcnn.images import read_pixels
 for file in sys.argv[1:]:
     try:

@@ -9,8 +9,8 @@ import pytest
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian
 
-from medcnn.errors import ImageError
 from medcnn.images.palette import COLOURS, through_palette
+from medcnn.system.errors import ImageError
 
 STORED = np.array([[0, 9, 10, 11, 12, 13, 200]], dtype=np.uint8)
 

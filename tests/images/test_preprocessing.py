@@ -3,8 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from medcnn.errors import UsageError
 from medcnn.images.preprocessing import Fit, Preprocessing
+from medcnn.system.errors import UsageError
 
 RNG = np.random.default_rng(0)
 

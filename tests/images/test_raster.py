@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from medcnn.errors import ImageError
 from medcnn.images import Fit, Preprocessing, raster, read_pixels
+from medcnn.system.errors import ImageError
 from tests.images.apart import read_apart
 
 RNG = np.random.default_rng(0)

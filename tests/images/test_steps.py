@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from medcnn.errors import UsageError
+from medcnn.data.phantoms import fundus
 from medcnn.images.chest import border_crop
 from medcnn.images.contrast import clahe, tile_maps
 from medcnn.images.fundus import disc_crop, find_disc
 from medcnn.images.preprocessing import Preprocessing
 from medcnn.images.skin import hair_mask, hair_removal, shades_of_grey
 from medcnn.images.steps import CHAINS, LIMITS, STEPS, chosen_steps, take
-from medcnn.phantoms import fundus
+from medcnn.system.errors import UsageError
 
 RNG = np.random.default_rng(0)
 NOISE = RNG.integers(0, 256, (60, 80, 3), dtype=np.uint8)

@@ -3,10 +3,10 @@ from __future__ import annotations
 import pytest
 import torch
 
-from medcnn.backbone_names import CLASSIC_NAMES, backbone_names
-from medcnn.errors import UsageError
+from medcnn.models.backbone_names import CLASSIC_NAMES, backbone_names
 from medcnn.models.backbones import CLASSICS, Normalisation, build_body
 from medcnn.models.lenet5 import CONNECTIONS, lenet5
+from medcnn.system.errors import UsageError
 
 
 @pytest.mark.parametrize("name", ["resnet18", "mobilenetv3_large_100", *CLASSICS])

@@ -3,9 +3,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from medcnn.errors import UsageError
 from medcnn.models.classifier import Architecture, Classifier, build_classifier, unit_range
 from medcnn.models.heads import HEADS, output_layer
+from medcnn.system.errors import UsageError
 
 
 def make(head: str = "linear", **options: object) -> Classifier:

@@ -10,10 +10,10 @@ import pytest
 import safetensors.torch
 import torch
 
-from medcnn.errors import UsageError
 from medcnn.models import weights
 from medcnn.models.backbones import Body, build_body
 from medcnn.models.weights import load_weights
+from medcnn.system.errors import UsageError
 
 
 def resnet(channels: int = 3):  # type: ignore[no-untyped-def]

@@ -11,8 +11,8 @@ import torch
 import yaml
 
 from medcnn.config import TrainConfig, build, config_folder
-from medcnn.manifest import Manifest
-from medcnn.workflows import auditing, training
+from medcnn.data.manifest import Manifest
+from medcnn.verbs import auditing, training
 
 
 @pytest.fixture(autouse=True)

@@ -14,11 +14,11 @@ import torch
 from safetensors.torch import load_file
 
 from medcnn.config import TrainConfig
-from medcnn.labels import Kind
-from medcnn.manifest import Manifest
+from medcnn.data.labels import Kind
+from medcnn.data.manifest import Manifest
 from medcnn.training import epochs as epochs_module
 from medcnn.training.epochs import is_better
-from medcnn.workflows import auditing, training
+from medcnn.verbs import auditing, training
 
 Settings = dict[str, Any]
 

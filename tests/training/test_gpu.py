@@ -21,12 +21,12 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 
 from medcnn.cli import main
-from medcnn.files import read_sealed
+from medcnn.data.manifest import Manifest
 from medcnn.images.preprocessing import Fit, Preprocessing
-from medcnn.loading.batches import batches
-from medcnn.loading.pixel_store import open_store
-from medcnn.manifest import Manifest
-from medcnn.predictions import Predictions
+from medcnn.pixels.batches import batches
+from medcnn.pixels.pixel_store import open_store
+from medcnn.statistics.predictions import Predictions
+from medcnn.system.files import read_sealed
 from medcnn.training import epochs, steps
 
 pytestmark = [

@@ -18,18 +18,18 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from medcnn.config import OptimizerConfig, TrainConfig
-from medcnn.errors import DivergedError, MedcnnError
-from medcnn.files import read_sealed
-from medcnn.labels import Kind
-from medcnn.loading.batches import batches, image_keys
-from medcnn.manifest import Manifest, Split
+from medcnn.data.labels import Kind
+from medcnn.data.manifest import Manifest, Split
 from medcnn.models.classifier import Architecture, Classifier, build_classifier
+from medcnn.pixels.batches import batches, image_keys
+from medcnn.system.errors import DivergedError, MedcnnError
+from medcnn.system.files import read_sealed
 from medcnn.training import epochs as epochs_module
 from medcnn.training import optimizers
 from medcnn.training import steps as steps_module
 from medcnn.training.tally import NOTHING, Tally
-from medcnn.workflows import training
-from medcnn.workflows.data import pixels_of, preprocessing_of
+from medcnn.verbs import training
+from medcnn.verbs.datasets import pixels_of, preprocessing_of
 
 Make = Callable[..., TrainConfig]
 Train = Callable[[TrainConfig], Path]

@@ -8,7 +8,7 @@ from contextlib import suppress
 
 import pytest
 
-from medcnn.errors import StoppedError
+from medcnn.system.errors import StoppedError
 from medcnn.training.stopping import ended_by_signals, signals
 
 

@@ -22,13 +22,13 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-from medcnn import checkpoint as checkpoints
 from medcnn.config import TrainConfig
-from medcnn.errors import CheckpointError, DataError, MedcnnError, StoppedError, UsageError
-from medcnn.files import kept_twice
+from medcnn.models import checkpoint as checkpoints
+from medcnn.system.errors import CheckpointError, DataError, MedcnnError, StoppedError, UsageError
+from medcnn.system.files import kept_twice
 from medcnn.training import epochs as epochs_module
 from medcnn.training.state import newest_whole
-from medcnn.workflows import training
+from medcnn.verbs import training
 
 Make = Callable[..., TrainConfig]
 Train = Callable[[TrainConfig], Path]
@@ -143,7 +143,7 @@ def test_after_a_power_cut_at_any_moment_of_a_save_a_state_can_be_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Row 4. What was not flushed is lost: the model of a disk that forgets all it may."""
-    from medcnn.files import read_sealed, write_sealed
+    from medcnn.system.files import read_sealed, write_sealed
 
     path = tmp_path / "resume.pt"
     flushed: set[int] = set()
@@ -197,7 +197,7 @@ def test_a_kill_at_any_moment_of_a_save_leaves_a_state_that_can_be_read(tmp_path
     script = """
 import os, random, signal, sys, time
 from pathlib import Path
-from medcnn.files import kept_twice, read_sealed, sweep, write_sealed
+from medcnn.system.files import kept_twice, read_sealed, sweep, write_sealed
 path, rng = Path(sys.argv[1]) / "resume.pt", random.Random(0)
 write_sealed(path, b"0" * 200_000)
 torn = 0
@@ -275,8 +275,8 @@ def test_a_folder_that_cannot_be_written_is_refused_before_anything_is_done(
     tmp_path: Path, closed: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Row 6."""
-    from medcnn import run_folder
-    from medcnn.run_folder import open_run
+    from medcnn.system import run_folder
+    from medcnn.system.run_folder import open_run
 
     # nobody may be kept out of the environment in which the packages lie, too
     monkeypatch.setattr(run_folder, "versions", dict)
@@ -560,10 +560,11 @@ def test_the_lock_of_a_killed_process_is_gone_and_that_of_a_living_one_is_not(
     tmp_path: Path,
 ) -> None:
     """Row 87."""
-    from medcnn.run_folder import open_run
+    from medcnn.system.run_folder import open_run
 
     script = (
-        "import sys, time; from pathlib import Path; from medcnn.run_folder import open_run\n"
+        "import sys, time; from pathlib import Path\n"
+        "from medcnn.system.run_folder import open_run\n"
         "with open_run(Path(sys.argv[1]), {'seed': 0}, ['train'], resumable=True):\n"
         "    print('open', flush=True); time.sleep(60)"
     )

@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from medcnn import splits
 from medcnn.audit.confounds import (
     border_tells,
     columns_tell,
@@ -26,10 +25,11 @@ from medcnn.audit.finding import (
     image_name,
     label_text,
 )
-from medcnn.audit.names import IMAGING_WORDS, looks_real, names_in_path
-from medcnn.datasets.sheets import parted
-from medcnn.manifest import Split
-from medcnn.privacy import pseudonymised
+from medcnn.audit.person_names import IMAGING_WORDS, looks_real, names_in_path
+from medcnn.data import splits
+from medcnn.data.manifest import Split
+from medcnn.data.own.sheets import parted
+from medcnn.system.privacy import pseudonymised
 
 FEWEST_TO_LEARN, FEWEST_TO_JUDGE = 10, 5
 """Patients of a class, below which little is learnt, or an interval says nothing."""

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from medcnn.audit.examined import Examined
 from medcnn.audit.finding import Finding, Severity
 from medcnn.audit.headers import SIZE
-from medcnn.audit.sources import Told
+from medcnn.audit.shortcuts import Told
 from medcnn.audit.traits import Association
-from medcnn.manifest import Modality
+from medcnn.data.manifest import Modality
 
 ALARMING = {"file": 0.60, "border": 0.60, "columns": 0.70}
 """Where the lower end of the interval lies above this. 0.5 is guessing. Columns may go further:

@@ -24,8 +24,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from medcnn.audit.looks import GREY_PX
-from medcnn.errors import ImageError
+from medcnn.audit.thumbnails import GREY_PX
+from medcnn.system.errors import ImageError
 
 Floats = NDArray[np.float32]
 

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from medcnn.audit.duplicates import Pair
-from medcnn.audit.looks import Looks
-from medcnn.audit.sources import Told
+from medcnn.audit.shortcuts import Told
+from medcnn.audit.thumbnails import Looks
 from medcnn.audit.traits import Association
-from medcnn.manifest import Manifest
+from medcnn.data.manifest import Manifest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

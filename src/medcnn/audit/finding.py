@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from medcnn.manifest import Manifest
-from medcnn.privacy import pseudonym
+from medcnn.data.manifest import Manifest
+from medcnn.system.privacy import pseudonym
 
 
 class Severity(StrEnum):

@@ -10,7 +10,7 @@ from typing import Any
 
 from PIL import Image
 
-from medcnn.audit.names import looks_assigned, looks_real, words_of_name
+from medcnn.audit.person_names import looks_assigned, looks_real, words_of_name
 from medcnn.images.reading import RASTER
 
 SCANNER, DEPTH, COLOUR, FORMAT, SIZE = "scanner", "bit depth", "photometric", "format", "size"

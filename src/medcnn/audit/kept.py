@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from medcnn.files import read_sealed, write_sealed
-from medcnn.progress import log
+from medcnn.system.files import read_sealed, write_sealed
+from medcnn.system.progress import log
 
 
 def recall(path: Path, key: str) -> dict[str, Any] | None:

@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from medcnn.audit.duplicates import copies_of
-from medcnn.audit.looks import thumbnails
-from medcnn.errors import ImageError
+from medcnn.audit.thumbnails import thumbnails
 from medcnn.images.resizing import narrowed
+from medcnn.system.errors import ImageError
 
 PLANTED = 60
 

@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medcnn.audit.headers import COLOUR, DEPTH, FORMAT, SCANNER, SIZE
-from medcnn.audit.looks import Looks
-from medcnn.audit.sources import number_of
-from medcnn.manifest import Manifest
+from medcnn.audit.shortcuts import number_of
+from medcnn.audit.thumbnails import Looks
+from medcnn.data.manifest import Manifest
 
 Floats = NDArray[np.float64]
 

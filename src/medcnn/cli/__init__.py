@@ -60,9 +60,9 @@ def main(arguments: list[str] | None = None) -> None:
 
 def run(words: list[str]) -> int:
     """Run a command, say what went wrong, and return the exit code."""
-    from medcnn.errors import MedcnnError, private
-    from medcnn.privacy import for_terminal
-    from medcnn.progress import follows, wrapped
+    from medcnn.system.errors import MedcnnError, private
+    from medcnn.system.privacy import for_terminal
+    from medcnn.system.progress import follows, wrapped
 
     def say(text: str) -> None:
         if follows():
@@ -91,7 +91,7 @@ def run(words: list[str]) -> int:
             say(f"{_place(error.filename, words)}: {error.strerror}.{_advice(error)}")
             return 1
         if isinstance(error, RuntimeError):  # as all of torch's are
-            from medcnn.inference import out_of_memory
+            from medcnn.models.inference import out_of_memory
 
             if out_of_memory(error):
                 say("there is too little memory for this network, or other programs hold it.")
@@ -120,7 +120,7 @@ def _place(filename: object, words: list[str]) -> str:
     import os
     from pathlib import Path
 
-    from medcnn.errors import private
+    from medcnn.system.errors import private
 
     place = Path(str(filename)).absolute()
     for word in words:
@@ -143,8 +143,8 @@ def _advice(error: OSError) -> str:
 
 
 def _dispatch(words: list[str]) -> int:
-    from medcnn.choices import nearest
-    from medcnn.errors import UsageError
+    from medcnn.system.errors import UsageError
+    from medcnn.system.registry import nearest
 
     verb, rest = words[0], words[1:]
     if verb not in VERBS:

@@ -19,9 +19,6 @@ from omegaconf import AnyNode, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from medcnn import datasets
-from medcnn.backbone_names import backbone_names
-from medcnn.choices import nearest
 from medcnn.cli.own_yaml import (
     own_file,
     place_hint,
@@ -44,10 +41,13 @@ from medcnn.config import (
     build,
     config_folder,
 )
-from medcnn.errors import UsageError, listed
+from medcnn.data import adapters
 from medcnn.images import Preprocessing
-from medcnn.metrics import CHOOSING
+from medcnn.models.backbone_names import backbone_names
 from medcnn.places import Config
+from medcnn.statistics.metrics.table import CHOOSING
+from medcnn.system.errors import UsageError, listed
+from medcnn.system.registry import nearest
 
 # Settings that take any name, so that Hydra would ask for a `+`.
 OPEN = re.compile(r"(data\.(exclude|rename|split_names)|model\.options)\b")
@@ -339,23 +339,23 @@ def _frozen(
             data["title"] = groups.get("data")  # a user's own YAML, known by its file's name
         if verb == "evaluate":
             composed["moved"] = {}
-    known: dict[str, Any] = {} if own_data else {"data.name": datasets.DATASETS}
+    known: dict[str, Any] = {} if own_data else {"data.name": adapters.DATASETS}
     if verb == "audit":
         audit = build(AuditConfig, composed, known)
-        datasets.check_options(audit.data.name, audit.data.options)
+        adapters.check_options(audit.data.name, audit.data.options)
         return audit
     if verb == "evaluate":
         known["split"] = SPLIT_WORDS
         evaluate = build(EvaluateConfig, composed, known)
         if evaluate.data is not None:
-            datasets.check_options(evaluate.data.name, evaluate.data.options)
+            adapters.check_options(evaluate.data.name, evaluate.data.options)
         return evaluate
     if verb == "preview":
         for key in composed.keys() - {f.name for f in fields(PreviewConfig)}:
             del composed[key]
         known["augmentation.preset"] = PRESET_NAMES
         preview = build(PreviewConfig, composed, known)
-        datasets.check_options(preview.data.name, preview.data.options)
+        adapters.check_options(preview.data.name, preview.data.options)
         return preview
     names = _group_names
     known |= {
@@ -374,7 +374,7 @@ def _frozen(
         known |= {"model.backbone": backbones, "head.name": names("head")}
     shared = {k: v for k, v in composed.items() if not (search and k == "sweep")}
     train = build(TrainConfig, shared, known)
-    datasets.check_options(train.data.name, train.data.options)
+    adapters.check_options(train.data.name, train.data.options)
     return SweepConfig(train=train, sweep=search) if search else train
 
 

@@ -15,8 +15,8 @@ from medcnn.config import (
     to_json,
 )
 from medcnn.places import check
-from medcnn.privacy import for_terminal
-from medcnn.progress import follows, log, show_log
+from medcnn.system.privacy import for_terminal
+from medcnn.system.progress import follows, log, show_log
 
 
 def execute(command: Command) -> None:
@@ -31,27 +31,27 @@ def execute(command: Command) -> None:
     if follows() and not isinstance(config, TrainConfig):
         return  # only training is shared among processes
     if isinstance(config, PredictConfig):
-        from medcnn.workflows.predicting import predict_images
+        from medcnn.verbs.predicting import predict_images
 
         predict_images(config)
     elif isinstance(config, ReportConfig):
-        from medcnn.workflows.reporting import rebuild_report
+        from medcnn.verbs.reporting import rebuild_report
 
         rebuild_report(config)
     elif isinstance(config, CompareConfig):
-        from medcnn.workflows.comparing import compare_runs
+        from medcnn.verbs.comparing import compare_runs
 
         compare_runs(config)
     elif isinstance(config, AuditConfig):
-        from medcnn.workflows.auditing import audit_data
+        from medcnn.verbs.auditing import audit_data
 
         audit_data(config)
     elif isinstance(config, EvaluateConfig):
-        from medcnn.workflows.evaluating import evaluate_checkpoint
+        from medcnn.verbs.evaluating import evaluate_checkpoint
 
         evaluate_checkpoint(config, command.words)
     elif isinstance(config, PreviewConfig):
-        from medcnn.workflows.previewing import preview
+        from medcnn.verbs.previewing import preview
 
         idle = sorted(
             k for k in command.keys if k.split(".")[0] not in (*to_json(config), "experiment")
@@ -60,9 +60,9 @@ def execute(command: Command) -> None:
             log.info(f"without effect on a preview: {', '.join(idle)}")
         preview(config)
     else:
-        from medcnn.workflows.finetuning import finetune
-        from medcnn.workflows.rehearsing import rehearse
-        from medcnn.workflows.training import run_folder_of, train
+        from medcnn.verbs.dry_run import rehearse
+        from medcnn.verbs.finetuning import finetune
+        from medcnn.verbs.training import run_folder_of, train
 
         run = train if command.verb == "train" else finetune
         if config.trainer.dry_run:

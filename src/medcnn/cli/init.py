@@ -15,17 +15,17 @@ from typing import Any
 
 import yaml
 
-from medcnn import datasets
-from medcnn.choices import nearest
 from medcnn.config import DataConfig, config_folder
-from medcnn.datasets.guessing import Guess, Images, Sure, guess_folders, guess_table
-from medcnn.datasets.sheets import read_sheet, require_folder, tables_in
-from medcnn.errors import DataError, MedcnnError, UsageError, listed, private
-from medcnn.files import write_text
-from medcnn.manifest import Manifest
+from medcnn.data import adapters
+from medcnn.data.manifest import Manifest
+from medcnn.data.own.guessing import Guess, Images, Sure, guess_folders, guess_table
+from medcnn.data.own.sheets import read_sheet, require_folder, tables_in
 from medcnn.places import refuse_unwritable
-from medcnn.privacy import for_terminal
-from medcnn.progress import log, wrapped
+from medcnn.system.errors import DataError, MedcnnError, UsageError, listed, private
+from medcnn.system.files import write_text
+from medcnn.system.privacy import for_terminal
+from medcnn.system.progress import log, wrapped
+from medcnn.system.registry import nearest
 
 USAGE = "medcnn init DATA_FOLDER [TABLE] [data.sheet=NAME] [output=conf/data/NAME.yaml]"
 WIDTH = 100
@@ -143,14 +143,14 @@ def _quiet() -> Iterator[None]:
 
 def _official(root: Path) -> Iterator[tuple[str, Manifest]]:
     """The command for each public set whose adapter can read the folder as it is."""
-    for name, dataset in datasets.DATASETS.items():
+    for name, dataset in adapters.DATASETS.items():
         if name == "table" or not dataset.wants:
             continue
         by_file = dataset.wants == "data.path=FILE"
         for place in sorted(root.glob("*.npz")) if by_file else [root]:
             options = {"file": place.name} if by_file else {}
             try:
-                manifest = datasets.read(name, root, options)
+                manifest = adapters.read(name, root, options)
             except MedcnnError:
                 continue
             where = dataset.wants.partition("=")[0]
@@ -263,7 +263,7 @@ def _trial(root: Path, draft: Draft) -> str:
     options = {g.setting: g.value for g in draft.guesses if g.setting not in of_base}
     try:
         with _quiet():
-            manifest = datasets.read("table", root, options)
+            manifest = adapters.read("table", root, options)
     except MedcnnError as error:
         return f"As it stands it is refused: {error}"
     only = "" if draft.labelled else "; for the audit only"

@@ -7,15 +7,15 @@ import re
 import textwrap
 from collections.abc import Callable, Collection, Iterable
 
-from medcnn.choices import choose, nearest
-from medcnn.errors import UsageError
-from medcnn.labels import Kind
+from medcnn.data.labels import Kind
+from medcnn.system.errors import UsageError
+from medcnn.system.registry import choose, nearest
 
 Line = tuple[str, str]
 
 
 def _backbones() -> Iterable[Line]:
-    from medcnn.backbone_names import CLASSIC_NAMES, backbone_names
+    from medcnn.models.backbone_names import CLASSIC_NAMES, backbone_names
 
     for name in backbone_names():
         yield name, "a classic that timm lacks" if name in CLASSIC_NAMES else ""
@@ -28,7 +28,7 @@ def _heads() -> Iterable[Line]:
 
 
 def _losses() -> Iterable[Line]:
-    from medcnn.losses import LOSSES
+    from medcnn.training.losses import LOSSES
 
     for name, loss in LOSSES.items():
         options = _options(loss.function)
@@ -36,7 +36,7 @@ def _losses() -> Iterable[Line]:
 
 
 def _datasets() -> Iterable[Line]:
-    from medcnn.datasets import DATASETS
+    from medcnn.data.adapters import DATASETS
 
     for name, dataset in DATASETS.items():
         given = "" if dataset.wants in ("", "data.root=FOLDER") else f"; give {dataset.wants}"
@@ -44,7 +44,7 @@ def _datasets() -> Iterable[Line]:
 
 
 def _metrics() -> Iterable[Line]:
-    from medcnn.metrics import METRICS
+    from medcnn.statistics.metrics.table import METRICS
 
     for name, metric in METRICS.items():
         better = {True: ", higher is better", False: ", lower is better", None: ""}

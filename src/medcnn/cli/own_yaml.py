@@ -11,10 +11,10 @@ from typing import Any
 
 import yaml
 
-from medcnn import datasets
-from medcnn.choices import nearest
 from medcnn.config import DataConfig
-from medcnn.errors import UsageError
+from medcnn.data import adapters
+from medcnn.system.errors import UsageError
+from medcnn.system.registry import nearest
 
 MAX_BYTES, MAX_DEPTH = 1 << 18, 16
 
@@ -88,9 +88,9 @@ def refuse_unknown(file: Path, data: Mapping[str, Any], given: Collection[str]) 
         given: keys of the command line, which are answered elsewhere.
     """
     name = str(data.get("name"))
-    if name not in datasets.DATASETS:
+    if name not in adapters.DATASETS:
         return
-    known = [*datasets.option_names(name), *(f.name for f in fields(DataConfig))]
+    known = [*adapters.option_names(name), *(f.name for f in fields(DataConfig))]
     lines = file.read_text(encoding="utf-8").splitlines()
     faults = []
     for key in data:

@@ -36,11 +36,11 @@ from medcnn.cli.compose import (
     words_of,
 )
 from medcnn.config import SweepConfig, TrainConfig, config_folder
-from medcnn.errors import StoppedError, UsageError, pip_install
-from medcnn.metrics import METRICS
 from medcnn.places import check
-from medcnn.privacy import for_terminal
-from medcnn.progress import show_log, wrapped
+from medcnn.statistics.metrics.table import METRICS
+from medcnn.system.errors import StoppedError, UsageError, pip_install
+from medcnn.system.privacy import for_terminal
+from medcnn.system.progress import show_log, wrapped
 
 
 def run_each(verb: str, words: list[str]) -> int:
@@ -180,7 +180,7 @@ def _job(verb: str, options: list[str], names: list[str], _: DictConfig) -> dict
         code = run([verb, *words])
     if code in (75, 130):
         raise SystemExit(code)  # whoever stops a run means the sweep
-    from medcnn.workflows.training import run_folder_of
+    from medcnn.verbs.training import run_folder_of
 
     config = read_command(verb, words).config
     assert isinstance(config, TrainConfig)
@@ -254,7 +254,7 @@ def search_of(command: Command, config: SweepConfig) -> None:
     ]
     _refuse_faults("train", (words({k: v}) for k, of in ends.items() for v in of), faults)
     with _quiet():
-        from medcnn.workflows.sweeping import search
+        from medcnn.verbs.sweeping import search
 
         search(config, trial)
 

@@ -10,7 +10,7 @@ import re
 import struct
 from dataclasses import dataclass
 
-from medcnn.errors import ImageError
+from medcnn.system.errors import ImageError
 
 # ITU-T T.81 table B.1 (start of frame, without DHT, JPG and DAC) and T.87 C.1.1 (JPEG-LS)
 START_OF_FRAME = {*range(0xC0, 0xD0), 0xF7} - {0xC4, 0xC8, 0xCC}

@@ -30,9 +30,9 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from medcnn.errors import ImageError, pip_install
 from medcnn.images.codestreams import Codestream
 from medcnn.images.shrinking import divisor
+from medcnn.system.errors import ImageError, pip_install
 
 # Not by name: on the package index `medcnn` is another project.
 INSTALL = f"install the extra medcnn[dicom]: {pip_install('dicom')}"

@@ -32,7 +32,6 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from medcnn.errors import ImageError
 from medcnn.images import decoders, grayscale
 from medcnn.images.codestreams import codestream_of, refuse_codestream, refuse_scans
 from medcnn.images.limits import MAX_INFLATED_BYTES, refuse_bomb, refuse_oversize
@@ -40,6 +39,7 @@ from medcnn.images.palette import through_palette
 from medcnn.images.raster import read_colour_jpeg
 from medcnn.images.reading import Frames
 from medcnn.images.shrinking import reduced
+from medcnn.system.errors import ImageError
 
 MONOCHROME = ("MONOCHROME1", "MONOCHROME2")
 COLOUR = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT", "PALETTE COLOR")

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom import Dataset
 
-from medcnn.errors import ImageError
+from medcnn.system.errors import ImageError
 
 Floats = NDArray[np.float64]
 Mask = NDArray[np.bool_]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from medcnn.errors import ImageError
+from medcnn.system.errors import ImageError
 
 # The largest radiographs have about 30 megapixels. Above 89 megapixels pillow warns by itself.
 MAX_PIXELS = 80_000_000

@@ -20,8 +20,8 @@ from typing import Any, BinaryIO, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from medcnn.errors import ImageError
 from medcnn.images.limits import refuse_bomb, refuse_oversize
+from medcnn.system.errors import ImageError
 
 BUFFER_BYTES = 1 << 20
 # One thread reads; a stream has one position.

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom import Dataset
 
-from medcnn.errors import ImageError
 from medcnn.images.grayscale import entries, places
+from medcnn.system.errors import ImageError
 
 COLOURS = ("Red", "Green", "Blue")
 

@@ -9,11 +9,11 @@ from typing import Any, cast
 
 import numpy as np
 
-from medcnn.choices import nearest
-from medcnn.errors import UsageError
 from medcnn.images.reading import Frames, Pixels, read_pixels
 from medcnn.images.resizing import FITS, Fit, grey, narrowed, on_black, widened
 from medcnn.images.steps import STEPS, Chosen, chosen_steps, take
+from medcnn.system.errors import UsageError
+from medcnn.system.registry import nearest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

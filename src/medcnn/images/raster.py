@@ -20,10 +20,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, TiffImagePlugin, UnidentifiedImageError
 
-from medcnn.errors import ImageError
 from medcnn.images.codestreams import refuse_scans
 from medcnn.images.limits import refuse_bomb, refuse_oversize
 from medcnn.images.shrinking import divisor
+from medcnn.system.errors import ImageError
 
 Pixels = NDArray[np.uint8] | NDArray[np.uint16]
 

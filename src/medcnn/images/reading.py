@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from medcnn.errors import ImageError
 from medcnn.images.limits import MAX_FILE_BYTES
 from medcnn.images.npz import read_npz_row
 from medcnn.images.raster import read_raster
+from medcnn.system.errors import ImageError
 
 Pixels = NDArray[np.uint8] | NDArray[np.uint16]
 

@@ -13,13 +13,13 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from medcnn.choices import bind, nearest
-from medcnn.errors import UsageError
 from medcnn.images.chest import border_crop
 from medcnn.images.contrast import clahe
 from medcnn.images.fundus import disc_crop, even_light
 from medcnn.images.reading import Pixels
 from medcnn.images.skin import centre_crop, hair_removal, shades_of_grey
+from medcnn.system.errors import UsageError
+from medcnn.system.registry import bind, nearest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

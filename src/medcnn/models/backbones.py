@@ -12,8 +12,8 @@ import timm.models
 import torch
 from torch import nn
 
-from medcnn.errors import UsageError
 from medcnn.models.lenet5 import lenet5
+from medcnn.system.errors import UsageError
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 

@@ -9,10 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from medcnn.choices import bind, choose
-from medcnn.errors import UsageError
 from medcnn.models.backbones import Body, Normalisation, build_body
 from medcnn.models.heads import HEADS
+from medcnn.system.errors import UsageError
+from medcnn.system.registry import bind, choose
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

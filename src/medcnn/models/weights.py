@@ -21,8 +21,8 @@ import torch
 from timm.models import adapt_input_conv
 from torch import Tensor, nn
 
-from medcnn.errors import UsageError, listed
 from medcnn.models.backbones import Body
+from medcnn.system.errors import UsageError, listed
 
 REACH_TIMEOUT_S = 4.0
 # Layers after the features, which a file of weights has and a body does not.

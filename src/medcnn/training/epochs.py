@@ -10,13 +10,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from medcnn import metrics
-from medcnn.errors import DivergedError, StoppedError, listed
-from medcnn.inference import predict
-from medcnn.loading.batches import Batch, batches, epoch_order, image_keys, num_batches, parts_of
-from medcnn.manifest import Split
-from medcnn.predictions import Predictions
-from medcnn.progress import WIDTH, lasting, log, track
+from medcnn.data.manifest import Split
+from medcnn.models.inference import predict
+from medcnn.pixels.batches import Batch, batches, epoch_order, image_keys, num_batches, parts_of
+from medcnn.statistics.metrics import table as metrics
+from medcnn.statistics.predictions import Predictions
+from medcnn.system.errors import DivergedError, StoppedError, listed
+from medcnn.system.progress import WIDTH, lasting, log, track
 from medcnn.training.optimizers import learning_rates, schedule, set_learning_rates
 from medcnn.training.setting import Setting
 from medcnn.training.state import TrainState

@@ -7,16 +7,16 @@ from pathlib import Path
 
 from torch import Tensor
 
-from medcnn import checkpoint as checkpoints
-from medcnn.augmentations import augment
-from medcnn.checkpoint import Checkpoint
-from medcnn.errors import MedcnnError, StoppedError
-from medcnn.files import write_bytes
-from medcnn.loading.batches import batches, epoch_order, image_keys
-from medcnn.manifest import Split
+from medcnn.data.manifest import Split
+from medcnn.models import checkpoint as checkpoints
+from medcnn.models.checkpoint import Checkpoint
 from medcnn.models.classifier import unit_range
-from medcnn.progress import log
-from medcnn.run_folder import RunFolder
+from medcnn.pixels.batches import batches, epoch_order, image_keys
+from medcnn.system.errors import MedcnnError, StoppedError
+from medcnn.system.files import write_bytes
+from medcnn.system.progress import log
+from medcnn.system.run_folder import RunFolder
+from medcnn.training.augmentations import augment
 from medcnn.training.epochs import EpochResult, epochs
 from medcnn.training.setting import Setting
 from medcnn.training.state import TrainState

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 
 import torch
 
-from medcnn.augmentations import Augmentation
 from medcnn.config import TrainerConfig
-from medcnn.loading.pixel_store import PixelStore
-from medcnn.manifest import Manifest
-from medcnn.ranks import ALONE, Ranks
-from medcnn.tasks import Task
+from medcnn.data.manifest import Manifest
+from medcnn.pixels.pixel_store import PixelStore
+from medcnn.system.distributed import ALONE, Ranks
+from medcnn.training.augmentations import Augmentation
+from medcnn.training.tasks import Task
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

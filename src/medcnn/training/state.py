@@ -14,11 +14,11 @@ from typing import Any
 
 import torch
 
-from medcnn.errors import CheckpointError
-from medcnn.files import kept_twice, read_sealed, write_sealed
 from medcnn.models.classifier import Classifier
-from medcnn.progress import log
-from medcnn.ranks import ALONE, Ranks
+from medcnn.system.distributed import ALONE, Ranks
+from medcnn.system.errors import CheckpointError
+from medcnn.system.files import kept_twice, read_sealed, write_sealed
+from medcnn.system.progress import log
 from medcnn.training.tally import Counts, Tally
 
 

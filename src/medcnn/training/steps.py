@@ -14,13 +14,13 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from medcnn.augmentations import augment, mixup
 from medcnn.config import Compile, Reproducible
-from medcnn.errors import MedcnnError, UsageError
-from medcnn.inference import autocast, out_of_memory
-from medcnn.loading.batches import Batch
 from medcnn.models.classifier import Classifier, unit_range
-from medcnn.progress import log
+from medcnn.models.inference import autocast, out_of_memory
+from medcnn.pixels.batches import Batch
+from medcnn.system.errors import MedcnnError, UsageError
+from medcnn.system.progress import log
+from medcnn.training.augmentations import augment, mixup
 from medcnn.training.setting import Setting
 from medcnn.training.state import TrainState
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-from medcnn.errors import StoppedError
+from medcnn.system.errors import StoppedError
 
 HEARD = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
 # prctl(2): the signal that a process gets when its parent dies

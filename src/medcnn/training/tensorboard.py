@@ -17,11 +17,11 @@ from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard.summary import hparams
 from torchvision.utils import make_grid
 
-from medcnn.evaluation.curves import confusion
-from medcnn.evaluation.figures import confusion_figure
-from medcnn.evaluation.scores import Evaluation
-from medcnn.predictions import Predictions
-from medcnn.progress import log
+from medcnn.pages.figures import confusion_figure
+from medcnn.statistics.curves import confusion
+from medcnn.statistics.predictions import Predictions
+from medcnn.statistics.scores import Evaluation
+from medcnn.system.progress import log
 from medcnn.training.epochs import EpochResult
 
 

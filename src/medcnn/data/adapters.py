@@ -1,0 +1,149 @@
+"""Data sets by name: each is one file that turns a folder into a Manifest, and a row here."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from medcnn.data.manifest import Manifest
+from medcnn.data.own import table
+from medcnn.data.own.sheets import refuse_rows
+from medcnn.data.phantoms import adapter as phantom
+from medcnn.data.public import (
+    aptos2019,
+    chestxray14,
+    chexpert,
+    covid_chestxray,
+    ddr,
+    eyepacs,
+    ham10000,
+    idrid,
+    isic2018,
+    isic2019,
+    isic2020,
+    kermany,
+    medmnist,
+    messidor2,
+    mimic_cxr_jpg,
+    pad_ufes_20,
+    padchest,
+    ph2,
+    rsna_pneumonia,
+    vindr_cxr,
+)
+from medcnn.data.public.layouts import PublicSet
+from medcnn.images import file_part
+from medcnn.system.errors import DataError, listed, private
+from medcnn.system.paths import MISSING, faults_on_disk
+from medcnn.system.registry import bind, choose
+
+__all__ = ["DATASETS", "Dataset", "check_options", "option_names", "read"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dataset:
+    """A layout that can be read.
+
+    Attributes:
+        read: `read(root, *, options...)`; options are bound from YAML by name.
+        about: one line.
+        url: the page to get it from.
+        private: ids and file names may name patients, so they become pseudonyms; those of public
+            sets were given by their authors and stay.
+        public: the set of that layout, where it is a public one.
+        wants: what the user must name: `data.root=FOLDER`, `data.path=FILE`, or nothing.
+    """
+
+    read: Callable[..., Manifest]
+    about: str
+    licence: str
+    url: str
+    wants: str = "data.root=FOLDER"
+    private: bool = False
+    public: PublicSet | None = None
+
+
+def _of(adapter: Any) -> Dataset:
+    """The row of a module that holds `SET` and `read`."""
+    public: PublicSet = adapter.SET
+    return Dataset(
+        read=adapter.read,
+        about=f"{public.about}; {public.labels}",
+        licence=public.licence,
+        url=public.url,
+        public=public,
+    )
+
+
+_PUBLIC = (
+    *(aptos2019, chestxray14, chexpert, covid_chestxray, ddr, eyepacs, ham10000, idrid, isic2018),
+    *(isic2019, isic2020, kermany, messidor2, mimic_cxr_jpg, pad_ufes_20, padchest, ph2),
+    *(rsna_pneumonia, vindr_cxr),
+)
+DATASETS = {module.__name__.rpartition(".")[2]: _of(module) for module in _PUBLIC} | {
+    "medmnist": Dataset(
+        read=medmnist.read,
+        about="12 small sets of many modalities (2-D), 28 to 224 px, one npz each",
+        licence="CC BY 4.0, dermamnist CC BY-NC 4.0",
+        url="https://medmnist.com",
+        wants="data.path=FILE",
+    ),
+    "phantom": Dataset(
+        read=phantom.read,
+        about="drawn fundus, dermoscopy or chest images; needs no download",
+        licence="Apache-2.0",
+        url="medcnn draws them",
+        wants="",
+    ),
+    "table": Dataset(
+        read=table.read,
+        about="your own: a table (CSV, Excel, Parquet), or a folder per class; see `medcnn init`",
+        licence="yours",
+        url="your hospital; see docs/your-data.md",
+        private=True,
+    ),
+}
+
+
+def read(
+    name: str, root: Path | None, options: Mapping[str, Any], *, faulty: bool = False
+) -> Manifest:
+    """The manifest of the data set `name`; splits stand in it only where its author made them.
+
+    Args:
+        faulty: also where rows have faults, which stand in the manifest then.
+
+    Raises:
+        DataError: rows have faults, or a file is a link out of the root, a pipe or a device; all
+            of them at once.
+    """
+    manifest = _bound(name, options)(root)
+    if not faulty:
+        refuse_rows(manifest.faults)
+    faults = faults_on_disk(manifest.root, {file_part(r.path) for r in manifest.records})
+    if unsafe := [
+        f"{private(path)} is {why}" for path, why in sorted(faults.items()) if why != MISSING
+    ]:
+        raise DataError(
+            f"{manifest.source} under {manifest.root}: {len(unsafe)} images are not opened: "
+            f"{listed(unsafe)}."
+        )
+    return manifest
+
+
+def option_names(name: str) -> list[str]:
+    """The settings that the adapter `name` takes beside those that every data set has."""
+    taken = inspect.signature(choose(DATASETS, name, "data").read).parameters.values()
+    return [p.name for p in taken if p.kind is p.KEYWORD_ONLY]
+
+
+def check_options(name: str, options: Mapping[str, Any]) -> None:
+    """Raises UsageError for options that the adapter `name` does not take."""
+    _bound(name, options)
+
+
+def _bound(name: str, options: Mapping[str, Any]) -> Callable[..., Manifest]:
+    return bind(choose(DATASETS, name, "data").read, options, f"data={name}")

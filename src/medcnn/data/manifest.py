@@ -1,0 +1,267 @@
+"""One table shape for all the world: which image, of whom, with which labels, in which split.
+
+A manifest is written as `manifest.csv` with its header `manifest.json` beside it (kind and order
+of the labels, where the set came from), so that the table opens in any spreadsheet.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import math
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medcnn.data.labels import LabelSpace
+from medcnn.system.errors import DataError, listed, private
+from medcnn.system.files import plain, quoted
+from medcnn.system.paths import leaves_root
+from medcnn.system.registry import nearest
+
+
+class Split(StrEnum):
+    TRAIN = "train"
+    VALIDATION = "validation"
+    TEST = "test"
+
+
+SPLIT_ALIASES = {"training": "train"}
+SPLIT_ALIASES |= dict.fromkeys(("val", "valid", "validate", "dev"), "validation")
+
+
+class Modality(StrEnum):
+    """What kind of photograph; decides which augmentation is harmless."""
+
+    FUNDUS = "fundus"
+    DERMOSCOPY = "dermoscopy"
+    CHEST = "chest"
+    OTHER = "other"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Record:
+    """One image.
+
+    Attributes:
+        image_id: unique in its manifest.
+        path: relative to the root, with `/`; a row of an npz is `file.npz#array/row`.
+        group: patient, or lesion where that is what the set knows; never on two sides of a split.
+        target: [K] floats as in `labels`, nan where not assessed.
+        split: None until `splits.assign` has run.
+        attributes: age, sex, view, site and the like, as the table wrote them.
+        origin: image id and group before they became pseudonyms, None where they did not. Splits,
+            random numbers and the fingerprint follow them, and they are never written.
+        line: of the table that it was read from, as a spreadsheet counts; for messages alone.
+    """
+
+    image_id: str
+    path: str
+    group: str
+    target: tuple[float, ...]
+    split: Split | None = None
+    attributes: Mapping[str, str] = field(default_factory=dict)
+    origin: tuple[str, str] | None = None
+    line: int | None = None
+
+    @property
+    def own_id(self) -> str:
+        return self.origin[0] if self.origin else self.image_id
+
+    @property
+    def own_group(self) -> str:
+        return self.origin[1] if self.origin else self.group
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Manifest:
+    """The records of one dataset under one root, and what their targets mean.
+
+    Attributes:
+        group_noun: what a group is: patient, lesion, or image where the set does not say whose
+            image it is; no one can promise then that splits do not share a patient.
+        excluded: reason -> how many images of the source were left out.
+        faults: what forbids to use the set, one for each row of its table that is not among the
+            records; only an audit goes on, to tell of all that is wrong at once.
+    """
+
+    source: str
+    root: Path
+    labels: LabelSpace
+    records: tuple[Record, ...]
+    modality: Modality = Modality.OTHER
+    group_noun: str = "patient"
+    excluded: Mapping[str, int] = field(default_factory=dict)
+    faults: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        faults = []
+        twice = [i for i, n in Counter(r.image_id for r in self.records).items() if n > 1]
+        if twice:
+            faults.append(f"{len(twice)} image ids stand more than once: {_hidden(twice)}")
+        outside = [repr(r.path) for r in self.records if leaves_root(r.path)]
+        if outside:
+            faults.append(f"{len(outside)} paths leave the data root: {_hidden(outside)}")
+        width = len(self.labels.outputs)
+        if wrong := [r.image_id for r in self.records if len(r.target) != width]:
+            faults.append(f"{len(wrong)} targets are not {width} long: {_hidden(wrong)}")
+        if not self.records:
+            faults.append("no image with a label was found")
+        if faults:
+            raise DataError(f"{self.source} under {self.root}: " + "; ".join(faults) + ".")
+
+    def targets(self) -> NDArray[np.float32]:
+        """[N, K], nan where not assessed."""
+        return np.array([r.target for r in self.records], dtype=np.float32)
+
+    @property
+    def grouped(self) -> bool:
+        return self.group_noun != "image"
+
+    def rows(self, split: Split) -> NDArray[np.int64]:
+        """Positions of the records of a split, in manifest order."""
+        return np.array([i for i, r in enumerate(self.records) if r.split is split], dtype=np.int64)
+
+    def with_records(self, records: Iterable[Record]) -> Manifest:
+        return replace(self, records=tuple(records))
+
+    def counts(self) -> dict[str, dict[str, int]]:
+        """Split -> images, groups and positives per label; what the report's dataset table shows.
+
+        Keys of the inner dict: `images`, `groups`, and one `label:<name>` per class. The negative
+        class of binary labels is counted too."""
+        table: dict[str, dict[str, int]] = {}
+        for split in Split:
+            chosen = [r for r in self.records if r.split is split]
+            if not chosen:
+                continue
+            target = np.array([r.target for r in chosen])
+            row = {"images": len(chosen), "groups": len({r.group for r in chosen})}
+            if len(self.labels.names) > len(self.labels.outputs):
+                row[f"label:{self.labels.names[0]}"] = int((target[:, 0] == 0).sum())
+            for name, column in zip(self.labels.outputs, target.T, strict=True):
+                row[f"label:{name}"] = int((column == 1).sum())
+            table[split] = row
+        return table
+
+    def fingerprint(self) -> str:
+        """SHA-256 over labels and records: equal exactly where the same images carry the same
+        labels in the same splits. The root is left out, so that a set may move."""
+        digest = hashlib.sha256(json.dumps(self.labels.to_json()).encode())
+        for r in self.records:
+            cells = [_cell(v) for v in r.target]
+            row = [r.own_id, r.path, r.own_group, r.split, cells, sorted(r.attributes.items())]
+            digest.update(json.dumps(row).encode())
+        return digest.hexdigest()
+
+    def write(self, path: Path) -> None:
+        """Write the table to `path` (.csv) and its header beside it (.json). Paths of images whose
+        ids are pseudonyms are left blank."""
+        attributes = sorted({name for r in self.records for name in r.attributes})
+        with path.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file)
+            labels = [f"label:{name}" for name in self.labels.outputs]
+            attribute_columns = [f"attribute:{name}" for name in attributes]
+            writer.writerow(["image_id", "path", "group", "split", *labels, *attribute_columns])
+            for r in self.records:
+                cells = [_cell(v) for v in r.target]
+                extra = [r.attributes.get(name, "") for name in attributes]
+                place = "" if r.origin else r.path
+                names = map(quoted, (r.image_id, place, r.group))
+                writer.writerow([*names, r.split or "", *cells, *map(quoted, extra)])
+        header = {
+            "source": self.source,
+            "modality": self.modality,
+            "labels": self.labels.to_json(),
+            "group_noun": self.group_noun,
+            "excluded": dict(self.excluded),
+            "fingerprint": self.fingerprint(),
+        }
+        path.with_suffix(".json").write_text(json.dumps(header, indent=2) + "\n", encoding="utf-8")
+
+    @classmethod
+    def read(cls, path: Path, root: Path) -> Manifest:
+        """The manifest that `write` left at `path`, for images under `root`.
+
+        Raises:
+            DataError: a file is missing, or a row is not what the header says; names the line.
+        """
+        header_path = path.with_suffix(".json")
+        for needed in (path, header_path):
+            if not needed.is_file():
+                raise DataError(f"{needed} is missing; a manifest is a .csv with its .json.")
+        try:
+            header = json.loads(header_path.read_text(encoding="utf-8"))
+            labels = LabelSpace.from_json(header["labels"])
+            modality, group_noun = Modality(header["modality"]), str(header["group_noun"])
+            source, excluded = str(header["source"]), dict(header["excluded"])
+        except (ValueError, KeyError, TypeError) as error:
+            raise DataError(f"{header_path} is no header of a manifest: {error!r}.") from error
+        records = []
+        with path.open(newline="", encoding="utf-8") as file:
+            reader = csv.DictReader(file)
+            needed_columns = ["image_id", "path", "group", "split"]
+            if absent := [c for c in needed_columns if c not in (reader.fieldnames or ())]:
+                raise DataError(f"{path} has no column {listed(absent)}, so it is no manifest.")
+            for line, row in enumerate(reader, start=2):
+                try:
+                    cells = (row[f"label:{name}"] for name in labels.outputs)
+                    target = tuple(float(c) if c else math.nan for c in cells)
+                except (KeyError, ValueError) as error:
+                    raise DataError(f"{path}:{line}: label column or value: {error}") from None
+                attributes = {
+                    k.removeprefix("attribute:"): plain(v)
+                    for k, v in row.items()
+                    if k.startswith("attribute:") and v
+                }
+                split = parse_split(row["split"], f"{path}:{line}") if row["split"] else None
+                records.append(
+                    Record(
+                        image_id=plain(row["image_id"]),
+                        path=plain(row["path"]),
+                        group=plain(row["group"]),
+                        target=target,
+                        split=split,
+                        attributes=attributes,
+                    )
+                )
+        return cls(
+            source=source,
+            root=root,
+            labels=labels,
+            records=tuple(records),
+            modality=modality,
+            group_noun=group_noun,
+            excluded=excluded,
+        )
+
+
+def parse_split(text: str, where: str, names: Mapping[str, str] | None = None) -> Split:
+    """The split that a table calls `text`.
+
+    Args:
+        where: file and line for the message.
+        names: the table's own words -> train, validation, test.
+    """
+    word = text.strip().lower()
+    word = {**SPLIT_ALIASES, **{k.lower(): v for k, v in (names or {}).items()}}.get(word, word)
+    if word not in set(Split):
+        raise DataError(
+            f"{where}: split {private(text)} is not one of train, validation, test"
+            f"{nearest(word, Split)}"
+        )
+    return Split(word)
+
+
+def _hidden(names: list[str]) -> str:
+    return listed([private(name) for name in names])
+
+
+def _cell(value: float) -> str:
+    return "" if math.isnan(value) else f"{value:g}"

@@ -1,0 +1,1 @@
+"""What a hospital has itself: a folder, a spreadsheet, DICOM files."""

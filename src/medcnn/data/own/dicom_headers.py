@@ -1,0 +1,200 @@
+"""Tags of many DICOM files, read once: who, which study, which object, and what is kept of it.
+
+What names a patient, a study or an object is not kept as it stands, neither in memory nor in the
+cache: as SHA-256 it can be compared with the cell of a table, and that is all it is needed for.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import re
+import warnings
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from medcnn.system.errors import ImageError, UsageError
+from medcnn.system.files import cache_folder, write_text
+from medcnn.system.progress import track
+from medcnn.system.registry import nearest
+
+IDENTIFIERS = ("PatientID", "StudyInstanceUID", "SOPInstanceUID", "AccessionNumber")
+# Identifying beyond these: PS3.15 table E.1-1; the rest of that table is free text or a name.
+_IDENTIFYING = {*IDENTIFIERS, "PatientBirthDate", "PatientBirthTime", "IssuerOfPatientID"}
+_IDENTIFYING |= {"OtherPatientIDs", "PatientTelephoneNumbers", "PatientAddress", "StudyID"}
+# Value representations (PS3.5 6.2) of which a word or a number can be kept.
+_KEPT = {"AS", "CS", "DA", "DS", "FD", "FL", "IS", "LO", "SH", "SL", "SS", "TM", "UL", "US"}
+_PIXELS = {0x7FE00008, 0x7FE00009, 0x7FE00010}
+_DEFLATED = b"1.2.840.10008.1.2.1.99"
+_HEADER_BYTES = 4 << 20
+_VERSION = 2
+DAMAGED = "a DICOM whose header cannot be read or is cut off"
+DICOM_SUFFIXES = (".dcm", ".dicom")
+NEVER_DICOM = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif", ".pgm", ".ppm", ".npz")
+
+Tags = Mapping[str, str]
+
+
+def digest(text: str) -> str:
+    """What stands for an identifier; blanks at its ends mean nothing (PS3.5 6.2)."""
+    return hashlib.sha256(text.strip().encode()).hexdigest()[:32]
+
+
+def check_keywords(keywords: Sequence[str]) -> None:
+    """Raises UsageError for tags that DICOM does not have, or that must not be kept."""
+    if not keywords:
+        return  # a set of photographs does not need pydicom
+    from pydicom.datadict import dictionary_VR, keyword_dict
+
+    faults = []
+    for word in keywords:
+        if word not in keyword_dict:
+            faults.append(f"'{word}' is no keyword of DICOM{nearest(word, keyword_dict)}")
+        elif (
+            word in _IDENTIFYING
+            or re.search("(ID|IDs|Number|Locator|Identification)$", word)
+            or dictionary_VR(keyword_dict[word]) not in _KEPT
+        ):
+            faults.append(f"'{word}' may identify a patient, or is no single word.")
+    if faults:
+        raise UsageError(f"data.tags: {' '.join(faults)}")
+
+
+def looks_like_dicom(file: Path) -> bool:
+    """By its ending, or by the four letters after the preamble of PS3.10 7.1."""
+    if file.suffix.lower() in DICOM_SUFFIXES:
+        return True
+    if file.suffix.lower() in NEVER_DICOM:
+        return False  # not opened: a set of photographs may have many
+    try:
+        with file.open("rb") as opened:
+            return opened.read(132)[128:] == b"DICM"
+    except OSError:
+        return False
+
+
+def read_headers(
+    root: Path, paths: Sequence[str], keywords: Sequence[str] = ()
+) -> tuple[dict[str, Tags], dict[str, str]]:
+    """Path -> keyword -> text, and path -> why it is no image that can be classified.
+
+    Identifiers stand as their `digest`, ages in years, several values with a backslash between
+    them; what is absent is blank. Kept in the cache folder per file, by size and time of change.
+
+    Args:
+        paths: DICOM files below `root`.
+        keywords: what is wanted beside the identifiers, such as `ViewPosition`.
+
+    Raises:
+        UsageError: a keyword that does not exist or must not be kept.
+    """
+    check_keywords(keywords)
+    kept_at = cache_folder() / "dicom-headers" / f"{digest(os.path.realpath(root))}.json"
+    cache = _cached(kept_at)
+    wanted = (*IDENTIFIERS, *keywords)
+
+    def header(path: str) -> tuple[str, Any, bool]:
+        """The entry of a file, and whether it is new."""
+        try:
+            found = (root / path).stat()
+        except OSError as error:
+            return path, [0, 0, f"cannot be opened: {error.strerror}"], False
+        known: list[Any] | None = cache.get(digest(path))
+        words = set(wanted)
+        if known is not None and known[:2] == [found.st_size, found.st_mtime_ns]:
+            if isinstance(known[2], str) or words <= set(known[2]):
+                return path, known, False
+            words |= set(known[2])
+        return path, [found.st_size, found.st_mtime_ns, _read(root / path, sorted(words))], True
+
+    headers: dict[str, Tags] = {}
+    refused: dict[str, str] = {}
+    changed = False
+    with warnings.catch_warnings(), ThreadPoolExecutor(max_workers=8) as pool:
+        # of oddities that do not matter here; what does, is said when the pixels are read
+        warnings.simplefilter("ignore")
+        every: Iterator[tuple[str, Any, bool]] = pool.map(header, paths)
+        for path, entry, is_new in track(every, len(paths), "reading DICOM headers"):
+            if is_new:
+                cache[digest(path)] = entry
+                changed = True
+            if isinstance(entry[2], str):
+                refused[path] = entry[2]
+            else:
+                headers[path] = entry[2]
+    if changed:
+        write_text(kept_at, json.dumps({"version": _VERSION, "files": cache}))
+    return headers, refused
+
+
+def _cached(file: Path) -> dict[str, Any]:
+    try:
+        stored = json.loads(file.read_text(encoding="utf-8"))
+        return dict(stored["files"]) if stored["version"] == _VERSION else {}
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}  # not there, or cut off: it is made again
+
+
+def _read(file: Path, keywords: Sequence[str]) -> dict[str, str] | str:
+    """Keyword -> text, or why the file is no image. Pixels are not read."""
+    from pydicom.datadict import keyword_dict
+    from pydicom.filereader import read_dataset, read_partial
+
+    from medcnn.images.dicom import refuse_what_is_no_image
+
+    seen: list[int] = []
+
+    def at_pixels(tag: int, vr: str | None, length: int) -> bool:
+        if tag in _PIXELS:
+            seen.append(tag)
+        return tag in _PIXELS
+
+    tags = [keyword_dict[k] for k in (*keywords, "SOPClassUID")]
+    try:
+        with file.open("rb") as opened:
+            head = opened.read(1024)
+            opened.seek(0)
+            dataset: Any
+            if _DEFLATED in head:
+                source = _inflated(opened.read(_HEADER_BYTES))
+                dataset = read_dataset(source, False, True, None, at_pixels, specific_tags=tags)
+            else:
+                dataset = read_partial(opened, at_pixels, specific_tags=tags, force=True)
+        for tag in seen:
+            dataset.add_new(tag, "OB", b"")
+        refuse_what_is_no_image(dataset)
+        return {k: _text(k, dataset.get(k)) for k in keywords}
+    except ImageError as error:
+        # what is called an image and has no pixels was cut off before them
+        is_image = "Image Storage" in getattr(dataset.get("SOPClassUID"), "name", "")
+        return DAMAGED if is_image and not seen else str(error)
+    except Exception:  # pydicom raises nearly anything on a damaged header
+        return DAMAGED
+
+
+def _inflated(data: bytes) -> io.BytesIO:
+    """The beginning of a deflated data set (PS3.5 A.5), never all of it: it may be a bomb."""
+    meta = int.from_bytes(data[140:144], "little")  # (0002,0000), the first element: PS3.10 7.1
+    return io.BytesIO(
+        zlib.decompressobj(-zlib.MAX_WBITS).decompress(data[144 + meta :], _HEADER_BYTES)
+    )
+
+
+def _text(keyword: str, value: Any) -> str:
+    from pydicom.multival import MultiValue
+
+    if value is None:
+        return ""
+    values = list(value) if isinstance(value, MultiValue) else [value]
+    text = "\\".join(str(v).strip() for v in values)
+    if keyword in IDENTIFIERS:
+        return digest(text) if text.strip() else ""
+    if age := re.fullmatch(r"(\d{3})([DWMY])", text):  # PS3.5 6.2, AS
+        years = int(age[1]) / {"D": 365.25, "W": 52.18, "M": 12, "Y": 1}[age[2]]
+        return f"{years:.3g}"
+    return text

@@ -1,0 +1,1 @@
+"""Seeded drawings in the real formats, for the demo and for tests."""

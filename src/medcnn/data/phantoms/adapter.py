@@ -1,0 +1,49 @@
+"""Phantoms as a data set: drawn where they are not there yet, then read like any table."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from medcnn.data.labels import Kind
+from medcnn.data.manifest import Manifest, Modality
+from medcnn.data.own import table
+from medcnn.data.phantoms import drawing
+from medcnn.system.files import cache_folder
+from medcnn.system.progress import log
+from medcnn.system.registry import choose
+
+
+def read(
+    root: Path | None,
+    *,
+    phantom: str = "fundus",
+    patients: int = 340,
+    seed: int = 0,
+) -> Manifest:
+    """The phantom set `phantom` in `root`, by default in the user's cache folder.
+
+    Args:
+        patients: patients, or lesions for dermoscopy.
+        seed: of the drawing; that of the run has no influence on the images.
+    """
+    drawn = choose(drawing.PHANTOMS, phantom, "data.phantom")
+    name = f"{phantom}-{patients}-seed{seed}-v{drawn.version}"
+    place = root or cache_folder() / "phantoms" / name
+    if not place.exists():
+        log.info(f"drawing {patients} {drawn.group}s of {phantom} phantoms in {place}")
+    place.parent.mkdir(parents=True, exist_ok=True)
+    sheet = drawing.generate(place, phantom, patients=patients, seed=seed)
+    many = drawn.space.kind is Kind.MULTILABEL
+    manifest = table.read(
+        place,
+        table=sheet.name,
+        image=drawn.image,
+        label=drawn.targets if many else drawn.targets[0],
+        patient=drawn.group,
+        kind=drawn.space.kind,
+        classes=drawn.space.names,
+        attributes=drawn.attributes,
+        group_noun=drawn.group,
+    )
+    return replace(manifest, source=f"{phantom} phantoms", modality=Modality(phantom))

@@ -1,0 +1,377 @@
+"""Phantom dermoscopic photographs of pigmented lesions.
+
+What tells the diagnoses apart follows the ABCD rule of dermoscopy (Stolz et al., Eur J Dermatol
+1994;4:521-7: asymmetry, border, colours, dermoscopic structures) and the two-step method (Marghoob
+and Braun, J Am Acad Dermatol 2010;63:1017-25):
+
+    nevus       symmetric, one or two browns, a regular network or globules, a border that fades
+    melanoma    asymmetric, many colours, a broken network, blue-white veil, scars, streaks, dots
+    keratosis   (seborrhoeic) stuck on: sharp border, fissures, white cysts, dark plugs, dull brown
+    basal_cell  hardly any brown; branching vessels, blue-grey nests, an ulcer now and then
+
+Every lesion is typical to a degree only, and may borrow a structure of another diagnosis. A lesion
+is drawn once and photographed 1-3 times, turned, zoomed and lit differently, sometimes through
+hair, with a ruler, or in a round field. Structures are drawn two to three times larger than life.
+
+Lengths are in half widths of an unzoomed photograph: about 8 mm, so 0.1 is 0.8 mm.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFilter
+
+from medcnn.data.phantoms.drawing import Drawing, Floats, grid, smooth_noise, step
+
+STREAM = 2  # keeps the random numbers of the kinds apart
+OVERSAMPLING = 2
+EXTENT = 1.75  # half width of the skin that is drawn, so that a turned photograph finds skin
+SHARES = {"nevus": 0.44, "melanoma": 0.21, "keratosis": 0.19, "basal_cell": 0.16}
+MEAN_AGE = {"nevus": 44, "melanoma": 56, "keratosis": 60, "basal_cell": 61}
+SITES = ("trunk", "arm", "leg", "head")
+# Basal cell carcinoma likes the sun, and so the head.
+SITE_SHARES = {"basal_cell": (0.3, 0.15, 0.15, 0.4)}
+USUAL_SITE_SHARES = (0.45, 0.2, 0.2, 0.15)
+
+
+def draw(lesion: int, seed: int, size_px: int) -> Iterator[Drawing]:
+    """All photographs of one lesion."""
+    rng = np.random.default_rng([seed, STREAM, lesion])
+    diagnosis = str(rng.choice(list(SHARES), p=list(SHARES.values())))
+    age = int(np.clip(rng.normal(MEAN_AGE[diagnosis], 14), 18, 92))
+    sex = str(rng.choice(["F", "M"]))
+    site = str(rng.choice(SITES, p=SITE_SHARES.get(diagnosis, USUAL_SITE_SHARES)))
+    photographs = int(rng.choice([1, 2, 3], p=[0.4, 0.4, 0.2]))
+    hairs = int(rng.poisson(12)) if rng.random() < (0.25 if sex == "F" else 0.45) else 0
+    skin = _skin_with_lesion(rng, diagnosis, size_px)
+    for number in range(1, photographs + 1):
+        rng = np.random.default_rng([seed, STREAM, lesion, number])
+        jpeg = io.BytesIO()
+        _photograph(rng, skin, hairs, size_px).save(jpeg, "JPEG", quality=92, subsampling=0)
+        yield Drawing(
+            name=f"L{lesion:04d}_{number}.jpg",
+            data=jpeg.getvalue(),
+            row={
+                "lesion": f"L{lesion:04d}",
+                "diagnosis": diagnosis,
+                "site": site,
+                "age": str(age),
+                "sex": sex,
+            },
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """How much of each sign a lesion shows, from 0 to about 1."""
+
+    irregular: float  # border
+    asymmetric: float  # colour and structure
+    edge: float  # width over which the border fades
+    brown: float  # optical depth of melanin
+    network: float
+    globules: float
+    dots: float  # uneven, black, off the middle
+    veil: float
+    scar: float
+    streaks: float
+    fissures: float
+    cysts: float
+    vessels: float
+    nests: float
+    red: float
+    ulcer: float
+
+
+def _look(rng: np.random.Generator, diagnosis: str) -> Look:
+    def some(low: float, high: float, chance: float = 1.0) -> float:
+        present = rng.random() < chance
+        return float(rng.uniform(low, high)) * present
+
+    # A sign that belongs to another diagnosis is seldom there, and faint.
+    def stray(chance: float = 0.12) -> float:
+        return some(0.25, 0.7, chance)
+
+    melanoma = diagnosis == "melanoma"
+    if diagnosis in ("nevus", "melanoma"):
+        # From plain nevus to plain melanoma is one road; dysplastic nevi and early melanomas meet.
+        odd = float(rng.beta(4, 2.2) if melanoma else rng.beta(1.6, 4))
+        reticular = rng.random() < 0.6
+        return Look(
+            irregular=0.25 + 0.75 * odd,
+            asymmetric=0.15 + 0.9 * odd,
+            edge=some(0.05, 0.2),
+            brown=some(0.6, 1.2) + 0.4 * odd,
+            network=some(0.5, 1.0) * reticular,
+            globules=some(0.5, 1.0) * (not reticular) * (rng.random() < 0.7),
+            dots=some(0.3, 1, odd),
+            veil=some(0.4, 1, 0.9 * odd**1.5),
+            scar=some(0.3, 0.9, 0.7 * odd**2),
+            streaks=some(0.3, 1, 0.7 * odd**1.5),
+            fissures=0,
+            cysts=stray(),
+            vessels=stray(0.06),
+            nests=0,
+            red=some(0, 0.3) + 0.2 * odd,
+            ulcer=0,
+        )
+    if diagnosis == "keratosis":
+        return Look(
+            irregular=some(0.2, 0.7),
+            asymmetric=some(0.2, 0.7),
+            edge=some(0.02, 0.1),
+            brown=some(0.4, 1.3),
+            network=stray(0.2),
+            globules=stray(),
+            dots=0,
+            veil=stray(0.12),
+            scar=0,
+            streaks=0,
+            fissures=some(0.3, 1.0, 0.7),
+            cysts=some(0.3, 1.0, 0.8),
+            vessels=stray(0.12),
+            nests=0,
+            red=some(0, 0.3),
+            ulcer=0,
+        )
+    return Look(
+        irregular=some(0.2, 0.7),
+        asymmetric=some(0.2, 0.8),
+        edge=some(0.1, 0.3),
+        brown=some(0.05, 0.7),
+        network=stray(0.12),
+        globules=stray(),
+        dots=stray(),
+        veil=stray(),
+        scar=some(0.2, 0.6, 0.4),
+        streaks=0,
+        fissures=stray(),
+        cysts=stray(0.2),
+        vessels=some(0.4, 1.0, 0.75),
+        nests=some(0.3, 1.0, 0.65),
+        red=some(0.2, 0.6),
+        ulcer=some(0.5, 1.0, 0.3),
+    )
+
+
+def _honeycomb(x: Floats, y: Floats, pitch: float) -> Floats:
+    """1 in the holes of a hexagonal net, 0 on its cords."""
+    k = 4 * math.pi / (math.sqrt(3) * pitch)
+    waves = np.cos(k * x)
+    for slant in (-1, 1):
+        waves = waves + np.cos(k * (-0.5 * x + slant * math.sqrt(0.75) * y))
+    return np.asarray(np.clip((waves + 1.5) / 4.5, 0, 1), dtype=np.float32)
+
+
+class Layer:
+    """A mask from 0 to 1 to draw on, in the coordinates of the skin."""
+
+    def __init__(self, size_px: int) -> None:
+        self.size_px = size_px
+        self.scale = size_px * OVERSAMPLING / (2 * EXTENT)
+        self.image = Image.new("L", (size_px * OVERSAMPLING, size_px * OVERSAMPLING))
+        self.pen = ImageDraw.Draw(self.image)
+
+    def spot(self, rng: np.random.Generator, x: float, y: float, radius: float) -> None:
+        angle = np.linspace(0, 2 * np.pi, 13)[:-1]
+        reach = radius * rng.uniform(0.75, 1.2, 12)
+        px = np.stack([x + reach * np.cos(angle), y + reach * np.sin(angle)], axis=1)
+        self.pen.polygon(((px + EXTENT) * self.scale).ravel().tolist(), fill=255)
+
+    def branch(
+        self, rng: np.random.Generator, x: float, y: float, heading: float, width: float
+    ) -> None:
+        """A vessel that wanders, thins and forks."""
+        angle = heading + np.cumsum(rng.normal(0, 0.25, 10))
+        moves = np.stack([np.cos(angle), np.sin(angle)], axis=1) * 0.045
+        path = np.array([x, y]) + np.cumsum(moves, axis=0)
+        px = ((path + EXTENT) * self.scale).ravel().tolist()
+        self.pen.line(px, fill=255, width=max(1, round(width * self.scale)), joint="curve")
+        if width > 0.011:
+            for at in (9, *rng.integers(3, 8, 2).tolist()):
+                turn = rng.choice([-1, 1]) * rng.uniform(0.4, 1.0)
+                self.branch(rng, path[at, 0], path[at, 1], angle[at] + turn, width * 0.62)
+
+    def field(self, blur_px: float) -> Floats:
+        image = self.image.reduce(OVERSAMPLING).filter(ImageFilter.GaussianBlur(blur_px))
+        return np.asarray(image, dtype=np.float32) / np.float32(255)
+
+
+def _skin_with_lesion(rng: np.random.Generator, diagnosis: str, size_px: int) -> Image.Image:
+    look = _look(rng, diagnosis)
+    canvas_px = size_px * 3 // 2
+    scale_px = canvas_px / 384
+    x, y = (EXTENT * axis for axis in grid(canvas_px))
+
+    # Outline: a circle that is pulled in and out; high harmonics make it ragged.
+    angle, from_middle = np.arctan2(y, x), np.hypot(x, y)
+    radius = rng.uniform(0.48, 0.78)
+    outline = 1 + 0.12 * np.cos(2 * angle + rng.uniform(0, 6))
+    for k in range(3, 10):
+        swing = 0.16 * look.irregular / (k - 1) ** 0.6 * rng.normal()
+        outline = outline + swing * np.cos(k * angle + rng.uniform(0, 6))
+    outside = from_middle - radius * outline + 0.02 * smooth_noise(rng, canvas_px, 40)
+    lesion = step(outside, 2 * look.edge)
+    deep = step(outside + 0.15, 0.3)  # 1 well inside the border
+
+    def zone(share: float, cells: int = 5, softness: float = 0.5) -> Floats:
+        """Patches that cover about `share` of the lesion, off its middle."""
+        hills = smooth_noise(rng, canvas_px, cells)
+        tilt = rng.normal(0, 0.8, 2)
+        return step(1.1 - 2.4 * share - hills - tilt[0] * x - tilt[1] * y, softness) * lesion
+
+    def scattered(count: float, smallest: float, largest: float, aside: float) -> Layer:
+        """Spots inside the lesion; `aside` of 1 puts them all to one side."""
+        layer = Layer(canvas_px)
+        middle = rng.uniform(0, 2 * np.pi)
+        for _ in range(rng.poisson(count)):
+            at = middle + rng.uniform(-np.pi, np.pi) * (1 - 0.75 * aside)
+            reach = radius * math.sqrt(rng.uniform(0.02, 0.8))
+            size = rng.uniform(smallest, largest)
+            layer.spot(rng, reach * math.cos(at), reach * math.sin(at), size)
+        return layer
+
+    # Melanin of the epidermis: brown, and black where there is much.
+    uneven = look.asymmetric * (0.55 * smooth_noise(rng, canvas_px, 4) + rng.normal(0, 0.5) * x)
+    centre = 0.25 * rng.normal() * (1 - (from_middle / radius) ** 2)
+    melanin = look.brown * np.clip(0.85 + 0.6 * uneven + centre, 0.12, 2.6)
+    warp = 0.03 + 0.05 * look.asymmetric
+    xw = x + warp * smooth_noise(rng, canvas_px, 7)
+    yw = y + warp * smooth_noise(rng, canvas_px, 7)
+    holes = _honeycomb(xw, yw, rng.uniform(0.10, 0.15))
+    intact = 1 - look.asymmetric * zone(0.45)
+    melanin = melanin * (1 + intact * look.network * (0.65 - 1.7 * holes))
+    melanin = melanin * (1 + intact * look.globules * (1.5 * holes**1.5 - 0.4))
+    if look.fissures:
+        ridges = np.abs(smooth_noise(rng, canvas_px, 13))
+        melanin = melanin + look.fissures * (0.9 * np.exp(-((ridges / 0.16) ** 2)) - 0.15)
+    melanin = np.clip(melanin, 0.02, None) * lesion
+    dots = scattered(26 * look.dots, 0.012, 0.035, look.asymmetric) if look.dots else None
+    if look.streaks:
+        sector = np.cos(angle - rng.uniform(0, 6)) > 1 - 1.1 * look.streaks
+        rays = np.cos(angle * rng.integers(30, 44) + 3 * smooth_noise(rng, canvas_px, 5)) > 0.1
+        fringe = np.exp(-(((outside - 0.03) / 0.09) ** 2))
+        melanin = melanin + 1.5 * sector * rays * fringe
+    plugs = scattered(9 * look.cysts, 0.02, 0.05, 0.2) if look.cysts else None
+    for layer, depth in ((dots, 1.8), (plugs, 1.1)):
+        if layer is not None:
+            melanin = melanin + depth * layer.field(1.0 * scale_px) * lesion
+
+    blood = look.red * lesion * (0.7 + 0.3 * smooth_noise(rng, canvas_px, 6))
+    blood = blood + 0.12 + 0.05 * smooth_noise(rng, canvas_px, 9)
+    if look.vessels:
+        tree = Layer(canvas_px)
+        for _ in range(rng.integers(2, 5)):
+            at, reach = rng.uniform(0, 2 * np.pi), radius * rng.uniform(0.5, 1.0)
+            heading = at + np.pi + rng.normal(0, 0.5)
+            tree.branch(rng, reach * math.cos(at), reach * math.sin(at), heading, 0.026)
+        blood = blood + 1.3 * look.vessels * tree.field(0.6 * scale_px)
+
+    blends: list[
+        tuple[Floats, tuple[float, float, float]]
+    ] = []  # (how much, of which colour), on top of skin and melanin
+    if look.veil:
+        blends.append((0.8 * look.veil * zone(0.35) * deep, (0.44, 0.47, 0.54)))
+    if look.scar:
+        blends.append((0.75 * look.scar * zone(0.25) * deep, (0.88, 0.79, 0.77)))
+    if look.nests:
+        nests = scattered(6 * look.nests + 1, 0.05, 0.12, 0.3).field(2.5 * scale_px)
+        blends.append((0.85 * nests, (0.34, 0.31, 0.37)))
+    if look.cysts:
+        cysts = scattered(16 * look.cysts, 0.018, 0.045, 0.1).field(1.0 * scale_px)
+        blends.append((0.75 * cysts * lesion, (0.95, 0.88, 0.74)))
+    if look.ulcer:
+        crust = scattered(2 * look.ulcer, 0.08, 0.2, 0.3).field(2.0 * scale_px)
+        blends.append((0.85 * crust, (0.50, 0.18, 0.12)))
+
+    # Skin: mottled, with the fine furrows that cross it.
+    furrows = np.abs(smooth_noise(rng, canvas_px, 55)) + np.abs(smooth_noise(rng, canvas_px, 80))
+    tone = rng.beta(2, 3)
+    mottle = 1 + 0.025 * smooth_noise(rng, canvas_px, 12) + 0.018 * furrows * (1 - 0.5 * lesion)
+    dull = 0.25 * (diagnosis == "keratosis") * lesion * rng.uniform(0, 1)
+    channels = []
+    for c, (light_skin, dark_skin, by_melanin, by_blood, waxy) in enumerate(
+        (
+            (0.93, 0.72, 0.50, 0.12, 0.62),
+            (0.74, 0.52, 0.84, 0.85, 0.55),
+            (0.66, 0.40, 1.02, 0.80, 0.42),
+        )
+    ):
+        skin = (light_skin + (dark_skin - light_skin) * tone) * mottle
+        skin = skin + (waxy - skin) * dull
+        colour = skin * np.exp(-by_melanin * melanin - by_blood * blood)
+        for share, over in blends:
+            colour = colour + (over[c] - colour) * share
+        channels.append(colour)
+    rgb = np.clip(np.stack(channels, axis=-1) * 255, 0, 255).astype(np.uint8)
+    return Image.fromarray(rgb)
+
+
+def _photograph(
+    rng: np.random.Generator, skin: Image.Image, hairs: int, size_px: int
+) -> Image.Image:
+    turn, zoom = rng.uniform(0, 2 * np.pi), rng.uniform(0.9, 1.3)
+    a, b = math.cos(turn) / zoom, math.sin(turn) / zoom
+    if rng.random() < 0.5:
+        a, b = -a, -b
+    shift = skin.width / 2 * (1 + rng.normal(0, 0.05, 2))
+    half, per_px = size_px / 2, skin.width / EXTENT / size_px
+    a, b = a * per_px, b * per_px
+    matrix = (a, b, shift[0] - (a + b) * half, -b, a, shift[1] - (a - b) * half)
+    image = skin.transform(
+        (size_px, size_px), Image.Transform.AFFINE, matrix, Image.Resampling.BICUBIC
+    )
+    scale_px = size_px / 256
+    if hairs:
+        _hair(rng, image, hairs)
+    if rng.random() < 0.15:
+        _ruler(rng, image)
+    image = image.filter(ImageFilter.GaussianBlur((0.3 + rng.gamma(1.5, 0.2)) * scale_px))
+
+    x, y = grid(size_px)
+    light = rng.normal(1, 0.08) + rng.normal(0, 0.06) * x + rng.normal(0, 0.06) * y
+    light = light - rng.uniform(0.02, 0.16) * (x**2 + y**2)
+    if rng.random() < 0.2:
+        light = light * step(np.hypot(x, y) - rng.uniform(0.98, 1.15), 0.04)
+    noise = 2.5 * rng.standard_normal((size_px, size_px, 1), dtype=np.float32)
+    balance = rng.normal(1, (0.03, 0.03, 0.05)).astype(np.float32)
+    rgb = np.asarray(image, dtype=np.float32) * light[..., None] * balance + noise
+    return Image.fromarray(np.clip(rgb, 0, 255).astype(np.uint8))
+
+
+def _hair(rng: np.random.Generator, image: Image.Image, count: int) -> None:
+    size_px = image.width
+    layer = Image.new("L", (size_px * OVERSAMPLING, size_px * OVERSAMPLING))
+    pen = ImageDraw.Draw(layer)
+    main, t = rng.uniform(0, np.pi), np.linspace(-0.5, 0.5, 14)
+    for _ in range(count):
+        way, length, bow = main + rng.normal(0, 0.5), rng.uniform(0.5, 1.6), rng.normal(0, 0.3)
+        along, across = t * length, bow * t**2
+        at = rng.uniform(-0.1, 1.1, 2)
+        px = np.stack(
+            [
+                at[0] + along * math.cos(way) - across * math.sin(way),
+                at[1] + along * math.sin(way) + across * math.cos(way),
+            ],
+            axis=1,
+        )
+        wide_px = max(1, round(rng.uniform(0.7, 1.6) * OVERSAMPLING * size_px / 256))
+        pen.line((px * layer.width).ravel().tolist(), fill=220, width=wide_px, joint="curve")
+    dark = tuple(int(c) for c in np.array([55, 40, 32]) + rng.integers(-20, 30))
+    image.paste(dark, mask=layer.reduce(OVERSAMPLING))
+
+
+def _ruler(rng: np.random.Generator, image: Image.Image) -> None:
+    """Millimetre marks along one edge."""
+    size_px, pen = image.width, ImageDraw.Draw(image)
+    top, gap_px, grey = rng.random() < 0.5, size_px / 16, (40, 40, 45)
+    for i in range(1, 16):
+        long_px = size_px * (0.075 if i % 5 == 0 else 0.04)
+        along, across = (i * gap_px, i * gap_px), (0, long_px)
+        ends = zip(along, across, strict=True) if top else zip(across, along, strict=True)
+        pen.line(list(ends), fill=grey, width=max(1, size_px // 128))

@@ -1,0 +1,1 @@
+"""One file for each public set, read in the folders in which it is handed out."""

@@ -1,0 +1,127 @@
+"""Splits by patient (never by image), stratified by label, seeded.
+
+Method: iterative stratification (Sechidis, Tsoumakas and Vlahavas 2011, ECML PKDD), with groups
+in place of samples: the label that has the fewest groups left is dealt out first, each of its
+groups to the split that lacks that label most.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import replace
+
+import numpy as np
+
+from medcnn.data.manifest import Manifest, Split
+from medcnn.system.errors import DataError, LeakError, listed, private
+
+
+def assign(
+    manifest: Manifest, *, validation: float, test: float, seed: int, leaky: bool = False
+) -> Manifest:
+    """The manifest with a split on every record.
+
+    Splits that the dataset's author gave are kept; what is missing is made: a validation split
+    out of the training images, or all three where there is none.
+
+    Args:
+        validation: share of the groups, in (0, 1), that goes to validation.
+        test: the same for test.
+        leaky: also where patients stand in several of the given splits.
+
+    Raises:
+        LeakError: a patient stands in more than one split.
+        DataError: some images have a split and others do not, or a split stays empty.
+    """
+    given = {r.split for r in manifest.records}
+    if None in given and len(given) > 1:
+        without = [r.image_id for r in manifest.records if r.split is None]
+        raise DataError(
+            f"{manifest.source}: {len(without)} of {len(manifest.records)} images have no split "
+            f"({listed([private(i) for i in without])}); give every row one, or none of them."
+        )
+    if not leaky:
+        refuse_leaks(manifest)
+    if given == {None}:
+        shares = {
+            Split.TRAIN: 1 - validation - test,
+            Split.VALIDATION: validation,
+            Split.TEST: test,
+        }
+        manifest = _deal(manifest, None, shares, seed)
+    elif Split.VALIDATION not in given and Split.TRAIN in given:
+        # the share is of the whole set, as where all three splits are made here
+        share = validation / max(1e-9, 1 - test)
+        shares = {Split.TRAIN: 1 - share, Split.VALIDATION: share}
+        manifest = _deal(manifest, Split.TRAIN, shares, seed)
+    present = {r.split for r in manifest.records}
+    if missing := [s for s in Split if s not in present]:
+        groups = len({r.group for r in manifest.records})
+        raise DataError(
+            f"{manifest.source}: no image in {' and '.join(missing)} ({len(manifest.records)} "
+            f"images of {groups} patients or lesions in all); more patients are needed, or a "
+            "split column that names all three."
+        )
+    return manifest
+
+
+def leaks(manifest: Manifest) -> dict[str, set[Split]]:
+    """Groups that stand in more than one split -> those splits."""
+    seen: dict[str, set[Split]] = defaultdict(set)
+    for r in manifest.records:
+        if r.split is not None:
+            seen[r.group].add(r.split)
+    return {group: where for group, where in seen.items() if len(where) > 1}
+
+
+def refuse_leaks(manifest: Manifest) -> None:
+    if found := leaks(manifest):
+        names = [f"{private(g)} ({', '.join(sorted(found[g]))})" for g in sorted(found)]
+        raise LeakError(
+            f"{manifest.source}: {len(found)} patients or lesions stand in more than one split: "
+            f"{listed(names)}. A score on such a split is not a score on new patients. Leave the "
+            "split column out (data.split=null) and the images are split by patient."
+        )
+
+
+def _deal(
+    manifest: Manifest, source: Split | None, shares: dict[Split, float], seed: int
+) -> Manifest:
+    """Deal the groups whose records stand in `source` out to the splits of `shares`."""
+    labels_of: dict[str, np.ndarray] = {}
+    extended = _indicator(manifest)
+    for r, row in zip(manifest.records, extended, strict=True):
+        if r.split is source:
+            labels_of[r.group] = np.maximum(labels_of.get(r.group, 0), row)
+    # by the ids that came with the data, so that splits do not depend on the key of pseudonyms
+    own = {r.group: r.own_group for r in manifest.records}
+    order = np.random.default_rng(seed).permutation(sorted(labels_of, key=own.__getitem__))
+    left = {str(g): labels_of[str(g)] for g in order}
+    splits = list(shares)
+    share = np.array([shares[s] for s in splits])
+    wanted_groups = share * len(left)
+    wanted = share[:, None] * np.sum(list(left.values()), axis=0)[None]
+    split_of: dict[str, Split] = {}
+    while left:
+        remaining = np.sum(list(left.values()), axis=0)
+        if remaining.any():
+            label = int(np.where(remaining > 0, remaining, np.inf).argmin())
+            batch = [g for g, row in left.items() if row[label]]
+        else:
+            label, batch = -1, list(left)
+        for group in batch:
+            row = left.pop(group)
+            lack = wanted[:, label] if label >= 0 else wanted_groups
+            best = max(range(len(splits)), key=lambda s: (lack[s], wanted_groups[s]))
+            wanted[best] -= row
+            wanted_groups[best] -= 1
+            split_of[group] = splits[best]
+    return manifest.with_records(
+        replace(r, split=split_of[r.group]) if r.split is source else r for r in manifest.records
+    )
+
+
+def _indicator(manifest: Manifest) -> np.ndarray:
+    """[N, K + 1] of 0 and 1: which labels an image shows; the last column marks none of them."""
+    target = np.nan_to_num(manifest.targets()) > 0.5
+    return np.hstack([target, ~target.any(axis=1, keepdims=True)]).astype(np.int64)

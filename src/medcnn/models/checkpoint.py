@@ -1,0 +1,231 @@
+"""A checkpoint is data: weights in safetensors, everything else JSON in the same file's header.
+
+`evaluate`, `predict` and `finetune` need only this file and images. Nothing in it is code.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors
+import safetensors.torch
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from medcnn.config import Precision
+from medcnn.data.labels import LabelSpace
+from medcnn.data.manifest import Manifest, Modality, Split
+from medcnn.images.preprocessing import Preprocessing
+from medcnn.models.backbones import Normalisation
+from medcnn.models.classifier import Architecture, Classifier, build_classifier
+from medcnn.places import require_checkpoint
+from medcnn.statistics.decisions import Readout
+from medcnn.system.errors import CheckpointError
+from medcnn.system.files import sha256_of, write_bytes
+from medcnn.system.privacy import pseudonym
+
+# 2 came with the readout; 3 with a seal, the SHA-256 of weights and description.
+SCHEMA = 3
+OTHER_KEY = (
+    "pseudonyms are made with another key here than in the training of the checkpoint, so nobody "
+    "can say which of these images it was trained with (see MEDCNN_PSEUDONYM_KEY_FILE)."
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Checkpoint:
+    """What stands beside the weights.
+
+    Attributes:
+        readout: how logits become probabilities, decisions and sets; fitted on validation.
+        flips: mirrored views whose logits are averaged, a key of `inference.VIEWS`.
+        training: the resolved config of the run, without where its images lay.
+        provenance: versions, manifest fingerprint, epoch, validation score, origin of weights.
+    """
+
+    labels: LabelSpace
+    preprocessing: Preprocessing
+    architecture: Architecture
+    normalisation: Normalisation
+    modality: Modality
+    flips: str
+    readout: Readout
+    training: Mapping[str, Any]
+    provenance: Mapping[str, Any]
+
+    def trained_on(self, manifest: Manifest) -> NDArray[np.bool_]:
+        """[N]: which images of a manifest carry the id of one that this checkpoint was made with
+        (training or validation). Another hospital may by chance use the same ids."""
+        if manifest.fingerprint() == self.provenance.get("manifest"):
+            # the very same images and splits, whatever the key of their pseudonyms
+            return np.array([r.split is not Split.TEST for r in manifest.records])
+        known = set(self.provenance.get("made_with", ()))
+        return np.array([digest_of(r.image_id) in known for r in manifest.records])
+
+    def other_key(self, manifest: Manifest) -> bool:
+        """Whether other images have pseudonyms of another key than those of the training, so that
+        `trained_on` recognises none."""
+        same = self.provenance.get("pseudonym_key") in (None, pseudonym("", "key"))
+        others = manifest.fingerprint() != self.provenance.get("manifest")
+        return not same and others and any(r.origin for r in manifest.records)
+
+    def precision(self, asked: Precision) -> Precision:
+        """`asked`, or (auto) that of the training, which thresholds were chosen with."""
+        if asked is not Precision.AUTO:
+            return asked
+        return Precision(self.training.get("trainer", {}).get("precision", asked))
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "schema": SCHEMA,
+            "labels": self.labels.to_json(),
+            "preprocessing": self.preprocessing.to_json(),
+            "architecture": dataclasses.asdict(self.architecture),
+            "normalisation": dataclasses.asdict(self.normalisation),
+            "modality": self.modality,
+            "flips": self.flips,
+            "readout": self.readout.to_json(),
+            "training": dict(self.training),
+            "provenance": dict(self.provenance),
+        }
+
+    @classmethod
+    def from_json(cls, stored: Mapping[str, Any]) -> Checkpoint:
+        if stored["schema"] == 1:  # in which there was nothing but thresholds
+            readout = Readout.of_thresholds(stored["thresholds"]).to_json()
+            stored = {**stored, "readout": readout}
+        normalisation = {k: tuple(v) for k, v in stored["normalisation"].items()}
+        return cls(
+            labels=LabelSpace.from_json(stored["labels"]),
+            preprocessing=Preprocessing.from_json(stored["preprocessing"]),
+            architecture=Architecture(**stored["architecture"]),
+            normalisation=Normalisation(**normalisation),
+            modality=Modality(stored["modality"]),
+            flips=stored["flips"],
+            readout=Readout.from_json(stored["readout"]),
+            training=stored["training"],
+            provenance=stored["provenance"],
+        )
+
+
+def digest_of(image_id: str) -> str:
+    """Eight hex digits that stand for an id, which itself never enters a checkpoint."""
+    return hashlib.sha256(image_id.encode()).hexdigest()[:8]
+
+
+def save(path: Path, classifier: Classifier, checkpoint: Checkpoint) -> None:
+    write_bytes(path, serialised(classifier, checkpoint))
+
+
+def serialised(classifier: Classifier, checkpoint: Checkpoint) -> bytes:
+    """The content of a checkpoint's file."""
+    tensors = {k: v.detach().cpu().contiguous() for k, v in classifier.state_dict().items()}
+    # allow_nan=False: the header must stay JSON for every reader
+    described = json.dumps(checkpoint.to_json(), allow_nan=False)
+    sealed = json.dumps({**json.loads(described), "seal": _seal(described, tensors)})
+    return safetensors.torch.save(tensors, metadata={"medcnn": sealed})
+
+
+def _seal(described: str, tensors: Mapping[str, Tensor]) -> str:
+    """SHA-256 over all that a checkpoint means."""
+    digest = hashlib.sha256(described.encode())
+    for name, tensor in sorted(tensors.items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def read(path: Path) -> tuple[Checkpoint, dict[str, Tensor]]:
+    """Description and weights.
+
+    Raises:
+        UsageError: no such file, or one of another kind.
+        CheckpointError: half written, damaged, not from medcnn, or of a newer schema.
+    """
+    require_checkpoint(path)
+    try:
+        return _read(path)
+    except _DamagedError as error:
+        raise CheckpointError(f"{error} {_whole_beside(path)}") from error
+
+
+class _DamagedError(CheckpointError):
+    pass
+
+
+def _whole_beside(path: Path) -> str:
+    """What to do about a damaged checkpoint."""
+    for other in (path.with_name("best.safetensors"), path.with_name("last.safetensors")):
+        if other != path and other.is_file():
+            with suppress(CheckpointError):
+                _read(other)
+                return f"{other} is whole: take that one, or a fresh copy of this one."
+    return "Take a fresh copy of it."
+
+
+def _read(path: Path) -> tuple[Checkpoint, dict[str, Tensor]]:
+    size = f"checkpoint={path} ({path.stat().st_size:,} bytes)"
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+    except (safetensors.SafetensorError, OSError, ValueError) as error:
+        raise _DamagedError(
+            f"{size} cannot be read: {error}. It is half written or damaged."
+        ) from error
+    if "medcnn" not in metadata:
+        raise CheckpointError(
+            f"checkpoint={path} holds weights but no medcnn description (labels, preprocessing). "
+            f"To start training from these weights: medcnn train model.weights={path}"
+        )
+    try:
+        stored = json.loads(metadata["medcnn"])
+        seal = stored.pop("seal", None)
+        newer = stored["schema"] > SCHEMA
+        writer = stored["provenance"].get("medcnn")
+        checkpoint = None if newer else Checkpoint.from_json(stored)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise _DamagedError(f"{size}: its description is damaged: {error}.") from error
+    if checkpoint is None:
+        raise CheckpointError(
+            f"checkpoint={path} has schema {stored['schema']}, this medcnn reads up to {SCHEMA}; "
+            f"it was written by medcnn {writer}: install that or newer."
+        )
+    if stored["schema"] > 2 and seal != _seal(json.dumps(stored), tensors):
+        raise _DamagedError(f"{size} was changed since it was written: its checksum does not fit.")
+    return checkpoint, tensors
+
+
+def load(path: Path, device: torch.device) -> tuple[Checkpoint, Classifier]:
+    """The description and the classifier, in evaluation mode on `device`."""
+    checkpoint, tensors = read(path)
+    classifier = restore(checkpoint, tensors, str(path))
+    return checkpoint, classifier.to(device).eval()
+
+
+def restore(checkpoint: Checkpoint, tensors: Mapping[str, Tensor], source: str) -> Classifier:
+    classifier, _ = build_classifier(
+        checkpoint.architecture, len(checkpoint.labels.outputs), checkpoint.normalisation
+    )
+    try:
+        classifier.load_state_dict(dict(tensors))
+    except RuntimeError as error:
+        raise CheckpointError(
+            f"checkpoint={source}: its weights do not fit {checkpoint.architecture.backbone}: "
+            + " ".join(str(error).split())[:400]
+        ) from error
+    return classifier
+
+
+def provenance_of(path: Path) -> dict[str, Any]:
+    """What predictions and reports say of the checkpoint they came from."""
+    return {"checkpoint": path.name, "checkpoint_sha256": sha256_of(path)}

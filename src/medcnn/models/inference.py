@@ -1,0 +1,166 @@
+"""A classifier and pixels -> Predictions. Torch ends here."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from medcnn.config import Precision
+from medcnn.data.labels import LabelSpace
+from medcnn.data.manifest import Manifest
+from medcnn.models.classifier import unit_range
+from medcnn.pixels.batches import batches, num_batches
+from medcnn.pixels.pixel_store import PixelStore
+from medcnn.statistics.decisions import Readout
+from medcnn.statistics.predictions import Predictions
+from medcnn.system.distributed import ALONE, Ranks
+from medcnn.system.errors import UsageError
+from medcnn.system.progress import track
+
+NO_READOUT = Readout()
+
+# Which sides to mirror for each view; the first is the image as it is.
+VIEWS = {
+    "": ((),),
+    "h": ((), (3,)),
+    "v": ((), (2,)),
+    "hv": ((), (3,), (2,), (2, 3)),
+}
+
+
+def pick_device(name: str, ranks: Ranks = ALONE) -> torch.device:
+    """`auto` takes a CUDA GPU where there is one, else Apple's, else the CPU.
+
+    Raises:
+        UsageError: the device was named and is not there.
+    """
+    if name == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda", ranks.local) if ranks.world > 1 else torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    if name == "cuda" and ranks.world > 1:
+        name = f"cuda:{ranks.local}"
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        found = f"{torch.cuda.device_count()} CUDA GPUs" if torch.cuda.is_available() else "no GPU"
+        reason = str(error).splitlines()[0]
+        raise UsageError(
+            f"device {name} cannot be used: {reason}. This machine has {found}; auto takes what "
+            "is there."
+        ) from error
+    return device
+
+
+def autocast_dtype(precision: Precision, device: torch.device) -> torch.dtype:
+    """`auto` is bfloat16 on GPUs that have it, else float32."""
+    if precision is Precision.AUTO:
+        fast = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+        return torch.bfloat16 if fast else torch.float32
+    return {
+        Precision.FP32: torch.float32,
+        Precision.BF16: torch.bfloat16,
+        Precision.FP16: torch.float16,
+    }[precision]
+
+
+def autocast(dtype: torch.dtype, device: torch.device) -> AbstractContextManager[Any]:
+    """The one path for every precision: with float32 the context does nothing."""
+    return torch.autocast(device.type, dtype=dtype, enabled=dtype is not torch.float32)
+
+
+def out_of_memory(error: Exception) -> bool:
+    """Also where torch raises a plain RuntimeError: the allocators of CPUs and Apple's GPUs do, and
+    NVIDIA's libraries that find no room for a workspace of their own."""
+    if isinstance(error, torch.OutOfMemoryError):
+        return True
+    return isinstance(error, RuntimeError) and any(words in str(error) for words in NO_ROOM)
+
+
+NO_ROOM = (
+    "out of memory",
+    "can't allocate memory",
+    "_STATUS_ALLOC_FAILED",  # cuBLAS and cuDNN
+    "unable to find an engine to execute this computation",  # cuDNN, after all engines failed
+)
+
+
+def logits_of(
+    classifier: nn.Module, images: Tensor, flips: str, dtype: torch.dtype
+) -> NDArray[np.float32]:
+    """Logits [B, K], float32: the mean over the mirrored views of each image.
+
+    Where memory is too small for all at once they go in halves.
+    """
+    try:
+        with torch.inference_mode(), autocast(dtype, images.device):
+            floats = unit_range(images)
+            views = [classifier(floats.flip(dims) if dims else floats) for dims in VIEWS[flips]]
+        return np.asarray(torch.stack([v.float() for v in views]).mean(0).cpu().numpy())
+    except RuntimeError as error:
+        if len(images) == 1 or not out_of_memory(error):
+            raise
+    halves = [logits_of(classifier, half, flips, dtype) for half in images.chunk(2)]
+    return np.concatenate(halves)
+
+
+def predict(
+    classifier: nn.Module,
+    store: PixelStore,
+    manifest: Manifest,
+    rows: NDArray[np.int64],
+    *,
+    split: str,
+    labels: LabelSpace | None = None,
+    targets: NDArray[np.float32] | None = None,
+    flips: str = "",
+    batch_size: int = 64,
+    device: torch.device,
+    dtype: torch.dtype,
+    readout: Readout = NO_READOUT,
+    ranks: Ranks = ALONE,
+    provenance: dict[str, Any] | None = None,
+) -> Predictions:
+    """Predictions of the readable images among `rows`, in that order.
+
+    Args:
+        labels: of the classifier's outputs; None means those of the manifest.
+        targets: [N, K] of all records in the order of `labels`; None means the manifest's own.
+        flips: mirrored views to average over, a key of VIEWS.
+        ranks: processes that share the images; each gets all predictions.
+    """
+    labels = labels or manifest.labels
+    targets = manifest.targets() if targets is None else targets
+    good = store.readable(rows)
+    classifier.eval()
+    own = ranks.share(good)
+    coming = batches(store, targets, own, batch_size, device=device)
+    parts = [
+        logits_of(classifier, batch.images, flips, dtype)
+        for batch in track(coming, num_batches(len(own), batch_size), f"predicting {split}")
+    ]
+    empty = np.zeros((0, len(labels.outputs)), np.float32)
+    chosen = [manifest.records[i] for i in good]
+    by = readout.conformal.by if readout.conformal else ""
+    return Predictions(
+        labels=labels,
+        split=split,
+        image_ids=tuple(r.image_id for r in chosen),
+        groups=tuple(r.group for r in chosen),
+        targets=targets[good],
+        logits=ranks.gathered(np.concatenate(parts) if parts else empty),
+        readout=readout,
+        categories=tuple(r.attributes.get(by, "") for r in chosen) if by else (),
+        unreadable=tuple(
+            (manifest.records[i].image_id, store.unreadable[int(i)])
+            for i in rows
+            if int(i) in store.unreadable
+        ),
+        provenance=provenance or {},
+    )

@@ -1,0 +1,204 @@
+"""What was found, on one page: in the terminal, and as one HTML file that needs nothing else."""
+
+from __future__ import annotations
+
+import base64
+import textwrap
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from medcnn.audit.finding import Finding, Severity, counted
+from medcnn.audit.planted import Recovered
+from medcnn.audit.thumbnails import Looks
+from medcnn.data.manifest import Manifest
+from medcnn.system.files import write_text
+from medcnn.system.progress import WIDTH
+
+WORDS = {Severity.REFUSE: "refused", Severity.WARN: "warning", Severity.NOTE: "note"}
+CONFOUNDS = {"file_tells", "border_tells", "columns_tell"}
+MOST_ROWS_SAID, MOST_ROWS, MOST_SHOWN = 5, 500, 24
+_INDENT = " " * 11
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Audit:
+    """The findings of a set, worst first, and how well copies were searched for in it, where that
+    was measured."""
+
+    manifest: Manifest
+    looks: Looks
+    findings: tuple[Finding, ...]
+    recovered: Recovered | None
+
+    def of(self, severity: Severity) -> list[Finding]:
+        return [f for f in self.findings if f.severity is severity]
+
+    @property
+    def bad(self) -> dict[int, str]:
+        """Row -> why this image must not be used."""
+        return {row: f.bad for row, f in enumerate(self.looks.facts) if f.bad}
+
+    @property
+    def verdict(self) -> str:
+        refused, warned = len(self.of(Severity.REFUSE)), len(self.of(Severity.WARN))
+        warnings = f"{counted(warned, 'warning')}" if warned else "no warning"
+        if refused:
+            return f"Refused for {counted(refused, 'reason')}; {warnings}."
+        if CONFOUNDS & {f.check for f in self.of(Severity.WARN)}:
+            return (
+                "Not refused, but confounded: the label can be told without the disease; a score "
+                f"may measure where images come from; {warnings}."
+            )
+        return f"Nothing forbids training on these data; {warnings}."
+
+    @property
+    def described(self) -> str:
+        m = self.manifest
+        groups = len({r.group for r in m.records})
+        whose = f" of {counted(groups, m.group_noun)}" if groups < len(m.records) else ""
+        out = "".join(f"; {n:,} left out: {why}" for why, n in m.excluded.items())
+        return f"{counted(len(m.records), 'image')}{whose}{out}"
+
+    @property
+    def _of_others(self) -> str:
+        """Whose the wrongly found images are, with a space behind."""
+        noun = self.manifest.group_noun
+        return "" if noun == "image" else f"of other {noun}s "
+
+    @property
+    def search(self) -> str:
+        """How well the search for copies works here, in a sentence."""
+        found = self.recovered
+        if found is None or not any(found.planted.values()):
+            return ""
+        parts = ", ".join(f"{found.found[k]} of {n} {k}" for k, n in found.planted.items())
+        return (
+            f"To measure the search for near-duplicates, copies of images of this set were planted "
+            f"in memory and looked for: {parts} were found (recall {found.recall:.1%}), and with "
+            f"them {counted(found.false, 'image')} {self._of_others}"
+            f"(precision {found.precision:.1%})."
+        )
+
+
+def text(audit: Audit) -> str:
+    """The page for a terminal: every finding, a few rows of each."""
+    lines = [f"{audit.manifest.source}: {audit.described}", ""]
+    for finding in audit.findings:
+        lines += [*_said(finding), ""]
+    if audit.search:
+        lines += [*textwrap.wrap(audit.search, WIDTH), ""]
+    return "\n".join([*lines, audit.verdict])
+
+
+def _said(finding: Finding) -> Iterator[str]:
+    first, *rest = textwrap.wrap(finding.title, WIDTH - len(_INDENT))
+    yield f"  {WORDS[finding.severity]:<9}{first}"
+    yield from (_INDENT + line for line in rest)
+    if finding.severity is Severity.NOTE:
+        return
+    for paragraph in (finding.meaning, f"What to do: {finding.advice}"):
+        yield from textwrap.wrap(
+            paragraph, WIDTH, initial_indent=_INDENT, subsequent_indent=_INDENT
+        )
+    if not finding.rows:
+        return
+    # pairs have two of everything; whose they are stands on the page
+    kept = [n for n, name in enumerate(finding.columns) if not (finding.shown and name == "of")]
+    rows = [[r[n] for n in kept] for r in (finding.columns, *finding.rows[:MOST_ROWS_SAID])]
+    widths = [max(len(r[c]) for r in rows) for c in range(len(kept))]
+    while sum(widths) + 2 * len(widths) > WIDTH - len(_INDENT):
+        widths[widths.index(max(widths))] -= 1
+    for row in rows:
+        cells = (_short(cell, width).ljust(width) for cell, width in zip(row, widths, strict=True))
+        yield f"{_INDENT}  {'  '.join(cells)}".rstrip()
+    if (more := len(finding.rows) - MOST_ROWS_SAID) > 0:
+        yield f"{_INDENT}  and {more:,} more"
+
+
+def _short(cell: str, width: int) -> str:
+    """`covid-19-rap…day-1.jpg`: names of images differ at their ends."""
+    if len(cell) <= width:
+        return cell
+    tail = (width - 1) // 2
+    return f"{cell[: width - 1 - tail]}…{cell[len(cell) - tail :]}"
+
+
+def write_html(path: Path, audit: Audit) -> None:
+    write_text(path, html(audit))
+
+
+def html(audit: Audit) -> str:
+    from jinja2 import Environment, StrictUndefined
+
+    source = files("medcnn.pages").joinpath("audit.html.j2").read_text(encoding="utf-8")
+    page = Environment(
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    return page.from_string(source).render(
+        audit=audit,
+        words=WORDS,
+        splits=audit.manifest.counts(),
+        noun=audit.manifest.group_noun,
+        rows=lambda f: f.rows[:MOST_ROWS],
+        pictures=lambda f: _pictures(audit, f),
+        means=_means(audit),
+        most_rows=MOST_ROWS,
+    )
+
+
+def _pictures(audit: Audit, finding: Finding) -> list[tuple[list[str], str, list[str]]]:
+    """Thumbnails of the first rows as data addresses, how alike they are, and a line for each."""
+    shown = []
+    for row, records in zip(finding.rows, finding.shown[:MOST_SHOWN], strict=False):
+        half = len(row) // len(records)
+        parts = [row[n * half : (n + 1) * half] for n in range(len(records))]
+        captions = [" · ".join(cell for cell in part if cell) for part in parts]
+        shown.append(([_address(audit.looks, r) for r in records], row[-1], captions))
+    return shown
+
+
+def _means(audit: Audit) -> list[tuple[str, int, str]]:
+    """Class, how many images it has, and their mean thumbnail: what a border gives away shows."""
+    target = audit.manifest.targets()
+    usable = np.array([not f.bad for f in audit.looks.facts])
+    names = audit.manifest.labels.outputs
+    kinds = [(name, target[:, k] > 0.5) for k, name in enumerate(names)]
+    if len(names) == 1 and not audit.manifest.labels.exclusive:
+        kinds = [(audit.manifest.labels.names[0], target[:, 0] <= 0.5), *kinds]
+    shown = []
+    for name, of in kinds[:MOST_SHOWN]:
+        rows = np.flatnonzero(of & usable)
+        if len(rows):
+            mean = np.asarray(audit.looks.colour[rows], dtype=np.float32).mean(axis=0)
+            shown.append((name, len(rows), _png(Image.fromarray(mean.astype(np.uint8)))))
+    return shown
+
+
+def _address(looks: Looks, row: int) -> str:
+    """Grey detail with the colour of the coarser thumbnail."""
+    grey = np.asarray(looks.grey[row])
+    side = grey.shape[0]
+    colour = Image.fromarray(np.asarray(looks.colour[row])).resize((side, side))
+    bands = colour.convert("YCbCr").split()
+    merged = Image.merge("YCbCr", (Image.fromarray(grey), *bands[1:])).convert("RGB")
+    return _png(merged)
+
+
+def _png(image: Image.Image) -> str:
+    """An address that holds the image itself."""
+    buffer = BytesIO()
+    image.save(buffer, "PNG")
+    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+
+
+def warnings(findings: Sequence[Finding]) -> list[str]:
+    """One sentence for each warning, as a run keeps them; which images are left out is said where
+    it is done."""
+    warned = [f for f in findings if f.severity is Severity.WARN and f.check != "files"]
+    return [f"audit: {f.title}. {f.advice}" for f in warned]

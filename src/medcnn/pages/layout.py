@@ -1,0 +1,457 @@
+"""What the report's tables and figures hold, as texts that the page only has to place."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from medcnn.data.labels import Kind, LabelSpace
+from medcnn.pages import figures
+from medcnn.statistics.curves import OneLabel, confusion, four_cells, one_label
+from medcnn.statistics.cuts import cut_tables
+from medcnn.statistics.grades import Agreement
+from medcnn.statistics.intervals import Interval
+from medcnn.statistics.metrics.table import METRICS
+from medcnn.statistics.operating import rule_words
+from medcnn.statistics.points import ReadoutEvaluation
+from medcnn.statistics.predictions import Predictions
+from medcnn.statistics.scores import Evaluation, Score
+from medcnn.statistics.shares import Share
+
+CLASS_COLUMNS = (
+    "auroc",
+    "average_precision",
+    "sensitivity",
+    "specificity",
+    "f1",
+    "brier",
+    "ece",
+)
+HEADLINES = ("auroc", "quadratic_weighted_kappa", "balanced_accuracy", "sensitivity", "specificity")
+MAIN = (
+    *HEADLINES,
+    "accuracy",
+    "average_precision",
+    "brier",
+    "ece",
+    "f1",
+    "log_loss",
+    "mean_absolute_grade_error",
+)
+"""Scores that stand in the open; the others are folded away."""
+SPLIT_ORDER = ("test", "validation", "train")
+
+
+class Footnotes:
+    """Notes of scores, each told once under the tables and marked with a letter."""
+
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+
+    def mark(self, note: str) -> str:
+        if not note:
+            return ""
+        if note not in self.notes:
+            self.notes.append(note)
+        return _letters(self.notes.index(note))
+
+    def __iter__(self) -> Iterator[tuple[str, str]]:
+        return iter((_letters(i), note) for i, note in enumerate(self.notes))
+
+
+def _letters(index: int) -> str:
+    """a, b, ... z, aa, ab, ..."""
+    text = ""
+    while index >= 0:
+        text = chr(ord("a") + index % 26) + text
+        index = index // 26 - 1
+    return text
+
+
+def split_words(split: str) -> str:
+    return "all images" if split == "all" else f"{split} split"
+
+
+def split_rank(split: str) -> tuple[int, str]:
+    known = split in SPLIT_ORDER
+    return (SPLIT_ORDER.index(split) if known else len(SPLIT_ORDER), split)
+
+
+def _shown(score: Score, mark: str = "") -> dict[str, Any]:
+    """A score as the page prints it: texts, and the ends of its bar in % where it has one."""
+    missing, no_interval = math.isnan(score.value), math.isnan(score.low)
+    in_bar = METRICS[score.name].higher_is_better and not no_interval and score.value >= 0
+    return {
+        "title": METRICS[score.name].title,
+        "value": "n/a" if missing else f"{score.value:.3f}",
+        "interval": "" if no_interval else f"{score.low:.3f} to {score.high:.3f}",
+        "why": score.note if no_interval else "",
+        "mark": mark,
+        "bar": (
+            tuple(f"{100 * max(v, 0):.1f}" for v in (score.low, score.high, score.value))
+            if in_bar
+            else None
+        ),
+        "count": f"{score.count:,}",
+        "groups": f"{score.groups:,}",
+    }
+
+
+def headlines(evaluation: Evaluation) -> list[dict[str, Any]]:
+    scores = {s.name: s for s in evaluation.scores if s.overall}
+    if evaluation.labels.exclusive:
+        # macro sensitivity is balanced accuracy under another name
+        scores = {n: s for n, s in scores.items() if n not in ("sensitivity", "specificity")}
+    else:
+        scores.pop("balanced_accuracy")
+    return [_shown(scores[name]) for name in HEADLINES if name in scores]
+
+
+def overall(
+    evaluations: Mapping[str, Evaluation],
+    splits: Sequence[str],
+    footnotes: Footnotes,
+    names: Sequence[str] = MAIN,
+) -> list[dict[str, Any]]:
+    """One row per score, one cell per split."""
+    rows = []
+    for name in names:
+        metric = METRICS[name]
+        found = [
+            [s for s in evaluations[split].scores if s.name == name and s.overall]
+            for split in splits
+        ]
+        cells = [_shown(s[0], footnotes.mark(s[0].note)) if s else None for s in found]
+        if any(cells):
+            better = {True: "higher is better", False: "lower is better", None: ""}
+            direction = better[metric.higher_is_better]
+            rows.append({"title": metric.title, "direction": direction, "cells": cells})
+    return rows
+
+
+def every_score(evaluation: Evaluation, footnotes: Footnotes) -> list[dict[str, Any]]:
+    """One row per score, label and average, for the folded table."""
+    return [
+        {
+            "title": METRICS[s.name].title,
+            "of": s.label or s.average or "",
+            "positives": "" if s.positives is None else f"{s.positives:,}",
+            "method": s.method,
+            **_shown(s, footnotes.mark(s.note)),
+        }
+        for s in evaluation.scores
+    ]
+
+
+def by_class(evaluation: Evaluation, footnotes: Footnotes) -> dict[str, Any] | None:
+    """One row per class, one cell per score that classes have; None for binary labels."""
+    own = {(s.name, s.label): s for s in evaluation.scores if s.label is not None}
+    if not own:
+        return None
+    names = [n for n in CLASS_COLUMNS if (n, evaluation.labels.outputs[0]) in own]
+    rows = []
+    for k, label in enumerate(evaluation.labels.outputs):
+        scores = [own[name, label] for name in names]
+        rows.append(
+            {
+                "label": label,
+                "positives": f"{scores[0].positives or 0:,}",
+                "count": f"{scores[0].count:,}",
+                "threshold": f"{evaluation.thresholds[k]:.3g}" if evaluation.thresholds else "",
+                "cells": [_shown(s, footnotes.mark(s.note)) for s in scores],
+            }
+        )
+    return {"columns": [METRICS[name].title for name in names], "rows": rows}
+
+
+def points(found: ReadoutEvaluation) -> list[dict[str, Any]]:
+    return [
+        {
+            "point": rule_words(p.point),
+            "label": p.label,
+            "threshold": _threshold(p.threshold, p.reason),
+            "counts": [f"{n:,}" for n in (p.found, p.missed, p.alarms, p.cleared)],
+            "shares": [share(p.sensitivity), share(p.specificity)],
+            "prevalence": "n/a" if math.isnan(p.prevalence) else f"{100 * p.prevalence:.3g} %",
+            "values": [_percents(p.ppv_value, p.ppv), _percents(p.npv_value, p.npv)],
+        }
+        for p in found.points
+    ]
+
+
+def grades(found: ReadoutEvaluation) -> list[dict[str, Any]]:
+    """Cut points of the mean grade: a row for each, and the kappa of all grades."""
+    return [
+        {
+            "point": rule_words(g.point),
+            "cuts": [
+                {
+                    "label": cut.label,
+                    "threshold": _threshold(cut.threshold, cut.reason),
+                    "counts": [f"{n:,}" for n in (cut.found, cut.missed, cut.alarms, cut.cleared)],
+                    "shares": [share(cut.sensitivity), share(cut.specificity)],
+                    "kappa": _agreement(cut.kappa),
+                }
+                for cut in g.cuts
+            ],
+            "kappa": _agreement(g.kappa),
+        }
+        for g in found.grades
+    ]
+
+
+def readout(found: ReadoutEvaluation | None) -> dict[str, Any] | None:
+    """Texts of operating points, prediction sets and referral."""
+    if found is None:
+        return None
+    sets = [
+        {
+            "label": s.label or "all images",
+            "count": f"{s.coverage.of:,}",
+            "coverage": share(s.coverage),
+            "size": "n/a" if math.isnan(s.mean_size) else f"{s.mean_size:.2f}",
+            "single": "n/a" if math.isnan(s.single) else f"{100 * s.single:.0f} %",
+        }
+        for s in found.sets
+    ]
+    referral = [
+        {
+            "share": f"{100 * r.share:.3g} %",
+            "certainty": f"{r.certainty:.3g}",
+            "left": f"{r.left:,}",
+            "error": share(r.error),
+        }
+        for r in found.referral
+    ]
+    bound = found.bound and {
+        "asked": f"{100 * found.bound.asked:.3g} %",
+        "certainty": f"{found.bound.certainty:.3g}",
+        "left": f"{found.bound.error.of:,}",
+        "referred": share(found.bound.referred),
+        "error": share(found.bound.error),
+    }
+    return {
+        "points": points(found),
+        "grades": grades(found),
+        "sets": sets,
+        "wanted": f"{100 * found.sets[0].wanted:.0f} %" if found.sets else "",
+        "referral": referral,
+        "bound": bound,
+        "aurc": "n/a" if math.isnan(found.aurc) else f"{found.aurc:.4f}",
+        "curve": figures.risk_coverage_figure(found.curve) if len(found.curve) > 2 else None,
+    }
+
+
+def certainty_words(labels: LabelSpace) -> str:
+    """What `medcnn.statistics.decisions.certainty` is, and how it differs from the decision."""
+    if labels.kind is Kind.MULTICLASS:
+        return "the probability of the class that is named"
+    least = " on the finding that is least certain" if labels.kind is Kind.MULTILABEL else ""
+    why = (
+        "the median or mean grade may be another"
+        if labels.exclusive
+        else "a threshold other than 0.5 may call the less probable one"
+    )
+    return (
+        f"the probability of the most probable answer{least}, which need not be the decision: {why}"
+    )
+
+
+def cuts(predictions: Predictions, found: ReadoutEvaluation | None) -> list[dict[str, Any]]:
+    """The tables of the slider, each with the prevalence that PPV and NPV start at."""
+    given = {p.label: p.prevalence for p in found.points} if found else {}
+    tables = cut_tables(predictions)
+    for table in tables:
+        own = table["positives"] / (table["positives"] + table["negatives"])
+        table["prevalence"] = given.get(table["label"], own)
+    return tables
+
+
+def flow(
+    counts: Mapping[str, Mapping[str, int]],
+    excluded: Mapping[str, int],
+    predictions: Mapping[str, Predictions],
+    group_noun: str,
+) -> dict[str, Any] | None:
+    """From every image of the source to those that were scored."""
+    if not counts:
+        return None
+    used = sum(split["images"] for split in counts.values())
+
+    def patients(split: Mapping[str, int]) -> str:
+        told = group_noun != "image" and "groups" in split
+        return f"{split['groups']:,} {group_noun}s" if told else ""
+
+    splits = []
+    for name, split in counts.items():
+        seen = predictions.get(name)
+        lines = [f"{split['images']:,} images", patients(split)]
+        if seen is not None:
+            lost = len(seen.unreadable)
+            lines += [f"{lost:,} could not be read" if lost else ""]
+            lines += [f"{len(seen.image_ids):,} scored"]
+        splits.append({"name": name, "lines": [line for line in lines if line]})
+    return {
+        "found": f"{used + sum(excluded.values()):,}",
+        "excluded": [(reason, f"{count:,}") for reason, count in excluded.items() if count],
+        "used": f"{used:,}",
+        "splits": splits,
+    }
+
+
+def _threshold(value: float, reason: str) -> dict[str, str]:
+    return {
+        "value": f"{value:.3g}",
+        "interval": "",
+        "why": f"not available: {reason}; this one is used" if reason else "",
+    }
+
+
+def share(found: Share) -> dict[str, str]:
+    """`87.0 %` and `81.0 to 92.0 %`, or why there is no interval."""
+    return _percents(found.value, found)
+
+
+def _percents(value: float, ends: Interval | Share) -> dict[str, str]:
+    if math.isnan(value):
+        return {"value": "n/a", "interval": "", "why": ends.reason}
+    given = not math.isnan(ends.low)
+    return {
+        "value": f"{100 * value:.1f} %",
+        "interval": f"{100 * ends.low:.1f} to {100 * ends.high:.1f} %" if given else "",
+        "why": "" if given else f"no interval: {ends.reason}",
+    }
+
+
+def _agreement(found: Agreement) -> dict[str, str]:
+    missing, given = math.isnan(found.value), not math.isnan(found.low)
+    return {
+        "value": "n/a" if missing else f"{found.value:.3f}",
+        "interval": f"{found.low:.3f} to {found.high:.3f}" if given else "",
+        "why": "" if given else found.reason if missing else f"no interval: {found.reason}",
+    }
+
+
+def classes(predictions: Predictions, evaluation: Evaluation) -> list[dict[str, Any]]:
+    """The three figures of each output, or the reason why they cannot be drawn."""
+    binary = evaluation.labels.kind is Kind.BINARY
+    classes = []
+    for k, name in enumerate(predictions.labels.outputs):
+        label = one_label(predictions, k)
+        area = evaluation.find("auroc", None if binary else name)
+        classes.append(
+            {
+                "name": name,
+                "positives": f"{int(label.target.sum()):,}",
+                "count": f"{len(label.target):,}",
+                "auroc": _shown(area),
+                "figures": _figures(label),
+                "reason": area.note if math.isnan(area.value) else "",
+            }
+        )
+    return classes
+
+
+def _figures(label: OneLabel) -> list[tuple[str, str]]:
+    drawn = []
+    if label.both_classes:
+        drawn.append(("ROC curve", figures.roc_figure(label)))
+        drawn.append(("Precision and recall", figures.precision_recall_figure(label)))
+    if len(label.target):
+        drawn.append(("Reliability of the probabilities", figures.reliability_figure(label)))
+    return drawn
+
+
+def confusion_figure(predictions: Predictions) -> str | None:
+    """SVG of the confusion matrix; None for multi-label, whose classes do not confuse."""
+    if predictions.labels.kind is Kind.MULTILABEL:
+        return None
+    return figures.confusion_svg(confusion(predictions), predictions.labels.names)
+
+
+def cells(predictions: Predictions) -> list[dict[str, str]]:
+    """Found, missed, false alarms and cleared of each label of a multi-label set."""
+    if predictions.labels.kind is not Kind.MULTILABEL:
+        return []
+    names = ("found", "missed", "alarms", "cleared")
+    rows = []
+    for k, label in enumerate(predictions.labels.outputs):
+        counts = four_cells(one_label(predictions, k))
+        rows.append({"label": label, **{n: f"{c:,}" for n, c in zip(names, counts, strict=True)}})
+    return rows
+
+
+def training(
+    history: Sequence[Mapping[str, float]], chosen: float | None = None
+) -> list[tuple[str, str]]:
+    """Title and SVG of loss, validation scores and learning rates, of what the history holds.
+
+    Args:
+        chosen: the epoch whose weights were kept.
+    """
+
+    def line(key: str) -> list[float]:
+        return [float(epoch.get(key, math.nan)) for epoch in history]
+
+    def known(key: str) -> bool:
+        return any(math.isfinite(value) for value in line(key))
+
+    epochs = [float(epoch.get("epoch", i)) for i, epoch in enumerate(history)]
+    drawn = []
+    losses = {"training": "train/loss", "validation": "val/loss"}
+    if lines := {name: line(key) for name, key in losses.items() if known(key)}:
+        drawn.append(("Loss", figures.history_figure(epochs, lines, "Loss")))
+    keys = sorted({key for epoch in history for key in epoch})
+    for key in keys:
+        if key.startswith("val/") and key != "val/loss" and known(key):
+            name = key.removeprefix("val/")
+            title = METRICS[name].title if name in METRICS else name
+            figure = figures.history_figure(epochs, {title: line(key)}, title, chosen=chosen)
+            kept = "" if chosen is None else f", epoch {chosen:g} kept"
+            drawn.append((f"{title} on validation{kept}", figure))
+    rates = {k.removeprefix("lr/"): line(k) for k in keys if k.split("/")[0] == "lr" and known(k)}
+    if len({str(values) for values in rates.values()}) == 1:
+        rates = dict([next(iter(rates.items()))])
+    if rates:
+        log = all(v > 0 for values in rates.values() for v in values if math.isfinite(v))
+        figure = figures.history_figure(epochs, rates, "Learning rate", log=log)
+        drawn.append(("Learning rate", figure))
+    return drawn
+
+
+def dataset(counts: Mapping[str, Mapping[str, int]], group_noun: str) -> list[dict[str, Any]]:
+    """One row per class and one cell per split, from `Manifest.counts()`."""
+    rows: list[dict[str, Any]] = []
+    keys = list(dict.fromkeys(key for row in counts.values() for key in row))
+    for key in keys:
+        if key == "groups" and group_noun == "image":
+            continue  # would say the number of images a second time
+        label = key.removeprefix("label:")
+        name = {"images": "Images", "groups": f"{group_noun.capitalize()}s"}.get(key, label)
+        row = []
+        for split in counts.values():
+            share = f"{100 * split.get(key, 0) / split['images']:.1f} %"
+            row.append((f"{split.get(key, 0):,}", share if key != label else ""))
+        rows.append({"name": name, "total": key == label, "cells": row})
+    return rows
+
+
+def unreadable(predictions: Mapping[str, Predictions]) -> list[tuple[str, str, str]]:
+    """Split, image id and reason of every image without a prediction."""
+    return [
+        (split, image_id, reason)
+        for split in sorted(predictions, key=split_rank)
+        for image_id, reason in predictions[split].unreadable
+    ]
+
+
+def cell(value: Any) -> str:
+    """One cell of a further table: numbers with four digits that count, mappings as name value."""
+    if value is None:
+        return ""
+    if isinstance(value, Mapping):
+        return ", ".join(f"{k.replace('_', ' ')} {cell(v)}" for k, v in value.items())
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

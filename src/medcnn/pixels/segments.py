@@ -1,0 +1,211 @@
+"""What the pixel cache is on disk: segments, each written by one build and by no one else.
+
+A segment is `<id>.pixels`, the images one after the other, and `<id>.rows`, one record for each
+image that is complete. A build appends to its own segment alone: pixels first, then the record. So
+a build may be killed at any moment, two may run at once even where files cannot be locked, and a
+reader is never shown half an image. A segment is never changed afterwards, except that damaged
+pixels are overwritten with the same pixels undamaged.
+
+No name stands in a segment: paths are hashed, since a file name may be that of a patient.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import struct
+import uuid
+import zlib
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medcnn.pixels.decoder import Seen
+
+# path, size, the two times, content, segment, slot, CRC-32 of the pixels; CRC-32 of all that
+RECORD = struct.Struct("<16sqqq16s16sII")
+CHECK = struct.Struct("<I")
+NOT_OPEN = -1
+
+
+def path_key(path: str) -> bytes:
+    return hashlib.blake2b(path.encode("utf-8", "surrogatepass"), digest_size=16).digest()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stored:
+    """Where the pixels of a file are, and the file that they are of.
+
+    Attributes:
+        path: hash of its path.
+        seen: its size and times.
+        content: hash of its bytes.
+        crc: CRC-32 of the pixels.
+        segment: id of the segment that holds the pixels.
+        slot: their place in it, counted in images.
+    """
+
+    path: bytes
+    seen: Seen
+    content: bytes
+    crc: int
+    segment: bytes = b""
+    slot: int = -1
+
+    def packed(self) -> bytes:
+        body = RECORD.pack(self.path, *self.seen, self.content, self.segment, self.slot, self.crc)
+        return body + CHECK.pack(zlib.crc32(body))
+
+
+def stored_in(folder: Path) -> Iterator[Stored]:
+    """All records of all segments below `folder` that are whole, the latest segment last."""
+    step = RECORD.size + CHECK.size
+    for file in _by_age(folder):
+        try:
+            data = file.read_bytes()
+        except FileNotFoundError:
+            continue  # merged meanwhile
+        # what is left at the end was being written when its build was killed
+        for start in range(0, len(data) - step + 1, step):
+            body = data[start : start + RECORD.size]
+            if CHECK.unpack_from(data, start + RECORD.size)[0] != zlib.crc32(body):
+                continue
+            path, *times, content, segment, slot, crc = RECORD.unpack(body)
+            yield Stored(
+                path=path,
+                seen=(times[0], times[1], times[2]),
+                content=content,
+                segment=segment,
+                slot=slot,
+                crc=crc,
+            )
+
+
+def _by_age(folder: Path) -> list[Path]:
+    def age(file: Path) -> int:
+        with suppress(FileNotFoundError):
+            return file.stat().st_mtime_ns
+        return 0
+
+    return sorted(folder.glob("*.rows"), key=age)
+
+
+def merge(folder: Path, image_bytes: int) -> None:
+    """Make one segment of all: of each path its latest record, and its pixels where they are whole.
+
+    For a builder that is alone. Whoever reads the old segments has them open. Raises OSError.
+    """
+    files = _by_age(folder)
+    if sum(f.stat().st_size for f in folder.glob("*.pixels")) > shutil.disk_usage(folder).free / 2:
+        return
+    latest = {stored.path: stored for stored in stored_in(folder)}
+    opened: dict[bytes, Pixels] = {}
+    image = np.empty(image_bytes, np.uint8)
+    with Writer(folder) as writer:
+        for stored in latest.values():
+            with suppress(FileNotFoundError):
+                if stored.segment not in opened:
+                    opened[stored.segment] = Pixels(folder, stored.segment, image_bytes)
+                whole = opened[stored.segment].read(stored.slot, image)
+                if whole and zlib.crc32(image.data) == stored.crc:
+                    writer.add(stored, image.data)
+    for file in files:
+        file.unlink(missing_ok=True)
+        file.with_suffix(".pixels").unlink(missing_ok=True)
+
+
+class Pixels:
+    """The pixels of one segment, read by position.
+
+    Not mapped into memory: a file that is cut off under a mapping ends the process, and pages that
+    were looked at count as this process's memory; a read costs no more than the copy from a map.
+    """
+
+    def __init__(self, folder: Path, segment: bytes, image_bytes: int) -> None:
+        """Raises OSError."""
+        self.path = folder / f"{segment.hex()}.pixels"
+        self.image_bytes = image_bytes
+        self._file = os.open(self.path, os.O_RDONLY)
+
+    def slots(self) -> int:
+        """How many images the file can hold; it grows while a build goes on."""
+        return os.fstat(self._file).st_size // self.image_bytes
+
+    def read(self, slot: int, into: NDArray[Any]) -> bool:
+        """Fill `into`, contiguous; False where the file ends before that or its drive is gone."""
+        try:
+            return os.preadv(self._file, [into.data], slot * self.image_bytes) == self.image_bytes
+        except OSError:
+            return False
+
+    def mend(self, slot: int, pixels: bytes) -> None:
+        """Put back what has this slot's check sum; raises OSError."""
+        with self.path.open("r+b") as file:
+            os.pwrite(file.fileno(), pixels, slot * self.image_bytes)
+
+    def __del__(self) -> None:
+        if hasattr(self, "_file"):
+            os.close(self._file)
+
+
+class Memory:
+    """The same for pixels that are kept in memory."""
+
+    def __init__(self, images: NDArray[Any]) -> None:
+        self.images = images
+
+    def read(self, slot: int, into: NDArray[Any]) -> bool:
+        into[...] = self.images[slot]
+        return True
+
+
+class Writer:
+    """A new segment; its files appear with the first image."""
+
+    def __init__(self, folder: Path) -> None:
+        self.segment, self.images = uuid.uuid4().bytes, 0
+        self._folder = folder
+        self._pixels = self._rows = NOT_OPEN
+
+    def __enter__(self) -> Self:
+        return self
+
+    def add(self, stored: Stored, pixels: bytes | memoryview) -> Stored:
+        """Append pixels; returns where they are. Raises OSError, and leaves no record then."""
+        placed = replace(stored, segment=self.segment, slot=self.images)
+        self._open()
+        _write(self._pixels, pixels)
+        _write(self._rows, placed.packed())
+        self.images += 1
+        return placed
+
+    def confirm(self, stored: Stored) -> None:
+        """Note that the file of pixels that are there has new times and the same content."""
+        self._open()
+        _write(self._rows, stored.packed())
+
+    def _open(self) -> None:
+        if self._rows == NOT_OPEN:
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND
+            name = self.segment.hex()
+            self._pixels = os.open(self._folder / f"{name}.pixels", flags, 0o666)
+            self._rows = os.open(self._folder / f"{name}.rows", flags, 0o666)
+
+    def __exit__(self, *_: object) -> None:
+        for file in (self._pixels, self._rows):
+            if file != NOT_OPEN:
+                os.fsync(file)
+                os.close(file)
+
+
+def _write(file: int, data: bytes | memoryview) -> None:
+    """All of it: a signal or a full disk may cut a write short, the next one then raises."""
+    left = memoryview(data).cast("B")
+    while left:
+        left = left[os.write(file, left) :]

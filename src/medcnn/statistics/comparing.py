@@ -1,0 +1,474 @@
+"""Two models on the same images: by how much they differ, and whether that could be chance.
+
+Both see the same patients, so what is uncertain is only the difference: it is found from each
+patient's own difference, never from the overlap of two intervals. docs/comparing.md tells what
+each test assumes; benchmarks/comparing.py simulates how often it is wrong.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medcnn.data.labels import Kind
+from medcnn.statistics.intervals import (
+    Floats,
+    Ints,
+    group_numbers,
+    how_many,
+    often_undefined,
+    resampling_weights,
+    spread_of_draws,
+    spread_of_parts,
+    students,
+)
+from medcnn.statistics.metrics.formulas import Kernel
+from medcnn.statistics.metrics.table import (
+    METRICS,
+    Assessed,
+    Metric,
+    Rows,
+    Sample,
+    Scope,
+    right,
+    samples,
+)
+from medcnn.statistics.predictions import Predictions
+from medcnn.statistics.scores import patients_behind, too_few, why_undefined
+from medcnn.system.errors import DataError, listed
+
+RANKED = frozenset(
+    (
+        *("auroc", "cut_auroc", "partial_auc", "average_precision"),
+        *("sensitivity_at_specificity", "specificity_at_sensitivity"),
+    )
+)
+"""Scores that see the order of a model's probabilities only: exchanging two models' answers means
+exchanging ranks, since the models may use the scale differently and still rank alike."""
+OVERALL = (
+    *("auroc", "quadratic_weighted_kappa", "balanced_accuracy", "accuracy", "sensitivity"),
+    *("specificity", "average_precision", "f1", "brier", "log_loss", "ece"),
+)
+"""Compared overall unless other scores are named; those that classes have, AUROC per class too."""
+
+FLOAT32 = 1e-6
+"""Sums over resamples and exchanges are in float32: what differs by less is a tie."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Difference:
+    """A score of another model less that of the reference, on the same images.
+
+    Attributes:
+        label: the class or cut, or None for the mean over them, or over the table.
+        better: 1 where a higher score is better, -1 where a lower one is, 0 where neither is.
+        low, high: 95 % interval of the difference; nan where `note` says why there is none.
+        p: two-sided, of no difference, from the same variance as the interval.
+        p_permuted: two-sided, by exchanging the models' answers patient by patient.
+        p_holm: `p` adjusted for all differences on the page.
+        method: `delong`, `linearised` or `bootstrap`.
+    """
+
+    score: str
+    label: str | None
+    better: int
+    reference: float
+    other: float
+    low: float = math.nan
+    high: float = math.nan
+    p: float = math.nan
+    p_permuted: float = math.nan
+    p_holm: float = math.nan
+    method: str
+    count: int
+    groups: int
+    note: str = ""
+
+    @property
+    def difference(self) -> float:
+        return self.other - self.reference
+
+    def not_inferior(self, margin: float) -> bool | None:
+        """Whether the other model is surely not worse by `margin`, of scores of which more is
+        better; None of others, and where nobody can say.
+
+        The lower end of the 95 % interval lies above -margin: a one-sided test at 2.5 %. Source:
+        Piaggio et al. 2012, JAMA 308(24), CONSORT for non-inferiority.
+        """
+        return self.low > -margin if self.better > 0 and not math.isnan(self.low) else None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Discordance:
+    """Images that only one of two models decides rightly.
+
+    Attributes:
+        side: `answers` of all images, `positives` or `negatives` of a class.
+        p: McNemar's exact test, by patient; p_holm: adjusted for all of them on the page.
+    """
+
+    side: str
+    label: str | None
+    count: int
+    only_reference: int
+    only_other: int
+    p: float
+    p_holm: float = math.nan
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pairing:
+    """The reference against one other model."""
+
+    differences: tuple[Difference, ...]
+    discordances: tuple[Discordance, ...]
+
+
+def aligned(
+    predictions: Mapping[str, Predictions], *, common: bool = False
+) -> dict[str, Predictions]:
+    """The predictions of all, by name, on the same images in the order of the first.
+
+    Args:
+        common: leave out images that not all of them have, instead of refusing.
+
+    Raises:
+        DataError: other classes, images, labels or patients; all that differs, with examples.
+    """
+    (first, reference), *others = predictions.items()
+    faults = [
+        f"{name} tells {_told(p)}, {first} {_told(reference)}"
+        for name, p in others
+        if p.labels != reference.labels
+    ]
+    for name, p in predictions.items():
+        if len(set(p.image_ids)) < len(p.image_ids):
+            faults.append(f"{name} holds images twice")
+    if faults:
+        raise DataError(
+            "; ".join(faults) + ". Compare models of the same classes, each image once."
+        )
+    shared = set(reference.image_ids).intersection(*(p.image_ids for _, p in others))
+    if not shared:
+        raise DataError(
+            "the runs have no image in common: other test sets, or names that were made with "
+            "another pseudonym key (docs/privacy.md)."
+        )
+    for name, p in predictions.items():
+        if (own := set(p.image_ids) - shared) and not common:
+            faults.append(
+                f"{name} has {_images(len(own))} that not all have: {listed(sorted(own), 3)}"
+            )
+    hint = " common=true compares on the images that all have." if faults else ""
+    order = [i for i in reference.image_ids if i in shared]
+    taken = {name: _rows(p, order) for name, p in predictions.items()}
+    base = taken[first]
+    for name, p in taken.items():
+        unlike = (np.nan_to_num(p.targets, nan=-1) != np.nan_to_num(base.targets, nan=-1)).any(1)
+        if unlike.any():
+            examples = listed([order[i] for i in np.flatnonzero(unlike)], 3)
+            faults.append(f"{name} labels {_images(int(unlike.sum()))} otherwise: {examples}")
+        if (group_numbers(p.groups)[0] != group_numbers(base.groups)[0]).any():
+            faults.append(f"{name} puts the images to other patients than {first}")
+    if faults:
+        raise DataError("; ".join(faults) + f".{hint}")
+    return {name: replace(p, groups=base.groups) for name, p in taken.items()}
+
+
+def _images(count: int) -> str:
+    return "1 image" if count == 1 else f"{count:,} images"
+
+
+def _told(p: Predictions) -> str:
+    return f"{p.labels.kind} labels ({listed(list(p.labels.names), 8)})"
+
+
+def _rows(p: Predictions, order: Sequence[str]) -> Predictions:
+    at = {image_id: i for i, image_id in enumerate(p.image_ids)}
+    rows = [at[i] for i in order]
+    return replace(
+        p,
+        image_ids=tuple(order),
+        groups=tuple(p.groups[i] for i in rows),
+        targets=p.targets[rows],
+        logits=p.logits[rows],
+        categories=tuple(p.categories[i] for i in rows) if p.categories else (),
+    )
+
+
+def compare(
+    reference: Predictions,
+    other: Predictions,
+    scores: Sequence[str] | None = None,
+    *,
+    resamples: int = 2000,
+    seed: int = 0,
+) -> Pairing:
+    """Differences and discordances of two models whose predictions are `aligned`.
+
+    Args:
+        scores: names in `METRICS`; None means those of `OVERALL` that the kind of label has.
+        resamples: of the bootstrap, and exchanges of the permutation test; 1 or more.
+    """
+    labels = reference.labels
+    names = [n for n in scores or OVERALL if labels.kind in METRICS[n].kinds]
+    if not scores and labels.exclusive:
+        names.remove("sensitivity")  # balanced accuracy under another name
+        names.remove("specificity")
+    pair = (Assessed(predictions=reference), Assessed(predictions=other))
+    groups, num_groups = group_numbers(reference.groups)
+    weights = resampling_weights(reference.groups, resamples, seed)
+    keep = np.random.default_rng((seed, 1)).integers(2, size=(resamples, num_groups), dtype=bool)
+    keep[0] = True  # what was found is one of the exchanges, and is summed as they are
+    differences: list[Difference] = []
+    for scope in Scope:
+        metrics = {n: METRICS[n] for n in names if METRICS[n].scope(labels) is scope}
+        if metrics:
+            rows = list(zip(pair[0].of(scope), pair[1].of(scope), strict=True))
+            kernels = {n: m.kernel(labels) for n, m in metrics.items()}
+            drawn = _drawn(rows, kernels, weights, num_groups, groups)
+            exchanged = _exchanged(rows, kernels, keep[:, groups])
+            outputs = labels.outputs[1:] if scope is Scope.CUT else labels.outputs
+            own = outputs if len(rows) > 1 else ()
+            for n, m in metrics.items():
+                found = np.array([[kernels[n](Sample.once(r))[0] for r in two] for two in rows])
+                told = own if scores or n == "auroc" else ()
+                differences += _tested(n, m, rows, found, drawn[n], exchanged[n], groups, told)
+    differences.sort(key=lambda d: (d.label is not None, names.index(d.score)))
+    return Pairing(differences=tuple(differences), discordances=tuple(_discordances(pair, groups)))
+
+
+Pair = tuple[Rows, Rows]
+
+
+def _drawn(
+    rows: Sequence[Pair],
+    kernels: Mapping[str, Kernel],
+    weights: NDArray[Any],
+    num_groups: int,
+    groups: Ints,
+) -> dict[str, list[tuple[Floats, float]]]:
+    """Score -> per label how its difference is pushed by patients [m], or lies in resamples [R],
+    scaled so that the sum of squares is the variance; and the degrees of freedom of that."""
+    found: dict[str, list[tuple[Floats, float]]] = {n: [] for n in kernels}
+    for a, b in rows:
+        drawing = {n: k for n, k in kernels.items() if METRICS[n].influence is None}
+        blocks: dict[str, list[Floats]] = {n: [] for n in drawing}
+        for one, two in zip(samples(a, weights), samples(b, weights), strict=True):
+            for n, kernel in drawing.items():
+                blocks[n].append(kernel(two) - kernel(one))
+        for n in kernels:
+            influence = METRICS[n].influence
+            if influence is not None:
+                # the noise of two scores of the same images is as alike as the scores are
+                own = [spread_of_parts(influence(r), groups[r.at], num_groups) for r in (a, b)]
+                noise = own[1].noise - own[0].noise
+                found[n].append((noise, min(spread.freedom for spread in own)))
+            else:
+                draws = np.concatenate(blocks[n])
+                behind = _behind(METRICS[n], (a, b), groups)
+                spread = spread_of_draws(draws, behind)
+                scale = math.sqrt(behind / max(1, behind - 1) / len(draws))
+                found[n].append((spread.noise * scale, max(1.0, behind - 1.0)))
+    return found
+
+
+def _exchanged(
+    rows: Sequence[Pair], kernels: Mapping[str, Kernel], keep: NDArray[np.bool_]
+) -> dict[str, Floats]:
+    """Score -> its differences [R, K] when `keep` [R, N] says which images keep their model, and
+    the others have their two answers exchanged. In the first row all keep theirs.
+
+    The answers of both stand in one list of 2 N, of which each exchange takes the one half for one
+    model and the rest for the other. Source: Bandos, Rockette and Gur 2005, Statistics in Medicine
+    24(18), who exchange ranks; all images of a patient together, as in Winkler et al. 2015,
+    NeuroImage 123.
+    """
+    halves = np.concatenate([keep, ~keep], axis=1)
+    rests = ~halves
+    found: dict[str, list[Floats]] = {n: [] for n in kernels}
+    for a, b in rows:
+        for ranked in (False, True):
+            chosen = {n: k for n, k in kernels.items() if (n in RANKED) is ranked}
+            if not chosen:
+                continue
+            both = _joined(a, b, ranked=ranked)
+            blocks: dict[str, list[Floats]] = {n: [] for n in chosen}
+            for one, two in zip(samples(both, halves), samples(both, rests), strict=True):
+                for n, kernel in chosen.items():
+                    blocks[n].append(kernel(two) - kernel(one))
+            for n, parts in blocks.items():
+                found[n].append(np.concatenate(parts))
+    return {n: np.stack(parts, axis=1) for n, parts in found.items()}
+
+
+def _joined(a: Rows, b: Rows, *, ranked: bool) -> Rows:
+    from scipy.stats import rankdata  # slow to import
+
+    p = [rankdata(r.probability) if ranked else r.probability for r in (a, b)]
+    return Rows(
+        target=np.concatenate([a.target, b.target]),
+        probability=np.concatenate(p),
+        decision=np.concatenate([a.decision, b.decision]),
+        at=np.concatenate([a.at, b.at + a.size]),
+        size=a.size + b.size,
+    )
+
+
+def _tested(
+    name: str,
+    metric: Metric,
+    rows: Sequence[Pair],
+    values: Floats,
+    drawn: Sequence[tuple[Floats, float]],
+    exchanged: Floats,
+    groups: Ints,
+    own: Sequence[str],
+) -> Iterator[Difference]:
+    """The overall difference, then that of each label in `own`; `values` [K, 2] of both."""
+    defined = [k for k in range(len(rows)) if not np.isnan(values[k]).any()]
+    for label, ks in [(None, defined), *((label, [k]) for k, label in enumerate(own))]:
+        seen = np.any([rows[k][0].images for k in ks or range(len(rows))], axis=0)
+        known = [k for k in ks if k in defined]
+        first, second = values[known].mean(axis=0) if known else (math.nan, math.nan)
+        result = Difference(
+            score=name,
+            label=label,
+            better={True: 1, False: -1, None: 0}[metric.higher_is_better],
+            reference=float(first),
+            other=float(second),
+            method=metric.method if metric.influence is not None else "bootstrap",
+            count=int(seen.sum()),
+            groups=how_many(groups[seen]),
+        )
+        if not known:
+            why = why_undefined(metric, rows[ks[0] if ks else 0][0])
+            yield replace(result, note=f"not available: {why}")
+            continue
+        star = exchanged[:, known].mean(axis=1)
+        equal = FLOAT32 * (1 + abs(first) + abs(second))
+        as_far = ~(np.abs(star) < abs(star[0]) - equal)  # nan counts against it
+        result = replace(result, p_permuted=float(as_far.mean()))
+        note = ""
+        if label is None and len(known) < len(rows):
+            note = f"mean over {len(known)} of {len(rows)} labels; "
+        behind = [_behind(metric, rows[k], groups) for k in known]
+        noise = np.mean([drawn[k][0] for k in known], axis=0)
+        variances = np.array([_variance(drawn[k][0]) for k in known])
+        variance = _variance(noise)
+        if few := too_few(metric, max(behind)):
+            note += f"interval not available: too few, it rests on {few}"
+        elif reason := often_undefined(noise):
+            note += f"interval not available: {reason}"
+        elif not variance > equal**2:
+            constant = abs(result.difference) > equal
+            note += "interval not available: "
+            note += (
+                "the difference is the same for whichever patients are drawn"
+                if constant
+                else ("the models do not differ in it in any patient")
+            )
+        if note.endswith("; ") or not note:
+            share = variances / variances.sum()
+            freedom = 1 / float((share**2 / [drawn[k][1] for k in known]).sum())
+            reach = students(freedom) * math.sqrt(variance)
+            most = metric.bounds[1] - metric.bounds[0]
+            result = replace(
+                result,
+                low=max(result.difference - reach, -most),
+                high=min(result.difference + reach, most),
+                p=_two_sided(result.difference / math.sqrt(variance), freedom),
+            )
+        yield replace(result, note=note.removesuffix("; "))
+
+
+def _behind(metric: Metric, pair: Pair, groups: Ints) -> int:
+    return min(len(patients_behind(metric, rows, groups[rows.at])) for rows in pair)
+
+
+def _variance(noise: Floats) -> float:
+    defined = ~np.isnan(noise)
+    return float((noise[defined] ** 2).sum() * len(noise) / max(1, defined.sum()))
+
+
+def _two_sided(t: float, freedom: float) -> float:
+    from scipy.special import stdtr  # slow to import
+
+    return float(2 * stdtr(max(1.0, freedom), -abs(t)))
+
+
+def _discordances(pair: tuple[Assessed, Assessed], groups: Ints) -> Iterator[Discordance]:
+    labels = pair[0].predictions.labels
+    exclusive = labels.exclusive and labels.kind is not Kind.BINARY
+    one, two = (a.table[0] if exclusive else a.pooled for a in pair)
+    yield _discordance("answers", None, one, two, np.ones(len(one.at), dtype=np.bool_), groups)
+    for k, label in enumerate(labels.outputs):
+        a, b = (assessed.labels[k] for assessed in pair)
+        yield _discordance("positives", label, a, b, a.target, groups)
+        yield _discordance("negatives", label, a, b, ~a.target, groups)
+
+
+def _discordance(
+    side: str, label: str | None, a: Rows, b: Rows, of: NDArray[np.bool_], groups: Ints
+) -> Discordance:
+    first, second = right(a)[of], right(b)[of]
+    only_first, only_second = first & ~second, second & ~first
+    gained = only_second.astype(np.int64) - only_first
+    by_patient = np.bincount(groups[a.at[of]], weights=gained).astype(np.int64)
+    return Discordance(
+        side=side,
+        label=label,
+        count=int(of.sum()),
+        only_reference=int(only_first.sum()),
+        only_other=int(only_second.sum()),
+        p=mcnemar(by_patient),
+    )
+
+
+def mcnemar(gained: Ints) -> float:
+    """Two-sided exact p of no difference, from what each patient gained [m] by the other model.
+
+    Were the models alike, each patient's gain would as well be a loss of the same size; the
+    distribution of the sum over all choices of signs is counted out. With one image per patient it
+    is the binomial test of the discordant pairs. Sources: McNemar 1947, Psychometrika 12(2); signs
+    by cluster: Winkler et al. 2015, NeuroImage 123.
+    """
+    sizes = np.abs(gained[gained != 0])
+    chance = np.ones(1)
+    for size in np.sort(sizes):
+        grown = np.zeros(len(chance) + size)
+        grown[: len(chance)] += chance / 2
+        grown[size:] += chance / 2
+        chance = grown
+    sums = 2 * np.arange(len(chance)) - int(sizes.sum())
+    return min(1.0, float(chance[np.abs(sums) >= abs(int(gained.sum()))].sum()))
+
+
+def holm(ps: Sequence[float]) -> list[float]:
+    """p values adjusted so that all true null hypotheses hold together at the level; nan stays.
+
+    Source: Holm 1979, Scandinavian Journal of Statistics 6(2).
+    """
+    known = sorted((p, i) for i, p in enumerate(ps) if not math.isnan(p))
+    adjusted, most = list(ps), 0.0
+    for rank, (p, i) in enumerate(known):
+        most = adjusted[i] = max(most, min(1.0, (len(known) - rank) * p))
+    return adjusted
+
+
+def adjusted(pairings: Mapping[str, Pairing]) -> dict[str, Pairing]:
+    """All pairings with `p_holm`: one family of differences, one of discordances."""
+    differences = iter(holm([d.p for p in pairings.values() for d in p.differences]))
+    discordances = iter(holm([d.p for p in pairings.values() for d in p.discordances]))
+    return {
+        name: Pairing(
+            differences=tuple(replace(d, p_holm=next(differences)) for d in p.differences),
+            discordances=tuple(replace(d, p_holm=next(discordances)) for d in p.discordances),
+        )
+        for name, p in pairings.items()
+    }

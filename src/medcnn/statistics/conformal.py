@@ -1,0 +1,214 @@
+"""Prediction sets that hold the truth as often as was asked for, whatever the network is worth.
+
+Validation gives a bound on how strange a true class may look. A class that looks stranger than
+the bound is left out of an image's set. If new patients come from where those of validation came
+from, the truth is in the set with the probability that was asked for (Vovk, Gammerman and Shafer
+2005). Validation has also chosen the epoch, so a little of that is lost; the report says what
+was found on test.
+
+Images of one patient are not exchangeable with those of another. So every patient of validation
+counts as one, its images share that weight, and one more patient is taken to be infinitely strange
+(Dunn, Wasserman and Ramdas 2023, JASA 118, "pooling CDFs"): the promise is for the images of a
+patient who was not seen.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medcnn.data.labels import Floats, Kind, LabelSpace
+
+EVERYONE = ""
+"""The category of images of which nothing else is known; its bound is the widest one."""
+
+
+def strangeness(probabilities: Floats) -> Floats:
+    """One minus the probability of each class (Sadinle, Lei and Wasserman 2019, JASA 114): the
+    smallest sets on average."""
+    return 1 - probabilities
+
+
+def mass_above(probabilities: Floats) -> Floats:
+    """Probability of all classes that are at least as probable (Romano, Sesia and Candès 2020,
+    NeurIPS, "adaptive prediction sets", without its randomisation, which is cautious): larger sets
+    for images that are harder."""
+    order = np.argsort(-probabilities, axis=-1, kind="stable")
+    mass = np.take_along_axis(probabilities, order, axis=-1).cumsum(axis=-1)
+    ranks = np.argsort(order, axis=-1, kind="stable")
+    return np.take_along_axis(mass, ranks, axis=-1)
+
+
+@dataclass(frozen=True, slots=True)
+class Method:
+    score: Callable[[Floats], Floats]
+    by_class: bool = False
+
+
+METHODS = {
+    "split": Method(strangeness),
+    "class_conditional": Method(strangeness, by_class=True),
+    "aps": Method(mass_above),
+}
+
+
+def options(*, coverage: float = 0.9, by: str | None = None) -> None:
+    """What `readout.conformal` takes beside its name.
+
+    Args:
+        coverage: how often the set should hold the truth.
+        by: an attribute of the images, such as `sex` or `site`: the coverage then holds within
+            each of its values (Mondrian), as far as validation has patients enough.
+    """
+
+
+LIMITS = {"coverage": (0.5, 0.999)}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Conformal:
+    """Bounds that were found on validation.
+
+    Attributes:
+        by: the attribute whose values have bounds of their own, or empty.
+        bounds: category -> one bound per class (or per label and answer, [K, 2] flattened, where
+            labels stand alone); infinity, kept as None in JSON, where there were too few patients
+            for any promise: the class is then in every set.
+    """
+
+    method: str
+    coverage: float
+    by: str
+    bounds: Mapping[str, tuple[float, ...]]
+
+    def sets(
+        self, labels: LabelSpace, probabilities: Floats, categories: Sequence[str] | None = None
+    ) -> NDArray[np.bool_]:
+        """Which classes are in each image's set: [N, K] where classes exclude each other, else
+        [N, K, 2], the answers no and yes of each label.
+
+        Args:
+            categories: [N] values of the attribute `by`; None, or a value that validation did not
+                have, gets the widest bound of all.
+        """
+        score = METHODS[self.method].score(_answers(labels, probabilities))
+        known = [c if c in self.bounds else EVERYONE for c in categories or ()]
+        rows = known or [EVERYONE] * len(score)
+        bound = np.array([self.bounds[c] for c in rows]).reshape(len(score), *score.shape[1:])
+        return np.asarray(score <= bound + 1e-12)
+
+    def to_json(self) -> dict[str, Any]:
+        bounds = {
+            c: [None if math.isinf(b) else b for b in found] for c, found in self.bounds.items()
+        }
+        return {"name": self.method, "coverage": self.coverage, "by": self.by, "bounds": bounds}
+
+    @classmethod
+    def from_json(cls, stored: Mapping[str, Any]) -> Conformal:
+        return cls(
+            method=stored["name"],
+            coverage=stored["coverage"],
+            by=stored["by"],
+            bounds={
+                c: tuple(math.inf if b is None else float(b) for b in found)
+                for c, found in stored["bounds"].items()
+            },
+        )
+
+
+def fit_conformal(
+    chosen: Mapping[str, Any],
+    labels: LabelSpace,
+    probabilities: Floats,
+    targets: Floats,
+    groups: Sequence[str],
+    categories: Sequence[str] | None,
+) -> Conformal:
+    """Bounds from validation.
+
+    Args:
+        chosen: `{name: ..., coverage: ..., by: ...}`.
+        probabilities: [N, K].
+        targets: [N, K], nan for "not assessed".
+        groups: patient of each image [N].
+        categories: value of the attribute `by` of each image [N], where one was asked for.
+    """
+    method = METHODS[chosen["name"]]
+    answers = _answers(labels, probabilities)
+    truth = _true_answers(labels, targets)
+    score = method.score(answers)
+    patients = np.asarray(groups, dtype=np.str_)
+    of_category = np.asarray(categories, dtype=np.str_) if categories is not None else None
+    everywhere = np.ones(len(score), bool)
+
+    def bounds(rows: NDArray[np.bool_]) -> NDArray[np.float64]:
+        """For each class [K], or each label and answer [K, 2]."""
+        found = np.full(score.shape[1:], math.inf)
+        for at in np.ndindex(*score.shape[1:]):
+            # the answers among which the truth of this question is found
+            question = (..., slice(None)) if labels.exclusive else (..., at[0], slice(None))
+            its_truth = truth[question]
+            assessed = rows & its_truth.any(axis=1)
+            if method.by_class:
+                assessed &= its_truth[:, at[-1]]
+            own = (score[question] * its_truth).sum(axis=1)[assessed]
+            found[at] = patient_quantile(own, patients[assessed], chosen["coverage"])
+        return found
+
+    per_category = {EVERYONE: bounds(everywhere)}
+    if of_category is not None:
+        per_category |= {str(c): bounds(of_category == c) for c in np.unique(of_category)}
+        # a value that was not seen: no narrower than any that was
+        per_category[EVERYONE] = np.maximum.reduce(list(per_category.values()))
+    return Conformal(
+        method=chosen["name"],
+        coverage=chosen["coverage"],
+        by=chosen["by"] or "",
+        bounds={c: tuple(b.ravel().tolist()) for c, b in per_category.items()},
+    )
+
+
+def patient_quantile(scores: Floats, patients: NDArray[np.str_], coverage: float) -> float:
+    """The smallest score that at least `coverage` of the patients and one more lie at or below,
+    where the images of a patient share one weight; infinity where there are too few patients."""
+    if len(scores) == 0:
+        return math.inf
+    _, at, images = np.unique(patients, return_inverse=True, return_counts=True)
+    order = np.argsort(scores, kind="stable")
+    share = (1 / images[at])[order].cumsum() / (len(images) + 1)
+    enough = np.flatnonzero(share >= coverage - 1e-9)
+    return float(scores[order][enough[0]]) if len(enough) else math.inf
+
+
+def _answers(labels: LabelSpace, probabilities: Floats) -> Floats:
+    """[N, K] where classes exclude each other, else [N, K, 2]: no and yes."""
+    if labels.exclusive:
+        return probabilities
+    return np.stack([1 - probabilities, probabilities], axis=-1)
+
+
+def _true_answers(labels: LabelSpace, targets: Floats) -> NDArray[np.bool_]:
+    if labels.exclusive:
+        return np.asarray(targets == 1)
+    return np.stack([targets == 0, targets == 1], axis=-1)
+
+
+def set_texts(labels: LabelSpace, sets: NDArray[np.bool_]) -> list[str]:
+    """Each row of `sets` in words: `melanoma|nevus`; `Effusion: yes|no; Mass: no`."""
+    if labels.exclusive or labels.kind is Kind.BINARY:
+        names = labels.names
+        rows = sets if labels.exclusive else sets[:, 0, :]
+        return ["|".join(n for n, yes in zip(names, r, strict=True) if yes) for r in rows]
+    words = {(True, True): "no|yes", (True, False): "no", (False, True): "yes"}
+    return [
+        "; ".join(
+            f"{n}: {words.get((bool(no), bool(yes)), '')}"
+            for n, (no, yes) in zip(labels.names, row, strict=True)
+        )
+        for row in sets
+    ]

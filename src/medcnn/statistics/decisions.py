@@ -1,0 +1,255 @@
+"""How logits are read: calibrated probabilities, decisions, prediction sets, referral.
+
+Everything here is fitted on validation, before test is opened, and stands as plain numbers in the
+checkpoint beside weights that it never changes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medcnn.data.labels import Floats, Kind, LabelSpace
+from medcnn.statistics import conformal, operating
+from medcnn.statistics.calibration import CALIBRATIONS, Calibration, fit_calibration
+from medcnn.statistics.conformal import Conformal, fit_conformal
+from medcnn.statistics.operating import OperatingPoint, expected_grade, fit_point
+from medcnn.system.errors import UsageError, listed
+from medcnn.system.registry import completed, nearest
+
+Rules = tuple[Mapping[str, Any], ...]
+
+
+def chosen_points(value: Any) -> Rules:
+    """What `readout.operating_points` means: rules with all of their options.
+
+    Raises:
+        UsageError: no rule, an unknown one, or a wrong option.
+    """
+    items = [value] if isinstance(value, str | Mapping) else list(value or ())
+    if not items:
+        raise UsageError("at least one rule is needed; youden is usual.")
+    rules = tuple(completed(operating.RULES, i, "rule", operating.LIMITS) for i in items)
+    names = [operating.point_name(rule) for rule in rules]
+    if len(set(names)) < len(names):
+        raise UsageError(f"{', '.join(names)}: each rule once.")
+    return rules
+
+
+def chosen_conformal(value: Any) -> Mapping[str, Any] | None:
+    """What `readout.conformal` means: a method with all of its options, or None for `none`."""
+    if value in (None, "none"):
+        return None
+    table = dict.fromkeys(conformal.METHODS, conformal.options)
+    return completed(table, value, "method", conformal.LIMITS)
+
+
+def chosen_calibration(value: Any) -> str:
+    if value not in (None, "none"):
+        completed({n: m.fit for n, m in CALIBRATIONS.items()}, value, "calibration", {})
+    return value or "none"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Referral:
+    """The images that a human should look at.
+
+    Attributes:
+        share: of the images of validation that are below `certainty`.
+        certainty: an image is referred whose `certainty` is below.
+    """
+
+    share: float
+    certainty: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Readout:
+    """Attributes:
+    calibration: None leaves the network's own probabilities.
+    points: operating points; the first one decides where labels stand alone, and where it is
+        `kappa`.
+    conformal: None where no prediction sets were asked for.
+    referral: None where nobody refers.
+    """
+
+    calibration: Calibration | None = None
+    points: tuple[OperatingPoint, ...] = ()
+    conformal: Conformal | None = None
+    referral: Referral | None = None
+
+    @classmethod
+    def of_thresholds(cls, thresholds: Sequence[float] | None) -> Readout:
+        """What stood in files before there was more than thresholds by Youden's rule."""
+        if thresholds is None:
+            return cls()
+        return cls(points=(OperatingPoint(name="youden", thresholds=tuple(thresholds)),))
+
+    @property
+    def said_columns(self) -> tuple[str, ...]:
+        """Columns of words in a table of predictions."""
+        more = {"set": self.conformal, "refer": self.referral}
+        return ("decision", *(name for name, there in more.items() if there is not None))
+
+    def probabilities(self, labels: LabelSpace, logits: Floats) -> NDArray[np.float64]:
+        if self.calibration is None:
+            return labels.probabilities(logits)
+        return self.calibration.probabilities(labels, logits)
+
+    def thresholds(self, labels: LabelSpace) -> tuple[float, ...] | None:
+        """In use for the decisions, one per output; None where classes exclude each other."""
+        return self.points[0].thresholds if self.points and not labels.exclusive else None
+
+    def decide(self, labels: LabelSpace, probabilities: Floats) -> NDArray[np.bool_]:
+        """Decisions [N, K]; `LabelSpace.decide`, but for cut points of the expected grade."""
+        if self.points and self.points[0].grades:
+            grade = expected_grade(probabilities)
+            named = np.searchsorted(self.points[0].thresholds, grade, side="right")
+            return np.asarray(named[:, None] == np.arange(probabilities.shape[1]))
+        return labels.decide(probabilities, self.thresholds(labels))
+
+    def rule(self, labels: LabelSpace) -> str:
+        """How `decide` decides, in words."""
+        if self.points and self.points[0].grades:
+            cuts = ", ".join(f"{c:.3g}" for c in self.points[0].thresholds)
+            why = self.points[0].reason(0)
+            chosen = f"not fitted: {why}" if why else "largest kappa on validation"
+            return f"the mean grade by probability, cut at {cuts} ({chosen})"
+        if self.points and not labels.exclusive:
+            return (
+                "every label whose probability reaches its threshold, chosen on validation by "
+                f"{operating.rule_words(self.points[0].name)}{self._not_chosen(labels)}"
+            )
+        return labels.rule
+
+    def _not_chosen(self, labels: LabelSpace) -> str:
+        """For which labels the first point holds no threshold that its rule picked, and why."""
+        names: dict[str, list[str]] = {}
+        for k, name in enumerate(labels.outputs):
+            if why := self.points[0].reason(k):
+                names.setdefault(why, []).append(name)
+        return "".join(
+            f"; for {listed(found)} 0.5, not chosen: {why}" for why, found in names.items()
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "calibration": asdict(self.calibration) if self.calibration else None,
+            "points": [asdict(point) for point in self.points],
+            "conformal": self.conformal.to_json() if self.conformal else None,
+            "referral": asdict(self.referral) if self.referral else None,
+        }
+
+    @classmethod
+    def from_json(cls, stored: Mapping[str, Any]) -> Readout:
+        points = [
+            {
+                **p,
+                "thresholds": tuple(p["thresholds"]),
+                "reasons": tuple(p.get("reasons", ())),
+            }
+            for p in stored["points"]
+        ]
+        found = {key: stored[key] for key in ("calibration", "conformal", "referral")}
+        return cls(
+            calibration=Calibration(**found["calibration"]) if found["calibration"] else None,
+            points=tuple(OperatingPoint(**p) for p in points),
+            conformal=Conformal.from_json(found["conformal"]) if found["conformal"] else None,
+            referral=Referral(**found["referral"]) if found["referral"] else None,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReadoutConfig:
+    """What is to be fitted on validation, by names of tables; every option stands in it."""
+
+    calibration: str = field(metadata={"parse": chosen_calibration})
+    operating_points: Rules = field(metadata={"parse": chosen_points})
+    conformal: Mapping[str, Any] | None = field(metadata={"parse": chosen_conformal})
+    refer_share: float | None = field(metadata={"low": 0.001, "high": 0.9})
+
+
+def check_readout(config: ReadoutConfig, labels: LabelSpace, attributes: Collection[str]) -> None:
+    """Before anything is trained.
+
+    Args:
+        attributes: that the images of this data set have.
+
+    Raises:
+        UsageError: everything that these labels or images do not allow.
+    """
+    faults = []
+    method = CALIBRATIONS.get(config.calibration)
+    if method and labels.kind not in method.kinds:
+        faults.append(
+            f"readout.calibration={config.calibration} is made for "
+            f"{' and '.join(sorted(method.kinds))} labels, these are {labels.kind}; temperature "
+            "and platt fit every kind."
+        )
+    rules = [rule["name"] for rule in config.operating_points]
+    if "kappa" in rules and labels.kind is not Kind.ORDINAL:
+        faults.append(
+            "readout.operating_points: kappa needs ordinal labels (data.kind=ordinal), these are "
+            f"{labels.kind}."
+        )
+    by = (config.conformal or {}).get("by")
+    if by and by not in attributes:
+        known = ", ".join(sorted(attributes)) or "none; name them in data.attributes"
+        faults.append(
+            f"readout.conformal: the images have no attribute '{by}'{nearest(by, attributes)} "
+            f"Attributes: {known}."
+        )
+    if faults:
+        raise UsageError("\n".join(faults))
+
+
+def fit_readout(
+    config: ReadoutConfig,
+    labels: LabelSpace,
+    logits: Floats,
+    targets: Floats,
+    groups: Sequence[str],
+    categories: Sequence[str] | None = None,
+) -> Readout:
+    """Fit on validation, in this order: each step sees what the one before made.
+
+    Args:
+        logits: [N, K].
+        targets: [N, K], nan for "not assessed".
+        groups: patient of each image [N].
+        categories: of each image [N], the attribute that `conformal.by` names.
+    """
+    calibration = fit_calibration(config.calibration, labels, logits, targets)
+    readout = Readout(calibration=calibration)
+    p = readout.probabilities(labels, logits)
+    referral = None
+    if config.refer_share is not None and len(p):
+        bound = float(np.quantile(certainty(labels, p), config.refer_share))
+        referral = Referral(share=config.refer_share, certainty=bound)
+    return Readout(
+        calibration=calibration,
+        points=tuple(fit_point(rule, p, targets) for rule in config.operating_points),
+        conformal=(
+            fit_conformal(config.conformal, labels, p, targets, groups, categories)
+            if config.conformal
+            else None
+        ),
+        referral=referral,
+    )
+
+
+def certainty(labels: LabelSpace, probabilities: Floats) -> NDArray[np.float64]:
+    """How far from a toss-up the probabilities of each image are. [N] in (0, 1]
+
+    Of the most probable class; where labels stand alone, of the more probable answer, yes or no, to
+    the label that is nearest to one half. It looks at probabilities alone and not at the decision,
+    whose probability may be smaller: a median grade or a cut of the mean grade need not be the most
+    probable one, and a threshold below one half calls present what is more probably absent.
+    """
+    if labels.exclusive:
+        return np.asarray(probabilities.max(axis=1))
+    return np.asarray(np.maximum(probabilities, 1 - probabilities).min(axis=1))

@@ -1,0 +1,141 @@
+"""What cut points of the mean grade, fitted on validation for the best kappa, give on a split."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medcnn.statistics.intervals import (
+    Interval,
+    group_numbers,
+    how_many,
+    interval_around,
+    often_undefined,
+    resampling_weights,
+    spread_of_draws,
+)
+from medcnn.statistics.metrics.formulas import quadratic_weighted_kappa
+from medcnn.statistics.metrics.table import METRICS, Assessed, Ints, Rows, Sample, Scope, samples
+from medcnn.statistics.operating import OperatingPoint
+from medcnn.statistics.predictions import Predictions
+from medcnn.statistics.shares import Share, two_by_two
+
+RESAMPLES = 1000
+KAPPA = METRICS["quadratic_weighted_kappa"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Agreement:
+    """Kappa with its 95 % interval; nan where it is not defined, or has no interval for a
+    `reason`."""
+
+    value: float
+    low: float
+    high: float
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CutResult:
+    """A grade or a higher one, told from the lower ones.
+
+    Attributes:
+        label: that grade.
+        threshold: mean grade by probability from which on it is named.
+        reason: why none could be fitted on validation, so that half grades are used.
+        kappa: of this yes-or-no question (Cohen 1960, Educ Psychol Meas 20(1)).
+    """
+
+    label: str
+    threshold: float
+    reason: str
+    found: int
+    missed: int
+    alarms: int
+    cleared: int
+    sensitivity: Share
+    specificity: Share
+    kappa: Agreement
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GradesResult:
+    """Attributes:
+    kappa: quadratic weighted kappa of the grades that these cuts name.
+    """
+
+    point: str
+    cuts: tuple[CutResult, ...]
+    kappa: Agreement
+
+
+def judged_grades(predictions: Predictions, point: OperatingPoint) -> GradesResult:
+    """Count the cuts of `point` as if it were the one that decides."""
+    readout = replace(predictions.readout, points=(point,))
+    assessed = Assessed(predictions=replace(predictions, readout=readout))
+    groups, _ = group_numbers(predictions.groups)
+    weights = resampling_weights(predictions.groups, RESAMPLES, seed=0)
+    (table,) = assessed.of(Scope.TABLE)
+    grades = predictions.labels.outputs[1:]
+    rows = zip(grades, assessed.of(Scope.CUT), strict=True)
+    return GradesResult(
+        point=point.name,
+        cuts=tuple(
+            _cut(label, own, point.thresholds[k], point.reason(k), groups, weights)
+            for k, (label, own) in enumerate(rows)
+        ),
+        kappa=_kappa(table, groups, weights, how_many(groups[table.at])),
+    )
+
+
+def _cut(
+    label: str,
+    rows: Rows,
+    threshold: float,
+    reason: str,
+    groups: Ints,
+    weights: NDArray[np.uint16],
+) -> CutResult:
+    positive, called, patients = rows.target, rows.decision, groups[rows.at]
+    sides = (positive, ~positive, called, ~called)
+    two = replace(
+        rows,
+        target=np.stack([~positive, positive], axis=1),
+        decision=np.stack([~called, called], axis=1),
+    )
+    return CutResult(
+        label=label,
+        threshold=threshold,
+        reason=reason,
+        **two_by_two(positive, called, patients),
+        kappa=_kappa(two, groups, weights, min(how_many(patients[side]) for side in sides)),
+    )
+
+
+def _kappa(rows: Rows, groups: Ints, weights: NDArray[np.uint16], behind: int) -> Agreement:
+    """Quadratic weighted kappa, which of two classes is Cohen's; the interval is that of the score
+    of this name.
+
+    Args:
+        behind: patients on the side that decides how sure it is.
+    """
+    value = float(quadratic_weighted_kappa(Sample.once(rows))[0])
+    if not len(rows.at):
+        interval = Interval(reason="no image was assessed")
+    elif math.isnan(value):
+        interval = Interval(reason="truth and decision are one and the same throughout")
+    elif behind < KAPPA.needs:
+        interval = Interval(reason=f"it rests on {behind} groups only")
+    else:
+        drawn = np.concatenate([quadratic_weighted_kappa(s) for s in samples(rows, weights)])
+        reason = often_undefined(drawn)
+        spread = spread_of_draws(drawn, behind)
+        interval = (
+            Interval(reason=reason)
+            if reason
+            else interval_around(value, spread, KAPPA.bounds, behind)
+        )
+    return Agreement(value=value, low=interval.low, high=interval.high, reason=interval.reason)

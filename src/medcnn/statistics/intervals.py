@@ -1,0 +1,336 @@
+"""95 % intervals that take patients, not images, for independent.
+
+Images of one patient resemble each other. Taking them for independent makes intervals too narrow,
+by much where patients have many images. How often each interval holds the truth is simulated by
+`benchmarks/coverage.py`; the table stands in docs/metrics.md.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medcnn.system.errors import UsageError
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+LEVEL = 0.95
+TAIL = (1 - LEVEL) / 2
+MOST_UNDEFINED = 0.05
+NO_SPREAD = 1e-12
+ROUNDING = 1e-6
+"""Resamples are summed in single precision: those that differ by less, as a share, are equal."""
+ALL_ALIKE = "the value is the same for whichever patients are drawn"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Interval:
+    """`reason` says why there is none; low and high are nan then."""
+
+    low: float = math.nan
+    high: float = math.nan
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spread:
+    """How a score varies from one set of patients to another.
+
+    Attributes:
+        variance: of the score.
+        freedom: degrees of freedom of that variance.
+        noise: [m] how the groups push the score, or how its resamples lie; the noise of two scores
+            of the same images is correlated as the scores are.
+    """
+
+    variance: float
+    freedom: float
+    noise: Floats
+
+
+def group_numbers(groups: Sequence[str]) -> tuple[Ints, int]:
+    """Number of each row's group [N] by first appearance, and how many groups there are.
+
+    Not by name: a pseudonym would make the draws depend on a secret key. Predictions stand in the
+    order of their manifest, which is the same wherever they are made."""
+    names, first, found = np.unique(
+        np.asarray(groups, dtype=np.str_), return_index=True, return_inverse=True
+    )
+    rank = np.argsort(np.argsort(first))
+    return rank[found].astype(np.int64), len(names)
+
+
+def different(groups: Ints) -> Ints:
+    """Each of the numbers once."""
+    return np.flatnonzero(np.bincount(groups))
+
+
+def how_many(groups: Ints) -> int:
+    """Different ones among the numbers."""
+    return len(different(groups))
+
+
+def resampling_weights(groups: Sequence[str], resamples: int, seed: int) -> NDArray[np.uint16]:
+    """How often each row stands in each resample [R, N]: as often as its group was drawn.
+
+    Raises:
+        UsageError: fewer than one resample.
+
+    Source: Field and Welsh 2007, JRSS B 69(3), the cluster bootstrap.
+    """
+    if resamples < 1:
+        raise UsageError(f"resamples must be 1 or more, found {resamples}; 1000 is usual.")
+    numbers, count = group_numbers(groups)
+    draw = np.random.default_rng(seed)
+    drawn = np.empty((count, resamples), dtype=np.uint16)
+    for r in range(resamples):
+        drawn[:, r] = np.bincount(draw.integers(count, size=count), minlength=count)
+    # all resamples of a row lie together in memory: sums pick rows
+    alone = count == len(numbers)  # groups are numbered as they come
+    return drawn.T if alone else drawn[numbers].T
+
+
+def spread_of_parts(parts: Sequence[Floats], groups: Ints, num_groups: int) -> Spread:
+    """Spread of a score from the influence of its rows, leaving out one group at a time.
+
+    Args:
+        parts: each [n], nan where a row has no part in it, for one that has may push by exactly 0;
+            a mean of its own with its own groups, such as the positive rows and the negative ones.
+            Each part's variance has as many degrees of freedom as groups of equal size would
+            count as much, less one.
+
+    Sources: the jackknife of a ratio over clusters, Kish and Frankel 1974, JRSS B 36(1); for the
+    AUROC, Obuchowski 1997, Biometrics 53(2); degrees of freedom of a sum, Satterthwaite 1946,
+    Biometrics Bulletin 2(6).
+    """
+    left, own, freedoms = [], [], []
+    for part in parts:
+        size = np.bincount(groups, weights=~np.isnan(part), minlength=num_groups)
+        share = size / max(1.0, size.sum())
+        behind = max(2, int((size > 0).sum()))
+        freedoms.append(max(1.0, 1 / max(1e-9, (share**2).sum()) - 1))
+        # what the part's mean would be without the group
+        pushed = np.bincount(groups, weights=np.nan_to_num(part), minlength=num_groups)
+        left.append(pushed / (1 - share).clip(0.1) * math.sqrt(1 - 1 / behind))
+        own.append(float((left[-1] ** 2).sum()))
+    noise = np.sum(left, axis=0)
+    squared = sum(v**2 / f for v, f in zip(own, freedoms, strict=True))
+    freedom = sum(own) ** 2 / squared if squared > 0 else 1.0
+    return Spread(variance=float((noise**2).sum()), freedom=freedom, noise=noise)
+
+
+def spread_of_draws(drawn: Floats, behind: int) -> Spread:
+    """Spread of a score from its resamples [R], nan where it is not defined.
+
+    Resamples of g groups vary too little by the factor (g - 1) / g. Source: Hesterberg 2015,
+    American Statistician 69(4).
+    """
+    defined = drawn[~np.isnan(drawn)]
+    variance = float(np.var(defined)) if len(defined) else math.nan
+    if len(defined) and np.ptp(defined) <= ROUNDING * np.abs(defined).max():
+        variance = 0.0
+    g = max(2, behind)
+    noise = drawn - (defined.mean() if len(defined) else 0)
+    return Spread(variance=variance * g / (g - 1), freedom=g - 1.0, noise=noise)
+
+
+def variance_interval(share: Interval) -> Interval:
+    """Interval of p (1 - p) from that of the share p."""
+    ends = sorted(p * (1 - p) for p in (share.low, share.high))
+    within = share.low <= 0.5 <= share.high
+    return Interval(low=ends[0], high=0.25 if within else ends[1], reason=share.reason)
+
+
+def interval_around(
+    value: float, spread: Spread, bounds: tuple[float, float], behind: int
+) -> Interval:
+    """Interval of a score from its variance, within its bounds.
+
+    Between two bounds it is Wilson's interval of a share, of as many independent draws as would
+    have this variance, with Student's t for the normal quantile: it is never symmetric where a
+    bound is near and holds few groups better than the resamples' percentiles do. From 0 upwards it
+    is Student's t of the logarithm, without bounds of the score itself.
+
+    Sources: Wilson 1927, JASA 22; effective number of draws: Korn and Graubard 1998, Survey
+    Methodology 24(2).
+    """
+    if behind < 2:
+        return Interval(reason="fewer than 2 groups")
+    low, high = bounds
+    if math.isfinite(high):
+        share = (value - low) / (high - low)
+        if share <= NO_SPREAD or share >= 1 - NO_SPREAD:
+            found = unanimous_interval(float(round(share)), behind)
+            return Interval(
+                low=low + (high - low) * found.low, high=low + (high - low) * found.high
+            )
+    if not spread.variance > NO_SPREAD**2:
+        # an interval without width would claim certainty, where there is only too little data
+        return Interval(reason=ALL_ALIKE)
+    t = students(spread.freedom)
+    if math.isfinite(high):
+        variance = spread.variance / (high - low) ** 2
+        below, above = _wilson(share, share * (1 - share) / variance, t)
+        return Interval(low=low + (high - low) * below, high=low + (high - low) * above)
+    reach = t * math.sqrt(spread.variance)
+    if math.isfinite(low):
+        return Interval(low=value * math.exp(-reach / value), high=value * math.exp(reach / value))
+    return Interval(low=value - reach, high=value + reach)
+
+
+@cache
+def students(freedom: float) -> float:
+    """Quantile of Student's t that the interval reaches to; fewer than 1 degree counts as 1."""
+    from scipy.special import stdtrit  # slow to import, and a report does not need it
+
+    return float(stdtrit(max(1.0, freedom), 1 - TAIL))
+
+
+def _wilson(share: float, draws: float, t: float) -> tuple[float, float]:
+    centre = (share + t**2 / (2 * draws)) / (1 + t**2 / draws)
+    half = (
+        t
+        / (1 + t**2 / draws)
+        * math.sqrt(max(0.0, share * (1 - share)) / draws + t**2 / (4 * draws**2))
+    )
+    return max(centre - half, 0.0), min(centre + half, 1.0)
+
+
+def share_interval(hits: NDArray[np.bool_], groups: Ints) -> Interval:
+    """Interval of a share of images [n], of which those of one group [n] resemble each other."""
+    _, at = np.unique(groups, return_inverse=True)
+    return share_and_noise(hits, np.ones(len(hits), dtype=np.bool_), at)[1]
+
+
+def share_and_noise(
+    hits: NDArray[np.bool_], side: NDArray[np.bool_], groups: Ints, num_groups: int | None = None
+) -> tuple[float, Interval, Floats]:
+    """The share of hits among the rows of one side [n], its interval and the noise of `Spread`."""
+    size = num_groups or int(groups.max(initial=0)) + 1
+    behind = how_many(groups[side])
+    if not behind:
+        return math.nan, Interval(reason="fewer than 2 groups"), np.zeros(size)
+    share = float(hits[side].mean())
+    spread = spread_of_parts([np.where(side, hits - share, np.nan) / side.sum()], groups, size)
+    # images of one patient never say more than as many patients would
+    least = share * (1 - share) / int(side.sum())
+    spread = replace(spread, freedom=behind - 1.0, variance=max(spread.variance, least))
+    return share, interval_around(share, spread, (0.0, 1.0), behind), spread.noise
+
+
+def mean_interval(
+    values: Floats,
+    intervals: Sequence[Interval],
+    weights: Floats,
+    noise: Floats,
+    shift: Floats | None = None,
+) -> Interval:
+    """Interval of a weighted mean of scores from their own intervals and correlations.
+
+    The distance of the mean's end from it is the length of the vector sum of the scores' own.
+
+    Args:
+        values: [K]; weights: [K], sum 1; noise: [K, m] of `Spread`.
+        shift: [m] how noise in the weights themselves moves the mean, as noise of that variance.
+
+    Source: Zou and Donner 2008, Statistics in Medicine 27(10); variance estimates recovery.
+    """
+    missing = [i.reason for i in intervals if i.reason]
+    if missing:
+        return Interval(reason=missing[0])
+    below = weights * (values - np.array([i.low for i in intervals]))
+    above = weights * (np.array([i.high for i in intervals]) - values)
+    if shift is not None:
+        reach = students(1e9) * math.sqrt(float(np.nansum(shift**2)))
+        noise = np.concatenate([noise, shift[None]])
+        below, above = np.append(below, reach), np.append(above, reach)
+    known = noise[:, ~np.isnan(noise).any(axis=0)]
+    length = np.sqrt((known**2).sum(axis=1, keepdims=True))
+    unit = np.divide(known, length, out=np.zeros_like(known), where=length > 0)
+    alike = unit @ unit.T
+    np.fill_diagonal(alike, 1)
+    mean = float(weights @ values)
+    low, high = (math.sqrt(max(0.0, float(d @ alike @ d))) for d in (below, above))
+    return Interval(low=mean - low, high=mean + high)
+
+
+def percentile_interval(resampled: Floats, num_groups: int) -> Interval:
+    """Middle 95 % of the resampled values [R], nan where a resample left the score undefined.
+
+    Source: Efron 1979, Annals of Statistics 7(1).
+    """
+    if num_groups < 2:
+        return Interval(reason="fewer than 2 groups")
+    if reason := often_undefined(resampled):
+        return Interval(reason=reason)
+    defined = resampled[~np.isnan(resampled)]
+    if np.ptp(defined) < NO_SPREAD:
+        return Interval(reason=ALL_ALIKE)
+    low, high = np.quantile(defined, [TAIL, 1 - TAIL])
+    return Interval(low=float(low), high=float(high))
+
+
+def often_undefined(resampled: Floats) -> str:
+    """Why no interval can be taken from resamples [R] or [R, T], or nothing."""
+    undefined = float(np.isnan(resampled.reshape(len(resampled), -1)).any(axis=1).mean())
+    if undefined > MOST_UNDEFINED:
+        return f"undefined in {undefined:.0%} of resamples: too few cases"
+    return ""
+
+
+def inverted_interval(
+    terms: Floats, resampled: Floats, num_groups: int, power: int = 1
+) -> Interval:
+    """Interval of the true sum of |terms|^power, of which `terms` [T] are noisy estimates.
+
+    Noise makes the sum too large, and resampling adds the same noise once more. So the terms are
+    scaled by s, resampled noise is added, and the interval holds every s for which the found sum is
+    a usual outcome: a test that is inverted along one line. s = 0 says that the truth is 0.
+
+    Args:
+        resampled: [R, T], nan where a resample left the score undefined.
+    """
+    if num_groups < 2:
+        return Interval(reason="fewer than 2 groups")
+    if reason := often_undefined(resampled):
+        return Interval(reason=reason)
+    noise = resampled[~np.isnan(resampled).any(axis=1)] - terms
+    found = float((np.abs(terms) ** power).sum())
+    if np.ptp(noise) < NO_SPREAD:
+        return Interval(reason=ALL_ALIKE)
+    noise *= math.sqrt(num_groups / (num_groups - 1))
+
+    def outcome(scale: float, quantile: float) -> float:
+        return float(np.quantile((np.abs(scale * terms + noise) ** power).sum(axis=1), quantile))
+
+    def crossing(quantile: float) -> float:
+        """The scale at which a quantile of the outcomes, which grows with it, meets `found`."""
+        low, high = 0.0, 8.0
+        for _ in range(16):
+            middle = (low + high) / 2
+            below = outcome(middle, quantile) < found
+            low, high = (middle, high) if below else (low, middle)
+        return (low + high) / 2 if low > 0 else 0.0
+
+    # a sum that is small even for noise alone still leaves room up to what was found
+    least, most = crossing(1 - TAIL / 2), max(crossing(TAIL / 2), 1.0)
+    return Interval(low=least**power * found, high=most**power * found)
+
+
+def unanimous_interval(value: float, num_groups: int) -> Interval:
+    """Exact interval of a share that is 0 or 1, where there is no spread to be seen.
+
+    Counts each group once, which is cautious: its images do not all bear independent witness.
+
+    Source: Clopper and Pearson 1934, Biometrika 26(4), in the closed form of the extreme cases.
+    """
+    if num_groups < 2:
+        return Interval(reason="fewer than 2 groups")
+    bound = TAIL ** (1 / num_groups)
+    return Interval(low=bound, high=1.0) if value == 1 else Interval(low=0.0, high=1 - bound)

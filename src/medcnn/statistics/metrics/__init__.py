@@ -1,0 +1,1 @@
+"""Every score, weighted, in one table."""

@@ -1,0 +1,347 @@
+"""Every score in one table; each formula takes resampling weights, so that intervals are cheap."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medcnn.data.labels import Kind, LabelSpace
+from medcnn.statistics.metrics.formulas import (
+    Influence,
+    Kernel,
+    accuracy,
+    auroc,
+    auroc_floor,
+    auroc_influence,
+    average_precision,
+    balanced_accuracy,
+    brier,
+    brier_reliability,
+    brier_resolution,
+    brier_uncertainty,
+    calibration_gaps,
+    calibration_intercept,
+    calibration_slope,
+    classes,
+    ece,
+    ece_equal_mass,
+    equal_mass_gaps,
+    every,
+    f1,
+    grade_error,
+    intercept_influence,
+    log_loss,
+    mcc,
+    mean_absolute_grade_error,
+    mean_influence,
+    negatives,
+    partial_auc,
+    positives,
+    quadratic_weighted_kappa,
+    reliability_terms,
+    right,
+    sensitivity,
+    sensitivity_at_specificity,
+    slope_influence,
+    specificity,
+    specificity_at_sensitivity,
+    squared,
+    surprise,
+    table_accuracy,
+    table_balanced_accuracy,
+    table_mcc,
+)
+from medcnn.statistics.metrics.rows import (
+    NUM_BINS,
+    Assessed,
+    Bools,
+    Floats,
+    Ints,
+    Rows,
+    Sample,
+    Scope,
+    probability_bin,
+    samples,
+)
+from medcnn.statistics.predictions import Predictions
+from medcnn.system.errors import UsageError
+from medcnn.system.registry import choose
+
+__all__ = [
+    "CHOOSING",
+    "DEFAULT_SCORE",
+    "METRICS",
+    "NUM_BINS",
+    "Assessed",
+    "Bools",
+    "Floats",
+    "Ints",
+    "Metric",
+    "Rows",
+    "Sample",
+    "Scope",
+    "auroc",
+    "auroc_influence",
+    "metric_for",
+    "probability_bin",
+    "right",
+    "samples",
+    "score",
+    "values",
+]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Metric:
+    """One score.
+
+    Attributes:
+        title: as the report calls it.
+        label: kernel for one label; used once per class (one-vs-rest) where `table` is None.
+        table: kernel for all classes at once, where exactly one of them is right.
+        cut: the label kernel is asked of each grade or worse, instead of each label.
+        kinds: of labels for which the score means something.
+        higher_is_better: None where neither is: no epoch can be chosen by it.
+        bounds: of its values; its interval keeps within them.
+        influence: of each row on the score, in parts [n] of which each is a mean of its own, nan
+            for rows outside of it; the interval is made from it without resampling.
+        floor: a variance that images of no patient in common would give; where the influence gives
+            a smaller one, the mean of both is taken.
+        signed: for a sum of absolute values, or of squares: its terms [R, T] with their signs.
+            Noise makes such a sum too large, so the interval is a test of these, inverted.
+        power: 1 for absolute values, 2 for squares.
+        sides: for the share of rows that are decided rightly, or the mean of several such shares:
+            the rows [n] of which each is a share.
+        of_prevalence: it is p (1 - p) of the share p of positives.
+        decided: it also rests on how many patients are called positive, and negative.
+        unbiased: False where noise makes it larger, as it makes its resamples once more.
+        needs: fewest patients on the rarer side for which the interval was found to hold; below,
+            there is none (docs/metrics.md).
+        undefined: why it may have no value though both classes occur.
+    """
+
+    title: str
+    label: Kernel | None = None
+    table: Kernel | None = None
+    cut: bool = False
+    kinds: frozenset[Kind] = frozenset(Kind)
+    higher_is_better: bool | None = True
+    bounds: tuple[float, float] = (0.0, 1.0)
+    influence: Influence | None = None
+    floor: Callable[[Rows], float] | None = None
+    signed: Kernel | None = None
+    power: int = 1
+    sides: Callable[[Rows], Sequence[Bools]] | None = None
+    of_prevalence: bool = False
+    decided: bool = False
+    unbiased: bool = True
+    needs: int = 5
+    undefined: str = "every image is decided alike"
+
+    @property
+    def method(self) -> str:
+        """How its interval is made; docs/metrics.md tells of each."""
+        if self.signed is not None:
+            return "inverted test"
+        if self.sides is not None or self.of_prevalence:
+            return "wilson"
+        if self.influence is None:
+            return "bootstrap"
+        if self.influence is auroc_influence:
+            return "delong"
+        return "linearised"
+
+    def scope(self, labels: LabelSpace) -> Scope:
+        if self.cut:
+            return Scope.CUT
+        return Scope.LABEL if self.table is None or not labels.exclusive else Scope.TABLE
+
+    def kernel(self, labels: LabelSpace) -> Kernel:
+        kernel = self.table if self.scope(labels) is Scope.TABLE else self.label
+        assert kernel is not None, "a table has a kernel for every kind it names"
+        return kernel
+
+
+ORDINAL = frozenset({Kind.ORDINAL})
+
+
+METRICS: dict[str, Metric] = {
+    "accuracy": Metric(title="Accuracy", label=accuracy, table=table_accuracy, sides=every),
+    "auroc": Metric(title="AUROC", label=auroc, influence=auroc_influence, floor=auroc_floor),
+    "average_precision": Metric(title="Average precision", label=average_precision),
+    "balanced_accuracy": Metric(
+        title="Balanced accuracy",
+        label=balanced_accuracy,
+        table=table_balanced_accuracy,
+        sides=classes,
+    ),
+    "brier": Metric(
+        title="Brier score", label=brier, higher_is_better=False, influence=mean_influence(squared)
+    ),
+    "brier_reliability": Metric(
+        title="Brier reliability",
+        label=brier_reliability,
+        higher_is_better=False,
+        signed=reliability_terms,
+        needs=15,
+        power=2,
+    ),
+    "brier_resolution": Metric(
+        title="Brier resolution",
+        label=brier_resolution,
+        bounds=(0.0, 0.25),
+        unbiased=False,
+        needs=30,
+    ),
+    "brier_uncertainty": Metric(
+        title="Brier uncertainty",
+        label=brier_uncertainty,
+        higher_is_better=None,
+        bounds=(0.0, 0.25),
+        of_prevalence=True,
+    ),
+    "calibration_intercept": Metric(
+        title="Calibration intercept",
+        label=calibration_intercept,
+        higher_is_better=None,
+        bounds=(-np.inf, np.inf),
+        influence=intercept_influence,
+    ),
+    "calibration_slope": Metric(
+        title="Calibration slope",
+        label=calibration_slope,
+        higher_is_better=None,
+        bounds=(-np.inf, np.inf),
+        influence=slope_influence,
+        undefined="a threshold separates the classes",
+    ),
+    "cut_auroc": Metric(
+        title="AUROC of this grade or above",
+        label=auroc,
+        cut=True,
+        kinds=ORDINAL,
+        influence=auroc_influence,
+        floor=auroc_floor,
+    ),
+    "cut_sensitivity": Metric(
+        title="Sensitivity for this grade or above",
+        label=sensitivity,
+        cut=True,
+        kinds=ORDINAL,
+        sides=positives,
+    ),
+    "cut_specificity": Metric(
+        title="Specificity for this grade or above",
+        label=specificity,
+        cut=True,
+        kinds=ORDINAL,
+        sides=negatives,
+    ),
+    "ece": Metric(
+        title="Calibration error", label=ece, higher_is_better=False, signed=calibration_gaps
+    ),
+    "ece_equal_mass": Metric(
+        title="Calibration error, bins of equal mass",
+        label=ece_equal_mass,
+        higher_is_better=False,
+        signed=equal_mass_gaps,
+    ),
+    "f1": Metric(title="F1", label=f1),
+    "log_loss": Metric(
+        title="Log loss",
+        label=log_loss,
+        table=log_loss,
+        higher_is_better=False,
+        bounds=(0.0, np.inf),
+        influence=mean_influence(surprise),
+    ),
+    "mcc": Metric(
+        title="Matthews correlation", label=mcc, table=table_mcc, bounds=(-1.0, 1.0), decided=True
+    ),
+    "mean_absolute_grade_error": Metric(
+        title="Mean absolute grade error",
+        table=mean_absolute_grade_error,
+        kinds=ORDINAL,
+        higher_is_better=False,
+        bounds=(0.0, np.inf),
+        influence=mean_influence(grade_error),
+    ),
+    "partial_auc": Metric(title="Partial AUC, specificity 0.9 to 1", label=partial_auc, needs=10),
+    "quadratic_weighted_kappa": Metric(
+        title="Quadratic weighted kappa",
+        table=quadratic_weighted_kappa,
+        kinds=ORDINAL,
+        bounds=(-1.0, 1.0),
+    ),
+    "sensitivity": Metric(title="Sensitivity", label=sensitivity, sides=positives),
+    "sensitivity_at_specificity": Metric(
+        title="Sensitivity at specificity 0.9", label=sensitivity_at_specificity
+    ),
+    "specificity": Metric(title="Specificity", label=specificity, sides=negatives),
+    "specificity_at_sensitivity": Metric(
+        title="Specificity at sensitivity 0.9", label=specificity_at_sensitivity, needs=10
+    ),
+}
+
+
+CHOOSING = {name: m for name, m in METRICS.items() if m.higher_is_better is not None}
+"""The scores by which an epoch can be chosen."""
+
+
+DEFAULT_SCORE: dict[Kind, str] = dict.fromkeys(Kind, "auroc")
+"""The validation score that picks the best epoch: ranks well before any threshold is chosen."""
+
+
+def metric_for(name: str, kind: Kind) -> Metric:
+    """The entry of `METRICS`.
+
+    Raises:
+        UsageError: no such score, or it is not defined for this kind of label.
+    """
+    metric = choose(METRICS, name, "score")
+    if kind not in metric.kinds:
+        raise UsageError(
+            f"score '{name}' is not defined for {kind} labels. Defined: "
+            + ", ".join(n for n, m in METRICS.items() if kind in m.kinds)
+            + "."
+        )
+    return metric
+
+
+def values(predictions: Predictions, name: str, weights: NDArray[Any] | None = None) -> Floats:
+    """The score in each resample.
+
+    Args:
+        weights: [R, N] how often each row stands in each resample; None means once, in one.
+
+    Returns:
+        [R, K] one column per label, [R, K - 1] one per cut between grades, or [R, 1] where the
+        score is for the whole table; nan where it is not defined.
+
+    Raises:
+        UsageError: the score does not exist or is not defined for this kind of label.
+    """
+    metric, labels = metric_for(name, predictions.labels.kind), predictions.labels
+    kernel, parts = (
+        metric.kernel(labels),
+        Assessed(predictions=predictions).of(metric.scope(labels)),
+    )
+    if weights is None:
+        return np.stack([kernel(Sample.once(rows)) for rows in parts], axis=1)
+    return np.stack(
+        [np.concatenate([kernel(s) for s in samples(rows, weights)]) for rows in parts], axis=1
+    )
+
+
+def score(predictions: Predictions, name: str) -> float:
+    """The overall value: of the table, or the unweighted mean over labels where it is defined.
+
+    nan where it is defined for none. Raises as `values`.
+    """
+    found = values(predictions, name)[0]
+    defined = found[~np.isnan(found)]
+    return float(defined.mean()) if len(defined) else float("nan")

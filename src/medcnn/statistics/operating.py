@@ -1,0 +1,234 @@
+"""Operating points: from which probability on a label is called present, by a rule that the user
+names and that looks at validation only."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medcnn.data.labels import Floats
+
+DEFAULT_THRESHOLD = 0.5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OperatingPoint:
+    """A rule and what it led to on validation.
+
+    Attributes:
+        name: what tables call it: `youden`, `sensitivity at=0.95`.
+        thresholds: one probability per output, from which on a label is called present; where
+            classes exclude each other each is a yes-or-no question of its own. Of the rule `kappa`
+            the K - 1 expected grades from which on the next grade is named.
+        grades: whether these are grades.
+        reasons: one per output, why the rule could pick none and 0.5 (half grades) is used, empty
+            where it picked; nothing at all where it picked everywhere, and in files from before
+            reasons were kept.
+    """
+
+    name: str
+    thresholds: tuple[float, ...]
+    grades: bool = False
+    reasons: tuple[str, ...] = ()
+
+    def reason(self, output: int) -> str:
+        """Why the rule could pick no threshold for this output, or nothing."""
+        return self.reasons[output] if self.reasons else ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cuts:
+    """What each cut between two neighbouring probabilities gives on validation, all [M]."""
+
+    sensitivity: Floats
+    specificity: Floats
+    positives: float
+    negatives: float
+
+
+def youden(cuts: Cuts) -> Floats:
+    """Sensitivity + specificity - 1 (Youden 1950, Cancer 3(1))."""
+    return cuts.sensitivity + cuts.specificity - 1
+
+
+def sensitivity(cuts: Cuts, *, at: float) -> Floats:
+    """The best specificity of those cuts that find a share `at` of the positives."""
+    return np.where(cuts.sensitivity >= at - 1e-12, 1 + cuts.specificity, cuts.sensitivity - at)
+
+
+def specificity(cuts: Cuts, *, at: float) -> Floats:
+    """The best sensitivity of those cuts that clear a share `at` of the negatives."""
+    return np.where(cuts.specificity >= at - 1e-12, 1 + cuts.sensitivity, cuts.specificity - at)
+
+
+def cost(cuts: Cuts, *, miss: float, false_alarm: float = 1.0) -> Floats:
+    """Least cost per image, at the share of positives that validation has.
+
+    Args:
+        miss: cost of a positive that is not found.
+        false_alarm: cost of a negative that is called positive.
+    """
+    missed = miss * cuts.positives * (1 - cuts.sensitivity)
+    alarms = false_alarm * cuts.negatives * (1 - cuts.specificity)
+    return -(missed + alarms) / (cuts.positives + cuts.negatives)
+
+
+def f1(cuts: Cuts) -> Floats:
+    """Harmonic mean of sensitivity and precision."""
+    found = cuts.positives * cuts.sensitivity
+    alarms = cuts.negatives * (1 - cuts.specificity)
+    return 2 * found / (cuts.positives + found + alarms)
+
+
+def kappa(_cuts: Cuts) -> Floats:
+    """Of ordinal labels: cut points of the expected grade with the largest quadratic weighted
+    kappa (Cohen 1968). Fitted by `_grade_cuts`, since it looks at all grades at once."""
+    raise AssertionError("kappa is fitted over all grades at once")
+
+
+RULES: dict[str, Callable[..., Floats]] = {
+    "youden": youden,
+    "sensitivity": sensitivity,
+    "specificity": specificity,
+    "cost": cost,
+    "f1": f1,
+    "kappa": kappa,
+}
+
+LIMITS = {"at": (0.0, 1.0), "miss": (0.0, 1e6), "false_alarm": (0.0, 1e6)}
+
+
+def point_name(rule: Mapping[str, Any]) -> str:
+    options = [f"{key}={value:g}" for key, value in rule.items() if key != "name"]
+    return " ".join([rule["name"], *options])
+
+
+WORDS = {
+    "youden": "Youden's index",
+    "sensitivity": "sensitivity of {at}",
+    "specificity": "specificity of {at}",
+    "cost": "a miss costs {miss}, a false alarm {false_alarm}",
+    "f1": "largest F1",
+    "kappa": "largest kappa",
+}
+
+
+def rule_words(point: str) -> str:
+    """The name of an operating point in words: of `sensitivity at=0.95` `sensitivity of 0.95`."""
+    name, *options = point.split()
+    return WORDS[name].format(**dict(option.split("=") for option in options))
+
+
+def fit_point(rule: Mapping[str, Any], probabilities: Floats, targets: Floats) -> OperatingPoint:
+    """The operating point that `rule` picks on validation.
+
+    Args:
+        rule: `{name: ..., **options}`, a key of RULES with all of its options.
+        probabilities: [N, K], calibrated where there is a calibration.
+        targets: [N, K], nan for "not assessed".
+    """
+    options = {key: value for key, value in rule.items() if key != "name"}
+    if rule["name"] == "kappa":
+        cuts, reason = _grade_cuts(probabilities, targets)
+        reasons = (reason,) * len(cuts) if reason else ()
+        return OperatingPoint(name=point_name(rule), thresholds=cuts, grades=True, reasons=reasons)
+
+    def objective(cuts: Cuts) -> Floats:
+        return RULES[rule["name"]](cuts, **options)
+
+    columns = zip(targets.T, probabilities.T, strict=True)
+    thresholds, reasons = zip(*(best_threshold(t, p, objective) for t, p in columns), strict=True)
+    return OperatingPoint(
+        name=point_name(rule), thresholds=thresholds, reasons=reasons if any(reasons) else ()
+    )
+
+
+def best_threshold(
+    target: Floats, probability: Floats, objective: Callable[[Cuts], Floats]
+) -> tuple[float, str]:
+    """Cut in the middle between two neighbouring probabilities at which `objective` is largest.
+
+    Of cuts that are equally good the one in the widest gap is taken: noise moves it least. Where
+    there is nothing to pick from it is 0.5, with the reason.
+
+    Args:
+        target: 0, 1, or nan for "not assessed" [N].
+        probability: [N] in [0, 1].
+    """
+    known = ~np.isnan(target)
+    positive, probability = target[known] == 1, probability[known]
+    levels, at = np.unique(probability, return_inverse=True)
+    if reason := _nothing_to_pick(positive, len(levels), "class"):
+        return DEFAULT_THRESHOLD, reason
+    positives = np.bincount(at, weights=positive)
+    negatives = np.bincount(at, weights=~positive)
+    # cut i calls every level below i negative: from all called positive to none
+    cuts = Cuts(
+        sensitivity=1 - np.concatenate([[0.0], np.cumsum(positives) / positives.sum()]),
+        specificity=np.concatenate([[0.0], np.cumsum(negatives) / negatives.sum()]),
+        positives=float(positives.sum()),
+        negatives=float(negatives.sum()),
+    )
+    value = objective(cuts)
+    edges = np.concatenate([[0.0], levels, [1.0]])
+    equally_good = np.flatnonzero(value > value.max() - 1e-12)
+    best = equally_good[np.argmax(np.diff(edges)[equally_good])]
+    if len(equally_good) > 1 and {0, len(levels)} <= set(equally_good.tolist()):
+        return DEFAULT_THRESHOLD, "no cut is better than calling all images of validation the same"
+    if best == len(levels):
+        top = float(levels[-1])
+        return (float(np.nextafter(top, 2)) if top >= 1 else (top + 1) / 2), ""
+    low, high = float(edges[best]), float(edges[best + 1])
+    middle = (low + high) / 2
+    # between adjacent floats the middle rounds to one of them; the lower one must stay negative
+    return (middle if middle > low else high), ""
+
+
+def _nothing_to_pick(truth: NDArray[Any], levels: int, noun: str) -> str:
+    """Why no cut between `levels` different numbers can be told from another, or nothing."""
+    if not len(truth):
+        return "no image was assessed in validation"
+    if (truth == truth[0]).all():
+        return f"only one {noun} in validation"
+    return "all probabilities in validation are equal" if levels < 2 else ""
+
+
+def expected_grade(probabilities: Floats) -> NDArray[np.float64]:
+    """[N], from 0 to K - 1."""
+    return np.asarray(probabilities @ np.arange(probabilities.shape[1]))
+
+
+def _grade_cuts(
+    probabilities: Floats, targets: Floats, candidates: int = 200
+) -> tuple[tuple[float, ...], str]:
+    """Cut points by coordinate ascent from half grades over quantiles of the expected grade; half
+    grades with the reason where there is nothing to pick from."""
+    known = ~np.isnan(targets).any(axis=1)
+    k = targets.shape[1]
+    cuts = np.arange(k - 1) + 0.5
+    grade, truth = expected_grade(probabilities[known]), targets[known].argmax(axis=1)
+    if reason := _nothing_to_pick(truth, len(np.unique(grade)), "grade"):
+        return tuple(cuts.tolist()), reason
+    tried = np.unique(np.quantile(grade, np.linspace(0, 1, candidates)))
+
+    def score(at: Floats) -> float:
+        named = np.searchsorted(at, grade, side="right")
+        apart = ((named - truth) ** 2).mean()
+        by_chance = (named**2).mean() + (truth**2).mean() - 2 * named.mean() * truth.mean()
+        return float(1 - apart / by_chance) if by_chance else 0.0
+
+    best, before = score(cuts), -np.inf
+    while best > before + 1e-9:
+        before = best
+        for i in range(k - 1):
+            low = cuts[i - 1] if i else -np.inf
+            high = cuts[i + 1] if i < k - 2 else np.inf
+            for at in tried[(tried >= low) & (tried <= high)]:
+                moved = np.concatenate([cuts[:i], [at], cuts[i + 1 :]])
+                if (now := score(moved)) > best + 1e-12:
+                    cuts, best = moved, now
+    return tuple(float(c) for c in cuts), ""

@@ -1,0 +1,291 @@
+"""What the readout leads to on a split: 2x2 tables of operating points with their predictive
+values, coverage of prediction sets, and what is gained by leaving the least certain images to a
+human."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medcnn.data.labels import Kind
+from medcnn.statistics.decisions import certainty
+from medcnn.statistics.grades import GradesResult, judged_grades
+from medcnn.statistics.intervals import Interval, group_numbers
+from medcnn.statistics.operating import OperatingPoint
+from medcnn.statistics.predictions import Predictions
+from medcnn.statistics.shares import Share, predictive_intervals, predictive_values, two_by_two
+from medcnn.system.errors import UsageError
+
+REFERRED_SHARES = (0.0, 0.05, 0.1, 0.2, 0.3, 0.5)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PointResult:
+    """An operating point on one label.
+
+    Attributes:
+        reason: why the rule could pick no threshold on validation, so that 0.5 is used; empty where
+            it picked one.
+        prevalence: share of positives among those for whom `ppv` and `npv` are told; of the split
+            itself where the user gave none.
+        ppv: how many of those who are called positive are so.
+        npv: how many of those who are called negative are so.
+    """
+
+    point: str
+    label: str
+    threshold: float
+    reason: str
+    found: int
+    missed: int
+    alarms: int
+    cleared: int
+    sensitivity: Share
+    specificity: Share
+    prevalence: float
+    ppv: Interval
+    npv: Interval
+    ppv_value: float
+    npv_value: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SetsResult:
+    """Prediction sets: how often they hold the truth, and how much they say.
+
+    Attributes:
+        label: class or finding; None for all images.
+        mean_size: answers in a set.
+        single: share of the sets with exactly one answer.
+    """
+
+    label: str | None
+    wanted: float
+    coverage: Share
+    mean_size: float
+    single: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReferralResult:
+    """The images that are left when those below a certainty go to a human.
+
+    Attributes:
+        share: of the images that are referred. Images of equal certainty stay or go together, so
+            that it may be less than was asked for.
+        error: share of wrong decisions among the images that are left.
+    """
+
+    share: float
+    certainty: float
+    left: int
+    error: Share
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BoundResult:
+    """What the bound that `predict` refers by does on a split.
+
+    Attributes:
+        asked: share of the images of validation that it refers.
+        certainty: below which an image is referred.
+        referred: share of these images.
+        error: share of wrong decisions among the images that are left.
+    """
+
+    asked: float
+    certainty: float
+    referred: Share
+    error: Share
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReadoutEvaluation:
+    """Attributes:
+    grades: of operating points that cut the mean grade.
+    bound: None where `readout.refer_share` was not asked for.
+    curve: (share of images kept, error among them), most certain first, at most 200 points.
+    aurc: area under that curve; smaller is better (Geifman and El-Yaniv 2017, NeurIPS).
+    """
+
+    points: tuple[PointResult, ...]
+    grades: tuple[GradesResult, ...]
+    sets: tuple[SetsResult, ...]
+    referral: tuple[ReferralResult, ...]
+    bound: BoundResult | None
+    curve: tuple[tuple[float, float], ...]
+    aurc: float
+
+    def to_json(self) -> dict[str, Any]:
+        plain: dict[str, Any] = _without_nan(asdict(self))
+        return plain
+
+
+def evaluate_readout(
+    predictions: Predictions, prevalence: float | Mapping[str, float] | None = None
+) -> ReadoutEvaluation:
+    """Tables of everything that was fitted on validation.
+
+    Args:
+        prevalence: share of positives where the model will be used, for every label or by label.
+
+    Raises:
+        UsageError: a prevalence for a label that the model does not know.
+    """
+    outputs = predictions.labels.outputs
+    if isinstance(prevalence, Mapping) and (unknown := sorted(set(prevalence) - set(outputs))):
+        raise UsageError(
+            f"prevalence names {', '.join(unknown)}; the labels are {', '.join(outputs)}."
+        )
+    numbers, _ = group_numbers(predictions.groups)
+    shares = prevalence if isinstance(prevalence, Mapping) else dict.fromkeys(outputs, prevalence)
+    p = predictions.probabilities
+    points = [
+        _judged(predictions, p, numbers, point, k, shares.get(outputs[k]))
+        for point in predictions.readout.points
+        if not point.grades
+        for k in range(len(outputs))
+    ]
+    referral, bound, curve, aurc = _referral(predictions, p, numbers)
+    return ReadoutEvaluation(
+        points=tuple(points),
+        grades=tuple(judged_grades(predictions, p) for p in predictions.readout.points if p.grades),
+        sets=tuple(_sets(predictions, numbers)),
+        referral=referral,
+        bound=bound,
+        curve=curve,
+        aurc=aurc,
+    )
+
+
+def _judged(
+    predictions: Predictions,
+    p: NDArray[np.float64],
+    groups: NDArray[np.int64],
+    point: OperatingPoint,
+    k: int,
+    prevalence: float | None,
+) -> PointResult:
+    target = predictions.targets[:, k]
+    known = ~np.isnan(target)
+    positive, called = target[known] == 1, p[known, k] >= point.thresholds[k]
+    patients = groups[known]
+    counted = two_by_two(positive, called, patients)
+    if prevalence is None:
+        ppv = Share.among(positive[called], patients[called])
+        npv = Share.among(~positive[~called], patients[~called])
+        at = float(positive.mean()) if len(positive) else math.nan
+        values = (ppv.value, npv.value)
+        spans = tuple(Interval(low=s.low, high=s.high) for s in (ppv, npv))
+    else:
+        at = prevalence
+        sensitivity, specificity = counted["sensitivity"], counted["specificity"]
+        values = predictive_values(sensitivity.value, specificity.value, at)
+        spans = predictive_intervals(sensitivity, specificity, at)
+    return PointResult(
+        point=point.name,
+        label=predictions.labels.outputs[k],
+        threshold=point.thresholds[k],
+        reason=point.reason(k),
+        **counted,
+        prevalence=at,
+        ppv=spans[0],
+        npv=spans[1],
+        ppv_value=values[0],
+        npv_value=values[1],
+    )
+
+
+def _sets(predictions: Predictions, groups: NDArray[np.int64]) -> list[SetsResult]:
+    sets, conformal = predictions.sets, predictions.readout.conformal
+    if sets is None or conformal is None:
+        return []
+    labels, targets = predictions.labels, predictions.targets
+
+    def result(label: str | None, truth: NDArray[Any], own: NDArray[Any], of: Any) -> SetsResult:
+        sizes = own.sum(axis=1)
+        return SetsResult(
+            label=label,
+            wanted=conformal.coverage,
+            coverage=Share.among((own & truth).any(axis=1), of),
+            mean_size=float(sizes.mean()) if len(sizes) else math.nan,
+            single=float((sizes == 1).mean()) if len(sizes) else math.nan,
+        )
+
+    if labels.exclusive:
+        known = ~np.isnan(targets).any(axis=1)
+        truth, own, of = targets[known] == 1, sets[known], groups[known]
+        rows = [result(None, truth, own, of)]
+        for k, name in enumerate(labels.outputs):
+            its = truth[:, k]
+            rows.append(result(name, truth[its], own[its], of[its]))
+        return rows
+    rows = []
+    for k, name in enumerate(labels.outputs):
+        known = ~np.isnan(targets[:, k])
+        yes = targets[known, k] == 1
+        truth, own, of = np.stack([~yes, yes], axis=1), sets[known, k], groups[known]
+        rows.append(result(name, truth, own, of))
+        if labels.kind is Kind.BINARY:
+            rows[0] = result(None, truth, own, of)
+            for side, its in ((labels.names[0], ~yes), (labels.names[1], yes)):
+                rows.append(result(side, truth[its], own[its], of[its]))
+    return rows
+
+
+def _referral(
+    predictions: Predictions, p: NDArray[np.float64], groups: NDArray[np.int64]
+) -> tuple[tuple[ReferralResult, ...], BoundResult | None, tuple[tuple[float, float], ...], float]:
+    """By the certainty of the whole image, where classes exclude each other or there is one; a
+    multilabel image is wrong where any assessed finding is."""
+    assessed = ~np.isnan(predictions.targets)
+    known = assessed.any(axis=1)
+    truth, decided = predictions.targets[known] == 1, predictions.decisions[known]
+    wrong = ((truth != decided) & assessed[known]).any(axis=1)
+    sure, patients = certainty(predictions.labels, p[known]), groups[known]
+    n = len(wrong)
+    if n == 0:
+        return (), None, (), math.nan
+    order = np.argsort(-sure, kind="stable")
+    # images of equal certainty cannot be told apart: each carries the mean of their errors
+    _, at = np.unique(-sure[order], return_inverse=True)
+    shared = np.bincount(at, weights=wrong[order]) / np.bincount(at)
+    risk = np.cumsum(shared[at]) / np.arange(1, n + 1)
+    shown = np.unique(np.linspace(0, n - 1, min(n, 200)).round().astype(int))
+    curve = tuple(((i + 1) / n, float(risk[i])) for i in shown)
+    kept = [n - round(share * n) for share in REFERRED_SHARES]
+    bounds = dict.fromkeys(float(sure[order[k - 1]]) for k in kept if k)
+    rows = []
+    for least in bounds:
+        left = sure >= least
+        rows.append(
+            ReferralResult(
+                share=float((~left).mean()),
+                certainty=least,
+                left=int(left.sum()),
+                error=Share.among(wrong[left], patients[left]),
+            )
+        )
+    bound, fitted = None, predictions.readout.referral
+    if fitted is not None:
+        left = sure >= fitted.certainty
+        bound = BoundResult(
+            asked=fitted.share,
+            certainty=fitted.certainty,
+            referred=Share.among(~left, patients),
+            error=Share.among(wrong[left], patients[left]),
+        )
+    return tuple(rows), bound, curve, float(risk.mean())
+
+
+def _without_nan(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {k: _without_nan(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_nan(v) for v in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,0 +1,200 @@
+"""What a model said of a split: the waist of the hourglass.
+
+Validation while training, `evaluate`, the scores, the figures and the report consume this and
+nothing else. Saved as `predictions_<split>.csv` with its header `.json` beside it; reading it
+back gives the same float32 logits, bit for bit.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+from dataclasses import dataclass, field
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medcnn.data.labels import Kind, LabelSpace
+from medcnn.statistics.conformal import set_texts
+from medcnn.statistics.decisions import Readout, certainty
+from medcnn.system.errors import DataError
+from medcnn.system.files import plain, quoted
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Predictions:
+    """One row per readable record, in manifest order.
+
+    Attributes:
+        split: train, validation, test, or `new` for images without labels.
+        groups: patient or lesion of each image; the unit that intervals resample.
+        targets: [N, K] 0, 1, a share of 1, or nan for "not assessed".
+        logits: [N, K] float32, never calibrated or rounded.
+        readout: how logits become probabilities, decisions and sets; fitted on validation.
+        categories: of each image the attribute that `readout.conformal.by` names, or nothing.
+        unreadable: (image id, reason) of the images that have no row here.
+        provenance: what made the logits (checkpoint hash, manifest fingerprint, ...).
+    """
+
+    labels: LabelSpace
+    split: str
+    image_ids: tuple[str, ...]
+    groups: tuple[str, ...]
+    targets: NDArray[np.float32]
+    logits: NDArray[np.float32]
+    readout: Readout = field(default_factory=Readout)
+    categories: tuple[str, ...] = ()
+    unreadable: tuple[tuple[str, str], ...] = ()
+    provenance: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        shape = (len(self.image_ids), len(self.labels.outputs))
+        assert self.logits.shape == self.targets.shape == shape, "rows and columns must agree"
+        assert len(self.groups) == len(self.image_ids), "every row has a group"
+
+    @property
+    def probabilities(self) -> NDArray[np.float64]:
+        return self.readout.probabilities(self.labels, self.logits)
+
+    @property
+    def thresholds(self) -> tuple[float, ...] | None:
+        """In use for the decisions, one per output; None where classes exclude each other."""
+        return self.readout.thresholds(self.labels)
+
+    @property
+    def decisions(self) -> NDArray[np.bool_]:
+        return self.readout.decide(self.labels, self.probabilities)
+
+    @property
+    def sets(self) -> NDArray[np.bool_] | None:
+        """Prediction sets as `Conformal.sets`, or None where none were asked for."""
+        if self.readout.conformal is None:
+            return None
+        return self.readout.conformal.sets(self.labels, self.probabilities, self.categories or None)
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of all that scores depend on: ids, groups, targets, logits and the readout."""
+        told = json.dumps(
+            [
+                self.labels.to_json(),
+                self.readout.to_json(),
+                self.image_ids,
+                self.groups,
+                self.categories,
+                self.unreadable,
+            ]
+        )
+        found = sha256(told.encode())
+        for values in (self.targets, self.logits):
+            # one byte order, and one nan of the many
+            plain_nan = np.where(np.isnan(values), np.float32(np.nan), values)
+            found.update(plain_nan.astype("<f4").tobytes())
+        return found.hexdigest()
+
+    def write(self, path: Path) -> None:
+        names = self.labels.outputs
+        columns = [f"{what}:{n}" for what in ("target", "logit", "probability") for n in names]
+        said = self._said()
+        if self.categories:
+            said["category"] = list(self.categories)
+        with path.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file)
+            writer.writerow(["image_id", "group", *columns, *said])
+            rows = zip(
+                self.image_ids,
+                self.groups,
+                self.targets,
+                self.logits,
+                self.probabilities,
+                zip(*said.values(), strict=True),
+                strict=True,
+            )
+            for image_id, group, target, logit, probability, words in rows:
+                cells = ["" if math.isnan(t) else f"{t:g}" for t in target]
+                # nine digits give back every float32 exactly
+                cells += [f"{value:.9g}" for value in logit]
+                cells += [f"{value:.6f}" for value in probability]
+                writer.writerow([*map(quoted, (image_id, group)), *cells, *map(quoted, words)])
+        header = {
+            "schema": 2,
+            "labels": self.labels.to_json(),
+            "split": self.split,
+            "readout": self.readout.to_json(),
+            "unreadable": self.unreadable,
+            "provenance": self.provenance,
+        }
+        path.with_suffix(".json").write_text(json.dumps(header, indent=2) + "\n", encoding="utf-8")
+
+    def new_rows(self) -> list[dict[str, str]]:
+        """Rows of the table that `predict` writes: images without labels, unreadable ones too."""
+        said = self._said()
+        rows = []
+        for i, (image_id, values) in enumerate(
+            zip(self.image_ids, self.probabilities, strict=True)
+        ):
+            cells = {f"probability:{n}": f"{v:.6f}" for n, v in self._named(values)}
+            words = {column: quoted(texts[i]) for column, texts in said.items()}
+            rows.append({"image_id": quoted(image_id), **cells, **words, "unreadable": ""})
+        rows += [
+            {"image_id": quoted(i), "unreadable": quoted(reason)} for i, reason in self.unreadable
+        ]
+        return sorted(rows, key=lambda row: row["image_id"])
+
+    def _said(self) -> dict[str, list[str]]:
+        """Column -> what each row says: the decision, and the set and whether to refer it, where
+        the readout has them (`said_columns`)."""
+        said = {"decision": self.labels.decision_texts(self.decisions)}
+        if (sets := self.sets) is not None:
+            said["set"] = set_texts(self.labels, sets)
+        if self.readout.referral is not None:
+            unsure = certainty(self.labels, self.probabilities) < self.readout.referral.certainty
+            said["refer"] = ["yes" if u else "no" for u in unsure]
+        return said
+
+    def _named(self, values: NDArray[np.float64]) -> list[tuple[str, float]]:
+        """Probabilities [K] by class name; a binary space names its negative class too."""
+        if self.labels.kind is Kind.BINARY:
+            values = np.array([1 - values[0], values[0]])
+        return [(n, float(v)) for n, v in zip(self.labels.names, values, strict=True)]
+
+    @classmethod
+    def read(cls, path: Path) -> Predictions:
+        """Raises DataError where the table or its header is missing or does not fit."""
+        try:
+            header = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
+            with path.open(newline="", encoding="utf-8") as file:
+                reader = csv.DictReader(file)
+                rows, columns = list(reader), reader.fieldnames or ()
+            if header["schema"] not in (1, 2):
+                raise ValueError(f"schema {header['schema']}, this version reads 1 and 2")
+            if header["schema"] == 1:
+                header["readout"] = Readout.of_thresholds(header["thresholds"]).to_json()
+            labels = LabelSpace.from_json(header["labels"])
+
+            def table(what: str) -> NDArray[np.float32]:
+                cells = [[r[f"{what}:{n}"] or "nan" for n in labels.outputs] for r in rows]
+                return np.array(cells, dtype=np.float32).reshape(len(rows), len(labels.outputs))
+
+            return cls(
+                labels=labels,
+                split=header["split"],
+                image_ids=tuple(plain(r["image_id"]) for r in rows),
+                groups=tuple(plain(r["group"]) for r in rows),
+                targets=table("target"),
+                logits=table("logit"),
+                readout=Readout.from_json(header["readout"]),
+                categories=(
+                    tuple(plain(r["category"]) for r in rows) if "category" in columns else ()
+                ),
+                unreadable=tuple((i, why) for i, why in header["unreadable"]),
+                provenance=header["provenance"],
+            )
+        except (OSError, KeyError, ValueError) as error:
+            raise DataError(
+                f"{path} with its .json is not a table of predictions: {error}"
+            ) from error

@@ -1,0 +1,510 @@
+"""Every score with its interval and its count, and the file `metrics.json` that holds them."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from medcnn.data.labels import Kind, LabelSpace
+from medcnn.statistics.intervals import (
+    ALL_ALIKE,
+    LEVEL,
+    NO_SPREAD,
+    Interval,
+    different,
+    group_numbers,
+    how_many,
+    interval_around,
+    inverted_interval,
+    mean_interval,
+    often_undefined,
+    resampling_weights,
+    share_and_noise,
+    spread_of_draws,
+    spread_of_parts,
+    variance_interval,
+)
+from medcnn.statistics.metrics.table import (
+    METRICS,
+    Assessed,
+    Floats,
+    Ints,
+    Metric,
+    Rows,
+    Sample,
+    Scope,
+    right,
+    samples,
+)
+from medcnn.statistics.predictions import Predictions
+from medcnn.system.errors import DataError, listed
+
+SCHEMA = 1
+
+
+class Average(StrEnum):
+    """Over the labels: their plain mean; all of their rows in one column; their mean, each as heavy
+    as it has positives."""
+
+    MACRO = "macro"
+    MICRO = "micro"
+    WEIGHTED = "weighted"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Score:
+    """One number that can be defended.
+
+    Attributes:
+        name: key of `metrics.METRICS`.
+        label: class name, for cut points the lowest grade that counts; None for the value of the
+            whole table, of an average, or of a binary set.
+        average: over the labels; None where it is none.
+        value: nan where not defined; `note` says why.
+        low: lower end of the 95 % interval, nan where there is none; `note` says why.
+        high: upper end.
+        count: images that went in.
+        positives: of these with the label; None where that has no meaning.
+        groups: patients (or lesions) behind the images.
+        method: of the interval, a key of docs/metrics.md; empty where there is none.
+        note: empty, a caution, `interval not available: ...` or `not available: ...`.
+    """
+
+    name: str
+    label: str | None
+    average: str | None = None
+    value: float
+    low: float
+    high: float
+    count: int
+    positives: int | None
+    groups: int
+    method: str = ""
+    note: str = ""
+
+    @property
+    def overall(self) -> bool:
+        """Whether it is the one that stands for the whole set: table, macro mean, or binary."""
+        return self.label is None and self.average in (None, Average.MACRO)
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            key: None if isinstance(value, float) and not math.isfinite(value) else value
+            for key, value in asdict(self).items()
+        }
+
+    @classmethod
+    def from_json(cls, stored: Mapping[str, Any]) -> Score:
+        numbers = {
+            key: math.nan if stored[key] is None else stored[key]
+            for key in ("value", "low", "high")
+        }
+        return cls(**{**stored, **numbers})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evaluation:
+    """The scores of one split.
+
+    Attributes:
+        images: rows with a prediction.
+        groups: patients (or lesions) behind them.
+        unreadable: images of the split that have no prediction.
+        thresholds: in use for the decisions, one per output; None where classes exclude each other.
+        resamples: behind each interval.
+        predictions: digest of those that were scored; empty in files from before it was kept.
+    """
+
+    labels: LabelSpace
+    split: str
+    images: int
+    groups: int
+    unreadable: int
+    thresholds: tuple[float, ...] | None
+    resamples: int
+    seed: int
+    scores: tuple[Score, ...]
+    predictions: str = ""
+
+    def find(self, name: str, label: str | None = None, average: str | None = None) -> Score:
+        """The score of a label, of an average, or else the overall one.
+
+        Raises KeyError where this kind of label has no such score.
+        """
+        for score in self.scores:
+            if (score.name, score.label) == (name, label) and (
+                score.average == average if average else score.overall or label
+            ):
+                return score
+        raise KeyError((name, label, average))
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "labels": self.labels.to_json(),
+            "split": self.split,
+            "images": self.images,
+            "groups": self.groups,
+            "unreadable": self.unreadable,
+            "thresholds": self.thresholds,
+            "level": LEVEL,
+            "resamples": self.resamples,
+            "seed": self.seed,
+            "predictions": self.predictions,
+            "scores": [score.to_json() for score in self.scores],
+        }
+
+    @classmethod
+    def from_json(cls, stored: Mapping[str, Any]) -> Evaluation:
+        rest = {k: v for k, v in stored.items() if k != "level"}
+        thresholds = stored["thresholds"]
+        return cls(
+            **{
+                **rest,
+                "labels": LabelSpace.from_json(stored["labels"]),
+                "thresholds": None if thresholds is None else tuple(thresholds),
+                "scores": tuple(Score.from_json(s) for s in stored["scores"]),
+            }
+        )
+
+
+def evaluate(predictions: Predictions, *, resamples: int = 1000, seed: int = 0) -> Evaluation:
+    """Every score that is defined for the kind of label, overall and per class.
+
+    Args:
+        resamples: patients are drawn anew this many times; 1 or more.
+        seed: of the draws; the same seed gives the same intervals.
+    """
+    thresholds = predictions.thresholds
+    if thresholds is None and not predictions.labels.exclusive:
+        thresholds = (0.5,) * len(predictions.labels.outputs)
+    return Evaluation(
+        labels=predictions.labels,
+        split=str(predictions.split),
+        images=len(predictions.image_ids),
+        groups=group_numbers(predictions.groups)[1],
+        unreadable=len(predictions.unreadable),
+        thresholds=thresholds,
+        resamples=resamples,
+        seed=seed,
+        scores=tuple(_scores(predictions, resamples, seed)),
+        predictions=predictions.digest,
+    )
+
+
+def _scores(predictions: Predictions, resamples: int, seed: int) -> list[Score]:
+    labels, assessed = predictions.labels, Assessed(predictions=predictions)
+    metrics = {n: m for n, m in METRICS.items() if labels.kind in m.kinds}
+    groups, _ = group_numbers(predictions.groups)
+    weights = resampling_weights(predictions.groups, resamples, seed)
+    found: dict[str, list[Part]] = {name: [] for name in metrics}
+    pooled: dict[str, Part] = {}
+    for scope in Scope:
+        scoped = {n: m for n, m in metrics.items() if m.scope(labels) is scope}
+        for rows in assessed.of(scope) if scoped else ():
+            for name, part in _parts(rows, scoped, labels, groups, weights).items():
+                found[name].append(part)
+        if scope is Scope.LABEL and len(labels.outputs) > 1:
+            pooled = _parts(assessed.pooled, scoped, labels, groups, weights)
+    scores = []
+    for name, metric in metrics.items():
+        parts, scope = found[name], metric.scope(labels)
+        if scope is Scope.TABLE or labels.kind is Kind.BINARY:
+            scores.append(parts[0].score(name, metric))
+            continue
+        names = labels.outputs[1:] if scope is Scope.CUT else labels.outputs
+        averages = [_mean(name, metric, Average.MACRO, names, parts, groups)]
+        if name in pooled:
+            micro = replace(pooled[name].score(name, metric), average=Average.MICRO)
+            averages += [micro, _mean(name, metric, Average.WEIGHTED, names, parts, groups)]
+        own = [p.score(name, metric, label) for label, p in zip(names, parts, strict=True)]
+        scores += [*averages, *own]
+    return scores
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """A score of some rows, with its interval before it is asked whether enough patients are behind
+    it, and what a mean over several such scores needs.
+
+    Attributes:
+        noise: of `intervals.Spread`; mass: [m] by how much noise moves its number of positives.
+        behind: numbers of the patients on the side that decides how sure it is.
+        terms: [T] of an inverted interval, and `resampled` [R, T].
+    """
+
+    rows: Rows
+    value: float
+    interval: Interval
+    method: str
+    noise: Floats
+    mass: Floats
+    behind: Ints
+    groups: int
+    terms: Floats | None = None
+    resampled: Floats | None = None
+
+    def score(self, name: str, metric: Metric, label: str | None = None) -> Score:
+        interval, note = self.interval, ""
+        one_label = self.rows.target.ndim == 1
+        if math.isnan(self.value):
+            note = f"not available: {why_undefined(metric, self.rows)}"
+            interval = Interval()
+        elif not interval.reason and (few := too_few(metric, len(self.behind))):
+            interval = Interval(reason=few)
+        if interval.reason:
+            note = f"interval not available: {interval.reason}"
+        return Score(
+            name=name,
+            label=label,
+            value=self.value,
+            low=interval.low,
+            high=interval.high,
+            count=int(self.rows.images.sum()),
+            positives=int(self.rows.target.sum()) if one_label else None,
+            groups=self.groups,
+            method="" if math.isnan(interval.low) else self.method,
+            note=note,
+        )
+
+
+def _parts(
+    rows: Rows, metrics: Mapping[str, Metric], labels: LabelSpace, groups: Ints, weights: Any
+) -> dict[str, Part]:
+    """Each score of these rows."""
+    drawn = {
+        name: metric.signed or metric.kernel(labels)
+        for name, metric in metrics.items()
+        if metric.method in ("bootstrap", "inverted test")
+    }
+    blocks: dict[str, list[Floats]] = {name: [] for name in drawn}
+    masses: list[Floats] = []
+    mass: Floats
+    for sample in samples(rows, weights):
+        for name, kernel in drawn.items():
+            blocks[name].append(kernel(sample))
+        if rows.target.ndim == 1:
+            masses.append(sample.sums(rows.positives))
+    once, own, every = Sample.once(rows), groups[rows.at], int(groups.max(initial=-1)) + 1
+    at_all = how_many(own)
+    parts = {}
+    for name, metric in metrics.items():
+        value = float(metric.kernel(labels)(once)[0])
+        rarer = patients_behind(metric, rows, own)
+        behind = len(rarer)
+        positive = rows.target if rows.target.ndim == 1 else rows.target[:, 0]
+        mass = np.bincount(own, weights=positive, minlength=every).astype(np.float64)
+        noise, terms, resampled = np.zeros(every), None, None
+        if math.isnan(value):
+            interval = Interval(reason="not defined")
+        elif metric.sides is not None:
+            interval, noise = _mean_share(right(rows), metric.sides(rows), own, every)
+        elif metric.of_prevalence:
+            hits = rows.target
+            _, share, noise = share_and_noise(hits, np.ones_like(hits), own, every)
+            interval = variance_interval(share)
+        elif metric.influence is not None:
+            spread = spread_of_parts(metric.influence(rows), own, every)
+            # where no row moves the score there is nothing to be sure of, and no floor changes that
+            if metric.floor is not None and spread.variance > NO_SPREAD**2:
+                spread = replace(
+                    spread,
+                    variance=max(spread.variance, (spread.variance + metric.floor(rows)) / 2),
+                )
+            if math.isinf(metric.bounds[0]):
+                # a line through the outcomes has the freedom of the rarer ones
+                spread = replace(spread, freedom=min(spread.freedom, behind - 1.0))
+            interval, noise = interval_around(value, spread, metric.bounds, behind), spread.noise
+        else:
+            resampled = np.concatenate(blocks[name])
+            if masses:
+                mass = (np.concatenate(masses) - rows.target.sum()) / math.sqrt(len(weights))
+            if reason := often_undefined(resampled):
+                interval, noise = Interval(reason=reason), np.zeros(len(weights))
+            elif metric.signed is not None:
+                terms = metric.signed(once)[0]
+                interval = inverted_interval(terms, resampled, at_all, metric.power)
+            else:
+                spread = spread_of_draws(resampled, behind)
+                noise = spread.noise
+                # noise makes the resamples larger once more, by as much as the value itself is
+                centre = value if metric.unbiased else 2 * value - float(np.nanmean(resampled))
+                low, high = metric.bounds
+                inside = min(max(centre, low + NO_SPREAD), high)
+                interval = interval_around(inside, spread, metric.bounds, behind)
+        if interval.reason == ALL_ALIKE and np.ptp(rows.probability) == 0:
+            interval = Interval(reason="all probabilities are equal")
+        parts[name] = Part(
+            rows=rows,
+            value=value,
+            interval=interval,
+            method=metric.method,
+            noise=noise,
+            mass=mass,
+            behind=rarer,
+            groups=at_all,
+            terms=terms,
+            resampled=resampled,
+        )
+    return parts
+
+
+def patients_behind(metric: Metric, rows: Rows, groups: Ints) -> Ints:
+    """Numbers of the patients on the side that decides how sure a score is: the rarer one, however
+    many images stand on the other."""
+    if rows.target.ndim > 1 and not metric.sides:
+        return different(groups)
+    sides = list(metric.sides(rows)) if metric.sides else [rows.target, ~rows.target]
+    if metric.decided:
+        sides += [rows.decision, ~rows.decision]
+    return min((different(groups[side]) for side in sides), key=len, default=groups[:0])
+
+
+def too_few(metric: Metric, behind: int) -> str:
+    """Why so few patients give this score no interval, or nothing."""
+    groups = "1 group" if behind == 1 else f"{behind} groups"
+    return f"too few, it rests on {groups}" if behind < metric.needs else ""
+
+
+def _mean_share(
+    hits: Any, sides: Sequence[Any], groups: Ints, num_groups: int
+) -> tuple[Interval, Floats]:
+    """Interval and noise of the mean over `sides` of the share of hits."""
+    found = [share_and_noise(hits, side, groups, num_groups) for side in sides]
+    noise = np.stack([n for _, _, n in found])
+    if len(found) == 1:
+        return found[0][1], noise[0]
+    heavy = np.full(len(found), 1 / len(found))
+    values, intervals = np.array([v for v, _, _ in found]), [i for _, i, _ in found]
+    return mean_interval(values, intervals, heavy, noise), heavy @ noise
+
+
+def _mean(
+    name: str,
+    metric: Metric,
+    average: Average,
+    names: Sequence[str],
+    parts: Sequence[Part],
+    groups: Ints,
+) -> Score:
+    """Mean over the labels where the score is defined."""
+    defined = [p for p in parts if not math.isnan(p.value)]
+    missing = [n for n, p in zip(names, parts, strict=True) if math.isnan(p.value)]
+    note = f"mean over {len(defined)} of {len(parts)} labels"
+    if missing:
+        note += f", without {listed(missing)}"
+    seen = np.any([p.rows.images for p in parts], axis=0)
+    score = Score(
+        name=name,
+        label=None,
+        average=average,
+        value=math.nan,
+        low=math.nan,
+        high=math.nan,
+        count=int(seen.sum()),
+        positives=None,
+        groups=how_many(groups[seen]),
+        note=note,
+    )
+    heavy = np.ones(len(defined))
+    if average is Average.WEIGHTED:
+        heavy = np.array([float(p.rows.target.sum()) for p in defined])
+    if not heavy.sum():
+        return replace(score, note="not available: defined for no label")
+    heavy = heavy / heavy.sum()
+    values = np.array([p.value for p in defined])
+    interval = _mean_interval(metric, values, heavy, defined, groups, average)
+    method = defined[0].method if metric.signed else "mover"
+    few = sum(len(p.behind) < metric.needs for p in defined)
+    if few and not interval.reason:
+        note += f"; of these {few} rest on too few patients for an interval of their own"
+    if interval.reason:
+        note += f"; interval not available: {interval.reason}"
+    return replace(
+        score,
+        value=float(heavy @ values),
+        low=interval.low,
+        high=interval.high,
+        method="" if interval.reason else method,
+        note=note,
+    )
+
+
+def _mean_interval(
+    metric: Metric,
+    values: Floats,
+    heavy: Floats,
+    parts: Sequence[Part],
+    groups: Ints,
+    average: Average,
+) -> Interval:
+    reasons = [p.interval.reason for p in parts if p.interval.reason]
+    if reasons:
+        return Interval(reason=reasons[0])
+    # each label may rest on fewer than would do for it alone, all of them together may not
+    together = different(np.concatenate([p.behind for p in parts]))
+    if few := too_few(metric, len(together)):
+        return Interval(reason=few)
+    if metric.signed is not None:
+        # a mean of sums of powers is the sum of all of their terms
+        root = heavy ** (1 / metric.power)
+        terms = np.concatenate([h * p.terms for h, p in zip(root, parts, strict=True)])
+        drawn = np.concatenate([h * p.resampled for h, p in zip(root, parts, strict=True)], axis=1)
+        behind = how_many(groups[np.any([p.rows.images for p in parts], axis=0)])
+        return inverted_interval(terms, drawn, behind, metric.power)
+    if metric.of_prevalence or not metric.unbiased:
+        return Interval(reason="means of this score have none that was found to hold")
+    shift = None
+    if average is Average.WEIGHTED:
+        # the shares of the labels are themselves found on these patients only
+        total = sum(float(p.rows.target.sum()) for p in parts)
+        shift = (values - heavy @ values) @ np.stack([p.mass for p in parts]) / total
+    noise = np.stack([p.noise for p in parts])
+    return mean_interval(values, [p.interval for p in parts], heavy, noise, shift)
+
+
+def why_undefined(metric: Metric, rows: Rows) -> str:
+    if len(rows.target) == 0:
+        return "no image was assessed"
+    if rows.target.ndim > 1:
+        return "only one class occurs"
+    if rows.target.all():
+        return "every image is positive"
+    return metric.undefined if rows.target.any() else "no image is positive"
+
+
+def write_metrics(
+    path: Path, evaluations: Mapping[str, Evaluation], extra: Mapping[str, Any] | None = None
+) -> None:
+    """Write `metrics.json`: strict JSON, null where a number is not available.
+
+    Args:
+        extra: further top-level entries, such as provenance.
+    """
+    splits = {split: evaluation.to_json() for split, evaluation in evaluations.items()}
+    content = {**(extra or {}), "schema": SCHEMA, "splits": splits}
+    part = path.with_name(path.name + ".part")
+    part.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+    os.replace(part, path)
+
+
+def read_metrics(path: Path) -> dict[str, Evaluation]:
+    """The evaluations by split that `write_metrics` left at `path`.
+
+    Raises:
+        DataError: the file is missing, damaged or of another schema.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if content["schema"] != SCHEMA:
+            raise ValueError(f"schema {content['schema']}, this version reads {SCHEMA}")
+        return {split: Evaluation.from_json(e) for split, e in content["splits"].items()}
+    except (OSError, KeyError, TypeError, ValueError) as error:
+        raise DataError(f"{path} is not a metrics.json: {error}") from error

@@ -1,0 +1,107 @@
+"""A share of images with its interval, and what follows from two of them: predictive values."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TypedDict
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medcnn.statistics.intervals import Interval, share_interval
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Share:
+    """A share of `of` images with its 95 % interval; nan where there is none of them, or no
+    interval for a `reason`."""
+
+    value: float
+    low: float
+    high: float
+    of: int
+    reason: str = ""
+
+    @classmethod
+    def among(cls, hits: NDArray[np.bool_], groups: NDArray[np.int64]) -> Share:
+        found = share_interval(hits, groups)
+        value = float(hits.mean()) if len(hits) else math.nan
+        reason = found.reason if len(hits) else "no such image"
+        return cls(value=value, low=found.low, high=found.high, of=len(hits), reason=reason)
+
+
+class TwoByTwo(TypedDict):
+    """A yes-or-no question: the four counts, and how often each side is called what it is."""
+
+    found: int
+    missed: int
+    alarms: int
+    cleared: int
+    sensitivity: Share
+    specificity: Share
+
+
+def two_by_two(
+    positive: NDArray[np.bool_], called: NDArray[np.bool_], groups: NDArray[np.int64]
+) -> TwoByTwo:
+    return TwoByTwo(
+        found=int((positive & called).sum()),
+        missed=int((positive & ~called).sum()),
+        alarms=int((~positive & called).sum()),
+        cleared=int((~positive & ~called).sum()),
+        sensitivity=Share.among(called[positive], groups[positive]),
+        specificity=Share.among(~called[~positive], groups[~positive]),
+    )
+
+
+def predictive_values(sens: float, spec: float, prevalence: float) -> tuple[float, float]:
+    """PPV and NPV by Bayes' theorem; nan where nobody is called so."""
+    true, false = sens * prevalence, (1 - spec) * (1 - prevalence)
+    cleared, missed = spec * (1 - prevalence), (1 - sens) * prevalence
+    ppv = true / (true + false) if true + false > 0 else math.nan
+    npv = cleared / (cleared + missed) if cleared + missed > 0 else math.nan
+    return ppv, npv
+
+
+def predictive_intervals(sens: Share, spec: Share, prevalence: float) -> tuple[Interval, Interval]:
+    """Of PPV and NPV at a known prevalence: sensitivity and specificity come from different
+    images, so the distances of their own bounds from the values add up in square on the scale of
+    the log odds (the method of variance estimates recovery: Zou and Donner 2008, Stat Med 27)."""
+
+    def recovered(
+        top: float, top_low: float, top_high: float, low: float, low_low: float, low_high: float
+    ) -> Interval:
+        """Interval of odds = `at` * top / low."""
+        if math.isnan(top_low + low_low):
+            return Interval(reason="sensitivity or specificity has none")
+        if top == low == 0:
+            return Interval(reason="nobody is called so")
+        if low == 0:  # infinite odds: only the lower end is left to find
+            return Interval(low=1 - 1 / (1 + at * _least(top, top_low) / low_high), high=1.0)
+        if top == 0:
+            return Interval(low=0.0, high=1 / (1 + _least(low, low_low) / top_high / at))
+        with np.errstate(divide="ignore"):
+            a, a1, a2 = np.log([top, top_low, top_high])
+            b, b1, b2 = np.log([low, low_low, low_high])
+        down = math.hypot(a - a1, b2 - b)
+        up = math.hypot(a2 - a, b - b1)
+        odds = (a - b - down, a - b + up)
+        start = math.log(at)
+        return Interval(low=_logistic(odds[0] + start), high=_logistic(odds[1] + start))
+
+    at = prevalence / (1 - prevalence)
+    ppv = recovered(sens.value, sens.low, sens.high, 1 - spec.value, 1 - spec.high, 1 - spec.low)
+    at = 1 / at
+    npv = recovered(spec.value, spec.low, spec.high, 1 - sens.value, 1 - sens.high, 1 - sens.low)
+    return ppv, npv
+
+
+def _least(value: float, low: float) -> float:
+    """What divided by the upper end of a share that was found to be 0 is the lower end of the
+    ratio: the same recovery for a ratio (Donner and Zou 2012, Stat Methods Med Res 21(4))."""
+    return math.sqrt(value**2 - (value - low) ** 2)
+
+
+def _logistic(x: float) -> float:
+    return 1 / (1 + math.exp(-x)) if x > -700 else 0.0

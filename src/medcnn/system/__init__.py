@@ -1,0 +1,1 @@
+"""What everything stands on and nothing of which is medical: files, errors, privacy, progress."""

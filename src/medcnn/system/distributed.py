@@ -1,0 +1,154 @@
+"""Processes that train one model together, one for each GPU, as torchrun starts them.
+
+A process that was started alone is the only one of its kind: everything here then does nothing, and
+the same code runs.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch._C._distributed_c10d import PrefixStore
+from torch.distributed.rendezvous import rendezvous
+
+from medcnn.system.errors import MedcnnError
+
+T = TypeVar("T")
+
+# The first pass over a data set may take a night, in which the others wait for the leader.
+PATIENCE = timedelta(hours=48)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ranks:
+    """This process among all of them.
+
+    Attributes:
+        rank: 0 is the leader, who alone writes.
+        world: how many there are.
+        local: number on this machine.
+        words: group that exchanges words and decisions over the CPU; None for one process alone.
+    """
+
+    rank: int = 0
+    world: int = 1
+    local: int = 0
+    words: Any = None
+
+    @property
+    def leads(self) -> bool:
+        return self.rank == 0
+
+    def share(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """This process's part of `rows`: all parts together are all rows, each once."""
+        return np.asarray(np.array_split(rows, self.world)[self.rank])
+
+    def any(self, flags: Sequence[bool]) -> list[bool]:
+        """Of each flag whether it is set anywhere, so that all decide alike."""
+        if self.world == 1:
+            return list(flags)
+        together = torch.tensor(flags, dtype=torch.uint8)
+        dist.all_reduce(together, op=dist.ReduceOp.MAX, group=self.words)
+        return [bool(flag) for flag in together.tolist()]
+
+    def least(self, number: int) -> int:
+        """Of all processes."""
+        if self.world > 1:
+            together = torch.tensor(number)
+            dist.all_reduce(together, op=dist.ReduceOp.MIN, group=self.words)
+            number = int(together)
+        return number
+
+    def summed(self, values: Tensor) -> Tensor:
+        """Over all processes, on the device of `values`."""
+        if self.world > 1:
+            dist.all_reduce(values)
+        return values
+
+    def gathered(self, part: NDArray[Any]) -> NDArray[Any]:
+        """The parts of all processes, one below the other in the order of their ranks."""
+        if self.world == 1:
+            return part
+        parts: list[Any] = [None] * self.world
+        dist.all_gather_object(parts, part, group=self.words)
+        return np.concatenate(parts)
+
+    def told(self, make: Callable[[], T]) -> T:
+        """What the leader makes. Its fault becomes the fault of all, so that all end alike."""
+        if self.world == 1:
+            return make()
+        said: list[Any] = [None, None]
+        if self.leads:
+            try:
+                said[0] = make()
+            except MedcnnError as error:
+                said[1] = error
+        dist.broadcast_object_list(said, src=0, group=self.words)
+        if said[1] is not None:
+            raise said[1]
+        return said[0]  # type: ignore[no-any-return]
+
+    def align(self, module: nn.Module) -> None:
+        """Weights and statistics of the leader for all."""
+        if self.world > 1:
+            for value in module.state_dict().values():
+                dist.broadcast(value, src=0)
+
+    @contextmanager
+    def one_a_machine_first(self) -> Iterator[None]:
+        """The block is run by one process of each machine, then by the others, who find on the disk
+        what it left there."""
+        if self.world > 1 and self.local:
+            dist.barrier(group=self.words)
+        try:
+            yield
+        finally:
+            if self.world > 1 and not self.local:
+                dist.barrier(group=self.words)
+
+
+ALONE = Ranks()
+
+
+@contextmanager
+def joined(device: str) -> Iterator[Ranks]:
+    """The processes that torchrun started, or this one alone.
+
+    Args:
+        device: as the user named it; with several processes each takes the GPU of its number.
+    """
+    world = int(os.environ.get("WORLD_SIZE", "1"))
+    if world == 1:
+        yield ALONE
+        return
+    local = int(os.environ["LOCAL_RANK"])
+    on_gpu = device != "cpu" and torch.cuda.is_available()
+    if on_gpu:
+        torch.cuda.set_device(local)
+    store, rank, world = next(rendezvous("env://"))
+    # torchrun starts processes again with the old store, where the addresses of the dead stand
+    again = PrefixStore(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"), store)
+    backend = "nccl" if on_gpu else "gloo"
+    dist.init_process_group(backend, store=again, rank=rank, world_size=world)
+    try:
+        words = dist.new_group(backend="gloo", timeout=PATIENCE)
+        yield Ranks(rank=dist.get_rank(), world=world, local=local, words=words)
+    except RuntimeError as error:
+        if not any(word in str(error) for word in ("gloo", "NCCL", "Connection")):
+            raise
+        raise MedcnnError(
+            "another process of this training ended, so this one cannot go on; what was saved is "
+            "whole. The same command goes on from there; torchrun --max-restarts=N does so itself."
+        ) from error
+    finally:
+        dist.destroy_process_group()

@@ -1,0 +1,134 @@
+"""Names of patients become keyed pseudonyms before they reach anything that is written or shown."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import os
+import re
+import secrets
+import sys
+import uuid
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from functools import cache
+from pathlib import Path
+from typing import TextIO
+
+from medcnn.system.errors import UsageError
+from medcnn.system.files import cache_folder
+from medcnn.system.progress import log
+
+KEY, KEY_FILE = "MEDCNN_PSEUDONYM_KEY", "MEDCNN_PSEUDONYM_KEY_FILE"
+FEWEST_KEY_BYTES = 16
+"""A shorter key can be found by trying all of them against one known patient."""
+HEX_CHARACTERS = 12
+"""48 bits: two of 100,000 images share a pseudonym once in 50,000 sets."""
+
+
+_MARKED = re.compile("‹([^‹›]*)›")
+_PSEUDONYM = re.compile(rf"[a-z]+-[0-9a-f]{{{HEX_CHARACTERS}}}")
+
+
+def pseudonym(text: str, noun: str = "patient") -> str:
+    """`patient-3f9a01c2d4e5` for the id of a patient: the same for the same id and key, and without
+    the key no way back, not even by trying all numbers.
+
+    The key is the value of MEDCNN_PSEUDONYM_KEY, else the contents of the file that
+    MEDCNN_PSEUDONYM_KEY_FILE names, else a random one that is made once and stays in the cache
+    folder; a warning says so when it is made.
+
+    Raises:
+        UsageError: the named file cannot be read, the key is too short, or a random one has no
+            place to stay.
+
+    Source: HMAC-SHA256, RFC 2104.
+    """
+    value, file = os.environ.get(KEY), os.environ.get(KEY_FILE)
+    key = _key(value, file, str(cache_folder()))
+    digest = hmac.new(key, text.encode("utf-8", "surrogateescape"), hashlib.sha256).hexdigest()
+    return f"{noun}-{digest[:HEX_CHARACTERS]}"
+
+
+def as_pseudonyms(words: Iterable[str]) -> list[str]:
+    """A pseudonym for each name; what is one already stays."""
+    return [w if _PSEUDONYM.fullmatch(w) else pseudonym(w, "id") for w in words]
+
+
+def as_names(words: Sequence[str], names: Iterable[str]) -> list[str]:
+    """The name in place of each pseudonym, under whatever noun, that one of `names` has here."""
+    if not any(map(_PSEUDONYM.fullmatch, words)):
+        return list(words)
+    name_of = {pseudonym(name, "id").removeprefix("id-"): name for name in names}
+    return [name_of.get(word[-HEX_CHARACTERS:], word) for word in words]
+
+
+def pseudonymised(text: str) -> str:
+    """A message with a pseudonym for every name that `errors.private` marked."""
+    return _MARKED.sub(lambda found: pseudonym(found[1], "id"), text)
+
+
+def for_terminal(text: str, stream: TextIO | None = None) -> str:
+    """A message as the user at the screen may read it; a pipe or a cluster's log, which others
+    read, gets pseudonyms.
+
+    Args:
+        stream: where it is shown; None: stderr.
+    """
+    if (stream or sys.stderr).isatty():
+        return _MARKED.sub(r"'\1'", text)
+    try:
+        hidden = pseudonymised(text)
+    except UsageError:  # without a key too, what is wrong must be said
+        return _MARKED.sub("(name hidden)", text)
+    if hidden == text:
+        return text
+    return f"{hidden}\n(Names of files and patients are pseudonyms here; a terminal shows them.)"
+
+
+@cache
+def _key(value: str | None, file: str | None, folder: str) -> bytes:
+    if value is not None:
+        return _long_enough(value.encode(), KEY)
+    if file is not None:
+        try:
+            return _long_enough(Path(file).read_bytes().strip(), f"{KEY_FILE}={file}")
+        except OSError as error:
+            raise UsageError(f"{KEY_FILE}={file} cannot be read: {error.strerror}.") from None
+    path = Path(folder) / "pseudonym.key"
+    try:
+        if not path.is_file():
+            _make_key(path)
+        return _long_enough(path.read_bytes(), str(path))
+    except OSError as error:
+        raise UsageError(
+            f"the key of the pseudonyms cannot be kept in {folder}: {error.strerror}. Name a file "
+            f"with a key in {KEY_FILE}, or a folder that can be written in MEDCNN_CACHE."
+        ) from None
+
+
+def _make_key(path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{uuid.uuid4().hex}.part")
+    descriptor = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(secrets.token_hex(32).encode())
+    try:
+        # a link never replaces, so that two processes that begin at once end up with one key
+        with suppress(FileExistsError):
+            os.link(temporary, path)
+            log.warning(
+                f"patients get pseudonyms by a random key of this machine ({path}). Where several "
+                f"machines must give the same ones, name a secret file in {KEY_FILE}."
+            )
+    finally:
+        temporary.unlink()
+
+
+def _long_enough(key: bytes, where: str) -> bytes:
+    if len(key) < FEWEST_KEY_BYTES:
+        raise UsageError(
+            f"{where}: a key of {len(key)} bytes can be guessed; use {FEWEST_KEY_BYTES} or more, "
+            "such as the output of `openssl rand -hex 32`."
+        )
+    return key

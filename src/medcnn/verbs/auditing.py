@@ -1,0 +1,233 @@
+"""`audit`: what is wrong with a data set; and the same before every training."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from medcnn.audit.checks import ALLOWABLE, run_checks
+from medcnn.audit.duplicates import digest_by, find
+from medcnn.audit.examined import Examined
+from medcnn.audit.finding import Finding, Severity, place
+from medcnn.audit.kept import keep, keeping, recall
+from medcnn.audit.planted import Recovered, recovered
+from medcnn.audit.shortcuts import told
+from medcnn.audit.thumbnails import Looks, look_at
+from medcnn.audit.traits import associations, columns, file_traits
+from medcnn.config import AuditConfig, AuditLimits, DataConfig, TrainConfig
+from medcnn.data.manifest import Manifest, Split
+from medcnn.images import Preprocessing, read_pixels
+from medcnn.pages import audit as page
+from medcnn.pages.audit import Audit
+from medcnn.pixels.pixel_store import PixelStore
+from medcnn.places import check
+from medcnn.system.errors import DataError, UsageError, listed, private
+from medcnn.system.files import cache_folder
+from medcnn.system.privacy import pseudonym
+from medcnn.system.progress import log, working
+from medcnn.system.registry import nearest
+from medcnn.system.run_folder import RunFolder
+from medcnn.verbs.datasets import (
+    described,
+    labelled,
+    manifest_of,
+    pixels_of,
+    preprocessing_of,
+    with_splits,
+)
+from medcnn.verbs.dry_run import few_of
+
+# Raised whenever the same set would give other findings.
+AUDIT_VERSION = 7
+
+
+def audit_data(config: AuditConfig) -> Path:
+    """Audit a set, show what was found, and write its page; returns the path of the page.
+
+    Raises:
+        DataError: training on this set would be refused; page and terminal say why.
+    """
+    output = Path(config.output)
+    check(config)
+    manifest, unsplit = manifest_to_audit(config.data, config.seed, log.warning)
+    audit = audit_of(
+        manifest, unsplit, preprocessing_of(config.data), config.audit, config.seed, measure=True
+    )
+    page.write_html(output, audit)
+    print(page.text(audit))
+    print(f"Every row, with pictures: {output}")
+    if files := _bad_files(audit):
+        log.info(files)
+    if refused := audit.of(Severity.REFUSE):
+        raise DataError(f"{manifest.source} is refused: {'; '.join(f.title for f in refused)}.")
+    return output
+
+
+def audited(
+    config: TrainConfig, run: RunFolder, preprocessing: Preprocessing
+) -> tuple[Manifest, dict[int, str]]:
+    """The manifest of a run, and row -> reason of the images in quarantine; of a dry run a few
+    images, without an audit, which looks at all.
+
+    Raises:
+        DataError: the audit refuses the set; the message holds every reason.
+    """
+    if config.trainer.dry_run:
+        whole = manifest_of(config.data, config.seed, run.note, config.audit.allow)
+        run.facts["images"] = {split: len(whole.rows(split)) for split in Split}
+        return few_of(whole, config), {}
+    manifest, unsplit = manifest_to_audit(config.data, config.seed, run.note)
+    audit = audit_of(manifest, unsplit, preprocessing, config.audit, config.seed, measure=False)
+    if audit.of(Severity.REFUSE):
+        raise DataError(
+            f"these data are refused before anything is trained.\n\n{page.text(audit)}\n"
+            "`medcnn audit` with the same data settings shows every row, with pictures.\n"
+            f"{_bad_files(audit)}".rstrip()
+        )
+    described(manifest, run.note)
+    for sentence in page.warnings(audit.findings):
+        run.note(sentence)
+    page.write_html(run.audit, audit)
+    log.info(f"run folder: {run.path}")  # which stays from here on
+    log.info(f"audit: {audit.verdict} {run.audit}")
+    return manifest, audit.bad
+
+
+def _bad_files(audit: Audit) -> str:
+    """Which files must be mended, for the user at a terminal: elsewhere they are pseudonyms."""
+    if not audit.bad:
+        return ""
+    if not sys.stderr.isatty():
+        return "Files that cannot be used: the same command in a terminal names them."
+    records = audit.manifest.records
+    files = [f"{place(audit.manifest, r)} {private(records[r].path)}" for r in sorted(audit.bad)]
+    return f"Files that cannot be used: {listed(files, 20)}."
+
+
+def allowed_pixels(
+    manifest: Manifest,
+    preprocessing: Preprocessing,
+    config: TrainConfig,
+    run: RunFolder,
+    bad: dict[int, str],
+) -> PixelStore:
+    """The pixels to train on, without those of the quarantine."""
+    limit = config.audit.max_bad
+    return pixels_of(manifest, preprocessing, config.data, run.note, bad, max_bad=limit)
+
+
+def bad_images(manifest: Manifest, preprocessing: Preprocessing) -> dict[int, str]:
+    """Row -> why this image must not be used: the same images that an audit puts in quarantine."""
+    looks = look_at(manifest, window=preprocessing.window, frames=preprocessing.frames)
+    return {row: f.bad for row, f in enumerate(looks.facts) if f.bad}
+
+
+def manifest_to_audit(
+    data: DataConfig, seed: int, note: Callable[[str], None]
+) -> tuple[Manifest, str]:
+    """The manifest with the splits that training would use, or with those of its author where
+    training would refuse them, and why; a leak is left to the audit to describe."""
+    manifest = labelled(data, note, faulty=True)
+    try:
+        return with_splits(manifest, data, seed, leaky=True), ""
+    except DataError as error:
+        return manifest, str(error)
+
+
+def audit_of(
+    manifest: Manifest,
+    unsplit: str,
+    preprocessing: Preprocessing,
+    limits: AuditLimits,
+    seed: int,
+    *,
+    measure: bool,
+) -> Audit:
+    """All findings of a set, from the cache where nothing has changed.
+
+    Args:
+        measure: also plant copies, to say how well they are found here.
+
+    Raises:
+        UsageError: `limits.allow` names what is no check that refuses.
+    """
+    if wrong := [name for name in limits.allow if name not in ALLOWABLE]:
+        raise UsageError(
+            f"audit.allow: {wrong[0]} is not one of {', '.join(ALLOWABLE)}"
+            f"{nearest(wrong[0], ALLOWABLE)}"
+        )
+    # a key that has no place to stay is said before all images are looked at
+    key_of_pseudonyms = pseudonym("")
+    looks = look_at(manifest, window=preprocessing.window, frames=preprocessing.frames)
+    settings = [AUDIT_VERSION, looks.key, manifest.fingerprint(), unsplit, asdict(limits), seed]
+    # pseudonyms of another key, and names of other modalities, make other sentences
+    settings += [manifest.modality, manifest.group_noun, key_of_pseudonyms, measure]
+    settings += [[r.line for r in manifest.records]]
+    # what was unreadable may be readable by now, from the same file
+    settings += [manifest.faults, [f.bad for f in looks.facts]]
+    key = hashlib.sha256(json.dumps(settings).encode()).hexdigest()[:32]
+    path = cache_folder() / "audit" / f"{key}.findings.json"
+    stored = recall(path, key)
+    if stored is None:
+        found, search = _examine(manifest, looks, unsplit, preprocessing, limits, seed, measure)
+        stored = {
+            "findings": [asdict(f) for f in found],
+            "recovered": asdict(search) if search else None,
+        }
+        with keeping(path.parent):
+            keep(path, key, **stored)
+    search = stored["recovered"]
+    return Audit(
+        manifest=manifest,
+        looks=looks,
+        findings=tuple(_finding(f) for f in stored["findings"]),
+        recovered=Recovered(**search) if search else None,
+    )
+
+
+def _examine(
+    manifest: Manifest,
+    looks: Looks,
+    unsplit: str,
+    preprocessing: Preprocessing,
+    limits: AuditLimits,
+    seed: int,
+    measure: bool,
+) -> tuple[list[Finding], Recovered | None]:
+    usable = [row for row, f in enumerate(looks.facts) if not f.bad]
+    groups = [r.group for r in manifest.records]
+
+    def read(row: int) -> Any:
+        return read_pixels(
+            manifest.root,
+            manifest.records[row].path,
+            window=preprocessing.window,
+            frames=preprocessing.frames,
+        )
+
+    with working("searching copies, and what tells the label apart from the disease"):
+        search = recovered(looks.grey, usable, groups, read) if measure and limits.copies else None
+        examined = Examined(
+            manifest=manifest,
+            looks=looks,
+            pairs=tuple(find(looks.grey, usable, digest_by(read), near=limits.copies)),
+            told=tuple(told(manifest, looks, seed)),
+            traits=tuple(associations(manifest, file_traits(looks), usable, seed)),
+            columns=tuple(associations(manifest, columns(manifest), usable, seed)),
+            max_bad=limits.max_bad,
+            unsplit=unsplit,
+        )
+        return run_checks(examined, limits.allow), search
+
+
+def _finding(stored: dict[str, Any]) -> Finding:
+    tuples = {k: tuple(map(tuple, stored[k])) for k in ("rows", "shown")}
+    severity = Severity(stored["severity"])
+    return Finding(
+        **{**stored, **tuples, "columns": tuple(stored["columns"]), "severity": severity}
+    )

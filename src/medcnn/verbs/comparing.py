@@ -1,0 +1,182 @@
+"""`compare`: runs on the same images, the first against each of the others."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from medcnn.config import CompareConfig
+from medcnn.pages.comparison_page import comparison_page, told_table, verdict
+from medcnn.places import require_runs
+from medcnn.statistics.comparing import Pairing, adjusted, aligned, compare
+from medcnn.statistics.metrics.table import metric_for
+from medcnn.statistics.predictions import Predictions
+from medcnn.system.files import write_text
+from medcnn.system.progress import log, track
+
+SCHEMA = 1
+
+
+def compare_runs(config: CompareConfig) -> Path:
+    """Write `comparison.html` and `comparison.json` into a folder of their own; the runs stay.
+
+    The predictions were made when the runs were: this is no further look at the test split by the
+    models, but a choice made by it is (docs/comparing.md).
+
+    Raises:
+        UsageError: fewer than two runs, no predictions of the split, or other things in the folder.
+        DataError: the runs hold other classes, images, labels or patients.
+    """
+    output = Path(config.output)
+    require_runs(config)
+    folders, table = _named(config.runs), f"predictions_{config.split}.csv"
+    predictions = {name: Predictions.read(folder / table) for name, folder in folders.items()}
+    kind = next(iter(predictions.values())).labels.kind
+    for score in config.scores or ():
+        metric_for(score, kind)
+    taken = aligned(predictions, common=config.common)
+    (first, reference), *others = taken.items()
+    pairings = adjusted(
+        {
+            name: compare(
+                reference, other, config.scores, resamples=config.resamples, seed=config.seed
+            )
+            for name, other in track(others, len(others), "compare")
+        }
+    )
+    facts = {name: _facts(folder) for name, folder in folders.items()}
+    nouns = [known.get("report", {}).get("group_noun", "") for known in facts.values()]
+    alone = len(set(reference.groups)) == len(reference.image_ids)
+    noun = "image" if alone else next(filter(None, nouns), "group")
+    notes = _notes(config, predictions, taken, noun)
+    settings = config_differences(facts)
+    page = comparison_page(
+        first, taken, pairings, settings, notes, margin=config.margin, group_noun=noun
+    )
+    output.mkdir(parents=True, exist_ok=True)
+    content = _json(config, first, reference, pairings, settings, notes)
+    write_text(output / "comparison.json", json.dumps(content, indent=2, allow_nan=False) + "\n")
+    write_text(output / "comparison.html", page)
+    images, groups = len(reference.image_ids), len(set(reference.groups))
+    of = f" of {groups:,} {noun}s" if groups < images else ""
+    log.info(f"{config.split}: {images:,} images{of}; reference: {first}")
+    for name, pairing in pairings.items():
+        for line in told_table(first, name, pairing, config.margin):
+            log.info(line)
+    for note in notes:
+        log.warning(note)
+    log.info(f"comparison: {output / 'comparison.html'}")
+    return output
+
+
+def _named(runs: Sequence[str]) -> dict[str, Path]:
+    """Folders by their names, or by their paths where names repeat."""
+    short = [Path(r).resolve().name for r in runs]
+    often = Counter(short)
+    return {n if often[n] == 1 else r: Path(r) for n, r in zip(short, runs, strict=True)}
+
+
+def _facts(folder: Path) -> dict[str, Any]:
+    try:
+        facts = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return facts if isinstance(facts, dict) else {}
+
+
+def config_differences(facts: Mapping[str, Mapping[str, Any]]) -> dict[str, list[str]]:
+    """Setting -> what each run says, of the settings in which they differ.
+
+    Args:
+        facts: `run.json` by run; of an evaluation also which checkpoint it judged.
+    """
+    flat = []
+    for known in facts.values():
+        settings = dict(_flat(known.get("config", {})))
+        settings.pop("run_dir", None)
+        settings |= {"images (fingerprint)": str(known.get("manifest", ""))[:12]}
+        settings |= {"medcnn": str(known.get("medcnn", ""))}
+        settings |= {"weights": str(known.get("weights", ""))}
+        if "checkpoint" in known:
+            settings |= {"checkpoint": str(dict(known["checkpoint"]).get("checkpoint_sha256"))[:12]}
+        flat.append(settings)
+    keys = dict.fromkeys(key for settings in flat for key in settings)
+    rows = {key: [settings.get(key, "") for settings in flat] for key in keys}
+    return {key: row for key, row in rows.items() if len(set(row)) > 1}
+
+
+def _flat(node: Any, key: str = "") -> list[tuple[str, str]]:
+    if isinstance(node, Mapping) and node:
+        return [p for k, v in node.items() for p in _flat(v, f"{key}.{k}" if key else str(k))]
+    return [(key, node if isinstance(node, str) else json.dumps(node))]
+
+
+def _notes(
+    config: CompareConfig,
+    predictions: Mapping[str, Predictions],
+    taken: Mapping[str, Predictions],
+    noun: str,
+) -> list[str]:
+    first = next(iter(taken.values()))
+    notes = []
+    left_out = {n: len(p.image_ids) - len(first.image_ids) for n, p in predictions.items()}
+    if any(left_out.values()):
+        told = ", ".join(f"{n} {count:,}" for n, count in left_out.items())
+        notes.append(f"Images that not all runs have are left out: {told}.")
+    if unread := {n: len(p.unreadable) for n, p in predictions.items() if p.unreadable}:
+        told = ", ".join(f"{n} {count:,}" for n, count in unread.items())
+        notes.append(f"Images that could not be read are in none of these numbers: {told}.")
+    if config.split == "test" and len(predictions) > 2:
+        notes.append(
+            "Choosing the best of several runs by their test scores makes its score too good: "
+            "choose by split=validation, and compare what was chosen on test."
+        )
+    if config.split in ("validation", "train"):
+        notes.append(
+            f"These are {config.split} images, which each run has fitted something to: what runs "
+            "fitted more closely looks better here."
+        )
+    if len(set(first.groups)) < 30:
+        notes.append(f"With fewer than 30 {noun}s only large differences can be seen.")
+    return notes
+
+
+def _json(
+    config: CompareConfig,
+    first: str,
+    reference: Predictions,
+    pairings: Mapping[str, Pairing],
+    settings: Mapping[str, Sequence[str]],
+    notes: Sequence[str],
+) -> dict[str, Any]:
+    def strict(values: Mapping[str, Any]) -> dict[str, Any]:
+        return {k: None if v != v else v for k, v in values.items()}  # only nan is not itself
+
+    return {
+        "schema": SCHEMA,
+        "split": config.split,
+        "images": len(reference.image_ids),
+        "groups": len(set(reference.groups)),
+        "level": 0.95,
+        "margin": config.margin,
+        "resamples": config.resamples,
+        "seed": config.seed,
+        "reference": first,
+        "others": {
+            name: {
+                "differences": [
+                    strict({**asdict(d), "difference": d.difference})
+                    | {"verdict": verdict(d, config.margin)}
+                    for d in pairing.differences
+                ],
+                "discordances": [strict(asdict(d)) for d in pairing.discordances],
+            }
+            for name, pairing in pairings.items()
+        },
+        "settings": dict(settings),
+        "notes": list(notes),
+    }

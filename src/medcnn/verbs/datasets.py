@@ -1,0 +1,160 @@
+"""From the data settings to a manifest with splits, and from that to pixels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import replace
+
+import numpy as np
+
+from medcnn.audit.finding import image_name
+from medcnn.config import DataConfig
+from medcnn.data import adapters, splits
+from medcnn.data.manifest import Manifest
+from medcnn.images.preprocessing import Preprocessing
+from medcnn.pixels.pixel_store import PixelStore, open_store
+from medcnn.places import root_of, stands_in
+from medcnn.system.errors import DataError, UsageError
+from medcnn.system.privacy import pseudonym
+from medcnn.system.progress import log, working
+
+
+def manifest_of(
+    data: DataConfig, seed: int, note: Callable[[str], None], allow: Sequence[str] = ()
+) -> Manifest:
+    """The images, their labels and their splits.
+
+    Args:
+        note: takes what the user must hear and the report must say.
+        allow: as `audit.allow` has it; `groups` lets patients stand in several splits.
+
+    Raises:
+        UsageError: no root was given, or it does not exist.
+        DataError: the data are refused.
+    """
+    manifest = with_splits(labelled(data, note), data, seed, leaky="groups" in allow)
+    if found := splits.leaks(manifest):
+        note(
+            f"{len(found)} {manifest.group_noun}s stand in more than one split, which audit.allow "
+            "lets pass: scores are not those on new patients."
+        )
+    return described(manifest, note)
+
+
+def with_splits(
+    manifest: Manifest, data: DataConfig, seed: int, *, leaky: bool = False
+) -> Manifest:
+    """Raises LeakError or DataError where there are no splits that a score could be based on."""
+    shares = {"validation": data.validation_share, "test": data.test_share}
+    return splits.assign(manifest, **shares, seed=seed, leaky=leaky)
+
+
+def described(manifest: Manifest, note: Callable[[str], None]) -> Manifest:
+    """Say what the manifest holds; returns it.
+
+    Raises:
+        UsageError: no image has a label, which only an audit can do without.
+    """
+    if np.isnan(manifest.targets()).all():
+        raise UsageError(
+            f"{manifest.source}: no image has a label; name it with data.label=COLUMN. Only "
+            "`medcnn audit` works without."
+        )
+    if not manifest.grouped:
+        note(
+            f"{manifest.source} does not say which images belong to one patient: splits and "
+            "intervals are by image, and a patient may stand on two sides."
+        )
+    for split, row in manifest.counts().items():
+        log.info(
+            f"{split:>10}: {row['images']:,} images of {row['groups']:,} {manifest.group_noun}s"
+        )
+    for reason, count in manifest.excluded.items():
+        log.info(f"  left out: {count:,} images, {reason}")
+    return manifest
+
+
+def labelled(data: DataConfig, note: Callable[[str], None], *, faulty: bool = False) -> Manifest:
+    """The manifest as its adapter reads it, splits only where the set's author made them.
+
+    Args:
+        faulty: rows with faults do not refuse the set, but stand in the manifest.
+    """
+    name = data.name
+    if stands_in(data):
+        note(
+            f"no data.root was given: phantoms ({data.stand_in}) are drawn and stand in for "
+            f"{name}. They show how it works and say nothing about patients."
+        )
+        name = "phantom"
+        root, options = None, {"phantom": data.stand_in}
+    else:
+        root, options = root_of(data)
+    # phantoms are drawn, and say so themselves
+    with nullcontext() if name == "phantom" else working("reading tables and folders"):
+        manifest = adapters.read(name, root, options, faulty=faulty)
+    manifest = replace(
+        manifest,
+        modality=data.modality or manifest.modality,
+        source=data.title or manifest.source,
+    )
+    return _pseudonymised(manifest) if adapters.DATASETS[name].private else manifest
+
+
+def _pseudonymised(manifest: Manifest) -> Manifest:
+    noun = manifest.group_noun
+    return manifest.with_records(
+        replace(
+            r,
+            image_id=pseudonym(r.image_id, "image"),
+            group=pseudonym(r.group, noun),
+            origin=(r.image_id, r.group),
+        )
+        for r in manifest.records
+    )
+
+
+def preprocessing_of(data: DataConfig) -> Preprocessing:
+    return Preprocessing(
+        size_px=data.size_px,
+        channels=data.channels,
+        fit=data.fit,
+        bits=data.bits,
+        window=data.window,
+        frames=data.frames,
+        steps=data.steps,
+    )
+
+
+def pixels_of(
+    manifest: Manifest,
+    preprocessing: Preprocessing,
+    data: DataConfig,
+    note: Callable[[str], None],
+    bad: Mapping[int, str] | None = None,
+    *,
+    max_bad: int = 0,
+    setting: str = "audit.max_bad",
+) -> PixelStore:
+    """Decode, or take from the cache; refuse where more images are bad than allowed.
+
+    Args:
+        bad: row -> why the audit puts it in quarantine; what proves unreadable here is added.
+        setting: what `max_bad` is called in the command.
+    """
+    store = open_store(manifest, preprocessing, cache=data.cache)
+    store = replace(store, unreadable={**store.unreadable, **(bad or {})})
+    if not store.unreadable:
+        return store
+    lines = [f"{image_name(manifest, i)}: {why}" for i, why in sorted(store.unreadable.items())]
+    many = f"{len(lines)} of {len(manifest.records)} images cannot be used"
+    if len(lines) > max_bad:
+        shown = "\n  ".join(lines[:20]) + ("\n  ..." if len(lines) > 20 else "")
+        raise DataError(
+            f"{many}, {setting}={max_bad} allows no more than that:\n  {shown}\n"
+            f"Repair or remove them, or allow them with {setting}={len(lines)}; they are left out "
+            "then, counted and listed, never replaced."
+        )
+    note(f"{many} and are left out: {'; '.join(lines[:5])}{' ...' if len(lines) > 5 else ''}")
+    return store

@@ -1,0 +1,130 @@
+"""`trainer.dry_run=true`: two batches of everything, to see that it works and what it will cost."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import resource
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import torch
+
+from medcnn.config import TrainConfig
+from medcnn.data.manifest import Manifest, Split
+from medcnn.models.inference import pick_device
+from medcnn.system.errors import UsageError
+from medcnn.system.progress import log
+
+LOOKED_AT = 8
+# What a CPU trains a resnet18 on in a second or two: 4 images of 224 px, 49 of 64 px.
+CPU_PIXELS = 4 * 224**2
+
+
+def rehearse(
+    run: Callable[[TrainConfig, list[str]], Path],
+    run_folder: Path,
+    config: TrainConfig,
+    command: list[str],
+) -> None:
+    """Do `run` on a few images, beside where its folder would be, and print what it took.
+
+    One batch, on a CPU perhaps a part of it, is trained on in each of two epochs; the second tells
+    the speed, since what is done first is slow. Nothing is left behind but the pixels of these
+    images in the cache.
+
+    Raises:
+        UsageError: no folder can be made there.
+    """
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise UsageError("trainer.dry_run=true runs in one process: leave torchrun out.")
+    beside = next(p for p in run_folder.absolute().parents if p.is_dir())
+    few = replace(config.trainer, epochs=2, patience=None, save_every_s=0)
+    try:
+        folder = TemporaryDirectory(prefix=".dry-run-", dir=beside)
+    except OSError as error:
+        raise UsageError(f"run_dir={run_folder} cannot be written: {error.strerror}.") from error
+    log.info(f"dry run: two batches of everything, in a folder of {beside} that is removed again")
+    with folder, quiet():  # scores of so few images would only mislead
+        path = run(replace(config, run_dir=str(Path(folder.name) / "run"), trainer=few), command)
+        facts = json.loads((path / "run.json").read_text(encoding="utf-8"))
+        sizes = {p.name: p.stat().st_size for p in (path / "checkpoints").iterdir()}
+    print("\n".join(["dry run: all of it works, nothing was kept", *costs(config, facts, sizes)]))
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Warnings alone are said."""
+    before = log.level
+    log.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        log.setLevel(before)
+
+
+def trained_on(config: TrainConfig) -> int:
+    """How many images of a step; on a CPU fewer than all where those would take long."""
+    all_of_it = config.trainer.batch_size * config.trainer.accumulate
+    if pick_device(config.trainer.device).type != "cpu":
+        return all_of_it
+    return min(all_of_it, max(2, CPU_PIXELS // config.data.size_px**2))
+
+
+def few_of(manifest: Manifest, config: TrainConfig) -> Manifest:
+    """What to train on, and two batches to look at, spread over each split, since tables are often
+    sorted by class."""
+    rows: list[int] = []
+    a_step = trained_on(config)
+    for split in Split:
+        there = manifest.rows(split)
+        # it is training that must be seen to fit into memory, so looking may be quick
+        wanted = a_step if split is Split.TRAIN else 2 * min(LOOKED_AT, a_step)
+        spread = np.linspace(0, len(there) - 1, min(wanted, len(there)))
+        rows += there[spread.astype(int)].tolist()
+    return manifest.with_records(manifest.records[row] for row in sorted(rows))
+
+
+def costs(config: TrainConfig, facts: Mapping[str, Any], sizes: Mapping[str, int]) -> list[str]:
+    trainer, images, speed = config.trainer, facts["images"], facts["speed"]
+    train_rate, look_rate = speed["perf/images_per_s"], speed["perf/val_images_per_s"]
+    a_step = trainer.batch_size * trainer.accumulate
+    epoch_s = images[Split.TRAIN] / train_rate + images[Split.VALIDATION] / look_rate
+    # Linux counts kilobytes, macOS bytes
+    unit = 1 if sys.platform == "darwin" else 1024
+    memory = f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e9:.1f} GB"
+    device, trained = pick_device(trainer.device), trained_on(config)
+    if device.type == "cuda":
+        memory += f", of the GPU {torch.cuda.max_memory_allocated(device) / 1e9:.1f} GB"
+    weights = sizes["last.safetensors"] / 1e6
+    rest = sum(sizes.values()) / 1e6
+    rate = f"{train_rate:.0f}" if train_rate >= 10 else f"{train_rate:.2g}"
+    part = [
+        f"  trained on   {trained} of the {a_step} images of a step, as this is a CPU; times are "
+        "reckoned from them,",
+        "               rather too long, and the whole step needs more memory",
+    ]
+    return [
+        *(part if trained < a_step else []),
+        f"  a step       {a_step / train_rate:.3g} s, {a_step} images: {rate} images/s",
+        f"  an epoch     {_time(epoch_s)}: {images[Split.TRAIN]:,} images to train on, "
+        f"{images[Split.VALIDATION]:,} to validate",
+        f"  the run      {_time(epoch_s * trainer.epochs)} for {trainer.epochs} epochs, once its "
+        "images are decoded",
+        f"  memory       {memory} at the peak",
+        f"  checkpoint   {weights:.1f} MB; all that a run keeps of them {rest:.1f} MB",
+    ]
+
+
+def _time(seconds: float) -> str:
+    minutes = seconds / 60
+    if minutes < 2:
+        return f"{seconds:.2g} s" if seconds < 10 else f"{seconds:.0f} s"
+    return f"{minutes:.0f} min" if minutes < 120 else f"{minutes / 60:.1f} h"

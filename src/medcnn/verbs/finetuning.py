@@ -1,0 +1,155 @@
+"""`finetune`: a checkpoint goes on with a new hospital's data."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from medcnn.config import TrainConfig
+from medcnn.data.manifest import Manifest, Split
+from medcnn.models import checkpoint as checkpoints
+from medcnn.models.checkpoint import Checkpoint
+from medcnn.models.classifier import Classifier, build_classifier
+from medcnn.models.heads import output_layer
+from medcnn.models.inference import autocast_dtype, pick_device, predict
+from medcnn.pages.report import Table
+from medcnn.pixels.pixel_store import PixelStore
+from medcnn.statistics.decisions import Readout, check_readout
+from medcnn.statistics.predictions import Predictions
+from medcnn.statistics.scores import evaluate
+from medcnn.system.progress import log
+from medcnn.system.run_folder import RunFolder
+from medcnn.verbs.auditing import allowed_pixels, audited
+from medcnn.verbs.scoring import one_vs_rest, score_text
+from medcnn.verbs.training import (
+    attributes_of,
+    begun,
+    conclude,
+    fitted,
+    provenance_for,
+    refuse_changed,
+    run_folder_of,
+    without_places,
+)
+
+
+def finetune(config: TrainConfig, command: list[str]) -> Path:
+    """Go on from a checkpoint with a new hospital's data; returns the run folder."""
+    assert config.checkpoint is not None, "finetune.yaml requires a checkpoint"
+    path = Path(config.checkpoint)
+    with begun(config, command) as run:
+        if run is None:
+            return run_folder_of(config)
+        old, tensors = checkpoints.read(path)
+        origin = checkpoints.provenance_of(path)
+        sha = origin["checkpoint_sha256"]
+        run.ranks.told(lambda: refuse_changed(run, "checkpoint_sha256", sha, "checkpoint weights"))
+        manifest, bad = run.ranks.told(lambda: audited(config, run, old.preprocessing))
+        if old.other_key(manifest):
+            run.note(checkpoints.OTHER_KEY)
+        check_readout(config.readout, manifest.labels, attributes_of(manifest))
+        seen = int(old.trained_on(manifest)[manifest.rows(Split.TEST)].sum())
+        if seen:
+            run.note(
+                f"{seen} test images carry the id of an image that the old checkpoint was trained "
+                "or chosen with, so the body may know them: the scores of both models flatter. "
+                "Keep those images out of test with a split column of your own."
+            )
+        with run.ranks.one_a_machine_first():
+            store = allowed_pixels(manifest, old.preprocessing, config, run, bad)
+        old_classifier = checkpoints.restore(old, tensors, str(path))
+        classifier, described = carried_over(config, old, old_classifier, manifest, run)
+        best, predictions, history = fitted(config, run, manifest, store, classifier, described)
+        if not run.ranks.leads:
+            return run.path
+        tables = old_and_new(config, old, old_classifier, manifest, store, predictions[0])
+        title = f"{best.architecture.backbone} fine-tuned on {manifest.source}"
+        conclude(config, run, title, manifest, store, predictions, history, tables)
+    return run.path
+
+
+def carried_over(
+    config: TrainConfig,
+    old: Checkpoint,
+    old_classifier: Classifier,
+    manifest: Manifest,
+    run: RunFolder,
+) -> tuple[Classifier, Checkpoint]:
+    """The old body, and a head for the new classes: rows of classes with the same name are kept,
+    the others start afresh."""
+    torch.manual_seed(config.seed)
+    classifier, _ = build_classifier(
+        old.architecture, len(manifest.labels.outputs), old.normalisation
+    )
+    classifier.body.load_state_dict(old_classifier.body.state_dict())
+    new_layers, old_layers = list(classifier.head), list(old_classifier.head)
+    for new_layer, old_layer in zip(new_layers[:-1], old_layers[:-1], strict=True):
+        new_layer.load_state_dict(old_layer.state_dict())
+    into, source = output_layer(classifier.head), output_layer(old_classifier.head)
+    kept = [n for n in manifest.labels.outputs if n in old.labels.outputs]
+    with torch.no_grad():
+        for name in kept:
+            row, old_row = manifest.labels.outputs.index(name), old.labels.outputs.index(name)
+            into.weight[row] = source.weight[old_row]
+            into.bias[row] = source.bias[old_row]
+    fresh = [n for n in manifest.labels.outputs if n not in kept]
+    dropped = [n for n in old.labels.outputs if n not in kept]
+    run.facts["head"] = {"kept": kept, "fresh": fresh, "dropped": dropped}
+    for what, names in run.facts["head"].items():
+        log.info(f"classes {what}: {', '.join(names) or 'none'}")
+    return classifier, replace(
+        old,
+        labels=manifest.labels,
+        modality=manifest.modality,
+        flips="",
+        readout=Readout(),
+        training=without_places(config),
+        provenance=provenance_for(run, manifest),
+    )
+
+
+def old_and_new(
+    config: TrainConfig,
+    old: Checkpoint,
+    old_classifier: Classifier,
+    manifest: Manifest,
+    store: PixelStore,
+    new_test: Predictions,
+) -> list[Table]:
+    """Scores of the old and the new model on the new test split, on the classes that both know."""
+    shared = [n for n in manifest.labels.names if n in old.labels.names]
+    if manifest.labels.kind is not old.labels.kind:
+        shared = [n for n in shared if n in old.labels.outputs]
+    columns = ("class", "score", "images", "with it", "old model", "new model")
+    title = "Old and new model on the new test split"
+    if not shared:
+        nothing = "The old model knows none of these classes, so there is nothing to compare."
+        return [Table(title=title, columns=columns, rows=(), caption=nothing)]
+    device = pick_device(config.trainer.device)
+    unknown = np.full((len(manifest.records), len(old.labels.outputs)), np.nan, np.float32)
+    old_test = predict(
+        old_classifier.to(device),
+        store,
+        manifest,
+        manifest.rows(Split.TEST),
+        split=Split.TEST,
+        labels=old.labels,
+        targets=unknown,
+        flips=old.flips,
+        device=device,
+        dtype=autocast_dtype(config.trainer.precision, device),
+    )
+    new_side = one_vs_rest(new_test, shared)
+    old_side = replace(one_vs_rest(old_test, shared), targets=new_side.targets)
+    before, after = (evaluate(side, seed=config.seed) for side in (old_side, new_side))
+    rows = []
+    for name in shared:
+        for score in ("auroc", "average_precision"):
+            was, now = before.find(score, name), after.find(score, name)
+            log.info(f"  {name}: {score} old {score_text(was)}, new {score_text(now)}")
+            rows.append((name, score, now.count, now.positives, score_text(was), score_text(now)))
+    caption = "Each class that both models know, as a yes-or-no question of its own."
+    return [Table(title=title, columns=columns, rows=tuple(rows), caption=caption)]

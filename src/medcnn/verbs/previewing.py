@@ -1,0 +1,237 @@
+"""`preview`: one page of what becomes of images on their way to the network. Nothing is trained."""
+
+from __future__ import annotations
+
+import base64
+import warnings
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from io import BytesIO
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+
+from medcnn.config import PreviewConfig
+from medcnn.data.labels import Kind
+from medcnn.data.manifest import Manifest
+from medcnn.images.preprocessing import Preprocessing
+from medcnn.images.reading import Pixels, is_dicom, read_file, read_pixels
+from medcnn.images.resizing import contained, narrowed
+from medcnn.models.classifier import unit_range
+from medcnn.pages.page import rendered
+from medcnn.pixels.batches import image_keys
+from medcnn.pixels.pixel_store import open_store
+from medcnn.places import check
+from medcnn.system.errors import ImageError
+from medcnn.system.files import write_text
+from medcnn.system.privacy import pseudonymised
+from medcnn.system.progress import log, track
+from medcnn.training.augmentations import Augmentation, augment, augmentation_of
+from medcnn.verbs.datasets import labelled, preprocessing_of
+
+THUMBNAIL_PX = 192
+# Below this a JPEG shows its blocks, and a PNG is as small.
+PLAIN_PX = 64
+# Of one picture: a page of forty images with nine pictures each stays below 5 MB. Photographs stay
+# at the best of the qualities.
+MOST_BYTES = 9_000
+QUALITIES = (80, 60, 40, 20)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Picture:
+    name: str
+    uri: str
+    width: int
+    height: int
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shown:
+    """One image of the page.
+
+    Attributes:
+        number: its row in the manifest, from 1; ids and paths may name a patient.
+        findings: all of them, where it has several.
+        reason: why it cannot be read, empty where it can.
+        facts: what in the header of a DICOM decided.
+    """
+
+    number: int
+    findings: str = ""
+    reason: str = ""
+    facts: dict[str, str] = field(default_factory=dict)
+    steps: list[Picture] = field(default_factory=list)
+    augmented: list[Picture] = field(default_factory=list)
+
+
+def preview(config: PreviewConfig) -> Path:
+    """Write the page to `output`.
+
+    Raises:
+        UsageError: `output` is no .html or another file, or no data were named.
+        DataError: the data are refused.
+    """
+    output = Path(config.output)
+    check(config)
+    notes: list[str] = []
+    manifest = labelled(config.data, lambda text: notes.append(pseudonymised(text)))
+    preprocessing = preprocessing_of(config.data)
+    augmentation = augmentation_of(config.augmentation, manifest.modality)
+    chosen = {
+        name: (rows, _some(rows, config.preview.per_class, config.seed))
+        for name, rows in rows_by_class(manifest).items()
+    }
+    wanted = sorted({int(row) for _, some in chosen.values() for row in some})
+    some = manifest.with_records([manifest.records[row] for row in wanted])
+    # in processes of their own first, so that what kills a decoder does not kill this page
+    unreadable = open_store(some, preprocessing, cache="off").unreadable
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of oddities that pydicom repairs; damage has its reason
+        images = {
+            row: shown(manifest, row, preprocessing, augmentation, config, unreadable.get(i, ""))
+            for i, row in enumerate(track(wanted, len(wanted), "images"))
+        }
+    labels = manifest.labels
+    page = rendered(
+        "preview.html.j2",
+        title=f"{manifest.source}, step by step",
+        task=f"{len(manifest.records):,} images, {labels.kind} labels: {', '.join(labels.names)}.",
+        notes=notes,
+        settings=_settings(manifest, preprocessing, augmentation, config),
+        sections=[
+            {"name": name, "count": len(rows), "images": [images[int(r)] for r in some]}
+            for name, (rows, some) in chosen.items()
+        ],
+        thumbnail_px=THUMBNAIL_PX,
+    )
+    write_text(output, page)
+    failed = sum(bool(i.reason) for i in images.values())
+    bad = f", of which {failed:,} cannot be read" if failed else ""
+    log.info(f"{len(images):,} images{bad}: {output}")
+    return output
+
+
+def rows_by_class(manifest: Manifest) -> dict[str, NDArray[np.int64]]:
+    """The rows of every class or finding, and of images that were assessed and show none."""
+    labels, targets = manifest.labels, manifest.targets()
+    found = {n: np.flatnonzero(targets[:, k] == 1) for k, n in enumerate(labels.outputs)}
+    if labels.kind is Kind.BINARY:
+        return {labels.names[0]: np.flatnonzero(targets[:, 0] == 0), **found}
+    none = np.flatnonzero((targets == 0).any(axis=1) & ~(targets == 1).any(axis=1))
+    return {**found, "none of these": none} if len(none) else found
+
+
+def _some(rows: NDArray[np.int64], count: int, seed: int) -> NDArray[np.int64]:
+    return np.sort(np.random.default_rng(seed).permutation(rows)[:count])
+
+
+def shown(
+    manifest: Manifest,
+    row: int,
+    preprocessing: Preprocessing,
+    augmentation: Augmentation,
+    config: PreviewConfig,
+    why: str,
+) -> Shown:
+    """One image with all that becomes of it, or why it cannot be read, which may be known."""
+    record, names = manifest.records[row], manifest.labels.outputs
+    found = [n for n, value in zip(names, record.target, strict=True) if value == 1]
+    findings = ", ".join(found) if len(found) > 1 else ""
+    try:
+        if why:
+            raise ImageError(why)
+        facts, steps = _read(manifest.root, record.path, preprocessing)
+        # as training reads it, which may be a reduced image
+        pixels = read_pixels(
+            manifest.root,
+            record.path,
+            window=preprocessing.window,
+            frames=preprocessing.frames,
+            at_least_px=preprocessing.needs_px,
+        )
+        stages = list(preprocessing.stages(pixels))
+    except ImageError as error:
+        return Shown(number=row + 1, findings=findings, reason=pseudonymised(str(error)))
+    for (name, done), (following, _) in zip(stages, [*stages[1:], ("", None)], strict=True):
+        # where nothing comes between, the final image shows the same
+        if (name, following) != ("resized", "final"):
+            steps.append(picture(name, done, _size(done)))
+    final = torch.from_numpy(stages[-1][1].transpose(2, 0, 1).copy())[None]
+    keys = image_keys(manifest.with_records([record]))
+    augmented = []
+    for epoch in range(config.preview.augmentations):
+        moved = augment(unit_range(final), keys, augmentation, seed=config.seed, epoch=epoch)
+        values = (moved[0].permute(1, 2, 0) * 255).round().to(torch.uint8).numpy()
+        augmented.append(picture(f"epoch {epoch + 1}", values))
+    return Shown(number=row + 1, findings=findings, facts=facts, steps=steps, augmented=augmented)
+
+
+def _read(
+    root: Path, path: str, preprocessing: Preprocessing
+) -> tuple[dict[str, str], list[Picture]]:
+    """The image as its file holds it, at full size; a DICOM with all that its header asks for."""
+    how: dict[str, Any] = {"window": preprocessing.window, "frames": preprocessing.frames}
+    pixels = read_pixels(root, path, **how)  # first, since it knows a reason for every damage
+    if ".npz#" not in path and is_dicom(data := read_file(root / path)):
+        from medcnn.images.dicom_chain import explained
+
+        facts, stages = explained(data, **how)
+        facts["size"] = _size(pixels)
+        return facts, [picture(s.name, s.pixels, f"{s.low:.5g} to {s.high:.5g}") for s in stages]
+    return {}, [picture("as read", pixels, _size(pixels))]
+
+
+def _size(pixels: Pixels) -> str:
+    return f"{pixels.shape[1]} × {pixels.shape[0]} px"
+
+
+def picture(name: str, pixels: Pixels, detail: str = "") -> Picture:
+    """A small copy of pixels [H, W, C] within the page."""
+    if max(pixels.shape[:2]) > THUMBNAIL_PX:
+        pixels = contained(pixels, THUMBNAIL_PX)
+    values = narrowed(pixels)
+    if (values == values[:, :, :1]).all():
+        values = values[:, :, :1]
+    height, width, channels = values.shape
+    image = Image.fromarray(values if channels == 3 else values[:, :, 0])
+    kind = "png" if max(height, width) <= PLAIN_PX else "jpeg"
+    for quality in QUALITIES:
+        file = BytesIO()
+        image.save(file, kind, **cast(Any, {"quality": quality} if kind == "jpeg" else {}))
+        if file.tell() <= MOST_BYTES or kind == "png":
+            break
+    uri = f"data:image/{kind};base64,{base64.b64encode(file.getvalue()).decode()}"
+    return Picture(name=name, uri=uri, width=width, height=height, detail=detail)
+
+
+def _settings(
+    manifest: Manifest,
+    preprocessing: Preprocessing,
+    augmentation: Augmentation,
+    config: PreviewConfig,
+) -> dict[str, str]:
+    moves = {k: v for k, v in asdict(augmentation).items() if v and k != "mixup_alpha"}
+    side, channels = preprocessing.size_px, preprocessing.channels
+    said = {
+        "modality": str(manifest.modality),
+        "network's input": f"{side} × {side} px, {channels} channel{'s' * (channels > 1)}, "
+        f"{preprocessing.bits} bits, fit {preprocessing.fit}",
+        "data.steps": "; ".join(_steps(preprocessing)) or "none",
+        "augmentation": ", ".join(f"{k} {v}" for k, v in moves.items()) or "none",
+        "seed": f"{config.seed}, of the images chosen and of the augmentation",
+    }
+    if augmentation.mixup_alpha:
+        said["not shown"] = f"mixup_alpha {augmentation.mixup_alpha:g}, which mixes two images"
+    return said
+
+
+def _steps(preprocessing: Preprocessing) -> Iterator[str]:
+    for step in preprocessing.steps:
+        options = ", ".join(f"{k} {v}" for k, v in step.items() if k != "name")
+        yield f"{step['name']} ({options})" if options else str(step["name"])

@@ -1,0 +1,52 @@
+"""`report`: the pages of a finished run again, from its predictions alone."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from medcnn.config import ReportConfig
+from medcnn.pages.layout import split_rank
+from medcnn.pages.writing import write_results
+from medcnn.places import require_predictions
+from medcnn.statistics.predictions import Predictions
+from medcnn.statistics.scores import evaluate, read_metrics
+from medcnn.system.errors import DataError
+from medcnn.system.progress import log
+
+
+def rebuild_report(config: ReportConfig) -> Path:
+    """Write `report.html`, `MODEL_CARD.md` and `metrics.json` of a run folder anew.
+
+    Scores are taken from `metrics.json` where it holds the digest of these very predictions, else
+    made again.
+
+    Raises:
+        UsageError: no such folder, or no predictions in it.
+    """
+    folder = Path(config.run)
+    paths = sorted(
+        require_predictions(folder),
+        key=lambda p: split_rank(p.stem.removeprefix("predictions_")),
+    )
+    predictions = [Predictions.read(path) for path in paths]
+    facts: dict[str, Any] = {}
+    if (folder / "run.json").is_file():
+        facts = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+    if config.prevalence is not None:
+        facts["report"] = {**facts.get("report", {}), "prevalence": config.prevalence}
+    try:
+        evaluations = read_metrics(folder / "metrics.json")
+        fits = {s: e.predictions for s, e in evaluations.items()} == {
+            p.split: p.digest for p in predictions
+        }
+    except DataError:
+        fits = False
+    if not fits:
+        log.info("metrics.json was not made of these predictions: scores are made again")
+        evaluations = {p.split: evaluate(p, seed=config.seed) for p in predictions}
+    ordered = {p.split: evaluations[p.split] for p in predictions}
+    write_results(folder, facts, predictions, ordered)
+    log.info(f"report: {folder / 'report.html'}")
+    return folder

@@ -1,0 +1,223 @@
+"""From a classifier and pixels to saved predictions, scores and the report: the same code for the
+end of training, for `evaluate` and for `finetune`."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from medcnn.config import Prevalence
+from medcnn.data import splits
+from medcnn.data.labels import Kind, LabelSpace
+from medcnn.data.manifest import Manifest
+from medcnn.models.checkpoint import Checkpoint
+from medcnn.models.classifier import Classifier
+from medcnn.models.inference import predict
+from medcnn.pages.gallery import worst_errors
+from medcnn.pages.layout import MAIN
+from medcnn.pages.report import Table
+from medcnn.pages.writing import write_results
+from medcnn.pixels.pixel_store import PixelStore
+from medcnn.statistics.decisions import Readout
+from medcnn.statistics.predictions import Predictions
+from medcnn.statistics.scores import Evaluation, Score, evaluate
+from medcnn.system.distributed import ALONE, Ranks
+from medcnn.system.errors import DataError, listed
+from medcnn.system.files import write_text
+from medcnn.system.progress import WIDTH, log, working
+from medcnn.system.run_folder import RunFolder
+
+# Fixed, not the training batch: the last bits of a sum may depend on it, and a checkpoint must
+# give the same numbers wherever it is evaluated.
+BATCH_SIZE = 64
+
+
+def predictions_of(
+    checkpoint: Checkpoint,
+    classifier: Classifier,
+    store: PixelStore,
+    manifest: Manifest,
+    rows: NDArray[np.int64],
+    *,
+    split: str,
+    device: torch.device,
+    dtype: torch.dtype,
+    batch_size: int = BATCH_SIZE,
+    provenance: Mapping[str, Any] | None = None,
+    ranks: Ranks = ALONE,
+) -> Predictions:
+    """What the checkpoint says of `rows`; targets are matched to its classes by name."""
+    return predict(
+        classifier,
+        store,
+        manifest,
+        rows,
+        split=split,
+        labels=checkpoint.labels,
+        targets=matched_targets(checkpoint.labels, manifest),
+        flips=checkpoint.flips,
+        batch_size=batch_size,
+        device=device,
+        dtype=dtype,
+        readout=checkpoint.readout,
+        provenance={"manifest": manifest.fingerprint(), **(provenance or {})},
+        ranks=ranks,
+    )
+
+
+def matched_targets(labels: LabelSpace, manifest: Manifest) -> NDArray[np.float32]:
+    """Targets [N, K] of a manifest in the order of the checkpoint's classes, by name.
+
+    A multilabel finding that the data do not know was not assessed (nan).
+
+    Raises:
+        DataError: another kind of label, or a class that the checkpoint does not know.
+    """
+    theirs = manifest.labels
+    unknown = [n for n in theirs.names if n not in labels.names]
+    if theirs.kind is not labels.kind or unknown:
+        what = f"unknown to the checkpoint: {listed(unknown, 8)}"
+        if not unknown:
+            what = f"the names fit: say data.kind={labels.kind} with data.classes=[...]"
+        raise DataError(
+            f"the checkpoint tells {labels.kind} labels ({', '.join(labels.names)}), but "
+            f"{manifest.source} holds {theirs.kind} labels ({', '.join(theirs.names)}); {what}. "
+            "Classes are matched by name: rename the data's (data.rename), or train a head for "
+            "them with medcnn finetune."
+        )
+    targets = manifest.targets()
+    if labels.kind is Kind.BINARY:
+        return targets if theirs.names == labels.names else 1 - targets
+    absent = np.nan if labels.kind is Kind.MULTILABEL else 0.0
+    matched = np.full((len(targets), len(labels.outputs)), absent, np.float32)
+    for k, name in enumerate(labels.outputs):
+        if name in theirs.outputs:
+            matched[:, k] = targets[:, theirs.outputs.index(name)]
+    return matched
+
+
+def score_and_save(
+    run: RunFolder, predictions: Sequence[Predictions], seed: int
+) -> dict[str, Evaluation]:
+    """Evaluate each split, write its predictions, and say the main scores."""
+    evaluations = {}
+    for p in predictions:
+        p.write(run.predictions(p.split))
+        with working(f"scores of {p.split}"):
+            evaluations[p.split] = evaluate(p, seed=seed)
+    for split, evaluation in evaluations.items():
+        log.info(f"{split}: {evaluation.images:,} images")
+        for score in evaluation.scores:
+            if score.overall and score.name in MAIN:
+                log.info(f"  {score.name:<26} {score_text(score)}{_no_interval(score)}")
+        lazy = _lazy_accuracy(next(p for p in predictions if p.split == split))
+        if 0 < len(lazy) <= WIDTH - 2:
+            log.info(f"  {lazy}")
+    return evaluations
+
+
+def report(
+    run: RunFolder,
+    title: str,
+    manifest: Manifest,
+    store: PixelStore,
+    predictions: Sequence[Predictions],
+    evaluations: Mapping[str, Evaluation],
+    *,
+    history: Sequence[Mapping[str, float]] = (),
+    tables: Sequence[Table] = (),
+    prevalence: Prevalence = None,
+) -> None:
+    """Write `metrics.json`, `report.html` and `MODEL_CARD.md`, and into `run.json` all that it
+    takes to write them again without images."""
+    row_of = {record.image_id: row for row, record in enumerate(manifest.records)}
+    judged = predictions[0]
+
+    def pixels(of: list[int]) -> NDArray[Any]:
+        return store.take(np.array([row_of[judged.image_ids[i]] for i in of], dtype=np.int64))
+
+    run.facts["report"] = {
+        "title": title,
+        "task": task_sentence(manifest),
+        "source": manifest.source,
+        "group_noun": manifest.group_noun,
+        "dataset": manifest.counts(),
+        "excluded": dict(manifest.excluded),
+        "unreadable": len(store.unreadable),
+        "leaks": len(splits.leaks(manifest)),
+        "history": [
+            {key: value if math.isfinite(value) else None for key, value in epoch.items()}
+            for epoch in history
+        ],
+        "tables": [asdict(table) for table in tables],
+        "prevalence": prevalence,
+        "errors": True,
+    }
+    write_text(run.errors, json.dumps(worst_errors(judged, pixels)) + "\n")
+    write_results(run.path, run.facts, predictions, evaluations)
+    log.info(f"report: {run.report}")
+
+
+def score_text(score: Score) -> str:
+    """`0.912 (0.874 to 0.943)`, or why there is none."""
+    if math.isnan(score.value):
+        return score.note
+    interval = f" ({score.low:.3f} to {score.high:.3f})" if not math.isnan(score.low) else ""
+    return f"{score.value:.3f}{interval}"
+
+
+def _no_interval(score: Score) -> str:
+    """Why a score stands alone."""
+    reason = score.note.partition("interval not available: ")[2].partition(";")[0]
+    return f" (interval n/a: {reason})" if reason and math.isnan(score.low) else ""
+
+
+def _lazy_accuracy(predictions: Predictions) -> str:
+    """The accuracy of always giving the most frequent answer, where there is one answer."""
+    labels, targets = predictions.labels, predictions.targets
+    if labels.kind is Kind.MULTILABEL or np.isnan(targets).all():
+        return ""
+    shares = np.nanmean(targets, axis=0)
+    if labels.kind is Kind.BINARY:
+        shares = np.array([1 - shares[0], shares[0]])
+    most = int(shares.argmax())
+    return f"always answering {labels.names[most]} has an accuracy of {shares[most]:.3f}"
+
+
+def task_sentence(manifest: Manifest) -> str:
+    labels = manifest.labels
+    what = {
+        Kind.BINARY: f"tells {labels.names[-1]} from {labels.names[0]}",
+        Kind.MULTICLASS: f"names one of {len(labels.names)} classes",
+        Kind.MULTILABEL: f"looks for {len(labels.names)} findings, each on its own",
+        Kind.ORDINAL: f"gives one of {len(labels.names)} grades",
+    }[labels.kind]
+    return f"The model looks at one image and {what}."
+
+
+def one_vs_rest(predictions: Predictions, names: Sequence[str]) -> Predictions:
+    """The classes `names` as yes-or-no questions of their own, so that two models that share only
+    some classes can be compared on those."""
+    labels = predictions.labels
+    probability, target = predictions.probabilities, predictions.targets
+    if labels.kind is Kind.BINARY:
+        probability, target = (
+            np.hstack([1 - probability, probability]),
+            np.hstack([1 - target, target]),
+        )
+    columns = [labels.names.index(n) for n in names]
+    p = probability[:, columns].clip(1e-7, 1 - 1e-7)
+    return replace(
+        predictions,
+        labels=LabelSpace(kind=Kind.MULTILABEL, names=tuple(names)),
+        targets=target[:, columns],
+        logits=np.log(p / (1 - p)).astype(np.float32),
+        readout=Readout(),
+    )

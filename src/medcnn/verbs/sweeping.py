@@ -1,0 +1,262 @@
+"""`sweep`: settings searched by Optuna, trial after trial, each a training that never opens test.
+
+A trial's proposal is a function of (seed, trial, results so far) and its training resumes exactly,
+so a sweep that was killed comes to the same trials as one that was not.
+"""
+
+from __future__ import annotations
+
+import csv
+import fcntl
+import io
+import os
+import shlex
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import optuna
+import torch
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
+from optuna.trial import TrialState
+
+from medcnn.config import SweepConfig, TrainConfig, short_hash, to_json
+from medcnn.system.errors import DataError, DivergedError, StoppedError, UsageError
+from medcnn.system.files import quoted, write_text
+from medcnn.system.progress import wrapped
+from medcnn.system.run_folder import without_free_settings
+from medcnn.training.tasks import Task
+from medcnn.verbs.training import ClosedTestError, train
+
+# Settings of a trial, and its folder -> its config and the words of its command.
+Make = Callable[[Mapping[str, Any], Path], tuple[TrainConfig, list[str]]]
+DONE = (TrialState.COMPLETE, TrialState.PRUNED)
+
+
+class PrunedError(StoppedError):
+    """The trial is worse than the median of those before it."""
+
+
+def search(config: SweepConfig, make: Make) -> None:
+    """Train `sweep.trials` trials and write the best one as a command that takes it to the test
+    split. The same command goes on where it stopped; started twice at once, both share the work.
+
+    Raises:
+        UsageError: another sweep lies in the folder.
+    """
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    folder = folder_of(config)
+    study = opened(config, folder)
+    print(f"sweep folder: {folder}", flush=True)
+    while begun := next_trial(study, config, folder):
+        trial, lock = begun
+        try:
+            run_trial(study, trial, config, folder, make)
+        finally:
+            os.close(lock)
+        write_text(folder / "trials.csv", table(study, config))
+        keep_best_weights(study, folder)
+    tell(study, config, folder, make)
+
+
+def folder_of(config: SweepConfig) -> Path:
+    if config.train.run_dir:
+        return Path(config.train.run_dir)
+    return Path("runs") / f"{config.train.data.called()}-sweep-{short_hash(settings_of(config))}"
+
+
+def settings_of(config: SweepConfig) -> dict[str, Any]:
+    """What makes it this sweep; the number of trials may grow."""
+    own = {k: v for k, v in to_json(config.sweep).items() if k != "trials"}
+    return {"train": without_free_settings(to_json(config.train)), "sweep": own}
+
+
+def opened(config: SweepConfig, folder: Path) -> optuna.Study:
+    journal = folder / "journal.log"
+    if folder.exists() and any(folder.iterdir()) and not journal.exists():
+        raise UsageError(f"run_dir={folder} holds other files and no sweep; give another run_dir.")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        storage = JournalStorage(JournalFileBackend(str(journal)))
+    except OSError as error:
+        raise UsageError(f"run_dir={folder} cannot be written: {error.strerror}.") from error
+    pruner = optuna.pruners.MedianPruner(
+        n_startup_trials=config.sweep.startup,
+        n_warmup_steps=config.sweep.prune_after or 10**9,  # null: never
+    )
+    with locked(folder):
+        study = optuna.create_study(
+            storage=storage,
+            study_name="medcnn",
+            direction="maximize",
+            pruner=pruner,
+            load_if_exists=True,
+        )
+        mine = short_hash(settings_of(config))
+        if study.user_attrs.get("settings", mine) != mine:
+            raise UsageError(
+                f"run_dir={folder} holds a sweep with other settings or another space; give "
+                "another run_dir, or the old ones to go on there."
+            )
+        study.set_user_attr("settings", mine)
+    return study
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    with (folder / ".lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def next_trial(
+    study: optuna.Study, config: SweepConfig, folder: Path
+) -> tuple[optuna.Trial, int] | None:
+    """A trial that a dead process left, else a new one, with its lock; None where all are begun."""
+    with locked(folder):
+        for left in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+            if (lock := taken(folder, left.user_attrs)) is None:
+                continue  # another process works on it
+            os.close(lock)
+            study.tell(left.number, state=TrialState.FAIL)
+            study.enqueue_trial(left.params, user_attrs=left.user_attrs)
+        number = len(study.get_trials(deepcopy=False, states=(*DONE, TrialState.RUNNING)))
+        if number >= config.sweep.trials:
+            return None
+        # a sampler of its own for each trial: its random numbers do not depend on sittings
+        study.sampler = optuna.samplers.TPESampler(
+            seed=config.train.seed + number, n_startup_trials=config.sweep.startup
+        )
+        trial = study.ask()
+        if "folder" not in trial.user_attrs:
+            trial.set_user_attr("folder", f"trials/{number:03d}")
+        for key, of in config.sweep.space.items():
+            suggest(trial, key, of)
+        lock = taken(folder, trial.user_attrs)
+        assert lock is not None, "only this process knows of it"
+        return trial, lock
+
+
+def taken(folder: Path, attributes: Mapping[str, Any]) -> int | None:
+    """The lock of a trial, which ends with its process; None where another has it."""
+    path = folder / f"{attributes.get('folder', 'trials/none')}.lock"
+    path.parent.mkdir(exist_ok=True)
+    lock = os.open(path, os.O_CREAT | os.O_RDWR)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(lock)
+        return None
+    return lock
+
+
+def suggest(trial: optuna.Trial, key: str, of: Mapping[str, Any] | list[Any]) -> Any:
+    """The value of a setting; choices by their place in the list, so that any may be one."""
+    if isinstance(of, list):
+        return of[trial.suggest_categorical(key, range(len(of)))]
+    low, high, log = of["low"], of["high"], of.get("log", False)
+    if isinstance(low, int) and isinstance(high, int):
+        return trial.suggest_int(key, low, high, log=log)
+    value = trial.suggest_float(key, low, high, log=log)
+    return min(max(float(f"{value:.4g}"), low), high)  # a number to type
+
+
+def run_trial(
+    study: optuna.Study, trial: optuna.Trial, config: SweepConfig, folder: Path, make: Make
+) -> None:
+    """Train it to its end or until it is pruned, and tell Optuna its best score on validation."""
+    chosen = {key: suggest(trial, key, of) for key, of in config.sweep.space.items()}
+    settings, words = make(chosen, folder / trial.user_attrs["folder"])
+    signed: list[float] = []  # by epoch, higher is better
+    shown = "no score"
+
+    def best() -> float | None:
+        return max((s for s in signed if s == s), default=None)
+
+    def watch(task: Task, history: list[dict[str, float]]) -> None:
+        nonlocal shown
+        sign = 1 if task.higher_is_better else -1
+        for row in history[len(signed) :]:
+            signed.append(sign * row[f"val/{task.score}"])
+            if signed[-1] == signed[-1]:
+                trial.report(signed[-1], int(row["epoch"]))
+        if (value := best()) is None:
+            return
+        trial.set_user_attr(task.score, sign * value)
+        shown = f"val {task.score} {sign * value:.4f}"
+        if len(history) < settings.trainer.epochs and trial.should_prune():
+            raise PrunedError("pruned: worse than the median of the trials before.")
+
+    value, end = None, ""
+    try:
+        train(settings, words, watch)
+    except ClosedTestError:
+        if (value := best()) is None:
+            raise DataError(
+                "validation has no score to choose by; name another one with trainer.score=..."
+            ) from None
+    except PrunedError:
+        end = f"  pruned after epoch {len(signed)}"
+    except (UsageError, DivergedError, torch.OutOfMemoryError) as error:
+        if isinstance(error, UsageError) and not ranked(study):
+            raise  # not these choices, the command itself may be wrong
+        end = f"  given up: {' '.join(str(error).split())[:160]}"
+    study.tell(trial, value, TrialState.PRUNED if value is None else None)
+    number = int(Path(trial.user_attrs["folder"]).name) + 1
+    said = " ".join(f"{k.rpartition('.')[2]}={v}" for k, v in chosen.items())
+    print(wrapped(f"{number}/{config.sweep.trials}  {shown}  {said}{end}"), flush=True)
+
+
+def values_of(trial: optuna.trial.FrozenTrial, config: SweepConfig) -> dict[str, Any]:
+    fixed = optuna.trial.FixedTrial(trial.params)
+    return {k: suggest(fixed, k, of) for k, of in config.sweep.space.items()}  # type: ignore[arg-type]
+
+
+def ranked(study: optuna.Study) -> list[optuna.trial.FrozenTrial]:
+    """What is done, finished trials first, the best of them at the top."""
+    done = study.get_trials(deepcopy=False, states=DONE)
+    value = {t.number: -float("inf") if t.value is None else t.value for t in done}
+    return sorted(done, key=lambda t: (t.state is not TrialState.COMPLETE, -value[t.number]))
+
+
+def table(study: optuna.Study, config: SweepConfig) -> str:
+    text = io.StringIO()
+    out = csv.writer(text, lineterminator="\n")
+    out.writerow(["trial", "end", "epochs", "score", "validation", *config.sweep.space])
+    for t in ranked(study):
+        score = {k: v for k, v in t.user_attrs.items() if k != "folder"}
+        name, value = next(iter(score.items()), ("", ""))
+        epochs = max(t.intermediate_values, default=0)
+        end = "finished" if t.state is TrialState.COMPLETE else "pruned"
+        own = [quoted(str(v)) for v in values_of(t, config).values()]
+        out.writerow([t.user_attrs["folder"], end, epochs, name, value, *own])
+    return text.getvalue()
+
+
+def keep_best_weights(study: optuna.Study, folder: Path) -> None:
+    """Weights of the best trial, and of those that somebody took to the test split; a hundred
+    trials of a large network would fill a disk."""
+    for t in ranked(study)[1:]:
+        path = folder / t.user_attrs["folder"]
+        if not (path / "metrics.json").exists():
+            shutil.rmtree(path / "checkpoints", ignore_errors=True)
+
+
+def tell(study: optuna.Study, config: SweepConfig, folder: Path, make: Make) -> None:
+    done = ranked(study)
+    if len(done) < config.sweep.trials:
+        left = config.sweep.trials - len(done)
+        print(f"the last {left} of {config.sweep.trials} trials are with another process")
+        return
+    finished = [t for t in done if t.state is TrialState.COMPLETE]
+    print(f"\n{len(done)} trials, {len(done) - len(finished)} of them pruned: {folder}/trials.csv")
+    if not finished:
+        raise DataError("no trial came to its end: search smaller learning rates or networks.")
+    best = finished[0]
+    _, words = make(values_of(best, config), folder / best.user_attrs["folder"])
+    write_text(folder / "best.sh", f"{shlex.join(['medcnn', *words])}\n")
+    print("the best on validation; its command opens the test split once, without training anew:")
+    print(f"  sh {shlex.quote(str(folder / 'best.sh'))}")

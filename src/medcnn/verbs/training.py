@@ -1,0 +1,444 @@
+"""`train`: from settings to a finished run folder."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from timm.layers.norm_act import convert_sync_batchnorm
+
+from medcnn.config import Reproducible, TrainConfig, Transfer, short_hash, to_json
+from medcnn.data.manifest import Manifest, Split
+from medcnn.models import checkpoint as checkpoints
+from medcnn.models.checkpoint import Checkpoint
+from medcnn.models.classifier import Architecture, Classifier, build_classifier
+from medcnn.models.inference import autocast_dtype, pick_device
+from medcnn.models.weights import Origin, load_weights
+from medcnn.pages.report import Table
+from medcnn.pixels.pixel_store import PixelStore
+from medcnn.statistics.decisions import Readout, check_readout, fit_readout
+from medcnn.statistics.metrics import table as metrics
+from medcnn.statistics.predictions import Predictions
+from medcnn.system.distributed import ALONE, Ranks, joined
+from medcnn.system.errors import DataError, StoppedError, UsageError
+from medcnn.system.privacy import pseudonym
+from medcnn.system.progress import log
+from medcnn.system.registry import bind, choose
+from medcnn.system.run_folder import (
+    RunFolder,
+    open_run,
+    shorter_run,
+    versions,
+    without_free_settings,
+)
+from medcnn.training.augmentations import augmentation_of
+from medcnn.training.epochs import EpochResult
+from medcnn.training.fit import fit
+from medcnn.training.optimizers import OPTIMIZERS, groups_of
+from medcnn.training.setting import Setting
+from medcnn.training.state import TrainState, average_of
+from medcnn.training.stopping import ended_by_signals
+from medcnn.training.tally import Tally
+from medcnn.training.tasks import Task, task_of
+from medcnn.training.tensorboard import Board
+from medcnn.verbs.auditing import allowed_pixels, audited
+from medcnn.verbs.datasets import preprocessing_of
+from medcnn.verbs.scoring import predictions_of, report, score_and_save
+
+# Sees the history whenever an epoch is saved, and may raise a StoppedError to end the run there.
+Watch = Callable[[Task, list[dict[str, float]]], None]
+
+
+class ClosedTestError(StoppedError):
+    """A watched run ends when its best epoch is chosen, and the test split stays closed. The same
+    command without a watcher goes on from there."""
+
+
+def train(config: TrainConfig, command: list[str], watch: Watch | None = None) -> Path:
+    """Train from pretrained or random weights; returns the run folder.
+
+    Raises:
+        ClosedTestError: there is a `watch`, and all epochs are done.
+    """
+    with begun(config, command) as run:
+        if run is None:
+            return run_folder_of(config)
+        preprocessing = preprocessing_of(config.data)
+        manifest, bad = run.ranks.told(lambda: audited(config, run, preprocessing))
+        check_readout(config.readout, manifest.labels, attributes_of(manifest))
+        with run.ranks.one_a_machine_first():
+            store = allowed_pixels(manifest, preprocessing, config, run, bad)
+        classifier, described = new_classifier(config, manifest, run)
+        best, predictions, history = fitted(
+            config, run, manifest, store, classifier, described, watch
+        )
+        if not run.ranks.leads:
+            return run.path
+        title = f"{best.architecture.backbone} on {manifest.source}"
+        conclude(config, run, title, manifest, store, predictions, history)
+    return run.path
+
+
+def run_folder_of(config: TrainConfig) -> Path:
+    """`run_dir`, else a folder whose name is a function of the settings: the same command finds
+    its run again and goes on."""
+    if config.run_dir:
+        return Path(config.run_dir)
+    settings = without_free_settings(to_json(config))
+    name = config.model.backbone if config.model else "finetune"
+    return Path("runs") / f"{config.data.called()}-{name}-{short_hash(settings)}"
+
+
+@contextmanager
+def begun(config: TrainConfig, command: list[str]) -> Iterator[RunFolder | None]:
+    """The open run folder, or None where the run is finished already."""
+    if config.trainer.threads:
+        torch.set_num_threads(config.trainer.threads)
+    if config.trainer.reproducible is Reproducible.STRICT:
+        # cuBLAS reads this when it starts; without it deterministic matrix products raise
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.use_deterministic_algorithms(True)
+        torch.backends.cudnn.benchmark = False
+    path = run_folder_of(config)
+    shorter = None if config.run_dir else shorter_run(path, to_json(config))
+    with (
+        joined(config.trainer.device) as ranks,
+        opened(config, command, path, ranks) as run,
+        ended_by_signals(),  # within `opened`, so that run.json says it
+    ):
+        if shorter:
+            log.info(
+                f"this run begins anew; run_dir={shorter} would instead go on with the run of the "
+                "same settings there, which has fewer epochs or less patience"
+            )
+        if run.finished:
+            log.info(f"this run is finished already; its report: {run.report}")
+            yield None
+            return
+        device = pick_device(config.trainer.device, ranks)
+        if config.trainer.sync_batchnorm and (device.type != "cuda" or ranks.world == 1):
+            raise UsageError(
+                "trainer.sync_batchnorm=true needs several GPUs (torchrun --nproc-per-node=N): in "
+                f"{ranks.world} process on {device.type} there is nothing to keep in step."
+            )
+        if device.type == "cuda" and config.trainer.reproducible is Reproducible.FAST:
+            # the fastest convolution of each shape, found by trying
+            torch.backends.cudnn.benchmark = True
+        run.facts["hardware"] |= {
+            "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
+            "threads": torch.get_num_threads(),
+            "processes": ranks.world,
+        }
+        run.facts["seed"] = config.seed
+        if ranks.leads and run.resumable() and (moved := run.moved()):
+            run.note(
+                f"this run goes on with another machine or other versions ({'; '.join(moved)}): "
+                "its weights are not to the bit those of a run in one place"
+            )
+        yield run
+
+
+@contextmanager
+def opened(
+    config: TrainConfig, command: list[str], path: Path, ranks: Ranks
+) -> Iterator[RunFolder]:
+    """The run folder, which the leader alone opens and locks; the others know what it says."""
+    with ExitStack() as stack:
+        own: list[RunFolder] = []
+
+        def open_it() -> tuple[dict[str, Any], bool]:
+            context = open_run(path, to_json(config), command, resumable=True)
+            own.append(stack.enter_context(context))
+            return own[0].facts, own[0].finished
+
+        facts, finished = ranks.told(open_it)
+        if own:
+            own[0].ranks = ranks
+        yield own[0] if own else RunFolder(path, facts, finished, ranks)
+
+
+def new_classifier(
+    config: TrainConfig, manifest: Manifest, run: RunFolder
+) -> tuple[Classifier, Checkpoint]:
+    """A classifier with pretrained or random weights, and what its checkpoints will say of it."""
+    assert config.model is not None, "train.yaml has a model"
+    assert config.head is not None, "train.yaml has a head"
+    architecture = Architecture(
+        backbone=config.model.backbone,
+        options=dict(config.model.options),
+        head=config.head.name,
+        head_options=dict(config.head.options),
+        channels=config.data.channels,
+        size_px=config.data.size_px,
+    )
+    torch.manual_seed(config.seed)
+    classifier, body = build_classifier(architecture, len(manifest.labels.outputs))
+    if not run.ranks.leads:
+        origin = Origin(pretrained=False, text="the weights of the leading process")
+    elif run.resumable():
+        # the state that is taken up holds the weights; where they came from stands in run.json
+        origin = Origin(bool(run.facts["pretrained"]), str(run.facts["weights"]))
+    else:
+        origin = load_weights(body, config.model.backbone, config.model.weights)
+    run.facts.update(weights=origin.text, pretrained=origin.pretrained)
+    if config.model.weights == "auto" and not origin.pretrained:
+        run.note(f"{config.model.backbone} starts from {origin.text}")
+    else:
+        log.info(f"{config.model.backbone} starts from {origin.text}")
+    if config.transfer is Transfer.LINEAR_PROBE and not origin.pretrained:
+        run.note("a linear probe on random weights learns little: the body is never trained")
+    return classifier, Checkpoint(
+        labels=manifest.labels,
+        preprocessing=preprocessing_of(config.data),
+        architecture=architecture,
+        normalisation=classifier.normalisation,
+        modality=manifest.modality,
+        flips="",
+        readout=Readout(),
+        training=without_places(config),
+        provenance=provenance_for(run, manifest),
+    )
+
+
+def fitted(
+    config: TrainConfig,
+    run: RunFolder,
+    manifest: Manifest,
+    store: PixelStore,
+    classifier: Classifier,
+    described: Checkpoint,
+    watch: Watch | None = None,
+) -> tuple[Checkpoint, list[Predictions], list[dict[str, float]]]:
+    """Train, take the best epoch by validation, choose its thresholds there, then look at test.
+
+    Returns:
+        The best checkpoint, its predictions of test and validation, and the history.
+    """
+    ranks = run.ranks
+    device = pick_device(config.trainer.device, ranks)
+    setting = setting_of(config, manifest, store, device, ranks)
+    state = state_of(config, classifier, setting)
+
+    def begin() -> bool:
+        refuse_changed(run, "manifest", manifest.fingerprint(), "images, labels or splits")
+        refuse_changed(run, "left_out", short_hash(sorted(store.unreadable)), "readable images")
+        pixels = store.fingerprint()
+        if run.resumable() and run.facts.get("pixels", pixels) != pixels:
+            run.note(
+                "the pixels of some images are not those that this run began with: files were "
+                "changed, so its weights are not those of a run in one piece"
+            )
+        run.facts["pixels"] = pixels
+        manifest.write(run.manifest)
+        run.write_facts()
+        return run.resumable()
+
+    if ranks.told(begin):
+        state.load(run.resume, ranks)
+        if state.epoch < config.trainer.epochs:
+            log.info(f"going on in epoch {state.epoch + 1}, after step {state.step}")
+
+    def describe(result: EpochResult) -> Checkpoint:
+        where = {"epoch": result.epoch + 1, f"validation_{setting.task.score}": result.score}
+        return replace(
+            described,
+            readout=read_out(config, manifest, result.predictions).readout,
+            provenance={**described.provenance, **_finite(where)},
+        )
+
+    board = Board(run.events, state.epoch, works=ranks.leads)
+    try:
+
+        def look() -> None:
+            if watch:
+                watch(setting.task, state.history)
+
+        fit(state, setting, run, board, describe, look)
+        look()  # a run that was killed after its last epoch trains none now
+        speed = {k: v for k, v in state.history[-1].items() if k.startswith("perf/")}
+        run.facts["speed"] = _finite(speed)
+        run.facts["best_epoch"] = (state.best_epoch or 0) + 1
+        run.facts["validation"] = {setting.task.score: state.best_score}
+        if watch:
+            raise ClosedTestError("all epochs are done; a sweep leaves the test split closed.")
+        best, predictions = judged_best(config, run, setting)
+        scores = {f"test/{setting.task.score}": metrics.score(predictions[0], setting.task.score)}
+        for p in predictions:
+            board.predictions(p, state.epoch)
+        board.settings(to_json(config), scores, state.epoch)
+    finally:
+        board.close()
+    return best, predictions, state.history
+
+
+def conclude(
+    config: TrainConfig,
+    run: RunFolder,
+    title: str,
+    manifest: Manifest,
+    store: PixelStore,
+    predictions: list[Predictions],
+    history: list[dict[str, float]],
+    tables: Sequence[Table] = (),
+) -> None:
+    """The final scores, in TensorBoard too if its curves could be written, and the report."""
+    evaluations = score_and_save(run, predictions, config.seed)
+    board = Board(run.events, len(history) + 1, works=run.events.is_dir())
+    for evaluation in evaluations.values():
+        board.evaluation(evaluation, len(history))
+    board.close()
+    more: dict[str, Any] = {"tables": tables, "prevalence": config.prevalence}
+    report(run, title, manifest, store, predictions, evaluations, history=history, **more)
+
+
+def refuse_changed(run: RunFolder, fact: str, now: str, what: str) -> None:
+    """Keep `now` as a fact of the run; raises DataError where a run that goes on began with other
+    ones, since an image that was trained on could stand in another split by now."""
+    if run.resumable() and run.facts.get(fact, now) != now:
+        raise DataError(
+            f"{run.path} was begun with other {what} than there are now, so it cannot go on. "
+            "Restore them, or give another run_dir to begin afresh; medcnn finetune checkpoint="
+            f"{run.best} takes the weights over to other images and classes."
+        )
+    run.facts[fact] = now
+
+
+def setting_of(
+    config: TrainConfig,
+    manifest: Manifest,
+    store: PixelStore,
+    device: torch.device,
+    ranks: Ranks = ALONE,
+) -> Setting:
+    return Setting(
+        manifest=manifest,
+        store=store,
+        task=task_of(manifest.labels, config.loss, config.trainer.score),
+        trainer=config.trainer,
+        augmentation=augmentation_of(config.augmentation, manifest.modality),
+        seed=config.seed,
+        device=device,
+        dtype=autocast_dtype(config.trainer.precision, device),
+        memory_format=(
+            torch.channels_last if config.trainer.channels_last else torch.contiguous_format
+        ),
+        ranks=ranks,
+    )
+
+
+def state_of(config: TrainConfig, classifier: Classifier, setting: Setting) -> TrainState:
+    if config.transfer is Transfer.LINEAR_PROBE:
+        classifier.freeze_body()
+    classifier = classifier.to(setting.device, memory_format=setting.memory_format)  # type: ignore[call-overload]
+    if config.trainer.sync_batchnorm:
+        classifier.body = convert_sync_batchnorm(classifier.body)  # type: ignore[no-untyped-call]
+    setting.ranks.align(classifier)
+    chosen = config.optimizer
+    make = choose(OPTIMIZERS, chosen.name, "optimizer")
+    bound = bind(make, chosen.options, f"optimizer {chosen.name}")
+    return TrainState(
+        classifier=classifier,
+        averaged=average_of(classifier) if config.trainer.ema_decay else None,
+        optimizer=bound(groups_of(classifier, chosen)),
+        scaler=torch.amp.GradScaler(setting.device.type, enabled=setting.dtype is torch.float16),
+        tally=Tally(setting.device),
+    )
+
+
+def judged_best(
+    config: TrainConfig, run: RunFolder, setting: Setting
+) -> tuple[Checkpoint, list[Predictions]]:
+    """Every choice is made on validation and written into the checkpoint before test is opened."""
+    ranks = run.ranks
+    best, tensors = ranks.told(lambda: checkpoints.read(run.best))
+    classifier = checkpoints.restore(best, tensors, str(run.best)).to(setting.device).eval()
+    flips = setting.augmentation.flips if config.trainer.flip_average else ""
+    best = replace(best, flips=flips, readout=Readout())
+
+    def look(split: Split, **more: Any) -> Predictions:
+        return predictions_of(
+            best,
+            classifier,
+            setting.store,
+            setting.manifest,
+            setting.manifest.rows(split),
+            split=split,
+            device=setting.device,
+            dtype=setting.dtype,
+            ranks=ranks,
+            **more,
+        )
+
+    validation = look(Split.VALIDATION)
+    validation = read_out(config, setting.manifest, validation)
+    best = replace(best, readout=validation.readout)
+    if best.readout.calibration and best.readout.calibration.note:
+        run.note(f"readout.calibration: {best.readout.calibration.note}.")
+
+    def keep() -> dict[str, Any]:
+        checkpoints.save(run.best, classifier, best)
+        return checkpoints.provenance_of(run.best)
+
+    origin = ranks.told(keep)
+    validation = replace(validation, provenance={**validation.provenance, **origin})
+    if ranks.leads:
+        run.looks_at_test()
+    return best, [look(Split.TEST, provenance=origin), validation]
+
+
+def attributes_of(manifest: Manifest) -> set[str]:
+    return {name for record in manifest.records for name in record.attributes}
+
+
+def read_out(config: TrainConfig, manifest: Manifest, validation: Predictions) -> Predictions:
+    """Predictions of validation with all that is fitted on them."""
+    by = (config.readout.conformal or {}).get("by")
+    attributes = {r.image_id: r.attributes for r in manifest.records} if by else {}
+    validation = replace(
+        validation,
+        categories=tuple(attributes[i].get(by, "") for i in validation.image_ids) if by else (),
+    )
+    fitted = fit_readout(
+        config.readout,
+        validation.labels,
+        validation.logits,
+        validation.targets,
+        validation.groups,
+        validation.categories or None,
+    )
+    return replace(validation, readout=fitted)
+
+
+def without_places(config: TrainConfig) -> dict[str, Any]:
+    """The config as it stands in checkpoints, which travel: without paths of this machine."""
+    stored = to_json(config)
+    if config.data.root or config.data.path:
+        stored["data"]["stand_in"] = None  # it was trained on the images that lay there
+    stored["data"].update(root=None, path=None, cache="auto")
+    stored.update(run_dir=None, checkpoint=None)
+    return stored
+
+
+def provenance_for(run: RunFolder, manifest: Manifest) -> dict[str, Any]:
+    return {
+        "medcnn": run.facts["medcnn"],
+        "versions": versions(),
+        "source": manifest.source,
+        "manifest": manifest.fingerprint(),
+        "made_with": sorted(
+            checkpoints.digest_of(r.image_id) for r in manifest.records if r.split is not Split.TEST
+        ),
+        "pseudonym_key": pseudonym("", "key") if manifest.records[0].origin else None,
+        "weights": run.facts.get("weights", "another checkpoint of medcnn"),
+        "started": run.facts["started"],
+    }
+
+
+def _finite(numbers: Mapping[str, float]) -> dict[str, float | None]:
+    """JSON has no nan."""
+    return {k: None if v != v else v for k, v in numbers.items()}

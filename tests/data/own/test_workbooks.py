@@ -1,0 +1,189 @@
+"""Excel and Parquet give the same manifest as a CSV of the same rows."""
+
+from __future__ import annotations
+
+import datetime
+import sys
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import openpyxl
+import pyarrow as pa
+import pytest
+from openpyxl.styles import numbers
+from PIL import Image
+from pyarrow import parquet
+
+from medcnn.data.own import workbooks
+from medcnn.data.own.sheets import read_sheet
+from medcnn.data.own.workbooks import text_of
+from medcnn.system.errors import DataError, UsageError
+from tests.data.own import tables as table
+
+HEADER = ["file", "patient", "grade", "seen"]
+ROWS: list[list[Any]] = [
+    ["a.png", "00042", 0.0, datetime.datetime(2020, 1, 31)],
+    ["b.png", "00042", 2.0, None],
+    ["c.png", "7", 1, datetime.datetime(2020, 2, 1, 10, 30)],
+    ["d.png", "8", None, None],
+]
+TEXTS = [
+    {"file": "a.png", "patient": "00042", "grade": "0", "seen": "2020-01-31"},
+    {"file": "b.png", "patient": "00042", "grade": "2", "seen": ""},
+    {"file": "c.png", "patient": "7", "grade": "1", "seen": "2020-02-01T10:30:00"},
+    {"file": "d.png", "patient": "8", "grade": "", "seen": ""},
+]
+COLUMNS: dict[str, Any] = {"image": "file", "label": "grade", "patient": "patient"}
+
+
+def workbook(path: Path, **sheets: list[list[Any]]) -> Path:
+    book = openpyxl.Workbook()
+    book.remove(book.active)
+    for name, rows in sheets.items():
+        sheet = book.create_sheet(name)
+        for row in rows:
+            sheet.append(row)
+    book.save(path)
+    return path
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    for name in "abcd":
+        Image.fromarray(np.zeros((4, 4), np.uint8)).save(tmp_path / f"{name}.png")
+    workbook(tmp_path / "t.xlsx", Images=[HEADER, *ROWS], Notes=[])
+    columns = {h: [r[i] for r in ROWS] for i, h in enumerate(HEADER)}
+    schema = pa.schema(
+        {"file": pa.string(), "patient": pa.string(), "grade": pa.float32()}
+        | {"seen": pa.timestamp("ns")}
+    )
+    parquet.write_table(pa.table(columns, schema=schema), tmp_path / "t.parquet")
+    lines = [HEADER, *[list(t.values()) for t in TEXTS]]
+    (tmp_path / "t.csv").write_text("\n".join(",".join(line) for line in lines))
+    return tmp_path
+
+
+@pytest.mark.parametrize("name", ["t.csv", "t.xlsx", "t.parquet"])
+def test_every_kind_of_table_gives_the_same_text(root: Path, name: str) -> None:
+    assert list(read_sheet(root / name).rows) == TEXTS
+
+
+def test_every_kind_of_table_gives_the_same_manifest(root: Path) -> None:
+    found = [
+        table.read(root, table=f"t.{end}", kind="ordinal", attributes=["seen"], **COLUMNS)
+        for end in ("csv", "xlsx", "parquet")
+    ]
+    assert len({m.fingerprint() for m in found}) == 1
+    assert found[1].excluded == {"no grade": 1}
+
+
+def test_what_a_file_is_shows_in_its_bytes_not_in_its_name(root: Path) -> None:
+    (root / "t.xlsx").rename(root / "export.csv")
+    assert list(read_sheet(root / "export.csv").rows) == TEXTS
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (1.0, "1"),
+        (-1.0, "-1"),
+        (0.143, "0.143"),
+        (float("nan"), ""),
+        (None, ""),
+        (True, "TRUE"),
+        (Decimal("2.50"), "2.5"),
+        (Decimal("100"), "100"),
+        (datetime.date(2020, 1, 2), "2020-01-02"),
+        (datetime.time(8, 5), "08:05:00"),
+        ("  text ", "  text "),
+    ],
+)
+def test_cells_become_the_text_of_a_csv(value: Any, text: str) -> None:
+    assert text_of(value) == text
+
+
+def test_numbers_that_excel_shows_with_zeros_keep_them(tmp_path: Path) -> None:
+    book = openpyxl.Workbook()
+    book.active.append(["id", "n"])
+    book.active.append([42, 42])
+    book.active["A2"].number_format = "00000"
+    book.active["B2"].number_format = numbers.FORMAT_NUMBER_00
+    book.save(tmp_path / "t.xlsx")
+    assert read_sheet(tmp_path / "t.xlsx").rows == ({"id": "00042", "n": "42"},)
+
+
+def test_rows_are_numbered_as_excel_shows_them(root: Path) -> None:
+    rows = [[], ["file", "grade"], ["a.png", 0], [], ["b.png", 1], ["c.png", 5]]
+    workbook(root / "t.xlsx", S=rows)
+    with pytest.raises(DataError, match=r"t\.xlsx:6: label ‹5› is not one of"):
+        table.read(root, table="t.xlsx", image="file", label="grade", classes=[0, 1])
+
+
+def test_one_of_several_sheets_is_named_or_refused(root: Path) -> None:
+    workbook(root / "t.xlsx", Eyes=[HEADER, *ROWS], Skin=[["x"], [1]], Empty=[])
+    with pytest.raises(UsageError, match=r"several sheets: Eyes, Skin\. Say which: data\.sheet="):
+        table.read(root, table="t.xlsx", **COLUMNS)
+    assert len(table.read(root, table="t.xlsx", sheet="Eyes", **COLUMNS).records) == 3
+    with pytest.raises(UsageError, match="no such sheet; did you mean 'Eyes'"):
+        table.read(root, table="t.xlsx", sheet="Eyse", **COLUMNS)
+    with pytest.raises(UsageError, match=r"data\.sheet=Eyes has no effect"):
+        table.read(root, table="t.csv", sheet="Eyes", **COLUMNS)
+
+
+def test_a_formula_is_read_as_its_saved_value_and_refused_without_one(tmp_path: Path) -> None:
+    workbook(tmp_path / "t.xlsx", S=[["a", "b"], [1, "=A2+1"]])
+    with pytest.raises(DataError, match=r"t\.xlsx:2: B2 is a formula without a saved value"):
+        read_sheet(tmp_path / "t.xlsx")
+
+
+def test_files_that_only_look_like_tables_are_refused_in_words(tmp_path: Path) -> None:
+    (tmp_path / "t.xlsx").write_bytes(b"PK\3\4 and no more")
+    with pytest.raises(DataError, match="no Excel workbook that can be read"):
+        read_sheet(tmp_path / "t.xlsx")
+    (tmp_path / "t.parquet").write_bytes(b"PAR1 and no more")
+    with pytest.raises(DataError, match="cannot be read as Parquet"):
+        read_sheet(tmp_path / "t.parquet")
+    (tmp_path / "t.xls").write_bytes(b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1")
+    with pytest.raises(UsageError, match="before 2007, or one with a password"):
+        read_sheet(tmp_path / "t.xls")
+
+
+def test_columns_of_parquet_that_hold_no_words_are_passed_over(tmp_path: Path) -> None:
+    columns = {"id": [1], "image": [{"bytes": b"x"}], "raw": [b"x"], "f": [np.float32(0.1)]}
+    parquet.write_table(pa.table(columns), tmp_path / "t.parquet")
+    assert read_sheet(tmp_path / "t.parquet").rows == ({"id": "1", "f": "0.1"},)
+
+
+@pytest.mark.parametrize(("name", "library"), [("t.xlsx", "openpyxl"), ("t.parquet", "pyarrow")])
+def test_without_the_extra_the_message_says_what_to_install(
+    root: Path, name: str, library: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, library, None)
+    with pytest.raises(UsageError, match=r"medcnn\[tables\]: .venv/bin/pip install"):
+        read_sheet(root / name)
+    assert len(read_sheet(root / "t.csv").rows) == 4
+
+
+def test_a_workbook_that_unpacks_to_much_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workbook(tmp_path / "t.xlsx", s=[["a"], *[["1"]] * 5000])
+    packed = (tmp_path / "t.xlsx").stat().st_size
+    monkeypatch.setattr(workbooks, "MAX_TEXT_BYTES", 3 * packed)
+    with pytest.raises(DataError, match="leave out the columns and rows"):
+        read_sheet(tmp_path / "t.xlsx")
+
+
+def test_a_parquet_file_of_many_equal_values_is_refused_by_its_header(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parquet.write_table(pa.table({"a": ["x"] * 100_000}), tmp_path / "t.parquet")
+    monkeypatch.setattr(workbooks, "MAX_TEXT_BYTES", 150_000)
+    monkeypatch.setattr(parquet.ParquetFile, "iter_batches", None)
+    with pytest.raises(DataError, match="leave out the columns and rows"):
+        read_sheet(tmp_path / "t.parquet")
+    monkeypatch.setattr(workbooks, "MAX_ROWS", 99_999)
+    with pytest.raises(DataError, match="more than the 99999 rows"):
+        read_sheet(tmp_path / "t.parquet")

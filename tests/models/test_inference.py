@@ -1,0 +1,120 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from medcnn.config import Precision
+from medcnn.data.manifest import Manifest
+from medcnn.images.preprocessing import Fit, Preprocessing
+from medcnn.models.inference import VIEWS, autocast_dtype, logits_of, pick_device, predict
+from medcnn.pixels.pixel_store import open_store
+from medcnn.system.errors import UsageError
+
+CPU = torch.device("cpu")
+
+
+class LeftHalf(nn.Module):
+    """Logits: brightness of the left half, brightness of the top half, 0."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        left = images[..., : images.shape[3] // 2].mean(dim=(1, 2, 3))
+        top = images[:, :, : images.shape[2] // 2].mean(dim=(1, 2, 3))
+        return torch.stack([left, top, torch.zeros_like(left)], dim=1)
+
+
+def test_mirrored_views_are_averaged() -> None:
+    images = torch.zeros(1, 1, 4, 4)
+    images[..., :2] = 1
+    seen = {flips: logits_of(LeftHalf(), images, flips, torch.float32)[0] for flips in VIEWS}
+    assert seen[""][0] == 1
+    assert seen["h"][0] == pytest.approx(0.5)
+    assert seen["v"][0] == 1
+    assert seen["hv"][:2] == pytest.approx([0.5, 0.5])
+
+
+@pytest.mark.fault
+@pytest.mark.parametrize("batch_size", [1, 7, 64])
+def test_predictions_do_not_depend_on_the_batch_size(
+    colours: Callable[..., Manifest], batch_size: int
+) -> None:
+    """Row 96."""
+    manifest = colours()
+    how = Preprocessing(size_px=16, channels=3, fit=Fit.PAD, bits=8)
+    store = open_store(manifest, how, cache="off")
+    rows = np.arange(48)
+    found = predict(
+        LeftHalf(),
+        store,
+        manifest,
+        rows,
+        split="test",
+        batch_size=batch_size,
+        device=CPU,
+        dtype=torch.float32,
+    )
+    assert found.image_ids == tuple(r.image_id for r in manifest.records)
+    images = torch.from_numpy(store.take(np.arange(len(store))))
+    whole = logits_of(LeftHalf(), images, "", torch.float32)
+    assert np.allclose(found.logits, whole, atol=1e-6)
+
+
+def test_an_unreadable_image_has_no_row_and_is_listed(colours: Callable[..., Manifest]) -> None:
+    manifest = colours()
+    (manifest.root / "002.png").write_bytes(b"")
+    how = Preprocessing(size_px=16, channels=3, fit=Fit.PAD, bits=8)
+    store = open_store(manifest, how, cache="off")
+    found = predict(
+        LeftHalf(),
+        store,
+        manifest,
+        np.arange(5),
+        split="test",
+        device=CPU,
+        dtype=torch.float32,
+    )
+    assert found.image_ids == ("i000", "i001", "i003", "i004")
+    assert found.unreadable == (("i002", "the file is empty (0 bytes)"),)
+
+
+def test_a_device_that_is_not_there_is_refused_and_auto_takes_what_is() -> None:
+    with pytest.raises(UsageError, match=r"device cuda:99 cannot be used: .* auto takes"):
+        pick_device("cuda:99")
+    assert pick_device("cpu") == CPU
+    assert pick_device("auto").type in ("cpu", "cuda", "mps")
+
+
+def test_precision_is_full_on_a_cpu_unless_asked_otherwise() -> None:
+    assert autocast_dtype(Precision.AUTO, CPU) is torch.float32
+    assert autocast_dtype(Precision.BF16, CPU) is torch.bfloat16
+
+
+@pytest.mark.parametrize(
+    "full",
+    [
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."),
+        RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+        RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"),
+        RuntimeError("GET was unable to find an engine to execute this computation"),
+    ],
+)
+def test_images_go_in_halves_where_memory_is_too_small_for_all(full: RuntimeError) -> None:
+    sizes = []
+
+    class Small(torch.nn.Module):
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            sizes.append(len(images))
+            if len(images) > 2:
+                raise full
+            return images.mean(dim=(2, 3))
+
+    images = torch.rand(5, 3, 4, 4)
+    found = logits_of(Small(), images, "h", torch.float32)
+    assert np.allclose(found, images.mean(dim=(2, 3)).numpy(), atol=1e-6)
+    assert sizes[0] == 5
+    with pytest.raises(type(full)) as told:
+        logits_of(lambda _: Small()(torch.rand(3, 3, 4, 4)), images, "", torch.float32)  # type: ignore[arg-type]
+    assert told.value is full

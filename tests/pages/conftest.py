@@ -1,0 +1,62 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from medcnn.data.labels import Kind
+from medcnn.pages.report import Report, Table
+from medcnn.statistics.decisions import Readout
+from medcnn.statistics.operating import fit_point
+from medcnn.statistics.points import evaluate_readout
+from medcnn.statistics.scores import evaluate
+
+HISTORY = [
+    {
+        "epoch": e,
+        "train/loss": 1 / e,
+        "val/loss": 1.2 / e,
+        "val/auroc": 1 - 0.4 / e,
+        "lr/body": 1e-4,
+        "lr/head": 1e-3,
+    }
+    for e in range(1, 6)
+]
+
+
+@pytest.fixture(scope="session")
+def report_of(simulate):
+    def build(kind: Kind, **options) -> Report:
+        validation = simulate(kind, split="validation", seed=1, **options)
+        test = replace(
+            simulate(kind, seed=2, **options),
+            readout=Readout(
+                points=(
+                    fit_point({"name": "youden"}, validation.probabilities, validation.targets),
+                )
+            ),
+            unreadable=(("img <7>", "truncated"),),
+        )
+        predictions = {"validation": validation, "test": test}
+        counts = {"images": 120, "groups": 60}
+        counts |= {f"label:{name}": 40 for name in test.labels.names}
+        return Report(
+            title="Melanoma <i>on</i> dermoscopy",
+            task="Tells melanoma from other lesions.",
+            predictions=predictions,
+            evaluations={s: evaluate(p, resamples=30) for s, p in predictions.items()},
+            history=HISTORY,
+            dataset={"train": counts, "test": counts},
+            excluded={"no label": 3},
+            notes=["Trained from scratch & without weights."],
+            tables=[Table(title="Before and after", columns=("a", "b"), rows=(("x", 0.123456),))],
+            readouts={s: evaluate_readout(p) for s, p in predictions.items()},
+            facts={"seed": 7, "best_epoch": 3},
+            provenance={"seed": 7, "device": "<cpu>"},
+            errors=[
+                {"image_id": "<b>1", "truth": "x", "decision": "y", "certainty": 0.9, "jpeg": "AA"}
+            ],
+            config_yaml="model: <b>",
+        )
+
+    return build

@@ -1,0 +1,49 @@
+"""The page holds what was found, whole, safe and narrow enough."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from medcnn.pages.audit import html, text, write_html
+from medcnn.places import refuse_other_page
+from medcnn.system.errors import UsageError
+
+
+@pytest.fixture
+def faulty(bench: Any) -> Any:
+    clean = bench.make(24)
+    shutil.copy(clean.root / "000.png", clean.root / "017.png")
+    (clean.root / "003.png").write_bytes(b"")
+    named = bench.with_record(clean, 3, image_id="<script>alert(1)</script>" + "x" * 150)
+    return bench.audited(named)
+
+
+def test_the_terminal_gets_lines_of_a_terminal(faulty: Any) -> None:
+    said = text(faulty)
+    assert max(map(len, said.splitlines())) <= 100
+    assert "What to do:" in said
+    assert said.splitlines()[-1] == faulty.verdict
+
+
+@pytest.mark.fault
+def test_the_page_needs_nothing_else_and_runs_nothing(faulty: Any) -> None:
+    """Row 73."""
+    page = html(faulty)
+    assert "<script" not in page
+    assert "default-src 'none'" in page
+    assert page.count("data:image/png;base64,") >= 2
+    assert "http" not in page.replace("http-equiv", "")
+
+
+def test_only_the_page_of_an_audit_is_replaced(faulty: Any, tmp_path: Path) -> None:
+    path = tmp_path / "audit.html"
+    refuse_other_page(path, "audit")
+    write_html(path, faulty)
+    refuse_other_page(path, "audit")
+    path.write_text("<html>my thesis</html>")
+    with pytest.raises(UsageError, match="no page of medcnn audit"):
+        refuse_other_page(path, "audit")

@@ -1,0 +1,292 @@
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from medcnn.data.labels import Kind
+from medcnn.pages.checklist import filled, missing
+from medcnn.pages.model_card import model_card
+from medcnn.pages.report import Report, html, write_report
+from medcnn.statistics.decisions import Readout, Referral
+from medcnn.statistics.operating import fit_point
+from medcnn.statistics.points import evaluate_readout
+from medcnn.statistics.scores import evaluate
+
+HOSTILE = ("<script>alert(1)</script>", "</style></svg><img src=x>", "{{ 7*7 }}日本語" + "e" * 300)
+
+
+@pytest.fixture(scope="module")
+def sources(report_of) -> dict[Kind, str]:
+    return {kind: html(report_of(kind)) for kind in Kind}
+
+
+class Page(HTMLParser):
+    """Tags, attributes and visible text; knows which tags must be closed."""
+
+    VOID = frozenset({"meta", "br", "img", "input"})
+
+    def __init__(self, source: str) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.links: list[str] = []
+        self.open: list[str] = []
+        self.text = ""
+        self.feed(source)
+        self.close()
+
+    def handle_starttag(self, tag, attrs) -> None:
+        self.tags.append(tag)
+        self.links += [v or "" for k, v in attrs if k in ("src", "href", "xlink:href")]
+        assert not any(k.startswith("on") for k, _ in attrs)
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs) -> None:
+        self.handle_starttag(tag, attrs)
+        if tag not in self.VOID:
+            self.open.pop()
+
+    def handle_endtag(self, tag) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data) -> None:
+        self.text += data
+
+
+@pytest.mark.parametrize("kind", Kind)
+def test_every_kind_gives_a_whole_page_that_asks_nothing_of_the_network(sources, kind) -> None:
+    source = sources[kind]
+    page = Page(source)
+    assert page.open == []
+    assert not {"link", "iframe", "object", "base", "form"} & set(page.tags)
+    assert page.tags.count("script") == 2  # the numbers and what moves them
+    assert all(link.startswith(("#", "data:image/jpeg;base64,")) for link in page.links)
+    assert not re.search(r"url\((?!#)|@import", source)
+    assert "default-src 'none'" in source
+
+
+@pytest.mark.parametrize("kind", Kind)
+def test_the_test_split_comes_first_and_everything_has_its_section(sources, kind) -> None:
+    text = Page(sources[kind]).text
+    assert text.index("120 test images") < text.index("Scores")
+    for heading in ("Before and after", "Curves, test split", "Confusions", "Training", "Dataset"):
+        assert heading in text
+    for content in ("img <7>", "truncated", "no label", "<cpu>", "model: <b>", "0.1235"):
+        assert content in text
+    assert "Trained from scratch & without weights." in text
+
+
+def test_all_images_are_not_called_a_split(report_of) -> None:
+    report = report_of(Kind.BINARY)
+    evaluation = replace(report.evaluations["test"], split="all")
+    predictions = {"all": replace(report.predictions["test"], split="all")}
+    report = replace(report, evaluations={"all": evaluation}, predictions=predictions)
+    text = Page(html(report)).text
+    assert "On 120 images of 60 patients the AUROC" in text
+    assert "All scores, all images" in text
+    assert "all split" not in text
+
+
+@pytest.mark.parametrize("kind", [Kind.MULTICLASS, Kind.MULTILABEL])
+def test_hostile_class_names_stay_text(report_of, kind) -> None:
+    page = Page(html(report_of(kind, names=HOSTILE)))
+    assert page.open == []
+    assert (page.tags.count("script"), page.tags.count("img")) == (2, 1)
+    for name in HOSTILE:
+        assert name in page.text
+
+
+def test_certainty_is_not_called_the_probability_of_the_decision_where_it_may_not_be(
+    sources,
+) -> None:
+    for kind, source in sources.items():
+        text = Page(source).text
+        another = "probability of the most probable answer"
+        assert (another in text) == (kind is not Kind.MULTICLASS)
+        assert text.count("which need not be the decision") == (0 if kind is Kind.MULTICLASS else 2)
+
+
+def test_the_page_judges_the_bound_that_predict_refers_by(report_of) -> None:
+    report = report_of(Kind.BINARY)
+    test = report.predictions["test"]
+    fitted = Referral(share=0.1, certainty=0.6)
+    test = replace(test, readout=replace(test.readout, referral=fitted))
+    readouts = {"test": evaluate_readout(test)}
+    text = Page(html(replace(report, readouts=readouts))).text
+    bound = readouts["test"].bound
+    row = text[text.index("The bound fitted on validation, to refer 10 % there") :]
+    assert f"{100 * bound.referred.value:.1f} %" in row[:80]
+    assert f"{100 * bound.error.low:.1f} to {100 * bound.error.high:.1f} %" in row[:250]
+
+
+def test_the_page_says_where_the_thresholds_came_from(report_of, sources) -> None:
+    assert "The decision is the median grade: the first up to" in sources[Kind.ORDINAL]
+    assert "chosen on validation by Youden's index" in Page(sources[Kind.BINARY]).text
+    report = report_of(Kind.BINARY)
+    bare = replace(report.predictions["test"], readout=Readout())
+    report = replace(
+        report, predictions={"test": bare}, evaluations={"test": evaluate(bare, resamples=20)}
+    )
+    assert "No threshold was chosen" in html(report)
+
+
+def test_the_same_report_gives_the_same_bytes_and_leaves_no_other_file(
+    report_of, sources, tmp_path: Path
+) -> None:
+    write_report(tmp_path / "report.html", report_of(Kind.ORDINAL))
+    written = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert written == sources[Kind.ORDINAL]
+    assert [path.name for path in tmp_path.iterdir()] == ["report.html"]
+
+
+def test_a_page_that_cannot_be_made_leaves_the_old_one(report_of, tmp_path: Path) -> None:
+    path = tmp_path / "report.html"
+    path.write_text("old", encoding="utf-8")
+    broken = replace(report_of(Kind.BINARY), title=None, tables=[None])
+    with pytest.raises(Exception, match="None"):
+        write_report(path, broken)
+    assert path.read_text(encoding="utf-8") == "old"
+
+
+def test_the_checklists_mark_as_missing_what_the_run_does_not_know(sources) -> None:
+    text = Page(sources[Kind.BINARY]).text
+    assert "Best validation score, epoch 3; test was not consulted." in text
+    shown = ["Scores", "Operating points", "Confusions", "Errors", "Dataset", "Flow of images"]
+    rows = filled({"seed": 7, "best_epoch": 3}, shown)
+    assert sources[Kind.BINARY].count(">missing<") == sum(not row.text for row in rows)
+    for name, (empty, of) in missing(rows).items():
+        assert f"{empty} of {of} items of {name}" in text
+
+
+def test_the_model_card_holds_the_scores_and_hostile_names_stay_text(report_of) -> None:
+    report = report_of(Kind.MULTILABEL, names=HOSTILE)
+    evaluation, found = report.evaluations["test"], report.readouts["test"]
+    card = model_card("<b>|x|", report.task, ["87 of 100."], evaluation, found, {"notes": ["# no"]})
+    assert "<script>" not in card.replace("\\<script\\>", "")
+    assert "# Model card: \\<b\\>\\|x\\|" in card
+    auroc = evaluation.find("auroc")
+    assert f"| AUROC | {auroc.value:.3f} | {auroc.low:.3f} to {auroc.high:.3f} |" in card
+    assert "- \\# no" in card
+    assert "To be written" in card
+    assert "SHA-256 of the checkpoint | _To be" in card
+    whole = model_card("m", report.task, [], evaluation, found, {}, "ab12")
+    assert "| SHA-256 of the checkpoint | ab12 |" in whole
+    point = found.points[0]
+    row = next(line for line in card.splitlines() if line.startswith("| Youden's index"))
+    assert f"| {point.found} | {point.missed} | {point.alarms} | {point.cleared} |" in row
+    for value, ends in (
+        (point.sensitivity.value, point.sensitivity),
+        (point.ppv_value, point.ppv),
+        (point.npv_value, point.npv),
+    ):
+        assert f"{100 * value:.1f} % ({100 * ends.low:.1f} to {100 * ends.high:.1f} %)" in row
+
+
+def test_page_and_model_card_show_the_cut_points_of_kappa(report_of) -> None:
+    report = report_of(Kind.ORDINAL)
+    test = report.predictions["test"]
+    rules = ({"name": "sensitivity", "at": 0.95}, {"name": "cost", "miss": 10, "false_alarm": 1})
+    points = [fit_point(r, test.probabilities, test.targets) for r in (*rules, {"name": "kappa"})]
+    test = replace(test, readout=Readout(points=tuple(points)))
+    found = evaluate_readout(test)
+    text = Page(html(replace(report, readouts={"test": found}))).text
+    card = model_card("m", "t", [], None, found, {})
+    (grades,) = found.grades
+    for cut in (*grades.cuts, grades):
+        kappa = cut.kappa
+        ends = f"{kappa.low:.3f} to {kappa.high:.3f}"
+        assert f"{kappa.value:.3f} {ends}" in text
+        assert f"{kappa.value:.3f} ({ends})" in card
+    for words in ("sensitivity of 0.95", "a miss costs 10, a false alarm 1"):
+        assert words in text
+        assert words in card
+    assert "at=0.95" not in card
+
+
+def test_a_threshold_that_no_rule_could_pick_is_not_shown_as_picked(report_of) -> None:
+    report = report_of(Kind.BINARY)
+    validation = report.predictions["validation"]
+    healthy = fit_point(
+        {"name": "youden"}, validation.probabilities, np.zeros_like(validation.targets)
+    )
+    test = replace(report.predictions["test"], readout=Readout(points=(healthy,)))
+    found = evaluate_readout(test)
+    assert (found.points[0].threshold, found.points[0].reason) == (
+        0.5,
+        "only one class in validation",
+    )
+    text = Page(html(replace(report, readouts={"test": found}))).text
+    said = "not available: only one class in validation; this one is used"
+    assert f"0.5 {said}" in text
+    assert f"0.5 ({said})" in model_card("m", "t", [], None, found, {})
+
+
+def test_notes_stand_under_the_table_whose_scores_they_are_about(sources) -> None:
+    source = sources[Kind.MULTILABEL]
+    table = source.index("<summary>All scores")
+    open_notes, folded_notes = source[:table], source[table : source.index("</details>", table)]
+    for part, name in ((open_notes, "note-"), (folded_notes, "note-all-")):
+        marks = set(re.findall(rf'href="#{name}([a-z]+)"', part))
+        assert marks
+        assert marks == set(re.findall(rf'id="{name}([a-z]+)"', part))
+
+
+def test_a_headline_without_an_interval_says_why(report_of) -> None:
+    report = report_of(Kind.BINARY)
+    few = report_of(Kind.BINARY, n=6).predictions["test"]
+    source = html(replace(report, evaluations={"test": evaluate(few, resamples=20)}))
+    cards = source[source.index('<ul class="headlines">') :]
+    cards = cards[: cards.index("</ul>")]
+    assert cards.count("<li>") == 3
+    assert cards.count("available: ") == 3
+
+
+def test_a_report_of_almost_nothing_is_still_a_page() -> None:
+    page = Page(html(Report(title="Empty", task="Nothing yet.")))
+    assert "nothing can be said about how good the model is" in page.text
+    assert page.open == []
+
+
+def test_scores_without_their_predictions_and_gaps_in_the_history_are_shown(report_of) -> None:
+    report = replace(
+        report_of(Kind.BINARY), predictions={}, history=[{"epoch": 1, "train/loss": float("nan")}]
+    )
+    source = html(report)
+    assert "<h2>Curves" not in source
+    assert "<h2>Training" not in source
+    assert "Sensitivity" in Page(source).text
+
+
+def test_a_class_that_does_not_occur_says_why_it_has_no_curve(report_of) -> None:
+    report = report_of(Kind.MULTILABEL)
+    test = report.predictions["test"]
+    test.targets[:, 0] = 0
+    report = replace(report, evaluations={"test": evaluate(test, resamples=20)})
+    assert "curves are not available: no image is positive" in Page(html(report)).text
+
+
+def test_many_images_do_not_make_a_large_page(simulate) -> None:
+    predictions = simulate(Kind.MULTILABEL, 6000, names=("a", "b"))
+    evaluation = evaluate(predictions, resamples=5)
+    report = Report(
+        title="Large",
+        task="",
+        predictions={"test": predictions},
+        evaluations={"test": evaluation},
+    )
+    # fourteen classes must stay below 5 MB
+    assert len(html(report).encode()) < 5_000_000 * 2 / 14
+    assert np.isfinite(evaluation.find("auroc").value)
+
+
+def test_training_curves_show_both_rates_and_the_epoch_that_was_kept(sources) -> None:
+    text = Page(sources[Kind.BINARY]).text
+    assert "AUROC on validation, epoch 3 kept" in text
+    rates = text[text.index("Learning rate") :]
+    assert "body" in rates
+    assert "head" in rates

@@ -1,0 +1,229 @@
+"""The report as a reader has it: in a real browser, without a network."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from browser import CHROMIUM, Browser, browser
+
+from medcnn.data.labels import Kind
+from medcnn.pages.report import Report, write_report
+from medcnn.statistics.shares import predictive_values
+
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
+
+HOSTILE = (
+    "<script>document.title='run'</script>",
+    "</script><img src=http://x.invalid/a>",
+    "日本 & b",
+)
+
+
+@pytest.fixture(scope="module")
+def shown(report_of: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """A browser with the report of findings with hostile names, and that report."""
+    folder = tmp_path_factory.mktemp("page")
+    report: Report = report_of(Kind.MULTILABEL, names=HOSTILE)
+    write_report(folder / "report.html", report)
+    with browser() as page:
+        page.open((folder / "report.html").as_uri())
+        yield page, report
+
+
+def text(page: Browser, element: str) -> str:
+    return str(page.run(f"document.getElementById('{element}').textContent"))
+
+
+def test_nothing_is_asked_of_the_network_and_nothing_complains(shown: Any) -> None:
+    page, _ = shown
+    assert page.errors == []
+    assert len(page.requests) == 1
+    assert page.requests[0].startswith("file://")
+
+
+def test_hostile_names_stay_text(shown: Any) -> None:
+    page, report = shown
+    assert page.run("document.title") == report.title
+    assert page.run("document.querySelectorAll('script').length") == 2
+    assert page.run("document.querySelectorAll('img[src^=http]').length") == 0
+    options = page.run(
+        "[...document.querySelectorAll('#cut-label option')].map(o => o.textContent)"
+    )
+    assert options == list(HOSTILE)
+
+
+def test_the_slider_shows_the_numbers_that_python_counts(shown: Any) -> None:
+    page, report = shown
+    predictions = report.predictions["test"]
+    for k in range(len(HOSTILE)):
+        page.run(
+            f"(e => {{ e.value = '{k}'; e.dispatchEvent(new Event('change')) }})"
+            "(document.getElementById('cut-label'))"
+        )
+        last = int(page.run("document.getElementById('cut-slider').max"))
+        for step in (0, last // 3, 2 * last // 3, last):
+            page.run(
+                f"(e => {{ e.value = '{step}'; e.dispatchEvent(new Event('input')) }})"
+                "(document.getElementById('cut-slider'))"
+            )
+            threshold = page.run(
+                f"JSON.parse(document.getElementById('cuts').textContent)[{k}].thresholds[{step}]"
+            )
+            positive = predictions.targets[:, k] == 1
+            called = predictions.probabilities[:, k] >= threshold
+            counts = [
+                int((positive & called).sum()),
+                int((positive & ~called).sum()),
+                int((~positive & called).sum()),
+                int((~positive & ~called).sum()),
+            ]
+            cells = ("cut-found", "cut-missed", "cut-alarms", "cut-cleared")
+            assert [int(text(page, cell)) for cell in cells] == counts
+            shares = (called[positive].mean(), (~called)[~positive].mean())
+            prevalence = float(page.run("document.getElementById('cut-prevalence').value")) / 100
+            values = (*shares, *predictive_values(*map(float, shares), prevalence))
+            places = ("cut-sensitivity", "cut-specificity", "cut-ppv", "cut-npv")
+            for place, value in zip(places, values, strict=True):
+                wanted = "n/a" if np.isnan(value) else pytest.approx(100 * value, abs=0.0501)
+                found = text(page, place)
+                assert (found if found == "n/a" else float(found.removesuffix(" %"))) == wanted
+
+
+@pytest.mark.parametrize("typed", ["150", "-5", "100.01", "", "e"])
+def test_an_impossible_prevalence_gives_no_predictive_values(shown: Any, typed: str) -> None:
+    page, _ = shown
+
+    def type_in(value: str) -> list[str]:
+        page.run(
+            f"(e => {{ e.value = '{value}'; e.dispatchEvent(new Event('input')) }})"
+            "(document.getElementById('cut-prevalence'))"
+        )
+        return [text(page, place) for place in ("cut-ppv", "cut-npv", "cut-sensitivity")]
+
+    page.run(
+        "(e => { e.value = e.max >> 1; e.dispatchEvent(new Event('input')) })"
+        "(document.getElementById('cut-slider'))"
+    )
+    assert type_in("100")[0] == "100.0 %"
+    assert type_in("0")[:2] == ["0.0 %", "100.0 %"]
+    ppv, npv, sensitivity = type_in(typed)
+    assert (ppv, npv) == ("n/a", "n/a")
+    assert sensitivity.endswith(" %")
+    type_in("10")
+
+
+def test_the_keyboard_reaches_and_moves_everything(shown: Any) -> None:
+    page, _ = shown
+    page.run("document.activeElement.blur(), window.scrollTo(0, 0)")
+    reached = set()
+    for _step in range(60):
+        page.press("Tab", 9)
+        reached.add(page.run("document.activeElement.id || document.activeElement.tagName"))
+    assert {"cut-label", "cut-slider", "cut-prevalence", "SUMMARY"} <= reached
+    page.run("document.getElementById('cut-slider').focus()")
+    page.run("document.getElementById('cut-slider').value = 0")
+    page.press("ArrowRight", 39)
+    assert int(page.run("document.getElementById('cut-slider').value")) == 1
+    assert text(page, "cut-threshold") == page.run(
+        "JSON.parse(document.getElementById('cuts').textContent)"
+        "[document.getElementById('cut-label').value].thresholds[1].toPrecision(3)"
+    )
+
+
+CONTRAST = """
+(() => {
+  const rgb = (c) => c.match(/[\\d.]+/g).map(Number);
+  const light = ([r, g, b]) => [r, g, b].map((v) => v / 255)
+    .map((v) => v <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4)
+    .reduce((sum, v, i) => sum + v * [0.2126, 0.7152, 0.0722][i], 0);
+  const behind = (e) => {
+    for (; e; e = e.parentElement) {
+      const c = rgb(getComputedStyle(e).backgroundColor);
+      if (c.length < 4 || c[3] > 0) return c;
+    }
+    return [255, 255, 255];
+  };
+  const low = [];
+  for (const e of document.querySelectorAll("main *")) {
+    const own = [...e.childNodes].some((n) => n.nodeType === 3 && n.textContent.trim());
+    if (!own || !e.getClientRects().length || e.closest("svg")) continue;
+    const style = getComputedStyle(e);
+    const [a, b] = [light(rgb(style.color)), light(behind(e))].sort((x, y) => y - x);
+    const px = parseFloat(style.fontSize);
+    const large = px >= 24 || (px >= 18.66 && Number(style.fontWeight) >= 700);
+    const ratio = (a + 0.05) / (b + 0.05);
+    if (ratio < (large ? 3 : 4.5)) low.push([e.tagName, e.className, ratio.toFixed(2)].join(" "));
+  }
+  return low;
+})()
+"""
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_every_text_has_the_contrast_of_wcag_aa(shown: Any, scheme: str) -> None:
+    page, _ = shown
+    page.run("document.querySelectorAll('details').forEach(d => d.open = true)")
+    page.call(
+        "Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}]
+    )
+    assert page.run(CONTRAST) == []
+
+
+@pytest.mark.parametrize("width", [360, 1200])
+def test_no_page_is_wider_than_a_phone(shown: Any, width: int) -> None:
+    page, _ = shown
+    page.call(
+        "Emulation.setDeviceMetricsOverride",
+        width=width,
+        height=800,
+        deviceScaleFactor=1,
+        mobile=width < 600,
+    )
+    assert page.run("document.documentElement.scrollWidth") <= width
+
+
+SPLIT_WORDS = """
+[...document.querySelectorAll("thead th")].filter(e => e.checkVisibility()).filter(e => {
+  const words = e.textContent.trim().split(/\\s+/), lines = new Set();
+  const range = document.createRange();
+  range.selectNodeContents(e);
+  for (const box of range.getClientRects()) lines.add(Math.round(box.top));
+  return lines.size > words.length;
+}).map(e => e.textContent)
+"""
+
+
+def test_paper_holds_all_tables_whole_and_what_was_folded_but_no_slider(shown: Any) -> None:
+    page, _ = shown
+    page.run("document.querySelectorAll('details').forEach(d => d.open = false)")
+    page.call("Emulation.setEmulatedMedia", media="print")
+    width = 672  # A4 less two margins of 16 mm, at 96 dots an inch
+    page.call(
+        "Emulation.setDeviceMetricsOverride",
+        width=width,
+        height=950,
+        deviceScaleFactor=1,
+        mobile=False,
+    )
+    outside = page.run(
+        "[...document.querySelectorAll('main *')].filter(e => e.checkVisibility())"
+        f".filter(e => e.getBoundingClientRect().right > {width} + 1)"
+        ".map(e => e.tagName + ' ' + e.textContent.slice(0, 40))"
+    )
+    assert outside == []
+    assert page.run(SPLIT_WORDS) == []
+    folded = page.run(
+        "[...document.querySelectorAll('details')].map(d => "
+        "d.querySelector('table, pre').checkVisibility({contentVisibilityAuto: true}) "
+        "&& d.querySelector('table, pre').getBoundingClientRect().height > 20)"
+    )
+    assert folded == [True, True, True]
+    assert page.run("document.getElementById('cut-found').checkVisibility()") is False
+    page.call("Emulation.setEmulatedMedia", media="")

@@ -1,0 +1,115 @@
+"""Pseudonyms: stable under a key, worthless without it."""
+
+from __future__ import annotations
+
+import io
+import re
+import stat
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from medcnn.cli import main
+from medcnn.system.errors import UsageError
+from medcnn.system.privacy import as_names, as_pseudonyms, for_terminal, pseudonym
+
+SECRET = "a secret of the hospital"
+
+
+def test_a_pseudonym_is_stable_under_its_key_and_another_under_another(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("MEDCNN_PSEUDONYM_KEY", SECRET)
+    first = pseudonym("DOE^JANE")
+    assert re.fullmatch(r"patient-[0-9a-f]{12}", first)
+    assert pseudonym("DOE^JANE") == first
+    assert pseudonym("DOE^JANE", "lesion") == first.replace("patient", "lesion")
+    assert pseudonym("DOE^JOHN") != first
+    monkeypatch.setenv("MEDCNN_PSEUDONYM_KEY", "another secret of theirs")
+    assert pseudonym("DOE^JANE") != first
+
+
+def test_the_key_may_stand_in_a_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("MEDCNN_PSEUDONYM_KEY", SECRET)
+    by_value = pseudonym("7")
+    monkeypatch.delenv("MEDCNN_PSEUDONYM_KEY")
+    (tmp_path / "key").write_text(SECRET + "\n")
+    monkeypatch.setenv("MEDCNN_PSEUDONYM_KEY_FILE", str(tmp_path / "key"))
+    assert pseudonym("7") == by_value
+    monkeypatch.setenv("MEDCNN_PSEUDONYM_KEY_FILE", str(tmp_path / "absent"))
+    with pytest.raises(UsageError, match="cannot be read"):
+        pseudonym("7")
+
+
+def test_a_key_that_can_be_guessed_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MEDCNN_PSEUDONYM_KEY", "short")
+    with pytest.raises(UsageError, match="can be guessed"):
+        pseudonym("7")
+
+
+def test_without_a_key_one_is_made_once_for_its_owner_alone_and_said(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    said: list[str] = []
+    monkeypatch.setenv("MEDCNN_CACHE", str(tmp_path))
+    monkeypatch.setattr("medcnn.system.progress.log.warning", said.append)
+    first = pseudonym("7")
+    assert pseudonym("7") == first
+    assert ["random key" in sentence for sentence in said] == [True]
+    assert stat.S_IMODE((tmp_path / "pseudonym.key").stat().st_mode) == 0o600
+    assert [p.name for p in tmp_path.iterdir()] == ["pseudonym.key"]
+
+
+@pytest.fixture
+def no_cache(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A cache folder that cannot be made, for whatever user runs the tests."""
+    monkeypatch.delenv("MEDCNN_CACHE", raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", "/dev/null/nope")
+
+
+@pytest.mark.usefixtures("no_cache")
+def test_a_cache_that_cannot_be_written_says_what_to_set() -> None:
+    with pytest.raises(UsageError, match=r"MEDCNN_PSEUDONYM_KEY_FILE.*MEDCNN_CACHE"):
+        pseudonym("7")
+
+
+@pytest.mark.usefixtures("no_cache")
+def test_without_a_key_a_message_is_shown_without_its_names() -> None:
+    assert for_terminal("‹DOE› is blank", io.StringIO()) == "(name hidden) is blank"
+
+
+@pytest.mark.usefixtures("no_cache")
+def test_a_command_without_a_place_for_its_key_ends_as_wrong_usage(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("a", "b"):
+        (tmp_path / "clinic" / name).mkdir(parents=True)
+        Image.new("L", (8, 8)).save(tmp_path / "clinic" / name / "x.png")
+    with pytest.raises(SystemExit) as ended:
+        main(["audit", "data=table", f"data.root={tmp_path / 'clinic'}"])
+    assert ended.value.code == 2
+    assert "MEDCNN_PSEUDONYM_KEY_FILE" in capsys.readouterr().err
+
+
+def test_a_pseudonym_stands_for_its_name_under_any_noun() -> None:
+    hidden = as_pseudonyms(["DOE", "nobody"])
+    assert as_pseudonyms(hidden) == hidden
+    assert as_names([*hidden, pseudonym("ROE", "lesion")], ["DOE", "ROE"]) == [
+        "DOE",
+        hidden[1],
+        "ROE",
+    ]
+
+
+class _Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_a_name_is_shown_by_the_stream_it_goes_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A command whose output goes to a file still has its errors on the terminal."""
+    monkeypatch.setattr(sys, "stderr", _Terminal())
+    assert for_terminal("‹DOE› is blank") == "'DOE' is blank"
+    assert "DOE" not in for_terminal("‹DOE› is blank", io.StringIO())

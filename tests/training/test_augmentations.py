@@ -1,0 +1,78 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from medcnn.data.manifest import Modality
+from medcnn.training.augmentations import PRESETS, Augmentation, augment, mixup, uniforms
+
+KEYS = np.arange(8, dtype=np.uint64) * 7919
+
+
+def images(size_px: int = 16) -> torch.Tensor:
+    return torch.rand(8, 3, size_px, size_px, generator=torch.Generator().manual_seed(0))
+
+
+def test_random_numbers_are_uniform_and_independent_of_each_other() -> None:
+    drawn = uniforms(0, 0, np.arange(20_000, dtype=np.uint64), 4)
+    assert 0 <= drawn.min() < 0.001 < 0.999 < drawn.max() < 1
+    assert np.allclose(drawn.mean(axis=0), 0.5, atol=0.01)
+    assert np.abs(np.corrcoef(drawn.T) - np.eye(4)).max() < 0.03
+
+
+def test_random_numbers_depend_on_seed_epoch_and_image_alone() -> None:
+    assert np.array_equal(uniforms(1, 2, KEYS, 8)[::-1], uniforms(1, 2, KEYS[::-1].copy(), 8))
+    for other in (uniforms(2, 2, KEYS, 8), uniforms(1, 3, KEYS, 8)):
+        assert not (other == uniforms(1, 2, KEYS, 8)).any()
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_an_image_is_augmented_alike_in_any_batch(name: str) -> None:
+    whole = augment(images(), KEYS, PRESETS[name], seed=3, epoch=1)
+    part = augment(images()[2:5], KEYS[2:5], PRESETS[name], seed=3, epoch=1)
+    assert torch.allclose(whole[2:5], part, atol=1e-6)
+    assert whole.min() >= 0
+    assert whole.max() <= 1
+
+
+def test_none_leaves_images_as_they_are() -> None:
+    assert torch.equal(augment(images(), KEYS, PRESETS["none"], seed=0, epoch=0), images())
+
+
+def test_flips_alone_move_pixels_without_changing_them() -> None:
+    how = Augmentation(horizontal_flip=True, vertical_flip=True)
+    before, after = images(), augment(images(), KEYS, how, seed=0, epoch=0)
+    kinds = set()
+    for a, b in zip(before, after, strict=True):
+        views = {"": a, "h": a.flip(2), "v": a.flip(1), "hv": a.flip(1, 2)}
+        kinds.add(next(k for k, v in views.items() if torch.equal(v, b)))
+    assert len(kinds) >= 3
+
+
+def test_a_chest_is_never_mirrored() -> None:
+    assert PRESETS[Modality.CHEST].flips == ""
+    marked = torch.zeros(8, 1, 32, 32)
+    marked[:, :, :, 24:] = 1
+    moved = augment(marked, KEYS, PRESETS[Modality.CHEST], seed=0, epoch=0)
+    assert (moved[..., 26:30].mean(dim=(1, 2, 3)) > moved[..., 2:6].mean(dim=(1, 2, 3))).all()
+
+
+def test_a_quarter_turn_moves_the_top_to_a_side() -> None:
+    turned = [
+        augment(images(), KEYS, Augmentation(rotation_deg=180), seed=s, epoch=0) for s in range(3)
+    ]
+    assert not torch.allclose(turned[0], turned[1])
+    assert not torch.allclose(turned[1], turned[2])
+
+
+def test_mixup_keeps_what_was_not_assessed_unknown() -> None:
+    targets = torch.ones(8, 2)
+    targets[3, 0] = torch.nan
+    mixed_images, mixed = mixup(images(), targets, 0.4, seed=0, epoch=0, step=0)
+    assert mixed[:, 0].isnan().sum() in (1, 2)
+    assert not mixed[:, 1].isnan().any()
+    assert torch.allclose(mixed[:, 1], torch.ones(8))
+    assert not torch.equal(mixed_images, images())
+    again, _ = mixup(images(), targets, 0.4, seed=0, epoch=0, step=0)
+    assert torch.equal(mixed_images, again)

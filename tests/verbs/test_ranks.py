@@ -1,0 +1,244 @@
+"""Several processes train one model: the same command, as torchrun starts it, on the CPU."""
+
+from __future__ import annotations
+
+import fcntl
+import io
+import json
+import multiprocessing
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from medcnn.cli import main
+from medcnn.data.phantoms.drawing import generate
+from medcnn.models.classifier import Classifier
+from medcnn.statistics.predictions import Predictions
+from medcnn.system.files import read_sealed
+from medcnn.training import steps
+
+WORDS = (
+    "model=lenet5",
+    "data=phantom",
+    "data.phantom=dermoscopy",
+    "data.patients=30",
+    "data.size_px=32",
+    "augmentation.mixup_alpha=0",
+    "trainer.epochs=2",
+    "trainer.batch_size=10",
+    "trainer.accumulate=2",
+    "trainer.device=cpu",
+    "trainer.threads=1",
+    "audit.copies=false",
+)
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("data") / "skin"
+    generate(root, "dermoscopy", patients=30)
+    return root
+
+
+def start(world: int, *words: str, first: Callable[[int], None] = lambda _: None) -> list[Any]:
+    """`world` processes with the environment that torchrun gives them; each does `first`."""
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = free.getsockname()[1]
+
+    def work(rank: int) -> None:
+        os.environ.update(
+            WORLD_SIZE=str(world),
+            RANK=str(rank),
+            LOCAL_RANK=str(rank),
+            MASTER_ADDR="localhost",
+            MASTER_PORT=str(port),
+        )
+        torch.set_num_threads(1)
+        first(rank)
+        main(["train", *words])
+
+    fork = multiprocessing.get_context("fork")
+    processes = [fork.Process(target=work, args=(rank,)) for rank in range(world)]
+    for process in processes:
+        process.start()
+    return processes
+
+
+def finish(processes: list[Any]) -> list[int]:
+    """Exit codes."""
+    for process in processes:
+        process.join(120)
+        if process.is_alive():
+            process.kill()
+    return [process.exitcode for process in processes]
+
+
+@pytest.fixture(scope="module")
+def runs(images: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[int, Path]:
+    """Finished runs of 1, 2 and 3 processes."""
+    folder = tmp_path_factory.mktemp("runs")
+    for world in (1, 2, 3):
+        codes = finish(
+            start(world, *WORDS, f"data.root={images}", f"run_dir={folder / str(world)}")
+        )
+        assert codes == [0] * world
+    return {world: folder / str(world) for world in (1, 2, 3)}
+
+
+def weights(run: Path) -> dict[str, Any]:
+    return load_file(run / "checkpoints" / "last.safetensors")
+
+
+def losses(run: Path) -> list[float]:
+    history = json.loads((run / "run.json").read_text())["report"]["history"]
+    return [epoch["train/loss"] for epoch in history]
+
+
+@pytest.mark.parametrize("world", [2, 3])
+def test_the_weights_are_those_of_one_process_up_to_rounding(
+    runs: dict[int, Path], world: int
+) -> None:
+    one, many = weights(runs[1]), weights(runs[world])
+    for name, value in one.items():
+        assert torch.allclose(value, many[name], atol=2e-4), name
+
+
+@pytest.mark.fault
+@pytest.mark.parametrize("world", [2, 3])
+def test_every_image_is_judged_once_and_alike(runs: dict[int, Path], world: int) -> None:
+    """Row 83."""
+    for split in ("test", "validation"):
+        one = Predictions.read(runs[1] / f"predictions_{split}.csv")
+        many = Predictions.read(runs[world] / f"predictions_{split}.csv")
+        assert many.image_ids == one.image_ids
+        assert np.abs(many.probabilities - one.probabilities).max() < 1e-3
+    assert losses(runs[world]) == pytest.approx(losses(runs[1]), abs=1e-4)
+
+
+def test_a_run_of_two_processes_that_was_stopped_goes_on_with_three_and_with_one(
+    images: Path, tmp_path: Path, runs: dict[int, Path]
+) -> None:
+    words = (*WORDS, f"data.root={images}", f"run_dir={tmp_path / 'r'}")
+    processes = start(2, *words, "trainer.save_every_s=0.001")
+    while not list(tmp_path.glob("r/checkpoints/resume*")) and processes[0].is_alive():
+        time.sleep(0.01)
+    os.kill(processes[1].pid, signal.SIGTERM)  # one of them hears it, and all stop
+    assert finish(processes) == [75, 75]
+    assert finish(start(3, *words)) == [0, 0, 0]
+    for name, value in weights(runs[1]).items():
+        assert torch.allclose(value, weights(tmp_path / "r")[name], atol=2e-4), name
+
+
+def small(images: int) -> Callable[[int], None]:
+    """The second process trains on so many images at once at most."""
+
+    def first(rank: int) -> None:
+        steps.PROBED = ("cpu",)
+        real = Classifier.forward
+
+        def forward(self: Classifier, batch: torch.Tensor) -> torch.Tensor:
+            if rank and self.training and len(batch) > images:
+                raise torch.OutOfMemoryError("CUDA out of memory.")
+            return real(self, batch)
+
+        Classifier.forward = forward  # type: ignore[method-assign]
+
+    return first
+
+
+def test_where_one_process_has_less_memory_all_take_smaller_parts(
+    images: Path, tmp_path: Path, runs: dict[int, Path]
+) -> None:
+    words = (*WORDS, f"data.root={images}", f"run_dir={tmp_path / 'r'}")
+    assert finish(start(2, *words, first=small(2))) == [0, 0]
+    for name, value in weights(runs[2]).items():
+        assert torch.allclose(value, weights(tmp_path / "r")[name], atol=2e-4), name
+    content = io.BytesIO(read_sealed(tmp_path / "r" / "checkpoints" / "resume.pt"))
+    assert torch.load(content, weights_only=True)["numbers"]["micro_batch"] == 2
+    assert "out of memory on another GPU: going on with 2" in (tmp_path / "r/log.txt").read_text()
+
+
+def test_where_one_process_has_no_memory_the_leader_says_so(
+    images: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    words = (*WORDS, f"data.root={images}", f"run_dir={tmp_path / 'r'}")
+    assert finish(start(2, *words, first=small(0))) == [1, 1]
+    said = " ".join(capfd.readouterr().err.split())
+    assert "the GPU of another process has too little memory for one image" in said
+
+
+def test_a_fault_is_told_once_and_ends_all(
+    images: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "taken").mkdir()
+    (tmp_path / "taken" / "letter.txt").write_text("mine")
+    words = (*WORDS, f"data.root={images}", f"run_dir={tmp_path / 'taken'}")
+    assert finish(start(2, *words)) == [2, 2]
+    assert capfd.readouterr().err.count("error:") == 1
+    words = (*WORDS, f"data.root={images}", f"run_dir={tmp_path / 's'}")
+    assert finish(start(2, *words, "trainer.sync_batchnorm=true")) == [2, 2]
+    assert "needs several GPUs" in " ".join(capfd.readouterr().err.split())
+
+
+def torchrun(images: Path, run: Path, *more: str) -> subprocess.Popen[str]:
+    """Two processes, as docs/many-machines.md starts them; a first state is saved."""
+    script = Path(__file__).parents[2] / "scripts" / "train.py"
+    options = (
+        *("--standalone", "--nproc-per-node=2", "--max-restarts=2"),
+        "--signals-to-handle=SIGTERM,SIGINT,SIGHUP,SIGQUIT,SIGUSR1",
+    )
+    words = (*WORDS, f"data.root={images}", f"run_dir={run}", "trainer.save_every_s=0.001", *more)
+    started = subprocess.Popen(
+        [sys.executable, "-m", "torch.distributed.run", *options, str(script), *words],
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    while not (run / "checkpoints" / "resume.pt").exists() and started.poll() is None:
+        time.sleep(0.01)
+    return started
+
+
+@pytest.mark.fault
+@pytest.mark.skipif(
+    sys.platform != "linux", reason="only Linux tells a process of its parent's end"
+)
+@pytest.mark.parametrize("number", [signal.SIGUSR1, signal.SIGKILL])
+def test_a_signal_to_torchrun_saves_and_ends_its_processes_for_good(
+    images: Path, tmp_path: Path, number: signal.Signals
+) -> None:
+    """Rows 7 and 9."""
+    run = tmp_path / "r"
+    started = torchrun(images, run, "trainer.epochs=10000")
+    started.send_signal(number)
+    _, said = started.communicate(timeout=120)  # until the last of its processes has ended
+    assert started.returncode == (-number if number == signal.SIGKILL else 1), said
+    facts = json.loads((run / "run.json").read_text())
+    assert facts["exit"]["code"] == 75, said
+    assert facts["sittings"] == 1  # --max-restarts began nothing anew
+    with (run / ".lock").open() as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def test_torchrun_starts_again_what_was_killed_and_the_weights_are_the_same(
+    images: Path, tmp_path: Path, runs: dict[int, Path]
+) -> None:
+    started = torchrun(images, tmp_path / "r")
+    children = Path(f"/proc/{started.pid}/task/{started.pid}/children").read_text().split()
+    os.kill(int(children[-1]), signal.SIGKILL)
+    _, said = started.communicate(timeout=120)
+    assert started.returncode == 0, said
+    assert "another process of this training ended" in " ".join(said.split())
+    for name, value in weights(runs[2]).items():
+        assert torch.equal(value, weights(tmp_path / "r")[name]), name

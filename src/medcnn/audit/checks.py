@@ -20,6 +20,7 @@ from medcnn.audit.examined import Examined
 from medcnn.audit.finding import (
     Finding,
     Severity,
+    classes_of,
     counted,
     group_name,
     image_name,
@@ -409,7 +410,7 @@ def _groups_of_classes(of: Examined) -> dict[str, Counter[Split]]:
         record = of.manifest.records[row]
         if record.split is None:
             continue
-        for name in label_text(of.manifest, row).split("|"):
+        for name in classes_of(of.manifest, row):
             if name in counts and (key := (name, record.group, record.split)) not in seen:
                 seen.add(key)
                 counts[name][record.split] += 1

@@ -67,15 +67,19 @@ def place(manifest: Manifest, row: int) -> str:
     return f"image {row + 1}" if line is None else f"line {line}"
 
 
-def label_text(manifest: Manifest, row: int) -> str:
-    """The label of a record in words: `melanoma`, `Effusion|Mass`, or `none`."""
+def classes_of(manifest: Manifest, row: int) -> list[str]:
+    """The classes of a record; a name may hold any character, so they are no text."""
     target = manifest.records[row].target
     if len(manifest.labels.names) > len(manifest.labels.outputs):
-        return "" if target[0] != target[0] else manifest.labels.names[int(target[0] > 0.5)]
-    present = [n for n, t in zip(manifest.labels.outputs, target, strict=True) if t > 0.5]
-    if present:
+        return [] if target[0] != target[0] else [manifest.labels.names[int(target[0] > 0.5)]]
+    return [n for n, t in zip(manifest.labels.outputs, target, strict=True) if t > 0.5]
+
+
+def label_text(manifest: Manifest, row: int) -> str:
+    """The label of a record in words: `melanoma`, `Effusion|Mass`, or `none`."""
+    if present := classes_of(manifest, row):
         return "|".join(present)
-    return "" if all(t != t for t in target) else "none"
+    return "" if all(t != t for t in manifest.records[row].target) else "none"
 
 
 def counted(number: int, noun: str) -> str:

@@ -7,7 +7,7 @@ import re
 import sys
 import textwrap
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path, PurePosixPath
@@ -19,7 +19,8 @@ from medcnn.config import DataConfig, config_folder
 from medcnn.data import adapters
 from medcnn.data.manifest import Manifest
 from medcnn.data.own.guessing import Guess, Images, Sure, guess_folders, guess_table
-from medcnn.data.own.sheets import read_sheet, require_folder, tables_in
+from medcnn.data.own.joining import files_below
+from medcnn.data.own.sheets import TABLE_SUFFIXES, read_sheet, require_folder, tables_in
 from medcnn.places import refuse_unwritable
 from medcnn.system.errors import DataError, MedcnnError, UsageError, listed, private
 from medcnn.system.files import write_text
@@ -27,7 +28,12 @@ from medcnn.system.privacy import for_terminal
 from medcnn.system.progress import log, wrapped
 from medcnn.system.registry import nearest
 
-USAGE = "medcnn init DATA_FOLDER [TABLE] [data.sheet=NAME] [output=conf/data/NAME.yaml]"
+USAGE = (
+    "medcnn init DATA_FOLDER [TABLE] [data.sheet=NAME] [data.encoding=NAME] "
+    "[data.follow_links=true] [output=conf/data/NAME.yaml]"
+)
+SETTINGS = ("data.sheet", "data.encoding", "data.follow_links")
+MOST_TABLES = 20
 WIDTH = 100
 NO_PATIENT = (
     "No column was taken for the patient: every image counts as one of its own, and a patient with "
@@ -55,8 +61,8 @@ def show_init(words: Sequence[str]) -> None:
         UsageError: no such folder or table, or the YAML is there already.
         DataError: nothing in the folder looks like images with labels.
     """
-    root, table, sheet, output = _words(words)
-    images = Images(root)
+    root, table, given, output = _words(words)
+    images = Images(root, follow_links=given.get("follow_links") is True)
     if table is None:
         with _quiet():
             known = list(_official(root))
@@ -70,7 +76,7 @@ def show_init(words: Sequence[str]) -> None:
     suffixes = Counter(PurePosixPath(p).suffix.lower() or "no ending" for p in images.paths)
     kinds = listed([f"{n:,} {s}" for s, n in suffixes.most_common()])
     print(wrapped(f"{root}: {len(images.paths):,} images ({kinds or 'none'})"))
-    draft = _from_tables(root, [table], images, sheet) if table else _found(root, images)
+    draft = _from_tables(root, [table], images, given) if table else _found(root, images, given)
     print(for_terminal("\n".join(_shown(draft)), sys.stdout))
     if draft.table and not {"patient", "join"} & {g.setting for g in draft.guesses}:
         print(f"\n{wrapped(NO_PATIENT)}")
@@ -84,16 +90,17 @@ def show_init(words: Sequence[str]) -> None:
         print(f"  medcnn train {words}")
 
 
-def _words(words: Sequence[str]) -> tuple[Path, Path | None, str | None, Path]:
+def _words(words: Sequence[str]) -> tuple[Path, Path | None, dict[str, Any], Path]:
+    """The folder, the table, settings of its YAML that the command names, and where it goes."""
     given = dict(w.split("=", 1) for w in words if "=" in w and not Path(w).exists())
     places = [w for w in words if w.partition("=")[0] not in given or Path(w).exists()]
     if unknown := [
         w
         for w in (*given, *places)
-        if w.startswith("-") or w in given.keys() - {"output", "data.sheet"}
+        if w.startswith("-") or w in given.keys() - {"output", *SETTINGS}
     ]:
-        likely = {"sheet": "; did you mean 'data.sheet'?"}
-        hint = likely.get(unknown[0]) or nearest(unknown[0], ("output",))
+        short = f"data.{unknown[0]}" in SETTINGS
+        hint = f"; did you mean 'data.{unknown[0]}'?" if short else nearest(unknown[0], ("output",))
         raise UsageError(f"{listed(unknown)}: not understood{hint} {USAGE}")
     if not places or len(places) > 2:
         many = f" (found {len(places)} words; a path with blanks needs quotes)" if places else ""
@@ -117,10 +124,16 @@ def _words(words: Sequence[str]) -> tuple[Path, Path | None, str | None, Path]:
             "output=conf/data/NAME.yaml."
         )
     refuse_unwritable(output)
-    sheet = given.get("data.sheet")
-    if sheet is not None and table is None:
-        raise UsageError(f"data.sheet={sheet}: name its workbook too. {USAGE}")
-    return root, table, sheet and sheet.strip("'\""), output
+    said: dict[str, Any] = {
+        name.removeprefix("data."): given[name].strip("'\"") for name in SETTINGS if name in given
+    }
+    if "sheet" in said and table is None:
+        raise UsageError(f"data.sheet={said['sheet']}: name its workbook too. {USAGE}")
+    if "follow_links" in said:
+        if said["follow_links"].lower() not in ("true", "false"):
+            raise UsageError(f"data.follow_links={said['follow_links']}: true or false.")
+        said["follow_links"] = said["follow_links"].lower() == "true"
+    return root, table, said, output
 
 
 def _file_name(root: Path) -> str:
@@ -157,31 +170,47 @@ def _official(root: Path) -> Iterator[tuple[str, Manifest]]:
             yield f"medcnn train data={name} {where}={_quoted(place)}", manifest
 
 
-def _found(root: Path, images: Images) -> Draft:
-    """From the table that explains most images, else from a folder per class."""
-    tables = [root / t for t in tables_in(root)]
+def _found(root: Path, images: Images, given: Mapping[str, Any]) -> Draft:
+    """From the table that explains most images, else from a folder per class. Tables in folders
+    are looked at where the root has none."""
+    tables = [root / t for t in tables_in(root)] or _tables_below(root, images)
     draft, fault = None, ""
     try:
-        draft = _from_tables(root, tables, images)
+        draft = _from_tables(root, tables, images, given)
         if draft.labelled:
             return draft
     except DataError as error:
         fault = f"\n{error}" if tables else " It holds no table."
     try:
-        return Draft(table=None, guesses=guess_folders(images))
+        return Draft(table=None, guesses=[*guess_folders(images), *_as_said(given, "follow_links")])
     except DataError as error:
         if draft is None:
             raise DataError(f"{error}{fault}") from None
         return draft
 
 
+def _tables_below(root: Path, images: Images) -> list[Path]:
+    paths = files_below(root, follow_links=images.follow_links)
+    found = [p for p in paths if PurePosixPath(p).suffix.lower() in TABLE_SUFFIXES]
+    return [root / path for path in sorted(found, key=lambda p: (p.count("/"), p))[:MOST_TABLES]]
+
+
+def _as_said(given: Mapping[str, Any], *names: str) -> list[Guess]:
+    """Settings that the command names."""
+    return [
+        Guess(setting=name, value=given[name], why="as the command says", sure=Sure.SURE)
+        for name in names
+        if name in given
+    ]
+
+
 def _from_tables(
-    root: Path, tables: Sequence[Path], images: Images, named: str | None = None
+    root: Path, tables: Sequence[Path], images: Images, given: Mapping[str, Any]
 ) -> Draft:
     drafts, faults = [], []
     for place in tables:
         try:
-            sheet = read_sheet(place, named)
+            sheet = read_sheet(place, given.get("sheet"), given.get("encoding"))
             guesses = guess_table(sheet, images)
         except MedcnnError as error:
             if len(tables) == 1 and not isinstance(error, DataError):
@@ -196,9 +225,7 @@ def _from_tables(
         if len(tables) > 1:
             why += f"; the longest that fits of {len(tables)}"
         first = Guess(setting="table", value=name, why=why, sure=Sure.SURE)
-        if named is not None:
-            why = "as the command says"
-            guesses = [Guess(setting="sheet", value=named, why=why, sure=Sure.SURE), *guesses]
+        guesses = [*_as_said(given, "sheet", "encoding", "follow_links"), *guesses]
         drafts.append((len(sheet.rows), Draft(table=name, guesses=[first, *guesses])))
     if not drafts:
         raise DataError("\n".join(faults) or "no table was found.")

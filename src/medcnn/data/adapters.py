@@ -123,7 +123,11 @@ def read(
     manifest = _bound(name, options)(root)
     if not faulty:
         refuse_rows(manifest.faults)
-    faults = faults_on_disk(manifest.root, {file_part(r.path) for r in manifest.records})
+    faults = faults_on_disk(
+        manifest.root,
+        {file_part(r.path) for r in manifest.records},
+        follow_links=options.get("follow_links") is True,
+    )
     if unsafe := [
         f"{private(path)} is {why}" for path, why in sorted(faults.items()) if why != MISSING
     ]:

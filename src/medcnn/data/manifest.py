@@ -20,6 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medcnn.data.labels import LabelSpace
+from medcnn.data.own.words import tidy
+from medcnn.data.split_words import split_word
 from medcnn.system.errors import DataError, listed, private
 from medcnn.system.files import plain, quoted
 from medcnn.system.paths import leaves_root
@@ -30,10 +32,6 @@ class Split(StrEnum):
     TRAIN = "train"
     VALIDATION = "validation"
     TEST = "test"
-
-
-SPLIT_ALIASES = {"training": "train"}
-SPLIT_ALIASES |= dict.fromkeys(("val", "valid", "validate", "dev"), "validation")
 
 
 class Modality(StrEnum):
@@ -87,6 +85,8 @@ class Manifest:
         group_noun: what a group is: patient, lesion, or image where the set does not say whose
             image it is; no one can promise then that splits do not share a patient.
         excluded: reason -> how many images of the source were left out.
+        rows_left_out: reason -> how many rows of its table are no images: they name none, or
+            repeat another row in every cell.
         faults: what forbids to use the set, one for each row of its table that is not among the
             records; only an audit goes on, to tell of all that is wrong at once.
     """
@@ -98,6 +98,7 @@ class Manifest:
     modality: Modality = Modality.OTHER
     group_noun: str = "patient"
     excluded: Mapping[str, int] = field(default_factory=dict)
+    rows_left_out: Mapping[str, int] = field(default_factory=dict)
     faults: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -181,6 +182,7 @@ class Manifest:
             "labels": self.labels.to_json(),
             "group_noun": self.group_noun,
             "excluded": dict(self.excluded),
+            "rows_left_out": dict(self.rows_left_out),
             "fingerprint": self.fingerprint(),
         }
         path.with_suffix(".json").write_text(json.dumps(header, indent=2) + "\n", encoding="utf-8")
@@ -201,6 +203,7 @@ class Manifest:
             labels = LabelSpace.from_json(header["labels"])
             modality, group_noun = Modality(header["modality"]), str(header["group_noun"])
             source, excluded = str(header["source"]), dict(header["excluded"])
+            rows_left_out = dict(header.get("rows_left_out", {}))
         except (ValueError, KeyError, TypeError) as error:
             raise DataError(f"{header_path} is no header of a manifest: {error!r}.") from error
         records = []
@@ -239,6 +242,7 @@ class Manifest:
             modality=modality,
             group_noun=group_noun,
             excluded=excluded,
+            rows_left_out=rows_left_out,
         )
 
 
@@ -249,14 +253,15 @@ def parse_split(text: str, where: str, names: Mapping[str, str] | None = None) -
         where: file and line for the message.
         names: the table's own words -> train, validation, test.
     """
-    word = text.strip().lower()
-    word = {**SPLIT_ALIASES, **{k.lower(): v for k, v in (names or {}).items()}}.get(word, word)
-    if word not in set(Split):
+    word = tidy(text).lower()
+    own = {tidy(k).lower(): v for k, v in (names or {}).items()}
+    found = own.get(word) or split_word(word)
+    if found not in set(Split):
         raise DataError(
             f"{where}: split {private(text)} is not one of train, validation, test"
             f"{nearest(word, Split)}"
         )
-    return Split(word)
+    return Split(found)
 
 
 def _hidden(names: list[str]) -> str:

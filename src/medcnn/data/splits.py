@@ -96,26 +96,29 @@ def _deal(
     # by the ids that came with the data, so that splits do not depend on the key of pseudonyms
     own = {r.group: r.own_group for r in manifest.records}
     order = np.random.default_rng(seed).permutation(sorted(labels_of, key=own.__getitem__))
-    left = {str(g): labels_of[str(g)] for g in order}
+    groups = [str(g) for g in order]
+    shown = np.array([labels_of[g] for g in groups])
+    left = np.ones(len(groups), dtype=np.bool_)
+    remaining = shown.sum(axis=0)
     splits = list(shares)
     share = np.array([shares[s] for s in splits])
-    wanted_groups = share * len(left)
-    wanted = share[:, None] * np.sum(list(left.values()), axis=0)[None]
+    wanted_groups = share * len(groups)
+    wanted = share[:, None] * remaining[None]
     split_of: dict[str, Split] = {}
-    while left:
-        remaining = np.sum(list(left.values()), axis=0)
+    while left.any():
         if remaining.any():
             label = int(np.where(remaining > 0, remaining, np.inf).argmin())
-            batch = [g for g, row in left.items() if row[label]]
+            batch = np.flatnonzero(left & (shown[:, label] > 0))
         else:
-            label, batch = -1, list(left)
-        for group in batch:
-            row = left.pop(group)
+            label, batch = -1, np.flatnonzero(left)
+        for at in batch:
             lack = wanted[:, label] if label >= 0 else wanted_groups
             best = max(range(len(splits)), key=lambda s: (lack[s], wanted_groups[s]))
-            wanted[best] -= row
+            wanted[best] -= shown[at]
             wanted_groups[best] -= 1
-            split_of[group] = splits[best]
+            split_of[groups[at]] = splits[best]
+        left[batch] = False
+        remaining = remaining - shown[batch].sum(axis=0)
     return manifest.with_records(
         replace(r, split=split_of[r.group]) if r.split is source else r for r in manifest.records
     )

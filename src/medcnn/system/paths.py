@@ -18,13 +18,16 @@ def leaves_root(path: str) -> bool:
     return absolute or ".." in parts or "\0" in path or path[1:2] == ":"
 
 
-def faults_on_disk(root: Path, paths: Iterable[str]) -> dict[str, str]:
+def faults_on_disk(
+    root: Path, paths: Iterable[str], *, follow_links: bool = False
+) -> dict[str, str]:
     """Path -> why it must not be opened: not there, a link out of the root, a pipe or a device.
 
     Costs one listing per folder, and a look at a file only where it is a link.
 
     Args:
         paths: below `root`, with `/`; those that `leaves_root` are not looked for.
+        follow_links: links may lead out of the root.
     """
     top = os.path.realpath(root)
     listings: dict[str, dict[str, str] | None] = {}
@@ -35,7 +38,7 @@ def faults_on_disk(root: Path, paths: Iterable[str]) -> dict[str, str]:
             faults[path] = OUTSIDE
             continue
         if folder not in listings:
-            listings[folder] = _listing(top, folder)
+            listings[folder] = _listing(top, folder, follow_links)
         found = listings[folder]
         if found is None:
             faults[path] = LINKED
@@ -52,18 +55,19 @@ LINKED = "a link that leads out of the data root"
 IRREGULAR = "no regular file (a folder, pipe or device)"
 
 
-def _listing(top: str, folder: str) -> dict[str, str] | None:
+def _listing(top: str, folder: str, follow_links: bool) -> dict[str, str] | None:
     """Name -> what is wrong with it, or ""; None where the folder itself lies outside of `top`."""
     place = os.path.join(top, folder)
     if not os.path.isdir(place):
         return {}
-    if not _below(top, os.path.realpath(place)):
+    if not follow_links and not _below(top, os.path.realpath(place)):
         return None
     found = {}
     with os.scandir(place) as entries:
         for entry in entries:
             found[entry.name] = ""
-            if entry.is_symlink() and not _below(top, os.path.realpath(entry.path)):
+            outside = entry.is_symlink() and not _below(top, os.path.realpath(entry.path))
+            if outside and not follow_links:
                 found[entry.name] = LINKED
             elif not entry.is_file():
                 found[entry.name] = IRREGULAR

@@ -150,6 +150,7 @@ def report(
         "group_noun": manifest.group_noun,
         "dataset": manifest.counts(),
         "excluded": dict(manifest.excluded),
+        "rows_left_out": dict(manifest.rows_left_out),
         "unreadable": len(store.unreadable),
         "leaks": len(splits.leaks(manifest)),
         "history": [

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from medcnn.data.own import workbooks
+from medcnn.data.own import bounds
 from medcnn.data.own.sheets import Sheet, of_every_row, read_sheet
 from medcnn.system.errors import DataError
 
@@ -39,7 +39,7 @@ def test_only_line_ends_end_a_row(tmp_path: Path, mark: str) -> None:
 
 def test_the_unicode_text_of_spreadsheets_is_read(tmp_path: Path) -> None:
     sheet = sheet_of(tmp_path, "id\tlabel\r\n1\tgröße\r\n".encode("utf-16"))
-    assert sheet.rows == ({"id": "1", "label": "größe"},)
+    assert list(sheet.rows) == [{"id": "1", "label": "größe"}]
 
 
 def test_a_quote_that_is_not_closed_is_refused_and_swallows_no_rows(tmp_path: Path) -> None:
@@ -56,8 +56,8 @@ def test_a_cell_beyond_all_measure_is_refused_in_words(tmp_path: Path) -> None:
 
 
 def test_trailing_blanks_may_be_left_away_but_not_added(tmp_path: Path) -> None:
-    assert sheet_of(tmp_path, "id,a,b\n1\n").rows == ({"id": "1", "a": "", "b": ""},)
-    assert sheet_of(tmp_path, "id,a\n1,2,,\n").rows == ({"id": "1", "a": "2"},)
+    assert list(sheet_of(tmp_path, "id,a,b\n1\n").rows) == [{"id": "1", "a": "", "b": ""}]
+    assert list(sheet_of(tmp_path, "id,a\n1,2,,\n").rows) == [{"id": "1", "a": "2"}]
     with pytest.raises(DataError, match=r"t\.csv:2: 4 cells under 2 columns"):
         sheet_of(tmp_path, "id,a\n1,2,,3\n")
 
@@ -107,15 +107,15 @@ def test_data_below_a_single_name_are_no_names_of_columns(tmp_path: Path) -> Non
 def test_a_table_of_too_many_rows_is_refused_before_all_are_held(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("medcnn.data.own.workbooks.MAX_ROWS", 100)
+    monkeypatch.setattr("medcnn.data.own.bounds.MAX_ROWS", 100)
     read = []
 
-    def rows(_: Path) -> Iterator[tuple[int, list[str]]]:
+    def rows(*_: object) -> Iterator[tuple[int, list[str]]]:
         for line in range(1, 10_000):
             read.append(line)
             yield line, ["a", "b"] if line == 1 else ["1", "2"]
 
-    monkeypatch.setattr("medcnn.data.own.sheets._text_rows", rows)
+    monkeypatch.setattr("medcnn.data.own.sheets.text_rows", rows)
     (tmp_path / "t.csv").write_text("a,b\n1,2\n")
     with pytest.raises(DataError, match="rows"):
         read_sheet(tmp_path / "t.csv")
@@ -146,17 +146,17 @@ def test_a_packed_table_that_unpacks_to_much_is_refused_in_little_memory(tmp_pat
     (tmp_path / "t.csv.gz").write_bytes(part * 30)
     command = [sys.executable, "-c", READ_AND_SAY, str(tmp_path / "t.csv.gz")]
     said = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
-    assert "more than the 400 MB of text" in said[0]
+    assert "more than 400 MB of text" in said[0]
     assert int(said[1]) < 150
 
 
 def test_a_table_of_too_many_rows_or_bytes_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(workbooks, "MAX_ROWS", 3)
+    monkeypatch.setattr(bounds, "MAX_ROWS", 3)
     assert len(sheet_of(tmp_path, "a\n1\n2\n3\n").rows) == 3
-    with pytest.raises(DataError, match="more than the 3 rows"):
+    with pytest.raises(DataError, match="more than 3 rows"):
         sheet_of(tmp_path, "a\n1\n2\n3\n4\n")
-    monkeypatch.setattr(workbooks, "MAX_TEXT_BYTES", 5)
+    monkeypatch.setattr(bounds, "MAX_TEXT_BYTES", 5)
     with pytest.raises(DataError, match="leave out the columns and rows"):
         sheet_of(tmp_path, "a\n1\n2\n")

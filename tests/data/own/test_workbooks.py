@@ -16,9 +16,9 @@ from openpyxl.styles import numbers
 from PIL import Image
 from pyarrow import parquet
 
-from medcnn.data.own import workbooks
+from medcnn.data.own import bounds, xml_parts
+from medcnn.data.own.cells import text_of
 from medcnn.data.own.sheets import read_sheet
-from medcnn.data.own.workbooks import text_of
 from medcnn.system.errors import DataError, UsageError
 from tests.data.own import tables as table
 
@@ -111,7 +111,7 @@ def test_numbers_that_excel_shows_with_zeros_keep_them(tmp_path: Path) -> None:
     book.active["A2"].number_format = "00000"
     book.active["B2"].number_format = numbers.FORMAT_NUMBER_00
     book.save(tmp_path / "t.xlsx")
-    assert read_sheet(tmp_path / "t.xlsx").rows == ({"id": "00042", "n": "42"},)
+    assert list(read_sheet(tmp_path / "t.xlsx").rows) == [{"id": "00042", "n": "42"}]
 
 
 def test_rows_are_numbered_as_excel_shows_them(root: Path) -> None:
@@ -153,17 +153,18 @@ def test_files_that_only_look_like_tables_are_refused_in_words(tmp_path: Path) -
 def test_columns_of_parquet_that_hold_no_words_are_passed_over(tmp_path: Path) -> None:
     columns = {"id": [1], "image": [{"bytes": b"x"}], "raw": [b"x"], "f": [np.float32(0.1)]}
     parquet.write_table(pa.table(columns), tmp_path / "t.parquet")
-    assert read_sheet(tmp_path / "t.parquet").rows == ({"id": "1", "f": "0.1"},)
+    assert list(read_sheet(tmp_path / "t.parquet").rows) == [{"id": "1", "f": "0.1"}]
 
 
-@pytest.mark.parametrize(("name", "library"), [("t.xlsx", "openpyxl"), ("t.parquet", "pyarrow")])
 def test_without_the_extra_the_message_says_what_to_install(
-    root: Path, name: str, library: str, monkeypatch: pytest.MonkeyPatch
+    root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(sys.modules, library, None)
+    for library in ("pyarrow", "openpyxl"):
+        monkeypatch.setitem(sys.modules, library, None)
     with pytest.raises(UsageError, match=r"medcnn\[tables\]: .venv/bin/pip install"):
-        read_sheet(root / name)
-    assert len(read_sheet(root / "t.csv").rows) == 4
+        read_sheet(root / "t.parquet")
+    for name in ("t.csv", "t.xlsx"):
+        assert len(read_sheet(root / name).rows) == 4
 
 
 def test_a_workbook_that_unpacks_to_much_is_refused(
@@ -171,7 +172,7 @@ def test_a_workbook_that_unpacks_to_much_is_refused(
 ) -> None:
     workbook(tmp_path / "t.xlsx", s=[["a"], *[["1"]] * 5000])
     packed = (tmp_path / "t.xlsx").stat().st_size
-    monkeypatch.setattr(workbooks, "MAX_TEXT_BYTES", 3 * packed)
+    monkeypatch.setattr(xml_parts, "MAX_XML_BYTES", 3 * packed)
     with pytest.raises(DataError, match="leave out the columns and rows"):
         read_sheet(tmp_path / "t.xlsx")
 
@@ -180,10 +181,10 @@ def test_a_parquet_file_of_many_equal_values_is_refused_by_its_header(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     parquet.write_table(pa.table({"a": ["x"] * 100_000}), tmp_path / "t.parquet")
-    monkeypatch.setattr(workbooks, "MAX_TEXT_BYTES", 150_000)
+    monkeypatch.setattr(bounds, "MAX_TEXT_BYTES", 150_000)
     monkeypatch.setattr(parquet.ParquetFile, "iter_batches", None)
     with pytest.raises(DataError, match="leave out the columns and rows"):
         read_sheet(tmp_path / "t.parquet")
-    monkeypatch.setattr(workbooks, "MAX_ROWS", 99_999)
-    with pytest.raises(DataError, match="more than the 99999 rows"):
+    monkeypatch.setattr(bounds, "MAX_ROWS", 99_999)
+    with pytest.raises(DataError, match="more than 99999 rows"):
         read_sheet(tmp_path / "t.parquet")

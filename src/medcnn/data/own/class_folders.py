@@ -1,17 +1,44 @@
-"""A folder per class: `root/<class>/...`, or `root/<split>/<class>/...`."""
+"""A folder per class: `root/<class>/...`, with folders of splits above or below."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from medcnn.data.manifest import Manifest, Record, Split, parse_split
-from medcnn.data.own.classes import encoded, refuse_names, space_of
+from medcnn.data.manifest import Manifest, Record, Split
+from medcnn.data.own.classes import encoded, refuse_names, refuse_splits, space_of
 from medcnn.data.own.dicom_headers import DAMAGED, looks_like_dicom, read_headers
 from medcnn.data.own.joining import attributes_of, by_patient, files_below, is_image
 from medcnn.data.own.sheets import found_under
+from medcnn.data.own.words import tidy
+from medcnn.data.split_words import split_word
 from medcnn.system.errors import DataError, UsageError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Layout:
+    """Which folder of a path is its class, and which its split (None: none is)."""
+
+    class_at: int
+    split_at: int | None = None
+
+    @property
+    def depth(self) -> int:
+        """How many folders a path has at least."""
+        return 1 + max(self.class_at, self.split_at or 0)
+
+
+def layout_of(paths: Sequence[str]) -> Layout:
+    """What the folders of these images are; loose images at the top say nothing."""
+    parts = [path.split("/") for path in paths if "/" in path]
+    if parts and all(split_word(p[0]) for p in parts):
+        return Layout(split_at=0, class_at=1)
+    inner = {split_word(p[1]) if len(p) > 2 else None for p in parts}
+    if len(inner) > 1 and None not in inner:
+        return Layout(class_at=0, split_at=1)
+    return Layout(class_at=0)
 
 
 def read_class_folders(
@@ -20,26 +47,33 @@ def read_class_folders(
     classes: Sequence[str] | None,
     rename: Mapping[str, str],
     tags: Sequence[str] = (),
+    *,
+    follow_links: bool = False,
 ) -> Manifest:
-    """Every image below the folder of its class; folders named by splits stand above classes.
+    """Every image below the folder of its class; folders named by splits stand above classes, or
+    right below them.
 
     DICOM files may lack an ending. Where every image is a DICOM that names its patient, patients
-    are the groups, by a digest of their PatientID. What begins with a dot is ignored; what is no
-    image, or lies in no class, is counted in `excluded`.
+    are the groups, by a digest of their PatientID. What is hidden, empty or a system's is ignored;
+    what is no image, or lies in no class, is counted in `excluded`.
 
     Args:
         tags: of the DICOM headers, kept as attributes.
+        follow_links: also images and folders that are links, and out of the root.
+
+    Raises:
+        DataError: no folders of classes, classes that are called like splits, or files that must
+            not be opened.
     """
-    tops = sorted(p.name for p in root.iterdir() if p.is_dir() and not p.name.startswith("."))
-    split_of = {name: _split_or_none(name) for name in tops}
-    by_split = bool(tops) and all(split_of.values())
-    depth = 1 if by_split else 0
+    paths = files_below(root, follow_links=follow_links)
+    images = {path for path in paths if is_image(root, path)}
+    layout = layout_of([path for path in paths if path in images])
     excluded: Counter[str] = Counter()
     found = []
-    for path in files_below(root):
-        if path.count("/") < depth + 1:
+    for path in paths:
+        if path.count("/") < layout.depth:
             excluded["not in the folder of a class"] += 1
-        elif not is_image(root, path):
+        elif path not in images:
             excluded["in the folder of a class, without the ending of an image"] += 1
         else:
             found.append(path)
@@ -49,16 +83,19 @@ def read_class_folders(
     whole = [p for p in found if p not in refused]
     found = [p for p in found if refused.get(p, DAMAGED) == DAMAGED]
     if not found:
+        inside = " Its folders are called like splits, and no folder of a class is in them."
         raise DataError(
             f"{root}: expected a folder per class with images (class/image.jpg) or data.table, "
-            f"found {found_under(root, hidden=True)}."
+            f"found {found_under(root, hidden=True)}.{inside if layout.split_at == 0 else ''}"
         )
     if tags and not headers:
         raise UsageError(f"data.tags has no effect: no image under {root} is a DICOM.")
     whose = by_patient(whole, headers)
-    present = {i: [rename.get(n, n)] for i, n in enumerate(p.split("/")[depth] for p in found)}
+    folders = [tidy(p.split("/")[layout.class_at]) for p in found]
+    present = {i: [rename.get(name, name)] for i, name in enumerate(folders)}
     if not classes:
         refuse_names(present, f"folders of {root}")
+        refuse_splits(present, f"folders of {root}", any_of_them=True)
     space = space_of(kind, classes, present, many=False)
     return Manifest(
         source=root.name,
@@ -70,7 +107,7 @@ def read_class_folders(
                 path=path,
                 group=whose.get(path, path),
                 target=encoded(space, present[i], str(root / path)),
-                split=split_of[path.split("/")[0]] if by_split else None,
+                split=_split(path, layout),
                 attributes=attributes_of(headers.get(path), tags),
             )
             for i, path in enumerate(found)
@@ -80,8 +117,8 @@ def read_class_folders(
     )
 
 
-def _split_or_none(name: str) -> Split | None:
-    try:
-        return parse_split(name, "")
-    except DataError:
+def _split(path: str, layout: Layout) -> Split | None:
+    if layout.split_at is None:
         return None
+    found = split_word(path.split("/")[layout.split_at])
+    return Split(found) if found else None

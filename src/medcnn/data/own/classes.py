@@ -8,12 +8,16 @@ from itertools import pairwise
 
 from medcnn.data.labels import Kind, LabelSpace
 from medcnn.data.own.sheets import Sheet, whole_number
+from medcnn.data.own.vocabulary import numbered, on_scale
+from medcnn.data.own.words import tidy
+from medcnn.data.split_words import split_word
 from medcnn.system.errors import DataError, UsageError, listed, private
 from medcnn.system.paths import folded
 from medcnn.system.progress import log
 from medcnn.system.registry import nearest
 
 _YES, _NO = {"1", "1.0", "true", "yes"}, {"0", "0.0", "false", "no"}
+MARKS = {"x", "✓", "✔", "✗", "✘", "☒", "☑"}
 _UNCERTAIN = {"-1", "-1.0"}
 # Irvin et al. 2019, AAAI 33, "CheXpert", section 3.1: U-Ignore, U-Zeros, U-Ones.
 UNCERTAIN = {"ignore": math.nan, "zeros": 0.0, "ones": 1.0}
@@ -26,7 +30,7 @@ def words_of(
 
     A whole number that a spreadsheet wrote as `1.0`, as it does in a column with blanks, is `1`.
     """
-    words = [w.strip() for w in cell.split(separator)] if separator else [cell]
+    words = [tidy(w) for w in cell.split(separator)] if separator else [tidy(cell)]
 
     def renamed(word: str) -> str:
         """Once, so that two classes may change places."""
@@ -46,6 +50,30 @@ def refuse_names(present: Mapping[int, list[str]], what: str) -> None:
             f"{what}: {len(words)} different words for {len(present)} images, too many for classes "
             f"({listed([private(w) for w in sorted(words)], 3)}). Do they name patients? Where "
             "they are classes, list them in data.classes=[...]."
+        )
+
+
+def refuse_splits(
+    present: Mapping[int, list[str]], what: str, *, any_of_them: bool = False
+) -> None:
+    """Raises DataError where classes are called like splits, as folders `Training` and `Testing`
+    are: a model would learn to tell them apart.
+
+    Args:
+        any_of_them: also where one is, not only where all are; one of two letters may be a finding.
+    """
+    found = sorted({w for words in present.values() for w in words})
+    splits = [word for word in found if split_word(word)]
+    if any_of_them:
+        splits = [word for word in splits if len(word) > 2] or (splits if splits == found else [])
+    elif splits != found:
+        return
+    if splits:
+        raise DataError(
+            f"{what}: the classes {listed(found)} would be learnt, and {listed(splits)} "
+            f"{'is' if len(splits) == 1 else 'are'} called like a split. Folders of splits must "
+            "stand above or below those of all classes (train/healthy/a.jpg), and a column of "
+            "splits is data.split=COLUMN. Where they are classes, list all in data.classes=[...]."
         )
 
 
@@ -79,6 +107,10 @@ def space_of(
         UsageError: an unknown kind, or grades whose order no number tells.
     """
     found = sorted({w for words in present.values() for w in words}, key=_natural)
+    if not classes and len(found) > 2 and (known := on_scale(found) or numbered(found)):
+        if known != found:
+            log.info(f"  classes in the order of their grades: {', '.join(known)}")
+        found = known
     names = list(classes) if classes else found
     if not classes:
         _refuse_doubtful(found)
@@ -182,22 +214,37 @@ def is_doubt(word: str, uncertain_words: Collection[str]) -> bool:
     return word.lower() in _UNCERTAIN or word.lower() in uncertain_words
 
 
+def marked(sheet: Sheet, rows: Sequence[int], columns: Sequence[str]) -> dict[str, None]:
+    """The columns in which a cross says yes and nothing says no, so that a blank does."""
+    found: dict[str, None] = {}
+    for column in columns:
+        words = {tidy(sheet.rows[i][column]).lower() for i in rows}
+        if words & MARKS and words <= MARKS | {""}:
+            found[column] = None
+    return found
+
+
 def flags(
     sheet: Sheet,
     row: int,
     columns: Sequence[str],
     uncertain: Mapping[str, float] | None = None,
     uncertain_words: Collection[str] = (),
+    marks: Collection[str] = (),
 ) -> tuple[float, ...]:
     """One target a column: 1, 0, or nan where the cell is blank.
 
     Args:
         uncertain: column -> what -1 means, as `uncertain_value` gives it; None refuses -1.
         uncertain_words: what means the same as -1, in small letters.
+        marks: columns of crosses, as `marked` finds them.
     """
     target = []
     for column in columns:
-        word = sheet.rows[row][column].lower()
+        word = tidy(sheet.rows[row][column]).lower()
+        if column in marks:
+            target.append(float(word in MARKS))
+            continue
         if uncertain is not None and is_doubt(word, uncertain_words):
             target.append(uncertain[column])
             continue

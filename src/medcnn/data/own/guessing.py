@@ -14,11 +14,21 @@ from itertools import pairwise
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from medcnn.data.manifest import SPLIT_ALIASES, Split
 from medcnn.data.own import vocabulary
+from medcnn.data.own.class_folders import layout_of
+from medcnn.data.own.classes import MARKS, refuse_splits
 from medcnn.data.own.dicom_headers import IDENTIFIERS, digest, looks_like_dicom, read_headers
-from medcnn.data.own.joining import FILE_NAME, files_below, is_image, last_part, without_ending
+from medcnn.data.own.joining import (
+    FILE_NAME,
+    below,
+    files_below,
+    is_image,
+    last_part,
+    without_ending,
+)
 from medcnn.data.own.sheets import Sheet, whole_number
+from medcnn.data.own.words import is_error_cell, tidy
+from medcnn.data.split_words import plain
 from medcnn.system.errors import DataError, listed, private
 from medcnn.system.paths import folded
 
@@ -47,12 +57,12 @@ class Guess:
     example: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Column:
     name: str
     cells: tuple[str, ...]
 
-    @property
+    @cached_property
     def counts(self) -> Counter[str]:
         return Counter(c for c in self.cells if c)
 
@@ -65,10 +75,15 @@ class Images:
     """The images below a root, by all that a table may call them."""
 
     root: Path
+    follow_links: bool = False
 
     @cached_property
     def paths(self) -> list[str]:
-        return [p for p in files_below(self.root) if is_image(self.root, p)]
+        return [
+            p
+            for p in files_below(self.root, follow_links=self.follow_links)
+            if is_image(self.root, p)
+        ]
 
     @cached_property
     def by_name(self) -> Mapping[str, list[str]]:
@@ -95,7 +110,7 @@ def guess_table(sheet: Sheet, images: Images) -> list[Guess]:
     Raises:
         DataError: no column names the images.
     """
-    columns = {c: Column(name=c, cells=tuple(r[c] for r in sheet.rows)) for c in sheet.columns}
+    columns = {c: Column(name=c, cells=_cells(sheet, c)) for c in sheet.columns}
     guesses, image = _image(sheet, columns, images)
     left = {n: c for n, c in columns.items() if n != image and c.counts}
     join = next((g.value for g in guesses if g.setting == "join"), None)
@@ -121,6 +136,12 @@ def guess_table(sheet: Sheet, images: Images) -> list[Guess]:
     return guesses + _pixels(images, words)
 
 
+def _cells(sheet: Sheet, column: str) -> tuple[str, ...]:
+    """The cells of a column; equal ones are one object."""
+    known: dict[str, str] = {}
+    return tuple(known.setdefault(tidy(cell), tidy(cell)) for cell in sheet.rows.column(column))
+
+
 def guess_folders(images: Images) -> list[Guess]:
     """A folder per class, with what may be said of the order and the pictures.
 
@@ -128,18 +149,20 @@ def guess_folders(images: Images) -> list[Guess]:
         DataError: the images do not lie in two folders or more.
     """
     parts = [p.split("/") for p in images.paths]
-    by_split = bool(parts) and all(
-        len(p) > 2 and vocabulary.split_word(p[0]) is not None for p in parts
-    )
-    depth = 1 if by_split else 0
-    names = Counter(p[depth] for p in parts if len(p) > depth + 1)
+    layout = layout_of(images.paths)
+    names = Counter(tidy(p[layout.class_at]) for p in parts if len(p) > layout.depth)
+    present = {i: [name] for i, name in enumerate(names)}
+    refuse_splits(present, f"folders of {images.root}", any_of_them=True)
     if len(names) < 2:
         raise DataError(
             f"{images.root} holds {len(images.paths)} images, and not two folders with images that "
             "could be classes. Name the table: medcnn init FOLDER TABLE.csv."
         )
     column = Column(name="folder", cells=tuple(names.elements()))
-    said = "a folder per split, then per class" if by_split else "a folder per class"
+    said = "a folder per class"
+    if layout.split_at is not None:
+        both = ("class", "split") if layout.split_at else ("split", "class")
+        said = "a folder per {}, then per {}".format(*both)
     guesses = [Guess(setting="table", value=None, why=f"{said}: {column.examples()}")]
     settings = ("kind", "classes", "rename")
     guesses += [g for g in _kind(column, guesses, None) if g.setting in settings]
@@ -181,7 +204,8 @@ def _finest_first() -> list[str]:
 def _by_path(column: Column, images: Images) -> tuple[float, list[Guess]]:
     there = set(images.paths)
     cells = [c for c in column.cells if c]
-    hits = sum(c.replace("\\", "/") in there for c in cells)
+    paths = (c.replace("\\", "/") for c in cells)
+    hits = sum((below(images.root, path) or path) in there for path in paths)
     return hits / len(cells), [_image_guess(column, hits, "are paths of images")]
 
 
@@ -264,29 +288,24 @@ def _split(columns: Mapping[str, Column]) -> list[Guess]:
             continue  # some rows have none, which `splits.assign` refuses
         why = f"holds words for splits: {column.examples()}"
         guesses = [Guess(setting="split", value=column.name, why=why, sure=Sure.SURE)]
-        usual = {*Split, *SPLIT_ALIASES}
-        names = {w: s for w, s in words.items() if w.lower() not in usual}
-        if names:
-            why = "what these words mean"
-            guesses.append(Guess(setting="split_names", value=names, why=why))
+        meant = [f"{w} is {s}" for w, s in words.items() if plain(w) != s]
+        if meant:
+            guesses = [replace(g, why=f"{g.why}; {listed(meant)}") for g in guesses]
         return guesses
     return []
 
 
 def _label(sheet: Sheet, columns: Mapping[str, Column]) -> list[Guess]:
     ranked = sorted(((_label_score(c), c) for c in columns.values()), key=lambda p: -p[0])
-    flags = [
-        c
-        for c in columns.values()
-        if {w.lower() for w in c.counts} <= FLAGS
-        and {"1", "1.0", "true", "yes"} & {w.lower() for w in c.counts}
-        and not vocabulary.is_attribute(c.name)
-    ]
+    flags = [c for c in columns.values() if _is_flag(c) and not vocabulary.is_attribute(c.name)]
     if len(flags) >= 2 and (not ranked or ranked[0][0] < 4):
         names = [c.name for c in flags]
         shown = [f"{c.name} ({_ones(c):,})" for c in flags]
         why = f"{len(names)} columns of 0, 1 or blank, with ones: {listed(shown, 4)}"
         guesses = [Guess(setting="label", value=names, why=why, sure=Sure.CHECK)]
+        if _one_each(flags):
+            why = "every row has exactly one of them"
+            guesses.append(Guess(setting="kind", value="multiclass", why=why))
         doubts = sum(n for c in flags for w, n in c.counts.items() if w in ("-1", "-1.0"))
         if doubts:
             why = f"{doubts:,} cells are -1; ignore, zeros or ones is yours to say"
@@ -315,8 +334,29 @@ def _label_score(column: Column) -> float:
     return hint + 1 + known - (rows < len(column.cells) / 2)
 
 
+_ONES = {"1", "1.0", "true", "yes"}
+
+
+def _is_flag(column: Column) -> bool:
+    """0, 1 or blank; or a cross or blank, in no column of the same cross in every row."""
+    words = {w.lower() for w in column.counts}
+    crossed = bool(words) and words <= MARKS and not all(column.cells)
+    return crossed or (words <= FLAGS and bool(words & _ONES))
+
+
+def _is_one(word: str) -> bool:
+    return word.lower() in _ONES | MARKS
+
+
+def _one_each(columns: Sequence[Column]) -> bool:
+    """Whether every row has exactly one, as the classes of one label have in columns of their
+    own."""
+    rows = zip(*(column.cells for column in columns), strict=True)
+    return len(columns) > 2 and all(sum(map(_is_one, row)) == 1 for row in rows)
+
+
 def _ones(column: Column) -> int:
-    return sum(n for w, n in column.counts.items() if w.lower() in ("1", "1.0", "true", "yes"))
+    return sum(n for w, n in column.counts.items() if _is_one(w))
 
 
 def _several(column: Column) -> list[Guess]:
@@ -341,7 +381,9 @@ def _kind(column: Column, before: Sequence[Guess], whose: Column | None) -> list
     """Kind, order, words to leave out, and rare classes, of one column of labels."""
     if any(g.setting == "separator" for g in before):
         return []
-    unlabelled = [w for w in column.counts if w.lower() in vocabulary.UNLABELLED]
+    unlabelled = [
+        w for w in column.counts if w.lower() in vocabulary.UNLABELLED or is_error_cell(w)
+    ]
     # as `table.read` calls them
     counts: Counter[str] = Counter()
     for word, rows in column.counts.items():
@@ -371,9 +413,11 @@ def _kind(column: Column, before: Sequence[Guess], whose: Column | None) -> list
         why = "whole numbers in steps of one; multiclass if they are no grades"
         sure = Sure.LIKELY if grades else Sure.CHECK
         return [*guesses, Guess(setting="kind", value="ordinal", why=why, sure=sure)]
-    if len(words) > 2 and (order := vocabulary.in_order(words)):
-        why = f"grades from {order[0]} to {order[-1]}"
-        guesses.append(Guess(setting="kind", value="ordinal", why=why))
+    if len(words) > 2 and (order := vocabulary.on_scale(words) or vocabulary.numbered(words)):
+        graded = vocabulary.on_scale(words) or vocabulary.means_grades(f"{column.name} {words[-1]}")
+        if graded:
+            why = f"grades from {order[0]} to {order[-1]}"
+            guesses.append(Guess(setting="kind", value="ordinal", why=why))
         return [*guesses, Guess(setting="classes", value=order, why="in this order")]
     owners: dict[str, set[str]] = {}
     for i, word in enumerate(map(whole_number, column.cells)):

@@ -5,14 +5,14 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from medcnn.data.own.dicom_headers import IDENTIFIERS, Tags, digest, looks_like_dicom, read_headers
 from medcnn.data.own.sheets import TABLE_SUFFIXES, whole_number
 from medcnn.system.errors import DataError, UsageError, listed, private
-from medcnn.system.paths import MISSING, faults_on_disk, folded, lookalike
+from medcnn.system.paths import LINKED, MISSING, faults_on_disk, folded, lookalike
 from medcnn.system.progress import log
 from medcnn.system.registry import nearest
 
@@ -33,15 +33,17 @@ class Joined:
     """The files of each row, and the tags of those that are DICOM.
 
     Attributes:
-        files: row -> paths below the root.
+        files: row -> paths below the root; also of rows that are left out.
         headers: path -> keyword -> text.
-        excluded: reason -> how many files or rows found no partner.
+        excluded: reason -> how many files found no row.
+        without: rows for which there is no file, where that is no fault.
         faults: what is wrong with rows that have no files therefore.
     """
 
     files: Mapping[int, list[str]]
     headers: Mapping[str, Tags] = field(default_factory=dict)
     excluded: Mapping[str, int] = field(default_factory=dict)
+    without: Collection[int] = ()
     faults: Sequence[str] = ()
 
 
@@ -52,6 +54,8 @@ def joined(
     keywords: Sequence[str],
     line: Callable[[int], str],
     table: str,
+    left_out: Collection[int] = (),
+    follow_links: bool = False,
 ) -> Joined:
     """Files below `root` whose name or tag is what a row says.
 
@@ -62,6 +66,8 @@ def joined(
             that is not there may differ from that of a file in case, Unicode form and ending.
         keywords: tags that are wanted beside.
         line: where a row stands. Messages name rows and no values, which may be those of patients.
+        left_out: rows of which it is only asked which files they mean.
+        follow_links: also through links, and out of the root.
 
     Raises:
         UsageError: an unknown join.
@@ -70,6 +76,7 @@ def joined(
     """
     if join not in JOINS:
         raise UsageError(f"data.join={join} is not one of {', '.join(JOINS)}{nearest(join, JOINS)}")
+    every, cells = cells, {row: cell for row, cell in cells.items() if row not in left_out}
     rows_of: dict[str, list[int]] = {}
     for row, cell in cells.items():
         rows_of.setdefault(cell, []).append(row)
@@ -84,13 +91,14 @@ def joined(
     found: dict[str, list[str]] = {}
     headers: dict[str, Tags] = {}
     excluded: Counter[str] = Counter()
-    paths = [p for p in files_below(root) if PurePosixPath(p).suffix.lower() not in TABLE_SUFFIXES]
+    below_root = files_below(root, follow_links=follow_links)
+    paths = [p for p in below_root if PurePosixPath(p).suffix.lower() not in TABLE_SUFFIXES]
     if join == FILE_NAME:
         images = [p for p in paths if is_image(root, p)]
         for path in images:
             for key in {PurePosixPath(path).name, without_ending(path)}:
                 found.setdefault(key, []).append(path)
-        wanted = {row: last_part(cell) for row, cell in cells.items()}
+        wanted = {row: last_part(cell) for row, cell in every.items()}
         alike: dict[str, set[str]] = {}
         for key, files_of in found.items():
             alike.setdefault(folded(key), set()).update(files_of)
@@ -109,30 +117,66 @@ def joined(
                 found.setdefault(tags[join], []).append(path)
             else:
                 excluded[f"without {join}"] += 1
-        wanted = {row: digest(cell) for row, cell in cells.items()}
+        wanted = {row: digest(cell) for row, cell in every.items()}
         # a spreadsheet may have made 1.0 of 1
-        whole = {row: digest(whole_number(cell)) for row, cell in cells.items()}
+        whole = {row: digest(whole_number(cell)) for row, cell in every.items()}
         wanted = {row: key if key in found else whole[row] for row, key in wanted.items()}
-    files = {row: found[key] for row, key in wanted.items() if cells[row] and key in found}
+    files = {row: found[key] for row, key in wanted.items() if row in cells and key in found}
+    files = {row: paths for row, paths in files.items() if cells[row]}
     if not files:
         raise DataError(
             f"{table}: none of {len(cells)} rows names a {join} of the {len(images)} images under "
             f"{root}. Is data.image the column that holds it?"
         )
-    if join in (FILE_NAME, "SOPInstanceUID"):
+    one_each = join in (FILE_NAME, "SOPInstanceUID")
+    if one_each:
         faults += [
             f"{line(row)}: {len(paths)} files have this {join}; leave one file of each"
             for row, paths in files.items()
             if len(paths) > 1
         ]
     used = {path for paths in files.values() for path in paths}
+    # a file of a row that stays and of one that does not belongs to the first
+    others = {
+        row: [path for path in found.get(wanted[row], ()) if path not in used]
+        for row in every
+        if row in left_out and every[row]
+    }
+    known = used | {path for paths in others.values() for path in paths}
     identified = {p for p in images if join == FILE_NAME or headers[p][join]}
-    excluded[f"without a row in {table}"] = len(identified - used)
-    excluded[f"named in {table} and not there"] = len(cells) - len(files)
+    excluded[f"without a row in {table}"] = len(identified - known)
+    without = [row for row in every if row not in files and wanted[row] not in found]
+    without = [row for row in without if row in cells or row in left_out]
     log.info(f"  {len(used):,} images belong to {len(files):,} rows of {table} by their {join}")
-    if join in (FILE_NAME, "SOPInstanceUID"):
+    if one_each:
         files = {row: paths for row, paths in files.items() if len(paths) == 1}
-    return Joined(files=files, headers=headers, excluded=+excluded, faults=faults)
+    files |= {row: paths for row, paths in others.items() if paths}
+    return Joined(files=files, headers=headers, excluded=+excluded, without=without, faults=faults)
+
+
+def counted(reasons: Mapping[int, str], found: Joined) -> tuple[dict[str, int], int]:
+    """Reason -> how many images are left out, and how many rows have no image.
+
+    Args:
+        reasons: row -> why it is left out.
+    """
+    left_out: Counter[str] = Counter()
+    seen: set[str] = set()
+    for row, reason in reasons.items():
+        new = set(found.files.get(row, ())) - seen
+        left_out[reason] += len(new)
+        seen |= new
+    left_out.update(found.excluded)
+    return dict(+left_out), len(found.without)
+
+
+def below(root: Path, path: str) -> str | None:
+    """A path below `root` of one that is absolute, where it leads there."""
+    if path.startswith("/"):
+        for top in dict.fromkeys((os.path.abspath(root), os.path.realpath(root))):
+            if path.startswith(f"{top}/"):
+                return path.removeprefix(f"{top}/").lstrip("/")
+    return None
 
 
 def named(
@@ -140,6 +184,8 @@ def named(
     paths: Mapping[int, str],
     keywords: Sequence[str],
     line: Callable[[int], str],
+    left_out: Collection[int] = (),
+    follow_links: bool = False,
 ) -> Joined:
     """The files of rows that hold paths. Paths that leave the root, are no regular files, are not
     there, or are DICOM files without an image, are faults.
@@ -148,11 +194,13 @@ def named(
         paths: row -> path below `root`.
         keywords: tags that are wanted of those that are DICOM.
         line: where a row stands.
+        left_out: rows of which it is only asked whether their files are there.
+        follow_links: links may lead out of the root.
 
     Raises:
         UsageError: tags are wanted, and no file is a DICOM.
     """
-    wrong = faults_on_disk(root, paths.values())
+    wrong = faults_on_disk(root, paths.values(), follow_links=follow_links)
     headers: Mapping[str, Tags] = {}
     if keywords and (there := [path for path in paths.values() if path not in wrong]):
         dicom = [path for path in there if looks_like_dicom(root / path)]
@@ -163,40 +211,93 @@ def named(
     faults: list[str] = []
     for row, path in paths.items():
         if why := wrong.get(path):
+            if row in left_out:
+                continue
             alike = lookalike(root, path) if why == MISSING and len(faults) < FEW else None
             hint = f"; there is {private(alike)}, of other case or Unicode form" if alike else ""
+            hint = f". {FOLLOW}" if why == LINKED else hint
             faults.append(f"{line(row)}: {private(path)} is {why}{hint}")
     files = {row: [path] for row, path in paths.items() if path not in wrong}
-    return Joined(files=files, headers=headers, faults=faults)
+    stay = {paths[row] for row in files if row not in left_out}
+    files = {r: found for r, found in files.items() if r not in left_out or found[0] not in stay}
+    without = [row for row in left_out if wrong.get(paths.get(row, "")) == MISSING]
+    return Joined(files=files, headers=headers, without=without, faults=faults)
 
 
-def files_below(root: Path) -> list[str]:
-    """Every file below a root, with `/`, in order; what begins with a dot is passed over.
+# What systems put beside files, also thumbnails of images: macOS, Synology, QNAP, Windows, Jupyter.
+_SYSTEM = frozenset(
+    (
+        *("__macosx", "temporary items", "network trash folder", "icon\r", "lost+found"),
+        *("@eadir", "@recycle", "@tmp", "@recently-snapshot", "#recycle", "#snapshot"),
+        *("$recycle.bin", "recycler", "recycled", "system volume information", "found.000"),
+        *("thumbs.db", "ehthumbs.db", "ehthumbs_vista.db", "desktop.ini", "__pycache__"),
+    )
+)
+
+
+def is_system(name: str) -> bool:
+    """What is hidden (`._a.jpg`), or was put there by a system and no person."""
+    return name.startswith((".", "~$")) or name.casefold() in _SYSTEM
+
+
+def files_below(root: Path, *, follow_links: bool = False) -> list[str]:
+    """Every file below a root, with `/`, in order; what `is_system` is passed over.
+
+    Args:
+        follow_links: also through links, and out of the root.
 
     Raises:
-        DataError: links out of the root, pipes and devices, all of them at once.
+        DataError: links that are not to be followed, links in a circle, pipes and devices, all of
+            them at once.
     """
-    paths = sorted(walked(root))
-    if faults := faults_on_disk(root, paths):
+    paths = sorted(walked(root, follow_links=follow_links))
+    if faults := faults_on_disk(root, paths, follow_links=follow_links):
         shown = [f"{private(path)} is {why}" for path, why in faults.items()]
-        raise DataError(f"{root}: {len(faults)} files are not opened: {listed(shown)}.")
+        hint = f" {FOLLOW}" if set(faults.values()) & {LINKED} else ""
+        raise DataError(f"{root}: {len(faults)} files are not opened: {listed(shown)}.{hint}")
     return paths
 
 
-def walked(root: Path) -> Iterator[str]:
-    """Paths below `root` of what is neither hidden nor a folder; raises DataError."""
+FOLLOW = "Where links may be followed, say data.follow_links=true."
+
+
+def walked(root: Path, *, follow_links: bool | None = None) -> Iterator[str]:
+    """Paths below `root` of what is neither hidden nor a folder.
+
+    Args:
+        follow_links: None warns of links to folders, where False refuses them.
+
+    Raises:
+        DataError: a folder that cannot be listed, a link that is not to be followed, or two ways to
+            one folder.
+    """
 
     def refuse(error: OSError) -> None:
         place = os.path.relpath(error.filename, root)
         raise DataError(f"{root}: the folder {private(place)} cannot be listed: {error.strerror}.")
 
-    for folder, folders, names in os.walk(root, onerror=refuse):
-        folders[:] = [f for f in folders if not f.startswith(".")]
+    seen: dict[str, str] = {os.path.realpath(root): "the root itself"}
+    for folder, folders, names in os.walk(root, onerror=refuse, followlinks=bool(follow_links)):
+        folders[:] = sorted(f for f in folders if not is_system(f))
         place = Path(folder).relative_to(root)
-        if links := [(place / f).as_posix() for f in folders if os.path.islink(root / place / f)]:
+        links = [(place / f).as_posix() for f in folders if os.path.islink(root / place / f)]
+        if links and not follow_links:
             shown = listed([private(link) for link in links])
+            if follow_links is False:
+                raise DataError(
+                    f"{root}: links to folders are not followed: {shown}. Their images would be "
+                    f"missing. {FOLLOW}"
+                )
             log.warning(f"links to folders are not followed: {shown}")
-        yield from ((place / n).as_posix() for n in names if not n.startswith("."))
+        if follow_links:
+            for name in folders:
+                here, real = (place / name).as_posix(), os.path.realpath(root / place / name)
+                if seen.setdefault(real, private(here)) != private(here):
+                    raise DataError(
+                        f"{root}: {private(here)} is the same folder as {seen[real]}; its images "
+                        "would count twice. Remove one of the links."
+                    )
+        yield from ((place / n).as_posix() for n in names if not is_system(n))
 
 
 def is_image(root: Path, path: str) -> bool:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import csv
-import gzip
-import io
 import re
-import zlib
+from array import array
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
 from typing import TypeVar
 
-from medcnn.data.own import workbooks
+from medcnn.data.own import bounds
+from medcnn.data.own.column_names import MOST_LOOKED_AT, column_names, is_content
+from medcnn.data.own.excel import EXCEL, OLD_EXCEL, excel_rows
+from medcnn.data.own.parquet_files import PARQUET, parquet_rows
+from medcnn.data.own.rows import Rows
+from medcnn.data.own.text_files import text_rows
 from medcnn.system.errors import DataError, UsageError, listed, private
 from medcnn.system.paths import MISSING, faults_on_disk, lookalike
 from medcnn.system.progress import log
@@ -26,7 +28,7 @@ TABLE_SUFFIXES = (".csv", ".tsv", ".txt", ".tab", ".xlsx", ".xlsm", ".parquet")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sheet:
-    """Rows as dicts of stripped text, and the line on which each begins.
+    """Rows of stripped text by column, and the line on which each begins.
 
     Attributes:
         titles: lines above the names of the columns that were passed over.
@@ -34,7 +36,7 @@ class Sheet:
 
     path: Path
     columns: tuple[str, ...]
-    rows: tuple[dict[str, str], ...]
+    rows: Rows
     lines: tuple[int, ...]
     titles: tuple[int, ...] = ()
 
@@ -49,7 +51,7 @@ class Sheet:
         """
         missing = [c for c in columns if c is not None and c not in self.columns]
         if missing:
-            if any(map(_is_content, self.columns)):
+            if any(map(is_content, self.columns)):
                 raise UsageError(
                     f"{self.path} has no column {listed(missing)}, and its first row looks like "
                     f"one of data: {listed([private(c) for c in self.columns])}. Write the names "
@@ -62,42 +64,42 @@ class Sheet:
             )
 
 
-def _is_content(name: str) -> bool:
-    """A number, or the name of a file, which no column is called."""
-    return re.fullmatch(r"[\d.,-]+|.*\.(jpe?g|png|tiff?|bmp|dcm|dicom)", name, re.I) is not None
-
-
-def read_sheet(path: Path, sheet: str | None = None) -> Sheet:
-    """Read a CSV with commas, semicolons or tabs, in UTF-8, UTF-16 (with its mark) or Latin-1,
-    packed by gzip or not; an Excel workbook; or a Parquet file, told apart by their first bytes.
+def read_sheet(path: Path, sheet: str | None = None, encoding: str | None = None) -> Sheet:
+    """Read a CSV with commas, semicolons or tabs, packed by gzip or not; an Excel workbook; or a
+    Parquet file, told apart by their first bytes.
 
     A row may end early, as spreadsheets leave trailing blanks away.
 
     Args:
         sheet: which sheet of a workbook; None where there is one.
+        encoding: of a text; None finds it out, and says where it guesses.
 
     Raises:
         UsageError: no such file or sheet, or the library that reads it is not installed.
-        DataError: no rows, a column name that stands twice, a row that is too long, or a quote
-            that is not closed, which would swallow the rows below it.
+        DataError: no rows, a column name that stands twice, a row that is too long, a quote that
+            is not closed, which would swallow the rows below it, an encoding that cannot be told,
+            or more than is read of a table (`bounds`).
     """
     if not path.is_file():
         found = f"; the folder holds {listed(names)}" if (names := tables_in(path.parent)) else ""
         raise UsageError(f"{path}: no such table{found}.")
     with path.open("rb") as file:
         head = file.read(8)
-    if head.startswith(workbooks.OLD_EXCEL):
+    if head.startswith(OLD_EXCEL):
         raise UsageError(
             f"{path} is a workbook of Excel before 2007, or one with a password; save the table as "
             ".xlsx without a password, or as CSV."
         )
-    if head.startswith(workbooks.EXCEL):
-        return _sheet(path, workbooks.excel_rows(path, sheet))
-    if sheet is not None:
+    is_excel, is_parquet = head.startswith(EXCEL), head.startswith(PARQUET)
+    if sheet is not None and not is_excel:
         raise UsageError(f"data.sheet={sheet} has no effect: {path} is no Excel workbook.")
-    if head.startswith(workbooks.PARQUET):
-        return _sheet(path, workbooks.parquet_rows(path))
-    return _sheet(path, _text_rows(path))
+    if encoding is not None and (is_excel or is_parquet):
+        raise UsageError(f"data.encoding={encoding} has no effect: {path} is no text.")
+    if is_excel:
+        return _sheet(path, excel_rows(path, sheet))
+    if is_parquet:
+        return _sheet(path, parquet_rows(path))
+    return _sheet(path, text_rows(path, encoding))
 
 
 def tables_in(folder: Path) -> list[str]:
@@ -107,92 +109,51 @@ def tables_in(folder: Path) -> list[str]:
     return sorted(p.name for p in folder.iterdir() if p.suffix.lower() in TABLE_SUFFIXES)
 
 
-def _text_bytes(path: Path) -> bytes:
-    """What a file holds, unpacked where it is packed; no more of it than is read."""
-    with path.open("rb") as file:
-        packed = file.read(2) == b"\x1f\x8b"
-    if not packed:
-        workbooks.refuse_text(path, path.stat().st_size)
-        return path.read_bytes()
-    size = 0
-    try:
-        with gzip.open(path) as text:
-            while part := text.read(1 << 20):
-                size += len(part)
-                workbooks.refuse_text(path, size)
-        # a second time: what is refused is never held
-        return gzip.decompress(path.read_bytes())
-    except (OSError, EOFError, zlib.error) as error:
-        raise DataError(f"{path} is a damaged gzip file: {error}.") from error
-
-
-def _text_rows(path: Path) -> workbooks.Rows:
-    raw = _text_bytes(path)
-    wide = raw.startswith((b"\xff\xfe", b"\xfe\xff"))
-    try:
-        text = raw.decode("utf-16" if wide else "utf-8-sig")
-    except UnicodeDecodeError:
-        text = raw.decode("latin-1")  # what spreadsheets of western hospitals write
-    # Not splitlines(): it also breaks at form feeds, and at 0x85, the ellipsis of Windows.
-    # a title above the names of the columns may hold none of the three
-    first = re.search("[^\n]*[,;\t][^\n]*", text)
-    delimiter = max(",;\t", key=(first[0] if first else "").count)
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
-    line = 1
-    try:
-        for cells in reader:
-            yield line, cells  # a cell may hold several lines; what counts is where a row begins
-            line = reader.line_num + 1
-    except csv.Error as error:
-        raise DataError(f"{path}:{reader.line_num}: not readable as a table: {error}.") from error
-
-
-def _sheet(path: Path, numbered: workbooks.Rows) -> Sheet:
+def _sheet(path: Path, numbered: bounds.Cells) -> Sheet:
     """The first row that is neither blank nor a title names the columns; other blank rows are
     passed over."""
-    filled = ((line, cells) for line, cells in numbered if any(cell.strip() for cell in cells))
-    top = list(islice(filled, MOST_TITLES + 1))
-    titles = _titles([cells for _, cells in top])
-    above = tuple(line for line, _ in top[:titles])
+    filled = _filled(path, numbered)
+    top = list(islice(filled, MOST_LOOKED_AT))
+    if not top:
+        raise DataError(f"{path} has no rows below its header.")
+    names, first, deep = column_names([cells for _, cells in top])
+    above = tuple(line for line, _ in top[:first])
     if above:
         where = listed([str(line) for line in above])
         log.info(f"  {path.name}: titles above the names of the columns, line {where}, are no rows")
-    columns: tuple[str, ...] = ()
-    rows, lines = [], []
-    for line, cells in chain(top[titles:], filled):
-        if not columns:
-            columns = tuple(c.strip() for c in cells)
-            continue
-        if any(cell.strip() for cell in cells[len(columns) :]):
-            raise DataError(f"{path}:{line}: {len(cells)} cells under {len(columns)} columns.")
-        row = dict.fromkeys((c for c in columns if c), "")
-        row.update({c: v.strip() for c, v in zip(columns, cells, strict=False) if c})
-        rows.append(row)
-        lines.append(line)
-        workbooks.refuse_rows(path, len(rows))
-    named = tuple(c for c in columns if c)
-    if twice := sorted({c for c in named if named.count(c) > 1}):
+    if deep > 1:
+        both = listed([str(line) for line, _ in top[first : first + deep]])
+        log.info(f"  {path.name}: the names of the columns stand in lines {both}")
+    kept = [i for i, name in enumerate(names) if name]
+    named = tuple(names[i] for i in kept)
+    if twice := sorted({c for c in named if named.count(c) > 1}) if _repeats(named) else []:
         raise DataError(f"{path}: columns {listed(twice)} stand more than once.")
-    if not rows:
+    width, rows, lines = len(names), Rows(named), array("Q")
+    all_kept = len(kept) == width
+    for line, cells in chain(top[first + deep :], filled):
+        if len(cells) > width and any(cells[width:]):
+            raise DataError(f"{path}:{line}: {len(cells)} cells under {width} columns.")
+        cells = cells[:width] + [""] * (width - len(cells))
+        rows.append(cells if all_kept else [cells[i] for i in kept])
+        lines.append(line)
+        bounds.refuse_rows(path, len(lines), width)
+        bounds.refuse_text(path, rows.bytes_held)
+    rows.close()
+    if not lines:
         raise DataError(f"{path} has no rows below its header.")
-    return Sheet(path=path, columns=named, rows=tuple(rows), lines=tuple(lines), titles=above)
+    return Sheet(path=path, columns=named, rows=rows, lines=tuple(lines), titles=above)
 
 
-MOST_TITLES = 10
+def _filled(path: Path, numbered: bounds.Cells) -> bounds.Cells:
+    """The rows with anything in them, without blanks around their cells."""
+    for line, cells in numbered:
+        bare = [cell.strip() for cell in cells]
+        if any(bare):
+            yield line, bare
 
 
-_DATA = re.compile(r"[-+\d.,]+|.+\.(jpe?g|png|tiff?|bmp|dcm|npz)", re.IGNORECASE)
-
-
-def _titles(top: Sequence[Sequence[str]]) -> int:
-    """How many rows stand above the names of the columns: of one cell each, with a wider row below
-    that begins no further left (under `,label` rows begin further left: the index has no name) and
-    is not data already, as files and numbers are."""
-    places = [[i for i, cell in enumerate(cells) if cell.strip()] for cells in top]
-    wide = next((number for number, filled in enumerate(places) if len(filled) > 1), 0)
-    if wide and any(_DATA.fullmatch(cell.strip()) for cell in top[wide]):
-        return 0
-    return wide if all(filled[0] <= places[wide][0] for filled in places[:wide]) else 0
+def _repeats(names: Sequence[str]) -> bool:
+    return len(set(names)) < len(names)
 
 
 def whole_number(cell: str) -> str:

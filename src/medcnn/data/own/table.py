@@ -2,35 +2,27 @@
 
 from __future__ import annotations
 
-import re
-import unicodedata
-from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from posixpath import splitext
 from typing import Any
 
-from medcnn.data.labels import Kind, LabelSpace
+from medcnn.data.labels import Kind
 from medcnn.data.manifest import Manifest, Record, parse_split
 from medcnn.data.own.class_folders import read_class_folders
-from medcnn.data.own.classes import (
-    encoded,
-    flags,
-    is_doubt,
-    rare_joined,
-    refuse_names,
-    space_of,
-    uncertain_value,
-    words_of,
-)
 from medcnn.data.own.joining import (
     FILE_NAME,
     IMAGE_SUFFIXES,
     attributes_of,
+    below,
     by_patient,
+    counted,
     joined,
     named,
 )
+from medcnn.data.own.labelling import Words, by_column, by_word, unlabelled
+from medcnn.data.own.people import is_nobody, note_odd_names, one_name, refuse_identifying
 from medcnn.data.own.sheets import (
     Sheet,
     read_sheet,
@@ -39,7 +31,7 @@ from medcnn.data.own.sheets import (
     tried,
     whole_number,
 )
-from medcnn.data.own.vocabulary import UNLABELLED
+from medcnn.data.own.words import is_error_cell, tidy
 from medcnn.system.errors import DataError, UsageError, listed, private
 from medcnn.system.privacy import as_names
 from medcnn.system.progress import log
@@ -50,6 +42,8 @@ def read(
     *,
     table: str | None = None,
     sheet: str | None = None,
+    encoding: str | None = None,
+    follow_links: bool = False,
     image: str | None = None,
     join: str | None = None,
     label: str | Sequence[str] | None = None,
@@ -77,6 +71,8 @@ def read(
     Args:
         table: CSV, TSV, Excel (.xlsx) or Parquet, relative to root.
         sheet: which sheet of a workbook; null where there is one.
+        encoding: of a text, as Python names it; null finds it out, and says where it guesses.
+        follow_links: also images and folders that are links, and out of root.
         image: column with the path of the image, relative to root; or with what `join` says.
         join: what the image column holds where it holds no path: `file_name`, or the tag of DICOM
             files PatientID, StudyInstanceUID, SOPInstanceUID or AccessionNumber. Files are looked
@@ -92,7 +88,8 @@ def read(
         uncertain_words: what means the same as -1 in the table.
         kind: binary, multiclass, multilabel or ordinal; auto: multilabel for a list or a
             separator, binary for two classes, else multiclass. Grades that are no numbers in
-            equal steps need `classes`.
+            equal steps need `classes`. Of a list of columns of which each image has exactly one:
+            multiclass, ordinal, or binary (negative before positive).
         classes: in order, where the order means something: grades, or negative before positive.
         patient: column that names whose image it is; null: the PatientID of the DICOM headers
             where they were read and all have one, else splits are by image, and it is said.
@@ -112,187 +109,150 @@ def read(
     """
     given = locals()
     place = require_folder(root)
+    _refuse_unquoted(given)
     # YAML reads 1 as a number, the table has it as text, a spreadsheet as 1.0
     classes = [whole_number(str(c)) for c in classes] if classes else None
     rename, split_names = _texts(rename), _texts(split_names)
+    _refuse_without_effect(given)
     if table is None:
-        _refuse_idle(
-            "in a folder per class (for a table give data.table=FILE.csv, relative to data.root)",
-            given,
-            "sheet image join label patient split folder suffix separator none_label uncertain "
-            "uncertain_words exclude rare_below split_names attributes",
-        )
-        return read_class_folders(place, kind, classes, rename, tags)
+        return read_class_folders(place, kind, classes, rename, tags, follow_links=follow_links)
     if image is None:
         raise UsageError("a table needs data.image=COLUMN, and data.label=COLUMN to train.")
-    if label is None:
-        _refuse_idle(
-            "without data.label=COLUMN",
-            given,
-            "kind classes separator none_label uncertain uncertain_words rename rare_below",
-        )
-    if split is None:
-        _refuse_idle("without data.split=COLUMN", given, "split_names")
-    if join is not None:
-        _refuse_idle("with data.join", given, "folder suffix")
-    source = read_sheet(place / table, sheet)
+    source = read_sheet(place / table, sheet, encoding)
     labels = [label] if isinstance(label, str) else list(label or ())
     columns = [image, *labels, patient, split, *attributes, *(exclude or {})]
     source.require(
         columns,
         "data.image, data.label, data.patient, data.split, data.attributes and data.exclude",
     )
-    whose_words = {c for c in (image, patient) if c}
-    rows, excluded = _kept(
-        source, exclude or {}, label if isinstance(label, str) else None, whose_words
-    )
-    blank = [i for i in rows if patient and source.rows[i][patient].lower() in _NOBODY]
+    own = {c for c in (image, patient) if c}
+    flow = _flow(source, image, exclude or {}, label if isinstance(label, str) else None, own)
+    blank = {i for i in flow.rows if patient and is_nobody(source.rows[i][patient])}
     faults = [f"{source.line(i)}: no {patient}, so nobody knows whose image it is" for i in blank]
-    cells = {i: source.rows[i][image] for i in rows if i not in set(blank)}
+    cells = {i: source.rows[i][image] for i in (*flow.rows, *flow.reasons) if i not in blank}
     if join is not None:
-        found = joined(place, cells, join, tags, source.line, table)
+        found = joined(
+            place, cells, join, tags, source.line, table, set(flow.reasons), follow_links
+        )
     else:
-        paths = {i: _path(folder, cell, suffix) for i, cell in cells.items()}
-        found = named(place, paths, tags, source.line)
+        paths = {i: _path(place, folder, cell, suffix) for i, cell in cells.items()}
+        found = named(place, paths, tags, source.line, set(flow.reasons), follow_links)
     faults += found.faults
-    rows = [i for i in cells if i in found.files]
+    rows = [i for i in cells if i in found.files and i not in flow.reasons]
     if not rows:
         refuse_rows(faults)
-    whose = {i: _one_name(source.rows[i][patient]) if patient else "" for i in rows}
-    files = [p for i in rows for p in found.files[i]]
-    by_tag = {} if patient else by_patient(files, found.headers)
-    _refuse_identifying(source, attributes, whose, whose_words)
-    doubts, doubt_words = None, {str(w).lower() for w in uncertain_words}
-    if isinstance(label, str):
-        if separator is None:
-            _refuse_idle("without data.separator", given, "none_label")
-        _refuse_idle(
-            "where data.label is one column (data.rename and data.exclude say there what a word "
-            "means)",
-            given,
-            "uncertain uncertain_words",
-        )
-        _note_unused(source, rows, label, separator, none_label, rename)
-        present = {i: words_of(source.rows[i][label], separator, none_label, rename) for i in rows}
-        if not classes:
-            refuse_names(present, f"data.label={label}")
-        if rare_below:
-            owners = {i: whose[i] or by_tag.get(found.files[i][0], "") for i in rows}
-            present = rare_joined(present, owners, rare_below, rare_name)
-        try:
-            space = space_of(kind, classes, present, many=separator is not None)
-        except DataError:
-            refuse_rows(faults)  # they may be all that is left of a class
-            raise
-    elif label is None:
-        # nothing is known of any image: an audit works without, all else refuses
-        present = {}
-        space = LabelSpace(kind=Kind.MULTILABEL, names=("no label",))
-    else:
-        _refuse_idle(
-            "where data.label lists columns: their names are the findings, each 1, 0 or blank, so",
-            given,
-            ("kind " if kind != Kind.MULTILABEL else "")
-            + ("classes " if classes != labels else "")
-            + "separator none_label rename rare_below",
-        )
-        if uncertain is None:
-            _refuse_idle("without data.uncertain=zeros, ones or ignore", given, "uncertain_words")
+    whose = {i: one_name(source.rows[i][patient]) if patient else "" for i in rows}
+    if patient:
+        note_odd_names(patient, whose.values())
+    by_tag = {} if patient else by_patient([p for i in rows for p in found.files[i]], found.headers)
+    refuse_identifying(source, attributes, whose, own)
+    words = Words(
+        kind=str(kind),
+        classes=classes,
+        separator=separator,
+        none_label=None if none_label is None else str(none_label),
+        rename=rename,
+        rare_below=rare_below,
+        rare_name=rare_name,
+        uncertain=uncertain,
+        uncertain_words=uncertain_words,
+    )
+    try:
+        if label is None:
+            labelled = unlabelled()
+        elif isinstance(label, str):
+            labelled = by_word(
+                source,
+                rows,
+                label,
+                words,
+                lambda i: whose[i] or by_tag.get(found.files[i][0], "") or str(i),
+            )
         else:
-            doubts = uncertain_value(uncertain, labels)
-            count = sum(is_doubt(source.rows[i][c], doubt_words) for i in rows for c in labels)
-            log.info(f"  {count:,} uncertain cells are read as data.uncertain says")
-        present = {}
-        space = LabelSpace(kind=Kind.MULTILABEL, names=tuple(labels))
+            labelled = by_column(source, rows, labels, words)
+    except DataError:
+        refuse_rows(faults)  # they may be all that is left of a class
+        raise
+    faults += labelled.faults.values()
     of_path: dict[str, tuple[int, tuple[float, ...]]] = {}
 
     def records(i: int) -> list[Record]:
-        row, at = source.rows[i], source.line(i)
-        if label is None:
-            target = space.not_assessed
-        elif present:
-            target = encoded(space, present[i], at)
-        else:
-            target = flags(source, i, labels, doubts, doubt_words)
+        row, at, target = source.rows[i], source.line(i), labelled.target(i)
         for path in found.files[i]:
             first = of_path.setdefault(path, (i, target))
             if first[0] != i:
                 how = "the same labels" if _same(first[1], target) else "other labels"
                 line = source.lines[first[0]]
                 raise DataError(f"{at}: {private(path)} stands with {how} in line {line} already")
-        kept = {c: row[c] for c in attributes if row[c]}
+        kept = {c: v for c in attributes if (v := tidy(row[c])) and not is_error_cell(v)}
+        cell = row[image]
+        by_path = join in (None, FILE_NAME) and not cell.startswith("/")
+        said = tidy(row[split]) if split else ""
         return [
             Record(
-                image_id=row[image] if join in (None, FILE_NAME) else path,
+                image_id=cell if by_path else path,
                 path=path,
-                group=whose[i] or by_tag.get(path, path if join else row[image]),
+                group=whose[i] or by_tag.get(path, path if join else cell),
                 target=target,
-                split=parse_split(row[split], at, split_names) if split and row[split] else None,
+                split=parse_split(said, at, split_names) if said else None,
                 attributes=kept | attributes_of(found.headers.get(path), tags),
                 line=source.lines[i],
             )
             for path in found.files[i]
         ]
 
-    made, refused = tried(rows, records)
+    made, refused = tried([i for i in rows if i not in labelled.faults], records)
     faults += refused
     if not made:
         refuse_rows(faults)
+    left_out, without = counted(flow.reasons, found)
     return Manifest(
         source=(place / table).name,
         root=place,
-        labels=space,
+        labels=labelled.space,
         records=tuple(r for of_row in made.values() for r in of_row),
         group_noun=group_noun if patient else "patient" if by_tag else "image",
-        excluded=excluded | dict(found.excluded),
+        excluded=left_out,
+        rows_left_out=_said({"the same row again": flow.again, "no image of that name": without}),
         faults=tuple(faults),
     )
 
 
-_NOBODY = {"", "unknown", "none", *UNLABELLED}
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Flow:
+    """Rows that stay, row -> why it does not, and how many repeat another in every cell."""
+
+    rows: list[int]
+    reasons: dict[int, str]
+    again: int
 
 
-def _one_name(cell: str) -> str:
-    """The same for 12.0 and 12, and for both forms of accents: two names of one patient would come
-    to stand in two splits."""
-    return unicodedata.normalize("NFC", whole_number(cell))
-
-
-def _refuse_identifying(
-    sheet: Sheet, attributes: Sequence[str], whose: Mapping[int, str], own: set[str]
-) -> None:
-    """Raises UsageError for attributes that tell one patient from all others, as names, numbers and
-    dates do, and measurements do not: attributes are written as they are."""
-    faults = [f"{c} is the column of images or patients" for c in attributes if c in own]
-    for column in attributes:
-        of = {whose[i] or str(i): cell for i in whose if (cell := sheet.rows[i][column])}
-        words = set(of.values())
-        measured = all(re.fullmatch(r"-?\d{1,4}|-?\d*[.,]\d+", word) for word in words)
-        if len(of) >= 20 and len(words) > 0.9 * len(of) and not measured:
-            faults.append(f"{column} has {len(words)} values for {len(of)} patients")
-    if faults:
-        raise UsageError(
-            f"data.attributes: {'; '.join(dict.fromkeys(faults))}. That names patients in every "
-            "file that is written; leave it out."
-        )
+def _said(counts: Mapping[str, int]) -> dict[str, int]:
+    for reason, count in counts.items():
+        if count:
+            log.info(f"  {count:,} rows left out: {reason}")
+    return {reason: count for reason, count in counts.items() if count}
 
 
 def _same(one: tuple[float, ...], other: tuple[float, ...]) -> bool:
     return all(a == b or (a != a and b != b) for a, b in zip(one, other, strict=True))
 
 
-def _path(folder: str, cell: str, suffix: str) -> str:
+def _path(root: Path, folder: str, cell: str, suffix: str) -> str:
     path = cell.replace("\\", "/")  # tables written under Windows
-    if not path.startswith("/"):
+    inside = below(root, path)
+    if inside is not None:
+        path = inside
+    elif not path.startswith("/"):
         path = "/".join(part for part in f"{folder}/{path}".split("/") if part not in ("", "."))
     # by the endings of images: `1.2.840` has none of these
     return path if splitext(path)[1].lower() in IMAGE_SUFFIXES else path + suffix
 
 
-def _kept(
-    sheet: Sheet, exclude: Mapping[str, Any], label: str | None, hidden: set[str]
-) -> tuple[list[int], dict[str, int]]:
-    """The rows that stay, and reason -> how many do not.
+def _flow(
+    sheet: Sheet, image: str, exclude: Mapping[str, Any], label: str | None, hidden: set[str]
+) -> _Flow:
+    """Which rows stay.
 
     Args:
         hidden: columns whose cells may name patients, so that a reason does not repeat them.
@@ -305,53 +265,99 @@ def _kept(
         for c, values in exclude.items()
     }
     for column, words in words_of_column.items():
-        there = sorted({row[column] for row in sheet.rows})
+        there = sorted(set(map(tidy, sheet.rows.column(column))))
         if column in hidden:
             words = words_of_column[column] = as_names(words, there)
-        if absent := [w for w in words if w not in there]:
+        if absent := [w for w in words if tidy(w) not in there]:
             raise UsageError(
                 f"data.exclude: {sheet.path} has no row whose {column} is "
                 f"{listed([private(w) for w in absent])}. Found: "
                 f"{listed([private(w) for w in there], 10)}."
             )
-    rows, excluded = [], Counter[str]()
+    unwanted = {c: set(map(tidy, words)) for c, words in words_of_column.items()}
+    flow = _Flow(rows=[], reasons={}, again=0)
+    first: dict[str, int] = {}
+    again = 0
     for i, row in enumerate(sheet.rows):
+        same = first.setdefault(row[image], i)
+        if same != i and row == sheet.rows[same]:
+            again += 1
+            continue
         reasons = [
-            f"{c} is in data.exclude" if c in hidden else f"{c} is {row[c]}"
-            for c, words in words_of_column.items()
-            if row[c] in words
+            f"{c} is in data.exclude" if c in hidden else f"{c} is {tidy(row[c])}"
+            for c, words in unwanted.items()
+            if tidy(row[c]) in words
         ]
-        if not reasons and label is not None and not row[label]:
+        if not reasons and label is not None and not tidy(row[label]):
             reasons = [f"no {label}"]
         if reasons:
-            excluded[reasons[0]] += 1
+            flow.reasons[i] = reasons[0]
         else:
-            rows.append(i)
-    return rows, dict(excluded)
+            flow.rows.append(i)
+    return replace(flow, again=again)
 
 
-def _note_unused(
-    sheet: Sheet,
-    rows: Sequence[int],
-    label: str,
-    separator: str | None,
-    none_label: str | None,
-    rename: Mapping[str, str],
-) -> None:
-    """Say which words of `rename` never occur: one YAML may serve several hospitals.
-
-    Raises:
-        UsageError: `none_label` never occurs, and what does mean "none" would become a class.
-    """
-    there = {w for i in rows for w in words_of(sheet.rows[i][label], separator, None, {})}
-    there |= {sheet.rows[i][label] for i in rows}
-    if none_label is not None and none_label not in there:
-        raise UsageError(
-            f"data.none_label={none_label} stands in no row of {label}. Found: "
-            f"{listed([private(w) for w in sorted(there)], 10)}."
+def _refuse_without_effect(given: Mapping[str, Any]) -> None:
+    """Raises UsageError for settings that others leave without effect."""
+    label, kind = given["label"], given["kind"]
+    if given["table"] is None:
+        _refuse_idle(
+            "in a folder per class (for a table give data.table=FILE.csv, relative to data.root)",
+            given,
+            "sheet encoding image join label patient split folder suffix separator none_label "
+            "uncertain uncertain_words exclude rare_below split_names attributes",
         )
-    if unused := [w for w in rename if w not in there]:
-        log.warning(f"data.rename: {listed(unused)} stand in no row of {label}")
+        return
+    if label is None:
+        _refuse_idle(
+            "without data.label=COLUMN",
+            given,
+            "kind classes separator none_label uncertain uncertain_words rename rare_below",
+        )
+    elif isinstance(label, str):
+        if given["separator"] is None:
+            _refuse_idle("without data.separator", given, "none_label")
+        _refuse_idle(
+            "where data.label is one column (data.rename and data.exclude say there what a word "
+            "means)",
+            given,
+            "uncertain uncertain_words",
+        )
+    else:
+        exclusive = kind in (Kind.BINARY, Kind.MULTICLASS, Kind.ORDINAL)
+        _refuse_idle(
+            "where data.label lists columns: their names are the findings, each 1, 0 or blank, so",
+            given,
+            ("kind " if not exclusive and kind != Kind.MULTILABEL else "")
+            + ("uncertain uncertain_words " if exclusive else "")
+            + ("classes " if given["classes"] != list(label) else "")
+            + "separator none_label rename rare_below",
+        )
+        if given["uncertain"] is None:
+            _refuse_idle("without data.uncertain=zeros, ones or ignore", given, "uncertain_words")
+    if given["split"] is None:
+        _refuse_idle("without data.split=COLUMN", given, "split_names")
+    if given["join"] is not None:
+        _refuse_idle("with data.join", given, "folder suffix")
+
+
+def _refuse_unquoted(given: Mapping[str, Any]) -> None:
+    """Raises UsageError for words that YAML took for something else: `no` is false there."""
+    faults = []
+    for name, value in given.items():
+        if name in ("root", "follow_links", "rare_below"):
+            continue
+        parts = [*value, *value.values()] if isinstance(value, Mapping) else [value]
+        flat = [w for part in parts for w in (part if isinstance(part, list | tuple) else [part])]
+        if found := [str(w).lower() for w in flat if isinstance(w, bool)]:
+            faults.append(f"data.{name} holds {' and '.join(dict.fromkeys(found))}")
+        elif name == "classes" and value is not None and None in flat:
+            faults.append("data.classes holds an empty value (null, ~ or nothing)")
+    if faults:
+        raise UsageError(
+            f"{'; '.join(faults)}: YAML reads the words yes, no, on, off, true and false so. Quote "
+            'them as the table has them: classes: ["no", "yes"].'
+        )
 
 
 _NOT_SAID: tuple[object, ...] = (None, "", "auto", 0, [], (), {})

@@ -4,33 +4,30 @@ Portuguese, Italian, Dutch, Polish, Chinese and Japanese; for guesses that a per
 from __future__ import annotations
 
 import re
-import unicodedata
+from collections.abc import Sequence
 
-
-def plain(name: str) -> str:
-    """Small letters and digits alone, without accents: `Patient ID` -> `patientid`."""
-    bare = unicodedata.normalize("NFKD", name.casefold())
-    return "".join(c for c in bare if c.isalnum())
-
-
-def tokens(name: str) -> set[str]:
-    """The words of a name: `ViewPosition`, `view_position` and `View Position` have the same."""
-    spaced = re.sub(r"([a-z])([A-Z])", r"\1 \2", name)
-    return {t for t in (plain(w) for w in re.split(r"[\W_]+", spaced)) if t}
-
-
-def _words(text: str) -> frozenset[str]:
-    return frozenset(plain(word) for word in text.split())
-
+from medcnn.data.split_words import SPLIT_WORDS
+from medcnn.data.split_words import plain as plain
+from medcnn.data.split_words import split_word as split_word
+from medcnn.data.split_words import tokens as tokens
+from medcnn.data.split_words import words as _words
 
 _WHO = _words(
-    """pat pt patient patienten patientin paciente pasient pacjent pazient paziente subject sujet
-    sujeto soggetto proband probandin person persona participant case fall cas caso lesion
-    laesion mrn pid eid empi fallnummer patid 患者 病人 病例 受试者 被験者 症例"""
+    """pat pt patient patients patienten patientin paciente pacientes pasient pacjent pacjenta
+    pazient paziente subject sujet sujeto soggetto proband probandin person persona participant case
+    fall cas caso lesion laesion mrn pid eid empi upi fallnummer patid piz ipp nip nhc nuhsa
+    nosologico utente utenti prontuario cartella historia expediente dossier
+    patientennummer krankenakte
+    patientnr patientnummer patienten aufnahmenummer bsn pesel personnummer fodselsnummer cpr hasta
+    potilas pacient pacienti beteg asthenis individual donor owner nhs tajszam
+    患者 患者さん 病人 病例 受试者 被験者 症例 住院号 病历号 病歷號 门诊号 登记号 カルテ
+    환자 등록번호 пациент пациента больной испытуемый ασθενής ασθενή מטופל مريض المريض"""
 )
 _NUMBER = _words(
-    """id ids nr no num number nummer numero numeri code codigo codice key uid ident kennung
-    hash pseudonym pseudo 编号 番号 号 name"""
+    """id ids n nr nrs no num number nummer numero numeri nombre code codigo codice cod kod key uid
+    ident kennung hash pseudonym pseudo anon anonymous dossier clinica clinico clinical hospital
+    record medical chart processo proceso historia cartella episodio study unique
+    идентификатор номер код αριθμός מספר رقم 编号 番号 号 번호 name nome nom nombre nazwa"""
 )
 _LABEL = _words(
     """label labels class classes klasse classe clase diagnosis diagnose diagnoses diagnostic
@@ -55,20 +52,6 @@ _ATTRIBUTES = _words(
     bodypart ethnicity race skintype fitzpatrick smoker"""
 )
 
-SPLIT_WORDS = {
-    "train": _words(
-        """train training trainset tr entrenamiento entrainement treino treinamento addestramento
-        trenowanie 训练 训练集 学習"""
-    ),
-    "validation": _words(
-        """validation valid validate val dev tune tuning validierung validacion validacao
-        validazione walidacja 验证 验证集 検証"""
-    ),
-    "test": _words(
-        "test testing testset te holdout prueba essai teste verifica 测试 测试集 テスト"
-    ),
-}
-
 NEGATIVE = _words(
     """0 no n negative neg normal healthy benign none false absent control gesund negativ
     gutartig unauffallig nein sano benigno negativo ausente sain benin negatif absence
@@ -83,12 +66,46 @@ def is_negative(word: str) -> bool:
 
 
 UNLABELLED = {"todo", "tbd", "?", "-", "n/a", "na", "nan", "null", "unlabelled", "unlabeled"}
-# In order: from nothing to the worst.
-_STEPS = (
-    *("none", "no", "nodr", "normal", "minimal", "minor", "mild", "light", "leicht", "leve"),
-    *("leger", "lieve", "moderate", "mittel", "mittelgradig", "moderado", "modere", "moderato"),
-    *("severe", "schwer", "grave", "severo", "proliferative", "pdr"),
+# Usual scales, from nothing to the worst; words of one step stand together.
+_SCALES = tuple(
+    tuple(map(_words, steps))
+    for steps in (
+        (
+            "none no normal absent healthy negative keine kein ohne sano sain sin nessuna geen "
+            "brak",
+            "doubtful questionable borderline trace suspect fraglich dudoso",
+            "minimal minor verymild",
+            "mild light slight leicht leve leger legere lieve licht milde gering lekka leggera",
+            "moderate mittel mittelgradig massig moderado moderada modere moderee moderato "
+            "moderata matig umiarkowana maessig",
+            "severe marked schwer hochgradig grave severo severa sever ernstig ciezka",
+            "verysevere extreme critical",
+            "proliferative proliferate proliferativ proliferativa proliferante pdr endstage",
+        ),
+        (
+            "none no normal absent healthy negative suspect",
+            "early initial fruh inicial precoce iniziale beginnend",
+            "intermediate moderate intermediar intermedia",
+            "late advanced fortgeschritten avanzado avanzada avance avancee avanzata spat tardive",
+            "endstage terminal",
+        ),
+        (
+            "none no verylow",
+            "low niedrig bajo bajog faible basso baixo laag",
+            "medium intermediate moderate average mittel medio media moyen",
+            "high hoch alto alta eleve haut hoog",
+            "veryhigh",
+        ),
+        ("verysmall tiny", "small klein", "medium mittel", "large gross", "verylarge huge"),
+    )
 )
+# What stands beside a step: `Mild NPDR`, `No apparent retinopathy`, `Severe_DR`.
+_OF_SCALES = _words(
+    """dr npdr nonproliferative retinopathy retinopathie diabetic apparent amd grade stage degree
+    disease risk change changes dme edema glaucoma dysplasia stenosis cataract fibrosis steatosis
+    nonpdr severity level"""
+)
+_ROMAN = {"i": 1, "ii": 2, "iii": 3, "iv": 4, "v": 5, "vi": 6, "vii": 7, "viii": 8}
 
 MODALITIES = {
     "fundus": _words(
@@ -147,16 +164,45 @@ def means_grades(column: str) -> bool:
     return bool(tokens(column) & _GRADES)
 
 
-def split_word(word: str) -> str | None:
-    """train, validation or test, where a word means one of these."""
-    return next((s for s, words in SPLIT_WORDS.items() if plain(word) in words), None)
+def on_scale(words: Sequence[str]) -> list[str] | None:
+    """The words from mildest to worst, where a usual scale has a step for each of them."""
+    bare = [_step(word) for word in words]
+    for scale in _SCALES:
+        steps = [next((i for i, step in enumerate(scale) if w in step), -1) for w in bare]
+        if -1 not in steps and len(set(steps)) == len(steps):
+            return [word for _, word in sorted(zip(steps, words, strict=True))]
+    return None
 
 
-def in_order(words: list[str]) -> list[str] | None:
-    """The words from mildest to worst, where all of them are known."""
-    if not all(plain(w) in _STEPS for w in words):
+def _step(word: str) -> str:
+    spaced = re.sub("non[-_ ]?prolif", "nonprolif", re.sub(r"[\W_]+", " ", word.lower()))
+    if plain(word) == "nodr":
+        return "no"
+    parts = [plain(part) for part in spaced.split()]
+    return "".join(part for part in parts if part not in _OF_SCALES) or "".join(parts)
+
+
+def numbered(words: Sequence[str]) -> list[str] | None:
+    """`Grade 1`, `Grade 2`, `Grade 10` and `I`, `II`, `III` by their numbers; a word for nothing
+    (`normal`) goes first."""
+    found: list[tuple[int, str, str]] = []
+    prefixes = set()
+    for word in words:
+        parts = re.fullmatch(r"(.*?)[\s_.-]*(\d{1,4}|[ivIV]{1,4})\s*([a-dA-D]?)", word.strip())
+        number = parts and (
+            _ROMAN.get(parts[2].lower(), -1) if parts[2].isalpha() else int(parts[2])
+        )
+        if parts and number is not None and number >= 0 and not parts[1][-1:].isdigit():
+            prefixes.add((plain(parts[1]), parts[2].isalpha()))
+            found.append((number, parts[3].lower(), word))
+        elif is_negative(word):
+            found.append((-1, "", word))
+        else:
+            return None
+    numbers = {(number, letter) for number, letter, _ in found}
+    if len(prefixes) != 1 or len(numbers) < len(found) or prefixes == {("", False)}:
         return None
-    return sorted(words, key=lambda w: _STEPS.index(plain(w)))
+    return [word for _, _, word in sorted(found)]
 
 
 def modality_of(words: set[str]) -> str | None:

@@ -9,6 +9,7 @@ Source: Kaggle, APTOS 2019 Blindness Detection, www.kaggle.com/c/aptos2019-blind
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from medcnn.data.labels import Kind, LabelSpace
@@ -34,7 +35,7 @@ def read(root: Path | None) -> Manifest:
     path_of = images_in(place, "train_images/*.png")
     labels = LabelSpace(kind=Kind.ORDINAL, names=GRADES)
 
-    def record(row: dict[str, str], _: int) -> Record:
+    def record(row: Mapping[str, str], _: int) -> Record:
         name = row["id_code"]
         return Record(
             image_id=name,

@@ -8,7 +8,7 @@ Source: Wang et al. 2017, CVPR, "ChestX-ray8"; the fourteen findings are those o
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from medcnn.data.labels import Kind, LabelSpace
@@ -57,7 +57,7 @@ def read(root: Path | None, *, views: Sequence[str] | None = None) -> Manifest:
     labels = LabelSpace(kind=Kind.MULTILABEL, names=FINDINGS)
     split_of = _official_splits(place)
 
-    def record(row: dict[str, str], _: int) -> Record:
+    def record(row: Mapping[str, str], _: int) -> Record:
         name, words = row["Image Index"], row["Finding Labels"].split("|")
         return Record(
             image_id=name,

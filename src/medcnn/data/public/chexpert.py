@@ -67,7 +67,7 @@ def read(
     def part(table: str, split: Split) -> list[Record]:
         sheet = sheet_at(place, table, "Path", *OBSERVATIONS)
 
-        def record(row: dict[str, str], i: int) -> Record:
+        def record(row: Mapping[str, str], i: int) -> Record:
             path = row["Path"]
             if path.startswith("CheXpert-v1.0"):
                 path = path.partition("/")[2]

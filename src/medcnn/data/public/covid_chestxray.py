@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
+from collections.abc import Mapping
 from pathlib import Path
 
 from medcnn.data.labels import Kind, LabelSpace
@@ -62,7 +63,7 @@ def read(root: Path | None, *, min_patients: int = 5) -> Manifest:
         raise DataError(f"{sheet.path}: no finding has {min_patients} patients or more.")
     labels = LabelSpace(kind=Kind.MULTILABEL, names=tuple(names))
 
-    def record(row: dict[str, str], i: int) -> Record | None:
+    def record(row: Mapping[str, str], i: int) -> Record | None:
         if i not in kept:
             return None
         return Record(

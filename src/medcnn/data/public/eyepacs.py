@@ -9,6 +9,7 @@ www.kaggle.com/c/diabetic-retinopathy-detection/data; the solution was published
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from medcnn.data.labels import Kind, LabelSpace
@@ -37,7 +38,7 @@ def read(root: Path | None) -> Manifest:
     def part(split: Split, table: str, folder: str) -> list[Record]:
         path_of = images_in(place, f"{folder}/*.jpeg")
 
-        def record(row: dict[str, str], _: int) -> Record:
+        def record(row: Mapping[str, str], _: int) -> Record:
             name = row["image"]
             patient, _mark, eye = name.rpartition("_")
             if not patient or eye not in ("left", "right"):

@@ -7,6 +7,7 @@ Source: Tschandl, Rosendahl and Kittler 2018, Sci Data 5:180161, doi 10.7910/DVN
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from medcnn.data.labels import Kind, LabelSpace
@@ -39,7 +40,7 @@ def read(root: Path | None) -> Manifest:
     path_of = images_in(place, "HAM10000_images*/*.jpg")
     labels = LabelSpace(kind=Kind.MULTICLASS, names=CLASSES)
 
-    def record(row: dict[str, str], _: int) -> Record:
+    def record(row: Mapping[str, str], _: int) -> Record:
         name = row["image_id"]
         return Record(
             image_id=name,

@@ -11,6 +11,7 @@ Source: Porwal et al. 2018, Data 3(3):25, doi 10.3390/data3030025; IEEE DataPort
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from medcnn.data.labels import Kind, LabelSpace
@@ -40,7 +41,7 @@ def read(root: Path | None) -> Manifest:
     labels = LabelSpace(kind=Kind.ORDINAL, names=GRADES)
 
     def part(split: Split, folder: str, table: str) -> list[Record]:
-        def record(row: dict[str, str], _: int) -> Record:
+        def record(row: Mapping[str, str], _: int) -> Record:
             name = row["Image name"]
             return Record(
                 image_id=f"{split}/{name}",

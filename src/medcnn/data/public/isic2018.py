@@ -13,6 +13,7 @@ Source: Codella et al. 2019, arXiv:1902.03368; challenge.isic-archive.com/data/#
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from medcnn.data.labels import Kind, LabelSpace
@@ -49,14 +50,15 @@ def read(root: Path | None) -> Manifest:
     """Images grouped by lesion where it is told; the official splits where the test is there."""
     place = SET.open(root)
     table = "ISIC2018_Task3_Training_LesionGroupings.csv"
-    known = {r["image"]: r for r in sheet_at(place, table, "image", "lesion_id").rows}
+    grouping = sheet_at(place, table, "image", "lesion_id")
+    known: dict[str, Mapping[str, str]] = {r["image"]: r for r in grouping.rows}
     labels = LabelSpace(kind=Kind.MULTICLASS, names=CLASSES)
     columns = [c.upper() for c in CLASSES]
 
     def part(name: str) -> list[Record]:
         path_of = images_in(place, f"ISIC2018_Task3_{name}_Input/*.jpg")
 
-        def record(row: dict[str, str], _: int) -> Record:
+        def record(row: Mapping[str, str], _: int) -> Record:
             image = row["image"]
             lesion = known.get(image, {})
             return Record(

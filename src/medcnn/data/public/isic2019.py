@@ -13,6 +13,7 @@ Source: challenge.isic-archive.com/data/#2019; Combalia et al. 2019, arXiv:1908.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 
 from medcnn.data.labels import Kind, LabelSpace
@@ -55,10 +56,10 @@ def read(root: Path | None) -> Manifest:
 
     def part(name: str) -> list[Record]:
         about = sheet_at(place, f"ISIC_2019_{name}_Metadata.csv", "image")
-        about_of = {row["image"]: row for row in about.rows}
+        about_of: dict[str, Mapping[str, str]] = {row["image"]: row for row in about.rows}
         path_of = images_in(place, f"ISIC_2019_{name}_Input/*.jpg")
 
-        def record(row: dict[str, str], _: int) -> Record | None:
+        def record(row: Mapping[str, str], _: int) -> Record | None:
             image = row["image"]
             if one_hot(row, ["UNK"]):
                 excluded["none of the eight diagnoses (UNK)"] += 1

@@ -13,6 +13,7 @@ challenge.isic-archive.com/data/#2020.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from medcnn.data.labels import Kind, LabelSpace
@@ -71,7 +72,7 @@ def read(root: Path | None, *, files: str = "auto") -> Manifest:
     labels = LabelSpace(kind=Kind.BINARY, names=("benign", "malignant"))
     kind_of = {"0": "benign", "1": "malignant"}
 
-    def record(row: dict[str, str], _: int) -> Record | None:
+    def record(row: Mapping[str, str], _: int) -> Record | None:
         name = row["image_name"]
         if name in twice:
             return None

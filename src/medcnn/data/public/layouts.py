@@ -146,7 +146,7 @@ def images_in(place: Path, *patterns: str) -> dict[str, str]:
     }
 
 
-def each_row(sheet: Sheet, make: Callable[[dict[str, str], int], Record | None]) -> list[Record]:
+def each_row(sheet: Sheet, make: Callable[[Mapping[str, str], int], Record | None]) -> list[Record]:
     """`make(row, number)` of every row; None leaves a row out. All faults at once, by line."""
 
     def made(i: int) -> Record | None:

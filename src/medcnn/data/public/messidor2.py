@@ -12,6 +12,7 @@ Source: Decenciere et al. 2014, doi 10.5566/ias.1155; Krause et al. 2018, Ophtha
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from medcnn.data.labels import Kind, LabelSpace
@@ -42,7 +43,7 @@ def read(root: Path | None) -> Manifest:
     path_of = {_key(p): p for p in images_in(place, "IMAGES/*").values()}
     labels = LabelSpace(kind=Kind.ORDINAL, names=GRADES)
 
-    def record(row: dict[str, str], _: int) -> Record | None:
+    def record(row: Mapping[str, str], _: int) -> Record | None:
         if row["adjudicated_gradable"] in ("0", "0.0"):
             return None
         key = _key(row["image_id"])

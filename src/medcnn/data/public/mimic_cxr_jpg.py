@@ -70,7 +70,7 @@ def read(
     )
     unlabelled = 0
 
-    def record(row: dict[str, str], i: int) -> Record | None:
+    def record(row: Mapping[str, str], i: int) -> Record | None:
         nonlocal unlabelled
         study, patient, image = row["study_id"], row["subject_id"], row["dicom_id"]
         if study not in study_at:

@@ -8,6 +8,7 @@ Source: Pacheco et al. 2020, Data in Brief 32:106221, doi 10.17632/zr7vgbcyr2.1.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from medcnn.data.labels import Kind, LabelSpace
@@ -43,7 +44,7 @@ def read(root: Path | None) -> Manifest:
     path_of = images_in(place, "images/**/*.png", "imgs_part_*/**/*.png")
     labels = LabelSpace(kind=Kind.MULTICLASS, names=CLASSES)
 
-    def record(row: dict[str, str], _: int) -> Record:
+    def record(row: Mapping[str, str], _: int) -> Record:
         name = row["img_id"]
         return Record(
             image_id=name,

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from medcnn.data.labels import Kind, LabelSpace
@@ -81,7 +81,7 @@ def read(
     tolerated = set(missing) if len(missing) <= MOST_MISSING * len(sheet.rows) else set()
     excluded: Counter[str] = Counter()
 
-    def record(row: dict[str, str], i: int) -> Record | None:
+    def record(row: Mapping[str, str], i: int) -> Record | None:
         name, words = row["ImageID"], words_of[i]
         if name in tolerated:
             excluded["missing from the published archives"] += 1
@@ -108,6 +108,6 @@ def _words(cell: str) -> set[str]:
     return {word.strip() for word in re.findall(r"'([^']*)'", cell)} - {""}
 
 
-def _age(row: dict[str, str]) -> dict[str, str]:
+def _age(row: Mapping[str, str]) -> dict[str, str]:
     study, birth = row.get("StudyDate_DICOM", "")[:4], row.get("PatientBirth", "")[:4]
     return {"age": str(int(study) - int(birth))} if study.isdigit() and birth.isdigit() else {}

@@ -1,0 +1,199 @@
+"""In which encoding a text file is. What cannot be told from its bytes is asked for: a wrong guess
+makes two classes of one and two patients of one, and nobody sees it."""
+
+from __future__ import annotations
+
+import codecs
+import io
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import BinaryIO
+
+from medcnn.data.own import bounds
+from medcnn.system.errors import DataError, UsageError, listed, private
+from medcnn.system.progress import log
+from medcnn.system.registry import nearest
+
+_MARKS = (
+    (codecs.BOM_UTF32_LE, "utf-32"),
+    (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+    (codecs.BOM_UTF8, "utf-8-sig"),
+)
+MOST_LOOKED_AT = 50_000
+"""Lines from which an encoding is guessed."""
+_OTHERS = ("cp1250", "cp1251", "cp850", "mac_roman", "shift_jis", "gb18030", "big5", "euc_kr")
+_KNOWN = ("utf-8", "utf-16", "latin-1", "cp1252", "cp1253", "cp1254", "cp1257", *_OTHERS)
+
+# Bytes that no text of Western Europe has, read as Windows-1252: letters within which a symbol
+# stands, quotes that open after a letter, letters of Iceland (of Turkey in its own encoding),
+# and letters above 127 in a row that its languages do not have.
+_LETTER = rb"[A-Za-z\xc0-\xff]"
+_ODD = re.compile(
+    rb"[\x81\x8d\x8f\x90\x9d\x8a\x8e\x9a\x9e\x9f\x83\x88\x98\xf0\xfe\xd0\xde]"
+    rb"|" + _LETTER + rb"[\x80\x82\x84-\x87\x89\x8b\x91\x93-\x97\x99\x9b\xa1-\xac\xae-\xb3\xb5\xb6"
+    rb"\xb8-\xbf]" + _LETTER + rb"|" + _LETTER + rb"[\x80\x82\x84\x8b\x91\x93]"
+    rb"|[A-Za-z\xc0-\xff][\x8c]|\x9c(?![A-Za-z\xe0-\xfc])"
+    rb"|[\xc0-\xff]{3}"
+)
+_PAIR = re.compile(rb"[\x80-\xff]{2,}")
+_USUAL_PAIR = re.compile(
+    # quotes, dashes and blanks beside a letter, or two of a kind; ée, ßä, ção, åø
+    rb"[\x85\x91-\x97\xa0\xab\xb0\xbb\xb4][\x80-\xff]+|[\x80-\xff]+[\x85\x91-\x97\xa0\xab\xb0\xbb]"
+    rb"|\xe9[\xe8-\xeb]|\xc9[\xc8-\xcb]|[\xe4\xf6\xfc]\xdf|\xdf[\xe4\xf6\xfc]"
+    rb"|\xe7[\xe3\xf5]|\xc7[\xc3\xd5]|[\xe5\xe4\xe6\xf6\xf8][\xe5\xe4\xe6\xf6\xf8]"
+)
+
+
+def check_encoding(name: str) -> str:
+    """The name as Python has it; raises UsageError for one that it does not know."""
+    try:
+        found = codecs.lookup(name)
+        "a".encode(found.name)
+    except (LookupError, TypeError, ValueError):
+        raise UsageError(
+            f"data.encoding={name} is unknown{nearest(name, _KNOWN)} Such as {', '.join(_KNOWN)}."
+        ) from None
+    # a mark at the beginning is no part of the first column's name
+    return "utf-8-sig" if found.name == "utf-8" else found.name
+
+
+def encoding_of(path: Path, opened: Callable[[], BinaryIO]) -> str:
+    """The encoding of a text file, said where it was guessed.
+
+    Args:
+        opened: the file as bytes, unpacked; read from its beginning each time.
+
+    Raises:
+        DataError: it holds more than is read of a table, is no text, is UTF-8 but for some lines,
+            or could be in one of several encodings.
+    """
+    with opened() as file:
+        head = file.read(1 << 12)
+        size, zeros, plain = len(head), b"\0" in head, head.isascii()
+        escape = b"\x1b$" in head or b"\x1b(" in head
+        while part := file.read(1 << 20):
+            size += len(part)
+            bounds.refuse_text(path, size)
+            zeros, plain = zeros or b"\0" in part, plain and part.isascii()
+            escape = escape or b"\x1b$" in part or b"\x1b(" in part
+        bounds.refuse_text(path, size)
+    for mark, encoding in _MARKS:
+        if head.startswith(mark):
+            return encoding
+    if zeros and head.count(0) * 20 > len(head):
+        return _wide(path, head)
+    if escape:
+        raise _unknown(path, "it has escape sequences, as ISO-2022-JP and -KR do", "iso2022_jp")
+    return "utf-8" if plain else _with_accents(path, opened)
+
+
+def _wide(path: Path, head: bytes) -> str:
+    """UTF-16 or UTF-32 without its mark: the one in which most of it is printable ASCII."""
+    best, most = "", 0.5
+    for encoding in ("utf-32-le", "utf-32-be", "utf-16-le", "utf-16-be"):
+        width = 4 if "32" in encoding else 2
+        try:
+            text = head[: len(head) // width * width].decode(encoding)
+        except UnicodeDecodeError as error:
+            if error.end < len(head) - 4:  # else a character is cut by the end of what was read
+                continue
+            text = head[: error.start].decode(encoding)
+        plain = sum(c.isascii() and (c.isprintable() or c in "\t\r\n") for c in text)
+        if "\0" not in text and text and plain / len(text) > most:
+            best, most = encoding, plain / len(text)
+    if not best:
+        raise DataError(
+            f"{path} holds bytes that are zero, so it is no text. Where it is a table, save it as "
+            "CSV in UTF-8."
+        )
+    _say(path, best.upper(), "it has zeros between its letters and no byte order mark")
+    return best
+
+
+def _with_accents(path: Path, opened: Callable[[], BinaryIO]) -> str:
+    whole: list[int] = []
+    broken: list[tuple[int, bytes]] = []
+    odd: tuple[int, bytes] | None = None
+    pairs = high = looked_at = 0
+    with opened() as file:
+        text = io.TextIOWrapper(file, encoding="latin-1", newline="")
+        for number, line in enumerate(bounds.lines(path, text), start=1):
+            if line.isascii():
+                continue
+            raw = line.encode("latin-1")
+            try:
+                raw.decode("utf-8")
+                if len(whole) < 6:
+                    whole.append(number)
+                continue
+            except UnicodeDecodeError:
+                if len(broken) < 6:
+                    broken.append((number, raw))
+            looked_at += 1
+            if looked_at > MOST_LOOKED_AT:
+                continue
+            if odd is None and _ODD.search(raw):
+                odd = (number, raw)
+            high += sum(byte > 127 for byte in raw)
+            for pair in _PAIR.findall(raw):
+                if not _USUAL_PAIR.fullmatch(pair):
+                    pairs += len(pair)
+                    odd = odd or ((number, raw) if 5 * pairs > high else None)
+    if not broken:
+        return "utf-8"
+    if whole:
+        raise _mixed(path, whole, broken)
+    if odd is None and 5 * pairs <= high:
+        number, raw = broken[0]
+        word = _first_word(raw.decode("cp1252"))
+        _say(path, "Windows-1252", f"it is not UTF-8; line {number} reads {private(word)}")
+        return "cp1252"
+    number, raw = odd or broken[0]
+    raise _unknown(path, f"line {number} may read {_readings(raw)}", "cp1251")
+
+
+def _mixed(path: Path, whole: list[int], broken: list[tuple[int, bytes]]) -> DataError:
+    lines = listed([str(number) for number, _ in broken])
+    others = listed([str(number) for number in whole], 3)
+    word = private(_first_word(broken[0][1].decode("utf-8", "replace")))
+    return DataError(
+        f"{path}: lines {lines} are not UTF-8, and lines {others} are ({word} in line "
+        f"{broken[0][0]}). Two encodings in one file: save it again as UTF-8 and look at these "
+        "lines; or, where all of it is in one other encoding, say data.encoding=NAME."
+    )
+
+
+def _unknown(path: Path, why: str, example: str) -> DataError:
+    return DataError(
+        f"{path} is not UTF-8, and its encoding cannot be told: {why}. Save the table as UTF-8, or "
+        f"say data.encoding=NAME, such as data.encoding={example}."
+    )
+
+
+def _readings(raw: bytes) -> str:
+    """What the first odd word would be in each encoding that has one."""
+    found: dict[str, str] = {}
+    for encoding in ("cp1252", *_OTHERS):
+        try:
+            word = _first_word(raw.decode(encoding))
+        except UnicodeDecodeError:
+            continue
+        if word.isprintable():
+            found.setdefault(word, encoding)
+    return listed([f"{private(word)} ({encoding})" for word, encoding in found.items()], 6)
+
+
+def _first_word(line: str) -> str:
+    """The first cell with a letter beyond ASCII."""
+    cells = re.split(r"[,;\t|\r\n]", line)
+    return next((c.strip(' "')[:40] for c in cells if not c.isascii()), "")
+
+
+def _say(path: Path, encoding: str, why: str) -> None:
+    log.warning(
+        f"{path.name} is read as {encoding}, a guess: {why}. Where letters are wrong, save it as "
+        "UTF-8 or say data.encoding=NAME"
+    )

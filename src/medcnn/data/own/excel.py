@@ -1,0 +1,373 @@
+"""One sheet of an Excel workbook as the rows of text that a CSV of it would hold.
+
+Read element by element (ECMA-376 part 1, 18), so that what is refused is never held; what formulas
+gave when the workbook was last saved is taken, never computed anew.
+"""
+
+from __future__ import annotations
+
+import re
+import struct
+import zipfile
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from posixpath import join, normpath
+from xml.parsers import expat
+
+from medcnn.data.own import bounds
+from medcnn.data.own.cells import date_of, text_of
+from medcnn.data.own.rows import Rows
+from medcnn.data.own.xml_parts import XmlError, attribute, fed, parse
+from medcnn.system.errors import DataError, MedcnnError, UsageError
+from medcnn.system.registry import nearest
+
+EXCEL, OLD_EXCEL = b"PK\3\4", b"\xd0\xcf\x11\xe0"
+LAST_ROW, LAST_COLUMN = 1_048_576, 16_384
+MAX_DIRECTORY = 1 << 20
+"""Bytes of the list of the files in the archive."""
+# Numbers of formats that stand for dates and times without being written out: 18.8.30.
+_DATES = {*range(14, 23), *range(27, 37), *range(45, 48), *range(50, 59)}
+_BROKEN = (
+    *(KeyError, ValueError, OSError, EOFError, RuntimeError, NotImplementedError, IndexError),
+    *(zipfile.BadZipFile, zlib.error, struct.error, expat.ExpatError, XmlError),
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Place:
+    """A sheet: its name, its part of the archive, and whether Excel shows it."""
+
+    name: str
+    part: str
+    visible: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Book:
+    archive: zipfile.ZipFile
+    sheets: Sequence[_Place]
+    since_1904: bool
+    parts: Mapping[str, str]  # kind of part (`sharedStrings`, `styles`) -> where it is
+
+
+def excel_rows(path: Path, sheet: str | None) -> bounds.Cells:
+    """Row number, as Excel shows it, and cells of each row of one sheet.
+
+    Args:
+        sheet: None where there is one.
+
+    Raises:
+        UsageError: no such sheet, or several and none named.
+        DataError: no workbook, a formula whose value was never saved, or more than is read.
+    """
+    try:
+        with path.open("rb") as file:
+            _refuse_directory(path)
+            with zipfile.ZipFile(file) as archive:
+                book = _book(path, archive)
+                place = _chosen(path, book, sheet)
+                yield from _rows(path, book, place)
+    except _BROKEN as error:
+        if isinstance(error, MedcnnError):
+            raise
+        raise DataError(
+            f"{path} is a zip archive but no Excel workbook that can be read ({error}); save the "
+            "table as .xlsx or CSV."
+        ) from error
+
+
+def _refuse_directory(path: Path) -> None:
+    """Raises DataError where the archive lists so many files that the list would fill the memory
+    (APPNOTE 4.3.16; what lies about it is refused by zipfile)."""
+    size = path.stat().st_size
+    if size > bounds.MAX_TEXT_BYTES:
+        bounds.refuse_text(path, size)
+    with path.open("rb") as file:
+        file.seek(max(0, size - (1 << 16) - 22))
+        tail = file.read()
+    at = tail.rfind(b"PK\5\6")
+    if at >= 0 and int.from_bytes(tail[at + 12 : at + 16], "little") > MAX_DIRECTORY:
+        raise DataError(f"{path} is a zip archive of too many files to be a workbook.")
+
+
+def _book(path: Path, archive: zipfile.ZipFile) -> _Book:
+    names = set(archive.namelist())
+    if "mimetype" in names and archive.getinfo("mimetype").file_size < 200:
+        kind = archive.read("mimetype").decode("latin-1")
+        if "opendocument" in kind:
+            raise DataError(f"{path} is an OpenDocument table; save it as .xlsx or CSV.")
+    if any(name.endswith("workbook.bin") for name in names):
+        raise DataError(f"{path} is a binary workbook (.xlsb); save the table as .xlsx or CSV.")
+    top = next((t for t in _targets(path, archive, "_rels/.rels", "").values()), "xl/workbook.xml")
+    if top not in names:
+        inside = next((n for n in sorted(names) if n.lower().endswith((".csv", ".tsv"))), None)
+        hint = "; unpack it" if inside else ""
+        raise ValueError(f"it holds no {top}{hint}")
+    folder, _, name = top.rpartition("/")
+    kinds: dict[str, str] = {}
+    where = _targets(path, archive, f"{folder}/_rels/{name}.rels", folder, kinds)
+    sheets: list[_Place] = []
+    old = []
+
+    def begin(tag: str, given: Mapping[str, str]) -> None:
+        if tag == "sheet":
+            part = where.get(attribute(given, "id"), "")
+            if "/worksheets/" in f"/{part}" and len(sheets) < 1000:
+                shown = given.get("state", "visible") == "visible"
+                sheets.append(_Place(name=given.get("name", ""), part=part, visible=shown))
+        elif tag == "workbookPr" and given.get("date1904") in ("1", "true"):
+            old.append(tag)
+
+    parse(path, archive, top, begin)
+    return _Book(archive=archive, sheets=sheets, since_1904=bool(old), parts=kinds)
+
+
+def _targets(
+    path: Path,
+    archive: zipfile.ZipFile,
+    part: str,
+    folder: str,
+    kinds: dict[str, str] | None = None,
+) -> dict[str, str]:
+    """Id -> part of the archive, for what a part refers to; without `kinds` the workbook alone."""
+    found: dict[str, str] = {}
+
+    def begin(tag: str, given: Mapping[str, str]) -> None:
+        kind, target = given.get("Type", "").rpartition("/")[2], given.get("Target", "")
+        if tag != "Relationship" or len(found) > 10_000:
+            return
+        place = target[1:] if target.startswith("/") else normpath(join(folder, target))
+        if kinds is None and kind != "officeDocument":
+            return
+        found[given.get("Id", "")] = place
+        if kinds is not None:
+            kinds.setdefault(kind, place)
+
+    if part in archive.namelist():
+        parse(path, archive, part, begin)
+    return found
+
+
+def _chosen(path: Path, book: _Book, asked: str | None) -> _Place:
+    of_name = {place.name: place for place in book.sheets}
+    if asked is not None:
+        if asked not in of_name:
+            raise UsageError(
+                f"data.sheet={asked}: {path} has no such sheet{nearest(asked, of_name)} Its "
+                f"sheets: {', '.join(of_name)}."
+            )
+        return of_name[asked]
+    filled = [p for p in book.sheets if p.visible and _is_filled(path, book, p)]
+    if not filled:
+        raise DataError(f"{path} has no sheet with anything in it.")
+    if len(filled) > 1:
+        fullest = max(filled, key=lambda p: book.archive.getinfo(p.part).file_size)
+        raise UsageError(
+            f"{path} has several sheets: {', '.join(p.name for p in filled)}. Say which: "
+            f"data.sheet='{fullest.name}'."
+        )
+    return filled[0]
+
+
+class _Found(Exception):  # noqa: N818
+    """A value was seen, which is all that was asked."""
+
+
+def _is_filled(path: Path, book: _Book, place: _Place) -> bool:
+    def begin(tag: str, given: Mapping[str, str]) -> None:
+        if tag in ("v", "t", "f"):
+            raise _Found
+
+    try:
+        parse(path, book.archive, place.part, begin)
+    except _Found:
+        return True
+    return False
+
+
+def _shared_texts(path: Path, book: _Book) -> Rows:
+    """The texts that cells refer to by number; pieces of one text are put together, and how it is
+    pronounced (rPh) is left away."""
+    texts = Rows(("text",))
+    piece: list[str] = []
+    state = [0, 0]  # whether a text is open; depth of rPh
+
+    def begin(tag: str, given: Mapping[str, str]) -> None:
+        if tag == "t":
+            state[0] = 1
+        elif tag == "rPh":
+            state[1] += 1
+
+    def end(tag: str) -> None:
+        if tag == "t":
+            state[0] = 0
+        elif tag == "rPh":
+            state[1] -= 1
+        elif tag == "si":
+            text = "".join(piece)
+            texts.append((text,))
+            bounds.refuse_text(path, texts.bytes_held)
+            if len(texts) > bounds.MAX_CELLS:
+                bounds.refuse_rows(path, len(texts))
+            piece.clear()
+
+    def characters(text: str) -> None:
+        if state[0] and not state[1]:
+            piece.append(text)
+            bounds.refuse_cell(path, len(texts), sum(map(len, piece)))
+
+    part = book.parts.get("sharedStrings")
+    if part in book.archive.namelist():
+        parse(path, book.archive, str(part), begin, end, characters)
+    texts.close()
+    return texts
+
+
+def _styles(path: Path, book: _Book) -> list[str | int | None]:
+    """Of each style of cells: "date", the number of digits that a number is filled up to with
+    zeros, or None."""
+    codes: dict[str, str] = {}
+    styles: list[str | int | None] = []
+    inside = []
+
+    def begin(tag: str, given: Mapping[str, str]) -> None:
+        if tag == "numFmt":
+            codes[given.get("numFmtId", "")] = given.get("formatCode", "")[:500]
+        elif tag == "cellXfs":
+            inside.append(tag)
+        elif tag == "xf" and inside:
+            styles.append(_meaning(given.get("numFmtId", "0"), codes))
+        if len(codes) > 1 << 16 or len(styles) > 1 << 16:
+            raise XmlError("it has too many styles")
+
+    def end(tag: str) -> None:
+        if tag == "cellXfs":
+            inside.clear()
+
+    part = book.parts.get("styles")
+    if part in book.archive.namelist():
+        parse(path, book.archive, str(part), begin, end)
+    return styles
+
+
+def _meaning(number: str, codes: Mapping[str, str]) -> str | int | None:
+    code = codes.get(number)
+    if code is None:
+        return "date" if number.isdigit() and int(number) in _DATES else None
+    bare = re.sub(r'"[^"]*"|\\.|_.|\*.|\[(?!h|m|s)[^\]]*\]', "", code, flags=re.IGNORECASE)
+    if re.search("[dmyhs]", bare.split(";")[0], re.IGNORECASE) and "0" not in bare.split(".")[0]:
+        return "date"
+    return len(code) if code and set(code) == {"0"} else None
+
+
+def _rows(path: Path, book: _Book, place: _Place) -> bounds.Cells:
+    _text = _text_maker(book, _shared_texts(path, book), _styles(path, book))
+    ready: list[tuple[int, list[str]]] = []
+    row: list[str] = []
+    value: list[str] = []
+    line = column = cells = 0
+    kind = style = at = ""
+    taken = formula = given_value = False
+
+    def begin(tag: str, given: Mapping[str, str]) -> None:
+        nonlocal line, column, kind, style, at, taken, formula, given_value, cells, row
+        if tag == "c":
+            kind, style, at = given.get("t", "n"), given.get("s", ""), given.get("r", "")
+            column = _column(at) if at else column + 1
+            formula = given_value = False
+            cells += 1
+            if cells > 2 * bounds.MAX_CELLS:
+                bounds.refuse_rows(path, 1, cells)
+        elif tag == "v" or tag == "t":
+            taken = given_value = True
+        elif tag == "f":
+            formula = True
+        elif tag == "row":
+            line = int(given["r"]) if "r" in given else line + 1
+            if not 0 < line <= LAST_ROW:
+                raise DataError(f"{path}: row {line}, and Excel has at most {LAST_ROW:,}.")
+            row, column = [], 0
+        elif tag == "rPh":
+            taken = False
+
+    def end(tag: str) -> None:
+        nonlocal taken
+        if tag == "v" or tag == "t":
+            taken = False
+        elif tag == "c":
+            # Excel saves a text of no letters as a value of the kind str
+            if formula and not value and not (given_value and kind == "str"):
+                raise DataError(
+                    f"{path}:{line}: {at} is a formula without a saved value; open the workbook, "
+                    "save it and run again, or save the table as CSV."
+                )
+            if value:
+                text = _text("".join(value), kind, style, at)
+                value.clear()
+                if text:
+                    bounds.refuse_columns(path, line, column)
+                    row.extend([""] * (column - len(row)))
+                    row[column - 1] = text
+        elif tag == "row" and row:
+            ready.append((line, row))
+
+    def characters(text: str) -> None:
+        if taken:
+            value.append(text)
+            if len(value) > 100:
+                bounds.refuse_cell(path, line, sum(map(len, value)))
+
+    for _ in fed(path, book.archive, place.part, begin, end, characters):
+        yield from ready
+        ready.clear()
+
+
+def _text_maker(
+    book: _Book, texts: Rows, styles: Sequence[str | int | None]
+) -> Callable[[str, str, str, str], str]:
+    short: dict[str, str] = {}  # a label stands in many rows
+
+    def text(found: str, kind: str, style: str, at: str) -> str:
+        if kind == "s":
+            if found in short:
+                return short[found]
+            number = int(found)
+            if not 0 <= number < len(texts):
+                raise XmlError(f"{at} refers to a text that is not there")
+            shared = texts.cell(number, "text")
+            if len(shared) < 256 and len(short) < 10_000:
+                short[found] = shared
+            return shared
+        if kind == "b":
+            return "TRUE" if found.strip() == "1" else "FALSE"
+        if kind == "d":
+            return text_of(datetime.fromisoformat(found.strip()))
+        if kind != "n":
+            return found
+        meaning = styles[int(style)] if style.isdigit() and int(style) < len(styles) else None
+        if meaning is None and found.isdigit() and len(found) < 16 and found[0] != "0":
+            return found
+        value = float(found)
+        if meaning == "date":
+            return text_of(date_of(value, since_1904=book.since_1904))
+        plain = text_of(value)
+        return plain.zfill(meaning) if isinstance(meaning, int) and plain.isdigit() else plain
+
+    return text
+
+
+def _column(reference: str) -> int:
+    """1 of `A7`, 28 of `AB7`."""
+    column = 0
+    for letter in reference:
+        if not letter.isalpha():
+            break
+        column = 26 * column + ord(letter) - 64
+        if column > LAST_COLUMN:
+            break
+    if not 0 < column <= LAST_COLUMN:
+        raise XmlError(f"{reference[:20]} is no cell of a sheet")
+    return column

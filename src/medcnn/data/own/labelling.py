@@ -1,0 +1,153 @@
+"""From the label column of a table, or its columns of findings, to a LabelSpace and targets."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from medcnn.data.labels import Kind, LabelSpace
+from medcnn.data.own.classes import (
+    encoded,
+    flags,
+    is_doubt,
+    marked,
+    rare_joined,
+    refuse_names,
+    refuse_splits,
+    space_of,
+    uncertain_value,
+    words_of,
+)
+from medcnn.data.own.sheets import Sheet
+from medcnn.data.own.words import is_error_cell
+from medcnn.system.errors import DataError, UsageError, listed, private
+from medcnn.system.progress import log
+
+Target = Callable[[int], tuple[float, ...]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Words:
+    """How words of a table become classes: the settings of the same names."""
+
+    kind: str
+    classes: Sequence[str] | None
+    separator: str | None
+    none_label: str | None
+    rename: Mapping[str, str]
+    rare_below: int
+    rare_name: str
+    uncertain: str | Mapping[str, str] | None
+    uncertain_words: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Labelled:
+    """What the targets mean, the target of a row (DataError where it has none), and what is wrong
+    with rows that are none therefore."""
+
+    space: LabelSpace
+    target: Target
+    faults: Mapping[int, str] = field(default_factory=dict)
+
+
+def unlabelled() -> Labelled:
+    """Nothing is known of any image: an audit works without, all else refuses."""
+    space = LabelSpace(kind=Kind.MULTILABEL, names=("no label",))
+    return Labelled(space=space, target=lambda row: space.not_assessed)
+
+
+def by_word(
+    sheet: Sheet, rows: Sequence[int], label: str, of: Words, owner: Callable[[int], str]
+) -> Labelled:
+    """Targets of one column that says the class, or several between separators.
+
+    Args:
+        owner: of a row, whose image it is.
+    """
+    _note_unused(sheet, rows, label, of)
+    faults: dict[int, str] = {}
+    present: dict[int, list[str]] = {}
+    # a column has few words and many rows
+    known: dict[str, tuple[list[str], str]] = {}
+    for i in rows:
+        cell = sheet.rows[i][label]
+        if cell not in known:
+            words = words_of(cell, of.separator, of.none_label, of.rename)
+            known[cell] = words, _why_no_class(words, label, of)
+        words, why = known[cell]
+        if why:
+            faults[i] = f"{sheet.line(i)}: {why}"
+        else:
+            present[i] = words
+    if not of.classes:
+        refuse_names(present, f"data.label={label}")
+        refuse_splits(present, f"data.label={label}")
+    if of.rare_below:
+        owners = {i: owner(i) for i in present}
+        present = rare_joined(present, owners, of.rare_below, of.rare_name)
+    if faults and not present:
+        raise DataError(next(iter(faults.values())))
+    space = space_of(of.kind, of.classes, present, many=of.separator is not None)
+    return Labelled(
+        space=space,
+        target=lambda i: encoded(space, present[i], sheet.line(i)),
+        faults=faults,
+    )
+
+
+def _why_no_class(words: Sequence[str], label: str, of: Words) -> str:
+    for word in words:
+        if word in (of.classes or ()):
+            continue
+        if is_error_cell(word):
+            return (
+                f"{label} is {private(word)}, the error of a spreadsheet and no class. Mend it "
+                f"there, or leave such rows out: data.exclude={{{label}: ['{word}']}}"
+            )
+        if "\ufffd" in word:
+            return f"{label} is {private(word)}, in which letters were lost; mend the table"
+    return ""
+
+
+def by_column(sheet: Sheet, rows: Sequence[int], labels: Sequence[str], of: Words) -> Labelled:
+    """Targets of columns that are the findings (or, where `kind` says that they exclude each other,
+    the classes), each 1, 0 or blank; or marked by a cross."""
+    crossed = marked(sheet, rows, labels)
+    if crossed:
+        log.info(f"  marks in {listed(list(crossed))}: a blank beside them is read as no")
+    if of.kind in (Kind.MULTICLASS, Kind.BINARY, Kind.ORDINAL):
+        space = LabelSpace(kind=Kind(of.kind), names=tuple(labels))
+
+        def one_of_them(i: int) -> tuple[float, ...]:
+            found = flags(sheet, i, labels, marks=crossed)
+            names = [name for name, value in zip(labels, found, strict=True) if value == 1]
+            return encoded(space, names, sheet.line(i))
+
+        return Labelled(space=space, target=one_of_them)
+    doubts, doubt_words = None, {str(w).lower() for w in of.uncertain_words}
+    if of.uncertain is not None:
+        doubts = uncertain_value(of.uncertain, labels)
+        count = sum(is_doubt(sheet.rows[i][c], doubt_words) for i in rows for c in labels)
+        log.info(f"  {count:,} uncertain cells are read as data.uncertain says")
+    return Labelled(
+        space=LabelSpace(kind=Kind.MULTILABEL, names=tuple(labels)),
+        target=lambda i: flags(sheet, i, labels, doubts, doubt_words, crossed),
+    )
+
+
+def _note_unused(sheet: Sheet, rows: Sequence[int], label: str, of: Words) -> None:
+    """Say which words of `rename` never occur: one YAML may serve several hospitals.
+
+    Raises:
+        UsageError: `none_label` never occurs, and what does mean "none" would become a class.
+    """
+    cells = {sheet.rows[i][label] for i in rows}
+    there = cells | {w for cell in cells for w in words_of(cell, of.separator, None, {})}
+    if of.none_label is not None and of.none_label not in there:
+        raise UsageError(
+            f"data.none_label={of.none_label} stands in no row of {label}. Found: "
+            f"{listed([private(w) for w in sorted(there)], 10)}."
+        )
+    if unused := [w for w in of.rename if w not in there]:
+        log.warning(f"data.rename: {listed(unused)} stand in no row of {label}")

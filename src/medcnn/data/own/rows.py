@@ -1,0 +1,123 @@
+"""The cells of a table, held as bytes: a table of nine million cells takes a tenth of what a dict
+for each row would."""
+
+from __future__ import annotations
+
+import re
+import zlib
+from array import array
+from bisect import bisect_right
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import accumulate
+from typing import overload
+
+from medcnn.data.own.words import INVISIBLE, trimmed
+
+# Cells and characters of a chunk; the first keeps what is being written small, the second too where
+# cells are long. A chunk of long cells is packed: a bomb is one text many times.
+CHUNK_CELLS, CHUNK_CHARACTERS, PACKED_BYTES = 1 << 16, 1 << 22, 1 << 20
+_HIDDEN = re.compile(f"[{INVISIBLE}]")
+
+
+class Row(Mapping[str, str]):
+    """Column -> text without blanks around it, looked up when it is asked for."""
+
+    __slots__ = ("_number", "_rows")
+
+    def __init__(self, rows: Rows, number: int) -> None:
+        self._rows, self._number = rows, number
+
+    def __getitem__(self, column: str) -> str:
+        return self._rows.cell(self._number, column)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._rows.columns)
+
+    def __len__(self) -> int:
+        return len(self._rows.columns)
+
+    def __repr__(self) -> str:
+        return repr(dict(self))
+
+
+class Rows(Sequence[Row]):
+    """Rows that are appended once and then read, by number or one after the other.
+
+    Attributes:
+        bytes_held: of text, before it is packed.
+    """
+
+    def __init__(self, columns: Sequence[str]) -> None:
+        self.columns = tuple(columns)
+        self.bytes_held = 0
+        self._place = {c: i for i, c in enumerate(self.columns)}
+        self._starts: list[int] = []  # number of the first row of each chunk
+        self._chunks: list[tuple[bytes, bool]] = []  # text, and whether it is packed
+        self._ends: list[array[int]] = []  # 0, and where each cell of a chunk ends
+        self._open: list[str] = []  # cells that are in no chunk yet
+        self._open_characters = self._count = 0
+        self._unpacked: tuple[int, bytes] = (-1, b"")
+
+    def append(self, cells: Sequence[str]) -> None:
+        """Add a row of as many cells as there are columns."""
+        self._open += cells
+        self._count += 1
+        self._open_characters += sum(map(len, cells))
+        if len(self._open) >= CHUNK_CELLS or self._open_characters >= CHUNK_CHARACTERS:
+            self.close()
+
+    def close(self) -> None:
+        """Put away what was appended; before that it cannot be read."""
+        if not self._open:
+            return
+        cells, self._open, self._open_characters = self._open, [], 0
+        text = "".join(cells)
+        if not text.isascii() and _HIDDEN.search(text):
+            cells = [trimmed(cell) for cell in cells]
+            text = "".join(cells)
+        whole = text.encode("utf-8", "surrogatepass")
+        if len(whole) == len(text):
+            lengths = list(map(len, cells))
+        else:
+            lengths = [len(cell.encode("utf-8", "surrogatepass")) for cell in cells]
+        self._starts.append(self._count - len(cells) // len(self.columns))
+        self._ends.append(array("I", accumulate(lengths, initial=0)))
+        packed = len(whole) > PACKED_BYTES
+        self._chunks.append((zlib.compress(whole, 1) if packed else whole, packed))
+        self.bytes_held += len(whole)
+
+    def cell(self, number: int, column: str) -> str:
+        chunk = bisect_right(self._starts, number) - 1
+        ends = self._ends[chunk]
+        at = (number - self._starts[chunk]) * len(self.columns) + self._place[column]
+        return self._text(chunk)[ends[at] : ends[at + 1]].decode("utf-8", "surrogatepass")
+
+    def column(self, column: str) -> Iterator[str]:
+        """The cells of one column, from the first row to the last."""
+        place, width = self._place[column], len(self.columns)
+        for chunk, ends in enumerate(self._ends):
+            text = self._text(chunk)
+            for at in range(place, len(ends) - 1, width):
+                yield text[ends[at] : ends[at + 1]].decode("utf-8", "surrogatepass")
+
+    def _text(self, chunk: int) -> bytes:
+        text, packed = self._chunks[chunk]
+        if not packed:
+            return text
+        if self._unpacked[0] != chunk:
+            self._unpacked = (chunk, zlib.decompress(text))
+        return self._unpacked[1]
+
+    def __len__(self) -> int:
+        return self._count
+
+    @overload
+    def __getitem__(self, number: int) -> Row: ...
+    @overload
+    def __getitem__(self, number: slice) -> Sequence[Row]: ...
+    def __getitem__(self, number: int | slice) -> Row | Sequence[Row]:
+        if isinstance(number, slice):
+            return [Row(self, i) for i in range(*number.indices(self._count))]
+        if not -self._count <= number < self._count:
+            raise IndexError(number)
+        return Row(self, number % self._count)

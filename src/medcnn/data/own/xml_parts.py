@@ -1,0 +1,112 @@
+"""XML within a zip archive, element by element and within bounds: a document of a few kB may be
+endless, as deep as the stack, or one token of a gigabyte."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from xml.parsers import expat
+
+from medcnn.system.errors import DataError
+
+MAX_XML_BYTES, MAX_ELEMENTS, MAX_DEPTH, MAX_TOKEN = 1_000_000_000, 120_000_000, 64, 4 << 20
+PIECE = 1 << 14
+
+Begin = Callable[[str, Mapping[str, str]], None]
+End = Callable[[str], None]
+Characters = Callable[[str], None]
+
+
+class XmlError(ValueError):
+    """What is wrong with a document."""
+
+
+def parse(
+    path: Path,
+    archive: zipfile.ZipFile,
+    part: str,
+    begin: Begin,
+    end: End | None = None,
+    characters: Characters | None = None,
+) -> None:
+    """`fed` to its end."""
+    for _ in fed(path, archive, part, begin, end, characters):
+        pass
+
+
+def fed(
+    path: Path,
+    archive: zipfile.ZipFile,
+    part: str,
+    begin: Begin,
+    end: End | None = None,
+    characters: Characters | None = None,
+) -> Iterator[None]:
+    """Read a part piece by piece, and pause after each.
+
+    Args:
+        begin: is told the name of an element, without its prefix, and its attributes.
+        end: the same name.
+        characters: text between, in pieces.
+
+    Raises:
+        XmlError: too deep, declares a type (entities may expand without end), or a token of which
+            no end is in sight.
+        DataError: more than is read of a table.
+    """
+    info = archive.getinfo(part)
+    if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        raise XmlError(f"{part} is packed in a way that Excel does not use")
+    parser = expat.ParserCreate()
+    parser.buffer_text = True
+    depth = elements = 0
+    bare: dict[str, str] = {}
+
+    def on_begin(tag: str, given: dict[str, str]) -> None:
+        nonlocal depth, elements
+        depth += 1
+        elements += 1
+        if depth > MAX_DEPTH:
+            raise XmlError(f"{part} is nested more than {MAX_DEPTH} deep")
+        name = bare.get(tag)
+        if name is None:
+            if len(bare) > 1000:
+                raise XmlError(f"{part} has too many kinds of elements")
+            name = bare[tag] = tag.rpartition(":")[2]
+        begin(name, given)
+
+    def on_end(tag: str) -> None:
+        nonlocal depth
+        depth -= 1
+        if end is not None:
+            end(bare[tag])
+
+    def refuse_type(*_: object) -> None:
+        raise XmlError(f"{part} declares a document type, which no workbook does")
+
+    parser.StartElementHandler = on_begin
+    parser.EndElementHandler = on_end
+    parser.StartDoctypeDeclHandler = refuse_type
+    if characters is not None:
+        parser.CharacterDataHandler = characters
+    size = 0
+    with archive.open(info) as file:
+        while piece := file.read(PIECE):
+            size += len(piece)
+            parser.Parse(piece)
+            if size - parser.CurrentByteIndex > MAX_TOKEN:
+                raise XmlError(f"{part} has a token without an end")
+            if size > MAX_XML_BYTES or elements > MAX_ELEMENTS:
+                raise DataError(
+                    f"{path}: {part} unpacks to more than is read of a table; leave out the "
+                    "columns and rows that are not needed."
+                )
+            yield
+    parser.Parse(b"", True)
+    yield
+
+
+def attribute(given: Mapping[str, str], name: str) -> str:
+    """An attribute by its name without its prefix: `r:id` of a sheet."""
+    return next((v for k, v in given.items() if k.rpartition(":")[2] == name), "")

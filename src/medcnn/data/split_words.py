@@ -1,0 +1,67 @@
+"""What train, validation and test are called: in columns, in folders, in any language; one list for
+all that reads a split."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+
+def plain(name: str) -> str:
+    """Small letters and digits alone, without accents: `Patient ID` -> `patientid`."""
+    bare = unicodedata.normalize("NFKD", name.casefold())
+    return "".join(c for c in bare if c.isalnum())
+
+
+def tokens(name: str) -> set[str]:
+    """The words of a name: `ViewPosition`, `view_position` and `View Position` have the same."""
+    spaced = re.sub(r"([a-z])([A-Z])", r"\1 \2", name)
+    return {t for t in (plain(w) for w in re.split(r"[\W_]+", spaced)) if t}
+
+
+def words(text: str) -> frozenset[str]:
+    """The words of a text, each as `plain` makes it."""
+    return frozenset(plain(word) for word in text.split())
+
+
+SPLIT_WORDS = {
+    "train": words(
+        """train training trainings trained trn tr lern learn learning fit
+        entrenamiento entrainement apprentissage treino treinamento addestramento allenamento
+        trenowanie treningowy treningowe uczacy traning træning trening egitim tanito trenovaci
+        обучение обучающая тренировочная тренировка 训练 訓練 学習 훈련 학습"""
+    ),
+    "validation": words(
+        """validation valid validate validating val vali dev devel development tune tuning eval
+        evaluation evaluate validierung entwicklung validacion validacao validazione convalida
+        evaluacion avaliacao valutazione validatie walidacja walidacyjny walidacyjne validering
+        dogrulama validacni validacios валидация валидационная проверка проверочная
+        验证 驗證 検証 評価 검증"""
+    ),
+    "test": words(
+        """test tests testing tst te holdout heldout unseen prueba pruebas essai teste verifica
+        prova prufung pruefung toets testowanie testowy testowe teszt testovaci
+        тест тестовая тестирование 测试 測試 テスト 테스트"""
+    ),
+}
+# What may stand beside: `train_images`, `Testdaten`, `stage_2_train`, `internal-test`, `val2017`.
+_BESIDE = words(
+    """set sets data dataset datasets image images img imgs imagenes imagens immagini bilder bild
+    split subset folder part sample samples cohort stage fold final new the daten datensatz satz
+    menge gruppe group grupo groupe datos conjunto jeu ensemble dados dati zbior dane internal
+    external independent official private public only de of di do dir
+    集 数据 数据集 資料 データ 데이터 набор выборка"""
+)
+_COMPOUND = re.compile("(set|data|dataset|images|daten|datensatz|satz|menge|bilder|集|データ)$")
+
+
+def split_word(word: str) -> str | None:
+    """train, validation or test, where a word means one of these."""
+    whole = re.sub(r"^\d+|\d+$", "", plain(word))
+    parts = {re.sub(r"^\d+|\d+$", "", part) for part in tokens(word)} - {""} - _BESIDE
+    candidates = (whole, _COMPOUND.sub("", whole), *(parts if len(parts) == 1 else ()))
+    candidates = (*candidates, *(_COMPOUND.sub("", part) for part in candidates[2:]))
+    for split, known in SPLIT_WORDS.items():
+        if any(candidate in known for candidate in candidates):
+            return split
+    return None

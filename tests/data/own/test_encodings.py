@@ -1,0 +1,84 @@
+"""An encoding is known, or guessed aloud, or asked for; letters never change in silence."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from medcnn.data.own.sheets import Sheet, read_sheet
+from medcnn.system.errors import DataError, UsageError
+
+
+def sheet_of(tmp_path: Path, raw: bytes, encoding: str | None = None) -> Sheet:
+    (tmp_path / "t.csv").write_bytes(raw)
+    return read_sheet(tmp_path / "t.csv", encoding=encoding)
+
+
+GERMAN = "file,label\na.png,böse\nb.png,gut…artig\nc.png,größer\n"
+
+
+@pytest.mark.fault
+def test_windows_1252_is_guessed_and_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Row A12: 0x80 to 0x9f were control characters of Latin-1."""
+    text = "file,label\na.png,böse\nb.png,“gut”\nc.png,créée d’une façon\nd.png,ção\n"
+    labels = [r["label"] for r in sheet_of(tmp_path, text.encode("cp1252")).rows]
+    assert labels == ["böse", "“gut”", "créée d’une façon", "ção"]
+    assert "t.csv is read as Windows-1252, a guess" in caplog.text
+
+
+@pytest.mark.fault
+def test_a_file_of_two_encodings_is_refused_with_its_lines(tmp_path: Path) -> None:
+    """Row A12: three classes out of two."""
+    raw = "file,label\na.png,böse\nb.png,böse\n".encode() + "c.png,böse\n".encode("latin-1")
+    with pytest.raises(DataError, match="lines 4 are not UTF-8, and lines 2, 3 are"):
+        sheet_of(tmp_path, raw)
+
+
+@pytest.mark.fault
+@pytest.mark.parametrize(
+    ("encoding", "word"),
+    [
+        ("cp1251", "злокачественная"),
+        ("cp1250", "złośliwy"),
+        ("cp1254", "sağlıklı"),
+        ("cp850", "gutmütig"),
+        ("mac_roman", "böse"),
+        ("shift_jis", "悪性"),
+        ("gb18030", "良性"),
+        ("big5", "惡性"),
+        ("euc_kr", "악성"),
+        ("cp1253", "κακοήθης"),
+        ("iso2022_jp", "悪性"),
+    ],
+)
+def test_other_encodings_are_asked_for_and_then_read(
+    tmp_path: Path, encoding: str, word: str
+) -> None:
+    """Row A12."""
+    raw = f"file,label\na.png,{word}\nb.png,x\n".encode(encoding)
+    with pytest.raises(DataError, match=r"say data\.encoding=NAME"):
+        sheet_of(tmp_path, raw)
+    assert sheet_of(tmp_path, raw, encoding).rows[0]["label"] == word
+
+
+@pytest.mark.fault
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-32", "utf-16-le", "utf-16-be"])
+@pytest.mark.parametrize("text", [GERMAN, "file,label\na.png,悪性\n"])
+def test_every_kind_of_unicode_is_read_with_and_without_its_mark(
+    tmp_path: Path, encoding: str, text: str
+) -> None:
+    """Row A12."""
+    found = sheet_of(tmp_path, text.encode(encoding))
+    assert [",".join(r.values()) for r in found.rows] == text.split()[1:]
+    assert found.columns == ("file", "label")
+
+
+def test_an_encoding_that_is_wrong_unknown_or_idle_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"not in the encoding of data\.encoding=utf-8"):
+        sheet_of(tmp_path, GERMAN.encode("cp1252"), "utf-8")
+    for name in ("klingon", "hex", "rot13"):
+        with pytest.raises(UsageError, match=rf"data\.encoding={name} is unknown"):
+            sheet_of(tmp_path, b"a,b\n1,2\n", name)
+    with pytest.raises(UsageError, match="has no effect"):
+        sheet_of(tmp_path, b"PAR1", "utf-8")

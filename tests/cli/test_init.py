@@ -93,6 +93,42 @@ def test_a_folder_per_class_becomes_a_yaml_that_loads(tmp_path: Path, root: Path
     assert found.targets().tolist() == [[1], [0], [0]]
 
 
+@pytest.mark.fault
+def test_a_table_in_a_folder_is_found(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Row C: "It holds no table" with one in a subfolder."""
+    (root / "tables").mkdir()
+    (root / "liste.csv").rename(root / "tables" / "liste.csv")
+    show_init([str(root)])
+    assert "table: tables/liste.csv" in Path("conf/data/augen_klinik_2024.yaml").read_text()
+    assert len(reads("augen_klinik_2024").records) == 24
+
+
+@pytest.mark.fault
+def test_legends_two_rows_of_names_and_crosses_are_understood(root: Path) -> None:
+    """Row C: PH2.xlsx, and `N° patient` and `IPP` of French hospitals."""
+    marks = ["X,,", ",X,", ",,X"]
+    rows = [f"{i:02d}.png,{i // 2},{marks[i % 3]},{i % 2}" for i in range(24)]
+    legend = "Asymmetry:,0 - fully,1 - in one axis\nColours:,X - present\n"
+    names = "Image,N° patient,Clinical Diagnosis,,,Eye\n,,Common Nevus,Atypical Nevus,Melanoma,\n"
+    (root / "liste.csv").write_text(legend + names + "\n".join(rows), encoding="utf-8")
+    show_init([str(root), "liste.csv"])
+    found = reads("augen_klinik_2024")
+    assert found.labels.names == ("Common Nevus", "Atypical Nevus", "Melanoma")
+    assert found.labels.kind == "multiclass"
+    assert len({r.group for r in found.records}) == 12
+
+
+@pytest.mark.fault
+def test_an_encoding_that_cannot_be_told_is_named_in_the_command(root: Path) -> None:
+    """Row A12."""
+    rows = [f"{i:02d},{('злокачественная', 'норма')[i % 2]}" for i in range(24)]
+    (root / "liste.csv").write_bytes(("Bild,Befund\n" + "\n".join(rows)).encode("cp1251"))
+    with pytest.raises(DataError, match=r"say data\.encoding=NAME"):
+        show_init([str(root), "liste.csv"])
+    show_init([str(root), "liste.csv", "data.encoding=cp1251"])
+    assert set(reads("augen_klinik_2024").labels.names) == {"норма", "злокачественная"}
+
+
 def test_of_several_tables_the_one_that_fits_is_taken(root: Path) -> None:
     (root / "notes.csv").write_text("a,b\n1,2\n")
     (root / "readme.txt").write_text("Bilder der Augenklinik")

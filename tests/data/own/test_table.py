@@ -251,3 +251,157 @@ def test_a_word_for_nobody_is_no_patient(tmp_path: Path) -> None:
     options = _visits(tmp_path, ["p1", "n/a", "unknown", "p2"])
     with pytest.raises(DataError, match=r"no who, .* \(2 rows, lines 3, 4\)"):
         table.read(tmp_path, **options)
+
+
+def _table(root: Path, text: str, files: int = 8, **options: Any) -> Any:
+    for i in range(files):
+        Image.fromarray(np.zeros((4, 4), np.uint8)).save(root / f"{i}.png")
+    (root / "t.csv").write_text(text, encoding="utf-8")
+    return table.read(root, **({"table": "t.csv", "image": "f", "label": "l"} | options))
+
+
+@pytest.mark.fault
+@pytest.mark.parametrize("error", ["#N/A", "#BEZUG!", "Err:502", "#¿NOMBRE?"])
+def test_an_error_of_a_spreadsheet_is_no_class_and_no_patient(tmp_path: Path, error: str) -> None:
+    """Row A11: a third class, and one patient of ten images."""
+    text = f"f,l,who\n0.png,x,p1\n1.png,y,p2\n2.png,{error},p3\n3.png,x,{error}\n"
+    with pytest.raises(DataError) as refused:
+        _table(tmp_path, text, patient="who")
+    assert f"t.csv:4: l is ‹{error}›, the error of a spreadsheet" in str(refused.value)
+    assert "t.csv:5: no who, so nobody knows" in str(refused.value)
+    with pytest.raises(DataError, match=r"t\.csv:4: l is"):
+        _table(tmp_path, text)
+    found = _table(tmp_path, text, exclude={"l": [error]})
+    assert (found.labels.names, len(found.records)) == (("x", "y"), 3)
+
+
+@pytest.mark.fault
+def test_an_error_cell_of_a_workbook_is_refused_by_its_row(tmp_path: Path) -> None:
+    """Row A11."""
+    import openpyxl
+
+    book = openpyxl.Workbook()
+    for row in (["f", "l"], ["0.png", "x"], ["1.png", "#REF!"], ["2.png", "y"]):
+        book.active.append(row)
+    book.active["B3"].data_type = "e"
+    book.save(tmp_path / "t.xlsx")
+    with pytest.raises(DataError, match=r"t\.xlsx:3: l is ‹#REF!›, the error of a spreadsheet"):
+        _table(tmp_path, "", table="t.xlsx")
+
+
+@pytest.mark.fault
+def test_equal_rows_are_merged_and_counted_and_unequal_ones_refused(tmp_path: Path) -> None:
+    """Row C: an export that repeats a row was refused."""
+    found = _table(tmp_path, "f,l,seen\n0.png,x,1\n1.png,y,2\n0.png,x,1\n0.png,x,1\n")
+    assert len(found.records) == 2
+    assert found.rows_left_out == {"the same row again": 2}
+    assert found.excluded == {}
+    with pytest.raises(DataError, match=r"t\.csv:4: ‹0.png› stands with the same labels in line 2"):
+        _table(tmp_path, "f,l,seen\n0.png,x,1\n1.png,y,2\n0.png,x,3\n")
+
+
+@pytest.mark.fault
+def test_rows_without_a_picture_are_rows_and_no_images(tmp_path: Path) -> None:
+    """Row B22: the flow of images counted them."""
+    text = "f,l\n0.png,x\n1.png,y\n2.png,\n9.png,\nnone.png,todo\n"
+    found = _table(tmp_path, text, exclude={"l": ["todo"]})
+    assert found.excluded == {"no l": 1}
+    assert found.rows_left_out == {"no image of that name": 2}
+    found = _table(tmp_path, text, files=4, join="file_name", exclude={"l": ["todo"]})
+    assert found.excluded == {"no l": 1, "without a row in t.csv": 5}
+    assert found.rows_left_out == {"no image of that name": 2}
+    found.write(tmp_path / "m.csv")
+    assert found.read(tmp_path / "m.csv", tmp_path).rows_left_out == found.rows_left_out
+
+
+@pytest.mark.fault
+def test_absolute_paths_inside_the_root_are_accepted_and_kept_nowhere(tmp_path: Path) -> None:
+    """Row C: they were called outside."""
+    found = _table(tmp_path, f"f,l\n{tmp_path}/0.png,x\n1.png,y\n", folder="")
+    assert [(r.path, r.image_id) for r in found.records] == [("0.png", "0.png"), ("1.png", "1.png")]
+    with pytest.raises(DataError, match="outside of the data root"):
+        _table(tmp_path, f"f,l\n{tmp_path}x/0.png,x\n1.png,y\n")
+
+
+@pytest.mark.fault
+def test_what_cannot_be_seen_makes_no_second_class_or_patient(tmp_path: Path) -> None:
+    """Row C: `mel` and `mel` with a zero-width space were two classes."""
+    text = "f,\ufeffl,who\n0.png,mel\u200b,p1\n1.png,nev,p\u200b1\n2.png,mel,p1\u00a0\n"
+    found = _table(tmp_path, text, patient="who")
+    assert found.labels.names == ("mel", "nev")
+    assert {r.group for r in found.records} == {"p1"}
+
+
+@pytest.mark.fault
+@pytest.mark.parametrize(
+    ("ids", "said"),
+    [
+        (["1.23457E+11", "1.23457e+11"], "scientific notation"),
+        (["01", "1"], "‹01› and ‹1›"),
+        (["p1", "P1"], "‹P1› and ‹p1›"),
+        (["p-001", "P 1"], "several patients"),
+    ],
+)
+def test_ids_that_a_spreadsheet_or_a_hand_has_changed_are_warned_of(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, ids: list[str], said: str
+) -> None:
+    """Row C."""
+    _table(tmp_path, f"f,l,who\n0.png,x,{ids[0]}\n1.png,y,{ids[1]}\n", patient="who")
+    assert said in caplog.text
+    caplog.clear()
+    _table(tmp_path, "f,l,who\n0.png,x,p1\n1.png,y,p10\n", patient="who")
+    assert "ids are" not in caplog.text
+
+
+@pytest.mark.fault
+@pytest.mark.parametrize(
+    "options", [{"classes": [False, True]}, {"rename": {True: "x"}}, {"exclude": {"l": [False]}}]
+)
+def test_words_that_yaml_took_for_true_and_false_are_to_be_quoted(
+    tmp_path: Path, options: dict[str, Any]
+) -> None:
+    """Row C: `classes: [no, yes]`."""
+    with pytest.raises(UsageError, match=r'Quote them .* classes: \["no", "yes"\]'):
+        _table(tmp_path, "f,l\n0.png,no\n1.png,yes\n", **options)
+
+
+@pytest.mark.fault
+def test_grades_stand_in_their_order_without_classes(tmp_path: Path) -> None:
+    """Row C."""
+    grades = ["Mild", "Moderate", "No DR", "Proliferative", "Severe"]
+    text = "f,l\n" + "".join(f"{i}.png,{grade}\n" for i, grade in enumerate(grades))
+    wanted = ("No DR", "Mild", "Moderate", "Severe", "Proliferative")
+    assert _table(tmp_path, text).labels.names == wanted
+
+
+@pytest.mark.fault
+@pytest.mark.parametrize("name", ["a/b|c", "a,b", "a;b", "a\tb", "label:x", "‹x›", "none"])
+def test_a_class_may_be_called_anything(tmp_path: Path, name: str) -> None:
+    """Row B5: `a/b|c` was called absent from every split."""
+    from medcnn.audit.finding import classes_of
+
+    words = [name, "well"]
+    rows = "".join(f'{i}.png,"{words[i % 2]}"\n' for i in range(8))
+    found = _table(tmp_path, "f,l\n" + rows, classes=["well", name.replace("\t", " ")])
+    assert classes_of(found, 0) == [name.replace("\t", " ")]
+    assert classes_of(found, 1) == ["well"]
+    rows = "".join(f"{i}.png,{i % 2},{1 - i % 2}\n" for i in range(8))
+    found = _table(tmp_path, f'f,"{name}",m\n' + rows, label=[name.replace("\t", " "), "m"])
+    assert classes_of(found, 1) == [name.replace("\t", " ")]
+
+
+@pytest.mark.fault
+def test_columns_of_crosses_are_classes(tmp_path: Path) -> None:
+    """Row C: PH2.xlsx marks its diagnosis so, below two rows of names and a legend."""
+    text = (
+        "Legend,0 - absent,1 - present\n\nImage,Diagnosis,,,Colour\n,Common,Atypical,Melanoma,\n"
+        "0.png,X,,,0\n1.png,,X,,1\n2.png,,,X,1\n3.png,x,,,0\n"
+    )
+    labels = ["Common", "Atypical", "Melanoma"]
+    found = _table(tmp_path, text, image="Image", label=labels, kind="multiclass")
+    assert found.labels.names == tuple(labels)
+    assert found.targets().argmax(axis=1).tolist() == [0, 1, 2, 0]
+    found = _table(tmp_path, text, image="Image", label=labels)
+    assert found.targets().tolist()[1] == [0, 1, 0]
+    with pytest.raises(DataError, match=r"t\.csv:9: multiclass labels need exactly one"):
+        _table(tmp_path, text + "4.png,x,x,,0\n", image="Image", label=labels, kind="multiclass")

@@ -18,7 +18,8 @@ _WHO = _words(
     fall cas caso lesion laesion mrn pid eid empi upi fallnummer patid piz ipp nip nhc nuhsa
     nosologico utente utenti prontuario cartella historia expediente dossier
     patientennummer krankenakte
-    patientnr patientnummer patienten aufnahmenummer bsn pesel personnummer fodselsnummer cpr hasta
+    patientnr patientnummer patienten aufnahmenummer bsn pesel personnummer fodselsnummer cpr
+    hastano hastaid medicalrecordnumber medicalrecordno hospitalnumber chartnumber chartno
     potilas pacient pacienti beteg asthenis individual donor owner nhs tajszam
     患者 患者さん 病人 病例 受试者 被験者 症例 住院号 病历号 病歷號 门诊号 登记号 カルテ
     환자 등록번호 пациент пациента больной испытуемый ασθενής ασθενή מטופל مريض المريض"""

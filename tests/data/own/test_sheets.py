@@ -98,6 +98,12 @@ def test_titles_above_the_names_of_the_columns_are_no_rows(tmp_path: Path) -> No
     assert (sheet.titles, sheet.lines) == ((1, 3), (5,))
 
 
+def test_a_row_with_a_cell_too_many_does_not_name_the_columns(tmp_path: Path) -> None:
+    text = "image,label\none,ill\ntwo,well,,oops\nthree,ill\nfour,well\nfive,ill\n"
+    with pytest.raises(DataError, match=r"t\.csv:3: 4 cells under 2 columns"):
+        sheet_of(tmp_path, text)
+
+
 def test_data_below_a_single_name_are_no_names_of_columns(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text("image,\na.png,1\nb.png,2\n")
     sheet = read_sheet(tmp_path / "t.csv")

@@ -63,9 +63,12 @@ def _fits(top: Sequence[Sequence[str]], first: int, deep: int) -> bool:
     last = max(ends[first : first + deep])
     if any(end > last for end in ends[first + deep :]):
         return False
-    if first + deep >= len(top):
-        return False
-    return first == 0 or not any(is_content(cell) for cell in names if cell)
+    below = ends[first + deep :]
+    if not below or first == 0:
+        return bool(below)
+    # most rows are wider than the legend, else a row with a cell too many would name the columns
+    wider = sum(end > max(ends[:first]) for end in below)
+    return 2 * wider > len(below) and not any(is_content(cell) for cell in names if cell)
 
 
 def _depth(top: Sequence[Sequence[str]], first: int) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import sys
 from collections.abc import Callable
@@ -28,7 +27,7 @@ from medcnn.pixels.pixel_store import PixelStore
 from medcnn.places import check
 from medcnn.system.errors import DataError, UsageError, listed, private
 from medcnn.system.files import cache_folder
-from medcnn.system.privacy import pseudonym
+from medcnn.system.privacy import keyed, pseudonym
 from medcnn.system.progress import log, working
 from medcnn.system.registry import nearest
 from medcnn.system.run_folder import RunFolder
@@ -170,7 +169,7 @@ def audit_of(
     settings += [[r.line for r in manifest.records]]
     # what was unreadable may be readable by now, from the same file
     settings += [manifest.faults, [f.bad for f in looks.facts]]
-    key = hashlib.sha256(json.dumps(settings).encode()).hexdigest()[:32]
+    key = keyed(json.dumps(settings), "findings").hex()
     path = cache_folder() / "audit" / f"{key}.findings.json"
     stored = recall(path, key)
     if stored is None:

@@ -28,6 +28,7 @@ from medcnn.data.own.joining import (
     IMAGE_SUFFIXES,
     attributes_of,
     by_patient,
+    first_of,
     joined,
     named,
 )
@@ -161,6 +162,7 @@ def read(
     whose = {i: _one_name(source.rows[i][patient]) if patient else "" for i in rows}
     files = [p for i in rows for p in found.files[i]]
     by_tag = {} if patient else by_patient(files, found.headers)
+    first_path = first_of(by_tag)
     _refuse_identifying(source, attributes, whose, whose_words)
     doubts, doubt_words = None, {str(w).lower() for w in uncertain_words}
     if isinstance(label, str):
@@ -221,15 +223,20 @@ def read(
                 line = source.lines[first[0]]
                 raise DataError(f"{at}: {private(path)} stands with {how} in line {line} already")
         kept = {c: row[c] for c in attributes if row[c]}
+
+        def own_id(path: str) -> str:
+            return row[image] if join in (None, FILE_NAME) else path
+
         return [
             Record(
-                image_id=row[image] if join in (None, FILE_NAME) else path,
+                image_id=own_id(path),
                 path=path,
                 group=whose[i] or by_tag.get(path, path if join else row[image]),
                 target=target,
                 split=parse_split(row[split], at, split_names) if split and row[split] else None,
                 attributes=kept | attributes_of(found.headers.get(path), tags),
                 line=source.lines[i],
+                origin=(own_id(path), first_path[path]) if path in by_tag else None,
             )
             for path in found.files[i]
         ]

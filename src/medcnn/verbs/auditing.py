@@ -27,6 +27,7 @@ from medcnn.pixels.pixel_store import PixelStore
 from medcnn.places import check
 from medcnn.system.errors import DataError, UsageError, listed, private
 from medcnn.system.files import cache_folder
+from medcnn.system.paths import without_folders
 from medcnn.system.privacy import keyed, pseudonym
 from medcnn.system.progress import log, working
 from medcnn.system.registry import nearest
@@ -184,7 +185,7 @@ def audit_of(
     return Audit(
         manifest=manifest,
         looks=looks,
-        findings=tuple(_finding(f) for f in stored["findings"]),
+        findings=tuple(_finding(_placeless(f, manifest.root)) for f in stored["findings"]),
         recovered=Recovered(**search) if search else None,
     )
 
@@ -222,6 +223,15 @@ def _examine(
             unsplit=unsplit,
         )
         return run_checks(examined, limits.allow), search
+
+
+def _placeless(node: Any, root: Path) -> Any:
+    """What a page shows of a finding: no folder of this machine."""
+    if isinstance(node, dict):
+        return {k: _placeless(v, root) for k, v in node.items()}
+    if isinstance(node, list | tuple):
+        return [_placeless(v, root) for v in node]
+    return without_folders(node, [root]) if isinstance(node, str) else node
 
 
 def _finding(stored: dict[str, Any]) -> Finding:

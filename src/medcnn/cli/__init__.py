@@ -22,6 +22,7 @@ usage: medcnn VERB [key=value ...] [--config-dir FOLDER] [--show-config] [--debu
   predict    medcnn predict checkpoint=best.safetensors input=FOLDER output=predictions.csv
   report     medcnn report run=runs/...: the report again, from its predictions alone
   compare    medcnn compare runs/a runs/b margin=0.02: two models on the same test images
+  who        medcnn who IMAGE-ID data=my_hospital --config-dir configs: which picture that is
   preview    medcnn preview data=ham10000 data.root=/data/ham10000: images, step by step
   init       medcnn init FOLDER [table.csv]: guess what your data are, write a YAML to edit
   list       medcnn list backbones|heads|losses|datasets|metrics [part of a name]
@@ -40,7 +41,7 @@ exit codes: 0 done, 1 failed, 2 wrong usage or setting, 3 training diverged, 4 d
 
 VERBS = (
     *("audit", "preview", "train", "sweep", "finetune", "evaluate", "predict", "report"),
-    *("compare", "init", "list"),
+    *("compare", "who", "init", "list"),
 )
 
 

@@ -22,7 +22,7 @@ from medcnn.data.labels import Kind, LabelSpace
 from medcnn.statistics.conformal import set_texts
 from medcnn.statistics.decisions import Readout, certainty
 from medcnn.system.errors import DataError
-from medcnn.system.files import plain, quoted
+from medcnn.system.files import plain, quoted, table, visible, write_text
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +37,8 @@ class Predictions:
         readout: how logits become probabilities, decisions and sets; fitted on validation.
         categories: of each image the attribute that `readout.conformal.by` names, or nothing.
         unreadable: (image id, reason) of the images that have no row here.
+        lines: of each image the line of the hospital's table, None where there is none; empty where
+            nobody knows.
         provenance: what made the logits (checkpoint hash, manifest fingerprint, ...).
     """
 
@@ -49,6 +51,7 @@ class Predictions:
     readout: Readout = field(default_factory=Readout)
     categories: tuple[str, ...] = ()
     unreadable: tuple[tuple[str, str], ...] = ()
+    lines: tuple[int | None, ...] = ()
     provenance: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -102,9 +105,11 @@ class Predictions:
         said = self._said()
         if self.categories:
             said["category"] = list(self.categories)
-        with path.open("w", newline="", encoding="utf-8") as file:
+        if self.lines:
+            said["line"] = ["" if line is None else str(line) for line in self.lines]
+        with table(path) as file:
             writer = csv.writer(file)
-            writer.writerow(["image_id", "group", *columns, *said])
+            writer.writerow(["image_id", "group", *map(visible, columns), *said])
             rows = zip(
                 self.image_ids,
                 self.groups,
@@ -128,7 +133,7 @@ class Predictions:
             "unreadable": self.unreadable,
             "provenance": self.provenance,
         }
-        path.with_suffix(".json").write_text(json.dumps(header, indent=2) + "\n", encoding="utf-8")
+        write_text(path.with_suffix(".json"), json.dumps(header, indent=2) + "\n")
 
     def new_rows(self) -> list[dict[str, str]]:
         """Rows of the table that `predict` writes: images without labels, unreadable ones too."""
@@ -176,8 +181,9 @@ class Predictions:
                 header["readout"] = Readout.of_thresholds(header["thresholds"]).to_json()
             labels = LabelSpace.from_json(header["labels"])
 
-            def table(what: str) -> NDArray[np.float32]:
-                cells = [[r[f"{what}:{n}"] or "nan" for n in labels.outputs] for r in rows]
+            def values(what: str) -> NDArray[np.float32]:
+                names = [visible(f"{what}:{n}") for n in labels.outputs]
+                cells = [[r[n] or "nan" for n in names] for r in rows]
                 return np.array(cells, dtype=np.float32).reshape(len(rows), len(labels.outputs))
 
             return cls(
@@ -185,13 +191,18 @@ class Predictions:
                 split=header["split"],
                 image_ids=tuple(plain(r["image_id"]) for r in rows),
                 groups=tuple(plain(r["group"]) for r in rows),
-                targets=table("target"),
-                logits=table("logit"),
+                targets=values("target"),
+                logits=values("logit"),
                 readout=Readout.from_json(header["readout"]),
                 categories=(
                     tuple(plain(r["category"]) for r in rows) if "category" in columns else ()
                 ),
                 unreadable=tuple((i, why) for i, why in header["unreadable"]),
+                lines=(
+                    tuple(int(r["line"]) if r["line"] else None for r in rows)
+                    if "line" in columns
+                    else ()
+                ),
                 provenance=header["provenance"],
             )
         except (OSError, KeyError, ValueError) as error:

@@ -26,7 +26,7 @@ from medcnn.pages.audit import Audit
 from medcnn.pixels.pixel_store import PixelStore
 from medcnn.places import check
 from medcnn.system.errors import DataError, UsageError, listed, private
-from medcnn.system.files import cache_folder
+from medcnn.system.files import cache_folder, visible
 from medcnn.system.paths import without_folders
 from medcnn.system.privacy import keyed, pseudonym
 from medcnn.system.progress import log, working
@@ -59,7 +59,7 @@ def audit_data(config: AuditConfig) -> Path:
         manifest, unsplit, preprocessing_of(config.data), config.audit, config.seed, measure=True
     )
     page.write_html(output, audit)
-    print(page.text(audit))
+    print(visible(page.text(audit)))
     print(f"Every row, with pictures: {output}")
     if files := _bad_files(audit):
         log.info(files)

@@ -432,7 +432,7 @@ def provenance_for(run: RunFolder, manifest: Manifest) -> dict[str, Any]:
         "source": manifest.source,
         "manifest": manifest.fingerprint(),
         "made_with": sorted(
-            checkpoints.digest_of(r.image_id) for r in manifest.records if r.split is not Split.TEST
+            checkpoints.digest_of(r) for r in manifest.records if r.split is not Split.TEST
         ),
         "pseudonym_key": pseudonym("", "key") if manifest.records[0].origin else None,
         "weights": run.facts.get("weights", "another checkpoint of medcnn"),

@@ -224,6 +224,7 @@ def read_words(words: list[str], loader: ConfigLoader | None = None) -> list[Ove
             reason = str(error).splitlines()[0]
             key, _, value = word.partition("=")
             if NAMING.match(word):
+                key = key.lstrip("+")
                 raise UsageError(
                     f"{key}={private(value)} cannot be read as key=value. In a command it is "
                     f"{key}='{{COLUMN: [VALUE]}}'; names with blanks or signs stand in quotes."

@@ -143,6 +143,10 @@ class _Hidden(logging.Handler):
     """What libraries log, to stderr."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        text = private(" ".join(record.getMessage().split()))
+        try:
+            message = record.getMessage()
+        except (TypeError, ValueError):  # a message and values that do not fit
+            message = str(record.msg)
+        text = private(" ".join(message.split()))
         shown = for_terminal(text) if sys.stderr.isatty() else hidden(text)
         _say(f"{record.levelname.lower()}: {record.name}: {shown}")

@@ -12,6 +12,7 @@ from medcnn.config import PredictConfig
 from medcnn.models.deployed import load_model
 from medcnn.models.inputs import files_of, images_in
 from medcnn.places import check
+from medcnn.statistics.predictions import columns_of
 from medcnn.system.errors import DataError, private
 from medcnn.system.files import replacing, write_text
 from medcnn.system.progress import log
@@ -35,15 +36,13 @@ def predict_images(config: PredictConfig) -> Path:
     model = load_model(config.checkpoint, device=config.device, precision=config.precision)
     checkpoint = model.checkpoint
     root, paths = images_in(Path(config.input))
-    names = [f"probability:{n}" for n in checkpoint.labels.names]
-    columns = ["image_id", *names, *checkpoint.readout.said_columns, "unreadable"]
     unreadable: list[tuple[str, str]] = []
     with (
         replacing(output) as temporary,
         # a file name may be no text at all: it is written as what Python can write of it
         temporary.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file,
     ):
-        writer = csv.DictWriter(file, columns)
+        writer = csv.DictWriter(file, columns_of(model.labels, model.readout))
         writer.writeheader()
         for part in files_of(root, paths, model.labels, model.preprocessing):
             predictions = model.said_new(part, config.batch_size)

@@ -117,6 +117,7 @@ def report(
         "task": task_sentence(manifest),
         "source": manifest.source,
         "group_noun": manifest.group_noun,
+        "pseudonymous": manifest.pseudonymous,
         "dataset": manifest.counts(),
         "excluded": dict(manifest.excluded),
         "unreadable": len(store.unreadable),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import resource
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -21,6 +20,7 @@ from medcnn.config import TrainConfig
 from medcnn.data.manifest import Manifest, Split
 from medcnn.models.inference import pick_device
 from medcnn.system.errors import UsageError
+from medcnn.system.launched import one_of_several
 from medcnn.system.progress import log
 
 LOOKED_AT = 8
@@ -43,7 +43,7 @@ def rehearse(
     Raises:
         UsageError: no folder can be made there.
     """
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+    if one_of_several():
         raise UsageError("trainer.dry_run=true runs in one process: leave torchrun out.")
     beside = next(p for p in run_folder.absolute().parents if p.is_dir())
     few = replace(config.trainer, epochs=2, patience=None, save_every_s=0)

@@ -39,6 +39,7 @@ from medcnn.system.run_folder import (
 from medcnn.training.augmentations import augmentation_of
 from medcnn.training.epochs import EpochResult
 from medcnn.training.fit import fit
+from medcnn.training.losses import check_options
 from medcnn.training.optimizers import OPTIMIZERS, groups_of
 from medcnn.training.setting import Setting
 from medcnn.training.state import TrainState, average_of
@@ -97,6 +98,7 @@ def run_folder_of(config: TrainConfig) -> Path:
 @contextmanager
 def begun(config: TrainConfig, command: list[str]) -> Iterator[RunFolder | None]:
     """The open run folder, or None where the run is finished already."""
+    check_options(config.loss.name, config.loss.options)
     if config.trainer.threads:
         torch.set_num_threads(config.trainer.threads)
     if config.trainer.reproducible is Reproducible.STRICT:

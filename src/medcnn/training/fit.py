@@ -51,7 +51,7 @@ def fit(
     with signals(patient=True) as stop:
         try:
             # a run that stopped early and is taken up has nothing left to train
-            early = _stopped_early(state, setting)
+            early = stopped_early(state, setting)
             for result in () if early else epochs(state, setting, save=keeper.save, stop=stop):
                 if setting.ranks.leads:
                     keeper.hold(result, describe(result))
@@ -60,7 +60,7 @@ def fit(
                 watch()
                 if any(setting.ranks.any([bool(stop())])):
                     raise Interrupted(stop() or "a signal")
-                if _stopped_early(state, setting):
+                if stopped_early(state, setting):
                     break
         except Interrupted as signal:
             if state.step:
@@ -120,7 +120,7 @@ class Keeper:
             )
 
 
-def _stopped_early(state: TrainState, setting: Setting) -> bool:
+def stopped_early(state: TrainState, setting: Setting) -> bool:
     patience = setting.trainer.patience
     if patience is None or state.best_epoch is None:
         return False

@@ -46,7 +46,7 @@ def rehearse(
     if one_of_several():
         raise UsageError("trainer.dry_run=true runs in one process: leave torchrun out.")
     beside = next(p for p in run_folder.absolute().parents if p.is_dir())
-    few = replace(config.trainer, epochs=2, patience=None, save_every_s=0)
+    few = replace(config.trainer, epochs=2, patience=None, save_every_s=0, keep_state=True)
     try:
         folder = TemporaryDirectory(prefix=".dry-run-", dir=beside)
     except OSError as error:
@@ -119,7 +119,7 @@ def costs(config: TrainConfig, facts: Mapping[str, Any], sizes: Mapping[str, int
         f"  the run      {_time(epoch_s * trainer.epochs)} for {trainer.epochs} epochs, once its "
         "images are decoded",
         f"  memory       {memory} at the peak",
-        f"  checkpoint   {weights:.1f} MB; all that a run keeps of them {rest:.1f} MB",
+        f"  checkpoint   {weights:.1f} MB; a run keeps two, and {rest:.1f} MB until it is done",
     ]
 
 

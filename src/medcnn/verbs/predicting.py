@@ -14,10 +14,18 @@ from medcnn.data.labels import LabelSpace
 from medcnn.data.manifest import Manifest, Record
 from medcnn.data.own.joining import IMAGE_SUFFIXES, is_image, walked
 from medcnn.models import checkpoint as checkpoints
-from medcnn.models.inference import autocast_dtype, pick_device, predict
+from medcnn.models.appearance import Watcher
+from medcnn.models.inference import (
+    NO_RESULT,
+    WHY_NO_RESULT,
+    autocast_dtype,
+    pick_device,
+    predict,
+    with_results_only,
+)
 from medcnn.pixels.pixel_store import open_store
 from medcnn.places import check
-from medcnn.system.errors import DataError, UsageError, private
+from medcnn.system.errors import DataError, MedcnnError, UsageError, private
 from medcnn.system.files import replacing, write_text
 from medcnn.system.progress import log
 
@@ -34,6 +42,7 @@ def predict_images(config: PredictConfig) -> Path:
         UsageError: nothing to read, or `output` exists.
         DataError: more images were unreadable than `max_unreadable`; the table is written first.
             Objects of DICOM that are no images have their row and do not count.
+        MedcnnError: some images have no finite result; the table says which.
     """
     output = Path(config.output)
     check(config)
@@ -43,8 +52,9 @@ def predict_images(config: PredictConfig) -> Path:
     checkpoint, classifier = checkpoints.load(Path(config.checkpoint), device)
     root, paths = images_in(Path(config.input))
     provenance = checkpoints.provenance_of(Path(config.checkpoint))
-    names = ["image_id", *(f"probability:{n}" for n in checkpoint.labels.names)]
+    columns = ["image_id", *(f"probability:{n}" for n in checkpoint.labels.names)]
     unreadable: list[tuple[str, str]] = []
+    watcher = Watcher(checkpoint.appearance)
     how = checkpoint.preprocessing
     at_once = max(64, BYTES_AT_ONCE // (how.channels * how.size_px**2 * how.dtype.itemsize))
     with (
@@ -52,38 +62,49 @@ def predict_images(config: PredictConfig) -> Path:
         # a file name may be no text at all: it is written as what Python can write of it
         temporary.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file,
     ):
-        writer = csv.DictWriter(file, [*names, *checkpoint.readout.said_columns, "unreadable"])
+        writer = csv.DictWriter(file, [*columns, *checkpoint.readout.said_columns, "unreadable"])
         writer.writeheader()
         for first in range(0, len(paths), at_once):
-            manifest = unlabelled(root, paths[first : first + at_once], checkpoint.labels)
-            predictions = predict(
-                classifier,
-                open_store(manifest, how, cache="off"),
-                manifest,
-                np.arange(len(manifest.records)),
-                split="new",
-                flips=checkpoint.flips,
-                batch_size=config.batch_size,
-                device=device,
-                dtype=autocast_dtype(checkpoint.precision(config.precision), device),
-                readout=checkpoint.readout,
+            names = paths[first : first + at_once]
+            manifest = unlabelled(root, names, checkpoint.labels)
+            store = open_store(manifest, how, cache="known")
+            predictions = with_results_only(
+                predict(
+                    classifier,
+                    store,
+                    manifest,
+                    np.arange(len(manifest.records)),
+                    split="new",
+                    flips=checkpoint.flips,
+                    batch_size=config.batch_size,
+                    device=device,
+                    dtype=autocast_dtype(checkpoint.precision(config.precision), device),
+                    readout=checkpoint.readout,
+                )
             )
+            watcher.look(store, names, np.arange(len(names)))
             writer.writerows(predictions.new_rows())
             unreadable += predictions.unreadable
     labels = checkpoint.labels
-    failed = [(i, why) for i, why in unreadable if not why.startswith(NO_IMAGE)]
+    lost = sum(why == NO_RESULT for _, why in unreadable)
+    no_images = sum(why.startswith(NO_IMAGE) for _, why in unreadable)
+    failed = [(i, why) for i, why in unreadable if not why.startswith((NO_IMAGE, NO_RESULT))]
     header = {
         "labels": labels.to_json(),
         "readout": checkpoint.readout.to_json(),
         "decision": checkpoint.readout.rule(labels),
         "images": len(paths),
         "unreadable": len(failed),
-        "no_images": len(unreadable) - len(failed),
+        "no_images": no_images,
+        "no_result": lost,
+        "look_unlike_the_training": len(watcher.unlike),
     }
     write_text(output.with_suffix(".json"), json.dumps({**header, **provenance}, indent=2) + "\n")
     log.info(f"{len(paths) - len(unreadable):,} of {len(paths):,} images predicted: {output}")
-    if len(failed) < len(unreadable):
-        log.info(f"{len(unreadable) - len(failed):,} are no images, as the table says of each")
+    if line := watcher.line():
+        log.warning(line)
+    if no_images:
+        log.info(f"{no_images:,} are no images, as the table says of each")
     log.info(f"decision: {checkpoint.readout.rule(labels)}")
     if len(failed) > config.max_unreadable:
         shown = "; ".join(f"{private(i)}: {why}" for i, why in failed[:5])
@@ -91,6 +112,11 @@ def predict_images(config: PredictConfig) -> Path:
             f"{len(failed)} of {len(paths)} images cannot be read ({shown}). They have a row "
             f"with the reason in {output} and no probability; max_unreadable={len(failed)} "
             "accepts that."
+        )
+    if lost:
+        raise MedcnnError(
+            f"the checkpoint gives {NO_RESULT} for {lost} of {len(paths)} images. They have a row "
+            f"that says so in {output}, and no decision. {WHY_NO_RESULT}"
         )
     return output
 

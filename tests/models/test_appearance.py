@@ -45,11 +45,11 @@ def phantoms(tmp_path_factory: pytest.TempPathFactory) -> dict[str, PixelStore]:
     found = {}
     for kind in ("dermoscopy", "fundus", "chest"):
         root = tmp_path_factory.mktemp(kind)
-        generate(root, kind, patients=16)
+        generate(root, kind, patients=32)
         paths = (
-            below(root, "**/*.png", 40) + below(root, "**/*.jpg", 40) + below(root, "**/*.dcm", 40)
+            below(root, "**/*.png", 80) + below(root, "**/*.jpg", 80) + below(root, "**/*.dcm", 80)
         )
-        found[kind] = opened(root, paths[:24])
+        found[kind] = opened(root, paths[:60])
     return found
 
 

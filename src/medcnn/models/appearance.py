@@ -24,13 +24,14 @@ Floats = NDArray[np.float64]
 
 FACTS = (
     *("red", "green", "blue", "colour", "contrast", "darkest", "brightest"),
-    *("border", "corners", "centre", "detail"),
+    *("border", "corners", "centre", "detail", "warmth", "vignette"),
 )
 # Of a training: more tell nothing more of a range.
 MOST_IMAGES = 2_000
-# An image is unlike where a fact lies this much of the range of the training outside of it, and by
-# so much at least. Measured: see docs/decisions/0016a-a-simple-check-of-appearance.md.
-MARGIN = 0.35
+# An image is unlike where a fact lies beyond the range of the training by a tenth of that range,
+# and more where few images told it: 8 in the number of images. By LEAST at any rate. Measured in
+# docs/decisions/0016a-a-simple-check-of-appearance.md.
+MARGIN, MARGIN_OF_FEW = 0.1, 8.0
 LEAST = 0.02
 _GRID = 32
 
@@ -82,15 +83,19 @@ def _facts(images: Tensor) -> Floats:
             corner[rows, columns] = True
     middle = slice(_GRID // 2 - 5, _GRID // 2 + 5)
     steps = [(grey.diff(dim=dim)).abs().flatten(1).mean(1) for dim in (1, 2)]
+    means = [channel.flatten(1).mean(1) for channel in (red, green, blue)]
+    corners, centre = grey[:, corner].mean(1), grey[:, middle, middle].flatten(1).mean(1)
     facts = [
-        *(channel.flatten(1).mean(1) for channel in (red, green, blue)),
+        *means,
         ((red - green).abs() + (green - blue).abs()).flatten(1).mean(1),
         flat.std(1),
         *quantiles,
         grey[:, ring].mean(1),
-        grey[:, corner].mean(1),
-        grey[:, middle, middle].flatten(1).mean(1),
+        corners,
+        centre,
         steps[0] + steps[1],
+        means[0] - means[2],
+        centre - corners,
     ]
     return torch.stack(facts, dim=1).double().numpy()
 
@@ -100,7 +105,8 @@ def outside(appearance: Appearance, facts: Floats) -> Floats:
     # a fact that the writer of the checkpoint did not know is let through
     everything = (-np.inf, np.inf)
     low, high = np.array([appearance.ranges.get(name, everything) for name in FACTS]).T
-    margin = np.maximum(MARGIN * (high - low), LEAST)
+    share = MARGIN + MARGIN_OF_FEW / max(appearance.images, 1)
+    margin = np.maximum(share * (high - low), LEAST)
     return np.asarray(np.maximum(low - margin - facts, facts - high - margin))
 
 

@@ -106,17 +106,17 @@ def predict_images(config: PredictConfig) -> Path:
     if no_images:
         log.info(f"{no_images:,} are no images, as the table says of each")
     log.info(f"decision: {checkpoint.readout.rule(labels)}")
+    if lost:
+        raise MedcnnError(
+            f"the checkpoint gives {NO_RESULT} for {lost} of {len(paths)} images. They have a row "
+            f"that says so in {output}, and no decision. {WHY_NO_RESULT}"
+        )
     if len(failed) > config.max_unreadable:
         shown = "; ".join(f"{private(i)}: {why}" for i, why in failed[:5])
         raise DataError(
             f"{len(failed)} of {len(paths)} images cannot be read ({shown}). They have a row "
             f"with the reason in {output} and no probability; max_unreadable={len(failed)} "
             "accepts that."
-        )
-    if lost:
-        raise MedcnnError(
-            f"the checkpoint gives {NO_RESULT} for {lost} of {len(paths)} images. They have a row "
-            f"that says so in {output}, and no decision. {WHY_NO_RESULT}"
         )
     return output
 

@@ -59,7 +59,7 @@ def test_phantoms_of_another_kind_look_unlike(
     phantoms: dict[str, PixelStore], trained: str, given: str
 ) -> None:
     share = flagged(phantoms[trained], phantoms[given])
-    assert share == 0 if trained == given else share > 0.9
+    assert share == 0 if trained == given else share > 0.6
 
 
 def test_real_images_of_another_kind_look_unlike_and_those_of_the_same_set_do_not(

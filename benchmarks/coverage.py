@@ -1,7 +1,7 @@
 """How often the 95 % intervals hold the truth, by simulation over several populations.
 
-    nice -n 19 python benchmarks/coverage.py benchmarks/results/coverage.json [runs]
-    python benchmarks/coverage.py --table benchmarks/results/coverage.json
+    nice -n 19 python benchmarks/coverage.py benchmarks/results/coverage.json [runs] [patients,...]
+    python benchmarks/coverage.py --table benchmarks/results/coverage.json docs/metrics.md
 
 Each cell is written as soon as it is done, and a file that holds it already is taken up again:
 delete its line to simulate it anew.
@@ -17,6 +17,7 @@ interval with each image taken for a patient of its own, from as many runs.
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections import defaultdict
 from collections.abc import Iterator
@@ -40,6 +41,8 @@ BINARY = LabelSpace(kind=Kind.BINARY, names=("no", "yes"))
 GRADED = LabelSpace(kind=Kind.ORDINAL, names=("none", "mild", "moderate", "severe"))
 GRADE_SKILL, GRADE_EDGES = 2.4, (0.0, 1.2, 2.4)
 RARER = (0, 1, 2, 3, 4, 5, 6, 8, 10, 15, 20, 30, 50)
+WORKERS = int(os.environ.get("WORKERS", "2"))
+MARKS = ("<!-- benchmarks/coverage.py from here -->", "<!-- to here -->")
 RUNS, RESAMPLES, TRUTH = 200, 200, 60_000
 
 
@@ -204,16 +207,17 @@ def cells(limits: bool) -> Iterator[tuple[Population, int]]:
             yield of, 300
 
 
-def simulated(path: Path, runs: int, *, limits: bool) -> None:
+def simulated(path: Path, runs: int, only: set[int], *, limits: bool) -> None:
     """Add the cells that the file at `path` lacks."""
     content = json.loads(path.read_text()) if path.exists() else {"rows": []}
     rows = content["rows"]
     done = {tuple(r[k] for k in (*asdict(GRADES), "patients")) for r in rows}
-    todo = [(p, n) for p, n in cells(limits) if (*asdict(p).values(), n) not in done]
-    with ProcessPoolExecutor(2) as pool:
+    todo = [(p, n) for p, n in cells(limits) if n in only]
+    todo = [(p, n) for p, n in todo if (*asdict(p).values(), n) not in done]
+    with ProcessPoolExecutor(WORKERS) as pool:
         for found in pool.map(one, [(p, n, runs, limits) for p, n in todo]):
             rows += found
-            head = {"runs": runs, "resamples": RESAMPLES, "rows": rows}
+            head = {"resamples": RESAMPLES, "rows": rows}
             part = path.with_name(path.name + ".part")
             part.write_text(one_row_a_line(head))
             part.replace(path)
@@ -226,10 +230,86 @@ def one_row_a_line(content: dict[str, Any]) -> str:
     return f'{head[:-1]},\n "rows": [\n{rows}\n]}}\n'
 
 
+def table(path: Path, page: Path) -> None:
+    """Put the tables between the two marks of docs/metrics.md."""
+    rows = json.loads(path.read_text(encoding="utf-8"))["rows"]
+    lines = [*of_binary(rows), "", *of_grades(rows), "", *falling_short(rows)]
+    start, rest = page.read_text(encoding="utf-8").split(MARKS[0])
+    end = rest.split(MARKS[1])[1]
+    text = "\n".join([start + MARKS[0], "", *lines, "", MARKS[1] + end])
+    page.write_text(text, encoding="utf-8")
+
+
+def cell(row: dict[str, Any] | None) -> str:
+    if row is None:
+        return ""
+    few = row["intervals"] < 0.5 * (row["intervals"] + row["not_available"])
+    own = "few" if few else f"{row['coverage']:.2f}"
+    return own if row["naive"] is None else f"{own}<br>{row['naive']:.2f}"
+
+
+def name_of(row: dict[str, Any]) -> str:
+    other = {"image": ", labels by image", "by disease": ", images by disease"}
+    more = other.get(row["labels"], "") + other.get(row["images"], "")
+    return f"{row['auroc']:g}, {row['prevalence']:g}{more}, {row['patients']}"
+
+
+def of_binary(rows: list[dict[str, Any]]) -> Iterator[str]:
+    found = [r for r in rows if r["auroc"] is not None]
+    scores = dict.fromkeys(r["score"] for r in found)
+    for auroc in AUROCS:
+        own = [r for r in found if r["auroc"] == auroc]
+        columns = sorted({(r["images"], r["labels"], r["prevalence"], r["patients"]) for r in own})
+        by = {
+            (r["score"], (r["images"], r["labels"], r["prevalence"], r["patients"])): r for r in own
+        }
+        if not columns:
+            continue
+        heads = {k: name_of(r).split(", ", 1)[1] for (_, k), r in by.items()}
+        yield f"AUROC {auroc:g}; columns: share of positives, patients"
+        yield ""
+        yield "| score | " + " | ".join(heads[c] for c in columns) + " |"
+        yield "|---|" + "---:|" * len(columns)
+        for score in scores:
+            cells = (cell(by.get((score, c))) for c in columns)
+            yield f"| `{score}` | " + " | ".join(cells) + " |"
+        yield ""
+
+
+def of_grades(rows: list[dict[str, Any]]) -> Iterator[str]:
+    found = [r for r in rows if r["auroc"] is None and r["label"] is None]
+    counts = sorted({r["patients"] for r in found})
+    by = {(r["score"], r["average"] or "table", r["patients"]): r for r in found}
+    if counts:
+        yield "| score of grades | of | " + " | ".join(map(str, counts)) + " |"
+        yield "|---|---|" + "---:|" * len(counts)
+    for score, average in dict.fromkeys(key[:2] for key in by):
+        cells = (cell(by.get((score, average, n))) for n in counts)
+        yield f"| `{score}` | {average} | " + " | ".join(cells) + " |"
+
+
+def falling_short(rows: list[dict[str, Any]]) -> Iterator[str]:
+    """Each cell that lies below 0.95 by more than two standard errors of its own runs."""
+    short = []
+    for r in rows:
+        n = r["intervals"]
+        if r["label"] is None and n >= 20 and r["coverage"] < 0.95 - 2 * (0.95 * 0.05 / n) ** 0.5:
+            where = name_of(r) if r["auroc"] is not None else f"grades, {r['patients']}"
+            average = f", {r['average']}" if r["average"] else ""
+            short.append(f"- `{r['score']}`{average} ({where}): {r['coverage']:.2f} of {n}")
+    yield f"Cells below 0.95 by more than two standard errors, of {len(rows)} (1 in 40 by chance):"
+    yield ""
+    yield from sorted(short) or ["- none"]
+
+
 def main() -> None:
     words = [w for w in sys.argv[1:] if not w.startswith("--")]
+    if "--table" in sys.argv:
+        table(*map(Path, words))
+        return
     path, runs = Path(words[0]), int(words[1]) if len(words) > 1 else RUNS
-    simulated(path, runs, limits="--limits" in sys.argv)
+    only = set(map(int, words[2].split(","))) if len(words) > 2 else set(PATIENTS)
+    simulated(path, runs, only, limits="--limits" in sys.argv)
 
 
 if __name__ == "__main__":

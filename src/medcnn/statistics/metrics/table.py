@@ -116,7 +116,7 @@ class Metric:
         kinds: of labels for which the score means something.
         higher_is_better: None where neither is: no epoch can be chosen by it.
         bounds: of its values; its interval keeps within them, see `span`.
-        of_grades: the bounds are those of one grade's distance.
+        of_grades: it is a distance of grades, so that the upper bound is K - 1.
         influence: of each row on the score, in parts [n] of which each is a mean of its own, nan
             for rows outside of it; the interval is made from it without resampling.
         floor: a variance from rows and their patients [n]; where the influence or the resamples
@@ -178,8 +178,7 @@ class Metric:
 
     def span(self, labels: LabelSpace) -> tuple[float, float]:
         """Least and largest value for these labels."""
-        grades = len(labels.outputs) - 1 if self.of_grades else 1
-        return self.bounds[0] * grades, self.bounds[1] * grades
+        return (0.0, len(labels.outputs) - 1.0) if self.of_grades else self.bounds
 
     def kernel(self, labels: LabelSpace) -> Kernel:
         kernel = self.table if self.scope(labels) is Scope.TABLE else self.label
@@ -304,6 +303,7 @@ METRICS: dict[str, Metric] = {
         table=mean_absolute_grade_error,
         kinds=ORDINAL,
         higher_is_better=False,
+        bounds=(0.0, np.inf),
         of_grades=True,
         influence=mean_influence(grade_error),
         floor=mean_floor(grade_errors),

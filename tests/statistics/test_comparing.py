@@ -232,6 +232,7 @@ def test_a_margin_is_meant_for_the_first_score_or_for_those_that_are_named(simul
     pairing = compare(a, noisier(a, 0.2), resamples=100)
     one = adjusted({"b": pairing}, 0.5)["b"].differences
     assert [d.score for d in one if d.margin is not None] == ["auroc"]
+    assert [d.score for d in one if d.not_inferior(0.5) is not None] == ["auroc"]
     both = adjusted({"b": pairing}, {"auroc": 0.5, "brier": 0.001})["b"].differences
     margins = {d.score: d for d in both if d.margin is not None}
     assert set(margins) == {"auroc", "brier"}
@@ -240,7 +241,7 @@ def test_a_margin_is_meant_for_the_first_score_or_for_those_that_are_named(simul
         reach = (d.high - d.low) / 2
         t = (d.difference * d.better + d.margin) / (reach / students(d.freedom))
         assert d.p_inferior == pytest.approx(1 - stdtr(d.freedom, t), abs=1e-9)
-        assert (d.p_inferior < 0.025) == d.not_inferior(d.margin)
+        assert (d.p_inferior_holm < 0.025) == d.not_inferior(d.margin)
     found = [d.p_inferior for d in margins.values()]
     assert [d.p_inferior_holm for d in margins.values()] == holm(found)
 

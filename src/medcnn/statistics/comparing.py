@@ -75,6 +75,7 @@ class Difference:
         p: two-sided, of no difference, from the same variance as the interval.
         p_permuted: two-sided, by exchanging the models' answers patient by patient.
         p_holm: `p` adjusted for all differences on the page.
+        judged: whether `adjusted` was given margins.
         margin: by how much the other model may be worse; None where this score has none.
         p_inferior: one-sided, of the other model being worse by `margin` or more.
         p_inferior_holm: adjusted for all differences with a margin on the page.
@@ -92,6 +93,7 @@ class Difference:
     p: float = math.nan
     p_permuted: float = math.nan
     p_holm: float = math.nan
+    judged: bool = False
     margin: float | None = None
     p_inferior: float = math.nan
     p_inferior_holm: float = math.nan
@@ -110,11 +112,15 @@ class Difference:
         """Whether the other model is surely not worse by `margin`; None where neither more nor less
         is better, and where nobody can say.
 
-        The end of the 95 % interval lies within the margin: a one-sided test at 2.5 %. Source:
-        Piaggio et al. 2012, JAMA 308(24), CONSORT for non-inferiority.
+        Once `adjusted` was given margins, the answer is about this score's own one, adjusted, and
+        None where it has none. Before, it is whether the end of the 95 % interval lies within the
+        margin: a one-sided test at 2.5 %. Source: Piaggio et al. 2012, JAMA 308(24), CONSORT for
+        non-inferiority.
         """
         if math.isnan(self.low) or not self.better:
             return None
+        if self.judged:
+            return None if self.margin is None else self.p_inferior_holm < SURE / 2
         return self.low > -margin if self.better > 0 else self.high < margin
 
     def with_margin(self, margin: float) -> Difference:
@@ -136,9 +142,10 @@ class Difference:
         if self.p_holm < SURE:
             good = self.difference * self.better > 0
             said.append(("better" if good else "worse") if self.better else "different")
-        if self.p_inferior_holm < SURE / 2 and said != ["better"]:
+        shown = self.not_inferior(0) if self.judged else None
+        if shown and said != ["better"]:
             said.append("not inferior")
-        elif self.margin is not None and not said:
+        elif shown is False and not said:
             said.append("inferiority not excluded")
         return tuple(said)
 
@@ -521,6 +528,7 @@ def adjusted(
     def given(d: Difference, first: str) -> Difference:
         margins = margin if isinstance(margin, Mapping) else {first: margin}
         own = margins.get(d.score)
+        d = replace(d, judged=margin is not None)
         return d if own is None or d.label is not None else d.with_margin(own)
 
     tried = {

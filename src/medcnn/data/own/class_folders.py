@@ -10,7 +10,13 @@ from pathlib import Path
 from medcnn.data.manifest import Manifest, Record, Split
 from medcnn.data.own.classes import encoded, refuse_names, refuse_splits, space_of
 from medcnn.data.own.dicom_headers import DAMAGED, looks_like_dicom, read_headers
-from medcnn.data.own.joining import attributes_of, by_patient, files_below, is_image
+from medcnn.data.own.joining import (
+    attributes_of,
+    by_patient,
+    files_below,
+    first_of,
+    is_image,
+)
 from medcnn.data.own.sheets import found_under
 from medcnn.data.own.words import tidy
 from medcnn.data.split_words import split_word
@@ -54,8 +60,8 @@ def read_class_folders(
     right below them.
 
     DICOM files may lack an ending. Where every image is a DICOM that names its patient, patients
-    are the groups, by a digest of their PatientID. What is hidden, empty or a system's is ignored;
-    what is no image, or lies in no class, is counted in `excluded`.
+    are the groups, by a keyed digest of their PatientID. What is hidden, empty or a system's is
+    ignored; what is no image, or lies in no class, is counted in `excluded`.
 
     Args:
         tags: of the DICOM headers, kept as attributes.
@@ -91,6 +97,7 @@ def read_class_folders(
     if tags and not headers:
         raise UsageError(f"data.tags has no effect: no image under {root} is a DICOM.")
     whose = by_patient(whole, headers)
+    first = first_of(whose)
     folders = [tidy(p.split("/")[layout.class_at]) for p in found]
     present = {i: [rename.get(name, name)] for i, name in enumerate(folders)}
     if not classes:
@@ -109,6 +116,7 @@ def read_class_folders(
                 target=encoded(space, present[i], str(root / path)),
                 split=_split(path, layout),
                 attributes=attributes_of(headers.get(path), tags),
+                origin=(path, first[path]) if path in first else None,
             )
             for i, path in enumerate(found)
         ),

@@ -18,6 +18,7 @@ from medcnn.data.own.joining import (
     below,
     by_patient,
     counted,
+    first_of,
     joined,
     named,
 )
@@ -33,7 +34,7 @@ from medcnn.data.own.sheets import (
 )
 from medcnn.data.own.words import is_error_cell, tidy
 from medcnn.system.errors import DataError, UsageError, listed, private
-from medcnn.system.privacy import as_names
+from medcnn.system.privacy import as_names, as_pseudonyms
 from medcnn.system.progress import log
 
 
@@ -126,7 +127,7 @@ def read(
         "data.image, data.label, data.patient, data.split, data.attributes and data.exclude",
     )
     own = {c for c in (image, patient) if c}
-    flow = _flow(source, image, exclude or {}, label if isinstance(label, str) else None, own)
+    flow = _flow(source, image, exclude or {}, label if isinstance(label, str) else None)
     blank = {i for i in flow.rows if patient and is_nobody(source.rows[i][patient])}
     faults = [f"{source.line(i)}: no {patient}, so nobody knows whose image it is" for i in blank]
     cells = {i: source.rows[i][image] for i in (*flow.rows, *flow.reasons) if i not in blank}
@@ -145,6 +146,7 @@ def read(
     if patient:
         note_odd_names(patient, whose.values())
     by_tag = {} if patient else by_patient([p for i in rows for p in found.files[i]], found.headers)
+    first_path = first_of(by_tag)
     refuse_identifying(source, attributes, whose, own)
     words = Words(
         kind=str(kind),
@@ -188,15 +190,20 @@ def read(
         cell = row[image]
         by_path = join in (None, FILE_NAME) and not cell.startswith("/")
         said = tidy(row[split]) if split else ""
+
+        def own_id(path: str) -> str:
+            return cell if by_path else path
+
         return [
             Record(
-                image_id=cell if by_path else path,
+                image_id=own_id(path),
                 path=path,
                 group=whose[i] or by_tag.get(path, path if join else cell),
                 target=target,
                 split=parse_split(said, at, split_names) if said else None,
                 attributes=kept | attributes_of(found.headers.get(path), tags),
                 line=source.lines[i],
+                origin=(own_id(path), first_path[path]) if path in by_tag else None,
             )
             for path in found.files[i]
         ]
@@ -249,13 +256,8 @@ def _path(root: Path, folder: str, cell: str, suffix: str) -> str:
     return path if splitext(path)[1].lower() in IMAGE_SUFFIXES else path + suffix
 
 
-def _flow(
-    sheet: Sheet, image: str, exclude: Mapping[str, Any], label: str | None, hidden: set[str]
-) -> _Flow:
-    """Which rows stay.
-
-    Args:
-        hidden: columns whose cells may name patients, so that a reason does not repeat them.
+def _flow(sheet: Sheet, image: str, exclude: Mapping[str, Any], label: str | None) -> _Flow:
+    """Which rows stay. A reason does not repeat the value, which may name a patient in any column.
 
     Raises:
         UsageError: a value of `exclude` that no row has: a typo would keep what it should not.
@@ -266,13 +268,13 @@ def _flow(
     }
     for column, words in words_of_column.items():
         there = sorted(set(map(tidy, sheet.rows.column(column))))
-        if column in hidden:
-            words = words_of_column[column] = as_names(words, there)
+        words = words_of_column[column] = as_names(words, there)
         if absent := [w for w in words if tidy(w) not in there]:
+            foreign = any(w in as_pseudonyms([w]) for w in absent)
             raise UsageError(
                 f"data.exclude: {sheet.path} has no row whose {column} is "
                 f"{listed([private(w) for w in absent])}. Found: "
-                f"{listed([private(w) for w in there], 10)}."
+                f"{listed([private(w) for w in there], 10)}.{_OTHER_KEY if foreign else ''}"
             )
     unwanted = {c: set(map(tidy, words)) for c, words in words_of_column.items()}
     flow = _Flow(rows=[], reasons={}, again=0)
@@ -284,9 +286,7 @@ def _flow(
             again += 1
             continue
         reasons = [
-            f"{c} is in data.exclude" if c in hidden else f"{c} is {tidy(row[c])}"
-            for c, words in unwanted.items()
-            if tidy(row[c]) in words
+            f"{c} is in data.exclude" for c, words in unwanted.items() if tidy(row[c]) in words
         ]
         if not reasons and label is not None and not tidy(row[label]):
             reasons = [f"no {label}"]
@@ -360,6 +360,10 @@ def _refuse_unquoted(given: Mapping[str, Any]) -> None:
         )
 
 
+_OTHER_KEY = (
+    " A value under a pseudonym is known by the key alone that it was made with: say here what is "
+    "left out, as the table has it."
+)
 _NOT_SAID: tuple[object, ...] = (None, "", "auto", 0, [], (), {})
 
 
@@ -369,5 +373,9 @@ def _texts(mapping: Mapping[Any, Any] | None) -> dict[str, str]:
 
 def _refuse_idle(where: str, given: Mapping[str, object], names: str) -> None:
     """Raises UsageError for options that are given and would have no effect."""
-    if idle := [f"data.{n}={given[n]}" for n in names.split() if given[n] not in _NOT_SAID]:
+    if idle := [
+        f"data.{n}={private(str(given[n])) if n == 'exclude' else given[n]}"
+        for n in names.split()
+        if given[n] not in _NOT_SAID
+    ]:
         raise UsageError(f"{where} these have no effect: {listed(idle)}. Leave them out.")

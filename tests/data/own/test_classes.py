@@ -60,7 +60,7 @@ def test_values_to_leave_out_may_be_numbers_or_one_word(tmp_path: Path, values: 
     text = "f,l,v\na.png,x,1\nb.png,y,11\nc.png,x,\n"
     found = read(tmp_path, text, exclude={"v": values})
     assert [r.image_id for r in found.records] == ["b.png", "c.png"]
-    assert found.excluded == {"v is 1": 1}
+    assert found.excluded == {"v is in data.exclude": 1}
 
 
 def test_classes_renamed_and_split_words_may_be_numbers(tmp_path: Path) -> None:

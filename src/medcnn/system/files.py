@@ -242,7 +242,8 @@ def visible(text: str) -> str:
 def quoted(text: str) -> str:
     """A cell of a table for people: a text that a spreadsheet would run as a formula gets an
     apostrophe in front (OWASP, "CSV injection"); `plain` takes it away again."""
-    text = visible(text)
+    # a carriage return is kept by the csv module, and read back
+    text = "\r".join(map(visible, text.split("\r")))
     return f"'{text}" if text.startswith(FORMULA_STARTS) else text
 
 

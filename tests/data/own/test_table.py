@@ -115,7 +115,7 @@ def test_rows_are_left_out_classes_renamed_and_rare_ones_joined(root: Path) -> N
     )
     assert found.labels.names == ("A", "other")
     assert found.targets()[:, 0].tolist() == [0] * 7 + [1, 1]
-    assert found.excluded == {"f is todo": 1}
+    assert found.excluded == {"f is in data.exclude": 1}
 
 
 def test_a_folder_per_class_with_and_without_splits(root: Path, tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from medcnn.data.labels import LabelSpace
 from medcnn.system.errors import DataError, listed, private
-from medcnn.system.files import plain, quoted, table, visible, write_text
+from medcnn.system.files import heading, plain, quoted, table, write_text
 from medcnn.system.paths import leaves_root
 from medcnn.system.registry import nearest
 
@@ -172,8 +172,8 @@ class Manifest:
         attributes = sorted({name for r in self.records for name in r.attributes})
         with table(path) as file:
             writer = csv.writer(file)
-            labels = [visible(f"label:{name}") for name in self.labels.outputs]
-            attribute_columns = [visible(f"attribute:{name}") for name in attributes]
+            labels = [heading(f"label:{name}") for name in self.labels.outputs]
+            attribute_columns = [heading(f"attribute:{name}") for name in attributes]
             first = ("image_id", "path", "group", "split", "line")
             writer.writerow([*first, *labels, *attribute_columns])
             for r in self.records:
@@ -219,7 +219,7 @@ class Manifest:
                 raise DataError(f"{path} has no column {listed(absent)}, so it is no manifest.")
             for line, row in enumerate(reader, start=2):
                 try:
-                    cells = (row[visible(f"label:{name}")] for name in labels.outputs)
+                    cells = (row[heading(f"label:{name}")] for name in labels.outputs)
                     target = tuple(float(c) if c else math.nan for c in cells)
                 except (KeyError, ValueError) as error:
                     raise DataError(f"{path}:{line}: label column or value: {error}") from None

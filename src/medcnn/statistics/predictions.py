@@ -23,7 +23,7 @@ from medcnn.data.labels import Kind, LabelSpace
 from medcnn.statistics.conformal import set_texts
 from medcnn.statistics.decisions import Readout, certainty
 from medcnn.system.errors import DataError, UsageError
-from medcnn.system.files import plain, quoted, table, visible, write_bytes, write_text
+from medcnn.system.files import heading, plain, quoted, table, write_bytes, write_text
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -184,6 +184,7 @@ class TrainerConfig:
     save_every_s: float = within(0)
     sync_batchnorm: bool
     reproducible: Reproducible
+    keep_state: bool
     dry_run: bool
 
 

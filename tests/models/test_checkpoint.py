@@ -119,7 +119,11 @@ def test_weights_that_do_not_fit_the_description_are_refused(
     saved: tuple[Path, Classifier, Checkpoint],
 ) -> None:
     path, classifier, described = saved
-    wrong = replace(described, labels=LabelSpace(kind=Kind.MULTILABEL, names=("a", "b", "c")))
+    wrong = replace(
+        described,
+        labels=LabelSpace(kind=Kind.MULTILABEL, names=("a", "b", "c")),
+        readout=Readout.of_thresholds((0.5, 0.5, 0.5)),
+    )
     checkpoints.save(path, classifier, wrong)
     with pytest.raises(CheckpointError, match="do not fit lenet5"):
         checkpoints.load(path, CPU)

@@ -2,14 +2,17 @@ from __future__ import annotations
 
 import itertools
 import math
+import re
 from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy.special import stdtr
 from scipy.stats import binomtest, norm
 
 from medcnn.data.labels import Kind
 from medcnn.statistics.comparing import Pairing, adjusted, aligned, compare, holm, mcnemar
+from medcnn.statistics.intervals import students
 from medcnn.statistics.metrics.table import METRICS, score
 from medcnn.statistics.predictions import Predictions
 from medcnn.system.errors import DataError
@@ -160,7 +163,7 @@ def test_models_that_never_differ_are_said_to(simulate) -> None:
     for d in compare(a, a, resamples=100).differences:
         assert d.difference == 0
         assert math.isnan(d.p)
-        assert d.p_permuted == 1
+        assert math.isnan(d.p_permuted)
         assert "do not differ" in d.note
 
 
@@ -219,7 +222,55 @@ def test_not_inferior_means_that_the_interval_excludes_the_margin(simulate) -> N
     d = only(pairing, "auroc")
     assert d.not_inferior(-d.low + 1e-6)
     assert d.not_inferior(-d.low - 1e-6) is False
-    assert only(pairing, "brier").not_inferior(1.0) is None
+    brier = only(pairing, "brier")  # less is better: the other end counts
+    assert brier.not_inferior(brier.high + 1e-6)
+    assert brier.not_inferior(brier.high - 1e-6) is False
+
+
+def test_a_margin_is_meant_for_the_first_score_or_for_those_that_are_named(simulate) -> None:
+    a = simulate(Kind.BINARY, 400)
+    pairing = compare(a, noisier(a, 0.2), resamples=100)
+    one = adjusted({"b": pairing}, 0.5)["b"].differences
+    assert [d.score for d in one if d.margin is not None] == ["auroc"]
+    assert [d.score for d in one if d.not_inferior(0.5) is not None] == ["auroc"]
+    both = adjusted({"b": pairing}, {"auroc": 0.5, "brier": 0.001})["b"].differences
+    margins = {d.score: d for d in both if d.margin is not None}
+    assert set(margins) == {"auroc", "brier"}
+    for d in margins.values():
+        # one-sided at 2.5 % is where the end of the 95 % interval meets the margin
+        reach = (d.high - d.low) / 2
+        t = (d.difference * d.better + d.margin) / (reach / students(d.freedom))
+        assert d.p_inferior == pytest.approx(1 - stdtr(d.freedom, t), abs=1e-9)
+        assert (d.p_inferior_holm < 0.025) == d.not_inferior(d.margin)
+    found = [d.p_inferior for d in margins.values()]
+    assert [d.p_inferior_holm for d in margins.values()] == holm(found)
+
+
+def test_a_model_that_is_worse_by_less_than_the_margin_is_both_worse_and_not_inferior(
+    simulate,
+) -> None:
+    a = simulate(Kind.BINARY, 3000)
+    (d,) = adjusted({"b": compare(a, noisier(a, 0.5), ["auroc"], resamples=50)}, 0.2)[
+        "b"
+    ].differences
+    assert d.verdicts == ("worse", "not inferior")
+    (d,) = adjusted({"a": compare(noisier(a, 0.5), a, ["auroc"], resamples=50)}, 0.2)[
+        "a"
+    ].differences
+    assert d.verdicts == ("better",)
+    same = compare(a, noisier(a, 0.05), ["auroc"], resamples=50)
+    (d,) = adjusted({"b": same}, 1e-6)["b"].differences
+    assert d.verdicts in ((), ("inferiority not excluded",))
+    assert adjusted({"b": same})["b"].differences[0].margin is None
+
+
+def test_where_the_interval_is_refused_there_is_no_p_and_one_reason(simulate) -> None:
+    few = simulate(Kind.BINARY, 8)
+    d = only(compare(few, noisier(few), ["auroc"], resamples=50), "auroc")
+    assert math.isnan(d.low)
+    assert math.isnan(d.p)
+    assert math.isnan(d.p_permuted)
+    assert re.fullmatch(r"interval not available: too few, it rests on \d groups?", d.note)
 
 
 def test_tests_of_equal_models_reject_as_often_as_they_say(simulate) -> None:

@@ -8,7 +8,14 @@ import pytest
 from sklearn.base import BaseEstimator, ClassifierMixin
 
 from medcnn.data.labels import Kind, LabelSpace
-from medcnn.statistics.conformal import Conformal, fit_conformal, patient_quantile, set_texts
+from medcnn.statistics.calibration import CALIBRATIONS, _folds, cross_fitted, fit_calibration
+from medcnn.statistics.conformal import (
+    Conformal,
+    fit_conformal,
+    mass_above,
+    patient_quantile,
+    set_texts,
+)
 from medcnn.statistics.decisions import (
     Readout,
     ReadoutConfig,
@@ -40,6 +47,106 @@ def fit(method: str, data: Any, *, by: str | None = None, coverage: float = 0.9)
     p, targets, patients, sites = data
     chosen = chosen_conformal({"name": method, "coverage": coverage, "by": by})
     return fit_conformal(chosen, KINDS, p, targets, patients, sites if by else None)
+
+
+def uneven(patients: int, draw: np.random.Generator) -> tuple[Any, Any, Any]:
+    """Logits, targets and patients; a network that is too sure, of one class most, and sick
+    patients, who are harder, with more images."""
+    truth = draw.choice(3, p=[0.6, 0.25, 0.15], size=patients)
+    counts = np.where(truth > 0, draw.integers(3, 9, patients), draw.integers(1, 4, patients))
+    of = np.repeat(np.arange(patients), counts)
+    apart = np.array([2.6, 1.6, 1.6])[truth, None]
+    seen = apart * np.eye(3)[truth] + 0.84 * draw.normal(size=(patients, 3))
+    logits = np.array([1.2, 2.0, 1.4]) * (seen[of] + 0.55 * draw.normal(size=(len(of), 3)))
+    return logits, np.eye(3)[truth[of]], of
+
+
+def held_by(calibration: str, chosen: dict[str, Any], runs: int = 25) -> tuple[float, float]:
+    """Mean share of new images whose set holds the truth: of patients, and of images."""
+    draw, told = np.random.default_rng(11), []
+    for _ in range(runs):
+        (logits, targets, of), (new, truth, new_of) = uneven(60, draw), uneven(300, draw)
+        readout = fit_readout(
+            config(calibration=calibration, conformal=chosen_conformal(chosen)),
+            KINDS,
+            logits,
+            targets,
+            of.astype(str).tolist(),
+        )
+        assert readout.conformal is not None
+        sets = readout.conformal.sets(KINDS, readout.probabilities(KINDS, new))
+        hits = (sets & (truth == 1)).any(axis=1)
+        by_patient = np.bincount(new_of, weights=hits) / np.bincount(new_of)
+        told.append((by_patient.mean(), hits.mean()))
+    return tuple(np.mean(told, axis=0))
+
+
+@pytest.mark.fault
+@pytest.mark.parametrize("name", ["none", *CALIBRATIONS])
+def test_sets_hold_the_truth_as_often_as_was_asked_with_every_calibration(name: str) -> None:
+    """Row A14: bounds come from maps that have not seen the patient; 90 % was 85 to 88 %."""
+    by_patient, _ = held_by(name, {"name": "split", "coverage": 0.9})
+    assert by_patient >= 0.89
+
+
+@pytest.mark.fault
+def test_no_patient_is_in_the_fit_that_calibrates_it() -> None:
+    """Row A14: a patient's probabilities do not change with its own labels."""
+    logits, targets, of = uneven(40, np.random.default_rng(1))
+    groups = of.astype(str).tolist()
+    one = of == 7
+    turned = np.where(one[:, None], np.roll(targets, 1, axis=1), targets)
+    for name in CALIBRATIONS:
+        # folds are dealt by label: the same deal for both
+        kept = [cross_fitted(name, KINDS, logits, t, groups) for t in (targets, targets)]
+        assert (kept[0] == kept[1]).all()
+        alone = fit_calibration(name, KINDS, logits, turned)
+        assert alone is not None
+        assert (alone.probabilities(KINDS, logits) != kept[0]).any()
+        fold = _folds(targets, groups)
+        assert all(len(set(fold[of == patient])) == 1 for patient in set(of))
+        own = fold == fold[one][0]
+        rest = fit_calibration(name, KINDS, logits[~own], targets[~own])
+        assert rest is not None
+        assert np.allclose(rest.probabilities(KINDS, logits[one]), kept[0][one])
+
+
+@pytest.mark.fault
+def test_adaptive_sets_are_never_empty_and_grow_with_doubt() -> None:
+    """Row A15: the class that carries the sum past the bound is in the set."""
+    draw = np.random.default_rng(3)
+    found = fit("aps", clustered(200, draw))
+    p = clustered(2000, draw)[0]
+    sets = found.sets(KINDS, p)
+    assert sets.any(axis=1).all()
+    sizes, sure = sets.sum(axis=1), p.max(axis=1)
+    assert (sizes[sure > 0.99] == 1).all()
+    assert sizes[sure < np.quantile(sure, 0.1)].mean() > sizes.mean()
+    # equal probabilities are in it together
+    assert np.array_equal(mass_above(np.array([[0.5, 0.25, 0.25]])), [[0, 0.5, 0.5]])
+    assert mass_above(np.array([[0.2, 0.5, 0.3]]))[0] == pytest.approx([0.8, 0, 0.5])
+
+
+@pytest.mark.fault
+def test_the_promise_is_kept_for_what_it_was_made_for() -> None:
+    """Row B18: where the sick have more images, 90 % of patients' images are fewer of all."""
+    split = {"name": "split", "coverage": 0.9}
+    by_patient, images = held_by("none", {**split, "per": "patient"})
+    assert by_patient >= 0.89
+    assert images < by_patient
+    by_patient, images = held_by("none", {**split, "per": "image"})
+    assert images >= 0.89
+
+
+@pytest.mark.fault
+def test_a_bound_per_image_counts_the_largest_patient_once_more() -> None:
+    """Row B18: with one image a patient both promises are one."""
+    scores = np.random.default_rng(4).random(57)
+    alone = np.arange(57).astype(str)
+    assert patient_quantile(scores, alone, 0.9, "image") == patient_quantile(scores, alone, 0.9)
+    two = np.array(["a"] * 10 + ["b"] * 90)
+    assert patient_quantile(np.arange(100.0), two, 0.5, "image") == 94
+    assert patient_quantile(np.arange(100.0), two, 0.9, "image") == np.inf
 
 
 @pytest.mark.parametrize("method", ["split", "aps", "class_conditional"])
@@ -155,6 +262,7 @@ def test_all_that_the_labels_do_not_allow_is_told_at_once() -> None:
         (chosen_points, {"name": "sensitivity", "at": 1.5}, "from 0 to 1"),
         (chosen_points, ["f1", "f1"], "each rule once"),
         (chosen_conformal, {"name": "split", "coverag": 0.9}, "did you mean 'coverage'"),
+        (chosen_conformal, {"name": "split", "per": "images"}, "did you mean 'image'"),
     ],
 )
 def test_a_wrong_choice_is_answered_with_what_is_right(parse, value, said: str) -> None:

@@ -6,11 +6,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy.stats import norm
 from sklearn.metrics import cohen_kappa_score, f1_score, roc_curve
 
 from medcnn.data.labels import Kind
 from medcnn.statistics.decisions import Readout, chosen_points
-from medcnn.statistics.operating import best_threshold, fit_point, youden
+from medcnn.statistics.operating import best_threshold, fit_point, rule_words, youden
 
 
 def threshold(target: list[float], probability: list[float]) -> float:
@@ -163,6 +164,48 @@ def test_cut_points_of_the_grade_have_a_kappa_that_a_search_of_all_cuts_does_not
     assert found >= best - 0.01
     halves = np.searchsorted(np.arange(2) + 0.5, grade, side="right")
     assert found >= cohen_kappa_score(truth, halves, weights="quadratic")
+
+
+def test_a_sure_cut_misses_its_sensitivity_as_seldom_as_it_says() -> None:
+    """A cut that just finds 90 % on 40 sick patients finds fewer on new ones more often
+    than not; one whose lower bound reaches it does not."""
+    draw, missed = np.random.default_rng(2), {}
+    for _ in range(150):
+        sick = np.arange(120) < 40
+        p = norm.cdf(draw.normal(size=120) + 2 * sick - 1)
+        for rule in (
+            {"name": "sensitivity", "at": 0.9},
+            {"name": "sure_sensitivity", "at": 0.9, "confidence": 0.95},
+        ):
+            point = fit_point(rule, p[:, None], sick[:, None].astype(float))
+            assert not point.reason(0)
+            true = norm.cdf(1 - norm.ppf(point.thresholds[0]))
+            missed.setdefault(rule["name"], []).append(true < 0.9)
+    assert np.mean(missed["sensitivity"]) > 0.4
+    assert np.mean(missed["sure_sensitivity"]) < 0.09
+
+
+def test_a_sure_cut_knows_that_images_of_a_patient_are_alike_and_says_when_there_are_too_few() -> (
+    None
+):
+    draw = np.random.default_rng(5)
+    sick = np.arange(150) < 50
+    p = norm.cdf(draw.normal(size=150) + 2 * sick - 1)
+    (rule,) = chosen_points({"name": "sure_sensitivity", "at": 0.8})
+    column = p[:, None], sick[:, None].astype(float)
+    alone = fit_point(rule, *column)
+    of = np.array([f"{i // 3}" for i in range(150)])
+    together = fit_point(rule, p.repeat(3)[:, None], sick.repeat(3)[:, None], of.repeat(3).tolist())
+    assert fit_point(rule, *column, of.tolist()).thresholds[0] <= alone.thresholds[0]
+    assert together.thresholds[0] <= alone.thresholds[0]
+    few = fit_point(rule, *column, ["a" if i < 25 else "b" for i in range(150)])
+    assert few.thresholds == (0.5,)
+    assert "too few patients" in few.reason(0)
+    assert rule_words(alone.name) == "sensitivity of at least 0.8 with 0.95 confidence"
+    (rule,) = chosen_points({"name": "sure_specificity", "at": 0.8})
+    cleared = (p[~sick] < fit_point(rule, *column).thresholds[0]).mean()
+    plain = (p[~sick] < fit_point({"name": "specificity", "at": 0.8}, *column).thresholds[0]).mean()
+    assert cleared > plain >= 0.8
 
 
 def test_exclusive_classes_are_decided_without_threshold(simulate) -> None:

@@ -126,6 +126,50 @@ def test_a_handful_of_images_gives_no_number_rather_than_a_wrong_one(
         json.dumps(found.to_json(), allow_nan=False)
 
 
+@pytest.mark.fault
+@pytest.mark.parametrize("prevalence", [None, 0.1])
+def test_shares_of_fewer_than_five_patients_have_no_interval_as_no_score_has(
+    simulate, prevalence: float | None
+) -> None:
+    """Row B21: "100 % (15.8 to 100)" of two images stood beside scores that were "too few"."""
+    predictions = judged(simulate, Kind.BINARY, n=60)
+    predictions.targets[:] = 0
+    predictions.targets[:2] = 1
+    predictions.logits[:2] = 5
+    for point in evaluate_readout(predictions, prevalence).points:
+        assert point.sensitivity.value == 1
+        assert np.isnan(point.sensitivity.low)
+        assert point.sensitivity.reason == "too few, it rests on 1 group"
+        assert np.isfinite(point.specificity.low)
+        if prevalence:
+            assert np.isnan(point.npv.low)
+            assert point.npv.reason == point.sensitivity.reason
+
+
+@pytest.mark.fault
+def test_sets_are_counted_by_patient_and_by_image_and_empty_ones_are_told(simulate) -> None:
+    """Rows A15 and B18."""
+    predictions = judged(simulate, Kind.MULTICLASS)
+    keep = [i for i, g in enumerate(predictions.groups) if i % 2 == 0 or g.endswith("1")]
+    predictions = replace(
+        predictions,
+        image_ids=tuple(predictions.image_ids[i] for i in keep),
+        groups=tuple(predictions.groups[i] for i in keep),
+        targets=predictions.targets[keep],
+        logits=predictions.logits[keep],
+    )
+    sets, of = predictions.sets, np.unique(predictions.groups, return_inverse=True)[1]
+    held = (sets & (predictions.targets == 1)).any(axis=1)
+    overall = evaluate_readout(predictions).sets[0]
+    own = np.bincount(of, weights=held) / np.bincount(of)
+    assert overall.per == "patient"
+    assert overall.coverage.value == pytest.approx(held.mean())
+    assert overall.by_patient.value == pytest.approx(own.mean())
+    assert overall.by_patient.of == len(own)
+    assert overall.by_patient.low < overall.by_patient.value < overall.by_patient.high
+    assert overall.empty == (~sets.any(axis=1)).sum()
+
+
 def test_a_prevalence_of_an_unknown_label_is_refused(simulate) -> None:
     with pytest.raises(UsageError, match="the labels are mass, edema, x"):
         evaluate_readout(judged(simulate, Kind.MULTILABEL), {"Mass": 0.1})

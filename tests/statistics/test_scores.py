@@ -3,14 +3,16 @@ from __future__ import annotations
 import json
 import math
 import re
+import tracemalloc
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy.stats import norm
 from sklearn import metrics as sk
 
-from medcnn.data.labels import Kind
+from medcnn.data.labels import Kind, LabelSpace
 from medcnn.statistics.metrics.table import METRICS, score
 from medcnn.statistics.predictions import Predictions
 from medcnn.statistics.scores import Evaluation, evaluate, read_metrics, write_metrics
@@ -47,8 +49,8 @@ def test_every_score_lies_in_its_interval_and_carries_its_counts(simulate, kind:
         if s.note.endswith("means of this score have none that was found to hold"):
             assert s.name in ("brier_resolution", "brier_uncertainty")
             continue
-        if s.note.endswith("too few, it rests on 27 groups"):
-            assert (s.name, METRICS[s.name].needs) == ("brier_resolution", 30)
+        if "too few, it rests on" in s.note:
+            assert METRICS[s.name].mistaken
             continue
         assert s.low < s.high
         if s.name != "brier_resolution":  # the only one whose interval takes its excess away
@@ -195,6 +197,104 @@ def test_a_mean_of_labels_rests_on_as_many_patients_as_each_score_needs(simulate
     evaluation = evaluate(rare, resamples=50)
     assert math.isnan(evaluation.find("auroc", "mass").low)
     assert math.isfinite(evaluation.find("auroc").low)
+
+
+def skilled(draw: np.random.Generator, patients: int, prevalence: float) -> Predictions:
+    """Of an AUROC of 0.98 and too sure; 1 to 5 images of a patient are alike in label and noise."""
+    of = np.repeat(np.arange(patients), draw.integers(1, 6, patients))
+    sick = (draw.random(patients) < prevalence)[of]
+    noise = draw.normal(0, 0.7**0.5, patients)[of] + draw.normal(0, 0.3**0.5, len(of))
+    apart = 2**0.5 * norm.ppf(0.98)
+    odds = apart * (apart * sick + noise) - apart**2 / 2 + np.log(prevalence / (1 - prevalence))
+    return Predictions(
+        labels=LabelSpace(kind=Kind.BINARY, names=("no", "yes")),
+        split="test",
+        image_ids=tuple(map(str, range(len(of)))),
+        groups=tuple(map(str, of)),
+        targets=sick[:, None].astype(np.float32),
+        logits=(1.3 * odds)[:, None].astype(np.float32),
+    )
+
+
+@pytest.mark.fault
+@pytest.mark.parametrize("prevalence", [0.05, 0.5])
+def test_intervals_hold_the_truth_of_a_model_that_is_seldom_wrong(prevalence: float) -> None:
+    """Row B19: with 40 patients log loss held it in 0.7 to 0.9 of the samples, average precision in
+    0.91 and partial AUC in 0.88; in short, benchmarks/coverage.py has the table."""
+    names = ("brier", "log_loss", "average_precision", "partial_auc", "calibration_slope")
+    population = skilled(np.random.default_rng(1), 20_000, prevalence)
+    truth = {name: score(population, name) for name in names}
+    draw, held = np.random.default_rng(2), {name: [] for name in names}
+    for seed in range(100):
+        found = evaluate(skilled(draw, 40, prevalence), resamples=100, seed=seed)
+        for name in names:
+            s = found.find(name)
+            if not math.isnan(s.low):
+                held[name].append(s.low <= truth[name] <= s.high)
+    assert len(held["log_loss"]) == len(held["brier"]) == 100
+    for name, hits in held.items():
+        assert len(hits) < 30 or np.mean(hits) >= 0.91, name
+
+
+@pytest.mark.fault
+@pytest.mark.parametrize("kind", Kind)
+def test_no_interval_leaves_the_values_that_a_score_can_have(simulate, kind: Kind) -> None:
+    """Row B20: weighted averages reached beyond 0 and 1."""
+    for seed in range(4):
+        found = simulate(kind, 60, seed=seed)
+        found.logits[:] += 2 * np.nan_to_num(found.targets)
+        found.logits[np.random.default_rng(seed).random(60) < 0.2, -1] -= 2
+        for s in evaluate(found, resamples=40, seed=seed).scores:
+            low, high = METRICS[s.name].span(found.labels)
+            assert math.isnan(s.low) or low <= s.low <= s.high <= high, s
+    assert METRICS["mean_absolute_grade_error"].span(simulate(Kind.ORDINAL).labels) == (0, 2)
+
+
+@pytest.mark.fault
+def test_losses_need_no_positive_image_to_have_an_interval(simulate) -> None:
+    """Row B21: they are told of all patients; 0 positives hid them."""
+    predictions = simulate(Kind.BINARY)
+    predictions.targets[:] = 0
+    evaluation = evaluate(predictions, resamples=50)
+    for name in ("brier", "log_loss", "brier_uncertainty", "accuracy"):
+        found = evaluation.find(name)
+        assert 0 <= found.low < found.high, name
+    few = evaluate(take(predictions, np.arange(8)), resamples=50)
+    for name in ("brier", "log_loss", "brier_uncertainty", "accuracy", "specificity"):
+        assert few.find(name).note == "interval not available: too few, it rests on 4 groups"
+
+
+@pytest.mark.fault
+def test_memory_and_work_grow_with_the_classes_and_not_with_their_square() -> None:
+    """Row B14: 200 classes took 1.7 GB for a table of every pair of classes by image."""
+    draw = np.random.default_rng(0)
+    labels = LabelSpace(kind=Kind.MULTICLASS, names=tuple(f"class {k}" for k in range(200)))
+    truth = np.eye(200, dtype=np.float32)[draw.integers(200, size=3000)]
+    predictions = Predictions(
+        labels=labels,
+        split="test",
+        image_ids=tuple(map(str, range(3000))),
+        groups=tuple(map(str, range(3000))),
+        targets=truth,
+        logits=(3 * truth + draw.normal(size=truth.shape)).astype(np.float32),
+    )
+    tracemalloc.start()
+    found = score(predictions, "mcc")
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 100e6
+    decided = predictions.decisions.argmax(axis=1)
+    assert found == pytest.approx(sk.matthews_corrcoef(truth.argmax(axis=1), decided))
+
+
+@pytest.mark.fault
+def test_many_classes_say_how_far_their_scores_are(simulate, monkeypatch, caplog) -> None:
+    """Row B14: two minutes of silence."""
+    monkeypatch.setattr("medcnn.system.progress.FIRST_LINE_AFTER_S", 0)
+    names = [f"class {k}" for k in range(25)]
+    with caplog.at_level("INFO", logger="medcnn"):
+        evaluate(simulate(Kind.MULTILABEL, 40, names=names), resamples=2)
+    assert re.search(r"scores: \d+ of 25", caplog.text)
 
 
 @pytest.mark.parametrize("kind", Kind)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import math
 
 import numpy as np
@@ -65,6 +66,17 @@ def test_predictive_values_that_are_found_to_be_1_have_an_interval_too() -> None
             of += 1
     assert of > 300
     assert held / of > 0.95
+
+
+def test_no_interval_of_a_predictive_value_is_a_point() -> None:
+    for found, sick, cleared, healthy in itertools.product((0, 1, 39, 40), (40,), (0, 60), (60,)):
+        hits = [np.arange(n) < k for k, n in ((found, sick), (cleared, healthy))]
+        sens, spec = (Share.among(h, np.arange(len(h))) for h in hits)
+        for prevalence in (0.0001, 0.01, 0.5, 0.99):
+            for interval in predictive_intervals(sens, spec, prevalence):
+                assert interval.reason or interval.low < interval.high
+        for share in (sens, spec):
+            assert share.low < share.high
 
 
 def test_predictive_values_of_0_have_an_interval_and_those_of_nobody_a_reason() -> None:

@@ -129,7 +129,9 @@ def open_store(manifest: Manifest, preprocessing: Preprocessing, *, cache: str) 
     As many processes decode as torch has threads, so that one setting speaks for both.
 
     Args:
-        cache: `auto` (the user's cache folder), `off` (keep them in memory), or a folder.
+        cache: `auto` (the user's cache folder), `off` (keep them in memory), `known` (what lies in
+            the user's cache folder from there, the others in memory: nothing is written), or a
+            folder.
 
     Raises:
         DataError: the disk has no room for the cache, or it cannot be written.
@@ -137,8 +139,14 @@ def open_store(manifest: Manifest, preprocessing: Preprocessing, *, cache: str) 
     opening = _Opening(manifest, preprocessing)
     if cache.lower() in OFF:
         return opening.in_memory()
-    above = cache_folder() / "pixels" if cache == "auto" else Path(cache).expanduser()
+    usual = cache in ("auto", "known")
+    above = cache_folder() / "pixels" if usual else Path(cache).expanduser()
     folder = above / _name(manifest.root, preprocessing)
+    if cache == "known":
+        try:
+            return opening.on_both(folder) if folder.is_dir() else opening.in_memory()
+        except OSError:
+            return opening.in_memory()
     try:
         if cache == "auto" and not folder.is_dir():
             cache_place("pixels")
@@ -193,6 +201,25 @@ class _Opening:
         if missing:
             self._build(folder, missing)
         return self._store(self.segments, np.zeros(len(self.paths), np.bool_))
+
+    def on_both(self, folder: Path) -> PixelStore:
+        """What lies in the folder from there, all else in memory: nothing is written. Raises
+        OSError where the folder cannot be read."""
+        self.keys = [path_key(p) for p in self.paths]
+        missing = [replace(request, known=None) for request, _ in self._look_up(folder)]
+        images = np.zeros((len(missing), *self.shape), self.how.dtype)
+        checked = np.zeros(len(self.paths), np.bool_)
+        slots = {request.row: slot for slot, request in enumerate(missing)}
+        for answer in self._decode(missing) if missing else ():
+            if answer.why:
+                self.unreadable[answer.row] = answer.why
+                continue
+            slot = slots[answer.row]
+            images[slot] = np.frombuffer(answer.pixels, self.how.dtype).reshape(self.shape)
+            self.places[answer.row] = (len(self.segments), slot)
+            self.crcs[answer.row], self.states[answer.row] = answer.crc, answer.seen
+            checked[answer.row] = True
+        return self._store([*self.segments, Memory(images)], checked)
 
     def _build(self, folder: Path, missing: list[tuple[Request, Stored | None]]) -> None:
         own_folder(folder)

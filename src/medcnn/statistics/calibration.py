@@ -6,7 +6,7 @@ the checkpoint and in the header of every table of predictions.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medcnn.data.labels import Floats, Kind, LabelSpace
+from medcnn.statistics.intervals import group_numbers
 from medcnn.system.errors import listed
 
 Numbers = Mapping[str, Any]
@@ -21,6 +22,9 @@ Numbers = Mapping[str, Any]
 MOST_FOLD = 50.0
 """Bounds of slopes and temperatures: a split that is told apart perfectly would drive them to
 infinity, and probabilities to 0 and 1."""
+
+FOLDS = 10
+"""Of patients, for the probabilities of validation by maps that have not seen them."""
 
 PRIOR_SD = 0.5
 """Of what is not on the diagonal of the Dirichlet map, around 0: without it K² numbers would be
@@ -72,6 +76,40 @@ def fit_calibration(
         )
     chosen = "temperature" if note else name
     return Calibration(name=chosen, numbers=CALIBRATIONS[chosen].fit(labels, z, t), note=note)
+
+
+def cross_fitted(
+    name: str, labels: LabelSpace, logits: Floats, targets: Floats, groups: Sequence[str]
+) -> NDArray[np.float64]:
+    """Probabilities [N, K] of each image by a map fitted without its patient.
+
+    A map with several numbers fits the very images it was fitted on better than new ones. What has
+    to hold for new patients must not be read off them.
+
+    Args:
+        logits: [N, K].
+        targets: [N, K], nan for "not assessed".
+        groups: patient of each image [N].
+    """
+    found = labels.probabilities(logits.astype(np.float64))
+    fold = _folds(targets, groups)
+    for k in range(fold.max(initial=-1) + 1):
+        own = fold == k
+        fitted = fit_calibration(name, labels, logits[~own], targets[~own])
+        if fitted is not None:
+            found[own] = fitted.probabilities(labels, logits[own])
+    return found
+
+
+def _folds(targets: Floats, groups: Sequence[str]) -> NDArray[np.int64]:
+    """Fold of each image [N], all images of a patient in one; patients of like labels are dealt in
+    turn, so that each fold lacks as few of a label as can be."""
+    numbers, count = group_numbers(groups)
+    shown = np.zeros((count, targets.shape[1]))
+    np.maximum.at(shown, numbers, np.nan_to_num(targets))
+    dealt = np.empty(count, dtype=np.int64)
+    dealt[np.lexsort(shown.T)] = np.arange(count) % FOLDS
+    return dealt[numbers]
 
 
 def _scaled(labels: LabelSpace, logits: Floats, numbers: Numbers) -> NDArray[np.float64]:

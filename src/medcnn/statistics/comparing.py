@@ -26,6 +26,7 @@ from medcnn.statistics.intervals import (
     spread_of_draws,
     spread_of_parts,
     students,
+    too_few,
 )
 from medcnn.statistics.metrics.formulas import Kernel
 from medcnn.statistics.metrics.table import (
@@ -39,7 +40,7 @@ from medcnn.statistics.metrics.table import (
     samples,
 )
 from medcnn.statistics.predictions import Predictions
-from medcnn.statistics.scores import patients_behind, too_few, why_undefined
+from medcnn.statistics.scores import patients_behind, why_undefined
 from medcnn.system.errors import DataError, listed
 
 RANKED = frozenset(
@@ -56,6 +57,9 @@ OVERALL = (
 )
 """Compared overall unless other scores are named; those that classes have, AUROC per class too."""
 
+SURE = 0.05
+"""Adjusted p below which it is said that two models differ."""
+
 FLOAT32 = 1e-6
 """Sums over resamples and exchanges are in float32: what differs by less is a tie."""
 
@@ -71,6 +75,11 @@ class Difference:
         p: two-sided, of no difference, from the same variance as the interval.
         p_permuted: two-sided, by exchanging the models' answers patient by patient.
         p_holm: `p` adjusted for all differences on the page.
+        judged: whether `adjusted` was given margins.
+        margin: by how much the other model may be worse; None where this score has none.
+        p_inferior: one-sided, of the other model being worse by `margin` or more.
+        p_inferior_holm: adjusted for all differences with a margin on the page.
+        error, freedom: standard error, and degrees of Student's t, behind interval and p.
         method: `delong`, `linearised` or `bootstrap`.
     """
 
@@ -84,6 +93,12 @@ class Difference:
     p: float = math.nan
     p_permuted: float = math.nan
     p_holm: float = math.nan
+    judged: bool = False
+    margin: float | None = None
+    p_inferior: float = math.nan
+    p_inferior_holm: float = math.nan
+    freedom: float = math.nan
+    error: float = math.nan
     method: str
     count: int
     groups: int
@@ -94,13 +109,45 @@ class Difference:
         return self.other - self.reference
 
     def not_inferior(self, margin: float) -> bool | None:
-        """Whether the other model is surely not worse by `margin`, of scores of which more is
-        better; None of others, and where nobody can say.
+        """Whether the other model is surely not worse by `margin`; None where neither more nor less
+        is better, and where nobody can say.
 
-        The lower end of the 95 % interval lies above -margin: a one-sided test at 2.5 %. Source:
-        Piaggio et al. 2012, JAMA 308(24), CONSORT for non-inferiority.
+        Once `adjusted` was given margins, the answer is about this score's own one, adjusted, and
+        None where it has none. Before, it is whether the end of the 95 % interval lies within the
+        margin: a one-sided test at 2.5 %. Source: Piaggio et al. 2012, JAMA 308(24), CONSORT for
+        non-inferiority.
         """
-        return self.low > -margin if self.better > 0 and not math.isnan(self.low) else None
+        if math.isnan(self.low) or not self.better:
+            return None
+        if self.judged:
+            return None if self.margin is None else self.p_inferior_holm < SURE / 2
+        return self.low > -margin if self.better > 0 else self.high < margin
+
+    def with_margin(self, margin: float) -> Difference:
+        """With the one-sided test of being worse by `margin` or more; variance as of `p`."""
+        if math.isnan(self.p) or not self.better:
+            return self
+        # the interval's own reach, before it was cut at the bounds of the score
+        t = (self.difference * self.better + margin) / self.error
+        one_sided = _two_sided(t, self.freedom) / 2
+        p = one_sided if t > 0 else 1 - one_sided
+        return replace(self, margin=margin, p_inferior=p)
+
+    @property
+    def verdicts(self) -> tuple[str, ...]:
+        """What may be said of the other model after adjustment for all that was tested: `better`,
+        `worse` or `different`; and, where there is a margin, `not inferior` or `inferiority not
+        excluded`. A model can be worse and yet not inferior: by less than the margin, surely."""
+        said = []
+        if self.p_holm < SURE:
+            good = self.difference * self.better > 0
+            said.append(("better" if good else "worse") if self.better else "different")
+        shown = self.not_inferior(0) if self.judged else None
+        if shown and said != ["better"]:
+            said.append("not inferior")
+        elif shown is False and not said:
+            said.append("inferiority not excluded")
+        return tuple(said)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -239,7 +286,9 @@ def compare(
             for n, m in metrics.items():
                 found = np.array([[kernels[n](Sample.once(r))[0] for r in two] for two in rows])
                 told = own if scores or n == "auroc" else ()
-                differences += _tested(n, m, rows, found, drawn[n], exchanged[n], groups, told)
+                differences += _tested(
+                    n, m, rows, found, drawn[n], exchanged[n], groups, told, m.span(labels)
+                )
     differences.sort(key=lambda d: (d.label is not None, names.index(d.score)))
     return Pairing(differences=tuple(differences), discordances=tuple(_discordances(pair, groups)))
 
@@ -330,6 +379,7 @@ def _tested(
     exchanged: Floats,
     groups: Ints,
     own: Sequence[str],
+    span: tuple[float, float],
 ) -> Iterator[Difference]:
     """The overall difference, then that of each label in `own`; `values` [K, 2] of both."""
     defined = [k for k in range(len(rows)) if not np.isnan(values[k]).any()]
@@ -351,10 +401,7 @@ def _tested(
             why = why_undefined(metric, rows[ks[0] if ks else 0][0])
             yield replace(result, note=f"not available: {why}")
             continue
-        star = exchanged[:, known].mean(axis=1)
         equal = FLOAT32 * (1 + abs(first) + abs(second))
-        as_far = ~(np.abs(star) < abs(star[0]) - equal)  # nan counts against it
-        result = replace(result, p_permuted=float(as_far.mean()))
         note = ""
         if label is None and len(known) < len(rows):
             note = f"mean over {len(known)} of {len(rows)} labels; "
@@ -362,8 +409,8 @@ def _tested(
         noise = np.mean([drawn[k][0] for k in known], axis=0)
         variances = np.array([_variance(drawn[k][0]) for k in known])
         variance = _variance(noise)
-        if few := too_few(metric, max(behind)):
-            note += f"interval not available: too few, it rests on {few}"
+        if few := too_few(max(behind), metric.needs):
+            note += f"interval not available: {few}"
         elif reason := often_undefined(noise):
             note += f"interval not available: {reason}"
         elif not variance > equal**2:
@@ -377,13 +424,19 @@ def _tested(
         if note.endswith("; ") or not note:
             share = variances / variances.sum()
             freedom = 1 / float((share**2 / [drawn[k][1] for k in known]).sum())
-            reach = students(freedom) * math.sqrt(variance)
-            most = metric.bounds[1] - metric.bounds[0]
+            error = math.sqrt(variance)
+            reach = students(freedom) * error
+            star = exchanged[:, known].mean(axis=1)
+            as_far = ~(np.abs(star) < abs(star[0]) - equal)  # nan counts against it
+            most = span[1] - span[0]
             result = replace(
                 result,
                 low=max(result.difference - reach, -most),
                 high=min(result.difference + reach, most),
-                p=_two_sided(result.difference / math.sqrt(variance), freedom),
+                p=_two_sided(result.difference / error, freedom),
+                p_permuted=float(as_far.mean()),
+                error=error,
+                freedom=freedom,
             )
         yield replace(result, note=note.removesuffix("; "))
 
@@ -462,13 +515,37 @@ def holm(ps: Sequence[float]) -> list[float]:
     return adjusted
 
 
-def adjusted(pairings: Mapping[str, Pairing]) -> dict[str, Pairing]:
-    """All pairings with `p_holm`: one family of differences, one of discordances."""
-    differences = iter(holm([d.p for p in pairings.values() for d in p.differences]))
+def adjusted(
+    pairings: Mapping[str, Pairing], margin: float | Mapping[str, float] | None = None
+) -> dict[str, Pairing]:
+    """All pairings with `p_holm`, and `p_inferior_holm` where there is a margin: one family of
+    differences, one of margins, one of discordances.
+
+    Args:
+        margin: by how much the other model may be worse, by score. One number is meant for the
+            first score alone: 0.02 of an AUROC and 0.02 of a Brier score are not alike.
+    """
+
+    def given(d: Difference, first: str) -> Difference:
+        margins = margin if isinstance(margin, Mapping) else {first: margin}
+        own = margins.get(d.score)
+        d = replace(d, judged=margin is not None)
+        return d if own is None or d.label is not None else d.with_margin(own)
+
+    tried = {
+        name: [given(d, p.differences[0].score) for d in p.differences]
+        for name, p in pairings.items()
+    }
+    every = [d for found in tried.values() for d in found]
+    differences = iter(holm([d.p for d in every]))
+    inferior = iter(holm([d.p_inferior for d in every]))
     discordances = iter(holm([d.p for p in pairings.values() for d in p.discordances]))
     return {
         name: Pairing(
-            differences=tuple(replace(d, p_holm=next(differences)) for d in p.differences),
+            differences=tuple(
+                replace(d, p_holm=next(differences), p_inferior_holm=next(inferior))
+                for d in tried[name]
+            ),
             discordances=tuple(replace(d, p_holm=next(discordances)) for d in p.discordances),
         )
         for name, p in pairings.items()

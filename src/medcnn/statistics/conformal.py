@@ -6,10 +6,15 @@ from, the truth is in the set with the probability that was asked for (Vovk, Gam
 2005). Validation has also chosen the epoch, so a little of that is lost; the report says what
 was found on test.
 
-Images of one patient are not exchangeable with those of another. So every patient of validation
-counts as one, its images share that weight, and one more patient is taken to be infinitely strange
-(Dunn, Wasserman and Ramdas 2023, JASA 118, "pooling CDFs"): the promise is for the images of a
-patient who was not seen.
+Images of one patient are not exchangeable with those of another. So the promise is made either
+per patient or per image, and it matters which where the sick have more images:
+
+- per patient: an image picked at random from a new patient. Every patient of validation counts as
+  one, its images share that weight, and one more patient is taken to be infinitely strange (Dunn,
+  Wasserman and Ramdas 2023, JASA 118, "pooling CDFs").
+- per image: all images of new patients, each counting once. One more patient is taken to be
+  infinitely strange, with as many images as any patient of validation has (conformal risk control,
+  Angelopoulos et al. 2024, ICLR, of the images that are missed).
 """
 
 from __future__ import annotations
@@ -35,13 +40,20 @@ def strangeness(probabilities: Floats) -> Floats:
 
 
 def mass_above(probabilities: Floats) -> Floats:
-    """Probability of all classes that are at least as probable (Romano, Sesia and Candès 2020,
-    NeurIPS, "adaptive prediction sets", without its randomisation, which is cautious): larger sets
-    for images that are harder."""
+    """Probability of all classes that are more probable (Romano, Sesia and Candès 2020, NeurIPS,
+    "adaptive prediction sets", without its randomisation): larger sets for images that are harder.
+
+    Its own probability does not count. So the class that carries the sum past the bound is in the
+    set, no set is empty, and classes of equal probability are in it together or not at all.
+    """
     order = np.argsort(-probabilities, axis=-1, kind="stable")
-    mass = np.take_along_axis(probabilities, order, axis=-1).cumsum(axis=-1)
+    falling = np.take_along_axis(probabilities, order, axis=-1)
+    before = falling.cumsum(axis=-1) - falling
+    before[..., 0] = 0
+    tied = np.diff(falling, axis=-1, prepend=np.inf) == 0
+    before = np.maximum.accumulate(np.where(tied, 0, before), axis=-1)
     ranks = np.argsort(order, axis=-1, kind="stable")
-    return np.take_along_axis(mass, ranks, axis=-1)
+    return np.take_along_axis(before, ranks, axis=-1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,11 +69,15 @@ METHODS = {
 }
 
 
-def options(*, coverage: float = 0.9, by: str | None = None) -> None:
+PER = ("patient", "image")
+
+
+def options(*, coverage: float = 0.9, per: str = "patient", by: str | None = None) -> None:
     """What `readout.conformal` takes beside its name.
 
     Args:
         coverage: how often the set should hold the truth.
+        per: `patient` or `image`, what the promise is made for.
         by: an attribute of the images, such as `sex` or `site`: the coverage then holds within
             each of its values (Mondrian), as far as validation has patients enough.
     """
@@ -75,6 +91,7 @@ class Conformal:
     """Bounds that were found on validation.
 
     Attributes:
+        per: `patient` or `image`, what `coverage` is promised for.
         by: the attribute whose values have bounds of their own, or empty.
         bounds: category -> one bound per class (or per label and answer, [K, 2] flattened, where
             labels stand alone); infinity, kept as None in JSON, where there were too few patients
@@ -85,6 +102,7 @@ class Conformal:
     coverage: float
     by: str
     bounds: Mapping[str, tuple[float, ...]]
+    per: str = "patient"
 
     def sets(
         self, labels: LabelSpace, probabilities: Floats, categories: Sequence[str] | None = None
@@ -106,13 +124,20 @@ class Conformal:
         bounds = {
             c: [None if math.isinf(b) else b for b in found] for c, found in self.bounds.items()
         }
-        return {"name": self.method, "coverage": self.coverage, "by": self.by, "bounds": bounds}
+        return {
+            "name": self.method,
+            "coverage": self.coverage,
+            "per": self.per,
+            "by": self.by,
+            "bounds": bounds,
+        }
 
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> Conformal:
         return cls(
             method=stored["name"],
             coverage=stored["coverage"],
+            per=stored.get("per", "patient"),
             by=stored["by"],
             bounds={
                 c: tuple(math.inf if b is None else float(b) for b in found)
@@ -132,8 +157,9 @@ def fit_conformal(
     """Bounds from validation.
 
     Args:
-        chosen: `{name: ..., coverage: ..., by: ...}`.
-        probabilities: [N, K].
+        chosen: `{name: ..., coverage: ..., per: ..., by: ...}`.
+        probabilities: [N, K], from a calibration that has not seen the image's own patient
+            (`calibration.cross_fitted`): on what it was fitted to the truth looks less strange.
         targets: [N, K], nan for "not assessed".
         groups: patient of each image [N].
         categories: value of the attribute `by` of each image [N], where one was asked for.
@@ -157,7 +183,7 @@ def fit_conformal(
             if method.by_class:
                 assessed &= its_truth[:, at[-1]]
             own = (score[question] * its_truth).sum(axis=1)[assessed]
-            found[at] = patient_quantile(own, patients[assessed], chosen["coverage"])
+            found[at] = patient_quantile(own, patients[assessed], chosen["coverage"], chosen["per"])
         return found
 
     per_category = {EVERYONE: bounds(everywhere)}
@@ -168,19 +194,29 @@ def fit_conformal(
     return Conformal(
         method=chosen["name"],
         coverage=chosen["coverage"],
+        per=chosen["per"],
         by=chosen["by"] or "",
         bounds={c: tuple(b.ravel().tolist()) for c, b in per_category.items()},
     )
 
 
-def patient_quantile(scores: Floats, patients: NDArray[np.str_], coverage: float) -> float:
-    """The smallest score that at least `coverage` of the patients and one more lie at or below,
-    where the images of a patient share one weight; infinity where there are too few patients."""
+def patient_quantile(
+    scores: Floats, patients: NDArray[np.str_], coverage: float, per: str = "patient"
+) -> float:
+    """The smallest score that at least `coverage` of the weight lies at or below; infinity where
+    there are too few patients.
+
+    Args:
+        per: `patient`: the images of a patient share one weight, and one more patient is above.
+            `image`: each image has one, and as many as the largest patient has are above.
+    """
     if len(scores) == 0:
         return math.inf
     _, at, images = np.unique(patients, return_inverse=True, return_counts=True)
+    weight = 1 / images[at] if per == "patient" else np.ones(len(scores))
+    unseen = 1 if per == "patient" else int(images.max())
     order = np.argsort(scores, kind="stable")
-    share = (1 / images[at])[order].cumsum() / (len(images) + 1)
+    share = weight[order].cumsum() / (weight.sum() + unseen)
     enough = np.flatnonzero(share >= coverage - 1e-9)
     return float(scores[order][enough[0]]) if len(enough) else math.inf
 

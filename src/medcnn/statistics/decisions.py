@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 
 from medcnn.data.labels import Floats, Kind, LabelSpace
 from medcnn.statistics import conformal, operating
-from medcnn.statistics.calibration import CALIBRATIONS, Calibration, fit_calibration
+from medcnn.statistics.calibration import CALIBRATIONS, Calibration, cross_fitted, fit_calibration
 from medcnn.statistics.conformal import Conformal, fit_conformal
 from medcnn.statistics.operating import OperatingPoint, expected_grade, fit_point
 from medcnn.system.errors import UsageError, listed
-from medcnn.system.registry import completed, nearest
+from medcnn.system.registry import choose, completed, nearest
 
 Rules = tuple[Mapping[str, Any], ...]
 
@@ -45,7 +45,9 @@ def chosen_conformal(value: Any) -> Mapping[str, Any] | None:
     if value in (None, "none"):
         return None
     table = dict.fromkeys(conformal.METHODS, conformal.options)
-    return completed(table, value, "method", conformal.LIMITS)
+    chosen = completed(table, value, "method", conformal.LIMITS)
+    choose(dict.fromkeys(conformal.PER), chosen["per"], "per")
+    return chosen
 
 
 def chosen_calibration(value: Any) -> str:
@@ -215,7 +217,8 @@ def fit_readout(
     groups: Sequence[str],
     categories: Sequence[str] | None = None,
 ) -> Readout:
-    """Fit on validation, in this order: each step sees what the one before made.
+    """Fit on validation, in this order: each step sees what the one before made, but for the
+    bounds of prediction sets, which see probabilities cross-fitted by patient.
 
     Args:
         logits: [N, K].
@@ -230,14 +233,14 @@ def fit_readout(
     if config.refer_share is not None and len(p):
         bound = float(np.quantile(certainty(labels, p), config.refer_share))
         referral = Referral(share=config.refer_share, certainty=bound)
+    sets = None
+    if config.conformal:
+        unseen = cross_fitted(config.calibration, labels, logits, targets, groups)
+        sets = fit_conformal(config.conformal, labels, unseen, targets, groups, categories)
     return Readout(
         calibration=calibration,
-        points=tuple(fit_point(rule, p, targets) for rule in config.operating_points),
-        conformal=(
-            fit_conformal(config.conformal, labels, p, targets, groups, categories)
-            if config.conformal
-            else None
-        ),
+        points=tuple(fit_point(rule, p, targets, groups) for rule in config.operating_points),
+        conformal=sets,
         referral=referral,
     )
 

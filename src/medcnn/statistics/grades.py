@@ -16,6 +16,7 @@ from medcnn.statistics.intervals import (
     often_undefined,
     resampling_weights,
     spread_of_draws,
+    too_few,
 )
 from medcnn.statistics.metrics.formulas import quadratic_weighted_kappa
 from medcnn.statistics.metrics.table import METRICS, Assessed, Ints, Rows, Sample, Scope, samples
@@ -127,8 +128,8 @@ def _kappa(rows: Rows, groups: Ints, weights: NDArray[np.uint16], behind: int) -
         interval = Interval(reason="no image was assessed")
     elif math.isnan(value):
         interval = Interval(reason="truth and decision are one and the same throughout")
-    elif behind < KAPPA.needs:
-        interval = Interval(reason=f"it rests on {behind} groups only")
+    elif few := too_few(behind, KAPPA.needs):
+        interval = Interval(reason=few)
     else:
         drawn = np.concatenate([quadratic_weighted_kappa(s) for s in samples(rows, weights)])
         reason = often_undefined(drawn)

@@ -11,6 +11,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +24,8 @@ Ints = NDArray[np.int64]
 LEVEL = 0.95
 TAIL = (1 - LEVEL) / 2
 MOST_UNDEFINED = 0.05
+FEWEST = 5
+"""Patients that an interval rests on at least, wherever one is told; a score may need more."""
 NO_SPREAD = 1e-12
 ROUNDING = 1e-6
 """Resamples are summed in single precision: those that differ by less, as a share, are equal."""
@@ -74,6 +77,12 @@ def different(groups: Ints) -> Ints:
 def how_many(groups: Ints) -> int:
     """Different ones among the numbers."""
     return len(different(groups))
+
+
+def too_few(behind: int, needs: int = FEWEST) -> str:
+    """Why so few patients give no interval, or nothing."""
+    groups = "1 group" if behind == 1 else f"{behind} groups"
+    return f"too few, it rests on {groups}" if behind < needs else ""
 
 
 def resampling_weights(groups: Sequence[str], resamples: int, seed: int) -> NDArray[np.uint16]:
@@ -177,7 +186,9 @@ def interval_around(
     if math.isfinite(high):
         variance = spread.variance / (high - low) ** 2
         below, above = _wilson(share, share * (1 - share) / variance, t)
-        return Interval(low=low + (high - low) * below, high=low + (high - low) * above)
+        return Interval(
+            low=float(low + (high - low) * below), high=float(low + (high - low) * above)
+        )
     reach = t * math.sqrt(spread.variance)
     if math.isfinite(low):
         return Interval(low=value * math.exp(-reach / value), high=value * math.exp(reach / value))
@@ -185,21 +196,56 @@ def interval_around(
 
 
 @cache
-def students(freedom: float) -> float:
+def students(freedom: float, tail: float = TAIL) -> float:
     """Quantile of Student's t that the interval reaches to; fewer than 1 degree counts as 1."""
     from scipy.special import stdtrit  # slow to import, and a report does not need it
 
-    return float(stdtrit(max(1.0, freedom), 1 - TAIL))
+    return float(stdtrit(max(1.0, freedom), 1 - tail))
 
 
-def _wilson(share: float, draws: float, t: float) -> tuple[float, float]:
+def _wilson(share: Any, draws: Any, t: float) -> tuple[Any, Any]:
     centre = (share + t**2 / (2 * draws)) / (1 + t**2 / draws)
-    half = (
-        t
-        / (1 + t**2 / draws)
-        * math.sqrt(max(0.0, share * (1 - share)) / draws + t**2 / (4 * draws**2))
-    )
-    return max(centre - half, 0.0), min(centre + half, 1.0)
+    spread = np.maximum(0.0, share * (1 - share)) / draws + t**2 / (4 * draws**2)
+    half = t / (1 + t**2 / draws) * np.sqrt(spread)
+    return np.maximum(centre - half, 0.0), np.minimum(centre + half, 1.0)
+
+
+def lower_bounds(hit_up_to: Ints, groups: Ints, cuts: int, confidence: float) -> Floats:
+    """One-sided lower bound of the share of rows hit by each of the cuts 0 to `cuts`. [cuts + 1]
+
+    The lower end of `share_and_noise`, of all cuts at once: sums over groups of squares change by
+    one row from cut to cut.
+
+    Args:
+        hit_up_to: last cut that hits each row [n]; every row is hit by cut 0.
+        groups: of each row [n].
+    """
+    _, at, size = np.unique(groups, return_inverse=True, return_counts=True)
+    behind, n = len(size), len(at)
+    if behind < 2:
+        return np.zeros(cuts + 1)
+    # rows in the order in which they are lost, and how many of their group were left before
+    order = np.argsort(hit_up_to, kind="stable")
+    own = at[order]
+    together = np.argsort(own, kind="stable")
+    left = np.empty(n)
+    left[together] = np.concatenate([np.arange(m, 0, -1) for m in size])
+    heavy = (1 - 1 / behind) / (1 - size / n).clip(0.1) ** 2  # leaving out one group at a time
+    lost = np.searchsorted(hit_up_to[order], np.arange(cuts + 1), "left")
+
+    def after(total: float, steps: Floats) -> Floats:
+        return np.asarray(total - np.concatenate([[0.0], np.cumsum(steps)])[lost])
+
+    share = 1 - lost / n
+    squares = after((heavy * size**2).sum(), heavy[own] * (2 * left - 1))
+    crossed = after((heavy * size**2).sum(), heavy[own] * size[own])
+    variance = (squares - 2 * share * crossed + share**2 * (heavy * size**2).sum()) / n**2
+    mixed = share * (1 - share)
+    variance = np.maximum(variance, mixed / n)
+    bound = (1 - confidence) ** (1 / behind)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        low, _ = _wilson(share, mixed / variance, students(behind - 1.0, 1 - confidence))
+    return np.where(lost == 0, bound, np.where(lost == n, 0.0, low))
 
 
 def share_interval(hits: NDArray[np.bool_], groups: Ints) -> Interval:
@@ -306,21 +352,26 @@ def inverted_interval(
         return Interval(reason=ALL_ALIKE)
     noise *= math.sqrt(num_groups / (num_groups - 1))
 
-    def outcome(scale: float, quantile: float) -> float:
-        return float(np.quantile((np.abs(scale * terms + noise) ** power).sum(axis=1), quantile))
-
     def crossing(quantile: float) -> float:
-        """The scale at which a quantile of the outcomes, which grows with it, meets `found`."""
+        """The scale at which this share of the outcomes, which grow with it, lies below `found`."""
         low, high = 0.0, 8.0
         for _ in range(16):
             middle = (low + high) / 2
-            below = outcome(middle, quantile) < found
-            low, high = (middle, high) if below else (low, middle)
+            outcomes = (np.abs(middle * terms + noise) ** power).sum(axis=1)
+            short = np.count_nonzero(outcomes < found) > quantile * len(outcomes)
+            low, high = (middle, high) if short else (low, middle)
         return (low + high) / 2 if low > 0 else 0.0
 
     # a sum that is small even for noise alone still leaves room up to what was found
     least, most = crossing(1 - TAIL / 2), max(crossing(TAIL / 2), 1.0)
     return Interval(low=least**power * found, high=most**power * found)
+
+
+def within(interval: Interval, bounds: tuple[float, float]) -> Interval:
+    """What of it a score can be: the ends of a mean whose weights are uncertain too, and of an
+    inverted test, may lie outside."""
+    low, high = bounds
+    return replace(interval, low=max(interval.low, low), high=min(interval.high, high))
 
 
 def unanimous_interval(value: float, num_groups: int) -> Interval:

@@ -3,7 +3,7 @@ names and that looks at validation only."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medcnn.data.labels import Floats
+from medcnn.statistics.intervals import group_numbers, lower_bounds
 
 DEFAULT_THRESHOLD = 0.5
 
@@ -42,12 +43,18 @@ class OperatingPoint:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cuts:
-    """What each cut between two neighbouring probabilities gives on validation, all [M]."""
+    """What each cut between two neighbouring probabilities gives on validation, all [M].
+
+    Attributes:
+        surely: of `sensitivity` or `specificity` the one-sided lower bounds [M] at a confidence,
+            patients taken for independent.
+    """
 
     sensitivity: Floats
     specificity: Floats
     positives: float
     negatives: float
+    surely: Callable[[str, float], Floats]
 
 
 def youden(cuts: Cuts) -> Floats:
@@ -63,6 +70,25 @@ def sensitivity(cuts: Cuts, *, at: float) -> Floats:
 def specificity(cuts: Cuts, *, at: float) -> Floats:
     """The best sensitivity of those cuts that clear a share `at` of the negatives."""
     return np.where(cuts.specificity >= at - 1e-12, 1 + cuts.sensitivity, cuts.specificity - at)
+
+
+def sure_sensitivity(cuts: Cuts, *, at: float, confidence: float = 0.95) -> Floats:
+    """The best specificity of those cuts that surely find a share `at` of the positives.
+
+    A cut that finds just that share on validation finds less on about every other set of new
+    patients. So cuts are tried from the lowest upwards, as long as the lower bound of sensitivity
+    reaches `at`: the chosen one misses it with a chance of 1 - `confidence` at most (tests in a
+    fixed order: Angelopoulos et al. 2025, Annals of Applied Statistics 19(2), "learn then test").
+    """
+    surely = cuts.surely("sensitivity", confidence) >= at - 1e-12
+    return np.where(np.minimum.accumulate(surely), cuts.specificity, -np.inf)
+
+
+def sure_specificity(cuts: Cuts, *, at: float, confidence: float = 0.95) -> Floats:
+    """The best sensitivity of those cuts that surely clear a share `at` of the negatives: as
+    `sure_sensitivity`, from the highest cut downwards."""
+    surely = cuts.surely("specificity", confidence)[::-1] >= at - 1e-12
+    return np.where(np.minimum.accumulate(surely)[::-1], cuts.sensitivity, -np.inf)
 
 
 def cost(cuts: Cuts, *, miss: float, false_alarm: float = 1.0) -> Floats:
@@ -94,12 +120,19 @@ RULES: dict[str, Callable[..., Floats]] = {
     "youden": youden,
     "sensitivity": sensitivity,
     "specificity": specificity,
+    "sure_sensitivity": sure_sensitivity,
+    "sure_specificity": sure_specificity,
     "cost": cost,
     "f1": f1,
     "kappa": kappa,
 }
 
-LIMITS = {"at": (0.0, 1.0), "miss": (0.0, 1e6), "false_alarm": (0.0, 1e6)}
+LIMITS = {
+    "at": (0.0, 1.0),
+    "confidence": (0.5, 0.999),
+    "miss": (0.0, 1e6),
+    "false_alarm": (0.0, 1e6),
+}
 
 
 def point_name(rule: Mapping[str, Any]) -> str:
@@ -111,6 +144,8 @@ WORDS = {
     "youden": "Youden's index",
     "sensitivity": "sensitivity of {at}",
     "specificity": "specificity of {at}",
+    "sure_sensitivity": "sensitivity of at least {at} with {confidence} confidence",
+    "sure_specificity": "specificity of at least {at} with {confidence} confidence",
     "cost": "a miss costs {miss}, a false alarm {false_alarm}",
     "f1": "largest F1",
     "kappa": "largest kappa",
@@ -123,13 +158,19 @@ def rule_words(point: str) -> str:
     return WORDS[name].format(**dict(option.split("=") for option in options))
 
 
-def fit_point(rule: Mapping[str, Any], probabilities: Floats, targets: Floats) -> OperatingPoint:
+def fit_point(
+    rule: Mapping[str, Any],
+    probabilities: Floats,
+    targets: Floats,
+    groups: Sequence[str] | None = None,
+) -> OperatingPoint:
     """The operating point that `rule` picks on validation.
 
     Args:
         rule: `{name: ..., **options}`, a key of RULES with all of its options.
         probabilities: [N, K], calibrated where there is a calibration.
         targets: [N, K], nan for "not assessed".
+        groups: patient of each image [N]; None: each is of a patient of its own.
     """
     options = {key: value for key, value in rule.items() if key != "name"}
     if rule["name"] == "kappa":
@@ -140,15 +181,20 @@ def fit_point(rule: Mapping[str, Any], probabilities: Floats, targets: Floats) -
     def objective(cuts: Cuts) -> Floats:
         return RULES[rule["name"]](cuts, **options)
 
+    patients = None if groups is None else group_numbers(groups)[0]
     columns = zip(targets.T, probabilities.T, strict=True)
-    thresholds, reasons = zip(*(best_threshold(t, p, objective) for t, p in columns), strict=True)
+    found = (best_threshold(t, p, objective, patients) for t, p in columns)
+    thresholds, reasons = zip(*found, strict=True)
     return OperatingPoint(
         name=point_name(rule), thresholds=thresholds, reasons=reasons if any(reasons) else ()
     )
 
 
 def best_threshold(
-    target: Floats, probability: Floats, objective: Callable[[Cuts], Floats]
+    target: Floats,
+    probability: Floats,
+    objective: Callable[[Cuts], Floats],
+    patients: NDArray[np.int64] | None = None,
 ) -> tuple[float, str]:
     """Cut in the middle between two neighbouring probabilities at which `objective` is largest.
 
@@ -158,22 +204,36 @@ def best_threshold(
     Args:
         target: 0, 1, or nan for "not assessed" [N].
         probability: [N] in [0, 1].
+        patients: number of each image's patient [N]; None: each is of a patient of its own.
     """
     known = ~np.isnan(target)
+    of = (np.arange(len(target)) if patients is None else patients)[known]
     positive, probability = target[known] == 1, probability[known]
     levels, at = np.unique(probability, return_inverse=True)
     if reason := _nothing_to_pick(positive, len(levels), "class"):
         return DEFAULT_THRESHOLD, reason
     positives = np.bincount(at, weights=positive)
     negatives = np.bincount(at, weights=~positive)
+
+    def surely(what: str, confidence: float) -> Floats:
+        # a positive is found by the cuts up to its level, a negative cleared by those above it
+        if what == "sensitivity":
+            return lower_bounds(at[positive], of[positive], len(levels), confidence)
+        return lower_bounds(
+            len(levels) - 1 - at[~positive], of[~positive], len(levels), confidence
+        )[::-1]
+
     # cut i calls every level below i negative: from all called positive to none
     cuts = Cuts(
         sensitivity=1 - np.concatenate([[0.0], np.cumsum(positives) / positives.sum()]),
         specificity=np.concatenate([[0.0], np.cumsum(negatives) / negatives.sum()]),
         positives=float(positives.sum()),
         negatives=float(negatives.sum()),
+        surely=surely,
     )
     value = objective(cuts)
+    if not np.isfinite(value.max()):
+        return DEFAULT_THRESHOLD, "validation has too few patients for any cut to be so sure"
     edges = np.concatenate([[0.0], levels, [1.0]])
     equally_good = np.flatnonzero(value > value.max() - 1e-12)
     best = equally_good[np.argmax(np.diff(edges)[equally_good])]

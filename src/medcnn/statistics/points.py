@@ -60,15 +60,23 @@ class SetsResult:
 
     Attributes:
         label: class or finding; None for all images.
+        per: what `wanted` is promised for: `patient`, so that `by_patient` should reach it, or
+            `image`, so that `coverage` should.
+        coverage: share of the images whose set holds the truth.
+        by_patient: mean over patients of that share.
         mean_size: answers in a set.
         single: share of the sets with exactly one answer.
+        empty: number of sets without any.
     """
 
     label: str | None
     wanted: float
+    per: str
     coverage: Share
+    by_patient: Share
     mean_size: float
     single: float
+    empty: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -208,13 +216,16 @@ def _sets(predictions: Predictions, groups: NDArray[np.int64]) -> list[SetsResul
     labels, targets = predictions.labels, predictions.targets
 
     def result(label: str | None, truth: NDArray[Any], own: NDArray[Any], of: Any) -> SetsResult:
-        sizes = own.sum(axis=1)
+        sizes, held = own.sum(axis=1), (own & truth).any(axis=1)
         return SetsResult(
             label=label,
             wanted=conformal.coverage,
-            coverage=Share.among((own & truth).any(axis=1), of),
+            per=conformal.per,
+            coverage=Share.among(held, of),
+            by_patient=Share.by_patient(held, of),
             mean_size=float(sizes.mean()) if len(sizes) else math.nan,
             single=float((sizes == 1).mean()) if len(sizes) else math.nan,
+            empty=int((sizes == 0).sum()),
         )
 
     if labels.exclusive:

@@ -18,6 +18,7 @@ from medcnn.statistics.intervals import (
     LEVEL,
     NO_SPREAD,
     Interval,
+    Spread,
     different,
     group_numbers,
     how_many,
@@ -29,7 +30,9 @@ from medcnn.statistics.intervals import (
     share_and_noise,
     spread_of_draws,
     spread_of_parts,
+    too_few,
     variance_interval,
+    within,
 )
 from medcnn.statistics.metrics.table import (
     METRICS,
@@ -46,8 +49,11 @@ from medcnn.statistics.metrics.table import (
 from medcnn.statistics.predictions import Predictions
 from medcnn.system.errors import DataError, listed
 from medcnn.system.files import write_text
+from medcnn.system.progress import track
 
 SCHEMA = 1
+MANY = 20
+"""Labels from which on it is said how far the scores are."""
 
 
 class Average(StrEnum):
@@ -208,7 +214,8 @@ def _scores(predictions: Predictions, resamples: int, seed: int) -> list[Score]:
     pooled: dict[str, Part] = {}
     for scope in Scope:
         scoped = {n: m for n, m in metrics.items() if m.scope(labels) is scope}
-        for rows in assessed.of(scope) if scoped else ():
+        every = assessed.of(scope) if scoped else []
+        for rows in track(every, len(every), "scores") if len(every) > MANY else every:
             for name, part in _parts(rows, scoped, labels, groups, weights).items():
                 found[name].append(part)
         if scope is Scope.LABEL and len(labels.outputs) > 1:
@@ -220,10 +227,11 @@ def _scores(predictions: Predictions, resamples: int, seed: int) -> list[Score]:
             scores.append(parts[0].score(name, metric))
             continue
         names = labels.outputs[1:] if scope is Scope.CUT else labels.outputs
-        averages = [_mean(name, metric, Average.MACRO, names, parts, groups)]
+        averages = [_mean(name, metric, Average.MACRO, names, parts, groups, labels)]
         if name in pooled:
             micro = replace(pooled[name].score(name, metric), average=Average.MICRO)
-            averages += [micro, _mean(name, metric, Average.WEIGHTED, names, parts, groups)]
+            weighted = _mean(name, metric, Average.WEIGHTED, names, parts, groups, labels)
+            averages += [micro, weighted]
         own = [p.score(name, metric, label) for label, p in zip(names, parts, strict=True)]
         scores += [*averages, *own]
     return scores
@@ -257,7 +265,7 @@ class Part:
         if math.isnan(self.value):
             note = f"not available: {why_undefined(metric, self.rows)}"
             interval = Interval()
-        elif not interval.reason and (few := too_few(metric, len(self.behind))):
+        elif not interval.reason and (few := too_few(len(self.behind), metric.needs)):
             interval = Interval(reason=few)
         if interval.reason:
             note = f"interval not available: {interval.reason}"
@@ -294,13 +302,17 @@ def _parts(
             masses.append(sample.sums(rows.positives))
     once, own, every = Sample.once(rows), groups[rows.at], int(groups.max(initial=-1)) + 1
     at_all = how_many(own)
+    positive = rows.target if rows.target.ndim == 1 else rows.target[:, 0]
+    mass = np.bincount(own, weights=positive, minlength=every).astype(np.float64)
+    drawn_mass = mass
+    if masses:
+        drawn_mass = (np.concatenate(masses) - rows.target.sum()) / math.sqrt(len(weights))
     parts = {}
     for name, metric in metrics.items():
         value = float(metric.kernel(labels)(once)[0])
+        span = metric.span(labels)
         rarer = patients_behind(metric, rows, own)
         behind = len(rarer)
-        positive = rows.target if rows.target.ndim == 1 else rows.target[:, 0]
-        mass = np.bincount(own, weights=positive, minlength=every).astype(np.float64)
         noise, terms, resampled = np.zeros(every), None, None
         if math.isnan(value):
             interval = Interval(reason="not defined")
@@ -312,42 +324,34 @@ def _parts(
             interval = variance_interval(share)
         elif metric.influence is not None:
             spread = spread_of_parts(metric.influence(rows), own, every)
-            # where no row moves the score there is nothing to be sure of, and no floor changes that
-            if metric.floor is not None and spread.variance > NO_SPREAD**2:
-                spread = replace(
-                    spread,
-                    variance=max(spread.variance, (spread.variance + metric.floor(rows)) / 2),
-                )
+            spread = _raised(spread, metric, rows, own)
             if math.isinf(metric.bounds[0]):
                 # a line through the outcomes has the freedom of the rarer ones
                 spread = replace(spread, freedom=min(spread.freedom, behind - 1.0))
-            interval, noise = interval_around(value, spread, metric.bounds, behind), spread.noise
+            interval, noise = interval_around(value, spread, span, behind), spread.noise
         else:
             resampled = np.concatenate(blocks[name])
-            if masses:
-                mass = (np.concatenate(masses) - rows.target.sum()) / math.sqrt(len(weights))
             if reason := often_undefined(resampled):
                 interval, noise = Interval(reason=reason), np.zeros(len(weights))
             elif metric.signed is not None:
                 terms = metric.signed(once)[0]
                 interval = inverted_interval(terms, resampled, at_all, metric.power)
             else:
-                spread = spread_of_draws(resampled, behind)
+                spread = _raised(spread_of_draws(resampled, behind), metric, rows, own)
                 noise = spread.noise
                 # noise makes the resamples larger once more, by as much as the value itself is
                 centre = value if metric.unbiased else 2 * value - float(np.nanmean(resampled))
-                low, high = metric.bounds
-                inside = min(max(centre, low + NO_SPREAD), high)
-                interval = interval_around(inside, spread, metric.bounds, behind)
+                inside = min(max(centre, span[0] + NO_SPREAD), span[1])
+                interval = interval_around(inside, spread, span, behind)
         if interval.reason == ALL_ALIKE and np.ptp(rows.probability) == 0:
             interval = Interval(reason="all probabilities are equal")
         parts[name] = Part(
             rows=rows,
             value=value,
-            interval=interval,
+            interval=within(interval, span),
             method=metric.method,
             noise=noise,
-            mass=mass,
+            mass=mass if resampled is None else drawn_mass,
             behind=rarer,
             groups=at_all,
             terms=terms,
@@ -356,21 +360,26 @@ def _parts(
     return parts
 
 
+def _raised(spread: Spread, metric: Metric, rows: Rows, groups: Ints) -> Spread:
+    """With the mean of its variance and the score's floor, where that is larger."""
+    # where no row moves the score there is nothing to be sure of, and no floor changes that
+    if metric.floor is None or not spread.variance > NO_SPREAD**2:
+        return spread
+    mean = (spread.variance + metric.floor(rows, groups)) / 2
+    return replace(spread, variance=max(spread.variance, mean))
+
+
 def patients_behind(metric: Metric, rows: Rows, groups: Ints) -> Ints:
     """Numbers of the patients on the side that decides how sure a score is: the rarer one, however
-    many images stand on the other."""
-    if rows.target.ndim > 1 and not metric.sides:
+    many images stand on the other, unless it rests on all alike."""
+    if metric.of_all or (rows.target.ndim > 1 and not metric.sides):
         return different(groups)
     sides = list(metric.sides(rows)) if metric.sides else [rows.target, ~rows.target]
     if metric.decided:
         sides += [rows.decision, ~rows.decision]
+    if metric.mistaken:
+        sides.append(np.abs(rows.target - rows.probability) > 0.5)
     return min((different(groups[side]) for side in sides), key=len, default=groups[:0])
-
-
-def too_few(metric: Metric, behind: int) -> str:
-    """Why so few patients give this score no interval, or nothing."""
-    groups = "1 group" if behind == 1 else f"{behind} groups"
-    return f"too few, it rests on {groups}" if behind < metric.needs else ""
 
 
 def _mean_share(
@@ -393,6 +402,7 @@ def _mean(
     names: Sequence[str],
     parts: Sequence[Part],
     groups: Ints,
+    labels: LabelSpace,
 ) -> Score:
     """Mean over the labels where the score is defined."""
     defined = [p for p in parts if not math.isnan(p.value)]
@@ -420,7 +430,9 @@ def _mean(
         return replace(score, note="not available: defined for no label")
     heavy = heavy / heavy.sum()
     values = np.array([p.value for p in defined])
-    interval = _mean_interval(metric, values, heavy, defined, groups, average)
+    interval = within(
+        _mean_interval(metric, values, heavy, defined, groups, average), metric.span(labels)
+    )
     method = defined[0].method if metric.signed else "mover"
     few = sum(len(p.behind) < metric.needs for p in defined)
     if few and not interval.reason:
@@ -450,7 +462,7 @@ def _mean_interval(
         return Interval(reason=reasons[0])
     # each label may rest on fewer than would do for it alone, all of them together may not
     together = different(np.concatenate([p.behind for p in parts]))
-    if few := too_few(metric, len(together)):
+    if few := too_few(len(together), metric.needs):
         return Interval(reason=few)
     if metric.signed is not None:
         # a mean of sums of powers is the sum of all of their terms

@@ -9,7 +9,14 @@ from typing import TypedDict
 import numpy as np
 from numpy.typing import NDArray
 
-from medcnn.statistics.intervals import Interval, share_interval
+from medcnn.statistics.intervals import (
+    Interval,
+    Spread,
+    how_many,
+    interval_around,
+    share_interval,
+    too_few,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,10 +32,25 @@ class Share:
 
     @classmethod
     def among(cls, hits: NDArray[np.bool_], groups: NDArray[np.int64]) -> Share:
-        found = share_interval(hits, groups)
         value = float(hits.mean()) if len(hits) else math.nan
-        reason = found.reason if len(hits) else "no such image"
-        return cls(value=value, low=found.low, high=found.high, of=len(hits), reason=reason)
+        few = too_few(how_many(groups)) if len(hits) else "no such image"
+        found = Interval(reason=few) if few else share_interval(hits, groups)
+        return cls(value=value, low=found.low, high=found.high, of=len(hits), reason=found.reason)
+
+    @classmethod
+    def by_patient(cls, hits: NDArray[np.bool_], groups: NDArray[np.int64]) -> Share:
+        """Mean over patients of the share of their images; `of` counts patients."""
+        _, at, images = np.unique(groups, return_inverse=True, return_counts=True)
+        of = len(images)
+        own = np.bincount(at, weights=hits, minlength=of) / images
+        value = float(own.mean()) if of else math.nan
+        if few := too_few(of) if of else "no such image":
+            return cls(value=value, low=math.nan, high=math.nan, of=of, reason=few)
+        # patients of one image each say no less than images would
+        variance = max(float(own.var(ddof=1)) / of, value * (1 - value) / len(hits))
+        spread = Spread(variance=variance, freedom=of - 1.0, noise=own - value)
+        found = interval_around(value, spread, (0.0, 1.0), of)
+        return cls(value=value, low=found.low, high=found.high, of=of, reason=found.reason)
 
 
 class TwoByTwo(TypedDict):
@@ -74,7 +96,7 @@ def predictive_intervals(sens: Share, spec: Share, prevalence: float) -> tuple[I
     ) -> Interval:
         """Interval of odds = `at` * top / low."""
         if math.isnan(top_low + low_low):
-            return Interval(reason="sensitivity or specificity has none")
+            return Interval(reason=sens.reason or spec.reason)
         if top == low == 0:
             return Interval(reason="nobody is called so")
         if low == 0:  # infinite odds: only the lower end is left to find

@@ -47,6 +47,7 @@ FREE_SETTINGS = (
     "trainer.device",
     "trainer.threads",
     "trainer.save_every_s",
+    "trainer.keep_state",
     "trainer.dry_run",
     "data.cache",
     "device",

@@ -46,7 +46,8 @@ def compare_runs(config: CompareConfig) -> Path:
                 reference, other, config.scores, resamples=config.resamples, seed=config.seed
             )
             for name, other in track(others, len(others), "compare")
-        }
+        },
+        config.margin,
     )
     facts = {name: _facts(folder) for name, folder in folders.items()}
     nouns = [known.get("report", {}).get("group_noun", "") for known in facts.values()]

@@ -11,10 +11,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from medcnn.statistics.metrics.rows import Bins, Bools, Floats, Rows, Sample, ratio
+from medcnn.statistics.metrics.rows import Bins, Bools, Floats, Ints, Rows, Sample, ratio
 
 Kernel = Callable[[Sample], Floats]
 Influence = Callable[[Rows], Sequence[Floats]]
+Floor = Callable[[Rows, Ints], float]
+"""A variance that the score has at least, from rows and their patients [n]."""
 LEAST_SPECIFICITY = 0.9
 """Of the partial AUC, and at which sensitivity is told."""
 
@@ -53,7 +55,7 @@ def auroc_influence(rows: Rows) -> Sequence[Floats]:
     return _centred(placed, target, ~target)
 
 
-def auroc_floor(rows: Rows) -> float:
+def auroc_floor(rows: Rows, groups: Ints) -> float:
     """Variance of the AUROC if every image were a patient of its own. Images of one patient never
     say more, but few positives often seem to agree better than they do.
 
@@ -264,15 +266,19 @@ def calibration_intercept(sample: Sample) -> Floats:
     positives = sample.sums(sample.rows.placed(target))
     weights = sample.weights[:, sample.rows.at]
     low, high = np.full(len(positives), -60.0), np.full(len(positives), 60.0)
-    for _ in range(60):  # the sum of probabilities grows with the intercept
-        middle = (low + high) / 2
-        expected = _weighted(weights, _sigmoid(offset + middle[:, None]))
-        low, high = (
-            np.where(expected < positives, middle, low),
-            np.where(expected < positives, high, middle),
-        )
+    found = np.zeros(len(positives))
+    for _ in range(100):  # the sum of probabilities grows with the intercept
+        p = _sigmoid(offset + found[:, None])
+        short = positives - _weighted(weights, p)
+        low, high = np.where(short > 0, found, low), np.where(short > 0, high, found)
+        # Newton's step where it stays between the ends, else their middle
+        step = found + ratio(short, _weighted(weights, p * (1 - p)))
+        step = np.where((step > low) & (step < high), step, (low + high) / 2)
+        moved, found = np.abs(step - found).max(initial=0.0), step
+        if moved < 1e-12:
+            break
     both = (positives > 0) & (positives < sample.total)
-    return np.where(both, (low + high) / 2, np.nan)
+    return np.where(both, found, np.nan)
 
 
 def slope_influence(rows: Rows) -> Sequence[Floats]:
@@ -285,10 +291,30 @@ def slope_influence(rows: Rows) -> Sequence[Floats]:
     return [away * (rows.target - p) / (w @ away**2)]
 
 
+def slope_floor(rows: Rows, groups: Ints) -> float:
+    """Of the slope, as `mean_floor`: if outcomes fell as often as the fitted line says."""
+    z = _log_odds(rows)
+    intercept, slope = (float(v[0]) for v in _recalibrated(Sample.once(rows)))
+    p = _sigmoid(intercept + slope * z)
+    w = p * (1 - p)
+    away = z - (w @ z) / w.sum()
+    return _line_floor(away * np.sqrt(w), groups, float(w @ away**2))
+
+
 def intercept_influence(rows: Rows) -> Sequence[Floats]:
     """Of the maximum-likelihood intercept, as `slope_influence`."""
     p = _sigmoid(_log_odds(rows) + float(calibration_intercept(Sample.once(rows))[0]))
     return [(rows.target - p) / (p * (1 - p)).sum()]
+
+
+def intercept_floor(rows: Rows, groups: Ints) -> float:
+    """Of the intercept, as `slope_floor`."""
+    p = _sigmoid(_log_odds(rows) + float(calibration_intercept(Sample.once(rows))[0]))
+    return _line_floor(np.sqrt(p * (1 - p)), groups, float((p * (1 - p)).sum()))
+
+
+def _line_floor(spread: Floats, groups: Ints, information: float) -> float:
+    return float((np.bincount(groups, weights=spread) ** 2).sum()) / information**2
 
 
 def table_accuracy(sample: Sample) -> Floats:
@@ -314,10 +340,10 @@ def table_mcc(sample: Sample) -> Floats:
 
     Source: Gorodkin 2004, Computational Biology and Chemistry 28(5-6).
     """
-    found = sample.confusion
-    truth, decided = found.sum(axis=2), found.sum(axis=1)
+    truth, decided = (sample.sums(placed) for placed in sample.rows.sides)
     total = sample.total
-    covered = np.einsum("rkk->r", found) * total - (truth * decided).sum(axis=1)
+    covered = sample.sums(sample.rows.placed(right(sample.rows))) * total
+    covered = covered - (truth * decided).sum(axis=1)
     spread = (total**2 - (truth**2).sum(axis=1)) * (total**2 - (decided**2).sum(axis=1))
     return ratio(covered, np.sqrt(np.maximum(spread, 0)))
 
@@ -328,11 +354,12 @@ def quadratic_weighted_kappa(sample: Sample) -> Floats:
     nan where truth and decision are one and the same grade throughout: nothing could disagree.
     Source: Cohen 1968, Psychological Bulletin 70(4).
     """
-    found = sample.confusion
-    grades = np.arange(found.shape[1])
+    truth, decided = (sample.sums(placed) for placed in sample.rows.sides)
+    grades = np.arange(truth.shape[1])
     cost = (grades[:, None] - grades) ** 2.0
-    by_chance = np.einsum("rk,kl,rl->r", found.sum(axis=2), cost, found.sum(axis=1))
-    return 1 - ratio((found * cost).sum(axis=(1, 2)) * sample.total, by_chance)
+    by_chance = np.einsum("rk,kl,rl->r", truth, cost, decided)
+    apart = sample.sums(sample.rows.placed(grade_error(sample.rows) ** 2))
+    return 1 - ratio(apart * sample.total, by_chance)
 
 
 def mean_absolute_grade_error(sample: Sample) -> Floats:
@@ -341,6 +368,65 @@ def mean_absolute_grade_error(sample: Sample) -> Floats:
     Source: Baccianella, Esuli and Sebastiani 2009, ISDA.
     """
     return sample.mean(grade_error(sample.rows))
+
+
+def share_floor(kernel: Kernel, part: float) -> Floor:
+    """`part` of the variance that a share of this size would have, of as many images as patients
+    stand on the rarer side.
+
+    For scores that are means over positives of numbers between 0 and 1: near 1 their resamples
+    seldom hold the few positives that are ranked low, so that they agree too well.
+    """
+
+    def floor(rows: Rows, groups: Ints) -> float:
+        value = float(kernel(Sample.once(rows))[0])
+        behind = min(len(np.unique(groups[side])) for side in (rows.target, ~rows.target))
+        return part * value * (1 - value) / max(1, behind)
+
+    return floor
+
+
+def mean_floor(losses: Callable[[Rows], Floats]) -> Floor:
+    """Of the mean of a loss: its variance if outcomes fell as often as the probabilities say, and
+    all images of a patient alike.
+
+    A sure mistake is rare and costs most. Where few patients happen to show none, their losses seem
+    to agree, and an interval made of them alone holds the truth in 0.7 to 0.9 of such samples.
+
+    Args:
+        losses: [n, K] what each image would cost if it were of each class.
+    """
+
+    def floor(rows: Rows, groups: Ints) -> float:
+        p, loss = _two_sided(rows.probability), losses(rows)
+        expected = (p * loss).sum(axis=1)
+        spread = np.sqrt(np.maximum(0, (p * loss**2).sum(axis=1) - expected**2))
+        within = np.bincount(groups, weights=spread)
+        between = np.bincount(groups, weights=expected - expected.mean())
+        return float((within**2 + between**2).sum()) / len(groups) ** 2
+
+    return floor
+
+
+def _two_sided(probability: Floats) -> Floats:
+    """[n, K] of a table as it is, of one label [n] its two sides, absent and present."""
+    if probability.ndim > 1:
+        return probability
+    return np.stack([1 - probability, probability], axis=1)
+
+
+def squared_losses(rows: Rows) -> Floats:
+    return np.stack([rows.probability**2, (1 - rows.probability) ** 2], axis=1)
+
+
+def surprises(rows: Rows) -> Floats:
+    return np.asarray(-np.log(np.maximum(_two_sided(rows.probability), EPS)))
+
+
+def grade_errors(rows: Rows) -> Floats:
+    decided = rows.decision.argmax(axis=1)[:, None]
+    missed = np.abs(decided - np.arange(rows.decision.shape[1]))
+    return np.asarray(missed, dtype=np.float64)
 
 
 def mean_influence(value: Callable[[Rows], NDArray[Any]]) -> Influence:

@@ -84,11 +84,9 @@ class Rows:
         return self.placed(self.target)
 
     @cached_property
-    def confusion(self) -> Floats:
-        """Of a table: true class by decided class. [N, K * K]"""
-        k = self.target.shape[1]
-        cell = self.target.argmax(axis=1) * k + self.decision.argmax(axis=1)
-        return self.placed(cell[:, None] == np.arange(k * k))
+    def sides(self) -> tuple[Floats, Floats]:
+        """Of a table: true class and decided class, each [N, K]."""
+        return self.placed(self.target), self.placed(self.decision)
 
     @cached_property
     def equal_width(self) -> Floats:
@@ -210,12 +208,6 @@ class Sample:
         """Found, missed, false alarms, cleared: the 2 x 2 table, each [R]."""
         found, missed, alarms, cleared = self.sums(self.rows.cells).T
         return found, missed, alarms, cleared
-
-    @cached_property
-    def confusion(self) -> Floats:
-        """Of a table: weight of each true class (row) and decided class (column). [R, K, K]"""
-        k = self.rows.target.shape[1]
-        return self.sums(self.rows.confusion).reshape(-1, k, k)
 
     @cached_property
     def curve(self) -> Curve:

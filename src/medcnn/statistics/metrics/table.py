@@ -10,7 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medcnn.data.labels import Kind, LabelSpace
+from medcnn.statistics.intervals import FEWEST
 from medcnn.statistics.metrics.formulas import (
+    Floor,
     Influence,
     Kernel,
     accuracy,
@@ -33,10 +35,13 @@ from medcnn.statistics.metrics.formulas import (
     every,
     f1,
     grade_error,
+    grade_errors,
+    intercept_floor,
     intercept_influence,
     log_loss,
     mcc,
     mean_absolute_grade_error,
+    mean_floor,
     mean_influence,
     negatives,
     partial_auc,
@@ -46,11 +51,15 @@ from medcnn.statistics.metrics.formulas import (
     right,
     sensitivity,
     sensitivity_at_specificity,
+    share_floor,
+    slope_floor,
     slope_influence,
     specificity,
     specificity_at_sensitivity,
     squared,
+    squared_losses,
     surprise,
+    surprises,
     table_accuracy,
     table_balanced_accuracy,
     table_mcc,
@@ -106,11 +115,12 @@ class Metric:
         cut: the label kernel is asked of each grade or worse, instead of each label.
         kinds: of labels for which the score means something.
         higher_is_better: None where neither is: no epoch can be chosen by it.
-        bounds: of its values; its interval keeps within them.
+        bounds: of its values; its interval keeps within them, see `span`.
+        of_grades: it is a distance of grades, so that the upper bound is K - 1.
         influence: of each row on the score, in parts [n] of which each is a mean of its own, nan
             for rows outside of it; the interval is made from it without resampling.
-        floor: a variance that images of no patient in common would give; where the influence gives
-            a smaller one, the mean of both is taken.
+        floor: a variance from rows and their patients [n]; where the influence or the resamples
+            give a smaller one, the mean of both is taken.
         signed: for a sum of absolute values, or of squares: its terms [R, T] with their signs.
             Noise makes such a sum too large, so the interval is a test of these, inverted.
         power: 1 for absolute values, 2 for squares.
@@ -118,6 +128,9 @@ class Metric:
             the rows [n] of which each is a share.
         of_prevalence: it is p (1 - p) of the share p of positives.
         decided: it also rests on how many patients are called positive, and negative.
+        mistaken: it also rests on how many patients have an image whose truth is less probable than
+            the other answer.
+        of_all: it rests on all patients, not on those of the rarer side.
         unbiased: False where noise makes it larger, as it makes its resamples once more.
         needs: fewest patients on the rarer side for which the interval was found to hold; below,
             there is none (docs/metrics.md).
@@ -131,15 +144,18 @@ class Metric:
     kinds: frozenset[Kind] = frozenset(Kind)
     higher_is_better: bool | None = True
     bounds: tuple[float, float] = (0.0, 1.0)
+    of_grades: bool = False
     influence: Influence | None = None
-    floor: Callable[[Rows], float] | None = None
+    floor: Floor | None = None
     signed: Kernel | None = None
     power: int = 1
     sides: Callable[[Rows], Sequence[Bools]] | None = None
     of_prevalence: bool = False
     decided: bool = False
+    mistaken: bool = False
+    of_all: bool = False
     unbiased: bool = True
-    needs: int = 5
+    needs: int = FEWEST
     undefined: str = "every image is decided alike"
 
     @property
@@ -160,6 +176,10 @@ class Metric:
             return Scope.CUT
         return Scope.LABEL if self.table is None or not labels.exclusive else Scope.TABLE
 
+    def span(self, labels: LabelSpace) -> tuple[float, float]:
+        """Least and largest value for these labels."""
+        return (0.0, len(labels.outputs) - 1.0) if self.of_grades else self.bounds
+
     def kernel(self, labels: LabelSpace) -> Kernel:
         kernel = self.table if self.scope(labels) is Scope.TABLE else self.label
         assert kernel is not None, "a table has a kernel for every kind it names"
@@ -172,7 +192,11 @@ ORDINAL = frozenset({Kind.ORDINAL})
 METRICS: dict[str, Metric] = {
     "accuracy": Metric(title="Accuracy", label=accuracy, table=table_accuracy, sides=every),
     "auroc": Metric(title="AUROC", label=auroc, influence=auroc_influence, floor=auroc_floor),
-    "average_precision": Metric(title="Average precision", label=average_precision),
+    "average_precision": Metric(
+        title="Average precision",
+        label=average_precision,
+        floor=share_floor(average_precision, 0.5),
+    ),
     "balanced_accuracy": Metric(
         title="Balanced accuracy",
         label=balanced_accuracy,
@@ -180,13 +204,19 @@ METRICS: dict[str, Metric] = {
         sides=classes,
     ),
     "brier": Metric(
-        title="Brier score", label=brier, higher_is_better=False, influence=mean_influence(squared)
+        title="Brier score",
+        label=brier,
+        higher_is_better=False,
+        influence=mean_influence(squared),
+        floor=mean_floor(squared_losses),
+        of_all=True,
     ),
     "brier_reliability": Metric(
         title="Brier reliability",
         label=brier_reliability,
         higher_is_better=False,
         signed=reliability_terms,
+        mistaken=True,
         needs=15,
         power=2,
     ),
@@ -195,6 +225,7 @@ METRICS: dict[str, Metric] = {
         label=brier_resolution,
         bounds=(0.0, 0.25),
         unbiased=False,
+        mistaken=True,
         needs=30,
     ),
     "brier_uncertainty": Metric(
@@ -203,6 +234,7 @@ METRICS: dict[str, Metric] = {
         higher_is_better=None,
         bounds=(0.0, 0.25),
         of_prevalence=True,
+        of_all=True,
     ),
     "calibration_intercept": Metric(
         title="Calibration intercept",
@@ -210,6 +242,7 @@ METRICS: dict[str, Metric] = {
         higher_is_better=None,
         bounds=(-np.inf, np.inf),
         influence=intercept_influence,
+        floor=intercept_floor,
     ),
     "calibration_slope": Metric(
         title="Calibration slope",
@@ -217,6 +250,7 @@ METRICS: dict[str, Metric] = {
         higher_is_better=None,
         bounds=(-np.inf, np.inf),
         influence=slope_influence,
+        floor=slope_floor,
         undefined="a threshold separates the classes",
     ),
     "cut_auroc": Metric(
@@ -258,6 +292,8 @@ METRICS: dict[str, Metric] = {
         higher_is_better=False,
         bounds=(0.0, np.inf),
         influence=mean_influence(surprise),
+        floor=mean_floor(surprises),
+        of_all=True,
     ),
     "mcc": Metric(
         title="Matthews correlation", label=mcc, table=table_mcc, bounds=(-1.0, 1.0), decided=True
@@ -268,9 +304,17 @@ METRICS: dict[str, Metric] = {
         kinds=ORDINAL,
         higher_is_better=False,
         bounds=(0.0, np.inf),
+        of_grades=True,
         influence=mean_influence(grade_error),
+        floor=mean_floor(grade_errors),
+        of_all=True,
     ),
-    "partial_auc": Metric(title="Partial AUC, specificity 0.9 to 1", label=partial_auc, needs=10),
+    "partial_auc": Metric(
+        title="Partial AUC, specificity 0.9 to 1",
+        label=partial_auc,
+        floor=share_floor(partial_auc, 0.75),
+        needs=10,
+    ),
     "quadratic_weighted_kappa": Metric(
         title="Quadratic weighted kappa",
         table=quadratic_weighted_kappa,

@@ -216,3 +216,20 @@ def test_images_of_the_training_are_known_under_another_key_only_where_they_are_
     part = seen("the key of another house", slice(30))
     assert not here.trained_on(part).any()
     assert here.other_key(part)
+
+
+def test_two_large_sets_without_a_common_image_share_no_id_in_a_checkpoint(
+    colours: Callable[..., Manifest], saved: tuple[Path, Classifier, Checkpoint]
+) -> None:
+    """With 32 bits 90,000 images and 300,000 others had six ids in common on average."""
+    record = colours().records[0]
+    ids = [
+        checkpoints.digest_of(replace(record, image_id=f"image {i}", origin=(f"{i}", "p")))
+        for i in range(2000)
+    ]
+    assert {len(found) for found in ids} == {24}, "96 bits"
+    assert len(set(ids)) == 2000
+    plain = colours()
+    short = [checkpoints.short_digest_of(r) for r in plain.records[:10]]
+    earlier = replace(saved[2], provenance={"manifest": "another", "made_with": short})
+    assert earlier.trained_on(plain).sum() == 10, "an earlier checkpoint is still read"

@@ -96,3 +96,68 @@ def test_the_line_of_the_table_stands_in_the_manifest(tmp_path: Path, hospital: 
         assert [row["line"] for row in csv.DictReader(file)] == [str(i) for i in range(2, 14)]
     again = Manifest.read(tmp_path / "manifest.csv", hospital / "images")
     assert [r.line for r in again.records] == list(range(2, 14))
+
+
+@pytest.mark.fault
+def test_whoever_is_left_out_by_any_column_has_a_pseudonym(
+    hospital: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Row A4: in the counts of what was left out, in the config, and in --show-config."""
+    from medcnn.cli.compose import read_command
+    from medcnn.config import TrainConfig, to_json
+    from medcnn.verbs.datasets import labelled
+
+    sheet = hospital / "images" / "labels.csv"
+    head, *rows = sheet.read_text().splitlines()
+    named = [f"{row},CNRYFULL{i}" for i, row in enumerate(rows)]
+    sheet.write_text("\n".join([f"{head},fullname", *named]) + "\n")
+    words = [*OURS, "data.exclude={fullname: [CNRYFULL3, CNRYFULL4]}"]
+    command = read_command("train", words)
+    assert isinstance(command.config, TrainConfig)
+    manifest = labelled(command.config.data, print)
+    assert manifest.excluded == {"fullname is in data.exclude": 2}
+    assert len(manifest.records) == 10
+    kept = to_json(command.config)
+    assert kept["data"]["options"]["exclude"]["fullname"] == [
+        pseudonym("CNRYFULL3", "id"),
+        pseudonym("CNRYFULL4", "id"),
+    ]
+    assert "CNRY" not in command.yaml
+    hidden = kept["data"]["options"]["exclude"]["fullname"]
+    again = read_command("train", [*OURS, f"data.exclude={{fullname: [{','.join(hidden)}]}}"])
+    assert isinstance(again.config, TrainConfig)
+    assert labelled(again.config.data, print).excluded == manifest.excluded
+    assert "CNRY" not in capsys.readouterr().out
+
+
+@pytest.mark.fault
+def test_whether_ids_are_pseudonyms_is_seen_from_the_ids(
+    hospital: Path, colours: Callable[..., Manifest]
+) -> None:
+    """Row A16: those of a hospital's own table are, those of other sets are not."""
+    from medcnn.cli.compose import read_command
+    from medcnn.config import TrainConfig
+    from medcnn.verbs.datasets import labelled
+
+    command = read_command("train", [*OURS])
+    assert isinstance(command.config, TrainConfig)
+    assert labelled(command.config.data, print).pseudonymous
+    assert not colours().pseudonymous
+
+
+def test_control_characters_in_classes_do_nothing_in_tables(
+    tmp_path: Path, colours: Callable[..., Manifest]
+) -> None:
+    from dataclasses import replace
+
+    from medcnn.data.labels import LabelSpace
+
+    plain = colours()
+    space = LabelSpace(kind=plain.labels.kind, names=("\x1b[31mred", "green", "\x1b]0;blue\x07"))
+    replace(plain, labels=space).write(tmp_path / "manifest.csv")
+    written = (tmp_path / "manifest.csv").read_bytes()
+    assert b"\x1b" not in written + (tmp_path / "manifest.json").read_bytes()
+    assert rb"label:\x1b[31mred" in written
+    again = Manifest.read(tmp_path / "manifest.csv", plain.root)
+    assert again.labels == space
+    assert [r.target for r in again.records] == [r.target for r in plain.records]

@@ -23,7 +23,7 @@ from medcnn.data.labels import LabelSpace
 from medcnn.data.own.words import tidy
 from medcnn.data.split_words import split_word
 from medcnn.system.errors import DataError, listed, private
-from medcnn.system.files import plain, quoted, table, visible, write_text
+from medcnn.system.files import heading, plain, quoted, table, write_text
 from medcnn.system.paths import leaves_root
 from medcnn.system.registry import nearest
 
@@ -173,8 +173,8 @@ class Manifest:
         attributes = sorted({name for r in self.records for name in r.attributes})
         with table(path) as file:
             writer = csv.writer(file)
-            labels = [visible(f"label:{name}") for name in self.labels.outputs]
-            attribute_columns = [visible(f"attribute:{name}") for name in attributes]
+            labels = [heading(f"label:{name}") for name in self.labels.outputs]
+            attribute_columns = [heading(f"attribute:{name}") for name in attributes]
             first = ("image_id", "path", "group", "split", "line")
             writer.writerow([*first, *labels, *attribute_columns])
             for r in self.records:
@@ -222,7 +222,7 @@ class Manifest:
                 raise DataError(f"{path} has no column {listed(absent)}, so it is no manifest.")
             for line, row in enumerate(reader, start=2):
                 try:
-                    cells = (row[visible(f"label:{name}")] for name in labels.outputs)
+                    cells = (row[heading(f"label:{name}")] for name in labels.outputs)
                     target = tuple(float(c) if c else math.nan for c in cells)
                 except (KeyError, ValueError) as error:
                     raise DataError(f"{path}:{line}: label column or value: {error}") from None

@@ -22,7 +22,7 @@ from medcnn.statistics.scores import Evaluation, write_metrics
 from medcnn.system.files import write_text
 
 # Facts that stand elsewhere on the page, or are not known while it is written.
-HIDDEN = ("config", "notes", "exit", "ended", "wall_s", "report")
+HIDDEN = ("config", "id", "notes", "exit", "ended", "wall_s", "report")
 
 
 def write_results(

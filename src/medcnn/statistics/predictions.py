@@ -23,7 +23,7 @@ from medcnn.data.labels import Kind, LabelSpace
 from medcnn.statistics.conformal import set_texts
 from medcnn.statistics.decisions import Readout, certainty
 from medcnn.system.errors import DataError, UsageError
-from medcnn.system.files import plain, quoted, table, visible, write_bytes, write_text
+from medcnn.system.files import heading, plain, quoted, table, write_bytes, write_text
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,7 +118,7 @@ class Predictions:
             said["line"] = ["" if line is None else str(line) for line in self.lines]
         with table(path) as file:
             writer = csv.writer(file)
-            writer.writerow(["image_id", "group", *map(visible, columns), *said])
+            writer.writerow(["image_id", "group", *map(heading, columns), *said])
             rows = zip(
                 self.image_ids,
                 self.groups,
@@ -185,7 +185,7 @@ class Predictions:
         rows: list[dict[str, Any]] = [
             {
                 "image_id": image_id,
-                **{visible(f"probability:{n}"): v for n, v in self._named(values)},
+                **{heading(f"probability:{n}"): v for n, v in self._named(values)},
                 **{column: texts[i] for column, texts in said.items()},
                 "unreadable": "",
             }
@@ -226,7 +226,7 @@ class Predictions:
             labels = LabelSpace.from_json(header["labels"])
 
             def values(what: str) -> NDArray[np.float32]:
-                names = [visible(f"{what}:{n}") for n in labels.outputs]
+                names = [heading(f"{what}:{n}") for n in labels.outputs]
                 cells = [[r[n] or "nan" for n in names] for r in rows]
                 return np.array(cells, dtype=np.float32).reshape(len(rows), len(labels.outputs))
 
@@ -257,5 +257,5 @@ class Predictions:
 
 def columns_of(labels: LabelSpace, readout: Readout) -> list[str]:
     """Columns of the table that `predict` writes."""
-    names = [visible(f"probability:{n}") for n in labels.names]
+    names = [heading(f"probability:{n}") for n in labels.names]
     return ["image_id", *names, *readout.said_columns, "unreadable"]

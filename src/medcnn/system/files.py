@@ -239,10 +239,15 @@ def visible(text: str) -> str:
     return _UNSEEN.sub(lambda sign: repr(sign[0])[1:-1], text)
 
 
+def heading(text: str) -> str:
+    """The name of a column as a table has it; a carriage return is kept by csv, and read back."""
+    return "\r".join(map(visible, text.split("\r")))
+
+
 def quoted(text: str) -> str:
     """A cell of a table for people: a text that a spreadsheet would run as a formula gets an
     apostrophe in front (OWASP, "CSV injection"); `plain` takes it away again."""
-    text = visible(text)
+    text = heading(text)
     return f"'{text}" if text.startswith(FORMULA_STARTS) else text
 
 

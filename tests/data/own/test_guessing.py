@@ -147,7 +147,7 @@ def test_unlabelled_rows_and_rare_classes_are_noticed(root: Path) -> None:
     assert found["rare_below"].value == 5
     manifest = loaded(root, found)
     assert manifest.labels.names == ("a", "b", "other")
-    assert manifest.excluded == {"finding is todo": 4}
+    assert manifest.excluded == {"finding is in data.exclude": 4}
 
 
 def test_images_in_several_folders_or_under_another_systems_paths_are_found(root: Path) -> None:

@@ -193,7 +193,7 @@ def test_real_covid_chestxray_through_a_table(shared: Path) -> None:
         },
     )
     assert len(found.records) == 282
-    assert found.excluded == {"finding is todo": 28}
+    assert found.excluded == {"finding is in data.exclude": 28}
     assert "other" in found.labels.names
 
 

@@ -20,7 +20,7 @@ from medcnn.data.manifest import Manifest
 from medcnn.data.matching import matched_targets
 from medcnn.models.checkpoint import Checkpoint
 from medcnn.models.classifier import Classifier
-from medcnn.models.inference import predict
+from medcnn.models.inference import predict, refuse_without_result
 from medcnn.pages.gallery import worst_errors
 from medcnn.pages.layout import MAIN
 from medcnn.pages.report import Table
@@ -53,8 +53,12 @@ def predictions_of(
     provenance: Mapping[str, Any] | None = None,
     ranks: Ranks = ALONE,
 ) -> Predictions:
-    """What the checkpoint says of `rows`; targets are matched to its classes by name."""
-    return predict(
+    """What the checkpoint says of `rows`; targets are matched to its classes by name.
+
+    Raises:
+        MedcnnError: some images have no finite result.
+    """
+    found = predict(
         classifier,
         store,
         manifest,
@@ -70,6 +74,8 @@ def predictions_of(
         provenance={"manifest": manifest.fingerprint(), **(provenance or {})},
         ranks=ranks,
     )
+    refuse_without_result(found, "the checkpoint")
+    return found
 
 
 def score_and_save(
@@ -117,6 +123,7 @@ def report(
         "task": task_sentence(manifest),
         "source": manifest.source,
         "group_noun": manifest.group_noun,
+        "pseudonymous": manifest.pseudonymous,
         "dataset": manifest.counts(),
         "excluded": dict(manifest.excluded),
         "unreadable": len(store.unreadable),

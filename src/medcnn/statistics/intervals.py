@@ -26,6 +26,9 @@ TAIL = (1 - LEVEL) / 2
 MOST_UNDEFINED = 0.05
 FEWEST = 5
 """Patients that an interval rests on at least, wherever one is told; a score may need more."""
+ALIKE = 0.5
+"""Part of the variance that a share would have if all images of a patient were alike, which counts
+as half of its own where it is larger."""
 NO_SPREAD = 1e-12
 ROUNDING = 1e-6
 """Resamples are summed in single precision: those that differ by less, as a share, are equal."""
@@ -241,7 +244,8 @@ def lower_bounds(hit_up_to: Ints, groups: Ints, cuts: int, confidence: float) ->
     crossed = after((heavy * size**2).sum(), heavy[own] * size[own])
     variance = (squares - 2 * share * crossed + share**2 * (heavy * size**2).sum()) / n**2
     mixed = share * (1 - share)
-    variance = np.maximum(variance, mixed / n)
+    alike = mixed * (size**2).sum() / n**2
+    variance = np.maximum(np.maximum(variance, mixed / n), (variance + ALIKE * alike) / 2)
     bound = (1 - confidence) ** (1 / behind)
     with np.errstate(divide="ignore", invalid="ignore"):
         low, _ = _wilson(share, mixed / variance, students(behind - 1.0, 1 - confidence))
@@ -264,9 +268,12 @@ def share_and_noise(
         return math.nan, Interval(reason="fewer than 2 groups"), np.zeros(size)
     share = float(hits[side].mean())
     spread = spread_of_parts([np.where(side, hits - share, np.nan) / side.sum()], groups, size)
-    # images of one patient never say more than as many patients would
+    # images of one patient never say more than as many patients would; and where all of a patient's
+    # images would be alike, rare misses may just not have been seen
     least = share * (1 - share) / int(side.sum())
-    spread = replace(spread, freedom=behind - 1.0, variance=max(spread.variance, least))
+    alike = share * (1 - share) * float((np.bincount(groups[side]) ** 2).sum()) / side.sum() ** 2
+    variance = max(spread.variance, least, (spread.variance + ALIKE * alike) / 2)
+    spread = replace(spread, freedom=behind - 1.0, variance=variance)
     return share, interval_around(share, spread, (0.0, 1.0), behind), spread.noise
 
 

@@ -27,6 +27,7 @@ GOOD: dict[str, Any] = {
     "save_every_s": 600,
     "sync_batchnorm": False,
     "reproducible": "fast",
+    "keep_state": False,
     "dry_run": False,
 }
 

@@ -65,7 +65,7 @@ def check(config: Config) -> None:
     elif config.checkpoint is not None:
         require_checkpoint(Path(config.checkpoint))
     data = getattr(config, "data", None)
-    if data is not None and not stands_in(data):
+    if isinstance(data, DataConfig) and not stands_in(data):
         require_data(data)
 
 

@@ -291,7 +291,10 @@ def _spread(values: NDArray[Any], counts: NDArray[np.int64]) -> tuple[float, flo
 
 def _refuse_index(window: int, count: int, what: str) -> None:
     if window >= count:
-        raise ImageError(f"there is no window {window}, the file has {count} {what}")
+        raise ImageError(
+            f"there is no window {window}, the file has {count} {what}; set data.window to "
+            f"{'0' if count == 1 else f'0 to {count - 1}'}"
+        )
 
 
 def _numbers(dataset: Dataset, name: str) -> list[float]:

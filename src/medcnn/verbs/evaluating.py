@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from medcnn.config import DataConfig, EvaluateConfig, data_from_json, short_hash, to_json
+from medcnn.config import READING, DataConfig, EvaluateConfig, data_from_json, short_hash, to_json
 from medcnn.data import splits
 from medcnn.data.manifest import Manifest, Split
 from medcnn.models import checkpoint as checkpoints
@@ -20,7 +20,7 @@ from medcnn.system.errors import DataError, UsageError
 from medcnn.system.progress import log
 from medcnn.system.run_folder import free_folder, open_run, places_from
 from medcnn.verbs.auditing import bad_images
-from medcnn.verbs.datasets import labelled, manifest_of, pixels_of
+from medcnn.verbs.datasets import labelled, manifest_of, pixels_of, read_as
 from medcnn.verbs.scoring import matched_targets, predictions_of, report, score_and_save
 
 
@@ -38,13 +38,15 @@ def evaluate_checkpoint(config: EvaluateConfig, command: list[str]) -> Path:
         device = pick_device(config.device)
         _, classifier = checkpoints.load(path, device)
         manifest, split = chosen_split(config, checkpoint, data, run.note)
+        asked = READING if config.data else [name for name in READING if name in config.moved]
+        how = read_as(checkpoint.preprocessing, data, run.note, asked)
         matched_targets(checkpoint.labels, manifest)  # refuse before hours of decoding
         store = pixels_of(
             manifest,
-            checkpoint.preprocessing,
+            how,
             data,
             run.note,
-            bad_images(manifest, checkpoint.preprocessing),
+            bad_images(manifest, how),
             max_bad=allowed_bad(config, checkpoint),
             setting="max_bad",
         )

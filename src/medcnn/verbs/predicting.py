@@ -20,6 +20,7 @@ from medcnn.places import check
 from medcnn.system.errors import DataError, UsageError, private
 from medcnn.system.files import replacing, write_text
 from medcnn.system.progress import log
+from medcnn.verbs.datasets import read_as
 
 # Bounds memory: a folder may hold any number of images, of any size.
 BYTES_AT_ONCE = 256 << 20
@@ -45,7 +46,7 @@ def predict_images(config: PredictConfig) -> Path:
     provenance = checkpoints.provenance_of(Path(config.checkpoint))
     names = ["image_id", *(f"probability:{n}" for n in checkpoint.labels.names)]
     unreadable: list[tuple[str, str]] = []
-    how = checkpoint.preprocessing
+    how = read_as(checkpoint.preprocessing, config.data, log.warning)
     at_once = max(64, BYTES_AT_ONCE // (how.channels * how.size_px**2 * how.dtype.itemsize))
     with (
         replacing(output) as temporary,
@@ -77,6 +78,7 @@ def predict_images(config: PredictConfig) -> Path:
         "readout": checkpoint.readout.to_json(),
         "decision": checkpoint.readout.rule(labels),
         "images": len(paths),
+        "read_with": {"window": how.window, "frames": str(how.frames)},
         "unreadable": len(failed),
         "no_images": len(unreadable) - len(failed),
     }

@@ -192,7 +192,7 @@ def test_images_of_the_training_are_known_under_another_key_only_where_they_are_
 
     plain = colours()
     trained = seen("the key of the training")
-    made_with = [checkpoints.digest_of(r.image_id) for r in trained.records if r.split != "test"]
+    made_with = [checkpoints.digest_of(r) for r in trained.records if r.split != "test"]
     here = replace(
         saved[2],
         provenance={

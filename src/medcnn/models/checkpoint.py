@@ -23,7 +23,7 @@ from torch import Tensor
 
 from medcnn.config import Precision
 from medcnn.data.labels import LabelSpace
-from medcnn.data.manifest import Manifest, Modality, Split
+from medcnn.data.manifest import Manifest, Modality, Record, Split
 from medcnn.images.preprocessing import Preprocessing
 from medcnn.models.backbones import Normalisation
 from medcnn.models.classifier import Architecture, Classifier, build_classifier
@@ -31,10 +31,11 @@ from medcnn.places import require_checkpoint
 from medcnn.statistics.decisions import Readout
 from medcnn.system.errors import CheckpointError
 from medcnn.system.files import sha256_of, write_bytes
-from medcnn.system.privacy import pseudonym
+from medcnn.system.privacy import keyed, pseudonym
 
 # 2 came with the readout; 3 with a seal, the SHA-256 of weights and description.
 SCHEMA = 3
+DIGEST_BYTES, SHORT_DIGITS = 12, 8
 OTHER_KEY = (
     "pseudonyms are made with another key here than in the training of the checkpoint, so nobody "
     "can say which of these images it was trained with (see MEDCNN_PSEUDONYM_KEY_FILE)."
@@ -69,7 +70,9 @@ class Checkpoint:
             # the very same images and splits, whatever the key of their pseudonyms
             return np.array([r.split is not Split.TEST for r in manifest.records])
         known = set(self.provenance.get("made_with", ()))
-        return np.array([digest_of(r.image_id) in known for r in manifest.records])
+        short = any(len(digest) == SHORT_DIGITS for digest in known)
+        digest = short_digest_of if short else digest_of
+        return np.array([digest(r) in known for r in manifest.records])
 
     def other_key(self, manifest: Manifest) -> bool:
         """Whether other images have pseudonyms of another key than those of the training, so that
@@ -117,9 +120,17 @@ class Checkpoint:
         )
 
 
-def digest_of(image_id: str) -> str:
-    """Eight hex digits that stand for an id, which itself never enters a checkpoint."""
-    return hashlib.sha256(image_id.encode()).hexdigest()[:8]
+def digest_of(record: Record) -> str:
+    """96 bits that stand for the id of an image, which itself never enters a checkpoint; keyed
+    where the id is a hospital's. Of 90,000 images and 300,000 others two are alike once in 3e18."""
+    if record.origin:
+        return keyed(record.own_id, "trained on", DIGEST_BYTES).hex()
+    return hashlib.sha256(record.image_id.encode()).hexdigest()[: 2 * DIGEST_BYTES]
+
+
+def short_digest_of(record: Record) -> str:
+    """As earlier checkpoints have it: 32 bits, of which two large sets have some alike."""
+    return hashlib.sha256(record.image_id.encode()).hexdigest()[:SHORT_DIGITS]
 
 
 def save(path: Path, classifier: Classifier, checkpoint: Checkpoint) -> None:

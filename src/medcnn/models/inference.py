@@ -157,6 +157,7 @@ def predict(
         logits=ranks.gathered(np.concatenate(parts) if parts else empty),
         readout=readout,
         categories=tuple(r.attributes.get(by, "") for r in chosen) if by else (),
+        lines=tuple(r.line for r in chosen) if any(r.line for r in chosen) else (),
         unreadable=tuple(
             (manifest.records[i].image_id, store.unreadable[int(i)])
             for i in rows

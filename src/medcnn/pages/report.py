@@ -7,7 +7,6 @@ same input gives the same bytes.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +19,7 @@ from medcnn.pages.summary import summary
 from medcnn.statistics.points import ReadoutEvaluation
 from medcnn.statistics.predictions import Predictions
 from medcnn.statistics.scores import Evaluation
+from medcnn.system.files import write_text
 
 MOST_UNREADABLE = 200
 
@@ -73,9 +73,7 @@ class Report:
 
 def write_report(path: Path, report: Report) -> None:
     """Write the page to `path`; an older page stays whole until the new one is complete."""
-    part = path.with_name(path.name + ".part")
-    part.write_text(html(report), encoding="utf-8")
-    os.replace(part, path)
+    write_text(path, html(report))
 
 
 def html(report: Report) -> str:

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import errno
 import fcntl
-import hashlib
 import json
 import os
 import shutil
@@ -36,7 +35,8 @@ from medcnn.pixels.decoder import Seen, decode, seen
 from medcnn.pixels.pool import Request
 from medcnn.pixels.segments import Memory, Pixels, Stored, Writer, merge, path_key, stored_in
 from medcnn.system.errors import DataError, private
-from medcnn.system.files import cache_folder
+from medcnn.system.files import cache_folder, cache_place, own_folder
+from medcnn.system.privacy import keyed
 from medcnn.system.progress import log, track
 
 # Raised whenever the same file would give other pixels.
@@ -140,6 +140,8 @@ def open_store(manifest: Manifest, preprocessing: Preprocessing, *, cache: str) 
     above = cache_folder() / "pixels" if cache == "auto" else Path(cache).expanduser()
     folder = above / _name(manifest.root, preprocessing)
     try:
+        if cache == "auto" and not folder.is_dir():
+            cache_place("pixels")
         return opening.on_disk(folder)
     except OSError as error:
         if error.errno == errno.ENOSPC:
@@ -193,7 +195,7 @@ class _Opening:
         return self._store(self.segments, np.zeros(len(self.paths), np.bool_))
 
     def _build(self, folder: Path, missing: list[tuple[Request, Stored | None]]) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
+        own_folder(folder)
         with _turn(folder) as alone:
             if alone and sum(1 for _ in folder.glob("*.rows")) > MOST_SEGMENTS:
                 merge(folder, self.image_bytes)
@@ -335,7 +337,7 @@ def _turn(folder: Path) -> Iterator[bool]:
     with ExitStack() as stack:
         alone = told = False
         try:
-            lock = os.open(folder / ".lock", os.O_CREAT | os.O_RDWR, 0o666)
+            lock = os.open(folder / ".lock", os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW, 0o600)
             stack.callback(os.close, lock)
             while not alone:
                 try:
@@ -353,7 +355,7 @@ def _turn(folder: Path) -> Iterator[bool]:
 
 def _name(root: Path, preprocessing: Preprocessing) -> str:
     key = [PIXELS_VERSION, str(root.resolve()), preprocessing.to_json()]
-    return hashlib.sha256(json.dumps(key).encode()).hexdigest()[:32]
+    return keyed(json.dumps(key), "pixels").hex()
 
 
 def _refuse_full_disk(folder: Path, needed: int) -> None:

@@ -8,6 +8,7 @@ back gives the same float32 logits, bit for bit.
 from __future__ import annotations
 
 import csv
+import io
 import json
 import math
 from dataclasses import dataclass, field
@@ -21,8 +22,8 @@ from numpy.typing import NDArray
 from medcnn.data.labels import Kind, LabelSpace
 from medcnn.statistics.conformal import set_texts
 from medcnn.statistics.decisions import Readout, certainty
-from medcnn.system.errors import DataError
-from medcnn.system.files import plain, quoted
+from medcnn.system.errors import DataError, UsageError
+from medcnn.system.files import plain, quoted, table, visible, write_bytes, write_text
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +38,8 @@ class Predictions:
         readout: how logits become probabilities, decisions and sets; fitted on validation.
         categories: of each image the attribute that `readout.conformal.by` names, or nothing.
         unreadable: (image id, reason) of the images that have no row here.
+        lines: of each image the line of the hospital's table, None where there is none; empty where
+            nobody knows.
         provenance: what made the logits (checkpoint hash, manifest fingerprint, ...).
     """
 
@@ -49,6 +52,7 @@ class Predictions:
     readout: Readout = field(default_factory=Readout)
     categories: tuple[str, ...] = ()
     unreadable: tuple[tuple[str, str], ...] = ()
+    lines: tuple[int | None, ...] = ()
     provenance: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -77,6 +81,14 @@ class Predictions:
         return self.readout.conformal.sets(self.labels, self.probabilities, self.categories or None)
 
     @property
+    def refer(self) -> NDArray[np.bool_] | None:
+        """[N]: which images a human should look at, or None where no share was to be referred."""
+        if self.readout.referral is None:
+            return None
+        sure = certainty(self.labels, self.probabilities)
+        return np.asarray(sure < self.readout.referral.certainty)
+
+    @property
     def digest(self) -> str:
         """SHA-256 of all that scores depend on: ids, groups, targets, logits and the readout."""
         told = json.dumps(
@@ -102,9 +114,11 @@ class Predictions:
         said = self._said()
         if self.categories:
             said["category"] = list(self.categories)
-        with path.open("w", newline="", encoding="utf-8") as file:
+        if self.lines:
+            said["line"] = ["" if line is None else str(line) for line in self.lines]
+        with table(path) as file:
             writer = csv.writer(file)
-            writer.writerow(["image_id", "group", *columns, *said])
+            writer.writerow(["image_id", "group", *map(visible, columns), *said])
             rows = zip(
                 self.image_ids,
                 self.groups,
@@ -128,22 +142,58 @@ class Predictions:
             "unreadable": self.unreadable,
             "provenance": self.provenance,
         }
-        path.with_suffix(".json").write_text(json.dumps(header, indent=2) + "\n", encoding="utf-8")
+        write_text(path.with_suffix(".json"), json.dumps(header, indent=2) + "\n")
 
     def new_rows(self) -> list[dict[str, str]]:
         """Rows of the table that `predict` writes: images without labels, unreadable ones too."""
-        said = self._said()
-        rows = []
-        for i, (image_id, values) in enumerate(
-            zip(self.image_ids, self.probabilities, strict=True)
-        ):
-            cells = {f"probability:{n}": f"{v:.6f}" for n, v in self._named(values)}
-            words = {column: quoted(texts[i]) for column, texts in said.items()}
-            rows.append({"image_id": quoted(image_id), **cells, **words, "unreadable": ""})
-        rows += [
-            {"image_id": quoted(i), "unreadable": quoted(reason)} for i, reason in self.unreadable
+        rows = [
+            {
+                column: f"{cell:.6f}" if isinstance(cell, float) else quoted(cell)
+                for column, cell in row.items()
+            }
+            for row in self._rows()
         ]
         return sorted(rows, key=lambda row: row["image_id"])
+
+    @property
+    def new_columns(self) -> list[str]:
+        return columns_of(self.labels, self.readout)
+
+    def to_csv(self, path: Path | str) -> None:
+        """Write the table that `medcnn predict` writes, in place of a file that is there."""
+        text = io.StringIO(newline="")
+        writer = csv.DictWriter(text, self.new_columns)
+        writer.writeheader()
+        writer.writerows(self.new_rows())
+        write_bytes(Path(path), text.getvalue().encode("utf-8", "backslashreplace"))
+
+    def to_frame(self) -> Any:
+        """A pandas `DataFrame`: rows as given, probabilities as they are, unreadable images last.
+
+        Raises:
+            UsageError: pandas is not installed.
+        """
+        try:
+            import pandas
+        except ImportError as error:
+            raise UsageError("to_frame needs pandas: .venv/bin/pip install pandas") from error
+        return pandas.DataFrame(self._rows(), columns=self.new_columns)
+
+    def _rows(self) -> list[dict[str, Any]]:
+        """A row for each image, in order, then those of the unreadable ones."""
+        said = self._said()
+        rows: list[dict[str, Any]] = [
+            {
+                "image_id": image_id,
+                **{visible(f"probability:{n}"): v for n, v in self._named(values)},
+                **{column: texts[i] for column, texts in said.items()},
+                "unreadable": "",
+            }
+            for i, (image_id, values) in enumerate(
+                zip(self.image_ids, self.probabilities, strict=True)
+            )
+        ]
+        return rows + [{"image_id": i, "unreadable": reason} for i, reason in self.unreadable]
 
     def _said(self) -> dict[str, list[str]]:
         """Column -> what each row says: the decision, and the set and whether to refer it, where
@@ -151,9 +201,8 @@ class Predictions:
         said = {"decision": self.labels.decision_texts(self.decisions)}
         if (sets := self.sets) is not None:
             said["set"] = set_texts(self.labels, sets)
-        if self.readout.referral is not None:
-            unsure = certainty(self.labels, self.probabilities) < self.readout.referral.certainty
-            said["refer"] = ["yes" if u else "no" for u in unsure]
+        if (refer := self.refer) is not None:
+            said["refer"] = ["yes" if r else "no" for r in refer]
         return said
 
     def _named(self, values: NDArray[np.float64]) -> list[tuple[str, float]]:
@@ -176,8 +225,9 @@ class Predictions:
                 header["readout"] = Readout.of_thresholds(header["thresholds"]).to_json()
             labels = LabelSpace.from_json(header["labels"])
 
-            def table(what: str) -> NDArray[np.float32]:
-                cells = [[r[f"{what}:{n}"] or "nan" for n in labels.outputs] for r in rows]
+            def values(what: str) -> NDArray[np.float32]:
+                names = [visible(f"{what}:{n}") for n in labels.outputs]
+                cells = [[r[n] or "nan" for n in names] for r in rows]
                 return np.array(cells, dtype=np.float32).reshape(len(rows), len(labels.outputs))
 
             return cls(
@@ -185,16 +235,27 @@ class Predictions:
                 split=header["split"],
                 image_ids=tuple(plain(r["image_id"]) for r in rows),
                 groups=tuple(plain(r["group"]) for r in rows),
-                targets=table("target"),
-                logits=table("logit"),
+                targets=values("target"),
+                logits=values("logit"),
                 readout=Readout.from_json(header["readout"]),
                 categories=(
                     tuple(plain(r["category"]) for r in rows) if "category" in columns else ()
                 ),
                 unreadable=tuple((i, why) for i, why in header["unreadable"]),
+                lines=(
+                    tuple(int(r["line"]) if r["line"] else None for r in rows)
+                    if "line" in columns
+                    else ()
+                ),
                 provenance=header["provenance"],
             )
         except (OSError, KeyError, ValueError) as error:
             raise DataError(
                 f"{path} with its .json is not a table of predictions: {error}"
             ) from error
+
+
+def columns_of(labels: LabelSpace, readout: Readout) -> list[str]:
+    """Columns of the table that `predict` writes."""
+    names = [visible(f"probability:{n}") for n in labels.names]
+    return ["image_id", *names, *readout.said_columns, "unreadable"]

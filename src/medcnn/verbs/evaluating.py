@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,15 +13,19 @@ import torch
 from medcnn.config import READING, DataConfig, EvaluateConfig, data_from_json, short_hash, to_json
 from medcnn.data import splits
 from medcnn.data.manifest import Manifest, Split
+from medcnn.data.matching import matched_targets
 from medcnn.models import checkpoint as checkpoints
 from medcnn.models.checkpoint import Checkpoint
 from medcnn.models.inference import autocast_dtype, pick_device
 from medcnn.system.errors import DataError, UsageError
+from medcnn.system.paths import ELSEWHERE
 from medcnn.system.progress import log
-from medcnn.system.run_folder import free_folder, open_run, places_from
+from medcnn.system.run_folder import free_folder, open_run, places_of
 from medcnn.verbs.auditing import bad_images
 from medcnn.verbs.datasets import labelled, manifest_of, pixels_of, read_as
-from medcnn.verbs.scoring import matched_targets, predictions_of, report, score_and_save
+from medcnn.verbs.scoring import predictions_of, report, score_and_save
+
+_FIELDS = frozenset(f.name for f in fields(DataConfig))
 
 
 def evaluate_checkpoint(config: EvaluateConfig, command: list[str]) -> Path:
@@ -98,8 +102,23 @@ def own_data(path: Path, checkpoint: Checkpoint, moved: Mapping[str, str]) -> Da
     run_dir = path.resolve().parent.parent
     if (run_dir / "run.json").is_file():
         facts = json.loads((run_dir / "run.json").read_text(encoding="utf-8"))
-        stored = places_from(facts["config"]["data"], run_dir)
-    stored.update(moved)
+        stored = dict(facts["config"]["data"], root=None, path=None)
+        known = {
+            key.removeprefix("data."): place
+            for key, place in places_of(facts, run_dir).items()
+            if key.startswith("data.")
+        }
+        moved = {**known, **moved}
+    for key, place in moved.items():
+        if key.startswith("options.") or key not in _FIELDS:
+            option = key.removeprefix("options.")
+            stored["options"] = {**stored.get("options", {}), option: place}
+        else:
+            stored[key] = place
+    table = stored.get("options", {}).get("table")
+    if isinstance(table, str) and table.startswith(f"{ELSEWHERE}/"):
+        # beside the images is where one would put it
+        stored["options"] = {**stored["options"], "table": table.removeprefix(f"{ELSEWHERE}/")}
     data = data_from_json(stored)
     if data.root is None and data.path is None and data.stand_in is None and data.name != "phantom":
         raise UsageError(

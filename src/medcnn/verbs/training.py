@@ -26,6 +26,7 @@ from medcnn.statistics.metrics import table as metrics
 from medcnn.statistics.predictions import Predictions
 from medcnn.system.distributed import ALONE, Ranks, joined
 from medcnn.system.errors import DataError, StoppedError, UsageError
+from medcnn.system.paths import without_ways
 from medcnn.system.privacy import pseudonym
 from medcnn.system.progress import log
 from medcnn.system.registry import bind, choose
@@ -185,7 +186,7 @@ def new_classifier(
         origin = Origin(bool(run.facts["pretrained"]), str(run.facts["weights"]))
     else:
         origin = load_weights(body, config.model.backbone, config.model.weights)
-    run.facts.update(weights=origin.text, pretrained=origin.pretrained)
+    run.facts.update(weights=run.written(origin.text), pretrained=origin.pretrained)
     if config.model.weights == "auto" and not origin.pretrained:
         run.note(f"{config.model.backbone} starts from {origin.text}")
     else:
@@ -270,7 +271,7 @@ def fitted(
         scores = {f"test/{setting.task.score}": metrics.score(predictions[0], setting.task.score)}
         for p in predictions:
             board.predictions(p, state.epoch)
-        board.settings(to_json(config), scores, state.epoch)
+        board.settings(run.facts["config"], scores, state.epoch)
     finally:
         board.close()
     return best, predictions, state.history
@@ -416,7 +417,7 @@ def read_out(config: TrainConfig, manifest: Manifest, validation: Predictions) -
 
 def without_places(config: TrainConfig) -> dict[str, Any]:
     """The config as it stands in checkpoints, which travel: without paths of this machine."""
-    stored = to_json(config)
+    stored: dict[str, Any] = without_ways(to_json(config))
     if config.data.root or config.data.path:
         stored["data"]["stand_in"] = None  # it was trained on the images that lay there
     stored["data"].update(root=None, path=None, cache="auto")
@@ -431,7 +432,7 @@ def provenance_for(run: RunFolder, manifest: Manifest) -> dict[str, Any]:
         "source": manifest.source,
         "manifest": manifest.fingerprint(),
         "made_with": sorted(
-            checkpoints.digest_of(r.image_id) for r in manifest.records if r.split is not Split.TEST
+            checkpoints.digest_of(r) for r in manifest.records if r.split is not Split.TEST
         ),
         "pseudonym_key": pseudonym("", "key") if manifest.records[0].origin else None,
         "weights": run.facts.get("weights", "another checkpoint of medcnn"),

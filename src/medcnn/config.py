@@ -80,7 +80,8 @@ class DataConfig:
 
     `title` is what reports and run folders call it. `root` is a folder, `path` one file; `stand_in`
     names the phantoms that are drawn where neither is given. `modality` null means what the adapter
-    says. `options` holds what is left: the settings of the adapter `name`, bound to its signature.
+    says; `window` and `frames` are null where a checkpoint brings them (`READING`). `options` holds
+    what is left: the settings of the adapter `name`, bound to its signature.
     """
 
     name: str
@@ -93,8 +94,8 @@ class DataConfig:
     channels: int = within(1, 3)
     fit: Fit
     bits: int = within(8, 16)
-    window: int = within(0)
-    frames: Frames
+    window: int | None = within(0)
+    frames: Frames | None
     steps: Chosen = field(metadata={"parse": chosen_steps})
     validation_share: float = within(0.01, 0.9)
     test_share: float = within(0.01, 0.9)
@@ -103,6 +104,19 @@ class DataConfig:
 
     def called(self) -> str:
         return self.title or self.name
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReadingConfig:
+    """What a file may need to be read at all, and its reader therefore names; null: as the
+    checkpoint has it."""
+
+    window: int | None = within(0)
+    frames: Frames | None
+
+
+# Of the preprocessing, what may be said anew where a checkpoint brings the rest.
+READING = tuple(f.name for f in dataclasses.fields(ReadingConfig))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -318,6 +332,7 @@ class PredictConfig:
     precision: Precision
     threads: int | None = within(1)
     max_unreadable: int = within(0)
+    data: ReadingConfig
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -67,7 +67,7 @@ def check(config: Config) -> None:
     elif isinstance(config, TrainConfig) and config.checkpoint is not None:
         require_checkpoint(Path(config.checkpoint))
     data = getattr(config, "data", None)
-    if data is not None and not stands_in(data):
+    if isinstance(data, DataConfig) and not stands_in(data):
         require_data(data)
 
 

@@ -124,6 +124,35 @@ def test_a_dicom_with_text_in_its_pixels_goes_into_quarantine(bench: Any) -> Non
 
 
 @pytest.mark.fault
+@pytest.mark.parametrize(
+    ("kind", "shape", "odd"),
+    [
+        ("MONOCHROME1", "IDENTITY", True),
+        ("MONOCHROME2", "INVERSE", True),
+        ("MONOCHROME1", "INVERSE", False),
+        ("MONOCHROME2", "IDENTITY", False),
+        ("MONOCHROME1", None, False),
+    ],
+)
+def test_a_header_that_contradicts_itself_on_polarity_is_counted(
+    bench: Any, kind: str, shape: str | None, odd: bool
+) -> None:
+    """Row B8."""
+    from pydicom import examples
+
+    clean = bench.make(12)
+    dataset = examples.ct
+    dataset.PhotometricInterpretation, dataset.PresentationLUTShape = kind, shape
+    dataset.save_as(clean.root / "a.dcm")
+    audit = bench.audited(bench.with_record(clean, 0, path="a.dcm"))
+    assert ("polarity" in bench.checks(audit)) is odd
+    if odd:
+        found = bench.finding(audit, "polarity")
+        assert found.severity is Severity.WARN
+        assert found.rows == ((f"{kind} with PresentationLUTShape {shape}", "1"),)
+
+
+@pytest.mark.fault
 def test_names_of_files_in_any_script_are_no_obstacle(bench: Any) -> None:
     """Row 74."""
     clean = bench.make(12)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import struct
+import warnings
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -16,12 +18,15 @@ from pydicom.uid import (
     ExplicitVRBigEndian,
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
+    JPEGBaseline8Bit,
     RLELossless,
     generate_uid,
 )
 
-from medcnn.images import read_pixels
+from medcnn.images import Frames, read_pixels
 from medcnn.images.dicom import read_dicom
+from medcnn.images.dicom_chain import explained
+from medcnn.images.said import say_once
 from medcnn.system.errors import ImageError
 
 VALUES = np.array([[0, 100, 1000], [2000, 3000, 4095]], dtype=np.uint16)
@@ -98,6 +103,32 @@ def test_polarity_is_turned_once() -> None:
     both = shown(PhotometricInterpretation="MONOCHROME1", PresentationLUTShape="INVERSE", **window)
     for turned in (mono1, inverse, both):
         assert np.allclose(turned, 1 - plain, atol=1e-4)
+
+
+@pytest.mark.fault
+@pytest.mark.parametrize("kind", ["MONOCHROME1", "MONOCHROME2"])
+@pytest.mark.parametrize("shape", ["IDENTITY", "INVERSE", " inverse ", "LIN OD", "", None])
+def test_where_two_words_contradict_each_other_the_shape_decides_and_it_is_said(
+    kind: str, shape: str | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Row B8: as DCMTK and dcm4che have it; without a shape, the photometric interpretation."""
+    say_once.cache_clear()
+    window = {"WindowCenter": 2048, "WindowWidth": 4096}
+    plain = shown(**window)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of small letters, which pydicom warns of
+        data = crafted(PhotometricInterpretation=kind, PresentationLUTShape=shape, **window)
+    word = (shape or "").strip().upper()
+    turned = word == "INVERSE" if word in ("IDENTITY", "INVERSE") else kind == "MONOCHROME1"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        found = read_dicom(data)[:, :, 0] / 65535
+        facts, _ = explained(data, window=0, frames=Frames.ERROR)
+    assert np.allclose(found, 1 - plain if turned else plain, atol=1e-4)
+    odd = (kind, word) in (("MONOCHROME1", "IDENTITY"), ("MONOCHROME2", "INVERSE"))
+    assert ("contradict each other" in caplog.text) is odd
+    assert ("the shape decides" in facts["polarity"]) is odd
+    assert facts["polarity"].startswith("turned" if turned else "kept")
 
 
 @pytest.mark.fault
@@ -362,3 +393,46 @@ def test_a_table_shows_what_pydicom_computes_for_every_pixel(
         found = read_dicom(data)[:, :, 0].astype(float)
         measured = stored.astype(float) * slope + intercept
         assert (np.diff(found.ravel()[np.argsort(measured.ravel())]) >= 0).all()
+
+
+SYNTAXES = {
+    "1.2.840.113619.5.2": "private transfer syntax Implicit VR Big Endian of GE",
+    "1.3.46.670589.33.1.4.1": "private transfer syntax 1.3.46",
+    "1.2.840.10008.1.2.4.110": "transfer syntax JPEG XL Lossless",
+    "1.2.840.10008.1.2.4.111": "transfer syntax JPEG XL JPEG Recompression",
+    "1.2.840.10008.1.2.4.112": "transfer syntax JPEG XL",
+    "1.2.840.10008.1.2.4.100": "transfer syntax MPEG2 Main Profile",
+    "1.2.840.10008.1.2.4.102": "transfer syntax MPEG-4",
+    "1.2.840.10008.1.2.4.92": "transfer syntax JPEG 2000 Part 2",
+    "1.2.840.10008.1.2.4.94": "transfer syntax JPIP Referenced",
+    "1.2.840.10008.1.2.4.52": "transfer syntax JPEG Extended",
+    "1.2.840.10008.1.2.8.1": "transfer syntax Deflated Image Frame Compression",
+    "1.2.840.10008.9.9.9": "transfer syntax 1.2.840.10008.9.9.9",
+}
+
+
+@pytest.mark.parametrize("uid", SYNTAXES)
+@pytest.mark.parametrize("frames", [1, 20])
+def test_a_transfer_syntax_that_is_not_read_is_named_and_called_no_damage(
+    uid: str, frames: int
+) -> None:
+    """Whatever else is odd: no other frame would help."""
+    dataset = pydicom.dcmread(BytesIO(crafted(NumberOfFrames=frames)))
+    dataset.PixelData = pydicom.encaps.encapsulate([b"\xff\x0a" + bytes(100)])
+    dataset["PixelData"].VR, dataset["PixelData"].is_undefined_length = "OB", True
+    dataset.file_meta.TransferSyntaxUID = JPEGBaseline8Bit
+    buffer = BytesIO()
+    dataset.save_as(buffer)
+    # pydicom writes none that it does not know
+    _, end, rest = buffer.getvalue().partition(JPEGBaseline8Bit.encode())
+    name = uid.encode() + bytes(len(uid) % 2)
+    meta = b"\2\0\x10\0UI" + struct.pack("<H", len(name)) + name
+    head = bytes(128) + b"DICM\2\0\0\0UL\4\0" + struct.pack("<I", len(meta)) + meta
+    data = head + rest[rest.index(b"\x08\0") :]
+    assert end
+    with pytest.raises(ImageError) as caught:
+        read_dicom(data)
+    assert SYNTAXES[uid] in str(caught.value)
+    assert uid in str(caught.value)
+    assert "is not supported; export the image in another one" in str(caught.value)
+    assert "damaged" not in str(caught.value)

@@ -13,6 +13,7 @@ from medcnn.audit.confounds import (
     columns_tell,
     file_tells,
     files_differ,
+    polarity_is_contradicted,
     thumbnail_tells,
 )
 from medcnn.audit.duplicates import Pair
@@ -327,6 +328,7 @@ CHECKS: dict[str, Check] = {
     "files": file_is_bad,
     "classes": class_is_absent,
     "copies": copies_in_two_splits,
+    "polarity": polarity_is_contradicted,
     "persons": person_is_named,
     "file_tells": file_tells,
     "border_tells": border_tells,

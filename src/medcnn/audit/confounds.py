@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 
 from medcnn.audit.examined import Examined
-from medcnn.audit.finding import Finding, Severity
-from medcnn.audit.headers import SIZE
+from medcnn.audit.finding import Finding, Severity, counted
+from medcnn.audit.headers import POLARITY, SIZE
 from medcnn.audit.shortcuts import Told
 from medcnn.audit.traits import Association
 from medcnn.data.manifest import Modality
@@ -113,6 +114,26 @@ def files_differ(of: Examined) -> Iterator[Finding]:
             advice="Nothing needs to be done.",
             columns=_TRAIT_COLUMNS,
             rows=_trait_rows(mixed),
+        )
+
+
+def polarity_is_contradicted(of: Examined) -> Iterator[Finding]:
+    """A radiograph of which one word of the header says that low values are white, another not."""
+    said = Counter(f.traits[POLARITY] for f in of.looks.facts if POLARITY in f.traits)
+    if said:
+        yield Finding(
+            check="polarity",
+            severity=Severity.WARN,
+            title=f"{counted(sum(said.values()), 'image')} whose header contradicts itself on "
+            "whether low values are white",
+            meaning="PhotometricInterpretation says one thing and PresentationLUTShape the other "
+            "(PS3.3 C.8.11.3 wants IDENTITY with MONOCHROME2 and INVERSE with MONOCHROME1). The "
+            "shape decides here, as in DCMTK and dcm4che; where the shape is wrong, bone is "
+            "dark.",
+            advice="Look at some of them with `medcnn preview`. Where bone is dark, correct the "
+            "headers.",
+            columns=("header", "images"),
+            rows=tuple((words, f"{count:,}") for words, count in sorted(said.items())),
         )
 
 

@@ -14,6 +14,8 @@ from medcnn.audit.person_names import looks_assigned, looks_real, words_of_name
 from medcnn.images.reading import RASTER
 
 SCANNER, DEPTH, COLOUR, FORMAT, SIZE = "scanner", "bit depth", "photometric", "format", "size"
+# Only where a header says opposite ones.
+POLARITY = "polarity"
 
 # What PS3.15 Table E.1-1 removes or blanks because it names or locates a person, or says of one in
 # free words what nobody foresaw. Left out are what describes the examination and the device, in
@@ -52,6 +54,8 @@ TAGS = (
     "Columns",
     "BitsStored",
     "PhotometricInterpretation",
+    "PresentationLUTShape",
+    "PresentationLUTSequence",
     "Manufacturer",
     "ManufacturerModelName",
     "BurnedInAnnotation",
@@ -66,7 +70,8 @@ BURNED_IN = "BurnedInAnnotation is YES: text about the patient may stand in the 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Header:
     """Attributes:
-    traits: how the file was made: format, size, bit depth, photometric, scanner.
+    traits: how the file was made: format, size, bit depth, photometric, scanner; and what its
+        header contradicts itself in.
     persons: names of tags whose content looks like it tells of a real person; never the content.
     names: parts of a person's name, lower case, to look for in paths; kept in memory alone.
     burned_in: the file says that text stands in its pixels.
@@ -116,6 +121,8 @@ def _of_raster(data: bytes) -> Header:
 def _of_dicom(data: bytes) -> Header:
     import pydicom
 
+    from medcnn.images.grayscale import contradiction
+
     dataset: Any = pydicom.dcmread(
         BytesIO(data), stop_before_pixels=True, specific_tags=list(TAGS), force=True
     )
@@ -128,6 +135,8 @@ def _of_dicom(data: bytes) -> Header:
     }
     if camera.strip():
         traits[SCANNER] = " ".join(camera.split())
+    if odd := contradiction(dataset):
+        traits[POLARITY] = odd
     said = {tag: str(dataset.get(tag) or "") for tag in (*NAMES_AND_TEXTS, *NUMBERS)}
     persons = [tag for tag in NAMES_AND_TEXTS if looks_real(said[tag])]
     persons += [tag for tag in NUMBERS if looks_assigned(said[tag])]

@@ -33,7 +33,7 @@ from medcnn.system.privacy import keyed
 from medcnn.system.progress import log, track
 
 # Raised whenever the same file would give another look.
-LOOKS_VERSION = 2
+LOOKS_VERSION = 3
 GREY_PX, COLOUR_PX = 64, 32
 BLANK_LEVELS = 2
 """A thumbnail whose greys span no more of 255 levels than this shows nothing."""

@@ -18,7 +18,7 @@ from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 from omegaconf import AnyNode, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
-from yaml import YAMLError
+from yaml import YAMLError, safe_load
 
 from medcnn.cli.own_yaml import (
     own_file,
@@ -29,6 +29,7 @@ from medcnn.cli.own_yaml import (
 )
 from medcnn.config import (
     PRESET_NAMES,
+    READING,
     SPLIT_WORDS,
     AuditConfig,
     CompareConfig,
@@ -373,6 +374,8 @@ def _frozen(
         data.update({k: _absolute(k, data.get(k)) for k in ("root", "path")})
         if data.get("title") is None and groups.get("data") != data.get("name"):
             data["title"] = groups.get("data")  # a user's own YAML, known by its file's name
+        if verb in ("evaluate", "finetune"):
+            data.update({k: None for k in READING if not _says(k, data, keys)})
         if verb == "evaluate":
             composed["moved"] = {}
     known: dict[str, Any] = {} if own_data else {"data.name": adapters.DATASETS}
@@ -418,8 +421,14 @@ def _frozen(
     return SweepConfig(train=train, sweep=search) if search else train
 
 
+def _says(name: str, data: Mapping[str, Any], keys: list[str]) -> bool:
+    """Whether the command or the YAML of the data says how files are read, and not `base.yaml`."""
+    base = safe_load((config_folder() / "base.yaml").read_text(encoding="utf-8"))["data"]
+    return f"data.{name}" in keys or data.get(name) != base[name]
+
+
 # What a checkpoint brings with it.
-PREPROCESSING = tuple(f"data.{f.name}" for f in fields(Preprocessing))
+PREPROCESSING = tuple(f"data.{f.name}" for f in fields(Preprocessing) if f.name not in READING)
 
 
 def _refuse_without_effect(verb: str, groups: Mapping[str, str | None], keys: list[str]) -> None:

@@ -34,6 +34,7 @@ class Codestream:
     Attributes:
         halvings: how often a JPEG 2000 decoder can halve the image, 0 for other kinds.
         becomes_rgb: a JPEG 2000 decoder undoes the colour transform by itself.
+        at_origin: a JPEG 2000 begins at the origin of its grid, where its levels are halved.
     """
 
     columns: int
@@ -44,6 +45,7 @@ class Codestream:
     tiles: int = 1
     halvings: int = 0
     becomes_rgb: bool = False
+    at_origin: bool = True
 
 
 def codestream_of(frame: bytes) -> Codestream:
@@ -154,4 +156,5 @@ def _jpeg2000(frame: bytes, start: int) -> Codestream:
         tiles=tiles,
         halvings=halvings,
         becomes_rgb=transform == 1,
+        at_origin=left == top == 0,
     )

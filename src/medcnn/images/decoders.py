@@ -23,10 +23,21 @@ from PIL import Image
 from pydicom.pixels.decoders.base import Decoder, DecodeRunner
 from pydicom.pixels.decoders.base import get_decoder as decoder_of
 from pydicom.uid import (
+    HTJ2K,
+    JPEG2000,
     UID,
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    HTJ2KLossless,
+    HTJ2KLosslessRPCL,
+    ImplicitVRLittleEndian,
+    JPEG2000Lossless,
+    JPEGBaseline8Bit,
     JPEGExtended12Bit,
     JPEGLossless,
     JPEGLosslessSV1,
+    JPEGLSTransferSyntaxes,
     RLELossless,
 )
 
@@ -47,6 +58,20 @@ JPEG = (JPEGExtended12Bit, JPEGLossless, JPEGLosslessSV1)
 START_OF_SCAN, END_OF_IMAGE = b"\xff\xda", b"\xff\xd9"
 # In this order; pydicom names a plugin, and we allow it.
 ALLOWED = ("medcnn", "pyjpegls", "pylibjpeg", "pillow")
+DECODED = (
+    *(ImplicitVRLittleEndian, ExplicitVRLittleEndian, ExplicitVRBigEndian),
+    *(DeflatedExplicitVRLittleEndian, RLELossless, JPEGBaseline8Bit, *JPEG),
+    *JPEGLSTransferSyntaxes,
+    *(JPEG2000Lossless, JPEG2000, HTJ2KLossless, HTJ2KLosslessRPCL, HTJ2K),
+)
+# Those that pydicom does not name.
+NAMES = {
+    "1.2.840.10008.1.2.4.110": "JPEG XL Lossless",
+    "1.2.840.10008.1.2.4.111": "JPEG XL JPEG Recompression",
+    "1.2.840.10008.1.2.4.112": "JPEG XL",
+    "1.2.840.10008.1.2.8.1": "Deflated Image Frame Compression",
+    "1.2.840.113619.5.2": "Implicit VR Big Endian of GE",
+}
 # pydicom asks for these two names.
 DECODER_DEPENDENCIES: dict[UID, tuple[str, ...]] = {
     RLELossless: (),
@@ -58,16 +83,27 @@ def is_available(uid: str) -> bool:
     return uid == RLELossless or find_spec("imagecodecs") is not None
 
 
+def refuse_syntax(syntax: UID) -> None:
+    """Raises ImageError for a transfer syntax (PS3.5 annex A) that is not read: it is no damage."""
+    if syntax in DECODED:
+        return
+    name = NAMES.get(syntax) or (syntax.name if syntax.name != syntax else "")
+    kind = "private transfer syntax" if syntax.is_private else "transfer syntax"
+    said = f"{name} ({syntax})" if name else str(syntax) or "without a name"
+    raise ImageError(
+        f"the {kind} {said} is not supported; export the image in another one, such as Explicit VR "
+        "Little Endian"
+    )
+
+
 def plugins_of(syntax: UID) -> tuple[Decoder, list[str]]:
     """pydicom's decoder for a transfer syntax (PS3.5 annex A) and the names of usable plugins.
 
     Raises:
-        ImageError: pydicom does not know the syntax, or nothing that can decode it is installed.
+        ImageError: the syntax is not read, or nothing that can decode it is installed.
     """
-    try:
-        decoder = decoder_of(syntax)
-    except NotImplementedError:
-        raise ImageError(f"the transfer syntax {syntax.name} ({syntax}) is not read") from None
+    refuse_syntax(syntax)
+    decoder = decoder_of(syntax)
     if not decoder.is_encapsulated:
         return decoder, []
     names = [name for name in ALLOWED if name in decoder.available_plugins]
@@ -184,30 +220,45 @@ def _segment_in_python(packed: bytes, pixels: int) -> bytearray:
 
 def halvings_for(found: Codestream, at_least_px: int | None) -> int:
     """How often an image may be halved, at most to an eighth, with every part in its place."""
-    if found.samples != 1 or found.signed:
+    if found.samples != 1 or found.signed or not found.at_origin:
         return 0
     choices = tuple(1 << n for n in range(min(3, found.halvings), 0, -1))
     return divisor(found.rows, found.columns, at_least_px, choices).bit_length() - 1
 
 
 def decode_reduced(frame: bytes, found: Codestream, halvings: int) -> NDArray[np.uint16]:
+    """`level_of` with every value in the middle of its square."""
+    return centred(level_of(frame, found, halvings), halvings)
+
+
+def level_of(frame: bytes, found: Codestream, halvings: int) -> NDArray[np.uint32]:
     """[H, W] of JPEG 2000 or HTJ2K, grey and unsigned, at a lower resolution level.
 
     A level is the low-pass band of the wavelet (ITU-T T.800 F.3): nearly, not exactly, the mean
-    over squares. Its values stand at every 2nd, 4th or 8th pixel, not in the middle of the
-    squares; without moving them there, edges lie up to 3.5 pixels beside their place.
+    over squares.
+
+    Raises:
+        ImageError, and what pillow raises: it fails on some sound files of which all levels can be
+            decoded.
     """
     with Image.open(BytesIO(frame), formats=["JPEG2000"]) as image:
         image.reduce = halvings  # type: ignore[method-assign, assignment]
         image.load()
         values = np.asarray(image)
+    if values.shape != (found.rows >> halvings, found.columns >> halvings):
+        raise ImageError(f"a lower level of {values.shape[1]} x {values.shape[0]} pixels")
     # pillow fills 8 or 16 bits from above
-    values = (values >> (8 * values.itemsize - found.bits)).astype(np.uint32)
+    return (values >> (8 * values.itemsize - found.bits)).astype(np.uint32)
+
+
+def centred(values: NDArray[np.uint32], halvings: int) -> NDArray[np.uint16]:
+    """The values of a level stand at every 2nd, 4th or 8th pixel, not in the middle of the squares;
+    without moving them there, edges lie up to 3.5 pixels beside their place."""
     # (2^(n-1) - 1/2) / 2^n of a step, in sixteenths
     part = {1: 4, 2: 6, 3: 7}[halvings]
     for axis in (0, 1):
         following = np.take(values, range(1, values.shape[axis] + 1), axis=axis, mode="clip")
-        values = (values * (16 - part) + following * part + 8) >> 4
+        values = np.asarray((values * (16 - part) + following * part + 8) >> 4, dtype=np.uint32)
     return values.astype(np.uint16)
 
 

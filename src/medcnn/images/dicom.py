@@ -21,6 +21,8 @@ import pydicom
 from numpy.typing import NDArray
 from pydicom.encaps import generate_fragmented_frames, get_frame
 from pydicom.uid import (
+    HTJ2K,
+    JPEG2000,
     DeflatedExplicitVRLittleEndian,
     ExplicitVRBigEndian,
     ExplicitVRLittleEndian,
@@ -28,21 +30,27 @@ from pydicom.uid import (
     JPEG2000TransferSyntaxes,
     JPEGBaseline8Bit,
     JPEGExtended12Bit,
+    JPEGLSNearLossless,
     JPEGLSTransferSyntaxes,
     RLELossless,
 )
 
 from medcnn.images import decoders, grayscale
-from medcnn.images.codestreams import codestream_of, refuse_codestream, refuse_scans
+from medcnn.images.codestreams import Codestream, codestream_of, refuse_codestream, refuse_scans
+from medcnn.images.levels import shows_the_same
 from medcnn.images.limits import MAX_INFLATED_BYTES, refuse_bomb, refuse_oversize
+from medcnn.images.luts import voi_luts
 from medcnn.images.palette import through_palette
+from medcnn.images.precision import as_cells, as_colours
 from medcnn.images.raster import read_colour_jpeg
 from medcnn.images.reading import Frames
+from medcnn.images.said import say_once
 from medcnn.images.shrinking import reduced
 from medcnn.system.errors import ImageError
 
 MONOCHROME = ("MONOCHROME1", "MONOCHROME2")
 COLOUR = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT", "PALETTE COLOR")
+LOSSY = (JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLSNearLossless, JPEG2000, HTJ2K)
 JPEG_OF_8_BITS = (JPEGBaseline8Bit, JPEGExtended12Bit)
 # Objects with pixel data that are no picture of a patient (PS3.4 B.5), and what they are instead.
 STORAGE = "1.2.840.10008.5.1.4.1.1."
@@ -85,7 +93,7 @@ def read_dicom(
         ImageError, and whatever else pydicom raises on damage.
     """
     dataset, index = checked(data, frames)
-    cells = decode(dataset, index, at_least_px)
+    cells = decode(dataset, index, at_least_px, window)
     if dataset.PhotometricInterpretation in MONOCHROME:
         return reduced(grayscale.rendered(dataset, cells, window), at_least_px)
     return colour(dataset, cells)
@@ -94,7 +102,11 @@ def read_dicom(
 def checked(data: bytes, frames: Frames) -> tuple[pydicom.Dataset, int]:
     """The data set, seen to be an image that can be read, and which of its frames is meant."""
     dataset = open_dataset(data)
+    syntax = dataset.file_meta.TransferSyntaxUID
+    if not syntax.is_transfer_syntax:
+        decoders.refuse_syntax(syntax)  # of an unknown one, what was parsed may be anything
     refuse_what_is_no_image(dataset)
+    decoders.refuse_syntax(syntax)
     index = refuse_header(dataset, frames)
     return of_frame(dataset, index), index
 
@@ -115,7 +127,7 @@ def open_dataset(data: bytes) -> pydicom.Dataset:
         implicit, little = dataset.original_encoding
         native = ExplicitVRLittleEndian if little else ExplicitVRBigEndian
         dataset.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian if implicit else native
-        grayscale.say_once(
+        say_once(
             logging.WARNING,
             "a DICOM without file meta information (PS3.10 7.1) is read by the encoding that its "
             "first element shows",
@@ -224,7 +236,7 @@ def _refuse_wrong_length(dataset: pydicom.Dataset, count: int, frames: Frames) -
                 f"{said}: more frames than it names, or a wrong header; to read what the header "
                 "says, set data.frames to first or middle"
             )
-        grayscale.say_once(
+        say_once(
             logging.WARNING,
             "a DICOM has more pixel data than its header says; what the header says is read",
         )
@@ -254,14 +266,18 @@ def of_frame(dataset: pydicom.Dataset, index: int) -> pydicom.Dataset:
     for group in [*shared[:1], *own[index : index + 1]]:
         for name in ("PixelValueTransformationSequence", "FrameVOILUTSequence"):
             for element in (group.get(name) or [{}])[0]:
-                dataset[element.tag] = element
+                if not element.is_empty:
+                    dataset[element.tag] = element
     return dataset
 
 
-def decode(dataset: pydicom.Dataset, index: int, at_least_px: int | None) -> NDArray[Any]:
+def decode(
+    dataset: pydicom.Dataset, index: int, at_least_px: int | None, window: int
+) -> NDArray[Any]:
     """One frame in native order: grey as the cells of PS3.5 8.1.1 [H, W], unsigned, with their
     unused bits; colour [H, W, 3] with planes interleaved and YBR turned to RGB (PS3.3
-    C.7.6.3.1.2). JPEG 2000 in grey may come out reduced, with both sides at least `at_least_px`.
+    C.7.6.3.1.2). JPEG 2000 in grey may come out reduced, with both sides at least `at_least_px`,
+    where `window` shows the same of that.
 
     Raises:
         ImageError: no decoder for the transfer syntax (PS3.5 annex A) is installed, or the frame
@@ -272,6 +288,7 @@ def decode(dataset: pydicom.Dataset, index: int, at_least_px: int | None) -> NDA
     grey = dataset.PhotometricInterpretation in MONOCHROME
     # pydicom types its options as one object, and takes them as keywords
     options: Any = {"correct_unused_bits": not grey}
+    found: Codestream | None = None
     frame = _frame(dataset, index) if plugins else b""
     if plugins:
         cells = dataset.Rows * dataset.Columns * dataset.SamplesPerPixel
@@ -283,15 +300,16 @@ def decode(dataset: pydicom.Dataset, index: int, at_least_px: int | None) -> NDA
             refuse_scans(frame)
         if syntax in JPEGLSTransferSyntaxes:
             decoders.refuse_broken_off(frame)
-        if grey and syntax in JPEG2000TransferSyntaxes and _same_when_reduced(dataset):
-            halvings = decoders.halvings_for(found, at_least_px)
-            if halvings:
-                return decoders.decode_reduced(frame, found, halvings)
+        if grey and syntax in JPEG2000TransferSyntaxes and _same_when_reduced(dataset, found):
+            level = _level(dataset, frame, found, at_least_px, window)
+            if level is not None:
+                return level
         if syntax in JPEG_OF_8_BITS and (found.samples, found.bits) == (3, 8):
             rgb = dataset.PhotometricInterpretation == "RGB"
-            return read_colour_jpeg(frame, rgb=rgb, at_least_px=at_least_px)
+            pixels = read_colour_jpeg(frame, rgb=rgb, at_least_px=at_least_px)
+            return as_colours(pixels, found, dataset)
         # some writers call YBR_FULL what they gave to the encoder as RGB
-        options["as_rgb"] = not found.becomes_rgb
+        options = {"correct_unused_bits": False, "as_rgb": not found.becomes_rgb}
     faults = []
     for plugin in plugins or [""]:
         try:
@@ -300,7 +318,15 @@ def decode(dataset: pydicom.Dataset, index: int, at_least_px: int | None) -> NDA
             faults.append(str(error).strip().splitlines()[-1].partition(":")[2].strip())
             continue
         values = values.astype(values.dtype.newbyteorder("="), copy=False)
-        return values.view(f"u{values.itemsize}") if grey else values
+        if found is None:
+            return values.view(f"u{values.itemsize}") if grey else values
+        if not grey:
+            palette = dataset.PhotometricInterpretation == "PALETTE COLOR"
+            return values if palette else as_colours(values, found, dataset)
+        if plugin == "pillow" and found.signed and dataset.PixelRepresentation == 0:
+            # pillow lifts signed samples above 0, and pydicom lowers those alone that it calls so
+            values ^= np.array(1 << (found.bits - 1), dtype=values.dtype)
+        return as_cells(values, found, dataset, lossless=syntax not in LOSSY)
     why = "; ".join(dict.fromkeys(faults))
     raise ImageError(
         f"damaged: it cannot be decoded as {syntax.name} ({syntax}): {why[:200]}"
@@ -308,14 +334,33 @@ def decode(dataset: pydicom.Dataset, index: int, at_least_px: int | None) -> NDA
     )
 
 
-def _same_when_reduced(dataset: pydicom.Dataset) -> bool:
+def _same_when_reduced(dataset: pydicom.Dataset, found: Codestream) -> bool:
     """False where the chain does not commute with means, nearly: padding would mix with pixels,
-    and without a usable window the fallback percentiles depend on the noise."""
+    without a usable window the fallback percentiles depend on the noise, and samples may have to be
+    clipped."""
     centers, widths, function = grayscale.windows(dataset)
     pairs = list(zip(centers, widths, strict=False))
     windowed = bool(pairs) and all(grayscale.usable(*pair, function) for pair in pairs)
-    shown = windowed or bool(dataset.get("VOILUTSequence"))
-    return shown and "PixelPaddingValue" not in dataset and dataset.PixelRepresentation == 0
+    shown = windowed or bool(voi_luts(dataset))
+    plain = dataset.PixelRepresentation == 0 and found.bits <= dataset.BitsStored
+    return shown and plain and "PixelPaddingValue" not in dataset
+
+
+def _level(
+    dataset: pydicom.Dataset, frame: bytes, found: Codestream, at_least_px: int | None, window: int
+) -> NDArray[np.uint16] | None:
+    """The frame at a lower level; None where full decoding would show something else, or where the
+    level cannot be had: whether a file is damaged, full decoding says."""
+    halvings = decoders.halvings_for(found, at_least_px)
+    if not halvings:
+        return None
+    try:
+        level = decoders.level_of(frame, found, halvings)
+    except Exception:  # of pillow, anything
+        return None
+    every = np.arange(2**found.bits, dtype=np.uint16)[None]
+    curve = grayscale.rendered(dataset, every, window)[0, :, 0] / 257
+    return decoders.centred(level, halvings) if shows_the_same(level, curve, halvings) else None
 
 
 def _frame(dataset: pydicom.Dataset, index: int) -> bytes:

@@ -12,6 +12,7 @@ from pydicom import Dataset
 
 from medcnn.images import grayscale
 from medcnn.images.dicom import MONOCHROME, checked, colour, decode
+from medcnn.images.luts import modality_luts, presentation_luts, voi_luts
 from medcnn.images.reading import Frames
 
 
@@ -37,7 +38,7 @@ def explained(data: bytes, *, window: int, frames: Frames) -> tuple[dict[str, st
         ImageError, and whatever else pydicom raises on damage.
     """
     dataset, index = checked(data, frames)
-    cells = decode(dataset, index, None)
+    cells = decode(dataset, index, None, window)
     facts = dict(_facts(dataset, window, index))
     if dataset.PhotometricInterpretation not in MONOCHROME:
         return facts, [Stage(name="RGB", pixels=colour(dataset, cells), low=0, high=255)]
@@ -70,25 +71,32 @@ def _facts(dataset: Dataset, window: int, index: int) -> Iterator[tuple[str, str
         return
     yield "modality", _modality(dataset)
     yield "VOI", _voi(dataset, window)
+    yield "polarity", _polarity(dataset, photometric)
+
+
+def _polarity(dataset: Dataset, photometric: str) -> str:
+    if presentation_luts(dataset):
+        return "a presentation LUT"
+    turned = "turned" if grayscale.turned(dataset) else "kept"
+    if said := grayscale.contradiction(dataset):
+        return f"{turned} ({said}: {grayscale.SHAPE_WINS})"
     inverse = dataset.get("PresentationLUTShape") == "INVERSE"
     why = photometric + (" and PresentationLUTShape INVERSE" if inverse else "")
-    turned = grayscale.turned(dataset)
-    yield "polarity", f"turned ({why})" if turned else f"kept ({why}: low values are dark)"
+    return f"{turned} ({why}{'' if turned == 'turned' else ': low values are dark'})"
 
 
 def _modality(dataset: Dataset) -> str:
-    if dataset.get("ModalityLUTSequence"):
+    if modality_luts(dataset):
         return "a modality LUT"
-    slope, intercept = dataset.get("RescaleSlope"), dataset.get("RescaleIntercept")
-    if slope is None and intercept is None:
+    if all(dataset.get(name) is None for name in ("RescaleSlope", "RescaleIntercept")):
         return "no rescale in the header"
-    slope, intercept = (1.0 if slope is None else slope), (0.0 if intercept is None else intercept)
-    return f"rescale: slope {float(slope):g}, intercept {float(intercept):g}"
+    slope, intercept = grayscale.rescale(dataset)
+    return f"rescale: slope {slope:g}, intercept {intercept:g}"
 
 
 def _voi(dataset: Dataset, window: int) -> str:
     """In the order in which `grayscale.voi` asks."""
-    if luts := dataset.get("VOILUTSequence"):
+    if luts := voi_luts(dataset):
         return f"VOI LUT {window} of {len(luts)}, counted from 0"
     centers, widths, function = grayscale.windows(dataset)
     pairs = list(zip(centers, widths, strict=False))

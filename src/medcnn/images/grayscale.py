@@ -2,6 +2,8 @@
 
     stored values --modality--> measured values --VOI--> 0..1 --polarity--> dark air --> uint16
 
+The last step is also that of the presentation LUT, where a file has one.
+
 Padding is masked before the modality step, since it is written in stored values.
 """
 
@@ -9,19 +11,18 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
-from functools import cache
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from pydicom import Dataset
 
+from medcnn.images.luts import descriptor, look_up, modality_luts, presentation_luts, voi_luts
+from medcnn.images.said import say_once
 from medcnn.system.errors import ImageError
 
 Floats = NDArray[np.float64]
 Mask = NDArray[np.bool_]
-
-log = logging.getLogger(__name__)
 
 # Shown of an image of more than 8 bits that says no window: all but one pixel in a thousand at
 # either end, so that one hot pixel does not make the rest black.
@@ -29,12 +30,6 @@ FALLBACK_PERCENTILES = (0.1, 99.9)
 # An index becomes 64 bits wide while it is looked up, so rows are looked up in bands.
 BAND_PIXELS = 1 << 20
 SHOWN = "what lies between {} and {} % of its values is shown".format(*FALLBACK_PERCENTILES)
-
-
-@cache
-def say_once(level: int, message: str) -> None:
-    """Log once in a process what concerns many files of a set."""
-    log.log(level, message)
 
 
 def rendered(dataset: Dataset, cells: NDArray[Any], window: int) -> NDArray[np.uint16]:
@@ -113,7 +108,7 @@ def _tables(
 
     light = voi(dataset, measured, spread, bits, window)
     yield "VOI", light
-    light = np.where(padding, 0, polarity(dataset, light))
+    light = np.where(padding, 0, presentation(dataset, light))
     yield "polarity", np.rint(light * 65535).astype(np.uint16)
 
 
@@ -134,18 +129,22 @@ def modality(dataset: Dataset, stored: NDArray[Any]) -> tuple[NDArray[Any], int 
     Bits are None after a rescale, whose range no attribute states.
 
     Raises:
-        ImageError: the slope is 0, so that every pixel would be the same.
+        ImageError: the slope is 0, so that every pixel would be the same, or no number.
     """
-    if sequence := dataset.get("ModalityLUTSequence"):
-        return look_up(dataset, sequence[0], stored)
-    slope, intercept = (dataset.get(name) for name in ("RescaleSlope", "RescaleIntercept"))
-    slope = 1.0 if slope is None else float(slope)
-    intercept = 0.0 if intercept is None else float(intercept)
+    if luts := modality_luts(dataset):
+        return look_up(dataset, luts[0], stored)
+    slope, intercept = rescale(dataset)
     if slope == 0 or not np.isfinite([slope, intercept]).all():
         raise ImageError(f"RescaleSlope {slope:g} with intercept {intercept:g} leaves no picture")
     if (slope, intercept) == (1.0, 0.0):
         return stored, int(dataset.BitsStored)
     return stored * slope + intercept, None
+
+
+def rescale(dataset: Dataset) -> tuple[float, float]:
+    """Slope and intercept; 1 and 0 where an element is absent or has no value."""
+    slope, intercept = (_numbers(dataset, name) for name in ("RescaleSlope", "RescaleIntercept"))
+    return (slope or [1.0])[0], (intercept or [0.0])[0]
 
 
 def voi(
@@ -160,9 +159,9 @@ def voi(
     Raises:
         ImageError: there are windows, and none has the index `window`.
     """
-    if sequence := dataset.get("VOILUTSequence"):
-        _refuse_index(window, len(sequence), "VOI LUTs")
-        values, depth = look_up(dataset, sequence[window], np.rint(measured).astype(np.int64))
+    if luts := voi_luts(dataset):
+        _refuse_index(window, len(luts), "VOI LUTs")
+        values, depth = look_up(dataset, luts[window], np.rint(measured).astype(np.int64))
         return np.asarray(values / (2**depth - 1))
     centers, widths, function = windows(dataset)
     pairs = list(zip(centers, widths, strict=False))
@@ -179,7 +178,7 @@ def voi(
     elif bits is not None and bits <= 8:
         # no VOI module: identity (PS3.3 C.11.2.1), and 8 bits are what a screen shows
         # what a modality LUT gives is never signed (PS3.3 C.11.1.1)
-        signed = dataset.PixelRepresentation == 1 and not dataset.get("ModalityLUTSequence")
+        signed = dataset.PixelRepresentation == 1 and not modality_luts(dataset)
         low = -(2 ** (bits - 1)) if signed else 0
         return _stretched(measured, low, low + 2**bits - 1)
     return _stretched(measured, *spread())
@@ -187,8 +186,8 @@ def voi(
 
 def windows(dataset: Dataset) -> tuple[list[float], list[float], str]:
     """Centers, widths and the function that all of them have."""
-    centers, widths = (_numbers(dataset.get(name)) for name in ("WindowCenter", "WindowWidth"))
-    return centers, widths, str(dataset.get("VOILUTFunction") or "LINEAR")
+    centers, widths = (_numbers(dataset, name) for name in ("WindowCenter", "WindowWidth"))
+    return centers, widths, str(dataset.get("VOILUTFunction") or "").strip().upper() or "LINEAR"
 
 
 def usable(center: float, width: float, function: str) -> bool:
@@ -220,59 +219,52 @@ def windowed(values: NDArray[Any], center: float, width: float, function: str) -
     return np.asarray(np.clip((x - (center - 0.5)) / (width - 1) + 0.5, 0, 1))
 
 
-def polarity(dataset: Dataset, shown: Floats) -> Floats:
-    """Low values dark: PS3.3 C.7.6.3.1.2 (MONOCHROME1 shows them white).
+def presentation(dataset: Dataset, shown: Floats) -> Floats:
+    """Through the presentation LUT (PS3.3 C.11.4, C.11.6), which says the polarity too; without
+    one, low values dark.
 
-    PresentationLUTShape INVERSE says the same of the same image (PS3.3 C.8.11.3, required with
-    MONOCHROME1), so the two together turn it once.
+    Its entries stand for even steps of what the VOI step gives.
     """
+    if luts := presentation_luts(dataset):
+        count, first, _ = descriptor(luts[0].LUTDescriptor, "a presentation LUT")
+        steps = first + np.rint(shown * (count - 1)).astype(np.int64)
+        values, bits = look_up(dataset, luts[0], steps)
+        return np.asarray(values / (2**bits - 1))
     return 1 - shown if turned(dataset) else shown
 
 
 def turned(dataset: Dataset) -> bool:
-    """True where low values are white."""
-    inverse = bool(dataset.get("PresentationLUTShape") == "INVERSE")
-    return inverse or bool(dataset.PhotometricInterpretation == "MONOCHROME1")
+    """True where low values are white.
 
-
-def look_up(dataset: Dataset, item: Dataset, values: NDArray[Any]) -> tuple[NDArray[Any], int]:
-    """`values` through a LUT, and the bits of its entries: PS3.3 C.11.1.1 and C.11.2.1.1.
-
-    Values below the first or above the last mapped one take the first or last entry.
-
-    Raises:
-        ImageError: the table is not as long as its descriptor says.
+    PS3.3 C.7.6.3.1.2: MONOCHROME1 shows them white. PresentationLUTShape (PS3.3 C.11.6.1.2) says
+    the same of the same image: INVERSE with MONOCHROME1, IDENTITY with MONOCHROME2 (required of
+    radiographs, PS3.3 C.8.11.3). Where the two contradict each other, the shape decides, as it does
+    in DCMTK and dcm4che.
     """
-    count, first, bits = (int(v) for v in item.LUTDescriptor)
-    count = count or 2**16
-    data = item.LUTData
-    if isinstance(data, bytes):
-        little = dataset.file_meta.TransferSyntaxUID.is_little_endian
-    else:  # US, of which pydicom has made numbers
-        data, little = np.asarray(data, dtype="<u2").tobytes(), True
-    found = entries(data, count, bits, little)
-    if len(found) < count or not 1 <= bits <= 16:
-        raise ImageError(f"a LUT of {len(found)} entries, its descriptor says {count} of {bits}")
-    mapped = found[:count].astype(np.int64)[places(values, first, count)]
-    return np.minimum(mapped, 2**bits - 1), bits
+    if said := contradiction(dataset):
+        say_once(logging.WARNING, f"a DICOM says {said}, which contradict each other: {SHAPE_WINS}")
+    shape = _shape(dataset)
+    return shape == "INVERSE" if shape else dataset.PhotometricInterpretation == "MONOCHROME1"
 
 
-def entries(data: bytes, count: int, bits: int, little: bool) -> NDArray[Any]:
-    """Of a LUT or palette; those of 8 bits may stand in 16 bits each, or two in a word."""
-    if bits <= 8 and len(data) < 2 * count:
-        return np.frombuffer(data, "u1")
-    return np.frombuffer(data[: len(data) // 2 * 2], "<u2" if little else ">u2")
+SHAPE_WINS = "the shape decides whether low values are white"
 
 
-def places(values: NDArray[Any], first: int, count: int) -> NDArray[np.int64]:
-    """Which of `count` entries each value has, where the first is that of the value `first`.
+def contradiction(dataset: Dataset) -> str:
+    """The two words of a header that say opposite polarities, or nothing; a presentation LUT
+    settles it."""
+    if presentation_luts(dataset):
+        return ""
+    kind, shape = dataset.get("PhotometricInterpretation"), _shape(dataset)
+    if (kind, shape) in (("MONOCHROME1", "IDENTITY"), ("MONOCHROME2", "INVERSE")):
+        return f"{kind} with PresentationLUTShape {shape}"
+    return ""
 
-    US or SS (PS3.5 6.2): a negative `first` may have been written as unsigned. It would then lie
-    above every value, and the image would be flat.
-    """
-    if first >= 2**15 and first > values.max():
-        first -= 2**16
-    return np.clip(values.astype(np.int64) - first, 0, count - 1)
+
+def _shape(dataset: Dataset) -> str:
+    """IDENTITY, INVERSE, or nothing: LIN OD is meant for printers of film."""
+    shape = str(dataset.get("PresentationLUTShape") or "").strip().upper()
+    return shape if shape in ("IDENTITY", "INVERSE") else ""
 
 
 def _stretched(values: NDArray[Any], low: float, high: float) -> Floats:
@@ -299,13 +291,28 @@ def _spread(values: NDArray[Any], counts: NDArray[np.int64]) -> tuple[float, flo
 
 def _refuse_index(window: int, count: int, what: str) -> None:
     if window >= count:
-        raise ImageError(f"there is no window {window}, the file has {count} {what}")
+        raise ImageError(
+            f"there is no window {window}, the file has {count} {what}; set data.window to "
+            f"{'0' if count == 1 else f'0 to {count - 1}'}"
+        )
 
 
-def _numbers(value: Any) -> list[float]:
+def _numbers(dataset: Dataset, name: str) -> list[float]:
+    """The values of a DS or IS; nan for one of several that is empty, or that is no number."""
+    try:
+        value = dataset.get(name)
+    except (ValueError, TypeError, OverflowError):  # pydicom converts when it is asked
+        return [np.nan]
     if value is None or value == "":
         return []
-    return [float(v) for v in ([value] if isinstance(value, str | int | float) else value)]
+    return [_number(v) for v in ([value] if isinstance(value, str | int | float) else value)]
+
+
+def _number(value: Any) -> float:
+    try:
+        return float(value)
+    except (ValueError, TypeError):
+        return np.nan
 
 
 def _as_stored(dataset: Dataset, value: int) -> int:

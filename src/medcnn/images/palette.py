@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom import Dataset
 
-from medcnn.images.grayscale import entries, places
+from medcnn.images.luts import descriptor, entries, holds, places
 from medcnn.system.errors import ImageError
 
 COLOURS = ("Red", "Green", "Blue")
@@ -29,14 +29,13 @@ def through_palette(dataset: Dataset, stored: NDArray[Any]) -> NDArray[np.uint8]
 
 def _table(dataset: Dataset, colour: str) -> tuple[NDArray[np.uint8], int]:
     """The entries as 0..255, and which stored value has the first."""
-    descriptor = dataset.get(f"{colour}PaletteColorLookupTableDescriptor")
-    if descriptor is None or len(descriptor) != 3:
+    said = dataset.get(f"{colour}PaletteColorLookupTableDescriptor")
+    if not holds(said):
         raise ImageError(f"PALETTE COLOR without a descriptor of its {colour.lower()} table")
-    count, first, bits = (int(v) for v in descriptor)
-    count = (count & 0xFFFF) or 2**16
+    count, first, bits = descriptor(said, f"the {colour.lower()} palette")
     plain = dataset.get(f"{colour}PaletteColorLookupTableData")
     data = plain or dataset.get(f"Segmented{colour}PaletteColorLookupTableData")
-    if not isinstance(data, bytes) or bits not in (8, 16):
+    if not isinstance(data, bytes) or not data or bits not in (8, 16):
         raise ImageError(f"PALETTE COLOR without a {colour.lower()} table of 8 or 16 bits")
     little = dataset.file_meta.TransferSyntaxUID.is_little_endian
     words = entries(data, count if plain else len(data), bits, little)

@@ -9,9 +9,10 @@ from dataclasses import replace
 import numpy as np
 
 from medcnn.audit.finding import image_name
-from medcnn.config import DataConfig
+from medcnn.config import READING, DataConfig
 from medcnn.data import adapters, splits
 from medcnn.data.manifest import Manifest
+from medcnn.images import Frames
 from medcnn.images.preprocessing import Preprocessing
 from medcnn.pixels.pixel_store import PixelStore, open_store
 from medcnn.places import root_of, stands_in
@@ -121,10 +122,31 @@ def preprocessing_of(data: DataConfig) -> Preprocessing:
         channels=data.channels,
         fit=data.fit,
         bits=data.bits,
-        window=data.window,
-        frames=data.frames,
+        window=data.window or 0,
+        frames=data.frames or Frames.ERROR,
         steps=data.steps,
     )
+
+
+def read_as(
+    trained: Preprocessing,
+    asked: object,
+    note: Callable[[str], None],
+    names: Sequence[str] = READING,
+) -> Preprocessing:
+    """The preprocessing of a checkpoint, with what the command says of how files are read.
+
+    Args:
+        asked: holds `names`, None where the checkpoint decides.
+        note: takes what differs from the training.
+    """
+    given = {name: getattr(asked, name) for name in names}
+    changed = {k: v for k, v in given.items() if v is not None and v != getattr(trained, k)}
+    if changed:
+        now = ", ".join(f"data.{k}={v}" for k, v in changed.items())
+        then = ", ".join(f"data.{k}={getattr(trained, k)}" for k in changed)
+        note(f"files are read with {now}; the checkpoint was trained with {then}.")
+    return replace(trained, **changed)
 
 
 def pixels_of(

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from medcnn.config import DataConfig, EvaluateConfig, data_from_json, short_hash, to_json
+from medcnn.config import READING, DataConfig, EvaluateConfig, data_from_json, short_hash, to_json
 from medcnn.data import splits
 from medcnn.data.adapters import check_options
 from medcnn.data.manifest import Manifest, Split
@@ -24,7 +24,7 @@ from medcnn.system.paths import ELSEWHERE
 from medcnn.system.progress import log
 from medcnn.system.run_folder import free_folder, open_run, places_of
 from medcnn.verbs.auditing import bad_images
-from medcnn.verbs.datasets import labelled, manifest_of, pixels_of
+from medcnn.verbs.datasets import labelled, manifest_of, pixels_of, read_as
 from medcnn.verbs.scoring import predictions_of, report, score_and_save
 
 _FIELDS = frozenset(f.name for f in fields(DataConfig))
@@ -44,13 +44,15 @@ def evaluate_checkpoint(config: EvaluateConfig, command: list[str]) -> Path:
         device = pick_device(config.device)
         _, classifier = checkpoints.load(path, device)
         manifest, split = chosen_split(config, checkpoint, data, run.note)
+        asked = READING if config.data else [name for name in READING if name in config.moved]
+        how = read_as(checkpoint.preprocessing, data, run.note, asked)
         matched_targets(checkpoint.labels, manifest)  # refuse before hours of decoding
         store = pixels_of(
             manifest,
-            checkpoint.preprocessing,
+            how,
             data,
             run.note,
-            bad_images(manifest, checkpoint.preprocessing),
+            bad_images(manifest, how),
             max_bad=allowed_bad(config, checkpoint),
             setting="max_bad",
         )

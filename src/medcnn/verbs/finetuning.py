@@ -32,6 +32,7 @@ from medcnn.system.errors import listed
 from medcnn.system.progress import log
 from medcnn.system.run_folder import RunFolder
 from medcnn.verbs.auditing import allowed_pixels, audited
+from medcnn.verbs.datasets import read_as
 from medcnn.verbs.scoring import one_vs_rest, score_text
 from medcnn.verbs.training import (
     attributes_of,
@@ -54,6 +55,7 @@ def finetune(config: TrainConfig, command: list[str]) -> Path:
             return run_folder_of(config)
         old, tensors = checkpoints.read(path)
         checkpoints.refuse_not_finite(tensors, str(path))
+        old = replace(old, preprocessing=read_as(old.preprocessing, config.data, run.note))
         origin = checkpoints.provenance_of(path)
         sha = origin["checkpoint_sha256"]
         run.ranks.told(lambda: refuse_changed(run, "checkpoint_sha256", sha, "checkpoint weights"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -18,6 +19,7 @@ from medcnn.statistics.predictions import columns_of
 from medcnn.system.errors import DataError, MedcnnError, private
 from medcnn.system.files import replacing, write_text
 from medcnn.system.progress import log
+from medcnn.verbs.datasets import read_as
 
 # What a PACS exports beside images, as its reader names it: DICOMDIR, reports, doses, masks.
 NO_IMAGE = "not a classifiable image"
@@ -37,6 +39,8 @@ def predict_images(config: PredictConfig) -> Path:
     if config.threads:
         torch.set_num_threads(config.threads)
     model = load_model(config.checkpoint, device=config.device, precision=config.precision)
+    how = read_as(model.preprocessing, config.data, log.warning)
+    model = replace(model, checkpoint=replace(model.checkpoint, preprocessing=how))
     checkpoint = model.checkpoint
     root, paths = images_in(Path(config.input))
     unreadable: list[tuple[str, str]] = []
@@ -62,6 +66,7 @@ def predict_images(config: PredictConfig) -> Path:
         "readout": checkpoint.readout.to_json(),
         "decision": checkpoint.readout.rule(labels),
         "images": len(paths),
+        "read_with": {"window": how.window, "frames": str(how.frames)},
         "unreadable": len(failed),
         "no_images": no_images,
         "no_result": lost,

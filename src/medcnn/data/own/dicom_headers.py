@@ -116,6 +116,10 @@ def read_headers(
             words |= set(known[2])
         return path, [found.st_size, found.st_mtime_ns, _read(root / path, sorted(words))], True
 
+    if paths:
+        # before the threads, of which several would import it for the first time at once
+
+        import medcnn.images.dicom  # noqa: F401
     headers: dict[str, Tags] = {}
     refused: dict[str, str] = {}
     changed = False

@@ -10,8 +10,9 @@ import pytest
 
 from medcnn.data.labels import Kind
 from medcnn.pages.checklist import filled, missing
+from medcnn.pages.facts import Facts
 from medcnn.pages.model_card import model_card
-from medcnn.pages.report import Report, html, write_report
+from medcnn.pages.report import Report, html, scored_facts, write_report
 from medcnn.statistics.decisions import Readout, Referral
 from medcnn.statistics.operating import fit_point
 from medcnn.statistics.points import evaluate_readout
@@ -87,7 +88,7 @@ def test_all_images_are_not_called_a_split(report_of) -> None:
     predictions = {"all": replace(report.predictions["test"], split="all")}
     report = replace(report, evaluations={"all": evaluation}, predictions=predictions)
     text = Page(html(report)).text
-    assert "On 120 images of 60 patients the AUROC" in text
+    assert "On 120 images of 60 patients" in text
     assert "All scores, all images" in text
     assert "all split" not in text
 
@@ -153,11 +154,14 @@ def test_a_page_that_cannot_be_made_leaves_the_old_one(report_of, tmp_path: Path
     assert path.read_text(encoding="utf-8") == "old"
 
 
-def test_the_checklists_mark_as_missing_what_the_run_does_not_know(sources) -> None:
+def test_the_checklists_mark_as_missing_what_the_run_does_not_know(report_of, sources) -> None:
     text = Page(sources[Kind.BINARY]).text
-    assert "Best validation score, epoch 3; test was not consulted." in text
-    shown = ["Scores", "Operating points", "Confusions", "Errors", "Dataset", "Flow of images"]
-    rows = filled({"seed": 7, "best_epoch": 3}, shown)
+    assert "Best validation score, epoch 3." in text
+    assert "test was opened once" not in text  # nobody counted
+    report = report_of(Kind.BINARY)
+    known = scored_facts(report.facts, report.evaluations["test"], report.predictions["test"])
+    shown = {"Scores", "Operating points", "Confusions", "Errors", "Dataset", "Flow of images"}
+    rows = filled(report.facts, replace(known, sections=frozenset(shown)))
     assert sources[Kind.BINARY].count(">missing<") == sum(not row.text for row in rows)
     for name, (empty, of) in missing(rows).items():
         assert f"{empty} of {of} items of {name}" in text
@@ -166,7 +170,8 @@ def test_the_checklists_mark_as_missing_what_the_run_does_not_know(sources) -> N
 def test_the_model_card_holds_the_scores_and_hostile_names_stay_text(report_of) -> None:
     report = report_of(Kind.MULTILABEL, names=HOSTILE)
     evaluation, found = report.evaluations["test"], report.readouts["test"]
-    card = model_card("<b>|x|", report.task, ["87 of 100."], evaluation, found, {"notes": ["# no"]})
+    known = {"notes": ["# no"]}
+    card = model_card("<b>|x|", report.task, ["87 of 100."], evaluation, found, known, Facts())
     assert "<script>" not in card.replace("\\<script\\>", "")
     assert "# Model card: \\<b\\>\\|x\\|" in card
     auroc = evaluation.find("auroc")
@@ -174,7 +179,7 @@ def test_the_model_card_holds_the_scores_and_hostile_names_stay_text(report_of) 
     assert "- \\# no" in card
     assert "To be written" in card
     assert "SHA-256 of the checkpoint | _To be" in card
-    whole = model_card("m", report.task, [], evaluation, found, {}, "ab12")
+    whole = model_card("m", report.task, [], evaluation, found, {}, Facts(), "ab12")
     assert "| SHA-256 of the checkpoint | ab12 |" in whole
     point = found.points[0]
     row = next(line for line in card.splitlines() if line.startswith("| Youden's index"))
@@ -195,7 +200,7 @@ def test_page_and_model_card_show_the_cut_points_of_kappa(report_of) -> None:
     test = replace(test, readout=Readout(points=tuple(points)))
     found = evaluate_readout(test)
     text = Page(html(replace(report, readouts={"test": found}))).text
-    card = model_card("m", "t", [], None, found, {})
+    card = model_card("m", "t", [], None, found, {}, Facts())
     (grades,) = found.grades
     for cut in (*grades.cuts, grades):
         kappa = cut.kappa
@@ -223,7 +228,7 @@ def test_a_threshold_that_no_rule_could_pick_is_not_shown_as_picked(report_of) -
     text = Page(html(replace(report, readouts={"test": found}))).text
     said = "not available: only one class in validation; this one is used"
     assert f"0.5 {said}" in text
-    assert f"0.5 ({said})" in model_card("m", "t", [], None, found, {})
+    assert f"0.5 ({said})" in model_card("m", "t", [], None, found, {}, Facts())
 
 
 def test_notes_stand_under_the_table_whose_scores_they_are_about(sources) -> None:

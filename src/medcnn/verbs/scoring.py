@@ -20,6 +20,7 @@ from medcnn.data.manifest import Manifest
 from medcnn.models.checkpoint import Checkpoint
 from medcnn.models.classifier import Classifier
 from medcnn.models.inference import predict
+from medcnn.pages.flow import lost
 from medcnn.pages.gallery import worst_errors
 from medcnn.pages.layout import MAIN
 from medcnn.pages.report import Table
@@ -145,12 +146,14 @@ def report(
 
     run.facts["report"] = {
         "title": title,
-        "task": task_sentence(manifest),
+        "task": task_sentence(judged.labels),
         "source": manifest.source,
         "group_noun": manifest.group_noun,
         "dataset": manifest.counts(),
         "excluded": dict(manifest.excluded),
         "unreadable": len(store.unreadable),
+        "lost": lost_images(manifest, store),
+        "pseudonyms": all(record.origin is not None for record in manifest.records),
         "leaks": len(splits.leaks(manifest)),
         "history": [
             {key: value if math.isfinite(value) else None for key, value in epoch.items()}
@@ -191,8 +194,15 @@ def _lazy_accuracy(predictions: Predictions) -> str:
     return f"always answering {labels.names[most]} has an accuracy of {shares[most]:.3f}"
 
 
-def task_sentence(manifest: Manifest) -> str:
-    labels = manifest.labels
+def lost_images(manifest: Manifest, store: PixelStore) -> dict[str, dict[str, int]]:
+    """Split -> how many of its images could not be read, and how many are in quarantine."""
+    reasons: dict[str, list[str]] = {split: [] for split in manifest.counts()}
+    for row, why in store.unreadable.items():
+        reasons.setdefault(str(manifest.records[row].split or "all"), []).append(why)
+    return {split: lost(whys) for split, whys in reasons.items()}
+
+
+def task_sentence(labels: LabelSpace) -> str:
     what = {
         Kind.BINARY: f"tells {labels.names[-1]} from {labels.names[0]}",
         Kind.MULTICLASS: f"names one of {len(labels.names)} classes",

@@ -25,8 +25,8 @@ def test_a_row_without_a_picture_is_no_image_and_a_file_of_another_kind_is_none_
     assert found["found"] == "107"
     assert found["used"] == "100"
     assert found["before"] == [
-        "4 rows: named in labels.csv and not there",
-        "7 files: files that are no DICOM",
+        "4 rows without a picture: named in labels.csv and not there",
+        "7 other files: files that are no DICOM",
     ]
     assert found["excluded"] == [("without a row in labels.csv", "5"), ("no grade", "2")]
 

@@ -117,7 +117,7 @@ def reliability_chart(label: OneLabel) -> Chart:
 def risk_coverage_chart(curve: Sequence[tuple[float, float]]) -> Chart:
     """The share of wrong decisions among the most certain images."""
     kept, risk = (np.array(column) for column in zip(*curve, strict=True))
-    frame = Frame(
+    frame = svg.frame(
         across=Axis(title="Share of images kept, most certain first"),
         up=svg.axis("Share of them wrong", [0.05, float(risk.max())], zero=True),
     )
@@ -163,7 +163,7 @@ def history_chart(
     across = Axis(
         title="Epoch", low=first, high=max(last, first + 1), ticks=tuple(marks) or (first,)
     )
-    frame = Frame(
+    frame = svg.frame(
         across=across, up=svg.axis(title, (v for line in lines.values() for v in line), log=log)
     )
     parts = [svg.axes(frame, grid_across=False)]

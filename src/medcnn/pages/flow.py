@@ -78,8 +78,8 @@ def flow(
     rows = sum(n for _, n in kinds["rows"])
     return {
         "before": [
-            *_counted(kinds["rows"], "row", "rows without a picture"),
-            *_counted(kinds["files"], "file", "other files"),
+            *_counted(kinds["rows"], "row", " without a picture"),
+            *_counted(kinds["files"], "other file", ""),
         ],
         "rows": f"{images + rows:,}" if rows else "",
         "found": f"{images:,}",
@@ -100,8 +100,8 @@ def _kind(reason: str) -> str:
     return "files" if OTHER_FILES.search(reason) else "images"
 
 
-def _counted(found: Sequence[tuple[str, int]], noun: str, _: str) -> list[str]:
-    return [f"{plural(count, noun)}: {reason}" for reason, count in found]
+def _counted(found: Sequence[tuple[str, int]], noun: str, what: str) -> list[str]:
+    return [f"{plural(count, noun)}{what}: {reason}" for reason, count in found]
 
 
 def _split(

@@ -108,6 +108,12 @@ class Frame:
         )
 
 
+def frame(across: Axis, up: Axis) -> Frame:
+    """The whole picture, with as much room at the left as the numbers there need."""
+    longest = max(len(tick_text(value)) for value in up.ticks)
+    return Frame(across=across, up=up, left=max(LEFT, 24 + LETTER * longest))
+
+
 def drawn(label: str, *parts: str, height: int = HEIGHT) -> str:
     """The parts as a picture that a screen reader calls `label`."""
     inside = "".join(parts)

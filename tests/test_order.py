@@ -90,3 +90,18 @@ def test_a_report_is_made_again_without_torch() -> None:
 
 def test_the_check_for_torch_can_fail() -> None:
     assert "torch" in imported_by("import medcnn.training.losses")
+
+
+TOUR = (TOP / "docs" / "tour.md").read_text(encoding="utf-8")
+
+
+def test_every_stop_of_the_tour_is_there() -> None:
+    stops = re.findall(r"\*\*`(\S+\.py)`\*\*", TOUR)
+    assert len(stops) > 12
+    assert [stop for stop in stops if not (SOURCE / stop).is_file()] == []
+
+
+def test_the_tour_takes_no_more_than_an_afternoon() -> None:
+    stops = re.findall(r"\*\*`(\S+\.py)`\*\*", TOUR)
+    lines = sum(len((SOURCE / stop).read_text().splitlines()) for stop in stops)
+    assert lines <= 4_500

@@ -92,4 +92,4 @@ def test_the_wheel_carries_the_configs_and_works_from_another_directory(tmp_path
         )
         assert done.returncode == 0, done.stderr
     assert (place / "medcnn" / "configs" / "train.yaml").is_file()
-    assert (place / "medcnn" / "evaluation" / "report.html.j2").is_file()
+    assert (place / "medcnn" / "pages" / "report.html.j2").is_file()

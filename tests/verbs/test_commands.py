@@ -513,11 +513,11 @@ def test_predict_on_an_export_of_a_pacs_loses_nothing_and_fails_for_no_report(
 def test_predict_in_parts_is_predict_at_once(
     trained: Path, lesions: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from medcnn.verbs import predicting
+    from medcnn.models import inputs
 
     words = ("predict", best(trained), f"input={lesions}", "batch_size=1")
     assert run(*words, f"output={tmp_path / 'whole.csv'}") == 0
-    monkeypatch.setattr(predicting, "BYTES_AT_ONCE", 1)
+    monkeypatch.setattr(inputs, "BYTES_AT_ONCE", 1)
     assert run(*words, f"output={tmp_path / 'parts.csv'}") == 0
     assert (tmp_path / "whole.csv").read_text() == (tmp_path / "parts.csv").read_text()
 

@@ -8,6 +8,7 @@ back gives the same float32 logits, bit for bit.
 from __future__ import annotations
 
 import csv
+import io
 import json
 import math
 from dataclasses import dataclass, field
@@ -21,8 +22,8 @@ from numpy.typing import NDArray
 from medcnn.data.labels import Kind, LabelSpace
 from medcnn.statistics.conformal import set_texts
 from medcnn.statistics.decisions import Readout, certainty
-from medcnn.system.errors import DataError
-from medcnn.system.files import plain, quoted
+from medcnn.system.errors import DataError, UsageError
+from medcnn.system.files import plain, quoted, write_bytes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,6 +76,14 @@ class Predictions:
         if self.readout.conformal is None:
             return None
         return self.readout.conformal.sets(self.labels, self.probabilities, self.categories or None)
+
+    @property
+    def refer(self) -> NDArray[np.bool_] | None:
+        """[N]: which images a human should look at, or None where no share was to be referred."""
+        if self.readout.referral is None:
+            return None
+        sure = certainty(self.labels, self.probabilities)
+        return np.asarray(sure < self.readout.referral.certainty)
 
     @property
     def digest(self) -> str:
@@ -132,18 +141,56 @@ class Predictions:
 
     def new_rows(self) -> list[dict[str, str]]:
         """Rows of the table that `predict` writes: images without labels, unreadable ones too."""
-        said = self._said()
-        rows = []
-        for i, (image_id, values) in enumerate(
-            zip(self.image_ids, self.probabilities, strict=True)
-        ):
-            cells = {f"probability:{n}": f"{v:.6f}" for n, v in self._named(values)}
-            words = {column: quoted(texts[i]) for column, texts in said.items()}
-            rows.append({"image_id": quoted(image_id), **cells, **words, "unreadable": ""})
-        rows += [
-            {"image_id": quoted(i), "unreadable": quoted(reason)} for i, reason in self.unreadable
+        rows = [
+            {
+                column: f"{cell:.6f}" if isinstance(cell, float) else quoted(cell)
+                for column, cell in row.items()
+            }
+            for row in self._rows()
         ]
         return sorted(rows, key=lambda row: row["image_id"])
+
+    @property
+    def new_columns(self) -> list[str]:
+        """Columns of `new_rows`."""
+        names = [f"probability:{n}" for n in self.labels.names]
+        return ["image_id", *names, *self.readout.said_columns, "unreadable"]
+
+    def to_csv(self, path: Path | str) -> None:
+        """Write the table that `medcnn predict` writes, in place of a file that is there."""
+        text = io.StringIO(newline="")
+        writer = csv.DictWriter(text, self.new_columns)
+        writer.writeheader()
+        writer.writerows(self.new_rows())
+        write_bytes(Path(path), text.getvalue().encode("utf-8", "backslashreplace"))
+
+    def to_frame(self) -> Any:
+        """A pandas `DataFrame`: rows as given, probabilities as they are, unreadable images last.
+
+        Raises:
+            UsageError: pandas is not installed.
+        """
+        try:
+            import pandas
+        except ImportError as error:
+            raise UsageError("to_frame needs pandas: .venv/bin/pip install pandas") from error
+        return pandas.DataFrame(self._rows(), columns=self.new_columns)
+
+    def _rows(self) -> list[dict[str, Any]]:
+        """A row for each image, in order, then those of the unreadable ones."""
+        said = self._said()
+        rows: list[dict[str, Any]] = [
+            {
+                "image_id": image_id,
+                **{f"probability:{n}": v for n, v in self._named(values)},
+                **{column: texts[i] for column, texts in said.items()},
+                "unreadable": "",
+            }
+            for i, (image_id, values) in enumerate(
+                zip(self.image_ids, self.probabilities, strict=True)
+            )
+        ]
+        return rows + [{"image_id": i, "unreadable": reason} for i, reason in self.unreadable]
 
     def _said(self) -> dict[str, list[str]]:
         """Column -> what each row says: the decision, and the set and whether to refer it, where
@@ -151,9 +198,8 @@ class Predictions:
         said = {"decision": self.labels.decision_texts(self.decisions)}
         if (sets := self.sets) is not None:
             said["set"] = set_texts(self.labels, sets)
-        if self.readout.referral is not None:
-            unsure = certainty(self.labels, self.probabilities) < self.readout.referral.certainty
-            said["refer"] = ["yes" if u else "no" for u in unsure]
+        if (refer := self.refer) is not None:
+            said["refer"] = ["yes" if r else "no" for r in refer]
         return said
 
     def _named(self, values: NDArray[np.float64]) -> list[tuple[str, float]]:

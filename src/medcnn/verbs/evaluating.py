@@ -14,6 +14,7 @@ import torch
 from medcnn.config import DataConfig, EvaluateConfig, data_from_json, short_hash, to_json
 from medcnn.data import splits
 from medcnn.data.manifest import Manifest, Split
+from medcnn.data.matching import matched_targets
 from medcnn.models import checkpoint as checkpoints
 from medcnn.models.checkpoint import Checkpoint
 from medcnn.models.inference import autocast_dtype, pick_device
@@ -23,7 +24,7 @@ from medcnn.system.progress import log
 from medcnn.system.run_folder import free_folder, open_run, places_from
 from medcnn.verbs.auditing import bad_images
 from medcnn.verbs.datasets import labelled, manifest_of, pixels_of
-from medcnn.verbs.scoring import matched_targets, predictions_of, report, score_and_save
+from medcnn.verbs.scoring import predictions_of, report, score_and_save
 
 
 def evaluate_checkpoint(config: EvaluateConfig, command: list[str]) -> Path:

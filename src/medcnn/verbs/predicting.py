@@ -4,25 +4,18 @@ from __future__ import annotations
 
 import csv
 import json
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
-import numpy as np
 import torch
 
 from medcnn.config import PredictConfig
-from medcnn.data.labels import LabelSpace
-from medcnn.data.manifest import Manifest, Record
-from medcnn.data.own.joining import IMAGE_SUFFIXES, is_image, walked
-from medcnn.models import checkpoint as checkpoints
-from medcnn.models.inference import autocast_dtype, pick_device, predict
-from medcnn.pixels.pixel_store import open_store
+from medcnn.models.deployed import load_model
+from medcnn.models.inputs import files_of, images_in
 from medcnn.places import check
-from medcnn.system.errors import DataError, UsageError, private
+from medcnn.system.errors import DataError, private
 from medcnn.system.files import replacing, write_text
 from medcnn.system.progress import log
 
-# Bounds memory: a folder may hold any number of images, of any size.
-BYTES_AT_ONCE = 256 << 20
 # What a PACS exports beside images, as its reader names it: DICOMDIR, reports, doses, masks.
 NO_IMAGE = "not a classifiable image"
 
@@ -39,35 +32,21 @@ def predict_images(config: PredictConfig) -> Path:
     check(config)
     if config.threads:
         torch.set_num_threads(config.threads)
-    device = pick_device(config.device)
-    checkpoint, classifier = checkpoints.load(Path(config.checkpoint), device)
+    model = load_model(config.checkpoint, device=config.device, precision=config.precision)
+    checkpoint = model.checkpoint
     root, paths = images_in(Path(config.input))
-    provenance = checkpoints.provenance_of(Path(config.checkpoint))
-    names = ["image_id", *(f"probability:{n}" for n in checkpoint.labels.names)]
+    names = [f"probability:{n}" for n in checkpoint.labels.names]
+    columns = ["image_id", *names, *checkpoint.readout.said_columns, "unreadable"]
     unreadable: list[tuple[str, str]] = []
-    how = checkpoint.preprocessing
-    at_once = max(64, BYTES_AT_ONCE // (how.channels * how.size_px**2 * how.dtype.itemsize))
     with (
         replacing(output) as temporary,
         # a file name may be no text at all: it is written as what Python can write of it
         temporary.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file,
     ):
-        writer = csv.DictWriter(file, [*names, *checkpoint.readout.said_columns, "unreadable"])
+        writer = csv.DictWriter(file, columns)
         writer.writeheader()
-        for first in range(0, len(paths), at_once):
-            manifest = unlabelled(root, paths[first : first + at_once], checkpoint.labels)
-            predictions = predict(
-                classifier,
-                open_store(manifest, how, cache="off"),
-                manifest,
-                np.arange(len(manifest.records)),
-                split="new",
-                flips=checkpoint.flips,
-                batch_size=config.batch_size,
-                device=device,
-                dtype=autocast_dtype(checkpoint.precision(config.precision), device),
-                readout=checkpoint.readout,
-            )
+        for part in files_of(root, paths, model.labels, model.preprocessing):
+            predictions = model.said_new(part, config.batch_size)
             writer.writerows(predictions.new_rows())
             unreadable += predictions.unreadable
     labels = checkpoint.labels
@@ -80,7 +59,9 @@ def predict_images(config: PredictConfig) -> Path:
         "unreadable": len(failed),
         "no_images": len(unreadable) - len(failed),
     }
-    write_text(output.with_suffix(".json"), json.dumps({**header, **provenance}, indent=2) + "\n")
+    write_text(
+        output.with_suffix(".json"), json.dumps({**header, **model.provenance}, indent=2) + "\n"
+    )
     log.info(f"{len(paths) - len(unreadable):,} of {len(paths):,} images predicted: {output}")
     if len(failed) < len(unreadable):
         log.info(f"{len(unreadable) - len(failed):,} are no images, as the table says of each")
@@ -93,31 +74,3 @@ def predict_images(config: PredictConfig) -> Path:
             "accepts that."
         )
     return output
-
-
-def unlabelled(root: Path, paths: list[str], labels: LabelSpace) -> Manifest:
-    target = labels.not_assessed
-    records = (Record(image_id=p, path=p, group=p, target=target) for p in paths)
-    return Manifest(
-        source=str(root), root=root, labels=labels, records=tuple(records), group_noun="image"
-    )
-
-
-def images_in(source: Path) -> tuple[Path, list[str]]:
-    """The root and the paths of all images below it, sorted; or of the one file."""
-    if source.is_file():
-        return source.parent, [source.name]
-    files = sorted(walked(source))
-    found = [p for p in files if _may_be_image(source, p)]
-    if len(found) < len(files):
-        log.info(f"passed over for want of an image's ending: {len(files) - len(found):,}")
-    if not found:
-        endings = " ".join(sorted(IMAGE_SUFFIXES))
-        raise UsageError(f"input={source}: no image in it or below it (looked for {endings}).")
-    return source, found
-
-
-def _may_be_image(root: Path, path: str) -> bool:
-    """Also a pipe or a link to nowhere that is called one: it gets a row that says so."""
-    named = PurePosixPath(path).suffix.lower() in IMAGE_SUFFIXES
-    return named or ((root / path).is_file() and is_image(root, path))

@@ -17,6 +17,7 @@ from medcnn.config import Prevalence
 from medcnn.data import splits
 from medcnn.data.labels import Kind, LabelSpace
 from medcnn.data.manifest import Manifest
+from medcnn.data.matching import matched_targets
 from medcnn.models.checkpoint import Checkpoint
 from medcnn.models.classifier import Classifier
 from medcnn.models.inference import predict
@@ -30,7 +31,6 @@ from medcnn.statistics.decisions import Readout
 from medcnn.statistics.predictions import Predictions
 from medcnn.statistics.scores import Evaluation, Score, evaluate
 from medcnn.system.distributed import ALONE, Ranks
-from medcnn.system.errors import DataError, listed
 from medcnn.system.files import write_text
 from medcnn.system.progress import WIDTH, log, working
 from medcnn.system.run_folder import RunFolder
@@ -71,37 +71,6 @@ def predictions_of(
         provenance={"manifest": manifest.fingerprint(), **(provenance or {})},
         ranks=ranks,
     )
-
-
-def matched_targets(labels: LabelSpace, manifest: Manifest) -> NDArray[np.float32]:
-    """Targets [N, K] of a manifest in the order of the checkpoint's classes, by name.
-
-    A multilabel finding that the data do not know was not assessed (nan).
-
-    Raises:
-        DataError: another kind of label, or a class that the checkpoint does not know.
-    """
-    theirs = manifest.labels
-    unknown = [n for n in theirs.names if n not in labels.names]
-    if theirs.kind is not labels.kind or unknown:
-        what = f"unknown to the checkpoint: {listed(unknown, 8)}"
-        if not unknown:
-            what = f"the names fit: say data.kind={labels.kind} with data.classes=[...]"
-        raise DataError(
-            f"the checkpoint tells {labels.kind} labels ({', '.join(labels.names)}), but "
-            f"{manifest.source} holds {theirs.kind} labels ({', '.join(theirs.names)}); {what}. "
-            "Classes are matched by name: rename the data's (data.rename), or train a head for "
-            "them with medcnn finetune."
-        )
-    targets = manifest.targets()
-    if labels.kind is Kind.BINARY:
-        return targets if theirs.names == labels.names else 1 - targets
-    absent = np.nan if labels.kind is Kind.MULTILABEL else 0.0
-    matched = np.full((len(targets), len(labels.outputs)), absent, np.float32)
-    for k, name in enumerate(labels.outputs):
-        if name in theirs.outputs:
-            matched[:, k] = targets[:, theirs.outputs.index(name)]
-    return matched
 
 
 def score_and_save(

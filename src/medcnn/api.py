@@ -1,0 +1,212 @@
+"""The Python door: what the commands do, for a notebook or a script of one's own.
+
+`import medcnn` offers every name below and imports torch only once one is used. What
+`Model.predict` says of a file is, bit for bit, what `medcnn predict` says of it.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from medcnn.cli.compose import read_command
+from medcnn.cli.execute import execute
+from medcnn.config import AuditConfig, TrainConfig
+from medcnn.data.manifest import Manifest, Split
+from medcnn.images.preprocessing import Preprocessing
+from medcnn.models.classifier import unit_range
+from medcnn.models.deployed import Model
+from medcnn.models.deployed import load_model as load
+from medcnn.pixels.pixel_store import PixelStore, open_store
+from medcnn.places import require_predictions
+from medcnn.statistics import comparing
+from medcnn.statistics.comparing import Pairing
+from medcnn.statistics.predictions import Predictions
+from medcnn.statistics.scores import Evaluation, evaluate, read_metrics
+from medcnn.system.errors import UsageError
+from medcnn.system.progress import log
+from medcnn.verbs.datasets import manifest_of
+from medcnn.verbs.training import run_folder_of
+
+__all__ = [
+    "Evaluation",
+    "Manifest",
+    "Model",
+    "Pairing",
+    "Predictions",
+    "Run",
+    "compare",
+    "evaluate",
+    "load",
+    "read_manifest",
+    "torch_dataset",
+    "train",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A finished run's folder, and what lies in it."""
+
+    folder: Path
+
+    @property
+    def report(self) -> Path:
+        """The page to read."""
+        return self.folder / "report.html"
+
+    @property
+    def checkpoint(self) -> Path:
+        """The weights of the epoch that validation chose, with their description."""
+        return self.folder / "checkpoints" / "best.safetensors"
+
+    @property
+    def scores(self) -> dict[str, Evaluation]:
+        """Split -> its scores with intervals, as `metrics.json` has them."""
+        return read_metrics(self.folder / "metrics.json")
+
+    def predictions(self, split: str = "test") -> Predictions:
+        """What the model said of the images of a split."""
+        return Predictions.read(self.folder / f"predictions_{split}.csv")
+
+
+def train(settings: Sequence[str] = (), *, config_dir: Path | str | None = None) -> Run:
+    """Train as `medcnn train` does; a run that was stopped goes on.
+
+    Args:
+        settings: as at the command line: `["data=my_hospital", "model=resnet50"]`.
+        config_dir: folder of your own YAML.
+
+    Raises:
+        UsageError: a setting is wrong; every fault is named.
+        DataError: the data are refused.
+        DivergedError: the loss left the numbers.
+    """
+    command = read_command("train", [*settings, *_own(config_dir)])
+    assert isinstance(command.config, TrainConfig)
+    execute(command)
+    return Run(run_folder_of(command.config))
+
+
+def read_manifest(data: Path | str, *, settings: Sequence[str] = ()) -> Manifest:
+    """The images of a data YAML with their labels, patients and splits; nothing is decoded.
+
+    Args:
+        data: a YAML file as `medcnn init` writes it, or the name of a public set.
+        settings: more of them, as at the command line: `["data.root=/data/fundus"]`.
+
+    Raises:
+        UsageError: a setting is wrong, or the root is not there.
+        DataError: the data are refused.
+    """
+    file = Path(data)
+    if file.suffix not in (".yaml", ".yml"):
+        return _manifest([f"data={data}", *settings])
+    if not file.is_file():
+        raise UsageError(f"{file}: no such file.")
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder) / "data" / f"{file.stem}.yaml"
+        copy.parent.mkdir()
+        shutil.copyfile(file, copy)
+        return _manifest([f"data={file.stem}", *settings, *_own(folder)])
+
+
+def _own(config_dir: Path | str | None) -> list[str]:
+    return [f"--config-dir={config_dir}"] if config_dir else []
+
+
+def _manifest(words: list[str]) -> Manifest:
+    config = read_command("audit", words).config
+    assert isinstance(config, AuditConfig)
+    return manifest_of(config.data, config.seed, log.info)
+
+
+def torch_dataset(
+    manifest: Manifest, split: str, preprocessing: Preprocessing, *, cache: str = "auto"
+) -> PixelDataset:
+    """The images of a split for a training loop of your own.
+
+    Args:
+        split: train, validation or test.
+        preprocessing: of a model (`model.preprocessing`), or one of your own.
+        cache: where decoded pixels are kept: auto, off, or a folder.
+
+    Returns:
+        Item i is an image [C, size_px, size_px], float32 in 0..1, and its target [K], float32,
+        nan where a label was not assessed. Images that cannot be read are left out; `unreadable`
+        holds the reasons.
+    """
+    store = open_store(manifest, preprocessing, cache=cache)
+    return PixelDataset(manifest, store, Split(split))
+
+
+class PixelDataset(Dataset[tuple[Tensor, Tensor]]):
+    """Preprocessed pixels and targets, decoded once.
+
+    Attributes:
+        image_ids: of the items, in their order.
+        groups: patient of each item.
+        unreadable: image id -> why it is not among the items.
+    """
+
+    def __init__(self, manifest: Manifest, store: PixelStore, split: Split) -> None:
+        rows = manifest.rows(split)
+        self._store, self._rows = store, store.readable(rows)
+        self._targets = torch.from_numpy(manifest.targets()[self._rows])
+        records = [manifest.records[row] for row in self._rows]
+        self.image_ids = tuple(r.image_id for r in records)
+        self.groups = tuple(r.group for r in records)
+        self.unreadable = {
+            manifest.records[row].image_id: store.unreadable[row]
+            for row in rows.tolist()
+            if row in store.unreadable
+        }
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, item: int) -> tuple[Tensor, Tensor]:
+        # an index that is out of bounds must be an IndexError, which ends a `for` loop
+        row = self._rows[item]
+        image = torch.from_numpy(self._store.take(np.array([row]))[0])
+        return unit_range(image), self._targets[item]
+
+
+def compare(
+    reference: Predictions | Run | Path | str,
+    other: Predictions | Run | Path | str,
+    *,
+    split: str = "test",
+    common: bool = False,
+) -> Pairing:
+    """By how much two models differ on the same images, tested by patient.
+
+    Args:
+        reference: predictions, a run, or its folder.
+        other: the same.
+        split: of the runs.
+        common: leave out images that not both have, instead of refusing.
+
+    Raises:
+        DataError: other classes, images, labels or patients.
+    """
+    taken = {"reference": _said(reference, split), "other": _said(other, split)}
+    pair = comparing.aligned(taken, common=common)
+    return comparing.compare(pair["reference"], pair["other"])
+
+
+def _said(given: Any, split: str) -> Predictions:
+    if isinstance(given, Predictions):
+        return given
+    folder = given.folder if isinstance(given, Run) else Path(given)
+    require_predictions(folder)
+    return Predictions.read(folder / f"predictions_{split}.csv")

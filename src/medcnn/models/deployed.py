@@ -1,0 +1,213 @@
+"""A model that is used, not trained: everything between a picture and a decision in one object.
+
+The Python door and `medcnn predict` both ask it, so they give the same numbers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from medcnn.config import Precision
+from medcnn.data.labels import LabelSpace
+from medcnn.data.manifest import Manifest, Split
+from medcnn.data.matching import matched_targets
+from medcnn.images.preprocessing import Preprocessing
+from medcnn.models import checkpoint as checkpoints
+from medcnn.models.checkpoint import Checkpoint
+from medcnn.models.classifier import Classifier, unit_range
+from medcnn.models.inference import autocast, autocast_dtype, pick_device, predict
+from medcnn.models.inputs import Images, Source, read_inputs
+from medcnn.pixels.batches import batches
+from medcnn.pixels.pixel_store import PixelStore, open_store
+from medcnn.statistics.decisions import Readout
+from medcnn.statistics.predictions import Predictions
+from medcnn.system.errors import UsageError
+
+# Fixed, not the training batch: the last bits of a sum may depend on it, and a checkpoint must
+# give the same numbers wherever it is used.
+BATCH_SIZE = 64
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Model:
+    """Attributes:
+    checkpoint: the description that travels with the weights.
+    classifier: normalisation, body and head, in evaluation mode on `device`.
+    dtype: what the arithmetic is done in.
+    provenance: name and SHA-256 of the file, as predictions and reports state them.
+    """
+
+    checkpoint: Checkpoint
+    classifier: Classifier
+    device: torch.device
+    dtype: torch.dtype
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def labels(self) -> LabelSpace:
+        """The classes, in the order of the outputs."""
+        return self.checkpoint.labels
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """What happens to the pixels of a file before the network sees them."""
+        return self.checkpoint.preprocessing
+
+    @property
+    def readout(self) -> Readout:
+        """How logits become probabilities, decisions, prediction sets and referrals."""
+        return self.checkpoint.readout
+
+    def predict(
+        self, images: Manifest | Source, *, split: str = "all", batch_size: int = BATCH_SIZE
+    ) -> Predictions:
+        """What the model says of images: probabilities, decisions, sets, whom to refer.
+
+        Args:
+            images: a manifest; a folder, a file or a list of files; or pixels: [H, W], [H, W, C],
+                [N, H, W, C] or a list of images, as uint8 in 0..255, uint16 in 0..65535 or floats
+                in 0..1, C being 1 (grey) or 3 (RGB).
+            split: which images of a manifest: train, validation, test or all.
+            batch_size: images at once; another one may move the last bits of a logit.
+
+        Returns:
+            One row for each readable image, in the order given. `unreadable` lists the others with
+            the reason. The targets are those of a manifest, else nan.
+
+        Raises:
+            UsageError: there is nothing to read, or the pixels are none of the forms above.
+            DataError: the manifest has classes that the model does not know.
+        """
+        if isinstance(images, Manifest):
+            targets = matched_targets(self.labels, images)
+            store = open_store(images, self.preprocessing, cache="auto")
+            return self.said(
+                images, store, _rows(images, split), split, targets, batch_size=batch_size
+            )
+        given = read_inputs(images, self.labels, self.preprocessing)
+        parts = [self.said_new(part, batch_size) for part in given]
+        return joined(parts)
+
+    def features(
+        self, images: Manifest | Source, *, split: str = "all", batch_size: int = BATCH_SIZE
+    ) -> NDArray[np.float32]:
+        """Features [N, F], float32: what the head sees of each image, unmirrored.
+
+        Args:
+            images: as `predict` takes them.
+
+        Raises:
+            UsageError: an image cannot be read, so that rows would not match images.
+        """
+        if isinstance(images, Manifest):
+            store = open_store(images, self.preprocessing, cache="auto")
+            given = [Images(manifest=images, store=store, rows=_rows(images, split))]
+        else:
+            given = list(read_inputs(images, self.labels, self.preprocessing))
+        return np.concatenate([self._features(part, batch_size) for part in given])
+
+    def said(
+        self,
+        manifest: Manifest,
+        store: PixelStore,
+        rows: NDArray[np.int64],
+        split: str,
+        targets: NDArray[np.float32] | None = None,
+        *,
+        batch_size: int = BATCH_SIZE,
+    ) -> Predictions:
+        """Predictions of the readable images among `rows`, in that order.
+
+        Args:
+            targets: [N, K] of all records in the order of the model's classes; None means those
+                of the manifest, whose classes are then the model's.
+        """
+        return predict(
+            self.classifier,
+            store,
+            manifest,
+            rows,
+            split=split,
+            labels=self.labels,
+            targets=targets,
+            flips=self.checkpoint.flips,
+            batch_size=batch_size,
+            device=self.device,
+            dtype=self.dtype,
+            readout=self.readout,
+            provenance=dict(self.provenance),
+        )
+
+    def said_new(self, given: Images, batch_size: int = BATCH_SIZE) -> Predictions:
+        """What the model says of images without labels."""
+        return self.said(given.manifest, given.store, given.rows, "new", batch_size=batch_size)
+
+    def _features(self, given: Images, batch_size: int) -> NDArray[np.float32]:
+        if bad := sorted(set(given.rows.tolist()) & given.store.unreadable.keys()):
+            first = given.manifest.records[bad[0]].image_id
+            raise UsageError(
+                f"{len(bad)} of {len(given.rows)} images cannot be read; the first is {first}: "
+                f"{given.store.unreadable[bad[0]]}. Leave them out to get a row for each image."
+            )
+        targets = given.manifest.targets()
+        coming = batches(given.store, targets, given.rows, batch_size, device=self.device)
+        parts = []
+        for batch in coming:
+            with torch.inference_mode(), autocast(self.dtype, self.device):
+                classifier = self.classifier
+                normalised = (unit_range(batch.images) - classifier.mean) / classifier.std
+                parts.append(classifier.body(normalised).float().cpu().numpy())
+        return np.concatenate(parts)
+
+
+def load_model(path: Path | str, *, device: str = "auto", precision: str = "auto") -> Model:
+    """A checkpoint, ready to be used.
+
+    Args:
+        path: a `.safetensors` file that medcnn wrote.
+        device: auto, cpu, cuda, cuda:1, mps.
+        precision: fp32, bf16, fp16, or auto: that of the training, which thresholds belong to.
+
+    Raises:
+        UsageError: no such file, or no such device.
+        CheckpointError: the file is damaged, not from medcnn, or newer than this medcnn.
+    """
+    path = Path(path)
+    where = pick_device(device)
+    checkpoint, classifier = checkpoints.load(path, where)
+    return Model(
+        checkpoint=checkpoint,
+        classifier=classifier,
+        device=where,
+        dtype=autocast_dtype(checkpoint.precision(Precision(precision)), where),
+        provenance=checkpoints.provenance_of(path),
+    )
+
+
+def joined(parts: Sequence[Predictions]) -> Predictions:
+    """The predictions of several batches of images as one."""
+    first = parts[0]
+    return replace(
+        first,
+        image_ids=tuple(i for p in parts for i in p.image_ids),
+        groups=tuple(g for p in parts for g in p.groups),
+        targets=np.concatenate([p.targets for p in parts]),
+        logits=np.concatenate([p.logits for p in parts]),
+        categories=tuple(c for p in parts for c in p.categories),
+        unreadable=tuple(u for p in parts for u in p.unreadable),
+    )
+
+
+def _rows(manifest: Manifest, split: str) -> NDArray[np.int64]:
+    if split == "all":
+        return np.arange(len(manifest.records))
+    if split not in set(Split):
+        raise UsageError(f"split={split} is not one of {', '.join(Split)}, all.")
+    return manifest.rows(Split(split))

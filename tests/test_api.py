@@ -1,0 +1,209 @@
+"""The Python door: every block of docs/python.md runs, and says what the commands say."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import medcnn
+from medcnn import api
+from medcnn.cli import main
+from medcnn.data.phantoms.drawing import generate
+from medcnn.system.errors import DataError, UsageError
+
+TOP = Path(__file__).parents[1]
+HOSPITAL = """\
+defaults: [table]
+root: {root}
+table: labels.csv
+image: image
+label: diagnosis
+kind: binary
+classes: [other, nevus]
+rename: {{melanoma: other, basal_cell: other, keratosis: other}}
+patient: lesion
+modality: dermoscopy
+test_share: 0.4
+"""
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A folder with all that docs/python.md takes for granted; it is the working folder."""
+    place = tmp_path_factory.mktemp("python")
+    generate(place / "set", "dermoscopy", patients=60, size_px=64)
+    (place / "new_patients").mkdir()
+    for number, image in enumerate(sorted((place / "set").rglob("*.jpg"))[:5]):
+        Image.open(image).save(place / "new_patients" / f"{number + 1:03d}.png")
+    settings = place / "my-configs" / "data" / "my_hospital.yaml"
+    settings.parent.mkdir(parents=True)
+    settings.write_text(HOSPITAL.format(root=place / "set"), encoding="utf-8")
+    before, threads = Path.cwd(), torch.get_num_threads()
+    os.chdir(place)
+    yield place
+    os.chdir(before)
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module")
+def told(place: Path) -> dict[str, Any]:
+    """The names that the blocks of docs/python.md leave behind."""
+    text = (TOP / "docs" / "python.md").read_text(encoding="utf-8")
+    names: dict[str, Any] = {}
+    for block in re.findall(r"```python\n(.*?)```", text, re.DOTALL):
+        exec(compile(block, "docs/python.md", "exec"), names)
+    return names
+
+
+def test_every_block_of_the_page_runs(told: dict[str, Any]) -> None:
+    assert told["run"].report.is_file()
+    assert 0 <= told["auroc"].low <= told["auroc"].value <= told["auroc"].high <= 1
+    assert told["images"].shape == (8, 3, 32, 32)
+    assert told["features"].shape == (5, told["model"].classifier.head[-1].in_features)
+
+
+def test_python_says_what_the_command_says_to_the_bit(told: dict[str, Any], place: Path) -> None:
+    words = ("predict", f"checkpoint={told['run'].checkpoint}", "input=new_patients")
+    with pytest.raises(SystemExit) as ended:
+        main([*words, "output=command.csv", "device=cpu"])
+    assert not ended.value.code
+    assert (place / "command.csv").read_bytes() == (place / "new.csv").read_bytes()
+
+
+def test_a_manifest_is_told_what_the_run_kept(told: dict[str, Any]) -> None:
+    kept = told["run"].predictions("test")
+    assert np.array_equal(kept.logits, told["test"].logits)
+    assert kept.image_ids == told["test"].image_ids
+    found = told["run"].scores["test"].find("auroc")
+    assert (found.low, found.high) == (told["auroc"].low, told["auroc"].high)
+
+
+@pytest.mark.parametrize("form", ["batch", "list", "floats", "sixteen"])
+def test_pixels_of_any_form_are_read_as_the_file_is(told: dict[str, Any], form: str) -> None:
+    files = sorted(Path("new_patients").iterdir())
+    images = np.stack([np.asarray(Image.open(file)) for file in files])
+    given = {
+        "batch": images,
+        "list": list(images),
+        "floats": images / 255,
+        "sixteen": images.astype(np.uint16) * 257,
+    }[form]
+    found = told["model"].predict(given).logits
+    # 16 bits are resized in finer steps, so a pixel may come out one grey level apart
+    atol = 1e-3 if form == "sixteen" else 0
+    assert np.allclose(found, told["out"].logits, rtol=0, atol=atol)
+
+
+@pytest.mark.parametrize(
+    ("pixels", "fault"),
+    [
+        (np.zeros((4, 5, 6), np.uint8), "neither"),
+        (np.zeros((5, 5), np.int64), "int64"),
+        (np.full((5, 5), 1.5), "0..1"),
+        (np.full((5, 5), np.nan), "finite"),
+        (np.zeros((0, 5), np.uint8), "no pixel"),
+        ([], "empty"),
+        (["not-there.png"], "not there"),
+        ("nowhere", "nowhere"),
+    ],
+)
+def test_what_is_no_image_is_refused_by_name(told: dict[str, Any], pixels: Any, fault: str) -> None:
+    with pytest.raises(UsageError, match=re.escape(fault)):
+        told["model"].predict(pixels)
+
+
+def test_a_list_of_files_keeps_its_order(told: dict[str, Any], place: Path) -> None:
+    files = sorted((place / "new_patients").iterdir(), reverse=True)
+    found = told["model"].predict(files)
+    assert [Path(i).name for i in found.image_ids] == [f.name for f in files]
+    assert np.allclose(found.logits[::-1], told["out"].logits, atol=1e-5)
+
+
+def test_an_unreadable_file_has_a_reason_and_no_features(
+    told: dict[str, Any], place: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(place / "new_patients", tmp_path / "mixed")
+    (tmp_path / "mixed" / "002.png").write_bytes(b"<html>")
+    found = told["model"].predict(tmp_path / "mixed")
+    assert [i for i, _ in found.unreadable] == ["002.png"]
+    assert len(found.logits) == 4
+    found.to_csv(tmp_path / "table.csv")
+    with (tmp_path / "table.csv").open(newline="", encoding="utf-8") as file:
+        rows = {row["image_id"]: row for row in csv.DictReader(file)}
+    assert rows["002.png"]["unreadable"]
+    assert not rows["002.png"]["decision"]
+    with pytest.raises(UsageError, match=r"1 of 5 images"):
+        told["model"].features(tmp_path / "mixed")
+
+
+def test_features_through_the_head_are_the_logits_of_one_view(told: dict[str, Any]) -> None:
+    model = told["model"]
+    plain = replace(model, checkpoint=replace(model.checkpoint, flips=""))
+    with torch.inference_mode():
+        logits = model.classifier.head(torch.from_numpy(told["features"])).numpy()
+    assert np.allclose(logits, plain.predict("new_patients").logits, atol=1e-5)
+
+
+def test_a_frame_holds_the_table_with_exact_probabilities(told: dict[str, Any]) -> None:
+    pytest.importorskip("pandas")
+    frame = told["out"].to_frame()
+    assert list(frame.columns) == told["out"].new_columns
+    name = told["model"].labels.names[0]
+    assert np.array_equal(frame[f"probability:{name}"], told["out"].probabilities[:, 0])
+
+
+def test_a_dataset_holds_each_readable_image_once(told: dict[str, Any]) -> None:
+    dataset, manifest = told["dataset"], told["manifest"]
+    assert len(dataset) == len(set(dataset.image_ids)) == manifest.counts()["train"]["images"]
+    assert sum(1 for _ in dataset) == len(dataset)
+    image, _ = dataset[0]
+    assert image.dtype is torch.float32
+    assert 0 <= image.min() < image.max() <= 1
+
+
+def test_models_of_other_images_are_not_compared(told: dict[str, Any]) -> None:
+    train = told["model"].predict(told["manifest"], split="train")
+    with pytest.raises(DataError, match="no image in common"):
+        medcnn.compare(told["test"], train)
+
+
+def test_importing_the_package_imports_no_torch() -> None:
+    code = "import sys, medcnn; print(*medcnn.__all__); assert 'torch' not in sys.modules"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == [n for n in api.__all__ if n != "Evaluation"]
+
+
+def test_an_unknown_name_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="nothing_like_it"):
+        medcnn.nothing_like_it  # noqa: B018
+
+
+def test_every_cell_of_the_notebook_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import matplotlib.pyplot as plt
+
+    monkeypatch.chdir(tmp_path)
+    plt.switch_backend("agg")
+    monkeypatch.setattr(plt, "show", lambda: plt.close("all"))
+    notebook = json.loads((TOP / "examples" / "first_steps.ipynb").read_text(encoding="utf-8"))
+    names: dict[str, Any] = {}
+    for cell in notebook["cells"]:
+        if cell["cell_type"] == "code":
+            assert cell["outputs"] == [], "a notebook is kept without its outputs"
+            exec(compile("".join(cell["source"]), cell["id"], "exec"), names)
+    assert "auroc" in capsys.readouterr().out

@@ -44,7 +44,7 @@ def told_table(first: str, other: str, pairing: Pairing, margin: float | None) -
     for d in pairing.differences:
         if d.label is None:
             interval = "" if math.isnan(d.low) else f" ({signed(d.low)} {signed(d.high)})"
-            p, holm = (p_text(p) for p in list(tested(d).values())[:2])
+            p, holm = (p_text(p) for p in list(ps_of(d).values())[:2])
             title, shown = METRICS[d.score].title, f"{signed(d.difference)}{interval}"
             yield (
                 f"  {title[:26]:<27}{number(d.reference):>10} {number(d.other):>10}  {shown:<24}"
@@ -160,7 +160,7 @@ def _others(overall: Sequence[Difference], margin: float | None) -> str:
     )
 
 
-def tested(d: Difference) -> dict[str, float]:
+def ps_of(d: Difference) -> dict[str, float]:
     """p, adjusted p, and p by exchange; nan where there is no interval."""
     ps = {"p": d.p, "p_holm": d.p_holm, "p_permuted": d.p_permuted}
     return dict.fromkeys(ps, math.nan) if math.isnan(d.low) else ps
@@ -183,7 +183,7 @@ def _differences(found: Sequence[Difference], margin: float | None) -> list[dict
             "difference": signed(d.difference),
             "interval": "" if math.isnan(d.low) else f"{signed(d.low)} to {signed(d.high)}",
             "bar": None if math.isnan(d.low) else tuple(map(place, (d.low, d.high, d.difference))),
-            "ps": [p_text(p) for p in tested(d).values()],
+            "ps": [p_text(p) for p in ps_of(d).values()],
             "verdict": verdict(d, margin),
             "note": d.note,
         }

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from medcnn.data.labels import Kind
-from medcnn.pages.digits import number, plural
+from medcnn.pages.digits import plural
 from medcnn.pages.facts import Facts, Made
 
 CROSSES_SPLITS = frozenset({"groups", "pixels", "copies"})
@@ -352,8 +352,7 @@ COMPARISON: dict[str, Statement] = {
     ),
     "compare: margin": Statement(
         says=lambda f: (
-            "A model is not inferior where its interval excludes being worse by "
-            f"{number(f.margin or 0)}."
+            f"A model is not inferior where its interval excludes being worse by {f.margin:g}."
         ),
         holds=lambda f: f.margin is not None and f.tests > 0,
     ),

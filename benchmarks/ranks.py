@@ -29,7 +29,6 @@ WORDS = (
     "trainer.threads=1",
     "audit.copies=false",
     "model.weights=none",
-    "augmentation.mixup_alpha=0",  # pairs images of one process
 )
 
 

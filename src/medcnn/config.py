@@ -184,6 +184,7 @@ class TrainerConfig:
     save_every_s: float = within(0)
     sync_batchnorm: bool
     reproducible: Reproducible
+    keep_state: bool
     dry_run: bool
 
 
@@ -257,6 +258,14 @@ class AuditConfig:
     output: str
     data: DataConfig
     audit: AuditLimits
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WhoConfig:
+    """`ids` are the words of the command that are no settings."""
+
+    ids: tuple[str, ...]
+    data: DataConfig
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -463,11 +472,10 @@ def to_json(config: Any) -> dict[str, Any]:
     stands there under a pseudonym, which `data.exclude` understands."""
     plain: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(config)))
     options = (plain.get("data") or {}).get("options") or {}
-    names = (options.get("image"), options.get("patient"))
     exclude = options.get("exclude") or {}
-    for column in exclude.keys() & names:
-        words = exclude[column] if isinstance(exclude[column], list) else [exclude[column]]
-        exclude[column] = as_pseudonyms(map(str, words))
+    for column, given in exclude.items() if isinstance(exclude, dict) else ():
+        # of any column: a hospital may call that of the names as it likes
+        exclude[column] = as_pseudonyms(map(str, given if isinstance(given, list) else [given]))
     return plain
 
 

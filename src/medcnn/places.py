@@ -18,6 +18,7 @@ from medcnn.config import (
     ReportConfig,
     SweepConfig,
     TrainConfig,
+    WhoConfig,
 )
 from medcnn.data import adapters
 from medcnn.data.own.sheets import require_folder
@@ -33,6 +34,7 @@ Config = (
     | PreviewConfig
     | ReportConfig
     | CompareConfig
+    | WhoConfig
 )
 
 
@@ -62,7 +64,7 @@ def check(config: Config) -> None:
         require_checkpoint(Path(config.checkpoint))
         if moved := config.moved.get("root"):
             require_folder(Path(moved))
-    elif config.checkpoint is not None:
+    elif isinstance(config, TrainConfig) and config.checkpoint is not None:
         require_checkpoint(Path(config.checkpoint))
     data = getattr(config, "data", None)
     if data is not None and not stands_in(data):

@@ -119,7 +119,11 @@ def test_weights_that_do_not_fit_the_description_are_refused(
     saved: tuple[Path, Classifier, Checkpoint],
 ) -> None:
     path, classifier, described = saved
-    wrong = replace(described, labels=LabelSpace(kind=Kind.MULTILABEL, names=("a", "b", "c")))
+    wrong = replace(
+        described,
+        labels=LabelSpace(kind=Kind.MULTILABEL, names=("a", "b", "c")),
+        readout=Readout.of_thresholds((0.5, 0.5, 0.5)),
+    )
     checkpoints.save(path, classifier, wrong)
     with pytest.raises(CheckpointError, match="do not fit lenet5"):
         checkpoints.load(path, CPU)
@@ -192,7 +196,7 @@ def test_images_of_the_training_are_known_under_another_key_only_where_they_are_
 
     plain = colours()
     trained = seen("the key of the training")
-    made_with = [checkpoints.digest_of(r.image_id) for r in trained.records if r.split != "test"]
+    made_with = [checkpoints.digest_of(r) for r in trained.records if r.split != "test"]
     here = replace(
         saved[2],
         provenance={

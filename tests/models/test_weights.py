@@ -1,13 +1,21 @@
 from __future__ import annotations
 
+import argparse
+import datetime
+import os
 import socket
+import subprocess
 import time
 import urllib.error
 import urllib.request
+from collections import OrderedDict
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import safetensors.torch
+import timm
 import torch
 
 from medcnn.models import weights
@@ -153,3 +161,212 @@ def test_real_pretrained_weights_are_loaded_from_a_file(shared: Path) -> None:
     assert torch.equal(network.state_dict()["conv_stem.weight"], stored["conv_stem.weight"])
     with pytest.raises(UsageError, match="do not fit"):
         load_weights(body, "mobilenetv1_025", str(folder / "mobilenetV1X0.25_imagenet.pth.tar"))
+
+
+VITS = ("vit_tiny_patch16_224", "eva02_tiny_patch14_224", "vit_small_patch14_reg4_dinov2")
+
+
+def random_like(network: torch.nn.Module) -> dict[str, torch.Tensor]:
+    """Other weights than any that a network begins with."""
+    draw = torch.Generator().manual_seed(0)
+    return {
+        k: torch.rand(v.shape, generator=draw) if v.is_floating_point() else v
+        for k, v in network.state_dict().items()
+    }
+
+
+@pytest.mark.fault
+@pytest.mark.parametrize(
+    ("name", "more"),
+    [
+        ("resnet18", {"fc.weight": (1000, 512), "fc.bias": (1000,)}),
+        ("resnet18", {"AuxLogits.fc.weight": (1000, 768), "AuxLogits.conv0.conv.weight": (8, 8)}),
+        ("deit_tiny_distilled_patch16_224", {"head_dist.weight": (1000, 192), "head.bias": (9,)}),
+        ("vit_tiny_patch16_224", {"decoder_blocks.0.norm1.weight": (512,), "mask_token": (1, 192)}),
+    ],
+)
+def test_classifiers_and_branches_that_a_body_does_not_have_are_left_out(
+    tmp_path: Path, name: str, more: dict[str, tuple[int, ...]]
+) -> None:
+    """Row B1."""
+    body = build_body(name, channels=3, size_px=224)
+    wanted = random_like(body.network)
+    stored = {**wanted, **{k: torch.ones(shape) for k, shape in more.items()}}
+    torch.save(stored, tmp_path / "w.pth")
+    assert load_weights(body, name, str(tmp_path / "w.pth")).pretrained
+    assert all(torch.equal(v, wanted[k]) for k, v in body.network.state_dict().items())
+
+
+@pytest.mark.fault
+def test_a_network_of_more_layers_is_not_taken_apart(tmp_path: Path) -> None:
+    """Row B1. All of a resnet18 lies in a resnet34, under the same names and shapes."""
+    larger = build_body("resnet34", channels=3, size_px=64)
+    torch.save(larger.network.state_dict(), tmp_path / "w.pth")
+    with pytest.raises(UsageError, match=r"do not fit resnet18: tensors .* unknown \(layer1\.2"):
+        load_weights(resnet(), "resnet18", str(tmp_path / "w.pth"))
+
+
+def stored_elsewhere(monkeypatch: pytest.MonkeyPatch, content: object) -> None:
+    """What the download would give."""
+
+    def download(_: str) -> object:
+        if isinstance(content, Exception):
+            raise content
+        return content
+
+    monkeypatch.setattr(weights, "_cached", lambda _: True)
+    monkeypatch.setattr(weights, "_download", download)
+
+
+@pytest.mark.fault
+@pytest.mark.parametrize(
+    "content",
+    [
+        {},
+        {"conv1.weight": torch.ones(64, 3, 3, 3)},
+        {"blocks.0.weight": torch.ones(3)},
+        RuntimeError('invalid hash value (expected "5c106cde", got "e3b0c442")'),
+        EOFError("Ran out of input"),
+        KeyError("model"),
+    ],
+)
+def test_pretrained_weights_that_do_not_fit_never_end_a_run_under_auto(
+    monkeypatch: pytest.MonkeyPatch, content: object
+) -> None:
+    """Row B1."""
+    stored_elsewhere(monkeypatch, content)
+    origin = load_weights(resnet(), "resnet18", "auto")
+    assert not origin.pretrained
+    assert "trained from scratch: " in origin.text
+    with pytest.raises(UsageError, match=r"weights=pretrained was asked for resnet18, but .*none"):
+        load_weights(resnet(), "resnet18", "pretrained")
+
+
+@pytest.mark.fault
+@pytest.mark.filterwarnings("ignore:.*(non-contiguous|non-tuple)")  # timm's own
+@pytest.mark.parametrize(
+    ("name", "size_px"),
+    [
+        *((name, 112) for name in VITS),
+        ("maxvit_rmlp_pico_rw_256", 192),
+        ("swinv2_tiny_window8_256", 192),
+        ("beit_base_patch16_224", 96),
+    ],
+)
+def test_weights_of_another_size_are_resampled_as_timm_does_it(
+    tmp_path: Path, name: str, size_px: int
+) -> None:
+    """Row B2. Positions are interpolated by timm's own function, to the same numbers."""
+    trained = timm.create_model(name, num_classes=0)
+    torch.save(trained.state_dict(), tmp_path / "w.pth")
+    body = build_body(name, channels=3, size_px=size_px)
+    load_weights(body, name, str(tmp_path / "w.pth"))
+    theirs = timm.create_model(
+        name,
+        pretrained=True,
+        num_classes=0,
+        img_size=size_px,
+        pretrained_cfg_overlay={"file": str(tmp_path / "w.pth")},
+    )
+    for key, value in theirs.state_dict().items():
+        assert torch.equal(body.network.state_dict()[key], value), key
+
+
+@pytest.mark.fault
+def test_weights_that_cannot_be_resampled_name_the_size_that_fits(tmp_path: Path) -> None:
+    """Row B2."""
+    name = "resmlp_12_224"
+    torch.save(timm.create_model(name).state_dict(), tmp_path / "w.pth")
+    other = build_body(name, channels=3, size_px=64)
+    with pytest.raises(UsageError, match=r"at 224 px only.* take data\.size_px=224"):
+        load_weights(other, name, str(tmp_path / "w.pth"))
+    with pytest.raises(UsageError, match=r"made for data\.size_px=224: take that"):
+        build_body("efficientformer_l1", channels=3, size_px=96)
+
+
+def below(prefix: str, state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {f"{prefix}{k}": v for k, v in state.items()}
+
+
+WRAPPED = {
+    "compiled": lambda s: below("_orig_mod.", s),
+    "compiled in parallel": lambda s: {"model": below("module._orig_mod.", s), "epoch": 3},
+    "parallel, compiled": lambda s: below("_orig_mod.module.", s),
+    "compiled inside": lambda s: {k.replace("layer1.", "layer1._orig_mod."): s[k] for k in s},
+    "Lightning": lambda s: {"state_dict": below("net.", s), "hyper_parameters": {"lr": 1e-3}},
+    "a Lightning task": lambda s: {"state_dict": below("model.model.backbone.", s)},
+    "MoCo": lambda s: {
+        "state_dict": {
+            **below("module.encoder_q.", s),
+            **below("module.encoder_k.", {k: -v for k, v in s.items()}),
+            "module.queue": torch.ones(128, 9),
+        }
+    },
+    "DINO": lambda s: {
+        "student": below("module.backbone.", {k: -v for k, v in s.items()}),
+        "teacher": {**below("backbone.", s), "head.last_layer.weight": torch.ones(3)},
+    },
+    "an average": lambda s: {
+        "model": {k: -v for k, v in s.items()},
+        "model_ema": s,
+        "optimizer": {"state": {0: {"exp_avg": torch.ones(3)}}},
+    },
+    "a hub's": lambda s: {"model_state_dict": below("timm_model.", s)},
+    "a segmenter's": lambda s: {"network_weights": {"a": {"b": {"c": below("encoder.", s)}}}},
+    "its settings": lambda s: {"args": argparse.Namespace(lr=0.1, path=Path("x")), "state_dict": s},
+    "its numbers": lambda s: {
+        "best": np.float64(0.5),
+        "when": datetime.datetime(2024, 1, 1),
+        "state_dict": OrderedDict(s),
+    },
+    "itself": lambda s: holds_itself({"state_dict": s}),
+}
+
+
+def holds_itself(state: dict[str, Any]) -> dict[str, Any]:
+    state["again"] = state
+    return state
+
+
+@pytest.mark.parametrize("how", WRAPPED)
+def test_weights_are_found_under_whatever_wraps_them(tmp_path: Path, how: str) -> None:
+    wanted = random_like(resnet().network)
+    torch.save(WRAPPED[how](wanted), tmp_path / "w.pth")
+    body = resnet()
+    assert load_weights(body, "resnet18", str(tmp_path / "w.pth")).pretrained
+    assert all(torch.equal(v, wanted[k]) for k, v in body.network.state_dict().items())
+
+
+def test_a_whole_module_gives_its_tensors_and_nothing_else(tmp_path: Path) -> None:
+    source = resnet().network
+    torch.save(source, tmp_path / "w.pt")
+    body = resnet()
+    load_weights(body, "resnet18", str(tmp_path / "w.pt"))
+    assert torch.equal(body.network.state_dict()["conv1.weight"], source.conv1.weight)
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ({"args": argparse.Namespace(lr=0.1)}, r"no tensors, only objects of argparse\.Namespace"),
+        ({"epoch": 3}, "no tensors, only a dict"),
+        ([1, 2], "no tensors, only a list"),
+        ({"a": print}, r"holds print, which is no tensor"),
+        ({"a": subprocess.Popen}, r"holds commands\.Popen"),  # as pickles of protocol 2 call it
+        ({"a": os.system}, r"holds posix\.system"),
+    ],
+)
+def test_a_file_without_weights_names_what_it_holds_and_the_way_out(
+    tmp_path: Path, content: object, words: str
+) -> None:
+    torch.save(content, tmp_path / "w.pth")
+    with pytest.raises(UsageError, match=rf"{words}.*never code; save the state_dict alone"):
+        load_weights(resnet(), "resnet18", str(tmp_path / "w.pth"))
+
+
+def test_weights_that_are_not_finite_are_refused(tmp_path: Path) -> None:
+    state = resnet().network.state_dict()
+    state["layer1.0.conv1.weight"][0] = float("nan")
+    torch.save(state, tmp_path / "w.pth")
+    with pytest.raises(UsageError, match=r"not finite: tensors layer1\.0\.conv1\.weight"):
+        load_weights(resnet(), "resnet18", str(tmp_path / "w.pth"))

@@ -19,7 +19,7 @@ TRAINED = {
         "audit": {"allow": [], "copies": True},
         "model": {"backbone": "resnet18", "weights": "auto"},
     },
-    "report": {"group_noun": "patient", "leaks": 0, "pseudonyms": True},
+    "report": {"group_noun": "patient", "leaks": 0, "pseudonymous": True},
 }
 """Of a `run.json`: a training that was audited, and in which nothing was found."""
 HISTORY = [

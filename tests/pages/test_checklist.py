@@ -149,7 +149,7 @@ def test_pseudonyms_are_claimed_only_where_there_are_some(
     pseudonyms: bool | None, text: str
 ) -> None:
     """Row A16: ids of public sets stay as their authors gave them."""
-    run = {"report": {**TRAINED["report"], "pseudonyms": pseudonyms}}
+    run = {"report": {**TRAINED["report"], "pseudonymous": pseudonyms}}
     assert said(run, "De-identification") == text
 
 

@@ -8,9 +8,10 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -632,3 +633,33 @@ def test_a_decoder_that_does_not_start_says_why(
     custom.write_text(f"import os\n{broken}os._exit(1)\n")
     with pytest.raises(RuntimeError, match=r"does not start: .*no module named turbo"):
         open_store(colours(), HOW, cache="off")
+
+
+def test_what_a_training_has_cached_is_not_decoded_again_and_nothing_is_written(
+    colours: Callable[..., Manifest], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("MEDCNN_CACHE", str(tmp_path / "cache"))
+    manifest = colours(12)
+    first = manifest.with_records(manifest.records[:8])
+    cached = open_store(first, HOW, cache="auto")
+    before = {p: p.read_bytes() for p in (tmp_path / "cache").rglob("*") if p.is_file()}
+    file = manifest.root / manifest.records[3].path
+    Image.fromarray(np.full((24, 24, 3), 9, np.uint8)).save(file)  # changed since
+    (manifest.root / manifest.records[10].path).write_bytes(b"no image")
+    asked: list[int] = []
+    real = pixel_store.decode
+
+    def decode(requests: Sequence[Request], *more: Any, **named: Any) -> Iterator[Answer]:
+        asked.extend(request.row for request in requests)
+        return real(requests, *more, **named)
+
+    monkeypatch.setattr(pixel_store, "decode", decode)
+    both = open_store(manifest, HOW, cache="known")
+    assert sorted(asked) == [3, 8, 9, 10, 11]
+    assert list(both.unreadable) == [10]
+    memory = open_store(manifest, HOW, cache="off")
+    rows = memory.readable(np.arange(12))
+    assert np.array_equal(both.take(rows), memory.take(rows))
+    assert np.array_equal(both.take(np.arange(3)), cached.take(np.arange(3)))
+    assert {p: p.read_bytes() for p in before} == before
+    assert len(list((tmp_path / "cache").rglob("*"))) == len(before) + 2  # two folders

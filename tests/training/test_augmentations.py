@@ -1,11 +1,18 @@
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
-from medcnn.data.manifest import Modality
-from medcnn.training.augmentations import PRESETS, Augmentation, augment, mixup, uniforms
+from medcnn.data.manifest import Manifest, Modality
+from medcnn.images.preprocessing import Fit, Preprocessing
+from medcnn.pixels.batches import batches
+from medcnn.pixels.pixel_store import open_store
+from medcnn.system.distributed import Ranks
+from medcnn.training.augmentations import PRESETS, Augmentation, augment, mixup, pairs, uniforms
 
 KEYS = np.arange(8, dtype=np.uint64) * 7919
 
@@ -76,3 +83,39 @@ def test_mixup_keeps_what_was_not_assessed_unknown() -> None:
     assert not torch.equal(mixed_images, images())
     again, _ = mixup(images(), targets, 0.4, seed=0, epoch=0, step=0)
     assert torch.equal(mixed_images, again)
+
+
+@pytest.mark.fault
+@pytest.mark.parametrize("world", [2, 3, 5])
+def test_processes_mix_the_pairs_of_the_whole_batch(
+    colours: Callable[..., Manifest], world: int
+) -> None:
+    """Row B15. The parts that they make, one after the other, are the batch that one makes."""
+    manifest = colours()
+    store = open_store(
+        manifest, Preprocessing(size_px=16, channels=3, fit=Fit.CROP, bits=8), cache="off"
+    )
+    order, targets = np.arange(len(manifest.records)), manifest.targets()
+    now = {"seed": 3, "epoch": 2}
+
+    def mixed(ranks: Ranks) -> list[tuple[Tensor, Tensor]]:
+        coming = batches(
+            store,
+            targets,
+            order,
+            13,
+            device=torch.device("cpu"),
+            ranks=ranks,
+            partners=lambda step, size: pairs(size, 0.3, **now, step=step)[1],
+        )
+        return [
+            mixup(b.images.float(), b.targets, 0.3, **now, step=step, own=b.own)
+            for step, b in enumerate(coming)
+        ]
+
+    alone = mixed(Ranks())
+    shared = [mixed(Ranks(rank=rank, world=world)) for rank in range(world)]
+    for step, whole in enumerate(alone):
+        for kind in (0, 1):
+            together = torch.cat([parts[step][kind] for parts in shared])
+            assert torch.equal(together, whole[kind])

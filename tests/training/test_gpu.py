@@ -111,6 +111,7 @@ def test_a_poisoned_batch_leaves_no_trace_on_a_gpu(
     monkeypatch.setattr(steps, "augment", augment)
     # given, so that no probe augments the first batch once more
     words = ("trainer.batch_size=8", "trainer.micro_batch=8", "trainer.device=cuda")
+    words = (*words, "trainer.keep_state=true")
     words = (*words, f"run_dir={tmp_path / 'r'}")
     assert run("train", *QUICK, *words) == 0
     stored = saved(tmp_path / "r")

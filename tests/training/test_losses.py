@@ -13,6 +13,7 @@ from medcnn.training.losses import (
     AUTO,
     LOSSES,
     check_kind,
+    check_options,
     cross_entropy,
     focal,
     ordinal_cross_entropy,
@@ -95,3 +96,64 @@ def test_every_kind_has_a_loss_that_fits_it() -> None:
 def test_a_loss_for_other_labels_is_refused_with_those_that_fit() -> None:
     with pytest.raises(UsageError, match="does not fit multilabel labels; these do: binary_cross"):
         check_kind("cross_entropy", Kind.MULTILABEL)
+
+
+EXTREME = (0.0, 1.0, -1.0, 17.0, 18.0, -18.0, 88.0, 100.0, -104.0, 1e4, -1e4, 6e4, -6e4)
+OPTIONS: dict[str, tuple[dict[str, float], ...]] = {
+    "binary_cross_entropy": ({}, {"smoothing": 0.1}),
+    "cross_entropy": ({}, {"smoothing": 0.1}),
+    "focal": tuple({"gamma": g} for g in (0.0, 0.01, 0.5, 0.999, 1.0, 2.0, 20.0)),
+    "ordinal_cross_entropy": tuple({"softness": s} for s in (0.0, 1e-3, 0.4, 100.0)),
+}
+
+
+@pytest.mark.fault
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("name", LOSSES)
+def test_loss_and_gradient_of_extreme_logits_are_finite(name: str, dtype: torch.dtype) -> None:
+    """Row B3. Right and wrong answers, mixed ones and such as were not assessed."""
+    logit = torch.tensor(EXTREME).clamp(-6.5e4, 6.5e4)
+    grid = torch.cartesian_prod(logit, logit)
+    for target in ([1.0, 0.0], [0.0, 1.0], [0.3, 0.7], [math.nan, math.nan]):
+        for options in OPTIONS[name]:
+            logits = grid.to(dtype).requires_grad_()
+            targets = torch.tensor(target).expand_as(logits).clone()
+            total, _ = LOSSES[name].function(logits, targets, **options)
+            total.backward()
+            assert logits.grad is not None
+            assert total.isfinite(), (target, options)
+            assert logits.grad.isfinite().all(), (target, options)
+
+
+@pytest.mark.parametrize("gamma", [0.0, 0.5, 2.0])
+@pytest.mark.parametrize("mixed", [False, True])
+def test_focal_loss_is_its_formula(gamma: float, mixed: bool) -> None:
+    """Lin et al. 2017, equation 4, in double precision."""
+    logits = torch.linspace(-12, 12, 40, dtype=torch.float64)[:, None]
+    targets = torch.rand(40, 1, dtype=torch.float64) if mixed else (torch.arange(40) % 2)[:, None]
+    p = torch.sigmoid(logits)
+    wrong = p * (1 - targets) + (1 - p) * targets
+    each = -(targets * p.log() + (1 - targets) * (1 - p).log()) * wrong**gamma
+    total, _ = focal(logits, targets, gamma=gamma)
+    assert float(total) == pytest.approx(float(each.sum()), rel=1e-5)
+
+
+@pytest.mark.fault
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("focal", {"gamma": -0.5}),
+        ("focal", {"gamma": math.nan}),
+        ("focal", {"gamma": math.inf}),
+        ("cross_entropy", {"smoothing": 1.0}),
+        ("binary_cross_entropy", {"smoothing": -0.1}),
+        ("ordinal_cross_entropy", {"softness": -1.0}),
+    ],
+)
+def test_options_out_of_their_range_are_refused_by_name(
+    name: str, options: dict[str, float]
+) -> None:
+    """Row B3."""
+    (option,) = options
+    with pytest.raises(UsageError, match=rf"loss {name}: {option}=.* should be from"):
+        check_options(name, options)

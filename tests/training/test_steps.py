@@ -330,7 +330,7 @@ def test_a_probe_before_the_first_step_leaves_no_trace(
     images: int,
 ) -> None:
     """All that is saved is as if what goes through at once had been asked for."""
-    options: dict[str, Any] = {"epochs": 1, "accumulate": 2}
+    options: dict[str, Any] = {"epochs": 1, "accumulate": 2, "keep_state": True}
     asked = train(with_batch_norm(settings("asked", micro_batch=min(images, 8), **options)))
     monkeypatch.setattr(steps_module, "PROBED", ("cpu",))
     memory.update(images=images)

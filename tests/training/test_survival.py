@@ -451,11 +451,58 @@ def test_a_finished_run_goes_on_with_the_schedule_of_more_epochs(
     for name in ("lr/body", "lr/head"):
         assert curves(run)[name][2:] == curves(whole(3))[name][2:]
     facts = json.loads((run / "run.json").read_text())
+    assert any("with a fresh optimizer" in n for n in facts["notes"])
     (note,) = [n for n in facts["notes"] if "extended" in n]
     assert "trainer.epochs 2 -> 3" in note
     assert facts["exit"]["code"] == 0
     with pytest.raises(UsageError, match=r"trainer\.epochs: 3 there, 2 now"):
         train(quick("longer"))
+
+
+def size_of(run: Path, pattern: str = "*") -> int:
+    return sum(p.stat().st_size for p in (run / "checkpoints").glob(pattern))
+
+
+def test_a_finished_run_keeps_little_but_its_two_checkpoints(settings: Make, train: Train) -> None:
+    run = train(settings("small", epochs=1))
+    assert size_of(run) < 1.01 * size_of(run, "*.safetensors")
+    assert [p.name for p in (run / "checkpoints").glob("resume*")] == ["resume.pt"]
+
+
+def test_a_state_that_is_kept_goes_on_with_all_that_the_optimizer_knew(
+    quick: Make, train: Train
+) -> None:
+    run = train(quick("kept", keep_state=True))
+    assert size_of(run) > 3 * size_of(run, "*.safetensors")
+    before = newest_whole(run / "checkpoints/resume.pt")["optimizer"]
+    assert before["state"]
+    run = train(quick("kept", epochs=3, keep_state=True))
+    facts = json.loads((run / "run.json").read_text())
+    assert not any("fresh optimizer" in note for note in facts["notes"])
+    after = newest_whole(run / "checkpoints/resume.pt")["optimizer"]
+    steps = [float(s["state"][0]["step"]) for s in (before, after)]
+    assert steps == [8, 12]
+
+
+def test_an_extended_run_that_is_killed_goes_on_to_the_same_weights(
+    quick: Make, train: Train
+) -> None:
+    """The state of the finished run belongs to weights that the longer one replaces."""
+    train(quick("once"))
+    whole_run = train(quick("once", epochs=4))
+    for update in (9, 10, 14, 16):
+        name = f"cut-{update}"
+        train(quick(name))
+        with pytest.raises(Killed), at_call(update - 8, epochs_module, "update", die):
+            train(quick(name, epochs=4))
+        assert_same(whole_run, train(quick(name, epochs=4)))
+
+
+def test_a_finished_state_without_its_weights_is_refused(quick: Make, train: Train) -> None:
+    run = train(quick("swapped"))
+    (run / "checkpoints/last.safetensors").write_bytes(b"other")
+    with pytest.raises(CheckpointError, match=r"weights are not in last\.safetensors any more"):
+        train(quick("swapped", epochs=3))
 
 
 def test_more_epochs_without_a_run_dir_name_the_run_that_could_go_on(

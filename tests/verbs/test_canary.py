@@ -17,6 +17,7 @@ from pydicom.dataset import FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
 
 from medcnn.cli import main
+from tests.reading import everything_in
 
 TAGS = (
     *("PatientName", "PatientID", "OtherPatientNames", "PatientAddress", "PatientComments"),
@@ -106,17 +107,18 @@ def named(said: bytes) -> bool:
 
 
 def leaks_under(folder: Path) -> list[str]:
-    """Files that hold a canary in their name or in their bytes."""
+    """Files that hold a canary in their name or in their bytes, packed or not."""
     return [
         str(p.relative_to(folder))
         for p in folder.rglob("*")
-        if named(str(p.relative_to(folder)).encode()) or (p.is_file() and named(p.read_bytes()))
+        if named(str(p.relative_to(folder)).encode())
+        or (p.is_file() and any(named(content) for _, content in everything_in(p)))
     ]
 
 
 @pytest.mark.fault
 def test_no_byte_that_is_written_or_printed_names_a_patient(hospital: Path) -> None:
-    """Rows 66, 67 and 69."""
+    """Rows 66, 67, 69 and A2."""
     work = hospital / "work"
     work.mkdir()
     own = ("data=ours", "--config-dir", str(hospital / "conf"))
@@ -128,6 +130,8 @@ def test_no_byte_that_is_written_or_printed_names_a_patient(hospital: Path) -> N
         (0, ("evaluate", best)),
         (0, ("evaluate", best, *own, "split=all")),
         (0, ("finetune", best, *own, "trainer.epochs=1", "trainer.device=cpu", "run_dir=tuned")),
+        (0, ("compare", "run", "tuned", "resamples=100")),
+        (2, ("finetune", "checkpoint=gone.safetensors", *own, "--debug")),
     ]
     for code, words in commands:
         found, printed = medcnn(hospital, *words)
@@ -136,8 +140,9 @@ def test_no_byte_that_is_written_or_printed_names_a_patient(hospital: Path) -> N
     # a crash: one image is damaged, another is gone
     files = sorted((hospital / "export").rglob("*.dcm"))
     files[0].write_bytes(files[0].read_bytes()[:900])
-    found, printed = medcnn(hospital, "train", *own, *QUICK, "run_dir=crashed")
+    found, printed = medcnn(hospital, "train", *own, *QUICK, "run_dir=crashed", "--debug")
     assert found == 4, printed.decode()
+    assert b"Traceback" in printed
     assert not named(printed), printed.decode()
     files[1].unlink()
     found, printed = medcnn(hospital, "train", *own, *QUICK, "run_dir=crashed")
@@ -227,6 +232,27 @@ FAULTS: dict[str, tuple[Callable[[Rows], Rows], dict[str, str], int, str]] = {
     ),
     "patients to keep": (_same, {"attributes": "[who]"}, 2, "is the column of images or patients"),
     "names to keep": (_same, {"attributes": "[remark]"}, 2, "remark has 24 values for 24 patients"),
+    "an excluded name": (_same, {"exclude": "{remark: [CNRYCOLUMN000]}"}, 0, ""),
+    "an excluded name that is not there": (
+        _same,
+        {"exclude": "{remark: [CNRYNOBODY]}"},
+        2,
+        "has no row whose remark is",
+    ),
+    "an excluded name without its bracket": (
+        _same,
+        {"exclude": "{remark: [CNRYNOBODY}"},
+        2,
+        "cannot be read",
+    ),
+    "an excluded name without its column": (_same, {"exclude": "CNRYNOBODY"}, 2, "a mapping"),
+    "excluded names in a row": (_same, {"exclude": "CNRYA,CNRYB"}, 2, "is a sweep"),
+    "a misnamed column of excluded names": (
+        _same,
+        {"exclude": "{remarks: [CNRYNOBODY]}"},
+        2,
+        "did you mean 'remark'?",
+    ),
     "a tag that names": (_same, {"tags": "[PatientID]"}, 2, "may identify a patient"),
     "no file of the tag": (_same, {"image": "remark", "join": "PatientID"}, 4, "none of 48 rows"),
     "a tag twice": (
@@ -245,14 +271,14 @@ def test_no_refusal_names_a_patient(
     export: tuple[Path, Rows],
     here: Callable[..., tuple[int, str]],
 ) -> None:
-    """Rows 66 and 67."""
+    """Rows 66, 67, A2 and A4; with --debug, as a traceback is made to be sent."""
     root, rows = export
     change, options, code, said = FAULTS[name]
     table = f"{name.replace(' ', '_')}.csv"
     write_table(root / table, change(rows))
     words = [f"data.{k}={v}" for k, v in (PLAIN | options).items()]
     words += [f"data.root={root}", f"data.table={table}", "audit.copies=false"]
-    found = here("audit", "data=table", *words, "output=audit.html")
+    found = here("audit", "data=table", *words, "output=audit.html", "--debug")
     page = Path("audit.html").read_text() if Path("audit.html").exists() else ""
     assert found[0] == code, found[1]
     assert said in found[1] + page
@@ -312,6 +338,20 @@ def test_images_joined_on_a_tag_are_trained_on_without_a_name(
     assert str(root) not in written.replace(os.path.relpath(root, "run"), "")
     if join == "SOPInstanceUID":
         assert "1.2.826" not in Path("run/run.json").read_text()
+
+
+@pytest.mark.fault
+def test_init_shows_and_writes_no_name(
+    export: tuple[Path, Rows], here: Callable[..., tuple[int, str]]
+) -> None:
+    """Row A2: columns and rows that name patients, and folders that are patients."""
+    root, rows = export
+    write_table(root / "init.csv", rows)
+    code, said = here("init", str(root), "init.csv", "output=conf/data/mine.yaml", "--debug")
+    assert code == 2, said  # init takes no --debug; what it says must name nobody all the same
+    code, said = here("init", str(root), "init.csv", "output=conf/data/mine.yaml")
+    assert code == 0, said
+    assert "Written: conf/data/mine.yaml" in said
 
 
 @pytest.mark.fault

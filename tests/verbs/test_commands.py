@@ -161,6 +161,30 @@ def test_finetune_keeps_the_head_rows_of_classes_with_the_same_name(
     assert "melanoma" in page
 
 
+def test_finetune_without_a_common_class_hints_at_renaming(
+    trained: Path, hospital: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ("data=ours", "--config-dir", str(hospital), f"run_dir={tmp_path / 'r'}", *QUICK[2:])
+    others = "data.rename={nevus: a b, melanoma: b, keratosis: c, basal_cell: d}"
+    assert run("finetune", best(trained), *words, others, "trainer.epochs=1") == 0
+    said = " ".join(capsys.readouterr().err.split())
+    assert "no class has the same name as one of the old model (nevus, melanoma" in said
+    assert "data.rename={'a b': nevus}" in said or "data.rename={b: nevus}" in said
+
+
+def test_images_of_another_kind_are_told_in_one_line(
+    trained: Path, lesions: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    generate(tmp_path / "chest", "chest", patients=4)
+    for folder, unlike in ((tmp_path / "chest", True), (lesions, False)):
+        output = tmp_path / f"{unlike}.csv"
+        assert run("predict", best(trained), f"input={folder}", f"output={output}") == 0
+        said = " ".join(capsys.readouterr().err.split())
+        assert ("images look unlike those that the model was trained on" in said) is unlike
+        found = json.loads(output.with_suffix(".json").read_text())
+        assert (found["look_unlike_the_training"] > 0) is unlike
+
+
 @pytest.mark.fault
 def test_finetuning_to_more_classes_starts_from_the_old_rows_and_body(
     trained: Path, hospital: Path, tmp_path: Path

@@ -34,7 +34,6 @@ WORDS = (
     "data.phantom=dermoscopy",
     "data.patients=30",
     "data.size_px=32",
-    "augmentation.mixup_alpha=0",
     "trainer.epochs=2",
     "trainer.batch_size=10",
     "trainer.accumulate=2",

@@ -9,14 +9,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from medcnn.system.files import read_sealed, write_sealed
+from medcnn.system.files import cache_place, read_sealed, write_sealed
 from medcnn.system.progress import log
 
 
 def recall(path: Path, key: str) -> dict[str, Any] | None:
     """What `keep` wrote for that key; None where nothing whole is there."""
     try:
-        stored: dict[str, Any] = json.loads(bytes(read_sealed(path)))
+        stored: dict[str, Any] = json.loads(bytes(read_sealed(path, shared=False)))
     except OSError:
         return None
     except ValueError:
@@ -29,6 +29,7 @@ def recall(path: Path, key: str) -> dict[str, Any] | None:
 
 def keep(path: Path, key: str, **content: Any) -> None:
     """Raises OSError where nothing can be written."""
+    cache_place(path.parent.name)
     write_sealed(path, json.dumps({"key": key, **content}).encode())
 
 
@@ -38,4 +39,7 @@ def keeping(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        log.warning(f"the audit is not kept for the next time: {folder}: {error.strerror}")
+        log.warning(
+            f"the audit is not kept for the next time: {folder} cannot be written "
+            f"({error.strerror or error}). MEDCNN_CACHE=FOLDER names another place."
+        )

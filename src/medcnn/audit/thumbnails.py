@@ -6,7 +6,6 @@ audit of the same files decodes nothing.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import zlib
@@ -29,7 +28,8 @@ from medcnn.images.resizing import grey, narrowed, resized
 from medcnn.pixels.pool import Request, answers
 from medcnn.pixels.process import Look, serve
 from medcnn.system.errors import ImageError
-from medcnn.system.files import cache_folder, replacing
+from medcnn.system.files import cache_folder, cache_place, open_own, replacing
+from medcnn.system.privacy import keyed
 from medcnn.system.progress import log, track
 
 # Raised whenever the same file would give another look.
@@ -135,6 +135,7 @@ def _stored(place: Path, key: str) -> Looks | None:
 def _keep(place: Path, looks: Looks) -> None:
     crcs = []
     with keeping(place.parent):
+        cache_place(place.parent.name)
         for file, array in zip(_arrays(place), (looks.grey, looks.colour), strict=True):
             with replacing(file) as temporary:
                 np.save(temporary, array)
@@ -153,6 +154,7 @@ def _crc(file: Path) -> int:
     Raises:
         OSError, ValueError: there is none, or nothing in it.
     """
+    os.close(open_own(file))
     return zlib.crc32(np.memmap(file, np.uint8, "r").data)
 
 
@@ -221,7 +223,7 @@ def harmless_words(manifest: Manifest) -> frozenset[str]:
 
 
 def _key(manifest: Manifest, window: int, frames: Frames) -> str:
-    digest = hashlib.sha256(json.dumps([LOOKS_VERSION, window, str(frames)]).encode())
+    parts = [json.dumps([LOOKS_VERSION, window, str(frames)])]
     stats: dict[str, tuple[int, int]] = {}
     for record in manifest.records:
         file = file_part(record.path)
@@ -231,6 +233,6 @@ def _key(manifest: Manifest, window: int, frames: Frames) -> str:
                 stats[file] = (found.st_size, found.st_mtime_ns)
             except (OSError, ValueError):
                 stats[file] = (-1, -1)
-        digest.update(json.dumps([str(manifest.root), record.path, *stats[file]]).encode())
-    digest.update(json.dumps(manifest.labels.names).encode())
-    return digest.hexdigest()[:32]
+        parts.append(json.dumps([str(manifest.root), record.path, *stats[file]]))
+    parts.append(json.dumps(manifest.labels.names))
+    return keyed("\n".join(parts), "looks").hex()

@@ -22,6 +22,7 @@ usage: medcnn VERB [key=value ...] [--config-dir FOLDER] [--show-config] [--debu
   predict    medcnn predict checkpoint=best.safetensors input=FOLDER output=predictions.csv
   report     medcnn report run=runs/...: the report again, from its predictions alone
   compare    medcnn compare runs/a runs/b margin=0.02: two models on the same test images
+  who        medcnn who IMAGE-ID data=my_hospital --config-dir configs: which picture that is
   preview    medcnn preview data=ham10000 data.root=/data/ham10000: images, step by step
   init       medcnn init FOLDER [table.csv]: guess what your data are, write a YAML to edit
   list       medcnn list backbones|heads|losses|datasets|metrics [part of a name]
@@ -31,7 +32,7 @@ usage: medcnn VERB [key=value ...] [--config-dir FOLDER] [--show-config] [--debu
 
   --config-dir FOLDER   your own YAML, e.g. FOLDER/data/my_hospital.yaml for data=my_hospital
   --show-config         print all settings of the command and stop
-  --debug               show a traceback where something goes wrong
+  --debug               show a traceback, without names, where something goes wrong
   --version             print the version and stop
 
 exit codes: 0 done, 1 failed, 2 wrong usage or setting, 3 training diverged, 4 data refused,
@@ -40,13 +41,17 @@ exit codes: 0 done, 1 failed, 2 wrong usage or setting, 3 training diverged, 4 d
 
 VERBS = (
     *("audit", "preview", "train", "sweep", "finetune", "evaluate", "predict", "report"),
-    *("compare", "init", "list"),
+    *("compare", "who", "init", "list"),
 )
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Run a command and exit with its code."""
     words = list(sys.argv[1:] if arguments is None else arguments)
+    if arguments is None:  # in a process of its own
+        from medcnn.system.tracebacks import guard
+
+        guard()
     if not words or words[0] in ("-h", "--help", "help"):
         print(HELP, end="")
         raise SystemExit(0 if words else 2)
@@ -70,13 +75,19 @@ def run(words: list[str]) -> int:
         print(wrapped(for_terminal(f"error: {text}")), file=sys.stderr)
 
     debug = "--debug" in words
+
+    def trace(error: BaseException) -> None:
+        if debug:
+            from medcnn.system.tracebacks import traceback_of
+
+            print(traceback_of(error), file=sys.stderr)
+
     try:
         rest = [w for w in words if w != "--debug"] or [""]
         with _heard(rest[0]):
             return _dispatch(rest)
     except MedcnnError as error:
-        if debug:
-            raise
+        trace(error)
         say(str(error))
         return error.exit_code
     except KeyboardInterrupt:
@@ -85,10 +96,10 @@ def run(words: list[str]) -> int:
     except BrokenPipeError:
         return 1  # the reader of a list had enough
     except Exception as error:
-        if debug:
-            raise
+        trace(error)
         if isinstance(error, OSError) and error.strerror:
-            say(f"{_place(error.filename, words)}: {error.strerror}.{_advice(error)}")
+            of = f"{_place(error.filename, words)}: " if error.filename else ""
+            say(f"{of}{error.strerror}.{_advice(error)}")
             return 1
         if isinstance(error, RuntimeError):  # as all of torch's are
             from medcnn.models.inference import out_of_memory
@@ -97,9 +108,10 @@ def run(words: list[str]) -> int:
                 say("there is too little memory for this network, or other programs hold it.")
                 return 1
         text = " ".join(str(error).split())
+        way = "report the traceback above" if debug else "add --debug for the traceback to report"
         say(
             f"{type(error).__name__}: {private(text)}. This is a fault of medcnn, not of yours; "
-            "add --debug for the traceback to report."
+            f"{way}, which holds no names."
         )
         return 1
 
@@ -139,6 +151,9 @@ def _advice(error: OSError) -> str:
     return {
         errno.EACCES: " Your account may not go there: ask whoever owns it, or name another place.",
         errno.ENOSPC: " The disk is full: make room, or name a place on another one.",
+        errno.EDQUOT: " Your share of the disk is used up: make room, or name another place.",
+        errno.EROFS: " Nothing can be written there: name another place, and for caches another "
+        "folder in MEDCNN_CACHE.",
     }.get(error.errno or 0, "")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -38,6 +39,7 @@ from medcnn.config import (
     SearchConfig,
     SweepConfig,
     TrainConfig,
+    WhoConfig,
     build,
     config_folder,
 )
@@ -46,10 +48,12 @@ from medcnn.images import Preprocessing
 from medcnn.models.backbone_names import backbone_names
 from medcnn.places import Config
 from medcnn.statistics.metrics.table import CHOOSING
-from medcnn.system.errors import UsageError, listed
+from medcnn.system.errors import UsageError, listed, private
+from medcnn.system.privacy import as_pseudonyms
 from medcnn.system.registry import nearest
 
 # Settings that take any name, so that Hydra would ask for a `+`.
+NAMING = re.compile(r"\+*data\.exclude\b")  # what follows may name patients
 OPEN = re.compile(r"(data\.(exclude|rename|split_names)|model\.options)\b")
 
 
@@ -69,17 +73,37 @@ def read_command(verb: str, words: list[str]) -> Command:
     Raises:
         UsageError: all faults of the command, one line each, with the nearest right name.
     """
-    runs = [w for w in words if verb == "compare" and _is_run(w)]
+    runs = _runs_or_ids(words) if verb in ("compare", "who") else []
     overrides, own_folder, show = read_options(verb, [w for w in words if w not in runs])
     with initialize_config_dir(version_base="1.3", config_dir=str(config_folder())):
         composed, groups, keys = _compose(verb, overrides, own_folder)
     if verb == "compare":
         composed["runs"] = runs
+    elif verb == "who":
+        composed["ids"] = runs
     if file := own_file(own_folder, groups.get("data")):
         refuse_unknown(file, composed["data"], keys)
     config = _frozen(verb, composed, groups, keys)
-    yaml = OmegaConf.to_yaml(OmegaConf.create(composed))
+    yaml = OmegaConf.to_yaml(OmegaConf.create(_hidden(composed)))
     return Command(verb=verb, words=[verb, *words], keys=keys, config=config, yaml=yaml, show=show)
+
+
+def _hidden(composed: dict[str, Any]) -> dict[str, Any]:
+    """Settings to show: a terminal sees them all, a pipe no patient that is left out."""
+    data = composed.get("data") or {}
+    exclude = data.get("exclude")
+    if sys.stdout.isatty() or not isinstance(exclude, Mapping):
+        return composed
+    hidden = {
+        column: as_pseudonyms(map(str, of if isinstance(of, list) else [of]))
+        for column, of in exclude.items()
+    }
+    return {**composed, "data": {**data, "exclude": hidden}}
+
+
+def _runs_or_ids(words: list[str]) -> list[str]:
+    before = ["", *words]
+    return [w for b, w in zip(before, words, strict=False) if b != "--config-dir" and _is_run(w)]
 
 
 def _is_run(word: str) -> bool:
@@ -149,7 +173,7 @@ def _compose(
         else "a list of values is a sweep: `medcnn train -m` makes a run of each"
     )
     faults += [
-        f"{o.input_line}: {way}. A comma within one value needs two pairs of quotes: "
+        f"{_line(o)}: {way}. A comma within one value needs two pairs of quotes: "
         f"{o.key_or_group}='\"...\"'.{_decimal_comma(o, plain)}"
         for o in overrides
         if o.is_sweep_override() or o.key_or_group.startswith("sweep.space")
@@ -199,6 +223,12 @@ def read_words(words: list[str], loader: ConfigLoader | None = None) -> list[Ove
         except HydraException as error:
             reason = str(error).splitlines()[0]
             key, _, value = word.partition("=")
+            if NAMING.match(word):
+                key = key.lstrip("+")
+                raise UsageError(
+                    f"{key}={private(value)} cannot be read as key=value. In a command it is "
+                    f"{key}='{{COLUMN: [VALUE]}}'; names with blanks or signs stand in quotes."
+                ) from None
             raise UsageError(
                 f"{word} cannot be read as key=value: {reason}. A value with spaces, commas, "
                 f"brackets or signs stands in two pairs of quotes: {key}='\"{value}\"'."
@@ -227,6 +257,12 @@ def _unsafe(node: Any, key: str = "") -> Iterator[str]:
             f"{key}={node}: settings are written into run folders, so none is fetched from "
             f"elsewhere; ${{...}} may stand only in {', '.join(PLACES)}."
         )
+
+
+def _line(override: Override) -> str:
+    """A word of the command as a message has it."""
+    key, _, value = str(override.input_line).partition("=")
+    return f"{key}={private(value)}" if NAMING.match(key) else str(override.input_line)
 
 
 def searched(own_folder: Path | None) -> list[str]:
@@ -344,6 +380,10 @@ def _frozen(
         audit = build(AuditConfig, composed, known)
         adapters.check_options(audit.data.name, audit.data.options)
         return audit
+    if verb == "who":
+        who = build(WhoConfig, composed, known)
+        adapters.check_options(who.data.name, who.data.options)
+        return who
     if verb == "evaluate":
         known["split"] = SPLIT_WORDS
         evaluate = build(EvaluateConfig, composed, known)

@@ -12,6 +12,7 @@ from medcnn.config import (
     ReportConfig,
     SweepConfig,
     TrainConfig,
+    WhoConfig,
     to_json,
 )
 from medcnn.places import check
@@ -42,6 +43,10 @@ def execute(command: Command) -> None:
         from medcnn.verbs.comparing import compare_runs
 
         compare_runs(config)
+    elif isinstance(config, WhoConfig):
+        from medcnn.verbs.naming import name_images
+
+        print(name_images(config))
     elif isinstance(config, AuditConfig):
         from medcnn.verbs.auditing import audit_data
 

@@ -63,7 +63,7 @@ def show_init(words: Sequence[str]) -> None:
         if known:
             for command, manifest in known:
                 said = f"{root} has the official layout of {manifest.source}"
-                print(wrapped(f"{said}: {_counted(manifest)}."))
+                print(wrapped(for_terminal(f"{said}: {_counted(manifest)}.", sys.stdout)))
                 print(f"\nNo YAML is needed:\n  {command}\n")
             print(wrapped(f"For a YAML of your own name the table: {USAGE}"))
             return

@@ -6,7 +6,6 @@ import hashlib
 import itertools
 import json
 import logging
-import os
 import re
 import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -39,6 +38,7 @@ from medcnn.config import SweepConfig, TrainConfig, config_folder
 from medcnn.places import check
 from medcnn.statistics.metrics.table import METRICS
 from medcnn.system.errors import StoppedError, UsageError, pip_install
+from medcnn.system.launched import one_of_several
 from medcnn.system.privacy import for_terminal
 from medcnn.system.progress import show_log, wrapped
 
@@ -143,7 +143,7 @@ def _in_folder(word: str, own: list[str]) -> str:
 def _refuse_faults(verb: str, commands: Iterable[list[str]], faults: Iterable[str] = ()) -> None:
     """Raises UsageError with the faults of all commands, each said once."""
     said = dict.fromkeys(faults)
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+    if one_of_several():
         said["a sweep runs in one process, or in those of a launcher: leave torchrun out."] = None
     for words in commands:
         try:

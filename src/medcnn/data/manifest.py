@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from medcnn.data.labels import LabelSpace
 from medcnn.system.errors import DataError, listed, private
-from medcnn.system.files import plain, quoted
+from medcnn.system.files import plain, quoted, table, visible, write_text
 from medcnn.system.paths import leaves_root
 from medcnn.system.registry import nearest
 
@@ -58,7 +58,7 @@ class Record:
         attributes: age, sex, view, site and the like, as the table wrote them.
         origin: image id and group before they became pseudonyms, None where they did not. Splits,
             random numbers and the fingerprint follow them, and they are never written.
-        line: of the table that it was read from, as a spreadsheet counts; for messages alone.
+        line: of the table that it was read from, as a spreadsheet counts; None where there is none.
     """
 
     image_id: str
@@ -121,6 +121,12 @@ class Manifest:
         return np.array([r.target for r in self.records], dtype=np.float32)
 
     @property
+    def pseudonymous(self) -> bool:
+        """Whether all ids here, of images and of patients, are keyed pseudonyms: those of a
+        hospital's own data are, those of a public set are as its authors gave them."""
+        return all(r.origin is not None for r in self.records)
+
+    @property
     def grouped(self) -> bool:
         return self.group_noun != "image"
 
@@ -136,7 +142,7 @@ class Manifest:
 
         Keys of the inner dict: `images`, `groups`, and one `label:<name>` per class. The negative
         class of binary labels is counted too."""
-        table: dict[str, dict[str, int]] = {}
+        counted: dict[str, dict[str, int]] = {}
         for split in Split:
             chosen = [r for r in self.records if r.split is split]
             if not chosen:
@@ -147,8 +153,8 @@ class Manifest:
                 row[f"label:{self.labels.names[0]}"] = int((target[:, 0] == 0).sum())
             for name, column in zip(self.labels.outputs, target.T, strict=True):
                 row[f"label:{name}"] = int((column == 1).sum())
-            table[split] = row
-        return table
+            counted[split] = row
+        return counted
 
     def fingerprint(self) -> str:
         """SHA-256 over labels and records: equal exactly where the same images carry the same
@@ -164,17 +170,19 @@ class Manifest:
         """Write the table to `path` (.csv) and its header beside it (.json). Paths of images whose
         ids are pseudonyms are left blank."""
         attributes = sorted({name for r in self.records for name in r.attributes})
-        with path.open("w", newline="", encoding="utf-8") as file:
+        with table(path) as file:
             writer = csv.writer(file)
-            labels = [f"label:{name}" for name in self.labels.outputs]
-            attribute_columns = [f"attribute:{name}" for name in attributes]
-            writer.writerow(["image_id", "path", "group", "split", *labels, *attribute_columns])
+            labels = [visible(f"label:{name}") for name in self.labels.outputs]
+            attribute_columns = [visible(f"attribute:{name}") for name in attributes]
+            first = ("image_id", "path", "group", "split", "line")
+            writer.writerow([*first, *labels, *attribute_columns])
             for r in self.records:
                 cells = [_cell(v) for v in r.target]
                 extra = [r.attributes.get(name, "") for name in attributes]
                 place = "" if r.origin else r.path
                 names = map(quoted, (r.image_id, place, r.group))
-                writer.writerow([*names, r.split or "", *cells, *map(quoted, extra)])
+                line = "" if r.line is None else str(r.line)
+                writer.writerow([*names, r.split or "", line, *cells, *map(quoted, extra)])
         header = {
             "source": self.source,
             "modality": self.modality,
@@ -183,7 +191,7 @@ class Manifest:
             "excluded": dict(self.excluded),
             "fingerprint": self.fingerprint(),
         }
-        path.with_suffix(".json").write_text(json.dumps(header, indent=2) + "\n", encoding="utf-8")
+        write_text(path.with_suffix(".json"), json.dumps(header, indent=2) + "\n")
 
     @classmethod
     def read(cls, path: Path, root: Path) -> Manifest:
@@ -211,7 +219,7 @@ class Manifest:
                 raise DataError(f"{path} has no column {listed(absent)}, so it is no manifest.")
             for line, row in enumerate(reader, start=2):
                 try:
-                    cells = (row[f"label:{name}"] for name in labels.outputs)
+                    cells = (row[visible(f"label:{name}")] for name in labels.outputs)
                     target = tuple(float(c) if c else math.nan for c in cells)
                 except (KeyError, ValueError) as error:
                     raise DataError(f"{path}:{line}: label column or value: {error}") from None
@@ -229,6 +237,7 @@ class Manifest:
                         target=target,
                         split=split,
                         attributes=attributes,
+                        line=int(of) if (of := row.get("line") or "").isdecimal() else None,
                     )
                 )
         return cls(

@@ -4,13 +4,13 @@ images [B, C, H, W], normalised -> features [B, F]."""
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, cast
 
 import timm
 import timm.models
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from medcnn.models.lenet5 import lenet5
 from medcnn.system.errors import UsageError
@@ -39,12 +39,18 @@ class Body:
     Attributes:
         num_features: F, seen on a forward pass at the size that the images will have.
         download: where pretrained weights come from (URL or `hf-hub:` id), or None.
+        size_px: height and width of the images that it was built for.
+        trained_px: of those that its pretrained weights were trained with; 0: not known.
+        options: it was built with.
     """
 
     network: nn.Module
     num_features: int
     normalisation: Normalisation
     download: str | None
+    size_px: int = 0
+    trained_px: int = 0
+    options: Mapping[str, Any] = field(default_factory=dict)
 
 
 def _alexnet(in_channels: int) -> nn.Module:
@@ -118,8 +124,9 @@ def build_body(
     Raises:
         UsageError: unknown name or option, or images that are too small for the network.
     """
-    options = dict(options or {})
+    given, options = dict(options or {}), dict(options or {})
     network: Any
+    trained_px = 0
     if name in CLASSICS:
         if options:
             raise UsageError(f"model.options has no effect on {name}: found {', '.join(options)}.")
@@ -135,16 +142,26 @@ def build_body(
             network = timm.create_model(
                 name, pretrained=False, num_classes=0, in_chans=channels, **options
             )
-        except (RuntimeError, TypeError, ValueError) as error:
+        except Exception as error:  # a value that makes no sense raises whatever it meets first
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
             raise UsageError(
-                f"model.backbone={name} with model.options={options} cannot be built: {error}"
+                f"model.backbone={name} with model.options={options} cannot be built: {reason}"
             ) from error
         source = network.pretrained_cfg
+        height, width = tuple(source.get("input_size") or (3, 0, 1))[1:]
+        trained_px = height if height == width else 0
         mean, std = source.get("mean", IMAGENET_MEAN), source.get("std", IMAGENET_STD)
         hub = source.get("hf_hub_id")
         download = f"hf-hub:{hub}" if hub else source.get("url") or None
-    normalisation = Normalisation.of(tuple(mean), tuple(std), channels)
-    return Body(network, _num_features(network, name, channels, size_px), normalisation, download)
+    return Body(
+        network,
+        _num_features(network, name, channels, size_px, trained_px),
+        Normalisation.of(tuple(mean), tuple(std), channels),
+        download,
+        size_px=size_px,
+        trained_px=trained_px,
+        options=given,
+    )
 
 
 def _refuse_foreign_source(name: str, options: Mapping[str, Any]) -> None:
@@ -157,21 +174,33 @@ def _refuse_foreign_source(name: str, options: Mapping[str, Any]) -> None:
         )
 
 
-def _num_features(network: nn.Module, name: str, channels: int, size_px: int) -> int:
+def _num_features(
+    network: nn.Module, name: str, channels: int, size_px: int, trained_px: int
+) -> int:
     network.eval()
-    try:
-        with torch.no_grad():
-            features = network(torch.zeros(1, channels, size_px, size_px))
-    except (RuntimeError, AssertionError, ValueError) as error:
-        reason = str(error).splitlines()[0]
+    features = _features(network, channels, size_px)
+    if isinstance(features, Exception):
+        reason = (str(features).strip() or type(features).__name__).splitlines()[0]
+        known = trained_px not in (0, size_px)
         raise UsageError(
             f"model.backbone={name} cannot take images of {size_px}x{size_px} pixels ({reason}). "
-            "Choose a larger data.size_px or another backbone."
-        ) from error
+            + (f"It was made for data.size_px={trained_px}: take that, or c" if known else "C")
+            + "hoose a larger data.size_px or another backbone."
+        ) from features
     network.train()
-    if features.ndim != 2:
+    if not isinstance(features, Tensor) or features.ndim != 2:
+        shape = tuple(features.shape) if isinstance(features, Tensor) else type(features).__name__
         raise UsageError(
-            f"model.backbone={name} gives features of shape {tuple(features.shape)}, not one row "
-            "an image; choose another backbone."
+            f"model.backbone={name} gives features of shape {shape}, not one row an image; choose "
+            "another backbone."
         )
     return int(features.shape[1])
+
+
+def _features(network: nn.Module, channels: int, size_px: int) -> Any:
+    """What comes out for one empty image, or the error that came instead."""
+    try:
+        with torch.no_grad():
+            return network(torch.zeros(1, channels, size_px, size_px))
+    except Exception as error:  # a network that meets a wrong size raises whatever it meets first
+        return error

@@ -22,7 +22,14 @@ from medcnn.images.preprocessing import Preprocessing
 from medcnn.models import checkpoint as checkpoints
 from medcnn.models.checkpoint import Checkpoint
 from medcnn.models.classifier import Classifier, unit_range
-from medcnn.models.inference import autocast, autocast_dtype, pick_device, predict
+from medcnn.models.inference import (
+    autocast,
+    autocast_dtype,
+    pick_device,
+    predict,
+    refuse_without_result,
+    with_results_only,
+)
 from medcnn.models.inputs import Images, Source, read_inputs
 from medcnn.pixels.batches import batches
 from medcnn.pixels.pixel_store import PixelStore, open_store
@@ -84,13 +91,16 @@ class Model:
         Raises:
             UsageError: there is nothing to read, or the pixels are none of the forms above.
             DataError: the manifest has classes that the model does not know.
+            MedcnnError: images of the manifest have no finite result.
         """
         if isinstance(images, Manifest):
             targets = matched_targets(self.labels, images)
             store = open_store(images, self.preprocessing, cache="auto")
-            return self.said(
+            said = self.said(
                 images, store, _rows(images, split), split, targets, batch_size=batch_size
             )
+            refuse_without_result(said, "the model")
+            return said
         given = read_inputs(images, self.labels, self.preprocessing)
         parts = [self.said_new(part, batch_size) for part in given]
         return joined(parts)
@@ -146,8 +156,11 @@ class Model:
         )
 
     def said_new(self, given: Images, batch_size: int = BATCH_SIZE) -> Predictions:
-        """What the model says of images without labels."""
-        return self.said(given.manifest, given.store, given.rows, "new", batch_size=batch_size)
+        """What the model says of images without labels; those that it has no finite result for are
+        listed as `unreadable`, with that reason."""
+        return with_results_only(
+            self.said(given.manifest, given.store, given.rows, "new", batch_size=batch_size)
+        )
 
     def _features(self, given: Images, batch_size: int) -> NDArray[np.float32]:
         if bad := sorted(set(given.rows.tolist()) & given.store.unreadable.keys()):

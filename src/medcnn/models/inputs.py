@@ -88,7 +88,7 @@ def files_of(
     at_once = max(64, BYTES_AT_ONCE // (how.channels * how.size_px**2 * how.dtype.itemsize))
     for first in range(0, len(paths), at_once):
         manifest = unlabelled(root, paths[first : first + at_once], labels)
-        store = open_store(manifest, how, cache="off")
+        store = open_store(manifest, how, cache="known")
         yield Images(manifest=manifest, store=store, rows=np.arange(len(manifest.records)))
 
 

@@ -13,20 +13,16 @@ import urllib.error
 import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import safetensors
-import safetensors.torch
 import torch
-from timm.models import adapt_input_conv
-from torch import Tensor, nn
+from torch import Tensor
 
-from medcnn.models.backbones import Body
+from medcnn.models.backbones import Body, build_body
+from medcnn.models.state_dicts import MisfitError, fit, flat, tensors_in
 from medcnn.system.errors import UsageError, listed
 
 REACH_TIMEOUT_S = 4.0
-# Layers after the features, which a file of weights has and a body does not.
-_HEAD_PREFIXES = ("fc.", "head.", "classifier.", "head_norm.", "last_linear.", "aux")
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,22 +41,27 @@ def load_weights(body: Body, name: str, policy: str) -> Origin:
     """Fill the body by `policy` (`auto`, `pretrained`, `none` or a path) and say what was done.
 
     Raises:
-        UsageError: weights were insisted on and are not to be had, or the file does not fit.
+        UsageError: weights were insisted on and are not to be had, or do not fit.
     """
     if policy == "none":
         return Origin(False, "random weights (model.weights=none)")
     if policy not in ("auto", "pretrained"):
-        return _from_file(body.network, Path(policy), name)
+        return _from_file(body, Path(policy), name)
     problem = "there are no pretrained weights for it"
     if body.download is not None:
         problem = "" if _cached(body.download) else _unreachable(body.download)
     if not problem:
         assert body.download is not None
         try:
-            _fit(body.network, _download(body.download), name, body.download)
-            return Origin(True, f"pretrained weights ({body.download})")
-        except OSError as error:
+            tensors = _download(body.download)
+        except Exception as error:  # a damaged file raises what it likes
             problem = f"{body.download} cannot be loaded ({_first_line(error)})"
+        else:
+            try:
+                _fitted(body, tensors, name, body.download)
+                return Origin(True, f"pretrained weights ({body.download})")
+            except MisfitError as error:
+                problem = str(error).rstrip(".")
     if policy == "auto":
         return Origin(False, f"random weights, trained from scratch: {problem}")
     raise UsageError(
@@ -71,79 +72,67 @@ def load_weights(body: Body, name: str, policy: str) -> Origin:
     )
 
 
-def _from_file(network: nn.Module, path: Path, name: str) -> Origin:
+def _from_file(body: Body, path: Path, name: str) -> Origin:
     if not path.is_file():
         raise UsageError(
             f"model.weights={path}: no such file; it takes auto, pretrained, none or the path of "
             "a .safetensors or .pth file."
         )
-    try:
-        if path.suffix == ".safetensors":
-            with safetensors.safe_open(path, framework="pt") as file:
-                own = "medcnn" in (file.metadata() or {})
-            state = {} if own else safetensors.torch.load_file(path)
-        else:
-            own, state = False, torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch and safetensors raise a dozen types for a damaged file
-        raise UsageError(
-            f"model.weights={path} cannot be read as weights: {_first_line(error)}. Only tensors "
-            "are loaded, never code; save the state_dict alone."
-        ) from error
-    if own:
+    if _is_checkpoint(path):
         raise UsageError(
             f"model.weights={path} is a checkpoint of medcnn, whose head and preprocessing would "
             f"be lost: medcnn finetune checkpoint={path} goes on from it, on these or other "
             "classes."
         )
-    _fit(network, state, name, str(path))
-    return Origin(True, f"weights of {path.name}")
+    tensors, classes = tensors_in(path)
+    try:
+        where = _fitted(body, tensors, name, str(path))
+    except MisfitError as error:
+        found = f" The file also holds objects of {listed(classes, 3)}." if classes else ""
+        raise MisfitError(f"{error}{found}") from error
+    return Origin(True, f"weights of {path.name}{where}")
 
 
-def _fit(network: nn.Module, state: dict[str, Any], name: str, source: str) -> None:
-    """Load a state dict into a body: its classifier is left out, a wrapper's prefix is taken off,
-    the first convolution is adapted to the number of channels (timm's rule)."""
-    for wrapper in ("state_dict", "model"):
-        inner = state.get(wrapper)
-        if isinstance(inner, dict):
-            state = inner
-    tensors = {_bare(key): value for key, value in state.items() if isinstance(value, Tensor)}
-    wanted = network.state_dict()
-    first = next((k for k, v in wanted.items() if v.ndim == 4), None)
-    if first in tensors and tensors[first].shape[1] == 3 and wanted[first].shape[1] != 3:
-        tensors[first] = adapt_input_conv(wanted[first].shape[1], tensors[first])
-    missing = [k for k in wanted if k not in tensors]
-    shape = [k for k in wanted if k in tensors and wanted[k].shape != tensors[k].shape]
-    foreign = [k for k in tensors if k not in wanted and not k.startswith(_HEAD_PREFIXES)]
-    if missing or shape or foreign:
-        parts = [
-            f"{len(keys)} {what} ({listed(keys, 3)})"
-            for what, keys in (
-                ("missing", missing),
-                ("of another shape", shape),
-                ("unknown", foreign),
-            )
-            if keys
-        ]
-        raise UsageError(f"weights of {source} do not fit {name}: tensors {', '.join(parts)}.")
-    network.load_state_dict({k: tensors[k] for k in wanted})
+def _is_checkpoint(path: Path) -> bool:
+    if path.suffix != ".safetensors":
+        return False
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            return "medcnn" in (file.metadata() or {})
+    except Exception:
+        return False  # whoever reads it says what is wrong with it
 
 
-def _bare(key: str) -> str:
-    for prefix in ("module.", "model.", "body."):
-        key = key.removeprefix(prefix)
-    return key
+def _fitted(body: Body, tensors: dict[str, Tensor], name: str, source: str) -> str:
+    """`fit`; where the weights would fit at the size that they were trained at, it is named."""
+    try:
+        return fit(body.network, tensors, name, source)
+    except MisfitError as error:
+        trained = body.trained_px
+        if trained in (0, body.size_px):
+            raise
+        try:
+            # the number of channels is not what is in question
+            there = build_body(name, channels=3, size_px=trained, options=body.options)
+            fit(there.network, tensors, name, source)
+        except UsageError:
+            raise error from None
+        raise MisfitError(
+            f"weights of {source} fit {name} at {trained} px only, and data.size_px is "
+            f"{body.size_px}: take data.size_px={trained}."
+        ) from error
 
 
-def _download(source: str) -> dict[str, Any]:
+def _download(source: str) -> dict[str, Tensor]:
     if source.startswith("hf-hub:"):
         from timm.models import load_state_dict_from_hf
 
-        return dict(load_state_dict_from_hf(source.removeprefix("hf-hub:"), weights_only=True))
-    return dict(
-        torch.hub.load_state_dict_from_url(
+        stored = load_state_dict_from_hf(source.removeprefix("hf-hub:"), weights_only=True)
+    else:
+        stored = torch.hub.load_state_dict_from_url(
             source, map_location="cpu", weights_only=True, progress=False
         )
-    )
+    return dict(flat(stored))
 
 
 def _cached(source: str) -> bool:

@@ -162,7 +162,7 @@ def audit_facts(audit: Audit) -> Facts:
     shown = any(f.shown or f.check in means for f in audit.findings)
     return Facts(
         group_noun=audit.manifest.group_noun,
-        pseudonyms=all(record.origin is not None for record in audit.manifest.records),
+        pseudonyms=audit.manifest.pseudonymous,
         warned=frozenset(f.check for f in audit.findings),
         sections=frozenset({"groups"} if _names_groups(audit) else ()),
         shows_images=shown,

@@ -132,7 +132,7 @@ def facts_of(run: Mapping[str, Any], split: str = "") -> dict[str, Any]:
         "copies_sought": bool(audit.get("copies")),
         "known_start": bool(start),
         "epochs": len(told.get("history") or ()) or int(origin.get("epochs") or 0),
-        "pseudonyms": told.get("pseudonyms"),
+        "pseudonyms": told.get("pseudonymous"),
     }
 
 

@@ -27,8 +27,9 @@ def worst_errors(
         pixels: [B, C, H, W] uint8 or uint16 of some rows of the predictions.
 
     Returns:
-        Dicts with `image_id`, `truth`, `decision`, `certainty` (of the most probable answer,
-        which need not be the decision) and `jpeg` (base64).
+        Dicts with `image_id`, `line` (of the hospital's table, or None), `truth`, `decision`,
+        `certainty` (of the most probable answer, which need not be the decision) and `jpeg`
+        (base64).
     """
     assessed = ~np.isnan(predictions.targets)
     truth, decided = predictions.targets == 1, predictions.decisions
@@ -48,6 +49,7 @@ def worst_errors(
     return [
         {
             "image_id": predictions.image_ids[i],
+            "line": predictions.lines[i] if predictions.lines else None,
             "truth": true_texts[i] or "none",
             "decision": decided_texts[i] or "none",
             "certainty": float(sure[i]),

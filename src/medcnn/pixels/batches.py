@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 import hashlib
 import platform
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -23,11 +23,21 @@ from medcnn.system.distributed import ALONE, Ranks
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Batch:
-    """Images [B, C, H, W] uint8 or uint16, targets [B, K], rows [B] of the manifest."""
+    """Images [B, C, H, W] uint8 or uint16, targets [B, K], rows [B] of the manifest.
+
+    Attributes:
+        own: how many of these, from the first on, are this process's; the rest are what mixup
+            needs besides, the partner of each, in the same order. None: all are.
+    """
 
     images: Tensor
     targets: Tensor
     rows: NDArray[np.int64]
+    own: int | None = None
+
+
+# Step and number of images of the whole batch -> the partner of each, by position [B].
+Partners = Callable[[int, int], NDArray[np.int64]]
 
 
 def epoch_order(rows: NDArray[np.int64], *, seed: int, epoch: int) -> NDArray[np.int64]:
@@ -52,6 +62,7 @@ def batches(
     device: torch.device,
     start: int = 0,
     ranks: Ranks = ALONE,
+    partners: Partners | None = None,
 ) -> Iterator[Batch]:
     """Every row of `order` exactly once, in nearly equal batches of at most `batch_size`.
 
@@ -64,6 +75,8 @@ def batches(
         ranks: each process gets its share of every batch. A batch with fewer images than there are
             processes is filled with an image that counts as not assessed, since each must take
             part in the step.
+        partners: with several processes each reads the partners of its images too, so that pairs
+            are those of the whole batch, whoever holds which part of it.
     """
     if device.type == "cpu":
         keep_freed_memory()
@@ -72,10 +85,15 @@ def batches(
     aside = torch.cuda.Stream(device) if on_gpu else None  # type: ignore[no-untyped-call]
     dtype = getattr(torch, store.dtype.name)
 
-    def prepare(part: NDArray[np.int64]) -> Batch:
-        rows = ranks.share(part)
-        filling = len(rows) == 0
-        rows = part[:1] if filling else rows
+    def prepare(step: int) -> Batch:
+        part = parts[step]
+        positions = ranks.share(np.arange(len(part)))
+        filling = len(positions) == 0
+        positions = positions if not filling else np.zeros(1, np.int64)
+        rows, own = part[positions], None
+        if partners is not None and ranks.world > 1:
+            own = len(rows)
+            rows = np.concatenate([rows, part[partners(step, len(part))[positions]]])
         # read into pinned memory at once, from which a GPU copies without making anyone wait
         images = torch.empty((len(rows), *store.shape), dtype=dtype, pin_memory=on_gpu)
         store.take(rows, images.numpy())
@@ -89,10 +107,11 @@ def batches(
                 images=images.to(device, non_blocking=True),
                 targets=target.to(device, non_blocking=True),
                 rows=rows,
+                own=own,
             )
 
     with ThreadPoolExecutor(1) as ahead:
-        coming = ahead.submit(prepare, parts[start]) if start < len(parts) else None
+        coming = ahead.submit(prepare, start) if start < len(parts) else None
         for following in range(start + 1, len(parts) + 1):
             assert coming is not None
             batch = coming.result()
@@ -103,7 +122,7 @@ def batches(
                 for copied in (batch.images, batch.targets):
                     copied.record_stream(now)
             if following < len(parts):
-                coming = ahead.submit(prepare, parts[following])
+                coming = ahead.submit(prepare, following)
             yield batch
 
 

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import errno
 import fcntl
-import hashlib
 import json
 import os
 import shutil
@@ -36,7 +35,8 @@ from medcnn.pixels.decoder import Seen, decode, seen
 from medcnn.pixels.pool import Request
 from medcnn.pixels.segments import Memory, Pixels, Stored, Writer, merge, path_key, stored_in
 from medcnn.system.errors import DataError, private
-from medcnn.system.files import cache_folder
+from medcnn.system.files import cache_folder, cache_place, own_folder
+from medcnn.system.privacy import keyed
 from medcnn.system.progress import log, track
 
 # Raised whenever the same file would give other pixels.
@@ -129,7 +129,9 @@ def open_store(manifest: Manifest, preprocessing: Preprocessing, *, cache: str) 
     As many processes decode as torch has threads, so that one setting speaks for both.
 
     Args:
-        cache: `auto` (the user's cache folder), `off` (keep them in memory), or a folder.
+        cache: `auto` (the user's cache folder), `off` (keep them in memory), `known` (what lies in
+            the user's cache folder from there, the others in memory: nothing is written), or a
+            folder.
 
     Raises:
         DataError: the disk has no room for the cache, or it cannot be written.
@@ -137,9 +139,17 @@ def open_store(manifest: Manifest, preprocessing: Preprocessing, *, cache: str) 
     opening = _Opening(manifest, preprocessing)
     if cache.lower() in OFF:
         return opening.in_memory()
-    above = cache_folder() / "pixels" if cache == "auto" else Path(cache).expanduser()
+    usual = cache in ("auto", "known")
+    above = cache_folder() / "pixels" if usual else Path(cache).expanduser()
     folder = above / _name(manifest.root, preprocessing)
+    if cache == "known":
+        try:
+            return opening.on_both(folder) if folder.is_dir() else opening.in_memory()
+        except OSError:
+            return opening.in_memory()
     try:
+        if cache == "auto" and not folder.is_dir():
+            cache_place("pixels")
         return opening.on_disk(folder)
     except OSError as error:
         if error.errno == errno.ENOSPC:
@@ -192,8 +202,27 @@ class _Opening:
             self._build(folder, missing)
         return self._store(self.segments, np.zeros(len(self.paths), np.bool_))
 
+    def on_both(self, folder: Path) -> PixelStore:
+        """What lies in the folder from there, all else in memory: nothing is written. Raises
+        OSError where the folder cannot be read."""
+        self.keys = [path_key(p) for p in self.paths]
+        missing = [replace(request, known=None) for request, _ in self._look_up(folder)]
+        images = np.zeros((len(missing), *self.shape), self.how.dtype)
+        checked = np.zeros(len(self.paths), np.bool_)
+        slots = {request.row: slot for slot, request in enumerate(missing)}
+        for answer in self._decode(missing) if missing else ():
+            if answer.why:
+                self.unreadable[answer.row] = answer.why
+                continue
+            slot = slots[answer.row]
+            images[slot] = np.frombuffer(answer.pixels, self.how.dtype).reshape(self.shape)
+            self.places[answer.row] = (len(self.segments), slot)
+            self.crcs[answer.row], self.states[answer.row] = answer.crc, answer.seen
+            checked[answer.row] = True
+        return self._store([*self.segments, Memory(images)], checked)
+
     def _build(self, folder: Path, missing: list[tuple[Request, Stored | None]]) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
+        own_folder(folder)
         with _turn(folder) as alone:
             if alone and sum(1 for _ in folder.glob("*.rows")) > MOST_SEGMENTS:
                 merge(folder, self.image_bytes)
@@ -335,7 +364,7 @@ def _turn(folder: Path) -> Iterator[bool]:
     with ExitStack() as stack:
         alone = told = False
         try:
-            lock = os.open(folder / ".lock", os.O_CREAT | os.O_RDWR, 0o666)
+            lock = os.open(folder / ".lock", os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW, 0o600)
             stack.callback(os.close, lock)
             while not alone:
                 try:
@@ -353,7 +382,7 @@ def _turn(folder: Path) -> Iterator[bool]:
 
 def _name(root: Path, preprocessing: Preprocessing) -> str:
     key = [PIXELS_VERSION, str(root.resolve()), preprocessing.to_json()]
-    return hashlib.sha256(json.dumps(key).encode()).hexdigest()[:32]
+    return keyed(json.dumps(key), "pixels").hex()
 
 
 def _refuse_full_disk(folder: Path, needed: int) -> None:

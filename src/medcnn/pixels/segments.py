@@ -6,12 +6,11 @@ a build may be killed at any moment, two may run at once even where files cannot
 reader is never shown half an image. A segment is never changed afterwards, except that damaged
 pixels are overwritten with the same pixels undamaged.
 
-No name stands in a segment: paths are hashed, since a file name may be that of a patient.
+No name stands in a segment: paths are keyed digests, since a file name may be that of a patient.
 """
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shutil
 import struct
@@ -27,6 +26,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medcnn.pixels.decoder import Seen
+from medcnn.system.files import open_own, read_own
+from medcnn.system.privacy import keyed
 
 # path, size, the two times, content, segment, slot, CRC-32 of the pixels; CRC-32 of all that
 RECORD = struct.Struct("<16sqqq16s16sII")
@@ -35,7 +36,7 @@ NOT_OPEN = -1
 
 
 def path_key(path: str) -> bytes:
-    return hashlib.blake2b(path.encode("utf-8", "surrogatepass"), digest_size=16).digest()
+    return keyed(path, "path")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,7 +44,7 @@ class Stored:
     """Where the pixels of a file are, and the file that they are of.
 
     Attributes:
-        path: hash of its path.
+        path: keyed digest of its path.
         seen: its size and times.
         content: hash of its bytes.
         crc: CRC-32 of the pixels.
@@ -68,7 +69,7 @@ def stored_in(folder: Path) -> Iterator[Stored]:
     step = RECORD.size + CHECK.size
     for file in _by_age(folder):
         try:
-            data = file.read_bytes()
+            data = read_own(file)
         except FileNotFoundError:
             continue  # merged meanwhile
         # what is left at the end was being written when its build was killed
@@ -131,7 +132,7 @@ class Pixels:
         """Raises OSError."""
         self.path = folder / f"{segment.hex()}.pixels"
         self.image_bytes = image_bytes
-        self._file = os.open(self.path, os.O_RDONLY)
+        self._file = open_own(self.path)
 
     def slots(self) -> int:
         """How many images the file can hold; it grows while a build goes on."""
@@ -194,8 +195,8 @@ class Writer:
         if self._rows == NOT_OPEN:
             flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND
             name = self.segment.hex()
-            self._pixels = os.open(self._folder / f"{name}.pixels", flags, 0o666)
-            self._rows = os.open(self._folder / f"{name}.rows", flags, 0o666)
+            self._pixels = os.open(self._folder / f"{name}.pixels", flags, 0o600)
+            self._rows = os.open(self._folder / f"{name}.rows", flags, 0o600)
 
     def __exit__(self, *_: object) -> None:
         for file in (self._pixels, self._rows):

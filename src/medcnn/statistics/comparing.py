@@ -194,6 +194,7 @@ def _rows(p: Predictions, order: Sequence[str]) -> Predictions:
     return replace(
         p,
         image_ids=tuple(order),
+        lines=(),
         groups=tuple(p.groups[i] for i in rows),
         targets=p.targets[rows],
         logits=p.logits[rows],

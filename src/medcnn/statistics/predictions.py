@@ -23,7 +23,7 @@ from medcnn.data.labels import Kind, LabelSpace
 from medcnn.statistics.conformal import set_texts
 from medcnn.statistics.decisions import Readout, certainty
 from medcnn.system.errors import DataError, UsageError
-from medcnn.system.files import plain, quoted, write_bytes
+from medcnn.system.files import plain, quoted, table, visible, write_bytes, write_text
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +38,8 @@ class Predictions:
         readout: how logits become probabilities, decisions and sets; fitted on validation.
         categories: of each image the attribute that `readout.conformal.by` names, or nothing.
         unreadable: (image id, reason) of the images that have no row here.
+        lines: of each image the line of the hospital's table, None where there is none; empty where
+            nobody knows.
         provenance: what made the logits (checkpoint hash, manifest fingerprint, ...).
     """
 
@@ -50,6 +52,7 @@ class Predictions:
     readout: Readout = field(default_factory=Readout)
     categories: tuple[str, ...] = ()
     unreadable: tuple[tuple[str, str], ...] = ()
+    lines: tuple[int | None, ...] = ()
     provenance: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -111,9 +114,11 @@ class Predictions:
         said = self._said()
         if self.categories:
             said["category"] = list(self.categories)
-        with path.open("w", newline="", encoding="utf-8") as file:
+        if self.lines:
+            said["line"] = ["" if line is None else str(line) for line in self.lines]
+        with table(path) as file:
             writer = csv.writer(file)
-            writer.writerow(["image_id", "group", *columns, *said])
+            writer.writerow(["image_id", "group", *map(visible, columns), *said])
             rows = zip(
                 self.image_ids,
                 self.groups,
@@ -137,7 +142,7 @@ class Predictions:
             "unreadable": self.unreadable,
             "provenance": self.provenance,
         }
-        path.with_suffix(".json").write_text(json.dumps(header, indent=2) + "\n", encoding="utf-8")
+        write_text(path.with_suffix(".json"), json.dumps(header, indent=2) + "\n")
 
     def new_rows(self) -> list[dict[str, str]]:
         """Rows of the table that `predict` writes: images without labels, unreadable ones too."""
@@ -152,9 +157,7 @@ class Predictions:
 
     @property
     def new_columns(self) -> list[str]:
-        """Columns of `new_rows`."""
-        names = [f"probability:{n}" for n in self.labels.names]
-        return ["image_id", *names, *self.readout.said_columns, "unreadable"]
+        return columns_of(self.labels, self.readout)
 
     def to_csv(self, path: Path | str) -> None:
         """Write the table that `medcnn predict` writes, in place of a file that is there."""
@@ -182,7 +185,7 @@ class Predictions:
         rows: list[dict[str, Any]] = [
             {
                 "image_id": image_id,
-                **{f"probability:{n}": v for n, v in self._named(values)},
+                **{visible(f"probability:{n}"): v for n, v in self._named(values)},
                 **{column: texts[i] for column, texts in said.items()},
                 "unreadable": "",
             }
@@ -222,8 +225,9 @@ class Predictions:
                 header["readout"] = Readout.of_thresholds(header["thresholds"]).to_json()
             labels = LabelSpace.from_json(header["labels"])
 
-            def table(what: str) -> NDArray[np.float32]:
-                cells = [[r[f"{what}:{n}"] or "nan" for n in labels.outputs] for r in rows]
+            def values(what: str) -> NDArray[np.float32]:
+                names = [visible(f"{what}:{n}") for n in labels.outputs]
+                cells = [[r[n] or "nan" for n in names] for r in rows]
                 return np.array(cells, dtype=np.float32).reshape(len(rows), len(labels.outputs))
 
             return cls(
@@ -231,16 +235,27 @@ class Predictions:
                 split=header["split"],
                 image_ids=tuple(plain(r["image_id"]) for r in rows),
                 groups=tuple(plain(r["group"]) for r in rows),
-                targets=table("target"),
-                logits=table("logit"),
+                targets=values("target"),
+                logits=values("logit"),
                 readout=Readout.from_json(header["readout"]),
                 categories=(
                     tuple(plain(r["category"]) for r in rows) if "category" in columns else ()
                 ),
                 unreadable=tuple((i, why) for i, why in header["unreadable"]),
+                lines=(
+                    tuple(int(r["line"]) if r["line"] else None for r in rows)
+                    if "line" in columns
+                    else ()
+                ),
                 provenance=header["provenance"],
             )
         except (OSError, KeyError, ValueError) as error:
             raise DataError(
                 f"{path} with its .json is not a table of predictions: {error}"
             ) from error
+
+
+def columns_of(labels: LabelSpace, readout: Readout) -> list[str]:
+    """Columns of the table that `predict` writes."""
+    names = [visible(f"probability:{n}") for n in labels.names]
+    return ["image_id", *names, *readout.said_columns, "unreadable"]

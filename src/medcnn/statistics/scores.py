@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
@@ -46,6 +45,7 @@ from medcnn.statistics.metrics.table import (
 )
 from medcnn.statistics.predictions import Predictions
 from medcnn.system.errors import DataError, listed
+from medcnn.system.files import write_text
 
 SCHEMA = 1
 
@@ -490,9 +490,7 @@ def write_metrics(
     """
     splits = {split: evaluation.to_json() for split, evaluation in evaluations.items()}
     content = {**(extra or {}), "schema": SCHEMA, "splits": splits}
-    part = path.with_name(path.name + ".part")
-    part.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n", encoding="utf-8")
-    os.replace(part, path)
+    write_text(path, json.dumps(content, indent=2, allow_nan=False) + "\n")
 
 
 def read_metrics(path: Path) -> dict[str, Evaluation]:

@@ -21,7 +21,8 @@ from torch import Tensor, nn
 from torch._C._distributed_c10d import PrefixStore
 from torch.distributed.rendezvous import rendezvous
 
-from medcnn.system.errors import MedcnnError
+from medcnn.system.errors import MedcnnError, UsageError
+from medcnn.system.launched import WAYS_OUT, launched
 
 T = TypeVar("T")
 
@@ -126,16 +127,30 @@ def joined(device: str) -> Iterator[Ranks]:
 
     Args:
         device: as the user named it; with several processes each takes the GPU of its number.
+
+    Raises:
+        UsageError: the environment says that there are others, and not where.
     """
-    world = int(os.environ.get("WORLD_SIZE", "1"))
+    world, local = launched()
     if world == 1:
         yield ALONE
         return
-    local = int(os.environ["LOCAL_RANK"])
     on_gpu = device != "cpu" and torch.cuda.is_available()
     if on_gpu:
+        if local >= torch.cuda.device_count():
+            raise UsageError(
+                f"LOCAL_RANK={local}, but this machine has {torch.cuda.device_count()} GPUs: start "
+                f"as many processes (torchrun --nproc-per-node={torch.cuda.device_count()})."
+            )
         torch.cuda.set_device(local)
-    store, rank, world = next(rendezvous("env://"))
+    try:
+        store, rank, world = next(rendezvous("env://"))
+    except (RuntimeError, ValueError, OSError) as error:
+        place = f"MASTER_ADDR={os.environ['MASTER_ADDR']}, MASTER_PORT={os.environ['MASTER_PORT']}"
+        raise MedcnnError(
+            f"the {world} processes of this training cannot meet at {place}: "
+            f"{str(error).splitlines()[0]:.200}. {WAYS_OUT}"
+        ) from error
     # torchrun starts processes again with the old store, where the addresses of the dead stand
     again = PrefixStore(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"), store)
     backend = "nccl" if on_gpu else "gloo"

@@ -1,15 +1,21 @@
 """Files appear whole or not at all: written beside their place, flushed to the disk, then renamed.
-And where what can be made again is kept."""
+And where what can be made again is kept, for nobody but its owner."""
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
+import re
+import stat
 import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TextIO
+
+from medcnn.system.errors import UsageError
 
 ABANDONED_AFTER_S = 86_400.0
 SEAL_BYTES = hashlib.sha256().digest_size
@@ -29,13 +35,12 @@ def replacing(path: Path, *, keep: Path | None = None) -> Iterator[Path]:
     temporary = path.with_name(f".{path.stem}.{uuid.uuid4().hex}.part{path.suffix}")
     sweep(path.parent, older_than_s=ABANDONED_AFTER_S)
     try:
+        # made here, so that nobody reads along whatever the writer's own mode would be
+        os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
         yield temporary
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
-        # some writers leave files that only their owner may read
-        mask = os.umask(0)
-        os.umask(mask)
-        temporary.chmod(0o666 & ~mask)
+        temporary.chmod(as_private_as(path.parent))
         if keep is not None and path.exists():
             path.replace(keep)
         temporary.replace(path)
@@ -45,8 +50,34 @@ def replacing(path: Path, *, keep: Path | None = None) -> Iterator[Path]:
             os.fsync(folder)
         finally:
             os.close(folder)
+    except OSError as error:
+        # a full disk does not say of which file; and the user knows this one by its own name
+        if error.errno and error.filename in (None, str(temporary)):
+            error.filename, error.filename2 = str(path), None
+        raise
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def as_private_as(folder: Path) -> int:
+    """The mode of a file: its owner's, and others' as far as they may enter `folder` and the umask
+    of the user lets them."""
+    mask = os.umask(0)
+    os.umask(mask)
+    entered = folder.stat().st_mode
+    others = 0o060 * bool(entered & 0o010) | 0o006 * bool(entered & 0o001)
+    return 0o600 | (others & ~mask)
+
+
+@contextmanager
+def private_to(folder: Path) -> Iterator[None]:
+    """All that is written within the block is as private as `folder`, by whatever library."""
+    mask = os.umask(0)
+    os.umask(mask | (~folder.stat().st_mode & 0o077))
+    try:
+        yield
+    finally:
+        os.umask(mask)
 
 
 def sweep(folder: Path, *, older_than_s: float = 0.0) -> None:
@@ -58,6 +89,13 @@ def sweep(folder: Path, *, older_than_s: float = 0.0) -> None:
                 left.unlink()
         except OSError:
             continue  # another process was faster
+
+
+@contextmanager
+def table(path: Path) -> Iterator[TextIO]:
+    """A table to write, that takes the place of `path` when the block ends."""
+    with replacing(path) as part, part.open("w", newline="", encoding="utf-8") as file:
+        yield file
 
 
 def write_text(path: Path, text: str) -> None:
@@ -81,13 +119,16 @@ def write_sealed(path: Path, content: bytes | memoryview) -> None:
     write_bytes(newest, content, hashlib.sha256(content).digest(), keep=before)
 
 
-def read_sealed(path: Path) -> memoryview:
+def read_sealed(path: Path, *, shared: bool = True) -> memoryview:
     """What `write_sealed` wrote.
+
+    Args:
+        shared: whether it may be another user's, as a run folder may, and a cache may not.
 
     Raises:
         ValueError: what is wrong with the file, as an end of a sentence that begins with its name.
     """
-    whole = memoryview(path.read_bytes())
+    whole = memoryview(path.read_bytes() if shared else read_own(path))
     content, seal = whole[:-SEAL_BYTES], whole[-SEAL_BYTES:]
     if not len(whole):
         raise ValueError("is empty")
@@ -104,6 +145,82 @@ def cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "medcnn"
 
 
+def cache_place(*names: str) -> Path:
+    """A folder below the cache folder that its owner alone may enter; made where it is not there.
+
+    Raises:
+        OSError: it cannot be made.
+        UsageError: a link or another user's folder stands there.
+    """
+    folder = cache_folder()
+    if not folder.is_dir():
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        _own_folder(folder)
+    for name in names:
+        folder = folder / name
+        _own_folder(folder)
+    return folder
+
+
+def own_folder(folder: Path) -> Path:
+    """The same for a folder that a setting names; what lies above it is made as usual."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    _own_folder(folder)
+    return folder
+
+
+def _own_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(mode=0o700)
+        folder.chmod(0o700)  # whatever the umask
+    except FileExistsError:
+        found = folder.lstat()
+        if not stat.S_ISDIR(found.st_mode):
+            raise NotADirectoryError(errno.ENOTDIR, "it is a link or a file", str(folder)) from None
+        _refuse_foreign(folder, found)
+        if found.st_mode & 0o077:
+            folder.chmod(0o700)
+
+
+def read_own(path: Path) -> bytes:
+    """What this user wrote, through no link.
+
+    Raises:
+        OSError: it is not there, or is a link.
+        UsageError: another user could have put it there.
+    """
+    descriptor = open_own(path)
+    with os.fdopen(descriptor, "rb") as file:
+        return file.read()
+
+
+def open_own(path: Path) -> int:
+    """A descriptor to read from; raises as `read_own`."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        found = os.fstat(descriptor)
+        if not stat.S_ISREG(found.st_mode):
+            raise OSError(errno.EINVAL, "it is no regular file", str(path))
+        _refuse_foreign(path, found)
+        if found.st_mode & 0o022:
+            raise UsageError(
+                f"{path} may be written by other users, so nobody knows what it holds. If it is "
+                f"yours: chmod 600 '{path}'; else remove it."
+            )
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def _refuse_foreign(path: Path, found: os.stat_result) -> None:
+    if found.st_uid not in (os.geteuid(), 0):
+        raise UsageError(
+            f"{path} belongs to another user (number {found.st_uid}), who could have put anything "
+            "there. Remove it, or name a folder of your own in MEDCNN_CACHE."
+        )
+
+
 def sha256_of(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
@@ -112,9 +229,20 @@ def sha256_of(path: Path) -> str:
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "'")
 
 
+# Control characters (C0 but for tab and line feed, DEL, C1), which move a terminal's cursor, change
+# its title or its clipboard; and signs that reverse or hide what follows (Unicode TR 36).
+_UNSEEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b\u2028-\u202e\u2060-\u2069\ufeff]")
+
+
+def visible(text: str) -> str:
+    """Text that does nothing but stand there: `\\x1b[31m` for the sequence that makes it red."""
+    return _UNSEEN.sub(lambda sign: repr(sign[0])[1:-1], text)
+
+
 def quoted(text: str) -> str:
     """A cell of a table for people: a text that a spreadsheet would run as a formula gets an
     apostrophe in front (OWASP, "CSV injection"); `plain` takes it away again."""
+    text = visible(text)
     return f"'{text}" if text.startswith(FORMULA_STARTS) else text
 
 

@@ -1,14 +1,18 @@
-"""Paths that a table names: below the root and an ordinary file, or refused.
+"""Paths that a table names: below the root and an ordinary file, or refused. And paths of this
+machine, which stay on it.
 
 A manifest may come from anyone; what it names is opened, copied into pages and counted as data.
+The way to a folder may name a department, a project or a person, and what is written travels.
 """
 
 from __future__ import annotations
 
 import os
+import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 
 def leaves_root(path: str) -> bool:
@@ -86,3 +90,51 @@ def lookalike(root: Path, path: str) -> str | None:
 def folded(name: str) -> str:
     """The same for names that differ in case or in their form of Unicode alone."""
     return unicodedata.normalize("NFC", name).casefold()
+
+
+ELSEWHERE = "..."
+"""Stands for the way to a folder of this machine: `.../labels.xlsx`."""
+# An absolute path, or one from a home, within a sentence: what leads to its last part. A blank ends
+# it, for a sentence does not say where its paths do; those that are known are cut before.
+_WAY = re.compile(r"(?<![\w.:/<>~-])(?:~\w*)?/{1,3}(?:[^\s/'\"`‹›|;,()\[\]{}<>]+/)+")
+_OF_HOME = re.compile(r"~\w*/")
+
+
+def name_of_place(value: str) -> str:
+    """A path as it is written: without the way to it, where that leads through this machine."""
+    text = value.removeprefix("file://")
+    leads = os.path.isabs(text) or _OF_HOME.match(text) or ".." in text.split("/")
+    return f"{ELSEWHERE}/{PurePosixPath(text.rstrip('/')).name}" if leads else value
+
+
+def without_folders(text: str, known: Iterable[str | Path] = ()) -> str:
+    """A sentence in which paths of this machine have kept nothing but their last part.
+
+    Args:
+        known: absolute paths that may stand in it; they may hold blanks.
+    """
+    said = {way: name_of_place(way) for way in map(str, known)}
+    said |= {os.path.realpath(way): name for way, name in said.items()}
+    # the last part of a home is somebody's name
+    said |= {os.path.expanduser("~"): "~", os.getcwd(): "."}
+    for way in sorted(filter(os.path.isabs, said), key=len, reverse=True):
+        if way.strip("/"):
+            text = text.replace(way.rstrip("/"), said[way])
+    return _WAY.sub(f"{ELSEWHERE}/", text.replace("file://", ""))
+
+
+def without_ways(node: Any) -> Any:
+    """Nested plain settings in which every path has kept nothing but its last part."""
+    if isinstance(node, Mapping):
+        return {key: without_ways(value) for key, value in node.items()}
+    if isinstance(node, list | tuple):
+        return [without_ways(value) for value in node]
+    return name_of_place(node) if isinstance(node, str) else node
+
+
+def places_in(node: Any, key: str = "") -> dict[str, str]:
+    """Dotted key -> the path there, of those that `without_ways` cuts."""
+    if isinstance(node, Mapping):
+        pairs = (places_in(v, f"{key}.{k}".lstrip(".")) for k, v in node.items())
+        return {k: v for found in pairs for k, v in found.items()}
+    return {key: node} if isinstance(node, str) and name_of_place(node) != node else {}

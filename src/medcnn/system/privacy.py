@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
+import errno
 import hmac
 import os
 import re
@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TextIO
 
 from medcnn.system.errors import UsageError
-from medcnn.system.files import cache_folder
+from medcnn.system.files import cache_folder, cache_place, read_own, visible
 from medcnn.system.progress import log
 
 KEY, KEY_FILE = "MEDCNN_PSEUDONYM_KEY", "MEDCNN_PSEUDONYM_KEY_FILE"
@@ -44,10 +44,23 @@ def pseudonym(text: str, noun: str = "patient") -> str:
 
     Source: HMAC-SHA256, RFC 2104.
     """
-    value, file = os.environ.get(KEY), os.environ.get(KEY_FILE)
-    key = _key(value, file, str(cache_folder()))
-    digest = hmac.new(key, text.encode("utf-8", "surrogateescape"), hashlib.sha256).hexdigest()
+    digest = hmac.digest(_key_now(), text.encode("utf-8", "surrogateescape"), "sha256").hex()
     return f"{noun}-{digest[:HEX_CHARACTERS]}"
+
+
+def _key_now() -> bytes:
+    return _key(os.environ.get(KEY), os.environ.get(KEY_FILE), str(cache_folder()))
+
+
+def keyed(text: str, purpose: str, size: int = 16) -> bytes:
+    """What stands for a name in a cache: comparable, and like a pseudonym without a way back.
+
+    Args:
+        purpose: digests of the same name for different ones have nothing to do with each other.
+        size: bytes, at most 32.
+    """
+    message = f"{purpose}\0{text}".encode("utf-8", "surrogatepass")
+    return hmac.digest(_key_now(), message, "sha256")[:size]
 
 
 def as_pseudonyms(words: Iterable[str]) -> list[str]:
@@ -65,7 +78,7 @@ def as_names(words: Sequence[str], names: Iterable[str]) -> list[str]:
 
 def pseudonymised(text: str) -> str:
     """A message with a pseudonym for every name that `errors.private` marked."""
-    return _MARKED.sub(lambda found: pseudonym(found[1], "id"), text)
+    return _MARKED.sub(lambda found: pseudonym(found[1], "id"), visible(text))
 
 
 def for_terminal(text: str, stream: TextIO | None = None) -> str:
@@ -75,6 +88,7 @@ def for_terminal(text: str, stream: TextIO | None = None) -> str:
     Args:
         stream: where it is shown; None: stderr.
     """
+    text = visible(text)
     if (stream or sys.stderr).isatty():
         return _MARKED.sub(r"'\1'", text)
     try:
@@ -91,29 +105,54 @@ def _key(value: str | None, file: str | None, folder: str) -> bytes:
     if value is not None:
         return _long_enough(value.encode(), KEY)
     if file is not None:
-        try:
-            return _long_enough(Path(file).read_bytes().strip(), f"{KEY_FILE}={file}")
-        except OSError as error:
-            raise UsageError(f"{KEY_FILE}={file} cannot be read: {error.strerror}.") from None
+        return _named_key(Path(file))
     path = Path(folder) / "pseudonym.key"
     try:
-        if not path.is_file():
+        if not os.path.lexists(path):
             _make_key(path)
-        return _long_enough(path.read_bytes(), str(path))
+        return _long_enough(_secret(path), str(path))
     except OSError as error:
         raise UsageError(
-            f"the key of the pseudonyms cannot be kept in {folder}: {error.strerror}. Name a file "
+            f"the key of the pseudonyms cannot be kept in {folder}: {_why(error)}. Name a file "
             f"with a key in {KEY_FILE}, or a folder that can be written in MEDCNN_CACHE."
         ) from None
 
 
+def _named_key(file: Path) -> bytes:
+    try:
+        key = read_own(file).strip()
+        if file.stat().st_mode & 0o044:
+            log.warning(f"other users of this machine may read the key in {file}: chmod 600 it.")
+    except OSError as error:
+        raise UsageError(f"{KEY_FILE}={file} cannot be read: {_why(error)}.") from None
+    return _long_enough(key, f"{KEY_FILE}={file}")
+
+
+def _secret(path: Path) -> bytes:
+    """Raises OSError; UsageError where another user could have put it there, or could read it."""
+    key = read_own(path)
+    if path.stat().st_mode & 0o077:
+        raise UsageError(
+            f"{path}: other users of this machine may read the key of the pseudonyms. If nobody "
+            f"has: chmod 600 '{path}'; else remove it, and pseudonyms will be others from then on."
+        )
+    return key
+
+
+def _why(error: OSError) -> str | None:
+    return "it is a link" if error.errno == errno.ELOOP else error.strerror
+
+
 def _make_key(path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
+    cache_place()
     temporary = path.with_name(f".{uuid.uuid4().hex}.part")
     descriptor = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(secrets.token_hex(32).encode())
     try:
+        with os.fdopen(descriptor, "wb") as file:
+            os.fchmod(file.fileno(), 0o600)  # whatever the umask
+            file.write(secrets.token_hex(32).encode())
+            file.flush()
+            os.fsync(file.fileno())
         # a link never replaces, so that two processes that begin at once end up with one key
         with suppress(FileExistsError):
             os.link(temporary, path)

@@ -9,7 +9,7 @@ import typing
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
-from medcnn.system.errors import UsageError
+from medcnn.system.errors import UsageError, private
 
 T = TypeVar("T")
 
@@ -76,7 +76,7 @@ def bind(function: Callable[..., T], options: Mapping[str, Any], what: str) -> C
     ]
     hints = typing.get_type_hints(function)
     faults += [
-        f"{what}: {name}={value} should be {_said(hints[name])}."
+        f"{what}: {name}={_shown(name, value)} should be {_said(hints[name])}."
         for name, value in options.items()
         if name in keyword and not _is_a(value, hints[name])
     ]
@@ -93,6 +93,11 @@ def bind(function: Callable[..., T], options: Mapping[str, Any], what: str) -> C
         return function(*arguments, **options)
 
     return bound
+
+
+def _shown(name: str, value: Any) -> str:
+    """A value as a message has it: `exclude` may name patients."""
+    return private(str(value)) if name == "exclude" else str(value)
 
 
 def completed(

@@ -14,8 +14,9 @@ import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,17 @@ import yaml
 from medcnn import __version__
 from medcnn.system.distributed import ALONE, Ranks
 from medcnn.system.errors import MedcnnError, UsageError
-from medcnn.system.files import kept_twice, sweep, write_text
+from medcnn.system.files import (
+    as_private_as,
+    cache_folder,
+    cache_place,
+    kept_twice,
+    private_to,
+    read_own,
+    sweep,
+    write_text,
+)
+from medcnn.system.paths import ELSEWHERE, name_of_place, places_in, without_folders, without_ways
 from medcnn.system.privacy import pseudonymised
 from medcnn.system.progress import keep_log, log
 
@@ -36,6 +47,7 @@ FREE_SETTINGS = (
     "trainer.device",
     "trainer.threads",
     "trainer.save_every_s",
+    "trainer.keep_state",
     "trainer.dry_run",
     "data.cache",
     "device",
@@ -55,6 +67,7 @@ class RunFolder:
         facts: written at the start and again at the end, also where the run fails.
         finished: an earlier sitting came to its end; there is nothing left to do.
         earlier: the facts as the sitting before left them.
+        written: what becomes of a sentence: without names, and without folders of this machine.
         ranks: processes that work on this run; only the leader writes here.
     """
 
@@ -65,8 +78,10 @@ class RunFolder:
         finished: bool,
         ranks: Ranks = ALONE,
         earlier: Mapping[str, Any] | None = None,
+        written: Callable[[str], str] = pseudonymised,
     ) -> None:
         self.path, self.facts, self.finished, self.ranks = path, facts, finished, ranks
+        self.written = written
         self.earlier = earlier or {}
         self.checkpoints = path / "checkpoints"
         self.best = self.checkpoints / "best.safetensors"
@@ -100,7 +115,7 @@ class RunFolder:
 
     def note(self, text: str) -> None:
         """Say something that must stand in terminal, run.json and report alike."""
-        written = pseudonymised(text)
+        written = self.written(text)
         if written not in self.facts["notes"]:
             self.facts["notes"].append(written)
             log.warning(text)
@@ -146,23 +161,25 @@ def open_run(
         UsageError: another process writes there, another run's results lie there, or it cannot be
             written.
     """
-    given = config.get("data")
-    places = [given[k] for k in ("root", "path") if given.get(k)] if given else []
-    config = with_relative_places(config, path)
+    places = places_in(config)
+    if checkpoint := config.get("checkpoint"):  # known by its content, wherever it lies
+        places["checkpoint"] = os.path.abspath(checkpoint)
+    known: list[str | Path] = [path.absolute(), cache_folder().absolute(), *places.values()]
+    config = _placeless(config)
 
     def written(text: str) -> str:
-        """Without names, and with places of data relative to the folder."""
-        for place in places:
-            text = text.replace(place, os.path.relpath(place, path))
-        return pseudonymised(text)
+        return pseudonymised(without_folders(text, known))
 
     made_here = not path.exists()
     try:
-        path.mkdir(parents=True, exist_ok=True)
-        lock = os.open(path / ".lock", os.O_CREAT | os.O_RDWR)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if made_here:
+            path.mkdir(mode=0o700, exist_ok=True)
+        lock = os.open(path / ".lock", os.O_CREAT | os.O_RDWR, as_private_as(path))
     except OSError as error:
         raise UsageError(f"run_dir={path} cannot be written: {error.strerror}.") from error
-    try:
+    with ExitStack() as stack:
+        stack.callback(os.close, lock)
         unlocked = ""
         try:
             # the kernel's, which ends with its process however that ends; over NFS the server's
@@ -178,13 +195,16 @@ def open_run(
         if not any((path / name).exists() for name in ("checkpoints", "metrics.json")):
             earlier = {}  # it failed before it came to anything; there is nothing to lose
         _refuse_other_run(path, earlier, config, resumable)
+        _refuse_other_places(path, earlier, places)
         extended = extensions(earlier.get("config", {}), config)
         if (earlier.get("exit") or {}).get("code") == 0 and not extended:
             yield RunFolder(path, earlier, finished=True)  # nothing is done, so nothing is written
             return
-        words = [_relative_word(word, path) for word in command]
+        words = [_word(word, known) for word in command]
         facts = {**earlier, **_facts(config, words, earlier)}
-        run = RunFolder(path, facts, finished=False, earlier=earlier)
+        run = RunFolder(path, facts, finished=False, earlier=earlier, written=written)
+        stack.enter_context(private_to(path))
+        _keep_places(facts["id"], path, places)
         try:
             for folder in filter(Path.exists, (path, run.checkpoints)):
                 sweep(folder)
@@ -208,8 +228,8 @@ def open_run(
         except BaseException as error:
             code = error.exit_code if isinstance(error, MedcnnError) else 1
             # what a library says may hold anything, a file name too
-            known = isinstance(error, MedcnnError) and str(error)
-            reason = written(known) if known else type(error).__name__
+            ours = isinstance(error, MedcnnError) and str(error)
+            reason = written(ours) if ours else type(error).__name__
             facts["exit"] = {"reason": reason, "code": code}
             raise
         finally:
@@ -224,33 +244,89 @@ def open_run(
             stop_log()
             if made_here and facts["exit"]["code"] in (2, 4) and not run.began():
                 shutil.rmtree(path)  # refused before it came to anything: no litter
-    finally:
-        os.close(lock)
+                with suppress(OSError):
+                    (cache_folder() / "places" / f"{facts['id']}.json").unlink()
 
 
-def with_relative_places(config: Mapping[str, Any], run: Path) -> dict[str, Any]:
-    """The config as a run folder keeps it: places of data and checkpoint relative to that folder,
-    since the way to them may name a department or a person. `places_from` undoes it."""
+def _placeless(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The config as a run folder keeps it: of every place the name alone."""
+    config = dict(config)
     if checkpoint := config.get("checkpoint"):
-        config = {**config, "checkpoint": os.path.relpath(checkpoint, run)}
-    data = config.get("data")
-    if not isinstance(data, Mapping):
-        return dict(config)
-    places = {k: os.path.relpath(data[k], run) for k in ("root", "path") if data.get(k)}
-    return {**config, "data": {**data, **places}}
+        config["checkpoint"] = f"{ELSEWHERE}/{Path(checkpoint).name}"
+    cut: dict[str, Any] = without_ways(config)
+    return cut
 
 
-def places_from(data: Mapping[str, Any], run: Path) -> dict[str, Any]:
-    """Data settings of the run folder `run` with absolute places."""
-    places = {k: str((run / data[k]).resolve()) for k in ("root", "path") if data.get(k)}
-    return {**data, **places}
+def _keep_places(run_id: str, path: Path, places: Mapping[str, str]) -> None:
+    """Where data and weights of a run lie, in the cache folder: it stays on this machine, whoever
+    is given the run folder."""
+    stored = {key: [os.path.relpath(p, path), os.path.abspath(p)] for key, p in places.items()}
+    try:
+        write_text(cache_place("places") / f"{run_id}.json", json.dumps(stored))
+    except OSError as error:
+        log.warning(
+            f"{cache_folder()} cannot be written ({error.strerror}), so `medcnn evaluate` will not "
+            "know where the images of this run lie, and asks for data.root."
+        )
 
 
-def _relative_word(word: str, run: Path) -> str:
+def places_of(facts: Mapping[str, Any], run: Path) -> dict[str, str]:
+    """Dotted setting -> absolute path of what the run folder `run` was given on this machine; empty
+    where that is not known here. A run that was moved together with its data is found too.
+
+    Args:
+        facts: its `run.json`.
+    """
+    if "id" not in facts:  # of an earlier medcnn: relative to the run folder
+        data = facts.get("config", {}).get("data") or {}
+        return {f"data.{k}": str((run / data[k]).resolve()) for k in _OF_DATA if data.get(k)}
+    stored = _stored_places(facts)
+    found = {}
+    for key, (relative, absolute) in stored.items():
+        near = (run / relative).resolve()
+        found[key] = str(near) if near.exists() else absolute
+    return found
+
+
+def _stored_places(facts: Mapping[str, Any]) -> dict[str, tuple[str, str]]:
+    try:
+        name = f"{uuid.UUID(str(facts.get('id'))).hex}.json"
+        stored = json.loads(read_own(cache_folder() / "places" / name))
+        return {str(key): (str(near), str(far)) for key, (near, far) in stored.items()}
+    except (OSError, ValueError, AttributeError):
+        return {}
+
+
+_OF_DATA = ("root", "path")
+
+
+def _refuse_other_places(path: Path, earlier: Mapping[str, Any], places: Mapping[str, str]) -> None:
+    """Raises UsageError where a run was begun with data that lie elsewhere."""
+    before = _stored_places(earlier) if earlier else {}
+    moved = [
+        f"{key}: another {name_of_place(place)}"
+        for key, place in places.items()
+        if key in before
+        and key not in FREE_SETTINGS
+        and os.path.relpath(place, path) != before[key][0]
+        and os.path.abspath(place) != before[key][1]
+    ]
+    if moved:
+        raise UsageError(
+            f"run_dir={path} holds a run with other settings ({'; '.join(moved)}). Nothing is "
+            "overwritten: give another run_dir, or the old settings to go on there."
+        )
+
+
+def _word(word: str, known: Sequence[str | Path]) -> str:
+    """A word of a command as it is kept."""
     if re.match(r"\+*data\.exclude\b", word):
         return "data.exclude=..."  # may name patients; config.yaml has their pseudonyms
     key, equals, value = word.rpartition("=")
-    return f"{key}{equals}{os.path.relpath(value, run)}" if os.path.isabs(value) else word
+    bare = value.strip("'\"")
+    if (said := name_of_place(bare)) != bare:
+        return f"{key}{equals}{said}"
+    return without_folders(word, known)
 
 
 def free_folder(path: Path) -> Path:
@@ -293,7 +369,7 @@ def extensions(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
 def shorter_run(path: Path, config: Mapping[str, Any]) -> Path | None:
     """Where nothing stands at `path`: the run beside it that could be extended to what `config`
     asks for, the longest of them."""
-    now = json.loads(json.dumps(with_relative_places(config, path)))
+    now = json.loads(json.dumps(_placeless(config)))
     found: list[tuple[int, Path]] = []
     for file in () if path.exists() else path.parent.glob("*/run.json"):
         try:
@@ -350,7 +426,8 @@ def _refuse_other_run(
         )
     if not earlier:
         return
-    changed = differences(earlier["config"], json.loads(json.dumps(config)))
+    # an earlier medcnn wrote places relative to the run
+    changed = differences(_placeless(earlier["config"]), json.loads(json.dumps(config)))
     if changed:
         raise UsageError(
             f"run_dir={path} holds a run with other settings ({'; '.join(changed[:6])}). "
@@ -365,6 +442,7 @@ def _facts(
 ) -> dict[str, Any]:
     return {
         "medcnn": __version__,
+        "id": earlier.get("id", uuid.uuid4().hex),
         "command": shlex.join(["medcnn", *command]),
         "started": earlier.get("started", _now()),
         "ended": None,

@@ -13,11 +13,20 @@ from numpy.typing import NDArray
 
 from medcnn.data.manifest import Split
 from medcnn.models.inference import predict
-from medcnn.pixels.batches import Batch, batches, epoch_order, image_keys, num_batches, parts_of
+from medcnn.pixels.batches import (
+    Batch,
+    Partners,
+    batches,
+    epoch_order,
+    image_keys,
+    num_batches,
+    parts_of,
+)
 from medcnn.statistics.metrics import table as metrics
 from medcnn.statistics.predictions import Predictions
 from medcnn.system.errors import DivergedError, StoppedError, listed
 from medcnn.system.progress import WIDTH, lasting, log, track
+from medcnn.training.augmentations import pairs
 from medcnn.training.optimizers import learning_rates, schedule, set_learning_rates
 from medcnn.training.setting import Setting
 from medcnn.training.state import TrainState
@@ -69,7 +78,7 @@ class Clock:
             if batch is None:
                 return
             yield batch
-            self.images += len(batch.rows) * self.processes
+            self.images += (batch.own or len(batch.rows)) * self.processes
             self.elapsed_s = time.monotonic() - self.start
 
     def stop(self) -> None:
@@ -128,6 +137,7 @@ def epochs(
             device=setting.device,
             start=state.step,
             ranks=ranks,
+            partners=_partners(setting, state.epoch),
         )
         clock = Clock(ranks.world)
         state.classifier.train()
@@ -176,6 +186,14 @@ def epochs(
         log.info(_with_time_left(said, time.monotonic() - started, begun, state, trainer.epochs))
         yield result
         saved_at = time.monotonic()
+
+
+def _partners(setting: Setting, epoch: int) -> Partners | None:
+    """Whom mixup pairs whom with, where it mixes at all."""
+    alpha = setting.augmentation.mixup_alpha
+    if not alpha:
+        return None
+    return lambda step, size: pairs(size, alpha, seed=setting.seed, epoch=epoch, step=step)[1]
 
 
 def _with_time_left(

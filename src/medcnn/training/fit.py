@@ -51,7 +51,7 @@ def fit(
     with signals(patient=True) as stop:
         try:
             # a run that stopped early and is taken up has nothing left to train
-            early = _stopped_early(state, setting)
+            early = _ends_early(state, setting)
             for result in () if early else epochs(state, setting, save=keeper.save, stop=stop):
                 if setting.ranks.leads:
                     keeper.hold(result, describe(result))
@@ -60,7 +60,7 @@ def fit(
                 watch()
                 if any(setting.ranks.any([bool(stop())])):
                     raise Interrupted(stop() or "a signal")
-                if _stopped_early(state, setting):
+                if _ends_early(state, setting):
                     break
         except Interrupted as signal:
             if state.step:
@@ -120,14 +120,20 @@ class Keeper:
             )
 
 
-def _stopped_early(state: TrainState, setting: Setting) -> bool:
+def stopped_early(state: TrainState, setting: Setting) -> bool:
     patience = setting.trainer.patience
     if patience is None or state.best_epoch is None:
         return False
-    if early := state.epoch - 1 - state.best_epoch >= patience:
+    return state.epoch - 1 - state.best_epoch >= patience
+
+
+def _ends_early(state: TrainState, setting: Setting) -> bool:
+    """`stopped_early`, and says so."""
+    if early := stopped_early(state, setting):
+        assert state.best_epoch is not None
         log.info(
-            f"no better val {setting.task.score} in {patience} epochs: stopped early, "
-            f"the best was epoch {state.best_epoch + 1}"
+            f"no better val {setting.task.score} in {setting.trainer.patience} epochs: stopped "
+            f"early, the best was epoch {state.best_epoch + 1}"
         )
     return early
 

@@ -2,13 +2,15 @@
 
 Every loss takes logits [B, K] and targets [B, K] (shares of 1, nan for "not assessed") and returns
 the sum over what was assessed and how much that was, so that accumulated micro-batches and
-processes can be averaged exactly. Options are keyword-only and come from `configs/loss/`.
+processes can be averaged exactly. They are computed in float32, whatever comes in: in float16 a sum
+over a batch overflows at 65,504. Options are keyword-only and come from `configs/loss/`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -16,6 +18,7 @@ from torch import Tensor
 
 from medcnn.data.labels import Kind
 from medcnn.system.errors import UsageError
+from medcnn.system.registry import completed
 
 SumAndCount = tuple[Tensor, Tensor]
 
@@ -30,7 +33,7 @@ def cross_entropy(logits: Tensor, targets: Tensor, *, smoothing: float = 0.0) ->
     assessed = ~targets.isnan().any(dim=1)
     target = targets.nan_to_num(0.0)
     target = target * (1 - smoothing) + smoothing / logits.shape[1]
-    per_image = -(target * F.log_softmax(logits, dim=1)).sum(dim=1)
+    per_image = -(target * F.log_softmax(logits.float(), dim=1)).sum(dim=1)
     return (per_image * assessed).sum(), assessed.sum()
 
 
@@ -41,7 +44,7 @@ def ordinal_cross_entropy(logits: Tensor, targets: Tensor, *, softness: float = 
     (Díaz and Marathe 2019, CVPR, "Soft labels for ordinal regression", with the absolute distance).
 
     Args:
-        softness: in grades; 0 leaves the targets hard.
+        softness: in grades, in [0, 100]; 0 leaves the targets hard.
     """
     if softness > 0:
         grade = torch.arange(logits.shape[1], device=logits.device, dtype=torch.float32)
@@ -54,11 +57,11 @@ def binary_cross_entropy(logits: Tensor, targets: Tensor, *, smoothing: float = 
     """A yes-or-no loss per label; labels that were not assessed count for nothing.
 
     Args:
-        smoothing: targets are moved by half of this towards 0.5 each.
+        smoothing: targets are moved by half of this towards 0.5 each; in [0, 1).
     """
     assessed = ~targets.isnan()
     target = targets.nan_to_num(0.0) * (1 - smoothing) + smoothing / 2
-    each = F.binary_cross_entropy_with_logits(logits, target, reduction="none")
+    each = F.binary_cross_entropy_with_logits(logits.float(), target.float(), reduction="none")
     return (each * assessed).sum(), assessed.sum()
 
 
@@ -66,14 +69,17 @@ def focal(logits: Tensor, targets: Tensor, *, gamma: float = 2.0) -> SumAndCount
     """Binary cross entropy that fades where the answer is already right (Lin et al. 2017, ICCV).
 
     Args:
-        gamma: how fast it fades; 0 is plain binary cross entropy.
+        gamma: how fast it fades, in [0, 20]; 0 is plain binary cross entropy.
     """
     assessed = ~targets.isnan()
-    target = targets.nan_to_num(0.0)
+    target, logits = targets.nan_to_num(0.0).float(), logits.float()
     each = F.binary_cross_entropy_with_logits(logits, target, reduction="none")
-    probability = torch.sigmoid(logits)
-    wrong = probability * (1 - target) + (1 - probability) * target
-    return (each * wrong**gamma * assessed).sum(), assessed.sum()
+    # The probability of being wrong, p (1 - t) + (1 - p) t, as a logarithm: beyond a logit of 17 it
+    # rounds to 0 in float32, where a power below 1 has an infinite slope.
+    log_wrong = torch.logaddexp(
+        F.logsigmoid(logits) + (1 - target).log(), F.logsigmoid(-logits) + target.log()
+    )
+    return (each * (gamma * log_wrong).exp() * assessed).sum(), assessed.sum()
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +87,9 @@ class Loss:
     function: Callable[..., SumAndCount]
     kinds: frozenset[Kind]
 
+
+# Option -> smallest and largest sensible number.
+LIMITS = {"smoothing": (0.0, 0.999), "softness": (0.0, 100.0), "gamma": (0.0, 20.0)}
 
 EXCLUSIVE = frozenset({Kind.MULTICLASS, Kind.ORDINAL})
 INDEPENDENT = frozenset({Kind.BINARY, Kind.MULTILABEL})
@@ -98,6 +107,14 @@ AUTO = {
     Kind.MULTILABEL: "binary_cross_entropy",
     Kind.ORDINAL: "ordinal_cross_entropy",
 }
+
+
+def check_options(name: str, options: Mapping[str, Any]) -> None:
+    """Raises UsageError where the loss `name` has no such option, or a number is out of range;
+    those of `auto` are known only when the labels are."""
+    if name != "auto":
+        table = {n: loss.function for n, loss in LOSSES.items()}
+        completed(table, {"name": name, **options}, "loss", LIMITS)
 
 
 def check_kind(name: str, kind: Kind) -> None:

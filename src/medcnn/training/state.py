@@ -12,12 +12,13 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import safetensors.torch
 import torch
 
 from medcnn.models.classifier import Classifier
 from medcnn.system.distributed import ALONE, Ranks
 from medcnn.system.errors import CheckpointError
-from medcnn.system.files import kept_twice, read_sealed, write_sealed
+from medcnn.system.files import kept_twice, read_sealed, sha256_of, write_sealed
 from medcnn.system.progress import log
 from medcnn.training.tally import Counts, Tally
 
@@ -68,18 +69,41 @@ class TrainState:
         torch.save(stored, content)
         write_sealed(path, content.getbuffer())
 
-    def load(self, path: Path, ranks: Ranks = ALONE) -> None:
+    def finish(self, path: Path, last: Path) -> None:
+        """Replace the saved states of a run that has trained all its epochs by what the weights in
+        `last` lack, some kilobytes; with more epochs it goes on from there."""
+        stored = {
+            "weights_sha256": sha256_of(last),
+            "scaler": self.scaler.state_dict(),
+            "tally": asdict(self.tally.read()),
+            "numbers": {name: getattr(self, name) for name in _NUMBERS},
+        }
+        content = io.BytesIO()
+        torch.save(stored, content)
+        write_sealed(path, content.getbuffer())
+        for before in kept_twice(path)[1:]:
+            before.unlink(missing_ok=True)
+
+    def load(self, path: Path, last: Path, ranks: Ranks = ALONE) -> bool:
         """Take up where `save` left; where that file is damaged, where the save before it did.
+
+        Args:
+            last: checkpoint with the weights of a run that was finished.
+
+        Returns:
+            False where the run was finished: its weights are the averaged ones, and what the
+            optimizer knew is gone.
 
         Raises:
             CheckpointError: both are damaged, or belong to another network.
         """
-        stored = ranks.told(lambda: newest_whole(path))
+        stored = ranks.told(lambda: _with_weights(newest_whole(path), path, last))
         try:
             self.classifier.load_state_dict(stored["classifier"])
             if self.averaged is not None:
                 self.averaged.load_state_dict(stored["averaged"])
-            self.optimizer.load_state_dict(stored["optimizer"])
+            if "optimizer" in stored:
+                self.optimizer.load_state_dict(stored["optimizer"])
             self.scaler.load_state_dict(stored["scaler"])
             self.tally.set(Counts(**stored["tally"]))
         except (RuntimeError, KeyError, TypeError, ValueError) as error:
@@ -88,6 +112,7 @@ class TrainState:
             ) from error
         for name, value in stored["numbers"].items():
             setattr(self, name, value)
+        return "optimizer" in stored
 
 
 AFRESH = "Remove that folder's resume*.pt to start this run afresh, or give another run_dir."
@@ -112,6 +137,19 @@ def newest_whole(path: Path) -> dict[str, Any]:
         return stored
     faults = "; ".join(damaged.values())
     raise CheckpointError(f"{path.parent}: no saved state can be read: {faults}. {AFRESH}")
+
+
+def _with_weights(stored: dict[str, Any], path: Path, last: Path) -> dict[str, Any]:
+    """Raises CheckpointError where `last` does not hold the weights of a finished run."""
+    if "weights_sha256" not in stored:
+        return stored
+    if not last.is_file() or sha256_of(last) != stored["weights_sha256"]:
+        raise CheckpointError(
+            f"{path} belongs to a finished run, whose weights are not in {last.name} any more. "
+            f"{AFRESH}"
+        )
+    tensors = safetensors.torch.load_file(last)
+    return {**stored, "classifier": tensors, "averaged": tensors}
 
 
 _NUMBERS = ("epoch", "step", "updates", "micro_batch", "best_score", "best_epoch", "history")

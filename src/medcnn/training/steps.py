@@ -172,15 +172,14 @@ class Stepper:
         state, setting = self.state, self.setting
         now = {"seed": setting.seed, "epoch": state.epoch}
         sums, counts = [], []
-        left = sum(len(batch.rows) for batch in group)
+        left = sum(batch.own or len(batch.rows) for batch in group)
         for step, batch in enumerate(group, start=state.step - len(group)):
             # dropout and its like draw from here, the same after a restart
             torch.manual_seed(_seed_of(setting.seed, state.epoch, step, setting.ranks.rank))
             images, targets = unit_range(batch.images), batch.targets
             images = augment(images, keys[batch.rows], setting.augmentation, **now)
-            images, targets = mixup(
-                images, targets, setting.augmentation.mixup_alpha, **now, step=step
-            )
+            alpha = setting.augmentation.mixup_alpha
+            images, targets = mixup(images, targets, alpha, **now, step=step, own=batch.own)
             images = images.contiguous(memory_format=setting.memory_format)
             parts = -(-len(images) // state.micro_batch)
             for part, target in zip(images.chunk(parts), targets.chunk(parts), strict=True):

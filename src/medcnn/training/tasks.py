@@ -10,7 +10,7 @@ from medcnn.data.labels import LabelSpace
 from medcnn.statistics.metrics import table as metrics
 from medcnn.system.errors import UsageError
 from medcnn.system.registry import bind, choose
-from medcnn.training.losses import AUTO, LOSSES, SumAndCount, check_kind
+from medcnn.training.losses import AUTO, LOSSES, SumAndCount, check_kind, check_options
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +35,7 @@ def task_of(labels: LabelSpace, loss: Choice, score: str) -> Task:
     """Raises UsageError where the loss or the score makes no sense for these labels."""
     name = AUTO[labels.kind] if loss.name == "auto" else loss.name
     function = choose(LOSSES, name, "loss").function
+    check_options(name, loss.options)
     check_kind(name, labels.kind)
     score = metrics.DEFAULT_SCORE[labels.kind] if score == "auto" else score
     metric = choose(metrics.CHOOSING, score, "trainer.score")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import sys
 from collections.abc import Callable
@@ -27,8 +26,9 @@ from medcnn.pages.audit import Audit
 from medcnn.pixels.pixel_store import PixelStore
 from medcnn.places import check
 from medcnn.system.errors import DataError, UsageError, listed, private
-from medcnn.system.files import cache_folder
-from medcnn.system.privacy import pseudonym
+from medcnn.system.files import cache_folder, visible
+from medcnn.system.paths import without_folders
+from medcnn.system.privacy import keyed, pseudonym
 from medcnn.system.progress import log, working
 from medcnn.system.registry import nearest
 from medcnn.system.run_folder import RunFolder
@@ -59,7 +59,7 @@ def audit_data(config: AuditConfig) -> Path:
         manifest, unsplit, preprocessing_of(config.data), config.audit, config.seed, measure=True
     )
     page.write_html(output, audit)
-    print(page.text(audit))
+    print(visible(page.text(audit)))
     print(f"Every row, with pictures: {output}")
     if files := _bad_files(audit):
         log.info(files)
@@ -171,7 +171,7 @@ def audit_of(
     settings += [[r.line for r in manifest.records]]
     # what was unreadable may be readable by now, from the same file
     settings += [manifest.faults, [f.bad for f in looks.facts]]
-    key = hashlib.sha256(json.dumps(settings).encode()).hexdigest()[:32]
+    key = keyed(json.dumps(settings), "findings").hex()
     path = cache_folder() / "audit" / f"{key}.findings.json"
     stored = recall(path, key)
     if stored is None:
@@ -186,7 +186,7 @@ def audit_of(
     return Audit(
         manifest=manifest,
         looks=looks,
-        findings=tuple(_finding(f) for f in stored["findings"]),
+        findings=tuple(_finding(_placeless(f, manifest.root)) for f in stored["findings"]),
         recovered=Recovered(**search) if search else None,
     )
 
@@ -224,6 +224,15 @@ def _examine(
             unsplit=unsplit,
         )
         return run_checks(examined, limits.allow), search
+
+
+def _placeless(node: Any, root: Path) -> Any:
+    """What a page shows of a finding: no folder of this machine."""
+    if isinstance(node, dict):
+        return {k: _placeless(v, root) for k, v in node.items()}
+    if isinstance(node, list | tuple):
+        return [_placeless(v, root) for v in node]
+    return without_folders(node, [root]) if isinstance(node, str) else node
 
 
 def _finding(stored: dict[str, Any]) -> Finding:

@@ -109,7 +109,7 @@ def _pseudonymised(manifest: Manifest) -> Manifest:
             r,
             image_id=pseudonym(r.image_id, "image"),
             group=pseudonym(r.group, noun),
-            origin=(r.image_id, r.group),
+            origin=(r.image_id, r.own_group),
         )
         for r in manifest.records
     )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import resource
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -21,6 +20,7 @@ from medcnn.config import TrainConfig
 from medcnn.data.manifest import Manifest, Split
 from medcnn.models.inference import pick_device
 from medcnn.system.errors import UsageError
+from medcnn.system.launched import one_of_several
 from medcnn.system.progress import log
 
 LOOKED_AT = 8
@@ -43,10 +43,10 @@ def rehearse(
     Raises:
         UsageError: no folder can be made there.
     """
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+    if one_of_several():
         raise UsageError("trainer.dry_run=true runs in one process: leave torchrun out.")
     beside = next(p for p in run_folder.absolute().parents if p.is_dir())
-    few = replace(config.trainer, epochs=2, patience=None, save_every_s=0)
+    few = replace(config.trainer, epochs=2, patience=None, save_every_s=0, keep_state=True)
     try:
         folder = TemporaryDirectory(prefix=".dry-run-", dir=beside)
     except OSError as error:
@@ -119,7 +119,7 @@ def costs(config: TrainConfig, facts: Mapping[str, Any], sizes: Mapping[str, int
         f"  the run      {_time(epoch_s * trainer.epochs)} for {trainer.epochs} epochs, once its "
         "images are decoded",
         f"  memory       {memory} at the peak",
-        f"  checkpoint   {weights:.1f} MB; all that a run keeps of them {rest:.1f} MB",
+        f"  checkpoint   {weights:.1f} MB; a run keeps two, and {rest:.1f} MB until it is done",
     ]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,18 +13,23 @@ import torch
 
 from medcnn.config import DataConfig, EvaluateConfig, data_from_json, short_hash, to_json
 from medcnn.data import splits
+from medcnn.data.adapters import check_options
 from medcnn.data.manifest import Manifest, Split
 from medcnn.data.matching import matched_targets
 from medcnn.models import checkpoint as checkpoints
+from medcnn.models.appearance import Watcher
 from medcnn.models.checkpoint import Checkpoint
 from medcnn.models.inference import autocast_dtype, pick_device
 from medcnn.pages.facts import known_start
-from medcnn.system.errors import DataError, UsageError
+from medcnn.system.errors import CheckpointError, DataError, UsageError
+from medcnn.system.paths import ELSEWHERE
 from medcnn.system.progress import log
-from medcnn.system.run_folder import free_folder, open_run, places_from
+from medcnn.system.run_folder import free_folder, open_run, places_of
 from medcnn.verbs.auditing import bad_images
 from medcnn.verbs.datasets import labelled, manifest_of, pixels_of
 from medcnn.verbs.scoring import predictions_of, report, score_and_save
+
+_FIELDS = frozenset(f.name for f in fields(DataConfig))
 
 
 def evaluate_checkpoint(config: EvaluateConfig, command: list[str]) -> Path:
@@ -65,6 +70,10 @@ def evaluate_checkpoint(config: EvaluateConfig, command: list[str]) -> Path:
             batch_size=config.batch_size,
             provenance=checkpoints.provenance_of(path),
         )
+        watcher = Watcher(checkpoint.appearance)
+        watcher.look(store, [r.image_id for r in manifest.records], rows)
+        if line := watcher.line():
+            run.note(line)
         if checkpoint.other_key(manifest):
             run.note(checkpoints.OTHER_KEY)
         seen = int(checkpoint.trained_on(manifest)[rows].sum())
@@ -74,7 +83,7 @@ def evaluate_checkpoint(config: EvaluateConfig, command: list[str]) -> Path:
                 "was trained or chosen with: these scores flatter it."
             )
         origin = path.resolve().parent.parent
-        own = manifest.fingerprint() == checkpoint.provenance["manifest"]
+        own = manifest.fingerprint() == checkpoint.provenance.get("manifest")
         if own and split in ("test", "all") and (origin / "run.json").is_file():
             run.looks_at_test(origin)
         run.facts["manifest"] = manifest.fingerprint()
@@ -97,7 +106,7 @@ def origin_of(checkpoint: Checkpoint) -> dict[str, Any]:
     audit = training.get("audit", {})
     return {
         "source": made.get("source"),
-        "manifest": made["manifest"],
+        "manifest": made.get("manifest"),
         "backbone": checkpoint.architecture.backbone,
         "head": checkpoint.architecture.head,
         "weights": made.get("weights"),
@@ -115,13 +124,41 @@ def origin_of(checkpoint: Checkpoint) -> dict[str, Any]:
 def own_data(path: Path, checkpoint: Checkpoint, moved: Mapping[str, str]) -> DataConfig:
     """The data that the checkpoint was trained with: its settings travel in the checkpoint, where
     the images lay is known to the run folder, or comes from the command (`data.root=`)."""
+    if not {"data", "seed"} <= checkpoint.training.keys():
+        raise CheckpointError(
+            f"checkpoint={path} does not say which images it was trained with: name some with "
+            "data=."
+        )
     stored = dict(checkpoint.training["data"])
     run_dir = path.resolve().parent.parent
     if (run_dir / "run.json").is_file():
         facts = json.loads((run_dir / "run.json").read_text(encoding="utf-8"))
-        stored = places_from(facts["config"]["data"], run_dir)
-    stored.update(moved)
-    data = data_from_json(stored)
+        stored = dict(facts["config"]["data"], root=None, path=None)
+        known = {
+            key.removeprefix("data."): place
+            for key, place in places_of(facts, run_dir).items()
+            if key.startswith("data.")
+        }
+        moved = {**known, **moved}
+    for key, place in moved.items():
+        if key.startswith("options.") or key not in _FIELDS:
+            option = key.removeprefix("options.")
+            stored["options"] = {**stored.get("options", {}), option: place}
+        else:
+            stored[key] = place
+    table = stored.get("options", {}).get("table")
+    if isinstance(table, str) and table.startswith(f"{ELSEWHERE}/"):
+        # beside the images is where one would put it
+        stored["options"] = {**stored["options"], "table": table.removeprefix(f"{ELSEWHERE}/")}
+    try:
+        data = data_from_json(stored)
+        check_options(data.name, data.options)
+    except Exception as error:  # anybody may have written these settings
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise CheckpointError(
+            f"checkpoint={path}: the data that it was trained with are not described as medcnn "
+            f"does it ({reason:.200}): name other data with data=."
+        ) from error
     if data.root is None and data.path is None and data.stand_in is None and data.name != "phantom":
         raise UsageError(
             f"checkpoint={path} was trained on data={data.name}, and where those images lie is not "
@@ -147,10 +184,10 @@ def chosen_split(
     `auto` is the test split of the images that the checkpoint was trained with and of sets that
     come with one; new data without splits are looked at as a whole.
     """
-    seed = int(checkpoint.training["seed"])
     if config.data is None:
+        seed = int(checkpoint.training["seed"])
         manifest = manifest_of(data, seed, note, _allowed(checkpoint))
-        if manifest.fingerprint() != checkpoint.provenance["manifest"]:
+        if manifest.fingerprint() != checkpoint.provenance.get("manifest"):
             note(
                 "these are not exactly the images, labels and splits that the checkpoint was "
                 "trained with: some test images may have been trained on."
@@ -177,15 +214,17 @@ def _allowed(checkpoint: Checkpoint) -> list[str]:
 
 def _as_in_training(manifest: Manifest, checkpoint: Checkpoint) -> Manifest | None:
     """The manifest with the splits of the training, where these are the very same images."""
-    shares = checkpoint.training["data"]
+    shares = checkpoint.training.get("data", {})
+    if not {"validation_share", "test_share"} <= shares.keys():
+        return None
     try:
         dealt = splits.assign(
             manifest,
             validation=shares["validation_share"],
             test=shares["test_share"],
-            seed=int(checkpoint.training["seed"]),
+            seed=int(checkpoint.training.get("seed", 0)),
             leaky="groups" in _allowed(checkpoint),
         )
     except DataError:
         return None
-    return dealt if dealt.fingerprint() == checkpoint.provenance["manifest"] else None
+    return dealt if dealt.fingerprint() == checkpoint.provenance.get("manifest") else None

@@ -11,15 +11,24 @@ import torch
 from medcnn.config import TrainConfig
 from medcnn.data.manifest import Manifest, Split
 from medcnn.models import checkpoint as checkpoints
+from medcnn.models.appearance import Watcher
 from medcnn.models.checkpoint import Checkpoint
 from medcnn.models.classifier import Classifier, build_classifier
 from medcnn.models.heads import output_layer
-from medcnn.models.inference import autocast_dtype, pick_device, predict
+from medcnn.models.inference import (
+    NO_RESULT,
+    WHY_NO_RESULT,
+    autocast_dtype,
+    pick_device,
+    predict,
+    without_result,
+)
 from medcnn.pages.report import Table
 from medcnn.pixels.pixel_store import PixelStore
 from medcnn.statistics.decisions import Readout, check_readout
 from medcnn.statistics.predictions import Predictions
 from medcnn.statistics.scores import evaluate
+from medcnn.system.errors import listed
 from medcnn.system.progress import log
 from medcnn.system.run_folder import RunFolder
 from medcnn.verbs.auditing import allowed_pixels, audited
@@ -44,6 +53,7 @@ def finetune(config: TrainConfig, command: list[str]) -> Path:
         if run is None:
             return run_folder_of(config)
         old, tensors = checkpoints.read(path)
+        checkpoints.refuse_not_finite(tensors, str(path))
         origin = checkpoints.provenance_of(path)
         sha = origin["checkpoint_sha256"]
         run.ranks.told(lambda: refuse_changed(run, "checkpoint_sha256", sha, "checkpoint weights"))
@@ -63,6 +73,12 @@ def finetune(config: TrainConfig, command: list[str]) -> Path:
             )
         with run.ranks.one_a_machine_first():
             store = allowed_pixels(manifest, old.preprocessing, config, run, bad)
+        watcher = Watcher(old.appearance)
+        watcher.look(
+            store, [r.image_id for r in manifest.records], np.arange(len(manifest.records))
+        )
+        if line := watcher.line():
+            run.note(line)
         old_classifier = checkpoints.restore(old, tensors, str(path))
         classifier, described = carried_over(config, old, old_classifier, manifest, run)
         best, predictions, history = fitted(config, run, manifest, store, classifier, described)
@@ -103,6 +119,12 @@ def carried_over(
     run.facts["head"] = {"kept": kept, "fresh": fresh, "dropped": dropped}
     for what, names in run.facts["head"].items():
         log.info(f"classes {what}: {', '.join(names) or 'none'}")
+    if not kept:
+        run.note(
+            f"no class has the same name as one of the old model ({listed(dropped, 8)}), so the "
+            f"whole head starts afresh. If some mean the same, say so: data.rename={{"
+            f"{_word(fresh[0])}: {_word(dropped[0])}}} and the like keeps what it learnt of them."
+        )
     return classifier, replace(
         old,
         labels=manifest.labels,
@@ -112,6 +134,11 @@ def carried_over(
         training=without_places(config),
         provenance=provenance_for(run, manifest),
     )
+
+
+def _word(name: str) -> str:
+    """A name as a YAML mapping in a command takes it."""
+    return name if name.isidentifier() else f"'{name}'"
 
 
 def old_and_new(
@@ -145,6 +172,9 @@ def old_and_new(
         device=device,
         dtype=autocast_dtype(config.trainer.precision, device),
     )
+    if lost := int(without_result(old_test).sum()):
+        nothing = f"The old model gives {NO_RESULT} for {lost} of these images. {WHY_NO_RESULT}"
+        return [Table(title=title, columns=columns, rows=(), caption=nothing)]
     new_side = one_vs_rest(new_test, shared)
     old_side = replace(one_vs_rest(old_test, shared), targets=new_side.targets)
     before, after = (evaluate(side, seed=config.seed) for side in (old_side, new_side))

@@ -9,10 +9,13 @@ from pathlib import Path
 import torch
 
 from medcnn.config import PredictConfig
+from medcnn.models.appearance import Watcher
 from medcnn.models.deployed import load_model
+from medcnn.models.inference import NO_RESULT, WHY_NO_RESULT
 from medcnn.models.inputs import files_of, images_in
 from medcnn.places import check
-from medcnn.system.errors import DataError, private
+from medcnn.statistics.predictions import columns_of
+from medcnn.system.errors import DataError, MedcnnError, private
 from medcnn.system.files import replacing, write_text
 from medcnn.system.progress import log
 
@@ -27,6 +30,7 @@ def predict_images(config: PredictConfig) -> Path:
         UsageError: nothing to read, or `output` exists.
         DataError: more images were unreadable than `max_unreadable`; the table is written first.
             Objects of DICOM that are no images have their row and do not count.
+        MedcnnError: some images have no finite result; the table says which.
     """
     output = Path(config.output)
     check(config)
@@ -35,37 +39,48 @@ def predict_images(config: PredictConfig) -> Path:
     model = load_model(config.checkpoint, device=config.device, precision=config.precision)
     checkpoint = model.checkpoint
     root, paths = images_in(Path(config.input))
-    names = [f"probability:{n}" for n in checkpoint.labels.names]
-    columns = ["image_id", *names, *checkpoint.readout.said_columns, "unreadable"]
     unreadable: list[tuple[str, str]] = []
+    watcher = Watcher(checkpoint.appearance)
     with (
         replacing(output) as temporary,
         # a file name may be no text at all: it is written as what Python can write of it
         temporary.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file,
     ):
-        writer = csv.DictWriter(file, columns)
+        writer = csv.DictWriter(file, columns_of(model.labels, model.readout))
         writer.writeheader()
         for part in files_of(root, paths, model.labels, model.preprocessing):
             predictions = model.said_new(part, config.batch_size)
+            watcher.look(part.store, [r.image_id for r in part.manifest.records], part.rows)
             writer.writerows(predictions.new_rows())
             unreadable += predictions.unreadable
     labels = checkpoint.labels
-    failed = [(i, why) for i, why in unreadable if not why.startswith(NO_IMAGE)]
+    lost = sum(why == NO_RESULT for _, why in unreadable)
+    no_images = sum(why.startswith(NO_IMAGE) for _, why in unreadable)
+    failed = [(i, why) for i, why in unreadable if not why.startswith((NO_IMAGE, NO_RESULT))]
     header = {
         "labels": labels.to_json(),
         "readout": checkpoint.readout.to_json(),
         "decision": checkpoint.readout.rule(labels),
         "images": len(paths),
         "unreadable": len(failed),
-        "no_images": len(unreadable) - len(failed),
+        "no_images": no_images,
+        "no_result": lost,
+        "look_unlike_the_training": len(watcher.unlike),
     }
     write_text(
         output.with_suffix(".json"), json.dumps({**header, **model.provenance}, indent=2) + "\n"
     )
     log.info(f"{len(paths) - len(unreadable):,} of {len(paths):,} images predicted: {output}")
-    if len(failed) < len(unreadable):
-        log.info(f"{len(unreadable) - len(failed):,} are no images, as the table says of each")
+    if line := watcher.line():
+        log.warning(line)
+    if no_images:
+        log.info(f"{no_images:,} are no images, as the table says of each")
     log.info(f"decision: {checkpoint.readout.rule(labels)}")
+    if lost:
+        raise MedcnnError(
+            f"the checkpoint gives {NO_RESULT} for {lost} of {len(paths)} images. They have a row "
+            f"that says so in {output}, and no decision. {WHY_NO_RESULT}"
+        )
     if len(failed) > config.max_unreadable:
         shown = "; ".join(f"{private(i)}: {why}" for i, why in failed[:5])
         raise DataError(

@@ -20,7 +20,7 @@ from medcnn.data.manifest import Manifest
 from medcnn.data.matching import matched_targets
 from medcnn.models.checkpoint import Checkpoint
 from medcnn.models.classifier import Classifier
-from medcnn.models.inference import predict
+from medcnn.models.inference import predict, refuse_without_result
 from medcnn.pages.flow import lost
 from medcnn.pages.gallery import worst_errors
 from medcnn.pages.layout import MAIN
@@ -54,8 +54,12 @@ def predictions_of(
     provenance: Mapping[str, Any] | None = None,
     ranks: Ranks = ALONE,
 ) -> Predictions:
-    """What the checkpoint says of `rows`; targets are matched to its classes by name."""
-    return predict(
+    """What the checkpoint says of `rows`; targets are matched to its classes by name.
+
+    Raises:
+        MedcnnError: some images have no finite result.
+    """
+    found = predict(
         classifier,
         store,
         manifest,
@@ -71,6 +75,8 @@ def predictions_of(
         provenance={"manifest": manifest.fingerprint(), **(provenance or {})},
         ranks=ranks,
     )
+    refuse_without_result(found, "the checkpoint")
+    return found
 
 
 def score_and_save(
@@ -118,11 +124,11 @@ def report(
         "task": task_sentence(judged.labels),
         "source": manifest.source,
         "group_noun": manifest.group_noun,
+        "pseudonymous": manifest.pseudonymous,
         "dataset": manifest.counts(),
         "excluded": dict(manifest.excluded),
         "unreadable": len(store.unreadable),
         "lost": lost_images(manifest, store),
-        "pseudonyms": all(record.origin is not None for record in manifest.records),
         "leaks": len(splits.leaks(manifest)),
         "history": [
             {key: value if math.isfinite(value) else None for key, value in epoch.items()}

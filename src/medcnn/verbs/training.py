@@ -15,6 +15,7 @@ from timm.layers.norm_act import convert_sync_batchnorm
 from medcnn.config import Reproducible, TrainConfig, Transfer, short_hash, to_json
 from medcnn.data.manifest import Manifest, Split
 from medcnn.models import checkpoint as checkpoints
+from medcnn.models.appearance import appearance_of
 from medcnn.models.checkpoint import Checkpoint
 from medcnn.models.classifier import Architecture, Classifier, build_classifier
 from medcnn.models.inference import autocast_dtype, pick_device
@@ -25,6 +26,7 @@ from medcnn.statistics.decisions import Readout, check_readout, fit_readout
 from medcnn.statistics.predictions import Predictions
 from medcnn.system.distributed import ALONE, Ranks, joined
 from medcnn.system.errors import DataError, StoppedError, UsageError
+from medcnn.system.paths import without_ways
 from medcnn.system.privacy import pseudonym
 from medcnn.system.progress import log
 from medcnn.system.registry import bind, choose
@@ -37,7 +39,8 @@ from medcnn.system.run_folder import (
 )
 from medcnn.training.augmentations import augmentation_of
 from medcnn.training.epochs import EpochResult
-from medcnn.training.fit import fit
+from medcnn.training.fit import fit, stopped_early
+from medcnn.training.losses import check_options
 from medcnn.training.optimizers import OPTIMIZERS, groups_of
 from medcnn.training.setting import Setting
 from medcnn.training.state import TrainState, average_of
@@ -96,6 +99,7 @@ def run_folder_of(config: TrainConfig) -> Path:
 @contextmanager
 def begun(config: TrainConfig, command: list[str]) -> Iterator[RunFolder | None]:
     """The open run folder, or None where the run is finished already."""
+    check_options(config.loss.name, config.loss.options)
     if config.trainer.threads:
         torch.set_num_threads(config.trainer.threads)
     if config.trainer.reproducible is Reproducible.STRICT:
@@ -184,7 +188,7 @@ def new_classifier(
         origin = Origin(bool(run.facts["pretrained"]), str(run.facts["weights"]))
     else:
         origin = load_weights(body, config.model.backbone, config.model.weights)
-    run.facts.update(weights=origin.text, pretrained=origin.pretrained)
+    run.facts.update(weights=run.written(origin.text), pretrained=origin.pretrained)
     if config.model.weights == "auto" and not origin.pretrained:
         run.note(f"{config.model.backbone} starts from {origin.text}")
     else:
@@ -238,9 +242,20 @@ def fitted(
         return run.resumable()
 
     if ranks.told(begin):
-        state.load(run.resume, ranks)
-        if state.epoch < config.trainer.epochs:
+        exactly = state.load(run.resume, run.last, ranks)
+        goes_on = state.epoch < config.trainer.epochs and not stopped_early(state, setting)
+        if goes_on and not exactly:
+            run.note(
+                "this run was finished, so what its optimizer knew is gone: it goes on from the "
+                "averaged weights with a fresh optimizer (trainer.keep_state=true keeps all)"
+            )
+            if ranks.leads:  # before the weights that the finished state belongs to are replaced
+                state.save(run.resume)
+        if goes_on:
             log.info(f"going on in epoch {state.epoch + 1}, after step {state.step}")
+
+    looks = ranks.told(lambda: appearance_of(store, manifest.rows(Split.TRAIN)))
+    described = replace(described, appearance=looks)
 
     def describe(result: EpochResult) -> Checkpoint:
         where = {"epoch": result.epoch + 1, f"validation_{setting.task.score}": result.score}
@@ -258,6 +273,11 @@ def fitted(
                 watch(setting.task, state.history)
 
         fit(state, setting, run, board, describe, look)
+        if ranks.leads and not config.trainer.keep_state:
+            try:
+                state.finish(run.resume, run.last)
+            except OSError as error:
+                log.warning(f"{run.resume} stays as large as it is: {error.strerror}")
         look()  # a run that was killed after its last epoch trains none now
         speed = {k: v for k, v in state.history[-1].items() if k.startswith("perf/")}
         run.facts["speed"] = _finite(speed)
@@ -286,7 +306,7 @@ def conclude(
     """The final scores, in TensorBoard too if its curves could be written, and the report."""
     evaluations = score_and_save(run, predictions, config.seed)
     board = Board(run.events, len(history) + 1, works=run.events.is_dir())
-    board.results(changed_settings(to_json(config)), evaluations, len(history))
+    board.results(changed_settings(run.facts["config"]), evaluations, len(history))
     board.close()
     more: dict[str, Any] = {"tables": tables, "prevalence": config.prevalence}
     report(run, title, manifest, store, predictions, evaluations, history=history, **more)
@@ -413,7 +433,7 @@ def read_out(config: TrainConfig, manifest: Manifest, validation: Predictions) -
 
 def without_places(config: TrainConfig) -> dict[str, Any]:
     """The config as it stands in checkpoints, which travel: without paths of this machine."""
-    stored = to_json(config)
+    stored: dict[str, Any] = without_ways(to_json(config))
     if config.data.root or config.data.path:
         stored["data"]["stand_in"] = None  # it was trained on the images that lay there
     stored["data"].update(root=None, path=None, cache="auto")
@@ -428,7 +448,7 @@ def provenance_for(run: RunFolder, manifest: Manifest) -> dict[str, Any]:
         "source": manifest.source,
         "manifest": manifest.fingerprint(),
         "made_with": sorted(
-            checkpoints.digest_of(r.image_id) for r in manifest.records if r.split is not Split.TEST
+            checkpoints.digest_of(r) for r in manifest.records if r.split is not Split.TEST
         ),
         "pseudonym_key": pseudonym("", "key") if manifest.records[0].origin else None,
         "weights": run.facts.get("weights", "another checkpoint of medcnn"),

@@ -9,7 +9,13 @@ from pathlib import Path
 from medcnn.data.manifest import Manifest, Record, Split, parse_split
 from medcnn.data.own.classes import encoded, refuse_names, space_of
 from medcnn.data.own.dicom_headers import DAMAGED, looks_like_dicom, read_headers
-from medcnn.data.own.joining import attributes_of, by_patient, files_below, is_image
+from medcnn.data.own.joining import (
+    attributes_of,
+    by_patient,
+    files_below,
+    first_of,
+    is_image,
+)
 from medcnn.data.own.sheets import found_under
 from medcnn.system.errors import DataError, UsageError
 
@@ -24,8 +30,8 @@ def read_class_folders(
     """Every image below the folder of its class; folders named by splits stand above classes.
 
     DICOM files may lack an ending. Where every image is a DICOM that names its patient, patients
-    are the groups, by a digest of their PatientID. What begins with a dot is ignored; what is no
-    image, or lies in no class, is counted in `excluded`.
+    are the groups, by a keyed digest of their PatientID. What begins with a dot is ignored; what
+    is no image, or lies in no class, is counted in `excluded`.
 
     Args:
         tags: of the DICOM headers, kept as attributes.
@@ -56,6 +62,7 @@ def read_class_folders(
     if tags and not headers:
         raise UsageError(f"data.tags has no effect: no image under {root} is a DICOM.")
     whose = by_patient(whole, headers)
+    first = first_of(whose)
     present = {i: [rename.get(n, n)] for i, n in enumerate(p.split("/")[depth] for p in found)}
     if not classes:
         refuse_names(present, f"folders of {root}")
@@ -72,6 +79,7 @@ def read_class_folders(
                 target=encoded(space, present[i], str(root / path)),
                 split=split_of[path.split("/")[0]] if by_split else None,
                 attributes=attributes_of(headers.get(path), tags),
+                origin=(path, first[path]) if path in first else None,
             )
             for i, path in enumerate(found)
         ),

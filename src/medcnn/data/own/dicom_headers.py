@@ -1,12 +1,12 @@
 """Tags of many DICOM files, read once: who, which study, which object, and what is kept of it.
 
 What names a patient, a study or an object is not kept as it stands, neither in memory nor in the
-cache: as SHA-256 it can be compared with the cell of a table, and that is all it is needed for.
+cache: as a keyed digest it can be compared with the cell of a table, and that is all it is needed
+for.
 """
 
 from __future__ import annotations
 
-import hashlib
 import io
 import json
 import os
@@ -19,8 +19,9 @@ from pathlib import Path
 from typing import Any
 
 from medcnn.system.errors import ImageError, UsageError
-from medcnn.system.files import cache_folder, write_text
-from medcnn.system.progress import track
+from medcnn.system.files import cache_folder, cache_place, read_own, write_text
+from medcnn.system.privacy import keyed
+from medcnn.system.progress import log, track
 from medcnn.system.registry import nearest
 
 IDENTIFIERS = ("PatientID", "StudyInstanceUID", "SOPInstanceUID", "AccessionNumber")
@@ -32,7 +33,8 @@ _KEPT = {"AS", "CS", "DA", "DS", "FD", "FL", "IS", "LO", "SH", "SL", "SS", "TM",
 _PIXELS = {0x7FE00008, 0x7FE00009, 0x7FE00010}
 _DEFLATED = b"1.2.840.10008.1.2.1.99"
 _HEADER_BYTES = 4 << 20
-_VERSION = 2
+_KEPT_IN = "dicom-headers"
+_VERSION = 3
 DAMAGED = "a DICOM whose header cannot be read or is cut off"
 DICOM_SUFFIXES = (".dcm", ".dicom")
 NEVER_DICOM = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif", ".pgm", ".ppm", ".npz")
@@ -41,8 +43,9 @@ Tags = Mapping[str, str]
 
 
 def digest(text: str) -> str:
-    """What stands for an identifier; blanks at its ends mean nothing (PS3.5 6.2)."""
-    return hashlib.sha256(text.strip().encode()).hexdigest()[:32]
+    """What stands for an identifier; blanks at its ends mean nothing (PS3.5 6.2). Keyed: a number
+    of seven digits would be found by trying all of them."""
+    return keyed(text.strip(), "dicom").hex()
 
 
 def check_keywords(keywords: Sequence[str]) -> None:
@@ -94,9 +97,10 @@ def read_headers(
         UsageError: a keyword that does not exist or must not be kept.
     """
     check_keywords(keywords)
-    kept_at = cache_folder() / "dicom-headers" / f"{digest(os.path.realpath(root))}.json"
+    kept_at = cache_folder() / _KEPT_IN / f"{keyed(os.path.realpath(root), 'folder').hex()}.json"
     cache = _cached(kept_at)
     wanted = (*IDENTIFIERS, *keywords)
+    key_of = {path: keyed(path, "path").hex() for path in paths}
 
     def header(path: str) -> tuple[str, Any, bool]:
         """The entry of a file, and whether it is new."""
@@ -104,7 +108,7 @@ def read_headers(
             found = (root / path).stat()
         except OSError as error:
             return path, [0, 0, f"cannot be opened: {error.strerror}"], False
-        known: list[Any] | None = cache.get(digest(path))
+        known: list[Any] | None = cache.get(key_of[path])
         words = set(wanted)
         if known is not None and known[:2] == [found.st_size, found.st_mtime_ns]:
             if isinstance(known[2], str) or words <= set(known[2]):
@@ -121,20 +125,34 @@ def read_headers(
         every: Iterator[tuple[str, Any, bool]] = pool.map(header, paths)
         for path, entry, is_new in track(every, len(paths), "reading DICOM headers"):
             if is_new:
-                cache[digest(path)] = entry
+                cache[key_of[path]] = entry
                 changed = True
             if isinstance(entry[2], str):
                 refused[path] = entry[2]
             else:
                 headers[path] = entry[2]
     if changed:
-        write_text(kept_at, json.dumps({"version": _VERSION, "files": cache}))
+        _keep(kept_at, json.dumps({"version": _VERSION, "files": cache}))
     return headers, refused
+
+
+def _keep(file: Path, content: str) -> None:
+    try:
+        folder = cache_place(_KEPT_IN)
+        for other in folder.glob("*.json"):
+            if not other.read_bytes()[:40].startswith(b'{"version": %d,' % _VERSION):
+                other.unlink()  # of an earlier medcnn, whose digests had no key
+        write_text(file, content)
+    except OSError as error:
+        log.warning(
+            f"the DICOM headers are not kept for the next time: {file.parent} cannot be written "
+            f"({error.strerror}). MEDCNN_CACHE=FOLDER names another place."
+        )
 
 
 def _cached(file: Path) -> dict[str, Any]:
     try:
-        stored = json.loads(file.read_text(encoding="utf-8"))
+        stored = json.loads(read_own(file))
         return dict(stored["files"]) if stored["version"] == _VERSION else {}
     except (OSError, ValueError, KeyError, TypeError):
         return {}  # not there, or cut off: it is made again

@@ -217,7 +217,7 @@ def last_part(cell: str) -> str:
 
 def by_patient(paths: Iterable[str], headers: Mapping[str, Tags]) -> dict[str, str]:
     """Path -> who, where every file names someone in its PatientID; else empty."""
-    whose = {p: headers[p]["PatientID"][:12] if p in headers else "" for p in paths}
+    whose = {p: headers[p]["PatientID"] if p in headers else "" for p in paths}
     if not headers or not all(whose.values()):
         return {}
     patients = len(set(whose.values()))
@@ -226,6 +226,15 @@ def by_patient(paths: Iterable[str], headers: Mapping[str, Tags]) -> dict[str, s
         return {}
     log.info(f"  {patients:,} patients, by the PatientID of the DICOM headers")
     return whose
+
+
+def first_of(whose: Mapping[str, str]) -> dict[str, str]:
+    """Path -> the first path of the same patient, which stands for the patient where nothing may
+    depend on the key: in splits and in the fingerprint."""
+    first: dict[str, str] = {}
+    for path in sorted(whose):
+        first.setdefault(whose[path], path)
+    return {path: first[who] for path, who in whose.items()}
 
 
 def attributes_of(header: Tags | None, tags: Sequence[str]) -> dict[str, str]:

@@ -39,7 +39,7 @@ class Sheet:
     titles: tuple[int, ...] = ()
 
     def line(self, row: int) -> str:
-        return f"{self.path}:{self.lines[row]}"
+        return f"{self.path.name}:{self.lines[row]}"
 
     def require(self, columns: Iterable[str | None], settings: str) -> None:
         """Raises UsageError naming every column that is not there.

@@ -28,6 +28,7 @@ from medcnn.data.own.joining import (
     IMAGE_SUFFIXES,
     attributes_of,
     by_patient,
+    first_of,
     joined,
     named,
 )
@@ -41,7 +42,7 @@ from medcnn.data.own.sheets import (
 )
 from medcnn.data.own.vocabulary import UNLABELLED
 from medcnn.system.errors import DataError, UsageError, listed, private
-from medcnn.system.privacy import as_names
+from medcnn.system.privacy import as_names, as_pseudonyms
 from medcnn.system.progress import log
 
 
@@ -143,9 +144,7 @@ def read(
         "data.image, data.label, data.patient, data.split, data.attributes and data.exclude",
     )
     whose_words = {c for c in (image, patient) if c}
-    rows, excluded = _kept(
-        source, exclude or {}, label if isinstance(label, str) else None, whose_words
-    )
+    rows, excluded = _kept(source, exclude or {}, label if isinstance(label, str) else None)
     blank = [i for i in rows if patient and source.rows[i][patient].lower() in _NOBODY]
     faults = [f"{source.line(i)}: no {patient}, so nobody knows whose image it is" for i in blank]
     cells = {i: source.rows[i][image] for i in rows if i not in set(blank)}
@@ -161,6 +160,7 @@ def read(
     whose = {i: _one_name(source.rows[i][patient]) if patient else "" for i in rows}
     files = [p for i in rows for p in found.files[i]]
     by_tag = {} if patient else by_patient(files, found.headers)
+    first_path = first_of(by_tag)
     _refuse_identifying(source, attributes, whose, whose_words)
     doubts, doubt_words = None, {str(w).lower() for w in uncertain_words}
     if isinstance(label, str):
@@ -221,15 +221,20 @@ def read(
                 line = source.lines[first[0]]
                 raise DataError(f"{at}: {private(path)} stands with {how} in line {line} already")
         kept = {c: row[c] for c in attributes if row[c]}
+
+        def own_id(path: str) -> str:
+            return row[image] if join in (None, FILE_NAME) else path
+
         return [
             Record(
-                image_id=row[image] if join in (None, FILE_NAME) else path,
+                image_id=own_id(path),
                 path=path,
                 group=whose[i] or by_tag.get(path, path if join else row[image]),
                 target=target,
                 split=parse_split(row[split], at, split_names) if split and row[split] else None,
                 attributes=kept | attributes_of(found.headers.get(path), tags),
                 line=source.lines[i],
+                origin=(own_id(path), first_path[path]) if path in by_tag else None,
             )
             for path in found.files[i]
         ]
@@ -290,12 +295,10 @@ def _path(folder: str, cell: str, suffix: str) -> str:
 
 
 def _kept(
-    sheet: Sheet, exclude: Mapping[str, Any], label: str | None, hidden: set[str]
+    sheet: Sheet, exclude: Mapping[str, Any], label: str | None
 ) -> tuple[list[int], dict[str, int]]:
-    """The rows that stay, and reason -> how many do not.
-
-    Args:
-        hidden: columns whose cells may name patients, so that a reason does not repeat them.
+    """The rows that stay, and reason -> how many do not. A reason does not repeat the value, which
+    may name a patient in any column.
 
     Raises:
         UsageError: a value of `exclude` that no row has: a typo would keep what it should not.
@@ -306,20 +309,18 @@ def _kept(
     }
     for column, words in words_of_column.items():
         there = sorted({row[column] for row in sheet.rows})
-        if column in hidden:
-            words = words_of_column[column] = as_names(words, there)
+        words = words_of_column[column] = as_names(words, there)
         if absent := [w for w in words if w not in there]:
+            foreign = any(w in as_pseudonyms([w]) for w in absent)
             raise UsageError(
                 f"data.exclude: {sheet.path} has no row whose {column} is "
                 f"{listed([private(w) for w in absent])}. Found: "
-                f"{listed([private(w) for w in there], 10)}."
+                f"{listed([private(w) for w in there], 10)}.{_OTHER_KEY if foreign else ''}"
             )
     rows, excluded = [], Counter[str]()
     for i, row in enumerate(sheet.rows):
         reasons = [
-            f"{c} is in data.exclude" if c in hidden else f"{c} is {row[c]}"
-            for c, words in words_of_column.items()
-            if row[c] in words
+            f"{c} is in data.exclude" for c, words in words_of_column.items() if row[c] in words
         ]
         if not reasons and label is not None and not row[label]:
             reasons = [f"no {label}"]
@@ -354,6 +355,10 @@ def _note_unused(
         log.warning(f"data.rename: {listed(unused)} stand in no row of {label}")
 
 
+_OTHER_KEY = (
+    " A value under a pseudonym is known by the key alone that it was made with: say here what is "
+    "left out, as the table has it."
+)
 _NOT_SAID: tuple[object, ...] = (None, "", "auto", 0, [], (), {})
 
 
@@ -363,5 +368,9 @@ def _texts(mapping: Mapping[Any, Any] | None) -> dict[str, str]:
 
 def _refuse_idle(where: str, given: Mapping[str, object], names: str) -> None:
     """Raises UsageError for options that are given and would have no effect."""
-    if idle := [f"data.{n}={given[n]}" for n in names.split() if given[n] not in _NOT_SAID]:
+    if idle := [
+        f"data.{n}={private(str(given[n])) if n == 'exclude' else given[n]}"
+        for n in names.split()
+        if given[n] not in _NOT_SAID
+    ]:
         raise UsageError(f"{where} these have no effect: {listed(idle)}. Leave them out.")

@@ -9,7 +9,7 @@ from medcnn.data.labels import Kind
 from medcnn.data.manifest import Manifest, Modality
 from medcnn.data.own import table
 from medcnn.data.phantoms import drawing
-from medcnn.system.files import cache_folder
+from medcnn.system.files import cache_folder, cache_place, private_to
 from medcnn.system.progress import log
 from medcnn.system.registry import choose
 
@@ -32,8 +32,11 @@ def read(
     place = root or cache_folder() / "phantoms" / name
     if not place.exists():
         log.info(f"drawing {patients} {drawn.group}s of {phantom} phantoms in {place}")
+    if root is None:
+        cache_place("phantoms")
     place.parent.mkdir(parents=True, exist_ok=True)
-    sheet = drawing.generate(place, phantom, patients=patients, seed=seed)
+    with private_to(place.parent):
+        sheet = drawing.generate(place, phantom, patients=patients, seed=seed)
     many = drawn.space.kind is Kind.MULTILABEL
     manifest = table.read(
         place,

@@ -1,0 +1,268 @@
+"""Tensors out of the files that other programs write, and into the body that they fit.
+
+Nothing in such a file is run. Torch's own reader takes tensors and plain containers; an object of
+any other class becomes a `Placeholder`, which has its name and whatever it held.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+import sys
+import warnings
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import safetensors.torch
+import timm
+import torch
+from timm.models import adapt_input_conv, model_entrypoint
+from torch import Tensor, nn
+
+from medcnn.system.errors import UsageError, listed
+
+# What wraps a module puts these into its names: torch.compile, FSDP, activation checkpointing,
+# DataParallel, and whole modules that were pickled.
+_WRAPPERS = {
+    *("_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module", "module"),
+    *("_modules", "_parameters", "_buffers"),
+}
+# Of two networks in a file that fit alike, the one that others evaluate: the average of the
+# weights, the teacher (DINO), the query encoder (MoCo), the online network (BYOL).
+_PREFERRED = ("ema", "teacher", "encoder_q", "online")
+# Layers after the features, which a file of weights has and a body does not.
+_HEADS = ("fc", "head", "head_dist", "classifier", "head_norm", "last_linear", "aux", "AuxLogits")
+# Objects of these are never wanted in a file of weights, not even as a name.
+_REFUSED_MODULES = {
+    *("os", "posix", "nt", "sys", "subprocess", "shutil", "importlib", "runpy", "ctypes"),
+    *("socket", "pty", "builtins", "code", "webbrowser", "commands"),
+}
+# Functions that rebuild plain numbers, dates and objects; what they are called with is kept.
+_REBUILDING = {"numpy", "_codecs", "datetime", "copyreg", "collections"}
+_MOST_CLASSES = 50
+_MOST_TENSORS = 200_000
+
+
+class MisfitError(UsageError):
+    """The file was read, and is not this network's."""
+
+
+class Placeholder(dict[Any, Any]):
+    """Stands for an object whose class is not asked for: a mapping of what it held."""
+
+    def __new__(cls, *_arguments: Any, **_more: Any) -> Placeholder:
+        return super().__new__(cls)
+
+    def __init__(self, *_arguments: Any, **_more: Any) -> None:
+        super().__init__()
+
+    def __setstate__(self, state: Any) -> None:
+        for part in state if isinstance(state, tuple) else (state,):
+            if isinstance(part, Mapping):
+                self.update(part)
+
+    def __hash__(self) -> int:  # type: ignore[override]
+        return id(self)
+
+
+def tensors_in(path: Path) -> tuple[dict[str, Tensor], list[str]]:
+    """All tensors of a file by their dotted names, and the classes of what else it holds.
+
+    Raises:
+        UsageError: it cannot be read without running code in it, or holds no tensor.
+    """
+    classes: list[str] = []
+    try:
+        if path.suffix == ".safetensors":
+            return dict(safetensors.torch.load_file(path)), classes
+        stored = _unpickled(path, classes)
+    except Exception as error:  # torch and safetensors raise a dozen types for a damaged file
+        raise UsageError(
+            f"model.weights={path} cannot be read as weights: {_first_line(error)}. Only tensors "
+            "are loaded, never code; save the state_dict alone: "
+            "torch.save(model.state_dict(), 'weights.pth')."
+        ) from error
+    found = dict(flat(stored))
+    if not found:
+        what = f"a {type(stored).__name__}"
+        if isinstance(stored, Placeholder | list | tuple) or classes:
+            what = f"objects of {listed(classes, 3)}" if classes else what
+        raise UsageError(
+            f"model.weights={path} holds no tensors, only {what}. Only tensors are loaded, never "
+            "code; save the state_dict alone: torch.save(model.state_dict(), 'weights.pth')."
+        )
+    return found, classes
+
+
+def _unpickled(path: Path, classes: list[str]) -> Any:
+    """What the file holds, with a `Placeholder` for each object of another class.
+
+    Raises:
+        ValueError: an object that only something that runs code would make.
+    """
+    while True:
+        known = [(_placeholder_of(name), name) for name in classes]
+        try:
+            # the names come from the file, the classes from here: nothing of it is imported
+            with torch.serialization.safe_globals(known):  # type: ignore[arg-type]
+                return torch.load(path, map_location="cpu", weights_only=True)
+        except Exception as error:
+            named = re.search(r"GLOBAL ([\w.]+) (was not an allowed|whose module)", str(error))
+            if not named or len(classes) == _MOST_CLASSES:
+                # without torch's advice to read the file with weights_only=False
+                raise ValueError(str(error).rpartition("WeightsUnpickler error: ")[2]) from error
+            name = named[1]
+            # torch leaves `builtins.` out of what it says
+            root, last = name.partition(".")[0], name.rpartition(".")[2]
+            harmless = last[:1].isupper() or root in _REBUILDING
+            if "." not in name or root in _REFUSED_MODULES or not harmless or name in classes:
+                raise ValueError(f"it holds {name}, which is no tensor") from error
+            classes.append(name)
+
+
+def _placeholder_of(name: str) -> type[Placeholder]:
+    return type(name.rpartition(".")[2], (Placeholder,), {})
+
+
+def flat(stored: Any) -> Iterator[tuple[str, Tensor]]:
+    """Tensors of nested mappings by dotted name; each mapping once, since it may hold itself."""
+    seen: set[int] = set()
+    waiting: list[tuple[str, Any]] = [("", stored)]
+    count = 0
+    while waiting and count < _MOST_TENSORS:
+        name, value = waiting.pop()
+        if isinstance(value, Tensor):
+            count += 1
+            yield name, value
+        elif isinstance(value, Mapping) and id(value) not in seen:
+            seen.add(id(value))
+            within = [(f"{name}.{key}" if name else str(key), v) for key, v in value.items()]
+            waiting += reversed(within)
+
+
+def fit(network: nn.Module, tensors: Mapping[str, Tensor], name: str, source: str) -> str:
+    """Load the tensors into a body, under whatever names they lie, and say what was left out.
+
+    The prefix under which most of the body's names lie is taken off. Where shapes differ timm's own
+    filter of that network is asked, which resamples embeddings of positions and renames what others
+    named otherwise. The first convolution is adapted to the number of channels (timm's rule).
+
+    Args:
+        name: of the backbone.
+
+    Raises:
+        MisfitError: tensors are missing, of another shape or not finite, or the file holds a larger
+            network of which this would be a part.
+    """
+    wanted = network.state_dict()
+    prefix, found = _unwrapped(tensors, wanted)
+    fault = _fault(network, found, wanted)
+    if fault:
+        filtered = _filtered(network, name, found)
+        if filtered is not None and not _fault(network, filtered, wanted):
+            found, fault = filtered, ""
+    if fault:
+        raise MisfitError(f"weights of {source} do not fit {name}: tensors {fault}.")
+    found = _for_channels(found, wanted)
+    lost = [k for k in wanted if found[k].is_floating_point() and not found[k].isfinite().all()]
+    if lost:
+        raise MisfitError(
+            f"weights of {source} hold values that are not finite: tensors {listed(lost, 3)}."
+        )
+    network.load_state_dict({k: found[k] for k in wanted})
+    return f", those named {prefix}*" if prefix else ""
+
+
+def _unwrapped(
+    tensors: Mapping[str, Tensor], wanted: Mapping[str, Tensor]
+) -> tuple[str, dict[str, Tensor]]:
+    """The prefix under which most of the wanted names lie, and what lies there, without it."""
+    own = {part for key in wanted for part in key.split(".")}
+    bare = {_without_wrappers(key, _WRAPPERS - own): value for key, value in tensors.items()}
+    votes: Counter[str] = Counter()
+    for key, value in bare.items():
+        parts = key.split(".")
+        for depth in range(len(parts)):
+            rest = ".".join(parts[depth:])
+            if rest in wanted:
+                prefix = "".join(f"{part}." for part in parts[:depth])
+                # a tensor of the right shape speaks louder than one of the right name alone
+                votes[prefix] += 3 if value.shape == wanted[rest].shape else 2
+    if not votes:
+        return "", bare
+    prefix = min(votes, key=lambda p: (-votes[p], _liking(p), p.count("."), p))
+    return prefix, {k.removeprefix(prefix): v for k, v in bare.items() if k.startswith(prefix)}
+
+
+def _liking(prefix: str) -> int:
+    words = prefix.lower()
+    return next((i for i, word in enumerate(_PREFERRED) if word in words), len(_PREFERRED))
+
+
+def _without_wrappers(key: str, wrappers: set[str]) -> str:
+    return ".".join(part for part in key.split(".") if part not in wrappers)
+
+
+def _fault(network: nn.Module, found: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> str:
+    """What keeps these tensors from being the body's, or nothing."""
+    found = _for_channels(found, wanted)
+    missing = [k for k in wanted if k not in found]
+    shape = [k for k in wanted if k in found and wanted[k].shape != found[k].shape]
+    heads = tuple(f"{head}." for head in (*_HEADS, *_classifier_names(network)))
+    # a whole branch that the body does not have (a decoder, a queue) is left out; more layers in
+    # one that it has would make it a part of a larger network
+    branches = {key.partition(".")[0] for key in wanted}
+    foreign = [
+        k
+        for k in found
+        if k not in wanted and not k.startswith(heads) and k.partition(".")[0] in branches
+    ]
+    kinds = (("missing", missing), ("of another shape", shape), ("unknown", foreign))
+    return ", ".join(f"{len(keys)} {what} ({listed(keys, 3)})" for what, keys in kinds if keys)
+
+
+def _classifier_names(network: nn.Module) -> tuple[str, ...]:
+    """Of the layers that timm leaves out of a body."""
+    named = getattr(network, "pretrained_cfg", {}).get("classifier") or ()
+    return (named,) if isinstance(named, str) else tuple(named)
+
+
+def _filtered(
+    network: nn.Module, name: str, found: Mapping[str, Tensor]
+) -> dict[str, Tensor] | None:
+    """What timm's filter of this network makes of the tensors; None where it has none."""
+    if not timm.is_model(name):
+        return None
+    module = sys.modules[model_entrypoint(name).__module__]
+    for known in ("checkpoint_filter_fn", "_filter_fn", "_filter_torchvision_pretrained"):
+        filter_fn = getattr(module, known, None)
+        if filter_fn is not None:
+            break
+    else:
+        return None
+    takes_network = len(inspect.signature(filter_fn).parameters) > 1
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of timm's interpolation, about its own speed
+            made = filter_fn(dict(found), network) if takes_network else filter_fn(dict(found))
+    except Exception:  # it was written for other tensors, and says so in any way
+        return None
+    return {key: value for key, value in made.items() if isinstance(value, Tensor)}
+
+
+def _for_channels(found: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The first convolution of colour weights, adapted to the body's number of channels."""
+    found = dict(found)
+    first = next((k for k, v in wanted.items() if v.ndim == 4 and v.shape[1] in (1, 3)), None)
+    if first in found and found[first].ndim == 4:
+        channels = wanted[first].shape[1]
+        if found[first].shape[1] == 3 and channels != 3:
+            found[first] = adapt_input_conv(channels, found[first])
+    return found
+
+
+def _first_line(error: object) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:200]

@@ -1,0 +1,68 @@
+"""`who`: which picture an id of a page, a table or a message means, where its data and key are."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import PurePosixPath
+from typing import Any
+
+from medcnn.audit.finding import place
+from medcnn.config import WhoConfig
+from medcnn.data.manifest import Manifest, Record
+from medcnn.system.errors import UsageError
+from medcnn.system.files import visible
+from medcnn.system.privacy import as_names
+from medcnn.system.progress import log
+from medcnn.system.registry import nearest
+from medcnn.verbs.datasets import labelled
+
+
+def name_images(config: WhoConfig) -> str:
+    """What each id means, in clear: that is what the command is for.
+
+    Raises:
+        UsageError: no id, or one that nothing here has; all of them at once.
+    """
+    if not config.ids:
+        raise UsageError("who needs an id: medcnn who IMAGE-ID data=NAME --config-dir FOLDER.")
+    manifest = labelled(config.data, log.warning, faulty=True)
+    found = {asked: _meant(asked, manifest) for asked in config.ids}
+    if unknown := [asked for asked, rows in found.items() if not rows]:
+        ids = {r.image_id for r in manifest.records} | {r.group for r in manifest.records}
+        told = "\n".join(f"unknown id '{asked}'{nearest(asked, ids)}" for asked in unknown)
+        raise UsageError(
+            f"{told}\nAn id is known with the data that it was made of, and with the same key "
+            "(MEDCNN_PSEUDONYM_KEY_FILE; else that of the account and machine)."
+        )
+    table = config.data.options.get("table")
+    return visible(
+        "\n".join(
+            line
+            for asked, rows in found.items()
+            for line in (asked, *(part for row in rows for part in _told(manifest, row, table)))
+        )
+    )
+
+
+def _meant(asked: str, manifest: Manifest) -> list[int]:
+    """Rows of the image, or of all images of the patient; or of what a message calls `id-...`."""
+    names = [{r.image_id, r.group} for r in manifest.records]
+    if rows := [i for i, ids in enumerate(names) if asked in ids]:
+        return rows
+    every = {n for r in manifest.records for n in _names(r)}
+    (name,) = as_names([asked], every)
+    return [i for i, r in enumerate(manifest.records) if name in _names(r)] if name != asked else []
+
+
+def _names(record: Record) -> Sequence[str]:
+    path = record.path
+    return (record.own_id, record.own_group, path, PurePosixPath(path).name)
+
+
+def _told(manifest: Manifest, row: int, table: Any) -> list[str]:
+    record = manifest.records[row]
+    where = f"{table}, {place(manifest, row)}" if table else place(manifest, row)
+    lines = [f"  picture  {manifest.root / record.path}", f"  stands   {where}"]
+    # of a set without a column of patients, one image stands for its patient
+    of_column = manifest.grouped and record.own_group not in {r.path for r in manifest.records}
+    return [*lines, f"  {manifest.group_noun:<8} {record.own_group}"] if of_column else lines

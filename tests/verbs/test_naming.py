@@ -1,0 +1,98 @@
+"""Which picture an id means, where data and key are."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from medcnn.cli import main
+from medcnn.data.manifest import Manifest
+from medcnn.system.privacy import pseudonym
+from tests.conftest import write_colours
+
+
+@pytest.fixture
+def hospital(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    of = write_colours(tmp_path / "images", 12)
+    lines = [f"{i:03d}.png,DOE{i // 2},{('red', 'green', 'blue')[c]}" for i, c in enumerate(of)]
+    (tmp_path / "images" / "labels.csv").write_text("\n".join(["file,who,colour", *lines]) + "\n")
+    (tmp_path / "conf" / "data").mkdir(parents=True)
+    (tmp_path / "conf" / "data" / "ours.yaml").write_text(
+        f"defaults: [table]\nroot: {tmp_path}/images\ntable: labels.csv\nimage: file\n"
+        "label: colour\npatient: who\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+Asked = Callable[..., tuple[int, str]]
+
+
+@pytest.fixture
+def who(capsys: pytest.CaptureFixture[str]) -> Asked:
+    def ask(*words: str) -> tuple[int, str]:
+        with pytest.raises(SystemExit) as end:
+            main(["who", *words])
+        said = capsys.readouterr()
+        return int(end.value.code or 0), " ".join((said.out + said.err).split())
+
+    return ask
+
+
+OURS = ("data=ours", "--config-dir", "conf")
+
+
+@pytest.mark.fault
+def test_an_id_is_answered_with_picture_line_and_patient(hospital: Path, who: Asked) -> None:
+    """Row B16."""
+    code, said = who(pseudonym("003.png", "image"), *OURS)
+    assert code == 0
+    assert f"picture {hospital}/images/003.png" in said
+    assert "labels.csv, line 5" in said
+    assert "patient DOE1" in said
+    assert "002.png" not in said
+    code, said = who(*OURS, pseudonym("DOE1", "patient"), pseudonym("005.png", "id"))
+    assert code == 0
+    assert [f"00{i}.png" in said for i in range(6)] == [False, False, True, True, False, True]
+
+
+@pytest.mark.fault
+@pytest.mark.usefixtures("hospital")
+def test_an_unknown_id_is_answered_with_the_nearest_one(who: Asked) -> None:
+    """Row B16."""
+    meant = pseudonym("003.png", "image")
+    code, said = who(meant[:-1] + ("0" if meant[-1] != "0" else "1"), *OURS)
+    assert code == 2
+    assert f"did you mean '{meant}'?" in said
+    assert "MEDCNN_PSEUDONYM_KEY_FILE" in said
+    code, said = who(*OURS)
+    assert code == 2
+    assert "who needs an id" in said
+
+
+@pytest.mark.fault
+def test_an_image_of_a_class_folder_is_found_too(tmp_path: Path, who: Asked) -> None:
+    """Row B16."""
+    for name in ("ill", "well"):
+        write_colours(tmp_path / "classes" / name, 3)
+    path = "ill/001.png"
+    code, said = who(pseudonym(path, "image"), "data=table", f"data.root={tmp_path}/classes")
+    assert code == 0
+    assert f"picture {tmp_path}/classes/{path}" in said
+
+
+@pytest.mark.fault
+def test_the_line_of_the_table_stands_in_the_manifest(tmp_path: Path, hospital: Path) -> None:
+    """Row B16."""
+    from medcnn.data.own import table
+
+    given = {"table": "labels.csv", "image": "file", "label": "colour", "patient": "who"}
+    manifest = table.read(hospital / "images", **given)  # type: ignore[arg-type]
+    manifest.write(tmp_path / "manifest.csv")
+    with (tmp_path / "manifest.csv").open() as file:
+        assert [row["line"] for row in csv.DictReader(file)] == [str(i) for i in range(2, 14)]
+    again = Manifest.read(tmp_path / "manifest.csv", hospital / "images")
+    assert [r.line for r in again.records] == list(range(2, 14))

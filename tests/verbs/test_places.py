@@ -1,0 +1,74 @@
+"""What is written holds no folder of this machine, and what must be found is found."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from medcnn.cli import main
+from tests.conftest import write_colours
+from tests.reading import everything_in
+
+QUICK = ("model=lenet5", "data.size_px=32", "trainer.epochs=1", "trainer.device=cpu")
+
+
+def medcnn(*words: str) -> int:
+    with pytest.raises(SystemExit) as end:
+        main(list(words))
+    return int(end.value.code or 0)
+
+
+@pytest.mark.fault
+def test_no_folder_of_this_machine_stands_in_a_run_and_evaluate_finds_the_data(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Row A3: `init` of a folder with a table outside of it, then train, evaluate, report."""
+    images = tmp_path / "Dr WAYFARER's folder" / "export"
+    labels = tmp_path / "Mrs_WAYFARER" / "labels.csv"
+    of = write_colours(images, 36)
+    labels.parent.mkdir()
+    cells = [f"{i:03d}.png,p{i},{('red', 'green', 'blue')[c]}" for i, c in enumerate(of)]
+    labels.write_text("\n".join(["file,patient,colour", *cells]) + "\n")
+    work = tmp_path / "work_of_WAYFARER"
+    work.mkdir()
+    monkeypatch.chdir(work)
+    assert medcnn("init", str(images), str(labels), f"output={work}/conf/data/ours.yaml") == 0
+    data = ("data=ours", "--config-dir", str(work / "conf"))
+    assert medcnn("audit", *data, f"output={work}/audit.html") == 0
+    run = f"run_dir={work}/run"
+    assert medcnn("train", *data, *QUICK, run, f"data.cache={tmp_path}/WAYFARER/cache") == 0
+    best = "checkpoint=run/checkpoints/best.safetensors"
+    assert medcnn("evaluate", f"checkpoint={work}/{best[11:]}", f"run_dir={work}/again") == 0
+    assert medcnn("report", "run=again") == 0
+    said = capsys.readouterr()
+    assert "these are not exactly the images" not in said.out + said.err
+    shared = [work / "audit.html", *(work / "run").rglob("*"), *(work / "again").rglob("*")]
+    holding = [
+        f"{path.name}: {where}"
+        for path in shared
+        if path.is_file()
+        for where, content in everything_in(path)
+        if b"wayfarer" in content.lower()
+    ]
+    assert holding == []
+    assert medcnn("train", *data, *QUICK, run, f"data.cache={tmp_path}/WAYFARER/cache") == 0
+
+
+@pytest.mark.fault
+def test_other_images_under_the_same_name_are_another_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Row A3: a finished run is not taken for that of another folder of the same name."""
+    monkeypatch.chdir(tmp_path)
+    for place in ("one", "two"):
+        of = write_colours(tmp_path / place / "export", 36)
+        for i, c in enumerate(of):
+            folder = tmp_path / place / "export" / ("red", "green", "blue")[c]
+            folder.mkdir(exist_ok=True)
+            (tmp_path / place / "export" / f"{i:03d}.png").rename(folder / f"{i:03d}.png")
+    words = ("train", "data=table", *QUICK, "run_dir=run")
+    assert medcnn(*words, f"data.root={tmp_path}/one/export") == 0
+    capsys.readouterr()
+    assert medcnn(*words, f"data.root={tmp_path}/two/export") == 2
+    assert "data.root: another .../export" in capsys.readouterr().err

@@ -11,6 +11,17 @@ from medcnn.statistics.operating import fit_point
 from medcnn.statistics.points import evaluate_readout
 from medcnn.statistics.scores import evaluate
 
+TRAINED = {
+    "seed": 7,
+    "best_epoch": 3,
+    "audit": {"warned": []},
+    "config": {
+        "audit": {"allow": [], "copies": True},
+        "model": {"backbone": "resnet18", "weights": "auto"},
+    },
+    "report": {"group_noun": "patient", "leaks": 0, "pseudonymous": True},
+}
+"""Of a `run.json`: a training that was audited, and in which nothing was found."""
 HISTORY = [
     {
         "epoch": e,
@@ -51,7 +62,7 @@ def report_of(simulate):
             notes=["Trained from scratch & without weights."],
             tables=[Table(title="Before and after", columns=("a", "b"), rows=(("x", 0.123456),))],
             readouts={s: evaluate_readout(p) for s, p in predictions.items()},
-            facts={"seed": 7, "best_epoch": 3},
+            facts=TRAINED,
             provenance={"seed": 7, "device": "<cpu>"},
             errors=[
                 {"image_id": "<b>1", "truth": "x", "decision": "y", "certainty": 0.9, "jpeg": "AA"}

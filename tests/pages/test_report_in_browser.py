@@ -224,6 +224,7 @@ def test_paper_holds_all_tables_whole_and_what_was_folded_but_no_slider(shown: A
         "d.querySelector('table, pre').checkVisibility({contentVisibilityAuto: true}) "
         "&& d.querySelector('table, pre').getBoundingClientRect().height > 20)"
     )
-    assert folded == [True, True, True]
+    assert len(folded) > 3
+    assert all(folded)
     assert page.run("document.getElementById('cut-found').checkVisibility()") is False
     page.call("Emulation.setEmulatedMedia", media="")

@@ -17,6 +17,8 @@ from medcnn.audit.finding import Finding, Severity, counted
 from medcnn.audit.planted import Recovered
 from medcnn.audit.thumbnails import Looks
 from medcnn.data.manifest import Manifest
+from medcnn.pages.facts import Facts
+from medcnn.pages.statements import said
 from medcnn.system.files import write_text
 from medcnn.system.progress import WIDTH
 
@@ -52,8 +54,8 @@ class Audit:
             return f"Refused for {counted(refused, 'reason')}; {warnings}."
         if CONFOUNDS & {f.check for f in self.of(Severity.WARN)}:
             return (
-                "Not refused, but confounded: the label can be told without the disease; a score "
-                f"may measure where images come from; {warnings}."
+                "Not refused, but confounded: the label can be predicted without looking at the "
+                f"disease, so a score may measure where images come from; {warnings}."
             )
         return f"Nothing forbids training on these data; {warnings}."
 
@@ -136,6 +138,7 @@ def write_html(path: Path, audit: Audit) -> None:
 def html(audit: Audit) -> str:
     from jinja2 import Environment, StrictUndefined
 
+    facts = audit_facts(audit)
     source = files("medcnn.pages").joinpath("audit.html.j2").read_text(encoding="utf-8")
     page = Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
@@ -149,7 +152,28 @@ def html(audit: Audit) -> str:
         pictures=lambda f: _pictures(audit, f),
         means=_means(audit),
         most_rows=MOST_ROWS,
+        say=lambda *names: " ".join(filter(None, (said(name, facts) for name in names))),
     )
+
+
+def audit_facts(audit: Audit) -> Facts:
+    """What the page itself shows and has looked for."""
+    means = {"border_tells", "thumbnail_tells"}
+    shown = any(f.shown or f.check in means for f in audit.findings)
+    return Facts(
+        group_noun=audit.manifest.group_noun,
+        pseudonyms=audit.manifest.pseudonymous,
+        warned=frozenset(f.check for f in audit.findings),
+        sections=frozenset({"groups"} if _names_groups(audit) else ()),
+        shows_images=shown,
+        sought=bool(audit.search),
+    )
+
+
+def _names_groups(audit: Audit) -> bool:
+    """Whether patients stand in the table of a finding."""
+    columns = {audit.manifest.group_noun, "of"}  # of: whose the images of a pair are
+    return any(columns & set(f.columns) and f.rows for f in audit.findings)
 
 
 def _pictures(audit: Audit, finding: Finding) -> list[tuple[list[str], str, list[str]]]:

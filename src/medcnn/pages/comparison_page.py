@@ -4,41 +4,36 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
+from medcnn.pages.digits import because, number, p_text, signed
+from medcnn.pages.facts import Facts
 from medcnn.pages.page import rendered
+from medcnn.pages.statements import said
 from medcnn.statistics.comparing import Difference, Discordance, Pairing
 from medcnn.statistics.metrics.table import METRICS
 from medcnn.statistics.predictions import Predictions
 
 SURE = 0.05
 SIDES = {"answers": "all answers", "positives": "with it", "negatives": "without it"}
+WITHIN = "worse, not inferior"
+"""Surely worse, and as surely by less than the margin: neither may hide the other."""
 
 
 def verdict(d: Difference, margin: float | None) -> str:
-    """What may be said of the other model, after adjustment for all that was tested."""
+    """What may be said of the other model in this score, after adjustment for all that was tested:
+    better, worse, different, not inferior, both of the last but one, or nothing."""
     said = ""
     if d.p_holm < SURE:
         good = d.difference * d.better > 0
         said = ("better" if good else "worse") if d.better else "different"
-    if margin is None or said in ("better", "worse"):
+    shown = None if margin is None else d.not_inferior(margin)
+    if said == "worse" and shown:
+        return WITHIN
+    if said in ("better", "worse") or shown is None:
         return said
-    shown = d.not_inferior(margin)
-    return "" if shown is None else "not inferior" if shown else "inferiority not excluded"
-
-
-def signed(value: float) -> str:
-    """`+0.012`; what is rounded to nothing has no sign."""
-    text = f"{value:+.3f}"
-    return "0.000" if text in ("-0.000", "+0.000") else text.replace("+nan", "n/a")
-
-
-def number(value: float) -> str:
-    return "n/a" if math.isnan(value) else f"{value:.3f}"
-
-
-def p_text(p: float) -> str:
-    return "<0.001" if p < 0.001 else number(p)
+    return "not inferior" if shown else "inferiority not excluded"
 
 
 def told_table(first: str, other: str, pairing: Pairing, margin: float | None) -> Iterator[str]:
@@ -49,17 +44,24 @@ def told_table(first: str, other: str, pairing: Pairing, margin: float | None) -
     for d in pairing.differences:
         if d.label is None:
             interval = "" if math.isnan(d.low) else f" ({signed(d.low)} {signed(d.high)})"
+            p, holm = (p_text(p) for p in list(ps_of(d).values())[:2])
             title, shown = METRICS[d.score].title, f"{signed(d.difference)}{interval}"
             yield (
                 f"  {title[:26]:<27}{number(d.reference):>10} {number(d.other):>10}  {shown:<24}"
-                f" {p_text(d.p):>6} {p_text(d.p_holm):>6} {_short(verdict(d, margin))}"
+                f" {p:>6} {holm:>6} {_short(verdict(d, margin))}"
             ).rstrip()
     if margin is not None:
         yield f"  not inf.: not worse by {margin:g}; unsure: that is not excluded"
+        yield f"  within: worse, but surely by less than {margin:g}"
 
 
 def _short(said: str) -> str:
-    return {"inferiority not excluded": "unsure", "not inferior": "not inf."}.get(said, said)
+    short = {
+        "inferiority not excluded": "unsure",
+        "not inferior": "not inf.",
+        WITHIN: "within",
+    }
+    return short.get(said, said)
 
 
 def comparison_page(
@@ -80,14 +82,25 @@ def comparison_page(
     """
     reference = predictions[first]
     images, groups = len(reference.image_ids), len(set(reference.groups))
+    found = [d for p in pairings.values() for d in p.differences]
+    facts = Facts(
+        group_noun=group_noun,
+        sections=frozenset({"differences"} if found else ()),
+        margin=margin,
+        methods=frozenset(d.method for d in found if not math.isnan(d.low)),
+        tests=sum(not math.isnan(d.p) for d in found),
+        mcnemar=sum(not math.isnan(d.p) for p in pairings.values() for d in p.discordances),
+        differing_settings=len(settings),
+    )
     return rendered(
         "comparison.html.j2",
         first=first,
         names=list(predictions),
         task=f"{reference.split} split: {images:,} images"
         + (f" of {groups:,} {group_noun}s" if groups < images else ""),
-        sentences=[_sentence(first, name, p, margin) for name, p in pairings.items()],
-        margin=margin,
+        sentences=[
+            because(_sentence(first, name, p, margin), group_noun) for name, p in pairings.items()
+        ],
         pairs=[
             {
                 "name": name,
@@ -100,29 +113,57 @@ def comparison_page(
         settings=settings,
         notes=notes,
         group_noun=group_noun,
-        tests=sum(not math.isnan(d.p) for p in pairings.values() for d in p.differences),
+        say=lambda *names: " ".join(filter(None, (said(name, facts) for name in names))),
+        because=partial(because, noun=group_noun),
     )
 
 
 def _sentence(first: str, name: str, pairing: Pairing, margin: float | None) -> str:
-    """The first score in words."""
-    d = next(d for d in pairing.differences if d.label is None)
+    """The first score in words, and how many of the others say the same."""
+    overall = [d for d in pairing.differences if d.label is None]
+    d = overall[0]
     title = METRICS[d.score].title
     opening = f"{title} of {name} is {number(d.other)}, of {first} {number(d.reference)}"
     if math.isnan(d.low):
-        return f"{opening}; how sure this difference is cannot be told ({d.note})."
+        why = f" ({d.note})" if d.note else ""
+        return (
+            f"{opening}; how sure this difference is cannot be said{why}.{_others(overall, margin)}"
+        )
     ends = f"(95 % interval {signed(d.low)} to {signed(d.high)})"
     surely = f"the difference is {signed(d.difference)} {ends}"
-    said = verdict(d, margin)
+    better = f"So {name} has the better {title} on images like these"
+    worse = f"So {name} has the worse {title} on images like these"
     meaning = {
-        "better": f"So {name} is better on patients like these",
-        "worse": f"So {name} is worse on patients like these",
+        "better": better,
+        "worse": worse,
+        WITHIN: f"{worse}, but by less than the margin of {margin}: it is not inferior",
         "different": "More than chance would give",
-        "not inferior": f"So {name} is not inferior by the margin of {margin}",
-        "inferiority not excluded": f"That {name} is worse by more than {margin} is not excluded",
-        "": "That could be chance: these images do not tell the two apart",
-    }[said]
-    return f"{opening}: {surely}. {meaning}."
+        "not inferior": f"In {title}, {name} is not inferior by the margin of {margin}",
+        "inferiority not excluded": f"That its {title} is worse by more than {margin} is not "
+        "excluded",
+        "": "That could be chance: these images do not show which is better",
+    }[verdict(d, margin)]
+    return f"{opening}: {surely}. {meaning}.{_others(overall, margin)}"
+
+
+def _others(overall: Sequence[Difference], margin: float | None) -> str:
+    """` Of 5 scores compared, ...`: what the other scores say, where there are others."""
+    if len(overall) < 2:
+        return ""
+    verdicts = [verdict(d, margin) for d in overall if d.better]
+    better = sum(v == "better" for v in verdicts)
+    worse = sum(v in ("worse", WITHIN) for v in verdicts)
+    rest = len(verdicts) - better - worse
+    return (
+        f" Of {len(verdicts)} scores compared it is better in {better} and worse in {worse}; "
+        f"{rest} {'shows' if rest == 1 else 'show'} no sure difference."
+    )
+
+
+def ps_of(d: Difference) -> dict[str, float]:
+    """p, adjusted p, and p by exchange; nan where there is no interval."""
+    ps = {"p": d.p, "p_holm": d.p_holm, "p_permuted": d.p_permuted}
+    return dict.fromkeys(ps, math.nan) if math.isnan(d.low) else ps
 
 
 def _differences(found: Sequence[Difference], margin: float | None) -> list[dict[str, Any]]:
@@ -142,7 +183,7 @@ def _differences(found: Sequence[Difference], margin: float | None) -> list[dict
             "difference": signed(d.difference),
             "interval": "" if math.isnan(d.low) else f"{signed(d.low)} to {signed(d.high)}",
             "bar": None if math.isnan(d.low) else tuple(map(place, (d.low, d.high, d.difference))),
-            "ps": [p_text(p) for p in (d.p, d.p_holm, d.p_permuted)],
+            "ps": [p_text(p) for p in ps_of(d).values()],
             "verdict": verdict(d, margin),
             "note": d.note,
         }

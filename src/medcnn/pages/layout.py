@@ -1,4 +1,4 @@
-"""What the report's tables and figures hold, as texts that the page only has to place."""
+"""What the report's tables hold, as texts that the page only has to place."""
 
 from __future__ import annotations
 
@@ -6,9 +6,8 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from medcnn.data.labels import Kind, LabelSpace
 from medcnn.pages import figures
-from medcnn.statistics.curves import OneLabel, confusion, four_cells, one_label
+from medcnn.pages.digits import number, percent, span
 from medcnn.statistics.cuts import cut_tables
 from medcnn.statistics.grades import Agreement
 from medcnn.statistics.intervals import Interval
@@ -80,16 +79,16 @@ def split_rank(split: str) -> tuple[int, str]:
 
 def _shown(score: Score, mark: str = "") -> dict[str, Any]:
     """A score as the page prints it: texts, and the ends of its bar in % where it has one."""
-    missing, no_interval = math.isnan(score.value), math.isnan(score.low)
+    no_interval = math.isnan(score.low)
     in_bar = METRICS[score.name].higher_is_better and not no_interval and score.value >= 0
     return {
         "title": METRICS[score.name].title,
-        "value": "n/a" if missing else f"{score.value:.3f}",
-        "interval": "" if no_interval else f"{score.low:.3f} to {score.high:.3f}",
+        "value": number(score.value),
+        "interval": span(score.low, score.high),
         "why": score.note if no_interval else "",
         "mark": mark,
         "bar": (
-            tuple(f"{100 * max(v, 0):.1f}" for v in (score.low, score.high, score.value))
+            tuple(f"{100 * max(v, 0):.1f}" for v in (score.low, 1 - score.high, score.value))
             if in_bar
             else None
         ),
@@ -105,7 +104,7 @@ def headlines(evaluation: Evaluation) -> list[dict[str, Any]]:
         scores = {n: s for n, s in scores.items() if n not in ("sensitivity", "specificity")}
     else:
         scores.pop("balanced_accuracy")
-    return [_shown(scores[name]) for name in HEADLINES if name in scores]
+    return [_shown(scores[n]) for n in HEADLINES if n in scores]
 
 
 def overall(
@@ -211,7 +210,7 @@ def readout(found: ReadoutEvaluation | None) -> dict[str, Any] | None:
             "count": f"{s.coverage.of:,}",
             "coverage": share(s.coverage),
             "size": "n/a" if math.isnan(s.mean_size) else f"{s.mean_size:.2f}",
-            "single": "n/a" if math.isnan(s.single) else f"{100 * s.single:.0f} %",
+            "single": "n/a" if math.isnan(s.single) else f"{percent(s.single, 0)} %",
         }
         for s in found.sets
     ]
@@ -238,24 +237,9 @@ def readout(found: ReadoutEvaluation | None) -> dict[str, Any] | None:
         "wanted": f"{100 * found.sets[0].wanted:.0f} %" if found.sets else "",
         "referral": referral,
         "bound": bound,
-        "aurc": "n/a" if math.isnan(found.aurc) else f"{found.aurc:.4f}",
-        "curve": figures.risk_coverage_figure(found.curve) if len(found.curve) > 2 else None,
+        "aurc": number(found.aurc, 4),
+        "curve": figures.risk_coverage_chart(found.curve) if len(found.curve) > 2 else None,
     }
-
-
-def certainty_words(labels: LabelSpace) -> str:
-    """What `medcnn.statistics.decisions.certainty` is, and how it differs from the decision."""
-    if labels.kind is Kind.MULTICLASS:
-        return "the probability of the class that is named"
-    least = " on the finding that is least certain" if labels.kind is Kind.MULTILABEL else ""
-    why = (
-        "the median or mean grade may be another"
-        if labels.exclusive
-        else "a threshold other than 0.5 may call the less probable one"
-    )
-    return (
-        f"the probability of the most probable answer{least}, which need not be the decision: {why}"
-    )
 
 
 def cuts(predictions: Predictions, found: ReadoutEvaluation | None) -> list[dict[str, Any]]:
@@ -266,38 +250,6 @@ def cuts(predictions: Predictions, found: ReadoutEvaluation | None) -> list[dict
         own = table["positives"] / (table["positives"] + table["negatives"])
         table["prevalence"] = given.get(table["label"], own)
     return tables
-
-
-def flow(
-    counts: Mapping[str, Mapping[str, int]],
-    excluded: Mapping[str, int],
-    predictions: Mapping[str, Predictions],
-    group_noun: str,
-) -> dict[str, Any] | None:
-    """From every image of the source to those that were scored."""
-    if not counts:
-        return None
-    used = sum(split["images"] for split in counts.values())
-
-    def patients(split: Mapping[str, int]) -> str:
-        told = group_noun != "image" and "groups" in split
-        return f"{split['groups']:,} {group_noun}s" if told else ""
-
-    splits = []
-    for name, split in counts.items():
-        seen = predictions.get(name)
-        lines = [f"{split['images']:,} images", patients(split)]
-        if seen is not None:
-            lost = len(seen.unreadable)
-            lines += [f"{lost:,} could not be read" if lost else ""]
-            lines += [f"{len(seen.image_ids):,} scored"]
-        splits.append({"name": name, "lines": [line for line in lines if line]})
-    return {
-        "found": f"{used + sum(excluded.values()):,}",
-        "excluded": [(reason, f"{count:,}") for reason, count in excluded.items() if count],
-        "used": f"{used:,}",
-        "splits": splits,
-    }
 
 
 def _threshold(value: float, reason: str) -> dict[str, str]:
@@ -318,8 +270,8 @@ def _percents(value: float, ends: Interval | Share) -> dict[str, str]:
         return {"value": "n/a", "interval": "", "why": ends.reason}
     given = not math.isnan(ends.low)
     return {
-        "value": f"{100 * value:.1f} %",
-        "interval": f"{100 * ends.low:.1f} to {100 * ends.high:.1f} %" if given else "",
+        "value": f"{percent(value)} %",
+        "interval": f"{percent(ends.low)} to {percent(ends.high)} %" if given else "",
         "why": "" if given else f"no interval: {ends.reason}",
     }
 
@@ -327,97 +279,10 @@ def _percents(value: float, ends: Interval | Share) -> dict[str, str]:
 def _agreement(found: Agreement) -> dict[str, str]:
     missing, given = math.isnan(found.value), not math.isnan(found.low)
     return {
-        "value": "n/a" if missing else f"{found.value:.3f}",
-        "interval": f"{found.low:.3f} to {found.high:.3f}" if given else "",
+        "value": number(found.value),
+        "interval": span(found.low, found.high),
         "why": "" if given else found.reason if missing else f"no interval: {found.reason}",
     }
-
-
-def classes(predictions: Predictions, evaluation: Evaluation) -> list[dict[str, Any]]:
-    """The three figures of each output, or the reason why they cannot be drawn."""
-    binary = evaluation.labels.kind is Kind.BINARY
-    classes = []
-    for k, name in enumerate(predictions.labels.outputs):
-        label = one_label(predictions, k)
-        area = evaluation.find("auroc", None if binary else name)
-        classes.append(
-            {
-                "name": name,
-                "positives": f"{int(label.target.sum()):,}",
-                "count": f"{len(label.target):,}",
-                "auroc": _shown(area),
-                "figures": _figures(label),
-                "reason": area.note if math.isnan(area.value) else "",
-            }
-        )
-    return classes
-
-
-def _figures(label: OneLabel) -> list[tuple[str, str]]:
-    drawn = []
-    if label.both_classes:
-        drawn.append(("ROC curve", figures.roc_figure(label)))
-        drawn.append(("Precision and recall", figures.precision_recall_figure(label)))
-    if len(label.target):
-        drawn.append(("Reliability of the probabilities", figures.reliability_figure(label)))
-    return drawn
-
-
-def confusion_figure(predictions: Predictions) -> str | None:
-    """SVG of the confusion matrix; None for multi-label, whose classes do not confuse."""
-    if predictions.labels.kind is Kind.MULTILABEL:
-        return None
-    return figures.confusion_svg(confusion(predictions), predictions.labels.names)
-
-
-def cells(predictions: Predictions) -> list[dict[str, str]]:
-    """Found, missed, false alarms and cleared of each label of a multi-label set."""
-    if predictions.labels.kind is not Kind.MULTILABEL:
-        return []
-    names = ("found", "missed", "alarms", "cleared")
-    rows = []
-    for k, label in enumerate(predictions.labels.outputs):
-        counts = four_cells(one_label(predictions, k))
-        rows.append({"label": label, **{n: f"{c:,}" for n, c in zip(names, counts, strict=True)}})
-    return rows
-
-
-def training(
-    history: Sequence[Mapping[str, float]], chosen: float | None = None
-) -> list[tuple[str, str]]:
-    """Title and SVG of loss, validation scores and learning rates, of what the history holds.
-
-    Args:
-        chosen: the epoch whose weights were kept.
-    """
-
-    def line(key: str) -> list[float]:
-        return [float(epoch.get(key, math.nan)) for epoch in history]
-
-    def known(key: str) -> bool:
-        return any(math.isfinite(value) for value in line(key))
-
-    epochs = [float(epoch.get("epoch", i)) for i, epoch in enumerate(history)]
-    drawn = []
-    losses = {"training": "train/loss", "validation": "val/loss"}
-    if lines := {name: line(key) for name, key in losses.items() if known(key)}:
-        drawn.append(("Loss", figures.history_figure(epochs, lines, "Loss")))
-    keys = sorted({key for epoch in history for key in epoch})
-    for key in keys:
-        if key.startswith("val/") and key != "val/loss" and known(key):
-            name = key.removeprefix("val/")
-            title = METRICS[name].title if name in METRICS else name
-            figure = figures.history_figure(epochs, {title: line(key)}, title, chosen=chosen)
-            kept = "" if chosen is None else f", epoch {chosen:g} kept"
-            drawn.append((f"{title} on validation{kept}", figure))
-    rates = {k.removeprefix("lr/"): line(k) for k in keys if k.split("/")[0] == "lr" and known(k)}
-    if len({str(values) for values in rates.values()}) == 1:
-        rates = dict([next(iter(rates.items()))])
-    if rates:
-        log = all(v > 0 for values in rates.values() for v in values if math.isfinite(v))
-        figure = figures.history_figure(epochs, rates, "Learning rate", log=log)
-        drawn.append(("Learning rate", figure))
-    return drawn
 
 
 def dataset(counts: Mapping[str, Mapping[str, int]], group_noun: str) -> list[dict[str, Any]]:

@@ -5,9 +5,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from medcnn.pages import layout
+from medcnn.pages.digits import because, number, span
+from medcnn.pages.facts import Facts, Made
+from medcnn.pages.flow import used
+from medcnn.pages.statements import said
 from medcnn.statistics.metrics.table import METRICS
 from medcnn.statistics.points import ReadoutEvaluation
 from medcnn.statistics.scores import Evaluation
@@ -21,18 +26,19 @@ def model_card(
     summary: list[str],
     evaluation: Evaluation | None,
     readout: ReadoutEvaluation | None,
-    facts: Mapping[str, Any],
+    run: Mapping[str, Any],
+    facts: Facts,
     checkpoint_sha256: str = "",
 ) -> str:
     """Markdown; texts from outside are escaped, so that they stay text.
 
     Args:
-        facts: `run.json` of the run.
+        run: `run.json` of the run.
+        facts: of the split that is judged, from which statements are computed.
         checkpoint_sha256: of the checkpoint that made the predictions.
     """
-    config = facts.get("config", {})
-    told = facts.get("report", {})
-    model = (config.get("model") or {}).get("backbone")
+    there = {"Model": True, "Results": evaluation}
+    facts = replace(facts, sections=frozenset(name for name, found in there.items() if found))
     lines = [
         f"# Model card: {escaped(title)}",
         "",
@@ -42,10 +48,7 @@ def model_card(
         "",
         *_table(
             {
-                "Network": model,
-                "Weights it started from": facts.get("weights"),
-                "Trained": facts.get("started"),
-                "medcnn": facts.get("medcnn"),
+                **_made(run, facts),
                 "SHA-256 of the checkpoint": checkpoint_sha256,
                 "Licence of the model": None,
                 "Contact": None,
@@ -55,20 +58,9 @@ def model_card(
         "",
         TO_WRITE,
         "",
-        "It is a research tool and no medical device; it does not replace a physician.",
+        said("card: use", facts),
         "",
-        "## Training data",
-        "",
-        *_table(
-            {
-                "Source": told.get("source"),
-                **{
-                    f"{name.capitalize()} images": f"{split.get('images', 0):,}"
-                    for name, split in (told.get("dataset") or {}).items()
-                },
-                **{f"Left out: {k}": f"{v:,}" for k, v in (told.get("excluded") or {}).items()},
-            }
-        ),
+        *_data(run, facts),
         f"## Results{f' on {evaluation.split}' if evaluation else ''}",
         "",
         *(escaped(sentence) for sentence in summary),
@@ -78,9 +70,10 @@ def model_card(
         lines += ["| score | value | 95 % interval | images |", "|---|---|---|---|"]
         for s in evaluation.scores:
             if s.overall and s.name in layout.MAIN and not math.isnan(s.value):
-                ends = escaped(s.note) if math.isnan(s.low) else f"{s.low:.3f} to {s.high:.3f}"
+                why = escaped(because(s.note, facts.group_noun))
+                ends = why if math.isnan(s.low) else span(s.low, s.high)
                 title = escaped(METRICS[s.name].title)
-                lines.append(f"| {title} | {s.value:.3f} | {ends} | {s.count:,} |")
+                lines.append(f"| {title} | {number(s.value)} | {ends} | {s.count:,} |")
         lines.append("")
     if readout and readout.points:
         lines += [
@@ -122,9 +115,8 @@ def model_card(
     lines += [
         "## Limits",
         "",
-        *(f"- {escaped(note)}" for note in facts.get("notes", ())),
-        "- The numbers describe the images counted here; another hospital, scanner or mix of "
-        "patients can give others.",
+        *(f"- {escaped(note)}" for note in run.get("notes", ())),
+        *(f"- {text}" for text in [said("card: limits", facts)] if text),
         "",
         "Subgroups in which it was not tried, and known failures: " + TO_WRITE,
         "",
@@ -134,6 +126,48 @@ def model_card(
         "",
     ]
     return "\n".join(lines)
+
+
+def _made(run: Mapping[str, Any], facts: Facts) -> dict[str, Any]:
+    """What the network is and where it comes from; an evaluation knows it from the checkpoint."""
+    config, origin = run.get("config") or {}, run.get("trained_on") or {}
+    if facts.made is Made.EVALUATED:
+        return {
+            "Network": origin.get("backbone"),
+            "Weights it started from": origin.get("weights"),
+            "Trained": origin.get("started"),
+            "Evaluated": run.get("started"),
+            "medcnn": run.get("medcnn"),
+        }
+    return {
+        "Network": (config.get("model") or {}).get("backbone") or run.get("backbone"),
+        "Weights it started from": run.get("weights"),
+        "Trained": run.get("started"),
+        "medcnn": run.get("medcnn"),
+    }
+
+
+def _data(run: Mapping[str, Any], facts: Facts) -> list[str]:
+    """What it was trained on, and of an evaluation on what it was judged."""
+    told, origin = run.get("report") or {}, run.get("trained_on") or {}
+    counted, listed = used(told), told.get("dataset") or {}
+    described = {
+        "Source": told.get("source"),
+        **{
+            f"{name.capitalize()} images": f"{counted.get(name, split.get('images', 0)):,}"
+            for name, split in listed.items()
+        },
+        **{f"Left out: {k}": f"{v:,}" for k, v in (told.get("excluded") or {}).items()},
+    }
+    words = [w for w in (said("card: pseudonyms", facts), said("card: no pseudonyms", facts)) if w]
+    told_words = [*words, ""] if words else []
+    if facts.made is not Made.EVALUATED:
+        return ["## Training data", "", *_table(described), *told_words]
+    trained = {"Source": origin.get("source")}
+    return [
+        *("## Training data", "", *_table(trained)),
+        *("## Evaluation data", "", *_table(described), *told_words),
+    ]
 
 
 def _table(rows: Mapping[str, Any]) -> list[str]:

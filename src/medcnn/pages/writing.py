@@ -14,7 +14,7 @@ from typing import Any
 import yaml
 
 from medcnn.pages.model_card import model_card
-from medcnn.pages.report import Report, Table, write_report
+from medcnn.pages.report import Report, Table, scored_facts, write_report
 from medcnn.pages.summary import summary
 from medcnn.statistics.points import evaluate_readout
 from medcnn.statistics.predictions import Predictions
@@ -22,7 +22,18 @@ from medcnn.statistics.scores import Evaluation, write_metrics
 from medcnn.system.files import write_text
 
 # Facts that stand elsewhere on the page, or are not known while it is written.
-HIDDEN = ("config", "id", "notes", "exit", "ended", "wall_s", "report")
+HIDDEN = (
+    "config",
+    "id",
+    "notes",
+    "exit",
+    "ended",
+    "wall_s",
+    "report",
+    "audit",
+    "trained_before",
+    "flips",
+)
 
 
 def write_results(
@@ -60,6 +71,7 @@ def write_results(
             ],
             dataset=told.get("dataset", {}),
             excluded=told.get("excluded", {}),
+            lost=told.get("lost"),
             notes=facts.get("notes", ()),
             tables=[Table(**table) for table in told.get("tables", ())],
             facts=facts,
@@ -71,8 +83,9 @@ def write_results(
     )
     split = next(iter(evaluations), None)
     evaluation = evaluations[split] if split else None
-    sentences = summary(evaluation, told.get("group_noun", "group")) if evaluation else []
+    known = scored_facts(facts, evaluation, predictions[0])
+    sentences = summary(evaluation, known) if evaluation else []
     readout = readouts[split] if split else None
     sha256 = str(predictions[0].provenance.get("checkpoint_sha256", ""))
-    card = model_card(title, task, sentences, evaluation, readout, facts, sha256)
+    card = model_card(title, task, sentences, evaluation, readout, facts, known, sha256)
     write_text(folder / "MODEL_CARD.md", card)

@@ -30,13 +30,24 @@ class OneLabel:
 
 def one_label(predictions: Predictions, k: int) -> OneLabel:
     """Output `k` against the rest."""
+    return _one_label(predictions, k, predictions.probabilities, predictions.decisions)
+
+
+def every_label(predictions: Predictions) -> list[OneLabel]:
+    """Each output against the rest; probabilities and decisions are computed once for all."""
+    probabilities, decisions = predictions.probabilities, predictions.decisions
+    outputs = range(len(predictions.labels.outputs))
+    return [_one_label(predictions, k, probabilities, decisions) for k in outputs]
+
+
+def _one_label(predictions: Predictions, k: int, probability: Floats, decision: Bools) -> OneLabel:
     column = predictions.targets[:, k]
     known = ~np.isnan(column)
     return OneLabel(
         name=predictions.labels.outputs[k],
         target=column[known] == 1,
-        probability=predictions.probabilities[known, k],
-        decision=predictions.decisions[known, k],
+        probability=probability[known, k],
+        decision=decision[known, k],
     )
 
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from medcnn.statistics.predictions import Predictions
 
-MOST_CUTS = 200
+MOST_CUTS = 120
 
 
 def cut_tables(predictions: Predictions) -> list[dict[str, Any]]:
@@ -29,6 +29,8 @@ def cut_tables(predictions: Predictions) -> list[dict[str, Any]]:
             continue
         start = chosen[k] if chosen else 0.5
         levels = np.quantile(p, np.linspace(0, 1, MOST_CUTS), method="nearest")
+        # three digits are what a reader sees; the counts are of exactly that
+        levels = [float(f"{level:.3g}") for level in levels]
         thresholds = np.unique(np.concatenate([[0.0], levels, [start]]))
         with_it, without = np.sort(p[positive]), np.sort(p[~positive])
         tables.append(

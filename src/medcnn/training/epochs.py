@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from medcnn.data.manifest import Split
@@ -32,6 +33,7 @@ from medcnn.training.state import TrainState
 from medcnn.training.steps import Stepper
 from medcnn.training.stopping import Stop
 from medcnn.training.tally import NOTHING, Counts
+from medcnn.training.tasks import Task
 
 # The scaler of fp16 begins at 2**16 and halves after each step that overflows, so it has met every
 # gradient below 1 after 17 of them; more in a row are no accident of one image either.
@@ -309,6 +311,7 @@ def _finish(
         )
     score = metrics.score(predictions, task.score)
     numbers[f"val/{task.score}"] = score
+    numbers["val/loss"] = validation_loss(predictions, task)
     improved = is_better(score, state.best_score, task.higher_is_better)
     epoch = state.epoch
     if improved:
@@ -324,6 +327,14 @@ def _finish(
         f"epoch {epoch + 1:>3}/{setting.trainer.epochs}  loss {numbers['train/loss']:.4f}  "
         f"val {task.score} {score:.4f}{' *' if improved else '  '}  {clock.line()}"
     )
+
+
+def validation_loss(predictions: Predictions, task: Task) -> float:
+    """The loss of training, of the logits that the validation score is made of: without mixup and
+    dropout, so that it may lie below that of training. nan where nothing was assessed."""
+    logits, targets = (torch.from_numpy(v) for v in (predictions.logits, predictions.targets))
+    total, count = task.loss(logits, targets)
+    return float(total / count) if count else math.nan
 
 
 def is_better(score: float, best: float | None, higher: bool) -> bool:

@@ -90,6 +90,7 @@ def audited(
             f"{_bad_files(audit)}".rstrip()
         )
     described(manifest, run.note)
+    run.facts["audit"] = {"warned": sorted({f.check for f in audit.of(Severity.WARN)})}
     for sentence in page.warnings(audit.findings):
         run.note(sentence)
     page.write_html(run.audit, audit)

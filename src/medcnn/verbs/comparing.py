@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from medcnn.config import CompareConfig
-from medcnn.pages.comparison_page import comparison_page, told_table, verdict
+from medcnn.pages.comparison_page import comparison_page, ps_of, told_table, verdict
 from medcnn.places import require_runs
 from medcnn.statistics.comparing import Pairing, adjusted, aligned, compare
 from medcnn.statistics.metrics.table import metric_for
@@ -170,7 +170,7 @@ def _json(
         "others": {
             name: {
                 "differences": [
-                    strict({**asdict(d), "difference": d.difference})
+                    strict({**asdict(d), **ps_of(d), "difference": d.difference})
                     | {"verdict": verdict(d, config.margin)}
                     for d in pairing.differences
                 ],

@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import fields, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,6 +20,7 @@ from medcnn.models import checkpoint as checkpoints
 from medcnn.models.appearance import Watcher
 from medcnn.models.checkpoint import Checkpoint
 from medcnn.models.inference import autocast_dtype, pick_device
+from medcnn.pages.facts import known_start
 from medcnn.system.errors import CheckpointError, DataError, UsageError
 from medcnn.system.paths import ELSEWHERE
 from medcnn.system.progress import log
@@ -88,10 +90,9 @@ def evaluate_checkpoint(config: EvaluateConfig, command: list[str]) -> Path:
             run.looks_at_test(origin)
         run.facts["manifest"] = manifest.fingerprint()
         run.facts["checkpoint"] = checkpoints.provenance_of(path)
-        run.facts["trained_on"] = {
-            "source": checkpoint.provenance.get("source"),
-            "manifest": checkpoint.provenance.get("manifest"),
-            "shared_images": None if checkpoint.other_key(manifest) else seen,
+        run.facts["flips"] = checkpoint.flips
+        run.facts["trained_on"] = origin_of(checkpoint) | {
+            "shared_images": None if checkpoint.other_key(manifest) else seen
         }
         evaluations = score_and_save(run, [predictions], config.seed)
         title = f"{checkpoint.architecture.backbone} evaluated on {manifest.source}"
@@ -99,6 +100,27 @@ def evaluate_checkpoint(config: EvaluateConfig, command: list[str]) -> Path:
             run, title, manifest, store, [predictions], evaluations, prevalence=config.prevalence
         )
     return folder
+
+
+def origin_of(checkpoint: Checkpoint) -> dict[str, Any]:
+    """What pages may say of the training of a checkpoint; older ones know less of it."""
+    made, training = checkpoint.provenance, checkpoint.training
+    audit = training.get("audit", {})
+    return {
+        "source": made.get("source"),
+        "manifest": made.get("manifest"),
+        "backbone": checkpoint.architecture.backbone,
+        "head": checkpoint.architecture.head,
+        "weights": made.get("weights"),
+        "started": made.get("started"),
+        "epochs": training.get("trainer", {}).get("epochs"),
+        "known_start": known_start(training) and made.get("fine_tuned") is False,
+        "audit": {
+            "allow": audit.get("allow"),
+            "copies": audit.get("copies"),
+            "warned": made.get("audit_warned"),
+        },
+    }
 
 
 def own_data(path: Path, checkpoint: Checkpoint, moved: Mapping[str, str]) -> DataConfig:

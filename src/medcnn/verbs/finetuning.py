@@ -64,6 +64,9 @@ def finetune(config: TrainConfig, command: list[str]) -> Path:
             run.note(checkpoints.OTHER_KEY)
         check_readout(config.readout, manifest.labels, attributes_of(manifest))
         seen = int(old.trained_on(manifest)[manifest.rows(Split.TEST)].sum())
+        unknown = old.other_key(manifest)
+        run.facts["trained_before"] = {"shared_images": None if unknown else seen}
+        run.facts["backbone"] = old.architecture.backbone
         if seen:
             run.note(
                 f"{seen} test images carry the id of an image that the old checkpoint was trained "

@@ -13,7 +13,7 @@ from medcnn.places import require_predictions
 from medcnn.statistics.predictions import Predictions
 from medcnn.statistics.scores import evaluate, read_metrics
 from medcnn.system.errors import DataError
-from medcnn.system.progress import log
+from medcnn.system.progress import log, working
 
 
 def rebuild_report(config: ReportConfig) -> Path:
@@ -45,7 +45,10 @@ def rebuild_report(config: ReportConfig) -> Path:
         fits = False
     if not fits:
         log.info("metrics.json was not made of these predictions: scores are made again")
-        evaluations = {p.split: evaluate(p, seed=config.seed) for p in predictions}
+        evaluations = {}
+        for p in predictions:
+            with working(f"scores of {p.split}"):
+                evaluations[p.split] = evaluate(p, seed=config.seed)
     ordered = {p.split: evaluations[p.split] for p in predictions}
     write_results(folder, facts, predictions, ordered)
     log.info(f"report: {folder / 'report.html'}")

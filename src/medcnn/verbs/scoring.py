@@ -21,6 +21,7 @@ from medcnn.data.matching import matched_targets
 from medcnn.models.checkpoint import Checkpoint
 from medcnn.models.classifier import Classifier
 from medcnn.models.inference import predict, refuse_without_result
+from medcnn.pages.flow import lost
 from medcnn.pages.gallery import worst_errors
 from medcnn.pages.layout import MAIN
 from medcnn.pages.report import Table
@@ -120,7 +121,7 @@ def report(
 
     run.facts["report"] = {
         "title": title,
-        "task": task_sentence(manifest),
+        "task": task_sentence(judged.labels),
         "source": manifest.source,
         "group_noun": manifest.group_noun,
         "pseudonymous": manifest.pseudonymous,
@@ -128,6 +129,7 @@ def report(
         "excluded": dict(manifest.excluded),
         "rows_left_out": dict(manifest.rows_left_out),
         "unreadable": len(store.unreadable),
+        "lost": lost_images(manifest, store),
         "leaks": len(splits.leaks(manifest)),
         "history": [
             {key: value if math.isfinite(value) else None for key, value in epoch.items()}
@@ -168,8 +170,15 @@ def _lazy_accuracy(predictions: Predictions) -> str:
     return f"always answering {labels.names[most]} has an accuracy of {shares[most]:.3f}"
 
 
-def task_sentence(manifest: Manifest) -> str:
-    labels = manifest.labels
+def lost_images(manifest: Manifest, store: PixelStore) -> dict[str, dict[str, int]]:
+    """Split -> how many of its images could not be read, and how many are in quarantine."""
+    reasons: dict[str, list[str]] = {split: [] for split in manifest.counts()}
+    for row, why in store.unreadable.items():
+        reasons.setdefault(str(manifest.records[row].split or "all"), []).append(why)
+    return {split: lost(whys) for split, whys in reasons.items()}
+
+
+def task_sentence(labels: LabelSpace) -> str:
     what = {
         Kind.BINARY: f"tells {labels.names[-1]} from {labels.names[0]}",
         Kind.MULTICLASS: f"names one of {len(labels.names)} classes",

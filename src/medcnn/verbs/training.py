@@ -23,7 +23,6 @@ from medcnn.models.weights import Origin, load_weights
 from medcnn.pages.report import Table
 from medcnn.pixels.pixel_store import PixelStore
 from medcnn.statistics.decisions import Readout, check_readout, fit_readout
-from medcnn.statistics.metrics import table as metrics
 from medcnn.statistics.predictions import Predictions
 from medcnn.system.distributed import ALONE, Ranks, joined
 from medcnn.system.errors import DataError, StoppedError, UsageError
@@ -48,7 +47,7 @@ from medcnn.training.state import TrainState, average_of
 from medcnn.training.stopping import ended_by_signals
 from medcnn.training.tally import Tally
 from medcnn.training.tasks import Task, task_of
-from medcnn.training.tensorboard import Board
+from medcnn.training.tensorboard import Board, changed_settings
 from medcnn.verbs.auditing import allowed_pixels, audited
 from medcnn.verbs.datasets import preprocessing_of
 from medcnn.verbs.scoring import predictions_of, report, score_and_save
@@ -287,10 +286,8 @@ def fitted(
         if watch:
             raise ClosedTestError("all epochs are done; a sweep leaves the test split closed.")
         best, predictions = judged_best(config, run, setting)
-        scores = {f"test/{setting.task.score}": metrics.score(predictions[0], setting.task.score)}
         for p in predictions:
             board.predictions(p, state.epoch)
-        board.settings(run.facts["config"], scores, state.epoch)
     finally:
         board.close()
     return best, predictions, state.history
@@ -309,8 +306,7 @@ def conclude(
     """The final scores, in TensorBoard too if its curves could be written, and the report."""
     evaluations = score_and_save(run, predictions, config.seed)
     board = Board(run.events, len(history) + 1, works=run.events.is_dir())
-    for evaluation in evaluations.values():
-        board.evaluation(evaluation, len(history))
+    board.results(changed_settings(run.facts["config"]), evaluations, len(history))
     board.close()
     more: dict[str, Any] = {"tables": tables, "prevalence": config.prevalence}
     report(run, title, manifest, store, predictions, evaluations, history=history, **more)
@@ -379,6 +375,7 @@ def judged_best(
     classifier = checkpoints.restore(best, tensors, str(run.best)).to(setting.device).eval()
     flips = setting.augmentation.flips if config.trainer.flip_average else ""
     best = replace(best, flips=flips, readout=Readout())
+    run.facts["flips"] = flips
 
     def look(split: Split, **more: Any) -> Predictions:
         return predictions_of(
@@ -456,6 +453,8 @@ def provenance_for(run: RunFolder, manifest: Manifest) -> dict[str, Any]:
         "pseudonym_key": pseudonym("", "key") if manifest.records[0].origin else None,
         "weights": run.facts.get("weights", "another checkpoint of medcnn"),
         "started": run.facts["started"],
+        "fine_tuned": "trained_before" in run.facts,
+        "audit_warned": run.facts.get("audit", {}).get("warned"),
     }
 
 

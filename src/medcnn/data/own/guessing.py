@@ -461,7 +461,7 @@ def _attributes(columns: Sequence[Column]) -> list[Guess]:
     found = [c for c in columns if vocabulary.is_attribute(c.name) and len(c.counts) > 1]
     if not found:
         return []
-    why = "by their names; for subgroups, and to see what gives the label away"
+    why = "by their names, to see what gives the label away"
     return [Guess(setting="attributes", value=[c.name for c in found], why=why)]
 
 

@@ -1,0 +1,248 @@
+"""Charts as a few kB of SVG text each: axes, lines, dots and bars, whose colours come from the
+page's style sheet, so that they read in light, in dark and on paper.
+
+Every mark that stands for a number has a `<title>`, which a pointer shows; the numbers themselves
+stand in a table behind each chart (`Chart.rows`). The same input gives the same bytes.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from html import escape
+from itertools import pairwise
+
+WIDTH, HEIGHT = 340, 290
+LEFT, RIGHT, TOP, BOTTOM = 46, 14, 12, 38
+LETTER = 6.1
+"""Width of a letter at the charts' font size, for what must not run out of the picture."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chart:
+    """A drawing and the numbers behind it.
+
+    Attributes:
+        name: the caption.
+        svg: one `<svg>` element.
+        head, rows: of the table behind it.
+    """
+
+    name: str
+    svg: str
+    head: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Axis:
+    """Attributes:
+    title: with its unit.
+    ticks: where numbers stand.
+    log: in powers of ten; both ends must be above 0.
+    """
+
+    title: str
+    low: float = 0.0
+    high: float = 1.0
+    ticks: tuple[float, ...] = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
+    log: bool = False
+
+    def share(self, value: float) -> float:
+        """0 at the low end, 1 at the high one."""
+        if self.log:
+            return math.log(value / self.low) / math.log(self.high / self.low)
+        return (value - self.low) / (self.high - self.low)
+
+
+def axis(title: str, values: Iterable[float], *, log: bool = False, zero: bool = False) -> Axis:
+    """An axis that holds all finite `values` and ends at ticks.
+
+    Args:
+        zero: it begins at 0.
+    """
+    known = [v for v in values if math.isfinite(v) and (v > 0 or not log)] or [0.1 if log else 0.0]
+    low, high = (0.0 if zero else min(known)), max(known)
+    if log:
+        first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
+        last = max(last, first + 1)
+        every = math.ceil((last - first) / 5)
+        powers = tuple(10.0**p for p in range(first, last + 1, every))
+        return Axis(title=title, low=10.0**first, high=max(powers), ticks=powers, log=True)
+    if low == high:
+        low, high = low - (abs(low) / 2 or 0.5) * (not zero), high + (abs(high) / 2 or 0.5)
+    found = ticks(low, high)
+    return Axis(title=title, low=found[0], high=found[-1], ticks=found)
+
+
+def ticks(low: float, high: float, most: int = 6) -> tuple[float, ...]:
+    """At most `most` round numbers at equal distances from at or below `low` to at or above `high`.
+
+    Source: steps of 1, 2, 2.5 and 5 times a power of ten, Heckbert 1990, Graphics Gems.
+    """
+    exact = (high - low) / (most - 1)
+    power = 10.0 ** math.floor(math.log10(exact))
+    for step in (power * s for s in (1, 2, 2.5, 5, 10, 20)):
+        first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
+        if last - first < most:
+            return tuple(float(f"{n * step:.12g}") for n in range(first, last + 1))
+    raise AssertionError("a step of 20 times the power is long enough")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Frame:
+    """Two axes and where they lie in the picture, in its units."""
+
+    across: Axis
+    up: Axis
+    left: float = LEFT
+    right: float = WIDTH - RIGHT
+    top: float = TOP
+    bottom: float = HEIGHT - BOTTOM
+
+    def at(self, across: float, up: float) -> tuple[float, float]:
+        return (
+            self.left + (self.right - self.left) * self.across.share(across),
+            self.bottom - (self.bottom - self.top) * self.up.share(up),
+        )
+
+
+def frame(across: Axis, up: Axis) -> Frame:
+    """The whole picture, with as much room at the left as the numbers there need."""
+    longest = max(len(tick_text(value)) for value in up.ticks)
+    return Frame(across=across, up=up, left=max(LEFT, 24 + LETTER * longest))
+
+
+def drawn(label: str, *parts: str, height: int = HEIGHT) -> str:
+    """The parts as a picture that a screen reader calls `label`."""
+    inside = "".join(parts)
+    return (
+        f'<svg class="chart" viewBox="0 0 {WIDTH} {height}" role="img" aria-label="'
+        f'{escape(label)}">{inside}</svg>'
+    )
+
+
+def axes(frame: Frame, *, grid_across: bool = True, numbers_across: bool = True) -> str:
+    """Grid, numbers and titles of both axes."""
+    grid, beside, below = [], [], []
+    for value in frame.up.ticks:
+        _, y = frame.at(frame.across.low, value)
+        grid.append(f"M{_short(frame.left)} {_short(y)}H{_short(frame.right)}")
+        beside.append(_text(frame.left - 6, y + 4, tick_text(value)))
+    for value in frame.across.ticks:
+        x, _ = frame.at(value, frame.up.low)
+        if grid_across:
+            grid.append(f"M{_short(x)} {_short(frame.top)}V{_short(frame.bottom)}")
+        below.append(_text(x, frame.bottom + 15, tick_text(value)))
+    middle = (frame.left + frame.right) / 2
+    parts = [f'<path class="g" d="{"".join(grid)}"/><g class="e">{"".join(beside)}</g>']
+    if numbers_across:
+        title = _text(middle, frame.bottom + 32, frame.across.title, "t")
+        parts.append(f'<g class="m">{"".join(below)}{title}</g>')
+    if frame.up.title:
+        y = (frame.top + frame.bottom) / 2
+        parts.append(
+            f'<text class="m t" transform="translate(11 {_short(y)})rotate(-90)">'
+            f"{escape(frame.up.title)}</text>"
+        )
+    return "".join(parts)
+
+
+def tick_text(value: float) -> str:
+    return f"{value:g}".replace("-", "\N{MINUS SIGN}")
+
+
+def line(
+    frame: Frame,
+    across: Iterable[float],
+    up: Iterable[float],
+    kind: str = "l1",
+    *,
+    steps: bool = False,
+) -> str:
+    """A line through the points; gaps where `up` is nan.
+
+    Args:
+        kind: of the style sheet: l1, l2 (colours), d (dashed, for what guessing gives).
+        steps: from a point the line goes up or down first, then across.
+    """
+    runs: list[list[tuple[int, int]]] = [[]]
+    for x, y in zip(across, up, strict=True):
+        if not math.isfinite(y):
+            runs.append([])
+            continue
+        fx, fy = frame.at(x, y)
+        now, run = (round(10 * fx), round(10 * fy)), runs[-1]
+        if steps and run and now[0] != run[-1][0] and now[1] != run[-1][1]:
+            _extend(run, (run[-1][0], now[1]))
+        _extend(run, now)
+    d = "".join(map(_path, filter(None, runs)))
+    return f'<path class="{kind}" d="{d}"/>' if d else ""
+
+
+def _extend(run: list[tuple[int, int]], to: tuple[int, int]) -> None:
+    """Add a point; one that goes on straight up, down or across takes the place of the last."""
+    if len(run) > 1 and any(run[-2][i] == run[-1][i] == to[i] for i in (0, 1)):
+        run[-1] = to
+    elif not run or run[-1] != to:
+        run.append(to)
+
+
+def _path(run: Sequence[tuple[int, int]]) -> str:
+    """Steps from point to point, in tenths."""
+    d = [f"M{_tenth(run[0][0])} {_tenth(run[0][1])}"]
+    for (x0, y0), (x1, y1) in pairwise(run):
+        across, up = _tenth(x1 - x0), _tenth(y1 - y0)
+        if y0 == y1:
+            d.append(f"h{across}")
+        elif x0 == x1:
+            d.append(f"v{up}")
+        else:
+            d.append(f"l{across}{'' if up[0] == '-' else ' '}{up}")
+    return "".join(d)
+
+
+def dots(
+    frame: Frame, points: Sequence[tuple[float, float]], titles: Sequence[str], kind: str = "p1"
+) -> str:
+    """Dots that say their titles; of kind `h` they show only under a pointer. The style sheet gives
+    each kind its size."""
+    drawn_dots = []
+    for (across, up), title in zip(points, titles, strict=True):
+        x, y = frame.at(across, up)
+        told = f"<title>{escape(title)}</title>"
+        drawn_dots.append(f'<circle cx="{_short(x)}" cy="{_short(y)}">{told}</circle>')
+    return f'<g class="{kind}">{"".join(drawn_dots)}</g>' if drawn_dots else ""
+
+
+def bars(frame: Frame, edges: Sequence[float], heights: Sequence[float]) -> str:
+    """A bar between each two edges; none where the height is 0."""
+    parts = []
+    for left, right, height in zip(edges[:-1], edges[1:], heights, strict=True):
+        if height > 0:
+            x, y = frame.at(left, height)
+            end, ground = frame.at(right, frame.up.low)
+            wide, high = _short(max(0.5, end - x - 1)), _short(max(0.7, ground - y))
+            parts.append(f"M{_short(x + 0.5)} {_short(ground)}v-{high}h{wide}v{high}z")
+    return f'<path class="b" d="{"".join(parts)}"/>'
+
+
+def note(x: float, y: float, text: str, kind: str = "") -> str:
+    """Words in the picture, at its own units."""
+    return _text(x, y, text, kind)
+
+
+def _text(x: float, y: float, text: str, kind: str = "") -> str:
+    of = f' class="{kind}"' if kind else ""
+    return f'<text{of} x="{_short(x)}" y="{_short(y)}">{escape(text)}</text>'
+
+
+def _short(value: float) -> str:
+    return f"{value:.1f}".removesuffix(".0")
+
+
+def _tenth(tenths: int) -> str:
+    """`1.2` for 12, `.2` for 2, as SVG reads it."""
+    text = _short(tenths / 10)
+    return text.replace("0.", ".", 1) if text.startswith(("0.", "-0.")) else text

@@ -1,0 +1,76 @@
+"""The flow of images counts what it says."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from medcnn.data.labels import Kind
+from medcnn.pages.flow import flow, lost, used
+
+COUNTS = {"train": {"images": 70, "groups": 30}, "test": {"images": 30, "groups": 10}}
+
+
+@pytest.mark.fault
+def test_a_row_without_a_picture_is_no_image_and_a_file_of_another_kind_is_none_either() -> None:
+    """Row B22."""
+    excluded = {
+        "named in labels.csv and not there": 4,
+        "files that are no DICOM": 7,
+        "without a row in labels.csv": 5,
+        "no grade": 2,
+    }
+    found = flow(COUNTS, excluded, {}, {}, "patient")
+    assert found["found"] == "107"
+    assert found["used"] == "100"
+    assert found["before"] == [
+        "4 rows without a picture: named in labels.csv and not there",
+        "7 other files: files that are no DICOM",
+    ]
+    assert found["excluded"] == [("without a row in labels.csv", "5"), ("no grade", "2")]
+
+
+@pytest.mark.fault
+def test_an_image_that_could_not_be_read_is_not_used() -> None:
+    """Row B22: nor is one in quarantine, and each split says its own."""
+    missing = {"train": {"unreadable": 2, "quarantined": 1}, "test": {"unreadable": 1}}
+    found = flow(COUNTS, {}, missing, {}, "patient")
+    assert found["found"] == "100"
+    assert found["used"] == "96"
+    assert found["lost"] == [("unreadable", "3"), ("quarantined", "1")]
+    train, test = found["splits"]
+    assert train["lines"] == [
+        "70 images of 30 patients",
+        "2 could not be read",
+        "1 in quarantine",
+        "67 used",
+    ]
+    assert "29 used" in test["lines"]
+
+
+def test_of_older_runs_what_the_predictions_lack_is_counted(simulate) -> None:
+    test = replace(simulate(Kind.BINARY, 29), unreadable=(("a", "truncated"),))
+    found = flow(COUNTS, {}, None, {"test": test}, "image")
+    assert found["used"] == "99"
+    assert found["splits"][1]["lines"] == [
+        "30 images",
+        "1 could not be read",
+        "29 used",
+        "29 scored",
+    ]
+
+
+def test_without_splits_there_is_no_flow() -> None:
+    assert flow({}, {"x": 1}, None, {}, "image") is None
+
+
+def test_reasons_are_told_apart() -> None:
+    burned = "BurnedInAnnotation is YES: text about the patient may stand in the pixels"
+    blank = "blank: every pixel is about 3 of 255"
+    assert lost([burned, blank, "truncated"]) == {"unreadable": 1, "quarantined": 2}
+    assert used({"dataset": COUNTS, "lost": {"test": {"unreadable": 3, "quarantined": 0}}}) == {
+        "train": 70,
+        "test": 27,
+    }
+    assert used({"dataset": COUNTS}) == {}

@@ -1,0 +1,223 @@
+"""A statement in words is computed from the facts of this run, or it is not made."""
+
+from __future__ import annotations
+
+import dataclasses
+import random
+import re
+from importlib import resources
+from typing import Any
+
+import pytest
+
+from medcnn.data.labels import Kind
+from medcnn.pages.facts import Facts, Made, facts_of, known_start
+from medcnn.pages.statements import SEEN, STATEMENTS, said, where_from
+
+SECTIONS = sorted(
+    {
+        *("Scores", "Errors", "Model", "Results", "points", "grades", "slider", "sets", "referral"),
+        *("curves", "confusion", "most confused", "training", "differences", "groups"),
+    }
+)
+VALUES: dict[str, list[Any]] = {
+    "kind": [None, *Kind],
+    "split": ["", "test", "validation", "train", "all"],
+    "group_noun": ["group", "image", "patient", "lesion"],
+    "made": list(Made),
+    "own_set": [False, True],
+    "leaks": [None, 0, 1, 3],
+    "shared": [None, 0, 1, 5],
+    "allowed": [None, frozenset(), frozenset({"groups"}), frozenset({"pixels"})],
+    "warned": [None, frozenset(), frozenset({"few"}), frozenset({"copies"})],
+    "copies_sought": [False, True],
+    "known_start": [False, True],
+    "epochs": [0, 1, 9],
+    "fitted": [frozenset(), frozenset({"thresholds"}), frozenset({"thresholds", "calibration"})],
+    "own_prevalence": [False, True],
+    "pseudonyms": [None, False, True],
+    "resamples": [0, 1000],
+    "intervals": [0, 7],
+    "thresholds": [(), (0.3,), (0.3, 0.4)],
+    "threshold_chosen": [False, True],
+    "calibration": ["", "temperature"],
+    "rule": ["", "the most probable class"],
+    "wanted": ["", "90 %"],
+    "aurc": ["", "0.0123"],
+    "unlisted": [0, 3],
+    "listed": [0, 200],
+    "margin": [None, 0.02],
+    "methods": [frozenset(), frozenset({"delong"}), frozenset({"bootstrap", "linearised"})],
+    "tests": [0, 12],
+    "mcnemar": [0, 3],
+    "differing_settings": [0, 2],
+    "shows_images": [False, True],
+    "sought": [False, True],
+}
+
+
+def some_facts(count: int = 4000) -> list[Facts]:
+    draw = random.Random(0)
+    return [
+        Facts(
+            sections=frozenset(s for s in SECTIONS if draw.random() < 0.5),
+            **{name: draw.choice(values) for name, values in VALUES.items()},
+        )
+        for _ in range(count)
+    ]
+
+
+FACTS = some_facts()
+CLEAN = Facts(
+    split="test",
+    made=Made.TRAINED,
+    group_noun="patient",
+    leaks=0,
+    shared=0,
+    allowed=frozenset(),
+    warned=frozenset(),
+    copies_sought=True,
+    known_start=True,
+    epochs=9,
+)
+NEVER = "which the model had never seen"
+
+
+def test_the_facts_that_are_tried_are_all_there_are() -> None:
+    assert {f.name for f in dataclasses.fields(Facts)} == {"sections", *VALUES}
+
+
+@pytest.mark.fault
+@pytest.mark.parametrize("name", STATEMENTS)
+def test_every_statement_is_made_by_some_facts_and_not_by_others(name: str) -> None:
+    """Row A13: what is printed whatever the facts are is no statement about this run."""
+    made = [bool(said(name, facts)) for facts in FACTS]
+    assert any(made)
+    assert not all(made)
+
+
+@pytest.mark.fault
+@pytest.mark.parametrize("name", STATEMENTS)
+def test_nothing_is_stated_by_whoever_knows_nothing(name: str) -> None:
+    """Row A13."""
+    if name != "nothing judged":
+        assert said(name, Facts()) == ""
+
+
+def test_a_sentence_ends_once_and_a_clause_does_not() -> None:
+    for name in STATEMENTS:
+        for facts in FACTS[:400]:
+            text = said(name, facts)
+            if text and name != "flatters":
+                assert text.endswith(".") != (name in SEEN), text
+                assert "  " not in text
+                assert not re.search(r"\b(None|nan)\b", text), text
+
+
+@pytest.mark.fault
+def test_the_model_is_said_not_to_have_seen_images_only_where_all_of_it_is_known() -> None:
+    """Row A13: whatever of leaks, shared ids, audit.allow, near-duplicates, starting weights and
+    what names the group is otherwise or unknown takes the sentence away."""
+    assert where_from(CLEAN) == NEVER
+    doubts: list[dict[str, Any]] = [
+        *({"leaks": n} for n in (None, 1, 3)),
+        *({"shared": n} for n in (None, 1, 3)),
+        *({"allowed": a} for a in (None, frozenset({"groups"}), frozenset({"pixels"}))),
+        *({"warned": w} for w in (None, frozenset({"copies"}), frozenset({"groups"}))),
+        {"copies_sought": False},
+        {"known_start": False},
+        {"group_noun": "image"},
+        {"made": Made.UNKNOWN},
+        {"made": Made.EVALUATED},
+        *({"split": s} for s in ("validation", "train", "all", "external")),
+    ]
+    for doubt in doubts:
+        assert "never seen" not in where_from(dataclasses.replace(CLEAN, **doubt)), doubt
+
+
+@pytest.mark.fault
+@pytest.mark.parametrize(
+    ("doubt", "clause"),
+    [
+        ({"leaks": 3}, "although 3 patients stand in more than one split, which flatters it"),
+        ({"leaks": 1}, "although 1 patient stands in more than one split, which flatters it"),
+        ({"shared": 2}, "of which 2 carry the id of an image that the model was trained or chosen"),
+        ({"warned": frozenset({"copies"})}, "although the audit found pictures of theirs in other"),
+        ({"known_start": False}, "who are in neither its training nor its validation split"),
+        ({"group_noun": "image"}, "(whether their patients are is not known)"),
+        ({"allowed": frozenset({"groups"})}, ""),
+        ({"made": Made.EVALUATED, "own_set": False}, "none of which carries the id of an image"),
+        ({"made": Made.EVALUATED, "own_set": False, "shared": None}, ""),
+        ({"split": "validation"}, "which also chose the epoch, so that they flatter the model"),
+        ({"split": "validation", "epochs": 1}, ""),
+        ({"split": "validation", "made": Made.EVALUATED}, "none of which carries the id"),
+        ({"split": "train", "made": Made.EVALUATED}, "none of which carries the id"),
+        ({"split": "train"}, "on which the model was trained"),
+    ],
+)
+def test_what_is_said_instead(doubt: dict[str, Any], clause: str) -> None:
+    """Row A13."""
+    found = where_from(dataclasses.replace(CLEAN, **doubt))
+    assert (clause in found) if clause else found == ""
+
+
+@pytest.mark.fault
+def test_facts_come_from_run_json_and_old_files_claim_nothing() -> None:
+    """Row A13."""
+    run = {
+        "best_epoch": 2,
+        "audit": {"warned": []},
+        "config": {
+            "audit": {"allow": [], "copies": True},
+            "model": {"weights": "auto", "backbone": "resnet18"},
+        },
+        "report": {"group_noun": "patient", "leaks": 0},
+    }
+    assert where_from(Facts(**facts_of(run, "test"))) == NEVER
+    old = {key: value for key, value in run.items() if key != "audit"}
+    assert where_from(Facts(**facts_of(old, "test"))) != NEVER
+    assert where_from(Facts(**facts_of({"best_epoch": 2}, "test"))) == ""
+    assert where_from(Facts(**facts_of({}, "test"))) == ""
+    later = {**run, "trained_on": {"manifest": "aa", "shared_images": 0}, "manifest": "bb"}
+    assert "carries the id" in where_from(Facts(**facts_of(later, "test")))
+
+
+@pytest.mark.fault
+@pytest.mark.parametrize(
+    ("config", "known"),
+    [
+        ({"model": {"weights": "none", "backbone": "resnet18"}}, True),
+        ({"model": {"weights": "body.safetensors", "backbone": "resnet18"}}, False),
+        ({"model": {"weights": "auto", "backbone": "hf-hub:x/retina"}}, False),
+        ({"model": {"weights": "auto", "backbone": "r"}, "checkpoint": "a.safetensors"}, False),
+        ({}, False),
+    ],
+)
+def test_what_weights_of_others_have_seen_is_not_known(config: dict[str, Any], known: bool) -> None:
+    """Row A13."""
+    assert known_start(config) is known
+
+
+TEMPLATES = ("report.html.j2", "comparison.html.j2", "audit.html.j2")
+
+
+def prose(template: str) -> list[str]:
+    """Texts of a template that are written there and not computed."""
+    text = resources.files("medcnn.pages").joinpath(template).read_text(encoding="utf-8")
+    text = re.sub(r"<(style|script)\b.*?</\1>", "", text, flags=re.DOTALL)
+    text = re.sub(r"\{%.*?%\}|\{\{.*?\}\}|\{#.*?#\}", "\0", text, flags=re.DOTALL)
+    return [" ".join(part.split()) for part in re.split(r"<[^>]*>|\0", text) if part.strip()]
+
+
+@pytest.mark.fault
+@pytest.mark.parametrize("template", TEMPLATES)
+def test_templates_hold_headings_and_no_sentence(template: str) -> None:
+    """Rows A13, A16: a constant in a template is printed whatever the facts are."""
+    sentences = [t for t in prose(template) if re.search(r"\w{2,}[.!](\s|$)", t) or len(t) > 60]
+    assert sentences == []
+
+
+def test_the_search_for_sentences_finds_one(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
+    (tmp_path / "t.j2").write_text("<p>{{ n }} ids are pseudonyms in all we write.</p>")
+    monkeypatch.setattr(resources, "files", lambda _: tmp_path)
+    assert prose("t.j2") == ["ids are pseudonyms in all we write."]

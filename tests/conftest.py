@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -12,6 +14,7 @@ from PIL import Image
 
 from medcnn.data.labels import Kind, LabelSpace
 from medcnn.data.manifest import Manifest, Record, Split
+from medcnn.data.phantoms.drawing import generate
 from medcnn.statistics.predictions import Predictions
 
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -21,9 +24,51 @@ os.environ["OMP_NUM_THREADS"] = "1"
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 
 
+# Modules about signals, clocks, memory and whole processes: never two of them at once.
+SERIAL = (
+    *("training/test_survival.py", "training/test_stopping.py", "verbs/test_ranks.py"),
+    *("verbs/test_sweeping.py", "pixels/test_pixel_store.py", "pixels/test_batches.py"),
+    *("models/test_weights.py", "system/test_progress.py", "images/test_decoders.py"),
+    *("data/own/test_workbooks.py", "data/own/test_sheets.py", "cli/test_own_yaml.py"),
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """A module stays on one worker, so that what its tests share is made once; those of SERIAL
+    stay on the same one."""
+    here = Path(__file__).parent
+    for item in items:
+        if item.get_closest_marker("xdist_group") is None:
+            module = item.path.relative_to(here).as_posix()
+            group = "serial" if module in SERIAL else module
+            item.add_marker(pytest.mark.xdist_group(group))
+
+
+def for_all_workers(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that the workers of one pytest share; each has a folder of its own in it."""
+    base = tmp_path_factory.getbasetemp()
+    return base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+
+
 @pytest.fixture(scope="session", autouse=True)
 def own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
     os.environ["MEDCNN_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+
+
+@pytest.fixture(scope="session")
+def drawn(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, int], Path]:
+    """Draws a phantom set, once for all workers: whoever comes second waits. Returns a copy, which
+    a test may change."""
+
+    def draw(kind: str, patients: int) -> Path:
+        place = for_all_workers(tmp_path_factory) / f"{kind}-{patients}"
+        with place.with_suffix(".lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            generate(place, kind, patients=patients)
+        copy = tmp_path_factory.mktemp(kind) / kind
+        return Path(shutil.copytree(place, copy))
+
+    return draw
 
 
 @pytest.fixture(scope="session")

@@ -51,7 +51,7 @@ def test_a_config_goes_to_json_and_back() -> None:
         ("batch_size", "many", "batch_size=many should be a whole number of at least 1."),
         ("micro_batch", 0, "micro_batch: 0 should be auto or a whole number of at least 1."),
         ("micro_batch", True, "micro_batch: True should be auto"),
-        ("batch_size", True, "batch_size=True should be a whole number"),
+        ("batch_size", True, "batch_size=true should be a whole number"),
         ("ema_decay", 1.5, "ema_decay=1.5 should be a number from 0 to 0.999999."),
         ("precision", "fp23", "precision=fp23 is not one of auto, fp32, bf16, fp16; did you mean"),
         ("epochs", None, "epochs=null should be a whole number of at least 1."),
@@ -72,7 +72,7 @@ def test_all_faults_are_told_at_once() -> None:
         build(TrainerConfig, wrong, {"device": ["cuda"]})
     lines = str(raised.value).splitlines()
     assert len(lines) == 5
-    assert "devise is no setting; did you mean 'device'?" in lines
+    assert "devise is not a setting; did you mean 'device'?" in lines
     assert "score is required: add score=... to the command." in lines
 
 

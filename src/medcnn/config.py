@@ -7,6 +7,8 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import math
+import re
 import types
 import typing
 from collections.abc import Mapping
@@ -53,9 +55,14 @@ PRESET_NAMES = ("auto", "none", *Modality)
 SPLIT_WORDS = ("auto", "all", *Split)
 
 
-def within(low: float | None = None, high: float | None = None) -> Any:
-    """A required number, `low` and `high` included."""
-    return field(metadata={"low": low, "high": high})
+def within(low: float | None = None, high: float | None = None, called: str = "") -> Any:
+    """A required number, `low` and `high` included.
+
+    Args:
+        called: `group.name` of a command, where that is not the name of the field: training and
+            inference have one name for one thing.
+    """
+    return field(metadata={"low": low, "high": high, "called": called})
 
 
 Prevalence = float | Mapping[str, float] | None
@@ -74,6 +81,31 @@ def prevalence(value: Any) -> Prevalence:
     return {str(k): v for k, v in value.items()} if isinstance(value, Mapping) else value
 
 
+def title_of(value: Any) -> str | None:
+    """What reports and folders are called; None: by the YAML. Raises UsageError."""
+    if isinstance(value, bool) or not isinstance(value, str | int | float | None):
+        raise UsageError(f"{_shown(value)} should be text. Write it in quotes.")
+    if value is not None and not 0 < len(str(value)) <= 100:
+        raise UsageError("should have 1 to 100 letters.")
+    return None if value is None else str(value)
+
+
+def device_of(value: Any) -> str:
+    """`auto`, `cpu`, `cuda:1`, ...; whether it is there is asked later. Raises UsageError."""
+    if isinstance(value, str) and re.fullmatch(r"auto|(cpu|cuda|mps|xpu|meta)(:\d{1,3})?", value):
+        return value
+    raise UsageError(f"{_shown(value)} should be auto, cpu, cuda, cuda:1 or mps.")
+
+
+def cache_of(value: Any) -> str:
+    """`auto`, `off` or a folder. Raises UsageError."""
+    if value is False:
+        return "off"  # as YAML reads this word
+    if isinstance(value, str | int) and value is not True and str(value):
+        return str(value)
+    raise UsageError(f"{_shown(value)} should be auto, off or a folder.")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DataConfig:
     """Where the images are and what becomes of them before the network sees them.
@@ -85,7 +117,7 @@ class DataConfig:
     """
 
     name: str
-    title: str | None
+    title: str | None = field(metadata={"parse": title_of})
     root: str | None
     path: str | None
     stand_in: str | None
@@ -99,7 +131,7 @@ class DataConfig:
     steps: Chosen = field(metadata={"parse": chosen_steps})
     validation_share: float = within(0.01, 0.9)
     test_share: float = within(0.01, 0.9)
-    cache: str
+    cache: str = field(metadata={"parse": cache_of})
     options: Mapping[str, Any]
 
     def called(self) -> str:
@@ -193,7 +225,7 @@ class TrainerConfig:
     precision: Precision
     compile: Compile
     channels_last: bool
-    device: str
+    device: str = field(metadata={"parse": device_of})
     threads: int | None = within(1)
     save_every_s: float = within(0)
     sync_batchnorm: bool
@@ -291,11 +323,11 @@ class EvaluateConfig:
     run_dir: str | None
     split: str
     seed: int = within(0, 2**31 - 1)
-    batch_size: int = within(1)
-    device: str
-    precision: Precision
-    threads: int | None = within(1)
-    max_bad: int | None = within(0)
+    batch_size: int = within(1, called="trainer.batch_size")
+    device: str = field(metadata={"called": "trainer.device", "parse": device_of})
+    precision: Precision = field(metadata={"called": "trainer.precision"})
+    threads: int | None = within(1, called="trainer.threads")
+    max_bad: int | None = within(0, called="audit.max_bad")
     prevalence: Prevalence = field(metadata={"parse": prevalence})
     data: DataConfig | None
     moved: Mapping[str, str]
@@ -327,11 +359,11 @@ class PredictConfig:
     checkpoint: str
     input: str
     output: str
-    batch_size: int = within(1)
-    device: str
-    precision: Precision
-    threads: int | None = within(1)
-    max_unreadable: int = within(0)
+    batch_size: int = within(1, called="trainer.batch_size")
+    device: str = field(metadata={"called": "trainer.device", "parse": device_of})
+    precision: Precision = field(metadata={"called": "trainer.precision"})
+    threads: int | None = within(1, called="trainer.threads")
+    max_unreadable: int = within(0, called="audit.max_bad")
     data: ReadingConfig
 
 
@@ -367,8 +399,8 @@ def build(
     built = _build(cls, composed, where, faults)
     for key, names in known.items():
         value = _at(composed, key)
-        if isinstance(value, str) and value not in names:
-            faults.append(f"{key}={value} is not known{nearest(value, names)}")
+        if isinstance(value, str | int | float) and str(value) not in names:
+            faults.append(f"unknown {key} {_shown(value)!r}{nearest(str(value), names)}")
     if isinstance(built, TrainConfig | PreviewConfig) and not faults:
         faults += _contradictions(built.data)
     if isinstance(built, TrainConfig):
@@ -391,7 +423,7 @@ def _contradictions(data: DataConfig) -> list[str]:
     if data.bits not in (8, 16):
         faults.append(f"data.bits={data.bits} is not possible; pixels are kept in 8 or 16 bits.")
     faults += [
-        f"data.steps: {step['name']} changes colours, and data.channels=1 has none."
+        f"data.steps: {step['name']} changes colours, and data.channels=1 has no colours."
         for step in data.steps
         if data.channels == 1 and STEPS[step["name"]].colour
     ]
@@ -408,15 +440,20 @@ def _build(cls: type[C], composed: Mapping[str, Any], where: str, faults: list[s
     fields = {f.name: f for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
     before = len(faults)
     values: dict[str, Any] = {}
+    calls = {name: spec.metadata.get("called") or name for name, spec in fields.items()}
+    if groups := {called.partition(".")[0] for called in calls.values()} - {*calls}:
+        found = {name: _at(composed, called, MISSING) for name, called in calls.items()}
+        found = {name: value for name, value in found.items() if value is not MISSING}
+        composed = {k: v for k, v in composed.items() if k not in groups} | found
     rest = {k: v for k, v in composed.items() if k not in fields}
     if "options" in fields and "options" not in composed:
         values["options"] = rest
     else:
-        faults += [f"{where}{k} is no setting{nearest(k, fields)}" for k in rest]
+        faults += [f"{where}{k} is not a setting{nearest(k, fields)}" for k in rest]
     for name, spec in fields.items():
         if name in values:
             continue
-        key = f"{where}{name}"
+        key = f"{where}{calls[name]}"
         if name not in composed or composed[name] == "???":
             faults.append(f"{key} is required: add {key}=... to the command.")
         else:
@@ -430,7 +467,10 @@ def _value(hint: Any, value: Any, key: str, limits: Mapping[str, Any], faults: l
             return limits["parse"](value)
         except UsageError as error:
             faults.append(f"{key}: {error}")
-            return None
+        except (TypeError, ValueError, AttributeError, LookupError):
+            faults.append(f"{key}={_shown(value)} is not understood.")
+        return None
+    optional = isinstance(hint, types.UnionType)
     if isinstance(hint, types.UnionType):
         if value is None:
             return None
@@ -438,16 +478,16 @@ def _value(hint: Any, value: Any, key: str, limits: Mapping[str, Any], faults: l
     if dataclasses.is_dataclass(hint):
         if isinstance(value, Mapping):
             return _build(typing.cast(type, hint), value, f"{key}.", faults)
-        faults.append(f"{key}={value} should be a group of settings, not one value.")
+        faults.append(f"{key}={_shown(value)} should be a group of settings, not one value.")
         return None
     if typing.get_origin(hint) is tuple:
         if isinstance(value, list | tuple) and all(isinstance(v, str) for v in value):
             return tuple(value)
-        faults.append(f"{key}={value} should be a list of words, such as [one,two].")
+        faults.append(f"{key}={_shown(value)} should be a list of words, such as [one,two].")
         return None
     if typing.get_origin(hint) is not None:
         if not isinstance(value, Mapping):
-            faults.append(f"{key}={value} should be a mapping, such as {{name: value}}.")
+            faults.append(f"{key}={_shown(value)} should be a mapping, such as {{name: value}}.")
         return value
     if issubclass(hint, StrEnum):
         if isinstance(value, bool) and "off" in set(hint):
@@ -455,30 +495,47 @@ def _value(hint: Any, value: Any, key: str, limits: Mapping[str, Any], faults: l
         if isinstance(value, str) and value in set(hint):
             return hint(value)
         allowed = ", ".join(hint)
-        faults.append(f"{key}={value} is not one of {allowed}{nearest(str(value), hint)}")
+        faults.append(f"{key}={_shown(value)} is not one of {allowed}{nearest(str(value), hint)}")
         return None
     wanted = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}[hint]
     low, high = limits.get("low"), limits.get("high")
     if low is not None and high is not None:
-        wanted += f" from {low:g} to {high:g}"
+        wanted += f" from {low:.12g} to {high:.12g}"
     elif low is not None:
         wanted += f" of at least {low:g}"
+    wanted += ", or null" if optional else ""
     fits = isinstance(value, hint) or (hint is float and isinstance(value, int))
     fits = fits and (hint is bool or not isinstance(value, bool))
-    if hint is str and isinstance(value, int | float):
+    if hint is str and isinstance(value, int | float) and not isinstance(value, bool):
         value, fits = str(value), True
     if fits and hint in (int, float):
-        fits = (low is None or value >= low) and (high is None or value <= high)
+        fits = (
+            math.isfinite(value)
+            and (low is None or value >= low)
+            and (high is None or value <= high)
+        )
     if not fits:
-        faults.append(f"{key}={'null' if value is None else value} should be {wanted}.")
+        quotes = " Write it in quotes." if hint is str and isinstance(value, bool) else ""
+        faults.append(f"{key}={_shown(value)} should be {wanted}.{quotes}")
         return None
     return hint(value)
 
 
-def _at(composed: Mapping[str, Any], key: str) -> Any:
+def _shown(value: Any) -> str:
+    """A value as YAML has it, and no more of it than a message can hold."""
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    text = str(value)
+    return text if len(text) <= 100 else f"{text[:100]}..."
+
+
+MISSING = object()
+
+
+def _at(composed: Mapping[str, Any], key: str, otherwise: Any = None) -> Any:
     value: Any = composed
     for part in key.split("."):
-        value = value.get(part) if isinstance(value, Mapping) else None
+        value = value.get(part, otherwise) if isinstance(value, Mapping) else otherwise
     return value
 
 

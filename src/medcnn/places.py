@@ -53,6 +53,10 @@ def check(config: Config) -> None:
         refuse_other_page(output, "preview")
     elif isinstance(config, PredictConfig):
         refuse_other_table(Path(config.output))
+        if config.input.endswith(".safetensors") and not config.checkpoint.endswith(".safetensors"):
+            raise UsageError(
+                f"checkpoint={config.checkpoint} and input={config.input} seem to be swapped."
+            )
         require_checkpoint(Path(config.checkpoint))
         if not Path(config.input).exists():
             raise UsageError(f"input={config.input}: no such file or folder.")
@@ -66,6 +70,8 @@ def check(config: Config) -> None:
             require_folder(Path(moved))
     elif isinstance(config, TrainConfig) and config.checkpoint is not None:
         require_checkpoint(Path(config.checkpoint))
+    if isinstance(config, TrainConfig) and config.model is not None:
+        require_weights(config.model.weights)
     data = getattr(config, "data", None)
     if isinstance(data, DataConfig) and not stands_in(data):
         require_data(data)
@@ -108,6 +114,15 @@ def require_data(data: DataConfig) -> None:
         adapters.read(data.name, root, options)  # which says what is there instead
 
 
+def require_weights(weights: str) -> None:
+    """Raises UsageError where `model.weights` is neither one of its words nor a file."""
+    if weights not in ("auto", "pretrained", "none") and not os.path.isfile(weights):
+        raise UsageError(
+            f"model.weights={weights}: no such file; it takes auto, pretrained, none or the path "
+            "of a .safetensors or .pth file."
+        )
+
+
 def require_checkpoint(path: Path) -> None:
     """Raises UsageError where there is no such file, or one of another kind; whether it is whole
     shows when it is read."""
@@ -119,7 +134,7 @@ def require_checkpoint(path: Path) -> None:
         nearest = next(p for p in path.absolute().parents if p.is_dir())
         near = Path(os.path.relpath(nearest)) if not path.is_absolute() else nearest
         there = [os.path.relpath(p, near) for p in _checkpoints_in(near)]
-        found = f"there are {listed(there)}" if there else "there is no checkpoint"
+        found = f"there are {listed(there)}" if there else "no checkpoint was found"
         where = "" if nearest == path.absolute().parent and there else f" in {near}"
         raise UsageError(f"checkpoint={path}: no such file; {found}{where}.")
     with path.open("rb") as file:
@@ -127,8 +142,8 @@ def require_checkpoint(path: Path) -> None:
     # the length of the header, which is JSON; a file of zeros or of nothing is a damaged one
     if any(head[:8]) and head[8:] not in (b"", b"{"):
         raise UsageError(
-            f"checkpoint={path} is no checkpoint of medcnn, which is a .safetensors file such as "
-            "RUN/checkpoints/best.safetensors."
+            f"checkpoint={path} is not a checkpoint of medcnn, which is a .safetensors file such "
+            "as RUN/checkpoints/best.safetensors."
         )
 
 
@@ -207,7 +222,7 @@ def _head(path: Path) -> str:
 
 def _stands_there(path: Path, verb: str) -> str:
     return (
-        f"output={path} exists and is no page of medcnn {verb}: nothing is overwritten, name "
+        f"output={path} exists and is not a page of medcnn {verb}: nothing is overwritten, name "
         "another output=."
     )
 
@@ -226,7 +241,7 @@ def refuse_unwritable(path: Path) -> None:
     """Raises UsageError where nothing can be made at `path`."""
     nearest = next(p for p in path.absolute().parents if os.path.lexists(p))
     if not nearest.is_dir():
-        raise UsageError(f"output={path} cannot be written: {nearest} is no folder.")
+        raise UsageError(f"output={path} cannot be written: {nearest} is not a folder.")
     as_now = os.access in os.supports_effective_ids
     if not os.access(nearest, os.W_OK | os.X_OK, effective_ids=as_now):
         raise UsageError(

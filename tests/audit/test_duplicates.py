@@ -14,6 +14,7 @@ from medcnn.data.phantoms import adapter
 from medcnn.images import read_pixels
 
 
+@pytest.mark.slow
 @pytest.mark.fault
 @pytest.mark.parametrize("kind", ["dermoscopy", "chest"])
 def test_planted_copies_are_found_and_little_else(kind: str) -> None:

@@ -44,7 +44,7 @@ def test_a_table_becomes_a_yaml_that_loads(root: Path, capsys: pytest.CaptureFix
     assert "medcnn train data=augen_klinik_2024 --config-dir conf" in said
     assert "As it stands it reads 24 images of 12 patients, ordinal: 0, 1, 2." in said
     assert max(map(len, said.splitlines())) <= 100
-    assert "No column was taken for the patient" not in said
+    assert "No column names the patient" not in said
     manifest = reads("augen_klinik_2024")
     assert len({r.group for r in manifest.records}) == 12
     assert manifest.labels.names == ("0", "1", "2")
@@ -72,12 +72,12 @@ def test_a_table_without_patients_is_warned_of(
     rows = [f"{i:02d};{i % 3};OD" for i in range(24)]
     (root / "liste.csv").write_text("Bild;Grad;Auge\n" + "\n".join(rows))
     show_init([str(root), "liste.csv"])
-    assert "No column was taken for the patient" in capsys.readouterr().out
+    assert "No column names the patient" in capsys.readouterr().out
 
 
 def test_a_yaml_is_never_overwritten_and_its_place_can_be_named(root: Path) -> None:
     show_init([str(root)])
-    with pytest.raises(UsageError, match="is there already and is never overwritten"):
+    with pytest.raises(UsageError, match="already exists and is never overwritten"):
         show_init([str(root)])
     show_init([str(root), "output=elsewhere/data/eyes.yaml"])
     assert len(reads("eyes", "elsewhere").records) == 24

@@ -38,9 +38,10 @@ def test_a_misspelt_key_is_named_with_its_line_and_the_nearest_setting(conf: Pat
     (conf / "data" / "ours.yaml").write_text(text)
     said = refusal("data=ours", "--config-dir", "conf").splitlines()
     assert said == [
-        "conf/data/ours.yaml:4: 'imge' is no setting of data=table; did you mean 'image'?",
-        "conf/data/ours.yaml:6: 'sise_px' is no setting of data=table; did you mean 'size_px'?",
-        "conf/data/ours.yaml:7: 'uncertian' is no setting of data=table; did you mean 'uncertain'?",
+        "conf/data/ours.yaml:4: 'imge' is not a setting of data=table; did you mean 'image'?",
+        "conf/data/ours.yaml:6: 'sise_px' is not a setting of data=table; did you mean 'size_px'?",
+        "conf/data/ours.yaml:7: 'uncertian' is not a setting of data=table; "
+        "did you mean 'uncertain'?",
     ]
 
 
@@ -156,7 +157,7 @@ def test_a_secret_of_the_environment_enters_no_setting(
         ("+model.options.tag=x${oc.env:SECRET}",),
     ):
         said = refusal(*words)
-        assert "may stand only in data.root" in said
+        assert "is allowed only in data.root" in said
         assert "hunter2" not in said
     # where the images lie may come from there
     config = read_command("train", ["data=ham10000", "data.root=${oc.env:SECRET}"]).config

@@ -191,6 +191,7 @@ def test_after_a_power_cut_at_any_moment_of_a_save_a_state_can_be_read(
         assert readable, f"cut before step {cut} of a save"
 
 
+@pytest.mark.slow
 @pytest.mark.fault
 def test_a_kill_at_any_moment_of_a_save_leaves_a_state_that_can_be_read(tmp_path: Path) -> None:
     """Row 3."""

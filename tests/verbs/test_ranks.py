@@ -22,7 +22,6 @@ import torch
 from safetensors.torch import load_file
 
 from medcnn.cli import main
-from medcnn.data.phantoms.drawing import generate
 from medcnn.models.classifier import Classifier
 from medcnn.statistics.predictions import Predictions
 from medcnn.system.files import read_sealed
@@ -44,10 +43,8 @@ WORDS = (
 
 
 @pytest.fixture(scope="module")
-def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("data") / "skin"
-    generate(root, "dermoscopy", patients=30)
-    return root
+def images(drawn: Callable[[str, int], Path]) -> Path:
+    return drawn("dermoscopy", 30)
 
 
 def start(world: int, *words: str, first: Callable[[int], None] = lambda _: None) -> list[Any]:
@@ -209,6 +206,7 @@ def torchrun(images: Path, run: Path, *more: str) -> subprocess.Popen[str]:
     return started
 
 
+@pytest.mark.slow
 @pytest.mark.fault
 @pytest.mark.skipif(
     sys.platform != "linux", reason="only Linux tells a process of its parent's end"
@@ -230,6 +228,7 @@ def test_a_signal_to_torchrun_saves_and_ends_its_processes_for_good(
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
+@pytest.mark.slow
 def test_torchrun_starts_again_what_was_killed_and_the_weights_are_the_same(
     images: Path, tmp_path: Path, runs: dict[int, Path]
 ) -> None:

@@ -8,41 +8,25 @@ from __future__ import annotations
 import sys
 from contextlib import AbstractContextManager, nullcontext
 
-HELP = """\
-medcnn: audit data, train, evaluate and fine-tune CNNs on medical images.
+from medcnn.cli.help import GENERAL, USAGE
 
-usage: medcnn VERB [key=value ...] [--config-dir FOLDER] [--show-config] [--debug]
+VERBS = tuple(USAGE)
 
-  audit      medcnn audit data=ham10000 data.root=/data/ham10000
-  train      medcnn train data=ham10000 data.root=/data/ham10000 model=resnet50
-  train -m   medcnn train -m optimizer.lr=1e-3,1e-4 seed=0,1,2 jobs=2: a run of each combination
-  sweep      medcnn sweep data=ham10000 data.root=...: settings searched by Optuna, on validation
-  finetune   medcnn finetune checkpoint=best.safetensors data=my_hospital --config-dir configs
-  evaluate   medcnn evaluate checkpoint=runs/.../checkpoints/best.safetensors
-  predict    medcnn predict checkpoint=best.safetensors input=FOLDER output=predictions.csv
-  report     medcnn report run=runs/...: the report again, from its predictions alone
-  compare    medcnn compare runs/a runs/b margin=0.02: two models on the same test images
-  who        medcnn who IMAGE-ID data=my_hospital --config-dir configs: which picture that is
-  preview    medcnn preview data=ham10000 data.root=/data/ham10000: images, step by step
-  init       medcnn init FOLDER [table.csv]: guess what your data are, write a YAML to edit
-  list       medcnn list backbones|heads|losses|datasets|metrics [part of a name]
-
-  Without any data, `medcnn train` draws phantoms: it works at once and shows everything.
-  Settings have Hydra's grammar. Complete recipes: experiment=retinopathy|skin_lesion|chest_xray.
-
-  --config-dir FOLDER   your own YAML, e.g. FOLDER/data/my_hospital.yaml for data=my_hospital
-  --show-config         print all settings of the command and stop
-  --debug               show a traceback, without names, where something goes wrong
-  --version             print the version and stop
-
-exit codes: 0 done, 1 failed, 2 wrong usage or setting, 3 training diverged, 4 data refused,
-75 stopped by a signal with everything saved (run the same command again to go on)
-"""
-
-VERBS = (
-    *("audit", "preview", "train", "sweep", "finetune", "evaluate", "predict", "report"),
-    *("compare", "who", "init", "list"),
-)
+# What people call a command elsewhere.
+SYNONYMS = {
+    **dict.fromkeys(("fit", "training", "run", "learn"), "train"),
+    **dict.fromkeys(("test", "eval", "evaluation", "validate", "val", "score"), "evaluate"),
+    **dict.fromkeys(("infer", "inference", "prediction", "predictions"), "predict"),
+    **dict.fromkeys(("tune", "fine-tune", "fine_tune", "finetuning", "transfer"), "finetune"),
+    **dict.fromkeys(("search", "optimize", "optimise", "hyperopt", "optuna"), "sweep"),
+    **dict.fromkeys(("check", "inspect", "verify"), "audit"),
+    **dict.fromkeys(("show", "visualize", "visualise", "view"), "preview"),
+    **dict.fromkeys(("comparison", "diff"), "compare"),
+    **dict.fromkeys(("new", "create", "setup", "import"), "init"),
+    **dict.fromkeys(("backbones", "models"), "list backbones"),
+    **dict.fromkeys(("datasets", "data"), "list datasets"),
+    **{name: f"list {name}" for name in ("heads", "losses", "metrics")},
+}
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -52,15 +36,24 @@ def main(arguments: list[str] | None = None) -> None:
         from medcnn.system.tracebacks import guard
 
         guard()
-    if not words or words[0] in ("-h", "--help", "help"):
-        print(HELP, end="")
-        raise SystemExit(0 if words else 2)
-    if words[0] == "--version":
+    if {"--version", "-V"} & set(words) or words == ["version"]:
         from medcnn import __version__
 
         print(f"medcnn {__version__}")
         raise SystemExit(0)
+    asked = {"-h", "--help", "-?", "help"} & {*words[:1], *(w for w in words if w[:1] == "-")}
+    if asked or not words:
+        verbs = [w for w in words if w in VERBS]
+        print(_help(verbs[0]) if asked and verbs else GENERAL, end="")
+        raise SystemExit(0 if words else 2)
     raise SystemExit(run(words))
+
+
+def _help(verb: str) -> str:
+    from medcnn.cli.help import help_of
+    from medcnn.config import config_folder
+
+    return help_of(verb, config_folder())
 
 
 def run(words: list[str]) -> int:
@@ -157,18 +150,28 @@ def _advice(error: OSError) -> str:
     }.get(error.errno or 0, "")
 
 
+def _no_verb(word: str, rest: list[str]) -> str:
+    """What to say of a first word that is not a command."""
+    import shlex
+
+    from medcnn.system.registry import nearest
+
+    if word.startswith("-") or "=" in word:
+        verb = next((w for w in rest if w in VERBS), None)
+        others = [word, *(w for w in rest if w != verb)]
+        command = shlex.join(["medcnn", verb or "COMMAND", *others])
+        return f"the command comes first: {command}"
+    meant = SYNONYMS.get(word.lower())
+    hint = f"; did you mean '{meant}'?" if meant else nearest(word, VERBS)
+    return f"unknown command '{word}'{hint} Commands: {', '.join(VERBS)}."
+
+
 def _dispatch(words: list[str]) -> int:
     from medcnn.system.errors import UsageError
-    from medcnn.system.registry import nearest
 
     verb, rest = words[0], words[1:]
     if verb not in VERBS:
-        raise UsageError(
-            f"'{verb}' is no command{nearest(verb, VERBS)} Commands: {', '.join(VERBS)}."
-        )
-    if "-h" in rest or "--help" in rest:
-        print(HELP, end="")
-        return 0
+        raise UsageError(_no_verb(verb, rest))
     if verb == "list":
         from medcnn.cli.listing import show_list
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -15,17 +17,29 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.object_type import ObjectType
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
-from hydra.errors import HydraException
 from omegaconf import AnyNode, DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
-from yaml import YAMLError, safe_load
+from yaml import safe_load
 
 from medcnn.cli.own_yaml import (
     own_file,
+    own_folder,
     place_hint,
-    refuse_bombs,
     refuse_nameless,
     refuse_unknown,
+    searched,
+)
+from medcnn.cli.words import (
+    NAMING,
+    PATHS,
+    PLACES,
+    RENAMED,
+    TEXTS,
+    is_place,
+    parts,
+    said,
+    shortened,
+    understood,
+    word_of,
 )
 from medcnn.config import (
     PRESET_NAMES,
@@ -49,12 +63,11 @@ from medcnn.images import Preprocessing
 from medcnn.models.backbone_names import backbone_names
 from medcnn.places import Config
 from medcnn.statistics.metrics.table import CHOOSING
-from medcnn.system.errors import UsageError, listed, private
+from medcnn.system.errors import MedcnnError, UsageError, private
 from medcnn.system.privacy import as_pseudonyms
 from medcnn.system.registry import nearest
 
 # Settings that take any name, so that Hydra would ask for a `+`.
-NAMING = re.compile(r"\+*data\.exclude\b")  # what follows may name patients
 OPEN = re.compile(r"(data\.(exclude|rename|split_names)|model\.options)\b")
 
 
@@ -66,6 +79,18 @@ class Command:
     config: Config
     yaml: str
     show: bool
+    hints: list[str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """Settings in Hydra's grammar, the folder of --config-dir, whether all are only to be shown,
+    and what to tell the user about them."""
+
+    settings: list[str]
+    folder: Path | None
+    show: bool
+    hints: list[str]
 
 
 def read_command(verb: str, words: list[str]) -> Command:
@@ -75,18 +100,26 @@ def read_command(verb: str, words: list[str]) -> Command:
         UsageError: all faults of the command, one line each, with the nearest right name.
     """
     runs = _runs_or_ids(words) if verb in ("compare", "who") else []
-    overrides, own_folder, show = read_options(verb, [w for w in words if w not in runs])
+    options = read_options(verb, [w for w in words if w not in runs])
     with initialize_config_dir(version_base="1.3", config_dir=str(config_folder())):
-        composed, groups, keys = _compose(verb, overrides, own_folder)
+        composed, groups, keys = _compose(verb, options.settings, options.folder)
     if verb == "compare":
-        composed["runs"] = runs
+        composed["runs"] = [os.path.expanduser(run) for run in runs]
     elif verb == "who":
         composed["ids"] = runs
-    if file := own_file(own_folder, groups.get("data")):
+    if file := own_file(options.folder, groups.get("data")):
         refuse_unknown(file, composed["data"], keys)
     config = _frozen(verb, composed, groups, keys)
     yaml = OmegaConf.to_yaml(OmegaConf.create(_hidden(composed)))
-    return Command(verb=verb, words=[verb, *words], keys=keys, config=config, yaml=yaml, show=show)
+    return Command(
+        verb=verb,
+        words=[verb, *words],
+        keys=keys,
+        config=config,
+        yaml=yaml,
+        show=options.show,
+        hints=options.hints,
+    )
 
 
 def _hidden(composed: dict[str, Any]) -> dict[str, Any]:
@@ -104,16 +137,19 @@ def _hidden(composed: dict[str, Any]) -> dict[str, Any]:
 
 def _runs_or_ids(words: list[str]) -> list[str]:
     before = ["", *words]
-    return [w for b, w in zip(before, words, strict=False) if b != "--config-dir" and _is_run(w)]
+    return [w for b, w in zip(before, words, strict=False) if b != "--config-dir" and is_place(w)]
 
 
-def _is_run(word: str) -> bool:
-    return not word.startswith("-") and ("=" not in word or Path(word).is_dir())
+def read_options(verb: str, words: list[str], *, many: bool = False) -> Options:
+    """The words of a command, sorted.
 
+    Args:
+        many: whether a comma makes several runs (`-m`).
 
-def read_options(verb: str, words: list[str]) -> tuple[list[str], Path | None, bool]:
-    """Settings, the folder of --config-dir, and whether they are only to be shown."""
-    overrides: list[str] = []
+    Raises:
+        UsageError: an unknown option, or a word that is not a setting.
+    """
+    plain: list[str] = []
     folder: Path | None = None
     show = False
     rest = iter(words)
@@ -122,18 +158,41 @@ def read_options(verb: str, words: list[str]) -> tuple[list[str], Path | None, b
             show = True
         elif word.startswith("--config-dir"):
             _, given, value = word.partition("=")
-            folder = Path(value if given else next(rest, ""))
-            if not folder.is_dir():
-                raise UsageError(f"--config-dir {folder}: no such folder.")
+            folder = own_folder(value if given else next(rest, ""))
         elif word.startswith("-"):
             known = ("--config-dir", "--show-config", "--debug", "--help", "--multirun")
             meant = _meant(verb, word, next(rest, ""))
-            raise UsageError(f"{word} is no option{meant or nearest(word, known)}")
-        elif "=" not in word and not word.startswith("~"):
-            raise UsageError(f"'{word}' is no setting: settings are written key=value.")
+            raise UsageError(f"unknown option {word}{meant or nearest(word, known)}")
         else:
-            overrides.append(word)
-    return overrides, folder, show
+            plain.append(word)
+    settings, hints = understood(verb, plain, many=many)
+    settings = [_readable(word) for word in settings]
+    return Options(settings=settings, folder=folder, show=show, hints=hints)
+
+
+def _readable(word: str) -> str:
+    """A name of a column, quoted where Hydra's grammar has no reading of its signs."""
+    start, key, value = parts(word)
+    if key in TEXTS and value[:1] not in ("", "[", "{"):
+        try:
+            OverridesParser.create().parse_override(word)
+        except Exception:  # as in read_words
+            return f"{start}{key}={word_of(value)}"
+    return word
+
+
+def _named_bodies(verb: str, words: list[str], folder: Path | None) -> list[str]:
+    """`model=vit_base_patch16_224`, a name of timm's that has no YAML, as `model.backbone=...`."""
+    found = []
+    for word in words:
+        _, key, name = parts(word)
+        if key == "model" and verb in ("train", "sweep", "preview") and name != "null":
+            file = Path("model") / f"{name}.yaml"
+            named = (config_folder() / file).is_file() or (folder and (folder / file).is_file())
+            if not named and name.partition(".")[0] in _backbones():
+                word = f"model.backbone={name}"
+        found.append(word)
+    return found
 
 
 def _meant(verb: str, word: str, following: str) -> str:
@@ -150,12 +209,11 @@ def _meant(verb: str, word: str, following: str) -> str:
 
 
 def _compose(
-    verb: str, words: list[str], own_folder: Path | None
+    verb: str, words: list[str], folder: Path | None
 ) -> tuple[dict[str, Any], Mapping[str, str | None], list[str]]:
     """The composed config as plain dicts, what was chosen of each group, and the keys given."""
-    search = searched(own_folder)
-    if own_folder:
-        refuse_bombs(own_folder)
+    search = searched(folder)
+    words = _named_bodies(verb, words, folder)
     words = [f"++{word}" if OPEN.match(word) else word for word in words]
     overrides = read_words(words)
     plain = compose(verb, search, return_hydra_config=True)
@@ -164,12 +222,12 @@ def _compose(
     loader = GlobalHydra.instance().config_loader()
     choosing = [o for o in overrides if o.key_or_group in own_groups]
     faults = [
-        f"{fault}{place_hint(o.key_or_group, str(o.value()), own_folder)}"
+        f"{fault}{place_hint(o.key_or_group, str(o.value()), folder)}"
         for o in choosing
         for fault in _group_faults(o, loader, verb, search)
     ]
     way = (
-        "what is searched stands in a file, FOLDER/sweep/mine.yaml (docs/sweeps.md)"
+        "what to search is written in a file, FOLDER/sweep/mine.yaml (docs/sweeps.md)"
         if verb == "sweep"
         else "a list of values is a sweep: `medcnn train -m` makes a run of each"
     )
@@ -180,7 +238,7 @@ def _compose(
         if o.is_sweep_override() or o.key_or_group.startswith("sweep.space")
     ]
     faults += [
-        f"{o.input_line}: {o.key_or_group} belongs to Hydra and is no setting of medcnn."
+        f"{o.input_line}: {o.key_or_group} belongs to Hydra and is not a setting of medcnn."
         for o in overrides
         if re.match(r"hydra\b", o.key_or_group)
     ]
@@ -189,7 +247,7 @@ def _compose(
     try:
         shape = compose(verb, [*search, *(str(o.input_line) for o in choosing)])
         for o in choosing:
-            if o.key_or_group == "data" and (file := own_file(own_folder, str(o.value()))):
+            if o.key_or_group == "data" and (file := own_file(folder, str(o.value()))):
                 refuse_nameless(file, list(shape.data or {}))
         values = [
             o for o in overrides if o not in choosing and not (o.is_add() or o.is_force_add())
@@ -204,9 +262,9 @@ def _compose(
         if faults := list(_unsafe(OmegaConf.to_container(final))):
             raise UsageError("\n".join(faults))
         composed = OmegaConf.to_container(final, resolve=True)
-    except YAMLError as error:
-        raise UsageError(f"a settings file is no YAML: {words_of(error)}") from error
-    except (HydraException, OmegaConfBaseException) as error:
+    except MedcnnError:
+        raise
+    except Exception as error:  # whatever it is, the settings of the user made it
         raise UsageError(f"the settings cannot be composed: {words_of(error)}") from error
     assert isinstance(composed, dict)
     composed.pop("experiment", None)
@@ -221,24 +279,26 @@ def read_words(words: list[str], loader: ConfigLoader | None = None) -> list[Ove
     for word in words:
         try:
             overrides += parser.parse_overrides([word])
-        except HydraException as error:
-            reason = str(error).splitlines()[0]
+        except Exception as error:  # of the grammar, or of numbers that Python refuses
+            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             key, _, value = word.partition("=")
             if NAMING.match(word):
                 key = key.lstrip("+")
                 raise UsageError(
-                    f"{key}={private(value)} cannot be read as key=value. In a command it is "
-                    f"{key}='{{COLUMN: [VALUE]}}'; names with blanks or signs stand in quotes."
+                    f"{key}={private(shortened(value))} cannot be read as key=value. In a command "
+                    f"it is {key}='{{COLUMN: [VALUE]}}'; names with blanks or signs need quotes."
+                ) from None
+            if re.search(r"\s\w[\w.]*=", value):
+                raise UsageError(
+                    f"{shortened(word)}: several settings in one word; leave out the quotes that "
+                    "hold them together."
                 ) from None
             raise UsageError(
-                f"{word} cannot be read as key=value: {reason}. A value with spaces, commas, "
-                f"brackets or signs stands in two pairs of quotes: {key}='\"{value}\"'."
+                f"{shortened(word)} cannot be read as key=value: {shortened(reason, 200)}. A value "
+                "with commas, brackets or signs needs two pairs of quotes: "
+                f"{shortened(key)}='\"{shortened(value)}\"'."
             ) from None
     return overrides
-
-
-# Where `${oc.env:DATA}` may stand. All else is written into run folders and checkpoints as it is.
-PLACES = ("data.root", "data.path", "data.cache", "run_dir", "checkpoint", "input", "output")
 
 
 def _unsafe(node: Any, key: str = "") -> Iterator[str]:
@@ -255,34 +315,14 @@ def _unsafe(node: Any, key: str = "") -> Iterator[str]:
             yield from _unsafe(child, f"{key}.{number}")
     elif isinstance(node, str) and "${" in node and key not in PLACES:
         yield (
-            f"{key}={node}: settings are written into run folders, so none is fetched from "
-            f"elsewhere; ${{...}} may stand only in {', '.join(PLACES)}."
+            f"{key}={shortened(node)}: settings are written into run folders, so none is fetched "
+            f"from elsewhere; ${{...}} is allowed only in {', '.join(PLACES)}."
         )
 
 
 def _line(override: Override) -> str:
     """A word of the command as a message has it."""
-    key, _, value = str(override.input_line).partition("=")
-    return f"{key}={private(value)}" if NAMING.match(key) else str(override.input_line)
-
-
-def searched(own_folder: Path | None) -> list[str]:
-    """The override that adds a user's folder; its files may not be named like ours, which are
-    found first."""
-    if own_folder is None:
-        return []
-    hidden = sorted(
-        found
-        for p in own_folder.rglob("*.yaml")
-        if (config_folder() / (found := p.relative_to(own_folder).as_posix())).is_file()
-    )
-    if hidden:
-        raise UsageError(
-            f"--config-dir {own_folder}: {listed(hidden)} is also a file of medcnn; give yours "
-            "another name."
-        )
-    path = str(own_folder.resolve()).replace("\\", "\\\\").replace("'", "\\'")
-    return [f"hydra.searchpath=['file://{path}']"]
+    return said(str(override.input_line))
 
 
 def _group_faults(
@@ -290,10 +330,16 @@ def _group_faults(
 ) -> list[str]:
     group, value = override.key_or_group, override.value()
     options = loader.get_group_options(group, ObjectType.CONFIG, verb, search)
-    if value is None or value in options:
+    if isinstance(value, str) and value in options:
         return []
-    names = ", ".join(o for o in options)
-    return [f"{group}={value} is not known{nearest(str(value), options)} Known: {names}."]
+    if value is None:
+        return [f"{group}=null: leave it out, or choose one of {', '.join(options)}."]
+    names, known = ", ".join(options), options
+    if group == "model" and verb != "finetune":
+        known = [*options, *_backbones()]
+        names += ", or any name of `medcnn list backbones`"
+    name = shortened(str(value))
+    return [f"unknown {group} '{name}'{nearest(name, known)} Known: {names}."]
 
 
 def _key_faults(
@@ -310,6 +356,9 @@ def _key_faults(
             done.append(part)
             continue
         where = ".".join(done)
+        if meant := _meant_elsewhere(verb, key, part, shape):
+            yield f"{key} is not a setting of medcnn {verb}{meant}"
+            return
         siblings = [f"{where}.{name}".lstrip(".") for name in names]
         guess = nearest(key, [*siblings, *(groups if not done else [])])
         if guess == ".":
@@ -320,13 +369,26 @@ def _key_faults(
             guess = f"; did you mean '{leaves[found[1]]}'?" if found else last
         if guess == "." and verb != "train" and key in _leaves(compose("train")):
             guess = f", only of training: medcnn train {key}=..."
-        yield f"{key} is no setting of medcnn {verb}{guess}"
+        yield f"{key} is not a setting of medcnn {verb}{guess}"
         return
     # `config.py` knows the types of the rest; options of a table are bound only once torch is there
     if done[0] in ("head", "loss") and isinstance(node, AnyNode):
         default, value = node._value(), override.value()
         if isinstance(default, int | float) and not isinstance(value, int | float):
             yield f"{key}={value} should be a number, such as {default}."
+
+
+def _meant_elsewhere(verb: str, key: str, part: str, shape: DictConfig) -> str:
+    """A setting of another group, or a command, that people mean by a key; blank where none is."""
+    if verb == "compare" and key in ("run", "runs", "checkpoint", "a", "b"):
+        return "; name the runs without a key: medcnn compare RUN RUN."
+    if verb == "train" and key == "checkpoint":
+        return "; to go on from a checkpoint with other images, see medcnn finetune --help."
+    last, leaves = key.rpartition(".")[2], [*_leaves(shape), *RENAMED.values()]
+    same = [leaf for leaf in leaves if leaf.rpartition(".")[2] == last and "." in leaf]
+    longer = [leaf for leaf in leaves if leaf.rpartition(".")[2].startswith(f"{part}_")]
+    known = [leaf for leaf in [*same, *longer] if OmegaConf.select(shape, leaf) is not None]
+    return f"; did you mean '{known[0]}'?" if known else ""
 
 
 def _decimal_comma(override: Override, shape: DictConfig) -> str:
@@ -347,8 +409,10 @@ def _leaves(node: DictConfig, where: str = "") -> Iterator[str]:
 
 
 def words_of(error: Exception) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return " ".join(lines)[:600]
+    if isinstance(error, RecursionError):
+        return "a part of them refers to itself."
+    text = " ".join(str(error).partition("Config search path")[0].split())
+    return text[:600] or type(error).__name__
 
 
 def _frozen(
@@ -357,6 +421,7 @@ def _frozen(
     groups: Mapping[str, str | None],
     keys: list[str],
 ) -> Config:
+    _expand(composed)
     if verb == "predict":
         return build(PredictConfig, composed, {})
     if verb == "report":
@@ -410,7 +475,7 @@ def _frozen(
     search = build(SearchConfig, composed["sweep"], {}, "sweep.") if verb == "sweep" else None
     if verb in ("train", "sweep"):
         composed["checkpoint"] = None
-        backbones = backbone_names()
+        backbones = list(_backbones())
         backbone = str((composed.get("model") or {}).get("backbone"))
         if backbone.partition(".")[0] in backbones:
             backbones.append(backbone)  # a name may be followed by the tag of its weights
@@ -452,6 +517,11 @@ def _refuse_without_effect(verb: str, groups: Mapping[str, str | None], keys: li
         raise UsageError("\n".join(faults))
 
 
+@cache
+def _backbones() -> tuple[str, ...]:
+    return tuple(backbone_names())
+
+
 def _group_names(group: str) -> list[str]:
     return sorted(p.stem for p in (config_folder() / group).glob("*.yaml"))
 
@@ -459,5 +529,28 @@ def _group_names(group: str) -> list[str]:
 def _absolute(key: str, value: Any) -> Any:
     """Paths of data are kept absolute, so that a run can be evaluated from another directory."""
     if key in ("root", "path") and isinstance(value, str):
-        return str(Path(value).expanduser().resolve())
+        return str(Path(value).resolve())
     return value
+
+
+def _expand(composed: dict[str, Any]) -> None:
+    """`~` is the user's own folder in every path, in the command and in a YAML. A folder may be
+    called by a number.
+
+    Raises:
+        UsageError: a path that is empty, which would mean the folder where the command runs.
+    """
+    for setting in PATHS:
+        *groups, name = setting.split(".")
+        node: Any = composed
+        for group in groups:
+            node = node.get(group) if isinstance(node, Mapping) else None
+        value = node.get(name) if isinstance(node, dict) else None
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            node[name] = str(value)
+        elif isinstance(value, str) and value != "???":
+            if not value.strip() and setting != "data.folder":
+                raise UsageError(f"{setting} is empty: give a path, or null for none.")
+            if "\0" in value:
+                raise UsageError(f"{setting}: a path cannot hold a NUL byte.")
+            node[name] = os.path.expanduser(value)

@@ -29,6 +29,8 @@ def execute(command: Command) -> None:
         search_of(command, config)
         return
     show_log(for_terminal)
+    for hint in command.hints:
+        log.info(hint)
     if follows() and not isinstance(config, TrainConfig):
         return  # only training is shared among processes
     if isinstance(config, PredictConfig):

@@ -36,8 +36,8 @@ SETTINGS = ("data.sheet", "data.encoding", "data.follow_links")
 MOST_TABLES = 20
 WIDTH = 100
 NO_PATIENT = (
-    "No column was taken for the patient: every image counts as one of its own, and a patient with "
-    "several may stand in training and in test. Is there a column that tells?"
+    "No column names the patient, so every image counts as a patient of its own, and a patient "
+    "with several images may be in both training and test. Does a column name the patient?"
 )
 
 
@@ -120,7 +120,7 @@ def _words(words: Sequence[str]) -> tuple[Path, Path | None, dict[str, Any], Pat
         raise UsageError(f"output={output}: {output.stem} is a name of medcnn; take another.")
     if output.exists():
         raise UsageError(
-            f"{output} is there already and is never overwritten; remove it, or name another with "
+            f"{output} already exists and is never overwritten; remove it, or name another with "
             "output=conf/data/NAME.yaml."
         )
     refuse_unwritable(output)

@@ -66,6 +66,9 @@ def show_list(words: list[str]) -> None:
     if not words or len(words) > 2:
         raise UsageError(f"list one of {', '.join(LISTS)}: medcnn list backbones resnet")
     part = words[1] if len(words) == 2 else ""
+    words = [
+        {"models": "backbones", "data": "datasets", "scores": "metrics"}.get(w, w) for w in words
+    ]
     lines = [line for line in choose(LISTS, words[0], "list")() if part in line[0]]
     if not lines:
         names = [name for name, _ in LISTS[words[0]]()]

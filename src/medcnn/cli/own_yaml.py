@@ -1,49 +1,150 @@
-"""What goes wrong with a data YAML of one's own, said with its file and line."""
+"""What goes wrong with a YAML of one's own, said with its file and line. Whoever wrote it, it is
+read within bounds: what would fill the memory, name Python or mean another thing than it seems to
+is refused before Hydra sees it."""
 
 from __future__ import annotations
 
+import io
+import os
 import re
-from collections.abc import Collection, Mapping
-from contextlib import suppress
+import stat
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import yaml
+from hydra._internal.core_plugins.file_config_source import FileConfigSource
+from hydra._internal.sources_registry import SourcesRegistry
+from hydra.plugins.config_source import ConfigLoadError, ConfigResult
+from omegaconf import OmegaConf
 
-from medcnn.config import DataConfig
+from medcnn.cli.words import shortened, too_much
+from medcnn.config import DataConfig, config_folder
 from medcnn.data import adapters
-from medcnn.system.errors import UsageError
+from medcnn.system.errors import UsageError, listed, private
 from medcnn.system.registry import nearest
 
-MAX_BYTES, MAX_DEPTH = 1 << 18, 16
+MAX_BYTES, MAX_DEPTH, MAX_LETTERS, MAX_NAMES = 1 << 18, 16, 10_000, 1000
 
 
 def own_file(folder: Path | None, name: str | None) -> Path | None:
     """The YAML that `data=NAME` means, where it is the user's own."""
     file = folder / "data" / f"{name}.yaml" if folder else None
-    return file if file and file.is_file() else None
+    return file if file and os.path.isfile(file) else None
 
 
-def refuse_bombs(folder: Path) -> None:
-    """Raises UsageError for a YAML of a group that a few lines make endless (aliases of aliases),
-    or that is too large or too deep to be settings."""
-    for file in sorted(folder.glob("*/**/*.yaml")):
-        size, depth, fault = file.stat().st_size, 0, ""
-        if size > MAX_BYTES:
-            fault = f"has {size:,} bytes, and settings at most {MAX_BYTES:,}"
+def own_folder(text: str) -> Path:
+    """The folder of --config-dir. Raises UsageError where there is none."""
+    folder = Path(os.path.expanduser(text))
+    if not text:
+        raise UsageError("--config-dir needs a folder: --config-dir FOLDER.")
+    if not os.path.isdir(folder):
+        found = "it is a file; name the folder" if os.path.exists(folder) else "no such folder"
+        raise UsageError(f"--config-dir {text}: {found}.")
+    return folder
+
+
+def searched(folder: Path | None) -> list[str]:
+    """The override that adds a user's folder; its files may not be named like ours, which are
+    found first."""
+    if folder is None:
+        return []
+    ours = (p.relative_to(config_folder()).as_posix() for p in config_folder().rglob("*.yaml"))
+    if hidden := sorted(name for name in ours if os.path.isfile(folder / name)):
+        raise UsageError(
+            f"--config-dir {folder}: {listed(hidden)} is also a file of medcnn; give yours "
+            "another name."
+        )
+    SourcesRegistry.instance().register(OwnSource)
+    path = str(folder.resolve()).replace("\\", "\\\\").replace("'", "\\'")
+    return [f"hydra.searchpath=['{OwnSource.scheme()}://{path}']"]
+
+
+class OwnSource(FileConfigSource):
+    """Hydra reads the files of --config-dir through here, whichever of them it comes to need."""
+
+    @staticmethod
+    def scheme() -> str:
+        return "own"
+
+    def load_config(self, config_path: str) -> ConfigResult:
+        file = Path(self.path) / self._normalize_file_name(config_path)
+        if not file.exists():
+            raise ConfigLoadError(f"there is no {file}")
+        text = read_yaml(file)
+        return ConfigResult(
+            config=OmegaConf.load(io.StringIO(text)),
+            path=f"{self.scheme()}://{self.path}",
+            provider=self.provider,
+            header=self._get_header_dict(text[:512]),
+        )
+
+
+def read_yaml(file: Path) -> str:
+    """The text of a settings file that is sound, and means what it seems to.
+
+    Raises:
+        UsageError: with the line and what to write instead.
+    """
+    said = os.path.relpath(file) if file.is_relative_to(Path.cwd()) else str(file)
+    about = os.stat(file)
+    if not stat.S_ISREG(about.st_mode):
+        raise UsageError(f"{said} is not a regular file.")
+    if about.st_size > MAX_BYTES:
+        raise UsageError(f"{said} has {about.st_size:,} bytes, and settings at most {MAX_BYTES:,}.")
+    text = _decoded(said, file.read_bytes())
+    try:
+        _refuse_tokens(said, text)
+        root = yaml.compose(text, Loader=yaml.SafeLoader)
+        if root is not None and not isinstance(root, yaml.MappingNode):
+            raise UsageError(f"{said} should hold settings, such as `root: /data/images`.")
+        faults = list(_faults(root)) if root is not None else []
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        line = f":{mark.line + 1}" if mark else ""
+        tabs = " Indent with spaces, not tabs." if "\\t" in str(error.problem) else ""
+        raise UsageError(f"{said}{line} is not YAML: {error.problem}.{tabs}") from error
+    except yaml.YAMLError as error:
+        raise UsageError(f"{said} is not YAML: {' '.join(str(error).split())[:300]}") from error
+    if faults:
+        raise UsageError("\n".join(f"{said}:{line + 1}: {fault}" for line, fault in faults[:20]))
+    return text
+
+
+def _decoded(said: str, raw: bytes) -> str:
+    if raw[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        raise UsageError(f"{said} is in UTF-16; save it as UTF-8.")
+    if b"\0" in raw:
+        line = raw[: raw.index(b"\0")].count(b"\n") + 1
+        raise UsageError(f"{said}:{line} holds a NUL byte: this is not a text file.")
+    try:
+        return raw.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = raw[: error.start].count(b"\n") + 1
+        raise UsageError(
+            f"{said}:{line} is not in UTF-8 (byte 0x{raw[error.start]:02x}); save it as UTF-8."
+        ) from error
+
+
+def _refuse_tokens(said: str, text: str) -> None:
+    """Raises UsageError for what a few lines make endless, and for types of Python."""
+    depth = names = 0
+    for token in yaml.scan(text):
+        names += isinstance(token, yaml.KeyToken)
+        depth += isinstance(token, _OPENING) - isinstance(token, _CLOSING)
+        if isinstance(token, yaml.AliasToken):
+            fault = f"repeats a part by its alias (*{token.value}); write it out"
+        elif isinstance(token, yaml.TagToken):
+            name = "".join(part or "" for part in token.value)
+            fault = f"names a type ({shortened(name)}); settings are text, numbers and lists"
+        elif names > MAX_NAMES:
+            fault = f"has more than {MAX_NAMES:,} settings"
+        elif depth > MAX_DEPTH:
+            fault = f"is nested more than {MAX_DEPTH} deep"
         else:
-            with suppress(yaml.YAMLError):  # what is no YAML is told where it is read
-                for token in yaml.scan(file.read_text(encoding="utf-8", errors="replace")):
-                    depth += isinstance(token, _OPENING) - isinstance(token, _CLOSING)
-                    if isinstance(token, yaml.AliasToken):
-                        fault = f"repeats a part by its alias (*{token.value}); write it out"
-                    elif depth > MAX_DEPTH:
-                        fault = f"is nested more than {MAX_DEPTH} deep"
-                    if fault:
-                        break
-        if fault:
-            raise UsageError(f"{file} {fault}, or move it out of --config-dir.")
+            continue
+        raise UsageError(f"{said}:{token.start_mark.line + 1} {fault}.")
 
 
 _OPENING = (
@@ -55,20 +156,106 @@ _OPENING = (
 _CLOSING = (yaml.BlockEndToken, yaml.FlowMappingEndToken, yaml.FlowSequenceEndToken)
 
 
+def _faults(node: Any, *, within: bool = False) -> Iterator[tuple[int, str]]:
+    """Line and fault of values that YAML would read as something else.
+
+    Args:
+        within: it is a key or an item of a list, which is a name and never a switch.
+    """
+    if isinstance(node, yaml.ScalarNode):
+        if fault := _fault(node, within):
+            yield node.start_mark.line, fault
+    elif isinstance(node, yaml.SequenceNode):
+        for item in node.value:
+            yield from _faults(item, within=True)
+    else:
+        seen = set()
+        for key, value in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                yield key.start_mark.line, "a list or a mapping cannot be the name of a setting."
+                continue
+            if key.value in seen:
+                yield key.start_mark.line, f"'{shortened(key.value)}' is given twice."
+            seen.add(key.value)
+            yield from _faults(key, within=True)
+            yield from _faults(value)
+
+
+def _fault(node: yaml.ScalarNode, within: bool) -> str:
+    text, kind = node.value, node.tag.rpartition(":")[2]
+    if len(text) > MAX_LETTERS:
+        return f"a value has {len(text):,} letters, of at most {MAX_LETTERS:,}."
+    if fault := too_much(text):
+        return f"{private(shortened(text))} {fault}."
+    if any((ord(c) < 32 and c not in "\t\n\r") or "\ud800" <= c <= "\udfff" for c in text):
+        return f"{private(shortened(text))} holds a control character."
+    if node.style:
+        return ""
+    quoted = f"write it in quotes: '{shortened(text)}'."
+    if kind == "int" and not re.fullmatch(r"[+-]?(0|[1-9][0-9]*)", text):
+        return f"{private(text)} is read as another number; write it in quotes."
+    if kind == "float" and set(text) & set(":_"):
+        return f"{private(text)} is read as another number; write it in quotes."
+    if kind == "bool" and within:
+        return f"{text} is read as true or false; {quoted}"
+    if kind == "null" and within:
+        return f"{text} is read as nothing; {quoted}" if text else "an item or a name is empty."
+    if kind == "merge":
+        return "<< repeats another part; write it out."
+    return ""
+
+
 def place_hint(group: str, name: str, folder: Path | None) -> str:
-    """Where a file of that name does lie, and where it must; blank where there is none."""
+    """Where a file of that name does lie, and where it must; else how to say where it lies."""
     if folder is None:
-        for place in (Path("conf"), Path("configs"), Path()):
-            if (file := place / group / f"{name}.yaml").is_file():
-                return f" There is {file}: add --config-dir {place}."
-        return ""
+        return _near_hint(group, name)
     wanted = folder / group / f"{name}.yaml"
-    found = sorted((*folder.rglob(f"{name}.yaml"), *folder.rglob(f"{name}.yml")))
+    found = [p for p in _below(folder, depth=3) if p.stem == name]
     if not found:
-        return ""
+        return f" Your own would be {wanted}." if group in ("data", "experiment") else ""
     if folder.name == group and found[0].parent == folder and found[0].suffix == ".yaml":
         return f" There is {found[0]}: say --config-dir {folder.parent}."
     return f" There is {found[0]}, which must be {wanted}."
+
+
+def _near_hint(group: str, name: str) -> str:
+    stem = Path(name).stem if name.endswith((".yaml", ".yml")) else Path(name).name
+    here = Path()
+    for file in (*_below(here, depth=3), *_below(Path(".."), depth=3)):
+        if file.stem.lower() == stem.lower() and file.parent.name == group:
+            if file.suffix == ".yml":
+                return f" There is {file}: rename it to {file.with_suffix('.yaml').name}."
+            place = file.parent.parent
+            choice = "" if name == file.stem else f"write {group}={file.stem} and "
+            return f" There is {file}: {choice}add --config-dir {place}."
+    if group == "data" and ("/" in name or os.path.exists(os.path.expanduser(name))):
+        return (
+            f" data= takes a name. Where the images are is data.root={name}; `medcnn init {name}` "
+            "writes a YAML for them."
+        )
+    return f" Give --config-dir FOLDER if its YAML lies elsewhere (FOLDER/{group}/{stem}.yaml)."
+
+
+def _below(folder: Path, depth: int, limit: int = 3000) -> Iterator[Path]:
+    """YAML files within a folder, near ones first; a look at `limit` entries and no more."""
+    level = [folder]
+    for _ in range(depth):
+        deeper: list[Path] = []
+        for place in level:
+            try:
+                entries = sorted(os.scandir(place), key=lambda e: e.name)
+            except OSError:
+                continue
+            for entry in entries:
+                limit -= 1
+                if limit < 0:
+                    return
+                path = place / entry.name
+                if entry.name.endswith((".yaml", ".yml")) and os.path.isfile(path):
+                    yield path
+                elif not entry.name.startswith(".") and entry.is_dir(follow_symlinks=False):
+                    deeper.append(path)
+        level = deeper
 
 
 def refuse_nameless(file: Path, data: Collection[str]) -> None:
@@ -91,7 +278,7 @@ def refuse_unknown(file: Path, data: Mapping[str, Any], given: Collection[str]) 
     if name not in adapters.DATASETS:
         return
     known = [*adapters.option_names(name), *(f.name for f in fields(DataConfig))]
-    lines = file.read_text(encoding="utf-8").splitlines()
+    lines = read_yaml(file).splitlines()
     faults = []
     for key in data:
         if key not in known and f"data.{key}" not in given:
@@ -100,7 +287,8 @@ def refuse_unknown(file: Path, data: Mapping[str, Any], given: Collection[str]) 
             ]
             line = f":{at[0]}" if at else ""
             faults.append(
-                f"{file}{line}: '{key}' is no setting of data={name}{nearest(key, known)}"
+                f"{file}{line}: '{key}' is not a setting of data={name}{nearest(key, known)}"
             )
     if faults:
-        raise UsageError("\n".join(faults))
+        more = [f"and {len(faults) - 20} more."] if len(faults) > 20 else []
+        raise UsageError("\n".join(faults[:20] + more))

@@ -31,9 +31,10 @@ from medcnn.cli.compose import (
     read_command,
     read_options,
     read_words,
-    searched,
     words_of,
 )
+from medcnn.cli.own_yaml import searched
+from medcnn.cli.words import word_of
 from medcnn.config import SweepConfig, TrainConfig, config_folder
 from medcnn.places import check
 from medcnn.statistics.metrics.table import METRICS
@@ -51,8 +52,9 @@ def run_each(verb: str, words: list[str]) -> int:
         UsageError: all faults of all combinations, before the first of them runs.
     """
     if verb not in ("train", "finetune"):
-        raise UsageError(f"-m makes many runs of train or finetune; {verb} has none.")
-    settings, own_folder, show = read_options(verb, words)
+        raise UsageError(f"-m works with train and finetune, not with {verb}.")
+    given = read_options(verb, words, many=True)
+    settings, own_folder, show = given.settings, given.folder, given.show
     options = [f"--config-dir={own_folder}"] if own_folder else []
     with initialize_config_dir(version_base="1.3", config_dir=str(config_folder())):
         loader = GlobalHydra.instance().config_loader()
@@ -114,7 +116,9 @@ def _combinations(words: list[str], loader: ConfigLoader) -> tuple[list[list[str
         if not o.is_sweep_override():
             choices.append([str(o.input_line)])
         elif not o.is_discrete_sweep():
-            raise UsageError(f"{o.input_line}: an interval has no end of values; see medcnn sweep.")
+            raise UsageError(
+                f"{o.input_line}: an interval has no list of values; see medcnn sweep."
+            )
         elif o.key_or_group == "run_dir":
             raise UsageError("run_dir: give one, each run gets a folder of its own in it.")
         else:
@@ -225,7 +229,8 @@ def search_of(command: Command, config: SweepConfig) -> None:
     Raises:
         UsageError: all faults of the space.
     """
-    settings, own_folder, _ = read_options(command.verb, command.words[1:])
+    given = read_options(command.verb, command.words[1:])
+    settings, own_folder = given.settings, given.folder
     options = [f"--config-dir={own_folder}"] if own_folder else []
     shared = [
         word
@@ -257,19 +262,3 @@ def search_of(command: Command, config: SweepConfig) -> None:
         from medcnn.verbs.sweeping import search
 
         search(config, trial)
-
-
-PLAIN = re.compile(r"(?!(?:true|false|null|nan|inf)\Z)[a-z_][\w./-]*", re.I | re.A)
-
-
-def word_of(value: Any) -> str:
-    """A value in Hydra's grammar."""
-    if isinstance(value, str) and not PLAIN.fullmatch(value):
-        # a backslash is itself, unless the quote after it would be taken for a part of the text
-        text = re.sub(r'(\\*)("|\Z)', lambda m: m[1] * 2 + m[2].replace('"', r"\""), value)
-        return f'"{text}"'
-    if isinstance(value, list):
-        return f"[{','.join(map(word_of, value))}]"
-    if isinstance(value, Mapping):
-        return "{" + ",".join(f"{k}:{word_of(v)}" for k, v in value.items()) + "}"
-    return value if isinstance(value, str) else json.dumps(value)

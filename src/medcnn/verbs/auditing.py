@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -64,7 +64,10 @@ def audit_data(config: AuditConfig) -> Path:
     if files := _bad_files(audit):
         log.info(files)
     if refused := audit.of(Severity.REFUSE):
-        raise DataError(f"{manifest.source} is refused: {'; '.join(f.title for f in refused)}.")
+        raise DataError(
+            f"{manifest.source} is refused: {'; '.join(f.title for f in refused)}."
+            f" {way_through(refused)}".rstrip()
+        )
     return output
 
 
@@ -87,7 +90,7 @@ def audited(
         raise DataError(
             f"these data are refused before anything is trained.\n\n{page.text(audit)}\n"
             "`medcnn audit` with the same data settings shows every row, with pictures.\n"
-            f"{_bad_files(audit)}".rstrip()
+            f"{way_through(audit.of(Severity.REFUSE))} {_bad_files(audit)}".strip()
         )
     described(manifest, run.note)
     run.facts["audit"] = {"warned": sorted({f.check for f in audit.of(Severity.WARN)})}
@@ -97,6 +100,19 @@ def audited(
     log.info(f"run folder: {run.path}")  # which stays from here on
     log.info(f"audit: {audit.verdict} {run.audit}")
     return manifest, audit.bad
+
+
+def way_through(refused: Sequence[Finding]) -> str:
+    """Which setting would let each refusal pass with a warning, by the name of its check; blank
+    where none can."""
+    names = list(dict.fromkeys(f.check for f in refused if f.check in ALLOWABLE))
+    parts = [f"audit.allow=[{','.join(names)}]"] if names else []
+    parts += [f"audit.max_bad={len(f.rows)}" for f in refused if f.check == "files"]
+    final = [f for f in refused if f.check not in (*ALLOWABLE, "files")]
+    if not parts:
+        return ""
+    rest = f" The rest must be repaired: {'; '.join(f.title for f in final)}." if final else ""
+    return f"If you know why and accept it, {' '.join(parts)} makes that a warning.{rest}"
 
 
 def _bad_files(audit: Audit) -> str:

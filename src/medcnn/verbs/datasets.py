@@ -157,13 +157,11 @@ def pixels_of(
     bad: Mapping[int, str] | None = None,
     *,
     max_bad: int = 0,
-    setting: str = "audit.max_bad",
 ) -> PixelStore:
     """Decode, or take from the cache; refuse where more images are bad than allowed.
 
     Args:
         bad: row -> why the audit puts it in quarantine; what proves unreadable here is added.
-        setting: what `max_bad` is called in the command.
     """
     store = open_store(manifest, preprocessing, cache=data.cache)
     store = replace(store, unreadable={**store.unreadable, **(bad or {})})
@@ -174,9 +172,9 @@ def pixels_of(
     if len(lines) > max_bad:
         shown = "\n  ".join(lines[:20]) + ("\n  ..." if len(lines) > 20 else "")
         raise DataError(
-            f"{many}, {setting}={max_bad} allows no more than that:\n  {shown}\n"
-            f"Repair or remove them, or allow them with {setting}={len(lines)}; they are left out "
-            "then, counted and listed, never replaced."
+            f"{many}, audit.max_bad={max_bad} allows no more than that:\n  {shown}\n"
+            f"Repair or remove them, or allow them with audit.max_bad={len(lines)}; they are left "
+            "out then, counted and listed, never replaced."
         )
     note(f"{many} and are left out: {'; '.join(lines[:5])}{' ...' if len(lines) > 5 else ''}")
     return store

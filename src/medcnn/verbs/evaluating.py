@@ -56,7 +56,6 @@ def evaluate_checkpoint(config: EvaluateConfig, command: list[str]) -> Path:
             run.note,
             bad_images(manifest, how),
             max_bad=allowed_bad(config, checkpoint),
-            setting="max_bad",
         )
         log.info(f"run folder: {folder}")  # which stays from here on
         rows = np.arange(len(manifest.records)) if split == "all" else manifest.rows(Split(split))

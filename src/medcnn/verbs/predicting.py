@@ -30,7 +30,7 @@ def predict_images(config: PredictConfig) -> Path:
 
     Raises:
         UsageError: nothing to read, or `output` exists.
-        DataError: more images were unreadable than `max_unreadable`; the table is written first.
+        DataError: more images were unreadable than `audit.max_bad`; the table is written first.
             Objects of DICOM that are no images have their row and do not count.
         MedcnnError: some images have no finite result; the table says which.
     """
@@ -90,7 +90,7 @@ def predict_images(config: PredictConfig) -> Path:
         shown = "; ".join(f"{private(i)}: {why}" for i, why in failed[:5])
         raise DataError(
             f"{len(failed)} of {len(paths)} images cannot be read ({shown}). They have a row "
-            f"with the reason in {output} and no probability; max_unreadable={len(failed)} "
+            f"with the reason in {output} and no probability; audit.max_bad={len(failed)} "
             "accepts that."
         )
     return output

@@ -1,0 +1,181 @@
+"""What `--help` says, of medcnn and of each command. The settings stand in `configs/`, whose lines
+are shown as they are typed; nothing is imported for it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+GENERAL = """\
+medcnn: audit data, train, evaluate and fine-tune CNNs on medical images.
+
+usage: medcnn COMMAND [key=value ...] [--config-dir FOLDER] [--show-config] [--debug]
+
+  audit      medcnn audit data=ham10000 data.root=/data/ham10000
+  train      medcnn train data=ham10000 data.root=/data/ham10000 model=resnet50
+  train -m   medcnn train -m optimizer.lr=1e-3,1e-4 seed=0,1,2 jobs=2: a run of each combination
+  sweep      medcnn sweep data=ham10000 data.root=...: settings searched by Optuna, on validation
+  finetune   medcnn finetune best.safetensors data=my_hospital --config-dir my-configs
+  evaluate   medcnn evaluate runs/.../checkpoints/best.safetensors
+  predict    medcnn predict best.safetensors IMAGES output=predictions.csv
+  report     medcnn report runs/...: the report again, from its predictions alone
+  compare    medcnn compare runs/a runs/b margin=0.02: two models on the same test images
+  who        medcnn who IMAGE-ID data=my_hospital --config-dir my-configs: which picture that is
+  preview    medcnn preview data=ham10000 data.root=/data/ham10000: images, step by step
+  init       medcnn init FOLDER [table.csv]: guess what your data are, write a YAML to edit
+  list       medcnn list backbones|heads|losses|datasets|metrics [part of a name]
+
+  medcnn COMMAND --help shows the settings of a command.
+  Without any data, `medcnn train` draws phantoms: it works at once and shows everything.
+  Settings have Hydra's grammar. Complete recipes: experiment=retinopathy|skin_lesion|chest_xray.
+
+  --config-dir FOLDER   your own YAML, e.g. FOLDER/data/my_hospital.yaml for data=my_hospital
+  --show-config         print all settings of the command and stop
+  --debug               show a traceback, without names, where something goes wrong
+  --version             print the version and stop
+
+exit codes: 0 done, 1 failed, 2 wrong usage or setting, 3 training diverged, 4 data refused,
+75 stopped by a signal with everything saved (run the same command again to go on)
+"""
+
+# Command -> its words, and examples. What it does is the first comment of its YAML.
+USAGE = {
+    "audit": ("[key=value ...]", ["audit data=ham10000 data.root=/data/ham10000"]),
+    "preview": ("[key=value ...]", ["preview data=ham10000 data.root=/data/ham10000"]),
+    "train": (
+        "[-m] [key=value ...]",
+        [
+            "train data=ham10000 data.root=/data/ham10000 model=resnet50",
+            "train data=my_hospital --config-dir my-configs trainer.epochs=20",
+            "train experiment=retinopathy",
+            "train -m optimizer.lr=1e-3,1e-4 seed=0,1,2 jobs=2",
+        ],
+    ),
+    "sweep": ("[key=value ...]", ["sweep data=ham10000 data.root=/data/ham10000"]),
+    "finetune": (
+        "CHECKPOINT data=NAME [key=value ...]",
+        ["finetune best.safetensors data=my_hospital --config-dir my-configs"],
+    ),
+    "evaluate": (
+        "CHECKPOINT [key=value ...]",
+        [
+            "evaluate runs/demo/checkpoints/best.safetensors",
+            "evaluate best.safetensors data=my_hospital --config-dir my-configs",
+        ],
+    ),
+    "predict": (
+        "CHECKPOINT INPUT [OUTPUT] [key=value ...]",
+        ["predict best.safetensors new_images output=predictions.csv"],
+    ),
+    "report": ("RUN [key=value ...]", ["report runs/demo"]),
+    "compare": ("RUN RUN ... [key=value ...]", ["compare runs/a runs/b margin=0.02"]),
+    "who": (
+        "IMAGE-ID ... data=NAME [key=value ...]",
+        ["who image-8b6b data=my_hospital --config-dir my-configs"],
+    ),
+    "init": (
+        "FOLDER [TABLE] [data.sheet=NAME] [output=conf/data/NAME.yaml]",
+        ["init my_images labels.xlsx"],
+    ),
+    "list": (
+        "backbones|heads|losses|datasets|metrics [part of a name]",
+        ["list backbones resnet"],
+    ),
+}
+
+ABOUT = {
+    "init": "Guess what your images and tables are, and write a YAML to edit.",
+    "list": "What can be chosen, one line each.",
+}
+
+
+def help_of(verb: str, configs: Path) -> str:
+    """Usage, examples and all settings of a command, as they are typed.
+
+    Args:
+        configs: the folder of YAML files.
+    """
+    usage, examples = USAGE[verb]
+    file = configs / f"{verb}.yaml"
+    about = [ABOUT[verb]] if verb in ABOUT else list(_about(file))
+    lines = [f"usage: medcnn {verb} {usage}", "", *about, ""]
+    lines += [f"  medcnn {example}" for example in examples]
+    if file.is_file():
+        lines += ["", "settings, and their defaults (???: must be given):"]
+        for key, (value, comment) in settings(verb, configs).items():
+            lines += _folded(f"{key}={value}", comment)
+        lines += ["", *OPTIONS]
+    return "\n".join(lines) + "\n"
+
+
+OPTIONS = (
+    "  --config-dir FOLDER   the folder of your own YAML files: FOLDER/data/NAME.yaml",
+    "  --show-config         print all settings of this command and stop",
+    "  --debug               show a traceback, without names, where something goes wrong",
+)
+
+
+def _about(file: Path) -> Iterator[str]:
+    for line in file.read_text(encoding="utf-8").splitlines():
+        if not line.startswith("# "):
+            return
+        yield line[2:]
+
+
+def settings(verb: str, configs: Path) -> dict[str, tuple[str, str]]:
+    """Key -> default and comment, of a command and of the files that its `defaults` name."""
+    found: dict[str, tuple[str, str]] = {}
+    text = (configs / f"{verb}.yaml").read_text(encoding="utf-8")
+    before, _, rest = text.partition("defaults:\n")
+    for line in re.findall(r"^  - .*\n", rest, re.MULTILINE):
+        word = line[4:].partition("#")[0].strip().removeprefix("override ")
+        key, chosen, value = word.partition(": ")
+        if chosen and (configs / key).is_dir():
+            names = sorted(p.stem for p in (configs / key).glob("*.yaml"))
+            more = ", or any name of `medcnn list backbones`" if key == "model" else ""
+            found[key] = value, f"one of {', '.join(names)}{more}"
+            if key not in ("data", "experiment") and value != "null":
+                own = _flat((configs / key / f"{value}.yaml").read_text(encoding="utf-8"))
+                found |= {f"{key}.{name}": (v, said) for name, v, said in own if name != "name"}
+        elif not chosen and word != "_self_":
+            found |= settings(word, configs)
+    for key, value, comment in _flat(rest or before):
+        found[key] = value, comment or found.get(key, ("", ""))[1]
+    return found
+
+
+def _flat(text: str) -> Iterator[tuple[str, str, str]]:
+    """Key, value and comment of each setting. A comment goes on in lines that are indented by more
+    than the settings are; one that is not belongs to the setting below."""
+    section, before = "", ""
+    found: list[tuple[str, str, str]] = []
+    for line in text.splitlines():
+        comment = re.match(r"( +)# ?(.*)", line)
+        setting = re.match(r"( *)(\w+):(?: +([^#]*?))?(?: *# ?(.*))?$", line)
+        if comment and len(comment[1]) > 4 and found:
+            found[-1] = (*found[-1][:2], f"{found[-1][2]} {comment[2]}")
+        elif comment:
+            before = f"{before} {comment[2]}".strip()
+        elif setting:
+            indent, key, value, words = setting.groups("")
+            if not indent:
+                section = "" if value else f"{key}."
+            if value:
+                place = f"{section}{key}" if indent else key
+                found.append((place, value, f"{before} {words}".strip()))
+                before = ""
+    yield from found
+
+
+START, WIDTH = 38, 98
+
+
+def _folded(setting: str, comment: str) -> Iterator[str]:
+    line = f"  {setting}".ljust(START if comment else 0)
+    for word in comment.split():
+        if len(line) + len(word) >= WIDTH:
+            yield line.rstrip()
+            line = " " * START
+        line += f" {word}"
+    yield line.rstrip()

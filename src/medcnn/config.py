@@ -106,6 +106,15 @@ def cache_of(value: Any) -> str:
     raise UsageError(f"{_shown(value)} should be auto, off or a folder.")
 
 
+def full_scale_of(value: Any) -> int | None:
+    """How many bits of 16 are used, or `auto`, which is None. Raises UsageError."""
+    if value in (None, "auto"):
+        return None
+    if isinstance(value, int) and not isinstance(value, bool) and 8 <= value <= 16:
+        return value
+    raise UsageError(f"{value} should be auto, or a whole number of bits from 8 to 16.")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DataConfig:
     """Where the images are and what becomes of them before the network sees them.
@@ -128,6 +137,7 @@ class DataConfig:
     bits: int = within(8, 16)
     window: int | None = within(0)
     frames: Frames | None
+    full_scale: int | None = field(metadata={"parse": full_scale_of})
     steps: Chosen = field(metadata={"parse": chosen_steps})
     validation_share: float = within(0.01, 0.9)
     test_share: float = within(0.01, 0.9)
@@ -554,6 +564,7 @@ def to_json(config: Any) -> dict[str, Any]:
 def data_from_json(stored: Mapping[str, Any]) -> DataConfig:
     # what earlier checkpoints do not say, and how many images may be unreadable, which they did
     earlier = {"title": None, "window": 0, "frames": "error", "steps": "none"}
+    earlier |= {"full_scale": 16}
     kept = {k: v for k, v in stored.items() if k != "max_unreadable"}
     return build(DataConfig, {**earlier, **kept}, {})
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,7 +13,15 @@ from medcnn.images.preprocessing import Fit, Preprocessing
 from medcnn.pixels.batches import batches
 from medcnn.pixels.pixel_store import open_store
 from medcnn.system.distributed import Ranks
-from medcnn.training.augmentations import PRESETS, Augmentation, augment, mixup, pairs, uniforms
+from medcnn.training.augmentations import (
+    PRESETS,
+    Augmentation,
+    augment,
+    mixup,
+    pairs,
+    surround,
+    uniforms,
+)
 
 KEYS = np.arange(8, dtype=np.uint64) * 7919
 
@@ -83,6 +92,56 @@ def test_mixup_keeps_what_was_not_assessed_unknown() -> None:
     assert not torch.equal(mixed_images, images())
     again, _ = mixup(images(), targets, 0.4, seed=0, epoch=0, step=0)
     assert torch.equal(mixed_images, again)
+
+
+def photographs(side: int, ground: float, skin: float) -> torch.Tensor:
+    """[8, 3, side, side] a disc of `skin` on `ground`, as a fundus camera gives it; lit from the
+    left, so that a mirror image would show."""
+    y, x = torch.meshgrid(*[torch.linspace(-1, 1, side)] * 2, indexing="ij")
+    disc = (x**2 + y**2 < 0.8).float()
+    image = disc * (skin + 0.1 * x) + (1 - disc) * ground
+    return image.expand(8, 3, side, side)
+
+
+@pytest.mark.parametrize("modality", list(Modality))
+@pytest.mark.parametrize("ground", [0.0, 0.05])
+@pytest.mark.parametrize("side", [28, 128])
+def test_no_second_disc_comes_into_the_corners_of_a_fundus_photograph(
+    modality: Modality, ground: float, side: int
+) -> None:
+    """What lies beyond a dark surround is black, not a mirror image of the disc."""
+    how = replace(PRESETS[modality], brightness=0.0, contrast=0.0)
+    for epoch in range(4):
+        moved = augment(photographs(side, ground, 0.6), KEYS, how, seed=0, epoch=epoch)
+        corners = torch.stack([moved[..., :3, :3], moved[..., :3, -3:], moved[..., -3:, :3]])
+        assert corners.max() <= ground + 1e-6
+    # its area grows as the scale says, and no more: nothing is there twice
+    whole = (photographs(side, ground, 0.6) > 0.3).float().mean()
+    assert (moved > 0.3).float().mean(dim=(1, 2, 3)).max() <= whole * (1 + how.scale) ** 2 + 0.02
+
+
+def test_skin_goes_on_in_the_colour_of_its_border() -> None:
+    skin = torch.tensor([0.8, 0.6, 0.5])[None, :, None, None].expand(8, 3, 64, 64).clone()
+    skin[:, :, 24:40, 24:40] = 0.2  # a lesion
+    skin[:, :, :2, 30:33] = 0.0  # a hair that leaves the picture
+    how = Augmentation(rotation_deg=180, scale=0.15, translate=0.05)
+    moved = augment(skin, KEYS, how, seed=0, epoch=0)
+    for corner in (moved[..., :4, :4], moved[..., -4:, -4:], moved[..., :4, -4:]):
+        assert torch.allclose(corner, skin[..., 10:14, 10:14], atol=1e-5)
+    # one dark corner is a shadow, two are the tube of a dermatoscope
+    skin[:, :, :8, :8] = 0.02
+    assert torch.allclose(surround(skin).flatten(), skin[:, :, 10, 10].flatten())
+    skin[:, :, -8:, :8] = 0.02
+    assert surround(skin).max() == 0
+
+
+def test_the_fill_of_an_image_is_its_own_in_any_batch() -> None:
+    mixed = torch.cat([photographs(28, 0.0, 0.6)[:4], images(28)[:4]])
+    assert torch.equal(surround(mixed)[4:], surround(images(28)[:4]))
+    assert surround(mixed)[:4].max() == 0
+    assert surround(mixed)[4:].min() > 0.2
+    wide = torch.full((2, 1, 3, 40), 0.5)
+    assert torch.equal(surround(wide), torch.full((2, 1, 1, 1), 0.5))
 
 
 @pytest.mark.fault

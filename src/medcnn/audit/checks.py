@@ -27,14 +27,19 @@ from medcnn.audit.finding import (
     image_name,
     label_text,
 )
+from medcnn.audit.headers import TOP
 from medcnn.audit.person_names import IMAGING_WORDS, looks_real, names_in_path
 from medcnn.data import splits
 from medcnn.data.manifest import Split
 from medcnn.data.own.sheets import parted
+from medcnn.images.preprocessing import scale_of
 from medcnn.system.privacy import pseudonymised
 
 FEWEST_TO_LEARN, FEWEST_TO_JUDGE = 10, 5
 """Patients of a class, below which little is learnt, or an interval says nothing."""
+
+# Of the values of 16 bits: 14 bits and fewer never pass it.
+QUARTER = 1 << 14
 
 Check = Callable[[Examined], Iterator[Finding]]
 _PAIR = ("image", "of", "split", "label", "other image", "of", "split", "label", "alike")
@@ -229,6 +234,33 @@ def file_is_bad(of: Examined) -> Iterator[Finding]:
     )
 
 
+def depth_is_unused(of: Examined) -> Iterator[Finding]:
+    """Grey of 16 bits that never passes a quarter of its range, as 12-bit radiographs do not."""
+    tops = [int(of.looks.facts[row].traits.get(TOP, -1)) for row in of.usable]
+    tops = [top for top in tops if top >= 0]
+    if not tops or max(tops) >= QUARTER:
+        return
+    bits = scale_of(tops)
+    read = of.full_scale < 16
+    yield Finding(
+        check="depth",
+        severity=Severity.NOTE if read else Severity.WARN,
+        title=f"{counted(len(tops), '16-bit image')} with no value above {max(tops):,} of 65,535",
+        meaning=(
+            f"They hold {bits} bits in files of 16. They are read as {of.full_scale} bits, which "
+            "the model keeps: an image with higher values is refused by it."
+            if read
+            else f"They hold {bits} bits in files of 16. Read as 16 bits they are nearly black, "
+            f"and {max(1, (max(tops) + 128) // 257 + 1)} of 256 grey levels reach a network that "
+            "sees 8 bits."
+        ),
+        advice="Where the detector has another depth, say so: data.full_scale=BITS."
+        if read
+        else "Leave data.full_scale at auto, or name the depth of the detector: "
+        f"data.full_scale={bits}.",
+    )
+
+
 def class_is_absent(of: Examined) -> Iterator[Finding]:
     """A class without an image in a split."""
     if not of.labelled or of.unsplit:
@@ -326,6 +358,7 @@ CHECKS: dict[str, Check] = {
     "pixels": pixels_in_two_splits,
     "labels": pixels_with_two_labels,
     "files": file_is_bad,
+    "depth": depth_is_unused,
     "classes": class_is_absent,
     "copies": copies_in_two_splits,
     "polarity": polarity_is_contradicted,

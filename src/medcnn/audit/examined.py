@@ -22,6 +22,7 @@ class Examined:
     columns: the same for the columns of the table.
     max_bad: so many files may be unusable.
     unsplit: why there are no three splits; empty where there are.
+    full_scale: how many bits are taken as used of grey samples of 16 bits.
     """
 
     manifest: Manifest
@@ -32,6 +33,7 @@ class Examined:
     columns: tuple[Association, ...]
     max_bad: int
     unsplit: str
+    full_scale: int = 16
 
     @property
     def usable(self) -> list[int]:

@@ -8,14 +8,16 @@ from dataclasses import dataclass, field
 from io import BytesIO
 from typing import Any
 
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from medcnn.audit.person_names import looks_assigned, looks_real, words_of_name
-from medcnn.images.reading import RASTER
+from medcnn.images.reading import is_dicom, kind_of
 
 SCANNER, DEPTH, COLOUR, FORMAT, SIZE = "scanner", "bit depth", "photometric", "format", "size"
 # Only where a header says opposite ones.
 POLARITY = "polarity"
+# The highest value of grey samples of 16 bits, as it is stored.
+TOP = "top"
 
 # What PS3.15 Table E.1-1 removes or blanks because it names or locates a person, or says of one in
 # free words what nobody foresaw. Left out are what describes the examination and the device, in
@@ -95,16 +97,21 @@ def read_header(data: bytes, name: str) -> Header:
     if not data:
         return Header()
     try:
-        raster = data[128:132] != b"DICM" and data.startswith(tuple(RASTER))
-        return _of_raster(data) if raster else _of_dicom(data)
+        kind = "" if is_dicom(data) else kind_of(data)
+        return _of_raster(data, kind) if kind else _of_dicom(data)
     except (KeyboardInterrupt, SystemExit, GeneratorExit):
         raise
     except BaseException:  # decoders raise anything, and what is wrong is said with the pixels
         return Header()
 
 
-def _of_raster(data: bytes) -> Header:
-    with Image.open(BytesIO(data)) as image:
+def _of_raster(data: bytes, kind: str) -> Header:
+    try:
+        opened = Image.open(BytesIO(data))
+    except UnidentifiedImageError:
+        # these two have other readers; what is damaged has no header
+        return Header(traits={FORMAT: kind} if kind in ("HEIC", "NIfTI") else {})
+    with opened as image:
         exif = image.getexif()
         bits = {"1": 1, "F": 32, "I": 32}.get(image.mode, 16 if image.mode[:2] == "I;" else 8)
         camera = " ".join(str(exif[t]).strip("\0 ") for t in (EXIF_MAKE, EXIF_MODEL) if exif.get(t))

@@ -17,7 +17,7 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from medcnn.audit.headers import BURNED_IN, SIZE, Header, read_header
+from medcnn.audit.headers import BURNED_IN, SIZE, TOP, Header, read_header
 from medcnn.audit.kept import keep, keeping, recall
 from medcnn.audit.person_names import IMAGING_WORDS, names_in_path
 from medcnn.data.manifest import Manifest
@@ -33,7 +33,7 @@ from medcnn.system.privacy import keyed
 from medcnn.system.progress import log, track
 
 # Raised whenever the same file would give another look.
-LOOKS_VERSION = 3
+LOOKS_VERSION = 4
 GREY_PX, COLOUR_PX = 64, 32
 BLANK_LEVELS = 2
 """A thumbnail whose greys span no more of 255 levels than this shows nothing."""
@@ -73,16 +73,22 @@ class Looks:
 
 
 def look_at(
-    manifest: Manifest, *, window: int = 0, frames: Frames = Frames.ERROR, processes: int = 0
+    manifest: Manifest,
+    *,
+    window: int = 0,
+    frames: Frames = Frames.ERROR,
+    full_scale: int = 16,
+    processes: int = 0,
 ) -> Looks:
     """Decode all images, or take their looks from the cache.
 
     Args:
         window: which of several windows of a DICOM, counted from 0.
         frames: which frame of a DICOM with several.
+        full_scale: how many bits grey samples of 16 bits use.
         processes: 0: one for each core.
     """
-    key = _key(manifest, window, frames)
+    key = _key(manifest, window, frames, full_scale)
     place = cache_folder() / "audit" / key
     if stored := _stored(place, key):
         return stored
@@ -94,6 +100,7 @@ def look_at(
         "root": str(manifest.root),
         "window": window,
         "frames": str(frames),
+        "full_scale": full_scale,
         "harmless": sorted(harmless),
     }
     requests = [Request(row=i, path=r.path) for i, r in enumerate(manifest.records)]
@@ -169,14 +176,23 @@ def main() -> None:
             header = read_header(_bytes_of(root / file_part(path), path), path)
             traits = dict(header.traits)
             persons = [*header.persons, *_in_path(path, harmless, header.names)]
+            tops: list[int] = []
             try:
                 pixels = read_pixels(
-                    root, path, window=window, frames=frames, at_least_px=GREY_PX * 2
+                    root,
+                    path,
+                    window=window,
+                    frames=frames,
+                    at_least_px=GREY_PX * 2,
+                    full_scale=setting["full_scale"],
+                    tops=tops,
                 )
             except ImageError as error:
                 return {"bad": str(error), "traits": traits, "persons": persons}, b""
             small, colour = thumbnails(pixels)
             traits = {"seen": "1", SIZE: f"{pixels.shape[1]}x{pixels.shape[0]}", **traits}
+            if tops:
+                traits[TOP] = str(max(tops))
             head = {"bad": _bad(small, header), "traits": traits, "persons": persons}
             return head, small.tobytes() + colour.tobytes()
 
@@ -222,8 +238,8 @@ def harmless_words(manifest: Manifest) -> frozenset[str]:
     return IMAGING_WORDS.union(*map(tokens, names))
 
 
-def _key(manifest: Manifest, window: int, frames: Frames) -> str:
-    parts = [json.dumps([LOOKS_VERSION, window, str(frames)])]
+def _key(manifest: Manifest, window: int, frames: Frames, full_scale: int) -> str:
+    parts = [json.dumps([LOOKS_VERSION, window, str(frames), full_scale])]
     stats: dict[str, tuple[int, int]] = {}
     for record in manifest.records:
         file = file_part(record.path)

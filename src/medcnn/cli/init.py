@@ -19,7 +19,7 @@ from medcnn.config import DataConfig, config_folder
 from medcnn.data import adapters
 from medcnn.data.manifest import Manifest
 from medcnn.data.own.guessing import Guess, Images, Sure, guess_folders, guess_table
-from medcnn.data.own.joining import files_below
+from medcnn.data.own.joining import ending, files_below
 from medcnn.data.own.sheets import TABLE_SUFFIXES, read_sheet, require_folder, tables_in
 from medcnn.places import refuse_unwritable
 from medcnn.system.errors import DataError, MedcnnError, UsageError, listed, private
@@ -73,7 +73,7 @@ def show_init(words: Sequence[str]) -> None:
                 print(f"\nNo YAML is needed:\n  {command}\n")
             print(wrapped(f"For a YAML of your own name the table: {USAGE}"))
             return
-    suffixes = Counter(PurePosixPath(p).suffix.lower() or "no ending" for p in images.paths)
+    suffixes = Counter(ending(p) or "no ending" for p in images.paths)
     kinds = listed([f"{n:,} {s}" for s, n in suffixes.most_common()])
     print(wrapped(f"{root}: {len(images.paths):,} images ({kinds or 'none'})"))
     draft = _from_tables(root, [table], images, given) if table else _found(root, images, given)

@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medcnn.images.limits import refuse_bomb, refuse_oversize
+from medcnn.images.samples import Deep, Pixels
 from medcnn.system.errors import ImageError
 
 BUFFER_BYTES = 1 << 20
@@ -66,8 +67,8 @@ def array_header(archive: zipfile.ZipFile, name: str) -> ArrayHeader:
         )
 
 
-def read_npz_row(file: Path, place: str) -> NDArray[np.uint8] | NDArray[np.uint16]:
-    """Row `array/row` of an npz as [H, W, C].
+def read_npz_row(file: Path, place: str, spread: Deep) -> Pixels:
+    """Row `array/row` of an npz as [H, W, C], 16-bit grey by `spread`.
 
     Raises:
         ImageError: no such file, array or row, or an array that holds no images; and whatever else
@@ -84,7 +85,18 @@ def read_npz_row(file: Path, place: str) -> NDArray[np.uint8] | NDArray[np.uint1
         if not row.isascii() or not row.isdigit() or int(row) >= count:
             raise ImageError(f"{file.name} has no row '{row}' in '{name}' ({count} rows)")
         image = rows.read(int(row))
-    return image[:, :, None] if image.ndim == 2 else image
+    image = image[:, :, None] if image.ndim == 2 else image
+    return spread(image) if image.dtype == np.uint16 and image.shape[2] == 1 else image
+
+
+@lru_cache(maxsize=64)
+def is_deep(file: Path, name: str) -> bool:
+    """Whether an array has 16 bits; what is damaged is said where it is read."""
+    try:
+        with zipfile.ZipFile(file) as archive:
+            return array_header(archive, name).dtype == np.uint16
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        return False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

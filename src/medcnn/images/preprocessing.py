@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -14,6 +14,16 @@ from medcnn.images.resizing import FITS, Fit, grey, narrowed, on_black, widened
 from medcnn.images.steps import STEPS, Chosen, chosen_steps, take
 from medcnn.system.errors import UsageError
 from medcnn.system.registry import nearest
+
+# Of `full_scale`: to be told from all images of a set.
+UNKNOWN = 0
+# What detectors and cameras give, and their files say nothing of.
+SCALES = (8, 10, 12, 14, 16)
+
+
+def scale_of(tops: Sequence[int]) -> int:
+    """The fewest bits that hold the highest stored values of a set; 16 where it has none."""
+    return next(bits for bits in SCALES if max(tops, default=65535) < 1 << bits)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,6 +37,8 @@ class Preprocessing:
         bits: 8 or 16 a sample; 16 keeps what a radiograph has beyond 256 levels.
         window: which of several windows or VOI LUTs of a DICOM, counted from 0.
         frames: which frame of a DICOM with several.
+        full_scale: how many bits are used of grey samples of 16 bits, where the file does not say
+            it; `UNKNOWN` until the set was looked at.
         steps: what this kind of image needs besides, in any form that `chosen_steps` takes.
     """
 
@@ -36,6 +48,7 @@ class Preprocessing:
     bits: int = 8
     window: int = 0
     frames: Frames = Frames.ERROR
+    full_scale: int = 16
     steps: Chosen = ()
 
     def __post_init__(self) -> None:
@@ -49,6 +62,8 @@ class Preprocessing:
             faults.append(f"fit must be one of {', '.join(Fit)}, found '{self.fit}'{near}")
         if self.bits not in (8, 16):
             faults.append(f"bits must be 8 or 16, found {self.bits}")
+        if self.full_scale != UNKNOWN and not 8 <= self.full_scale <= 16:
+            faults.append(f"full_scale must be 8 to 16 bits, found {self.full_scale}")
         try:
             object.__setattr__(self, "steps", chosen_steps(self.steps))
         except UsageError as error:
@@ -68,7 +83,12 @@ class Preprocessing:
     def read(self, root: Path, path: str) -> Pixels:
         """`apply` of the image at `path` below `root`; raises ImageError as `read_pixels` does."""
         pixels = read_pixels(
-            root, path, window=self.window, frames=self.frames, at_least_px=self.needs_px
+            root,
+            path,
+            window=self.window,
+            frames=self.frames,
+            at_least_px=self.needs_px,
+            full_scale=self.full_scale,
         )
         return self.apply(pixels)
 

@@ -1,4 +1,4 @@
-"""JPEG, PNG, TIFF and BMP, through pillow.
+"""JPEG, PNG, TIFF, BMP, WebP, AVIF and JPEG 2000, through pillow.
 
 What becomes of each kind of pixel:
 
@@ -8,6 +8,9 @@ What becomes of each kind of pixel:
                                   not known
     palette, CMYK, YCbCr, RGB     uint8, 3 channels (RGB of 16 bit keeps its upper 8)
     with alpha or a clear colour  laid over black, the colour of what no camera saw
+
+Colour profiles (ICC) and the gamma of a PNG change nothing: a network that learns from stored
+values must find stored values.
 """
 
 from __future__ import annotations
@@ -20,12 +23,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, TiffImagePlugin, UnidentifiedImageError
 
+from medcnn.images import png, tiff
 from medcnn.images.codestreams import refuse_scans
 from medcnn.images.limits import refuse_bomb, refuse_oversize
+from medcnn.images.samples import Deep, Pixels, deep, from_floats, full_range, without_alpha
 from medcnn.images.shrinking import divisor
 from medcnn.system.errors import ImageError
-
-Pixels = NDArray[np.uint8] | NDArray[np.uint16]
 
 BITS_PER_SAMPLE, PHOTOMETRIC, ORIENTATION = 258, 262, 274
 ALPHA = ("LA", "La", "PA", "RGBA", "RGBa")
@@ -33,37 +36,87 @@ ALPHA = ("LA", "La", "PA", "RGBA", "RGBa")
 BAND_PIXELS = 1 << 20
 
 
-def read_raster(data: bytes, kind: str, *, at_least_px: int | None = None) -> Pixels:
-    """[H, W, C] of a JPEG, PNG, TIFF or BMP, upright.
+def read_raster(data: bytes, kind: str, spread: Deep, *, at_least_px: int | None = None) -> Pixels:
+    """[H, W, C] of what pillow reads, upright.
 
     Args:
         data: the file.
         kind: pillow's name of the format.
+        spread: what becomes of grey samples of 16 bits.
         at_least_px: a JPEG may come at a half or a quarter of its size, both sides at least this.
 
     Raises:
         ImageError, and whatever else pillow raises on damage.
     """
+    with _opened(data, kind) as image:
+        _refuse_size(image, data)
+        if getattr(image, "n_frames", 1) > 1 and kind not in ("BMP", "JPEG"):
+            raise ImageError(f"an animation of {image.n_frames} pictures; save the one that counts")  # type: ignore[attr-defined]
+        if kind == "JPEG":
+            refuse_scans(data)
+            _draft(image, image.mode, at_least_px)
+        return _loaded(image, spread)
+
+
+def read_png(data: bytes, spread: Deep) -> Pixels:
+    """[H, W, C] of a PNG, upright, 16-bit grey by `spread`. Raises as `read_raster` does."""
+    known = png.checked(data)
+    with _opened(known.data, "PNG") as image:
+        _refuse_size(image, data)
+        if known.paired:
+            pixels = _in_bands(image, lambda band: _paired(np.array(band), spread))
+        else:
+            # as it is stored, since a clear level is a stored one
+            pixels = png.cleared(_values(image, deep()), known)
+            if pixels.dtype == np.uint16:
+                pixels = spread(pixels)
+        return _upright(pixels, image.getexif().get(ORIENTATION))
+
+
+def read_tiff(data: bytes, spread: Deep) -> Pixels:
+    """[H, W, C] of a TIFF of one page, upright, 16-bit grey by `spread`.
+
+    Raises as `read_raster` does.
+    """
+    page = tiff.page_of(data)
+    if tiff.pillow_reads(page):
+        try:
+            image = _opened(data, "TIFF")
+        except ImageError:
+            image = None  # a combination that pillow does not list
+        if image is not None:
+            with image:
+                image.seek(page.number)
+                _refuse_size(image, data)
+                return _loaded(image, spread)
+    return _upright(tiff.read_with_tifffile(data, page, spread), page.orientation)
+
+
+def _opened(data: bytes, kind: str) -> Image.Image:
     try:
-        image = Image.open(BytesIO(data), formats=[kind])
+        return Image.open(BytesIO(data), formats=[kind])
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise ImageError(f"larger than any image that is decoded: {error}") from error
     except UnidentifiedImageError:
         raise ImageError(f"its first bytes are those of a {kind}, the rest is not") from None
-    with image:
-        refuse_oversize(*image.size)
-        refuse_bomb(_decoded_bytes(image), len(data))
-        if kind == "TIFF" and (pages := getattr(image, "n_frames", 1)) > 1:
-            raise ImageError(f"the TIFF holds {pages} pages; save the one that counts by itself")
-        if kind == "PNG":
-            _check_sums(data)
-        if kind == "JPEG":
-            refuse_scans(data)
-            _draft(image, image.mode, at_least_px)
-        image.load()
-        pixels = _values(image)
-        # asked after loading: pillow turns a TIFF by itself then, and takes the tag away
-        return _upright(pixels, image.getexif().get(ORIENTATION))
+
+
+def _refuse_size(image: Image.Image, data: bytes) -> None:
+    refuse_oversize(*image.size)
+    refuse_bomb(_decoded_bytes(image), len(data))
+
+
+def _loaded(image: Image.Image, spread: Deep) -> Pixels:
+    image.load()
+    pixels = _values(image, spread)
+    # asked after loading: pillow turns a TIFF by itself then, and takes the tag away
+    return _upright(pixels, image.getexif().get(ORIENTATION))
+
+
+def _paired(values: NDArray[np.uint8], spread: Deep) -> Pixels:
+    """Grey of 16 bits, laid over black by its alpha, out of four bytes a pixel."""
+    pairs = np.ascontiguousarray(values).view(">u2").astype(np.uint16)
+    return without_alpha(np.concatenate([spread(pairs[:, :, :1]), pairs[:, :, 1:]], axis=2))
 
 
 def read_colour_jpeg(frame: bytes, *, rgb: bool, at_least_px: int | None) -> NDArray[np.uint8]:
@@ -108,18 +161,12 @@ def _draft(image: Image.Image, mode: str, at_least_px: int | None) -> None:
     image.draft(mode, (width // n, height // n))
 
 
-def _check_sums(data: bytes) -> None:
-    """Compare the check sum of every chunk: pillow skips those of the pixels when it decodes."""
-    with Image.open(BytesIO(data), formats=["PNG"]) as image:
-        image.verify()
-
-
-def _values(image: Image.Image) -> Pixels:
+def _values(image: Image.Image, spread: Deep) -> Pixels:
     if image.mode.startswith("I;16"):
         tags: Any = image.tag_v2 if isinstance(image, TiffImagePlugin.TiffImageFile) else {}
-        return _in_bands(image, lambda band: _sixteen_bit(band, tags))
+        return _in_bands(image, lambda band: _sixteen_bit(band, tags, spread))
     if image.mode == "F":
-        return _floats(image)
+        return from_floats(np.array(image)[:, :, None])
     if image.mode == "I":
         raise ImageError("32-bit or signed integers have no known full scale; save it as 16 bit")
     if image.mode in ALPHA or ("transparency" in image.info and image.mode != "1"):
@@ -147,32 +194,17 @@ def _in_bands(image: Image.Image, values_of: Callable[[Image.Image], Pixels]) ->
     return pixels
 
 
-def _sixteen_bit(image: Image.Image, tags: Any) -> NDArray[np.uint16]:
-    values = np.array(image).astype(np.uint16)[:, :, None]
+def _sixteen_bit(image: Image.Image, tags: Any, spread: Deep) -> NDArray[np.uint16]:
+    stored = np.array(image).astype(np.uint16)[:, :, None]
     (bits,) = tags.get(BITS_PER_SAMPLE, (16,))
-    if bits < 16:
-        most = 2**bits - 1
-        values = ((values.astype(np.uint32) * 65535 + most // 2) // most).astype(np.uint16)
+    values = spread(stored) if bits == 16 else full_range(stored, bits).astype(np.uint16)
     # 0 is WhiteIsZero (TIFF 6.0, section 4), which pillow turns for 8 bit alone
     return 65535 - values if tags.get(PHOTOMETRIC) == 0 else values
 
 
-def _floats(image: Image.Image) -> NDArray[np.uint16]:
-    values = np.array(image)[:, :, None]
-    low, high = float(values.min()), float(values.max())
-    # written so that nan fails too
-    if not (low >= 0 and high <= 1):
-        raise ImageError(
-            f"floats from {low:g} to {high:g} have no known full scale; scale them to 0..1, or "
-            "save 16-bit integers"
-        )
-    return np.asarray(np.rint(values * 65535), dtype=np.uint16)
-
-
-def _over_black(image: Image.Image) -> NDArray[np.uint8]:
+def _over_black(image: Image.Image) -> Pixels:
     grey = image.mode in ("L", "LA", "La")
-    values = np.array(image.convert("LA" if grey else "RGBA")).astype(np.uint16)
-    return np.asarray((values[:, :, :-1] * values[:, :, -1:] + 127) // 255, dtype=np.uint8)
+    return without_alpha(np.array(image.convert("LA" if grey else "RGBA")))
 
 
 def _upright(pixels: Pixels, orientation: object) -> Pixels:

@@ -8,15 +8,25 @@ import struct
 from enum import StrEnum
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
+from medcnn.images import codecs
+from medcnn.images.containers import kind_of_ftyp, refuse_large_heif, refuse_large_webp
 from medcnn.images.limits import MAX_FILE_BYTES
-from medcnn.images.npz import read_npz_row
-from medcnn.images.raster import read_raster
+from medcnn.images.nifti import is_nifti, read_nifti
+from medcnn.images.npz import is_deep, read_npz_row
+from medcnn.images.raster import read_png, read_raster, read_tiff
+from medcnn.images.samples import Deep, Pixels, deep
 from medcnn.system.errors import ImageError
 
-Pixels = NDArray[np.uint8] | NDArray[np.uint16]
+__all__ = [
+    "Frames",
+    "Pixels",
+    "file_part",
+    "is_dicom",
+    "kind_of",
+    "may_be_deep",
+    "read_file",
+    "read_pixels",
+]
 
 
 class Frames(StrEnum):
@@ -35,17 +45,37 @@ RASTER = {
     b"II+\0": "TIFF",
     b"MM\0+": "TIFF",
     b"BM": "BMP",
+    b"\0\0\0\x0cjP  \r\n\x87\n": "JPEG2000",
+    b"\xff\x4f\xff\x51": "JPEG2000",
 }
 # Other files that are found under the name of an image, and what to say of them.
 STRANGERS = {
     b"version https://git-lfs": "that is a git-lfs pointer and no image; run `git lfs pull`",
     b"PK\3\4": "that is a zip archive; unpack it",
-    b"\x1f\x8b": "that is a gzip archive; unpack it (NIfTI volumes are not images)",
+    b"\x1f\x8b": "that is a gzip archive; unpack it",
+    b"BZh": "that is a bzip2 archive; unpack it",
+    b"\xfd7zXZ": "that is an xz archive; unpack it",
+    b"7z\xbc\xaf": "that is a 7z archive; unpack it",
+    b"Rar!": "that is a RAR archive; unpack it",
     b"%PDF": "that is a PDF document and no image",
     b"GIF8": "that is a GIF, which no medical dataset should hold; save it as PNG",
-    b"\0\0\0\x0cjP  ": "that is JPEG 2000 outside DICOM; save it as PNG or TIFF",
+    b"\xff\x0a": "that is JPEG XL, which is not read; save it as PNG or JPEG",
+    b"\0\0\0\x0cJXL ": "that is JPEG XL, which is not read; save it as PNG or JPEG",
+    b"II\xbc": "that is JPEG XR, which is not read; save it as PNG or TIFF",
+    b"ObjectType": "that is a MetaImage (.mha, .mhd), which is not read; save it as PNG or TIFF",
+    b"NDims": "that is a MetaImage (.mha, .mhd), which is not read; save it as PNG or TIFF",
+    b"NRRD": "that is an NRRD volume, which is not read; save the slice that counts as PNG or TIFF",
+    b"\x89HDF": "that is an HDF5 file, which is not read; save its images as PNG or TIFF",
+    b"\x93NUMPY": "that is an array of numpy; save its images as PNG, or as an npz",
+    b"SIMPLE  =": "that is FITS, which is not read; save it as 16-bit TIFF",
+    b"8BPS": "that is a Photoshop file, which is not read; save it as PNG or TIFF",
+    b"ZISRAWFILE": "that is a CZI of a microscope, which is not read; save it as TIFF",
+    b"\xd0\xcf\x11\xe0": "that is an old Office file or a container of Windows and no image",
     b"\0\0\0\0": "the file begins with zeros, as after a copy that broke off; copy it again",
 }
+HEAD_BYTES = 1024
+# Portable maps of netpbm
+NETPBM = re.compile(rb"P[1-7][ \t\r\n#]")
 
 
 def read_pixels(
@@ -55,12 +85,15 @@ def read_pixels(
     window: int = 0,
     frames: Frames = Frames.ERROR,
     at_least_px: int | None = None,
+    full_scale: int = 16,
+    tops: list[int] | None = None,
 ) -> Pixels:
     """The pixels of one image, upright and in the full range of their dtype.
 
-    JPEG, PNG, TIFF and BMP keep grey as grey; palette, CMYK and other colours become RGB; what is
-    transparent becomes black. DICOM takes the grayscale pipeline of PS3.4 N.2 and comes out as
-    uint16 with air dark, or as RGB. Safe to call from many threads.
+    JPEG, PNG, TIFF, BMP, WebP, AVIF, HEIC, JPEG 2000, JPEG-LS and NIfTI of one slice keep grey as
+    grey; palette, CMYK and other colours become RGB; what is transparent becomes black. DICOM takes
+    the grayscale pipeline of PS3.4 N.2 and comes out as uint16 with air dark, or as RGB. Safe to
+    call from many threads.
 
     Args:
         root: folder of the dataset.
@@ -69,6 +102,8 @@ def read_pixels(
         frames: which frame of a DICOM with several.
         at_least_px: a decoder that can may give the image at a half, a quarter or an eighth of its
             size, with both sides at least this long; None: at full size.
+        full_scale: how many bits grey samples of 16 bits use, where the file does not say it.
+        tops: takes the highest value of such samples, as it is stored.
 
     Returns:
         [H, W, C] with C 1 (grey) or 3 (RGB): uint8 in 0..255 or uint16 in 0..65535.
@@ -76,11 +111,12 @@ def read_pixels(
     Raises:
         ImageError: the image cannot be read as it is; the text is the reason, in one line.
     """
+    spread = deep(full_scale, tops)
     try:
         name, is_row, place = path.partition(".npz#")
         if is_row:
-            return read_npz_row(root / f"{name}.npz", place)
-        return _decode(read_file(root / path), window, frames, at_least_px)
+            return read_npz_row(root / f"{name}.npz", place, spread)
+        return _decode(read_file(root / path), window, frames, at_least_px, spread)
     except ImageError as error:
         if str(error).isprintable():
             raise
@@ -120,17 +156,75 @@ def read_file(file: Path) -> bytes:
         raise ImageError(f"the file cannot be opened: {error.strerror or error}") from error
 
 
-def _decode(data: bytes, window: int, frames: Frames, at_least_px: int | None) -> Pixels:
+def _decode(
+    data: bytes, window: int, frames: Frames, at_least_px: int | None, spread: Deep
+) -> Pixels:
     # A DICOM may wear the head of a TIFF in its 128 free bytes (PS3.10 7.1), so it is asked first.
     if is_dicom(data):
         # Imported here: a set of photographs does not need pydicom.
         from medcnn.images.dicom import read_dicom
 
         return read_dicom(data, window=window, frames=frames, at_least_px=at_least_px)
+    match kind_of(data):
+        case "PNG":
+            return read_png(data, spread)
+        case "TIFF":
+            return read_tiff(data, spread)
+        case "JPEG":
+            marker, bits = codecs.jpeg_kind(data)
+            if marker in (codecs.LOSSLESS, codecs.JPEG_LS) or bits > 8:
+                return codecs.read_deep_jpeg(data, marker, spread)
+            return read_raster(data, "JPEG", spread, at_least_px=at_least_px)
+        case "BMP":
+            return read_raster(data, "BMP", spread)
+        case "JPEG2000":
+            if codecs.jpeg2000_of(data).bits != 8:
+                return codecs.read_jpeg2000(data, spread)
+            return read_raster(data, "JPEG2000", spread)
+        case "WebP":
+            refuse_large_webp(data)
+            return read_raster(data, "WEBP", spread)
+        case "AVIF":
+            refuse_large_heif(data)
+            return read_raster(data, "AVIF", spread)
+        case "HEIC":
+            from medcnn.images.heif import read_heif
+
+            return read_heif(data)
+        case "NIfTI":
+            return read_nifti(data, spread)
+    raise ImageError(_stranger(data))
+
+
+def kind_of(data: bytes) -> str:
+    """JPEG, PNG, TIFF, BMP, WebP, AVIF, HEIC, JPEG2000 or NIfTI by the first bytes, else empty."""
     for signature, kind in RASTER.items():
         if data.startswith(signature):
-            return read_raster(data, kind, at_least_px=at_least_px)
-    raise ImageError(_stranger(data))
+            return kind
+    if data.startswith(b"RIFF") and data[8:12] == b"WEBP":
+        return "WebP"
+    if found := kind_of_ftyp(data):
+        return "HEIC" if found == "HEIF" else found
+    return "NIfTI" if is_nifti(data) else ""
+
+
+def may_be_deep(root: Path, path: str) -> bool:
+    """Whether an image may have grey samples of 16 bits without saying how many of them it uses;
+    by its first bytes alone, for a whole set. What is damaged is said where it is read."""
+    try:
+        name, is_row, place = path.partition(".npz#")
+        if is_row:
+            return is_deep(root / f"{name}.npz", place.rpartition("/")[0])
+        with (root / path).open("rb") as file:
+            head = file.read(HEAD_BYTES)
+        kind = "" if is_dicom(head) else kind_of(head)
+        if kind == "JPEG":
+            return codecs.jpeg_kind(head)[1] == 16
+    except (OSError, ValueError):  # an ImageError is one too
+        return False
+    if kind == "PNG":
+        return head[24:25] == b"\x10" and head[25:26] in (b"\0", b"\4")
+    return kind in ("TIFF", "JPEG2000", "NIfTI")
 
 
 def is_dicom(data: bytes) -> bool:
@@ -161,9 +255,13 @@ def _stranger(data: bytes) -> str:
         # up to where the tag ends: what follows may be text about a patient
         tag = re.split(rb"[>\r\n]", head)[0].decode("ascii", "replace")
         return f"the file starts with '{tag}', that is a web page and no image"
+    if NETPBM.match(data):
+        return "a PGM, PPM or PBM, which is not read; save it as PNG"
+    if data[4:8] == b"ftyp":
+        return "a film (MP4, MOV) or another file of its family; save the picture that counts"
     return (
         f"the file starts with the bytes {data[:8].hex(' ')}, which is no JPEG, PNG, TIFF, BMP or "
-        "DICOM"
+        "DICOM, and none of the others that are read"
     )
 
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from medcnn.data.labels import LabelSpace
 from medcnn.data.manifest import Manifest, Record
-from medcnn.data.own.joining import IMAGE_SUFFIXES, is_image, walked
+from medcnn.data.own.joining import IMAGE_SUFFIXES, ending, is_image, walked
 from medcnn.images.preprocessing import Preprocessing
 from medcnn.pixels.pixel_store import PixelStore, open_store
 from medcnn.pixels.segments import Memory
@@ -61,24 +61,52 @@ def read_inputs(source: Source, labels: LabelSpace, how: Preprocessing) -> Itera
         yield pixels_of([np.asarray(item) for item in source], labels, how)
 
 
+# What systems leave in folders, and what stands beside images in words and numbers; they are
+# counted in one line. Every other file may have been meant as an image, and gets a row.
+SYSTEM_FILES = frozenset({"thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r"})
+SYSTEM_FOLDERS = frozenset({"__macosx", "$recycle.bin", "@eadir"})
+BESIDE = frozenset(
+    (
+        *(".csv", ".tsv", ".tab", ".txt", ".xls", ".xlsx", ".xlsm", ".ods", ".parquet", ".json"),
+        *(".xml", ".yaml", ".yml", ".md", ".rst", ".html", ".htm", ".css", ".log", ".ini"),
+        *(".md5", ".sha1", ".sha256", ".py", ".ipynb", ".sh", ".bat", ".lnk"),
+    )
+)
+TEXTS = frozenset({"readme", "license", "licence", "copying", "md5sums", "sha256sums", "checksums"})
+
+
 def images_in(source: Path) -> tuple[Path, list[str]]:
-    """The root and the paths of all images below it, sorted; or of the one file."""
+    """The root and the paths of all files below it that may be images, sorted; or the one file.
+
+    Of what is no image, the reader says so in its row: it may have been meant as one.
+    """
     if source.is_file():
         return source.parent, [source.name]
     files = sorted(walked(source))
-    found = [p for p in files if _may_be_image(source, p)]
+    found = [p for p in files if not _stands_beside(p)]
     if len(found) < len(files):
-        log.info(f"passed over for want of an image's ending: {len(files) - len(found):,}")
-    if not found:
+        beside = len(files) - len(found)
+        log.info(f"passed over as tables, texts or files of the system: {beside:,}")
+    if not any(_is_image(source, p) for p in found):
         endings = " ".join(sorted(IMAGE_SUFFIXES))
         raise UsageError(f"input={source}: no image in it or below it (looked for {endings}).")
     return source, found
 
 
-def _may_be_image(root: Path, path: str) -> bool:
+def _is_image(root: Path, path: str) -> bool:
     """Also a pipe or a link to nowhere that is called one: it gets a row that says so."""
-    named = PurePosixPath(path).suffix.lower() in IMAGE_SUFFIXES
+    named = ending(path) in IMAGE_SUFFIXES
     return named or ((root / path).is_file() and is_image(root, path))
+
+
+def _stands_beside(path: str) -> bool:
+    *folders, name = PurePosixPath(path.lower()).parts
+    return (
+        name in SYSTEM_FILES
+        or not SYSTEM_FOLDERS.isdisjoint(folders)
+        or PurePosixPath(name).suffix in BESIDE
+        or name in TEXTS
+    )
 
 
 def files_of(

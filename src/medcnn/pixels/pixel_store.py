@@ -40,7 +40,7 @@ from medcnn.system.privacy import keyed
 from medcnn.system.progress import log, track
 
 # Raised whenever the same file would give other pixels.
-PIXELS_VERSION = 4
+PIXELS_VERSION = 5
 # Each is a file that stays open; a set that grows by a build a day comes to that in two months.
 MOST_SEGMENTS = 64
 NOWHERE = -1

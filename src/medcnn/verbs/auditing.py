@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from medcnn.audit.checks import ALLOWABLE, run_checks
 from medcnn.audit.duplicates import digest_by, find
 from medcnn.audit.examined import Examined
 from medcnn.audit.finding import Finding, Severity, place
+from medcnn.audit.headers import TOP
 from medcnn.audit.kept import keep, keeping, recall
 from medcnn.audit.planted import Recovered, recovered
 from medcnn.audit.shortcuts import told
@@ -21,6 +22,8 @@ from medcnn.audit.traits import associations, columns, file_traits
 from medcnn.config import AuditConfig, AuditLimits, DataConfig, TrainConfig
 from medcnn.data.manifest import Manifest, Split
 from medcnn.images import Preprocessing, read_pixels
+from medcnn.images.preprocessing import UNKNOWN, scale_of
+from medcnn.images.reading import may_be_deep
 from medcnn.pages import audit as page
 from medcnn.pages.audit import Audit
 from medcnn.pixels.pixel_store import PixelStore
@@ -43,7 +46,7 @@ from medcnn.verbs.datasets import (
 from medcnn.verbs.dry_run import few_of
 
 # Raised whenever the same set would give other findings.
-AUDIT_VERSION = 8
+AUDIT_VERSION = 9
 
 
 def audit_data(config: AuditConfig) -> Path:
@@ -55,9 +58,8 @@ def audit_data(config: AuditConfig) -> Path:
     output = Path(config.output)
     check(config)
     manifest, unsplit = manifest_to_audit(config.data, config.seed, log.warning)
-    audit = audit_of(
-        manifest, unsplit, preprocessing_of(config.data), config.audit, config.seed, measure=True
-    )
+    preprocessing = settled(manifest, preprocessing_of(config.data))
+    audit = audit_of(manifest, unsplit, preprocessing, config.audit, config.seed, measure=True)
     page.write_html(output, audit)
     print(visible(page.text(audit)))
     print(f"Every row, with pictures: {output}")
@@ -73,9 +75,9 @@ def audit_data(config: AuditConfig) -> Path:
 
 def audited(
     config: TrainConfig, run: RunFolder, preprocessing: Preprocessing
-) -> tuple[Manifest, dict[int, str]]:
-    """The manifest of a run, and row -> reason of the images in quarantine; of a dry run a few
-    images, without an audit, which looks at all.
+) -> tuple[Manifest, dict[int, str], Preprocessing]:
+    """The manifest of a run, row -> reason of the images in quarantine, and how they are read; of
+    a dry run a few images, without an audit, which looks at all.
 
     Raises:
         DataError: the audit refuses the set; the message holds every reason.
@@ -83,9 +85,11 @@ def audited(
     if config.trainer.dry_run:
         whole = manifest_of(config.data, config.seed, run.note, config.audit.allow)
         run.facts["images"] = {split: len(whole.rows(split)) for split in Split}
-        return few_of(whole, config), {}
+        few = few_of(whole, config)
+        return few, {}, settled(few, preprocessing)
     manifest, unsplit = manifest_to_audit(config.data, config.seed, run.note)
-    audit = audit_of(manifest, unsplit, preprocessing, config.audit, config.seed, measure=False)
+    how = settled(manifest, preprocessing)
+    audit = audit_of(manifest, unsplit, how, config.audit, config.seed, measure=False)
     if audit.of(Severity.REFUSE):
         raise DataError(
             f"these data are refused before anything is trained.\n\n{page.text(audit)}\n"
@@ -99,7 +103,7 @@ def audited(
     page.write_html(run.audit, audit)
     log.info(f"run folder: {run.path}")  # which stays from here on
     log.info(f"audit: {audit.verdict} {run.audit}")
-    return manifest, audit.bad
+    return manifest, audit.bad, how
 
 
 def way_through(refused: Sequence[Finding]) -> str:
@@ -140,8 +144,28 @@ def allowed_pixels(
 
 def bad_images(manifest: Manifest, preprocessing: Preprocessing) -> dict[int, str]:
     """Row -> why this image must not be used: the same images that an audit puts in quarantine."""
-    looks = look_at(manifest, window=preprocessing.window, frames=preprocessing.frames)
+    looks = _looks(manifest, preprocessing)
     return {row: f.bad for row, f in enumerate(looks.facts) if f.bad}
+
+
+def settled(manifest: Manifest, preprocessing: Preprocessing) -> Preprocessing:
+    """With the depth that all images of the set together have, where none was given."""
+    if preprocessing.full_scale != UNKNOWN:
+        return preprocessing
+    bits = 16
+    if any(may_be_deep(manifest.root, r.path) for r in manifest.records):
+        traits = [f.traits for f in _looks(manifest, preprocessing).facts if not f.bad]
+        bits = scale_of([int(t[TOP]) for t in traits if TOP in t])
+    return replace(preprocessing, full_scale=bits)
+
+
+def _looks(manifest: Manifest, preprocessing: Preprocessing) -> Looks:
+    return look_at(
+        manifest,
+        window=preprocessing.window,
+        frames=preprocessing.frames,
+        full_scale=preprocessing.full_scale or 16,
+    )
 
 
 def manifest_to_audit(
@@ -180,8 +204,9 @@ def audit_of(
         )
     # a key that has no place to stay is said before all images are looked at
     key_of_pseudonyms = pseudonym("")
-    looks = look_at(manifest, window=preprocessing.window, frames=preprocessing.frames)
+    looks = _looks(manifest, preprocessing)
     settings = [AUDIT_VERSION, looks.key, manifest.fingerprint(), unsplit, asdict(limits), seed]
+    settings += [preprocessing.full_scale]
     # pseudonyms of another key, and names of other modalities, make other sentences
     settings += [manifest.modality, manifest.group_noun, key_of_pseudonyms, measure]
     settings += [[r.line for r in manifest.records]]
@@ -225,6 +250,7 @@ def _examine(
             manifest.records[row].path,
             window=preprocessing.window,
             frames=preprocessing.frames,
+            full_scale=preprocessing.full_scale,
         )
 
     with working("searching copies, and what tells the label apart from the disease"):
@@ -238,6 +264,7 @@ def _examine(
             columns=tuple(associations(manifest, columns(manifest), usable, seed)),
             max_bad=limits.max_bad,
             unsplit=unsplit,
+            full_scale=preprocessing.full_scale,
         )
         return run_checks(examined, limits.allow), search
 

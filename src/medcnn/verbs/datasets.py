@@ -13,7 +13,7 @@ from medcnn.config import READING, DataConfig
 from medcnn.data import adapters, splits
 from medcnn.data.manifest import Manifest
 from medcnn.images import Frames
-from medcnn.images.preprocessing import Preprocessing
+from medcnn.images.preprocessing import UNKNOWN, Preprocessing
 from medcnn.pixels.pixel_store import PixelStore, open_store
 from medcnn.places import root_of, stands_in
 from medcnn.system.errors import DataError, UsageError
@@ -124,6 +124,7 @@ def preprocessing_of(data: DataConfig) -> Preprocessing:
         bits=data.bits,
         window=data.window or 0,
         frames=data.frames or Frames.ERROR,
+        full_scale=data.full_scale or UNKNOWN,
         steps=data.steps,
     )
 

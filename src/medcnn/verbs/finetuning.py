@@ -59,7 +59,7 @@ def finetune(config: TrainConfig, command: list[str]) -> Path:
         origin = checkpoints.provenance_of(path)
         sha = origin["checkpoint_sha256"]
         run.ranks.told(lambda: refuse_changed(run, "checkpoint_sha256", sha, "checkpoint weights"))
-        manifest, bad = run.ranks.told(lambda: audited(config, run, old.preprocessing))
+        manifest, bad, _ = run.ranks.told(lambda: audited(config, run, old.preprocessing))
         if old.other_key(manifest):
             run.note(checkpoints.OTHER_KEY)
         check_readout(config.readout, manifest.labels, attributes_of(manifest))

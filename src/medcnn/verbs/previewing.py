@@ -31,6 +31,7 @@ from medcnn.system.files import write_text
 from medcnn.system.privacy import pseudonymised
 from medcnn.system.progress import log, track
 from medcnn.training.augmentations import Augmentation, augment, augmentation_of
+from medcnn.verbs.auditing import settled
 from medcnn.verbs.datasets import labelled, preprocessing_of
 
 THUMBNAIL_PX = 192
@@ -81,7 +82,7 @@ def preview(config: PreviewConfig) -> Path:
     check(config)
     notes: list[str] = []
     manifest = labelled(config.data, lambda text: notes.append(pseudonymised(text)))
-    preprocessing = preprocessing_of(config.data)
+    preprocessing = settled(manifest, preprocessing_of(config.data))
     augmentation = augmentation_of(config.augmentation, manifest.modality)
     chosen = {
         name: (rows, _some(rows, config.preview.per_class, config.seed))
@@ -154,6 +155,7 @@ def shown(
             window=preprocessing.window,
             frames=preprocessing.frames,
             at_least_px=preprocessing.needs_px,
+            full_scale=preprocessing.full_scale,
         )
         stages = list(preprocessing.stages(pixels))
     except ImageError as error:
@@ -177,7 +179,8 @@ def _read(
 ) -> tuple[dict[str, str], list[Picture]]:
     """The image as its file holds it, at full size; a DICOM with all that its header asks for."""
     how: dict[str, Any] = {"window": preprocessing.window, "frames": preprocessing.frames}
-    pixels = read_pixels(root, path, **how)  # first, since it knows a reason for every damage
+    # first, since it knows a reason for every damage
+    pixels = read_pixels(root, path, **how, full_scale=preprocessing.full_scale)
     if ".npz#" not in path and is_dicom(data := read_file(root / path)):
         from medcnn.images.dicom_chain import explained
 

@@ -70,12 +70,13 @@ def train(config: TrainConfig, command: list[str], watch: Watch | None = None) -
     with begun(config, command) as run:
         if run is None:
             return run_folder_of(config)
-        preprocessing = preprocessing_of(config.data)
-        manifest, bad = run.ranks.told(lambda: audited(config, run, preprocessing))
+        asked = preprocessing_of(config.data)
+        manifest, bad, preprocessing = run.ranks.told(lambda: audited(config, run, asked))
         check_readout(config.readout, manifest.labels, attributes_of(manifest))
         with run.ranks.one_a_machine_first():
             store = allowed_pixels(manifest, preprocessing, config, run, bad)
         classifier, described = new_classifier(config, manifest, run)
+        described = replace(described, preprocessing=preprocessing)
         best, predictions, history = fitted(
             config, run, manifest, store, classifier, described, watch
         )

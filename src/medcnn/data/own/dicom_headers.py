@@ -37,7 +37,10 @@ _KEPT_IN = "dicom-headers"
 _VERSION = 3
 DAMAGED = "a DICOM whose header cannot be read or is cut off"
 DICOM_SUFFIXES = (".dcm", ".dicom")
-NEVER_DICOM = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif", ".pgm", ".ppm", ".npz")
+NEVER_DICOM = (
+    *(".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif", ".pgm", ".ppm", ".npz"),
+    *(".jp2", ".jls", ".heic", ".heif", ".avif", ".nii", ".jxl"),
+)
 
 Tags = Mapping[str, str]
 

@@ -19,7 +19,11 @@ from medcnn.system.registry import nearest
 IMAGE_SUFFIXES = frozenset(
     (
         *(".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp", ".gif", ".pgm", ".ppm"),
-        *(".dcm", ".dicom", ".jp2"),
+        *(".dcm", ".dicom", ".jp2", ".j2k", ".j2c", ".jpc", ".jpf", ".jls", ".heic", ".heif"),
+        *(".avif", ".nii", ".nii.gz"),
+        # not read, and named for what they are: one that is left out in silence may be the one
+        # that matters
+        *(".jxl", ".mha", ".mhd", ".nrrd", ".jxr"),
     )
 )
 FILE_NAME = "file_name"
@@ -302,13 +306,19 @@ def walked(root: Path, *, follow_links: bool | None = None) -> Iterator[str]:
 
 def is_image(root: Path, path: str) -> bool:
     """By its ending, or as a DICOM by its first bytes."""
-    return PurePosixPath(path).suffix.lower() in IMAGE_SUFFIXES or looks_like_dicom(root / path)
+    return ending(path) in IMAGE_SUFFIXES or looks_like_dicom(root / path)
+
+
+def ending(path: str) -> str:
+    """What the name of a file ends in, small: `.jpg`, or `.nii.gz` with both its parts."""
+    name = PurePosixPath(path.lower())
+    return ".nii.gz" if name.name.endswith(".nii.gz") else name.suffix
 
 
 def without_ending(path: str) -> str:
     """The name of a file less the ending of an image: `1.2.840` has none, `1.2.840.dcm` has."""
-    name = PurePosixPath(path)
-    return name.stem if name.suffix.lower() in IMAGE_SUFFIXES else name.name
+    name, last = PurePosixPath(path).name, ending(path)
+    return name[: -len(last)] if last in IMAGE_SUFFIXES else name
 
 
 def last_part(cell: str) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from posixpath import splitext
 from typing import Any
 
 from medcnn.data.labels import Kind
@@ -18,6 +17,7 @@ from medcnn.data.own.joining import (
     below,
     by_patient,
     counted,
+    ending,
     first_of,
     joined,
     named,
@@ -253,7 +253,7 @@ def _path(root: Path, folder: str, cell: str, suffix: str) -> str:
     elif not path.startswith("/"):
         path = "/".join(part for part in f"{folder}/{path}".split("/") if part not in ("", "."))
     # by the endings of images: `1.2.840` has none of these
-    return path if splitext(path)[1].lower() in IMAGE_SUFFIXES else path + suffix
+    return path if ending(path) in IMAGE_SUFFIXES else path + suffix
 
 
 def _flow(sheet: Sheet, image: str, exclude: Mapping[str, Any], label: str | None) -> _Flow:

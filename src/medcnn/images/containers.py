@@ -1,0 +1,82 @@
+"""How large a WebP, AVIF or HEIC is by its own word: pillow and libheif take memory for it as soon
+as they open it, so that it is read here before."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+
+from medcnn.images.limits import refuse_bomb, refuse_oversize
+from medcnn.system.errors import ImageError
+
+# ISO/IEC 14496-12 8.11 and 23008-12: boxes that hold boxes, and how many bytes stand before these
+HOLDERS = {b"meta": 4, b"iprp": 0, b"ipco": 0}
+AVIF_BRANDS = (b"avif", b"avis")
+HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1", b"heif")
+
+
+def kind_of_ftyp(data: bytes) -> str:
+    """AVIF, HEIF, or nothing for what is another of this family, as a film is."""
+    if data[4:8] != b"ftyp":
+        return ""
+    (length,) = struct.unpack_from(">I", data)
+    brands = [data[8:12], *(data[i : i + 4] for i in range(16, min(length, 256, len(data)), 4))]
+    if any(b in AVIF_BRANDS for b in brands):
+        return "AVIF"
+    return "HEIF" if any(b in HEIF_BRANDS for b in brands) else ""
+
+
+def refuse_large_webp(data: bytes) -> None:
+    """Raises ImageError by the canvas of a WebP: RFC 9649, 2.5 to 2.7."""
+    kind, start = data[12:16], 20
+    try:
+        if kind == b"VP8X":
+            parts = struct.unpack_from("<HBHB", data, start + 4)
+            width, height = parts[0] + (parts[1] << 16) + 1, parts[2] + (parts[3] << 16) + 1
+        elif kind == b"VP8L":
+            (both,) = struct.unpack_from("<I", data, start + 1)
+            width, height = (both & 0x3FFF) + 1, (both >> 14 & 0x3FFF) + 1
+        elif kind == b"VP8 ":
+            width, height = (v & 0x3FFF for v in struct.unpack_from("<HH", data, start + 6))
+        else:
+            raise ImageError("damaged: the WebP begins with no picture")
+        (length,) = struct.unpack_from("<I", data, 4)
+    except struct.error:
+        raise ImageError("truncated: the WebP ends inside its header") from None
+    if length + 8 > len(data):
+        raise ImageError("truncated: the WebP is shorter than it says")
+    refuse_oversize(width, height)
+    refuse_bomb(width * height * 4, len(data))
+
+
+def refuse_large_heif(data: bytes) -> None:
+    """Raises ImageError by the largest picture that an AVIF or HEIC names (property `ispe`)."""
+    sizes = []
+    try:
+        for kind, start, end in _boxes(data, 0, len(data)):
+            if kind == b"ispe" and end - start >= 12:
+                sizes.append(struct.unpack_from(">II", data, start + 4))
+    except struct.error:
+        raise ImageError("truncated: the file ends inside its header") from None
+    if not sizes:
+        raise ImageError("damaged: the file names the size of no picture")
+    for width, height in sizes:
+        refuse_oversize(width, height)
+        refuse_bomb(width * height * 3, len(data))
+
+
+def _boxes(data: bytes, at: int, end: int) -> Iterator[tuple[bytes, int, int]]:
+    """Kind, start and end of the content of every box, and of those within."""
+    while at + 8 <= end:
+        length, kind = struct.unpack_from(">I4s", data, at)
+        start = at + 8
+        if length == 1:
+            (length,) = struct.unpack_from(">Q", data, start)
+            start += 8
+        stop = min(end, at + length) if length else end
+        if stop < start:
+            return
+        yield kind, start, stop
+        if kind in HOLDERS:
+            yield from _boxes(data, start + HOLDERS[kind], stop)
+        at = stop

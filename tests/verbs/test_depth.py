@@ -1,0 +1,97 @@
+"""12-bit radiographs in files of 16 bits, and a folder of files of all kinds, through the real
+command line."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from medcnn.cli import main
+from medcnn.models import checkpoint as checkpoints
+
+
+def run(*words: str) -> int:
+    with pytest.raises(SystemExit) as ended:
+        main([str(w) for w in words])
+    return int(ended.value.code or 0)
+
+
+@pytest.fixture(scope="module")
+def radiographs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two classes of 30 patients each, 12 bits in PNG of 16."""
+    root = tmp_path_factory.mktemp("deep") / "set"
+    rng = np.random.default_rng(0)
+    rows = []
+    for i in range(60):
+        pixels = rng.integers(0, 3000, (32, 32), dtype=np.uint16)
+        pixels[:16] += np.uint16(1000 * (i % 2))
+        pixels[0, 0] = 4095
+        name = f"{i}.png"
+        (root / "images").mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels).save(root / "images" / name)
+        rows.append({"image": f"images/{name}", "finding": "ny"[i % 2] + "es", "patient": f"q{i}"})
+    with (root / "labels.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, rows[0])
+        writer.writeheader()
+        writer.writerows(rows)
+    return root
+
+
+@pytest.mark.fault
+def test_a_set_of_12_bits_is_found_by_the_audit_and_its_depth_stays_with_the_model(
+    radiographs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Rows A7, B11: all verbs read alike, and every file of a folder is answered for."""
+    words = (
+        "data=table",
+        f"data.root={radiographs}",
+        "data.table=labels.csv",
+        "data.image=image",
+        "data.label=finding",
+        "data.patient=patient",
+        "data.modality=chest",
+    )
+    title = "60 16-bit images with no value above 4,095 of 65,535"
+    for scale, said in ((16, "of 256 grey levels"), ("auto", "They are read as 12 bits")):
+        page = tmp_path / f"{scale}.html"
+        run("audit", *words, f"data.full_scale={scale}", f"output={page}")
+        text = " ".join(page.read_text().split())
+        assert title in text
+        assert said in text
+    quick = ("model=lenet5", "data.size_px=32", "data.channels=1", "trainer.epochs=1")
+    folder = tmp_path / "run"
+    assert run("train", *words, *quick, "trainer.device=cpu", f"run_dir={folder}") == 0
+    best = folder / "checkpoints" / "best.safetensors"
+    assert checkpoints.read(best)[0].preprocessing.full_scale == 12
+
+    new = tmp_path / "new"
+    (new / "__MACOSX").mkdir(parents=True)
+    (new / "good.png").write_bytes((radiographs / "images" / "0.png").read_bytes())
+    Image.fromarray(np.full((32, 32), 60_000, np.uint16)).save(new / "other.png")
+    Image.open(new / "good.png").convert("L").save(new / "good.webp")
+    (new / "photo.jxl").write_bytes(b"\xff\x0a\x57\x40\x24")
+    (new / "volume.mha").write_bytes(b"ObjectType = Image\nNDims = 3\n")
+    (new / "scan.pdf").write_bytes(b"%PDF-1.7")
+    (new / "noending").write_bytes(b"hello, world, this is no image")
+    for beside in ("Thumbs.db", "labels.csv", "README", "__MACOSX/a.png", ".DS_Store", "._a.png"):
+        (new / beside).write_bytes(b"x")
+    capsys.readouterr()
+    table = tmp_path / "new.csv"
+    assert run("predict", f"checkpoint={best}", f"input={new}", f"output={table}") != 0
+    said = " ".join(capsys.readouterr().err.split())
+    assert "passed over as tables, texts or files of the system: 4" in said
+    with table.open() as file:
+        why = {row["image_id"]: row["unreadable"] for row in csv.DictReader(file)}
+    assert {name for name, reason in why.items() if not reason} == {"good.png", "good.webp"}
+    for name, reason in (
+        ("other.png", "values up to 60000 do not fit into 12 bits"),
+        ("photo.jxl", "JPEG XL"),
+        ("volume.mha", "MetaImage"),
+        ("scan.pdf", "PDF"),
+        ("noending", "none of the others that are read"),
+    ):
+        assert reason in why[name]

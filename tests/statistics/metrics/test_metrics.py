@@ -14,7 +14,7 @@ from medcnn.statistics.predictions import Predictions
 from medcnn.system.errors import UsageError
 
 BEST = {name for name, metric in METRICS.items() if metric.higher_is_better is not None}
-ALL = [(name, kind) for name, metric in METRICS.items() for kind in metric.kinds]
+ALL = [(name, kind) for name, metric in METRICS.items() for kind in sorted(metric.kinds)]
 LABELS = {
     Kind.BINARY: LabelSpace(kind=Kind.BINARY, names=("healthy", "ill")),
     Kind.MULTICLASS: LabelSpace(kind=Kind.MULTICLASS, names=("a", "b", "c", "d")),

@@ -66,6 +66,7 @@ def test_french_headers_accents_and_dates_are_understood(
     assert given["label"] == "Rétinopathie"
     assert given["classes"] == list(grades)
     assert given["attributes"] == ["Œil"]
+    assert given["modality"] == "fundus"
     assert "as likely" not in capsys.readouterr().out
 
 

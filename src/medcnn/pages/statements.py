@@ -210,7 +210,7 @@ REPORT: dict[str, Statement] = {
         holds=lambda f: "Scores" in f.sections and f.grouped and f.group_noun != "group",
     ),
     "flatters": Statement(
-        says=lambda f: f"chose {_choices(f)}: flatters",
+        says=lambda f: f"chose {_choices(f)}, so these scores flatter the model",
         holds=lambda f: f.of_training and bool(_chose(f)),
     ),
     "calibration": Statement(

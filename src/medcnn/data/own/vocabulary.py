@@ -113,7 +113,7 @@ _ROMAN = {"i": 1, "ii": 2, "iii": 3, "iv": 4, "v": 5, "vi": 6, "vii": 7, "viii":
 MODALITIES = {
     "fundus": _words(
         """fundus retina retinal retinopathy eye dr npdr pdr glaucoma aptos messidor idrid macula
-        macular drusen auge"""
+        macular drusen auge retine retinopathie retinopatia œil oeil"""
     ),
     "dermoscopy": _words(
         """skin derm dermoscopy dermoscopic dermatology melanoma mel nevus naevus nv bcc akiec isic
@@ -121,7 +121,7 @@ MODALITIES = {
     ),
     "chest": _words(
         """chest thorax cxr xray lung pneumonia covid pneumothorax effusion atelectasis edema
-        cardiomegaly infiltration consolidation tuberculosis lunge torax"""
+        cardiomegaly infiltration consolidation tuberculosis lunge torax poumon poumons"""
     ),
 }
 

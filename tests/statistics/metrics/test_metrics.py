@@ -297,3 +297,15 @@ def test_the_table_is_sorted_and_every_kind_has_a_default_score() -> None:
     assert list(METRICS) == sorted(METRICS)
     assert set(DEFAULT_SCORE) == set(Kind)
     assert all(kind in METRICS[name].kinds for kind, name in DEFAULT_SCORE.items())
+
+
+@pytest.mark.parametrize("spread", [1e-3, 1e-2, 0.3, 3.0])
+def test_the_slope_is_found_however_little_or_much_a_model_says(spread: float) -> None:
+    draw = np.random.default_rng(5)
+    logits = draw.normal(size=300)
+    ill = draw.random(300) < 1 / (1 + np.exp(-0.8 * logits))
+    plain, scaled = (
+        float(values(of(Kind.BINARY, ill, logits * by), "calibration_slope")[0][0])
+        for by in (1.0, spread)
+    )
+    assert scaled * spread == pytest.approx(plain, rel=2e-3)

@@ -520,13 +520,19 @@ def _recalibrated(sample: Sample) -> tuple[Floats, Floats]:
         # a long step may leave the region where the likelihood is nearly a parabola
         shorter = 1 / np.maximum(1, np.maximum(np.abs(step_a), np.abs(step_b) * _scale(centred)))
         a, b = a + shorter * step_a, b + shorter * step_b
-        if not np.nanmax(np.abs(np.r_[0.0, step_a[:, 0], step_b[:, 0]])) > 1e-10:
+        moving = np.abs(step_a) + np.abs(step_b) * _scale(centred)
+        if not np.nanmax(np.r_[0.0, moving[:, 0]]) > 1e-10:
             break
+    # a number that the search was still moving away from is no estimate
+    a, b = (np.where(moving < 1e-6, v, np.nan) for v in (a, b))
     return (a - b * centre)[:, 0], b[:, 0]
 
 
 def _scale(centred: Floats) -> float:
-    return max(1.0, float(np.std(centred)) if centred.size else 1.0)
+    """A step of the slope moves the log odds by so much; a model that says nearly the same of
+    every image has a slope of hundreds, which steps of 1 would never reach."""
+    spread = float(np.std(centred)) if centred.size else 0.0
+    return spread if spread > 0 else 1.0
 
 
 def _overlapping(weights: Floats, z: Floats, target: Bools) -> Bools:

@@ -15,6 +15,8 @@ from medcnn.system.paths import (
     faults_on_disk,
     leaves_root,
     lookalike,
+    name_of_place,
+    without_folders,
 )
 
 
@@ -83,3 +85,14 @@ def test_a_name_that_differs_only_in_case_or_unicode_form_is_pointed_out(tmp_pat
     assert lookalike(tmp_path, "gr\u00f6\u00dfe.png") == "gro\u0308\u00dfe.PNG"
     assert lookalike(tmp_path, "other.png") is None
     assert lookalike(tmp_path, "nowhere/other.png") is None
+
+
+@pytest.mark.fault
+def test_what_leads_to_a_file_is_cut_from_settings_and_sentences() -> None:
+    """Row A3: also of a path that climbs; a separator `/` is no path, and what `...` says stays."""
+    assert name_of_place("../Mrs W/labels.csv") == ".../labels.csv"
+    assert name_of_place("/") == "/"
+    said = without_folders("4 rows of ../../Mrs_W/labels.csv, and .../x.csv")
+    assert said == "4 rows of .../labels.csv, and .../x.csv"
+    said = without_folders("4 rows of ../Mrs W/labels.csv", ["../Mrs W/labels.csv"])
+    assert said == "4 rows of .../labels.csv"

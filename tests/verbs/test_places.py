@@ -56,6 +56,43 @@ def test_no_folder_of_this_machine_stands_in_a_run_and_evaluate_finds_the_data(
 
 
 @pytest.mark.fault
+@pytest.mark.parametrize("folder", ["Mrs_WAYFARER", "Mrs WAYFARER"])
+def test_a_table_that_is_named_from_the_images_is_found_again_and_its_folders_are_not_told(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    folder: str,
+) -> None:
+    """Row A3: `table: ../folder/labels.csv` lies beside the images, wherever medcnn was started."""
+    of = write_colours(tmp_path / "images", 36)
+    (tmp_path / folder).mkdir()
+    cells = [f"{i:03d}.png,p{i},{('red', 'green', 'blue')[c]}" for i, c in enumerate(of)]
+    (tmp_path / folder / "labels.csv").write_text("\n".join(["file,patient,colour", *cells]) + "\n")
+    (tmp_path / "conf" / "data").mkdir(parents=True)
+    (tmp_path / "conf" / "data" / "ours.yaml").write_text(
+        f"defaults: [table]\nroot: {tmp_path}/images\ntable: ../{folder}/labels.csv\n"
+        "image: file\nlabel: colour\npatient: patient\n"
+    )
+    work = tmp_path / "deep" / "down" / "work"
+    work.mkdir(parents=True)
+    monkeypatch.chdir(work)
+    data = ("data=ours", "--config-dir", str(tmp_path / "conf"))
+    assert medcnn("audit", *data, "output=audit.html") == 0
+    assert medcnn("train", *data, *QUICK, "run_dir=run") == 0
+    capsys.readouterr()
+    best = "checkpoint=run/checkpoints/best.safetensors"
+    assert medcnn("evaluate", best, "run_dir=again") == 0, capsys.readouterr().err
+    holding = [
+        f"{path.name}: {where}"
+        for path in (work / "audit.html", *(work / "run").rglob("*"), *(work / "again").rglob("*"))
+        if path.is_file()
+        for where, content in everything_in(path)
+        if b"wayfarer" in content.lower()
+    ]
+    assert holding == []
+
+
+@pytest.mark.fault
 def test_other_images_under_the_same_name_are_another_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

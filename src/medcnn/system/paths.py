@@ -98,9 +98,11 @@ def folded(name: str) -> str:
 
 ELSEWHERE = "..."
 """Stands for the way to a folder of this machine: `.../labels.xlsx`."""
-# An absolute path, or one from a home, within a sentence: what leads to its last part. A blank ends
-# it, for a sentence does not say where its paths do; those that are known are cut before.
-_WAY = re.compile(r"(?<![\w.:/<>~-])(?:~\w*)?/{1,3}(?:[^\s/'\"`‹›|;,()\[\]{}<>]+/)+")
+# An absolute path, one from a home or one that climbs (`../`), within a sentence: what leads to its
+# last part. A blank ends it, for a sentence does not say where its paths do; those that are known
+# are cut before.
+_PART = r"(?:[^\s/'\"`‹›|;,()\[\]{}<>]+/)"
+_WAY = re.compile(rf"(?<![\w.:/<>~-])(?:(?:~\w*)?/{{1,3}}{_PART}+|(?:\.\./)+{_PART}*)")
 _OF_HOME = re.compile(r"~\w*/")
 
 
@@ -108,21 +110,22 @@ def name_of_place(value: str) -> str:
     """A path as it is written: without the way to it, where that leads through this machine."""
     text = value.removeprefix("file://")
     leads = os.path.isabs(text) or _OF_HOME.match(text) or ".." in text.split("/")
-    return f"{ELSEWHERE}/{PurePosixPath(text.rstrip('/')).name}" if leads else value
+    name = PurePosixPath(text.rstrip("/")).name  # none: the separator "/", say, tells nothing
+    return f"{ELSEWHERE}/{name}" if leads and name else value
 
 
 def without_folders(text: str, known: Iterable[str | Path] = ()) -> str:
     """A sentence in which paths of this machine have kept nothing but their last part.
 
     Args:
-        known: absolute paths that may stand in it; they may hold blanks.
+        known: paths that may stand in it, absolute or climbing; they may hold blanks.
     """
     said = {way: name_of_place(way) for way in map(str, known)}
     said |= {os.path.realpath(way): name for way, name in said.items()}
     # the last part of a home is somebody's name
     said |= {os.path.expanduser("~"): "~", os.getcwd(): "."}
-    for way in sorted(filter(os.path.isabs, said), key=len, reverse=True):
-        if way.strip("/"):
+    for way in sorted(said, key=len, reverse=True):
+        if way.strip("/") and (os.path.isabs(way) or ".." in way.split("/")):
             text = text.replace(way.rstrip("/"), said[way])
     return _WAY.sub(f"{ELSEWHERE}/", text.replace("file://", ""))
 

@@ -162,9 +162,14 @@ def open_run(
             written.
     """
     places = places_in(config)
+    typed = [*places.values()]
+    if root := places.get("data.root"):  # a table `../labels.csv` is meant from there
+        below = {k: v for k, v in places.items() if k.startswith("data.options.")}
+        places |= {key: os.path.join(root, way) for key, way in below.items()}
     if checkpoint := config.get("checkpoint"):  # known by its content, wherever it lies
         places["checkpoint"] = os.path.abspath(checkpoint)
     known: list[str | Path] = [path.absolute(), cache_folder().absolute(), *places.values()]
+    known += typed
     config = _placeless(config)
 
     def written(text: str) -> str:

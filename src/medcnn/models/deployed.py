@@ -118,9 +118,9 @@ class Model:
         """
         if isinstance(images, Manifest):
             store = open_store(images, self.preprocessing, cache="auto")
-            given = [Images(manifest=images, store=store, rows=_rows(images, split))]
+            given = iter([Images(manifest=images, store=store, rows=_rows(images, split))])
         else:
-            given = list(read_inputs(images, self.labels, self.preprocessing))
+            given = read_inputs(images, self.labels, self.preprocessing)
         return np.concatenate([self._features(part, batch_size) for part in given])
 
     def said(
@@ -214,6 +214,7 @@ def joined(parts: Sequence[Predictions]) -> Predictions:
         targets=np.concatenate([p.targets for p in parts]),
         logits=np.concatenate([p.logits for p in parts]),
         categories=tuple(c for p in parts for c in p.categories),
+        lines=tuple(line for p in parts for line in p.lines),
         unreadable=tuple(u for p in parts for u in p.unreadable),
     )
 

@@ -130,7 +130,7 @@ def with_results_only(predictions: Predictions) -> Predictions:
         return predictions
     kept = np.flatnonzero(~lost)
 
-    def chosen(values: tuple[str, ...]) -> tuple[str, ...]:
+    def chosen(values: tuple[Any, ...]) -> tuple[Any, ...]:
         return tuple(values[i] for i in kept) if values else ()
 
     gone = tuple((predictions.image_ids[i], NO_RESULT) for i in np.flatnonzero(lost))
@@ -141,6 +141,7 @@ def with_results_only(predictions: Predictions) -> Predictions:
         targets=predictions.targets[kept],
         logits=predictions.logits[kept],
         categories=chosen(predictions.categories),
+        lines=chosen(predictions.lines),
         unreadable=(*predictions.unreadable, *gone),
     )
 

@@ -663,3 +663,12 @@ def test_what_a_training_has_cached_is_not_decoded_again_and_nothing_is_written(
     assert np.array_equal(both.take(np.arange(3)), cached.take(np.arange(3)))
     assert {p: p.read_bytes() for p in before} == before
     assert len(list((tmp_path / "cache").rglob("*"))) == len(before) + 2  # two folders
+
+
+def test_new_images_are_read_where_no_cache_and_no_key_can_be_kept(
+    colours: Callable[..., Manifest], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MEDCNN_CACHE", "/dev/null/nope")
+    monkeypatch.delenv("MEDCNN_PSEUDONYM_KEY", raising=False)
+    monkeypatch.delenv("MEDCNN_PSEUDONYM_KEY_FILE", raising=False)
+    assert len(open_store(colours(2), HOW, cache="known").readable(np.arange(2))) == 2

@@ -15,6 +15,8 @@ from medcnn.system.paths import (
     faults_on_disk,
     leaves_root,
     lookalike,
+    name_of_place,
+    without_ways,
 )
 
 
@@ -83,3 +85,11 @@ def test_a_name_that_differs_only_in_case_or_unicode_form_is_pointed_out(tmp_pat
     assert lookalike(tmp_path, "gr\u00f6\u00dfe.png") == "gro\u0308\u00dfe.PNG"
     assert lookalike(tmp_path, "other.png") is None
     assert lookalike(tmp_path, "nowhere/other.png") is None
+
+
+def test_a_path_keeps_its_name_and_a_slash_that_separates_words_stays() -> None:
+    assert name_of_place("/data/ward 7/labels.csv") == ".../labels.csv"
+    assert without_ways({"separator": "/", "root": "/data"}) == {
+        "separator": "/",
+        "root": ".../data",
+    }

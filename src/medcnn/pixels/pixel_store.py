@@ -141,6 +141,8 @@ def open_store(manifest: Manifest, preprocessing: Preprocessing, *, cache: str) 
         return opening.in_memory()
     usual = cache in ("auto", "known")
     above = cache_folder() / "pixels" if usual else Path(cache).expanduser()
+    if cache == "known" and not above.is_dir():
+        return opening.in_memory()  # and no key is made for a cache that is not there
     folder = above / _name(manifest.root, preprocessing)
     if cache == "known":
         try:

@@ -13,15 +13,14 @@ from medcnn.data.manifest import Manifest
 from medcnn.images.preprocessing import Fit, Preprocessing
 from medcnn.models.deployed import joined
 from medcnn.models.inference import (
-    NO_RESULT,
     VIEWS,
     autocast_dtype,
     logits_of,
     pick_device,
     predict,
-    with_results_only,
 )
-from medcnn.pixels.pixel_store import open_store
+from medcnn.models.no_result import NO_RESULT, with_results_only
+from medcnn.pixels.opening import open_store
 from medcnn.statistics.predictions import Predictions
 from medcnn.system.errors import UsageError
 

@@ -27,12 +27,12 @@ from medcnn.models.inference import (
     autocast_dtype,
     pick_device,
     predict,
-    refuse_without_result,
-    with_results_only,
 )
 from medcnn.models.inputs import Images, Source, read_inputs
+from medcnn.models.no_result import refuse_without_result, with_results_only
 from medcnn.pixels.batches import batches
-from medcnn.pixels.pixel_store import PixelStore, open_store
+from medcnn.pixels.opening import open_store
+from medcnn.pixels.pixel_store import PixelStore
 from medcnn.statistics.decisions import Readout
 from medcnn.statistics.predictions import Predictions
 from medcnn.system.errors import UsageError

@@ -21,7 +21,7 @@ from medcnn.data.manifest import Manifest, Record
 from medcnn.data.phantoms.drawing import generate
 from medcnn.images.preprocessing import Fit, Preprocessing
 from medcnn.models.appearance import FACTS, Appearance, Floats, facts_of, outside
-from medcnn.pixels.pixel_store import open_store
+from medcnn.pixels.opening import open_store
 
 REAL = {
     "HAM10000": ("ham10000", "*part*/*.jpg"),

@@ -78,7 +78,7 @@ def build(folder: Path, names: list[str]) -> dict[str, Any]:
     import torch
 
     from medcnn.images import Preprocessing
-    from medcnn.pixels.pixel_store import open_store
+    from medcnn.pixels.opening import open_store
 
     ours, theirs = [], []
     cached_by_monai(folder, names[:2], 256)  # its imports are no part of the work
@@ -110,7 +110,7 @@ def loader_of(name: str, folder: Path, names: list[str], px: int) -> Callable[[i
 
         from medcnn.images import Preprocessing
         from medcnn.pixels.batches import batches, epoch_order
-        from medcnn.pixels.pixel_store import open_store
+        from medcnn.pixels.opening import open_store
 
         manifest = manifest_of(folder, names)
         store = open_store(manifest, Preprocessing(size_px=px), cache=str(folder / "cache"))

@@ -29,7 +29,7 @@ from medcnn.data.labels import Kind, LabelSpace
 from medcnn.data.manifest import Manifest, Record
 from medcnn.images import Preprocessing
 from medcnn.pixels.batches import batches, epoch_order
-from medcnn.pixels.pixel_store import open_store
+from medcnn.pixels.opening import open_store
 from medcnn.system.run_folder import versions
 
 NAMES = ("akiec", "bcc", "bkl", "df", "mel", "nv", "vasc")

@@ -26,7 +26,8 @@ from medcnn.images.preprocessing import Preprocessing
 from medcnn.models.classifier import unit_range
 from medcnn.models.deployed import Model
 from medcnn.models.deployed import load_model as load
-from medcnn.pixels.pixel_store import PixelStore, open_store
+from medcnn.pixels.opening import open_store
+from medcnn.pixels.pixel_store import PixelStore
 from medcnn.places import require_predictions
 from medcnn.statistics import comparing
 from medcnn.statistics.comparing import Pairing

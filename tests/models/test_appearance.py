@@ -12,7 +12,8 @@ from medcnn.data.manifest import Manifest, Record
 from medcnn.data.phantoms.drawing import generate
 from medcnn.images.preprocessing import Fit, Preprocessing
 from medcnn.models.appearance import FACTS, Watcher, appearance_of, facts_of, outside
-from medcnn.pixels.pixel_store import PixelStore, open_store
+from medcnn.pixels.opening import open_store
+from medcnn.pixels.pixel_store import PixelStore
 
 
 def opened(root: Path, paths: list[str], channels: int = 3, bits: int = 8) -> PixelStore:

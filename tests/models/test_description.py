@@ -25,7 +25,7 @@ from medcnn.models import checkpoint as checkpoints
 from medcnn.models.checkpoint import Checkpoint
 from medcnn.models.classifier import Architecture, build_classifier
 from medcnn.models.heads import output_layer
-from medcnn.pixels.pixel_store import open_store
+from medcnn.pixels.opening import open_store
 from medcnn.statistics.decisions import Readout
 from medcnn.system.errors import CheckpointError, MedcnnError
 from medcnn.verbs.scoring import predictions_of

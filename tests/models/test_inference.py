@@ -8,10 +8,20 @@ import torch
 from torch import Tensor, nn
 
 from medcnn.config import Precision
+from medcnn.data.labels import Kind, LabelSpace
 from medcnn.data.manifest import Manifest
 from medcnn.images.preprocessing import Fit, Preprocessing
-from medcnn.models.inference import VIEWS, autocast_dtype, logits_of, pick_device, predict
-from medcnn.pixels.pixel_store import open_store
+from medcnn.models.deployed import joined
+from medcnn.models.inference import (
+    VIEWS,
+    autocast_dtype,
+    logits_of,
+    pick_device,
+    predict,
+)
+from medcnn.models.no_result import NO_RESULT, with_results_only
+from medcnn.pixels.opening import open_store
+from medcnn.statistics.predictions import Predictions
 from medcnn.system.errors import UsageError
 
 CPU = torch.device("cpu")
@@ -118,3 +128,20 @@ def test_images_go_in_halves_where_memory_is_too_small_for_all(full: RuntimeErro
     with pytest.raises(type(full)) as told:
         logits_of(lambda _: Small()(torch.rand(3, 3, 4, 4)), images, "", torch.float32)  # type: ignore[arg-type]
     assert told.value is full
+
+
+def test_an_image_without_a_result_takes_all_that_is_said_of_it_along() -> None:
+    logits = np.array([[1.0], [np.nan], [2.0]], np.float32)
+    predictions = Predictions(
+        labels=LabelSpace(kind=Kind.BINARY, names=("no", "yes")),
+        split="new",
+        image_ids=("a", "b", "c"),
+        groups=("a", "b", "c"),
+        targets=np.full_like(logits, np.nan),
+        logits=logits,
+        lines=(2, 3, None),
+    )
+    kept = with_results_only(predictions)
+    assert (kept.image_ids, kept.lines) == (("a", "c"), (2, None))
+    assert kept.unreadable == (("b", NO_RESULT),)
+    assert joined([kept, kept]).lines == (2, None, 2, None)

@@ -14,7 +14,7 @@ import torch
 from medcnn.data.manifest import Manifest
 from medcnn.images.preprocessing import Fit, Preprocessing
 from medcnn.pixels.batches import batches, epoch_order, image_keys, num_batches
-from medcnn.pixels.pixel_store import open_store
+from medcnn.pixels.opening import open_store
 
 CPU = torch.device("cpu")
 HOW = Preprocessing(size_px=8, channels=3, fit=Fit.PAD, bits=8)

@@ -19,9 +19,10 @@ from PIL import Image
 
 from medcnn.data.manifest import Manifest
 from medcnn.images.preprocessing import Fit, Preprocessing
-from medcnn.pixels import decoder, pixel_store, segments
+from medcnn.pixels import decoder, opening, segments
 from medcnn.pixels.decoder import Answer
-from medcnn.pixels.pixel_store import PixelStore, open_store
+from medcnn.pixels.opening import open_store
+from medcnn.pixels.pixel_store import PixelStore
 from medcnn.pixels.pool import Request
 from medcnn.pixels.segments import CHECK, RECORD
 from medcnn.system.errors import DataError
@@ -59,7 +60,7 @@ import sys
 from pathlib import Path
 from medcnn.images.preprocessing import Fit, Preprocessing
 from medcnn.data.labels import Kind, LabelSpace
-from medcnn.pixels.pixel_store import open_store
+from medcnn.pixels.opening import open_store
 from medcnn.data.manifest import Manifest, Record
 labels = LabelSpace(kind=Kind.BINARY, names=("no", "yes"))
 records = tuple(
@@ -95,7 +96,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[Request]:
         requests.extend(wanted)
         return decoder.decode(wanted, *args, **options)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(pixel_store, "decode", decode)
+    monkeypatch.setattr(opening, "decode", decode)
     return requests
 
 
@@ -143,7 +144,7 @@ def test_pixels_do_not_depend_on_how_many_processes_decode(
     """Row 85."""
     manifest = colours()
     one = every(open_store(manifest, HOW, cache="off"))
-    monkeypatch.setattr(pixel_store.torch, "get_num_threads", lambda: 3)
+    monkeypatch.setattr(opening.torch, "get_num_threads", lambda: 3)
     assert np.array_equal(every(open_store(manifest, HOW, cache="off")), one)
 
 
@@ -215,7 +216,7 @@ def test_the_size_is_said_first_and_a_full_disk_is_refused_before_decoding(
     class Usage:
         free = 1000
 
-    monkeypatch.setattr(pixel_store.shutil, "disk_usage", lambda _: Usage)
+    monkeypatch.setattr(opening.shutil, "disk_usage", lambda _: Usage)
     with caplog.at_level(logging.INFO), pytest.raises(DataError, match=r"data.cache=off") as raised:
         open_store(colours(), HOW, cache=str(tmp_path / "cache"))
     assert "48 of 48 images to decode, 36.9 kB" in caplog.text
@@ -466,7 +467,7 @@ def test_a_set_that_grows_by_a_build_a_day_stays_in_few_files(
     monkeypatch: pytest.MonkeyPatch,
     asked: list[Request],
 ) -> None:
-    monkeypatch.setattr(pixel_store, "MOST_SEGMENTS", 3)
+    monkeypatch.setattr(opening, "MOST_SEGMENTS", 3)
     manifest, cache = colours(), str(tmp_path / "cache")
     reader = open_store(manifest.with_records(manifest.records[:1]), HOW, cache=cache)
     file = manifest.root / "000.png"
@@ -647,13 +648,13 @@ def test_what_a_training_has_cached_is_not_decoded_again_and_nothing_is_written(
     Image.fromarray(np.full((24, 24, 3), 9, np.uint8)).save(file)  # changed since
     (manifest.root / manifest.records[10].path).write_bytes(b"no image")
     asked: list[int] = []
-    real = pixel_store.decode
+    real = opening.decode
 
     def decode(requests: Sequence[Request], *more: Any, **named: Any) -> Iterator[Answer]:
         asked.extend(request.row for request in requests)
         return real(requests, *more, **named)
 
-    monkeypatch.setattr(pixel_store, "decode", decode)
+    monkeypatch.setattr(opening, "decode", decode)
     both = open_store(manifest, HOW, cache="known")
     assert sorted(asked) == [3, 8, 9, 10, 11]
     assert list(both.unreadable) == [10]
@@ -663,3 +664,12 @@ def test_what_a_training_has_cached_is_not_decoded_again_and_nothing_is_written(
     assert np.array_equal(both.take(np.arange(3)), cached.take(np.arange(3)))
     assert {p: p.read_bytes() for p in before} == before
     assert len(list((tmp_path / "cache").rglob("*"))) == len(before) + 2  # two folders
+
+
+def test_new_images_are_read_where_no_cache_and_no_key_can_be_kept(
+    colours: Callable[..., Manifest], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MEDCNN_CACHE", "/dev/null/nope")
+    monkeypatch.delenv("MEDCNN_PSEUDONYM_KEY", raising=False)
+    monkeypatch.delenv("MEDCNN_PSEUDONYM_KEY_FILE", raising=False)
+    assert len(open_store(colours(2), HOW, cache="known").readable(np.arange(2))) == 2

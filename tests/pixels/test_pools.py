@@ -70,7 +70,7 @@ from medcnn.data.manifest import Manifest, Record
 from medcnn.images import Preprocessing
 import torch
 from medcnn.pixels.batches import batches
-from medcnn.pixels.pixel_store import open_store
+from medcnn.pixels.opening import open_store
 labels = LabelSpace(kind=Kind.BINARY, names=("a", "b"))
 target = labels.encode(["a"])
 records = tuple(

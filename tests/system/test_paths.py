@@ -17,6 +17,7 @@ from medcnn.system.paths import (
     lookalike,
     name_of_place,
     without_folders,
+    without_ways,
 )
 
 
@@ -96,3 +97,11 @@ def test_what_leads_to_a_file_is_cut_from_settings_and_sentences() -> None:
     assert said == "4 rows of .../labels.csv, and .../x.csv"
     said = without_folders("4 rows of ../Mrs W/labels.csv", ["../Mrs W/labels.csv"])
     assert said == "4 rows of .../labels.csv"
+
+
+def test_a_path_keeps_its_name_and_a_slash_that_separates_words_stays() -> None:
+    assert name_of_place("/data/ward 7/labels.csv") == ".../labels.csv"
+    assert without_ways({"separator": "/", "root": "/data"}) == {
+        "separator": "/",
+        "root": ".../data",
+    }

@@ -113,3 +113,17 @@ def test_a_name_is_shown_by_the_stream_it_goes_to(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(sys, "stderr", _Terminal())
     assert for_terminal("‹DOE› is blank") == "'DOE' is blank"
     assert "DOE" not in for_terminal("‹DOE› is blank", io.StringIO())
+
+
+def test_the_file_of_a_key_may_be_a_link_as_mounted_secrets_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    secret = tmp_path / "..data"
+    secret.write_text("k" * 32)
+    secret.chmod(0o600)
+    (tmp_path / "key").symlink_to(secret)
+    monkeypatch.delenv("MEDCNN_PSEUDONYM_KEY", raising=False)
+    monkeypatch.setenv("MEDCNN_PSEUDONYM_KEY_FILE", str(tmp_path / "key"))
+    linked = pseudonym("7")
+    monkeypatch.setenv("MEDCNN_PSEUDONYM_KEY_FILE", str(secret))
+    assert linked == pseudonym("7")

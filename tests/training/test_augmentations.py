@@ -11,7 +11,7 @@ from torch import Tensor
 from medcnn.data.manifest import Manifest, Modality
 from medcnn.images.preprocessing import Fit, Preprocessing
 from medcnn.pixels.batches import batches
-from medcnn.pixels.pixel_store import open_store
+from medcnn.pixels.opening import open_store
 from medcnn.system.distributed import Ranks
 from medcnn.training.augmentations import (
     PRESETS,

@@ -24,7 +24,7 @@ from medcnn.cli import main
 from medcnn.data.manifest import Manifest
 from medcnn.images.preprocessing import Fit, Preprocessing
 from medcnn.pixels.batches import batches
-from medcnn.pixels.pixel_store import open_store
+from medcnn.pixels.opening import open_store
 from medcnn.statistics.predictions import Predictions
 from medcnn.system.files import read_sealed
 from medcnn.training import epochs, steps

@@ -226,11 +226,6 @@ def halvings_for(found: Codestream, at_least_px: int | None) -> int:
     return divisor(found.rows, found.columns, at_least_px, choices).bit_length() - 1
 
 
-def decode_reduced(frame: bytes, found: Codestream, halvings: int) -> NDArray[np.uint16]:
-    """`level_of` with every value in the middle of its square."""
-    return centred(level_of(frame, found, halvings), halvings)
-
-
 def level_of(frame: bytes, found: Codestream, halvings: int) -> NDArray[np.uint32]:
     """[H, W] of JPEG 2000 or HTJ2K, grey and unsigned, at a lower resolution level.
 

@@ -184,8 +184,8 @@ def _num_features(
         known = trained_px not in (0, size_px)
         raise UsageError(
             f"model.backbone={name} cannot take images of {size_px}x{size_px} pixels ({reason}). "
-            + (f"It was made for data.size_px={trained_px}: take that, or c" if known else "C")
-            + "hoose a larger data.size_px or another backbone."
+            + (f"It was made for data.size_px={trained_px}. " if known else "")
+            + "Choose another data.size_px or another backbone."
         ) from features
     network.train()
     if not isinstance(features, Tensor) or features.ndim != 2:

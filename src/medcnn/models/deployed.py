@@ -27,12 +27,12 @@ from medcnn.models.inference import (
     autocast_dtype,
     pick_device,
     predict,
-    refuse_without_result,
-    with_results_only,
 )
 from medcnn.models.inputs import Images, Source, read_inputs
+from medcnn.models.no_result import refuse_without_result, with_results_only
 from medcnn.pixels.batches import batches
-from medcnn.pixels.pixel_store import PixelStore, open_store
+from medcnn.pixels.opening import open_store
+from medcnn.pixels.pixel_store import PixelStore
 from medcnn.statistics.decisions import Readout
 from medcnn.statistics.predictions import Predictions
 from medcnn.system.errors import UsageError
@@ -118,9 +118,9 @@ class Model:
         """
         if isinstance(images, Manifest):
             store = open_store(images, self.preprocessing, cache="auto")
-            given = [Images(manifest=images, store=store, rows=_rows(images, split))]
+            given = iter([Images(manifest=images, store=store, rows=_rows(images, split))])
         else:
-            given = list(read_inputs(images, self.labels, self.preprocessing))
+            given = read_inputs(images, self.labels, self.preprocessing)
         return np.concatenate([self._features(part, batch_size) for part in given])
 
     def said(
@@ -214,6 +214,7 @@ def joined(parts: Sequence[Predictions]) -> Predictions:
         targets=np.concatenate([p.targets for p in parts]),
         logits=np.concatenate([p.logits for p in parts]),
         categories=tuple(c for p in parts for c in p.categories),
+        lines=tuple(line for p in parts for line in p.lines),
         unreadable=tuple(u for p in parts for u in p.unreadable),
     )
 

@@ -16,7 +16,8 @@ from medcnn.data.labels import LabelSpace
 from medcnn.data.manifest import Manifest, Record
 from medcnn.data.own.joining import IMAGE_SUFFIXES, ending, is_image, walked
 from medcnn.images.preprocessing import Preprocessing
-from medcnn.pixels.pixel_store import PixelStore, open_store
+from medcnn.pixels.opening import open_store
+from medcnn.pixels.pixel_store import PixelStore
 from medcnn.pixels.segments import Memory
 from medcnn.system.errors import UsageError
 from medcnn.system.progress import log

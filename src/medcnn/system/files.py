@@ -62,7 +62,8 @@ def replacing(path: Path, *, keep: Path | None = None) -> Iterator[Path]:
 def as_private_as(folder: Path) -> int:
     """The mode of a file: its owner's, and others' as far as they may enter `folder` and the umask
     of the user lets them."""
-    mask = os.umask(0)
+    # only setting it tells it; another thread may make a file meanwhile, which nobody else may read
+    mask = os.umask(0o077)
     os.umask(mask)
     entered = folder.stat().st_mode
     others = 0o060 * bool(entered & 0o010) | 0o006 * bool(entered & 0o001)
@@ -72,8 +73,9 @@ def as_private_as(folder: Path) -> int:
 @contextmanager
 def private_to(folder: Path) -> Iterator[None]:
     """All that is written within the block is as private as `folder`, by whatever library."""
-    mask = os.umask(0)
-    os.umask(mask | (~folder.stat().st_mode & 0o077))
+    others = ~folder.stat().st_mode & 0o077
+    mask = os.umask(0o077)
+    os.umask(mask | others)
     try:
         yield
     finally:
@@ -217,7 +219,8 @@ def _refuse_foreign(path: Path, found: os.stat_result) -> None:
     if found.st_uid not in (os.geteuid(), 0):
         raise UsageError(
             f"{path} belongs to another user (number {found.st_uid}), who could have put anything "
-            "there. Remove it, or name a folder of your own in MEDCNN_CACHE."
+            "there. Remove it, or name a place of your own (MEDCNN_CACHE, or for the key of the "
+            "pseudonyms MEDCNN_PSEUDONYM_KEY_FILE)."
         )
 
 

@@ -107,10 +107,13 @@ _OF_HOME = re.compile(r"~\w*/")
 
 
 def name_of_place(value: str) -> str:
-    """A path as it is written: without the way to it, where that leads through this machine."""
+    """A path as it is written: without the way to it, where that leads through this machine.
+
+    `/` alone names nobody; it may be a separator, and stays.
+    """
     text = value.removeprefix("file://")
     leads = os.path.isabs(text) or _OF_HOME.match(text) or ".." in text.split("/")
-    name = PurePosixPath(text.rstrip("/")).name  # none: the separator "/", say, tells nothing
+    name = PurePosixPath(text.rstrip("/")).name
     return f"{ELSEWHERE}/{name}" if leads and name else value
 
 

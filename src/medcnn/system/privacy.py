@@ -120,7 +120,8 @@ def _key(value: str | None, file: str | None, folder: str) -> bytes:
 
 def _named_key(file: Path) -> bytes:
     try:
-        key = read_own(file).strip()
+        # a secret of Kubernetes is a link; whose file it leads to is what counts
+        key = read_own(Path(os.path.realpath(file))).strip()
         if file.stat().st_mode & 0o044:
             log.warning(f"other users of this machine may read the key in {file}: chmod 600 it.")
     except OSError as error:

@@ -60,6 +60,19 @@ class TrainState:
         stored = {
             **{k: m.state_dict() for k, m in modules.items() if m is not None},
             "optimizer": self.optimizer.state_dict(),
+        }
+        self._write(path, stored)
+
+    def finish(self, path: Path, last: Path) -> None:
+        """Replace the saved states of a run that has trained all its epochs by what the weights in
+        `last` lack, some kilobytes; with more epochs it goes on from there."""
+        self._write(path, {"weights_sha256": sha256_of(last)})
+        for before in kept_twice(path)[1:]:
+            before.unlink(missing_ok=True)
+
+    def _write(self, path: Path, stored: dict[str, Any]) -> None:
+        """`stored` and how far training has come."""
+        stored |= {
             "scaler": self.scaler.state_dict(),
             "tally": asdict(self.tally.read()),
             "numbers": {name: getattr(self, name) for name in _NUMBERS},
@@ -68,21 +81,6 @@ class TrainState:
         content = io.BytesIO()
         torch.save(stored, content)
         write_sealed(path, content.getbuffer())
-
-    def finish(self, path: Path, last: Path) -> None:
-        """Replace the saved states of a run that has trained all its epochs by what the weights in
-        `last` lack, some kilobytes; with more epochs it goes on from there."""
-        stored = {
-            "weights_sha256": sha256_of(last),
-            "scaler": self.scaler.state_dict(),
-            "tally": asdict(self.tally.read()),
-            "numbers": {name: getattr(self, name) for name in _NUMBERS},
-        }
-        content = io.BytesIO()
-        torch.save(stored, content)
-        write_sealed(path, content.getbuffer())
-        for before in kept_twice(path)[1:]:
-            before.unlink(missing_ok=True)
 
     def load(self, path: Path, last: Path, ranks: Ranks = ALONE) -> bool:
         """Take up where `save` left; where that file is damaged, where the save before it did.

@@ -14,7 +14,8 @@ from medcnn.data import adapters, splits
 from medcnn.data.manifest import Manifest
 from medcnn.images import Frames
 from medcnn.images.preprocessing import UNKNOWN, Preprocessing
-from medcnn.pixels.pixel_store import PixelStore, open_store
+from medcnn.pixels.opening import open_store
+from medcnn.pixels.pixel_store import PixelStore
 from medcnn.places import root_of, stands_in
 from medcnn.system.errors import DataError, UsageError
 from medcnn.system.privacy import pseudonym

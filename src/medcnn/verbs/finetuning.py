@@ -15,14 +15,8 @@ from medcnn.models.appearance import Watcher
 from medcnn.models.checkpoint import Checkpoint
 from medcnn.models.classifier import Classifier, build_classifier
 from medcnn.models.heads import output_layer
-from medcnn.models.inference import (
-    NO_RESULT,
-    WHY_NO_RESULT,
-    autocast_dtype,
-    pick_device,
-    predict,
-    without_result,
-)
+from medcnn.models.inference import autocast_dtype, pick_device, predict
+from medcnn.models.no_result import NO_RESULT, WHY_NO_RESULT, without_result
 from medcnn.pages.report import Table
 from medcnn.pixels.pixel_store import PixelStore
 from medcnn.statistics.decisions import Readout, check_readout

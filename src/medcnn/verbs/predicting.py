@@ -12,8 +12,8 @@ import torch
 from medcnn.config import PredictConfig
 from medcnn.models.appearance import Watcher
 from medcnn.models.deployed import load_model
-from medcnn.models.inference import NO_RESULT, WHY_NO_RESULT
 from medcnn.models.inputs import files_of, images_in
+from medcnn.models.no_result import NO_RESULT, WHY_NO_RESULT
 from medcnn.places import check
 from medcnn.statistics.predictions import columns_of
 from medcnn.system.errors import DataError, MedcnnError, private

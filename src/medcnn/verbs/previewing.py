@@ -24,7 +24,7 @@ from medcnn.images.resizing import contained, narrowed
 from medcnn.models.classifier import unit_range
 from medcnn.pages.page import rendered
 from medcnn.pixels.batches import image_keys
-from medcnn.pixels.pixel_store import open_store
+from medcnn.pixels.opening import open_store
 from medcnn.places import check
 from medcnn.system.errors import ImageError
 from medcnn.system.files import write_text

@@ -20,7 +20,8 @@ from medcnn.data.manifest import Manifest
 from medcnn.data.matching import matched_targets
 from medcnn.models.checkpoint import Checkpoint
 from medcnn.models.classifier import Classifier
-from medcnn.models.inference import predict, refuse_without_result
+from medcnn.models.inference import predict
+from medcnn.models.no_result import refuse_without_result
 from medcnn.pages.digits import because
 from medcnn.pages.flow import lost
 from medcnn.pages.gallery import worst_errors

@@ -194,6 +194,7 @@ def _shared_texts(path: Path, book: _Book) -> Rows:
     texts = Rows(("text",))
     piece: list[str] = []
     state = [0, 0]  # whether a text is open; depth of rPh
+    held = 0
 
     def begin(tag: str, given: Mapping[str, str]) -> None:
         if tag == "t":
@@ -202,6 +203,7 @@ def _shared_texts(path: Path, book: _Book) -> Rows:
             state[1] += 1
 
     def end(tag: str) -> None:
+        nonlocal held
         if tag == "t":
             state[0] = 0
         elif tag == "rPh":
@@ -213,11 +215,14 @@ def _shared_texts(path: Path, book: _Book) -> Rows:
             if len(texts) > bounds.MAX_CELLS:
                 bounds.refuse_rows(path, len(texts))
             piece.clear()
+            held = 0
 
     def characters(text: str) -> None:
+        nonlocal held
         if state[0] and not state[1]:
             piece.append(text)
-            bounds.refuse_cell(path, len(texts), sum(map(len, piece)))
+            held += len(text)
+            bounds.refuse_cell(path, len(texts), held)
 
     part = book.parts.get("sharedStrings")
     if part in book.archive.namelist():
@@ -268,7 +273,7 @@ def _rows(path: Path, book: _Book, place: _Place) -> bounds.Cells:
     ready: list[tuple[int, list[str]]] = []
     row: list[str] = []
     value: list[str] = []
-    line = column = cells = 0
+    line = column = cells = held = 0
     kind = style = at = ""
     taken = formula = given_value = False
 
@@ -294,7 +299,7 @@ def _rows(path: Path, book: _Book, place: _Place) -> bounds.Cells:
             taken = False
 
     def end(tag: str) -> None:
-        nonlocal taken
+        nonlocal taken, held
         if tag == "v" or tag == "t":
             taken = False
         elif tag == "c":
@@ -307,6 +312,7 @@ def _rows(path: Path, book: _Book, place: _Place) -> bounds.Cells:
             if value:
                 text = _text("".join(value), kind, style, at)
                 value.clear()
+                held = 0
                 if text:
                     bounds.refuse_columns(path, line, column)
                     row.extend([""] * (column - len(row)))
@@ -315,10 +321,11 @@ def _rows(path: Path, book: _Book, place: _Place) -> bounds.Cells:
             ready.append((line, row))
 
     def characters(text: str) -> None:
+        nonlocal held
         if taken:
             value.append(text)
-            if len(value) > 100:
-                bounds.refuse_cell(path, line, sum(map(len, value)))
+            held += len(text)
+            bounds.refuse_cell(path, line, held)
 
     for _ in fed(path, book.archive, place.part, begin, end, characters):
         yield from ready

@@ -3,7 +3,6 @@ for each row would."""
 
 from __future__ import annotations
 
-import re
 import zlib
 from array import array
 from bisect import bisect_right
@@ -11,12 +10,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import accumulate
 from typing import overload
 
-from medcnn.data.own.words import INVISIBLE, trimmed
+from medcnn.data.own.words import HIDDEN, trimmed
 
 # Cells and characters of a chunk; the first keeps what is being written small, the second too where
 # cells are long. A chunk of long cells is packed: a bomb is one text many times.
 CHUNK_CELLS, CHUNK_CHARACTERS, PACKED_BYTES = 1 << 16, 1 << 22, 1 << 20
-_HIDDEN = re.compile(f"[{INVISIBLE}]")
 
 
 class Row(Mapping[str, str]):
@@ -72,7 +70,7 @@ class Rows(Sequence[Row]):
             return
         cells, self._open, self._open_characters = self._open, [], 0
         text = "".join(cells)
-        if not text.isascii() and _HIDDEN.search(text):
+        if not text.isascii() and HIDDEN.search(text):
             cells = [trimmed(cell) for cell in cells]
             text = "".join(cells)
         whole = text.encode("utf-8", "surrogatepass")

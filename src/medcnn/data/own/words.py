@@ -10,7 +10,7 @@ import unicodedata
 # marks of the direction of writing.
 INVISIBLE = "\u200b-\u200f\u2060-\u2064\ufeff\u180e\u00ad\u202a-\u202e\u2066-\u2069"
 _ENDS = re.compile(rf"^[\s{INVISIBLE}]+|[\s{INVISIBLE}]+$")
-_HIDDEN = re.compile(f"[{INVISIBLE}]")
+HIDDEN = re.compile(f"[{INVISIBLE}]")
 _JOINERS = re.compile(r"(?<=\w)[\u200c\u200d](?=\w)")
 
 
@@ -26,7 +26,7 @@ def tidy(text: str) -> str:
     if text.isascii():
         return " ".join(text.split()) if "  " in text or not text.isprintable() else text.strip()
     kept = _JOINERS.sub(lambda m: {"\u200c": "\ue000", "\u200d": "\ue001"}[m[0]], text)
-    kept = _HIDDEN.sub("", kept).replace("\ue000", "\u200c").replace("\ue001", "\u200d")
+    kept = HIDDEN.sub("", kept).replace("\ue000", "\u200c").replace("\ue001", "\u200d")
     return unicodedata.normalize("NFC", " ".join(kept.split()))
 
 

@@ -43,6 +43,7 @@ VALUES: dict[str, list[Any]] = {
     "calibration": ["", "temperature"],
     "rule": ["", "the most probable class"],
     "wanted": ["", "90 %"],
+    "per": ["", "patient", "image"],
     "aurc": ["", "0.0123"],
     "unlisted": [0, 3],
     "listed": [0, 200],

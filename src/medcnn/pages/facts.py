@@ -51,6 +51,7 @@ class Facts:
     thresholds: in use, one per label that stands alone; empty where classes exclude each other.
     threshold_chosen: a rule picked them, on validation.
     calibration, rule, wanted, aurc: as the report words them.
+    per: what prediction sets promise it for, `patient` or `image`.
     unlisted, listed: images that could not be read and are not, or are, in the report's table.
     margin, methods, tests, mcnemar, differing_settings: of the page of `compare`.
     shows_images: pictures of the data stand on the page.
@@ -80,6 +81,7 @@ class Facts:
     calibration: str = ""
     rule: str = ""
     wanted: str = ""
+    per: str = ""
     aurc: str = ""
     unlisted: int = 0
     listed: int = 0

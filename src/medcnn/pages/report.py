@@ -177,6 +177,7 @@ def report_facts(
         epochs=known.epochs or len(report.history),
         own_prevalence=not report.prevalence_given,
         wanted=readout.get("wanted", ""),
+        per=readout.get("per", ""),
         aurc=readout.get("aurc", ""),
         listed=min(unreadable, MOST_UNREADABLE),
         unlisted=max(0, unreadable - MOST_UNREADABLE),

@@ -131,6 +131,19 @@ def _independent(f: Facts) -> str:
     return f"Intervals cover 95 % and take {noun} to be independent{drawn}."
 
 
+def _promise(f: Facts) -> str:
+    """For what prediction sets were asked to hold the truth (`medcnn.statistics.conformal`)."""
+    of = f"of the images of new {f.group_noun}s, each {f.group_noun} counting once"
+    if not f.grouped:
+        of = "of new images"
+    elif f.per == "image":
+        of = f"of the images of new {f.group_noun}s, each image counting once"
+    return (
+        "A set holds every answer that the validation split cannot rule out. Sets were asked to "
+        f"hold the true one for {f.wanted} {of}."
+    )
+
+
 def _threshold_words(f: Facts) -> str:
     if len(f.thresholds) == 1:
         return f"The threshold is {f.thresholds[0]:.3g}."
@@ -242,12 +255,7 @@ REPORT: dict[str, Statement] = {
         holds=_has("slider"),
     ),
     "sets": Statement(
-        says=lambda f: (
-            "A set holds every answer that the validation split cannot rule out. It was "
-            f"asked to hold the true one for {f.wanted} of the images of new "
-            f"{f.group_noun if f.grouped else 'patient'}s."
-        ),
-        holds=lambda f: "sets" in f.sections and bool(f.wanted),
+        says=_promise, holds=lambda f: "sets" in f.sections and bool(f.wanted and f.per)
     ),
     "certainty": Statement(
         says=lambda f: f"Certainty is {_certainty(f)}.",

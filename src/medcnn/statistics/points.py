@@ -189,7 +189,7 @@ def _judged(
         npv = Share.among(~positive[~called], patients[~called])
         at = float(positive.mean()) if len(positive) else math.nan
         values = (ppv.value, npv.value)
-        spans = tuple(Interval(low=s.low, high=s.high) for s in (ppv, npv))
+        spans = tuple(Interval(low=s.low, high=s.high, reason=s.reason) for s in (ppv, npv))
     else:
         at = prevalence
         sensitivity, specificity = counted["sensitivity"], counted["specificity"]

@@ -360,9 +360,10 @@ COMPARISON: dict[str, Statement] = {
     ),
     "compare: margin": Statement(
         says=lambda f: (
-            f"A model is not inferior where its interval excludes being worse by {f.margin:g}."
+            f"A model is not inferior in {f.margin_of} where being worse by {f.margin:g} or more "
+            "is excluded, by a one-sided test at 2.5 % after Holm; no other score has a margin."
         ),
-        holds=lambda f: f.margin is not None and f.tests > 0,
+        holds=lambda f: f.margin is not None and bool(f.margin_of) and f.tests > 0,
     ),
     "compare: other patients": Statement(
         says=lambda f: (

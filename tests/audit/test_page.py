@@ -45,7 +45,7 @@ def test_only_the_page_of_an_audit_is_replaced(faulty: Any, tmp_path: Path) -> N
     write_html(path, faulty)
     refuse_other_page(path, "audit")
     path.write_text("<html>my thesis</html>")
-    with pytest.raises(UsageError, match="no page of medcnn audit"):
+    with pytest.raises(UsageError, match="not a page of medcnn audit"):
         refuse_other_page(path, "audit")
 
 

@@ -208,7 +208,7 @@ def _same(rows: Rows) -> Rows:
 
 FAULTS: dict[str, tuple[Callable[[Rows], Rows], dict[str, str], int, str]] = {
     "a blank patient": (_set(3, "who", ""), {}, 4, "no who, so nobody knows"),
-    "an image twice": (_again("who", "CNRYPATIENT000"), {}, 4, "with the same labels in line 2"),
+    "an image twice": (_again("who", "CNRYPATIENT001"), {}, 4, "with the same labels in line 2"),
     "a conflicting label": (_again("finding", "ill"), {}, 4, "with other labels in line 2"),
     "a missing image": (_set(3, "file", "CNRYGONE.dcm"), {}, 4, "is not there"),
     "a leaving path": (_set(3, "file", "../CNRY.dcm"), {}, 4, "is outside of the data root"),

@@ -488,9 +488,11 @@ def test_predict_finds_dicom_files_without_an_ending(trained: Path, tmp_path: Pa
     shutil.copy(source, tmp_path / "in" / "1.2.840.113619")
     (tmp_path / "in" / "notes").write_text("no image")
     words = ("predict", best(trained), f"input={tmp_path / 'in'}")
-    assert run(*words, f"output={tmp_path / 'new.csv'}") == 0
+    assert run(*words, f"output={tmp_path / 'new.csv'}", "audit.max_bad=1") == 0
     with (tmp_path / "new.csv").open() as file:
-        assert [r["image_id"] for r in csv.DictReader(file)] == ["1.2.840.113619", "IM0001"]
+        rows = {r["image_id"]: r["unreadable"] for r in csv.DictReader(file)}
+    assert {name for name, why in rows.items() if not why} == {"1.2.840.113619", "IM0001"}
+    assert rows.keys() == {"1.2.840.113619", "IM0001", "notes"}
 
 
 @pytest.mark.fault
@@ -516,13 +518,14 @@ def test_predict_on_an_export_of_a_pacs_loses_nothing_and_fails_for_no_report(
     capsys.readouterr()
     assert run(*words, f"output={tmp_path / 'b.csv'}") == 4
     said = " ".join(capsys.readouterr().err.split())
-    assert "2 of 7 images cannot be read (id-" in said
+    assert "3 of 8 images cannot be read (id-" in said
     assert "Doe" not in said
     with (tmp_path / "b.csv").open() as file:
         rows = {r["image_id"]: r for r in csv.DictReader(file)}
     assert {n: r["unreadable"].split(":")[0] for n, r in rows.items() if r["unreadable"]} == {
         "DICOMDIR": "not a classifiable image",
         "Doe_Jane.dcm": "the file is missing",
+        "pipe": "this is no regular file (a folder, pipe or device)",
         "pipe.dcm": "this is no regular file (a folder, pipe or device)",
         "reportsi.dcm": "not a classifiable image",
     }
@@ -531,7 +534,7 @@ def test_predict_on_an_export_of_a_pacs_loses_nothing_and_fails_for_no_report(
     assert probabilities["A/IM0001"] != probabilities["B/IM0001"]
     assert [rows["b\\udcff.dcm"][p] for p in names] == probabilities["A/IM0001"]
     header = json.loads((tmp_path / "b.json").read_text())
-    assert (header["images"], header["unreadable"], header["no_images"]) == (7, 2, 2)
+    assert (header["images"], header["unreadable"], header["no_images"]) == (8, 3, 2)
 
 
 def test_predict_in_parts_is_predict_at_once(

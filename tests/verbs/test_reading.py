@@ -115,9 +115,9 @@ def test_every_verb_that_reads_takes_the_settings_of_reading(
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (("predict", "data.size_px=64"), "data.size_px is no setting of medcnn predict"),
+        (("predict", "data.size_px=64"), "data.size_px is not a setting of medcnn predict"),
         (("evaluate", "data.size_px=64"), "preprocessing comes from the checkpoint"),
-        (("report", "run=x", "data.frames=first"), "data.frames is no setting of medcnn report"),
+        (("report", "run=x", "data.frames=first"), "data.frames is not a setting of medcnn report"),
         (("predict", "data.frames=last"), "data.frames=last is not one of error, first, middle"),
     ],
 )

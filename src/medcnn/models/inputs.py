@@ -61,10 +61,8 @@ def read_inputs(source: Source, labels: LabelSpace, how: Preprocessing) -> Itera
         yield pixels_of([np.asarray(item) for item in source], labels, how)
 
 
-# What systems leave in folders, and what stands beside images in words and numbers; they are
-# counted in one line. Every other file may have been meant as an image, and gets a row.
-SYSTEM_FILES = frozenset({"thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r"})
-SYSTEM_FOLDERS = frozenset({"__macosx", "$recycle.bin", "@eadir"})
+# What stands beside images in words and numbers is counted in one line. Every other file may have
+# been meant as an image, and gets a row.
 BESIDE = frozenset(
     (
         *(".csv", ".tsv", ".tab", ".txt", ".xls", ".xlsx", ".xlsm", ".ods", ".parquet", ".json"),
@@ -86,7 +84,7 @@ def images_in(source: Path) -> tuple[Path, list[str]]:
     found = [p for p in files if not _stands_beside(p)]
     if len(found) < len(files):
         beside = len(files) - len(found)
-        log.info(f"passed over as tables, texts or files of the system: {beside:,}")
+        log.info(f"passed over as tables or texts: {beside:,}")
     if not any(_is_image(source, p) for p in found):
         endings = " ".join(sorted(IMAGE_SUFFIXES))
         raise UsageError(f"input={source}: no image in it or below it (looked for {endings}).")
@@ -100,13 +98,8 @@ def _is_image(root: Path, path: str) -> bool:
 
 
 def _stands_beside(path: str) -> bool:
-    *folders, name = PurePosixPath(path.lower()).parts
-    return (
-        name in SYSTEM_FILES
-        or not SYSTEM_FOLDERS.isdisjoint(folders)
-        or PurePosixPath(name).suffix in BESIDE
-        or name in TEXTS
-    )
+    name = PurePosixPath(path.lower())
+    return name.suffix in BESIDE or name.name in TEXTS
 
 
 def files_of(

@@ -45,7 +45,7 @@ def read(
         label=drawn.targets if many else drawn.targets[0],
         patient=drawn.group,
         kind=drawn.space.kind,
-        classes=drawn.space.names,
+        classes=None if many else drawn.space.names,
         attributes=drawn.attributes,
         group_noun=drawn.group,
     )

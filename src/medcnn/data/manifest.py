@@ -219,13 +219,13 @@ class Manifest:
             source, excluded = str(header["source"]), dict(header["excluded"])
             rows_left_out = dict(header.get("rows_left_out", {}))
         except (ValueError, KeyError, TypeError) as error:
-            raise DataError(f"{header_path} is no header of a manifest: {error!r}.") from error
+            raise DataError(f"{header_path} is not the header of a manifest: {error!r}.") from error
         records = []
         with path.open(newline="", encoding="utf-8") as file:
             reader = csv.DictReader(file)
             needed_columns = ["image_id", "path", "group", "split"]
             if absent := [c for c in needed_columns if c not in (reader.fieldnames or ())]:
-                raise DataError(f"{path} has no column {listed(absent)}, so it is no manifest.")
+                raise DataError(f"{path} has no column {listed(absent)}, so it is not a manifest.")
             for line, row in enumerate(reader, start=2):
                 try:
                     cells = (row[heading(f"label:{name}")] for name in labels.outputs)

@@ -157,7 +157,7 @@ def test_uncertain_means_what_the_policy_says_for_each_label() -> None:
 def test_an_uncertain_policy_with_unknown_words_names_them_all() -> None:
     with pytest.raises(UsageError) as raised:
         uncertain_value({"Edma": "ones", "default": "zero"}, ["Edema"])
-    assert "'Edma' is no label here; did you mean 'Edema'?" in str(raised.value)
+    assert "unknown label 'Edma'; did you mean 'Edema'?" in str(raised.value)
     assert "'zero' is not one of ignore, zeros, ones; did you mean 'zeros'?" in str(raised.value)
 
 

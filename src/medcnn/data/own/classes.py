@@ -197,7 +197,7 @@ def uncertain_value(policy: str | Mapping[str, str], labels: Sequence[str]) -> d
     """
     given = {"default": policy} if isinstance(policy, str) else dict(policy)
     faults = [
-        f"'{label}' is no label here{nearest(label, labels)}"
+        f"unknown label '{label}'{nearest(label, labels)}"
         for label in given
         if label not in (*labels, "default")
     ]

@@ -50,6 +50,26 @@ def test_a_table_becomes_a_yaml_that_loads(root: Path, capsys: pytest.CaptureFix
     assert manifest.labels.names == ("0", "1", "2")
 
 
+def test_french_headers_accents_and_dates_are_understood(
+    tmp_path: Path, root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    place = root.rename(tmp_path / "Rétine 2024")
+    grades = ("absente", "légère", "sévère")
+    rows = [
+        f"{i:02d};P{i // 2};{'OD' if i % 2 else 'OG'};{grades[i % 3]};Canon;2024-01-{1 + i % 5:02d}"
+        for i in range(24)
+    ]
+    header = "Fichier;Numéro patient;Œil;Rétinopathie;Appareil;Date d'examen"
+    (place / "liste.csv").write_text("\n".join([header, *rows]), encoding="utf-8")
+    show_init([str(place)])
+    given = yaml.safe_load(Path("conf/data/retine_2024.yaml").read_text(encoding="utf-8"))
+    assert given["label"] == "Rétinopathie"
+    assert given["classes"] == list(grades)
+    assert given["attributes"] == ["Œil"]
+    assert given["modality"] == "fundus"
+    assert "as likely" not in capsys.readouterr().out
+
+
 def test_the_yaml_explains_itself_and_names_no_patient(root: Path) -> None:
     show_init([str(root)])
     text = Path("conf/data/augen_klinik_2024.yaml").read_text()

@@ -49,7 +49,7 @@ def test_a_reason_names_what_a_group_is_and_says_it_once() -> None:
     twice = "interval not available: too few, it rests on too few, it rests on 4 groups"
     assert because(twice, "patient") == "interval not available: based on only 4 patients"
     assert because("it rests on 1 groups only", "lesion") == "based on only 1 lesion"
-    assert because("fewer than 2 groups", "image") == "fewer than 2 images"
+    assert because("fewer than 2 groups", "image") == "based on fewer than 2 images"
     assert because("undefined", "patient") == "undefined"
 
 

@@ -141,10 +141,10 @@ def test_the_model_is_said_not_to_have_seen_images_only_where_all_of_it_is_known
 @pytest.mark.parametrize(
     ("doubt", "clause"),
     [
-        ({"leaks": 3}, "although 3 patients stand in more than one split, which flatters it"),
-        ({"leaks": 1}, "although 1 patient stands in more than one split, which flatters it"),
+        ({"leaks": 3}, "although 3 patients are in more than one split, which makes the result"),
+        ({"leaks": 1}, "although 1 patient is in more than one split, which makes the result"),
         ({"shared": 2}, "of which 2 carry the id of an image that the model was trained or chosen"),
-        ({"warned": frozenset({"copies"})}, "although the audit found pictures of theirs in other"),
+        ({"warned": frozenset({"copies"})}, "although the audit found equal or similar"),
         ({"known_start": False}, "who are in neither its training nor its validation split"),
         ({"group_noun": "image"}, "(whether their patients are is not known)"),
         ({"allowed": frozenset({"groups"})}, ""),

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import replace
 from typing import Any
 
@@ -37,6 +38,14 @@ def test_the_four_cells_are_those_of_scikit_learn(simulate) -> None:
         assert point.sensitivity.value == point.found / (point.found + point.missed)
         assert point.ppv_value == point.found / (point.found + point.alarms)
         assert point.npv_value == point.cleared / (point.cleared + point.missed)
+
+
+def test_a_predictive_value_without_an_interval_says_why(simulate) -> None:
+    few = judged(simulate, Kind.BINARY, n=8)
+    for prevalence in (None, 0.1):
+        for point in evaluate_readout(few, prevalence).points:
+            for ends in (point.ppv, point.npv):
+                assert math.isnan(ends.low) == bool(ends.reason)
 
 
 def test_at_the_prevalence_of_the_split_predictive_values_are_those_that_were_counted(

@@ -59,6 +59,14 @@ def test_an_id_is_answered_with_picture_line_and_patient(hospital: Path, who: As
     assert [f"00{i}.png" in said for i in range(6)] == [False, False, True, True, False, True]
 
 
+@pytest.mark.usefixtures("hospital")
+def test_the_beginning_of_an_id_will_do_where_only_one_has_it(who: Asked) -> None:
+    code, said = who(pseudonym("003.png", "image")[:-3], *OURS)
+    assert code == 0
+    assert "003.png" in said
+    assert who("image-", *OURS)[0] == 2
+
+
 @pytest.mark.fault
 @pytest.mark.usefixtures("hospital")
 def test_an_unknown_id_is_answered_with_the_nearest_one(who: Asked) -> None:

@@ -99,7 +99,7 @@ def patients_are_unknown(of: Examined) -> Iterator[Finding]:
             severity=Severity.WARN,
             title="Nothing says whose image each is",
             meaning="Every image counts as a patient of its own. One with several images may stand "
-            "in training and in test, which flatters the score, and intervals are too narrow.",
+            "in training and in test, so the score looks too good, and intervals are too narrow.",
             advice="Where the table knows, name the column: data.patient=COLUMN.",
         )
 
@@ -142,8 +142,8 @@ def pixels_in_two_splits(of: Examined) -> Iterator[Finding]:
             check="pixels",
             severity=Severity.REFUSE,
             title=f"{counted(len(found), 'pair')} of images with the same pixels in two splits",
-            meaning="What is tested was trained on: the score flatters. The files may differ in "
-            "name, format and size in bytes; decoded, they are equal.",
+            meaning="What is tested was trained on: the score looks too good. The files may differ "
+            "in name, format and size in bytes; decoded, they are equal.",
             advice="Take one of each pair out of the table, or give both the same patient.",
         )
 
@@ -159,7 +159,7 @@ def copies_in_two_splits(of: Examined) -> Iterator[Finding]:
             severity=Severity.WARN,
             title=f"{counted(len(found), 'pair')} of near-duplicates in two splits",
             meaning="They look like one photograph that was compressed anew, cropped or resized. "
-            "Where that is so, the score flatters.",
+            "Where that is so, the score looks too good.",
             advice="Look at the pairs. Give those that show one patient the same patient id, or "
             "take one of each out.",
         )

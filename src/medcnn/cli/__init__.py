@@ -179,7 +179,10 @@ def _dispatch(words: list[str]) -> int:
         return 0
     if verb == "init":
         from medcnn.cli.init import show_init
+        from medcnn.system.privacy import for_terminal
+        from medcnn.system.progress import show_log
 
+        show_log(for_terminal)
         show_init(rest)
         return 0
     if {"-m", "--multirun"} & set(rest):

@@ -6,6 +6,7 @@ import logging
 import re
 import sys
 import textwrap
+import unicodedata
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -138,7 +139,10 @@ def _words(words: Sequence[str]) -> tuple[Path, Path | None, dict[str, Any], Pat
 
 def _file_name(root: Path) -> str:
     """The name of the folder as one that Hydra takes, and that medcnn has not."""
-    name = re.sub(r"\W+", "_", root.name, flags=re.ASCII).strip("_").lower() or "my_data"
+    bare = "".join(
+        c for c in unicodedata.normalize("NFKD", root.name) if not unicodedata.combining(c)
+    )
+    name = re.sub(r"\W+", "_", bare, flags=re.ASCII).strip("_").lower() or "my_data"
     taken = (config_folder() / "data" / f"{name}.yaml").is_file()
     return f"{name}{'_own' if taken else ''}.yaml"
 

@@ -136,6 +136,8 @@ def _others(overall: Sequence[Difference]) -> str:
     better = sum(v == "better" for v in verdicts)
     worse = sum(v in ("worse", WITHIN) for v in verdicts)
     rest = len(verdicts) - better - worse
+    if not better + worse:
+        return f" None of the {len(verdicts)} scores compared shows a sure difference."
     return (
         f" Of {len(verdicts)} scores compared it is better in {better} and worse in {worse}; "
         f"{rest} {'shows' if rest == 1 else 'show'} no sure difference."

@@ -64,7 +64,7 @@ def because(text: str, noun: str) -> str:
 
     def said(found: re.Match[str]) -> str:
         if found[2]:
-            return f"fewer than {plural(int(found[2]), noun)}"
+            return f"based on fewer than {plural(int(found[2]), noun)}"
         return f"based on only {plural(int(found[1]), noun)}"
 
     return _TOO_FEW.sub(said, text)

@@ -275,7 +275,7 @@ def _percents(value: float, ends: Interval | Share) -> dict[str, str]:
     return {
         "value": f"{percent(value)} %",
         "interval": f"{percent(ends.low)} to {percent(ends.high)} %" if given else "",
-        "why": "" if given else f"no interval: {ends.reason}",
+        "why": "" if given else f"no interval: {ends.reason}".removesuffix(": "),
     }
 
 
@@ -315,11 +315,14 @@ def unreadable(predictions: Mapping[str, Predictions]) -> list[tuple[str, str, s
 
 
 def cell(value: Any) -> str:
-    """One cell of a further table: numbers with four digits that count, mappings as name value."""
+    """One cell of a further table: numbers with four digits that count, mappings as name value,
+    lists with semicolons."""
     if value is None:
         return ""
     if isinstance(value, Mapping):
         return ", ".join(f"{k.replace('_', ' ')} {cell(v)}" for k, v in value.items())
+    if isinstance(value, list | tuple):
+        return "; ".join(map(cell, value))
     if isinstance(value, bool):
         return "yes" if value else "no"
     return f"{value:.4g}" if isinstance(value, float) else str(value)

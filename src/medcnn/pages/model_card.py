@@ -70,7 +70,7 @@ def model_card(
         lines += ["| score | value | 95 % interval | images |", "|---|---|---|---|"]
         for s in evaluation.scores:
             if s.overall and s.name in layout.MAIN and not math.isnan(s.value):
-                why = escaped(because(s.note, facts.group_noun))
+                why = escaped(s.note)
                 ends = why if math.isnan(s.low) else span(s.low, s.high)
                 title = escaped(METRICS[s.name].title)
                 lines.append(f"| {title} | {number(s.value)} | {ends} | {s.count:,} |")
@@ -112,6 +112,7 @@ def model_card(
             _row("all grades, quadratic", *[""] * 7, _with_interval(grades["kappa"])),
             "",
         ]
+    lines = [because(line, facts.group_noun) for line in lines]
     lines += [
         "## Limits",
         "",

@@ -74,10 +74,11 @@ def _choices(f: Facts) -> str:
 
 
 def _leaking(f: Facts) -> str:
-    stand = "stands" if f.leaks == 1 else "stand"
+    stand = "is" if f.leaks == 1 else "are"
     noun = f.group_noun if f.grouped else "group"
     return (
-        f"although {plural(f.leaks or 0, noun)} {stand} in more than one split, which flatters it"
+        f"although {plural(f.leaks or 0, noun)} {stand} in more than one split, which makes the "
+        "result look better than it is"
     )
 
 
@@ -86,13 +87,15 @@ SEEN: dict[str, Statement] = {
     "seen: shared": Statement(
         says=lambda f: (
             f"of which {f.shared:,} {'carries' if f.shared == 1 else 'carry'} the id of "
-            "an image that the model was trained or chosen with, which flatters it"
+            "an image that the model was trained or chosen with, which makes the result look "
+            "better than it is"
         ),
         holds=lambda f: bool(f.shared) and f.split in ("test", "all"),
     ),
     "seen: leaks": Statement(says=_leaking, holds=lambda f: _own_test(f) and bool(f.leaks)),
     "seen: copies": Statement(
-        says="although the audit found pictures of theirs in other splits too, which flatters it",
+        says="although the audit found equal or similar images in other splits, which may make "
+        "the result look better than it is",
         holds=lambda f: _own_test(f) and bool({"pixels", "copies"} & (f.warned or frozenset())),
     ),
     "seen: never": Statement(says="which the model had never seen", holds=_never_seen),
@@ -220,7 +223,7 @@ REPORT: dict[str, Statement] = {
         holds=lambda f: "Scores" in f.sections and f.grouped and f.group_noun != "group",
     ),
     "flatters": Statement(
-        says=lambda f: f"chose {_choices(f)}: flatters",
+        says=lambda f: f"chose {_choices(f)}, so these scores flatter the model",
         holds=lambda f: f.of_training and bool(_chose(f)),
     ),
     "calibration": Statement(
@@ -343,14 +346,15 @@ COMPARISON: dict[str, Statement] = {
         holds=lambda f: f.tests > 0,
     ),
     "compare: bars": Statement(
-        says="A bar stands for the 95 % interval around no difference, the thin line.",
+        says="A bar shows the 95 % interval; the thin line marks no difference.",
         holds=lambda f: f.tests > 0,
     ),
     "compare: p": Statement(
         says=lambda f: (
-            "p is the chance of a difference as large if there were none; after Holm it allows "
-            f"for the {plural(f.tests, 'difference')} tested on this page. The last p exchanges "
-            f"the two models' answers {f.group_noun} by {f.group_noun} and needs no formula."
+            "p is the chance of a difference at least as large if there were none; after Holm it "
+            f"allows for the {plural(f.tests, 'difference')} tested on this page. The last p "
+            f"exchanges the two models' answers {f.group_noun} by {f.group_noun} and needs no "
+            "formula."
         ),
         holds=lambda f: f.tests > 0,
     ),

@@ -78,7 +78,9 @@ def write_results(
             facts=facts,
             provenance=shown,
             errors=json.loads(errors.read_text(encoding="utf-8")) if errors.is_file() else (),
-            config_yaml=yaml.safe_dump(config, sort_keys=False) if config else "",
+            config_yaml=yaml.safe_dump(config, sort_keys=False, allow_unicode=True)
+            if config
+            else "",
             group_noun=told.get("group_noun", "group"),
         ),
     )

@@ -93,7 +93,7 @@ def evaluate_checkpoint(config: EvaluateConfig, command: list[str]) -> Path:
         run.facts["trained_on"] = origin_of(checkpoint) | {
             "shared_images": None if checkpoint.other_key(manifest) else seen
         }
-        evaluations = score_and_save(run, [predictions], config.seed)
+        evaluations = score_and_save(run, [predictions], config.seed, manifest.group_noun)
         title = f"{checkpoint.architecture.backbone} evaluated on {manifest.source}"
         report(
             run, title, manifest, store, [predictions], evaluations, prevalence=config.prevalence

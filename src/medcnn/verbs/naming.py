@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import PurePosixPath
 from typing import Any
@@ -15,6 +16,8 @@ from medcnn.system.privacy import as_names
 from medcnn.system.progress import log
 from medcnn.system.registry import nearest
 from medcnn.verbs.datasets import labelled
+
+BEGINNING = re.compile(r"[a-z]+-[0-9a-f]{4,11}")
 
 
 def name_images(config: WhoConfig) -> str:
@@ -45,10 +48,15 @@ def name_images(config: WhoConfig) -> str:
 
 
 def _meant(asked: str, manifest: Manifest) -> list[int]:
-    """Rows of the image, or of all images of the patient; or of what a message calls `id-...`."""
+    """Rows of the image, or of all images of the patient; or of what a message calls `id-...`. The
+    beginning of a pseudonym will do, as a table on a terminal shows it, where only one has it."""
     names = [{r.image_id, r.group} for r in manifest.records]
     if rows := [i for i, ids in enumerate(names) if asked in ids]:
         return rows
+    if BEGINNING.fullmatch(asked):
+        begun = {n for ids in names for n in ids if n.startswith(asked)}
+        if len(begun) == 1:
+            return [i for i, ids in enumerate(names) if begun & ids]
     every = {n for r in manifest.records for n in _names(r)}
     (name,) = as_names([asked], every)
     return [i for i, r in enumerate(manifest.records) if name in _names(r)] if name != asked else []

@@ -21,6 +21,7 @@ from medcnn.data.matching import matched_targets
 from medcnn.models.checkpoint import Checkpoint
 from medcnn.models.classifier import Classifier
 from medcnn.models.inference import predict, refuse_without_result
+from medcnn.pages.digits import because
 from medcnn.pages.flow import lost
 from medcnn.pages.gallery import worst_errors
 from medcnn.pages.layout import MAIN
@@ -80,9 +81,10 @@ def predictions_of(
 
 
 def score_and_save(
-    run: RunFolder, predictions: Sequence[Predictions], seed: int
+    run: RunFolder, predictions: Sequence[Predictions], seed: int, noun: str
 ) -> dict[str, Evaluation]:
-    """Evaluate each split, write its predictions, and say the main scores."""
+    """Evaluate each split, write its predictions, and say the main scores; `noun` is what a group
+    is."""
     evaluations = {}
     for p in predictions:
         p.write(run.predictions(p.split))
@@ -92,7 +94,7 @@ def score_and_save(
         log.info(f"{split}: {evaluation.images:,} images")
         for score in evaluation.scores:
             if score.overall and score.name in MAIN:
-                log.info(f"  {score.name:<26} {score_text(score)}{_no_interval(score)}")
+                log.info(f"  {score.name:<26} {score_text(score)}{_no_interval(score, noun)}")
         lazy = _lazy_accuracy(next(p for p in predictions if p.split == split))
         if 0 < len(lazy) <= WIDTH - 2:
             log.info(f"  {lazy}")
@@ -152,10 +154,10 @@ def score_text(score: Score) -> str:
     return f"{score.value:.3f}{interval}"
 
 
-def _no_interval(score: Score) -> str:
+def _no_interval(score: Score, noun: str) -> str:
     """Why a score stands alone."""
     reason = score.note.partition("interval not available: ")[2].partition(";")[0]
-    return f" (interval n/a: {reason})" if reason and math.isnan(score.low) else ""
+    return f" (no interval: {because(reason, noun)})" if reason and math.isnan(score.low) else ""
 
 
 def _lazy_accuracy(predictions: Predictions) -> str:

@@ -305,7 +305,7 @@ def conclude(
     tables: Sequence[Table] = (),
 ) -> None:
     """The final scores, in TensorBoard too if its curves could be written, and the report."""
-    evaluations = score_and_save(run, predictions, config.seed)
+    evaluations = score_and_save(run, predictions, config.seed, manifest.group_noun)
     board = Board(run.events, len(history) + 1, works=run.events.is_dir())
     board.results(changed_settings(run.facts["config"]), evaluations, len(history))
     board.close()

@@ -324,11 +324,16 @@ def _label(sheet: Sheet, columns: Mapping[str, Column]) -> list[Guess]:
     return [Guess(setting="label", value=column.name, why=why, sure=sure), *_several(column)]
 
 
+_DATE = re.compile(r"\d{1,4}([-./])\d{1,2}\1\d{1,4}(?!\d)")
+
+
 def _label_score(column: Column) -> float:
-    """How much speaks for a label: its name, few words, words for what is normal."""
+    """How much speaks for a label: its name, few words and no dates, words for what is normal."""
     hint, counts = vocabulary.label_hint(column.name), column.counts
     rows, words = sum(counts.values()), {p for c in counts for p in c.split("|")}
     if len(counts) < 2 or len(words) > max(2, min(60, rows // 2)):
+        return -10.0
+    if all(_DATE.match(c) for c in counts):
         return -10.0
     known = any(vocabulary.plain(w) in vocabulary.NEGATIVE - {"0", "n", "no"} for w in words)
     return hint + 1 + known - (rows < len(column.cells) / 2)

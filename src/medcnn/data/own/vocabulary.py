@@ -34,7 +34,8 @@ _LABEL = _words(
     """label labels class classes klasse classe clase diagnosis diagnose diagnoses diagnostic
     diagnostico diagnosi diagnoza dx finding findings befund befunde grade grad grado target
     pathology pathologie patologia etiqueta etiquette rotulo etichetta etykieta disease
-    krankheit maladie enfermedad doenca malattia benignmalignant
+    krankheit maladie enfermedad doenca malattia benignmalignant retinopathy retinopathie
+    retinopatia
     标签 诊断 診断 类别 分类 ラベル 病名"""
 )
 _PERHAPS = _words(
@@ -50,7 +51,8 @@ _ATTRIBUTES = _words(
     klinik clinic institution source dataset location view viewposition projection
     projektion aufnahme manufacturer hersteller vendor scanner device gerat camera kamera
     model modality laterality side seite eye auge ojo localization lokalisation anatomsite
-    bodypart ethnicity race skintype fitzpatrick smoker"""
+    bodypart ethnicity race skintype fitzpatrick smoker œil oeil yeux occhio olho oog oko lateralite
+    lateralidad lateralidade lateralita appareil apparecchio aparelho aparato"""
 )
 
 _HARMLESS = _words("benign benigne benigna benigno benin gutartig gutartige gutartiger 良性")
@@ -63,7 +65,7 @@ NEGATIVE = (
     | _HEALTHY
     | _words(
         """0 no n negative neg none false absent control controls negativ unauffallig nein negativo
-        ausente negatif absence nao nofinding nofindings nodisease nodr well 阴性 陰性 異常なし"""
+        ausente negatif absence absente nao nofinding nofindings nodisease nodr well 阴性 陰性 異常なし"""
     )
 )
 _NOTHING = ("normal", "unauffallig", "kein", "ohne", "nofinding", "non")
@@ -97,8 +99,8 @@ _SCALES = tuple(
     tuple(map(_words, steps))
     for steps in (
         (
-            "none no normal absent healthy negative keine kein ohne sano sain sin nessuna geen "
-            "brak",
+            "none no normal absent absente aucune healthy negative keine kein ohne sano sain sin "
+            "nessuna geen brak",
             "doubtful questionable borderline trace suspect fraglich dudoso",
             "minimal minor verymild",
             "mild light slight leicht leve leger legere lieve licht milde gering lekka leggera",
@@ -136,7 +138,7 @@ _ROMAN = {"i": 1, "ii": 2, "iii": 3, "iv": 4, "v": 5, "vi": 6, "vii": 7, "viii":
 MODALITIES = {
     "fundus": _words(
         """fundus retina retinal retinopathy eye dr npdr pdr glaucoma aptos messidor idrid macula
-        macular drusen auge"""
+        macular drusen auge retine retinopathie retinopatia œil oeil"""
     ),
     "dermoscopy": _words(
         """skin derm dermoscopy dermoscopic dermatology melanoma mel nevus naevus nv bcc akiec isic
@@ -144,7 +146,7 @@ MODALITIES = {
     ),
     "chest": _words(
         """chest thorax cxr xray lung pneumonia covid pneumothorax effusion atelectasis edema
-        cardiomegaly infiltration consolidation tuberculosis lunge torax"""
+        cardiomegaly infiltration consolidation tuberculosis lunge torax poumon poumons"""
     ),
 }
 

@@ -65,7 +65,8 @@ NEGATIVE = (
     | _HEALTHY
     | _words(
         """0 no n negative neg none false absent control controls negativ unauffallig nein negativo
-        ausente negatif absence absente nao nofinding nofindings nodisease nodr well 阴性 陰性 異常なし"""
+        ausente negatif absence absente nao nofinding nofindings nodisease nodr
+        well 阴性 陰性 異常なし"""
     )
 )
 _NOTHING = ("normal", "unauffallig", "kein", "ohne", "nofinding", "non")

@@ -22,6 +22,7 @@ from PIL import Image
 import medcnn
 from medcnn import api
 from medcnn.cli import main
+from medcnn.data.labels import Kind
 from medcnn.data.phantoms.drawing import generate
 from medcnn.system.errors import DataError, UsageError
 
@@ -179,6 +180,15 @@ def test_models_of_other_images_are_not_compared(told: dict[str, Any]) -> None:
     train = told["model"].predict(told["manifest"], split="train")
     with pytest.raises(DataError, match="no image in common"):
         medcnn.compare(told["test"], train)
+
+
+def test_a_comparison_says_what_the_command_says(simulate) -> None:
+    a = simulate(Kind.BINARY, 200)
+    noise = np.random.default_rng(0).normal(scale=4, size=a.logits.shape).astype(np.float32)
+    found = medcnn.compare(a, replace(a, logits=a.logits + noise), margin=0.01).differences
+    tested = [d for d in found if not np.isnan(d.p)]
+    assert all(d.p_holm >= d.p for d in tested)  # it was nan, so that nothing was ever worse
+    assert (found[0].verdict, found[0].margin, found[1].margin) == ("worse", 0.01, None)
 
 
 def test_importing_the_package_imports_no_torch() -> None:

@@ -188,6 +188,7 @@ def compare(
     *,
     split: str = "test",
     common: bool = False,
+    margin: float | None = None,
 ) -> Pairing:
     """By how much two models differ on the same images, tested by patient.
 
@@ -196,13 +197,15 @@ def compare(
         other: the same.
         split: of the runs.
         common: leave out images that not both have, instead of refusing.
+        margin: by how much `other` may be worse in the first score, to be called not inferior.
 
     Raises:
         DataError: other classes, images, labels or patients.
     """
     taken = {"reference": _said(reference, split), "other": _said(other, split)}
     pair = comparing.aligned(taken, common=common)
-    return comparing.compare(pair["reference"], pair["other"])
+    found = comparing.compare(pair["reference"], pair["other"])
+    return comparing.adjusted({"other": found}, margin)["other"]
 
 
 def _said(given: Any, split: str) -> Predictions:

@@ -126,4 +126,4 @@ def test_a_damaged_manifest_is_refused_in_words(
     (tmp_path / "m.csv").write_text(whole.replace("label:red", "label:rde"))
     assert "m.csv:2: label column" in said()
     (tmp_path / "m.json").write_text('{"source": ')
-    assert "m.json is no header of a manifest" in said()
+    assert "m.json is not the header of a manifest" in said()

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from medcnn.data.labels import Kind
-from medcnn.pages.comparison_page import comparison_page, ps_of, told_table, verdict
+from medcnn.pages.comparison_page import comparison_page, ps_of, told_table
 from medcnn.statistics.comparing import Difference, Pairing, adjusted, compare
 
 SURELY_WORSE = Difference(
@@ -37,23 +37,22 @@ NO_INTERVAL = replace(
 )
 
 
-def page(simulate, *differences: Difference, margin: float | None = 0.02, noun="patient") -> str:
+def page(simulate, *differences: Difference, noun="patient") -> str:
     test = simulate(Kind.BINARY)
     pairing = Pairing(differences=differences, discordances=())
-    return comparison_page(
-        "a", {"a": test, "b": test}, {"b": pairing}, {}, [], margin=margin, group_noun=noun
-    )
+    return comparison_page("a", {"a": test, "b": test}, {"b": pairing}, {}, [], group_noun=noun)
 
 
 @pytest.mark.fault
 def test_worse_does_not_hide_not_inferior(simulate) -> None:
     """Row B21: surely worse, and as surely by less than the margin."""
-    assert verdict(SURELY_WORSE, 0.02) == "worse, not inferior"
-    assert verdict(SURELY_WORSE, 0.01) == "worse"
-    assert verdict(SURELY_WORSE, None) == "worse"
-    text = page(simulate, SURELY_WORSE)
+    within = replace(SURELY_WORSE, margin=0.02, p_inferior_holm=0.001)
+    assert within.verdict == "worse, not inferior"
+    assert replace(within, p_inferior_holm=0.2).verdict == SURELY_WORSE.verdict == "worse"
+    text = page(simulate, within)
+    assert "not inferior in AUROC where being worse by 0.02 or more is excluded" in text
     assert "by less than the margin of 0.02: it is not inferior" in text
-    lines = list(told_table("a", "b", Pairing(differences=(SURELY_WORSE,), discordances=()), 0.02))
+    lines = list(told_table("a", "b", Pairing(differences=(within,), discordances=())))
     assert max(map(len, lines)) <= 100
     assert any("within" in line and "AUROC" in line for line in lines)
 
@@ -78,9 +77,7 @@ def test_no_model_is_called_better_but_in_a_score_and_the_others_are_told(simula
     noise = draw.normal(scale=3, size=good.logits.shape)
     bad = replace(good, logits=(good.logits + noise).astype(np.float32))
     pairing = adjusted({"b": compare(bad, good, resamples=100, seed=0)})["b"]
-    text = comparison_page(
-        "a", {"a": bad, "b": good}, {"b": pairing}, {}, [], margin=None, group_noun="patient"
-    )
+    text = comparison_page("a", {"a": bad, "b": good}, {"b": pairing}, {}, [], group_noun="patient")
     assert "So b has the better AUROC on images like these" in text
     assert "scores compared it is better in" in text
     assert "is better on patients" not in text

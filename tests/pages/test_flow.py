@@ -16,16 +16,16 @@ COUNTS = {"train": {"images": 70, "groups": 30}, "test": {"images": 30, "groups"
 def test_a_row_without_a_picture_is_no_image_and_a_file_of_another_kind_is_none_either() -> None:
     """Row B22."""
     excluded = {
-        "named in labels.csv and not there": 4,
         "files that are no DICOM": 7,
         "without a row in labels.csv": 5,
         "no grade": 2,
     }
-    found = flow(COUNTS, excluded, {}, {}, "patient")
+    rows = {"no image of that name": 4}
+    found = flow(COUNTS, excluded, rows, {}, {}, "patient")
     assert found["found"] == "107"
     assert found["used"] == "100"
     assert found["before"] == [
-        "4 rows without a picture: named in labels.csv and not there",
+        "4 rows left out: no image of that name",
         "7 other files: files that are no DICOM",
     ]
     assert found["excluded"] == [("without a row in labels.csv", "5"), ("no grade", "2")]
@@ -35,7 +35,7 @@ def test_a_row_without_a_picture_is_no_image_and_a_file_of_another_kind_is_none_
 def test_an_image_that_could_not_be_read_is_not_used() -> None:
     """Row B22: nor is one in quarantine, and each split says its own."""
     missing = {"train": {"unreadable": 2, "quarantined": 1}, "test": {"unreadable": 1}}
-    found = flow(COUNTS, {}, missing, {}, "patient")
+    found = flow(COUNTS, {}, {}, missing, {}, "patient")
     assert found["found"] == "100"
     assert found["used"] == "96"
     assert found["lost"] == [("unreadable", "3"), ("quarantined", "1")]
@@ -51,7 +51,7 @@ def test_an_image_that_could_not_be_read_is_not_used() -> None:
 
 def test_of_older_runs_what_the_predictions_lack_is_counted(simulate) -> None:
     test = replace(simulate(Kind.BINARY, 29), unreadable=(("a", "truncated"),))
-    found = flow(COUNTS, {}, None, {"test": test}, "image")
+    found = flow(COUNTS, {}, {}, None, {"test": test}, "image")
     assert found["used"] == "99"
     assert found["splits"][1]["lines"] == [
         "30 images",
@@ -62,7 +62,7 @@ def test_of_older_runs_what_the_predictions_lack_is_counted(simulate) -> None:
 
 
 def test_without_splits_there_is_no_flow() -> None:
-    assert flow({}, {"x": 1}, None, {}, "image") is None
+    assert flow({}, {"x": 1}, {}, None, {}, "image") is None
 
 
 def test_reasons_are_told_apart() -> None:

@@ -11,9 +11,11 @@ import pytest
 
 from medcnn.data.labels import Kind
 from medcnn.pages.checklist import filled, missing
+from medcnn.pages.digits import percent
 from medcnn.pages.facts import Facts
 from medcnn.pages.model_card import model_card
 from medcnn.pages.report import Report, html, scored_facts, write_report
+from medcnn.statistics.conformal import fit_conformal
 from medcnn.statistics.decisions import Readout, Referral
 from medcnn.statistics.operating import fit_point
 from medcnn.statistics.points import evaluate_readout
@@ -70,7 +72,8 @@ def test_every_kind_gives_a_whole_page_that_asks_nothing_of_the_network(sources,
     assert page.tags.count("script") == 2  # the numbers and what moves them
     assert all(link.startswith(("#", "data:image/jpeg;base64,")) for link in page.links)
     assert not re.search(r"url\((?!#)|@import", source)
-    assert "default-src 'none'" in source
+    # neither of the last two follows from the first
+    assert "default-src 'none'; base-uri 'none'; form-action 'none'" in source
 
 
 @pytest.mark.parametrize("kind", Kind)
@@ -329,3 +332,31 @@ def test_training_curves_show_both_rates_and_the_epoch_that_was_kept(sources) ->
     rates = text[text.index("Learning rate") :]
     assert "body" in rates
     assert "head" in rates
+
+
+@pytest.mark.fault
+@pytest.mark.parametrize(("per", "counts"), [("patient", "each patient"), ("image", "each image")])
+def test_sets_say_what_they_promise_and_how_many_are_empty(simulate, per, counts) -> None:
+    """Rows A15, B18: the page told the share of images, whatever was promised."""
+    v = simulate(Kind.MULTICLASS, 400, seed=7)
+    chosen = {"name": "split", "coverage": 0.8, "per": per, "by": None}
+    p = v.readout.probabilities(v.labels, v.logits)
+    fitted = fit_conformal(chosen, v.labels, p, v.targets, v.groups, None)
+    test = replace(simulate(Kind.MULTICLASS, 300), readout=Readout(conformal=fitted))
+    told = evaluate_readout(test)
+    text = html(
+        Report(
+            title="t",
+            task="t",
+            predictions={"test": test},
+            evaluations={"test": evaluate(test, resamples=10)},
+            readouts={"test": told},
+        )
+    )
+    assert f"80 % of the images of new patients, {counts} counting once" in text
+    section = text[text.index("<h2>Prediction sets") :].partition("</section>")[0]
+    overall, empty = told.sets[0], told.sets[0].empty
+    assert empty > 0
+    assert f'<td class="number">{empty}</td></tr>' in section
+    assert "Mean over patients" in section
+    assert percent(overall.by_patient.value) in section

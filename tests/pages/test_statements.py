@@ -43,10 +43,12 @@ VALUES: dict[str, list[Any]] = {
     "calibration": ["", "temperature"],
     "rule": ["", "the most probable class"],
     "wanted": ["", "90 %"],
+    "per": ["", "patient", "image"],
     "aurc": ["", "0.0123"],
     "unlisted": [0, 3],
     "listed": [0, 200],
     "margin": [None, 0.02],
+    "margin_of": ["", "AUROC"],
     "methods": [frozenset(), frozenset({"delong"}), frozenset({"bootstrap", "linearised"})],
     "tests": [0, 12],
     "mcnemar": [0, 3],
@@ -67,7 +69,6 @@ def some_facts(count: int = 4000) -> list[Facts]:
     ]
 
 
-FACTS = some_facts()
 CLEAN = Facts(
     split="test",
     made=Made.TRAINED,
@@ -80,6 +81,7 @@ CLEAN = Facts(
     known_start=True,
     epochs=9,
 )
+FACTS = [*some_facts(), CLEAN]
 NEVER = "which the model had never seen"
 
 

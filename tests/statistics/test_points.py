@@ -144,8 +144,11 @@ def test_shares_of_fewer_than_five_patients_have_no_interval_as_no_score_has(
     predictions = judged(simulate, Kind.BINARY, n=60)
     predictions.targets[:] = 0
     predictions.targets[:2] = 1
+    predictions.logits[:] = -5 - np.arange(60)[:, None] / 60
     predictions.logits[:2] = 5
     for point in evaluate_readout(predictions, prevalence).points:
+        assert np.isnan(point.ppv.low)
+        assert point.ppv.reason == "too few, it rests on 1 group"
         assert point.sensitivity.value == 1
         assert np.isnan(point.sensitivity.low)
         assert point.sensitivity.reason == "too few, it rests on 1 group"

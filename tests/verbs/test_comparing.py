@@ -117,3 +117,12 @@ def test_runs_on_other_images_are_refused_unless_asked_for_those_in_common(
     assert "common=true" in capsys.readouterr().err
     assert run([*words, "common=true"]) == 0
     assert "are left out: second 1, other 1" in " ".join(capsys.readouterr().err.split())
+
+
+def test_a_margin_of_a_score_without_a_better_side_is_refused(
+    simulate, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    a = simulate(Kind.BINARY, 60)
+    runs = [str(finished(tmp_path / name, a)) for name in "ab"]
+    assert run(["compare", *runs, "scores=[calibration_slope,auroc]", "margin=0.02"]) == 2
+    assert "has no better side" in " ".join(capsys.readouterr().err.split())

@@ -27,6 +27,12 @@ from medcnn.system.files import heading, plain, quoted, table, write_text
 from medcnn.system.paths import leaves_root
 from medcnn.system.registry import nearest
 
+NO_DICOM = "files that are no DICOM"
+NO_CLASS = "not in the folder of a class"
+NO_ENDING = "in the folder of a class, without the ending of an image"
+OTHER_FILES = frozenset((NO_DICOM, NO_CLASS, NO_ENDING))
+"""Reasons in `excluded` that count files of which nobody knows that they are images of the set."""
+
 
 class Split(StrEnum):
     TRAIN = "train"
@@ -84,7 +90,7 @@ class Manifest:
     Attributes:
         group_noun: what a group is: patient, lesion, or image where the set does not say whose
             image it is; no one can promise then that splits do not share a patient.
-        excluded: reason -> how many images of the source were left out.
+        excluded: reason -> how many images of the source were left out; of `OTHER_FILES`, files.
         rows_left_out: reason -> how many rows of its table are no images: they name none, or
             repeat another row in every cell.
         faults: what forbids to use the set, one for each row of its table that is not among the
@@ -213,13 +219,13 @@ class Manifest:
             source, excluded = str(header["source"]), dict(header["excluded"])
             rows_left_out = dict(header.get("rows_left_out", {}))
         except (ValueError, KeyError, TypeError) as error:
-            raise DataError(f"{header_path} is no header of a manifest: {error!r}.") from error
+            raise DataError(f"{header_path} is not the header of a manifest: {error!r}.") from error
         records = []
         with path.open(newline="", encoding="utf-8") as file:
             reader = csv.DictReader(file)
             needed_columns = ["image_id", "path", "group", "split"]
             if absent := [c for c in needed_columns if c not in (reader.fieldnames or ())]:
-                raise DataError(f"{path} has no column {listed(absent)}, so it is no manifest.")
+                raise DataError(f"{path} has no column {listed(absent)}, so it is not a manifest.")
             for line, row in enumerate(reader, start=2):
                 try:
                     cells = (row[heading(f"label:{name}")] for name in labels.outputs)

@@ -65,6 +65,7 @@ class Audit:
         groups = len({r.group for r in m.records})
         whose = f" of {counted(groups, m.group_noun)}" if groups < len(m.records) else ""
         out = "".join(f"; {n:,} left out: {why}" for why, n in m.excluded.items())
+        out += "".join(f"; {counted(n, 'row')} left out: {w}" for w, n in m.rows_left_out.items())
         return f"{counted(len(m.records), 'image')}{whose}{out}"
 
     @property

@@ -159,6 +159,8 @@ def _left_out(run: Run, _: Facts) -> str:
     if excluded is None or unreadable is None:
         return ""
     reasons = {**excluded, "could not be used": unreadable}
+    for reason, count in (_at(run, "report.rows_left_out") or {}).items():
+        reasons[f"{reason} (rows of the table)"] = count
     words = "; ".join(f"{reason}: {count:,}" for reason, count in reasons.items() if count)
     return f"Left out: {words}." if words else "No image was left out."
 

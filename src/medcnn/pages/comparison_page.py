@@ -11,32 +11,14 @@ from medcnn.pages.digits import because, number, p_text, signed
 from medcnn.pages.facts import Facts
 from medcnn.pages.page import rendered
 from medcnn.pages.statements import said
-from medcnn.statistics.comparing import Difference, Discordance, Pairing
+from medcnn.statistics.comparing import WITHIN, Difference, Discordance, Pairing
 from medcnn.statistics.metrics.table import METRICS
 from medcnn.statistics.predictions import Predictions
 
-SURE = 0.05
 SIDES = {"answers": "all answers", "positives": "with it", "negatives": "without it"}
-WITHIN = "worse, not inferior"
-"""Surely worse, and as surely by less than the margin: neither may hide the other."""
 
 
-def verdict(d: Difference, margin: float | None) -> str:
-    """What may be said of the other model in this score, after adjustment for all that was tested:
-    better, worse, different, not inferior, both of the last but one, or nothing."""
-    said = ""
-    if d.p_holm < SURE:
-        good = d.difference * d.better > 0
-        said = ("better" if good else "worse") if d.better else "different"
-    shown = None if margin is None else d.not_inferior(margin)
-    if said == "worse" and shown:
-        return WITHIN
-    if said in ("better", "worse") or shown is None:
-        return said
-    return "not inferior" if shown else "inferiority not excluded"
-
-
-def told_table(first: str, other: str, pairing: Pairing, margin: float | None) -> Iterator[str]:
+def told_table(first: str, other: str, pairing: Pairing) -> Iterator[str]:
     """Lines of at most 100 columns: the overall differences, for a terminal."""
     yield f"{other} against {first}"
     names = [n if len(n) <= 10 else f"{n[:9]}…" for n in (first, other)]
@@ -48,11 +30,13 @@ def told_table(first: str, other: str, pairing: Pairing, margin: float | None) -
             title, shown = METRICS[d.score].title, f"{signed(d.difference)}{interval}"
             yield (
                 f"  {title[:26]:<27}{number(d.reference):>10} {number(d.other):>10}  {shown:<24}"
-                f" {p:>6} {holm:>6} {_short(verdict(d, margin))}"
+                f" {p:>6} {holm:>6} {_short(d.verdict)}"
             ).rstrip()
-    if margin is not None:
-        yield f"  not inf.: not worse by {margin:g}; unsure: that is not excluded"
-        yield f"  within: worse, but surely by less than {margin:g}"
+    for d in pairing.differences:
+        if d.margin is not None:
+            title = METRICS[d.score].title
+            yield f"  not inf.: {title} not worse by {d.margin:g}; unsure: that is not excluded"
+            yield f"  within: {title} worse, but surely by less than {d.margin:g}"
 
 
 def _short(said: str) -> str:
@@ -71,7 +55,6 @@ def comparison_page(
     settings: Mapping[str, Sequence[str]],
     notes: Sequence[str],
     *,
-    margin: float | None,
     group_noun: str,
 ) -> str:
     """One self-contained HTML page.
@@ -83,10 +66,12 @@ def comparison_page(
     reference = predictions[first]
     images, groups = len(reference.image_ids), len(set(reference.groups))
     found = [d for p in pairings.values() for d in p.differences]
+    judged = next((d for d in found if d.margin is not None), None)
     facts = Facts(
         group_noun=group_noun,
         sections=frozenset({"differences"} if found else ()),
-        margin=margin,
+        margin=judged.margin if judged else None,
+        margin_of=METRICS[judged.score].title if judged else "",
         methods=frozenset(d.method for d in found if not math.isnan(d.low)),
         tests=sum(not math.isnan(d.p) for d in found),
         mcnemar=sum(not math.isnan(d.p) for p in pairings.values() for d in p.discordances),
@@ -98,14 +83,12 @@ def comparison_page(
         names=list(predictions),
         task=f"{reference.split} split: {images:,} images"
         + (f" of {groups:,} {group_noun}s" if groups < images else ""),
-        sentences=[
-            because(_sentence(first, name, p, margin), group_noun) for name, p in pairings.items()
-        ],
+        sentences=[because(_sentence(first, name, p), group_noun) for name, p in pairings.items()],
         pairs=[
             {
                 "name": name,
-                "overall": _differences([d for d in p.differences if d.label is None], margin),
-                "labels": _differences([d for d in p.differences if d.label is not None], margin),
+                "overall": _differences([d for d in p.differences if d.label is None]),
+                "labels": _differences([d for d in p.differences if d.label is not None]),
                 "discordances": [_discordance(d) for d in p.discordances],
             }
             for name, p in pairings.items()
@@ -118,7 +101,7 @@ def comparison_page(
     )
 
 
-def _sentence(first: str, name: str, pairing: Pairing, margin: float | None) -> str:
+def _sentence(first: str, name: str, pairing: Pairing) -> str:
     """The first score in words, and how many of the others say the same."""
     overall = [d for d in pairing.differences if d.label is None]
     d = overall[0]
@@ -126,31 +109,30 @@ def _sentence(first: str, name: str, pairing: Pairing, margin: float | None) -> 
     opening = f"{title} of {name} is {number(d.other)}, of {first} {number(d.reference)}"
     if math.isnan(d.low):
         why = f" ({d.note})" if d.note else ""
-        return (
-            f"{opening}; how sure this difference is cannot be said{why}.{_others(overall, margin)}"
-        )
+        return f"{opening}; how sure this difference is cannot be said{why}.{_others(overall)}"
     ends = f"(95 % interval {signed(d.low)} to {signed(d.high)})"
     surely = f"the difference is {signed(d.difference)} {ends}"
     better = f"So {name} has the better {title} on images like these"
     worse = f"So {name} has the worse {title} on images like these"
+    margin = "" if d.margin is None else f"{d.margin:g}"
     meaning = {
         "better": better,
         "worse": worse,
         WITHIN: f"{worse}, but by less than the margin of {margin}: it is not inferior",
         "different": "More than chance would give",
         "not inferior": f"In {title}, {name} is not inferior by the margin of {margin}",
-        "inferiority not excluded": f"That its {title} is worse by more than {margin} is not "
+        "inferiority not excluded": f"That its {title} is worse by {margin} or more is not "
         "excluded",
         "": "That could be chance: these images do not show which is better",
-    }[verdict(d, margin)]
-    return f"{opening}: {surely}. {meaning}.{_others(overall, margin)}"
+    }[d.verdict]
+    return f"{opening}: {surely}. {meaning}.{_others(overall)}"
 
 
-def _others(overall: Sequence[Difference], margin: float | None) -> str:
+def _others(overall: Sequence[Difference]) -> str:
     """` Of 5 scores compared, ...`: what the other scores say, where there are others."""
     if len(overall) < 2:
         return ""
-    verdicts = [verdict(d, margin) for d in overall if d.better]
+    verdicts = [d.verdict for d in overall if d.better]
     better = sum(v == "better" for v in verdicts)
     worse = sum(v in ("worse", WITHIN) for v in verdicts)
     rest = len(verdicts) - better - worse
@@ -168,7 +150,7 @@ def ps_of(d: Difference) -> dict[str, float]:
     return dict.fromkeys(ps, math.nan) if math.isnan(d.low) else ps
 
 
-def _differences(found: Sequence[Difference], margin: float | None) -> list[dict[str, Any]]:
+def _differences(found: Sequence[Difference]) -> list[dict[str, Any]]:
     """Rows of a table; bars of one table share a scale around 0."""
     ends = [abs(v) for d in found for v in (d.low, d.high) if not math.isnan(v)]
     reach = max(ends, default=1.0) or 1.0
@@ -186,7 +168,7 @@ def _differences(found: Sequence[Difference], margin: float | None) -> list[dict
             "interval": "" if math.isnan(d.low) else f"{signed(d.low)} to {signed(d.high)}",
             "bar": None if math.isnan(d.low) else tuple(map(place, (d.low, d.high, d.difference))),
             "ps": [p_text(p) for p in ps_of(d).values()],
-            "verdict": verdict(d, margin),
+            "verdict": d.verdict,
             "note": d.note,
         }
         for d in found

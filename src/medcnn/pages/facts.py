@@ -51,8 +51,10 @@ class Facts:
     thresholds: in use, one per label that stands alone; empty where classes exclude each other.
     threshold_chosen: a rule picked them, on validation.
     calibration, rule, wanted, aurc: as the report words them.
+    per: what prediction sets promise it for, `patient` or `image`.
     unlisted, listed: images that could not be read and are not, or are, in the report's table.
-    margin, methods, tests, mcnemar, differing_settings: of the page of `compare`.
+    margin, margin_of: by how much a model may be worse, and in which score.
+    methods, tests, mcnemar, differing_settings: of the page of `compare`.
     shows_images: pictures of the data stand on the page.
     sought: the audit measured how well it finds near-duplicates.
     """
@@ -80,10 +82,12 @@ class Facts:
     calibration: str = ""
     rule: str = ""
     wanted: str = ""
+    per: str = ""
     aurc: str = ""
     unlisted: int = 0
     listed: int = 0
     margin: float | None = None
+    margin_of: str = ""
     methods: frozenset[str] = frozenset()
     tests: int = 0
     mcnemar: int = 0

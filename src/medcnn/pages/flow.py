@@ -1,8 +1,4 @@
-"""From the rows and files of the source to the images that are judged: counts of what they say.
-
-Adapters count under one name what has no picture, what is a file of another kind, and what is an
-image that was left out on purpose; here they are told apart.
-"""
+"""From the rows and files of the source to the images that are judged: counts of what they say."""
 
 from __future__ import annotations
 
@@ -10,19 +6,10 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from medcnn.data.manifest import OTHER_FILES
 from medcnn.pages.digits import plural
 from medcnn.statistics.predictions import Predictions
 
-WITHOUT_A_PICTURE = re.compile(
-    r"named in .+ and not there|rows? without (a |an |its )?(file|image|picture)"
-    r"|missing from the published archives"
-)
-"""Reasons that count rows of a table for which there is no picture."""
-OTHER_FILES = re.compile(
-    r"files that are no DICOM|in the folder of a class, without the ending of an image"
-    r"|not in the folder of a class"
-)
-"""Reasons that count files of which nobody knows that they are images of the set."""
 QUARANTINED = re.compile(r"blank:|BurnedInAnnotation")
 """Reasons of the audit why an image that can be read must not be used."""
 
@@ -51,6 +38,7 @@ def used(told: Mapping[str, Any]) -> dict[str, int]:
 def flow(
     counts: Mapping[str, Mapping[str, int]],
     excluded: Mapping[str, int],
+    rows_left_out: Mapping[str, int],
     missing: Mapping[str, Mapping[str, int]] | None,
     predictions: Mapping[str, Predictions],
     group_noun: str,
@@ -59,7 +47,7 @@ def flow(
 
     Args:
         counts: `Manifest.counts()`.
-        excluded: `Manifest.excluded`: reason -> how many.
+        excluded, rows_left_out: of `Manifest`: reason -> how many.
         missing: split -> what `lost` says of it; None where nobody counted.
     """
     if not counts:
@@ -67,23 +55,19 @@ def flow(
     missing = missing or {
         name: lost([reason for _, reason in p.unreadable]) for name, p in predictions.items()
     }
-    kinds: dict[str, list[tuple[str, int]]] = {"rows": [], "files": [], "images": []}
-    for reason, count in excluded.items():
-        if count:
-            kinds[_kind(reason)].append((reason, count))
+    files = {why: n for why, n in excluded.items() if why in OTHER_FILES}
+    left_out = {why: n for why, n in excluded.items() if why not in OTHER_FILES}
     listed = sum(split["images"] for split in counts.values())
-    images = listed + sum(n for _, n in kinds["images"])
+    images = listed + sum(left_out.values())
     boxes = {name: _split(name, s, missing, predictions, group_noun) for name, s in counts.items()}
     unused = sum(sum(m.values()) for m in missing.values())
-    rows = sum(n for _, n in kinds["rows"])
     return {
         "before": [
-            *_counted(kinds["rows"], "row", " without a picture"),
-            *_counted(kinds["files"], "other file", ""),
+            *_counted(rows_left_out, "row", " left out"),
+            *_counted(files, "other file", ""),
         ],
-        "rows": f"{images + rows:,}" if rows else "",
         "found": f"{images:,}",
-        "excluded": [(reason, f"{count:,}") for reason, count in kinds["images"]],
+        "excluded": [(reason, f"{count:,}") for reason, count in left_out.items()],
         "lost": [
             (what, f"{count:,}")
             for what in ("unreadable", "quarantined")
@@ -94,14 +78,8 @@ def flow(
     }
 
 
-def _kind(reason: str) -> str:
-    if WITHOUT_A_PICTURE.search(reason):
-        return "rows"
-    return "files" if OTHER_FILES.search(reason) else "images"
-
-
-def _counted(found: Sequence[tuple[str, int]], noun: str, what: str) -> list[str]:
-    return [f"{plural(count, noun)}{what}: {reason}" for reason, count in found]
+def _counted(found: Mapping[str, int], noun: str, what: str) -> list[str]:
+    return [f"{plural(count, noun)}{what}: {reason}" for reason, count in found.items()]
 
 
 def _split(

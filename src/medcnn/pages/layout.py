@@ -209,8 +209,10 @@ def readout(found: ReadoutEvaluation | None) -> dict[str, Any] | None:
             "label": s.label or "all images",
             "count": f"{s.coverage.of:,}",
             "coverage": share(s.coverage),
+            "by_patient": share(s.by_patient),
             "size": "n/a" if math.isnan(s.mean_size) else f"{s.mean_size:.2f}",
             "single": "n/a" if math.isnan(s.single) else f"{percent(s.single, 0)} %",
+            "empty": f"{s.empty:,}",
         }
         for s in found.sets
     ]
@@ -234,7 +236,8 @@ def readout(found: ReadoutEvaluation | None) -> dict[str, Any] | None:
         "points": points(found),
         "grades": grades(found),
         "sets": sets,
-        "wanted": f"{100 * found.sets[0].wanted:.0f} %" if found.sets else "",
+        "wanted": f"{100 * found.sets[0].wanted:.3g} %" if found.sets else "",
+        "per": found.sets[0].per if found.sets else "",
         "referral": referral,
         "bound": bound,
         "aurc": number(found.aurc, 4),

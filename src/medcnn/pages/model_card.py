@@ -159,6 +159,7 @@ def _data(run: Mapping[str, Any], facts: Facts) -> list[str]:
             for name, split in listed.items()
         },
         **{f"Left out: {k}": f"{v:,}" for k, v in (told.get("excluded") or {}).items()},
+        **{f"Rows left out: {k}": f"{v:,}" for k, v in (told.get("rows_left_out") or {}).items()},
     }
     words = [w for w in (said("card: pseudonyms", facts), said("card: no pseudonyms", facts)) if w]
     told_words = [*words, ""] if words else []

@@ -21,7 +21,7 @@ def rendered(template: str, **values: Any) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    page.filters["svg"] = Markup  # our own drawing, whose texts matplotlib has escaped
+    page.filters["svg"] = Markup  # our own drawing, whose texts `svg` has escaped
     page.filters["data"] = lambda value: Markup(_data(value))
     return page.get_template(template).render(**values)
 

@@ -51,6 +51,7 @@ class Report:
         history: one dict per epoch: `epoch`, `train/loss`, `val/<score>`, `lr`, any missing.
         dataset: as `Manifest.counts()`: split -> `images`, `groups`, `label:<name>` -> number.
         excluded: reason -> what of the source was left out.
+        rows_left_out: reason -> rows of its table that are no images.
         lost: split -> `unreadable` and `quarantined` images; None where nobody counted.
         notes: warnings that stand at the top.
         facts: what `run.json` says; statements and checklists are computed from it.
@@ -68,6 +69,7 @@ class Report:
     history: Sequence[Mapping[str, float]] = ()
     dataset: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     excluded: Mapping[str, int] = field(default_factory=dict)
+    rows_left_out: Mapping[str, int] = field(default_factory=dict)
     lost: Mapping[str, Mapping[str, int]] | None = None
     notes: Sequence[str] = ()
     tables: Sequence[Table] = ()
@@ -92,7 +94,12 @@ def html(report: Report) -> str:
     drawn = {
         "cuts": layout.cuts(predictions, own) if predictions else [],
         "flow": flow(
-            report.dataset, report.excluded, report.lost, report.predictions, report.group_noun
+            report.dataset,
+            report.excluded,
+            report.rows_left_out,
+            report.lost,
+            report.predictions,
+            report.group_noun,
         ),
         "readout": layout.readout(own),
         "classes": drawings.classes(predictions, labels, evaluation)
@@ -170,6 +177,7 @@ def report_facts(
         epochs=known.epochs or len(report.history),
         own_prevalence=not report.prevalence_given,
         wanted=readout.get("wanted", ""),
+        per=readout.get("per", ""),
         aurc=readout.get("aurc", ""),
         listed=min(unreadable, MOST_UNREADABLE),
         unlisted=max(0, unreadable - MOST_UNREADABLE),

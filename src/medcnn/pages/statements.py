@@ -134,6 +134,19 @@ def _independent(f: Facts) -> str:
     return f"Intervals cover 95 % and take {noun} to be independent{drawn}."
 
 
+def _promise(f: Facts) -> str:
+    """For what prediction sets were asked to hold the truth (`medcnn.statistics.conformal`)."""
+    of = f"of the images of new {f.group_noun}s, each {f.group_noun} counting once"
+    if not f.grouped:
+        of = "of new images"
+    elif f.per == "image":
+        of = f"of the images of new {f.group_noun}s, each image counting once"
+    return (
+        "A set holds every answer that the validation split cannot rule out. Sets were asked to "
+        f"hold the true one for {f.wanted} {of}."
+    )
+
+
 def _threshold_words(f: Facts) -> str:
     if len(f.thresholds) == 1:
         return f"The threshold is {f.thresholds[0]:.3g}."
@@ -245,12 +258,7 @@ REPORT: dict[str, Statement] = {
         holds=_has("slider"),
     ),
     "sets": Statement(
-        says=lambda f: (
-            "A set holds every answer that the validation split cannot rule out. It was "
-            f"asked to hold the true one for {f.wanted} of the images of new "
-            f"{f.group_noun if f.grouped else 'patient'}s."
-        ),
-        holds=lambda f: "sets" in f.sections and bool(f.wanted),
+        says=_promise, holds=lambda f: "sets" in f.sections and bool(f.wanted and f.per)
     ),
     "certainty": Statement(
         says=lambda f: f"Certainty is {_certainty(f)}.",
@@ -356,9 +364,10 @@ COMPARISON: dict[str, Statement] = {
     ),
     "compare: margin": Statement(
         says=lambda f: (
-            f"A model is not inferior where its interval excludes being worse by {f.margin:g}."
+            f"A model is not inferior in {f.margin_of} where being worse by {f.margin:g} or more "
+            "is excluded, by a one-sided test at 2.5 % after Holm; no other score has a margin."
         ),
-        holds=lambda f: f.margin is not None and f.tests > 0,
+        holds=lambda f: f.margin is not None and bool(f.margin_of) and f.tests > 0,
     ),
     "compare: other patients": Statement(
         says=lambda f: (

@@ -129,16 +129,16 @@ def axes(frame: Frame, *, grid_across: bool = True, numbers_across: bool = True)
     for value in frame.up.ticks:
         _, y = frame.at(frame.across.low, value)
         grid.append(f"M{_short(frame.left)} {_short(y)}H{_short(frame.right)}")
-        beside.append(_text(frame.left - 6, y + 4, tick_text(value)))
+        beside.append(note(frame.left - 6, y + 4, tick_text(value)))
     for value in frame.across.ticks:
         x, _ = frame.at(value, frame.up.low)
         if grid_across:
             grid.append(f"M{_short(x)} {_short(frame.top)}V{_short(frame.bottom)}")
-        below.append(_text(x, frame.bottom + 15, tick_text(value)))
+        below.append(note(x, frame.bottom + 15, tick_text(value)))
     middle = (frame.left + frame.right) / 2
     parts = [f'<path class="g" d="{"".join(grid)}"/><g class="e">{"".join(beside)}</g>']
     if numbers_across:
-        title = _text(middle, frame.bottom + 32, frame.across.title, "t")
+        title = note(middle, frame.bottom + 32, frame.across.title, "t")
         parts.append(f'<g class="m">{"".join(below)}{title}</g>')
     if frame.up.title:
         y = (frame.top + frame.bottom) / 2
@@ -230,10 +230,6 @@ def bars(frame: Frame, edges: Sequence[float], heights: Sequence[float]) -> str:
 
 def note(x: float, y: float, text: str, kind: str = "") -> str:
     """Words in the picture, at its own units."""
-    return _text(x, y, text, kind)
-
-
-def _text(x: float, y: float, text: str, kind: str = "") -> str:
     of = f' class="{kind}"' if kind else ""
     return f'<text{of} x="{_short(x)}" y="{_short(y)}">{escape(text)}</text>'
 

@@ -71,6 +71,7 @@ def write_results(
             ],
             dataset=told.get("dataset", {}),
             excluded=told.get("excluded", {}),
+            rows_left_out=told.get("rows_left_out", {}),
             lost=told.get("lost"),
             notes=facts.get("notes", ()),
             tables=[Table(**table) for table in told.get("tables", ())],

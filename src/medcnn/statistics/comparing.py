@@ -60,6 +60,9 @@ OVERALL = (
 SURE = 0.05
 """Adjusted p below which it is said that two models differ."""
 
+WITHIN = "worse, not inferior"
+"""Surely worse, and as surely by less than the margin: neither may hide the other."""
+
 FLOAT32 = 1e-6
 """Sums over resamples and exchanges are in float32: what differs by less is a tie."""
 
@@ -75,7 +78,6 @@ class Difference:
         p: two-sided, of no difference, from the same variance as the interval.
         p_permuted: two-sided, by exchanging the models' answers patient by patient.
         p_holm: `p` adjusted for all differences on the page.
-        judged: whether `adjusted` was given margins.
         margin: by how much the other model may be worse; None where this score has none.
         p_inferior: one-sided, of the other model being worse by `margin` or more.
         p_inferior_holm: adjusted for all differences with a margin on the page.
@@ -93,7 +95,6 @@ class Difference:
     p: float = math.nan
     p_permuted: float = math.nan
     p_holm: float = math.nan
-    judged: bool = False
     margin: float | None = None
     p_inferior: float = math.nan
     p_inferior_holm: float = math.nan
@@ -108,20 +109,16 @@ class Difference:
     def difference(self) -> float:
         return self.other - self.reference
 
-    def not_inferior(self, margin: float) -> bool | None:
-        """Whether the other model is surely not worse by `margin`; None where neither more nor less
-        is better, and where nobody can say.
+    @property
+    def not_inferior(self) -> bool | None:
+        """Whether it is surely not worse by `margin` or more, one-sided at 2.5 % and `adjusted`;
+        None where there is no margin, or nothing was tested.
 
-        Once `adjusted` was given margins, the answer is about this score's own one, adjusted, and
-        None where it has none. Before, it is whether the end of the 95 % interval lies within the
-        margin: a one-sided test at 2.5 %. Source: Piaggio et al. 2012, JAMA 308(24), CONSORT for
-        non-inferiority.
+        Source: Piaggio et al. 2012, JAMA 308(24), CONSORT for non-inferiority.
         """
-        if math.isnan(self.low) or not self.better:
+        if self.margin is None or math.isnan(self.p_inferior_holm):
             return None
-        if self.judged:
-            return None if self.margin is None else self.p_inferior_holm < SURE / 2
-        return self.low > -margin if self.better > 0 else self.high < margin
+        return self.p_inferior_holm < SURE / 2
 
     def with_margin(self, margin: float) -> Difference:
         """With the one-sided test of being worse by `margin` or more; variance as of `p`."""
@@ -134,20 +131,19 @@ class Difference:
         return replace(self, margin=margin, p_inferior=p)
 
     @property
-    def verdicts(self) -> tuple[str, ...]:
+    def verdict(self) -> str:
         """What may be said of the other model after adjustment for all that was tested: `better`,
-        `worse` or `different`; and, where there is a margin, `not inferior` or `inferiority not
-        excluded`. A model can be worse and yet not inferior: by less than the margin, surely."""
-        said = []
+        `worse` or `different`; `not inferior` or `inferiority not excluded` where there is a
+        margin; `WITHIN` where both are sure; or nothing."""
+        said = ""
         if self.p_holm < SURE:
             good = self.difference * self.better > 0
-            said.append(("better" if good else "worse") if self.better else "different")
-        shown = self.not_inferior(0) if self.judged else None
-        if shown and said != ["better"]:
-            said.append("not inferior")
-        elif shown is False and not said:
-            said.append("inferiority not excluded")
-        return tuple(said)
+            said = ("better" if good else "worse") if self.better else "different"
+        if said == "worse" and self.not_inferior:
+            return WITHIN
+        if said or self.not_inferior is None:
+            return said
+        return "not inferior" if self.not_inferior else "inferiority not excluded"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -529,7 +525,6 @@ def adjusted(
     def given(d: Difference, first: str) -> Difference:
         margins = margin if isinstance(margin, Mapping) else {first: margin}
         own = margins.get(d.score)
-        d = replace(d, judged=margin is not None)
         return d if own is None or d.label is not None else d.with_margin(own)
 
     tried = {

@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from medcnn.config import CompareConfig
-from medcnn.pages.comparison_page import comparison_page, ps_of, told_table, verdict
+from medcnn.pages.comparison_page import comparison_page, ps_of, told_table
 from medcnn.places import require_runs
 from medcnn.statistics.comparing import Pairing, adjusted, aligned, compare
 from medcnn.statistics.metrics.table import metric_for
 from medcnn.statistics.predictions import Predictions
+from medcnn.system.errors import UsageError
 from medcnn.system.files import write_text
 from medcnn.system.progress import log, track
 
@@ -36,8 +37,13 @@ def compare_runs(config: CompareConfig) -> Path:
     folders, table = _named(config.runs), f"predictions_{config.split}.csv"
     predictions = {name: Predictions.read(folder / table) for name, folder in folders.items()}
     kind = next(iter(predictions.values())).labels.kind
-    for score in config.scores or ():
-        metric_for(score, kind)
+    asked = {score: metric_for(score, kind) for score in config.scores or ()}
+    main = next(iter(asked), "")
+    if config.margin is not None and asked and asked[main].higher_is_better is None:
+        raise UsageError(
+            f"margin={config.margin:g} is of the first score, and {main} has no better "
+            "side: put a score first in which a model can be worse, or leave the margin out."
+        )
     taken = aligned(predictions, common=config.common)
     (first, reference), *others = taken.items()
     pairings = adjusted(
@@ -55,9 +61,7 @@ def compare_runs(config: CompareConfig) -> Path:
     noun = "image" if alone else next(filter(None, nouns), "group")
     notes = _notes(config, predictions, taken, noun)
     settings = config_differences(facts)
-    page = comparison_page(
-        first, taken, pairings, settings, notes, margin=config.margin, group_noun=noun
-    )
+    page = comparison_page(first, taken, pairings, settings, notes, group_noun=noun)
     output.mkdir(parents=True, exist_ok=True)
     content = _json(config, first, reference, pairings, settings, notes)
     write_text(output / "comparison.json", json.dumps(content, indent=2, allow_nan=False) + "\n")
@@ -66,7 +70,7 @@ def compare_runs(config: CompareConfig) -> Path:
     of = f" of {groups:,} {noun}s" if groups < images else ""
     log.info(f"{config.split}: {images:,} images{of}; reference: {first}")
     for name, pairing in pairings.items():
-        for line in told_table(first, name, pairing, config.margin):
+        for line in told_table(first, name, pairing):
             log.info(line)
     for note in notes:
         log.warning(note)
@@ -171,7 +175,7 @@ def _json(
             name: {
                 "differences": [
                     strict({**asdict(d), **ps_of(d), "difference": d.difference})
-                    | {"verdict": verdict(d, config.margin)}
+                    | {"verdict": d.verdict}
                     for d in pairing.differences
                 ],
                 "discordances": [strict(asdict(d)) for d in pairing.discordances],

@@ -73,7 +73,7 @@ def described(manifest: Manifest, note: Callable[[str], None]) -> Manifest:
             f"{split:>10}: {row['images']:,} images of {row['groups']:,} {manifest.group_noun}s"
         )
     for reason, count in manifest.excluded.items():
-        log.info(f"  left out: {count:,} images, {reason}")
+        log.info(f"  {count:,} left out: {reason}")
     return manifest
 
 

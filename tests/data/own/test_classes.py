@@ -157,7 +157,7 @@ def test_uncertain_means_what_the_policy_says_for_each_label() -> None:
 def test_an_uncertain_policy_with_unknown_words_names_them_all() -> None:
     with pytest.raises(UsageError) as raised:
         uncertain_value({"Edma": "ones", "default": "zero"}, ["Edema"])
-    assert "'Edma' is no label here; did you mean 'Edema'?" in str(raised.value)
+    assert "unknown label 'Edma'; did you mean 'Edema'?" in str(raised.value)
     assert "'zero' is not one of ignore, zeros, ones; did you mean 'zeros'?" in str(raised.value)
 
 
@@ -180,3 +180,33 @@ def test_a_word_that_nobody_meant_as_a_class_is_refused(
     assert said in str(error)
     assert error.exit_code == 2
     assert read(tmp_path, text, classes=["none", "mild", word]).labels.names[2] == word
+
+
+@pytest.mark.parametrize(
+    ("negative", "positive"),
+    [
+        ("normal", "abnormal"),
+        ("healthy", "glaucoma"),
+        ("Normalbefund", "Karzinom"),
+        ("no finding", "finding"),
+        ("healthy lung", "COVID"),
+        ("benign", "Basal cell carcinoma"),
+        ("normal", "benign"),
+        ("uninfected", "parasitized"),
+        ("without tumour", "tumour"),
+        ("healthy", "not healthy"),
+        ("negative", "positive"),
+        ("no", "yes"),
+        ("0", "1"),
+    ],
+)
+def test_of_two_classes_the_one_without_a_finding_is_negative(
+    tmp_path: Path, negative: str, positive: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level("INFO"):
+        for first, second in [(negative, positive), (positive, negative)]:
+            text = f"f,l\na.png,{first}\nb.png,{second}\n"
+            assert read(tmp_path, text).labels.names == (negative, positive)
+    assert caplog.text.count(f"positive class: '{positive}'") == 2
+    said = read(tmp_path, text, classes=[positive, negative])
+    assert said.labels.names == (positive, negative)  # a human's order is taken

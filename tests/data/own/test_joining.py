@@ -93,7 +93,7 @@ def refusal(call: Callable[[], object]) -> MedcnnError:
 def test_all_images_of_a_patient_get_the_label_of_the_row(export: Path) -> None:
     found = by_tag(export)
     assert [r.path for r in found.records] == ["ST1/IM1", "ST1/IM2", "ST2/IM1.dcm"]
-    assert found.targets().tolist() == [[0], [0], [1]]
+    assert found.targets().tolist() == [[1], [1], [0]]
     assert found.grouped
     assert len({r.group for r in found.records}) == 2
     assert found.excluded == {

@@ -227,7 +227,7 @@ def test_padchest_images_that_the_archives_lack_are_left_out_while_they_are_few(
     monkeypatch.setattr(padchest, "MOST_MISSING", 0.5)
     few = made(tmp_path, "padchest")
     assert len(few.records) == 2
-    assert few.excluded["missing from the published archives"] == 1
+    assert few.rows_left_out == {"missing from the published archives": 1}
 
 
 def test_vindr_findings_are_those_of_the_majority_of_readers(tmp_path: Path) -> None:

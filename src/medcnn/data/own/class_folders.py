@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from medcnn.data.manifest import Manifest, Record, Split
+from medcnn.data.manifest import NO_CLASS, NO_ENDING, Manifest, Record, Split
 from medcnn.data.own.classes import encoded, refuse_names, refuse_splits, space_of
 from medcnn.data.own.dicom_headers import DAMAGED, looks_like_dicom, read_headers
 from medcnn.data.own.joining import (
@@ -78,9 +78,9 @@ def read_class_folders(
     found = []
     for path in paths:
         if path.count("/") < layout.depth:
-            excluded["not in the folder of a class"] += 1
+            excluded[NO_CLASS] += 1
         elif path not in images:
-            excluded["in the folder of a class, without the ending of an image"] += 1
+            excluded[NO_ENDING] += 1
         else:
             found.append(path)
     headers, refused = read_headers(root, [p for p in found if looks_like_dicom(root / p)], tags)

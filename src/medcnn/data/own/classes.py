@@ -8,7 +8,7 @@ from itertools import pairwise
 
 from medcnn.data.labels import Kind, LabelSpace
 from medcnn.data.own.sheets import Sheet, whole_number
-from medcnn.data.own.vocabulary import numbered, on_scale
+from medcnn.data.own.vocabulary import negative_first, numbered, on_scale
 from medcnn.data.own.words import tidy
 from medcnn.data.split_words import split_word
 from medcnn.system.errors import DataError, UsageError, listed, private
@@ -98,7 +98,8 @@ def rare_joined(
 def space_of(
     kind: str, classes: Sequence[str] | None, present: Mapping[int, list[str]], *, many: bool
 ) -> LabelSpace:
-    """The kind and the names, in the order of `classes` or else sorted, numbers by size.
+    """The kind and the names, in the order of `classes` or else sorted, numbers by size; of two
+    classes the one that says that nothing was found is the negative one.
 
     Args:
         many: an image may show several classes.
@@ -128,6 +129,7 @@ def space_of(
     if kind == Kind.ORDINAL and not classes:
         _refuse_unknown_order(found)
     if kind == Kind.BINARY and not classes:
+        names = negative_first(names)
         log.info(
             f"  positive class: '{names[-1]}' (data.classes=[negative,positive] to say otherwise)"
         )
@@ -195,7 +197,7 @@ def uncertain_value(policy: str | Mapping[str, str], labels: Sequence[str]) -> d
     """
     given = {"default": policy} if isinstance(policy, str) else dict(policy)
     faults = [
-        f"'{label}' is no label here{nearest(label, labels)}"
+        f"unknown label '{label}'{nearest(label, labels)}"
         for label in given
         if label not in (*labels, "default")
     ]

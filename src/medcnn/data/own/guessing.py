@@ -405,9 +405,9 @@ def _kind(column: Column, before: Sequence[Guess], whose: Column | None) -> list
         why = f"{rows:,} rows without a label yet"
         guesses.append(Guess(setting="exclude", value={column.name: unlabelled}, why=why))
     if len(words) == 2:
-        positive = [w for w in words if not vocabulary.is_negative(w)]
-        known = len(positive) == 1
-        ordered = sorted(words, key=lambda w: (w in positive, w))
+        ordered = vocabulary.negative_first(words)
+        known = ordered == vocabulary.negative_first(words[::-1])
+        ordered = ordered if known else sorted(words)
         why = f"two classes; positive is {ordered[1]}"
         sure = Sure.LIKELY if known else Sure.CHECK
         return [*guesses, Guess(setting="classes", value=ordered, why=why, sure=sure)]

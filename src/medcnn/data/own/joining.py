@@ -9,6 +9,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
+from medcnn.data.manifest import NO_DICOM
 from medcnn.data.own.dicom_headers import IDENTIFIERS, Tags, digest, looks_like_dicom, read_headers
 from medcnn.data.own.sheets import TABLE_SUFFIXES, whole_number
 from medcnn.system.errors import DataError, UsageError, listed, private
@@ -112,7 +113,7 @@ def joined(
                 found[key] = sorted(near)
     else:
         images = [p for p in paths if looks_like_dicom(root / p)]
-        excluded["files that are no DICOM"] = len(paths) - len(images)
+        excluded[NO_DICOM] = len(paths) - len(images)
         headers, refused = read_headers(root, images, keywords)
         excluded.update(refused.values())
         images = list(headers)

@@ -55,17 +55,43 @@ _ATTRIBUTES = _words(
     lateralidad lateralidade lateralita appareil apparecchio aparelho aparato"""
 )
 
-NEGATIVE = _words(
-    """0 no n negative neg normal healthy benign none false absent control gesund negativ
-    gutartig unauffallig nein sano benigno negativo ausente sain benin negatif absence absente
-    saudavel nao nofinding nofindings nodisease nodr well 正常 阴性 良性 陰性"""
+_HARMLESS = _words("benign benigne benigna benigno benin gutartig gutartige gutartiger 良性")
+_HEALTHY = _words(
+    """normal normale normalny healthy gesund gesunde gesunder sano sana sain saine sadio sadia
+    saudavel unremarkable uninfected unaffected undiseased clear 正常 健康 정상 норма здоровый"""
+)
+NEGATIVE = (
+    _HARMLESS
+    | _HEALTHY
+    | _words(
+        """0 no n negative neg none false absent control controls negativ unauffallig nein negativo
+        ausente negatif absence absente nao nofinding nofindings nodisease nodr
+        well 阴性 陰性 異常なし"""
+    )
 )
 _NOTHING = ("normal", "unauffallig", "kein", "ohne", "nofinding", "non")
+_WITHOUT = _words("no non not without kein keine ohne sans sin senza sem geen brak bez")
 
 
 def is_negative(word: str) -> bool:
     """Whether a class says that nothing was found: `healthy`, `Normalbefund`, `kein Karzinom`."""
     return plain(word) in NEGATIVE or plain(word).startswith(_NOTHING)
+
+
+def negative_first(words: Sequence[str]) -> list[str]:
+    """Classes that say that nothing was found first, then what is harmless, then all others, each
+    in the order given: `healthy lung`, `benign nevus`, `abnormal`, `not healthy`."""
+    return sorted(words, key=_how_negative)
+
+
+def _how_negative(word: str) -> int:
+    """0 where nothing was found, 1 for what is harmless, 2 for anything else."""
+    parts = [p for p in map(plain, re.split(r"[\W_]+", word)) if p]
+    if parts and parts[0] in _WITHOUT and len(parts) > 1:
+        return 2 if parts[1] in _HEALTHY | _HARMLESS else 0
+    if plain(word) in _HARMLESS or _HARMLESS.intersection(parts):
+        return 1
+    return 0 if is_negative(word) or _HEALTHY.intersection(parts) else 2
 
 
 UNLABELLED = {"todo", "tbd", "?", "-", "n/a", "na", "nan", "null", "unlabelled", "unlabeled"}

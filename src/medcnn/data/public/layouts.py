@@ -87,6 +87,7 @@ class PublicSet:
         *,
         views: Sequence[str] | None = None,
         excluded: Mapping[str, int] | None = None,
+        rows_left_out: Mapping[str, int] | None = None,
         group_noun: str | None = None,
     ) -> Manifest:
         """The records as a manifest.
@@ -119,6 +120,7 @@ class PublicSet:
             modality=self.modality,
             group_noun=group_noun or self.group_noun,
             excluded=dict(+left_out),
+            rows_left_out=rows_left_out or {},
         )
 
 

@@ -84,8 +84,8 @@ def read(
     def record(row: Mapping[str, str], i: int) -> Record | None:
         name, words = row["ImageID"], words_of[i]
         if name in tolerated:
-            excluded["missing from the published archives"] += 1
-        elif "exclude" in words:
+            return None
+        if "exclude" in words:
             excluded["label exclude"] += 1
         elif not words - {"unchanged", "suboptimal study"}:
             excluded["no label"] += 1
@@ -100,7 +100,8 @@ def read(
         return None
 
     records = each_row(sheet, record)
-    return SET.manifest(place, labels, records, views=views, excluded=excluded)
+    rows = {"missing from the published archives": len(tolerated)} if tolerated else {}
+    return SET.manifest(place, labels, records, views=views, excluded=excluded, rows_left_out=rows)
 
 
 def _words(cell: str) -> set[str]:

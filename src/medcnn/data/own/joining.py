@@ -312,8 +312,10 @@ def is_image(root: Path, path: str) -> bool:
 
 def ending(path: str) -> str:
     """What the name of a file ends in, small: `.jpg`, or `.nii.gz` with both its parts."""
-    name = PurePosixPath(path.lower())
-    return ".nii.gz" if name.name.endswith(".nii.gz") else name.suffix
+    name = path.lower().rpartition("/")[2]
+    dot = name.rfind(".")
+    last = name[dot:] if 0 < dot < len(name) - 1 else ""
+    return ".nii.gz" if last == ".gz" and name.endswith(".nii.gz") else last
 
 
 def without_ending(path: str) -> str:

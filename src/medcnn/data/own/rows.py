@@ -55,6 +55,8 @@ class Rows(Sequence[Row]):
         self._open: list[str] = []  # cells that are in no chunk yet
         self._open_characters = self._count = 0
         self._unpacked: tuple[int, bytes] = (-1, b"")
+        # column -> chunk that was asked last, and its cells once it was asked twice in a row
+        self._recent: dict[str, tuple[int, list[str] | None]] = {}
 
     def append(self, cells: Sequence[str]) -> None:
         """Add a row of as many cells as there are columns."""
@@ -86,17 +88,27 @@ class Rows(Sequence[Row]):
 
     def cell(self, number: int, column: str) -> str:
         chunk = bisect_right(self._starts, number) - 1
+        recent, cells = self._recent.get(column, (-1, None))
+        if recent != chunk:
+            self._recent[column] = chunk, None
+        elif cells is None:  # rows are asked for in order
+            cells = list(self._cells(chunk, column))
+            self._recent[column] = chunk, cells
+        if recent == chunk and cells is not None:
+            return cells[number - self._starts[chunk]]
         ends = self._ends[chunk]
         at = (number - self._starts[chunk]) * len(self.columns) + self._place[column]
         return self._text(chunk)[ends[at] : ends[at + 1]].decode("utf-8", "surrogatepass")
 
     def column(self, column: str) -> Iterator[str]:
         """The cells of one column, from the first row to the last."""
-        place, width = self._place[column], len(self.columns)
-        for chunk, ends in enumerate(self._ends):
-            text = self._text(chunk)
-            for at in range(place, len(ends) - 1, width):
-                yield text[ends[at] : ends[at + 1]].decode("utf-8", "surrogatepass")
+        for chunk in range(len(self._ends)):
+            yield from self._cells(chunk, column)
+
+    def _cells(self, chunk: int, column: str) -> Iterator[str]:
+        text, ends = self._text(chunk), self._ends[chunk]
+        for at in range(self._place[column], len(ends) - 1, len(self.columns)):
+            yield text[ends[at] : ends[at + 1]].decode("utf-8", "surrogatepass")
 
     def _text(self, chunk: int) -> bytes:
         text, packed = self._chunks[chunk]

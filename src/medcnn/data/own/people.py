@@ -52,6 +52,9 @@ def note_odd_names(column: str, names: Iterable[str]) -> None:
         )
 
 
+_MEASURED = re.compile(r"-?\d{1,4}|-?\d*[.,]\d+(e[+-]?\d+)?|-?\de[+-]?\d+")
+
+
 def refuse_identifying(
     sheet: Sheet, attributes: Sequence[str], whose: Mapping[int, str], own: set[str]
 ) -> None:
@@ -61,7 +64,7 @@ def refuse_identifying(
     for column in attributes:
         of = {whose[i] or str(i): cell for i in whose if (cell := sheet.rows[i][column])}
         words = set(of.values())
-        measured = all(re.fullmatch(r"-?\d{1,4}|-?\d*[.,]\d+(e[+-]?\d+)?|-?\de[+-]?\d+", word) for word in words)
+        measured = all(map(_MEASURED.fullmatch, words))
         if len(of) >= 20 and len(words) > 0.9 * len(of) and not measured:
             faults.append(f"{column} has {len(words)} values for {len(of)} patients")
     if faults:

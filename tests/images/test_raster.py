@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gc
 import struct
 import zipfile
 import zlib
@@ -400,3 +401,11 @@ def test_a_small_jpeg_is_still_upright_and_a_cut_one_refused(tmp_path: Path) -> 
     (tmp_path / "x.jpg").write_bytes(data[: len(data) // 2])
     with pytest.raises(ImageError, match="truncated"):
         read_pixels(tmp_path, "x.jpg", at_least_px=60)
+
+
+def test_an_array_that_is_read_no_more_is_closed(tmp_path: Path) -> None:
+    """More arrays than are kept open at once, stored as they are: a warning would be an error."""
+    for number in range(8):
+        np.savez(tmp_path / f"{number}.npz", a=np.full((2, 4, 4), number, np.uint8))
+        assert read_pixels(tmp_path, f"{number}.npz#a/1").max() == number
+    gc.collect()

@@ -374,6 +374,7 @@ def many_lesions(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shuffled", [False, True])
 def test_phantoms_are_learnt_and_permuted_labels_are_not(
     many_lesions: Path, hospital: Path, tmp_path: Path, shuffled: bool

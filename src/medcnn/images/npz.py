@@ -11,6 +11,7 @@ import io
 import math
 import struct
 import threading
+import weakref
 import zipfile
 from dataclasses import dataclass
 from functools import lru_cache
@@ -99,13 +100,16 @@ def is_deep(file: Path, name: str) -> bool:
         return False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, weakref_slot=True)
 class _Rows:
-    """An open array; `start` is where its values begin in `stream`."""
+    """An open array; `start` is where its values begin in `stream`, which is closed with it."""
 
     stream: BinaryIO
     start: int
     header: ArrayHeader
+
+    def __post_init__(self) -> None:
+        weakref.finalize(self, self.stream.close)
 
     def read(self, row: int) -> NDArray[np.uint8] | NDArray[np.uint16]:
         shape, dtype = self.header.shape[1:], self.header.dtype

@@ -66,7 +66,7 @@ def attack(
             for name, function in HASHES.items():
                 digest = function(text)
                 rest = found.get(digest[:FEWEST_BYTES])
-                # a token of four bytes alone is met by chance, so only longer ones are told
+                # four bytes match by chance, so only longer tokens count
                 if rest and digest[FEWEST_BYTES:CONFIRMED_BYTES] in rest:
                     yield number, name, f"{before}{{}}{after}"
 

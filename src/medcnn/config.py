@@ -157,7 +157,7 @@ class ReadingConfig:
     frames: Frames | None
 
 
-# Of the preprocessing, what may be said anew where a checkpoint brings the rest.
+# Preprocessing that a command may change although the checkpoint brings the rest.
 READING = tuple(f.name for f in dataclasses.fields(ReadingConfig))
 
 
@@ -318,7 +318,7 @@ class AuditConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WhoConfig:
-    """`ids` are the words of the command that are no settings."""
+    """`ids` are the words of the command without a key."""
 
     ids: tuple[str, ...]
     data: DataConfig
@@ -352,7 +352,7 @@ class ReportConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CompareConfig:
-    """`runs` are the words of the command that are no settings."""
+    """`runs` are the words of the command without a key."""
 
     runs: tuple[str, ...]
     split: str

@@ -68,7 +68,7 @@ def place(manifest: Manifest, row: int) -> str:
 
 
 def classes_of(manifest: Manifest, row: int) -> list[str]:
-    """The classes of a record; a name may hold any character, so they are no text."""
+    """The classes of a record, as a list: a name may hold any character that could join them."""
     target = manifest.records[row].target
     if len(manifest.labels.names) > len(manifest.labels.outputs):
         return [] if target[0] != target[0] else [manifest.labels.names[int(target[0] > 0.5)]]

@@ -31,7 +31,7 @@ NO_DICOM = "files that are no DICOM"
 NO_CLASS = "not in the folder of a class"
 NO_ENDING = "in the folder of a class, without the ending of an image"
 OTHER_FILES = frozenset((NO_DICOM, NO_CLASS, NO_ENDING))
-"""Reasons in `excluded` that count files of which nobody knows that they are images of the set."""
+"""Reasons in `excluded` that count files, which may not be images of the set at all."""
 
 
 class Split(StrEnum):

@@ -136,7 +136,7 @@ def _shown(values: Any, found: Codestream, spread: Deep) -> Pixels:
 
 def _codecs(what: str) -> Any:
     try:
-        import imagecodecs  # here: half a second less for who needs it not
+        import imagecodecs  # late: it takes half a second
     except ImportError:
         raise ImageError(
             f"{what}, for which no decoder is installed: install the extra medcnn[dicom]: "

@@ -131,7 +131,7 @@ def decode_frame(frame: bytes, runner: DecodeRunner) -> Any:
         )
         runner.set_option("planar_configuration", 1)
         return planes.data
-    import imagecodecs  # here: half a second less for who needs it not
+    import imagecodecs  # late: it takes half a second
 
     refuse_broken_off(frame)
     # colours as they are stored, whatever a marker says: pydicom turns what is no RGB

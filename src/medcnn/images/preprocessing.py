@@ -15,7 +15,7 @@ from medcnn.images.steps import STEPS, Chosen, chosen_steps, take
 from medcnn.system.errors import UsageError
 from medcnn.system.registry import nearest
 
-# Of `full_scale`: to be told from all images of a set.
+# As `full_scale`: the depth follows from all images of the set.
 UNKNOWN = 0
 # What detectors and cameras give, and their files say nothing of.
 SCALES = (8, 10, 12, 14, 16)

@@ -261,7 +261,7 @@ def restore(checkpoint: Checkpoint, tensors: Mapping[str, Tensor], source: str) 
 
 
 def refuse_not_finite(tensors: Mapping[str, Tensor], source: str) -> None:
-    """Raises CheckpointError where training would begin with weights that are no numbers."""
+    """Raises CheckpointError if weights to begin a training with are not finite."""
     lost = [k for k, v in tensors.items() if v.is_floating_point() and not v.isfinite().all()]
     if lost:
         raise CheckpointError(

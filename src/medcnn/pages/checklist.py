@@ -273,7 +273,7 @@ def _internal(_run: Run, facts: Facts) -> str:
 
 
 def _external(run: Run, facts: Facts) -> str:
-    """Of an evaluation on images of which none is known to have been trained on."""
+    """For an evaluation on images none of which is known to have been trained on."""
     source = _at(run, "trained_on.source")
     if not source or facts.made is not Made.EVALUATED or facts.own_set or facts.shared != 0:
         return ""

@@ -1,4 +1,4 @@
-"""In which encoding a text file is. What cannot be told from its bytes is asked for: a wrong guess
+"""Which encoding a text file has. Where its bytes leave that open, the user is asked: a wrong guess
 makes two classes of one and two patients of one, and nobody sees it."""
 
 from __future__ import annotations

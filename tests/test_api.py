@@ -159,6 +159,13 @@ def test_features_through_the_head_are_the_logits_of_one_view(told: dict[str, An
     assert np.allclose(logits, plain.predict("new_patients").logits, atol=1e-5)
 
 
+def test_a_split_without_images_has_no_features(told: dict[str, Any]) -> None:
+    manifest = told["manifest"]
+    without = manifest.with_records(r for r in manifest.records if r.split != "test")
+    with pytest.raises(UsageError, match="no images"):
+        told["model"].features(without, split="test")
+
+
 def test_a_frame_holds_the_table_with_exact_probabilities(told: dict[str, Any]) -> None:
     pytest.importorskip("pandas")
     frame = told["out"].to_frame()

@@ -47,10 +47,14 @@ class Classifier(nn.Module):
             values = torch.tensor(getattr(normalisation, name)).view(1, -1, 1, 1)
             self.register_buffer(name, values, persistent=False)
 
-    def forward(self, images: Tensor) -> Tensor:
+    def features(self, images: Tensor) -> Tensor:
+        """Features [B, F], as the head takes them."""
         normalised = (unit_range(images) - self.mean) / self.std
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.body_frozen):
-            features = self.body(normalised)
+            return torch.as_tensor(self.body(normalised))
+
+    def forward(self, images: Tensor) -> Tensor:
+        features = self.features(images)
         # in full precision: logits of 8 significant bits would tie, and scores live on ranks
         with torch.autocast(images.device.type, enabled=False):
             return torch.as_tensor(self.head(features.float()))

@@ -21,7 +21,7 @@ from medcnn.data.matching import matched_targets
 from medcnn.images.preprocessing import Preprocessing
 from medcnn.models import checkpoint as checkpoints
 from medcnn.models.checkpoint import Checkpoint
-from medcnn.models.classifier import Classifier, unit_range
+from medcnn.models.classifier import Classifier
 from medcnn.models.inference import (
     autocast,
     autocast_dtype,
@@ -169,14 +169,14 @@ class Model:
                 f"{len(bad)} of {len(given.rows)} images cannot be read; the first is {first}: "
                 f"{given.store.unreadable[bad[0]]}. Leave them out to get a row for each image."
             )
+        if not len(given.rows):
+            raise UsageError("there are no images to compute features of; name another split.")
         targets = given.manifest.targets()
         coming = batches(given.store, targets, given.rows, batch_size, device=self.device)
         parts = []
         for batch in coming:
             with torch.inference_mode(), autocast(self.dtype, self.device):
-                classifier = self.classifier
-                normalised = (unit_range(batch.images) - classifier.mean) / classifier.std
-                parts.append(classifier.body(normalised).float().cpu().numpy())
+                parts.append(self.classifier.features(batch.images).float().cpu().numpy())
         return np.concatenate(parts)
 
 

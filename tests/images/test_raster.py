@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 
 from medcnn.images import Fit, Preprocessing, raster, read_pixels
+from medcnn.images.npz import is_deep
 from medcnn.system.errors import ImageError
 from tests.images.apart import read_apart
 
@@ -409,3 +410,9 @@ def test_an_array_that_is_read_no_more_is_closed(tmp_path: Path) -> None:
         np.savez(tmp_path / f"{number}.npz", a=np.full((2, 4, 4), number, np.uint8))
         assert read_pixels(tmp_path, f"{number}.npz#a/1").max() == number
     gc.collect()
+
+
+def test_the_depth_of_an_array_is_that_of_the_file_that_is_there_now(tmp_path: Path) -> None:
+    for dtype in (np.uint8, np.uint16):
+        np.savez(tmp_path / "a.npz", a=np.zeros((2, 4, 4), dtype))
+        assert is_deep(tmp_path / "a.npz", "a") is (dtype is np.uint16)

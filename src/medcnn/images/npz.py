@@ -90,9 +90,18 @@ def read_npz_row(file: Path, place: str, spread: Deep) -> Pixels:
     return spread(image) if image.dtype == np.uint16 and image.shape[2] == 1 else image
 
 
-@lru_cache(maxsize=64)
 def is_deep(file: Path, name: str) -> bool:
     """Whether an array has 16 bits; what is damaged is said where it is read."""
+    try:
+        found = file.stat()
+        return _is_deep(file, name, found.st_mtime_ns, found.st_size)
+    except OSError:
+        return False
+
+
+@lru_cache(maxsize=64)
+def _is_deep(file: Path, name: str, modified_ns: int, size_bytes: int) -> bool:
+    """Time and size are in the key so that a new file is opened anew."""
     try:
         with zipfile.ZipFile(file) as archive:
             return array_header(archive, name).dtype == np.uint16

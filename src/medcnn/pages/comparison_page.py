@@ -35,8 +35,13 @@ def told_table(first: str, other: str, pairing: Pairing) -> Iterator[str]:
     for d in pairing.differences:
         if d.margin is not None:
             title = METRICS[d.score].title
-            yield f"  not inf.: {title} not worse by {d.margin:g}; unsure: that is not excluded"
-            yield f"  within: {title} worse, but surely by less than {d.margin:g}"
+            meaning = {
+                "not inf.": f"{title} is not worse by {d.margin:g}",
+                "unsure": f"{title} may be worse by {d.margin:g}",
+                "within": f"{title} is worse, but surely by less than {d.margin:g}",
+            }
+            if said := meaning.get(_short(d.verdict)):
+                yield f"  {_short(d.verdict)}: {said}"
 
 
 def _short(said: str) -> str:

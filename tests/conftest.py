@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import shutil
 from collections.abc import Callable, Sequence
@@ -16,6 +15,7 @@ from medcnn.data.labels import Kind, LabelSpace
 from medcnn.data.manifest import Manifest, Record, Split
 from medcnn.data.phantoms.drawing import generate
 from medcnn.statistics.predictions import Predictions
+from medcnn.system.files import locked
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 # Threads of two processes that share a core wait for each other; here and in what tests start.
@@ -62,8 +62,7 @@ def drawn(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, int], Path
 
     def draw(kind: str, patients: int) -> Path:
         place = for_all_workers(tmp_path_factory) / f"{kind}-{patients}"
-        with place.with_suffix(".lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        with locked(place.with_suffix(".lock"), waiting=lambda: None):
             generate(place, kind, patients=patients)
         copy = tmp_path_factory.mktemp(kind) / kind
         return Path(shutil.copytree(place, copy))

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import errno
-import fcntl
 import json
-import os
 import shutil
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +24,7 @@ from medcnn.pixels.pixel_store import NOWHERE, PixelStore
 from medcnn.pixels.pool import Request
 from medcnn.pixels.segments import Memory, Pixels, Stored, Writer, merge, path_key, stored_in
 from medcnn.system.errors import DataError, private
-from medcnn.system.files import cache_folder, cache_place, own_folder
+from medcnn.system.files import cache_folder, cache_place, locked, own_folder
 from medcnn.system.privacy import keyed
 from medcnn.system.progress import log, track
 
@@ -273,26 +271,17 @@ def _turn(folder: Path) -> Iterator[bool]:
     """One build at a time in a folder, so that runs that start together decode once; False where
     that cannot be had.
 
-    The system gives the lock back however its holder ends. Where files cannot be locked (some
-    network drives) builds go on side by side: that costs time, each writes a segment of its own.
-    Where none can be written, only a set with unreadable images comes here and has nothing to keep.
+    Where files cannot be locked (some network drives) builds go on side by side: that costs time,
+    each writes a segment of its own. Where none can be written, only a set with unreadable images
+    comes here and has nothing to keep.
     """
+    say = partial(log.info, "another run decodes for the same pixel cache; waiting for it")
     with ExitStack() as stack:
-        alone = told = False
+        alone = True
         try:
-            lock = os.open(folder / ".lock", os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW, 0o600)
-            stack.callback(os.close, lock)
-            while not alone:
-                try:
-                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    alone = True
-                except BlockingIOError:
-                    if not told:
-                        log.info("another run decodes for the same pixel cache; waiting for it")
-                    told = True
-                    time.sleep(0.2)
+            stack.enter_context(locked(folder / ".lock", waiting=say))
         except OSError:
-            pass
+            alone = False
         yield alone
 
 

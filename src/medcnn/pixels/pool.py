@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-import selectors
+import queue
 import signal
 import subprocess
 import sys
 import tempfile
+import threading
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -25,7 +26,11 @@ AHEAD = 2
 FILES_PER_PROCESS = 8
 # A process that dies closes its pipe a moment before it has an exit code.
 GRACE_S = 5.0
-TIME_IS_UP = {-signal.SIGPROF: LIMIT_S, -signal.SIGALRM: WAITING_LIMIT_S}
+# Windows has neither signal.
+LIMITS_S = {"SIGPROF": LIMIT_S, "SIGALRM": WAITING_LIMIT_S}
+TIME_IS_UP = {-getattr(signal, s): t for s, t in LIMITS_S.items() if hasattr(signal, s)}
+
+Answer = tuple[dict[str, Any] | None, bytes]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,48 +76,36 @@ def _answers(
     """Each request with its answer, or with how the process ended that had it."""
     waiting = deque(requests)
     heard: set[tuple[int, str]] = set()
-    with selectors.DefaultSelector() as selector:
-        crew: list[_Process] = []
-
-        def hire() -> None:
-            process = _Process(module, setting)
-            crew.append(process)
-            selector.register(process.answers, selectors.EVENT_READ, process)
-
-        try:
-            for _ in range(min(processes, len(waiting))):
-                hire()
-            while waiting or any(p.asked for p in crew):
-                for process in crew:
-                    while process.ready and waiting and len(process.asked) < ahead:
-                        process.ask(waiting.popleft())
-                for key, _ in selector.select():
-                    process = key.data
-                    head, data = process.next_answer()
-                    if head is None:
-                        selector.unregister(process.answers)
-                        crew.remove(process)
-                        why = process.end(GRACE_S)
-                        if not process.ready:
-                            raise RuntimeError(f"the decoder process does not start: {why}")
-                        if process.asked and process.popen.returncode in TIME_IS_UP:
-                            # it would take as long again
-                            yield process.asked.popleft(), {"why": why}, b"", ""
-                        yield from ((request, None, b"", why) for request in process.asked)
-                        if waiting:
-                            hire()
-                        continue
-                    for level, message in head.pop("said"):
-                        if (level, message) not in heard:
-                            heard.add((level, message))
-                            log.log(level, message)
-                    if not process.ready:
-                        process.ready = True
-                        continue
-                    yield process.asked.popleft(), head, data, ""
-        finally:
+    answered: queue.SimpleQueue[tuple[_Process, Answer]] = queue.SimpleQueue()
+    crew = [_Process(module, setting, answered) for _ in range(min(processes, len(waiting)))]
+    try:
+        while waiting or any(p.asked for p in crew):
             for process in crew:
-                process.end()
+                while process.ready and waiting and len(process.asked) < ahead:
+                    process.ask(waiting.popleft())
+            process, (head, data) = answered.get()
+            if head is None:
+                crew.remove(process)
+                why = process.end(GRACE_S)
+                if not process.ready:
+                    raise RuntimeError(f"the decoder process does not start: {why}")
+                if process.asked and process.popen.returncode in TIME_IS_UP:
+                    # it would take as long again
+                    yield process.asked.popleft(), {"why": why}, b"", ""
+                yield from ((request, None, b"", why) for request in process.asked)
+                if waiting:
+                    crew.append(_Process(module, setting, answered))
+                continue
+            for level, message in head.pop("said"):
+                if (level, message) not in heard:
+                    heard.add((level, message))
+                    log.log(level, message)
+            if process.ready:
+                yield process.asked.popleft(), head, data, ""
+            process.ready = True
+    finally:
+        for process in crew:
+            process.end()
 
 
 @dataclass(slots=True, init=False)
@@ -123,10 +116,16 @@ class _Process:
     requests: IO[bytes]
     answers: IO[bytes]
     complaints: IO[bytes]
+    listener: threading.Thread
     ready: bool = False
     asked: deque[Request] = field(default_factory=deque)
 
-    def __init__(self, module: str, setting: dict[str, Any]) -> None:
+    def __init__(
+        self,
+        module: str,
+        setting: dict[str, Any],
+        answered: queue.SimpleQueue[tuple[_Process, Answer]],
+    ) -> None:
         self.ready, self.asked = False, deque()
         self.complaints = tempfile.TemporaryFile()  # noqa: SIM115 - closed by end()
         self.popen = subprocess.Popen(
@@ -147,7 +146,16 @@ class _Process:
         assert self.popen.stdin
         assert self.popen.stdout
         self.requests, self.answers = self.popen.stdin, self.popen.stdout
+        # a thread and no selector, which Windows has for sockets only; AHEAD bounds what it keeps
+        self.listener = threading.Thread(target=self._listen, args=(answered,), daemon=True)
+        self.listener.start()
         self._send(setting)
+
+    def _listen(self, answered: queue.SimpleQueue[tuple[_Process, Answer]]) -> None:
+        answer: Answer = {}, b""
+        while answer[0] is not None:
+            answer = self._next_answer()
+            answered.put((self, answer))
 
     def ask(self, request: Request) -> None:
         self.asked.append(request)
@@ -159,7 +167,7 @@ class _Process:
         except BrokenPipeError:
             return  # it is dead, which shows at the other pipe
 
-    def next_answer(self) -> tuple[dict[str, Any] | None, bytes]:
+    def _next_answer(self) -> Answer:
         """The head and the bytes; no head where the process died."""
         frame = self._exactly(FRAME.size)
         if frame is None:
@@ -186,6 +194,7 @@ class _Process:
             self.popen.wait(grace_s)
         self.popen.kill()
         code = self.popen.wait()
+        self.listener.join()  # the pipe ends with its process
         self.complaints.seek(0)
         last = self.complaints.read().decode("utf-8", "replace").strip().splitlines()[-1:]
         for pipe in (self.requests, self.answers, self.complaints):

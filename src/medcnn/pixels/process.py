@@ -7,6 +7,7 @@ imports no torch, which keeps its start at a fifth of a second.
 
 from __future__ import annotations
 
+import faulthandler
 import json
 import logging
 import os
@@ -40,6 +41,16 @@ class _Kept(logging.Handler):
         self.said.append((record.levelno, record.getMessage()))
 
 
+def _limit(limited: bool) -> None:
+    if hasattr(signal, "setitimer"):
+        signal.setitimer(signal.ITIMER_PROF, LIMIT_S if limited else 0)
+        signal.alarm(WAITING_LIMIT_S if limited else 0)
+    elif limited:  # Windows: a watchdog in C, by the wall clock
+        faulthandler.dump_traceback_later(WAITING_LIMIT_S, exit=True)
+    else:
+        faulthandler.cancel_dump_traceback_later()
+
+
 def serve(look_of: Callable[[dict[str, Any]], Look]) -> None:
     """Answer requests until the pipe closes, which it also does when the asking process dies.
 
@@ -68,11 +79,9 @@ def serve(look_of: Callable[[dict[str, Any]], Look]) -> None:
             path, known = json.loads(line)
             # a large npz is hashed and unpacked up to the row, which no foreign decoder does
             limited = file_part(path) == path
-            signal.setitimer(signal.ITIMER_PROF, LIMIT_S if limited else 0)
-            signal.alarm(WAITING_LIMIT_S if limited else 0)
+            _limit(limited)
             head, data = look(path, known)
-            signal.setitimer(signal.ITIMER_PROF, 0)
-            signal.alarm(0)
+            _limit(False)
             answer(head, data)
     except BrokenPipeError:
         os._exit(0)

@@ -26,7 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medcnn.pixels.decoder import Seen
-from medcnn.system.files import open_own, read_own
+from medcnn.system.files import OPENED, open_own, read_at, read_own
 from medcnn.system.privacy import keyed
 
 # path, size, the two times, content, segment, slot, CRC-32 of the pixels; CRC-32 of all that
@@ -141,14 +141,15 @@ class Pixels:
     def read(self, slot: int, into: NDArray[Any]) -> bool:
         """Fill `into`, contiguous; False where the file ends before that or its drive is gone."""
         try:
-            return os.preadv(self._file, [into.data], slot * self.image_bytes) == self.image_bytes
+            return read_at(self._file, into.data, slot * self.image_bytes) == self.image_bytes
         except OSError:
             return False
 
     def mend(self, slot: int, pixels: bytes) -> None:
         """Put back what has this slot's check sum; raises OSError."""
         with self.path.open("r+b") as file:
-            os.pwrite(file.fileno(), pixels, slot * self.image_bytes)
+            file.seek(slot * self.image_bytes)
+            file.write(pixels)
 
     def __del__(self) -> None:
         if hasattr(self, "_file"):
@@ -193,7 +194,7 @@ class Writer:
 
     def _open(self) -> None:
         if self._rows == NOT_OPEN:
-            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | OPENED
             name = self.segment.hex()
             self._pixels = os.open(self._folder / f"{name}.pixels", flags, 0o600)
             self._rows = os.open(self._folder / f"{name}.rows", flags, 0o600)

@@ -10,7 +10,7 @@ import re
 import stat
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TextIO
@@ -18,6 +18,10 @@ from typing import TextIO
 from medcnn.system.errors import UsageError
 
 ABANDONED_AFTER_S = 86_400.0
+# What Windows has no word for: owners and modes of files, and folders that can be flushed. There a
+# file is as private as its folder's access list.
+POSIX = hasattr(os, "geteuid")
+OPENED = sum(getattr(os, flag, 0) for flag in ("O_BINARY", "O_NOFOLLOW", "O_NONBLOCK", "O_CLOEXEC"))
 SEAL_BYTES = hashlib.sha256().digest_size
 
 
@@ -38,18 +42,18 @@ def replacing(path: Path, *, keep: Path | None = None) -> Iterator[Path]:
         # made here, so that nobody reads along whatever the writer's own mode would be
         os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
         yield temporary
-        with temporary.open("rb") as file:
+        with temporary.open("r+b") as file:
             os.fsync(file.fileno())
         temporary.chmod(as_private_as(path.parent))
         if keep is not None and path.exists():
             path.replace(keep)
         temporary.replace(path)
-        # the rename itself must reach the disk, or a power cut brings the old file back
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        if POSIX:  # the rename itself must reach the disk, or a power cut brings the old file back
+            folder = os.open(path.parent, os.O_RDONLY)
+            try:
+                os.fsync(folder)
+            finally:
+                os.close(folder)
     except OSError as error:
         # a full disk does not say of which file; and the user knows this one by its own name
         if error.errno and error.filename in (None, str(temporary)):
@@ -57,6 +61,36 @@ def replacing(path: Path, *, keep: Path | None = None) -> Iterator[Path]:
         raise
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def locked(path: Path, *, waiting: Callable[[], object] | None = None) -> Iterator[None]:
+    """One process at a time is within the block, of all that name the lock file `path`.
+
+    The system gives the lock back however its holder ends; over NFS the server does. The file
+    stays, since removing it would let two in.
+
+    Args:
+        waiting: called once where another process has the lock, which then is waited for.
+
+    Raises:
+        BlockingIOError: another process has it, and `waiting` is None.
+        OSError: the file cannot be made, or files cannot be locked there.
+    """
+    import filelock  # 25 ms, which no help text need wait for
+
+    lock = filelock.FileLock(path, mode=as_private_as(path.parent), fallback_to_soft=False)
+    try:
+        lock.acquire(timeout=0)
+    except filelock.Timeout as busy:
+        if waiting is None:
+            raise BlockingIOError(errno.EAGAIN, "another process has it", str(path)) from busy
+        waiting()
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def as_private_as(folder: Path) -> int:
@@ -180,7 +214,7 @@ def _own_folder(folder: Path) -> None:
         if not stat.S_ISDIR(found.st_mode):
             raise NotADirectoryError(errno.ENOTDIR, "it is a link or a file", str(folder)) from None
         _refuse_foreign(folder, found)
-        if found.st_mode & 0o077:
+        if POSIX and found.st_mode & 0o077:
             folder.chmod(0o700)
 
 
@@ -198,13 +232,13 @@ def read_own(path: Path) -> bytes:
 
 def open_own(path: Path) -> int:
     """A descriptor to read from; raises as `read_own`."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    descriptor = os.open(path, os.O_RDONLY | OPENED)
     try:
         found = os.fstat(descriptor)
         if not stat.S_ISREG(found.st_mode):
             raise OSError(errno.EINVAL, "it is no regular file", str(path))
         _refuse_foreign(path, found)
-        if found.st_mode & 0o022:
+        if POSIX and found.st_mode & 0o022:
             raise UsageError(
                 f"{path} may be written by other users, so nobody knows what it holds. If it is "
                 f"yours: chmod 600 '{path}'; else remove it."
@@ -216,12 +250,23 @@ def open_own(path: Path) -> int:
 
 
 def _refuse_foreign(path: Path, found: os.stat_result) -> None:
-    if found.st_uid not in (os.geteuid(), 0):
+    if POSIX and found.st_uid not in (os.geteuid(), 0):
         raise UsageError(
             f"{path} belongs to another user (number {found.st_uid}), who could have put anything "
             "there. Remove it, or name a place of your own (MEDCNN_CACHE, or for the key of the "
             "pseudonyms MEDCNN_PSEUDONYM_KEY_FILE)."
         )
+
+
+def read_at(descriptor: int, into: memoryview, start: int) -> int:
+    """Fill `into` from byte `start` on; returns how many bytes the file had. One thread at a time,
+    where the system cannot read by position (Windows)."""
+    if hasattr(os, "preadv"):
+        return os.preadv(descriptor, [into], start)
+    os.lseek(descriptor, start, os.SEEK_SET)
+    data = os.read(descriptor, into.nbytes)
+    into.cast("B")[: len(data)] = data
+    return len(data)
 
 
 def sha256_of(path: Path) -> str:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TextIO
 
 from medcnn.system.errors import UsageError
-from medcnn.system.files import cache_folder, cache_place, read_own, visible
+from medcnn.system.files import POSIX, cache_folder, cache_place, read_own, visible
 from medcnn.system.progress import log
 
 KEY, KEY_FILE = "MEDCNN_PSEUDONYM_KEY", "MEDCNN_PSEUDONYM_KEY_FILE"
@@ -132,7 +132,7 @@ def _named_key(file: Path) -> bytes:
 def _secret(path: Path) -> bytes:
     """Raises OSError; UsageError where another user could have put it there, or could read it."""
     key = read_own(path)
-    if path.stat().st_mode & 0o077:
+    if POSIX and path.stat().st_mode & 0o077:
         raise UsageError(
             f"{path}: other users of this machine may read the key of the pseudonyms. If nobody "
             f"has: chmod 600 '{path}'; else remove it, and pseudonyms will be others from then on."
@@ -147,10 +147,10 @@ def _why(error: OSError) -> str | None:
 def _make_key(path: Path) -> None:
     cache_place()
     temporary = path.with_name(f".{uuid.uuid4().hex}.part")
-    descriptor = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+    os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
     try:
-        with os.fdopen(descriptor, "wb") as file:
-            os.fchmod(file.fileno(), 0o600)  # whatever the umask
+        temporary.chmod(0o600)  # whatever the umask
+        with temporary.open("wb") as file:
             file.write(secrets.token_hex(32).encode())
             file.flush()
             os.fsync(file.fileno())

@@ -3,7 +3,6 @@ is needed to tell how the results came about."""
 
 from __future__ import annotations
 
-import fcntl
 import importlib.metadata
 import json
 import os
@@ -27,10 +26,10 @@ from medcnn import __version__
 from medcnn.system.distributed import ALONE, Ranks
 from medcnn.system.errors import MedcnnError, UsageError
 from medcnn.system.files import (
-    as_private_as,
     cache_folder,
     cache_place,
     kept_twice,
+    locked,
     private_to,
     read_own,
     sweep,
@@ -180,15 +179,12 @@ def open_run(
         path.parent.mkdir(parents=True, exist_ok=True)
         if made_here:
             path.mkdir(mode=0o700, exist_ok=True)
-        lock = os.open(path / ".lock", os.O_CREAT | os.O_RDWR, as_private_as(path))
     except OSError as error:
         raise UsageError(f"run_dir={path} cannot be written: {error.strerror}.") from error
     with ExitStack() as stack:
-        stack.callback(os.close, lock)
         unlocked = ""
         try:
-            # the kernel's, which ends with its process however that ends; over NFS the server's
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            stack.enter_context(locked(path / ".lock"))
         except BlockingIOError:
             raise UsageError(
                 f"run_dir={path} is in use by another medcnn process; wait for it or give another "

@@ -12,7 +12,8 @@ from types import FrameType
 
 from medcnn.system.errors import StoppedError
 
-HEARD = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
+# Windows has no SIGUSR1.
+HEARD = [getattr(signal, s) for s in ("SIGTERM", "SIGUSR1", "SIGINT") if hasattr(signal, s)]
 # prctl(2): the signal that a process gets when its parent dies
 PR_SET_PDEATHSIG = 1
 

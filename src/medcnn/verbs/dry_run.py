@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import resource
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -97,9 +96,7 @@ def costs(config: TrainConfig, facts: Mapping[str, Any], sizes: Mapping[str, int
     train_rate, look_rate = speed["perf/images_per_s"], speed["perf/val_images_per_s"]
     a_step = trainer.batch_size * trainer.accumulate
     epoch_s = images[Split.TRAIN] / train_rate + images[Split.VALIDATION] / look_rate
-    # Linux counts kilobytes, macOS bytes
-    unit = 1 if sys.platform == "darwin" else 1024
-    memory = f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e9:.1f} GB"
+    memory = f"{_peak_memory_bytes() / 1e9:.1f} GB" if sys.platform != "win32" else "not measured"
     device, trained = pick_device(trainer.device), trained_on(config)
     if device.type == "cuda":
         memory += f", of the GPU {torch.cuda.max_memory_allocated(device) / 1e9:.1f} GB"
@@ -121,6 +118,14 @@ def costs(config: TrainConfig, facts: Mapping[str, Any], sizes: Mapping[str, int
         f"  memory       {memory} at the peak",
         f"  checkpoint   {weights:.1f} MB; a run keeps two, and {rest:.1f} MB until it is done",
     ]
+
+
+def _peak_memory_bytes() -> int:
+    import resource  # Windows has none
+
+    # Linux counts kilobytes, macOS bytes
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
 def _time(seconds: float) -> str:

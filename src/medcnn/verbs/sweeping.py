@@ -7,13 +7,11 @@ so a sweep that was killed comes to the same trials as one that was not.
 from __future__ import annotations
 
 import csv
-import fcntl
 import io
-import os
 import shlex
 import shutil
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +23,7 @@ from optuna.trial import TrialState
 
 from medcnn.config import SweepConfig, TrainConfig, short_hash, to_json
 from medcnn.system.errors import DataError, DivergedError, StoppedError, UsageError
-from medcnn.system.files import quoted, write_text
+from medcnn.system.files import locked, quoted, write_text
 from medcnn.system.progress import wrapped
 from medcnn.system.run_folder import without_free_settings
 from medcnn.training.tasks import Task
@@ -53,10 +51,8 @@ def search(config: SweepConfig, make: Make) -> None:
     print(f"sweep folder: {folder}", flush=True)
     while begun := next_trial(study, config, folder):
         trial, lock = begun
-        try:
+        with lock:
             run_trial(study, trial, config, folder, make)
-        finally:
-            os.close(lock)
         write_text(folder / "trials.csv", table(study, config))
         keep_best_weights(study, folder)
     tell(study, config, folder, make)
@@ -87,7 +83,7 @@ def opened(config: SweepConfig, folder: Path) -> optuna.Study:
         n_startup_trials=config.sweep.startup,
         n_warmup_steps=config.sweep.prune_after or 10**9,  # null: never
     )
-    with locked(folder):
+    with locked(folder / ".lock", waiting=patiently):
         study = optuna.create_study(
             storage=storage,
             study_name="medcnn",
@@ -105,22 +101,19 @@ def opened(config: SweepConfig, folder: Path) -> optuna.Study:
     return study
 
 
-@contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    with (folder / ".lock").open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+def patiently() -> None:
+    """A process of this sweep holds that lock for a moment only, so nothing need be said."""
 
 
 def next_trial(
     study: optuna.Study, config: SweepConfig, folder: Path
-) -> tuple[optuna.Trial, int] | None:
+) -> tuple[optuna.Trial, ExitStack] | None:
     """A trial that a dead process left, else a new one, with its lock; None where all are begun."""
-    with locked(folder):
+    with locked(folder / ".lock", waiting=patiently):
         for left in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
             if (lock := taken(folder, left.user_attrs)) is None:
                 continue  # another process works on it
-            os.close(lock)
+            lock.close()
             study.tell(left.number, state=TrialState.FAIL)
             study.enqueue_trial(left.params, user_attrs=left.user_attrs)
         number = len(study.get_trials(deepcopy=False, states=(*DONE, TrialState.RUNNING)))
@@ -140,15 +133,14 @@ def next_trial(
         return trial, lock
 
 
-def taken(folder: Path, attributes: Mapping[str, Any]) -> int | None:
+def taken(folder: Path, attributes: Mapping[str, Any]) -> ExitStack | None:
     """The lock of a trial, which ends with its process; None where another has it."""
     path = folder / f"{attributes.get('folder', 'trials/none')}.lock"
     path.parent.mkdir(exist_ok=True)
-    lock = os.open(path, os.O_CREAT | os.O_RDWR)
+    lock = ExitStack()
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        lock.enter_context(locked(path))
     except BlockingIOError:
-        os.close(lock)
         return None
     return lock
 

@@ -56,7 +56,7 @@ def test_chance_tells_nothing_even_where_patients_have_many_images() -> None:
     found = by_source(*pair_of(240, per_patient=4))
     assert set(found) == {"columns", "border", "thumbnail"}
     for one in found.values():
-        assert one.interval.low < 0.5 < one.interval.high + 0.05, one
+        assert one.auroc.low < 0.5 < one.auroc.high + 0.05, one
 
 
 def test_a_marker_in_the_border_is_found_in_the_border_and_the_thumbnail_alone() -> None:
@@ -65,8 +65,8 @@ def test_a_marker_in_the_border_is_found_in_the_border_and_the_thumbnail_alone()
     for row, label in enumerate(manifest.targets().argmax(axis=1)):
         colour[row, :2, : 8 * (label + 1)] = 255
     found = by_source(manifest, replace(looks, colour=colour))
-    assert found["border"].interval.low > 0.9
-    assert found["columns"].interval.low < 0.55
+    assert found["border"].auroc.low > 0.9
+    assert found["columns"].auroc.low < 0.55
 
 
 def test_the_same_marker_in_the_middle_is_no_matter_of_the_border() -> None:
@@ -75,8 +75,8 @@ def test_the_same_marker_in_the_middle_is_no_matter_of_the_border() -> None:
     for row, label in enumerate(manifest.targets().argmax(axis=1)):
         colour[row, 10:20, 4 : 8 * (label + 1)] = 255
     found = by_source(manifest, replace(looks, colour=colour))
-    assert found["thumbnail"].interval.low > 0.9
-    assert found["border"].interval.low < 0.55
+    assert found["thumbnail"].auroc.low > 0.9
+    assert found["border"].auroc.low < 0.55
 
 
 def test_a_column_that_repeats_the_label_is_found() -> None:
@@ -86,7 +86,7 @@ def test_a_column_that_repeats_the_label_is_found() -> None:
         for r in manifest.records
     ]
     manifest = manifest.with_records(records)
-    assert by_source(manifest, looks)["columns"].auroc > 0.95
+    assert by_source(manifest, looks)["columns"].auroc.value > 0.95
     cells = {
         "site": [r.attributes["site"] for r in records],
         "noise": [str(i % 3) for i in range(200)],

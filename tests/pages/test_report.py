@@ -189,12 +189,9 @@ def test_the_model_card_holds_the_scores_and_hostile_names_stay_text(report_of) 
     point = found.points[0]
     row = next(line for line in card.splitlines() if line.startswith("| Youden's index"))
     assert f"| {point.found} | {point.missed} | {point.alarms} | {point.cleared} |" in row
-    for value, ends in (
-        (point.sensitivity.value, point.sensitivity),
-        (point.ppv_value, point.ppv),
-        (point.npv_value, point.npv),
-    ):
-        assert f"{100 * value:.1f} % ({100 * ends.low:.1f} to {100 * ends.high:.1f} %)" in row
+    for found in (point.sensitivity, point.ppv, point.npv):
+        ends = f"{100 * found.low:.1f} to {100 * found.high:.1f} %"
+        assert f"{100 * found.value:.1f} % ({ends})" in row
 
 
 def test_page_and_model_card_show_the_cut_points_of_kappa(report_of) -> None:

@@ -36,8 +36,8 @@ def test_the_four_cells_are_those_of_scikit_learn(simulate) -> None:
         cells = confusion_matrix(predictions.targets[known, k] == 1, called).ravel().tolist()
         assert [point.cleared, point.alarms, point.missed, point.found] == cells
         assert point.sensitivity.value == point.found / (point.found + point.missed)
-        assert point.ppv_value == point.found / (point.found + point.alarms)
-        assert point.npv_value == point.cleared / (point.cleared + point.missed)
+        assert point.ppv.value == point.found / (point.found + point.alarms)
+        assert point.npv.value == point.cleared / (point.cleared + point.missed)
 
 
 def test_a_predictive_value_without_an_interval_says_why(simulate) -> None:
@@ -45,7 +45,7 @@ def test_a_predictive_value_without_an_interval_says_why(simulate) -> None:
     for prevalence in (None, 0.1):
         for point in evaluate_readout(few, prevalence).points:
             for ends in (point.ppv, point.npv):
-                assert math.isnan(ends.low) == bool(ends.reason)
+                assert math.isnan(ends.low) == bool(ends.note)
 
 
 def test_at_the_prevalence_of_the_split_predictive_values_are_those_that_were_counted(
@@ -54,11 +54,11 @@ def test_at_the_prevalence_of_the_split_predictive_values_are_those_that_were_co
     predictions = judged(simulate, Kind.BINARY)
     counted = evaluate_readout(predictions).points[0]
     told = evaluate_readout(predictions, counted.prevalence).points[0]
-    assert (told.ppv_value, told.npv_value) == pytest.approx((counted.ppv_value, counted.npv_value))
+    assert (told.ppv.value, told.npv.value) == pytest.approx((counted.ppv.value, counted.npv.value))
     rarer = evaluate_readout(predictions, 0.01).points[0]
-    assert rarer.ppv_value < counted.ppv_value
-    assert rarer.npv_value > counted.npv_value
-    assert rarer.ppv.low < rarer.ppv_value < rarer.ppv.high
+    assert rarer.ppv.value < counted.ppv.value
+    assert rarer.npv.value > counted.npv.value
+    assert rarer.ppv.low < rarer.ppv.value < rarer.ppv.high
     assert rarer.sensitivity == counted.sensitivity
 
 
@@ -148,14 +148,14 @@ def test_shares_of_fewer_than_five_patients_have_no_interval_as_no_score_has(
     predictions.logits[:2] = 5
     for point in evaluate_readout(predictions, prevalence).points:
         assert np.isnan(point.ppv.low)
-        assert point.ppv.reason == "too few, it rests on 1 group"
+        assert point.ppv.note == "too few, it rests on 1 group"
         assert point.sensitivity.value == 1
         assert np.isnan(point.sensitivity.low)
-        assert point.sensitivity.reason == "too few, it rests on 1 group"
+        assert point.sensitivity.note == "too few, it rests on 1 group"
         assert np.isfinite(point.specificity.low)
         if prevalence:
             assert np.isnan(point.npv.low)
-            assert point.npv.reason == point.sensitivity.reason
+            assert point.npv.note == point.sensitivity.note
 
 
 @pytest.mark.fault
@@ -177,7 +177,7 @@ def test_sets_are_counted_by_patient_and_by_image_and_empty_ones_are_told(simula
     assert overall.per == "patient"
     assert overall.coverage.value == pytest.approx(held.mean())
     assert overall.by_patient.value == pytest.approx(own.mean())
-    assert overall.by_patient.of == len(own)
+    assert overall.by_patient.count == len(own)
     assert overall.by_patient.low < overall.by_patient.value < overall.by_patient.high
     assert overall.empty == (~sets.any(axis=1)).sum()
 

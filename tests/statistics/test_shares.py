@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest
 
-from medcnn.statistics.intervals import share_interval
-from medcnn.statistics.shares import Share, predictive_intervals, predictive_values
+from medcnn.statistics.intervals import Estimate, share_interval
+from medcnn.statistics.shares import predictive_estimates, predictive_values, share_of
 
 
 def test_with_one_image_a_patient_a_share_has_the_interval_of_wilson() -> None:
@@ -40,8 +40,8 @@ def test_intervals_of_predictive_values_hold_the_truth_as_often_as_they_say() ->
     rounds = 600
     for _ in range(rounds):
         sides = [(draw.random(n) < p, np.arange(n)) for n, p in ((80, 0.85), (160, 0.8))]
-        sens, spec = (Share.among(*side) for side in sides)
-        found = predictive_intervals(sens, spec, 0.05)
+        sens, spec = (share_of(*side) for side in sides)
+        found = predictive_estimates(sens, spec, 0.05)
         hits += [i.low <= t <= i.high for i, t in zip(found, truth, strict=True)]
     assert (abs(hits / rounds - 0.95) < 0.03).all()
 
@@ -53,14 +53,14 @@ def test_predictive_values_that_are_found_to_be_1_have_an_interval_too() -> None
     held, of = 0, 0
     for _ in range(600):
         hits = draw.random(80) < sensitivity
-        sens = Share.among(hits, np.arange(80))
-        spec = Share.among(draw.random(100) < specificity, np.arange(100))
-        _, npv = predictive_intervals(sens, spec, 0.2)
+        sens = share_of(hits, np.arange(80))
+        spec = share_of(draw.random(100) < specificity, np.arange(100))
+        _, npv = predictive_estimates(sens, spec, 0.2)
         if hits.all():
             assert npv.high == 1.0
             assert npv.low > 0.9
             # the same odds upside down: who is never missed, and who is never falsely alarmed
-            other = predictive_intervals(spec, sens, 0.8)[0]
+            other = predictive_estimates(spec, sens, 0.8)[0]
             assert (other.low, other.high) == pytest.approx((npv.low, npv.high))
             held += npv.low <= true_npv <= npv.high
             of += 1
@@ -71,22 +71,22 @@ def test_predictive_values_that_are_found_to_be_1_have_an_interval_too() -> None
 def test_no_interval_of_a_predictive_value_is_a_point() -> None:
     for found, sick, cleared, healthy in itertools.product((0, 1, 39, 40), (40,), (0, 60), (60,)):
         hits = [np.arange(n) < k for k, n in ((found, sick), (cleared, healthy))]
-        sens, spec = (Share.among(h, np.arange(len(h))) for h in hits)
+        sens, spec = (share_of(h, np.arange(len(h))) for h in hits)
         for prevalence in (0.0001, 0.01, 0.5, 0.99):
-            for interval in predictive_intervals(sens, spec, prevalence):
-                assert interval.reason or interval.low < interval.high
+            for interval in predictive_estimates(sens, spec, prevalence):
+                assert interval.note or interval.low < interval.high
         for share in (sens, spec):
             assert share.low < share.high
 
 
 def test_predictive_values_of_0_have_an_interval_and_those_of_nobody_a_reason() -> None:
-    never = Share(value=0.0, low=0.0, high=0.3, of=10)
-    always = Share(value=1.0, low=0.7, high=1.0, of=10)
-    half = Share(value=0.5, low=0.2, high=0.8, of=10)
-    ppv, _ = predictive_intervals(never, half, 0.1)
+    never = Estimate(value=0.0, low=0.0, high=0.3, count=10, groups=10)
+    always = Estimate(value=1.0, low=0.7, high=1.0, count=10, groups=10)
+    half = Estimate(value=0.5, low=0.2, high=0.8, count=10, groups=10)
+    ppv, _ = predictive_estimates(never, half, 0.1)
     assert ppv.low == 0.0
     assert 0.0 < ppv.high < 0.2
-    ppv, npv = predictive_intervals(never, always, 0.1)
+    ppv, npv = predictive_estimates(never, always, 0.1)
     assert math.isnan(ppv.low)
-    assert ppv.reason == "nobody is called so"
+    assert ppv.note == "nobody is called so"
     assert 0.9 > npv.low > 0.8

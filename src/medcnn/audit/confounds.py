@@ -140,7 +140,7 @@ def polarity_is_contradicted(of: Examined) -> Iterator[Finding]:
 def thumbnail_tells(of: Examined) -> Iterator[Finding]:
     """How far 32 x 32 pixels go: the bar for a network."""
     for told in of.told:
-        if told.source == "thumbnail" and told.interval.low > 0.5:
+        if told.source == "thumbnail" and told.auroc.low > 0.5:
             yield Finding(
                 check="thumbnail_tells",
                 severity=Severity.NOTE,
@@ -165,18 +165,18 @@ def _trait_rows(traits: list[Association] | tuple[Association, ...]) -> tuple[tu
 def _alarming(of: Examined, source: str) -> list[Told]:
     limit, label = ALARMING[source], ALARMING[source] + ALARMING_LABEL
     of_source = [t for t in of.told if t.source == source]
-    return [t for t in of_source if t.interval.low >= limit or t.best_interval.low >= label]
+    return [t for t in of_source if t.auroc.low >= limit or t.best_auroc.low >= label]
 
 
 def _auroc(told: Told) -> str:
-    if told.interval.reason:
-        return f"AUROC {told.auroc:.2f} (no interval: {told.interval.reason})"
-    low, high = told.interval.low, told.interval.high
-    return f"AUROC {told.auroc:.2f} (95 % interval {low:.2f} to {high:.2f})"
+    found = told.auroc
+    if found.note:
+        return f"AUROC {found.value:.2f} (no interval: {found.note})"
+    return f"AUROC {found.value:.2f} (95 % interval {found.low:.2f} to {found.high:.2f})"
 
 
 def _best(told: Told) -> str:
-    return f"'{told.best}' from the rest with AUROC {told.best_auroc:.2f}"
+    return f"'{told.best}' from the rest with AUROC {told.best_auroc.value:.2f}"
 
 
 def _p(association: Association) -> str:

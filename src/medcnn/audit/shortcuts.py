@@ -21,7 +21,7 @@ from medcnn.audit.headers import SIZE
 from medcnn.audit.thumbnails import COLOUR_PX, Looks
 from medcnn.data.manifest import Manifest
 from medcnn.statistics.intervals import (
-    Interval,
+    Estimate,
     group_numbers,
     percentile_interval,
     resampling_weights,
@@ -52,16 +52,12 @@ class Told:
         source: file, columns, border or thumbnail.
         auroc: macro mean over the labels that were asked for, one against the rest.
         best: the label that is told best, with its own AUROC.
-        images: on how many images this was measured.
     """
 
     source: str
-    auroc: float
-    interval: Interval
+    auroc: Estimate
     best: str
-    best_auroc: float
-    best_interval: Interval
-    images: int
+    best_auroc: Estimate
 
 
 def told(manifest: Manifest, looks: Looks, seed: int = 0) -> list[Told]:
@@ -208,17 +204,17 @@ def _judged(
     macro = np.nanmean(per_label, axis=1)
     return Told(
         source=source,
-        auroc=float(macro[0]),
-        interval=_interval(macro, len(set(groups))),
+        auroc=_estimate(macro, groups),
         best=names[best],
-        best_auroc=float(per_label[0, best]),
-        best_interval=_interval(per_label[:, best], len(set(groups))),
-        images=len(target),
+        best_auroc=_estimate(per_label[:, best], groups),
     )
 
 
-def _interval(values: Floats, num_groups: int) -> Interval:
+def _estimate(values: Floats, groups: Sequence[str]) -> Estimate:
     """Of a value, first, with its resamples; where all are told perfectly, none shows a spread."""
-    if values[0] > 1 - 1e-9:
-        return unanimous_interval(1.0, num_groups)
-    return percentile_interval(values[1:], num_groups)
+    behind = len(set(groups))
+    perfect = values[0] > 1 - 1e-9
+    interval = (
+        unanimous_interval(1.0, behind) if perfect else percentile_interval(values[1:], behind)
+    )
+    return Estimate.of(float(values[0]), interval, count=len(groups), groups=behind)

@@ -9,14 +9,12 @@ from typing import Any
 from medcnn.pages import figures
 from medcnn.pages.digits import number, percent, span
 from medcnn.statistics.cuts import cut_tables
-from medcnn.statistics.grades import Agreement
-from medcnn.statistics.intervals import Interval
+from medcnn.statistics.intervals import Estimate
 from medcnn.statistics.metrics.table import METRICS
 from medcnn.statistics.operating import rule_words
 from medcnn.statistics.points import ReadoutEvaluation
 from medcnn.statistics.predictions import Predictions
 from medcnn.statistics.scores import Evaluation, Score
-from medcnn.statistics.shares import Share
 
 CLASS_COLUMNS = (
     "auroc",
@@ -173,7 +171,7 @@ def points(found: ReadoutEvaluation) -> list[dict[str, Any]]:
             "counts": [f"{n:,}" for n in (p.found, p.missed, p.alarms, p.cleared)],
             "shares": [share(p.sensitivity), share(p.specificity)],
             "prevalence": "n/a" if math.isnan(p.prevalence) else f"{100 * p.prevalence:.3g} %",
-            "values": [_percents(p.ppv_value, p.ppv), _percents(p.npv_value, p.npv)],
+            "values": [share(p.ppv), share(p.npv)],
         }
         for p in found.points
     ]
@@ -207,7 +205,7 @@ def readout(found: ReadoutEvaluation | None) -> dict[str, Any] | None:
     sets = [
         {
             "label": s.label or "all images",
-            "count": f"{s.coverage.of:,}",
+            "count": f"{s.coverage.count:,}",
             "coverage": share(s.coverage),
             "by_patient": share(s.by_patient),
             "size": "n/a" if math.isnan(s.mean_size) else f"{s.mean_size:.2f}",
@@ -228,7 +226,7 @@ def readout(found: ReadoutEvaluation | None) -> dict[str, Any] | None:
     bound = found.bound and {
         "asked": f"{100 * found.bound.asked:.3g} %",
         "certainty": f"{found.bound.certainty:.3g}",
-        "left": f"{found.bound.error.of:,}",
+        "left": f"{found.bound.error.count:,}",
         "referred": share(found.bound.referred),
         "error": share(found.bound.error),
     }
@@ -263,29 +261,28 @@ def _threshold(value: float, reason: str) -> dict[str, str]:
     }
 
 
-def share(found: Share) -> dict[str, str]:
+def share(found: Estimate) -> dict[str, str]:
     """`87.0 %` and `81.0 to 92.0 %`, or why there is no interval."""
-    return _percents(found.value, found)
-
-
-def _percents(value: float, ends: Interval | Share) -> dict[str, str]:
-    if math.isnan(value):
-        return {"value": "n/a", "interval": "", "why": ends.reason}
-    given = not math.isnan(ends.low)
+    given = not math.isnan(found.low)
     return {
-        "value": f"{percent(value)} %",
-        "interval": f"{percent(ends.low)} to {percent(ends.high)} %" if given else "",
-        "why": "" if given else f"no interval: {ends.reason}".removesuffix(": "),
+        "value": "n/a" if math.isnan(found.value) else f"{percent(found.value)} %",
+        "interval": f"{percent(found.low)} to {percent(found.high)} %" if given else "",
+        "why": _why(found),
     }
 
 
-def _agreement(found: Agreement) -> dict[str, str]:
-    missing, given = math.isnan(found.value), not math.isnan(found.low)
+def _agreement(found: Estimate) -> dict[str, str]:
     return {
         "value": number(found.value),
         "interval": span(found.low, found.high),
-        "why": "" if given else found.reason if missing else f"no interval: {found.reason}",
+        "why": _why(found),
     }
+
+
+def _why(found: Estimate) -> str:
+    """Why there is no value, or no interval."""
+    missing, given = math.isnan(found.value), not math.isnan(found.low)
+    return "" if given else found.note if missing else f"no interval: {found.note}"
 
 
 def dataset(counts: Mapping[str, Mapping[str, int]], group_noun: str) -> list[dict[str, Any]]:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medcnn.statistics.intervals import (
+    Estimate,
     Interval,
     group_numbers,
     how_many,
@@ -22,21 +23,10 @@ from medcnn.statistics.metrics.formulas import quadratic_weighted_kappa
 from medcnn.statistics.metrics.table import METRICS, Assessed, Ints, Rows, Sample, Scope, samples
 from medcnn.statistics.operating import OperatingPoint
 from medcnn.statistics.predictions import Predictions
-from medcnn.statistics.shares import Share, two_by_two
+from medcnn.statistics.shares import two_by_two
 
 RESAMPLES = 1000
 KAPPA = METRICS["quadratic_weighted_kappa"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Agreement:
-    """Kappa with its 95 % interval; nan where it is not defined, or has no interval for a
-    `reason`."""
-
-    value: float
-    low: float
-    high: float
-    reason: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,9 +47,9 @@ class CutResult:
     missed: int
     alarms: int
     cleared: int
-    sensitivity: Share
-    specificity: Share
-    kappa: Agreement
+    sensitivity: Estimate
+    specificity: Estimate
+    kappa: Estimate
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,7 +60,7 @@ class GradesResult:
 
     point: str
     cuts: tuple[CutResult, ...]
-    kappa: Agreement
+    kappa: Estimate
 
 
 def judged_grades(predictions: Predictions, point: OperatingPoint) -> GradesResult:
@@ -116,7 +106,7 @@ def _cut(
     )
 
 
-def _kappa(rows: Rows, groups: Ints, weights: NDArray[np.uint16], behind: int) -> Agreement:
+def _kappa(rows: Rows, groups: Ints, weights: NDArray[np.uint16], behind: int) -> Estimate:
     """Quadratic weighted kappa, which of two classes is Cohen's; the interval is that of the score
     of this name.
 
@@ -139,4 +129,5 @@ def _kappa(rows: Rows, groups: Ints, weights: NDArray[np.uint16], behind: int) -
             if reason
             else interval_around(value, spread, KAPPA.bounds, behind)
         )
-    return Agreement(value=value, low=interval.low, high=interval.high, reason=interval.reason)
+    behind_all = how_many(groups[rows.at])
+    return Estimate.of(value, interval, count=len(rows.at), groups=behind_all)

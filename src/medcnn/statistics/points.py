@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 from medcnn.data.labels import Kind
 from medcnn.statistics.decisions import certainty
 from medcnn.statistics.grades import GradesResult, judged_grades
-from medcnn.statistics.intervals import Interval, group_numbers
+from medcnn.statistics.intervals import Estimate, group_numbers
 from medcnn.statistics.operating import OperatingPoint
 from medcnn.statistics.predictions import Predictions
-from medcnn.statistics.shares import Share, predictive_intervals, predictive_values, two_by_two
+from medcnn.statistics.shares import predictive_estimates, share_by_patient, share_of, two_by_two
 from medcnn.system.errors import UsageError
 
 REFERRED_SHARES = (0.0, 0.05, 0.1, 0.2, 0.3, 0.5)
@@ -45,13 +45,11 @@ class PointResult:
     missed: int
     alarms: int
     cleared: int
-    sensitivity: Share
-    specificity: Share
+    sensitivity: Estimate
+    specificity: Estimate
     prevalence: float
-    ppv: Interval
-    npv: Interval
-    ppv_value: float
-    npv_value: float
+    ppv: Estimate
+    npv: Estimate
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,8 +70,8 @@ class SetsResult:
     label: str | None
     wanted: float
     per: str
-    coverage: Share
-    by_patient: Share
+    coverage: Estimate
+    by_patient: Estimate
     mean_size: float
     single: float
     empty: int
@@ -92,7 +90,7 @@ class ReferralResult:
     share: float
     certainty: float
     left: int
-    error: Share
+    error: Estimate
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,8 +106,8 @@ class BoundResult:
 
     asked: float
     certainty: float
-    referred: Share
-    error: Share
+    referred: Estimate
+    error: Estimate
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -185,16 +183,12 @@ def _judged(
     patients = groups[known]
     counted = two_by_two(positive, called, patients)
     if prevalence is None:
-        ppv = Share.among(positive[called], patients[called])
-        npv = Share.among(~positive[~called], patients[~called])
+        ppv = share_of(positive[called], patients[called])
+        npv = share_of(~positive[~called], patients[~called])
         at = float(positive.mean()) if len(positive) else math.nan
-        values = (ppv.value, npv.value)
-        spans = tuple(Interval(low=s.low, high=s.high, reason=s.reason) for s in (ppv, npv))
     else:
         at = prevalence
-        sensitivity, specificity = counted["sensitivity"], counted["specificity"]
-        values = predictive_values(sensitivity.value, specificity.value, at)
-        spans = predictive_intervals(sensitivity, specificity, at)
+        ppv, npv = predictive_estimates(counted["sensitivity"], counted["specificity"], at)
     return PointResult(
         point=point.name,
         label=predictions.labels.outputs[k],
@@ -202,10 +196,8 @@ def _judged(
         reason=point.reason(k),
         **counted,
         prevalence=at,
-        ppv=spans[0],
-        npv=spans[1],
-        ppv_value=values[0],
-        npv_value=values[1],
+        ppv=ppv,
+        npv=npv,
     )
 
 
@@ -221,8 +213,8 @@ def _sets(predictions: Predictions, groups: NDArray[np.int64]) -> list[SetsResul
             label=label,
             wanted=conformal.coverage,
             per=conformal.per,
-            coverage=Share.among(held, of),
-            by_patient=Share.by_patient(held, of),
+            coverage=share_of(held, of),
+            by_patient=share_by_patient(held, of),
             mean_size=float(sizes.mean()) if len(sizes) else math.nan,
             single=float((sizes == 1).mean()) if len(sizes) else math.nan,
             empty=int((sizes == 0).sum()),
@@ -279,7 +271,7 @@ def _referral(
                 share=float((~left).mean()),
                 certainty=least,
                 left=int(left.sum()),
-                error=Share.among(wrong[left], patients[left]),
+                error=share_of(wrong[left], patients[left]),
             )
         )
     bound, fitted = None, predictions.readout.referral
@@ -288,8 +280,8 @@ def _referral(
         bound = BoundResult(
             asked=fitted.share,
             certainty=fitted.certainty,
-            referred=Share.among(~left, patients),
-            error=Share.among(wrong[left], patients[left]),
+            referred=share_of(~left, patients),
+            error=share_of(wrong[left], patients[left]),
         )
     return tuple(rows), bound, curve, float(risk.mean())
 

@@ -17,6 +17,7 @@ from medcnn.statistics.intervals import (
     ALL_ALIKE,
     LEVEL,
     NO_SPREAD,
+    Estimate,
     Interval,
     Spread,
     different,
@@ -66,20 +67,15 @@ class Average(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Score:
-    """One number that can be defended.
+class Score(Estimate):
+    """An estimate with its name.
 
     Attributes:
         name: key of `metrics.METRICS`.
         label: class name, for cut points the lowest grade that counts; None for the value of the
             whole table, of an average, or of a binary set.
         average: over the labels; None where it is none.
-        value: nan where not defined; `note` says why.
-        low: lower end of the 95 % interval, nan where there is none; `note` says why.
-        high: upper end.
-        count: images that went in.
-        positives: of these with the label; None where that has no meaning.
-        groups: patients (or lesions) behind the images.
+        positives: images with the label; None where that has no meaning.
         method: of the interval, a key of docs/metrics.md; empty where there is none.
         note: empty, a caution, `interval not available: ...` or `not available: ...`.
     """
@@ -87,14 +83,8 @@ class Score:
     name: str
     label: str | None
     average: str | None = None
-    value: float
-    low: float
-    high: float
-    count: int
     positives: int | None
-    groups: int
     method: str = ""
-    note: str = ""
 
     @property
     def overall(self) -> bool:
@@ -102,9 +92,10 @@ class Score:
         return self.label is None and self.average in (None, Average.MACRO)
 
     def to_json(self) -> dict[str, Any]:
+        named = {"name": self.name, "label": self.label, "average": self.average}
         return {
             key: None if isinstance(value, float) and not math.isfinite(value) else value
-            for key, value in asdict(self).items()
+            for key, value in {**named, **asdict(self)}.items()
         }
 
     @classmethod
@@ -415,9 +406,6 @@ def _mean(
         name=name,
         label=None,
         average=average,
-        value=math.nan,
-        low=math.nan,
-        high=math.nan,
         count=int(seen.sum()),
         positives=None,
         groups=how_many(groups[seen]),

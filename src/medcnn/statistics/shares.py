@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
 
 from medcnn.statistics.intervals import (
+    Estimate,
     Interval,
     Spread,
     how_many,
@@ -19,38 +19,27 @@ from medcnn.statistics.intervals import (
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Share:
-    """A share of `of` images with its 95 % interval; nan where there is none of them, or no
-    interval for a `reason`."""
+def share_of(hits: NDArray[np.bool_], groups: NDArray[np.int64]) -> Estimate:
+    """Share of images [n] that are hits, of the patients `groups` [n]."""
+    value, behind = float(hits.mean()) if len(hits) else math.nan, how_many(groups)
+    few = too_few(behind) if len(hits) else "no such image"
+    found = Interval(reason=few) if few else share_interval(hits, groups)
+    return Estimate.of(value, found, count=len(hits), groups=behind)
 
-    value: float
-    low: float
-    high: float
-    of: int
-    reason: str = ""
 
-    @classmethod
-    def among(cls, hits: NDArray[np.bool_], groups: NDArray[np.int64]) -> Share:
-        value = float(hits.mean()) if len(hits) else math.nan
-        few = too_few(how_many(groups)) if len(hits) else "no such image"
-        found = Interval(reason=few) if few else share_interval(hits, groups)
-        return cls(value=value, low=found.low, high=found.high, of=len(hits), reason=found.reason)
-
-    @classmethod
-    def by_patient(cls, hits: NDArray[np.bool_], groups: NDArray[np.int64]) -> Share:
-        """Mean over patients of the share of their images; `of` counts patients."""
-        _, at, images = np.unique(groups, return_inverse=True, return_counts=True)
-        of = len(images)
-        own = np.bincount(at, weights=hits, minlength=of) / images
-        value = float(own.mean()) if of else math.nan
-        if few := too_few(of) if of else "no such image":
-            return cls(value=value, low=math.nan, high=math.nan, of=of, reason=few)
-        # patients of one image each say no less than images would
-        variance = max(float(own.var(ddof=1)) / of, value * (1 - value) / len(hits))
-        spread = Spread(variance=variance, freedom=of - 1.0, noise=own - value)
-        found = interval_around(value, spread, (0.0, 1.0), of)
-        return cls(value=value, low=found.low, high=found.high, of=of, reason=found.reason)
+def share_by_patient(hits: NDArray[np.bool_], groups: NDArray[np.int64]) -> Estimate:
+    """Mean over patients of the share of their images; `count` is that of patients."""
+    _, at, images = np.unique(groups, return_inverse=True, return_counts=True)
+    of = len(images)
+    own = np.bincount(at, weights=hits, minlength=of) / images
+    value = float(own.mean()) if of else math.nan
+    if few := too_few(of) if of else "no such image":
+        return Estimate(value=value, count=of, groups=of, note=few)
+    # patients of one image each say no less than images would
+    variance = max(float(own.var(ddof=1)) / of, value * (1 - value) / len(hits))
+    spread = Spread(variance=variance, freedom=of - 1.0, noise=own - value)
+    found = interval_around(value, spread, (0.0, 1.0), of)
+    return Estimate.of(value, found, count=of, groups=of)
 
 
 class TwoByTwo(TypedDict):
@@ -60,8 +49,8 @@ class TwoByTwo(TypedDict):
     missed: int
     alarms: int
     cleared: int
-    sensitivity: Share
-    specificity: Share
+    sensitivity: Estimate
+    specificity: Estimate
 
 
 def two_by_two(
@@ -72,8 +61,8 @@ def two_by_two(
         missed=int((positive & ~called).sum()),
         alarms=int((~positive & called).sum()),
         cleared=int((~positive & ~called).sum()),
-        sensitivity=Share.among(called[positive], groups[positive]),
-        specificity=Share.among(~called[~positive], groups[~positive]),
+        sensitivity=share_of(called[positive], groups[positive]),
+        specificity=share_of(~called[~positive], groups[~positive]),
     )
 
 
@@ -86,17 +75,21 @@ def predictive_values(sens: float, spec: float, prevalence: float) -> tuple[floa
     return ppv, npv
 
 
-def predictive_intervals(sens: Share, spec: Share, prevalence: float) -> tuple[Interval, Interval]:
-    """Of PPV and NPV at a known prevalence: sensitivity and specificity come from different
-    images, so the distances of their own bounds from the values add up in square on the scale of
-    the log odds (the method of variance estimates recovery: Zou and Donner 2008, Stat Med 27)."""
+def predictive_estimates(
+    sens: Estimate, spec: Estimate, prevalence: float
+) -> tuple[Estimate, Estimate]:
+    """PPV and NPV at a known prevalence.
+
+    Sensitivity and specificity come from different images, so for the intervals the distances of
+    their own bounds from the values add up in square on the scale of the log odds (the method of
+    variance estimates recovery: Zou and Donner 2008, Stat Med 27)."""
 
     def recovered(
         top: float, top_low: float, top_high: float, low: float, low_low: float, low_high: float
     ) -> Interval:
         """Interval of odds = `at` * top / low."""
         if math.isnan(top_low + low_low):
-            return Interval(reason=sens.reason or spec.reason)
+            return Interval(reason=sens.note or spec.note)
         if top == low == 0:
             return Interval(reason="nobody is called so")
         if low == 0:  # infinite odds: only the lower end is left to find
@@ -116,7 +109,9 @@ def predictive_intervals(sens: Share, spec: Share, prevalence: float) -> tuple[I
     ppv = recovered(sens.value, sens.low, sens.high, 1 - spec.value, 1 - spec.high, 1 - spec.low)
     at = 1 / at
     npv = recovered(spec.value, spec.low, spec.high, 1 - sens.value, 1 - sens.high, 1 - sens.low)
-    return ppv, npv
+    values = predictive_values(sens.value, spec.value, prevalence)
+    behind = {"count": sens.count + spec.count, "groups": min(sens.groups, spec.groups)}
+    return Estimate.of(values[0], ppv, **behind), Estimate.of(values[1], npv, **behind)
 
 
 def _least(value: float, low: float) -> float:

@@ -52,7 +52,7 @@ def test_worse_does_not_hide_not_inferior(simulate) -> None:
     text = page(simulate, within)
     assert "not inferior in AUROC where being worse by 0.02 or more is excluded" in text
     assert "by less than the margin of 0.02: it is not inferior" in text
-    lines = list(told_table("a", "b", Pairing(differences=(within,), discordances=())))
+    lines = list(told_table("a", "b", Pairing(differences=(within,), discordances=()), "patient"))
     assert max(map(len, lines)) <= 100
     assert any("within" in line and "AUROC" in line for line in lines)
 
@@ -67,6 +67,16 @@ def test_where_there_is_no_interval_there_is_no_p_and_the_reason_is_said_once(si
     assert "&lt;0.001" not in text
     assert "p is the chance" not in text
     assert "so none was tested" in text
+
+
+@pytest.mark.fault
+def test_the_terminal_too_says_once_why_intervals_are_missing() -> None:
+    """Row B21."""
+    rows = (NO_INTERVAL, replace(NO_INTERVAL, score="brier"), replace(SURELY_WORSE, score="f1"))
+    lines = list(told_table("a", "b", Pairing(differences=rows, discordances=()), "patient"))
+    assert max(map(len, lines)) <= 100
+    reasons = [line for line in lines if "not available" in line]
+    assert reasons == ["  AUROC, Brier score: interval not available: based on only 4 patients"]
 
 
 @pytest.mark.fault

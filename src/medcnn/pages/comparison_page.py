@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -18,7 +19,7 @@ from medcnn.statistics.predictions import Predictions
 SIDES = {"answers": "all answers", "positives": "with it", "negatives": "without it"}
 
 
-def told_table(first: str, other: str, pairing: Pairing) -> Iterator[str]:
+def told_table(first: str, other: str, pairing: Pairing, group_noun: str) -> Iterator[str]:
     """Lines of at most 100 columns: the overall differences, for a terminal."""
     yield f"{other} against {first}"
     names = [n if len(n) <= 10 else f"{n[:9]}…" for n in (first, other)]
@@ -32,6 +33,7 @@ def told_table(first: str, other: str, pairing: Pairing) -> Iterator[str]:
                 f"  {title[:26]:<27}{number(d.reference):>10} {number(d.other):>10}  {shown:<24}"
                 f" {p:>6} {holm:>6} {_short(d.verdict)}"
             ).rstrip()
+    yield from _reasons(pairing, group_noun)
     for d in pairing.differences:
         if d.margin is not None:
             title = METRICS[d.score].title
@@ -42,6 +44,17 @@ def told_table(first: str, other: str, pairing: Pairing) -> Iterator[str]:
             }
             if said := meaning.get(_short(d.verdict)):
                 yield f"  {_short(d.verdict)}: {said}"
+
+
+def _reasons(pairing: Pairing, group_noun: str) -> Iterator[str]:
+    """Why intervals and tests are missing, or what a mean leaves out: each reason once."""
+    titles: dict[str, list[str]] = {}
+    for d in pairing.differences:
+        if d.label is None and d.note:
+            titles.setdefault(because(d.note, group_noun), []).append(METRICS[d.score].title)
+    for note, scores in titles.items():
+        said = f"{', '.join(scores)}: {note}"
+        yield from textwrap.wrap(said, 100, initial_indent="  ", subsequent_indent="    ")
 
 
 def _short(said: str) -> str:

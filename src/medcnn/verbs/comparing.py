@@ -70,7 +70,7 @@ def compare_runs(config: CompareConfig) -> Path:
     of = f" of {groups:,} {noun}s" if groups < images else ""
     log.info(f"{config.split}: {images:,} images{of}; reference: {first}")
     for name, pairing in pairings.items():
-        for line in told_table(first, name, pairing):
+        for line in told_table(first, name, pairing, noun):
             log.info(line)
     for note in notes:
         log.warning(note)

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from browser import CHROMIUM, browser
 
 from medcnn.pages.audit import html, text, write_html
 from medcnn.places import refuse_other_page
@@ -62,3 +66,26 @@ def test_the_page_says_of_pictures_and_pseudonyms_only_what_is_so(bench: Any, fa
         "data:image/png" in clean,
         '<th scope="col">of</th>' in clean or '<th scope="col">patient</th>' in clean,
     ]
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
+def test_a_table_wider_than_a_phone_shows_that_it_scrolls(faulty: Any, tmp_path: Path) -> None:
+    write_html(tmp_path / "audit.html", faulty)
+    with browser() as page:
+        page.call(
+            "Emulation.setDeviceMetricsOverride",
+            width=390,
+            height=844,
+            deviceScaleFactor=1,
+            mobile=True,
+        )
+        page.open((tmp_path / "audit.html").as_uri())
+        assert page.run("document.documentElement.scrollWidth") == 390
+        shadows = page.run(
+            "[...document.querySelectorAll('.scroll')].filter(e => e.scrollWidth > e.clientWidth)"
+            ".map(e => getComputedStyle(e)).map(s => [s.backgroundAttachment, s.backgroundImage])"
+        )
+    assert shadows
+    for attachment, image in shadows:
+        assert attachment == "local, local, scroll, scroll"
+        assert image.count("linear-gradient") == 4

@@ -6,7 +6,6 @@ import base64
 import textwrap
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from importlib.resources import files
 from io import BytesIO
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from medcnn.audit.planted import Recovered
 from medcnn.audit.thumbnails import Looks
 from medcnn.data.manifest import Manifest
 from medcnn.pages.facts import Facts
+from medcnn.pages.page import rendered
 from medcnn.pages.statements import said
 from medcnn.system.files import write_text
 from medcnn.system.progress import WIDTH
@@ -137,14 +137,9 @@ def write_html(path: Path, audit: Audit) -> None:
 
 
 def html(audit: Audit) -> str:
-    from jinja2 import Environment, StrictUndefined
-
     facts = audit_facts(audit)
-    source = files("medcnn.pages").joinpath("audit.html.j2").read_text(encoding="utf-8")
-    page = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    return page.from_string(source).render(
+    return rendered(
+        "audit.html.j2",
         audit=audit,
         words=WORDS,
         splits=audit.manifest.counts(),

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import random
-import resource
 import signal
 import subprocess
 import sys
@@ -29,6 +28,7 @@ from medcnn.system.files import kept_twice
 from medcnn.training import epochs as epochs_module
 from medcnn.training.state import newest_whole
 from medcnn.verbs import training
+from tests.full_disk import no_room
 
 Make = Callable[..., TrainConfig]
 Train = Callable[[TrainConfig], Path]
@@ -221,19 +221,6 @@ print(torn)
     )
     assert done.returncode == 0, done.stderr
     assert int(done.stdout) > 20, "the kills never hit a save, so nothing was seen"
-
-
-@contextmanager
-def no_room() -> Iterator[None]:
-    """No file may grow beyond 64 kB: the kernel refuses the rest of a state, as on a full disk."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    heard = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (65536, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
-        signal.signal(signal.SIGXFSZ, heard)
 
 
 @pytest.mark.fault

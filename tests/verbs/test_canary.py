@@ -377,3 +377,31 @@ def test_folders_of_patients_within_classes_leave_no_name(
     code, said = here("train", *words, *QUICK, "run_dir=crashed")
     assert code == 4
     assert "1 of 48 images cannot be used" in said
+
+
+LEAST = ("data.image=a", "data.label=b")
+
+
+@pytest.mark.fault
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("train", "data=table", "data.root=CNRYDOE", "data.table=x.csv"),
+        ("train", "data=table", "data.root=..", "data.table=CNRYDOE/x.csv", *LEAST),
+        ("train", "data=table", "data.root=..", "data.table=../CNRYDOE/x.csv", *LEAST),
+        ("audit", "data=table", "data.root=CNRY DOE/"),
+        ("predict", "checkpoint=CNRYDOE/best.safetensors", "input=."),
+        ("evaluate", "CNRYDOE.safetensors"),
+        ("init", "CNRYDOE"),
+        ("report", "runs/CNRYDOE"),
+        ("preview", "data=table", "data.root=.", "data.table=x.csv", "output=CNRYDOE.txt"),
+    ],
+)
+def test_what_debug_prints_hides_the_places_that_were_typed(
+    words: tuple[str, ...], here: Callable[..., tuple[int, str]]
+) -> None:
+    """Rows 67 and A2: all of it is made to be sent, the last line too."""
+    code, said = here(*words, "--debug")
+    assert code == 2
+    assert "Traceback" in said
+    assert "id-" in said

@@ -21,6 +21,7 @@ from medcnn.data.phantoms.drawing import generate
 from medcnn.models.checkpoint import load, save
 from medcnn.statistics.predictions import Predictions
 from medcnn.system.privacy import pseudonym
+from tests.full_disk import no_room
 
 QUICK = (
     "model=lenet5",
@@ -122,6 +123,53 @@ def test_predict_gives_the_probabilities_of_training(
     )
     assert all(rows[i]["decision"] == d for i, d in decisions.items())
     assert run("predict", best(trained), f"input={lesions}", f"output={output}") == 2
+
+
+@pytest.mark.fault
+@pytest.mark.parametrize(
+    ("verb", "file"),
+    [
+        ("predict", "new.csv"),
+        ("compare", "comparison.json"),
+        ("audit", "new.html"),
+        ("preview", "new.html"),
+        ("report", "metrics.json"),
+        ("evaluate", "predictions_test.csv"),
+    ],
+)
+def test_a_full_disk_is_named_with_what_is_missing_and_leaves_no_half_of_a_file(
+    verb: str,
+    file: str,
+    trained: Path,
+    lesions: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Row 5."""
+    phantoms = (f"data.root={lesions}", "data.phantom=dermoscopy", "data.patients=60")
+    words = {
+        "predict": (best(trained), f"input={lesions}", f"output={tmp_path}/new.csv"),
+        "compare": (trained, trained.parent / "again", f"output={tmp_path}"),
+        "audit": (*phantoms, f"output={tmp_path}/new.html", "audit.copies=false"),
+        "preview": (*phantoms, f"output={tmp_path}/new.html"),
+        "report": (f"run={tmp_path}",),
+        "evaluate": (best(trained), f"run_dir={tmp_path}"),
+    }[verb]
+    if verb in ("compare", "report"):
+        shutil.copytree(trained, words[1] if verb == "compare" else tmp_path, dirs_exist_ok=True)
+    if verb == "audit":  # what it keeps of the images needs room too
+        assert run(verb, *words) == 0
+    before = {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()}
+    capsys.readouterr()
+    with no_room(2000):
+        assert run(verb, *words) == 1
+    said = " ".join(capsys.readouterr().err.split())
+    assert f"error: {tmp_path / file}: File too large, " in said
+    assert re.search(r"for [\d,]+ of its [\d,]+ bytes|after the first [\d,]+ bytes", said)
+    after = {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()}
+    assert {p: after[p] for p in before} == before
+    begun = {".lock", "run.json", "config.yaml", "log.txt"}  # of an evaluation
+    assert {p.name for p in set(after) - set(before)} <= (begun if verb == "evaluate" else set())
 
 
 @pytest.mark.fault

@@ -65,6 +65,10 @@ def run(words: list[str]) -> int:
     def say(text: str) -> None:
         if follows():
             return  # the leader says it
+        if debug:  # as the traceback above, it is made to be sent
+            from medcnn.system.tracebacks import shareable
+
+            text = shareable(text, _typed_places(words))
         print(wrapped(for_terminal(f"error: {text}")), file=sys.stderr)
 
     debug = "--debug" in words
@@ -73,7 +77,7 @@ def run(words: list[str]) -> int:
         if debug:
             from medcnn.system.tracebacks import traceback_of
 
-            print(traceback_of(error), file=sys.stderr)
+            print(traceback_of(error, _typed_places(words)), file=sys.stderr)
 
     try:
         rest = [w for w in words if w != "--debug"] or [""]
@@ -119,9 +123,17 @@ def _heard(verb: str) -> AbstractContextManager[None]:
     return ended_by_signals()
 
 
+def _typed_places(words: list[str]) -> list[str]:
+    """The paths that a command names, which may hold the name of a patient."""
+    from medcnn.cli.words import PATHS, is_place, parts
+
+    named = [value.strip("'\"") for _, key, value in map(parts, words) if key in PATHS]
+    return named + [w for w in words[1:] if is_place(w)]
+
+
 def _place(filename: object, words: list[str]) -> str:
     """A file as a message may name it: what the user typed in clear, what lies below marked as a
-    name, since it may be that of a patient."""
+    name, since it may be that of a patient. What is written has names of ours."""
     import os
     from pathlib import Path
 
@@ -129,12 +141,19 @@ def _place(filename: object, words: list[str]) -> str:
 
     place = Path(str(filename)).absolute()
     for word in words:
-        for typed in filter(None, (word, word.partition("=")[2].strip("'\""))):
+        key, _, value = word.partition("=")
+        for typed in filter(None, (word, value.strip("'\""))):
             folder = Path(os.path.expanduser(typed)).absolute()  # which knows no `~key` as a fault
             if place == folder:
                 return typed
+            ours = words[0] == "report" or key in ("output", "run_dir")
+            if ours and place.with_suffix("") == folder.with_suffix(""):
+                return str(Path(typed).with_suffix(place.suffix))
             if place.is_relative_to(folder) and folder.parent != folder:
-                return f"{typed}, within it {private(str(place.relative_to(folder)))}"
+                below = str(place.relative_to(folder))
+                return (
+                    os.path.join(typed, below) if ours else f"{typed}, within it {private(below)}"
+                )
     return private(str(filename))
 
 
@@ -145,6 +164,8 @@ def _advice(error: OSError) -> str:
         errno.EACCES: " Your account may not go there: ask whoever owns it, or name another place.",
         errno.ENOSPC: " The disk is full: make room, or name a place on another one.",
         errno.EDQUOT: " Your share of the disk is used up: make room, or name another place.",
+        errno.EFBIG: " Files may not grow so large here (`ulimit -f`): ask whoever runs this "
+        "machine, or name another place.",
         errno.EROFS: " Nothing can be written there: name another place, and for caches another "
         "folder in MEDCNN_CACHE.",
     }.get(error.errno or 0, "")

@@ -22,17 +22,22 @@ ABANDONED_AFTER_S = 86_400.0
 # file is as private as its folder's access list.
 POSIX = hasattr(os, "geteuid")
 OPENED = sum(getattr(os, flag, 0) for flag in ("O_BINARY", "O_NOFOLLOW", "O_NONBLOCK", "O_CLOEXEC"))
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 SEAL_BYTES = hashlib.sha256().digest_size
 
 
 @contextmanager
-def replacing(path: Path, *, keep: Path | None = None) -> Iterator[Path]:
+def replacing(
+    path: Path, *, keep: Path | None = None, num_bytes: int | None = None
+) -> Iterator[Path]:
     """A temporary path in the same folder that takes the place of `path` when the block ends.
 
     A block that raises leaves what was there before.
 
     Args:
         keep: where what was there before goes; a kill can leave that one alone, whole.
+        num_bytes: how large the file will be, where that is known: a full disk then says how much
+            room is missing.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     # not the process number: machines that share a disk have equal ones
@@ -58,6 +63,9 @@ def replacing(path: Path, *, keep: Path | None = None) -> Iterator[Path]:
         # a full disk does not say of which file; and the user knows this one by its own name
         if error.errno and error.filename in (None, str(temporary)):
             error.filename, error.filename2 = str(path), None
+        if error.errno in NO_ROOM and error.filename == str(path):
+            found_room = temporary.stat().st_size if temporary.exists() else 0
+            error.strerror = f"{error.strerror}, {_missing(found_room, num_bytes)}"
         raise
     finally:
         temporary.unlink(missing_ok=True)
@@ -91,6 +99,12 @@ def locked(path: Path, *, waiting: Callable[[], object] | None = None) -> Iterat
         yield
     finally:
         lock.release()
+
+
+def _missing(found_room: int, num_bytes: int | None) -> str:
+    if num_bytes is None:
+        return f"after the first {found_room:,} bytes"
+    return f"for {num_bytes - found_room:,} of its {num_bytes:,} bytes"
 
 
 def as_private_as(folder: Path) -> int:
@@ -139,7 +153,8 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_bytes(path: Path, *contents: bytes | memoryview, keep: Path | None = None) -> None:
-    with replacing(path, keep=keep) as temporary, temporary.open("wb") as file:
+    size = sum(memoryview(content).nbytes for content in contents)
+    with replacing(path, keep=keep, num_bytes=size) as temporary, temporary.open("wb") as file:
         for content in contents:
             file.write(content)
 

@@ -9,7 +9,7 @@ import textwrap
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TypeVar
 
@@ -94,7 +94,8 @@ def keep_log(path: Path, rewrite: Rewrite) -> Callable[[], None]:
 
     def stop() -> None:
         log.removeHandler(handler)
-        handler.close()
+        with suppress(OSError):  # the log must not hide which file a full disk had no room for
+            handler.close()
 
     return stop
 

@@ -10,11 +10,13 @@ from __future__ import annotations
 
 import linecache
 import logging
+import os
+import re
 import sys
 import threading
 import traceback
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TextIO
@@ -29,29 +31,42 @@ DEEPEST = 30
 """Exceptions that lead to one another, and that stand in groups."""
 
 
-def traceback_of(error: BaseException) -> str:
-    """What Python would show of an exception and of those that led to it, for anybody to read."""
-    return "\n".join(_told(error, set()))
+def traceback_of(error: BaseException, places: Iterable[str] = ()) -> str:
+    """What Python would show of an exception and of those that led to it, for anybody to read.
+
+    Args:
+        places: paths that the command named, which may hold a name and become pseudonyms.
+    """
+    return "\n".join(_told(error, set(), tuple(places)))
 
 
-def _told(error: BaseException, seen: set[int]) -> Iterator[str]:
+def shareable(text: str, places: Iterable[str] = ()) -> str:
+    """A message of ours for anybody to read: without names, typed `places` and ways to a folder."""
+    forms = {f for p in places for f in (p, p.rstrip("/"), str(Path(p)), os.path.abspath(p))}
+    for form in sorted(forms - {"", ".", "..", "/"}, key=len, reverse=True):
+        whole = rf"(?<![\w.‹-]){re.escape(form)}(?![\w›-]|\.\w)"
+        text = re.sub(whole, lambda found: private(found[0]), text)
+    return without_folders(hidden(text))
+
+
+def _told(error: BaseException, seen: set[int], places: Sequence[str]) -> Iterator[str]:
     if id(error) in seen or len(seen) >= DEEPEST:
         yield "... (exceptions that stand above already)"
         return
     seen.add(id(error))
     if error.__cause__ is not None:
-        yield from _told(error.__cause__, seen)
+        yield from _told(error.__cause__, seen, places)
         yield CAUSE
     elif error.__context__ is not None and not error.__suppress_context__:
-        yield from _told(error.__context__, seen)
+        yield from _told(error.__context__, seen, places)
         yield CONTEXT
     yield "Traceback (most recent call last):"
     yield from _frames(error.__traceback__)
-    yield f"{type(error).__module__}.{type(error).__qualname__}: {_said(error)}"
+    yield f"{type(error).__module__}.{type(error).__qualname__}: {_said(error, places)}"
     if isinstance(error, BaseExceptionGroup):
         for number, inner in enumerate(error.exceptions, start=1):
             yield f"  --- exception {number} of {len(error.exceptions)} in the group ---"
-            yield from (f"  {line}" for line in _told(inner, seen))
+            yield from (f"  {line}" for line in _told(inner, seen, places))
 
 
 def _frames(trace: TracebackType | None) -> Iterator[str]:
@@ -80,10 +95,10 @@ def _place(file: str) -> tuple[str, bool]:
 _OURS = Path(__file__).parents[2]
 
 
-def _said(error: BaseException) -> str:
+def _said(error: BaseException, places: Sequence[str]) -> str:
     """The message: ours with its names under pseudonyms, of others nothing but a pseudonym."""
     if isinstance(error, MedcnnError):
-        return without_folders(hidden(str(error)))
+        return shareable(str(error), places)
     return hidden(private(" ".join(str(error).split())))
 
 

@@ -57,24 +57,25 @@ def predict_images(config: PredictConfig) -> Path:
             watcher.look(part.store, [r.image_id for r in part.manifest.records], part.rows)
             writer.writerows(predictions.new_rows())
             unreadable += predictions.unreadable
-    labels = checkpoint.labels
-    lost = sum(why == NO_RESULT for _, why in unreadable)
-    no_images = sum(why.startswith(NO_IMAGE) for _, why in unreadable)
-    failed = [(i, why) for i, why in unreadable if not why.startswith((NO_IMAGE, NO_RESULT))]
-    header = {
-        "labels": labels.to_json(),
-        "readout": checkpoint.readout.to_json(),
-        "decision": checkpoint.readout.rule(labels),
-        "images": len(paths),
-        "read_with": {"window": how.window, "frames": str(how.frames)},
-        "unreadable": len(failed),
-        "no_images": no_images,
-        "no_result": lost,
-        "look_unlike_the_training": len(watcher.unlike),
-    }
-    write_text(
-        output.with_suffix(".json"), json.dumps({**header, **model.provenance}, indent=2) + "\n"
-    )
+        file.flush()
+        labels = checkpoint.labels
+        lost = sum(why == NO_RESULT for _, why in unreadable)
+        no_images = sum(why.startswith(NO_IMAGE) for _, why in unreadable)
+        failed = [(i, why) for i, why in unreadable if not why.startswith((NO_IMAGE, NO_RESULT))]
+        header = {
+            "labels": labels.to_json(),
+            "readout": checkpoint.readout.to_json(),
+            "decision": checkpoint.readout.rule(labels),
+            "images": len(paths),
+            "read_with": {"window": how.window, "frames": str(how.frames)},
+            "unreadable": len(failed),
+            "no_images": no_images,
+            "no_result": lost,
+            "look_unlike_the_training": len(watcher.unlike),
+        }
+        # within the block: a disk that is full leaves neither of the two files
+        told = json.dumps({**header, **model.provenance}, indent=2)
+        write_text(output.with_suffix(".json"), told + "\n")
     log.info(f"{len(paths) - len(unreadable):,} of {len(paths):,} images predicted: {output}")
     if line := watcher.line():
         log.warning(line)

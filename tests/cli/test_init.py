@@ -235,7 +235,7 @@ def test_a_folder_that_holds_nothing_usable_says_why_for_each_table(
     root: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (root / "liste.csv").write_text("a,b\nx,1\ny,2\n")
-    with pytest.raises(DataError, match="not two folders") as raised:
+    with pytest.raises(DataError, match="expected a folder per class") as raised:
         show_init([str(root)])
     assert "no column of liste.csv names the images" in str(raised.value)
     with pytest.raises(SystemExit) as ended:

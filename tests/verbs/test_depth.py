@@ -79,11 +79,17 @@ def test_a_set_of_12_bits_is_found_by_the_audit_and_its_depth_stays_with_the_mod
     (new / "noending").write_bytes(b"hello, world, this is no image")
     for beside in ("Thumbs.db", "labels.csv", "README", "__MACOSX/a.png", ".DS_Store", "._a.png"):
         (new / beside).write_bytes(b"x")
+    (new / ".trash").mkdir()
+    for hidden in (".x.png", ".trash/a.png"):
+        (new / hidden).write_bytes((new / "good.png").read_bytes())
     capsys.readouterr()
     table = tmp_path / "new.csv"
     assert run("predict", f"checkpoint={best}", f"input={new}", f"output={table}") != 0
     said = " ".join(capsys.readouterr().err.split())
     assert "passed over as tables or texts: 2" in said
+    assert "hidden images (rename them to have them read): 1" in said
+    assert "companion files of macOS (._NAME), which hold no image: 1" in said
+    assert "hidden folders: 1" in said
     with table.open() as file:
         why = {row["image_id"]: row["unreadable"] for row in csv.DictReader(file)}
     assert {name for name, reason in why.items() if not reason} == {"good.png", "good.webp"}

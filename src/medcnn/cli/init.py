@@ -196,6 +196,8 @@ def _found(root: Path, images: Images, given: Mapping[str, Any]) -> Draft:
 def _tables_below(root: Path, images: Images) -> list[Path]:
     paths = files_below(root, follow_links=images.follow_links)
     found = [p for p in paths if PurePosixPath(p).suffix.lower() in TABLE_SUFFIXES]
+    # a text that is named after an image tells of that image alone
+    found = [p for p in found if PurePosixPath(p).stem not in images.by_name]
     return [root / path for path in sorted(found, key=lambda p: (p.count("/"), p))[:MOST_TABLES]]
 
 

@@ -50,9 +50,16 @@ _BESIDE = words(
     split subset folder part sample samples cohort stage fold final new the daten datensatz satz
     menge gruppe group grupo groupe datos conjunto jeu ensemble dados dati zbior dane internal
     external independent official private public only de of di do dir
+    photo photos picture pictures jpg jpeg png tif tiff dcm dicom raw files
     集 数据 数据集 資料 データ 데이터 набор выборка"""
 )
 _COMPOUND = re.compile("(set|data|dataset|images|daten|datensatz|satz|menge|bilder|集|データ)$")
+
+
+def says_nothing(name: str) -> bool:
+    """Whether a folder has a name that any may have: `images`, `data set`; not `train`, `nevus`."""
+    found = {re.sub(r"^\d+|\d+$", "", token) for token in tokens(name)} - {""}
+    return bool(found) and found <= _BESIDE
 
 
 def split_word(word: str) -> str | None:

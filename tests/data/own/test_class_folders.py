@@ -75,7 +75,7 @@ def test_classes_that_are_called_like_splits_are_refused(
     root = images(tmp_path, *names)
     with pytest.raises(DataError, match="called like"):
         table.read(root)
-    with pytest.raises(DataError, match=r"called like|not two folders"):
+    with pytest.raises(DataError, match=r"called like|expected a folder per class"):
         guess_folders(Images(root))
 
 
@@ -132,3 +132,46 @@ def test_links_in_a_circle_or_to_one_folder_twice_are_refused(tmp_path: Path) ->
     (root / "zero").symlink_to(root / "well")
     with pytest.raises(DataError, match="the same folder as ‹well›"):
         table.read(root, follow_links=True)
+
+
+@pytest.mark.fault
+@pytest.mark.parametrize("shape", ["images/{s}/{c}", "{s}/images/{c}", "data/{s}/JPG/{c}"])
+def test_a_folder_that_all_images_share_and_that_says_nothing_is_passed_through(
+    tmp_path: Path, shape: str
+) -> None:
+    """Row A6."""
+    places = [shape.format(s=s, c=c) for s in ("train", "val") for c in ("nevus", "melanoma")]
+    root = images(tmp_path, *[f"{place}/{i}.png" for place in places for i in "12"])
+    found = table.read(root)
+    assert set(found.labels.names) == {"nevus", "melanoma"}
+    assert {r.split for r in found.records} == {Split.TRAIN, Split.VALIDATION}
+    assert guess_folders(Images(root))[0].why.startswith("a folder per split, then per class")
+
+
+def test_one_class_is_not_taken_for_a_folder_that_says_nothing(tmp_path: Path) -> None:
+    root = images(tmp_path, *[f"healthy/{who}/1.png" for who in ("anna", "bert")])
+    for read in (table.read, lambda place: guess_folders(Images(place))):
+        with pytest.raises(DataError, match="expected a folder per class"):
+            read(root)
+
+
+@pytest.mark.fault
+@pytest.mark.parametrize(
+    ("folder", "labels", "ending", "said"),
+    [
+        ("images/train/x", "labels/train/x", ".txt", "sets for detection"),
+        ("train/images", "train/labels", ".txt", "sets for detection"),
+        ("JPEGImages", "Annotations", ".xml", "sets for detection"),
+        ("images", "masks", ".png", "masks is no class"),
+        ("train/images", "train/lesion labels", ".png", "lesion labels is no class"),
+    ],
+)
+def test_sets_for_detection_and_segmentation_are_told_from_classes(
+    tmp_path: Path, folder: str, labels: str, ending: str, said: str
+) -> None:
+    """Row A6: what was found, and what to do."""
+    root = images(tmp_path, *[f"{folder}/{i}.png" for i in range(4)])
+    images(root, *[f"{labels}/{i}{ending}" for i in range(4)])
+    for read in (table.read, lambda place: guess_folders(Images(place))):
+        with pytest.raises(DataError, match=said):
+            read(root)

@@ -194,7 +194,7 @@ def test_folders_per_class_are_known_with_and_without_splits(tmp_path: Path) -> 
     split = guess_folders(Images(tmp_path / "b"))
     assert "a folder per split, then per class: y (2), x (1)" in split[0].why
     picture(tmp_path / "c" / "one" / "1.png")
-    with pytest.raises(DataError, match="not two folders with images"):
+    with pytest.raises(DataError, match="expected a folder per class"):
         guess_folders(Images(tmp_path / "c"))
 
 

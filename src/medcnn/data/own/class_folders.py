@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,14 +13,16 @@ from medcnn.data.own.dicom_headers import DAMAGED, looks_like_dicom, read_header
 from medcnn.data.own.joining import (
     attributes_of,
     by_patient,
+    ending,
     files_below,
     first_of,
     is_image,
+    without_ending,
 )
 from medcnn.data.own.sheets import found_under
 from medcnn.data.own.words import tidy
-from medcnn.data.split_words import split_word
-from medcnn.system.errors import DataError, UsageError
+from medcnn.data.split_words import says_nothing, split_word, tokens, words
+from medcnn.system.errors import DataError, UsageError, listed, private
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,14 +39,69 @@ class Layout:
 
 
 def layout_of(paths: Sequence[str]) -> Layout:
-    """What the folders of these images are; loose images at the top say nothing."""
-    parts = [path.split("/") for path in paths if "/" in path]
-    if parts and all(split_word(p[0]) for p in parts):
-        return Layout(split_at=0, class_at=1)
-    inner = {split_word(p[1]) if len(p) > 2 else None for p in parts}
+    """What the folders of these images are; loose images at the top say nothing, nor does a folder
+    that all share and that is called as any may be (`images/train/nevus`, `train/images/nevus`)."""
+    parts = [path.split("/")[:-1] for path in paths if "/" in path]
+    names = [{p[k] for p in parts if len(p) > k} for k in range(max(map(len, parts), default=0))]
+    telling = [
+        k for k, found in enumerate(names) if len(found) > 1 or not all(map(says_nothing, found))
+    ]
+    first, second = (*telling, 0, 1)[:2] if len(telling) != 1 else (telling[0], telling[0] + 1)
+    outer = {split_word(p[first]) for p in parts if len(p) > first}
+    if outer and None not in outer:
+        return Layout(split_at=first, class_at=second)
+    inner = {split_word(p[second]) if len(p) > second else None for p in parts}
     if len(inner) > 1 and None not in inner:
-        return Layout(class_at=0, split_at=1)
-    return Layout(class_at=0)
+        return Layout(class_at=first, split_at=second)
+    return Layout(class_at=first)
+
+
+def no_classes(root: Path, paths: Sequence[str], images: Sequence[str]) -> str:
+    """Why the folders of a root name no classes, what was found, and what to do.
+
+    Args:
+        paths: of all files; `images`: of those that are images.
+    """
+    layout = layout_of(images)
+    found = f"{len(images):,} image{'s' * (len(images) > 1)} in " if images else ""
+    text = (
+        f"{root}: expected a folder per class, two or more (class/image.jpg, also in folders of "
+        f"splits) or a table, found {found}{found_under(root, hidden=True)}."
+    )
+    if layout.split_at == 0:
+        text += " Its folders are called like splits, and no folder of a class is in them."
+    parts = [p.split("/")[:-1] for p in images]
+    if masks := masks_among(p[layout.class_at] for p in parts if len(p) > layout.class_at):
+        return (
+            f"{text} {listed(masks)} is no class: such a folder holds masks, as in sets for "
+            "segmentation. Take it out of the root, and sort the images into folders of classes."
+        )
+    names = {without_ending(path.rpartition("/")[2]) for path in images}
+    own = [p for p in paths if ending(p) in _OF_ONE_IMAGE]
+    own = [p for p in own if p.rpartition("/")[2][: -len(ending(p))] in names]
+    if own and 2 * len(own) >= len(images):
+        text += (
+            f" {len(own):,} text files are named after images ({private(own[0])}), as in sets for "
+            "detection (YOLO, Pascal VOC). medcnn gives a class to the whole image: write a table "
+            "with a row for each image and its class."
+        )
+    elif images:
+        text += " Sort the images into a folder for each class, or name the table: data.table=FILE."
+    return text
+
+
+def masks_among(folders: Iterable[str]) -> list[str]:
+    """Folders of masks beside one of images, which are no classes; empty where there are none."""
+    names = set(folders)
+    if not any(map(says_nothing, names)):
+        return []
+    return sorted(n for n in names if tokens(n) & _MASKS and not says_nothing(n))
+
+
+_OF_ONE_IMAGE = (".txt", ".xml", ".json")
+_MASKS = words(
+    "mask masks masken label labels annotation annotations groundtruth gt seg segmentation"
+)
 
 
 def read_class_folders(
@@ -88,17 +145,13 @@ def read_class_folders(
     excluded.update(why for why in refused.values() if why != DAMAGED)
     whole = [p for p in found if p not in refused]
     found = [p for p in found if refused.get(p, DAMAGED) == DAMAGED]
-    if not found:
-        inside = " Its folders are called like splits, and no folder of a class is in them."
-        raise DataError(
-            f"{root}: expected a folder per class with images (class/image.jpg) or data.table, "
-            f"found {found_under(root, hidden=True)}.{inside if layout.split_at == 0 else ''}"
-        )
+    folders = [tidy(p.split("/")[layout.class_at]) for p in found]
+    if not found or (not classes and (len(set(folders)) < 2 or masks_among(folders))):
+        raise DataError(no_classes(root, paths, sorted(images)))
     if tags and not headers:
         raise UsageError(f"data.tags has no effect: no image under {root} is a DICOM.")
     whose = by_patient(whole, headers)
     first = first_of(whose)
-    folders = [tidy(p.split("/")[layout.class_at]) for p in found]
     present = {i: [rename.get(name, name)] for i, name in enumerate(folders)}
     if not classes:
         refuse_names(present, f"folders of {root}")

@@ -15,7 +15,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from medcnn.data.own import vocabulary
-from medcnn.data.own.class_folders import layout_of
+from medcnn.data.own.class_folders import layout_of, masks_among, no_classes
 from medcnn.data.own.classes import MARKS, refuse_splits
 from medcnn.data.own.dicom_headers import IDENTIFIERS, digest, looks_like_dicom, read_headers
 from medcnn.data.own.joining import (
@@ -153,15 +153,16 @@ def guess_folders(images: Images) -> list[Guess]:
     names = Counter(tidy(p[layout.class_at]) for p in parts if len(p) > layout.depth)
     present = {i: [name] for i, name in enumerate(names)}
     refuse_splits(present, f"folders of {images.root}", any_of_them=True)
-    if len(names) < 2:
+    if len(names) < 2 or masks_among(names):
+        files = files_below(images.root, follow_links=images.follow_links)
         raise DataError(
-            f"{images.root} holds {len(images.paths)} images, and not two folders with images that "
-            "could be classes. Name the table: medcnn init FOLDER TABLE.csv."
+            f"{no_classes(images.root, files, images.paths)} For a table that lies elsewhere: "
+            "medcnn init FOLDER TABLE.csv."
         )
     column = Column(name="folder", cells=tuple(names.elements()))
     said = "a folder per class"
     if layout.split_at is not None:
-        both = ("class", "split") if layout.split_at else ("split", "class")
+        both = ("class", "split") if layout.split_at > layout.class_at else ("split", "class")
         said = "a folder per {}, then per {}".format(*both)
     guesses = [Guess(setting="table", value=None, why=f"{said}: {column.examples()}")]
     settings = ("kind", "classes", "rename")

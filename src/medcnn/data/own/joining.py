@@ -267,7 +267,8 @@ FOLLOW = "Where links may be followed, say data.follow_links=true."
 
 
 def walked(root: Path, *, follow_links: bool | None = None) -> Iterator[str]:
-    """Paths below `root` of what is neither hidden nor a folder.
+    """Paths below `root` of what is neither hidden nor a folder; at the end, how many images and
+    folders were left out as hidden is logged.
 
     Args:
         follow_links: None warns of links to folders, where False refuses them.
@@ -282,7 +283,10 @@ def walked(root: Path, *, follow_links: bool | None = None) -> Iterator[str]:
         raise DataError(f"{root}: the folder {private(place)} cannot be listed: {error.strerror}.")
 
     seen: dict[str, str] = {os.path.realpath(root): "the root itself"}
+    hidden: Counter[str] = Counter()
     for folder, folders, names in os.walk(root, onerror=refuse, followlinks=bool(follow_links)):
+        hidden["folder"] += sum(f.startswith(".") for f in folders)
+        hidden.update(kind for kind in map(_hidden_picture, names) if kind)
         folders[:] = sorted(f for f in folders if not is_system(f))
         place = Path(folder).relative_to(root)
         links = [(place / f).as_posix() for f in folders if os.path.islink(root / place / f)]
@@ -303,6 +307,22 @@ def walked(root: Path, *, follow_links: bool | None = None) -> Iterator[str]:
                         "would count twice. Remove one of the links."
                     )
         yield from ((place / n).as_posix() for n in names if not is_system(n))
+    if said := [f"{words}: {hidden[kind]:,}" for kind, words in _HIDDEN.items() if hidden[kind]]:
+        log.info(f"left out, as their names begin with a dot: {'; '.join(said)}")
+
+
+_HIDDEN = {
+    "picture": "hidden images (rename them to have them read)",
+    "fork": "companion files of macOS (._NAME), which hold no image",
+    "folder": "hidden folders",
+}
+
+
+def _hidden_picture(name: str) -> str:
+    """Which of `_HIDDEN` a file is; blank where it is none, as most hidden files."""
+    if not name.startswith(".") or ending(name) not in IMAGE_SUFFIXES:
+        return ""
+    return "fork" if name.startswith("._") else "picture"
 
 
 def is_image(root: Path, path: str) -> bool:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import imagecodecs
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image
 
 from medcnn.images import Preprocessing, read_pixels
@@ -43,6 +45,36 @@ def test_twelve_bits_in_a_file_of_16_span_the_full_range_where_it_is_said(
     with pytest.raises(ImageError, match="values up to 4095 do not fit into 10 bits"):
         read_pixels(folder, name, full_scale=10)
     assert may_be_deep(folder, name)
+
+
+COLOURS = np.random.default_rng(1).integers(0, 4096, (20, 30, 4), dtype=np.uint16)
+COLOURS[0, 0], COLOURS[:, :, 3] = 4095, 65535
+
+
+@pytest.mark.fault
+@pytest.mark.parametrize("channels", [3, 4])
+@pytest.mark.parametrize("name", ["x.png", "x.tif", "lzw.tif", "x.jp2", "x.npz#a/0"])
+def test_colours_of_twelve_bits_in_16_are_found_and_scaled_as_grey_is(
+    tmp_path: Path, name: str, channels: int
+) -> None:
+    """Row A7: the upper 8 of 16 bits would be 16 levels of 256."""
+    values = np.ascontiguousarray(COLOURS[:, :, :channels])
+    (tmp_path / "x.png").write_bytes(imagecodecs.png_encode(values))
+    tifffile.imwrite(tmp_path / "x.tif", values, photometric="rgb")
+    tifffile.imwrite(tmp_path / "lzw.tif", values, photometric="rgb", compression="lzw")
+    (tmp_path / "x.jp2").write_bytes(imagecodecs.jpeg2k_encode(values, level=0))
+    np.savez(tmp_path / "x.npz", a=values[None, :, :, :3])
+    assert may_be_deep(tmp_path, name)
+    tops: list[int] = []
+    as_stored = read_pixels(tmp_path, name, tops=tops)
+    assert scale_of(tops) == 12
+    exact = np.rint(values[:, :, :3] * (65535 / 4095)).astype(np.uint16)
+    found = read_pixels(tmp_path, name, full_scale=12)
+    deep = found.dtype == np.uint16  # of an npz, which keeps all bits
+    assert np.array_equal(found, exact if deep else exact >> 8)
+    assert np.array_equal(as_stored, values[:, :, :3] if deep else values[:, :, :3] >> 8)
+    with pytest.raises(ImageError, match="do not fit into 10 bits"):
+        read_pixels(tmp_path, name, full_scale=10)
 
 
 @pytest.mark.fault

@@ -4,8 +4,10 @@ command line."""
 from __future__ import annotations
 
 import csv
+import shutil
 from pathlib import Path
 
+import imagecodecs
 import numpy as np
 import pytest
 from PIL import Image
@@ -39,6 +41,28 @@ def radiographs(tmp_path_factory: pytest.TempPathFactory) -> Path:
         writer.writeheader()
         writer.writerows(rows)
     return root
+
+
+@pytest.mark.fault
+@pytest.mark.parametrize(("channels", "bits"), [(1, 8), (1, 10), (3, 8), (3, 12)])
+def test_a_set_that_seems_black_for_want_of_its_depth_is_read_over_its_own_range(
+    radiographs: Path, tmp_path: Path, channels: int, bits: int
+) -> None:
+    """Row A7: few bits in files of 16, grey or colour, are no blank images."""
+    root = tmp_path / "set"
+    shutil.copytree(radiographs, root)
+    for path in (root / "images").iterdir():
+        pixels = np.asarray(Image.open(path)) >> (12 - bits)
+        values = np.repeat(pixels[:, :, None], 3, axis=2) if channels == 3 else pixels
+        path.write_bytes(imagecodecs.png_encode(np.ascontiguousarray(values)))
+    page = tmp_path / "page.html"
+    columns = ("data.image=image", "data.label=finding", "data.patient=patient")
+    words = ("data=table", f"data.root={root}", "data.table=labels.csv", *columns)
+    assert run("audit", *words, f"output={page}", "audit.copies=false") == 0
+    text = " ".join(page.read_text().split())
+    assert f"60 16-bit images with no value above {2**bits - 1:,} of 65,535" in text
+    assert f"They are read as {bits} bits" in text
+    assert "cannot be used" not in text
 
 
 @pytest.mark.fault

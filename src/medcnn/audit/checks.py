@@ -235,7 +235,7 @@ def file_is_bad(of: Examined) -> Iterator[Finding]:
 
 
 def depth_is_unused(of: Examined) -> Iterator[Finding]:
-    """Grey of 16 bits that never passes a quarter of its range, as 12-bit radiographs do not."""
+    """Samples of 16 bits that never pass a quarter of their range, as 12-bit radiographs do not."""
     tops = [int(of.looks.facts[row].traits.get(TOP, -1)) for row in of.usable]
     tops = [top for top in tops if top >= 0]
     if not tops or max(tops) >= QUARTER:

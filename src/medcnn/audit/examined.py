@@ -22,7 +22,7 @@ class Examined:
     columns: the same for the columns of the table.
     max_bad: so many files may be unusable.
     unsplit: why there are no three splits; empty where there are.
-    full_scale: how many bits are taken as used of grey samples of 16 bits.
+    full_scale: how many bits are taken as used of samples of 16 bits.
     """
 
     manifest: Manifest

@@ -33,9 +33,10 @@ from medcnn.system.privacy import keyed
 from medcnn.system.progress import log, track
 
 # Raised whenever the same file would give another look.
-LOOKS_VERSION = 4
+LOOKS_VERSION = 5
 GREY_PX, COLOUR_PX = 64, 32
 BLANK_LEVELS = 2
+BLANK = "blank"
 """A thumbnail whose greys span no more of 255 levels than this shows nothing."""
 
 Bytes = NDArray[np.uint8]
@@ -218,7 +219,7 @@ def _bad(small: Bytes, header: Header) -> str:
     if header.burned_in:
         return BURNED_IN
     if int(np.ptp(small)) <= BLANK_LEVELS:
-        return f"blank: every pixel is about {int(small.mean())} of 255"
+        return f"{BLANK}: every pixel is about {int(small.mean())} of 255"
     return ""
 
 

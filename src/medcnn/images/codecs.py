@@ -1,6 +1,6 @@
-"""Compressed images outside DICOM that pillow does not read: JPEG of 12 bits and lossless JPEG,
-JPEG-LS, and JPEG 2000 of other depths than 8 bits. Through imagecodecs (BSD), which the extra
-`dicom` brings.
+"""Compressed images outside DICOM that pillow does not read, or not whole: JPEG of 12 bits and
+lossless JPEG, JPEG-LS, JPEG 2000 of other depths than 8 bits, and PNG of colours in some of 16.
+Through imagecodecs (BSD), which the extra `dicom` brings.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ import struct
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from medcnn.images.codestreams import (
     ALONE,
@@ -129,9 +130,18 @@ def _shown(values: Any, found: Codestream, spread: Deep) -> Pixels:
             f"damaged: its header says {found.columns} x {found.rows} pixels of {found.samples} "
             f"samples, decoded it has the shape {list(values.shape)}"
         )
-    if found.bits == 16 and found.samples == 1:
-        return spread(values)
-    return grey_or_rgb(full_range(values, found.bits))
+    deep = found.bits == 16
+    return grey_or_rgb(spread.colours(values) if deep else full_range(values, found.bits))
+
+
+def read_deep_png(data: bytes) -> NDArray[np.uint16]:
+    """[H, W, 3 or 4] of a PNG of colours in 16 bits, of which pillow would drop the lower 8.
+
+    Raises:
+        ImageError: imagecodecs is not installed.
+    """
+    codecs = _codecs("a PNG of 16-bit colours, of which fewer bits are used")
+    return np.asarray(codecs.png_decode(data), dtype=np.uint16)
 
 
 def _codecs(what: str) -> Any:

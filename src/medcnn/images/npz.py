@@ -69,7 +69,7 @@ def array_header(archive: zipfile.ZipFile, name: str) -> ArrayHeader:
 
 
 def read_npz_row(file: Path, place: str, spread: Deep) -> Pixels:
-    """Row `array/row` of an npz as [H, W, C], 16-bit grey by `spread`.
+    """Row `array/row` of an npz as [H, W, C], 16 bits by `spread`.
 
     Raises:
         ImageError: no such file, array or row, or an array that holds no images; and whatever else
@@ -87,7 +87,7 @@ def read_npz_row(file: Path, place: str, spread: Deep) -> Pixels:
             raise ImageError(f"{file.name} has no row '{row}' in '{name}' ({count} rows)")
         image = rows.read(int(row))
     image = image[:, :, None] if image.ndim == 2 else image
-    return spread(image) if image.dtype == np.uint16 and image.shape[2] == 1 else image
+    return spread(image) if image.dtype == np.uint16 else image
 
 
 def is_deep(file: Path, name: str) -> bool:

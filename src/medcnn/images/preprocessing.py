@@ -37,8 +37,8 @@ class Preprocessing:
         bits: 8 or 16 a sample; 16 keeps what a radiograph has beyond 256 levels.
         window: which of several windows or VOI LUTs of a DICOM, counted from 0.
         frames: which frame of a DICOM with several.
-        full_scale: how many bits are used of grey samples of 16 bits, where the file does not say
-            it; `UNKNOWN` until the set was looked at.
+        full_scale: how many bits are used of samples of 16, where the file does not say it;
+            `UNKNOWN` until the set was looked at.
         steps: what this kind of image needs besides, in any form that `chosen_steps` takes.
     """
 

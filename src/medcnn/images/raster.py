@@ -6,7 +6,7 @@ What becomes of each kind of pixel:
     grey 12 or 16 bit             uint16, 1 channel, full range kept; white-is-zero is turned
     float TIFF in 0..1            uint16, 1 channel; any other range is refused, its full scale is
                                   not known
-    palette, CMYK, YCbCr, RGB     uint8, 3 channels (RGB of 16 bit keeps its upper 8)
+    palette, CMYK, YCbCr, RGB     uint8, 3 channels (RGB of 16 bit keeps the upper 8 of those used)
     with alpha or a clear colour  laid over black, the colour of what no camera saw
 
 Colour profiles (ICC) and the gamma of a PNG change nothing: a network that learns from stored
@@ -23,10 +23,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, TiffImagePlugin, UnidentifiedImageError
 
-from medcnn.images import png, tiff
+from medcnn.images import codecs, png, tiff
 from medcnn.images.codestreams import refuse_scans
 from medcnn.images.limits import refuse_bomb, refuse_oversize
-from medcnn.images.samples import Deep, Pixels, deep, from_floats, full_range, without_alpha
+from medcnn.images.samples import Deep, Pixels, from_floats, full_range, grey_or_rgb, without_alpha
 from medcnn.images.shrinking import divisor
 from medcnn.system.errors import ImageError
 
@@ -42,7 +42,7 @@ def read_raster(data: bytes, kind: str, spread: Deep, *, at_least_px: int | None
     Args:
         data: the file.
         kind: pillow's name of the format.
-        spread: what becomes of grey samples of 16 bits.
+        spread: what becomes of samples of 16 bits.
         at_least_px: a JPEG may come at a half or a quarter of its size, both sides at least this.
 
     Raises:
@@ -59,27 +59,34 @@ def read_raster(data: bytes, kind: str, spread: Deep, *, at_least_px: int | None
 
 
 def read_png(data: bytes, spread: Deep) -> Pixels:
-    """[H, W, C] of a PNG, upright, 16-bit grey by `spread`. Raises as `read_raster` does."""
+    """[H, W, C] of a PNG, upright, 16 bits by `spread`. Raises as `read_raster` does."""
     known = png.checked(data)
+    deep_colour = known.depth == 16 and known.colour in (png.RGB, png.RGBA)
     with _opened(known.data, "PNG") as image:
         _refuse_size(image, data)
-        if known.paired:
+        if deep_colour and spread.bits < 16:
+            values = codecs.read_deep_png(known.data)
+            pixels = png.cleared(grey_or_rgb(spread.colours(values)), known)
+        elif known.paired:
             pixels = _in_bands(image, lambda band: _paired(np.array(band), spread))
         else:
             # as it is stored, since a clear level is a stored one
-            pixels = png.cleared(_values(image, deep()), known)
+            pixels = png.cleared(_values(image, Deep()), known)
             if pixels.dtype == np.uint16:
                 pixels = spread(pixels)
+            elif deep_colour:
+                spread.note(_top_of_upper(pixels))
         return _upright(pixels, image.getexif().get(ORIENTATION))
 
 
 def read_tiff(data: bytes, spread: Deep) -> Pixels:
-    """[H, W, C] of a TIFF of one page, upright, 16-bit grey by `spread`.
+    """[H, W, C] of a TIFF of one page, upright, 16 bits by `spread`.
 
     Raises as `read_raster` does.
     """
     page = tiff.page_of(data)
-    if tiff.pillow_reads(page):
+    deep_colour = page.bits[0] == 16 and page.photometric == tiff.IS_RGB
+    if tiff.pillow_reads(page) and not (deep_colour and spread.bits < 16):
         try:
             image = _opened(data, "TIFF")
         except ImageError:
@@ -88,8 +95,16 @@ def read_tiff(data: bytes, spread: Deep) -> Pixels:
             with image:
                 image.seek(page.number)
                 _refuse_size(image, data)
-                return _loaded(image, spread)
+                pixels = _loaded(image, spread)
+            if deep_colour:
+                spread.note(_top_of_upper(pixels))
+            return pixels
     return _upright(tiff.read_with_tifffile(data, page, spread), page.orientation)
+
+
+def _top_of_upper(pixels: Pixels) -> int:
+    """The highest value of 16 bits that the upper 8 leave possible."""
+    return int(pixels.max()) << 8 | 255
 
 
 def _opened(data: bytes, kind: str) -> Image.Image:

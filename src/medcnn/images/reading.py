@@ -14,7 +14,7 @@ from medcnn.images.limits import MAX_FILE_BYTES
 from medcnn.images.nifti import is_nifti, read_nifti
 from medcnn.images.npz import is_deep, read_npz_row
 from medcnn.images.raster import read_png, read_raster, read_tiff
-from medcnn.images.samples import Deep, Pixels, deep
+from medcnn.images.samples import Deep, Pixels
 from medcnn.system.errors import ImageError
 
 __all__ = [
@@ -102,7 +102,7 @@ def read_pixels(
         frames: which frame of a DICOM with several.
         at_least_px: a decoder that can may give the image at a half, a quarter or an eighth of its
             size, with both sides at least this long; None: at full size.
-        full_scale: how many bits grey samples of 16 bits use, where the file does not say it.
+        full_scale: how many of 16 bits a sample are used, where the file does not say it.
         tops: takes the highest value of such samples, as it is stored.
 
     Returns:
@@ -111,7 +111,7 @@ def read_pixels(
     Raises:
         ImageError: the image cannot be read as it is; the text is the reason, in one line.
     """
-    spread = deep(full_scale, tops)
+    spread = Deep(full_scale or 16, tops)
     try:
         name, is_row, place = path.partition(".npz#")
         if is_row:
@@ -209,8 +209,8 @@ def kind_of(data: bytes) -> str:
 
 
 def may_be_deep(root: Path, path: str) -> bool:
-    """Whether an image may have grey samples of 16 bits without saying how many of them it uses;
-    by its first bytes alone, for a whole set. What is damaged is said where it is read."""
+    """Whether an image may have samples of 16 bits without saying how many of them it uses; by its
+    first bytes alone, for a whole set. What is damaged is said where it is read."""
     try:
         name, is_row, place = path.partition(".npz#")
         if is_row:
@@ -223,7 +223,7 @@ def may_be_deep(root: Path, path: str) -> bool:
     except (OSError, ValueError):  # an ImageError is one too
         return False
     if kind == "PNG":
-        return head[24:25] == b"\x10" and head[25:26] in (b"\0", b"\4")
+        return head[24:25] == b"\x10"
     return kind in ("TIFF", "JPEG2000", "NIfTI")
 
 

@@ -6,7 +6,7 @@ needs, keeps its upper 8, whichever file it comes from.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, cast
 
 import numpy as np
@@ -15,8 +15,6 @@ from numpy.typing import NDArray
 from medcnn.system.errors import ImageError
 
 Pixels = NDArray[np.uint8] | NDArray[np.uint16]
-# What becomes of grey samples of 16 bits, which may hold fewer: see `deep`.
-Deep = Callable[[NDArray[Any]], NDArray[np.uint16]]
 
 
 def full_range(values: NDArray[Any], bits: int) -> Pixels:
@@ -33,34 +31,46 @@ def full_range(values: NDArray[Any], bits: int) -> Pixels:
     return cast(Pixels, ((wide * full + most // 2) // most).astype(kind))
 
 
-def deep(full_scale: int = 16, tops: list[int] | None = None) -> Deep:
-    """A function that makes 0..65535 of samples of which `full_scale` bits are used: 12-bit
-    radiographs are saved in files of 16 bits, where they would span a sixteenth of the range.
+@dataclass(frozen=True, slots=True)
+class Deep:
+    """What becomes of samples of 16 bits, which may hold fewer: 12-bit radiographs are saved in
+    files of 16, where they would span a sixteenth of the range.
 
-    Args:
-        full_scale: 8 to 16; 0 is taken as 16.
+    Attributes:
+        bits: 8 to 16, how many of them are used.
         tops: takes the highest value that was stored.
-
-    Raises:
-        ImageError: by that function, where a value lies above: clipped, it would be lost.
     """
-    bits = full_scale or 16
 
-    def spread(values: NDArray[Any]) -> NDArray[np.uint16]:
-        top = int(values.max())
-        if tops is not None:
-            tops.append(top)
-        if top >= 1 << bits:
-            raise ImageError(
-                f"values up to {top} do not fit into {bits} bits (data.full_scale={bits}, which a "
-                "checkpoint keeps); this image was made in another way"
-            )
-        most = (1 << bits) - 1
-        if bits == 16:
+    bits: int = 16
+    tops: list[int] | None = None
+
+    def __call__(self, values: NDArray[Any]) -> NDArray[np.uint16]:
+        """0..65535 of stored values.
+
+        Raises:
+            ImageError: a value lies above the bits that are used: clipped, it would be lost.
+        """
+        self.note(int(values.max()))
+        most = (1 << self.bits) - 1
+        if self.bits == 16:
             return np.asarray(values, dtype=np.uint16)
         return ((values.astype(np.uint32) * 65535 + most // 2) // most).astype(np.uint16)
 
-    return spread
+    def colours(self, values: NDArray[Any]) -> NDArray[np.uint16]:
+        """The same of [H, W, C] but for the alpha of 2 or 4 channels, whose full scale is known."""
+        if values.shape[2] not in (2, 4):
+            return self(values)
+        return np.concatenate([self(values[:, :, :-1]), values[:, :, -1:]], axis=2)
+
+    def note(self, top: int) -> None:
+        if self.tops is not None:
+            self.tops.append(top)
+        if top >= 1 << self.bits:
+            raise ImageError(
+                f"values up to {top} do not fit into {self.bits} bits "
+                f"(data.full_scale={self.bits}, which a checkpoint keeps); this image was made in "
+                "another way"
+            )
 
 
 def from_floats(values: NDArray[Any]) -> NDArray[np.uint16]:

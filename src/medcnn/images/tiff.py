@@ -231,9 +231,9 @@ def _shown(values: NDArray[Any], page: Page, bits: int, spread: Deep) -> Pixels:
     pixels: Pixels
     if FLOAT in page.formats:
         pixels = from_floats(values)
-    elif bits == 16 and count == 1:
+    elif bits == 16 and page.photometric != CMYK:
         # alpha has a known full scale
-        pixels = np.concatenate([spread(values[:, :, :1]), values[:, :, 1:]], axis=2)
+        pixels = np.concatenate([spread(values[:, :, :count]), values[:, :, count:]], axis=2)
     else:
         pixels = full_range(values, bits)
     full = int(np.iinfo(pixels.dtype).max)

@@ -17,7 +17,7 @@ from medcnn.audit.headers import TOP
 from medcnn.audit.kept import keep, keeping, recall
 from medcnn.audit.planted import Recovered, recovered
 from medcnn.audit.shortcuts import told
-from medcnn.audit.thumbnails import Looks, look_at
+from medcnn.audit.thumbnails import BLANK, Looks, look_at
 from medcnn.audit.traits import associations, columns, file_traits
 from medcnn.config import AuditConfig, AuditLimits, DataConfig, TrainConfig
 from medcnn.data.manifest import Manifest, Split
@@ -154,8 +154,10 @@ def settled(manifest: Manifest, preprocessing: Preprocessing) -> Preprocessing:
         return preprocessing
     bits = 16
     if any(may_be_deep(manifest.root, r.path) for r in manifest.records):
-        traits = [f.traits for f in _looks(manifest, preprocessing).facts if not f.bad]
-        bits = scale_of([int(t[TOP]) for t in traits if TOP in t])
+        looks = _looks(manifest, preprocessing).facts
+        # 8 or 10 bits in 16 look blank until it is known that no more are used
+        told = [f.traits for f in looks if not f.bad or f.bad.startswith(BLANK)]
+        bits = scale_of([int(t[TOP]) for t in told if TOP in t])
     return replace(preprocessing, full_scale=bits)
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import asdict, replace
+from typing import Any
 
 import pytest
 
@@ -11,13 +12,13 @@ from medcnn.statistics.operating import fit_point
 from medcnn.statistics.points import evaluate_readout
 from medcnn.statistics.scores import evaluate
 
-TRAINED = {
+TRAINED: dict[str, Any] = {
     "seed": 7,
     "best_epoch": 3,
     "audit": {"warned": []},
     "config": {
         "audit": {"allow": [], "copies": True},
-        "model": {"backbone": "resnet18", "weights": "auto"},
+        "model": {"backbone": "resnet18", "weights": "auto", "note": "<b>"},
     },
     "report": {"group_noun": "patient", "leaks": 0, "pseudonymous": True},
 }
@@ -51,23 +52,27 @@ def report_of(simulate):
         predictions = {"validation": validation, "test": test}
         counts = {"images": 120, "groups": 60}
         counts |= {f"label:{name}": 40 for name in test.labels.names}
+        told = {
+            "task": "Tells melanoma from other lesions.",
+            "history": HISTORY,
+            "dataset": {"train": counts, "test": counts},
+            "excluded": {"no label": 3},
+            "tables": [asdict(Table(title="Old, new", columns=("a",), rows=((0.123456,),)))],
+        }
         return Report(
             title="Melanoma <i>on</i> dermoscopy",
-            task="Tells melanoma from other lesions.",
+            run={
+                **TRAINED,
+                "device": "<cpu>",
+                "notes": ["Trained from scratch & without weights."],
+                "report": {**TRAINED["report"], **told},
+            },
             predictions=predictions,
             evaluations={s: evaluate(p, resamples=30) for s, p in predictions.items()},
-            history=HISTORY,
-            dataset={"train": counts, "test": counts},
-            excluded={"no label": 3},
-            notes=["Trained from scratch & without weights."],
-            tables=[Table(title="Before and after", columns=("a", "b"), rows=(("x", 0.123456),))],
             readouts={s: evaluate_readout(p) for s, p in predictions.items()},
-            facts=TRAINED,
-            provenance={"seed": 7, "device": "<cpu>"},
             errors=[
                 {"image_id": "<b>1", "truth": "x", "decision": "y", "certainty": 0.9, "jpeg": "AA"}
             ],
-            config_yaml="model: <b>",
         )
 
     return build

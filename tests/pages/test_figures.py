@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from medcnn.data.labels import Kind
-from medcnn.pages import drawings, figures
+from medcnn.pages import figures, layout
 from medcnn.statistics.curves import one_label, precision_recall, roc
 
 HOSTILE = ("<script>alert(1)</script>", "日本語 $x_1$ & \" ' `", "]]></svg>", "e" * 300)
@@ -73,7 +73,7 @@ def test_a_history_leaves_gaps_out_and_draws_the_learning_rate_in_plain_numbers(
 def test_validation_loss_is_drawn_beside_that_of_training() -> None:
     """The two are told apart by their names, not by colour alone."""
     history = [{"epoch": e, "train/loss": 1 / e, "val/loss": 1.2 / e} for e in range(1, 6)]
-    (chart,) = drawings.training(history)
+    (chart,) = figures.training(history)
     assert chart.head == ("Epoch", "training", "validation")
     assert {"training", "validation"} <= set(texts(chart.svg))
     assert chart.svg.count('class="l1"') == chart.svg.count('class="l2"') == 1
@@ -89,16 +89,16 @@ def test_one_epoch_is_a_history_too() -> None:
 def test_of_many_classes_the_commonest_confusions_are_listed(simulate) -> None:
     """Row B14: what is drawn grows with classes, never with their square."""
     predictions = simulate(Kind.MULTICLASS, 400, names=[f"c{i}" for i in range(60)])
-    found = drawings.confusions(predictions)
+    found = layout.confusions(predictions)
     assert found["rows"] == []
-    assert 0 < len(found["pairs"]) <= drawings.MOST_CONFUSIONS
+    assert 0 < len(found["pairs"]) <= layout.MOST_CONFUSIONS
     counts = [int(count) for _, _, count, _ in found["pairs"]]
     assert counts == sorted(counts, reverse=True)
 
 
 def test_the_confusion_matrix_holds_each_count_and_its_share_of_the_row(simulate) -> None:
     predictions = simulate(Kind.MULTICLASS)
-    found = drawings.confusions(predictions)
+    found = layout.confusions(predictions)
     total = sum(int(c["count"]) for row in found["rows"] for c in row["cells"])
     assert total == len(predictions.image_ids)
     for i, row in enumerate(found["rows"]):

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from medcnn.data.labels import Kind
-from medcnn.pages.flow import flow, lost, used
+from medcnn.pages.flow import flow, used
 
 COUNTS = {"train": {"images": 70, "groups": 30}, "test": {"images": 30, "groups": 10}}
 
@@ -21,7 +21,8 @@ def test_a_row_without_a_picture_is_no_image_and_a_file_of_another_kind_is_none_
         "no grade": 2,
     }
     rows = {"no image of that name": 4}
-    found = flow(COUNTS, excluded, rows, {}, {}, "patient")
+    told = {"dataset": COUNTS, "excluded": excluded, "rows_left_out": rows}
+    found = flow(told, {}, "patient")
     assert found["found"] == "107"
     assert found["used"] == "100"
     assert found["before"] == [
@@ -35,10 +36,10 @@ def test_a_row_without_a_picture_is_no_image_and_a_file_of_another_kind_is_none_
 def test_an_image_that_could_not_be_read_is_not_used() -> None:
     """Row B22: nor is one in quarantine, and each split says its own."""
     missing = {"train": {"unreadable": 2, "quarantined": 1}, "test": {"unreadable": 1}}
-    found = flow(COUNTS, {}, {}, missing, {}, "patient")
+    found = flow({"dataset": COUNTS, "lost": missing}, {}, "patient")
     assert found["found"] == "100"
     assert found["used"] == "96"
-    assert found["lost"] == [("unreadable", "3"), ("quarantined", "1")]
+    assert found["lost"] == [("could not be read", "3"), ("in quarantine", "1")]
     train, test = found["splits"]
     assert train["lines"] == [
         "70 images of 30 patients",
@@ -51,24 +52,21 @@ def test_an_image_that_could_not_be_read_is_not_used() -> None:
 
 def test_of_older_runs_what_the_predictions_lack_is_counted(simulate) -> None:
     test = replace(simulate(Kind.BINARY, 29), unreadable=(("a", "truncated"),))
-    found = flow(COUNTS, {}, {}, None, {"test": test}, "image")
+    found = flow({"dataset": COUNTS}, {"test": test}, "image")
     assert found["used"] == "99"
     assert found["splits"][1]["lines"] == [
         "30 images",
-        "1 could not be read",
+        "1 could not be used",
         "29 used",
         "29 scored",
     ]
 
 
 def test_without_splits_there_is_no_flow() -> None:
-    assert flow({}, {"x": 1}, {}, None, {}, "image") is None
+    assert flow({"excluded": {"x": 1}}, {}, "image") is None
 
 
-def test_reasons_are_told_apart() -> None:
-    burned = "BurnedInAnnotation is YES: text about the patient may stand in the pixels"
-    blank = "blank: every pixel is about 3 of 255"
-    assert lost([burned, blank, "truncated"]) == {"unreadable": 1, "quarantined": 2}
+def test_what_is_used_is_known_where_somebody_counted_what_is_not() -> None:
     assert used({"dataset": COUNTS, "lost": {"test": {"unreadable": 3, "quarantined": 0}}}) == {
         "train": 70,
         "test": 27,

@@ -11,10 +11,8 @@ import pytest
 
 from medcnn.data.labels import Kind
 from medcnn.pages.checklist import filled, missing
-from medcnn.pages.digits import percent
-from medcnn.pages.facts import Facts
-from medcnn.pages.model_card import model_card
-from medcnn.pages.report import Report, html, scored_facts, write_report
+from medcnn.pages.format import percent
+from medcnn.pages.report import Report, html, model_card, scored_facts, write_pages
 from medcnn.statistics.conformal import fit_conformal
 from medcnn.statistics.decisions import Readout, Referral
 from medcnn.statistics.operating import fit_point
@@ -80,9 +78,9 @@ def test_every_kind_gives_a_whole_page_that_asks_nothing_of_the_network(sources,
 def test_the_test_split_comes_first_and_everything_has_its_section(sources, kind) -> None:
     text = Page(sources[kind]).text
     assert text.index("120 test images") < text.index("Scores")
-    for heading in ("Before and after", "Curves, test split", "Confusions", "Training", "Dataset"):
+    for heading in ("Old, new", "Curves, test split", "Confusions", "Training", "Dataset"):
         assert heading in text
-    for content in ("img <7>", "truncated", "no label", "<cpu>", "model: <b>", "0.1235"):
+    for content in ("img <7>", "truncated", "no label", "<cpu>", "note: <b>", "0.1235"):
         assert content in text
     assert "Trained from scratch & without weights." in text
 
@@ -144,18 +142,18 @@ def test_the_page_says_where_the_thresholds_came_from(report_of, sources) -> Non
 def test_the_same_report_gives_the_same_bytes_and_leaves_no_other_file(
     report_of, sources, tmp_path: Path
 ) -> None:
-    write_report(tmp_path / "report.html", report_of(Kind.ORDINAL))
+    write_pages(tmp_path, report_of(Kind.ORDINAL))
     written = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert written == sources[Kind.ORDINAL]
-    assert [path.name for path in tmp_path.iterdir()] == ["report.html"]
+    assert {path.name for path in tmp_path.iterdir()} == {"report.html", "MODEL_CARD.md"}
 
 
 def test_a_page_that_cannot_be_made_leaves_the_old_one(report_of, tmp_path: Path) -> None:
     path = tmp_path / "report.html"
     path.write_text("old", encoding="utf-8")
-    broken = replace(report_of(Kind.BINARY), title=None, tables=[None])
-    with pytest.raises(Exception, match="None"):
-        write_report(path, broken)
+    broken = replace(report_of(Kind.BINARY), errors=[{"jpeg": "AA"}])
+    with pytest.raises(Exception, match="image_id"):
+        write_pages(tmp_path, broken)
     assert path.read_text(encoding="utf-8") == "old"
 
 
@@ -164,9 +162,9 @@ def test_the_checklists_mark_as_missing_what_the_run_does_not_know(report_of, so
     assert "Best validation score, epoch 3." in text
     assert "test was opened once" not in text  # nobody counted
     report = report_of(Kind.BINARY)
-    known = scored_facts(report.facts, report.evaluations["test"], report.predictions["test"])
+    known = scored_facts(report.run, report.evaluations["test"], report.predictions["test"])
     shown = {"Scores", "Operating points", "Confusions", "Errors", "Dataset", "Flow of images"}
-    rows = filled(report.facts, replace(known, sections=frozenset(shown)))
+    rows = filled(report.run, replace(known, sections=frozenset(shown)))
     assert sources[Kind.BINARY].count(">missing<") == sum(not row.text for row in rows)
     for name, (empty, of) in missing(rows).items():
         assert f"{empty} of {of} items of {name}" in text
@@ -175,8 +173,8 @@ def test_the_checklists_mark_as_missing_what_the_run_does_not_know(report_of, so
 def test_the_model_card_holds_the_scores_and_hostile_names_stay_text(report_of) -> None:
     report = report_of(Kind.MULTILABEL, names=HOSTILE)
     evaluation, found = report.evaluations["test"], report.readouts["test"]
-    known = {"notes": ["# no"]}
-    card = model_card("<b>|x|", report.task, ["87 of 100."], evaluation, found, known, Facts())
+    report = replace(report, title="<b>|x|", run={**report.run, "notes": ["# no"]})
+    card = model_card(report)
     assert "<script>" not in card.replace("\\<script\\>", "")
     assert "# Model card: \\<b\\>\\|x\\|" in card
     auroc = evaluation.find("auroc")
@@ -184,8 +182,10 @@ def test_the_model_card_holds_the_scores_and_hostile_names_stay_text(report_of) 
     assert "- \\# no" in card
     assert "To be written" in card
     assert "SHA-256 of the checkpoint | _To be" in card
-    whole = model_card("m", report.task, [], evaluation, found, {}, Facts(), "ab12")
-    assert "| SHA-256 of the checkpoint | ab12 |" in whole
+    test = replace(report.predictions["test"], provenance={"checkpoint_sha256": "ab12"})
+    assert "| SHA-256 of the checkpoint | ab12 |" in model_card(
+        replace(report, predictions={"test": test})
+    )
     point = found.points[0]
     row = next(line for line in card.splitlines() if line.startswith("| Youden's index"))
     assert f"| {point.found} | {point.missed} | {point.alarms} | {point.cleared} |" in row
@@ -202,7 +202,7 @@ def test_page_and_model_card_show_the_cut_points_of_kappa(report_of) -> None:
     test = replace(test, readout=Readout(points=tuple(points)))
     found = evaluate_readout(test)
     text = Page(html(replace(report, readouts={"test": found}))).text
-    card = model_card("m", "t", [], None, found, {}, Facts())
+    card = model_card(replace(report, readouts={"test": found}))
     (grades,) = found.grades
     for cut in (*grades.cuts, grades):
         kappa = cut.kappa
@@ -227,10 +227,11 @@ def test_a_threshold_that_no_rule_could_pick_is_not_shown_as_picked(report_of) -
         0.5,
         "only one class in validation",
     )
-    text = Page(html(replace(report, readouts={"test": found}))).text
+    report = replace(report, readouts={"test": found})
+    text = Page(html(report)).text
     said = "not available: only one class in validation; this one is used"
     assert f"0.5 {said}" in text
-    assert f"0.5 ({said})" in model_card("m", "t", [], None, found, {}, Facts())
+    assert f"0.5 ({said})" in model_card(report)
 
 
 def test_notes_stand_under_the_table_whose_scores_they_are_about(sources) -> None:
@@ -254,15 +255,15 @@ def test_a_headline_without_an_interval_says_why(report_of) -> None:
 
 
 def test_a_report_of_almost_nothing_is_still_a_page() -> None:
-    page = Page(html(Report(title="Empty", task="Nothing yet.")))
+    page = Page(html(Report(title="Empty")))
     assert "nothing can be said about how good the model is" in page.text
     assert page.open == []
 
 
 def test_scores_without_their_predictions_and_gaps_in_the_history_are_shown(report_of) -> None:
-    report = replace(
-        report_of(Kind.BINARY), predictions={}, history=[{"epoch": 1, "train/loss": float("nan")}]
-    )
+    report = report_of(Kind.BINARY)
+    told = {**report.told, "history": [{"epoch": 1, "train/loss": None}]}
+    report = replace(report, predictions={}, run={**report.run, "report": told})
     source = html(report)
     assert "<h2>Curves" not in source
     assert "<h2>Training" not in source
@@ -274,7 +275,7 @@ def test_a_class_that_does_not_occur_says_why_it_has_no_curve(report_of) -> None
     test = report.predictions["test"]
     test.targets[:, 0] = 0
     report = replace(report, evaluations={"test": evaluate(test, resamples=20)})
-    assert "curves are not available: no image is positive" in Page(html(report)).text
+    assert "AUROC n/a (not available: no image is positive)" in Page(html(report)).text
 
 
 def whole_report(simulate, findings: int, images: int) -> Report:
@@ -284,11 +285,10 @@ def whole_report(simulate, findings: int, images: int) -> Report:
     test = replace(test, readout=Readout(points=(youden,)))
     return Report(
         title="Large",
-        task="",
         predictions={"test": test},
         evaluations={"test": evaluate(test, resamples=5)},
         readouts={"test": evaluate_readout(test)},
-        facts={"seed": 1},
+        run={"seed": 1},
     )
 
 
@@ -344,7 +344,7 @@ def test_sets_say_what_they_promise_and_how_many_are_empty(simulate, per, counts
     text = html(
         Report(
             title="t",
-            task="t",
+            run={"report": {"group_noun": "patient"}},
             predictions={"test": test},
             evaluations={"test": evaluate(test, resamples=10)},
             readouts={"test": told},

@@ -14,7 +14,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from browser import CHROMIUM, Browser, browser
 
 from medcnn.data.labels import Kind
-from medcnn.pages.report import Report, write_report
+from medcnn.pages.report import Report, write_pages
 from medcnn.statistics.shares import predictive_values
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
@@ -31,7 +31,7 @@ def shown(report_of: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     """A browser with the report of findings with hostile names, and that report."""
     folder = tmp_path_factory.mktemp("page")
     report: Report = report_of(Kind.MULTILABEL, names=HOSTILE)
-    write_report(folder / "report.html", report)
+    write_pages(folder, report)
     with browser() as page:
         page.open((folder / "report.html").as_uri())
         yield page, report

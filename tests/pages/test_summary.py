@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from medcnn.data.labels import Kind
-from medcnn.pages.facts import Facts, facts_of
-from medcnn.pages.summary import summary
+from medcnn.pages.facts import Facts
+from medcnn.pages.report import scored_facts
+from medcnn.pages.summary import SUMMARY, Judged, summary
 from medcnn.statistics.scores import evaluate
 
 CLEAN = {
@@ -21,10 +22,15 @@ CLEAN = {
 }
 
 
-def told(predictions, noun: str = "patient", resamples: int = 100) -> str:
-    known = facts_of(CLEAN, predictions.split) | {"group_noun": noun}
+def judged(predictions, noun: str = "patient", resamples: int = 100) -> Judged:
     evaluation = evaluate(predictions, resamples=resamples)
-    return " ".join(summary(evaluation, Facts(**known)))
+    known = scored_facts(CLEAN, evaluation, predictions)
+    return Judged(evaluation, replace(known, group_noun=noun))
+
+
+def told(predictions, noun: str = "patient", resamples: int = 100) -> str:
+    of = judged(predictions, noun, resamples)
+    return " ".join(summary(of.scores, of.facts))
 
 
 def test_a_binary_result_is_told_in_natural_frequencies(simulate) -> None:
@@ -153,3 +159,106 @@ def test_classes_that_share_the_last_place_are_both_named(simulate) -> None:
     logits[np.flatnonzero(predictions.targets[:, 1])[0]] = (-9, 9, -9)
     logits[np.flatnonzero(predictions.targets[:, 2])[0]] = (-9, -9, 9)
     assert "Its strongest is a" in told(replace(predictions, logits=logits))
+
+
+def _constant(p):
+    return replace(p, logits=np.ones_like(p.logits))
+
+
+def _backwards(p):
+    return replace(p, logits=-p.logits)
+
+
+def _noise(p):
+    draw = np.random.default_rng(3)
+    return replace(p, logits=draw.normal(size=p.logits.shape).astype(np.float32))
+
+
+def _shifted(p):
+    """Ranks stay, decisions are all the same."""
+    columns = 1 if p.labels.exclusive else p.logits.shape[1]
+    return replace(p, logits=p.logits + np.float32(9) * (np.arange(p.logits.shape[1]) < columns))
+
+
+def _perfect(p):
+    return replace(p, logits=np.where(p.targets == 1, 9.0, -9.0).astype(np.float32))
+
+
+def _unknown(p):
+    return replace(p, targets=np.full_like(p.targets, np.nan))
+
+
+def _broken(p):
+    return replace(p, unreadable=(("a", "truncated"), ("b", "truncated")))
+
+
+CHANGES = (_constant, _backwards, _noise, _shifted, _perfect, _unknown, _broken)
+
+
+@pytest.fixture(scope="module")
+def cases(simulate) -> dict[tuple[str, str], Judged]:
+    """Kind of label and what was done to the predictions -> what is known of them."""
+    return {
+        (kind.value, change.__name__ if change else ""): judged(
+            change(simulate(kind)) if change else simulate(kind), resamples=30
+        )
+        for kind in Kind
+        for change in (None, *CHANGES)
+    }
+
+
+# By which change of the predictions each sentence must go, and by which it must come.
+GOES = {
+    "names": "_unknown",
+    "auroc": "_constant",
+    "mean auroc": "_constant",
+    "pairs": "_constant",
+    "by class": "_perfect",
+    "by finding": "_perfect",
+    "finds": "_unknown",
+    "clears": "_unknown",
+    "prevalence": "_unknown",
+    "kappa": "_unknown",
+}
+COMES = {
+    "no auroc": "_unknown",
+    "indifferent": "_constant",
+    "worse than chance": "_backwards",
+    "may be chance": "_noise",
+    "always": "_shifted",
+    "equally often": "_perfect",
+    "equal findings": "_perfect",
+    "decided alike": "_shifted",
+    "unused": "_broken",
+}
+
+
+def test_each_sentence_has_a_case_in_which_it_must_not_stand() -> None:
+    assert set(SUMMARY) == set(GOES) | set(COMES)
+
+
+@pytest.mark.fault
+@pytest.mark.parametrize("name", SUMMARY)
+def test_a_sentence_is_made_where_the_scores_bear_it_and_nowhere_else(cases, name: str) -> None:
+    """Row A13: whatever model of whatever labels made the predictions."""
+    kinds = {kind for (kind, _), of in cases.items() if SUMMARY[name].words(of)}
+    assert kinds
+    for kind in kinds:
+        plain, changed = cases[kind, ""], cases[kind, GOES.get(name) or COMES[name]]
+        assert bool(SUMMARY[name].words(plain)) is (name in GOES), kind
+        assert bool(SUMMARY[name].words(changed)) is (name in COMES), kind
+
+
+@pytest.mark.fault
+def test_a_summary_is_made_of_these_sentences_and_of_no_other_words(cases) -> None:
+    """Row A13."""
+    for of in cases.values():
+        first, *others = summary(of.scores, of.facts)
+        made = [text for s in SUMMARY.values() if (text := s.words(of))]
+        assert first.endswith(made[0])
+        assert [text.lower() for text in others] == [text.lower() for text in made[1:]]
+        for text in (first, *others):
+            assert text[0].isupper() or text[0].isdigit()
+            assert text.endswith(".")
+            assert "  " not in text
+            assert " nan" not in text

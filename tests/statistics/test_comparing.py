@@ -275,7 +275,7 @@ def test_where_the_interval_is_refused_there_is_no_p_and_one_reason(simulate) ->
     assert math.isnan(d.low)
     assert math.isnan(d.p)
     assert math.isnan(d.p_permuted)
-    assert re.fullmatch(r"interval not available: too few, it rests on \d groups?", d.note)
+    assert re.fullmatch(r"interval not available: based on only \d groups?", d.note)
 
 
 def test_tests_of_equal_models_reject_as_often_as_they_say(simulate) -> None:

@@ -50,7 +50,7 @@ def test_a_kappa_without_an_interval_says_why(simulate, graded) -> None:
     few = replace(simulate(Kind.ORDINAL, 6), readout=graded.readout)
     (found,) = evaluate_readout(few).grades
     assert np.isnan(found.kappa.low)
-    assert found.kappa.note == "too few, it rests on 3 groups"
+    assert found.kappa.note == "based on only 3 groups"
     nothing = replace(few, targets=np.full_like(few.targets, np.nan))
     (found,) = evaluate_readout(nothing).grades
     assert np.isnan(found.kappa.value)

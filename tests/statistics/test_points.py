@@ -148,10 +148,10 @@ def test_shares_of_fewer_than_five_patients_have_no_interval_as_no_score_has(
     predictions.logits[:2] = 5
     for point in evaluate_readout(predictions, prevalence).points:
         assert np.isnan(point.ppv.low)
-        assert point.ppv.note == "too few, it rests on 1 group"
+        assert point.ppv.note == "based on only 1 group"
         assert point.sensitivity.value == 1
         assert np.isnan(point.sensitivity.low)
-        assert point.sensitivity.note == "too few, it rests on 1 group"
+        assert point.sensitivity.note == "based on only 1 group"
         assert np.isfinite(point.specificity.low)
         if prevalence:
             assert np.isnan(point.npv.low)

@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-import base64
 import textwrap
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from io import BytesIO
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-from medcnn.audit.finding import Finding, Severity, counted
+from medcnn.audit.finding import Finding, Severity
 from medcnn.audit.planted import Recovered
 from medcnn.audit.thumbnails import Looks
 from medcnn.data.manifest import Manifest
-from medcnn.pages.facts import Facts
+from medcnn.pages import layout
+from medcnn.pages.facts import Facts, Statement, say
+from medcnn.pages.format import counted, percent
 from medcnn.pages.page import rendered
-from medcnn.pages.statements import said
+from medcnn.pages.pictures import address, encoded
+from medcnn.pages.statements import STATEMENTS
 from medcnn.system.files import write_text
 from medcnn.system.progress import WIDTH
 
@@ -48,16 +50,12 @@ class Audit:
 
     @property
     def verdict(self) -> str:
-        refused, warned = len(self.of(Severity.REFUSE)), len(self.of(Severity.WARN))
-        warnings = f"{counted(warned, 'warning')}" if warned else "no warning"
-        if refused:
-            return f"Refused for {counted(refused, 'reason')}; {warnings}."
-        if CONFOUNDS & {f.check for f in self.of(Severity.WARN)}:
-            return (
-                "Not refused, but confounded: the label can be predicted without looking at the "
-                f"disease, so a score may measure where images come from; {warnings}."
-            )
-        return f"Nothing forbids training on these data; {warnings}."
+        return say(VERDICTS, self, *VERDICTS)
+
+    @property
+    def search(self) -> str:
+        """How well the search for copies works here, where that was measured."""
+        return say(SEARCH, self, *SEARCH)
 
     @property
     def described(self) -> str:
@@ -68,25 +66,53 @@ class Audit:
         out += "".join(f"; {counted(n, 'row')} left out: {w}" for w, n in m.rows_left_out.items())
         return f"{counted(len(m.records), 'image')}{whose}{out}"
 
-    @property
-    def _of_others(self) -> str:
-        """Whose the wrongly found images are, with a space behind."""
-        noun = self.manifest.group_noun
-        return "" if noun == "image" else f"of other {noun}s "
 
-    @property
-    def search(self) -> str:
-        """How well the search for copies works here, in a sentence."""
-        found = self.recovered
-        if found is None or not any(found.planted.values()):
-            return ""
-        parts = ", ".join(f"{found.found[k]} of {n} {k}" for k, n in found.planted.items())
-        return (
-            f"To measure the search for near-duplicates, copies of images of this set were planted "
-            f"in memory and looked for: {parts} were found (recall {found.recall:.1%}), and with "
-            f"them {counted(found.false, 'image')} {self._of_others}"
-            f"(precision {found.precision:.1%})."
-        )
+def _warnings(audit: Audit) -> str:
+    warned = len(audit.of(Severity.WARN))
+    return f"; {counted(warned, 'warning') if warned else 'no warning'}."
+
+
+def _confounded(audit: Audit) -> bool:
+    return bool(CONFOUNDS & {f.check for f in audit.of(Severity.WARN)})
+
+
+VERDICTS: dict[str, Statement[Audit]] = {
+    "refused": Statement(
+        says=lambda a: f"Refused for {counted(len(a.of(Severity.REFUSE)), 'reason')}{_warnings(a)}",
+        holds=lambda a: bool(a.of(Severity.REFUSE)),
+    ),
+    "confounded": Statement(
+        says=lambda a: (
+            "Not refused, but confounded: the label can be predicted without looking at the "
+            f"disease, so a score may measure where images come from{_warnings(a)}"
+        ),
+        holds=lambda a: _confounded(a) and not a.of(Severity.REFUSE),
+    ),
+    "nothing forbids": Statement(
+        says=lambda a: f"Nothing forbids training on these data{_warnings(a)}",
+        holds=lambda a: not _confounded(a) and not a.of(Severity.REFUSE),
+    ),
+}
+
+
+def _searched(audit: Audit) -> str:
+    found, noun = audit.recovered, audit.manifest.group_noun
+    assert found is not None
+    parts = ", ".join(f"{found.found[k]} of {n} {k}" for k, n in found.planted.items())
+    others = "" if noun == "image" else f"of other {noun}s "
+    return (
+        "To measure the search for near-duplicates, copies of images of this set were planted in "
+        f"memory and looked for: {parts} were found (recall {percent(found.recall)} %), and with "
+        f"them {counted(found.false, 'image')} {others}(precision {percent(found.precision)} %)."
+    )
+
+
+SEARCH: dict[str, Statement[Audit]] = {
+    "search": Statement(
+        says=_searched,
+        holds=lambda a: a.recovered is not None and any(a.recovered.planted.values()),
+    ),
+}
 
 
 def text(audit: Audit) -> str:
@@ -137,18 +163,21 @@ def write_html(path: Path, audit: Audit) -> None:
 
 
 def html(audit: Audit) -> str:
-    facts = audit_facts(audit)
+    noun = audit.manifest.group_noun
     return rendered(
         "audit.html.j2",
-        audit=audit,
+        title=audit.manifest.source,
+        task=audit.described,
+        warnings=(),
+        verdict=audit.verdict,
+        search=audit.search,
+        findings=audit.findings,
         words=WORDS,
-        splits=audit.manifest.counts(),
-        noun=audit.manifest.group_noun,
-        rows=lambda f: f.rows[:MOST_ROWS],
+        dataset=layout.dataset(audit.manifest.counts(), noun),
         pictures=lambda f: _pictures(audit, f),
         means=_means(audit),
         most_rows=MOST_ROWS,
-        say=lambda *names: " ".join(filter(None, (said(name, facts) for name in names))),
+        say=partial(say, STATEMENTS, audit_facts(audit)),
     )
 
 
@@ -211,10 +240,7 @@ def _address(looks: Looks, row: int) -> str:
 
 
 def _png(image: Image.Image) -> str:
-    """An address that holds the image itself."""
-    buffer = BytesIO()
-    image.save(buffer, "PNG")
-    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+    return address("png", encoded(image, "png"))
 
 
 def warnings(findings: Sequence[Finding]) -> list[str]:

@@ -16,10 +16,10 @@ from functools import cache
 from importlib import resources
 from typing import Any
 
-from medcnn.pages.digits import plural
-from medcnn.pages.facts import Facts, Made
+from medcnn.pages.facts import Facts, Made, say
 from medcnn.pages.flow import used
-from medcnn.pages.statements import said
+from medcnn.pages.format import counted
+from medcnn.pages.statements import STATEMENTS
 from medcnn.statistics.operating import point_name, rule_words
 
 Run = Mapping[str, Any]
@@ -127,7 +127,7 @@ def _partitions(run: Run, facts: Facts) -> str:
     parts = ", ".join(
         f"{name} {split.get('images', 0):,} images"
         + (
-            f" of {plural(split['groups'], facts.group_noun)}"
+            f" of {counted(split['groups'], facts.group_noun)}"
             if _counts_groups(split, facts)
             else ""
         )
@@ -149,7 +149,7 @@ def _disjoint(run: Run, facts: Facts) -> str:
         return "By image: which images are of one patient is not known."
     if leaks:
         return (
-            f"{plural(leaks, noun)} {'stands' if leaks == 1 else 'stand'} in more than one split."
+            f"{counted(leaks, noun)} {'stands' if leaks == 1 else 'stand'} in more than one split."
         )
     return f"No {noun} stands in two splits."
 
@@ -289,7 +289,7 @@ def _code(run: Run, _: Facts) -> str:
 
 
 def _deidentified(_run: Run, facts: Facts) -> str:
-    return said("card: pseudonyms", facts) or said("card: no pseudonyms", facts)
+    return say(STATEMENTS, facts, "pseudonyms", "no pseudonyms")
 
 
 def _imbalance(run: Run, _: Facts) -> str:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import math
 import textwrap
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from medcnn.pages.digits import because, number, p_text, signed
-from medcnn.pages.facts import Facts
+from medcnn.pages.facts import Facts, Statement, say
+from medcnn.pages.format import count, counted, estimate, number, p_text, signed, whose
 from medcnn.pages.page import rendered
-from medcnn.pages.statements import said
+from medcnn.pages.statements import STATEMENTS
 from medcnn.statistics.comparing import WITHIN, Difference, Discordance, Pairing
 from medcnn.statistics.metrics.table import METRICS
 from medcnn.statistics.predictions import Predictions
@@ -23,14 +24,15 @@ def told_table(first: str, other: str, pairing: Pairing, group_noun: str) -> Ite
     """Lines of at most 100 columns: the overall differences, for a terminal."""
     yield f"{other} against {first}"
     names = [n if len(n) <= 10 else f"{n[:9]}…" for n in (first, other)]
-    yield f"  {'':<27}{names[0]:>10} {names[1]:>10}  {'difference (95 %)':<24} {'p':>6} {'Holm':>6}"
+    yield f"  {'':<26}{names[0]:>10} {names[1]:>10}  {'difference (95 %)':<25} {'p':>6} {'Holm':>6}"
     for d in pairing.differences:
         if d.label is None:
-            interval = "" if math.isnan(d.low) else f" ({signed(d.low)} {signed(d.high)})"
+            difference, interval = estimate(d.difference, d.low, d.high, signed)
             p, holm = (p_text(p) for p in list(ps_of(d).values())[:2])
-            title, shown = METRICS[d.score].title, f"{signed(d.difference)}{interval}"
+            title = METRICS[d.score].title
+            shown = f"{difference} ({interval})" if interval else difference
             yield (
-                f"  {title[:26]:<27}{number(d.reference):>10} {number(d.other):>10}  {shown:<24}"
+                f"  {title[:25]:<26}{number(d.reference):>10} {number(d.other):>10}  {shown:<25}"
                 f" {p:>6} {holm:>6} {_short(d.verdict)}"
             ).rstrip()
     yield from _reasons(pairing, group_noun)
@@ -51,7 +53,7 @@ def _reasons(pairing: Pairing, group_noun: str) -> Iterator[str]:
     titles: dict[str, list[str]] = {}
     for d in pairing.differences:
         if d.label is None and d.note:
-            titles.setdefault(because(d.note, group_noun), []).append(METRICS[d.score].title)
+            titles.setdefault(whose(d.note, group_noun), []).append(METRICS[d.score].title)
     for note, scores in titles.items():
         said = f"{', '.join(scores)}: {note}"
         yield from textwrap.wrap(said, 100, initial_indent="  ", subsequent_indent="    ")
@@ -97,11 +99,17 @@ def comparison_page(
     )
     return rendered(
         "comparison.html.j2",
+        title=f"{first} and {', '.join(pairings)}",
+        task=f"{reference.split} split: {counted(images, 'image')}"
+        + (f" of {counted(groups, group_noun)}" if groups < images else ""),
+        warnings=notes,
         first=first,
         names=list(predictions),
-        task=f"{reference.split} split: {images:,} images"
-        + (f" of {groups:,} {group_noun}s" if groups < images else ""),
-        sentences=[because(_sentence(first, name, p), group_noun) for name, p in pairings.items()],
+        sentences=[
+            " ".join(filter(None, (s.words(compared) for s in COMPARED.values())))
+            for name, p in pairings.items()
+            for compared in [Compared(first, name, p, group_noun)]
+        ],
         pairs=[
             {
                 "name": name,
@@ -112,54 +120,115 @@ def comparison_page(
             for name, p in pairings.items()
         ],
         settings=settings,
-        notes=notes,
-        group_noun=group_noun,
-        say=lambda *names: " ".join(filter(None, (said(name, facts) for name in names))),
-        because=partial(because, noun=group_noun),
+        say=partial(say, STATEMENTS, facts),
+        whose=partial(whose, noun=group_noun),
     )
 
 
-def _sentence(first: str, name: str, pairing: Pairing) -> str:
-    """The first score in words, and how many of the others say the same."""
-    overall = [d for d in pairing.differences if d.label is None]
-    d = overall[0]
-    title = METRICS[d.score].title
-    opening = f"{title} of {name} is {number(d.other)}, of {first} {number(d.reference)}"
-    if math.isnan(d.low):
-        why = f" ({d.note})" if d.note else ""
-        return f"{opening}; how sure this difference is cannot be said{why}.{_others(overall)}"
-    ends = f"(95 % interval {signed(d.low)} to {signed(d.high)})"
-    surely = f"the difference is {signed(d.difference)} {ends}"
-    better = f"So {name} has the better {title} on images like these"
-    worse = f"So {name} has the worse {title} on images like these"
-    margin = "" if d.margin is None else f"{d.margin:g}"
-    meaning = {
-        "better": better,
-        "worse": worse,
-        WITHIN: f"{worse}, but by less than the margin of {margin}: it is not inferior",
-        "different": "More than chance would give",
-        "not inferior": f"In {title}, {name} is not inferior by the margin of {margin}",
-        "inferiority not excluded": f"That its {title} is worse by {margin} or more is not "
-        "excluded",
-        "": "That could be chance: these images do not show which is better",
-    }[d.verdict]
-    return f"{opening}: {surely}. {meaning}.{_others(overall)}"
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """A model against the reference."""
+
+    first: str
+    name: str
+    pairing: Pairing
+    group_noun: str
+
+    @property
+    def overall(self) -> list[Difference]:
+        return [d for d in self.pairing.differences if d.label is None]
+
+    @property
+    def main(self) -> Difference:
+        return self.overall[0]
+
+    @property
+    def title(self) -> str:
+        return METRICS[self.main.score].title
+
+    @property
+    def sure(self) -> bool:
+        return not math.isnan(self.main.low)
+
+    @property
+    def better(self) -> int:
+        return sum(d.verdict == "better" for d in self.overall)
+
+    @property
+    def worse(self) -> int:
+        return sum(d.verdict in ("worse", WITHIN) for d in self.overall)
+
+    @property
+    def judged(self) -> int:
+        """Scores that have a better side."""
+        return sum(bool(d.better) for d in self.overall)
 
 
-def _others(overall: Sequence[Difference]) -> str:
-    """` Of 5 scores compared, ...`: what the other scores say, where there are others."""
-    if len(overall) < 2:
-        return ""
-    verdicts = [d.verdict for d in overall if d.better]
-    better = sum(v == "better" for v in verdicts)
-    worse = sum(v in ("worse", WITHIN) for v in verdicts)
-    rest = len(verdicts) - better - worse
-    if not better + worse:
-        return f" None of the {len(verdicts)} scores compared shows a sure difference."
+def _values(c: Compared) -> str:
+    d = c.main
+    return f"{c.title} of {c.name} is {number(d.other)}, of {c.first} {number(d.reference)}"
+
+
+def _difference(c: Compared) -> str:
+    d = c.main
+    difference, interval = estimate(d.difference, d.low, d.high, signed)
+    return f"{_values(c)}: the difference is {difference} (95 % interval {interval})."
+
+
+def _unsure(c: Compared) -> str:
+    why = f" ({whose(c.main.note, c.group_noun)})" if c.main.note else ""
+    return f"{_values(c)}; how sure this difference is cannot be said{why}."
+
+
+def _meaning(verdict: str, says: Callable[[Compared], str] | str) -> Statement[Compared]:
+    return Statement(says=says, holds=lambda c: c.sure and c.main.verdict == verdict)
+
+
+def _margin(c: Compared) -> str:
+    return "" if c.main.margin is None else f"{c.main.margin:g}"
+
+
+def _side(c: Compared, side: str) -> str:
+    return f"So {c.name} has the {side} {c.title} on images like these"
+
+
+def _counted(c: Compared) -> str:
+    rest = c.judged - c.better - c.worse
     return (
-        f" Of {len(verdicts)} scores compared it is better in {better} and worse in {worse}; "
-        f"{rest} {'shows' if rest == 1 else 'show'} no sure difference."
+        f"Of {c.judged} scores compared it is better in {c.better} and worse in {c.worse}; {rest} "
+        f"{'shows' if rest == 1 else 'show'} no sure difference."
     )
+
+
+COMPARED: dict[str, Statement[Compared]] = {
+    "difference": Statement(says=_difference, holds=lambda c: c.sure),
+    "unsure": Statement(says=_unsure, holds=lambda c: not c.sure),
+    "better": _meaning("better", lambda c: f"{_side(c, 'better')}."),
+    "worse": _meaning("worse", lambda c: f"{_side(c, 'worse')}."),
+    "within": _meaning(
+        WITHIN,
+        lambda c: (
+            f"{_side(c, 'worse')}, but by less than the margin of {_margin(c)}: it is not inferior."
+        ),
+    ),
+    "different": _meaning("different", "More than chance would give."),
+    "not inferior": _meaning(
+        "not inferior",
+        lambda c: f"In {c.title}, {c.name} is not inferior by the margin of {_margin(c)}.",
+    ),
+    "not excluded": _meaning(
+        "inferiority not excluded",
+        lambda c: f"That its {c.title} is worse by {_margin(c)} or more is not excluded.",
+    ),
+    "chance": _meaning("", "That could be chance: these images do not show which is better."),
+    "others": Statement(
+        says=_counted, holds=lambda c: len(c.overall) > 1 and bool(c.better + c.worse)
+    ),
+    "no others": Statement(
+        says=lambda c: f"None of the {c.judged} scores compared shows a sure difference.",
+        holds=lambda c: len(c.overall) > 1 and c.judged > 0 and not c.better + c.worse,
+    ),
+}
 
 
 def ps_of(d: Difference) -> dict[str, float]:
@@ -173,24 +242,23 @@ def _differences(found: Sequence[Difference]) -> list[dict[str, Any]]:
     ends = [abs(v) for d in found for v in (d.low, d.high) if not math.isnan(v)]
     reach = max(ends, default=1.0) or 1.0
 
-    def place(value: float) -> str:
-        return f"{50 + 50 * value / reach:.1f}"
-
-    return [
-        {
+    def row(d: Difference) -> dict[str, Any]:
+        difference, interval = estimate(d.difference, d.low, d.high, signed)
+        ends = (d.low, -d.high, d.difference)
+        return {
             "title": METRICS[d.score].title,
             "label": d.label or "",
             "direction": {1: "higher is better", -1: "lower is better", 0: ""}[d.better],
             "values": [number(d.reference), number(d.other)],
-            "difference": signed(d.difference),
-            "interval": "" if math.isnan(d.low) else f"{signed(d.low)} to {signed(d.high)}",
-            "bar": None if math.isnan(d.low) else tuple(map(place, (d.low, d.high, d.difference))),
+            "difference": difference,
+            "interval": interval,
+            "bar": [f"{50 + 50 * v / reach:.1f}" for v in ends] if interval else None,
             "ps": [p_text(p) for p in ps_of(d).values()],
             "verdict": d.verdict,
             "note": d.note,
         }
-        for d in found
-    ]
+
+    return list(map(row, found))
 
 
 def _discordance(d: Discordance) -> dict[str, Any]:
@@ -198,6 +266,6 @@ def _discordance(d: Discordance) -> dict[str, Any]:
     return {
         "label": d.label or "",
         "side": SIDES[d.side],
-        "counts": [f"{n:,}" for n in counts],
+        "counts": [count(n) for n in counts],
         "ps": [p_text(d.p), p_text(d.p_holm)],
     }

@@ -1,22 +1,46 @@
-"""What is known of a run and decides which sentences its pages may make.
+"""What is known of a run, and the sentences that its pages may make by it.
 
-A statement in words is computed from the facts of this run, or it is not made: `statements` holds
-the sentences, each with a condition on these facts. Whatever is not known stays at a value by which
-nothing can be claimed (None, 0, or empty).
+A statement in words is computed from facts, or it is not made. Sentences stand in tables, each with
+the condition by which it is true: `statements` and `seen` (of `Facts`), `summary` (of scores),
+`comparison_page` (of two models), `audit` (of what was found). Whatever is not known stays at a
+value by which nothing can be claimed (None, 0, or empty).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from medcnn.data.labels import Kind
 
+Of = TypeVar("Of")
 STARTS_THAT_ARE_KNOWN = frozenset({"auto", "none", "pretrained"})
 """Settings of `model.weights` by which weights come from nowhere or from timm; a file may hold
 those of a network that was trained on these very images."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Statement(Generic[Of]):
+    """Attributes:
+    says: the sentence, or the words that differ from run to run.
+    holds: whether these facts bear it.
+    """
+
+    says: str | Callable[[Of], str]
+    holds: Callable[[Of], bool]
+
+    def words(self, of: Of) -> str:
+        """The sentence, or nothing where it is not borne out."""
+        if not self.holds(of):
+            return ""
+        return self.says if isinstance(self.says, str) else self.says(of)
+
+
+def say(table: Mapping[str, Statement[Of]], of: Of, *names: str) -> str:
+    """Those of the named statements that hold, one after the other."""
+    return " ".join(filter(None, (table[name].words(of) for name in names)))
 
 
 class Made(StrEnum):
@@ -43,6 +67,7 @@ class Facts:
     copies_sought: near-duplicates were searched for in the training.
     known_start: the training began with random weights or those of timm, no file, no checkpoint.
     epochs: that the validation split could choose from.
+    flat: labels whose probability is the same for every image.
     fitted: what was fitted on validation: thresholds, calibration, sets, referral.
     own_prevalence: predictive values are told for the prevalence of these very images.
     pseudonyms: ids of patients and images were replaced by keyed pseudonyms.
@@ -56,6 +81,8 @@ class Facts:
     margin, margin_of: by how much a model may be worse, and in which score.
     methods, tests, mcnemar, differing_settings: of the page of `compare`.
     shows_images: pictures of the data stand on the page.
+    numbered: images stand under their number in the data set.
+    shrunk_px: width to which larger pictures were made smaller; 0 where none was.
     sought: the audit measured how well it finds near-duplicates.
     """
 
@@ -72,6 +99,7 @@ class Facts:
     copies_sought: bool = False
     known_start: bool = False
     epochs: int = 0
+    flat: frozenset[str] = frozenset()
     fitted: frozenset[str] = frozenset()
     own_prevalence: bool = False
     pseudonyms: bool | None = None
@@ -93,6 +121,8 @@ class Facts:
     mcnemar: int = 0
     differing_settings: int = 0
     shows_images: bool = False
+    numbered: bool = False
+    shrunk_px: int = 0
     sought: bool = False
 
     @property

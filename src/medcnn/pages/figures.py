@@ -1,17 +1,22 @@
-"""The charts of the report: each a drawing of `svg`, and the numbers that stand behind it."""
+"""The charts of the report, each a drawing of `svg` with the numbers that stand behind it: of each
+class, of referral, of the training."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
+from medcnn.data.labels import Kind
 from medcnn.pages import svg
-from medcnn.pages.digits import number
+from medcnn.pages.format import count, estimate, hundredths, number, whose
 from medcnn.pages.svg import Axis, Chart, Frame
 from medcnn.statistics.curves import OneLabel, precision_recall, reliability, roc, thinned
-from medcnn.statistics.metrics.table import NUM_BINS
+from medcnn.statistics.metrics.table import METRICS, NUM_BINS
+from medcnn.statistics.scores import Evaluation
+from medcnn.system.progress import track
 
 MOST_POINTS = 100
 """A line of 280 units shows no more; its ends and its course between them stay."""
@@ -92,7 +97,7 @@ def reliability_chart(label: OneLabel) -> Chart:
     filled = np.flatnonzero(bins.count)
     predicted, observed = bins.predicted[filled].tolist(), bins.observed[filled].tolist()
     rows = tuple(
-        (number(p, 2), number(o, 2), f"{bins.count[k]:,}")
+        (hundredths(p), hundredths(o), count(bins.count[k]))
         for k, p, o in zip(filled, predicted, observed, strict=True)
     )
     edges = (np.arange(NUM_BINS + 1) / NUM_BINS).tolist()
@@ -122,7 +127,7 @@ def risk_coverage_chart(curve: Sequence[tuple[float, float]]) -> Chart:
         up=svg.axis("Share of them wrong", [0.05, float(risk.max())], zero=True),
     )
     at = [int(np.abs(kept - share).argmin()) for share in SHARES_KEPT]
-    rows = tuple((number(kept[i], 2), number(risk[i])) for i in dict.fromkeys(at))
+    rows = tuple((hundredths(kept[i]), number(risk[i])) for i in dict.fromkeys(at))
     told = [f"{k} kept: {r} of them wrong" for k, r in rows]
     points = [(float(kept[i]), float(risk[i])) for i in dict.fromkeys(at)]
     return Chart(
@@ -192,3 +197,72 @@ def history_chart(
             for i in few
         ),
     )
+
+
+def classes(
+    labels: Sequence[OneLabel], evaluation: Evaluation, group_noun: str
+) -> list[dict[str, Any]]:
+    """The charts of each output, and its AUROC or why there is none."""
+    binary = evaluation.labels.kind is Kind.BINARY
+    areas = {s.label: s for s in evaluation.scores if s.name == "auroc" and s.average is None}
+    found = []
+    for label in track(labels, len(labels), "report: charts of each class"):
+        area = areas[None if binary else label.name]
+        value, interval = estimate(area.value, area.low, area.high)
+        found.append(
+            {
+                "name": label.name,
+                "positives": count(int(label.target.sum())),
+                "count": count(len(label.target)),
+                "auroc": value,
+                "interval": interval or whose(area.note, group_noun),
+                "charts": _charts(label),
+            }
+        )
+    return found
+
+
+def _charts(label: OneLabel) -> list[Chart]:
+    drawn = []
+    if label.both_classes:
+        drawn += [roc_chart(label), precision_recall_chart(label)]
+    if len(label.target):
+        drawn.append(reliability_chart(label))
+    return drawn
+
+
+def training(history: Sequence[Mapping[str, float]], chosen: float | None = None) -> list[Chart]:
+    """Loss, validation scores and learning rates, of what the history holds.
+
+    Args:
+        chosen: the epoch whose weights were kept.
+    """
+
+    def line(key: str) -> list[float]:
+        return [float(epoch.get(key, math.nan)) for epoch in history]
+
+    def known(key: str) -> bool:
+        return any(math.isfinite(value) for value in line(key))
+
+    epochs = [float(epoch.get("epoch", i)) for i, epoch in enumerate(history)]
+    drawn = []
+    losses = {"training": "train/loss", "validation": "val/loss"}
+    if lines := {name: line(key) for name, key in losses.items() if known(key)}:
+        chart = history_chart("Loss", epochs, lines, "Loss", chosen=chosen)
+        drawn.append(chart)
+    keys = sorted({key for epoch in history for key in epoch})
+    kept = "" if chosen is None else f", epoch {chosen:g} kept"
+    for key in keys:
+        if key.startswith("val/") and key != "val/loss" and known(key):
+            name = key.removeprefix("val/")
+            title = METRICS[name].title if name in METRICS else name
+            caption = f"{title} on validation{kept}"
+            drawn.append(history_chart(caption, epochs, {title: line(key)}, title, chosen=chosen))
+    rates = {k.removeprefix("lr/"): line(k) for k in keys if k.split("/")[0] == "lr" and known(k)}
+    if len({str(values) for values in rates.values()}) == 1:
+        rates = dict([next(iter(rates.items()))])
+    if rates:
+        log = all(v > 0 for values in rates.values() for v in values if math.isfinite(v))
+        title = "Learning rate"
+        drawn.append(history_chart(title, epochs, rates, title, log=log))
+    return drawn

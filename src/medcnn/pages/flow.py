@@ -2,26 +2,19 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from medcnn.data.manifest import OTHER_FILES
-from medcnn.pages.digits import plural
+from medcnn.pages.format import count, counted
 from medcnn.statistics.predictions import Predictions
 
-QUARANTINED = re.compile(r"blank:|BurnedInAnnotation")
-"""Reasons of the audit why an image that can be read must not be used."""
-
-
-def lost(reasons: Sequence[str]) -> dict[str, int]:
-    """How many images could not be read, and how many were put in quarantine.
-
-    Args:
-        reasons: one for each image of a split that is not used.
-    """
-    quarantined = sum(bool(QUARANTINED.match(reason)) for reason in reasons)
-    return {"unreadable": len(reasons) - quarantined, "quarantined": quarantined}
+LOST = {
+    "unreadable": "could not be read",
+    "quarantined": "in quarantine",
+    "unused": "could not be used",
+}
+"""What becomes of images that are not used; older runs only say how many predictions lack."""
 
 
 def used(told: Mapping[str, Any]) -> dict[str, int]:
@@ -36,71 +29,49 @@ def used(told: Mapping[str, Any]) -> dict[str, int]:
 
 
 def flow(
-    counts: Mapping[str, Mapping[str, int]],
-    excluded: Mapping[str, int],
-    rows_left_out: Mapping[str, int],
-    missing: Mapping[str, Mapping[str, int]] | None,
-    predictions: Mapping[str, Predictions],
-    group_noun: str,
+    told: Mapping[str, Any], predictions: Mapping[str, Predictions], group_noun: str
 ) -> dict[str, Any] | None:
     """What the page draws; None where there are no splits.
 
     Args:
-        counts: `Manifest.counts()`.
-        excluded, rows_left_out: of `Manifest`: reason -> how many.
-        missing: split -> what `lost` says of it; None where nobody counted.
+        told: `report` of `run.json`.
     """
+    counts, excluded = told.get("dataset"), told.get("excluded", {})
     if not counts:
         return None
-    missing = missing or {
-        name: lost([reason for _, reason in p.unreadable]) for name, p in predictions.items()
-    }
+    missing = told.get("lost") or {n: {"unused": len(p.unreadable)} for n, p in predictions.items()}
+    listed = sum(split["images"] for split in counts.values())
     files = {why: n for why, n in excluded.items() if why in OTHER_FILES}
     left_out = {why: n for why, n in excluded.items() if why not in OTHER_FILES}
-    listed = sum(split["images"] for split in counts.values())
-    images = listed + sum(left_out.values())
-    boxes = {name: _split(name, s, missing, predictions, group_noun) for name, s in counts.items()}
-    unused = sum(sum(m.values()) for m in missing.values())
+    all_lost = {what: sum(m.get(what, 0) for m in missing.values()) for what in LOST}
+    rows = told.get("rows_left_out", {})
     return {
         "before": [
-            *_counted(rows_left_out, "row", " left out"),
-            *_counted(files, "other file", ""),
+            *(f"{counted(n, 'row')} left out: {why}" for why, n in rows.items()),
+            *(f"{counted(n, 'other file')}: {why}" for why, n in files.items()),
         ],
-        "found": f"{images:,}",
-        "excluded": [(reason, f"{count:,}") for reason, count in left_out.items()],
-        "lost": [
-            (what, f"{count:,}")
-            for what in ("unreadable", "quarantined")
-            if (count := sum(m.get(what, 0) for m in missing.values()))
+        "found": count(listed + sum(left_out.values())),
+        "excluded": [(reason, count(n)) for reason, n in left_out.items()],
+        "lost": [(LOST[what], count(n)) for what, n in all_lost.items() if n],
+        "used": count(listed - sum(all_lost.values())),
+        "splits": [
+            {"name": name, "lines": _lines(split, missing.get(name, {}), predictions.get(name), of)}
+            for name, split in counts.items()
+            for of in [group_noun if group_noun != "image" and "groups" in split else ""]
         ],
-        "used": f"{listed - unused:,}",
-        "splits": list(boxes.values()),
     }
 
 
-def _counted(found: Mapping[str, int], noun: str, what: str) -> list[str]:
-    return [f"{plural(count, noun)}{what}: {reason}" for reason, count in found.items()]
-
-
-def _split(
-    name: str,
-    split: Mapping[str, int],
-    missing: Mapping[str, Mapping[str, int]],
-    predictions: Mapping[str, Predictions],
-    group_noun: str,
-) -> dict[str, Any]:
-    known, seen = missing.get(name, {}), predictions.get(name)
-    of = (
-        f" of {plural(split['groups'], group_noun)}"
-        if group_noun != "image" and "groups" in split
-        else ""
-    )
-    lines = [f"{plural(split['images'], 'image')}{of}"]
-    words = {"unreadable": "could not be read", "quarantined": "in quarantine"}
-    lines += [f"{known[what]:,} {said}" for what, said in words.items() if known.get(what)]
-    unused = sum(known.values())
-    if unused:
-        lines.append(f"{split['images'] - unused:,} used")
-    if seen is not None:
-        lines.append(f"{len(seen.image_ids):,} scored")
-    return {"name": name, "lines": lines}
+def _lines(
+    split: Mapping[str, int], missing: Mapping[str, int], seen: Predictions | None, of: str
+) -> list[str]:
+    """What stands in the box of a split."""
+    images = split["images"]
+    whose = f" of {counted(split['groups'], of)}" if of else ""
+    unused = sum(missing.values())
+    return [
+        f"{counted(images, 'image')}{whose}",
+        *(f"{missing[what]:,} {words}" for what, words in LOST.items() if missing.get(what)),
+        *([f"{images - unused:,} used"] if unused else []),
+        *([f"{len(seen.image_ids):,} scored"] if seen else []),
+    ]

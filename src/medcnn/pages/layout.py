@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
+from medcnn.data.labels import Kind
 from medcnn.pages import figures
-from medcnn.pages.digits import number, percent, span
+from medcnn.pages.format import count, estimate, number, of_hundred, percent, short, whose
+from medcnn.statistics.curves import OneLabel, confusion, four_cells
 from medcnn.statistics.cuts import cut_tables
+from medcnn.statistics.grades import CutResult
 from medcnn.statistics.intervals import Estimate
 from medcnn.statistics.metrics.table import METRICS
 from medcnn.statistics.operating import rule_words
-from medcnn.statistics.points import ReadoutEvaluation
+from medcnn.statistics.points import PointResult, ReadoutEvaluation
 from medcnn.statistics.predictions import Predictions
 from medcnn.statistics.scores import Evaluation, Score
 
@@ -37,24 +42,30 @@ MAIN = (
     "mean_absolute_grade_error",
 )
 """Scores that stand in the open; the others are folded away."""
+MOST_CLASSES = 25
+"""Of a confusion matrix that fits a page; of more classes the commonest confusions are listed."""
+MOST_CONFUSIONS = 30
 SPLIT_ORDER = ("test", "validation", "train")
 
 
-class Footnotes:
-    """Notes of scores, each told once under the tables and marked with a letter."""
+class Notes:
+    """Notes of scores, with what their groups are; each is told once under the tables and marked
+    with a letter."""
 
-    def __init__(self) -> None:
-        self.notes: list[str] = []
+    def __init__(self, noun: str) -> None:
+        self.noun = noun
+        self.told: list[str] = []
 
     def mark(self, note: str) -> str:
         if not note:
             return ""
-        if note not in self.notes:
-            self.notes.append(note)
-        return _letters(self.notes.index(note))
+        named = whose(note, self.noun)
+        if named not in self.told:
+            self.told.append(named)
+        return _letters(self.told.index(named))
 
     def __iter__(self) -> Iterator[tuple[str, str]]:
-        return iter((_letters(i), note) for i, note in enumerate(self.notes))
+        return iter((_letters(i), note) for i, note in enumerate(self.told))
 
 
 def _letters(index: int) -> str:
@@ -75,51 +86,61 @@ def split_rank(split: str) -> tuple[int, str]:
     return (SPLIT_ORDER.index(split) if known else len(SPLIT_ORDER), split)
 
 
-def _shown(score: Score, mark: str = "") -> dict[str, Any]:
-    """A score as the page prints it: texts, and the ends of its bar in % where it has one."""
-    no_interval = math.isnan(score.low)
-    in_bar = METRICS[score.name].higher_is_better and not no_interval and score.value >= 0
+def _told(
+    found: Estimate, write: Callable[[float], str] = number, unit: str = ""
+) -> dict[str, str]:
+    """`87.0 %` and `81.0 to 92.0 %`, or why there is no interval."""
+    value, interval = estimate(found.value, found.low, found.high, write, unit)
+    why = found.note if math.isnan(found.value) else f"no interval: {found.note}"
+    return {"value": value, "interval": interval, "why": "" if interval else why}
+
+
+def share(found: Estimate) -> dict[str, str]:
+    return _told(found, percent, " %")
+
+
+def _shown(score: Score, notes: Notes | None) -> dict[str, Any]:
+    """A score as the page prints it: texts, and the ends of its bar in % where it has one.
+
+    Args:
+        notes: where its note is told; None tells it beside the score where that has no interval.
+    """
+    value, interval = estimate(score.value, score.low, score.high)
+    in_bar = METRICS[score.name].higher_is_better and interval and score.value >= 0
+    ends = (score.low, 1 - score.high, score.value)
     return {
         "title": METRICS[score.name].title,
-        "value": number(score.value),
-        "interval": span(score.low, score.high),
-        "why": score.note if no_interval else "",
-        "mark": mark,
-        "bar": (
-            tuple(f"{100 * max(v, 0):.1f}" for v in (score.low, 1 - score.high, score.value))
-            if in_bar
-            else None
-        ),
-        "count": f"{score.count:,}",
-        "groups": f"{score.groups:,}",
+        "value": value,
+        "interval": interval,
+        "note": "" if interval else score.note,
+        "mark": notes.mark(score.note) if notes else "",
+        "bar": [f"{100 * max(v, 0):.1f}" for v in ends] if in_bar else None,
+        "count": count(score.count),
+        "groups": count(score.groups),
     }
 
 
 def headlines(evaluation: Evaluation) -> list[dict[str, Any]]:
     scores = {s.name: s for s in evaluation.scores if s.overall}
-    if evaluation.labels.exclusive:
-        # macro sensitivity is balanced accuracy under another name
-        scores = {n: s for n, s in scores.items() if n not in ("sensitivity", "specificity")}
-    else:
-        scores.pop("balanced_accuracy")
-    return [_shown(scores[n]) for n in HEADLINES if n in scores]
+    # of exclusive classes, macro sensitivity is balanced accuracy under another name
+    twice = (
+        ("sensitivity", "specificity") if evaluation.labels.exclusive else ("balanced_accuracy",)
+    )
+    return [_shown(scores[n], None) for n in HEADLINES if n in scores and n not in twice]
 
 
 def overall(
-    evaluations: Mapping[str, Evaluation],
-    splits: Sequence[str],
-    footnotes: Footnotes,
-    names: Sequence[str] = MAIN,
+    evaluations: Mapping[str, Evaluation], splits: Sequence[str], notes: Notes
 ) -> list[dict[str, Any]]:
     """One row per score, one cell per split."""
     rows = []
-    for name in names:
+    for name in MAIN:
         metric = METRICS[name]
         found = [
             [s for s in evaluations[split].scores if s.name == name and s.overall]
             for split in splits
         ]
-        cells = [_shown(s[0], footnotes.mark(s[0].note)) if s else None for s in found]
+        cells = [_shown(s[0], notes) if s else None for s in found]
         if any(cells):
             better = {True: "higher is better", False: "lower is better", None: ""}
             direction = better[metric.higher_is_better]
@@ -127,21 +148,21 @@ def overall(
     return rows
 
 
-def every_score(evaluation: Evaluation, footnotes: Footnotes) -> list[dict[str, Any]]:
+def every_score(evaluation: Evaluation, notes: Notes) -> list[dict[str, Any]]:
     """One row per score, label and average, for the folded table."""
     return [
         {
             "title": METRICS[s.name].title,
             "of": s.label or s.average or "",
-            "positives": "" if s.positives is None else f"{s.positives:,}",
+            "positives": "" if s.positives is None else count(s.positives),
             "method": s.method,
-            **_shown(s, footnotes.mark(s.note)),
+            **_shown(s, notes),
         }
         for s in evaluation.scores
     ]
 
 
-def by_class(evaluation: Evaluation, footnotes: Footnotes) -> dict[str, Any] | None:
+def by_class(evaluation: Evaluation, notes: Notes) -> dict[str, Any] | None:
     """One row per class, one cell per score that classes have; None for binary labels."""
     own = {(s.name, s.label): s for s in evaluation.scores if s.label is not None}
     if not own:
@@ -153,88 +174,82 @@ def by_class(evaluation: Evaluation, footnotes: Footnotes) -> dict[str, Any] | N
         rows.append(
             {
                 "label": label,
-                "positives": f"{scores[0].positives or 0:,}",
-                "count": f"{scores[0].count:,}",
-                "threshold": f"{evaluation.thresholds[k]:.3g}" if evaluation.thresholds else "",
-                "cells": [_shown(s, footnotes.mark(s.note)) for s in scores],
+                "positives": count(scores[0].positives or 0),
+                "count": count(scores[0].count),
+                "threshold": short(evaluation.thresholds[k]) if evaluation.thresholds else "",
+                "cells": [_shown(s, notes) for s in scores],
             }
         )
     return {"columns": [METRICS[name].title for name in names], "rows": rows}
 
 
-def points(found: ReadoutEvaluation) -> list[dict[str, Any]]:
-    return [
-        {
-            "point": rule_words(p.point),
-            "label": p.label,
-            "threshold": _threshold(p.threshold, p.reason),
-            "counts": [f"{n:,}" for n in (p.found, p.missed, p.alarms, p.cleared)],
-            "shares": [share(p.sensitivity), share(p.specificity)],
-            "prevalence": "n/a" if math.isnan(p.prevalence) else f"{100 * p.prevalence:.3g} %",
-            "values": [share(p.ppv), share(p.npv)],
-        }
-        for p in found.points
-    ]
-
-
-def grades(found: ReadoutEvaluation) -> list[dict[str, Any]]:
-    """Cut points of the mean grade: a row for each, and the kappa of all grades."""
-    return [
-        {
-            "point": rule_words(g.point),
-            "cuts": [
-                {
-                    "label": cut.label,
-                    "threshold": _threshold(cut.threshold, cut.reason),
-                    "counts": [f"{n:,}" for n in (cut.found, cut.missed, cut.alarms, cut.cleared)],
-                    "shares": [share(cut.sensitivity), share(cut.specificity)],
-                    "kappa": _agreement(cut.kappa),
-                }
-                for cut in g.cuts
-            ],
-            "kappa": _agreement(g.kappa),
-        }
-        for g in found.grades
-    ]
+def _two_by_two(of: PointResult | CutResult) -> dict[str, Any]:
+    return {
+        "label": of.label,
+        "threshold": {
+            "value": short(of.threshold),
+            "interval": "",
+            "why": f"not available: {of.reason}; this one is used" if of.reason else "",
+        },
+        "counts": [count(n) for n in (of.found, of.missed, of.alarms, of.cleared)],
+        "shares": [share(of.sensitivity), share(of.specificity)],
+    }
 
 
 def readout(found: ReadoutEvaluation | None) -> dict[str, Any] | None:
-    """Texts of operating points, prediction sets and referral."""
+    """Texts of operating points, cut points of grades, prediction sets and referral."""
     if found is None:
         return None
+    points = [
+        {
+            "point": rule_words(p.point),
+            "prevalence": short(100 * p.prevalence, " %"),
+            "values": [share(p.ppv), share(p.npv)],
+            **_two_by_two(p),
+        }
+        for p in found.points
+    ]
+    grades = [
+        {
+            "point": rule_words(g.point),
+            "cuts": [{"kappa": _told(c.kappa), **_two_by_two(c)} for c in g.cuts],
+            "kappa": _told(g.kappa),
+        }
+        for g in found.grades
+    ]
     sets = [
         {
             "label": s.label or "all images",
-            "count": f"{s.coverage.count:,}",
+            "count": count(s.coverage.count),
             "coverage": share(s.coverage),
             "by_patient": share(s.by_patient),
             "size": "n/a" if math.isnan(s.mean_size) else f"{s.mean_size:.2f}",
-            "single": "n/a" if math.isnan(s.single) else f"{percent(s.single, 0)} %",
-            "empty": f"{s.empty:,}",
+            "single": "n/a" if math.isnan(s.single) else f"{of_hundred(s.single)} %",
+            "empty": count(s.empty),
         }
         for s in found.sets
     ]
     referral = [
         {
-            "share": f"{100 * r.share:.3g} %",
-            "certainty": f"{r.certainty:.3g}",
-            "left": f"{r.left:,}",
+            "share": short(100 * r.share, " %"),
+            "certainty": short(r.certainty),
+            "left": count(r.left),
             "error": share(r.error),
         }
         for r in found.referral
     ]
     bound = found.bound and {
-        "asked": f"{100 * found.bound.asked:.3g} %",
-        "certainty": f"{found.bound.certainty:.3g}",
-        "left": f"{found.bound.error.count:,}",
+        "asked": short(100 * found.bound.asked, " %"),
+        "certainty": short(found.bound.certainty),
+        "left": count(found.bound.error.count),
         "referred": share(found.bound.referred),
         "error": share(found.bound.error),
     }
     return {
-        "points": points(found),
-        "grades": grades(found),
+        "points": points,
+        "grades": grades,
         "sets": sets,
-        "wanted": f"{100 * found.sets[0].wanted:.3g} %" if found.sets else "",
+        "wanted": short(100 * found.sets[0].wanted, " %") if found.sets else "",
         "per": found.sets[0].per if found.sets else "",
         "referral": referral,
         "bound": bound,
@@ -253,53 +268,67 @@ def cuts(predictions: Predictions, found: ReadoutEvaluation | None) -> list[dict
     return tables
 
 
-def _threshold(value: float, reason: str) -> dict[str, str]:
-    return {
-        "value": f"{value:.3g}",
-        "interval": "",
-        "why": f"not available: {reason}; this one is used" if reason else "",
-    }
+def confusions(predictions: Predictions) -> dict[str, Any] | None:
+    """The confusion matrix as a table whose cells hold a number and the share of the row in %, or
+    of many classes the pairs that are confused most often; None for multi-label, whose classes do
+    not confuse."""
+    if predictions.labels.kind is Kind.MULTILABEL:
+        return None
+    names, counts = predictions.labels.names, confusion(predictions)
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    if len(names) <= MOST_CLASSES:
+        rows = [
+            {
+                "name": name,
+                "cells": [
+                    {
+                        "count": count(n),
+                        "share": round(100 * share),
+                        "right": i == j,
+                        "title": f"{name} called {names[j]}: {n:,} images, {percent(share)} %",
+                    }
+                    for j, (n, share) in enumerate(zip(counts[i].tolist(), shares[i], strict=True))
+                ],
+            }
+            for i, name in enumerate(names)
+        ]
+        return {"names": names, "rows": rows, "pairs": []}
+    wrong = counts - np.diag(np.diag(counts))
+    pairs = np.argwhere(wrong > 0)
+    often = np.argsort(-wrong[tuple(pairs.T)], kind="stable")[:MOST_CONFUSIONS]
+    listed = [
+        (names[i], names[j], count(wrong[i, j]), f"{percent(shares[i, j])} %")
+        for i, j in pairs[often].tolist()
+    ]
+    return {"names": names, "rows": [], "pairs": listed}
 
 
-def share(found: Estimate) -> dict[str, str]:
-    """`87.0 %` and `81.0 to 92.0 %`, or why there is no interval."""
-    given = not math.isnan(found.low)
-    return {
-        "value": "n/a" if math.isnan(found.value) else f"{percent(found.value)} %",
-        "interval": f"{percent(found.low)} to {percent(found.high)} %" if given else "",
-        "why": _why(found),
-    }
+def cells(predictions: Predictions, labels: Sequence[OneLabel]) -> list[dict[str, Any]]:
+    """Found, missed, false alarms and cleared of each label of a multi-label set."""
+    if predictions.labels.kind is not Kind.MULTILABEL:
+        return []
+    return [{"label": of.name, "counts": [count(n) for n in four_cells(of)]} for of in labels]
 
 
-def _agreement(found: Estimate) -> dict[str, str]:
-    return {
-        "value": number(found.value),
-        "interval": span(found.low, found.high),
-        "why": _why(found),
-    }
-
-
-def _why(found: Estimate) -> str:
-    """Why there is no value, or no interval."""
-    missing, given = math.isnan(found.value), not math.isnan(found.low)
-    return "" if given else found.note if missing else f"no interval: {found.note}"
-
-
-def dataset(counts: Mapping[str, Mapping[str, int]], group_noun: str) -> list[dict[str, Any]]:
+def dataset(counts: Mapping[str, Mapping[str, int]], group_noun: str) -> dict[str, Any] | None:
     """One row per class and one cell per split, from `Manifest.counts()`."""
+    if not counts:
+        return None
     rows: list[dict[str, Any]] = []
-    keys = list(dict.fromkeys(key for row in counts.values() for key in row))
-    for key in keys:
+    for key in dict.fromkeys(key for split in counts.values() for key in split):
         if key == "groups" and group_noun == "image":
             continue  # would say the number of images a second time
         label = key.removeprefix("label:")
+        cells = [
+            (
+                count(split.get(key, 0)),
+                "" if key == label else f"{100 * split.get(key, 0) / split['images']:.1f} %",
+            )
+            for split in counts.values()
+        ]
         name = {"images": "Images", "groups": f"{group_noun.capitalize()}s"}.get(key, label)
-        row = []
-        for split in counts.values():
-            share = f"{100 * split.get(key, 0) / split['images']:.1f} %"
-            row.append((f"{split.get(key, 0):,}", share if key != label else ""))
-        rows.append({"name": name, "total": key == label, "cells": row})
-    return rows
+        rows.append({"name": name, "total": key == label, "cells": cells})
+    return {"splits": list(counts), "rows": rows}
 
 
 def unreadable(predictions: Mapping[str, Predictions]) -> list[tuple[str, str, str]]:

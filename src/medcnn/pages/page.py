@@ -1,4 +1,4 @@
-"""A template of this folder as a page that needs nothing but itself."""
+"""A template of this folder as a page that needs nothing but itself, or as Markdown."""
 
 from __future__ import annotations
 
@@ -14,14 +14,21 @@ def rendered(template: str, **values: Any) -> str:
     from jinja2 import Environment, PackageLoader, StrictUndefined
     from markupsafe import Markup
 
+    from medcnn.pages.format import count
+
+    markdown = template.endswith(".md.j2")
     page = Environment(
         loader=PackageLoader("medcnn", "pages"),
-        autoescape=True,
+        autoescape=not markdown,
+        finalize=_markdown if markdown else None,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
+        keep_trailing_newline=markdown,
     )
-    page.filters["svg"] = Markup  # our own drawing, whose texts `svg` has escaped
+    # of what needs no escaping: our own drawings, whose texts `svg` has escaped, and our own words
+    page.filters["raw"] = Markup
+    page.filters["count"] = count
     page.filters["data"] = lambda value: Markup(_data(value))
     return page.get_template(template).render(**values)
 
@@ -30,6 +37,14 @@ def _data(value: Any) -> str:
     """JSON that cannot end the element it stands in, whatever its texts hold."""
     text = json.dumps(value, allow_nan=False, separators=(",", ":"))
     return text.translate({ord(c): f"\\u{ord(c):04x}" for c in "<>&\u2028\u2029"})
+
+
+def _markdown(value: Any) -> str:
+    """Markdown that shows a text as it is."""
+    if hasattr(value, "__html__"):
+        return str(value)
+    signs = str.maketrans({sign: f"\\{sign}" for sign in "\\`*_{}[]<>#|"})
+    return " ".join(str(value).translate(signs).split())
 
 
 def script(name: str) -> tuple[str, str]:

@@ -1,32 +1,43 @@
-"""One HTML file that says what was found, how sure that is, and where it came from.
+"""What the pages of a run hold: `report.html`, one file that says what was found, how sure that is
+and where it came from, and `MODEL_CARD.md` for whoever is handed the checkpoint.
 
-It needs nothing but itself: no network, no font from elsewhere, one short script of our own that
-moves a threshold; its Content-Security-Policy forbids a browser to run or fetch anything else. The
-same input gives the same bytes.
+The report needs nothing but itself: no network, no font from elsewhere, one short script of our own
+that moves a threshold; its Content-Security-Policy forbids a browser to run or fetch anything else.
+The same input gives the same bytes.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from medcnn.pages import drawings, layout
+import numpy as np
+import yaml
+
+from medcnn.pages import figures, layout
 from medcnn.pages.checklist import filled, missing, told
-from medcnn.pages.digits import because, number
-from medcnn.pages.facts import Facts, facts_of
+from medcnn.pages.facts import Facts, facts_of, say
 from medcnn.pages.flow import flow
+from medcnn.pages.format import hundredths, whose
+from medcnn.pages.model_card import card_values
 from medcnn.pages.page import rendered, script
-from medcnn.pages.statements import said
+from medcnn.pages.pictures import address
+from medcnn.pages.statements import STATEMENTS
 from medcnn.pages.summary import summary
+from medcnn.statistics.curves import every_label
 from medcnn.statistics.points import ReadoutEvaluation
 from medcnn.statistics.predictions import Predictions
 from medcnn.statistics.scores import Evaluation
 from medcnn.system.files import write_text
 
 MOST_UNREADABLE = 200
+# Of run.json: what stands elsewhere on the page, or is not known while it is written.
+HIDDEN = frozenset({"config", "id", "notes", "exit", "ended", "wall_s", "report", "audit", "flips"})
+HIDDEN |= {"trained_before"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,106 +52,107 @@ class Table:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
-    """What the page shows; whatever is empty leaves its section out.
+    """What the pages are made of; whatever is empty leaves its section out.
 
     Attributes:
-        task: one sentence: what is told from what.
-        predictions: by split.
-        evaluations: by split.
+        run: `run.json`, from which statements, checklists and provenance are computed; its `report`
+            holds what `verbs.scoring.report` wrote there.
+        predictions, evaluations: by split.
         readouts: operating points, sets and referral, by split.
-        history: one dict per epoch: `epoch`, `train/loss`, `val/<score>`, `lr`, any missing.
-        dataset: as `Manifest.counts()`: split -> `images`, `groups`, `label:<name>` -> number.
-        excluded: reason -> what of the source was left out.
-        rows_left_out: reason -> rows of its table that are no images.
-        lost: split -> `unreadable` and `quarantined` images; None where nobody counted.
-        notes: warnings that stand at the top.
-        facts: what `run.json` says; statements and checklists are computed from it.
-        provenance: what of it the page shows as what made this, flat.
-        errors: what `gallery.worst_errors` gave.
-        group_noun: what a group is: `patient`, `lesion`, or `image` where nothing is known.
+        errors: what `pictures.worst_errors` gave.
     """
 
     title: str
-    task: str
+    run: Mapping[str, Any] = field(default_factory=dict)
     predictions: Mapping[str, Predictions] = field(default_factory=dict)
     evaluations: Mapping[str, Evaluation] = field(default_factory=dict)
     readouts: Mapping[str, ReadoutEvaluation] = field(default_factory=dict)
-    prevalence_given: bool = False
-    history: Sequence[Mapping[str, float]] = ()
-    dataset: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
-    excluded: Mapping[str, int] = field(default_factory=dict)
-    rows_left_out: Mapping[str, int] = field(default_factory=dict)
-    lost: Mapping[str, Mapping[str, int]] | None = None
-    notes: Sequence[str] = ()
-    tables: Sequence[Table] = ()
-    facts: Mapping[str, Any] = field(default_factory=dict)
-    provenance: Mapping[str, Any] = field(default_factory=dict)
     errors: Sequence[Mapping[str, Any]] = ()
-    config_yaml: str = ""
-    group_noun: str = "patient"
+
+    @property
+    def told(self) -> Mapping[str, Any]:
+        return self.run.get("report") or {}
 
 
-def write_report(path: Path, report: Report) -> None:
-    """Write the page to `path`; an older page stays whole until the new one is complete."""
-    write_text(path, html(report))
+def write_pages(folder: Path, report: Report) -> None:
+    """Write both; an older file stays whole until the new one is complete."""
+    values = content(report)
+    write_text(folder / "report.html", rendered("report.html.j2", **values))
+    write_text(folder / "MODEL_CARD.md", rendered("model_card.md.j2", **values))
 
 
 def html(report: Report) -> str:
+    return rendered("report.html.j2", **content(report))
+
+
+def model_card(report: Report) -> str:
+    return rendered("model_card.md.j2", **content(report))
+
+
+def content(report: Report) -> dict[str, Any]:
+    """The values of both templates."""
+    told_of, run = report.told, report.run
     splits = sorted(report.evaluations, key=layout.split_rank)
-    evaluation = report.evaluations[splits[0]] if splits else None
-    predictions = report.predictions.get(splits[0]) if splits else None
-    own = report.readouts.get(splits[0]) if splits else None
-    labels = drawings.labels_of(predictions)
+    first = splits[0] if splits else ""
+    evaluation, predictions = report.evaluations.get(first), report.predictions.get(first)
+    own = report.readouts.get(first)
+    noun = str(told_of.get("group_noun") or "group")
+    labels = every_label(predictions) if predictions else []
+    history = [
+        {key: math.nan if value is None else value for key, value in epoch.items()}
+        for epoch in told_of.get("history") or ()
+    ]
     drawn = {
         "cuts": layout.cuts(predictions, own) if predictions else [],
-        "flow": flow(
-            report.dataset,
-            report.excluded,
-            report.rows_left_out,
-            report.lost,
-            report.predictions,
-            report.group_noun,
-        ),
+        "flow": flow(told_of, report.predictions, noun),
         "readout": layout.readout(own),
-        "classes": drawings.classes(predictions, labels, evaluation)
-        if predictions and evaluation
-        else [],
-        "confusion": drawings.confusions(predictions) if predictions else None,
-        "cells": drawings.cells(predictions, labels) if predictions else [],
-        "training": drawings.training(report.history, report.facts.get("best_epoch")),
-        "dataset": layout.dataset(report.dataset, report.group_noun),
+        "classes": figures.classes(labels, evaluation, noun) if labels and evaluation else [],
+        "confusion": layout.confusions(predictions) if predictions else None,
+        "cells": layout.cells(predictions, labels) if predictions else [],
+        "training": figures.training(history, run.get("best_epoch")),
+        "dataset": layout.dataset(told_of.get("dataset") or {}, noun),
         "unreadable": layout.unreadable(report.predictions),
     }
     facts = report_facts(report, evaluation, predictions, drawn)
-    checklist = filled(report.facts, facts) if report.facts else []
-    footnotes, folded_footnotes = layout.Footnotes(), layout.Footnotes()
-    code, code_hash = script("report.js")
-    return rendered(
-        "report.html.j2",
-        report=report,
-        script=code if drawn["cuts"] else "",
-        script_hash=code_hash if drawn["cuts"] else "'none'",
-        checklist=checklist,
-        missing=missing(checklist),
-        checklist_says=told(checklist),
-        number=number,
-        splits=splits,
-        evaluation=evaluation,
-        of_split=layout.split_words(evaluation.split) if evaluation else "",
-        say=lambda *names: " ".join(filter(None, (said(name, facts) for name in names))),
-        flatters=said("flatters", replace(facts, split="validation")),
-        because=partial(because, noun=report.group_noun),
-        sentences=summary(evaluation, facts) if evaluation else [],
-        headlines=layout.headlines(evaluation) if evaluation else [],
-        overall=layout.overall(report.evaluations, splits, footnotes),
-        by_class=layout.by_class(evaluation, footnotes) if evaluation else None,
-        every_score=layout.every_score(evaluation, folded_footnotes) if evaluation else [],
-        footnotes=footnotes,
-        folded_footnotes=folded_footnotes,
-        most_unreadable=MOST_UNREADABLE,
-        cell=layout.cell,
+    checklist = filled(run, facts) if run else []
+    notes, folded_notes = layout.Notes(noun), layout.Notes(noun)
+    code, code_hash = script("report.js") if drawn["cuts"] else ("", "'none'")
+    config = run.get("config")
+    return {
+        "title": report.title,
+        "task": told_of.get("task", ""),
+        "noun": noun,
+        "warnings": run.get("notes") or (),
+        "tables": [Table(**table) for table in told_of.get("tables") or ()],
+        "errors": report.errors,
+        "excluded": told_of.get("excluded") or {},
+        "provenance": {k: v for k, v in run.items() if v is not None and k not in HIDDEN},
+        "config": yaml.safe_dump(config, sort_keys=False, allow_unicode=True) if config else "",
+        "script": code,
+        "script_hash": code_hash,
+        "checklist": checklist,
+        "missing": missing(checklist),
+        "checklist_says": told(checklist),
+        "splits": splits,
+        "evaluation": evaluation,
+        "of_split": layout.split_words(evaluation.split) if evaluation else "",
+        "say": partial(say, STATEMENTS, facts),
+        "flatters": say(STATEMENTS, replace(facts, split="validation"), "flatters"),
+        "whose": partial(whose, noun=noun),
+        "hundredths": hundredths,
+        "sentences": summary(evaluation, facts) if evaluation else [],
+        "headlines": layout.headlines(evaluation) if evaluation else [],
+        "overall": layout.overall(report.evaluations, splits, notes),
+        "by_class": layout.by_class(evaluation, notes) if evaluation else None,
+        "every_score": layout.every_score(evaluation, folded_notes) if evaluation else [],
+        "notes": notes,
+        "folded_notes": folded_notes,
+        "most_unreadable": MOST_UNREADABLE,
+        "cell": layout.cell,
+        "address": address,
+        **card_values(run, facts, predictions),
         **drawn,
-    )
+    }
 
 
 def report_facts(
@@ -156,7 +168,7 @@ def report_facts(
         "Operating points": readout.get("points") or readout.get("grades"),
         "Confusions": predictions,
         "Errors": report.errors,
-        "Dataset": report.dataset,
+        "Dataset": drawn["dataset"],
         "Flow of images": drawn["flow"],
         "points": readout.get("points"),
         "grades": readout.get("grades"),
@@ -169,13 +181,10 @@ def report_facts(
         "training": drawn["training"],
     }
     unreadable = len(drawn["unreadable"])
-    known = scored_facts(report.facts, evaluation, predictions)
     return replace(
-        known,
+        scored_facts(report.run, evaluation, predictions),
         sections=frozenset(name for name, there in parts.items() if there),
-        group_noun=report.group_noun,
-        epochs=known.epochs or len(report.history),
-        own_prevalence=not report.prevalence_given,
+        own_prevalence=report.told.get("prevalence") is None,
         wanted=readout.get("wanted", ""),
         per=readout.get("per", ""),
         aurc=readout.get("aurc", ""),
@@ -191,29 +200,39 @@ def scored_facts(
     facts = Facts(**facts_of(run, evaluation.split if evaluation else ""))
     if evaluation is None:
         return facts
-    drawn = {"bootstrap", "inverted test"}
-    more: dict[str, Any] = {
-        "kind": evaluation.labels.kind,
-        "intervals": sum(s.low == s.low for s in evaluation.scores),  # only nan is not itself
-        "resamples": evaluation.resamples
-        if any(s.method in drawn for s in evaluation.scores)
-        else 0,
-        "thresholds": evaluation.thresholds or (),
+    by_drawing = any(s.method in ("bootstrap", "inverted test") for s in evaluation.scores)
+    facts = replace(
+        facts,
+        kind=evaluation.labels.kind,
+        intervals=sum(not math.isnan(s.low) for s in evaluation.scores),
+        resamples=evaluation.resamples if by_drawing else 0,
+        thresholds=evaluation.thresholds or (),
+    )
+    if predictions is None:
+        return facts
+    readout = predictions.readout
+    fitted = {
+        "thresholds": readout.points,
+        "calibration": readout.calibration,
+        "sets": readout.conformal,
+        "referral": readout.referral,
     }
-    if predictions is not None:
-        readout = predictions.readout
-        names = {
-            "thresholds": readout.points,
-            "calibration": readout.calibration,
-            "sets": readout.conformal,
-            "referral": readout.referral,
-        }
-        more |= {
-            "fitted": frozenset(name for name, there in names.items() if there),
-            "threshold_chosen": predictions.thresholds is not None,
-            "rule": readout.rule(predictions.labels),
-            "calibration": readout.calibration.name.replace("_", " ")
-            if readout.calibration
-            else "",
-        }
-    return replace(facts, **more)
+    calibration = readout.calibration
+    return replace(
+        facts,
+        flat=_flat(predictions),
+        fitted=frozenset(name for name, there in fitted.items() if there),
+        threshold_chosen=predictions.thresholds is not None,
+        rule=readout.rule(predictions.labels),
+        calibration=calibration.name.replace("_", " ") if calibration else "",
+    )
+
+
+def _flat(predictions: Predictions) -> frozenset[str]:
+    """Labels whose probability is the same for all images of which they are known."""
+    found = set()
+    for k, name in enumerate(predictions.labels.outputs):
+        own = predictions.probabilities[~np.isnan(predictions.targets[:, k]), k]
+        if len(own) and np.ptp(own) == 0:
+            found.add(name)
+    return frozenset(found)

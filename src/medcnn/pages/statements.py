@@ -1,129 +1,18 @@
-"""Every sentence that the pages print by themselves: its words, and the facts by which it is true.
+"""Every sentence that the report, the model card and the pages of `audit`, `compare` and `preview`
+print of the facts of a run: its words, and the facts by which it is true.
 
 A statement that the facts do not bear is not printed. Templates hold headings and the names of
-columns, and no sentence (tests/pages/test_statements.py holds both laws). Sentences about scores
-are made in `summary`, those of the checklists in `checklist`.
+columns, and no sentence (tests/pages/test_statements.py holds both laws).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from medcnn.data.labels import Kind
-from medcnn.pages.digits import plural
-from medcnn.pages.facts import Facts, Made
-
-CROSSES_SPLITS = frozenset({"groups", "pixels", "copies"})
-"""Checks of the audit that find the same patient or picture on two sides of a split."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Statement:
-    """Attributes:
-    says: the sentence, or the words that differ from run to run.
-    holds: whether these facts bear it.
-    """
-
-    says: str | Callable[[Facts], str]
-    holds: Callable[[Facts], bool]
-
-    def words(self, facts: Facts) -> str:
-        """The sentence, or nothing where it is not borne out."""
-        if not self.holds(facts):
-            return ""
-        return self.says if isinstance(self.says, str) else self.says(facts)
-
-
-def said(name: str, facts: Facts) -> str:
-    return STATEMENTS[name].words(facts)
-
-
-def where_from(facts: Facts) -> str:
-    """What the images judged are to the model, as a clause: the first of `SEEN` that the facts
-    bear, or nothing."""
-    return next(filter(None, (said(name, facts) for name in SEEN)), "")
-
-
-def _own_test(f: Facts) -> bool:
-    return f.of_training and f.split == "test"
-
-
-def _apart(f: Facts) -> bool:
-    """No patient and no picture is known to stand on two sides of a split, or was let through."""
-    crossing = CROSSES_SPLITS & ((f.allowed or frozenset()) | (f.warned or frozenset()))
-    return f.leaks == 0 and f.allowed is not None and not crossing and not f.shared
-
-
-def _never_seen(f: Facts) -> bool:
-    """Nothing is left open: the same patient and the same picture were looked for."""
-    looked = f.grouped and f.copies_sought and f.warned is not None and f.shared == 0
-    return _own_test(f) and _apart(f) and looked and f.known_start
-
-
-def _chose(f: Facts) -> list[str]:
-    """What the validation split chose."""
-    fitted = [w for w in ("thresholds", "calibration") if w in f.fitted]
-    return [*(["epoch"] if f.epochs > 1 else []), *fitted]
-
-
-def _choices(f: Facts) -> str:
-    """`the epoch, the thresholds and the calibration`."""
-    *others, last = (f"the {word}" for word in _chose(f))
-    return f"{', '.join(others)} and {last}" if others else last
-
-
-def _leaking(f: Facts) -> str:
-    stand = "is" if f.leaks == 1 else "are"
-    noun = f.group_noun if f.grouped else "group"
-    return (
-        f"although {plural(f.leaks or 0, noun)} {stand} in more than one split, which makes the "
-        "result look better than it is"
-    )
-
-
-_NEITHER = "in neither its training nor its validation split"
-SEEN: dict[str, Statement] = {
-    "seen: shared": Statement(
-        says=lambda f: (
-            f"of which {f.shared:,} {'carries' if f.shared == 1 else 'carry'} the id of "
-            "an image that the model was trained or chosen with, which makes the result look "
-            "better than it is"
-        ),
-        holds=lambda f: bool(f.shared) and f.split in ("test", "all"),
-    ),
-    "seen: leaks": Statement(says=_leaking, holds=lambda f: _own_test(f) and bool(f.leaks)),
-    "seen: copies": Statement(
-        says="although the audit found equal or similar images in other splits, which may make "
-        "the result look better than it is",
-        holds=lambda f: _own_test(f) and bool({"pixels", "copies"} & (f.warned or frozenset())),
-    ),
-    "seen: never": Statement(says="which the model had never seen", holds=_never_seen),
-    "seen: by group": Statement(
-        says=lambda f: f"{'who' if f.group_noun == 'patient' else 'which'} are {_NEITHER}",
-        holds=lambda f: _own_test(f) and f.grouped and _apart(f) and not _never_seen(f),
-    ),
-    "seen: by image": Statement(
-        says=f"which are {_NEITHER} (whether their patients are is not known)",
-        holds=lambda f: _own_test(f) and not f.grouped and _apart(f),
-    ),
-    "seen: by id": Statement(
-        says="none of which carries the id of an image that the model was trained or chosen with",
-        holds=lambda f: f.made is Made.EVALUATED and not f.own_set and f.shared == 0,
-    ),
-    "seen: validation": Statement(
-        says=lambda f: f"which also chose {_choices(f)}, so that they flatter the model",
-        holds=lambda f: f.of_training and f.split == "validation" and bool(_chose(f)),
-    ),
-    "seen: train": Statement(
-        says="on which the model was trained, so that they say little about new images",
-        holds=lambda f: f.of_training and f.split == "train",
-    ),
-    "seen: all": Statement(
-        says="some of which the model was trained on, so that they flatter it",
-        holds=lambda f: f.own_set and f.split == "all" and not f.shared,
-    ),
-}
+from medcnn.pages.facts import Facts, Made, Statement
+from medcnn.pages.format import counted, short
+from medcnn.pages.seen import SEEN, choices, chose
 
 
 def _independent(f: Facts) -> str:
@@ -149,7 +38,7 @@ def _promise(f: Facts) -> str:
 
 def _threshold_words(f: Facts) -> str:
     if len(f.thresholds) == 1:
-        return f"The threshold is {f.thresholds[0]:.3g}."
+        return f"The threshold is {short(f.thresholds[0])}."
     return "Each threshold stands in the table by class."
 
 
@@ -207,7 +96,7 @@ def _has(section: str) -> Callable[[Facts], bool]:
     return lambda f: section in f.sections
 
 
-REPORT: dict[str, Statement] = {
+REPORT: dict[str, Statement[Facts]] = {
     "nothing judged": Statement(
         says="No split with labels was evaluated, so nothing can be said about how good the model "
         "is.",
@@ -218,13 +107,9 @@ REPORT: dict[str, Statement] = {
         says="A bar runs from 0 to 1; its mark is the score, its coloured part the interval.",
         holds=lambda f: f.intervals > 0,
     ),
-    "groups": Statement(
-        says=lambda f: f"Where a note says group, it means a {f.group_noun}.",
-        holds=lambda f: "Scores" in f.sections and f.grouped and f.group_noun != "group",
-    ),
     "flatters": Statement(
-        says=lambda f: f"chose {_choices(f)}, so these scores flatter the model",
-        holds=lambda f: f.of_training and bool(_chose(f)),
+        says=lambda f: f"chose {choices(f)}, so these scores flatter the model",
+        holds=lambda f: f.of_training and bool(chose(f)),
     ),
     "calibration": Statement(
         says=lambda f: (
@@ -313,13 +198,23 @@ REPORT: dict[str, Statement] = {
         holds=_has("Scores"),
     ),
     "research": Statement(
-        says="The model is a research tool; it does not replace a physician.",
+        says="The model is a research tool and no medical device; it does not replace a physician.",
         holds=lambda f: f.made is not Made.UNKNOWN or "Scores" in f.sections,
+    ),
+    "pseudonyms": Statement(
+        says=lambda f: (
+            f"Ids of {f.group_noun + 's and ' if f.grouped else ''}images are keyed pseudonyms."
+        ),
+        holds=lambda f: f.pseudonyms is True,
+    ),
+    "no pseudonyms": Statement(
+        says="Ids of images are those that came with the data, not pseudonyms.",
+        holds=lambda f: f.pseudonyms is False,
     ),
 }
 
-AUDIT: dict[str, Statement] = {
-    "audit: images": Statement(
+AUDIT: dict[str, Statement[Facts]] = {
+    "images": Statement(
         says="This page shows images: keep it where the images may be kept.",
         holds=lambda f: f.shows_images,
     ),
@@ -337,7 +232,7 @@ AUDIT: dict[str, Statement] = {
     ),
 }
 
-COMPARISON: dict[str, Statement] = {
+COMPARISON: dict[str, Statement[Facts]] = {
     "compare: same images": Statement(
         says=lambda f: (
             "All models see the same images, so a difference is found from what each "
@@ -352,7 +247,7 @@ COMPARISON: dict[str, Statement] = {
     "compare: p": Statement(
         says=lambda f: (
             "p is the chance of a difference at least as large if there were none; after Holm it "
-            f"allows for the {plural(f.tests, 'difference')} tested on this page. The last p "
+            f"allows for the {counted(f.tests, 'difference')} tested on this page. The last p "
             f"exchanges the two models' answers {f.group_noun} by {f.group_noun} and needs no "
             "formula."
         ),
@@ -388,26 +283,18 @@ COMPARISON: dict[str, Statement] = {
     "compare: research": Statement(says="Not a medical device.", holds=_has("differences")),
 }
 
-CARD: dict[str, Statement] = {
-    "card: use": Statement(
-        says="It is a research tool and no medical device; it does not replace a physician.",
-        holds=_has("Model"),
+PREVIEW: dict[str, Statement[Facts]] = {
+    "preview: numbers": Statement(
+        says="Images are numbered in the order of the data set, from 1.",
+        holds=lambda f: f.numbered,
     ),
-    "card: limits": Statement(
-        says="The numbers describe the images counted here; another hospital, scanner or mix of "
-        "patients can give others.",
-        holds=_has("Results"),
-    ),
-    "card: pseudonyms": Statement(
+    "preview: small": Statement(
         says=lambda f: (
-            f"Ids of {f.group_noun + 's and ' if f.grouped else ''}images are keyed pseudonyms."
+            f"Small copies are shown, at most {f.shrunk_px} px wide; the network takes all of what "
+            "is described."
         ),
-        holds=lambda f: f.pseudonyms is True,
-    ),
-    "card: no pseudonyms": Statement(
-        says="Ids of images are those that came with the data, not pseudonyms.",
-        holds=lambda f: f.pseudonyms is False,
+        holds=lambda f: f.shrunk_px > 0,
     ),
 }
 
-STATEMENTS: dict[str, Statement] = SEEN | REPORT | AUDIT | COMPARISON | CARD
+STATEMENTS: dict[str, Statement[Facts]] = SEEN | REPORT | AUDIT | COMPARISON | PREVIEW

@@ -1,257 +1,318 @@
 """The result in plain words: what a doctor reads first, and often the only thing.
 
 Shares are told as natural frequencies ("of 100 images ... it finds 87"), which people judge better
-than percentages (Gigerenzer and Edwards 2003, BMJ 327). Every sentence follows from the scores of
-this split and from `Facts`; where they do not bear it, it is not made.
+than percentages (Gigerenzer and Edwards 2003, BMJ 327). Every sentence stands in `SUMMARY` with the
+condition on the scores of this split, and on `Facts`, by which it is made.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
 
 from medcnn.data.labels import Kind
-from medcnn.pages import digits
-from medcnn.pages.digits import because, plural
-from medcnn.pages.facts import Facts
-from medcnn.pages.statements import where_from
+from medcnn.pages.facts import Facts, Statement
+from medcnn.pages.format import counted, estimate, hundredths, of_hundred, whose
+from medcnn.pages.seen import where_from
 from medcnn.statistics.scores import Evaluation, Score
 
 CHANCE = 0.5
-ALL_EQUAL = "all probabilities are equal"
+NOUNS = {Kind.ORDINAL: "grade", Kind.MULTILABEL: "finding"}
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """A split's scores, and what else is known."""
+
+    scores: Evaluation
+    facts: Facts
+
+    @property
+    def kind(self) -> Kind:
+        return self.scores.labels.kind
+
+    @property
+    def noun(self) -> str:
+        return NOUNS.get(self.kind, "class")
+
+    @property
+    def nouns(self) -> str:
+        return counted(2, self.noun).removeprefix("2 ")
+
+    @property
+    def exclusive(self) -> bool:
+        return self.scores.labels.exclusive
+
+    @property
+    def auroc(self) -> Score:
+        return self.scores.find("auroc")
+
+    @property
+    def indifferent(self) -> bool:
+        """Every image gets the same probabilities."""
+        return self.auroc.value == CHANCE and set(self.scores.labels.outputs) <= self.facts.flat
+
+    @property
+    def always(self) -> str:
+        """The one answer that every image gets, or nothing: it finds all that have it and clears
+        none of the others."""
+        names = self.scores.labels.names
+        if self.kind is Kind.BINARY:
+            ends = (self.value("sensitivity"), self.value("specificity"))
+            return {(1.0, 0.0): names[1], (0.0, 1.0): names[0]}.get(ends, "")
+        of = self.scores.labels.outputs if self.exclusive else ()
+        found = {n: (self.value("sensitivity", n), self.value("specificity", n)) for n in of}
+        return next((name for name, ends in found.items() if ends == (1, 0)), "")
+
+    def value(self, score: str, label: str | None = None) -> float:
+        return self.scores.find(score, label).value
+
+    def ranked(self, score: str) -> list[Score]:
+        """Of the single labels, those that have a value, from the weakest to the strongest."""
+        own = [self.scores.find(score, label) for label in self.scores.labels.outputs]
+        return sorted((s for s in own if not math.isnan(s.value)), key=lambda s: s.value)
 
 
 def summary(evaluation: Evaluation, facts: Facts) -> list[str]:
     """Sentences about one split."""
-    kind = evaluation.labels.kind
-    told = {Kind.BINARY: _binary, Kind.MULTILABEL: _multilabel}.get(kind, _exclusive)
-    first, *others = told(evaluation)
-    sentences = [f"{_where(evaluation, facts)} {first}", *others]
-    if evaluation.unreadable:
-        n = evaluation.unreadable
-        were = "image could not be used and is" if n == 1 else "images could not be used and are"
-        sentences.append(f"{n:,} {were} in none of these numbers.")
-    return [because(sentence, facts.group_noun) for sentence in sentences]
+    judged = Judged(evaluation, facts)
+    first, *others = filter(None, (statement.words(judged) for statement in SUMMARY.values()))
+    return [f"{_where(judged)} {first}", *(text[0].upper() + text[1:] for text in others)]
 
 
-def number(score: Score) -> str:
-    """`0.91 (95 % interval 0.86 to 0.95)`, or why there is none."""
-    if math.isnan(score.value):
-        return score.note or "not available"
-    value = digits.number(score.value, 2)
-    if math.isnan(score.low):
-        return f"{value} (95 % interval not available)"
-    return f"{value} (95 % interval {digits.span(score.low, score.high, 2)})"
-
-
-def of_hundred(score: Score) -> str:
-    """`87 (81 to 92)` of a share 0.87."""
-    share = digits.of_hundred(score.value)
-    if math.isnan(score.low):
-        return f"{share} (interval not available)"
-    return f"{share} ({digits.of_hundred(score.low)} to {digits.of_hundred(score.high)})"
-
-
-def _rests_on(score: Score) -> str:
-    """How few images a share rests on, where 100 would be a boast."""
-    few = score.positives is not None and score.positives < 100
-    return f", based on only {plural(score.positives or 0, 'image')}" if few else ""
-
-
-def _where(evaluation: Evaluation, facts: Facts) -> str:
+def _where(j: Judged) -> str:
     """`On 120 test images of 60 patients, which the model had never seen,`."""
-    split = "" if evaluation.split == "all" else f"{evaluation.split} "
-    images = plural(evaluation.images, f"{split}image")
-    of = f" of {plural(evaluation.groups, facts.group_noun)}" if facts.grouped else ""
-    seen = where_from(facts)
-    return f"On {images}{of}{f', {seen},' if seen else ''}"
+    split = "" if j.scores.split == "all" else f"{j.scores.split} "
+    of = f" of {counted(j.scores.groups, j.facts.group_noun)}" if j.facts.grouped else ""
+    seen = where_from(j.facts)
+    return f"On {counted(j.scores.images, f'{split}image')}{of}{f', {seen},' if seen else ''}"
 
 
-def _indifferent(score: Score) -> bool:
-    """Every image gets the same probability."""
-    return score.value == CHANCE and ALL_EQUAL in score.note
+def _told(score: Score) -> str:
+    """`0.91 (95 % interval 0.86 to 0.95)`."""
+    value, interval = estimate(score.value, score.low, score.high, hundredths)
+    return f"{value} (95 % interval {interval or 'not available'})"
 
 
-def _guessing(evaluation: Evaluation, score: Score) -> str:
-    """That an AUROC may be chance, or is worse, in a sentence; else nothing."""
-    apart = {Kind.BINARY: "the two", Kind.MULTILABEL: "images with a finding from those without"}
-    what = apart.get(evaluation.labels.kind, f"the {_nouns(evaluation)}")
-    if math.isnan(score.low) or score.low > CHANCE:
-        return ""
-    if score.high < CHANCE:
-        return "That is worse than guessing, which gives 0.5."
-    tell = f"can tell {what}{'' if 'from' in what else ' apart'}"
-    return f"The interval holds 0.5, what guessing gives: these images do not show that it {tell}."
+def _share(score: Score) -> str:
+    """`87 (81 to 92)` of a share 0.87."""
+    value, interval = estimate(score.value, score.low, score.high, of_hundred)
+    return f"{value} ({interval or 'interval not available'})"
 
 
-def _auroc(evaluation: Evaluation) -> str:
-    """`the AUROC was 0.91 (...)` with what that means, or why there is none; no full stop."""
-    score = evaluation.find("auroc")
-    if _indifferent(score):
-        return (
-            "the model gives every image the same probability, so it does not discriminate: the "
-            "AUROC is 0.5, what guessing gives"
-        )
-    if evaluation.labels.kind is Kind.BINARY:
-        return f"the AUROC {'is' if math.isnan(score.value) else 'was'} {number(score)}"
-    mean = f"the AUROC, averaged over the {_nouns(evaluation)},"
-    if math.isnan(score.value):
-        return f"{mean} is {number(score)}"
+def _share_and_count(score: Score) -> str:
+    """With how few images it rests on, where 100 would be a boast."""
+    few = score.positives is not None and score.positives < 100
+    rests = f", based on only {counted(score.positives or 0, 'image')}" if few else ""
+    return _share(score) + rests
+
+
+def _weakest(ranked: Sequence[Score]) -> list[Score]:
+    return [s for s in ranked if s.value == ranked[0].value]
+
+
+def _strongest(ranked: Sequence[Score]) -> list[Score]:
+    return [s for s in ranked if s.value == ranked[-1].value]
+
+
+def _label(tied: Sequence[Score]) -> str:
+    """The first of those that share a place, and who else does."""
+    first, *names = (str(s.label) for s in tied)
+    also = f"{len(names)} others" if len(names) > 2 else " and ".join(names)
+    return f"{first}, level with {also}" if names else first
+
+
+def _many(ranked: Sequence[Score], *, tied: bool) -> bool:
+    """Whether there are several, all of the same value or not."""
+    return len(ranked) > 1 and (ranked[0].value == ranked[-1].value) is tied
+
+
+def _names(j: Judged) -> str:
+    found = [j.scores.find("sensitivity", label) for label in j.scores.labels.outputs]
+    often = max(s.positives or 0 for s in found)
+    most = [s for s in found if s.positives == often]
+    one = f"the most frequent {j.noun}"
+    which = one if len(most) == 1 else f"one of the most frequent {j.nouns}"
+    right = _share(j.scores.find("accuracy"))
     return (
-        f"{mean} was {number(score)}: of 100 pairs of one image with the {_noun(evaluation)} in "
-        "question and one without, the one with it gets the higher probability of it in "
-        f"{digits.of_hundred(score.value)}; guessing gives 50"
+        f"it names the right {j.noun} for {right} of 100 images; always answering "
+        f"{most[0].label}, {which}, would be right for {of_hundred(often / most[0].count)}."
     )
 
 
-def _always(evaluation: Evaluation) -> str:
-    """The one answer that every image gets, or nothing: it finds all that have it and clears none
-    of the others."""
-    names = evaluation.labels.names
-    if evaluation.labels.kind is Kind.BINARY:
-        found, cleared = evaluation.find("sensitivity"), evaluation.find("specificity")
-        ends = (found.value, cleared.value)
-        return {(1.0, 0.0): names[1], (0.0, 1.0): names[0]}.get(ends, "")
-    for name in evaluation.labels.outputs:
-        own, others = (evaluation.find(s, name).value for s in ("sensitivity", "specificity"))
-        if own == 1 and others == 0:
-            return name
-    return ""
+def _of(j: Judged) -> str:
+    """`the AUROC`, or that it is a mean."""
+    return "the AUROC" + ("" if j.kind is Kind.BINARY else f", averaged over the {j.nouns},")
 
 
-def _binary(evaluation: Evaluation) -> list[str]:
-    name = evaluation.labels.names[1]
-    auroc, brier = evaluation.find("auroc"), evaluation.find("brier")
-    sentences = [f"{_auroc(evaluation)}."]
-    if not math.isnan(auroc.value) and not _indifferent(auroc):
-        sentences.append(
-            f"Shown one image with {name} and one without, it gives the one with {name} the higher "
-            f"probability {digits.of_hundred(auroc.value)} times of 100."
-        )
-        sentences.append(_guessing(evaluation, auroc))
-    found, cleared = evaluation.find("sensitivity"), evaluation.find("specificity")
-    if always := _always(evaluation):
-        sentences.append(f"It calls every image {always}, so its decisions say nothing.")
-    else:
-        if not math.isnan(found.value):
-            sentences.append(f"Of 100 images with {name} it finds {of_hundred(found)}.")
-        if not math.isnan(cleared.value):
-            sentences.append(f"Of 100 images without {name} it clears {of_hundred(cleared)}.")
-    if brier.count and brier.positives:
-        sentences.append(
-            f"Of these images {digits.of_hundred(brier.positives / brier.count)} in 100 have "
-            f"{name}; where it is rarer, more of the alarms are false."
-        )
-    return list(filter(None, sentences))
+def _mean_auroc(j: Judged) -> str:
+    return (
+        f"{_of(j)} was {_told(j.auroc)}: of 100 pairs of one image with the {j.noun} in question "
+        "and one without, the one with it gets the higher probability of it in "
+        f"{of_hundred(j.auroc.value)}; guessing gives 50."
+    )
 
 
-def _exclusive(evaluation: Evaluation) -> list[str]:
-    noun = _noun(evaluation)
-    right = evaluation.find("accuracy")
-    found = _defined(evaluation, "sensitivity")
-    auroc = f"{_auroc(evaluation)}."
-    sentences = [auroc]
-    if not math.isnan(right.value):
-        often = max(score.positives or 0 for score in found)
-        most = [str(score.label) for score in found if score.positives == often]
-        share = digits.of_hundred(often / found[0].count)
-        which = (
-            f"the most frequent {noun}"
-            if len(most) == 1
-            else f"one of the most frequent {_nouns(evaluation)}"
-        )
-        sentences = [
-            f"it names the right {noun} for {of_hundred(right)} of 100 images; always answering "
-            f"{most[0]}, {which}, would be right for {share}.",
-            auroc[0].upper() + auroc[1:],
-        ]
-    sentences.append(_guessing(evaluation, evaluation.find("auroc")))
-    sentences.append(_by_class(evaluation, found))
-    if evaluation.labels.kind is Kind.ORDINAL:
-        kappa = evaluation.find("quadratic_weighted_kappa")
-        sentences.append(
+def _may_be_chance(j: Judged) -> str:
+    apart = {
+        Kind.BINARY: "the two apart",
+        Kind.MULTILABEL: "images with a finding from those without",
+    }
+    what = apart.get(j.kind, f"the {j.nouns} apart")
+    return (
+        "The interval holds 0.5, what guessing gives: these images do not show that it can tell "
+        f"{what}."
+    )
+
+
+def _extremes(j: Judged) -> str:
+    last, first = _weakest(ranked := j.ranked("sensitivity")), _strongest(ranked)
+    return (
+        f"Its weakest {j.noun} is {_label(last)}: of 100 such images it finds "
+        f"{_share_and_count(last[0])}. Its strongest is {_label(first)}: "
+        f"{_share_and_count(first[0])}."
+    )
+
+
+def _findings(j: Judged) -> str:
+    last, first = _weakest(ranked := j.ranked("auroc")), _strongest(ranked)
+    return (
+        f"By finding it goes from {_told(last[0])} for {_label(last)} to {_told(first[0])} for "
+        f"{_label(first)}."
+    )
+
+
+def _asked(j: Judged) -> tuple[str, Score, Score]:
+    """The yes-or-no question that is told as frequencies, with sensitivity and specificity: of
+    several findings the one with the lowest AUROC; without a name where there is none."""
+    ranked = j.ranked("auroc") if j.kind is Kind.MULTILABEL and not j.indifferent else []
+    label = ranked[0].label if ranked else None
+    name = j.scores.labels.names[1] if j.kind is Kind.BINARY else label or ""
+    return name, j.scores.find("sensitivity", label), j.scores.find("specificity", label)
+
+
+def _same_for_all(j: Judged) -> str:
+    name, found, _ = _asked(j)
+    which = "every image" if found.value == 1 else "no image"
+    return f"It finds {name} in {which}, whatever the image shows."
+
+
+def _decided_alike(j: Judged) -> bool:
+    name, found, cleared = _asked(j)
+    return bool(name) and (found.value, cleared.value) in ((1.0, 0.0), (0.0, 1.0))
+
+
+def _unused(j: Judged) -> str:
+    n = j.scores.unreadable
+    were = "image could not be used and is" if n == 1 else "images could not be used and are"
+    return f"{n:,} {were} in none of these numbers."
+
+
+def _prevalence(j: Judged) -> str:
+    brier = j.scores.find("brier")
+    return (
+        f"Of these images {of_hundred((brier.positives or 0) / brier.count)} in 100 have "
+        f"{_asked(j)[0]}; where it is rarer, more of the alarms are false."
+    )
+
+
+def _equally_often(j: Judged) -> str:
+    first = j.ranked("sensitivity")[0]
+    return (
+        f"It finds every {j.noun} equally often: of 100 images with {first.label} "
+        f"{_share_and_count(first)}."
+    )
+
+
+def _equal_findings(j: Judged) -> str:
+    first = j.ranked("auroc")[0]
+    return f"It is the same for every finding; for {first.label} it is {_told(first)}."
+
+
+def _has_auroc(j: Judged) -> bool:
+    return not math.isnan(j.auroc.value) and not j.indifferent
+
+
+def _by_class(j: Judged, *, tied: bool) -> bool:
+    return j.exclusive and not j.always and _many(j.ranked("sensitivity"), tied=tied)
+
+
+def _by_finding(j: Judged, *, tied: bool) -> bool:
+    several = j.kind is Kind.MULTILABEL and not j.indifferent
+    return several and _many(j.ranked("auroc"), tied=tied)
+
+
+def _asks(j: Judged) -> bool:
+    return bool(_asked(j)[0]) and not j.always and not _decided_alike(j)
+
+
+SUMMARY: dict[str, Statement[Judged]] = {
+    "names": Statement(
+        says=_names, holds=lambda j: j.exclusive and not math.isnan(j.value("accuracy"))
+    ),
+    "no auroc": Statement(
+        says=lambda j: f"{_of(j)} is {whose(j.auroc.note or 'not available', j.facts.group_noun)}.",
+        holds=lambda j: math.isnan(j.auroc.value),
+    ),
+    "indifferent": Statement(
+        says="the model gives every image the same probability, so it does not discriminate: the "
+        "AUROC is 0.5, what guessing gives.",
+        holds=lambda j: j.indifferent,
+    ),
+    "auroc": Statement(
+        says=lambda j: f"the AUROC was {_told(j.auroc)}.",
+        holds=lambda j: j.kind is Kind.BINARY and _has_auroc(j),
+    ),
+    "mean auroc": Statement(
+        says=_mean_auroc, holds=lambda j: j.kind is not Kind.BINARY and _has_auroc(j)
+    ),
+    "pairs": Statement(
+        says=lambda j: (
+            f"Shown one image with {_asked(j)[0]} and one without, it gives the one with "
+            f"{_asked(j)[0]} the higher probability {of_hundred(j.auroc.value)} times of 100."
+        ),
+        holds=lambda j: j.kind is Kind.BINARY and _has_auroc(j),
+    ),
+    "worse than chance": Statement(
+        says="That is worse than guessing, which gives 0.5.",
+        holds=lambda j: j.auroc.high < CHANCE,
+    ),
+    "may be chance": Statement(
+        says=_may_be_chance, holds=lambda j: j.auroc.low <= CHANCE <= j.auroc.high
+    ),
+    "always": Statement(
+        says=lambda j: f"It calls every image {j.always}, so its decisions say nothing.",
+        holds=lambda j: bool(j.always),
+    ),
+    "equally often": Statement(says=_equally_often, holds=partial(_by_class, tied=True)),
+    "by class": Statement(says=_extremes, holds=partial(_by_class, tied=False)),
+    "equal findings": Statement(says=_equal_findings, holds=partial(_by_finding, tied=True)),
+    "by finding": Statement(says=_findings, holds=partial(_by_finding, tied=False)),
+    "decided alike": Statement(
+        says=_same_for_all, holds=lambda j: j.kind is Kind.MULTILABEL and _decided_alike(j)
+    ),
+    "finds": Statement(
+        says=lambda j: f"Of 100 images with {_asked(j)[0]} it finds {_share(_asked(j)[1])}.",
+        holds=lambda j: _asks(j) and not math.isnan(_asked(j)[1].value),
+    ),
+    "clears": Statement(
+        says=lambda j: f"Of 100 images without {_asked(j)[0]} it clears {_share(_asked(j)[2])}.",
+        holds=lambda j: _asks(j) and not math.isnan(_asked(j)[2].value),
+    ),
+    "prevalence": Statement(
+        says=_prevalence,
+        holds=lambda j: j.kind is Kind.BINARY and bool(j.scores.find("brier").positives),
+    ),
+    "kappa": Statement(
+        says=lambda j: (
             "Agreement with the true grade beyond chance (quadratic weighted kappa; 0 is chance, "
-            f"1 is perfect): {number(kappa)}."
-        )
-    return list(filter(None, sentences))
-
-
-def _by_class(evaluation: Evaluation, found: list[Score]) -> str:
-    noun = _noun(evaluation)
-    if always := _always(evaluation):
-        return f"It calls every image {always}, so its decisions say nothing."
-    if len(found) < 2:
-        return ""
-    values = [score.value for score in found]
-    if len(set(values)) == 1:
-        return (
-            f"It finds every {noun} equally often: of 100 images with {found[0].label} "
-            f"{of_hundred(found[0])}{_rests_on(found[0])}."
-        )
-    weakest = [score for score in found if score.value == min(values)]
-    strongest = [score for score in found if score.value == max(values)]
-    worst, best = weakest[0], strongest[0]
-    return (
-        f"Its weakest {noun} is {worst.label}{_also(weakest)}: of 100 such images it finds "
-        f"{of_hundred(worst)}{_rests_on(worst)}. Its strongest is {best.label}{_also(strongest)}: "
-        f"{of_hundred(best)}{_rests_on(best)}."
-    )
-
-
-def _also(tied: list[Score]) -> str:
-    """Who shares the place of the first."""
-    names = [str(score.label) for score in tied[1:]]
-    if len(names) > 2:
-        return f", level with {len(names)} others"
-    return f", level with {' and '.join(names)}" if names else ""
-
-
-def _multilabel(evaluation: Evaluation) -> list[str]:
-    ranked = _defined(evaluation, "auroc")
-    sentences = [f"{_auroc(evaluation)}."]
-    if ranked and all(map(_indifferent, ranked)):
-        return sentences
-    sentences.append(_guessing(evaluation, evaluation.find("auroc")))
-    values = [score.value for score in ranked]
-    if len(set(values)) == 1 < len(ranked):
-        sentences.append(
-            f"It is the same for every finding; for {ranked[0].label} it is {number(ranked[0])}."
-        )
-    elif len(ranked) > 1:
-        weakest = [score for score in ranked if score.value == min(values)]
-        strongest = [score for score in ranked if score.value == max(values)]
-        sentences.append(
-            f"By finding it goes from {number(weakest[0])} for {weakest[0].label}{_also(weakest)} "
-            f"to {number(strongest[0])} for {strongest[0].label}{_also(strongest)}."
-        )
-    for score in ranked if len(ranked) == 1 else sorted(ranked, key=_value)[:1]:
-        found = evaluation.find("sensitivity", score.label)
-        cleared = evaluation.find("specificity", score.label)
-        if (found.value, cleared.value) in ((1.0, 0.0), (0.0, 1.0)):
-            all_of = "every image" if found.value == 1 else "no image"
-            sentences.append(f"It finds {score.label} in {all_of}, whatever the image shows.")
-            continue
-        sentences.append(
-            f"Of 100 images with {score.label} it finds {of_hundred(found)}; "
-            f"of 100 without it clears {of_hundred(cleared)}."
-        )
-    return list(filter(None, sentences))
-
-
-def _defined(evaluation: Evaluation, name: str) -> list[Score]:
-    """Scores of the single labels that have a value."""
-    own = [evaluation.find(name, label) for label in evaluation.labels.outputs]
-    return [score for score in own if not math.isnan(score.value)]
-
-
-def _value(score: Score) -> float:
-    return score.value
-
-
-def _noun(evaluation: Evaluation) -> str:
-    nouns = {Kind.ORDINAL: "grade", Kind.MULTILABEL: "finding"}
-    return nouns.get(evaluation.labels.kind, "class")
-
-
-def _nouns(evaluation: Evaluation) -> str:
-    noun = _noun(evaluation)
-    return f"{noun}es" if noun == "class" else f"{noun}s"
+            f"1 is perfect): {_told(j.scores.find('quadratic_weighted_kappa'))}."
+        ),
+        holds=lambda j: (
+            j.kind is Kind.ORDINAL and not math.isnan(j.value("quadratic_weighted_kappa"))
+        ),
+    ),
+    "unused": Statement(says=_unused, holds=lambda j: j.scores.unreadable > 0),
+}

@@ -15,6 +15,7 @@ from itertools import pairwise
 
 WIDTH, HEIGHT = 340, 290
 LEFT, RIGHT, TOP, BOTTOM = 46, 14, 12, 38
+MOST_TICKS = 6
 LETTER = 6.1
 """Width of a letter at the charts' font size, for what must not run out of the picture."""
 
@@ -76,16 +77,16 @@ def axis(title: str, values: Iterable[float], *, log: bool = False, zero: bool =
     return Axis(title=title, low=found[0], high=found[-1], ticks=found)
 
 
-def ticks(low: float, high: float, most: int = 6) -> tuple[float, ...]:
-    """At most `most` round numbers at equal distances from at or below `low` to at or above `high`.
+def ticks(low: float, high: float) -> tuple[float, ...]:
+    """At most 6 round numbers at equal distances from at or below `low` to at or above `high`.
 
     Source: steps of 1, 2, 2.5 and 5 times a power of ten, Heckbert 1990, Graphics Gems.
     """
-    exact = (high - low) / (most - 1)
+    exact = (high - low) / (MOST_TICKS - 1)
     power = 10.0 ** math.floor(math.log10(exact))
     for step in (power * s for s in (1, 2, 2.5, 5, 10, 20)):
         first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
-        if last - first < most:
+        if last - first < MOST_TICKS:
             return tuple(float(f"{n * step:.12g}") for n in range(first, last + 1))
     raise AssertionError("a step of 20 times the power is long enough")
 
@@ -114,11 +115,11 @@ def frame(across: Axis, up: Axis) -> Frame:
     return Frame(across=across, up=up, left=max(LEFT, 24 + LETTER * longest))
 
 
-def drawn(label: str, *parts: str, height: int = HEIGHT) -> str:
+def drawn(label: str, *parts: str) -> str:
     """The parts as a picture that a screen reader calls `label`."""
     inside = "".join(parts)
     return (
-        f'<svg class="chart" viewBox="0 0 {WIDTH} {height}" role="img" aria-label="'
+        f'<svg class="chart" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="'
         f'{escape(label)}">{inside}</svg>'
     )
 

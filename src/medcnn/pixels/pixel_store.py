@@ -54,6 +54,10 @@ class PixelStore:
     def __len__(self) -> int:
         return len(self.places)
 
+    def decoded(self, row: int) -> bool:
+        """Whether it has pixels, which may yet have to stay unused."""
+        return bool(self.places[row, 0] != NOWHERE)
+
     def readable(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
         """Those of `rows` that may be looked at, in their order."""
         return np.asarray(rows[~np.isin(rows, list(self.unreadable))], dtype=np.int64)

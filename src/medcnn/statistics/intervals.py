@@ -113,7 +113,7 @@ def how_many(groups: Ints) -> int:
 def too_few(behind: int, needs: int = FEWEST) -> str:
     """Why so few patients give no interval, or nothing."""
     groups = "1 group" if behind == 1 else f"{behind} groups"
-    return f"too few, it rests on {groups}" if behind < needs else ""
+    return f"based on only {groups}" if behind < needs else ""
 
 
 def resampling_weights(groups: Sequence[str], resamples: int, seed: int) -> NDArray[np.uint16]:

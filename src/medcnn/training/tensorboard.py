@@ -21,7 +21,7 @@ from torch.utils.tensorboard.summary import hparams, pr_curve_raw
 from torchvision.utils import make_grid
 
 from medcnn.config import config_folder
-from medcnn.pages.digits import number, span
+from medcnn.pages.format import estimate
 from medcnn.pages.layout import HEADLINES
 from medcnn.statistics.curves import OneLabel, confusion, every_label
 from medcnn.statistics.metrics.table import METRICS
@@ -162,8 +162,8 @@ def quantile_pr_curve(tag: str, label: OneLabel) -> Any:
 def score_table(evaluation: Evaluation) -> str:
     """Markdown: a row for each score that has a value."""
     rows = [
-        f"| {METRICS[s.name].title} | {s.label or s.average or ''} | {number(s.value)} "
-        f"| {span(s.low, s.high)} | {s.count:,} |".replace("\n", " ")
+        f"| {METRICS[s.name].title} | {s.label or s.average or ''} | "
+        f"{' | '.join(estimate(s.value, s.low, s.high))} | {s.count:,} |".replace("\n", " ")
         for s in evaluation.scores
         if not math.isnan(s.value)
     ]

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import base64
 import warnings
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
-from io import BytesIO
+from functools import partial
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,7 +21,11 @@ from medcnn.images.preprocessing import Preprocessing
 from medcnn.images.reading import Pixels, is_dicom, read_file, read_pixels
 from medcnn.images.resizing import contained, narrowed
 from medcnn.models.classifier import unit_range
+from medcnn.pages.facts import Facts, say
+from medcnn.pages.format import counted
 from medcnn.pages.page import rendered
+from medcnn.pages.pictures import address, encoded
+from medcnn.pages.statements import STATEMENTS
 from medcnn.pixels.batches import image_keys
 from medcnn.pixels.opening import open_store
 from medcnn.places import check
@@ -50,6 +53,7 @@ class Picture:
     width: int
     height: int
     detail: str = ""
+    shrunk: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,17 +103,28 @@ def preview(config: PreviewConfig) -> Path:
             for i, row in enumerate(track(wanted, len(wanted), "images"))
         }
     labels = manifest.labels
+    pictures = [p for image in images.values() for p in (*image.steps, *image.augmented)]
+    facts = Facts(
+        shows_images=bool(pictures),
+        numbered=bool(images),
+        shrunk_px=THUMBNAIL_PX if any(p.shrunk for p in pictures) else 0,
+    )
     page = rendered(
         "preview.html.j2",
         title=f"{manifest.source}, step by step",
-        task=f"{len(manifest.records):,} images, {labels.kind} labels: {', '.join(labels.names)}.",
-        notes=notes,
+        task=f"{counted(len(manifest.records), 'image')}, {labels.kind} labels: "
+        f"{', '.join(labels.names)}.",
+        warnings=notes,
         settings=_settings(manifest, preprocessing, augmentation, config),
         sections=[
-            {"name": name, "count": len(rows), "images": [images[int(r)] for r in some]}
+            {
+                "name": name,
+                "count": counted(len(rows), "image"),
+                "images": [images[int(r)] for r in some],
+            }
             for name, (rows, some) in chosen.items()
         ],
-        thumbnail_px=THUMBNAIL_PX,
+        say=partial(say, STATEMENTS, facts),
     )
     write_text(output, page)
     failed = sum(bool(i.reason) for i in images.values())
@@ -196,7 +211,8 @@ def _size(pixels: Pixels) -> str:
 
 def picture(name: str, pixels: Pixels, detail: str = "") -> Picture:
     """A small copy of pixels [H, W, C] within the page."""
-    if max(pixels.shape[:2]) > THUMBNAIL_PX:
+    shrunk = max(pixels.shape[:2]) > THUMBNAIL_PX
+    if shrunk:
         pixels = contained(pixels, THUMBNAIL_PX)
     values = narrowed(pixels)
     if (values == values[:, :, :1]).all():
@@ -204,13 +220,12 @@ def picture(name: str, pixels: Pixels, detail: str = "") -> Picture:
     height, width, channels = values.shape
     image = Image.fromarray(values if channels == 3 else values[:, :, 0])
     kind = "png" if max(height, width) <= PLAIN_PX else "jpeg"
-    for quality in QUALITIES:
-        file = BytesIO()
-        image.save(file, kind, **cast(Any, {"quality": quality} if kind == "jpeg" else {}))
-        if file.tell() <= MOST_BYTES or kind == "png":
+    for quality in QUALITIES if kind == "jpeg" else (None,):
+        content = encoded(image, kind, **({"quality": quality} if quality else {}))
+        if len(content) * 3 // 4 <= MOST_BYTES:
             break
-    uri = f"data:image/{kind};base64,{base64.b64encode(file.getvalue()).decode()}"
-    return Picture(name=name, uri=uri, width=width, height=height, detail=detail)
+    uri = address(kind, content)
+    return Picture(name=name, uri=uri, width=width, height=height, detail=detail, shrunk=shrunk)
 
 
 def _settings(

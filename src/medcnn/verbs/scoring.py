@@ -22,10 +22,9 @@ from medcnn.models.checkpoint import Checkpoint
 from medcnn.models.classifier import Classifier
 from medcnn.models.inference import predict
 from medcnn.models.no_result import refuse_without_result
-from medcnn.pages.digits import because
-from medcnn.pages.flow import lost
-from medcnn.pages.gallery import worst_errors
+from medcnn.pages.format import estimate, whose
 from medcnn.pages.layout import MAIN
+from medcnn.pages.pictures import worst_errors
 from medcnn.pages.report import Table
 from medcnn.pages.writing import write_results
 from medcnn.pixels.pixel_store import PixelStore
@@ -151,14 +150,14 @@ def score_text(score: Score) -> str:
     """`0.912 (0.874 to 0.943)`, or why there is none."""
     if math.isnan(score.value):
         return score.note
-    interval = f" ({score.low:.3f} to {score.high:.3f})" if not math.isnan(score.low) else ""
-    return f"{score.value:.3f}{interval}"
+    value, interval = estimate(score.value, score.low, score.high)
+    return f"{value} ({interval})" if interval else value
 
 
 def _no_interval(score: Score, noun: str) -> str:
     """Why a score stands alone."""
     reason = score.note.partition("interval not available: ")[2].partition(";")[0]
-    return f" (no interval: {because(reason, noun)})" if reason and math.isnan(score.low) else ""
+    return f" (no interval: {whose(reason, noun)})" if reason and math.isnan(score.low) else ""
 
 
 def _lazy_accuracy(predictions: Predictions) -> str:
@@ -175,10 +174,12 @@ def _lazy_accuracy(predictions: Predictions) -> str:
 
 def lost_images(manifest: Manifest, store: PixelStore) -> dict[str, dict[str, int]]:
     """Split -> how many of its images could not be read, and how many are in quarantine."""
-    reasons: dict[str, list[str]] = {split: [] for split in manifest.counts()}
-    for row, why in store.unreadable.items():
-        reasons.setdefault(str(manifest.records[row].split or "all"), []).append(why)
-    return {split: lost(whys) for split, whys in reasons.items()}
+    none = {"unreadable": 0, "quarantined": 0}
+    found = {split: dict(none) for split in manifest.counts()}
+    for row in store.unreadable:
+        split = found.setdefault(str(manifest.records[row].split or "all"), dict(none))
+        split["quarantined" if store.decoded(row) else "unreadable"] += 1
+    return found
 
 
 def task_sentence(labels: LabelSpace) -> str:

@@ -1,11 +1,12 @@
-"""The mistakes that a doctor should see: images on which the model was most certain and wrong."""
+"""Images that a page holds in itself, and which ones a doctor should see: the mistakes of which the
+model was most certain."""
 
 from __future__ import annotations
 
 import base64
 import io
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,9 +14,28 @@ from numpy.typing import NDArray
 from medcnn.statistics.decisions import certainty
 from medcnn.statistics.predictions import Predictions
 
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
 MOST_PER_CLASS = 4
 MOST = 24
 SIDE_PX = 128
+
+
+def encoded(image: Image, kind: str, **options: Any) -> str:
+    """The file of this kind (png, jpeg) in base64.
+
+    Args:
+        options: of Pillow's writer.
+    """
+    file = io.BytesIO()
+    image.save(file, kind, **options)
+    return base64.b64encode(file.getvalue()).decode("ascii")
+
+
+def address(kind: str, encoded: str) -> str:
+    """What stands in `src` and holds the image itself."""
+    return f"data:image/{kind};base64,{encoded}"
 
 
 def worst_errors(
@@ -65,6 +85,4 @@ def _jpeg(image: NDArray[Any]) -> str:
     small = (image >> 8 if image.dtype == np.uint16 else image).astype(np.uint8)
     picture = Image.fromarray(small[0] if len(small) == 1 else np.moveaxis(small, 0, 2))
     picture.thumbnail((SIDE_PX, SIDE_PX))
-    file = io.BytesIO()
-    picture.save(file, "JPEG", quality=80)
-    return base64.b64encode(file.getvalue()).decode("ascii")
+    return encoded(picture, "jpeg", quality=80)

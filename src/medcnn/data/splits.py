@@ -8,7 +8,6 @@ groups to the split that lacks that label most.
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import replace
 
 import numpy as np
 
@@ -88,43 +87,52 @@ def _deal(
     manifest: Manifest, source: Split | None, shares: dict[Split, float], seed: int
 ) -> Manifest:
     """Deal the groups whose records stand in `source` out to the splits of `shares`."""
-    labels_of: dict[str, np.ndarray] = {}
-    extended = _indicator(manifest)
-    for r, row in zip(manifest.records, extended, strict=True):
-        if r.split is source:
-            labels_of[r.group] = np.maximum(labels_of.get(r.group, 0), row)
     # by the ids that came with the data, so that splits do not depend on the key of pseudonyms
-    own = {r.group: r.own_group for r in manifest.records}
-    order = np.random.default_rng(seed).permutation(sorted(labels_of, key=own.__getitem__))
-    groups = [str(g) for g in order]
-    shown = np.array([labels_of[g] for g in groups])
+    own = {r.group: r.own_group for r in manifest.records if r.split is source}
+    names = sorted(own, key=own.__getitem__)
+    order = np.random.default_rng(seed).permutation(len(names))
+    groups = {names[at]: place for place, at in enumerate(order.tolist())}
+    shown = _shown(manifest, source, groups)
     left = np.ones(len(groups), dtype=np.bool_)
     remaining = shown.sum(axis=0)
     splits = list(shares)
     share = np.array([shares[s] for s in splits])
-    wanted_groups = share * len(groups)
-    wanted = share[:, None] * remaining[None]
-    split_of: dict[str, Split] = {}
+    # lists, since numpy is slow with single numbers
+    wanted_groups = (share * len(groups)).tolist()
+    wanted = (remaining[:, None] * share[None]).tolist()  # [label][split]
+    labels_of = [np.flatnonzero(row).tolist() for row in shown]
+    split_of = [Split.TRAIN] * len(groups)
     while left.any():
         if remaining.any():
             label = int(np.where(remaining > 0, remaining, np.inf).argmin())
-            batch = np.flatnonzero(left & (shown[:, label] > 0))
+            batch, lack = np.flatnonzero(left & (shown[:, label] > 0)), wanted[label]
         else:
-            label, batch = -1, np.flatnonzero(left)
-        for at in batch:
-            lack = wanted[:, label] if label >= 0 else wanted_groups
+            batch, lack = np.flatnonzero(left), wanted_groups
+        for at in batch.tolist():
             best = max(range(len(splits)), key=lambda s: (lack[s], wanted_groups[s]))
-            wanted[best] -= shown[at]
+            for k in labels_of[at]:
+                wanted[k][best] -= 1
             wanted_groups[best] -= 1
-            split_of[groups[at]] = splits[best]
+            split_of[at] = splits[best]
         left[batch] = False
         remaining = remaining - shown[batch].sum(axis=0)
     return manifest.with_records(
-        replace(r, split=split_of[r.group]) if r.split is source else r for r in manifest.records
+        r.in_split(split_of[groups[r.group]]) if r.split is source else r for r in manifest.records
     )
 
 
-def _indicator(manifest: Manifest) -> np.ndarray:
-    """[N, K + 1] of 0 and 1: which labels an image shows; the last column marks none of them."""
+def _shown(manifest: Manifest, source: Split | None, groups: dict[str, int]) -> np.ndarray:
+    """[G, K + 1] of 0 and 1: which labels a group shows on any image that stands in `source`; the
+    last column marks images that show none of them.
+
+    Args:
+        groups: group -> its row.
+    """
     target = np.nan_to_num(manifest.targets()) > 0.5
-    return np.hstack([target, ~target.any(axis=1, keepdims=True)]).astype(np.int64)
+    target = np.hstack([target, ~target.any(axis=1, keepdims=True)])
+    rows = [i for i, r in enumerate(manifest.records) if r.split is source]
+    group = np.array([groups[manifest.records[i].group] for i in rows])
+    at, label = np.nonzero(target[rows])
+    shown = np.zeros((len(groups), target.shape[1]), np.int64)
+    shown[group[at], label] = 1
+    return shown

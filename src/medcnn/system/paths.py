@@ -17,9 +17,9 @@ from typing import Any
 
 def leaves_root(path: str) -> bool:
     """Whether the text alone shows it: absolute, `..`, a NUL byte, or a drive of Windows."""
-    parts = path.replace("\\", "/").split("/")
-    absolute = not parts[0] and len(parts) > 1
-    return absolute or ".." in parts or "\0" in path or path[1:2] == ":"
+    if path.startswith(("/", "\\")) or path[1:2] == ":" or "\0" in path:
+        return True
+    return ".." in path and ".." in path.replace("\\", "/").split("/")
 
 
 def faults_on_disk(

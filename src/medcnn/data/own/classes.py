@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import pairwise
 
 from medcnn.data.labels import Kind, LabelSpace
@@ -174,7 +174,7 @@ def _natural(word: str) -> tuple[int, float, str]:
         return (1, math.inf, word)
 
 
-def encoded(space: LabelSpace, words: list[str], where: str) -> tuple[float, ...]:
+def encoded(space: LabelSpace, words: Iterable[str], where: str) -> tuple[float, ...]:
     try:
         return space.encode(words)
     except DataError as error:
@@ -220,7 +220,8 @@ def marked(sheet: Sheet, rows: Sequence[int], columns: Sequence[str]) -> dict[st
     """The columns in which a cross says yes and nothing says no, so that a blank does."""
     found: dict[str, None] = {}
     for column in columns:
-        words = {tidy(sheet.rows[i][column]).lower() for i in rows}
+        cells = sheet.rows.column(column)
+        words = {tidy(cell).lower() for cell in {cells[i] for i in rows}}
         if words & MARKS and words <= MARKS | {""}:
             found[column] = None
     return found
@@ -250,7 +251,7 @@ def flags(
         if uncertain is not None and is_doubt(word, uncertain_words):
             target.append(uncertain[column])
             continue
-        if word not in _YES | _NO | {""}:
+        if word and word not in _YES and word not in _NO:
             hint = " (-1 is read with data.uncertain)" if word in _UNCERTAIN else ""
             raise DataError(
                 f"{sheet.line(row)}: {column} is {private(word)}; a finding is 1, 0, or blank for "

@@ -45,7 +45,7 @@ class Joined:
         faults: what is wrong with rows that have no files therefore.
     """
 
-    files: Mapping[int, list[str]]
+    files: Mapping[int, Sequence[str]]
     headers: Mapping[str, Tags] = field(default_factory=dict)
     excluded: Mapping[str, int] = field(default_factory=dict)
     without: Collection[int] = ()
@@ -81,57 +81,20 @@ def joined(
     """
     if join not in JOINS:
         raise UsageError(f"data.join={join} is not one of {', '.join(JOINS)}{nearest(join, JOINS)}")
-    every, cells = cells, {row: cell for row, cell in cells.items() if row not in left_out}
-    rows_of: dict[str, list[int]] = {}
-    for row, cell in cells.items():
-        rows_of.setdefault(cell, []).append(row)
-    faults = [
-        f"{line(row)}: the same {join} stands in line {line(rows[0]).rpartition(':')[2]} already; "
-        "leave one row of each"
-        for cell, rows in rows_of.items()
-        if cell
-        for row in rows[1:]
-    ]
-    cells = {row: cell for row, cell in cells.items() if not cell or rows_of[cell][0] == row}
-    found: dict[str, list[str]] = {}
-    headers: dict[str, Tags] = {}
-    excluded: Counter[str] = Counter()
+    stay = {row: cell for row, cell in cells.items() if row not in left_out}
+    first, faults = _first_rows(stay, join, line)
     below_root = files_below(root, follow_links=follow_links)
     paths = [p for p in below_root if PurePosixPath(p).suffix.lower() not in TABLE_SUFFIXES]
     if join == FILE_NAME:
-        images = [p for p in paths if is_image(root, p)]
-        for path in images:
-            for key in {PurePosixPath(path).name, without_ending(path)}:
-                found.setdefault(key, []).append(path)
-        wanted = {row: last_part(cell) for row, cell in every.items()}
-        alike: dict[str, set[str]] = {}
-        for key, files_of in found.items():
-            alike.setdefault(folded(key), set()).update(files_of)
-        for key in wanted.values():
-            near = alike.get(folded(key)) or alike.get(folded(without_ending(key)))
-            if key not in found and near:
-                found[key] = sorted(near)
+        by_key, wanted = _by_name([p for p in paths if is_image(root, p)], cells)
     else:
-        images = [p for p in paths if looks_like_dicom(root / p)]
-        excluded[NO_DICOM] = len(paths) - len(images)
-        headers, refused = read_headers(root, images, keywords)
-        excluded.update(refused.values())
-        images = list(headers)
-        for path, tags in headers.items():
-            if tags[join]:
-                found.setdefault(tags[join], []).append(path)
-            else:
-                excluded[f"without {join}"] += 1
-        wanted = {row: digest(cell) for row, cell in every.items()}
-        # a spreadsheet may have made 1.0 of 1
-        whole = {row: digest(whole_number(cell)) for row, cell in every.items()}
-        wanted = {row: key if key in found else whole[row] for row, key in wanted.items()}
-    files = {row: found[key] for row, key in wanted.items() if row in cells and key in found}
-    files = {row: paths for row, paths in files.items() if cells[row]}
+        by_key, wanted = _by_tag(root, paths, cells, join, keywords)
+    found = by_key.found
+    files = {row: found[wanted[row]] for row in first if stay[row] and wanted[row] in found}
     if not files:
         raise DataError(
-            f"{table}: none of {len(cells)} rows names a {join} of the {len(images)} images under "
-            f"{root}. Is data.image the column that holds it?"
+            f"{table}: none of {len(first)} rows names a {join} of the {len(by_key.images)} images "
+            f"under {root}. Is data.image the column that holds it?"
         )
     one_each = join in (FILE_NAME, "SOPInstanceUID")
     if one_each:
@@ -144,19 +107,101 @@ def joined(
     # a file of a row that stays and of one that does not belongs to the first
     others = {
         row: [path for path in found.get(wanted[row], ()) if path not in used]
-        for row in every
-        if row in left_out and every[row]
+        for row in cells
+        if row in left_out and cells[row]
     }
     known = used | {path for paths in others.values() for path in paths}
-    identified = {p for p in images if join == FILE_NAME or headers[p][join]}
-    excluded[f"without a row in {table}"] = len(identified - known)
-    without = [row for row in every if row not in files and wanted[row] not in found]
-    without = [row for row in without if row in cells or row in left_out]
+    excluded = by_key.excluded + Counter({f"without a row in {table}": len(by_key.keyed - known)})
+    asked = {*first, *left_out}
+    without = [r for r in cells if r in asked and r not in files and wanted[r] not in found]
     log.info(f"  {len(used):,} images belong to {len(files):,} rows of {table} by their {join}")
     if one_each:
         files = {row: paths for row, paths in files.items() if len(paths) == 1}
     files |= {row: paths for row, paths in others.items() if paths}
-    return Joined(files=files, headers=headers, excluded=+excluded, without=without, faults=faults)
+    return Joined(
+        files=files, headers=by_key.headers, excluded=excluded, without=without, faults=faults
+    )
+
+
+def _first_rows(
+    cells: Mapping[int, str], join: str, line: Callable[[int], str]
+) -> tuple[list[int], list[str]]:
+    """The rows that are the first of their value, blank ones too; and faults of all others."""
+    rows_of: dict[str, list[int]] = {}
+    for row, cell in cells.items():
+        rows_of.setdefault(cell, []).append(row)
+    faults = [
+        f"{line(row)}: the same {join} stands in line {line(rows[0]).rpartition(':')[2]} already; "
+        "leave one row of each"
+        for cell, rows in rows_of.items()
+        if cell
+        for row in rows[1:]
+    ]
+    return [row for row, cell in cells.items() if not cell or rows_of[cell][0] == row], faults
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _ByKey:
+    """Files by what rows may say of them.
+
+    Attributes:
+        images: all that were looked at.
+        found: name or tag -> paths.
+        keyed: those that have a name or a tag.
+        headers, excluded: as `Joined` has them.
+    """
+
+    images: Collection[str]
+    found: Mapping[str, list[str]]
+    keyed: set[str]
+    headers: Mapping[str, Tags] = field(default_factory=dict)
+    excluded: Counter[str] = field(default_factory=Counter)
+
+
+def _by_name(images: list[str], cells: Mapping[int, str]) -> tuple[_ByKey, dict[int, str]]:
+    """Images by their names, with and without the ending; and row -> the name that it wants."""
+    found = by_name(images)
+    wanted = {row: last_part(cell) for row, cell in cells.items()}
+    alike: dict[str, set[str]] = {}
+    for key, files_of in found.items():
+        alike.setdefault(folded(key), set()).update(files_of)
+    for key in wanted.values():
+        near = alike.get(folded(key)) or alike.get(folded(without_ending(key)))
+        if key not in found and near:
+            found[key] = sorted(near)
+    return _ByKey(images=images, found=found, keyed=set(images)), wanted
+
+
+def by_name(images: Iterable[str]) -> dict[str, list[str]]:
+    """File name, with and without its ending -> paths."""
+    found: dict[str, list[str]] = {}
+    for path in images:
+        for key in {PurePosixPath(path).name, without_ending(path)}:
+            found.setdefault(key, []).append(path)
+    return found
+
+
+def _by_tag(
+    root: Path, paths: list[str], cells: Mapping[int, str], join: str, keywords: Sequence[str]
+) -> tuple[_ByKey, dict[int, str]]:
+    """DICOM files by a tag; and row -> the digest of the tag that it wants."""
+    dicom = [p for p in paths if looks_like_dicom(root / p)]
+    excluded = Counter({NO_DICOM: len(paths) - len(dicom)})
+    headers, refused = read_headers(root, dicom, keywords)
+    excluded.update(refused.values())
+    found: dict[str, list[str]] = {}
+    for path, tags in headers.items():
+        if tags[join]:
+            found.setdefault(tags[join], []).append(path)
+        else:
+            excluded[f"without {join}"] += 1
+    wanted = {row: digest(cell) for row, cell in cells.items()}
+    for row, key in wanted.items():
+        if key not in found:  # a spreadsheet may have made 1.0 of 1
+            wanted[row] = digest(whole_number(cells[row]))
+    keyed = {path for path, tags in headers.items() if tags[join]}
+    by_tag = _ByKey(images=headers, found=found, keyed=keyed, headers=headers, excluded=excluded)
+    return by_tag, wanted
 
 
 def counted(reasons: Mapping[int, str], found: Joined) -> tuple[dict[str, int], int]:
@@ -182,6 +227,28 @@ def below(root: Path, path: str) -> str | None:
             if path.startswith(f"{top}/"):
                 return path.removeprefix(f"{top}/").lstrip("/")
     return None
+
+
+def path_maker(root: Path, folder: str, suffix: str) -> Callable[[str], str]:
+    """From a cell to the path below `root` that it means.
+
+    Args:
+        folder: goes before a path that is not absolute.
+        suffix: ending that is added where a path has none of an image: `1.2.840` has none.
+    """
+
+    def path_of(cell: str) -> str:
+        path = cell.replace("\\", "/")  # tables written under Windows
+        inside = below(root, path)
+        if inside is not None:
+            path = inside
+        elif not path.startswith("/"):
+            path = f"{folder}/{path}" if folder else path
+            if "//" in (around := f"/{path}/") or "/./" in around:
+                path = "/".join(part for part in path.split("/") if part not in ("", "."))
+        return path + suffix if suffix and ending(path) not in IMAGE_SUFFIXES else path
+
+    return path_of
 
 
 def named(
@@ -214,17 +281,17 @@ def named(
         headers, refused = read_headers(root, dicom, keywords)
         wrong |= refused
     faults: list[str] = []
-    for row, path in paths.items():
-        if why := wrong.get(path):
-            if row in left_out:
-                continue
+    for row, path in paths.items() if wrong else ():
+        if (why := wrong.get(path)) and row not in left_out:
             alike = lookalike(root, path) if why == MISSING and len(faults) < FEW else None
             hint = f"; there is {private(alike)}, of other case or Unicode form" if alike else ""
             hint = f". {FOLLOW}" if why == LINKED else hint
             faults.append(f"{line(row)}: {private(path)} is {why}{hint}")
-    files = {row: [path] for row, path in paths.items() if path not in wrong}
-    stay = {paths[row] for row in files if row not in left_out}
-    files = {r: found for r, found in files.items() if r not in left_out or found[0] not in stay}
+    files = {row: (path,) for row, path in paths.items() if path not in wrong}
+    if left_out:
+        stay = {paths[row] for row in files if row not in left_out}
+        twice = {row for row in left_out if row in files and paths[row] in stay}
+        files = {row: found for row, found in files.items() if row not in twice}
     without = [row for row in left_out if wrong.get(paths.get(row, "")) == MISSING]
     return Joined(files=files, headers=headers, without=without, faults=faults)
 

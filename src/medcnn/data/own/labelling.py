@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from medcnn.data.labels import Kind, LabelSpace
 from medcnn.data.own.classes import (
@@ -18,7 +19,7 @@ from medcnn.data.own.classes import (
     uncertain_value,
     words_of,
 )
-from medcnn.data.own.sheets import Sheet
+from medcnn.data.own.sheets import Sheet, whole_number
 from medcnn.data.own.words import is_error_cell
 from medcnn.system.errors import DataError, UsageError, listed, private
 from medcnn.system.progress import log
@@ -40,6 +41,23 @@ class Words:
     uncertain: str | Mapping[str, str] | None
     uncertain_words: Sequence[str]
 
+    @classmethod
+    def of(cls, given: Mapping[str, Any]) -> Words:
+        """From the options of `table.read`. YAML reads 1 as a number, the table has it as text, a
+        spreadsheet as 1.0."""
+        classes, none_label = given["classes"], given["none_label"]
+        return cls(
+            kind=str(given["kind"]),
+            classes=[whole_number(str(c)) for c in classes] if classes else None,
+            separator=given["separator"],
+            none_label=None if none_label is None else str(none_label),
+            rename={str(k): str(v) for k, v in (given["rename"] or {}).items()},
+            rare_below=given["rare_below"],
+            rare_name=given["rare_name"],
+            uncertain=given["uncertain"],
+            uncertain_words=given["uncertain_words"],
+        )
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Labelled:
@@ -51,27 +69,43 @@ class Labelled:
     faults: Mapping[int, str] = field(default_factory=dict)
 
 
-def unlabelled() -> Labelled:
+def labelled(
+    sheet: Sheet,
+    rows: Sequence[int],
+    label: str | Sequence[str] | None,
+    of: Words,
+    owner: Callable[[int], str],
+) -> Labelled:
+    """Targets of one column that says the class, or several between separators; or of columns that
+    are the findings.
+
+    Args:
+        owner: of a row, whose image it is.
+    """
+    if label is None:
+        return _unlabelled()
+    if isinstance(label, str):
+        return _by_word(sheet, rows, label, of, owner)
+    return _by_column(sheet, rows, list(label), of)
+
+
+def _unlabelled() -> Labelled:
     """Nothing is known of any image: an audit works without, all else refuses."""
     space = LabelSpace(kind=Kind.MULTILABEL, names=("no label",))
     return Labelled(space=space, target=lambda row: space.not_assessed)
 
 
-def by_word(
+def _by_word(
     sheet: Sheet, rows: Sequence[int], label: str, of: Words, owner: Callable[[int], str]
 ) -> Labelled:
-    """Targets of one column that says the class, or several between separators.
-
-    Args:
-        owner: of a row, whose image it is.
-    """
-    _note_unused(sheet, rows, label, of)
+    cells = sheet.rows.column(label)
+    _note_unused({cells[i] for i in rows}, label, of)
     faults: dict[int, str] = {}
     present: dict[int, list[str]] = {}
     # a column has few words and many rows
     known: dict[str, tuple[list[str], str]] = {}
     for i in rows:
-        cell = sheet.rows[i][label]
+        cell = cells[i]
         if cell not in known:
             words = words_of(cell, of.separator, of.none_label, of.rename)
             known[cell] = words, _why_no_class(words, label, of)
@@ -89,11 +123,15 @@ def by_word(
     if faults and not present:
         raise DataError(next(iter(faults.values())))
     space = space_of(of.kind, of.classes, present, many=of.separator is not None)
-    return Labelled(
-        space=space,
-        target=lambda i: encoded(space, present[i], sheet.line(i)),
-        faults=faults,
-    )
+    targets: dict[tuple[str, ...], tuple[float, ...]] = {}
+
+    def target(i: int) -> tuple[float, ...]:
+        words = tuple(present[i])
+        if words not in targets:
+            targets[words] = encoded(space, words, sheet.line(i))
+        return targets[words]
+
+    return Labelled(space=space, target=target, faults=faults)
 
 
 def _why_no_class(words: Sequence[str], label: str, of: Words) -> str:
@@ -110,7 +148,7 @@ def _why_no_class(words: Sequence[str], label: str, of: Words) -> str:
     return ""
 
 
-def by_column(sheet: Sheet, rows: Sequence[int], labels: Sequence[str], of: Words) -> Labelled:
+def _by_column(sheet: Sheet, rows: Sequence[int], labels: Sequence[str], of: Words) -> Labelled:
     """Targets of columns that are the findings (or, where `kind` says that they exclude each other,
     the classes), each 1, 0 or blank; or marked by a cross."""
     crossed = marked(sheet, rows, labels)
@@ -136,13 +174,12 @@ def by_column(sheet: Sheet, rows: Sequence[int], labels: Sequence[str], of: Word
     )
 
 
-def _note_unused(sheet: Sheet, rows: Sequence[int], label: str, of: Words) -> None:
+def _note_unused(cells: set[str], label: str, of: Words) -> None:
     """Say which words of `rename` never occur: one YAML may serve several hospitals.
 
     Raises:
         UsageError: `none_label` never occurs, and what does mean "none" would become a class.
     """
-    cells = {sheet.rows[i][label] for i in rows}
     there = cells | {w for cell in cells for w in words_of(cell, of.separator, None, {})}
     if of.none_label is not None and of.none_label not in there:
         raise UsageError(

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from medcnn.data.own import bounds
-from medcnn.data.own.cells import text_of
+from medcnn.data.own.cells import text_of, texts_of
 from medcnn.system.errors import DataError, UsageError, listed, pip_install
 from medcnn.system.progress import log
 
@@ -147,7 +147,9 @@ def _column(pa: Any, column: Any) -> list[str]:
     if pa.types.is_float32(column.type) or pa.types.is_float16(column.type):
         # 0.1 in 32 bit is 0.10000000149 in 64; the text is the shortest that means the same
         narrow = column.cast(pa.string()).to_pylist()
-        return [text_of(None if word is None else float(word)) for word in narrow]
+        return texts_of(None if word is None else float(word) for word in narrow)
+    if pa.types.is_float64(column.type):
+        return texts_of(column.to_pylist())
     if pa.types.is_timestamp(column.type):
         # Python knows no nanoseconds
         column = column.cast(pa.timestamp("us", tz=column.type.tz), safe=False)

@@ -62,7 +62,8 @@ def refuse_identifying(
     dates do, and measurements do not: attributes are written as they are."""
     faults = [f"{c} is the column of images or patients" for c in attributes if c in own]
     for column in attributes:
-        of = {whose[i] or str(i): cell for i in whose if (cell := sheet.rows[i][column])}
+        cells = sheet.rows.column(column)
+        of = {name or str(i): cells[i] for i, name in whose.items() if cells[i]}
         words = set(of.values())
         measured = all(map(_MEASURED.fullmatch, words))
         if len(of) >= 20 and len(words) > 0.9 * len(of) and not measured:

@@ -7,8 +7,9 @@ import zlib
 from array import array
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import accumulate
 from typing import overload
+
+import numpy as np
 
 from medcnn.data.own.words import HIDDEN, trimmed
 
@@ -53,6 +54,7 @@ class Rows(Sequence[Row]):
         self._chunks: list[tuple[bytes, bool]] = []  # text, and whether it is packed
         self._ends: list[array[int]] = []  # 0, and where each cell of a chunk ends
         self._open: list[str] = []  # cells that are in no chunk yet
+        self._open_texts: list[str] = []  # the same, those of a row in one
         self._open_characters = self._count = 0
         self._unpacked: tuple[int, bytes] = (-1, b"")
         # column -> chunk that was asked last, and its cells once it was asked twice in a row
@@ -60,9 +62,11 @@ class Rows(Sequence[Row]):
 
     def append(self, cells: Sequence[str]) -> None:
         """Add a row of as many cells as there are columns."""
+        text = "".join(cells)
         self._open += cells
+        self._open_texts.append(text)
+        self._open_characters += len(text)
         self._count += 1
-        self._open_characters += sum(map(len, cells))
         if len(self._open) >= CHUNK_CELLS or self._open_characters >= CHUNK_CHARACTERS:
             self.close()
 
@@ -70,18 +74,21 @@ class Rows(Sequence[Row]):
         """Put away what was appended; before that it cannot be read."""
         if not self._open:
             return
-        cells, self._open, self._open_characters = self._open, [], 0
-        text = "".join(cells)
+        cells, text = self._open, "".join(self._open_texts)
+        self._open, self._open_texts, self._open_characters = [], [], 0
         if not text.isascii() and HIDDEN.search(text):
             cells = [trimmed(cell) for cell in cells]
             text = "".join(cells)
         whole = text.encode("utf-8", "surrogatepass")
-        if len(whole) == len(text):
-            lengths = list(map(len, cells))
-        else:
-            lengths = [len(cell.encode("utf-8", "surrogatepass")) for cell in cells]
+        sizes = np.fromiter(map(len, cells), np.uintc, len(cells))
+        if len(whole) != len(text):
+            plain = np.fromiter(map(str.isascii, cells), np.bool_, len(cells))
+            for at in np.flatnonzero(~plain):
+                sizes[at] = len(cells[at].encode("utf-8", "surrogatepass"))
+        ends = array("I", [0])
+        ends.frombytes(sizes.cumsum(dtype=np.uintc).tobytes())
         self._starts.append(self._count - len(cells) // len(self.columns))
-        self._ends.append(array("I", accumulate(lengths, initial=0)))
+        self._ends.append(ends)
         packed = len(whole) > PACKED_BYTES
         self._chunks.append((zlib.compress(whole, 1) if packed else whole, packed))
         self.bytes_held += len(whole)
@@ -92,7 +99,7 @@ class Rows(Sequence[Row]):
         if recent != chunk:
             self._recent[column] = chunk, None
         elif cells is None:  # rows are asked for in order
-            cells = list(self._cells(chunk, column))
+            cells = self._cells(chunk, column)
             self._recent[column] = chunk, cells
         if recent == chunk and cells is not None:
             return cells[number - self._starts[chunk]]
@@ -100,15 +107,37 @@ class Rows(Sequence[Row]):
         at = (number - self._starts[chunk]) * len(self.columns) + self._place[column]
         return self._text(chunk)[ends[at] : ends[at + 1]].decode("utf-8", "surrogatepass")
 
-    def column(self, column: str) -> Iterator[str]:
+    def column(self, column: str) -> list[str]:
         """The cells of one column, from the first row to the last."""
-        for chunk in range(len(self._ends)):
-            yield from self._cells(chunk, column)
+        return [cell for chunk in range(len(self._ends)) for cell in self._cells(chunk, column)]
 
-    def _cells(self, chunk: int, column: str) -> Iterator[str]:
-        text, ends = self._text(chunk), self._ends[chunk]
-        for at in range(self._place[column], len(ends) - 1, len(self.columns)):
-            yield text[ends[at] : ends[at + 1]].decode("utf-8", "surrogatepass")
+    def equal(self, one: int, other: int) -> bool:
+        """Whether two rows have the same text in every cell."""
+        return self._bytes(one) == self._bytes(other)
+
+    def _bytes(self, number: int) -> tuple[bytes, list[int]]:
+        """The text of a row, and where each cell ends in it."""
+        chunk, width = bisect_right(self._starts, number) - 1, len(self.columns)
+        at = (number - self._starts[chunk]) * width
+        first, *ends = self._ends[chunk][at : at + width + 1]
+        return self._text(chunk)[first : ends[-1]], [end - first for end in ends]
+
+    def _cells(self, chunk: int, column: str) -> list[str]:
+        """Of one column and chunk; equal ones are one object."""
+        text, ends, place = self._text(chunk), self._ends[chunk], self._place[column]
+        known: dict[bytes, str] = {}
+        cells = []
+        for start, end in zip(
+            ends[place : -1 : len(self.columns)],
+            ends[place + 1 :: len(self.columns)],
+            strict=True,
+        ):
+            raw = text[start:end]
+            cell = known.get(raw)
+            if cell is None:
+                cell = known[raw] = raw.decode("utf-8", "surrogatepass")
+            cells.append(cell)
+        return cells
 
     def _text(self, chunk: int) -> bytes:
         text, packed = self._chunks[chunk]

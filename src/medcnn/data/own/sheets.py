@@ -133,7 +133,8 @@ def _sheet(path: Path, numbered: bounds.Cells) -> Sheet:
     for line, cells in chain(top[first + deep :], filled):
         if len(cells) > width and any(cells[width:]):
             raise DataError(f"{path}:{line}: {len(cells)} cells under {width} columns.")
-        cells = cells[:width] + [""] * (width - len(cells))
+        if len(cells) != width:
+            cells = cells[:width] + [""] * (width - len(cells))
         rows.append(cells if all_kept else [cells[i] for i in kept])
         lines.append(line)
         bounds.refuse_rows(path, len(lines), width)
@@ -147,7 +148,7 @@ def _sheet(path: Path, numbered: bounds.Cells) -> Sheet:
 def _filled(path: Path, numbered: bounds.Cells) -> bounds.Cells:
     """The rows with anything in them, without blanks around their cells."""
     for line, cells in numbered:
-        bare = [cell.strip() for cell in cells]
+        bare = list(map(str.strip, cells))
         if any(bare):
             yield line, bare
 
@@ -158,26 +159,23 @@ def _repeats(names: Sequence[str]) -> bool:
 
 def whole_number(cell: str) -> str:
     """`1.0` is `1`, which a spreadsheet writes so in a column with blanks."""
-    return re.sub(r"^(-?\d+)\.0+$", r"\1", cell)
+    return _WHOLE.sub(r"\1", cell) if ".0" in cell else cell
+
+
+_WHOLE = re.compile(r"^(-?\d+)\.0+$")
 
 
 def of_every_row(rows: Iterable[int], make: Callable[[int], T]) -> list[T]:
     """`make` of each row; where it raises DataError, those of all rows are raised as one."""
-    made, faults = tried(rows, make)
-    refuse_rows(faults)
-    return list(made.values())
-
-
-def tried(rows: Iterable[int], make: Callable[[int], T]) -> tuple[dict[int, T], list[str]]:
-    """`make` of each row, and what it said (DataError) of rows for which it did not come off."""
-    made: dict[int, T] = {}
+    made: list[T] = []
     faults = []
     for row in rows:
         try:
-            made[row] = make(row)
+            made.append(make(row))
         except DataError as error:
             faults.append(str(error))
-    return made, faults
+    refuse_rows(faults)
+    return made
 
 
 def parted(fault: str) -> tuple[str, str, str]:

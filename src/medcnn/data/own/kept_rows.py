@@ -1,0 +1,82 @@
+"""Which rows of a table stay: not those that repeat another, are left out, or have no label."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from medcnn.data.own.sheets import Sheet
+from medcnn.data.own.words import tidy
+from medcnn.system.errors import UsageError, listed, private
+from medcnn.system.privacy import as_names, as_pseudonyms
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kept:
+    """Rows that stay, row -> why it does not, and how many repeat another in every cell."""
+
+    rows: list[int]
+    reasons: dict[int, str]
+    again: int
+
+
+def kept_rows(sheet: Sheet, image: str, exclude: Mapping[str, Any], label: str | None) -> Kept:
+    """A reason does not repeat the value, which may name a patient in any column.
+
+    Args:
+        image: column that names the image.
+        exclude: column -> value, or list of values, whose rows are left out.
+        label: column without which a row is left out; None where there is no such column.
+
+    Raises:
+        UsageError: a value of `exclude` that no row has: a typo would keep what it should not.
+    """
+    # (cells, those for which a row is left out, why)
+    tests = [
+        (
+            cells := sheet.rows.column(c),
+            _unwanted(sheet, c, cells, values),
+            f"{c} is in data.exclude",
+        )
+        for c, values in exclude.items()
+    ]
+    if label is not None:
+        cells = sheet.rows.column(label)
+        tests.append((cells, {cell for cell in set(cells) if not tidy(cell)}, f"no {label}"))
+    rows: list[int] = []
+    reasons: dict[int, str] = {}
+    first: dict[str, int] = {}
+    again = 0
+    for i, name in enumerate(sheet.rows.column(image)):
+        same = first.setdefault(name, i)
+        if same != i and sheet.rows.equal(i, same):
+            again += 1
+        elif reason := next((why for cells, without, why in tests if cells[i] in without), ""):
+            reasons[i] = reason
+        else:
+            rows.append(i)
+    return Kept(rows=rows, reasons=reasons, again=again)
+
+
+def _unwanted(sheet: Sheet, column: str, cells: list[str], values: Any) -> set[str]:
+    """The cells of a column that `exclude` means."""
+    seen = {cell: tidy(cell) for cell in set(cells)}
+    there = sorted(set(seen.values()))
+    words = [str(v) for v in (values if isinstance(values, list | tuple) else [values])]
+    words = as_names(words, there)
+    if absent := [w for w in words if tidy(w) not in there]:
+        foreign = any(w in as_pseudonyms([w]) for w in absent)
+        raise UsageError(
+            f"data.exclude: {sheet.path} has no row whose {column} is "
+            f"{listed([private(w) for w in absent])}. Found: "
+            f"{listed([private(w) for w in there], 10)}.{_OTHER_KEY if foreign else ''}"
+        )
+    unwanted = set(map(tidy, words))
+    return {cell for cell, word in seen.items() if word in unwanted}
+
+
+_OTHER_KEY = (
+    " A value under a pseudonym is known by the key alone that it was made with: say here what is "
+    "left out, as the table has it."
+)

@@ -78,19 +78,19 @@ def _confounded(audit: Audit) -> bool:
 
 VERDICTS: dict[str, Statement[Audit]] = {
     "refused": Statement(
-        says=lambda a: f"Refused for {counted(len(a.of(Severity.REFUSE)), 'reason')}{_warnings(a)}",
-        holds=lambda a: bool(a.of(Severity.REFUSE)),
+        lambda a: f"Refused for {counted(len(a.of(Severity.REFUSE)), 'reason')}{_warnings(a)}",
+        lambda a: bool(a.of(Severity.REFUSE)),
     ),
     "confounded": Statement(
-        says=lambda a: (
+        lambda a: (
             "Not refused, but confounded: the label can be predicted without looking at the "
             f"disease, so a score may measure where images come from{_warnings(a)}"
         ),
-        holds=lambda a: _confounded(a) and not a.of(Severity.REFUSE),
+        lambda a: _confounded(a) and not a.of(Severity.REFUSE),
     ),
     "nothing forbids": Statement(
-        says=lambda a: f"Nothing forbids training on these data{_warnings(a)}",
-        holds=lambda a: not _confounded(a) and not a.of(Severity.REFUSE),
+        lambda a: f"Nothing forbids training on these data{_warnings(a)}",
+        lambda a: not _confounded(a) and not a.of(Severity.REFUSE),
     ),
 }
 
@@ -109,9 +109,8 @@ def _searched(audit: Audit) -> str:
 
 SEARCH: dict[str, Statement[Audit]] = {
     "search": Statement(
-        says=_searched,
-        holds=lambda a: a.recovered is not None and any(a.recovered.planted.values()),
-    ),
+        _searched, lambda a: a.recovered is not None and any(a.recovered.planted.values())
+    )
 }
 
 
@@ -163,7 +162,6 @@ def write_html(path: Path, audit: Audit) -> None:
 
 
 def html(audit: Audit) -> str:
-    noun = audit.manifest.group_noun
     return rendered(
         "audit.html.j2",
         title=audit.manifest.source,
@@ -173,7 +171,7 @@ def html(audit: Audit) -> str:
         search=audit.search,
         findings=audit.findings,
         words=WORDS,
-        dataset=layout.dataset(audit.manifest.counts(), noun),
+        dataset=layout.dataset(audit.manifest.counts(), audit.manifest.group_noun),
         pictures=lambda f: _pictures(audit, f),
         means=_means(audit),
         most_rows=MOST_ROWS,
@@ -183,22 +181,17 @@ def html(audit: Audit) -> str:
 
 def audit_facts(audit: Audit) -> Facts:
     """What the page itself shows and has looked for."""
-    means = {"border_tells", "thumbnail_tells"}
-    shown = any(f.shown or f.check in means for f in audit.findings)
+    noun, means = audit.manifest.group_noun, {"border_tells", "thumbnail_tells"}
+    whose = {noun, "of"}  # columns that name patients; of: whose the images of a pair are
+    named = any(whose & set(f.columns) and f.rows for f in audit.findings)
     return Facts(
-        group_noun=audit.manifest.group_noun,
+        group_noun=noun,
         pseudonyms=audit.manifest.pseudonymous,
         warned=frozenset(f.check for f in audit.findings),
-        sections=frozenset({"groups"} if _names_groups(audit) else ()),
-        shows_images=shown,
+        sections=frozenset({"groups"} if named else ()),
+        shows_images=any(f.shown or f.check in means for f in audit.findings),
         sought=bool(audit.search),
     )
-
-
-def _names_groups(audit: Audit) -> bool:
-    """Whether patients stand in the table of a finding."""
-    columns = {audit.manifest.group_noun, "of"}  # of: whose the images of a pair are
-    return any(columns & set(f.columns) and f.rows for f in audit.findings)
 
 
 def _pictures(audit: Audit, finding: Finding) -> list[tuple[list[str], str, list[str]]]:
@@ -225,7 +218,8 @@ def _means(audit: Audit) -> list[tuple[str, int, str]]:
         rows = np.flatnonzero(of & usable)
         if len(rows):
             mean = np.asarray(audit.looks.colour[rows], dtype=np.float32).mean(axis=0)
-            shown.append((name, len(rows), _png(Image.fromarray(mean.astype(np.uint8)))))
+            picture = Image.fromarray(mean.astype(np.uint8))
+            shown.append((name, len(rows), address("png", encoded(picture, "png"))))
     return shown
 
 
@@ -236,11 +230,7 @@ def _address(looks: Looks, row: int) -> str:
     colour = Image.fromarray(np.asarray(looks.colour[row])).resize((side, side))
     bands = colour.convert("YCbCr").split()
     merged = Image.merge("YCbCr", (Image.fromarray(grey), *bands[1:])).convert("RGB")
-    return _png(merged)
-
-
-def _png(image: Image.Image) -> str:
-    return address("png", encoded(image, "png"))
+    return address("png", encoded(merged, "png"))
 
 
 def warnings(findings: Sequence[Finding]) -> list[str]:

@@ -23,6 +23,7 @@ from medcnn.pages.statements import STATEMENTS
 from medcnn.statistics.operating import point_name, rule_words
 
 Run = Mapping[str, Any]
+OUTPUTS = "The outputs for every image stand in predictions_{}.csv of the run folder."
 LISTS = ("CLAIM 2024", "TRIPOD+AI", "STARD 2015", "STARD-AI")
 
 
@@ -94,14 +95,19 @@ def _at(run: Run, path: str) -> Any:
     return value
 
 
+def _with(run: Run, path: str, words: str) -> str:
+    """The words around a fact, or nothing where it is not known."""
+    value = _at(run, path)
+    return words.format(value) if value else ""
+
+
 def _see(facts: Facts, *sections: str) -> str:
     there = [name for name in sections if name in facts.sections]
     return f"See {', '.join(there)}." if there else ""
 
 
 def _source(run: Run, _: Facts) -> str:
-    dataset = _at(run, "report.dataset")
-    if not dataset:
+    if not (dataset := _at(run, "report.dataset")):
         return ""
     listed = sum(split.get("images", 0) for split in dataset.values())
     counted = used(run["report"])
@@ -121,24 +127,16 @@ def _preprocessing(run: Run, _: Facts) -> str:
 
 
 def _partitions(run: Run, facts: Facts) -> str:
-    dataset = _at(run, "report.dataset")
-    if not dataset:
+    if not (dataset := _at(run, "report.dataset")):
         return ""
+    noun = facts.group_noun
     parts = ", ".join(
-        f"{name} {split.get('images', 0):,} images"
-        + (
-            f" of {counted(split['groups'], facts.group_noun)}"
-            if _counts_groups(split, facts)
-            else ""
-        )
+        f"{name} {counted(split.get('images', 0), 'image')}"
+        + (f" of {counted(split['groups'], noun)}" if facts.grouped and "groups" in split else "")
         for name, split in dataset.items()
     )
     seed = _at(run, "seed")
     return f"{parts}." + ("" if seed is None else f" The seed of this run is {seed}.")
-
-
-def _counts_groups(split: Mapping[str, int], facts: Facts) -> bool:
-    return facts.grouped and "groups" in split
 
 
 def _disjoint(run: Run, facts: Facts) -> str:
@@ -148,9 +146,8 @@ def _disjoint(run: Run, facts: Facts) -> str:
     if not facts.grouped:
         return "By image: which images are of one patient is not known."
     if leaks:
-        return (
-            f"{counted(leaks, noun)} {'stands' if leaks == 1 else 'stand'} in more than one split."
-        )
+        stand = "stands" if leaks == 1 else "stand"
+        return f"{counted(leaks, noun)} {stand} in more than one split."
     return f"No {noun} stands in two splits."
 
 
@@ -173,16 +170,11 @@ def _model(run: Run, _: Facts) -> str:
 
 
 def _software(run: Run, _: Facts) -> str:
-    versions = _at(run, "versions")
-    if not versions:
+    if not (versions := _at(run, "versions")):
         return ""
     parts = ", ".join(f"{name} {version}" for name, version in versions.items())
     device = _at(run, "hardware.device")
     return f"medcnn {_at(run, 'medcnn')}, {parts}{f'; on {device}' if device else ''}."
-
-
-def _weights(run: Run, _: Facts) -> str:
-    return str(_at(run, "weights") or "")
 
 
 def _training(run: Run, _: Facts) -> str:
@@ -199,11 +191,9 @@ def _training(run: Run, _: Facts) -> str:
 
 def _selection(run: Run, _: Facts) -> str:
     """Test was not consulted: true while this run, or an evaluation of it, opened it once."""
-    epoch, looks = _at(run, "best_epoch"), _at(run, "test_looks")
-    if not epoch:
-        return ""
-    once = "; test was opened once, after that" if looks is not None and len(looks) == 1 else ""
-    return f"Best validation score, epoch {epoch}{once}."
+    epoch, once = _at(run, "best_epoch"), len(_at(run, "test_looks") or ()) == 1
+    after = "; test was opened once, after that" if once else ""
+    return f"Best validation score, epoch {epoch}{after}." if epoch else ""
 
 
 def _thresholds(run: Run, facts: Facts) -> str:
@@ -218,21 +208,14 @@ def _thresholds(run: Run, facts: Facts) -> str:
 
 def _ensemble(run: Run, _: Facts) -> str:
     flips = _at(run, "flips")
-    if flips is None:
-        return ""
     averaged = "; the answers to an image and its mirror images are averaged" if flips else ""
-    return f"One network, no ensemble{averaged}."
-
-
-def _predicting(run: Run, _: Facts) -> str:
-    return f"By medcnn {_at(run, 'medcnn')} from the checkpoint." if "medcnn" in run else ""
+    return "" if flips is None else f"One network, no ensemble{averaged}."
 
 
 def _updating(run: Run, facts: Facts) -> str:
     if facts.made is Made.EVALUATED:
         return "None: the checkpoint was taken as it is."
-    looks = _at(run, "test_looks")
-    once = facts.made is Made.TRAINED and looks is not None and len(looks) == 1
+    once = facts.made is Made.TRAINED and len(_at(run, "test_looks") or ()) == 1
     return "None: nothing was fitted after test was opened." if once else ""
 
 
@@ -251,27 +234,6 @@ def _uncertainty(_run: Run, facts: Facts) -> str:
     )
 
 
-def _characteristics(_run: Run, facts: Facts) -> str:
-    return _see(facts, "Dataset")
-
-
-def _flow(_run: Run, facts: Facts) -> str:
-    return _see(facts, "Flow of images")
-
-
-def _performance(_run: Run, facts: Facts) -> str:
-    return _see(facts, "Scores", "Operating points", "Confusions")
-
-
-def _failures(_run: Run, facts: Facts) -> str:
-    return _see(facts, "Errors")
-
-
-def _internal(_run: Run, facts: Facts) -> str:
-    """Of a training, or of an evaluation on the very images and splits of the training."""
-    return _see(facts, "Scores") if facts.of_training else ""
-
-
 def _external(run: Run, facts: Facts) -> str:
     """For an evaluation on images none of which is known to have been trained on."""
     source = _at(run, "trained_on.source")
@@ -283,51 +245,34 @@ def _external(run: Run, facts: Facts) -> str:
     )
 
 
-def _code(run: Run, _: Facts) -> str:
-    git, version = _at(run, "git.commit"), _at(run, "medcnn")
-    return f"medcnn {version}{f', commit {git[:12]}' if git else ''}." if version else ""
-
-
-def _deidentified(_run: Run, facts: Facts) -> str:
-    return say(STATEMENTS, facts, "pseudonyms", "no pseudonyms")
-
-
-def _imbalance(run: Run, _: Facts) -> str:
-    loss = _at(run, "config.loss.name")
-    return f"Loss: {loss}." if loss else ""
-
-
-def _outputs(_run: Run, facts: Facts) -> str:
-    if "Confusions" not in facts.sections or not facts.split:
-        return ""
-    return f"The outputs for every image stand in predictions_{facts.split}.csv of the run folder."
-
-
 SAYS: dict[str, Callable[[Run, Facts], str]] = {
     "source": _source,
     "left_out": _left_out,
     "preprocessing": _preprocessing,
-    "deidentified": _deidentified,
+    "deidentified": lambda _, facts: say(STATEMENTS, facts, "pseudonyms", "no pseudonyms"),
     "partitions": _partitions,
     "disjoint": _disjoint,
     "model": _model,
     "software": _software,
-    "weights": _weights,
+    "weights": lambda run, _: str(_at(run, "weights") or ""),
     "training": _training,
-    "imbalance": _imbalance,
+    "imbalance": lambda run, _: _with(run, "config.loss.name", "Loss: {}."),
     "selection": _selection,
     "ensemble": _ensemble,
     "thresholds": _thresholds,
-    "predicting": _predicting,
+    "predicting": lambda run, _: _with(run, "medcnn", "By medcnn {} from the checkpoint."),
     "updating": _updating,
     "metrics": _metrics,
     "uncertainty": _uncertainty,
-    "internal": _internal,
+    # of a training, or of an evaluation on the very images and splits of the training
+    "internal": lambda _, facts: _see(facts, "Scores") if facts.of_training else "",
     "external": _external,
-    "flow": _flow,
-    "characteristics": _characteristics,
-    "performance": _performance,
-    "failures": _failures,
-    "code": _code,
-    "outputs": _outputs,
+    "flow": lambda _, facts: _see(facts, "Flow of images"),
+    "characteristics": lambda _, facts: _see(facts, "Dataset"),
+    "performance": lambda _, facts: _see(facts, "Scores", "Operating points", "Confusions"),
+    "failures": lambda _, facts: _see(facts, "Errors"),
+    "code": lambda run, _: (
+        _with(run, "medcnn", "medcnn {}.") + _with(run, "git.commit", " Commit {:.12}.")
+    ),
+    "outputs": lambda _, facts: OUTPUTS.format(facts.split) if _see(facts, "Confusions") else "",
 }

@@ -5,18 +5,23 @@ from __future__ import annotations
 import math
 import textwrap
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 from medcnn.pages.facts import Facts, Statement, say
-from medcnn.pages.format import count, counted, estimate, number, p_text, signed, whose
+from medcnn.pages.format import counted, estimate, number, p_text, signed, whose
 from medcnn.pages.page import rendered
 from medcnn.pages.statements import STATEMENTS
-from medcnn.statistics.comparing import WITHIN, Difference, Discordance, Pairing
+from medcnn.statistics.comparing import WITHIN, Difference, Pairing
 from medcnn.statistics.metrics.table import METRICS
 from medcnn.statistics.predictions import Predictions
 
+SHORT = {"inferiority not excluded": "unsure", "not inferior": "not inf.", WITHIN: "within"}
+SHORT_MEANS = {
+    "not inf.": "is not worse by {:g}",
+    "unsure": "may be worse by {:g}",
+    "within": "is worse, but surely by less than {:g}",
+}
 SIDES = {"answers": "all answers", "positives": "with it", "negatives": "without it"}
 
 
@@ -33,19 +38,13 @@ def told_table(first: str, other: str, pairing: Pairing, group_noun: str) -> Ite
             shown = f"{difference} ({interval})" if interval else difference
             yield (
                 f"  {title[:25]:<26}{number(d.reference):>10} {number(d.other):>10}  {shown:<25}"
-                f" {p:>6} {holm:>6} {_short(d.verdict)}"
+                f" {p:>6} {holm:>6} {SHORT.get(d.verdict, d.verdict)}"
             ).rstrip()
     yield from _reasons(pairing, group_noun)
     for d in pairing.differences:
-        if d.margin is not None:
-            title = METRICS[d.score].title
-            meaning = {
-                "not inf.": f"{title} is not worse by {d.margin:g}",
-                "unsure": f"{title} may be worse by {d.margin:g}",
-                "within": f"{title} is worse, but surely by less than {d.margin:g}",
-            }
-            if said := meaning.get(_short(d.verdict)):
-                yield f"  {_short(d.verdict)}: {said}"
+        if d.margin is not None and d.verdict in SHORT:
+            meaning = SHORT_MEANS[SHORT[d.verdict]].format(d.margin)
+            yield f"  {SHORT[d.verdict]}: {METRICS[d.score].title} {meaning}"
 
 
 def _reasons(pairing: Pairing, group_noun: str) -> Iterator[str]:
@@ -57,15 +56,6 @@ def _reasons(pairing: Pairing, group_noun: str) -> Iterator[str]:
     for note, scores in titles.items():
         said = f"{', '.join(scores)}: {note}"
         yield from textwrap.wrap(said, 100, initial_indent="  ", subsequent_indent="    ")
-
-
-def _short(said: str) -> str:
-    short = {
-        "inferiority not excluded": "unsure",
-        "not inferior": "not inf.",
-        WITHIN: "within",
-    }
-    return short.get(said, said)
 
 
 def comparison_page(
@@ -99,6 +89,7 @@ def comparison_page(
     )
     return rendered(
         "comparison.html.j2",
+        FILTERS,
         title=f"{first} and {', '.join(pairings)}",
         task=f"{reference.split} split: {counted(images, 'image')}"
         + (f" of {counted(groups, group_noun)}" if groups < images else ""),
@@ -110,58 +101,32 @@ def comparison_page(
             for name, p in pairings.items()
             for compared in [Compared(first, name, p, group_noun)]
         ],
-        pairs=[
-            {
-                "name": name,
-                "overall": _differences([d for d in p.differences if d.label is None]),
-                "labels": _differences([d for d in p.differences if d.label is not None]),
-                "discordances": [_discordance(d) for d in p.discordances],
-            }
-            for name, p in pairings.items()
-        ],
+        pairs=pairings,
         settings=settings,
+        sides=SIDES,
+        metrics=METRICS,
         say=partial(say, STATEMENTS, facts),
         whose=partial(whose, noun=group_noun),
     )
 
 
-@dataclass(frozen=True, slots=True)
 class Compared:
-    """A model against the reference."""
+    """A model against the reference: what the main score says, and how many others do.
 
-    first: str
-    name: str
-    pairing: Pairing
-    group_noun: str
+    Attributes:
+        main: the difference in the first score, `title`.
+        sure: it has an interval.
+        judged: scores that have a better side; by these it is `better` and `worse`.
+    """
 
-    @property
-    def overall(self) -> list[Difference]:
-        return [d for d in self.pairing.differences if d.label is None]
-
-    @property
-    def main(self) -> Difference:
-        return self.overall[0]
-
-    @property
-    def title(self) -> str:
-        return METRICS[self.main.score].title
-
-    @property
-    def sure(self) -> bool:
-        return not math.isnan(self.main.low)
-
-    @property
-    def better(self) -> int:
-        return sum(d.verdict == "better" for d in self.overall)
-
-    @property
-    def worse(self) -> int:
-        return sum(d.verdict in ("worse", WITHIN) for d in self.overall)
-
-    @property
-    def judged(self) -> int:
-        """Scores that have a better side."""
-        return sum(bool(d.better) for d in self.overall)
+    def __init__(self, first: str, name: str, pairing: Pairing, group_noun: str) -> None:
+        self.first, self.name, self.group_noun = first, name, group_noun
+        overall = [d for d in pairing.differences if d.label is None]
+        self.main, self.several = overall[0], len(overall) > 1
+        self.title, self.sure = METRICS[self.main.score].title, not math.isnan(self.main.low)
+        self.judged = sum(bool(d.better) for d in overall)
+        self.better = sum(d.verdict == "better" for d in overall)
+        self.worse = sum(d.verdict in ("worse", WITHIN) for d in overall)
 
 
 def _values(c: Compared) -> str:
@@ -181,7 +146,7 @@ def _unsure(c: Compared) -> str:
 
 
 def _meaning(verdict: str, says: Callable[[Compared], str] | str) -> Statement[Compared]:
-    return Statement(says=says, holds=lambda c: c.sure and c.main.verdict == verdict)
+    return Statement(says, lambda c: c.sure and c.main.verdict == verdict)
 
 
 def _margin(c: Compared) -> str:
@@ -201,8 +166,8 @@ def _counted(c: Compared) -> str:
 
 
 COMPARED: dict[str, Statement[Compared]] = {
-    "difference": Statement(says=_difference, holds=lambda c: c.sure),
-    "unsure": Statement(says=_unsure, holds=lambda c: not c.sure),
+    "difference": Statement(_difference, lambda c: c.sure),
+    "unsure": Statement(_unsure, lambda c: not c.sure),
     "better": _meaning("better", lambda c: f"{_side(c, 'better')}."),
     "worse": _meaning("worse", lambda c: f"{_side(c, 'worse')}."),
     "within": _meaning(
@@ -221,14 +186,25 @@ COMPARED: dict[str, Statement[Compared]] = {
         lambda c: f"That its {c.title} is worse by {_margin(c)} or more is not excluded.",
     ),
     "chance": _meaning("", "That could be chance: these images do not show which is better."),
-    "others": Statement(
-        says=_counted, holds=lambda c: len(c.overall) > 1 and bool(c.better + c.worse)
-    ),
+    "others": Statement(_counted, lambda c: c.several and bool(c.better + c.worse)),
     "no others": Statement(
-        says=lambda c: f"None of the {c.judged} scores compared shows a sure difference.",
-        holds=lambda c: len(c.overall) > 1 and c.judged > 0 and not c.better + c.worse,
+        lambda c: f"None of the {c.judged} scores compared shows a sure difference.",
+        lambda c: c.several and c.judged > 0 and not c.better + c.worse,
     ),
 }
+
+
+def bars(differences: Sequence[Difference]) -> list[list[str] | None]:
+    """The ends of each interval and the value in it, in % of a bar whose middle is 0, the second
+    end from the right; bars of one table share a scale."""
+    known = [d for d in differences if not math.isnan(d.low)]
+    reach = max((abs(v) for d in known for v in (d.low, d.high)), default=0.0) or 1.0
+    return [
+        [f"{50 + 50 * v / reach:.1f}" for v in (d.low, -d.high, d.difference)]
+        if not math.isnan(d.low)
+        else None
+        for d in differences
+    ]
 
 
 def ps_of(d: Difference) -> dict[str, float]:
@@ -237,35 +213,10 @@ def ps_of(d: Difference) -> dict[str, float]:
     return dict.fromkeys(ps, math.nan) if math.isnan(d.low) else ps
 
 
-def _differences(found: Sequence[Difference]) -> list[dict[str, Any]]:
-    """Rows of a table; bars of one table share a scale around 0."""
-    ends = [abs(v) for d in found for v in (d.low, d.high) if not math.isnan(v)]
-    reach = max(ends, default=1.0) or 1.0
-
-    def row(d: Difference) -> dict[str, Any]:
-        difference, interval = estimate(d.difference, d.low, d.high, signed)
-        ends = (d.low, -d.high, d.difference)
-        return {
-            "title": METRICS[d.score].title,
-            "label": d.label or "",
-            "direction": {1: "higher is better", -1: "lower is better", 0: ""}[d.better],
-            "values": [number(d.reference), number(d.other)],
-            "difference": difference,
-            "interval": interval,
-            "bar": [f"{50 + 50 * v / reach:.1f}" for v in ends] if interval else None,
-            "ps": [p_text(p) for p in ps_of(d).values()],
-            "verdict": d.verdict,
-            "note": d.note,
-        }
-
-    return list(map(row, found))
-
-
-def _discordance(d: Discordance) -> dict[str, Any]:
-    counts = (d.count, d.only_reference, d.only_other)
-    return {
-        "label": d.label or "",
-        "side": SIDES[d.side],
-        "counts": [count(n) for n in counts],
-        "ps": [p_text(d.p), p_text(d.p_holm)],
-    }
+FILTERS: dict[str, Callable[..., Any]] = {
+    "number": number,
+    "p_text": p_text,
+    "ps_of": lambda d: ps_of(d).values(),
+    "bars": bars,
+    "estimate": lambda d: estimate(d.difference, d.low, d.high, signed),
+}

@@ -21,15 +21,10 @@ STARTS_THAT_ARE_KNOWN = frozenset({"auto", "none", "pretrained"})
 those of a network that was trained on these very images."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Statement(Generic[Of]):
-    """Attributes:
-    says: the sentence, or the words that differ from run to run.
-    holds: whether these facts bear it.
-    """
-
-    says: str | Callable[[Of], str]
-    holds: Callable[[Of], bool]
+    says: str | Callable[[Of], str]  # the sentence, or the words that differ from run to run
+    holds: Callable[[Of], bool]  # whether these facts bear it
 
     def words(self, of: Of) -> str:
         """The sentence, or nothing where it is not borne out."""
@@ -53,77 +48,46 @@ class Made(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
-    """Attributes:
-    sections: headings and parts of that page that hold something.
-    kind: of the labels.
-    split: which images are judged first: test, validation, train, all.
-    group_noun: what a group is, `image` where the data do not say whose image it is.
-    made: what this folder is to the model.
-    own_set: the images and splits are those of the model's training.
-    leaks: groups in more than one split.
-    shared: images judged that carry the id of one that the model was trained or chosen with.
-    allowed: checks of the audit whose refusal was switched off (audit.allow) in the training.
-    warned: checks of the audit that warned in the training.
-    copies_sought: near-duplicates were searched for in the training.
-    known_start: the training began with random weights or those of timm, no file, no checkpoint.
-    epochs: that the validation split could choose from.
-    flat: labels whose probability is the same for every image.
-    fitted: what was fitted on validation: thresholds, calibration, sets, referral.
-    own_prevalence: predictive values are told for the prevalence of these very images.
-    pseudonyms: ids of patients and images were replaced by keyed pseudonyms.
-    resamples: behind the intervals that come from drawing; 0 where none does.
-    intervals: how many scores have one.
-    thresholds: in use, one per label that stands alone; empty where classes exclude each other.
-    threshold_chosen: a rule picked them, on validation.
-    calibration, rule, wanted, aurc: as the report words them.
-    per: what prediction sets promise it for, `patient` or `image`.
-    unlisted, listed: images that could not be read and are not, or are, in the report's table.
-    margin, margin_of: by how much a model may be worse, and in which score.
-    methods, tests, mcnemar, differing_settings: of the page of `compare`.
-    shows_images: pictures of the data stand on the page.
-    numbered: images stand under their number in the data set.
-    shrunk_px: width to which larger pictures were made smaller; 0 where none was.
-    sought: the audit measured how well it finds near-duplicates.
-    """
+    """What is known of the page, the data and the run; what is not stays as it is here."""
 
-    sections: frozenset[str] = frozenset()
-    kind: Kind | None = None
-    split: str = ""
-    group_noun: str = "group"
-    made: Made = Made.UNKNOWN
-    own_set: bool = False
-    leaks: int | None = None
-    shared: int | None = None
-    allowed: frozenset[str] | None = None
-    warned: frozenset[str] | None = None
-    copies_sought: bool = False
-    known_start: bool = False
-    epochs: int = 0
-    flat: frozenset[str] = frozenset()
-    fitted: frozenset[str] = frozenset()
-    own_prevalence: bool = False
-    pseudonyms: bool | None = None
-    resamples: int = 0
-    intervals: int = 0
-    thresholds: tuple[float, ...] = ()
-    threshold_chosen: bool = False
-    calibration: str = ""
-    rule: str = ""
-    wanted: str = ""
-    per: str = ""
-    aurc: str = ""
-    unlisted: int = 0
-    listed: int = 0
-    margin: float | None = None
-    margin_of: str = ""
-    methods: frozenset[str] = frozenset()
-    tests: int = 0
-    mcnemar: int = 0
-    differing_settings: int = 0
-    shows_images: bool = False
-    numbered: bool = False
-    shrunk_px: int = 0
-    sought: bool = False
+    sections: frozenset[str] = frozenset()  # headings and parts of the page that hold something
+    kind: Kind | None = None  # of the labels
+    split: str = ""  # which images are judged first: test, validation, train, all
+    group_noun: str = "group"  # what a group is; `image` where nothing says whose image it is
+    made: Made = Made.UNKNOWN  # what this folder is to the model
+    own_set: bool = False  # the images and splits are those of the model's training
+    leaks: int | None = None  # groups in more than one split
+    shared: int | None = None  # images judged that carry the id of one trained or chosen with
+    allowed: frozenset[str] | None = None  # checks whose refusal audit.allow switched off
+    warned: frozenset[str] | None = None  # checks of the audit that warned in the training
+    copies_sought: bool = False  # near-duplicates were searched for in the training
+    known_start: bool = False  # training began with random weights or timm's, no file of others
+    epochs: int = 0  # that the validation split could choose from
+    flat: frozenset[str] = frozenset()  # labels whose probability is the same for every image
+    fitted: frozenset[str] = frozenset()  # on validation: thresholds, calibration, sets, referral
+    own_prevalence: bool = False  # predictive values are for the prevalence of these very images
+    pseudonyms: bool | None = None  # ids of patients and images are keyed pseudonyms
+    resamples: int = 0  # behind the intervals that come from drawing; 0 where none does
+    intervals: int = 0  # how many scores have one
+    thresholds: tuple[float, ...] = ()  # of labels that stand alone
+    threshold_chosen: bool = False  # a rule picked them, on validation
+    calibration: str = ""  # its name
+    rule: str = ""  # by which the decision is taken
+    wanted: str = ""  # coverage that was asked of prediction sets
+    per: str = ""  # what they promise it for, `patient` or `image`
+    aurc: str = ""  # area under the curve of risk and coverage
+    listed: int = 0  # images that could not be read and are in the report's table
+    unlisted: int = 0  # others
+    margin: float | None = None  # by how much a model may be worse
+    margin_of: str = ""  # in which score
+    methods: frozenset[str] = frozenset()  # of intervals of differences
+    tests: int = 0  # differences that were tested
+    mcnemar: int = 0  # tests of McNemar
+    differing_settings: int = 0  # of the runs compared
+    shows_images: bool = False  # pictures of the data stand on the page
+    numbered: bool = False  # under their number in the data set
+    shrunk_px: int = 0  # width to which larger pictures were made smaller; 0 where none was
+    sought: bool = False  # the audit measured how well it finds near-duplicates
 
     @property
     def grouped(self) -> bool:

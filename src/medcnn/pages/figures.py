@@ -5,17 +5,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 
 from medcnn.data.labels import Kind
 from medcnn.pages import svg
-from medcnn.pages.format import count, estimate, hundredths, number, whose
+from medcnn.pages.format import count, hundredths, number
 from medcnn.pages.svg import Axis, Chart, Frame
 from medcnn.statistics.curves import OneLabel, precision_recall, reliability, roc, thinned
 from medcnn.statistics.metrics.table import METRICS, NUM_BINS
-from medcnn.statistics.scores import Evaluation
+from medcnn.statistics.scores import Evaluation, Score
 from medcnn.system.progress import track
 
 MOST_POINTS = 100
@@ -31,15 +30,11 @@ def roc_chart(label: OneLabel) -> Chart:
     false, true = roc(label)
     frame = Frame(across=Axis(title="1 − specificity"), up=Axis(title="Sensitivity"))
     # the highest sensitivity that keeps at least this specificity
-    best = [float(true[false <= 1 - s + 1e-12].max()) for s in SPECIFICITIES]
+    best = {s: float(true[false <= 1 - s + 1e-12].max()) for s in SPECIFICITIES}
     sensitivity = float(label.decision[label.target].mean())
     alarms = float(label.decision[~label.target].mean())
     decided = f"decisions: sensitivity {number(sensitivity)}, specificity {number(1 - alarms)}"
-    told = [
-        f"specificity {s:g}: sensitivity {number(b)}"
-        for s, b in zip(SPECIFICITIES, best, strict=True)
-    ]
-    points = [(1 - s, b) for s, b in zip(SPECIFICITIES, best, strict=True)]
+    told = [(1 - s, b, f"specificity {s:g}: sensitivity {number(b)}") for s, b in best.items()]
     return Chart(
         name="ROC curve",
         svg=svg.drawn(
@@ -47,11 +42,11 @@ def roc_chart(label: OneLabel) -> Chart:
             svg.axes(frame),
             svg.line(frame, (0, 1), (0, 1), "d"),
             svg.line(frame, *thinned(false, true, MOST_POINTS)),
-            svg.dots(frame, points, told, "h"),
-            svg.dots(frame, [(alarms, sensitivity)], [decided], "p2"),
+            svg.dots(frame, told, "h"),
+            svg.dots(frame, [(alarms, sensitivity, decided)], "p2"),
         ),
         head=("At a specificity of", "sensitivity"),
-        rows=tuple((f"{s:g}", number(b)) for s, b in zip(SPECIFICITIES, best, strict=True)),
+        rows=tuple((f"{s:g}", number(b)) for s, b in best.items()),
     )
 
 
@@ -60,16 +55,14 @@ def precision_recall_chart(label: OneLabel) -> Chart:
     recall, precision = precision_recall(label)
     frame = Frame(across=Axis(title="Sensitivity (recall)"), up=Axis(title="Precision"))
     share = float(label.target.mean())
-    reached = [float(precision[recall >= r - 1e-12][0]) for r in RECALLS]
-    told = [
-        f"sensitivity {r:g}: precision {number(p)}" for r, p in zip(RECALLS, reached, strict=True)
-    ]
-    marks = [svg.dots(frame, list(zip(RECALLS, reached, strict=True)), told, "h")]
+    reached = {r: float(precision[recall >= r - 1e-12][0]) for r in RECALLS}
+    told = [(r, p, f"sensitivity {r:g}: precision {number(p)}") for r, p in reached.items()]
+    marks = [svg.dots(frame, told, "h")]
     if label.decision.any():
         found = float(label.decision[label.target].mean())
         right = float(label.target[label.decision].mean())
         title = f"decisions: sensitivity {number(found)}, precision {number(right)}"
-        marks.append(svg.dots(frame, [(found, right)], [title], "p2"))
+        marks.append(svg.dots(frame, [(found, right, title)], "p2"))
     return Chart(
         name="Precision and recall",
         svg=svg.drawn(
@@ -80,7 +73,7 @@ def precision_recall_chart(label: OneLabel) -> Chart:
             *marks,
         ),
         head=("At a sensitivity of", "precision"),
-        rows=tuple((f"{r:g}", number(p)) for r, p in zip(RECALLS, reached, strict=True)),
+        rows=tuple((f"{r:g}", number(p)) for r, p in reached.items()),
     )
 
 
@@ -101,8 +94,10 @@ def reliability_chart(label: OneLabel) -> Chart:
         for k, p, o in zip(filled, predicted, observed, strict=True)
     )
     edges = (np.arange(NUM_BINS + 1) / NUM_BINS).tolist()
-    told = [f"predicted {row[0]}, observed {row[1]}, {row[2]} images" for row in rows]
-    points = list(zip(predicted, observed, strict=True))
+    told = [
+        (p, o, f"predicted {row[0]}, observed {row[1]}, {row[2]} images")
+        for p, o, row in zip(predicted, observed, rows, strict=True)
+    ]
     return Chart(
         name="Reliability of the probabilities",
         svg=svg.drawn(
@@ -111,7 +106,7 @@ def reliability_chart(label: OneLabel) -> Chart:
             svg.axes(lower, grid_across=False),
             svg.line(upper, (0, 1), (0, 1), "d"),
             svg.line(upper, predicted, observed),
-            svg.dots(upper, points, told),
+            svg.dots(upper, told),
             svg.bars(lower, edges, bins.count.tolist()),
         ),
         head=("Predicted", "observed", "images"),
@@ -128,8 +123,10 @@ def risk_coverage_chart(curve: Sequence[tuple[float, float]]) -> Chart:
     )
     at = [int(np.abs(kept - share).argmin()) for share in SHARES_KEPT]
     rows = tuple((hundredths(kept[i]), number(risk[i])) for i in dict.fromkeys(at))
-    told = [f"{k} kept: {r} of them wrong" for k, r in rows]
-    points = [(float(kept[i]), float(risk[i])) for i in dict.fromkeys(at)]
+    told = [
+        (float(kept[i]), float(risk[i]), f"{row[0]} kept: {row[1]} of them wrong")
+        for i, row in zip(dict.fromkeys(at), rows, strict=True)
+    ]
     return Chart(
         name="Risk and coverage",
         svg=svg.drawn(
@@ -137,7 +134,7 @@ def risk_coverage_chart(curve: Sequence[tuple[float, float]]) -> Chart:
             svg.axes(frame),
             svg.line(frame, (0, 1), (risk[-1], risk[-1]), "d"),
             svg.line(frame, *thinned(kept, risk, MOST_POINTS)),
-            svg.dots(frame, points, told, "h"),
+            svg.dots(frame, told, "h"),
         ),
         head=("Kept", "wrong"),
         rows=rows,
@@ -179,10 +176,12 @@ def history_chart(
     for number_of, (called, values) in enumerate(lines.items(), start=1):
         parts.append(svg.line(frame, epochs, values, f"l{number_of}"))
         kind = ("p1", "p2 s")[number_of - 1] if len(epochs) < 15 else "h"
-        known = [i for i in marked if math.isfinite(values[i])]
-        told = [f"epoch {epochs[i]:g}: {called} {values[i]:.4g}" for i in known]
-        points = [(epochs[i], values[i]) for i in known]
-        parts.append(svg.dots(frame, points, told, kind))
+        told = [
+            (epochs[i], values[i], f"epoch {epochs[i]:g}: {called} {values[i]:.4g}")
+            for i in marked
+            if math.isfinite(values[i])
+        ]
+        parts.append(svg.dots(frame, told, kind))
     if len(lines) > 1:
         at = frame.right
         for number_of, called in reversed(list(enumerate(lines, start=1))):
@@ -200,35 +199,19 @@ def history_chart(
 
 
 def classes(
-    labels: Sequence[OneLabel], evaluation: Evaluation, group_noun: str
-) -> list[dict[str, Any]]:
-    """The charts of each output, and its AUROC or why there is none."""
+    labels: Sequence[OneLabel], evaluation: Evaluation
+) -> list[tuple[OneLabel, Score, list[Chart]]]:
+    """Each output with its AUROC and its charts."""
     binary = evaluation.labels.kind is Kind.BINARY
     areas = {s.label: s for s in evaluation.scores if s.name == "auroc" and s.average is None}
     found = []
     for label in track(labels, len(labels), "report: charts of each class"):
-        area = areas[None if binary else label.name]
-        value, interval = estimate(area.value, area.low, area.high)
+        curves = [roc_chart, precision_recall_chart] if label.both_classes else []
+        draws = [*curves, reliability_chart] if len(label.target) else []
         found.append(
-            {
-                "name": label.name,
-                "positives": count(int(label.target.sum())),
-                "count": count(len(label.target)),
-                "auroc": value,
-                "interval": interval or whose(area.note, group_noun),
-                "charts": _charts(label),
-            }
+            (label, areas[None if binary else label.name], [draw(label) for draw in draws])
         )
     return found
-
-
-def _charts(label: OneLabel) -> list[Chart]:
-    drawn = []
-    if label.both_classes:
-        drawn += [roc_chart(label), precision_recall_chart(label)]
-    if len(label.target):
-        drawn.append(reliability_chart(label))
-    return drawn
 
 
 def training(history: Sequence[Mapping[str, float]], chosen: float | None = None) -> list[Chart]:
@@ -248,21 +231,19 @@ def training(history: Sequence[Mapping[str, float]], chosen: float | None = None
     drawn = []
     losses = {"training": "train/loss", "validation": "val/loss"}
     if lines := {name: line(key) for name, key in losses.items() if known(key)}:
-        chart = history_chart("Loss", epochs, lines, "Loss", chosen=chosen)
-        drawn.append(chart)
-    keys = sorted({key for epoch in history for key in epoch})
+        drawn.append(history_chart("Loss", epochs, lines, "Loss", chosen=chosen))
+    keys = sorted({key for epoch in history for key in epoch if known(key)})
     kept = "" if chosen is None else f", epoch {chosen:g} kept"
     for key in keys:
-        if key.startswith("val/") and key != "val/loss" and known(key):
-            name = key.removeprefix("val/")
+        name = key.removeprefix("val/")
+        if name not in (key, "loss"):
             title = METRICS[name].title if name in METRICS else name
-            caption = f"{title} on validation{kept}"
-            drawn.append(history_chart(caption, epochs, {title: line(key)}, title, chosen=chosen))
-    rates = {k.removeprefix("lr/"): line(k) for k in keys if k.split("/")[0] == "lr" and known(k)}
+            caption, lines = f"{title} on validation{kept}", {title: line(key)}
+            drawn.append(history_chart(caption, epochs, lines, title, chosen=chosen))
+    rates = {k.removeprefix("lr/"): line(k) for k in keys if k.split("/")[0] == "lr"}
     if len({str(values) for values in rates.values()}) == 1:
         rates = dict([next(iter(rates.items()))])
     if rates:
         log = all(v > 0 for values in rates.values() for v in values if math.isfinite(v))
-        title = "Learning rate"
-        drawn.append(history_chart(title, epochs, rates, title, log=log))
+        drawn.append(history_chart("Learning rate", epochs, rates, "Learning rate", log=log))
     return drawn

@@ -42,11 +42,7 @@ def signed(value: float) -> str:
 
 
 def estimate(
-    value: float,
-    low: float,
-    high: float,
-    write: Callable[[float], str] = number,
-    unit: str = "",
+    value: float, low: float, high: float, write: Callable[[float], str] = number, unit: str = ""
 ) -> tuple[str, str]:
     """A value and its interval, `0.912` and `0.874 to 0.943`: the one place that writes them.
 

@@ -5,11 +5,14 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+from collections.abc import Callable, Mapping
 from importlib import resources
 from typing import Any
 
 
-def rendered(template: str, **values: Any) -> str:
+def rendered(
+    template: str, filters: Mapping[str, Callable[..., Any]] | None = None, **values: Any
+) -> str:
     """The template with `values`, whose texts are escaped; a name without a value raises."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
     from markupsafe import Markup
@@ -28,7 +31,7 @@ def rendered(template: str, **values: Any) -> str:
     )
     # of what needs no escaping: our own drawings, whose texts `svg` has escaped, and our own words
     page.filters["raw"] = Markup
-    page.filters["count"] = count
+    page.filters |= {"count": count, **(filters or {})}
     page.filters["data"] = lambda value: Markup(_data(value))
     return page.get_template(template).render(**values)
 

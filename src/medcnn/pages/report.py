@@ -8,8 +8,9 @@ The same input gives the same bytes.
 
 from __future__ import annotations
 
+import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -22,22 +23,40 @@ from medcnn.pages import figures, layout
 from medcnn.pages.checklist import filled, missing, told
 from medcnn.pages.facts import Facts, facts_of, say
 from medcnn.pages.flow import flow
-from medcnn.pages.format import hundredths, whose
+from medcnn.pages.format import estimate, hundredths, number, of_hundred, percent, short, whose
 from medcnn.pages.model_card import card_values
 from medcnn.pages.page import rendered, script
 from medcnn.pages.pictures import address
 from medcnn.pages.statements import STATEMENTS
 from medcnn.pages.summary import summary
-from medcnn.statistics.curves import every_label
-from medcnn.statistics.points import ReadoutEvaluation
+from medcnn.statistics.curves import every_label, four_cells
+from medcnn.statistics.metrics.table import METRICS
+from medcnn.statistics.operating import rule_words
+from medcnn.statistics.points import ReadoutEvaluation, evaluate_readout
 from medcnn.statistics.predictions import Predictions
-from medcnn.statistics.scores import Evaluation
+from medcnn.statistics.scores import Evaluation, write_metrics
 from medcnn.system.files import write_text
 
 MOST_UNREADABLE = 200
 # Of run.json: what stands elsewhere on the page, or is not known while it is written.
 HIDDEN = frozenset({"config", "id", "notes", "exit", "ended", "wall_s", "report", "audit", "flips"})
 HIDDEN |= {"trained_before"}
+
+FILTERS: dict[str, Callable[..., Any]] = {
+    "estimate": lambda s: estimate(s.value, s.low, s.high),
+    "told": layout.told,
+    "share": partial(layout.told, write=percent, unit=" %"),
+    "threshold": layout.threshold,
+    "bar": layout.bar,
+    "title": lambda s: METRICS[s.name].title,
+    "rule": rule_words,
+    "four_cells": four_cells,
+    "short": short,
+    "hundredths": hundredths,
+    "of_hundred": of_hundred,
+    "cell": layout.cell,
+    "address": address,
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,19 +93,46 @@ class Report:
         return self.run.get("report") or {}
 
 
+def write_results(
+    folder: Path,
+    run: Mapping[str, Any],
+    predictions: Sequence[Predictions],
+    evaluations: Mapping[str, Evaluation],
+) -> None:
+    """`metrics.json`, `report.html` and `MODEL_CARD.md` of what stands in a run folder.
+
+    Args:
+        run: its `run.json`; what is missing there is left out of the pages.
+    """
+    told = run.get("report") or {}
+    readouts = {p.split: evaluate_readout(p, told.get("prevalence")) for p in predictions}
+    stored = {split: readout.to_json() for split, readout in readouts.items()}
+    write_metrics(folder / "metrics.json", evaluations, {"readout": stored})
+    errors = folder / "errors.json"
+    report = Report(
+        title=told.get("title", folder.resolve().name),
+        run=run,
+        predictions={p.split: p for p in predictions},
+        evaluations=evaluations,
+        readouts=readouts,
+        errors=json.loads(errors.read_text(encoding="utf-8")) if errors.is_file() else (),
+    )
+    write_pages(folder, report)
+
+
 def write_pages(folder: Path, report: Report) -> None:
     """Write both; an older file stays whole until the new one is complete."""
     values = content(report)
-    write_text(folder / "report.html", rendered("report.html.j2", **values))
-    write_text(folder / "MODEL_CARD.md", rendered("model_card.md.j2", **values))
+    write_text(folder / "report.html", rendered("report.html.j2", FILTERS, **values))
+    write_text(folder / "MODEL_CARD.md", rendered("model_card.md.j2", FILTERS, **values))
 
 
 def html(report: Report) -> str:
-    return rendered("report.html.j2", **content(report))
+    return rendered("report.html.j2", FILTERS, **content(report))
 
 
 def model_card(report: Report) -> str:
-    return rendered("model_card.md.j2", **content(report))
+    return rendered("model_card.md.j2", FILTERS, **content(report))
 
 
 def content(report: Report) -> dict[str, Any]:
@@ -105,17 +151,20 @@ def content(report: Report) -> dict[str, Any]:
     drawn = {
         "cuts": layout.cuts(predictions, own) if predictions else [],
         "flow": flow(told_of, report.predictions, noun),
-        "readout": layout.readout(own),
-        "classes": figures.classes(labels, evaluation, noun) if labels and evaluation else [],
+        "readout": own,
+        "risk": figures.risk_coverage_chart(own.curve) if own and len(own.curve) > 2 else None,
+        "classes": figures.classes(labels, evaluation) if labels and evaluation else [],
         "confusion": layout.confusions(predictions) if predictions else None,
-        "cells": layout.cells(predictions, labels) if predictions else [],
         "training": figures.training(history, run.get("best_epoch")),
         "dataset": layout.dataset(told_of.get("dataset") or {}, noun),
-        "unreadable": layout.unreadable(report.predictions),
+        "unreadable": [
+            (split, *image)
+            for split in sorted(report.predictions, key=layout.split_rank)
+            for image in report.predictions[split].unreadable
+        ],
     }
     facts = report_facts(report, evaluation, predictions, drawn)
     checklist = filled(run, facts) if run else []
-    notes, folded_notes = layout.Notes(noun), layout.Notes(noun)
     code, code_hash = script("report.js") if drawn["cuts"] else ("", "'none'")
     config = run.get("config")
     return {
@@ -139,17 +188,15 @@ def content(report: Report) -> dict[str, Any]:
         "say": partial(say, STATEMENTS, facts),
         "flatters": say(STATEMENTS, replace(facts, split="validation"), "flatters"),
         "whose": partial(whose, noun=noun),
-        "hundredths": hundredths,
         "sentences": summary(evaluation, facts) if evaluation else [],
         "headlines": layout.headlines(evaluation) if evaluation else [],
-        "overall": layout.overall(report.evaluations, splits, notes),
-        "by_class": layout.by_class(evaluation, notes) if evaluation else None,
-        "every_score": layout.every_score(evaluation, folded_notes) if evaluation else [],
-        "notes": notes,
-        "folded_notes": folded_notes,
+        "overall": layout.overall([report.evaluations[split] for split in splits]),
+        "by_class": layout.by_class(evaluation) if evaluation else {},
+        "notes": layout.Notes(noun),
+        "folded_notes": layout.Notes(noun),
+        "metrics": METRICS,
+        "labels": labels,
         "most_unreadable": MOST_UNREADABLE,
-        "cell": layout.cell,
-        "address": address,
         **card_values(run, facts, predictions),
         **drawn,
     }
@@ -162,18 +209,18 @@ def report_facts(
     drawn: Mapping[str, Any],
 ) -> Facts:
     """The facts of the page's first split."""
-    readout = drawn["readout"] or {}
+    readout: ReadoutEvaluation | None = drawn["readout"]
+    names = ("points", "grades", "sets", "referral")
+    judged = {name: getattr(readout, name, ()) for name in names}
+    sets = readout.sets if readout else ()
     parts = {
+        **judged,
         "Scores": evaluation,
-        "Operating points": readout.get("points") or readout.get("grades"),
+        "Operating points": judged["points"] or judged["grades"],
         "Confusions": predictions,
         "Errors": report.errors,
         "Dataset": drawn["dataset"],
         "Flow of images": drawn["flow"],
-        "points": readout.get("points"),
-        "grades": readout.get("grades"),
-        "sets": readout.get("sets"),
-        "referral": readout.get("referral"),
         "slider": drawn["cuts"],
         "curves": drawn["classes"],
         "confusion": drawn["confusion"] and drawn["confusion"]["rows"],
@@ -185,9 +232,9 @@ def report_facts(
         scored_facts(report.run, evaluation, predictions),
         sections=frozenset(name for name, there in parts.items() if there),
         own_prevalence=report.told.get("prevalence") is None,
-        wanted=readout.get("wanted", ""),
-        per=readout.get("per", ""),
-        aurc=readout.get("aurc", ""),
+        wanted=short(100 * sets[0].wanted, " %") if sets else "",
+        per=sets[0].per if sets else "",
+        aurc=number(readout.aurc, 4) if readout else "",
         listed=min(unreadable, MOST_UNREADABLE),
         unlisted=max(0, unreadable - MOST_UNREADABLE),
     )

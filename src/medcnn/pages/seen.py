@@ -55,42 +55,42 @@ def _leaking(f: Facts) -> str:
 _NEITHER = "in neither its training nor its validation split"
 SEEN: dict[str, Statement[Facts]] = {
     "seen: shared": Statement(
-        says=lambda f: (
+        lambda f: (
             f"of which {f.shared:,} {'carries' if f.shared == 1 else 'carry'} the id of "
             "an image that the model was trained or chosen with, which makes the result look "
             "better than it is"
         ),
-        holds=lambda f: bool(f.shared) and f.split in ("test", "all"),
+        lambda f: bool(f.shared) and f.split in ("test", "all"),
     ),
-    "seen: leaks": Statement(says=_leaking, holds=lambda f: _own_test(f) and bool(f.leaks)),
+    "seen: leaks": Statement(_leaking, lambda f: _own_test(f) and bool(f.leaks)),
     "seen: copies": Statement(
-        says="although the audit found equal or similar images in other splits, which may make "
+        "although the audit found equal or similar images in other splits, which may make "
         "the result look better than it is",
-        holds=lambda f: _own_test(f) and bool({"pixels", "copies"} & (f.warned or frozenset())),
+        lambda f: _own_test(f) and bool({"pixels", "copies"} & (f.warned or frozenset())),
     ),
-    "seen: never": Statement(says="which the model had never seen", holds=_never_seen),
+    "seen: never": Statement("which the model had never seen", _never_seen),
     "seen: by group": Statement(
-        says=lambda f: f"{'who' if f.group_noun == 'patient' else 'which'} are {_NEITHER}",
-        holds=lambda f: _own_test(f) and f.grouped and _apart(f) and not _never_seen(f),
+        lambda f: f"{'who' if f.group_noun == 'patient' else 'which'} are {_NEITHER}",
+        lambda f: _own_test(f) and f.grouped and _apart(f) and not _never_seen(f),
     ),
     "seen: by image": Statement(
-        says=f"which are {_NEITHER} (whether their patients are is not known)",
-        holds=lambda f: _own_test(f) and not f.grouped and _apart(f),
+        f"which are {_NEITHER} (whether their patients are is not known)",
+        lambda f: _own_test(f) and not f.grouped and _apart(f),
     ),
     "seen: by id": Statement(
-        says="none of which carries the id of an image that the model was trained or chosen with",
-        holds=lambda f: f.made is Made.EVALUATED and not f.own_set and f.shared == 0,
+        "none of which carries the id of an image that the model was trained or chosen with",
+        lambda f: f.made is Made.EVALUATED and not f.own_set and f.shared == 0,
     ),
     "seen: validation": Statement(
-        says=lambda f: f"which also chose {choices(f)}, so that they flatter the model",
-        holds=lambda f: f.of_training and f.split == "validation" and bool(chose(f)),
+        lambda f: f"which also chose {choices(f)}, so that they flatter the model",
+        lambda f: f.of_training and f.split == "validation" and bool(chose(f)),
     ),
     "seen: train": Statement(
-        says="on which the model was trained, so that they say little about new images",
-        holds=lambda f: f.of_training and f.split == "train",
+        "on which the model was trained, so that they say little about new images",
+        lambda f: f.of_training and f.split == "train",
     ),
     "seen: all": Statement(
-        says="some of which the model was trained on, so that they flatter it",
-        holds=lambda f: f.own_set and f.split == "all" and not f.shared,
+        "some of which the model was trained on, so that they flatter it",
+        lambda f: f.own_set and f.split == "all" and not f.shared,
     ),
 }

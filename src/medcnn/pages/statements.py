@@ -98,202 +98,187 @@ def _has(section: str) -> Callable[[Facts], bool]:
 
 REPORT: dict[str, Statement[Facts]] = {
     "nothing judged": Statement(
-        says="No split with labels was evaluated, so nothing can be said about how good the model "
-        "is.",
-        holds=lambda f: "Scores" not in f.sections,
+        "No split with labels was evaluated, so nothing can be said about how good the model is.",
+        lambda f: "Scores" not in f.sections,
     ),
-    "intervals": Statement(says=_independent, holds=lambda f: f.intervals > 0),
+    "intervals": Statement(_independent, lambda f: f.intervals > 0),
     "bars": Statement(
-        says="A bar runs from 0 to 1; its mark is the score, its coloured part the interval.",
-        holds=lambda f: f.intervals > 0,
+        "A bar runs from 0 to 1; its mark is the score, its coloured part the interval.",
+        lambda f: f.intervals > 0,
     ),
     "flatters": Statement(
-        says=lambda f: f"chose {choices(f)}, so these scores flatter the model",
-        holds=lambda f: f.of_training and bool(chose(f)),
+        lambda f: f"chose {choices(f)}, so these scores flatter the model",
+        lambda f: f.of_training and bool(chose(f)),
     ),
     "calibration": Statement(
-        says=lambda f: (
+        lambda f: (
             f"Probabilities were calibrated on validation ({f.calibration}); the logits "
             "are untouched."
         ),
-        holds=lambda f: bool(f.calibration),
+        lambda f: bool(f.calibration),
     ),
-    "rule": Statement(
-        says=lambda f: f"The decision is {f.rule}.",
-        holds=lambda f: bool(f.rule),
-    ),
+    "rule": Statement(lambda f: f"The decision is {f.rule}.", lambda f: bool(f.rule)),
     "no threshold": Statement(
-        says="No threshold was chosen: a class is called present from a probability of 0.5 on.",
-        holds=lambda f: bool(f.thresholds) and not f.threshold_chosen,
+        "No threshold was chosen: a class is called present from a probability of 0.5 on.",
+        lambda f: bool(f.thresholds) and not f.threshold_chosen,
     ),
-    "threshold": Statement(
-        says=_threshold_words, holds=lambda f: bool(f.thresholds) and f.threshold_chosen
-    ),
-    "operating points": Statement(says=_operating, holds=_has("points")),
-    "prevalence": Statement(says=_prevalence, holds=_has("points")),
+    "threshold": Statement(_threshold_words, lambda f: bool(f.thresholds) and f.threshold_chosen),
+    "operating points": Statement(_operating, _has("points")),
+    "prevalence": Statement(_prevalence, _has("points")),
     "cuts": Statement(
-        says="Each row asks whether an image has the grade or a higher one: it is called so where "
+        "Each row asks whether an image has the grade or a higher one: it is called so where "
         "the mean grade by probability reaches the cut.",
-        holds=_has("grades"),
+        _has("grades"),
     ),
     "slider": Statement(
-        says="What every threshold would have given on these images. One that is picked here was "
+        "What every threshold would have given on these images. One that is picked here was "
         "picked by looking at them, so its numbers flatter the model, and they have no intervals "
         "here; let validation pick it (readout.operating_points).",
-        holds=_has("slider"),
+        _has("slider"),
     ),
-    "sets": Statement(
-        says=_promise, holds=lambda f: "sets" in f.sections and bool(f.wanted and f.per)
-    ),
+    "sets": Statement(_promise, lambda f: "sets" in f.sections and bool(f.wanted and f.per)),
     "certainty": Statement(
-        says=lambda f: f"Certainty is {_certainty(f)}.",
-        holds=lambda f: f.kind is not None and bool({"referral", "Errors"} & f.sections),
+        lambda f: f"Certainty is {_certainty(f)}.",
+        lambda f: f.kind is not None and bool({"referral", "Errors"} & f.sections),
     ),
     "wrong image": Statement(
-        says="An image counts as wrong where any finding is.",
-        holds=lambda f: "referral" in f.sections and f.kind is Kind.MULTILABEL,
+        "An image counts as wrong where any finding is.",
+        lambda f: "referral" in f.sections and f.kind is Kind.MULTILABEL,
     ),
     "referral": Statement(
-        says=lambda f: (
+        lambda f: (
             "Images of equal certainty stay or go together. Area under the curve of risk "
             f"and coverage: {f.aurc}; smaller is better."
         ),
-        holds=lambda f: "referral" in f.sections and bool(f.aurc),
+        lambda f: "referral" in f.sections and bool(f.aurc),
     ),
     "curves": Statement(
-        says="The blue line shows every threshold, the orange dot the decisions. A dashed line is "
+        "The blue line shows every threshold, the orange dot the decisions. A dashed line is "
         "what guessing gives; in the last figure it is what trustworthy probabilities give.",
-        holds=_has("curves"),
+        _has("curves"),
     ),
     "off the curve": Statement(
-        says="A choice between several classes need not lie on the curve of one.",
-        holds=lambda f: "curves" in f.sections and f.exclusive,
+        "A choice between several classes need not lie on the curve of one.",
+        lambda f: "curves" in f.sections and f.exclusive,
     ),
     "confusion": Statement(
-        says="Rows are the truth, columns the decision. Numbers are images; colour is their share "
+        "Rows are the truth, columns the decision. Numbers are images; colour is their share "
         "of the row, blue where the decision is right.",
-        holds=_has("confusion"),
+        _has("confusion"),
     ),
     "most confused": Statement(
-        says="There are too many classes to print all pairs: these are taken for each other most "
-        "often.",
-        holds=_has("most confused"),
+        "There are too many classes to print all pairs: these are taken for each other most often.",
+        _has("most confused"),
     ),
     "errors": Statement(
-        says="Images on which the model was most certain and wrong, at most four of each true "
+        "Images on which the model was most certain and wrong, at most four of each true "
         "class, as the network saw them.",
-        holds=_has("Errors"),
+        _has("Errors"),
     ),
-    "unreadable": Statement(
-        says="They have no prediction and are in no score.", holds=lambda f: f.listed > 0
-    ),
-    "unlisted": Statement(says=_unlisted, holds=lambda f: f.unlisted > 0),
+    "unreadable": Statement("They have no prediction and are in no score.", lambda f: f.listed > 0),
+    "unlisted": Statement(_unlisted, lambda f: f.unlisted > 0),
     "numbers": Statement(
-        says="The numbers behind each chart stand below it.",
-        holds=lambda f: bool({"curves", "training"} & f.sections),
+        "The numbers behind each chart stand below it.",
+        lambda f: bool({"curves", "training"} & f.sections),
     ),
     "limits": Statement(
-        says="These numbers describe the images counted here. Another hospital, scanner or mix of "
+        "These numbers describe the images counted here. Another hospital, scanner or mix of "
         "patients can give others.",
-        holds=_has("Scores"),
+        _has("Scores"),
     ),
     "research": Statement(
-        says="The model is a research tool and no medical device; it does not replace a physician.",
-        holds=lambda f: f.made is not Made.UNKNOWN or "Scores" in f.sections,
+        "The model is a research tool and no medical device; it does not replace a physician.",
+        lambda f: f.made is not Made.UNKNOWN or "Scores" in f.sections,
     ),
     "pseudonyms": Statement(
-        says=lambda f: (
+        lambda f: (
             f"Ids of {f.group_noun + 's and ' if f.grouped else ''}images are keyed pseudonyms."
         ),
-        holds=lambda f: f.pseudonyms is True,
+        lambda f: f.pseudonyms is True,
     ),
     "no pseudonyms": Statement(
-        says="Ids of images are those that came with the data, not pseudonyms.",
-        holds=lambda f: f.pseudonyms is False,
+        "Ids of images are those that came with the data, not pseudonyms.",
+        lambda f: f.pseudonyms is False,
     ),
 }
 
 AUDIT: dict[str, Statement[Facts]] = {
     "images": Statement(
-        says="This page shows images: keep it where the images may be kept.",
-        holds=lambda f: f.shows_images,
+        "This page shows images: keep it where the images may be kept.", lambda f: f.shows_images
     ),
     "audit: pseudonyms": Statement(
-        says=lambda f: f"{f.group_noun.capitalize()}s appear under pseudonyms.",
-        holds=lambda f: f.grouped and "groups" in f.sections,
+        lambda f: f"{f.group_noun.capitalize()}s appear under pseudonyms.",
+        lambda f: f.grouped and "groups" in f.sections,
     ),
     "audit: turned": Statement(
-        says="Mirrored and turned copies are not looked for.", holds=lambda f: f.sought
+        "Mirrored and turned copies are not looked for.", lambda f: f.sought
     ),
     "audit: no proof": Statement(
-        says="An audit finds what it looks for; that it finds nothing is no proof that a set is "
-        "sound.",
-        holds=lambda f: f.warned is not None,
+        "An audit finds what it looks for; that it finds nothing is no proof that a set is sound.",
+        lambda f: f.warned is not None,
     ),
 }
 
 COMPARISON: dict[str, Statement[Facts]] = {
     "compare: same images": Statement(
-        says=lambda f: (
+        lambda f: (
             "All models see the same images, so a difference is found from what each "
             f"{f.group_noun} adds to it."
         ),
-        holds=lambda f: f.tests > 0,
+        lambda f: f.tests > 0,
     ),
     "compare: bars": Statement(
-        says="A bar shows the 95 % interval; the thin line marks no difference.",
-        holds=lambda f: f.tests > 0,
+        "A bar shows the 95 % interval; the thin line marks no difference.", lambda f: f.tests > 0
     ),
     "compare: p": Statement(
-        says=lambda f: (
+        lambda f: (
             "p is the chance of a difference at least as large if there were none; after Holm it "
             f"allows for the {counted(f.tests, 'difference')} tested on this page. The last p "
             f"exchanges the two models' answers {f.group_noun} by {f.group_noun} and needs no "
             "formula."
         ),
-        holds=lambda f: f.tests > 0,
+        lambda f: f.tests > 0,
     ),
     "compare: no test": Statement(
-        says="No difference on this page has an interval, so none was tested; the notes say why.",
-        holds=lambda f: f.tests == 0 and "differences" in f.sections,
+        "No difference on this page has an interval, so none was tested; the notes say why.",
+        lambda f: f.tests == 0 and "differences" in f.sections,
     ),
     "compare: margin": Statement(
-        says=lambda f: (
+        lambda f: (
             f"A model is not inferior in {f.margin_of} where being worse by {f.margin:g} or more "
             "is excluded, by a one-sided test at 2.5 % after Holm; no other score has a margin."
         ),
-        holds=lambda f: f.margin is not None and bool(f.margin_of) and f.tests > 0,
+        lambda f: f.margin is not None and bool(f.margin_of) and f.tests > 0,
     ),
     "compare: other patients": Statement(
-        says=lambda f: (
+        lambda f: (
             f"These numbers say how sure the result is for other {f.group_noun}s. They do "
             "not say what training again with another seed would give: compare several seeds for "
             "that."
         ),
-        holds=lambda f: f.tests > 0,
+        lambda f: f.tests > 0,
     ),
-    "compare: methods": Statement(says=_difference, holds=lambda f: bool(f.methods)),
+    "compare: methods": Statement(_difference, lambda f: bool(f.methods)),
     "compare: McNemar": Statement(
-        says=lambda f: f"McNemar: exact, by {f.group_noun}.", holds=lambda f: f.mcnemar > 0
+        lambda f: f"McNemar: exact, by {f.group_noun}.", lambda f: f.mcnemar > 0
     ),
     "compare: no settings": Statement(
-        says="Their run.json files tell of no difference.",
-        holds=lambda f: f.differing_settings == 0 and "differences" in f.sections,
+        "Their run.json files tell of no difference.",
+        lambda f: f.differing_settings == 0 and "differences" in f.sections,
     ),
-    "compare: research": Statement(says="Not a medical device.", holds=_has("differences")),
+    "compare: research": Statement("Not a medical device.", _has("differences")),
 }
 
 PREVIEW: dict[str, Statement[Facts]] = {
     "preview: numbers": Statement(
-        says="Images are numbered in the order of the data set, from 1.",
-        holds=lambda f: f.numbered,
+        "Images are numbered in the order of the data set, from 1.", lambda f: f.numbered
     ),
     "preview: small": Statement(
-        says=lambda f: (
+        lambda f: (
             f"Small copies are shown, at most {f.shrunk_px} px wide; the network takes all of what "
             "is described."
         ),
-        holds=lambda f: f.shrunk_px > 0,
+        lambda f: f.shrunk_px > 0,
     ),
 }
 

@@ -42,6 +42,15 @@ class Judged:
         return counted(2, self.noun).removeprefix("2 ")
 
     @property
+    def mean(self) -> str:
+        """`the AUROC`, or of what it is the mean."""
+        return (
+            "the AUROC"
+            if self.kind is Kind.BINARY
+            else f"the AUROC, averaged over the {self.nouns},"
+        )
+
+    @property
     def exclusive(self) -> bool:
         return self.scores.labels.exclusive
 
@@ -109,24 +118,12 @@ def _share_and_count(score: Score) -> str:
     return _share(score) + rests
 
 
-def _weakest(ranked: Sequence[Score]) -> list[Score]:
-    return [s for s in ranked if s.value == ranked[0].value]
-
-
-def _strongest(ranked: Sequence[Score]) -> list[Score]:
-    return [s for s in ranked if s.value == ranked[-1].value]
-
-
-def _label(tied: Sequence[Score]) -> str:
-    """The first of those that share a place, and who else does."""
-    first, *names = (str(s.label) for s in tied)
+def _place(ranked: Sequence[Score], end: int) -> tuple[Score, str]:
+    """The first of those that share the last or the first place, and all of their names."""
+    first, *tied = (s for s in ranked if s.value == ranked[end].value)
+    names = [str(s.label) for s in tied]
     also = f"{len(names)} others" if len(names) > 2 else " and ".join(names)
-    return f"{first}, level with {also}" if names else first
-
-
-def _many(ranked: Sequence[Score], *, tied: bool) -> bool:
-    """Whether there are several, all of the same value or not."""
-    return len(ranked) > 1 and (ranked[0].value == ranked[-1].value) is tied
+    return first, f"{first.label}, level with {also}" if names else str(first.label)
 
 
 def _names(j: Judged) -> str:
@@ -142,14 +139,9 @@ def _names(j: Judged) -> str:
     )
 
 
-def _of(j: Judged) -> str:
-    """`the AUROC`, or that it is a mean."""
-    return "the AUROC" + ("" if j.kind is Kind.BINARY else f", averaged over the {j.nouns},")
-
-
 def _mean_auroc(j: Judged) -> str:
     return (
-        f"{_of(j)} was {_told(j.auroc)}: of 100 pairs of one image with the {j.noun} in question "
+        f"{j.mean} was {_told(j.auroc)}: of 100 pairs of one image with the {j.noun} in question "
         "and one without, the one with it gets the higher probability of it in "
         f"{of_hundred(j.auroc.value)}; guessing gives 50."
     )
@@ -168,20 +160,16 @@ def _may_be_chance(j: Judged) -> str:
 
 
 def _extremes(j: Judged) -> str:
-    last, first = _weakest(ranked := j.ranked("sensitivity")), _strongest(ranked)
+    (last, weakest), (first, strongest) = (_place(j.ranked("sensitivity"), end) for end in (0, -1))
     return (
-        f"Its weakest {j.noun} is {_label(last)}: of 100 such images it finds "
-        f"{_share_and_count(last[0])}. Its strongest is {_label(first)}: "
-        f"{_share_and_count(first[0])}."
+        f"Its weakest {j.noun} is {weakest}: of 100 such images it finds {_share_and_count(last)}. "
+        f"Its strongest is {strongest}: {_share_and_count(first)}."
     )
 
 
 def _findings(j: Judged) -> str:
-    last, first = _weakest(ranked := j.ranked("auroc")), _strongest(ranked)
-    return (
-        f"By finding it goes from {_told(last[0])} for {_label(last)} to {_told(first[0])} for "
-        f"{_label(first)}."
-    )
+    (last, weakest), (first, strongest) = (_place(j.ranked("auroc"), end) for end in (0, -1))
+    return f"By finding it goes from {_told(last)} for {weakest} to {_told(first)} for {strongest}."
 
 
 def _asked(j: Judged) -> tuple[str, Score, Score]:
@@ -220,10 +208,8 @@ def _prevalence(j: Judged) -> str:
 
 def _equally_often(j: Judged) -> str:
     first = j.ranked("sensitivity")[0]
-    return (
-        f"It finds every {j.noun} equally often: of 100 images with {first.label} "
-        f"{_share_and_count(first)}."
-    )
+    how_often = f"of 100 images with {first.label} {_share_and_count(first)}"
+    return f"It finds every {j.noun} equally often: {how_often}."
 
 
 def _equal_findings(j: Judged) -> str:
@@ -231,17 +217,22 @@ def _equal_findings(j: Judged) -> str:
     return f"It is the same for every finding; for {first.label} it is {_told(first)}."
 
 
+def _several(j: Judged, score: str, tied: bool) -> bool:
+    """Whether several labels have the score, all of the same value or not."""
+    ranked = j.ranked(score)
+    return len(ranked) > 1 and (ranked[0].value == ranked[-1].value) is tied
+
+
 def _has_auroc(j: Judged) -> bool:
     return not math.isnan(j.auroc.value) and not j.indifferent
 
 
-def _by_class(j: Judged, *, tied: bool) -> bool:
-    return j.exclusive and not j.always and _many(j.ranked("sensitivity"), tied=tied)
+def _by_class(j: Judged, tied: bool) -> bool:
+    return j.exclusive and not j.always and _several(j, "sensitivity", tied)
 
 
-def _by_finding(j: Judged, *, tied: bool) -> bool:
-    several = j.kind is Kind.MULTILABEL and not j.indifferent
-    return several and _many(j.ranked("auroc"), tied=tied)
+def _by_finding(j: Judged, tied: bool) -> bool:
+    return j.kind is Kind.MULTILABEL and not j.indifferent and _several(j, "auroc", tied)
 
 
 def _asks(j: Judged) -> bool:
@@ -249,70 +240,60 @@ def _asks(j: Judged) -> bool:
 
 
 SUMMARY: dict[str, Statement[Judged]] = {
-    "names": Statement(
-        says=_names, holds=lambda j: j.exclusive and not math.isnan(j.value("accuracy"))
-    ),
+    "names": Statement(_names, lambda j: j.exclusive and not math.isnan(j.value("accuracy"))),
     "no auroc": Statement(
-        says=lambda j: f"{_of(j)} is {whose(j.auroc.note or 'not available', j.facts.group_noun)}.",
-        holds=lambda j: math.isnan(j.auroc.value),
+        lambda j: f"{j.mean} is {whose(j.auroc.note or 'not available', j.facts.group_noun)}.",
+        lambda j: math.isnan(j.auroc.value),
     ),
     "indifferent": Statement(
-        says="the model gives every image the same probability, so it does not discriminate: the "
+        "the model gives every image the same probability, so it does not discriminate: the "
         "AUROC is 0.5, what guessing gives.",
-        holds=lambda j: j.indifferent,
+        lambda j: j.indifferent,
     ),
     "auroc": Statement(
-        says=lambda j: f"the AUROC was {_told(j.auroc)}.",
-        holds=lambda j: j.kind is Kind.BINARY and _has_auroc(j),
+        lambda j: f"the AUROC was {_told(j.auroc)}.",
+        lambda j: j.kind is Kind.BINARY and _has_auroc(j),
     ),
-    "mean auroc": Statement(
-        says=_mean_auroc, holds=lambda j: j.kind is not Kind.BINARY and _has_auroc(j)
-    ),
+    "mean auroc": Statement(_mean_auroc, lambda j: j.kind is not Kind.BINARY and _has_auroc(j)),
     "pairs": Statement(
-        says=lambda j: (
+        lambda j: (
             f"Shown one image with {_asked(j)[0]} and one without, it gives the one with "
             f"{_asked(j)[0]} the higher probability {of_hundred(j.auroc.value)} times of 100."
         ),
-        holds=lambda j: j.kind is Kind.BINARY and _has_auroc(j),
+        lambda j: j.kind is Kind.BINARY and _has_auroc(j),
     ),
     "worse than chance": Statement(
-        says="That is worse than guessing, which gives 0.5.",
-        holds=lambda j: j.auroc.high < CHANCE,
+        "That is worse than guessing, which gives 0.5.", lambda j: j.auroc.high < CHANCE
     ),
-    "may be chance": Statement(
-        says=_may_be_chance, holds=lambda j: j.auroc.low <= CHANCE <= j.auroc.high
-    ),
+    "may be chance": Statement(_may_be_chance, lambda j: j.auroc.low <= CHANCE <= j.auroc.high),
     "always": Statement(
-        says=lambda j: f"It calls every image {j.always}, so its decisions say nothing.",
-        holds=lambda j: bool(j.always),
+        lambda j: f"It calls every image {j.always}, so its decisions say nothing.",
+        lambda j: bool(j.always),
     ),
-    "equally often": Statement(says=_equally_often, holds=partial(_by_class, tied=True)),
-    "by class": Statement(says=_extremes, holds=partial(_by_class, tied=False)),
-    "equal findings": Statement(says=_equal_findings, holds=partial(_by_finding, tied=True)),
-    "by finding": Statement(says=_findings, holds=partial(_by_finding, tied=False)),
+    "equally often": Statement(_equally_often, partial(_by_class, tied=True)),
+    "by class": Statement(_extremes, partial(_by_class, tied=False)),
+    "equal findings": Statement(_equal_findings, partial(_by_finding, tied=True)),
+    "by finding": Statement(_findings, partial(_by_finding, tied=False)),
     "decided alike": Statement(
-        says=_same_for_all, holds=lambda j: j.kind is Kind.MULTILABEL and _decided_alike(j)
+        _same_for_all, lambda j: j.kind is Kind.MULTILABEL and _decided_alike(j)
     ),
     "finds": Statement(
-        says=lambda j: f"Of 100 images with {_asked(j)[0]} it finds {_share(_asked(j)[1])}.",
-        holds=lambda j: _asks(j) and not math.isnan(_asked(j)[1].value),
+        lambda j: f"Of 100 images with {_asked(j)[0]} it finds {_share(_asked(j)[1])}.",
+        lambda j: _asks(j) and not math.isnan(_asked(j)[1].value),
     ),
     "clears": Statement(
-        says=lambda j: f"Of 100 images without {_asked(j)[0]} it clears {_share(_asked(j)[2])}.",
-        holds=lambda j: _asks(j) and not math.isnan(_asked(j)[2].value),
+        lambda j: f"Of 100 images without {_asked(j)[0]} it clears {_share(_asked(j)[2])}.",
+        lambda j: _asks(j) and not math.isnan(_asked(j)[2].value),
     ),
     "prevalence": Statement(
-        says=_prevalence,
-        holds=lambda j: j.kind is Kind.BINARY and bool(j.scores.find("brier").positives),
+        _prevalence, lambda j: j.kind is Kind.BINARY and bool(j.scores.find("brier").positives)
     ),
     "kappa": Statement(
-        says=lambda j: (
+        lambda j: (
             "Agreement with the true grade beyond chance (quadratic weighted kappa; 0 is chance, "
             f"1 is perfect): {_told(j.scores.find('quadratic_weighted_kappa'))}."
         ),
-        holds=lambda j: (
-            j.kind is Kind.ORDINAL and not math.isnan(j.value("quadratic_weighted_kappa"))
-        ),
+        lambda j: j.kind is Kind.ORDINAL and not math.isnan(j.value("quadratic_weighted_kappa")),
     ),
-    "unused": Statement(says=_unused, holds=lambda j: j.scores.unreadable > 0),
+    "unused": Statement(_unused, lambda j: j.scores.unreadable > 0),
 }

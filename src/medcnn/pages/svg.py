@@ -22,33 +22,21 @@ LETTER = 6.1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Chart:
-    """A drawing and the numbers behind it.
+    """A drawing and the numbers behind it."""
 
-    Attributes:
-        name: the caption.
-        svg: one `<svg>` element.
-        head, rows: of the table behind it.
-    """
-
-    name: str
-    svg: str
-    head: tuple[str, ...]
+    name: str  # the caption
+    svg: str  # one `<svg>` element
+    head: tuple[str, ...]  # of the table behind it
     rows: tuple[tuple[str, ...], ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Axis:
-    """Attributes:
-    title: with its unit.
-    ticks: where numbers stand.
-    log: in powers of ten; both ends must be above 0.
-    """
-
-    title: str
+    title: str  # with its unit
     low: float = 0.0
     high: float = 1.0
-    ticks: tuple[float, ...] = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
-    log: bool = False
+    ticks: tuple[float, ...] = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)  # where numbers stand
+    log: bool = False  # in powers of ten; both ends must be above 0
 
     def share(self, value: float) -> float:
         """0 at the low end, 1 at the high one."""
@@ -204,16 +192,14 @@ def _path(run: Sequence[tuple[int, int]]) -> str:
     return "".join(d)
 
 
-def dots(
-    frame: Frame, points: Sequence[tuple[float, float]], titles: Sequence[str], kind: str = "p1"
-) -> str:
-    """Dots that say their titles; of kind `h` they show only under a pointer. The style sheet gives
-    each kind its size."""
+def dots(frame: Frame, told: Iterable[tuple[float, float, str]], kind: str = "p1") -> str:
+    """Dots that say their titles, each (across, up, title); of kind `h` they show only under a
+    pointer. The style sheet gives each kind its size."""
     drawn_dots = []
-    for (across, up), title in zip(points, titles, strict=True):
+    for across, up, title in told:
         x, y = frame.at(across, up)
-        told = f"<title>{escape(title)}</title>"
-        drawn_dots.append(f'<circle cx="{_short(x)}" cy="{_short(y)}">{told}</circle>')
+        inside = f"<title>{escape(title)}</title>"
+        drawn_dots.append(f'<circle cx="{_short(x)}" cy="{_short(y)}">{inside}</circle>')
     return f'<g class="{kind}">{"".join(drawn_dots)}</g>' if drawn_dots else ""
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from medcnn.config import ReportConfig
 from medcnn.pages.layout import split_rank
-from medcnn.pages.writing import write_results
+from medcnn.pages.report import write_results
 from medcnn.places import require_predictions
 from medcnn.statistics.predictions import Predictions
 from medcnn.statistics.scores import evaluate, read_metrics

@@ -25,8 +25,7 @@ from medcnn.models.no_result import refuse_without_result
 from medcnn.pages.format import estimate, whose
 from medcnn.pages.layout import MAIN
 from medcnn.pages.pictures import worst_errors
-from medcnn.pages.report import Table
-from medcnn.pages.writing import write_results
+from medcnn.pages.report import Table, write_results
 from medcnn.pixels.pixel_store import PixelStore
 from medcnn.statistics.decisions import Readout
 from medcnn.statistics.predictions import Predictions

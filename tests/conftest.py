@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Sequence
+import sys
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from medcnn.data.labels import Kind, LabelSpace
 from medcnn.data.manifest import Manifest, Record, Split
 from medcnn.data.phantoms.drawing import generate
 from medcnn.statistics.predictions import Predictions
+from medcnn.system import plugins
 from medcnn.system.files import locked
 
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -76,6 +78,34 @@ def shared() -> Path:
     if not SHARED.is_dir():
         pytest.skip("real images (../shared/data) are not on this machine")
     return SHARED
+
+
+@pytest.fixture
+def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
+    """Installs a package with entry points for the length of a test: `package("ours", "1.0",
+    {"losses": ["dice"]}, code)` has `dice = "ours:dice"`, and the module `ours` holds the code."""
+    place = tmp_path / "site-packages"
+    made = []
+
+    def install(name: str, version: str, entries: dict[str, list[str]], code: str) -> None:
+        about = place / f"{name}-{version}.dist-info"
+        about.mkdir(parents=True)
+        (about / "METADATA").write_text(f"Name: {name}\nVersion: {version}\n", encoding="utf-8")
+        lines = [
+            line
+            for group, names in entries.items()
+            for line in (f"[medcnn.{group}]", *(f"{n} = {name}:{n}" for n in names))
+        ]
+        (about / "entry_points.txt").write_text("\n".join(lines), encoding="utf-8")
+        (place / f"{name}.py").write_text(code, encoding="utf-8")
+        monkeypatch.syspath_prepend(place)
+        made.append(name)
+        plugins.known.cache_clear()
+
+    yield install
+    plugins.known.cache_clear()
+    for name in made:
+        sys.modules.pop(name, None)
 
 
 def write_colours(folder: Path, count: int, classes: int = 3, size_px: int = 24) -> list[int]:

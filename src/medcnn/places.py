@@ -23,7 +23,6 @@ from medcnn.config import (
 from medcnn.data import adapters
 from medcnn.data.own.sheets import require_folder
 from medcnn.system.errors import UsageError, listed, pip_install
-from medcnn.system.registry import choose
 
 Config = (
     TrainConfig
@@ -88,7 +87,7 @@ def root_of(data: DataConfig) -> tuple[Path | None, dict[str, Any]]:
     Raises:
         UsageError: the data set needs a place and has none, or has one that it does not take.
     """
-    dataset = choose(adapters.DATASETS, data.name, "data")
+    dataset = adapters.DATASETS.choose(data.name)
     options = dict(data.options)
     if data.path is not None:
         if dataset.wants != "data.path=FILE":

@@ -12,7 +12,6 @@ from medcnn.data import adapters
 from medcnn.models.backbones import build_body
 from medcnn.models.heads import HEADS
 from medcnn.system.errors import UsageError
-from medcnn.system.registry import bind
 from medcnn.training.losses import AUTO, LOSSES
 from medcnn.training.optimizers import OPTIMIZERS
 
@@ -38,7 +37,7 @@ def test_every_model_composes_and_builds(name: str) -> None:
 def test_every_data_set_composes_and_its_options_are_known_to_its_adapter(name: str) -> None:
     data = composed(f"data={name}").data
     assert data.name in adapters.DATASETS
-    adapters.check_options(data.name, data.options)
+    adapters.DATASETS.bind(data.name, data.options)
 
 
 def test_settings_that_take_any_name_need_no_plus(tmp_path: Path) -> None:
@@ -70,19 +69,19 @@ def test_a_choice_on_the_command_line_wins_over_a_recipe() -> None:
 @pytest.mark.parametrize("name", [n for n in names("loss") if n != "auto"])
 def test_every_loss_takes_the_options_of_its_yaml(name: str) -> None:
     loss = composed(f"loss={name}").loss
-    bind(LOSSES[loss.name].function, loss.options, "loss")
+    LOSSES.bind(loss.name, loss.options)
 
 
 @pytest.mark.parametrize("name", names("head"))
 def test_every_head_takes_the_options_of_its_yaml(name: str) -> None:
     head = composed(f"head={name}").head
-    bind(HEADS[head.name], head.options, "head")
+    HEADS.bind(head.name, head.options)
 
 
 @pytest.mark.parametrize("name", names("optimizer"))
 def test_every_optimizer_takes_the_options_of_its_yaml(name: str) -> None:
     optimizer = composed(f"optimizer={name}").optimizer
-    bind(OPTIMIZERS[optimizer.name], optimizer.options, "optimizer")
+    OPTIMIZERS.bind(optimizer.name, optimizer.options)
 
 
 def test_every_entry_of_a_table_has_its_yaml() -> None:

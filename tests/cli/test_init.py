@@ -81,8 +81,8 @@ def test_the_yaml_explains_itself_and_names_no_patient(root: Path) -> None:
     lines = text.splitlines()
     offered = [line[2:] for line in lines[lines.index(lines[-1]) - 5 :] if "COLUMN" not in line]
     again = yaml.safe_load("\n".join([*lines, *offered]))
-    adapters.check_options(
-        "table", {k: v for k, v in again.items() if k in adapters.option_names("table")}
+    adapters.DATASETS.bind(
+        "table", {k: v for k, v in again.items() if k in adapters.DATASETS.options("table")}
     )
 
 

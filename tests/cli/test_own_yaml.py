@@ -82,7 +82,7 @@ def test_the_examples_of_the_documentation_are_settings() -> None:
     text = (Path(__file__).parents[2] / "docs" / "your-data.md").read_text(encoding="utf-8")
     blocks = re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)
     assert len(blocks) > 3
-    known = {"defaults", *adapters.option_names("table"), *(f.name for f in fields(DataConfig))}
+    known = {"defaults", *adapters.DATASETS.options("table"), *(f.name for f in fields(DataConfig))}
     for block in blocks:
         assert set(yaml.safe_load(block)) <= known
     assert set(re.findall(r"^\| `(\w+)`", text, re.MULTILINE)) <= known | set(STEPS)
@@ -92,7 +92,7 @@ def test_the_yaml_of_tables_lists_every_setting_with_its_default() -> None:
     stored = yaml.safe_load((config_folder() / "data" / "table.yaml").read_text(encoding="utf-8"))
     taken = inspect.signature(adapters.DATASETS["table"].read).parameters
     assert stored.pop("name") == "table"
-    assert set(stored) == set(adapters.option_names("table"))
+    assert set(stored) == set(adapters.DATASETS.options("table"))
     for name, value in stored.items():
         assert (value or None) == (taken[name].default or None), name
 

@@ -28,6 +28,7 @@ from medcnn.cli.own_yaml import (
     refuse_unknown,
     searched,
 )
+from medcnn.cli.plugin_yaml import names_in
 from medcnn.cli.words import (
     NAMING,
     PATHS,
@@ -62,8 +63,9 @@ from medcnn.data import adapters
 from medcnn.images import Preprocessing
 from medcnn.models.backbone_names import backbone_names
 from medcnn.places import Config
-from medcnn.statistics.metrics.table import CHOOSING
+from medcnn.statistics.metrics.table import choosing
 from medcnn.system.errors import MedcnnError, UsageError, private
+from medcnn.system.plugins import installed
 from medcnn.system.privacy import as_pseudonyms
 from medcnn.system.registry import nearest
 
@@ -446,43 +448,43 @@ def _frozen(
     known: dict[str, Any] = {} if own_data else {"data.name": adapters.DATASETS}
     if verb == "audit":
         audit = build(AuditConfig, composed, known)
-        adapters.check_options(audit.data.name, audit.data.options)
+        adapters.DATASETS.bind(audit.data.name, audit.data.options)
         return audit
     if verb == "who":
         who = build(WhoConfig, composed, known)
-        adapters.check_options(who.data.name, who.data.options)
+        adapters.DATASETS.bind(who.data.name, who.data.options)
         return who
     if verb == "evaluate":
         known["split"] = SPLIT_WORDS
         evaluate = build(EvaluateConfig, composed, known)
         if evaluate.data is not None:
-            adapters.check_options(evaluate.data.name, evaluate.data.options)
+            adapters.DATASETS.bind(evaluate.data.name, evaluate.data.options)
         return evaluate
     if verb == "preview":
         for key in composed.keys() - {f.name for f in fields(PreviewConfig)}:
             del composed[key]
-        known["augmentation.preset"] = PRESET_NAMES
+        known["augmentation.preset"] = [*PRESET_NAMES, *installed("augmentations")]
         preview = build(PreviewConfig, composed, known)
-        adapters.check_options(preview.data.name, preview.data.options)
+        adapters.DATASETS.bind(preview.data.name, preview.data.options)
         return preview
     names = _group_names
     known |= {
         "loss.name": names("loss"),
         "optimizer.name": names("optimizer"),
-        "augmentation.preset": PRESET_NAMES,
-        "trainer.score": ("auto", *CHOOSING),
+        "augmentation.preset": [*PRESET_NAMES, *installed("augmentations")],
+        "trainer.score": ("auto", *choosing()),
     }
     search = build(SearchConfig, composed["sweep"], {}, "sweep.") if verb == "sweep" else None
     if verb in ("train", "sweep"):
         composed["checkpoint"] = None
-        backbones = list(_backbones())
+        backbones = [*_backbones(), *names_in("model")]
         backbone = str((composed.get("model") or {}).get("backbone"))
         if backbone.partition(".")[0] in backbones:
             backbones.append(backbone)  # a name may be followed by the tag of its weights
         known |= {"model.backbone": backbones, "head.name": names("head")}
     shared = {k: v for k, v in composed.items() if not (search and k == "sweep")}
     train = build(TrainConfig, shared, known)
-    adapters.check_options(train.data.name, train.data.options)
+    adapters.DATASETS.bind(train.data.name, train.data.options)
     return SweepConfig(train=train, sweep=search) if search else train
 
 
@@ -523,7 +525,8 @@ def _backbones() -> tuple[str, ...]:
 
 
 def _group_names(group: str) -> list[str]:
-    return sorted(p.stem for p in (config_folder() / group).glob("*.yaml"))
+    files = (config_folder() / group).glob("*.yaml")
+    return sorted([*(p.stem for p in files), *names_in(group)])
 
 
 def _absolute(key: str, value: Any) -> Any:

@@ -6,59 +6,104 @@ import inspect
 import re
 import textwrap
 from collections.abc import Callable, Collection, Iterable
+from dataclasses import fields
+from typing import Any
 
 from medcnn.data.labels import Kind
-from medcnn.system.errors import UsageError
-from medcnn.system.registry import choose, nearest
+from medcnn.system.errors import PluginError, UsageError
+from medcnn.system.registry import Table, nearest
 
 Line = tuple[str, str]
 
 
+def _lines(
+    table: Table[Any], about: Callable[[Any], str], *, options: bool = True
+) -> Iterable[Line]:
+    """Each entry, what is said of it, its options, and the package that it comes from. A plug-in
+    that does not work says so in its line."""
+    for name in table:
+        try:
+            plugin = table.origin(name)
+            text = about(table[name])
+            if options and (taken := table.options(name)):
+                text += f" Options: {', '.join(f'{k}={v}' for k, v in taken.items())}."
+            yield name, f"{text}\nfrom {plugin}" if plugin else text
+        except PluginError as error:
+            yield name, f"cannot be used: {error}"
+
+
+def _augmentations() -> Iterable[Line]:
+    from medcnn.training.augmentations import PRESETS
+
+    def about(preset: Any) -> str:
+        moved = [f"{f.name}={getattr(preset, f.name)}" for f in fields(preset)]
+        return ", ".join(moved) + "."
+
+    return _lines(PRESETS, about)
+
+
 def _backbones() -> Iterable[Line]:
     from medcnn.models.backbone_names import CLASSIC_NAMES, backbone_names
+    from medcnn.system.plugins import installed
 
     for name in backbone_names():
         yield name, "a classic that timm lacks" if name in CLASSIC_NAMES else ""
+    if names := installed("backbones"):
+        from medcnn.models.backbones import BACKBONES
+
+        lines = _lines(BACKBONES, lambda row: _first(row.build))
+        yield from (line for line in lines if line[0] in names)
 
 
 def _heads() -> Iterable[Line]:
     from medcnn.models.heads import HEADS
 
-    return [(name, f"{_first(function)} {_options(function)}") for name, function in HEADS.items()]
+    return _lines(HEADS, _first)
 
 
 def _losses() -> Iterable[Line]:
     from medcnn.training.losses import LOSSES
 
-    for name, loss in LOSSES.items():
-        options = _options(loss.function)
-        yield name, f"{_first(loss.function)} For {_kinds(loss.kinds)} labels. {options}"
+    return _lines(LOSSES, lambda r: f"{_first(r.function)} For {_kinds(r.kinds)} labels.")
 
 
 def _datasets() -> Iterable[Line]:
     from medcnn.data.adapters import DATASETS
 
-    for name, dataset in DATASETS.items():
-        given = "" if dataset.wants in ("", "data.root=FOLDER") else f"; give {dataset.wants}"
-        yield name, f"{dataset.about}\n{dataset.licence}; {dataset.url}{given}"
+    def about(row: Any) -> str:
+        given = "" if row.wants in ("", "data.root=FOLDER") else f"; give {row.wants}"
+        return f"{row.about}\n{row.licence}; {row.url}{given}"
+
+    return _lines(DATASETS, about, options=False)
 
 
 def _metrics() -> Iterable[Line]:
     from medcnn.statistics.metrics.table import METRICS
 
-    for name, metric in METRICS.items():
-        better = {True: ", higher is better", False: ", lower is better", None: ""}
-        direction = better[metric.higher_is_better]
-        yield name, f"{metric.title}{direction}. For {_kinds(metric.kinds)} labels."
+    better = {True: ", higher is better", False: ", lower is better", None: ""}
+    return _lines(
+        METRICS, lambda m: f"{m.title}{better[m.higher_is_better]}. For {_kinds(m.kinds)} labels."
+    )
 
 
-LISTS: dict[str, Callable[[], Iterable[Line]]] = {
-    "backbones": _backbones,
-    "datasets": _datasets,
-    "heads": _heads,
-    "losses": _losses,
-    "metrics": _metrics,
-}
+def _steps() -> Iterable[Line]:
+    from medcnn.images.steps import STEPS
+
+    return _lines(STEPS, lambda step: _first(step.function))
+
+
+LISTS: Table[Callable[[], Iterable[Line]]] = Table(
+    "list",
+    {
+        "augmentations": _augmentations,
+        "backbones": _backbones,
+        "datasets": _datasets,
+        "heads": _heads,
+        "losses": _losses,
+        "metrics": _metrics,
+        "steps": _steps,
+    },
+)
 
 
 def show_list(words: list[str]) -> None:
@@ -69,7 +114,7 @@ def show_list(words: list[str]) -> None:
     words = [
         {"models": "backbones", "data": "datasets", "scores": "metrics"}.get(w, w) for w in words
     ]
-    lines = [line for line in choose(LISTS, words[0], "list")() if part in line[0]]
+    lines = [line for line in LISTS.choose(words[0])() if part in line[0]]
     if not lines:
         names = [name for name, _ in LISTS[words[0]]()]
         families = [f for name in names for f in re.split("[._]", name)]
@@ -89,13 +134,4 @@ def _kinds(kinds: Collection[Kind]) -> str:
 
 
 def _first(function: Callable[..., object]) -> str:
-    return (inspect.getdoc(function) or "").splitlines()[0]
-
-
-def _options(function: Callable[..., object]) -> str:
-    shown = [
-        f"{p.name}={p.default}"
-        for p in inspect.signature(function).parameters.values()
-        if p.kind is p.KEYWORD_ONLY
-    ]
-    return f"Options: {', '.join(shown)}." if shown else ""
+    return " ".join((inspect.getdoc(function) or "").partition("\n\n")[0].split())

@@ -19,6 +19,7 @@ from hydra._internal.sources_registry import SourcesRegistry
 from hydra.plugins.config_source import ConfigLoadError, ConfigResult
 from omegaconf import OmegaConf
 
+from medcnn.cli.plugin_yaml import GROUPS, PluginSource, names_in
 from medcnn.cli.words import shortened, too_much
 from medcnn.config import DataConfig, config_folder
 from medcnn.data import adapters
@@ -46,10 +47,12 @@ def own_folder(text: str) -> Path:
 
 
 def searched(folder: Path | None) -> list[str]:
-    """The override that adds a user's folder; its files may not be named like ours, which are
-    found first."""
+    """The override that adds a user's folder, whose files may not be named like ours, which are
+    found first, and after it the plug-ins."""
+    SourcesRegistry.instance().register(PluginSource)
+    plugins = f"'{PluginSource.scheme()}://installed'"
     if folder is None:
-        return []
+        return [f"hydra.searchpath=[{plugins}]"] if any(map(names_in, GROUPS)) else []
     ours = (p.relative_to(config_folder()).as_posix() for p in config_folder().rglob("*.yaml"))
     if hidden := sorted(name for name in ours if os.path.isfile(folder / name)):
         raise UsageError(
@@ -58,7 +61,7 @@ def searched(folder: Path | None) -> list[str]:
         )
     SourcesRegistry.instance().register(OwnSource)
     path = str(folder.resolve()).replace("\\", "\\\\").replace("'", "\\'")
-    return [f"hydra.searchpath=['{OwnSource.scheme()}://{path}']"]
+    return [f"hydra.searchpath=['{OwnSource.scheme()}://{path}',{plugins}]"]
 
 
 class OwnSource(FileConfigSource):
@@ -277,7 +280,7 @@ def refuse_unknown(file: Path, data: Mapping[str, Any], given: Collection[str]) 
     name = str(data.get("name"))
     if name not in adapters.DATASETS:
         return
-    known = [*adapters.option_names(name), *(f.name for f in fields(DataConfig))]
+    known = [*adapters.DATASETS.options(name), *(f.name for f in fields(DataConfig))]
     lines = read_yaml(file).splitlines()
     faults = []
     for key in data:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,9 +37,9 @@ from medcnn.data.public.layouts import PublicSet
 from medcnn.images import file_part
 from medcnn.system.errors import DataError, listed, private
 from medcnn.system.paths import MISSING, faults_on_disk
-from medcnn.system.registry import bind, choose
+from medcnn.system.registry import Table
 
-__all__ = ["DATASETS", "Dataset", "check_options", "option_names", "read"]
+__all__ = ["DATASETS", "Dataset", "read"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,7 +82,7 @@ _PUBLIC = (
     *(isic2019, isic2020, kermany, messidor2, mimic_cxr_jpg, pad_ufes_20, padchest, ph2),
     *(rsna_pneumonia, vindr_cxr),
 )
-DATASETS = {module.__name__.rpartition(".")[2]: _of(module) for module in _PUBLIC} | {
+_OWN = {module.__name__.rpartition(".")[2]: _of(module) for module in _PUBLIC} | {
     "medmnist": Dataset(
         read=medmnist.read,
         about="12 small sets of many modalities (2-D), 28 to 224 px, one npz each",
@@ -107,6 +106,8 @@ DATASETS = {module.__name__.rpartition(".")[2]: _of(module) for module in _PUBLI
     ),
 }
 
+DATASETS = Table("data set", _OWN, group="datasets", kind=Dataset, function=lambda row: row.read)
+
 
 def read(
     name: str, root: Path | None, options: Mapping[str, Any], *, faulty: bool = False
@@ -120,7 +121,7 @@ def read(
         DataError: rows have faults, or a file is a link out of the root, a pipe or a device; all
             of them at once.
     """
-    manifest = _bound(name, options)(root)
+    manifest: Manifest = DATASETS.bind(name, options)(root)
     if not faulty:
         refuse_rows(manifest.faults)
     faults = faults_on_disk(
@@ -136,18 +137,3 @@ def read(
             f"{listed(unsafe)}."
         )
     return manifest
-
-
-def option_names(name: str) -> list[str]:
-    """The settings that the adapter `name` takes beside those that every data set has."""
-    taken = inspect.signature(choose(DATASETS, name, "data").read).parameters.values()
-    return [p.name for p in taken if p.kind is p.KEYWORD_ONLY]
-
-
-def check_options(name: str, options: Mapping[str, Any]) -> None:
-    """Raises UsageError for options that the adapter `name` does not take."""
-    _bound(name, options)
-
-
-def _bound(name: str, options: Mapping[str, Any]) -> Callable[..., Manifest]:
-    return bind(choose(DATASETS, name, "data").read, options, f"data={name}")

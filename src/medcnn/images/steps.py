@@ -7,8 +7,6 @@ without randomness, that takes 8 and 16 bits; its options are its keyword argume
 
 from __future__ import annotations
 
-import inspect
-import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -19,7 +17,7 @@ from medcnn.images.fundus import disc_crop, even_light
 from medcnn.images.reading import Pixels
 from medcnn.images.skin import centre_crop, hair_removal, shades_of_grey
 from medcnn.system.errors import UsageError
-from medcnn.system.registry import bind, nearest
+from medcnn.system.registry import Table
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,16 +34,6 @@ class Step:
     at_full_size: bool = False
     colour: bool = False
 
-
-STEPS = {
-    "disc_crop": Step(function=disc_crop, at_full_size=True),
-    "even_light": Step(function=even_light),
-    "hair_removal": Step(function=hair_removal, at_full_size=True),
-    "centre_crop": Step(function=centre_crop, at_full_size=True),
-    "shades_of_grey": Step(function=shades_of_grey, colour=True),
-    "border_crop": Step(function=border_crop, at_full_size=True),
-    "clahe": Step(function=clahe),
-}
 
 # What one word means; `none` is the default, since the published splits of the public sets are
 # measured without steps.
@@ -71,6 +59,24 @@ LIMITS = {
     "width": (0.002, 0.1),
 }
 
+STEPS = Table(
+    "step",
+    {
+        "disc_crop": Step(function=disc_crop, at_full_size=True),
+        "even_light": Step(function=even_light),
+        "hair_removal": Step(function=hair_removal, at_full_size=True),
+        "centre_crop": Step(function=centre_crop, at_full_size=True),
+        "shades_of_grey": Step(function=shades_of_grey, colour=True),
+        "border_crop": Step(function=border_crop, at_full_size=True),
+        "clahe": Step(function=clahe),
+    },
+    group="steps",
+    kind=Step,
+    function=lambda step: step.function,
+    limits=LIMITS,
+    also=lambda: CHAINS,
+)
+
 Chosen = tuple[Mapping[str, Any], ...]
 
 
@@ -94,7 +100,7 @@ def chosen_steps(value: Any) -> Chosen:
     chosen, faults = [], []
     for item in value:
         try:
-            chosen.append(_completed(item))
+            chosen.append(STEPS.completed(item))
         except UsageError as error:
             faults.append(str(error))
     names = [c["name"] for c in chosen]
@@ -104,29 +110,6 @@ def chosen_steps(value: Any) -> Chosen:
     if faults:
         raise UsageError(" ".join(faults))
     return tuple(chosen)
-
-
-def _completed(item: Any) -> dict[str, Any]:
-    options = dict(item) if isinstance(item, Mapping) else {"name": item}
-    name = options.pop("name", None)
-    if name not in STEPS:
-        raise UsageError(
-            f"step '{name}' is not known{nearest(str(name), [*STEPS, *CHAINS])} Steps: "
-            f"{', '.join(STEPS)}. All that is usual for a kind of image: {', '.join(CHAINS)}."
-        )
-    function = STEPS[name].function
-    bind(function, options, f"step {name}")
-    faults = []
-    for option, number in options.items():
-        if option in LIMITS:
-            low, high = LIMITS[option]
-            if not (low <= number <= high and math.isfinite(number)):
-                faults.append(f"{option}={number} should be from {low:g} to {high:g}.")
-    if faults:
-        raise UsageError(f"step {name}: " + " ".join(faults))
-    parameters = inspect.signature(function).parameters.values()
-    defaults = {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY}
-    return {"name": name, **defaults, **options}
 
 
 def take(step: Mapping[str, Any], pixels: Pixels) -> Pixels:

@@ -12,8 +12,10 @@ import timm.models
 import torch
 from torch import Tensor, nn
 
+from medcnn.models.backbone_names import backbone_names
 from medcnn.models.lenet5 import lenet5
 from medcnn.system.errors import UsageError
+from medcnn.system.registry import Table
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
@@ -85,11 +87,21 @@ def _first_conv(conv: nn.Conv2d, in_channels: int) -> nn.Conv2d:
 
 
 @dataclass(frozen=True, slots=True)
-class Classic:
-    build: Callable[[int], nn.Module]
+class Backbone:
+    """A row of BACKBONES.
+
+    Attributes:
+        build: number of channels -> a network that gives features [B, F]; its options are those of
+            `model.options`.
+        mean: per channel, of images in 0..1, that the network wants to be taken off.
+        std: per channel, that it wants to be divided by.
+        download: URL of pretrained weights, or None.
+    """
+
+    build: Callable[..., nn.Module]
     mean: tuple[float, ...]
     std: tuple[float, ...]
-    download: str | None
+    download: str | None = None
 
 
 _HALF = (0.5, 0.5, 0.5)
@@ -98,19 +110,26 @@ _SOURCES = {
     *("checkpoint_path", "cache_dir", "pretrained", "pretrained_cfg", "pretrained_cfg_overlay"),
     *("scriptable", "exportable", "no_jit"),
 }
-CLASSICS = {
-    "alexnet": Classic(
-        _alexnet,
-        IMAGENET_MEAN,
-        IMAGENET_STD,
-        "https://download.pytorch.org/models/alexnet-owt-7be5be79.pth",
-    ),
-    # torchvision's weights came from TensorFlow and want inputs in -1..1
-    "googlenet": Classic(
-        _googlenet, _HALF, _HALF, "https://download.pytorch.org/models/googlenet-1378be20.pth"
-    ),
-    "lenet5": Classic(lenet5, _HALF, _HALF, None),
-}
+BACKBONES = Table(
+    "backbone",
+    {
+        "alexnet": Backbone(
+            _alexnet,
+            IMAGENET_MEAN,
+            IMAGENET_STD,
+            "https://download.pytorch.org/models/alexnet-owt-7be5be79.pth",
+        ),
+        # torchvision's weights came from TensorFlow and want inputs in -1..1
+        "googlenet": Backbone(
+            _googlenet, _HALF, _HALF, "https://download.pytorch.org/models/googlenet-1378be20.pth"
+        ),
+        "lenet5": Backbone(lenet5, _HALF, _HALF),
+    },
+    group="backbones",
+    kind=Backbone,
+    function=lambda row: row.build,
+    also=backbone_names,
+)
 
 
 def build_body(
@@ -127,12 +146,10 @@ def build_body(
     given, options = dict(options or {}), dict(options or {})
     network: Any
     trained_px = 0
-    if name in CLASSICS:
-        if options:
-            raise UsageError(f"model.options has no effect on {name}: found {', '.join(options)}.")
-        classic = CLASSICS[name]
-        network, mean, std = classic.build(channels), classic.mean, classic.std
-        download = classic.download
+    if name in BACKBONES:
+        row = BACKBONES[name]
+        network = BACKBONES.bind(name, options)(channels)
+        mean, std, download = row.mean, row.std, row.download
     else:
         _refuse_foreign_source(name, options)
         known = timm.models.get_pretrained_cfg(name, allow_unregistered=True)

@@ -31,12 +31,15 @@ from medcnn.models.classifier import Architecture, Classifier, build_classifier
 from medcnn.models.description import faults_of
 from medcnn.places import require_checkpoint
 from medcnn.statistics.decisions import Readout
-from medcnn.system.errors import CheckpointError, listed
+from medcnn.system import plugins
+from medcnn.system.errors import CheckpointError, PluginError, listed
 from medcnn.system.files import sha256_of, write_bytes
 from medcnn.system.privacy import keyed, pseudonym
 
 # 2 came with the readout; 3 with a seal, the SHA-256 of weights and description.
 SCHEMA = 3
+# Groups of plug-ins without which nothing can be predicted.
+NEEDED = ("backbones", "heads", "steps")
 DIGEST_BYTES, SHORT_DIGITS = 12, 8
 OTHER_KEY = (
     "pseudonyms are made with another key here than in the training of the checkpoint, so nobody "
@@ -54,6 +57,7 @@ class Checkpoint:
         training: the resolved config of the run, without where its images lay.
         provenance: versions, manifest fingerprint, epoch, validation score, origin of weights.
         appearance: what the images of the training looked like; None in earlier checkpoints.
+        plugins: of the run that are not medcnn's own, as `plugins.used` gives them.
     """
 
     labels: LabelSpace
@@ -66,6 +70,7 @@ class Checkpoint:
     training: Mapping[str, Any]
     provenance: Mapping[str, Any]
     appearance: Appearance | None = None
+    plugins: tuple[Mapping[str, str], ...] = ()
 
     def trained_on(self, manifest: Manifest) -> NDArray[np.bool_]:
         """[N]: which images of a manifest carry the id of one that this checkpoint was made with
@@ -104,6 +109,7 @@ class Checkpoint:
             "training": dict(self.training),
             "provenance": dict(self.provenance),
             "appearance": dataclasses.asdict(self.appearance) if self.appearance else None,
+            "plugins": list(self.plugins),
         }
 
     @classmethod
@@ -127,7 +133,13 @@ class Checkpoint:
             training=stored["training"],
             provenance=stored["provenance"],
             appearance=looks,
+            plugins=tuple(stored.get("plugins", ())),
         )
+
+
+def still_needed(old: Checkpoint) -> tuple[dict[str, str], ...]:
+    """The plug-ins of network and preprocessing, in the versions that are installed here."""
+    return plugins.used((p["group"], p["name"]) for p in old.plugins if p["group"] in NEEDED)
 
 
 def digest_of(record: Record) -> str:
@@ -225,9 +237,10 @@ def _read(path: Path) -> tuple[Checkpoint, dict[str, Tensor]]:
             raise _DamagedError(
                 f"{size} was changed since it was written: its checksum does not fit."
             )
+        plugins.require(stored.get("plugins", []), NEEDED, f"checkpoint={path}")
         checkpoint = Checkpoint.from_json(stored)
         faults = faults_of(checkpoint)
-    except CheckpointError:
+    except (CheckpointError, PluginError):
         raise
     except Exception as error:  # anybody may have written it: it raises whatever it meets first
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
@@ -252,6 +265,8 @@ def restore(checkpoint: Checkpoint, tensors: Mapping[str, Tensor], source: str) 
         if any(tensor.is_complex() for tensor in tensors.values()):
             raise ValueError("some are complex numbers")
         classifier.load_state_dict(dict(tensors))
+    except PluginError:
+        raise
     except Exception as error:  # timm and torch raise many types for what makes no sense
         raise CheckpointError(
             f"checkpoint={source}: its weights do not fit "

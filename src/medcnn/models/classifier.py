@@ -12,7 +12,6 @@ from torch import Tensor, nn
 from medcnn.models.backbones import Body, Normalisation, build_body
 from medcnn.models.heads import HEADS
 from medcnn.system.errors import UsageError
-from medcnn.system.registry import bind, choose
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,10 +94,14 @@ def build_classifier(
         size_px=architecture.size_px,
         options=architecture.options,
     )
-    make_head = choose(HEADS, architecture.head, "head")
-    bound = bind(make_head, architecture.head_options, f"head {architecture.head}")
+    make_head = HEADS.bind(architecture.head, architecture.head_options)
     try:
-        head = bound(body.num_features, num_outputs)
+        head = make_head(body.num_features, num_outputs)
     except (ValueError, RuntimeError) as error:
         raise UsageError(f"head={architecture.head}: {error}.") from error
+    if not isinstance(head, nn.Sequential) or not isinstance(head[-1], nn.Linear):
+        raise UsageError(
+            f"head={architecture.head}: should be a Sequential that ends in a Linear with one row "
+            f"per class, found {type(head).__name__}."
+        )
     return Classifier(body.network, head, normalisation or body.normalisation), body

@@ -7,6 +7,8 @@ from collections.abc import Callable
 
 from torch import nn
 
+from medcnn.system.registry import Table
+
 
 def linear(num_features: int, num_outputs: int, *, dropout: float = 0.0) -> nn.Sequential:
     """One layer, after dropout of the features."""
@@ -25,7 +27,13 @@ def mlp(
     )
 
 
-HEADS: dict[str, Callable[..., nn.Sequential]] = {"linear": linear, "mlp": mlp}
+HEADS = Table(
+    "head",
+    {"linear": linear, "mlp": mlp},
+    group="heads",
+    kind=Callable,  # type: ignore[arg-type]
+    function=lambda make: make,
+)
 
 
 def output_layer(head: nn.Sequential) -> nn.Linear:

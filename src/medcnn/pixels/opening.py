@@ -25,6 +25,7 @@ from medcnn.pixels.pool import Request
 from medcnn.pixels.segments import Memory, Pixels, Stored, Writer, merge, path_key, stored_in
 from medcnn.system.errors import DataError, private
 from medcnn.system.files import cache_folder, cache_place, locked, own_folder
+from medcnn.system.plugins import used
 from medcnn.system.privacy import keyed
 from medcnn.system.progress import log, track
 
@@ -287,6 +288,8 @@ def _turn(folder: Path) -> Iterator[bool]:
 
 def _name(root: Path, preprocessing: Preprocessing) -> str:
     key = [PIXELS_VERSION, str(root.resolve()), preprocessing.to_json()]
+    # another version of a package may make other pixels
+    key += used(("steps", step["name"]) for step in preprocessing.steps)
     return keyed(json.dumps(key), "pixels").hex()
 
 

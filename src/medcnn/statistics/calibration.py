@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from medcnn.data.labels import Floats, Kind, LabelSpace
 from medcnn.statistics.intervals import group_numbers
 from medcnn.system.errors import listed
+from medcnn.system.registry import Table
 
 Numbers = Mapping[str, Any]
 
@@ -268,15 +269,18 @@ class Method:
     needs_all: bool = False
 
 
-CALIBRATIONS = {
-    "temperature": Method(_fit_temperature),
-    "temperature_per_class": Method(_fit_per_class, needs_all=True),
-    "platt": Method(_fit_platt, needs_all=True),
-    "isotonic": Method(_fit_isotonic, _apply_isotonic),
-    "dirichlet": Method(
-        _fit_dirichlet,
-        _apply_dirichlet,
-        frozenset({Kind.MULTICLASS, Kind.ORDINAL}),
-        needs_all=True,
-    ),
-}
+CALIBRATIONS = Table(
+    "calibration",
+    {
+        "temperature": Method(_fit_temperature),
+        "temperature_per_class": Method(_fit_per_class, needs_all=True),
+        "platt": Method(_fit_platt, needs_all=True),
+        "isotonic": Method(_fit_isotonic, _apply_isotonic),
+        "dirichlet": Method(
+            _fit_dirichlet,
+            _apply_dirichlet,
+            frozenset({Kind.MULTICLASS, Kind.ORDINAL}),
+            needs_all=True,
+        ),
+    },
+)

@@ -28,6 +28,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medcnn.data.labels import Floats, Kind, LabelSpace
+from medcnn.system.registry import Table
 
 EVERYONE = ""
 """The category of images of which nothing else is known; its bound is the widest one."""
@@ -62,14 +63,7 @@ class Method:
     by_class: bool = False
 
 
-METHODS = {
-    "split": Method(strangeness),
-    "class_conditional": Method(strangeness, by_class=True),
-    "aps": Method(mass_above),
-}
-
-
-PER = ("patient", "image")
+PER = Table("per", dict.fromkeys(("patient", "image")))
 
 
 def options(*, coverage: float = 0.9, per: str = "patient", by: str | None = None) -> None:
@@ -83,7 +77,16 @@ def options(*, coverage: float = 0.9, per: str = "patient", by: str | None = Non
     """
 
 
-LIMITS = {"coverage": (0.5, 0.999)}
+METHODS = Table(
+    "method",
+    {
+        "split": Method(strangeness),
+        "class_conditional": Method(strangeness, by_class=True),
+        "aps": Method(mass_above),
+    },
+    function=lambda _: options,
+    limits={"coverage": (0.5, 0.999)},
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,7 +19,7 @@ from medcnn.statistics.calibration import CALIBRATIONS, Calibration, cross_fitte
 from medcnn.statistics.conformal import Conformal, fit_conformal
 from medcnn.statistics.operating import OperatingPoint, expected_grade, fit_point
 from medcnn.system.errors import UsageError, listed
-from medcnn.system.registry import choose, completed, nearest
+from medcnn.system.registry import nearest
 
 Rules = tuple[Mapping[str, Any], ...]
 
@@ -33,7 +33,7 @@ def chosen_points(value: Any) -> Rules:
     items = [value] if isinstance(value, str | Mapping) else list(value or ())
     if not items:
         raise UsageError("at least one rule is needed; youden is usual.")
-    rules = tuple(completed(operating.RULES, i, "rule", operating.LIMITS) for i in items)
+    rules = tuple(operating.RULES.completed(i) for i in items)
     names = [operating.point_name(rule) for rule in rules]
     if len(set(names)) < len(names):
         raise UsageError(f"{', '.join(names)}: each rule once.")
@@ -44,15 +44,14 @@ def chosen_conformal(value: Any) -> Mapping[str, Any] | None:
     """What `readout.conformal` means: a method with all of its options, or None for `none`."""
     if value in (None, "none"):
         return None
-    table = dict.fromkeys(conformal.METHODS, conformal.options)
-    chosen = completed(table, value, "method", conformal.LIMITS)
-    choose(dict.fromkeys(conformal.PER), chosen["per"], "per")
+    chosen = conformal.METHODS.completed(value)
+    conformal.PER.choose(chosen["per"])
     return chosen
 
 
 def chosen_calibration(value: Any) -> str:
     if value not in (None, "none"):
-        completed({n: m.fit for n, m in CALIBRATIONS.items()}, value, "calibration", {})
+        CALIBRATIONS.choose(str(value))
     return value or "none"
 
 

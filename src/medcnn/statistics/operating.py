@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from medcnn.data.labels import Floats
 from medcnn.statistics.intervals import group_numbers, lower_bounds
+from medcnn.system.registry import Table
 
 DEFAULT_THRESHOLD = 0.5
 
@@ -116,23 +117,26 @@ def kappa(_cuts: Cuts) -> Floats:
     raise AssertionError("kappa is fitted over all grades at once")
 
 
-RULES: dict[str, Callable[..., Floats]] = {
-    "youden": youden,
-    "sensitivity": sensitivity,
-    "specificity": specificity,
-    "sure_sensitivity": sure_sensitivity,
-    "sure_specificity": sure_specificity,
-    "cost": cost,
-    "f1": f1,
-    "kappa": kappa,
-}
-
-LIMITS = {
-    "at": (0.0, 1.0),
-    "confidence": (0.5, 0.999),
-    "miss": (0.0, 1e6),
-    "false_alarm": (0.0, 1e6),
-}
+RULES: Table[Callable[..., Floats]] = Table(
+    "rule",
+    {
+        "youden": youden,
+        "sensitivity": sensitivity,
+        "specificity": specificity,
+        "sure_sensitivity": sure_sensitivity,
+        "sure_specificity": sure_specificity,
+        "cost": cost,
+        "f1": f1,
+        "kappa": kappa,
+    },
+    function=lambda rule: rule,
+    limits={
+        "at": (0.0, 1.0),
+        "confidence": (0.5, 0.999),
+        "miss": (0.0, 1e6),
+        "false_alarm": (0.0, 1e6),
+    },
+)
 
 
 def point_name(rule: Mapping[str, Any]) -> str:

@@ -3,6 +3,7 @@
     MedcnnError            exit code 1   the command failed
     ├── UsageError         exit code 2   a key, value, name or path in the command is wrong
     ├── CheckpointError    exit code 1   a checkpoint is damaged, foreign or does not fit
+    ├── PluginError        exit code 1   an installed plug-in does not work, or has a taken name
     ├── DivergedError      exit code 3   the loss left the numbers
     ├── DataError          exit code 4   the data are refused
     │   ├── LeakError                    a patient stands in more than one split
@@ -25,6 +26,10 @@ class UsageError(MedcnnError, ValueError):
 
 
 class CheckpointError(MedcnnError, ValueError):
+    pass
+
+
+class PluginError(MedcnnError):
     pass
 
 

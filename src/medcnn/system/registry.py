@@ -1,15 +1,17 @@
-"""Names that users type: looked up in plain tables, bound to plain functions, never guessed."""
+"""Names that users type: looked up in tables, bound to plain functions, never guessed."""
 
 from __future__ import annotations
 
 import difflib
+import functools
 import inspect
 import types
 import typing
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import Any, TypeVar
 
-from medcnn.system.errors import UsageError, private
+from medcnn.system import plugins
+from medcnn.system.errors import PluginError, UsageError, private
 
 T = TypeVar("T")
 
@@ -23,25 +25,16 @@ def nearest(name: str, known: Iterable[str]) -> str:
     return f"; did you mean '{by_lower[close[0]]}'?" if close else "."
 
 
-def choose(table: Mapping[str, T], name: str, what: str) -> T:
-    """The entry `name` of `table`.
-
-    Raises:
-        UsageError: no such entry; names the nearest one and all that there are.
-    """
-    if name not in table:
-        names = ", ".join(sorted(table))
-        raise UsageError(f"{what} '{name}' is not known{nearest(name, table)} Known: {names}.")
-    return table[name]
-
-
 _WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
+_UNIONS = (typing.Union, types.UnionType)  # plug-ins may write Optional[float]
 
 
 def _is_a(value: Any, hint: Any) -> bool:
     """Whether a plain value fits a plain type; containers are left to whoever reads them."""
-    if isinstance(hint, types.UnionType):
+    if typing.get_origin(hint) in _UNIONS:
         return any(_is_a(value, h) for h in typing.get_args(hint))
+    if typing.get_origin(hint) is typing.Literal:
+        return value in typing.get_args(hint)
     if hint is types.NoneType:
         return value is None
     if hint not in _WORDS:
@@ -52,81 +45,174 @@ def _is_a(value: Any, hint: Any) -> bool:
 
 
 def _said(hint: Any) -> str:
-    if isinstance(hint, types.UnionType):
+    if typing.get_origin(hint) is typing.Literal:
+        return f"one of {', '.join(map(str, typing.get_args(hint)))}"
+    if typing.get_origin(hint) in _UNIONS:
         parts = [_said(h) for h in typing.get_args(hint) if h is not types.NoneType]
         return " or ".join(parts)
     return _WORDS.get(hint, "a list or a mapping")
 
 
-def bind(function: Callable[..., T], options: Mapping[str, Any], what: str) -> Callable[..., T]:
-    """`function` with `options` filled in, checked against its own signature.
+class Table(Mapping[str, T]):
+    """Entries that are chosen by name: medcnn's own, and those of installed plug-ins.
 
-    Options come from YAML. An option that the function does not take would silently have no
-    effect, so it is refused here.
+    An entry of a plug-in is imported when it is looked up, not before; to walk over all entries
+    (`items`, `values`) therefore imports them.
 
-    Raises:
-        UsageError: unknown options (all of them at once) or required ones that are missing.
+    Args:
+        what: an entry is called in messages.
+        own: medcnn's own entries.
+        group: of `plugins.GROUPS`; "" where plug-ins add nothing.
+        kind: what an entry of a plug-in has to be an instance of.
+        function: entry -> the function whose keyword-only arguments are its options.
+        limits: option of medcnn's own -> smallest and largest sensible number.
+        also: other names that have a meaning in the same place.
     """
-    parameters = inspect.signature(function).parameters
-    keyword = [n for n, p in parameters.items() if p.kind is p.KEYWORD_ONLY]
-    faults = [
-        f"{what} has no option '{name}'{nearest(name, keyword)}"
-        for name in options
-        if name not in keyword
-    ]
-    hints = typing.get_type_hints(function)
-    faults += [
-        f"{what}: {name}={_shown(name, value)} should be {_said(hints[name])}."
-        for name, value in options.items()
-        if name in keyword and not _is_a(value, hints[name])
-    ]
-    faults += [
-        f"{what} needs the option '{name}'."
-        for name in keyword
-        if parameters[name].default is inspect.Parameter.empty and name not in options
-    ]
-    if faults:
-        known = ", ".join(keyword) or "none"
-        raise UsageError(" ".join(faults) + f" Options of {what}: {known}.")
 
-    def bound(*arguments: Any) -> T:
-        return function(*arguments, **options)
+    def __init__(
+        self,
+        what: str,
+        own: Mapping[str, T],
+        *,
+        group: str = "",
+        kind: type = object,
+        function: Callable[[T], Callable[..., Any]] | None = None,
+        limits: Mapping[str, tuple[float, float]] | None = None,
+        also: Callable[[], Collection[str]] = tuple,
+    ) -> None:
+        self.what, self.own, self.group, self.kind = what, dict(own), group, kind
+        self.limits, self.also, self._function = limits or {}, also, function
 
-    return bound
+    def __iter__(self) -> Iterator[str]:
+        return iter(dict.fromkeys([*self.own, *plugins.installed(self.group)]))
+
+    def __len__(self) -> int:
+        return len(list(iter(self)))
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.own or name in plugins.installed(self.group)
+
+    def __getitem__(self, name: str) -> T:
+        plugin = self.origin(name)
+        return self.own[name] if plugin is None else self._loaded(plugin)
+
+    def origin(self, name: str) -> plugins.Plugin | None:
+        """The plug-in that `name` comes from, without importing it; None: from medcnn.
+
+        Raises:
+            PluginError: medcnn or another package has an entry of that name too.
+        """
+        taken = name in self.own or (name in self and name in self.also())
+        return plugins.the_one(self.group, name, self.what, taken=taken)
+
+    def _loaded(self, plugin: plugins.Plugin) -> T:
+        entry = plugin.load()
+        where = f"{self.what} '{plugin.name}' of {plugin}"
+        if not isinstance(entry, self.kind):
+            raise PluginError(
+                f"{where}: {plugin.entry.value} should be a {self.kind.__name__}, found "
+                f"{type(entry).__name__}."
+            )
+        try:
+            untyped = _options(self._of(entry)).keys() - _hints(self._of(entry)).keys()
+        except Exception as error:  # of a signature that somebody else wrote
+            raise PluginError(
+                f"{where}: the types of its options cannot be read: {error}"
+            ) from error
+        if untyped:
+            raise PluginError(f"{where}: {', '.join(sorted(untyped))} has no type.")
+        return typing.cast(T, entry)  # which is of this kind
+
+    def _of(self, entry: Any) -> Callable[..., Any] | None:
+        return self._function(entry) if self._function else None
+
+    def choose(self, name: str) -> T:
+        """The entry `name`.
+
+        Raises:
+            UsageError: no such entry; names the nearest one and all that there are.
+            PluginError: it comes from a plug-in that does not work.
+        """
+        if name not in self:
+            known = [*self, *self.also()]
+            raise UsageError(
+                f"{self.what} '{name}' is not known{nearest(name, known)} Known: "
+                f"{', '.join(sorted(known))}."
+            )
+        return self[name]
+
+    def options(self, name: str) -> dict[str, Any]:
+        """The options that `name` takes, with their defaults; `MISSING` where there is none."""
+        return _options(self._of(self.choose(name)))
+
+    def bind(self, name: str, options: Mapping[str, Any]) -> Callable[..., Any]:
+        """The function of `name` with `options` filled in, checked against its own signature.
+
+        Options come from YAML. An option that the function does not take would silently have no
+        effect, so it is refused here.
+
+        Raises:
+            UsageError: unknown options, wrong values and required ones that are missing, all at
+                once.
+        """
+        function = self._of(self.choose(name))
+        assert function is not None, "a table with options says whose they are"
+        known, hints, what = _options(function), _hints(function), f"{self.what} {name}"
+        faults = [
+            f"{what} has no option '{key}'{nearest(key, known)}"
+            for key in options
+            if key not in known
+        ]
+        given = {k: v for k, v in options.items() if k in known and v != MISSING}
+        for key, value in given.items():
+            if not _is_a(value, hints[key]):
+                faults.append(f"{what}: {key}={_shown(key, value)} should be {_said(hints[key])}.")
+            elif name in self.own and key in self.limits:
+                low, high = self.limits[key]
+                if not low <= value <= high:
+                    faults.append(f"{what}: {key}={value} should be from {low:g} to {high:g}.")
+        faults += [
+            f"{what} needs the option '{key}'."
+            for key, default in known.items()
+            if default == MISSING and key not in given
+        ]
+        if faults:
+            names = ", ".join(known) or "none"
+            raise UsageError(" ".join(faults) + f" Options of {what}: {names}.")
+        return functools.partial(function, **options)
+
+    def completed(self, item: Any) -> dict[str, Any]:
+        """A choice with its name and all of its options, the defaults too, so that what is kept in
+        a file does not change its meaning when a default does.
+
+        Args:
+            item: a name, or a mapping such as {name: clahe, clip_limit: 3}.
+
+        Raises:
+            UsageError: an unknown name or option, or a number out of its limits.
+        """
+        options = dict(item) if isinstance(item, Mapping) else {"name": item}
+        name = str(options.pop("name", None))
+        self.bind(name, options)
+        return {"name": name, **self.options(name), **options}
+
+
+MISSING = "???"  # as YAML has it
+
+
+def _options(function: Callable[..., Any] | None) -> dict[str, Any]:
+    if function is None:
+        return {}
+    keyword = [
+        p for p in inspect.signature(function).parameters.values() if p.kind is p.KEYWORD_ONLY
+    ]
+    return {p.name: MISSING if p.default is p.empty else p.default for p in keyword}
+
+
+def _hints(function: Callable[..., Any] | None) -> dict[str, Any]:
+    return typing.get_type_hints(function) if function else {}
 
 
 def _shown(name: str, value: Any) -> str:
     """A value as a message has it: `exclude` may name patients."""
     return private(str(value)) if name == "exclude" else str(value)
-
-
-def completed(
-    table: Mapping[str, Callable[..., Any]],
-    item: Any,
-    what: str,
-    limits: Mapping[str, tuple[float, float]],
-) -> dict[str, Any]:
-    """A choice with its name and all of its options, the defaults too, so that what is kept in a
-    file does not change its meaning when a default does.
-
-    Args:
-        item: a name, or a mapping such as {name: clahe, clip_limit: 3}.
-        limits: option -> smallest and largest sensible number.
-
-    Raises:
-        UsageError: an unknown name or option, or a number out of its limits.
-    """
-    options = dict(item) if isinstance(item, Mapping) else {"name": item}
-    name = str(options.pop("name", None))
-    function = choose(table, name, what)
-    bind(function, options, f"{what} {name}")
-    faults = [
-        f"{key}={options[key]} should be from {low:g} to {high:g}."
-        for key, (low, high) in limits.items()
-        if key in options and not low <= options[key] <= high
-    ]
-    if faults:
-        raise UsageError(f"{what} {name}: " + " ".join(faults))
-    parameters = inspect.signature(function).parameters.values()
-    defaults = {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY}
-    return {"name": name, **defaults, **options}

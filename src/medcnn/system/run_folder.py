@@ -36,6 +36,7 @@ from medcnn.system.files import (
     write_text,
 )
 from medcnn.system.paths import ELSEWHERE, name_of_place, places_in, without_folders, without_ways
+from medcnn.system.plugins import distributions
 from medcnn.system.privacy import pseudonymised
 from medcnn.system.progress import keep_log, log
 
@@ -459,7 +460,8 @@ def _facts(
 
 
 def versions() -> dict[str, str]:
-    return {name: importlib.metadata.version(name) for name in _PACKAGES}
+    """Of the packages that results depend on, those with plug-ins among them."""
+    return {name: importlib.metadata.version(name) for name in _PACKAGES} | distributions()
 
 
 def _git() -> dict[str, Any] | None:

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from medcnn.config import AugmentationConfig
 from medcnn.data.manifest import Modality
+from medcnn.system.registry import Table
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,7 +50,7 @@ class Augmentation:
         return "h" * self.horizontal_flip + "v" * self.vertical_flip
 
 
-PRESETS = {
+_PRESETS: dict[str, Augmentation] = {
     "none": Augmentation(),
     # A dermoscope has no upright position: every mirror image and angle is a possible photograph.
     Modality.DERMOSCOPY: Augmentation(
@@ -78,6 +79,13 @@ PRESETS = {
     ),
     Modality.OTHER: Augmentation(rotation_deg=10, scale=0.1, translate=0.05, mixup_alpha=0.1),
 }
+PRESETS = Table(
+    "augmentation",
+    _PRESETS,
+    group="augmentations",
+    kind=Augmentation,
+    also=lambda: ("auto",),
+)
 
 
 # A corner is one part in so many of the shorter side. The ground of fundus photographs reaches 15
@@ -87,7 +95,7 @@ CORNER, DARK = 14, 0.1
 
 def augmentation_of(config: AugmentationConfig, modality: Modality) -> Augmentation:
     """The preset that was chosen (`auto`: that of the modality) with single settings replaced."""
-    preset = PRESETS[modality if config.preset == "auto" else config.preset]
+    preset = PRESETS.choose(modality if config.preset == "auto" else config.preset)
     fields = {name: getattr(config, name) for name in Augmentation.__dataclass_fields__}
     return replace(preset, **{k: v for k, v in fields.items() if v is not None})
 

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from medcnn.data.labels import Kind
 from medcnn.system.errors import UsageError
-from medcnn.system.registry import completed
+from medcnn.system.registry import Table
 
 SumAndCount = tuple[Tensor, Tensor]
 
@@ -84,22 +84,29 @@ def focal(logits: Tensor, targets: Tensor, *, gamma: float = 2.0) -> SumAndCount
 
 @dataclass(frozen=True, slots=True)
 class Loss:
+    """A row of LOSSES: the function, and the kinds of labels that it makes sense for."""
+
     function: Callable[..., SumAndCount]
     kinds: frozenset[Kind]
 
 
-# Option -> smallest and largest sensible number.
-LIMITS = {"smoothing": (0.0, 0.999), "softness": (0.0, 100.0), "gamma": (0.0, 20.0)}
-
 EXCLUSIVE = frozenset({Kind.MULTICLASS, Kind.ORDINAL})
 INDEPENDENT = frozenset({Kind.BINARY, Kind.MULTILABEL})
 
-LOSSES = {
-    "binary_cross_entropy": Loss(binary_cross_entropy, INDEPENDENT),
-    "cross_entropy": Loss(cross_entropy, EXCLUSIVE),
-    "focal": Loss(focal, INDEPENDENT),
-    "ordinal_cross_entropy": Loss(ordinal_cross_entropy, frozenset({Kind.ORDINAL})),
-}
+LOSSES = Table(
+    "loss",
+    {
+        "binary_cross_entropy": Loss(binary_cross_entropy, INDEPENDENT),
+        "cross_entropy": Loss(cross_entropy, EXCLUSIVE),
+        "focal": Loss(focal, INDEPENDENT),
+        "ordinal_cross_entropy": Loss(ordinal_cross_entropy, frozenset({Kind.ORDINAL})),
+    },
+    group="losses",
+    kind=Loss,
+    function=lambda loss: loss.function,
+    limits={"smoothing": (0.0, 0.999), "softness": (0.0, 100.0), "gamma": (0.0, 20.0)},
+    also=lambda: ("auto",),
+)
 
 AUTO = {
     Kind.BINARY: "binary_cross_entropy",
@@ -113,12 +120,11 @@ def check_options(name: str, options: Mapping[str, Any]) -> None:
     """Raises UsageError where the loss `name` has no such option, or a number is out of range;
     those of `auto` are known only when the labels are."""
     if name != "auto":
-        table = {n: loss.function for n, loss in LOSSES.items()}
-        completed(table, {"name": name, **options}, "loss", LIMITS)
+        LOSSES.bind(name, options)
 
 
 def check_kind(name: str, kind: Kind) -> None:
     """Raises UsageError where the loss `name` makes no sense for labels of this kind."""
     if kind not in LOSSES[name].kinds:
-        fitting = ", ".join(n for n, loss in LOSSES.items() if kind in loss.kinds)
+        fitting = ", ".join(n for n, loss in LOSSES.own.items() if kind in loss.kinds)
         raise UsageError(f"loss={name} does not fit {kind} labels; these do: {fitting}.")

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import Any
 
 import torch
 
 from medcnn.config import OptimizerConfig
 from medcnn.models.classifier import Classifier
+from medcnn.system.registry import Table
 
 Groups = list[dict[str, Any]]
 
@@ -42,7 +42,7 @@ def sgd(groups: Groups, *, momentum: float = 0.9) -> torch.optim.Optimizer:
 
 
 # Each must be fused: those alone can be told on the device to skip a step (`found_inf`).
-OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {"adamw": adamw, "sgd": sgd}
+OPTIMIZERS = Table("optimizer", {"adamw": adamw, "sgd": sgd}, function=lambda make: make)
 
 
 def groups_of(classifier: Classifier, config: OptimizerConfig) -> Groups:

@@ -9,8 +9,7 @@ from medcnn.config import Choice
 from medcnn.data.labels import LabelSpace
 from medcnn.statistics.metrics import table as metrics
 from medcnn.system.errors import UsageError
-from medcnn.system.registry import bind, choose
-from medcnn.training.losses import AUTO, LOSSES, SumAndCount, check_kind, check_options
+from medcnn.training.losses import AUTO, LOSSES, SumAndCount, check_kind
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,7 +18,7 @@ class Task:
 
     Attributes:
         loss: logits and targets [B, K] -> sum over what was assessed, and how much that was.
-        score: name in CHOOSING by which the best epoch is chosen on validation.
+        score: name in METRICS by which the best epoch is chosen on validation.
     """
 
     labels: LabelSpace
@@ -34,11 +33,12 @@ class Task:
 def task_of(labels: LabelSpace, loss: Choice, score: str) -> Task:
     """Raises UsageError where the loss or the score makes no sense for these labels."""
     name = AUTO[labels.kind] if loss.name == "auto" else loss.name
-    function = choose(LOSSES, name, "loss").function
-    check_options(name, loss.options)
+    function = LOSSES.bind(name, loss.options)
     check_kind(name, labels.kind)
     score = metrics.DEFAULT_SCORE[labels.kind] if score == "auto" else score
-    metric = choose(metrics.CHOOSING, score, "trainer.score")
+    metric = metrics.METRICS.choose(score)
     if labels.kind not in metric.kinds:
         raise UsageError(f"trainer.score={score} is not defined for {labels.kind} labels.")
-    return Task(labels=labels, loss=bind(function, loss.options, f"loss {name}"), score=score)
+    if metric.higher_is_better is None:
+        raise UsageError(f"trainer.score={score}: neither high nor low is better, so no epoch is.")
+    return Task(labels=labels, loss=function, score=score)

@@ -13,7 +13,7 @@ import torch
 
 from medcnn.config import READING, DataConfig, EvaluateConfig, data_from_json, short_hash, to_json
 from medcnn.data import splits
-from medcnn.data.adapters import check_options
+from medcnn.data.adapters import DATASETS
 from medcnn.data.manifest import Manifest, Split
 from medcnn.data.matching import matched_targets
 from medcnn.models import checkpoint as checkpoints
@@ -23,6 +23,7 @@ from medcnn.models.inference import autocast_dtype, pick_device
 from medcnn.pages.facts import known_start
 from medcnn.system.errors import CheckpointError, DataError, UsageError
 from medcnn.system.paths import ELSEWHERE
+from medcnn.system.plugins import require
 from medcnn.system.progress import log
 from medcnn.system.run_folder import free_folder, open_run, places_of
 from medcnn.verbs.auditing import bad_images
@@ -151,9 +152,10 @@ def own_data(path: Path, checkpoint: Checkpoint, moved: Mapping[str, str]) -> Da
     if isinstance(table, str) and table.startswith(f"{ELSEWHERE}/"):
         # beside the images is where one would put it
         stored["options"] = {**stored["options"], "table": table.removeprefix(f"{ELSEWHERE}/")}
+    require(checkpoint.plugins, ["datasets"], f"checkpoint={path}")
     try:
         data = data_from_json(stored)
-        check_options(data.name, data.options)
+        DATASETS.bind(data.name, data.options)
     except Exception as error:  # anybody may have written these settings
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise CheckpointError(

@@ -33,6 +33,7 @@ from medcnn.verbs.training import (
     begun,
     conclude,
     fitted,
+    plugins_of,
     provenance_for,
     refuse_changed,
     run_folder_of,
@@ -129,6 +130,7 @@ def carried_over(
         readout=Readout(),
         training=without_places(config),
         provenance=provenance_for(run, manifest),
+        plugins=plugins_of(config) + checkpoints.still_needed(old),
     )
 
 

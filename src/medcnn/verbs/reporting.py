@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from medcnn.config import ReportConfig
 from medcnn.pages.layout import split_rank
 from medcnn.pages.report import write_results
 from medcnn.places import require_predictions
+from medcnn.statistics.metrics.table import METRICS
 from medcnn.statistics.predictions import Predictions
 from medcnn.statistics.scores import evaluate, read_metrics
 from medcnn.system.errors import DataError
@@ -49,7 +51,13 @@ def rebuild_report(config: ReportConfig) -> Path:
         for p in predictions:
             with working(f"scores of {p.split}"):
                 evaluations[p.split] = evaluate(p, seed=config.seed)
-    ordered = {p.split: evaluations[p.split] for p in predictions}
+    if unknown := sorted({s.name for e in evaluations.values() for s in e.scores} - set(METRICS)):
+        log.warning(f"left out, since no package here has these scores: {', '.join(unknown)}")
+    ordered = {
+        p.split: replace(e, scores=tuple(s for s in e.scores if s.name in METRICS))
+        for p in predictions
+        for e in [evaluations[p.split]]
+    }
     write_results(folder, facts, predictions, ordered)
     log.info(f"report: {folder / 'report.html'}")
     return folder

@@ -27,9 +27,9 @@ from medcnn.statistics.predictions import Predictions
 from medcnn.system.distributed import ALONE, Ranks, joined
 from medcnn.system.errors import DataError, StoppedError, UsageError
 from medcnn.system.paths import without_ways
+from medcnn.system.plugins import used
 from medcnn.system.privacy import pseudonym
 from medcnn.system.progress import log
-from medcnn.system.registry import bind, choose
 from medcnn.system.run_folder import (
     RunFolder,
     open_run,
@@ -206,6 +206,7 @@ def new_classifier(
         readout=Readout(),
         training=without_places(config),
         provenance=provenance_for(run, manifest),
+        plugins=plugins_of(config),
     )
 
 
@@ -356,12 +357,11 @@ def state_of(config: TrainConfig, classifier: Classifier, setting: Setting) -> T
         classifier.body = convert_sync_batchnorm(classifier.body)  # type: ignore[no-untyped-call]
     setting.ranks.align(classifier)
     chosen = config.optimizer
-    make = choose(OPTIMIZERS, chosen.name, "optimizer")
-    bound = bind(make, chosen.options, f"optimizer {chosen.name}")
+    make = OPTIMIZERS.bind(chosen.name, chosen.options)
     return TrainState(
         classifier=classifier,
         averaged=average_of(classifier) if config.trainer.ema_decay else None,
-        optimizer=bound(groups_of(classifier, chosen)),
+        optimizer=make(groups_of(classifier, chosen)),
         scaler=torch.amp.GradScaler(setting.device.type, enabled=setting.dtype is torch.float16),
         tally=Tally(setting.device),
     )
@@ -440,6 +440,20 @@ def without_places(config: TrainConfig) -> dict[str, Any]:
     stored["data"].update(root=None, path=None, cache="auto")
     stored.update(run_dir=None, checkpoint=None)
     return stored
+
+
+def plugins_of(config: TrainConfig) -> tuple[dict[str, str], ...]:
+    """What the settings name that is not medcnn's own."""
+    names = [
+        ("losses", config.loss.name),
+        ("datasets", config.data.name),
+        ("augmentations", config.augmentation.preset),
+        ("scores", config.trainer.score),
+        *(("steps", step["name"]) for step in config.data.steps),
+    ]
+    if config.model and config.head:
+        names += [("backbones", config.model.backbone), ("heads", config.head.name)]
+    return used(names)
 
 
 def provenance_for(run: RunFolder, manifest: Manifest) -> dict[str, Any]:

@@ -157,8 +157,8 @@ def test_every_data_set_says_where_to_get_it() -> None:
 
 
 def test_an_option_that_a_data_set_lacks_is_refused() -> None:
-    with pytest.raises(UsageError, match="data=ham10000 has no option 'imagee'"):
-        adapters.check_options("ham10000", {"imagee": 1})
+    with pytest.raises(UsageError, match="data set ham10000 has no option 'imagee'"):
+        adapters.DATASETS.bind("ham10000", {"imagee": 1})
 
 
 def test_real_ham10000(shared: Path) -> None:

@@ -11,7 +11,6 @@ from medcnn.data.own import table
 from medcnn.data.phantoms import drawing
 from medcnn.system.files import cache_folder, cache_place, private_to
 from medcnn.system.progress import log
-from medcnn.system.registry import choose
 
 
 def read(
@@ -27,7 +26,7 @@ def read(
         patients: patients, or lesions for dermoscopy.
         seed: of the drawing; that of the run has no influence on the images.
     """
-    drawn = choose(drawing.PHANTOMS, phantom, "data.phantom")
+    drawn = drawing.PHANTOMS.choose(phantom)
     name = f"{phantom}-{patients}-seed{seed}-v{drawn.version}"
     place = root or cache_folder() / "phantoms" / name
     if not place.exists():

@@ -32,7 +32,7 @@ from PIL import Image
 from medcnn.data.labels import Kind, LabelSpace
 from medcnn.system.errors import DataError, UsageError
 from medcnn.system.progress import track
-from medcnn.system.registry import choose
+from medcnn.system.registry import Table
 
 Floats = NDArray[np.floating[Any]]
 
@@ -68,46 +68,44 @@ class Drawing:
     row: dict[str, str]
 
 
-PHANTOMS: dict[str, Phantom] = {
-    p.name: p
-    for p in (
-        Phantom(
-            name="fundus",
-            about="colour fundus photographs, two eyes a patient, diabetic retinopathy grade 0-4",
-            version=1,
-            default_size_px=256,
-            group="patient",
-            targets=("grade",),
-            space=LabelSpace(kind=Kind.ORDINAL, names=("0", "1", "2", "3", "4")),
-            attributes=("eye", "age", "sex", "camera"),
+_PHANTOMS = (
+    Phantom(
+        name="fundus",
+        about="colour fundus photographs, two eyes a patient, diabetic retinopathy grade 0-4",
+        version=1,
+        default_size_px=256,
+        group="patient",
+        targets=("grade",),
+        space=LabelSpace(kind=Kind.ORDINAL, names=("0", "1", "2", "3", "4")),
+        attributes=("eye", "age", "sex", "camera"),
+    ),
+    Phantom(
+        name="dermoscopy",
+        about="dermoscopic photographs, 1-3 a lesion, four diagnoses",
+        version=1,
+        default_size_px=256,
+        group="lesion",
+        targets=("diagnosis",),
+        space=LabelSpace(
+            kind=Kind.MULTICLASS, names=("nevus", "melanoma", "keratosis", "basal_cell")
         ),
-        Phantom(
-            name="dermoscopy",
-            about="dermoscopic photographs, 1-3 a lesion, four diagnoses",
-            version=1,
-            default_size_px=256,
-            group="lesion",
-            targets=("diagnosis",),
-            space=LabelSpace(
-                kind=Kind.MULTICLASS, names=("nevus", "melanoma", "keratosis", "basal_cell")
-            ),
-            attributes=("site", "age", "sex"),
+        attributes=("site", "age", "sex"),
+    ),
+    Phantom(
+        name="chest",
+        about="16-bit DICOM chest radiographs, 1-3 a patient, four findings, some not assessed",
+        version=1,
+        default_size_px=320,
+        group="patient",
+        targets=("effusion", "cardiomegaly", "nodule", "pneumothorax"),
+        space=LabelSpace(
+            kind=Kind.MULTILABEL,
+            names=("effusion", "cardiomegaly", "nodule", "pneumothorax"),
         ),
-        Phantom(
-            name="chest",
-            about="16-bit DICOM chest radiographs, 1-3 a patient, four findings, some not assessed",
-            version=1,
-            default_size_px=320,
-            group="patient",
-            targets=("effusion", "cardiomegaly", "nodule", "pneumothorax"),
-            space=LabelSpace(
-                kind=Kind.MULTILABEL,
-                names=("effusion", "cardiomegaly", "nodule", "pneumothorax"),
-            ),
-            attributes=("view", "age", "sex"),
-        ),
-    )
-}
+        attributes=("view", "age", "sex"),
+    ),
+)
+PHANTOMS = Table("phantom", {p.name: p for p in _PHANTOMS})
 
 
 def generate(
@@ -135,7 +133,7 @@ def generate(
         UsageError: no such kind, or fewer than one patient or 64 px.
         DataError: `folder` holds something else; names what was found and what was wanted.
     """
-    phantom = choose(PHANTOMS, kind, "phantom")
+    phantom = PHANTOMS.choose(kind)
     size_px = phantom.default_size_px if size_px is None else size_px
     if patients < 1 or size_px < 64 or seed < 0:
         raise UsageError(

@@ -78,10 +78,9 @@ from medcnn.statistics.metrics.rows import (
 )
 from medcnn.statistics.predictions import Predictions
 from medcnn.system.errors import UsageError
-from medcnn.system.registry import choose
+from medcnn.system.registry import Table
 
 __all__ = [
-    "CHOOSING",
     "DEFAULT_SCORE",
     "METRICS",
     "NUM_BINS",
@@ -95,6 +94,7 @@ __all__ = [
     "Scope",
     "auroc",
     "auroc_influence",
+    "choosing",
     "metric_for",
     "probability_bin",
     "right",
@@ -189,7 +189,7 @@ class Metric:
 ORDINAL = frozenset({Kind.ORDINAL})
 
 
-METRICS: dict[str, Metric] = {
+_METRICS = {
     "accuracy": Metric(title="Accuracy", label=accuracy, table=table_accuracy, sides=every),
     "auroc": Metric(title="AUROC", label=auroc, influence=auroc_influence, floor=auroc_floor),
     "average_precision": Metric(
@@ -332,8 +332,14 @@ METRICS: dict[str, Metric] = {
 }
 
 
-CHOOSING = {name: m for name, m in METRICS.items() if m.higher_is_better is not None}
-"""The scores by which an epoch can be chosen."""
+METRICS = Table("score", _METRICS, group="scores", kind=Metric)
+
+
+def choosing() -> list[str]:
+    """The scores by which an epoch can be chosen. Those of plug-ins are not imported for that: some
+    may prove to have no better and worse."""
+    neither = {n for n, m in _METRICS.items() if m.higher_is_better is None}
+    return [n for n in METRICS if n not in neither]
 
 
 DEFAULT_SCORE: dict[Kind, str] = dict.fromkeys(Kind, "auroc")
@@ -346,7 +352,7 @@ def metric_for(name: str, kind: Kind) -> Metric:
     Raises:
         UsageError: no such score, or it is not defined for this kind of label.
     """
-    metric = choose(METRICS, name, "score")
+    metric = METRICS.choose(name)
     if kind not in metric.kinds:
         raise UsageError(
             f"score '{name}' is not defined for {kind} labels. Defined: "

@@ -1,0 +1,170 @@
+"""Plug-ins: what other installed packages add to the tables, known by name without an import.
+
+A package names its additions in its pyproject.toml, `[project.entry-points."medcnn.losses"]` and
+the like. Only a name that is chosen is imported, and only from the group where it was looked up: a
+setting or a checkpoint names an entry, never a module. Whoever installs a package trusts it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any
+
+from medcnn.system.errors import CheckpointError, PluginError
+from medcnn.system.progress import log
+
+GROUPS = ("augmentations", "backbones", "datasets", "heads", "losses", "scores", "steps")
+# What pip takes for a name and a version: nothing else of a file may become part of a command.
+_PIP_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,98}[A-Za-z0-9])?")
+_PIP_VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9.!+_-]{0,98}")
+_NAME = re.compile(r"[a-z][a-z0-9_]{0,98}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plugin:
+    """An entry point; `group` is one of GROUPS."""
+
+    group: str
+    name: str
+    distribution: str
+    version: str
+    entry: EntryPoint
+
+    def __str__(self) -> str:
+        return f"{self.distribution} {self.version}"
+
+    def load(self) -> Any:
+        """Import what it names.
+
+        Raises:
+            PluginError: the import fails, for whatever reason.
+        """
+        try:
+            return self.entry.load()
+        except (Exception, SystemExit) as error:  # it is somebody else's code
+            reason = " ".join(f"{type(error).__name__}: {error}".split())
+            raise PluginError(
+                f"'{self.name}' of {self} cannot be imported ({reason:.300}). Mend or uninstall "
+                f"{self.distribution}; --debug shows the traceback."
+            ) from error
+
+
+@cache
+def known() -> Mapping[str, Mapping[str, tuple[Plugin, ...]]]:
+    """Group -> name -> whoever claims that name. Reading the metadata takes some 6 ms."""
+    found: dict[str, dict[str, tuple[Plugin, ...]]] = {group: {} for group in GROUPS}
+    everything = entry_points()  # once: each call reads the metadata of all packages
+    for group, names in found.items():
+        for entry in everything.select(group=f"medcnn.{group}"):
+            assert entry.dist is not None, "it was found in a distribution"
+            plugin = Plugin(
+                group=group,
+                name=entry.name,
+                distribution=entry.dist.name,
+                version=entry.dist.version,
+                entry=entry,
+            )
+            names[entry.name] = (*names.get(entry.name, ()), plugin)
+    return found
+
+
+def installed(group: str) -> Mapping[str, tuple[Plugin, ...]]:
+    """Name -> the plug-ins of that name, usually one; nothing is imported."""
+    return known().get(group, {})
+
+
+def distributions() -> dict[str, str]:
+    """Name and version of every package that has plug-ins."""
+    claims = (p for names in known().values() for found in names.values() for p in found)
+    return {p.distribution: p.version for p in claims}
+
+
+def the_one(group: str, name: str, what: str, *, taken: bool) -> Plugin | None:
+    """The plug-in `name`, or None.
+
+    Args:
+        what: such an entry is called in messages.
+        taken: medcnn has an entry of that name.
+
+    Raises:
+        PluginError: several claim the name, or no command could hold it.
+    """
+    found = installed(group).get(name, ())
+    if not found:
+        return None
+    if not _NAME.fullmatch(name):
+        raise PluginError(
+            f"{found[0]} calls a {what} {name!r:.100}: the name should be lower-case letters, "
+            "digits and underscores."
+        )
+    claims = ["medcnn itself"] * taken + [str(plugin) for plugin in found]
+    if len(claims) > 1:
+        raise PluginError(
+            f"{what} '{name}' is the name of several: {' and '.join(claims)} have one. Nobody can "
+            f"say which is meant: uninstall {found[-1].distribution}, or have it renamed there."
+        )
+    return found[0]
+
+
+def used(names: Iterable[tuple[str, str]]) -> tuple[dict[str, str], ...]:
+    """Those of (group, name) that are plug-ins, as files keep them: group, name, distribution and
+    version."""
+    return tuple(
+        {"group": p.group, "name": p.name, "distribution": p.distribution, "version": p.version}
+        for group, name in dict.fromkeys(names)
+        for p in installed(group).get(name, ())
+    )
+
+
+def require(kept: Any, groups: Collection[str], source: str) -> None:
+    """Look for the plug-ins that a file was made with; imports nothing.
+
+    Args:
+        kept: as `used` gave it, and as anybody may have written it.
+        groups: those that are needed now.
+        source: of `kept`, begins the messages.
+
+    Raises:
+        CheckpointError: some are not installed, or another package has one of that name.
+    """
+    absent: dict[str, list[str]] = {}
+    for plugin in map(_sound, kept if isinstance(kept, list | tuple) else [kept]):
+        if plugin["group"] not in groups:
+            continue
+        what = f"'{plugin['name']}' ({plugin['group']})"
+        made = f"{plugin['distribution']} {plugin['version']}"
+        here = installed(plugin["group"]).get(plugin["name"], ())
+        same = [p for p in here if _same(p.distribution, plugin["distribution"])]
+        if not same:
+            other = f", not to be mistaken for that of {here[0]}" if here else ""
+            absent.setdefault(made, []).append(f"{what}{other}")
+        elif same[0].version != plugin["version"]:
+            log.warning(f"{source} was made with {what} of {made}; installed is {same[0]}.")
+    faults = [
+        f"{' and '.join(what)} of {made}, which is not installed. If you trust that package: pip "
+        f"install {made.replace(' ', '==')}"
+        for made, what in absent.items()
+    ]
+    if faults:
+        raise CheckpointError(f"{source} needs {'; and '.join(faults)}")
+
+
+def _sound(plugin: Any) -> Mapping[str, str]:
+    """Raises ValueError where it is no plug-in as `used` keeps it."""
+    patterns = {"name": _NAME, "distribution": _PIP_NAME, "version": _PIP_VERSION}
+    if (
+        not isinstance(plugin, Mapping)
+        or plugin.get("group") not in GROUPS
+        or not all(pattern.fullmatch(str(plugin.get(k))) for k, pattern in patterns.items())
+    ):
+        raise ValueError("plugins: no list of group, name, distribution and version")
+    return plugin
+
+
+def _same(one: str, other: str) -> bool:
+    """Whether two names are those of one distribution (PEP 503)."""
+    return re.sub(r"[-_.]+", "-", one).lower() == re.sub(r"[-_.]+", "-", other).lower()

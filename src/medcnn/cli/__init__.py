@@ -25,7 +25,7 @@ SYNONYMS = {
     **dict.fromkeys(("new", "create", "setup", "import"), "init"),
     **dict.fromkeys(("backbones", "models"), "list backbones"),
     **dict.fromkeys(("datasets", "data"), "list datasets"),
-    **{name: f"list {name}" for name in ("heads", "losses", "metrics")},
+    **{name: f"list {name}" for name in ("augmentations", "heads", "losses", "metrics", "steps")},
 }
 
 

@@ -24,7 +24,7 @@ usage: medcnn COMMAND [key=value ...] [--config-dir FOLDER] [--show-config] [--d
   who        medcnn who IMAGE-ID data=my_hospital --config-dir my-configs: which picture that is
   preview    medcnn preview data=ham10000 data.root=/data/ham10000: images, step by step
   init       medcnn init FOLDER [table.csv]: guess what your data are, write a YAML to edit
-  list       medcnn list backbones|heads|losses|datasets|metrics [part of a name]
+  list       medcnn list backbones|heads|losses|datasets|metrics|steps|augmentations [PART]
 
   medcnn COMMAND --help shows the settings of a command.
   Without any data, `medcnn train` draws phantoms: it works at once and shows everything.
@@ -79,7 +79,7 @@ USAGE = {
         ["init my_images labels.xlsx"],
     ),
     "list": (
-        "backbones|heads|losses|datasets|metrics [part of a name]",
+        "backbones|heads|losses|datasets|metrics|steps|augmentations [part of a name]",
         ["list backbones resnet"],
     ),
 }

@@ -144,7 +144,7 @@ def one(job: tuple[Population, int, int, bool]) -> list[dict[str, Any]]:
     """
     of, patients, runs, limits = job
     if limits:
-        METRICS.update({name: replace(metric, needs=2) for name, metric in METRICS.items()})
+        METRICS.own.update({name: replace(metric, needs=2) for name, metric in METRICS.items()})
     truth, rng = truths(of), np.random.default_rng(patients)
     held, without, naive = defaultdict(list), defaultdict(int), defaultdict(list)
     for run in range(runs):

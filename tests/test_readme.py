@@ -23,13 +23,14 @@ from medcnn.audit.checks import CHECKS
 from medcnn.cli import VERBS
 from medcnn.cli.help import GENERAL, settings
 from medcnn.cli.listing import LISTS
-from medcnn.data.adapters import DATASETS, option_names
+from medcnn.data.adapters import DATASETS
 from medcnn.data.manifest import Modality
 from medcnn.data.own.sheets import TABLE_SUFFIXES
 from medcnn.images.steps import CHAINS
 from medcnn.models.backbone_names import CLASSIC_NAMES, backbone_names
 from medcnn.statistics.intervals import LEVEL
 from medcnn.system import errors
+from medcnn.system.plugins import GROUPS
 from medcnn.system.run_folder import RunFolder
 
 TOP = Path(__file__).parents[1]
@@ -62,7 +63,7 @@ def all_settings() -> dict[str, str]:
     for verb in VERBS:
         if (CONFIGS / f"{verb}.yaml").is_file():
             found = {k: v for k, (v, _) in settings(verb, CONFIGS).items()} | found
-    options = {option for name in DATASETS for option in option_names(name)}
+    options = {option for name in DATASETS for option in DATASETS.options(name)}
     return found | dict.fromkeys((f"data.{option}" for option in options), "")
 
 
@@ -254,6 +255,16 @@ CLAIMS = (
             "a_file_that_would_run_code_is_refused",
         ),
         default_weights,
+    ),
+    Claim(
+        "A package of your own can add",
+        (
+            "a_package_of_ones_own_trains_evaluates_and_predicts",
+            "a_plugin_is_known_by_name_and_imported_when_it_is_chosen",
+        ),
+        lambda: (
+            {"datasets": "data sets", "steps": "preprocessing steps"}.get(g, g) for g in GROUPS
+        ),
     ),
     Claim("`trainer.dry_run=true` says", ("a_dry_run_says_what_a_run_costs_and_leaves_no_folder",)),
     Claim(

@@ -69,7 +69,6 @@ def test_options_of_a_plugin_are_those_of_its_signature(package: Install) -> Non
         table().choose("dcie")
 
 
-@pytest.mark.fault
 def test_a_name_that_two_claim_is_refused_with_both(package: Install) -> None:
     """A plug-in never takes the place of another, nor of medcnn's own."""
     package("ours", "1.2", {"losses": ["dice", "focal", "auto"]}, CODE)
@@ -82,7 +81,6 @@ def test_a_name_that_two_claim_is_refused_with_both(package: Install) -> None:
     assert not {"ours", "theirs"} & set(sys.modules)
 
 
-@pytest.mark.fault
 @pytest.mark.parametrize(
     ("code", "reason"),
     [
@@ -101,7 +99,6 @@ def test_a_plugin_that_does_not_work_is_named_with_its_package(
         table().choose("dice")
 
 
-@pytest.mark.fault
 def test_a_name_that_no_command_could_hold_is_refused(package: Install) -> None:
     package("ours", "1.2", {"losses": ["Dice;rm"]}, CODE)
     with pytest.raises(PluginError, match=r"ours 1\.2 calls a loss 'Dice;rm'"):
@@ -130,14 +127,12 @@ def test_a_checkpoint_asks_for_its_plugins_by_name_alone(
     )
 
 
-@pytest.mark.fault
 def test_another_package_with_the_same_name_does_not_stand_in(package: Install) -> None:
     package("theirs", "1.0", {"heads": ["gated"]}, CODE)
     with pytest.raises(CheckpointError, match=r"mistaken for that of theirs 1\.0"):
         require([KEPT], ["heads"], "checkpoint=a")
 
 
-@pytest.mark.fault
 @pytest.mark.parametrize(
     "kept",
     [
@@ -215,7 +210,6 @@ def test_a_recipe_of_ones_own_may_choose_a_plugin(
     assert "loss: name: squares weight: 3 power: 1" in text
 
 
-@pytest.mark.fault
 def test_a_broken_plugin_is_told_in_one_line_and_a_traceback_on_demand(
     package: Install, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import datetime
 import sys
+import zipfile
+from collections.abc import Mapping
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -17,7 +19,9 @@ from PIL import Image
 from pyarrow import parquet
 
 from medcnn.data.own import bounds, xml_parts
-from medcnn.data.own.cells import text_of
+from medcnn.data.own.cells import text_of, texts_of
+from medcnn.data.own.excel import excel_rows
+from medcnn.data.own.excel_sheets import SheetRows
 from medcnn.data.own.sheets import read_sheet
 from medcnn.system.errors import DataError, UsageError
 from tests.data.own import tables as table
@@ -188,3 +192,75 @@ def test_a_parquet_file_of_many_equal_values_is_refused_by_its_header(
     monkeypatch.setattr(bounds, "MAX_ROWS", 99_999)
     with pytest.raises(DataError, match="more than 99999 rows"):
         read_sheet(tmp_path / "t.parquet")
+
+
+PLAIN = '<row r="{0}" spans="1:2"><c r="A{0}" t="s"><v>0</v></c><c r="B{0}"><v>{0}.50</v></c></row>'
+ROWS_OF_ALL_KINDS = {
+    "plain": PLAIN.format(2) + PLAIN.format(3),
+    "with a gap": '<row r="2"><c r="C2"><v>7</v></c></row>' + PLAIN.format(3),
+    "backwards": '<row r="2"><c r="B2"><v>1</v></c><c r="A2"><v>2</v></c></row>',
+    "a formula between": PLAIN.format(2)
+    + '<row r="3"><c r="A3"><f>B2&amp;"x"</f><v>9</v></c></row>'
+    + PLAIN.format(4),
+    "plain texts in the cells": '<row r="2"><c r="A2" t="inlineStr"><is><t>ill </t></is></c>'
+    '<c r="B2" t="inlineStr"><is><t></t></is></c><c r="C2" s="0"/></row>',
+    "texts in the cells": '<row r="2"><c r="A2" t="inlineStr"><is><t>für</t></is></c></row>',
+    "a comment": f"{PLAIN.format(2)}<!-- {PLAIN.format(3) * 2} -->{PLAIN.format(4)}",
+    "a comment of rows alone": f"<!-- --><!-- {PLAIN.format(3) * 3} -->{PLAIN.format(4)}",
+    "an instruction": f"{PLAIN.format(2)}<?x {PLAIN.format(3) * 2} ?>{PLAIN.format(4)}",
+    "cdata": f'{PLAIN.format(2)}<row r="3"><c r="A3"><v><![CDATA[</row>{PLAIN.format(5)}]]></v></c>'
+    f"</row>{PLAIN.format(4)}",
+    "no numbers of rows": "<row><c><v>1</v></c><c><v>2</v></c></row>" + PLAIN.format(3),
+    "blank rows": '<row r="2"/><row r="3"></row>' + PLAIN.format(4),
+    "a number too large": '<row r="2"><c r="A2" t="s"><v>99</v></c></row>',
+    "a column too far": '<row r="2"><c r="XFE2"><v>1</v></c></row>',
+    "a line too far": PLAIN.format(2_000_000),
+    "no number": '<row r="2"><c r="A2"><v>x</v></c></row>',
+    "no end": PLAIN.format(2) + '<row r="3"><c r="A3"><v>1</v></row>',
+}
+
+
+@pytest.mark.parametrize("name", ROWS_OF_ALL_KINDS)
+def test_rows_that_are_read_by_their_pattern_mean_what_an_xml_parser_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    head = '<?xml version="1.0" encoding="UTF-8"?>\n<worksheet><sheetData>'
+    names = '<row r="1"><c r="A1" t="str"><v>a</v></c><c r="B1" t="str"><v>b</v></c></row>'
+    xml = f"{head}{names}{ROWS_OF_ALL_KINDS[name]}</sheetData></worksheet>"
+    with zipfile.ZipFile(workbook(tmp_path / "whole.xlsx", Images=[["word", "b"]])) as whole:
+        parts = {part: whole.read(part) for part in whole.namelist()}
+    with zipfile.ZipFile(tmp_path / "t.xlsx", "w") as file:
+        for part, content in parts.items():
+            file.writestr(part, xml if part == "xl/worksheets/sheet1.xml" else content)
+
+    def found() -> list[tuple[int, list[str]]] | str:
+        try:
+            return list(excel_rows(tmp_path / "t.xlsx", None))
+        except DataError as error:
+            return str(error)
+
+    by_pattern = found()
+    monkeypatch.setattr(SheetRows, "plain", lambda self, raw: False)
+    assert by_pattern == found()
+
+
+def test_plain_rows_never_reach_the_xml_parser(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = []
+    begin = SheetRows.begin
+
+    def watched(self: SheetRows, tag: str, given: Mapping[str, str]) -> None:
+        seen.append(tag)
+        begin(self, tag, given)
+
+    monkeypatch.setattr(SheetRows, "begin", watched)
+    rows = [[f"p{i}", i / 2, "ill"] for i in range(50)]
+    path = workbook(tmp_path / "t.xlsx", Images=[["patient", "age", "label"], *rows])
+    assert len(read_sheet(path).rows) == 50
+    assert seen.count("row") <= 1  # the first stands behind the beginning of the document
+
+
+def test_many_numbers_have_the_texts_that_each_has() -> None:
+    numbers = [0.0, -0.0, 1.0, 0.1, -2.5, 1e16, 1e-7, 123456789.25, np.nan, np.inf, None]
+    assert texts_of(numbers) == [text_of(number) for number in numbers]

@@ -10,14 +10,14 @@ from typing import Any
 
 def text_of(value: Any) -> str:
     """Whole numbers without `.0`, dates as in ISO 8601, nan blank."""
+    if isinstance(value, float):
+        return "" if value != value else str(int(value)) if value.is_integer() else repr(value)
     if value is None:
         return ""
     if isinstance(value, bool):
         return str(value).upper()
     if isinstance(value, int):
         return str(value)
-    if isinstance(value, float):
-        return texts_of([value])[0]
     if isinstance(value, Decimal):
         return f"{value.normalize():f}"
     if isinstance(value, datetime.datetime):

@@ -10,22 +10,20 @@ import re
 import struct
 import zipfile
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 from posixpath import join, normpath
 from xml.parsers import expat
 
 from medcnn.data.own import bounds
-from medcnn.data.own.cells import date_of, text_of
+from medcnn.data.own.excel_sheets import sheet_rows, text_maker
 from medcnn.data.own.rows import Rows
-from medcnn.data.own.xml_parts import XmlError, attribute, fed, parse
+from medcnn.data.own.xml_parts import XmlError, attribute, parse
 from medcnn.system.errors import DataError, MedcnnError, UsageError
 from medcnn.system.registry import nearest
 
 EXCEL, OLD_EXCEL = b"PK\3\4", b"\xd0\xcf\x11\xe0"
-LAST_ROW, LAST_COLUMN = 1_048_576, 16_384
 MAX_DIRECTORY = 1 << 20
 """Bytes of the list of the files in the archive."""
 # Numbers of formats that stand for dates and times without being written out: 18.8.30.
@@ -69,7 +67,9 @@ def excel_rows(path: Path, sheet: str | None) -> bounds.Cells:
             with zipfile.ZipFile(file) as archive:
                 book = _book(path, archive)
                 place = _chosen(path, book, sheet)
-                yield from _rows(path, book, place)
+                texts, styles = _shared_texts(path, book), _styles(path, book)
+                text = text_maker(book.since_1904, texts, styles)
+                yield from sheet_rows(path, archive, place.part, text)
     except _BROKEN as error:
         if isinstance(error, MedcnnError):
             raise
@@ -266,115 +266,3 @@ def _meaning(number: str, codes: Mapping[str, str]) -> str | int | None:
     if re.search("[dmyhs]", bare.split(";")[0], re.IGNORECASE) and "0" not in bare.split(".")[0]:
         return "date"
     return len(code) if code and set(code) == {"0"} else None
-
-
-def _rows(path: Path, book: _Book, place: _Place) -> bounds.Cells:
-    _text = _text_maker(book, _shared_texts(path, book), _styles(path, book))
-    ready: list[tuple[int, list[str]]] = []
-    row: list[str] = []
-    value: list[str] = []
-    line = column = cells = held = 0
-    kind = style = at = ""
-    taken = formula = given_value = False
-
-    def begin(tag: str, given: Mapping[str, str]) -> None:
-        nonlocal line, column, kind, style, at, taken, formula, given_value, cells, row
-        if tag == "c":
-            kind, style, at = given.get("t", "n"), given.get("s", ""), given.get("r", "")
-            column = _column(at) if at else column + 1
-            formula = given_value = False
-            cells += 1
-            if cells > 2 * bounds.MAX_CELLS:
-                bounds.refuse_rows(path, 1, cells)
-        elif tag == "v" or tag == "t":
-            taken = given_value = True
-        elif tag == "f":
-            formula = True
-        elif tag == "row":
-            line = int(given["r"]) if "r" in given else line + 1
-            if not 0 < line <= LAST_ROW:
-                raise DataError(f"{path}: row {line}, and Excel has at most {LAST_ROW:,}.")
-            row, column = [], 0
-        elif tag == "rPh":
-            taken = False
-
-    def end(tag: str) -> None:
-        nonlocal taken, held
-        if tag == "v" or tag == "t":
-            taken = False
-        elif tag == "c":
-            # Excel saves a text of no letters as a value of the kind str
-            if formula and not value and not (given_value and kind == "str"):
-                raise DataError(
-                    f"{path}:{line}: {at} is a formula without a saved value; open the workbook, "
-                    "save it and run again, or save the table as CSV."
-                )
-            if value:
-                text = _text("".join(value), kind, style, at)
-                value.clear()
-                held = 0
-                if text:
-                    bounds.refuse_columns(path, line, column)
-                    row.extend([""] * (column - len(row)))
-                    row[column - 1] = text
-        elif tag == "row" and row:
-            ready.append((line, row))
-
-    def characters(text: str) -> None:
-        nonlocal held
-        if taken:
-            value.append(text)
-            held += len(text)
-            bounds.refuse_cell(path, line, held)
-
-    for _ in fed(path, book.archive, place.part, begin, end, characters):
-        yield from ready
-        ready.clear()
-
-
-def _text_maker(
-    book: _Book, texts: Rows, styles: Sequence[str | int | None]
-) -> Callable[[str, str, str, str], str]:
-    short: dict[str, str] = {}  # a label stands in many rows
-
-    def text(found: str, kind: str, style: str, at: str) -> str:
-        if kind == "s":
-            if found in short:
-                return short[found]
-            number = int(found)
-            if not 0 <= number < len(texts):
-                raise XmlError(f"{at} refers to a text that is not there")
-            shared = texts.cell(number, "text")
-            if len(shared) < 256 and len(short) < 10_000:
-                short[found] = shared
-            return shared
-        if kind == "b":
-            return "TRUE" if found.strip() == "1" else "FALSE"
-        if kind == "d":
-            return text_of(datetime.fromisoformat(found.strip()))
-        if kind != "n":
-            return found
-        meaning = styles[int(style)] if style.isdigit() and int(style) < len(styles) else None
-        if meaning is None and found.isdigit() and len(found) < 16 and found[0] != "0":
-            return found
-        value = float(found)
-        if meaning == "date":
-            return text_of(date_of(value, since_1904=book.since_1904))
-        plain = text_of(value)
-        return plain.zfill(meaning) if isinstance(meaning, int) and plain.isdigit() else plain
-
-    return text
-
-
-def _column(reference: str) -> int:
-    """1 of `A7`, 28 of `AB7`."""
-    column = 0
-    for letter in reference:
-        if not letter.isalpha():
-            break
-        column = 26 * column + ord(letter) - 64
-        if column > LAST_COLUMN:
-            break
-    if not 0 < column <= LAST_COLUMN:
-        raise XmlError(f"{reference[:20]} is no cell of a sheet")
-    return column

@@ -42,10 +42,13 @@ def fed(
     begin: Begin,
     end: End | None = None,
     characters: Characters | None = None,
+    lifted: tuple[bytes, Callable[[bytes], bool]] | None = None,
 ) -> Iterator[None]:
     """Read a part piece by piece, and pause after each.
 
     Args:
+        lifted: an end tag, and a function that is given each stretch up to such an end and says
+            whether it took it: an element, whole and alone. What it took is kept from expat.
         begin: is told the name of an element, without its prefix, and its attributes.
         end: the same name.
         characters: text between, in pieces.
@@ -90,21 +93,64 @@ def fed(
     parser.StartDoctypeDeclHandler = refuse_type
     if characters is not None:
         parser.CharacterDataHandler = characters
-    size = 0
+    size = parsed = 0
+
+    def parse_piece(piece: bytes) -> None:
+        nonlocal parsed
+        parsed += len(piece)
+        parser.Parse(piece)
+        if parsed - parser.CurrentByteIndex > MAX_TOKEN:
+            raise XmlError(f"{part} has a token without an end")
+
+    through = _Lifting(*lifted, parse_piece).take if lifted else parse_piece
     with archive.open(info) as file:
         while piece := file.read(PIECE):
             size += len(piece)
-            parser.Parse(piece)
-            if size - parser.CurrentByteIndex > MAX_TOKEN:
-                raise XmlError(f"{part} has a token without an end")
+            through(piece)
             if size > MAX_XML_BYTES or elements > MAX_ELEMENTS:
                 raise DataError(
                     f"{path}: {part} unpacks to more than is read of a table; leave out the "
                     "columns and rows that are not needed."
                 )
             yield
+    through(b"")
     parser.Parse(b"", True)
     yield
+
+
+class _Lifting:
+    """Passes pieces on, but for the stretches that somebody else takes.
+
+    Where a comment, a CDATA section or an instruction may hide an end tag, nothing is lifted from
+    there on, nor where no end tag comes, as in UTF-16.
+    """
+
+    def __init__(
+        self, end: bytes, takes: Callable[[bytes], bool], parse: Callable[[bytes], None]
+    ) -> None:
+        self._end, self._takes, self._parse = end, takes, parse
+        self._rest: bytes | None = b""  # behind the last end tag; None: nothing is lifted any more
+
+    def take(self, piece: bytes) -> None:
+        """An empty piece is the last."""
+        if self._rest is None:
+            self._parse(piece)
+            return
+        *stretches, self._rest = (self._rest + piece).split(self._end)
+        for number, stretch in enumerate(stretches):
+            stretch += self._end
+            if self._takes(stretch):
+                continue
+            # a document begins with an instruction, perhaps behind the mark of its encoding
+            if b"<!" in stretch or b"<?" in stretch[4:]:
+                rest = self._end.join((*stretches[number + 1 :], self._rest))
+                self._rest = None
+                self._parse(stretch + rest)
+                return
+            self._parse(stretch)
+        if not piece or len(self._rest) > MAX_TOKEN:
+            rest, self._rest = self._rest, None
+            self._parse(rest)
 
 
 def attribute(given: Mapping[str, str], name: str) -> str:

@@ -1,0 +1,207 @@
+"""From the XML of one sheet of a workbook to rows of text (ECMA-376 part 1, 18.3)."""
+
+from __future__ import annotations
+
+import re
+import zipfile
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+
+from medcnn.data.own import bounds
+from medcnn.data.own.cells import date_of, text_of
+from medcnn.data.own.rows import Rows
+from medcnn.data.own.xml_parts import XmlError, fed
+from medcnn.system.errors import DataError
+
+LAST_ROW, LAST_COLUMN = 1_048_576, 16_384
+# A row as most programs write it: cells of a number, the number of a shared text, or a plain text,
+# and nothing else. Each event of expat costs a call of Python, a regular expression none.
+_PLAIN_ROW = re.compile(r'<row r="([0-9]{1,7})"(?: [A-Za-z0-9:]+="[^<>&"]*")*>')
+_PLAIN_TEXT = "([ -%'-;=?-~]*)"
+_PLAIN_CELL = re.compile(
+    r'<c r="([A-Z]{1,3})[0-9]+"(?: s="([0-9]+)")?(?: t="([A-Za-z]+)")?'
+    rf"(?:/>|><v>{_PLAIN_TEXT}</v></c>|><is><t>{_PLAIN_TEXT}</t></is></c>)"
+)
+_GROUPS = _PLAIN_CELL.groups + 1
+_END = "</row>"
+
+
+class SheetRows:
+    """Takes the rows of a sheet, cell by cell, and hands them on.
+
+    Attributes:
+        ready: line and cells of rows that are complete; the caller takes them out.
+    """
+
+    def __init__(self, path: Path, text: Callable[[str, str, str, str], str]) -> None:
+        self.path, self._text = path, text
+        self.ready: list[tuple[int, list[str]]] = []
+        self._row: list[str] = []
+        self._value: list[str] = []
+        self._columns: dict[str, int] = {}  # of letters
+        self._line = self._column = self._cells = self._held = 0
+        self._kind = self._style = self._at = ""
+        self._taken = self._formula = self._given = False
+
+    def begin(self, tag: str, given: Mapping[str, str]) -> None:
+        if tag == "c":
+            self._kind, self._style = given.get("t", "n"), given.get("s", "")
+            self._at = given.get("r", "")
+            self._column = _column(self._at) if self._at else self._column + 1
+            self._formula = self._given = False
+            self._count(1)
+        elif tag == "v" or tag == "t":
+            self._taken = self._given = True
+        elif tag == "f":
+            self._formula = True
+        elif tag == "row":
+            self._begin_row(int(given["r"]) if "r" in given else self._line + 1)
+        elif tag == "rPh":
+            self._taken = False
+
+    def end(self, tag: str) -> None:
+        if tag == "v" or tag == "t":
+            self._taken = False
+        elif tag == "c":
+            # Excel saves a text of no letters as a value of the kind str
+            saved = self._value or (self._given and self._kind == "str")
+            if self._formula and not saved:
+                raise DataError(
+                    f"{self.path}:{self._line}: {self._at} is a formula without a saved value; "
+                    "open the workbook, save it and run again, or save the table as CSV."
+                )
+            if self._value:
+                value = "".join(self._value)
+                self._value.clear()
+                self._held = 0
+                self._put(self._column, self._text(value, self._kind, self._style, self._at))
+        elif tag == "row" and self._row:
+            self.ready.append((self._line, self._row))
+
+    def characters(self, text: str) -> None:
+        if self._taken:
+            self._value.append(text)
+            self._held += len(text)
+            bounds.refuse_cell(self.path, self._line, self._held)
+
+    def plain(self, raw: bytes) -> bool:
+        """Take a row that is written as `_PLAIN_ROW` says; False where it is not.
+
+        Args:
+            raw: all that stands between the end of another row and that of this one, with its end.
+        """
+        written = raw.decode("latin-1")
+        head = _PLAIN_ROW.match(written)
+        if head is None or len(raw) > bounds.MAX_CELL:
+            return False
+        parts = _PLAIN_CELL.split(written[head.end() : -len(_END)])
+        if any(parts[::_GROUPS]):  # what stands between plain cells
+            return False
+        self._begin_row(int(head[1]))
+        self._count(len(parts) // _GROUPS)
+        row, text_of, columns = self._row, self._text, self._columns
+        cells = zip(*(parts[group::_GROUPS] for group in range(1, _GROUPS)), strict=True)
+        try:
+            for letters, style, kind, number, inside in cells:
+                value = number or inside
+                column = columns.get(letters) or columns.setdefault(letters, _column(letters))
+                text = text_of(value, kind or "n", style or "", letters) if value else ""
+                if text and column == len(row) + 1:  # as nearly always
+                    row.append(text)
+                else:
+                    self._put(column, text)
+        except XmlError:
+            return False  # whoever reads it now says where
+        bounds.refuse_columns(self.path, self._line, len(row))
+        if row:
+            self.ready.append((self._line, row))
+        return True
+
+    def _begin_row(self, line: int) -> None:
+        if not 0 < line <= LAST_ROW:
+            raise DataError(f"{self.path}: row {line}, and Excel has at most {LAST_ROW:,}.")
+        self._line, self._row, self._column = line, [], 0
+
+    def _count(self, cells: int) -> None:
+        self._cells += cells
+        if self._cells > 2 * bounds.MAX_CELLS:
+            bounds.refuse_rows(self.path, 1, self._cells)
+
+    def _put(self, column: int, text: str) -> None:
+        if text:
+            bounds.refuse_columns(self.path, self._line, column)
+            self._row.extend([""] * (column - len(self._row)))
+            self._row[column - 1] = text
+
+
+def sheet_rows(
+    path: Path,
+    archive: zipfile.ZipFile,
+    part: str,
+    text: Callable[[str, str, str, str], str],
+) -> bounds.Cells:
+    """Row number, as Excel shows it, and cells of each row.
+
+    Args:
+        text: of a value, its kind, its style and its place.
+    """
+    sheet = SheetRows(path, text)
+    handlers = (sheet.begin, sheet.end, sheet.characters)
+    for _ in fed(path, archive, part, *handlers, lifted=(_END.encode(), sheet.plain)):
+        yield from sheet.ready
+        sheet.ready.clear()
+
+
+def text_maker(
+    since_1904: bool, texts: Rows, styles: Sequence[str | int | None]
+) -> Callable[[str, str, str, str], str]:
+    """From a value, its kind, its style and its place to its text.
+
+    Args:
+        texts: those that cells refer to by number.
+        styles: "date", the number of digits that a number is filled up to with zeros, or None.
+    """
+    short: dict[str, str] = {}  # a label stands in many rows
+
+    def text(found: str, kind: str, style: str, at: str) -> str:
+        if kind == "s":
+            if found in short:
+                return short[found]
+            number = int(found)
+            if not 0 <= number < len(texts):
+                raise XmlError(f"{at} refers to a text that is not there")
+            shared = texts.cell(number, "text")
+            if len(shared) < 256 and len(short) < 10_000:
+                short[found] = shared
+            return shared
+        if kind == "b":
+            return "TRUE" if found.strip() == "1" else "FALSE"
+        if kind == "d":
+            return text_of(datetime.fromisoformat(found.strip()))
+        if kind != "n":
+            return found
+        meaning = styles[int(style)] if style.isdigit() and int(style) < len(styles) else None
+        if meaning is None and found.isdigit() and len(found) < 16 and found[0] != "0":
+            return found
+        value = float(found)
+        if meaning == "date":
+            return text_of(date_of(value, since_1904=since_1904))
+        plain = text_of(value)
+        return plain.zfill(meaning) if isinstance(meaning, int) and plain.isdigit() else plain
+
+    return text
+
+
+def _column(reference: str) -> int:
+    """1 of `A7`, 28 of `AB7`."""
+    column = 0
+    for letter in reference:
+        if not letter.isalpha():
+            break
+        column = 26 * column + ord(letter) - 64
+        if column > LAST_COLUMN:
+            break
+    if not 0 < column <= LAST_COLUMN:
+        raise XmlError(f"{reference[:20]} is no cell of a sheet")
+    return column

@@ -19,8 +19,9 @@ import yaml
 from medcnn.config import DataConfig, config_folder
 from medcnn.data import adapters
 from medcnn.data.manifest import Manifest
-from medcnn.data.own.guessing import Guess, Images, Sure, guess_folders, guess_table
-from medcnn.data.own.joining import ending, files_below
+from medcnn.data.own.guesses import Guess, Images, Sure
+from medcnn.data.own.guessing import guess_folders, guess_table
+from medcnn.data.own.image_files import ending, files_below
 from medcnn.data.own.sheets import TABLE_SUFFIXES, read_sheet, require_folder, tables_in
 from medcnn.places import refuse_unwritable
 from medcnn.system.errors import DataError, MedcnnError, UsageError, listed, private

@@ -27,6 +27,7 @@ from medcnn.system.errors import UsageError, listed, private
 from medcnn.system.registry import nearest
 
 MAX_BYTES, MAX_DEPTH, MAX_LETTERS, MAX_NAMES = 1 << 18, 16, 10_000, 1000
+MAX_ENTRIES = 3000
 
 
 def own_file(folder: Path | None, name: str | None) -> Path | None:
@@ -239,8 +240,9 @@ def _near_hint(group: str, name: str) -> str:
     return f" Give --config-dir FOLDER if its YAML lies elsewhere (FOLDER/{group}/{stem}.yaml)."
 
 
-def _below(folder: Path, depth: int, limit: int = 3000) -> Iterator[Path]:
-    """YAML files within a folder, near ones first; a look at `limit` entries and no more."""
+def _below(folder: Path, depth: int) -> Iterator[Path]:
+    """YAML files within a folder, near ones first; a look at `MAX_ENTRIES` and no more."""
+    seen = 0
     level = [folder]
     for _ in range(depth):
         deeper: list[Path] = []
@@ -250,8 +252,8 @@ def _below(folder: Path, depth: int, limit: int = 3000) -> Iterator[Path]:
             except OSError:
                 continue
             for entry in entries:
-                limit -= 1
-                if limit < 0:
+                seen += 1
+                if seen > MAX_ENTRIES:
                     return
                 path = place / entry.name
                 if entry.name.endswith((".yaml", ".yml")) and os.path.isfile(path):

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from medcnn.data.labels import LabelSpace
 from medcnn.data.manifest import Manifest, Record
-from medcnn.data.own.joining import IMAGE_SUFFIXES, ending, is_image, walked
+from medcnn.data.own.image_files import IMAGE_SUFFIXES, ending, is_image, walked
 from medcnn.images.preprocessing import Preprocessing
 from medcnn.pixels.opening import open_store
 from medcnn.pixels.pixel_store import PixelStore

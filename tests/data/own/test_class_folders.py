@@ -9,7 +9,8 @@ import pytest
 from PIL import Image
 
 from medcnn.data.manifest import Split
-from medcnn.data.own.guessing import Images, guess_folders
+from medcnn.data.own.guesses import Images
+from medcnn.data.own.guessing import guess_folders
 from medcnn.data.split_words import split_word
 from medcnn.system.errors import DataError
 from tests.data.own import tables as table

@@ -13,7 +13,8 @@ from PIL import Image
 from medcnn.data import adapters
 from medcnn.data.manifest import Split
 from medcnn.data.own import vocabulary
-from medcnn.data.own.guessing import Guess, Images, Sure, guess_folders, guess_table
+from medcnn.data.own.guesses import Guess, Images, Sure
+from medcnn.data.own.guessing import guess_folders, guess_table
 from medcnn.data.own.sheets import read_sheet
 from medcnn.system.errors import DataError
 

@@ -10,15 +10,8 @@ from pathlib import Path
 from medcnn.data.manifest import NO_CLASS, NO_ENDING, Manifest, Record, Split
 from medcnn.data.own.classes import encoded, refuse_names, refuse_splits, space_of
 from medcnn.data.own.dicom_headers import DAMAGED, looks_like_dicom, read_headers
-from medcnn.data.own.joining import (
-    attributes_of,
-    by_patient,
-    ending,
-    files_below,
-    first_of,
-    is_image,
-    without_ending,
-)
+from medcnn.data.own.image_files import ending, files_below, is_image, without_ending
+from medcnn.data.own.joining import attributes_of, by_patient, first_of
 from medcnn.data.own.sheets import found_under
 from medcnn.data.own.words import tidy
 from medcnn.data.split_words import says_nothing, split_word, tokens, words

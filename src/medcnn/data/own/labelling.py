@@ -71,22 +71,21 @@ class Labelled:
 
 def labelled(
     sheet: Sheet,
-    rows: Sequence[int],
+    owners: Mapping[int, str],
     label: str | Sequence[str] | None,
     of: Words,
-    owner: Callable[[int], str],
 ) -> Labelled:
     """Targets of one column that says the class, or several between separators; or of columns that
     are the findings.
 
     Args:
-        owner: of a row, whose image it is.
+        owners: row -> whose image it is.
     """
     if label is None:
         return _unlabelled()
     if isinstance(label, str):
-        return _by_word(sheet, rows, label, of, owner)
-    return _by_column(sheet, rows, list(label), of)
+        return _by_word(sheet, owners, label, of)
+    return _by_column(sheet, list(owners), list(label), of)
 
 
 def _unlabelled() -> Labelled:
@@ -95,16 +94,14 @@ def _unlabelled() -> Labelled:
     return Labelled(space=space, target=lambda row: space.not_assessed)
 
 
-def _by_word(
-    sheet: Sheet, rows: Sequence[int], label: str, of: Words, owner: Callable[[int], str]
-) -> Labelled:
+def _by_word(sheet: Sheet, owners: Mapping[int, str], label: str, of: Words) -> Labelled:
     cells = sheet.rows.column(label)
-    _note_unused({cells[i] for i in rows}, label, of)
+    _note_unused({cells[i] for i in owners}, label, of)
     faults: dict[int, str] = {}
     present: dict[int, list[str]] = {}
     # a column has few words and many rows
     known: dict[str, tuple[list[str], str]] = {}
-    for i in rows:
+    for i in owners:
         cell = cells[i]
         if cell not in known:
             words = words_of(cell, of.separator, of.none_label, of.rename)
@@ -118,7 +115,6 @@ def _by_word(
         refuse_names(present, f"data.label={label}")
         refuse_splits(present, f"data.label={label}")
     if of.rare_below:
-        owners = {i: owner(i) for i in present}
         present = rare_joined(present, owners, of.rare_below, of.rare_name)
     if faults and not present:
         raise DataError(next(iter(faults.values())))

@@ -28,10 +28,10 @@ def one_name(cell: str) -> str:
     return whole_number(tidy(cell))
 
 
-def note_odd_names(column: str, names: Iterable[str]) -> None:
+def note_odd_names(column: str | None, names: Iterable[str]) -> None:
     """Warn of ids that a spreadsheet has cut, so that several patients are one, and of those that
     differ in case or zeros alone, so that one patient may be several."""
-    whose = set(names)
+    whose = set(names) - {""}
     cut = sorted(name for name in whose if _SCIENTIFIC.fullmatch(name))
     if cut:
         log.warning(

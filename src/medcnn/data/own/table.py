@@ -42,6 +42,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from medcnn.data.manifest import Manifest, Record, Split, parse_split
 from medcnn.data.own.class_folders import read_class_folders
@@ -56,7 +57,7 @@ from medcnn.data.own.joining import (
     named,
     path_maker,
 )
-from medcnn.data.own.kept_rows import kept_rows
+from medcnn.data.own.kept_rows import Kept, kept_rows
 from medcnn.data.own.labelling import Labelled, Words, labelled
 from medcnn.data.own.options import refuse_unquoted, refuse_without_effect
 from medcnn.data.own.people import is_nobody, note_odd_names, one_name, refuse_identifying
@@ -109,52 +110,36 @@ def read(
     given = locals()
     place = require_folder(root)
     refuse_unquoted(given)
-    words = Words.of(given)
     refuse_without_effect(given)
+    words = Words.of(given)
     if table is None:
         return read_class_folders(
             place, kind, words.classes, words.rename, tags, follow_links=follow_links
         )
     if image is None:
         raise UsageError("a table needs data.image=COLUMN, and data.label=COLUMN to train.")
-    source = read_sheet(place / table, sheet, encoding)
-    labels = [label] if isinstance(label, str) else list(label or ())
-    source.require(
-        [image, *labels, patient, split, *attributes, *(exclude or {})],
-        "data.image, data.label, data.patient, data.split, data.attributes and data.exclude",
-    )
+    source = _sheet(place / table, given)
     kept = kept_rows(source, image, exclude or {}, label if isinstance(label, str) else None)
     whose, faults = _people(source, kept.rows, patient)
     images = source.rows.column(image)
     cells = {i: images[i] for i in (*whose, *kept.reasons)}
-    left_out = set(kept.reasons)
-    if join is not None:
-        found = joined(place, cells, join, tags, source.line, table, left_out, follow_links)
-    else:
-        path_of = path_maker(place, folder, suffix)
-        paths = {i: path_of(cell) for i, cell in cells.items()}
-        found = named(place, paths, tags, source.line, left_out, follow_links)
+    found = _files(place, source, cells, set(kept.reasons), given)
     faults += found.faults
     whose = {i: name for i, name in whose.items() if i in found.files}
     if not whose:
         refuse_rows(faults)
-    if patient:
-        note_odd_names(patient, whose.values())
-    by_tag = (
-        {} if patient else by_patient([p for i in whose for p in found.files[i]], found.headers)
-    )
+    note_odd_names(patient, whose.values())
+    by_tag = {} if patient else by_patient(found.paths(whose), found.headers)
     refuse_identifying(source, attributes, whose, {image, patient or image})
-
-    def owner(row: int) -> str:
-        return whose[row] or by_tag.get(found.files[row][0], "") or str(row)
-
+    owners = {i: name or by_tag.get(found.files[i][0], "") or str(i) for i, name in whose.items()}
     try:
-        told = labelled(source, list(whose), label, words, owner)
+        told = labelled(source, owners, label, words)
     except DataError:
         refuse_rows(faults)  # they may be all that is left of a class
         raise
     faults += told.faults.values()
-    reading = _Reading(
+    noun = group_noun if patient else "patient" if by_tag else "image"
+    return _Reading(
         sheet=source,
         cells=cells,
         whose=whose,
@@ -165,22 +150,38 @@ def read(
         tags=tags,
         split_of=_split_reader(source, split, split_names),
         kept_of=_attribute_reader(source, attributes),
+    ).manifest(place, kept, faults, noun)
+
+
+def _sheet(path: Path, given: Mapping[str, Any]) -> Sheet:
+    """The table with all columns that the options name."""
+    sheet = read_sheet(path, given["sheet"], given["encoding"])
+    label = given["label"]
+    labels = [label] if isinstance(label, str) else label or ()
+    single = (given["image"], given["patient"], given["split"])
+    sheet.require(
+        [single[0], *labels, *single[1:], *given["attributes"], *(given["exclude"] or {})],
+        "data.image, data.label, data.patient, data.split, data.attributes and data.exclude",
     )
-    records, refused = reading.records()
-    faults += refused
-    if not records:
-        refuse_rows(faults)
-    excluded, without = counted(kept.reasons, found)
-    return Manifest(
-        source=(place / table).name,
-        root=place,
-        labels=told.space,
-        records=tuple(records),
-        group_noun=group_noun if patient else "patient" if by_tag else "image",
-        excluded=excluded,
-        rows_left_out=_said({"the same row again": kept.again, "no image of that name": without}),
-        faults=tuple(faults),
-    )
+    return sheet
+
+
+def _files(
+    root: Path, sheet: Sheet, cells: Mapping[int, str], left_out: set[int], given: Mapping[str, Any]
+) -> Joined:
+    """The files of all rows, by path or as `join` says.
+
+    Args:
+        cells: row -> what its image column says.
+        left_out: rows of which it is only asked which files they mean.
+    """
+    join, tags, follow_links = given["join"], given["tags"], given["follow_links"]
+    if join is not None:
+        table = given["table"]
+        return joined(root, cells, join, tags, sheet.line, table, left_out, follow_links)
+    path_of = path_maker(root, given["folder"], given["suffix"])
+    paths = {i: path_of(cell) for i, cell in cells.items()}
+    return named(root, paths, tags, sheet.line, left_out, follow_links)
 
 
 def _people(
@@ -257,7 +258,30 @@ class _Reading:
     split_of: Callable[[int], Split | None]
     kept_of: Callable[[int], dict[str, str]]
 
-    def records(self) -> tuple[list[Record], list[str]]:
+    def manifest(self, root: Path, kept: Kept, faults: Sequence[str], group_noun: str) -> Manifest:
+        """Raises DataError where no row gives a record.
+
+        Args:
+            faults: what is wrong with rows that are out of it already.
+        """
+        records, refused = self._records()
+        faults = [*faults, *refused]
+        if not records:
+            refuse_rows(faults)
+        excluded, without = counted(kept.reasons, self.found)
+        left_out = {"the same row again": kept.again, "no image of that name": without}
+        return Manifest(
+            source=self.sheet.path.name,
+            root=root,
+            labels=self.labels.space,
+            records=tuple(records),
+            group_noun=group_noun,
+            excluded=excluded,
+            rows_left_out=_said(left_out),
+            faults=tuple(faults),
+        )
+
+    def _records(self) -> tuple[list[Record], list[str]]:
         """All records, and what is wrong with rows that give none."""
         row_of: dict[str, int] = {}
         first_path = first_of(self.by_tag)

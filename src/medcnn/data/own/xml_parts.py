@@ -47,8 +47,7 @@ def fed(
     """Read a part piece by piece, and pause after each.
 
     Args:
-        lifted: an end tag, and a function that is given each stretch up to such an end and says
-            whether it took it: an element, whole and alone. What it took is kept from expat.
+        lifted: an end tag, and what is given each stretch up to one, and says whether it took it.
         begin: is told the name of an element, without its prefix, and its attributes.
         end: the same name.
         characters: text between, in pieces.
@@ -63,7 +62,7 @@ def fed(
         raise XmlError(f"{part} is packed in a way that Excel does not use")
     parser = expat.ParserCreate()
     parser.buffer_text = True
-    depth = elements = 0
+    depth = elements = size = parsed = 0
     bare: dict[str, str] = {}
 
     def on_begin(tag: str, given: dict[str, str]) -> None:
@@ -93,7 +92,6 @@ def fed(
     parser.StartDoctypeDeclHandler = refuse_type
     if characters is not None:
         parser.CharacterDataHandler = characters
-    size = parsed = 0
 
     def parse_piece(piece: bytes) -> None:
         nonlocal parsed
@@ -119,7 +117,8 @@ def fed(
 
 
 class _Lifting:
-    """Passes pieces on, but for the stretches that somebody else takes.
+    """Passes pieces on to expat, but for stretches that somebody else takes: elements, whole and
+    alone.
 
     Where a comment, a CDATA section or an instruction may hide an end tag, nothing is lifted from
     there on, nor where no end tag comes, as in UTF-16.

@@ -21,7 +21,8 @@ from medcnn.pages.comparison_page import COMPARED, Compared
 from medcnn.pages.facts import Facts, Made, facts_of, known_start, say
 from medcnn.pages.seen import SEEN, where_from
 from medcnn.pages.statements import STATEMENTS
-from medcnn.statistics.comparing import WITHIN
+from medcnn.statistics.comparing import WITHIN, compare
+from medcnn.statistics.scores import evaluate
 
 SECTIONS = sorted(
     {
@@ -350,3 +351,17 @@ def test_sentences_stand_in_modules_whose_tables_are_tested() -> None:
     modules = {entry.name: entry for entry in folder.iterdir() if entry.name.endswith(".py")}
     writing = {name for name, entry in modules.items() if sentences(entry)}
     assert {"statements.py", "summary.py"} < writing <= TESTED | {"checklist.py"}
+
+
+@pytest.mark.fault
+@pytest.mark.parametrize("kind", Kind)
+def test_no_note_of_a_score_speaks_of_patients_where_only_images_are_known(simulate, kind) -> None:
+    """Row A13: notes count groups, and pages say what a group is."""
+    plain = simulate(kind, 24, images_per_group=1)
+    flat = dataclasses.replace(plain, logits=plain.logits * 0)
+    few = simulate(kind, 6, images_per_group=1)
+    scores = [s for p in (plain, flat, few) for s in evaluate(p, resamples=20).scores]
+    compared = [d for a, b in ((plain, flat), (flat, flat)) for d in compare(a, b).differences]
+    notes = {found.note for found in (*scores, *compared)}
+    assert any("groups" in note for note in notes)
+    assert [note for note in notes if "patient" in note] == []

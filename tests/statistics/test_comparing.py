@@ -118,7 +118,7 @@ def test_a_difference_without_spread_has_no_p_and_is_not_called_none(simulate) -
     for name in ("auroc", "accuracy", "f1", "brier", "ece"):
         assert found[name].difference
         assert math.isnan(found[name].p)
-        assert "the difference is the same for whichever patients" in found[name].note
+        assert "the difference is the same whatever is drawn" in found[name].note
 
 
 def test_no_interval_holds_a_difference_that_cannot_be(simulate) -> None:

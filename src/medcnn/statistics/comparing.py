@@ -413,9 +413,9 @@ def _tested(
             constant = abs(result.difference) > equal
             note += "interval not available: "
             note += (
-                "the difference is the same for whichever patients are drawn"
+                "the difference is the same whatever is drawn"
                 if constant
-                else ("the models do not differ in it in any patient")
+                else ("the models do not differ in it on any image")
             )
         if note.endswith("; ") or not note:
             share = variances / variances.sum()

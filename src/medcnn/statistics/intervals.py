@@ -32,7 +32,7 @@ as half of its own where it is larger."""
 NO_SPREAD = 1e-12
 ROUNDING = 1e-6
 """Resamples are summed in single precision: those that differ by less, as a share, are equal."""
-ALL_ALIKE = "the value is the same for whichever patients are drawn"
+ALL_ALIKE = "the value is the same whatever is drawn"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

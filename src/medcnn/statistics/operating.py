@@ -237,7 +237,7 @@ def best_threshold(
     )
     value = objective(cuts)
     if not np.isfinite(value.max()):
-        return DEFAULT_THRESHOLD, "validation has too few patients for any cut to be so sure"
+        return DEFAULT_THRESHOLD, "validation is too small for any cut to be so sure"
     edges = np.concatenate([[0.0], levels, [1.0]])
     equally_good = np.flatnonzero(value > value.max() - 1e-12)
     best = equally_good[np.argmax(np.diff(edges)[equally_good])]

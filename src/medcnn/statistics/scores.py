@@ -424,7 +424,7 @@ def _mean(
     method = defined[0].method if metric.signed else "mover"
     few = sum(len(p.behind) < metric.needs for p in defined)
     if few and not interval.reason:
-        note += f"; of these {few} rest on too few patients for an interval of their own"
+        note += f"; of these {few} rest on too little for an interval of their own"
     if interval.reason:
         note += f"; interval not available: {interval.reason}"
     return replace(

@@ -28,11 +28,6 @@ from medcnn.system.registry import nearest
 C = TypeVar("C")
 
 
-class Transfer(StrEnum):
-    FULL = "full"
-    LINEAR_PROBE = "linear_probe"
-
-
 class Precision(StrEnum):
     AUTO = "auto"
     FP32 = "fp32"
@@ -185,6 +180,14 @@ class Choice:
     options: Mapping[str, Any]
 
 
+def choice_of(value: Any) -> Choice:
+    """A name, or a mapping of the name and its options. Raises UsageError."""
+    options = dict(value) if isinstance(value, Mapping) else {"name": value}
+    if not isinstance(name := options.pop("name", None), str):
+        raise UsageError(f"{_shown(value)} should be a name, or a mapping that has one.")
+    return Choice(name=name, options=options)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OptimizerConfig:
     """What every optimizer has; `options` are those of its own (momentum)."""
@@ -252,7 +255,7 @@ class TrainConfig:
     seed: int = within(0, 2**31 - 1)
     run_dir: str | None
     checkpoint: str | None
-    transfer: Transfer
+    transfer: Choice = field(metadata={"parse": choice_of})
     data: DataConfig
     audit: AuditLimits
     model: ModelConfig | None

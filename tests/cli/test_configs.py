@@ -14,6 +14,7 @@ from medcnn.models.heads import HEADS
 from medcnn.system.errors import UsageError
 from medcnn.training.losses import AUTO, LOSSES
 from medcnn.training.optimizers import OPTIMIZERS
+from medcnn.training.transfer import TRANSFERS
 
 
 def names(group: str) -> list[str]:
@@ -84,7 +85,14 @@ def test_every_optimizer_takes_the_options_of_its_yaml(name: str) -> None:
     OPTIMIZERS.bind(optimizer.name, optimizer.options)
 
 
+@pytest.mark.parametrize("name", names("transfer"))
+def test_every_mode_of_transfer_takes_the_options_of_its_yaml(name: str) -> None:
+    transfer = composed(f"transfer={name}").transfer
+    TRANSFERS.bind(transfer.name, transfer.options)
+
+
 def test_every_entry_of_a_table_has_its_yaml() -> None:
+    assert set(names("transfer")) == set(TRANSFERS)
     assert set(names("loss")) == {"auto", *LOSSES}
     assert set(AUTO.values()) <= set(LOSSES)
     assert set(names("head")) == set(HEADS)

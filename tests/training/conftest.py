@@ -44,6 +44,7 @@ def settings(tmp_path: Path) -> Callable[..., TrainConfig]:
             },
             "model": {"backbone": "resnet18", "weights": "none", "options": {"drop_rate": 0.2}},
             "head": {"name": "mlp", "hidden": 8, "dropout": 0.5},
+            "transfer": {"name": "full"},
             "loss": {"name": "auto"},
             "optimizer": {
                 "name": "adamw",

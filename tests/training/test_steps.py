@@ -28,6 +28,7 @@ from medcnn.training import epochs as epochs_module
 from medcnn.training import optimizers
 from medcnn.training import steps as steps_module
 from medcnn.training.tally import NOTHING, Tally
+from medcnn.training.transfer import TRANSFERS, planned
 from medcnn.verbs import training
 from medcnn.verbs.datasets import pixels_of, preprocessing_of
 
@@ -219,7 +220,9 @@ def test_every_optimizer_can_be_told_on_the_device_to_skip_a_step(name: str) -> 
         chosen = OptimizerConfig(
             name=name, lr=0.1, weight_decay=0.1, head_lr_factor=1.0, options={}
         )
-        made = optimizers.OPTIMIZERS[name](optimizers.groups_of(net, chosen))
+        made = optimizers.OPTIMIZERS[name](
+            optimizers.groups_of(net, planned(TRANSFERS["full"], net, 1), chosen)
+        )
         for skip in skips:
             for number, p in enumerate(net.parameters()):
                 p.grad = torch.full_like(p, math.nan if skip else 0.1 * (number + 1))
@@ -236,7 +239,9 @@ def test_every_optimizer_holds_from_the_start_what_it_will_hold(name: str) -> No
     """Memory that it asks for after the first gradients could not be had by smaller parts."""
     net = nn.ModuleDict({"body": nn.Linear(3, 4), "head": nn.Linear(4, 2)})
     chosen = OptimizerConfig(name=name, lr=0.1, weight_decay=0.1, head_lr_factor=1.0, options={})
-    made = optimizers.OPTIMIZERS[name](optimizers.groups_of(net, chosen))
+    made = optimizers.OPTIMIZERS[name](
+        optimizers.groups_of(net, planned(TRANSFERS["full"], net, 1), chosen)
+    )
 
     def held() -> list[Tensor]:
         return [t for one in made.state.values() for t in one.values() if isinstance(t, Tensor)]
@@ -488,12 +493,13 @@ def test_a_step_never_asks_the_device_what_it_holds(
     manifest = colours(kind=kinds.get(loss, Kind.MULTILABEL))
     preprocessing = preprocessing_of(config.data)
     store = pixels_of(manifest, preprocessing, config.data, lambda _: None)
-    setting = training.setting_of(config, manifest, store, torch.device("cpu"))
     assert config.model is not None
     architecture = Architecture(
         backbone="lenet5", options={}, head="linear", head_options={}, channels=3, size_px=32
     )
     classifier, _ = build_classifier(architecture, len(manifest.labels.outputs))
+    plan = training.plan_of(config, classifier)
+    setting = training.setting_of(config, plan, manifest, store, torch.device("cpu"))
     state = training.state_of(config, classifier, setting)
     stepper = steps_module.Stepper(state, setting, num_batches=4)
     rows = manifest.rows(Split.TRAIN)

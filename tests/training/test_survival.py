@@ -21,7 +21,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-from medcnn.config import TrainConfig
+from medcnn.config import Choice, TrainConfig
 from medcnn.models import checkpoint as checkpoints
 from medcnn.system.errors import CheckpointError, DataError, MedcnnError, StoppedError, UsageError
 from medcnn.system.files import kept_twice
@@ -333,6 +333,35 @@ def curves(run: Path) -> dict[str, list[tuple[int, float]]]:
         for tag in board.Tags()["scalars"]
         if not tag.startswith("perf/")
     } | {tag: [(e.step, 0.0) for e in board.Images(tag)] for tag in board.Tags()["images"]}
+
+
+@pytest.mark.fault
+@pytest.mark.parametrize(
+    ("mode", "at_update"), [("gradual", 6), ("gradual", 9), ("lp_ft", 5), ("lora", 7)]
+)
+def test_a_run_that_is_killed_in_any_stage_of_transfer_ends_with_the_same_weights(
+    quick: Make, train: Train, mode: str, at_update: int
+) -> None:
+    """Rows 1 and 2."""
+    chosen = Choice(name=mode, options={})
+    whole = train(replace(quick("whole", epochs=3), transfer=chosen))
+    config = replace(quick("killed", epochs=3, save_every_s=1e-6), transfer=chosen)
+    killed(config, train, at_update)
+    assert_same(whole, train(config))
+
+
+def test_a_finished_run_of_low_rank_goes_on_from_its_merged_weights(
+    quick: Make, train: Train
+) -> None:
+    lora = Choice(name="lora", options={})
+    run = train(replace(quick("r", epochs=1), transfer=lora))
+    first = load_file(run / "checkpoints" / "last.safetensors")
+    train(replace(quick("r", epochs=2), transfer=lora))
+    second = load_file(run / "checkpoints" / "last.safetensors")
+    assert first.keys() == second.keys()
+    assert any(not torch.equal(first[name], second[name]) for name in first)
+    frozen = [name for name in first if name.startswith("body.") and name.endswith(".bias")]
+    assert all(torch.equal(first[name], second[name]) for name in frozen)
 
 
 @pytest.mark.fault

@@ -374,7 +374,7 @@ def _key_faults(
         yield f"{key} is not a setting of medcnn {verb}{guess}"
         return
     # `config.py` knows the types of the rest; options of a table are bound only once torch is there
-    if done[0] in ("head", "loss") and isinstance(node, AnyNode):
+    if done[0] in ("head", "loss", "transfer") and isinstance(node, AnyNode):
         default, value = node._value(), override.value()
         if isinstance(default, int | float) and not isinstance(value, int | float):
             yield f"{key}={value} should be a number, such as {default}."
@@ -471,6 +471,7 @@ def _frozen(
     known |= {
         "loss.name": names("loss"),
         "optimizer.name": names("optimizer"),
+        "transfer.name": names("transfer"),
         "augmentation.preset": [*PRESET_NAMES, *installed("augmentations")],
         "trainer.score": ("auto", *choosing()),
     }

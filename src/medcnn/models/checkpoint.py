@@ -29,6 +29,7 @@ from medcnn.models.appearance import Appearance
 from medcnn.models.backbones import Normalisation
 from medcnn.models.classifier import Architecture, Classifier, build_classifier
 from medcnn.models.description import faults_of
+from medcnn.models.lora import merged
 from medcnn.places import require_checkpoint
 from medcnn.statistics.decisions import Readout
 from medcnn.system import plugins
@@ -161,7 +162,7 @@ def save(path: Path, classifier: Classifier, checkpoint: Checkpoint) -> None:
 
 def serialised(classifier: Classifier, checkpoint: Checkpoint) -> bytes:
     """The content of a checkpoint's file."""
-    tensors = {k: v.detach().cpu().contiguous() for k, v in classifier.state_dict().items()}
+    tensors = {k: v.detach().cpu().contiguous() for k, v in merged(classifier).items()}
     # allow_nan=False: the header must stay JSON for every reader
     described = json.dumps(checkpoint.to_json(), allow_nan=False)
     sealed = json.dumps({**json.loads(described), "seal": _seal(described, tensors)})

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from medcnn.models.backbones import Body, Normalisation, build_body
 from medcnn.models.heads import HEADS
@@ -30,7 +31,8 @@ class Classifier(nn.Module):
     """Normalise, body, head.
 
     Images [B, C, H, W] come as integers of full range or as floats in 0..1; logits go out [B, K].
-    A frozen body stays in evaluation mode, so that its BatchNorm statistics do not move either.
+    A module that is frozen as a whole stays in evaluation mode, so that its BatchNorm statistics do
+    not move either, and it drops nothing.
     """
 
     mean: Tensor
@@ -42,6 +44,7 @@ class Classifier(nn.Module):
         self.head = head
         self.normalisation = normalisation
         self.body_frozen = False
+        self._still: list[nn.Module] = []
         for name in ("mean", "std"):
             values = torch.tensor(getattr(normalisation, name)).view(1, -1, 1, 1)
             self.register_buffer(name, values, persistent=False)
@@ -60,15 +63,33 @@ class Classifier(nn.Module):
 
     def train(self, mode: bool = True) -> Classifier:
         super().train(mode)
-        if self.body_frozen:
-            self.body.eval()
+        for module in self._still:
+            module.eval()
         return self
 
-    def freeze_body(self) -> None:
-        """Linear probe: neither the body's weights nor its BatchNorm statistics move again."""
-        self.body_frozen = True
-        self.body.requires_grad_(False)
-        self.body.eval()
+    def train_only(self, names: Collection[str], *, statistics: bool = True) -> None:
+        """Freeze every parameter but those called `names`.
+
+        Args:
+            statistics: whether normalisation layers that train gather new ones.
+        """
+        for name, parameter in self.named_parameters():
+            parameter.requires_grad_(name in names)
+        self.body_frozen = not any(p.requires_grad for p in self.body.parameters())
+        self._still = [*_frozen(self)]
+        if not statistics:
+            self._still += [m for m in self.modules() if isinstance(m, _BatchNorm)]
+        self.train(self.training)
+
+
+def _frozen(module: nn.Module) -> Iterator[nn.Module]:
+    """The topmost modules that have parameters, of which none trains."""
+    training = [p.requires_grad for p in module.parameters()]
+    if any(training):
+        for child in module.children():
+            yield from _frozen(child)
+    elif training:
+        yield module
 
 
 def unit_range(images: Tensor) -> Tensor:

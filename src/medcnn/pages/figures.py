@@ -243,6 +243,10 @@ def training(history: Sequence[Mapping[str, float]], chosen: float | None = None
     rates = {k.removeprefix("lr/"): line(k) for k in keys if k.split("/")[0] == "lr"}
     if len({str(values) for values in rates.values()}) == 1:
         rates = dict([next(iter(rates.items()))])
+    if len(rates) > 2:  # two lines can be told apart: the head, and what moves most below it
+        body = np.array([values for name, values in rates.items() if name != "head"])
+        fastest = [float(np.nanmax(v)) if np.isfinite(v).any() else math.nan for v in body.T]
+        rates = {"body, at most": fastest, "head": rates["head"]}
     if rates:
         log = all(v > 0 for values in rates.values() for v in values if math.isfinite(v))
         drawn.append(history_chart("Learning rate", epochs, rates, "Learning rate", log=log))

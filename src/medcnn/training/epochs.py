@@ -27,13 +27,14 @@ from medcnn.statistics.predictions import Predictions
 from medcnn.system.errors import DivergedError, StoppedError, listed
 from medcnn.system.progress import WIDTH, lasting, log, track
 from medcnn.training.augmentations import pairs
-from medcnn.training.optimizers import learning_rates, schedule, set_learning_rates
+from medcnn.training.optimizers import learning_rates, schedule, set_learning_rates, set_stage
 from medcnn.training.setting import Setting
 from medcnn.training.state import TrainState
 from medcnn.training.steps import Stepper
 from medcnn.training.stopping import Stop
 from medcnn.training.tally import NOTHING, Counts
 from medcnn.training.tasks import Task
+from medcnn.training.transfer import Stage
 
 # The scaler of fp16 begins at 2**16 and halves after each step that overflows, so it has met every
 # gradient below 1 after 17 of them; more in a row are no accident of one image either.
@@ -124,7 +125,7 @@ def epochs(
     targets, keys = manifest.targets(), image_keys(manifest)
     steps = num_batches(len(rows), trainer.batch_size)
     per_epoch = -(-steps // trainer.accumulate)
-    stepper = Stepper(state, setting, num_batches=trainer.epochs * steps)
+    stage: Stage | None = None
     saved_at = started = time.monotonic()
     begun = state.epoch + state.step / max(steps, 1)
     while state.epoch < trainer.epochs:
@@ -140,6 +141,9 @@ def epochs(
             partners=_partners(setting, state.epoch),
         )
         clock = Clock(ranks.world)
+        if (now := setting.plan.at(state.epoch)) is not stage:
+            stage = now
+            stepper = _entered(stage, state, setting, num_batches=trainer.epochs * steps)
         state.classifier.train()
         first = state.step
         look = _Look(state, setting, order)
@@ -155,11 +159,9 @@ def epochs(
             state.step += 1
             if len(group) < trainer.accumulate and state.step < steps:
                 continue
-            share = schedule(
-                state.updates,
-                total=trainer.epochs * per_epoch,
-                warmup=round(trainer.warmup_share * trainer.epochs * per_epoch),
-            )
+            begin, length = (n * per_epoch for n in setting.plan.course(state.epoch))
+            warmup = round(trainer.warmup_share * length)
+            share = schedule(state.updates - begin, total=length, warmup=warmup)
             set_learning_rates(state.optimizer, share)
             micro_batch = state.micro_batch
             update(stepper, group, keys)
@@ -186,6 +188,17 @@ def epochs(
         log.info(_with_time_left(said, time.monotonic() - started, begun, state, trainer.epochs))
         yield result
         saved_at = time.monotonic()
+
+
+def _entered(stage: Stage, state: TrainState, setting: Setting, *, num_batches: int) -> Stepper:
+    """Freeze and set rates as the stage wants them; what wraps the classifier is made anew, since
+    it looks only once at what trains."""
+    plan = setting.plan
+    state.classifier.train_only(plan.training(stage), statistics=stage.statistics)
+    set_stage(state.optimizer.param_groups, plan, stage, setting.optimizer)
+    if state.step == 0 and state.epoch == plan.first(stage):
+        state.micro_batch = 0  # it may need more memory than the stage before it
+    return Stepper(state, setting, num_batches=num_batches)
 
 
 def _partners(setting: Setting, epoch: int) -> Partners | None:

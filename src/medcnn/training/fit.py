@@ -121,10 +121,12 @@ class Keeper:
 
 
 def stopped_early(state: TrainState, setting: Setting) -> bool:
-    patience = setting.trainer.patience
+    """No better epoch for `trainer.patience` epochs of the last stage."""
+    patience, plan = setting.trainer.patience, setting.plan
     if patience is None or state.best_epoch is None:
         return False
-    return state.epoch - 1 - state.best_epoch >= patience
+    since = max(state.best_epoch, plan.first(plan.stages[-1]) - 1)
+    return state.epoch - 1 - since >= patience
 
 
 def _ends_early(state: TrainState, setting: Setting) -> bool:

@@ -9,7 +9,9 @@ import torch
 
 from medcnn.config import OptimizerConfig
 from medcnn.models.classifier import Classifier
+from medcnn.models.parts import HEAD, undecayed
 from medcnn.system.registry import Table
+from medcnn.training.transfer import Plan, Stage
 
 Groups = list[dict[str, Any]]
 
@@ -45,20 +47,29 @@ def sgd(groups: Groups, *, momentum: float = 0.9) -> torch.optim.Optimizer:
 OPTIMIZERS = Table("optimizer", {"adamw": adamw, "sgd": sgd}, function=lambda make: make)
 
 
-def groups_of(classifier: Classifier, config: OptimizerConfig) -> Groups:
-    """Body and head by name, each with and without weight decay; frozen parameters are left out.
-
-    Biases and the scales of normalisation layers are vectors: decay would only push them to 0.
-    """
+def groups_of(classifier: Classifier, plan: Plan, config: OptimizerConfig) -> Groups:
+    """What ever trains, by the groups of `plan`, each with and without weight decay."""
     groups: Groups = []
-    for name, factor in (("body", 1.0), ("head", config.head_lr_factor)):
-        lr, part = config.lr * factor, getattr(classifier, name)
+    still = {f"body.{name}" for name in undecayed(classifier.body)}
+    still |= {f"head.{name}" for name in undecayed(classifier.head)}
+    for name, names in plan.groups().items():
+        members = set(names)
+        own = [(n, p) for n, p in classifier.named_parameters() if n in members]
         for decay, decays in ((config.weight_decay, True), (0.0, False)):
-            params = [p for p in part.parameters() if p.requires_grad and (p.ndim > 1) is decays]
-            if params:
-                rates = {"lr": lr, "base_lr": lr, "weight_decay": decay}
-                groups.append({"params": params, "name": name, **rates})
+            if params := [p for n, p in own if (n not in still) is decays]:
+                groups.append({"params": params, "name": name, "weight_decay": decay})
+    set_stage(groups, plan, plan.stages[0], config)
     return groups
+
+
+def set_stage(groups: Groups, plan: Plan, stage: Stage, config: OptimizerConfig) -> None:
+    """Give each group the base rate that it has in this stage."""
+    rates = plan.rates(stage)
+    for group in groups:
+        name = group["name"]
+        rate = config.lr * (config.head_lr_factor if name == HEAD else 1.0) * rates[name]
+        group["base_lr"] = rate
+        group.setdefault("lr", rate)  # which each step sets
 
 
 def schedule(step: int, *, total: int, warmup: int) -> float:
@@ -76,4 +87,5 @@ def set_learning_rates(optimizer: torch.optim.Optimizer, share: float) -> None:
 
 
 def learning_rates(optimizer: torch.optim.Optimizer) -> dict[str, float]:
-    return {group["name"]: group["lr"] for group in optimizer.param_groups}
+    """By group, of those that train."""
+    return {group["name"]: group["lr"] for group in optimizer.param_groups if group["base_lr"]}

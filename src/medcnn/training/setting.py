@@ -6,12 +6,13 @@ from dataclasses import dataclass
 
 import torch
 
-from medcnn.config import TrainerConfig
+from medcnn.config import OptimizerConfig, TrainerConfig
 from medcnn.data.manifest import Manifest
 from medcnn.pixels.pixel_store import PixelStore
 from medcnn.system.distributed import ALONE, Ranks
 from medcnn.training.augmentations import Augmentation
 from medcnn.training.tasks import Task
+from medcnn.training.transfer import Plan
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,6 +22,8 @@ class Setting:
     manifest: Manifest
     store: PixelStore
     task: Task
+    plan: Plan
+    optimizer: OptimizerConfig
     trainer: TrainerConfig
     augmentation: Augmentation
     seed: int

@@ -16,6 +16,7 @@ import safetensors.torch
 import torch
 
 from medcnn.models.classifier import Classifier
+from medcnn.models.lora import unmerged
 from medcnn.system.distributed import ALONE, Ranks
 from medcnn.system.errors import CheckpointError
 from medcnn.system.files import kept_twice, read_sealed, sha256_of, write_sealed
@@ -97,9 +98,11 @@ class TrainState:
         """
         stored = ranks.told(lambda: _with_weights(newest_whole(path), path, last))
         try:
-            self.classifier.load_state_dict(stored["classifier"])
-            if self.averaged is not None:
-                self.averaged.load_state_dict(stored["averaged"])
+            for name in ("classifier", "averaged"):
+                if (module := getattr(self, name)) is not None:
+                    finished = "weights_sha256" in stored
+                    weights = stored[name]
+                    module.load_state_dict(unmerged(module, weights) if finished else weights)
             if "optimizer" in stored:
                 self.optimizer.load_state_dict(stored["optimizer"])
             self.scaler.load_state_dict(stored["scaler"])

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from timm.layers.norm_act import convert_sync_batchnorm
 
-from medcnn.config import Reproducible, TrainConfig, Transfer, short_hash, to_json
+from medcnn.config import Reproducible, TrainConfig, short_hash, to_json
 from medcnn.data.manifest import Manifest, Split
 from medcnn.models import checkpoint as checkpoints
 from medcnn.models.appearance import appearance_of
@@ -48,12 +48,16 @@ from medcnn.training.stopping import ended_by_signals
 from medcnn.training.tally import Tally
 from medcnn.training.tasks import Task, task_of
 from medcnn.training.tensorboard import Board, changed_settings
+from medcnn.training.transfer import TRANSFERS, Plan, planned, table_of
 from medcnn.verbs.auditing import allowed_pixels, audited
 from medcnn.verbs.datasets import preprocessing_of
 from medcnn.verbs.scoring import predictions_of, report, score_and_save
 
 # Sees the history whenever an epoch is saved, and may raise a StoppedError to end the run there.
 Watch = Callable[[Task, list[dict[str, float]]], None]
+
+
+RANDOM = ("auto", "none")
 
 
 class ClosedTestError(StoppedError):
@@ -101,6 +105,12 @@ def run_folder_of(config: TrainConfig) -> Path:
 def begun(config: TrainConfig, command: list[str]) -> Iterator[RunFolder | None]:
     """The open run folder, or None where the run is finished already."""
     check_options(config.loss.name, config.loss.options)
+    if config.transfer.name == "scratch" and config.model and config.model.weights not in RANDOM:
+        raise UsageError(
+            "transfer=scratch starts from random weights, and model.weights="
+            f"{config.model.weights} names others: leave one of the two away."
+        )
+    TRANSFERS.bind(config.transfer.name, config.transfer.options)
     if config.trainer.threads:
         torch.set_num_threads(config.trainer.threads)
     if config.trainer.reproducible is Reproducible.STRICT:
@@ -188,13 +198,15 @@ def new_classifier(
         # the state that is taken up holds the weights; where they came from stands in run.json
         origin = Origin(bool(run.facts["pretrained"]), str(run.facts["weights"]))
     else:
-        origin = load_weights(body, config.model.backbone, config.model.weights)
+        scratch = config.transfer.name == "scratch"
+        policy = "none" if scratch else config.model.weights
+        origin = load_weights(body, config.model.backbone, policy)
     run.facts.update(weights=run.written(origin.text), pretrained=origin.pretrained)
     if config.model.weights == "auto" and not origin.pretrained:
         run.note(f"{config.model.backbone} starts from {origin.text}")
     else:
         log.info(f"{config.model.backbone} starts from {origin.text}")
-    if config.transfer is Transfer.LINEAR_PROBE and not origin.pretrained:
+    if config.transfer.name == "linear_probe" and not origin.pretrained:
         run.note("a linear probe on random weights learns little: the body is never trained")
     return classifier, Checkpoint(
         labels=manifest.labels,
@@ -226,7 +238,8 @@ def fitted(
     """
     ranks = run.ranks
     device = pick_device(config.trainer.device, ranks)
-    setting = setting_of(config, manifest, store, device, ranks)
+    plan = plan_of(config, classifier)
+    setting = setting_of(config, plan, manifest, store, device, ranks)
     state = state_of(config, classifier, setting)
 
     def begin() -> bool:
@@ -326,8 +339,17 @@ def refuse_changed(run: RunFolder, fact: str, now: str, what: str) -> None:
     run.facts[fact] = now
 
 
+def plan_of(config: TrainConfig, classifier: Classifier) -> Plan:
+    torch.manual_seed(config.seed)  # for what LoRA adds
+    mode = TRANSFERS.bind(config.transfer.name, config.transfer.options)
+    plan = planned(mode, classifier, config.trainer.epochs)
+    log.info("\n".join(table_of(plan, classifier, config.optimizer)))
+    return plan
+
+
 def setting_of(
     config: TrainConfig,
+    plan: Plan,
     manifest: Manifest,
     store: PixelStore,
     device: torch.device,
@@ -337,6 +359,8 @@ def setting_of(
         manifest=manifest,
         store=store,
         task=task_of(manifest.labels, config.loss, config.trainer.score),
+        plan=plan,
+        optimizer=config.optimizer,
         trainer=config.trainer,
         augmentation=augmentation_of(config.augmentation, manifest.modality),
         seed=config.seed,
@@ -350,8 +374,6 @@ def setting_of(
 
 
 def state_of(config: TrainConfig, classifier: Classifier, setting: Setting) -> TrainState:
-    if config.transfer is Transfer.LINEAR_PROBE:
-        classifier.freeze_body()
     classifier = classifier.to(setting.device, memory_format=setting.memory_format)  # type: ignore[call-overload]
     if config.trainer.sync_batchnorm:
         classifier.body = convert_sync_batchnorm(classifier.body)  # type: ignore[no-untyped-call]
@@ -361,7 +383,7 @@ def state_of(config: TrainConfig, classifier: Classifier, setting: Setting) -> T
     return TrainState(
         classifier=classifier,
         averaged=average_of(classifier) if config.trainer.ema_decay else None,
-        optimizer=make(groups_of(classifier, chosen)),
+        optimizer=make(groups_of(classifier, setting.plan, chosen)),
         scaler=torch.amp.GradScaler(setting.device.type, enabled=setting.dtype is torch.float16),
         tally=Tally(setting.device),
     )

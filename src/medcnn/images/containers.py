@@ -6,6 +6,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 
+from medcnn.images.coded_sizes import coded_sizes, refuse_larger
 from medcnn.images.limits import refuse_bomb, refuse_oversize
 from medcnn.system.errors import ImageError
 
@@ -50,16 +51,25 @@ def refuse_large_webp(data: bytes) -> None:
 
 
 def refuse_large_heif(data: bytes) -> None:
-    """Raises ImageError by the largest picture that an AVIF or HEIC names (property `ispe`)."""
-    sizes = []
+    """Raises ImageError by the largest picture that an AVIF or HEIC names (property `ispe`), and
+    where a codestream is larger than that."""
+    sizes, metas, configs = [], [], []
     try:
         for kind, start, end in _boxes(data, 0, len(data)):
             if kind == b"ispe" and end - start >= 12:
                 sizes.append(struct.unpack_from(">II", data, start + 4))
-    except struct.error:
+            elif kind == b"moov":  # its pictures are not those of the properties
+                raise ImageError("an animation or a burst; save the picture that counts")
+            elif kind == b"meta":
+                metas.append(data[start + HOLDERS[kind] : end])
+            elif kind == b"hvcC":
+                configs.append(data[start:end])
+        if not sizes:
+            raise ImageError("damaged: the file names the size of no picture")
+        for meta in metas:
+            refuse_larger(coded_sizes(data, meta, configs), sizes)
+    except (struct.error, IndexError):
         raise ImageError("truncated: the file ends inside its header") from None
-    if not sizes:
-        raise ImageError("damaged: the file names the size of no picture")
     for width, height in sizes:
         refuse_oversize(width, height)
         refuse_bomb(width * height * 3, len(data))

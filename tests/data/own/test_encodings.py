@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from medcnn.data.own.encodings import once_encoded
 from medcnn.data.own.sheets import Sheet, read_sheet
 from medcnn.system.errors import DataError, UsageError
 
@@ -82,3 +83,51 @@ def test_an_encoding_that_is_wrong_unknown_or_idle_is_refused(tmp_path: Path) ->
             sheet_of(tmp_path, b"a,b\n1,2\n", name)
     with pytest.raises(UsageError, match="has no effect"):
         sheet_of(tmp_path, b"PAR1", "utf-8")
+
+
+@pytest.mark.fault
+@pytest.mark.parametrize(
+    "word",
+    [
+        "böse",
+        "größer",
+        "créée",
+        "não",
+        "Íñigo",
+        "Ödem",
+        "złośliwy",
+        "κακοήθης",
+        "рак",
+        "悪性",
+        "l’œil",
+    ],
+)
+def test_text_that_is_encoded_twice_is_told(
+    word: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Row A12: read as it stands, and said; beside the right spelling it is refused."""
+    high = (b.to_bytes() for b in word.encode())
+    twice = "".join(b.decode("cp1252", "ignore") or b.decode("latin-1") for b in high)
+    assert once_encoded(twice) == word
+    assert once_encoded(word) == word
+    lines = f"file,label\na.png,{twice}\nb.png,x\n"
+    assert sheet_of(tmp_path, lines.encode()).rows[0]["label"] == twice
+    assert "encoded twice" in caplog.text
+    both = f"{lines}c.png,{word}\n".encode()
+    with pytest.raises(DataError, match=r"lines 2 seem to be encoded twice .* lines 4 are not"):
+        sheet_of(tmp_path, both)
+    assert sheet_of(tmp_path, both, "utf-8").rows[0]["label"] == twice
+
+
+@pytest.mark.parametrize(
+    "text", ["«SANTÉ»", "«IRMû", "N° 5", "Å»", "JÄ«", "50 µm ± 3", "naïve – déjà", "ÎLE", "30 Â"]
+)
+def test_what_is_no_double_encoding_is_let_be(text: str) -> None:
+    assert once_encoded(text) == text
+
+
+@pytest.mark.fault
+def test_utf_7_with_its_mark_is_refused(tmp_path: Path) -> None:
+    """Row A12."""
+    with pytest.raises(DataError, match="UTF-7, which is not read: save it again as UTF-8"):
+        sheet_of(tmp_path, b"+/v8-file,label\na.png,b+APY-se\n")

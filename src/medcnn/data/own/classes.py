@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import pairwise
 
 from medcnn.data.labels import Kind, LabelSpace
+from medcnn.data.own.encodings import once_encoded
 from medcnn.data.own.sheets import Sheet, whole_number
 from medcnn.data.own.vocabulary import negative_first, numbered, on_scale
 from medcnn.data.own.words import tidy
@@ -95,6 +96,18 @@ def rare_joined(
     }
 
 
+def _tell_twice(found: Sequence[str]) -> None:
+    """Warn of classes whose names are encoded twice; DataError where one also stands there once."""
+    twice = {word: once_encoded(word) for word in found if once_encoded(word) != word}
+    if not twice:
+        return
+    shown = listed([f"'{word}' for '{once}'" for word, once in twice.items()])
+    advice = "Save the names again as UTF-8, or say data.rename={'WRONG': 'RIGHT'}"
+    if set(twice.values()) & set(found):
+        raise DataError(f"names of classes are encoded twice, and others once: {shown}. {advice}.")
+    log.warning(f"names of classes seem to be encoded twice: {shown}. {advice}")
+
+
 def space_of(
     kind: str, classes: Sequence[str] | None, present: Mapping[int, list[str]], *, many: bool
 ) -> LabelSpace:
@@ -115,6 +128,7 @@ def space_of(
     names = list(classes) if classes else found
     if not classes:
         _refuse_doubtful(found)
+        _tell_twice(found)
     if kind == "auto":
         kind = "multilabel" if many else "binary" if len(names) == 2 else "multiclass"
     if kind not in set(Kind):

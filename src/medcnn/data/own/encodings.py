@@ -46,6 +46,33 @@ _USUAL_PAIR = re.compile(
     rb"|\xe7[\xe3\xf5]|\xc7[\xc3\xd5]|[\xe5\xe4\xe6\xf6\xf8][\xe5\xe4\xe6\xf6\xf8]"
 )
 
+# UTF-8 that was read as Windows-1252 and written as UTF-8 again: `Ã¶` for `ö`. The letters that
+# begin such a pair, by what comes of it (accents; Poland to Latvia; Greece; Russia; dashes, quotes
+# and East Asia), and those that follow.
+_HIGH = "".join(bytes([b]).decode("cp1252", "ignore") or chr(b) for b in range(0x80, 0xC0))
+_TWICE = re.compile(f"[ÂÃÄÅÎÏÐÑØÙ][{_HIGH}]|[â-ï][{_HIGH}]{{2}}")
+_CLOSING = "»«”“’‘…–—´°®\xa0"
+"""May also follow a word that ends in such a letter: `IRMÃ»`."""
+UTF7_MARKS = (b"+/v8", b"+/v9", b"+/v+", b"+/v/")
+
+
+def once_encoded(text: str) -> str:
+    """`böse` for `bÃ¶se`, as which UTF-8 stands there that was encoded twice; else the text."""
+
+    def once(found: re.Match[str]) -> str:
+        raw = b"".join(c.encode("cp1252" if ord(c) > 255 else "latin-1") for c in found[0])
+        return raw.decode("utf-8", "replace")
+
+    if not any(
+        len(pair[0]) > 2
+        or pair[0][1] not in _CLOSING
+        or text[pair.end() : pair.end() + 1].islower()
+        for pair in _TWICE.finditer(text)
+    ):
+        return text
+    found = _TWICE.sub(once, text)
+    return text if "\ufffd" in found else found
+
 
 def check_encoding(name: str) -> str:
     """The name as Python has it; raises UsageError for one that it does not know."""
@@ -68,10 +95,12 @@ def encoding_of(path: Path, opened: Callable[[], BinaryIO]) -> str:
 
     Raises:
         DataError: it holds more than is read of a table, is no text, is UTF-8 but for some lines,
-            or could be in one of several encodings.
+            or could be in one of several encodings; or some of its lines are encoded twice.
     """
     with opened() as file:
         head = file.read(1 << 12)
+        if head.startswith(UTF7_MARKS):
+            raise DataError(f"{path} is UTF-7, which is not read: save it again as UTF-8.")
         size, zeros, plain = len(head), b"\0" in head, head.isascii()
         escape = b"\x1b$" in head or b"\x1b(" in head
         while part := file.read(1 << 20):
@@ -115,6 +144,7 @@ def _wide(path: Path, head: bytes) -> str:
 
 def _with_accents(path: Path, opened: Callable[[], BinaryIO]) -> str:
     whole: list[int] = []
+    twice: list[tuple[int, str]] = []
     broken: list[tuple[int, bytes]] = []
     odd: tuple[int, bytes] | None = None
     pairs = high = looked_at = 0
@@ -125,8 +155,11 @@ def _with_accents(path: Path, opened: Callable[[], BinaryIO]) -> str:
                 continue
             raw = line.encode("latin-1")
             try:
-                raw.decode("utf-8")
-                if len(whole) < 6:
+                read = raw.decode("utf-8")
+                if once_encoded(read) != read:
+                    if len(twice) < 6:
+                        twice.append((number, read))
+                elif len(whole) < 6:
                     whole.append(number)
                 continue
             except UnicodeDecodeError:
@@ -143,9 +176,11 @@ def _with_accents(path: Path, opened: Callable[[], BinaryIO]) -> str:
                     pairs += len(pair)
                     odd = odd or ((number, raw) if 5 * pairs > high else None)
     if not broken:
+        if twice:
+            _tell_twice(path, whole, twice)
         return "utf-8"
-    if whole:
-        raise _mixed(path, whole, broken)
+    if whole or twice:
+        raise _mixed(path, whole or [number for number, _ in twice], broken)
     if odd is None and 5 * pairs <= high:
         number, raw = broken[0]
         word = _first_word(raw.decode("cp1252"))
@@ -153,6 +188,25 @@ def _with_accents(path: Path, opened: Callable[[], BinaryIO]) -> str:
         return "cp1252"
     number, raw = odd or broken[0]
     raise _unknown(path, f"line {number} may read {_readings(raw)}", "cp1251")
+
+
+def _tell_twice(path: Path, whole: list[int], twice: list[tuple[int, str]]) -> None:
+    """Raises DataError where some lines are encoded twice and `whole` once."""
+    number, line = twice[0]
+    cell = next(c for c in _cells_of(line) if once_encoded(c) != c)
+    word = f"{private(cell[:40])} for {private(once_encoded(cell)[:40])} in line {number}"
+    lines = listed([str(number) for number, _ in twice])
+    right = "where they are right as they stand, say data.encoding=utf-8"
+    if whole:
+        others = listed([str(number) for number in whole], 3)
+        raise DataError(
+            f"{path}: lines {lines} seem to be encoded twice ({word}), and lines {others} are not. "
+            f"One class or patient would be two: mend these lines; or, {right}."
+        )
+    log.warning(
+        f"{path.name}: lines {lines} seem to be encoded twice ({word}). They are read as they "
+        f"stand. Save the table again as UTF-8; or, {right}"
+    )
 
 
 def _mixed(path: Path, whole: list[int], broken: list[tuple[int, bytes]]) -> DataError:
@@ -188,8 +242,11 @@ def _readings(raw: bytes) -> str:
 
 def _first_word(line: str) -> str:
     """The first cell with a letter beyond ASCII."""
-    cells = re.split(r"[,;\t|\r\n]", line)
-    return next((c.strip(' "')[:40] for c in cells if not c.isascii()), "")
+    return next((c[:40] for c in _cells_of(line) if not c.isascii()), "")
+
+
+def _cells_of(line: str) -> list[str]:
+    return [cell.strip(' "') for cell in re.split(r"[,;\t|\r\n]", line)]
 
 
 def _say(path: Path, encoding: str, why: str) -> None:

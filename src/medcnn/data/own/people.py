@@ -6,6 +6,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 
+from medcnn.data.own.encodings import once_encoded
 from medcnn.data.own.sheets import Sheet, whole_number
 from medcnn.data.own.vocabulary import UNLABELLED
 from medcnn.data.own.words import is_error_cell, tidy
@@ -30,7 +31,7 @@ def one_name(cell: str) -> str:
 
 def note_odd_names(column: str | None, names: Iterable[str]) -> None:
     """Warn of ids that a spreadsheet has cut, so that several patients are one, and of those that
-    differ in case or zeros alone, so that one patient may be several."""
+    differ in case, zeros or encoding alone, so that one patient may be several."""
     whose = set(names) - {""}
     cut = sorted(name for name in whose if _SCIENTIFIC.fullmatch(name))
     if cut:
@@ -41,7 +42,7 @@ def note_odd_names(column: str | None, names: Iterable[str]) -> None:
         )
     alike: dict[str, list[str]] = {}
     for name in sorted(whose):
-        bare = re.sub(r"[\s_-]+", "", folded(name))
+        bare = re.sub(r"[\s_-]+", "", folded(once_encoded(name)))
         alike.setdefault(re.sub(r"(?<!\d)0+(?=\d)", "", bare), []).append(name)
     several = [names for names in alike.values() if len(names) > 1]
     if several:

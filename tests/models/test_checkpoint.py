@@ -218,6 +218,21 @@ def test_images_of_the_training_are_known_under_another_key_only_where_they_are_
     assert here.other_key(part)
 
 
+def test_a_fine_tuned_checkpoint_knows_the_images_of_those_before_it(
+    colours: Callable[..., Manifest], saved: tuple[Path, Classifier, Checkpoint]
+) -> None:
+    plain = colours()
+    digests = [checkpoints.digest_of(r) for r in plain.records]
+    oldest = {"manifest": plain.fingerprint(), "made_with": digests[:10]}
+    before = {"manifest": "b", "made_with": digests[10:15]}
+    own = {"manifest": "c", "made_with": digests[15:18]}
+    tuned = replace(saved[2], provenance={**own, "parents": [before, oldest]})
+    part = plain.with_records(plain.records[5:20])
+    assert tuned.trained_on(part).tolist() == [True] * 13 + [False] * 2
+    assert tuned.trained_on(plain).sum() >= sum(r.split != "test" for r in plain.records)
+    assert replace(saved[2], provenance=own).trained_on(part).sum() == 3
+
+
 def test_two_large_sets_without_a_common_image_share_no_id_in_a_checkpoint(
     colours: Callable[..., Manifest], saved: tuple[Path, Classifier, Checkpoint]
 ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import json
 import os
 import re
@@ -611,7 +612,17 @@ def test_images_that_a_checkpoint_was_made_with_are_told(
     assert run("evaluate", best(tmp_path / "a"), *part, f"run_dir={tmp_path / 'b'}") == 0
     tuned = (*part, *QUICK[2:], "seed=5", f"run_dir={tmp_path / 'c'}")
     assert run("finetune", best(tmp_path / "a"), *tuned) == 0
-    for name in ("b", "c"):
+    # the next one knows the images of both
+    again = (*words, *QUICK[2:], "seed=6", f"run_dir={tmp_path / 'd'}")
+    assert run("finetune", best(tmp_path / "c"), *again) == 0
+    made = load(tmp_path / "d/checkpoints/best.safetensors", torch.device("cpu"))[0].provenance
+    digests = [
+        hashlib.sha256((tmp_path / n / "checkpoints" / "best.safetensors").read_bytes()).hexdigest()
+        for n in "ca"
+    ]
+    assert [p["checkpoint_sha256"] for p in made["parents"]] == digests
+    assert all(p["versions"] and p["made_with"] for p in made["parents"])
+    for name in ("b", "c", "d"):
         notes = json.loads((tmp_path / name / "run.json").read_text())["notes"]
         assert any("carry the id of an image that the" in note for note in notes)
     own = json.loads((tmp_path / "a" / "run.json").read_text())["notes"]

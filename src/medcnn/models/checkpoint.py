@@ -73,23 +73,37 @@ class Checkpoint:
     appearance: Appearance | None = None
     plugins: tuple[Mapping[str, str], ...] = ()
 
+    @property
+    def lineage(self) -> list[Mapping[str, Any]]:
+        """What this checkpoint was made with, and before it those that it was fine-tuned from."""
+        return [self.provenance, *self.provenance.get("parents", ())]
+
     def trained_on(self, manifest: Manifest) -> NDArray[np.bool_]:
-        """[N]: which images of a manifest carry the id of one that this checkpoint was made with
-        (training or validation). Another hospital may by chance use the same ids."""
-        if manifest.fingerprint() == self.provenance.get("manifest"):
-            # the very same images and splits, whatever the key of their pseudonyms
-            return np.array([r.split is not Split.TEST for r in manifest.records])
-        known = set(self.provenance.get("made_with", ()))
-        short = any(len(digest) == SHORT_DIGITS for digest in known)
-        digest = short_digest_of if short else digest_of
-        return np.array([digest(r) in known for r in manifest.records])
+        """[N]: which images of a manifest carry the id of one that this checkpoint, or one that it
+        was fine-tuned from, was made with (training or validation). Another hospital may by chance
+        use the same ids."""
+        fingerprint = manifest.fingerprint()
+        seen = np.zeros(len(manifest.records), dtype=np.bool_)
+        for made in self.lineage:
+            if fingerprint == made.get("manifest"):
+                # the very same images and splits, whatever the key of their pseudonyms
+                seen |= np.array([r.split is not Split.TEST for r in manifest.records])
+            elif known := set(made.get("made_with", ())):
+                short = any(len(digest) == SHORT_DIGITS for digest in known)
+                digest = short_digest_of if short else digest_of
+                seen |= np.array([digest(r) in known for r in manifest.records])
+        return seen
 
     def other_key(self, manifest: Manifest) -> bool:
         """Whether other images have pseudonyms of another key than those of the training, so that
         `trained_on` recognises none."""
-        same = self.provenance.get("pseudonym_key") in (None, pseudonym("", "key"))
-        others = manifest.fingerprint() != self.provenance.get("manifest")
-        return not same and others and any(r.origin for r in manifest.records)
+        if not any(r.origin for r in manifest.records):
+            return False
+        fingerprint, here = manifest.fingerprint(), (None, pseudonym("", "key"))
+        return any(
+            made.get("pseudonym_key") not in here and made.get("manifest") != fingerprint
+            for made in self.lineage
+        )
 
     def precision(self, asked: Precision) -> Precision:
         """`asked`, or (auto) that of the training, which thresholds were chosen with."""

@@ -175,18 +175,22 @@ def _trained(described: Any) -> list[str]:
     ]
     if trainer.get("precision", "auto") not in list(Precision):
         faults.append(f"training.trainer.precision: {_short(trainer['precision'])} is none")
-    lists = {
-        "training.audit.allow": audit.get("allow", []),
-        "provenance.made_with": provenance.get("made_with", []),
-    }
+    parents = provenance.get("parents", [])
+    if not isinstance(parents, list) or not all(isinstance(p, Mapping) for p in parents):
+        return [*faults, f"provenance.parents: {_short(parents)} is no list of provenances"]
+    made = {f"provenance.parents.{n}": parent for n, parent in enumerate(parents)}
+    made = {"provenance": provenance, **made}
+    lists = {"training.audit.allow": audit.get("allow", [])}
+    lists |= {f"{where}.made_with": of.get("made_with", []) for where, of in made.items()}
     faults += [
         f"{where}: {_short(value)} is no list of words"
         for where, value in lists.items()
         if not isinstance(value, list) or not all(isinstance(word, str) for word in value)
     ]
     words = {
-        "provenance.manifest": provenance.get("manifest", ""),
-        "provenance.source": provenance.get("source", ""),
+        f"{where}.{name}": of.get(name) or ""
+        for where, of in made.items()
+        for name in ("manifest", "source", "pseudonym_key")
     }
     faults += [
         f"{where}: {_short(value)} is no text"

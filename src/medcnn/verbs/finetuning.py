@@ -50,9 +50,12 @@ def finetune(config: TrainConfig, command: list[str]) -> Path:
             return run_folder_of(config)
         old, tensors = checkpoints.read(path)
         checkpoints.refuse_not_finite(tensors, str(path))
-        old = replace(old, preprocessing=read_as(old.preprocessing, config.data, run.note))
-        origin = checkpoints.provenance_of(path)
-        sha = origin["checkpoint_sha256"]
+        sha = checkpoints.provenance_of(path)["checkpoint_sha256"]
+        old = replace(
+            old,
+            preprocessing=read_as(old.preprocessing, config.data, run.note),
+            provenance={**old.provenance, "checkpoint_sha256": sha},
+        )
         run.ranks.told(lambda: refuse_changed(run, "checkpoint_sha256", sha, "checkpoint weights"))
         manifest, bad, _ = run.ranks.told(lambda: audited(config, run, old.preprocessing))
         if old.other_key(manifest):
@@ -111,6 +114,8 @@ def carried_over(
             row, old_row = manifest.labels.outputs.index(name), old.labels.outputs.index(name)
             into.weight[row] = source.weight[old_row]
             into.bias[row] = source.bias[old_row]
+    before = {k: v for k, v in old.provenance.items() if k != "parents"}
+    parents = [before, *old.lineage[1:]]
     fresh = [n for n in manifest.labels.outputs if n not in kept]
     dropped = [n for n in old.labels.outputs if n not in kept]
     run.facts["head"] = {"kept": kept, "fresh": fresh, "dropped": dropped}
@@ -129,7 +134,7 @@ def carried_over(
         flips="",
         readout=Readout(),
         training=without_places(config),
-        provenance=provenance_for(run, manifest),
+        provenance=provenance_for(run, manifest) | {"parents": parents},
         plugins=plugins_of(config) + checkpoints.still_needed(old),
     )
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from medcnn.config import TrainerConfig, build, to_json
+from medcnn.config import TrainerConfig, build, settings_digest, to_json
 from medcnn.system.errors import UsageError
 
 GOOD: dict[str, Any] = {
@@ -83,3 +83,16 @@ def test_options_take_what_no_field_claims() -> None:
         options: dict[str, Any]
 
     assert build(Thing, {"name": "x", "gamma": 2}, {}).options == {"gamma": 2}
+
+
+def test_a_folder_named_after_settings_tells_no_path_to_who_tries_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A digest without a key would let anybody try the names of patients."""
+    names = []
+    for key in ("the key of one house", "the key of another"):
+        monkeypatch.setenv("MEDCNN_PSEUDONYM_KEY", key)
+        names.append(settings_digest({"data": {"root": "/wards/Meier_Anna"}}))
+        assert settings_digest({"data": {"root": "/wards/Meier_Anna"}}) == names[-1]
+        assert settings_digest({"data": {"root": "/wards/Huber_Anna"}}) != names[-1]
+    assert len(set(names)) == 2

@@ -22,7 +22,7 @@ from medcnn.images import Fit, Frames
 from medcnn.images.steps import STEPS, Chosen, chosen_steps
 from medcnn.statistics.decisions import ReadoutConfig
 from medcnn.system.errors import UsageError
-from medcnn.system.privacy import as_pseudonyms
+from medcnn.system.privacy import as_pseudonyms, keyed
 from medcnn.system.registry import nearest
 
 C = TypeVar("C")
@@ -574,6 +574,12 @@ def data_from_json(stored: Mapping[str, Any]) -> DataConfig:
 
 def short_hash(*parts: Any) -> str:
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:8]
+
+
+def settings_digest(*settings: Any) -> str:
+    """What names a folder after settings: the same for the same ones and key. A path among them
+    may hold a name, which could be guessed from a digest without a key."""
+    return keyed(json.dumps(settings, sort_keys=True), "settings", 4).hex()
 
 
 def config_folder() -> Path:

@@ -11,7 +11,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from medcnn.config import READING, DataConfig, EvaluateConfig, data_from_json, short_hash, to_json
+from medcnn.config import (
+    READING,
+    DataConfig,
+    EvaluateConfig,
+    data_from_json,
+    settings_digest,
+    to_json,
+)
 from medcnn.data import splits
 from medcnn.data.adapters import DATASETS
 from medcnn.data.manifest import Manifest, Split
@@ -41,7 +48,7 @@ def evaluate_checkpoint(config: EvaluateConfig, command: list[str]) -> Path:
     if config.threads:
         torch.set_num_threads(config.threads)
     settings = to_json(replace(config, data=data))
-    name = f"evaluate-{data.called()}-{config.split}-{short_hash(settings)}"
+    name = f"evaluate-{data.called()}-{config.split}-{settings_digest(settings)}"
     folder = Path(config.run_dir) if config.run_dir else free_folder(Path("runs") / name)
     with open_run(folder, settings, command, resumable=False) as run:
         device = pick_device(config.device)

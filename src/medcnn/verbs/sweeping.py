@@ -21,9 +21,10 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 
-from medcnn.config import SweepConfig, TrainConfig, short_hash, to_json
+from medcnn.config import SweepConfig, TrainConfig, settings_digest, short_hash, to_json
 from medcnn.system.errors import DataError, DivergedError, StoppedError, UsageError
 from medcnn.system.files import locked, quoted, write_text
+from medcnn.system.paths import without_ways
 from medcnn.system.progress import wrapped
 from medcnn.system.run_folder import without_free_settings
 from medcnn.training.tasks import Task
@@ -61,7 +62,9 @@ def search(config: SweepConfig, make: Make) -> None:
 def folder_of(config: SweepConfig) -> Path:
     if config.train.run_dir:
         return Path(config.train.run_dir)
-    return Path("runs") / f"{config.train.data.called()}-sweep-{short_hash(settings_of(config))}"
+    return (
+        Path("runs") / f"{config.train.data.called()}-sweep-{settings_digest(settings_of(config))}"
+    )
 
 
 def settings_of(config: SweepConfig) -> dict[str, Any]:
@@ -91,7 +94,7 @@ def opened(config: SweepConfig, folder: Path) -> optuna.Study:
             pruner=pruner,
             load_if_exists=True,
         )
-        mine = short_hash(settings_of(config))
+        mine = short_hash(without_ways(settings_of(config)))
         if study.user_attrs.get("settings", mine) != mine:
             raise UsageError(
                 f"run_dir={folder} holds a sweep with other settings or another space; give "

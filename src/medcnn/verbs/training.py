@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from timm.layers.norm_act import convert_sync_batchnorm
 
-from medcnn.config import Reproducible, TrainConfig, short_hash, to_json
+from medcnn.config import Reproducible, TrainConfig, settings_digest, short_hash, to_json
 from medcnn.data.manifest import Manifest, Split
 from medcnn.models import checkpoint as checkpoints
 from medcnn.models.appearance import appearance_of
@@ -98,7 +98,7 @@ def run_folder_of(config: TrainConfig) -> Path:
         return Path(config.run_dir)
     settings = without_free_settings(to_json(config))
     name = config.model.backbone if config.model else "finetune"
-    return Path("runs") / f"{config.data.called()}-{name}-{short_hash(settings)}"
+    return Path("runs") / f"{config.data.called()}-{name}-{settings_digest(settings)}"
 
 
 @contextmanager
@@ -118,13 +118,13 @@ def begun(config: TrainConfig, command: list[str]) -> Iterator[RunFolder | None]
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.use_deterministic_algorithms(True)
         torch.backends.cudnn.benchmark = False
-    path = run_folder_of(config)
-    shorter = None if config.run_dir else shorter_run(path, to_json(config))
-    with (
-        joined(config.trainer.device) as ranks,
-        opened(config, command, path, ranks) as run,
-        ended_by_signals(),  # within `opened`, so that run.json says it
-    ):
+    with ExitStack() as stack:
+        ranks = stack.enter_context(joined(config.trainer.device))
+        # machines may have other keys, and so other names for it
+        path = ranks.told(lambda: run_folder_of(config))
+        shorter = None if config.run_dir else shorter_run(path, to_json(config))
+        run = stack.enter_context(opened(config, command, path, ranks))
+        stack.enter_context(ended_by_signals())  # within `opened`, so that run.json says it
         if shorter:
             log.info(
                 f"this run begins anew; run_dir={shorter} would instead go on with the run of the "

@@ -32,7 +32,7 @@ SPLIT_WORDS = {
         обучение обучающая тренировочная тренировка 训练 訓練 学習 훈련 학습"""
     ),
     "validation": words(
-        """validation valid validate validating val vali dev devel development tune tuning eval
+        """validation valid vld validate validating val vali dev devel development tune tuning eval
         evaluation evaluate validierung entwicklung validacion validacao validazione convalida
         evaluacion avaliacao valutazione validatie walidacja walidacyjny walidacyjne validering
         dogrulama validacni validacios валидация валидационная проверка проверочная
@@ -40,20 +40,23 @@ SPLIT_WORDS = {
     ),
     "test": words(
         """test tests testing tst te holdout heldout unseen prueba pruebas essai teste verifica
-        prova prufung pruefung toets testowanie testowy testowe teszt testovaci
+        prova prufung pruefung pruf toets testowanie testowy testowe teszt testovaci
         тест тестовая тестирование 测试 測試 テスト 테스트"""
     ),
 }
 # What may stand beside: `train_images`, `Testdaten`, `stage_2_train`, `internal-test`, `val2017`.
 _BESIDE = words(
     """set sets data dataset datasets image images img imgs imagenes imagens immagini bilder bild
-    split subset folder part sample samples cohort stage fold final new the daten datensatz satz
+    split subset folder part sample samples stichprobe
+    cohort stage fold final new the daten datensatz satz
     menge gruppe group grupo groupe datos conjunto jeu ensemble dados dati zbior dane internal
-    external independent official private public only de of di do dir
+    external ext int blind ciega independent official private public only de of d di do dir
     photo photos picture pictures jpg jpeg png tif tiff dcm dicom raw files
     集 数据 数据集 資料 データ 데이터 набор выборка"""
 )
-_COMPOUND = re.compile("(set|data|dataset|images|daten|datensatz|satz|menge|bilder|集|データ)$")
+_COMPOUND = re.compile(
+    "(set|data|dataset|images|daten|datensatz|satz|s?menge|s?stichprobe|bilder|集|データ)$"
+)
 
 
 def says_nothing(name: str) -> bool:

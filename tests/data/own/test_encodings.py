@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import bz2
+import gzip
+import lzma
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -124,6 +128,24 @@ def test_text_that_is_encoded_twice_is_told(
 )
 def test_what_is_no_double_encoding_is_let_be(text: str) -> None:
     assert once_encoded(text) == text
+
+
+@pytest.mark.fault
+@pytest.mark.parametrize(
+    ("pack", "name"),
+    [
+        (lzma.compress, "xz"),
+        (bz2.compress, "bzip2"),
+        (lambda raw: gzip.compress(gzip.compress(raw)), "gzip twice"),
+        (lambda raw: b"\x28\xb5\x2f\xfd\x24" + raw, "zstd"),
+    ],
+)
+def test_a_packed_table_is_named_and_never_guessed_at(
+    pack: Callable[[bytes], bytes], name: str, tmp_path: Path
+) -> None:
+    """Row B12."""
+    with pytest.raises(DataError, match=f"packed by {name}, which is not read here: unpack it"):
+        sheet_of(tmp_path, pack(GERMAN.encode()))
 
 
 @pytest.mark.fault

@@ -237,6 +237,14 @@ def test_attributes_that_tell_every_patient_apart_are_refused(tmp_path: Path, na
         assert table.read(tmp_path, attributes=["more"], **options).records[3].attributes
 
 
+def test_an_attribute_that_says_who_somebody_is_is_refused_by_its_name(tmp_path: Path) -> None:
+    options = _visits(tmp_path, ["a", "a", "b", "c"], "1980-01-01")
+    path = tmp_path / str(options["table"])
+    path.write_text(path.read_text().replace("more", "Geburtsdatum", 1))
+    with pytest.raises(UsageError, match="Geburtsdatum says who somebody is"):
+        table.read(tmp_path, attributes=["Geburtsdatum"], **options)
+
+
 def test_words_as_many_as_images_are_no_classes(tmp_path: Path) -> None:
     options = _visits(tmp_path, [f"p{i // 2}" for i in range(24)]) | {"label": "who"}
     with pytest.raises(DataError, match="12 different words for 24 images") as refused:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from medcnn.data.own.vocabulary import names_someone, numbered, on_scale
+from medcnn.data.own.vocabulary import identifies, names_someone, numbered, on_scale
 from medcnn.data.own.words import is_error_cell, tidy, trimmed
 
 
@@ -14,16 +14,36 @@ from medcnn.data.own.words import is_error_cell, tidy, trimmed
     """#N/A #REF! #VALUE! #DIV/0! #NAME? #NULL! #NUM! #SPILL! #CALC! #GETTING_DATA #FIELD! #BLOCKED!
     #NV #BEZUG! #WERT! #ZAHL! #ÜBERLAUF! #VALEUR! #NOM? #NOMBRE! #¡VALOR! #¿NOMBRE? #N/D #RIF!
     #VERW! #NAAM? #N/B #ADR! #ДЕЛ/0! #Н/Д #YOK #SAYI/0! #ÉRTÉK! #HIÁNYZIK #ODKAZ! #ERROR! Err:502
-    ##### #n/a""".split(),  # noqa: SIM905
+    ##### #n/a #N/V #N.V. Fehler:502 Erreur:502""".split(),  # noqa: SIM905
 )
 def test_the_errors_of_spreadsheets_are_known_in_their_languages(text: str) -> None:
     """Row A11."""
     assert is_error_cell(text)
 
 
-@pytest.mark.parametrize("text", ["#1", "# 3", "#tag", "error", "N/A", "", "Erratic", "#"])
+@pytest.mark.parametrize(
+    "text", ["#1", "# 3", "#tag", "error", "N/A", "", "Erratic", "#", "ratio:502", "error: 5021"]
+)
 def test_words_with_a_hash_are_words(text: str) -> None:
     assert not is_error_cell(text)
+
+
+@pytest.mark.fault
+@pytest.mark.parametrize(
+    "name",
+    """MRN Fallnummer DOB geb. Geburtsdatum date_of_birth NHC NHS_number Vorname Nachname
+    patient_name apellidos prénom Codice_Fiscale Telefon E-Mail PLZ 氏名""".split(),  # noqa: SIM905
+)
+def test_columns_that_say_who_somebody_is_are_known_by_their_names(name: str) -> None:
+    """Row 66: dates of birth are shared by some, and name people all the same."""
+    assert identifies(name)
+
+
+@pytest.mark.parametrize(
+    "name", ["age", "sex", "lesion_id", "scanner name", "birth weight", "hospital", "case mix"]
+)
+def test_other_columns_may_be_kept_as_attributes(name: str) -> None:
+    assert not identifies(name)
 
 
 @pytest.mark.fault

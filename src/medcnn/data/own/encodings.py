@@ -53,6 +53,14 @@ _HIGH = "".join(bytes([b]).decode("cp1252", "ignore") or chr(b) for b in range(0
 _TWICE = re.compile(f"[ÂÃÄÅÎÏÐÑØÙ][{_HIGH}]|[â-ï][{_HIGH}]{{2}}")
 _CLOSING = "»«”“’‘…–—´°®\xa0"
 """May also follow a word that ends in such a letter: `IRMÃ»`."""
+_PACKED = {
+    b"\xfd7zXZ\0": "xz",
+    b"\x28\xb5\x2f\xfd": "zstd",
+    b"BZh": "bzip2",
+    b"7z\xbc\xaf": "7z",
+    b"Rar!": "RAR",
+    b"\x1f\x8b": "gzip twice",
+}
 UTF7_MARKS = (b"+/v8", b"+/v9", b"+/v+", b"+/v/")
 
 
@@ -99,6 +107,8 @@ def encoding_of(path: Path, opened: Callable[[], BinaryIO]) -> str:
     """
     with opened() as file:
         head = file.read(1 << 12)
+        if packed := next((name for mark, name in _PACKED.items() if head.startswith(mark)), ""):
+            raise DataError(f"{path} is packed by {packed}, which is not read here: unpack it.")
         if head.startswith(UTF7_MARKS):
             raise DataError(f"{path} is UTF-7, which is not read: save it again as UTF-8.")
         size, zeros, plain = len(head), b"\0" in head, head.isascii()

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from medcnn.data.own.encodings import once_encoded
 from medcnn.data.own.sheets import Sheet, whole_number
-from medcnn.data.own.vocabulary import UNLABELLED
+from medcnn.data.own.vocabulary import UNLABELLED, identifies
 from medcnn.data.own.words import is_error_cell, tidy
 from medcnn.system.errors import UsageError, listed, private
 from medcnn.system.paths import folded
@@ -62,6 +62,7 @@ def refuse_identifying(
     """Raises UsageError for attributes that tell one patient from all others, as names, numbers and
     dates do, and measurements do not: attributes are written as they are."""
     faults = [f"{c} is the column of images or patients" for c in attributes if c in own]
+    faults += [f"{c} says who somebody is" for c in attributes if identifies(c) and c not in own]
     for column in attributes:
         cells = sheet.rows.column(column)
         of = {name or str(i): cells[i] for i, name in whose.items() if cells[i]}

@@ -173,6 +173,28 @@ def names_someone(column: str) -> bool:
     return False
 
 
+_IDENTITY = _words(
+    """name names surname familyname lastname firstname givenname fullname nachname vorname
+    initialen initials nom prenom nombre apellido apellidos nome cognome sobrenome naam achternaam
+    nazwisko
+    dob birthdate birthday dateofbirth geburtsdatum geburtstag gebdatum geb geboren naissance
+    datedenaissance nacimiento fechadenacimiento fechanacimiento nascita datadinascita nascimento
+    datadenascimento datanascimento geboortedatum dataurodzenia 姓名 名前 氏名 出生日期 生年月日
+    mrn nhs nhsnumber ssn socialsecuritynumber dni cpf codicefiscale ahv niss insz passport
+    nationalid personalid krankenkassennummer versichertennummer insurancenumber
+    phone telephone telefon telefono email mail address adresse direccion indirizzo endereco
+    postcode postalcode zip zipcode plz"""
+)
+
+
+def identifies(column: str) -> bool:
+    """`DOB`, `geb.`, `MRN`, `Vorname`, `Patient Name`, `Fallnummer`: what tells who somebody is,
+    even where several share a value; not `lesion_id`, `scanner name`, `birth weight`."""
+    if plain(column) in _IDENTITY:
+        return True
+    return names_someone(column) and not tokens(column) & {"lesion", "laesion", "lesions"}
+
+
 def label_hint(column: str) -> int:
     """4 for the very name of labels, 3 for a name that holds one, 2 for one that often means them,
     -3 for one that says something else."""

@@ -38,11 +38,15 @@ _ERRORS = frozenset(
     #δ/υ #לא_זמין #spill #calc #busy #blocked #connect #external #field #unknown #timeout #python
     #ref #value #div/0 #name #null #num #error""".split()  # noqa: SIM905
 )
-_ERROR = re.compile(r"#[¡¿]?[^\W\d_][^#]{0,30}[!?]|#n/a .*|#{3,}|err:\d{3}", re.IGNORECASE)
+_ERROR = re.compile(
+    r"#[¡¿]?[^\W\d_][^#]{0,30}[!?]|#n/a .*|#n[./][a-z]\.?|#{3,}"
+    r"|(err|error|erreur|errore|erro|fehler|fout|fel|feil|virhe|chyba|hiba)\s?:\s?\d{3}",
+    re.IGNORECASE,
+)
 
 
 def is_error_cell(text: str) -> bool:
-    """Whether a spreadsheet could not compute the cell: `#N/A`, `#BEZUG!`, `Err:502`, `####`."""
-    if not text or text[0] not in "#eE":
+    """Whether a spreadsheet could not compute the cell: `#N/A`, `#BEZUG!`, `Fehler:502`, `####`."""
+    if not text or (text[0] != "#" and ":" not in text):
         return False
     return text.casefold() in _ERRORS or _ERROR.fullmatch(text) is not None

@@ -79,31 +79,25 @@ class Checkpoint:
         return [self.provenance, *self.provenance.get("parents", ())]
 
     def trained_on(self, manifest: Manifest) -> NDArray[np.bool_]:
-        """[N]: which images of a manifest carry the id of one that this checkpoint, or one that it
-        was fine-tuned from, was made with (training or validation). Another hospital may by chance
-        use the same ids."""
-        fingerprint = manifest.fingerprint()
+        """[N]: which images of a manifest carry the id of one that this checkpoint, or one before
+        it, was made with (training or validation). Another hospital may use the same ids."""
         seen = np.zeros(len(manifest.records), dtype=np.bool_)
         for made in self.lineage:
-            if fingerprint == made.get("manifest"):
-                # the very same images and splits, whatever the key of their pseudonyms
-                seen |= np.array([r.split is not Split.TEST for r in manifest.records])
-            elif known := set(made.get("made_with", ())):
-                short = any(len(digest) == SHORT_DIGITS for digest in known)
-                digest = short_digest_of if short else digest_of
-                seen |= np.array([digest(r) in known for r in manifest.records])
+            known = set(made.get("made_with", ()))
+            digest = short_digest_of if any(len(d) == SHORT_DIGITS for d in known) else digest_of
+            same = manifest.fingerprint() == made.get("manifest")  # whatever key pseudonyms have
+            seen |= [
+                r.split is not Split.TEST if same else digest(r) in known for r in manifest.records
+            ]
         return seen
 
     def other_key(self, manifest: Manifest) -> bool:
         """Whether other images have pseudonyms of another key than those of the training, so that
         `trained_on` recognises none."""
-        if not any(r.origin for r in manifest.records):
-            return False
         fingerprint, here = manifest.fingerprint(), (None, pseudonym("", "key"))
-        return any(
-            made.get("pseudonym_key") not in here and made.get("manifest") != fingerprint
-            for made in self.lineage
-        )
+        own = any(r.origin for r in manifest.records)
+        others = (made for made in self.lineage if made.get("manifest") != fingerprint)
+        return own and any(made.get("pseudonym_key") not in here for made in others)
 
     def precision(self, asked: Precision) -> Precision:
         """`asked`, or (auto) that of the training, which thresholds were chosen with."""

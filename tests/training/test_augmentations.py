@@ -14,6 +14,8 @@ from medcnn.pixels.batches import batches
 from medcnn.pixels.opening import open_store
 from medcnn.system.distributed import Ranks
 from medcnn.training.augmentations import (
+    OF_LAST,
+    OF_SETTINGS,
     PRESETS,
     Augmentation,
     augment,
@@ -41,6 +43,23 @@ def test_random_numbers_depend_on_seed_epoch_and_image_alone() -> None:
     assert np.array_equal(uniforms(1, 2, KEYS, 8)[::-1], uniforms(1, 2, KEYS[::-1].copy(), 8))
     for other in (uniforms(2, 2, KEYS, 8), uniforms(1, 3, KEYS, 8)):
         assert not (other == uniforms(1, 2, KEYS, 8)).any()
+
+
+def test_what_a_preset_does_last_is_a_function_of_seed_epoch_and_image_alone() -> None:
+    def shifted(images: torch.Tensor, draw: torch.Tensor) -> torch.Tensor:
+        assert draw.shape == (len(images), OF_LAST)
+        return images * draw[:, :1, None, None]
+
+    plain = replace(PRESETS[Modality.DERMOSCOPY], mixup_alpha=0.0)
+    how = replace(plain, last=shifted)
+    whole = augment(images(), KEYS, how, seed=3, epoch=1)
+    assert torch.equal(whole[2:5], augment(images()[2:5], KEYS[2:5], how, seed=3, epoch=1))
+    assert not torch.equal(whole, augment(images(), KEYS, how, seed=3, epoch=2))
+    # the numbers of the other settings stay what they are
+    shares = uniforms(3, 1, KEYS, OF_SETTINGS + OF_LAST)[:, OF_SETTINGS, None, None, None]
+    assert torch.equal(
+        whole, augment(images(), KEYS, plain, seed=3, epoch=1) * torch.tensor(shares)
+    )
 
 
 @pytest.mark.parametrize("name", PRESETS)

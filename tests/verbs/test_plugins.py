@@ -73,6 +73,7 @@ def test_a_package_of_ones_own_trains_evaluates_and_predicts(
     settings = (
         *("data=named_files", f"data.root={images}", "data.steps=gamma", "data.size_px=32"),
         *("loss=tversky", "loss.alpha=0.2", "head=normed", "model=lenet5", "trainer.score=f2"),
+        "augmentation.preset=exposures",
         *("trainer.epochs=2", "trainer.device=cpu", "trainer.threads=1"),
     )
     for run in ("a", "b"):
@@ -85,6 +86,7 @@ def test_a_package_of_ones_own_trains_evaluates_and_predicts(
         described = json.loads(one.metadata()["medcnn"])
         assert all(np.array_equal(one.get_tensor(k), other.get_tensor(k)) for k in one.keys())  # noqa: SIM118
     assert {(p["group"], p["name"]) for p in described["plugins"]} == {
+        ("augmentations", "exposures"),
         ("datasets", "named_files"),
         ("heads", "normed"),
         ("losses", "tversky"),
@@ -102,6 +104,9 @@ def test_a_package_of_ones_own_trains_evaluates_and_predicts(
     scores = json.loads((tmp_path / "a" / "metrics.json").read_text(encoding="utf-8"))
     assert "f2" in {s["name"] for s in scores["splits"]["test"]["scores"]}
 
+    medcnn("preview", *settings, place=place, cwd=tmp_path)
+    shown = (tmp_path / "preview.html").read_text(encoding="utf-8")
+    assert "then what exposures does besides" in shown
     medcnn("evaluate", best, "run_dir=again", place=place, cwd=tmp_path)
     again = json.loads((tmp_path / "again" / "metrics.json").read_text(encoding="utf-8"))
     assert again["splits"]["test"]["scores"] == scores["splits"]["test"]["scores"]

@@ -36,8 +36,10 @@ def _augmentations() -> Iterable[Line]:
     from medcnn.training.augmentations import PRESETS
 
     def about(preset: Any) -> str:
-        moved = [f"{f.name}={getattr(preset, f.name)}" for f in fields(preset)]
-        return ", ".join(moved) + "."
+        moved = {f.name: getattr(preset, f.name) for f in fields(preset)}
+        last = moved.pop("last")
+        text = ", ".join(f"{name}={value}" for name, value in moved.items())
+        return f"{text}." + (f" Then: {_first(last)}" if last else "")
 
     return _lines(PRESETS, about)
 

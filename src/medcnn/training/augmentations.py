@@ -7,7 +7,8 @@ loading nor on a restart.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -33,6 +34,9 @@ class Augmentation:
         contrast: the same for the distance from the image's mean.
         mixup_alpha: of the Beta distribution that mixes two images and their targets (Zhang et
             al. 2018, ICLR); 0 mixes none.
+        last: what a preset of a plug-in does besides, after all the others: images [B, C, H, W] in
+            0..1 and random numbers [B, OF_LAST] in [0, 1) -> such images again. Its chance is in
+            these numbers alone, so that a run can be repeated.
     """
 
     horizontal_flip: bool = False
@@ -43,6 +47,7 @@ class Augmentation:
     brightness: float = 0.0
     contrast: float = 0.0
     mixup_alpha: float = 0.0
+    last: Callable[[Tensor, Tensor], Tensor] | None = None
 
     @property
     def flips(self) -> str:
@@ -91,13 +96,15 @@ PRESETS = Table(
 # A corner is one part in so many of the shorter side. The ground of fundus photographs reaches 15
 # to 25 of 255, skin in the shade of a dermatoscope begins above 40.
 CORNER, DARK = 14, 0.1
+# Random numbers of an image: those of the settings, and those of `Augmentation.last`.
+OF_SETTINGS, OF_LAST = 8, 16
 
 
 def augmentation_of(config: AugmentationConfig, modality: Modality) -> Augmentation:
     """The preset that was chosen (`auto`: that of the modality) with single settings replaced."""
     preset = PRESETS.choose(modality if config.preset == "auto" else config.preset)
-    fields = {name: getattr(config, name) for name in Augmentation.__dataclass_fields__}
-    return replace(preset, **{k: v for k, v in fields.items() if v is not None})
+    given = {k: v for k, v in asdict(config).items() if k != "preset" and v is not None}
+    return replace(preset, **given)
 
 
 def uniforms(seed: int, epoch: int, keys: NDArray[np.uint64], count: int) -> NDArray[np.float32]:
@@ -136,7 +143,8 @@ def augment(
     images: Tensor, keys: NDArray[np.uint64], how: Augmentation, *, seed: int, epoch: int
 ) -> Tensor:
     """Images [B, C, H, W] in 0..1, moved and lit anew; each by its own random numbers."""
-    draw = on_device(uniforms(seed, epoch, keys, 8), images.device)
+    count = OF_SETTINGS + (OF_LAST if how.last else 0)
+    draw = on_device(uniforms(seed, epoch, keys, count), images.device)
     images = _moved(images, draw, how)
     side = 2 * draw - 1
     shape = (-1, 1, 1, 1)
@@ -147,7 +155,7 @@ def augment(
         images = mean + (images - mean) * (1 + how.contrast * side[:, 7]).view(shape)
     if how.brightness or how.contrast:
         images = images.clamp(0, 1)
-    return images
+    return how.last(images, draw[:, OF_SETTINGS:]) if how.last else images
 
 
 def _moved(images: Tensor, draw: Tensor, how: Augmentation) -> Tensor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -234,14 +234,17 @@ def _settings(
     augmentation: Augmentation,
     config: PreviewConfig,
 ) -> dict[str, str]:
-    moves = {k: v for k, v in asdict(augmentation).items() if v and k != "mixup_alpha"}
+    shown = replace(augmentation, mixup_alpha=0.0, last=None)
+    moves = [f"{k} {v}" for k, v in asdict(shown).items() if v]
+    if augmentation.last:
+        moves.append(f"then what {config.augmentation.preset} does besides")
     side, channels = preprocessing.size_px, preprocessing.channels
     said = {
         "modality": str(manifest.modality),
         "network's input": f"{side} × {side} px, {channels} channel{'s' * (channels > 1)}, "
         f"{preprocessing.bits} bits, fit {preprocessing.fit}",
         "data.steps": "; ".join(_steps(preprocessing)) or "none",
-        "augmentation": ", ".join(f"{k} {v}" for k, v in moves.items()) or "none",
+        "augmentation": ", ".join(moves) or "none",
         "seed": f"{config.seed}, of the images chosen and of the augmentation",
     }
     if augmentation.mixup_alpha:

@@ -13,7 +13,6 @@ from medcnn.training.losses import (
     AUTO,
     LOSSES,
     check_kind,
-    check_options,
     cross_entropy,
     focal,
     ordinal_cross_entropy,
@@ -156,4 +155,4 @@ def test_options_out_of_their_range_are_refused_by_name(
     """Row B3."""
     (option,) = options
     with pytest.raises(UsageError, match=rf"loss {name}: {option}=.* should be from"):
-        check_options(name, options)
+        LOSSES.bind(name, options)

@@ -85,11 +85,7 @@ _PRESETS: dict[str, Augmentation] = {
     Modality.OTHER: Augmentation(rotation_deg=10, scale=0.1, translate=0.05, mixup_alpha=0.1),
 }
 PRESETS = Table(
-    "augmentation",
-    _PRESETS,
-    group="augmentations",
-    kind=Augmentation,
-    also=lambda: ("auto",),
+    "augmentation", _PRESETS, group="augmentations", kind=Augmentation, also=lambda: ("auto",)
 )
 
 

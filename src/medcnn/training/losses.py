@@ -8,9 +8,8 @@ over a batch overflows at 65,504. Options are keyword-only and come from `config
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -114,13 +113,6 @@ AUTO = {
     Kind.MULTILABEL: "binary_cross_entropy",
     Kind.ORDINAL: "ordinal_cross_entropy",
 }
-
-
-def check_options(name: str, options: Mapping[str, Any]) -> None:
-    """Raises UsageError where the loss `name` has no such option, or a number is out of range;
-    those of `auto` are known only when the labels are."""
-    if name != "auto":
-        LOSSES.bind(name, options)
 
 
 def check_kind(name: str, kind: Kind) -> None:

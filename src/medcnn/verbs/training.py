@@ -40,7 +40,7 @@ from medcnn.system.run_folder import (
 from medcnn.training.augmentations import augmentation_of
 from medcnn.training.epochs import EpochResult
 from medcnn.training.fit import fit, stopped_early
-from medcnn.training.losses import check_options
+from medcnn.training.losses import LOSSES
 from medcnn.training.optimizers import OPTIMIZERS, groups_of
 from medcnn.training.setting import Setting
 from medcnn.training.state import TrainState, average_of
@@ -104,7 +104,8 @@ def run_folder_of(config: TrainConfig) -> Path:
 @contextmanager
 def begun(config: TrainConfig, command: list[str]) -> Iterator[RunFolder | None]:
     """The open run folder, or None where the run is finished already."""
-    check_options(config.loss.name, config.loss.options)
+    if config.loss.name != "auto":  # that is known only when the labels are
+        LOSSES.bind(config.loss.name, config.loss.options)
     if config.transfer.name == "scratch" and config.model and config.model.weights not in RANDOM:
         raise UsageError(
             "transfer=scratch starts from random weights, and model.weights="

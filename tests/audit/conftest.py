@@ -75,14 +75,14 @@ class Bench:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
-    def make(self, count: int = 60) -> Manifest:
+    def make(self, count: int = 60, name: str = "wards") -> Manifest:
         """A manifest of PNG images, one a patient; every third is in validation or test."""
-        root = self.folder / "wards"
+        root = self.folder / name
         root.mkdir(exist_ok=True)
         splits = (*[Split.TRAIN] * 4, Split.VALIDATION, Split.TEST)
         records = []
         for i in range(count):
-            Image.fromarray(drawing(i)).save(root / f"{i:03d}.png")
+            Image.fromarray(drawing(i + 1000 * len(name) - 5000)).save(root / f"{i:03d}.png")
             records.append(
                 Record(
                     image_id=f"i{i:03d}",

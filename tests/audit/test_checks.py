@@ -251,6 +251,7 @@ def test_a_second_audit_of_the_same_files_decodes_nothing(
     bench: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from medcnn.audit import thumbnails
+    from medcnn.pixels import shards
 
     clean = bench.make(12)
     first = bench.audited(clean)
@@ -258,7 +259,8 @@ def test_a_second_audit_of_the_same_files_decodes_nothing(
     def never(*_: object, **__: object) -> None:
         raise AssertionError("an image was decoded")
 
-    monkeypatch.setattr(thumbnails, "answers", never)
+    for module in (thumbnails, shards):
+        monkeypatch.setattr(module, "decode", never)
     assert bench.audited(clean).findings == first.findings
     (clean.root / "000.png").write_bytes(b"changed")
     with pytest.raises(AssertionError, match="was decoded"):

@@ -26,14 +26,16 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def counted(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How many images each look decoded."""
     from medcnn.audit import thumbnails
+    from medcnn.pixels import shards
 
-    real, seen = thumbnails.answers, []
+    real, seen = shards.decode, []
 
-    def answers(requests: Any, *rest: Any, **named: Any) -> Any:
+    def decode(requests: Any, *rest: Any, **named: Any) -> Any:
         seen.append(len(requests))
         return real(requests, *rest, **named)
 
-    monkeypatch.setattr(thumbnails, "answers", answers)
+    for module in (thumbnails, shards):
+        monkeypatch.setattr(module, "decode", decode)
     return seen
 
 
@@ -52,31 +54,35 @@ def _emptied(file: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("harm", "ending"),
+    ("harm", "ending", "anew"),
     [
-        (_changed, ".grey.npy"),
-        (_emptied, ".colour.npy"),
-        (_cut, ".json"),
-        (_changed, ".findings.json"),
+        (_changed, "*/*.pixels", [1]),
+        (_emptied, "*/*.pixels", [12]),
+        (_cut, "*/*.rows", [1]),
+        (_changed, "*.findings.json", []),
     ],
 )
 def test_a_damaged_cache_costs_another_look_and_nothing_else(
-    bench: Any, place: Path, counted: list[int], harm: Callable[[Path], None], ending: str
+    bench: Any,
+    place: Path,
+    counted: list[int],
+    harm: Callable[[Path], None],
+    ending: str,
+    anew: list[int],
 ) -> None:
     clean = bench.make(12)
     before = bench.audited(clean)
-    (file,) = (
-        f
-        for f in place.iterdir()
-        if f.name.endswith(ending) and ("findings" in f.name) == ("findings" in ending)
-    )
+    assert counted == [12]
+    (file,) = place.glob(ending)
     harm(file)
     after = bench.audited(clean)
     assert after.findings == before.findings
+    assert after.looks.facts == before.looks.facts
     np.testing.assert_array_equal(after.looks.grey, before.looks.grey)
-    assert counted == ([12] if "findings" in ending else [12, 12])
+    np.testing.assert_array_equal(after.looks.colour, before.looks.colour)
+    assert counted == [12, *anew]
     bench.audited(clean)
-    assert len(counted) == (1 if "findings" in ending else 2), "what was made anew is kept"
+    assert counted == [12, *anew], "what was made anew is kept"
 
 
 def test_what_another_set_left_there_is_not_believed(
@@ -84,21 +90,29 @@ def test_what_another_set_left_there_is_not_believed(
 ) -> None:
     """Swapped thumbnails would make pairs of images that are not alike."""
     clean = bench.make(12)
-    other = clean.with_records(clean.records[::-1])
-    for one in (clean, other):
-        bench.audited(one)
-    for ending in (".grey.npy", ".colour.npy", ".json"):
-        first, second = (
-            f for f in place.iterdir() if f.name.endswith(ending) and "findings" not in f.name
-        )
-        shutil.move(first, place / "aside")
-        shutil.move(second, first)
-        shutil.move(place / "aside", second)
+    bench.audited(clean)
+    other = bench.make(12, "elsewhere")
+    bench.audited(other)
+    first, second = place.glob("*/*.pixels")
+    shutil.move(first, place / "aside")
+    shutil.move(second, first)
+    shutil.move(place / "aside", second)
     for found in place.glob("*.findings.json"):
         found.unlink()
     audit = bench.audited(clean)
     assert counted == [12, 12, 12]
     assert bench.checks(audit) <= {"persons", "few"}
+
+
+def test_of_a_set_that_grew_the_new_images_alone_are_looked_at(
+    bench: Any, place: Path, counted: list[int]
+) -> None:
+    clean = bench.make(14)
+    bench.audited(clean.with_records(clean.records[:12]))
+    grown = bench.audited(clean)
+    assert counted == [12, 2]
+    shutil.rmtree(place)
+    np.testing.assert_array_equal(bench.audited(clean).looks.grey, grown.looks.grey)
 
 
 def test_a_cache_that_cannot_be_written_is_said_and_the_audit_goes_on(

@@ -19,7 +19,7 @@ from PIL import Image
 
 from medcnn.data.manifest import Manifest
 from medcnn.images.preprocessing import Fit, Preprocessing
-from medcnn.pixels import decoder, opening, segments
+from medcnn.pixels import decoder, opening, segments, shards, shelves
 from medcnn.pixels.decoder import Answer
 from medcnn.pixels.opening import open_store
 from medcnn.pixels.pixel_store import PixelStore
@@ -34,13 +34,12 @@ HOW = Preprocessing(size_px=16, channels=3, fit=Fit.PAD, bits=8)
 IN_DECODER = """\
 import ctypes, errno, os, signal, time
 from pathlib import Path
-from medcnn.images import preprocessing
 from medcnn.pixels import decoder
-real = preprocessing.read_pixels
+real = decoder.read_pixels
 def read_pixels(root, path, **how):
 {body}
     return real(root, path, **how)
-preprocessing.read_pixels = read_pixels
+decoder.read_pixels = read_pixels
 """
 
 # As decoders written in Rust do, by an exception that is no Exception.
@@ -96,7 +95,8 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[Request]:
         requests.extend(wanted)
         return decoder.decode(wanted, *args, **options)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(opening, "decode", decode)
+    for module in (opening, shards):
+        monkeypatch.setattr(module, "decode", decode)
     return requests
 
 
@@ -216,7 +216,7 @@ def test_the_size_is_said_first_and_a_full_disk_is_refused_before_decoding(
     class Usage:
         free = 1000
 
-    monkeypatch.setattr(opening.shutil, "disk_usage", lambda _: Usage)
+    monkeypatch.setattr(shelves.shutil, "disk_usage", lambda _: Usage)
     with caplog.at_level(logging.INFO), pytest.raises(DataError, match=r"data.cache=off") as raised:
         open_store(colours(), HOW, cache=str(tmp_path / "cache"))
     assert "48 of 48 images to decode, 36.9 kB" in caplog.text
@@ -467,7 +467,7 @@ def test_a_set_that_grows_by_a_build_a_day_stays_in_few_files(
     monkeypatch: pytest.MonkeyPatch,
     asked: list[Request],
 ) -> None:
-    monkeypatch.setattr(opening, "MOST_SEGMENTS", 3)
+    monkeypatch.setattr(shards, "MOST_SEGMENTS", 3)
     manifest, cache = colours(), str(tmp_path / "cache")
     reader = open_store(manifest.with_records(manifest.records[:1]), HOW, cache=cache)
     file = manifest.root / "000.png"

@@ -40,12 +40,13 @@ assert (len(headers), refused) == (40, {}), refused
 DECODERS = """
 from pathlib import Path
 from medcnn.images import Preprocessing
-from medcnn.pixels.decoder import decode
+from medcnn.pixels.decoder import decode, pixels_by
 from medcnn.pixels.pool import Request
 paths = [f"{i}.dcm" for i in range(40)] + [f"{i:03d}.png" for i in range(8)]
 requests = [Request(row=i, path=p) for i, p in enumerate(paths)]
-found = list(decode(requests, Path(sys.argv[1]), Preprocessing(size_px=8), processes=4))
-assert len(found) == 48 and not any(a.why for a in found), [a.why for a in found]
+recipes = [pixels_by(Preprocessing(size_px=8))]
+found = list(decode(requests, Path(sys.argv[1]), recipes, processes=4))
+assert len(found) == 48 and not any(a.made[0].why for a in found), found
 """
 LOOKS = """
 from pathlib import Path

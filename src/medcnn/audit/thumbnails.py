@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import json
 import os
+import tempfile
 import zlib
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
@@ -18,25 +19,31 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medcnn.audit.headers import BURNED_IN, SIZE, TOP, Header, read_header
-from medcnn.audit.kept import keep, keeping, recall
+from medcnn.audit.kept import keeping
 from medcnn.audit.person_names import IMAGING_WORDS, names_in_path
 from medcnn.data.manifest import Manifest
 from medcnn.data.own.vocabulary import tokens
-from medcnn.images import Frames, file_part, read_pixels
-from medcnn.images.limits import MAX_FILE_BYTES
+from medcnn.images import Frames, Preprocessing
 from medcnn.images.resizing import grey, narrowed, resized
-from medcnn.pixels.pool import Request, answers
-from medcnn.pixels.process import Look, serve
+from medcnn.pixels.decoder import Maker, Opened, Reading, Recipe, Seen, decode
+from medcnn.pixels.pool import Request
+from medcnn.pixels.shards import fill
+from medcnn.pixels.shelves import Part, Shelf, states_of
 from medcnn.system.errors import ImageError
-from medcnn.system.files import cache_folder, cache_place, open_own, replacing
+from medcnn.system.files import cache_folder, cache_place
 from medcnn.system.privacy import keyed
 from medcnn.system.progress import log, track
 
 # Raised whenever the same file would give another look.
-LOOKS_VERSION = 5
+LOOKS_VERSION = 6
 GREY_PX, COLOUR_PX = 64, 32
-BLANK_LEVELS = 2
+FACTS_BYTES = 1024
+LOOK_BYTES = GREY_PX**2 + 3 * COLOUR_PX**2 + FACTS_BYTES
+MOST_IN_MEMORY = 1 << 28
+# Where nothing is said of the training.
+PLAIN = Preprocessing(size_px=GREY_PX)
 BLANK = "blank"
+BLANK_LEVELS = 2
 """A thumbnail whose greys span no more of 255 levels than this shows nothing."""
 
 Bytes = NDArray[np.uint8]
@@ -75,131 +82,151 @@ class Looks:
 
 def look_at(
     manifest: Manifest,
+    how: Preprocessing = PLAIN,
     *,
-    window: int = 0,
-    frames: Frames = Frames.ERROR,
-    full_scale: int = 16,
+    also: Sequence[Shelf] = (),
     processes: int = 0,
 ) -> Looks:
-    """Decode all images, or take their looks from the cache.
+    """Look at all images, or take their looks from the cache.
 
     Args:
-        window: which of several windows of a DICOM, counted from 0.
-        frames: which frame of a DICOM with several.
-        full_scale: how many bits grey samples of 16 bits use.
+        how: which frame, window and depth; and how large images are decoded, so that what is
+            trained on needs no other decoding.
+        also: what is filled in the same pass over the files.
         processes: 0: one for each core.
-    """
-    key = _key(manifest, window, frames, full_scale)
-    place = cache_folder() / "audit" / key
-    if stored := _stored(place, key):
-        return stored
-    count = len(manifest.records)
-    grey_of = np.zeros((count, GREY_PX, GREY_PX), np.uint8)
-    colour_of = np.zeros((count, COLOUR_PX, COLOUR_PX, 3), np.uint8)
-    harmless = harmless_words(manifest)
-    setting = {
-        "root": str(manifest.root),
-        "window": window,
-        "frames": str(frames),
-        "full_scale": full_scale,
-        "harmless": sorted(harmless),
-    }
-    requests = [Request(row=i, path=r.path) for i, r in enumerate(manifest.records)]
-    looked = answers(requests, __name__, setting, processes=processes or os.cpu_count() or 1)
-    found: dict[int, Facts] = {}
-    for request, head, data in track(looked, count, "looking at images"):
-        if "why" in head:  # a decoder died of it
-            head = {"bad": head["why"], "traits": {}, "persons": _in_path(request.path, harmless)}
-        elif data:
-            small, colour = data[: GREY_PX**2], data[GREY_PX**2 :]
-            grey_of[request.row] = np.frombuffer(small, np.uint8).reshape(GREY_PX, GREY_PX)
-            colour_of[request.row] = np.frombuffer(colour, np.uint8).reshape(colour_of.shape[1:])
-        found[request.row] = Facts(**head | {"persons": tuple(head["persons"])})
-    facts = tuple(found[row] for row in range(count))
-    looks = Looks(grey=grey_of, colour=colour_of, facts=facts, key=key)
-    _keep(place, looks)
-    return looks
-
-
-def _stored(place: Path, key: str) -> Looks | None:
-    """The looks that `_keep` kept; None where all must be looked at."""
-    stored = recall(place.with_suffix(".json"), key)
-    # an image that was unreadable may be readable by now: a decoder was installed
-    if not stored or any(f["bad"] and not f["traits"].get("seen") for f in stored["facts"]):
-        return None
-    files = _arrays(place)
-    try:
-        whole = [_crc(file) for file in files] == stored["crcs"]
-    except (OSError, ValueError):
-        whole = False
-    if not whole:
-        log.info("the thumbnails that an audit kept are damaged; all images are looked at again")
-        return None
-    grey_of, colour_of = (np.load(file, mmap_mode="r") for file in files)
-    facts = tuple(Facts(**f | {"persons": tuple(f["persons"])}) for f in stored["facts"])
-    return Looks(grey=grey_of, colour=colour_of, facts=facts, key=key)
-
-
-def _keep(place: Path, looks: Looks) -> None:
-    crcs = []
-    with keeping(place.parent):
-        cache_place(place.parent.name)
-        for file, array in zip(_arrays(place), (looks.grey, looks.colour), strict=True):
-            with replacing(file) as temporary:
-                np.save(temporary, array)
-                crcs.append(_crc(temporary))
-        facts = [asdict(f) for f in looks.facts]
-        keep(place.with_suffix(".json"), looks.key, facts=facts, crcs=crcs)
-
-
-def _arrays(place: Path) -> list[Path]:
-    return [place.with_suffix(s) for s in (".grey.npy", ".colour.npy")]
-
-
-def _crc(file: Path) -> int:
-    """Of a whole file, mapped: thumbnails of 100,000 images take 700 MB.
 
     Raises:
-        OSError, ValueError: there is none, or nothing in it.
+        DataError: a disk has no room for what is filled.
     """
-    os.close(open_own(file))
-    return zlib.crc32(np.memmap(file, np.uint8, "r").data)
+    root, paths = manifest.root, [r.path for r in manifest.records]
+    harmless, processes = harmless_words(manifest), processes or os.cpu_count() or 1
+    recipe = Recipe(module=__name__, setting={**_reading(how), "harmless": sorted(harmless)})
+    name = keyed(json.dumps([LOOKS_VERSION, str(root.resolve()), recipe.setting]), "looks").hex()
+    folder = cache_folder() / "audit" / name
+    made = _array(len(paths))
+    rows, unreadable = list(range(len(paths))), dict[int, tuple[str, bytes]]()
+    states, shelf = states_of(root, paths), None
+    with keeping(folder):
+        cache_place("audit")
+        shelf = Shelf(Part(recipe=recipe, folder=folder, item_bytes=LOOK_BYTES), paths)
+        shelves = [shelf, *also]
+        for one in shelves:
+            one.look_up(states)
+        if any(one.missing for one in shelves):
+            fill(root, paths, shelves, processes=processes)
+        unreadable = shelf.unreadable
+        rows = [r for r in rows if r not in unreadable and not shelf.read(r, made[r])]
+        if rows:
+            log.info(f"looks that an audit kept are damaged and made anew: {len(rows)}")
+    if rows:
+        unreadable |= _into(made, rows, root, paths, recipe, processes)
+        if shelf:
+            shelf.mend(rows, made)
+    for row, (_, data) in unreadable.items():
+        made[row] = np.frombuffer(data or bytes(LOOK_BYTES), np.uint8)
+    facts = tuple(
+        _unreadable(paths[row], unreadable[row][0], harmless)
+        if row in unreadable and not unreadable[row][1]
+        else _unpacked(made[row, -FACTS_BYTES:])
+        for row in range(len(paths))
+    )
+    count = len(paths)
+    return Looks(
+        grey=made[:, : GREY_PX**2].reshape(count, GREY_PX, GREY_PX),
+        colour=made[:, GREY_PX**2 : -FACTS_BYTES].reshape(count, COLOUR_PX, COLOUR_PX, 3),
+        facts=facts,
+        key=_key(manifest, name, states),
+    )
 
 
-def main() -> None:
-    """In a process of its own, so that a decoder that aborts ends no audit."""
+def _array(count: int) -> Bytes:
+    """Looks in order; of a large set on disk, where it takes no memory that others need."""
+    if count * LOOK_BYTES < MOST_IN_MEMORY:
+        return np.zeros((count, LOOK_BYTES), np.uint8)
+    with tempfile.TemporaryFile() as file:
+        return np.memmap(file, np.uint8, "w+", shape=(count, LOOK_BYTES))
 
-    def look_of(setting: dict[str, Any]) -> Look:
-        root, harmless = Path(setting["root"]), frozenset(setting["harmless"])
-        window, frames = setting["window"], Frames(setting["frames"])
 
-        def look(path: str, _: str | None) -> tuple[dict[str, Any], bytes]:
-            header = read_header(_bytes_of(root / file_part(path), path), path)
-            traits = dict(header.traits)
-            persons = [*header.persons, *_in_path(path, harmless, header.names)]
-            tops: list[int] = []
-            try:
-                pixels = read_pixels(
-                    root,
-                    path,
-                    window=window,
-                    frames=frames,
-                    at_least_px=GREY_PX * 2,
-                    full_scale=setting["full_scale"],
-                    tops=tops,
-                )
-            except ImageError as error:
-                return {"bad": str(error), "traits": traits, "persons": persons}, b""
-            small, colour = thumbnails(pixels)
-            traits = {"seen": "1", SIZE: f"{pixels.shape[1]}x{pixels.shape[0]}", **traits}
-            if tops:
-                traits[TOP] = str(max(tops))
-            head = {"bad": _bad(small, header), "traits": traits, "persons": persons}
-            return head, small.tobytes() + colour.tobytes()
+def _into(
+    made: Bytes,
+    rows: Sequence[int],
+    root: Path,
+    paths: Sequence[str],
+    recipe: Recipe,
+    processes: int,
+) -> dict[int, tuple[str, bytes]]:
+    """Fill these rows without the cache; returns those that are unreadable."""
+    unreadable = {}
+    requests = [Request(row=row, path=paths[row]) for row in rows]
+    answers = decode(requests, root, [recipe], processes=processes)
+    for answer in track(answers, len(requests), "looking at images"):
+        (look,) = answer.made
+        assert look is not None
+        if look.why:
+            unreadable[answer.row] = look.why, look.data
+        else:
+            made[answer.row] = np.frombuffer(look.data, np.uint8)
+    return unreadable
 
-        return look
 
-    serve(look_of)
+def _reading(how: Preprocessing) -> dict[str, Any]:
+    """How images are decoded for a look: as they are for training, where that shows enough."""
+    least = how.needs_px
+    enough = least is not None and least >= GREY_PX * 3 // 2
+    return {
+        "window": how.window,
+        "frames": str(how.frames),
+        "full_scale": how.full_scale or 16,
+        "at_least_px": least if enough else GREY_PX * 2,
+    }
+
+
+def maker(setting: dict[str, Any]) -> Maker:
+    """Looks, in a decoder process: grey, colour and facts, one after the other."""
+    harmless = frozenset(setting["harmless"])
+    asked = {name: setting[name] for name in ("window", "full_scale", "at_least_px")}
+    reading = Reading(frames=Frames(setting["frames"]), **asked)
+
+    def make(opened: Opened) -> tuple[str, bytes]:
+        header = read_header(opened.data or b"", opened.path)
+        traits = dict(header.traits)
+        persons = (*header.persons, *_in_path(opened.path, harmless, header.names))
+        try:
+            pixels, top = opened.pixels(reading)
+        except ImageError as error:
+            if isinstance(error.__cause__, OSError):
+                raise
+            facts = Facts(bad=str(error), traits=traits, persons=persons)
+            return str(error), bytes(LOOK_BYTES - FACTS_BYTES) + _packed(facts)
+        small, colour = thumbnails(pixels)
+        traits = {"seen": "1", SIZE: f"{pixels.shape[1]}x{pixels.shape[0]}", **traits}
+        if top is not None:
+            traits[TOP] = str(top)
+        facts = Facts(bad=_bad(small, header), traits=traits, persons=persons)
+        return "", small.tobytes() + colour.tobytes() + _packed(facts)
+
+    return make
+
+
+def _packed(facts: Facts) -> bytes:
+    """`FACTS_BYTES`; what a file may say at any length is cut so that it fits."""
+    for length in (400, 100, 0):
+        cut = {name: value[:length] for name, value in facts.traits.items()}
+        told = [facts.bad[:length], cut if length else {}, facts.persons]
+        packed = zlib.compress(json.dumps(told, ensure_ascii=False).encode("utf-8", "replace"))
+        if len(packed) <= FACTS_BYTES:
+            break
+    return packed.ljust(FACTS_BYTES, b"\0")
+
+
+def _unpacked(packed: Bytes) -> Facts:
+    told = zlib.decompressobj().decompress(packed.tobytes())
+    bad, traits, persons = json.loads(told)
+    return Facts(bad=bad, traits=traits, persons=tuple(persons))
+
+
+def _unreadable(path: str, why: str, harmless: frozenset[str]) -> Facts:
+    return Facts(bad=why, traits={}, persons=tuple(_in_path(path, harmless)))
 
 
 def _in_path(path: str, harmless: frozenset[str], names: Iterable[str] = ()) -> list[str]:
@@ -223,33 +250,13 @@ def _bad(small: Bytes, header: Header) -> str:
     return ""
 
 
-def _bytes_of(file: Path, path: str) -> bytes:
-    """The file, or nothing where there is no readable one: reading its pixels says why."""
-    try:
-        if path != file_part(path) or not file.is_file() or file.stat().st_size > MAX_FILE_BYTES:
-            return b""
-        return file.read_bytes()
-    except (OSError, ValueError):
-        return b""
-
-
 def harmless_words(manifest: Manifest) -> frozenset[str]:
     """Words in paths that are no names: classes, and what folders of images are called."""
     names = (*manifest.labels.names, manifest.source)
     return IMAGING_WORDS.union(*map(tokens, names))
 
 
-def _key(manifest: Manifest, window: int, frames: Frames, full_scale: int) -> str:
-    parts = [json.dumps([LOOKS_VERSION, window, str(frames), full_scale])]
-    stats: dict[str, tuple[int, int]] = {}
-    for record in manifest.records:
-        file = file_part(record.path)
-        if file not in stats:
-            try:
-                found = (manifest.root / file).stat()
-                stats[file] = (found.st_size, found.st_mtime_ns)
-            except (OSError, ValueError):
-                stats[file] = (-1, -1)
-        parts.append(json.dumps([str(manifest.root), record.path, *stats[file]]))
-    parts.append(json.dumps(manifest.labels.names))
+def _key(manifest: Manifest, name: str, states: Sequence[Seen | None]) -> str:
+    parts = [name, json.dumps(manifest.labels.names)]
+    parts += [json.dumps([r.path, s]) for r, s in zip(manifest.records, states, strict=True)]
     return keyed("\n".join(parts), "looks").hex()

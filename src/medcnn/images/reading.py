@@ -24,6 +24,7 @@ __all__ = [
     "is_dicom",
     "kind_of",
     "may_be_deep",
+    "may_be_reduced",
     "read_file",
     "read_pixels",
 ]
@@ -87,6 +88,7 @@ def read_pixels(
     at_least_px: int | None = None,
     full_scale: int = 16,
     tops: list[int] | None = None,
+    data: bytes | None = None,
 ) -> Pixels:
     """The pixels of one image, upright and in the full range of their dtype.
 
@@ -104,6 +106,7 @@ def read_pixels(
             size, with both sides at least this long; None: at full size.
         full_scale: how many of 16 bits a sample are used, where the file does not say it.
         tops: takes the highest value of such samples, as it is stored.
+        data: the bytes of the file, where they were read already.
 
     Returns:
         [H, W, C] with C 1 (grey) or 3 (RGB): uint8 in 0..255 or uint16 in 0..65535.
@@ -116,7 +119,8 @@ def read_pixels(
         name, is_row, place = path.partition(".npz#")
         if is_row:
             return read_npz_row(root / f"{name}.npz", place, spread)
-        return _decode(read_file(root / path), window, frames, at_least_px, spread)
+        data = read_file(root / path) if data is None else data
+        return _decode(data, window, frames, at_least_px, spread)
     except ImageError as error:
         if str(error).isprintable():
             raise
@@ -225,6 +229,11 @@ def may_be_deep(root: Path, path: str) -> bool:
     if kind == "PNG":
         return head[24:25] == b"\x10"
     return kind in ("TIFF", "JPEG2000", "NIfTI")
+
+
+def may_be_reduced(data: bytes) -> bool:
+    """Whether `at_least_px` may change what is read of this file."""
+    return is_dicom(data) or kind_of(data) == "JPEG"
 
 
 def is_dicom(data: bytes) -> bool:

@@ -1,4 +1,7 @@
-"""Files -> preprocessed pixels, in processes of their own; both ends of the pipe."""
+"""Files -> what is made of them, in processes of their own; both ends of the pipe.
+
+A file is read once and decoded once, whatever is made of it: a `Recipe` names who makes each thing.
+"""
 
 from __future__ import annotations
 
@@ -7,15 +10,17 @@ import hashlib
 import stat
 import time
 import zlib
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from medcnn.images import Preprocessing, file_part
+from medcnn.images import Frames, Preprocessing, file_part, read_pixels
+from medcnn.images.reading import Pixels, may_be_reduced, read_file
 from medcnn.pixels.pool import Request, answers
 from medcnn.pixels.process import Look, serve
 from medcnn.system.errors import ImageError
@@ -35,32 +40,144 @@ def seen(file: Path) -> Seen:
 
 
 @lru_cache(maxsize=8)
-def content_of(file: Path, as_seen: Seen) -> str:
-    """Hash of the bytes; `as_seen` is in the key so that an array of many images is hashed once."""
+def _content_of_array(file: Path, _: Seen) -> str:
+    """Hash of the bytes; times are in the key so that an array of many images is hashed once."""
+    # a named pipe would block for ever
+    if not stat.S_ISREG(file.stat().st_mode):
+        return ""
     with file.open("rb") as opened:
         return hashlib.file_digest(opened, _hash).hexdigest()
 
 
-def _hash() -> Any:
-    return hashlib.blake2b(digest_size=CONTENT_BYTES)
+def _hash(data: bytes = b"") -> Any:
+    return hashlib.blake2b(data, digest_size=CONTENT_BYTES)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reading:
+    """How `read_pixels` reads a file; its arguments."""
+
+    window: int
+    frames: Frames
+    full_scale: int
+    at_least_px: int | None
+
+    @classmethod
+    def of(cls, how: Preprocessing, at_least_px: int | None) -> Reading:
+        return cls(
+            window=how.window,
+            frames=how.frames,
+            full_scale=how.full_scale,
+            at_least_px=at_least_px,
+        )
+
+
+@dataclass(slots=True)
+class Opened:
+    """An image that was read, and is decoded once for all who read it the same way.
+
+    Attributes:
+        data: the bytes of its file; none of a row of an array, which is read by itself.
+    """
+
+    root: Path
+    path: str
+    data: bytes | None
+    _decoded: dict[Reading, tuple[Pixels, int | None] | ImageError] = field(default_factory=dict)
+
+    def pixels(self, how: Reading) -> tuple[Pixels, int | None]:
+        """[H, W, C], and the highest value of grey samples of 16 bits, as it is stored.
+
+        Raises:
+            ImageError: as `read_pixels` does.
+        """
+        if self.data is None or not may_be_reduced(self.data):
+            how = replace(how, at_least_px=None)
+        if how not in self._decoded:
+            self._decoded[how] = self._read(how)
+        found = self._decoded[how]
+        if isinstance(found, ImageError):
+            raise found
+        return found
+
+    def _read(self, how: Reading) -> tuple[Pixels, int | None] | ImageError:
+        tops: list[int] = []
+        try:
+            pixels = read_pixels(
+                self.root,
+                self.path,
+                window=how.window,
+                frames=how.frames,
+                at_least_px=how.at_least_px,
+                full_scale=how.full_scale,
+                tops=tops,
+                data=self.data,
+            )
+        except ImageError as error:
+            return error
+        return pixels, max(tops, default=None)
+
+
+# Makes bytes, always as many, of an image; says why it must not be used, where that is so. Raises
+# ImageError where it cannot be read.
+Maker = Callable[[Opened], tuple[str, bytes]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recipe:
+    """`maker(setting)` of a module makes it, in a decoder process."""
+
+    module: str
+    setting: dict[str, Any]
+
+
+def pixels_by(how: Preprocessing) -> Recipe:
+    return Recipe(module=__name__, setting=how.to_json())
+
+
+def maker(setting: dict[str, Any]) -> Maker:
+    """Preprocessed pixels."""
+    how = Preprocessing.from_json(setting)
+    reading = Reading.of(how, how.needs_px)
+
+    def make(opened: Opened) -> tuple[str, bytes]:
+        pixels, _ = opened.pixels(reading)
+        return "", np.ascontiguousarray(how.apply(pixels)).tobytes()
+
+    return make
 
 
 def decoded(
-    root: Path, path: str, known: str | None, how: Preprocessing, pauses_s: tuple[float, ...]
+    root: Path,
+    path: str,
+    asked: Sequence[str | None],
+    makers: Sequence[Maker],
+    pauses_s: tuple[float, ...],
 ) -> tuple[Any, bytes]:
-    """The head of an answer and the pixels; none where the content is `known` or unreadable."""
-    file = root / file_part(path)
+    """The head of an answer, and what was made, one after the other.
+
+    Args:
+        asked: for each maker the content of which there is already what it makes, as hashed; empty
+            where there is nothing, None where it is not asked.
+    """
+    file, data = root / file_part(path), None
     for pause_s in (*pauses_s, None):
         try:
             before = seen(file)
-            # a named pipe would block for ever
-            if known and stat.S_ISREG(file.stat().st_mode) and content_of(file, before) == known:
-                return {"seen": before, "same": True}, b""
-            pixels = np.ascontiguousarray(how.read(root, path)).tobytes()
-            content = content_of(file, before)
+            if file_part(path) == path:
+                data = read_file(file)
+            content = _content_of_array(file, before) if data is None else _hash(data).hexdigest()
+            opened = Opened(root, path, data)
+            made = [
+                ({"same": True}, b"") if known and known == content else _made(opened, make)
+                for make, known in zip(makers, asked, strict=True)
+                if known is not None
+            ]
             if seen(file) != before:
                 raise OSError(errno.EAGAIN, "it changed while it was read")
-            return {"seen": before, "content": content, "crc": zlib.crc32(pixels)}, pixels
+            told = [{**head, "size": len(part)} for head, part in made]
+            head = {"seen": before, "content": content, "made": told}
+            return head, b"".join(part for _, part in made)
         except FileNotFoundError:
             return {"why": "the file is missing"}, b""
         except (ImageError, OSError) as error:
@@ -71,10 +188,29 @@ def decoded(
                 tries = f" (tried {len(pauses_s) + 1} times)" if passing else ""
                 return {"why": f"{text or error}{tries}", "gone": passing}, b""
         except Exception as error:
-            # what a library says may hold anything, a file name too
-            return {"why": f"preprocessing failed ({type(error).__name__})"}, b""
+            return {"why": _strange(error)}, b""
         time.sleep(pause_s)
     raise AssertionError("the last try returns")
+
+
+def _made(opened: Opened, make: Maker) -> tuple[dict[str, Any], bytes]:
+    """What it made, or why it could not; raises OSError and what it caused, for another try."""
+    try:
+        why, data = make(opened)
+    except ImageError as error:
+        if isinstance(error.__cause__, OSError):
+            raise
+        return {"why": str(error)}, b""
+    except OSError:
+        raise
+    except Exception as error:
+        return {"why": _strange(error)}, b""
+    return {"why": why, "crc": zlib.crc32(data)}, data
+
+
+def _strange(error: Exception) -> str:
+    # what a library says may hold anything, a file name too
+    return f"preprocessing failed ({type(error).__name__})"
 
 
 def main() -> None:
@@ -82,14 +218,15 @@ def main() -> None:
     pauses_s: tuple[float, ...] = PAUSES_S
 
     def look_of(setting: dict[str, Any]) -> Look:
-        root, how = Path(setting["root"]), Preprocessing.from_json(setting["preprocessing"])
+        root = Path(setting["root"])
+        makers = [import_module(name).maker(told) for name, told in setting["recipes"]]
 
-        def look(path: str, known: str | None) -> tuple[dict[str, Any], bytes]:
+        def look(path: str, asked: Sequence[str | None]) -> tuple[dict[str, Any], bytes]:
             nonlocal pauses_s
-            head, pixels = decoded(root, path, known, how, pauses_s)
+            head, data = decoded(root, path, asked, makers, pauses_s)
             # a drive that is gone is not waited for again at each of a hundred thousand files
             pauses_s = () if head.pop("gone", False) else PAUSES_S
-            return head, pixels
+            return head, data
 
         return look
 
@@ -97,29 +234,58 @@ def main() -> None:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Made:
+    """By one recipe of one image: `why` it must not be used, or `same` content as known.
+
+    Attributes:
+        crc: CRC-32 of the bytes.
+        data: the bytes; none where the image could not be read or its content is known.
+    """
+
+    why: str = ""
+    same: bool = False
+    crc: int = 0
+    data: bytes = b""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """Of one request: `why` it cannot be read, or its pixels, or `same` content as known.
+    """Of one request.
 
     Attributes:
         seen: size and times of the file, as it was read.
         content: hash of the file.
-        crc: CRC-32 of the pixels.
+        made: what each recipe made, None where it was not asked.
     """
 
     row: int
-    pixels: bytes = b""
-    seen: Seen = (0, 0, 0)
-    content: str = ""
-    crc: int = 0
-    same: bool = False
-    why: str = ""
+    seen: Seen
+    content: str
+    made: tuple[Made | None, ...]
 
 
 def decode(
-    requests: Sequence[Request], root: Path, how: Preprocessing, *, processes: int
+    requests: Sequence[Request], root: Path, recipes: Sequence[Recipe], *, processes: int
 ) -> Iterator[Answer]:
     """One answer to each request, in the order in which they are ready."""
-    setting = {"root": str(root), "preprocessing": how.to_json()}
-    for request, head, pixels in answers(requests, __name__, setting, processes=processes):
-        head["seen"] = tuple(head.get("seen", (0, 0, 0)))
-        yield Answer(row=request.row, pixels=pixels, **head)
+    told = [(recipe.module, recipe.setting) for recipe in recipes]
+    setting = {"root": str(root), "recipes": told}
+    for request, head, data in answers(requests, __name__, setting, processes=processes):
+        made: list[Made | None] = []
+        left, told_of = memoryview(data), iter(head.get("made", ()))
+        for known in request.asked:
+            if known is None:
+                made.append(None)
+            elif "why" in head:
+                made.append(Made(why=head["why"]))
+            else:
+                one = next(told_of)
+                size = one.pop("size")
+                made.append(Made(**one, data=bytes(left[:size])))
+                left = left[size:]
+        yield Answer(
+            row=request.row,
+            seen=tuple(head.get("seen", (0, 0, 0))),
+            content=head.get("content", ""),
+            made=tuple(made),
+        )

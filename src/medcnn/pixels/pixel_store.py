@@ -21,10 +21,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from medcnn.pixels.segments import Memory, Pixels
+from medcnn.pixels.segments import NOWHERE, Memory, Pixels
 from medcnn.system.progress import log
-
-NOWHERE = -1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -35,11 +35,14 @@ Answer = tuple[dict[str, Any] | None, bytes]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """`known` is the content, as hashed, of which the pixels are there already."""
+    """Attributes:
+    asked: for each thing that is made, the content, as hashed, of which it is there already;
+        empty where it is not, None where it is not wanted.
+    """
 
     row: int
     path: str
-    known: str | None = None
+    asked: tuple[str | None, ...] = ("",)
 
 
 def answers(
@@ -159,7 +162,7 @@ class _Process:
 
     def ask(self, request: Request) -> None:
         self.asked.append(request)
-        self._send([request.path, request.known])
+        self._send([request.path, request.asked])
 
     def _send(self, what: object) -> None:
         try:

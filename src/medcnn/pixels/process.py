@@ -1,7 +1,7 @@
 """A process that looks at the files it is asked for, so that what kills a decoder kills only it.
 
 It talks over its pipes and opens nothing but images: a setting on the first line, then one request
-`[path, known content or null]` a line; each answer is a head and the bytes made of the file. It
+`[path, what is asked]` a line; each answer is a head and the bytes made of the file. It
 imports no torch, which keeps its start at a fifth of a second.
 """
 
@@ -14,7 +14,7 @@ import os
 import signal
 import struct
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from medcnn.images import file_part
@@ -26,8 +26,8 @@ LIMIT_S, WAITING_LIMIT_S = 60, 600
 # Length of the head (JSON) and of the bytes that follow it.
 FRAME = struct.Struct("<II")
 
-# Path and known content -> head and bytes.
-Look = Callable[[str, str | None], tuple[dict[str, Any], bytes]]
+# Path and `Request.asked` -> head and bytes.
+Look = Callable[[str, Sequence[str | None]], tuple[dict[str, Any], bytes]]
 
 
 class _Kept(logging.Handler):
@@ -76,11 +76,11 @@ def serve(look_of: Callable[[dict[str, Any]], Look]) -> None:
     try:
         answer({}, b"")
         for line in sys.stdin.buffer:
-            path, known = json.loads(line)
+            path, asked = json.loads(line)
             # a large npz is hashed and unpacked up to the row, which no foreign decoder does
             limited = file_part(path) == path
             _limit(limited)
-            head, data = look(path, known)
+            head, data = look(path, asked)
             _limit(False)
             answer(head, data)
     except BrokenPipeError:

@@ -33,6 +33,8 @@ from medcnn.system.privacy import keyed
 RECORD = struct.Struct("<16sqqq16s16sII")
 CHECK = struct.Struct("<I")
 NOT_OPEN = -1
+TAG_BYTES = 8
+NOWHERE = -1
 
 
 def path_key(path: str) -> bytes:
@@ -64,10 +66,11 @@ class Stored:
         return body + CHECK.pack(zlib.crc32(body))
 
 
-def stored_in(folder: Path) -> Iterator[Stored]:
-    """All records of all segments below `folder` that are whole, the latest segment last."""
+def stored_in(folder: Path, tag: bytes = b"") -> Iterator[Stored]:
+    """All records of all segments of that tag in `folder` that are whole, the latest segment
+    last."""
     step = RECORD.size + CHECK.size
-    for file in _by_age(folder):
+    for file in _by_age(folder, tag):
         try:
             data = read_own(file)
         except FileNotFoundError:
@@ -88,13 +91,13 @@ def stored_in(folder: Path) -> Iterator[Stored]:
             )
 
 
-def _by_age(folder: Path) -> list[Path]:
+def _by_age(folder: Path, tag: bytes = b"") -> list[Path]:
     def age(file: Path) -> int:
         with suppress(FileNotFoundError):
             return file.stat().st_mtime_ns
         return 0
 
-    return sorted(folder.glob("*.rows"), key=age)
+    return sorted(folder.glob(f"{tag.hex()}*.rows"), key=age)
 
 
 def merge(folder: Path, image_bytes: int) -> None:
@@ -156,6 +159,26 @@ class Pixels:
             os.close(self._file)
 
 
+class Segments(list[Pixels]):
+    """Those of a folder, opened when they are first asked for."""
+
+    def __init__(self, folder: Path, image_bytes: int) -> None:
+        super().__init__()
+        self._folder, self._image_bytes = folder, image_bytes
+        self._numbers: dict[bytes, int] = {}
+
+    def number(self, stored: Stored) -> int:
+        """Of the segment that holds these pixels; `NOWHERE` if it is gone or cut off."""
+        number = self._numbers.get(stored.segment, NOWHERE)
+        if number == NOWHERE:
+            try:
+                self.append(Pixels(self._folder, stored.segment, self._image_bytes))
+            except FileNotFoundError:
+                return NOWHERE
+            number = self._numbers[stored.segment] = len(self) - 1
+        return number if stored.slot < self[number].slots() else NOWHERE
+
+
 class Memory:
     """The same for pixels that are kept in memory."""
 
@@ -168,10 +191,15 @@ class Memory:
 
 
 class Writer:
-    """A new segment; its files appear with the first image."""
+    """A new segment; its files appear with the first image.
 
-    def __init__(self, folder: Path) -> None:
-        self.segment, self.images = uuid.uuid4().bytes, 0
+    Args:
+        tag: how its name begins, of `TAG_BYTES`; None for any.
+    """
+
+    def __init__(self, folder: Path, tag: bytes | None = None) -> None:
+        name = uuid.uuid4().bytes
+        self.segment, self.images = (tag or name[:TAG_BYTES]) + name[TAG_BYTES:], 0
         self._folder = folder
         self._pixels = self._rows = NOT_OPEN
 

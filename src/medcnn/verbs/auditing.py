@@ -26,6 +26,7 @@ from medcnn.images.preprocessing import UNKNOWN, scale_of
 from medcnn.images.reading import may_be_deep
 from medcnn.pages import audit as page
 from medcnn.pages.audit import Audit
+from medcnn.pixels.opening import pixel_shelves
 from medcnn.pixels.pixel_store import PixelStore
 from medcnn.places import check
 from medcnn.system.errors import DataError, UsageError, listed, private
@@ -89,7 +90,11 @@ def audited(
         return few, {}, settled(few, preprocessing)
     manifest, unsplit = manifest_to_audit(config.data, config.seed, run.note)
     how = settled(manifest, preprocessing)
-    audit = audit_of(manifest, unsplit, how, config.audit, config.seed, measure=False)
+    audit = audit_of(
+        *(manifest, unsplit, how, config.audit, config.seed),
+        measure=False,
+        cache=config.data.cache,
+    )
     if audit.of(Severity.REFUSE):
         raise DataError(
             f"these data are refused before anything is trained.\n\n{page.text(audit)}\n"
@@ -144,7 +149,7 @@ def allowed_pixels(
 
 def bad_images(manifest: Manifest, preprocessing: Preprocessing) -> dict[int, str]:
     """Row -> why this image must not be used: the same images that an audit puts in quarantine."""
-    looks = _looks(manifest, preprocessing)
+    looks = look_at(manifest, preprocessing)
     return {row: f.bad for row, f in enumerate(looks.facts) if f.bad}
 
 
@@ -154,20 +159,11 @@ def settled(manifest: Manifest, preprocessing: Preprocessing) -> Preprocessing:
         return preprocessing
     bits = 16
     if any(may_be_deep(manifest.root, r.path) for r in manifest.records):
-        looks = _looks(manifest, preprocessing).facts
+        looks = look_at(manifest, preprocessing).facts
         # 8 or 10 bits in 16 look blank until it is known that no more are used
         told = [f.traits for f in looks if not f.bad or f.bad.startswith(BLANK)]
         bits = scale_of([int(t[TOP]) for t in told if TOP in t])
     return replace(preprocessing, full_scale=bits)
-
-
-def _looks(manifest: Manifest, preprocessing: Preprocessing) -> Looks:
-    return look_at(
-        manifest,
-        window=preprocessing.window,
-        frames=preprocessing.frames,
-        full_scale=preprocessing.full_scale or 16,
-    )
 
 
 def manifest_to_audit(
@@ -190,11 +186,13 @@ def audit_of(
     seed: int,
     *,
     measure: bool,
+    cache: str = "off",
 ) -> Audit:
     """All findings of a set, from the cache where nothing has changed.
 
     Args:
         measure: also plant copies, to say how well they are found here.
+        cache: where `open_store` will keep pixels; they are made in the same pass, unless `off`.
 
     Raises:
         UsageError: `limits.allow` names what is no check that refuses.
@@ -206,7 +204,8 @@ def audit_of(
         )
     # a key that has no place to stay is said before all images are looked at
     key_of_pseudonyms = pseudonym("")
-    looks = _looks(manifest, preprocessing)
+    also = pixel_shelves(manifest, preprocessing, cache)
+    looks = look_at(manifest, preprocessing, also=also)
     settings = [AUDIT_VERSION, looks.key, manifest.fingerprint(), unsplit, asdict(limits), seed]
     settings += [preprocessing.full_scale]
     # pseudonyms of another key, and names of other modalities, make other sentences

@@ -20,6 +20,7 @@ from typing import Any, TypeVar
 from medcnn.data.manifest import Modality, Split
 from medcnn.images import Fit, Frames
 from medcnn.images.steps import STEPS, Chosen, chosen_steps
+from medcnn.pixels.executors import Where
 from medcnn.statistics.decisions import ReadoutConfig
 from medcnn.system.errors import UsageError
 from medcnn.system.privacy import as_pseudonyms, keyed
@@ -137,6 +138,7 @@ class DataConfig:
     validation_share: float = within(0.01, 0.9)
     test_share: float = within(0.01, 0.9)
     cache: str = field(metadata={"parse": cache_of})
+    executor: Where
     options: Mapping[str, Any]
 
     def called(self) -> str:

@@ -26,6 +26,7 @@ from medcnn.data.own.vocabulary import tokens
 from medcnn.images import Frames, Preprocessing
 from medcnn.images.resizing import grey, narrowed, resized
 from medcnn.pixels.decoder import Maker, Opened, Reading, Recipe, Seen, decode
+from medcnn.pixels.executors import Where
 from medcnn.pixels.pool import Request
 from medcnn.pixels.shards import fill
 from medcnn.pixels.shelves import Part, Shelf, states_of
@@ -86,6 +87,7 @@ def look_at(
     *,
     also: Sequence[Shelf] = (),
     processes: int = 0,
+    executor: Where = Where.HERE,
 ) -> Looks:
     """Look at all images, or take their looks from the cache.
 
@@ -94,6 +96,7 @@ def look_at(
             trained on needs no other decoding.
         also: what is filled in the same pass over the files.
         processes: 0: one for each core.
+        executor: who decodes.
 
     Raises:
         DataError: a disk has no room for what is filled.
@@ -113,7 +116,7 @@ def look_at(
         for one in shelves:
             one.look_up(states)
         if any(one.missing for one in shelves):
-            fill(root, paths, shelves, processes=processes)
+            fill(root, paths, shelves, processes=processes, executor=executor)
         unreadable = shelf.unreadable
         rows = [r for r in rows if r not in unreadable and not shelf.read(r, made[r])]
         if rows:

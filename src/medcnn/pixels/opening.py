@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from medcnn.data.manifest import Manifest
 from medcnn.images.preprocessing import Preprocessing
 from medcnn.pixels.decoder import Made, Seen, decode, pixels_by
+from medcnn.pixels.executors import Where
 from medcnn.pixels.pixel_store import PixelStore
 from medcnn.pixels.pool import Request
 from medcnn.pixels.segments import NOWHERE, Memory, Pixels
@@ -30,7 +31,13 @@ from medcnn.system.progress import track
 PIXELS_VERSION = 5
 
 
-def open_store(manifest: Manifest, preprocessing: Preprocessing, *, cache: str) -> PixelStore:
+def open_store(
+    manifest: Manifest,
+    preprocessing: Preprocessing,
+    *,
+    cache: str,
+    executor: Where = Where.HERE,
+) -> PixelStore:
     """The pixels of `manifest`, from the cache where they are there already.
 
     As many processes decode as torch has threads, so that one setting speaks for both.
@@ -39,6 +46,7 @@ def open_store(manifest: Manifest, preprocessing: Preprocessing, *, cache: str) 
         cache: `auto` (the user's cache folder), `off` (keep them in memory), `known` (what lies in
             the user's cache folder from there, the others in memory: nothing is written), or a
             folder.
+        executor: who decodes what goes to the disk.
 
     Raises:
         DataError: the disk has no room for the cache, or it cannot be written.
@@ -57,7 +65,7 @@ def open_store(manifest: Manifest, preprocessing: Preprocessing, *, cache: str) 
     with usable(folder := folder_of(manifest.root, preprocessing, cache)):
         if cache == "auto" and not folder.is_dir():
             cache_place("pixels")
-        return opening.on_disk(folder)
+        return opening.on_disk(folder, executor)
 
 
 def pixel_shelves(manifest: Manifest, how: Preprocessing, cache: str) -> list[Shelf]:
@@ -113,11 +121,12 @@ class _Opening:
         memory = self._decoded(range(count), 0, places, crcs, states)
         return self._store([memory], places, crcs, states, np.ones(count, np.bool_))
 
-    def on_disk(self, folder: Path) -> PixelStore:
+    def on_disk(self, folder: Path, executor: Where) -> PixelStore:
         """Raises OSError where the folder cannot be used."""
         shelf = self._shelf(folder)
         if shelf.missing:
-            fill(self.root, self.paths, [shelf], processes=torch.get_num_threads())
+            threads = torch.get_num_threads()
+            fill(self.root, self.paths, [shelf], processes=threads, executor=executor)
         self.unreadable = {row: why for row, (why, _) in shelf.unreadable.items()}
         checked = np.zeros(len(self.paths), np.bool_)
         return self._store(shelf.segments, shelf.places, shelf.crcs, shelf.states, checked)

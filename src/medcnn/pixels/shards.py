@@ -16,14 +16,15 @@ from pathlib import Path
 
 from medcnn.images import file_part
 from medcnn.pixels.decoder import Answer, decode, seen
+from medcnn.pixels.executors import CLUSTERS, FEWEST_IN_SHARD, MOST_SHARDS, PROCESSES, Where
 from medcnn.pixels.pool import Request
 from medcnn.pixels.segments import NOWHERE, TAG_BYTES, Segments, Stored, Writer, merge, stored_in
 from medcnn.pixels.shelves import Part, Shelf, states_of
 from medcnn.system.files import locked, own_folder
 from medcnn.system.progress import log, track
 
-# Each is a file that stays open; a set that grows by a build a day comes to that in two months.
-MOST_SEGMENTS = 64
+# Each is a file that stays open; a set that grows by a build a day comes to that in a year.
+MOST_SEGMENTS = 320
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,11 +128,22 @@ def _keep(
         receipt.stored[part][row] = writer.add(stored, made.data)
 
 
-def fill(root: Path, paths: Sequence[str], shelves: Sequence[Shelf], *, processes: int) -> None:
+def fill(
+    root: Path,
+    paths: Sequence[str],
+    shelves: Sequence[Shelf],
+    *,
+    processes: int,
+    executor: Where = Where.HERE,
+) -> None:
     """Make what the shelves lack, in one pass.
 
+    Args:
+        processes: how many decode, where that is done here.
+
     Raises:
-        OSError: a folder cannot be used; DataError: its disk has no room.
+        OSError: a folder cannot be used; DataError: its disk has no room; UsageError: what speaks
+            to the cluster is not installed.
     """
     with ExitStack() as stack:
         for shelf in sorted(shelves, key=lambda s: s.part.folder):
@@ -148,8 +160,38 @@ def fill(root: Path, paths: Sequence[str], shelves: Sequence[Shelf], *, processe
             return
         for shelf in shelves:
             shelf.announce()
-        shard = _shard(root, paths, shelves, rows, processes)
-        _put(shelves, build(shard))
+        if executor is Where.HERE:
+            receipts = iter([build(_shard(root, paths, shelves, rows, processes))])
+        else:
+            receipts = _built_on(executor, root, paths, shelves, rows)
+        for receipt in receipts:
+            for shelf, stored, bad in zip(shelves, receipt.stored, receipt.unreadable, strict=True):
+                for row, where in stored.items():
+                    shelf.put(row, where)
+                shelf.unreadable |= bad
+        for shelf in shelves:
+            for row in shelf.missing:
+                if shelf.places[row, 0] == NOWHERE and row not in shelf.unreadable:
+                    shelf.unreadable[row] = "what was made of it is not on the disk", b""
+
+
+def _built_on(
+    executor: Where,
+    root: Path,
+    paths: Sequence[str],
+    shelves: Sequence[Shelf],
+    rows: Sequence[int],
+) -> Iterator[Receipt]:
+    size = max(FEWEST_IN_SHARD, -(-len(rows) // MOST_SHARDS))
+    shards = [
+        _shard(root, paths, shelves, rows[start : start + size], PROCESSES[executor])
+        for start in range(0, len(rows), size)
+    ]
+    with CLUSTERS[executor]() as cluster:
+        log.info(f"{len(rows):,} images are decoded by {executor}, in {len(shards)} parts")
+        futures = [cluster.submit(build, shard) for shard in shards]
+        for future in track(futures, len(futures), "parts of the set"):
+            yield future.result()
 
 
 def _shard(
@@ -172,16 +214,6 @@ def _shard(
         ),
         processes=processes,
     )
-
-
-def _put(shelves: Sequence[Shelf], receipt: Receipt) -> None:
-    for shelf, stored, bad in zip(shelves, receipt.stored, receipt.unreadable, strict=True):
-        for row, where in stored.items():
-            shelf.put(row, where)
-        shelf.unreadable |= bad
-        for row in shelf.missing:
-            if shelf.places[row, 0] == NOWHERE and row not in bad:
-                shelf.unreadable[row] = "what was made of it is not on the disk", b""
 
 
 @contextmanager

@@ -50,6 +50,7 @@ FREE_SETTINGS = (
     "trainer.keep_state",
     "trainer.dry_run",
     "data.cache",
+    "data.executor",
     "device",
     "threads",
 )

@@ -26,6 +26,7 @@ from medcnn.images.preprocessing import UNKNOWN, scale_of
 from medcnn.images.reading import may_be_deep
 from medcnn.pages import audit as page
 from medcnn.pages.audit import Audit
+from medcnn.pixels.executors import Where
 from medcnn.pixels.opening import pixel_shelves
 from medcnn.pixels.pixel_store import PixelStore
 from medcnn.places import check
@@ -60,7 +61,11 @@ def audit_data(config: AuditConfig) -> Path:
     check(config)
     manifest, unsplit = manifest_to_audit(config.data, config.seed, log.warning)
     preprocessing = settled(manifest, preprocessing_of(config.data))
-    audit = audit_of(manifest, unsplit, preprocessing, config.audit, config.seed, measure=True)
+    audit = audit_of(
+        *(manifest, unsplit, preprocessing, config.audit, config.seed),
+        measure=True,
+        executor=config.data.executor,
+    )
     page.write_html(output, audit)
     print(visible(page.text(audit)))
     print(f"Every row, with pictures: {output}")
@@ -94,6 +99,7 @@ def audited(
         *(manifest, unsplit, how, config.audit, config.seed),
         measure=False,
         cache=config.data.cache,
+        executor=config.data.executor,
     )
     if audit.of(Severity.REFUSE):
         raise DataError(
@@ -147,9 +153,13 @@ def allowed_pixels(
     return pixels_of(manifest, preprocessing, config.data, run.note, bad, max_bad=limit)
 
 
-def bad_images(manifest: Manifest, preprocessing: Preprocessing) -> dict[int, str]:
-    """Row -> why this image must not be used: the same images that an audit puts in quarantine."""
-    looks = look_at(manifest, preprocessing)
+def bad_images(
+    manifest: Manifest, preprocessing: Preprocessing, data: DataConfig
+) -> dict[int, str]:
+    """Row -> why this image must not be used: the same images that an audit puts in quarantine.
+    Pixels are cached in the same pass."""
+    also = pixel_shelves(manifest, preprocessing, data.cache)
+    looks = look_at(manifest, preprocessing, also=also, executor=data.executor)
     return {row: f.bad for row, f in enumerate(looks.facts) if f.bad}
 
 
@@ -187,12 +197,14 @@ def audit_of(
     *,
     measure: bool,
     cache: str = "off",
+    executor: Where = Where.HERE,
 ) -> Audit:
     """All findings of a set, from the cache where nothing has changed.
 
     Args:
         measure: also plant copies, to say how well they are found here.
         cache: where `open_store` will keep pixels; they are made in the same pass, unless `off`.
+        executor: who decodes.
 
     Raises:
         UsageError: `limits.allow` names what is no check that refuses.
@@ -205,7 +217,7 @@ def audit_of(
     # a key that has no place to stay is said before all images are looked at
     key_of_pseudonyms = pseudonym("")
     also = pixel_shelves(manifest, preprocessing, cache)
-    looks = look_at(manifest, preprocessing, also=also)
+    looks = look_at(manifest, preprocessing, also=also, executor=executor)
     settings = [AUDIT_VERSION, looks.key, manifest.fingerprint(), unsplit, asdict(limits), seed]
     settings += [preprocessing.full_scale]
     # pseudonyms of another key, and names of other modalities, make other sentences

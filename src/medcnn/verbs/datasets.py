@@ -165,7 +165,7 @@ def pixels_of(
     Args:
         bad: row -> why the audit puts it in quarantine; what proves unreadable here is added.
     """
-    store = open_store(manifest, preprocessing, cache=data.cache)
+    store = open_store(manifest, preprocessing, cache=data.cache, executor=data.executor)
     store = replace(store, unreadable={**store.unreadable, **(bad or {})})
     if not store.unreadable:
         return store

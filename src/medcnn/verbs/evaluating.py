@@ -62,7 +62,7 @@ def evaluate_checkpoint(config: EvaluateConfig, command: list[str]) -> Path:
             how,
             data,
             run.note,
-            bad_images(manifest, how),
+            bad_images(manifest, how, data),
             max_bad=allowed_bad(config, checkpoint),
         )
         log.info(f"run folder: {folder}")  # which stays from here on

@@ -460,7 +460,7 @@ def without_places(config: TrainConfig) -> dict[str, Any]:
     stored: dict[str, Any] = without_ways(to_json(config))
     if config.data.root or config.data.path:
         stored["data"]["stand_in"] = None  # it was trained on the images that lay there
-    stored["data"].update(root=None, path=None, cache="auto")
+    stored["data"].update(root=None, path=None, cache="auto", executor="here")
     stored.update(run_dir=None, checkpoint=None)
     return stored
 

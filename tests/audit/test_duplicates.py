@@ -6,7 +6,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
+from medcnn.audit import duplicates
 from medcnn.audit.duplicates import find, pixel_digest
 from medcnn.audit.planted import recovered
 from medcnn.audit.thumbnails import look_at, thumbnails
@@ -59,6 +61,56 @@ def test_a_file_that_cannot_be_decoded_in_full_equals_none(bench: Any) -> None:
 def test_many_copies_of_one_image_do_not_make_all_pairs(bench: Any) -> None:
     greys = np.repeat(greys_of(bench, 5), 400, axis=0)
     assert len(find(greys, range(400), lambda row: "equal")) < 400 * 12
+
+
+def hills(count: int) -> np.ndarray:
+    """Greys like `bench.drawing`, made at their size."""
+    rng = np.random.default_rng(0)
+    drawn = []
+    for _ in range(count):
+        total = np.zeros((64, 64), np.float32)
+        for cells in (3, 6, 12, 24):
+            part = Image.fromarray(rng.normal(size=(cells, cells)).astype(np.float32))
+            total += np.asarray(part.resize((64, 64), Image.Resampling.BICUBIC))
+        drawn.append((total - total.min()) / np.ptp(total) * 255)
+    return np.stack(drawn).astype(np.uint8)
+
+
+def test_a_large_set_is_searched_in_cells_which_find_what_all_against_all_finds(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    unlike = hills(1200)
+    cropped = [
+        np.asarray(
+            Image.fromarray(g).resize((64, 64), Image.Resampling.BILINEAR, box=(1, 1, 63, 63))
+        )
+        for g in unlike[:150]
+    ]
+    greys = np.concatenate([unlike, cropped])
+    every = find(greys, range(len(greys)), str)
+    assert {(p.first, p.second) for p in every} == {(n, 1200 + n) for n in range(150)}
+    monkeypatch.setattr(duplicates, "EXHAUSTIVE", 100)
+    monkeypatch.setattr(duplicates, "CELL", 60)
+    compared = 0
+    real = duplicates._candidates
+
+    def counting(left: np.ndarray, right: np.ndarray) -> Any:
+        nonlocal compared
+        compared += len(left) * len(right)
+        return real(left, right)
+
+    monkeypatch.setattr(duplicates, "_candidates", counting)
+    assert find(greys, range(len(greys)), str) == every
+    assert compared < len(greys) ** 2
+
+
+def test_no_cell_is_large_however_alike_the_images_are() -> None:
+    rng = np.random.default_rng(0)
+    for spread in (0.0, 1e-4, 1.0):
+        vectors = (1 + spread * rng.normal(size=(3000, 8))).astype(np.float32)
+        cells = list(duplicates._cells(vectors, np.arange(3000), rng))
+        assert max(map(len, cells)) <= duplicates.CELL
+        assert np.array_equal(np.unique(np.concatenate(cells)), np.arange(3000))
 
 
 def test_without_the_search_equal_images_are_still_found(bench: Any) -> None:

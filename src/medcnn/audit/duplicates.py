@@ -2,7 +2,8 @@
 cropped a little.
 
     describe    64 x 64 greys -> 255 low frequencies, whitened over the set      every image
-    search      pairs whose descriptors point the same way, all against all      blocks of products
+    search      pairs whose descriptors point the same way, all against all;     blocks of products
+                of a large set, all that share a cell of a tree                  in each cell
     align       shift and stretch one thumbnail onto the other                   candidates
     compare     correlate what is left once shape and lighting are taken away    candidates
     confirm     the same pixels? both files are decoded in full                  the most alike
@@ -42,6 +43,13 @@ SAME_CORRELATION = 0.95
 """Above it two files are decoded in full to see whether they hold the same pixels."""
 MOST_PARTNERS = 10
 """Candidates kept of one image: a set of flat images would otherwise pair all with all."""
+EXHAUSTIVE = 20_000
+"""Up to so many images all are compared with all; beyond, within cells, so that the time an image
+takes does not grow with the set."""
+TREES, PIVOTS, NEAREST, CELL = 4, 16, 2, 500
+"""A tree sends each image to the cells of the two pivots, of sixteen, that are closest to it, until
+a cell has no more than 500; two images are compared where they share a cell of one of four trees.
+Of HAM10000, with cells of 200: all 167 pairs that all against all finds, and all of 1,000 crops."""
 STEPS = 6
 MOST_MOVED = 0.08
 MARGIN_PX = 4
@@ -127,7 +135,7 @@ def copies_of(
     """For each of `greys` the rows of `among` that it is a copy of."""
     rows = np.asarray(usable, dtype=np.int64)
     descriptor, described = Descriptor.of(among, rows)
-    far, other, rank = _candidates(described, described)
+    far, other, rank = _within(described)
     unrelated = (far < other) & (rank >= BEYOND_CLOSEST)
     threshold = _threshold(alike(among, rows[far[unrelated]], among, rows[other[unrelated]]))
     first, second, _ = _candidates(descriptor(_frequencies(greys)), described)
@@ -143,7 +151,7 @@ def _near(greys: NDArray[np.uint8], rows: NDArray[np.int64]) -> list[tuple[int, 
     if len(rows) < 2:
         return []
     _, described = Descriptor.of(greys, rows)
-    first, second, rank = _candidates(described, described)
+    first, second, rank = _within(described)
     kept = first < second
     first, second, rank = rows[first[kept]], rows[second[kept]], rank[kept]
     correlation = alike(greys, first, greys, second)
@@ -236,6 +244,51 @@ def _candidates(left: Floats, right: Floats) -> tuple[NDArray[np.int64], ...]:
         rank = np.arange(len(rows)) - np.searchsorted(rows, rows)
         found.append(np.stack([rows + start, columns, rank])[:, rank <= MOST_PARTNERS])
     return tuple(np.concatenate(found, axis=1))
+
+
+def _within(vectors: Floats) -> tuple[NDArray[np.int64], ...]:
+    """`_candidates` of a set within itself; of a large one, of those that share a cell."""
+    count = len(vectors)
+    if count <= EXHAUSTIVE:
+        return _candidates(vectors, vectors)
+    rng, pairs = np.random.default_rng(0), np.zeros(0, np.int64)
+    for _ in range(TREES):
+        found = [pairs]
+        for cell in _cells(vectors, np.arange(count), rng):
+            here = vectors[cell]
+            first, second, _ = _candidates(here, here)
+            apart = first != second
+            found.append(cell[first[apart]] * count + cell[second[apart]])
+        pairs = np.unique(np.concatenate(found))
+    rows, columns = np.divmod(pairs, count)
+    blocks = [slice(start, start + 100_000) for start in range(0, len(pairs), 100_000)]
+    cosine = [np.einsum("pf,pf->p", vectors[rows[b]], vectors[columns[b]]) for b in blocks]
+    order = np.lexsort((-np.concatenate([np.zeros(0, np.float32), *cosine]), rows))
+    rows, columns = rows[order], columns[order]
+    # an image is itself the closest to it
+    rank = np.arange(len(rows)) - np.searchsorted(rows, rows) + 1
+    kept = rank <= MOST_PARTNERS
+    return rows[kept], columns[kept], rank[kept]
+
+
+def _cells(
+    vectors: Floats, rows: NDArray[np.int64], rng: np.random.Generator
+) -> Iterator[NDArray[np.int64]]:
+    """Overlapping groups of `rows`, none larger than CELL."""
+    if len(rows) <= CELL:
+        yield rows
+        return
+    pivots = vectors[rng.choice(rows, PIVOTS, replace=False)].T
+    starts = range(0, len(rows), 100_000)
+    cosine = np.concatenate([vectors[rows[s : s + 100_000]] @ pivots for s in starts])
+    nearest = np.argpartition(-cosine, NEAREST - 1, axis=1)[:, :NEAREST]
+    for pivot in range(PIVOTS):
+        cell = rows[(nearest == pivot).any(axis=1)]
+        if len(cell) > 0.9 * len(rows):
+            # they are all alike, and each finds more partners than are kept in any part of them
+            yield from np.array_split(rng.permutation(cell), -(-len(cell) // CELL))
+        else:
+            yield from _cells(vectors, cell, rng)
 
 
 def alike(

@@ -127,7 +127,7 @@ def table(path: Path) -> None:
         return "n/a" if value is None else f"{100 * value:.1f}"
 
     print(
-        "| test at 5 %, both alike: rejected in % of the runs | patients: "
+        "| test at 5 %, no true difference: rejected in % of the runs | patients: "
         + " | ".join(map(str, PATIENTS))
         + " |"
     )
@@ -138,21 +138,21 @@ def table(path: Path) -> None:
             for how, key, suffix in (
                 ("", "rejected", ""),
                 (", exchange", "permuted", ""),
-                (", images taken for patients", "rejected", " naive"),
+                (", images as patients", "rejected", " naive"),
             ):
                 if name == "McNemar" and key == "permuted":
                     continue
                 row = [percent(shown[kind, "null", n].get(name + suffix), key) for n in PATIENTS]
                 print(f"| {kind}, {name}{how} | {' | '.join(row)} |")
     print(
-        "\n| 95 % interval of a true difference: held in % of the runs | patients: "
+        "\n| 95 % interval of a true difference: contained in % of the runs | patients: "
         + " | ".join(map(str, PATIENTS))
         + " |"
     )
     print("|---|" + "---|" * len(PATIENTS))
     for kind, scores in SCORES.items():
         for name in scores:
-            for how, suffix in (("", ""), (", images taken for patients", " naive")):
+            for how, suffix in (("", ""), (", images as patients", " naive")):
                 row = [
                     percent(shown[kind, "apart", n].get(name + suffix), "covered") for n in PATIENTS
                 ]

@@ -23,16 +23,17 @@ def blocks(language: str) -> list[str]:
 
 
 def readme_commands() -> list[str]:
-    lines = [line for block in blocks("sh")[2:] for line in block.splitlines()]
+    lines = [line for block in blocks("sh")[3:] for line in block.splitlines()]
     # `init` takes a folder that is there, and no settings; tests/cli/test_init.py runs it
     return [line for line in lines if re.match("medcnn (?!init)", line)]
 
 
-def test_the_readme_opens_with_a_line_that_trains_and_a_line_that_tests() -> None:
-    demo, test = blocks("sh")[:2]
+def test_the_readme_opens_with_two_lines_that_train_and_a_line_that_tests() -> None:
+    demo, transfer, test = blocks("sh")[:3]
     assert "medcnn train" in demo
+    assert "medcnn train model=efficientnet_lite0" in transfer
     assert "pytest" in test
-    for line in (demo, test):
+    for line in (demo, transfer, test):
         assert len(line.strip().splitlines()) == 1
         assert "constraints.txt" in line
 

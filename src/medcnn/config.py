@@ -171,6 +171,7 @@ class AuditLimits:
 class ModelConfig:
     backbone: str
     weights: str
+    partial: bool
     options: Mapping[str, Any]
 
 

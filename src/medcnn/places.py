@@ -36,6 +36,10 @@ Config = (
     | WhoConfig
 )
 
+WEIGHT_WORDS = ("auto", "pretrained", "none")
+# What timm and the Hugging Face hub call the weights in a folder.
+WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
+
 
 def check(config: Config) -> None:
     """Raises UsageError, or DataError for an empty folder, where a place is not as it must be."""
@@ -114,11 +118,19 @@ def require_data(data: DataConfig) -> None:
 
 
 def require_weights(weights: str) -> None:
-    """Raises UsageError where `model.weights` is neither one of its words nor a file."""
-    if weights not in ("auto", "pretrained", "none") and not os.path.isfile(weights):
+    """Raises UsageError where `model.weights` is neither one of its words nor a file or folder."""
+    path = Path(weights)
+    if weights in WEIGHT_WORDS or path.is_file():
+        return
+    if not path.is_dir():
         raise UsageError(
             f"model.weights={weights}: no such file; it takes auto, pretrained, none or the path "
             "of a .safetensors or .pth file."
+        )
+    if not any((path / name).is_file() for name in WEIGHT_FILES):
+        raise UsageError(
+            f"model.weights={weights} is a folder without {' and '.join(WEIGHT_FILES)}: name a "
+            "file in it."
         )
 
 

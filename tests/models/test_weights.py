@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import argparse
 import datetime
+import json
 import os
 import socket
 import subprocess
@@ -19,7 +20,7 @@ import timm
 import torch
 
 from medcnn.models import weights
-from medcnn.models.backbones import Body, build_body
+from medcnn.models.backbones import Body, Normalisation, build_body
 from medcnn.models.weights import load_weights
 from medcnn.system.errors import UsageError
 
@@ -370,3 +371,134 @@ def test_weights_that_are_not_finite_are_refused(tmp_path: Path) -> None:
     torch.save(state, tmp_path / "w.pth")
     with pytest.raises(UsageError, match=r"not finite: tensors layer1\.0\.conv1\.weight"):
         load_weights(resnet(), "resnet18", str(tmp_path / "w.pth"))
+
+
+def timm_folder(folder: Path, file: str = "model.safetensors", **config: Any) -> Path:
+    """As `timm.models.save_for_hf` and a snapshot of the Hugging Face hub have it."""
+    folder.mkdir()
+    stored = random_like(timm.create_model("resnet18"))
+    if file.endswith(".safetensors"):
+        safetensors.torch.save_file(stored, folder / file)
+    else:
+        torch.save(stored, folder / file)
+    (folder / "config.json").write_text(json.dumps({"architecture": "resnet18", **config}))
+    return folder
+
+
+@pytest.mark.parametrize("file", ["model.safetensors", "pytorch_model.bin"])
+def test_a_folder_of_timm_gives_weights_normalisation_and_licence(
+    tmp_path: Path, file: str
+) -> None:
+    cfg = {"mean": [0.5, 0.4, 0.3], "std": [0.2, 0.2, 0.2], "license": "cc-by-nc-4.0"}
+    folder = timm_folder(tmp_path / "hub", file, pretrained_cfg=cfg)
+    for given in (folder, folder / file):
+        body = resnet()
+        origin = load_weights(body, "resnet18", str(given))
+        wanted = random_like(timm.create_model("resnet18"))
+        assert torch.equal(body.network.state_dict()["conv1.weight"], wanted["conv1.weight"])
+        assert origin.normalisation == Normalisation((0.5, 0.4, 0.3), (0.2, 0.2, 0.2))
+        assert origin.licence == "cc-by-nc-4.0"
+        assert origin.notes == (
+            "the licence of these weights, cc-by-nc-4.0, excludes commercial use",
+        )
+
+
+def test_a_licence_is_read_from_the_card_beside_the_weights(tmp_path: Path) -> None:
+    folder = timm_folder(tmp_path / "hub")
+    (folder / "README.md").write_text("---\ntags:\n- timm\nlicense: mit\n---\n# A network\n")
+    assert load_weights(resnet(), "resnet18", str(folder)).licence == "mit"
+
+
+@pytest.mark.parametrize("text", ["", "[1]", '{"pretrained_cfg": 3, "mean": "x", "license": 4}'])
+def test_a_folder_whose_description_makes_no_sense_still_gives_its_weights(
+    tmp_path: Path, text: str
+) -> None:
+    folder = timm_folder(tmp_path / "hub")
+    (folder / "config.json").write_text(text)
+    assert load_weights(resnet(), "resnet18", str(folder)).normalisation is None
+
+
+@pytest.mark.fault
+def test_a_folder_of_another_network_names_the_backbone_to_take(tmp_path: Path) -> None:
+    """Row 13."""
+    folder = timm_folder(tmp_path / "hub")
+    with pytest.raises(UsageError, match=r"of resnet18, .* take model\.backbone=resnet18"):
+        load_weights(build_body("resnet34", channels=3, size_px=64), "resnet34", str(folder))
+    (folder / "model.safetensors").unlink()
+    with pytest.raises(UsageError, match=r"folder without model\.safetensors"):
+        load_weights(resnet(), "resnet18", str(folder))
+
+
+def test_up_to_a_tenth_of_a_body_may_be_missing_and_is_named(tmp_path: Path) -> None:
+    state = random_like(resnet().network)
+    fresh = resnet().network.state_dict()
+    del state["layer1.0.bn1.weight"], state["layer1.0.bn1.bias"]
+    torch.save(state, tmp_path / "w.pth")
+    body = resnet()
+    origin = load_weights(body, "resnet18", str(tmp_path / "w.pth"))
+    assert "2 of the body's 100 tensors are not in the file" in origin.notes[0]
+    assert "layer1.0.bn1.weight, layer1.0.bn1.bias" in origin.notes[0]
+    now = body.network.state_dict()
+    assert torch.equal(now["layer1.0.bn1.weight"], fresh["layer1.0.bn1.weight"])
+    assert torch.equal(now["conv1.weight"], state["conv1.weight"])
+
+
+@pytest.mark.parametrize("lost", ["bn", "layer4"])
+def test_less_than_nine_tenths_is_taken_only_where_part_is_asked_for(
+    tmp_path: Path, lost: str
+) -> None:
+    """Many small tensors, or the few that hold most of the numbers."""
+    state = {k: v for k, v in random_like(resnet().network).items() if lost not in k}
+    torch.save(state, tmp_path / "w.pth")
+    with pytest.raises(
+        UsageError, match=r"missing \(.* would fit: model\.partial=true takes those"
+    ):
+        load_weights(resnet(), "resnet18", str(tmp_path / "w.pth"))
+    body = resnet()
+    origin = load_weights(body, "resnet18", str(tmp_path / "w.pth"), partial=True)
+    assert origin.notes
+    assert torch.equal(body.network.state_dict()["conv1.weight"], state["conv1.weight"])
+
+
+def test_part_of_a_larger_network_is_taken_only_where_part_is_asked_for(tmp_path: Path) -> None:
+    larger = random_like(build_body("resnet34", channels=3, size_px=64).network)
+    torch.save(larger, tmp_path / "w.pth")
+    with pytest.raises(UsageError, match=r"unknown \(layer1\.2.*model\.partial=true"):
+        load_weights(resnet(), "resnet18", str(tmp_path / "w.pth"))
+    body = resnet()
+    text = load_weights(body, "resnet18", str(tmp_path / "w.pth"), partial=True).text
+    assert "left out (layer1.2" in text
+    assert torch.equal(body.network.state_dict()["conv1.weight"], larger["conv1.weight"])
+
+
+def test_partial_takes_nothing_from_a_file_in_which_nothing_fits(tmp_path: Path) -> None:
+    torch.save({"a.weight": torch.ones(3)}, tmp_path / "w.pth")
+    with pytest.raises(UsageError, match="do not fit"):
+        load_weights(resnet(), "resnet18", str(tmp_path / "w.pth"), partial=True)
+    with pytest.raises(UsageError, match=r"no effect on model\.weights=none"):
+        load_weights(resnet(), "resnet18", "none", partial=True)
+
+
+@pytest.mark.parametrize(
+    ("file", "licence", "terms"),
+    [
+        ("RETFound_mae_natureCFP.pth", "CC BY-NC 4.0", "no commercial use"),
+        ("dinov3_vits16_pretrain_lvd1689m-08c60483.pth", "DINOv3 License", "passing on"),
+        ("medsiglip-448/weights.pth", "Health AI Developer Foundations", "every use"),
+        ("nih-densenet121-d121-tw-lr001-rot45-tr15-sc15-seed0-best.pt", "Apache-2.0", ""),
+        ("retfoundgreen_statedict.pth", "", ""),
+        ("mine.pth", "", ""),
+    ],
+)
+def test_the_licence_of_known_weights_is_named_once(
+    tmp_path: Path, file: str, licence: str, terms: str
+) -> None:
+    path = tmp_path / file
+    path.parent.mkdir(exist_ok=True)
+    torch.save(resnet().network.state_dict(), path)
+    origin = load_weights(resnet(), "resnet18", str(path))
+    assert origin.licence.startswith(licence)
+    assert bool(origin.licence) == bool(licence)
+    assert len(origin.notes) == bool(terms)
+    assert terms in "".join(origin.notes)
+    assert all("https://" in note for note in origin.notes)

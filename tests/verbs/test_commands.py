@@ -19,6 +19,7 @@ from pydicom.data import get_testdata_file
 from medcnn.cli import main
 from medcnn.data.phantoms import adapter
 from medcnn.data.phantoms.drawing import generate
+from medcnn.models.backbones import Normalisation
 from medcnn.models.checkpoint import load, save
 from medcnn.statistics.predictions import Predictions
 from medcnn.system.privacy import pseudonym
@@ -269,11 +270,30 @@ def test_a_checkpoint_of_another_label_set_is_refused_by_the_names(
         said = " ".join(capsys.readouterr().err.split())
         assert f"unknown to the checkpoint: {unknown}" in said
         assert "medcnn finetune" in said
-    file = best(trained).partition("=")[2]
-    words = ("data=five", *QUICK, f"model.weights={file}")
-    assert run("train", *words, *settings) == 2  # the body alone would go over, and nobody know
-    assert f"finetune checkpoint={file}" in " ".join(capsys.readouterr().err.split())
-    assert not (tmp_path / "x").exists()
+
+
+def test_the_body_of_a_checkpoint_is_taken_with_its_normalisation_and_what_it_knows(
+    trained: Path, lesions: Path, tmp_path: Path
+) -> None:
+    file = tmp_path / "old.safetensors"
+    old, classifier = load(trained / "checkpoints" / "best.safetensors", torch.device("cpu"))
+    channels = old.architecture.channels
+    classifier.normalise_by(Normalisation((0.25,) * channels, (0.125,) * channels))
+    made = {**old.provenance, "weights_licence": "CC BY-NC 4.0"}
+    save(file, classifier, replace(old, normalisation=classifier.normalisation, provenance=made))
+    folder = tmp_path / "on"
+    words = (f"data.root={lesions}", "data.phantom=dermoscopy", "data.patients=60")
+    settings = ("transfer=linear_probe", f"run_dir={folder}", f"model.weights={file}")
+    assert run("train", *QUICK, *words, "data.test_share=0.4", *settings) == 0
+    new, now = load(folder / "checkpoints" / "best.safetensors", torch.device("cpu"))
+    for key, value in classifier.body.state_dict().items():
+        assert torch.allclose(now.body.state_dict()[key], value, atol=1e-6)
+    assert new.normalisation == classifier.normalisation
+    assert new.provenance["weights_licence"] == "CC BY-NC 4.0"
+    assert new.provenance["fine_tuned"]
+    assert "CC BY-NC 4.0" in (folder / "MODEL_CARD.md").read_text()
+    notes = json.loads((folder / "run.json").read_text())["notes"]
+    assert any("old checkpoint was trained or chosen with" in note for note in notes)
 
 
 @pytest.mark.fault

@@ -46,10 +46,12 @@ def _augmentations() -> Iterable[Line]:
 
 def _backbones() -> Iterable[Line]:
     from medcnn.models.backbone_names import CLASSIC_NAMES, backbone_names
+    from medcnn.models.packaged import PACKAGES
     from medcnn.system.plugins import installed
 
     for name in backbone_names():
-        yield name, "a classic that timm lacks" if name in CLASSIC_NAMES else ""
+        about = "a classic that timm lacks" if name in CLASSIC_NAMES else ""
+        yield name, "ImageNet weights in the extra `weights`" if name in PACKAGES else about
     if names := installed("backbones"):
         from medcnn.models.backbones import BACKBONES
 

@@ -31,6 +31,8 @@ class Normalisation:
     def of(cls, mean: tuple[float, ...], std: tuple[float, ...], channels: int) -> Normalisation:
         if channels == 1 and len(mean) > 1:
             return cls((sum(mean) / len(mean),), (sum(std) / len(std),))
+        if channels > 1 and len(mean) == 1:
+            return cls(tuple(mean) * channels, tuple(std) * channels)
         return cls(tuple(mean), tuple(std))
 
 

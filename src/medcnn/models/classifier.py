@@ -42,9 +42,12 @@ class Classifier(nn.Module):
         super().__init__()
         self.body = body
         self.head = head
-        self.normalisation = normalisation
         self.body_frozen = False
         self._still: list[nn.Module] = []
+        self.normalise_by(normalisation)
+
+    def normalise_by(self, normalisation: Normalisation) -> None:
+        self.normalisation = normalisation
         for name in ("mean", "std"):
             values = torch.tensor(getattr(normalisation, name)).view(1, -1, 1, 1)
             self.register_buffer(name, values, persistent=False)

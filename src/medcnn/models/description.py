@@ -190,7 +190,7 @@ def _trained(described: Any) -> list[str]:
     words = {
         f"{where}.{name}": of.get(name) or ""
         for where, of in made.items()
-        for name in ("manifest", "source", "pseudonym_key")
+        for name in ("manifest", "source", "pseudonym_key", "weights_licence")
     }
     faults += [
         f"{where}: {_short(value)} is no text"

@@ -7,11 +7,15 @@ any other class becomes a `Placeholder`, which has its name and whatever it held
 from __future__ import annotations
 
 import inspect
+import io
+import itertools
 import re
 import sys
 import warnings
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from contextlib import redirect_stdout
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +26,7 @@ import torch
 from timm.models import adapt_input_conv, model_entrypoint
 from torch import Tensor, nn
 
+from medcnn.models.foreign_names import COUNTERS, under_our_names
 from medcnn.system.errors import UsageError, listed
 
 # What wraps a module puts these into its names: torch.compile, FSDP, activation checkpointing,
@@ -42,6 +47,8 @@ _REFUSED_MODULES = {
 }
 # Functions that rebuild plain numbers, dates and objects; what they are called with is kept.
 _REBUILDING = {"numpy", "_codecs", "datetime", "copyreg", "collections"}
+# Of a body's tensors and of the numbers in them, without model.partial=true.
+LEAST_SHARE = 0.9
 _MOST_CLASSES = 50
 _MOST_TENSORS = 200_000
 
@@ -117,7 +124,7 @@ def _unpickled(path: Path, classes: list[str]) -> Any:
             name = named[1]
             # torch leaves `builtins.` out of what it says
             root, last = name.partition(".")[0], name.rpartition(".")[2]
-            harmless = last[:1].isupper() or root in _REBUILDING
+            harmless = last.lstrip("_")[:1].isupper() or root in _REBUILDING
             if "." not in name or root in _REFUSED_MODULES or not harmless or name in classes:
                 raise ValueError(f"it holds {name}, which is no tensor") from error
             classes.append(name)
@@ -143,37 +150,140 @@ def flat(stored: Any) -> Iterator[tuple[str, Tensor]]:
             waiting += reversed(within)
 
 
-def fit(network: nn.Module, tensors: Mapping[str, Tensor], name: str, source: str) -> str:
+@dataclass(frozen=True, slots=True)
+class Fit:
+    """What of a file went into a body.
+
+    Attributes:
+        prefix: under which the tensors lay.
+        missing: tensors of the body that keep their random values.
+        unused: tensors of the file that the body has no place for.
+        of: how many tensors the body has, without counters.
+    """
+
+    prefix: str
+    missing: list[str]
+    unused: list[str]
+    of: int
+
+    def text(self) -> str:
+        """`, those named module.*, ...`, to follow the name of the file."""
+        parts = [f"those named {self.prefix}*"] if self.prefix else []
+        if self.unused:
+            parts.append(f"{len(self.unused)} left out ({listed(self.unused, 3)})")
+        return "".join(f", {part}" for part in parts)
+
+    def warning(self) -> str:
+        if not self.missing:
+            return ""
+        return (
+            f"{len(self.missing)} of the body's {self.of} tensors are not in the file and start "
+            f"from random values ({listed(self.missing, 3)})"
+        )
+
+
+def fit(
+    network: nn.Module,
+    tensors: Mapping[str, Tensor],
+    name: str,
+    source: str,
+    partial: bool = False,
+) -> Fit:
     """Load the tensors into a body, under whatever names they lie, and say what was left out.
 
-    The prefix under which most of the body's names lie is taken off. Where shapes differ timm's own
-    filter of that network is asked, which resamples embeddings of positions and renames what others
-    named otherwise. The first convolution is adapted to the number of channels (timm's rule).
+    The prefix under which most of the body's names lie is taken off. Where that does not fit,
+    timm's own filter of that network is asked, which resamples embeddings of positions and renames
+    what others named otherwise, then the names of other libraries are tried (`foreign_names`). The
+    first convolution is adapted to the number of channels (timm's rule).
 
     Args:
         name: of the backbone.
+        partial: take whatever fits. Without it up to a tenth of the body may be missing, and
+            nothing may have another shape.
 
     Raises:
-        MisfitError: tensors are missing, of another shape or not finite, or the file holds a larger
-            network of which this would be a part.
+        MisfitError: too much is missing, something is of another shape or not finite, or the file
+            holds a larger network of which this would be a part.
     """
     wanted = network.state_dict()
-    prefix, found = _unwrapped(tensors, wanted)
-    fault = _fault(network, found, wanted)
-    if fault:
-        filtered = _filtered(network, name, found)
-        if filtered is not None and not _fault(network, filtered, wanted):
-            found, fault = filtered, ""
+    best: _Match | None = None
+    for match in _matches(network, tensors, name, wanted):
+        if best is None or match.loaded > best.loaded:
+            best = match
+        if match.complete:
+            best = match
+            break
+    assert best is not None, "the file as it is is one"
+    fault = best.fault(partial)
     if fault:
         raise MisfitError(f"weights of {source} do not fit {name}: tensors {fault}.")
-    found = _for_channels(found, wanted)
-    lost = [k for k in wanted if found[k].is_floating_point() and not found[k].isfinite().all()]
+    found = {k: best.found[k] for k in best.fitting}
+    lost = [k for k, v in found.items() if v.is_floating_point() and not v.isfinite().all()]
     if lost:
         raise MisfitError(
             f"weights of {source} hold values that are not finite: tensors {listed(lost, 3)}."
         )
-    network.load_state_dict({k: found[k] for k in wanted})
-    return f", those named {prefix}*" if prefix else ""
+    network.load_state_dict({**wanted, **found})
+    absent = [*best.missing, *best.reshaped]
+    unused = [k for k in best.found if k not in wanted]
+    return Fit(best.prefix, absent, unused, len(_without_counters(wanted)))
+
+
+@dataclass(frozen=True, slots=True)
+class _Match:
+    """The tensors of a file under one reading of their names, held against a body's."""
+
+    prefix: str
+    found: Mapping[str, Tensor]
+    wanted: Mapping[str, Tensor]
+    fitting: list[str]
+    missing: list[str]
+    reshaped: list[str]
+    unknown: list[str]
+
+    @property
+    def complete(self) -> bool:
+        return not (self.missing or self.reshaped or self.unknown)
+
+    @property
+    def loaded(self) -> int:
+        """Numbers that would go into the body."""
+        return sum(self.wanted[k].numel() for k in self.fitting)
+
+    def fault(self, partial: bool) -> str:
+        """What keeps these tensors from being the body's, or nothing."""
+        counted = _without_counters(self.wanted)
+        here = [k for k in self.fitting if k in counted]
+        numbers = sum(counted[k].numel() for k in here)
+        shares = len(here) / len(counted), numbers / sum(v.numel() for v in counted.values())
+        enough = here if partial else min(shares) >= LEAST_SHARE
+        if enough and (partial or not (self.reshaped or self.unknown)):
+            return ""
+        kinds = (
+            ("missing", self.missing),
+            ("of another shape", self.reshaped),
+            ("unknown", self.unknown),
+        )
+        said = ", ".join(f"{len(keys)} {what} ({listed(keys, 3)})" for what, keys in kinds if keys)
+        part = f"; {shares[1]:.0%} of its numbers would fit: model.partial=true takes those"
+        return said + (part if here and not partial else "")
+
+
+def _without_counters(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Without the counts of batches that files of before 2018 lack, and nothing depends on."""
+    return {k: v for k, v in tensors.items() if COUNTERS not in k}
+
+
+def _matches(
+    network: nn.Module, tensors: Mapping[str, Tensor], name: str, wanted: Mapping[str, Tensor]
+) -> Iterator[_Match]:
+    """Readings of the names in a file, from its own to those of other libraries."""
+    for named in itertools.chain([tensors], under_our_names(tensors, network, name)):
+        prefix, found = _unwrapped(named, wanted)
+        yield _match(network, prefix, found, wanted)
+        filtered = _filtered(network, name, found)
+        if filtered is not None:
+            yield _match(network, prefix, filtered, wanted)
 
 
 def _unwrapped(
@@ -206,22 +316,27 @@ def _without_wrappers(key: str, wrappers: set[str]) -> str:
     return ".".join(part for part in key.split(".") if part not in wrappers)
 
 
-def _fault(network: nn.Module, found: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> str:
-    """What keeps these tensors from being the body's, or nothing."""
+def _match(
+    network: nn.Module, prefix: str, found: Mapping[str, Tensor], wanted: Mapping[str, Tensor]
+) -> _Match:
     found = _for_channels(found, wanted)
-    missing = [k for k in wanted if k not in found]
-    shape = [k for k in wanted if k in found and wanted[k].shape != found[k].shape]
     heads = tuple(f"{head}." for head in (*_HEADS, *_classifier_names(network)))
     # a whole branch that the body does not have (a decoder, a queue) is left out; more layers in
     # one that it has would make it a part of a larger network
     branches = {key.partition(".")[0] for key in wanted}
-    foreign = [
-        k
-        for k in found
-        if k not in wanted and not k.startswith(heads) and k.partition(".")[0] in branches
-    ]
-    kinds = (("missing", missing), ("of another shape", shape), ("unknown", foreign))
-    return ", ".join(f"{len(keys)} {what} ({listed(keys, 3)})" for what, keys in kinds if keys)
+    return _Match(
+        prefix,
+        found,
+        wanted,
+        fitting=[k for k in wanted if k in found and wanted[k].shape == found[k].shape],
+        missing=[k for k in _without_counters(wanted) if k not in found],
+        reshaped=[k for k in wanted if k in found and wanted[k].shape != found[k].shape],
+        unknown=[
+            k
+            for k in found
+            if k not in wanted and not k.startswith(heads) and k.partition(".")[0] in branches
+        ],
+    )
 
 
 def _classifier_names(network: nn.Module) -> tuple[str, ...]:
@@ -245,7 +360,8 @@ def _filtered(
         return None
     takes_network = len(inspect.signature(filter_fn).parameters) > 1
     try:
-        with warnings.catch_warnings():
+        # timm prints what a converter of DINOv3 runs into
+        with warnings.catch_warnings(), redirect_stdout(io.StringIO()):
             warnings.simplefilter("ignore")  # of timm's interpolation, about its own speed
             made = filter_fn(dict(found), network) if takes_network else filter_fn(dict(found))
     except Exception:  # it was written for other tensors, and says so in any way
@@ -254,13 +370,16 @@ def _filtered(
 
 
 def _for_channels(found: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The first convolution of colour weights, adapted to the body's number of channels."""
+    """The first convolution, adapted to the body's number of channels."""
     found = dict(found)
     first = next((k for k, v in wanted.items() if v.ndim == 4 and v.shape[1] in (1, 3)), None)
     if first in found and found[first].ndim == 4:
         channels = wanted[first].shape[1]
         if found[first].shape[1] == 3 and channels != 3:
             found[first] = adapt_input_conv(channels, found[first])
+        elif found[first].shape[1] == 1 and channels == 3:
+            # grey weights see the mean of the colours
+            found[first] = found[first].repeat(1, 3, 1, 1) / 3
     return found
 
 

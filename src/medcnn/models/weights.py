@@ -1,67 +1,89 @@
 """Where a body's weights come from: timm's pretrained ones, a local file, or chance.
 
-`auto` takes pretrained weights when they are cached or their server answers within a few seconds,
-else trains from scratch and says so; `pretrained` insists; `none` starts from scratch; anything
-else is the path of a file, which is read without running any code in it.
+`auto` takes pretrained weights when they are installed (`packaged`), cached, or their server
+answers within a few seconds, else trains from scratch and says so; `pretrained` insists; `none`
+starts from scratch; anything else is the path of a file, or of a folder as timm writes it, which is
+read without running any code in it.
 """
 
 from __future__ import annotations
 
+import json
+import re
 import socket
 import threading
 import urllib.error
 import urllib.request
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import safetensors
 import torch
 from torch import Tensor
 
-from medcnn.models.backbones import Body, build_body
-from medcnn.models.state_dicts import MisfitError, fit, flat, tensors_in
+from medcnn.models import checkpoint as checkpoints
+from medcnn.models.backbones import Body, Normalisation, build_body
+from medcnn.models.checkpoint import Checkpoint
+from medcnn.models.known_weights import Known, recognised
+from medcnn.models.packaged import PACKAGES, packaged
+from medcnn.models.state_dicts import Fit, MisfitError, fit, flat, tensors_in
+from medcnn.places import WEIGHT_FILES, WEIGHT_WORDS, require_weights
 from medcnn.system.errors import UsageError, listed
 
 REACH_TIMEOUT_S = 4.0
+_NO_COMMERCE = re.compile(r"\bnc\b|non-?commercial", re.IGNORECASE)
+# In the head of a model card on the Hugging Face hub.
+_CARD_LICENCE = re.compile(r"^license:\s*(\S+)", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """What the run says of its weights, in terminal, run.json and report.
+    """What the run says of its weights, in terminal, run.json, checkpoint and report.
 
     Attributes:
         pretrained: False where training starts from scratch.
+        licence: of the weights, as far as it is known.
+        notes: what whoever reads the report must know of them.
+        normalisation: of the pixels they were trained with, where it is not the backbone's own.
+        checkpoint: that of medcnn whose body it is.
     """
 
     pretrained: bool
     text: str
+    licence: str = ""
+    notes: tuple[str, ...] = ()
+    normalisation: Normalisation | None = None
+    checkpoint: Checkpoint | None = None
 
 
-def load_weights(body: Body, name: str, policy: str) -> Origin:
+def load_weights(body: Body, name: str, policy: str, partial: bool = False) -> Origin:
     """Fill the body by `policy` (`auto`, `pretrained`, `none` or a path) and say what was done.
+
+    Args:
+        partial: take what fits of weights that are another network's, or only half there.
 
     Raises:
         UsageError: weights were insisted on and are not to be had, or do not fit.
     """
     if policy == "none":
+        if partial:
+            raise UsageError("model.partial=true has no effect on model.weights=none.")
         return Origin(False, "random weights (model.weights=none)")
-    if policy not in ("auto", "pretrained"):
-        return _from_file(body, Path(policy), name)
-    problem = "there are no pretrained weights for it"
-    if body.download is not None:
-        problem = "" if _cached(body.download) else _unreachable(body.download)
-    if not problem:
-        assert body.download is not None
-        try:
-            tensors = _download(body.download)
-        except Exception as error:  # a damaged file raises what it likes
-            problem = f"{body.download} cannot be loaded ({_first_line(error)})"
-        else:
-            try:
-                _fitted(body, tensors, name, body.download)
-                return Origin(True, f"pretrained weights ({body.download})")
-            except MisfitError as error:
-                problem = str(error).rstrip(".")
+    if policy not in WEIGHT_WORDS:
+        return _from_path(body, Path(policy), name, partial)
+    file, also = packaged(name)
+    problem = ""
+    try:
+        if file is not None:
+            return _of_package(body, name, file, partial)
+        problem = _not_to_be_had(body.download)
+        if body.download is not None and not problem:
+            return _of_hub(body, name, body.download, partial)
+    except MisfitError as error:
+        problem = str(error).rstrip(".")
+    problem += f"; {also}" if also else ""
     if policy == "auto":
         return Origin(False, f"random weights, trained from scratch: {problem}")
     raise UsageError(
@@ -72,25 +94,111 @@ def load_weights(body: Body, name: str, policy: str) -> Origin:
     )
 
 
-def _from_file(body: Body, path: Path, name: str) -> Origin:
-    if not path.is_file():
-        raise UsageError(
-            f"model.weights={path}: no such file; it takes auto, pretrained, none or the path of "
-            "a .safetensors or .pth file."
-        )
-    if _is_checkpoint(path):
-        raise UsageError(
-            f"model.weights={path} is a checkpoint of medcnn, whose head and preprocessing would "
-            f"be lost: medcnn finetune checkpoint={path} goes on from it, on these or other "
-            "classes."
-        )
-    tensors, classes = tensors_in(path)
+def _of_package(body: Body, name: str, file: Path, partial: bool) -> Origin:
+    package = PACKAGES[name.removesuffix(".in1k")]
+    tensors, _ = tensors_in(file)
+    got = _fitted(body, tensors, name, str(file), partial)
+    text = f"ImageNet weights ({package.name} {package.version})"
+    return _origin(body, got, text, package.licence, None)
+
+
+def _of_hub(body: Body, name: str, source: str, partial: bool) -> Origin:
     try:
-        where = _fitted(body, tensors, name, str(path))
+        tensors = _download(source)
+    except Exception as error:  # a damaged file raises what it likes
+        raise MisfitError(f"{source} cannot be loaded ({_first_line(error)})") from error
+    got = _fitted(body, tensors, name, source, partial)
+    licence = getattr(body.network, "pretrained_cfg", {}).get("license") or ""
+    return _origin(body, got, f"pretrained weights ({source})", str(licence), recognised(source))
+
+
+def _origin(
+    body: Body,
+    got: Fit,
+    text: str,
+    licence: str,
+    known: Known | None,
+    normalisation: Normalisation | None = None,
+) -> Origin:
+    notes = [got.warning()] if got.missing else []
+    if known:
+        licence = known.licence
+        normalisation = known.normalisation or normalisation
+    if known and known.terms:
+        notes.append(
+            f"the weights of {known.name} are under the {known.licence}: {known.terms} "
+            f"({known.source})"
+        )
+    elif _NO_COMMERCE.search(licence):
+        notes.append(f"the licence of these weights, {licence}, excludes commercial use")
+    said = f", licence {licence}" if licence else ""
+    channels = len(body.normalisation.mean)
+    own = normalisation and Normalisation.of(normalisation.mean, normalisation.std, channels)
+    return Origin(True, f"{text}{said}", licence, tuple(notes), own)
+
+
+def _from_path(body: Body, path: Path, name: str, partial: bool) -> Origin:
+    require_weights(str(path))
+    if path.is_file() and _is_checkpoint(path):
+        return _of_checkpoint(body, path, name, partial)
+    file = next((path / f for f in WEIGHT_FILES if (path / f).is_file()), path)
+    normalisation, licence = None, ""
+    if file.name in WEIGHT_FILES:
+        normalisation, licence = _beside(file.parent, name)
+    tensors, classes = tensors_in(file)
+    known = recognised("/".join(path.absolute().parts[-2:]), (*tensors, *classes))
+    try:
+        got = _fitted(body, tensors, name, str(path), partial)
     except MisfitError as error:
         found = f" The file also holds objects of {listed(classes, 3)}." if classes else ""
         raise MisfitError(f"{error}{found}") from error
-    return Origin(True, f"weights of {path.name}{where}")
+    called = f" ({known.name})" if known else ""
+    text = f"weights of {path.name}{called}{got.text()}"
+    return _origin(body, got, text, licence, known, normalisation)
+
+
+def _beside(folder: Path, name: str) -> tuple[Normalisation | None, str]:
+    """What stands beside the weights in a folder as timm and the Hugging Face hub write it: how
+    the pixels were normalised, and the licence.
+
+    Raises:
+        UsageError: it says that they are of another network.
+    """
+    stored: Any = {}
+    with suppress(OSError, ValueError):
+        stored = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    stored = stored if isinstance(stored, dict) else {}
+    of = stored.get("architecture")
+    if isinstance(of, str) and of != name.partition(".")[0]:
+        raise UsageError(
+            f"model.weights={folder} holds weights of {of}, and model.backbone is {name}: take "
+            f"model.backbone={of}."
+        )
+    nested = stored.get("pretrained_cfg")
+    told = {**stored, **(nested if isinstance(nested, dict) else {})}
+    licence = told.get("license")
+    if not licence:
+        with suppress(OSError, UnicodeDecodeError):
+            card = (folder / "README.md").read_text(encoding="utf-8")
+            licence = (_CARD_LICENCE.search(card) or ["", ""])[1]
+    mean, std = told.get("mean"), told.get("std")
+    sound = all(
+        isinstance(v, list) and len(v) in (1, 3) and all(isinstance(x, int | float) for x in v)
+        for v in (mean, std)
+    )
+    own = Normalisation(tuple(mean), tuple(std)) if sound else None  # type: ignore[arg-type]
+    return own, str(licence or "")
+
+
+def _of_checkpoint(body: Body, path: Path, name: str, partial: bool) -> Origin:
+    """The body of a checkpoint of medcnn; its head and its preprocessing are left behind."""
+    old, tensors = checkpoints.read(path)
+    held = {k.removeprefix("body."): v for k, v in tensors.items() if k.startswith("body.")}
+    got = _fitted(body, held, name, str(path), partial)
+    licence = str(old.provenance.get("weights_licence") or "")
+    text = f"the body of {path.name}, a checkpoint of {old.architecture.backbone}"
+    made = _origin(body, got, text, licence, None, old.normalisation)
+    return replace(made, checkpoint=old)
 
 
 def _is_checkpoint(path: Path) -> bool:
@@ -103,10 +211,10 @@ def _is_checkpoint(path: Path) -> bool:
         return False  # whoever reads it says what is wrong with it
 
 
-def _fitted(body: Body, tensors: dict[str, Tensor], name: str, source: str) -> str:
+def _fitted(body: Body, tensors: dict[str, Tensor], name: str, source: str, partial: bool) -> Fit:
     """`fit`; where the weights would fit at the size that they were trained at, it is named."""
     try:
-        return fit(body.network, tensors, name, source)
+        return fit(body.network, tensors, name, source, partial)
     except MisfitError as error:
         trained = body.trained_px
         if trained in (0, body.size_px):
@@ -143,6 +251,12 @@ def _cached(source: str) -> bool:
         repository = source.removeprefix("hf-hub:")
         return any(isinstance(try_to_load_from_cache(repository, f), str) for f in files)
     return (Path(torch.hub.get_dir()) / "checkpoints" / source.rsplit("/", 1)[1]).is_file()
+
+
+def _not_to_be_had(source: str | None) -> str:
+    if source is None:
+        return "there are no pretrained weights for it"
+    return "" if _cached(source) else _unreachable(source)
 
 
 def _unreachable(source: str) -> str:

@@ -30,6 +30,7 @@ def card_values(
         if later
         else model.get("backbone") or run.get("backbone"),
         "Weights it started from": (origin if later else run).get("weights"),
+        **_licence(origin if later else run),
         "Trained": moment(str((origin if later else run).get("started") or "")),
         **({"Evaluated": moment(str(run.get("started") or ""))} if later else {}),
         "medcnn": run.get("medcnn"),
@@ -49,3 +50,9 @@ def card_values(
     }
     trained = {"Training data": {"Source": origin.get("source")}, "Evaluation data": here}
     return {"made": made, "data": trained if later else {"Training data": here}}
+
+
+def _licence(begun: Mapping[str, Any]) -> dict[str, Any]:
+    """Of the weights; whoever trained from scratch owes none to anybody."""
+    known = begun.get("weights_licence")
+    return {"Licence of those weights": known} if known or begun.get("pretrained") else {}

@@ -119,6 +119,7 @@ def origin_of(checkpoint: Checkpoint) -> dict[str, Any]:
         "backbone": checkpoint.architecture.backbone,
         "head": checkpoint.architecture.head,
         "weights": made.get("weights"),
+        "weights_licence": made.get("weights_licence"),
         "started": made.get("started"),
         "epochs": training.get("trainer", {}).get("epochs"),
         "known_start": known_start(training) and made.get("fine_tuned") is False,

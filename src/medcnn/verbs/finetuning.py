@@ -28,6 +28,7 @@ from medcnn.system.run_folder import RunFolder
 from medcnn.verbs.auditing import allowed_pixels, audited
 from medcnn.verbs.datasets import read_as
 from medcnn.verbs.scoring import one_vs_rest, score_text
+from medcnn.verbs.starting_weights import note_what_it_knows
 from medcnn.verbs.training import (
     attributes_of,
     begun,
@@ -58,19 +59,9 @@ def finetune(config: TrainConfig, command: list[str]) -> Path:
         )
         run.ranks.told(lambda: refuse_changed(run, "checkpoint_sha256", sha, "checkpoint weights"))
         manifest, bad, _ = run.ranks.told(lambda: audited(config, run, old.preprocessing))
-        if old.other_key(manifest):
-            run.note(checkpoints.OTHER_KEY)
         check_readout(config.readout, manifest.labels, attributes_of(manifest))
-        seen = int(old.trained_on(manifest)[manifest.rows(Split.TEST)].sum())
-        unknown = old.other_key(manifest)
-        run.facts["trained_before"] = {"shared_images": None if unknown else seen}
+        note_what_it_knows(old, manifest, run)
         run.facts["backbone"] = old.architecture.backbone
-        if seen:
-            run.note(
-                f"{seen} test images carry the id of an image that the old checkpoint was trained "
-                "or chosen with, so the body may know them: the scores of both models flatter. "
-                "Keep those images out of test with a split column of your own."
-            )
         with run.ranks.one_a_machine_first():
             store = allowed_pixels(manifest, old.preprocessing, config, run, bad)
         watcher = Watcher(old.appearance)

@@ -19,7 +19,6 @@ from medcnn.models.appearance import appearance_of
 from medcnn.models.checkpoint import Checkpoint
 from medcnn.models.classifier import Architecture, Classifier, build_classifier
 from medcnn.models.inference import autocast_dtype, pick_device
-from medcnn.models.weights import Origin, load_weights
 from medcnn.pages.report import Table
 from medcnn.pixels.pixel_store import PixelStore
 from medcnn.statistics.decisions import Readout, check_readout, fit_readout
@@ -52,6 +51,7 @@ from medcnn.training.transfer import TRANSFERS, Plan, planned, table_of
 from medcnn.verbs.auditing import allowed_pixels, audited
 from medcnn.verbs.datasets import preprocessing_of
 from medcnn.verbs.scoring import predictions_of, report, score_and_save
+from medcnn.verbs.starting_weights import begin_with
 
 # Sees the history whenever an epoch is saved, and may raise a StoppedError to end the run there.
 Watch = Callable[[Task, list[dict[str, float]]], None]
@@ -193,20 +193,11 @@ def new_classifier(
     )
     torch.manual_seed(config.seed)
     classifier, body = build_classifier(architecture, len(manifest.labels.outputs))
-    if not run.ranks.leads:
-        origin = Origin(pretrained=False, text="the weights of the leading process")
-    elif run.resumable():
-        # the state that is taken up holds the weights; where they came from stands in run.json
-        origin = Origin(bool(run.facts["pretrained"]), str(run.facts["weights"]))
-    else:
-        scratch = config.transfer.name == "scratch"
-        policy = "none" if scratch else config.model.weights
-        origin = load_weights(body, config.model.backbone, policy)
-    run.facts.update(weights=run.written(origin.text), pretrained=origin.pretrained)
-    if config.model.weights == "auto" and not origin.pretrained:
-        run.note(f"{config.model.backbone} starts from {origin.text}")
-    else:
-        log.info(f"{config.model.backbone} starts from {origin.text}")
+    scratch = config.transfer.name == "scratch"
+    model = replace(config.model, weights="none") if scratch else config.model
+    origin = begin_with(model, body, manifest, run)
+    if origin.normalisation is not None:
+        classifier.normalise_by(origin.normalisation)
     if config.transfer.name == "linear_probe" and not origin.pretrained:
         run.note("a linear probe on random weights learns little: the body is never trained")
     return classifier, Checkpoint(
@@ -490,6 +481,7 @@ def provenance_for(run: RunFolder, manifest: Manifest) -> dict[str, Any]:
         ),
         "pseudonym_key": pseudonym("", "key") if manifest.records[0].origin else None,
         "weights": run.facts.get("weights", "another checkpoint of medcnn"),
+        "weights_licence": run.facts.get("weights_licence"),
         "started": run.facts["started"],
         "fine_tuned": "trained_before" in run.facts,
         "audit_warned": run.facts.get("audit", {}).get("warned"),

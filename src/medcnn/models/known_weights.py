@@ -1,0 +1,85 @@
+"""Foundation weights that medcnn recognises: their licence, and the pixels that they expect.
+
+They are recognised by the name of their file or folder, by names of tensors, or by the class of an
+object in the file. Whoever renames a file whose tensors look like any other ViT's is not caught.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from medcnn.models.backbones import Normalisation
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Known:
+    """Weights that somebody published.
+
+    Attributes:
+        source: where the licence was read.
+        named: matches the name of a file or folder, in lower case.
+        holds: matches the name of a tensor or of a class.
+        terms: what the licence asks for beyond naming its authors; empty where it is permissive.
+        normalisation: what the network was trained with, where no backbone of timm says it.
+    """
+
+    name: str
+    licence: str
+    source: str
+    named: str
+    holds: str = "(?!)"
+    terms: str = ""
+    normalisation: Normalisation | None = None
+
+
+KNOWN = (
+    Known(
+        name="RETFound",
+        licence="CC BY-NC 4.0",
+        source="https://huggingface.co/YukunZhou/RETFound_mae_meh",
+        named=r"retfound(?!.?green)",  # which is another group's
+        terms="no commercial use",
+    ),
+    Known(
+        name="DINOv3",
+        licence="DINOv3 License",
+        source="https://ai.meta.com/resources/models-and-libraries/dinov3-license/",
+        named="dinov3",
+        holds=r"(^|\.)(storage_tokens|rope_embed\.periods)$",
+        terms="it has terms of its own for passing on what is made from them",  # timm/models/eva.py
+    ),
+    Known(
+        name="MedSigLIP",
+        licence="Health AI Developer Foundations terms of use",
+        # so says https://developers.google.com/health-ai-developer-foundations/medsiglip/model-card
+        source="https://developers.google.com/health-ai-developer-foundations/terms",
+        named="medsiglip",
+        terms="every use is subject to them",
+    ),
+    Known(
+        name="torchxrayvision",
+        licence="Apache-2.0",
+        source="https://github.com/mlmed/torchxrayvision/blob/main/LICENSE (xrv.models)",
+        # the files of its releases, torchxrayvision/models.py: `model_urls`
+        named=r"densenet121-d121-tw-lr001|resnet50-test512-e400-state|torchxrayvision|\bxrv\b",
+        holds=r"^torchxrayvision\.|(^|\.)op_threshs$",
+        # pixels of -1024..1024: torchxrayvision/utils.py, `normalize`
+        normalisation=Normalisation((0.5,), (1 / 2048,)),
+    ),
+)
+
+
+def recognised(source: str, held: Iterable[str] = ()) -> Known | None:
+    """The known weights that a file holds, if any.
+
+    Args:
+        source: its name with that of its folder, or an address.
+        held: names of its tensors, and of the classes of what else is in it.
+    """
+    names, called = list(held), source.lower()
+    for known in KNOWN:
+        if re.search(known.named, called) or any(re.search(known.holds, n) for n in names):
+            return known
+    return None

@@ -1,0 +1,64 @@
+"""The weights that a training begins with, and what its run folder says of them."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+from medcnn.config import ModelConfig
+from medcnn.data.manifest import Manifest, Split
+from medcnn.models import checkpoint as checkpoints
+from medcnn.models.backbones import Body, Normalisation
+from medcnn.models.checkpoint import Checkpoint
+from medcnn.models.weights import Origin, load_weights
+from medcnn.system.progress import log
+from medcnn.system.run_folder import RunFolder
+
+
+def begin_with(model: ModelConfig, body: Body, manifest: Manifest, run: RunFolder) -> Origin:
+    """Fill the body of the leading process, and write down for all where its weights come from."""
+
+    def load() -> Origin:
+        if not run.resumable():
+            return load_weights(body, model.backbone, model.weights, model.partial)
+        # the state that is taken up holds the weights; where they came from stands in run.json
+        facts, stored = run.facts, run.facts.get("normalisation")
+        own = Normalisation(**{k: tuple(v) for k, v in stored.items()}) if stored else None
+        licence = facts.get("weights_licence") or ""
+        return Origin(bool(facts["pretrained"]), str(facts["weights"]), licence, (), own)
+
+    origin = run.ranks.told(load)
+    now: dict[str, Any] = {
+        "weights": run.written(origin.text),
+        "pretrained": origin.pretrained,
+        "weights_licence": origin.licence or None,
+        "normalisation": asdict(origin.normalisation) if origin.normalisation else None,
+    }
+    run.facts.update(now)
+    said = f"{model.backbone} starts from {origin.text}"
+    if model.weights == "auto" and not origin.pretrained:
+        run.note(said)
+    else:
+        log.info(said)
+    for note in origin.notes:
+        run.note(note)
+    if origin.checkpoint is not None:
+        note_what_it_knows(origin.checkpoint, manifest, run)
+    return origin
+
+
+def note_what_it_knows(old: Checkpoint, manifest: Manifest, run: RunFolder) -> None:
+    """Note which images of this data set the checkpoint that a training begins with was trained
+    on, and under which licence the weights are that it began with itself."""
+    unknown = old.other_key(manifest)
+    if unknown:
+        run.note(checkpoints.OTHER_KEY)
+    seen = int(old.trained_on(manifest)[manifest.rows(Split.TEST)].sum())
+    run.facts["trained_before"] = {"shared_images": None if unknown else seen}
+    if seen:
+        run.note(
+            f"{seen} test images carry the id of an image that the old checkpoint was trained "
+            "or chosen with, so the body may know them: what is scored on them flatters. Keep "
+            "those images out of test with a split column of your own."
+        )
+    run.facts["weights_licence"] = old.provenance.get("weights_licence")

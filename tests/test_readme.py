@@ -187,11 +187,15 @@ class Claim:
 
 
 COMMANDS = ("every_command_of_the_readme_is_understood",)
-LINES = ("the_readme_opens_with_a_line_that_trains_and_a_line_that_tests",)
+LINES = ("the_readme_opens_with_two_lines_that_train_and_a_line_that_tests",)
 CLAIMS = (
     Claim("Train, evaluate and fine-tune CNNs", words=modalities),
     Claim("On a machine with Python", LINES, pythons),
     Claim("It makes an environment", LINES),
+    Claim(
+        "The next line begins with weights from ImageNet",
+        (*LINES, "pictures_get_their_class_of_imagenet", "the_packages_are_those_of_the_extra"),
+    ),
     Claim("And this runs the tests", LINES),
     Claim("Tested on", words=machine),
     Claim(
@@ -253,8 +257,18 @@ CLAIMS = (
             "without_network_pretrained_says_what_to_do_within_seconds",
             "real_pretrained_weights_are_loaded_from_a_file",
             "a_file_that_would_run_code_is_refused",
+            "pictures_get_their_class_of_imagenet",
+            "a_folder_of_timm_gives_weights_normalisation_and_licence",
+            "a_file_of_torchvision_gives_torchvisions_features",
+            "a_whole_densenet_of_torchxrayvision_comes_with_its_range_of_pixels",
+            "transformers_of_other_libraries_are_found",
+            "the_licence_of_known_weights_is_named_once",
         ),
         default_weights,
+    ),
+    Claim(
+        "`medcnn finetune` goes on",
+        ("finetune_keeps_the_head_rows_of_classes_with_the_same_name",),
     ),
     Claim(
         "A package of your own can add",

@@ -22,6 +22,7 @@ from medcnn.data.phantoms.drawing import generate
 from medcnn.models.backbones import Normalisation
 from medcnn.models.checkpoint import load, save
 from medcnn.statistics.predictions import Predictions
+from medcnn.system.files import sha256_of
 from medcnn.system.privacy import pseudonym
 from tests.full_disk import no_room
 
@@ -291,6 +292,7 @@ def test_the_body_of_a_checkpoint_is_taken_with_its_normalisation_and_what_it_kn
     assert new.normalisation == classifier.normalisation
     assert new.provenance["weights_licence"] == "CC BY-NC 4.0"
     assert new.provenance["fine_tuned"]
+    assert new.lineage[1]["checkpoint_sha256"] == sha256_of(file)
     assert "CC BY-NC 4.0" in (folder / "MODEL_CARD.md").read_text()
     notes = json.loads((folder / "run.json").read_text())["notes"]
     assert any("old checkpoint was trained or chosen with" in note for note in notes)

@@ -190,9 +190,24 @@ def _beside(folder: Path, name: str) -> tuple[Normalisation | None, str]:
     return own, str(licence or "")
 
 
+def checkpoint_at(policy: str) -> Checkpoint | None:
+    """The checkpoint of medcnn that `model.weights` names, if it does."""
+    path = Path(policy)
+    if policy in WEIGHT_WORDS or not path.is_file() or not _is_checkpoint(path):
+        return None
+    return _read(path)[0]
+
+
+def _read(path: Path) -> tuple[Checkpoint, dict[str, Tensor]]:
+    """A checkpoint that knows the digest of its file, as those that are made from it name it."""
+    old, tensors = checkpoints.read(path)
+    sha = checkpoints.provenance_of(path)["checkpoint_sha256"]
+    return replace(old, provenance={**old.provenance, "checkpoint_sha256": sha}), tensors
+
+
 def _of_checkpoint(body: Body, path: Path, name: str, partial: bool) -> Origin:
     """The body of a checkpoint of medcnn; its head and its preprocessing are left behind."""
-    old, tensors = checkpoints.read(path)
+    old, tensors = _read(path)
     held = {k.removeprefix("body."): v for k, v in tensors.items() if k.startswith("body.")}
     got = _fitted(body, held, name, str(path), partial)
     licence = str(old.provenance.get("weights_licence") or "")

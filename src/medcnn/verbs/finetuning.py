@@ -28,14 +28,13 @@ from medcnn.system.run_folder import RunFolder
 from medcnn.verbs.auditing import allowed_pixels, audited
 from medcnn.verbs.datasets import read_as
 from medcnn.verbs.scoring import one_vs_rest, score_text
-from medcnn.verbs.starting_weights import note_what_it_knows
+from medcnn.verbs.starting_weights import note_what_it_knows, provenance_for
 from medcnn.verbs.training import (
     attributes_of,
     begun,
     conclude,
     fitted,
     plugins_of,
-    provenance_for,
     refuse_changed,
     run_folder_of,
     without_places,
@@ -105,8 +104,6 @@ def carried_over(
             row, old_row = manifest.labels.outputs.index(name), old.labels.outputs.index(name)
             into.weight[row] = source.weight[old_row]
             into.bias[row] = source.bias[old_row]
-    before = {k: v for k, v in old.provenance.items() if k != "parents"}
-    parents = [before, *old.lineage[1:]]
     fresh = [n for n in manifest.labels.outputs if n not in kept]
     dropped = [n for n in old.labels.outputs if n not in kept]
     run.facts["head"] = {"kept": kept, "fresh": fresh, "dropped": dropped}
@@ -125,7 +122,7 @@ def carried_over(
         flips="",
         readout=Readout(),
         training=without_places(config),
-        provenance=provenance_for(run, manifest) | {"parents": parents},
+        provenance=provenance_for(run, manifest, old),
         plugins=plugins_of(config) + checkpoints.still_needed(old),
     )
 

@@ -1,4 +1,4 @@
-"""The weights that a training begins with, and what its run folder says of them."""
+"""The weights that a training begins with, and what its run folder and checkpoints say of them."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from medcnn.data.manifest import Manifest, Split
 from medcnn.models import checkpoint as checkpoints
 from medcnn.models.backbones import Body, Normalisation
 from medcnn.models.checkpoint import Checkpoint
-from medcnn.models.weights import Origin, load_weights
+from medcnn.models.weights import Origin, checkpoint_at, load_weights
+from medcnn.system.privacy import pseudonym
 from medcnn.system.progress import log
-from medcnn.system.run_folder import RunFolder
+from medcnn.system.run_folder import RunFolder, versions
 
 
 def begin_with(model: ModelConfig, body: Body, manifest: Manifest, run: RunFolder) -> Origin:
@@ -25,7 +26,8 @@ def begin_with(model: ModelConfig, body: Body, manifest: Manifest, run: RunFolde
         facts, stored = run.facts, run.facts.get("normalisation")
         own = Normalisation(**{k: tuple(v) for k, v in stored.items()}) if stored else None
         licence = facts.get("weights_licence") or ""
-        return Origin(bool(facts["pretrained"]), str(facts["weights"]), licence, (), own)
+        old = checkpoint_at(model.weights)
+        return Origin(bool(facts["pretrained"]), str(facts["weights"]), licence, (), own, old)
 
     origin = run.ranks.told(load)
     now: dict[str, Any] = {
@@ -62,3 +64,28 @@ def note_what_it_knows(old: Checkpoint, manifest: Manifest, run: RunFolder) -> N
             "those images out of test with a split column of your own."
         )
     run.facts["weights_licence"] = old.provenance.get("weights_licence")
+
+
+def provenance_for(
+    run: RunFolder, manifest: Manifest, old: Checkpoint | None = None
+) -> dict[str, Any]:
+    """What a checkpoint says of its making; `old` is the one that the training begins with."""
+    parents: dict[str, Any] = {}
+    if old is not None:
+        before = {k: v for k, v in old.provenance.items() if k != "parents"}
+        parents = {"parents": [before, *old.lineage[1:]]}
+    return parents | {
+        "medcnn": run.facts["medcnn"],
+        "versions": versions(),
+        "source": manifest.source,
+        "manifest": manifest.fingerprint(),
+        "made_with": sorted(
+            checkpoints.digest_of(r) for r in manifest.records if r.split is not Split.TEST
+        ),
+        "pseudonym_key": pseudonym("", "key") if manifest.records[0].origin else None,
+        "weights": run.facts.get("weights", "another checkpoint of medcnn"),
+        "weights_licence": run.facts.get("weights_licence"),
+        "started": run.facts["started"],
+        "fine_tuned": "trained_before" in run.facts,
+        "audit_warned": run.facts.get("audit", {}).get("warned"),
+    }

@@ -27,13 +27,11 @@ from medcnn.system.distributed import ALONE, Ranks, joined
 from medcnn.system.errors import DataError, StoppedError, UsageError
 from medcnn.system.paths import without_ways
 from medcnn.system.plugins import used
-from medcnn.system.privacy import pseudonym
 from medcnn.system.progress import log
 from medcnn.system.run_folder import (
     RunFolder,
     open_run,
     shorter_run,
-    versions,
     without_free_settings,
 )
 from medcnn.training.augmentations import augmentation_of
@@ -51,7 +49,7 @@ from medcnn.training.transfer import TRANSFERS, Plan, planned, table_of
 from medcnn.verbs.auditing import allowed_pixels, audited
 from medcnn.verbs.datasets import preprocessing_of
 from medcnn.verbs.scoring import predictions_of, report, score_and_save
-from medcnn.verbs.starting_weights import begin_with
+from medcnn.verbs.starting_weights import begin_with, provenance_for
 
 # Sees the history whenever an epoch is saved, and may raise a StoppedError to end the run there.
 Watch = Callable[[Task, list[dict[str, float]]], None]
@@ -209,7 +207,7 @@ def new_classifier(
         flips="",
         readout=Readout(),
         training=without_places(config),
-        provenance=provenance_for(run, manifest),
+        provenance=provenance_for(run, manifest, origin.checkpoint),
         plugins=plugins_of(config),
     )
 
@@ -468,24 +466,6 @@ def plugins_of(config: TrainConfig) -> tuple[dict[str, str], ...]:
     if config.model and config.head:
         names += [("backbones", config.model.backbone), ("heads", config.head.name)]
     return used(names)
-
-
-def provenance_for(run: RunFolder, manifest: Manifest) -> dict[str, Any]:
-    return {
-        "medcnn": run.facts["medcnn"],
-        "versions": versions(),
-        "source": manifest.source,
-        "manifest": manifest.fingerprint(),
-        "made_with": sorted(
-            checkpoints.digest_of(r) for r in manifest.records if r.split is not Split.TEST
-        ),
-        "pseudonym_key": pseudonym("", "key") if manifest.records[0].origin else None,
-        "weights": run.facts.get("weights", "another checkpoint of medcnn"),
-        "weights_licence": run.facts.get("weights_licence"),
-        "started": run.facts["started"],
-        "fine_tuned": "trained_before" in run.facts,
-        "audit_warned": run.facts.get("audit", {}).get("warned"),
-    }
 
 
 def _finite(numbers: Mapping[str, float]) -> dict[str, float | None]:

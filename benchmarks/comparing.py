@@ -24,7 +24,8 @@ from typing import Any
 import numpy as np
 from coverage import BASES, BINARY, GRADE_EDGES, GRADED, SHARED, SKILL, severities
 
-from medcnn.statistics.comparing import Difference, compare
+from medcnn.statistics.comparing import compare
+from medcnn.statistics.differences import Difference
 from medcnn.statistics.metrics.table import score
 from medcnn.statistics.predictions import Predictions
 

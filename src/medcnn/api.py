@@ -30,9 +30,10 @@ from medcnn.pixels.opening import open_store
 from medcnn.pixels.pixel_store import PixelStore
 from medcnn.places import require_predictions
 from medcnn.statistics import comparing
-from medcnn.statistics.comparing import Pairing
+from medcnn.statistics.differences import Pairing, adjusted
+from medcnn.statistics.evaluation import Evaluation, read_metrics
 from medcnn.statistics.predictions import Predictions
-from medcnn.statistics.scores import Evaluation, evaluate, read_metrics
+from medcnn.statistics.scores import evaluate
 from medcnn.system.errors import UsageError
 from medcnn.system.progress import log
 from medcnn.verbs.datasets import manifest_of
@@ -205,7 +206,7 @@ def compare(
     taken = {"reference": _said(reference, split), "other": _said(other, split)}
     pair = comparing.aligned(taken, common=common)
     found = comparing.compare(pair["reference"], pair["other"])
-    return comparing.adjusted({"other": found}, margin)["other"]
+    return adjusted({"other": found}, margin)["other"]
 
 
 def _said(given: Any, split: str) -> Predictions:

@@ -10,7 +10,8 @@ import pytest
 
 from medcnn.data.labels import Kind
 from medcnn.pages.comparison_page import comparison_page, ps_of, told_table
-from medcnn.statistics.comparing import Difference, Pairing, adjusted, compare
+from medcnn.statistics.comparing import compare
+from medcnn.statistics.differences import Difference, Pairing, adjusted
 
 SURELY_WORSE = Difference(
     score="auroc",

@@ -21,7 +21,8 @@ from medcnn.pages.comparison_page import COMPARED, Compared
 from medcnn.pages.facts import Facts, Made, facts_of, known_start, say
 from medcnn.pages.seen import SEEN, where_from
 from medcnn.pages.statements import STATEMENTS
-from medcnn.statistics.comparing import WITHIN, compare
+from medcnn.statistics.comparing import compare
+from medcnn.statistics.differences import WITHIN
 from medcnn.statistics.scores import evaluate
 
 SECTIONS = sorted(

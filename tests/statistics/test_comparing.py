@@ -11,7 +11,8 @@ from scipy.special import stdtr
 from scipy.stats import binomtest, norm
 
 from medcnn.data.labels import Kind
-from medcnn.statistics.comparing import Pairing, adjusted, aligned, compare, holm, mcnemar
+from medcnn.statistics.comparing import aligned, compare, mcnemar
+from medcnn.statistics.differences import Pairing, adjusted, holm
 from medcnn.statistics.intervals import students
 from medcnn.statistics.metrics.table import METRICS, score
 from medcnn.statistics.predictions import Predictions

@@ -6,8 +6,8 @@ from MLstatkit import Delong_test
 from scipy.stats import binomtest, norm
 
 from medcnn.data.labels import Kind, LabelSpace
+from medcnn.statistics.estimates import Interval
 from medcnn.statistics.intervals import (
-    Interval,
     Spread,
     interval_around,
     inverted_interval,

@@ -13,9 +13,10 @@ from scipy.stats import norm
 from sklearn import metrics as sk
 
 from medcnn.data.labels import Kind, LabelSpace
+from medcnn.statistics.evaluation import Evaluation, read_metrics, write_metrics
 from medcnn.statistics.metrics.table import METRICS, score
 from medcnn.statistics.predictions import Predictions
-from medcnn.statistics.scores import Evaluation, evaluate, read_metrics, write_metrics
+from medcnn.statistics.scores import evaluate
 from medcnn.system.errors import DataError
 
 

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest
 
-from medcnn.statistics.intervals import Estimate, share_interval
+from medcnn.statistics.estimates import Estimate
+from medcnn.statistics.intervals import share_interval
 from medcnn.statistics.shares import predictive_estimates, predictive_values, share_of
 
 

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
-
-import numpy as np
+from dataclasses import replace
 
 from medcnn.audit.confounds import (
     border_tells,
@@ -16,18 +14,21 @@ from medcnn.audit.confounds import (
     polarity_is_contradicted,
     thumbnail_tells,
 )
-from medcnn.audit.duplicates import Pair
-from medcnn.audit.examined import Examined
+from medcnn.audit.examined import Examined, Names
 from medcnn.audit.finding import (
     Finding,
     Severity,
     classes_of,
     counted,
     group_name,
-    image_name,
-    label_text,
 )
 from medcnn.audit.headers import TOP
+from medcnn.audit.pairs import (
+    copies_in_two_splits,
+    pixels_in_two_splits,
+    pixels_twice,
+    pixels_with_two_labels,
+)
 from medcnn.audit.person_names import IMAGING_WORDS, looks_real, names_in_path
 from medcnn.data import splits
 from medcnn.data.manifest import Split
@@ -42,22 +43,6 @@ FEWEST_TO_LEARN, FEWEST_TO_JUDGE = 10, 5
 QUARTER = 1 << 14
 
 Check = Callable[[Examined], Iterator[Finding]]
-_PAIR = ("image", "of", "split", "label", "other image", "of", "split", "label", "alike")
-
-
-@dataclass(frozen=True, slots=True)
-class _Names:
-    """What a record is called on the page."""
-
-    of: Examined
-
-    def image(self, row: int) -> str:
-        return image_name(self.of.manifest, row, self.of.looks.facts[row].persons)
-
-    def cells(self, row: int) -> tuple[str, str, str, str]:
-        manifest = self.of.manifest
-        group = group_name(manifest, row) if manifest.grouped else ""
-        return self.image(row), group, manifest.records[row].split or "", label_text(manifest, row)
 
 
 def row_is_refused(of: Examined) -> Iterator[Finding]:
@@ -132,92 +117,12 @@ def group_in_two_splits(of: Examined) -> Iterator[Finding]:
     )
 
 
-def pixels_in_two_splits(of: Examined) -> Iterator[Finding]:
-    """The same pixels in two splits, whatever the files are called."""
-    found = [p for p in of.pairs if p.same and _across(of, p)]
-    if found:
-        yield _of_pairs(
-            of,
-            found,
-            check="pixels",
-            severity=Severity.REFUSE,
-            title=f"{counted(len(found), 'pair')} of images with the same pixels in two splits",
-            meaning="What is tested was trained on: the score looks too good. The files may differ "
-            "in name, format and size in bytes; decoded, they are equal.",
-            advice="Take one of each pair out of the table, or give both the same patient.",
-        )
-
-
-def copies_in_two_splits(of: Examined) -> Iterator[Finding]:
-    """Copies that were compressed anew, cropped or resized, in two splits."""
-    found = [p for p in of.pairs if not p.same and _across(of, p) and _foreign(of, p)]
-    if found:
-        yield _of_pairs(
-            of,
-            found,
-            check="copies",
-            severity=Severity.WARN,
-            title=f"{counted(len(found), 'pair')} of near-duplicates in two splits",
-            meaning="They look like one photograph that was compressed anew, cropped or resized. "
-            "Where that is so, the score looks too good.",
-            advice="Look at the pairs. Give those that show one patient the same patient id, or "
-            "take one of each out.",
-        )
-
-
-def pixels_with_two_labels(of: Examined) -> Iterator[Finding]:
-    """One image, by its pixels, with two labels."""
-    differ = [p for p in of.pairs if _labels_differ(of, p)]
-    same, near = [p for p in differ if p.same], [p for p in differ if not p.same]
-    near = [p for p in near if _foreign(of, p)]
-    advice = "Find out which label is right, and take the other row out."
-    if same:
-        yield _of_pairs(
-            of,
-            same,
-            check="labels",
-            severity=Severity.REFUSE,
-            title=f"{counted(len(same), 'pair')} of equal images with different labels",
-            meaning="At least one label of each pair is wrong, or one image shows two patients.",
-            advice=advice,
-        )
-    if near:
-        yield _of_pairs(
-            of,
-            near,
-            check="labels",
-            severity=Severity.WARN,
-            title=f"{counted(len(near), 'pair')} of near-duplicates with different labels",
-            meaning="They look like one photograph and were labelled differently."
-            + (" By the table they are of different patients." if of.manifest.grouped else ""),
-            advice=f"Look at the pairs. {advice}",
-        )
-
-
-def pixels_twice(of: Examined) -> Iterator[Finding]:
-    """Equal or near images within a split that are no fault of the split."""
-    same = [p for p in of.pairs if p.same and not _across(of, p)]
-    near = [p for p in of.pairs if not p.same and not _across(of, p) and _foreign(of, p)]
-    if same or near:
-        yield _of_pairs(
-            of,
-            [*same, *near],
-            check="twice",
-            severity=Severity.NOTE,
-            title=f"{counted(len(same) + len(near), 'pair')} of equal or near-equal images within "
-            "a split",
-            meaning="They count twice in every score, and with another seed a pair of different "
-            "patients may come to stand on two sides of the split.",
-            advice="Take one of each pair out, or give both the same patient.",
-        )
-
-
 def file_is_bad(of: Examined) -> Iterator[Finding]:
     """Unreadable, truncated, blank, or with text burned in."""
     bad = [row for row, f in enumerate(of.looks.facts) if f.bad]
     if not bad:
         return
-    names, records = _Names(of), of.manifest.records
+    names, records = Names(of), of.manifest.records
     refused = len(bad) > of.max_bad
     allowed = "" if refused else f" audit.max_bad={of.max_bad} allows them."
     rows = [(names.image(r), str(records[r].split or ""), of.looks.facts[r].bad) for r in bad]
@@ -388,53 +293,6 @@ def run_checks(of: Examined, allow: Sequence[str]) -> list[Finding]:
         for f in found
     ]
     return sorted(lenient, key=lambda f: list(Severity).index(f.severity))
-
-
-def _across(of: Examined, pair: Pair) -> bool:
-    one, other = (of.manifest.records[r].split for r in (pair.first, pair.second))
-    return one is not None and other is not None and one is not other
-
-
-def _foreign(of: Examined, pair: Pair) -> bool:
-    """Of two patients: near-equal images of one patient are follow-ups, not copies."""
-    records = of.manifest.records
-    return records[pair.first].group != records[pair.second].group
-
-
-def _labels_differ(of: Examined, pair: Pair) -> bool:
-    one, other = (np.array(of.manifest.records[r].target) for r in (pair.first, pair.second))
-    both = ~np.isnan(one) & ~np.isnan(other)
-    return bool((one[both] != other[both]).any())
-
-
-def _of_pairs(
-    of: Examined,
-    pairs: Sequence[Pair],
-    *,
-    check: str,
-    severity: Severity,
-    title: str,
-    meaning: str,
-    advice: str,
-) -> Finding:
-    names = _Names(of)
-    return Finding(
-        check=check,
-        severity=severity,
-        title=title,
-        meaning=meaning,
-        advice=advice,
-        columns=_PAIR,
-        rows=tuple(
-            (
-                *names.cells(p.first),
-                *names.cells(p.second),
-                "same pixels" if p.same else f"{p.correlation:.2f}",
-            )
-            for p in pairs
-        ),
-        shown=tuple((p.first, p.second) for p in pairs),
-    )
 
 
 def _groups_of_classes(of: Examined) -> dict[str, Counter[Split]]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from medcnn.audit.duplicates import Pair
+from medcnn.audit.finding import group_name, image_name, label_text
 from medcnn.audit.shortcuts import Told
 from medcnn.audit.thumbnails import Looks
 from medcnn.audit.traits import Association
@@ -42,3 +43,18 @@ class Examined:
     @property
     def labelled(self) -> bool:
         return not bool(np.isnan(self.manifest.targets()).all())
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """What a record is called on the page."""
+
+    of: Examined
+
+    def image(self, row: int) -> str:
+        return image_name(self.of.manifest, row, self.of.looks.facts[row].persons)
+
+    def cells(self, row: int) -> tuple[str, str, str, str]:
+        manifest = self.of.manifest
+        group = group_name(manifest, row) if manifest.grouped else ""
+        return self.image(row), group, manifest.records[row].split or "", label_text(manifest, row)

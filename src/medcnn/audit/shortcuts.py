@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 from medcnn.audit.headers import SIZE
 from medcnn.audit.thumbnails import COLOUR_PX, Looks
 from medcnn.data.manifest import Manifest
+from medcnn.statistics.estimates import Estimate
 from medcnn.statistics.intervals import (
-    Estimate,
     group_numbers,
     percentile_interval,
     resampling_weights,

@@ -12,7 +12,7 @@ from medcnn.pages.facts import Facts, Statement, say
 from medcnn.pages.format import counted, estimate, number, p_text, signed, whose
 from medcnn.pages.page import rendered
 from medcnn.pages.statements import STATEMENTS
-from medcnn.statistics.comparing import WITHIN, Difference, Pairing
+from medcnn.statistics.differences import WITHIN, Difference, Pairing
 from medcnn.statistics.metrics.table import METRICS
 from medcnn.statistics.predictions import Predictions
 

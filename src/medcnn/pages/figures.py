@@ -13,8 +13,8 @@ from medcnn.pages import svg
 from medcnn.pages.format import count, hundredths, number
 from medcnn.pages.svg import Axis, Chart, Frame
 from medcnn.statistics.curves import OneLabel, precision_recall, reliability, roc, thinned
+from medcnn.statistics.evaluation import Evaluation, Score
 from medcnn.statistics.metrics.table import METRICS, NUM_BINS
-from medcnn.statistics.scores import Evaluation, Score
 from medcnn.system.progress import track
 
 MOST_POINTS = 100

@@ -12,12 +12,12 @@ from medcnn.data.labels import Kind
 from medcnn.pages.format import count, estimate, number, percent, short, whose
 from medcnn.statistics.curves import confusion
 from medcnn.statistics.cuts import cut_tables
+from medcnn.statistics.estimates import Estimate
+from medcnn.statistics.evaluation import Evaluation, Score
 from medcnn.statistics.grades import CutResult
-from medcnn.statistics.intervals import Estimate
 from medcnn.statistics.metrics.table import METRICS
 from medcnn.statistics.points import PointResult, ReadoutEvaluation
 from medcnn.statistics.predictions import Predictions
-from medcnn.statistics.scores import Evaluation, Score
 
 CLASS_COLUMNS = ("auroc", "average_precision", "sensitivity", "specificity", "f1", "brier", "ece")
 HEADLINES = ("auroc", "quadratic_weighted_kappa", "balanced_accuracy", "sensitivity", "specificity")

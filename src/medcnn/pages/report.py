@@ -30,11 +30,11 @@ from medcnn.pages.pictures import address
 from medcnn.pages.statements import STATEMENTS
 from medcnn.pages.summary import summary
 from medcnn.statistics.curves import every_label, four_cells
+from medcnn.statistics.evaluation import Evaluation, write_metrics
 from medcnn.statistics.metrics.table import METRICS
 from medcnn.statistics.operating import rule_words
 from medcnn.statistics.points import ReadoutEvaluation, evaluate_readout
 from medcnn.statistics.predictions import Predictions
-from medcnn.statistics.scores import Evaluation, write_metrics
 from medcnn.system.files import write_text
 
 MOST_UNREADABLE = 200

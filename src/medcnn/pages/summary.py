@@ -16,7 +16,7 @@ from medcnn.data.labels import Kind
 from medcnn.pages.facts import Facts, Statement
 from medcnn.pages.format import counted, estimate, hundredths, of_hundred, whose
 from medcnn.pages.seen import where_from
-from medcnn.statistics.scores import Evaluation, Score
+from medcnn.statistics.evaluation import Evaluation, Score
 
 CHANCE = 0.5
 NOUNS = {Kind.ORDINAL: "grade", Kind.MULTILABEL: "finding"}

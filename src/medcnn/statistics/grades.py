@@ -8,9 +8,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from medcnn.statistics.estimates import Estimate, Interval
 from medcnn.statistics.intervals import (
-    Estimate,
-    Interval,
     group_numbers,
     how_many,
     interval_around,

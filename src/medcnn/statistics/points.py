@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 
 from medcnn.data.labels import Kind
 from medcnn.statistics.decisions import certainty
+from medcnn.statistics.estimates import Estimate
 from medcnn.statistics.grades import GradesResult, judged_grades
-from medcnn.statistics.intervals import Estimate, group_numbers
+from medcnn.statistics.intervals import group_numbers
 from medcnn.statistics.operating import OperatingPoint
 from medcnn.statistics.predictions import Predictions
 from medcnn.statistics.shares import predictive_estimates, share_by_patient, share_of, two_by_two

@@ -8,15 +8,8 @@ from typing import TypedDict
 import numpy as np
 from numpy.typing import NDArray
 
-from medcnn.statistics.intervals import (
-    Estimate,
-    Interval,
-    Spread,
-    how_many,
-    interval_around,
-    share_interval,
-    too_few,
-)
+from medcnn.statistics.estimates import Estimate, Interval
+from medcnn.statistics.intervals import Spread, how_many, interval_around, share_interval, too_few
 
 
 def share_of(hits: NDArray[np.bool_], groups: NDArray[np.int64]) -> Estimate:

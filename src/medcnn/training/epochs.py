@@ -130,16 +130,7 @@ def epochs(
     begun = state.epoch + state.step / max(steps, 1)
     while state.epoch < trainer.epochs:
         order = epoch_order(rows, seed=setting.seed, epoch=state.epoch)
-        coming = batches(
-            setting.store,
-            targets,
-            order,
-            trainer.batch_size,
-            device=setting.device,
-            start=state.step,
-            ranks=ranks,
-            partners=_partners(setting, state.epoch),
-        )
+        coming = _coming(state, setting, targets, order)
         clock = Clock(ranks.world)
         if (now := setting.plan.at(state.epoch)) is not stage:
             stage = now
@@ -159,10 +150,7 @@ def epochs(
             state.step += 1
             if len(group) < trainer.accumulate and state.step < steps:
                 continue
-            begin, length = (n * per_epoch for n in setting.plan.course(state.epoch))
-            warmup = round(trainer.warmup_share * length)
-            share = schedule(state.updates - begin, total=length, warmup=warmup)
-            set_learning_rates(state.optimizer, share)
+            _set_rates(state, setting, per_epoch)
             micro_batch = state.micro_batch
             update(stepper, group, keys)
             group = []
@@ -171,11 +159,7 @@ def epochs(
             signalled, due, overdue = ranks.any([bool(stop()), look.due(), late])
             if signalled:
                 save()
-                raise StoppedError(
-                    f"stopped by {stop() or 'a signal'} in epoch {state.epoch + 1}, step "
-                    f"{state.step} of {steps}; everything is saved, run the same command again to "
-                    "go on."
-                )
+                raise _stopped(stop() or "a signal", state, steps)
             if due:
                 look.again()
             # a run that is taken up must change to smaller parts at the same step
@@ -199,6 +183,36 @@ def _entered(stage: Stage, state: TrainState, setting: Setting, *, num_batches: 
     if state.step == 0 and state.epoch == plan.first(stage):
         state.micro_batch = 0  # it may need more memory than the stage before it
     return Stepper(state, setting, num_batches=num_batches)
+
+
+def _coming(
+    state: TrainState, setting: Setting, targets: NDArray[np.float32], order: NDArray[np.int64]
+) -> Iterator[Batch]:
+    """The batches of the epoch that are not done yet."""
+    return batches(
+        setting.store,
+        targets,
+        order,
+        setting.trainer.batch_size,
+        device=setting.device,
+        start=state.step,
+        ranks=setting.ranks,
+        partners=_partners(setting, state.epoch),
+    )
+
+
+def _set_rates(state: TrainState, setting: Setting, per_epoch: int) -> None:
+    begin, length = (n * per_epoch for n in setting.plan.course(state.epoch))
+    warmup = round(setting.trainer.warmup_share * length)
+    share = schedule(state.updates - begin, total=length, warmup=warmup)
+    set_learning_rates(state.optimizer, share)
+
+
+def _stopped(signal: str, state: TrainState, steps: int) -> StoppedError:
+    return StoppedError(
+        f"stopped by {signal} in epoch {state.epoch + 1}, step {state.step} of {steps}; everything "
+        "is saved, run the same command again to go on."
+    )
 
 
 def _partners(setting: Setting, epoch: int) -> Partners | None:

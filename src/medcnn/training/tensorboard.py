@@ -24,9 +24,9 @@ from medcnn.config import config_folder
 from medcnn.pages.format import estimate
 from medcnn.pages.layout import HEADLINES
 from medcnn.statistics.curves import OneLabel, confusion, every_label
+from medcnn.statistics.evaluation import Evaluation
 from medcnn.statistics.metrics.table import METRICS
 from medcnn.statistics.predictions import Predictions
-from medcnn.statistics.scores import Evaluation
 from medcnn.system.progress import log
 from medcnn.training.epochs import EpochResult
 

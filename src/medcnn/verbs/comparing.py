@@ -12,7 +12,8 @@ from typing import Any
 from medcnn.config import CompareConfig
 from medcnn.pages.comparison_page import comparison_page, ps_of, told_table
 from medcnn.places import require_runs
-from medcnn.statistics.comparing import Pairing, adjusted, aligned, compare
+from medcnn.statistics.comparing import aligned, compare
+from medcnn.statistics.differences import Pairing, adjusted
 from medcnn.statistics.metrics.table import metric_for
 from medcnn.statistics.predictions import Predictions
 from medcnn.system.errors import UsageError

@@ -11,9 +11,10 @@ from medcnn.config import ReportConfig
 from medcnn.pages.layout import split_rank
 from medcnn.pages.report import write_results
 from medcnn.places import require_predictions
+from medcnn.statistics.evaluation import read_metrics
 from medcnn.statistics.metrics.table import METRICS
 from medcnn.statistics.predictions import Predictions
-from medcnn.statistics.scores import evaluate, read_metrics
+from medcnn.statistics.scores import evaluate
 from medcnn.system.errors import DataError
 from medcnn.system.progress import log, working
 

@@ -28,8 +28,9 @@ from medcnn.pages.pictures import worst_errors
 from medcnn.pages.report import Table, write_results
 from medcnn.pixels.pixel_store import PixelStore
 from medcnn.statistics.decisions import Readout
+from medcnn.statistics.evaluation import Evaluation, Score
 from medcnn.statistics.predictions import Predictions
-from medcnn.statistics.scores import Evaluation, Score, evaluate
+from medcnn.statistics.scores import evaluate
 from medcnn.system.distributed import ALONE, Ranks
 from medcnn.system.files import write_text
 from medcnn.system.progress import WIDTH, log, working

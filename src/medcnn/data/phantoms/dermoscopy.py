@@ -27,6 +27,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
 from medcnn.data.phantoms.drawing import Drawing, Floats, grid, smooth_noise, step
+from medcnn.data.phantoms.lesion_signs import Look, look_of
 
 STREAM = 2  # keeps the random numbers of the kinds apart
 OVERSAMPLING = 2
@@ -64,99 +65,6 @@ def draw(lesion: int, seed: int, size_px: int) -> Iterator[Drawing]:
                 "sex": sex,
             },
         )
-
-
-@dataclass(frozen=True, slots=True)
-class Look:
-    """How much of each sign a lesion shows, from 0 to about 1."""
-
-    irregular: float  # border
-    asymmetric: float  # colour and structure
-    edge: float  # width over which the border fades
-    brown: float  # optical depth of melanin
-    network: float
-    globules: float
-    dots: float  # uneven, black, off the middle
-    veil: float
-    scar: float
-    streaks: float
-    fissures: float
-    cysts: float
-    vessels: float
-    nests: float
-    red: float
-    ulcer: float
-
-
-def _look(rng: np.random.Generator, diagnosis: str) -> Look:
-    def some(low: float, high: float, chance: float = 1.0) -> float:
-        present = rng.random() < chance
-        return float(rng.uniform(low, high)) * present
-
-    # A sign that belongs to another diagnosis is seldom there, and faint.
-    def stray(chance: float = 0.12) -> float:
-        return some(0.25, 0.7, chance)
-
-    melanoma = diagnosis == "melanoma"
-    if diagnosis in ("nevus", "melanoma"):
-        # From plain nevus to plain melanoma is one road; dysplastic nevi and early melanomas meet.
-        odd = float(rng.beta(4, 2.2) if melanoma else rng.beta(1.6, 4))
-        reticular = rng.random() < 0.6
-        return Look(
-            irregular=0.25 + 0.75 * odd,
-            asymmetric=0.15 + 0.9 * odd,
-            edge=some(0.05, 0.2),
-            brown=some(0.6, 1.2) + 0.4 * odd,
-            network=some(0.5, 1.0) * reticular,
-            globules=some(0.5, 1.0) * (not reticular) * (rng.random() < 0.7),
-            dots=some(0.3, 1, odd),
-            veil=some(0.4, 1, 0.9 * odd**1.5),
-            scar=some(0.3, 0.9, 0.7 * odd**2),
-            streaks=some(0.3, 1, 0.7 * odd**1.5),
-            fissures=0,
-            cysts=stray(),
-            vessels=stray(0.06),
-            nests=0,
-            red=some(0, 0.3) + 0.2 * odd,
-            ulcer=0,
-        )
-    if diagnosis == "keratosis":
-        return Look(
-            irregular=some(0.2, 0.7),
-            asymmetric=some(0.2, 0.7),
-            edge=some(0.02, 0.1),
-            brown=some(0.4, 1.3),
-            network=stray(0.2),
-            globules=stray(),
-            dots=0,
-            veil=stray(0.12),
-            scar=0,
-            streaks=0,
-            fissures=some(0.3, 1.0, 0.7),
-            cysts=some(0.3, 1.0, 0.8),
-            vessels=stray(0.12),
-            nests=0,
-            red=some(0, 0.3),
-            ulcer=0,
-        )
-    return Look(
-        irregular=some(0.2, 0.7),
-        asymmetric=some(0.2, 0.8),
-        edge=some(0.1, 0.3),
-        brown=some(0.05, 0.7),
-        network=stray(0.12),
-        globules=stray(),
-        dots=stray(),
-        veil=stray(),
-        scar=some(0.2, 0.6, 0.4),
-        streaks=0,
-        fissures=stray(),
-        cysts=stray(0.2),
-        vessels=some(0.4, 1.0, 0.75),
-        nests=some(0.3, 1.0, 0.65),
-        red=some(0.2, 0.6),
-        ulcer=some(0.5, 1.0, 0.3),
-    )
 
 
 def _honeycomb(x: Floats, y: Floats, pitch: float) -> Floats:
@@ -202,98 +110,152 @@ class Layer:
         return np.asarray(image, dtype=np.float32) / np.float32(255)
 
 
-def _skin_with_lesion(rng: np.random.Generator, diagnosis: str, size_px: int) -> Image.Image:
-    look = _look(rng, diagnosis)
-    canvas_px = size_px * 3 // 2
-    scale_px = canvas_px / 384
-    x, y = (EXTENT * axis for axis in grid(canvas_px))
+Blend = tuple[Floats, tuple[float, float, float]]  # how much, of which colour
 
-    # Outline: a circle that is pulled in and out; high harmonics make it ragged.
-    angle, from_middle = np.arctan2(y, x), np.hypot(x, y)
-    radius = rng.uniform(0.48, 0.78)
-    outline = 1 + 0.12 * np.cos(2 * angle + rng.uniform(0, 6))
-    for k in range(3, 10):
-        swing = 0.16 * look.irregular / (k - 1) ** 0.6 * rng.normal()
-        outline = outline + swing * np.cos(k * angle + rng.uniform(0, 6))
-    outside = from_middle - radius * outline + 0.02 * smooth_noise(rng, canvas_px, 40)
-    lesion = step(outside, 2 * look.edge)
-    deep = step(outside + 0.15, 0.3)  # 1 well inside the border
 
-    def zone(share: float, cells: int = 5, softness: float = 0.5) -> Floats:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Lesion:
+    """Where the lesion lies on its canvas, and what it is made of. Every method draws from `rng`,
+    so that their order is part of the picture."""
+
+    rng: np.random.Generator
+    look: Look
+    canvas_px: int
+    x: Floats
+    y: Floats
+    angle: Floats
+    from_middle: Floats
+    radius: float
+    outside: Floats  # distance from the border, negative inside
+    lesion: Floats  # 1 inside
+
+    @property
+    def scale_px(self) -> float:
+        return self.canvas_px / 384
+
+    @classmethod
+    def drawn(cls, rng: np.random.Generator, look: Look, canvas_px: int) -> _Lesion:
+        """A circle that is pulled in and out; high harmonics make it ragged."""
+        x, y = (EXTENT * axis for axis in grid(canvas_px))
+        angle, from_middle = np.arctan2(y, x), np.hypot(x, y)
+        radius = rng.uniform(0.48, 0.78)
+        outline = 1 + 0.12 * np.cos(2 * angle + rng.uniform(0, 6))
+        for k in range(3, 10):
+            swing = 0.16 * look.irregular / (k - 1) ** 0.6 * rng.normal()
+            outline = outline + swing * np.cos(k * angle + rng.uniform(0, 6))
+        outside = from_middle - radius * outline + 0.02 * smooth_noise(rng, canvas_px, 40)
+        return cls(
+            rng=rng,
+            look=look,
+            canvas_px=canvas_px,
+            x=x,
+            y=y,
+            angle=angle,
+            from_middle=from_middle,
+            radius=radius,
+            outside=outside,
+            lesion=step(outside, 2 * look.edge),
+        )
+
+    def zone(self, share: float) -> Floats:
         """Patches that cover about `share` of the lesion, off its middle."""
-        hills = smooth_noise(rng, canvas_px, cells)
-        tilt = rng.normal(0, 0.8, 2)
-        return step(1.1 - 2.4 * share - hills - tilt[0] * x - tilt[1] * y, softness) * lesion
+        hills = smooth_noise(self.rng, self.canvas_px, 5)
+        tilt = self.rng.normal(0, 0.8, 2)
+        patches: Floats = step(1.1 - 2.4 * share - hills - tilt[0] * self.x - tilt[1] * self.y, 0.5)
+        return patches * self.lesion
 
-    def scattered(count: float, smallest: float, largest: float, aside: float) -> Layer:
+    def scattered(self, count: float, smallest: float, largest: float, aside: float) -> Layer:
         """Spots inside the lesion; `aside` of 1 puts them all to one side."""
-        layer = Layer(canvas_px)
-        middle = rng.uniform(0, 2 * np.pi)
-        for _ in range(rng.poisson(count)):
-            at = middle + rng.uniform(-np.pi, np.pi) * (1 - 0.75 * aside)
-            reach = radius * math.sqrt(rng.uniform(0.02, 0.8))
-            size = rng.uniform(smallest, largest)
-            layer.spot(rng, reach * math.cos(at), reach * math.sin(at), size)
+        layer = Layer(self.canvas_px)
+        middle = self.rng.uniform(0, 2 * np.pi)
+        for _ in range(self.rng.poisson(count)):
+            at = middle + self.rng.uniform(-np.pi, np.pi) * (1 - 0.75 * aside)
+            reach = self.radius * math.sqrt(self.rng.uniform(0.02, 0.8))
+            size = self.rng.uniform(smallest, largest)
+            layer.spot(self.rng, reach * math.cos(at), reach * math.sin(at), size)
         return layer
 
-    # Melanin of the epidermis: brown, and black where there is much.
-    uneven = look.asymmetric * (0.55 * smooth_noise(rng, canvas_px, 4) + rng.normal(0, 0.5) * x)
-    centre = 0.25 * rng.normal() * (1 - (from_middle / radius) ** 2)
-    melanin = look.brown * np.clip(0.85 + 0.6 * uneven + centre, 0.12, 2.6)
-    warp = 0.03 + 0.05 * look.asymmetric
-    xw = x + warp * smooth_noise(rng, canvas_px, 7)
-    yw = y + warp * smooth_noise(rng, canvas_px, 7)
-    holes = _honeycomb(xw, yw, rng.uniform(0.10, 0.15))
-    intact = 1 - look.asymmetric * zone(0.45)
-    melanin = melanin * (1 + intact * look.network * (0.65 - 1.7 * holes))
-    melanin = melanin * (1 + intact * look.globules * (1.5 * holes**1.5 - 0.4))
-    if look.fissures:
-        ridges = np.abs(smooth_noise(rng, canvas_px, 13))
-        melanin = melanin + look.fissures * (0.9 * np.exp(-((ridges / 0.16) ** 2)) - 0.15)
-    melanin = np.clip(melanin, 0.02, None) * lesion
-    dots = scattered(26 * look.dots, 0.012, 0.035, look.asymmetric) if look.dots else None
-    if look.streaks:
-        sector = np.cos(angle - rng.uniform(0, 6)) > 1 - 1.1 * look.streaks
-        rays = np.cos(angle * rng.integers(30, 44) + 3 * smooth_noise(rng, canvas_px, 5)) > 0.1
-        fringe = np.exp(-(((outside - 0.03) / 0.09) ** 2))
-        melanin = melanin + 1.5 * sector * rays * fringe
-    plugs = scattered(9 * look.cysts, 0.02, 0.05, 0.2) if look.cysts else None
-    for layer, depth in ((dots, 1.8), (plugs, 1.1)):
-        if layer is not None:
-            melanin = melanin + depth * layer.field(1.0 * scale_px) * lesion
+    def melanin(self) -> Floats:
+        """Optical depth of the epidermis: brown, and black where there is much."""
+        rng, look = self.rng, self.look
+        uneven = look.asymmetric * (
+            0.55 * smooth_noise(rng, self.canvas_px, 4) + rng.normal(0, 0.5) * self.x
+        )
+        centre = 0.25 * rng.normal() * (1 - (self.from_middle / self.radius) ** 2)
+        melanin: Floats = look.brown * np.clip(0.85 + 0.6 * uneven + centre, 0.12, 2.6)
+        warp = 0.03 + 0.05 * look.asymmetric
+        xw = self.x + warp * smooth_noise(rng, self.canvas_px, 7)
+        yw = self.y + warp * smooth_noise(rng, self.canvas_px, 7)
+        holes = _honeycomb(xw, yw, rng.uniform(0.10, 0.15))
+        intact = 1 - look.asymmetric * self.zone(0.45)
+        melanin = melanin * (1 + intact * look.network * (0.65 - 1.7 * holes))
+        melanin = melanin * (1 + intact * look.globules * (1.5 * holes**1.5 - 0.4))
+        if look.fissures:
+            ridges = np.abs(smooth_noise(rng, self.canvas_px, 13))
+            melanin = melanin + look.fissures * (0.9 * np.exp(-((ridges / 0.16) ** 2)) - 0.15)
+        melanin = np.clip(melanin, 0.02, None) * self.lesion
+        dots = self.scattered(26 * look.dots, 0.012, 0.035, look.asymmetric) if look.dots else None
+        if look.streaks:
+            sector = np.cos(self.angle - rng.uniform(0, 6)) > 1 - 1.1 * look.streaks
+            rays = (
+                np.cos(self.angle * rng.integers(30, 44) + 3 * smooth_noise(rng, self.canvas_px, 5))
+                > 0.1
+            )
+            fringe = np.exp(-(((self.outside - 0.03) / 0.09) ** 2))
+            melanin = melanin + 1.5 * sector * rays * fringe
+        plugs = self.scattered(9 * look.cysts, 0.02, 0.05, 0.2) if look.cysts else None
+        for layer, depth in ((dots, 1.8), (plugs, 1.1)):
+            if layer is not None:
+                melanin = melanin + depth * layer.field(1.0 * self.scale_px) * self.lesion
+        return melanin
 
-    blood = look.red * lesion * (0.7 + 0.3 * smooth_noise(rng, canvas_px, 6))
-    blood = blood + 0.12 + 0.05 * smooth_noise(rng, canvas_px, 9)
-    if look.vessels:
-        tree = Layer(canvas_px)
-        for _ in range(rng.integers(2, 5)):
-            at, reach = rng.uniform(0, 2 * np.pi), radius * rng.uniform(0.5, 1.0)
-            heading = at + np.pi + rng.normal(0, 0.5)
-            tree.branch(rng, reach * math.cos(at), reach * math.sin(at), heading, 0.026)
-        blood = blood + 1.3 * look.vessels * tree.field(0.6 * scale_px)
+    def blood(self) -> Floats:
+        """Optical depth of blood, vessels in it."""
+        rng, look = self.rng, self.look
+        blood = look.red * self.lesion * (0.7 + 0.3 * smooth_noise(rng, self.canvas_px, 6))
+        blood = blood + 0.12 + 0.05 * smooth_noise(rng, self.canvas_px, 9)
+        if look.vessels:
+            tree = Layer(self.canvas_px)
+            for _ in range(rng.integers(2, 5)):
+                at, reach = rng.uniform(0, 2 * np.pi), self.radius * rng.uniform(0.5, 1.0)
+                heading = at + np.pi + rng.normal(0, 0.5)
+                tree.branch(rng, reach * math.cos(at), reach * math.sin(at), heading, 0.026)
+            blood = blood + 1.3 * look.vessels * tree.field(0.6 * self.scale_px)
+        return blood
 
-    blends: list[
-        tuple[Floats, tuple[float, float, float]]
-    ] = []  # (how much, of which colour), on top of skin and melanin
-    if look.veil:
-        blends.append((0.8 * look.veil * zone(0.35) * deep, (0.44, 0.47, 0.54)))
-    if look.scar:
-        blends.append((0.75 * look.scar * zone(0.25) * deep, (0.88, 0.79, 0.77)))
-    if look.nests:
-        nests = scattered(6 * look.nests + 1, 0.05, 0.12, 0.3).field(2.5 * scale_px)
-        blends.append((0.85 * nests, (0.34, 0.31, 0.37)))
-    if look.cysts:
-        cysts = scattered(16 * look.cysts, 0.018, 0.045, 0.1).field(1.0 * scale_px)
-        blends.append((0.75 * cysts * lesion, (0.95, 0.88, 0.74)))
-    if look.ulcer:
-        crust = scattered(2 * look.ulcer, 0.08, 0.2, 0.3).field(2.0 * scale_px)
-        blends.append((0.85 * crust, (0.50, 0.18, 0.12)))
+    def blends(self) -> list[Blend]:
+        """What lies on top of skin and melanin."""
+        look, blends = self.look, list[Blend]()
+        deep = step(self.outside + 0.15, 0.3)  # 1 well inside the border
+        if look.veil:
+            blends.append((0.8 * look.veil * self.zone(0.35) * deep, (0.44, 0.47, 0.54)))
+        if look.scar:
+            blends.append((0.75 * look.scar * self.zone(0.25) * deep, (0.88, 0.79, 0.77)))
+        if look.nests:
+            nests = self.scattered(6 * look.nests + 1, 0.05, 0.12, 0.3).field(2.5 * self.scale_px)
+            blends.append((0.85 * nests, (0.34, 0.31, 0.37)))
+        if look.cysts:
+            cysts = self.scattered(16 * look.cysts, 0.018, 0.045, 0.1).field(1.0 * self.scale_px)
+            blends.append((0.75 * cysts * self.lesion, (0.95, 0.88, 0.74)))
+        if look.ulcer:
+            crust = self.scattered(2 * look.ulcer, 0.08, 0.2, 0.3).field(2.0 * self.scale_px)
+            blends.append((0.85 * crust, (0.50, 0.18, 0.12)))
+        return blends
+
+
+def _skin_with_lesion(rng: np.random.Generator, diagnosis: str, size_px: int) -> Image.Image:
+    look = look_of(rng, diagnosis)
+    canvas_px = size_px * 3 // 2
+    drawn = _Lesion.drawn(rng, look, canvas_px)
+    melanin, blood, blends = drawn.melanin(), drawn.blood(), drawn.blends()
 
     # Skin: mottled, with the fine furrows that cross it.
     furrows = np.abs(smooth_noise(rng, canvas_px, 55)) + np.abs(smooth_noise(rng, canvas_px, 80))
     tone = rng.beta(2, 3)
-    mottle = 1 + 0.025 * smooth_noise(rng, canvas_px, 12) + 0.018 * furrows * (1 - 0.5 * lesion)
-    dull = 0.25 * (diagnosis == "keratosis") * lesion * rng.uniform(0, 1)
+    mottle = (
+        1 + 0.025 * smooth_noise(rng, canvas_px, 12) + 0.018 * furrows * (1 - 0.5 * drawn.lesion)
+    )
+    dull = 0.25 * (diagnosis == "keratosis") * drawn.lesion * rng.uniform(0, 1)
     channels = []
     for c, (light_skin, dark_skin, by_melanin, by_blood, waxy) in enumerate(
         (

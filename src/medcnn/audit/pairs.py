@@ -1,0 +1,144 @@
+"""Checks of pairs: the same pixels, or nearly, under two images."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from medcnn.audit.duplicates import Pair
+from medcnn.audit.examined import Examined, Names
+from medcnn.audit.finding import (
+    Finding,
+    Severity,
+    counted,
+)
+
+_PAIR = ("image", "of", "split", "label", "other image", "of", "split", "label", "alike")
+
+
+def pixels_in_two_splits(of: Examined) -> Iterator[Finding]:
+    """The same pixels in two splits, whatever the files are called."""
+    found = [p for p in of.pairs if p.same and _across(of, p)]
+    if found:
+        yield _of_pairs(
+            of,
+            found,
+            check="pixels",
+            severity=Severity.REFUSE,
+            title=f"{counted(len(found), 'pair')} of images with the same pixels in two splits",
+            meaning="What is tested was trained on: the score looks too good. The files may differ "
+            "in name, format and size in bytes; decoded, they are equal.",
+            advice="Take one of each pair out of the table, or give both the same patient.",
+        )
+
+
+def copies_in_two_splits(of: Examined) -> Iterator[Finding]:
+    """Copies that were compressed anew, cropped or resized, in two splits."""
+    found = [p for p in of.pairs if not p.same and _across(of, p) and _foreign(of, p)]
+    if found:
+        yield _of_pairs(
+            of,
+            found,
+            check="copies",
+            severity=Severity.WARN,
+            title=f"{counted(len(found), 'pair')} of near-duplicates in two splits",
+            meaning="They look like one photograph that was compressed anew, cropped or resized. "
+            "Where that is so, the score looks too good.",
+            advice="Look at the pairs. Give those that show one patient the same patient id, or "
+            "take one of each out.",
+        )
+
+
+def pixels_with_two_labels(of: Examined) -> Iterator[Finding]:
+    """One image, by its pixels, with two labels."""
+    differ = [p for p in of.pairs if _labels_differ(of, p)]
+    same, near = [p for p in differ if p.same], [p for p in differ if not p.same]
+    near = [p for p in near if _foreign(of, p)]
+    advice = "Find out which label is right, and take the other row out."
+    if same:
+        yield _of_pairs(
+            of,
+            same,
+            check="labels",
+            severity=Severity.REFUSE,
+            title=f"{counted(len(same), 'pair')} of equal images with different labels",
+            meaning="At least one label of each pair is wrong, or one image shows two patients.",
+            advice=advice,
+        )
+    if near:
+        yield _of_pairs(
+            of,
+            near,
+            check="labels",
+            severity=Severity.WARN,
+            title=f"{counted(len(near), 'pair')} of near-duplicates with different labels",
+            meaning="They look like one photograph and were labelled differently."
+            + (" By the table they are of different patients." if of.manifest.grouped else ""),
+            advice=f"Look at the pairs. {advice}",
+        )
+
+
+def pixels_twice(of: Examined) -> Iterator[Finding]:
+    """Equal or near images within a split that are no fault of the split."""
+    same = [p for p in of.pairs if p.same and not _across(of, p)]
+    near = [p for p in of.pairs if not p.same and not _across(of, p) and _foreign(of, p)]
+    if same or near:
+        yield _of_pairs(
+            of,
+            [*same, *near],
+            check="twice",
+            severity=Severity.NOTE,
+            title=f"{counted(len(same) + len(near), 'pair')} of equal or near-equal images within "
+            "a split",
+            meaning="They count twice in every score, and with another seed a pair of different "
+            "patients may come to stand on two sides of the split.",
+            advice="Take one of each pair out, or give both the same patient.",
+        )
+
+
+def _across(of: Examined, pair: Pair) -> bool:
+    one, other = (of.manifest.records[r].split for r in (pair.first, pair.second))
+    return one is not None and other is not None and one is not other
+
+
+def _foreign(of: Examined, pair: Pair) -> bool:
+    """Of two patients: near-equal images of one patient are follow-ups, not copies."""
+    records = of.manifest.records
+    return records[pair.first].group != records[pair.second].group
+
+
+def _labels_differ(of: Examined, pair: Pair) -> bool:
+    one, other = (np.array(of.manifest.records[r].target) for r in (pair.first, pair.second))
+    both = ~np.isnan(one) & ~np.isnan(other)
+    return bool((one[both] != other[both]).any())
+
+
+def _of_pairs(
+    of: Examined,
+    pairs: Sequence[Pair],
+    *,
+    check: str,
+    severity: Severity,
+    title: str,
+    meaning: str,
+    advice: str,
+) -> Finding:
+    names = Names(of)
+    return Finding(
+        check=check,
+        severity=severity,
+        title=title,
+        meaning=meaning,
+        advice=advice,
+        columns=_PAIR,
+        rows=tuple(
+            (
+                *names.cells(p.first),
+                *names.cells(p.second),
+                "same pixels" if p.same else f"{p.correlation:.2f}",
+            )
+            for p in pairs
+        ),
+        shown=tuple((p.first, p.second) for p in pairs),
+    )

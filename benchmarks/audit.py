@@ -22,11 +22,11 @@ from typing import Any
 from medcnn.audit.planted import recovered
 from medcnn.audit.thumbnails import look_at
 from medcnn.cli.compose import read_command
-from medcnn.config import AuditConfig
 from medcnn.images import read_pixels
-from medcnn.system.run_folder import versions
-from medcnn.verbs.auditing import audit_of, manifest_to_audit
-from medcnn.verbs.datasets import preprocessing_of
+from medcnn.system.run_facts import versions
+from medcnn.verbs.audit import AuditConfig
+from medcnn.verbs.steps.auditing import audit_of, manifest_to_audit
+from medcnn.verbs.steps.datasets import preprocessing_of
 
 PLANTED = 1000
 

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from medcnn.images import Preprocessing, read_pixels
-from medcnn.system.run_folder import versions
+from medcnn.system.run_facts import versions
 
 SIZE_PX = 256
 

@@ -25,7 +25,7 @@ from pathlib import Path
 
 from safetensors.torch import load_file
 
-from medcnn.system.run_folder import versions
+from medcnn.system.run_facts import versions
 
 SEED = 0
 SETTINGS = (

@@ -225,7 +225,7 @@ def main() -> None:
             large.append({n: measured("--epoch", n, folder, "1", "224") for n in alone})
     from monai import __version__ as monai_version
 
-    from medcnn.system.run_folder import versions
+    from medcnn.system.run_facts import versions
 
     result: dict[str, Any] = {
         "command": f"python benchmarks/loaders.py {source.name} {count}",

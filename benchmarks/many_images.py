@@ -30,7 +30,7 @@ from medcnn.data.manifest import Manifest, Record
 from medcnn.images import Preprocessing
 from medcnn.pixels.batches import batches, epoch_order
 from medcnn.pixels.opening import open_store
-from medcnn.system.run_folder import versions
+from medcnn.system.run_facts import versions
 
 NAMES = ("akiec", "bcc", "bkl", "df", "mel", "nv", "vasc")
 

@@ -31,18 +31,18 @@ import numpy as np
 import torch
 
 from medcnn.cli.compose import read_command
-from medcnn.config import TrainConfig
 from medcnn.data.labels import Kind, LabelSpace
 from medcnn.data.manifest import Manifest, Modality, Record, Split
 from medcnn.models.classifier import Architecture, Classifier, build_classifier
 from medcnn.models.inference import autocast
 from medcnn.pixels.pixel_store import PixelStore
 from medcnn.pixels.segments import Pixels
-from medcnn.system.run_folder import versions
+from medcnn.system.run_facts import versions
 from medcnn.training.epochs import epochs
 from medcnn.training.steps import Stepper, tf32
 from medcnn.training.stopping import Stop
-from medcnn.verbs.training import setting_of, state_of
+from medcnn.verbs.steps.starting import setting_of, state_of
+from medcnn.verbs.train import TrainConfig
 
 CLASSES = tuple("abcdefg")
 VALIDATION = 2 * len(CLASSES)

@@ -21,10 +21,10 @@ from PIL import Image
 
 import medcnn
 from medcnn import api
-from medcnn.cli import main
 from medcnn.data.labels import Kind
 from medcnn.data.phantoms.drawing import generate
 from medcnn.system.errors import DataError, UsageError
+from tests.command import run
 
 TOP = Path(__file__).parents[1]
 HOSPITAL = """\
@@ -79,9 +79,7 @@ def test_every_block_of_the_page_runs(told: dict[str, Any]) -> None:
 
 def test_python_says_what_the_command_says_to_the_bit(told: dict[str, Any], place: Path) -> None:
     words = ("predict", f"checkpoint={told['run'].checkpoint}", "input=new_patients")
-    with pytest.raises(SystemExit) as ended:
-        main([*words, "output=command.csv", "device=cpu"])
-    assert not ended.value.code
+    assert run(*words, "output=command.csv", "device=cpu") == 0
     assert (place / "command.csv").read_bytes() == (place / "new.csv").read_bytes()
 
 

@@ -6,9 +6,13 @@ import ast
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
+from medcnn.statistics.predictions import Predictions
+from medcnn.verbs import VERBS, verb_of
 
 TOP = Path(__file__).parents[1]
 SOURCE = TOP / "src" / "medcnn"
@@ -71,9 +75,9 @@ def test_only_the_command_line_knows_hydra(path: Path) -> None:
 
 
 def imported_by(statement: str) -> set[str]:
-    code = f"import sys; {statement}; print(*sys.modules)"
+    code = f"import sys\n{statement}\nprint(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    return set(done.stdout.split())
+    return set(done.stdout.splitlines()[-1].split())
 
 
 def test_nothing_above_the_models_imports_torch() -> None:
@@ -83,9 +87,29 @@ def test_nothing_above_the_models_imports_torch() -> None:
     assert {"torch", "hydra", "timm", "matplotlib", "sklearn"} & found == set()
 
 
-def test_a_report_is_made_again_without_torch() -> None:
-    found = imported_by("import medcnn.verbs.reporting")
+def test_a_report_is_made_again_without_torch(
+    simulate: Callable[..., Predictions], tmp_path: Path
+) -> None:
+    simulate().write(tmp_path / "predictions_test.csv")
+    found = imported_by(
+        "from medcnn.verbs import Command, execute, verb_of\n"
+        "from medcnn.config import build\n"
+        "verb = verb_of('report')\n"
+        f"settings = {{'run': {str(tmp_path)!r}, 'seed': 0, 'prevalence': None}}\n"
+        "execute(Command(verb=verb, words=[], config=build(verb.config, settings)))"
+    )
+    assert (tmp_path / "report.html").is_file()
     assert {"torch", "timm", "hydra"} & found == set()
+
+
+def test_a_command_is_known_without_importing_what_it_needs() -> None:
+    found = imported_by("from medcnn.verbs import VERBS, verb_of; [verb_of(v) for v in VERBS]")
+    assert {"torch", "numpy", "hydra", "yaml", "medcnn.config"} & found == set()
+
+
+def test_every_file_of_a_command_is_one_that_help_shows() -> None:
+    assert {p.stem for p in (SOURCE / "verbs").glob("[!_]*.py")} == set(VERBS)
+    assert all(verb_of(name).name == name for name in VERBS)
 
 
 def test_the_check_for_torch_can_fail() -> None:

@@ -21,8 +21,7 @@ import pytest
 import medcnn
 from medcnn.audit.checks import CHECKS
 from medcnn.cli import VERBS
-from medcnn.cli.help import GENERAL, settings
-from medcnn.cli.listing import LISTS
+from medcnn.cli.help import general, settings
 from medcnn.data.adapters import DATASETS
 from medcnn.data.manifest import Modality
 from medcnn.data.own.sheets import TABLE_SUFFIXES
@@ -32,6 +31,7 @@ from medcnn.statistics.intervals import LEVEL
 from medcnn.system import errors
 from medcnn.system.plugins import GROUPS
 from medcnn.system.run_folder import RunFolder
+from medcnn.verbs.list import LISTS
 
 TOP = Path(__file__).parents[1]
 README = (TOP / "README.md").read_text(encoding="utf-8")
@@ -144,7 +144,7 @@ def exit_codes() -> Iterator[str]:
         errors.StoppedError: "stopped",
     }
     yield ", ".join(["0 done", *(f"{e.exit_code} {says}" for e, says in named.items())])
-    yield " ".join(re.search(r"exit codes: (.*?75 stopped)", GENERAL, re.DOTALL)[1].split())
+    yield " ".join(re.search(r"exit codes: (.*?75 stopped)", general(), re.DOTALL)[1].split())
 
 
 def files() -> Iterator[str]:

@@ -19,8 +19,6 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from medcnn.cli.compose import read_command
-from medcnn.cli.execute import execute
-from medcnn.config import AuditConfig, TrainConfig
 from medcnn.data.manifest import Manifest, Split
 from medcnn.images.preprocessing import Preprocessing
 from medcnn.models.classifier import unit_range
@@ -36,8 +34,11 @@ from medcnn.statistics.predictions import Predictions
 from medcnn.statistics.scores import evaluate
 from medcnn.system.errors import UsageError
 from medcnn.system.progress import log
-from medcnn.verbs.datasets import manifest_of
-from medcnn.verbs.training import run_folder_of
+from medcnn.verbs import execute
+from medcnn.verbs.audit import AuditConfig
+from medcnn.verbs.steps.datasets import manifest_of
+from medcnn.verbs.steps.sitting import run_folder_of
+from medcnn.verbs.train import TrainConfig
 
 __all__ = [
     "Evaluation",

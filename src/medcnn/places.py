@@ -3,81 +3,18 @@ Asked before torch is imported, so that a slip is answered at once."""
 
 from __future__ import annotations
 
-import importlib.util
 import os
 from pathlib import Path
 from typing import Any
 
-from medcnn.config import (
-    AuditConfig,
-    CompareConfig,
-    DataConfig,
-    EvaluateConfig,
-    PredictConfig,
-    PreviewConfig,
-    ReportConfig,
-    SweepConfig,
-    TrainConfig,
-    WhoConfig,
-)
+from medcnn.config import DataConfig
 from medcnn.data import adapters
 from medcnn.data.own.sheets import require_folder
-from medcnn.system.errors import UsageError, listed, pip_install
-
-Config = (
-    TrainConfig
-    | SweepConfig
-    | AuditConfig
-    | EvaluateConfig
-    | PredictConfig
-    | PreviewConfig
-    | ReportConfig
-    | CompareConfig
-    | WhoConfig
-)
+from medcnn.system.errors import UsageError, listed
 
 WEIGHT_WORDS = ("auto", "pretrained", "none")
 # What timm and the Hugging Face hub call the weights in a folder.
 WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
-
-
-def check(config: Config) -> None:
-    """Raises UsageError, or DataError for an empty folder, where a place is not as it must be."""
-    if isinstance(config, SweepConfig):
-        if importlib.util.find_spec("optuna") is None:
-            raise UsageError(f"medcnn sweep needs the extra medcnn[sweep]: {pip_install('sweep')}.")
-        config = config.train
-    if isinstance(config, AuditConfig):
-        refuse_other_page(Path(config.output), "audit")
-    elif isinstance(config, PreviewConfig):
-        output = Path(config.output)
-        if output.suffix != ".html":
-            raise UsageError(f"output={output}: the page is a .html file; name it so.")
-        refuse_other_page(output, "preview")
-    elif isinstance(config, PredictConfig):
-        refuse_other_table(Path(config.output))
-        if config.input.endswith(".safetensors") and not config.checkpoint.endswith(".safetensors"):
-            raise UsageError(
-                f"checkpoint={config.checkpoint} and input={config.input} seem to be swapped."
-            )
-        require_checkpoint(Path(config.checkpoint))
-        if not Path(config.input).exists():
-            raise UsageError(f"input={config.input}: no such file or folder.")
-    elif isinstance(config, ReportConfig):
-        require_predictions(Path(config.run))
-    elif isinstance(config, CompareConfig):
-        require_runs(config)
-    elif isinstance(config, EvaluateConfig):
-        require_checkpoint(Path(config.checkpoint))
-        if moved := config.moved.get("root"):
-            require_folder(Path(moved))
-    elif isinstance(config, TrainConfig) and config.checkpoint is not None:
-        require_checkpoint(Path(config.checkpoint))
-    if isinstance(config, TrainConfig) and config.model is not None:
-        require_weights(config.model.weights)
-    data = getattr(config, "data", None)
-    if isinstance(data, DataConfig) and not stands_in(data):
-        require_data(data)
 
 
 def stands_in(data: DataConfig) -> bool:
@@ -107,6 +44,8 @@ def root_of(data: DataConfig) -> tuple[Path | None, dict[str, Any]]:
 
 def require_data(data: DataConfig) -> None:
     """Raises UsageError or DataError where the root, the table or the file is not there."""
+    if stands_in(data):
+        return
     root, options = root_of(data)
     if root is None or not adapters.DATASETS[data.name].wants:
         return
@@ -176,38 +115,6 @@ def require_predictions(run: Path) -> list[Path]:
     return tables
 
 
-def require_runs(config: CompareConfig) -> None:
-    """Raises UsageError with all that keeps runs from being compared."""
-    faults = []
-    output = Path(config.output)
-    pages = {"comparison.html", "comparison.json"}
-    try:
-        if output.is_dir() and not any(output.iterdir()):
-            pass
-        elif output.is_dir() and {p.name for p in output.iterdir()} <= pages:
-            refuse_other_page(output / "comparison.html", "compare", said=output)
-        elif output.exists():
-            raise UsageError(_stands_there(output, "compare"))
-        else:
-            refuse_unwritable(output)
-    except UsageError as error:
-        faults.append(str(error))
-    if len(config.runs) < 2:
-        faults.append("compare needs two runs or more: medcnn compare RUNS/A RUNS/B.")
-    if len({Path(r).resolve() for r in config.runs}) < len(config.runs):
-        faults.append("a run is named twice; it never differs from itself.")
-    table = f"predictions_{config.split}.csv"
-    for folder in map(Path, config.runs):
-        if not (folder / table).is_file():
-            there = sorted(
-                p.stem.removeprefix("predictions_") for p in folder.glob("predictions_*.csv")
-            )
-            has = f"has {', '.join(there)}" if there else "holds no predictions"
-            faults.append(f"{folder}: {has if folder.is_dir() else 'no such folder'}, not {table}.")
-    if faults:
-        raise UsageError("\n".join(faults))
-
-
 def refuse_other_page(path: Path, verb: str, said: Path | None = None) -> None:
     """A page follows from what is read, so the same command may write it again over its own.
 
@@ -218,7 +125,7 @@ def refuse_other_page(path: Path, verb: str, said: Path | None = None) -> None:
         UsageError: something else stands there, or nothing can be written there.
     """
     if path.exists() and (path.is_dir() or MARK.format(verb) not in _head(path)):
-        raise UsageError(_stands_there(said or path, verb))
+        raise UsageError(stands_there(said or path, verb))
     refuse_unwritable(path)
 
 
@@ -231,7 +138,7 @@ def _head(path: Path) -> str:
         return file.read(1000).decode("utf-8", "replace")
 
 
-def _stands_there(path: Path, verb: str) -> str:
+def stands_there(path: Path, verb: str) -> str:
     return (
         f"output={path} exists and is not a page of medcnn {verb}: nothing is overwritten, name "
         "another output=."

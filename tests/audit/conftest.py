@@ -18,7 +18,7 @@ from medcnn.data.labels import Kind, LabelSpace
 from medcnn.data.manifest import Manifest, Modality, Record, Split
 from medcnn.images import Preprocessing
 from medcnn.pages.audit import Audit
-from medcnn.verbs.auditing import audit_of
+from medcnn.verbs.steps.auditing import audit_of
 
 LABELS = LabelSpace(kind=Kind.BINARY, names=("healthy", "ill"))
 

@@ -7,14 +7,15 @@ from pathlib import Path
 import pytest
 
 from medcnn.cli.compose import read_command
-from medcnn.config import TrainConfig, config_folder
 from medcnn.data import adapters
 from medcnn.models.backbones import build_body
 from medcnn.models.heads import HEADS
 from medcnn.system.errors import UsageError
+from medcnn.system.paths import config_folder
 from medcnn.training.losses import AUTO, LOSSES
 from medcnn.training.optimizers import OPTIMIZERS
 from medcnn.training.transfer import TRANSFERS
+from medcnn.verbs.train import TrainConfig
 
 
 def names(group: str) -> list[str]:

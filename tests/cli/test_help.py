@@ -8,7 +8,7 @@ import yaml
 from medcnn.cli import VERBS, main, run
 from medcnn.cli.compose import read_command
 from medcnn.cli.help import settings
-from medcnn.config import config_folder
+from medcnn.system.paths import config_folder
 
 
 def said(capsys: pytest.CaptureFixture[str], *words: str) -> str:

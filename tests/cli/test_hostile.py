@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from medcnn.cli.compose import read_command
-from medcnn.config import TrainConfig
 from medcnn.system.errors import UsageError
+from medcnn.verbs.train import TrainConfig
 
 W = "defaults: [table]\nroot: /nowhere\ntable: t.csv\nimage: file\nlabel: grade\n"
 DIGITS = "9" * 5000

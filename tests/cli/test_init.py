@@ -10,12 +10,12 @@ import pytest
 import yaml
 from PIL import Image
 
-from medcnn.cli import main
 from medcnn.cli.compose import read_command
-from medcnn.cli.init import show_init
 from medcnn.data import adapters
 from medcnn.data.manifest import Manifest
 from medcnn.system.errors import DataError, UsageError
+from medcnn.verbs.steps.drafting import show_init
+from tests.command import run
 
 
 @pytest.fixture
@@ -171,9 +171,7 @@ def test_a_table_without_a_label_becomes_a_yaml_for_the_audit(
     settings = ("image", "folder", "patient", "split", "label")
     assert [written.get(s) for s in settings] == ["image", "img", "patient_id", "split", None]
     assert "\n# label: COLUMN\n" in text
-    with pytest.raises(SystemExit) as ended:
-        main(["audit", "data=augen_klinik_2024", "--config-dir", "conf"])
-    assert ended.value.code == 4
+    assert run("audit", "data=augen_klinik_2024", "--config-dir", "conf") == 4
     assert "12 patients in more than one split" in capsys.readouterr().out
 
 
@@ -238,9 +236,7 @@ def test_a_folder_that_holds_nothing_usable_says_why_for_each_table(
     with pytest.raises(DataError, match="expected a folder per class") as raised:
         show_init([str(root)])
     assert "no column of liste.csv names the images" in str(raised.value)
-    with pytest.raises(SystemExit) as ended:
-        main(["init", str(root)])
-    assert ended.value.code == 4
+    assert run("init", str(root)) == 4
     assert capsys.readouterr().err.startswith("error: ")
 
 

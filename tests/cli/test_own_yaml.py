@@ -12,10 +12,11 @@ import pytest
 import yaml
 
 from medcnn.cli.compose import read_command
-from medcnn.config import DataConfig, config_folder
+from medcnn.config import DataConfig
 from medcnn.data import adapters
 from medcnn.images.steps import STEPS
 from medcnn.system.errors import UsageError
+from medcnn.system.paths import config_folder
 
 WHOLE = "defaults: [table]\nroot: /nowhere\ntable: t.csv\nimage: file\nlabel: grade\n"
 

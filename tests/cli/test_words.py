@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 
 from medcnn.cli.compose import read_command
-from medcnn.config import EvaluateConfig, PredictConfig, TrainConfig
-from medcnn.places import check
 from medcnn.system.errors import UsageError
+from medcnn.verbs.evaluate import EvaluateConfig
+from medcnn.verbs.predict import PredictConfig
+from medcnn.verbs.train import TrainConfig
 
 ODD = (
     *("a b", "a, b,c", "(1) x", "[2]", "{3}", "a=b", "#1", "é ü 研究", "x:y", 'say "x"'),
@@ -34,8 +35,12 @@ def config(verb: str, *words: str) -> TrainConfig | EvaluateConfig | PredictConf
 
 
 def refusal(verb: str, *words: str) -> str:
+    def read_and_check() -> None:
+        command = read_command(verb, list(words))
+        command.verb.check(command.config)
+
     with pytest.raises(UsageError) as raised:
-        check(read_command(verb, list(words)).config)
+        read_and_check()
     return str(raised.value)
 
 

@@ -28,7 +28,7 @@ from medcnn.models.heads import output_layer
 from medcnn.pixels.opening import open_store
 from medcnn.statistics.decisions import Readout
 from medcnn.system.errors import CheckpointError, MedcnnError
-from medcnn.verbs.scoring import predictions_of
+from medcnn.verbs.steps.scoring import predictions_of
 
 DEEP: Any = []
 for _ in range(900):

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from medcnn.cli import main
 from medcnn.system.errors import UsageError
 from medcnn.system.privacy import as_names, as_pseudonyms, for_terminal, pseudonym
+from tests.command import run
 
 SECRET = "a secret of the hospital"
 
@@ -87,9 +87,7 @@ def test_a_command_without_a_place_for_its_key_ends_as_wrong_usage(
     for name in ("a", "b"):
         (tmp_path / "clinic" / name).mkdir(parents=True)
         Image.new("L", (8, 8)).save(tmp_path / "clinic" / name / "x.png")
-    with pytest.raises(SystemExit) as ended:
-        main(["audit", "data=table", f"data.root={tmp_path / 'clinic'}"])
-    assert ended.value.code == 2
+    assert run("audit", "data=table", f"data.root={tmp_path / 'clinic'}") == 2
     assert "MEDCNN_PSEUDONYM_KEY_FILE" in capsys.readouterr().err
 
 

@@ -10,9 +10,12 @@ import pytest
 import torch
 import yaml
 
-from medcnn.config import TrainConfig, build, config_folder
+from medcnn.config import build
 from medcnn.data.manifest import Manifest
-from medcnn.verbs import auditing, training
+from medcnn.system.paths import config_folder
+from medcnn.verbs import train as train_verb
+from medcnn.verbs.steps import auditing
+from medcnn.verbs.train import TrainConfig
 
 
 @pytest.fixture(autouse=True)
@@ -77,4 +80,4 @@ def train(
 ) -> Callable[[TrainConfig], Path]:
     manifest = colours()
     monkeypatch.setattr(auditing, "manifest_to_audit", lambda *_: (manifest, ""))
-    return lambda config: training.train(config, ["train"])
+    return lambda config: train_verb.train(config, ["train"])

@@ -13,12 +13,13 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from medcnn.config import TrainConfig
 from medcnn.data.labels import Kind
 from medcnn.data.manifest import Manifest
 from medcnn.training import epochs as epochs_module
 from medcnn.training.epochs import is_better
-from medcnn.verbs import auditing, training
+from medcnn.verbs import train as train_verb
+from medcnn.verbs.steps import auditing
+from medcnn.verbs.train import TrainConfig
 
 Settings = dict[str, Any]
 
@@ -111,7 +112,7 @@ def test_accumulated_micro_batches_take_the_step_of_the_whole_batch(
             augmentation=replace(config.augmentation, preset="none"),
             optimizer=replace(config.optimizer, name="sgd", lr=0.1),
         )
-        runs.append(weights(training.train(config, ["train"])))
+        runs.append(weights(train_verb.train(config, ["train"])))
     for name in runs[0]:
         assert torch.allclose(runs[0][name], runs[1][name], atol=1e-6), name
 
@@ -187,7 +188,7 @@ def test_every_kind_of_label_trains_to_a_report(
 ) -> None:
     manifest = colours(kind=kind)
     monkeypatch.setattr(auditing, "manifest_to_audit", lambda *_: (manifest, ""))
-    run = training.train(settings(kind, epochs=1), ["train"])
+    run = train_verb.train(settings(kind, epochs=1), ["train"])
     assert (run / "report.html").stat().st_size > 10_000
 
 

@@ -20,7 +20,6 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
 
-from medcnn.cli import main
 from medcnn.data.manifest import Manifest
 from medcnn.images.preprocessing import Fit, Preprocessing
 from medcnn.pixels.batches import batches
@@ -28,6 +27,7 @@ from medcnn.pixels.opening import open_store
 from medcnn.statistics.predictions import Predictions
 from medcnn.system.files import read_sealed
 from medcnn.training import epochs, steps
+from tests.command import run
 
 pytestmark = [
     pytest.mark.gpu,
@@ -39,12 +39,6 @@ pytestmark = [
 ]
 
 QUICK = ("data.phantom=dermoscopy", "data.patients=60", "data.size_px=64", "trainer.epochs=2")
-
-
-def run(*words: str) -> int:
-    with pytest.raises(SystemExit) as ended:
-        main(list(words))
-    return int(ended.value.code or 0)
 
 
 def saved(folder: Path) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from medcnn.config import OptimizerConfig, TrainConfig
+from medcnn.config import OptimizerConfig
 from medcnn.data.labels import Kind
 from medcnn.data.manifest import Manifest, Split
 from medcnn.models.classifier import Architecture, Classifier, build_classifier
@@ -29,8 +29,9 @@ from medcnn.training import optimizers
 from medcnn.training import steps as steps_module
 from medcnn.training.tally import NOTHING, Tally
 from medcnn.training.transfer import TRANSFERS, planned
-from medcnn.verbs import training
-from medcnn.verbs.datasets import pixels_of, preprocessing_of
+from medcnn.verbs.steps import sitting, starting
+from medcnn.verbs.steps.datasets import pixels_of, preprocessing_of
+from medcnn.verbs.train import TrainConfig
 
 Make = Callable[..., TrainConfig]
 Train = Callable[[TrainConfig], Path]
@@ -49,9 +50,9 @@ def saved(run: Path) -> dict[str, Any]:
 @pytest.fixture(autouse=True)
 def only_trained(monkeypatch: pytest.MonkeyPatch) -> None:
     """What comes after training is tested elsewhere."""
-    monkeypatch.setattr(training, "report", lambda *_, **__: None)
-    monkeypatch.setattr(training, "score_and_save", lambda *_, **__: {})
-    monkeypatch.setattr(training, "Board", lambda *_, **__: Mock())
+    monkeypatch.setattr(sitting, "report", lambda *_, **__: None)
+    monkeypatch.setattr(sitting, "score_and_save", lambda *_, **__: {})
+    monkeypatch.setattr(sitting, "Board", lambda *_, **__: Mock())
 
 
 def with_batch_norm(config: TrainConfig) -> TrainConfig:
@@ -498,9 +499,9 @@ def test_a_step_never_asks_the_device_what_it_holds(
         backbone="lenet5", options={}, head="linear", head_options={}, channels=3, size_px=32
     )
     classifier, _ = build_classifier(architecture, len(manifest.labels.outputs))
-    plan = training.plan_of(config, classifier)
-    setting = training.setting_of(config, plan, manifest, store, torch.device("cpu"))
-    state = training.state_of(config, classifier, setting)
+    plan = starting.plan_of(config, classifier)
+    setting = starting.setting_of(config, plan, manifest, store, torch.device("cpu"))
+    state = starting.state_of(config, classifier, setting)
     stepper = steps_module.Stepper(state, setting, num_batches=4)
     rows = manifest.rows(Split.TRAIN)
     [batch] = batches(store, manifest.targets(), rows[:4], 4, device=torch.device("cpu"))

@@ -21,13 +21,14 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-from medcnn.config import Choice, TrainConfig
+from medcnn.config import Choice
 from medcnn.models import checkpoint as checkpoints
 from medcnn.system.errors import CheckpointError, DataError, MedcnnError, StoppedError, UsageError
 from medcnn.system.files import kept_twice
 from medcnn.training import epochs as epochs_module
 from medcnn.training.state import newest_whole
-from medcnn.verbs import training
+from medcnn.verbs.steps import sitting, starting
+from medcnn.verbs.train import TrainConfig
 from tests.full_disk import no_room
 
 Make = Callable[..., TrainConfig]
@@ -263,11 +264,11 @@ def test_a_folder_that_cannot_be_written_is_refused_before_anything_is_done(
     tmp_path: Path, closed: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Row 6."""
-    from medcnn.system import run_folder
+    from medcnn.system import run_facts
     from medcnn.system.run_folder import open_run
 
     # nobody may be kept out of the environment in which the packages lie, too
-    monkeypatch.setattr(run_folder, "versions", dict)
+    monkeypatch.setattr(run_facts, "versions", dict)
     run = tmp_path / "r"
     (run / "checkpoints").mkdir(parents=True)
     (run / "run.json").write_text('{"config": {"seed": 0}}')
@@ -294,8 +295,8 @@ def test_a_folder_that_cannot_be_written_is_refused_before_anything_is_done(
         (epochs_module, "update", 3, signal.SIGTERM, "epoch 1, step 3 of 4"),
         (epochs_module, "update", 4, signal.SIGINT, "epoch 1, step 4 of 4"),
         (epochs_module, "predict", 2, signal.SIGUSR1, "at the end of epoch 2"),
-        (training, "new_classifier", 1, signal.SIGTERM, "while nothing was trained"),
-        (training, "judged_best", 1, signal.SIGUSR1, "while nothing was trained"),
+        (starting, "new_classifier", 1, signal.SIGTERM, "while nothing was trained"),
+        (sitting, "judged_best", 1, signal.SIGUSR1, "while nothing was trained"),
     ],
 )
 def test_a_signal_ends_a_run_in_good_order_wherever_it_comes(
@@ -530,7 +531,7 @@ def test_more_epochs_without_a_run_dir_name_the_run_that_could_go_on(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     config = replace(quick("none", save_every_s=1e-6), run_dir=None)
-    short = training.run_folder_of(config)
+    short = sitting.run_folder_of(config)
 
     def said(**trainer: Any) -> bool:
         caplog.clear()

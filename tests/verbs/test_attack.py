@@ -19,8 +19,8 @@ import pytest
 from pydicom.dataset import FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
 
-from medcnn.cli import main
 from medcnn.system.errors import UsageError
+from tests.command import run
 
 SCRIPT = Path(__file__).parents[2] / "benchmarks" / "attack.py"
 PATIENTS = [f"{n:07d}" for n in np.random.default_rng(5).integers(10**6, 10**7, 18)]
@@ -76,9 +76,7 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
             ("audit", *join, f"output={top}/out/audit.html"),
             ("train", f"data.root={top}/classes", *QUICK, f"run_dir={top}/out/run"),
         ):
-            with pytest.raises(SystemExit) as end:
-                main([words[0], "data=table", *words[1:]])
-            assert end.value.code == 0
+            assert run(words[0], "data=table", *words[1:]) == 0
     finally:
         os.umask(mask)
         os.environ["MEDCNN_CACHE"] = before

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from medcnn.cli import main
 from medcnn.data.phantoms.drawing import generate
 from medcnn.system.privacy import pseudonym
+from tests.command import run
 
 QUICK = (
     "model=lenet5",
@@ -23,12 +23,6 @@ QUICK = (
     "trainer.threads=1",
     "trainer.device=cpu",
 )
-
-
-def run(*words: str) -> int:
-    with pytest.raises(SystemExit) as ended:
-        main([str(w) for w in words])
-    return int(ended.value.code or 0)
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,7 @@ import pytest
 from pydicom.dataset import FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
 
-from medcnn.cli import main
+from tests import command
 from tests.reading import everything_in
 
 TAGS = (
@@ -177,12 +177,11 @@ def here(
     monkeypatch.setenv("MEDCNN_CACHE", str(cache))
 
     def run(*words: str) -> tuple[int, str]:
-        with pytest.raises(SystemExit) as end:
-            main(list(words))
+        code = command.run(*words)
         out, err = capfd.readouterr()
         assert not named((out + err).encode()), out + err
         assert leaks_under(tmp_path) + leaks_under(cache) == []
-        return int(end.value.code or 0), " ".join((out + err).split())
+        return code, " ".join((out + err).split())
 
     return run
 

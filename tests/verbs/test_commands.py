@@ -16,7 +16,6 @@ import pytest
 import torch
 from pydicom.data import get_testdata_file
 
-from medcnn.cli import main
 from medcnn.data.phantoms import adapter
 from medcnn.data.phantoms.drawing import generate
 from medcnn.models.backbones import Normalisation
@@ -24,6 +23,7 @@ from medcnn.models.checkpoint import load, save
 from medcnn.statistics.predictions import Predictions
 from medcnn.system.files import sha256_of
 from medcnn.system.privacy import pseudonym
+from tests.command import run
 from tests.full_disk import no_room
 
 QUICK = (
@@ -33,13 +33,6 @@ QUICK = (
     "trainer.threads=1",
     "trainer.device=cpu",
 )
-
-
-def run(*words: str) -> int:
-    """Exit code of a command."""
-    with pytest.raises(SystemExit) as ended:
-        main([str(w) for w in words])
-    return int(ended.value.code or 0)
 
 
 @pytest.fixture(scope="session")

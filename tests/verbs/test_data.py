@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from medcnn.cli.compose import read_command
-from medcnn.config import PreviewConfig
 from medcnn.data.manifest import Manifest
 from medcnn.images import Preprocessing
-from medcnn.verbs.datasets import pixels_of
+from medcnn.verbs.preview import PreviewConfig
+from medcnn.verbs.steps.datasets import pixels_of
 
 
 @pytest.mark.fault

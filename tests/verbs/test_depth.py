@@ -12,14 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from medcnn.cli import main
 from medcnn.models import checkpoint as checkpoints
-
-
-def run(*words: str) -> int:
-    with pytest.raises(SystemExit) as ended:
-        main([str(w) for w in words])
-    return int(ended.value.code or 0)
+from tests.command import run
 
 
 @pytest.fixture(scope="module")

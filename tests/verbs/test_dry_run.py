@@ -8,23 +8,17 @@ from typing import Any
 import pytest
 import torch
 
-from medcnn.cli import main
 from medcnn.cli.compose import read_command
-from medcnn.config import TrainConfig
 from medcnn.data.manifest import Split
 from medcnn.pixels.batches import Batch
 from medcnn.pixels.pixel_store import PixelStore
 from medcnn.system.errors import DataError
 from medcnn.training import epochs
-from medcnn.verbs import dry_run
+from medcnn.verbs.steps import dry_run
+from medcnn.verbs.train import TrainConfig
+from tests.command import run
 
 WORDS = ("train", "trainer.dry_run=true", "trainer.device=cpu", "model=lenet5", "data.size_px=32")
-
-
-def run(*words: str) -> int:
-    with pytest.raises(SystemExit) as ended:
-        main(list(words))
-    return int(ended.value.code or 0)
 
 
 def test_a_dry_run_says_what_a_run_costs_and_leaves_no_folder(

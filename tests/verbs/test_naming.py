@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from medcnn.cli import main
 from medcnn.data.manifest import Manifest
 from medcnn.system.privacy import pseudonym
+from tests.command import run
 from tests.conftest import write_colours
 
 
@@ -34,10 +34,8 @@ Asked = Callable[..., tuple[int, str]]
 @pytest.fixture
 def who(capsys: pytest.CaptureFixture[str]) -> Asked:
     def ask(*words: str) -> tuple[int, str]:
-        with pytest.raises(SystemExit) as end:
-            main(["who", *words])
-        said = capsys.readouterr()
-        return int(end.value.code or 0), " ".join((said.out + said.err).split())
+        code, said = run("who", *words), capsys.readouterr()
+        return code, " ".join((said.out + said.err).split())
 
     return ask
 
@@ -112,8 +110,9 @@ def test_whoever_is_left_out_by_any_column_has_a_pseudonym(
 ) -> None:
     """Row A4: in the counts of what was left out, in the config, and in --show-config."""
     from medcnn.cli.compose import read_command
-    from medcnn.config import TrainConfig, to_json
-    from medcnn.verbs.datasets import labelled
+    from medcnn.config import to_json
+    from medcnn.verbs.steps.datasets import labelled
+    from medcnn.verbs.train import TrainConfig
 
     sheet = hospital / "images" / "labels.csv"
     head, *rows = sheet.read_text().splitlines()
@@ -144,8 +143,8 @@ def test_whether_ids_are_pseudonyms_is_seen_from_the_ids(
 ) -> None:
     """Row A16: those of a hospital's own table are, those of other sets are not."""
     from medcnn.cli.compose import read_command
-    from medcnn.config import TrainConfig
-    from medcnn.verbs.datasets import labelled
+    from medcnn.verbs.steps.datasets import labelled
+    from medcnn.verbs.train import TrainConfig
 
     command = read_command("train", [*OURS])
     assert isinstance(command.config, TrainConfig)

@@ -6,17 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from medcnn.cli import main
+from tests.command import run
 from tests.conftest import write_colours
 from tests.reading import everything_in
 
 QUICK = ("model=lenet5", "data.size_px=32", "trainer.epochs=1", "trainer.device=cpu")
-
-
-def medcnn(*words: str) -> int:
-    with pytest.raises(SystemExit) as end:
-        main(list(words))
-    return int(end.value.code or 0)
 
 
 @pytest.mark.fault
@@ -33,14 +27,14 @@ def test_no_folder_of_this_machine_stands_in_a_run_and_evaluate_finds_the_data(
     work = tmp_path / "work_of_WAYFARER"
     work.mkdir()
     monkeypatch.chdir(work)
-    assert medcnn("init", str(images), str(labels), f"output={work}/conf/data/ours.yaml") == 0
+    assert run("init", str(images), str(labels), f"output={work}/conf/data/ours.yaml") == 0
     data = ("data=ours", "--config-dir", str(work / "conf"))
-    assert medcnn("audit", *data, f"output={work}/audit.html") == 0
-    run = f"run_dir={work}/run"
-    assert medcnn("train", *data, *QUICK, run, f"data.cache={tmp_path}/WAYFARER/cache") == 0
+    assert run("audit", *data, f"output={work}/audit.html") == 0
+    place = f"run_dir={work}/run"
+    assert run("train", *data, *QUICK, place, f"data.cache={tmp_path}/WAYFARER/cache") == 0
     best = "checkpoint=run/checkpoints/best.safetensors"
-    assert medcnn("evaluate", f"checkpoint={work}/{best[11:]}", f"run_dir={work}/again") == 0
-    assert medcnn("report", "run=again") == 0
+    assert run("evaluate", f"checkpoint={work}/{best[11:]}", f"run_dir={work}/again") == 0
+    assert run("report", "run=again") == 0
     said = capsys.readouterr()
     assert "these are not exactly the images" not in said.out + said.err
     shared = [work / "audit.html", *(work / "run").rglob("*"), *(work / "again").rglob("*")]
@@ -52,7 +46,7 @@ def test_no_folder_of_this_machine_stands_in_a_run_and_evaluate_finds_the_data(
         if b"wayfarer" in content.lower()
     ]
     assert holding == []
-    assert medcnn("train", *data, *QUICK, run, f"data.cache={tmp_path}/WAYFARER/cache") == 0
+    assert run("train", *data, *QUICK, place, f"data.cache={tmp_path}/WAYFARER/cache") == 0
 
 
 @pytest.mark.fault
@@ -77,11 +71,11 @@ def test_a_table_that_is_named_from_the_images_is_found_again_and_its_folders_ar
     work.mkdir(parents=True)
     monkeypatch.chdir(work)
     data = ("data=ours", "--config-dir", str(tmp_path / "conf"))
-    assert medcnn("audit", *data, "output=audit.html") == 0
-    assert medcnn("train", *data, *QUICK, "run_dir=run") == 0
+    assert run("audit", *data, "output=audit.html") == 0
+    assert run("train", *data, *QUICK, "run_dir=run") == 0
     capsys.readouterr()
     best = "checkpoint=run/checkpoints/best.safetensors"
-    assert medcnn("evaluate", best, "run_dir=again") == 0, capsys.readouterr().err
+    assert run("evaluate", best, "run_dir=again") == 0, capsys.readouterr().err
     holding = [
         f"{path.name}: {where}"
         for path in (work / "audit.html", *(work / "run").rglob("*"), *(work / "again").rglob("*"))
@@ -105,7 +99,7 @@ def test_other_images_under_the_same_name_are_another_run(
             folder.mkdir(exist_ok=True)
             (tmp_path / place / "export" / f"{i:03d}.png").rename(folder / f"{i:03d}.png")
     words = ("train", "data=table", *QUICK, "run_dir=run")
-    assert medcnn(*words, f"data.root={tmp_path}/one/export") == 0
+    assert run(*words, f"data.root={tmp_path}/one/export") == 0
     capsys.readouterr()
-    assert medcnn(*words, f"data.root={tmp_path}/two/export") == 2
+    assert run(*words, f"data.root={tmp_path}/two/export") == 2
     assert "data.root: another .../export" in capsys.readouterr().err

@@ -14,21 +14,20 @@ import pytest
 from PIL import Image
 from pydicom.data import get_testdata_file
 
-from medcnn.cli import main
 from medcnn.cli.compose import read_command
-from medcnn.config import PreviewConfig
 from medcnn.data.phantoms.drawing import generate
 from medcnn.images import Frames, read_pixels
 from medcnn.images.dicom_chain import explained
-from medcnn.verbs.previewing import THUMBNAIL_PX, preview
+from medcnn.verbs import execute
+from medcnn.verbs.steps.pictures import THUMBNAIL_PX
+from tests.command import run
 
 KINDS = {"fundus": "disc_crop", "dermoscopy": "shades_of_grey", "chest": "border_crop"}
 
 
 def page(output: Path, *words: str) -> str:
-    config = read_command("preview", [*words, f"output={output}"]).config
-    assert isinstance(config, PreviewConfig)
-    return preview(config).read_text(encoding="utf-8")
+    execute(read_command("preview", [*words, f"output={output}"]))
+    return output.read_text(encoding="utf-8")
 
 
 def thumbnails(html: str, name: str = '[^"]*') -> list[Image.Image]:
@@ -174,18 +173,14 @@ def test_a_page_that_exists_is_not_overwritten(
 ) -> None:
     output = tmp_path / "preview.html"
     output.write_text("mine")
-    with pytest.raises(SystemExit) as ended:
-        main(["preview", f"output={output}"])
-    assert ended.value.code == 2
+    assert run("preview", f"output={output}") == 2
     assert "nothing is overwritten" in " ".join(capsys.readouterr().err.split())
     assert output.read_text() == "mine"
     output.unlink()
     small = ("data.patients=12", "preview.per_class=1", "preview.augmentations=0")
     first = page(output, *small)
     assert page(output, *small, "data.size_px=32") != first  # its own page is made again
-    with pytest.raises(SystemExit) as ended:
-        main(["preview", f"output={tmp_path / 'preview.txt'}"])
-    assert ended.value.code == 2
+    assert run("preview", f"output={tmp_path / 'preview.txt'}") == 2
 
 
 def test_words_of_a_train_command_work_and_those_without_effect_are_named(
@@ -194,8 +189,6 @@ def test_words_of_a_train_command_work_and_those_without_effect_are_named(
     words = [f"data.root={drawn}", f"data.phantom={drawn.name}", "data.patients=24"]
     words += ["experiment=chest_xray", "data=phantom", "model=resnet50", "trainer.epochs=3"]
     words += ["data.size_px=32", "preview.per_class=1", f"output={tmp_path / 'p.html'}"]
-    with pytest.raises(SystemExit) as ended:
-        main(["preview", *words])
-    assert not ended.value.code
+    assert run("preview", *words) == 0
     said = " ".join(capsys.readouterr().err.split())
     assert "without effect on a preview: model, trainer.epochs" in said

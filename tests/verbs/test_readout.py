@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from medcnn.cli import main
 from medcnn.data.phantoms.drawing import generate
 from medcnn.statistics.predictions import Predictions
+from tests.command import run
 
 WORDS = (
     "model=lenet5",
@@ -28,13 +28,6 @@ WORDS = (
     "readout.refer_share=0.2",
     "prevalence={4: 0.02}",
 )
-
-
-def run(*words: str) -> int:
-    """Exit code of a command."""
-    with pytest.raises(SystemExit) as ended:
-        main(list(words))
-    return int(ended.value.code or 0)
 
 
 @pytest.fixture(scope="module")

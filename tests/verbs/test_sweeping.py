@@ -21,6 +21,7 @@ from safetensors.torch import load_file
 from medcnn.cli import main
 from medcnn.cli.compose import read_command, read_words
 from medcnn.cli.sweeping import word_of
+from tests.command import run
 
 WORDS = (
     "model=lenet5",
@@ -39,12 +40,6 @@ WORDS = (
 @pytest.fixture(scope="module")
 def images(drawn: Callable[[str, int], Path]) -> str:
     return f"data.root={drawn('dermoscopy', 30)}"
-
-
-def run(*words: str) -> int:
-    with pytest.raises(SystemExit) as ended:
-        main(list(words))
-    return int(ended.value.code or 0)
 
 
 def facts(run: Path) -> dict[str, object]:
@@ -212,14 +207,14 @@ def test_a_signal_between_two_trials_ends_a_sweep_that_can_go_on(
 ) -> None:
     """Row 7."""
     pytest.importorskip("optuna")
-    from medcnn.verbs import sweeping
+    from medcnn.verbs.steps import trials
 
     def stop(*_: object) -> None:
         os.kill(os.getpid(), signal.SIGTERM)
 
     words = (*search, "trainer.epochs=1", f"run_dir={tmp_path / 'r'}")
     with monkeypatch.context() as patched:
-        patched.setattr(sweeping, "keep_best_weights", stop)
+        patched.setattr(trials, "keep_best_weights", stop)
         assert run(*words) == 75
     assert not (tmp_path / "r" / "trials" / "001").exists()
     assert run(*words, "sweep.trials=1") == 0

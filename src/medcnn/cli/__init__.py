@@ -8,21 +8,10 @@ from __future__ import annotations
 import sys
 from contextlib import AbstractContextManager, nullcontext
 
-from medcnn.cli.help import GENERAL, USAGE
+from medcnn.verbs import VERBS, Command, execute, verb_of
 
-VERBS = tuple(USAGE)
-
-# What people call a command elsewhere.
-SYNONYMS = {
-    **dict.fromkeys(("fit", "training", "run", "learn"), "train"),
-    **dict.fromkeys(("test", "eval", "evaluation", "validate", "val", "score"), "evaluate"),
-    **dict.fromkeys(("infer", "inference", "prediction", "predictions"), "predict"),
-    **dict.fromkeys(("tune", "fine-tune", "fine_tune", "finetuning", "transfer"), "finetune"),
-    **dict.fromkeys(("search", "optimize", "optimise", "hyperopt", "optuna"), "sweep"),
-    **dict.fromkeys(("check", "inspect", "verify"), "audit"),
-    **dict.fromkeys(("show", "visualize", "visualise", "view"), "preview"),
-    **dict.fromkeys(("comparison", "diff"), "compare"),
-    **dict.fromkeys(("new", "create", "setup", "import"), "init"),
+# What people type instead of `medcnn list ...`.
+LISTS = {
     **dict.fromkeys(("backbones", "models"), "list backbones"),
     **dict.fromkeys(("datasets", "data"), "list datasets"),
     **{name: f"list {name}" for name in ("augmentations", "heads", "losses", "metrics", "steps")},
@@ -32,10 +21,6 @@ SYNONYMS = {
 def main(arguments: list[str] | None = None) -> None:
     """Run a command and exit with its code."""
     words = list(sys.argv[1:] if arguments is None else arguments)
-    if arguments is None:  # in a process of its own
-        from medcnn.system.tracebacks import guard
-
-        guard()
     if {"--version", "-V"} & set(words) or words == ["version"]:
         from medcnn import __version__
 
@@ -43,17 +28,16 @@ def main(arguments: list[str] | None = None) -> None:
         raise SystemExit(0)
     asked = {"-h", "--help", "-?", "help"} & {*words[:1], *(w for w in words if w[:1] == "-")}
     if asked or not words:
+        from medcnn.cli.help import general, help_of
+
         verbs = [w for w in words if w in VERBS]
-        print(_help(verbs[0]) if asked and verbs else GENERAL, end="")
+        print(help_of(verb_of(verbs[0])) if asked and verbs else general(), end="")
         raise SystemExit(0 if words else 2)
+    if arguments is None:  # in a process of its own
+        from medcnn.system.tracebacks import guard
+
+        guard()
     raise SystemExit(run(words))
-
-
-def _help(verb: str) -> str:
-    from medcnn.cli.help import help_of
-    from medcnn.config import config_folder
-
-    return help_of(verb, config_folder())
 
 
 def run(words: list[str]) -> int:
@@ -115,7 +99,7 @@ def run(words: list[str]) -> int:
 
 def _heard(verb: str) -> AbstractContextManager[None]:
     """Signals end a command that can go on with 75 from here on, before torch is imported."""
-    if verb not in ("train", "finetune", "sweep"):
+    if verb not in VERBS or not verb_of(verb).resumes:
         return nullcontext()
     from medcnn.training.stopping import end_with_torchrun, ended_by_signals
 
@@ -182,7 +166,8 @@ def _no_verb(word: str, rest: list[str]) -> str:
         others = [word, *(w for w in rest if w != verb)]
         command = shlex.join(["medcnn", verb or "COMMAND", *others])
         return f"the command comes first: {command}"
-    meant = SYNONYMS.get(word.lower())
+    synonyms = {synonym: name for name in VERBS for synonym in verb_of(name).synonyms} | LISTS
+    meant = synonyms.get(word.lower())
     hint = f"; did you mean '{meant}'?" if meant else nearest(word, VERBS)
     return f"unknown command '{word}'{hint} Commands: {', '.join(VERBS)}."
 
@@ -190,21 +175,12 @@ def _no_verb(word: str, rest: list[str]) -> str:
 def _dispatch(words: list[str]) -> int:
     from medcnn.system.errors import UsageError
 
-    verb, rest = words[0], words[1:]
-    if verb not in VERBS:
-        raise UsageError(_no_verb(verb, rest))
-    if verb == "list":
-        from medcnn.cli.listing import show_list
-
-        show_list(rest)
-        return 0
-    if verb == "init":
-        from medcnn.cli.init import show_init
-        from medcnn.system.privacy import for_terminal
-        from medcnn.system.progress import show_log
-
-        show_log(for_terminal)
-        show_init(rest)
+    name, rest = words[0], words[1:]
+    if name not in VERBS:
+        raise UsageError(_no_verb(name, rest))
+    verb = verb_of(name)
+    if verb.config is None:
+        execute(Command(verb=verb, words=words))
         return 0
     if {"-m", "--multirun"} & set(rest):
         from medcnn.cli.sweeping import run_each
@@ -212,11 +188,9 @@ def _dispatch(words: list[str]) -> int:
         return run_each(verb, [w for w in rest if w not in ("-m", "--multirun")])
     from medcnn.cli.compose import read_command
 
-    command = read_command(verb, rest)
+    command = read_command(name, rest)
     if command.show:
         print(command.yaml, end="")
-        return 0
-    from medcnn.cli.execute import execute
-
-    execute(command)
+    else:
+        execute(command)
     return 0

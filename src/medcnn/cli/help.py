@@ -1,5 +1,5 @@
 """What `--help` says, of medcnn and of each command. The settings stand in `configs/`, whose lines
-are shown as they are typed; nothing is imported for it."""
+are shown as they are typed; nothing slow is imported for it."""
 
 from __future__ import annotations
 
@@ -7,24 +7,15 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from medcnn.system.paths import config_folder
+from medcnn.verbs import VERBS, Verb, verb_of
+
 GENERAL = """\
 medcnn: audit data, train, evaluate and fine-tune CNNs on medical images.
 
 usage: medcnn COMMAND [key=value ...] [--config-dir FOLDER] [--show-config] [--debug]
 
-  audit      medcnn audit data=ham10000 data.root=/data/ham10000
-  train      medcnn train data=ham10000 data.root=/data/ham10000 model=resnet50
-  train -m   medcnn train -m optimizer.lr=1e-3,1e-4 seed=0,1,2 jobs=2: a run of each combination
-  sweep      medcnn sweep data=ham10000 data.root=...: settings searched by Optuna, on validation
-  finetune   medcnn finetune best.safetensors data=my_hospital --config-dir my-configs
-  evaluate   medcnn evaluate runs/.../checkpoints/best.safetensors
-  predict    medcnn predict best.safetensors IMAGES output=predictions.csv
-  report     medcnn report runs/...: the report again, from its predictions alone
-  compare    medcnn compare runs/a runs/b margin=0.02: two models on the same test images
-  who        medcnn who IMAGE-ID data=my_hospital --config-dir my-configs: which picture that is
-  preview    medcnn preview data=ham10000 data.root=/data/ham10000: images, step by step
-  init       medcnn init FOLDER [table.csv]: guess what your data are, write a YAML to edit
-  list       medcnn list backbones|heads|losses|datasets|metrics|steps|augmentations [PART]
+{commands}
 
   medcnn COMMAND --help shows the settings of a command.
   Without any data, `medcnn train` draws phantoms: it works at once and shows everything.
@@ -39,81 +30,37 @@ exit codes: 0 done, 1 failed, 2 wrong usage or setting, 3 training diverged, 4 d
 75 stopped by a signal with everything saved (run the same command again to go on)
 """
 
-# Command -> its words, and examples. What it does is the first comment of its YAML.
-USAGE = {
-    "audit": ("[key=value ...]", ["audit data=ham10000 data.root=/data/ham10000"]),
-    "preview": ("[key=value ...]", ["preview data=ham10000 data.root=/data/ham10000"]),
-    "train": (
-        "[-m] [key=value ...]",
-        [
-            "train data=ham10000 data.root=/data/ham10000 model=resnet50",
-            "train data=my_hospital --config-dir my-configs trainer.epochs=20",
-            "train experiment=retinopathy",
-            "train -m optimizer.lr=1e-3,1e-4 seed=0,1,2 jobs=2",
-        ],
-    ),
-    "sweep": ("[key=value ...]", ["sweep data=ham10000 data.root=/data/ham10000"]),
-    "finetune": (
-        "CHECKPOINT data=NAME [key=value ...]",
-        ["finetune best.safetensors data=my_hospital --config-dir my-configs"],
-    ),
-    "evaluate": (
-        "CHECKPOINT [key=value ...]",
-        [
-            "evaluate runs/demo/checkpoints/best.safetensors",
-            "evaluate best.safetensors data=my_hospital --config-dir my-configs",
-        ],
-    ),
-    "predict": (
-        "CHECKPOINT INPUT [OUTPUT] [key=value ...]",
-        ["predict best.safetensors new_images output=predictions.csv"],
-    ),
-    "report": ("RUN [key=value ...]", ["report runs/demo"]),
-    "compare": ("RUN RUN ... [key=value ...]", ["compare runs/a runs/b margin=0.02"]),
-    "who": (
-        "IMAGE-ID ... data=NAME [key=value ...]",
-        ["who image-8b6b data=my_hospital --config-dir my-configs"],
-    ),
-    "init": (
-        "FOLDER [TABLE] [data.sheet=NAME] [output=conf/data/NAME.yaml]",
-        ["init my_images labels.xlsx"],
-    ),
-    "list": (
-        "backbones|heads|losses|datasets|metrics|steps|augmentations [part of a name]",
-        ["list backbones resnet"],
-    ),
-}
-
-ABOUT = {
-    "init": "Guess what your images and tables are, and write a YAML to edit.",
-    "list": "What can be chosen, one line each.",
-}
-
-
-def help_of(verb: str, configs: Path) -> str:
-    """Usage, examples and all settings of a command, as they are typed.
-
-    Args:
-        configs: the folder of YAML files.
-    """
-    usage, examples = USAGE[verb]
-    file = configs / f"{verb}.yaml"
-    about = [ABOUT[verb]] if verb in ABOUT else list(_about(file))
-    lines = [f"usage: medcnn {verb} {usage}", "", *about, ""]
-    lines += [f"  medcnn {example}" for example in examples]
-    if file.is_file():
-        lines += ["", "settings, and their defaults (???: must be given):"]
-        for key, (value, comment) in settings(verb, configs).items():
-            lines += _folded(f"{key}={value}", comment)
-        lines += ["", *OPTIONS]
-    return "\n".join(lines) + "\n"
-
-
 OPTIONS = (
     "  --config-dir FOLDER   the folder of your own YAML files: FOLDER/data/NAME.yaml",
     "  --show-config         print all settings of this command and stop",
     "  --debug               show a traceback, without names, where something goes wrong",
 )
+
+
+def general() -> str:
+    """What medcnn can do, with an example of each command."""
+    lines = [line for name in VERBS for line in verb_of(name).lines]
+    names = [
+        line.partition(" -m ")[0] + " -m" if " -m " in line else line.split()[0] for line in lines
+    ]
+    return GENERAL.format(
+        commands="\n".join(f"  {n:<10} medcnn {w}" for n, w in zip(names, lines, strict=True))
+    )
+
+
+def help_of(verb: Verb) -> str:
+    """Usage, examples and all settings of a command, as they are typed."""
+    configs = config_folder()
+    file = configs / f"{verb.name}.yaml"
+    about = [verb.about] if verb.about else list(_about(file))
+    lines = [f"usage: medcnn {verb.name} {verb.usage}", "", *about, ""]
+    lines += [f"  medcnn {example}" for example in verb.examples]
+    if file.is_file():
+        lines += ["", "settings, and their defaults (???: must be given):"]
+        for key, (value, comment) in settings(verb.name, configs).items():
+            lines += _folded(f"{key}={value}", comment)
+        lines += ["", *OPTIONS]
+    return "\n".join(lines) + "\n"
 
 
 def _about(file: Path) -> Iterator[str]:

@@ -14,16 +14,17 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from hydra._internal.core_plugins.file_config_source import FileConfigSource
-from hydra._internal.sources_registry import SourcesRegistry
-from hydra.plugins.config_source import ConfigLoadError, ConfigResult
+from hydra.core.object_type import ObjectType
+from hydra.core.plugins import Plugins
+from hydra.plugins.config_source import ConfigLoadError, ConfigResult, ConfigSource
 from omegaconf import OmegaConf
 
 from medcnn.cli.plugin_yaml import GROUPS, PluginSource, names_in
 from medcnn.cli.words import shortened, too_much
-from medcnn.config import DataConfig, config_folder
+from medcnn.config import DataConfig
 from medcnn.data import adapters
 from medcnn.system.errors import UsageError, listed, private
+from medcnn.system.paths import config_folder
 from medcnn.system.registry import nearest
 
 MAX_BYTES, MAX_DEPTH, MAX_LETTERS, MAX_NAMES = 1 << 18, 16, 10_000, 1000
@@ -50,7 +51,7 @@ def own_folder(text: str) -> Path:
 def searched(folder: Path | None) -> list[str]:
     """The override that adds a user's folder, whose files may not be named like ours, which are
     found first, and after it the plug-ins."""
-    SourcesRegistry.instance().register(PluginSource)
+    Plugins.instance().register(PluginSource)
     plugins = f"'{PluginSource.scheme()}://installed'"
     if folder is None:
         return [f"hydra.searchpath=[{plugins}]"] if any(map(names_in, GROUPS)) else []
@@ -60,20 +61,38 @@ def searched(folder: Path | None) -> list[str]:
             f"--config-dir {folder}: {listed(hidden)} is also a file of medcnn; give yours "
             "another name."
         )
-    SourcesRegistry.instance().register(OwnSource)
+    Plugins.instance().register(OwnSource)
     path = str(folder.resolve()).replace("\\", "\\\\").replace("'", "\\'")
     return [f"hydra.searchpath=['{OwnSource.scheme()}://{path}',{plugins}]"]
 
 
-class OwnSource(FileConfigSource):
+class OwnSource(ConfigSource):
     """Hydra reads the files of --config-dir through here, whichever of them it comes to need."""
 
     @staticmethod
     def scheme() -> str:
         return "own"
 
+    def available(self) -> bool:
+        return self.is_group("")
+
+    def is_group(self, config_path: str) -> bool:
+        return os.path.isdir(os.path.join(self.path, config_path))
+
+    def is_config(self, config_path: str) -> bool:
+        return os.path.isfile(self._file(config_path))
+
+    def list(self, config_path: str, results_filter: ObjectType | None) -> list[str]:
+        names: list[str] = []
+        for name in sorted(os.listdir(os.path.join(self.path, config_path))):
+            self._list_add_result(names, os.path.join(config_path, name), name, results_filter)
+        return names
+
+    def _file(self, config_path: str) -> Path:
+        return Path(self.path) / self._normalize_file_name(config_path)
+
     def load_config(self, config_path: str) -> ConfigResult:
-        file = Path(self.path) / self._normalize_file_name(config_path)
+        file = self._file(config_path)
         if not file.exists():
             raise ConfigLoadError(f"there is no {file}")
         text = read_yaml(file)

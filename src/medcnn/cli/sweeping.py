@@ -1,4 +1,4 @@
-"""`train -m`: Hydra's sweeps, a run of each combination. `sweep`: Optuna's trials as commands."""
+"""`train -m`: Hydra's sweeps, a run of each combination."""
 
 from __future__ import annotations
 
@@ -8,51 +8,42 @@ import json
 import logging
 import re
 import shlex
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from functools import partial
-from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from hydra import compose, initialize_config_dir
-from hydra._internal.callbacks import Callbacks
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.plugins import Plugins
 from hydra.errors import HydraException
+from hydra.experimental.callback import Callback
 from hydra.types import HydraContext
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from medcnn.cli.compose import (
-    PREPROCESSING,
-    Command,
-    read_command,
-    read_options,
-    read_words,
-    words_of,
-)
+from medcnn.cli.compose import read_command, read_options, read_words, words_of
 from medcnn.cli.own_yaml import searched
 from medcnn.cli.words import word_of
-from medcnn.config import SweepConfig, TrainConfig, config_folder
-from medcnn.places import check
 from medcnn.statistics.metrics.table import METRICS
 from medcnn.system.errors import StoppedError, UsageError, pip_install
-from medcnn.system.launched import one_of_several
+from medcnn.system.paths import config_folder
 from medcnn.system.privacy import for_terminal
-from medcnn.system.progress import show_log, wrapped
+from medcnn.system.progress import hushed, show_log, wrapped
+from medcnn.verbs import Verb
+from medcnn.verbs.sweep import refuse_faults
 
 
-def run_each(verb: str, words: list[str]) -> int:
+def run_each(verb: Verb, words: list[str]) -> int:
     """A run of each combination of `key=a,b`, by Hydra's launchers; prints how they compare on
     validation, and returns the worst exit code.
 
     Raises:
         UsageError: all faults of all combinations, before the first of them runs.
     """
-    if verb not in ("train", "finetune"):
-        raise UsageError(f"-m works with train and finetune, not with {verb}.")
+    if not verb.shared:
+        raise UsageError(f"-m works with train and finetune, not with {verb.name}.")
     given = read_options(verb, words, many=True)
     settings, own_folder, show = given.settings, given.folder, given.show
     options = [f"--config-dir={own_folder}"] if own_folder else []
@@ -66,17 +57,17 @@ def run_each(verb: str, words: list[str]) -> int:
         ]
         overrides = [*searched(own_folder), *plain, *launching]
         try:
-            config = compose(verb, overrides, return_hydra_config=True)
+            config = compose(verb.name, overrides, return_hydra_config=True)
         except (HydraException, OmegaConfBaseException) as error:
             raise UsageError(f"{' '.join(launching)}: {words_of(error)}") from error
-    shown = ["--show-config"] if show else []
-    _refuse_faults(verb, ([*options, *shown, *job] for job in jobs))
+    reads = (partial(read_command, verb.name, [*options, *job]) for job in jobs)
+    refuse_faults(reads, places=not show)
     if show:
-        print("\n".join(shlex.join(["medcnn", verb, *options, *job]) for job in jobs))
+        print("\n".join(shlex.join(["medcnn", verb.name, *options, *job]) for job in jobs))
         return 0
-    print(f"runs of medcnn {verb}: {len(jobs)}; what each says is in its log.txt", flush=True)
-    job = partial(_job, verb, options, names)
-    context = HydraContext(loader, Callbacks())
+    print(f"runs of medcnn {verb.name}: {len(jobs)}; what each says is in its log.txt", flush=True)
+    job = partial(_job, verb.name, options, names)
+    context = HydraContext(loader, cast(Any, Callback()))  # of which each job asks two things
     launcher = Plugins.instance().instantiate_launcher(context, job, config)
     from medcnn.training.stopping import Interrupted, signals
 
@@ -144,51 +135,20 @@ def _in_folder(word: str, own: list[str]) -> str:
     return f"run_dir={word_of(f'{parent}/{safe}')}"
 
 
-def _refuse_faults(verb: str, commands: Iterable[list[str]], faults: Iterable[str] = ()) -> None:
-    """Raises UsageError with the faults of all commands, each said once."""
-    said = dict.fromkeys(faults)
-    if one_of_several():
-        said["a sweep runs in one process, or in those of a launcher: leave torchrun out."] = None
-    for words in commands:
-        try:
-            command = read_command(verb, words)
-            if "--show-config" not in words:
-                check(command.config)
-        except UsageError as error:
-            said.update(dict.fromkeys(str(error).splitlines()))
-        else:
-            config = command.config
-            if isinstance(config, TrainConfig) and config.trainer.dry_run:
-                said["trainer.dry_run=true rehearses one run of medcnn train, without -m."] = None
-    if said:
-        raise UsageError("\n".join(said))
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Warnings and progress of a run are in its log.txt; a sweep shows a line of each run."""
-    show_log(for_terminal, logging.ERROR)
-    try:
-        yield
-    finally:
-        show_log(for_terminal, logging.INFO)
-
-
 def _job(verb: str, options: list[str], names: list[str], _: DictConfig) -> dict[str, Any]:
     """One run, in this process or in one that a launcher started."""
     from medcnn.cli import run
 
     job = HydraConfig.get()
     words = [*options, *job.overrides.task]
-    with _quiet():
+    show_log(for_terminal)
+    with hushed(logging.ERROR):  # warnings and progress of a run are in its log.txt
         code = run([verb, *words])
     if code in (75, 130):
         raise SystemExit(code)  # whoever stops a run means the sweep
-    from medcnn.verbs.training import run_folder_of
+    from medcnn.verbs.steps.sitting import run_folder_of
 
-    config = read_command(verb, words).config
-    assert isinstance(config, TrainConfig)
-    folder = run_folder_of(config)
+    folder = run_folder_of(read_command(verb, words).config)
     facts = json.loads((folder / "run.json").read_text()) if code == 0 else {}
     result = {
         "code": code,
@@ -221,44 +181,3 @@ def _table(names: list[str], results: list[dict[str, Any]]) -> None:
         dealt = "seed deals them where the set comes without splits"
         how = "compare within one seed, or means over seeds"
         print(wrapped(f"warning: not all runs have the same validation images ({dealt}): {how}"))
-
-
-def search_of(command: Command, config: SweepConfig) -> None:
-    """`sweep`: every trial is a command of its own, which is understood before the first begins.
-
-    Raises:
-        UsageError: all faults of the space.
-    """
-    given = read_options(command.verb, command.words[1:])
-    settings, own_folder = given.settings, given.folder
-    options = [f"--config-dir={own_folder}"] if own_folder else []
-    shared = [
-        word
-        for word, o in zip(settings, read_words(settings), strict=True)
-        if o.key_or_group.split(".")[0] not in ("sweep", "run_dir")
-    ]
-
-    def words(chosen: Mapping[str, Any]) -> list[str]:
-        return [*options, *shared, *(f"{key}={word_of(value)}" for key, value in chosen.items())]
-
-    def trial(chosen: Mapping[str, Any], folder: Path) -> tuple[TrainConfig, list[str]]:
-        made = read_command("train", words({**chosen, "run_dir": str(folder)}))
-        assert isinstance(made.config, TrainConfig)
-        return made.config, made.words
-
-    space = config.sweep.space
-    ends = {k: of if isinstance(of, list) else [of["low"], of["high"]] for k, of in space.items()}
-    faults = [
-        f"sweep.space: {key} is given in the command too." for key in command.keys if key in space
-    ]
-    faults += [
-        f"sweep.space: {key} cannot be searched: trials share their splits and their score."
-        for key in space
-        if key in ("run_dir", "seed", "experiment", "trainer.score")
-        or (key.split(".")[0] == "data" and key not in PREPROCESSING)
-    ]
-    _refuse_faults("train", (words({k: v}) for k, of in ends.items() for v in of), faults)
-    with _quiet():
-        from medcnn.verbs.sweeping import search
-
-        search(config, trial)

@@ -10,7 +10,10 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from medcnn.cli.help import settings
 from medcnn.system.errors import UsageError, private
+from medcnn.system.paths import config_folder
+from medcnn.verbs import Verb
 
 PLACES = ("data.root", "data.path", "data.cache", "run_dir", "checkpoint", "input", "output", "run")
 """Settings that are a place of this machine; `${oc.env:DATA}` may stand in these alone."""
@@ -34,14 +37,6 @@ RENAMED = {
     "audit.max_unreadable": "audit.max_bad",
 }
 """Short and earlier names of settings, understood in every command that has the setting."""
-
-# What the words without `=` of a command are, in their order.
-POSITIONS = {
-    "report": ("run",),
-    "evaluate": ("checkpoint",),
-    "finetune": ("checkpoint",),
-    "predict": ("checkpoint", "input", "output"),
-}
 
 NAMING = re.compile(r"\+*data\.exclude\b")  # what follows may name patients
 
@@ -91,7 +86,7 @@ def shortened(text: str, length: int = 60) -> str:
 
 
 def understood(
-    verb: str, words: Sequence[str], *, many: bool = False
+    verb: Verb, words: Sequence[str], *, many: bool = False
 ) -> tuple[list[str], list[str]]:
     """The settings of a command as Hydra reads them, and what to tell the user about them.
 
@@ -104,25 +99,20 @@ def understood(
     """
     refuse_hostile(words)
     hints: list[str] = []
-    settings = []
+    found = []
     for word in placed(verb, words):
         start, key, value = parts(word)
         if not key and "=" in word:
             raise UsageError(f"'{shortened(word)}': a setting is written key=value.")
         if key not in PATHS and any("\ud800" <= c <= "\udfff" for c in value):
             raise UsageError(f"{key}={private(shortened(value))}: is not text in UTF-8.")
-        if (new := RENAMED.get(key)) and _has(verb, new):
+        if (new := RENAMED.get(key)) and new in settings(verb.name, config_folder()):
             hints.append(f"{key}= is called {new}=; the other name is still understood.")
             key = new
         if key in PATHS:
             value = as_path(key, value, many=many)
-        settings.append(f"{start}{key}={value}" if "=" in word else word)
-    return settings, list(dict.fromkeys(hints))
-
-
-def _has(verb: str, key: str) -> bool:
-    none = ("report", "compare", "who")
-    return verb not in none and (verb != "audit" or key.startswith("audit."))
+        found.append(f"{start}{key}={value}" if "=" in word else word)
+    return found, list(dict.fromkeys(hints))
 
 
 def parts(word: str) -> tuple[str, str, str]:
@@ -142,35 +132,35 @@ def _there(text: str) -> bool:
     return os.path.exists(os.path.expanduser(text))
 
 
-def placed(verb: str, words: Sequence[str]) -> Iterator[str]:
+def placed(verb: Verb, words: Sequence[str]) -> Iterator[str]:
     """`words` with `checkpoint=` and the like before those that lack it.
 
     Raises:
         UsageError: more of them than the command takes, or one that is given by its key too.
     """
     places = [w for w in words if is_place(w)]
-    if verb not in POSITIONS or not places:
+    if not verb.places or not places:
         for word in words:
             if is_place(word) and "=" not in word:
-                raise UsageError(_no_setting(verb, word, words))
+                raise UsageError(_no_setting(word, words))
             yield word
         return
     given = [parts(w)[1] for w in words if w not in places]
-    free = [key for key in POSITIONS[verb] if key not in given]
+    free = [key for key in verb.places if key not in given]
     if len(places) > len(free):
-        takes = " ".join(key.upper() for key in POSITIONS[verb])
+        takes = " ".join(key.upper() for key in verb.places)
         raise UsageError(
-            f"'{places[len(free)]}': medcnn {verb} takes {takes} and settings such as key=value. "
-            "A path with spaces needs quotes."
+            f"'{places[len(free)]}': medcnn {verb.name} takes {takes} and settings such as "
+            "key=value. A path with spaces needs quotes."
         )
-    if verb == "predict":  # whichever comes first, weights are never the images
+    if verb.places[0] == "checkpoint":  # whichever comes first, weights are never the images
         places.sort(key=lambda w: not w.endswith(".safetensors"))
     keys = dict(zip(places, free, strict=False))
     for word in words:
         yield f"{keys[word]}={word}" if word in keys else word
 
 
-def _no_setting(verb: str, word: str, words: Sequence[str]) -> str:
+def _no_setting(word: str, words: Sequence[str]) -> str:
     at = list(words).index(word)
     following = words[at + 1] if at + 1 < len(words) else ""
     if following.startswith("="):

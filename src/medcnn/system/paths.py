@@ -148,3 +148,9 @@ def places_in(node: Any, key: str = "") -> dict[str, str]:
         pairs = (places_in(v, f"{key}.{k}".lstrip(".")) for k, v in node.items())
         return {k: v for found in pairs for k, v in found.items()}
     return {key: node} if isinstance(node, str) and name_of_place(node) != node else {}
+
+
+def config_folder() -> Path:
+    """`configs/`: inside an installed wheel, else at the top of the checkout."""
+    inside = Path(__file__).parents[1] / "configs"
+    return inside if inside.is_dir() else Path(__file__).parents[3] / "configs"

@@ -76,6 +76,19 @@ def show_log(rewrite: Rewrite, level: int | None = None) -> None:
         handler.setLevel(handler.level if level is None else level)
 
 
+@contextmanager
+def hushed(level: int) -> Iterator[None]:
+    """Within, the terminal shows messages of `level` and above, and no progress."""
+    before = {handler: handler.level for handler in _terminal()}
+    try:
+        for handler in before:
+            handler.setLevel(level)
+        yield
+    finally:
+        for handler, old in before.items():
+            handler.setLevel(old)
+
+
 def _terminal() -> list[logging.Handler]:
     return [h for h in log.handlers if isinstance(h, _ToStderr)]
 

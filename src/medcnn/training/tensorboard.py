@@ -20,13 +20,13 @@ from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard.summary import hparams, pr_curve_raw
 from torchvision.utils import make_grid
 
-from medcnn.config import config_folder
 from medcnn.pages.format import estimate
 from medcnn.pages.layout import HEADLINES
 from medcnn.statistics.curves import OneLabel, confusion, every_label
 from medcnn.statistics.evaluation import Evaluation
 from medcnn.statistics.metrics.table import METRICS
 from medcnn.statistics.predictions import Predictions
+from medcnn.system.paths import config_folder
 from medcnn.system.progress import log
 from medcnn.training.epochs import EpochResult
 

@@ -1,1 +1,122 @@
-"""What the commands do, each a sentence of the floors below."""
+"""The commands. Each is one file of this folder, named in VERBS; `steps/` holds what they share.
+
+A file of a command is imported for its help alone, so it imports nothing slow at its top: neither
+numpy nor torch, nor `medcnn.config`, whose types an annotation may name all the same.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+# In the order in which `medcnn --help` shows them.
+VERBS = (
+    *("audit", "train", "sweep", "finetune", "evaluate", "predict", "report", "compare"),
+    *("who", "preview", "init", "list"),
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Given:
+    """Composed settings before they are frozen.
+
+    Attributes:
+        settings: nested plain values, which `Verb.prepare` may change.
+        groups: what was chosen of each group of `configs/`; None where nothing was.
+        keys: of the settings that the command itself names.
+    """
+
+    settings: dict[str, Any]
+    groups: Mapping[str, str | None]
+    keys: Sequence[str]
+
+
+def _alone(_: Mapping[str, Any]) -> Command:
+    raise AssertionError("a command without settings has no variants")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Command:
+    """A command that was understood.
+
+    Attributes:
+        words: of the command, the verb first.
+        keys: of the settings that it names.
+        config: of `verb.config`.
+        yaml: the settings as `--show-config` shows them.
+        show: whether that is all that is asked for.
+        hints: what to tell the user about the settings.
+        varied: reads the command that trains with the same settings, and others as well.
+    """
+
+    verb: Verb
+    words: list[str]
+    keys: list[str] = field(default_factory=list)
+    config: Any = None
+    yaml: str = ""
+    show: bool = False
+    hints: list[str] = field(default_factory=list)
+    varied: Callable[[Mapping[str, Any]], Command] = _alone
+
+
+def _nothing(_: Any) -> None:
+    pass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verb:
+    """A command.
+
+    Attributes:
+        lines: examples for `medcnn --help`, the words after `medcnn`.
+        usage: what follows `medcnn NAME` in its own help.
+        examples: for its own help.
+        about: what it does, where no `configs/NAME.yaml` says so in its first lines.
+        synonyms: what people call it elsewhere.
+        places: settings that words without a key stand for, in this order.
+        rest: the setting that holds all words without a key.
+        mistaken: settings of other commands, and what to say of them.
+        config: frozen class of its settings; None: it takes its words as they are.
+        prepare: changes composed settings, or raises UsageError.
+        check: raises UsageError or DataError for what can be known before torch is imported.
+        run: does it.
+        resumes: whether a signal ends it with everything saved, to go on from.
+        shared: whether several processes may do it together (torchrun), and `-m` many runs of it.
+    """
+
+    name: str
+    lines: tuple[str, ...]
+    usage: str = "[key=value ...]"
+    examples: tuple[str, ...]
+    about: str = ""
+    synonyms: tuple[str, ...] = ()
+    places: tuple[str, ...] = ()
+    rest: str = ""
+    mistaken: Mapping[str, str] = field(default_factory=dict)
+    config: type | None
+    prepare: Callable[[Given], None] = _nothing
+    check: Callable[[Any], None] = _nothing
+    run: Callable[[Any, Command], object]
+    resumes: bool = False
+    shared: bool = False
+
+
+def verb_of(name: str) -> Verb:
+    """Raises ModuleNotFoundError where `name` is not one of VERBS."""
+    verb: Verb = importlib.import_module(f"{__name__}.{name}").VERB
+    return verb
+
+
+def execute(command: Command) -> None:
+    """Check the places that a command names, then do it. Torch is imported here, and not before."""
+    from medcnn.system.privacy import for_terminal
+    from medcnn.system.progress import follows, log, show_log
+
+    command.verb.check(command.config)
+    show_log(for_terminal)
+    for hint in command.hints:
+        log.info(hint)
+    if command.verb.shared or not follows():
+        command.verb.run(command.config, command)

@@ -22,7 +22,6 @@ from pydicom.uid import (
     generate_uid,
 )
 
-from medcnn.cli.init import show_init
 from medcnn.data import adapters
 from medcnn.data.manifest import Manifest
 from medcnn.data.own import dicom_headers
@@ -31,6 +30,7 @@ from medcnn.images import read_pixels
 from medcnn.system.errors import DataError, ImageError, MedcnnError, UsageError
 from medcnn.system.files import cache_folder
 from medcnn.system.privacy import keyed
+from medcnn.verbs.steps.drafting import show_init
 from tests.data.own import tables as table
 
 

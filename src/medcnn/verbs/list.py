@@ -7,11 +7,14 @@ import re
 import textwrap
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import fields
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from medcnn.data.labels import Kind
 from medcnn.system.errors import PluginError, UsageError
 from medcnn.system.registry import Table, nearest
+from medcnn.verbs import Command, Verb
+
+if TYPE_CHECKING:
+    from medcnn.data.labels import Kind
 
 Line = tuple[str, str]
 
@@ -110,8 +113,13 @@ LISTS: Table[Callable[[], Iterable[Line]]] = Table(
 )
 
 
-def show_list(words: list[str]) -> None:
-    """Print the list that `words` names, narrowed to names that hold the second word."""
+def run(_: None, command: Command) -> None:
+    """Print the list that the command names, narrowed to names that hold the second word.
+
+    Raises:
+        UsageError: no such list, or nothing in it.
+    """
+    words = command.words[1:]
     if not words or len(words) > 2:
         raise UsageError(f"list one of {', '.join(LISTS)}: medcnn list backbones resnet")
     part = words[1] if len(words) == 2 else ""
@@ -134,8 +142,21 @@ def show_list(words: list[str]) -> None:
 
 
 def _kinds(kinds: Collection[Kind]) -> str:
+    from medcnn.data.labels import Kind
+
     return "all" if len(kinds) == len(Kind) else ", ".join(sorted(kinds))
 
 
 def _first(function: Callable[..., object]) -> str:
     return " ".join((inspect.getdoc(function) or "").partition("\n\n")[0].split())
+
+
+VERB = Verb(
+    name="list",
+    lines=("list backbones|heads|losses|datasets|metrics|steps|augmentations [PART]",),
+    usage="backbones|heads|losses|datasets|metrics|steps|augmentations [part of a name]",
+    examples=("list backbones resnet",),
+    about="What can be chosen, one line each.",
+    config=None,
+    run=run,
+)

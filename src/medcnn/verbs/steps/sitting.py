@@ -1,4 +1,4 @@
-"""`train`: from settings to a finished run folder."""
+"""A sitting of a training: begun, opened, fitted, judged, concluded. A run may take several."""
 
 from __future__ import annotations
 
@@ -10,46 +10,34 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from timm.layers.norm_act import convert_sync_batchnorm
 
-from medcnn.config import Reproducible, TrainConfig, settings_digest, short_hash, to_json
+from medcnn.config import Reproducible, settings_digest, short_hash, to_json
 from medcnn.data.manifest import Manifest, Split
 from medcnn.models import checkpoint as checkpoints
 from medcnn.models.appearance import appearance_of
 from medcnn.models.checkpoint import Checkpoint
-from medcnn.models.classifier import Architecture, Classifier, build_classifier
-from medcnn.models.inference import autocast_dtype, pick_device
+from medcnn.models.classifier import Classifier
+from medcnn.models.inference import pick_device
 from medcnn.pages.report import Table
 from medcnn.pixels.pixel_store import PixelStore
-from medcnn.statistics.decisions import Readout, check_readout, fit_readout
+from medcnn.statistics.decisions import Readout, fit_readout
 from medcnn.statistics.predictions import Predictions
-from medcnn.system.distributed import ALONE, Ranks, joined
+from medcnn.system.distributed import Ranks, joined
 from medcnn.system.errors import DataError, StoppedError, UsageError
-from medcnn.system.paths import without_ways
-from medcnn.system.plugins import used
 from medcnn.system.progress import log
-from medcnn.system.run_folder import (
-    RunFolder,
-    open_run,
-    shorter_run,
-    without_free_settings,
-)
-from medcnn.training.augmentations import augmentation_of
+from medcnn.system.run_facts import without_free_settings
+from medcnn.system.run_folder import RunFolder, open_run, shorter_run
 from medcnn.training.epochs import EpochResult
 from medcnn.training.fit import fit, stopped_early
 from medcnn.training.losses import LOSSES
-from medcnn.training.optimizers import OPTIMIZERS, groups_of
 from medcnn.training.setting import Setting
-from medcnn.training.state import TrainState, average_of
 from medcnn.training.stopping import ended_by_signals
-from medcnn.training.tally import Tally
-from medcnn.training.tasks import Task, task_of
+from medcnn.training.tasks import Task
 from medcnn.training.tensorboard import Board, changed_settings
-from medcnn.training.transfer import TRANSFERS, Plan, planned, table_of
-from medcnn.verbs.auditing import allowed_pixels, audited
-from medcnn.verbs.datasets import preprocessing_of
-from medcnn.verbs.scoring import predictions_of, report, score_and_save
-from medcnn.verbs.starting_weights import begin_with, provenance_for
+from medcnn.training.transfer import TRANSFERS
+from medcnn.verbs.steps.scoring import predictions_of, report, score_and_save
+from medcnn.verbs.steps.starting import plan_of, setting_of, state_of
+from medcnn.verbs.train import TrainConfig
 
 # Sees the history whenever an epoch is saved, and may raise a StoppedError to end the run there.
 Watch = Callable[[Task, list[dict[str, float]]], None]
@@ -61,32 +49,6 @@ RANDOM = ("auto", "none")
 class ClosedTestError(StoppedError):
     """A watched run ends when its best epoch is chosen, and the test split stays closed. The same
     command without a watcher goes on from there."""
-
-
-def train(config: TrainConfig, command: list[str], watch: Watch | None = None) -> Path:
-    """Train from pretrained or random weights; returns the run folder.
-
-    Raises:
-        ClosedTestError: there is a `watch`, and all epochs are done.
-    """
-    with begun(config, command) as run:
-        if run is None:
-            return run_folder_of(config)
-        asked = preprocessing_of(config.data)
-        manifest, bad, preprocessing = run.ranks.told(lambda: audited(config, run, asked))
-        check_readout(config.readout, manifest.labels, attributes_of(manifest))
-        with run.ranks.one_a_machine_first():
-            store = allowed_pixels(manifest, preprocessing, config, run, bad)
-        classifier, described = new_classifier(config, manifest, run)
-        described = replace(described, preprocessing=preprocessing)
-        best, predictions, history = fitted(
-            config, run, manifest, store, classifier, described, watch
-        )
-        if not run.ranks.leads:
-            return run.path
-        title = f"{best.architecture.backbone} on {manifest.source}"
-        conclude(config, run, title, manifest, store, predictions, history)
-    return run.path
 
 
 def run_folder_of(config: TrainConfig) -> Path:
@@ -173,43 +135,6 @@ def opened(
         if own:
             own[0].ranks = ranks
         yield own[0] if own else RunFolder(path, facts, finished, ranks)
-
-
-def new_classifier(
-    config: TrainConfig, manifest: Manifest, run: RunFolder
-) -> tuple[Classifier, Checkpoint]:
-    """A classifier with pretrained or random weights, and what its checkpoints will say of it."""
-    assert config.model is not None, "train.yaml has a model"
-    assert config.head is not None, "train.yaml has a head"
-    architecture = Architecture(
-        backbone=config.model.backbone,
-        options=dict(config.model.options),
-        head=config.head.name,
-        head_options=dict(config.head.options),
-        channels=config.data.channels,
-        size_px=config.data.size_px,
-    )
-    torch.manual_seed(config.seed)
-    classifier, body = build_classifier(architecture, len(manifest.labels.outputs))
-    scratch = config.transfer.name == "scratch"
-    model = replace(config.model, weights="none") if scratch else config.model
-    origin = begin_with(model, body, manifest, run)
-    if origin.normalisation is not None:
-        classifier.normalise_by(origin.normalisation)
-    if config.transfer.name == "linear_probe" and not origin.pretrained:
-        run.note("a linear probe on random weights learns little: the body is never trained")
-    return classifier, Checkpoint(
-        labels=manifest.labels,
-        preprocessing=preprocessing_of(config.data),
-        architecture=architecture,
-        normalisation=classifier.normalisation,
-        modality=manifest.modality,
-        flips="",
-        readout=Readout(),
-        training=without_places(config),
-        provenance=provenance_for(run, manifest, origin.checkpoint),
-        plugins=plugins_of(config),
-    )
 
 
 def fitted(
@@ -329,56 +254,6 @@ def refuse_changed(run: RunFolder, fact: str, now: str, what: str) -> None:
     run.facts[fact] = now
 
 
-def plan_of(config: TrainConfig, classifier: Classifier) -> Plan:
-    torch.manual_seed(config.seed)  # for what LoRA adds
-    mode = TRANSFERS.bind(config.transfer.name, config.transfer.options)
-    plan = planned(mode, classifier, config.trainer.epochs)
-    log.info("\n".join(table_of(plan, classifier, config.optimizer)))
-    return plan
-
-
-def setting_of(
-    config: TrainConfig,
-    plan: Plan,
-    manifest: Manifest,
-    store: PixelStore,
-    device: torch.device,
-    ranks: Ranks = ALONE,
-) -> Setting:
-    return Setting(
-        manifest=manifest,
-        store=store,
-        task=task_of(manifest.labels, config.loss, config.trainer.score),
-        plan=plan,
-        optimizer=config.optimizer,
-        trainer=config.trainer,
-        augmentation=augmentation_of(config.augmentation, manifest.modality),
-        seed=config.seed,
-        device=device,
-        dtype=autocast_dtype(config.trainer.precision, device),
-        memory_format=(
-            torch.channels_last if config.trainer.channels_last else torch.contiguous_format
-        ),
-        ranks=ranks,
-    )
-
-
-def state_of(config: TrainConfig, classifier: Classifier, setting: Setting) -> TrainState:
-    classifier = classifier.to(setting.device, memory_format=setting.memory_format)  # type: ignore[call-overload]
-    if config.trainer.sync_batchnorm:
-        classifier.body = convert_sync_batchnorm(classifier.body)  # type: ignore[no-untyped-call]
-    setting.ranks.align(classifier)
-    chosen = config.optimizer
-    make = OPTIMIZERS.bind(chosen.name, chosen.options)
-    return TrainState(
-        classifier=classifier,
-        averaged=average_of(classifier) if config.trainer.ema_decay else None,
-        optimizer=make(groups_of(classifier, setting.plan, chosen)),
-        scaler=torch.amp.GradScaler(setting.device.type, enabled=setting.dtype is torch.float16),
-        tally=Tally(setting.device),
-    )
-
-
 def judged_best(
     config: TrainConfig, run: RunFolder, setting: Setting
 ) -> tuple[Checkpoint, list[Predictions]]:
@@ -442,30 +317,6 @@ def read_out(config: TrainConfig, manifest: Manifest, validation: Predictions) -
         validation.categories or None,
     )
     return replace(validation, readout=fitted)
-
-
-def without_places(config: TrainConfig) -> dict[str, Any]:
-    """The config as it stands in checkpoints, which travel: without paths of this machine."""
-    stored: dict[str, Any] = without_ways(to_json(config))
-    if config.data.root or config.data.path:
-        stored["data"]["stand_in"] = None  # it was trained on the images that lay there
-    stored["data"].update(root=None, path=None, cache="auto", executor="here")
-    stored.update(run_dir=None, checkpoint=None)
-    return stored
-
-
-def plugins_of(config: TrainConfig) -> tuple[dict[str, str], ...]:
-    """What the settings name that is not medcnn's own."""
-    names = [
-        ("losses", config.loss.name),
-        ("datasets", config.data.name),
-        ("augmentations", config.augmentation.preset),
-        ("scores", config.trainer.score),
-        *(("steps", step["name"]) for step in config.data.steps),
-    ]
-    if config.model and config.head:
-        names += [("backbones", config.model.backbone), ("heads", config.head.name)]
-    return used(names)
 
 
 def _finite(numbers: Mapping[str, float]) -> dict[str, float | None]:

@@ -1,83 +1,30 @@
-"""`finetune`: a checkpoint goes on with a new hospital's data."""
+"""A new hospital's classifier out of an old one, and the two side by side."""
 
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import torch
 
-from medcnn.config import TrainConfig
 from medcnn.data.manifest import Manifest, Split
-from medcnn.models import checkpoint as checkpoints
-from medcnn.models.appearance import Watcher
-from medcnn.models.checkpoint import Checkpoint
+from medcnn.models.checkpoint import Checkpoint, still_needed
 from medcnn.models.classifier import Classifier, build_classifier
 from medcnn.models.heads import output_layer
 from medcnn.models.inference import autocast_dtype, pick_device, predict
 from medcnn.models.no_result import NO_RESULT, WHY_NO_RESULT, without_result
 from medcnn.pages.report import Table
 from medcnn.pixels.pixel_store import PixelStore
-from medcnn.statistics.decisions import Readout, check_readout
+from medcnn.statistics.decisions import Readout
 from medcnn.statistics.predictions import Predictions
 from medcnn.statistics.scores import evaluate
 from medcnn.system.errors import listed
 from medcnn.system.progress import log
 from medcnn.system.run_folder import RunFolder
-from medcnn.verbs.auditing import allowed_pixels, audited
-from medcnn.verbs.datasets import read_as
-from medcnn.verbs.scoring import one_vs_rest, score_text
-from medcnn.verbs.starting_weights import note_what_it_knows, provenance_for
-from medcnn.verbs.training import (
-    attributes_of,
-    begun,
-    conclude,
-    fitted,
-    plugins_of,
-    refuse_changed,
-    run_folder_of,
-    without_places,
-)
-
-
-def finetune(config: TrainConfig, command: list[str]) -> Path:
-    """Go on from a checkpoint with a new hospital's data; returns the run folder."""
-    assert config.checkpoint is not None, "finetune.yaml requires a checkpoint"
-    path = Path(config.checkpoint)
-    with begun(config, command) as run:
-        if run is None:
-            return run_folder_of(config)
-        old, tensors = checkpoints.read(path)
-        checkpoints.refuse_not_finite(tensors, str(path))
-        sha = checkpoints.provenance_of(path)["checkpoint_sha256"]
-        old = replace(
-            old,
-            preprocessing=read_as(old.preprocessing, config.data, run.note),
-            provenance={**old.provenance, "checkpoint_sha256": sha},
-        )
-        run.ranks.told(lambda: refuse_changed(run, "checkpoint_sha256", sha, "checkpoint weights"))
-        manifest, bad, _ = run.ranks.told(lambda: audited(config, run, old.preprocessing))
-        check_readout(config.readout, manifest.labels, attributes_of(manifest))
-        note_what_it_knows(old, manifest, run)
-        run.facts["backbone"] = old.architecture.backbone
-        with run.ranks.one_a_machine_first():
-            store = allowed_pixels(manifest, old.preprocessing, config, run, bad)
-        watcher = Watcher(old.appearance)
-        watcher.look(
-            store, [r.image_id for r in manifest.records], np.arange(len(manifest.records))
-        )
-        if line := watcher.line():
-            run.note(line)
-        old_classifier = checkpoints.restore(old, tensors, str(path))
-        classifier, described = carried_over(config, old, old_classifier, manifest, run)
-        best, predictions, history = fitted(config, run, manifest, store, classifier, described)
-        if not run.ranks.leads:
-            return run.path
-        tables = old_and_new(config, old, old_classifier, manifest, store, predictions[0])
-        title = f"{best.architecture.backbone} fine-tuned on {manifest.source}"
-        conclude(config, run, title, manifest, store, predictions, history, tables)
-    return run.path
+from medcnn.verbs.steps.scoring import one_vs_rest, score_text
+from medcnn.verbs.steps.starting import plugins_of, without_places
+from medcnn.verbs.steps.starting_weights import provenance_for
+from medcnn.verbs.train import TrainConfig
 
 
 def carried_over(
@@ -123,7 +70,7 @@ def carried_over(
         readout=Readout(),
         training=without_places(config),
         provenance=provenance_for(run, manifest, old),
-        plugins=plugins_of(config) + checkpoints.still_needed(old),
+        plugins=plugins_of(config) + still_needed(old),
     )
 
 

@@ -3,27 +3,79 @@
 from __future__ import annotations
 
 import json
+import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from medcnn.config import CompareConfig
-from medcnn.pages.comparison_page import comparison_page, ps_of, told_table
-from medcnn.places import require_runs
-from medcnn.statistics.comparing import aligned, compare
-from medcnn.statistics.differences import Pairing, adjusted
-from medcnn.statistics.metrics.table import metric_for
-from medcnn.statistics.predictions import Predictions
 from medcnn.system.errors import UsageError
-from medcnn.system.files import write_text
-from medcnn.system.progress import log, track
+from medcnn.system.settings import within
+from medcnn.verbs import Command, Given, Verb
+
+if TYPE_CHECKING:
+    from medcnn.config import Seed
+    from medcnn.statistics.differences import Pairing
+    from medcnn.statistics.predictions import Predictions
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CompareConfig:
+    """`runs` are the words of the command without a key."""
+
+    runs: tuple[str, ...]
+    split: str
+    scores: tuple[str, ...] | None
+    margin: float | None = within(0)
+    common: bool
+    resamples: int = within(100)
+    seed: Seed
+    output: str
+
+
+def prepare(given: Given) -> None:
+    given.settings["runs"] = [os.path.expanduser(run) for run in given.settings["runs"]]
+
+
+def check(config: CompareConfig) -> None:
+    """Raises UsageError with all that keeps runs from being compared."""
+    from medcnn.places import refuse_other_page, refuse_unwritable, stands_there
+
+    faults = []
+    output = Path(config.output)
+    pages = {"comparison.html", "comparison.json"}
+    try:
+        if output.is_dir() and not any(output.iterdir()):
+            pass
+        elif output.is_dir() and {p.name for p in output.iterdir()} <= pages:
+            refuse_other_page(output / "comparison.html", "compare", said=output)
+        elif output.exists():
+            raise UsageError(stands_there(output, "compare"))
+        else:
+            refuse_unwritable(output)
+    except UsageError as error:
+        faults.append(str(error))
+    if len(config.runs) < 2:
+        faults.append("compare needs two runs or more: medcnn compare RUNS/A RUNS/B.")
+    if len({Path(r).resolve() for r in config.runs}) < len(config.runs):
+        faults.append("a run is named twice; it never differs from itself.")
+    table = f"predictions_{config.split}.csv"
+    for folder in map(Path, config.runs):
+        if not (folder / table).is_file():
+            there = sorted(
+                p.stem.removeprefix("predictions_") for p in folder.glob("predictions_*.csv")
+            )
+            has = f"has {', '.join(there)}" if there else "holds no predictions"
+            faults.append(f"{folder}: {has if folder.is_dir() else 'no such folder'}, not {table}.")
+    if faults:
+        raise UsageError("\n".join(faults))
+
 
 SCHEMA = 1
 
 
-def compare_runs(config: CompareConfig) -> Path:
+def run(config: CompareConfig, _: Command) -> Path:
     """Write `comparison.html` and `comparison.json` into a folder of their own; the runs stay.
 
     The predictions were made when the runs were: this is no further look at the test split by the
@@ -33,8 +85,15 @@ def compare_runs(config: CompareConfig) -> Path:
         UsageError: fewer than two runs, no predictions of the split, or other things in the folder.
         DataError: the runs hold other classes, images, labels or patients.
     """
+    from medcnn.pages.comparison_page import comparison_page, told_table
+    from medcnn.statistics.comparing import aligned, compare
+    from medcnn.statistics.differences import adjusted
+    from medcnn.statistics.metrics.table import metric_for
+    from medcnn.statistics.predictions import Predictions
+    from medcnn.system.files import write_text
+    from medcnn.system.progress import log, track
+
     output = Path(config.output)
-    require_runs(config)
     folders, table = _named(config.runs), f"predictions_{config.split}.csv"
     predictions = {name: Predictions.read(folder / table) for name, folder in folders.items()}
     kind = next(iter(predictions.values())).labels.kind
@@ -159,6 +218,8 @@ def _json(
     settings: Mapping[str, Sequence[str]],
     notes: Sequence[str],
 ) -> dict[str, Any]:
+    from medcnn.pages.comparison_page import ps_of
+
     def strict(values: Mapping[str, Any]) -> dict[str, Any]:
         return {k: None if v != v else v for k, v in values.items()}  # only nan is not itself
 
@@ -186,3 +247,20 @@ def _json(
         "settings": dict(settings),
         "notes": list(notes),
     }
+
+
+NO_KEY = "; name the runs without a key: medcnn compare RUN RUN."
+
+VERB = Verb(
+    name="compare",
+    lines=("compare runs/a runs/b margin=0.02: two models on the same test images",),
+    usage="RUN RUN ... [key=value ...]",
+    examples=("compare runs/a runs/b margin=0.02",),
+    synonyms=("comparison", "diff"),
+    rest="runs",
+    mistaken=dict.fromkeys(("run", "runs", "checkpoint", "a", "b"), NO_KEY),
+    config=CompareConfig,
+    prepare=prepare,
+    check=check,
+    run=run,
+)

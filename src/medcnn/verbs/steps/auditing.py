@@ -1,4 +1,4 @@
-"""`audit`: what is wrong with a data set; and the same before every training."""
+"""What is wrong with a data set, for `audit` and before every training."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from medcnn.audit.planted import Recovered, recovered
 from medcnn.audit.shortcuts import told
 from medcnn.audit.thumbnails import BLANK, Looks, look_at
 from medcnn.audit.traits import associations, columns, file_traits
-from medcnn.config import AuditConfig, AuditLimits, DataConfig, TrainConfig
+from medcnn.config import AuditLimits, DataConfig
 from medcnn.data.manifest import Manifest, Split
 from medcnn.images import Preprocessing, read_pixels
 from medcnn.images.preprocessing import UNKNOWN, scale_of
@@ -29,54 +29,25 @@ from medcnn.pages.audit import Audit
 from medcnn.pixels.executors import Where
 from medcnn.pixels.opening import pixel_shelves
 from medcnn.pixels.pixel_store import PixelStore
-from medcnn.places import check
 from medcnn.system.errors import DataError, UsageError, listed, private
-from medcnn.system.files import cache_folder, visible
+from medcnn.system.files import cache_folder
 from medcnn.system.paths import without_folders
 from medcnn.system.privacy import keyed, pseudonym
 from medcnn.system.progress import log, working
 from medcnn.system.registry import nearest
 from medcnn.system.run_folder import RunFolder
-from medcnn.verbs.datasets import (
+from medcnn.verbs.steps.datasets import (
     described,
     labelled,
     manifest_of,
     pixels_of,
-    preprocessing_of,
     with_splits,
 )
-from medcnn.verbs.dry_run import few_of
+from medcnn.verbs.steps.dry_run import few_of
+from medcnn.verbs.train import TrainConfig
 
 # Raised whenever the same set would give other findings.
 AUDIT_VERSION = 9
-
-
-def audit_data(config: AuditConfig) -> Path:
-    """Audit a set, show what was found, and write its page; returns the path of the page.
-
-    Raises:
-        DataError: training on this set would be refused; page and terminal say why.
-    """
-    output = Path(config.output)
-    check(config)
-    manifest, unsplit = manifest_to_audit(config.data, config.seed, log.warning)
-    preprocessing = settled(manifest, preprocessing_of(config.data))
-    audit = audit_of(
-        *(manifest, unsplit, preprocessing, config.audit, config.seed),
-        measure=True,
-        executor=config.data.executor,
-    )
-    page.write_html(output, audit)
-    print(visible(page.text(audit)))
-    print(f"Every row, with pictures: {output}")
-    if files := _bad_files(audit):
-        log.info(files)
-    if refused := audit.of(Severity.REFUSE):
-        raise DataError(
-            f"{manifest.source} is refused: {'; '.join(f.title for f in refused)}."
-            f" {way_through(refused)}".rstrip()
-        )
-    return output
 
 
 def audited(
@@ -105,7 +76,7 @@ def audited(
         raise DataError(
             f"these data are refused before anything is trained.\n\n{page.text(audit)}\n"
             "`medcnn audit` with the same data settings shows every row, with pictures.\n"
-            f"{way_through(audit.of(Severity.REFUSE))} {_bad_files(audit)}".strip()
+            f"{way_through(audit.of(Severity.REFUSE))} {bad_files(audit)}".strip()
         )
     described(manifest, run.note)
     run.facts["audit"] = {"warned": sorted({f.check for f in audit.of(Severity.WARN)})}
@@ -130,7 +101,7 @@ def way_through(refused: Sequence[Finding]) -> str:
     return f"If you know why and accept it, {' '.join(parts)} makes that a warning.{rest}"
 
 
-def _bad_files(audit: Audit) -> str:
+def bad_files(audit: Audit) -> str:
     """Which files must be mended, for the user at a terminal: elsewhere they are pseudonyms."""
     if not audit.bad:
         return ""

@@ -13,7 +13,8 @@ from medcnn.models.checkpoint import Checkpoint
 from medcnn.models.weights import Origin, checkpoint_at, load_weights
 from medcnn.system.privacy import pseudonym
 from medcnn.system.progress import log
-from medcnn.system.run_folder import RunFolder, versions
+from medcnn.system.run_facts import versions
+from medcnn.system.run_folder import RunFolder
 
 
 def begin_with(model: ModelConfig, body: Body, manifest: Manifest, run: RunFolder) -> Origin:

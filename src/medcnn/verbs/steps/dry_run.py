@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import sys
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -15,24 +14,32 @@ from typing import Any
 import numpy as np
 import torch
 
-from medcnn.config import TrainConfig
 from medcnn.data.manifest import Manifest, Split
 from medcnn.models.inference import pick_device
 from medcnn.system.errors import UsageError
 from medcnn.system.launched import one_of_several
-from medcnn.system.progress import log
+from medcnn.system.progress import hushed, log
+from medcnn.verbs.steps.sitting import run_folder_of
+from medcnn.verbs.train import TrainConfig
 
 LOOKED_AT = 8
 # What a CPU trains a resnet18 on in a second or two: 4 images of 224 px, 49 of 64 px.
 CPU_PIXELS = 4 * 224**2
 
 
-def rehearse(
-    run: Callable[[TrainConfig, list[str]], Path],
-    run_folder: Path,
-    config: TrainConfig,
-    command: list[str],
-) -> None:
+Run = Callable[[TrainConfig, list[str]], Path]
+
+
+def rehearsed(run: Run, config: TrainConfig, words: list[str]) -> Path:
+    """Do `run`, or only rehearse it where the config asks for that; returns its folder."""
+    if not config.trainer.dry_run:
+        return run(config, words)
+    run_folder = run_folder_of(config)
+    rehearse(run, run_folder, config, words)
+    return run_folder
+
+
+def rehearse(run: Run, run_folder: Path, config: TrainConfig, words: list[str]) -> None:
     """Do `run` on a few images, beside where its folder would be, and print what it took.
 
     One batch, on a CPU perhaps a part of it, is trained on in each of two epochs; the second tells
@@ -51,22 +58,11 @@ def rehearse(
     except OSError as error:
         raise UsageError(f"run_dir={run_folder} cannot be written: {error.strerror}.") from error
     log.info(f"dry run: two batches of everything, in a folder of {beside} that is removed again")
-    with folder, quiet():  # scores of so few images would only mislead
-        path = run(replace(config, run_dir=str(Path(folder.name) / "run"), trainer=few), command)
+    with folder, hushed(logging.WARNING):  # scores of so few images would only mislead
+        path = run(replace(config, run_dir=str(Path(folder.name) / "run"), trainer=few), words)
         facts = json.loads((path / "run.json").read_text(encoding="utf-8"))
         sizes = {p.name: p.stat().st_size for p in (path / "checkpoints").iterdir()}
     print("\n".join(["dry run: all of it works, nothing was kept", *costs(config, facts, sizes)]))
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Warnings alone are said."""
-    before = log.level
-    log.setLevel(logging.WARNING)
-    try:
-        yield
-    finally:
-        log.setLevel(before)
 
 
 def trained_on(config: TrainConfig) -> int:

@@ -4,28 +4,49 @@ from __future__ import annotations
 
 import csv
 import json
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import torch
+from medcnn.system.errors import DataError, MedcnnError, UsageError, private
+from medcnn.system.settings import called, within
+from medcnn.verbs import Command, Verb
 
-from medcnn.config import PredictConfig
-from medcnn.models.appearance import Watcher
-from medcnn.models.deployed import load_model
-from medcnn.models.inputs import files_of, images_in
-from medcnn.models.no_result import NO_RESULT, WHY_NO_RESULT
-from medcnn.places import check
-from medcnn.statistics.predictions import columns_of
-from medcnn.system.errors import DataError, MedcnnError, private
-from medcnn.system.files import replacing, write_text
-from medcnn.system.progress import log
-from medcnn.verbs.datasets import read_as
+if TYPE_CHECKING:
+    from medcnn.config import Device, Precision, ReadingConfig
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PredictConfig:
+    checkpoint: str
+    input: str
+    output: str
+    batch_size: int = within(1, called="trainer.batch_size")
+    device: Device = called("trainer.device")
+    precision: Precision = called("trainer.precision")
+    threads: int | None = within(1, called="trainer.threads")
+    max_unreadable: int = within(0, called="audit.max_bad")
+    data: ReadingConfig
+
+
+def check(config: PredictConfig) -> None:
+    from medcnn.places import refuse_other_table, require_checkpoint
+
+    refuse_other_table(Path(config.output))
+    if config.input.endswith(".safetensors") and not config.checkpoint.endswith(".safetensors"):
+        raise UsageError(
+            f"checkpoint={config.checkpoint} and input={config.input} seem to be swapped."
+        )
+    require_checkpoint(Path(config.checkpoint))
+    if not Path(config.input).exists():
+        raise UsageError(f"input={config.input}: no such file or folder.")
+
 
 # What a PACS exports beside images, as its reader names it: DICOMDIR, reports, doses, masks.
 NO_IMAGE = "not a classifiable image"
 
 
-def predict_images(config: PredictConfig) -> Path:
+def run(config: PredictConfig, _: Command) -> Path:
     """Write one row per image to `output`, unreadable images included with their reason.
 
     Raises:
@@ -34,8 +55,18 @@ def predict_images(config: PredictConfig) -> Path:
             Objects of DICOM that are no images have their row and do not count.
         MedcnnError: some images have no finite result; the table says which.
     """
+    import torch
+
+    from medcnn.models.appearance import Watcher
+    from medcnn.models.deployed import load_model
+    from medcnn.models.inputs import files_of, images_in
+    from medcnn.models.no_result import NO_RESULT, WHY_NO_RESULT
+    from medcnn.statistics.predictions import columns_of
+    from medcnn.system.files import replacing, write_text
+    from medcnn.system.progress import log
+    from medcnn.verbs.steps.datasets import read_as
+
     output = Path(config.output)
-    check(config)
     if config.threads:
         torch.set_num_threads(config.threads)
     model = load_model(config.checkpoint, device=config.device, precision=config.precision)
@@ -95,3 +126,16 @@ def predict_images(config: PredictConfig) -> Path:
             "accepts that."
         )
     return output
+
+
+VERB = Verb(
+    name="predict",
+    lines=("predict best.safetensors IMAGES output=predictions.csv",),
+    usage="CHECKPOINT INPUT [OUTPUT] [key=value ...]",
+    examples=("predict best.safetensors new_images output=predictions.csv",),
+    synonyms=("infer", "inference", "prediction", "predictions"),
+    places=("checkpoint", "input", "output"),
+    config=PredictConfig,
+    check=check,
+    run=run,
+)

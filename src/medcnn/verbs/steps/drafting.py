@@ -1,4 +1,4 @@
-"""`medcnn init FOLDER [TABLE]`: look at data, say what they seem to be, write a YAML to edit."""
+"""A YAML for data of one's own, drafted by looking at them."""
 
 from __future__ import annotations
 
@@ -9,14 +9,13 @@ import textwrap
 import unicodedata
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import yaml
 
-from medcnn.config import DataConfig, config_folder
+from medcnn.config import DataConfig
 from medcnn.data import adapters
 from medcnn.data.manifest import Manifest
 from medcnn.data.own.guesses import Guess, Images, Sure
@@ -26,8 +25,9 @@ from medcnn.data.own.sheets import TABLE_SUFFIXES, read_sheet, require_folder, t
 from medcnn.places import refuse_unwritable
 from medcnn.system.errors import DataError, MedcnnError, UsageError, listed, private
 from medcnn.system.files import write_text
+from medcnn.system.paths import config_folder
 from medcnn.system.privacy import for_terminal
-from medcnn.system.progress import log, wrapped
+from medcnn.system.progress import hushed, wrapped
 from medcnn.system.registry import nearest
 
 USAGE = (
@@ -66,7 +66,7 @@ def show_init(words: Sequence[str]) -> None:
     root, table, given, output = _words(words)
     images = Images(root, follow_links=given.get("follow_links") is True)
     if table is None:
-        with _quiet():
+        with hushed(logging.CRITICAL):  # of adapters that are only tried
             known = list(_official(root))
         if known:
             for command, manifest in known:
@@ -146,17 +146,6 @@ def _file_name(root: Path) -> str:
     name = re.sub(r"\W+", "_", bare, flags=re.ASCII).strip("_").lower() or "my_data"
     taken = (config_folder() / "data" / f"{name}.yaml").is_file()
     return f"{name}{'_own' if taken else ''}.yaml"
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Adapters that are only tried say nothing."""
-    before = log.level
-    log.setLevel(logging.CRITICAL)
-    try:
-        yield
-    finally:
-        log.setLevel(before)
 
 
 def _official(root: Path) -> Iterator[tuple[str, Manifest]]:
@@ -296,7 +285,7 @@ def _trial(root: Path, draft: Draft) -> str:
     of_base = {f.name for f in fields(DataConfig)}
     options = {g.setting: g.value for g in draft.guesses if g.setting not in of_base}
     try:
-        with _quiet():
+        with hushed(logging.CRITICAL):  # of adapters that are only tried
             manifest = adapters.read("table", root, options)
     except MedcnnError as error:
         return f"As it stands it is refused: {error}"

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import numpy as np
+from yaml import safe_load
 
 from medcnn.audit.finding import image_name
 from medcnn.config import READING, DataConfig
@@ -18,8 +19,27 @@ from medcnn.pixels.opening import open_store
 from medcnn.pixels.pixel_store import PixelStore
 from medcnn.places import root_of, stands_in
 from medcnn.system.errors import DataError, UsageError
+from medcnn.system.paths import config_folder
 from medcnn.system.privacy import pseudonym
 from medcnn.system.progress import log, working
+from medcnn.verbs import Given
+
+# What a checkpoint brings with it.
+PREPROCESSING = tuple(f"data.{f.name}" for f in fields(Preprocessing) if f.name not in READING)
+
+
+def leave_to_checkpoint(given: Given) -> list[str]:
+    """How images are read is left to the checkpoint, except where the command or the YAML of the
+    data says it; returns the faults of a command that says more."""
+    data = given.settings["data"]
+    base = safe_load((config_folder() / "base.yaml").read_text(encoding="utf-8"))["data"]
+    unsaid = (k for k in READING if f"data.{k}" not in given.keys and data.get(k) == base[k])
+    data.update(dict.fromkeys(unsaid))
+    return [
+        f"{key}: preprocessing comes from the checkpoint."
+        for key in given.keys
+        if key in PREPROCESSING
+    ]
 
 
 def manifest_of(

@@ -1,4 +1,4 @@
-"""`sweep`: settings searched by Optuna, trial after trial, each a training that never opens test.
+"""The trials of a sweep, which share a folder.
 
 A trial's proposal is a function of (seed, trial, results so far) and its training resumes exactly,
 so a sweep that was killed comes to the same trials as one that was not.
@@ -21,14 +21,16 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 
-from medcnn.config import SweepConfig, TrainConfig, settings_digest, short_hash, to_json
+from medcnn.config import settings_digest, short_hash, to_json
 from medcnn.system.errors import DataError, DivergedError, StoppedError, UsageError
 from medcnn.system.files import locked, quoted, write_text
 from medcnn.system.paths import without_ways
 from medcnn.system.progress import wrapped
-from medcnn.system.run_folder import without_free_settings
+from medcnn.system.run_facts import without_free_settings
 from medcnn.training.tasks import Task
-from medcnn.verbs.training import ClosedTestError, train
+from medcnn.verbs.steps.sitting import ClosedTestError
+from medcnn.verbs.sweep import SweepConfig
+from medcnn.verbs.train import TrainConfig, train
 
 # Settings of a trial, and its folder -> its config and the words of its command.
 Make = Callable[[Mapping[str, Any], Path], tuple[TrainConfig, list[str]]]

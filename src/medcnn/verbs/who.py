@@ -4,28 +4,46 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import PurePosixPath
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from medcnn.audit.finding import place
-from medcnn.config import WhoConfig
-from medcnn.data.manifest import Manifest, Record
 from medcnn.system.errors import UsageError
-from medcnn.system.files import visible
-from medcnn.system.privacy import as_names
-from medcnn.system.progress import log
 from medcnn.system.registry import nearest
-from medcnn.verbs.datasets import labelled
+from medcnn.verbs import Command, Verb
+
+if TYPE_CHECKING:
+    from medcnn.config import DataConfig
+    from medcnn.data.manifest import Manifest, Record
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WhoConfig:
+    """`ids` are the words of the command without a key."""
+
+    ids: tuple[str, ...]
+    data: DataConfig
+
+
+def check(config: WhoConfig) -> None:
+    from medcnn.places import require_data
+
+    require_data(config.data)
+
 
 BEGINNING = re.compile(r"[a-z]+-[0-9a-f]{4,11}")
 
 
-def name_images(config: WhoConfig) -> str:
-    """What each id means, in clear: that is what the command is for.
+def run(config: WhoConfig, _: Command) -> None:
+    """Print what each id means, in clear: that is what the command is for.
 
     Raises:
         UsageError: no id, or one that nothing here has; all of them at once.
     """
+    from medcnn.system.files import visible
+    from medcnn.system.progress import log
+    from medcnn.verbs.steps.datasets import labelled
+
     if not config.ids:
         raise UsageError("who needs an id: medcnn who IMAGE-ID data=NAME --config-dir FOLDER.")
     manifest = labelled(config.data, log.warning, faulty=True)
@@ -38,18 +56,19 @@ def name_images(config: WhoConfig) -> str:
             "(MEDCNN_PSEUDONYM_KEY_FILE; else that of the account and machine)."
         )
     table = config.data.options.get("table")
-    return visible(
-        "\n".join(
-            line
-            for asked, rows in found.items()
-            for line in (asked, *(part for row in rows for part in _told(manifest, row, table)))
-        )
+    lines = (
+        line
+        for asked, rows in found.items()
+        for line in (asked, *(part for row in rows for part in _told(manifest, row, table)))
     )
+    print(visible("\n".join(lines)))
 
 
 def _meant(asked: str, manifest: Manifest) -> list[int]:
     """Rows of the image, or of all images of the patient; or of what a message calls `id-...`. The
     beginning of a pseudonym will do, as a table on a terminal shows it, where only one has it."""
+    from medcnn.system.privacy import as_names
+
     names = [{r.image_id, r.group} for r in manifest.records]
     if rows := [i for i, ids in enumerate(names) if asked in ids]:
         return rows
@@ -68,9 +87,23 @@ def _names(record: Record) -> Sequence[str]:
 
 
 def _told(manifest: Manifest, row: int, table: Any) -> list[str]:
+    from medcnn.audit.finding import place
+
     record = manifest.records[row]
     where = f"{table}, {place(manifest, row)}" if table else place(manifest, row)
     lines = [f"  picture  {manifest.root / record.path}", f"  stands   {where}"]
     # of a set without a column of patients, one image stands for its patient
     of_column = manifest.grouped and record.own_group not in {r.path for r in manifest.records}
     return [*lines, f"  {manifest.group_noun:<8} {record.own_group}"] if of_column else lines
+
+
+VERB = Verb(
+    name="who",
+    lines=("who IMAGE-ID data=my_hospital --config-dir my-configs: which picture that is",),
+    usage="IMAGE-ID ... data=NAME [key=value ...]",
+    examples=("who image-8b6b data=my_hospital --config-dir my-configs",),
+    rest="ids",
+    config=WhoConfig,
+    check=check,
+    run=run,
+)

@@ -3,23 +3,31 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from medcnn.config import ReportConfig
-from medcnn.pages.layout import split_rank
-from medcnn.pages.report import write_results
-from medcnn.places import require_predictions
-from medcnn.statistics.evaluation import read_metrics
-from medcnn.statistics.metrics.table import METRICS
-from medcnn.statistics.predictions import Predictions
-from medcnn.statistics.scores import evaluate
 from medcnn.system.errors import DataError
-from medcnn.system.progress import log, working
+from medcnn.verbs import Command, Verb
+
+if TYPE_CHECKING:
+    from medcnn.config import Prevalence, Seed
 
 
-def rebuild_report(config: ReportConfig) -> Path:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReportConfig:
+    run: str
+    seed: Seed
+    prevalence: Prevalence
+
+
+def check(config: ReportConfig) -> None:
+    from medcnn.places import require_predictions
+
+    require_predictions(Path(config.run))
+
+
+def run(config: ReportConfig, _: Command) -> Path:
     """Write `report.html`, `MODEL_CARD.md` and `metrics.json` of a run folder anew.
 
     Scores are taken from `metrics.json` where it holds the digest of these very predictions, else
@@ -28,6 +36,15 @@ def rebuild_report(config: ReportConfig) -> Path:
     Raises:
         UsageError: no such folder, or no predictions in it.
     """
+    from medcnn.pages.layout import split_rank
+    from medcnn.pages.report import write_results
+    from medcnn.places import require_predictions
+    from medcnn.statistics.evaluation import read_metrics
+    from medcnn.statistics.metrics.table import METRICS
+    from medcnn.statistics.predictions import Predictions
+    from medcnn.statistics.scores import evaluate
+    from medcnn.system.progress import log, working
+
     folder = Path(config.run)
     paths = sorted(
         require_predictions(folder),
@@ -62,3 +79,15 @@ def rebuild_report(config: ReportConfig) -> Path:
     write_results(folder, facts, predictions, ordered)
     log.info(f"report: {folder / 'report.html'}")
     return folder
+
+
+VERB = Verb(
+    name="report",
+    lines=("report runs/...: the report again, from its predictions alone",),
+    usage="RUN [key=value ...]",
+    examples=("report runs/demo",),
+    places=("run",),
+    config=ReportConfig,
+    check=check,
+    run=run,
+)

@@ -1,11 +1,8 @@
-"""`preview`: one page of what becomes of images on their way to the network. Nothing is trained."""
+"""Pictures of what becomes of one image on its way to the network."""
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field, replace
-from functools import partial
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,28 +11,17 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from medcnn.config import PreviewConfig
 from medcnn.data.labels import Kind
 from medcnn.data.manifest import Manifest
 from medcnn.images.preprocessing import Preprocessing
 from medcnn.images.reading import Pixels, is_dicom, read_file, read_pixels
 from medcnn.images.resizing import contained, narrowed
 from medcnn.models.classifier import unit_range
-from medcnn.pages.facts import Facts, say
-from medcnn.pages.format import counted
-from medcnn.pages.page import rendered
 from medcnn.pages.pictures import address, encoded
-from medcnn.pages.statements import STATEMENTS
 from medcnn.pixels.batches import image_keys
-from medcnn.pixels.opening import open_store
-from medcnn.places import check
 from medcnn.system.errors import ImageError
-from medcnn.system.files import write_text
 from medcnn.system.privacy import pseudonymised
-from medcnn.system.progress import log, track
-from medcnn.training.augmentations import Augmentation, augment, augmentation_of
-from medcnn.verbs.auditing import settled
-from medcnn.verbs.datasets import labelled, preprocessing_of
+from medcnn.training.augmentations import Augmentation, augment
 
 THUMBNAIL_PX = 192
 # Below this a JPEG shows its blocks, and a PNG is as small.
@@ -75,62 +61,8 @@ class Shown:
     augmented: list[Picture] = field(default_factory=list)
 
 
-def preview(config: PreviewConfig) -> Path:
-    """Write the page to `output`.
-
-    Raises:
-        UsageError: `output` is no .html or another file, or no data were named.
-        DataError: the data are refused.
-    """
-    output = Path(config.output)
-    check(config)
-    notes: list[str] = []
-    manifest = labelled(config.data, lambda text: notes.append(pseudonymised(text)))
-    preprocessing = settled(manifest, preprocessing_of(config.data))
-    augmentation = augmentation_of(config.augmentation, manifest.modality)
-    chosen = {
-        name: (rows, _some(rows, config.preview.per_class, config.seed))
-        for name, rows in rows_by_class(manifest).items()
-    }
-    wanted = sorted({int(row) for _, some in chosen.values() for row in some})
-    some = manifest.with_records([manifest.records[row] for row in wanted])
-    # in processes of their own first, so that what kills a decoder does not kill this page
-    unreadable = open_store(some, preprocessing, cache="off").unreadable
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of oddities that pydicom repairs; damage has its reason
-        images = {
-            row: shown(manifest, row, preprocessing, augmentation, config, unreadable.get(i, ""))
-            for i, row in enumerate(track(wanted, len(wanted), "images"))
-        }
-    labels = manifest.labels
-    pictures = [p for image in images.values() for p in (*image.steps, *image.augmented)]
-    facts = Facts(
-        shows_images=bool(pictures),
-        numbered=bool(images),
-        shrunk_px=THUMBNAIL_PX if any(p.shrunk for p in pictures) else 0,
-    )
-    page = rendered(
-        "preview.html.j2",
-        title=f"{manifest.source}, step by step",
-        task=f"{counted(len(manifest.records), 'image')}, {labels.kind} labels: "
-        f"{', '.join(labels.names)}.",
-        warnings=notes,
-        settings=_settings(manifest, preprocessing, augmentation, config),
-        sections=[
-            {
-                "name": name,
-                "count": counted(len(rows), "image"),
-                "images": [images[int(r)] for r in some],
-            }
-            for name, (rows, some) in chosen.items()
-        ],
-        say=partial(say, STATEMENTS, facts),
-    )
-    write_text(output, page)
-    failed = sum(bool(i.reason) for i in images.values())
-    bad = f", of which {failed:,} cannot be read" if failed else ""
-    log.info(f"{len(images):,} images{bad}: {output}")
-    return output
+def some_of(rows: NDArray[np.int64], count: int, seed: int) -> NDArray[np.int64]:
+    return np.sort(np.random.default_rng(seed).permutation(rows)[:count])
 
 
 def rows_by_class(manifest: Manifest) -> dict[str, NDArray[np.int64]]:
@@ -143,19 +75,18 @@ def rows_by_class(manifest: Manifest) -> dict[str, NDArray[np.int64]]:
     return {**found, "none of these": none} if len(none) else found
 
 
-def _some(rows: NDArray[np.int64], count: int, seed: int) -> NDArray[np.int64]:
-    return np.sort(np.random.default_rng(seed).permutation(rows)[:count])
-
-
 def shown(
     manifest: Manifest,
     row: int,
     preprocessing: Preprocessing,
     augmentation: Augmentation,
-    config: PreviewConfig,
+    *,
+    seed: int,
+    epochs: int,
     why: str,
 ) -> Shown:
-    """One image with all that becomes of it, or why it cannot be read, which may be known."""
+    """One image with all that becomes of it in `epochs` epochs, or `why` it cannot be read, which
+    may be known."""
     record, names = manifest.records[row], manifest.labels.outputs
     found = [n for n, value in zip(names, record.target, strict=True) if value == 1]
     findings = ", ".join(found) if len(found) > 1 else ""
@@ -182,8 +113,8 @@ def shown(
     final = torch.from_numpy(stages[-1][1].transpose(2, 0, 1).copy())[None]
     keys = image_keys(manifest.with_records([record]))
     augmented = []
-    for epoch in range(config.preview.augmentations):
-        moved = augment(unit_range(final), keys, augmentation, seed=config.seed, epoch=epoch)
+    for epoch in range(epochs):
+        moved = augment(unit_range(final), keys, augmentation, seed=seed, epoch=epoch)
         values = (moved[0].permute(1, 2, 0) * 255).round().to(torch.uint8).numpy()
         augmented.append(picture(f"epoch {epoch + 1}", values))
     return Shown(number=row + 1, findings=findings, facts=facts, steps=steps, augmented=augmented)
@@ -226,33 +157,3 @@ def picture(name: str, pixels: Pixels, detail: str = "") -> Picture:
             break
     uri = address(kind, content)
     return Picture(name=name, uri=uri, width=width, height=height, detail=detail, shrunk=shrunk)
-
-
-def _settings(
-    manifest: Manifest,
-    preprocessing: Preprocessing,
-    augmentation: Augmentation,
-    config: PreviewConfig,
-) -> dict[str, str]:
-    shown = replace(augmentation, mixup_alpha=0.0, last=None)
-    moves = [f"{k} {v}" for k, v in asdict(shown).items() if v]
-    if augmentation.last:
-        moves.append(f"then what {config.augmentation.preset} does besides")
-    side, channels = preprocessing.size_px, preprocessing.channels
-    said = {
-        "modality": str(manifest.modality),
-        "network's input": f"{side} × {side} px, {channels} channel{'s' * (channels > 1)}, "
-        f"{preprocessing.bits} bits, fit {preprocessing.fit}",
-        "data.steps": "; ".join(_steps(preprocessing)) or "none",
-        "augmentation": ", ".join(moves) or "none",
-        "seed": f"{config.seed}, of the images chosen and of the augmentation",
-    }
-    if augmentation.mixup_alpha:
-        said["not shown"] = f"mixup_alpha {augmentation.mixup_alpha:g}, which mixes two images"
-    return said
-
-
-def _steps(preprocessing: Preprocessing) -> Iterator[str]:
-    for step in preprocessing.steps:
-        options = ", ".join(f"{k} {v}" for k, v in step.items() if k != "name")
-        yield f"{step['name']} ({options})" if options else str(step["name"])

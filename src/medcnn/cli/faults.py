@@ -1,0 +1,149 @@
+"""What is wrong with the settings of a command, with the nearest right name."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from functools import cache
+from typing import Any
+
+from hydra import compose, initialize_config_dir
+from hydra.core.config_loader import ConfigLoader
+from hydra.core.object_type import ObjectType
+from hydra.core.override_parser.types import Override
+from omegaconf import AnyNode, DictConfig, OmegaConf
+
+from medcnn.cli.help import settings
+from medcnn.cli.words import PLACES, RENAMED, said, shortened
+from medcnn.models.backbone_names import backbone_names
+from medcnn.system.paths import config_folder
+from medcnn.system.registry import nearest
+from medcnn.verbs import Verb
+
+
+def meant_by(verb: Verb, word: str, following: str) -> str:
+    """`; write trainer.epochs=3` for `--epochs 3`; blank where no setting has that name."""
+    name, given, value = word.lstrip("-").partition("=")
+    name = name.replace("-", "_")
+    with initialize_config_dir(version_base="1.3", config_dir=str(config_folder())):
+        shape = compose(verb.name)
+    keys = [*map(str, shape), *_leaves(shape)]
+    found = [key for key in keys if name in (key, key.rpartition(".")[2])]
+    if not given and "=" not in following and not following.startswith("-"):
+        value = following
+    return f"; write {found[0]}={value or '...'}." if found else ""
+
+
+def unsafe(node: Any, key: str = "") -> Iterator[str]:
+    """Settings that would fetch a value from elsewhere, or name Python for Hydra to call."""
+    if isinstance(node, Mapping):
+        for name, child in node.items():
+            where = f"{key}.{name}".lstrip(".")
+            if re.fullmatch(r"_\w+_", str(name)):
+                yield f"{where}: settings never name Python; a choice is a name of `medcnn list`."
+            else:
+                yield from unsafe(child, where)
+    elif isinstance(node, list):
+        for number, child in enumerate(node):
+            yield from unsafe(child, f"{key}.{number}")
+    elif isinstance(node, str) and "${" in node and key not in PLACES:
+        yield (
+            f"{key}={shortened(node)}: settings are written into run folders, so none is fetched "
+            f"from elsewhere; ${{...}} is allowed only in {', '.join(PLACES)}."
+        )
+
+
+def line(override: Override) -> str:
+    """A word of the command as a message has it."""
+    return said(str(override.input_line))
+
+
+def group_faults(
+    override: Override, loader: ConfigLoader, verb: Verb, search: list[str]
+) -> list[str]:
+    group, value = override.key_or_group, override.value()
+    options = loader.get_group_options(group, ObjectType.CONFIG, verb.name, search)
+    if isinstance(value, str) and value in options:
+        return []
+    if value is None:
+        return [f"{group}=null: leave it out, or choose one of {', '.join(options)}."]
+    names, known = ", ".join(options), options
+    if group == "model" and makes_a_model(verb):
+        known = [*options, *backbones()]
+        names += ", or any name of `medcnn list backbones`"
+    name = shortened(str(value))
+    return [f"unknown {group} '{name}'{nearest(name, known)} Known: {names}."]
+
+
+def key_faults(
+    override: Override, shape: DictConfig, groups: list[str], verb: Verb
+) -> Iterator[str]:
+    node: Any = shape
+    key = override.key_or_group
+    done: list[str] = []
+    for part in key.split("."):
+        # the list, since `in node` says no to a setting that is required and has no value yet
+        names = [str(k) for k in node] if isinstance(node, DictConfig) else []
+        if part in names:
+            node = node._get_node(part)
+            done.append(part)
+            continue
+        where = ".".join(done)
+        if meant := _meant_elsewhere(verb, key, part, shape):
+            yield f"{key} is not a setting of medcnn {verb.name}{meant}"
+            return
+        siblings = [f"{where}.{name}".lstrip(".") for name in names]
+        guess = nearest(key, [*siblings, *(groups if not done else [])])
+        if guess == ".":
+            # `lr=0.1` means optimizer.lr: the last word of a key is what people remember
+            leaves = {leaf.rsplit(".", 1)[-1]: leaf for leaf in _leaves(shape)}
+            last = nearest(part, leaves)
+            found = re.search(r"'(.+)'", last)
+            guess = f"; did you mean '{leaves[found[1]]}'?" if found else last
+        if guess == "." and verb.name != "train" and key in _leaves(compose("train")):
+            guess = f", only of training: medcnn train {key}=..."
+        yield f"{key} is not a setting of medcnn {verb.name}{guess}"
+        return
+    # `config.py` knows the types of the rest; options of a table are bound only once torch is there
+    if done[0] in ("head", "loss", "transfer") and isinstance(node, AnyNode):
+        default, value = node._value(), override.value()
+        if isinstance(default, int | float) and not isinstance(value, int | float):
+            yield f"{key}={value} should be a number, such as {default}."
+
+
+def _meant_elsewhere(verb: Verb, key: str, part: str, shape: DictConfig) -> str:
+    """A setting of another group, or a command, that people mean by a key; blank where none is."""
+    if key in verb.mistaken:
+        return verb.mistaken[key]
+    last, leaves = key.rpartition(".")[2], [*_leaves(shape), *RENAMED.values()]
+    same = [leaf for leaf in leaves if leaf.rpartition(".")[2] == last and "." in leaf]
+    longer = [leaf for leaf in leaves if leaf.rpartition(".")[2].startswith(f"{part}_")]
+    known = [leaf for leaf in [*same, *longer] if OmegaConf.select(shape, leaf) is not None]
+    return f"; did you mean '{known[0]}'?" if known else ""
+
+
+def decimal_comma(override: Override, shape: DictConfig) -> str:
+    number = re.fullmatch(r"[^=]+=(-?\d+),(\d+)", str(override.input_line))
+    if not number or not isinstance(OmegaConf.select(shape, override.key_or_group), float):
+        return ""
+    return f" A decimal comma? {override.key_or_group}={number[1]}.{number[2]}"
+
+
+def _leaves(node: DictConfig, where: str = "") -> Iterator[str]:
+    for name in map(str, node):
+        child = node._get_node(name)
+        path = f"{where}.{name}".lstrip(".")
+        if isinstance(child, DictConfig):
+            yield from _leaves(child, path)
+        else:
+            yield path
+
+
+def makes_a_model(verb: Verb) -> bool:
+    """Whether the command takes `model=NAME`, any name of timm's among them."""
+    return settings(verb.name, config_folder()).get("model", ("null",))[0] != "null"
+
+
+@cache
+def backbones() -> tuple[str, ...]:
+    return tuple(backbone_names())

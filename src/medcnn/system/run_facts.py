@@ -1,0 +1,132 @@
+"""What a run was made with, and in what it may differ when it goes on."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import os
+import platform
+import shlex
+import subprocess
+import uuid
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from medcnn import __version__
+from medcnn.system.plugins import distributions
+
+# Settings that change where or how fast a run goes. Another device or number of threads moves the
+# last bits of a sum, which the user who asks for it knows.
+FREE_SETTINGS = (
+    "run_dir",
+    "trainer.device",
+    "trainer.threads",
+    "trainer.save_every_s",
+    "trainer.keep_state",
+    "trainer.dry_run",
+    "data.cache",
+    "data.executor",
+    "device",
+    "threads",
+)
+
+# Settings that may grow (null: no end): a run that is begun, or finished, then goes on further.
+EXTENDING = ("trainer.epochs", "trainer.patience")
+
+_PACKAGES = ("torch", "torchvision", "timm", "numpy", "pillow", "pydicom", "scikit-learn")
+
+
+def differences(left: Any, right: Any, key: str = "") -> list[str]:
+    """Dotted keys with both values where two nested configs differ in what may not change."""
+    if isinstance(left, Mapping) and isinstance(right, Mapping):
+        names = {**left, **right}
+        return [
+            line
+            for name in names
+            for line in differences(left.get(name), right.get(name), f"{key}.{name}".lstrip("."))
+        ]
+    if isinstance(left, str) and right == {"name": left, "options": {}}:
+        return []  # of a run from before this choice had options
+    allowed = left == right or key in FREE_SETTINGS or (key in EXTENDING and _grows(left, right))
+    return [] if allowed else [f"{key}: {left} there, {right} now"]
+
+
+def _grows(before: int | None, now: int | None) -> bool:
+    return now is None or (before is not None and now > before)
+
+
+def extensions(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """What lets a run go on further than its last sitting meant to."""
+    said = []
+    for key in EXTENDING:
+        part, name = key.split(".")
+        old, new = ({**(config.get(part) or {})}.get(name) for config in (before, now))
+        if before and old != new:
+            said.append(f"{key} {old} -> {new}")
+    return said
+
+
+def without_free_settings(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Plain nested dicts of a config, without the settings that may differ between sittings."""
+
+    def kept(part: Mapping[str, Any], where: str) -> dict[str, Any]:
+        return {
+            name: kept(value, f"{where}{name}.") if isinstance(value, Mapping) else value
+            for name, value in part.items()
+            if f"{where}{name}" not in FREE_SETTINGS
+        }
+
+    return kept(config, "")
+
+
+def facts_of(
+    config: Mapping[str, Any], words: Sequence[str], earlier: Mapping[str, Any]
+) -> dict[str, Any]:
+    return {
+        "medcnn": __version__,
+        "id": earlier.get("id", uuid.uuid4().hex),
+        "command": shlex.join(["medcnn", *words]),
+        "started": earlier.get("started", now()),
+        "ended": None,
+        "wall_s": earlier.get("wall_s", 0.0),
+        "sittings": earlier.get("sittings", 0) + 1,
+        "exit": None,
+        "notes": earlier.get("notes", []),
+        "versions": {"python": platform.python_version(), **versions()},
+        "hardware": {"machine": platform.machine(), "cpu_cores": os.cpu_count()},
+        "git": _git(),
+        "config": json.loads(json.dumps(config)),
+    }
+
+
+def versions() -> dict[str, str]:
+    """Of the packages that results depend on, those with plug-ins among them."""
+    return {name: importlib.metadata.version(name) for name in _PACKAGES} | distributions()
+
+
+def _git() -> dict[str, Any] | None:
+    """State of the checkout that medcnn runs from; None for an installed wheel."""
+
+    def git(*arguments: str) -> str:
+        done = subprocess.run(
+            ["git", "-C", str(Path(__file__).parent), *arguments],
+            capture_output=True,
+            text=True,
+            timeout=5,
+            check=True,
+        )
+        return done.stdout.strip()
+
+    try:
+        source = Path(__file__).parents[1]
+        if source.name != "src" or not (source.parent / "pyproject.toml").is_file():
+            return None
+        return {"commit": git("rev-parse", "HEAD"), "changed": bool(git("status", "--porcelain"))}
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")

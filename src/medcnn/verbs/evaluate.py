@@ -1,0 +1,203 @@
+"""`evaluate`: what a checkpoint is worth on the images it was made with, or on any others."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from medcnn.system.errors import UsageError
+from medcnn.system.registry import nearest
+from medcnn.system.settings import called, within
+from medcnn.verbs import Command, Given, Verb
+
+if TYPE_CHECKING:
+    from medcnn.config import DataConfig, Device, Precision, Prevalence, Seed
+    from medcnn.models.checkpoint import Checkpoint
+
+SPLITS = ("auto", "all", "train", "validation", "test")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EvaluateConfig:
+    """`data` is None where the images that the checkpoint was trained with are meant; `max_bad`
+    None means as many as were allowed there, or none of other data. `moved` are settings of those
+    images that the command gives anew."""
+
+    checkpoint: str
+    run_dir: str | None
+    split: str
+    seed: Seed
+    batch_size: int = within(1, called="trainer.batch_size")
+    device: Device = called("trainer.device")
+    precision: Precision = called("trainer.precision")
+    threads: int | None = within(1, called="trainer.threads")
+    max_bad: int | None = within(0, called="audit.max_bad")
+    prevalence: Prevalence
+    data: DataConfig | None
+    moved: Mapping[str, str]
+
+    def contradictions(self) -> list[str]:
+        known = self.split in SPLITS
+        return [] if known else [f"unknown split '{self.split}'{nearest(self.split, SPLITS)}"]
+
+
+def prepare(given: Given) -> None:
+    from medcnn.verbs.steps.datasets import leave_to_checkpoint
+
+    if faults := leave_to_checkpoint(given):
+        raise UsageError("\n".join(faults))
+    own = given.groups.get("data") is None
+    names = {key.partition(".")[2] for key in given.keys if own and key.startswith("data.")}
+    given.settings["moved"] = {name: given.settings["data"].get(name) for name in names}
+    if own:
+        given.settings["data"] = None
+
+
+def check(config: EvaluateConfig) -> None:
+    from medcnn.data.own.sheets import require_folder
+    from medcnn.places import require_checkpoint, require_data
+
+    require_checkpoint(Path(config.checkpoint))
+    if moved := config.moved.get("root"):
+        require_folder(Path(moved))
+    if config.data:
+        require_data(config.data)
+
+
+def run(config: EvaluateConfig, command: Command) -> Path:
+    """Predictions, scores and report of a checkpoint on a split; returns their folder."""
+    import numpy as np
+    import torch
+
+    from medcnn.config import READING, settings_digest, to_json
+    from medcnn.data.manifest import Split
+    from medcnn.data.matching import matched_targets
+    from medcnn.models import checkpoint as checkpoints
+    from medcnn.models.appearance import Watcher
+    from medcnn.models.inference import autocast_dtype, pick_device
+    from medcnn.system.progress import log
+    from medcnn.system.run_folder import free_folder, open_run
+    from medcnn.verbs.steps.auditing import bad_images
+    from medcnn.verbs.steps.datasets import pixels_of, read_as
+    from medcnn.verbs.steps.judged_images import chosen_split, own_data
+    from medcnn.verbs.steps.scoring import predictions_of, report, score_and_save
+
+    path = Path(config.checkpoint)
+    checkpoint, _ = checkpoints.read(path)
+    data = config.data or own_data(path, checkpoint, config.moved)
+    if config.threads:
+        torch.set_num_threads(config.threads)
+    settings = to_json(replace(config, data=data))
+    name = f"evaluate-{data.called()}-{config.split}-{settings_digest(settings)}"
+    folder = Path(config.run_dir) if config.run_dir else free_folder(Path("runs") / name)
+    with open_run(folder, settings, command.words, resumable=False) as run:
+        device = pick_device(config.device)
+        _, classifier = checkpoints.load(path, device)
+        manifest, split = chosen_split(
+            config.split, checkpoint, data, run.note, own=config.data is None
+        )
+        asked = READING if config.data else [name for name in READING if name in config.moved]
+        how = read_as(checkpoint.preprocessing, data, run.note, asked)
+        matched_targets(checkpoint.labels, manifest)  # refuse before hours of decoding
+        store = pixels_of(
+            manifest,
+            how,
+            data,
+            run.note,
+            bad_images(manifest, how, data),
+            max_bad=allowed_bad(config, checkpoint),
+        )
+        log.info(f"run folder: {folder}")  # which stays from here on
+        rows = np.arange(len(manifest.records)) if split == "all" else manifest.rows(Split(split))
+        predictions = predictions_of(
+            checkpoint,
+            classifier,
+            store,
+            manifest,
+            rows,
+            split=split,
+            device=device,
+            dtype=autocast_dtype(checkpoint.precision(config.precision), device),
+            batch_size=config.batch_size,
+            provenance=checkpoints.provenance_of(path),
+        )
+        watcher = Watcher(checkpoint.appearance)
+        watcher.look(store, [r.image_id for r in manifest.records], rows)
+        if line := watcher.line():
+            run.note(line)
+        if checkpoint.other_key(manifest):
+            run.note(checkpoints.OTHER_KEY)
+        seen = int(checkpoint.trained_on(manifest)[rows].sum())
+        if seen:
+            run.note(
+                f"{seen} of these {len(rows)} images carry the id of an image that the checkpoint "
+                "was trained or chosen with: these scores flatter it."
+            )
+        origin = path.resolve().parent.parent
+        own = manifest.fingerprint() == checkpoint.provenance.get("manifest")
+        if own and split in ("test", "all") and (origin / "run.json").is_file():
+            run.looks_at_test(origin)
+        run.facts["manifest"] = manifest.fingerprint()
+        run.facts["checkpoint"] = checkpoints.provenance_of(path)
+        run.facts["flips"] = checkpoint.flips
+        run.facts["trained_on"] = origin_of(checkpoint) | {
+            "shared_images": None if checkpoint.other_key(manifest) else seen
+        }
+        evaluations = score_and_save(run, [predictions], config.seed, manifest.group_noun)
+        title = f"{checkpoint.architecture.backbone} evaluated on {manifest.source}"
+        report(
+            run, title, manifest, store, [predictions], evaluations, prevalence=config.prevalence
+        )
+    return folder
+
+
+def origin_of(checkpoint: Checkpoint) -> dict[str, Any]:
+    """What pages may say of the training of a checkpoint; older ones know less of it."""
+    from medcnn.pages.facts import known_start
+
+    made, training = checkpoint.provenance, checkpoint.training
+    audit = training.get("audit", {})
+    return {
+        "source": made.get("source"),
+        "manifest": made.get("manifest"),
+        "backbone": checkpoint.architecture.backbone,
+        "head": checkpoint.architecture.head,
+        "weights": made.get("weights"),
+        "weights_licence": made.get("weights_licence"),
+        "started": made.get("started"),
+        "epochs": training.get("trainer", {}).get("epochs"),
+        "known_start": known_start(training) and made.get("fine_tuned") is False,
+        "audit": {
+            "allow": audit.get("allow"),
+            "copies": audit.get("copies"),
+            "warned": made.get("audit_warned"),
+        },
+    }
+
+
+def allowed_bad(config: EvaluateConfig, checkpoint: Checkpoint) -> int:
+    """`max_bad`, else as many as were allowed in training where its own images are meant."""
+    if config.max_bad is not None:
+        return config.max_bad
+    training = checkpoint.training if config.data is None else {}
+    earlier = training.get("data", {}).get("max_unreadable", 0)
+    return int(training.get("audit", {}).get("max_bad", earlier))
+
+
+VERB = Verb(
+    name="evaluate",
+    lines=("evaluate runs/.../checkpoints/best.safetensors",),
+    usage="CHECKPOINT [key=value ...]",
+    examples=(
+        "evaluate runs/demo/checkpoints/best.safetensors",
+        "evaluate best.safetensors data=my_hospital --config-dir my-configs",
+    ),
+    synonyms=("test", "eval", "evaluation", "validate", "val", "score"),
+    places=("checkpoint",),
+    config=EvaluateConfig,
+    prepare=prepare,
+    check=check,
+    run=run,
+)

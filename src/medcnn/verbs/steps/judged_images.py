@@ -1,0 +1,127 @@
+"""Which images a checkpoint is evaluated on: those that it was made with, or others."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import fields
+from pathlib import Path
+
+from medcnn.config import DataConfig, data_from_json
+from medcnn.data import splits
+from medcnn.data.adapters import DATASETS
+from medcnn.data.manifest import Manifest, Split
+from medcnn.models.checkpoint import Checkpoint
+from medcnn.system.errors import CheckpointError, DataError, UsageError
+from medcnn.system.paths import ELSEWHERE
+from medcnn.system.plugins import require
+from medcnn.system.run_places import places_of
+from medcnn.verbs.steps.datasets import labelled, manifest_of
+
+_FIELDS = frozenset(f.name for f in fields(DataConfig))
+
+
+def own_data(path: Path, checkpoint: Checkpoint, moved: Mapping[str, str]) -> DataConfig:
+    """The data that the checkpoint was trained with: its settings travel in the checkpoint, where
+    the images lay is known to the run folder, or comes from the command (`data.root=`)."""
+    if not {"data", "seed"} <= checkpoint.training.keys():
+        raise CheckpointError(
+            f"checkpoint={path} does not say which images it was trained with: name some with "
+            "data=."
+        )
+    stored = dict(checkpoint.training["data"])
+    run_dir = path.resolve().parent.parent
+    if (run_dir / "run.json").is_file():
+        facts = json.loads((run_dir / "run.json").read_text(encoding="utf-8"))
+        stored = dict(facts["config"]["data"], root=None, path=None)
+        known = {
+            key.removeprefix("data."): place
+            for key, place in places_of(facts, run_dir).items()
+            if key.startswith("data.")
+        }
+        moved = {**known, **moved}
+    for key, place in moved.items():
+        if key.startswith("options.") or key not in _FIELDS:
+            option = key.removeprefix("options.")
+            stored["options"] = {**stored.get("options", {}), option: place}
+        else:
+            stored[key] = place
+    table = stored.get("options", {}).get("table")
+    if isinstance(table, str) and table.startswith(f"{ELSEWHERE}/"):
+        # beside the images is where one would put it
+        stored["options"] = {**stored["options"], "table": table.removeprefix(f"{ELSEWHERE}/")}
+    require(checkpoint.plugins, ["datasets"], f"checkpoint={path}")
+    try:
+        data = data_from_json(stored)
+        DATASETS.bind(data.name, data.options)
+    except Exception as error:  # anybody may have written these settings
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise CheckpointError(
+            f"checkpoint={path}: the data that it was trained with are not described as medcnn "
+            f"does it ({reason:.200}): name other data with data=."
+        ) from error
+    if data.root is None and data.path is None and data.stand_in is None and data.name != "phantom":
+        raise UsageError(
+            f"checkpoint={path} was trained on data={data.name}, and where those images lie is not "
+            "known here: add data.root=FOLDER (or data.path=FILE), or name other data with data=."
+        )
+    return data
+
+
+def chosen_split(
+    split: str,
+    checkpoint: Checkpoint,
+    data: DataConfig,
+    note: Callable[[str], None],
+    *,
+    own: bool,
+) -> tuple[Manifest, str]:
+    """The manifest and the split to look at; `own` means the images of the training.
+
+    `auto` is the test split of the images that the checkpoint was trained with and of sets that
+    come with one; new data without splits are looked at as a whole.
+    """
+    if own:
+        seed = int(checkpoint.training["seed"])
+        manifest = manifest_of(data, seed, note, _allowed(checkpoint))
+        if manifest.fingerprint() != checkpoint.provenance.get("manifest"):
+            note(
+                "these are not exactly the images, labels and splits that the checkpoint was "
+                "trained with: some test images may have been trained on."
+            )
+        return manifest, "test" if split == "auto" else split
+    manifest = labelled(data, note)
+    if (dealt := _as_in_training(manifest, checkpoint)) is not None:
+        note("these are the images that the checkpoint was trained with, so its splits are used.")
+        return dealt, "test" if split == "auto" else split
+    given = {r.split for r in manifest.records}
+    if split == "auto":
+        return manifest, "test" if Split.TEST in given else "all"
+    if split != "all" and Split(split) not in given:
+        raise UsageError(
+            f"split={split}: {manifest.source} comes with no such split; split=all looks at "
+            "all of its images."
+        )
+    return manifest, split
+
+
+def _allowed(checkpoint: Checkpoint) -> list[str]:
+    return list(checkpoint.training.get("audit", {}).get("allow", ()))
+
+
+def _as_in_training(manifest: Manifest, checkpoint: Checkpoint) -> Manifest | None:
+    """The manifest with the splits of the training, where these are the very same images."""
+    shares = checkpoint.training.get("data", {})
+    if not {"validation_share", "test_share"} <= shares.keys():
+        return None
+    try:
+        dealt = splits.assign(
+            manifest,
+            validation=shares["validation_share"],
+            test=shares["test_share"],
+            seed=int(checkpoint.training.get("seed", 0)),
+            leaky="groups" in _allowed(checkpoint),
+        )
+    except DataError:
+        return None
+    return dealt if dealt.fingerprint() == checkpoint.provenance.get("manifest") else None

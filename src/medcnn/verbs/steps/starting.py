@@ -1,0 +1,143 @@
+"""What a training starts from: a classifier with its description, and the state that changes."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import torch
+from timm.layers.norm_act import convert_sync_batchnorm
+
+from medcnn.config import to_json
+from medcnn.data.manifest import Manifest
+from medcnn.models.checkpoint import Checkpoint
+from medcnn.models.classifier import Architecture, Classifier, build_classifier
+from medcnn.models.inference import autocast_dtype
+from medcnn.pixels.pixel_store import PixelStore
+from medcnn.statistics.decisions import Readout
+from medcnn.system.distributed import ALONE, Ranks
+from medcnn.system.paths import without_ways
+from medcnn.system.plugins import used
+from medcnn.system.progress import log
+from medcnn.system.run_folder import RunFolder
+from medcnn.training.augmentations import augmentation_of
+from medcnn.training.optimizers import OPTIMIZERS, groups_of
+from medcnn.training.setting import Setting
+from medcnn.training.state import TrainState, average_of
+from medcnn.training.tally import Tally
+from medcnn.training.tasks import task_of
+from medcnn.training.transfer import TRANSFERS, Plan, planned, table_of
+from medcnn.verbs.steps.datasets import preprocessing_of
+from medcnn.verbs.steps.starting_weights import begin_with, provenance_for
+from medcnn.verbs.train import TrainConfig
+
+
+def new_classifier(
+    config: TrainConfig, manifest: Manifest, run: RunFolder
+) -> tuple[Classifier, Checkpoint]:
+    """A classifier with pretrained or random weights, and what its checkpoints will say of it."""
+    assert config.model is not None, "train.yaml has a model"
+    assert config.head is not None, "train.yaml has a head"
+    architecture = Architecture(
+        backbone=config.model.backbone,
+        options=dict(config.model.options),
+        head=config.head.name,
+        head_options=dict(config.head.options),
+        channels=config.data.channels,
+        size_px=config.data.size_px,
+    )
+    torch.manual_seed(config.seed)
+    classifier, body = build_classifier(architecture, len(manifest.labels.outputs))
+    scratch = config.transfer.name == "scratch"
+    model = replace(config.model, weights="none") if scratch else config.model
+    origin = begin_with(model, body, manifest, run)
+    if origin.normalisation is not None:
+        classifier.normalise_by(origin.normalisation)
+    if config.transfer.name == "linear_probe" and not origin.pretrained:
+        run.note("a linear probe on random weights learns little: the body is never trained")
+    return classifier, Checkpoint(
+        labels=manifest.labels,
+        preprocessing=preprocessing_of(config.data),
+        architecture=architecture,
+        normalisation=classifier.normalisation,
+        modality=manifest.modality,
+        flips="",
+        readout=Readout(),
+        training=without_places(config),
+        provenance=provenance_for(run, manifest, origin.checkpoint),
+        plugins=plugins_of(config),
+    )
+
+
+def plan_of(config: TrainConfig, classifier: Classifier) -> Plan:
+    torch.manual_seed(config.seed)  # for what LoRA adds
+    mode = TRANSFERS.bind(config.transfer.name, config.transfer.options)
+    plan = planned(mode, classifier, config.trainer.epochs)
+    log.info("\n".join(table_of(plan, classifier, config.optimizer)))
+    return plan
+
+
+def setting_of(
+    config: TrainConfig,
+    plan: Plan,
+    manifest: Manifest,
+    store: PixelStore,
+    device: torch.device,
+    ranks: Ranks = ALONE,
+) -> Setting:
+    return Setting(
+        manifest=manifest,
+        store=store,
+        task=task_of(manifest.labels, config.loss, config.trainer.score),
+        plan=plan,
+        optimizer=config.optimizer,
+        trainer=config.trainer,
+        augmentation=augmentation_of(config.augmentation, manifest.modality),
+        seed=config.seed,
+        device=device,
+        dtype=autocast_dtype(config.trainer.precision, device),
+        memory_format=(
+            torch.channels_last if config.trainer.channels_last else torch.contiguous_format
+        ),
+        ranks=ranks,
+    )
+
+
+def state_of(config: TrainConfig, classifier: Classifier, setting: Setting) -> TrainState:
+    classifier = classifier.to(setting.device, memory_format=setting.memory_format)  # type: ignore[call-overload]
+    if config.trainer.sync_batchnorm:
+        classifier.body = convert_sync_batchnorm(classifier.body)  # type: ignore[no-untyped-call]
+    setting.ranks.align(classifier)
+    chosen = config.optimizer
+    make = OPTIMIZERS.bind(chosen.name, chosen.options)
+    return TrainState(
+        classifier=classifier,
+        averaged=average_of(classifier) if config.trainer.ema_decay else None,
+        optimizer=make(groups_of(classifier, setting.plan, chosen)),
+        scaler=torch.amp.GradScaler(setting.device.type, enabled=setting.dtype is torch.float16),
+        tally=Tally(setting.device),
+    )
+
+
+def without_places(config: TrainConfig) -> dict[str, Any]:
+    """The config as it stands in checkpoints, which travel: without paths of this machine."""
+    stored: dict[str, Any] = without_ways(to_json(config))
+    if config.data.root or config.data.path:
+        stored["data"]["stand_in"] = None  # it was trained on the images that lay there
+    stored["data"].update(root=None, path=None, cache="auto", executor="here")
+    stored.update(run_dir=None, checkpoint=None)
+    return stored
+
+
+def plugins_of(config: TrainConfig) -> tuple[dict[str, str], ...]:
+    """What the settings name that is not medcnn's own."""
+    names = [
+        ("losses", config.loss.name),
+        ("datasets", config.data.name),
+        ("augmentations", config.augmentation.preset),
+        ("scores", config.trainer.score),
+        *(("steps", step["name"]) for step in config.data.steps),
+    ]
+    if config.model and config.head:
+        names += [("backbones", config.model.backbone), ("heads", config.head.name)]
+    return used(names)

@@ -1,0 +1,138 @@
+"""`train`: from settings to a finished run folder."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from medcnn.verbs import Command, Given, Verb
+
+if TYPE_CHECKING:
+    from medcnn.config import (
+        AuditLimits,
+        AugmentationConfig,
+        Choice,
+        DataConfig,
+        ModelConfig,
+        NamedChoice,
+        OptimizerConfig,
+        Prevalence,
+        ReadoutConfig,
+        Seed,
+        TrainerConfig,
+    )
+    from medcnn.verbs.steps.sitting import Watch
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainConfig:
+    """`medcnn train`, which has a model and a head, or `medcnn finetune`, which takes both from
+    its checkpoint."""
+
+    seed: Seed
+    run_dir: str | None
+    checkpoint: str | None
+    transfer: NamedChoice
+    data: DataConfig
+    audit: AuditLimits
+    model: ModelConfig | None
+    head: Choice | None
+    loss: Choice
+    augmentation: AugmentationConfig
+    optimizer: OptimizerConfig
+    trainer: TrainerConfig
+    readout: ReadoutConfig
+    prevalence: Prevalence
+
+    def contradictions(self) -> list[str]:
+        faults = self.data.impossible()
+        at_once, batch_size = self.trainer.micro_batch, self.trainer.batch_size
+        if at_once is not None and at_once > batch_size:
+            faults.append(
+                f"trainer.micro_batch={at_once} is a part of trainer.batch_size={batch_size}, so "
+                "it cannot be more."
+            )
+        return faults
+
+
+def prepare(given: Given) -> None:
+    given.settings["checkpoint"] = None  # of finetune, which has the same settings else
+
+
+def check(config: TrainConfig) -> None:
+    from medcnn.places import require_checkpoint, require_data, require_weights
+
+    if config.checkpoint is not None:
+        require_checkpoint(Path(config.checkpoint))
+    if config.model is not None:
+        require_weights(config.model.weights)
+    require_data(config.data)
+
+
+def run(config: TrainConfig, command: Command) -> Path:
+    from medcnn.verbs.steps.dry_run import rehearsed
+
+    return rehearsed(train, config, command.words)
+
+
+def train(config: TrainConfig, words: list[str], watch: Watch | None = None) -> Path:
+    """Train from pretrained or random weights; returns the run folder.
+
+    Args:
+        words: of the command.
+        watch: sees the history whenever an epoch is saved; the test split then stays closed.
+
+    Raises:
+        ClosedTestError: there is a `watch`, and all epochs are done.
+    """
+    from medcnn.statistics.decisions import check_readout
+    from medcnn.verbs.steps import sitting
+    from medcnn.verbs.steps.auditing import allowed_pixels, audited
+    from medcnn.verbs.steps.datasets import preprocessing_of
+    from medcnn.verbs.steps.starting import new_classifier
+
+    with sitting.begun(config, words) as run:
+        if run is None:
+            return sitting.run_folder_of(config)
+        asked = preprocessing_of(config.data)
+        manifest, bad, preprocessing = run.ranks.told(lambda: audited(config, run, asked))
+        check_readout(config.readout, manifest.labels, sitting.attributes_of(manifest))
+        with run.ranks.one_a_machine_first():
+            store = allowed_pixels(manifest, preprocessing, config, run, bad)
+        classifier, described = new_classifier(config, manifest, run)
+        described = replace(described, preprocessing=preprocessing)
+        best, predictions, history = sitting.fitted(
+            config, run, manifest, store, classifier, described, watch
+        )
+        if not run.ranks.leads:
+            return run.path
+        title = f"{best.architecture.backbone} on {manifest.source}"
+        sitting.conclude(config, run, title, manifest, store, predictions, history)
+    return run.path
+
+
+VERB = Verb(
+    name="train",
+    lines=(
+        "train data=ham10000 data.root=/data/ham10000 model=resnet50",
+        "train -m optimizer.lr=1e-3,1e-4 seed=0,1,2 jobs=2: a run of each combination",
+    ),
+    usage="[-m] [key=value ...]",
+    examples=(
+        "train data=ham10000 data.root=/data/ham10000 model=resnet50",
+        "train data=my_hospital --config-dir my-configs trainer.epochs=20",
+        "train experiment=retinopathy",
+        "train -m optimizer.lr=1e-3,1e-4 seed=0,1,2 jobs=2",
+    ),
+    synonyms=("fit", "training", "run", "learn"),
+    mistaken={
+        "checkpoint": "; to go on from a checkpoint with other images, see medcnn finetune --help."
+    },
+    config=TrainConfig,
+    prepare=prepare,
+    check=check,
+    run=run,
+    resumes=True,
+    shared=True,
+)

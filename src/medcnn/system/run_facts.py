@@ -34,6 +34,8 @@ FREE_SETTINGS = (
 
 # Settings that may grow (null: no end): a run that is begun, or finished, then goes on further.
 EXTENDING = ("trainer.epochs", "trainer.patience")
+# Settings that earlier runs do not have, with the value that does what was done then.
+ADDED = {"model.partial": False}
 
 _PACKAGES = ("torch", "torchvision", "timm", "numpy", "pillow", "pydicom", "scikit-learn")
 
@@ -49,6 +51,8 @@ def differences(left: Any, right: Any, key: str = "") -> list[str]:
         ]
     if isinstance(left, str) and right == {"name": left, "options": {}}:
         return []  # of a run from before this choice had options
+    if left is None:
+        left = ADDED.get(key)
     allowed = left == right or key in FREE_SETTINGS or (key in EXTENDING and _grows(left, right))
     return [] if allowed else [f"{key}: {left} there, {right} now"]
 

@@ -66,6 +66,12 @@ def check(config: EvaluateConfig) -> None:
         require_data(config.data)
 
 
+SEEN = (
+    "{seen} of these {images} images carry the id of an image that the checkpoint was trained or "
+    "chosen with: these scores flatter it."
+)
+
+
 def run(config: EvaluateConfig, command: Command) -> Path:
     """Predictions, scores and report of a checkpoint on a split; returns their folder."""
     import numpy as np
@@ -131,10 +137,7 @@ def run(config: EvaluateConfig, command: Command) -> Path:
             run.note(checkpoints.OTHER_KEY)
         seen = int(checkpoint.trained_on(manifest)[rows].sum())
         if seen:
-            run.note(
-                f"{seen} of these {len(rows)} images carry the id of an image that the checkpoint "
-                "was trained or chosen with: these scores flatter it."
-            )
+            run.note(SEEN.format(seen=seen, images=len(rows)))
         origin = path.resolve().parent.parent
         own = manifest.fingerprint() == checkpoint.provenance.get("manifest")
         if own and split in ("test", "all") and (origin / "run.json").is_file():
@@ -147,9 +150,8 @@ def run(config: EvaluateConfig, command: Command) -> Path:
         }
         evaluations = score_and_save(run, [predictions], config.seed, manifest.group_noun)
         title = f"{checkpoint.architecture.backbone} evaluated on {manifest.source}"
-        report(
-            run, title, manifest, store, [predictions], evaluations, prevalence=config.prevalence
-        )
+        told = [predictions], evaluations
+        report(run, title, manifest, store, *told, prevalence=config.prevalence)
     return folder
 
 

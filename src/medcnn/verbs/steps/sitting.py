@@ -31,6 +31,7 @@ from medcnn.training.epochs import EpochResult
 from medcnn.training.fit import fit, stopped_early
 from medcnn.training.losses import LOSSES
 from medcnn.training.setting import Setting
+from medcnn.training.state import TrainState
 from medcnn.training.stopping import ended_by_signals
 from medcnn.training.tasks import Task
 from medcnn.training.tensorboard import Board, changed_settings
@@ -172,18 +173,7 @@ def fitted(
         return run.resumable()
 
     if ranks.told(begin):
-        exactly = state.load(run.resume, run.last, ranks)
-        goes_on = state.epoch < config.trainer.epochs and not stopped_early(state, setting)
-        if goes_on and not exactly:
-            run.note(
-                "this run was finished, so what its optimizer knew is gone: it goes on from the "
-                "averaged weights with a fresh optimizer (trainer.keep_state=true keeps all)"
-            )
-            if ranks.leads:  # before the weights that the finished state belongs to are replaced
-                state.save(run.resume)
-        if goes_on:
-            log.info(f"going on in epoch {state.epoch + 1}, after step {state.step}")
-
+        take_up(state, setting, run)
     looks = ranks.told(lambda: appearance_of(store, manifest.rows(Split.TRAIN)))
     described = replace(described, appearance=looks)
 
@@ -221,6 +211,21 @@ def fitted(
     finally:
         board.close()
     return best, predictions, state.history
+
+
+def take_up(state: TrainState, setting: Setting, run: RunFolder) -> None:
+    """Load the saved state, and say what it means for the rest of the run."""
+    exactly = state.load(run.resume, run.last, run.ranks)
+    if state.epoch >= setting.trainer.epochs or stopped_early(state, setting):
+        return
+    if not exactly:
+        run.note(
+            "this run was finished, so what its optimizer knew is gone: it goes on from the "
+            "averaged weights with a fresh optimizer (trainer.keep_state=true keeps all)"
+        )
+        if run.ranks.leads:  # before the weights that the finished state belongs to are replaced
+            state.save(run.resume)
+    log.info(f"going on in epoch {state.epoch + 1}, after step {state.step}")
 
 
 def conclude(

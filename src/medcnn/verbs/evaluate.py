@@ -101,20 +101,13 @@ def run(config: EvaluateConfig, command: Command) -> Path:
     with open_run(folder, settings, command.words, resumable=False) as run:
         device = pick_device(config.device)
         _, classifier = checkpoints.load(path, device)
-        manifest, split = chosen_split(
-            config.split, checkpoint, data, run.note, own=config.data is None
-        )
+        own = config.data is None
+        manifest, split = chosen_split(config.split, checkpoint, data, run.note, own=own)
         asked = READING if config.data else [name for name in READING if name in config.moved]
         how = read_as(checkpoint.preprocessing, data, run.note, asked)
         matched_targets(checkpoint.labels, manifest)  # refuse before hours of decoding
-        store = pixels_of(
-            manifest,
-            how,
-            data,
-            run.note,
-            bad_images(manifest, how, data),
-            max_bad=allowed_bad(config, checkpoint),
-        )
+        bad, most = bad_images(manifest, how, data), allowed_bad(config, checkpoint)
+        store = pixels_of(manifest, how, data, run.note, bad, max_bad=most)
         log.info(f"run folder: {folder}")  # which stays from here on
         rows = np.arange(len(manifest.records)) if split == "all" else manifest.rows(Split(split))
         predictions = predictions_of(

@@ -115,8 +115,10 @@ def lp_ft(
 
 
 def lora(body: nn.Module, epochs: int, *, rank: int = 8, alpha: float = 16.0) -> list[Stage]:
-    """The weights stay; two small matrices beside each one, which `body` gets here, learn, and the
-    head (`models.lora`)."""
+    """The weights stay; two small matrices beside each one learn, and the head (Hu et al. 2022).
+
+    `body` gets them here (`models.lora`).
+    """
     adapt(body, rank=rank, alpha=alpha)
     return [Stage(epochs=epochs, rates={LORA: 1.0, HEAD: 1.0})]
 

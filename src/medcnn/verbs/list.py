@@ -99,6 +99,12 @@ def _steps() -> Iterable[Line]:
     return _lines(STEPS, lambda step: _first(step.function))
 
 
+def _transfer() -> Iterable[Line]:
+    from medcnn.training.transfer import TRANSFERS
+
+    return _lines(TRANSFERS, _first)
+
+
 LISTS: Table[Callable[[], Iterable[Line]]] = Table(
     "list",
     {
@@ -109,6 +115,7 @@ LISTS: Table[Callable[[], Iterable[Line]]] = Table(
         "losses": _losses,
         "metrics": _metrics,
         "steps": _steps,
+        "transfer": _transfer,
     },
 )
 
@@ -153,8 +160,8 @@ def _first(function: Callable[..., object]) -> str:
 
 VERB = Verb(
     name="list",
-    lines=("list backbones|heads|losses|datasets|metrics|steps|augmentations [PART]",),
-    usage="backbones|heads|losses|datasets|metrics|steps|augmentations [part of a name]",
+    lines=("list backbones|heads|losses|transfer|datasets|metrics|steps|augmentations",),
+    usage="backbones|heads|losses|transfer|datasets|metrics|steps|augmentations [PART]",
     examples=("list backbones resnet",),
     about="What can be chosen, one line each.",
     config=None,

@@ -58,7 +58,7 @@ def one_pass(manifest: Manifest) -> Looks:
 
 def timed(way: Callable[[Manifest], Looks], manifest: Manifest) -> tuple[float, float, Any]:
     with tempfile.TemporaryDirectory() as cache:
-        os.environ["MEDCNN_CACHE"] = cache
+        os.environ.update(MEDCNN_CACHE=cache, MEDCNN_PSEUDONYM_KEY="a key of a benchmark")
         began, before = time.perf_counter(), sum(os.times()[:4])
         looks = way(manifest)
         wall, cpu = time.perf_counter() - began, sum(os.times()[:4]) - before

@@ -97,7 +97,7 @@ class Shelf:
 
     def announce(self) -> None:
         """Say how much will be written; raises DataError where the disk has no room for it."""
-        if not self.part.title:
+        if not self.part.title or not self.missing:
             return
         needed, folder = len(self.missing) * self.part.item_bytes, self.part.folder
         log.info(

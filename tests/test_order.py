@@ -142,7 +142,7 @@ ROOMS = {
     "pixels": 1_800,
     "statistics": 4_950,
     "system": 2_500,
-    "training": 2_500,
+    "training": 2_650,
     "verbs": 4_150,
 }
 

@@ -156,7 +156,7 @@ LOSS = """
 import torch
 from medcnn.training.losses import INDEPENDENT, Loss
 
-def function(logits, targets, *, weight: float, power: int = 1):
+def function(logits, targets, counts, *, weight: float, power: int = 1):
     \"\"\"The squared error.\"\"\"
     each = weight * (torch.sigmoid(logits.float()) - targets).abs() ** (2 * power)
     return each.sum(), torch.tensor(each.numel())

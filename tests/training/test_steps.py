@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from medcnn.config import OptimizerConfig
+from medcnn.config import Choice, OptimizerConfig
 from medcnn.data.labels import Kind
 from medcnn.data.manifest import Manifest, Split
 from medcnn.models.classifier import Architecture, Classifier, build_classifier
@@ -27,6 +27,7 @@ from medcnn.system.files import read_sealed
 from medcnn.training import epochs as epochs_module
 from medcnn.training import optimizers
 from medcnn.training import steps as steps_module
+from medcnn.training.losses import LOSSES
 from medcnn.training.tally import NOTHING, Tally
 from medcnn.training.transfer import TRANSFERS, planned
 from medcnn.verbs.steps import sitting, starting
@@ -476,22 +477,45 @@ def _indices(name: str, arguments: Any) -> list[Any]:
     return list(arguments[1]) if name.startswith("index") and len(arguments) > 1 else []
 
 
+def test_a_loss_is_weighted_by_the_training_split_alone(
+    settings: Make, colours: Callable[..., Manifest]
+) -> None:
+    """Three of four blue images leave the training split; validation and test keep theirs."""
+    whole = colours()
+    blue = [r for r in whole.records if r.split is Split.TRAIN and r.target[2] == 1]
+    manifest = whole.with_records(r for r in whole.records if r not in blue[1:])
+    config = plain(settings("weighted"))
+    config = replace(config, loss=Choice(name="auto", options={"weighting": "balanced"}))
+    store = pixels_of(manifest, preprocessing_of(config.data), config.data, lambda _: None)
+    assert config.model is not None
+    architecture = Architecture(
+        backbone="lenet5", options={}, head="linear", head_options={}, channels=3, size_px=32
+    )
+    classifier, _ = build_classifier(architecture, 3)
+    plan = starting.plan_of(config, classifier)
+    setting = starting.setting_of(config, plan, manifest, store, torch.device("cpu"))
+    found = manifest.targets()[manifest.rows(Split.TRAIN)].sum(axis=0)
+    assert found[2] == 1
+    total, _ = setting.task.loss(torch.zeros(3, 3), torch.eye(3))
+    assert float(total) == pytest.approx(math.log(3) * (found.sum() / 3 / found).sum(), rel=1e-5)
+
+
 @pytest.mark.parametrize("optimizer", optimizers.OPTIMIZERS)
-@pytest.mark.parametrize("loss", ["cross_entropy", "binary_cross_entropy", "focal", "ordinal"])
+@pytest.mark.parametrize("loss", LOSSES)
 def test_a_step_never_asks_the_device_what_it_holds(
     settings: Make, colours: Callable[..., Manifest], optimizer: str, loss: str
 ) -> None:
-    kinds = {"cross_entropy": Kind.MULTICLASS, "ordinal": Kind.ORDINAL}
+    kinds = LOSSES[loss].kinds
+    kind = next(k for k in (Kind.MULTILABEL, Kind.MULTICLASS, Kind.ORDINAL) if k in kinds)
     config = plain(settings("asked", precision="bf16", batch_size=4))
-    name = "ordinal_cross_entropy" if loss == "ordinal" else loss
     config = replace(
         config,
         data=replace(config.data, size_px=32),
         augmentation=replace(config.augmentation, preset="dermoscopy"),
         optimizer=replace(config.optimizer, name=optimizer),
-        loss=replace(config.loss, name=name),
+        loss=replace(config.loss, name=loss),
     )
-    manifest = colours(kind=kinds.get(loss, Kind.MULTILABEL))
+    manifest = colours(kind=kind)
     preprocessing = preprocessing_of(config.data)
     store = pixels_of(manifest, preprocessing, config.data, lambda _: None)
     assert config.model is not None

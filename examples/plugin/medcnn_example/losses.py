@@ -5,11 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from medcnn.training.losses import INDEPENDENT, Loss, SumAndCount
+from medcnn.training.losses import INDEPENDENT, Counts, Loss, SumAndCount
 
 
 def tversky(
-    logits: Tensor, targets: Tensor, *, alpha: float = 0.3, beta: float = 0.7
+    logits: Tensor, targets: Tensor, counts: Counts, *, alpha: float = 0.3, beta: float = 0.7
 ) -> SumAndCount:
     """One minus the Tversky index of each image (Salehi et al. 2017, MLMI), plus one in numerator
     and denominator, so that an image without any finding has an index too.
@@ -17,6 +17,7 @@ def tversky(
     Args:
         logits: [B, K].
         targets: [B, K] in 0..1, nan for "not assessed".
+        counts: of the training split; not needed here.
         alpha: weight of false alarms, from 0.
         beta: weight of missed findings, from 0.
 

@@ -1,84 +1,28 @@
-"""Losses: one function each, found by name in LOSSES.
+"""The table of losses: one plain function each, found by name in LOSSES.
 
-Every loss takes logits [B, K] and targets [B, K] (shares of 1, nan for "not assessed") and returns
-the sum over what was assessed and how much that was, so that accumulated micro-batches and
-processes can be averaged exactly. They are computed in float32, whatever comes in: in float16 a sum
-over a batch overflows at 65,504. Options are keyword-only and come from `configs/loss/`.
+Every loss takes logits [B, K], targets [B, K] (shares of 1, nan for "not assessed") and the counts
+of the training split. It returns the sum over what was assessed and how much that was, so that
+accumulated micro-batches and processes can be averaged exactly. Losses are computed in float32,
+whatever comes in: in float16 a sum over a batch overflows at 65,504. Options are keyword-only and
+come from `configs/loss/`. Those that all of our own have:
+
+    weighting: of rare classes, or of rare findings and their absence: `class_counts.weights_of`.
+    beta: of `weighting=effective_number`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-
-import torch
-import torch.nn.functional as F
-from torch import Tensor
+from typing import Any
 
 from medcnn.data.labels import Kind
 from medcnn.system.errors import UsageError
 from medcnn.system.registry import Table
-
-SumAndCount = tuple[Tensor, Tensor]
-
-
-def cross_entropy(logits: Tensor, targets: Tensor, *, smoothing: float = 0.0) -> SumAndCount:
-    """Cross entropy against a distribution over classes.
-
-    Args:
-        smoothing: share of every target that is spread evenly over all classes, in [0, 1)
-            (Szegedy et al. 2016, CVPR, section 7).
-    """
-    assessed = ~targets.isnan().any(dim=1)
-    target = targets.nan_to_num(0.0)
-    target = target * (1 - smoothing) + smoothing / logits.shape[1]
-    per_image = -(target * F.log_softmax(logits.float(), dim=1)).sum(dim=1)
-    return (per_image * assessed).sum(), assessed.sum()
-
-
-def ordinal_cross_entropy(logits: Tensor, targets: Tensor, *, softness: float = 0.4) -> SumAndCount:
-    """Cross entropy against grades that give some of their weight to their neighbours.
-
-    Grade j gets a share of the target i that is proportional to exp(-|i - j| / softness)
-    (Díaz and Marathe 2019, CVPR, "Soft labels for ordinal regression", with the absolute distance).
-
-    Args:
-        softness: in grades, in [0, 100]; 0 leaves the targets hard.
-    """
-    if softness > 0:
-        grade = torch.arange(logits.shape[1], device=logits.device, dtype=torch.float32)
-        share = torch.softmax(-(grade[:, None] - grade[None]).abs() / softness, dim=1)
-        targets = targets.float() @ share
-    return cross_entropy(logits, targets)
-
-
-def binary_cross_entropy(logits: Tensor, targets: Tensor, *, smoothing: float = 0.0) -> SumAndCount:
-    """A yes-or-no loss per label; labels that were not assessed count for nothing.
-
-    Args:
-        smoothing: targets are moved by half of this towards 0.5 each; in [0, 1).
-    """
-    assessed = ~targets.isnan()
-    target = targets.nan_to_num(0.0) * (1 - smoothing) + smoothing / 2
-    each = F.binary_cross_entropy_with_logits(logits.float(), target.float(), reduction="none")
-    return (each * assessed).sum(), assessed.sum()
-
-
-def focal(logits: Tensor, targets: Tensor, *, gamma: float = 2.0) -> SumAndCount:
-    """Binary cross entropy that fades where the answer is already right (Lin et al. 2017, ICCV).
-
-    Args:
-        gamma: how fast it fades, in [0, 20]; 0 is plain binary cross entropy.
-    """
-    assessed = ~targets.isnan()
-    target, logits = targets.nan_to_num(0.0).float(), logits.float()
-    each = F.binary_cross_entropy_with_logits(logits, target, reduction="none")
-    # The probability of being wrong, p (1 - t) + (1 - p) t, as a logarithm: beyond a logit of 17 it
-    # rounds to 0 in float32, where a power below 1 has an infinite slope.
-    log_wrong = torch.logaddexp(
-        F.logsigmoid(logits) + (1 - target).log(), F.logsigmoid(-logits) + target.log()
-    )
-    return (each * (gamma * log_wrong).exp() * assessed).sum(), assessed.sum()
+from medcnn.training import label_losses, ordinal_losses
+from medcnn.training.class_counts import BETA
+from medcnn.training.class_counts import Counts as Counts  # plug-ins take both from here
+from medcnn.training.label_losses import SumAndCount as SumAndCount
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,19 +35,36 @@ class Loss:
 
 EXCLUSIVE = frozenset({Kind.MULTICLASS, Kind.ORDINAL})
 INDEPENDENT = frozenset({Kind.BINARY, Kind.MULTILABEL})
+ORDINAL = frozenset({Kind.ORDINAL})
 
 LOSSES = Table(
     "loss",
     {
-        "binary_cross_entropy": Loss(binary_cross_entropy, INDEPENDENT),
-        "cross_entropy": Loss(cross_entropy, EXCLUSIVE),
-        "focal": Loss(focal, INDEPENDENT),
-        "ordinal_cross_entropy": Loss(ordinal_cross_entropy, frozenset({Kind.ORDINAL})),
+        "asymmetric": Loss(label_losses.asymmetric, INDEPENDENT),
+        "binary_cross_entropy": Loss(label_losses.binary_cross_entropy, INDEPENDENT),
+        "cross_entropy": Loss(label_losses.cross_entropy, EXCLUSIVE),
+        "cumulative_cross_entropy": Loss(ordinal_losses.cumulative_cross_entropy, ORDINAL),
+        "focal": Loss(label_losses.focal, frozenset(Kind)),
+        "ldam": Loss(label_losses.ldam, EXCLUSIVE),
+        "logit_adjusted": Loss(label_losses.logit_adjusted, EXCLUSIVE),
+        "ordinal_cross_entropy": Loss(ordinal_losses.ordinal_cross_entropy, ORDINAL),
+        "quadratic_kappa": Loss(ordinal_losses.quadratic_kappa, ORDINAL),
+        "squared_grade": Loss(ordinal_losses.squared_grade, ORDINAL),
     },
     group="losses",
     kind=Loss,
     function=lambda loss: loss.function,
-    limits={"smoothing": (0.0, 0.999), "softness": (0.0, 100.0), "gamma": (0.0, 20.0)},
+    limits={
+        "smoothing": (0.0, 0.999),
+        "softness": (0.0, 100.0),
+        "gamma": (0.0, 20.0),
+        "gamma_pos": (0.0, 20.0),
+        "gamma_neg": (0.0, 20.0),
+        "shift": (0.0, 0.5),
+        "tau": (0.0, 10.0),
+        "margin": (0.0, 10.0),
+        "beta": (0.0, 0.9999999),
+    },
     also=lambda: ("auto",),
 )
 
@@ -113,6 +74,37 @@ AUTO = {
     Kind.MULTILABEL: "binary_cross_entropy",
     Kind.ORDINAL: "ordinal_cross_entropy",
 }
+
+
+def check_options(name: str, options: Mapping[str, Any]) -> None:
+    """Raises UsageError where the loss `name` has no such option, a number is out of range, or
+    options contradict each other; those of `auto` are known only when the labels are."""
+    if name == "auto":
+        return
+    LOSSES.bind(name, options)
+    if name not in LOSSES.own:
+        return
+    chosen = {**LOSSES.options(name), **options}
+    weighting, beta, twice = chosen["weighting"], chosen["beta"], chosen.get("twice")
+    faults = []
+    if weighting != "effective_number" and beta != BETA:
+        faults.append(
+            f"loss.beta={beta} has no effect with loss.weighting={weighting}: leave it out, or "
+            "give loss.weighting=effective_number."
+        )
+    if twice is False and weighting != "none":
+        faults.append(
+            f"loss={name} already corrects for rare classes, and loss.weighting={weighting} would "
+            "correct for them again, so that rare classes are preferred to frequent ones. Give "
+            "loss.weighting=none, or loss.twice=true if that is what you want."
+        )
+    if twice and weighting == "none":
+        faults.append(
+            "loss.twice=true has no effect with loss.weighting=none: leave it out, or give a "
+            "loss.weighting."
+        )
+    if faults:
+        raise UsageError(" ".join(faults))
 
 
 def check_kind(name: str, kind: Kind) -> None:

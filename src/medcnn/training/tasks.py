@@ -4,12 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
 
 from medcnn.config import Choice
 from medcnn.data.labels import LabelSpace
 from medcnn.statistics.metrics import table as metrics
 from medcnn.system.errors import UsageError
-from medcnn.training.losses import AUTO, LOSSES, SumAndCount, check_kind
+from medcnn.training.class_counts import counts_of
+from medcnn.training.losses import AUTO, LOSSES, SumAndCount, check_kind, check_options
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,15 +36,29 @@ class Task:
         return bool(metrics.METRICS[self.score].higher_is_better)
 
 
-def task_of(labels: LabelSpace, loss: Choice, score: str) -> Task:
-    """Raises UsageError where the loss or the score makes no sense for these labels."""
+def task_of(
+    labels: LabelSpace, loss: Choice, score: str, targets: NDArray[np.floating[Any]]
+) -> Task:
+    """
+    Args:
+        targets: of the training split [N, K], nan for "not assessed"; losses weigh by them.
+
+    Raises:
+        UsageError: the loss or the score makes no sense for these labels.
+    """
     name = AUTO[labels.kind] if loss.name == "auto" else loss.name
-    function = LOSSES.bind(name, loss.options)
+    check_options(name, loss.options)
     check_kind(name, labels.kind)
+    counts = counts_of(targets, exclusive=labels.exclusive)
     score = metrics.DEFAULT_SCORE[labels.kind] if score == "auto" else score
     metric = metrics.METRICS.choose(score)
     if labels.kind not in metric.kinds:
         raise UsageError(f"trainer.score={score} is not defined for {labels.kind} labels.")
     if metric.higher_is_better is None:
         raise UsageError(f"trainer.score={score}: neither high nor low is better, so no epoch is.")
+    bound: Callable[..., SumAndCount] = LOSSES.bind(name, loss.options)
+
+    def function(logits: Tensor, targets: Tensor) -> SumAndCount:
+        return bound(logits, targets, counts)
+
     return Task(labels=labels, loss=function, score=score)

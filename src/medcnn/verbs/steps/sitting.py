@@ -29,7 +29,7 @@ from medcnn.system.run_facts import without_free_settings
 from medcnn.system.run_folder import RunFolder, open_run, shorter_run
 from medcnn.training.epochs import EpochResult
 from medcnn.training.fit import fit, stopped_early
-from medcnn.training.losses import LOSSES
+from medcnn.training.losses import check_options
 from medcnn.training.setting import Setting
 from medcnn.training.state import TrainState
 from medcnn.training.stopping import ended_by_signals
@@ -65,8 +65,7 @@ def run_folder_of(config: TrainConfig) -> Path:
 @contextmanager
 def begun(config: TrainConfig, command: list[str]) -> Iterator[RunFolder | None]:
     """The open run folder, or None where the run is finished already."""
-    if config.loss.name != "auto":  # that is known only when the labels are
-        LOSSES.bind(config.loss.name, config.loss.options)
+    check_options(config.loss.name, config.loss.options)
     if config.transfer.name == "scratch" and config.model and config.model.weights not in RANDOM:
         raise UsageError(
             "transfer=scratch starts from random weights, and model.weights="

@@ -9,7 +9,7 @@ import torch
 from timm.layers.norm_act import convert_sync_batchnorm
 
 from medcnn.config import to_json
-from medcnn.data.manifest import Manifest
+from medcnn.data.manifest import Manifest, Split
 from medcnn.models.checkpoint import Checkpoint
 from medcnn.models.classifier import Architecture, Classifier, build_classifier
 from medcnn.models.inference import autocast_dtype
@@ -88,7 +88,12 @@ def setting_of(
     return Setting(
         manifest=manifest,
         store=store,
-        task=task_of(manifest.labels, config.loss, config.trainer.score),
+        task=task_of(
+            manifest.labels,
+            config.loss,
+            config.trainer.score,
+            manifest.targets()[manifest.rows(Split.TRAIN)],
+        ),
         plan=plan,
         optimizer=config.optimizer,
         trainer=config.trainer,

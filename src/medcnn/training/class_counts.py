@@ -1,0 +1,95 @@
+"""How often each label was found in the training split, and the weights that follow from it."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+Weighting = Literal["none", "balanced", "effective_number"]
+BETA = 0.9999  # the largest that Cui et al. 2019 tried
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Counts:
+    """Of the training split alone; a label that was not assessed counts for nothing.
+
+    Attributes:
+        exclusive: whether exactly one of the K labels is right.
+        found: images on which each label was found [K]; soft targets count with their share.
+        assessed: images on which each label was assessed [K].
+    """
+
+    exclusive: bool
+    found: tuple[float, ...]
+    assessed: tuple[float, ...]
+
+
+def counts_of(targets: NDArray[np.floating[Any]], *, exclusive: bool) -> Counts:
+    """
+    Args:
+        targets: of the training split [N, K], in 0..1, nan for "not assessed".
+    """
+    assessed = ~np.isnan(targets)
+    if exclusive:
+        assessed[:] = assessed.all(axis=1, keepdims=True)
+    found = np.where(assessed, targets, 0.0).sum(axis=0, dtype=np.float64)
+    return Counts(
+        exclusive=exclusive,
+        found=tuple(found.tolist()),
+        assessed=tuple(assessed.sum(axis=0, dtype=np.float64).tolist()),
+    )
+
+
+@functools.lru_cache(maxsize=256)
+def constants(values: tuple[float, ...], device: torch.device) -> Tensor:
+    """Numbers on a device, float32; copied there once, since a copy waits for the device."""
+    return torch.tensor(values, dtype=torch.float32, device=device)
+
+
+@functools.lru_cache(maxsize=256)
+def weights_of(sizes: tuple[float, ...], weighting: Weighting, beta: float) -> tuple[float, ...]:
+    """A weight for each class, whose mean over the images of all classes is 1, so that the
+    learning rate keeps its meaning.
+
+    Args:
+        sizes: images of each class; a class without any is weighed as if it had one, and so is
+            of no account in training.
+        weighting: `none`; `balanced`: every class weighs the same in total; `effective_number`:
+            an image adds the less the more there are, n images count (1 - beta^n) / (1 - beta)
+            (Cui et al. 2019, CVPR).
+        beta: of `effective_number`, in [0, 1); 0 is no weighting, towards 1 it is `balanced`.
+    """
+    filled = [max(n, 1.0) for n in sizes]
+    if weighting == "none":
+        raw = [1.0 for _ in filled]
+    elif weighting == "balanced":
+        raw = [1 / n for n in filled]
+    else:
+        raw = [(1 - beta) / (1 - beta**n) for n in filled]
+    total = sum(sizes)
+    if not total:
+        return (1.0,) * len(sizes)
+    scale = total / sum(n * w for n, w in zip(sizes, raw, strict=True))
+    return tuple(w * scale for w in raw)
+
+
+def class_weights(
+    counts: Counts, weighting: Weighting, beta: float, device: torch.device
+) -> Tensor:
+    """[K], for exclusive labels."""
+    return constants(weights_of(counts.found, weighting, beta), device)
+
+
+def label_weights(
+    counts: Counts, weighting: Weighting, beta: float, device: torch.device
+) -> tuple[Tensor, Tensor]:
+    """For independent labels: what an image weighs without the label, and with it; [K] each."""
+    sizes = [(a - n, n) for n, a in zip(counts.found, counts.assessed, strict=True)]
+    absent, present = zip(*(weights_of(pair, weighting, beta) for pair in sizes), strict=True)
+    return constants(absent, device), constants(present, device)

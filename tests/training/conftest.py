@@ -45,7 +45,12 @@ def settings(tmp_path: Path) -> Callable[..., TrainConfig]:
                 "size_px": 32,
                 "cache": "off",
             },
-            "model": {"backbone": "resnet18", "weights": "none", "options": {"drop_rate": 0.2}},
+            "model": {
+                "backbone": "resnet18",
+                "weights": "none",
+                "partial": False,
+                "options": {"drop_rate": 0.2},
+            },
             "head": {"name": "mlp", "hidden": 8, "dropout": 0.5},
             "transfer": {"name": "full"},
             "loss": {"name": "auto"},

@@ -293,7 +293,7 @@ def to_json(config: Any) -> dict[str, Any]:
 def data_from_json(stored: Mapping[str, Any]) -> DataConfig:
     # what earlier checkpoints do not say, and how many images may be unreadable, which they did
     earlier = {"title": None, "window": 0, "frames": "error", "steps": "none"}
-    earlier |= {"full_scale": 16}
+    earlier |= {"full_scale": 16, "executor": "here"}
     kept = {k: v for k, v in stored.items() if k != "max_unreadable"}
     return build(DataConfig, {**earlier, **kept})
 

@@ -60,7 +60,7 @@ ADDED = {
     "name: 5": "unknown data.name '5'",
     "name: [a]": "should be text",
     "_target_: os.system": "never name Python",
-    "steps: [[[1]]]": "not understood",
+    "steps: [[[1]]]": "is not known",
     "modality: [chest]": "is not one of",
     "rename: [a]": "cannot be composed",
     "exclude: x": "should be a list or a mapping",

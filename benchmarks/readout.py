@@ -48,7 +48,7 @@ def of_run(folder: Path) -> dict[str, Any]:
         judged = replace(test, readout=fitted(validation, calibration=name))
         calibrations[name] = {s: round(metrics.score(judged, s), 4) for s in ("log_loss", "ece")}
     for name in METHODS:
-        chosen = {"name": name, "coverage": 0.9, "by": None}
+        chosen = METHODS.completed({"name": name, "coverage": 0.9, "by": None})
         judged = replace(test, readout=fitted(validation, conformal=chosen))
         rows = evaluate_readout(judged).sets
         overall = [row for row in rows if row.label is None] or rows

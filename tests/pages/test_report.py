@@ -129,7 +129,7 @@ def test_the_page_judges_the_bound_that_predict_refers_by(report_of) -> None:
 
 
 def test_the_page_says_where_the_thresholds_came_from(report_of, sources) -> None:
-    assert "The decision is the median grade: the first up to" in sources[Kind.ORDINAL]
+    assert "The decision is the median grade: the lowest at" in sources[Kind.ORDINAL]
     assert "chosen on validation by Youden's index" in Page(sources[Kind.BINARY]).text
     report = report_of(Kind.BINARY)
     bare = replace(report.predictions["test"], readout=Readout())

@@ -65,7 +65,7 @@ def test_options_of_a_plugin_are_those_of_its_signature(package: Install) -> Non
     assert "way=max should be one of mean, sum." in str(raised.value)
     with pytest.raises(UsageError, match=r"weight=much should be a number\."):
         table().bind("dice", {"weight": "much"})
-    with pytest.raises(UsageError, match=r"loss 'dcie' is not known; did you mean 'dice'\?"):
+    with pytest.raises(UsageError, match=r"unknown loss 'dcie'; did you mean 'dice'\?"):
         table().choose("dcie")
 
 

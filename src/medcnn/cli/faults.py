@@ -92,6 +92,10 @@ def key_faults(
         if meant := _meant_elsewhere(verb, key, part, shape):
             yield f"{key} is not a setting of medcnn {verb.name}{meant}"
             return
+        if verb.name != "train" and key in _leaves(compose("train")):
+            training = f"only of training: medcnn train {key}=..."
+            yield f"{key} is not a setting of medcnn {verb.name}, {training}"
+            return
         siblings = [f"{where}.{name}".lstrip(".") for name in names]
         guess = nearest(key, [*siblings, *(groups if not done else [])])
         if guess == ".":
@@ -100,8 +104,6 @@ def key_faults(
             last = nearest(part, leaves)
             found = re.search(r"'(.+)'", last)
             guess = f"; did you mean '{leaves[found[1]]}'?" if found else last
-        if guess == "." and verb.name != "train" and key in _leaves(compose("train")):
-            guess = f", only of training: medcnn train {key}=..."
         yield f"{key} is not a setting of medcnn {verb.name}{guess}"
         return
     # `config.py` knows the types of the rest; options of a table are bound only once torch is there

@@ -118,7 +118,7 @@ class LabelSpace:
     def rule(self) -> str:
         """How `decide` decides, in words."""
         if self.kind is Kind.ORDINAL:
-            return "the median grade: the first up to which the probabilities add up to one half"
+            return "the median grade: the lowest at which the summed probabilities reach one half"
         if self.exclusive:
             return "the most probable class"
         return "every label whose probability reaches its threshold, chosen on validation"

@@ -76,7 +76,7 @@ def aligned(
     """
     (first, reference), *others = predictions.items()
     faults = [
-        f"{name} tells {_told(p)}, {first} {_told(reference)}"
+        f"{name} has {_told(p)}, {first} has {_told(reference)}"
         for name, p in others
         if p.labels != reference.labels
     ]

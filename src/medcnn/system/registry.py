@@ -136,7 +136,7 @@ class Table(Mapping[str, T]):
         if name not in self:
             known = [*self, *self.also()]
             raise UsageError(
-                f"{self.what} '{name}' is not known{nearest(name, known)} Known: "
+                f"unknown {self.what} '{name}'{nearest(name, known)} Known: "
                 f"{', '.join(sorted(known))}."
             )
         return self[name]

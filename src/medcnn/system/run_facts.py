@@ -35,7 +35,12 @@ FREE_SETTINGS = (
 # Settings that may grow (null: no end): a run that is begun, or finished, then goes on further.
 EXTENDING = ("trainer.epochs", "trainer.patience")
 # Settings that earlier runs do not have, with the value that does what was done then.
-ADDED = {"model.partial": False}
+ADDED = {
+    "model.partial": False,
+    "loss.options.weighting": "none",
+    "loss.options.beta": 0.9999,
+    "loss.options.twice": False,
+}
 
 _PACKAGES = ("torch", "torchvision", "timm", "numpy", "pillow", "pydicom", "scikit-learn")
 

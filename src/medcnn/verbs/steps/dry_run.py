@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from medcnn.audit.finding import counted
 from medcnn.data.manifest import Manifest, Split
 from medcnn.models.inference import pick_device
 from medcnn.system.errors import UsageError
@@ -109,8 +110,8 @@ def costs(config: TrainConfig, facts: Mapping[str, Any], sizes: Mapping[str, int
         f"  a step       {a_step / train_rate:.3g} s, {a_step} images: {rate} images/s",
         f"  an epoch     {_time(epoch_s)}: {images[Split.TRAIN]:,} images to train on, "
         f"{images[Split.VALIDATION]:,} to validate",
-        f"  the run      {_time(epoch_s * trainer.epochs)} for {trainer.epochs} epochs, once its "
-        "images are decoded",
+        f"  the run      {_time(epoch_s * trainer.epochs)} for "
+        f"{counted(trainer.epochs, 'epoch')}, once its images are decoded",
         f"  memory       {memory} at the peak",
         f"  checkpoint   {weights:.1f} MB; a run keeps two, and {rest:.1f} MB until it is done",
     ]

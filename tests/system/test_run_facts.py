@@ -1,0 +1,9 @@
+from medcnn.system.run_facts import differences
+
+
+def test_a_run_from_before_losses_had_weights_goes_on_as_it_began_and_not_with_weights() -> None:
+    before = {"loss": {"name": "auto", "options": {}}}
+    now = {"loss": {"name": "auto", "options": {"weighting": "none", "beta": 0.9999}}}
+    weighted = {"loss": {"name": "auto", "options": {"weighting": "balanced", "beta": 0.9999}}}
+    assert differences(before, now) == []
+    assert differences(before, weighted) == ["loss.options.weighting: none there, balanced now"]

@@ -193,18 +193,10 @@ def _rounded(value: Any) -> Any:
 
 def cells(limits: bool) -> Iterator[tuple[Population, int]]:
     """The most telling first."""
-    for n in (30, 120):
-        for of in reversed(USUAL):
+    others = () if limits else (*reversed(OTHER), GRADES)
+    for n in (30, 120, 60, 300):
+        for of in (*reversed(USUAL), *others):
             yield of, n
-    if not limits:
-        for of in (*reversed(OTHER), GRADES):
-            yield of, 60
-    for n in (60, 300):
-        for of in reversed(USUAL):
-            yield of, n
-    if not limits:
-        for of in (*reversed(OTHER), GRADES):
-            yield of, 300
 
 
 def simulated(path: Path, runs: int, only: set[int], *, limits: bool) -> None:

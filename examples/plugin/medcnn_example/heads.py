@@ -1,4 +1,4 @@
-"""A head whose input is scaled anew for each image."""
+"""A head that rescales its input for each image."""
 
 from __future__ import annotations
 

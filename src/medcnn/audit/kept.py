@@ -23,7 +23,7 @@ def recall(path: Path, key: str) -> dict[str, Any] | None:
         stored = {}
     if stored.get("key") == key:
         return stored
-    log.info(f"the cache of the audit is damaged and made anew: {path.name}")
+    log.info(f"the audit cache {path.name} is damaged and is made again")
     return None
 
 

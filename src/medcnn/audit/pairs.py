@@ -34,7 +34,7 @@ def pixels_in_two_splits(of: Examined) -> Iterator[Finding]:
 
 
 def copies_in_two_splits(of: Examined) -> Iterator[Finding]:
-    """Copies that were compressed anew, cropped or resized, in two splits."""
+    """Recompressed, cropped or resized copies in two splits."""
     found = [p for p in of.pairs if not p.same and _across(of, p) and _foreign(of, p)]
     if found:
         yield _of_pairs(
@@ -43,7 +43,7 @@ def copies_in_two_splits(of: Examined) -> Iterator[Finding]:
             check="copies",
             severity=Severity.WARN,
             title=f"{counted(len(found), 'pair')} of near-duplicates in two splits",
-            meaning="They look like one photograph that was compressed anew, cropped or resized. "
+            meaning="They look like one photograph that was recompressed, cropped or resized. "
             "Where that is so, the score looks too good.",
             advice="Look at the pairs. Give those that show one patient the same patient id, or "
             "take one of each out.",
@@ -80,7 +80,7 @@ def pixels_with_two_labels(of: Examined) -> Iterator[Finding]:
 
 
 def pixels_twice(of: Examined) -> Iterator[Finding]:
-    """Equal or near images within a split that are no fault of the split."""
+    """Equal or similar images within one split, which the split is not to blame for."""
     same = [p for p in of.pairs if p.same and not _across(of, p)]
     near = [p for p in of.pairs if not p.same and not _across(of, p) and _foreign(of, p)]
     if same or near:

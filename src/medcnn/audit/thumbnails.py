@@ -120,7 +120,7 @@ def look_at(
         unreadable = shelf.unreadable
         rows = [r for r in rows if r not in unreadable and not shelf.read(r, made[r])]
         if rows:
-            log.info(f"looks that an audit kept are damaged and made anew: {len(rows)}")
+            log.info(f"{len(rows)} cached thumbnails are damaged and are made again")
     if rows:
         unreadable |= _into(made, rows, root, paths, recipe, processes)
         if shelf:

@@ -101,7 +101,7 @@ def is_deep(file: Path, name: str) -> bool:
 
 @lru_cache(maxsize=64)
 def _is_deep(file: Path, name: str, modified_ns: int, size_bytes: int) -> bool:
-    """Time and size are in the key so that a new file is opened anew."""
+    """Time and size are in the key, so a changed file is opened again."""
     try:
         with zipfile.ZipFile(file) as archive:
             return array_header(archive, name).dtype == np.uint16
@@ -129,7 +129,7 @@ class _Rows:
 
 @lru_cache(maxsize=6)
 def _rows(file: Path, name: str, modified_ns: int, size_bytes: int) -> _Rows:
-    """The array `name`; time and size are in the key so that a new file is opened anew."""
+    """The array `name`; time and size are in the key, so a changed file is opened again."""
     try:
         archive = zipfile.ZipFile(file)
     except zipfile.BadZipFile:

@@ -86,7 +86,7 @@ class Classifier(nn.Module):
 
 
 def _frozen(module: nn.Module) -> Iterator[nn.Module]:
-    """The topmost modules that have parameters, of which none trains."""
+    """The topmost modules that have parameters and train none of them."""
     training = [p.requires_grad for p in module.parameters()]
     if any(training):
         for child in module.children():

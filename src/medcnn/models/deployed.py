@@ -170,7 +170,7 @@ class Model:
                 f"{given.store.unreadable[bad[0]]}. Leave them out to get a row for each image."
             )
         if not len(given.rows):
-            raise UsageError("there are no images to compute features of; name another split.")
+            raise UsageError("no images to compute features from; name another split.")
         targets = given.manifest.targets()
         coming = batches(given.store, targets, given.rows, batch_size, device=self.device)
         parts = []

@@ -84,7 +84,7 @@ def no_classes(root: Path, paths: Sequence[str], images: Sequence[str]) -> str:
 
 
 def masks_among(folders: Iterable[str]) -> list[str]:
-    """Folders of masks beside one of images, which are no classes; empty where there are none."""
+    """Mask folders beside an image folder. They are not classes. Empty if there are none."""
     names = set(folders)
     if not any(map(says_nothing, names)):
         return []

@@ -140,7 +140,7 @@ def guess_kind(column: Column, before: Sequence[Guess], whose: Column | None) ->
     steps = {b - a for a, b in pairwise(numbers)}
     if len(numbers) == len(words) and 3 <= len(words) <= 11 and steps == {1.0}:
         grades = vocabulary.means_grades(column.name)
-        why = "whole numbers in steps of one; multiclass if they are no grades"
+        why = "whole numbers in steps of one; multiclass if they are not grades"
         sure = Sure.LIKELY if grades else Sure.CHECK
         return [*guesses, Guess(setting="kind", value="ordinal", why=why, sure=sure)]
     if len(words) > 2 and (order := vocabulary.on_scale(words) or vocabulary.numbered(words)):

@@ -1,5 +1,5 @@
-"""A finished run folder of an earlier medcnn, from before modes of transfer had options: every
-command still reads it."""
+"""A finished run folder of an earlier medcnn, from before modes of transfer had options: train,
+evaluate, report and compare still read it."""
 
 from __future__ import annotations
 

@@ -143,6 +143,7 @@ class DataConfig:
     steps: Steps
     validation_share: float = within(0.01, 0.9)
     test_share: float = within(0.01, 0.9)
+    train_groups: int | None = within(1)
     cache: Cache
     executor: Where
     options: Mapping[str, Any]
@@ -293,7 +294,7 @@ def to_json(config: Any) -> dict[str, Any]:
 def data_from_json(stored: Mapping[str, Any]) -> DataConfig:
     # what earlier checkpoints do not say, and how many images may be unreadable, which they did
     earlier = {"title": None, "window": 0, "frames": "error", "steps": "none"}
-    earlier |= {"full_scale": 16, "executor": "here"}
+    earlier |= {"full_scale": 16, "executor": "here", "train_groups": None}
     kept = {k: v for k, v in stored.items() if k != "max_unreadable"}
     return build(DataConfig, {**earlier, **kept})
 

@@ -116,3 +116,26 @@ def test_half_a_split_column_is_refused() -> None:
 def test_too_few_patients_are_refused_in_words() -> None:
     with pytest.raises(DataError, match="more patients are needed"):
         assign(hospital(2), validation=0.1, test=0.1, seed=0)
+
+
+def test_fewer_patients_are_among_the_more_and_show_the_labels_in_their_shares() -> None:
+    shares = {"validation": 0.15, "test": 0.15, "seed": 3}
+    whole = assign(hospital(400), **shares)
+    inside: set[str] = {r.group for r in whole.records if r.split is Split.TRAIN}
+    for size in (200, 50, 20):
+        fewer = assign(hospital(400), **shares, train_groups=size)
+        kept = {r.group for r in fewer.records if r.split is Split.TRAIN}
+        assert len(kept) == size
+        assert kept < inside
+        rare = {r.group for r in fewer.records if r.split is Split.TRAIN and r.target[1]}
+        assert len(rare) / size == pytest.approx(0.1, abs=0.06)
+        assert len(fewer.records) + sum(fewer.excluded.values()) == len(whole.records)
+        assert [r for r in fewer.records if r.split is not Split.TRAIN] == [
+            r for r in whole.records if r.split is not Split.TRAIN
+        ]
+        inside = kept
+
+
+def test_more_patients_than_there_are_leave_the_splits_as_they_are() -> None:
+    shares = {"validation": 0.15, "test": 0.15, "seed": 3}
+    assert assign(hospital(), **shares, train_groups=10_000) == assign(hospital(), **shares)

@@ -8,6 +8,7 @@ groups to the split that lacks that label most.
 from __future__ import annotations
 
 from collections import defaultdict
+from dataclasses import replace
 
 import numpy as np
 
@@ -16,7 +17,13 @@ from medcnn.system.errors import DataError, LeakError, listed, private
 
 
 def assign(
-    manifest: Manifest, *, validation: float, test: float, seed: int, leaky: bool = False
+    manifest: Manifest,
+    *,
+    validation: float,
+    test: float,
+    seed: int,
+    train_groups: int | None = None,
+    leaky: bool = False,
 ) -> Manifest:
     """The manifest with a split on every record.
 
@@ -26,6 +33,8 @@ def assign(
     Args:
         validation: share of the groups, in (0, 1), that goes to validation.
         test: the same for test.
+        train_groups: at most so many groups are trained on; the others of the training split are
+            left out and counted. None: all.
         leaky: also where patients stand in several of the given splits.
 
     Raises:
@@ -61,7 +70,28 @@ def assign(
             f"images of {groups} patients or lesions in all); more patients are needed, or a "
             "split column that names all three."
         )
-    return manifest
+    return manifest if train_groups is None else _with_fewer(manifest, train_groups, seed)
+
+
+def _with_fewer(manifest: Manifest, train_groups: int, seed: int) -> Manifest:
+    """Train on the first `train_groups` of an order in which every beginning shows the labels in
+    their shares: each group has the rarest of its labels, and the groups of one label are spread
+    evenly. So the groups of a smaller number are among those of a larger one."""
+    rank, shown = _shuffled(manifest, Split.TRAIN, seed)
+    rarest = np.where(shown > 0, shown.sum(axis=0), np.inf).argmin(axis=1)
+    place = np.empty(len(rank))
+    for label in np.unique(rarest):
+        of_label = np.flatnonzero(rarest == label)
+        place[of_label] = (np.arange(len(of_label)) + 0.5) / len(of_label)
+    order = np.argsort(place, kind="stable")[:train_groups]
+    kept = set(order.tolist())
+    left_out = [r.split is Split.TRAIN and rank[r.group] not in kept for r in manifest.records]
+    fewer = manifest.with_records(
+        r for r, out in zip(manifest.records, left_out, strict=True) if not out
+    )
+    reason = f"not among the {train_groups:,} of data.train_groups"
+    counted = {reason: sum(left_out)} if any(left_out) else {}
+    return replace(fewer, excluded={**manifest.excluded, **counted})
 
 
 def leaks(manifest: Manifest) -> dict[str, set[Split]]:
@@ -87,12 +117,7 @@ def _deal(
     manifest: Manifest, source: Split | None, shares: dict[Split, float], seed: int
 ) -> Manifest:
     """Deal the groups whose records stand in `source` out to the splits of `shares`."""
-    # by the ids that came with the data, so that splits do not depend on the key of pseudonyms
-    own = {r.group: r.own_group for r in manifest.records if r.split is source}
-    names = sorted(own, key=own.__getitem__)
-    order = np.random.default_rng(seed).permutation(len(names))
-    groups = {names[at]: place for place, at in enumerate(order.tolist())}
-    shown = _shown(manifest, source, groups)
+    groups, shown = _shuffled(manifest, source, seed)
     left = np.ones(len(groups), dtype=np.bool_)
     remaining = shown.sum(axis=0)
     splits = list(shares)
@@ -121,13 +146,17 @@ def _deal(
     )
 
 
-def _shown(manifest: Manifest, source: Split | None, groups: dict[str, int]) -> np.ndarray:
-    """[G, K + 1] of 0 and 1: which labels a group shows on any image that stands in `source`; the
-    last column marks images that show none of them.
-
-    Args:
-        groups: group -> its row.
-    """
+def _shuffled(
+    manifest: Manifest, source: Split | None, seed: int
+) -> tuple[dict[str, int], np.ndarray]:
+    """The groups with records in `source` in a seeded order (group -> its row), and [G, K + 1] of
+    0 and 1: which labels a group shows on any of these records; the last column marks images that
+    show no label."""
+    # by the ids that came with the data, so that splits do not depend on the key of pseudonyms
+    own = {r.group: r.own_group for r in manifest.records if r.split is source}
+    names = sorted(own, key=own.__getitem__)
+    order = np.random.default_rng(seed).permutation(len(names))
+    groups = {names[at]: place for place, at in enumerate(order.tolist())}
     target = np.nan_to_num(manifest.targets()) > 0.5
     target = np.hstack([target, ~target.any(axis=1, keepdims=True)])
     rows = [i for i, r in enumerate(manifest.records) if r.split is source]
@@ -135,4 +164,4 @@ def _shown(manifest: Manifest, source: Split | None, groups: dict[str, int]) -> 
     at, label = np.nonzero(target[rows])
     shown = np.zeros((len(groups), target.shape[1]), np.int64)
     shown[group[at], label] = 1
-    return shown
+    return groups, shown

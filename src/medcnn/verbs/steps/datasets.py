@@ -69,7 +69,7 @@ def with_splits(
 ) -> Manifest:
     """Raises LeakError or DataError where there are no splits that a score could be based on."""
     shares = {"validation": data.validation_share, "test": data.test_share}
-    return splits.assign(manifest, **shares, seed=seed, leaky=leaky)
+    return splits.assign(manifest, **shares, seed=seed, train_groups=data.train_groups, leaky=leaky)
 
 
 def described(manifest: Manifest, note: Callable[[str], None]) -> Manifest:

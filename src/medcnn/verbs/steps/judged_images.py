@@ -120,6 +120,7 @@ def _as_in_training(manifest: Manifest, checkpoint: Checkpoint) -> Manifest | No
             validation=shares["validation_share"],
             test=shares["test_share"],
             seed=int(checkpoint.training.get("seed", 0)),
+            train_groups=shares.get("train_groups"),
             leaky="groups" in _allowed(checkpoint),
         )
     except DataError:

@@ -137,7 +137,7 @@ ROOMS = {
     "cli": 1_650,
     "data": 8_715,
     "images": 4_500,
-    "models": 3_050,
+    "models": 3_400,
     "pages": 2_950,
     "pixels": 1_800,
     "statistics": 4_950,

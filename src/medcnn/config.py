@@ -200,6 +200,7 @@ class ModelConfig:
     backbone: str
     weights: str
     partial: bool
+    drop_path: float | None = within(0, 0.9)
     options: Mapping[str, Any]
 
 

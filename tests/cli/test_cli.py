@@ -252,7 +252,9 @@ def test_debug_shows_the_traceback() -> None:
     assert "Traceback" in medcnn("train", "lr=1", "--debug").stderr
 
 
-@pytest.mark.parametrize("what", ["backbones", "datasets", "heads", "losses", "metrics"])
+@pytest.mark.parametrize(
+    "what", ["backbones", "datasets", "heads", "losses", "metrics", "poolings"]
+)
 def test_lists_name_what_can_be_chosen(what: str) -> None:
     done = medcnn("list", what)
     assert done.returncode == 0

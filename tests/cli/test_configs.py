@@ -10,6 +10,7 @@ from medcnn.cli.compose import read_command
 from medcnn.data import adapters
 from medcnn.models.backbones import build_body
 from medcnn.models.heads import HEADS
+from medcnn.models.pooling import POOLINGS
 from medcnn.system.errors import UsageError
 from medcnn.system.paths import config_folder
 from medcnn.training.losses import AUTO, LOSSES
@@ -80,6 +81,13 @@ def test_every_head_takes_the_options_of_its_yaml(name: str) -> None:
     HEADS.bind(head.name, head.options)
 
 
+@pytest.mark.parametrize("name", [n for n in names("pooling") if n != "auto"])
+def test_every_pooling_takes_the_options_of_its_yaml(name: str) -> None:
+    pooling = composed(f"pooling={name}").pooling
+    assert pooling is not None
+    POOLINGS.bind(pooling.name, pooling.options)
+
+
 @pytest.mark.parametrize("name", names("optimizer"))
 def test_every_optimizer_takes_the_options_of_its_yaml(name: str) -> None:
     optimizer = composed(f"optimizer={name}").optimizer
@@ -97,6 +105,7 @@ def test_every_entry_of_a_table_has_its_yaml() -> None:
     assert set(names("loss")) == {"auto", *LOSSES}
     assert set(AUTO.values()) <= set(LOSSES)
     assert set(names("head")) == set(HEADS)
+    assert set(names("pooling")) == {"auto", *POOLINGS}
     assert set(names("optimizer")) == set(OPTIMIZERS)
     assert set(adapters.DATASETS) <= set(names("data"))
 

@@ -2,9 +2,10 @@ from __future__ import annotations
 
 import pytest
 import torch
+from timm.layers import DropPath
 
 from medcnn.models.backbone_names import CLASSIC_NAMES, backbone_names
-from medcnn.models.backbones import BACKBONES, Normalisation, build_body
+from medcnn.models.backbones import BACKBONES, Normalisation, build_body, with_drop_path
 from medcnn.models.lenet5 import CONNECTIONS, lenet5
 from medcnn.system.errors import UsageError
 
@@ -43,6 +44,51 @@ def test_an_option_that_the_network_lacks_is_refused() -> None:
         build_body("resnet18", channels=3, size_px=64, options={"no_such_option": 1})
     with pytest.raises(UsageError, match="backbone lenet5 has no option"):
         build_body("lenet5", channels=3, size_px=32, options={"drop_rate": 0.1})
+
+
+def test_stochastic_depth_leaves_out_blocks_in_training_only() -> None:
+    options = with_drop_path({}, 0.9)
+    network = build_body("test_resnet", channels=3, size_px=64, options=options).network
+    images = torch.rand(8, 3, 64, 64)
+    torch.manual_seed(0)
+    # BatchNorm in evaluation mode, so that only the blocks that are left out differ
+    network.eval()
+    still = network(images)
+    assert torch.equal(network(images), still)
+    for module in network.modules():
+        if isinstance(module, DropPath):
+            module.train()
+    first, second = network(images), network(images)
+    assert not torch.allclose(first, second)
+
+
+@pytest.mark.parametrize("name", ["densenet121", "inception_v3", "vgg11", "alexnet", "lenet5"])
+def test_a_network_without_stochastic_depth_says_so(name: str) -> None:
+    with pytest.raises(
+        UsageError, match=rf"model\.drop_path: model\.backbone={name} has no blocks"
+    ):
+        build_body(name, channels=3, size_px=96, options=with_drop_path({}, 0.1))
+
+
+@pytest.mark.parametrize("name", ["resnet18", "test_convnext", "test_efficientnet", "test_vit"])
+def test_drop_path_reaches_the_blocks_of_each_family_that_has_them(name: str) -> None:
+    rates = {
+        rate: sum(
+            m.drop_prob
+            for m in build_body(
+                name, channels=3, size_px=64, options=with_drop_path({}, rate)
+            ).network.modules()
+            if isinstance(m, DropPath)
+        )
+        for rate in (0.0, 0.1, 0.4)
+    }
+    assert rates[0.0] == 0 < rates[0.1] < rates[0.4]
+
+
+def test_drop_path_is_given_once() -> None:
+    assert with_drop_path({"drop_rate": 0.1}, None) == {"drop_rate": 0.1}
+    with pytest.raises(UsageError, match="are the same setting"):
+        with_drop_path({"drop_path_rate": 0.1}, 0.2)
 
 
 def test_names_read_from_the_source_of_timm_are_those_of_timm() -> None:

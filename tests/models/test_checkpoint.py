@@ -63,6 +63,31 @@ def test_what_is_loaded_is_what_was_saved(saved: tuple[Path, Classifier, Checkpo
     assert torch.equal(again(images), classifier(images))
 
 
+def test_a_pooling_that_learned_comes_back_with_what_it_learned(
+    saved: tuple[Path, Classifier, Checkpoint], tmp_path: Path
+) -> None:
+    architecture = Architecture(
+        backbone="lenet5",
+        options={},
+        pooling="gem",
+        pooling_options={"power": 2.0},
+        head="cosine",
+        head_options={},
+        channels=1,
+        size_px=48,
+    )
+    classifier, _ = build_classifier(architecture, 2)
+    with torch.no_grad():
+        classifier.get_parameter("body.10.pooling.log_power").fill_(1.5)
+    how = replace(saved[2].preprocessing, size_px=48)
+    described = replace(saved[2], architecture=architecture, preprocessing=how)
+    checkpoints.save(tmp_path / "gem.safetensors", classifier, described)
+    loaded, again = checkpoints.load(tmp_path / "gem.safetensors", CPU)
+    images = torch.rand(3, 1, 48, 48)
+    assert loaded == described
+    assert torch.equal(again(images), classifier.eval()(images))
+
+
 def test_the_file_is_weights_and_json_and_nothing_else(
     saved: tuple[Path, Classifier, Checkpoint],
 ) -> None:

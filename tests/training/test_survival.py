@@ -337,6 +337,29 @@ def curves(run: Path) -> dict[str, list[tuple[int, float]]]:
 
 
 @pytest.mark.fault
+def test_a_killed_run_with_a_pooling_that_learns_and_drop_path_ends_with_the_same_weights(
+    quick: Make, train: Train
+) -> None:
+    """Rows 1 and 2."""
+
+    def make(name: str, **trainer: float) -> TrainConfig:
+        config = quick(name, **trainer)
+        assert config.model is not None
+        return replace(
+            config,
+            data=replace(config.data, size_px=64),
+            model=replace(config.model, backbone="test_resnet", drop_path=0.3),
+            pooling=Choice(name="attention", options={"hidden": 4}),
+            head=Choice(name="cosine", options={}),
+        )
+
+    whole = train(make("whole"))
+    config = make("killed", save_every_s=1e-6)
+    killed(config, train, 5)
+    assert_same(whole, train(config))
+
+
+@pytest.mark.fault
 @pytest.mark.parametrize(
     ("mode", "at_update"), [("gradual", 6), ("gradual", 9), ("lp_ft", 5), ("lora", 7)]
 )

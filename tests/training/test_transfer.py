@@ -14,6 +14,34 @@ from medcnn.models.parts import HEAD, parts_of
 from medcnn.system.errors import UsageError
 from medcnn.training.transfer import TRANSFERS, Plan, planned
 
+
+@pytest.mark.parametrize("mode", ["linear_probe", "lora"])
+def test_a_pooling_that_learns_trains_with_the_head_while_the_body_is_frozen(mode: str) -> None:
+    torch.manual_seed(0)
+    architecture = Architecture(
+        backbone="test_resnet",
+        options={},
+        pooling="gem",
+        head="linear",
+        head_options={},
+        channels=3,
+        size_px=64,
+    )
+    classifier, _ = build_classifier(architecture, 3)
+    plan = planned(TRANSFERS[mode], classifier, 1)
+    (power,) = (n for n, _ in classifier.named_parameters() if n.endswith("log_power"))
+    assert set(plan.groups()["head"]) == {power, "head.1.weight", "head.1.bias"}
+    classifier.train_only(plan.training(plan.stages[0]))
+    before = {k: v.clone() for k, v in classifier.state_dict().items()}
+    classifier.train()(torch.rand(2, 3, 64, 64)).square().sum().backward()
+    torch.optim.SGD([p for p in classifier.parameters() if p.grad is not None], 0.1).step()
+    changed = {k for k, v in classifier.state_dict().items() if not torch.equal(v, before[k])}
+    assert power in changed
+    assert not [k for k in changed if "running" in k]
+    if mode == "linear_probe":
+        assert changed == {power, "head.1.weight", "head.1.bias"}
+
+
 PARTS = ["stem", "layer1", "layer2", "layer3", "layer4"]
 
 

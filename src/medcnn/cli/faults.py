@@ -107,7 +107,7 @@ def key_faults(
         yield f"{key} is not a setting of medcnn {verb.name}{guess}"
         return
     # `config.py` knows the types of the rest; options of a table are bound only once torch is there
-    if done[0] in ("head", "loss", "transfer") and isinstance(node, AnyNode):
+    if done[0] in ("head", "loss", "pooling", "transfer") and isinstance(node, AnyNode):
         default, value = node._value(), override.value()
         if isinstance(default, int | float) and not isinstance(value, int | float):
             yield f"{key}={value} should be a number, such as {default}."

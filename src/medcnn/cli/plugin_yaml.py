@@ -64,7 +64,8 @@ class PluginSource(ConfigSource):
         options = GROUPS[group][1]().options(name)
         described: dict[str, Any] = {"name": name, **options}
         if group == "model":
-            described = {"backbone": name, "weights": "auto", "options": options}
+            described = {"backbone": name, "weights": "auto", "partial": False}
+            described |= {"drop_path": None, "options": options}
         return ConfigResult(
             config=OmegaConf.create(described),
             path=self.full_path(),

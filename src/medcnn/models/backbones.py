@@ -10,10 +10,13 @@ from typing import Any, cast
 import timm
 import timm.models
 import torch
+from timm.layers import DropPath
 from torch import Tensor, nn
 
 from medcnn.models.backbone_names import backbone_names
 from medcnn.models.lenet5 import lenet5
+from medcnn.models.pooling import AUTO, POOLINGS, repool
+from medcnn.models.published import leave_out
 from medcnn.system.errors import UsageError
 from medcnn.system.registry import Table
 
@@ -135,43 +138,47 @@ BACKBONES = Table(
 
 
 def build_body(
-    name: str, *, channels: int, size_px: int, options: Mapping[str, Any] | None = None
+    name: str,
+    *,
+    channels: int,
+    size_px: int,
+    options: Mapping[str, Any] | None = None,
+    pooling: str = AUTO,
+    pooling_options: Mapping[str, Any] | None = None,
 ) -> Body:
     """The body `name` with fresh weights.
 
     Args:
         options: keyword arguments for the timm network (`drop_path_rate`, ...).
+        pooling: a name in POOLINGS, or `auto`: the network's own.
 
     Raises:
         UsageError: unknown name or option, or images that are too small for the network.
     """
     given, options = dict(options or {}), dict(options or {})
+    depth = options.get("drop_path_rate")
     network: Any
     trained_px = 0
     if name in BACKBONES:
         row = BACKBONES[name]
+        if depth is not None and "drop_path_rate" not in BACKBONES.options(name):
+            raise _no_stochastic_depth(name)
         network = BACKBONES.bind(name, options)(channels)
         mean, std, download = row.mean, row.std, row.download
     else:
-        _refuse_foreign_source(name, options)
-        known = timm.models.get_pretrained_cfg(name, allow_unregistered=True)
-        if known is not None and known.fixed_input_size:
-            options.setdefault("img_size", size_px)
-        try:
-            network = timm.create_model(
-                name, pretrained=False, num_classes=0, in_chans=channels, **options
-            )
-        except Exception as error:  # a value that makes no sense raises whatever it meets first
-            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-            raise UsageError(
-                f"model.backbone={name} with model.options={options} cannot be built: {reason}"
-            ) from error
+        network = _of_timm(name, channels, size_px, options)
         source = network.pretrained_cfg
         height, width = tuple(source.get("input_size") or (3, 0, 1))[1:]
         trained_px = height if height == width else 0
         mean, std = source.get("mean", IMAGENET_MEAN), source.get("std", IMAGENET_STD)
         hub = source.get("hf_hub_id")
         download = f"hf-hub:{hub}" if hub else source.get("url") or None
+    if depth and not any(isinstance(m, DropPath) and m.drop_prob for m in network.modules()):
+        raise _no_stochastic_depth(name)
+    if pooling != AUTO:
+        make = POOLINGS.bind(pooling, pooling_options or {})
+        leave_out(network)
+        repool(network, name, pooling, make, torch.zeros(1, channels, size_px, size_px))
     return Body(
         network,
         _num_features(network, name, channels, size_px, trained_px),
@@ -181,6 +188,42 @@ def build_body(
         trained_px=trained_px,
         options=given,
     )
+
+
+def with_drop_path(options: Mapping[str, Any], rate: float | None) -> dict[str, Any]:
+    """`model.options` with `model.drop_path` among them, under the name that timm has for it."""
+    if rate is None:
+        return dict(options)
+    if "drop_path_rate" in options:
+        raise UsageError(
+            "model.drop_path and model.options.drop_path_rate are the same setting: give one."
+        )
+    return {**options, "drop_path_rate": rate}
+
+
+def _no_stochastic_depth(name: str) -> UsageError:
+    return UsageError(
+        f"model.drop_path: model.backbone={name} has no blocks that can be left out (stochastic "
+        "depth). Leave model.drop_path=null, or take a ResNet, EfficientNet, ConvNeXt or ViT."
+    )
+
+
+def _of_timm(name: str, channels: int, size_px: int, options: dict[str, Any]) -> Any:
+    _refuse_foreign_source(name, options)
+    known = timm.models.get_pretrained_cfg(name, allow_unregistered=True)
+    if known is not None and known.fixed_input_size:
+        options.setdefault("img_size", size_px)
+    try:
+        return timm.create_model(
+            name, pretrained=False, num_classes=0, in_chans=channels, **options
+        )
+    except Exception as error:  # a value that makes no sense raises whatever it meets first
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        if "'drop_path_rate'" in reason:
+            raise _no_stochastic_depth(name) from error
+        raise UsageError(
+            f"model.backbone={name} with model.options={options} cannot be built: {reason}"
+        ) from error
 
 
 def _refuse_foreign_source(name: str, options: Mapping[str, Any]) -> None:

@@ -37,8 +37,8 @@ from medcnn.system.errors import CheckpointError, PluginError, listed
 from medcnn.system.files import sha256_of, write_bytes
 from medcnn.system.privacy import keyed, pseudonym
 
-# 2 came with the readout; 3 with a seal, the SHA-256 of weights and description.
-SCHEMA = 3
+# 2 came with the readout; 3 with a seal, the SHA-256 of weights and description; 4 with poolings.
+SCHEMA = 4
 # Groups of plug-ins without which nothing can be predicted.
 NEEDED = ("backbones", "heads", "steps")
 DIGEST_BYTES, SHORT_DIGITS = 12, 8

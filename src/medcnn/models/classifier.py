@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -12,6 +12,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from medcnn.models.backbones import Body, Normalisation, build_body
 from medcnn.models.heads import HEADS
+from medcnn.models.pooling import AUTO
+from medcnn.models.published import hand_over, positions_only
 from medcnn.system.errors import UsageError
 
 
@@ -25,6 +27,8 @@ class Architecture:
     head_options: Mapping[str, Any]
     channels: int
     size_px: int
+    pooling: str = AUTO  # what earlier checkpoints mean
+    pooling_options: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Classifier(nn.Module):
@@ -117,10 +121,15 @@ def build_classifier(
         channels=architecture.channels,
         size_px=architecture.size_px,
         options=architecture.options,
+        pooling=architecture.pooling,
+        pooling_options=architecture.pooling_options,
     )
     make_head = HEADS.bind(architecture.head, architecture.head_options)
+    network, num_features = body.network, body.num_features
+    if original := architecture.head == "original":
+        network, num_features = positions_only(network, architecture.backbone, architecture.pooling)
     try:
-        head = make_head(body.num_features, num_outputs)
+        head = make_head(num_features, num_outputs)
     except (ValueError, RuntimeError) as error:
         raise UsageError(f"head={architecture.head}: {error}.") from error
     if not isinstance(head, nn.Sequential) or not isinstance(head[-1], nn.Linear):
@@ -128,4 +137,6 @@ def build_classifier(
             f"head={architecture.head}: should be a Sequential that ends in a Linear with one row "
             f"per class, found {type(head).__name__}."
         )
-    return Classifier(body.network, head, normalisation or body.normalisation), body
+    if original:
+        hand_over(body.network, head)
+    return Classifier(network, head, normalisation or body.normalisation), body

@@ -118,9 +118,10 @@ def _sizes(described: Any) -> list[str]:
 
 
 def _options(described: Any) -> list[str]:
-    """Options of networks and heads: small numbers, short lists, not deep."""
+    """Options of networks, poolings and heads: small numbers, short lists, not deep."""
     architecture = described.architecture
-    named = {"options": architecture.options, "head_options": architecture.head_options}
+    fields = ("options", "head_options", "pooling_options")
+    named = {name: getattr(architecture, name) for name in fields}
 
     def sound(value: Any, depth: int) -> bool:
         if isinstance(value, Mapping):

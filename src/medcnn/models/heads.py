@@ -1,5 +1,5 @@
-"""Heads: features [B, F] -> logits [B, K]. The last layer of each is the `Linear` that has one
-row per class; fine-tuning keeps rows by the name of their class."""
+"""Heads: features [B, F] -> logits [B, K], by name in HEADS. The last layer of each is the `Linear`
+that has one row per class; fine-tuning keeps rows by the name of their class."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from collections.abc import Callable
 
 from torch import nn
 
+from medcnn.models.cosine import cosine
+from medcnn.models.published import original
 from medcnn.system.registry import Table
 
 
@@ -29,10 +31,11 @@ def mlp(
 
 HEADS = Table(
     "head",
-    {"linear": linear, "mlp": mlp},
+    {"cosine": cosine, "linear": linear, "mlp": mlp, "original": original},
     group="heads",
     kind=Callable,  # type: ignore[arg-type]
     function=lambda make: make,
+    limits={"dropout": (0.0, 0.99), "hidden": (1, 65_536), "scale": (0.1, 1000.0)},
 )
 
 

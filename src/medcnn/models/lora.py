@@ -12,6 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
+from medcnn.models.pooling import of_pooling
+
 PLAIN, STORED = ".weight", ".parametrizations.weight."
 
 
@@ -33,8 +35,11 @@ class LowRank(nn.Module):
 
 def adapt(body: nn.Module, *, rank: int, alpha: float) -> None:
     """Give every convolution and linear layer of `body` its A and B. Depthwise and other grouped
-    convolutions are left out: their rows are too short for a rank to save anything."""
-    for module in list(body.modules()):
+    convolutions are left out: their rows are too short for a rank to save anything. So is a
+    pooling, which learns in full."""
+    for name, module in list(body.named_modules()):
+        if of_pooling(name):
+            continue
         if isinstance(module, nn.Linear) or (isinstance(module, nn.Conv2d) and module.groups == 1):
             low_rank = LowRank(module.weight, rank, alpha)
             parametrize.register_parametrization(module, "weight", low_rank)

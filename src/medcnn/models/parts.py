@@ -9,20 +9,24 @@ from typing import Any
 import timm.models
 from torch import nn
 
+from medcnn.models.pooling import of_pooling
+
 HEAD = "head"
 
 
 def parts_of(body: nn.Module) -> dict[str, list[str]]:
-    """Part -> the names of its parameters, from the stem to the last one before the head.
+    """Part -> the names of its parameters, from the stem to the last one before the head. What a
+    pooling learns is in none: it trains with the head.
 
     The coarse groups of timm, or else one for each layer; normalisation layers that timm counts for
     themselves belong to the part before them, so that VGG with and without them has equal parts.
     """
-    names = [name for name, _ in body.named_parameters()]
+    names = [name for name, _ in body.named_parameters() if not of_pooling(name)]
     matched: Any = getattr(body, "group_matcher", None)
     if matched:
         matcher = matched(coarse=True)
-        groups = list(timm.models.group_parameters(body, matcher).values())
+        found = timm.models.group_parameters(body, matcher).values()
+        groups = [[name for name in group if not of_pooling(name)] for group in found]
     else:
         layers, by_layer = [*_layers(body)], dict[str, list[str]]()
         for name in names:

@@ -27,6 +27,7 @@ from timm.models import adapt_input_conv, model_entrypoint
 from torch import Tensor, nn
 
 from medcnn.models.foreign_names import COUNTERS, under_our_names
+from medcnn.models.pooling import of_pooling
 from medcnn.system.errors import UsageError, listed
 
 # What wraps a module puts these into its names: torch.compile, FSDP, activation checkpointing,
@@ -270,8 +271,9 @@ class _Match:
 
 
 def _without_counters(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Without the counts of batches that files of before 2018 lack, and nothing depends on."""
-    return {k: v for k, v in tensors.items() if COUNTERS not in k}
+    """Without the counts of batches that files of before 2018 lack, and nothing depends on, and
+    without what a pooling learns, which is new to every file of others."""
+    return {k: v for k, v in tensors.items() if COUNTERS not in k and not of_pooling(k)}
 
 
 def _matches(

@@ -16,6 +16,7 @@ from medcnn.config import OptimizerConfig
 from medcnn.models.classifier import Classifier
 from medcnn.models.lora import adapt, factors
 from medcnn.models.parts import HEAD, parts_of
+from medcnn.models.pooling import of_pooling
 from medcnn.system.errors import UsageError
 from medcnn.system.registry import Table
 
@@ -239,5 +240,6 @@ def planned(mode: Mode, classifier: Classifier, epochs: int) -> Plan:
     low_rank = factors(body)
     parts = {LORA: low_rank} if low_rank else parts_of(body)
     named = {part: [f"body.{n}" for n in names] for part, names in parts.items()}
-    head = [f"head.{n}" for n, _ in classifier.head.named_parameters()]
+    pooling = [f"body.{n}" for n, _ in body.named_parameters() if of_pooling(n)]
+    head = [*pooling, *(f"head.{n}" for n, _ in classifier.head.named_parameters())]
     return Plan(parts={**named, HEAD: head}, stages=stages)

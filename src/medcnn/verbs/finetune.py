@@ -17,7 +17,7 @@ def prepare(given: Given) -> None:
     faults = leave_to_checkpoint(given)
     faults += [
         f"{group}={given.groups[group]}: the {group} comes from the checkpoint."
-        for group in ("model", "head")
+        for group in ("model", "pooling", "head")
         if given.groups.get(group)
     ]
     if given.groups.get("data") is None:

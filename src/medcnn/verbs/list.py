@@ -68,6 +68,12 @@ def _heads() -> Iterable[Line]:
     return _lines(HEADS, _first)
 
 
+def _poolings() -> Iterable[Line]:
+    from medcnn.models.pooling import POOLINGS
+
+    return _lines(POOLINGS, _first)
+
+
 def _losses() -> Iterable[Line]:
     from medcnn.training.losses import LOSSES
 
@@ -114,6 +120,7 @@ LISTS: Table[Callable[[], Iterable[Line]]] = Table(
         "heads": _heads,
         "losses": _losses,
         "metrics": _metrics,
+        "poolings": _poolings,
         "steps": _steps,
         "transfer": _transfer,
     },
@@ -160,8 +167,8 @@ def _first(function: Callable[..., object]) -> str:
 
 VERB = Verb(
     name="list",
-    lines=("list backbones|heads|losses|transfer|datasets|metrics|steps|augmentations",),
-    usage="backbones|heads|losses|transfer|datasets|metrics|steps|augmentations [PART]",
+    lines=("list backbones|poolings|heads|losses|transfer|datasets|metrics|steps|augmentations",),
+    usage="backbones|poolings|heads|losses|transfer|datasets|metrics|steps|augmentations [PART]",
     examples=("list backbones resnet",),
     about="What can be chosen, one line each.",
     config=None,

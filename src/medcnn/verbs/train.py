@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainConfig:
-    """`medcnn train`, which has a model and a head, or `medcnn finetune`, which takes both from
-    its checkpoint."""
+    """`medcnn train`, which has a model, a pooling and a head, or `medcnn finetune`, which takes
+    them from its checkpoint."""
 
     seed: Seed
     run_dir: str | None
@@ -37,6 +37,7 @@ class TrainConfig:
     data: DataConfig
     audit: AuditLimits
     model: ModelConfig | None
+    pooling: Choice | None
     head: Choice | None
     loss: Choice
     augmentation: AugmentationConfig

@@ -10,6 +10,7 @@ from timm.layers.norm_act import convert_sync_batchnorm
 
 from medcnn.config import to_json
 from medcnn.data.manifest import Manifest, Split
+from medcnn.models.backbones import with_drop_path
 from medcnn.models.checkpoint import Checkpoint
 from medcnn.models.classifier import Architecture, Classifier, build_classifier
 from medcnn.models.inference import autocast_dtype
@@ -37,14 +38,17 @@ def new_classifier(
 ) -> tuple[Classifier, Checkpoint]:
     """A classifier with pretrained or random weights, and what its checkpoints will say of it."""
     assert config.model is not None, "train.yaml has a model"
+    assert config.pooling is not None, "train.yaml has a pooling"
     assert config.head is not None, "train.yaml has a head"
     architecture = Architecture(
         backbone=config.model.backbone,
-        options=dict(config.model.options),
+        options=with_drop_path(config.model.options, config.model.drop_path),
         head=config.head.name,
         head_options=dict(config.head.options),
         channels=config.data.channels,
         size_px=config.data.size_px,
+        pooling=config.pooling.name,
+        pooling_options=dict(config.pooling.options),
     )
     torch.manual_seed(config.seed)
     classifier, body = build_classifier(architecture, len(manifest.labels.outputs))

@@ -1,0 +1,89 @@
+"""The fully connected layers that VGG and AlexNet were published with (fc6 and fc7).
+
+Without `head=original` they are the end of the body. With it they are the beginning of the head:
+they train at its rate, and with dropout. With another pooling they are left out.
+"""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+from timm.models.vgg import VGG
+from torch import nn
+
+from medcnn.models.pooling import AUTO
+from medcnn.system.errors import UsageError
+
+# Positions that fc6 sees, a side.
+VGG_POSITIONS = 7
+
+
+def original(num_features: int, num_outputs: int, *, dropout: float = 0.5) -> nn.Sequential:
+    """The fully connected layers that VGG and AlexNet were published with, the last one for these
+    classes.
+
+    The other two get their weights from the network (`hand_over`), and have none before.
+    """
+    return nn.Sequential(
+        nn.Linear(num_features, 4096, device="meta"),
+        nn.ReLU(inplace=True),
+        nn.Dropout(dropout),
+        nn.Linear(4096, 4096, device="meta"),
+        nn.ReLU(inplace=True),
+        nn.Dropout(dropout),
+        nn.Linear(4096, num_outputs),
+    )
+
+
+def layers_of(network: Any) -> list[nn.Conv2d] | list[nn.Linear]:
+    """fc6 and fc7 of VGG or AlexNet; empty for other networks."""
+    if isinstance(network, VGG):
+        return [network.pre_logits.fc1, network.pre_logits.fc2]
+    if type(network).__module__ == "torchvision.models.alexnet":
+        return [network.classifier[1], network.classifier[4]]
+    return []
+
+
+def leave_out(network: Any) -> None:
+    """Take fc6 and fc7 out of VGG or AlexNet, which then end in a pooling."""
+    if isinstance(network, VGG):
+        network.pre_logits = nn.Identity()
+    elif layers_of(network):
+        network.avgpool, network.classifier = nn.AdaptiveAvgPool2d(1), nn.Identity()
+
+
+def positions_only(network: nn.Module, backbone: str, pooling: str) -> tuple[nn.Module, int]:
+    """`network` over the same tensors, but ending before fc6: what is loaded into the one is in the
+    other; and the number of features that it gives then.
+
+    Raises:
+        UsageError: it is neither VGG nor AlexNet, or was given another pooling.
+    """
+    if pooling != AUTO:
+        raise UsageError(
+            f"pooling={pooling} has no effect with head=original, whose layers take all positions. "
+            "Leave pooling=auto, or take another head."
+        )
+    if not layers_of(network):
+        raise UsageError(
+            f"head=original: only VGG and AlexNet were published with hidden fully connected "
+            f"layers, and model.backbone={backbone} was not. Take head=linear or head=mlp."
+        )
+    tensors = [*network.parameters(), *network.buffers()]
+    short: Any = copy.deepcopy(network, {id(t): t for t in tensors})
+    if isinstance(network, VGG):
+        short.pre_logits = nn.Identity()
+        short.head.global_pool = nn.Sequential(nn.AdaptiveAvgPool2d(VGG_POSITIONS), nn.Flatten())
+    else:
+        short.classifier = nn.Identity()
+    return short, layers_of(network)[0].weight[0].numel()
+
+
+def hand_over(network: nn.Module, head: nn.Sequential) -> None:
+    """Make fc6 and fc7 of `network` the first two layers of `head`, over the same numbers."""
+    linears = [layer for layer in head if isinstance(layer, nn.Linear)]
+    for layer, own in zip(layers_of(network), linears, strict=False):
+        # of a convolution over all positions, in timm's VGG
+        own.weight = nn.Parameter(layer.weight.data.flatten(1))
+        own.bias = layer.bias  # type: ignore[assignment]

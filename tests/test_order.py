@@ -128,7 +128,7 @@ def test_every_stop_of_the_tour_is_there() -> None:
 def test_the_tour_takes_no_more_than_an_afternoon() -> None:
     stops = re.findall(r"\*\*`(\S+\.py)`\*\*", TOUR)
     lines = sum(len((SOURCE / stop).read_text().splitlines()) for stop in stops)
-    assert lines <= 4_350
+    assert lines <= 4_365
 
 
 # Lines that a room may have. One that needs more says in a decision what it deleted.
@@ -137,7 +137,7 @@ ROOMS = {
     "cli": 1_650,
     "data": 8_715,
     "images": 4_500,
-    "models": 3_400,
+    "models": 3_510,
     "pages": 2_950,
     "pixels": 1_800,
     "statistics": 4_950,

@@ -201,6 +201,7 @@ class ModelConfig:
     weights: str
     partial: bool
     drop_path: float | None = within(0, 0.9)
+    auxiliary: bool
     options: Mapping[str, Any]
 
 

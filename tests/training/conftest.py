@@ -50,6 +50,7 @@ def settings(tmp_path: Path) -> Callable[..., TrainConfig]:
                 "weights": "none",
                 "partial": False,
                 "drop_path": None,
+                "auxiliary": False,
                 "options": {"drop_rate": 0.2},
             },
             "pooling": {"name": "auto"},

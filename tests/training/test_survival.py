@@ -359,6 +359,28 @@ def test_a_killed_run_with_a_pooling_that_learns_and_drop_path_ends_with_the_sam
     assert_same(whole, train(config))
 
 
+@pytest.mark.slow
+@pytest.mark.fault
+def test_a_killed_run_with_auxiliary_classifiers_ends_with_the_same_weights_without_them(
+    quick: Make, train: Train
+) -> None:
+    """Rows 1 and 2."""
+
+    def make(name: str, **trainer: float) -> TrainConfig:
+        config = quick(name, batch_size=16, **trainer)
+        assert config.model is not None
+        network = replace(config.model, backbone="googlenet", auxiliary=True)
+        return replace(config, data=replace(config.data, size_px=64), model=network)
+
+    whole = train(make("whole"))
+    config = make("killed", save_every_s=1e-6)
+    killed(config, train, 3)
+    assert_same(whole, train(config))
+    kept = load_file(whole / "checkpoints" / "last.safetensors")
+    assert not [name for name in kept if "aux" in name]
+    train(make("whole", epochs=3))
+
+
 @pytest.mark.fault
 @pytest.mark.parametrize(
     ("mode", "at_update"), [("gradual", 6), ("gradual", 9), ("lp_ft", 5), ("lora", 7)]

@@ -65,7 +65,7 @@ class PluginSource(ConfigSource):
         described: dict[str, Any] = {"name": name, **options}
         if group == "model":
             described = {"backbone": name, "weights": "auto", "partial": False}
-            described |= {"drop_path": None, "options": options}
+            described |= {"drop_path": None, "auxiliary": False, "options": options}
         return ConfigResult(
             config=OmegaConf.create(described),
             path=self.full_path(),

@@ -26,6 +26,7 @@ from medcnn.data.labels import LabelSpace
 from medcnn.data.manifest import Manifest, Modality, Record, Split
 from medcnn.images.preprocessing import Preprocessing
 from medcnn.models.appearance import Appearance
+from medcnn.models.auxiliary import PREFIX
 from medcnn.models.backbones import Normalisation
 from medcnn.models.classifier import Architecture, Classifier, build_classifier
 from medcnn.models.description import faults_of
@@ -170,7 +171,8 @@ def save(path: Path, classifier: Classifier, checkpoint: Checkpoint) -> None:
 
 def serialised(classifier: Classifier, checkpoint: Checkpoint) -> bytes:
     """The content of a checkpoint's file."""
-    tensors = {k: v.detach().cpu().contiguous() for k, v in merged(classifier).items()}
+    kept = {k: v for k, v in merged(classifier).items() if not k.startswith(PREFIX)}
+    tensors = {k: v.detach().cpu().contiguous() for k, v in kept.items()}
     # allow_nan=False: the header must stay JSON for every reader
     described = json.dumps(checkpoint.to_json(), allow_nan=False)
     sealed = json.dumps({**json.loads(described), "seal": _seal(described, tensors)})

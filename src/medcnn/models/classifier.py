@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from medcnn.models.auxiliary import Auxiliary
 from medcnn.models.backbones import Body, Normalisation, build_body
 from medcnn.models.heads import HEADS
 from medcnn.models.pooling import AUTO
@@ -46,6 +47,7 @@ class Classifier(nn.Module):
         super().__init__()
         self.body = body
         self.head = head
+        self.auxiliary: Auxiliary | None = None  # in training only
         self.body_frozen = False
         self._still: list[nn.Module] = []
         self.normalise_by(normalisation)
@@ -62,11 +64,16 @@ class Classifier(nn.Module):
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.body_frozen):
             return torch.as_tensor(self.body(normalised))
 
-    def forward(self, images: Tensor) -> Tensor:
+    def forward(self, images: Tensor) -> Any:
+        """Logits [B, K]; in training with auxiliary heads a list of (weight of the loss, logits),
+        the classifier's own first."""
         features = self.features(images)
         # in full precision: logits of 8 significant bits would tie, and scores live on ranks
         with torch.autocast(images.device.type, enabled=False):
-            return torch.as_tensor(self.head(features.float()))
+            logits = torch.as_tensor(self.head(features.float()))
+        if self.auxiliary is not None and self.training:
+            return [(1.0, logits), *self.auxiliary()]
+        return logits
 
     def train(self, mode: bool = True) -> Classifier:
         super().train(mode)

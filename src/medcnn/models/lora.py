@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
+from medcnn.models.auxiliary import PREFIX
 from medcnn.models.pooling import of_pooling
 
 PLAIN, STORED = ".weight", ".parametrizations.weight."
@@ -71,12 +72,13 @@ def merged(module: nn.Module) -> dict[str, Tensor]:
 
 
 def unmerged(module: nn.Module, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """`state` under the names that `module` has with A and B, which are then as at the start."""
+    """`state` under the names that `module` has with A and B, which are then as at the start, as
+    are auxiliary heads."""
     own = module.state_dict()
     for name in own:
         owner, found, rest = name.partition(STORED)
         if not found:
-            own[name] = state[name]
+            own[name] = own[name] if name.startswith(PREFIX) else state[name]
         elif rest == "original":
             own[name] = state[owner + PLAIN]
         elif rest.endswith("up"):

@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable
 
 import torch
-from timm.layers import SelectAdaptivePool2d
+from timm.layers.adaptive_avgmax_pool import SelectAdaptivePool2d
 from torch import Tensor, nn
 
 from medcnn.system.errors import UsageError

@@ -37,6 +37,7 @@ EXTENDING = ("trainer.epochs", "trainer.patience")
 # Settings that earlier runs do not have, with the value that does what was done then.
 ADDED = {
     "model.partial": False,
+    "model.auxiliary": False,
     "pooling": {"name": "auto", "options": {}},
     "loss.options.weighting": "none",
     "loss.options.beta": 0.9999,

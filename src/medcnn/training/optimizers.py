@@ -51,7 +51,7 @@ def groups_of(classifier: Classifier, plan: Plan, config: OptimizerConfig) -> Gr
     """What ever trains, by the groups of `plan`, each with and without weight decay."""
     groups: Groups = []
     still = {f"body.{name}" for name in undecayed(classifier.body)}
-    still |= {f"head.{name}" for name in undecayed(classifier.head)}
+    still |= {n for n in undecayed(classifier) if not n.startswith("body.")}
     for name, names in plan.groups().items():
         members = set(names)
         own = [(n, p) for n, p in classifier.named_parameters() if n in members]

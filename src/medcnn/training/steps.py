@@ -186,8 +186,8 @@ class Stepper:
                 left -= len(part)
                 with self._exchanging(left == 0):
                     with autocast(setting.dtype, setting.device):
-                        logits = self.forward(part)
-                    loss_sum, count = setting.task.loss(logits.float(), target)
+                        outputs = self.forward(part)
+                    loss_sum, count = setting.task.total(outputs, target)
                     state.scaler.scale(loss_sum / setting.trainer.batch_size).backward()
                 sums.append(loss_sum.detach())
                 counts.append(count)
@@ -262,8 +262,8 @@ class Statistics:
     """What normalisation layers gathered, with a packed copy of the last that was good."""
 
     def __init__(self, classifier: Classifier) -> None:
-        parts = (classifier.body, classifier.head)
-        self.buffers = [b for p in parts for b in p.buffers() if b.is_floating_point()]
+        parts = [classifier.body, classifier.head, classifier.auxiliary]
+        self.buffers = [b for p in parts if p for b in p.buffers() if b.is_floating_point()]
         self.good = self._packed()
         pieces = zip(self.good.split([b.numel() for b in self.buffers]), self.buffers, strict=True)
         self.pieces = [piece.view_as(buffer) for piece, buffer in pieces]

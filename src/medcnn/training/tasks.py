@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -30,6 +31,16 @@ class Task:
     labels: LabelSpace
     loss: Callable[..., SumAndCount]
     score: str
+
+    def total(self, outputs: Any, targets: Tensor) -> SumAndCount:
+        """The loss of what a classifier gives in training: logits, or a list of (weight, logits),
+        of which the first are its own."""
+        if isinstance(outputs, Tensor):
+            return self.loss(outputs.float(), targets)
+        losses = [(weight, *self.loss(logits.float(), targets)) for weight, logits in outputs]
+        return torch.stack([weight * loss_sum for weight, loss_sum, _ in losses]).sum(), losses[0][
+            2
+        ]
 
     @property
     def higher_is_better(self) -> bool:

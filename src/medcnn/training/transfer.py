@@ -240,6 +240,6 @@ def planned(mode: Mode, classifier: Classifier, epochs: int) -> Plan:
     low_rank = factors(body)
     parts = {LORA: low_rank} if low_rank else parts_of(body)
     named = {part: [f"body.{n}" for n in names] for part, names in parts.items()}
-    pooling = [f"body.{n}" for n, _ in body.named_parameters() if of_pooling(n)]
-    head = [*pooling, *(f"head.{n}" for n, _ in classifier.head.named_parameters())]
+    head = [n for n, _ in classifier.named_parameters() if not n.startswith("body.")]
+    head += [f"body.{n}" for n, _ in body.named_parameters() if of_pooling(n)]
     return Plan(parts={**named, HEAD: head}, stages=stages)

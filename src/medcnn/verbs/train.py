@@ -48,6 +48,11 @@ class TrainConfig:
 
     def contradictions(self) -> list[str]:
         faults = self.data.impossible()
+        if self.model and self.model.auxiliary and self.transfer.name == "linear_probe":
+            faults.append(
+                "model.auxiliary=true has no effect with transfer=linear_probe, which trains "
+                "nothing that auxiliary classifiers could teach."
+            )
         at_once, batch_size = self.trainer.micro_batch, self.trainer.batch_size
         if at_once is not None and at_once > batch_size:
             faults.append(

@@ -10,6 +10,7 @@ from timm.layers.norm_act import convert_sync_batchnorm
 
 from medcnn.config import to_json
 from medcnn.data.manifest import Manifest, Split
+from medcnn.models.auxiliary import Auxiliary
 from medcnn.models.backbones import with_drop_path
 from medcnn.models.checkpoint import Checkpoint
 from medcnn.models.classifier import Architecture, Classifier, build_classifier
@@ -57,6 +58,10 @@ def new_classifier(
     origin = begin_with(model, body, manifest, run)
     if origin.normalisation is not None:
         classifier.normalise_by(origin.normalisation)
+    if config.model.auxiliary:
+        classifier.auxiliary = Auxiliary(
+            body.network, config.model.backbone, len(manifest.labels.outputs)
+        )
     if config.transfer.name == "linear_probe" and not origin.pretrained:
         run.note("a linear probe on random weights learns little: the body is never trained")
     return classifier, Checkpoint(
@@ -115,7 +120,9 @@ def setting_of(
 def state_of(config: TrainConfig, classifier: Classifier, setting: Setting) -> TrainState:
     classifier = classifier.to(setting.device, memory_format=setting.memory_format)  # type: ignore[call-overload]
     if config.trainer.sync_batchnorm:
-        classifier.body = convert_sync_batchnorm(classifier.body)  # type: ignore[no-untyped-call]
+        for name in ("body", "auxiliary"):
+            if (part := getattr(classifier, name)) is not None:
+                setattr(classifier, name, convert_sync_batchnorm(part))  # type: ignore[no-untyped-call]
     setting.ranks.align(classifier)
     chosen = config.optimizer
     make = OPTIMIZERS.bind(chosen.name, chosen.options)

@@ -10,7 +10,7 @@ from typing import Any, cast
 import timm
 import timm.models
 import torch
-from timm.layers import DropPath
+from timm.layers.drop import DropPath
 from torch import Tensor, nn
 
 from medcnn.models.backbone_names import backbone_names

@@ -36,7 +36,7 @@ def original(num_features: int, num_outputs: int, *, dropout: float = 0.5) -> nn
     )
 
 
-def layers_of(network: Any) -> list[nn.Conv2d] | list[nn.Linear]:
+def layers_of(network: Any) -> list[Any]:
     """fc6 and fc7 of VGG or AlexNet; empty for other networks."""
     if isinstance(network, VGG):
         return [network.pre_logits.fc1, network.pre_logits.fc2]
@@ -48,7 +48,7 @@ def layers_of(network: Any) -> list[nn.Conv2d] | list[nn.Linear]:
 def leave_out(network: Any) -> None:
     """Take fc6 and fc7 out of VGG or AlexNet, which then end in a pooling."""
     if isinstance(network, VGG):
-        network.pre_logits = nn.Identity()
+        network.pre_logits = nn.Identity()  # type: ignore[assignment]
     elif layers_of(network):
         network.avgpool, network.classifier = nn.AdaptiveAvgPool2d(1), nn.Identity()
 

@@ -86,4 +86,4 @@ def hand_over(network: nn.Module, head: nn.Sequential) -> None:
     for layer, own in zip(layers_of(network), linears, strict=False):
         # of a convolution over all positions, in timm's VGG
         own.weight = nn.Parameter(layer.weight.data.flatten(1))
-        own.bias = layer.bias  # type: ignore[assignment]
+        own.bias = layer.bias

@@ -167,10 +167,11 @@ def _first(function: Callable[..., object]) -> str:
 
 VERB = Verb(
     name="list",
-    lines=("list backbones|poolings|heads|losses|transfer|datasets|metrics|steps|augmentations",),
-    usage="backbones|poolings|heads|losses|transfer|datasets|metrics|steps|augmentations [PART]",
+    lines=("list backbones|poolings|heads|losses|transfer|datasets|metrics|steps|...",),
+    usage="WHAT [PART]",
     examples=("list backbones resnet",),
-    about="What can be chosen, one line each.",
+    about="What can be chosen, one line each. WHAT: backbones, poolings, heads, losses, transfer,\n"
+    "datasets, metrics, steps or augmentations. PART: only names that hold it.",
     config=None,
     run=run,
 )

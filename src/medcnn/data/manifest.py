@@ -59,6 +59,7 @@ class Record:
         group: patient, or lesion where that is what the set knows; never on two sides of a split.
         target: [K] floats as in `labels`, nan where not assessed.
         split: None until `splits.assign` has run.
+        fold: of a cross-validation, from 1; None where there is none.
         attributes: age, sex, view, site and the like, as the table wrote them.
         origin: image id and group before they became pseudonyms, None where they did not. Splits,
             random numbers and the fingerprint follow them, and they are never written.
@@ -70,6 +71,7 @@ class Record:
     group: str
     target: tuple[float, ...]
     split: Split | None = None
+    fold: int | None = None
     attributes: Mapping[str, str] = field(default_factory=dict)
     origin: tuple[str, str] | None = None
     line: int | None = None
@@ -82,14 +84,15 @@ class Record:
     def own_group(self) -> str:
         return self.origin[1] if self.origin else self.group
 
-    def in_split(self, split: Split) -> Record:
-        """Spelt out, since `dataclasses.replace` takes three times as long."""
+    def in_split(self, split: Split | None, fold: int | None = None) -> Record:
+        """Also in `fold`, unless that is None. Spelt out, since `dataclasses.replace` takes three times as long."""
         return Record(
             image_id=self.image_id,
             path=self.path,
             group=self.group,
             target=self.target,
             split=split,
+            fold=self.fold if fold is None else fold,
             attributes=self.attributes,
             origin=self.origin,
             line=self.line,
@@ -163,19 +166,22 @@ class Manifest:
 
         Keys of the inner dict: `images`, `groups`, and one `label:<name>` per class. The negative
         class of binary labels is counted too."""
-        counted: dict[str, dict[str, int]] = {}
-        for split in Split:
-            chosen = [r for r in self.records if r.split is split]
-            if not chosen:
-                continue
-            target = np.array([r.target for r in chosen])
-            row = {"images": len(chosen), "groups": len({r.group for r in chosen})}
-            if len(self.labels.names) > len(self.labels.outputs):
-                row[f"label:{self.labels.names[0]}"] = int((target[:, 0] == 0).sum())
-            for name, column in zip(self.labels.outputs, target.T, strict=True):
-                row[f"label:{name}"] = int((column == 1).sum())
-            counted[split] = row
-        return counted
+        places = {split: [r for r in self.records if r.split is split] for split in Split}
+        return {split: self._counted(chosen) for split, chosen in places.items() if chosen}
+
+    def fold_counts(self) -> dict[int, dict[str, int]]:
+        """Fold -> the same counts."""
+        folds = sorted({r.fold for r in self.records if r.fold is not None})
+        return {f: self._counted([r for r in self.records if r.fold == f]) for f in folds}
+
+    def _counted(self, chosen: list[Record]) -> dict[str, int]:
+        target = np.array([r.target for r in chosen])
+        row = {"images": len(chosen), "groups": len({r.group for r in chosen})}
+        if len(self.labels.names) > len(self.labels.outputs):
+            row[f"label:{self.labels.names[0]}"] = int((target[:, 0] == 0).sum())
+        for name, column in zip(self.labels.outputs, target.T, strict=True):
+            row[f"label:{name}"] = int((column == 1).sum())
+        return row
 
     def fingerprint(self) -> str:
         """SHA-256 over labels and records: equal exactly where the same images carry the same
@@ -195,7 +201,8 @@ class Manifest:
             writer = csv.writer(file)
             labels = [heading(f"label:{name}") for name in self.labels.outputs]
             attribute_columns = [heading(f"attribute:{name}") for name in attributes]
-            first = ("image_id", "path", "group", "split", "line")
+            fold = ["fold"] if any(r.fold for r in self.records) else []
+            first = ("image_id", "path", "group", "split", *fold, "line")
             writer.writerow([*first, *labels, *attribute_columns])
             for r in self.records:
                 cells = [_cell(v) for v in r.target]
@@ -203,7 +210,8 @@ class Manifest:
                 place = "" if r.origin else r.path
                 names = map(quoted, (r.image_id, place, r.group))
                 line = "" if r.line is None else str(r.line)
-                writer.writerow([*names, r.split or "", line, *cells, *map(quoted, extra)])
+                own = [r.fold or ""] if fold else []
+                writer.writerow([*names, r.split or "", *own, line, *cells, *map(quoted, extra)])
         header = {
             "source": self.source,
             "modality": self.modality,
@@ -259,6 +267,7 @@ class Manifest:
                         group=plain(row["group"]),
                         target=target,
                         split=split,
+                        fold=int(of) if (of := row.get("fold") or "").isdecimal() else None,
                         attributes=attributes,
                         line=int(of) if (of := row.get("line") or "").isdecimal() else None,
                     )

@@ -12,6 +12,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from medcnn.data.folds import group_order, images_showing, in_folds
 from medcnn.data.manifest import Manifest, Split
 from medcnn.system.errors import DataError, LeakError, listed, private
 
@@ -24,6 +25,7 @@ def assign(
     seed: int,
     train_groups: int | None = None,
     leaky: bool = False,
+    fold: tuple[int, int] | None = None,
 ) -> Manifest:
     """The manifest with a split on every record.
 
@@ -36,6 +38,7 @@ def assign(
         train_groups: at most so many groups are trained on; the others of the training split are
             left out and counted. None: all.
         leaky: also where patients stand in several of the given splits.
+        fold: (i, k): fold i of k is the test split, and validation comes out of the others.
 
     Raises:
         LeakError: a patient stands in more than one split.
@@ -50,6 +53,13 @@ def assign(
         )
     if not leaky:
         refuse_leaks(manifest)
+    if fold:
+        number, of = fold
+        manifest = in_folds(manifest, of, seed)
+        manifest = manifest.with_records(
+            r.in_split(Split.TEST if r.fold == number else Split.TRAIN) for r in manifest.records
+        )
+        given, test = {Split.TRAIN, Split.TEST}, 1 / of
     if given == {None}:
         shares = {
             Split.TRAIN: 1 - validation - test,
@@ -152,16 +162,9 @@ def _shuffled(
     """The groups with records in `source` in a seeded order (group -> its row), and [G, K + 1] of
     0 and 1: which labels a group shows on any of these records; the last column marks images that
     show no label."""
-    # by the ids that came with the data, so that splits do not depend on the key of pseudonyms
-    own = {r.group: r.own_group for r in manifest.records if r.split is source}
-    names = sorted(own, key=own.__getitem__)
-    order = np.random.default_rng(seed).permutation(len(names))
-    groups = {names[at]: place for place, at in enumerate(order.tolist())}
-    target = np.nan_to_num(manifest.targets()) > 0.5
-    target = np.hstack([target, ~target.any(axis=1, keepdims=True)])
-    rows = [i for i, r in enumerate(manifest.records) if r.split is source]
-    group = np.array([groups[manifest.records[i].group] for i in rows])
-    at, label = np.nonzero(target[rows])
-    shown = np.zeros((len(groups), target.shape[1]), np.int64)
-    shown[group[at], label] = 1
-    return groups, shown
+    dealt = [r for r in manifest.records if r.split is source]
+    names = group_order({r.group: r.own_group for r in dealt}, seed)
+    groups = {name: place for place, name in enumerate(names)}
+    target = np.array([r.target for r in dealt], dtype=np.float32)
+    group = np.array([groups[r.group] for r in dealt])
+    return groups, (images_showing(target, group, len(groups)) > 0).astype(np.int64)

@@ -173,6 +173,9 @@ def test_the_fold_of_each_image_is_kept_in_the_manifest(tmp_path: Path) -> None:
     # without folds, the table and the fingerprint are what they were
     plain = assign(graded(), validation=0.15, test=0.15, seed=0)
     plain.write(tmp_path / "plain.csv")
-    assert (tmp_path / "plain.csv").read_text().splitlines()[0].startswith(
-        "image_id,path,group,split,line"
+    assert (
+        (tmp_path / "plain.csv")
+        .read_text()
+        .splitlines()[0]
+        .startswith("image_id,path,group,split,line")
     )

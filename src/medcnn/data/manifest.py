@@ -85,7 +85,8 @@ class Record:
         return self.origin[1] if self.origin else self.group
 
     def in_split(self, split: Split | None, fold: int | None = None) -> Record:
-        """Also in `fold`, unless that is None. Spelt out, since `dataclasses.replace` takes three times as long."""
+        """In `fold` too, unless that is None. Spelt out, since `dataclasses.replace` takes three
+        times as long."""
         return Record(
             image_id=self.image_id,
             path=self.path,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,22 +27,9 @@ def with_results_only(predictions: Predictions) -> Predictions:
     lost = without_result(predictions)
     if not lost.any():
         return predictions
-    kept = np.flatnonzero(~lost)
-
-    def chosen(values: tuple[Any, ...]) -> tuple[Any, ...]:
-        return tuple(values[i] for i in kept) if values else ()
-
     gone = tuple((predictions.image_ids[i], NO_RESULT) for i in np.flatnonzero(lost))
-    return replace(
-        predictions,
-        image_ids=chosen(predictions.image_ids),
-        groups=chosen(predictions.groups),
-        targets=predictions.targets[kept],
-        logits=predictions.logits[kept],
-        categories=chosen(predictions.categories),
-        lines=chosen(predictions.lines),
-        unreadable=(*predictions.unreadable, *gone),
-    )
+    kept = predictions.only(np.flatnonzero(~lost))
+    return replace(kept, unreadable=(*predictions.unreadable, *gone))
 
 
 def refuse_without_result(predictions: Predictions, source: str) -> None:

@@ -83,6 +83,11 @@ def aligned(
     for name, p in predictions.items():
         if len(set(p.image_ids)) < len(p.image_ids):
             faults.append(f"{name} holds images twice")
+        if p.folds:
+            faults.append(
+                f"{name} holds predictions of several models, one per fold; compare the test "
+                f"splits of single folds, such as {name}/repeat-1/fold-1"
+            )
     if faults:
         raise DataError(
             "; ".join(faults) + ". Compare models of the same classes, each image once."
@@ -124,16 +129,7 @@ def _told(p: Predictions) -> str:
 
 def _rows(p: Predictions, order: Sequence[str]) -> Predictions:
     at = {image_id: i for i, image_id in enumerate(p.image_ids)}
-    rows = [at[i] for i in order]
-    return replace(
-        p,
-        image_ids=tuple(order),
-        lines=(),
-        groups=tuple(p.groups[i] for i in rows),
-        targets=p.targets[rows],
-        logits=p.logits[rows],
-        categories=tuple(p.categories[i] for i in rows) if p.categories else (),
-    )
+    return replace(p.only([at[i] for i in order]), lines=())
 
 
 def compare(

@@ -11,7 +11,8 @@ import csv
 import io
 import json
 import math
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -40,6 +41,10 @@ class Predictions:
         unreadable: (image id, reason) of the images that have no row here.
         lines: of each image the line of the hospital's table, None where there is none; empty where
             nobody knows.
+        folds: of out-of-fold predictions, the fold of each image, from 1: the model of that fold
+            was trained without it; else empty.
+        by_fold: the readout of each of these models, used in place of `readout`.
+        disagreement: [N] of an ensemble, how far its members are apart on each image; else None.
         provenance: what made the logits (checkpoint hash, manifest fingerprint, ...).
     """
 
@@ -53,6 +58,9 @@ class Predictions:
     categories: tuple[str, ...] = ()
     unreadable: tuple[tuple[str, str], ...] = ()
     lines: tuple[int | None, ...] = ()
+    folds: tuple[int, ...] = ()
+    by_fold: tuple[Readout, ...] = ()
+    disagreement: NDArray[np.float64] | None = None
     provenance: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -60,9 +68,53 @@ class Predictions:
         assert self.logits.shape == self.targets.shape == shape, "rows and columns must agree"
         assert len(self.groups) == len(self.image_ids), "every row has a group"
 
+    def only(self, rows: Sequence[int] | NDArray[np.int64]) -> Predictions:
+        """The images at these positions, in this order."""
+
+        def chosen(values: tuple[Any, ...]) -> tuple[Any, ...]:
+            return tuple(values[i] for i in rows) if values else ()
+
+        at = np.asarray(rows, np.int64)
+        return replace(
+            self,
+            image_ids=chosen(self.image_ids),
+            groups=chosen(self.groups),
+            targets=self.targets[at],
+            logits=self.logits[at],
+            categories=chosen(self.categories),
+            lines=chosen(self.lines),
+            folds=chosen(self.folds),
+            disagreement=None if self.disagreement is None else self.disagreement[at],
+        )
+
+    def each_fold(self) -> Iterator[tuple[NDArray[np.int64], Predictions]]:
+        """Positions of the images of each fold, and what the one model of that fold said."""
+        for number in sorted(set(self.folds)):
+            rows = np.flatnonzero(np.array(self.folds) == number)
+            yield (
+                rows,
+                replace(self.only(rows), folds=(), by_fold=(), readout=self.by_fold[number - 1]),
+            )
+
+    def _read_out(self, of: Callable[[Predictions], Any]) -> Any:
+        """An array [N, ...] or None that `of` makes of what a single model said."""
+        if not self.folds:
+            return of(self)
+        made = None
+        for rows, part in self.each_fold():
+            if (found := of(part)) is None:
+                return None
+            if made is None:
+                made = np.zeros((len(self.folds), *found.shape[1:]), found.dtype)
+            made[rows] = found
+        return made
+
     @property
     def probabilities(self) -> NDArray[np.float64]:
-        return self.readout.probabilities(self.labels, self.logits)
+        found: NDArray[np.float64] = self._read_out(
+            lambda p: p.readout.probabilities(p.labels, p.logits)
+        )
+        return found
 
     @property
     def thresholds(self) -> tuple[float, ...] | None:
@@ -71,37 +123,47 @@ class Predictions:
 
     @property
     def decisions(self) -> NDArray[np.bool_]:
-        return self.readout.decide(self.labels, self.probabilities)
+        found: NDArray[np.bool_] = self._read_out(
+            lambda p: p.readout.decide(p.labels, p.probabilities)
+        )
+        return found
 
     @property
     def sets(self) -> NDArray[np.bool_] | None:
         """Prediction sets as `Conformal.sets`, or None where none were asked for."""
-        if self.readout.conformal is None:
-            return None
-        return self.readout.conformal.sets(self.labels, self.probabilities, self.categories or None)
+
+        def sets_of(p: Predictions) -> NDArray[np.bool_] | None:
+            chosen = p.readout.conformal
+            return chosen and chosen.sets(p.labels, p.probabilities, p.categories or None)
+
+        found: NDArray[np.bool_] | None = self._read_out(sets_of)
+        return found
 
     @property
     def refer(self) -> NDArray[np.bool_] | None:
         """[N]: which images a human should look at, or None where no share was to be referred."""
-        if self.readout.referral is None:
-            return None
-        sure = certainty(self.labels, self.probabilities)
-        return np.asarray(sure < self.readout.referral.certainty)
+
+        def refer_of(p: Predictions) -> NDArray[np.bool_] | None:
+            chosen = p.readout.referral
+            return chosen and np.asarray(certainty(p.labels, p.probabilities) < chosen.certainty)
+
+        found: NDArray[np.bool_] | None = self._read_out(refer_of)
+        return found
 
     @property
     def digest(self) -> str:
         """SHA-256 of all that scores depend on: ids, groups, targets, logits and the readout."""
-        told = json.dumps(
-            [
-                self.labels.to_json(),
-                self.readout.to_json(),
-                self.image_ids,
-                self.groups,
-                self.categories,
-                self.unreadable,
-            ]
-        )
-        found = sha256(told.encode())
+        told = [
+            self.labels.to_json(),
+            self.readout.to_json(),
+            self.image_ids,
+            self.groups,
+            self.categories,
+            self.unreadable,
+        ]
+        if self.folds:
+            told += [self.folds, [readout.to_json() for readout in self.by_fold]]
+        found = sha256(json.dumps(told).encode())
         for values in (self.targets, self.logits):
             # one byte order, and one nan of the many
             plain_nan = np.where(np.isnan(values), np.float32(np.nan), values)
@@ -116,6 +178,8 @@ class Predictions:
             said["category"] = list(self.categories)
         if self.lines:
             said["line"] = ["" if line is None else str(line) for line in self.lines]
+        if self.folds:
+            said["fold"] = list(map(str, self.folds))
         with table(path) as file:
             writer = csv.writer(file)
             writer.writerow(["image_id", "group", *map(heading, columns), *said])
@@ -134,7 +198,7 @@ class Predictions:
                 cells += [f"{value:.9g}" for value in logit]
                 cells += [f"{value:.6f}" for value in probability]
                 writer.writerow([*map(quoted, (image_id, group)), *cells, *map(quoted, words)])
-        header = {
+        header: dict[str, Any] = {
             "schema": 2,
             "labels": self.labels.to_json(),
             "split": self.split,
@@ -142,6 +206,8 @@ class Predictions:
             "unreadable": self.unreadable,
             "provenance": self.provenance,
         }
+        if self.folds:
+            header["by_fold"] = [readout.to_json() for readout in self.by_fold]
         write_text(path.with_suffix(".json"), json.dumps(header, indent=2) + "\n")
 
     def new_rows(self) -> list[dict[str, str]]:
@@ -157,7 +223,7 @@ class Predictions:
 
     @property
     def new_columns(self) -> list[str]:
-        return columns_of(self.labels, self.readout)
+        return columns_of(self.labels, self.readout, ensemble=self.disagreement is not None)
 
     def to_csv(self, path: Path | str) -> None:
         """Write the table that `medcnn predict` writes, in place of a file that is there."""
@@ -203,6 +269,8 @@ class Predictions:
             said["set"] = set_texts(self.labels, sets)
         if (refer := self.refer) is not None:
             said["refer"] = ["yes" if r else "no" for r in refer]
+        if self.disagreement is not None:
+            said["disagreement"] = [f"{value:.6f}" for value in self.disagreement]
         return said
 
     def _named(self, values: NDArray[np.float64]) -> list[tuple[str, float]]:
@@ -247,6 +315,13 @@ class Predictions:
                     if "line" in columns
                     else ()
                 ),
+                folds=tuple(int(r["fold"]) for r in rows) if "fold" in columns else (),
+                by_fold=tuple(map(Readout.from_json, header.get("by_fold", ()))),
+                disagreement=(
+                    np.array([float(r["disagreement"]) for r in rows])
+                    if "disagreement" in columns
+                    else None
+                ),
                 provenance=header["provenance"],
             )
         except (OSError, KeyError, ValueError) as error:
@@ -255,7 +330,8 @@ class Predictions:
             ) from error
 
 
-def columns_of(labels: LabelSpace, readout: Readout) -> list[str]:
+def columns_of(labels: LabelSpace, readout: Readout, *, ensemble: bool = False) -> list[str]:
     """Columns of the table that `predict` writes."""
     names = [heading(f"probability:{n}") for n in labels.names]
-    return ["image_id", *names, *readout.said_columns, "unreadable"]
+    apart = ["disagreement"] if ensemble else []
+    return ["image_id", *names, *readout.said_columns, *apart, "unreadable"]

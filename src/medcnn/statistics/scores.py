@@ -57,7 +57,13 @@ def evaluate(predictions: Predictions, *, resamples: int = 1000, seed: int = 0) 
     Args:
         resamples: patients are drawn anew this many times; 1 or more.
         seed: of the draws; the same seed gives the same intervals.
+
+    Out-of-fold predictions are scored within each fold and averaged (`folds.cross_validated`).
     """
+    if predictions.folds:
+        from medcnn.statistics.folds import cross_validated
+
+        return cross_validated([predictions], resamples=resamples, seed=seed).evaluation
     thresholds = predictions.thresholds
     if thresholds is None and not predictions.labels.exclusive:
         thresholds = (0.5,) * len(predictions.labels.outputs)

@@ -123,7 +123,8 @@ class DataConfig:
 
     `title` is what reports and run folders call it. `root` is a folder, `path` one file; `stand_in`
     names the phantoms that are drawn where neither is given. `modality` null means what the adapter
-    says; `window` and `frames` are null where a checkpoint brings them (`READING`). `options` holds
+    says; `folds` and `fold` are null but for a fold of a cross-validation, which is its test split;
+    `window` and `frames` are null where a checkpoint brings them (`READING`). `options` holds
     what is left: the settings of the adapter `name`, bound to its signature.
     """
 
@@ -144,6 +145,8 @@ class DataConfig:
     validation_share: float = within(0.01, 0.9)
     test_share: float = within(0.01, 0.9)
     train_groups: int | None = within(1)
+    folds: int | None = within(2)
+    fold: int | None = within(1)
     cache: Cache
     executor: Where
     options: Mapping[str, Any]
@@ -165,10 +168,18 @@ class DataConfig:
             for step in self.steps
             if self.channels == 1 and STEPS[step["name"]].colour
         ]
-        if self.validation_share + self.test_share >= 0.95:
+        test, given = self.test_share, f"data.test_share={self.test_share:g}"
+        if self.folds is not None:
+            test, given = 1 / self.folds, f"folds={self.folds}"
+        if self.validation_share + test >= 0.95:
             faults.append(
-                f"data.validation_share={self.validation_share:g} and data.test_share="
-                f"{self.test_share:g} leave less than 5 % of the patients to train on."
+                f"data.validation_share={self.validation_share:g} and {given} leave less than 5 % "
+                "of the patients to train on."
+            )
+        if (self.fold is None) != (self.folds is None) or (self.fold or 0) > (self.folds or 0):
+            faults.append(
+                f"data.fold={shown(self.fold)} and data.folds={shown(self.folds)}: a fold is a "
+                "number from 1 to data.folds, and both are given or neither."
             )
         return faults
 
@@ -297,6 +308,7 @@ def data_from_json(stored: Mapping[str, Any]) -> DataConfig:
     # what earlier checkpoints do not say, and how many images may be unreadable, which they did
     earlier = {"title": None, "window": 0, "frames": "error", "steps": "none"}
     earlier |= {"full_scale": 16, "executor": "here", "train_groups": None}
+    earlier |= {"folds": None, "fold": None}
     kept = {k: v for k, v in stored.items() if k != "max_unreadable"}
     return build(DataConfig, {**earlier, **kept})
 

@@ -16,6 +16,9 @@ WEIGHT_WORDS = ("auto", "pretrained", "none")
 # What timm and the Hugging Face hub call the weights in a folder.
 WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
 
+# What the folder of a cross-validation says of itself.
+CROSSVALIDATION = "crossvalidation.json"
+
 
 def stands_in(data: DataConfig) -> bool:
     """Whether phantoms are drawn, since no place of the images was given."""

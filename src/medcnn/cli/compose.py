@@ -6,7 +6,7 @@ import os
 import re
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
@@ -102,11 +102,11 @@ def read_command(name: str, words: list[str]) -> Command:
 
 def _varied(name: str, options: Options, chosen: Mapping[str, Any]) -> Command:
     """The command that trains with the settings of another one; `chosen` replaces some of them."""
-    own = (name, "run_dir")
+    own = {"run_dir", *chosen, *(f.name for f in fields(cast(type, verb_of(name).config)))}
     shared = [
         word
         for word, o in zip(options.settings, read_words(options.settings), strict=True)
-        if o.key_or_group.split(".")[0] not in own
+        if not {o.key_or_group, o.key_or_group.split(".")[0]} & own
     ]
     folder = [f"--config-dir={options.folder}"] if options.folder else []
     more = [f"{key}={word_of(value)}" for key, value in chosen.items()]

@@ -44,7 +44,7 @@ def general() -> str:
         line.partition(" -m ")[0] + " -m" if " -m " in line else line.split()[0] for line in lines
     ]
     return GENERAL.format(
-        commands="\n".join(f"  {n:<10} medcnn {w}" for n, w in zip(names, lines, strict=True))
+        commands="\n".join(f"  {n:<14} medcnn {w}" for n, w in zip(names, lines, strict=True))
     )
 
 

@@ -166,6 +166,8 @@ def _trained(described: Any) -> list[str]:
         "training.seed": training.get("seed", 0),
         "training.data.validation_share": data.get("validation_share", 0.1),
         "training.data.test_share": data.get("test_share", 0.1),
+        "training.data.folds": data.get("folds") or 2,
+        "training.data.fold": data.get("fold") or 1,
         "training.data.max_unreadable": data.get("max_unreadable", 0),
         "training.audit.max_bad": audit.get("max_bad", 0),
     }

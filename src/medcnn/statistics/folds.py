@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -101,12 +101,17 @@ def averaged(metric: Metric) -> bool:
 
 
 def cross_validated(
-    repeats: Sequence[Predictions], *, resamples: int = 1000, seed: int = 0
+    repeats: Sequence[Predictions],
+    names: Collection[str] = (),
+    *,
+    resamples: int = 1000,
+    seed: int = 0,
 ) -> CrossValidated:
     """The scores of a cross-validation.
 
     Args:
         repeats: out-of-fold predictions of the same images, one table per repeat.
+        names: of scores; empty means all that can be averaged.
         resamples: of patients; 1 or more.
         seed: of the draws.
     """
@@ -118,6 +123,8 @@ def cross_validated(
     by_fold = {}
     for name, metric in METRICS.items():
         if labels.kind not in metric.kinds or not averaged(metric):
+            continue
+        if names and name not in names:
             continue
         every = [part for of in parts for part in of]
         once = np.stack([values(p, name)[0] for _, p in every])  # [folds, labels]
@@ -207,7 +214,8 @@ class _Made:
         )
 
     def _interval(self, value: float, defined: list[int]) -> Interval:
-        resampled = _mean(np.stack([_mean(self.drawn[..., c]) for c in defined]))
+        # a label that a resample lacks makes its mean over labels undefined, not another one
+        resampled = np.mean([_mean(self.drawn[..., c]) for c in defined], axis=0)
         if reason := often_undefined(resampled):
             return Interval(reason=reason)
         span = self.metric.span(self.first.labels)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from medcnn.system.errors import DataError
+from medcnn.system.errors import DataError, UsageError
 from medcnn.verbs import Command, Verb
 
 if TYPE_CHECKING:
@@ -22,8 +22,13 @@ class ReportConfig:
 
 
 def check(config: ReportConfig) -> None:
-    from medcnn.places import require_predictions
+    from medcnn.places import CROSSVALIDATION, require_predictions
 
+    if (Path(config.run) / CROSSVALIDATION).is_file():
+        raise UsageError(
+            f"run={config.run} is a cross-validation. Its page is crossvalidation.html, which the "
+            "command that made it writes again; each of its folds has a report."
+        )
     require_predictions(Path(config.run))
 
 

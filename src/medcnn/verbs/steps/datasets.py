@@ -69,7 +69,10 @@ def with_splits(
 ) -> Manifest:
     """Raises LeakError or DataError where there are no splits that a score could be based on."""
     shares = {"validation": data.validation_share, "test": data.test_share}
-    return splits.assign(manifest, **shares, seed=seed, train_groups=data.train_groups, leaky=leaky)
+    fold = (data.fold, data.folds) if data.fold and data.folds else None
+    return splits.assign(
+        manifest, **shares, seed=seed, train_groups=data.train_groups, leaky=leaky, fold=fold
+    )
 
 
 def described(manifest: Manifest, note: Callable[[str], None]) -> Manifest:

@@ -114,6 +114,7 @@ def _as_in_training(manifest: Manifest, checkpoint: Checkpoint) -> Manifest | No
     shares = checkpoint.training.get("data", {})
     if not {"validation_share", "test_share"} <= shares.keys():
         return None
+    number, of = shares.get("fold"), shares.get("folds")
     try:
         dealt = splits.assign(
             manifest,
@@ -122,6 +123,7 @@ def _as_in_training(manifest: Manifest, checkpoint: Checkpoint) -> Manifest | No
             seed=int(checkpoint.training.get("seed", 0)),
             train_groups=shares.get("train_groups"),
             leaky="groups" in _allowed(checkpoint),
+            fold=(int(number), max(2, int(of))) if number and of else None,
         )
     except DataError:
         return None

@@ -1,0 +1,212 @@
+"""What `medcnn crossvalidate` says: the page, and the table of folds in the terminal."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+
+from medcnn.data.folds import LEFT_ALONE
+from medcnn.data.manifest import Manifest
+from medcnn.pages.facts import Statement, say
+from medcnn.pages.format import counted, estimate, number, whose
+from medcnn.pages.layout import CLASS_COLUMNS, MAIN
+from medcnn.pages.page import rendered
+from medcnn.statistics.evaluation import Score
+from medcnn.statistics.folds import CrossValidated
+from medcnn.statistics.metrics.table import DEFAULT_SCORE, METRICS
+
+
+@dataclass(frozen=True, kw_only=True)
+class Crossed:
+    """A cross-validation that is done.
+
+    Attributes:
+        dealt: repeat -> the images with their folds.
+        names: (repeat, fold) -> folder of that run, below that of the cross-validation.
+    """
+
+    backbone: str
+    found: CrossValidated
+    dealt: Mapping[int, Manifest]
+    names: Mapping[tuple[int, int], str]
+
+    @property
+    def whole(self) -> Manifest:
+        return self.dealt[1]
+
+    @property
+    def repeats(self) -> int:
+        return len(self.dealt)
+
+    @property
+    def folds(self) -> int:
+        return len(self.names) // self.repeats
+
+    @property
+    def main(self) -> Score:
+        evaluation = self.found.evaluation
+        return evaluation.find(DEFAULT_SCORE[evaluation.labels.kind])
+
+    @property
+    def sure(self) -> bool:
+        return not math.isnan(self.main.low)
+
+    @property
+    def left_alone(self) -> int:
+        return self.whole.excluded.get(LEFT_ALONE, 0)
+
+    @property
+    def group_noun(self) -> str:
+        return self.whole.group_noun
+
+    def spread(self, score: str) -> tuple[float, float]:
+        """Lowest and highest value of a fold; nan where it is defined in none."""
+        known = [v for row in self.found.by_fold[score] for v in row if not math.isnan(v)]
+        return (min(known), max(known)) if known else (math.nan, math.nan)
+
+    def by_repeat(self, score: str) -> list[float]:
+        """Mean over the folds of each repeat."""
+        rows = [[v for v in row if not math.isnan(v)] for row in self.found.by_fold[score]]
+        return [float(np.mean(row)) if row else math.nan for row in rows]
+
+
+def _title(c: Crossed) -> str:
+    return METRICS[c.main.name].title
+
+
+def _value(c: Crossed) -> str:
+    value, interval = estimate(c.main.value, c.main.low, c.main.high)
+    how = f" (95 % interval {interval})" if interval else ""
+    return (
+        f"{_title(c)} is {value}{how}: the mean over {c.folds * c.repeats} models, each tested on "
+    )
+
+
+def _spread(c: Crossed) -> str:
+    low, high = c.spread(c.main.name)
+    return f"The single models lie between {number(low)} and {number(high)}."
+
+
+def _repeats(c: Crossed) -> str:
+    values = c.by_repeat(c.main.name)
+    return (
+        f"With other folds and another seed, the mean lies between {number(min(values))} and "
+        f"{number(max(values))} ({c.repeats} repeats)."
+    )
+
+
+def _why_none(c: Crossed) -> str:
+    return f"{_title(c)} has no interval: {whose(c.main.note, c.group_noun)}."
+
+
+SAYS: dict[str, Statement[Crossed]] = {
+    "value": Statement(
+        lambda c: f"{_value(c)}{c.group_noun}s that it never saw.",
+        lambda c: not math.isnan(c.main.value),
+    ),
+    "no interval": Statement(_why_none, lambda c: not c.sure),
+    "spread": Statement(_spread, lambda c: not math.isnan(c.main.value)),
+    "repeats": Statement(_repeats, lambda c: c.repeats > 1 and not math.isnan(c.main.value)),
+    "recipe": Statement(
+        "These scores are about the settings, not about one model: each fold trained its own. "
+        "Epoch, thresholds and calibration were chosen on validation images from the training "
+        "folds.",
+        lambda c: True,
+    ),
+    "interval": Statement(
+        lambda c: (
+            f"An interval says how far the mean would move with other {c.group_noun}s tested by "
+            f"the same models; {c.group_noun}s were resampled, each with all images. It does not "
+            "cover training again on other images, which the repeats only partly show."
+        ),
+        lambda c: c.sure and c.group_noun != "image",
+    ),
+    "interval of images": Statement(
+        "An interval says how far the mean would move with other images tested by the same models. "
+        "The set does not say which images belong to one patient, so it may be too narrow.",
+        lambda c: c.sure and c.group_noun == "image",
+    ),
+    "spread of folds": Statement(
+        "The spread over folds is shown beside the score. It is no interval: the models share most "
+        "of their training images, and each is tested on few.",
+        lambda c: True,
+    ),
+    "pooled": Statement(
+        "No score is computed from all folds in one table. That would rank images of different "
+        "models against each other; if one model gives higher probabilities than another, the "
+        "pooled AUROC is wrong although each model ranks its own images well.",
+        lambda c: True,
+    ),
+    "left out": Statement(
+        "Calibration error is not averaged over folds: it is larger in small folds for the same "
+        "model. The report of each fold has it.",
+        lambda c: True,
+    ),
+    "test": Statement(
+        lambda c: (
+            f"The fixed test split of the set ({counted(c.left_alone, 'image')}) was neither "
+            "trained on nor looked at. To use it once at the end: medcnn evaluate with this folder "
+            "as checkpoint."
+        ),
+        lambda c: c.left_alone > 0,
+    ),
+}
+
+
+def crossvalidation_page(crossed: Crossed, notes: list[str]) -> str:
+    """One self-contained HTML page."""
+    evaluation = crossed.found.evaluation
+    scores = [s for s in evaluation.scores if s.overall and s.name in MAIN]
+    labels = [
+        s for s in evaluation.scores if s.label is not None and s.name in (*CLASS_COLUMNS[:4],)
+    ]
+    images = counted(evaluation.images, "image")
+    of = counted(evaluation.groups, crossed.group_noun)
+    return rendered(
+        "crossvalidation.html.j2",
+        {"number": number, "estimate": lambda s: estimate(s.value, s.low, s.high)},
+        title=f"{crossed.backbone} cross-validated on {crossed.whole.source}",
+        task=f"{images}{f' of {of}' if crossed.whole.grouped else ''} in {crossed.folds} folds",
+        warnings=notes,
+        crossed=crossed,
+        scores=scores,
+        labels=labels,
+        metrics=METRICS,
+        tables={r: table(manifest) for r, manifest in crossed.dealt.items()},
+        say=partial(say, SAYS, crossed),
+        whose=partial(whose, noun=crossed.group_noun),
+    )
+
+
+def table(manifest: Manifest) -> list[list[str]]:
+    """The folds as they were dealt: a head, and a row for each."""
+    counts = manifest.fold_counts()
+    names = [key for key in next(iter(counts.values())) if key.startswith("label:")]
+    head = ["fold", f"{manifest.group_noun}s", "images"]
+    head += [name.removeprefix("label:") for name in names]
+    rows = [
+        [str(fold), *(f"{row[key]:,}" for key in ("groups", "images", *names))]
+        for fold, row in counts.items()
+    ]
+    return [head, *rows]
+
+
+MOST_COLUMNS = 9
+
+
+def table_lines(manifest: Manifest) -> Iterator[str]:
+    """The same for a terminal of 100 columns; the page has all labels."""
+    cells = [row[:MOST_COLUMNS] for row in table(manifest)]
+    widths = [min(14, max(len(row[at]) for row in cells)) for at in range(len(cells[0]))]
+    for row in cells:
+        parts = [
+            f"{cell if len(cell) <= width else cell[: width - 1] + '…':>{width}}"
+            for cell, width in zip(row, widths, strict=True)
+        ]
+        yield f"  {'  '.join(parts)}"[:100]
+    if (more := len(table(manifest)[0]) - MOST_COLUMNS) > 0:
+        yield f"  and {counted(more, 'more label')}, on the page"

@@ -1,0 +1,224 @@
+"""The folds of a cross-validation: trained one after the other, joined, scored, shown.
+
+Each fold is an ordinary training with a run folder of its own, so a cross-validation that was
+stopped goes on as a training does, and folds that are finished are only read.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+from medcnn.config import settings_digest, short_hash, to_json
+from medcnn.data.folds import in_folds, rare_labels
+from medcnn.data.manifest import Manifest
+from medcnn.data.splits import refuse_leaks
+from medcnn.pages.crossvalidation_page import Crossed, crossvalidation_page, table_lines
+from medcnn.pages.format import counted
+from medcnn.places import CROSSVALIDATION
+from medcnn.statistics.evaluation import Evaluation, read_metrics, write_metrics
+from medcnn.statistics.folds import cross_validated, out_of_fold
+from medcnn.statistics.metrics.table import DEFAULT_SCORE
+from medcnn.statistics.predictions import Predictions
+from medcnn.system.errors import UsageError
+from medcnn.system.files import locked, private_to, write_text
+from medcnn.system.paths import without_ways
+from medcnn.system.privacy import pseudonymised
+from medcnn.system.progress import hushed, log, working, wrapped
+from medcnn.system.run_facts import without_free_settings
+from medcnn.verbs.crossvalidate import CrossvalidateConfig
+from medcnn.verbs.steps.datasets import labelled
+from medcnn.verbs.steps.dry_run import rehearsed
+from medcnn.verbs.train import TrainConfig, train
+
+SCHEMA = 1
+# Settings of a fold -> its config and the words of its command.
+Make = Callable[[Mapping[str, Any]], tuple[TrainConfig, list[str]]]
+
+
+def crossvalidated(config: CrossvalidateConfig, make: Make) -> Path:
+    """Train what is not trained yet, then write predictions, scores and page; returns the folder.
+
+    Raises:
+        UsageError: other results lie in the folder, or another process works there.
+        DataError: fewer patients than folds, or the audit of a fold refuses the data.
+    """
+    folder = folder_of(config)
+    if config.train.trainer.dry_run:
+        models = config.folds * config.repeats
+        log.info(f"a dry run of fold 1; there are {models} of that size")
+        rehearsed(train, *made(config, make, folder, 1, 1))
+        return folder
+    with opened(config, folder):
+        notes: list[str] = []
+
+        def note(text: str) -> None:
+            notes.append(pseudonymised(text))
+            log.warning(text)
+
+        whole = labelled(config.data, note)
+        if "groups" not in config.train.audit.allow:
+            refuse_leaks(whole)
+        repeats = range(1, config.repeats + 1)
+        dealt = {r: in_folds(whole, config.folds, config.train.seed + r - 1) for r in repeats}
+        for label, patients in rare_labels(dealt[1], config.folds).items():
+            note(
+                f"{label} is shown by {counted(patients, whole.group_noun)}, so it is not in all "
+                f"{config.folds} folds; its scores are means over the others."
+            )
+        print(f"cross-validation: {folder}")
+        print("\n".join(table_lines(dealt[1])), flush=True)
+        tables = [tested(config, make, folder, r, dealt[r]) for r in repeats]
+        conclude(config, folder, dealt, tables, notes)
+    return folder
+
+
+def folder_of(config: CrossvalidateConfig) -> Path:
+    if config.train.run_dir:
+        return Path(config.train.run_dir)
+    name = config.train.model.backbone if config.train.model else "model"
+    digest = settings_digest(settings_of(config))
+    return Path("runs") / f"{config.data.called()}-{name}-crossvalidate-{digest}"
+
+
+def settings_of(config: CrossvalidateConfig) -> dict[str, Any]:
+    """What makes it this cross-validation; the number of repeats may grow."""
+    return {"train": without_free_settings(to_json(config.train)), "folds": config.folds}
+
+
+@contextmanager
+def opened(config: CrossvalidateConfig, folder: Path) -> Iterator[None]:
+    """The folder, locked, with the settings that it belongs to.
+
+    Raises:
+        UsageError: it holds something else, cannot be written, or is in use.
+    """
+    file = folder / CROSSVALIDATION
+    if folder.exists() and any(folder.iterdir()) and not file.exists():
+        raise UsageError(
+            f"run_dir={folder} holds other files and no cross-validation; give another run_dir."
+        )
+    mine = short_hash(without_ways(settings_of(config)))
+    with ExitStack() as stack:
+        try:
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            stack.enter_context(locked(folder / ".lock"))
+        except BlockingIOError:
+            raise UsageError(
+                f"run_dir={folder} is in use by another medcnn process; wait for it or give "
+                "another run_dir."
+            ) from None
+        except OSError as error:
+            raise UsageError(f"run_dir={folder} cannot be written: {error.strerror}.") from error
+        stack.enter_context(private_to(folder))
+        before = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+        if before.get("settings", mine) != mine:
+            raise UsageError(
+                f"run_dir={folder} holds a cross-validation with other settings; give another "
+                "run_dir, or the old settings to go on there."
+            )
+        if not before:
+            begun = {"schema": SCHEMA, "settings": mine, "folds": config.folds, "repeats": 0}
+            write_text(file, json.dumps(begun, indent=2) + "\n")
+        yield
+
+
+def made(
+    config: CrossvalidateConfig, make: Make, folder: Path, repeat: int, fold: int
+) -> tuple[TrainConfig, list[str]]:
+    return make(
+        {
+            "run_dir": str(folder / fold_name(repeat, fold)),
+            "seed": config.train.seed + repeat - 1,
+            "data.folds": config.folds,
+            "data.fold": fold,
+        }
+    )
+
+
+def fold_name(repeat: int, fold: int) -> str:
+    return f"repeat-{repeat}/fold-{fold}"
+
+
+def tested(
+    config: CrossvalidateConfig, make: Make, folder: Path, repeat: int, dealt: Manifest
+) -> Predictions:
+    """The out-of-fold predictions of one repeat; trains the folds that are not finished."""
+    parts = []
+    for fold in range(1, config.folds + 1):
+        settings, words = made(config, make, folder, repeat, fold)
+        with hushed(logging.ERROR):  # the log.txt of each fold has the rest
+            path = train(settings, words)
+        parts.append(Predictions.read(path / "predictions_test.csv"))
+        print(wrapped(f"{fold_name(repeat, fold)}: {_said(path)}"), flush=True)
+    return out_of_fold(parts, [r.image_id for r in dealt.records], repeat)
+
+
+def _said(path: Path) -> str:
+    facts = json.loads((path / "run.json").read_text(encoding="utf-8"))
+    evaluations = read_metrics(path / "metrics.json")
+    test = evaluations["test"]
+    name = DEFAULT_SCORE[test.labels.kind]
+    shown = f"{name} {test.find(name).value:.4f} of {test.images:,} images"
+    return f"{shown}, best epoch {facts['best_epoch']}"
+
+
+def conclude(
+    config: CrossvalidateConfig,
+    folder: Path,
+    dealt: Mapping[int, Manifest],
+    tables: list[Predictions],
+    notes: list[str],
+) -> None:
+    """Write the out-of-fold predictions, `metrics.json`, `crossvalidation.json` and the page."""
+    for table in tables:
+        table.write(folder / f"predictions_{table.split}.csv")
+    with working("scores over folds"):
+        found = cross_validated(tables, seed=config.train.seed)
+    write_metrics(folder / "metrics.json", {found.evaluation.split: found.evaluation})
+    whole = dealt[1]
+    content = {
+        "schema": SCHEMA,
+        "settings": short_hash(without_ways(settings_of(config))),
+        "folds": config.folds,
+        "repeats": config.repeats,
+        "source": whole.source,
+        "group_noun": whole.group_noun,
+        "excluded": dict(whole.excluded),
+        "dealt": {str(r): manifest.fold_counts() for r, manifest in dealt.items()},
+        "by_fold": {name: _plain(rows) for name, rows in found.by_fold.items()},
+        "notes": notes,
+    }
+    write_text(folder / CROSSVALIDATION, json.dumps(content, indent=2, allow_nan=False) + "\n")
+    backbone = config.train.model.backbone if config.train.model else "model"
+    crossed = Crossed(
+        backbone=backbone,
+        found=found,
+        dealt=dealt,
+        names={(r, f): fold_name(r, f) for r, f in product(dealt, range(1, config.folds + 1))},
+    )
+    write_text(folder / "crossvalidation.html", crossvalidation_page(crossed, notes))
+    print()
+    for line in score_lines(found.evaluation, crossed):
+        print(line)
+    print(f"page: {folder / 'crossvalidation.html'}")
+
+
+def score_lines(evaluation: Evaluation, crossed: Crossed) -> Iterator[str]:
+    from medcnn.pages.layout import MAIN
+    from medcnn.verbs.steps.scoring import score_text
+
+    for score in evaluation.scores:
+        if score.overall and score.name in MAIN:
+            low, high = crossed.spread(score.name)
+            yield wrapped(f"{score.name:<26} {score_text(score)}, folds {low:.3f} to {high:.3f}")
+
+
+def _plain(rows: Any) -> list[list[float | None]]:
+    return [[None if math.isnan(v) else v for v in row] for row in rows]

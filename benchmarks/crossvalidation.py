@@ -35,16 +35,16 @@ CELLS = (
     *((50, 0.3, 5), (100, 0.3, 5), (300, 0.3, 5), (100, 0.1, 5), (300, 0.1, 5)),
     *((50, 0.3, 2), (300, 0.3, 2), (50, 0.3, 10), (300, 0.1, 10), (300, 0.3, 10)),
 )
-RUNS, RESAMPLES, TRUTH = 200, 200, 1_500
+RUNS, RESAMPLES, TRUTH = 200, 200, 20_000
 
 
 def draw(
-    patients: int, prevalence: float, rng: np.random.Generator
+    patients: int, prevalence: float, rng: np.random.Generator, most: int = 5
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Patient [N], label [N] and features [N, FEATURES] of images; a set has a fixed number of
-    sick patients."""
+    sick patients, and at most `most` images of each."""
     sick = np.arange(patients) < round(patients * prevalence)
-    group = np.repeat(np.arange(patients), rng.integers(1, 6, patients))
+    group = np.repeat(np.arange(patients), rng.integers(1, most + 1, patients))
     shared = rng.normal(0, SHARED**0.5, (patients, FEATURES))[group]
     noise = shared + rng.normal(0, (1 - SHARED) ** 0.5, (len(group), FEATURES))
     return group, sick[group], noise + APART * sick[group][:, None]
@@ -108,7 +108,7 @@ def main(path: Path, runs: int) -> None:
         if key in done:
             continue
         rng = np.random.default_rng((patients, int(100 * prevalence), folds))
-        truth = draw(TRUTH, prevalence, rng)
+        truth = draw(TRUTH, prevalence, rng, most=1)
         found = [one_run(patients, prevalence, folds, rng, truth) for _ in range(runs)]
         done[key] = {}
         for name in SCORES:

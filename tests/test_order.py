@@ -128,22 +128,22 @@ def test_every_stop_of_the_tour_is_there() -> None:
 def test_the_tour_takes_no_more_than_an_afternoon() -> None:
     stops = re.findall(r"\*\*`(\S+\.py)`\*\*", TOUR)
     lines = sum(len((SOURCE / stop).read_text().splitlines()) for stop in stops)
-    assert lines <= 4_365
+    assert lines <= 4_455
 
 
 # Lines that a room may have. One that needs more says in a decision what it deleted.
 ROOMS = {
     "audit": 2_300,
     "cli": 1_650,
-    "data": 8_715,
+    "data": 8_900,
     "images": 4_500,
     "models": 3_510,
-    "pages": 2_950,
+    "pages": 3_130,
     "pixels": 1_800,
-    "statistics": 4_950,
+    "statistics": 5_240,
     "system": 2_500,
     "training": 2_650,
-    "verbs": 4_150,
+    "verbs": 4_460,
 }
 
 

@@ -23,10 +23,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from medcnn.statistics.estimates import Interval
 from medcnn.statistics.evaluation import Average, Evaluation, Score
 from medcnn.statistics.intervals import (
     Floats,
-    Interval,
     different,
     group_numbers,
     how_many,

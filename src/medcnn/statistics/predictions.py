@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +25,8 @@ from medcnn.statistics.conformal import set_texts
 from medcnn.statistics.decisions import Readout, certainty
 from medcnn.system.errors import DataError, UsageError
 from medcnn.system.files import heading, plain, quoted, table, write_bytes, write_text
+
+Found = TypeVar("Found", bound=NDArray[Any] | None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,25 +98,18 @@ class Predictions:
                 replace(self.only(rows), folds=(), by_fold=(), readout=self.by_fold[number - 1]),
             )
 
-    def _read_out(self, of: Callable[[Predictions], Any]) -> Any:
-        """An array [N, ...] or None that `of` makes of what a single model said."""
+    def _read_out(self, of: Callable[[Predictions], Found]) -> Found:
+        """What `of` makes of each model's part [n, ...], put together; None where it makes none."""
         if not self.folds:
             return of(self)
-        made = None
-        for rows, part in self.each_fold():
-            if (found := of(part)) is None:
-                return None
-            if made is None:
-                made = np.zeros((len(self.folds), *found.shape[1:]), found.dtype)
-            made[rows] = found
-        return made
+        rows, parts = zip(*((rows, of(part)) for rows, part in self.each_fold()), strict=True)
+        if parts[0] is None:
+            return None  # type: ignore[return-value]
+        return np.concatenate(parts)[np.argsort(np.concatenate(rows))]  # type: ignore[return-value]
 
     @property
     def probabilities(self) -> NDArray[np.float64]:
-        found: NDArray[np.float64] = self._read_out(
-            lambda p: p.readout.probabilities(p.labels, p.logits)
-        )
-        return found
+        return self._read_out(lambda p: p.readout.probabilities(p.labels, p.logits))
 
     @property
     def thresholds(self) -> tuple[float, ...] | None:
@@ -123,37 +118,35 @@ class Predictions:
 
     @property
     def decisions(self) -> NDArray[np.bool_]:
-        found: NDArray[np.bool_] = self._read_out(
-            lambda p: p.readout.decide(p.labels, p.probabilities)
-        )
-        return found
+        return self._read_out(lambda p: p.readout.decide(p.labels, p.probabilities))
 
     @property
     def sets(self) -> NDArray[np.bool_] | None:
         """Prediction sets as `Conformal.sets`, or None where none were asked for."""
 
         def sets_of(p: Predictions) -> NDArray[np.bool_] | None:
-            chosen = p.readout.conformal
-            return chosen and chosen.sets(p.labels, p.probabilities, p.categories or None)
+            if p.readout.conformal is None:
+                return None
+            return p.readout.conformal.sets(p.labels, p.probabilities, p.categories or None)
 
-        found: NDArray[np.bool_] | None = self._read_out(sets_of)
-        return found
+        return self._read_out(sets_of)
 
     @property
     def refer(self) -> NDArray[np.bool_] | None:
         """[N]: which images a human should look at, or None where no share was to be referred."""
 
         def refer_of(p: Predictions) -> NDArray[np.bool_] | None:
-            chosen = p.readout.referral
-            return chosen and np.asarray(certainty(p.labels, p.probabilities) < chosen.certainty)
+            if p.readout.referral is None:
+                return None
+            sure = certainty(p.labels, p.probabilities)
+            return np.asarray(sure < p.readout.referral.certainty)
 
-        found: NDArray[np.bool_] | None = self._read_out(refer_of)
-        return found
+        return self._read_out(refer_of)
 
     @property
     def digest(self) -> str:
         """SHA-256 of all that scores depend on: ids, groups, targets, logits and the readout."""
-        told = [
+        told: list[Any] = [
             self.labels.to_json(),
             self.readout.to_json(),
             self.image_ids,

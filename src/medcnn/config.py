@@ -123,9 +123,10 @@ class DataConfig:
 
     `title` is what reports and run folders call it. `root` is a folder, `path` one file; `stand_in`
     names the phantoms that are drawn where neither is given. `modality` null means what the adapter
-    says; `folds` and `fold` are null but for a fold of a cross-validation, which is its test split;
-    `window` and `frames` are null where a checkpoint brings them (`READING`). `options` holds
-    what is left: the settings of the adapter `name`, bound to its signature.
+    says, `size_px` null that the weights decide; `folds` and `fold` are null but for a fold of a
+    cross-validation, which is its test split; `window` and `frames` are null where a checkpoint
+    brings them (`READING`). `options` holds what is left: the settings of the adapter `name`, bound
+    to its signature.
     """
 
     name: str
@@ -134,7 +135,7 @@ class DataConfig:
     path: str | None
     stand_in: str | None
     modality: Modality | None
-    size_px: int = within(8, 4096)
+    size_px: int | None = within(8, 4096)
     channels: int = within(1, 3)
     fit: Fit
     bits: int = within(8, 16)
@@ -237,10 +238,11 @@ NamedChoice = Annotated[Choice, Rule(parse=choice_of)]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OptimizerConfig:
-    """What every optimizer has; `options` are those of its own (momentum)."""
+    """What every optimizer has; `options` are those of its own (momentum). `lr` null is decided by
+    the weights that training starts from."""
 
     name: str
-    lr: float = within(1e-12, 100)
+    lr: float | None = within(1e-12, 100)
     weight_decay: float = within(0, 10)
     head_lr_factor: float = within(1e-6, 1e6)
     options: Mapping[str, Any]

@@ -171,8 +171,7 @@ def build_body(
         height, width = tuple(source.get("input_size") or (3, 0, 1))[1:]
         trained_px = height if height == width else 0
         mean, std = source.get("mean", IMAGENET_MEAN), source.get("std", IMAGENET_STD)
-        hub = source.get("hf_hub_id")
-        download = f"hf-hub:{hub}" if hub else source.get("url") or None
+        download = source_of(name)
     if depth and not any(isinstance(m, DropPath) and m.drop_prob for m in network.modules()):
         raise _no_stochastic_depth(name)
     if pooling != AUTO:
@@ -224,6 +223,16 @@ def _of_timm(name: str, channels: int, size_px: int, options: dict[str, Any]) ->
         raise UsageError(
             f"model.backbone={name} with model.options={options} cannot be built: {reason}"
         ) from error
+
+
+def source_of(name: str) -> str | None:
+    """Where pretrained weights of a backbone come from: a URL, a `hf-hub:` id, or nowhere."""
+    if name in BACKBONES:
+        return BACKBONES[name].download
+    known = timm.models.get_pretrained_cfg(name, allow_unregistered=True)
+    if known is None:
+        return None
+    return f"hf-hub:{known.hf_hub_id}" if known.hf_hub_id else str(known.url or "") or None
 
 
 def _refuse_foreign_source(name: str, options: Mapping[str, Any]) -> None:

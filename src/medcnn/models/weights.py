@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 
 from medcnn.models import checkpoint as checkpoints
-from medcnn.models.backbones import Body, Normalisation, build_body
+from medcnn.models.backbones import Body, Normalisation, build_body, source_of
 from medcnn.models.checkpoint import Checkpoint
 from medcnn.models.known_weights import Known, recognised
 from medcnn.models.packaged import PACKAGES, packaged
@@ -92,6 +92,17 @@ def load_weights(body: Body, name: str, policy: str, partial: bool = False) -> O
         "name), or copy a .safetensors or .pth file here and give its path: "
         "model.weights=/path/to/weights.safetensors. To train without them: model.weights=none."
     )
+
+
+def at_hand(name: str, policy: str) -> bool:
+    """Whether `load_weights` will look for pretrained weights and can expect to find them.
+
+    Raises:
+        UsageError: no backbone has this name.
+    """
+    if policy != "auto":
+        return policy != "none"
+    return packaged(name)[0] is not None or not _not_to_be_had(source_of(name))
 
 
 def _of_package(body: Body, name: str, file: Path, partial: bool) -> Origin:

@@ -44,6 +44,9 @@ ADDED = {
     "loss.options.twice": False,
 }
 
+# Settings that may be left open (null). A run that goes on keeps what it decided.
+OPEN = (("optimizer", "lr"), ("data", "size_px"))
+
 _PACKAGES = ("torch", "torchvision", "timm", "numpy", "pillow", "pydicom", "scikit-learn")
 
 
@@ -62,6 +65,16 @@ def differences(left: Any, right: Any, key: str = "") -> list[str]:
         left = ADDED.get(key)
     allowed = left == right or key in FREE_SETTINGS or (key in EXTENDING and _grows(left, right))
     return [] if allowed else [f"{key}: {left} there, {right} now"]
+
+
+def as_begun(earlier: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, Any]:
+    """The config of a run that goes on: what it leaves open is as in the `earlier` one."""
+    filled = {**now}
+    for group, name in OPEN:
+        decided = (earlier.get(group) or {}).get(name)
+        if filled.get(group) and filled[group].get(name) is None:
+            filled[group] = {**filled[group], name: decided}
+    return filled
 
 
 def _grows(before: int | None, now: int | None) -> bool:

@@ -19,7 +19,7 @@ from medcnn.system.errors import MedcnnError, UsageError
 from medcnn.system.files import kept_twice, locked, private_to, sweep, write_text
 from medcnn.system.privacy import pseudonymised
 from medcnn.system.progress import keep_log, log
-from medcnn.system.run_facts import differences, extensions, facts_of, now
+from medcnn.system.run_facts import as_begun, differences, extensions, facts_of, now
 from medcnn.system.run_places import kept_at, placeless, places_given
 
 
@@ -137,6 +137,7 @@ def open_run(
         earlier = _earlier(path)
         if not any((path / name).exists() for name in ("checkpoints", "metrics.json")):
             earlier = {}  # it failed before it came to anything; there is nothing to lose
+        config = as_begun(earlier.get("config", {}), config)
         _refuse_other_run(path, earlier, config, resumable)
         places.refuse_others(path, earlier)
         extended = extensions(earlier.get("config", {}), config)
@@ -235,7 +236,8 @@ def shorter_run(path: Path, config: Mapping[str, Any]) -> Path | None:
         except (OSError, ValueError, LookupError, TypeError):
             continue  # whatever it is, it is not meant
         run = RunFolder(file.parent, {}, finished=False)
-        if run.resumable() and extensions(before, now) and not differences(before, now):
+        as_there = as_begun(before, now)
+        if run.resumable() and extensions(before, as_there) and not differences(before, as_there):
             found.append((before["trainer"]["epochs"], run.path))
     return max(found)[1] if found else None
 

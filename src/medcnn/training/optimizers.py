@@ -11,7 +11,7 @@ from medcnn.config import OptimizerConfig
 from medcnn.models.classifier import Classifier
 from medcnn.models.parts import HEAD, undecayed
 from medcnn.system.registry import Table
-from medcnn.training.transfer import Plan, Stage
+from medcnn.training.transfer import Plan, Stage, base_rate
 
 Groups = list[dict[str, Any]]
 
@@ -67,7 +67,7 @@ def set_stage(groups: Groups, plan: Plan, stage: Stage, config: OptimizerConfig)
     rates = plan.rates(stage)
     for group in groups:
         name = group["name"]
-        rate = config.lr * (config.head_lr_factor if name == HEAD else 1.0) * rates[name]
+        rate = base_rate(config) * (config.head_lr_factor if name == HEAD else 1.0) * rates[name]
         group["base_lr"] = rate
         group.setdefault("lr", rate)  # which each step sets
 

@@ -214,12 +214,17 @@ class Plan:
         }
 
 
+def base_rate(config: OptimizerConfig) -> float:
+    assert config.lr is not None, "decided before anything trains"
+    return config.lr
+
+
 def table_of(plan: Plan, classifier: Classifier, config: OptimizerConfig) -> list[str]:
     """Lines that say what trains, at which base rate, and from which epoch on."""
     sizes = {name: parameter.numel() for name, parameter in classifier.named_parameters()}
     rows = [("trains", "parameters", "learning rate, from epoch")]
     for group, names in plan.groups().items():
-        factor = config.lr * (config.head_lr_factor if group == HEAD else 1.0)
+        factor = base_rate(config) * (config.head_lr_factor if group == HEAD else 1.0)
         rates, before = [], 0.0
         for stage in plan.stages:
             if (rate := factor * plan.rates(stage)[group]) != before:

@@ -42,6 +42,7 @@ def finetune(config: TrainConfig, words: list[str]) -> Path:
     from medcnn.verbs.steps import sitting
     from medcnn.verbs.steps.auditing import allowed_pixels, audited
     from medcnn.verbs.steps.datasets import read_as
+    from medcnn.verbs.steps.deciding import decided
     from medcnn.verbs.steps.starting_weights import note_what_it_knows
     from medcnn.verbs.steps.taking_over import carried_over, old_and_new
 
@@ -50,6 +51,7 @@ def finetune(config: TrainConfig, words: list[str]) -> Path:
     with sitting.begun(config, words) as run:
         if run is None:
             return sitting.run_folder_of(config)
+        config = decided(config, run)
         old, tensors = checkpoints.read(path)
         checkpoints.refuse_not_finite(tensors, str(path))
         sha = checkpoints.provenance_of(path)["checkpoint_sha256"]

@@ -96,11 +96,13 @@ def train(config: TrainConfig, words: list[str], watch: Watch | None = None) -> 
     from medcnn.verbs.steps import sitting
     from medcnn.verbs.steps.auditing import allowed_pixels, audited
     from medcnn.verbs.steps.datasets import preprocessing_of
+    from medcnn.verbs.steps.deciding import decided
     from medcnn.verbs.steps.starting import new_classifier
 
     with sitting.begun(config, words) as run:
         if run is None:
             return sitting.run_folder_of(config)
+        config = decided(config, run)
         asked = preprocessing_of(config.data)
         manifest, bad, preprocessing = run.ranks.told(lambda: audited(config, run, asked))
         check_readout(config.readout, manifest.labels, sitting.attributes_of(manifest))

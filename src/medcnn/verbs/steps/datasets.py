@@ -24,6 +24,9 @@ from medcnn.system.privacy import pseudonym
 from medcnn.system.progress import log, working
 from medcnn.verbs import Given
 
+# Where data.size_px is null and no weights decide.
+SCRATCH_PX = 48
+
 # What a checkpoint brings with it.
 PREPROCESSING = tuple(f"data.{f.name}" for f in fields(Preprocessing) if f.name not in READING)
 
@@ -142,7 +145,7 @@ def _pseudonymised(manifest: Manifest) -> Manifest:
 
 def preprocessing_of(data: DataConfig) -> Preprocessing:
     return Preprocessing(
-        size_px=data.size_px,
+        size_px=data.size_px or SCRATCH_PX,
         channels=data.channels,
         fit=data.fit,
         bits=data.bits,

@@ -20,6 +20,7 @@ from medcnn.models.inference import pick_device
 from medcnn.system.errors import UsageError
 from medcnn.system.launched import one_of_several
 from medcnn.system.progress import hushed, log
+from medcnn.verbs.steps.datasets import SCRATCH_PX
 from medcnn.verbs.steps.sitting import run_folder_of
 from medcnn.verbs.train import TrainConfig
 
@@ -62,6 +63,8 @@ def rehearse(run: Run, run_folder: Path, config: TrainConfig, words: list[str]) 
     with folder, hushed(logging.WARNING):  # scores of so few images would only mislead
         path = run(replace(config, run_dir=str(Path(folder.name) / "run"), trainer=few), words)
         facts = json.loads((path / "run.json").read_text(encoding="utf-8"))
+        size_px = facts["config"]["data"]["size_px"]
+        config = replace(config, data=replace(config.data, size_px=size_px))
         sizes = {p.name: p.stat().st_size for p in (path / "checkpoints").iterdir()}
     print("\n".join(["dry run: all of it works, nothing was kept", *costs(config, facts, sizes)]))
 
@@ -71,7 +74,7 @@ def trained_on(config: TrainConfig) -> int:
     all_of_it = config.trainer.batch_size * config.trainer.accumulate
     if pick_device(config.trainer.device).type != "cpu":
         return all_of_it
-    return min(all_of_it, max(2, CPU_PIXELS // config.data.size_px**2))
+    return min(all_of_it, max(2, CPU_PIXELS // (config.data.size_px or SCRATCH_PX) ** 2))
 
 
 def few_of(manifest: Manifest, config: TrainConfig) -> Manifest:

@@ -47,7 +47,7 @@ def new_classifier(
         head=config.head.name,
         head_options=dict(config.head.options),
         channels=config.data.channels,
-        size_px=config.data.size_px,
+        size_px=preprocessing_of(config.data).size_px,
         pooling=config.pooling.name,
         pooling_options=dict(config.pooling.options),
     )

@@ -1,0 +1,64 @@
+"""Settings left open (null), decided by the weights that training starts from."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, replace
+
+from medcnn.config import ModelConfig, to_json
+from medcnn.models.weights import at_hand
+from medcnn.system.progress import log
+from medcnn.system.run_folder import RunFolder
+from medcnn.verbs.steps.datasets import SCRATCH_PX
+from medcnn.verbs.train import TrainConfig
+
+
+@dataclass(frozen=True, slots=True)
+class Advice:
+    """What `train` takes where nothing is said; docs/transfer.md shows the measurements."""
+
+    lr: float
+    size_px: int
+    start: str
+
+
+FROM_SCRATCH = Advice(1e-3, SCRATCH_PX, "random weights")
+PRETRAINED = Advice(1e-3, 96, "pretrained weights")
+
+
+def decided(config: TrainConfig, run: RunFolder) -> TrainConfig:
+    """The settings with those left open decided, and written into the facts of the run. A run that
+    goes on keeps what it began with."""
+
+    def numbers() -> tuple[float, int]:
+        begun = run.facts["config"]
+        lr, size_px = begun["optimizer"]["lr"], begun["data"]["size_px"]
+        if lr is None or size_px is None:
+            advice = PRETRAINED if _pretrained(config) else FROM_SCRATCH
+            chosen = {} if lr else {"optimizer.lr": advice.lr}
+            chosen |= {} if size_px else {"data.size_px": advice.size_px}
+            said = " and ".join(f"{key}={value:g}" for key, value in chosen.items())
+            log.info(f"{said}: recommended for {advice.start} (docs/transfer.md)")
+            lr, size_px = lr or advice.lr, size_px or advice.size_px
+        return lr, size_px
+
+    lr, size_px = run.ranks.told(numbers)
+    config = replace(
+        config,
+        optimizer=replace(config.optimizer, lr=lr),
+        data=replace(config.data, size_px=size_px),
+    )
+    stored = json.loads(json.dumps(to_json(config)))
+    for group in ("optimizer", "data"):
+        run.facts["config"][group] |= {
+            key: stored[group][key] for key in ("lr", "size_px") if key in stored[group]
+        }
+    return config
+
+
+def _pretrained(config: TrainConfig) -> bool:
+    """Whether this training starts from what another one learnt."""
+    if config.checkpoint is not None or config.model is None:
+        return True
+    model: ModelConfig = config.model
+    return config.transfer.name != "scratch" and at_hand(model.backbone, model.weights)

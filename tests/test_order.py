@@ -137,7 +137,7 @@ ROOMS = {
     "cli": 1_650,
     "data": 8_900,
     "images": 4_500,
-    "models": 3_510,
+    "models": 3_530,
     "pages": 3_130,
     "pixels": 1_800,
     "statistics": 5_240,

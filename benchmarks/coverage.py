@@ -2,9 +2,11 @@
 
     nice -n 19 python benchmarks/coverage.py benchmarks/results/coverage.json [runs] [patients,...]
     python benchmarks/coverage.py --table benchmarks/results/coverage.json docs/metrics.md
+    python benchmarks/coverage.py long.json 1000 60 --by-disease --scores=accuracy,log_loss
 
-Each cell is written as soon as it is done, and a file that holds it already is taken up again:
-delete its line to simulate it anew.
+The last one simulates some scores alone, in more runs, where images depend on disease. Each cell
+is written as soon as it is done, and a file that holds it already is taken up again: delete its
+line to simulate it anew.
 
 A patient has 1 to 5 images; the noise of their logits shares 70 % of its variance. The log odds of
 sick and healthy images are normal, as far apart as the AUROC says, and the model is somewhat too
@@ -193,7 +195,7 @@ def _rounded(value: Any) -> Any:
 
 def cells(limits: bool) -> Iterator[tuple[Population, int]]:
     """The most telling first."""
-    others = () if limits else (*reversed(OTHER), GRADES)
+    others = () if limits else (*reversed(OTHER), *([GRADES] if USUAL else []))
     for n in (30, 120, 60, 300):
         for of in (*reversed(USUAL), *others):
             yield of, n
@@ -299,6 +301,12 @@ def main() -> None:
     if "--table" in sys.argv:
         table(*map(Path, words))
         return
+    if chosen := [w.partition("=")[2].split(",") for w in sys.argv if w.startswith("--scores=")]:
+        for name in set(METRICS.own) - set(chosen[0]):
+            del METRICS.own[name]
+    if "--by-disease" in sys.argv:
+        USUAL.clear()
+        OTHER[:] = [of for of in OTHER if of.images == "by disease"]
     path, runs = Path(words[0]), int(words[1]) if len(words) > 1 else RUNS
     only = set(map(int, words[2].split(","))) if len(words) > 2 else set(PATIENTS)
     simulated(path, runs, only, limits="--limits" in sys.argv)

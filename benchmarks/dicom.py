@@ -1,6 +1,7 @@
 """First pass over radiographs: pydicom's way over ours, one thread each, for five syntaxes.
 
     python benchmarks/dicom.py > benchmarks/results/dicom-cpu.json
+    python benchmarks/dicom.py "JPEG 2000"    # one syntax only
 
 40 images of 2048x2048, 12 bits, in each syntax: phantom chests of 512 px, enlarged, with the noise
 of a sensor (its deviation 0.35 times the root of the value: 1.9 to 1 in JPEG-LS), written to a
@@ -27,6 +28,7 @@ os.environ["OMP_NUM_THREADS"] = "1"
 import json
 import platform
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -180,17 +182,18 @@ def measured(files: list[Path], syntax: UID, plugins: tuple[str, ...]) -> dict[s
 
 
 def main() -> None:
+    chosen = {name: SYNTAXES[name] for name in sys.argv[1:] or SYNTAXES}
     with tempfile.TemporaryDirectory() as folder:
-        files: dict[str, list[Path]] = {name: [] for name in SYNTAXES}
+        files: dict[str, list[Path]] = {name: [] for name in chosen}
         for number in range(FILES):
             whole = radiograph(number)
-            for name, syntax in SYNTAXES.items():
+            for name, syntax in chosen.items():
                 file = Path(folder) / f"{number:02d} {name}.dcm"
                 file.write_bytes(written(deepcopy(whole), syntax))
                 files[name].append(file)
         results = {
             name: {"goal": GOALS[name], **measured(files[name], syntax, PLUGINS[name])}
-            for name, syntax in SYNTAXES.items()
+            for name, syntax in chosen.items()
         }
     packages = ("numpy", "pillow", "pydicom", "imagecodecs", "pylibjpeg-openjpeg", "pyjpegls")
     print(

@@ -9,16 +9,18 @@ from medcnn.data.labels import Kind, LabelSpace
 from medcnn.statistics.estimates import Interval
 from medcnn.statistics.intervals import (
     Spread,
+    freedom_of,
     interval_around,
-    inverted_interval,
     mean_interval,
     percentile_interval,
     resampling_weights,
+    share_and_noise,
     share_interval,
     spread_of_draws,
     spread_of_parts,
     unanimous_interval,
 )
+from medcnn.statistics.inverted import inverted_interval
 from medcnn.statistics.metrics.table import Rows, auroc_influence
 from medcnn.statistics.predictions import Predictions
 from medcnn.statistics.scores import evaluate
@@ -152,6 +154,41 @@ def test_a_mean_of_scores_that_move_together_is_no_surer_than_one() -> None:
     assert (found.low, found.high) == pytest.approx((0.7 - 0.1 / 2**0.5, 0.7 + 0.05 / 2**0.5))
     nothing = mean_interval(values, [one, Interval(reason="fewer than 2 groups")], half, same)
     assert nothing.reason == "fewer than 2 groups"
+
+
+def test_few_patients_with_many_images_leave_few_degrees_of_freedom() -> None:
+    assert freedom_of(np.full(30, 4)) == pytest.approx(29)
+    assert freedom_of(np.array([3, 3, 0, 3])) == pytest.approx(2)  # who has none does not count
+    large = np.array([20] * 5 + [1] * 100)
+    assert 4 < freedom_of(large) < 5
+    # those of the variance of normal means of such patients, from its own spread (Satterthwaite)
+    draw = np.random.default_rng(0)
+    variance = (draw.normal(0, large, (20_000, len(large))) ** 2).sum(axis=1)
+    assert 2 * variance.mean() ** 2 / variance.var() == pytest.approx(
+        freedom_of(large) + 1, rel=0.1
+    )
+
+
+def test_a_share_of_patients_of_unlike_size_is_less_sure_than_their_number_says() -> None:
+    hits, sizes = np.random.default_rng(0).random(40) < 0.7, np.array([12] * 4 + [1] * 36)
+    share, found, noise = share_and_noise(
+        hits.repeat(sizes), np.ones(sizes.sum(), dtype=bool), np.arange(40).repeat(sizes)
+    )
+    known = Spread(variance=float((noise**2).sum()), freedom=39, noise=noise)
+    narrow = interval_around(share, known, (0.0, 1.0), 40)
+    assert found.high - found.low > 1.1 * (narrow.high - narrow.low)
+
+
+def test_a_calibration_error_may_be_larger_than_few_patients_show() -> None:
+    """Those that happen to be predicted well also vary little, so noise grows with the error."""
+    draw = np.random.default_rng(0)
+    terms = np.full(15, -0.004)
+    resampled = terms + draw.normal(0, 0.02, (400, 1)) * terms / terms.sum()
+    wide = inverted_interval(terms, resampled, 60, freedom=15)
+    narrow = inverted_interval(terms, resampled, 60, freedom=59)
+    assert 0.06 < narrow.high < 0.2  # 0.06 and two standard errors of 0.02 of its own
+    assert wide.high > narrow.high
+    assert wide.low <= narrow.low
 
 
 def test_resamples_of_few_groups_are_widened() -> None:

@@ -29,19 +29,26 @@ SPLIT_WORDS = {
         """train training trainings trained trn tr lern learn learning fit
         entrenamiento entrainement apprentissage treino treinamento addestramento allenamento
         trenowanie treningowy treningowe uczacy traning træning trening egitim tanito trenovaci
-        обучение обучающая тренировочная тренировка 训练 訓練 学習 훈련 학습"""
+        ubung opleiding trainen uczenie opplaering opplæring koulutus opetus antrenare antrenament
+        pelatihan latih huanluyen huấnluyện derivation insample
+        обучение обучающая тренировочная тренировка тренинг навчання навчальна тренувальна
+        εκπαιδευση تدريب אימון प्रशिक्षण ฝึก 训练 訓練 学習 학습 훈련"""
     ),
     "validation": words(
         """validation valid vld validate validating val vali dev devel development tune tuning eval
         evaluation evaluate validierung entwicklung validacion validacao validazione convalida
         evaluacion avaliacao valutazione validatie walidacja walidacyjny walidacyjne validering
-        dogrulama validacni validacios валидация валидационная проверка проверочная
-        验证 驗證 検証 評価 검증"""
+        validointi validacia validalas validare gecerleme validasi crossvalidation thamdinh thẩmđịnh
+        dogrulama validacni validacios валидация валидационная проверка проверочная валідація
+        επικυρωση تحقق אימות 验证 驗證 検証 評価 검증"""
     ),
     "test": words(
         """test tests testing tst te holdout heldout unseen prueba pruebas essai teste verifica
         prova prufung pruefung pruf toets testowanie testowy testowe teszt testovaci
-        тест тестовая тестирование 测试 測試 テスト 테스트"""
+        collaudo proef provning testi testausta testare sinama sınama pengujian uji kiemtra kiểmtra
+        outofsample lockbox ensayo
+        тест тестовая тестирование тестова δοκιμη ελεγχος اختبار מבחן परीक्षण ทดสอบ
+        测试 測試 テスト 테스트 시험"""
     ),
 }
 # What may stand beside: `train_images`, `Testdaten`, `stage_2_train`, `internal-test`, `val2017`.
@@ -55,7 +62,8 @@ _BESIDE = words(
     集 数据 数据集 資料 データ 데이터 набор выборка"""
 )
 _COMPOUND = re.compile(
-    "(set|data|dataset|images|daten|datensatz|satz|s?menge|s?stichprobe|bilder|集|データ)$"
+    "s?(sett?|data|dataset|images|daten|datensatz|satz|menge|stichprobe|bilder|выборка|"
+    f"{'|'.join(map(plain, ('集', '用', '용', 'データ', '데이터')))})$"
 )
 
 

@@ -100,14 +100,26 @@ def resampling_weights(groups: Sequence[str], resamples: int, seed: int) -> NDAr
     return drawn.T if alone else drawn[numbers].T
 
 
+def freedom_of(size: NDArray[Any]) -> float:
+    """Degrees of freedom of a variance over groups of these sizes [G], empty ones left out.
+
+    Few large groups decide it, however many small ones stand beside them: each group's square has
+    the expectation that it has where all images of a patient are alike. Groups of equal size have
+    one degree less than there are.
+
+    Sources: Satterthwaite 1946, Biometrics Bulletin 2(6); Bell and McCaffrey 2002, Survey
+    Methodology 28(2).
+    """
+    square = np.asarray(size, dtype=np.float64) ** 2
+    return max(1.0, float(square.sum() ** 2 / max(1e-9, (square**2).sum())) - 1)
+
+
 def spread_of_parts(parts: Sequence[Floats], groups: Ints, num_groups: int) -> Spread:
     """Spread of a score from the influence of its rows, leaving out one group at a time.
 
     Args:
         parts: each [n], nan where a row has no part in it, for one that has may push by exactly 0;
             a mean of its own with its own groups, such as the positive rows and the negative ones.
-            Each part's variance has as many degrees of freedom as groups of equal size would
-            count as much, less one.
 
     Sources: the jackknife of a ratio over clusters, Kish and Frankel 1974, JRSS B 36(1); for the
     AUROC, Obuchowski 1997, Biometrics 53(2); degrees of freedom of a sum, Satterthwaite 1946,
@@ -118,7 +130,7 @@ def spread_of_parts(parts: Sequence[Floats], groups: Ints, num_groups: int) -> S
         size = np.bincount(groups, weights=~np.isnan(part), minlength=num_groups)
         share = size / max(1.0, size.sum())
         behind = max(2, int((size > 0).sum()))
-        freedoms.append(max(1.0, 1 / max(1e-9, (share**2).sum()) - 1))
+        freedoms.append(freedom_of(size))
         # what the part's mean would be without the group
         pushed = np.bincount(groups, weights=np.nan_to_num(part), minlength=num_groups)
         left.append(pushed / (1 - share).clip(0.1) * math.sqrt(1 - 1 / behind))
@@ -240,7 +252,7 @@ def lower_bounds(hit_up_to: Ints, groups: Ints, cuts: int, confidence: float) ->
     variance = np.maximum(np.maximum(variance, mixed / n), (variance + ALIKE * alike) / 2)
     bound = (1 - confidence) ** (1 / behind)
     with np.errstate(divide="ignore", invalid="ignore"):
-        low, _ = _wilson(share, mixed / variance, students(behind - 1.0, 1 - confidence))
+        low, _ = _wilson(share, mixed / variance, students(freedom_of(size), 1 - confidence))
     return np.where(lost == 0, bound, np.where(lost == n, 0.0, low))
 
 
@@ -263,9 +275,10 @@ def share_and_noise(
     # images of one patient never say more than as many patients would; and where all of a patient's
     # images would be alike, rare misses may just not have been seen
     least = share * (1 - share) / int(side.sum())
-    alike = share * (1 - share) * float((np.bincount(groups[side]) ** 2).sum()) / side.sum() ** 2
+    images = np.bincount(groups[side])
+    alike = share * (1 - share) * float((images**2).sum()) / side.sum() ** 2
     variance = max(spread.variance, least, (spread.variance + ALIKE * alike) / 2)
-    spread = replace(spread, freedom=behind - 1.0, variance=variance)
+    spread = replace(spread, freedom=freedom_of(images), variance=variance)
     return share, interval_around(share, spread, (0.0, 1.0), behind), spread.noise
 
 
@@ -327,43 +340,6 @@ def often_undefined(resampled: Floats) -> str:
     if undefined > MOST_UNDEFINED:
         return f"undefined in {undefined:.0%} of resamples: too few cases"
     return ""
-
-
-def inverted_interval(
-    terms: Floats, resampled: Floats, num_groups: int, power: int = 1
-) -> Interval:
-    """Interval of the true sum of |terms|^power, of which `terms` [T] are noisy estimates.
-
-    Noise makes the sum too large, and resampling adds the same noise once more. So the terms are
-    scaled by s, resampled noise is added, and the interval holds every s for which the found sum is
-    a usual outcome: a test that is inverted along one line. s = 0 says that the truth is 0.
-
-    Args:
-        resampled: [R, T], nan where a resample left the score undefined.
-    """
-    if num_groups < 2:
-        return Interval(reason="fewer than 2 groups")
-    if reason := often_undefined(resampled):
-        return Interval(reason=reason)
-    noise = resampled[~np.isnan(resampled).any(axis=1)] - terms
-    found = float((np.abs(terms) ** power).sum())
-    if np.ptp(noise) < NO_SPREAD:
-        return Interval(reason=ALL_ALIKE)
-    noise *= math.sqrt(num_groups / (num_groups - 1))
-
-    def crossing(quantile: float) -> float:
-        """The scale at which this share of the outcomes, which grow with it, lies below `found`."""
-        low, high = 0.0, 8.0
-        for _ in range(16):
-            middle = (low + high) / 2
-            outcomes = (np.abs(middle * terms + noise) ** power).sum(axis=1)
-            short = np.count_nonzero(outcomes < found) > quantile * len(outcomes)
-            low, high = (middle, high) if short else (low, middle)
-        return (low + high) / 2 if low > 0 else 0.0
-
-    # a sum that is small even for noise alone still leaves room up to what was found
-    least, most = crossing(1 - TAIL / 2), max(crossing(TAIL / 2), 1.0)
-    return Interval(low=least**power * found, high=most**power * found)
 
 
 def within(interval: Interval, bounds: tuple[float, float]) -> Interval:

@@ -17,10 +17,10 @@ from medcnn.statistics.intervals import (
     NO_SPREAD,
     Spread,
     different,
+    freedom_of,
     group_numbers,
     how_many,
     interval_around,
-    inverted_interval,
     mean_interval,
     often_undefined,
     resampling_weights,
@@ -31,6 +31,7 @@ from medcnn.statistics.intervals import (
     variance_interval,
     within,
 )
+from medcnn.statistics.inverted import inverted_interval
 from medcnn.statistics.metrics.table import (
     METRICS,
     Assessed,
@@ -177,7 +178,7 @@ def _parts(
         if rows.target.ndim == 1:
             masses.append(sample.sums(rows.positives))
     once, own, every = Sample.once(rows), groups[rows.at], int(groups.max(initial=-1)) + 1
-    at_all = how_many(own)
+    at_all, size = how_many(own), np.bincount(own)
     positive = rows.target if rows.target.ndim == 1 else rows.target[:, 0]
     mass = np.bincount(own, weights=positive, minlength=every).astype(np.float64)
     drawn_mass = mass
@@ -211,9 +212,11 @@ def _parts(
                 interval, noise = Interval(reason=reason), np.zeros(len(weights))
             elif metric.signed is not None:
                 terms = metric.signed(once)[0]
-                interval = inverted_interval(terms, resampled, at_all, metric.power)
+                freedom = freedom_of(size)
+                interval = inverted_interval(terms, resampled, at_all, metric.power, freedom)
             else:
                 spread = _raised(spread_of_draws(resampled, behind), metric, rows, own)
+                spread = replace(spread, freedom=freedom_of(size[rarer]))
                 noise = spread.noise
                 # noise makes the resamples larger once more, by as much as the value itself is
                 centre = value if metric.unbiased else 2 * value - float(np.nanmean(resampled))
@@ -342,8 +345,9 @@ def _mean_interval(
         root = heavy ** (1 / metric.power)
         terms = np.concatenate([h * p.terms for h, p in zip(root, parts, strict=True)])
         drawn = np.concatenate([h * p.resampled for h, p in zip(root, parts, strict=True)], axis=1)
-        behind = how_many(groups[np.any([p.rows.images for p in parts], axis=0)])
-        return inverted_interval(terms, drawn, behind, metric.power)
+        own = groups[np.any([p.rows.images for p in parts], axis=0)]
+        freedom = freedom_of(np.bincount(own))
+        return inverted_interval(terms, drawn, how_many(own), metric.power, freedom)
     if metric.of_prevalence or not metric.unbiased:
         return Interval(reason="means of this score have none that was found to hold")
     shift = None

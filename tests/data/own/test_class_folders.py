@@ -34,6 +34,17 @@ def images(root: Path, *names: str) -> Path:
         *[(w, "test") for w in ("PublicTest", "ext_test", "Prüfmenge", "prueba ciega")],
         *[(w, "validation") for w in ("Validierungsstichprobe", "vld", "jeu de validation")],
         *[(w, "test") for w in ("Testing", "test1", "hold-out", "held_out", "Prueba", "テスト")],
+        *[
+            (w, "train")
+            for w in ("Übungsmenge", "opplæring", "koulutus", "学習用", "훈련용", "تدريب")
+        ],
+        *[(w, "train") for w in ("εκπαίδευση", "навчальна", "学習データ", "प्रशिक्षण", "derivation")],
+        *[(w, "validation") for w in ("検証用", "검증용", "валідація", "validointi", "validare")],
+        *[(w, "validation") for w in ("valideringssett", "cross-validation", "検証データ")],
+        *[
+            (w, "test")
+            for w in ("테스트용", "テスト用", "δοκιμή", "sınama", "collaudo", "מבחן", "lockbox")
+        ],
         *[(w, None) for w in ("glioma", "contrast", "test positive", "trained eye", "1", "")],
     ],
 )

@@ -21,7 +21,7 @@ from pyarrow import parquet
 from medcnn.data.own import bounds, xml_parts
 from medcnn.data.own.cells import text_of, texts_of
 from medcnn.data.own.excel import excel_rows
-from medcnn.data.own.excel_sheets import SheetRows
+from medcnn.data.own.excel_sheets import _OWN_TEXT, SheetRows
 from medcnn.data.own.sheets import read_sheet
 from medcnn.system.errors import DataError, UsageError
 from tests.data.own import tables as table
@@ -264,3 +264,16 @@ def test_plain_rows_never_reach_the_xml_parser(
 def test_many_numbers_have_the_texts_that_each_has() -> None:
     numbers = [0.0, -0.0, 1.0, 0.1, -2.5, 1e16, 1e-7, 123456789.25, np.nan, np.inf, None]
     assert texts_of(numbers) == [text_of(number) for number in numbers]
+
+
+@pytest.mark.parametrize("number", ["0", "7", "1234", "0.5", "12.3456", "0.0001", "999999999.9"])
+def test_a_number_that_is_taken_as_written_is_what_it_would_become(number: str) -> None:
+    assert _OWN_TEXT(number)
+    assert text_of(float(number)) == number
+
+
+@pytest.mark.parametrize(
+    "number", ["00", "1.0", "1E3", "-1", "0.00001", "1234567890123", ".5", "1.50"]
+)
+def test_other_numbers_are_computed(number: str) -> None:
+    assert not _OWN_TEXT(number)

@@ -9,11 +9,10 @@ from itertools import pairwise
 from medcnn.data.labels import Kind, LabelSpace
 from medcnn.data.own.encodings import once_encoded
 from medcnn.data.own.sheets import Sheet, whole_number
-from medcnn.data.own.vocabulary import negative_first, numbered, on_scale
-from medcnn.data.own.words import tidy
+from medcnn.data.own.vocabulary import UNLABELLED, negative_first, numbered, on_scale
+from medcnn.data.own.words import likeness, tidy
 from medcnn.data.split_words import split_word
 from medcnn.system.errors import DataError, UsageError, listed, private
-from medcnn.system.paths import folded
 from medcnn.system.progress import log
 from medcnn.system.registry import nearest
 
@@ -155,11 +154,11 @@ def _refuse_doubtful(found: Sequence[str]) -> None:
     faults = [
         f"'{word}' looks like a blank (data.exclude leaves its rows out)"
         for word in found
-        if word.lower() in ("nan", "n/a", "na", "null")
+        if word.lower() in UNLABELLED
     ]
     first: dict[str, str] = {}
     for word in found:
-        if (other := first.setdefault(folded(word), word)) != word:
+        if (other := first.setdefault(likeness(word), word)) != word:
             faults.append(f"'{other}' and '{word}' look like one word (data.rename makes them one)")
     if faults:
         raise UsageError(

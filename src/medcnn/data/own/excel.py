@@ -68,8 +68,9 @@ def excel_rows(path: Path, sheet: str | None) -> bounds.Cells:
                 book = _book(path, archive)
                 place = _chosen(path, book, sheet)
                 texts, styles = _shared_texts(path, book), _styles(path, book)
-                text = text_maker(book.since_1904, texts, styles)
-                yield from sheet_rows(path, archive, place.part, text)
+                short: dict[str, str] = {}
+                text = text_maker(book.since_1904, texts, styles, short)
+                yield from sheet_rows(path, archive, place.part, text, short)
     except _BROKEN as error:
         if isinstance(error, MedcnnError):
             raise

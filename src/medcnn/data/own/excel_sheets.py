@@ -24,6 +24,8 @@ _PLAIN_CELL = re.compile(
     rf"(?:/>|><v>{_PLAIN_TEXT}</v></c>|><is><t>{_PLAIN_TEXT}</t></is></c>)"
 )
 _GROUPS = _PLAIN_CELL.groups + 1
+# Numbers that are written as Python would write them: `text_of` would only copy them.
+_OWN_TEXT = re.compile(r"(?:0|[1-9][0-9]{0,8})(?:\.[0-9]{0,3}[1-9])?").fullmatch
 _END = "</row>"
 
 
@@ -34,8 +36,10 @@ class SheetRows:
         ready: line and cells of rows that are complete; the caller takes them out.
     """
 
-    def __init__(self, path: Path, text: Callable[[str, str, str, str], str]) -> None:
-        self.path, self._text = path, text
+    def __init__(
+        self, path: Path, text: Callable[[str, str, str, str], str], known: Mapping[str, str]
+    ) -> None:
+        self.path, self._text, self._known = path, text, known
         self.ready: list[tuple[int, list[str]]] = []
         self._row: list[str] = []
         self._value: list[str] = []
@@ -100,13 +104,18 @@ class SheetRows:
             return False
         self._begin_row(int(head[1]))
         self._count(len(parts) // _GROUPS)
-        row, text_of, columns = self._row, self._text, self._columns
+        row, text_of, columns, known = self._row, self._text, self._columns, self._known
         cells = zip(*(parts[group::_GROUPS] for group in range(1, _GROUPS)), strict=True)
         try:
             for letters, style, kind, number, inside in cells:
                 value = number or inside
                 column = columns.get(letters) or columns.setdefault(letters, _column(letters))
-                text = text_of(value, kind or "n", style or "", letters) if value else ""
+                if kind == "s" and value in known:
+                    text = known[value]
+                elif not value or (kind is style is None and _OWN_TEXT(value)):
+                    text = value or ""
+                else:
+                    text = text_of(value, kind or "n", style or "", letters)
                 if text and column == len(row) + 1:  # as nearly always
                     row.append(text)
                 else:
@@ -140,13 +149,15 @@ def sheet_rows(
     archive: zipfile.ZipFile,
     part: str,
     text: Callable[[str, str, str, str], str],
+    known: Mapping[str, str],
 ) -> bounds.Cells:
     """Row number, as Excel shows it, and cells of each row.
 
     Args:
         text: of a value, its kind, its style and its place.
+        known: shared texts that `text` has given already, by their number.
     """
-    sheet = SheetRows(path, text)
+    sheet = SheetRows(path, text, known)
     handlers = (sheet.begin, sheet.end, sheet.characters)
     for _ in fed(path, archive, part, *handlers, lifted=(_END.encode(), sheet.plain)):
         yield from sheet.ready
@@ -154,15 +165,15 @@ def sheet_rows(
 
 
 def text_maker(
-    since_1904: bool, texts: Rows, styles: Sequence[str | int | None]
+    since_1904: bool, texts: Rows, styles: Sequence[str | int | None], short: dict[str, str]
 ) -> Callable[[str, str, str, str], str]:
     """From a value, its kind, its style and its place to its text.
 
     Args:
         texts: those that cells refer to by number.
         styles: "date", the number of digits that a number is filled up to with zeros, or None.
+        short: takes short shared texts by their number; a label stands in many rows.
     """
-    short: dict[str, str] = {}  # a label stands in many rows
 
     def text(found: str, kind: str, style: str, at: str) -> str:
         if kind == "s":

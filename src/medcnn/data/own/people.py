@@ -7,20 +7,23 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 
 from medcnn.data.own.encodings import once_encoded
+from medcnn.data.own.identity import identifies
 from medcnn.data.own.sheets import Sheet, whole_number
-from medcnn.data.own.vocabulary import UNLABELLED, identifies
+from medcnn.data.own.vocabulary import UNLABELLED
 from medcnn.data.own.words import is_error_cell, tidy
 from medcnn.system.errors import UsageError, listed, private
 from medcnn.system.paths import folded
 from medcnn.system.progress import log
 
-_NOBODY = {"", "unknown", "none", *UNLABELLED}
+_NOBODY = {"", "none", *UNLABELLED}
+_NO_NAME = re.compile(r"anon(ym\w*)?|xxx+|removed|redacted|deleted|de-?identified|#+|\*+", re.I)
 _SCIENTIFIC = re.compile(r"[-+]?\d([.,]\d+)?E\+?\d+", re.IGNORECASE)
 
 
 def is_nobody(cell: str) -> bool:
     """A blank, a word for it, or the error of a spreadsheet."""
-    return tidy(cell).lower() in _NOBODY or is_error_cell(cell)
+    word = tidy(cell).lower()
+    return word in _NOBODY or _NO_NAME.fullmatch(word) is not None or is_error_cell(cell)
 
 
 def one_name(cell: str) -> str:

@@ -158,11 +158,11 @@ def _repeats(names: Sequence[str]) -> bool:
 
 
 def whole_number(cell: str) -> str:
-    """`1.0` is `1`, which a spreadsheet writes so in a column with blanks."""
-    return _WHOLE.sub(r"\1", cell) if ".0" in cell else cell
+    """`1.0` and `1,0` are `1`, as a spreadsheet writes it in a column with blanks; not `1,000`."""
+    return _WHOLE.sub(r"\1", cell) if ".0" in cell or ",0" in cell else cell
 
 
-_WHOLE = re.compile(r"^(-?\d+)\.0+$")
+_WHOLE = re.compile(r"^(-?\d+)(\.0+|,0{1,2})$")
 
 
 def of_every_row(rows: Iterable[int], make: Callable[[int], T]) -> list[T]:

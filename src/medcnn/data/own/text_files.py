@@ -16,6 +16,8 @@ from medcnn.data.own import bounds
 from medcnn.data.own.encodings import check_encoding, encoding_of
 from medcnn.system.errors import DataError
 
+MARKS = ",;\t|"
+"""Between cells; where a line has as many of two, the first."""
 LINES_LOOKED_AT = 1000
 """A title above the names of the columns may hold no comma, semicolon or tab."""
 
@@ -55,9 +57,9 @@ def _rows(path: Path, lines: Iterator[str]) -> bounds.Cells:
     first = []
     for line in lines:
         first.append(line)
-        if any(mark in line for mark in ",;\t") or len(first) == LINES_LOOKED_AT:
+        if any(mark in line for mark in MARKS) or len(first) == LINES_LOOKED_AT:
             break
-    delimiter = max(",;\t", key=(first[-1] if first else "").count)
+    delimiter = max(MARKS, key=(first[-1] if first else "").count)
     reader = csv.reader(chain(first, lines), delimiter=delimiter, strict=True)
     line_number = 1
     try:

@@ -94,7 +94,18 @@ def _how_negative(word: str) -> int:
     return 0 if is_negative(word) or _HEALTHY.intersection(parts) else 2
 
 
-UNLABELLED = {"todo", "tbd", "?", "-", "n/a", "na", "nan", "null", "unlabelled", "unlabeled"}
+UNLABELLED = frozenset(
+    """todo|tbd|?|??|???|-|--|---|–|—|.|..|...|…|n/a|na|nan|n.a.|n. a.|null|unlabelled|unlabeled
+    |missing|unknown|pending|not available|not applicable|not assessed|not recorded|no data
+    |unbekannt|fehlt|fehlend|k.a.|k. a.|keine angabe|ausstehend|nicht erhoben|nicht befundet
+    |inconnu|inconnue|manquant|non renseigné|non disponible|n.c.|n/d|n.d.|s/d|sin dato|sin datos
+    |desconocido|desconocida|no disponible|desconhecido|desconhecida|não informado|sconosciuto
+    |non noto|mancante|non rilevato|onbekend|ontbreekt|nieznany|nieznane|brak danych|okänd|ukendt
+    |ukjent|tuntematon|neznámé|neznámý|ismeretlen|necunoscut|bilinmiyor
+    |неизвестно|нет данных|невідомо|άγνωστο|不明|未知|不详|未詳|無し|모름|미상|غير معروف
+    |לא ידוע""".replace("\n    |", "|").split("|")
+)
+"""Cells that say that there is no label, in small letters."""
 # Usual scales, from nothing to the worst; words of one step stand together.
 _SCALES = tuple(
     tuple(map(_words, steps))
@@ -171,28 +182,6 @@ def names_someone(column: str) -> bool:
             if rest != whole and (not rest or rest in _NUMBER):
                 return True
     return False
-
-
-_IDENTITY = _words(
-    """name names surname familyname lastname firstname givenname fullname nachname vorname
-    initialen initials nom prenom nombre apellido apellidos nome cognome sobrenome naam achternaam
-    nazwisko
-    dob birthdate birthday dateofbirth geburtsdatum geburtstag gebdatum geb geboren naissance
-    datedenaissance nacimiento fechadenacimiento fechanacimiento nascita datadinascita nascimento
-    datadenascimento datanascimento geboortedatum dataurodzenia 姓名 名前 氏名 出生日期 生年月日
-    mrn nhs nhsnumber ssn socialsecuritynumber dni cpf codicefiscale ahv niss insz passport
-    nationalid personalid krankenkassennummer versichertennummer insurancenumber
-    phone telephone telefon telefono email mail address adresse direccion indirizzo endereco
-    postcode postalcode zip zipcode plz"""
-)
-
-
-def identifies(column: str) -> bool:
-    """`DOB`, `geb.`, `MRN`, `Vorname`, `Patient Name`, `Fallnummer`: what tells who somebody is,
-    even where several share a value; not `lesion_id`, `scanner name`, `birth weight`."""
-    if plain(column) in _IDENTITY:
-        return True
-    return names_someone(column) and not tokens(column) & {"lesion", "laesion", "lesions"}
 
 
 def label_hint(column: str) -> int:

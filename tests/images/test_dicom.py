@@ -436,3 +436,43 @@ def test_a_transfer_syntax_that_is_not_read_is_named_and_called_no_damage(
     assert uid in str(caught.value)
     assert "is not supported; export the image in another one" in str(caught.value)
     assert "damaged" not in str(caught.value)
+
+
+COLOUR = np.arange(24, dtype=np.uint8).reshape(2, 4, 3) * 10
+OF_COLOUR = {"SamplesPerPixel": 3, "BitsAllocated": 8, "BitsStored": 8, "HighBit": 7}
+
+
+@pytest.mark.fault
+def test_colour_without_a_planar_configuration_is_read_pixel_by_pixel_and_said(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Row 54."""
+    say_once.cache_clear()
+    found = read_dicom(crafted(COLOUR, PhotometricInterpretation="RGB", **OF_COLOUR))
+    assert np.array_equal(found, COLOUR)
+    assert "without PlanarConfiguration" in caplog.text
+
+
+@pytest.mark.fault
+@pytest.mark.parametrize(
+    ("tags", "said"),
+    [
+        ({"PhotometricInterpretation": "YBR_RCT"}, "in JPEG 2000 alone"),
+        ({"PhotometricInterpretation": "YBR_ICT"}, "in JPEG 2000 alone"),
+        ({"PhotometricInterpretation": "RGB", "PlanarConfiguration": 2}, "is not 0 or 1"),
+    ],
+)
+def test_colour_that_contradicts_itself_is_refused(tags: dict[str, Any], said: str) -> None:
+    """Row 53: colours of JPEG 2000 in a file without it were shown as red and green."""
+    with pytest.raises(ImageError, match=said):
+        read_dicom(crafted(COLOUR, **({"PlanarConfiguration": 0} | tags), **OF_COLOUR))
+
+
+@pytest.mark.fault
+@pytest.mark.parametrize(
+    "tags", [{"PixelPaddingValue": [0, 1]}, {"PixelPaddingRangeLimit": [0, 1]}]
+)
+def test_padding_of_several_numbers_is_named(tags: dict[str, Any]) -> None:
+    """Row 52."""
+    with pytest.raises(ImageError, match="not one whole number"):
+        shown(**({"PixelPaddingValue": 0} | tags), WindowCenter=2048, WindowWidth=4096)

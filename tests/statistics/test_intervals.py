@@ -193,7 +193,7 @@ def test_a_calibration_error_may_be_larger_than_few_patients_show() -> None:
 
 def test_resamples_of_few_groups_are_widened() -> None:
     drawn = np.random.default_rng(2).normal(0.5, 0.1, 4000)
-    few, many = spread_of_draws(drawn, 5), spread_of_draws(drawn, 10_000)
+    few, many = (spread_of_draws(drawn, np.ones(groups)) for groups in (5, 10_000))
     assert few.variance == pytest.approx(0.01 * 5 / 4, rel=0.1)
     assert many.variance == pytest.approx(0.01, rel=0.1)
     narrow, wide = (interval_around(0.5, s, (0.0, 1.0), 5) for s in (many, few))

@@ -207,6 +207,8 @@ def refuse_header(dataset: pydicom.Dataset, frames: Frames) -> int:
         raise ImageError(f"{kind} with {samples} samples a pixel contradicts itself")
     syntax = dataset.file_meta.TransferSyntaxUID
     compressed = syntax.is_encapsulated
+    if samples == 3 and not compressed:
+        _refuse_plain_colour(dataset, kind)
     allocated, stored, high = dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit
     if allocated not in (8, 16, 32) or not 1 <= stored <= allocated:
         raise ImageError(f"{stored} bits stored in {allocated} are not read")
@@ -219,6 +221,18 @@ def refuse_header(dataset: pydicom.Dataset, frames: Frames) -> int:
     elif frames is Frames.ERROR:
         _refuse_more_frames(dataset.PixelData)
     return count // 2 if frames is Frames.MIDDLE else 0
+
+
+def _refuse_plain_colour(dataset: pydicom.Dataset, kind: str) -> None:
+    """Raises ImageError for uncompressed colour that contradicts itself; without a planar
+    configuration (PS3.3 C.7.6.3.1.3) it is read by pixel, as nearly all writers mean."""
+    if kind in ("YBR_ICT", "YBR_RCT"):
+        raise ImageError(f"{kind} occurs in JPEG 2000 alone (PS3.3 C.7.6.3.1.2), and here in none")
+    if (planar := dataset.get("PlanarConfiguration")) in (None, ""):
+        dataset.PlanarConfiguration = 0
+        say_once(logging.WARNING, "colour without PlanarConfiguration is read pixel by pixel")
+    elif planar not in (0, 1):
+        raise ImageError(f"PlanarConfiguration {planar} is not 0 or 1")
 
 
 def _refuse_wrong_length(dataset: pydicom.Dataset, count: int, frames: Frames) -> None:

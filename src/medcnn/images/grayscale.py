@@ -114,11 +114,17 @@ def _tables(
 
 def padding_mask(dataset: Dataset, stored: NDArray[Any]) -> Mask:
     """Where PixelPaddingValue, or the range up to PixelPaddingRangeLimit, stands: PS3.3
-    C.7.5.1.1.2, in stored values and before any other step."""
+    C.7.5.1.1.2, in stored values and before any other step.
+
+    Raises:
+        ImageError: either has several values.
+    """
     value = dataset.get("PixelPaddingValue")
     if value is None:
         return np.zeros(stored.shape, dtype=np.bool_)
     limit = dataset.get("PixelPaddingRangeLimit")
+    if not all(isinstance(v, int | None) for v in (value, limit)):
+        raise ImageError("PixelPaddingValue or PixelPaddingRangeLimit is not one whole number")
     ends = [_as_stored(dataset, v) for v in (value, value if limit is None else limit)]
     return np.asarray((stored >= min(ends)) & (stored <= max(ends)))
 

@@ -205,9 +205,9 @@ def _drawn(
             else:
                 draws = np.concatenate(blocks[n])
                 behind = _behind(METRICS[n], (a, b), groups)
-                spread = spread_of_draws(draws, behind)
-                scale = math.sqrt(behind / max(1, behind - 1) / len(draws))
-                found[n].append((spread.noise * scale, max(1.0, behind - 1.0)))
+                spread = spread_of_draws(draws, np.bincount(groups[a.at])[behind])
+                scale = math.sqrt(len(behind) / max(1, len(behind) - 1) / len(draws))
+                found[n].append((spread.noise * scale, spread.freedom))
     return found
 
 
@@ -288,7 +288,7 @@ def _tested(
         note = ""
         if label is None and len(known) < len(rows):
             note = f"mean over {len(known)} of {len(rows)} labels; "
-        behind = [_behind(metric, rows[k], groups) for k in known]
+        behind = [len(_behind(metric, rows[k], groups)) for k in known]
         noise = np.mean([drawn[k][0] for k in known], axis=0)
         variances = np.array([_variance(drawn[k][0]) for k in known])
         variance = _variance(noise)
@@ -324,8 +324,8 @@ def _tested(
         yield replace(result, note=note.removesuffix("; "))
 
 
-def _behind(metric: Metric, pair: Pair, groups: Ints) -> int:
-    return min(len(patients_behind(metric, rows, groups[rows.at])) for rows in pair)
+def _behind(metric: Metric, pair: Pair, groups: Ints) -> Ints:
+    return min((patients_behind(metric, rows, groups[rows.at]) for rows in pair), key=len)
 
 
 def _variance(noise: Floats) -> float:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from medcnn.statistics.estimates import Estimate, Interval
 from medcnn.statistics.intervals import (
+    different,
     group_numbers,
     how_many,
     interval_around,
@@ -77,7 +78,7 @@ def judged_grades(predictions: Predictions, point: OperatingPoint) -> GradesResu
             _cut(label, own, point.thresholds[k], point.reason(k), groups, weights)
             for k, (label, own) in enumerate(rows)
         ),
-        kappa=_kappa(table, groups, weights, how_many(groups[table.at])),
+        kappa=_kappa(table, groups, weights, different(groups[table.at])),
     )
 
 
@@ -101,17 +102,18 @@ def _cut(
         threshold=threshold,
         reason=reason,
         **two_by_two(positive, called, patients),
-        kappa=_kappa(two, groups, weights, min(how_many(patients[side]) for side in sides)),
+        kappa=_kappa(two, groups, weights, min((different(patients[s]) for s in sides), key=len)),
     )
 
 
-def _kappa(rows: Rows, groups: Ints, weights: NDArray[np.uint16], behind: int) -> Estimate:
+def _kappa(rows: Rows, groups: Ints, weights: NDArray[np.uint16], rarer: Ints) -> Estimate:
     """Quadratic weighted kappa, which of two classes is Cohen's; the interval is that of the score
     of this name.
 
     Args:
-        behind: patients on the side that decides how sure it is.
+        rarer: numbers of the patients on the side that decides how sure it is.
     """
+    behind = len(rarer)
     value = float(quadratic_weighted_kappa(Sample.once(rows))[0])
     if not len(rows.at):
         interval = Interval(reason="no image was assessed")
@@ -122,7 +124,7 @@ def _kappa(rows: Rows, groups: Ints, weights: NDArray[np.uint16], behind: int) -
     else:
         drawn = np.concatenate([quadratic_weighted_kappa(s) for s in samples(rows, weights)])
         reason = often_undefined(drawn)
-        spread = spread_of_draws(drawn, behind)
+        spread = spread_of_draws(drawn, np.bincount(groups[rows.at])[rarer])
         interval = (
             Interval(reason=reason)
             if reason

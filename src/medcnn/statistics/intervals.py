@@ -141,8 +141,11 @@ def spread_of_parts(parts: Sequence[Floats], groups: Ints, num_groups: int) -> S
     return Spread(variance=float((noise**2).sum()), freedom=freedom, noise=noise)
 
 
-def spread_of_draws(drawn: Floats, behind: int) -> Spread:
+def spread_of_draws(drawn: Floats, size: NDArray[Any]) -> Spread:
     """Spread of a score from its resamples [R], nan where it is not defined.
+
+    Args:
+        size: images of each of the groups that decide how sure it is. [G]
 
     Resamples of g groups vary too little by the factor (g - 1) / g. Source: Hesterberg 2015,
     American Statistician 69(4).
@@ -151,9 +154,9 @@ def spread_of_draws(drawn: Floats, behind: int) -> Spread:
     variance = float(np.var(defined)) if len(defined) else math.nan
     if len(defined) and np.ptp(defined) <= ROUNDING * np.abs(defined).max():
         variance = 0.0
-    g = max(2, behind)
+    g = max(2, len(size))
     noise = drawn - (defined.mean() if len(defined) else 0)
-    return Spread(variance=variance * g / (g - 1), freedom=g - 1.0, noise=noise)
+    return Spread(variance=variance * g / (g - 1), freedom=freedom_of(size), noise=noise)
 
 
 def variance_interval(share: Interval) -> Interval:

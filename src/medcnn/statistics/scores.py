@@ -215,8 +215,7 @@ def _parts(
                 freedom = freedom_of(size)
                 interval = inverted_interval(terms, resampled, at_all, metric.power, freedom)
             else:
-                spread = _raised(spread_of_draws(resampled, behind), metric, rows, own)
-                spread = replace(spread, freedom=freedom_of(size[rarer]))
+                spread = _raised(spread_of_draws(resampled, size[rarer]), metric, rows, own)
                 noise = spread.noise
                 # noise makes the resamples larger once more, by as much as the value itself is
                 centre = value if metric.unbiased else 2 * value - float(np.nanmean(resampled))

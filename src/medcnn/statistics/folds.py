@@ -220,15 +220,15 @@ class _Made:
             return Interval(reason=reason)
         span = self.metric.span(self.first.labels)
         behind = [self._behind(self.rows[0][c]) for c in defined]
-        together = len(different(np.concatenate(behind)))
+        size = np.bincount(self.groups)[different(np.concatenate(behind))]
+        together = len(size)
         # the mean of each fold is found on its own patients: it costs one of them
         free = together - self.folds
         if free < self.metric.needs - 1:
             return Interval(reason=f"{together} groups are too few for {self.folds} folds")
-        spread = spread_of_draws(resampled, together)
-        spread = replace(
-            spread, variance=spread.variance * (together - 1) / free, freedom=float(free)
-        )
+        spread = spread_of_draws(resampled, size)
+        left = free / (together - 1)
+        spread = replace(spread, variance=spread.variance / left, freedom=spread.freedom * left)
         return within(interval_around(value, spread, span, together), span)
 
     def _behind(self, rows: Rows) -> np.ndarray:

@@ -147,7 +147,7 @@ def measured(
             with tf32() if device.type == "cuda" else nullcontext():
                 with autocast(setting.dtype, device):
                     logits = forward(images)
-                loss, count = setting.task.loss(logits.float(), targets)
+                loss, count = setting.task.loss(logits.float(), targets, 0)
                 (loss / count).backward()
             bare.optimizer.step()
             bare.optimizer.zero_grad(set_to_none=True)

@@ -15,6 +15,7 @@ from medcnn.system.errors import UsageError
 from medcnn.system.paths import config_folder
 from medcnn.training.losses import AUTO, LOSSES
 from medcnn.training.optimizers import OPTIMIZERS
+from medcnn.training.samplers import SAMPLERS
 from medcnn.training.transfer import TRANSFERS
 from medcnn.verbs.train import TrainConfig
 
@@ -100,7 +101,14 @@ def test_every_mode_of_transfer_takes_the_options_of_its_yaml(name: str) -> None
     TRANSFERS.bind(transfer.name, transfer.options)
 
 
+@pytest.mark.parametrize("name", names("sampler"))
+def test_every_sampler_takes_the_options_of_its_yaml(name: str) -> None:
+    sampler = composed(f"sampler={name}").sampler
+    SAMPLERS.bind(sampler.name, sampler.options)
+
+
 def test_every_entry_of_a_table_has_its_yaml() -> None:
+    assert set(names("sampler")) == set(SAMPLERS)
     assert set(names("transfer")) == set(TRANSFERS)
     assert set(names("loss")) == {"auto", *LOSSES}
     assert set(AUTO.values()) <= set(LOSSES)

@@ -56,6 +56,7 @@ def settings(tmp_path: Path) -> Callable[..., TrainConfig]:
             "pooling": {"name": "auto"},
             "head": {"name": "mlp", "hidden": 8, "dropout": 0.5},
             "transfer": {"name": "full"},
+            "sampler": {"name": "shuffle"},
             "loss": {"name": "auto"},
             "optimizer": {
                 "name": "adamw",

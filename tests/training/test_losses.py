@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from coral_pytorch.losses import coral_loss, corn_loss
 from timm.loss import AsymmetricLossMultiLabel
 from torch import Tensor
 from torchvision.ops import sigmoid_focal_loss
@@ -18,7 +19,16 @@ from medcnn.config import Choice
 from medcnn.data.labels import Kind, LabelSpace
 from medcnn.system.errors import UsageError
 from medcnn.training.class_counts import Counts, counts_of, weights_of
-from medcnn.training.losses import AUTO, EXCLUSIVE, INDEPENDENT, LOSSES, check_kind, check_options
+from medcnn.training.losses import (
+    AUTO,
+    CORRECTING,
+    EXCLUSIVE,
+    INDEPENDENT,
+    LOSSES,
+    check_batches,
+    check_kind,
+    check_options,
+)
 from medcnn.training.ordinal_losses import distance_by_chance
 from medcnn.training.tasks import task_of
 
@@ -27,8 +37,9 @@ CASES = [
     (name, exclusive)
     for name in LOSSES
     for exclusive, kinds in ((True, EXCLUSIVE), (False, INDEPENDENT))
-    if kinds & LOSSES[name].kinds
+    if kinds & LOSSES[name].kinds and not LOSSES[name].paired
 ]
+PAIRED = [name for name in LOSSES if LOSSES[name].paired]
 WEIGHTINGS = ("none", "balanced", "effective_number")
 law = pytest.mark.parametrize(("name", "exclusive"), CASES)
 
@@ -51,7 +62,7 @@ def loss_of(
     name: str, logits: Tensor, targets: Tensor, exclusive: bool, **options: Any
 ) -> tuple[Tensor, Tensor]:
     """With the counts of 40 images; `twice` where a loss asks for it."""
-    if options.get("weighting", "none") != "none" and "twice" in LOSSES.options(name):
+    if options.get("weighting", "none") != "none" and name in CORRECTING:
         options["twice"] = True
     check_options(name, options)
     total, count = LOSSES[name].function(logits, targets, counts(exclusive), **options)
@@ -141,8 +152,7 @@ def test_equal_counts_weigh_nothing(name: str, exclusive: bool) -> None:
     logits, targets = batch(exclusive)
     equal = counts(exclusive, 10, 10, 10, 10) if exclusive else counts(exclusive, 20, 20, 20, 20)
     function = LOSSES[name].function
-    twice = {"twice": True} if "twice" in LOSSES.options(name) else {}
-    weighted, _ = function(logits, targets, equal, weighting="balanced", **twice)
+    weighted, _ = function(logits, targets, equal, weighting="balanced")
     assert torch.isclose(weighted, function(logits, targets, equal)[0])
 
 
@@ -322,6 +332,98 @@ def test_who_guesses_by_the_training_split_has_a_kappa_of_zero() -> None:
     assert distance_by_chance(seen) == pytest.approx(2 * grade.var())
 
 
+def test_cumulative_cross_entropy_is_the_coral_loss() -> None:
+    """Of the answers to "this grade or a higher one?" that the softmax gives."""
+    logits, targets = batch(True)
+    answers = torch.stack(
+        [logits[:, k:].logsumexp(1) - logits[:, :k].logsumexp(1) for k in range(1, 4)], dim=1
+    )
+    reached = (targets.argmax(1)[:, None] > torch.arange(3)).float()
+    ours, _ = loss_of("cumulative_cross_entropy", logits, targets, True)
+    assert torch.isclose(ours, coral_loss(answers, reached, reduction="sum"))
+
+
+def test_cross_entropy_is_the_corn_loss() -> None:
+    """Of the answers to "a higher grade than this one?" that the softmax gives."""
+    logits, targets = batch(True)
+    answers = torch.stack([logits[:, k + 1 :].logsumexp(1) - logits[:, k] for k in range(3)], dim=1)
+    grade = targets.argmax(1)
+    asked = sum(int((grade >= k).sum()) for k in range(3))  # theirs is a mean over questions
+    ours, _ = loss_of("cross_entropy", logits, targets, True)
+    assert torch.isclose(ours, asked * corn_loss(answers, grade, 4))
+
+
+def margin_of(logits: Tensor, targets: Tensor, **options: float) -> tuple[Tensor, Tensor]:
+    seen = Counts(exclusive=False, found=(1.0,), assessed=(2.0,))
+    return LOSSES["auc_margin"].function(logits, targets, seen, **options)
+
+
+@pytest.mark.parametrize("margin", [1.0, 2.0])
+def test_the_margin_of_auroc_is_the_mean_over_pairs(margin: float) -> None:
+    """Yuan et al. 2021, equation 4, with its inner problem solved."""
+    torch.manual_seed(0)
+    logits, targets = 2 * torch.randn(12, 1), (torch.arange(12) % 3 == 0).float()[:, None]
+    p = torch.sigmoid(logits[:, 0])
+    pairs = (margin - (p[::3, None] - p[targets[:, 0] == 0])) ** 2
+    total, count = margin_of(logits, targets, margin=margin)
+    assert int(count) == 12
+    assert torch.isclose(total / count, pairs.mean())
+
+
+def test_who_keeps_the_margin_of_auroc_pays_for_the_spread_alone() -> None:
+    p = torch.tensor([[0.9], [0.7], [0.2], [0.1]])
+    total, count = margin_of(torch.logit(p), torch.tensor([[1.0], [1], [0], [0]]), margin=0.5)
+    assert float(total / count) == pytest.approx(0.1**2 + 0.05**2, rel=1e-4)
+
+
+def test_a_label_without_both_answers_has_no_pairs() -> None:
+    torch.manual_seed(0)
+    logits = torch.randn(4, 3, requires_grad=True)
+    nan = math.nan
+    targets = torch.tensor([[1, 0, 1], [0, 0, nan], [1, 0, 1], [nan, 0, nan]])
+    total, count = margin_of(logits, targets)
+    total.backward()
+    assert logits.grad is not None
+    assert int(count) == 3
+    assert torch.equal(logits.grad[:, 1:], torch.zeros(4, 2))
+    assert (logits.grad[:3, 0] != 0).all()
+    assert float(logits.grad[3, 0]) == 0
+    alone, _ = margin_of(logits[:3, :1], targets[:3, :1])
+    assert torch.isclose(total, alone)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+def test_a_paired_loss_of_extreme_logits_is_finite_and_falls_for_the_right_answer(
+    dtype: torch.dtype,
+) -> None:
+    for name, margin in itertools.product(PAIRED, (0.0, 1.0, 10.0)):
+        logits = torch.tensor(EXTREME).clamp(-6.5e4, 6.5e4).to(dtype)[:, None].requires_grad_()
+        targets = (torch.arange(len(EXTREME)) % 2).float()[:, None]
+        targets[0], targets[3] = 0.3, math.nan
+        total, _ = LOSSES[name].function(logits, targets, counts(False, 20), margin=margin)
+        total.backward()
+        assert total.isfinite()
+        assert logits.grad is not None
+        assert logits.grad.isfinite().all()
+    logits = torch.randn(8, 1, requires_grad=True)
+    targets = torch.tensor([[1.0], [0]]).repeat(4, 1)
+    for name in PAIRED:
+        total, _ = LOSSES[name].function(logits, targets, counts(False, 20))
+        (slope,) = torch.autograd.grad(total, logits)
+        assert (slope[::2] < 0).all()
+        assert (slope[1::2] > 0).all()
+
+
+@pytest.mark.parametrize(("at_once", "processes"), [(4, 1), (None, 2)])
+def test_a_paired_loss_without_the_whole_batch_is_refused(
+    at_once: int | None, processes: int
+) -> None:
+    with pytest.raises(UsageError, match="compares the images of a batch with each other"):
+        check_batches("auc_margin", at_once=at_once, batch_size=8, processes=processes)
+    check_batches("auc_margin", at_once=8, batch_size=8, processes=1)
+    check_batches("focal", at_once=at_once, batch_size=8, processes=processes)
+
+
 @pytest.mark.parametrize("weighting", WEIGHTINGS)
 def test_the_mean_weight_of_all_images_is_one(weighting: Any) -> None:
     for sizes in ((24.0, 10.0, 5.0, 1.0), (40.0, 0.0), (1e6, 3.0), (0.5, 7.25)):
@@ -357,10 +459,10 @@ def test_a_task_weighs_by_the_targets_that_it_is_given() -> None:
     labels = LabelSpace(kind=Kind.MULTICLASS, names=("a", "b"))
     targets = np.array([[1.0, 0]] * 3 + [[0.0, 1]])
     loss = Choice(name="auto", options={"weighting": "balanced"})
-    task = task_of(labels, loss, "auto", targets)
-    total, count = task.loss(torch.zeros(4, 2), torch.from_numpy(targets))
+    task = task_of(labels, loss, "auto", targets, epochs=1)
+    total, count = task.loss(torch.zeros(4, 2), torch.from_numpy(targets), 0)
     assert float(total / count) == pytest.approx(math.log(2))
-    rare, _ = task.loss(torch.zeros(1, 2), torch.tensor([[0.0, 1]]))
+    rare, _ = task.loss(torch.zeros(1, 2), torch.tensor([[0.0, 1]]), 0)
     assert float(rare) == pytest.approx(2 * math.log(2))
 
 
@@ -399,17 +501,46 @@ def test_options_out_of_their_range_are_refused_by_name(
         check_options(name, options)
 
 
-@pytest.mark.parametrize("name", ["ldam", "logit_adjusted"])
-def test_correcting_twice_is_refused_unless_it_is_asked_for(name: str) -> None:
-    with pytest.raises(UsageError, match=f"loss={name} already corrects for rare classes"):
-        check_options(name, {"weighting": "balanced"})
-    check_options(name, {"weighting": "balanced", "twice": True})
+def test_deferred_weighting_begins_at_its_share_of_the_epochs() -> None:
+    """Cao et al. 2019 begin at 0.8 of theirs."""
+    labels = LabelSpace(kind=Kind.MULTICLASS, names=("a", "b"))
+    targets = np.array([[1.0, 0]] * 3 + [[0.0, 1]])
+    logits, rare = torch.zeros(1, 2), torch.tensor([[0.0, 1]])
+    options = {"weighting": "balanced", "defer": 0.8, "margin": 0.0}
+    task = task_of(labels, Choice(name="ldam", options=options), "auto", targets, epochs=10)
+    costs = [float(task.loss(logits, rare, epoch)[0]) / math.log(2) for epoch in range(10)]
+    assert costs == pytest.approx([1] * 8 + [2] * 2)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "sampler", "named"),
+    [
+        ("ldam", {"weighting": "balanced"}, "shuffle", ["loss=ldam", "loss.weighting=balanced"]),
+        ("auto", {"weighting": "balanced"}, "balanced", ["loss.weighting", "sampler=balanced"]),
+        ("logit_adjusted", {}, "square_root", ["loss=logit_adjusted", "sampler=square_root"]),
+        ("ldam", {"weighting": "balanced", "defer": 0.8}, "progressive", ["sampler=progressive"]),
+    ],
+)
+def test_correcting_twice_is_refused_unless_it_is_asked_for(
+    name: str, options: dict[str, Any], sampler: str, named: list[str]
+) -> None:
+    with pytest.raises(UsageError, match="each correct for rare classes") as refused:
+        check_options(name, options, sampler)
+    assert all(setting in str(refused.value) for setting in named)
+    check_options(name, {**options, "twice": True}, sampler)
+
+
+def test_correcting_once_is_not_refused() -> None:
+    check_options("ldam", {"weighting": "effective_number", "defer": 0.8})
+    check_options("focal", {"weighting": "balanced"})
+    check_options("cross_entropy", {}, "balanced")
 
 
 @pytest.mark.parametrize(
     ("options", "fault"),
     [
         ({"twice": True}, "loss.twice=true has no effect"),
+        ({"defer": 0.5}, "loss.defer=0.5 has no effect with loss.weighting=none"),
         ({"beta": 0.9}, "loss.beta=0.9 has no effect with loss.weighting=none"),
         ({"weighting": "balance"}, "should be one of none, balanced, effective_number"),
     ],

@@ -496,7 +496,7 @@ def test_a_loss_is_weighted_by_the_training_split_alone(
     setting = starting.setting_of(config, plan, manifest, store, torch.device("cpu"))
     found = manifest.targets()[manifest.rows(Split.TRAIN)].sum(axis=0)
     assert found[2] == 1
-    total, _ = setting.task.loss(torch.zeros(3, 3), torch.eye(3))
+    total, _ = setting.task.loss(torch.zeros(3, 3), torch.eye(3), 0)
     assert float(total) == pytest.approx(math.log(3) * (found.sum() / 3 / found).sum(), rel=1e-5)
 
 

@@ -396,6 +396,27 @@ def test_a_run_that_is_killed_in_any_stage_of_transfer_ends_with_the_same_weight
     assert_same(whole, train(config))
 
 
+@pytest.mark.fault
+def test_a_run_that_is_killed_between_repeated_images_ends_with_the_same_weights(
+    quick: Make, train: Train
+) -> None:
+    """Rows 1 and 2. Also where the loss begins to weigh in the middle."""
+
+    def config(name: str, **trainer: Any) -> TrainConfig:
+        return replace(
+            quick(name, epochs=3, **trainer),
+            sampler=Choice(name="progressive", options={"by": "patient"}),
+            loss=Choice(name="ldam", options=DEFERRED),
+        )
+
+    whole = train(config("whole"))
+    killed(config("killed", save_every_s=1e-6), train, at_update=5)
+    assert_same(whole, train(config("killed", save_every_s=1e-6)))
+
+
+DEFERRED = {"weighting": "balanced", "defer": 0.5, "twice": True}
+
+
 def test_a_finished_run_of_low_rank_goes_on_from_its_merged_weights(
     quick: Make, train: Train
 ) -> None:

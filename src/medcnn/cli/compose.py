@@ -306,7 +306,7 @@ def _frozen(verb: Verb, given: Given) -> Any:
         "augmentation.preset": [*PRESET_NAMES, *installed("augmentations")],
     }
     if "loss" in composed:  # it trains
-        groups = ("loss", "pooling", "head", "optimizer", "transfer")
+        groups = ("loss", "pooling", "head", "optimizer", "sampler", "transfer")
         known |= {f"{group}.name": _group_names(group) for group in groups}
         known["trainer.score"] = ("auto", *choosing())
     if backbone := (composed.get("model") or {}).get("backbone"):

@@ -28,12 +28,14 @@ class Batch:
     Attributes:
         own: how many of these, from the first on, are this process's; the rest are what mixup
             needs besides, the partner of each, in the same order. None: all are.
+        times: how often each of these images came before in this epoch [B]. None: never.
     """
 
     images: Tensor
     targets: Tensor
     rows: NDArray[np.int64]
     own: int | None = None
+    times: NDArray[np.int64] | None = None
 
 
 # Step and number of images of the whole batch -> the partner of each, by position [B].
@@ -42,6 +44,16 @@ Partners = Callable[[int, int], NDArray[np.int64]]
 
 def epoch_order(rows: NDArray[np.int64], *, seed: int, epoch: int) -> NDArray[np.int64]:
     return np.random.default_rng((seed, epoch)).permutation(rows)
+
+
+def times_before(order: NDArray[np.int64]) -> NDArray[np.int64]:
+    """How often the number at each place [N] stands before it."""
+    by_number = np.argsort(order, kind="stable")
+    numbers, place = order[by_number], np.arange(len(order))
+    begins = np.diff(numbers, prepend=-1) != 0
+    times = np.empty_like(place)
+    times[by_number] = place - np.maximum.accumulate(np.where(begins, place, 0))
+    return times
 
 
 def num_batches(num_images: int, batch_size: int) -> int:
@@ -64,7 +76,7 @@ def batches(
     ranks: Ranks = ALONE,
     partners: Partners | None = None,
 ) -> Iterator[Batch]:
-    """Every row of `order` exactly once, in nearly equal batches of at most `batch_size`.
+    """Every place of `order` exactly once, in nearly equal batches of at most `batch_size`.
 
     One thread prepares the next batch while the present one is computed; a GPU copies it on a
     stream of its own, since on that of the computation the copy would wait for all of it.
@@ -80,7 +92,7 @@ def batches(
     """
     if device.type == "cpu":
         keep_freed_memory()
-    parts = parts_of(order, batch_size)
+    parts, times = (parts_of(all_, batch_size) for all_ in (order, times_before(order)))
     on_gpu = device.type == "cuda"
     aside = torch.cuda.Stream(device) if on_gpu else None  # type: ignore[no-untyped-call]
     dtype = getattr(torch, store.dtype.name)
@@ -90,10 +102,11 @@ def batches(
         positions = ranks.share(np.arange(len(part)))
         filling = len(positions) == 0
         positions = positions if not filling else np.zeros(1, np.int64)
-        rows, own = part[positions], None
+        own = None
         if partners is not None and ranks.world > 1:
-            own = len(rows)
-            rows = np.concatenate([rows, part[partners(step, len(part))[positions]]])
+            own = len(positions)
+            positions = np.concatenate([positions, partners(step, len(part))[positions]])
+        rows = part[positions]
         # read into pinned memory at once, from which a GPU copies without making anyone wait
         images = torch.empty((len(rows), *store.shape), dtype=dtype, pin_memory=on_gpu)
         store.take(rows, images.numpy())
@@ -108,6 +121,7 @@ def batches(
                 targets=target.to(device, non_blocking=True),
                 rows=rows,
                 own=own,
+                times=times[step][positions],
             )
 
     with ThreadPoolExecutor(1) as ahead:

@@ -42,6 +42,8 @@ ADDED = {
     "loss.options.weighting": "none",
     "loss.options.beta": 0.9999,
     "loss.options.twice": False,
+    "loss.options.defer": 0.0,
+    "sampler": {"name": "shuffle", "options": {"by": "image"}},
 }
 
 # Settings that may be left open (null). A run that goes on keeps what it decided.

@@ -118,6 +118,15 @@ def uniforms(seed: int, epoch: int, keys: NDArray[np.uint64], count: int) -> NDA
         return ((_mix(state) >> np.uint64(40)).astype(np.float64) / 2**24).astype(np.float32)
 
 
+def again(keys: NDArray[np.uint64], times: NDArray[np.int64] | None) -> NDArray[np.uint64]:
+    """The keys [B] of images that came so many times before in their epoch: others each time, so
+    that an image that a sampler repeats is not augmented alike."""
+    if times is None or not times.any():
+        return keys
+    with np.errstate(over="ignore"):
+        return np.where(times > 0, _mix(keys + times.astype(np.uint64) * _ODD), keys)
+
+
 _GOLDEN, _ODD = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xD1342543DE82EF95)
 
 

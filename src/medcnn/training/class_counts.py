@@ -23,11 +23,25 @@ class Counts:
         exclusive: whether exactly one of the K labels is right.
         found: images on which each label was found [K]; soft targets count with their share.
         assessed: images on which each label was assessed [K].
+        weighting, beta: how rare labels are weighed, as in `weights_of`.
     """
 
     exclusive: bool
     found: tuple[float, ...]
     assessed: tuple[float, ...]
+    weighting: Weighting = "none"
+    beta: float = BETA
+
+    def class_weights(self, device: torch.device) -> Tensor:
+        """[K], for exclusive labels."""
+        return constants(weights_of(self.found, self.weighting, self.beta), device)
+
+    def label_weights(self, device: torch.device) -> tuple[Tensor, Tensor]:
+        """For independent labels: what an image weighs without the label, and with it; [K] each."""
+        sizes = [(a - n, n) for n, a in zip(self.found, self.assessed, strict=True)]
+        pairs = [weights_of(pair, self.weighting, self.beta) for pair in sizes]
+        absent, present = zip(*pairs, strict=True)
+        return constants(absent, device), constants(present, device)
 
 
 def counts_of(targets: NDArray[np.floating[Any]], *, exclusive: bool) -> Counts:
@@ -77,19 +91,3 @@ def weights_of(sizes: tuple[float, ...], weighting: Weighting, beta: float) -> t
         return (1.0,) * len(sizes)
     scale = total / sum(n * w for n, w in zip(sizes, raw, strict=True))
     return tuple(w * scale for w in raw)
-
-
-def class_weights(
-    counts: Counts, weighting: Weighting, beta: float, device: torch.device
-) -> Tensor:
-    """[K], for exclusive labels."""
-    return constants(weights_of(counts.found, weighting, beta), device)
-
-
-def label_weights(
-    counts: Counts, weighting: Weighting, beta: float, device: torch.device
-) -> tuple[Tensor, Tensor]:
-    """For independent labels: what an image weighs without the label, and with it; [K] each."""
-    sizes = [(a - n, n) for n, a in zip(counts.found, counts.assessed, strict=True)]
-    absent, present = zip(*(weights_of(pair, weighting, beta) for pair in sizes), strict=True)
-    return constants(absent, device), constants(present, device)

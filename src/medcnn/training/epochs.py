@@ -17,7 +17,6 @@ from medcnn.pixels.batches import (
     Batch,
     Partners,
     batches,
-    epoch_order,
     image_keys,
     num_batches,
     parts_of,
@@ -28,6 +27,7 @@ from medcnn.system.errors import DivergedError, StoppedError, listed
 from medcnn.system.progress import WIDTH, lasting, log, track
 from medcnn.training.augmentations import pairs
 from medcnn.training.optimizers import learning_rates, schedule, set_learning_rates, set_stage
+from medcnn.training.samplers import Pool
 from medcnn.training.setting import Setting
 from medcnn.training.state import TrainState
 from medcnn.training.steps import Stepper
@@ -129,7 +129,15 @@ def epochs(
     saved_at = started = time.monotonic()
     begun = state.epoch + state.step / max(steps, 1)
     while state.epoch < trainer.epochs:
-        order = epoch_order(rows, seed=setting.seed, epoch=state.epoch)
+        order = setting.sampler(
+            Pool(
+                manifest=manifest,
+                rows=rows,
+                seed=setting.seed,
+                epoch=state.epoch,
+                epochs=trainer.epochs,
+            )
+        )
         coming = _coming(state, setting, targets, order)
         clock = Clock(ranks.world)
         if (now := setting.plan.at(state.epoch)) is not stage:
@@ -269,6 +277,13 @@ class _Look:
         # fp16 may need some steps to find its scale, and an epoch may have no more
         if skipped == per_epoch and not self.state.scaler.is_enabled():
             raise self._diverged()
+        if self.counts.unpaired:
+            seen = self.counts.loss_count + self.counts.unpaired
+            log.warning(
+                f"epoch {self.state.epoch + 1}: {self.counts.unpaired:.0f} of {seen:.0f} labels "
+                "were left out of the loss, since their batch did not show both answers. A larger "
+                "trainer.batch_size or sampler=balanced leaves out fewer."
+            )
         if skipped:
             log.warning(
                 f"epoch {self.state.epoch + 1}: {skipped:.0f} of {per_epoch} steps were skipped, "
@@ -338,7 +353,7 @@ def _finish(
         )
     score = metrics.score(predictions, task.score)
     numbers[f"val/{task.score}"] = score
-    numbers["val/loss"] = validation_loss(predictions, task)
+    numbers["val/loss"] = validation_loss(predictions, task, state.epoch)
     improved = is_better(score, state.best_score, task.higher_is_better)
     epoch = state.epoch
     if improved:
@@ -356,11 +371,11 @@ def _finish(
     )
 
 
-def validation_loss(predictions: Predictions, task: Task) -> float:
+def validation_loss(predictions: Predictions, task: Task, epoch: int) -> float:
     """The loss of training, of the logits that the validation score is made of: without mixup and
     dropout, so that it may lie below that of training. nan where nothing was assessed."""
     logits, targets = (torch.from_numpy(v) for v in (predictions.logits, predictions.targets))
-    total, count = task.loss(logits, targets)
+    total, count = task.loss(logits, targets, epoch)
     return float(total / count) if count else math.nan
 
 

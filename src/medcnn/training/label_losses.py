@@ -11,14 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from medcnn.training.class_counts import (
-    BETA,
-    Counts,
-    Weighting,
-    class_weights,
-    constants,
-    label_weights,
-)
+from medcnn.training.class_counts import Counts, constants
 
 SumAndCount = tuple[Tensor, Tensor]
 
@@ -38,15 +31,15 @@ def exclusive_sum(cost: Tensor, targets: Tensor) -> SumAndCount:
 
 
 def independent_sum(
-    absent: Tensor, present: Tensor, targets: Tensor, weights: tuple[Tensor, Tensor]
+    absent: Tensor, present: Tensor, targets: Tensor, counts: Counts
 ) -> SumAndCount:
     """
     Args:
         absent: cost of each label if it is absent [B, K]; finite.
         present: the same if it is present.
         targets: [B, K], nan for "not assessed".
-        weights: of absent and present ones, [K] each.
     """
+    weights = counts.label_weights(targets.device)
     target = targets.nan_to_num(0.0).float()
     each = weights[0] * (1 - target) * absent + weights[1] * target * present
     return _assessed(each, targets)
@@ -63,8 +56,6 @@ def cross_entropy(
     counts: Counts,
     *,
     smoothing: float = 0.0,
-    weighting: Weighting = "none",
-    beta: float = BETA,
 ) -> SumAndCount:
     """Cross entropy against a distribution over classes.
 
@@ -72,8 +63,7 @@ def cross_entropy(
         smoothing: share of every target that is spread evenly over all classes, in [0, 1)
             (Szegedy et al. 2016, CVPR, section 7).
     """
-    target = targets * class_weights(counts, weighting, beta, logits.device)
-    target = target * (1 - smoothing) + smoothing * target.mean(dim=1, keepdim=True)
+    target = targets * (1 - smoothing) + smoothing * targets.mean(dim=1, keepdim=True)
     return exclusive_sum(-F.log_softmax(logits.float(), dim=1), target)
 
 
@@ -83,8 +73,6 @@ def binary_cross_entropy(
     counts: Counts,
     *,
     smoothing: float = 0.0,
-    weighting: Weighting = "none",
-    beta: float = BETA,
 ) -> SumAndCount:
     """A yes-or-no loss per label.
 
@@ -92,7 +80,7 @@ def binary_cross_entropy(
         smoothing: targets are moved by half of this towards 0.5 each; in [0, 1).
     """
     target = targets.nan_to_num(0.0).float() * (1 - smoothing) + smoothing / 2
-    absent, present = label_weights(counts, weighting, beta, logits.device)
+    absent, present = counts.label_weights(logits.device)
     each = F.binary_cross_entropy_with_logits(
         logits.float(), target, weight=absent, pos_weight=present / absent, reduction="none"
     )
@@ -105,8 +93,6 @@ def focal(
     counts: Counts,
     *,
     gamma: float = 2.0,
-    weighting: Weighting = "none",
-    beta: float = BETA,
 ) -> SumAndCount:
     """Cross entropy that fades where the answer is already right (Lin et al. 2017, ICCV).
 
@@ -120,13 +106,11 @@ def focal(
     if counts.exclusive:
         log_p = F.log_softmax(logits, dim=1)
         wrong = (-torch.expm1(log_p)).clamp(min=TINY)
-        weighted = targets * class_weights(counts, weighting, beta, logits.device)
-        return exclusive_sum(-log_p * wrong**gamma, weighted)
+        return exclusive_sum(-log_p * wrong**gamma, targets)
     yes, no = F.logsigmoid(logits), F.logsigmoid(-logits)
-    weights = label_weights(counts, weighting, beta, logits.device)
     # powers as logarithms: beyond a logit of 17 the probability of being wrong rounds to 0
     absent, present = -no * (gamma * yes).exp(), -yes * (gamma * no).exp()
-    return independent_sum(absent, present, targets, weights)
+    return independent_sum(absent, present, targets, counts)
 
 
 def asymmetric(
@@ -137,8 +121,6 @@ def asymmetric(
     gamma_pos: float = 0.0,
     gamma_neg: float = 4.0,
     shift: float = 0.05,
-    weighting: Weighting = "none",
-    beta: float = BETA,
 ) -> SumAndCount:
     """Focal loss that fades faster for absent labels (Ridnik et al. 2021, ICCV).
 
@@ -151,9 +133,37 @@ def asymmetric(
     yes, no = F.logsigmoid(logits), F.logsigmoid(-logits)
     shifted = (torch.sigmoid(logits) - shift).clamp(min=TINY)
     log_not = torch.logaddexp(no, torch.full_like(no, shift).log()).clamp(max=0.0)
-    weights = label_weights(counts, weighting, beta, logits.device)
     absent, present = -log_not * shifted**gamma_neg, -yes * (gamma_pos * no).exp()
-    return independent_sum(absent, present, targets, weights)
+    return independent_sum(absent, present, targets, counts)
+
+
+def auc_margin(
+    logits: Tensor, targets: Tensor, counts: Counts, *, margin: float = 1.0
+) -> SumAndCount:
+    """Every image with a label should have a higher probability than every one without it, by a
+    margin (Yuan et al. 2021, ICCV).
+
+    The squared lack of margin, averaged over all such pairs of a batch and hence a surrogate of
+    AUROC. The paper trains two means and a multiplier beside the network, with an optimizer of
+    their own. Here they have their best values for each batch, in closed form. A label that has no
+    image on one of the two sides of a batch is left out there: it has no pairs, and counts for 0.
+
+    Args:
+        margin: of probabilities, in [0, 10].
+    """
+    p, known = torch.sigmoid(logits.float()), (~targets.isnan()).float()
+    with_it = targets.nan_to_num(0.0).float() * known
+    without = known - with_it
+    sides, spread = [], torch.zeros_like(p[0])
+    for share in (with_it, without):
+        size = share.sum(dim=0)
+        mean = (share * p).sum(dim=0) / size.clamp(min=TINY)
+        spread = spread + (share * (p - mean) ** 2).sum(dim=0) / size.clamp(min=TINY)
+        sides.append((size, mean))
+    (many, high), (few, low) = sides
+    each = spread + (margin - high + low).clamp(min=0) ** 2
+    count = known.sum(dim=0) * ((many > 0) & (few > 0))
+    return (each * count).sum(), count.sum()
 
 
 def logit_adjusted(
@@ -162,9 +172,6 @@ def logit_adjusted(
     counts: Counts,
     *,
     tau: float = 1.0,
-    weighting: Weighting = "none",
-    beta: float = BETA,
-    twice: bool = False,
 ) -> SumAndCount:
     """Cross entropy of logits moved by how frequent each class is (Menon et al. 2021, ICLR).
 
@@ -173,14 +180,11 @@ def logit_adjusted(
 
     Args:
         tau: how much of the logarithm of the share is added, in [0, 10]; 0 is cross entropy.
-        twice: allow weighting besides, which corrects the same imbalance again.
     """
-    assert twice or weighting == "none", "check_options refuses it"
     total = sum(counts.found) or 1.0
     shares = tuple(max(n, 1.0) / total for n in counts.found)
     moved = logits.float() + tau * constants(shares, logits.device).log()
-    weighted = targets * class_weights(counts, weighting, beta, logits.device)
-    return exclusive_sum(-F.log_softmax(moved, dim=1), weighted)
+    return exclusive_sum(-F.log_softmax(moved, dim=1), targets)
 
 
 def ldam(
@@ -189,9 +193,6 @@ def ldam(
     counts: Counts,
     *,
     margin: float = 0.5,
-    weighting: Weighting = "none",
-    beta: float = BETA,
-    twice: bool = False,
 ) -> SumAndCount:
     """Cross entropy with a margin that is wider for rarer classes (Cao et al. 2019, NeurIPS).
 
@@ -202,13 +203,11 @@ def ldam(
     Args:
         margin: of the rarest class in the training split, in logits, in [0, 10]; 0 is cross
             entropy.
-        twice: allow weighting besides, which corrects the same imbalance again.
     """
-    assert twice or weighting == "none", "check_options refuses it"
     rarest = min((n for n in counts.found if n), default=1.0)
     margins = tuple(margin * (rarest / max(n, rarest)) ** 0.25 for n in counts.found)
     wide = constants(margins, logits.device)
     log_p = F.log_softmax(logits.float(), dim=1)
     # -log(e^(z_k - m) / (e^(z_k - m) + sum over the others of e^z)), for all k without [B, K, K]
     cost = torch.log1p(log_p.exp() * torch.expm1(-wide)) - log_p + wide
-    return exclusive_sum(cost, targets * class_weights(counts, weighting, beta, logits.device))
+    return exclusive_sum(cost, targets)

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from medcnn.training.class_counts import BETA, Counts, Weighting, class_weights
+from medcnn.training.class_counts import Counts
 from medcnn.training.label_losses import SumAndCount, exclusive_sum
 
 
@@ -17,8 +17,6 @@ def ordinal_cross_entropy(
     counts: Counts,
     *,
     softness: float = 0.4,
-    weighting: Weighting = "none",
-    beta: float = BETA,
 ) -> SumAndCount:
     """Cross entropy against grades that give some of their weight to their neighbours.
 
@@ -28,7 +26,7 @@ def ordinal_cross_entropy(
     Args:
         softness: in grades, in [0, 100]; 0 leaves the targets hard.
     """
-    target = targets.float() * class_weights(counts, weighting, beta, logits.device)
+    target = targets.float()
     if softness > 0:
         grade = _grades(logits)
         share = torch.softmax(-(grade[:, None] - grade[None]).abs() / softness, dim=1)
@@ -40,9 +38,6 @@ def cumulative_cross_entropy(
     logits: Tensor,
     targets: Tensor,
     counts: Counts,
-    *,
-    weighting: Weighting = "none",
-    beta: float = BETA,
 ) -> SumAndCount:
     """Cross entropy of each question "this grade or a higher one?" (CORAL, Cao et al. 2020).
 
@@ -55,16 +50,13 @@ def cumulative_cross_entropy(
     yes = torch.where(reached, log_p, -torch.inf).logsumexp(dim=2, keepdim=True)
     no = torch.where(reached, -torch.inf, log_p).logsumexp(dim=2, keepdim=True)
     cost = -torch.where(reached, yes, no).sum(dim=1)
-    return exclusive_sum(cost, targets * class_weights(counts, weighting, beta, logits.device))
+    return exclusive_sum(cost, targets)
 
 
 def squared_grade(
     logits: Tensor,
     targets: Tensor,
     counts: Counts,
-    *,
-    weighting: Weighting = "none",
-    beta: float = BETA,
 ) -> SumAndCount:
     """Squared distance of the mean grade, by the probabilities, from the true one.
 
@@ -74,16 +66,13 @@ def squared_grade(
     grade = _grades(logits)
     mean = (torch.softmax(logits.float(), dim=1) * grade).sum(dim=1, keepdim=True)
     cost = (mean - grade) ** 2
-    return exclusive_sum(cost, targets * class_weights(counts, weighting, beta, logits.device))
+    return exclusive_sum(cost, targets)
 
 
 def quadratic_kappa(
     logits: Tensor,
     targets: Tensor,
     counts: Counts,
-    *,
-    weighting: Weighting = "none",
-    beta: float = BETA,
 ) -> SumAndCount:
     """One minus quadratic weighted kappa, of probabilities (after de la Torre et al. 2018).
 
@@ -96,7 +85,7 @@ def quadratic_kappa(
     distance = (grade[:, None] - grade) ** 2
     cost = (torch.softmax(logits.float(), dim=1)[:, None] * distance).sum(dim=2)
     cost = cost / distance_by_chance(counts)
-    return exclusive_sum(cost, targets * class_weights(counts, weighting, beta, logits.device))
+    return exclusive_sum(cost, targets)
 
 
 def distance_by_chance(counts: Counts) -> float:

@@ -11,6 +11,7 @@ from medcnn.data.manifest import Manifest
 from medcnn.pixels.pixel_store import PixelStore
 from medcnn.system.distributed import ALONE, Ranks
 from medcnn.training.augmentations import Augmentation
+from medcnn.training.samplers import Sampler, shuffle
 from medcnn.training.tasks import Task
 from medcnn.training.transfer import Plan
 
@@ -31,3 +32,4 @@ class Setting:
     dtype: torch.dtype
     memory_format: torch.memory_format
     ranks: Ranks = ALONE
+    sampler: Sampler = shuffle

@@ -20,7 +20,7 @@ from medcnn.models.inference import autocast, out_of_memory
 from medcnn.pixels.batches import Batch
 from medcnn.system.errors import MedcnnError, UsageError
 from medcnn.system.progress import log
-from medcnn.training.augmentations import augment, mixup
+from medcnn.training.augmentations import again, augment, mixup
 from medcnn.training.setting import Setting
 from medcnn.training.state import TrainState
 
@@ -85,7 +85,7 @@ class Stepper:
         if self.to_probe:
             self._probe(group, keys)
         own = [t.to(state.tally.dtype) for t in self._gradients(group, keys)]
-        loss_sum, count = ranks.summed(torch.stack(own)).unbind()
+        loss_sum, count, unpaired = ranks.summed(torch.stack(own)).unbind()
         state.scaler.unscale_(state.optimizer)
         gradients = [p.grad for p in self.parameters if p.grad is not None]
         # dividing by the batch size kept half precision in range; the true divisor is known only
@@ -105,7 +105,7 @@ class Stepper:
         state.scaler.update()
         state.optimizer.zero_grad(set_to_none=True)
         self.statistics.settle(bad)
-        state.tally.add(loss_sum, count, bad, state.step - 1)
+        state.tally.add(loss_sum, count, unpaired, bad, state.step - 1)
         state.updates += 1
         if self.average:
             self.average.update(trainer.ema_decay, state.updates, skip)
@@ -150,9 +150,10 @@ class Stepper:
         if self.state.micro_batch < own:
             self._say_smaller("on another GPU")
 
-    def _gradients(self, group: list[Batch], keys: NDArray[np.uint64]) -> tuple[Tensor, Tensor]:
+    def _gradients(self, group: list[Batch], keys: NDArray[np.uint64]) -> tuple[Tensor, ...]:
         """Of the loss, over `batch_size`; taken again in smaller parts where memory was too small,
-        and without compiling where that failed. Returns sum and count of the loss."""
+        and without compiling where that failed. Returns sum and count of the loss, and the labels
+        that a paired loss left out."""
         while True:
             try:
                 with tf32() if self.tf32 else nullcontext():
@@ -168,16 +169,18 @@ class Stepper:
 
     def _gradients_at_once(
         self, group: list[Batch], keys: NDArray[np.uint64]
-    ) -> tuple[Tensor, Tensor]:
+    ) -> tuple[Tensor, ...]:
         state, setting = self.state, self.setting
         now = {"seed": setting.seed, "epoch": state.epoch}
-        sums, counts = [], []
+        sums, counts, unpaired = [], [], [torch.zeros((), device=setting.device)]
         left = sum(batch.own or len(batch.rows) for batch in group)
         for step, batch in enumerate(group, start=state.step - len(group)):
             # dropout and its like draw from here, the same after a restart
             torch.manual_seed(_seed_of(setting.seed, state.epoch, step, setting.ranks.rank))
             images, targets = unit_range(batch.images), batch.targets
-            images = augment(images, keys[batch.rows], setting.augmentation, **now)
+            images = augment(
+                images, again(keys[batch.rows], batch.times), setting.augmentation, **now
+            )
             alpha = setting.augmentation.mixup_alpha
             images, targets = mixup(images, targets, alpha, **now, step=step, own=batch.own)
             images = images.contiguous(memory_format=setting.memory_format)
@@ -187,11 +190,13 @@ class Stepper:
                 with self._exchanging(left == 0):
                     with autocast(setting.dtype, setting.device):
                         outputs = self.forward(part)
-                    loss_sum, count = setting.task.total(outputs, target)
+                    loss_sum, count = setting.task.total(outputs, target, state.epoch)
                     state.scaler.scale(loss_sum / setting.trainer.batch_size).backward()
                 sums.append(loss_sum.detach())
                 counts.append(count)
-        return torch.stack(sums).sum(), torch.stack(counts).sum()
+                if setting.task.paired:
+                    unpaired.append((~target.isnan()).sum() - count)
+        return tuple(torch.stack(each).sum() for each in (sums, counts, unpaired))
 
     def _exchanging(self, last: bool) -> AbstractContextManager[None]:
         """Gradients go to the other processes once, after the last part of a step."""
@@ -205,6 +210,12 @@ class Stepper:
         # no more than its share goes through one process
         many = min(state.micro_batch, -(-self.setting.trainer.batch_size // world))
         if out_of_memory(error):
+            if self.setting.task.paired:
+                raise MedcnnError(
+                    f"{self.setting.device} has too little memory for {many} images at once, which "
+                    "this loss compares with each other. Run the same command with a smaller "
+                    "trainer.batch_size in a new run_dir, or choose another loss."
+                ) from error
             if world > 1 and not self.probing:
                 # the others wait for the gradients of this step, and would have to take it again
                 raise MedcnnError(

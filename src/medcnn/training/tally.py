@@ -20,6 +20,8 @@ class Counts:
         most_in_a_row: the longest such row.
         first: the batch of the epoch, from 0, that ends the first such step; -1 where there is
             none.
+        unpaired: assessed labels that a paired loss left out, since their batch did not show both
+            answers.
     """
 
     loss_sum: float
@@ -28,6 +30,7 @@ class Counts:
     in_a_row: float
     most_in_a_row: float
     first: float
+    unpaired: float = 0
 
     @property
     def mean_loss(self) -> float:
@@ -53,12 +56,15 @@ class Tally:
     def read(self) -> Counts:
         return Counts(**dict(zip(Counts.__slots__, self.values.tolist(), strict=True)))
 
-    def add(self, loss_sum: Tensor, loss_count: Tensor, bad: Tensor, batch: int) -> None:
+    def add(
+        self, loss_sum: Tensor, loss_count: Tensor, unpaired: Tensor, bad: Tensor, batch: int
+    ) -> None:
         """Count one step; nothing of a bad one enters the loss."""
-        _, _, skipped, in_a_row, most, first = self.values.unbind()
+        _, _, skipped, in_a_row, most, first, _ = self.values.unbind()
         row = (in_a_row + 1) * bad
         self.values[:2] += torch.stack([loss_sum, loss_count]).masked_fill(bad, 0)
-        self.values[2:] = torch.stack(
+        self.values[6] += unpaired.masked_fill(bad, 0)
+        self.values[2:6] = torch.stack(
             [
                 skipped + bad,
                 row,

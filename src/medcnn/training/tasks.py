@@ -24,23 +24,24 @@ class Task:
     """Composition, no subclasses.
 
     Attributes:
-        loss: logits and targets [B, K] -> sum over what was assessed, and how much that was.
+        loss: logits and targets [B, K], epoch from 0 -> sum over what was assessed, and how much
+            that was.
+        paired: whether the loss needs all images of a batch at once.
         score: name in METRICS by which the best epoch is chosen on validation.
     """
 
     labels: LabelSpace
     loss: Callable[..., SumAndCount]
     score: str
+    paired: bool = False
 
-    def total(self, outputs: Any, targets: Tensor) -> SumAndCount:
+    def total(self, outputs: Any, targets: Tensor, epoch: int) -> SumAndCount:
         """The loss of what a classifier gives in training: logits, or a list of (weight, logits),
         of which the first are its own."""
         if isinstance(outputs, Tensor):
-            return self.loss(outputs.float(), targets)
-        losses = [(weight, *self.loss(logits.float(), targets)) for weight, logits in outputs]
-        return torch.stack([weight * loss_sum for weight, loss_sum, _ in losses]).sum(), losses[0][
-            2
-        ]
+            return self.loss(outputs.float(), targets, epoch)
+        losses = [(w, *self.loss(logits.float(), targets, epoch)) for w, logits in outputs]
+        return torch.stack([w * loss_sum for w, loss_sum, _ in losses]).sum(), losses[0][2]
 
     @property
     def higher_is_better(self) -> bool:
@@ -48,17 +49,25 @@ class Task:
 
 
 def task_of(
-    labels: LabelSpace, loss: Choice, score: str, targets: NDArray[np.floating[Any]]
+    labels: LabelSpace,
+    loss: Choice,
+    score: str,
+    targets: NDArray[np.floating[Any]],
+    *,
+    epochs: int,
+    sampler: str = "shuffle",
 ) -> Task:
     """
     Args:
         targets: of the training split [N, K], nan for "not assessed"; losses weigh by them.
+        epochs: of the whole run; `loss.defer` is a share of them.
+        sampler: name in SAMPLERS, which may correct for rare classes too.
 
     Raises:
         UsageError: the loss or the score makes no sense for these labels.
     """
     name = AUTO[labels.kind] if loss.name == "auto" else loss.name
-    check_options(name, loss.options)
+    check_options(name, loss.options, sampler)
     check_kind(name, labels.kind)
     counts = counts_of(targets, exclusive=labels.exclusive)
     score = metrics.DEFAULT_SCORE[labels.kind] if score == "auto" else score
@@ -68,8 +77,12 @@ def task_of(
     if metric.higher_is_better is None:
         raise UsageError(f"trainer.score={score}: neither high nor low is better, so no epoch is.")
     bound: Callable[..., SumAndCount] = LOSSES.bind(name, loss.options)
+    plain, begin = bound, 0
+    if defer := loss.options.get("defer") if name in LOSSES.own else 0:
+        plain = LOSSES.bind(name, {**loss.options, "weighting": "none"})
+        begin = round(defer * epochs)
 
-    def function(logits: Tensor, targets: Tensor) -> SumAndCount:
-        return bound(logits, targets, counts)
+    def function(logits: Tensor, targets: Tensor, epoch: int) -> SumAndCount:
+        return (plain if epoch < begin else bound)(logits, targets, counts)
 
-    return Task(labels=labels, loss=function, score=score)
+    return Task(labels=labels, loss=function, score=score, paired=LOSSES[name].paired)

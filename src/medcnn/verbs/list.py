@@ -105,6 +105,12 @@ def _steps() -> Iterable[Line]:
     return _lines(STEPS, lambda step: _first(step.function))
 
 
+def _samplers() -> Iterable[Line]:
+    from medcnn.training.samplers import SAMPLERS
+
+    return _lines(SAMPLERS, _first)
+
+
 def _transfer() -> Iterable[Line]:
     from medcnn.training.transfer import TRANSFERS
 
@@ -121,6 +127,7 @@ LISTS: Table[Callable[[], Iterable[Line]]] = Table(
         "losses": _losses,
         "metrics": _metrics,
         "poolings": _poolings,
+        "samplers": _samplers,
         "steps": _steps,
         "transfer": _transfer,
     },
@@ -170,8 +177,8 @@ VERB = Verb(
     lines=("list backbones|poolings|heads|losses|transfer|datasets|metrics|steps|...",),
     usage="WHAT [PART]",
     examples=("list backbones resnet",),
-    about="What can be chosen, one line each. WHAT: backbones, poolings, heads, losses, transfer,\n"
-    "datasets, metrics, steps or augmentations. PART: only names that hold it.",
+    about="What can be chosen, one line each. WHAT: backbones, poolings, heads, losses, samplers,\n"
+    "transfer, datasets, metrics, steps or augmentations. PART: only names that hold it.",
     config=None,
     run=run,
 )

@@ -40,6 +40,7 @@ class TrainConfig:
     pooling: Choice | None
     head: Choice | None
     loss: Choice
+    sampler: NamedChoice
     augmentation: AugmentationConfig
     optimizer: OptimizerConfig
     trainer: TrainerConfig

@@ -29,7 +29,8 @@ from medcnn.system.run_facts import without_free_settings
 from medcnn.system.run_folder import RunFolder, open_run, shorter_run
 from medcnn.training.epochs import EpochResult
 from medcnn.training.fit import fit, stopped_early
-from medcnn.training.losses import check_options
+from medcnn.training.losses import check_batches, check_options
+from medcnn.training.samplers import SAMPLERS
 from medcnn.training.setting import Setting
 from medcnn.training.state import TrainState
 from medcnn.training.stopping import ended_by_signals
@@ -65,12 +66,13 @@ def run_folder_of(config: TrainConfig) -> Path:
 @contextmanager
 def begun(config: TrainConfig, command: list[str]) -> Iterator[RunFolder | None]:
     """The open run folder, or None where the run is finished already."""
-    check_options(config.loss.name, config.loss.options)
+    check_options(config.loss.name, config.loss.options, config.sampler.name)
     if config.transfer.name == "scratch" and config.model and config.model.weights not in RANDOM:
         raise UsageError(
             "transfer=scratch starts from random weights, and model.weights="
             f"{config.model.weights} names others: leave one of the two away."
         )
+    SAMPLERS.bind(config.sampler.name, config.sampler.options)
     TRANSFERS.bind(config.transfer.name, config.transfer.options)
     if config.trainer.threads:
         torch.set_num_threads(config.trainer.threads)
@@ -101,6 +103,12 @@ def begun(config: TrainConfig, command: list[str]) -> Iterator[RunFolder | None]
                 "trainer.sync_batchnorm=true needs several GPUs (torchrun --nproc-per-node=N): in "
                 f"{ranks.world} process on {device.type} there is nothing to keep in step."
             )
+        check_batches(
+            config.loss.name,
+            at_once=config.trainer.micro_batch,
+            batch_size=config.trainer.batch_size,
+            processes=ranks.world,
+        )
         if device.type == "cuda" and config.trainer.reproducible is Reproducible.FAST:
             # the fastest convolution of each shape, found by trying
             torch.backends.cudnn.benchmark = True

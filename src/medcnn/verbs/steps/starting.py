@@ -24,6 +24,7 @@ from medcnn.system.progress import log
 from medcnn.system.run_folder import RunFolder
 from medcnn.training.augmentations import augmentation_of
 from medcnn.training.optimizers import OPTIMIZERS, groups_of
+from medcnn.training.samplers import SAMPLERS
 from medcnn.training.setting import Setting
 from medcnn.training.state import TrainState, average_of
 from medcnn.training.tally import Tally
@@ -102,6 +103,8 @@ def setting_of(
             config.loss,
             config.trainer.score,
             manifest.targets()[manifest.rows(Split.TRAIN)],
+            epochs=config.trainer.epochs,
+            sampler=config.sampler.name,
         ),
         plan=plan,
         optimizer=config.optimizer,
@@ -114,6 +117,7 @@ def setting_of(
             torch.channels_last if config.trainer.channels_last else torch.contiguous_format
         ),
         ranks=ranks,
+        sampler=SAMPLERS.bind(config.sampler.name, config.sampler.options),
     )
 
 

@@ -1,0 +1,138 @@
+"""Samplers: which images stand in an epoch, how often, and in which order.
+
+A sampler is a function of a Pool, found by name in SAMPLERS; its keyword-only arguments are its
+options. An epoch always has as many images as the training split, and the order depends on seed
+and epoch alone, so that a run can resume anywhere and several processes agree without a word.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medcnn.data.labels import LabelSpace
+from medcnn.data.manifest import Manifest
+from medcnn.pixels.batches import epoch_order, times_before
+from medcnn.statistics.intervals import group_numbers
+from medcnn.system.registry import Table
+
+By = Literal["image", "patient"]
+Ints = NDArray[np.int64]
+Floats = NDArray[np.float64]
+NOT_ASSESSED = -1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pool:
+    """What an epoch draws from: N rows of the manifest. `epoch` counts from 0, of `epochs`."""
+
+    manifest: Manifest
+    rows: Ints
+    seed: int
+    epoch: int
+    epochs: int
+
+    def drawn(self, by: By, shares: Callable[[Floats], Floats]) -> Ints:
+        """N rows in random order: of each class by its share, and as evenly as possible within it.
+
+        Images whose label was not assessed are left out, since nothing is learnt from them.
+
+        Args:
+            by: `image`: every image of a class stands in the epoch equally often. `patient`: every
+                patient of a class does, whose images of this class take turns.
+            shares: sizes of the classes, in images or patients [C] -> their weights in the epoch.
+        """
+        rng = np.random.default_rng((self.seed, self.epoch))
+        classes = classes_of(self.manifest.targets()[self.rows], self.manifest.labels)
+        # in random order, which decides who comes first where not all have a turn
+        images = rng.permutation(np.flatnonzero(classes != NOT_ASSESSED))
+        if not len(images):
+            return epoch_order(self.rows, seed=self.seed, epoch=self.epoch)
+        members, _ = group_numbers([self.manifest.records[self.rows[i]].group for i in images])
+        if by == "image":
+            members = np.arange(len(images))
+        # a unit is an image, or a patient within a class
+        units, unit = np.unique(classes[images] * len(images) + members, return_inverse=True)
+        _, class_of, sizes = np.unique(
+            units // len(images), return_inverse=True, return_counts=True
+        )
+        weights = shares(sizes.astype(np.float64))
+        reached = np.cumsum(weights) / weights.sum() * len(self.rows)
+        quotas = np.diff(np.floor(reached + rng.random()), prepend=0).astype(np.int64)
+        quotas[-1] += len(self.rows) - quotas.sum()
+        drawn = np.concatenate(
+            [
+                np.resize(rng.permutation(np.flatnonzero(class_of == c)), quota)
+                for c, quota in enumerate(quotas)
+            ]
+        )
+        # the images of each unit, one block after the other
+        blocks = images[np.argsort(unit, kind="stable")]
+        many = np.bincount(unit)
+        first = np.cumsum(many) - many
+        chosen = blocks[first[drawn] + times_before(drawn) % many[drawn]]
+        return np.asarray(self.rows[rng.permutation(chosen)])
+
+
+Sampler = Callable[[Pool], Ints]
+
+
+def classes_of(targets: NDArray[np.float32], labels: LabelSpace) -> Ints:
+    """A class for each image [N], NOT_ASSESSED where no label was.
+
+    Of exclusive labels it is the label; of a mixed target, the one with the largest share. Of
+    findings it is the rarest that the image shows, by their number among these images, and K where
+    it shows none.
+    """
+    assessed = ~np.isnan(targets)
+    shown = np.nan_to_num(targets, nan=0.0)
+    if labels.exclusive:
+        classes, known = shown.argmax(axis=1), assessed.all(axis=1)
+    else:
+        found = shown > 0.5
+        by_rarity = np.argsort(found.sum(axis=0), kind="stable")
+        rarest = by_rarity[found[:, by_rarity].argmax(axis=1)]
+        classes = np.where(found.any(axis=1), rarest, targets.shape[1])
+        known = assessed.any(axis=1)
+    return np.where(known, classes, NOT_ASSESSED).astype(np.int64)
+
+
+def shuffle(pool: Pool, *, by: By = "image") -> Ints:
+    """Every image once, in random order; by patient: every patient equally often."""
+    if by == "image":
+        return epoch_order(pool.rows, seed=pool.seed, epoch=pool.epoch)
+    return pool.drawn(by, lambda sizes: sizes)
+
+
+def balanced(pool: Pool, *, by: By = "image") -> Ints:
+    """Every class equally often: images of rare classes several times, with other augmentations."""
+    return pool.drawn(by, np.ones_like)
+
+
+def square_root(pool: Pool, *, by: By = "image") -> Ints:
+    """Every class by the square root of its size (Mahajan et al. 2018, ECCV), halfway between
+    `shuffle` and `balanced`."""
+    return pool.drawn(by, np.sqrt)
+
+
+def progressive(pool: Pool, *, by: By = "image") -> Ints:
+    """From `shuffle` in the first epoch to `balanced` in the last, step by step (Kang et al. 2020,
+    ICLR, section 4.1)."""
+    done = pool.epoch / max(1, pool.epochs - 1)
+    return pool.drawn(by, lambda n: (1 - done) * n / n.sum() + done / len(n))
+
+
+SAMPLERS = Table(
+    "sampler",
+    {
+        "balanced": balanced,
+        "progressive": progressive,
+        "shuffle": shuffle,
+        "square_root": square_root,
+    },
+    function=lambda sampler: sampler,
+)

@@ -19,11 +19,10 @@ from medcnn.training.augmentations import (
     PRESETS,
     Augmentation,
     augment,
-    mixup,
-    pairs,
-    surround,
-    uniforms,
 )
+from medcnn.training.draws import uniforms
+from medcnn.training.geometry import surround
+from medcnn.training.mixing import mixup, pairs
 
 KEYS = np.arange(8, dtype=np.uint64) * 7919
 

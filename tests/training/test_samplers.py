@@ -15,7 +15,7 @@ from medcnn.images.preprocessing import Fit, Preprocessing
 from medcnn.pixels.batches import batches, epoch_order, times_before
 from medcnn.pixels.opening import open_store
 from medcnn.system.distributed import Ranks
-from medcnn.training.augmentations import again
+from medcnn.training.draws import again
 from medcnn.training.samplers import NOT_ASSESSED, SAMPLERS, Pool, classes_of
 
 SIZES = (60, 30, 9, 1)

@@ -25,7 +25,7 @@ from medcnn.statistics.metrics import table as metrics
 from medcnn.statistics.predictions import Predictions
 from medcnn.system.errors import DivergedError, StoppedError, listed
 from medcnn.system.progress import WIDTH, lasting, log, track
-from medcnn.training.augmentations import pairs
+from medcnn.training.mixing import pairs
 from medcnn.training.optimizers import learning_rates, schedule, set_learning_rates, set_stage
 from medcnn.training.samplers import Pool
 from medcnn.training.setting import Setting

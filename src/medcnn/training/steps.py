@@ -20,7 +20,9 @@ from medcnn.models.inference import autocast, out_of_memory
 from medcnn.pixels.batches import Batch
 from medcnn.system.errors import MedcnnError, UsageError
 from medcnn.system.progress import log
-from medcnn.training.augmentations import again, augment, mixup
+from medcnn.training.augmentations import augment
+from medcnn.training.draws import again
+from medcnn.training.mixing import mixup
 from medcnn.training.setting import Setting
 from medcnn.training.state import TrainState
 

@@ -233,6 +233,12 @@ def choice_of(value: Any) -> Choice:
     return Choice(name=name, options=options)
 
 
+def policy_of(value: Any) -> Choice | None:
+    """A choice, or null: as the preset has it. Raises UsageError."""
+    return None if value is None else choice_of(value)
+
+
+Policy = Annotated[Choice | None, Rule(parse=policy_of)]
 NamedChoice = Annotated[Choice, Rule(parse=choice_of)]
 
 
@@ -261,6 +267,12 @@ class AugmentationConfig:
     brightness: float | None = within(0, 1)
     contrast: float | None = within(0, 1)
     mixup_alpha: float | None = within(0, 10)
+    cutmix_alpha: float | None = within(0, 10)
+    policy: Policy
+    blur_px: float | None = within(0, 20)
+    noise: float | None = within(0, 0.5)
+    jpeg_quality: int | None = within(0, 100)
+    erase: float | None = within(0, 1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

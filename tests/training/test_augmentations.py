@@ -22,7 +22,7 @@ from medcnn.training.augmentations import (
 )
 from medcnn.training.draws import uniforms
 from medcnn.training.geometry import surround
-from medcnn.training.mixing import mixup, pairs
+from medcnn.training.mixing import Mix, mix_of, mixed
 
 KEYS = np.arange(8, dtype=np.uint64) * 7919
 
@@ -100,16 +100,43 @@ def test_a_quarter_turn_moves_the_top_to_a_side() -> None:
     assert not torch.allclose(turned[1], turned[2])
 
 
-def test_mixup_keeps_what_was_not_assessed_unknown() -> None:
-    targets = torch.ones(8, 2)
+MIX = Mix(alpha=0.4, cut=False, seed=0, epoch=0, step=0)
+
+
+@pytest.mark.parametrize("cut", [False, True])
+def test_mixing_keeps_what_was_not_assessed_unknown(cut: bool) -> None:
+    targets, how = torch.ones(8, 2), replace(MIX, cut=cut)
     targets[3, 0] = torch.nan
-    mixed_images, mixed = mixup(images(), targets, 0.4, seed=0, epoch=0, step=0)
-    assert mixed[:, 0].isnan().sum() in (1, 2)
-    assert not mixed[:, 1].isnan().any()
-    assert torch.allclose(mixed[:, 1], torch.ones(8))
+    mixed_images, mixed_targets = mixed(images(), targets, how)
+    assert mixed_targets[:, 0].isnan().sum() in (1, 2)
+    assert not mixed_targets[:, 1].isnan().any()
+    assert torch.allclose(mixed_targets[:, 1], torch.ones(8))
     assert not torch.equal(mixed_images, images())
-    again, _ = mixup(images(), targets, 0.4, seed=0, epoch=0, step=0)
-    assert torch.equal(mixed_images, again)
+    assert torch.equal(mixed_images, mixed(images(), targets, how)[0])
+
+
+@pytest.mark.parametrize("step", range(6))
+def test_cutmix_takes_as_much_of_the_target_as_of_the_image(step: int) -> None:
+    """Each image is of one value, and so is its target."""
+    value = torch.arange(8.0)[:, None]
+    flat = value.view(8, 1, 1, 1).expand(8, 1, 16, 20)
+    how = replace(MIX, alpha=1.0, cut=True, step=step)
+    cut, targets = mixed(flat, value, how)
+    assert torch.allclose(cut.mean(dim=(1, 2, 3)), targets[:, 0], atol=1e-5)
+    partner = torch.from_numpy(how.pairs(8)[1]).float()
+    assert ((cut == flat) | (cut == partner.view(8, 1, 1, 1))).all()
+
+
+def test_mixup_and_cutmix_share_the_steps() -> None:
+    now = {"seed": 0, "epoch": 0}
+    both = Augmentation(mixup_alpha=0.2, cutmix_alpha=1.0)
+    cut = [m.cut for step in range(400) if (m := mix_of(both, **now, step=step))]
+    assert len(cut) == 400
+    assert np.mean(cut) == pytest.approx(0.5, abs=0.08)
+    alone = mix_of(Augmentation(cutmix_alpha=1.0), **now, step=0)
+    assert alone is not None
+    assert (alone.cut, alone.alpha) == (True, 1.0)
+    assert mix_of(Augmentation(), **now, step=0) is None
 
 
 def photographs(side: int, ground: float, skin: float) -> torch.Tensor:
@@ -154,18 +181,18 @@ def test_skin_goes_on_in_the_colour_of_its_border() -> None:
 
 
 def test_the_fill_of_an_image_is_its_own_in_any_batch() -> None:
-    mixed = torch.cat([photographs(28, 0.0, 0.6)[:4], images(28)[:4]])
-    assert torch.equal(surround(mixed)[4:], surround(images(28)[:4]))
-    assert surround(mixed)[:4].max() == 0
-    assert surround(mixed)[4:].min() > 0.2
+    both = torch.cat([photographs(28, 0.0, 0.6)[:4], images(28)[:4]])
+    assert torch.equal(surround(both)[4:], surround(images(28)[:4]))
+    assert surround(both)[:4].max() == 0
+    assert surround(both)[4:].min() > 0.2
     wide = torch.full((2, 1, 3, 40), 0.5)
     assert torch.equal(surround(wide), torch.full((2, 1, 1, 1), 0.5))
 
 
 @pytest.mark.fault
-@pytest.mark.parametrize("world", [2, 3, 5])
+@pytest.mark.parametrize(("world", "cut"), [(2, False), (3, True), (5, False)])
 def test_processes_mix_the_pairs_of_the_whole_batch(
-    colours: Callable[..., Manifest], world: int
+    colours: Callable[..., Manifest], world: int, cut: bool
 ) -> None:
     """Row B15. The parts that they make, one after the other, are the batch that one makes."""
     manifest = colours()
@@ -173,9 +200,9 @@ def test_processes_mix_the_pairs_of_the_whole_batch(
         manifest, Preprocessing(size_px=16, channels=3, fit=Fit.CROP, bits=8), cache="off"
     )
     order, targets = np.arange(len(manifest.records)), manifest.targets()
-    now = {"seed": 3, "epoch": 2}
+    how = Mix(alpha=0.3, cut=cut, seed=3, epoch=2, step=0)
 
-    def mixed(ranks: Ranks) -> list[tuple[Tensor, Tensor]]:
+    def taken(ranks: Ranks) -> list[tuple[Tensor, Tensor]]:
         coming = batches(
             store,
             targets,
@@ -183,15 +210,15 @@ def test_processes_mix_the_pairs_of_the_whole_batch(
             13,
             device=torch.device("cpu"),
             ranks=ranks,
-            partners=lambda step, size: pairs(size, 0.3, **now, step=step)[1],
+            partners=lambda step, size: replace(how, step=step).pairs(size)[1],
         )
         return [
-            mixup(b.images.float(), b.targets, 0.3, **now, step=step, own=b.own)
+            mixed(b.images.float(), b.targets, replace(how, step=step), b.own)
             for step, b in enumerate(coming)
         ]
 
-    alone = mixed(Ranks())
-    shared = [mixed(Ranks(rank=rank, world=world)) for rank in range(world)]
+    alone = taken(Ranks())
+    shared = [taken(Ranks(rank=rank, world=world)) for rank in range(world)]
     for step, whole in enumerate(alone):
         for kind in (0, 1):
             together = torch.cat([parts[step][kind] for parts in shared])

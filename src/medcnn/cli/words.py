@@ -28,6 +28,7 @@ TEXTS = (
 """Names of columns and the like: taken letter by letter where Hydra's grammar has no reading."""
 
 RENAMED = {
+    "augmentation": "augmentation.preset",
     "threads": "trainer.threads",
     "device": "trainer.device",
     "precision": "trainer.precision",

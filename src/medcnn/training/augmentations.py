@@ -8,18 +8,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from medcnn.config import AugmentationConfig
+from medcnn.config import AugmentationConfig, Choice
 from medcnn.data.manifest import Modality
 from medcnn.system.registry import Table
-from medcnn.training.draws import on_device, uniforms
+from medcnn.training.draws import mixed_keys, on_device, uniforms
 from medcnn.training.geometry import warped
+from medcnn.training.policies import OF_POLICY, POLICIES
+from medcnn.training.quality import blurred, compressed, erased, noisy
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,6 +36,13 @@ class Augmentation:
         contrast: the same for the distance from the image's mean.
         mixup_alpha: of the Beta distribution that mixes two images and their targets (Zhang et
             al. 2018, ICLR); 0 mixes none.
+        cutmix_alpha: the same for a rectangle of another image (Yun et al. 2019, ICCV).
+        policy: of POLICIES, with its options.
+        blur_px: largest standard deviation of a Gaussian blur, in pixels of the network's input.
+        noise: largest standard deviation of Gaussian noise, of a range of 0..1.
+        jpeg_quality: lowest quality of JPEG compression, 1 to 100; 0: none.
+        erase: share of the images that lose a rectangle.
+        photograph: whether a policy may change colours and the steps between grey levels.
         last: what a preset of a plug-in does besides, after all the others: images [B, C, H, W] in
             0..1 and random numbers [B, OF_LAST] in [0, 1) -> such images again. Its chance is in
             these numbers alone, so that a run can be repeated.
@@ -47,6 +56,13 @@ class Augmentation:
     brightness: float = 0.0
     contrast: float = 0.0
     mixup_alpha: float = 0.0
+    cutmix_alpha: float = 0.0
+    policy: Choice | None = None
+    blur_px: float = 0.0
+    noise: float = 0.0
+    jpeg_quality: int = 0
+    erase: float = 0.0
+    photograph: bool = False
     last: Callable[[Tensor, Tensor], Tensor] | None = None
 
     @property
@@ -84,28 +100,40 @@ _PRESETS: dict[str, Augmentation] = {
     ),
     Modality.OTHER: Augmentation(rotation_deg=10, scale=0.1, translate=0.05, mixup_alpha=0.1),
 }
+# Where colours may differ between cameras without meaning anything.
+PHOTOGRAPHS = frozenset({Modality.DERMOSCOPY, Modality.FUNDUS})
 PRESETS = Table(
     "augmentation", _PRESETS, group="augmentations", kind=Augmentation, also=lambda: ("auto",)
 )
 
 
-# Random numbers of an image: those of the settings, and those of `Augmentation.last`.
-OF_SETTINGS, OF_LAST = 8, 16
+# Random numbers of an image, in this order: of what moves and lights it, of `Augmentation.last`, of
+# what makes it worse; those of a policy follow.
+OF_SETTINGS, OF_LAST, OF_QUALITY = 8, 16, 8
 
 
 def augmentation_of(config: AugmentationConfig, modality: Modality) -> Augmentation:
-    """The preset that was chosen (`auto`: that of the modality) with single settings replaced."""
+    """The preset that was chosen (`auto`: that of the modality) with single settings replaced.
+
+    Raises:
+        UsageError: an unknown preset, or a policy that there is not.
+    """
     preset = PRESETS.choose(modality if config.preset == "auto" else config.preset)
-    given = {k: v for k, v in asdict(config).items() if k != "preset" and v is not None}
-    return replace(preset, **given)
+    names = [f.name for f in fields(config) if f.name != "preset"]
+    given = {n: v for n in names if (v := getattr(config, n)) is not None}
+    chosen = replace(preset, photograph=modality in PHOTOGRAPHS, **given)
+    if chosen.policy:
+        POLICIES.bind(chosen.policy.name, chosen.policy.options)
+    return chosen
 
 
 def augment(
     images: Tensor, keys: NDArray[np.uint64], how: Augmentation, *, seed: int, epoch: int
 ) -> Tensor:
     """Images [B, C, H, W] in 0..1, moved and lit anew; each by its own random numbers."""
-    count = OF_SETTINGS + (OF_LAST if how.last else 0)
-    draw = on_device(uniforms(seed, epoch, keys, count), images.device)
+    begin = OF_SETTINGS + OF_LAST
+    numbers = uniforms(seed, epoch, keys, begin + OF_QUALITY + OF_POLICY)
+    draw = on_device(numbers, images.device)
     images = _moved(images, draw, how)
     side = 2 * draw - 1
     shape = (-1, 1, 1, 1)
@@ -116,7 +144,32 @@ def augment(
         images = mean + (images - mean) * (1 + how.contrast * side[:, 7]).view(shape)
     if how.brightness or how.contrast:
         images = images.clamp(0, 1)
-    return how.last(images, draw[:, OF_SETTINGS:]) if how.last else images
+    if how.policy:
+        policy = POLICIES.bind(how.policy.name, how.policy.options)
+        images = policy(images, numbers[:, begin + OF_QUALITY :], how.photograph)
+    images = _worse(images, draw[:, begin : begin + OF_QUALITY], how, keys, seed=seed, epoch=epoch)
+    return how.last(images, draw[:, OF_SETTINGS:begin]) if how.last else images
+
+
+def _worse(
+    images: Tensor,
+    draw: Tensor,
+    how: Augmentation,
+    keys: NDArray[np.uint64],
+    *,
+    seed: int,
+    epoch: int,
+) -> Tensor:
+    """In the order in which it happens: the lens, the sensor, the file; then what is covered."""
+    if how.blur_px:
+        images = blurred(images, how.blur_px * draw[:, 0], how.blur_px)
+    if how.noise:
+        images = noisy(images, how.noise * draw[:, 1], mixed_keys(seed, epoch, keys))
+    if how.jpeg_quality:
+        images = compressed(images, 100 - (100 - how.jpeg_quality) * draw[:, 2])
+    if how.erase:
+        images = erased(images, draw[:, 3:], how.erase)
+    return images
 
 
 def _moved(images: Tensor, draw: Tensor, how: Augmentation) -> Tensor:

@@ -20,9 +20,15 @@ def uniforms(seed: int, epoch: int, keys: NDArray[np.uint64], count: int) -> NDA
         SplitMix64 (Steele, Lea and Flood 2014, OOPSLA), used as a counter-based generator.
     """
     with np.errstate(over="ignore"):  # arithmetic modulo 2**64 is the point
-        start = _mix(np.uint64(seed) * _GOLDEN + np.uint64(epoch + 1) * _ODD)
-        state = _mix(keys ^ start)[:, None] + _GOLDEN * np.arange(1, count + 1, dtype=np.uint64)
+        start = mixed_keys(seed, epoch, keys)[:, None]
+        state = start + _GOLDEN * np.arange(1, count + 1, dtype=np.uint64)
         return ((_mix(state) >> np.uint64(40)).astype(np.float64) / 2**24).astype(np.float32)
+
+
+def mixed_keys(seed: int, epoch: int, keys: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """A seed for each image [B], of which all its numbers are a function."""
+    with np.errstate(over="ignore"):
+        return _mix(keys ^ _mix(np.uint64(seed) * _GOLDEN + np.uint64(epoch + 1) * _ODD))
 
 
 def again(keys: NDArray[np.uint64], times: NDArray[np.int64] | None) -> NDArray[np.uint64]:

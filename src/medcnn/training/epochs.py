@@ -25,7 +25,7 @@ from medcnn.statistics.metrics import table as metrics
 from medcnn.statistics.predictions import Predictions
 from medcnn.system.errors import DivergedError, StoppedError, listed
 from medcnn.system.progress import WIDTH, lasting, log, track
-from medcnn.training.mixing import pairs
+from medcnn.training.mixing import mix_of
 from medcnn.training.optimizers import learning_rates, schedule, set_learning_rates, set_stage
 from medcnn.training.samplers import Pool
 from medcnn.training.setting import Setting
@@ -224,11 +224,17 @@ def _stopped(signal: str, state: TrainState, steps: int) -> StoppedError:
 
 
 def _partners(setting: Setting, epoch: int) -> Partners | None:
-    """Whom mixup pairs whom with, where it mixes at all."""
-    alpha = setting.augmentation.mixup_alpha
-    if not alpha:
+    """Whom each image is mixed with, where images are mixed at all."""
+    how, now = setting.augmentation, {"seed": setting.seed, "epoch": epoch}
+    if mix_of(how, **now, step=0) is None:
         return None
-    return lambda step, size: pairs(size, alpha, seed=setting.seed, epoch=epoch, step=step)[1]
+
+    def partners(step: int, size: int) -> NDArray[np.int64]:
+        mix = mix_of(how, **now, step=step)
+        assert mix is not None, "as in every step"
+        return mix.pairs(size)[1]
+
+    return partners
 
 
 def _with_time_left(

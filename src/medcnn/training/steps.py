@@ -22,7 +22,7 @@ from medcnn.system.errors import MedcnnError, UsageError
 from medcnn.system.progress import log
 from medcnn.training.augmentations import augment
 from medcnn.training.draws import again
-from medcnn.training.mixing import mixup
+from medcnn.training.mixing import mix_of, mixed
 from medcnn.training.setting import Setting
 from medcnn.training.state import TrainState
 
@@ -183,8 +183,8 @@ class Stepper:
             images = augment(
                 images, again(keys[batch.rows], batch.times), setting.augmentation, **now
             )
-            alpha = setting.augmentation.mixup_alpha
-            images, targets = mixup(images, targets, alpha, **now, step=step, own=batch.own)
+            mix = mix_of(setting.augmentation, **now, step=step)
+            images, targets = mixed(images, targets, mix, batch.own)
             images = images.contiguous(memory_format=setting.memory_format)
             parts = -(-len(images) // state.micro_batch)
             for part, target in zip(images.chunk(parts), targets.chunk(parts), strict=True):

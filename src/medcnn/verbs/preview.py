@@ -141,8 +141,13 @@ def _settings(
     augmentation: Augmentation,
     config: PreviewConfig,
 ) -> dict[str, str]:
-    shown = replace(augmentation, mixup_alpha=0.0, last=None)
+    shown = replace(
+        augmentation, mixup_alpha=0.0, cutmix_alpha=0.0, photograph=False, policy=None, last=None
+    )
     moves = [f"{k} {v}" for k, v in asdict(shown).items() if v]
+    if policy := augmentation.policy:
+        options = ", ".join(f"{k} {v}" for k, v in policy.options.items())
+        moves.append(f"policy {policy.name}" + f" ({options})" * bool(options))
     if augmentation.last:
         moves.append(f"then what {config.augmentation.preset} does besides")
     side, channels = preprocessing.size_px, preprocessing.channels
@@ -154,8 +159,9 @@ def _settings(
         "augmentation": ", ".join(moves) or "none",
         "seed": f"{config.seed}, of the images chosen and of the augmentation",
     }
-    if augmentation.mixup_alpha:
-        said["not shown"] = f"mixup_alpha {augmentation.mixup_alpha:g}, which mixes two images"
+    alphas = {k: getattr(augmentation, k) for k in ("mixup_alpha", "cutmix_alpha")}
+    if mixes := " and ".join(f"{k} {v:g}" for k, v in alphas.items() if v):
+        said["not shown"] = f"{mixes}: mixtures of two images"
     return said
 
 

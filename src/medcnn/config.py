@@ -284,6 +284,7 @@ class TrainerConfig:
     warmup_share: float = within(0, 0.9)
     clip_norm: float | None = within(1e-6)
     ema_decay: float = within(0, 0.999999)
+    swa_from: float | None = within(0, 0.99)
     score: str
     patience: int | None = within(1)
     flip_average: bool

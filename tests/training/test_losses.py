@@ -19,16 +19,8 @@ from medcnn.config import Choice
 from medcnn.data.labels import Kind, LabelSpace
 from medcnn.system.errors import UsageError
 from medcnn.training.class_counts import Counts, counts_of, weights_of
-from medcnn.training.losses import (
-    AUTO,
-    CORRECTING,
-    EXCLUSIVE,
-    INDEPENDENT,
-    LOSSES,
-    check_batches,
-    check_kind,
-    check_options,
-)
+from medcnn.training.loss_checks import CORRECTING, check_batches, check_kind, check_options
+from medcnn.training.losses import AUTO, EXCLUSIVE, INDEPENDENT, LOSSES
 from medcnn.training.ordinal_losses import distance_by_chance
 from medcnn.training.tasks import task_of
 

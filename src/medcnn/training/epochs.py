@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -15,7 +16,6 @@ from medcnn.data.manifest import Split
 from medcnn.models.inference import predict
 from medcnn.pixels.batches import (
     Batch,
-    Partners,
     batches,
     image_keys,
     num_batches,
@@ -25,7 +25,8 @@ from medcnn.statistics.metrics import table as metrics
 from medcnn.statistics.predictions import Predictions
 from medcnn.system.errors import DivergedError, StoppedError, listed
 from medcnn.system.progress import WIDTH, lasting, log, track
-from medcnn.training.mixing import mix_of
+from medcnn.training.averages import first_averaged, take_in
+from medcnn.training.mixing import partners_of
 from medcnn.training.optimizers import learning_rates, schedule, set_learning_rates, set_stage
 from medcnn.training.samplers import Pool
 from medcnn.training.setting import Setting
@@ -129,15 +130,7 @@ def epochs(
     saved_at = started = time.monotonic()
     begun = state.epoch + state.step / max(steps, 1)
     while state.epoch < trainer.epochs:
-        order = setting.sampler(
-            Pool(
-                manifest=manifest,
-                rows=rows,
-                seed=setting.seed,
-                epoch=state.epoch,
-                epochs=trainer.epochs,
-            )
-        )
+        order = _order(state, setting, rows)
         coming = _coming(state, setting, targets, order)
         clock = Clock(ranks.world)
         if (now := setting.plan.at(state.epoch)) is not stage:
@@ -176,6 +169,7 @@ def epochs(
                 saved_at = time.monotonic()
         look.at_the_end(per_epoch)
         clock.stop()
+        take_in(state, setting, partial(_coming, state, setting, targets, order, again=True), keys)
         result, said = _finish(state, setting, validation_rows, clock, look.counts, stop)
         log.info(_with_time_left(said, time.monotonic() - started, begun, state, trainer.epochs))
         yield result
@@ -193,26 +187,45 @@ def _entered(stage: Stage, state: TrainState, setting: Setting, *, num_batches: 
     return Stepper(state, setting, num_batches=num_batches)
 
 
+def _order(state: TrainState, setting: Setting, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+    pool = Pool(
+        manifest=setting.manifest,
+        rows=rows,
+        seed=setting.seed,
+        epoch=state.epoch,
+        epochs=setting.trainer.epochs,
+    )
+    return setting.sampler(pool)
+
+
 def _coming(
-    state: TrainState, setting: Setting, targets: NDArray[np.float32], order: NDArray[np.int64]
+    state: TrainState,
+    setting: Setting,
+    targets: NDArray[np.float32],
+    order: NDArray[np.int64],
+    *,
+    again: bool = False,
 ) -> Iterator[Batch]:
-    """The batches of the epoch that are not done yet."""
+    """The batches of the epoch that are not done yet; or all of them again, to be looked at."""
     return batches(
         setting.store,
         targets,
         order,
         setting.trainer.batch_size,
         device=setting.device,
-        start=state.step,
+        start=0 if again else state.step,
         ranks=setting.ranks,
-        partners=_partners(setting, state.epoch),
+        partners=None if again else partners_of(setting.augmentation, setting.seed, state.epoch),
     )
 
 
 def _set_rates(state: TrainState, setting: Setting, per_epoch: int) -> None:
     begin, length = (n * per_epoch for n in setting.plan.course(state.epoch))
     warmup = round(setting.trainer.warmup_share * length)
-    share = schedule(state.updates - begin, total=length, warmup=warmup)
+    step = state.updates - begin
+    if setting.trainer.swa_from is not None:  # what is averaged must go on moving
+        step = min(step, max(first_averaged(setting.trainer) * per_epoch - begin, warmup))
+    share = schedule(step, total=length, warmup=warmup)
     set_learning_rates(state.optimizer, share)
 
 
@@ -221,20 +234,6 @@ def _stopped(signal: str, state: TrainState, steps: int) -> StoppedError:
         f"stopped by {signal} in epoch {state.epoch + 1}, step {state.step} of {steps}; everything "
         "is saved, run the same command again to go on."
     )
-
-
-def _partners(setting: Setting, epoch: int) -> Partners | None:
-    """Whom each image is mixed with, where images are mixed at all."""
-    how, now = setting.augmentation, {"seed": setting.seed, "epoch": epoch}
-    if mix_of(how, **now, step=0) is None:
-        return None
-
-    def partners(step: int, size: int) -> NDArray[np.int64]:
-        mix = mix_of(how, **now, step=step)
-        assert mix is not None, "as in every step"
-        return mix.pairs(size)[1]
-
-    return partners
 
 
 def _with_time_left(

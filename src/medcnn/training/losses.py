@@ -11,14 +11,13 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
 from torch import Tensor
 
 from medcnn.data.labels import Kind
-from medcnn.system.errors import UsageError
 from medcnn.system.registry import Table
 from medcnn.training import label_losses, ordinal_losses
 from medcnn.training.class_counts import BETA, Weighting
@@ -49,7 +48,7 @@ def weighed(loss: Callable[..., SumAndCount]) -> Callable[..., SumAndCount]:
             (`class_counts.weights_of`).
         beta: of `weighting=effective_number`.
         defer: share of the epochs without weighting, in [0, 0.99]; `tasks.task_of` sees to it.
-        twice: allow more than one correction for rare classes; `check_options` sees to it.
+        twice: allow more than one correction for rare classes; `loss_checks` sees to it.
     """
 
     def with_weights(
@@ -119,71 +118,3 @@ AUTO = {
     Kind.MULTILABEL: "binary_cross_entropy",
     Kind.ORDINAL: "ordinal_cross_entropy",
 }
-
-
-# These correct for rare classes by themselves.
-CORRECTING = frozenset({"ldam", "logit_adjusted"})
-
-
-def check_options(name: str, options: Mapping[str, Any], sampler: str = "shuffle") -> None:
-    """Raises UsageError where the loss `name` has no such option, a number is out of range, or
-    options contradict each other or the sampler; `auto` stands for one that has no more options
-    than all have."""
-    if name != "auto":
-        LOSSES.bind(name, options)
-    ours = name == "auto" or name in LOSSES.own
-    chosen = {"weighting": "none", "beta": BETA, "defer": 0.0, "twice": False}
-    chosen |= {k: v for k, v in options.items() if k in chosen and ours}
-    weighting, beta, defer, twice = chosen.values()
-    corrections = [f"loss={name}"] if name in CORRECTING else []
-    # Cao et al. 2019 weigh after margins have been learnt
-    if weighting != "none" and not (defer and name == "ldam"):
-        corrections.append(f"loss.weighting={weighting}")
-    corrections += [f"sampler={sampler}"] if sampler != "shuffle" else []
-    faults = []
-    if weighting != "effective_number" and beta != BETA:
-        faults.append(
-            f"loss.beta={beta} has no effect with loss.weighting={weighting}: leave it out, or "
-            "give loss.weighting=effective_number."
-        )
-    if weighting == "none" and defer:
-        faults.append(
-            f"loss.defer={defer} has no effect with loss.weighting=none: leave it out, or give a "
-            "loss.weighting."
-        )
-    if len(corrections) > 1 and not twice:
-        faults.append(
-            f"{' and '.join(corrections)} each correct for rare classes, and together they prefer "
-            "rare classes to frequent ones. Keep one of them, or give loss.twice=true if that is "
-            "what you want."
-        )
-    if twice and len(corrections) < 2:
-        faults.append(
-            "loss.twice=true has no effect: no two settings here correct for rare classes."
-        )
-    if faults:
-        raise UsageError(" ".join(faults))
-
-
-def check_batches(name: str, *, at_once: int | None, batch_size: int, processes: int) -> None:
-    """Raises UsageError where the loss `name` needs a batch as a whole and would not get it."""
-    if name not in LOSSES or not LOSSES[name].paired:
-        return
-    if at_once is not None and at_once < batch_size:
-        raise UsageError(
-            f"loss={name} compares the images of a batch with each other, so they must go through "
-            f"the network at once: trainer.micro_batch={at_once} would leave out pairs. Leave it "
-            "out, or give a smaller trainer.batch_size."
-        )
-    if processes > 1:
-        raise UsageError(
-            f"loss={name} compares the images of a batch with each other, and {processes} "
-            "processes share each batch. Train in one process, or choose another loss."
-        )
-
-
-def check_kind(name: str, kind: Kind) -> None:
-    """Raises UsageError where the loss `name` makes no sense for labels of this kind."""
-    if kind not in LOSSES[name].kinds:
-        fitting = ", ".join(n for n, loss in LOSSES.own.items() if kind in loss.kinds)
-        raise UsageError(f"loss={name} does not fit {kind} labels; these do: {fitting}.")

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from medcnn.pixels.batches import Partners
 from medcnn.training.augmentations import Augmentation
 from medcnn.training.draws import on_device
 
@@ -57,6 +58,17 @@ def mix_of(how: Augmentation, *, seed: int, epoch: int, step: int) -> Mix | None
         cut = np.random.default_rng((seed, epoch, step, 1, 2)).random() < 0.5
     alpha = how.cutmix_alpha if cut else how.mixup_alpha
     return Mix(alpha=alpha, cut=bool(cut), seed=seed, epoch=epoch, step=step)
+
+
+def partners_of(how: Augmentation, seed: int, epoch: int) -> Partners | None:
+    """Whom each image is mixed with in the steps of an epoch, where images are mixed at all."""
+
+    def partners(step: int, size: int) -> NDArray[np.int64]:
+        mix = mix_of(how, seed=seed, epoch=epoch, step=step)
+        assert mix is not None, "as in every step"
+        return mix.pairs(size)[1]
+
+    return partners if how.mixup_alpha or how.cutmix_alpha else None
 
 
 def mixed(

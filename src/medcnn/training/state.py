@@ -29,7 +29,10 @@ class TrainState:
     """The one thing that may change.
 
     Attributes:
-        averaged: exponential moving average of the classifier, or None.
+        averaged: exponential moving average of the classifier, or the mean of late epochs (`swa`),
+            or None.
+        averaged_epochs: how many epochs that mean is of.
+        averaged_at: the last of them, from 0.
         epoch: that is being trained, from 0.
         step: micro-batches of this epoch that are done.
         updates: steps of the optimizer over all epochs, taken or skipped.
@@ -49,6 +52,8 @@ class TrainState:
     micro_batch: int = 0
     best_score: float | None = None
     best_epoch: int | None = None
+    averaged_epochs: int = 0
+    averaged_at: int | None = None
     history: list[dict[str, float]] = field(default_factory=list)
 
     @property
@@ -153,7 +158,10 @@ def _with_weights(stored: dict[str, Any], path: Path, last: Path) -> dict[str, A
     return {**stored, "classifier": tensors, "averaged": tensors}
 
 
-_NUMBERS = ("epoch", "step", "updates", "micro_batch", "best_score", "best_epoch", "history")
+_NUMBERS = (
+    *("epoch", "step", "updates", "micro_batch", "best_score", "best_epoch", "history"),
+    *("averaged_epochs", "averaged_at"),
+)
 
 
 def average_of(classifier: Classifier) -> Classifier:

@@ -21,6 +21,7 @@ from medcnn.pixels.batches import Batch
 from medcnn.system.errors import MedcnnError, UsageError
 from medcnn.system.progress import log
 from medcnn.training.augmentations import augment
+from medcnn.training.averages import Average, first_averaged
 from medcnn.training.draws import again
 from medcnn.training.mixing import mix_of, mixed
 from medcnn.training.setting import Setting
@@ -47,7 +48,8 @@ class Stepper:
         self.state, self.setting = state, setting
         self.parameters = [p for g in state.optimizer.param_groups for p in g["params"]]
         self.statistics = Statistics(state.classifier)
-        self.average = Average(state.averaged, state.classifier) if state.averaged else None
+        moving = state.averaged if trainer.ema_decay else None
+        self.average = Average(moving, state.classifier) if moving else None
         # a run that goes on keeps what it found
         automatic = trainer.micro_batch is None and not state.micro_batch
         self.to_probe = automatic and setting.device.type in PROBED
@@ -109,7 +111,7 @@ class Stepper:
         self.statistics.settle(bad)
         state.tally.add(loss_sum, count, unpaired, bad, state.step - 1)
         state.updates += 1
-        if self.average:
+        if self.average and state.epoch < first_averaged(trainer):
             self.average.update(trainer.ema_decay, state.updates, skip)
 
     def _probe(self, group: list[Batch], keys: NDArray[np.uint64]) -> None:
@@ -293,43 +295,6 @@ class Statistics:
     def restore(self) -> None:
         if self.buffers:
             torch._foreach_copy_(self.buffers, self.pieces)
-
-
-class Average:
-    """averaged <- decay * averaged + (1 - decay) * model, over parameters and BatchNorm statistics.
-
-    Early on the decay is smaller, (1 + t) / (10 + t), or the average would remember the random
-    start (as in TensorFlow's ExponentialMovingAverage).
-    """
-
-    def __init__(self, averaged: Classifier, model: Classifier) -> None:
-        ours, theirs = averaged.state_dict().values(), model.state_dict().values()
-        pairs = list(zip(ours, theirs, strict=True))
-        self.floats = [(a, b) for a, b in pairs if a.is_floating_point()]
-        self.whole = [(a, b) for a, b in pairs if not a.is_floating_point()]
-
-    @torch.no_grad()
-    def update(self, decay: float, updates: int, skip: Tensor) -> None:
-        """Moves nothing where `skip` is 1."""
-        decay = min(decay, (1 + updates) / (10 + updates))
-        ours, theirs = [a for a, _ in self.floats], [b for _, b in self.floats]
-        # a plain step of gradient descent along their difference: of all operations on lists the
-        # one that the device can be told to skip
-        torch._fused_sgd_(
-            ours,
-            torch._foreach_sub(ours, theirs),
-            [],
-            weight_decay=0.0,
-            momentum=0.0,
-            lr=1 - decay,
-            dampening=0.0,
-            nesterov=False,
-            maximize=False,
-            is_first_step=False,
-            found_inf=skip,
-        )
-        if self.whole:
-            torch._foreach_copy_([a for a, _ in self.whole], [b for _, b in self.whole])
 
 
 def _seed_of(seed: int, epoch: int, step: int, rank: int) -> int:

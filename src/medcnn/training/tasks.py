@@ -16,7 +16,8 @@ from medcnn.data.labels import LabelSpace
 from medcnn.statistics.metrics import table as metrics
 from medcnn.system.errors import UsageError
 from medcnn.training.class_counts import counts_of
-from medcnn.training.losses import AUTO, LOSSES, SumAndCount, check_kind, check_options
+from medcnn.training.loss_checks import check_kind, check_options
+from medcnn.training.losses import AUTO, LOSSES, SumAndCount
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

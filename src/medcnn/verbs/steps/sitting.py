@@ -29,7 +29,7 @@ from medcnn.system.run_facts import without_free_settings
 from medcnn.system.run_folder import RunFolder, open_run, shorter_run
 from medcnn.training.epochs import EpochResult
 from medcnn.training.fit import fit, stopped_early
-from medcnn.training.losses import check_batches, check_options
+from medcnn.training.loss_checks import check_batches, check_options
 from medcnn.training.samplers import SAMPLERS
 from medcnn.training.setting import Setting
 from medcnn.training.state import TrainState

@@ -128,11 +128,12 @@ def state_of(config: TrainConfig, classifier: Classifier, setting: Setting) -> T
             if (part := getattr(classifier, name)) is not None:
                 setattr(classifier, name, convert_sync_batchnorm(part))  # type: ignore[no-untyped-call]
     setting.ranks.align(classifier)
+    averages = config.trainer.ema_decay or config.trainer.swa_from is not None
     chosen = config.optimizer
     make = OPTIMIZERS.bind(chosen.name, chosen.options)
     return TrainState(
         classifier=classifier,
-        averaged=average_of(classifier) if config.trainer.ema_decay else None,
+        averaged=average_of(classifier) if averages else None,
         optimizer=make(groups_of(classifier, setting.plan, chosen)),
         scaler=torch.amp.GradScaler(setting.device.type, enabled=setting.dtype is torch.float16),
         tally=Tally(setting.device),

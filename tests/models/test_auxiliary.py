@@ -94,7 +94,9 @@ def test_they_train_with_the_head_and_start_afresh_when_a_finished_run_goes_on()
 def test_the_loss_is_the_weighted_sum_and_counts_each_label_once() -> None:
     labels = LabelSpace(kind=Kind.MULTICLASS, names=("a", "b", "c", "d"))
     targets = torch.eye(4)
-    task = task_of(labels, Choice(name="cross_entropy", options={}), "auto", targets.numpy(), epochs=1)
+    task = task_of(
+        labels, Choice(name="cross_entropy", options={}), "auto", targets.numpy(), epochs=1
+    )
     logits = [torch.randn(4, 4) for _ in range(3)]
     own, first, second = (task.loss(each, targets, 0)[0] for each in logits)
     total, count = task.total([(1.0, logits[0]), (0.3, logits[1]), (0.3, logits[2])], targets, 0)

@@ -262,7 +262,8 @@ def test_a_tally_comes_back_as_it_was_written() -> None:
     tally, again = Tally(torch.device("cpu")), Tally(torch.device("cpu"))
     for batch, bad in enumerate([False, True, True, False, True]):
         loss = torch.tensor(math.nan if bad else 0.1, dtype=torch.float64)
-        tally.add(loss, torch.tensor(2.0, dtype=torch.float64), torch.tensor(bad), batch)
+        two, none = torch.tensor([2.0, 0.0], dtype=torch.float64)
+        tally.add(loss, two, none, torch.tensor(bad), batch)
     counts = tally.read()
     assert (counts.skipped, counts.in_a_row, counts.most_in_a_row, counts.first) == (3, 1, 2, 1)
     assert counts.mean_loss == pytest.approx(0.05)

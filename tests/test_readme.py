@@ -306,7 +306,10 @@ CLAIMS = (
     Claim("Classes are matched by name", ("classes_are_matched_by_name_and_never_by_position",)),
     Claim(
         "`finetune` keeps the rows",
-        ("finetune_keeps_the_head_rows_of_classes_with_the_same_name",),
+        (
+            "finetune_keeps_the_head_rows_of_classes_with_the_same_name",
+            "what_there_is_to_choose_from_are_predictions_of_the_same_images",
+        ),
     ),
     Claim("`report` writes the report", ("a_report_is_made_again_without_torch",)),
     Claim("Training, data sets, features", ("python_says_what_the_command_says_to_the_bit",), door),

@@ -109,10 +109,19 @@ def micro_batch_of(value: Any) -> int | None:
     raise UsageError(f"{value} should be auto or a whole number of at least 1.")
 
 
+def names_of(value: Any) -> Mapping[str, str | None]:
+    """Class of an old model -> class here, or None where it is none here. Raises UsageError."""
+    known = value if isinstance(value, Mapping) else {"": []}
+    if any(isinstance(v, bool | Mapping | list | tuple) for v in known.values()):
+        raise UsageError(f"{shown(value)} should be a mapping such as {{old name: new name}}.")
+    return {str(k): None if v is None else str(v) for k, v in known.items()}
+
+
 Title = Annotated[str | None, Rule(parse=title_of)]
 Device = Annotated[str, Rule(parse=device_of)]
 Cache = Annotated[str, Rule(parse=cache_of)]
 FullScale = Annotated[int | None, Rule(parse=full_scale_of)]
+Names = Annotated[Mapping[str, str | None], Rule(parse=names_of)]
 Steps = Annotated[Chosen, Rule(parse=chosen_steps)]
 MicroBatch = Annotated[int | None, Rule(parse=micro_batch_of)]
 
@@ -145,6 +154,7 @@ class DataConfig:
     steps: Steps
     validation_share: float = within(0.01, 0.9)
     test_share: float = within(0.01, 0.9)
+    names: Names
     train_groups: int | None = within(1)
     folds: int | None = within(2)
     fold: int | None = within(1)
@@ -250,6 +260,7 @@ class OptimizerConfig:
     name: str
     lr: float | None = within(1e-12, 100)
     weight_decay: float = within(0, 10)
+    l2_sp: float = within(0, 10)
     head_lr_factor: float = within(1e-6, 1e6)
     options: Mapping[str, Any]
 
@@ -321,8 +332,8 @@ def to_json(config: Any) -> dict[str, Any]:
 
 def data_from_json(stored: Mapping[str, Any]) -> DataConfig:
     # what earlier checkpoints do not say, and how many images may be unreadable, which they did
-    earlier = {"title": None, "window": 0, "frames": "error", "steps": "none"}
-    earlier |= {"full_scale": 16, "executor": "here", "train_groups": None}
+    earlier: dict[str, Any] = {"title": None, "window": 0, "frames": "error", "steps": "none"}
+    earlier |= {"full_scale": 16, "executor": "here", "names": {}, "train_groups": None}
     earlier |= {"folds": None, "fold": None}
     kept = {k: v for k, v in stored.items() if k != "max_unreadable"}
     return build(DataConfig, {**earlier, **kept})

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from medcnn.audit.finding import Severity
-from medcnn.audit.shortcuts import encoded, told
+from medcnn.audit.shortcuts import encoded, told, told_apart
 from medcnn.audit.thumbnails import Facts, Looks
 from medcnn.audit.traits import associations, binned
 from medcnn.data.labels import Kind, LabelSpace
@@ -139,3 +139,16 @@ def test_classes_from_two_kinds_of_file_alarm(bench: Any) -> None:
     made = bench.finding(audit, "made")
     assert made.title == "Classes differ in format, photometric"
     assert ("format", "JPEG", "42", "100%", "ill", "1.00", "0.005") in made.rows
+
+
+def test_two_hospitals_are_told_apart_by_what_differs_and_not_by_chance() -> None:
+    draw = np.random.default_rng(4)
+    second = np.arange(240) >= 120
+    groups = [f"{'b' if s else 'a'}{i // 2}" for i, s in enumerate(second)]
+    alike = draw.normal(size=(240, 5))
+    same = told_apart(alike, second, groups)
+    assert same.low < 0.5 < same.high
+    alike[second, 2] += 3
+    apart = told_apart(alike, second, groups)
+    assert apart.low > 0.9
+    assert (apart.count, apart.groups) == (240, 120)

@@ -62,6 +62,7 @@ def settings(tmp_path: Path) -> Callable[..., TrainConfig]:
                 "name": "adamw",
                 "lr": 1e-3,
                 "weight_decay": 0.05,
+                "l2_sp": 0.0,
                 "head_lr_factor": 1.0,
             },
             "trainer": {

@@ -220,7 +220,7 @@ def test_every_optimizer_can_be_told_on_the_device_to_skip_a_step(name: str) -> 
         torch.manual_seed(0)
         net = nn.ModuleDict({"body": nn.Linear(3, 4), "head": nn.Linear(4, 2)})
         chosen = OptimizerConfig(
-            name=name, lr=0.1, weight_decay=0.1, head_lr_factor=1.0, options={}
+            name=name, lr=0.1, weight_decay=0.1, l2_sp=0.0, head_lr_factor=1.0, options={}
         )
         made = optimizers.OPTIMIZERS[name](
             optimizers.groups_of(net, planned(TRANSFERS["full"], net, 1), chosen)
@@ -240,7 +240,9 @@ def test_every_optimizer_can_be_told_on_the_device_to_skip_a_step(name: str) -> 
 def test_every_optimizer_holds_from_the_start_what_it_will_hold(name: str) -> None:
     """Memory that it asks for after the first gradients could not be had by smaller parts."""
     net = nn.ModuleDict({"body": nn.Linear(3, 4), "head": nn.Linear(4, 2)})
-    chosen = OptimizerConfig(name=name, lr=0.1, weight_decay=0.1, head_lr_factor=1.0, options={})
+    chosen = OptimizerConfig(
+        name=name, lr=0.1, weight_decay=0.1, l2_sp=0.0, head_lr_factor=1.0, options={}
+    )
     made = optimizers.OPTIMIZERS[name](
         optimizers.groups_of(net, planned(TRANSFERS["full"], net, 1), chosen)
     )

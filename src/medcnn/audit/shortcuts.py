@@ -83,6 +83,23 @@ def told(manifest: Manifest, looks: Looks, seed: int = 0) -> list[Told]:
     return answers
 
 
+def told_apart(features: Floats, second: NDArray[np.bool_], groups: Sequence[str]) -> Estimate:
+    """How well two sets of images are told apart, by AUROC on patients that the learner has not
+    seen; 0.5 where nothing tells them apart (a classifier two-sample test, Lopez-Paz and Oquab
+    2017, ICLR).
+
+    Args:
+        features: of the images of both [N, F], not all alike.
+        second: which images are of the second set [N].
+        groups: patient of each image [N]; no patient is in both sets.
+    """
+    target = second[:, None].astype(np.float64)
+    folds = [_folds(groups, target, i) for i in range(REPEATS)]
+    scores = np.mean([_out_of_fold(_varying(features), target, f) for f in folds], axis=0)
+    weights = resampling_weights(groups, RESAMPLES, 0)
+    return _judged("", [""], target, scores, weights, groups).auroc
+
+
 def _asked(target: Floats, groups: Sequence[str]) -> bool:
     with_it = {g for g, t in zip(groups, target, strict=True) if t > 0.5}
     without = {g for g, t in zip(groups, target, strict=True) if t <= 0.5}

@@ -58,7 +58,7 @@ from medcnn.system.registry import nearest
 from medcnn.verbs import Command, Given, Verb, verb_of
 
 # Settings that take any name, so that Hydra would ask for a `+`.
-OPEN = re.compile(r"(data\.(exclude|rename|split_names)|model\.options)\b")
+OPEN = re.compile(r"(data\.(exclude|names|rename|split_names)|model\.options)\b")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,7 +15,10 @@ from medcnn.system.errors import UsageError, private
 from medcnn.system.paths import config_folder
 from medcnn.verbs import Verb
 
-PLACES = ("data.root", "data.path", "data.cache", "run_dir", "checkpoint", "input", "output", "run")
+PLACES = (
+    *("data.root", "data.path", "data.cache", "run_dir", "checkpoint", "input", "output", "run"),
+    "old_data",
+)
 """Settings that are a place of this machine; `${oc.env:DATA}` may stand in these alone."""
 
 PATHS = (*PLACES, "data.table", "data.folder", "model.weights")

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 from numpy.typing import NDArray
 
 from medcnn.data.labels import Kind, LabelSpace
 from medcnn.data.manifest import Manifest
-from medcnn.system.errors import DataError, listed
+from medcnn.system.errors import DataError, UsageError, listed
+from medcnn.system.registry import nearest
 
 
 def matched_targets(labels: LabelSpace, manifest: Manifest) -> NDArray[np.float32]:
@@ -39,3 +42,55 @@ def matched_targets(labels: LabelSpace, manifest: Manifest) -> NDArray[np.float3
         if name in theirs.outputs:
             matched[:, k] = targets[:, theirs.outputs.index(name)]
     return matched
+
+
+def renamed(old: LabelSpace, names: Mapping[str, str | None], new: LabelSpace) -> LabelSpace:
+    """The labels of an old model as a new hospital calls them (`data.names`). A class that is not
+    in `names` keeps its own name; one that is not here at all keeps a name that nothing here has.
+
+    Raises:
+        UsageError: all that leaves open which class is which.
+    """
+    if not names:
+        return old
+    faults = [
+        f"the old model has no class '{n}'{nearest(n, old.names)}"
+        for n in names
+        if n not in old.names
+    ]
+    faults += [
+        f"'{to}' is no class of these data{nearest(to, new.names)}"
+        for to in names.values()
+        if to is not None and to not in new.names
+    ]
+    became = {n: names.get(n, n) for n in old.names}
+    for here in new.names:
+        from_ = [n for n, to in became.items() if to == here]
+        if len(from_) > 1:
+            faults.append(f"both '{from_[0]}' and '{from_[1]}' of the old model become '{here}'.")
+        elif not from_ and names.get(here, "") not in ("", here) and here in old.names:
+            faults.append(
+                f"'{here}' of the old model becomes '{names[here]}', but these data have a class "
+                f"'{here}' too."
+            )
+    if old.kind is not new.kind:
+        faults.append(f"the old model has {old.kind} labels, these data have {new.kind} ones.")
+    elif new.kind is not Kind.MULTILABEL:
+        # of classes that exclude each other a part means something else than the whole
+        left = [n for n, to in became.items() if to is not None and to not in new.names]
+        left = [f"'{n}' of the old model" for n in left if n not in names]
+        left += [f"'{n}' of these data" for n in new.names if n not in became.values()]
+        if left:
+            faults.append(
+                f"{listed(left, 8)} would stay without a partner. Name each class of the old model "
+                "(null: it does not occur here); classes of these data that the old model lacks "
+                "can be merged or left out (data.rename, data.exclude), or leave data.names out: "
+                "then only classes of the same name are taken over."
+            )
+    if faults:
+        raise UsageError("\n".join(f"data.names: {fault}" for fault in faults))
+    away = {n: to for n, to in became.items() if to not in new.names}
+    return LabelSpace(
+        kind=old.kind,
+        names=tuple(f"{n} (old model)" if n in away else str(became[n]) for n in old.names),
+    )

@@ -40,7 +40,7 @@ from medcnn.system.files import write_text
 MOST_UNREADABLE = 200
 # Of run.json: what stands elsewhere on the page, or is not known while it is written.
 HIDDEN = frozenset({"config", "id", "notes", "exit", "ended", "wall_s", "report", "audit", "flips"})
-HIDDEN |= {"trained_before"}
+HIDDEN |= {"trained_before", "accept", "new_hospital"}
 
 FILTERS: dict[str, Callable[..., Any]] = {
     "estimate": lambda s: estimate(s.value, s.low, s.high),

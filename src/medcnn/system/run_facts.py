@@ -30,15 +30,19 @@ FREE_SETTINGS = (
     "data.executor",
     "device",
     "threads",
+    "accept",  # a rule that changes is recorded with its time, and said
+    "old_data",
 )
 
 # Settings that may grow (null: no end): a run that is begun, or finished, then goes on further.
 EXTENDING = ("trainer.epochs", "trainer.patience")
 # Settings that earlier runs do not have, with the value that does what was done then.
-ADDED = {
+ADDED: dict[str, Any] = {
+    "data.names": {},
     "model.partial": False,
     "model.auxiliary": False,
     "pooling": {"name": "auto", "options": {}},
+    "optimizer.l2_sp": 0.0,
     "loss.options.weighting": "none",
     "loss.options.beta": 0.9999,
     "loss.options.twice": False,
@@ -54,6 +58,8 @@ _PACKAGES = ("torch", "torchvision", "timm", "numpy", "pillow", "pydicom", "scik
 
 def differences(left: Any, right: Any, key: str = "") -> list[str]:
     """Dotted keys with both values where two nested configs differ in what may not change."""
+    if key in FREE_SETTINGS:
+        return []
     if isinstance(left, Mapping) and isinstance(right, Mapping):
         names = {**left, **right}
         return [
@@ -63,9 +69,9 @@ def differences(left: Any, right: Any, key: str = "") -> list[str]:
         ]
     if isinstance(left, str) and right == {"name": left, "options": {}}:
         return []  # of a run from before this choice had options
-    if left is None:
+    if left is None and right is not None:
         left = ADDED.get(key)
-    allowed = left == right or key in FREE_SETTINGS or (key in EXTENDING and _grows(left, right))
+    allowed = left == right or (key in EXTENDING and _grows(left, right))
     return [] if allowed else [f"{key}: {left} there, {right} now"]
 
 

@@ -50,6 +50,7 @@ class RunFolder:
         self.best = self.checkpoints / "best.safetensors"
         self.last = self.checkpoints / "last.safetensors"
         self.resume = self.checkpoints / "resume.pt"
+        self.start = self.checkpoints / "start.safetensors"
         self.events = path / "events"
         self.metrics = path / "metrics.json"
         self.report = path / "report.html"

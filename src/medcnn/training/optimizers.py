@@ -55,7 +55,9 @@ def groups_of(classifier: Classifier, plan: Plan, config: OptimizerConfig) -> Gr
     for name, names in plan.groups().items():
         members = set(names)
         own = [(n, p) for n, p in classifier.named_parameters() if n in members]
-        for decay, decays in ((config.weight_decay, True), (0.0, False)):
+        # what is pulled to its starting weights is not pulled to 0 as well
+        most = 0.0 if config.l2_sp and name != HEAD else config.weight_decay
+        for decay, decays in ((most, True), (0.0, False)):
             if params := [p for n, p in own if (n not in still) is decays]:
                 groups.append({"params": params, "name": name, "weight_decay": decay})
     set_stage(groups, plan, plan.stages[0], config)

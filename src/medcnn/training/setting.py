@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import torch
+from torch import Tensor
 
 from medcnn.config import OptimizerConfig, TrainerConfig
 from medcnn.data.manifest import Manifest
@@ -18,7 +20,11 @@ from medcnn.training.transfer import Plan
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Setting:
-    """Everything that training reads and never changes."""
+    """Everything that training reads and never changes.
+
+    Attributes:
+        start: weights that the run began with, where `optimizer.l2_sp` pulls to them.
+    """
 
     manifest: Manifest
     store: PixelStore
@@ -33,3 +39,4 @@ class Setting:
     memory_format: torch.memory_format
     ranks: Ranks = ALONE
     sampler: Sampler = shuffle
+    start: Mapping[str, Tensor] = field(default_factory=dict)

@@ -24,6 +24,7 @@ from medcnn.training.augmentations import augment
 from medcnn.training.averages import Average, first_averaged
 from medcnn.training.draws import again
 from medcnn.training.mixing import mix_of, mixed
+from medcnn.training.pull import Pull
 from medcnn.training.setting import Setting
 from medcnn.training.state import TrainState
 
@@ -48,6 +49,7 @@ class Stepper:
         self.state, self.setting = state, setting
         self.parameters = [p for g in state.optimizer.param_groups for p in g["params"]]
         self.statistics = Statistics(state.classifier)
+        self.pull = Pull(setting.start, state.classifier, setting.optimizer, state.optimizer)
         moving = state.averaged if trainer.ema_decay else None
         self.average = Average(moving, state.classifier) if moving else None
         # a run that goes on keeps what it found
@@ -103,6 +105,7 @@ class Stepper:
             factor = factor * torch.where(norm > trainer.clip_norm, trainer.clip_norm / norm, 1)
         torch._foreach_mul_(gradients, factor.float())
         skip = (bad | ~assessed).float()
+        self.pull.step(skip)
         # every fused optimizer leaves all as it is where this is 1, as GradScaler has it do
         state.optimizer.found_inf = skip  # type: ignore[attr-defined]
         state.optimizer.step()

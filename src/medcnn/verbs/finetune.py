@@ -2,12 +2,53 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 from medcnn.system.errors import UsageError
+from medcnn.system.settings import Rule
 from medcnn.verbs import Command, Given, Verb
 from medcnn.verbs.train import TrainConfig, check
+
+if TYPE_CHECKING:
+    from medcnn.statistics.acceptance import Acceptance
+
+
+def rule_of(value: Any) -> Acceptance | None:
+    from medcnn.statistics.acceptance import acceptance_of
+
+    return acceptance_of(value)
+
+
+def share_of(value: Any) -> float | str | None:
+    """`auto`, a share, or None. Raises UsageError."""
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if value in (None, "auto") or (number and 0 <= value <= 1):
+        return value  # type: ignore[no-any-return]
+    raise UsageError(f"{value} should be auto, a share of the new weights from 0 to 1, or null.")
+
+
+def old_data_of(value: Any) -> str:
+    """`auto`, `none`, or where the images are. Raises UsageError."""
+    if not isinstance(value, str) or not value:
+        raise UsageError(f"{value} should be auto, none, or a folder.")
+    if value not in ("auto", "none") and not Path(value).expanduser().exists():
+        raise UsageError(f"{value} does not exist.")
+    return value if value in ("auto", "none") else str(Path(value).expanduser())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FinetuneConfig(TrainConfig):
+    """Attributes:
+    accept: the rule of acceptance; None where there is none.
+    old_data: images of the old training: `auto`, `none`, or where they are now.
+    wise_ft: share of the new weights in the mean with the old ones; None: all.
+    """
+
+    accept: Annotated[Any, Rule(parse=rule_of)]
+    old_data: Annotated[str, Rule(parse=old_data_of)]
+    wise_ft: Annotated[Any, Rule(parse=share_of)]
 
 
 def prepare(given: Given) -> None:
@@ -26,65 +67,25 @@ def prepare(given: Given) -> None:
         raise UsageError("\n".join(faults))
 
 
-def run(config: TrainConfig, command: Command) -> Path:
+def run(config: FinetuneConfig, command: Command) -> Path:
     from medcnn.verbs.steps.dry_run import rehearsed
 
     return rehearsed(finetune, config, command.words)
 
 
-def finetune(config: TrainConfig, words: list[str]) -> Path:
+def finetune(config: FinetuneConfig, words: list[str]) -> Path:
     """Go on from a checkpoint with a new hospital's data; returns the run folder."""
-    import numpy as np
-
-    from medcnn.models import checkpoint as checkpoints
-    from medcnn.models.appearance import Watcher
-    from medcnn.statistics.decisions import check_readout
     from medcnn.verbs.steps import sitting
-    from medcnn.verbs.steps.auditing import allowed_pixels, audited
-    from medcnn.verbs.steps.datasets import read_as
     from medcnn.verbs.steps.deciding import decided
-    from medcnn.verbs.steps.starting_weights import note_what_it_knows
-    from medcnn.verbs.steps.taking_over import carried_over, old_and_new
+    from medcnn.verbs.steps.going_on import going_on
+    from medcnn.verbs.steps.rule import say_if_changed
 
-    assert config.checkpoint is not None, "finetune.yaml requires a checkpoint"
-    path = Path(config.checkpoint)
     with sitting.begun(config, words) as run:
         if run is None:
-            return sitting.run_folder_of(config)
-        config = decided(config, run)
-        old, tensors = checkpoints.read(path)
-        checkpoints.refuse_not_finite(tensors, str(path))
-        sha = checkpoints.provenance_of(path)["checkpoint_sha256"]
-        old = replace(
-            old,
-            preprocessing=read_as(old.preprocessing, config.data, run.note),
-            provenance={**old.provenance, "checkpoint_sha256": sha},
-        )
-        run.ranks.told(
-            lambda: sitting.refuse_changed(run, "checkpoint_sha256", sha, "checkpoint weights")
-        )
-        manifest, bad, _ = run.ranks.told(lambda: audited(config, run, old.preprocessing))
-        check_readout(config.readout, manifest.labels, sitting.attributes_of(manifest))
-        note_what_it_knows(old, manifest, run)
-        run.facts["backbone"] = old.architecture.backbone
-        with run.ranks.one_a_machine_first():
-            store = allowed_pixels(manifest, old.preprocessing, config, run, bad)
-        watcher = Watcher(old.appearance)
-        watcher.look(
-            store, [r.image_id for r in manifest.records], np.arange(len(manifest.records))
-        )
-        if line := watcher.line():
-            run.note(line)
-        old_classifier = checkpoints.restore(old, tensors, str(path))
-        classifier, described = carried_over(config, old, old_classifier, manifest, run)
-        best, predictions, history = sitting.fitted(
-            config, run, manifest, store, classifier, described
-        )
-        if not run.ranks.leads:
-            return run.path
-        tables = old_and_new(config, old, old_classifier, manifest, store, predictions[0])
-        title = f"{best.architecture.backbone} fine-tuned on {manifest.source}"
-        sitting.conclude(config, run, title, manifest, store, predictions, history, tables)
+            folder = sitting.run_folder_of(config)
+            say_if_changed(folder, config.accept)
+            return folder
+        going_on(decided(config, run), words, run)
     return run.path
 
 
@@ -95,7 +96,7 @@ VERB = Verb(
     examples=("finetune best.safetensors data=my_hospital --config-dir my-configs",),
     synonyms=("tune", "fine-tune", "fine_tune", "finetuning", "transfer"),
     places=("checkpoint",),
-    config=TrainConfig,
+    config=FinetuneConfig,
     prepare=prepare,
     check=check,
     run=run,

@@ -54,6 +54,11 @@ class TrainConfig:
                 "model.auxiliary=true has no effect with transfer=linear_probe, which trains "
                 "nothing that auxiliary classifiers could teach."
             )
+        if self.data.names and self.checkpoint is None:
+            faults.append(
+                "data.names is about the classes of an old model, and train has no old model: "
+                "leave it out, or go on from one with medcnn finetune CHECKPOINT."
+            )
         at_once, batch_size = self.trainer.micro_batch, self.trainer.batch_size
         if at_once is not None and at_once > batch_size:
             faults.append(

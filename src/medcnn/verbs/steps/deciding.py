@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 from medcnn.config import ModelConfig, to_json
 from medcnn.models.weights import at_hand
@@ -26,7 +27,10 @@ FROM_SCRATCH = Advice(1e-3, SCRATCH_PX, "random weights")
 PRETRAINED = Advice(1e-3, 96, "pretrained weights")
 
 
-def decided(config: TrainConfig, run: RunFolder) -> TrainConfig:
+Config = TypeVar("Config", bound=TrainConfig)
+
+
+def decided(config: Config, run: RunFolder) -> Config:
     """The settings with those left open decided, and written into the facts of the run. A run that
     goes on keeps what it began with."""
 

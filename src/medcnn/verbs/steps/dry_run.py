@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -29,10 +29,11 @@ LOOKED_AT = 8
 CPU_PIXELS = 4 * 224**2
 
 
-Run = Callable[[TrainConfig, list[str]], Path]
+Config = TypeVar("Config", bound=TrainConfig)
+Run = Callable[[Config, list[str]], Path]
 
 
-def rehearsed(run: Run, config: TrainConfig, words: list[str]) -> Path:
+def rehearsed(run: Run[Config], config: Config, words: list[str]) -> Path:
     """Do `run`, or only rehearse it where the config asks for that; returns its folder."""
     if not config.trainer.dry_run:
         return run(config, words)
@@ -41,7 +42,7 @@ def rehearsed(run: Run, config: TrainConfig, words: list[str]) -> Path:
     return run_folder
 
 
-def rehearse(run: Run, run_folder: Path, config: TrainConfig, words: list[str]) -> None:
+def rehearse(run: Run[Config], run_folder: Path, config: Config, words: list[str]) -> None:
     """Do `run` on a few images, beside where its folder would be, and print what it took.
 
     One batch, on a CPU perhaps a part of it, is trained on in each of two epochs; the second tells

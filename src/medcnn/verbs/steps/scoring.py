@@ -6,7 +6,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -27,7 +27,6 @@ from medcnn.pages.layout import MAIN
 from medcnn.pages.pictures import worst_errors
 from medcnn.pages.report import Table, write_results
 from medcnn.pixels.pixel_store import PixelStore
-from medcnn.statistics.decisions import Readout
 from medcnn.statistics.evaluation import Evaluation, Score
 from medcnn.statistics.predictions import Predictions
 from medcnn.statistics.scores import evaluate
@@ -190,24 +189,3 @@ def task_sentence(labels: LabelSpace) -> str:
         Kind.ORDINAL: f"gives one of {len(labels.names)} grades",
     }[labels.kind]
     return f"The model looks at one image and {what}."
-
-
-def one_vs_rest(predictions: Predictions, names: Sequence[str]) -> Predictions:
-    """The classes `names` as yes-or-no questions of their own, so that two models that share only
-    some classes can be compared on those."""
-    labels = predictions.labels
-    probability, target = predictions.probabilities, predictions.targets
-    if labels.kind is Kind.BINARY:
-        probability, target = (
-            np.hstack([1 - probability, probability]),
-            np.hstack([1 - target, target]),
-        )
-    columns = [labels.names.index(n) for n in names]
-    p = probability[:, columns].clip(1e-7, 1 - 1e-7)
-    return replace(
-        predictions,
-        labels=LabelSpace(kind=Kind.MULTILABEL, names=tuple(names)),
-        targets=target[:, columns],
-        logits=np.log(p / (1 - p)).astype(np.float32),
-        readout=Readout(),
-    )

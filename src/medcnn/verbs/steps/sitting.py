@@ -38,7 +38,7 @@ from medcnn.training.tasks import Task
 from medcnn.training.tensorboard import Board, changed_settings
 from medcnn.training.transfer import TRANSFERS
 from medcnn.verbs.steps.scoring import predictions_of, report, score_and_save
-from medcnn.verbs.steps.starting import plan_of, setting_of, state_of
+from medcnn.verbs.steps.starting import plan_of, setting_of, state_of, with_start
 from medcnn.verbs.train import TrainConfig
 
 # Sees the history whenever an epoch is saved, and may raise a StoppedError to end the run there.
@@ -153,8 +153,12 @@ def fitted(
     classifier: Classifier,
     described: Checkpoint,
     watch: Watch | None = None,
+    before_test: Callable[[Setting], None] = lambda _: None,
 ) -> tuple[Checkpoint, list[Predictions], list[dict[str, float]]]:
     """Train, take the best epoch by validation, choose its thresholds there, then look at test.
+
+    Args:
+        before_test: called when the best epoch is chosen, and its thresholds and test are not.
 
     Returns:
         The best checkpoint, its predictions of test and validation, and the history.
@@ -179,7 +183,9 @@ def fitted(
         run.write_facts()
         return run.resumable()
 
-    if ranks.told(begin):
+    resumed = ranks.told(begin)
+    setting = with_start(setting, state.classifier, run, resumed=resumed)
+    if resumed:
         take_up(state, setting, run)
     looks = ranks.told(lambda: appearance_of(store, manifest.rows(Split.TRAIN)))
     described = replace(described, appearance=looks)
@@ -212,6 +218,7 @@ def fitted(
         run.facts["validation"] = {setting.task.score: state.best_score}
         if watch:
             raise ClosedTestError("all epochs are done; a sweep leaves the test split closed.")
+        before_test(setting)
         best, predictions = judged_best(config, run, setting)
         for p in predictions:
             board.predictions(p, state.epoch)

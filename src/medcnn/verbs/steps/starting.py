@@ -24,6 +24,7 @@ from medcnn.system.progress import log
 from medcnn.system.run_folder import RunFolder
 from medcnn.training.augmentations import augmentation_of
 from medcnn.training.optimizers import OPTIMIZERS, groups_of
+from medcnn.training.pull import pulled, read_start, write_start
 from medcnn.training.samplers import SAMPLERS
 from medcnn.training.setting import Setting
 from medcnn.training.state import TrainState, average_of
@@ -83,6 +84,8 @@ def plan_of(config: TrainConfig, classifier: Classifier) -> Plan:
     torch.manual_seed(config.seed)  # for what LoRA adds
     mode = TRANSFERS.bind(config.transfer.name, config.transfer.options)
     plan = planned(mode, classifier, config.trainer.epochs)
+    if config.optimizer.l2_sp:
+        pulled(plan)  # refused before anything is written
     log.info("\n".join(table_of(plan, classifier, config.optimizer)))
     return plan
 
@@ -138,6 +141,17 @@ def state_of(config: TrainConfig, classifier: Classifier, setting: Setting) -> T
         scaler=torch.amp.GradScaler(setting.device.type, enabled=setting.dtype is torch.float16),
         tally=Tally(setting.device),
     )
+
+
+def with_start(
+    setting: Setting, classifier: Classifier, run: RunFolder, *, resumed: bool
+) -> Setting:
+    """The setting with the weights that the run began with, where `optimizer.l2_sp` needs them."""
+    if not setting.optimizer.l2_sp:
+        return setting
+    if not resumed and setting.ranks.leads:
+        write_start(run.start, classifier, setting.plan)
+    return replace(setting, start=setting.ranks.told(lambda: read_start(run.start)))
 
 
 def without_places(config: TrainConfig) -> dict[str, Any]:

@@ -1,0 +1,131 @@
+"""What is known of the old and the new model in a new hospital, and of its images: the facts that
+`hospital_page` makes statements of."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from medcnn.statistics.acceptance import Condition, Verdict, verdict_of
+from medcnn.statistics.differences import Difference, Pairing
+from medcnn.statistics.estimates import Estimate
+from medcnn.statistics.metrics.table import METRICS
+
+OLD, RECALIBRATED, PROBE, TUNED = "old model", "recalibrated", "probe", "fine-tuned"
+DARK_SD = 0.5
+"""Standard deviations there, from which on images are said to look different here."""
+MOVED = 0.05
+"""Share of the images, from which on a prevalence is said to differ."""
+WORDS = {
+    "brightness": ("darker", "brighter"),
+    "contrast": ("lower in contrast", "higher in contrast"),
+    "colour": ("less colourful", "more colourful"),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shift:
+    """In what the images here differ from those there, at the old hospital.
+
+    Attributes:
+        prevalence: class -> (share of the assessed images, how many were assessed) there and here.
+        unlike: how many of how many images here look unlike those of the old training.
+        sizes_px: median width and height of the files there and here; None where not known.
+        looks: brightness, contrast, colour -> mean there, mean here, standard deviation there.
+        apart: AUROC of a probe that tells the two apart; None where it could not be asked.
+        missing: why the images there are not at hand; empty where they are.
+    """
+
+    prevalence: Mapping[str, tuple[tuple[float, int], tuple[float, int]]]
+    unlike: tuple[int, int] = (0, 0)
+    sizes_px: tuple[tuple[int, int], ...] | None = None
+    looks: Mapping[str, tuple[float, float, float]] | None = None
+    apart: Estimate | None = None
+    missing: str = ""
+
+    @property
+    def moved(self) -> tuple[str, float, float] | None:
+        """The class whose prevalence changed most, with its share there and here."""
+        known = [(n, a[0], b[0]) for n, (a, b) in self.prevalence.items() if a[1] and b[1]]
+        return max(known, key=lambda row: abs(row[2] - row[1]), default=None)
+
+    @property
+    def changed(self) -> list[tuple[str, float, float, float]]:
+        """What looks different here: in words, mean here, mean there, standard deviations."""
+        found = []
+        for name, (there, here, spread) in (self.looks or {}).items():
+            far = abs(here - there) / spread if spread else math.inf * abs(here - there)
+            if far > DARK_SD:
+                found.append((WORDS[name][int(here > there)], here, there, far))
+        return found
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rule:
+    """The rule of acceptance; times are those of `run.json`.
+
+    Attributes:
+        older: it stood before training, and before anybody looked at these test images.
+    """
+
+    conditions: tuple[Condition, ...]
+    digest: str
+    recorded: str
+    began: str
+    looked: str
+    older: bool
+
+    @property
+    def verdict(self) -> Verdict:
+        return verdict_of(self.conditions)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewHospital:
+    """What the page is made of.
+
+    Attributes:
+        score: the main one.
+        labelled: images here that have a label, in all splits; `enough` of them to decide by.
+        wise_ft: share of the new weights; None where they were not averaged.
+        shared: classes that old and new model both know.
+        lost: test images without a finite result of the old model.
+        arms: each against the old model, on the new test split.
+        forgetting: the fine-tuned model against the old one on the old test split.
+        old_images: of that split.
+        old_on_all: the old model on all labelled images here; only where they are few.
+    """
+
+    score: str
+    group_noun: str
+    images: int
+    groups: int
+    labelled: int
+    enough: bool
+    transfer: str
+    wise_ft: float | None
+    shared: tuple[str, ...]
+    classes: tuple[str, ...]
+    lost: int
+    arms: Mapping[str, Pairing]
+    forgetting: Pairing | None
+    old_images: int
+    no_old_test: str
+    old_on_all: Estimate | None
+    shift: Shift
+    rule: Rule | None
+
+    @property
+    def title(self) -> str:
+        return METRICS[self.score].title
+
+    def of(self, arm: str, *scores: str) -> Difference | None:
+        """The first of the scores that was compared."""
+        found = {d.score: d for d in self.arms[arm].differences} if arm in self.arms else {}
+        return next((found[s] for s in (*scores, self.score) if s in found), None)
+
+    @property
+    def forgotten(self) -> Difference | None:
+        found = self.forgetting.differences if self.forgetting else ()
+        return next((d for d in found if d.score == self.score), None)

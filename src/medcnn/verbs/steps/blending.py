@@ -1,0 +1,81 @@
+"""WiSE-FT: old and new weights averaged, by a share that validation chooses (Wortsman et al. 2022,
+CVPR). What was learnt here is kept, and less of what was known before is lost."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import replace
+
+from torch import Tensor
+
+from medcnn.data.manifest import Split
+from medcnn.models import checkpoint as checkpoints
+from medcnn.models.averaging import between
+from medcnn.models.classifier import Classifier
+from medcnn.models.heads import output_layer
+from medcnn.statistics.metrics import table as metrics
+from medcnn.system.progress import log
+from medcnn.system.run_folder import RunFolder
+from medcnn.training.epochs import is_better
+from medcnn.training.setting import Setting
+from medcnn.verbs.steps.scoring import predictions_of
+
+SHARES = tuple(k / 10 for k in range(11))
+
+
+def fresh_rows(classifier: Classifier, fresh: Collection[int]) -> dict[str, list[int]]:
+    """Tensor -> its rows that stand for classes which the old model did not know."""
+    layer = output_layer(classifier.head)
+    own = {id(p): name for name, p in classifier.named_parameters()}
+    return {own[id(p)]: sorted(fresh) for p in layer.parameters()} if fresh else {}
+
+
+def blend(
+    run: RunFolder,
+    setting: Setting,
+    start: Mapping[str, Tensor],
+    fresh: Mapping[str, list[int]],
+    share: float | str,
+) -> None:
+    """Replace the weights of the best epoch by a mean of them and those at the start.
+
+    A sitting that was stopped after this does not do it again: the checkpoint says that it is done.
+
+    Args:
+        start: state of the classifier before training.
+        fresh: as `fresh_rows` says; they are taken from the new weights.
+        share: of the new weights, or `auto`: the best on validation, the largest of equals.
+    """
+    best, tensors = run.ranks.told(lambda: checkpoints.read(run.best))
+    if "wise_ft" in best.provenance:
+        return
+    classifier = checkpoints.restore(best, tensors, str(run.best)).to(setting.device).eval()
+    scores: dict[str, float] = {}
+    score: float | None = None
+    chosen = 1.0 if share == "auto" else float(share)
+    for one in reversed(SHARES) if share == "auto" else ():
+        classifier.load_state_dict(between(start, tensors, one, fresh))
+        validation = predictions_of(
+            best,
+            classifier,
+            setting.store,
+            setting.manifest,
+            setting.manifest.rows(Split.VALIDATION),
+            split=Split.VALIDATION,
+            device=setting.device,
+            dtype=setting.dtype,
+            ranks=run.ranks,
+        )
+        found = metrics.score(validation, setting.task.score)
+        scores[f"{one:g}"] = found
+        if found == found and is_better(found, score, setting.task.higher_is_better):
+            chosen, score = one, found
+    classifier.load_state_dict(between(start, tensors, chosen, fresh))
+    run.facts["wise_ft"] = {
+        "share": chosen,
+        "validation": {k: None if v != v else v for k, v in scores.items()},
+    }
+    log.info(f"WiSE-FT: {chosen:g} of the new weights, {1 - chosen:g} of the old")
+    made = {**best.provenance, "wise_ft": chosen}
+    kept = replace(best, provenance=made)
+    run.ranks.told(lambda: checkpoints.save(run.best, classifier, kept))

@@ -1,0 +1,122 @@
+"""In what the images of a new hospital differ from those that the old model learnt from."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medcnn.audit.headers import SIZE
+from medcnn.audit.shortcuts import FEWEST_GROUPS, MOST_IMAGES, told_apart
+from medcnn.audit.thumbnails import look_at
+from medcnn.data.labels import LabelSpace
+from medcnn.data.manifest import Manifest
+from medcnn.images.preprocessing import Preprocessing
+from medcnn.models.appearance import FACTS, facts_of
+from medcnn.pages.hospital_facts import Shift
+from medcnn.pixels.pixel_store import PixelStore
+from medcnn.statistics.estimates import Estimate
+from medcnn.system.errors import DataError
+from medcnn.verbs.steps.old_images import OldImages
+
+Floats = NDArray[np.float64]
+
+
+def shift_of(
+    manifest: Manifest,
+    store: PixelStore,
+    how: Preprocessing,
+    old: OldImages | str,
+    classes: LabelSpace,
+    run_folder: Path,
+    unlike: tuple[int, int],
+) -> Shift:
+    """
+    Args:
+        old: the old images, or why they are not at hand.
+        classes: of the old model, as they are called here, in the old order.
+        run_folder: of the old model, whose manifest may tell how frequent each class was there.
+        unlike: how many of how many images here look unlike those of the old training.
+    """
+    old_manifest = old.manifest if isinstance(old, OldImages) else _manifest_in(run_folder)
+    here = dict(zip(manifest.labels.outputs, _shares(manifest), strict=True))
+    there: dict[str, tuple[float, int]] = {}
+    if old_manifest and len(old_manifest.labels.outputs) == len(classes.outputs):
+        there = dict(zip(classes.outputs, _shares(old_manifest), strict=True))
+    found = Shift(
+        prevalence={n: (there[n], here[n]) for n in here if n in there},
+        unlike=unlike,
+        missing=old if isinstance(old, str) else "",
+    )
+    if isinstance(old, str):
+        return found
+    (facts, groups), (before, earlier) = (
+        _looks(s, m) for s, m in ((store, manifest), (old.store, old.manifest))
+    )
+    sizes = tuple(_size(m, h) for m, h in ((old.manifest, old.preprocessing), (manifest, how)))
+    return Shift(
+        prevalence=found.prevalence,
+        unlike=unlike,
+        sizes_px=sizes if all(sizes) else None,
+        looks=_means(before, facts),
+        apart=_apart(before, facts, earlier, groups),
+    )
+
+
+def _manifest_in(run_folder: Path) -> Manifest | None:
+    try:
+        return Manifest.read(run_folder / "manifest.csv", run_folder)
+    except DataError:
+        return None
+
+
+def _shares(manifest: Manifest) -> list[tuple[float, int]]:
+    """Of each output: the share of the assessed images that have it, and how many were assessed."""
+    targets = manifest.targets()
+    known = ~np.isnan(targets)
+    counts = known.sum(axis=0)
+    sums = np.nan_to_num(targets).sum(axis=0)
+    return [(float(s / c) if c else np.nan, int(c)) for s, c in zip(sums, counts, strict=True)]
+
+
+def _looks(store: PixelStore, manifest: Manifest) -> tuple[Floats, list[str]]:
+    """Pixel statistics [N, FACTS] of the readable images, or of so many evenly spread, and whose
+    each image is."""
+    good = store.readable(np.arange(len(manifest.records)))
+    spread = np.linspace(0, len(good) - 1, min(len(good), MOST_IMAGES // 2)).astype(int)
+    rows = good[spread]
+    return facts_of(store, rows), [manifest.records[i].own_group for i in rows]
+
+
+def _size(manifest: Manifest, how: Preprocessing) -> tuple[int, int]:
+    """Median width and height of the files; zeros where they are not known."""
+    told = [f.traits.get(SIZE, "").partition("x") for f in look_at(manifest, how).facts]
+    pairs = [(int(w), int(h)) for w, _, h in told if w.isdigit() and h.isdigit()]
+    if not pairs:
+        return (0, 0)
+    width, height = (int(statistics.median(side)) for side in zip(*pairs, strict=True))
+    return (width, height)
+
+
+def _means(before: Floats, now: Floats) -> Mapping[str, tuple[float, float, float]]:
+    """Brightness, contrast and colour: mean there, mean here, standard deviation there."""
+    at = {name: k for k, name in enumerate(FACTS)}
+    grey = [at[n] for n in ("red", "green", "blue")]
+    found = {"brightness": tuple(x[:, grey].mean(axis=1) for x in (before, now))}
+    found |= {n: (before[:, at[n]], now[:, at[n]]) for n in ("contrast", "colour")}
+    return {
+        name: (float(there.mean()), float(here.mean()), float(there.std()))
+        for name, (there, here) in found.items()
+    }
+
+
+def _apart(before: Floats, now: Floats, earlier: list[str], groups: list[str]) -> Estimate | None:
+    """How well the two hospitals are told apart; None where there are too few patients to ask."""
+    if min(len(set(earlier)), len(set(groups))) < FEWEST_GROUPS:
+        return None
+    second = np.arange(len(before) + len(now)) >= len(before)
+    whose = [f"there {g}" for g in earlier] + [f"here {g}" for g in groups]
+    return told_apart(np.concatenate([before, now]), second, whose)

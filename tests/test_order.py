@@ -133,7 +133,7 @@ def test_the_tour_takes_no_more_than_an_afternoon() -> None:
 
 # Lines that a room may have. One that needs more says in a decision what it deleted.
 ROOMS = {
-    "audit": 2_320,
+    "audit": 2_330,
     "cli": 1_650,
     "data": 9_080,
     "images": 4_500,

@@ -17,6 +17,7 @@ from medcnn.audit.finding import Finding, Severity
 from medcnn.audit.planted import Recovered
 from medcnn.data.labels import Kind
 from medcnn.pages.audit import CONFOUNDS, SEARCH, VERDICTS, Audit
+from medcnn.pages.comparison_notes import NOTES, Beside, notes_of
 from medcnn.pages.comparison_page import COMPARED, Compared
 from medcnn.pages.facts import Facts, Made, facts_of, known_start, say
 from medcnn.pages.seen import SEEN, where_from
@@ -288,6 +289,40 @@ def test_an_audit_gives_one_verdict_and_tells_of_its_search_where_one_was_made(n
     assert made == (both if name in both else {name})
 
 
+BESIDES = {
+    "nothing": Beside(),
+    "two on test": Beside(split="test", runs=2, groups=30, left_out={"a": 0, "b": 0}),
+    "three on test": Beside(split="test", runs=3, groups=300),
+    "three on validation": Beside(split="validation", runs=3, trained=True),
+    "an evaluation": Beside(split="validation", runs=2),
+    "training images": Beside(split="train", runs=2, trained=True),
+    "other images": Beside(split="all", runs=3, trained=True),
+    "left out": Beside(split="test", runs=2, left_out={"a": 0, "b": 1200}),
+    "unread": Beside(split="test", runs=2, unread={"b": 3}),
+    "few": Beside(split="test", runs=2, groups=29, noun="patient"),
+}
+NOTED = {
+    "left out": {"left out"},
+    "unread": {"unread"},
+    "chosen by test": {"three on test"},
+    "fitted": {"three on validation", "training images"},
+    "perhaps fitted": {"an evaluation"},
+    "few": {"few"},
+}
+
+
+@pytest.mark.fault
+@pytest.mark.parametrize("name", NOTES)
+def test_compare_warns_of_what_is_so_and_of_nothing_else(name: str) -> None:
+    """Rows A13, B21."""
+    assert {case for case, of in BESIDES.items() if NOTES[name].words(of)} == NOTED[name]
+    for case in NOTED[name]:
+        (words,) = notes_of(BESIDES[case])
+        assert words.endswith(".")
+        assert not re.search(r"\b(nan|None|groups?)\b", words), words
+    assert "1,200" in " ".join(notes_of(BESIDES["left out"]))
+
+
 TEMPLATES = sorted(
     entry.name for entry in resources.files("medcnn.pages").iterdir() if entry.name.endswith(".j2")
 )
@@ -342,6 +377,9 @@ def sentences(module: Any) -> list[str]:
 
 TESTED = {"statements.py", "seen.py", "summary.py", "comparison_page.py", "audit.py"}
 TESTED |= {"hospital_page.py"}
+TESTED = {"statements.py", "seen.py", "summary.py", "comparison_page.py", "audit.py"} | {
+    "comparison_notes.py"
+}
 """Modules whose sentences all stand in tables, of which tests ask when they must not be made; the
 functions of `checklist.SAYS` are asked the same in test_checklist.py."""
 

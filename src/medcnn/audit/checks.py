@@ -32,6 +32,7 @@ from medcnn.audit.pairs import (
 from medcnn.audit.person_names import IMAGING_WORDS, looks_real, names_in_path
 from medcnn.data import splits
 from medcnn.data.manifest import Split
+from medcnn.data.own.identity import identifies
 from medcnn.data.own.sheets import parted
 from medcnn.images.preprocessing import scale_of
 from medcnn.system.privacy import pseudonymised
@@ -229,7 +230,7 @@ def person_is_named(of: Examined) -> Iterator[Finding]:
         if looks_real(group) or names_in_path(group, (), IMAGING_WORDS):
             where[f"{of.manifest.group_noun} id"].append(row)
         for column in r.attributes:
-            if any(word in column.lower() for word in _PERSON_COLUMNS):
+            if identifies(column):
                 where[f"column {column}"].append(row)
     if where:
         rows = [
@@ -249,11 +250,6 @@ def person_is_named(of: Examined) -> Iterator[Finding]:
             rows=tuple(rows),
         )
 
-
-_PERSON_COLUMNS = (
-    *("surname", "lastname", "last_name", "firstname", "first_name", "patientname"),
-    *("patient_name", "birth", "phone", "address", "email", "insurance"),
-)
 
 CHECKS: dict[str, Check] = {
     "rows": row_is_refused,

@@ -13,8 +13,38 @@ from medcnn.audit.finding import (
     Severity,
     counted,
 )
+from medcnn.data.manifest import Split
 
 _PAIR = ("image", "of", "split", "label", "other image", "of", "split", "label", "alike")
+
+
+_CROSSED = {
+    (Split.TRAIN, Split.TEST): "What is tested was trained on: the score looks too good.",
+    (Split.TRAIN, Split.VALIDATION): "What chooses epoch and thresholds was trained on.",
+    (Split.VALIDATION, Split.TEST): "What is tested has chosen epoch and thresholds.",
+}
+
+
+def harm_of(of: Examined, pairs: Sequence[Pair]) -> str:
+    """What pairs in two splits do, by the splits in which they are."""
+    sides = [{of.manifest.records[r].split for r in (p.first, p.second)} for p in pairs]
+    return " ".join(said for splits, said in _CROSSED.items() if set(splits) in sides)
+
+
+def weight_of(of: Examined, pairs: Sequence[Pair]) -> str:
+    """What pairs within a split do."""
+    inside = {of.manifest.records[p.first].split for p in pairs}
+    said = ["In training they weigh twice."] if Split.TRAIN in inside else []
+    if scored := [str(s) for s in (Split.VALIDATION, Split.TEST) if s in inside]:
+        said.append(f"They count twice in the scores of {' and '.join(scored)}.")
+    if any(_foreign(of, p) for p in pairs):
+        said.append(
+            "Some are of different patients by the table: with another seed, one may be trained on "
+            "and the other tested."
+            if of.manifest.grouped
+            else "With another seed, one of a pair may be trained on and the other tested."
+        )
+    return " ".join(said) or "An image counts twice."
 
 
 def pixels_in_two_splits(of: Examined) -> Iterator[Finding]:
@@ -27,8 +57,8 @@ def pixels_in_two_splits(of: Examined) -> Iterator[Finding]:
             check="pixels",
             severity=Severity.REFUSE,
             title=f"{counted(len(found), 'pair')} of images with the same pixels in two splits",
-            meaning="What is tested was trained on: the score looks too good. The files may differ "
-            "in name, format and size in bytes; decoded, they are equal.",
+            meaning=f"{harm_of(of, found)} The files may differ in name, format and size in bytes; "
+            "decoded, they are equal.",
             advice="Take one of each pair out of the table, or give both the same patient.",
         )
 
@@ -91,8 +121,7 @@ def pixels_twice(of: Examined) -> Iterator[Finding]:
             severity=Severity.NOTE,
             title=f"{counted(len(same) + len(near), 'pair')} of equal or near-equal images within "
             "a split",
-            meaning="They count twice in every score, and with another seed a pair of different "
-            "patients may come to stand on two sides of the split.",
+            meaning=weight_of(of, [*same, *near]),
             advice="Take one of each pair out, or give both the same patient.",
         )
 

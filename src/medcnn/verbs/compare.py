@@ -85,6 +85,7 @@ def run(config: CompareConfig, _: Command) -> Path:
         UsageError: fewer than two runs, no predictions of the split, or other things in the folder.
         DataError: the runs hold other classes, images, labels or patients.
     """
+    from medcnn.pages.comparison_notes import Beside, notes_of
     from medcnn.pages.comparison_page import comparison_page, told_table
     from medcnn.statistics.comparing import aligned, compare
     from medcnn.statistics.differences import adjusted
@@ -119,7 +120,17 @@ def run(config: CompareConfig, _: Command) -> Path:
     nouns = [known.get("report", {}).get("group_noun", "") for known in facts.values()]
     alone = len(set(reference.groups)) == len(reference.image_ids)
     noun = "image" if alone else next(filter(None, nouns), "group")
-    notes = _notes(config, predictions, taken, noun)
+    counts = {name: len(p.image_ids) - len(reference.image_ids) for name, p in predictions.items()}
+    beside = Beside(
+        split=config.split,
+        runs=len(predictions),
+        trained=all("best_epoch" in known for known in facts.values()),
+        left_out=counts,
+        unread={n: len(p.unreadable) for n, p in predictions.items() if p.unreadable},
+        groups=len(set(reference.groups)),
+        noun=noun,
+    )
+    notes = notes_of(beside)
     settings = config_differences(facts)
     page = comparison_page(first, taken, pairings, settings, notes, group_noun=noun)
     output.mkdir(parents=True, exist_ok=True)
@@ -178,36 +189,6 @@ def _flat(node: Any, key: str = "") -> list[tuple[str, str]]:
     if isinstance(node, Mapping) and node:
         return [p for k, v in node.items() for p in _flat(v, f"{key}.{k}" if key else str(k))]
     return [(key, node if isinstance(node, str) else json.dumps(node))]
-
-
-def _notes(
-    config: CompareConfig,
-    predictions: Mapping[str, Predictions],
-    taken: Mapping[str, Predictions],
-    noun: str,
-) -> list[str]:
-    first = next(iter(taken.values()))
-    notes = []
-    left_out = {n: len(p.image_ids) - len(first.image_ids) for n, p in predictions.items()}
-    if any(left_out.values()):
-        told = ", ".join(f"{n} {count:,}" for n, count in left_out.items())
-        notes.append(f"Images that not all runs have are left out: {told}.")
-    if unread := {n: len(p.unreadable) for n, p in predictions.items() if p.unreadable}:
-        told = ", ".join(f"{n} {count:,}" for n, count in unread.items())
-        notes.append(f"Images that could not be read are in none of these numbers: {told}.")
-    if config.split == "test" and len(predictions) > 2:
-        notes.append(
-            "Choosing the best of several runs by their test scores makes its score too good: "
-            "choose by split=validation, and compare what was chosen on test."
-        )
-    if config.split in ("validation", "train"):
-        notes.append(
-            f"These are {config.split} images, which each run has fitted something to: what runs "
-            "fitted more closely looks better here."
-        )
-    if len(set(first.groups)) < 30:
-        notes.append(f"With fewer than 30 {noun}s only large differences can be seen.")
-    return notes
 
 
 def _json(

@@ -1,0 +1,220 @@
+"""Every finding is made where its fault is, and nowhere else; so are the clauses within it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from medcnn.audit.checks import CHECKS, run_checks
+from medcnn.audit.duplicates import Pair
+from medcnn.audit.examined import Examined
+from medcnn.audit.finding import Severity
+from medcnn.audit.headers import POLARITY, TOP
+from medcnn.audit.shortcuts import Told
+from medcnn.audit.thumbnails import Facts, Looks
+from medcnn.audit.traits import Association
+from medcnn.data.labels import Kind, LabelSpace
+from medcnn.data.manifest import Manifest, Record, Split
+from medcnn.statistics.estimates import Estimate
+
+LABELS = LabelSpace(kind=Kind.BINARY, names=("healthy", "ill"))
+NOTHING = Facts(bad="", traits={}, persons=())
+SPLITS = (*[Split.TRAIN] * 24, *[Split.VALIDATION] * 10, *[Split.TEST] * 10)
+# Rows: 0 and 1 are trained on, 24 validates, 34 and 35 test; neighbours have unlike labels.
+
+
+def sound() -> Examined:
+    records = tuple(
+        Record(
+            image_id=f"i{i}",
+            path=f"i{i}.png",
+            group=f"p{i}",
+            target=(float(i % 2),),
+            split=split,
+            line=i + 2,
+        )
+        for i, split in enumerate(SPLITS)
+    )
+    manifest = Manifest(source="wards", root=Path("wards"), labels=LABELS, records=records)
+    grey, colour = np.zeros((44, 64, 64), np.uint8), np.zeros((44, 32, 32, 3), np.uint8)
+    looks = Looks(grey=grey, colour=colour, facts=(NOTHING,) * 44, key="")
+    return Examined(
+        manifest=manifest,
+        looks=looks,
+        pairs=(),
+        told=(),
+        traits=(),
+        columns=(),
+        max_bad=0,
+        unsplit="",
+    )
+
+
+def with_records(of: Examined, *rows: int, **changed: Any) -> Examined:
+    records = list(of.manifest.records)
+    for row in rows:
+        records[row] = replace(records[row], **changed)
+    return replace(of, manifest=of.manifest.with_records(records))
+
+
+def with_facts(of: Examined, *rows: int, **changed: Any) -> Examined:
+    facts = list(of.looks.facts)
+    for row in rows:
+        facts[row] = replace(facts[row], **changed)
+    return replace(of, looks=replace(of.looks, facts=tuple(facts)))
+
+
+def paired(first: int, second: int, *, same: bool = True) -> Examined:
+    pair = Pair(first=first, second=second, correlation=1.0 if same else 0.98, same=same)
+    return replace(sound(), pairs=(pair,))
+
+
+def told(source: str, low: float) -> Examined:
+    area = Estimate(value=0.9, low=low, high=0.95, count=40, groups=40)
+    return replace(sound(), told=(Told(source=source, auroc=area, best="ill", best_auroc=area),))
+
+
+def trait(name: str, strength: float, p: float) -> Examined:
+    found = Association(trait=name, label="ill", strength=strength, p=p, values={"a": (40, 0.5)})
+    return replace(sound(), traits=(found,))
+
+
+def everyone(of: Examined, **changed: Any) -> Examined:
+    return with_facts(of, *range(44), **changed)
+
+
+def alone(of: Examined) -> Examined:
+    return replace(of, manifest=replace(of.manifest, group_noun="image"))
+
+
+CASES: dict[str, tuple[Callable[[], Examined], set[str]]] = {
+    "sound": (sound, set()),
+    "rows": (
+        lambda: replace(sound(), manifest=replace(sound().manifest, faults=("t.csv:2: bad",))),
+        {"rows"},
+    ),
+    "splits": (lambda: replace(sound(), unsplit="Only 2 patients."), {"splits"}),
+    "no patients": (lambda: alone(sound()), {"patients"}),
+    "leak": (lambda: with_records(sound(), 34, group="p0"), {"groups"}),
+    "same": (lambda: paired(0, 34), {"pixels"}),
+    "same validates": (lambda: paired(0, 24), {"pixels"}),
+    "same validates and tests": (lambda: paired(24, 34), {"pixels"}),
+    "near": (lambda: paired(0, 34, same=False), {"copies"}),
+    "near of one patient": (
+        lambda: with_records(paired(0, 34, same=False), 34, group="p0"),
+        {"groups"},
+    ),
+    "two labels": (lambda: paired(0, 1), {"labels", "twice"}),
+    "near, two labels": (lambda: paired(34, 35, same=False), {"labels", "twice"}),
+    "twice": (lambda: paired(0, 2), {"twice"}),
+    "twice in test": (lambda: paired(34, 36), {"twice"}),
+    "twice of one patient": (
+        lambda: with_records(paired(0, 2), 2, group="p0"),
+        {"twice"},
+    ),
+    "near twice of one patient": (
+        lambda: with_records(paired(0, 2, same=False), 2, group="p0"),
+        set(),
+    ),
+    "no patients, twice": (lambda: alone(paired(0, 2)), {"patients", "twice"}),
+    "bad": (lambda: with_facts(sound(), 0, bad="truncated"), {"files"}),
+    "bad, allowed": (
+        lambda: replace(with_facts(sound(), 0, bad="truncated"), max_bad=1),
+        {"files"},
+    ),
+    "12 bits": (lambda: everyone(sound(), traits={TOP: "4095"}), {"depth"}),
+    "12 bits, known": (
+        lambda: replace(everyone(sound(), traits={TOP: "4095"}), full_scale=12),
+        {"depth"},
+    ),
+    "16 bits": (lambda: everyone(sound(), traits={TOP: "60000"}), set()),
+    "absent": (lambda: with_records(sound(), *range(34, 44), target=(0.0,)), {"classes"}),
+    "never learnt": (
+        lambda: with_records(sound(), *range(24), target=(0.0,)),
+        {"classes"},
+    ),
+    "few": (lambda: with_records(sound(), *range(3, 24), target=(0.0,)), {"few"}),
+    "polarity": (lambda: with_facts(sound(), 0, traits={POLARITY: "a, b"}), {"polarity"}),
+    "person in a tag": (lambda: with_facts(sound(), 0, persons=("PatientName",)), {"persons"}),
+    "person in a column": (
+        lambda: with_records(sound(), 0, attributes={"Née le": "1.1.70"}),
+        {"persons"},
+    ),
+    "weight at birth": (lambda: with_records(sound(), 0, attributes={"birth weight": "3"}), set()),
+    "patient called by name": (lambda: with_records(sound(), 0, group="DOE^JANE"), {"persons"}),
+    "file": (lambda: told("file", 0.8), {"file_tells"}),
+    "file, by chance": (lambda: told("file", 0.45), set()),
+    "border": (lambda: told("border", 0.8), {"border_tells"}),
+    "columns": (lambda: told("columns", 0.8), {"columns_tell"}),
+    "thumbnail": (lambda: told("thumbnail", 0.8), {"thumbnail_tells"}),
+    "thumbnail, by chance": (lambda: told("thumbnail", 0.4), set()),
+    "goes with": (lambda: trait("scanner", 0.6, 0.001), {"made"}),
+    "mixed": (lambda: trait("scanner", 0.1, 0.5), {"made"}),
+}
+
+
+@pytest.mark.fault
+@pytest.mark.parametrize("case", CASES)
+def test_each_fault_gives_its_findings_and_no_other(case: str) -> None:
+    """Rows A13, A16."""
+    of, wanted = CASES[case]
+    examined = of()
+    made = {name for name, check in CHECKS.items() if list(check(examined))}
+    assert made == wanted
+    for found in run_checks(examined, ()):
+        for words in (found.meaning, found.advice):
+            assert words.endswith((".", ")")), words
+            assert "  " not in words
+
+
+def test_every_check_has_a_case() -> None:
+    assert set().union(*(wanted for _, wanted in CASES.values())) == set(CHECKS)
+
+
+# A clause, and the cases in which it is printed; in all others it must not be.
+CLAUSES = {
+    "What is tested was trained on": {"same"},
+    "What chooses epoch and thresholds was trained on": {"same validates"},
+    "What is tested has chosen epoch and thresholds": {"same validates and tests"},
+    "In training they weigh twice": {
+        *("two labels", "twice", "twice of one patient", "no patients, twice"),
+    },
+    "They count twice in the scores of test": {"near, two labels", "twice in test"},
+    "With another seed, one of a pair": {"no patients, twice"},
+    "of different patients by the table: with another seed": {
+        *("two labels", "near, two labels", "twice", "twice in test"),
+    },
+    "By the table they are of different patients": {"near, two labels"},
+    "audit.max_bad=1 allows them": {"bad, allowed"},
+    "or allow them with audit.max_bad=1": {"bad"},
+    "are nearly black": {"12 bits"},
+    "They are read as 12 bits": {"12 bits, known"},
+    "that is visible to a network": {"goes with"},
+    "They do not go strongly with any class": {"mixed"},
+}
+
+
+@pytest.mark.fault
+@pytest.mark.parametrize("clause", CLAUSES)
+def test_a_clause_stands_where_it_is_true_and_nowhere_else(clause: str) -> None:
+    """Rows A13, A16: `what is tested was trained on` was said of copies in validation too."""
+    said = {
+        case: " ".join(f"{f.title} {f.meaning} {f.advice}" for f in run_checks(of(), ()))
+        for case, (of, _) in CASES.items()
+    }
+    assert {case for case, words in said.items() if clause in words} == CLAUSES[clause]
+
+
+@pytest.mark.fault
+def test_what_is_allowed_is_said_of_that_check_alone() -> None:
+    (leak,) = run_checks(with_records(sound(), 34, group="p0"), ("groups",))
+    assert leak.severity is Severity.WARN
+    assert "audit.allow names 'groups'" in leak.meaning
+    (same,) = run_checks(paired(0, 34), ("groups",))
+    assert same.severity is Severity.REFUSE
+    assert "audit.allow" not in same.meaning

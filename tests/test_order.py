@@ -133,12 +133,12 @@ def test_the_tour_takes_no_more_than_an_afternoon() -> None:
 
 # Lines that a room may have. One that needs more says in a decision what it deleted.
 ROOMS = {
-    "audit": 2_330,
+    "audit": 2_350,
     "cli": 1_650,
     "data": 9_080,
     "images": 4_500,
     "models": 3_560,
-    "pages": 3_640,
+    "pages": 3_720,
     "pixels": 1_800,
     "statistics": 5_540,
     "system": 2_500,

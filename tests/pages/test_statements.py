@@ -376,10 +376,7 @@ def sentences(module: Any) -> list[str]:
 
 
 TESTED = {"statements.py", "seen.py", "summary.py", "comparison_page.py", "audit.py"}
-TESTED |= {"hospital_page.py"}
-TESTED = {"statements.py", "seen.py", "summary.py", "comparison_page.py", "audit.py"} | {
-    "comparison_notes.py"
-}
+TESTED |= {"hospital_page.py", "comparison_notes.py"}
 """Modules whose sentences all stand in tables, of which tests ask when they must not be made; the
 functions of `checklist.SAYS` are asked the same in test_checklist.py."""
 

@@ -136,6 +136,13 @@ def test_fewer_patients_are_among_the_more_and_show_the_labels_in_their_shares()
         inside = kept
 
 
+def test_the_first_patients_show_every_label() -> None:
+    few = assign(hospital(400), validation=0.15, test=0.15, seed=3, train_groups=3)
+    shown = np.nan_to_num(few.targets()[few.rows(Split.TRAIN)])
+    assert shown.max(axis=0).tolist() == [1, 1]
+    assert (shown.sum(axis=1) == 0).any()
+
+
 def test_more_patients_than_there_are_leave_the_splits_as_they_are() -> None:
     shares = {"validation": 0.15, "test": 0.15, "seed": 3}
     assert assign(hospital(), **shares, train_groups=10_000) == assign(hospital(), **shares)

@@ -86,13 +86,14 @@ def assign(
 def _with_fewer(manifest: Manifest, train_groups: int, seed: int) -> Manifest:
     """Train on the first `train_groups` of an order in which every beginning shows the labels in
     their shares: each group has the rarest of its labels, and the groups of one label are spread
-    evenly. So the groups of a smaller number are among those of a larger one."""
+    evenly, from the first place on: one of each label comes first. So the groups of a smaller
+    number are among those of a larger one."""
     rank, shown = _shuffled(manifest, Split.TRAIN, seed)
     rarest = np.where(shown > 0, shown.sum(axis=0), np.inf).argmin(axis=1)
     place = np.empty(len(rank))
     for label in np.unique(rarest):
         of_label = np.flatnonzero(rarest == label)
-        place[of_label] = (np.arange(len(of_label)) + 0.5) / len(of_label)
+        place[of_label] = np.arange(len(of_label)) / len(of_label)
     order = np.argsort(place, kind="stable")[:train_groups]
     kept = set(order.tolist())
     left_out = [r.split is Split.TRAIN and rank[r.group] not in kept for r in manifest.records]

@@ -3,6 +3,7 @@ Asked before torch is imported, so that a slip is answered at once."""
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,36 @@ WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
 
 # What the folder of a cross-validation says of itself.
 CROSSVALIDATION = "crossvalidation.json"
+
+
+def fold_name(repeat: int, fold: int) -> str:
+    """Folder of one training of a cross-validation, both counted from 1."""
+    return f"repeat-{repeat}/fold-{fold}"
+
+
+def checkpoints_at(path: Path) -> list[Path]:
+    """The file itself, or those that a folder makes an ensemble of: the best checkpoint of each
+    fold of a cross-validation, else all checkpoints that lie there; a run's own folder is none.
+
+    Raises:
+        UsageError: the cross-validation is not finished.
+    """
+    if (path / CROSSVALIDATION).is_file():
+        try:
+            stored = json.loads((path / CROSSVALIDATION).read_text(encoding="utf-8"))
+            folds, repeats = int(stored["folds"]), int(stored["repeats"])
+        except (ValueError, LookupError, TypeError):
+            raise UsageError(f"{path / CROSSVALIDATION} is damaged.") from None
+        if not repeats:
+            raise UsageError(
+                f"checkpoint={path} is a cross-validation that is not finished: run its command "
+                "again first."
+            )
+        pairs = [(r, f) for r in range(1, repeats + 1) for f in range(1, folds + 1)]
+        return [path / fold_name(r, f) / "checkpoints" / "best.safetensors" for r, f in pairs]
+    inside = sorted(path.glob("*.safetensors")) if path.is_dir() else []
+    of_a_run = {p.name for p in inside} & {"best.safetensors", "last.safetensors"}
+    return inside if len(inside) > 1 and not of_a_run else [path]
 
 
 def stands_in(data: DataConfig) -> bool:

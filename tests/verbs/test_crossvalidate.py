@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import csv
 import json
+import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
 
+from medcnn.api import load
 from medcnn.data.manifest import Manifest
+from medcnn.models import checkpoint as checkpoints
 from medcnn.statistics.evaluation import read_metrics
 from medcnn.statistics.metrics.table import score
 from medcnn.statistics.predictions import Predictions
@@ -114,3 +121,107 @@ def test_other_settings_other_files_and_a_fold_of_ones_own_are_refused(
     assert "a fold is a number from 1 to data.folds" in said()
     assert run("report", done) == 2
     assert "is a cross-validation" in said()
+
+
+def probabilities(table: Path) -> np.ndarray:
+    """[N, K] of what `predict` wrote, in the order of its rows."""
+    with table.open() as file:
+        rows = list(csv.DictReader(file))
+    names = [c for c in rows[0] if c.startswith("probability:")]
+    return np.array([[float(row[n]) for n in names] for row in rows])
+
+
+def folder_of(checkpoints: list[Path], folder: Path) -> Path:
+    folder.mkdir()
+    for at, path in enumerate(checkpoints):
+        shutil.copy(path, folder / f"{at}.safetensors")
+    return folder
+
+
+def test_a_cross_validation_predicts_the_mean_of_its_models(
+    done: Path, images: str, tmp_path: Path
+) -> None:
+    pictures = images.removeprefix("data.root=") + "/images"
+    assert run("predict", done, pictures, tmp_path / "all.csv") == 0
+    each = []
+    for fold in (1, 2):
+        member = done / f"repeat-1/fold-{fold}/checkpoints/best.safetensors"
+        assert run("predict", member, pictures, tmp_path / f"{fold}.csv") == 0
+        each.append(probabilities(tmp_path / f"{fold}.csv"))
+    found = probabilities(tmp_path / "all.csv")
+    assert found == pytest.approx(np.mean(each, axis=0), abs=2e-6)
+    with (tmp_path / "all.csv").open() as file:
+        apart = [float(row["disagreement"]) for row in csv.DictReader(file)]
+    assert apart == pytest.approx(np.std(each, axis=0).max(axis=1), abs=2e-6)
+    assert len(json.loads((tmp_path / "all.json").read_text())["members"]) == 2
+
+
+def test_an_ensemble_of_identical_members_is_the_member_and_order_does_not_matter(
+    done: Path, images: str, tmp_path: Path
+) -> None:
+    pictures = images.removeprefix("data.root=") + "/images"
+    one, two = (done / f"repeat-1/fold-{f}/checkpoints/best.safetensors" for f in (1, 2))
+    alone = load(one).predict(pictures)
+    same = load(folder_of([one, one, one], tmp_path / "same")).predict(pictures)
+    assert same.probabilities == pytest.approx(alone.probabilities, abs=1e-6)
+    assert (same.decisions == alone.decisions).all()
+    assert same.disagreement is not None
+    assert same.disagreement.max() < 1e-12
+    first = load(folder_of([one, two], tmp_path / "a")).predict(pictures)
+    turned = load(folder_of([two, one], tmp_path / "b")).predict(pictures)
+    assert (first.logits == turned.logits).all()
+
+
+@pytest.mark.parametrize("what", ["labels", "preprocessing"])
+def test_checkpoints_that_differ_in_labels_or_preprocessing_are_no_ensemble(
+    done: Path, tmp_path: Path, what: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    one, two = (done / f"repeat-1/fold-{f}/checkpoints/best.safetensors" for f in (1, 2))
+    folder = folder_of([one], tmp_path / "members")
+    other, classifier = checkpoints.load(two, torch.device("cpu"))
+    changed: dict[str, Any] = {
+        "labels": replace(other.labels, names=other.labels.names[::-1]),
+        "preprocessing": replace(other.preprocessing, window=1),
+    }
+    checkpoints.save(
+        folder / "other.safetensors", classifier, replace(other, **{what: changed[what]})
+    )
+    assert run("predict", folder, done, tmp_path / "new.csv") == 2
+    assert f"have different {what}" in " ".join(capsys.readouterr().err.split())
+    assert not (tmp_path / "new.csv").exists()
+
+
+def test_an_ensemble_is_not_scored_on_images_that_a_member_was_trained_on(
+    done: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("evaluate", done, f"run_dir={tmp_path / 'own'}") == 4
+    said = " ".join(capsys.readouterr().err.split())
+    assert "were used to train or choose members of this ensemble" in said
+    assert "take the out-of-fold scores" in said
+    assert not (tmp_path / "own").exists()
+
+
+def test_an_ensemble_is_scored_on_other_images(
+    done: Path, drawn: Callable[[str, int], Path], tmp_path: Path
+) -> None:
+    images = f"data.root={drawn('dermoscopy', 31)}"
+    words = ("data=phantom", "data.phantom=dermoscopy", "data.patients=31", images, "split=all")
+    root = Path(images.removeprefix("data.root="))
+    # other patients, whose ids are those of the training by chance
+    table = next(p for p in root.glob("*.csv"))
+    table.write_text(table.read_text().replace("L00", "M00"))
+    for p in (root / "images").iterdir():
+        p.rename(p.with_name(p.name.replace("L00", "M00")))
+    assert run("evaluate", done, *words, f"run_dir={tmp_path / 'e'}") == 0
+    found = Predictions.read(tmp_path / "e/predictions_all.csv")
+    assert found.disagreement is not None
+    assert "Ensemble of 2 lenet5" in (tmp_path / "e/report.html").read_text()
+
+
+def test_a_cross_validation_that_is_not_finished_is_no_ensemble(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "crossvalidation.json").write_text('{"folds": 2, "repeats": 0}')
+    words = (f"checkpoint={tmp_path}", f"input={tmp_path}", f"output={tmp_path}/new.csv")
+    assert run("predict", *words) == 2
+    assert "is not finished" in " ".join(capsys.readouterr().err.split())

@@ -5,8 +5,10 @@ The Python door and `medcnn predict` both ask it, so they give the same numbers.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -33,9 +35,12 @@ from medcnn.models.no_result import refuse_without_result, with_results_only
 from medcnn.pixels.batches import batches
 from medcnn.pixels.opening import open_store
 from medcnn.pixels.pixel_store import PixelStore
+from medcnn.places import checkpoints_at
 from medcnn.statistics.decisions import Readout
+from medcnn.statistics.ensembles import common_readout, mean_of
 from medcnn.statistics.predictions import Predictions
 from medcnn.system.errors import UsageError
+from medcnn.system.progress import log
 
 # Fixed, not the training batch: the last bits of a sum may depend on it, and a checkpoint must
 # give the same numbers wherever it is used.
@@ -49,6 +54,7 @@ class Model:
     classifier: normalisation, body and head, in evaluation mode on `device`.
     dtype: what the arithmetic is done in.
     provenance: name and SHA-256 of the file, as predictions and reports state them.
+    members: of an ensemble, whose `checkpoint` is that of the first but for the readout; else none.
     """
 
     checkpoint: Checkpoint
@@ -56,6 +62,7 @@ class Model:
     device: torch.device
     dtype: torch.dtype
     provenance: Mapping[str, Any] = field(default_factory=dict)
+    members: tuple[Model, ...] = ()
 
     @property
     def labels(self) -> LabelSpace:
@@ -139,6 +146,12 @@ class Model:
             targets: [N, K] of all records in the order of the model's classes; None means those
                 of the manifest, whose classes are then the model's.
         """
+        if self.members:
+            each = [
+                member.said(manifest, store, rows, split, targets, batch_size=batch_size)
+                for member in self.members
+            ]
+            return mean_of(each, self.readout, self.provenance)
         return predict(
             self.classifier,
             store,
@@ -162,7 +175,15 @@ class Model:
             self.said(given.manifest, given.store, given.rows, "new", batch_size=batch_size)
         )
 
+    def trained_on(self, manifest: Manifest) -> NDArray[np.bool_]:
+        """[N]: which images any of its checkpoints was made with, as `Checkpoint.trained_on`."""
+        parts = self.members or (self,)
+        found = [part.checkpoint.trained_on(manifest) for part in parts]
+        return np.asarray(np.any(found, axis=0))
+
     def _features(self, given: Images, batch_size: int) -> NDArray[np.float32]:
+        if self.members:
+            raise UsageError("an ensemble has no features of its own: ask one of its `members`.")
         if bad := sorted(set(given.rows.tolist()) & given.store.unreadable.keys()):
             first = given.manifest.records[bad[0]].image_id
             raise UsageError(
@@ -181,18 +202,25 @@ class Model:
 
 
 def load_model(path: Path | str, *, device: str = "auto", precision: str = "auto") -> Model:
-    """A checkpoint, ready to be used.
+    """A checkpoint, or the ensemble of those in a folder, ready to be used.
 
     Args:
-        path: a `.safetensors` file that medcnn wrote.
+        path: a `.safetensors` file that medcnn wrote, a folder of such files, or the folder of a
+            cross-validation.
         device: auto, cpu, cuda, cuda:1, mps.
         precision: fp32, bf16, fp16, or auto: that of the training, which thresholds belong to.
 
     Raises:
-        UsageError: no such file, or no such device.
+        UsageError: no such file, no such device, or checkpoints that do not go together.
         CheckpointError: the file is damaged, not from medcnn, or newer than this medcnn.
     """
     path = Path(path)
+    files = checkpoints_at(path)
+    models = [_load(file, device, precision) for file in files]
+    return models[0] if files == [path] else together(models, path)
+
+
+def _load(path: Path, device: str, precision: str) -> Model:
     where = pick_device(device)
     checkpoint, classifier = checkpoints.load(path, where)
     return Model(
@@ -201,6 +229,37 @@ def load_model(path: Path | str, *, device: str = "auto", precision: str = "auto
         device=where,
         dtype=autocast_dtype(checkpoint.precision(Precision(precision)), where),
         provenance=checkpoints.provenance_of(path),
+    )
+
+
+def together(models: Sequence[Model], path: Path) -> Model:
+    """The ensemble of several models, whatever their order; `path` is what messages call it.
+
+    Raises:
+        UsageError: they differ in labels, preprocessing or the rule of their decisions.
+    """
+    members = sorted(models, key=lambda m: str(m.provenance["checkpoint_sha256"]))
+    first = members[0]
+    for what, of in {"labels": "labels", "preprocessing": "preprocessing"}.items():
+        found = {json.dumps(getattr(m, of).to_json(), sort_keys=True) for m in members}
+        if len(found) > 1:
+            raise UsageError(
+                f"checkpoint={path}: the {len(members)} checkpoints there have different {what}, "
+                "so they make no ensemble. Put those that go together into a folder of their own."
+            )
+    readout, lost = common_readout(first.labels, [m.readout for m in members])
+    if lost:
+        log.warning(lost)
+    hashes = [str(m.provenance["checkpoint_sha256"]) for m in members]
+    return replace(
+        first,
+        checkpoint=replace(first.checkpoint, readout=readout),
+        provenance={
+            "checkpoint": path.name,
+            "checkpoint_sha256": sha256("".join(hashes).encode()).hexdigest(),
+            "members": hashes,
+        },
+        members=tuple(members),
     )
 
 
@@ -215,6 +274,11 @@ def joined(parts: Sequence[Predictions]) -> Predictions:
         logits=np.concatenate([p.logits for p in parts]),
         categories=tuple(c for p in parts for c in p.categories),
         lines=tuple(line for p in parts for line in p.lines),
+        disagreement=(
+            None
+            if first.disagreement is None
+            else np.concatenate([p.disagreement for p in parts if p.disagreement is not None])
+        ),
         unreadable=tuple(u for p in parts for u in p.unreadable),
     )
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from medcnn.system.errors import UsageError
+from medcnn.system.errors import DataError, UsageError
 from medcnn.system.registry import nearest
 from medcnn.system.settings import called, within
 from medcnn.verbs import Command, Given, Verb
@@ -57,9 +57,10 @@ def prepare(given: Given) -> None:
 
 def check(config: EvaluateConfig) -> None:
     from medcnn.data.own.sheets import require_folder
-    from medcnn.places import require_checkpoint, require_data
+    from medcnn.places import checkpoints_at, require_checkpoint, require_data
 
-    require_checkpoint(Path(config.checkpoint))
+    for file in checkpoints_at(Path(config.checkpoint)):
+        require_checkpoint(file)
     if moved := config.moved.get("root"):
         require_folder(Path(moved))
     if config.data:
@@ -69,6 +70,11 @@ def check(config: EvaluateConfig) -> None:
 SEEN = (
     "{seen} of these {images} images carry the id of an image that the checkpoint was trained or "
     "chosen with: these scores flatter it."
+)
+MEMBERS_SAW = (
+    "{seen} of the {images} images of split={split} were used to train or choose members of this "
+    "ensemble, so it is not scored on them. Evaluate it on images that no member saw: a fixed test "
+    "split, or other data=. Of a cross-validation, take the out-of-fold scores."
 )
 
 
@@ -82,67 +88,70 @@ def run(config: EvaluateConfig, command: Command) -> Path:
     from medcnn.data.matching import matched_targets
     from medcnn.models import checkpoint as checkpoints
     from medcnn.models.appearance import Watcher
-    from medcnn.models.inference import autocast_dtype, pick_device
+    from medcnn.models.deployed import load_model
+    from medcnn.models.no_result import refuse_without_result
+    from medcnn.places import checkpoints_at
     from medcnn.system.progress import log
     from medcnn.system.run_folder import free_folder, open_run
     from medcnn.verbs.steps.auditing import bad_images
     from medcnn.verbs.steps.datasets import pixels_of, read_as
     from medcnn.verbs.steps.judged_images import chosen_split, own_data
-    from medcnn.verbs.steps.scoring import predictions_of, report, score_and_save
+    from medcnn.verbs.steps.scoring import report, score_and_save
 
-    path = Path(config.checkpoint)
+    path, *others = checkpoints_at(Path(config.checkpoint))
     checkpoint, _ = checkpoints.read(path)
     data = config.data or own_data(path, checkpoint, config.moved)
+    if others and config.data is None:  # no fold's own test images, but those of the whole set
+        data = replace(data, fold=None, folds=None)
     if config.threads:
         torch.set_num_threads(config.threads)
     settings = to_json(replace(config, data=data))
     name = f"evaluate-{data.called()}-{config.split}-{settings_digest(settings)}"
     folder = Path(config.run_dir) if config.run_dir else free_folder(Path("runs") / name)
     with open_run(folder, settings, command.words, resumable=False) as run:
-        device = pick_device(config.device)
-        _, classifier = checkpoints.load(path, device)
+        model = load_model(config.checkpoint, device=config.device, precision=config.precision)
+        checkpoint = model.checkpoint
         own = config.data is None
-        manifest, split = chosen_split(config.split, checkpoint, data, run.note, own=own)
+        manifest, split = chosen_split(
+            config.split, checkpoint, data, run.note, own=own, ensemble=bool(others)
+        )
+        rows = np.arange(len(manifest.records)) if split == "all" else manifest.rows(Split(split))
+        seen = int(model.trained_on(manifest)[rows].sum())
+        if seen and model.members:
+            raise DataError(MEMBERS_SAW.format(seen=seen, images=len(rows), split=split))
         asked = READING if config.data else [name for name in READING if name in config.moved]
         how = read_as(checkpoint.preprocessing, data, run.note, asked)
-        matched_targets(checkpoint.labels, manifest)  # refuse before hours of decoding
+        targets = matched_targets(checkpoint.labels, manifest)  # refuse before hours of decoding
         bad, most = bad_images(manifest, how, data), allowed_bad(config, checkpoint)
         store = pixels_of(manifest, how, data, run.note, bad, max_bad=most)
         log.info(f"run folder: {folder}")  # which stays from here on
-        rows = np.arange(len(manifest.records)) if split == "all" else manifest.rows(Split(split))
-        predictions = predictions_of(
-            checkpoint,
-            classifier,
-            store,
-            manifest,
-            rows,
-            split=split,
-            device=device,
-            dtype=autocast_dtype(checkpoint.precision(config.precision), device),
-            batch_size=config.batch_size,
-            provenance=checkpoints.provenance_of(path),
+        predictions = model.said(
+            manifest, store, rows, split, targets, batch_size=config.batch_size
         )
+        refuse_without_result(predictions, "the checkpoint")
+        made = {"manifest": manifest.fingerprint(), **model.provenance}
+        predictions = replace(predictions, provenance=made)
         watcher = Watcher(checkpoint.appearance)
         watcher.look(store, [r.image_id for r in manifest.records], rows)
         if line := watcher.line():
             run.note(line)
         if checkpoint.other_key(manifest):
             run.note(checkpoints.OTHER_KEY)
-        seen = int(checkpoint.trained_on(manifest)[rows].sum())
         if seen:
             run.note(SEEN.format(seen=seen, images=len(rows)))
         origin = path.resolve().parent.parent
         own = manifest.fingerprint() == checkpoint.provenance.get("manifest")
-        if own and split in ("test", "all") and (origin / "run.json").is_file():
+        if own and not others and split in ("test", "all") and (origin / "run.json").is_file():
             run.looks_at_test(origin)
         run.facts["manifest"] = manifest.fingerprint()
-        run.facts["checkpoint"] = checkpoints.provenance_of(path)
+        run.facts["checkpoint"] = dict(model.provenance)
         run.facts["flips"] = checkpoint.flips
         run.facts["trained_on"] = origin_of(checkpoint) | {
             "shared_images": None if checkpoint.other_key(manifest) else seen
         }
         evaluations = score_and_save(run, [predictions], config.seed, manifest.group_noun)
-        title = f"{checkpoint.architecture.backbone} evaluated on {manifest.source}"
+        what = f"Ensemble of {len(model.members)}" if model.members else ""
+        title = f"{what} {checkpoint.architecture.backbone} evaluated on {manifest.source}".strip()
         told = [predictions], evaluations
         report(run, title, manifest, store, *told, prevalence=config.prevalence)
     return folder

@@ -30,14 +30,15 @@ class PredictConfig:
 
 
 def check(config: PredictConfig) -> None:
-    from medcnn.places import refuse_other_table, require_checkpoint
+    from medcnn.places import checkpoints_at, refuse_other_table, require_checkpoint
 
     refuse_other_table(Path(config.output))
     if config.input.endswith(".safetensors") and not config.checkpoint.endswith(".safetensors"):
         raise UsageError(
             f"checkpoint={config.checkpoint} and input={config.input} seem to be swapped."
         )
-    require_checkpoint(Path(config.checkpoint))
+    for file in checkpoints_at(Path(config.checkpoint)):
+        require_checkpoint(file)
     if not Path(config.input).exists():
         raise UsageError(f"input={config.input}: no such file or folder.")
 
@@ -81,7 +82,9 @@ def run(config: PredictConfig, _: Command) -> Path:
         # a file name may be no text at all: it is written as what Python can write of it
         temporary.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file,
     ):
-        writer = csv.DictWriter(file, columns_of(model.labels, model.readout))
+        writer = csv.DictWriter(
+            file, columns_of(model.labels, model.readout, ensemble=bool(model.members))
+        )
         writer.writeheader()
         for part in files_of(root, paths, model.labels, model.preprocessing):
             predictions = model.said_new(part, config.batch_size)

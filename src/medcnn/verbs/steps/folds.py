@@ -21,7 +21,7 @@ from medcnn.data.manifest import Manifest
 from medcnn.data.splits import refuse_leaks
 from medcnn.pages.crossvalidation_page import Crossed, crossvalidation_page, table_lines
 from medcnn.pages.format import counted
-from medcnn.places import CROSSVALIDATION
+from medcnn.places import CROSSVALIDATION, fold_name
 from medcnn.statistics.evaluation import Evaluation, read_metrics, write_metrics
 from medcnn.statistics.folds import cross_validated, out_of_fold
 from medcnn.statistics.metrics.table import DEFAULT_SCORE
@@ -140,10 +140,6 @@ def made(
             "data.fold": fold,
         }
     )
-
-
-def fold_name(repeat: int, fold: int) -> str:
-    return f"repeat-{repeat}/fold-{fold}"
 
 
 def tested(

@@ -75,8 +75,10 @@ def chosen_split(
     note: Callable[[str], None],
     *,
     own: bool,
+    ensemble: bool = False,
 ) -> tuple[Manifest, str]:
-    """The manifest and the split to look at; `own` means the images of the training.
+    """The manifest and the split to look at; `own` means the images of the training. Members of an
+    `ensemble` may have been trained with other splits of the same images.
 
     `auto` is the test split of the images that the checkpoint was trained with and of sets that
     come with one; new data without splits are looked at as a whole.
@@ -84,14 +86,14 @@ def chosen_split(
     if own:
         seed = int(checkpoint.training["seed"])
         manifest = manifest_of(data, seed, note, _allowed(checkpoint))
-        if manifest.fingerprint() != checkpoint.provenance.get("manifest"):
+        if not ensemble and manifest.fingerprint() != checkpoint.provenance.get("manifest"):
             note(
                 "these are not exactly the images, labels and splits that the checkpoint was "
                 "trained with: some test images may have been trained on."
             )
         return manifest, "test" if split == "auto" else split
     manifest = labelled(data, note)
-    if (dealt := _as_in_training(manifest, checkpoint)) is not None:
+    if not ensemble and (dealt := _as_in_training(manifest, checkpoint)) is not None:
         note("these are the images that the checkpoint was trained with, so its splits are used.")
         return dealt, "test" if split == "auto" else split
     given = {r.split for r in manifest.records}

@@ -186,10 +186,11 @@ def table(manifest: Manifest) -> list[list[str]]:
     """The folds as they were dealt: a head, and a row for each."""
     counts = manifest.fold_counts()
     names = [key for key in next(iter(counts.values())) if key.startswith("label:")]
-    head = ["fold", f"{manifest.group_noun}s", "images"]
+    groups = ["groups"] if manifest.grouped else []
+    head = ["fold", *(f"{manifest.group_noun}s" for _ in groups), "images"]
     head += [name.removeprefix("label:") for name in names]
     rows = [
-        [str(fold), *(f"{row[key]:,}" for key in ("groups", "images", *names))]
+        [str(fold), *(f"{row[key]:,}" for key in (*groups, "images", *names))]
         for fold, row in counts.items()
     ]
     return [head, *rows]

@@ -82,9 +82,8 @@ def run(config: PredictConfig, _: Command) -> Path:
         # a file name may be no text at all: it is written as what Python can write of it
         temporary.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file,
     ):
-        writer = csv.DictWriter(
-            file, columns_of(model.labels, model.readout, ensemble=bool(model.members))
-        )
+        together = bool(model.members)
+        writer = csv.DictWriter(file, columns_of(model.labels, model.readout, ensemble=together))
         writer.writeheader()
         for part in files_of(root, paths, model.labels, model.preprocessing):
             predictions = model.said_new(part, config.batch_size)
@@ -92,14 +91,13 @@ def run(config: PredictConfig, _: Command) -> Path:
             writer.writerows(predictions.new_rows())
             unreadable += predictions.unreadable
         file.flush()
-        labels = checkpoint.labels
         lost = sum(why == NO_RESULT for _, why in unreadable)
         no_images = sum(why.startswith(NO_IMAGE) for _, why in unreadable)
         failed = [(i, why) for i, why in unreadable if not why.startswith((NO_IMAGE, NO_RESULT))]
         header = {
-            "labels": labels.to_json(),
+            "labels": model.labels.to_json(),
             "readout": checkpoint.readout.to_json(),
-            "decision": checkpoint.readout.rule(labels),
+            "decision": checkpoint.readout.rule(model.labels),
             "images": len(paths),
             "read_with": {"window": how.window, "frames": str(how.frames)},
             "unreadable": len(failed),
@@ -115,7 +113,7 @@ def run(config: PredictConfig, _: Command) -> Path:
         log.warning(line)
     if no_images:
         log.info(f"{no_images:,} are no images, as the table says of each")
-    log.info(f"decision: {checkpoint.readout.rule(labels)}")
+    log.info(f"decision: {checkpoint.readout.rule(model.labels)}")
     if lost:
         raise MedcnnError(
             f"the checkpoint gives {NO_RESULT} for {lost} of {len(paths)} images. They have a row "

@@ -104,6 +104,7 @@ def _why_none(c: Crossed) -> str:
 
 
 SAYS: dict[str, Statement[Crossed]] = {
+    "research": Statement("Not a medical device.", lambda c: True),
     "value": Statement(
         lambda c: f"{_value(c)}{c.group_noun}s that it never saw.",
         lambda c: not math.isnan(c.main.value),

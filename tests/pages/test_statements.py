@@ -376,11 +376,7 @@ def sentences(module: Any) -> list[str]:
 
 
 TESTED = {"statements.py", "seen.py", "summary.py", "comparison_page.py", "audit.py"}
-<<<<<<< HEAD
-TESTED |= {"hospital_page.py", "comparison_notes.py"}
-=======
-TESTED |= {"hospital_page.py", "crossvalidation_page.py"}
->>>>>>> bd231a2 (Sentences of the cross-validation's page stand in a table that is tested)
+TESTED |= {"comparison_notes.py", "crossvalidation_page.py", "hospital_page.py"}
 """Modules whose sentences all stand in tables, of which tests ask when they must not be made; the
 functions of `checklist.SAYS` are asked the same in test_checklist.py."""
 

@@ -87,6 +87,10 @@ def test_nothing_above_the_models_imports_torch() -> None:
     assert {"torch", "hydra", "timm", "matplotlib", "sklearn"} & found == set()
 
 
+def test_a_run_folder_is_opened_without_torch() -> None:
+    assert "torch" not in imported_by("import medcnn.system.run_folder")
+
+
 def test_a_report_is_made_again_without_torch(
     simulate: Callable[..., Predictions], tmp_path: Path
 ) -> None:
@@ -128,20 +132,20 @@ def test_every_stop_of_the_tour_is_there() -> None:
 def test_the_tour_takes_no_more_than_an_afternoon() -> None:
     stops = re.findall(r"\*\*`(\S+\.py)`\*\*", TOUR)
     lines = sum(len((SOURCE / stop).read_text().splitlines()) for stop in stops)
-    assert lines <= 4_470
+    assert lines <= 4_500
 
 
 # Lines that a room may have. One that needs more says in a decision what it deleted.
 ROOMS = {
-    "audit": 2_350,
-    "cli": 1_650,
-    "data": 9_080,
+    "audit": 2_290,
+    "cli": 1_680,
+    "data": 8_840,
     "images": 4_500,
-    "models": 3_610,
+    "models": 3_630,
     "pages": 3_720,
     "pixels": 1_800,
-    "statistics": 5_610,
-    "system": 2_500,
+    "statistics": 5_620,
+    "system": 2_520,
     "training": 3_570,
     "verbs": 5_480,
 }

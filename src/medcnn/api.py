@@ -1,7 +1,7 @@
-"""The Python door: what the commands do, for a notebook or a script of one's own.
+"""The Python interface: the functions of the commands, for notebooks and scripts.
 
-`import medcnn` offers every name below and imports torch only once one is used. What
-`Model.predict` says of a file is, bit for bit, what `medcnn predict` says of it.
+`import medcnn` offers every name below, and imports torch only when one is used. `Model.predict`
+and `medcnn predict` give the same result, bit for bit.
 """
 
 from __future__ import annotations
@@ -58,41 +58,41 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """A finished run's folder, and what lies in it."""
+    """The folder of a finished run, and its content."""
 
     folder: Path
 
     @property
     def report(self) -> Path:
-        """The page to read."""
+        """The report page."""
         return self.folder / "report.html"
 
     @property
     def checkpoint(self) -> Path:
-        """The weights of the epoch that validation chose, with their description."""
+        """The weights of the epoch chosen on validation, with their description."""
         return self.folder / "checkpoints" / "best.safetensors"
 
     @property
     def scores(self) -> dict[str, Evaluation]:
-        """Split -> its scores with intervals, as `metrics.json` has them."""
+        """Split -> its scores with intervals, from `metrics.json`."""
         return read_metrics(self.folder / "metrics.json")
 
     def predictions(self, split: str = "test") -> Predictions:
-        """What the model said of the images of a split."""
+        """The predictions of the model for a split."""
         return Predictions.read(self.folder / f"predictions_{split}.csv")
 
 
 def train(settings: Sequence[str] = (), *, config_dir: Path | str | None = None) -> Run:
-    """Train as `medcnn train` does; a run that was stopped goes on.
+    """Train like `medcnn train`; a stopped run is resumed.
 
     Args:
         settings: as at the command line: `["data=my_hospital", "model=resnet50"]`.
         config_dir: folder of your own YAML.
 
     Raises:
-        UsageError: a setting is wrong; every fault is named.
+        UsageError: settings are wrong; lists all faults.
         DataError: the data are refused.
-        DivergedError: the loss left the numbers.
+        DivergedError: the loss became infinite or nan.
     """
     command = read_command("train", [*settings, *_own(config_dir)])
     assert isinstance(command.config, TrainConfig)
@@ -105,10 +105,10 @@ def read_manifest(data: Path | str, *, settings: Sequence[str] = ()) -> Manifest
 
     Args:
         data: a YAML file as `medcnn init` writes it, or the name of a public set.
-        settings: more of them, as at the command line: `["data.root=/data/fundus"]`.
+        settings: more settings, as at the command line: `["data.root=/data/fundus"]`.
 
     Raises:
-        UsageError: a setting is wrong, or the root is not there.
+        UsageError: a setting is wrong, or the root does not exist.
         DataError: the data are refused.
     """
     file = Path(data)
@@ -139,14 +139,15 @@ def torch_dataset(
     """The images of a split for a training loop of your own.
 
     Args:
+        manifest: the images, from `read_manifest`.
         split: train, validation or test.
         preprocessing: of a model (`model.preprocessing`), or one of your own.
-        cache: where decoded pixels are kept: auto, off, or a folder.
+        cache: where to keep decoded pixels: auto, off, or a folder.
 
     Returns:
         Item i is an image [C, size_px, size_px], float32 in 0..1, and its target [K], float32,
-        nan where a label was not assessed. Images that cannot be read are left out; `unreadable`
-        holds the reasons.
+        nan if a label was not assessed. Unreadable images are left out; `unreadable` has the
+        reasons.
     """
     store = open_store(manifest, preprocessing, cache=cache)
     return PixelDataset(manifest, store, Split(split))
@@ -158,7 +159,7 @@ class PixelDataset(Dataset[tuple[Tensor, Tensor]]):
     Attributes:
         image_ids: of the items, in their order.
         groups: patient of each item.
-        unreadable: image id -> why it is not among the items.
+        unreadable: image id -> why it was left out.
     """
 
     def __init__(self, manifest: Manifest, store: PixelStore, split: Split) -> None:
@@ -178,7 +179,7 @@ class PixelDataset(Dataset[tuple[Tensor, Tensor]]):
         return len(self._rows)
 
     def __getitem__(self, item: int) -> tuple[Tensor, Tensor]:
-        # an index that is out of bounds must be an IndexError, which ends a `for` loop
+        # an index out of bounds must raise IndexError, which ends a `for` loop
         row = self._rows[item]
         image = torch.from_numpy(self._store.take(np.array([row]))[0])
         return unit_range(image), self._targets[item]
@@ -192,17 +193,17 @@ def compare(
     common: bool = False,
     margin: float | None = None,
 ) -> Pairing:
-    """By how much two models differ on the same images, tested by patient.
+    """How much two models differ on the same images, tested by patient.
 
     Args:
         reference: predictions, a run, or its folder.
         other: the same.
         split: of the runs.
-        common: leave out images that not both have, instead of refusing.
-        margin: by how much `other` may be worse in the first score, to be called not inferior.
+        common: leave out images that one of them lacks, instead of refusing.
+        margin: how much worse `other` may be in the first score and still be called not inferior.
 
     Raises:
-        DataError: other classes, images, labels or patients.
+        DataError: classes, images, labels or patients differ.
     """
     taken = {"reference": _said(reference, split), "other": _said(other, split)}
     pair = comparing.aligned(taken, common=common)

@@ -1,6 +1,6 @@
-"""What a run is: the groups of settings that commands share, with type, range and unit. What one
-command alone takes stands in its file of `verbs/`. Torch-free, so that a wrong value is answered at
-once; the defaults stand in `configs/` and nowhere else.
+"""The groups of settings that commands share, with type, range and unit. Settings of a single
+command are in its file in `verbs/`. Torch-free, so that wrong values are reported at once; defaults
+are only in `configs/`.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ SPLIT_WORDS = ("auto", "all", *Split)
 
 
 def prevalence(value: Any) -> float | Mapping[str, float] | None:
-    """One share for every label, or a mapping label -> share; None where none is given."""
+    """One share for all labels, or a mapping label -> share; None if not given."""
     shares = value.values() if isinstance(value, Mapping) else [value]
     numbers = [v for v in shares if isinstance(v, int | float) and not isinstance(v, bool)]
     if value is not None and (len(numbers) < len(shares) or not all(0 < v < 1 for v in numbers)):
@@ -58,7 +58,7 @@ def prevalence(value: Any) -> float | Mapping[str, float] | None:
             f"{value} should be a share between 0 and 1 such as 0.05, or one for each label such "
             "as {Mass: 0.05}."
         )
-    # a grade is a number in a command, and a name like any other here
+    # a grade is a number in a command, but a name like any other here
     return {str(k): v for k, v in value.items()} if isinstance(value, Mapping) else value
 
 
@@ -67,16 +67,16 @@ Seed = Annotated[int, Rule(low=0, high=2**31 - 1)]
 
 
 def title_of(value: Any) -> str | None:
-    """What reports and folders are called; None: by the YAML. Raises UsageError."""
+    """The title in reports and folders; None: from the YAML. Raises UsageError."""
     if isinstance(value, bool) or not isinstance(value, str | int | float | None):
         raise UsageError(f"{shown(value)} should be text. Write it in quotes.")
     if value is not None and not 0 < len(str(value)) <= 100:
-        raise UsageError("should have 1 to 100 letters.")
+        raise UsageError("should have 1 to 100 characters.")
     return None if value is None else str(value)
 
 
 def device_of(value: Any) -> str:
-    """`auto`, `cpu`, `cuda:1`, ...; whether it is there is asked later. Raises UsageError."""
+    """`auto`, `cpu`, `cuda:1`, ...; its existence is checked later. Raises UsageError."""
     if isinstance(value, str) and re.fullmatch(r"auto|(cpu|cuda|mps|xpu|meta)(:\d{1,3})?", value):
         return value
     raise UsageError(f"{shown(value)} should be auto, cpu, cuda, cuda:1 or mps.")
@@ -85,14 +85,14 @@ def device_of(value: Any) -> str:
 def cache_of(value: Any) -> str:
     """`auto`, `off` or a folder. Raises UsageError."""
     if value is False:
-        return "off"  # as YAML reads this word
+        return "off"  # YAML reads this word as false
     if isinstance(value, str | int) and value is not True and str(value):
         return str(value)
     raise UsageError(f"{shown(value)} should be auto, off or a folder.")
 
 
 def full_scale_of(value: Any) -> int | None:
-    """How many bits of 16 are used, or `auto`, which is None. Raises UsageError."""
+    """Number of used bits of 16, or None for `auto`. Raises UsageError."""
     if value in (None, "auto"):
         return None
     if isinstance(value, int) and not isinstance(value, bool) and 8 <= value <= 16:
@@ -101,7 +101,7 @@ def full_scale_of(value: Any) -> int | None:
 
 
 def micro_batch_of(value: Any) -> int | None:
-    """A number of images, or `auto`, which is None. Raises UsageError."""
+    """A number of images, or None for `auto`. Raises UsageError."""
     if value in (None, "auto"):
         return None
     if isinstance(value, int) and not isinstance(value, bool) and value >= 1:
@@ -128,14 +128,14 @@ MicroBatch = Annotated[int | None, Rule(parse=micro_batch_of)]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DataConfig:
-    """Where the images are and what becomes of them before the network sees them.
+    """Where the images are and how they are processed for the network.
 
-    `title` is what reports and run folders call it. `root` is a folder, `path` one file; `stand_in`
-    names the phantoms that are drawn where neither is given. `modality` null means what the adapter
-    says, `size_px` null that the weights decide; `folds` and `fold` are null but for a fold of a
-    cross-validation, which is its test split; `window` and `frames` are null where a checkpoint
-    brings them (`READING`). `options` holds what is left: the settings of the adapter `name`, bound
-    to its signature.
+    `title` is the name in reports and run folders. `root` is a folder, `path` one file; `stand_in`
+    names the phantoms to draw if neither is given. `modality` null means that of the adapter,
+    `size_px` null that the weights decide; `folds` and `fold` are null except in a
+    cross-validation, where `fold` is the test split; `window` and `frames` are null if a checkpoint
+    has them (`READING`). `options` has all other settings: those of the adapter `name`, bound to
+    its signature.
     """
 
     name: str
@@ -166,7 +166,7 @@ class DataConfig:
         return self.title or self.name
 
     def impossible(self) -> list[str]:
-        """What cannot be trained on."""
+        """Settings with which training is impossible."""
         faults = []
         if self.channels == 2:
             faults.append("data.channels=2 is not possible; images have 1 or 3 channels.")
@@ -197,20 +197,19 @@ class DataConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReadingConfig:
-    """What a file may need to be read at all, and its reader therefore names; null: as the
-    checkpoint has it."""
+    """What may be needed to read a file at all; null: as in the checkpoint."""
 
     window: int | None = within(0)
     frames: Frames | None
 
 
-# Preprocessing that a command may change although the checkpoint brings the rest.
+# Preprocessing that a command may change although the checkpoint has the rest.
 READING = tuple(f.name for f in dataclasses.fields(ReadingConfig))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AuditLimits:
-    """What is let through, and whether near-duplicates are searched."""
+    """What the audit allows, and whether near-duplicates are searched."""
 
     max_bad: int = within(0)
     allow: tuple[str, ...]
@@ -229,7 +228,7 @@ class ModelConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Choice:
-    """An entry of a table by name, with the options of its own signature."""
+    """An entry of a table by name, with options from its signature."""
 
     name: str
     options: Mapping[str, Any]
@@ -239,7 +238,7 @@ def choice_of(value: Any) -> Choice:
     """A name, or a mapping of the name and its options. Raises UsageError."""
     options = dict(value) if isinstance(value, Mapping) else {"name": value}
     if not isinstance(name := options.pop("name", None), str):
-        raise UsageError(f"{shown(value)} should be a name, or a mapping that has one.")
+        raise UsageError(f"{shown(value)} should be a name, or a mapping with a name.")
     return Choice(name=name, options=options)
 
 
@@ -254,8 +253,8 @@ NamedChoice = Annotated[Choice, Rule(parse=choice_of)]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OptimizerConfig:
-    """What every optimizer has; `options` are those of its own (momentum). `lr` null is decided by
-    the weights that training starts from."""
+    """Settings of every optimizer; `options` are its own (momentum). If `lr` is null, the starting
+    weights decide."""
 
     name: str
     lr: float | None = within(1e-12, 100)
@@ -267,7 +266,7 @@ class OptimizerConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AugmentationConfig:
-    """A preset by name; every other setting is null (as the preset has it) or replaces it."""
+    """A preset by name; every other setting is null (as in the preset) or replaces it."""
 
     preset: str
     horizontal_flip: bool | None
@@ -314,24 +313,24 @@ class TrainerConfig:
 def build(
     cls: type[C], composed: Mapping[str, Any], known: Mapping[str, Iterable[str]] | None = None
 ) -> C:
-    """As `settings.build`; annotations of `cls` may name what stands in this file."""
+    """Like `settings.build`; annotations of `cls` may name classes in this file."""
     return settings.build(cls, composed, known or {}, globals())
 
 
 def to_json(config: Any) -> dict[str, Any]:
-    """Plain nested dicts of a config; `build` takes them back. Whom `data.exclude` leaves out
-    stands there under a pseudonym, which `data.exclude` understands."""
+    """Plain nested dicts of a config, from which `build` restores it. Patients in `data.exclude`
+    become pseudonyms, which `data.exclude` understands."""
     plain: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(config)))
     options = (plain.get("data") or {}).get("options") or {}
     exclude = options.get("exclude") or {}
     for column, given in exclude.items() if isinstance(exclude, dict) else ():
-        # of any column: a hospital may call that of the names as it likes
+        # for any column, since any may contain names
         exclude[column] = as_pseudonyms(map(str, given if isinstance(given, list) else [given]))
     return plain
 
 
 def data_from_json(stored: Mapping[str, Any]) -> DataConfig:
-    # what earlier checkpoints do not say, and how many images may be unreadable, which they did
+    # settings that earlier checkpoints lack, and one that only they have
     earlier: dict[str, Any] = {"title": None, "window": 0, "frames": "error", "steps": "none"}
     earlier |= {"full_scale": 16, "executor": "here", "names": {}, "train_groups": None}
     earlier |= {"folds": None, "fold": None}
@@ -344,6 +343,6 @@ def short_hash(*parts: Any) -> str:
 
 
 def settings_digest(*settings: Any) -> str:
-    """What names a folder after settings: the same for the same ones and key. A path among them
-    may hold a name, which could be guessed from a digest without a key."""
+    """A digest for the name of a folder: the same for the same settings and key. Settings may
+    contain a path with a name, which could be guessed from a digest without a key."""
     return keyed(json.dumps(settings, sort_keys=True), "settings", 4).hex()

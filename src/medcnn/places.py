@@ -1,5 +1,5 @@
-"""Places that a command names: what it reads is there, and what it writes stands in nobody's way.
-Asked before torch is imported, so that a slip is answered at once."""
+"""Checks the paths in a command: inputs exist, and outputs overwrite nothing. This happens before
+torch is imported, so that mistakes are reported at once."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from medcnn.data.own.sheets import require_folder
 from medcnn.system.errors import UsageError, listed
 
 WEIGHT_WORDS = ("auto", "pretrained", "none")
-# What timm and the Hugging Face hub call the weights in a folder.
+# Names of weights in a folder from timm or the Hugging Face hub.
 WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
 
 # What the folder of a cross-validation says of itself.
@@ -52,15 +52,15 @@ def checkpoints_at(path: Path) -> list[Path]:
 
 
 def stands_in(data: DataConfig) -> bool:
-    """Whether phantoms are drawn, since no place of the images was given."""
+    """Whether to draw phantoms, since no images were given."""
     return data.root is None and data.path is None and data.stand_in is not None
 
 
 def root_of(data: DataConfig) -> tuple[Path | None, dict[str, Any]]:
-    """The root and the options that the adapter is given.
+    """The root and the options for the adapter.
 
     Raises:
-        UsageError: the data set needs a place and has none, or has one that it does not take.
+        UsageError: the data set needs a path and has none, or has one that it does not take.
     """
     dataset = adapters.DATASETS.choose(data.name)
     options = dict(data.options)
@@ -72,12 +72,12 @@ def root_of(data: DataConfig) -> tuple[Path | None, dict[str, Any]]:
         file = Path(data.path)
         return file.parent, {**options, "file": file.name}
     if dataset.wants and (data.root is None or dataset.wants == "data.path=FILE"):
-        raise UsageError(f"data={data.name} needs {dataset.wants}. Where to get it: {dataset.url}")
+        raise UsageError(f"data={data.name} needs {dataset.wants}. Get it from {dataset.url}")
     return Path(data.root) if data.root else None, options
 
 
 def require_data(data: DataConfig) -> None:
-    """Raises UsageError or DataError where the root, the table or the file is not there."""
+    """Raises UsageError or DataError if the root, the table or the file is missing."""
     if stands_in(data):
         return
     root, options = root_of(data)
@@ -87,17 +87,17 @@ def require_data(data: DataConfig) -> None:
         require_folder(root)
     file = options.get("table" if data.path is None else "file")
     if file and not (root / file).is_file() and not options.get("download"):
-        adapters.read(data.name, root, options)  # which says what is there instead
+        adapters.read(data.name, root, options)  # which reports what is there instead
 
 
 def require_weights(weights: str) -> None:
-    """Raises UsageError where `model.weights` is neither one of its words nor a file or folder."""
+    """Raises UsageError if `model.weights` is neither one of its words nor a file or folder."""
     path = Path(weights)
     if weights in WEIGHT_WORDS or path.is_file():
         return
     if not path.is_dir():
         raise UsageError(
-            f"model.weights={weights}: no such file; it takes auto, pretrained, none or the path "
+            f"model.weights={weights}: no such file; give auto, pretrained, none or the path "
             "of a .safetensors or .pth file."
         )
     if not any((path / name).is_file() for name in WEIGHT_FILES):
@@ -108,11 +108,11 @@ def require_weights(weights: str) -> None:
 
 
 def require_checkpoint(path: Path) -> None:
-    """Raises UsageError where there is no such file, or one of another kind; whether it is whole
-    shows when it is read."""
+    """Raises UsageError if there is no such file, or one of another kind; damage is found when it
+    is read."""
     if path.is_dir():
         inside = _checkpoints_in(path)
-        named = f"; did you mean {inside[0]}?" if inside else " that holds no checkpoint."
+        named = f"; did you mean {inside[0]}?" if inside else " that contains no checkpoint."
         raise UsageError(f"checkpoint={path} is a folder{named}")
     if not path.is_file():
         nearest = next(p for p in path.absolute().parents if p.is_dir())
@@ -123,16 +123,16 @@ def require_checkpoint(path: Path) -> None:
         raise UsageError(f"checkpoint={path}: no such file; {found}{where}.")
     with path.open("rb") as file:
         head = file.read(9)
-    # the length of the header, which is JSON; a file of zeros or of nothing is a damaged one
+    # the length of the header, which is JSON; an empty file or one of zeros counts as damaged
     if any(head[:8]) and head[8:] not in (b"", b"{"):
         raise UsageError(
-            f"checkpoint={path} is not a checkpoint of medcnn, which is a .safetensors file such "
+            f"checkpoint={path} is not a medcnn checkpoint, which is a .safetensors file such "
             "as RUN/checkpoints/best.safetensors."
         )
 
 
 def _checkpoints_in(folder: Path) -> list[Path]:
-    """Of the folder, of the run that it is, or of the runs in it; best ones before last ones."""
+    """Checkpoints in a folder, a run, or the runs in a folder; best ones before last ones."""
     globs = ("", "checkpoints/", "*/checkpoints/")
     for pattern in globs:
         if found := sorted(folder.glob(f"{pattern}*.safetensors")):
@@ -141,29 +141,29 @@ def _checkpoints_in(folder: Path) -> list[Path]:
 
 
 def require_predictions(run: Path) -> list[Path]:
-    """The tables of predictions in the folder of a run, of which there is one at least."""
+    """The tables of predictions in the folder of a run; at least one."""
     tables = list(run.glob("predictions_*.csv"))
     if not tables:
-        there = "holds no predictions_<split>.csv" if run.is_dir() else "no such folder"
+        there = "contains no predictions_<split>.csv" if run.is_dir() else "no such folder"
         raise UsageError(f"run={run}: {there}; name the folder of a finished run.")
     return tables
 
 
 def refuse_other_page(path: Path, verb: str, said: Path | None = None) -> None:
-    """A page follows from what is read, so the same command may write it again over its own.
+    """Refuse to overwrite anything but a page of the same command, which can be made again.
 
     Args:
-        said: what the command calls it, where that is not `path`.
+        said: its name in the command, if that is not `path`.
 
     Raises:
-        UsageError: something else stands there, or nothing can be written there.
+        UsageError: something else is there, or it cannot be written.
     """
     if path.exists() and (path.is_dir() or MARK.format(verb) not in _head(path)):
         raise UsageError(stands_there(said or path, verb))
     refuse_unwritable(path)
 
 
-# In the head of every page of `medcnn VERB`.
+# In the head of every page by `medcnn VERB`.
 MARK = '<meta name="generator" content="medcnn {}">'
 
 
@@ -174,23 +174,23 @@ def _head(path: Path) -> str:
 
 def stands_there(path: Path, verb: str) -> str:
     return (
-        f"output={path} exists and is not a page of medcnn {verb}: nothing is overwritten, name "
+        f"output={path} exists and is not a page of medcnn {verb}. Nothing is overwritten: name "
         "another output=."
     )
 
 
 def refuse_other_table(path: Path) -> None:
-    """Raises UsageError where a table of `predict` cannot be written."""
+    """Raises UsageError if a table of `predict` cannot be written."""
     if path.suffix != ".csv":
-        raise UsageError(f"output={path}: the table is a .csv file; name it so.")
+        raise UsageError(f"output={path}: the table is a .csv file; end the name in .csv.")
     for place in (path, path.with_suffix(".json")):
         if place.exists():
-            raise UsageError(f"{place} exists; nothing is overwritten, name another output=.")
+            raise UsageError(f"{place} exists. Nothing is overwritten: name another output=.")
     refuse_unwritable(path)
 
 
 def refuse_unwritable(path: Path) -> None:
-    """Raises UsageError where nothing can be made at `path`."""
+    """Raises UsageError if nothing can be created at `path`."""
     nearest = next(p for p in path.absolute().parents if os.path.lexists(p))
     if not nearest.is_dir():
         raise UsageError(f"output={path} cannot be written: {nearest} is not a folder.")

@@ -22,7 +22,7 @@ from medcnn.system.privacy import pseudonym
 def test_a_sound_set_has_no_finding_but_names_that_look_real(bench: Any) -> None:
     audit = bench.audited(bench.make())
     assert bench.checks(audit) <= {"persons", "thumbnail_tells"}
-    assert audit.verdict.startswith("Nothing forbids training")
+    assert audit.verdict.startswith("These data can be used for training")
 
 
 @pytest.mark.fault

@@ -178,10 +178,10 @@ def test_every_check_has_a_case() -> None:
 
 # A clause, and the cases in which it is printed; in all others it must not be.
 CLAUSES = {
-    "What is tested was trained on": {"same"},
-    "What chooses epoch and thresholds was trained on": {"same validates"},
-    "What is tested has chosen epoch and thresholds": {"same validates and tests"},
-    "In training they weigh twice": {
+    "The test contains training images": {"same"},
+    "The images that choose epoch and thresholds were also trained on": {"same validates"},
+    "The test contains images that have chosen epoch and thresholds": {"same validates and tests"},
+    "They count twice in training": {
         *("two labels", "twice", "twice of one patient", "no patients, twice"),
     },
     "They count twice in the scores of test": {"near, two labels", "twice in test"},

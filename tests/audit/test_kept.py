@@ -126,7 +126,7 @@ def test_a_cache_that_cannot_be_written_is_said_and_the_audit_goes_on(
     monkeypatch.setattr("medcnn.system.progress.log.propagate", True)
     audit = bench.audited(bench.make(12))
     assert len(audit.looks.facts) == 12
-    assert "the audit is not kept for the next time" in caplog.text
+    assert "the audit cannot be cached" in caplog.text
 
 
 def test_a_file_that_can_be_read_by_now_is_no_finding_any_more(bench: Any, place: Path) -> None:

@@ -6,6 +6,7 @@ import pytest
 import yaml
 
 from medcnn.cli import VERBS, main, run
+from medcnn.cli import help as help_
 from medcnn.cli.compose import read_command
 from medcnn.cli.help import settings
 from medcnn.system.paths import config_folder
@@ -42,6 +43,15 @@ def test_help_names_every_setting(verb: str, needed: list[str]) -> None:
     inside = {"checkpoint", "moved", "data", "model", "head"}  # not of every command
     assert known - inside <= shown.keys()
     assert all(value for value, _ in shown.values())
+
+
+def test_help_lists_plugins_without_importing_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(
+        help_, "installed", lambda group: {"tversky": ()} if group == "losses" else {}
+    )
+    assert "tversky" in settings("train", config_folder())["loss"][1]
 
 
 def test_the_version_is_said_wherever_it_is_asked_for(capsys: pytest.CaptureFixture[str]) -> None:

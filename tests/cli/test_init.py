@@ -143,7 +143,7 @@ def test_an_encoding_that_cannot_be_told_is_named_in_the_command(root: Path) -> 
     """Row A12."""
     rows = [f"{i:02d},{('злокачественная', 'норма')[i % 2]}" for i in range(24)]
     (root / "liste.csv").write_bytes(("Bild,Befund\n" + "\n".join(rows)).encode("cp1251"))
-    with pytest.raises(DataError, match=r"say data\.encoding=NAME"):
+    with pytest.raises(DataError, match=r"set data\.encoding=NAME"):
         show_init([str(root), "liste.csv"])
     show_init([str(root), "liste.csv", "data.encoding=cp1251"])
     assert set(reads("augen_klinik_2024").labels.names) == {"норма", "злокачественная"}
@@ -163,7 +163,7 @@ def test_a_table_without_a_label_becomes_a_yaml_for_the_audit(
     (root / "split.csv").write_text("image,patient_id,split\n" + "\n".join(rows))
     show_init([str(root), "split.csv"])
     said = capsys.readouterr().out
-    assert "no label found: for the audit only" in said
+    assert "no label found, so only the audit works" in said
     assert "medcnn audit data=" in said
     assert "medcnn train" not in said
     text = Path("conf/data/augen_klinik_2024.yaml").read_text()
@@ -233,7 +233,7 @@ def test_a_folder_that_holds_nothing_usable_says_why_for_each_table(
     root: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (root / "liste.csv").write_text("a,b\nx,1\ny,2\n")
-    with pytest.raises(DataError, match="expected a folder per class") as raised:
+    with pytest.raises(DataError, match="expected one folder per class") as raised:
         show_init([str(root)])
     assert "no column of liste.csv names the images" in str(raised.value)
     assert run("init", str(root)) == 4

@@ -60,7 +60,7 @@ def test_a_yaml_that_does_not_say_what_reads_it_is_told_its_first_line(conf: Pat
     (conf / "data" / "ours.yaml").write_text(WHOLE.partition("\n")[2])
     for words in (["data=ours"], ["data=ours", "data.image=file"]):
         said = refusal(*words, "--config-dir", "conf")
-        assert "conf/data/ours.yaml does not say what reads the data" in said
+        assert "conf/data/ours.yaml does not say how to read the data" in said
         assert "`defaults: [table]`" in said
 
 
@@ -73,7 +73,7 @@ def test_a_yaml_that_lies_elsewhere_is_found_and_its_place_named(conf: Path) -> 
     assert said.endswith("There is conf/data/ours.yml, which must be conf/data/ours.yaml.")
     (conf / "data" / "ours.yml").rename(conf / "data" / "ours.yaml")
     said = refusal("data=ours", "--config-dir", "conf/data")
-    assert said.endswith("There is conf/data/ours.yaml: say --config-dir conf.")
+    assert said.endswith("There is conf/data/ours.yaml: use --config-dir conf.")
     assert refusal("data=ours").endswith("There is conf/data/ours.yaml: add --config-dir conf.")
     assert read_command("train", ["data=ours", "--config-dir", "conf"]).config
     assert "There is" not in refusal("data=other", "--config-dir", "conf")
@@ -111,7 +111,7 @@ def bomb(levels: int = 9) -> str:
     [
         (bomb(), "repeats a part by its alias"),
         ("x: " + "[" * 500 + "]" * 500, "is nested more than"),
-        ("x: [" + "word, " * 60_000 + "]", "bytes, and settings at most"),
+        ("x: [" + "word, " * 60_000 + "]", "bytes; the limit is"),
     ],
 )
 def test_a_yaml_that_would_fill_the_memory_is_refused_at_once(
@@ -141,7 +141,7 @@ def test_a_yaml_of_ones_own_never_names_python(conf: Path) -> None:
         (conf / "data" / "ours.yaml").write_text(WHOLE + part)
         assert "settings never name Python" in refusal("data=ours", "--config-dir", "conf")
     for word in ("+hydra.searchpath=[pkg://antigravity]", "hydra/launcher=basic"):
-        assert "belongs to Hydra" in refusal(word)
+        assert "is a setting of Hydra" in refusal(word)
 
 
 @pytest.mark.fault

@@ -120,7 +120,7 @@ def test_one_thing_has_one_name_in_every_command_and_the_others_are_understood()
         for verb, more in (("train", []), ("evaluate", ["x"]), ("predict", ["x", "y"])):
             command = read_command(verb, [*more, short])
             [hint] = command.hints
-            assert hint.startswith(f"{short.partition('=')[0]}= is called ")
+            assert hint.startswith(f"{short.partition('=')[0]}= is now called ")
             long = hint.split("called ")[1].partition("=")[0]
             assert command.config == config(verb, *more, f"{long}={short.partition('=')[2]}")
     assert "trainer.threads=0 should be" in refusal("predict", "x", "y", "threads=0")
@@ -130,7 +130,7 @@ def test_a_yaml_of_ones_own_is_found_nearby_and_the_option_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert "Give --config-dir FOLDER if its YAML lies elsewhere" in refusal("train", "data=ours")
+    assert "Give --config-dir FOLDER if its YAML is elsewhere" in refusal("train", "data=ours")
     (tmp_path / "my-configs" / "data").mkdir(parents=True)
     file = tmp_path / "my-configs" / "data" / "ours.yaml"
     file.write_text("defaults: [table]\nroot: /nowhere\n")
@@ -155,7 +155,7 @@ def test_a_yaml_of_ones_own_is_found_nearby_and_the_option_is_named(
         ("train", ["trainer.device=gpu"], "should be auto, cpu, cuda, cuda:1 or mps"),
         ("train", ["trainer.patience=none"], "of at least 1, or null."),
         ("train", ["data=null"], "leave it out, or choose one of"),
-        ("train", ["model.weights=imagenet"], "it takes auto, pretrained, none or the path"),
+        ("train", ["model.weights=imagenet"], "give auto, pretrained, none or the path"),
         ("train", ["--config-dir"], "--config-dir needs a folder"),
         ("compare", ["run=a"], "medcnn compare RUN RUN"),
     ],

@@ -84,8 +84,8 @@ def test_all_faults_of_a_manifest_are_told_at_once(colours: Callable[..., Manife
     first = colours().records[0]
     with pytest.raises(DataError) as raised:
         colours().with_records([first, first, replace(first, image_id="x", target=(1.0,))])
-    assert "stand more than once" in str(raised.value)
-    assert "not 3 long" in str(raised.value)
+    assert "are not unique" in str(raised.value)
+    assert "do not have 3 values" in str(raised.value)
 
 
 def test_counts_are_by_split_class_and_patient(colours: Callable[..., Manifest]) -> None:

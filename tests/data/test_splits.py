@@ -78,7 +78,7 @@ def test_a_patient_whom_the_author_put_on_two_sides_is_refused_by_name() -> None
         replace(r, split=(Split.TRAIN, Split.VALIDATION, Split.TEST)[i % 3])
         for i, r in enumerate(hospital().records)
     )
-    with pytest.raises(LeakError, match=r"\d+ patients or lesions stand in more than one .*‹p"):
+    with pytest.raises(LeakError, match=r"\d+ patients or lesions are in more than one .*‹p"):
         assign(given, validation=0.15, test=0.15, seed=0)
 
 
@@ -114,7 +114,7 @@ def test_half_a_split_column_is_refused() -> None:
 
 
 def test_too_few_patients_are_refused_in_words() -> None:
-    with pytest.raises(DataError, match="more patients are needed"):
+    with pytest.raises(DataError, match="you need more patients"):
         assign(hospital(2), validation=0.1, test=0.1, seed=0)
 
 

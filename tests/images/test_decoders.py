@@ -221,7 +221,9 @@ def test_a_frame_of_another_size_than_its_header_reaches_no_decoder(
     syntax, encoded, _ = ENCODERS[name]
     monkeypatch.setattr(pydicom.pixels.decoders.base.Decoder, "as_array", None)
     frame = encoded(picture(90, 71))
-    with pytest.raises(ImageError, match="the compressed frame says 71 x 90 pixels, the header 70"):
+    with pytest.raises(
+        ImageError, match="the compressed frame has 71 x 90 pixels, but the header says 70"
+    ):
         read_dicom(written(picture(90, 70), syntax, frame))
 
 
@@ -231,7 +233,7 @@ def test_a_frame_cut_into_countless_tiles_is_refused() -> None:
     frame = bytearray(j2k(picture()))
     frame[24:32] = struct.pack(">II", 1, 1)
     assert codestream_of(bytes(frame)).tiles == 90 * 70
-    with pytest.raises(ImageError, match="cut into 6300 tiles"):
+    with pytest.raises(ImageError, match="6300 tiles"):
         read_dicom(written(picture(), JPEG2000Lossless, bytes(frame)))
 
 
@@ -239,7 +241,7 @@ def test_a_frame_cut_into_countless_tiles_is_refused() -> None:
 def test_a_frame_that_ends_in_its_header_is_refused(encoded: bytes) -> None:
     # up to the number of samples of a JPEG, and into the segment after SIZ of a JPEG 2000
     for end in range(encoded.find(b"\xff\xc3") + 9 if encoded[1] == 0xD8 else 60):
-        with pytest.raises(ImageError, match=r"truncated|no JPEG"):
+        with pytest.raises(ImageError, match=r"truncated|not JPEG"):
             codestream_of(encoded[:end])
 
 
@@ -279,7 +281,7 @@ def test_a_damaged_rle_frame_is_refused() -> None:
     )
     for cut, said in [
         (frame[:50], "ends inside its header"),
-        (struct.pack("<I", 3) + frame[4:], "has 3 segments, it needs 2"),
+        (struct.pack("<I", 3) + frame[4:], "has 3 segments, but needs 2"),
         (frame[:8] + struct.pack("<I", 1 << 30) + frame[12:], "beyond its end"),
         (frame[:2000], "truncated|beyond its end"),
     ]:
@@ -330,7 +332,7 @@ def test_a_deflate_bomb_is_refused_in_little_memory(tmp_path: Path) -> None:
     head = head[: at + 6] + b"\x16\0" + head[at + 8 :]
     (tmp_path / "x.dcm").write_bytes(head + zeros)
     said, mib = read_apart(tmp_path / "x.dcm")
-    assert f"larger than the {MAX_INFLATED_BYTES >> 20} MiB that are inflated" in said
+    assert f"larger than the limit of {MAX_INFLATED_BYTES >> 20} MiB" in said
     assert mib < 300
 
 
@@ -342,7 +344,7 @@ def test_a_blank_frame_of_few_bytes_is_refused_in_little_memory(tmp_path: Path) 
     tags = {"Rows": 5000, "Columns": 4000}
     (tmp_path / "x.dcm").write_bytes(written(picture(), JPEG2000Lossless, frame, **tags))
     said, mib = read_apart(tmp_path / "x.dcm")
-    assert "no photograph or radiograph is packed so tightly" in said
+    assert "no photograph or radiograph compresses so well" in said
     assert mib < 100
 
 
@@ -472,7 +474,7 @@ def test_of_several_frames_the_policy_chooses(syntax: str) -> None:
 def test_extra_bytes_are_refused_unless_a_frame_was_chosen() -> None:
     """Row 56."""
     twice = written(picture(), PixelData=picture().tobytes() * 2)
-    with pytest.raises(ImageError, match="more frames than it names"):
+    with pytest.raises(ImageError, match="there are more frames"):
         read_dicom(twice)
     assert np.array_equal(read_dicom(twice, frames=Frames.FIRST), read_dicom(written(picture())))
     for syntax, encoded in ((JPEGLSLossless, imagecodecs.jpegls_encode), (JPEG2000Lossless, j2k)):
@@ -480,14 +482,14 @@ def test_extra_bytes_are_refused_unless_a_frame_was_chosen() -> None:
         for has_offsets in (True, False):
             tags = {"PixelData": encapsulate(frames, has_bot=has_offsets)}
             data = written(picture(), syntax, *frames, **tags)
-            with pytest.raises(ImageError, match="2 compressed frames where the header says one"):
+            with pytest.raises(ImageError, match="2 compressed frames, but the header says one"):
                 read_dicom(data)
             one = read_dicom(written(picture()))
             assert np.array_equal(read_dicom(data, frames=Frames.FIRST), one)
             tags["PixelData"] = encapsulate(frames[:1], fragments_per_frame=4, has_bot=has_offsets)
             assert np.array_equal(read_dicom(written(picture(), syntax, *frames, **tags)), one)
     for count in (10**9, -1):
-        with pytest.raises(ImageError, match=r"truncated|that is no image"):
+        with pytest.raises(ImageError, match=r"truncated|so there is no image"):
             read_dicom(written(picture(), NumberOfFrames=count), frames=Frames.FIRST)
 
 

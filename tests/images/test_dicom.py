@@ -259,7 +259,7 @@ def test_a_file_without_preamble_is_read(tmp_path: Path) -> None:
     ("tags", "said"),
     [
         ({"PixelData": VALUES.tobytes()[:8]}, "truncated: 8 bytes of pixel data"),
-        ({"PixelData": VALUES.tobytes() * 2}, "more frames than it names"),
+        ({"PixelData": VALUES.tobytes() * 2}, "there are more frames"),
         ({"NumberOfFrames": 2}, "2 frames in one file"),
         ({"Rows": 65535, "Columns": 65535}, "made to exhaust memory"),
         ({"PhotometricInterpretation": ""}, "the header lacks PhotometricInterpretation"),
@@ -326,7 +326,7 @@ def test_an_overlay_below_the_pixel_is_not_part_of_it(high: int) -> None:
     signed = (VALUES.astype(np.int16) - 2048) << np.int16(high - 11)
     found = shown(stored=signed, HighBit=high, WindowCenter=0, WindowWidth=4096)
     assert np.allclose(found, shown(**window), atol=1e-3)
-    with pytest.raises(ImageError, match="HighBit 16 with 12 bits stored in 16"):
+    with pytest.raises(ImageError, match="HighBit 16, 12 bits stored in 16"):
         shown(HighBit=16, **window)
 
 
@@ -334,10 +334,10 @@ def test_an_overlay_below_the_pixel_is_not_part_of_it(high: int) -> None:
 @pytest.mark.parametrize(
     ("uid", "said"),
     [
-        ("1.2.840.10008.5.1.4.1.1.66.7", "holds a mask"),
-        ("1.2.840.10008.5.1.4.1.1.30", "holds a map of a measured quantity"),
-        ("1.2.840.10008.5.1.4.1.1.481.2", "RT Dose Storage holds a dose"),
-        ("1.2.840.10008.5.1.4.1.1.77.1.6", "holds a slide in tiles"),
+        ("1.2.840.10008.5.1.4.1.1.66.7", "contains a mask"),
+        ("1.2.840.10008.5.1.4.1.1.30", "contains a map of a measured quantity"),
+        ("1.2.840.10008.5.1.4.1.1.481.2", "RT Dose Storage contains a dose"),
+        ("1.2.840.10008.5.1.4.1.1.77.1.6", "contains a slide in tiles"),
     ],
 )
 def test_pixels_that_are_no_picture_are_named(uid: str, said: str) -> None:
@@ -355,7 +355,7 @@ def test_a_private_object_is_read_where_it_has_an_image_and_named_where_not() ->
     del dataset.PixelData
     buffer = BytesIO()
     dataset.save_as(buffer)
-    with pytest.raises(ImageError, match=f"of the private class {private} holds no pixel data"):
+    with pytest.raises(ImageError, match=f"of the private class {private} contains no pixel data"):
         read_dicom(buffer.getvalue())
 
 
@@ -434,7 +434,7 @@ def test_a_transfer_syntax_that_is_not_read_is_named_and_called_no_damage(
         read_dicom(data)
     assert SYNTAXES[uid] in str(caught.value)
     assert uid in str(caught.value)
-    assert "is not supported; export the image in another one" in str(caught.value)
+    assert "is not supported; export the image with another one" in str(caught.value)
     assert "damaged" not in str(caught.value)
 
 

@@ -64,7 +64,7 @@ def test_a_voi_lut_is_preferred_to_a_window_and_scaled_by_its_bits() -> None:
     )
     assert shown(dataset, STORED) == [[0, 0, 0.25, 0.5, 1, 1]]
     assert shown(dataset, STORED, window=1) == [[1, 1, 0, 0, 0, 0]]
-    with pytest.raises(ImageError, match="no window 2, the file has 2 VOI LUTs"):
+    with pytest.raises(ImageError, match="no window 2: the file has 2 VOI LUTs"):
         shown(dataset, STORED, window=2)
 
 
@@ -154,8 +154,8 @@ def test_a_palette_becomes_the_colours_it_stands_for() -> None:
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        ("MR_truncated.dcm", "truncated: 8130 bytes of pixel data, the header says 8192"),
-        ("MR_small_padded.dcm", "8320 bytes of pixel data where the header says 8192"),
+        ("MR_truncated.dcm", "truncated: 8130 bytes of pixel data, but the header says 8192"),
+        ("MR_small_padded.dcm", "8320 bytes of pixel data, but the header says 8192"),
         ("SC_rgb_rle_2frame.dcm", "2 frames in one file"),
         ("rtdose.dcm", "not a classifiable image: RT Dose"),
         ("liver_1frame.dcm", "not a classifiable image: Segmentation"),

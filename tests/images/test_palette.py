@@ -55,10 +55,10 @@ def test_a_segmented_table_is_expanded() -> None:
 @pytest.mark.parametrize(
     ("data", "said"),
     [
-        (words(0, 2, 1, 2, *(2, 1, 0, 0) * 100), "more than the 6 entries"),
+        (words(0, 2, 1, 2, *(2, 1, 0, 0) * 100), "more than its 6 entries"),
         (words(1, 2, 7), "segment of kind 1"),
         (words(2, 1, 0, 0), "segment of kind 2"),
-        (words(0, 2, 1, 2), "a palette of 2 entries for red, its descriptor says 6"),
+        (words(0, 2, 1, 2), "the red palette has 2 entries, its descriptor says 6"),
     ],
 )
 def test_a_segmented_table_that_cannot_be_is_refused(data: bytes, said: str) -> None:

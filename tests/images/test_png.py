@@ -67,7 +67,7 @@ def test_a_clear_colour_becomes_black_and_one_of_16_bits_is_refused(tmp_path: Pa
     wanted[2, 3] = 0
     assert np.array_equal(pixels, wanted)
     deep = [row.astype(">u2").tobytes() for row in colours]
-    with pytest.raises(ImageError, match="a transparent colour of 16 bits"):
+    with pytest.raises(ImageError, match="a transparent colour and 16 bits"):
         seen(tmp_path, png(deep, 16, 2, (b"tRNS", clear)))
 
 

@@ -178,7 +178,7 @@ def test_lossless_values_beyond_bits_stored_are_white_and_said(
     found = shown(values, JPEG2000Lossless, encoded_j2k(values, 16), 12)
     assert found[0, :4].tolist() == [4095] * 4
     assert np.array_equal(found[1:], values[1:])
-    assert caplog.text.count("go beyond its BitsStored") == 1
+    assert caplog.text.count("exceed its BitsStored") == 1
 
 
 @pytest.mark.fault

@@ -52,7 +52,7 @@ def test_a_float_tiff_is_scaled_where_its_range_is_known_else_refused(tmp_path: 
     unit = (GREY / 255).astype(np.float32)
     pixels = saved(tmp_path, "f.tif", Image.fromarray(unit))
     assert np.allclose(pixels[:, :, 0] / 65535, unit, atol=1e-5)
-    with pytest.raises(ImageError, match="no known full scale"):
+    with pytest.raises(ImageError, match=r"full scale .*is not known"):
         saved(tmp_path, "g.tif", Image.fromarray(unit * 300))
 
 
@@ -112,11 +112,11 @@ def test_a_truncated_file_is_refused_with_its_reason(
     ("content", "said"),
     [
         (b"", r"the file is empty \(0 bytes\)"),
-        (b"<!DOCTYPE html><title>Login", "that is a web page and no image"),
+        (b"<!DOCTYPE html><title>Login", "that is a web page, not an image"),
         (b"version https://git-lfs.github.com/spec/v1\n", "git-lfs pointer"),
         (b"PK\3\4abcdef", "zip archive"),
         (b"\0" * 500, "begins with zeros"),
-        (b"hello, world", "which is no JPEG, PNG, TIFF, BMP or DICOM"),
+        (b"hello, world", "so it is not JPEG, PNG, TIFF, BMP, DICOM"),
     ],
 )
 def test_what_is_no_image_is_named_for_what_it_is(
@@ -140,7 +140,7 @@ def test_an_image_bomb_is_refused_before_it_is_decoded(tmp_path: Path) -> None:
     body = chunk(b"IDAT", zlib.compress(b"\0" * 1_000_000))
     bomb = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + body + chunk(b"IEND", b"")
     (tmp_path / "bomb.png").write_bytes(bomb)
-    with pytest.raises(ImageError, match=r"larger than any image|made to exhaust memory"):
+    with pytest.raises(ImageError, match=r"larger than the limit|made to exhaust memory"):
         read_pixels(tmp_path, "bomb.png")
 
 
@@ -161,7 +161,7 @@ def test_a_bomb_below_the_limit_of_pixels_is_refused_in_little_memory(
     """Row 42."""
     Image.new(mode, (5000, 4000), 0).save(tmp_path / f"x.{ending}", None, **options)
     said, mib = read_apart(tmp_path / f"x.{ending}")
-    assert "no photograph or radiograph is packed so tightly" in said
+    assert "no photograph or radiograph compresses so well" in said
     assert mib < 60
 
 
@@ -236,7 +236,7 @@ def test_a_missing_file_and_a_folder_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ImageError, match="the file is missing"):
         read_pixels(tmp_path, "x.png")
     (tmp_path / "folder.png").mkdir()
-    with pytest.raises(ImageError, match="no regular file"):
+    with pytest.raises(ImageError, match="not a regular file"):
         read_pixels(tmp_path, "folder.png")
 
 
@@ -258,7 +258,7 @@ def test_a_row_of_an_npz_is_an_image(tmp_path: Path) -> None:
         read_pixels(tmp_path, "other.npz#train_images/0")
     for damage in (b"", b"hello", (tmp_path / "set.npz").read_bytes()[:900]):
         (tmp_path / "other.npz").write_bytes(damage)
-        with pytest.raises(ImageError, match="is no npz, or it broke off"):
+        with pytest.raises(ImageError, match="is not an npz, or is truncated"):
             read_pixels(tmp_path, "other.npz#train_images/0")
 
 
@@ -320,11 +320,11 @@ def test_an_npz_that_unpacks_to_much_is_refused_in_little_memory(tmp_path: Path)
 @pytest.mark.parametrize(
     ("array", "said"),
     [
-        (np.zeros((2, 3, 4), np.int64), "holds int64"),
+        (np.zeros((2, 3, 4), np.int64), "contains int64"),
         (np.zeros((2, 3, 4, 2), np.uint8), "has the shape"),
         (np.zeros((2, 3, 4), np.uint8, order="F"), "Fortran order"),
-        (np.zeros((2, 0, 4), np.uint8), "that is no image"),
-        (np.array([object()]), "holds object"),
+        (np.zeros((2, 0, 4), np.uint8), "so there is no image"),
+        (np.array([object()]), "contains object"),
     ],
 )
 def test_an_array_of_an_npz_that_holds_no_images_is_refused_by_its_header(
@@ -341,7 +341,7 @@ def test_an_npz_whose_header_promises_more_rows_than_it_holds_is_refused(tmp_pat
     np.lib.format.write_array_header_1_0(header, shape)
     with zipfile.ZipFile(tmp_path / "set.npz", "w") as archive:
         archive.writestr("a.npy", header.getvalue() + bytes(5000))
-    with pytest.raises(ImageError, match="damaged: 'a' of the shape"):
+    with pytest.raises(ImageError, match="damaged: 'a' of shape"):
         read_pixels(tmp_path, "set.npz#a/0")
 
 

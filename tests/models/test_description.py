@@ -168,7 +168,7 @@ def test_hostile_descriptions_end_in_a_clean_message(
         code = predicted(path, image, tmp_path / f"{number}.csv")
         said = capsys.readouterr().err
         assert code == (0 if harmless else 1), (what, said)
-        assert "fault of medcnn" not in said, what
+        assert "bug in medcnn" not in said, what
     assert 120 < refused < 240
 
 
@@ -224,7 +224,7 @@ def test_weights_of_any_type_are_taken_or_refused_by_name(
     stored, tensors = described()
     write(tmp_path / "c.safetensors", stored, {k: v.to(dtype) for k, v in tensors.items()})
     assert predicted(tmp_path / "c.safetensors", image, tmp_path / "o.csv") in (0, 1)
-    assert "fault of medcnn" not in capsys.readouterr().err
+    assert "bug in medcnn" not in capsys.readouterr().err
 
 
 FLOATS = (float("nan"), float("inf"), -float("inf"))

@@ -134,7 +134,7 @@ def test_a_server_that_never_answers_is_given_up_on(monkeypatch: pytest.MonkeyPa
         monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", address)
         origin = load_weights(resnet(), "resnet18", "auto")
     assert not origin.pretrained
-    assert "trained from scratch" in origin.text
+    assert "random weights" in origin.text
 
 
 def test_a_network_without_pretrained_weights_says_so() -> None:
@@ -238,7 +238,7 @@ def test_pretrained_weights_that_do_not_fit_never_end_a_run_under_auto(
     stored_elsewhere(monkeypatch, content)
     origin = load_weights(resnet(), "resnet18", "auto")
     assert not origin.pretrained
-    assert "trained from scratch: " in origin.text
+    assert "random weights: " in origin.text
     with pytest.raises(UsageError, match=r"weights=pretrained was asked for resnet18, but .*none"):
         load_weights(resnet(), "resnet18", "pretrained")
 

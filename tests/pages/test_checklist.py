@@ -189,12 +189,12 @@ def test_an_evaluation_of_the_own_test_split_is_not_called_external() -> None:
 
 
 def test_splits_are_called_disjoint_only_where_they_are() -> None:
-    asks = "At which level splits are disjoint"
-    assert said(TRAINED, asks) == "No patient stands in two splits."
+    asks = "Level at which splits are disjoint"
+    assert said(TRAINED, asks) == "No patient is in two splits."
     for report, text in (
-        ({"leaks": 3}, "3 patients stand in more than one split."),
-        ({"leaks": 1}, "1 patient stands in more than one split."),
-        ({"group_noun": "image"}, "By image: which images are of one patient is not known."),
+        ({"leaks": 3}, "3 patients are in more than one split."),
+        ({"leaks": 1}, "1 patient is in more than one split."),
+        ({"group_noun": "image"}, "By image: the patients are not known."),
         ({"leaks": None}, ""),
         ({"dataset": {"test": {"images": 2}}}, ""),
     ):
@@ -208,7 +208,7 @@ def test_texts_point_to_sections_that_are_there() -> None:
     assert said({}, asks) == ""
     assert said(TRAINED, "Uncertainty") == ""
     told = said(TRAINED, "Uncertainty", "Scores", intervals=3)
-    assert "take patients, not images, to be independent" in told
+    assert "treat patients, not images, as independent" in told
     assert "draw" not in told
     assert said(TRAINED, "Uncertainty", "Scores", intervals=0) == ""
 
@@ -228,5 +228,5 @@ def test_test_is_said_to_have_been_opened_once_only_where_it_was() -> None:
     for looks, once in (([{}], True), ([{}, {}], False), (None, False)):
         run = {**FULL, "test_looks": looks}
         assert ("opened once" in said(run, "How the final model was chosen")) == once
-        after = said(run, "What was changed in the model after its evaluation")
+        after = said(run, "Changes to the model after its evaluation")
         assert bool(after) == once

@@ -16,7 +16,7 @@ COUNTS = {"train": {"images": 70, "groups": 30}, "test": {"images": 30, "groups"
 def test_a_row_without_a_picture_is_no_image_and_a_file_of_another_kind_is_none_either() -> None:
     """Row B22."""
     excluded = {
-        "files that are no DICOM": 7,
+        "files that are not DICOM": 7,
         "without a row in labels.csv": 5,
         "no grade": 2,
     }
@@ -27,7 +27,7 @@ def test_a_row_without_a_picture_is_no_image_and_a_file_of_another_kind_is_none_
     assert found["used"] == "100"
     assert found["before"] == [
         "4 rows left out: no image of that name",
-        "7 other files: files that are no DICOM",
+        "7 other files: files that are not DICOM",
     ]
     assert found["excluded"] == [("without a row in labels.csv", "5"), ("no grade", "2")]
 

@@ -63,6 +63,9 @@ def test_a_note_names_what_a_group_is_and_leaves_names_alone() -> None:
     assert whose(few, "patient") == "interval not available: based on only 4 patients"
     assert whose("based on only 1 group; the rest", "lesion") == "based on only 1 lesion; the rest"
     assert whose("without group A", "patient") == "without group A"
+    assert (
+        whose("2 of 3 labels, without 3 group A", "patient") == "2 of 3 labels, without 3 group A"
+    )
 
 
 @pytest.mark.parametrize(

@@ -128,7 +128,7 @@ def test_a_class_that_validation_lacks_is_not_driven_to_zero(name: str) -> None:
     plain = fit_calibration("temperature", GRADES, logits[here], targets[here])
     assert (found.name, found.numbers) == (plain.name, plain.numbers)
     assert found.note == (
-        f"{name} needs images of every class in validation, which has none of 3: "
+        f"{name} needs images of every class in validation, which has none of 3, so "
         "one temperature was fitted instead"
     )
     before, after = (
@@ -145,7 +145,7 @@ def test_one_exclusive_class_alone_leaves_every_probability_as_it_is(name: str) 
     here = targets[:, 1] == 1
     found = fit_calibration(name, GRADES, logits[here], targets[here])
     assert found.probabilities(GRADES, logits) == pytest.approx(softmax(logits, axis=1))
-    assert "one class only" in found.note
+    assert "only one class" in found.note
 
 
 def test_labels_told_apart_without_fault_do_not_drive_the_numbers_to_infinity() -> None:

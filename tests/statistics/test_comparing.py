@@ -119,7 +119,7 @@ def test_a_difference_without_spread_has_no_p_and_is_not_called_none(simulate) -
     for name in ("auroc", "accuracy", "f1", "brier", "ece"):
         assert found[name].difference
         assert math.isnan(found[name].p)
-        assert "the difference is the same whatever is drawn" in found[name].note
+        assert "the difference is the same in every resample" in found[name].note
 
 
 def test_no_interval_holds_a_difference_that_cannot_be(simulate) -> None:
@@ -165,7 +165,7 @@ def test_models_that_never_differ_are_said_to(simulate) -> None:
         assert d.difference == 0
         assert math.isnan(d.p)
         assert math.isnan(d.p_permuted)
-        assert "do not differ" in d.note
+        assert "agree on every image" in d.note
 
 
 @pytest.mark.parametrize("kind", Kind)
@@ -196,15 +196,15 @@ def test_all_that_keeps_runs_apart_is_said_at_once(simulate) -> None:
     with pytest.raises(DataError) as refused:
         aligned({"a": a, "b": fewer})
     for part in (
-        "a has 1 image that not all have: image 0",
+        "a has 1 image that some others lack: image 0",
         "b has 1",
-        "b labels 1 image otherwise",
+        "b labels 1 image differently",
     ):
         assert part in str(refused.value)
     with pytest.raises(DataError) as refused:
         aligned({"a": a, "b": replace(a, targets=1 - a.targets)})
     assert "common=true" not in str(refused.value)  # that would not help
-    with pytest.raises(DataError, match="b holds images twice"):
+    with pytest.raises(DataError, match="b contains some images twice"):
         aligned({"a": a, "b": replace(a, image_ids=a.image_ids[:1] * 120)})
     with pytest.raises(DataError, match="other patients"):
         aligned({"a": a, "b": replace(a, groups=a.image_ids)})

@@ -260,7 +260,7 @@ def test_all_that_the_labels_do_not_allow_is_told_at_once() -> None:
         (chosen_points, "yuoden", "did you mean 'youden'"),
         (chosen_points, "sensitivity", "needs the option 'at'"),
         (chosen_points, {"name": "sensitivity", "at": 1.5}, "from 0 to 1"),
-        (chosen_points, ["f1", "f1"], "each rule once"),
+        (chosen_points, ["f1", "f1"], "each rule only once"),
         (chosen_conformal, {"name": "split", "coverag": 0.9}, "did you mean 'coverage'"),
         (chosen_conformal, {"name": "split", "per": "images"}, "did you mean 'image'"),
     ],

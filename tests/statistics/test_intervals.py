@@ -56,7 +56,7 @@ def test_more_than_5_percent_undefined_or_one_group_or_no_spread_gives_a_reason(
     drawn = np.r_[np.linspace(0, 1, 94), np.full(6, np.nan)]
     assert "undefined in 6%" in percentile_interval(drawn, num_groups=10).reason
     assert "fewer than 2" in percentile_interval(drawn, num_groups=1).reason
-    assert "whatever is drawn" in percentile_interval(np.ones(99), num_groups=10).reason
+    assert "in every resample" in percentile_interval(np.ones(99), num_groups=10).reason
     assert np.isnan(percentile_interval(np.ones(99), num_groups=10).low)
 
 
@@ -94,7 +94,7 @@ def test_the_calibration_interval_reaches_zero_exactly_where_the_model_is_calibr
 def test_terms_without_noise_have_no_calibration_interval() -> None:
     terms = np.array([0.1, -0.2])
     found = inverted_interval(terms, np.tile(terms, (50, 1)), 30)
-    assert found.reason == "the value is the same whatever is drawn"
+    assert found.reason == "the value is the same in every resample"
 
 
 def test_between_two_bounds_the_interval_is_wilsons() -> None:

@@ -34,7 +34,7 @@ def test_of_equally_good_cuts_the_one_in_the_widest_gap_is_taken() -> None:
         ([1, 1], [0.1, 0.9], "only one class in validation"),
         ([np.nan, np.nan], [0.1, 0.9], "no image was assessed in validation"),
         ([0, 1], [0.2, 0.2], "all probabilities in validation are equal"),
-        ([1, 0], [0.1, 0.9], "no cut is better than calling all images of validation the same"),
+        ([1, 0], [0.1, 0.9], "no cut is better than the same answer for all validation images"),
     ],
 )
 def test_where_there_is_nothing_to_pick_it_is_one_half_with_the_reason(
@@ -46,7 +46,7 @@ def test_where_there_is_nothing_to_pick_it_is_one_half_with_the_reason(
     assert (point.thresholds, point.reason(0)) == ((0.5,), reason)
     readout = Readout(points=(point,))
     assert Readout.from_json(readout.to_json()) == readout
-    assert readout.rule(labels).endswith(f"; for {labels.outputs[0]} 0.5, not chosen: {reason}")
+    assert readout.rule(labels).endswith(f"; 0.5 for {labels.outputs[0]}, not chosen: {reason}")
 
 
 def test_a_threshold_that_was_picked_has_no_reason_and_files_without_reasons_are_read(

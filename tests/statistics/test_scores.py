@@ -47,7 +47,7 @@ def test_every_score_lies_in_its_interval_and_carries_its_counts(simulate, kind:
             continue  # exclusive probabilities always add up to the images there are
         if s.name == "brier_uncertainty" and s.average == "micro" and kind is not Kind.MULTILABEL:
             continue
-        if s.note.endswith("means of this score have none that was found to hold"):
+        if s.note.endswith("no interval was found reliable for means of this score"):
             assert s.name in ("brier_resolution", "brier_uncertainty")
             continue
         if "based on only" in s.note:
@@ -460,3 +460,11 @@ def test_a_file_that_is_no_metrics_json_is_refused(tmp_path: Path, content: str)
     path.write_text(content, encoding="utf-8")
     with pytest.raises(DataError, match=r"is not a metrics\.json"):
         read_metrics(path)
+
+
+def test_why_a_score_has_no_interval_is_a_field_and_not_stored(simulate) -> None:
+    scores = evaluate(simulate(Kind.MULTICLASS, 6), resamples=20).scores
+    without = [s for s in scores if s.no_interval]
+    assert without
+    assert all(s.no_interval in s.note and math.isnan(s.low) for s in without)
+    assert "no_interval" not in without[0].to_json()

@@ -89,5 +89,5 @@ def test_predictive_values_of_0_have_an_interval_and_those_of_nobody_a_reason() 
     assert 0.0 < ppv.high < 0.2
     ppv, npv = predictive_estimates(never, always, 0.1)
     assert math.isnan(ppv.low)
-    assert ppv.note == "nobody is called so"
+    assert ppv.note == "no image is called so"
     assert 0.9 > npv.low > 0.8

@@ -39,16 +39,16 @@ def test_what_torchrun_sets_is_understood(given: pytest.MonkeyPatch) -> None:
     ("name", "value", "said"),
     [
         *((name, "", f"{name} is missing") for name in WHOLE if name != "WORLD_SIZE"),
-        ("WORLD_SIZE", "two", "WORLD_SIZE=two is no number"),
-        ("WORLD_SIZE", "-2", "WORLD_SIZE=-2 is no number"),
-        ("WORLD_SIZE", "0", "WORLD_SIZE=0 is no number of processes"),
-        ("WORLD_SIZE", "1.0", "is no number"),
+        ("WORLD_SIZE", "two", "WORLD_SIZE=two is not a number"),
+        ("WORLD_SIZE", "-2", "WORLD_SIZE=-2 is not a number"),
+        ("WORLD_SIZE", "0", "WORLD_SIZE=0 is not a number of processes"),
+        ("WORLD_SIZE", "1.0", "is not a number"),
         ("RANK", "2", "RANK=2 is not below WORLD_SIZE=2"),
-        ("RANK", "None", "RANK=None is no number"),
+        ("RANK", "None", "RANK=None is not a number"),
         ("LOCAL_RANK", "7", "LOCAL_RANK=7 is not below WORLD_SIZE=2"),
-        ("LOCAL_RANK", "\N{SUPERSCRIPT TWO}", "is no number"),
-        ("MASTER_PORT", "99999", "MASTER_PORT=99999 is no port"),
-        ("MASTER_PORT", "tcp://x", "MASTER_PORT=tcp://x is no number"),
+        ("LOCAL_RANK", "\N{SUPERSCRIPT TWO}", "is not a number"),
+        ("MASTER_PORT", "99999", "MASTER_PORT=99999 is not a port"),
+        ("MASTER_PORT", "tcp://x", "MASTER_PORT=tcp://x is not a number"),
     ],
 )
 def test_a_half_told_launch_names_what_is_wrong_and_both_ways_out(
@@ -90,7 +90,7 @@ def test_the_command_line_says_it_in_one_paragraph(tmp_path: Path, taken: bool) 
         )
     said = " ".join(done.stderr.split())
     assert done.returncode == (1 if taken else 2), said
-    assert "fault of medcnn" not in said
+    assert "bug in medcnn" not in said
     assert "torchrun --nproc-per-node=N" in said
     assert "env -u WORLD_SIZE medcnn train" in said
     assert not (tmp_path / "r").exists()

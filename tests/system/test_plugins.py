@@ -101,7 +101,7 @@ def test_a_plugin_that_does_not_work_is_named_with_its_package(
 
 def test_a_name_that_no_command_could_hold_is_refused(package: Install) -> None:
     package("ours", "1.2", {"losses": ["Dice;rm"]}, CODE)
-    with pytest.raises(PluginError, match=r"ours 1\.2 calls a loss 'Dice;rm'"):
+    with pytest.raises(PluginError, match=r"ours 1\.2 names a loss 'Dice;rm'"):
         table().choose("Dice;rm")
 
 
@@ -120,7 +120,7 @@ def test_a_checkpoint_asks_for_its_plugins_by_name_alone(
     require([KEPT], ["losses"], "checkpoint=a")  # what is not needed is not asked for
     package("our_heads", "1.1", {"heads": ["gated"]}, CODE)
     require([KEPT], ["heads"], "checkpoint=a")
-    assert "of Our.Heads 1.0; installed is our_heads 1.1." in caplog.text
+    assert "of Our.Heads 1.0; our_heads 1.1 is installed." in caplog.text
     assert "our_heads" not in sys.modules
     assert used([("heads", "gated"), ("heads", "linear")]) == (
         {"group": "heads", "name": "gated", "distribution": "our_heads", "version": "1.1"},
@@ -129,7 +129,7 @@ def test_a_checkpoint_asks_for_its_plugins_by_name_alone(
 
 def test_another_package_with_the_same_name_does_not_stand_in(package: Install) -> None:
     package("theirs", "1.0", {"heads": ["gated"]}, CODE)
-    with pytest.raises(CheckpointError, match=r"mistaken for that of theirs 1\.0"):
+    with pytest.raises(CheckpointError, match=r"not the one of theirs 1\.0"):
         require([KEPT], ["heads"], "checkpoint=a")
 
 
@@ -148,7 +148,7 @@ def test_another_package_with_the_same_name_does_not_stand_in(package: Install) 
 def test_what_a_checkpoint_says_of_plugins_never_becomes_a_command(
     kept: Mapping[str, str] | str,
 ) -> None:
-    with pytest.raises(ValueError, match="plugins: no list of group, name"):
+    with pytest.raises(ValueError, match="plugins: not a list of group, name"):
         require([kept], ["heads"], "checkpoint=a")
 
 

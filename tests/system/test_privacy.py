@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from medcnn.system import privacy
 from medcnn.system.errors import UsageError
 from medcnn.system.privacy import as_names, as_pseudonyms, for_terminal, pseudonym
 from tests.command import run
@@ -31,7 +32,17 @@ def test_a_pseudonym_is_stable_under_its_key_and_another_under_another(
     assert pseudonym("DOE^JANE") != first
 
 
-def test_the_key_may_stand_in_a_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_the_place_of_the_key_is_looked_up_once_for_many_names(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    looks: list[Path] = []
+    monkeypatch.setenv("MEDCNN_CACHE", str(tmp_path))
+    monkeypatch.setattr(privacy, "cache_folder", lambda: looks.append(tmp_path) or tmp_path)
+    assert len({pseudonym(str(number)) for number in range(100)}) == 100
+    assert len(looks) == 1
+
+
+def test_the_key_may_be_in_a_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("MEDCNN_PSEUDONYM_KEY", SECRET)
     by_value = pseudonym("7")
     monkeypatch.delenv("MEDCNN_PSEUDONYM_KEY")

@@ -103,7 +103,7 @@ def killed(config: TrainConfig, train: Train, at_update: int) -> Path:
 
 DAMAGES: dict[str, Callable[[bytes], bytes]] = {
     "is empty": lambda _: b"",
-    "holds nothing but zeros": lambda c: bytes(len(c)),
+    "contains only zeros": lambda c: bytes(len(c)),
     "was cut short or changed": lambda c: c[: len(c) // 2],
     "was cut short or changed (": lambda c: c[:9000] + bytes([c[9000] ^ 4]) + c[9001:],
 }

@@ -56,7 +56,7 @@ def test_an_audit_writes_one_page_and_replaces_it(
     for _ in range(2):
         assert run("audit", *lesions, f"output={output}") == 0
     said = capsys.readouterr().out
-    assert "Nothing forbids training on these data" in said
+    assert "These data can be used for training" in said
     assert "recall" in said
     assert "recall" in output.read_text()
     output.write_text("mine")
@@ -124,7 +124,7 @@ def test_a_leak_that_is_allowed_leaves_no_validation_empty(
     assert set(counts) == {"train", "validation", "test"}
     best = f"checkpoint={tmp_path / 'r' / 'checkpoints' / 'best.safetensors'}"
     assert run("evaluate", best, f"run_dir={tmp_path / 'e'}") == 0
-    assert "stand in more than one split" in (tmp_path / "e" / "report.html").read_text()
+    assert "are in more than one split" in (tmp_path / "e" / "report.html").read_text()
     dry = (f"run_dir={tmp_path / 'd'}", "trainer.dry_run=true")
     assert run("train", *words, *dry) == 4
     assert run("train", *words, *dry, "audit.allow=[groups]") == 0
@@ -212,7 +212,7 @@ def test_a_set_that_is_confounded_by_its_sources_alarms(
     words = ("data=covid", "--config-dir", str(tmp_path / "conf"))
     assert run("audit", *words, f"output={tmp_path / 'a.html'}") == 0
     said = " ".join(capsys.readouterr().out.split())
-    assert "warning The table alone, without any image, tells the label: AUROC 0." in said
+    assert "warning The table alone, without any image, predicts the label: AUROC 0." in said
     assert "near-duplicates with different labels" in said
 
 

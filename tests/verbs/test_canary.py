@@ -206,18 +206,23 @@ def _same(rows: Rows) -> Rows:
 
 
 FAULTS: dict[str, tuple[Callable[[Rows], Rows], dict[str, str], int, str]] = {
-    "a blank patient": (_set(3, "who", ""), {}, 4, "no who, so nobody knows"),
-    "an image twice": (_again("who", "CNRYPATIENT001"), {}, 4, "with the same labels in line 2"),
-    "a conflicting label": (_again("finding", "ill"), {}, 4, "with other labels in line 2"),
+    "a blank patient": (_set(3, "who", ""), {}, 4, "no who, so the patient is not known"),
+    "an image twice": (_again("who", "CNRYPATIENT001"), {}, 4, "in line 2, with the same labels"),
+    "a conflicting label": (_again("finding", "ill"), {}, 4, "in line 2, with other labels"),
     "a missing image": (_set(3, "file", "CNRYGONE.dcm"), {}, 4, "is not there"),
-    "a leaving path": (_set(3, "file", "../CNRY.dcm"), {}, 4, "is outside of the data root"),
+    "a leaving path": (_set(3, "file", "../CNRY.dcm"), {}, 4, "is outside the data root"),
     "a wrong label": (
         _set(3, "finding", "CNRYCELL"),
         {"classes": "[healthy,ill]"},
         4,
         "is not one of healthy, ill",
     ),
-    "a wrong flag": (_set(3, "part", "CNRYCELL"), {"label": "[part]"}, 4, "a finding is 1, 0"),
+    "a wrong flag": (
+        _set(3, "part", "CNRYCELL"),
+        {"label": "[part]"},
+        4,
+        "a finding should be 1, 0",
+    ),
     "a leaking split": (_same, {"split": "part"}, 4, "24 patients in more than one split"),
     "no column of splits": (_same, {"split": "remark"}, 4, "is not one of train, validation"),
     "no column of labels": (_same, {"label": "remark"}, 4, "Do they name patients?"),
@@ -229,7 +234,7 @@ FAULTS: dict[str, tuple[Callable[[Rows], Rows], dict[str, str], int, str]] = {
         2,
         "Found",
     ),
-    "patients to keep": (_same, {"attributes": "[who]"}, 2, "is the column of images or patients"),
+    "patients to keep": (_same, {"attributes": "[who]"}, 2, "is the image or patient column"),
     "names to keep": (_same, {"attributes": "[remark]"}, 2, "remark has 24 values for 24 patients"),
     "an excluded name": (_same, {"exclude": "{remark: [CNRYCOLUMN000]}"}, 0, ""),
     "an excluded name that is not there": (
@@ -258,7 +263,7 @@ FAULTS: dict[str, tuple[Callable[[Rows], Rows], dict[str, str], int, str]] = {
         _again("remark", "CNRY"),
         {"image": "tag", "join": "PatientID"},
         4,
-        "the same PatientID stands in line 2 already",
+        "same PatientID as in line 2",
     ),
 }
 
@@ -297,7 +302,7 @@ def test_all_faults_of_a_table_stand_on_the_page_with_those_of_the_images(
     assert code == 4
     assert "3 rows of the table cannot be used" in said
     assert "patients in more than one split" in said
-    for fault in ("no who, so nobody", "the same labels in line 2", "is not there"):
+    for fault in ("no who, so the patient", "in line 2, with the same labels", "is not there"):
         assert fault in page
     code, said = here("train", "data=table", *words, *QUICK)
     assert code == 4
@@ -312,7 +317,7 @@ def test_a_table_without_a_header_does_not_show_its_first_row(
     words = [f"data.{k}={v}" for k, v in PLAIN.items()]
     code, said = here("audit", "data=table", f"data.root={root}", "data.table=headless.csv", *words)
     assert code == 2
-    assert "Write the names of the columns above it" in said
+    assert "Add a row with the names of the columns" in said
 
 
 @pytest.mark.fault

@@ -416,7 +416,7 @@ def test_a_run_says_how_it_came_about(trained: Path) -> None:
         assert key in facts
     assert facts["exit"] == {"reason": "finished", "code": 0}
     assert facts["command"].startswith("medcnn train model=lenet5")
-    assert "trained from scratch" in facts["weights"]
+    assert "random weights" in facts["weights"]
 
 
 @pytest.mark.parametrize("name", ["retinopathy", "skin_lesion", "chest_xray"])
@@ -591,8 +591,8 @@ def test_predict_on_an_export_of_a_pacs_loses_nothing_and_fails_for_no_report(
     assert {n: r["unreadable"].split(":")[0] for n, r in rows.items() if r["unreadable"]} == {
         "DICOMDIR": "not a classifiable image",
         "Doe_Jane.dcm": "the file is missing",
-        "pipe": "this is no regular file (a folder, pipe or device)",
-        "pipe.dcm": "this is no regular file (a folder, pipe or device)",
+        "pipe": "this is not a regular file (a folder, pipe or device)",
+        "pipe.dcm": "this is not a regular file (a folder, pipe or device)",
         "reportsi.dcm": "not a classifiable image",
     }
     names = [n for n in rows["A/IM0001"] if n.startswith("probability")]

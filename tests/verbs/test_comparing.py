@@ -65,7 +65,7 @@ def test_runs_are_compared_in_the_terminal_on_a_page_and_in_json(
     assert (output / "comparison.html").read_text() == page
     (output / "letter.txt").write_text("mine")
     assert run(words) == 2
-    assert "nothing is overwritten" in " ".join(capsys.readouterr().err.split())
+    assert "Nothing is overwritten" in " ".join(capsys.readouterr().err.split())
 
 
 def test_what_is_not_known_is_never_shown_as_a_number(

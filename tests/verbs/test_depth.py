@@ -105,8 +105,8 @@ def test_a_set_of_12_bits_is_found_by_the_audit_and_its_depth_stays_with_the_mod
     assert run("predict", f"checkpoint={best}", f"input={new}", f"output={table}") != 0
     said = " ".join(capsys.readouterr().err.split())
     assert "passed over as tables or texts: 2" in said
-    assert "hidden images (rename them to have them read): 1" in said
-    assert "companion files of macOS (._NAME), which hold no image: 1" in said
+    assert "hidden images (rename them to include them): 1" in said
+    assert "macOS companion files (._NAME), which are not images: 1" in said
     assert "hidden folders: 1" in said
     with table.open() as file:
         why = {row["image_id"]: row["unreadable"] for row in csv.DictReader(file)}
@@ -116,6 +116,6 @@ def test_a_set_of_12_bits_is_found_by_the_audit_and_its_depth_stays_with_the_mod
         ("photo.jxl", "JPEG XL"),
         ("volume.mha", "MetaImage"),
         ("scan.pdf", "PDF"),
-        ("noending", "none of the others that are read"),
+        ("noending", "any other format that is read"),
     ):
         assert reason in why[name]

@@ -174,7 +174,7 @@ def test_a_page_that_exists_is_not_overwritten(
     output = tmp_path / "preview.html"
     output.write_text("mine")
     assert run("preview", f"output={output}") == 2
-    assert "nothing is overwritten" in " ".join(capsys.readouterr().err.split())
+    assert "Nothing is overwritten" in " ".join(capsys.readouterr().err.split())
     assert output.read_text() == "mine"
     output.unlink()
     small = ("data.patients=12", "preview.per_class=1", "preview.augmentations=0")

@@ -1,1 +1,1 @@
-"""What is wrong with a data set, found before anything is trained on it, all at once."""
+"""Finds everything that is wrong with a data set before anything is trained on it."""

@@ -1,4 +1,4 @@
-"""The table of checks: each is a plain function from what is known of a set to its findings."""
+"""The table of checks: each is a plain function from facts about a set to findings."""
 
 from __future__ import annotations
 
@@ -38,39 +38,39 @@ from medcnn.images.preprocessing import scale_of
 from medcnn.system.privacy import pseudonymised
 
 FEWEST_TO_LEARN, FEWEST_TO_JUDGE = 10, 5
-"""Patients of a class, below which little is learnt, or an interval says nothing."""
+"""With fewer patients of a class, little is learnt, or an interval says nothing."""
 
-# Of the values of 16 bits: 14 bits and fewer never pass it.
+# Of 16-bit values; 14 bits or fewer never exceed it.
 QUARTER = 1 << 14
 
 Check = Callable[[Examined], Iterator[Finding]]
 
 
 def row_is_refused(of: Examined) -> Iterator[Finding]:
-    """Rows of the table of which no record could be made."""
+    """Rows of the table that could not become records."""
     if of.manifest.faults:
         rows = [parted(pseudonymised(fault)) for fault in of.manifest.faults]
         yield Finding(
             check="rows",
             severity=Severity.REFUSE,
             title=f"{counted(len(rows), 'row')} of the table cannot be used",
-            meaning="A row that is left out in silence may be the one that matters. All else on "
-            "this page was found among the other rows.",
-            advice="Repair these rows, or take them out of the table.",
+            meaning="Rows are never left out silently. Everything else on "
+            "this page is about the other rows.",
+            advice="Correct these rows, or remove them from the table.",
             columns=("line", "what is wrong"),
             rows=tuple((line, reason) for _, line, reason in rows),
         )
 
 
 def split_is_missing(of: Examined) -> Iterator[Finding]:
-    """The splits are not three, or not of all images."""
+    """Not all three splits exist, or not all images have one."""
     if of.unsplit:
         yield Finding(
             check="splits",
             severity=Severity.REFUSE,
-            title="Training, validation and test splits cannot be had from this set",
+            title="This set cannot be split into training, validation and test",
             meaning=of.unsplit,
-            advice="Repair the split column, or leave it out (data.split=null): the images are "
+            advice="Correct the split column, or leave it out (data.split=null): the images are "
             "then split by patient."
             if any(r.split for r in of.manifest.records)
             else "Collect more patients.",
@@ -78,20 +78,20 @@ def split_is_missing(of: Examined) -> Iterator[Finding]:
 
 
 def patients_are_unknown(of: Examined) -> Iterator[Finding]:
-    """Nobody says whose image each is, so that no split can keep a patient on one side."""
+    """Patients are not known, so a split may divide the images of one."""
     if not of.manifest.grouped:
         yield Finding(
             check="patients",
             severity=Severity.WARN,
-            title="Nothing says whose image each is",
-            meaning="Every image counts as a patient of its own. One with several images may stand "
-            "in training and in test, so the score looks too good, and intervals are too narrow.",
-            advice="Where the table knows, name the column: data.patient=COLUMN.",
+            title="The patients are not known",
+            meaning="Every image counts as a separate patient. A patient with several images may "
+            "be in training and in test; then the score is too good and intervals are too narrow.",
+            advice="If the table has a patient column, name it: data.patient=COLUMN.",
         )
 
 
 def group_in_two_splits(of: Examined) -> Iterator[Finding]:
-    """A patient or lesion in two splits."""
+    """A patient or lesion in several splits."""
     manifest, found = of.manifest, splits.leaks(of.manifest)
     if not found:
         return
@@ -109,8 +109,8 @@ def group_in_two_splits(of: Examined) -> Iterator[Finding]:
         check="groups",
         severity=Severity.REFUSE,
         title=f"{counted(len(found), noun)} in more than one split",
-        meaning=f"Images of one {noun} resemble each other. A network that has seen a {noun} in "
-        "training recognises it in test, and the score is not one on new patients.",
+        meaning=f"Images of one {noun} resemble each other. A network recognises in test a {noun} "
+        "that it has seen in training, so the score does not apply to new patients.",
         advice="Leave the split column out (data.split=null): the images are then split by "
         f"{noun}. Or move all images of a {noun} to one split.",
         columns=(noun, *(f"images in {s}" for s in Split)),
@@ -119,7 +119,7 @@ def group_in_two_splits(of: Examined) -> Iterator[Finding]:
 
 
 def file_is_bad(of: Examined) -> Iterator[Finding]:
-    """Unreadable, truncated, blank, or with text burned in."""
+    """Images that are unreadable, truncated, blank, or have text burned in."""
     bad = [row for row, f in enumerate(of.looks.facts) if f.bad]
     if not bad:
         return
@@ -131,9 +131,9 @@ def file_is_bad(of: Examined) -> Iterator[Finding]:
         check="files",
         severity=Severity.REFUSE if refused else Severity.WARN,
         title=f"{len(bad):,} of {counted(len(records), 'image')} cannot be used",
-        meaning="They are unreadable, truncated, blank, or say that text stands in their pixels. "
-        f"They are left out, counted and listed, never replaced by another image.{allowed}",
-        advice="Repair them or take them out of the table"
+        meaning="They are unreadable, truncated, blank, or declare text in their pixels. They are "
+        f"left out, counted and listed, never replaced by another image.{allowed}",
+        advice="Repair them, or remove them from the table"
         + (f", or allow them with audit.max_bad={len(bad)}." if refused else "."),
         columns=("image", "split", "reason"),
         rows=tuple(rows),
@@ -141,7 +141,7 @@ def file_is_bad(of: Examined) -> Iterator[Finding]:
 
 
 def depth_is_unused(of: Examined) -> Iterator[Finding]:
-    """Samples of 16 bits that never pass a quarter of their range, as 12-bit radiographs do not."""
+    """16-bit samples that never exceed a quarter of their range, as in 12-bit radiographs."""
     tops = [int(of.looks.facts[row].traits.get(TOP, -1)) for row in of.usable]
     tops = [top for top in tops if top >= 0]
     if not tops or max(tops) >= QUARTER:
@@ -153,14 +153,14 @@ def depth_is_unused(of: Examined) -> Iterator[Finding]:
         severity=Severity.NOTE if read else Severity.WARN,
         title=f"{counted(len(tops), '16-bit image')} with no value above {max(tops):,} of 65,535",
         meaning=(
-            f"They hold {bits} bits in files of 16. They are read as {of.full_scale} bits, which "
-            "the model keeps: an image with higher values is refused by it."
+            f"They use {bits} bits of 16. They are read as {of.full_scale} bits, and the model "
+            "stores that: it will refuse an image with higher values."
             if read
-            else f"They hold {bits} bits in files of 16. Read as 16 bits they are nearly black, "
-            f"and {max(1, (max(tops) + 128) // 257 + 1)} of 256 grey levels reach a network that "
-            "sees 8 bits."
+            else f"They use {bits} bits of 16. Read as 16 bits, they are almost black, and a "
+            f"network that sees 8 bits gets {max(1, (max(tops) + 128) // 257 + 1)} of 256 grey "
+            "levels."
         ),
-        advice="Where the detector has another depth, say so: data.full_scale=BITS."
+        advice="If the detector has another depth, set data.full_scale=BITS."
         if read
         else "Leave data.full_scale at auto, or name the depth of the detector: "
         f"data.full_scale={bits}.",
@@ -168,7 +168,7 @@ def depth_is_unused(of: Examined) -> Iterator[Finding]:
 
 
 def class_is_absent(of: Examined) -> Iterator[Finding]:
-    """A class without an image in a split."""
+    """A class without images in a split."""
     if not of.labelled or of.unsplit:
         return
     absent = [
@@ -181,10 +181,10 @@ def class_is_absent(of: Examined) -> Iterator[Finding]:
             check="classes",
             severity=Severity.REFUSE if never else Severity.WARN,
             title=f"{counted(len({n for n, _ in absent}), 'class')} absent from a split",
-            meaning="A class that training does not hold is never learnt; one that validation or "
-            "test does not hold has no score there.",
-            advice="Collect more patients of it, or join it to another class (data.rename or "
-            "data.rare_below). Where the table deals the splits, it may also be left to medcnn "
+            meaning="A class that is missing in training is never learnt; one that is missing in "
+            "validation or test has no score there.",
+            advice="Collect more patients of it, or join it with another class (data.rename or "
+            "data.rare_below). If the table defines the splits, you may leave them to medcnn "
             "(data.split=null).",
             columns=("class", "absent from"),
             rows=tuple(absent),
@@ -192,7 +192,7 @@ def class_is_absent(of: Examined) -> Iterator[Finding]:
 
 
 def class_is_small(of: Examined) -> Iterator[Finding]:
-    """Too few patients of a class to learn it, or to judge it."""
+    """Too few patients of a class to learn or judge it."""
     if not of.labelled or of.unsplit:
         return
     counts = _groups_of_classes(of)
@@ -209,10 +209,10 @@ def class_is_small(of: Examined) -> Iterator[Finding]:
             check="few",
             severity=Severity.WARN if to_learn else Severity.NOTE,
             title=f"{counted(len(few), 'class')} with few {noun}s",
-            meaning=f"Below {FEWEST_TO_LEARN} {noun}s in training a class is hardly learnt; below "
-            f"{FEWEST_TO_JUDGE} in validation or test its score says little, and its interval "
-            "says so.",
-            advice="Collect more, join the class to another (data.rename, data.rare_below), or "
+            meaning=f"With fewer than {FEWEST_TO_LEARN} {noun}s in training, a class is hardly "
+            f"learnt; with fewer than {FEWEST_TO_JUDGE} in validation or test, its score has a "
+            "wide interval and says little.",
+            advice="Collect more, join the class with another (data.rename, data.rare_below), or "
             "give test a larger share (data.test_share).",
             columns=("class", *(f"{noun}s in {s}" for s in Split)),
             rows=tuple((name, *(str(c[s]) for s in Split)) for name, c in few.items()),
@@ -220,7 +220,7 @@ def class_is_small(of: Examined) -> Iterator[Finding]:
 
 
 def person_is_named(of: Examined) -> Iterator[Finding]:
-    """Names of people in tags, paths, columns or patient ids. What they say is never shown."""
+    """Names of people in tags, paths, columns or patient ids. They are never shown."""
     where: dict[str, list[int]] = defaultdict(list)
     for row, f in enumerate(of.looks.facts):
         for place in f.persons:
@@ -242,11 +242,11 @@ def person_is_named(of: Examined) -> Iterator[Finding]:
             check="persons",
             severity=Severity.WARN,
             title=f"{counted(count, 'image')} may name a person",
-            meaning="What stands there looks like the name, address or birthday of a real person, "
-            "or like where a photograph was taken. Its content is not repeated here.",
-            advice="De-identify the files and the table before they are used any further "
-            "(PS3.15 Annex E lists what must go).",
-            columns=("where", "images", "rows of the table, the first of them"),
+            meaning="The content looks like the name, address or birthday of a real person, or the "
+            "place of a photograph. It is not repeated here.",
+            advice="De-identify the files and the table before using them any further (PS3.15 "
+            "Annex E lists what to remove).",
+            columns=("where", "images", "first rows of the table"),
             rows=tuple(rows),
         )
 
@@ -276,7 +276,7 @@ ALLOWABLE = ("groups", "pixels", "labels", "classes")
 
 
 def run_checks(of: Examined, allow: Sequence[str]) -> list[Finding]:
-    """All findings, refusals first; those of a check in `allow` only warn."""
+    """All findings, refusals first; findings of checks in `allow` only warn."""
     found = [finding for check in CHECKS.values() for finding in check(of)]
     lenient = [
         replace(
@@ -292,7 +292,7 @@ def run_checks(of: Examined, allow: Sequence[str]) -> list[Finding]:
 
 
 def _groups_of_classes(of: Examined) -> dict[str, Counter[Split]]:
-    """Class -> split -> patients with it, of images that can be used."""
+    """Class -> split -> number of patients with it, among usable images."""
     labels, seen = of.manifest.labels, set()
     counts: dict[str, Counter[Split]] = {name: Counter() for name in labels.names}
     for row in of.usable:

@@ -1,5 +1,5 @@
-"""Images that stand twice: with the same pixels, or as a copy that was compressed anew, resized or
-cropped a little.
+"""Finds duplicates: images with the same pixels, or copies that were recompressed, resized or
+slightly cropped.
 
     describe    64 x 64 greys -> 255 low frequencies, whitened over the set      every image
     search      pairs whose descriptors point the same way, all against all;     blocks of products
@@ -8,9 +8,9 @@ cropped a little.
     compare     correlate what is left once shape and lighting are taken away    candidates
     confirm     the same pixels? both files are decoded in full                  the most alike
 
-Whitening and the last comparison take away what all images of a modality share (a disc, a thorax,
-a dark spot in the middle); without that, thousands of unrelated lesions look alike. Mirrored or
-turned copies are not looked for.
+Whitening and the last comparison remove what all images of a modality share (a disc, a thorax, a
+dark spot in the middle); without that, thousands of unrelated lesions look alike. Mirrored or
+rotated copies are not searched.
 """
 
 from __future__ import annotations
@@ -33,23 +33,23 @@ Floats = NDArray[np.float32]
 FREQUENCIES = 16
 CANDIDATE_COSINE = 0.6
 NEAR_CORRELATION, MOST_NEAR_CORRELATION = 0.75, 0.94
-"""From where on a pair counts as a copy. The lower one serves where images differ as patients do
-(different lesions of HAM10000 that look alike reach 0.66); sets whose images all resemble each
-other raise it themselves, up to the upper one (`_threshold`)."""
+"""Correlation from which a pair counts as a copy. The lower one is for ordinary sets (different but
+similar lesions of HAM10000 reach 0.66); sets whose images all resemble each other raise it, up to
+the upper one (`_threshold`)."""
 BEYOND_CLOSEST = 4
 FEWEST_UNRELATED = 20
 SPREADS = 5.0
 SAME_CORRELATION = 0.95
-"""Above it two files are decoded in full to see whether they hold the same pixels."""
+"""Above it, two files are decoded in full to see whether they have the same pixels."""
 MOST_PARTNERS = 10
-"""Candidates kept of one image: a set of flat images would otherwise pair all with all."""
+"""Candidates kept per image: a set of flat images would otherwise pair all with all."""
 EXHAUSTIVE = 20_000
-"""Up to so many images all are compared with all; beyond, within cells, so that the time an image
-takes does not grow with the set."""
+"""Up to this many images, all are compared with all; beyond, within cells, so that the time per
+image does not grow with the set."""
 TREES, PIVOTS, NEAREST, CELL = 4, 16, 2, 500
-"""A tree sends each image to the cells of the two pivots, of sixteen, that are closest to it, until
-a cell has no more than 500; two images are compared where they share a cell of one of four trees.
-Of HAM10000, with cells of 200: all 167 pairs that all against all finds, and all of 1,000 crops."""
+"""A tree sends each image to the cells of the two closest of sixteen pivots, until a cell has at
+most 500; two images are compared if they share a cell of any of four trees. For HAM10000, with
+cells of 200, this finds all 167 pairs of an exhaustive search, and all of 1,000 crops."""
 STEPS = 6
 MOST_MOVED = 0.08
 MARGIN_PX = 4
@@ -104,15 +104,15 @@ def find(
 
 
 def _linked(rows: Sequence[int]) -> Iterator[tuple[int, int]]:
-    """Every pair of a few equal images; of many, each with its next ones: a thousand copies of one
-    image would make half a million pairs."""
+    """Every pair of a few equal images; of many, each only with the next ones: a thousand copies of
+    an image would make half a million pairs."""
     for n, a in enumerate(rows):
         for b in rows[n + 1 : n + 1 + MOST_PARTNERS]:
             yield a, b
 
 
 def pixel_digest(pixels: NDArray[Any]) -> str:
-    """Hash of [H, W, C] pixels; grey that is stored as colour counts as grey."""
+    """Hash of [H, W, C] pixels; grey stored as colour counts as grey."""
     if pixels.shape[2] == 3 and (pixels == pixels[:, :, :1]).all():
         pixels = pixels[:, :, :1]
     head = f"{pixels.shape}{pixels.dtype}".encode()
@@ -132,7 +132,7 @@ def digest_by(read: Callable[[int], NDArray[Any]]) -> Callable[[int], str]:
 def copies_of(
     greys: NDArray[np.uint8], among: NDArray[np.uint8], usable: Sequence[int]
 ) -> list[set[int]]:
-    """For each of `greys` the rows of `among` that it is a copy of."""
+    """For each of `greys`, the rows of `among` of which it is a copy."""
     rows = np.asarray(usable, dtype=np.int64)
     descriptor, described = Descriptor.of(among, rows)
     far, other, rank = _within(described)
@@ -163,11 +163,11 @@ def _near(greys: NDArray[np.uint8], rows: NDArray[np.int64]) -> list[tuple[int, 
 
 
 def _threshold(unrelated: Floats) -> float:
-    """The correlation from which on a pair is a copy, given that of pairs that are none.
+    """The correlation from which a pair is a copy, given the correlations of unrelated pairs.
 
-    An image has few copies, so beyond its closest partners stand images that only look alike:
-    drawings, frames of one film, one anatomy. The threshold lies five of their spreads (after
-    Fisher's transform) above their middle.
+    An image has few copies, so partners beyond the closest ones only look alike: drawings, frames
+    of one film, the same anatomy. The threshold is five of their spreads (after Fisher's transform)
+    above their median.
     """
     if len(unrelated) < FEWEST_UNRELATED:
         return NEAR_CORRELATION
@@ -178,17 +178,17 @@ def _threshold(unrelated: Floats) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Descriptor:
-    """What `describe` learns of a set: mean and spread of each frequency [255]."""
+    """What `describe` learns about a set: mean and spread of each frequency [255]."""
 
     mean: Floats
     spread: Floats
 
     @classmethod
     def of(cls, greys: NDArray[np.uint8], rows: NDArray[np.int64]) -> tuple[Descriptor, Floats]:
-        """What these rows teach, and their own descriptors."""
+        """Learn from these rows; also returns their descriptors."""
         found = _frequencies(greys, rows)
-        # few images say little of their own spread; natural images have it falling with frequency,
-        # which `_frequencies` has taken out, so that it is about one for all
+        # a few images say little about their spread; in natural images it falls with frequency,
+        # which `_frequencies` has compensated, so it is about one everywhere
         prior, weight = float(found.std()) or 1.0, 50.0
         spread = np.sqrt((found.var(axis=0) * len(rows) + prior**2 * weight) / (len(rows) + weight))
         mean = found.sum(axis=0) / (len(rows) + 1)
@@ -196,15 +196,15 @@ class Descriptor:
         return learnt, learnt(found)
 
     def __call__(self, frequencies: Floats) -> Floats:
-        """[N, 255] of unit length, in the place of the frequencies."""
+        """[N, 255] of unit length, written over the frequencies."""
         frequencies -= self.mean
         frequencies /= self.spread
         return _unit(frequencies)
 
 
 def _frequencies(greys: NDArray[np.uint8], rows: NDArray[np.int64] | None = None) -> Floats:
-    """[N, 255] low frequencies of the cosine transform, without the mean grey, at equal contrast;
-    of these rows, read in blocks: the thumbnails of 100,000 images are 400 MB on disk."""
+    """[N, 255] low frequencies of the cosine transform, without the mean grey, at equal contrast.
+    Rows are read in blocks: the thumbnails of 100,000 images take 400 MB on disk."""
     rows = np.arange(len(greys)) if rows is None else rows
     basis, index = cosines(FREQUENCIES), np.arange(FREQUENCIES, dtype=np.float32)
     distance = np.hypot(index[:, None], index[None, :]).ravel()[1:]
@@ -226,14 +226,14 @@ def cosines(count: int) -> Floats:
 
 
 def _unit(vectors: Floats) -> Floats:
-    """In place."""
+    """Normalise to unit length, in place."""
     vectors /= np.maximum(np.sqrt(np.einsum("nf,nf->n", vectors, vectors)), 1e-6)[:, None]
     return vectors
 
 
 def _candidates(left: Floats, right: Floats) -> tuple[NDArray[np.int64], ...]:
-    """Rows of left and right whose descriptors are at most about 53 degrees apart, and how many
-    stand closer to that row of left."""
+    """Rows of left and right whose descriptors are at most about 53 degrees apart, and how many are
+    closer to that row of left."""
     found: list[NDArray[np.int64]] = []
     step = max(1, 20_000_000 // max(1, len(right)))
     for start in range(0, len(left), step):
@@ -247,7 +247,7 @@ def _candidates(left: Floats, right: Floats) -> tuple[NDArray[np.int64], ...]:
 
 
 def _within(vectors: Floats) -> tuple[NDArray[np.int64], ...]:
-    """`_candidates` of a set within itself; of a large one, of those that share a cell."""
+    """`_candidates` of a set with itself; in a large set, of those that share a cell."""
     count = len(vectors)
     if count <= EXHAUSTIVE:
         return _candidates(vectors, vectors)
@@ -265,7 +265,7 @@ def _within(vectors: Floats) -> tuple[NDArray[np.int64], ...]:
     cosine = [np.einsum("pf,pf->p", vectors[rows[b]], vectors[columns[b]]) for b in blocks]
     order = np.lexsort((-np.concatenate([np.zeros(0, np.float32), *cosine]), rows))
     rows, columns = rows[order], columns[order]
-    # an image is itself the closest to it
+    # the closest to an image is itself
     rank = np.arange(len(rows)) - np.searchsorted(rows, rows) + 1
     kept = rank <= MOST_PARTNERS
     return rows[kept], columns[kept], rank[kept]
@@ -285,7 +285,7 @@ def _cells(
     for pivot in range(PIVOTS):
         cell = rows[(nearest == pivot).any(axis=1)]
         if len(cell) > 0.9 * len(rows):
-            # they are all alike, and each finds more partners than are kept in any part of them
+            # all are alike, and each finds enough partners in any part of them
             yield from np.array_split(rng.permutation(cell), -(-len(cell) // CELL))
         else:
             yield from _cells(vectors, cell, rng)
@@ -297,7 +297,7 @@ def alike(
     right: NDArray[np.uint8],
     second: NDArray[np.int64],
 ) -> Floats:
-    """[P] correlation of left[first] with right[second] once they are aligned."""
+    """[P] correlation of left[first] with right[second] after alignment."""
     parts = [
         _aligned_correlation(left[first[s : s + 500]], right[second[s : s + 500]])
         for s in range(0, len(first), 500)
@@ -306,7 +306,7 @@ def alike(
 
 
 def _aligned_correlation(moving: NDArray[np.uint8], fixed: NDArray[np.uint8]) -> Floats:
-    """Undo a crop of a few percent, then correlate the local contrast of the middle."""
+    """Undo a crop of a few percent, then correlate the local contrast of the centre."""
     a, b = _normal(moving.astype(np.float32)), _normal(fixed.astype(np.float32))
     moved = _moved(a, _found_move(_halved(a), _halved(b)))
     middle = slice(MARGIN_PX, -MARGIN_PX)
@@ -368,8 +368,8 @@ def _normal(images: Floats) -> Floats:
 
 
 def _local_contrast(images: Floats) -> Floats:
-    """Each pixel against its surroundings, in units of their spread: edges of a disc or of a dark
-    spot, which unrelated images share, weigh no more than the texture, which they do not."""
+    """Each pixel relative to its surroundings, in units of their spread: the edge of a disc or dark
+    spot, which unrelated images share, gets no more weight than their texture."""
     detail = _normal(images)
     detail = detail - _box_mean(detail, WINDOW_PX - 1)
     spread = np.sqrt(np.maximum(_box_mean(detail * detail, WINDOW_PX), 0))

@@ -1,4 +1,4 @@
-"""All that is known of a set when the checks begin."""
+"""Everything known about a set when the checks begin."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from medcnn.data.manifest import Manifest
 class Examined:
     """Attributes:
     pairs: equal and near-equal images.
-    told: how well the label is told from each source.
-    traits: how strongly the way a file was made goes with a label.
+    told: how well each source predicts the label.
+    traits: how strongly the way a file was made is associated with a label.
     columns: the same for the columns of the table.
-    max_bad: so many files may be unusable.
-    unsplit: why there are no three splits; empty where there are.
-    full_scale: how many bits are taken as used of samples of 16 bits.
+    max_bad: number of unusable files that is allowed.
+    unsplit: why there are not three splits, or "".
+    full_scale: number of bits assumed to be used in 16-bit samples.
     """
 
     manifest: Manifest
@@ -47,7 +47,7 @@ class Examined:
 
 @dataclass(frozen=True, slots=True)
 class Names:
-    """What a record is called on the page."""
+    """The names of records on the page."""
 
     of: Examined
 

@@ -1,4 +1,4 @@
-"""What a check found, in words for the reader, with every row it concerns."""
+"""What a check found, in words for the reader, with all rows concerned."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from medcnn.system.privacy import pseudonym
 
 
 class Severity(StrEnum):
-    """`refuse`: no score on such data can be believed. `warn`: a score may mean something else
-    than it seems. `note`: good to know."""
+    """`refuse`: scores on such data cannot be trusted. `warn`: a score may not mean what it seems
+    to. `note`: good to know."""
 
     REFUSE = "refuse"
     WARN = "warn"
@@ -25,12 +25,12 @@ class Finding:
 
     Attributes:
         check: its name in the table of checks.
-        title: one line with the count in it.
+        title: one line, with the count.
         meaning: why it matters, in plain words.
         advice: what to do.
-        columns: heads of `rows`.
-        rows: everything it concerns, nothing that identifies a person.
-        shown: for each of `rows`, the records whose thumbnails stand beside it; may be shorter.
+        columns: headings of `rows`.
+        rows: everything concerned, but nothing that identifies a person.
+        shown: for each of `rows`, the records whose thumbnails are shown with it; may be shorter.
     """
 
     check: str
@@ -44,14 +44,14 @@ class Finding:
 
 
 def group_name(manifest: Manifest, row: int) -> str:
-    """The patient of a record, under a pseudonym."""
+    """The pseudonym of a record's patient."""
     record = manifest.records[row]
     return record.group if record.origin else pseudonym(record.group, manifest.group_noun)
 
 
 def image_name(manifest: Manifest, row: int, persons: Sequence[str] = ()) -> str:
-    """The id of an image; where it holds that of its patient, or a name, a pseudonym and where it
-    stands."""
+    """The id of an image; if it contains that of its patient, or a name, a pseudonym and its place
+    instead."""
     record = manifest.records[row]
     if record.origin:
         return f"{record.image_id} ({place(manifest, row)})"
@@ -62,13 +62,13 @@ def image_name(manifest: Manifest, row: int, persons: Sequence[str] = ()) -> str
 
 
 def place(manifest: Manifest, row: int) -> str:
-    """`line 43` of the hospital's table, as a spreadsheet shows it; else which image of the set."""
+    """`line 43` of the hospital's table, as in a spreadsheet; else the number of the image."""
     line = manifest.records[row].line
     return f"image {row + 1}" if line is None else f"line {line}"
 
 
 def classes_of(manifest: Manifest, row: int) -> list[str]:
-    """The classes of a record, as a list: a name may hold any character that could join them."""
+    """The classes of a record, as a list, since a name may contain any separator."""
     target = manifest.records[row].target
     if len(manifest.labels.names) > len(manifest.labels.outputs):
         return [] if target[0] != target[0] else [manifest.labels.names[int(target[0] > 0.5)]]

@@ -1,4 +1,4 @@
-"""What a file says of itself, without its pixels: how it was made, and whether it names anybody."""
+"""What the header of a file says: how it was made, and whether it names anyone."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from medcnn.audit.person_names import looks_assigned, looks_real, words_of_name
 from medcnn.images.reading import is_dicom, kind_of
 
 SCANNER, DEPTH, COLOUR, FORMAT, SIZE = "scanner", "bit depth", "photometric", "format", "size"
-# Only where a header says opposite ones.
+# Present only if a header contradicts itself.
 POLARITY = "polarity"
-# The highest value of grey samples of 16 bits, as it is stored.
+# The highest stored value of 16-bit grey samples.
 TOP = "top"
 
-# What PS3.15 Table E.1-1 removes or blanks because it names or locates a person, or says of one in
-# free words what nobody foresaw. Left out are what describes the examination and the device, in
-# which every file has words, dates, UIDs, and what stands in sequences.
+# Tags that PS3.15 Table E.1-1 removes or blanks because they name or locate a person, or contain
+# free text about one. Not included: tags about the examination and the device, which have words in
+# every file; dates; UIDs; and sequences.
 NAMES_AND_TEXTS = (
     *("PatientName", "OtherPatientNames", "PatientBirthName", "PatientMotherBirthName"),
-    *("PatientID",),  # a number there may be a pseudonym, a name is none
+    *("PatientID",),  # a number may be a pseudonym, a name is not
     *("ReferringPhysicianName", "ConsultingPhysicianName", "PhysiciansOfRecord"),
     *("PerformingPhysicianName", "NameOfPhysiciansReadingStudy", "OperatorsName"),
     *("RequestingPhysician", "ScheduledPerformingPhysicianName", "OrderEnteredBy"),
@@ -62,21 +62,21 @@ TAGS = (
     "ManufacturerModelName",
     "BurnedInAnnotation",
 )
-# EXIF 2.3, table 4 and 12: who made the picture, and where.
+# EXIF 2.3, tables 4 and 12: who made the picture, and where.
 EXIF_PERSON = {315: "Artist", 0xA430: "CameraOwnerName", 0x9C9D: "XPAuthor", 34853: "GPSInfo"}
 EXIF_MAKE, EXIF_MODEL = 271, 272
 
-BURNED_IN = "BurnedInAnnotation is YES: text about the patient may stand in the pixels"
+BURNED_IN = "BurnedInAnnotation is YES: the pixels may contain text about the patient"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Header:
     """Attributes:
-    traits: how the file was made: format, size, bit depth, photometric, scanner; and what its
-        header contradicts itself in.
-    persons: names of tags whose content looks like it tells of a real person; never the content.
-    names: parts of a person's name, lower case, to look for in paths; kept in memory alone.
-    burned_in: the file says that text stands in its pixels.
+    traits: how the file was made: format, size, bit depth, photometric, scanner; and any
+        contradiction in its header.
+    persons: names of tags whose content seems to be about a real person; never the content.
+    names: parts of a person's name, lower case, to search for in paths; only kept in memory.
+    burned_in: the file says that its pixels contain text.
     """
 
     traits: Mapping[str, str] = field(default_factory=dict)
@@ -86,11 +86,11 @@ class Header:
 
 
 def read_header(data: bytes, name: str) -> Header:
-    """The header of a file; an empty one where it cannot be read, which reading its pixels says.
+    """The header of a file; empty if unreadable, which reading its pixels will report.
 
     Args:
         data: the file, or its beginning.
-        name: for what has no header of its own.
+        name: for files without a header.
     """
     if ".npz#" in name:
         return Header(traits={FORMAT: "NPZ"})
@@ -101,7 +101,7 @@ def read_header(data: bytes, name: str) -> Header:
         return _of_raster(data, kind) if kind else _of_dicom(data)
     except (KeyboardInterrupt, SystemExit, GeneratorExit):
         raise
-    except BaseException:  # decoders raise anything, and what is wrong is said with the pixels
+    except BaseException:  # decoders raise anything, and reading the pixels will report it
         return Header()
 
 
@@ -109,7 +109,7 @@ def _of_raster(data: bytes, kind: str) -> Header:
     try:
         opened = Image.open(BytesIO(data))
     except UnidentifiedImageError:
-        # these two have other readers; what is damaged has no header
+        # these two have other readers; a damaged file has no header
         return Header(traits={FORMAT: kind} if kind in ("HEIC", "NIfTI") else {})
     with opened as image:
         exif = image.getexif()
@@ -147,7 +147,7 @@ def _of_dicom(data: bytes) -> Header:
     said = {tag: str(dataset.get(tag) or "") for tag in (*NAMES_AND_TEXTS, *NUMBERS)}
     persons = [tag for tag in NAMES_AND_TEXTS if looks_real(said[tag])]
     persons += [tag for tag in NUMBERS if looks_assigned(said[tag])]
-    # the first of January is what de-identification leaves of a year
+    # de-identification often leaves the first of January
     if re.fullmatch(r"\d{8}", birth := str(dataset.get(BIRTH) or "")) and birth[4:] != "0101":
         persons.append(BIRTH)
     return Header(

@@ -1,5 +1,5 @@
-"""What an audit keeps in the cache: sealed and under its key, so that nothing is believed that is
-damaged or was made of another set. What cannot be kept or read is made anew."""
+"""The cache of an audit: entries are sealed and have a key, so that damaged ones and those of other
+sets are not used. What cannot be stored or read is made again."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from medcnn.system.progress import log
 
 
 def recall(path: Path, key: str) -> dict[str, Any] | None:
-    """What `keep` wrote for that key; None where nothing whole is there."""
+    """What `keep` wrote for that key; None if nothing valid is there."""
     try:
         stored: dict[str, Any] = json.loads(bytes(read_sealed(path, shared=False)))
     except OSError:
@@ -23,23 +23,23 @@ def recall(path: Path, key: str) -> dict[str, Any] | None:
         stored = {}
     if stored.get("key") == key:
         return stored
-    log.info(f"the audit cache {path.name} is damaged and is made again")
+    log.info(f"the audit cache {path.name} is damaged and will be made again")
     return None
 
 
 def keep(path: Path, key: str, **content: Any) -> None:
-    """Raises OSError where nothing can be written."""
+    """Raises OSError if it cannot be written."""
     cache_place(path.parent.name)
     write_sealed(path, json.dumps({"key": key, **content}).encode())
 
 
 @contextmanager
 def keeping(folder: Path) -> Iterator[None]:
-    """Where the block cannot write, the audit goes on and says so: it is needed only once."""
+    """If the block cannot write, the audit says so and goes on: it is needed only once."""
     try:
         yield
     except OSError as error:
         log.warning(
-            f"the audit is not kept for the next time: {folder} cannot be written "
-            f"({error.strerror or error}). MEDCNN_CACHE=FOLDER names another place."
+            f"the audit cannot be cached: {folder} cannot be written "
+            f"({error.strerror or error}). Name another folder with MEDCNN_CACHE=FOLDER."
         )

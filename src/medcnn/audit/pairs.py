@@ -1,4 +1,4 @@
-"""Checks of pairs: the same pixels, or nearly, under two images."""
+"""Checks of pairs of images with the same, or nearly the same, pixels."""
 
 from __future__ import annotations
 
@@ -19,22 +19,28 @@ _PAIR = ("image", "of", "split", "label", "other image", "of", "split", "label",
 
 
 _CROSSED = {
-    (Split.TRAIN, Split.TEST): "What is tested was trained on: the score looks too good.",
-    (Split.TRAIN, Split.VALIDATION): "What chooses epoch and thresholds was trained on.",
-    (Split.VALIDATION, Split.TEST): "What is tested has chosen epoch and thresholds.",
+    (Split.TRAIN, Split.TEST): "The test contains training images, so the score is too good.",
+    (
+        Split.TRAIN,
+        Split.VALIDATION,
+    ): "The images that choose epoch and thresholds were also trained on.",
+    (
+        Split.VALIDATION,
+        Split.TEST,
+    ): "The test contains images that have chosen epoch and thresholds.",
 }
 
 
 def harm_of(of: Examined, pairs: Sequence[Pair]) -> str:
-    """What pairs in two splits do, by the splits in which they are."""
+    """The harm of pairs across splits, by the splits that they connect."""
     sides = [{of.manifest.records[r].split for r in (p.first, p.second)} for p in pairs]
     return " ".join(said for splits, said in _CROSSED.items() if set(splits) in sides)
 
 
 def weight_of(of: Examined, pairs: Sequence[Pair]) -> str:
-    """What pairs within a split do."""
+    """The effect of pairs within a split."""
     inside = {of.manifest.records[p.first].split for p in pairs}
-    said = ["In training they weigh twice."] if Split.TRAIN in inside else []
+    said = ["They count twice in training."] if Split.TRAIN in inside else []
     if scored := [str(s) for s in (Split.VALIDATION, Split.TEST) if s in inside]:
         said.append(f"They count twice in the scores of {' and '.join(scored)}.")
     if any(_foreign(of, p) for p in pairs):
@@ -48,7 +54,7 @@ def weight_of(of: Examined, pairs: Sequence[Pair]) -> str:
 
 
 def pixels_in_two_splits(of: Examined) -> Iterator[Finding]:
-    """The same pixels in two splits, whatever the files are called."""
+    """The same pixels in two splits, whatever the names of the files."""
     found = [p for p in of.pairs if p.same and _across(of, p)]
     if found:
         yield _of_pairs(
@@ -57,9 +63,9 @@ def pixels_in_two_splits(of: Examined) -> Iterator[Finding]:
             check="pixels",
             severity=Severity.REFUSE,
             title=f"{counted(len(found), 'pair')} of images with the same pixels in two splits",
-            meaning=f"{harm_of(of, found)} The files may differ in name, format and size in bytes; "
+            meaning=f"{harm_of(of, found)} The files may differ in name, format and size; "
             "decoded, they are equal.",
-            advice="Take one of each pair out of the table, or give both the same patient.",
+            advice="Remove one of each pair from the table, or give both the same patient.",
         )
 
 
@@ -73,19 +79,19 @@ def copies_in_two_splits(of: Examined) -> Iterator[Finding]:
             check="copies",
             severity=Severity.WARN,
             title=f"{counted(len(found), 'pair')} of near-duplicates in two splits",
-            meaning="They look like one photograph that was recompressed, cropped or resized. "
-            "Where that is so, the score looks too good.",
-            advice="Look at the pairs. Give those that show one patient the same patient id, or "
-            "take one of each out.",
+            meaning="They look like one photograph that was recompressed, cropped or resized. If "
+            "so, the score is too good.",
+            advice="Look at the pairs. If a pair shows one patient, give both the same patient id, "
+            "or remove one.",
         )
 
 
 def pixels_with_two_labels(of: Examined) -> Iterator[Finding]:
-    """One image, by its pixels, with two labels."""
+    """The same pixels with two labels."""
     differ = [p for p in of.pairs if _labels_differ(of, p)]
     same, near = [p for p in differ if p.same], [p for p in differ if not p.same]
     near = [p for p in near if _foreign(of, p)]
-    advice = "Find out which label is right, and take the other row out."
+    advice = "Find out which label is right, and remove the other row."
     if same:
         yield _of_pairs(
             of,
@@ -103,14 +109,14 @@ def pixels_with_two_labels(of: Examined) -> Iterator[Finding]:
             check="labels",
             severity=Severity.WARN,
             title=f"{counted(len(near), 'pair')} of near-duplicates with different labels",
-            meaning="They look like one photograph and were labelled differently."
-            + (" By the table they are of different patients." if of.manifest.grouped else ""),
+            meaning="They look like one photograph, but have different labels."
+            + (" The table says they show different patients." if of.manifest.grouped else ""),
             advice=f"Look at the pairs. {advice}",
         )
 
 
 def pixels_twice(of: Examined) -> Iterator[Finding]:
-    """Equal or similar images within one split, which the split is not to blame for."""
+    """Equal or similar images within one split."""
     same = [p for p in of.pairs if p.same and not _across(of, p)]
     near = [p for p in of.pairs if not p.same and not _across(of, p) and _foreign(of, p)]
     if same or near:
@@ -122,7 +128,7 @@ def pixels_twice(of: Examined) -> Iterator[Finding]:
             title=f"{counted(len(same) + len(near), 'pair')} of equal or near-equal images within "
             "a split",
             meaning=weight_of(of, [*same, *near]),
-            advice="Take one of each pair out, or give both the same patient.",
+            advice="Remove one of each pair, or give both the same patient.",
         )
 
 
@@ -132,7 +138,7 @@ def _across(of: Examined, pair: Pair) -> bool:
 
 
 def _foreign(of: Examined, pair: Pair) -> bool:
-    """Of two patients: near-equal images of one patient are follow-ups, not copies."""
+    """Whether they are of two patients; similar images of one are follow-ups, not copies."""
     records = of.manifest.records
     return records[pair.first].group != records[pair.second].group
 

@@ -1,7 +1,7 @@
-"""How well the search for copies works on this very set: copies are planted in memory and counted.
+"""Measures the search for copies on the set itself: copies are made in memory and counted.
 
 re-compressed   JPEG of quality 70
-cropped         2 % less wide and high, the same on every side
+cropped         2 % less width and height, equally on all sides
 resized         to two thirds
 """
 
@@ -27,8 +27,8 @@ PLANTED = 60
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recovered:
     """Attributes:
-    planted: kind of copy -> how many there were.
-    found: kind of copy -> of how many the original was found.
+    planted: kind of copy -> number of copies made.
+    found: kind of copy -> number of copies whose original was found.
     false: images of other patients that were found with them.
     """
 
@@ -77,14 +77,14 @@ def recovered(
     count: int = PLANTED,
     seed: int = 0,
 ) -> Recovered:
-    """Plant `count` copies of each kind and search the whole set for their originals.
+    """Make `count` copies of each kind and search the whole set for their originals.
 
     Args:
-        groups: whose image each row is; another image of the same patient is no false alarm.
+        groups: patient of each row; another image of the same patient is not a false alarm.
         read: row -> its pixels [H, W, C].
     """
     drawn = np.random.default_rng(seed).permutation(np.asarray(usable, dtype=np.int64))[:count]
-    picked = np.sort(drawn)  # a packed npz is read forwards
+    picked = np.sort(drawn)  # a compressed npz is read forwards
     kinds: list[str] = []
     rows: list[int] = []
     copies: list[NDArray[np.uint8]] = []
@@ -102,7 +102,7 @@ def recovered(
     found, false = dict.fromkeys(COPIES, 0), 0
     if copies:
         hits = copies_of(np.stack(copies), np.asarray(greys), usable)
-        # what the set holds twice already is found with a copy, and is no false alarm
+        # duplicates already in the set are found with a copy, and are not false alarms
         own = copies_of(np.asarray(greys[rows]), np.asarray(greys), usable)
         for kind, row, hit, known in zip(kinds, rows, hits, own, strict=True):
             found[kind] += row in hit

@@ -1,10 +1,10 @@
-"""How well the label can be told without looking at the disease: from how the file was made, from
-the columns of the table, from the border of the image, from a thumbnail.
+"""How well the label can be predicted without the disease: from the way the file was made, the
+columns of the table, the border of the image, or a thumbnail.
 
-Each is asked by the same small learner, on patients that it has not seen. A high answer for file,
-columns or border means that a network can score well on this set by recognising where an image
-comes from (DeGrave, Janizek and Lee 2021, Nature Machine Intelligence 3:610; Maguolo and Nanni
-2021, Information Fusion 76:1, did it on borders of COVID-19 radiographs).
+The same small learner answers for each, on patients that it has not seen. A high score for file,
+columns or border means that a network can score well on this set by recognising the source of an
+image (DeGrave, Janizek and Lee 2021, Nature Machine Intelligence 3:610; Maguolo and Nanni 2021,
+Information Fusion 76:1, did it on borders of COVID-19 radiographs).
 """
 
 from __future__ import annotations
@@ -32,26 +32,26 @@ from medcnn.statistics.metrics import table as metrics
 Floats = NDArray[np.float64]
 
 BORDER_PX = 2
-"""Of 32: the outer sixteenth on every side."""
+"""Of 32 pixels: the outer sixteenth on every side."""
 MOST_IMAGES = 2000
-"""The learner solves a system of that size; more images would move its answer little."""
+"""The learner solves a system of this size; more images would change its answer little."""
 FOLDS = 5
 REPEATS = 3
-"""Ways to deal patients out to folds, averaged: one way alone moves an AUROC by some 0.02."""
+"""Assignments of patients to folds, averaged: a single one changes an AUROC by about 0.02."""
 RESAMPLES = 500
 FEWEST_GROUPS = 8
-"""A label that fewer patients have, or lack, is not asked for."""
+"""A label that fewer patients have, or lack, is skipped."""
 RIDGE = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Told:
-    """How well labels are told from one source.
+    """How well one source predicts labels.
 
     Attributes:
         source: file, columns, border or thumbnail.
-        auroc: macro mean over the labels that were asked for, one against the rest.
-        best: the label that is told best, with its own AUROC.
+        auroc: macro mean over the labels considered, one against the rest.
+        best: the label that is predicted best, with its own AUROC.
     """
 
     source: str
@@ -61,7 +61,7 @@ class Told:
 
 
 def told(manifest: Manifest, looks: Looks, seed: int = 0) -> list[Told]:
-    """One answer for each source that says anything at all."""
+    """One answer for each source with any information."""
     usable = [i for i, f in enumerate(looks.facts) if not f.bad]
     rows = np.array(usable, dtype=np.int64)
     if len(rows) > MOST_IMAGES:
@@ -130,8 +130,8 @@ def _features(manifest: Manifest, looks: Looks, rows: NDArray[np.int64]) -> dict
 
 
 def encoded(table: Sequence[dict[str, str]]) -> Floats:
-    """[N, F] of a table of texts: numbers of many values stand for themselves, other values become
-    a column each where five rows or more have them, and what is missing is a column too."""
+    """[N, F] from a table of texts: numbers with many values stay numbers; other values become one
+    column each if five or more rows have them, and so do missing ones."""
     parts: list[Floats] = []
     for name in sorted({n for row in table for n in row}):
         cells = [row.get(name, "") for row in table]
@@ -155,14 +155,14 @@ def number_of(cell: str) -> float:
 
 
 def _varying(features: Floats) -> Floats:
-    """Standardised, without the columns that are the same everywhere."""
+    """Standardised, without constant columns."""
     spread = features.std(axis=0)
     kept = spread > 1e-9
     return np.asarray((features[:, kept] - features[:, kept].mean(axis=0)) / spread[kept])
 
 
 def _folds(groups: Sequence[str], target: Floats, seed: int) -> NDArray[np.int64]:
-    """[N] in 0..4, all images of a group in one; groups with rare labels are dealt out first."""
+    """[N] in 0..4, all images of a group in one; groups with rare labels are assigned first."""
     numbers, count = group_numbers(groups)
     rarity = 1 / np.maximum(1, np.nansum(target, axis=0))
     weight = np.zeros(count)
@@ -176,10 +176,9 @@ def _folds(groups: Sequence[str], target: Floats, seed: int) -> NDArray[np.int64
 def _out_of_fold(features: Floats, target: Floats, fold: NDArray[np.int64]) -> Floats:
     """[N, K] scores, each by a learner that saw no image of the same group.
 
-    Regularised least squares with a Gaussian kernel as wide as the typical distance; its scores
+    Regularised least squares with a Gaussian kernel as wide as the typical distance. Its scores
     rank as well as those of a support vector machine (Rifkin and Klautau 2004, JMLR 5:101) and
-    are the solution of one system of equations. A label that was not assessed is drawn to neither
-    side.
+    solve a single system of equations. Labels that were not assessed count for neither side.
     """
     narrow = features.astype(np.float32)
     square = (narrow * narrow).sum(axis=1)
@@ -228,7 +227,7 @@ def _judged(
 
 
 def _estimate(values: Floats, groups: Sequence[str]) -> Estimate:
-    """Of a value, first, with its resamples; where all are told perfectly, none shows a spread."""
+    """From a value and its resamples; if all are perfect, there is no spread."""
     behind = len(set(groups))
     perfect = values[0] > 1 - 1e-9
     interval = (

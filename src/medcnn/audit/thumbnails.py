@@ -1,6 +1,6 @@
-"""One look at every image: decoded once, kept as two thumbnails and what its header says.
+"""One look at every image: decoded once, kept as two thumbnails and facts from its header.
 
-All that the audit says of pixels comes from these, and they stay in the cache, so that the next
+Everything the audit says about pixels is based on these. They stay in the cache, so that the next
 audit of the same files decodes nothing.
 """
 
@@ -35,29 +35,29 @@ from medcnn.system.files import cache_folder, cache_place
 from medcnn.system.privacy import keyed
 from medcnn.system.progress import log, track
 
-# Raised whenever the same file would give another look.
+# Increased whenever the same file would give another look.
 LOOKS_VERSION = 6
 GREY_PX, COLOUR_PX = 64, 32
 FACTS_BYTES = 1024
 LOOK_BYTES = GREY_PX**2 + 3 * COLOUR_PX**2 + FACTS_BYTES
 MOST_IN_MEMORY = 1 << 28
-# Where nothing is said of the training.
+# Used if nothing is known about the training.
 PLAIN = Preprocessing(size_px=GREY_PX)
 BLANK = "blank"
 BLANK_LEVELS = 2
-"""A thumbnail whose greys span no more of 255 levels than this shows nothing."""
+"""A thumbnail whose greys span at most this many of 255 levels shows nothing."""
 
 Bytes = NDArray[np.uint8]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
-    """What is known of one image besides its thumbnails.
+    """What is known about an image besides its thumbnails.
 
     Attributes:
-        bad: why it must not be used; empty where it may.
+        bad: why it must not be used, or "".
         traits: how it was made: format, size, bit depth, photometric, scanner.
-        persons: tags whose content looks like that of a real person; `path` for a name in a path.
+        persons: tags whose content seems to be about a real person; `path` for a name in a path.
     """
 
     bad: str
@@ -67,12 +67,12 @@ class Facts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Looks:
-    """Of every record of a manifest, in its order.
+    """The looks of all records of a manifest, in its order.
 
     Attributes:
-        grey: [N, 64, 64] in 0..255, the image squashed to a square; zeros where it is unreadable.
-        colour: [N, 32, 32, 3] likewise.
-        key: names files, headers and their times; equal exactly where nothing has changed.
+        grey: [N, 64, 64] in 0..255, the image squashed to a square; zeros if unreadable.
+        colour: [N, 32, 32, 3], likewise.
+        key: depends on files, headers and their times; equal if and only if nothing has changed.
     """
 
     grey: Bytes
@@ -92,14 +92,14 @@ def look_at(
     """Look at all images, or take their looks from the cache.
 
     Args:
-        how: which frame, window and depth; and how large images are decoded, so that what is
-            trained on needs no other decoding.
-        also: what is filled in the same pass over the files.
-        processes: 0: one for each core.
-        executor: who decodes.
+        how: which frame, window and depth; and how large images are decoded, so that training
+            needs no second decoding.
+        also: what to fill in the same pass over the files.
+        processes: 0: one per core.
+        executor: what decodes.
 
     Raises:
-        DataError: a disk has no room for what is filled.
+        DataError: a disk is full.
     """
     root, paths = manifest.root, [r.path for r in manifest.records]
     harmless, processes = harmless_words(manifest), processes or os.cpu_count() or 1
@@ -120,7 +120,7 @@ def look_at(
         unreadable = shelf.unreadable
         rows = [r for r in rows if r not in unreadable and not shelf.read(r, made[r])]
         if rows:
-            log.info(f"{len(rows)} cached thumbnails are damaged and are made again")
+            log.info(f"{len(rows)} cached thumbnails are damaged and will be made again")
     if rows:
         unreadable |= _into(made, rows, root, paths, recipe, processes)
         if shelf:
@@ -143,7 +143,7 @@ def look_at(
 
 
 def _array(count: int) -> Bytes:
-    """Looks in order; of a large set on disk, where it takes no memory that others need."""
+    """Looks in order; on disk for a large set, to save memory."""
     if count * LOOK_BYTES < MOST_IN_MEMORY:
         return np.zeros((count, LOOK_BYTES), np.uint8)
     with tempfile.TemporaryFile() as file:
@@ -158,7 +158,7 @@ def _into(
     recipe: Recipe,
     processes: int,
 ) -> dict[int, tuple[str, bytes]]:
-    """Fill these rows without the cache; returns those that are unreadable."""
+    """Fill these rows without the cache; returns the unreadable ones."""
     unreadable = {}
     requests = [Request(row=row, path=paths[row]) for row in rows]
     answers = decode(requests, root, [recipe], processes=processes)
@@ -173,7 +173,7 @@ def _into(
 
 
 def _reading(how: Preprocessing) -> dict[str, Any]:
-    """How images are decoded for a look: as they are for training, where that shows enough."""
+    """How images are decoded for a look: as for training, if that shows enough."""
     least = how.needs_px
     enough = least is not None and least >= GREY_PX * 3 // 2
     return {
@@ -185,7 +185,7 @@ def _reading(how: Preprocessing) -> dict[str, Any]:
 
 
 def maker(setting: dict[str, Any]) -> Maker:
-    """Looks, in a decoder process: grey, colour and facts, one after the other."""
+    """Makes looks in a decoder process: grey, colour and facts."""
     harmless = frozenset(setting["harmless"])
     asked = {name: setting[name] for name in ("window", "full_scale", "at_least_px")}
     reading = Reading(frames=Frames(setting["frames"]), **asked)
@@ -212,7 +212,7 @@ def maker(setting: dict[str, Any]) -> Maker:
 
 
 def _packed(facts: Facts) -> bytes:
-    """`FACTS_BYTES`; what a file may say at any length is cut so that it fits."""
+    """`FACTS_BYTES` bytes; texts of unlimited length are cut to fit."""
     for length in (400, 100, 0):
         cut = {name: value[:length] for name, value in facts.traits.items()}
         told = [facts.bad[:length], cut if length else {}, facts.persons]
@@ -254,7 +254,7 @@ def _bad(small: Bytes, header: Header) -> str:
 
 
 def harmless_words(manifest: Manifest) -> frozenset[str]:
-    """Words in paths that are no names: classes, and what folders of images are called."""
+    """Words in paths that are not names: classes, and common names of image folders."""
     names = (*manifest.labels.names, manifest.source)
     return IMAGING_WORDS.union(*map(tokens, names))
 

@@ -1,4 +1,4 @@
-"""How strongly the way a file was made, or a column of the table, goes with a label."""
+"""How strongly the way a file was made, or a column of the table, is associated with a label."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ MOST_VALUES = 12
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Association:
-    """Of one trait with the label it goes with most.
+    """One trait and the label that it is most strongly associated with.
 
     Attributes:
         strength: Cramér's V of trait and label, corrected for chance, in [0, 1].
-        p: chance of so strong a link with any label where there is none.
+        p: probability of such a strong association with any label by chance.
         values: value -> (images assessed for the label, share of them that have it).
     """
 
@@ -41,7 +41,7 @@ class Association:
 
 
 def file_traits(looks: Looks) -> dict[str, list[str]]:
-    """Trait -> its value for every record, empty where unknown."""
+    """Trait -> its value for every record, "" if unknown."""
     return {t: [f.traits.get(t, "") for f in looks.facts] for t in FILE_TRAITS}
 
 
@@ -53,10 +53,10 @@ def columns(manifest: Manifest) -> dict[str, list[str]]:
 def associations(
     manifest: Manifest, table: Mapping[str, Sequence[str]], usable: Sequence[int], seed: int = 0
 ) -> list[Association]:
-    """Of every trait that varies, strongest first; one image a patient is counted.
+    """For every trait that varies, strongest first; only one image per patient counts.
 
-    Source: Bergsma 2013, J Korean Stat Soc 42(3), for the correction; the p-value is that of a
-    permutation test of the strongest of all labels.
+    Source: Bergsma 2013, J Korean Stat Soc 42(3), for the correction; the p-value is from a
+    permutation test of the strongest label.
     """
     draw = np.random.default_rng(seed)
     first: dict[str, int] = {}
@@ -113,7 +113,7 @@ def _strengths(shown: Floats, positive: Floats, assessed: Floats) -> Floats:
 
 
 def binned(cells: Sequence[str]) -> NDArray[Any]:
-    """Numbers of many values in quarters, rare values in one; empty cells are `missing`."""
+    """Numbers with many values in quartiles, rare values joined; empty cells are `missing`."""
     numbers = np.array([number_of(c) for c in cells])
     sizes = [c.partition("x") for c in cells]
     if all(w.isdigit() and h.isdigit() for w, _, h in sizes) and len(set(cells)) > MOST_VALUES:

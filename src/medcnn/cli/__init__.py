@@ -1,6 +1,6 @@
 """The command line: `medcnn VERB key=value ...`.
 
-Nothing heavy is imported before the words of the command have been understood.
+Nothing heavy is imported before the command has been parsed.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager, nullcontext
 
 from medcnn.verbs import VERBS, Command, execute, verb_of
 
-# What people type instead of `medcnn list ...`.
+# What people may type instead of `medcnn list ...`.
 LISTS = {
     **dict.fromkeys(("backbones", "models"), "list backbones"),
     **dict.fromkeys(("datasets", "data"), "list datasets"),
@@ -33,7 +33,7 @@ def main(arguments: list[str] | None = None) -> None:
         verbs = [w for w in words if w in VERBS]
         print(help_of(verb_of(verbs[0])) if asked and verbs else general(), end="")
         raise SystemExit(0 if words else 2)
-    if arguments is None:  # in a process of its own
+    if arguments is None:  # in a separate process
         from medcnn.system.tracebacks import guard
 
         guard()
@@ -41,15 +41,15 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def run(words: list[str]) -> int:
-    """Run a command, say what went wrong, and return the exit code."""
+    """Run a command, report what went wrong, and return the exit code."""
     from medcnn.system.errors import MedcnnError, private
     from medcnn.system.privacy import for_terminal
     from medcnn.system.progress import follows, wrapped
 
     def say(text: str) -> None:
         if follows():
-            return  # the leader says it
-        if debug:  # as the traceback above, it is made to be sent
+            return  # the leader reports it
+        if debug:  # like the traceback above, it is meant to be sent
             from medcnn.system.tracebacks import shareable
 
             text = shareable(text, _typed_places(words))
@@ -72,33 +72,33 @@ def run(words: list[str]) -> int:
         say(str(error))
         return error.exit_code
     except KeyboardInterrupt:
-        print("stopped at once; the last saved state is whole", file=sys.stderr)
+        print("stopped at once; the last saved state is intact", file=sys.stderr)
         return 130
     except BrokenPipeError:
-        return 1  # the reader of a list had enough
+        return 1  # the reader of a list has quit
     except Exception as error:
         trace(error)
         if isinstance(error, OSError) and error.strerror:
             of = f"{_place(error.filename, words)}: " if error.filename else ""
             say(f"{of}{error.strerror}.{_advice(error)}")
             return 1
-        if isinstance(error, RuntimeError):  # as all of torch's are
+        if isinstance(error, RuntimeError):  # torch raises no others
             from medcnn.models.inference import out_of_memory
 
             if out_of_memory(error):
-                say("there is too little memory for this network, or other programs hold it.")
+                say("there is too little memory for this network, or other programs use it.")
                 return 1
         text = " ".join(str(error).split())
         way = "report the traceback above" if debug else "add --debug for the traceback to report"
         say(
-            f"{type(error).__name__}: {private(text)}. This is a fault of medcnn, not of yours; "
-            f"{way}, which holds no names."
+            f"{type(error).__name__}: {private(text)}. This is a bug in medcnn, not your mistake; "
+            f"{way}, which contains no names."
         )
         return 1
 
 
 def _heard(verb: str) -> AbstractContextManager[None]:
-    """Signals end a command that can go on with 75 from here on, before torch is imported."""
+    """From here on, before torch is imported, signals end a resumable command with 75."""
     if verb not in VERBS or not verb_of(verb).resumes:
         return nullcontext()
     from medcnn.training.stopping import end_with_torchrun, ended_by_signals
@@ -108,7 +108,7 @@ def _heard(verb: str) -> AbstractContextManager[None]:
 
 
 def _typed_places(words: list[str]) -> list[str]:
-    """The paths that a command names, which may hold the name of a patient."""
+    """The paths in a command, which may contain the name of a patient."""
     from medcnn.cli.words import PATHS, is_place, parts
 
     named = [value.strip("'\"") for _, key, value in map(parts, words) if key in PATHS]
@@ -116,8 +116,8 @@ def _typed_places(words: list[str]) -> list[str]:
 
 
 def _place(filename: object, words: list[str]) -> str:
-    """A file as a message may name it: what the user typed in clear, what lies below marked as a
-    name, since it may be that of a patient. What is written has names of ours."""
+    """The name of a file in a message: the part that the user typed is shown, the rest is marked as
+    a name, since it may be a patient's. Files that we write have names of ours."""
     import os
     from pathlib import Path
 
@@ -127,7 +127,7 @@ def _place(filename: object, words: list[str]) -> str:
     for word in words:
         key, _, value = word.partition("=")
         for typed in filter(None, (word, value.strip("'\""))):
-            folder = Path(os.path.expanduser(typed)).absolute()  # which knows no `~key` as a fault
+            folder = Path(os.path.expanduser(typed)).absolute()  # in which `~key` is not an error
             if place == folder:
                 return typed
             ours = words[0] == "report" or key in ("output", "run_dir")
@@ -135,9 +135,7 @@ def _place(filename: object, words: list[str]) -> str:
                 return str(Path(typed).with_suffix(place.suffix))
             if place.is_relative_to(folder) and folder.parent != folder:
                 below = str(place.relative_to(folder))
-                return (
-                    os.path.join(typed, below) if ours else f"{typed}, within it {private(below)}"
-                )
+                return os.path.join(typed, below) if ours else f"{typed}, in it {private(below)}"
     return private(str(filename))
 
 
@@ -145,18 +143,18 @@ def _advice(error: OSError) -> str:
     import errno
 
     return {
-        errno.EACCES: " Your account may not go there: ask whoever owns it, or name another place.",
-        errno.ENOSPC: " The disk is full: make room, or name a place on another one.",
-        errno.EDQUOT: " Your share of the disk is used up: make room, or name another place.",
-        errno.EFBIG: " Files may not grow so large here (`ulimit -f`): ask whoever runs this "
-        "machine, or name another place.",
-        errno.EROFS: " Nothing can be written there: name another place, and for caches another "
-        "folder in MEDCNN_CACHE.",
+        errno.EACCES: " Your account has no access: ask its owner, or name another place.",
+        errno.ENOSPC: " The disk is full: make room, or name a place on another disk.",
+        errno.EDQUOT: " Your disk quota is used up: make room, or name another place.",
+        errno.EFBIG: " File sizes are limited here (`ulimit -f`): ask the administrator, or name "
+        "another place.",
+        errno.EROFS: " It cannot be written: name another place (for caches, another folder in "
+        "MEDCNN_CACHE).",
     }.get(error.errno or 0, "")
 
 
 def _no_verb(word: str, rest: list[str]) -> str:
-    """What to say of a first word that is not a command."""
+    """A message about a first word that is not a command."""
     import shlex
 
     from medcnn.system.registry import nearest
@@ -180,6 +178,12 @@ def _dispatch(words: list[str]) -> int:
         raise UsageError(_no_verb(name, rest))
     verb = verb_of(name)
     if verb.config is None:
+        options = {"--show-config", "--config-dir", "-m", "--multirun"}
+        if wrong := [w for w in rest if w.partition("=")[0] in options]:
+            raise UsageError(
+                f"medcnn {name} has no settings, so {wrong[0]} has no effect; see medcnn {name} "
+                "--help."
+            )
         execute(Command(verb=verb, words=words))
         return 0
     if {"-m", "--multirun"} & set(rest):

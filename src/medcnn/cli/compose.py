@@ -1,11 +1,11 @@
-"""From the words of a command to a frozen config. Hydra composes here, then leaves."""
+"""From the words of a command to a frozen config. Hydra composes here, and is not used after."""
 
 from __future__ import annotations
 
 import os
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, fields
 from functools import partial
 from pathlib import Path
@@ -57,14 +57,14 @@ from medcnn.system.privacy import as_pseudonyms
 from medcnn.system.registry import nearest
 from medcnn.verbs import Command, Given, Verb, verb_of
 
-# Settings that take any name, so that Hydra would ask for a `+`.
+# Settings that accept any name, for which Hydra would demand a `+`.
 OPEN = re.compile(r"(data\.(exclude|names|rename|split_names)|model\.options)\b")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """Settings in Hydra's grammar, the folder of --config-dir, whether all are only to be shown,
-    and what to tell the user about them."""
+    """Settings in Hydra's grammar, the folder of --config-dir, whether to only show settings, and
+    hints for the user."""
 
     settings: list[str]
     folder: Path | None
@@ -76,7 +76,7 @@ def read_command(name: str, words: list[str]) -> Command:
     """Compose, check and freeze.
 
     Raises:
-        UsageError: all faults of the command, one line each, with the nearest right name.
+        UsageError: all faults of the command, one line each, with the nearest valid name.
     """
     verb = verb_of(name)
     loose = _without_key(words) if verb.rest else []
@@ -101,7 +101,7 @@ def read_command(name: str, words: list[str]) -> Command:
 
 
 def _varied(name: str, options: Options, chosen: Mapping[str, Any]) -> Command:
-    """The command that trains with the settings of another one; `chosen` replaces some of them."""
+    """The training command with another command's settings; `chosen` replaces some of them."""
     own = {"run_dir", *chosen, *(f.name for f in fields(cast(type, verb_of(name).config)))}
     shared = [
         word
@@ -114,7 +114,7 @@ def _varied(name: str, options: Options, chosen: Mapping[str, Any]) -> Command:
 
 
 def _hidden(composed: dict[str, Any]) -> dict[str, Any]:
-    """Settings to show: a terminal sees them all, a pipe no patient that is left out."""
+    """Settings to show: a terminal gets all of them, a pipe no names of excluded patients."""
     data = composed.get("data") or {}
     exclude = data.get("exclude")
     if sys.stdout.isatty() or not isinstance(exclude, Mapping):
@@ -162,7 +162,7 @@ def read_options(verb: Verb, words: list[str], *, many: bool = False) -> Options
 
 
 def _readable(word: str) -> str:
-    """A name of a column, quoted where Hydra's grammar has no reading of its signs."""
+    """The name of a column, quoted if Hydra's grammar cannot read it."""
     start, key, value = parts(word)
     if key in TEXTS and value[:1] not in ("", "[", "{"):
         try:
@@ -191,7 +191,7 @@ def _named_bodies(verb: Verb, words: list[str], folder: Path | None) -> list[str
 def _compose(
     verb: Verb, words: list[str], folder: Path | None
 ) -> tuple[dict[str, Any], Mapping[str, str | None], list[str]]:
-    """The composed config as plain dicts, what was chosen of each group, and the keys given."""
+    """The composed config as plain dicts, the choice in each group, and the given keys."""
     search = searched(folder)
     words = _named_bodies(verb, words, folder)
     words = [f"++{word}" if OPEN.match(word) else word for word in words]
@@ -207,7 +207,7 @@ def _compose(
         for fault in group_faults(o, loader, verb, search)
     ]
     way = (
-        "what to search is written in a file, FOLDER/sweep/mine.yaml (docs/sweeps.md)"
+        "write what to search in a file, FOLDER/sweep/mine.yaml (docs/sweeps.md)"
         if "sweep" in own_groups
         else "a list of values is a sweep: `medcnn train -m` makes a run of each"
     )
@@ -218,7 +218,7 @@ def _compose(
         if o.is_sweep_override() or o.key_or_group.startswith("sweep.space")
     ]
     faults += [
-        f"{o.input_line}: {o.key_or_group} belongs to Hydra and is not a setting of medcnn."
+        f"{o.input_line}: {o.key_or_group} is a setting of Hydra, not of medcnn."
         for o in overrides
         if re.match(r"hydra\b", o.key_or_group)
     ]
@@ -244,7 +244,7 @@ def _compose(
         composed = OmegaConf.to_container(final, resolve=True)
     except MedcnnError:
         raise
-    except Exception as error:  # whatever it is, the settings of the user made it
+    except Exception as error:  # whatever it is, the user's settings caused it
         raise UsageError(f"the settings cannot be composed: {words_of(error)}") from error
     assert isinstance(composed, dict)
     composed.pop("experiment", None)
@@ -253,13 +253,13 @@ def _compose(
 
 
 def read_words(words: list[str], loader: ConfigLoader | None = None) -> list[Override]:
-    """Hydra's reading of each word; with a loader, globs know the names they choose from."""
+    """Hydra's parse of each word; with a loader, globs know the names to choose from."""
     parser = OverridesParser.create(loader)
     overrides: list[Override] = []
     for word in words:
         try:
             overrides += parser.parse_overrides([word])
-        except Exception as error:  # of the grammar, or of numbers that Python refuses
+        except Exception as error:  # from the grammar, or from numbers that Python refuses
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             key, _, value = word.partition("=")
             if NAMING.match(word):
@@ -270,8 +270,8 @@ def read_words(words: list[str], loader: ConfigLoader | None = None) -> list[Ove
                 ) from None
             if re.search(r"\s\w[\w.]*=", value):
                 raise UsageError(
-                    f"{shortened(word)}: several settings in one word; leave out the quotes that "
-                    "hold them together."
+                    f"{shortened(word)}: several settings in one word; remove the quotes around "
+                    "them."
                 ) from None
             raise UsageError(
                 f"{shortened(word)} cannot be read as key=value: {shortened(reason, 200)}. A value "
@@ -289,17 +289,18 @@ def words_of(error: Exception) -> str:
 
 
 def _frozen(verb: Verb, given: Given) -> Any:
-    """The config of the command, each name in it known, each option bound to its signature."""
+    """The config of the command, with all names and options checked."""
     composed = given.settings
     _expand(composed)
     data = composed.get("data")
     if isinstance(data, dict) and "root" in data:
+        _refuse_unnamed(given.keys, data)
         # kept absolute, so that a run can be evaluated from another directory
         places = {k: data[k] for k in ("root", "path") if isinstance(data.get(k), str)}
         data |= {key: str(Path(place).resolve()) for key, place in places.items()}
         chosen = given.groups.get("data")
         if chosen and data.get("title") is None and chosen != data.get("name"):
-            data["title"] = chosen  # a user's own YAML, known by its file's name
+            data["title"] = chosen  # a user's own YAML, known by the name of its file
     verb.prepare(given)
     known: dict[str, Any] = {
         "data.name": adapters.DATASETS,
@@ -320,17 +321,29 @@ def _frozen(verb: Verb, given: Given) -> Any:
     return config
 
 
+def _refuse_unnamed(keys: Collection[str], data: Mapping[str, Any]) -> None:
+    """Raises UsageError if `data.root` is given without `data`: phantoms would be drawn there."""
+    named = {"data", "data.phantom", "data.patients"}.intersection(keys)
+    if data.get("name") != "phantom" or "data.root" not in keys or named:
+        return
+    root = Path(str(data["root"]))
+    if not (root / "phantom.json").is_file():
+        raise UsageError(
+            f"data.root={root}: say what is there with data=NAME. For your own images, `medcnn "
+            f"init {root}` writes a YAML; data=phantom would draw phantoms there."
+        )
+
+
 def _group_names(group: str) -> list[str]:
     files = (config_folder() / group).glob("*.yaml")
     return sorted([*(p.stem for p in files), *names_in(group)])
 
 
 def _expand(composed: dict[str, Any]) -> None:
-    """`~` is the user's own folder in every path, in the command and in a YAML. A folder may be
-    called by a number.
+    """Expand `~` in every path, in the command and in a YAML. The name of a folder may be a number.
 
     Raises:
-        UsageError: a path that is empty, which would mean the folder where the command runs.
+        UsageError: an empty path, which would mean the current folder.
     """
     for setting in PATHS:
         *groups, name = setting.split(".")
@@ -344,5 +357,5 @@ def _expand(composed: dict[str, Any]) -> None:
             if not value.strip() and setting != "data.folder":
                 raise UsageError(f"{setting} is empty: give a path, or null for none.")
             if "\0" in value:
-                raise UsageError(f"{setting}: a path cannot hold a NUL byte.")
+                raise UsageError(f"{setting}: a path cannot contain a NUL byte.")
             node[name] = os.path.expanduser(value)

@@ -1,4 +1,4 @@
-"""What is wrong with the settings of a command, with the nearest right name."""
+"""Faults in the settings of a command, with the nearest valid name."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from medcnn.verbs import Verb
 
 
 def meant_by(verb: Verb, word: str, following: str) -> str:
-    """`; write trainer.epochs=3` for `--epochs 3`; blank where no setting has that name."""
+    """`; write trainer.epochs=3` for `--epochs 3`; "" if no setting has that name."""
     name, given, value = word.lstrip("-").partition("=")
     name = name.replace("-", "_")
     with initialize_config_dir(version_base="1.3", config_dir=str(config_folder())):
@@ -35,7 +35,7 @@ def meant_by(verb: Verb, word: str, following: str) -> str:
 
 
 def unsafe(node: Any, key: str = "") -> Iterator[str]:
-    """Settings that would fetch a value from elsewhere, or name Python for Hydra to call."""
+    """Settings that would fetch a value from elsewhere, or name Python code for Hydra to call."""
     if isinstance(node, Mapping):
         for name, child in node.items():
             where = f"{key}.{name}".lstrip(".")
@@ -48,13 +48,13 @@ def unsafe(node: Any, key: str = "") -> Iterator[str]:
             yield from unsafe(child, f"{key}.{number}")
     elif isinstance(node, str) and "${" in node and key not in PLACES:
         yield (
-            f"{key}={shortened(node)}: settings are written into run folders, so none is fetched "
-            f"from elsewhere; ${{...}} is allowed only in {', '.join(PLACES)}."
+            f"{key}={shortened(node)}: settings are written into run folders, so their values must "
+            f"be given here; ${{...}} is allowed only in {', '.join(PLACES)}."
         )
 
 
 def line(override: Override) -> str:
-    """A word of the command as a message has it."""
+    """A word of the command for a message."""
     return said(str(override.input_line))
 
 
@@ -82,7 +82,7 @@ def key_faults(
     key = override.key_or_group
     done: list[str] = []
     for part in key.split("."):
-        # the list, since `in node` says no to a setting that is required and has no value yet
+        # the list, since `in node` is false for a required setting without a value
         names = [str(k) for k in node] if isinstance(node, DictConfig) else []
         if part in names:
             node = node._get_node(part)
@@ -92,29 +92,45 @@ def key_faults(
         if meant := _meant_elsewhere(verb, key, part, shape):
             yield f"{key} is not a setting of medcnn {verb.name}{meant}"
             return
-        if verb.name != "train" and key in _leaves(compose("train")):
-            training = f"only of training: medcnn train {key}=..."
-            yield f"{key} is not a setting of medcnn {verb.name}, {training}"
+        training = compose("train") if verb.name != "train" else None
+        if training is not None and (key in training or key in _leaves(training)):
+            where = f"but of training: medcnn train {key}=..."
+            yield f"{key} is not a setting of medcnn {verb.name}, {where}"
+            return
+        if owners := _owners(done, part):
+            yield f"{key} is not a setting of {_chosen(done, node)}; it belongs to {owners}."
             return
         siblings = [f"{where}.{name}".lstrip(".") for name in names]
         guess = nearest(key, [*siblings, *(groups if not done else [])])
         if guess == ".":
-            # `lr=0.1` means optimizer.lr: the last word of a key is what people remember
+            # `lr=0.1` means optimizer.lr: people remember the last part of a key
             leaves = {leaf.rsplit(".", 1)[-1]: leaf for leaf in _leaves(shape)}
             last = nearest(part, leaves)
             found = re.search(r"'(.+)'", last)
             guess = f"; did you mean '{leaves[found[1]]}'?" if found else last
         yield f"{key} is not a setting of medcnn {verb.name}{guess}"
         return
-    # `config.py` knows the types of the rest; options of a table are bound only once torch is there
+    # `config.py` checks the types of the rest; options of tables are checked once torch is there
     if done[0] in ("head", "loss", "pooling", "transfer") and isinstance(node, AnyNode):
         default, value = node._value(), override.value()
         if isinstance(default, int | float) and not isinstance(value, int | float):
             yield f"{key}={value} should be a number, such as {default}."
 
 
+def _owners(group: list[str], option: str) -> str:
+    """`transfer=last_n`, for an option `n` of the group `transfer`; "" if none has it."""
+    files = sorted(config_folder().joinpath(*group).glob("*.yaml")) if group else []
+    named = re.compile(rf"^{re.escape(option)}:", re.MULTILINE)
+    found = [f"{group[0]}={f.stem}" for f in files if named.search(f.read_text(encoding="utf-8"))]
+    return " or ".join(found)
+
+
+def _chosen(group: list[str], node: Any) -> str:
+    return f"{group[0]}={node.get('name', '...')}"
+
+
 def _meant_elsewhere(verb: Verb, key: str, part: str, shape: DictConfig) -> str:
-    """A setting of another group, or a command, that people mean by a key; blank where none is."""
+    """A setting of another group, or a command, that a key may mean; or ""."""
     if key in verb.mistaken:
         return verb.mistaken[key]
     last, leaves = key.rpartition(".")[2], [*_leaves(shape), *RENAMED.values()]
@@ -142,7 +158,7 @@ def _leaves(node: DictConfig, where: str = "") -> Iterator[str]:
 
 
 def makes_a_model(verb: Verb) -> bool:
-    """Whether the command takes `model=NAME`, any name of timm's among them."""
+    """Whether the command accepts `model=NAME`, including any name of timm's."""
     return settings(verb.name, config_folder()).get("model", ("null",))[0] != "null"
 
 

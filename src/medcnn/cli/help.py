@@ -1,5 +1,5 @@
-"""What `--help` says, of medcnn and of each command. The settings stand in `configs/`, whose lines
-are shown as they are typed; nothing slow is imported for it."""
+"""The text of `--help`, for medcnn and for each command. Settings come from the files in
+`configs/`; nothing slow is imported."""
 
 from __future__ import annotations
 
@@ -8,8 +8,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from medcnn.system.paths import config_folder
+from medcnn.system.plugins import installed
 from medcnn.verbs import VERBS, Verb, verb_of
 
+# Group of `configs/` -> group of entry points.
+PLUGGED = {"data": "datasets", "head": "heads", "loss": "losses", "model": "backbones"}
 GENERAL = """\
 medcnn: audit data, train, evaluate and fine-tune CNNs on medical images.
 
@@ -18,27 +21,27 @@ usage: medcnn COMMAND [key=value ...] [--config-dir FOLDER] [--show-config] [--d
 {commands}
 
   medcnn COMMAND --help shows the settings of a command.
-  Without any data, `medcnn train` draws phantoms: it works at once and shows everything.
+  Without data, `medcnn train` draws phantoms, so you can try everything at once.
   Settings have Hydra's grammar. Complete recipes: experiment=retinopathy|skin_lesion|chest_xray.
 
   --config-dir FOLDER   your own YAML, e.g. FOLDER/data/my_hospital.yaml for data=my_hospital
   --show-config         print all settings of the command and stop
-  --debug               show a traceback, without names, where something goes wrong
+  --debug               show a traceback, without names, if something goes wrong
   --version             print the version and stop
 
 exit codes: 0 done, 1 failed, 2 wrong usage or setting, 3 training diverged, 4 data refused,
-75 stopped by a signal with everything saved (run the same command again to go on)
+75 stopped by a signal with everything saved (run the same command again to resume)
 """
 
 OPTIONS = (
     "  --config-dir FOLDER   the folder of your own YAML files: FOLDER/data/NAME.yaml",
     "  --show-config         print all settings of this command and stop",
-    "  --debug               show a traceback, without names, where something goes wrong",
+    "  --debug               show a traceback, without names, if something goes wrong",
 )
 
 
 def general() -> str:
-    """What medcnn can do, with an example of each command."""
+    """All commands, with an example of each."""
     lines = [line for name in VERBS for line in verb_of(name).lines]
     names = [
         line.partition(" -m ")[0] + " -m" if " -m " in line else line.split()[0] for line in lines
@@ -49,7 +52,7 @@ def general() -> str:
 
 
 def help_of(verb: Verb) -> str:
-    """Usage, examples and all settings of a command, as they are typed."""
+    """Usage, examples and all settings of a command, in the form to type."""
     configs = config_folder()
     file = configs / f"{verb.name}.yaml"
     about = [verb.about] if verb.about else list(_about(file))
@@ -71,7 +74,7 @@ def _about(file: Path) -> Iterator[str]:
 
 
 def settings(verb: str, configs: Path) -> dict[str, tuple[str, str]]:
-    """Key -> default and comment, of a command and of the files that its `defaults` name."""
+    """Key -> default and comment, from a command's file and the files in its `defaults`."""
     found: dict[str, tuple[str, str]] = {}
     text = (configs / f"{verb}.yaml").read_text(encoding="utf-8")
     before, _, rest = text.partition("defaults:\n")
@@ -80,6 +83,7 @@ def settings(verb: str, configs: Path) -> dict[str, tuple[str, str]]:
         key, chosen, value = word.partition(": ")
         if chosen and (configs / key).is_dir():
             names = sorted(p.stem for p in (configs / key).glob("*.yaml"))
+            names += sorted(installed(PLUGGED[key])) if key in PLUGGED else []
             more = ", or any name of `medcnn list backbones`" if key == "model" else ""
             found[key] = value, f"one of {', '.join(names)}{more}"
             if key not in ("data", "experiment") and value != "null":
@@ -93,8 +97,8 @@ def settings(verb: str, configs: Path) -> dict[str, tuple[str, str]]:
 
 
 def _flat(text: str) -> Iterator[tuple[str, str, str]]:
-    """Key, value and comment of each setting. A comment goes on in lines that are indented by more
-    than the settings are; one that is not belongs to the setting below."""
+    """Key, value and comment of each setting. A comment continues in lines that are indented more
+    than the settings; other comment lines belong to the setting below."""
     section, before = "", ""
     found: list[tuple[str, str, str]] = []
     for line in text.splitlines():

@@ -1,6 +1,6 @@
-"""What goes wrong with a YAML of one's own, said with its file and line. Whoever wrote it, it is
-read within bounds: what would fill the memory, name Python or mean another thing than it seems to
-is refused before Hydra sees it."""
+"""Checks users' own YAML files, and reports faults with file and line. Files may come from anyone,
+so content that would fill memory, name Python code, or not mean what it seems to is refused before
+Hydra sees it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ from hydra.core.plugins import Plugins
 from hydra.plugins.config_source import ConfigLoadError, ConfigResult, ConfigSource
 from omegaconf import OmegaConf
 
-from medcnn.cli.plugin_yaml import GROUPS, PluginSource, names_in
+from medcnn.cli.help import PLUGGED
+from medcnn.cli.plugin_yaml import PluginSource, names_in
 from medcnn.cli.words import shortened, too_much
 from medcnn.config import DataConfig
 from medcnn.data import adapters
@@ -32,13 +33,13 @@ MAX_ENTRIES = 3000
 
 
 def own_file(folder: Path | None, name: str | None) -> Path | None:
-    """The YAML that `data=NAME` means, where it is the user's own."""
+    """The YAML that `data=NAME` means, if it is the user's own."""
     file = folder / "data" / f"{name}.yaml" if folder else None
     return file if file and os.path.isfile(file) else None
 
 
 def own_folder(text: str) -> Path:
-    """The folder of --config-dir. Raises UsageError where there is none."""
+    """The folder of --config-dir. Raises UsageError if there is none."""
     folder = Path(os.path.expanduser(text))
     if not text:
         raise UsageError("--config-dir needs a folder: --config-dir FOLDER.")
@@ -49,12 +50,12 @@ def own_folder(text: str) -> Path:
 
 
 def searched(folder: Path | None) -> list[str]:
-    """The override that adds a user's folder, whose files may not be named like ours, which are
-    found first, and after it the plug-ins."""
+    """The override that adds a user's folder, and after it the plug-ins. Its files must not have
+    names of ours, which would be found first."""
     Plugins.instance().register(PluginSource)
     plugins = f"'{PluginSource.scheme()}://installed'"
     if folder is None:
-        return [f"hydra.searchpath=[{plugins}]"] if any(map(names_in, GROUPS)) else []
+        return [f"hydra.searchpath=[{plugins}]"] if any(map(names_in, PLUGGED)) else []
     ours = (p.relative_to(config_folder()).as_posix() for p in config_folder().rglob("*.yaml"))
     if hidden := sorted(name for name in ours if os.path.isfile(folder / name)):
         raise UsageError(
@@ -67,7 +68,7 @@ def searched(folder: Path | None) -> list[str]:
 
 
 class OwnSource(ConfigSource):
-    """Hydra reads the files of --config-dir through here, whichever of them it comes to need."""
+    """Hydra reads the files of --config-dir through this class."""
 
     @staticmethod
     def scheme() -> str:
@@ -105,7 +106,7 @@ class OwnSource(ConfigSource):
 
 
 def read_yaml(file: Path) -> str:
-    """The text of a settings file that is sound, and means what it seems to.
+    """The text of a settings file, checked to mean what it seems to.
 
     Raises:
         UsageError: with the line and what to write instead.
@@ -115,13 +116,13 @@ def read_yaml(file: Path) -> str:
     if not stat.S_ISREG(about.st_mode):
         raise UsageError(f"{said} is not a regular file.")
     if about.st_size > MAX_BYTES:
-        raise UsageError(f"{said} has {about.st_size:,} bytes, and settings at most {MAX_BYTES:,}.")
+        raise UsageError(f"{said} has {about.st_size:,} bytes; the limit is {MAX_BYTES:,}.")
     text = _decoded(said, file.read_bytes())
     try:
         _refuse_tokens(said, text)
         root = yaml.compose(text, Loader=yaml.SafeLoader)
         if root is not None and not isinstance(root, yaml.MappingNode):
-            raise UsageError(f"{said} should hold settings, such as `root: /data/images`.")
+            raise UsageError(f"{said} should contain settings, such as `root: /data/images`.")
         faults = list(_faults(root)) if root is not None else []
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
@@ -140,7 +141,7 @@ def _decoded(said: str, raw: bytes) -> str:
         raise UsageError(f"{said} is in UTF-16; save it as UTF-8.")
     if b"\0" in raw:
         line = raw[: raw.index(b"\0")].count(b"\n") + 1
-        raise UsageError(f"{said}:{line} holds a NUL byte: this is not a text file.")
+        raise UsageError(f"{said}:{line} contains a NUL byte: this is not a text file.")
     try:
         return raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -151,7 +152,7 @@ def _decoded(said: str, raw: bytes) -> str:
 
 
 def _refuse_tokens(said: str, text: str) -> None:
-    """Raises UsageError for what a few lines make endless, and for types of Python."""
+    """Raises UsageError for constructs that expand endlessly, and for Python types."""
     depth = names = 0
     for token in yaml.scan(text):
         names += isinstance(token, yaml.KeyToken)
@@ -183,7 +184,7 @@ def _faults(node: Any, *, within: bool = False) -> Iterator[tuple[int, str]]:
     """Line and fault of values that YAML would read as something else.
 
     Args:
-        within: it is a key or an item of a list, which is a name and never a switch.
+        within: a key or an item of a list, which is a name and never a switch.
     """
     if isinstance(node, yaml.ScalarNode):
         if fault := _fault(node, within):
@@ -207,11 +208,11 @@ def _faults(node: Any, *, within: bool = False) -> Iterator[tuple[int, str]]:
 def _fault(node: yaml.ScalarNode, within: bool) -> str:
     text, kind = node.value, node.tag.rpartition(":")[2]
     if len(text) > MAX_LETTERS:
-        return f"a value has {len(text):,} letters, of at most {MAX_LETTERS:,}."
+        return f"a value has {len(text):,} characters; the limit is {MAX_LETTERS:,}."
     if fault := too_much(text):
         return f"{private(shortened(text))} {fault}."
     if any((ord(c) < 32 and c not in "\t\n\r") or "\ud800" <= c <= "\udfff" for c in text):
-        return f"{private(shortened(text))} holds a control character."
+        return f"{private(shortened(text))} contains a control character."
     if node.style:
         return ""
     quoted = f"write it in quotes: '{shortened(text)}'."
@@ -229,7 +230,7 @@ def _fault(node: yaml.ScalarNode, within: bool) -> str:
 
 
 def place_hint(group: str, name: str, folder: Path | None) -> str:
-    """Where a file of that name does lie, and where it must; else how to say where it lies."""
+    """Where a file of that name is, and where it must be; else how to name its folder."""
     if folder is None:
         return _near_hint(group, name)
     wanted = folder / group / f"{name}.yaml"
@@ -237,7 +238,7 @@ def place_hint(group: str, name: str, folder: Path | None) -> str:
     if not found:
         return f" Your own would be {wanted}." if group in ("data", "experiment") else ""
     if folder.name == group and found[0].parent == folder and found[0].suffix == ".yaml":
-        return f" There is {found[0]}: say --config-dir {folder.parent}."
+        return f" There is {found[0]}: use --config-dir {folder.parent}."
     return f" There is {found[0]}, which must be {wanted}."
 
 
@@ -253,14 +254,14 @@ def _near_hint(group: str, name: str) -> str:
             return f" There is {file}: {choice}add --config-dir {place}."
     if group == "data" and ("/" in name or os.path.exists(os.path.expanduser(name))):
         return (
-            f" data= takes a name. Where the images are is data.root={name}; `medcnn init {name}` "
-            "writes a YAML for them."
+            f" data= takes a name. For the place of the images, use data.root={name}; `medcnn init "
+            f"{name}` writes a YAML for them."
         )
-    return f" Give --config-dir FOLDER if its YAML lies elsewhere (FOLDER/{group}/{stem}.yaml)."
+    return f" Give --config-dir FOLDER if its YAML is elsewhere (FOLDER/{group}/{stem}.yaml)."
 
 
 def _below(folder: Path, depth: int) -> Iterator[Path]:
-    """YAML files within a folder, near ones first; a look at `MAX_ENTRIES` and no more."""
+    """YAML files within a folder, near ones first; looks at `MAX_ENTRIES` at most."""
     seen = 0
     level = [folder]
     for _ in range(depth):
@@ -283,20 +284,21 @@ def _below(folder: Path, depth: int) -> Iterator[Path]:
 
 
 def refuse_nameless(file: Path, data: Collection[str]) -> None:
-    """Raises UsageError where the YAML does not say which adapter reads the data."""
+    """Raises UsageError if the YAML does not say which adapter reads the data."""
     if "name" not in data:
         raise UsageError(
-            f"{file} does not say what reads the data: its first line should be `defaults: [table]`"
-            " for a table or a folder per class (a public set: `defaults: [ham10000]`)."
+            f"{file} does not say how to read the data: its first line should be `defaults: "
+            "[table]` for a table or one folder per class (for a public set: `defaults: "
+            "[ham10000]`)."
         )
 
 
 def refuse_unknown(file: Path, data: Mapping[str, Any], given: Collection[str]) -> None:
-    """Raises UsageError for keys that neither the adapter nor what every data set has knows.
+    """Raises UsageError for keys that are settings neither of the adapter nor of data in general.
 
     Args:
         data: the composed settings of the data.
-        given: keys of the command line, which are answered elsewhere.
+        given: keys of the command line, which are checked elsewhere.
     """
     name = str(data.get("name"))
     if name not in adapters.DATASETS:

@@ -1,59 +1,34 @@
-"""What a plug-in has instead of a YAML: its options with their defaults, out of its signature."""
+"""Replaces the YAML of a plug-in: its options and defaults, from its signature."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from pkgutil import resolve_name
 from typing import Any
 
 from hydra.core.object_type import ObjectType
 from hydra.plugins.config_source import ConfigResult, ConfigSource
 from omegaconf import OmegaConf
 
+from medcnn.cli.help import PLUGGED
 from medcnn.system.plugins import installed
-from medcnn.system.registry import Table
 
-
-def _losses() -> Table[Any]:
-    from medcnn.training.losses import LOSSES
-
-    return LOSSES
-
-
-def _heads() -> Table[Any]:
-    from medcnn.models.heads import HEADS
-
-    return HEADS
-
-
-def _backbones() -> Table[Any]:
-    from medcnn.models.backbones import BACKBONES
-
-    return BACKBONES
-
-
-def _datasets() -> Table[Any]:
-    from medcnn.data.adapters import DATASETS
-
-    return DATASETS
-
-
-# Group of `configs/` -> group of entry points, and the table, which imports torch.
-GROUPS: dict[str, tuple[str, Callable[[], Table[Any]]]] = {
-    "data": ("datasets", _datasets),
-    "head": ("heads", _heads),
-    "loss": ("losses", _losses),
-    "model": ("backbones", _backbones),
+# Group of `configs/` -> its table, imported late since it may import torch.
+TABLES = {
+    "data": "medcnn.data.adapters:DATASETS",
+    "head": "medcnn.models.heads:HEADS",
+    "loss": "medcnn.training.losses:LOSSES",
+    "model": "medcnn.models.backbones:BACKBONES",
 }
 
 
 def names_in(group: str) -> list[str]:
-    """The plug-ins that `group=NAME` may name; nothing is imported for it."""
-    return sorted(installed(GROUPS[group][0])) if group in GROUPS else []
+    """The plug-ins that `group=NAME` may name, without importing them."""
+    return sorted(installed(PLUGGED[group])) if group in PLUGGED else []
 
 
 class PluginSource(ConfigSource):
-    """Hydra finds plug-ins through here, as if each had a YAML: in a command, a recipe or a file of
-    the user's own. Only one that is composed is imported."""
+    """Hydra finds plug-ins through this class, as if each had a YAML, in a command, a recipe or a
+    user's own file. Only a plug-in that is composed is imported."""
 
     @staticmethod
     def scheme() -> str:
@@ -61,7 +36,7 @@ class PluginSource(ConfigSource):
 
     def load_config(self, config_path: str) -> ConfigResult:
         group, _, name = config_path.removesuffix(".yaml").partition("/")
-        options = GROUPS[group][1]().options(name)
+        options = resolve_name(TABLES[group]).options(name)
         described: dict[str, Any] = {"name": name, **options}
         if group == "model":
             described = {"backbone": name, "weights": "auto", "partial": False}
@@ -77,7 +52,7 @@ class PluginSource(ConfigSource):
         return True
 
     def is_group(self, config_path: str) -> bool:
-        return config_path in ("", *GROUPS)
+        return config_path in ("", *PLUGGED)
 
     def is_config(self, config_path: str) -> bool:
         group, _, name = config_path.removesuffix(".yaml").partition("/")
@@ -85,5 +60,5 @@ class PluginSource(ConfigSource):
 
     def list(self, config_path: str, results_filter: ObjectType | None) -> list[str]:
         wanted = names_in(config_path) if results_filter is not ObjectType.GROUP else []
-        groups = [*GROUPS] if not config_path and results_filter is not ObjectType.CONFIG else []
+        groups = [*PLUGGED] if not config_path and results_filter is not ObjectType.CONFIG else []
         return [*wanted, *groups]

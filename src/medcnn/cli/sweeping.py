@@ -1,4 +1,4 @@
-"""`train -m`: Hydra's sweeps, a run of each combination."""
+"""`train -m`: Hydra's sweeps, with one run per combination."""
 
 from __future__ import annotations
 
@@ -36,11 +36,11 @@ from medcnn.verbs.sweep import refuse_faults
 
 
 def run_each(verb: Verb, words: list[str]) -> int:
-    """A run of each combination of `key=a,b`, by Hydra's launchers; prints how they compare on
-    validation, and returns the worst exit code.
+    """Run each combination of `key=a,b` by Hydra's launchers, print how they compare on validation,
+    and return the worst exit code.
 
     Raises:
-        UsageError: all faults of all combinations, before the first of them runs.
+        UsageError: all faults of all combinations, before the first run.
     """
     if not verb.shared:
         raise UsageError(f"-m works with train and finetune, not with {verb.name}.")
@@ -53,7 +53,7 @@ def run_each(verb: Verb, words: list[str]) -> int:
         jobs, names = _combinations(rest, loader)
         plain = [
             *("hydra.output_subdir=null", "hydra/job_logging=none", "hydra/hydra_logging=none"),
-            *("hydra.sweep.dir=.", "hydra.sweep.subdir=."),  # each run has a folder of its own
+            *("hydra.sweep.dir=.", "hydra.sweep.subdir=."),  # each run has its own folder
         ]
         overrides = [*searched(own_folder), *plain, *launching]
         try:
@@ -65,23 +65,26 @@ def run_each(verb: Verb, words: list[str]) -> int:
     if show:
         print("\n".join(shlex.join(["medcnn", verb.name, *options, *job]) for job in jobs))
         return 0
-    print(f"runs of medcnn {verb.name}: {len(jobs)}; what each says is in its log.txt", flush=True)
+    print(
+        f"runs of medcnn {verb.name}: {len(jobs)}; the messages of each are in its log.txt",
+        flush=True,
+    )
     job = partial(_job, verb.name, options, names)
-    context = HydraContext(loader, cast(Any, Callback()))  # of which each job asks two things
+    context = HydraContext(loader, cast(Any, Callback()))  # from which each job needs two things
     launcher = Plugins.instance().instantiate_launcher(context, job, config)
     from medcnn.training.stopping import Interrupted, signals
 
     try:
-        with signals(patient=False):  # or processes of a launcher would outlive this one
+        with signals(patient=False):  # otherwise processes of a launcher would outlive this one
             done = [r.return_value for r in launcher.launch(jobs, initial_job_idx=0)]
     except Interrupted as signal:
-        raise StoppedError(f"stopped by {signal}; run the same command again to go on.") from None
+        raise StoppedError(f"stopped by {signal}; run the same command again to resume.") from None
     _table(names, done)
     return max(int(result["code"]) for result in done)
 
 
 def _split(settings: list[str], installed: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Words for Hydra's launcher, and the others."""
+    """Words for Hydra's launcher, and all others."""
     launching = [w for w in settings if re.match(r"hydra[/.]launcher\b", w)]
     rest = [w for w in settings if w not in launching]
     for word in [w for w in rest if w.startswith("jobs=")]:
@@ -101,14 +104,14 @@ def _split(settings: list[str], installed: Sequence[str]) -> tuple[list[str], li
 
 
 def _combinations(words: list[str], loader: ConfigLoader) -> tuple[list[list[str]], list[str]]:
-    """The words of each run, and what tells it from the others."""
+    """The words of each run, and what distinguishes it from the others."""
     choices: list[list[str]] = []
     for o in read_words(words, loader):
         if not o.is_sweep_override():
             choices.append([str(o.input_line)])
         elif not o.is_discrete_sweep():
             raise UsageError(
-                f"{o.input_line}: an interval has no list of values; see medcnn sweep."
+                f"{o.input_line}: an interval is not a list of values; see medcnn sweep."
             )
         elif o.key_or_group == "run_dir":
             raise UsageError("run_dir: give one, each run gets a folder of its own in it.")
@@ -124,7 +127,7 @@ def _combinations(words: list[str], loader: ConfigLoader) -> tuple[list[list[str
 
 
 def _in_folder(word: str, own: list[str]) -> str:
-    """`run_dir=DIR` as a folder of that run alone within DIR."""
+    """`run_dir=DIR` with a separate folder for that run within DIR."""
     parent = read_words([word])[0].value() if word.startswith("run_dir=") else None
     if parent in (None, "") or not own:
         return word
@@ -136,7 +139,7 @@ def _in_folder(word: str, own: list[str]) -> str:
 
 
 def _job(verb: str, options: list[str], names: list[str], _: DictConfig) -> dict[str, Any]:
-    """One run, in this process or in one that a launcher started."""
+    """One run, in this process or in a launcher's."""
     from medcnn.cli import run
 
     job = HydraConfig.get()
@@ -145,7 +148,7 @@ def _job(verb: str, options: list[str], names: list[str], _: DictConfig) -> dict
     with hushed(logging.ERROR):  # warnings and progress of a run are in its log.txt
         code = run([verb, *words])
     if code in (75, 130):
-        raise SystemExit(code)  # whoever stops a run means the sweep
+        raise SystemExit(code)  # stopping a run stops the sweep
     from medcnn.verbs.steps.sitting import run_folder_of
 
     folder = run_folder_of(read_command(verb, words).config)
@@ -167,17 +170,17 @@ def _said(result: dict[str, Any]) -> str:
 
 
 def _table(names: list[str], results: list[dict[str, Any]]) -> None:
-    """Best first; of runs with different scores each score for itself."""
+    """Best first; runs with different scores are grouped by score."""
 
     def rank(of: tuple[str, dict[str, Any]]) -> tuple[bool, str, float]:
         score, value = next(iter(of[1]["validation"].items()), ("", None))
         sign = -1 if value is not None and METRICS[score].higher_is_better else 1
         return value is None, score, sign * (value or 0.0)
 
-    print("\non validation, which is what a sweep may choose by:")
+    print("\non validation, by which a sweep may choose:")
     for name, result in sorted(zip(names, results, strict=True), key=rank):
         print(wrapped(f"  {_said(result)}  {name}  {result['folder']}"))
     if len({result["manifest"] for result in results if result["manifest"]}) > 1:
-        dealt = "seed deals them where the set comes without splits"
+        dealt = "the seed determines them if the set has no splits"
         how = "compare within one seed, or means over seeds"
         print(wrapped(f"warning: not all runs have the same validation images ({dealt}): {how}"))

@@ -1,5 +1,5 @@
-"""What users type, before Hydra reads it: places without a name, names of old, and paths, which
-need no quotes here although Hydra's grammar asks for them.
+"""What users type, before Hydra reads it: paths without a key, earlier names, and paths without the
+quotes that Hydra's grammar requires.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ PLACES = (
     *("data.root", "data.path", "data.cache", "run_dir", "checkpoint", "input", "output", "run"),
     "old_data",
 )
-"""Settings that are a place of this machine; `${oc.env:DATA}` may stand in these alone."""
+"""Settings with a path; only these may contain `${oc.env:DATA}`."""
 
 PATHS = (*PLACES, "data.table", "data.folder", "model.weights")
-"""Settings whose value is taken letter by letter: it may hold blanks, commas and brackets."""
+"""Settings with a literal value, which may contain blanks, commas and brackets."""
 
 TEXTS = (
     *("data.image", "data.label", "data.patient", "data.split", "data.sheet", "data.title"),
     *("data.suffix", "data.separator", "data.none_label", "data.rare_name", "data.group_noun"),
 )
-"""Names of columns and the like: taken letter by letter where Hydra's grammar has no reading."""
+"""Names of columns and the like: taken literally if Hydra's grammar cannot read them."""
 
 RENAMED = {
     "augmentation": "augmentation.preset",
@@ -40,21 +40,23 @@ RENAMED = {
     "max_unreadable": "audit.max_bad",
     "audit.max_unreadable": "audit.max_bad",
 }
-"""Short and earlier names of settings, understood in every command that has the setting."""
+"""Short and earlier names of settings, accepted by every command with the setting."""
 
-NAMING = re.compile(r"\+*data\.exclude\b")  # what follows may name patients
+NAMING = re.compile(r"\+*data\.exclude\b")  # the rest may name patients
 
 LONGEST_WORD, MOST_BRACKETS, MOST_DIGITS, MOST_REFERENCES = 20_000, 16, 40, 8
 
 
 def refuse_hostile(words: Sequence[str]) -> None:
-    """Raises UsageError for a word that a parser would take minutes for, or die of."""
+    """Raises UsageError for a word that would take a parser minutes, or crash it."""
     for word in words:
         name = said(word)
         if len(word) > LONGEST_WORD:
-            raise UsageError(f"{name}: has {len(word):,} letters, of at most {LONGEST_WORD:,}.")
+            raise UsageError(
+                f"{name}: has {len(word):,} characters; the limit is {LONGEST_WORD:,}."
+            )
         if any(ord(c) < 32 and c not in "\t\n\r" for c in word):
-            raise UsageError(f"{name!r}: holds a control character.")
+            raise UsageError(f"{name!r}: contains a control character.")
         if fault := too_much(word):
             raise UsageError(f"{name}: {fault}.")
         if _depth(word) > MOST_BRACKETS:
@@ -62,7 +64,7 @@ def refuse_hostile(words: Sequence[str]) -> None:
 
 
 def _depth(word: str) -> int:
-    """How deep brackets are nested, whether or not they are a part of a text."""
+    """How deep brackets are nested, even within texts."""
     depth = deepest = 0
     for letter in word:
         depth += (letter in "[{(") - (letter in "]})")
@@ -71,7 +73,7 @@ def _depth(word: str) -> int:
 
 
 def too_much(text: str) -> str:
-    """Why no setting can mean this text: a number or references without end; blank where fine."""
+    """Why this text cannot be a setting: an endless number or endless references; or ""."""
     if re.search(rf"(?<![\w.])[+-]?\d[\d_]{{{MOST_DIGITS}}}", text):
         return f"has a number of more than {MOST_DIGITS} digits"
     if text.count("${") > MOST_REFERENCES:
@@ -80,7 +82,7 @@ def too_much(text: str) -> str:
 
 
 def said(word: str) -> str:
-    """A word of the command as a message has it."""
+    """A word of the command for a message."""
     key, _, value = word.partition("=")
     return f"{key}={private(shortened(value))}" if NAMING.match(key) else shortened(word)
 
@@ -92,14 +94,14 @@ def shortened(text: str, length: int = 60) -> str:
 def understood(
     verb: Verb, words: Sequence[str], *, many: bool = False
 ) -> tuple[list[str], list[str]]:
-    """The settings of a command as Hydra reads them, and what to tell the user about them.
+    """The settings of a command in Hydra's grammar, and hints for the user.
 
     Args:
         words: without options such as `--debug`.
         many: whether a comma makes several runs (`-m`).
 
     Raises:
-        UsageError: a word that is not a setting, or two that say the same thing.
+        UsageError: a word that is not a setting, or two words for the same setting.
     """
     refuse_hostile(words)
     hints: list[str] = []
@@ -111,7 +113,7 @@ def understood(
         if key not in PATHS and any("\ud800" <= c <= "\udfff" for c in value):
             raise UsageError(f"{key}={private(shortened(value))}: is not text in UTF-8.")
         if (new := RENAMED.get(key)) and new in settings(verb.name, config_folder()):
-            hints.append(f"{key}= is called {new}=; the other name is still understood.")
+            hints.append(f"{key}= is now called {new}=; the old name still works.")
             key = new
         if key in PATHS:
             value = as_path(key, value, many=many)
@@ -127,7 +129,7 @@ def parts(word: str) -> tuple[str, str, str]:
 
 
 def is_place(word: str) -> bool:
-    """Whether a word stands for a file or a folder, and not for a setting."""
+    """Whether a word is a file or folder rather than a setting."""
     deletes = word.startswith("~") and "/" not in word  # in Hydra's grammar
     return not word.startswith("-") and not deletes and ("=" not in word or _there(word))
 
@@ -137,10 +139,10 @@ def _there(text: str) -> bool:
 
 
 def placed(verb: Verb, words: Sequence[str]) -> Iterator[str]:
-    """`words` with `checkpoint=` and the like before those that lack it.
+    """`words` with `checkpoint=` and the like added to those that lack it.
 
     Raises:
-        UsageError: more of them than the command takes, or one that is given by its key too.
+        UsageError: more paths than the command takes, or one also given by its key.
     """
     places = [w for w in words if is_place(w)]
     if not verb.places or not places:
@@ -157,7 +159,7 @@ def placed(verb: Verb, words: Sequence[str]) -> Iterator[str]:
             f"'{places[len(free)]}': medcnn {verb.name} takes {takes} and settings such as "
             "key=value. A path with spaces needs quotes."
         )
-    if verb.places[0] == "checkpoint":  # whichever comes first, weights are never the images
+    if verb.places[0] == "checkpoint":  # in whichever order, weights are never the images
         places.sort(key=lambda w: not w.endswith(".safetensors"))
     keys = dict(zip(places, free, strict=False))
     for word in words:
@@ -175,41 +177,41 @@ def _no_setting(word: str, words: Sequence[str]) -> str:
         return f"'{word}' is not a setting. Does it belong to the path? Then quote it: '{whole}'."
     if os.path.isdir(os.path.expanduser(word)):
         return (
-            f"'{word}': say what is in this folder. For your own images, `medcnn init {word}` "
+            f"'{word}': which data are in this folder? For your own images, `medcnn init {word}` "
             f"writes a YAML for data=NAME; for a public set write data=NAME data.root={word}."
         )
     if _there(word) or word.endswith((".safetensors", ".csv", ".npz")):
-        return f"'{word}': say which setting this file is, such as checkpoint={word}."
+        return f"'{word}': for which setting is this file? For example, checkpoint={word}."
     if colon := re.fullmatch(r"([a-z_]\w*(?:\.\w+)*):(.*)", word):
         return f"'{word}': write {colon[1]}={colon[2] or following or '...'}."
-    return f"'{word}' is not a setting: settings are written key=value."
+    return f"'{word}' is not a setting; write settings as key=value."
 
 
-# Two pairs of quotes: those of the shell are gone, these are Hydra's.
+# Two pairs of quotes: the shell has removed its own, these are for Hydra.
 _QUOTED = re.compile(r"""(["'])(?:\\.|(?!\1)[^\\])*\1""", re.DOTALL)
 _FUNCTION = re.compile(r"(choice|glob|shuffle|sort|str|tag)\(.*\)", re.DOTALL)
 _WORDS = re.compile(r"[\w-]+(,[\w-]+)+", re.ASCII)
 
 
 def as_path(key: str, value: str, *, many: bool = False) -> str:
-    """The value of a path in Hydra's grammar, which would otherwise read its signs.
+    """A path quoted for Hydra's grammar, which would otherwise interpret its characters.
 
     Raises:
-        UsageError: no value, as an unset variable of the shell leaves it.
+        UsageError: no value, perhaps from an unset shell variable.
     """
     if not value.strip():
         if key == "data.folder":
             return '""'
         raise UsageError(f"{key}= is empty. Is a variable of your shell not set?")
     if max(map(len, map(os.fsencode, value.split("/")))) > 255 or len(value) > 4000:
-        raise UsageError(f"{key}={shortened(value)}: no file has so long a name.")
+        raise UsageError(f"{key}={shortened(value)}: this is too long for the name of a file.")
     if value == "null" or _QUOTED.fullmatch(value):
         return value
     if _there(value):
         return word_of(value)
     if many and _FUNCTION.fullmatch(value):
         return value
-    if many or _WORDS.fullmatch(value):  # none,pretrained is a sweep, with or without its -m
+    if many or _WORDS.fullmatch(value):  # none,pretrained is a sweep, with or without -m
         return ",".join(_item(part) for part in value.split(","))
     if key == "data.table" and value.startswith("[") and value.endswith("]"):
         return f"[{','.join(_item(part.strip()) for part in value[1:-1].split(','))}]"
@@ -226,7 +228,7 @@ _PLAIN = re.compile(r"(?!(?:true|false|null|nan|inf)\Z)[a-z_][\w./-]*", re.I | r
 def word_of(value: Any) -> str:
     """A value in Hydra's grammar."""
     if isinstance(value, str) and not _PLAIN.fullmatch(value):
-        # a backslash is itself, unless the quote after it would be taken for a part of the text
+        # a backslash is literal, unless the quote after it would become part of the text
         text = re.sub(r'(\\*)("|\Z)', lambda m: m[1] * 2 + m[2].replace('"', r"\""), value)
         return f'"{text}"'
     if isinstance(value, list):

@@ -1,1 +1,1 @@
-"""Folders, tables and archives become a `Manifest`: one row an image, with labels and a split."""
+"""Folders, tables and archives become a `Manifest`: one row per image, with labels and split."""

@@ -1,4 +1,4 @@
-"""Data sets by name: each is one file that turns a folder into a Manifest, and a row here."""
+"""Data sets by name: each is one file that turns a folder into a Manifest, and one row here."""
 
 from __future__ import annotations
 
@@ -49,11 +49,11 @@ class Dataset:
     Attributes:
         read: `read(root, *, options...)`; options are bound from YAML by name.
         about: one line.
-        url: the page to get it from.
+        url: where to get it.
         private: ids and file names may name patients, so they become pseudonyms; those of public
-            sets were given by their authors and stay.
-        public: the set of that layout, where it is a public one.
-        wants: what the user must name: `data.root=FOLDER`, `data.path=FILE`, or nothing.
+            sets come from their authors and stay.
+        public: the public set with this layout, if there is one.
+        wants: what the user must give: `data.root=FOLDER`, `data.path=FILE`, or nothing.
     """
 
     read: Callable[..., Manifest]
@@ -66,7 +66,7 @@ class Dataset:
 
 
 def _of(adapter: Any) -> Dataset:
-    """The row of a module that holds `SET` and `read`."""
+    """The row for a module with `SET` and `read`."""
     public: PublicSet = adapter.SET
     return Dataset(
         read=adapter.read,
@@ -99,7 +99,7 @@ _OWN = {module.__name__.rpartition(".")[2]: _of(module) for module in _PUBLIC} |
     ),
     "table": Dataset(
         read=table.read,
-        about="your own: a table (CSV, Excel, Parquet), or a folder per class; see `medcnn init`",
+        about="your own: a table (CSV, Excel, Parquet), or one folder per class; see `medcnn init`",
         licence="yours",
         url="your hospital; see docs/your-data.md",
         private=True,
@@ -112,10 +112,10 @@ DATASETS = Table("data set", _OWN, group="datasets", kind=Dataset, function=lamb
 def read(
     name: str, root: Path | None, options: Mapping[str, Any], *, faulty: bool = False
 ) -> Manifest:
-    """The manifest of the data set `name`; splits stand in it only where its author made them.
+    """The manifest of the data set `name`, with splits only if its author made them.
 
     Args:
-        faulty: also where rows have faults, which stand in the manifest then.
+        faulty: accept faulty rows, and list their faults in the manifest.
 
     Raises:
         DataError: rows have faults, or a file is a link out of the root, a pipe or a device; all

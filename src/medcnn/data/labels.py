@@ -1,8 +1,8 @@
-"""What is predicted: the kind of label, its names in order, and the one way from logits on.
+"""What is predicted: the kind of label, its names in order, and the only way from logits onwards.
 
-One target shape serves every kind: `[N, K]` floats, nan where a label was not assessed. For
-multiclass and ordinal labels a row is one-hot (or a distribution, once softened or mixed); binary
-has K = 1, the probability of the second name.
+All kinds share one target shape: `[N, K]` floats, nan for labels that were not assessed. For
+multiclass and ordinal labels, a row is one-hot (or a distribution, if softened or mixed). Binary
+labels have K = 1, the probability of the second name.
 """
 
 from __future__ import annotations
@@ -51,19 +51,19 @@ class LabelSpace:
 
     @property
     def outputs(self) -> tuple[str, ...]:
-        """The K names that have a logit each."""
+        """The K names that have a logit."""
         return self.names[1:] if self.kind is Kind.BINARY else self.names
 
     @property
     def exclusive(self) -> bool:
-        """True where exactly one class is right (softmax), False where each stands alone."""
+        """True if exactly one class is right (softmax), False if labels are independent."""
         return self.kind in (Kind.MULTICLASS, Kind.ORDINAL)
 
     def encode(self, present: Iterable[str]) -> tuple[float, ...]:
-        """Target row [K] of an image on which the classes `present` were found.
+        """Target row [K] of an image that shows the classes `present`.
 
         Raises:
-            DataError: an unknown class, or not exactly one where classes exclude each other.
+            DataError: an unknown class, or not exactly one although classes are exclusive.
         """
         found = list(present)
         for name in found:
@@ -74,7 +74,7 @@ class LabelSpace:
                 )
         if self.kind is not Kind.MULTILABEL and len(found) != 1:
             shown = listed([private(name) for name in found]) or "none"
-            raise DataError(f"{self.kind} labels need exactly one class an image, found {shown}")
+            raise DataError(f"{self.kind} labels need exactly one class per image, found {shown}")
         return tuple(float(name in found) for name in self.outputs)
 
     @property
@@ -82,11 +82,11 @@ class LabelSpace:
         return (math.nan,) * len(self.outputs)
 
     def probabilities(self, logits: Floats) -> NDArray[np.float64]:
-        """Probabilities [N, K] in [0, 1] of logits [N, K]: softmax where classes exclude each
-        other, else a sigmoid per label. The only place where this step is made."""
+        """Probabilities [N, K] in [0, 1] from logits [N, K]: softmax if classes are exclusive, else
+        a sigmoid per label. The only place for this step."""
         z = logits.astype(np.float64)
         if not self.exclusive:
-            # exp of the negative magnitude only: large logits must not overflow
+            # only exp of negative magnitudes, so that large logits do not overflow
             e = np.exp(-np.abs(z))
             return np.where(z >= 0, 1 / (1 + e), e / (1 + e))
         z = np.exp(z - z.max(axis=1, keepdims=True))
@@ -95,20 +95,20 @@ class LabelSpace:
     def decide(
         self, probabilities: Floats, thresholds: tuple[float, ...] | None
     ) -> NDArray[np.bool_]:
-        """Decisions [N, K]: the most probable class, the median grade of ordinal labels, and every
-        label whose probability reaches its threshold where labels stand alone.
+        """Decisions [N, K]: the most probable class, the median grade for ordinal labels, or every
+        independent label whose probability reaches its threshold.
 
         The median is the grade with the least expected distance from the true one; the most
-        probable grade knows no distance.
+        probable grade ignores distances.
 
         Args:
             probabilities: [N, K] in [0, 1].
-            thresholds: one per output, chosen on validation; None means 0.5.
+            thresholds: one per output, chosen on validation; None: 0.5.
         """
         if self.exclusive:
             best = probabilities.argmax(axis=1)
             if self.kind is Kind.ORDINAL:
-                # a sum may end at 1 - 1e-16, so what counts is how many grades lie below half
+                # a sum may end at 1 - 1e-16, so count the grades below one half
                 below = probabilities.cumsum(axis=1)[:, :-1] < 0.5
                 best = below.sum(axis=1)
             return np.asarray(best[:, None] == np.arange(len(self.outputs)))
@@ -124,7 +124,7 @@ class LabelSpace:
         return "every label whose probability reaches its threshold, chosen on validation"
 
     def decision_texts(self, decisions: NDArray[np.bool_]) -> list[str]:
-        """Each row of `decide` in words: `melanoma`, or `Effusion|Mass`, or empty for none."""
+        """Each row of `decide` in words: `melanoma`, `Effusion|Mass`, or "" for none."""
         if self.kind is Kind.BINARY:
             return [self.names[int(row[0])] for row in decisions]
         return ["|".join(n for n, yes in zip(self.names, r, strict=True) if yes) for r in decisions]

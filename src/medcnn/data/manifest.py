@@ -1,7 +1,7 @@
-"""One table shape for all the world: which image, of whom, with which labels, in which split.
+"""One form of table for all data sets: image, patient, labels, split.
 
-A manifest is written as `manifest.csv` with its header `manifest.json` beside it (kind and order
-of the labels, where the set came from), so that the table opens in any spreadsheet.
+A manifest is written as `manifest.csv`, which any spreadsheet opens, with a header
+`manifest.json` (kind and order of the labels, source of the set).
 """
 
 from __future__ import annotations
@@ -27,21 +27,30 @@ from medcnn.system.files import heading, plain, quoted, table, write_text
 from medcnn.system.paths import leaves_root
 from medcnn.system.registry import nearest
 
-NO_DICOM = "files that are no DICOM"
-NO_CLASS = "not in the folder of a class"
-NO_ENDING = "in the folder of a class, without the ending of an image"
-OTHER_FILES = frozenset((NO_DICOM, NO_CLASS, NO_ENDING))
-"""Reasons in `excluded` that count files, which may not be images of the set at all."""
+NO_DICOM = "files that are not DICOM"
+NO_CLASS = "not in a class folder"
+NO_ENDING = "in a class folder, without the extension of an image"
+OTHER_FILES = frozenset(
+    (
+        *(NO_DICOM, NO_CLASS, NO_ENDING),
+        # as earlier run folders have them
+        *("files that are no DICOM", "not in the folder of a class"),
+        "in the folder of a class, without the ending of an image",
+    )
+)
+"""Reasons in `excluded` that count files, which may not be images at all."""
 
 
 class Split(StrEnum):
+    """The part of a data set that an image belongs to."""
+
     TRAIN = "train"
     VALIDATION = "validation"
     TEST = "test"
 
 
 class Modality(StrEnum):
-    """What kind of photograph; decides which augmentation is harmless."""
+    """The kind of photograph; decides which augmentations are harmless."""
 
     FUNDUS = "fundus"
     DERMOSCOPY = "dermoscopy"
@@ -56,14 +65,14 @@ class Record:
     Attributes:
         image_id: unique in its manifest.
         path: relative to the root, with `/`; a row of an npz is `file.npz#array/row`.
-        group: patient, or lesion where that is what the set knows; never on two sides of a split.
-        target: [K] floats as in `labels`, nan where not assessed.
+        group: patient, or lesion if the set knows only that; never in two splits.
+        target: [K] floats as in `labels`, nan if not assessed.
         split: None until `splits.assign` has run.
-        fold: of a cross-validation, from 1; None where there is none.
-        attributes: age, sex, view, site and the like, as the table wrote them.
-        origin: image id and group before they became pseudonyms, None where they did not. Splits,
-            random numbers and the fingerprint follow them, and they are never written.
-        line: of the table that it was read from, as a spreadsheet counts; None where there is none.
+        fold: of a cross-validation, from 1, or None.
+        attributes: age, sex, view, site and the like, as written in the table.
+        origin: image id and group before they became pseudonyms; None if they did not. They
+            determine splits, random numbers and the fingerprint, and are never written to files.
+        line: line of its table, as a spreadsheet counts; None if there is no table.
     """
 
     image_id: str
@@ -78,15 +87,17 @@ class Record:
 
     @property
     def own_id(self) -> str:
+        """The image id before it became a pseudonym."""
         return self.origin[0] if self.origin else self.image_id
 
     @property
     def own_group(self) -> str:
+        """The group before it became a pseudonym."""
         return self.origin[1] if self.origin else self.group
 
     def in_split(self, split: Split | None, fold: int | None = None) -> Record:
-        """In `fold` too, unless that is None. Spelt out, since `dataclasses.replace` takes three
-        times as long."""
+        """A copy in this split, and in `fold` unless that is None."""
+        # written out, since `dataclasses.replace` takes three times as long
         return Record(
             image_id=self.image_id,
             path=self.path,
@@ -105,13 +116,14 @@ class Manifest:
     """The records of one dataset under one root, and what their targets mean.
 
     Attributes:
-        group_noun: what a group is: patient, lesion, or image where the set does not say whose
-            image it is; no one can promise then that splits do not share a patient.
-        excluded: reason -> how many images of the source were left out; of `OTHER_FILES`, files.
-        rows_left_out: reason -> how many rows of its table are no images: they name none, or
+        group_noun: what a group is: patient, lesion, or image if the set does not identify
+            patients; then splits may share a patient.
+        excluded: reason -> number of images of the source that were left out (for `OTHER_FILES`,
+            of files).
+        rows_left_out: reason -> number of table rows that are not images: they name none, or
             repeat another row in every cell.
-        faults: what forbids to use the set, one for each row of its table that is not among the
-            records; only an audit goes on, to tell of all that is wrong at once.
+        faults: why the set must not be used, one for each table row without a record. Only an
+            audit continues, to report everything at once.
     """
 
     source: str
@@ -129,30 +141,30 @@ class Manifest:
         counts = Counter(r.image_id for r in self.records)
         if len(counts) < len(self.records):
             twice = [image_id for image_id, count in counts.items() if count > 1]
-            faults.append(f"{len(twice)} image ids stand more than once: {_hidden(twice)}")
+            faults.append(f"{len(twice)} image ids are not unique: {_hidden(twice)}")
         outside = [repr(r.path) for r in self.records if leaves_root(r.path)]
         if outside:
             faults.append(f"{len(outside)} paths leave the data root: {_hidden(outside)}")
         width = len(self.labels.outputs)
         if wrong := [r.image_id for r in self.records if len(r.target) != width]:
-            faults.append(f"{len(wrong)} targets are not {width} long: {_hidden(wrong)}")
+            faults.append(f"{len(wrong)} targets do not have {width} values: {_hidden(wrong)}")
         if not self.records:
             faults.append("no image with a label was found")
         if faults:
             raise DataError(f"{self.source} under {self.root}: " + "; ".join(faults) + ".")
 
     def targets(self) -> NDArray[np.float32]:
-        """[N, K], nan where not assessed."""
+        """[N, K], nan if not assessed."""
         return np.array([r.target for r in self.records], dtype=np.float32)
 
     @property
     def pseudonymous(self) -> bool:
-        """Whether all ids here, of images and of patients, are keyed pseudonyms: those of a
-        hospital's own data are, those of a public set are as its authors gave them."""
+        """Whether all ids are keyed pseudonyms, as in a hospital's own data, not in public sets."""
         return all(r.origin is not None for r in self.records)
 
     @property
     def grouped(self) -> bool:
+        """Whether patients or lesions are known."""
         return self.group_noun != "image"
 
     def rows(self, split: Split) -> NDArray[np.int64]:
@@ -160,13 +172,15 @@ class Manifest:
         return np.array([i for i, r in enumerate(self.records) if r.split is split], dtype=np.int64)
 
     def with_records(self, records: Iterable[Record]) -> Manifest:
+        """A copy with other records."""
         return replace(self, records=tuple(records))
 
     def counts(self) -> dict[str, dict[str, int]]:
-        """Split -> images, groups and positives per label; what the report's dataset table shows.
+        """Split -> images, groups and positives per label, for the report's table of data.
 
         Keys of the inner dict: `images`, `groups`, and one `label:<name>` per class. The negative
-        class of binary labels is counted too."""
+        class of binary labels is counted too.
+        """
         places = {split: [r for r in self.records if r.split is split] for split in Split}
         return {split: self._counted(chosen) for split, chosen in places.items() if chosen}
 
@@ -185,8 +199,11 @@ class Manifest:
         return row
 
     def fingerprint(self) -> str:
-        """SHA-256 over labels and records: equal exactly where the same images carry the same
-        labels in the same splits. The root is left out, so that a set may move."""
+        """SHA-256 over labels and records.
+
+        Equal if and only if the same images have the same labels in the same splits. The root does
+        not matter, so a set may be moved.
+        """
         digest = hashlib.sha256(json.dumps(self.labels.to_json()).encode())
         for r in self.records:
             cells = [_cell(v) for v in r.target]
@@ -195,8 +212,10 @@ class Manifest:
         return digest.hexdigest()
 
     def write(self, path: Path) -> None:
-        """Write the table to `path` (.csv) and its header beside it (.json). Paths of images whose
-        ids are pseudonyms are left blank."""
+        """Write the table to `path` (.csv) and its header next to it (.json).
+
+        Images whose ids are pseudonyms get blank paths.
+        """
         attributes = sorted({name for r in self.records for name in r.attributes})
         with table(path) as file:
             writer = csv.writer(file)
@@ -226,15 +245,15 @@ class Manifest:
 
     @classmethod
     def read(cls, path: Path, root: Path) -> Manifest:
-        """The manifest that `write` left at `path`, for images under `root`.
+        """Read the manifest that `write` wrote to `path`, for images under `root`.
 
         Raises:
-            DataError: a file is missing, or a row is not what the header says; names the line.
+            DataError: a file is missing, or a row contradicts the header; names the line.
         """
         header_path = path.with_suffix(".json")
         for needed in (path, header_path):
             if not needed.is_file():
-                raise DataError(f"{needed} is missing; a manifest is a .csv with its .json.")
+                raise DataError(f"{needed} is missing; a manifest consists of a .csv and a .json.")
         try:
             header = json.loads(header_path.read_text(encoding="utf-8"))
             labels = LabelSpace.from_json(header["labels"])
@@ -289,6 +308,7 @@ def parse_split(text: str, where: str, names: Mapping[str, str] | None = None) -
     """The split that a table calls `text`.
 
     Args:
+        text: a word from the table.
         where: file and line for the message.
         names: the table's own words -> train, validation, test.
     """

@@ -16,22 +16,22 @@ from medcnn.system.registry import nearest
 def matched_targets(labels: LabelSpace, manifest: Manifest) -> NDArray[np.float32]:
     """Targets [N, K] of a manifest in the order of the checkpoint's classes, by name.
 
-    A multilabel finding that the data do not know was not assessed (nan).
+    A multilabel finding that is not in the data was not assessed (nan).
 
     Raises:
-        DataError: another kind of label, or a class that the checkpoint does not know.
+        DataError: another kind of label, or a class that is unknown to the checkpoint.
     """
     theirs = manifest.labels
     unknown = [n for n in theirs.names if n not in labels.names]
     if theirs.kind is not labels.kind or unknown:
         what = f"unknown to the checkpoint: {listed(unknown, 8)}"
         if not unknown:
-            what = f"the names fit: say data.kind={labels.kind} with data.classes=[...]"
+            what = f"the names match: set data.kind={labels.kind} and data.classes=[...]"
         raise DataError(
-            f"the checkpoint tells {labels.kind} labels ({', '.join(labels.names)}), but "
-            f"{manifest.source} holds {theirs.kind} labels ({', '.join(theirs.names)}); {what}. "
-            "Classes are matched by name: rename the data's (data.rename), or train a head for "
-            "them with medcnn finetune."
+            f"the checkpoint predicts {labels.kind} labels ({', '.join(labels.names)}), but "
+            f"{manifest.source} has {theirs.kind} labels ({', '.join(theirs.names)}); {what}. "
+            "Classes are matched by name: rename those of the data (data.rename), or train a head "
+            "for them with medcnn finetune."
         )
     targets = manifest.targets()
     if labels.kind is Kind.BINARY:

@@ -1,7 +1,7 @@
 """Splits by patient (never by image), stratified by label, seeded.
 
 Method: iterative stratification (Sechidis, Tsoumakas and Vlahavas 2011, ECML PKDD), with groups
-in place of samples: the label that has the fewest groups left is dealt out first, each of its
+in place of samples: the label with the fewest remaining groups is distributed first, each of its
 groups to the split that lacks that label most.
 """
 
@@ -29,27 +29,27 @@ def assign(
 ) -> Manifest:
     """The manifest with a split on every record.
 
-    Splits that the dataset's author gave are kept; what is missing is made: a validation split
-    out of the training images, or all three where there is none.
+    Splits from the author of the data set are kept. Missing ones are made: a validation split from
+    the training images, or all three if there are none.
 
     Args:
         validation: share of the groups, in (0, 1), that goes to validation.
         test: the same for test.
-        train_groups: at most so many groups are trained on; the others of the training split are
-            left out and counted. None: all.
-        leaky: also where patients stand in several of the given splits.
-        fold: (i, k): fold i of k is the test split, and validation comes out of the others.
+        train_groups: train on this many groups at most; the other groups of the training split
+            are left out and counted. None: all.
+        leaky: accept patients in several of the given splits.
+        fold: (i, k): fold i of k is the test split, and validation is made from the others.
 
     Raises:
-        LeakError: a patient stands in more than one split.
-        DataError: some images have a split and others do not, or a split stays empty.
+        LeakError: a patient is in more than one split.
+        DataError: only some images have a split, or a split stays empty.
     """
     given = {r.split for r in manifest.records}
     if None in given and len(given) > 1:
         without = [r.image_id for r in manifest.records if r.split is None]
         raise DataError(
             f"{manifest.source}: {len(without)} of {len(manifest.records)} images have no split "
-            f"({listed([private(i) for i in without])}); give every row one, or none of them."
+            f"({listed([private(i) for i in without])}); give one to every row, or to none."
         )
     if not leaky:
         refuse_leaks(manifest)
@@ -68,7 +68,7 @@ def assign(
         }
         manifest = _deal(manifest, None, shares, seed)
     elif Split.VALIDATION not in given and Split.TRAIN in given:
-        # the share is of the whole set, as where all three splits are made here
+        # a share of the whole set, as if all three splits were made here
         share = validation / max(1e-9, 1 - test)
         shares = {Split.TRAIN: 1 - share, Split.VALIDATION: share}
         manifest = _deal(manifest, Split.TRAIN, shares, seed)
@@ -77,17 +77,17 @@ def assign(
         groups = len({r.group for r in manifest.records})
         raise DataError(
             f"{manifest.source}: no image in {' and '.join(missing)} ({len(manifest.records)} "
-            f"images of {groups} patients or lesions in all); more patients are needed, or a "
-            "split column that names all three."
+            f"images of {groups} patients or lesions in total); you need more patients, or a split "
+            "column with all three."
         )
     return manifest if train_groups is None else _with_fewer(manifest, train_groups, seed)
 
 
 def _with_fewer(manifest: Manifest, train_groups: int, seed: int) -> Manifest:
-    """Train on the first `train_groups` of an order in which every beginning shows the labels in
-    their shares: each group has the rarest of its labels, and the groups of one label are spread
-    evenly, from the first place on: one of each label comes first. So the groups of a smaller
-    number are among those of a larger one."""
+    """Train on the first `train_groups` of an order in which every beginning has the labels in
+    their shares: each group counts for the rarest of its labels, and the groups of one label are
+    spread evenly from the first place on, so one of each label comes first. So the groups
+    of a smaller number are among those of a larger one."""
     rank, shown = _shuffled(manifest, Split.TRAIN, seed)
     rarest = np.where(shown > 0, shown.sum(axis=0), np.inf).argmin(axis=1)
     place = np.empty(len(rank))
@@ -106,7 +106,7 @@ def _with_fewer(manifest: Manifest, train_groups: int, seed: int) -> Manifest:
 
 
 def leaks(manifest: Manifest) -> dict[str, set[Split]]:
-    """Groups that stand in more than one split -> those splits."""
+    """Groups in more than one split -> those splits."""
     seen: dict[str, set[Split]] = defaultdict(set)
     for r in manifest.records:
         if r.split is not None:
@@ -118,22 +118,22 @@ def refuse_leaks(manifest: Manifest) -> None:
     if found := leaks(manifest):
         names = [f"{private(g)} ({', '.join(sorted(found[g]))})" for g in sorted(found)]
         raise LeakError(
-            f"{manifest.source}: {len(found)} patients or lesions stand in more than one split: "
-            f"{listed(names)}. A score on such a split is not a score on new patients. Leave the "
-            "split column out (data.split=null) and the images are split by patient."
+            f"{manifest.source}: {len(found)} patients or lesions are in more than one split: "
+            f"{listed(names)}. Scores on such a split do not apply to new patients. Without the "
+            "split column (data.split=null), medcnn splits the images by patient."
         )
 
 
 def _deal(
     manifest: Manifest, source: Split | None, shares: dict[Split, float], seed: int
 ) -> Manifest:
-    """Deal the groups whose records stand in `source` out to the splits of `shares`."""
+    """Distribute the groups of the split `source` over the splits of `shares`."""
     groups, shown = _shuffled(manifest, source, seed)
     left = np.ones(len(groups), dtype=np.bool_)
     remaining = shown.sum(axis=0)
     splits = list(shares)
     share = np.array([shares[s] for s in splits])
-    # lists, since numpy is slow with single numbers
+    # lists, since numpy is slow for single numbers
     wanted_groups = (share * len(groups)).tolist()
     wanted = (remaining[:, None] * share[None]).tolist()  # [label][split]
     labels_of = [np.flatnonzero(row).tolist() for row in shown]
@@ -160,9 +160,8 @@ def _deal(
 def _shuffled(
     manifest: Manifest, source: Split | None, seed: int
 ) -> tuple[dict[str, int], np.ndarray]:
-    """The groups with records in `source` in a seeded order (group -> its row), and [G, K + 1] of
-    0 and 1: which labels a group shows on any of these records; the last column marks images that
-    show no label."""
+    """The groups of the split `source` in a seeded order (group -> its row), and [G, K + 1] of 0
+    and 1: which labels a group shows on any image; the last column marks images without labels."""
     dealt = [r for r in manifest.records if r.split is source]
     names = group_order({r.group: r.own_group for r in dealt}, seed)
     groups = {name: place for place, name in enumerate(names)}

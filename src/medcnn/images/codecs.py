@@ -1,6 +1,6 @@
-"""Compressed images outside DICOM that pillow does not read, or not whole: JPEG of 12 bits and
-lossless JPEG, JPEG-LS, JPEG 2000 of other depths than 8 bits, and PNG of colours in some of 16.
-Through imagecodecs (BSD), which the extra `dicom` brings.
+"""Compressed images outside DICOM that pillow does not read, or not completely: 12-bit and lossless
+JPEG, JPEG-LS, JPEG 2000 of depths other than 8 bits, and PNG with 16-bit colours. Uses imagecodecs
+(BSD), part of the extra `dicom`.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ PROCESSES = {
     0xC5: "hierarchical",
     0xC6: "hierarchical",
     0xC7: "hierarchical",
-    0xCB: "lossless with arithmetic coding",
+    0xCB: "lossless, arithmetically coded",
     0xCD: "hierarchical",
     0xCE: "hierarchical",
     0xCF: "hierarchical",
@@ -40,17 +40,17 @@ PROCESSES = {
 
 
 def jpeg_kind(data: bytes) -> tuple[int, int]:
-    """The start of frame of a JPEG, and how many bits its samples have; (0, 0) where it has none.
+    """The start of frame of a JPEG, and the bits of its samples; (0, 0) if there is none.
 
     Raises:
-        ImageError: a process that no decoder here reads.
+        ImageError: a process that none of our decoders reads.
     """
     at, end = 2, len(data) - 9
     while at < end and data[at] == 0xFF:
         marker = data[at + 1]
         if marker in START_OF_FRAME:
             if marker in PROCESSES:
-                raise ImageError(f"a JPEG that is {PROCESSES[marker]}: not read; save it as PNG")
+                raise ImageError(f"a {PROCESSES[marker]} JPEG is not read; save it as PNG")
             return marker, data[at + 4]
         if marker in (START_OF_SCAN, END_OF_IMAGE):
             break
@@ -62,16 +62,16 @@ def jpeg_kind(data: bytes) -> tuple[int, int]:
 
 
 def read_deep_jpeg(data: bytes, marker: int, spread: Deep) -> Pixels:
-    """[H, W, 1 or 3] of a JPEG of 12 bits, a lossless one, or a JPEG-LS.
+    """[H, W, 1 or 3] of a 12-bit JPEG, a lossless JPEG, or a JPEG-LS.
 
     Raises:
-        ImageError: imagecodecs is not installed, or the image is refused or broken off.
+        ImageError: imagecodecs is not installed, or the image is refused or truncated.
     """
-    what = {LOSSLESS: "a lossless JPEG", JPEG_LS: "a JPEG-LS"}.get(marker, "a JPEG of 12 bits")
+    what = {LOSSLESS: "a lossless JPEG", JPEG_LS: "a JPEG-LS"}.get(marker, "a 12-bit JPEG")
     codecs = _codecs(what)
     found = codestream_of(data)
     _refuse(found, data, what)
-    # libjpeg makes up what is missing
+    # libjpeg would fill in what is missing
     if data.rfind(b"\xff\xd9") < data.rfind(b"\xff\xda"):
         raise ImageError("truncated: the JPEG breaks off in its scan")
     if marker == JPEG_LS:
@@ -85,7 +85,7 @@ def read_deep_jpeg(data: bytes, marker: int, spread: Deep) -> Pixels:
 
 
 def read_jpeg2000(data: bytes, spread: Deep) -> Pixels:
-    """[H, W, 1 or 3] of JPEG 2000, bare or in a JP2, of other than 8 bits.
+    """[H, W, 1 or 3] of JPEG 2000, bare or in a JP2, of a depth other than 8 bits.
 
     Raises as `read_deep_jpeg` does.
     """
@@ -95,7 +95,7 @@ def read_jpeg2000(data: bytes, spread: Deep) -> Pixels:
 
 
 def jpeg2000_of(data: bytes) -> Codestream:
-    """What its header says, refused where it is too much; raises ImageError."""
+    """What its header says; raises ImageError if that is too large."""
     # the boxes of a JP2 may hold a colour profile before the codestream
     start = data.find(J2K_START)
     if start < 0:
@@ -108,14 +108,14 @@ def jpeg2000_of(data: bytes) -> Codestream:
 def _refuse(found: Codestream, data: bytes, what: str) -> None:
     refuse_oversize(found.columns, found.rows)
     if found.signed:
-        raise ImageError(f"{what} of signed numbers, which have no known zero; save it as unsigned")
+        raise ImageError(f"{what} of signed numbers, whose zero is not known; save it as unsigned")
     if not 1 <= found.bits <= 16:
-        raise ImageError(f"{what} of {found.bits} bits a sample; 1 to 16 are read")
+        raise ImageError(f"{what} with {found.bits} bits per sample; 1 to 16 can be read")
     if found.samples > 4:
-        raise ImageError(f"{what} of {found.samples} samples a pixel; 1 to 4 make an image")
+        raise ImageError(f"{what} with {found.samples} samples per pixel; 1 to 4 can be read")
     if found.tiles > MAX_TILES:
         raise ImageError(
-            f"{what} cut into {found.tiles} tiles, more than {MAX_TILES}; it is damaged or made to "
+            f"{what} with {found.tiles} tiles, more than {MAX_TILES}; it is damaged, or made to "
             "exhaust memory"
         )
     size = found.columns * found.rows * found.samples * (1 if found.bits <= 8 else 2)
@@ -128,19 +128,19 @@ def _shown(values: Any, found: Codestream, spread: Deep) -> Pixels:
     if values.shape != (found.rows, found.columns, found.samples):
         raise ImageError(
             f"damaged: its header says {found.columns} x {found.rows} pixels of {found.samples} "
-            f"samples, decoded it has the shape {list(values.shape)}"
+            f"samples, but the decoded image has the shape {list(values.shape)}"
         )
     deep = found.bits == 16
     return grey_or_rgb(spread.colours(values) if deep else full_range(values, found.bits))
 
 
 def read_deep_png(data: bytes) -> NDArray[np.uint16]:
-    """[H, W, 3 or 4] of a PNG of colours in 16 bits, of which pillow would drop the lower 8.
+    """[H, W, 3 or 4] of a PNG with 16-bit colours; pillow would drop the lower 8 bits.
 
     Raises:
         ImageError: imagecodecs is not installed.
     """
-    codecs = _codecs("a PNG of 16-bit colours, of which fewer bits are used")
+    codecs = _codecs("a PNG of 16-bit colours that use fewer bits")
     return np.asarray(codecs.png_decode(data), dtype=np.uint16)
 
 
@@ -149,7 +149,7 @@ def _codecs(what: str) -> Any:
         import imagecodecs  # late: it takes half a second
     except ImportError:
         raise ImageError(
-            f"{what}, for which no decoder is installed: install the extra medcnn[dicom]: "
+            f"no decoder is installed for {what}: install the extra medcnn[dicom]: "
             f"{pip_install('dicom')}"
         ) from None
     return imagecodecs

@@ -1,5 +1,5 @@
-"""How large the codestreams within an AVIF or HEIC say they are: decoders take memory by that word,
-whatever the container says of the picture.
+"""The sizes that the codestreams within an AVIF or HEIC claim: decoders allocate memory for those,
+whatever the container says about the picture.
 
 Sources: ISO/IEC 14496-12 8.11 (iloc, iinf), 23008-12 6.6.2.3 (grid), 14496-15 8.3.3 (hvcC); ITU-T
 H.265 7.3.2.2 (SPS); AV1 Bitstream & Decoding Process Specification 5.3 to 5.5 (OBU).
@@ -22,7 +22,7 @@ LARGEST_BLOCK = 64
 
 @dataclass(slots=True)
 class Bits:
-    """Numbers out of bytes, the highest bit first; zeros after the end."""
+    """Reads numbers from bytes, highest bit first; zeros after the end."""
 
     data: bytes
     at: int = 0
@@ -60,7 +60,7 @@ def coded_sizes(data: bytes, meta: bytes, configs: Sequence[bytes]) -> Iterator[
     for item, payload in _payloads(data, meta):
         kind = kinds.get(item, b"")
         if kind == b"iovl":
-            raise ImageError("an overlay of several pictures; save it as one")
+            raise ImageError("an overlay of several pictures is not read; save it as one")
         if kind == b"grid":
             wide = payload[1] & 1
             yield struct.unpack_from(">II" if wide else ">HH", payload, 4)
@@ -101,7 +101,7 @@ def _payloads(data: bytes, meta: bytes) -> Iterator[tuple[int, bytes]]:
     found = list(_boxes(meta))
     boxes = dict(found)
     if len(found) > len(boxes):
-        raise ImageError("damaged: the file says twice where its pictures are")
+        raise ImageError("damaged: the file lists the places of its pictures twice")
     table, idat = Bits(boxes.get(b"iloc", b"")), boxes.get(b"idat", b"")
     version = table.take(8)
     table.take(24)
@@ -111,7 +111,7 @@ def _payloads(data: bytes, meta: bytes) -> Iterator[tuple[int, bytes]]:
         number = table.take(16 if version < 2 else 32)
         within = table.take(16) & 15 if version else 0
         if within > 1:
-            raise ImageError("a picture that lies within another item; save it as PNG or JPEG")
+            raise ImageError("a picture inside another item is not read; save it as PNG or JPEG")
         table.take(16)
         start, parts = table.take(base), []
         for _ in range(_few(table.take(16))):
@@ -121,12 +121,12 @@ def _payloads(data: bytes, meta: bytes) -> Iterator[tuple[int, bytes]]:
             parts.append(source[at : at + size] if size else source[at:])
             total += len(parts[-1]) + 1
             if total > 2 * len(data):
-                raise ImageError("damaged: the pictures within are longer than the file")
+                raise ImageError("damaged: the pictures in it are longer than the file")
         yield number, b"".join(parts)
 
 
 def _few(count: int) -> int:
-    """Raises ImageError for more parts than a picture has."""
+    """Raises ImageError for more parts than any picture has."""
     if count > MOST_UNITS:
         raise ImageError(f"its picture has more than {MOST_UNITS:,} parts; it is damaged")
     return count
@@ -202,13 +202,13 @@ def _size_of_sequence(bits: Bits) -> Size:
     wide, high = bits.take(4) + 1, bits.take(4) + 1
     width, height = bits.take(wide) + 1, bits.take(high) + 1
     if wide > width.bit_length() or high > height.bit_length():
-        # a frame may say a size of its own with all these bits
+        # a frame may set its own size, using all these bits
         return 1 << wide, 1 << high
     return width, height
 
 
 def _past_timing(bits: Bits) -> None:
-    """Over timing, decoder model and operating points."""
+    """Skip timing, decoder model and operating points."""
     delay_bits = 0
     if bits.take(1):
         bits.take(64)
@@ -229,12 +229,12 @@ def _past_timing(bits: Bits) -> None:
 
 
 def refuse_larger(sizes: Iterator[Size], said: Sequence[Size]) -> None:
-    """Raises ImageError where a codestream is larger than all that the container speaks of, but for
-    the rest of a block, which is cut off (H.265 7.4.3.2.1, conformance window)."""
+    """Raises ImageError if a codestream is larger than any size in the container, except for the
+    rest of a block, which is cut off (H.265 7.4.3.2.1, conformance window)."""
     width, height = (max(side) for side in zip(*said, strict=True))
     for wide, high in sizes:
         if wide >= width + LARGEST_BLOCK or high >= height + LARGEST_BLOCK:
             raise ImageError(
-                f"a picture within says {wide} x {high} pixels, the file at most {width} x "
-                f"{height}; it is damaged or made to exhaust memory"
+                f"a picture in it claims {wide} x {high} pixels, the file at most {width} x "
+                f"{height}; it is damaged, or made to exhaust memory"
             )

@@ -1,7 +1,7 @@
 """What the header of a compressed frame says, read before a decoder in C sees the frame.
 
-A frame that says another size than its DICOM header is damaged or made to break a decoder: a
-native decoder takes memory by the frame's own word.
+A frame whose size differs from its DICOM header is damaged, or made to break a decoder: native
+decoders allocate memory by what the frame says.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ J2K_START = b"\xff\x4f\xff\x51"
 COD, SOT = 0xFF52, 0xFF90
 # A decoder keeps kilobytes for each tile that the header names; radiographs have one or a few.
 MAX_TILES = 4096
-# Each scan of a progressive JPEG passes over the whole image, however few bytes it has. Writers
-# make about ten; libtiff refuses more than 100 too (JPEG_MAX_ALLOWED_SCAN_NUMBER).
+# Each scan of a progressive JPEG covers the whole image, however few bytes it has. Encoders write
+# about ten; libtiff too refuses more than 100 (JPEG_MAX_ALLOWED_SCAN_NUMBER).
 MAX_SCANS = 100
 # What ends a scan: no stuffed byte, restart or fill byte (T.81 B.1.1.2 and B.1.1.5)
 MARKER = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")
@@ -29,12 +29,12 @@ MARKER = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Codestream:
-    """A frame by its own word.
+    """What a frame says about itself.
 
     Attributes:
-        halvings: how often a JPEG 2000 decoder can halve the image, 0 for other kinds.
-        becomes_rgb: a JPEG 2000 decoder undoes the colour transform by itself.
-        at_origin: a JPEG 2000 begins at the origin of its grid, where its levels are halved.
+        halvings: how often a JPEG 2000 decoder can halve the image; 0 for other kinds.
+        becomes_rgb: a JPEG 2000 decoder undoes the colour transform itself.
+        at_origin: a JPEG 2000 begins at the origin of its grid, so that levels halve exactly.
     """
 
     columns: int
@@ -49,19 +49,19 @@ class Codestream:
 
 
 def codestream_of(frame: bytes) -> Codestream:
-    """Of a frame of JPEG, JPEG-LS, JPEG 2000 or HTJ2K, by what it begins with.
+    """The header of a frame of JPEG, JPEG-LS, JPEG 2000 or HTJ2K, by its first bytes.
 
     Raises:
-        ImageError: it begins like none of them, or breaks off in its header.
+        ImageError: it begins like none of them, or ends within its header.
     """
     try:
         if frame.startswith(b"\xff\xd8"):
             return _jpeg(frame)
-        # JPEG 2000 stands bare in a DICOM (PS3.5 8.2.4); some writers leave the JP2 boxes on
+        # JPEG 2000 is bare in a DICOM (PS3.5 8.2.4), but some writers leave the JP2 boxes on
         start = frame.find(J2K_START, 0, 4096)
         if start < 0:
             raise ImageError(
-                f"the compressed frame starts with {frame[:4].hex(' ')}, which is no JPEG, "
+                f"the compressed frame starts with {frame[:4].hex(' ')}, so it is not JPEG, "
                 "JPEG-LS or JPEG 2000"
             )
         return _jpeg2000(frame, start)
@@ -70,36 +70,40 @@ def codestream_of(frame: bytes) -> Codestream:
 
 
 def refuse_codestream(found: Codestream, columns: int, rows: int, samples: int) -> None:
-    """Raises ImageError where a frame is not the one that the DICOM header describes."""
+    """Raises ImageError if the DICOM header describes another frame."""
     if (found.columns, found.rows) != (columns, rows):
         raise ImageError(
-            f"the compressed frame says {found.columns} x {found.rows} pixels, the header "
+            f"the compressed frame has {found.columns} x {found.rows} pixels, but the header says "
             f"{columns} x {rows}"
         )
     if found.samples != samples:
         raise ImageError(
-            f"the compressed frame has {found.samples} samples a pixel, the header says {samples}"
+            f"the compressed frame has {found.samples} samples per pixel, but the header says "
+            f"{samples}"
         )
     if not 1 <= found.bits <= 16:
-        raise ImageError(f"the compressed frame says {found.bits} bits a sample; 1 to 16 are read")
+        raise ImageError(
+            f"the compressed frame has {found.bits} bits per sample; 1 to 16 can be read"
+        )
     if found.tiles > MAX_TILES:
         raise ImageError(
-            f"the compressed frame is cut into {found.tiles} tiles, more than {MAX_TILES}; it is "
-            "damaged or made to exhaust memory"
+            f"the compressed frame has {found.tiles} tiles, more than {MAX_TILES}; it is damaged, "
+            "or made to exhaust memory"
         )
 
 
 def refuse_scans(jpeg: bytes) -> None:
-    """Raises ImageError for a JPEG of very many scans, which would be decoded for minutes."""
-    # rarely more; the pair also occurs by chance in what a camera or phone adds
+    """Raises ImageError for a JPEG with so many scans that decoding would take minutes."""
+    # rarely true; the pair also occurs by chance in what a camera or phone adds
     if jpeg.count(b"\xff\xda") > MAX_SCANS and (scans := _scans(jpeg)) > MAX_SCANS:
         raise ImageError(
-            f"a JPEG of {scans} scans, more than {MAX_SCANS}; it is damaged or made to exhaust time"
+            f"a JPEG with {scans} scans, more than {MAX_SCANS}; it is damaged, or made to waste "
+            "time"
         )
 
 
 def _scans(jpeg: bytes) -> int:
-    """How many scans stand before the end of the image: T.81 B.2."""
+    """The number of scans before the end of the image: T.81 B.2."""
     scans, at = 0, 2
     while found := MARKER.search(jpeg, at):
         marker, at = jpeg[found.start() + 1], found.end()
@@ -123,7 +127,7 @@ def _jpeg(frame: bytes) -> Codestream:
         elif marker in ALONE:
             at += 2
         elif marker in (START_OF_SCAN, END_OF_IMAGE):
-            raise ImageError("the compressed frame has no header of a JPEG")
+            raise ImageError("the compressed frame has no JPEG header")
         elif marker in START_OF_FRAME:
             bits, rows, columns, samples = struct.unpack_from(">BHHB", frame, at + 4)
             return Codestream(columns=columns, rows=rows, samples=samples, bits=bits)

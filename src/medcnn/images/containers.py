@@ -1,5 +1,5 @@
-"""How large a WebP, AVIF or HEIC is by its own word: pillow and libheif take memory for it as soon
-as they open it, so that it is read here before."""
+"""The size that a WebP, AVIF or HEIC claims. It is read here first, since pillow and libheif
+allocate memory as soon as they open the file."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from medcnn.images.coded_sizes import coded_sizes, refuse_larger
 from medcnn.images.limits import refuse_bomb, refuse_oversize
 from medcnn.system.errors import ImageError
 
-# ISO/IEC 14496-12 8.11 and 23008-12: boxes that hold boxes, and how many bytes stand before these
+# ISO/IEC 14496-12 8.11 and 23008-12: boxes that contain boxes, and the number of bytes before these
 HOLDERS = {b"meta": 4, b"iprp": 0, b"ipco": 0}
 AVIF_BRANDS = (b"avif", b"avis")
 HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1", b"heif")
 
 
 def kind_of_ftyp(data: bytes) -> str:
-    """AVIF, HEIF, or nothing for what is another of this family, as a film is."""
+    """AVIF, HEIF, or "" for another of this family, such as a film."""
     if data[4:8] != b"ftyp":
         return ""
     (length,) = struct.unpack_from(">I", data)
@@ -28,7 +28,7 @@ def kind_of_ftyp(data: bytes) -> str:
 
 
 def refuse_large_webp(data: bytes) -> None:
-    """Raises ImageError by the canvas of a WebP: RFC 9649, 2.5 to 2.7."""
+    """Raises ImageError if the canvas of a WebP is too large: RFC 9649, 2.5 to 2.7."""
     kind, start = data[12:16], 20
     try:
         if kind == b"VP8X":
@@ -40,7 +40,7 @@ def refuse_large_webp(data: bytes) -> None:
         elif kind == b"VP8 ":
             width, height = (v & 0x3FFF for v in struct.unpack_from("<HH", data, start + 6))
         else:
-            raise ImageError("damaged: the WebP begins with no picture")
+            raise ImageError("damaged: the WebP does not begin with a picture")
         (length,) = struct.unpack_from("<I", data, 4)
     except struct.error:
         raise ImageError("truncated: the WebP ends inside its header") from None
@@ -51,21 +51,21 @@ def refuse_large_webp(data: bytes) -> None:
 
 
 def refuse_large_heif(data: bytes) -> None:
-    """Raises ImageError by the largest picture that an AVIF or HEIC names (property `ispe`), and
-    where a codestream is larger than that."""
+    """Raises ImageError if the largest picture of an AVIF or HEIC (property `ispe`) is too large,
+    or a codestream is larger than that."""
     sizes, metas, configs = [], [], []
     try:
         for kind, start, end in _boxes(data, 0, len(data)):
             if kind == b"ispe" and end - start >= 12:
                 sizes.append(struct.unpack_from(">II", data, start + 4))
-            elif kind == b"moov":  # its pictures are not those of the properties
-                raise ImageError("an animation or a burst; save the picture that counts")
+            elif kind == b"moov":  # the properties do not describe its pictures
+                raise ImageError("an animation or a burst; save the one picture to use")
             elif kind == b"meta":
                 metas.append(data[start + HOLDERS[kind] : end])
             elif kind == b"hvcC":
                 configs.append(data[start:end])
         if not sizes:
-            raise ImageError("damaged: the file names the size of no picture")
+            raise ImageError("damaged: the file does not give the size of any picture")
         for meta in metas:
             refuse_larger(coded_sizes(data, meta, configs), sizes)
     except (struct.error, IndexError):
@@ -76,7 +76,7 @@ def refuse_large_heif(data: bytes) -> None:
 
 
 def _boxes(data: bytes, at: int, end: int) -> Iterator[tuple[bytes, int, int]]:
-    """Kind, start and end of the content of every box, and of those within."""
+    """Kind, start and end of the content of every box, nested ones included."""
     while at + 8 <= end:
         length, kind = struct.unpack_from(">I4s", data, at)
         start = at + 8

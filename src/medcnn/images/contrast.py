@@ -10,26 +10,26 @@ from numpy.typing import NDArray
 from medcnn.images.reading import Pixels
 from medcnn.images.resizing import LUMA
 
-# Levels that are told apart: all of 8 bits, enough of 16.
+# Number of levels that are distinguished: all of 8 bits, enough of 16.
 BINS = {np.dtype(np.uint8): 256, np.dtype(np.uint16): 4096}
 
 
 def clahe(pixels: Pixels, *, clip_limit: float = 2.0, tiles: int = 8) -> Pixels:
     """Contrast-limited adaptive histogram equalisation; black stays black, colours keep their hue.
 
-    Each tile has a map from grey to grey that evens out its histogram; a pixel takes the maps of
-    the four tiles around it, by distance. Of a colour image the luma is mapped, and the three
-    colours move along with it.
+    Each tile has a map from grey to grey that evens out its histogram. A pixel uses the maps of the
+    four tiles around it, weighted by distance. In a colour image, the luma is mapped and all three
+    colours change by the same amount.
 
     Args:
         pixels: [H, W, C].
-        clip_limit: of a map's slope, in units of a map that changes nothing: 1 changes almost
-            nothing, 40 is no limit.
-        tiles: along each side.
+        clip_limit: largest slope of a map, relative to the identity: 1 changes almost nothing, 40
+            is practically no limit.
+        tiles: number along each side.
 
     Source:
         Zuiderveld 1994, Graphics Gems IV, 474-485. The lowest grey is mapped to itself, so that
-        the ground around a disc does not brighten.
+        the background around a disc stays dark.
     """
     most = np.iinfo(pixels.dtype).max
     bins = BINS[pixels.dtype]
@@ -46,7 +46,7 @@ def clahe(pixels: Pixels, *, clip_limit: float = 2.0, tiles: int = 8) -> Pixels:
     upper = mapped(row_low, column_low) * (1 - right) + mapped(row_low, column_high) * right
     lower = mapped(row_high, column_low) * (1 - right) + mapped(row_high, column_high) * right
     evened = (upper * (1 - down) + lower * down) * most
-    # what the levels are coarser than the values stays in the image
+    # levels are coarser than values; the remainder stays in the image
     change = (evened - levels * np.float32(most / (bins - 1)))[:, :, None]
     return cast(Pixels, np.clip(np.rint(pixels + change), 0, most).astype(pixels.dtype))
 
@@ -54,8 +54,8 @@ def clahe(pixels: Pixels, *, clip_limit: float = 2.0, tiles: int = 8) -> Pixels:
 def tile_maps(
     levels: NDArray[np.int32], *, bins: int, clip_limit: float, tiles: int
 ) -> NDArray[np.float32]:
-    """[tiles, tiles, bins] in 0..1: rising, with no step above `clip_limit` / `bins` and the share
-    of what was clipped.
+    """[tiles, tiles, bins] in 0..1: increasing, with steps of at most `clip_limit` / `bins` plus an
+    equal share of what was clipped.
 
     Args:
         levels: [H, W] in 0..bins-1.
@@ -78,7 +78,7 @@ def tile_maps(
 def _between(
     length: int, tiles: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]:
-    """The tile before and after each pixel, by their middles, and how near the later one is."""
+    """The tiles whose centres are before and after each pixel, and the weight of the latter."""
     place = (np.arange(length) + 0.5) * tiles / length - 0.5
     low = np.clip(np.floor(place), 0, tiles - 1).astype(np.int64)
     high = np.minimum(low + 1, tiles - 1)

@@ -1,13 +1,13 @@
-"""Decoders that pydicom lacks, as a plugin of it, and which plugin decodes what.
+"""Decoders that pydicom lacks, as a plugin for it, and which plugin decodes what.
 
-RLE        our own: pydicom's grows with the input without a bound (PS3.5 annex G)
+RLE        our own: pydicom's output can grow without limit (PS3.5 annex G)
 JPEG       extended and lossless, through imagecodecs (libjpeg-turbo 3; BSD)
 the rest   pydicom's plugins: JPEG-LS pyjpegls, (HT)JPEG 2000 pylibjpeg-openjpeg, JPEG 2000 and
            JPEG baseline pillow
 
-imagecodecs also has HTJ2K, through OpenJPH, but goes on with wrong pixels where that fails.
+imagecodecs also has HTJ2K, through OpenJPH, but returns wrong pixels if that fails.
 
-Never used, even where they are installed: gdcm, which ends the process on bad input.
+gdcm is never used, even if installed: it ends the process on bad input.
 """
 
 from __future__ import annotations
@@ -45,9 +45,9 @@ from medcnn.images.codestreams import Codestream
 from medcnn.images.shrinking import divisor
 from medcnn.system.errors import ImageError, pip_install
 
-# Not by name: on the package index `medcnn` is another project.
+# Not by name: `medcnn` on the package index is another project.
 INSTALL = f"install the extra medcnn[dicom]: {pip_install('dicom')}"
-# What the extra brings: package -> module.
+# Packages of the extra -> module.
 EXTRA = {
     "imagecodecs": "imagecodecs",
     "pylibjpeg": "pylibjpeg",
@@ -56,7 +56,7 @@ EXTRA = {
 }
 JPEG = (JPEGExtended12Bit, JPEGLossless, JPEGLosslessSV1)
 START_OF_SCAN, END_OF_IMAGE = b"\xff\xda", b"\xff\xd9"
-# In this order; pydicom names a plugin, and we allow it.
+# pydicom's names of the plugins that we allow, in order of preference.
 ALLOWED = ("medcnn", "pyjpegls", "pylibjpeg", "pillow")
 DECODED = (
     *(ImplicitVRLittleEndian, ExplicitVRLittleEndian, ExplicitVRBigEndian),
@@ -64,7 +64,7 @@ DECODED = (
     *JPEGLSTransferSyntaxes,
     *(JPEG2000Lossless, JPEG2000, HTJ2KLossless, HTJ2KLosslessRPCL, HTJ2K),
 )
-# Those that pydicom does not name.
+# Transfer syntaxes that pydicom cannot name.
 NAMES = {
     "1.2.840.10008.1.2.4.110": "JPEG XL Lossless",
     "1.2.840.10008.1.2.4.111": "JPEG XL JPEG Recompression",
@@ -72,7 +72,7 @@ NAMES = {
     "1.2.840.10008.1.2.8.1": "Deflated Image Frame Compression",
     "1.2.840.113619.5.2": "Implicit VR Big Endian of GE",
 }
-# pydicom asks for these two names.
+# pydicom looks up this name and the next.
 DECODER_DEPENDENCIES: dict[UID, tuple[str, ...]] = {
     RLELossless: (),
     **dict.fromkeys(JPEG, ("imagecodecs>=2025.3.30",)),
@@ -84,15 +84,15 @@ def is_available(uid: str) -> bool:
 
 
 def refuse_syntax(syntax: UID) -> None:
-    """Raises ImageError for a transfer syntax (PS3.5 annex A) that is not read: it is no damage."""
+    """Raises ImageError for a transfer syntax (PS3.5 annex A) that medcnn does not read."""
     if syntax in DECODED:
         return
     name = NAMES.get(syntax) or (syntax.name if syntax.name != syntax else "")
     kind = "private transfer syntax" if syntax.is_private else "transfer syntax"
     said = f"{name} ({syntax})" if name else str(syntax) or "without a name"
     raise ImageError(
-        f"the {kind} {said} is not supported; export the image in another one, such as Explicit VR "
-        "Little Endian"
+        f"the {kind} {said} is not supported; export the image with another one, such as Explicit "
+        "VR Little Endian"
     )
 
 
@@ -100,7 +100,7 @@ def plugins_of(syntax: UID) -> tuple[Decoder, list[str]]:
     """pydicom's decoder for a transfer syntax (PS3.5 annex A) and the names of usable plugins.
 
     Raises:
-        ImageError: the syntax is not read, or nothing that can decode it is installed.
+        ImageError: the syntax is not supported, or no decoder for it is installed.
     """
     refuse_syntax(syntax)
     decoder = decoder_of(syntax)
@@ -109,19 +109,19 @@ def plugins_of(syntax: UID) -> tuple[Decoder, list[str]]:
     names = [name for name in ALLOWED if name in decoder.available_plugins]
     if not names:
         raise ImageError(
-            f"compressed as {syntax.name} ({syntax}), for which no decoder is installed: {INSTALL}"
+            f"no decoder is installed for its compression, {syntax.name} ({syntax}): {INSTALL}"
         )
     return decoder, names
 
 
 def what_to_install() -> str:
-    """A sentence where the extra is not complete, else nothing."""
+    """A hint if the extra is incomplete, else ""."""
     missing = [package for package, module in EXTRA.items() if find_spec(module) is None]
-    return f". Where the file is sound: {INSTALL}" if missing else ""
+    return f". If other programs can open the file: {INSTALL}" if missing else ""
 
 
 def decode_frame(frame: bytes, runner: DecodeRunner) -> Any:
-    """One frame, as pydicom's plugins do it: its bytes, planes apart for RLE."""
+    """The bytes of one frame, as pydicom expects them from a plugin; RLE in separate planes."""
     if runner.transfer_syntax == RLELossless:
         planes = unpacked(
             frame,
@@ -134,7 +134,7 @@ def decode_frame(frame: bytes, runner: DecodeRunner) -> Any:
     import imagecodecs  # late: it takes half a second
 
     refuse_broken_off(frame)
-    # colours as they are stored, whatever a marker says: pydicom turns what is no RGB
+    # colours as stored, whatever a marker says: pydicom converts what is not RGB
     stored = "rgb" if runner.samples_per_pixel == 3 else None
     values = imagecodecs.jpeg8_decode(frame, colorspace=stored, outcolorspace=stored)
     runner.set_option("bits_allocated", 8 * values.itemsize)
@@ -143,40 +143,40 @@ def decode_frame(frame: bytes, runner: DecodeRunner) -> Any:
 
 
 def refuse_broken_off(frame: bytes) -> None:
-    """Of a JPEG, where libjpeg makes up what is missing and imagecodecs keeps its warning, and of a
-    JPEG-LS, whose decoder CharLS spends 20 s on finding nothing. Neither marker occurs within a
-    scan: ITU-T T.81 B.1.1.2 puts a byte of 0 behind 0xFF there, T.87 a bit.
+    """Refuse a truncated JPEG, since libjpeg fills in what is missing and imagecodecs drops its
+    warning, or JPEG-LS, since its decoder CharLS then runs for 20 s. Neither marker occurs within a
+    scan: there, ITU-T T.81 B.1.1.2 puts a 0 byte after 0xFF, and T.87 a 0 bit.
 
     Raises:
-        ImageError: no end of the image follows its last scan.
+        ImageError: no end of image follows the last scan.
     """
     if frame.rfind(END_OF_IMAGE) < frame.rfind(START_OF_SCAN):
-        raise ImageError("truncated: the compressed frame breaks off in its scan")
+        raise ImageError("truncated: the compressed frame ends within its scan")
 
 
 def unpacked(frame: bytes, pixels: int, samples: int, size: int) -> NDArray[np.uint8]:
-    """[samples, pixels, size] little endian, of a frame of RLE Lossless (PS3.5 G.3 to G.5).
+    """[samples, pixels, size] little endian, from a frame of RLE Lossless (PS3.5 G.3 to G.5).
 
     Args:
-        frame: 16 numbers, how many segments and where they start, and the segments: the bytes of
-            each sample, most significant first.
-        pixels: of an image.
-        samples: of a pixel.
-        size: bytes of a sample.
+        frame: 16 numbers (how many segments, and where they start), then the segments: the bytes
+            of each sample, most significant first.
+        pixels: per image.
+        samples: per pixel.
+        size: bytes per sample.
 
     Raises:
-        ImageError: the segments do not hold what is asked for, or more.
+        ImageError: the segments contain too few or too many bytes.
     """
     if len(frame) < 64:
         raise ImageError("truncated: the RLE frame ends inside its header")
     count, *starts = struct.unpack_from("<16I", frame)
     if count != samples * size:
-        raise ImageError(f"the RLE frame has {count} segments, it needs {samples * size}")
+        raise ImageError(f"the RLE frame has {count} segments, but needs {samples * size}")
     ends = [*starts[1:count], len(frame)]
     planes = np.empty((samples, pixels, size), dtype=np.uint8)
     for i, (start, end) in enumerate(zip(starts, ends, strict=False)):
         if not 64 <= start <= end <= len(frame):
-            raise ImageError("the RLE frame names segments beyond its end")
+            raise ImageError("the RLE frame refers to segments beyond its end")
         segment = _segment(frame[start:end], pixels)
         if len(segment) < pixels:
             raise ImageError(f"truncated: an RLE segment gives {len(segment)} of {pixels} bytes")
@@ -184,18 +184,18 @@ def unpacked(frame: bytes, pixels: int, samples: int, size: int) -> NDArray[np.u
     return planes
 
 
-# Bytes that a writer may have left behind the last pixel of a segment.
+# Bytes that a writer may have left after the last pixel of a segment.
 SLACK = 256
 
 
 def _segment(packed: bytes, pixels: int) -> bytes | bytearray | memoryview:
-    """PackBits, PS3.5 G.3.2, never longer than `pixels` and some slack."""
+    """PackBits, PS3.5 G.3.2, never longer than `pixels` plus some slack."""
     try:
         import imagecodecs
 
         return imagecodecs.packbits_decode(packed, out=bytearray(pixels + SLACK))
     except (ImportError, RuntimeError):
-        # RuntimeError: also of a padding byte, which is allowed (G.3.1) and begins no run
+        # RuntimeError: also for a padding byte, which is allowed (G.3.1) and begins no run
         return _segment_in_python(packed, pixels)
 
 
@@ -213,13 +213,13 @@ def _segment_in_python(packed: bytes, pixels: int) -> bytearray:
         if len(found) > pixels + SLACK:
             raise ImageError(
                 f"an RLE segment gives more than the {pixels} bytes of the image; the file is "
-                "damaged or made to exhaust memory"
+                "damaged, or made to exhaust memory"
             )
     return found
 
 
 def halvings_for(found: Codestream, at_least_px: int | None) -> int:
-    """How often an image may be halved, at most to an eighth, with every part in its place."""
+    """How often an image may be halved, at most to an eighth, without moving any part of it."""
     if found.samples != 1 or found.signed or not found.at_origin:
         return 0
     choices = tuple(1 << n for n in range(min(3, found.halvings), 0, -1))
@@ -229,12 +229,10 @@ def halvings_for(found: Codestream, at_least_px: int | None) -> int:
 def level_of(frame: bytes, found: Codestream, halvings: int) -> NDArray[np.uint32]:
     """[H, W] of JPEG 2000 or HTJ2K, grey and unsigned, at a lower resolution level.
 
-    A level is the low-pass band of the wavelet (ITU-T T.800 F.3): nearly, not exactly, the mean
-    over squares.
+    A level is the low-pass band of the wavelet (ITU-T T.800 F.3): almost the mean over squares.
 
     Raises:
-        ImageError, and what pillow raises: it fails on some sound files of which all levels can be
-            decoded.
+        ImageError, and what pillow raises: it fails on some valid files.
     """
     with Image.open(BytesIO(frame), formats=["JPEG2000"]) as image:
         image.reduce = halvings  # type: ignore[method-assign, assignment]
@@ -242,13 +240,13 @@ def level_of(frame: bytes, found: Codestream, halvings: int) -> NDArray[np.uint3
         values = np.asarray(image)
     if values.shape != (found.rows >> halvings, found.columns >> halvings):
         raise ImageError(f"a lower level of {values.shape[1]} x {values.shape[0]} pixels")
-    # pillow fills 8 or 16 bits from above
+    # pillow scales up to 8 or 16 bits
     return (values >> (8 * values.itemsize - found.bits)).astype(np.uint32)
 
 
 def centred(values: NDArray[np.uint32], halvings: int) -> NDArray[np.uint16]:
-    """The values of a level stand at every 2nd, 4th or 8th pixel, not in the middle of the squares;
-    without moving them there, edges lie up to 3.5 pixels beside their place."""
+    """Move values of a level, which are those of every 2nd, 4th or 8th pixel, to the centre of the
+    squares; otherwise edges would be off by up to 3.5 pixels."""
     # (2^(n-1) - 1/2) / 2^n of a step, in sixteenths
     part = {1: 4, 2: 6, 3: 7}[halvings]
     for axis in (0, 1):

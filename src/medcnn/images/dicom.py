@@ -1,8 +1,8 @@
-"""One DICOM file -> pixels as a reader would see them.
+"""One DICOM file -> pixels as a radiologist would see them.
 
 open       PS3.10 7.1, PS3.5 A     with or without preamble, in any transfer syntax
-refuse                             what is no single image, or what its header cannot mean
-frame      PS3.3 C.7.6.16          one of several frames, with the steps that are its own
+refuse                             what is not a single image, or has an impossible header
+frame      PS3.3 C.7.6.16          one of several frames, with its own steps
 decode     PS3.5 8, A.4            stored values, through pydicom and `decoders.py`
 grey       PS3.4 N.2               `grayscale.py`: modality, padding, VOI, polarity -> uint16
 colour     PS3.3 C.7.6.3           RGB, YBR and palettes (`palette.py`) -> uint8
@@ -52,7 +52,7 @@ MONOCHROME = ("MONOCHROME1", "MONOCHROME2")
 COLOUR = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT", "PALETTE COLOR")
 LOSSY = (JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLSNearLossless, JPEG2000, HTJ2K)
 JPEG_OF_8_BITS = (JPEGBaseline8Bit, JPEGExtended12Bit)
-# Objects with pixel data that are no picture of a patient (PS3.4 B.5), and what they are instead.
+# Objects with pixel data that are not pictures of a patient (PS3.4 B.5), and what they contain.
 STORAGE = "1.2.840.10008.5.1.4.1.1."
 NO_PICTURES = {
     STORAGE + "66.4": "a mask",
@@ -87,10 +87,10 @@ def read_dicom(
         data: the file.
         window: which of several windows or VOI LUTs, counted from 0.
         frames: which of several frames.
-        at_least_px: a decoder that can may give less than full size, both sides at least this.
+        at_least_px: a decoder may return a smaller image, with both sides at least this.
 
     Raises:
-        ImageError, and whatever else pydicom raises on damage.
+        ImageError, and whatever else pydicom raises for damaged files.
     """
     dataset, index = checked(data, frames)
     cells = decode(dataset, index, at_least_px, window)
@@ -100,11 +100,11 @@ def read_dicom(
 
 
 def checked(data: bytes, frames: Frames) -> tuple[pydicom.Dataset, int]:
-    """The data set, seen to be an image that can be read, and which of its frames is meant."""
+    """The data set, checked to be a readable image, and the index of the frame to use."""
     dataset = open_dataset(data)
     syntax = dataset.file_meta.TransferSyntaxUID
     if not syntax.is_transfer_syntax:
-        decoders.refuse_syntax(syntax)  # of an unknown one, what was parsed may be anything
+        decoders.refuse_syntax(syntax)  # if it is unknown, what was parsed may be anything
     refuse_what_is_no_image(dataset)
     decoders.refuse_syntax(syntax)
     index = refuse_header(dataset, frames)
@@ -112,15 +112,15 @@ def checked(data: bytes, frames: Frames) -> tuple[pydicom.Dataset, int]:
 
 
 def open_dataset(data: bytes) -> pydicom.Dataset:
-    """The data set, also without the preamble and the file meta information of PS3.10 7.1.
+    """The data set, even without the preamble and the file meta information of PS3.10 7.1.
 
-    Where the meta information is missing, the encoding is the one that the first element shows.
+    If the meta information is missing, the first element shows the encoding.
     """
     deflated = _deflated_at(data)
-    # force: the caller has seen that the bytes begin like a data set
+    # force: the caller has checked that the bytes begin like a data set
     dataset = pydicom.dcmread(BytesIO(inflated(data[deflated:]) if deflated else data), force=True)
     if not dataset:
-        raise ImageError("it begins like a DICOM but holds no element; the file broke off")
+        raise ImageError("it begins like a DICOM but contains no element; the file is truncated")
     if deflated:
         dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
     elif "TransferSyntaxUID" not in dataset.file_meta:
@@ -129,14 +129,14 @@ def open_dataset(data: bytes) -> pydicom.Dataset:
         dataset.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian if implicit else native
         say_once(
             logging.WARNING,
-            "a DICOM without file meta information (PS3.10 7.1) is read by the encoding that its "
-            "first element shows",
+            "a DICOM has no file meta information (PS3.10 7.1); its encoding is taken from its "
+            "first element",
         )
     return dataset
 
 
 def _deflated_at(data: bytes) -> int:
-    """Where the deflated data set begins (PS3.5 A.5), 0 in a file that is not deflated."""
+    """Where the deflated data set begins (PS3.5 A.5); 0 if the file is not deflated."""
     at, syntax = 132 if data[128:132] == b"DICM" else 0, b""
     # group 2 is always explicit little endian (PS3.10 7.1); OB and UN have the long length
     while data[at : at + 2] == b"\2\0" and len(data) >= at + 12:
@@ -150,20 +150,20 @@ def _deflated_at(data: bytes) -> int:
 
 
 def inflated(packed: bytes) -> bytes:
-    """RFC 1951, bounded: pydicom alone inflates whatever comes.
+    """RFC 1951 with a limit, which pydicom lacks.
 
     Raises:
-        ImageError: the result is larger than any honest data set, or the stream breaks off.
+        ImageError: the result is larger than any genuine data set, or the stream is truncated.
     """
     stream = zlib.decompressobj(-zlib.MAX_WBITS)
     plain = stream.decompress(packed, MAX_INFLATED_BYTES)
     if stream.unconsumed_tail:
         raise ImageError(
-            f"deflated, and larger than the {MAX_INFLATED_BYTES >> 20} MiB that are inflated; the "
-            "file is damaged or made to exhaust memory"
+            f"deflated, and larger than the limit of {MAX_INFLATED_BYTES >> 20} MiB; the file is "
+            "damaged, or made to exhaust memory"
         )
     if not stream.eof:
-        raise ImageError("truncated: the deflated data set breaks off")
+        raise ImageError("truncated: the deflated data set is incomplete")
     refuse_bomb(len(plain), len(packed))
     return plain
 
@@ -175,47 +175,47 @@ def refuse_what_is_no_image(dataset: pydicom.Dataset) -> None:
     if getattr(sop_class, "is_private", False):
         kind = f"an object of the private class {kind}"
     if "FloatPixelData" in dataset or "DoubleFloatPixelData" in dataset:
-        raise ImageError(f"not a classifiable image: {kind} holds measured floats, no grey levels")
+        raise ImageError(f"not a classifiable image: {kind} has measured floats, not grey levels")
     if "PixelData" not in dataset:
-        raise ImageError(f"not a classifiable image: {kind} holds no pixel data")
+        raise ImageError(f"not a classifiable image: {kind} contains no pixel data")
     if what := NO_PICTURES.get(str(sop_class)):
-        raise ImageError(f"not a classifiable image: {kind} holds {what}")
+        raise ImageError(f"not a classifiable image: {kind} contains {what}")
 
 
 def refuse_header(dataset: pydicom.Dataset, frames: Frames) -> int:
     """Which frame is to be read, counted from 0.
 
     Raises:
-        ImageError: the Image Pixel module (PS3.3 C.7.6.3) is incomplete, cannot be true, or
-            describes what is not read: checked before any memory is taken for the pixels.
+        ImageError: the Image Pixel module (PS3.3 C.7.6.3) is incomplete, contradictory or not
+            supported. This is checked before memory is allocated for the pixels.
     """
     if missing := [name for name in NEEDED if dataset.get(name) in (None, "")]:
         raise ImageError(f"the header lacks {', '.join(missing)}")
     count = int(dataset.get("NumberOfFrames") or 1)
     if count != 1 and frames is Frames.ERROR:
         raise ImageError(
-            f"{count} frames in one file; a label for one image needs one frame: save it by "
-            "itself, or set data.frames to first or middle"
+            f"{count} frames in one file; a label for one image needs one frame: save that frame "
+            "as a file, or set data.frames to first or middle"
         )
     if count < 1:
-        raise ImageError(f"NumberOfFrames is {count}, that is no image")
+        raise ImageError(f"NumberOfFrames is {count}, so there is no image")
     refuse_oversize(dataset.Columns, dataset.Rows)
     kind, samples = dataset.PhotometricInterpretation, dataset.SamplesPerPixel
     if kind not in MONOCHROME + COLOUR:
-        raise ImageError(f"PhotometricInterpretation '{kind}' is not read")
+        raise ImageError(f"PhotometricInterpretation '{kind}' is not supported")
     if samples != (1 if kind in MONOCHROME or kind == "PALETTE COLOR" else 3):
-        raise ImageError(f"{kind} with {samples} samples a pixel contradicts itself")
+        raise ImageError(f"{kind} and {samples} samples per pixel contradict each other")
     syntax = dataset.file_meta.TransferSyntaxUID
     compressed = syntax.is_encapsulated
     if samples == 3 and not compressed:
         _refuse_plain_colour(dataset, kind)
     allocated, stored, high = dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit
     if allocated not in (8, 16, 32) or not 1 <= stored <= allocated:
-        raise ImageError(f"{stored} bits stored in {allocated} are not read")
-    # PS3.5 8.1.1; older files kept an overlay in the bits below the pixel
+        raise ImageError(f"{stored} bits stored in {allocated} are not supported")
+    # PS3.5 8.1.1; older files may have an overlay in the bits below the pixel
     lifted = kind in MONOCHROME and (not compressed or syntax == RLELossless)
     if not (stored - 1 <= high < allocated if lifted else high == stored - 1):
-        raise ImageError(f"HighBit {high} with {stored} bits stored in {allocated} is not read")
+        raise ImageError(f"HighBit {high}, {stored} bits stored in {allocated}: not supported")
     if not compressed:
         _refuse_wrong_length(dataset, count, frames)
     elif frames is Frames.ERROR:
@@ -236,41 +236,41 @@ def _refuse_plain_colour(dataset: pydicom.Dataset, kind: str) -> None:
 
 
 def _refuse_wrong_length(dataset: pydicom.Dataset, count: int, frames: Frames) -> None:
-    """Uncompressed pixel data have exactly one length (PS3.5 8.1.1, and 8.2 for YBR_FULL_422);
-    more is cut off where the policy names a frame."""
+    """Uncompressed pixel data have exactly one length (PS3.5 8.1.1, and 8.2 for YBR_FULL_422); any
+    excess is cut off if the policy names a frame."""
     samples = 2 if dataset.PhotometricInterpretation == "YBR_FULL_422" else dataset.SamplesPerPixel
     needed = count * dataset.Rows * dataset.Columns * samples * dataset.BitsAllocated // 8
     found = len(dataset.PixelData or b"")
     if found < needed:
-        raise ImageError(f"truncated: {found} bytes of pixel data, the header says {needed}")
+        raise ImageError(f"truncated: {found} bytes of pixel data, but the header says {needed}")
     if found > needed + needed % 2:
-        said = f"{found} bytes of pixel data where the header says {needed}"
+        said = f"{found} bytes of pixel data, but the header says {needed}"
         if frames is Frames.ERROR:
             raise ImageError(
-                f"{said}: more frames than it names, or a wrong header; to read what the header "
-                "says, set data.frames to first or middle"
+                f"{said}: there are more frames, or the header is wrong; to read what the header "
+                "describes, set data.frames to first or middle"
             )
         say_once(
             logging.WARNING,
-            "a DICOM has more pixel data than its header says; what the header says is read",
+            "a DICOM has more pixel data than its header says; only what it says is read",
         )
         dataset["PixelData"].value = dataset.PixelData[: needed + needed % 2]
 
 
 def _refuse_more_frames(encapsulated: bytes) -> None:
-    """A frame may be cut into fragments (PS3.5 A.4), but they do not all begin as a frame does."""
+    """A frame may be split into fragments (PS3.5 A.4), but not all of them begin like a frame."""
     by_frame = generate_fragmented_frames(encapsulated, number_of_frames=1)
     fragments = [fragment for frame in by_frame for fragment in frame]
     found = sum(fragment.startswith(fragments[0][:4]) for fragment in fragments)
     if found > 1:
         raise ImageError(
-            f"{found} compressed frames where the header says one; to read the first, set "
+            f"{found} compressed frames, but the header says one; to read the first, set "
             "data.frames to first"
         )
 
 
 def of_frame(dataset: pydicom.Dataset, index: int) -> pydicom.Dataset:
-    """The data set with the modality and VOI steps of one frame at its top.
+    """The data set with the modality and VOI steps of one frame at its top level.
 
     Enhanced objects keep them in functional groups, shared or for each frame: PS3.3 C.7.6.16.2.9
     (Pixel Value Transformation) and C.7.6.16.2.10 (Frame VOI LUT).
@@ -288,10 +288,10 @@ def of_frame(dataset: pydicom.Dataset, index: int) -> pydicom.Dataset:
 def decode(
     dataset: pydicom.Dataset, index: int, at_least_px: int | None, window: int
 ) -> NDArray[Any]:
-    """One frame in native order: grey as the cells of PS3.5 8.1.1 [H, W], unsigned, with their
-    unused bits; colour [H, W, 3] with planes interleaved and YBR turned to RGB (PS3.3
-    C.7.6.3.1.2). JPEG 2000 in grey may come out reduced, with both sides at least `at_least_px`,
-    where `window` shows the same of that.
+    """One frame in native byte order: grey as the unsigned cells of PS3.5 8.1.1 [H, W], with their
+    unused bits; colour [H, W, 3] with planes interleaved and YBR converted to RGB (PS3.3
+    C.7.6.3.1.2). Grey JPEG 2000 may be reduced, with both sides at least `at_least_px`, if that
+    looks the same through `window`.
 
     Raises:
         ImageError: no decoder for the transfer syntax (PS3.5 annex A) is installed, or the frame
@@ -300,7 +300,7 @@ def decode(
     syntax = dataset.file_meta.TransferSyntaxUID
     decoder, plugins = decoders.plugins_of(syntax)
     grey = dataset.PhotometricInterpretation in MONOCHROME
-    # pydicom types its options as one object, and takes them as keywords
+    # pydicom types its options as one object, but takes them as keywords
     options: Any = {"correct_unused_bits": not grey}
     found: Codestream | None = None
     frame = _frame(dataset, index) if plugins else b""
@@ -322,7 +322,7 @@ def decode(
             rgb = dataset.PhotometricInterpretation == "RGB"
             pixels = read_colour_jpeg(frame, rgb=rgb, at_least_px=at_least_px)
             return as_colours(pixels, found, dataset)
-        # some writers call YBR_FULL what they gave to the encoder as RGB
+        # some writers label as YBR_FULL what they gave to the encoder as RGB
         options = {"correct_unused_bits": False, "as_rgb": not found.becomes_rgb}
     faults = []
     for plugin in plugins or [""]:
@@ -338,19 +338,19 @@ def decode(
             palette = dataset.PhotometricInterpretation == "PALETTE COLOR"
             return values if palette else as_colours(values, found, dataset)
         if plugin == "pillow" and found.signed and dataset.PixelRepresentation == 0:
-            # pillow lifts signed samples above 0, and pydicom lowers those alone that it calls so
+            # pillow shifts signed samples above 0; pydicom undoes that only under a signed header
             values ^= np.array(1 << (found.bits - 1), dtype=values.dtype)
         return as_cells(values, found, dataset, lossless=syntax not in LOSSY)
     why = "; ".join(dict.fromkeys(faults))
     raise ImageError(
-        f"damaged: it cannot be decoded as {syntax.name} ({syntax}): {why[:200]}"
+        f"damaged: cannot be decoded as {syntax.name} ({syntax}): {why[:200]}"
         f"{decoders.what_to_install()}"
     )
 
 
 def _same_when_reduced(dataset: pydicom.Dataset, found: Codestream) -> bool:
-    """False where the chain does not commute with means, nearly: padding would mix with pixels,
-    without a usable window the fallback percentiles depend on the noise, and samples may have to be
+    """Whether the chain nearly commutes with means. Not so if padding would mix with pixels, if
+    there is no usable window (fallback percentiles depend on noise), or if samples may be
     clipped."""
     centers, widths, function = grayscale.windows(dataset)
     pairs = list(zip(centers, widths, strict=False))
@@ -363,14 +363,14 @@ def _same_when_reduced(dataset: pydicom.Dataset, found: Codestream) -> bool:
 def _level(
     dataset: pydicom.Dataset, frame: bytes, found: Codestream, at_least_px: int | None, window: int
 ) -> NDArray[np.uint16] | None:
-    """The frame at a lower level; None where full decoding would show something else, or where the
-    level cannot be had: whether a file is damaged, full decoding says."""
+    """The frame at a lower level; None if full decoding would look different, or if the level
+    cannot be decoded (full decoding then finds out whether the file is damaged)."""
     halvings = decoders.halvings_for(found, at_least_px)
     if not halvings:
         return None
     try:
         level = decoders.level_of(frame, found, halvings)
-    except Exception:  # of pillow, anything
+    except Exception:  # pillow may raise anything
         return None
     every = np.arange(2**found.bits, dtype=np.uint16)[None]
     curve = grayscale.rendered(dataset, every, window)[0, :, 0] / 257
@@ -391,7 +391,7 @@ def _frame(dataset: pydicom.Dataset, index: int) -> bytes:
 
 
 def colour(dataset: pydicom.Dataset, values: NDArray[Any]) -> NDArray[np.uint8]:
-    """[H, W, 3] RGB of decoded colour; a palette (PS3.3 C.7.6.3.1.5) is looked up."""
+    """[H, W, 3] RGB of decoded colour, through the palette if there is one (C.7.6.3.1.5)."""
     bits = int(dataset.BitsStored)
     if dataset.PhotometricInterpretation == "PALETTE COLOR":
         return through_palette(dataset, values)

@@ -1,5 +1,5 @@
-"""One DICOM file step by step, and what in its header decided: for eyes, out of the same functions
-that read it. Nothing here comes from a tag that may name someone."""
+"""One DICOM file step by step, and what in its header decided each step, for people to look at. It
+uses the same functions as reading, and no tag that may name someone."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Stage:
     """An image as it is between two steps.
 
     Attributes:
-        pixels: [H, W, C] uint8; the range of the values is stretched over 0..255.
+        pixels: [H, W, C] uint8; the range of values is stretched to 0..255.
         low, high: that range.
     """
 
@@ -32,10 +32,10 @@ class Stage:
 
 
 def explained(data: bytes, *, window: int, frames: Frames) -> tuple[dict[str, str], list[Stage]]:
-    """What decided, and every stage up to what `read_dicom` returns.
+    """The deciding facts, and every stage up to what `read_dicom` returns.
 
     Raises:
-        ImageError, and whatever else pydicom raises on damage.
+        ImageError, and whatever else pydicom raises for damaged files.
     """
     dataset, index = checked(data, frames)
     cells = decode(dataset, index, None, window)
@@ -47,7 +47,7 @@ def explained(data: bytes, *, window: int, frames: Frames) -> tuple[dict[str, st
     for name, table in tables:
         values = table[where].astype(np.float32)
         low, high = float(values.min()), float(values.max())
-        # the last two have a scale of their own, which must not be stretched away
+        # the last two have a fixed scale, which must not be stretched
         dark, light = {"VOI": (0.0, 1.0), "polarity": (0.0, 65535.0)}.get(name, (low, high))
         shown = (values - dark) * (255 / (light - dark or 1))
         pixels = np.rint(shown).astype(np.uint8)[:, :, None]

@@ -1,4 +1,4 @@
-"""Steps for fundus photographs: the round field of view, and the light that fades towards it."""
+"""Steps for fundus photographs: the round field of view, and the light that fades at its rim."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ from medcnn.images.reading import Pixels
 
 Floats = NDArray[np.float32]
 
-# Side of the copy in which the disc is looked for: its edge is found to a part of a pixel of it.
+# Side of the copy in which the disc is searched; its edge is found to a fraction of such a pixel.
 SEARCH_PX = 320
-# Of the brightness of the photograph (its 95th percentile above the background), what is dark.
+# Darker than this share of the photograph's brightness (95th percentile above the background) is
+# dark.
 DARK_SHARE = 0.08
 
 
@@ -28,16 +29,16 @@ class Disc:
 
 
 def disc_crop(pixels: Pixels, *, margin: float = 0.0, mask: bool = True) -> Pixels:
-    """The square around the field of view, black outside of the circle.
+    """The square around the field of view, black outside the circle.
 
-    Every disc comes out equally large, also one that the camera has cut off above and below: what
-    lies beyond the photograph is black. An image without a disc on a dark ground is returned as it
-    is.
+    Every disc gets the same size, even if the camera cut it off above and below: beyond the
+    photograph, the square is black. An image without a disc on a dark background is returned
+    unchanged.
 
     Args:
         pixels: [H, W, C].
-        margin: further room on every side, in radii; below 0 the rim is cut away.
-        mask: whether letters and glare outside of the circle become black.
+        margin: additional room on every side, in radii; below 0 the rim is cut away.
+        mask: whether letters and glare outside the circle become black.
     """
     disc = find_disc(pixels)
     if disc is None:
@@ -61,11 +62,11 @@ def disc_crop(pixels: Pixels, *, margin: float = 0.0, mask: bool = True) -> Pixe
 
 
 def find_disc(pixels: Pixels) -> Disc | None:
-    """The round field of view, or None where there is no bright disc on a dark ground.
+    """The round field of view, or None if there is no bright disc on a dark background.
 
-    The edge is where each row and column of the image first and last rises above the dark; a
-    circle is fitted to it by least squares, and points that lie off (letters, dark sectors) are
-    left out, again and again. Edges of the photograph that cut the disc are no part of the circle.
+    The edge consists of the first and last bright pixel of each row and column. A circle is fitted
+    to it by least squares, repeatedly leaving out points that lie off (letters, dark sectors).
+    Where the edge of the photograph cuts the disc, it does not count as the circle's.
 
     Source:
         The algebraic circle fit of Kasa 1976, IEEE Trans. Instrum. Meas. 25(1).
@@ -84,7 +85,7 @@ def find_disc(pixels: Pixels) -> Disc | None:
 
 
 def _bright(light: Floats) -> NDArray[np.bool_] | None:
-    """[H, W] above the dark ground; None where fewer than two corners are dark."""
+    """[H, W], brighter than the background; None if fewer than two corners are dark."""
     part = max(1, min(light.shape) // 28)
     corners = sorted(
         float(np.median(light[rows, columns]))
@@ -93,14 +94,14 @@ def _bright(light: Floats) -> NDArray[np.bool_] | None:
     )
     full = float(np.percentile(light, 95))
     ground = corners[1]
-    # a photograph that fills its frame has corners that are darker, never black
+    # if the photograph fills the frame, its corners are darker but not black
     if ground > 0.15 * full or full <= 0:
         return None
     return np.asarray(light > ground + DARK_SHARE * (full - ground))
 
 
 def _edge_points(bright: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """[N, 2] x and y where a row or column first and last is bright, without the image's edge."""
+    """[N, 2] x and y of the first and last bright pixel of rows and columns, not at the border."""
     found = []
     for mask, turned in ((bright, False), (bright.T, True)):
         lines = np.flatnonzero(mask.any(axis=1))
@@ -123,7 +124,7 @@ def _fitted_circle(points: NDArray[np.float64]) -> tuple[float, float, float] | 
             return None
         radius = float(np.sqrt(square))
         off = np.abs(np.hypot(points[:, 0] - x, points[:, 1] - y) - radius)
-        # what is nearer than half a pixel is right, however near the others are
+        # within half a pixel is close enough, however close the others are
         near = points[off <= max(0.5, 2.5 * float(np.median(off)))]
         if len(near) == len(kept):
             break
@@ -134,7 +135,7 @@ def _fitted_circle(points: NDArray[np.float64]) -> tuple[float, float, float] | 
 def _is_disc(
     bright: NDArray[np.bool_], circle: tuple[float, float, float], points: NDArray[np.float64]
 ) -> bool:
-    """Whether the circle is of a likely size, ends where the image is dark, and is filled."""
+    """Whether the circle has a plausible size, is bright inside, and dark outside."""
     x, y, radius = circle
     height, width = bright.shape
     longest = max(height, width)
@@ -149,19 +150,19 @@ def _is_disc(
 
 
 def even_light(pixels: Pixels, *, radius: float = 0.03, gain: float = 4.0) -> Pixels:
-    """What differs from the local average, around middle grey; what is black stays black.
+    """The difference from the local average, around middle grey; black stays black.
 
-    The average is over what is not black alone, so that the rim of the disc does not glow.
+    The average ignores black pixels, so that the rim of the disc does not glow.
 
     Args:
         pixels: [H, W, C].
         radius: standard deviation of the Gaussian, as a share of the shorter side.
-        gain: by how much a difference grows.
+        gain: factor of the difference.
 
     Source:
         Graham 2015, Kaggle diabetic retinopathy detection competition report: 4 times the image
-        less its Gaussian average, plus 128, with a standard deviation of 1/30 of the radius; wider
-        here by default, since images are smaller.
+        minus its Gaussian average, plus 128, with a standard deviation of 1/30 of the radius; the
+        default here is wider, since images are smaller.
     """
     from scipy import ndimage  # not needed by most runs
 

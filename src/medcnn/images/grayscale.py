@@ -2,9 +2,9 @@
 
     stored values --modality--> measured values --VOI--> 0..1 --polarity--> dark air --> uint16
 
-The last step is also that of the presentation LUT, where a file has one.
+The last step includes the presentation LUT, if a file has one.
 
-Padding is masked before the modality step, since it is written in stored values.
+Padding is masked before the modality step, since it is defined in stored values.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ from medcnn.system.errors import ImageError
 Floats = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 
-# Shown of an image of more than 8 bits that says no window: all but one pixel in a thousand at
-# either end, so that one hot pixel does not make the rest black.
+# Shown of an image of more than 8 bits without a window: all but one pixel in a thousand at either
+# end, so that one hot pixel does not make the rest black.
 FALLBACK_PERCENTILES = (0.1, 99.9)
-# An index becomes 64 bits wide while it is looked up, so rows are looked up in bands.
+# numpy makes an index 64 bits wide, so rows are looked up in bands.
 BAND_PIXELS = 1 << 20
-SHOWN = "what lies between {} and {} % of its values is shown".format(*FALLBACK_PERCENTILES)
+SHOWN = "percentiles {} to {} of its values are shown".format(*FALLBACK_PERCENTILES)
 
 
 def rendered(dataset: Dataset, cells: NDArray[Any], window: int) -> NDArray[np.uint16]:
@@ -50,10 +50,10 @@ def rendered(dataset: Dataset, cells: NDArray[Any], window: int) -> NDArray[np.u
 def chain(
     dataset: Dataset, cells: NDArray[Any], window: int
 ) -> tuple[NDArray[Any], Iterator[tuple[str, NDArray[Any]]]]:
-    """An index [H, W] and, step after step, a name and the table that gives the image for it.
+    """An index [H, W] and, for each step, its name and the table to look the index up in.
 
-    Every step looks at one pixel alone, so the steps are taken once for each value that a cell
-    can have, in floats, and the image is looked up in what comes out. The last table is uint16.
+    Every step depends on single pixels only, so it is computed once for each possible value of a
+    cell, in floats. The last table is uint16.
     """
     if cells.itemsize <= 2:
         values, index = np.arange(int(cells.max()) + 1, dtype=cells.dtype), cells
@@ -72,19 +72,19 @@ def _counts(index: NDArray[Any], length: int) -> NDArray[np.int64]:
 
 
 def _bands(index: NDArray[Any]) -> Iterator[slice]:
-    """Rows after rows of an image [H, W]."""
+    """The rows of an image [H, W], in bands."""
     rows = max(1, BAND_PIXELS // index.shape[1])
     return (slice(top, top + rows) for top in range(0, len(index), rows))
 
 
 def stored_values(dataset: Dataset, cells: NDArray[Any]) -> NDArray[Any]:
-    """What stands in the BitsStored bits up to HighBit, signed or not (PS3.5 8.1.1).
+    """The value of the BitsStored bits up to HighBit, signed or not (PS3.5 8.1.1).
 
-    What stands in the other bits is not the image: an overlay (retired), or nothing.
+    The other bits are not part of the image: they contain an overlay (retired), or nothing.
     """
     bits, high = int(dataset.BitsStored), int(dataset.HighBit)
     width = 8 * cells.itemsize
-    # up, so that the sign is the first bit, and down again
+    # shift up, so that the sign is the first bit, and down again
     above = max(width - 1 - high, 0)
     lifted = cells << np.array(above, dtype=cells.dtype)
     kind = "i" if dataset.PixelRepresentation == 1 else "u"
@@ -97,7 +97,7 @@ def _tables(
     counts: Callable[[], NDArray[np.int64]],
     window: int,
 ) -> Iterator[tuple[str, NDArray[Any]]]:
-    """What becomes of each of `stored`, which `counts` says how often they occur."""
+    """The table of each step for the values `stored`, which occur `counts()` times."""
     yield "stored values", stored
     padding = padding_mask(dataset, stored)
     measured, bits = modality(dataset, stored)
@@ -113,7 +113,7 @@ def _tables(
 
 
 def padding_mask(dataset: Dataset, stored: NDArray[Any]) -> Mask:
-    """Where PixelPaddingValue, or the range up to PixelPaddingRangeLimit, stands: PS3.3
+    """Pixels with PixelPaddingValue, or in the range up to PixelPaddingRangeLimit: PS3.3
     C.7.5.1.1.2, in stored values and before any other step.
 
     Raises:
@@ -132,23 +132,23 @@ def padding_mask(dataset: Dataset, stored: NDArray[Any]) -> Mask:
 def modality(dataset: Dataset, stored: NDArray[Any]) -> tuple[NDArray[Any], int | None]:
     """Measured values and how many bits they have: PS3.3 C.11.1, a LUT or a slope and intercept.
 
-    Bits are None after a rescale, whose range no attribute states.
+    Bits are None after a rescale, since no attribute gives its range.
 
     Raises:
-        ImageError: the slope is 0, so that every pixel would be the same, or no number.
+        ImageError: the slope is 0, so that all pixels would be equal, or not a number.
     """
     if luts := modality_luts(dataset):
         return look_up(dataset, luts[0], stored)
     slope, intercept = rescale(dataset)
     if slope == 0 or not np.isfinite([slope, intercept]).all():
-        raise ImageError(f"RescaleSlope {slope:g} with intercept {intercept:g} leaves no picture")
+        raise ImageError(f"RescaleSlope {slope:g} with intercept {intercept:g} gives no picture")
     if (slope, intercept) == (1.0, 0.0):
         return stored, int(dataset.BitsStored)
     return stored * slope + intercept, None
 
 
 def rescale(dataset: Dataset) -> tuple[float, float]:
-    """Slope and intercept; 1 and 0 where an element is absent or has no value."""
+    """Slope and intercept; 1 and 0 if an element is absent or has no value."""
     slope, intercept = (_numbers(dataset, name) for name in ("RescaleSlope", "RescaleIntercept"))
     return (slope or [1.0])[0], (intercept or [0.0])[0]
 
@@ -160,10 +160,10 @@ def voi(
     bits: int | None,
     window: int,
 ) -> Floats:
-    """What is of interest as 0..1: PS3.3 C.11.2.1; a LUT before a window, else a fallback.
+    """Values of interest as 0..1 (PS3.3 C.11.2.1): by a LUT, else by a window, else by a fallback.
 
     Raises:
-        ImageError: there are windows, and none has the index `window`.
+        ImageError: there are windows, but none with the index `window`.
     """
     if luts := voi_luts(dataset):
         _refuse_index(window, len(luts), "VOI LUTs")
@@ -176,14 +176,14 @@ def voi(
         center, width = pairs[window]
         if usable(center, width, function):
             if len(pairs) > 1:
-                say_once(logging.INFO, f"of several windows in a DICOM, number {window} is shown")
+                say_once(logging.INFO, f"a DICOM has several windows; number {window} is shown")
             return windowed(measured, center, width, function)
         say_once(logging.WARNING, f"a window of width {width:g} in a DICOM is not usable; {SHOWN}")
     elif centers or widths:
         say_once(logging.WARNING, f"half a window in a DICOM is not usable; {SHOWN}")
     elif bits is not None and bits <= 8:
-        # no VOI module: identity (PS3.3 C.11.2.1), and 8 bits are what a screen shows
-        # what a modality LUT gives is never signed (PS3.3 C.11.1.1)
+        # no VOI module: identity (PS3.3 C.11.2.1), and 8 bits are what a screen shows.
+        # The output of a modality LUT is never signed (PS3.3 C.11.1.1).
         signed = dataset.PixelRepresentation == 1 and not modality_luts(dataset)
         low = -(2 ** (bits - 1)) if signed else 0
         return _stretched(measured, low, low + 2**bits - 1)
@@ -191,14 +191,13 @@ def voi(
 
 
 def windows(dataset: Dataset) -> tuple[list[float], list[float], str]:
-    """Centers, widths and the function that all of them have."""
+    """Centers, widths and the function of all of them."""
     centers, widths = (_numbers(dataset, name) for name in ("WindowCenter", "WindowWidth"))
     return centers, widths, str(dataset.get("VOILUTFunction") or "").strip().upper() or "LINEAR"
 
 
 def usable(center: float, width: float, function: str) -> bool:
-    """PS3.3 C.11.2.1.2.1 and C.11.2.1.3: LINEAR needs a width of 1 or more, the others more than
-    0."""
+    """PS3.3 C.11.2.1.2.1 and C.11.2.1.3: LINEAR needs a width >= 1, the others > 0."""
     wide = width >= 1 or (width > 0 and function != "LINEAR")
     return wide and bool(np.isfinite([center, width]).all())
 
@@ -212,9 +211,9 @@ def windowed(values: NDArray[Any], center: float, width: float, function: str) -
     Raises:
         ImageError: another function.
     """
-    x = values.astype(np.float64)  # 32-bit values are more than floats of 32 bits tell apart
+    x = values.astype(np.float64)  # float32 cannot represent all 32-bit values
     if function == "SIGMOID":
-        # tanh is the same curve, and large distances do not overflow in it
+        # the same curve as a logistic function, but without overflow
         return np.asarray(0.5 + 0.5 * np.tanh(2 * (x - center) / width))
     if function == "LINEAR_EXACT":
         return np.asarray(np.clip((x - center) / width + 0.5, 0, 1))
@@ -226,10 +225,10 @@ def windowed(values: NDArray[Any], center: float, width: float, function: str) -
 
 
 def presentation(dataset: Dataset, shown: Floats) -> Floats:
-    """Through the presentation LUT (PS3.3 C.11.4, C.11.6), which says the polarity too; without
-    one, low values dark.
+    """Apply the presentation LUT (PS3.3 C.11.4, C.11.6), which includes the polarity; without one,
+    make low values dark.
 
-    Its entries stand for even steps of what the VOI step gives.
+    Its entries are for equal steps of the VOI step's output.
     """
     if luts := presentation_luts(dataset):
         count, first, _ = descriptor(luts[0].LUTDescriptor, "a presentation LUT")
@@ -240,15 +239,14 @@ def presentation(dataset: Dataset, shown: Floats) -> Floats:
 
 
 def turned(dataset: Dataset) -> bool:
-    """True where low values are white.
+    """Whether low values are white.
 
-    PS3.3 C.7.6.3.1.2: MONOCHROME1 shows them white. PresentationLUTShape (PS3.3 C.11.6.1.2) says
-    the same of the same image: INVERSE with MONOCHROME1, IDENTITY with MONOCHROME2 (required of
-    radiographs, PS3.3 C.8.11.3). Where the two contradict each other, the shape decides, as it does
-    in DCMTK and dcm4che.
+    PS3.3 C.7.6.3.1.2: MONOCHROME1 shows them white. PresentationLUTShape (PS3.3 C.11.6.1.2) should
+    agree: INVERSE with MONOCHROME1, IDENTITY with MONOCHROME2 (required for radiographs, PS3.3
+    C.8.11.3). If the two contradict each other, the shape decides, as in DCMTK and dcm4che.
     """
     if said := contradiction(dataset):
-        say_once(logging.WARNING, f"a DICOM says {said}, which contradict each other: {SHAPE_WINS}")
+        say_once(logging.WARNING, f"a DICOM has {said}, which contradict each other: {SHAPE_WINS}")
     shape = _shape(dataset)
     return shape == "INVERSE" if shape else dataset.PhotometricInterpretation == "MONOCHROME1"
 
@@ -257,8 +255,8 @@ SHAPE_WINS = "the shape decides whether low values are white"
 
 
 def contradiction(dataset: Dataset) -> str:
-    """The two words of a header that say opposite polarities, or nothing; a presentation LUT
-    settles it."""
+    """The two values of a header that contradict each other about polarity, or ""; a presentation
+    LUT settles the matter."""
     if presentation_luts(dataset):
         return ""
     kind, shape = dataset.get("PhotometricInterpretation"), _shape(dataset)
@@ -268,7 +266,7 @@ def contradiction(dataset: Dataset) -> str:
 
 
 def _shape(dataset: Dataset) -> str:
-    """IDENTITY, INVERSE, or nothing: LIN OD is meant for printers of film."""
+    """IDENTITY, INVERSE, or "": LIN OD is for film printers."""
     shape = str(dataset.get("PresentationLUTShape") or "").strip().upper()
     return shape if shape in ("IDENTITY", "INVERSE") else ""
 
@@ -291,23 +289,23 @@ def _spread(values: NDArray[Any], counts: NDArray[np.int64]) -> tuple[float, flo
         for rank in (np.floor, np.ceil)
     )
     low, high, least, most = (float(v) for v in below + (above - below) * (at % 1))
-    # a picture that is flat but for a few pixels
+    # the picture is flat except for a few pixels
     return (low, high) if high > low else (least, most)
 
 
 def _refuse_index(window: int, count: int, what: str) -> None:
     if window >= count:
         raise ImageError(
-            f"there is no window {window}, the file has {count} {what}; set data.window to "
+            f"there is no window {window}: the file has {count} {what}; set data.window to "
             f"{'0' if count == 1 else f'0 to {count - 1}'}"
         )
 
 
 def _numbers(dataset: Dataset, name: str) -> list[float]:
-    """The values of a DS or IS; nan for one of several that is empty, or that is no number."""
+    """The values of a DS or IS; nan for one that is empty or not a number."""
     try:
         value = dataset.get(name)
-    except (ValueError, TypeError, OverflowError):  # pydicom converts when it is asked
+    except (ValueError, TypeError, OverflowError):  # pydicom converts on access
         return [np.nan]
     if value is None or value == "":
         return []
@@ -322,8 +320,8 @@ def _number(value: Any) -> float:
 
 
 def _as_stored(dataset: Dataset, value: int) -> int:
-    """US or SS (PS3.5 6.2): a padding value that was written with the sign the pixels lack, or
-    without the one they have."""
+    """US or SS (PS3.5 6.2): a padding value may have been written as signed for unsigned pixels, or
+    the other way round."""
     range_of = 2**dataset.BitsAllocated
     value = int(value) % range_of
     signed = dataset.PixelRepresentation == 1 and value >= range_of // 2

@@ -1,5 +1,5 @@
-"""HEIC, as phones save their photographs, through pi-heif: libheif without an encoder, so that no
-GPL comes with it. The extra `heif` brings it."""
+"""HEIC, the format of phone photographs, through pi-heif: libheif without an encoder, hence without
+GPL. It is part of the extra `heif`."""
 
 from __future__ import annotations
 
@@ -13,34 +13,28 @@ from medcnn.system.errors import ImageError, pip_install
 
 
 def read_heif(data: bytes) -> Pixels:
-    """[H, W, 1 or 3] uint8, turned as the file says.
+    """[H, W, 1 or 3] uint8, oriented as the file says.
 
     Raises:
-        ImageError: pi-heif is not installed, or the file holds several pictures; and whatever
-            libheif raises on damage.
+        ImageError: pi-heif is not installed, or the file contains several pictures; and whatever
+            libheif raises for damaged files.
     """
     refuse_large_heif(data)
     try:
         import pi_heif
     except ImportError:
         raise ImageError(
-            "a HEIC, for which no decoder is installed: install the extra medcnn[heif]: "
+            "no decoder is installed for HEIC: install the extra medcnn[heif]: "
             f"{pip_install('heif')}"
         ) from None
     file = pi_heif.open_heif(BytesIO(data), convert_hdr_to_8bit=True)
     if len(file) > 1:
-        raise ImageError(f"a HEIC of {len(file)} pictures; save the one that counts")
+        raise ImageError(f"a HEIC with {len(file)} pictures; save the one to use")
     image = file[0]
     values = np.array(image)
     values = values[:, :, None] if values.ndim == 2 else values
     mode = str(image.mode)
-    if values.dtype != np.uint8 or mode.split(";")[0] not in (
-        "L",
-        "LA",
-        "La",
-        "RGB",
-        "RGBA",
-        "RGBa",
-    ):
-        raise ImageError(f"a HEIC whose pixels are {mode} is not read; save it as JPEG or PNG")
+    known = ("L", "LA", "La", "RGB", "RGBA", "RGBa")
+    if values.dtype != np.uint8 or mode.split(";")[0] not in known:
+        raise ImageError(f"a HEIC with pixels of kind {mode} is not read; save it as JPEG or PNG")
     return grey_or_rgb(values, premultiplied=mode.endswith("a"))

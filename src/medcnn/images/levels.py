@@ -1,8 +1,9 @@
-"""Whether a lower resolution level of JPEG 2000 shows the picture that full decoding shows.
+"""Whether a lower resolution level of JPEG 2000 looks the same as full decoding.
 
-A level holds means, nearly; a curve from stored values to grey follows. The mean of a curve is the
-curve of the mean where the curve is straight. Where it bends (a window that clips, a sigmoid, a
-LUT) the difference depends on how far values spread around their mean, which a level has lost.
+The values of a level are nearly means; then a curve maps stored values to grey. If the curve is
+straight, it does not matter whether the mean is taken before or after. If it bends (a clipping
+window, a sigmoid, a LUT), the difference depends on how values spread around their mean, which a
+level has lost.
 """
 
 from __future__ import annotations
@@ -14,19 +15,19 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.floating[Any]]
 
-# Grey levels of 255: how far a curve may stray from a line, and the mean error that is estimated.
+# In grey levels of 255: allowed deviation of a curve from a line, and allowed estimated mean error.
 STRAIGHT, ALLOWED = 0.5, 0.5
-# Fewer are decoded in a fraction of a second, so that nothing is estimated.
+# Fewer pixels are decoded in a fraction of a second, so there is no need for an estimate.
 FEWEST_PIXELS = 1 << 20
 BLOCK = 16
 
 
 def shows_the_same(level: NDArray[Any], curve: Floats, halvings: int) -> bool:
-    """Within about half a grey level of 255, in the mean, of what full decoding would give.
+    """Whether the mean difference from full decoding is below about half a grey level of 255.
 
     Args:
         level: [H, W] stored values at the lower level.
-        curve: the grey, 0 to 255, of each value that can be stored.
+        curve: the grey, 0 to 255, of each possible stored value.
         halvings: 1, 2 or 3.
     """
     straight = np.linspace(curve[0], curve[-1], len(curve))
@@ -38,12 +39,12 @@ def shows_the_same(level: NDArray[Any], curve: Floats, halvings: int) -> bool:
 
 
 def estimated_error(level: NDArray[Any], curve: Floats, halvings: int) -> float:
-    """In the mean over the image, in grey levels; too high rather than too low for noise and
-    edges, and too low for a regular pattern of the width of a pixel, which no level shows.
+    """Mean error over the image, in grey levels; rather too high for noise and edges, too low for
+    a regular pattern as fine as a pixel, which no level shows.
 
-    The detail of each block, by second differences (a slope has none), is followed from this level
-    to the next lower one, and so to full size: white noise doubles with every level, edges do not.
-    Values are taken to spread evenly, as widely as that detail.
+    The detail of each block, measured by second differences (zero on a slope), is compared between
+    this level and the next lower one, and extrapolated to full size: white noise doubles with every
+    level, edges do not. Values are assumed to spread evenly over a width given by that detail.
     """
     height, width = (side // BLOCK * BLOCK for side in level.shape)
     blocks = level[:height, :width].astype(np.float32)
@@ -56,7 +57,7 @@ def estimated_error(level: NDArray[Any], curve: Floats, halvings: int) -> float:
     index = index.reshape(height // BLOCK, BLOCK, width // BLOCK, BLOCK).swapaxes(1, 2)
     total = 0.0
     for power in np.unique(octave):
-        # an even spread of this standard deviation
+        # half-width of a uniform distribution with this standard deviation
         reach = int(np.rint(2**power * np.sqrt(3)))
         sums = np.cumsum(np.pad(curve, (reach + 1, reach), mode="edge"))
         mean = (sums[2 * reach + 1 :] - sums[: -2 * reach - 1]) / (2 * reach + 1)
@@ -65,8 +66,8 @@ def estimated_error(level: NDArray[Any], curve: Floats, halvings: int) -> float:
 
 
 def _detail(values: Floats) -> Floats:
-    """[H, W]: the variance that second differences of independent values would tell of."""
-    # once more by hand: `np.diff` copies both of its inputs
+    """[H, W]: the variance of independent values with these second differences."""
+    # written out: `np.diff` copies both of its inputs
     down = values[:-2, 1:-1] - 2 * values[1:-1, 1:-1] + values[2:, 1:-1]
     across = values[1:-1, :-2] - 2 * values[1:-1, 1:-1] + values[1:-1, 2:]
     return np.pad((across**2 + down**2) / 12, 1, mode="edge")

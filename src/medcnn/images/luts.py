@@ -1,4 +1,4 @@
-"""Look-up tables of DICOM: of the modality, the VOI and the presentation, and those of palettes."""
+"""Look-up tables of DICOM: modality, VOI, presentation, and palettes."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ def presentation_luts(dataset: Dataset) -> list[Dataset]:
 
 
 def _items(dataset: Dataset, sequence: str, what: str) -> list[Dataset]:
-    """Those that hold a table. Some writers leave an empty item where there is none (PS3.3 asks for
-    both parts in every item): it says nothing, so it is passed over, aloud."""
+    """The items that contain a table. Some writers leave an empty item if there is none, although
+    PS3.3 requires both parts; it is skipped with a warning."""
     found = dataset.get(sequence)
     every = list(found) if isinstance(found, Iterable) else []
     filled = [
@@ -45,20 +45,20 @@ def _items(dataset: Dataset, sequence: str, what: str) -> list[Dataset]:
         say_once(
             logging.WARNING,
             f"an item of {sequence} in a DICOM is ignored: it has no "
-            f"{' or no '.join(PARTS)}, so it is no {what}",
+            f"{' or no '.join(PARTS)}, so it is not a {what}",
         )
     return filled
 
 
 def holds(value: Any) -> bool:
-    """False for an element that is absent or has no value."""
+    """Whether an element is present and has a value."""
     return value is not None and np.size(value) > 0 and value not in (b"", "")
 
 
 def look_up(dataset: Dataset, item: Dataset, values: NDArray[Any]) -> tuple[NDArray[Any], int]:
     """`values` through a LUT, and the bits of its entries: PS3.3 C.11.1.1 and C.11.2.1.1.
 
-    Values below the first or above the last mapped one take the first or last entry.
+    Values outside the mapped range get the first or last entry.
 
     Raises:
         ImageError: the table is not as long as its descriptor says.
@@ -67,11 +67,13 @@ def look_up(dataset: Dataset, item: Dataset, values: NDArray[Any]) -> tuple[NDAr
     data = item.LUTData
     if isinstance(data, bytes):
         little = dataset.file_meta.TransferSyntaxUID.is_little_endian
-    else:  # US, of which pydicom has made numbers
+    else:  # US, which pydicom has converted to numbers
         data, little = np.asarray(data, dtype="<u2").tobytes(), True
     found = entries(data, count, bits, little)
     if len(found) < count or not 1 <= bits <= 16:
-        raise ImageError(f"a LUT of {len(found)} entries, its descriptor says {count} of {bits}")
+        raise ImageError(
+            f"a LUT of {len(found)} entries, but its descriptor says {count} of {bits} bits"
+        )
     mapped = found[:count].astype(np.int64)[places(values, first, count)]
     return np.minimum(mapped, 2**bits - 1), bits
 
@@ -90,16 +92,16 @@ def descriptor(value: Any, what: str) -> tuple[int, int, int]:
 
 
 def entries(data: bytes, count: int, bits: int, little: bool) -> NDArray[Any]:
-    """Of a LUT or palette; those of 8 bits may stand in 16 bits each, or two in a word."""
+    """Entries of a LUT or palette; 8-bit entries may take 16 bits each, or be two to a word."""
     if bits <= 8 and len(data) < 2 * count:
         return np.frombuffer(data, "u1")
     return np.frombuffer(data[: len(data) // 2 * 2], "<u2" if little else ">u2")
 
 
 def places(values: NDArray[Any], first: int, count: int) -> NDArray[np.int64]:
-    """Which of `count` entries each value has, where the first is that of the value `first`.
+    """The index of each value's entry, of `count`; entry 0 is for the value `first`.
 
-    US or SS (PS3.5 6.2): a negative `first` may have been written as unsigned. It would then lie
+    US or SS (PS3.5 6.2): a negative `first` may have been written as unsigned. It would then be
     above every value, and the image would be flat.
     """
     if first >= 2**15 and first > values.max():

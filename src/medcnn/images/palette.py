@@ -16,7 +16,7 @@ COLOURS = ("Red", "Green", "Blue")
 
 
 def through_palette(dataset: Dataset, stored: NDArray[Any]) -> NDArray[np.uint8]:
-    """[H, W, 3] of stored values [H, W].
+    """[H, W, 3] from stored values [H, W].
 
     Raises:
         ImageError: a table is missing, or not as long as its descriptor says.
@@ -28,7 +28,7 @@ def through_palette(dataset: Dataset, stored: NDArray[Any]) -> NDArray[np.uint8]
 
 
 def _table(dataset: Dataset, colour: str) -> tuple[NDArray[np.uint8], int]:
-    """The entries as 0..255, and which stored value has the first."""
+    """The entries as 0..255, and the stored value of the first entry."""
     said = dataset.get(f"{colour}PaletteColorLookupTableDescriptor")
     if not holds(said):
         raise ImageError(f"PALETTE COLOR without a descriptor of its {colour.lower()} table")
@@ -43,7 +43,7 @@ def _table(dataset: Dataset, colour: str) -> tuple[NDArray[np.uint8], int]:
         words = np.array(_expanded(words.tolist(), count, bits == 16), dtype=np.int64)
     if len(words) < count:
         raise ImageError(
-            f"a palette of {len(words)} entries for {colour.lower()}, its descriptor says {count}"
+            f"the {colour.lower()} palette has {len(words)} entries, its descriptor says {count}"
         )
     most = 2**bits - 1
     shades = np.rint(np.minimum(words[:count], most) * (255 / most))
@@ -53,8 +53,8 @@ def _table(dataset: Dataset, colour: str) -> tuple[NDArray[np.uint8], int]:
 def _expanded(words: list[int], count: int, wide: bool) -> list[int]:
     """The entries of a segmented table: PS3.3 C.7.9.2.
 
-    Discrete segments (0) list entries, linear ones (1) lead from the entry before to one more, and
-    indirect ones (2) repeat segments that stand at a byte offset.
+    Discrete segments (0) list entries, linear ones (1) interpolate from the previous entry to
+    another, and indirect ones (2) repeat segments at a byte offset.
     """
     found: list[int] = []
 
@@ -76,9 +76,9 @@ def _expanded(words: list[int], count: int, wide: bool) -> list[int]:
             at += 4 if wide else 6
         else:
             raise ImageError(f"a segment of kind {code} in a palette is not read")
-        # a table of a few bytes may name itself many times over
+        # a table of a few bytes may refer to itself many times
         if len(found) > count:
-            raise ImageError(f"a segmented palette of more than the {count} entries it describes")
+            raise ImageError(f"a segmented palette with more than its {count} entries")
         return at
 
     at = 0

@@ -1,4 +1,4 @@
-"""The chunks of a PNG: what pillow needs of them, and what it gets wrong."""
+"""The chunks of a PNG: those that pillow needs, and what it gets wrong."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from medcnn.system.errors import ImageError
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 GREY, RGB, GREY_ALPHA, RGBA = 0, 2, 4, 6
-# What decides about pixels, and the two places that may say how a camera was held. All else can be
-# large and sound at once: pillow refuses a file with a colour profile of a megabyte.
+# Chunks that affect pixels, and the two that may contain the camera's orientation. All others are
+# dropped, since they may be valid and large: pillow refuses a colour profile of a megabyte.
 KEPT = (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND", b"eXIf")
 ORIENTED = (b"XML:com.adobe.xmp\0", b"Raw profile type exif\0", b"Raw profile type APP1\0")
 TEXT = (b"tEXt", b"zTXt", b"iTXt")
@@ -23,11 +23,11 @@ TEXT = (b"tEXt", b"zTXt", b"iTXt")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Png:
-    """A PNG whose check sums are right.
+    """A PNG with correct checksums.
 
     Attributes:
-        data: the file, less what does not decide about pixels. Grey of 16 bits with alpha stands
-            there as RGBA of 8, which has the same bytes: pillow would drop the lower 8 bits.
+        data: the file without chunks that do not affect pixels. 16-bit grey with alpha becomes
+            as 8-bit RGBA, which has the same bytes: pillow would drop the lower 8 bits.
         clear: the grey level, or the three levels, that are transparent (tRNS).
     """
 
@@ -38,18 +38,18 @@ class Png:
 
     @property
     def paired(self) -> bool:
-        """Pairs of bytes are one sample each: grey and alpha."""
+        """Whether pairs of bytes are one sample each: grey and alpha."""
         return self.colour == GREY_ALPHA and self.depth == 16
 
 
 def checked(data: bytes) -> Png:
-    """Raises ImageError where a check sum is wrong (pillow skips those of the pixels) or the end
-    is missing."""
+    """Raises ImageError if a checksum is wrong (pillow ignores those of the pixels) or the end is
+    missing."""
     parts, header, clear = [SIGNATURE], b"", b""
     for kind, body in _chunks(data):
         if kind == b"IHDR":
             if len(body) != 13 or header:
-                raise ImageError("damaged: the PNG has no header as it should be")
+                raise ImageError("damaged: the PNG has no valid header")
             header = body
             if body[8:10] == bytes((16, GREY_ALPHA)):
                 body = body[:8] + bytes((8, RGBA)) + body[10:]
@@ -57,12 +57,12 @@ def checked(data: bytes) -> Png:
             raise ImageError("damaged: the PNG does not begin with its header")
         elif kind == b"tRNS" and header[9] in (GREY, RGB):
             clear = body
-            continue  # compared here, where the depth is known
+            continue  # compared later, when the depth is known
         if kind in KEPT or (kind in TEXT and body.startswith(ORIENTED)):
             parts.append(_chunk(kind, body))
     depth, colour = header[8], header[9]
     if len(clear) != {GREY: 2, RGB: 6}.get(colour):
-        clear = b""  # a damaged one clears nothing
+        clear = b""  # a damaged one has no effect
     return Png(
         data=b"".join(parts),
         depth=depth,
@@ -78,25 +78,25 @@ def cleared(pixels: Pixels, png: Png) -> Pixels:
         pixels: [H, W, 1 or 3], levels of fewer than 8 bits spread over 0..255.
 
     Raises:
-        ImageError: RGB of 16 bits, of which the lower 8 are not at hand.
+        ImageError: 16-bit RGB, since the lower 8 bits are not available.
     """
     if not png.clear:
         return pixels
     if png.colour == RGB and png.depth == 16:
         raise ImageError(
-            "a PNG with a transparent colour of 16 bits a channel is not read; save it with an "
+            "a PNG with a transparent colour and 16 bits per channel is not read; save it with an "
             "alpha channel, or with 8 bits"
         )
     most = 2**png.depth - 1
     scale = int(np.iinfo(pixels.dtype).max) // most
-    # 16 bits are there of which only the lowest count: PNG 11.3.1.1
+    # stored in 16 bits, of which only the lowest count: PNG 11.3.1.1
     levels = np.array([(v & most) * scale for v in png.clear], dtype=pixels.dtype)
     pixels[(pixels == levels).all(axis=2)] = 0
     return pixels
 
 
 def _chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """Kind and content of each, up to the end of the image: PNG 5.3."""
+    """Kind and content of each chunk up to the end of the image: PNG 5.3."""
     at, end = len(SIGNATURE), len(data)
     while at + 12 <= end:
         (length,) = struct.unpack_from(">I", data, at)
@@ -105,7 +105,7 @@ def _chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
         if at > end:
             break
         if zlib.crc32(body, zlib.crc32(kind)) != struct.unpack_from(">I", data, at - 4)[0]:
-            raise ImageError("damaged: a check sum of the PNG is wrong")
+            raise ImageError("damaged: a checksum of the PNG is wrong")
         yield kind, body
         if kind == b"IEND":
             return

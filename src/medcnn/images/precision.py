@@ -1,8 +1,8 @@
-"""What a decoder gives, against what the header says of it: bits and sign of a sample.
+"""Reconciles bits and sign of decoded samples with the header.
 
-PS3.5 8.1.1 lets anything stand in the unused bits of a native cell, so they are masked. A
-codestream has no cells: it has samples of its own precision (PS3.5 8.2). Where that is wider than
-BitsStored, lossy coding overshoots, and a mask would turn white into black: samples are clipped.
+PS3.5 8.1.1 allows any content in the unused bits of a native cell, so they are masked. A codestream
+has no cells, but samples of its own precision (PS3.5 8.2). If that exceeds BitsStored, lossy coding
+may overshoot, and a mask would turn white into black; so samples are clipped.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ def as_cells(
     """Grey samples [H, W] as the unsigned cells of PS3.5 8.1.1, within BitsStored.
 
     Args:
-        samples: the lowest `found.bits` bits of each are those of the codestream, whatever sign a
-            decoder has given them.
-        lossless: by the transfer syntax.
+        samples: the lowest `found.bits` bits of each are from the codestream, whatever sign the
+            decoder gave them.
+        lossless: as the transfer syntax says.
     """
     stored, signed = int(dataset.BitsStored), dataset.PixelRepresentation == 1
     samples = samples.view(f"u{samples.itemsize}")
@@ -44,7 +44,7 @@ def as_cells(
     if ((numbers < low) | (numbers > high))[seen].any():
         say_once(
             logging.WARNING,
-            "compressed samples of a DICOM go beyond its BitsStored; they are clipped to it",
+            "compressed samples of a DICOM exceed its BitsStored; they are clipped",
         )
     size = 1 if stored <= 8 else 2 if stored <= 16 else 4
     table = np.clip(numbers, low, high).astype(f"i{size}" if signed else f"u{size}")
@@ -55,20 +55,20 @@ def as_cells(
 
 
 def _numbers(found: Codestream, dataset: Dataset, most: int, lossless: bool) -> NDArray[np.int64]:
-    """The number that each pattern of `found.bits` bits stands for; `most` is the highest seen."""
+    """The number that each pattern of `found.bits` bits means; `most` is the highest pattern."""
     bits, stored, signed = found.bits, int(dataset.BitsStored), dataset.PixelRepresentation == 1
     patterns = np.arange(2**bits)
     if bits > stored and _overlaid(dataset):
         patterns, bits = patterns & (2**stored - 1), stored
     if signed:
         # JPEG and JPEG-LS have no sign (PS3.5 8.2.1 and 8.2.3): two's complement in all bits of
-        # the codestream, or in those stored alone, where no value has a higher bit
+        # the codestream, or only in the stored ones, if no value has a higher bit
         narrow = bits > stored and not found.signed and most < 2**stored
-        # a little above the highest number is noise, far above it are the negative ones
+        # values slightly above the highest number are noise, those far above are negative
         if narrow and (lossless or most >= 3 << max(stored - 2, 0)):
             bits = stored
         return _signed(patterns, bits)
-    # signed samples under an unsigned header: with bits to spare they say the numbers themselves
+    # signed samples under an unsigned header: if there are bits to spare, they are the numbers
     return _signed(patterns, bits) if found.signed and bits > stored else patterns
 
 
@@ -78,13 +78,13 @@ def _signed(patterns: NDArray[np.int64], bits: int) -> NDArray[np.int64]:
 
 
 def _overlaid(dataset: Dataset) -> bool:
-    """Whether the header says that overlays stand in unused bits (PS3.5 8.1.2, retired)."""
+    """Whether the header says that unused bits contain overlays (PS3.5 8.1.2, retired)."""
     groups = range(0x6000, 0x6020, 2)
     return any((g, 0x0102) in dataset and (g, 0x3000) not in dataset for g in groups)
 
 
 def as_colours(values: NDArray[Any], found: Codestream, dataset: Dataset) -> NDArray[Any]:
-    """Colours [H, W, 3] over the range of BitsStored, of those of a codestream."""
+    """Colours [H, W, 3] of a codestream, scaled to the range of BitsStored."""
     stored = int(dataset.BitsStored)
     if found.bits == stored:
         return values

@@ -1,4 +1,4 @@
-"""Pixels of any size and depth -> what a model takes: one place, stored with the checkpoint."""
+"""Pixels of any size and depth -> input of a model; stored with the checkpoint."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from medcnn.images.steps import STEPS, Chosen, chosen_steps, take
 from medcnn.system.errors import UsageError
 from medcnn.system.registry import nearest
 
-# As `full_scale`: the depth follows from all images of the set.
+# Value of `full_scale`: derive the depth from all images of the set.
 UNKNOWN = 0
-# What detectors and cameras give, and their files say nothing of.
+# Depths of detectors and cameras, which their files do not mention.
 SCALES = (8, 10, 12, 14, 16)
 
 
 def scale_of(tops: Sequence[int]) -> int:
-    """The fewest bits that hold the highest stored values of a set; 16 where it has none."""
+    """The fewest bits that hold the highest stored values of a set; 16 if there are none."""
     return next(bits for bits in SCALES if max(tops, default=65535) < 1 << bits)
 
 
@@ -34,12 +34,12 @@ class Preprocessing:
         size_px: height and width of the result.
         channels: 1 (grey) or 3 (RGB; grey is repeated).
         fit: how a rectangle becomes a square.
-        bits: 8 or 16 a sample; 16 keeps what a radiograph has beyond 256 levels.
+        bits: 8 or 16 per sample; 16 keeps all levels of a radiograph.
         window: which of several windows or VOI LUTs of a DICOM, counted from 0.
         frames: which frame of a DICOM with several.
-        full_scale: how many bits are used of samples of 16, where the file does not say it;
-            `UNKNOWN` until the set was looked at.
-        steps: what this kind of image needs besides, in any form that `chosen_steps` takes.
+        full_scale: number of bits used in 16-bit samples, if the file does not say;
+            `UNKNOWN` until the set has been examined.
+        steps: what this kind of image needs in addition, in any form that `chosen_steps` takes.
     """
 
     size_px: int
@@ -69,7 +69,7 @@ class Preprocessing:
         except UsageError as error:
             raise UsageError(" ".join(["preprocessing:", *faults, str(error)])) from None
         faults += [
-            f"step {step['name']} changes colours and channels is 1"
+            f"step {step['name']} changes colours, but channels is 1"
             for step in self.steps
             if STEPS[step["name"]].colour and self.channels == 1
         ]
@@ -78,6 +78,7 @@ class Preprocessing:
 
     @property
     def dtype(self) -> np.dtype[Any]:
+        """The type of the resulting pixels."""
         return np.dtype(np.uint8 if self.bits == 8 else np.uint16)
 
     def read(self, root: Path, path: str) -> Pixels:
@@ -94,12 +95,14 @@ class Preprocessing:
 
     @property
     def needs_px(self) -> int | None:
-        """How long both sides of a decoder's reduced image must be at least, so that the result
-        stays within one grey level of 255, in the mean, of that from full size; None: full size.
+        """Smallest allowed side of a decoder's reduced image; None: full size.
 
-        On photographs with detail in every pixel the mean difference was 0.8 at one and a half
-        times the result, 1.0 at one and a quarter (tested to stay under 1). Steps at full size look
-        at hairs and borders, which a reduced image has lost.
+        The result then differs from that of full size by less than one grey level of 255 on
+        average.
+
+        On photographs with detail in every pixel, the mean difference was 0.8 at 1.5 times the
+        result, and 1.0 at 1.25 times (tested to stay under 1). Steps at full size look for hairs
+        and borders, which a reduced image has lost.
         """
         return None if any(self._steps(at_full_size=True)) else self.size_px * 3 // 2
 
@@ -114,16 +117,16 @@ class Preprocessing:
         return cast(Pixels, np.ascontiguousarray(pixels.transpose(2, 0, 1)))
 
     def stages(self, pixels: Pixels) -> Iterator[tuple[str, Pixels]]:
-        """What becomes of an image, one thing after the other: its name and the image [H, W, C].
+        """Name and image [H, W, C] after each step of the processing.
 
         The order is fixed, whatever the order of the settings: crops need full size, contrast and
         colour cost less when reduced, and padding comes last, so that no step takes it for a part
-        of the picture. Steps see what padding left out, in 16 bits where these are kept.
+        of the picture. Steps see the image without padding, with 16 bits if these are kept.
         """
         if self.channels == 1:
             pixels = grey(pixels)
         if self.bits == 16:
-            pixels = widened(pixels)  # before resizing, which then has finer steps
+            pixels = widened(pixels)  # before resizing, which then has finer levels
         for step in self._steps(at_full_size=True):
             pixels = take(step, pixels)
             yield step["name"], pixels
@@ -140,14 +143,16 @@ class Preprocessing:
         yield "final", pixels
 
     def _steps(self, *, at_full_size: bool) -> Chosen:
-        """In the order of the settings."""
+        """The steps of one of the two kinds, in the order of the settings."""
         return tuple(s for s in self.steps if STEPS[s["name"]].at_full_size is at_full_size)
 
     def to_json(self) -> dict[str, Any]:
+        """Plain values for the checkpoint."""
         plain = {"fit": str(self.fit), "frames": str(self.frames)}
         return {**asdict(self), **plain, "steps": [dict(s) for s in self.steps]}
 
     @classmethod
     def from_json(cls, stored: dict[str, Any]) -> Preprocessing:
+        """Restore what `to_json` returned."""
         frames = Frames(stored.get("frames", Frames.ERROR))
         return cls(**{**stored, "fit": Fit(stored["fit"]), "frames": frames})

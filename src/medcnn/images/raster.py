@@ -1,16 +1,16 @@
 """JPEG, PNG, TIFF, BMP, WebP, AVIF and JPEG 2000, through pillow.
 
-What becomes of each kind of pixel:
+Each kind of pixel becomes:
 
     1-bit, grey 8 bit             uint8, 1 channel
-    grey 12 or 16 bit             uint16, 1 channel, full range kept; white-is-zero is turned
-    float TIFF in 0..1            uint16, 1 channel; any other range is refused, its full scale is
-                                  not known
-    palette, CMYK, YCbCr, RGB     uint8, 3 channels (RGB of 16 bit keeps the upper 8 of those used)
-    with alpha or a clear colour  laid over black, the colour of what no camera saw
+    grey 12 or 16 bit             uint16, 1 channel, full range kept; white-is-zero is inverted
+    float TIFF in 0..1            uint16, 1 channel; any other range is refused, since its full
+                                  scale is not known
+    palette, CMYK, YCbCr, RGB     uint8, 3 channels (16-bit RGB keeps the upper 8 of the used bits)
+    with alpha or a clear colour  laid over black, the colour of areas without light
 
-Colour profiles (ICC) and the gamma of a PNG change nothing: a network that learns from stored
-values must find stored values.
+Colour profiles (ICC) and the gamma of a PNG are ignored: a network that learns from stored
+values must be given stored values.
 """
 
 from __future__ import annotations
@@ -32,21 +32,21 @@ from medcnn.system.errors import ImageError
 
 BITS_PER_SAMPLE, PHOTOMETRIC, ORIENTATION = 258, 262, 274
 ALPHA = ("LA", "La", "PA", "RGBA", "RGBa")
-# Rows are taken over from pillow in bands of so many pixels, so that no copy is made of the whole.
+# Rows are copied from pillow in bands of this many pixels, to avoid a copy of the whole image.
 BAND_PIXELS = 1 << 20
 
 
 def read_raster(data: bytes, kind: str, spread: Deep, *, at_least_px: int | None = None) -> Pixels:
-    """[H, W, C] of what pillow reads, upright.
+    """[H, W, C] of an image that pillow reads, upright.
 
     Args:
         data: the file.
         kind: pillow's name of the format.
-        spread: what becomes of samples of 16 bits.
-        at_least_px: a JPEG may come at a half or a quarter of its size, both sides at least this.
+        spread: scales 16-bit samples.
+        at_least_px: a JPEG may be reduced to a half or a quarter, both sides at least this.
 
     Raises:
-        ImageError, and whatever else pillow raises on damage.
+        ImageError, and whatever else pillow raises for damaged files.
     """
     with _opened(data, kind) as image:
         _refuse_size(image, data)
@@ -70,7 +70,7 @@ def read_png(data: bytes, spread: Deep) -> Pixels:
         elif known.paired:
             pixels = _in_bands(image, lambda band: _paired(np.array(band), spread))
         else:
-            # as it is stored, since a clear level is a stored one
+            # stored values, since the transparent level is a stored value
             pixels = png.cleared(_values(image, Deep()), known)
             if pixels.dtype == np.uint16:
                 pixels = spread(pixels)
@@ -90,7 +90,7 @@ def read_tiff(data: bytes, spread: Deep) -> Pixels:
         try:
             image = _opened(data, "TIFF")
         except ImageError:
-            image = None  # a combination that pillow does not list
+            image = None  # a combination that pillow does not know
         if image is not None:
             with image:
                 image.seek(page.number)
@@ -103,7 +103,7 @@ def read_tiff(data: bytes, spread: Deep) -> Pixels:
 
 
 def _top_of_upper(pixels: Pixels) -> int:
-    """The highest value of 16 bits that the upper 8 leave possible."""
+    """The highest 16-bit value with these upper 8 bits."""
     return int(pixels.max()) << 8 | 255
 
 
@@ -111,9 +111,9 @@ def _opened(data: bytes, kind: str) -> Image.Image:
     try:
         return Image.open(BytesIO(data), formats=[kind])
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise ImageError(f"larger than any image that is decoded: {error}") from error
+        raise ImageError(f"larger than the limit for images: {error}") from error
     except UnidentifiedImageError:
-        raise ImageError(f"its first bytes are those of a {kind}, the rest is not") from None
+        raise ImageError(f"it begins like a {kind}, but the rest does not fit") from None
 
 
 def _refuse_size(image: Image.Image, data: bytes) -> None:
@@ -124,21 +124,21 @@ def _refuse_size(image: Image.Image, data: bytes) -> None:
 def _loaded(image: Image.Image, spread: Deep) -> Pixels:
     image.load()
     pixels = _values(image, spread)
-    # asked after loading: pillow turns a TIFF by itself then, and takes the tag away
+    # read after loading, when pillow has rotated a TIFF itself and removed the tag
     return _upright(pixels, image.getexif().get(ORIENTATION))
 
 
 def _paired(values: NDArray[np.uint8], spread: Deep) -> Pixels:
-    """Grey of 16 bits, laid over black by its alpha, out of four bytes a pixel."""
+    """16-bit grey from four bytes per pixel, laid over black by its alpha."""
     pairs = np.ascontiguousarray(values).view(">u2").astype(np.uint16)
     return without_alpha(np.concatenate([spread(pairs[:, :, :1]), pairs[:, :, 1:]], axis=2))
 
 
 def read_colour_jpeg(frame: bytes, *, rgb: bool, at_least_px: int | None) -> NDArray[np.uint8]:
-    """[H, W, 3] RGB of the JPEG of 8 bits in a DICOM.
+    """[H, W, 3] RGB of an 8-bit JPEG in a DICOM.
 
-    What the JPEG says of its colours holds: JFIF is YCbCr, an Adobe marker tells, components may be
-    named R, G and B. Only where it says nothing, and could be RGB, the DICOM is asked.
+    What the JPEG says about its colours counts: JFIF is YCbCr, an Adobe marker names them, and
+    components may be named R, G and B. The DICOM decides only if the JPEG does not.
 
     Args:
         frame: a JPEG of three components.
@@ -148,14 +148,14 @@ def read_colour_jpeg(frame: bytes, *, rgb: bool, at_least_px: int | None) -> NDA
     with Image.open(BytesIO(frame), formats=["JPEG"]) as image:
         names, *sampling = zip(*(layer[:3] for layer in image.layer), strict=True)  # type: ignore[attr-defined]
         silent = not {"jfif", "adobe_transform"} & image.info.keys() and bytes(names) != b"RGB"
-        # RGB is never subsampled; asked for YCbCr, pillow gives what is stored
+        # RGB is never subsampled; asked for YCbCr, pillow returns stored values
         raw = rgb and silent and all(len(set(way)) == 1 for way in sampling)
         _draft(image, "YCbCr" if raw else "RGB", at_least_px)
         return np.asarray(_in_bands(image, np.array))
 
 
 def _decoded_bytes(image: Image.Image) -> int:
-    """Of what becomes of it; 1 bit counts as such, since a blank page of them is an honest scan."""
+    """Size after decoding; 1-bit pixels count as bits, since a blank scanned page is genuine."""
     pixels = image.width * image.height
     if image.mode == "1":
         return pixels // 8
@@ -165,11 +165,10 @@ def _decoded_bytes(image: Image.Image) -> int:
 
 
 def _draft(image: Image.Image, mode: str, at_least_px: int | None) -> None:
-    """Let the decoder compute a quarter or half of the pixels of a side, out of the low
-    frequencies of each block of 8 x 8 (libjpeg-turbo, "scaling factor").
+    """Let the decoder compute a half or a quarter of each side, from the low frequencies of each
+    8 x 8 block (libjpeg-turbo, "scaling factor").
 
-    An eighth, which is the mean of each block, is hardly faster than a quarter and strays twice as
-    far from what full size gives.
+    An eighth, the mean of each block, is hardly faster than a quarter, with twice the error.
     """
     width, height = image.size
     n = divisor(height, width, at_least_px, (4, 2))
@@ -183,7 +182,9 @@ def _values(image: Image.Image, spread: Deep) -> Pixels:
     if image.mode == "F":
         return from_floats(np.array(image)[:, :, None])
     if image.mode == "I":
-        raise ImageError("32-bit or signed integers have no known full scale; save it as 16 bit")
+        raise ImageError(
+            "the full scale of 32-bit or signed integers is not known; save it as 16 bit"
+        )
     if image.mode in ALPHA or ("transparency" in image.info and image.mode != "1"):
         return _in_bands(image, _over_black)
     if image.mode in ("1", "L"):
@@ -192,7 +193,7 @@ def _values(image: Image.Image, spread: Deep) -> Pixels:
 
 
 def _in_bands(image: Image.Image, values_of: Callable[[Image.Image], Pixels]) -> Pixels:
-    """`values_of` the image, rows after rows."""
+    """Apply `values_of` to the image, band by band."""
     width, height = image.size
     rows = max(1, BAND_PIXELS // width)
     bands = (
@@ -213,7 +214,7 @@ def _sixteen_bit(image: Image.Image, tags: Any, spread: Deep) -> NDArray[np.uint
     stored = np.array(image).astype(np.uint16)[:, :, None]
     (bits,) = tags.get(BITS_PER_SAMPLE, (16,))
     values = spread(stored) if bits == 16 else full_range(stored, bits).astype(np.uint16)
-    # 0 is WhiteIsZero (TIFF 6.0, section 4), which pillow turns for 8 bit alone
+    # 0 is WhiteIsZero (TIFF 6.0, section 4), which pillow inverts only for 8 bits
     return 65535 - values if tags.get(PHOTOMETRIC) == 0 else values
 
 
@@ -225,7 +226,7 @@ def _over_black(image: Image.Image) -> Pixels:
 def _upright(pixels: Pixels, orientation: object) -> Pixels:
     """Undo the EXIF orientation 1..8 (Exif 2.3, 4.6.4): where row 0 and column 0 are seen.
 
-    What is none of these, as a damaged tag may be, turns nothing.
+    Other values, as in a damaged tag, are ignored.
     """
     if orientation in (5, 6, 7, 8):
         pixels = pixels.transpose(1, 0, 2)

@@ -1,4 +1,4 @@
-"""The one door to pixels: what a file is shows in its first bytes, not in its name."""
+"""The one entry point for pixels: the first bytes of a file decide what it is, not its name."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ __all__ = [
 
 
 class Frames(StrEnum):
-    """What becomes of a file with several frames, which one label cannot speak for."""
+    """What to do with a file with several frames, for which there is only one label."""
 
     ERROR = "error"
     FIRST = "first"
@@ -49,30 +49,30 @@ RASTER = {
     b"\0\0\0\x0cjP  \r\n\x87\n": "JPEG2000",
     b"\xff\x4f\xff\x51": "JPEG2000",
 }
-# Other files that are found under the name of an image, and what to say of them.
+# Other files that are found under the name of an image, and what to say about them.
 STRANGERS = {
-    b"version https://git-lfs": "that is a git-lfs pointer and no image; run `git lfs pull`",
+    b"version https://git-lfs": "that is a git-lfs pointer, not an image; run `git lfs pull`",
     b"PK\3\4": "that is a zip archive; unpack it",
     b"\x1f\x8b": "that is a gzip archive; unpack it",
     b"BZh": "that is a bzip2 archive; unpack it",
     b"\xfd7zXZ": "that is an xz archive; unpack it",
     b"7z\xbc\xaf": "that is a 7z archive; unpack it",
     b"Rar!": "that is a RAR archive; unpack it",
-    b"%PDF": "that is a PDF document and no image",
-    b"GIF8": "that is a GIF, which no medical dataset should hold; save it as PNG",
+    b"%PDF": "that is a PDF document, not an image",
+    b"GIF8": "that is a GIF, which is not read; save it as PNG",
     b"\xff\x0a": "that is JPEG XL, which is not read; save it as PNG or JPEG",
     b"\0\0\0\x0cJXL ": "that is JPEG XL, which is not read; save it as PNG or JPEG",
     b"II\xbc": "that is JPEG XR, which is not read; save it as PNG or TIFF",
     b"ObjectType": "that is a MetaImage (.mha, .mhd), which is not read; save it as PNG or TIFF",
     b"NDims": "that is a MetaImage (.mha, .mhd), which is not read; save it as PNG or TIFF",
-    b"NRRD": "that is an NRRD volume, which is not read; save the slice that counts as PNG or TIFF",
+    b"NRRD": "that is an NRRD volume, which is not read; save the slice to use as PNG or TIFF",
     b"\x89HDF": "that is an HDF5 file, which is not read; save its images as PNG or TIFF",
-    b"\x93NUMPY": "that is an array of numpy; save its images as PNG, or as an npz",
+    b"\x93NUMPY": "that is a numpy array; save its images as PNG, or as an npz",
     b"SIMPLE  =": "that is FITS, which is not read; save it as 16-bit TIFF",
     b"8BPS": "that is a Photoshop file, which is not read; save it as PNG or TIFF",
-    b"ZISRAWFILE": "that is a CZI of a microscope, which is not read; save it as TIFF",
-    b"\xd0\xcf\x11\xe0": "that is an old Office file or a container of Windows and no image",
-    b"\0\0\0\0": "the file begins with zeros, as after a copy that broke off; copy it again",
+    b"ZISRAWFILE": "that is a microscopy file (CZI), which is not read; save it as TIFF",
+    b"\xd0\xcf\x11\xe0": "that is an old Office file or a Windows container, not an image",
+    b"\0\0\0\0": "the file begins with zeros, as after an interrupted copy; copy it again",
 }
 HEAD_BYTES = 1024
 # Portable maps of netpbm
@@ -92,27 +92,27 @@ def read_pixels(
 ) -> Pixels:
     """The pixels of one image, upright and in the full range of their dtype.
 
-    JPEG, PNG, TIFF, BMP, WebP, AVIF, HEIC, JPEG 2000, JPEG-LS and NIfTI of one slice keep grey as
-    grey; palette, CMYK and other colours become RGB; what is transparent becomes black. DICOM takes
-    the grayscale pipeline of PS3.4 N.2 and comes out as uint16 with air dark, or as RGB. Safe to
-    call from many threads.
+    JPEG, PNG, TIFF, BMP, WebP, AVIF, HEIC, JPEG 2000, JPEG-LS and single-slice NIfTI keep grey as
+    grey; palette, CMYK and other colours become RGB; transparent areas become black. DICOM goes
+    through the grayscale pipeline of PS3.4 N.2 and becomes uint16 with air dark, or RGB. Can be
+    called from many threads.
 
     Args:
         root: folder of the dataset.
         path: below `root`, with `/`; a row of an npz is `file.npz#array/row`.
         window: which of several windows or VOI LUTs of a DICOM, counted from 0.
         frames: which frame of a DICOM with several.
-        at_least_px: a decoder that can may give the image at a half, a quarter or an eighth of its
-            size, with both sides at least this long; None: at full size.
-        full_scale: how many of 16 bits a sample are used, where the file does not say it.
-        tops: takes the highest value of such samples, as it is stored.
-        data: the bytes of the file, where they were read already.
+        at_least_px: a decoder may return a half, a quarter or an eighth of full size, with both
+            sides at least this; None: full size.
+        full_scale: number of bits used in 16-bit samples, if the file does not say.
+        tops: receives the highest stored value of such samples.
+        data: the bytes of the file, if already read.
 
     Returns:
         [H, W, C] with C 1 (grey) or 3 (RGB): uint8 in 0..255 or uint16 in 0..65535.
 
     Raises:
-        ImageError: the image cannot be read as it is; the text is the reason, in one line.
+        ImageError: the image cannot be read; the text is the reason, in one line.
     """
     spread = Deep(full_scale or 16, tops)
     try:
@@ -124,12 +124,12 @@ def read_pixels(
     except ImageError as error:
         if str(error).isprintable():
             raise
-        # what a damaged header holds may be anything
+        # a damaged header may contain anything
         raise ImageError(" ".join(re.sub(r"[^ -~]", " ", str(error)).split())) from None
     except (KeyboardInterrupt, SystemExit, GeneratorExit):
         raise
     except BaseException as error:
-        # Decoders raise SyntaxError, struct.error and, out of Rust, panics that are no Exception.
+        # Decoders raise SyntaxError, struct.error and, from Rust, panics that are not Exceptions.
         raise ImageError(_reason(error)) from error
 
 
@@ -140,16 +140,16 @@ def file_part(path: str) -> str:
 
 
 def read_file(file: Path) -> bytes:
-    """Its bytes; raises ImageError where it is none to read whole."""
+    """The bytes of a file; raises ImageError if it cannot or must not be read."""
     try:
         found = file.stat()
-        # A named pipe would block for ever.
+        # A named pipe would block forever.
         if not stat.S_ISREG(found.st_mode):
-            raise ImageError("this is no regular file (a folder, pipe or device)")
+            raise ImageError("this is not a regular file (a folder, pipe or device)")
         if found.st_size > MAX_FILE_BYTES:
             raise ImageError(
-                f"the file has {found.st_size >> 20} MiB, more than the {MAX_FILE_BYTES >> 20} MiB "
-                "that are read"
+                f"the file has {found.st_size >> 20} MiB, more than the limit of "
+                f"{MAX_FILE_BYTES >> 20} MiB"
             )
         if found.st_size == 0:
             raise ImageError("the file is empty (0 bytes)")
@@ -163,7 +163,7 @@ def read_file(file: Path) -> bytes:
 def _decode(
     data: bytes, window: int, frames: Frames, at_least_px: int | None, spread: Deep
 ) -> Pixels:
-    # A DICOM may wear the head of a TIFF in its 128 free bytes (PS3.10 7.1), so it is asked first.
+    # A DICOM may have a TIFF header in its 128 free bytes (PS3.10 7.1), so it is checked first.
     if is_dicom(data):
         # Imported here: a set of photographs does not need pydicom.
         from medcnn.images.dicom import read_dicom
@@ -201,7 +201,7 @@ def _decode(
 
 
 def kind_of(data: bytes) -> str:
-    """JPEG, PNG, TIFF, BMP, WebP, AVIF, HEIC, JPEG2000 or NIfTI by the first bytes, else empty."""
+    """JPEG, PNG, TIFF, BMP, WebP, AVIF, HEIC, JPEG2000 or NIfTI by the first bytes, else ""."""
     for signature, kind in RASTER.items():
         if data.startswith(signature):
             return kind
@@ -213,8 +213,8 @@ def kind_of(data: bytes) -> str:
 
 
 def may_be_deep(root: Path, path: str) -> bool:
-    """Whether an image may have samples of 16 bits without saying how many of them it uses; by its
-    first bytes alone, for a whole set. What is damaged is said where it is read."""
+    """Whether an image may have 16-bit samples without saying how many bits it uses. Looks only at
+    the first bytes, since whole sets are checked; damage is reported when an image is read."""
     try:
         name, is_row, place = path.partition(".npz#")
         if is_row:
@@ -241,8 +241,8 @@ def is_dicom(data: bytes) -> bool:
 
 
 def _begins_like_dicom(data: bytes) -> bool:
-    """True where a data set without the preamble of PS3.10 7.1 may begin: group 0002 or 0008,
-    then an explicit VR of two capitals, or the short value of an implicit one (PS3.5 7.1)."""
+    """Whether this may be a data set without the preamble of PS3.10 7.1: group 0002 or 0008, then
+    an explicit VR of two capitals, or the short value of an implicit one (PS3.5 7.1)."""
     if len(data) < 16:
         return False
     for order in "<>":
@@ -261,16 +261,16 @@ def _stranger(data: bytes) -> str:
             )
     head = data[:40].lstrip(b"\xef\xbb\xbf \r\n\t")
     if head.startswith(b"<"):
-        # up to where the tag ends: what follows may be text about a patient
+        # only the tag: the rest may be text about a patient
         tag = re.split(rb"[>\r\n]", head)[0].decode("ascii", "replace")
-        return f"the file starts with '{tag}', that is a web page and no image"
+        return f"the file starts with '{tag}', that is a web page, not an image"
     if NETPBM.match(data):
         return "a PGM, PPM or PBM, which is not read; save it as PNG"
     if data[4:8] == b"ftyp":
-        return "a film (MP4, MOV) or another file of its family; save the picture that counts"
+        return "a film (MP4, MOV) or a related file; save the picture to use"
     return (
-        f"the file starts with the bytes {data[:8].hex(' ')}, which is no JPEG, PNG, TIFF, BMP or "
-        "DICOM, and none of the others that are read"
+        f"the file starts with the bytes {data[:8].hex(' ')}, so it is not JPEG, PNG, TIFF, BMP, "
+        "DICOM, or any other format that is read"
     )
 
 

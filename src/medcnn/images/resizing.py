@@ -1,4 +1,4 @@
-"""Sizes and depths: how a rectangle becomes a square, and 8 bits 16 and back."""
+"""Sizes and depths: how a rectangle becomes a square, and 8 bits become 16 and back."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)
 class Fit(StrEnum):
     """How a rectangle becomes a square.
 
-    `pad` is the default: it keeps every pixel and the true proportions. `crop` cuts what lies
-    beyond the central square, where a lung or a lesion may end; `squash` makes a heart look wide.
+    `pad` is the default: it keeps every pixel and the true proportions. `crop` cuts off everything
+    beyond the central square, perhaps part of a lung or lesion; `squash` makes a heart look wide.
     """
 
     PAD = "pad"
@@ -36,7 +36,7 @@ def grey(pixels: Pixels) -> Pixels:
 
 
 def widened(pixels: Pixels) -> NDArray[np.uint16]:
-    """0..255 as 0..65535; the ends meet, since 65535 is 255 times 257."""
+    """0..255 as 0..65535; exact at both ends, since 65535 is 255 times 257."""
     return (
         pixels.astype(np.uint16) * np.uint16(257)
         if pixels.dtype == np.uint8
@@ -45,7 +45,7 @@ def widened(pixels: Pixels) -> NDArray[np.uint16]:
 
 
 def narrowed(pixels: Pixels) -> NDArray[np.uint8]:
-    """0..65535 as 0..255, to the nearest."""
+    """0..65535 as 0..255, rounded."""
     if pixels.dtype == np.uint16:
         return ((pixels.astype(np.uint32) + 128) // 257).astype(np.uint8)
     return pixels.astype(np.uint8)
@@ -59,14 +59,14 @@ def contained(pixels: Pixels, size_px: int) -> Pixels:
     """The whole image, its longer side `size_px`; `on_black` makes it a square."""
     height, width = pixels.shape[:2]
     longest = max(height, width)
-    # a line must stay a line, however thin
+    # a line must not vanish, however thin
     new_height = max(1, round(height * size_px / longest))
     new_width = max(1, round(width * size_px / longest))
     return resized(pixels, new_height, new_width)
 
 
 def on_black(pixels: Pixels, size_px: int) -> Pixels:
-    """In the middle of a black square; a square of that size is returned as it is."""
+    """Centred in a black square; a square of that size is returned unchanged."""
     height, width = pixels.shape[:2]
     if (height, width) == (size_px, size_px):
         return pixels
@@ -88,10 +88,10 @@ FITS = {Fit.PAD: contained, Fit.CROP: cropped, Fit.SQUASH: squashed}
 
 
 def resized(pixels: Pixels, height: int, width: int) -> Pixels:
-    """[height, width, C], antialiased (a triangle as wide as the reduction); 8 bits stay 8.
+    """[height, width, C], antialiased (a triangle filter as wide as the reduction); 8 bits stay 8.
 
-    An image that has this size already is returned as it is. 16 bits go through float32, whose
-    24 bits hold every value: pillow's integer modes of 16 bits have wrapped and clipped.
+    An image of this size is returned unchanged. 16 bits go through float32, which is exact for
+    them: pillow's 16-bit integer modes wrapped and clipped.
     """
     if pixels.shape[:2] == (height, width):
         return pixels

@@ -1,4 +1,4 @@
-"""What is said of many files of a set, once."""
+"""Messages that concern many files of a set, logged once."""
 
 from __future__ import annotations
 
@@ -10,5 +10,5 @@ log = logging.getLogger(__name__)
 
 @cache
 def say_once(level: int, message: str) -> None:
-    """Log once in a process what concerns many files of a set."""
+    """Log a message about many files of a set only once in a process."""
     log.log(level, message)

@@ -1,7 +1,7 @@
 """Samples of any depth, as decoders give them -> the full range of uint8 or uint16, without alpha.
 
-Grey keeps all that it has. Colour of more than 8 bits, which no photograph of a lesion or an eye
-needs, keeps its upper 8, whichever file it comes from.
+Grey keeps all its bits. Colour of more than 8 bits, which no photograph of a lesion or an eye
+needs, keeps its upper 8, whatever the file format.
 """
 
 from __future__ import annotations
@@ -33,22 +33,22 @@ def full_range(values: NDArray[Any], bits: int) -> Pixels:
 
 @dataclass(frozen=True, slots=True)
 class Deep:
-    """What becomes of samples of 16 bits, which may hold fewer: 12-bit radiographs are saved in
-    files of 16, where they would span a sixteenth of the range.
+    """Scales 16-bit samples that may use fewer bits: 12-bit radiographs are saved in 16-bit files,
+    where they would span a sixteenth of the range.
 
     Attributes:
-        bits: 8 to 16, how many of them are used.
-        tops: takes the highest value that was stored.
+        bits: number of bits used, 8 to 16.
+        tops: receives the highest stored value.
     """
 
     bits: int = 16
     tops: list[int] | None = None
 
     def __call__(self, values: NDArray[Any]) -> NDArray[np.uint16]:
-        """0..65535 of stored values.
+        """Stored values as 0..65535.
 
         Raises:
-            ImageError: a value lies above the bits that are used: clipped, it would be lost.
+            ImageError: a value exceeds the bits in use; clipping would lose it.
         """
         self.note(int(values.max()))
         most = (1 << self.bits) - 1
@@ -57,7 +57,7 @@ class Deep:
         return ((values.astype(np.uint32) * 65535 + most // 2) // most).astype(np.uint16)
 
     def colours(self, values: NDArray[Any]) -> NDArray[np.uint16]:
-        """The same of [H, W, C] but for the alpha of 2 or 4 channels, whose full scale is known."""
+        """The same for [H, W, C], except for alpha (2 or 4 channels), whose full scale is known."""
         if values.shape[2] not in (2, 4):
             return self(values)
         return np.concatenate([self(values[:, :, :-1]), values[:, :, -1:]], axis=2)
@@ -68,8 +68,8 @@ class Deep:
         if top >= 1 << self.bits:
             raise ImageError(
                 f"values up to {top} do not fit into {self.bits} bits "
-                f"(data.full_scale={self.bits}, which a checkpoint keeps); this image was made in "
-                "another way"
+                f"(data.full_scale={self.bits}, stored in the checkpoint); this image was made "
+                "differently"
             )
 
 
@@ -80,20 +80,20 @@ def from_floats(values: NDArray[Any]) -> NDArray[np.uint16]:
         ImageError: any other range, whose full scale is not known.
     """
     low, high = float(values.min()), float(values.max())
-    # written so that nan fails too
+    # in this form, nan fails too
     if not (low >= 0 and high <= 1):
         raise ImageError(
-            f"floats from {low:g} to {high:g} have no known full scale; scale them to 0..1, or "
-            "save 16-bit integers"
+            f"the full scale of floats from {low:g} to {high:g} is not known; scale them to 0..1 "
+            "or save 16-bit integers"
         )
     return np.asarray(np.rint(np.asarray(values, np.float64) * 65535), dtype=np.uint16)
 
 
 def without_alpha(pixels: Pixels, *, premultiplied: bool = False) -> Pixels:
-    """[H, W, C] of [H, W, C + 1] laid over black, the colour of what no camera saw.
+    """[H, W, C] from [H, W, C + 1] laid over black, the colour of areas without light.
 
     Args:
-        premultiplied: the colours are laid over black already.
+        premultiplied: the colours are already multiplied by alpha.
     """
     colours, alpha = pixels[:, :, :-1], pixels[:, :, -1:]
     if premultiplied:
@@ -104,7 +104,7 @@ def without_alpha(pixels: Pixels, *, premultiplied: bool = False) -> Pixels:
 
 
 def grey_or_rgb(pixels: Pixels, *, premultiplied: bool = False) -> Pixels:
-    """[H, W, 1 or 3] of 1 (grey), 2 (and alpha), 3 (RGB) or 4 channels (and alpha)."""
+    """[H, W, 1 or 3] from 1 (grey), 2 (with alpha), 3 (RGB) or 4 channels (with alpha)."""
     if pixels.shape[2] >= 3 and pixels.dtype == np.uint16:
         pixels = (pixels >> 8).astype(np.uint8)
     if pixels.shape[2] in (2, 4):

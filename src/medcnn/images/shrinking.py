@@ -1,4 +1,4 @@
-"""Less than full size, with every part of the image in its place."""
+"""Reducing images without moving any part of them."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from numpy.typing import NDArray
 
 
 def divisor(height: int, width: int, at_least_px: int | None, choices: tuple[int, ...]) -> int:
-    """The first of `choices` that leaves both sides `at_least_px` and moves nothing, else 1.
+    """The first of `choices` that keeps both sides at least `at_least_px` and moves nothing, or 1.
 
-    Both sides are multiples of it: else the last column would stand for a fraction of its width,
-    which moves the rest. The difference of the sides is one of its double: else a centred crop
-    would begin between two pixels.
+    Both sides must be multiples of it: otherwise the last column would cover only a fraction of its
+    width and shift the others. The difference of the sides must be a multiple of its double:
+    otherwise a centred crop would begin between two pixels.
     """
     least = at_least_px or max(height, width)
     for n in choices:
@@ -22,7 +22,7 @@ def divisor(height: int, width: int, at_least_px: int | None, choices: tuple[int
 
 
 def reduced(pixels: NDArray[np.uint16], at_least_px: int | None) -> NDArray[np.uint16]:
-    """Means over squares of 2, 4 or 8 pixels of [H, W, 1], by `divisor`."""
+    """Means over squares of 2, 4 or 8 pixels of [H, W, 1], as `divisor` allows."""
     height, width = pixels.shape[:2]
     n = divisor(height, width, at_least_px, (8, 4, 2))
     if n == 1:

@@ -11,31 +11,30 @@ from PIL import Image
 from medcnn.images.reading import Pixels
 from medcnn.images.resizing import resized
 
-# Shorter side of the copy in which hair is looked for; DullRazor was made for 480.
+# Shorter side of the copy in which hair is searched; DullRazor was made for 480.
 SEARCH_PX = 480
 
-# Share of the box around hairs that cross which they cover at most: 5 to 12 % in the first images
-# of HAM10000. The network of a naevus is denser, and so are very many hairs, which are left.
+# Largest share that crossing hairs may cover of the box around them: 5 to 12 % in the first images
+# of HAM10000. The network of a naevus is denser. So are very many hairs, which are kept.
 CROSSING = 0.12
 
 
 def hair_removal(pixels: Pixels, *, width: float = 0.025, contrast: float = 0.06) -> Pixels:
-    """Dark hairs replaced by the skin beside them; every other pixel stays as it is.
+    """Replace dark hairs by the skin beside them; all other pixels stay unchanged.
 
-    A hair is darker, in every colour, than what closing with a short line in one of four directions
-    leaves in its place, and is long and thin; dots and the network of a naevus are neither, and
-    vessels are not dark in red. Hairs so dense that they look like a network are left. Where a
-    pixel is as wide as a hair (below about 100 px) nothing is found and the image is returned as it
-    is.
+    A hair is long and thin, and darker in every colour than the result of a morphological closing
+    with a short line in one of four directions. Dots and the network of a naevus are not long and
+    thin, and vessels are not dark in red. Hairs so dense that they look like a network stay. If a
+    pixel is as wide as a hair (below about 100 px), nothing is found.
 
     Args:
         pixels: [H, W, C].
         width: of the widest hair, as a share of the shorter side.
-        contrast: how much darker than the skin it must be, as a share of full scale.
+        contrast: how much darker than the skin a hair must be, as a share of full scale.
 
     Source:
         Lee et al. 1997, Computers in Biology and Medicine 27(6) (DullRazor), with a Gaussian
-        average of the skin nearby in place of its interpolation along a line.
+        average of nearby skin instead of interpolation along a line.
     """
     from scipy import ndimage  # not needed by most runs
 
@@ -62,7 +61,7 @@ def hair_removal(pixels: Pixels, *, width: float = 0.025, contrast: float = 0.06
 
 
 def hair_mask(pixels: Pixels, *, width: float, contrast: float) -> NDArray[np.bool_]:
-    """[H, W] where hairs lie, as `hair_removal` looks for them."""
+    """[H, W], where `hair_removal` finds hairs."""
     from scipy import ndimage
 
     shorter = min(pixels.shape[:2])
@@ -89,10 +88,10 @@ def hair_mask(pixels: Pixels, *, width: float, contrast: float) -> NDArray[np.bo
         extent = float(np.hypot(*sides))
         # 1/8 of the side: longer than the streaks of a lesion
         single = extent > shorter / 8 and areas[number] < extent * length
-        # hairs that cross are one piece, which is no line any more
+        # crossing hairs form one piece, which is no longer a line
         crossing = extent > shorter / 2 and areas[number] < CROSSING * np.prod(sides)
         long[number] = single or crossing
-    # one pixel more, since the edge of a hair is half skin
+    # one pixel wider, since the edge of a hair is half skin
     return np.asarray(ndimage.binary_dilation(long[pieces], np.ones((3, 3))))
 
 
@@ -112,13 +111,13 @@ def shades_of_grey(pixels: Pixels, *, p: float = 6.0) -> Pixels:
     values = pixels.astype(np.float32) / most
     lamp = np.mean(values**p, axis=(0, 1), dtype=np.float64) ** (1 / p)
     if not lamp.min() > 0:
-        return pixels  # a colour that is nowhere has no lamp
+        return pixels  # without a colour, its share in the light is unknown
     gains = (lamp.mean() / lamp).astype(np.float32)
     return cast(Pixels, np.clip(np.rint(values * gains * most), 0, most).astype(pixels.dtype))
 
 
 def centre_crop(pixels: Pixels, *, share: float = 0.8) -> Pixels:
-    """The middle of the image in the proportions of the whole: rulers and vignettes lie outside.
+    """The middle of the image, in the same proportions, without rulers and vignettes at its edge.
 
     Args:
         pixels: [H, W, C].

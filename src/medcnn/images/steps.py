@@ -1,8 +1,8 @@
-"""Steps between the file and the network that a kind of image may need, by name.
+"""Named steps between the file and the network, for various kinds of images.
 
-Which of them are taken, in which order and with which options, is a setting (`data.steps`) and
-travels in the checkpoint. Each is a plain function [H, W, C] -> [H, W, C] of the same dtype,
-without randomness, that takes 8 and 16 bits; its options are its keyword arguments.
+The setting `data.steps` chooses them, with order and options, and is stored in the checkpoint. Each
+is a plain function [H, W, C] -> [H, W, C] of the same dtype (8 or 16 bits), without randomness; its
+options are its keyword arguments.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ class Step:
     """A step and what it needs.
 
     Attributes:
-        at_full_size: taken before the image is reduced to `size_px`, as crops must; the others
-            come after, where they cost little.
-        colour: does nothing to a grey image.
+        at_full_size: runs before the image is reduced to `size_px`, as crops must; the others run
+            after, when they are cheap.
+        colour: has no effect on a grey image.
     """
 
     function: Callable[..., Pixels]
@@ -35,8 +35,7 @@ class Step:
     colour: bool = False
 
 
-# What one word means; `none` is the default, since the published splits of the public sets are
-# measured without steps.
+# Chains with a name; `none` is the default, since published results on public sets use no steps.
 CHAINS: dict[str, tuple[str, ...]] = {
     "none": (),
     "fundus": ("disc_crop", "clahe"),
@@ -44,7 +43,7 @@ CHAINS: dict[str, tuple[str, ...]] = {
     "chest": ("border_crop",),
 }
 
-# Numbers that make sense, by the name of the option.
+# Sensible numbers by name of the option.
 LIMITS = {
     "clip_limit": (1.0, 100.0),
     "contrast": (0.0, 1.0),
@@ -81,15 +80,15 @@ Chosen = tuple[Mapping[str, Any], ...]
 
 
 def chosen_steps(value: Any) -> Chosen:
-    """What `data.steps` means: for every step its name and all of its options, the defaults too,
-    so that a checkpoint does not change its meaning when a default does.
+    """The meaning of `data.steps`: each step with all its options, defaults included, so that
+    a checkpoint keeps its meaning when a default changes.
 
     Args:
         value: a word (a chain or a step), or a list of names and mappings such as
             {name: clahe, clip_limit: 3}.
 
     Raises:
-        UsageError: every unknown step or option, each with the nearest right name.
+        UsageError: all unknown steps and options, each with the nearest valid name.
     """
     if isinstance(value, str) and value in CHAINS:
         value = CHAINS[value]
@@ -105,7 +104,7 @@ def chosen_steps(value: Any) -> Chosen:
             faults.append(str(error))
     names = [c["name"] for c in chosen]
     faults += [
-        f"step {n} stands more than once." for n in dict.fromkeys(names) if names.count(n) > 1
+        f"step {n} is listed more than once." for n in dict.fromkeys(names) if names.count(n) > 1
     ]
     if faults:
         raise UsageError(" ".join(faults))
@@ -113,6 +112,6 @@ def chosen_steps(value: Any) -> Chosen:
 
 
 def take(step: Mapping[str, Any], pixels: Pixels) -> Pixels:
-    """`pixels` after one of the chosen steps."""
+    """Apply one of the chosen steps to `pixels`."""
     options = {k: v for k, v in step.items() if k != "name"}
     return STEPS[step["name"]].function(pixels, **options)

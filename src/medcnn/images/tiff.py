@@ -1,8 +1,8 @@
-"""What a TIFF says of its pages, and who reads which of them.
+"""What a TIFF says about its pages, and which library reads which of them.
 
-pillow reads what photographs and scanners make. Of some others it makes noise, or numbers of
-another sign, without a word (16-bit colours in separate planes, signed bytes); those are read by
-tifffile, or refused by the name of what is not read.
+pillow reads the files of cameras and scanners. From some others it silently makes noise, or numbers
+of another sign (16-bit colours in separate planes, signed bytes). Those are read by tifffile, or
+refused with the reason.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from medcnn.images.limits import refuse_bomb, refuse_oversize
 from medcnn.images.samples import Deep, Pixels, from_floats, full_range, grey_or_rgb
 from medcnn.system.errors import ImageError, pip_install
 
-# TIFF 6.0, and its supplement 2 for what is not 8 bits unsigned
+# TIFF 6.0, and its supplement 2 for samples other than unsigned 8 bit
 SUBFILE, OLD_SUBFILE, WIDTH, HEIGHT, BITS = 254, 255, 256, 257, 258
 COMPRESSION, PHOTOMETRIC, ORIENTATION, SAMPLES, PLANAR = 259, 262, 274, 277, 284
 TILE_WIDTH, TILE_HEIGHT, EXTRA, FORMAT, SUBSAMPLING = 322, 323, 338, 339, 530
@@ -41,7 +41,7 @@ WANTED |= {
     DEPTH,
 }
 TYPES = {1: "B", 3: "H", 4: "I", 6: "b", 8: "h", 9: "i", 13: "I", 16: "Q"}
-# More values of a tag than strips, or pages than a stack of slices, are damage.
+# More values of a tag than an image has strips, or more pages than a stack has slices: damage.
 MAX_VALUES, MAX_PAGES = 1 << 17, 4096
 
 UNSIGNED, SIGNED, FLOAT, UNDEFINED = 1, 2, 3, 4
@@ -86,15 +86,15 @@ COMPRESSIONS = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Page:
-    """An image of a TIFF by its own word.
+    """What a TIFF says about one of its images.
 
     Attributes:
         number: in the file, counted from 0.
         bits, formats: of each sample.
         reduced: a small copy of another page (NewSubfileType 1, SubfileType 2).
-        extra: what the samples beyond the colours are: 1 and 2 are alpha.
-        tile: width and height of a tile, where there are any.
-        stored_bytes: of all strips or tiles; 0 where it is not said.
+        extra: meaning of the samples after the colours: 1 and 2 are alpha.
+        tile: width and height of a tile, if there are any.
+        stored_bytes: of all strips or tiles; 0 if not stated.
     """
 
     number: int
@@ -127,21 +127,21 @@ class Page:
 
 
 def page_of(data: bytes) -> Page:
-    """The one image that a TIFF holds; small copies of it do not count.
+    """The one image in a TIFF; small copies of it do not count.
 
     Raises:
-        ImageError: it holds several or none, or what neither reader takes.
+        ImageError: it contains several or none, or one that neither reader supports.
     """
     pages = _pages(data)
     whole = [page for page in pages if not page.reduced]
     if len(whole) > 1:
         raise ImageError(
-            f"the TIFF holds {len(whole)} pages; save the one that counts as a file of its own"
+            f"the TIFF contains {len(whole)} pages; save the one to use as a separate file"
         )
     if not whole:
         raise ImageError(
-            "the TIFF holds only a reduced copy of its image, as the raw files of cameras do; "
-            "save the whole image as TIFF or PNG"
+            "the TIFF contains only a reduced copy of its image, like the raw files of cameras; "
+            "save the full image as TIFF or PNG"
         )
     (page,) = whole
     refuse_oversize(page.width, page.height)
@@ -154,11 +154,11 @@ def page_of(data: bytes) -> Page:
 
 
 def _refuse_kind(page: Page) -> None:
-    """Raises ImageError for what has no known full scale or is no picture."""
+    """Raises ImageError if the full scale is not known, or this is not a picture."""
     if SIGNED in page.formats:
         raise ImageError(
-            f"{page.said}: signed integers have no known zero and full scale; save it as unsigned "
-            "8 or 16 bit"
+            f"{page.said}: zero and full scale of signed integers are not known; save it as "
+            "unsigned 8 or 16 bit"
         )
     if set(page.formats) - {UNSIGNED, FLOAT, UNDEFINED}:
         raise ImageError(f"{page.said}: not read; save it as unsigned 8 or 16 bit")
@@ -166,36 +166,36 @@ def _refuse_kind(page: Page) -> None:
         raise ImageError(f"{page.said}: samples of different kinds are not read; save it as RGB")
     if page.bits[0] > 16 and FLOAT not in page.formats:
         raise ImageError(
-            f"{page.said}: 32-bit integers have no known full scale; save it as 16 bit"
+            f"{page.said}: the full scale of 32-bit integers is not known; save it as 16 bit"
         )
     if page.photometric in PHOTOMETRICS:
         kind = PHOTOMETRICS[page.photometric]
-        raise ImageError(f"{page.said}: it holds {kind}, not read; save it as grey or RGB")
+        raise ImageError(f"{page.said}: it contains {kind}, not read; save it as grey or RGB")
     if page.layers > 1:
-        raise ImageError(f"{page.said}: a volume of {page.layers} layers; save the one that counts")
+        raise ImageError(f"{page.said}: a volume of {page.layers} layers; save the one to use")
 
 
 def pillow_reads(page: Page) -> bool:
-    """What pillow was seen to read rightly, in every byte order, predictor and tiling."""
+    """Kinds that pillow was seen to read correctly, in every byte order, predictor and tiling."""
     (bits,) = set(page.bits)
     if page.compression not in PILLOW or (page.subsampled and page.compression == RAW):
         return False
     if FLOAT in page.formats:
-        # pillow turns no floats where white is zero
+        # pillow does not invert floats if white is zero
         return bits == 32 and page.samples == 1 and page.photometric != WHITE_IS_ZERO
     if page.samples == 1:
         return bits in (1, 2, 4, 8, 12, 16)
     if page.samples == 2:
         return bits == 8 and not page.planes and page.extra != (1,)
     if page.planes:
-        # raw planes of 16 bits become noise, and premultiplied ones are multiplied again
+        # 16-bit raw planes become noise, and premultiplied ones are multiplied again
         usual = page.samples <= 4 and 1 not in page.extra
         return usual and (bits == 8 or (bits == 16 and page.compression != RAW))
     return bits in (8, 16)
 
 
 def read_with_tifffile(data: bytes, page: Page, spread: Deep) -> Pixels:
-    """[H, W, 1 or 3] of a page, in the orientation in which it is stored.
+    """[H, W, 1 or 3] of a page, in its stored orientation.
 
     Raises:
         ImageError: tifffile is not installed, or does not read such a page either.
@@ -207,12 +207,12 @@ def read_with_tifffile(data: bytes, page: Page, spread: Deep) -> Pixels:
         import tifffile  # half a second, for few files
     except ImportError:
         raise ImageError(
-            f"{page.said}: no decoder is installed that reads it: install the extra "
-            f"medcnn[dicom]: {pip_install('dicom')}"
+            f"{page.said}: no decoder for it is installed: install the extra medcnn[dicom]: "
+            f"{pip_install('dicom')}"
         ) from None
     (bits,) = set(page.bits)
     if page.compression in (JPEG2000, 33005) and bits > 8 and data.startswith(b"MM"):
-        raise ImageError(f"{page.said}, big-endian: readers differ on its bytes; save it as PNG")
+        raise ImageError(f"{page.said}, big-endian: readers disagree on it; save it as PNG")
     refuse_bomb(page.width * page.height * page.samples * max(1, bits // 8), len(data))
     with tifffile.TiffFile(BytesIO(data)) as file:
         found: Any = file.pages[page.number]
@@ -226,7 +226,7 @@ def read_with_tifffile(data: bytes, page: Page, spread: Deep) -> Pixels:
 
 
 def _shown(values: NDArray[Any], page: Page, bits: int, spread: Deep) -> Pixels:
-    """Grey or RGB of samples [H, W, S]; white is turned, CMYK mixed, alpha laid over black."""
+    """Grey or RGB of samples [H, W, S]: inverts white, mixes CMYK, lays alpha over black."""
     count = COLOURS[page.photometric]
     pixels: Pixels
     if FLOAT in page.formats:
@@ -238,7 +238,7 @@ def _shown(values: NDArray[Any], page: Page, bits: int, spread: Deep) -> Pixels:
         pixels = full_range(values, bits)
     full = int(np.iinfo(pixels.dtype).max)
     if page.samples < count:
-        raise ImageError(f"{page.said}: fewer samples than its kind of colour has")
+        raise ImageError(f"{page.said}: fewer samples than its kind of colour needs")
     colours: NDArray[Any] = pixels[:, :, :count]
     alpha = page.extra[:1]
     if page.photometric == WHITE_IS_ZERO:
@@ -255,13 +255,13 @@ def _shown(values: NDArray[Any], page: Page, bits: int, spread: Deep) -> Pixels:
 def _refuse_segments(
     data: bytes, page: Page, offsets: Sequence[int], counts: Sequence[int]
 ) -> None:
-    """Raises ImageError where a strip or tile is not in the file, or is another size than it says:
-    what is missing would come out as zeros, and a decoder takes memory by the segment's word."""
+    """Raises ImageError if a strip or tile is missing or not of the size in the header: a missing
+    one would become zeros, and a decoder allocates memory by what the segment says."""
     if not offsets or len(offsets) != len(counts):
-        raise ImageError("damaged: the TIFF does not say where its pixels stand")
+        raise ImageError("damaged: the TIFF does not say where its pixels are")
     for start, count in zip(offsets, counts, strict=True):
         if count < 1 or start < 1 or start + count > len(data):
-            raise ImageError("truncated: pixels of the TIFF stand beyond its end, or nowhere")
+            raise ImageError("truncated: pixels of the TIFF are missing, or beyond its end")
     if page.compression not in (JPEG, JPEG2000, 33005):
         return
     width, height = page.tile or (page.width, page.height)
@@ -270,8 +270,8 @@ def _refuse_segments(
         samples = 1 if page.planes else page.samples
         if found.columns > width or found.rows > height or found.samples != samples:
             raise ImageError(
-                f"a part of the TIFF says {found.columns} x {found.rows} pixels of "
-                f"{found.samples} samples, its header at most {width} x {height} of {samples}"
+                f"a part of the TIFF has {found.columns} x {found.rows} pixels of "
+                f"{found.samples} samples, but its header allows {width} x {height} of {samples}"
             )
 
 
@@ -309,7 +309,7 @@ def _walked(data: bytes, order: str) -> list[Page]:
                 tags[tag] = unpack(form, inside if there else unpack(word, inside)[0])
         pages.append(_page(len(pages), {tag: values for tag, values in tags.items() if values}))
         if len(pages) > MAX_PAGES:
-            raise ImageError(f"the TIFF holds more than {MAX_PAGES} pages")
+            raise ImageError(f"the TIFF contains more than {MAX_PAGES} pages")
         (at,) = unpack(word, at + entries * entry)
     return pages
 
@@ -320,7 +320,7 @@ def _page(number: int, tags: dict[int, tuple[int, ...]]) -> Page:
 
     samples = one(SAMPLES, 1)
     if not 1 <= samples <= 16:
-        raise ImageError(f"the TIFF says {samples} samples a pixel; 1 to 4 make an image")
+        raise ImageError(f"the TIFF has {samples} samples per pixel; 1 to 4 can be read")
     tile = (one(TILE_WIDTH, 0), one(TILE_HEIGHT, 0))
     subsampled = one(PHOTOMETRIC, 1) == YCBCR and tags.get(SUBSAMPLING, (2, 2)) != (1, 1)
     return Page(

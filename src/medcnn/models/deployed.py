@@ -49,12 +49,15 @@ BATCH_SIZE = 64
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Model:
-    """Attributes:
-    checkpoint: the description that travels with the weights.
-    classifier: normalisation, body and head, in evaluation mode on `device`.
-    dtype: what the arithmetic is done in.
-    provenance: name and SHA-256 of the file, as predictions and reports state them.
-    members: of an ensemble, whose `checkpoint` is that of the first but for the readout; else none.
+    """A loaded checkpoint, ready to predict.
+
+    Attributes:
+        checkpoint: the description that is stored with the weights.
+        classifier: normalisation, body and head, in evaluation mode on `device`.
+        dtype: precision of the arithmetic.
+        provenance: name and SHA-256 of the file, as stated in predictions and reports.
+        members: of an ensemble, whose `checkpoint` is that of the first except for the readout;
+            otherwise empty.
     """
 
     checkpoint: Checkpoint
@@ -118,10 +121,12 @@ class Model:
         """Features [N, F], float32: what the head sees of each image, unmirrored.
 
         Args:
-            images: as `predict` takes them.
+            images: in any form that `predict` accepts.
+            split: of a manifest: train, validation, test or all.
+            batch_size: images per step.
 
         Raises:
-            UsageError: an image cannot be read, so that rows would not match images.
+            UsageError: an image cannot be read, so rows would not match images.
         """
         if isinstance(images, Manifest):
             store = open_store(images, self.preprocessing, cache="auto")
@@ -143,8 +148,13 @@ class Model:
         """Predictions of the readable images among `rows`, in that order.
 
         Args:
-            targets: [N, K] of all records in the order of the model's classes; None means those
-                of the manifest, whose classes are then the model's.
+            manifest: the images.
+            store: their pixels.
+            rows: which records.
+            split: name of the split for the result.
+            targets: [N, K] of all records in the order of the model's classes; None: those of the
+                manifest, whose classes must then be the model's.
+            batch_size: images per step.
         """
         if self.members:
             each = [
@@ -169,8 +179,10 @@ class Model:
         )
 
     def said_new(self, given: Images, batch_size: int = BATCH_SIZE) -> Predictions:
-        """What the model says of images without labels; those that it has no finite result for are
-        listed as `unreadable`, with that reason."""
+        """Predictions for images without labels.
+
+        Images without a finite result are listed as `unreadable`, with that reason.
+        """
         return with_results_only(
             self.said(given.manifest, given.store, given.rows, "new", batch_size=batch_size)
         )

@@ -85,7 +85,7 @@ def load_weights(body: Body, name: str, policy: str, partial: bool = False) -> O
         problem = str(error).rstrip(".")
     problem += f"; {also}" if also else ""
     if policy == "auto":
-        return Origin(False, f"random weights, trained from scratch: {problem}")
+        return Origin(False, f"random weights: {problem}")
     raise UsageError(
         f"model.weights=pretrained was asked for {name}, but {problem}. On a machine with network "
         "run the same command once (the weights are kept in the cache that HF_HOME or TORCH_HOME "

@@ -1,1 +1,1 @@
-"""What a run shows to people: every HTML page and Markdown file is made here."""
+"""Everything a run shows to people: all HTML pages and Markdown files."""

@@ -1,4 +1,4 @@
-"""What was found, on one page: in the terminal, and as one HTML file that needs nothing else."""
+"""The findings of an audit: as text for the terminal, and as one self-contained HTML file."""
 
 from __future__ import annotations
 
@@ -32,8 +32,7 @@ _INDENT = " " * 11
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Audit:
-    """The findings of a set, worst first, and how well copies were searched for in it, where that
-    was measured."""
+    """The findings of a set, worst first, and how well the search for copies works, if measured."""
 
     manifest: Manifest
     looks: Looks
@@ -54,7 +53,7 @@ class Audit:
 
     @property
     def search(self) -> str:
-        """How well the search for copies works here, where that was measured."""
+        """How well the search for copies works here, if measured."""
         return say(SEARCH, self, *SEARCH)
 
     @property
@@ -83,13 +82,13 @@ VERDICTS: dict[str, Statement[Audit]] = {
     ),
     "confounded": Statement(
         lambda a: (
-            "Not refused, but confounded: the label can be predicted without looking at the "
-            f"disease, so a score may measure where images come from{_warnings(a)}"
+            "Not refused, but confounded: the label can be predicted without the disease, so a "
+            f"score may measure the source of the images{_warnings(a)}"
         ),
         lambda a: _confounded(a) and not a.of(Severity.REFUSE),
     ),
-    "nothing forbids": Statement(
-        lambda a: f"Nothing forbids training on these data{_warnings(a)}",
+    "not refused": Statement(
+        lambda a: f"These data can be used for training{_warnings(a)}",
         lambda a: not _confounded(a) and not a.of(Severity.REFUSE),
     ),
 }
@@ -101,9 +100,9 @@ def _searched(audit: Audit) -> str:
     parts = ", ".join(f"{found.found[k]} of {n} {k}" for k, n in found.planted.items())
     others = "" if noun == "image" else f"of other {noun}s "
     return (
-        "To measure the search for near-duplicates, copies of images of this set were planted in "
-        f"memory and looked for: {parts} were found (recall {percent(found.recall)} %), and with "
-        f"them {counted(found.false, 'image')} {others}(precision {percent(found.precision)} %)."
+        "To measure the search for near-duplicates, copies of images of this set were made in "
+        f"memory and searched: {parts} were found (recall {percent(found.recall)} %), together "
+        f"with {counted(found.false, 'image')} {others}(precision {percent(found.precision)} %)."
     )
 
 
@@ -136,7 +135,7 @@ def _said(finding: Finding) -> Iterator[str]:
         )
     if not finding.rows:
         return
-    # pairs have two of everything; whose they are stands on the page
+    # pairs have two of everything; the page shows the patients
     kept = [n for n, name in enumerate(finding.columns) if not (finding.shown and name == "of")]
     rows = [[r[n] for n in kept] for r in (finding.columns, *finding.rows[:MOST_ROWS_SAID])]
     widths = [max(len(r[c]) for r in rows) for c in range(len(kept))]
@@ -180,9 +179,9 @@ def html(audit: Audit) -> str:
 
 
 def audit_facts(audit: Audit) -> Facts:
-    """What the page itself shows and has looked for."""
+    """What the page shows and was searched for."""
     noun, means = audit.manifest.group_noun, {"border_tells", "thumbnail_tells"}
-    whose = {noun, "of"}  # columns that name patients; of: whose the images of a pair are
+    whose = {noun, "of"}  # columns that name patients ("of" for pairs of images)
     named = any(whose & set(f.columns) and f.rows for f in audit.findings)
     return Facts(
         group_noun=noun,
@@ -195,7 +194,7 @@ def audit_facts(audit: Audit) -> Facts:
 
 
 def _pictures(audit: Audit, finding: Finding) -> list[tuple[list[str], str, list[str]]]:
-    """Thumbnails of the first rows as data addresses, how alike they are, and a line for each."""
+    """Thumbnails of the first rows as data URLs, their similarity, and a line for each."""
     shown = []
     for row, records in zip(finding.rows, finding.shown[:MOST_SHOWN], strict=False):
         half = len(row) // len(records)
@@ -206,7 +205,7 @@ def _pictures(audit: Audit, finding: Finding) -> list[tuple[list[str], str, list
 
 
 def _means(audit: Audit) -> list[tuple[str, int, str]]:
-    """Class, how many images it has, and their mean thumbnail: what a border gives away shows."""
+    """Class, its number of images, and their mean thumbnail, which shows telltale borders."""
     target = audit.manifest.targets()
     usable = np.array([not f.bad for f in audit.looks.facts])
     names = audit.manifest.labels.outputs
@@ -224,7 +223,7 @@ def _means(audit: Audit) -> list[tuple[str, int, str]]:
 
 
 def _address(looks: Looks, row: int) -> str:
-    """Grey detail with the colour of the coarser thumbnail."""
+    """Grey detail combined with the colour of the coarser thumbnail."""
     grey = np.asarray(looks.grey[row])
     side = grey.shape[0]
     colour = Image.fromarray(np.asarray(looks.colour[row])).resize((side, side))
@@ -234,7 +233,7 @@ def _address(looks: Looks, row: int) -> str:
 
 
 def warnings(findings: Sequence[Finding]) -> list[str]:
-    """One sentence for each warning, as a run keeps them; which images are left out is said where
-    it is done."""
+    """One sentence for each warning, for the notes of a run; images that are left out are noted
+    elsewhere."""
     warned = [f for f in findings if f.severity is Severity.WARN and f.check != "files"]
     return [f"audit: {f.title}. {f.advice}" for f in warned]

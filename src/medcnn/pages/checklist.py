@@ -1,10 +1,10 @@
-"""Reporting checklists, filled with what a run knows of itself; the rest is marked as missing.
+"""Reporting checklists, filled in with what a run knows about itself; the rest is marked missing.
 
-What each item asks, said in our own words, and its numbers in each list stand in `checklist.tsv`;
-the papers decide. Sources: CLAIM 2024 (Tejani et al. 2024, Radiology: Artificial Intelligence
-6(4)), TRIPOD+AI (Collins et al. 2024, BMJ 385), STARD 2015 (Bossuyt et al. 2015, BMJ 351) and
-STARD-AI (Sounderajah et al. 2025, Nature Medicine 31:3283, Table 2), which numbers the items of
-STARD 2015 anew and adds others: 40 items in 48 rows.
+`checklist.tsv` has each item, in our own words, and its numbers in each list; the papers are
+decisive. Sources: CLAIM 2024 (Tejani et al. 2024, Radiology: Artificial Intelligence 6(4)),
+TRIPOD+AI (Collins et al. 2024, BMJ 385), STARD 2015 (Bossuyt et al. 2015, BMJ 351) and STARD-AI
+(Sounderajah et al. 2025, Nature Medicine 31:3283, Table 2), which renumbers the items of STARD 2015
+and adds others: 40 items in 48 rows.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from medcnn.pages.statements import STATEMENTS
 from medcnn.statistics.operating import point_name, rule_words
 
 Run = Mapping[str, Any]
-OUTPUTS = "The outputs for every image stand in predictions_{}.csv of the run folder."
+OUTPUTS = "The outputs for every image are in predictions_{}.csv of the run folder."
 LISTS = ("CLAIM 2024", "TRIPOD+AI", "STARD 2015", "STARD-AI")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Item:
-    """What is asked, by which numbers of each list, and the name in SAYS of what a run can say."""
+    """A question, its numbers in each list, and the name in SAYS of a run's answer."""
 
     asks: str
     says: str
@@ -57,7 +57,7 @@ def items() -> tuple[Item, ...]:
 
 
 def filled(run: Run, facts: Facts) -> list[Filled]:
-    """Every item, with an empty text where a human must write it.
+    """Every item, with an empty text if a human must write it.
 
     Args:
         run: `run.json`; whatever it lacks leaves items empty.
@@ -67,7 +67,7 @@ def filled(run: Run, facts: Facts) -> list[Filled]:
 
 
 def missing(rows: Sequence[Filled]) -> dict[str, tuple[int, int]]:
-    """Of each list how many numbers have a row without a text, and how many numbers it has."""
+    """For each list, how many of its numbers have a row without text, and how many it has."""
     counts = {}
     for name in LISTS:
         every = {n for row in rows for n in row.item.numbers[name]}
@@ -77,14 +77,14 @@ def missing(rows: Sequence[Filled]) -> dict[str, tuple[int, int]]:
 
 
 def told(rows: Sequence[Filled]) -> str:
-    """What the page says above the table, or nothing where there is no table."""
+    """The text above the table, or "" without a table."""
     if not rows:
         return ""
     counts = [f"{empty} of {of} items of {name}" for name, (empty, of) in missing(rows).items()]
     return (
-        f"What {', '.join(LISTS[:-1])} and {LISTS[-1]} ask of a paper, filled with what this run "
-        f"knows. Missing are {', '.join(counts[:-1])} and {counts[-1]}: only those who did the "
-        "study can write them."
+        f"The questions of {', '.join(LISTS[:-1])} and {LISTS[-1]} to a paper, answered as far as "
+        f"this run can. Missing are {', '.join(counts[:-1])} and {counts[-1]}: only the authors "
+        "of the study can write these."
     )
 
 
@@ -96,7 +96,7 @@ def _at(run: Run, path: str) -> Any:
 
 
 def _with(run: Run, path: str, words: str) -> str:
-    """The words around a fact, or nothing where it is not known."""
+    """The words around a fact, or "" if it is not known."""
     value = _at(run, path)
     return words.format(value) if value else ""
 
@@ -144,11 +144,11 @@ def _disjoint(run: Run, facts: Facts) -> str:
     if leaks is None or len(_at(run, "report.dataset") or ()) < 2:
         return ""
     if not facts.grouped:
-        return "By image: which images are of one patient is not known."
+        return "By image: the patients are not known."
     if leaks:
-        stand = "stands" if leaks == 1 else "stand"
+        stand = "is" if leaks == 1 else "are"
         return f"{counted(leaks, noun)} {stand} in more than one split."
-    return f"No {noun} stands in two splits."
+    return f"No {noun} is in two splits."
 
 
 def _left_out(run: Run, _: Facts) -> str:
@@ -185,12 +185,12 @@ def _training(run: Run, _: Facts) -> str:
     of = f"{done} of at most {trainer['epochs']}" if done else f"at most {trainer['epochs']}"
     return (
         f"{of} epochs, batches of {trainer['batch_size']}, {optimizer['name']} with learning rate "
-        f"{optimizer['lr']:g}; all settings stand under Provenance."
+        f"{optimizer['lr']:g}; all settings are listed under Provenance."
     )
 
 
 def _selection(run: Run, _: Facts) -> str:
-    """Test was not consulted: true while this run, or an evaluation of it, opened it once."""
+    """Test was not consulted, if this run, or an evaluation of it, opened it only once."""
     epoch, once = _at(run, "best_epoch"), len(_at(run, "test_looks") or ()) == 1
     after = "; test was opened once, after that" if once else ""
     return f"Best validation score, epoch {epoch}{after}." if epoch else ""
@@ -208,20 +208,20 @@ def _thresholds(run: Run, facts: Facts) -> str:
 
 def _ensemble(run: Run, _: Facts) -> str:
     flips = _at(run, "flips")
-    averaged = "; the answers to an image and its mirror images are averaged" if flips else ""
+    averaged = "; predictions for an image and its mirror images are averaged" if flips else ""
     return "" if flips is None else f"One network, no ensemble{averaged}."
 
 
 def _updating(run: Run, facts: Facts) -> str:
     if facts.made is Made.EVALUATED:
-        return "None: the checkpoint was taken as it is."
+        return "None: the checkpoint was used unchanged."
     once = facts.made is Made.TRAINED and len(_at(run, "test_looks") or ()) == 1
     return "None: nothing was fitted after test was opened." if once else ""
 
 
 def _metrics(_run: Run, facts: Facts) -> str:
     seen = _see(facts, "Scores")
-    return f"{seen[:-1]}; each has its definition and source in docs/metrics.md." if seen else ""
+    return f"{seen[:-1]}; definitions and sources are in docs/metrics.md." if seen else ""
 
 
 def _uncertainty(_run: Run, facts: Facts) -> str:
@@ -229,19 +229,19 @@ def _uncertainty(_run: Run, facts: Facts) -> str:
         return ""
     of = f"{facts.group_noun}s, not images," if facts.grouped else "images"
     return (
-        f"Intervals of 95 % take {of} to be independent; how each is made, and from how many "
-        "images, stands beside its score."
+        f"95 % intervals treat {of} as independent; their methods and numbers of images are shown "
+        "next to the scores."
     )
 
 
 def _external(run: Run, facts: Facts) -> str:
-    """For an evaluation on images none of which is known to have been trained on."""
+    """For an evaluation on images of which none is known from training."""
     source = _at(run, "trained_on.source")
     if not source or facts.made is not Made.EVALUATED or facts.own_set or facts.shared != 0:
         return ""
     return (
-        f"Evaluated on {_at(run, 'report.source')}, trained on {source}; no image carries the id "
-        "of one that it was trained or chosen with."
+        f"Evaluated on {_at(run, 'report.source')}, trained on {source}; no image has the id of an "
+        "image used in training or validation."
     )
 
 
@@ -264,7 +264,7 @@ SAYS: dict[str, Callable[[Run, Facts], str]] = {
     "updating": _updating,
     "metrics": _metrics,
     "uncertainty": _uncertainty,
-    # of a training, or of an evaluation on the very images and splits of the training
+    # for a training, or an evaluation on the same images and splits
     "internal": lambda _, facts: _see(facts, "Scores") if facts.of_training else "",
     "external": _external,
     "flow": lambda _, facts: _see(facts, "Flow of images"),

@@ -1,4 +1,4 @@
-"""What `medcnn compare` says: the page, the table in the terminal, and the words for a verdict."""
+"""The output of `medcnn compare`: page, table in the terminal, and words for verdicts."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ SHORT = {"inferiority not excluded": "unsure", "not inferior": "not inf.", WITHI
 SHORT_MEANS = {
     "not inf.": "is not worse by {:g}",
     "unsure": "may be worse by {:g}",
-    "within": "is worse, but surely by less than {:g}",
+    "within": "is worse, but by less than {:g}",
 }
 SIDES = {"answers": "all answers", "positives": "with it", "negatives": "without it"}
 
 
 def told_table(first: str, other: str, pairing: Pairing, group_noun: str) -> Iterator[str]:
-    """Lines of at most 100 columns: the overall differences, for a terminal."""
+    """The overall differences for a terminal, in lines of at most 100 columns."""
     yield f"{other} against {first}"
     names = [n if len(n) <= 10 else f"{n[:9]}…" for n in (first, other)]
     yield f"  {'':<26}{names[0]:>10} {names[1]:>10}  {'difference (95 %)':<25} {'p':>6} {'Holm':>6}"
@@ -48,7 +48,7 @@ def told_table(first: str, other: str, pairing: Pairing, group_noun: str) -> Ite
 
 
 def _reasons(pairing: Pairing, group_noun: str) -> Iterator[str]:
-    """Why intervals and tests are missing, or what a mean leaves out: each reason once."""
+    """Why intervals and tests are missing, or what a mean leaves out; each reason once."""
     titles: dict[str, list[str]] = {}
     for d in pairing.differences:
         if d.label is None and d.note:
@@ -70,8 +70,8 @@ def comparison_page(
     """One self-contained HTML page.
 
     Args:
-        first: name of the reference; `predictions` holds it and the others, aligned.
-        settings: those in which the runs differ -> what each says.
+        first: name of the reference; `predictions` contains it and the others, aligned.
+        settings: those that differ between runs -> the values.
     """
     reference = predictions[first]
     images, groups = len(reference.image_ids), len(set(reference.groups))
@@ -111,12 +111,12 @@ def comparison_page(
 
 
 class Compared:
-    """A model against the reference: what the main score says, and how many others do.
+    """A model against the reference: the result of the main score, and counts of the others.
 
     Attributes:
         main: the difference in the first score, `title`.
-        sure: it has an interval.
-        judged: scores that have a better side; by these it is `better` and `worse`.
+        sure: whether it has an interval.
+        judged: number of scores with a better side; by these it is `better` and `worse`.
     """
 
     def __init__(self, first: str, name: str, pairing: Pairing, group_noun: str) -> None:
@@ -142,7 +142,7 @@ def _difference(c: Compared) -> str:
 
 def _unsure(c: Compared) -> str:
     why = f" ({whose(c.main.note, c.group_noun)})" if c.main.note else ""
-    return f"{_values(c)}; how sure this difference is cannot be said{why}."
+    return f"{_values(c)}; the uncertainty of this difference is not known{why}."
 
 
 def _meaning(verdict: str, says: Callable[[Compared], str] | str) -> Statement[Compared]:
@@ -160,8 +160,8 @@ def _side(c: Compared, side: str) -> str:
 def _counted(c: Compared) -> str:
     rest = c.judged - c.better - c.worse
     return (
-        f"Of {c.judged} scores compared it is better in {c.better} and worse in {c.worse}; {rest} "
-        f"{'shows' if rest == 1 else 'show'} no sure difference."
+        f"Of {c.judged} scores compared, it is better in {c.better} and worse in {c.worse}; {rest} "
+        f"{'shows' if rest == 1 else 'show'} no significant difference."
     )
 
 
@@ -176,27 +176,27 @@ COMPARED: dict[str, Statement[Compared]] = {
             f"{_side(c, 'worse')}, but by less than the margin of {_margin(c)}: it is not inferior."
         ),
     ),
-    "different": _meaning("different", "More than chance would give."),
+    "different": _meaning("different", "This is more than chance would explain."),
     "not inferior": _meaning(
         "not inferior",
         lambda c: f"In {c.title}, {c.name} is not inferior by the margin of {_margin(c)}.",
     ),
     "not excluded": _meaning(
         "inferiority not excluded",
-        lambda c: f"That its {c.title} is worse by {_margin(c)} or more is not excluded.",
+        lambda c: f"Its {c.title} may be worse by {_margin(c)} or more.",
     ),
-    "chance": _meaning("", "That could be chance: these images do not show which is better."),
+    "chance": _meaning("", "This may be chance: these images do not show which is better."),
     "others": Statement(_counted, lambda c: c.several and bool(c.better + c.worse)),
     "no others": Statement(
-        lambda c: f"None of the {c.judged} scores compared shows a sure difference.",
+        lambda c: f"None of the {c.judged} scores compared shows a significant difference.",
         lambda c: c.several and c.judged > 0 and not c.better + c.worse,
     ),
 }
 
 
 def bars(differences: Sequence[Difference]) -> list[list[str] | None]:
-    """The ends of each interval and the value in it, in % of a bar whose middle is 0, the second
-    end from the right; bars of one table share a scale."""
+    """The ends of each interval and its value, in % of a bar centred on 0, the second end measured
+    from the right; bars of one table share a scale."""
     known = [d for d in differences if not math.isnan(d.low)]
     reach = max((abs(v) for d in known for v in (d.low, d.high)), default=0.0) or 1.0
     return [
@@ -208,7 +208,7 @@ def bars(differences: Sequence[Difference]) -> list[list[str] | None]:
 
 
 def ps_of(d: Difference) -> dict[str, float]:
-    """p, adjusted p, and p by exchange; nan where there is no interval."""
+    """p, adjusted p, and p by exchange; nan without an interval."""
     ps = {"p": d.p, "p_holm": d.p_holm, "p_permuted": d.p_permuted}
     return dict.fromkeys(ps, math.nan) if math.isnan(d.low) else ps
 

@@ -1,9 +1,9 @@
-"""What is known of a run, and the sentences that its pages may make by it.
+"""What is known about a run, and which sentences its pages may print.
 
-A statement in words is computed from facts, or it is not made. Sentences stand in tables, each with
-the condition by which it is true: `statements` and `seen` (of `Facts`), `summary` (of scores),
-`comparison_page` (of two models), `audit` (of what was found). Whatever is not known stays at a
-value by which nothing can be claimed (None, 0, or empty).
+A sentence is printed only if facts support it. Sentences are in tables, each with its condition:
+`statements` and `seen` (about `Facts`), `summary` (about scores), `comparison_page` (about two
+models), `audit` (about findings). Unknown facts keep a value that supports no claim (None, 0, or
+empty).
 """
 
 from __future__ import annotations
@@ -17,24 +17,24 @@ from medcnn.data.labels import Kind
 
 Of = TypeVar("Of")
 STARTS_THAT_ARE_KNOWN = frozenset({"auto", "none", "pretrained"})
-"""Settings of `model.weights` by which weights come from nowhere or from timm; a file may hold
-those of a network that was trained on these very images."""
+"""Settings of `model.weights` for random weights or timm's; a file may contain a network that was
+trained on these images."""
 
 
 @dataclass(frozen=True, slots=True)
 class Statement(Generic[Of]):
     says: str | Callable[[Of], str]  # the sentence, or the words that differ from run to run
-    holds: Callable[[Of], bool]  # whether these facts bear it
+    holds: Callable[[Of], bool]  # whether these facts support it
 
     def words(self, of: Of) -> str:
-        """The sentence, or nothing where it is not borne out."""
+        """The sentence, or "" if the facts do not support it."""
         if not self.holds(of):
             return ""
         return self.says if isinstance(self.says, str) else self.says(of)
 
 
 def say(table: Mapping[str, Statement[Of]], of: Of, *names: str) -> str:
-    """Those of the named statements that hold, one after the other."""
+    """The named statements that hold, joined."""
     return " ".join(filter(None, (table[name].words(of) for name in names)))
 
 
@@ -48,45 +48,45 @@ class Made(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
-    """What is known of the page, the data and the run; what is not stays as it is here."""
+    """What is known about the page, the data and the run; the defaults mean unknown."""
 
-    sections: frozenset[str] = frozenset()  # headings and parts of the page that hold something
+    sections: frozenset[str] = frozenset()  # headings and parts of the page with content
     kind: Kind | None = None  # of the labels
     split: str = ""  # which images are judged first: test, validation, train, all
-    group_noun: str = "group"  # what a group is; `image` where nothing says whose image it is
+    group_noun: str = "group"  # what a group is; `image` if patients are not known
     made: Made = Made.UNKNOWN  # what this folder is to the model
     own_set: bool = False  # the images and splits are those of the model's training
     leaks: int | None = None  # groups in more than one split
-    shared: int | None = None  # images judged that carry the id of one trained or chosen with
-    allowed: frozenset[str] | None = None  # checks whose refusal audit.allow switched off
+    shared: int | None = None  # judged images with the id of an image used in training
+    allowed: frozenset[str] | None = None  # checks whose refusal audit.allow turned off
     warned: frozenset[str] | None = None  # checks of the audit that warned in the training
     copies_sought: bool = False  # near-duplicates were searched for in the training
-    known_start: bool = False  # training began with random weights or timm's, no file of others
-    epochs: int = 0  # that the validation split could choose from
+    known_start: bool = False  # training began with random weights or timm's
+    epochs: int = 0  # among which validation could choose
     flat: frozenset[str] = frozenset()  # labels whose probability is the same for every image
     fitted: frozenset[str] = frozenset()  # on validation: thresholds, calibration, sets, referral
-    own_prevalence: bool = False  # predictive values are for the prevalence of these very images
+    own_prevalence: bool = False  # predictive values are for the prevalence of these images
     pseudonyms: bool | None = None  # ids of patients and images are keyed pseudonyms
-    resamples: int = 0  # behind the intervals that come from drawing; 0 where none does
-    intervals: int = 0  # how many scores have one
-    thresholds: tuple[float, ...] = ()  # of labels that stand alone
-    threshold_chosen: bool = False  # a rule picked them, on validation
+    resamples: int = 0  # for intervals by resampling; 0 if there are none
+    intervals: int = 0  # number of scores with an interval
+    thresholds: tuple[float, ...] = ()  # of independent labels
+    threshold_chosen: bool = False  # by a rule, on validation
     calibration: str = ""  # its name
-    rule: str = ""  # by which the decision is taken
-    wanted: str = ""  # coverage that was asked of prediction sets
-    per: str = ""  # what they promise it for, `patient` or `image`
+    rule: str = ""  # for decisions
+    wanted: str = ""  # requested coverage of prediction sets
+    per: str = ""  # the unit of that guarantee, `patient` or `image`
     aurc: str = ""  # area under the curve of risk and coverage
     listed: int = 0  # images that could not be read and are in the report's table
     unlisted: int = 0  # others
-    margin: float | None = None  # by how much a model may be worse
+    margin: float | None = None  # how much worse a model may be
     margin_of: str = ""  # in which score
     methods: frozenset[str] = frozenset()  # of intervals of differences
     tests: int = 0  # differences that were tested
     mcnemar: int = 0  # tests of McNemar
     differing_settings: int = 0  # of the runs compared
-    shows_images: bool = False  # pictures of the data stand on the page
-    numbered: bool = False  # under their number in the data set
-    shrunk_px: int = 0  # width to which larger pictures were made smaller; 0 where none was
+    shows_images: bool = False  # the page contains images of the data
+    numbered: bool = False  # named by their number in the data set
+    shrunk_px: int = 0  # width to which larger images were reduced; 0 if none was
     sought: bool = False  # the audit measured how well it finds near-duplicates
 
     @property
@@ -99,12 +99,12 @@ class Facts:
 
     @property
     def of_training(self) -> bool:
-        """The images judged have splits that the training of this model knew."""
+        """Whether the judged images are from the splits of this model's training."""
         return self.made is Made.TRAINED or (self.made is Made.EVALUATED and self.own_set)
 
 
 def facts_of(run: Mapping[str, Any], split: str = "") -> dict[str, Any]:
-    """Of `Facts` what `run.json` knows; old files know less, and then less is said."""
+    """The `Facts` in `run.json`; older files have fewer, and support fewer sentences."""
     told, config = _mapping(run, "report"), _mapping(run, "config")
     origin = run.get("trained_on")
     made = Made.EVALUATED if origin else Made.TRAINED if run.get("best_epoch") else Made.UNKNOWN
@@ -135,9 +135,9 @@ def facts_of(run: Mapping[str, Any], split: str = "") -> dict[str, Any]:
 
 
 def known_start(config: Mapping[str, Any]) -> bool:
-    """Whether the weights that a training began with came from nowhere or from timm."""
+    """Whether a training began with random weights or with timm's."""
     model = _mapping(config, "model")
-    of_timm = ":" not in str(model.get("backbone", ":"))  # hf-hub: anybody's
+    of_timm = ":" not in str(model.get("backbone", ":"))  # hf-hub: anyone's
     named = str(model.get("weights")) in STARTS_THAT_ARE_KNOWN
     return named and of_timm and not config.get("checkpoint")
 

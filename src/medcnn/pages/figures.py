@@ -1,5 +1,5 @@
-"""The charts of the report, each a drawing of `svg` with the numbers that stand behind it: of each
-class, of referral, of the training."""
+"""The charts of the report, each a drawing by `svg` with its numbers: per class, for referral, and
+for the training."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from medcnn.statistics.metrics.table import METRICS, NUM_BINS
 from medcnn.system.progress import track
 
 MOST_POINTS = 100
-"""A line of 280 units shows no more; its ends and its course between them stay."""
+"""A line of 280 units cannot show more points."""
 SPECIFICITIES = (0.5, 0.7, 0.8, 0.9, 0.95, 0.99)
 RECALLS = (0.1, 0.25, 0.5, 0.75, 0.9, 1.0)
 SHARES_KEPT = (0.25, 0.5, 0.75, 0.9, 1.0)
@@ -26,10 +26,10 @@ MOST_EPOCHS_BEHIND, MOST_EPOCHS_MARKED = 10, 40
 
 
 def roc_chart(label: OneLabel) -> Chart:
-    """The ROC curve; the large dot is where the decisions stand."""
+    """The ROC curve; the large dot marks the decisions."""
     false, true = roc(label)
     frame = Frame(across=Axis(title="1 − specificity"), up=Axis(title="Sensitivity"))
-    # the highest sensitivity that keeps at least this specificity
+    # the highest sensitivity with at least this specificity
     best = {s: float(true[false <= 1 - s + 1e-12].max()) for s in SPECIFICITIES}
     sensitivity = float(label.decision[label.target].mean())
     alarms = float(label.decision[~label.target].mean())
@@ -51,7 +51,7 @@ def roc_chart(label: OneLabel) -> Chart:
 
 
 def precision_recall_chart(label: OneLabel) -> Chart:
-    """The precision-recall steps; the dashed line is what guessing gives."""
+    """The precision-recall steps; the dashed line is for guessing."""
     recall, precision = precision_recall(label)
     frame = Frame(across=Axis(title="Sensitivity (recall)"), up=Axis(title="Precision"))
     share = float(label.target.mean())
@@ -153,13 +153,13 @@ def history_chart(
     """One or two lines over epochs.
 
     Args:
-        lines: name -> one value per epoch, nan where there is none.
+        lines: name -> one value per epoch, nan if there is none.
         title: of the vertical axis, with its unit.
         log: draw the vertical axis in powers of ten.
-        chosen: the epoch whose weights were kept, marked by an upright line.
+        chosen: the epoch whose weights were kept, marked by a vertical line.
     """
     first, last = min(epochs), max(epochs)
-    # whole epochs: no tick stands between two
+    # whole epochs: no ticks between them
     near = svg.ticks(first, max(last, first + 1))
     marks = [t for t in near if t == int(t) and first <= t <= last]
     across = Axis(
@@ -215,7 +215,7 @@ def classes(
 
 
 def training(history: Sequence[Mapping[str, float]], chosen: float | None = None) -> list[Chart]:
-    """Loss, validation scores and learning rates, of what the history holds.
+    """Loss, validation scores and learning rates, as far as the history has them.
 
     Args:
         chosen: the epoch whose weights were kept.
@@ -243,7 +243,7 @@ def training(history: Sequence[Mapping[str, float]], chosen: float | None = None
     rates = {k.removeprefix("lr/"): line(k) for k in keys if k.split("/")[0] == "lr"}
     if len({str(values) for values in rates.values()}) == 1:
         rates = dict([next(iter(rates.items()))])
-    if len(rates) > 2:  # two lines can be told apart: the head, and what moves most below it
+    if len(rates) > 2:  # show two lines: the head, and the fastest part of the body
         body = np.array([values for name, values in rates.items() if name != "head"])
         fastest = [float(np.nanmax(v)) if np.isfinite(v).any() else math.nan for v in body.T]
         rates = {"body, at most": fastest, "head": rates["head"]}

@@ -1,4 +1,4 @@
-"""From the rows and files of the source to the images that are judged: counts of what they say."""
+"""Counts from the rows and files of the source to the judged images."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ LOST = {
     "quarantined": "in quarantine",
     "unused": "could not be used",
 }
-"""What becomes of images that are not used; older runs only say how many predictions lack."""
+"""Why images are not used; older runs only know how many predictions are missing."""
 
 
 def used(told: Mapping[str, Any]) -> dict[str, int]:
-    """Split -> images that are used; of older runs, which do not say what was lost, nothing."""
+    """Split -> number of used images; empty for older runs, which do not know what was lost."""
     missing = told.get("lost")
     if missing is None:
         return {}
@@ -31,7 +31,7 @@ def used(told: Mapping[str, Any]) -> dict[str, int]:
 def flow(
     told: Mapping[str, Any], predictions: Mapping[str, Predictions], group_noun: str
 ) -> dict[str, Any] | None:
-    """What the page draws; None where there are no splits.
+    """The boxes for the page; None without splits.
 
     Args:
         told: `report` of `run.json`.
@@ -65,7 +65,7 @@ def flow(
 def _lines(
     split: Mapping[str, int], missing: Mapping[str, int], seen: Predictions | None, of: str
 ) -> list[str]:
-    """What stands in the box of a split."""
+    """The lines in the box of a split."""
     images = split["images"]
     whose = f" of {counted(split['groups'], of)}" if of else ""
     unused = sum(missing.values())

@@ -1,7 +1,7 @@
-"""How pages write numbers: short, and never so short that what is not certain reads as certain.
+"""How pages write numbers: short, but never so short that uncertain looks certain.
 
-0.997 is not 1, and 99.96 % is not 100 %: a value that is not at an end of its scale gets as many
-further digits as keep it from reading like that end.
+0.997 is not 1, and 99.96 % is not 100 %: a value near an end of its scale gets enough digits to
+differ from that end.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ MOST_DIGITS = 6
 
 
 def number(value: float, digits: int = 3) -> str:
-    """`0.912`; `0.9996` and `0.0004` where three digits would make 1 and 0 of them; `n/a`."""
+    """`0.912`; `0.9996` and `0.0004`, which three digits would turn into 1 and 0; `n/a`."""
     return _not_at_an_end(value, 1.0, digits) if math.isfinite(value) else "n/a"
 
 
@@ -26,7 +26,7 @@ def hundredths(value: float) -> str:
 
 
 def percent(share: float, digits: int = 1) -> str:
-    """`87.0` for 0.87, `99.96` for 0.9996: without the sign."""
+    """`87.0` for 0.87, `99.96` for 0.9996, without the sign."""
     return _not_at_an_end(100 * share, 100.0, digits) if math.isfinite(share) else "n/a"
 
 
@@ -36,7 +36,7 @@ def of_hundred(share: float) -> str:
 
 
 def signed(value: float) -> str:
-    """`+0.012`; what is rounded to nothing has no sign."""
+    """`+0.012`; a value that rounds to 0 has no sign."""
     text = f"{value:+.3f}"
     return "0.000" if text in ("-0.000", "+0.000") else text.replace("+nan", "n/a")
 
@@ -44,19 +44,19 @@ def signed(value: float) -> str:
 def estimate(
     value: float, low: float, high: float, write: Callable[[float], str] = number, unit: str = ""
 ) -> tuple[str, str]:
-    """A value and its interval, `0.912` and `0.874 to 0.943`: the one place that writes them.
+    """A value and its interval, `0.912` and `0.874 to 0.943`: the only place that formats them.
 
     Args:
-        low, high: ends of the interval; nan where there is none, and its text is empty then.
-        write: how each of the three is written.
-        unit: behind the value and behind the interval, such as ` %`.
+        low, high: ends of the interval; nan if there is none, and its text is then "".
+        write: formats each of the three.
+        unit: added to the value and to the interval, such as ` %`.
     """
     interval = "" if math.isnan(low) else f"{write(low)} to {write(high)}{unit}"
     return write(value) + ("" if math.isnan(value) else unit), interval
 
 
 def p_text(p: float) -> str:
-    """`0.032`; nothing where nothing was tested."""
+    """`0.032`; "" without a test."""
     if math.isnan(p):
         return ""
     return "<0.001" if p < 0.001 else f"{p:.3f}"
@@ -68,19 +68,19 @@ def count(of: int) -> str:
 
 
 def short(value: float, unit: str = "") -> str:
-    """Three digits that count, of settings and thresholds; `n/a`."""
+    """Three significant digits, for settings and thresholds; `n/a`."""
     return "n/a" if math.isnan(value) else f"{value:.3g}{unit}"
 
 
 def moment(iso: str) -> str:
-    """`2026-11-29 10:58 UTC` of `2026-11-29T10:58:33+00:00`, as `run.json` tells times."""
+    """`2026-11-29 10:58 UTC` for `2026-11-29T10:58:33+00:00`, the form in `run.json`."""
     day, _, clock = iso.partition("T")
     return f"{day} {clock[:5]} UTC" if clock.endswith("+00:00") else iso
 
 
 def whose(note: str, noun: str) -> str:
     """A note of a score with what its groups are: `based on only 4 patients`."""
-    return re.sub(r"(?<=\d )group(?=s?\b)", noun, note)
+    return re.sub(r"\b(based on only|fewer than) (\d+) group(s?)\b", rf"\1 \2 {noun}\3", note)
 
 
 def _not_at_an_end(value: float, top: float, digits: int) -> str:

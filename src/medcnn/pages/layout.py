@@ -1,4 +1,4 @@
-"""What the report's tables hold, as texts that the page only has to place."""
+"""The contents of the report's tables, as texts."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ CLASS_COLUMNS = ("auroc", "average_precision", "sensitivity", "specificity", "f1
 HEADLINES = ("auroc", "quadratic_weighted_kappa", "balanced_accuracy", "sensitivity", "specificity")
 OTHERS = ("accuracy", "average_precision", "brier", "ece", "f1", "log_loss")
 MAIN = (*HEADLINES, *OTHERS, "mean_absolute_grade_error")
-"""Scores that stand in the open; the others are folded away."""
+"""Scores that are always visible; the others are folded away."""
 MOST_CLASSES = 25
-"""Of a confusion matrix that fits a page; of more classes the commonest confusions are listed."""
+"""Classes of a confusion matrix that fits a page; for more, common confusions are listed."""
 MOST_CONFUSIONS = 30
 SPLIT_ORDER = ("test", "validation", "train")
 
 
 class Notes:
-    """Notes of scores, with what their groups are; each is told once under the tables and marked
-    with a letter."""
+    """Notes of scores, naming their groups; each is printed once below the tables and marked with a
+    letter."""
 
     def __init__(self, noun: str) -> None:
         self.noun = noun
@@ -83,8 +83,8 @@ def threshold(of: PointResult | CutResult) -> tuple[str, str, str]:
 
 
 def bar(score: Score) -> list[str] | None:
-    """The ends of an interval and the value in it, in % of a bar from 0 to 1; the second end from
-    the right."""
+    """The ends of an interval and its value, in % of a bar from 0 to 1; the second end from the
+    right."""
     if not METRICS[score.name].higher_is_better or math.isnan(score.low) or score.value < 0:
         return None
     return [f"{100 * max(v, 0):.1f}" for v in (score.low, 1 - score.high, score.value)]
@@ -92,20 +92,20 @@ def bar(score: Score) -> list[str] | None:
 
 def headlines(evaluation: Evaluation) -> list[Score]:
     scores = {s.name: s for s in evaluation.scores if s.overall}
-    # of exclusive classes, macro sensitivity is balanced accuracy under another name
+    # for exclusive classes, macro sensitivity is the same as balanced accuracy
     exclusive = evaluation.labels.exclusive
     twice = ("sensitivity", "specificity") if exclusive else ("balanced_accuracy",)
     return [scores[n] for n in HEADLINES if n in scores and n not in twice]
 
 
 def overall(evaluations: Sequence[Evaluation]) -> dict[str, list[Score | None]]:
-    """Score -> one of each split, for the scores that any has."""
+    """Score -> its value in each split, for all scores."""
     found = [{s.name: s for s in e.scores if s.overall} for e in evaluations]
     return {name: [f.get(name) for f in found] for name in MAIN if any(name in f for f in found)}
 
 
 def by_class(evaluation: Evaluation) -> dict[str, list[Score]]:
-    """Class -> the scores that classes have; nothing of binary labels."""
+    """Class -> its scores; empty for binary labels."""
     own = {(s.name, s.label): s for s in evaluation.scores if s.label is not None}
     return {
         label: scores
@@ -115,7 +115,7 @@ def by_class(evaluation: Evaluation) -> dict[str, list[Score]]:
 
 
 def cuts(predictions: Predictions, found: ReadoutEvaluation | None) -> list[dict[str, Any]]:
-    """The tables of the slider, each with the prevalence that PPV and NPV start at."""
+    """The tables for the slider, each with the initial prevalence for PPV and NPV."""
     given = {p.label: p.prevalence for p in found.points} if found else {}
     tables = cut_tables(predictions)
     for table in tables:
@@ -125,9 +125,8 @@ def cuts(predictions: Predictions, found: ReadoutEvaluation | None) -> list[dict
 
 
 def confusions(predictions: Predictions) -> dict[str, Any] | None:
-    """The confusion matrix as a table whose cells hold a number and the share of the row in %, or
-    of many classes the pairs that are confused most often; None for multi-label, whose classes do
-    not confuse."""
+    """The confusion matrix as a table of numbers and shares of the row in %, or for many classes
+    the most frequently confused pairs; None for multilabel, which has no confusions."""
     if predictions.labels.kind is Kind.MULTILABEL:
         return None
     names, counts = predictions.labels.names, confusion(predictions)
@@ -166,7 +165,7 @@ def dataset(counts: Mapping[str, Mapping[str, int]], group_noun: str) -> dict[st
     rows: list[dict[str, Any]] = []
     for key in dict.fromkeys(key for split in counts.values() for key in split):
         if key == "groups" and group_noun == "image":
-            continue  # would say the number of images a second time
+            continue  # would repeat the number of images
         label = key.removeprefix("label:")
         cells = [
             (
@@ -181,8 +180,8 @@ def dataset(counts: Mapping[str, Mapping[str, int]], group_noun: str) -> dict[st
 
 
 def cell(value: Any) -> str:
-    """One cell of a further table: numbers with four digits that count, mappings as name value,
-    lists with semicolons."""
+    """One cell of an additional table: numbers with four significant digits, mappings as name
+    value, lists with semicolons."""
     if value is None:
         return ""
     if isinstance(value, Mapping):

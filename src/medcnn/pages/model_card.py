@@ -1,5 +1,5 @@
-"""`MODEL_CARD.md`: what a model is, in the headings of Mitchell et al. 2019 (FAT*), for whoever is
-handed the checkpoint. What only a human knows is marked."""
+"""`MODEL_CARD.md`: describes a model under the headings of Mitchell et al. 2019 (FAT*), for people
+who receive the checkpoint. What only a human can know is marked."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from medcnn.statistics.predictions import Predictions
 def card_values(
     run: Mapping[str, Any], facts: Facts, predictions: Predictions | None
 ) -> dict[str, Any]:
-    """What the card shows and the report does not: rows of its tables, None where a human must
-    write.
+    """What the card shows and the report does not: rows of its tables, None if a human must write
+    them.
 
     Args:
-        run: `run.json`; an evaluation knows of the training what the checkpoint tells.
+        run: `run.json`; an evaluation knows about the training only what the checkpoint contains.
     """
     origin, told = run.get("trained_on") or {}, run.get("report") or {}
     model = (run.get("config") or {}).get("model") or {}
@@ -53,6 +53,6 @@ def card_values(
 
 
 def _licence(begun: Mapping[str, Any]) -> dict[str, Any]:
-    """Of the weights; whoever trained from scratch owes none to anybody."""
+    """The licence of the starting weights, if there are any."""
     known = begun.get("weights_licence")
     return {"Licence of those weights": known} if known or begun.get("pretrained") else {}

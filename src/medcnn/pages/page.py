@@ -1,4 +1,4 @@
-"""A template of this folder as a page that needs nothing but itself, or as Markdown."""
+"""Renders a template of this folder as a self-contained page, or as Markdown."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any
 def rendered(
     template: str, filters: Mapping[str, Callable[..., Any]] | None = None, **values: Any
 ) -> str:
-    """The template with `values`, whose texts are escaped; a name without a value raises."""
+    """The template with `values`, whose texts are escaped; a missing value raises."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
     from markupsafe import Markup
 
@@ -29,7 +29,7 @@ def rendered(
         lstrip_blocks=True,
         keep_trailing_newline=markdown,
     )
-    # of what needs no escaping: our own drawings, whose texts `svg` has escaped, and our own words
+    # not escaped: our own drawings, whose texts `svg` has escaped, and our own words
     page.filters["raw"] = Markup
     page.filters |= {"count": count, **(filters or {})}
     page.filters["data"] = lambda value: Markup(_data(value))
@@ -37,13 +37,13 @@ def rendered(
 
 
 def _data(value: Any) -> str:
-    """JSON that cannot end the element it stands in, whatever its texts hold."""
+    """JSON that cannot end its HTML element, whatever its texts contain."""
     text = json.dumps(value, allow_nan=False, separators=(",", ":"))
     return text.translate({ord(c): f"\\u{ord(c):04x}" for c in "<>&\u2028\u2029"})
 
 
 def _markdown(value: Any) -> str:
-    """Markdown that shows a text as it is."""
+    """Markdown that shows a text literally."""
     if hasattr(value, "__html__"):
         return str(value)
     signs = str.maketrans({sign: f"\\{sign}" for sign in "\\`*_{}[]<>#|"})
@@ -51,7 +51,7 @@ def _markdown(value: Any) -> str:
 
 
 def script(name: str) -> tuple[str, str]:
-    """A script of this folder, and the hash by which a page's policy lets it and no other run."""
+    """A script of this folder, and its hash, by which a page's policy allows only this script."""
     text = resources.files("medcnn.pages").joinpath(name).read_text(encoding="utf-8")
     digest = hashlib.sha256(text.encode()).digest()
     return text, f"'sha256-{base64.b64encode(digest).decode()}'"

@@ -1,5 +1,4 @@
-"""Images that a page holds in itself, and which ones a doctor should see: the mistakes of which the
-model was most certain."""
+"""Images embedded in a page, and the ones that a doctor should see: the most confident mistakes."""
 
 from __future__ import annotations
 
@@ -34,7 +33,7 @@ def encoded(image: Image, kind: str, **options: Any) -> str:
 
 
 def address(kind: str, encoded: str) -> str:
-    """What stands in `src` and holds the image itself."""
+    """A data URL with the image itself."""
     return f"data:image/{kind};base64,{encoded}"
 
 

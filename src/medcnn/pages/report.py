@@ -1,9 +1,9 @@
-"""What the pages of a run hold: `report.html`, one file that says what was found, how sure that is
-and where it came from, and `MODEL_CARD.md` for whoever is handed the checkpoint.
+"""The pages of a run: `report.html`, one file with the results, their uncertainty and their origin,
+and `MODEL_CARD.md` for people who receive the checkpoint.
 
-The report needs nothing but itself: no network, no font from elsewhere, one short script of our own
-that moves a threshold; its Content-Security-Policy forbids a browser to run or fetch anything else.
-The same input gives the same bytes.
+The report is self-contained: no network, no external fonts, and one short script of our own that
+moves a threshold. Its Content-Security-Policy forbids a browser to run or fetch anything else. The
+same input gives the same bytes.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from medcnn.statistics.predictions import Predictions
 from medcnn.system.files import write_text
 
 MOST_UNREADABLE = 200
-# Of run.json: what stands elsewhere on the page, or is not known while it is written.
+# Parts of run.json that are elsewhere on the page, or not known when it is written.
 HIDDEN = frozenset({"config", "id", "notes", "exit", "ended", "wall_s", "report", "audit", "flips"})
 HIDDEN |= {"trained_before", "accept", "new_hospital"}
 
@@ -61,7 +61,7 @@ FILTERS: dict[str, Callable[..., Any]] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Table:
-    """A further table, such as old against new weights."""
+    """An additional table, such as old against new weights."""
 
     title: str
     columns: tuple[str, ...]
@@ -71,14 +71,14 @@ class Table:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
-    """What the pages are made of; whatever is empty leaves its section out.
+    """The content of the pages; empty parts are left out.
 
     Attributes:
-        run: `run.json`, from which statements, checklists and provenance are computed; its `report`
-            holds what `verbs.scoring.report` wrote there.
+        run: `run.json`, the basis of statements, checklists and provenance; `verbs.scoring.report`
+            wrote its entry `report`.
         predictions, evaluations: by split.
         readouts: operating points, sets and referral, by split.
-        errors: what `pictures.worst_errors` gave.
+        errors: from `pictures.worst_errors`.
     """
 
     title: str
@@ -99,7 +99,7 @@ def write_results(
     predictions: Sequence[Predictions],
     evaluations: Mapping[str, Evaluation],
 ) -> None:
-    """`metrics.json`, `report.html` and `MODEL_CARD.md` of what stands in a run folder.
+    """Write `metrics.json`, `report.html` and `MODEL_CARD.md` from the content of a run folder.
 
     Args:
         run: its `run.json`; what is missing there is left out of the pages.
@@ -121,7 +121,7 @@ def write_results(
 
 
 def write_pages(folder: Path, report: Report) -> None:
-    """Write both; an older file stays whole until the new one is complete."""
+    """Write both; an older file stays until the new one is complete."""
     values = content(report)
     write_text(folder / "report.html", rendered("report.html.j2", FILTERS, **values))
     write_text(folder / "MODEL_CARD.md", rendered("model_card.md.j2", FILTERS, **values))
@@ -243,7 +243,7 @@ def report_facts(
 def scored_facts(
     run: Mapping[str, Any], evaluation: Evaluation | None, predictions: Predictions | None
 ) -> Facts:
-    """What `run.json`, the scores of a split and its predictions tell."""
+    """The facts in `run.json`, the scores of a split and its predictions."""
     facts = Facts(**facts_of(run, evaluation.split if evaluation else ""))
     if evaluation is None:
         return facts
@@ -276,7 +276,7 @@ def scored_facts(
 
 
 def _flat(predictions: Predictions) -> frozenset[str]:
-    """Labels whose probability is the same for all images of which they are known."""
+    """Labels whose probability is the same for all assessed images."""
     found = set()
     for k, name in enumerate(predictions.labels.outputs):
         own = predictions.probabilities[~np.isnan(predictions.targets[:, k]), k]

@@ -1,4 +1,4 @@
-"""What the images that are judged are to the model: a clause, borne out by facts or left out."""
+"""How the judged images relate to the model's training: a clause, if facts support one."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from medcnn.pages.facts import Facts, Made, Statement, say
 from medcnn.pages.format import counted
 
 CROSSES_SPLITS = frozenset({"groups", "pixels", "copies"})
-"""Checks of the audit that find the same patient or picture on two sides of a split."""
+"""Checks of the audit that find the same patient or picture in two splits."""
 
 
 def where_from(facts: Facts) -> str:
-    """What the images judged are to the model, as a clause: the first of `SEEN` that the facts
-    bear, or nothing."""
+    """The relation of the judged images to the training, as a clause: the first of `SEEN` that the
+    facts support, or ""."""
     return next(filter(None, (say(SEEN, facts, name) for name in SEEN)), "")
 
 
@@ -20,19 +20,19 @@ def _own_test(f: Facts) -> bool:
 
 
 def _apart(f: Facts) -> bool:
-    """No patient and no picture is known to stand on two sides of a split, or was let through."""
+    """Whether no patient and no picture is known to be in two splits, or was allowed to be."""
     crossing = CROSSES_SPLITS & ((f.allowed or frozenset()) | (f.warned or frozenset()))
     return f.leaks == 0 and f.allowed is not None and not crossing and not f.shared
 
 
 def _never_seen(f: Facts) -> bool:
-    """Nothing is left open: the same patient and the same picture were looked for."""
+    """Whether both the same patient and the same picture were searched for."""
     looked = f.grouped and f.copies_sought and f.warned is not None and f.shared == 0
     return _own_test(f) and _apart(f) and looked and f.known_start
 
 
 def chose(f: Facts) -> list[str]:
-    """What the validation split chose."""
+    """What was chosen on validation."""
     fitted = [w for w in ("thresholds", "calibration") if w in f.fitted]
     return [*(["epoch"] if f.epochs > 1 else []), *fitted]
 
@@ -48,7 +48,7 @@ def _leaking(f: Facts) -> str:
     noun = f.group_noun if f.grouped else "group"
     return (
         f"although {counted(f.leaks or 0, noun)} {stand} in more than one split, which makes the "
-        "result look better than it is"
+        "result too good"
     )
 
 
@@ -56,16 +56,15 @@ _NEITHER = "in neither its training nor its validation split"
 SEEN: dict[str, Statement[Facts]] = {
     "seen: shared": Statement(
         lambda f: (
-            f"of which {f.shared:,} {'carries' if f.shared == 1 else 'carry'} the id of "
-            "an image that the model was trained or chosen with, which makes the result look "
-            "better than it is"
+            f"of which {f.shared:,} {'has' if f.shared == 1 else 'have'} the id of an image used "
+            "in training or validation, which makes the result too good"
         ),
         lambda f: bool(f.shared) and f.split in ("test", "all"),
     ),
     "seen: leaks": Statement(_leaking, lambda f: _own_test(f) and bool(f.leaks)),
     "seen: copies": Statement(
-        "although the audit found equal or similar images in other splits, which may make "
-        "the result look better than it is",
+        "although the audit found equal or similar images in other splits, which may make the "
+        "result too good",
         lambda f: _own_test(f) and bool({"pixels", "copies"} & (f.warned or frozenset())),
     ),
     "seen: never": Statement("which the model had never seen", _never_seen),
@@ -74,23 +73,23 @@ SEEN: dict[str, Statement[Facts]] = {
         lambda f: _own_test(f) and f.grouped and _apart(f) and not _never_seen(f),
     ),
     "seen: by image": Statement(
-        f"which are {_NEITHER} (whether their patients are is not known)",
+        f"which are {_NEITHER} (their patients are not known, and may be)",
         lambda f: _own_test(f) and not f.grouped and _apart(f),
     ),
     "seen: by id": Statement(
-        "none of which carries the id of an image that the model was trained or chosen with",
+        "none of which has the id of an image used in training or validation",
         lambda f: f.made is Made.EVALUATED and not f.own_set and f.shared == 0,
     ),
     "seen: validation": Statement(
-        lambda f: f"which also chose {choices(f)}, so that they flatter the model",
+        lambda f: f"which were also used to choose {choices(f)}, so the result is optimistic",
         lambda f: f.of_training and f.split == "validation" and bool(chose(f)),
     ),
     "seen: train": Statement(
-        "on which the model was trained, so that they say little about new images",
+        "on which the model was trained, so the result says little about new images",
         lambda f: f.of_training and f.split == "train",
     ),
     "seen: all": Statement(
-        "some of which the model was trained on, so that they flatter it",
+        "some of which were used in training, so the result is optimistic",
         lambda f: f.own_set and f.split == "all" and not f.shared,
     ),
 }

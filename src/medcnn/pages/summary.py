@@ -1,8 +1,8 @@
 """The result in plain words: what a doctor reads first, and often the only thing.
 
-Shares are told as natural frequencies ("of 100 images ... it finds 87"), which people judge better
-than percentages (Gigerenzer and Edwards 2003, BMJ 327). Every sentence stands in `SUMMARY` with the
-condition on the scores of this split, and on `Facts`, by which it is made.
+Shares are natural frequencies ("of 100 images ... it finds 87"), which people judge better than
+percentages (Gigerenzer and Edwards 2003, BMJ 327). Every sentence is in `SUMMARY`, with its
+condition on the scores of this split and on `Facts`.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ NOUNS = {Kind.ORDINAL: "grade", Kind.MULTILABEL: "finding"}
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """A split's scores, and what else is known."""
+    """The scores of a split, and other facts."""
 
     scores: Evaluation
     facts: Facts
@@ -43,7 +43,7 @@ class Judged:
 
     @property
     def mean(self) -> str:
-        """`the AUROC`, or of what it is the mean."""
+        """`the AUROC`, and the labels it is averaged over."""
         return (
             "the AUROC"
             if self.kind is Kind.BINARY
@@ -65,7 +65,7 @@ class Judged:
 
     @property
     def always(self) -> str:
-        """The one answer that every image gets, or nothing: it finds all that have it and clears
+        """The one answer that every image gets, or "": it finds all images of that class and clears
         none of the others."""
         names = self.scores.labels.names
         if self.kind is Kind.BINARY:
@@ -79,7 +79,7 @@ class Judged:
         return self.scores.find(score, label).value
 
     def ranked(self, score: str) -> list[Score]:
-        """Of the single labels, those that have a value, from the weakest to the strongest."""
+        """The scores of single labels that are defined, from weakest to strongest."""
         own = [self.scores.find(score, label) for label in self.scores.labels.outputs]
         return sorted((s for s in own if not math.isnan(s.value)), key=lambda s: s.value)
 
@@ -106,20 +106,20 @@ def _told(score: Score) -> str:
 
 
 def _share(score: Score) -> str:
-    """`87 (81 to 92)` of a share 0.87."""
+    """`87 (81 to 92)` for a share of 0.87."""
     value, interval = estimate(score.value, score.low, score.high, of_hundred)
     return f"{value} ({interval or 'interval not available'})"
 
 
 def _share_and_count(score: Score) -> str:
-    """With how few images it rests on, where 100 would be a boast."""
+    """With the number of images, if it is far below 100."""
     few = score.positives is not None and score.positives < 100
     rests = f", based on only {counted(score.positives or 0, 'image')}" if few else ""
     return _share(score) + rests
 
 
 def _place(ranked: Sequence[Score], end: int) -> tuple[Score, str]:
-    """The first of those that share the last or the first place, and all of their names."""
+    """The first of those that share the last or first place, and all their names."""
     first, *tied = (s for s in ranked if s.value == ranked[end].value)
     names = [str(s.label) for s in tied]
     also = f"{len(names)} others" if len(names) > 2 else " and ".join(names)
@@ -134,47 +134,47 @@ def _names(j: Judged) -> str:
     which = one if len(most) == 1 else f"one of the most frequent {j.nouns}"
     right = _share(j.scores.find("accuracy"))
     return (
-        f"it names the right {j.noun} for {right} of 100 images; always answering "
+        f"it predicts the right {j.noun} for {right} of 100 images; always answering "
         f"{most[0].label}, {which}, would be right for {of_hundred(often / most[0].count)}."
     )
 
 
 def _mean_auroc(j: Judged) -> str:
     return (
-        f"{j.mean} was {_told(j.auroc)}: of 100 pairs of one image with the {j.noun} in question "
-        "and one without, the one with it gets the higher probability of it in "
+        f"{j.mean} was {_told(j.auroc)}: in 100 pairs of one image with the {j.noun} in question "
+        "and one without, the image with it gets the higher probability in "
         f"{of_hundred(j.auroc.value)}; guessing gives 50."
     )
 
 
 def _may_be_chance(j: Judged) -> str:
     apart = {
-        Kind.BINARY: "the two apart",
-        Kind.MULTILABEL: "images with a finding from those without",
+        Kind.BINARY: "the two",
+        Kind.MULTILABEL: "images with and without a finding",
     }
-    what = apart.get(j.kind, f"the {j.nouns} apart")
+    what = apart.get(j.kind, f"the {j.nouns}")
     return (
-        "The interval holds 0.5, what guessing gives: these images do not show that it can tell "
-        f"{what}."
+        "The interval includes 0.5, the result of guessing: these images do not show that it can "
+        f"distinguish {what}."
     )
 
 
 def _extremes(j: Judged) -> str:
     (last, weakest), (first, strongest) = (_place(j.ranked("sensitivity"), end) for end in (0, -1))
     return (
-        f"Its weakest {j.noun} is {weakest}: of 100 such images it finds {_share_and_count(last)}. "
-        f"Its strongest is {strongest}: {_share_and_count(first)}."
+        f"Its weakest {j.noun} is {weakest}: of 100 such images, it finds "
+        f"{_share_and_count(last)}. Its strongest is {strongest}: {_share_and_count(first)}."
     )
 
 
 def _findings(j: Judged) -> str:
     (last, weakest), (first, strongest) = (_place(j.ranked("auroc"), end) for end in (0, -1))
-    return f"By finding it goes from {_told(last)} for {weakest} to {_told(first)} for {strongest}."
+    return f"By finding, it is {_told(last)} for {weakest} up to {_told(first)} for {strongest}."
 
 
 def _asked(j: Judged) -> tuple[str, Score, Score]:
-    """The yes-or-no question that is told as frequencies, with sensitivity and specificity: of
-    several findings the one with the lowest AUROC; without a name where there is none."""
+    """The yes-or-no question for natural frequencies, with sensitivity and specificity: of several
+    findings, the one with the lowest AUROC; "" if there is none."""
     ranked = j.ranked("auroc") if j.kind is Kind.MULTILABEL and not j.indifferent else []
     label = ranked[0].label if ranked else None
     name = j.scores.labels.names[1] if j.kind is Kind.BINARY else label or ""
@@ -195,20 +195,20 @@ def _decided_alike(j: Judged) -> bool:
 def _unused(j: Judged) -> str:
     n = j.scores.unreadable
     were = "image could not be used and is" if n == 1 else "images could not be used and are"
-    return f"{n:,} {were} in none of these numbers."
+    return f"{n:,} {were} not included in these numbers."
 
 
 def _prevalence(j: Judged) -> str:
     brier = j.scores.find("brier")
     return (
-        f"Of these images {of_hundred((brier.positives or 0) / brier.count)} in 100 have "
-        f"{_asked(j)[0]}; where it is rarer, more of the alarms are false."
+        f"Of these images, {of_hundred((brier.positives or 0) / brier.count)} in 100 have "
+        f"{_asked(j)[0]}; if it is rarer, more alarms are false."
     )
 
 
 def _equally_often(j: Judged) -> str:
     first = j.ranked("sensitivity")[0]
-    how_often = f"of 100 images with {first.label} {_share_and_count(first)}"
+    how_often = f"of 100 images with {first.label}, {_share_and_count(first)}"
     return f"It finds every {j.noun} equally often: {how_often}."
 
 
@@ -218,7 +218,7 @@ def _equal_findings(j: Judged) -> str:
 
 
 def _several(j: Judged, score: str, tied: bool) -> bool:
-    """Whether several labels have the score, all of the same value or not."""
+    """Whether several labels have the score, with equal (`tied`) or different values."""
     ranked = j.ranked(score)
     return len(ranked) > 1 and (ranked[0].value == ranked[-1].value) is tied
 
@@ -247,7 +247,7 @@ SUMMARY: dict[str, Statement[Judged]] = {
     ),
     "indifferent": Statement(
         "the model gives every image the same probability, so it does not discriminate: the "
-        "AUROC is 0.5, what guessing gives.",
+        "AUROC is 0.5, as for guessing.",
         lambda j: j.indifferent,
     ),
     "auroc": Statement(
@@ -257,17 +257,17 @@ SUMMARY: dict[str, Statement[Judged]] = {
     "mean auroc": Statement(_mean_auroc, lambda j: j.kind is not Kind.BINARY and _has_auroc(j)),
     "pairs": Statement(
         lambda j: (
-            f"Shown one image with {_asked(j)[0]} and one without, it gives the one with "
-            f"{_asked(j)[0]} the higher probability {of_hundred(j.auroc.value)} times of 100."
+            f"Given one image with {_asked(j)[0]} and one without, it gives the one with "
+            f"{_asked(j)[0]} the higher probability {of_hundred(j.auroc.value)} times in 100."
         ),
         lambda j: j.kind is Kind.BINARY and _has_auroc(j),
     ),
     "worse than chance": Statement(
-        "That is worse than guessing, which gives 0.5.", lambda j: j.auroc.high < CHANCE
+        "This is worse than guessing, which gives 0.5.", lambda j: j.auroc.high < CHANCE
     ),
     "may be chance": Statement(_may_be_chance, lambda j: j.auroc.low <= CHANCE <= j.auroc.high),
     "always": Statement(
-        lambda j: f"It calls every image {j.always}, so its decisions say nothing.",
+        lambda j: f"It calls every image {j.always}, so its decisions are useless.",
         lambda j: bool(j.always),
     ),
     "equally often": Statement(_equally_often, partial(_by_class, tied=True)),
@@ -278,11 +278,11 @@ SUMMARY: dict[str, Statement[Judged]] = {
         _same_for_all, lambda j: j.kind is Kind.MULTILABEL and _decided_alike(j)
     ),
     "finds": Statement(
-        lambda j: f"Of 100 images with {_asked(j)[0]} it finds {_share(_asked(j)[1])}.",
+        lambda j: f"Of 100 images with {_asked(j)[0]}, it finds {_share(_asked(j)[1])}.",
         lambda j: _asks(j) and not math.isnan(_asked(j)[1].value),
     ),
     "clears": Statement(
-        lambda j: f"Of 100 images without {_asked(j)[0]} it clears {_share(_asked(j)[2])}.",
+        lambda j: f"Of 100 images without {_asked(j)[0]}, it clears {_share(_asked(j)[2])}.",
         lambda j: _asks(j) and not math.isnan(_asked(j)[2].value),
     ),
     "prevalence": Statement(

@@ -1,8 +1,8 @@
-"""Charts as a few kB of SVG text each: axes, lines, dots and bars, whose colours come from the
-page's style sheet, so that they read in light, in dark and on paper.
+"""Charts as a few kB of SVG text each: axes, lines, dots and bars. Their colours come from the
+page's style sheet, so they work in light and dark mode and on paper.
 
-Every mark that stands for a number has a `<title>`, which a pointer shows; the numbers themselves
-stand in a table behind each chart (`Chart.rows`). The same input gives the same bytes.
+Every mark for a number has a `<title>`, shown on hover; the numbers are in a table with each chart
+(`Chart.rows`). The same input gives the same bytes.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ WIDTH, HEIGHT = 340, 290
 LEFT, RIGHT, TOP, BOTTOM = 46, 14, 12, 38
 MOST_TICKS = 6
 LETTER = 6.1
-"""Width of a letter at the charts' font size, for what must not run out of the picture."""
+"""Width of a letter at the charts' font size, to keep text inside the picture."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Chart:
-    """A drawing and the numbers behind it."""
+    """A drawing and its numbers."""
 
     name: str  # the caption
     svg: str  # one `<svg>` element
-    head: tuple[str, ...]  # of the table behind it
+    head: tuple[str, ...]  # of its table
     rows: tuple[tuple[str, ...], ...]
 
 
@@ -35,7 +35,7 @@ class Axis:
     title: str  # with its unit
     low: float = 0.0
     high: float = 1.0
-    ticks: tuple[float, ...] = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)  # where numbers stand
+    ticks: tuple[float, ...] = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)  # positions of numbers
     log: bool = False  # in powers of ten; both ends must be above 0
 
     def share(self, value: float) -> float:
@@ -46,7 +46,7 @@ class Axis:
 
 
 def axis(title: str, values: Iterable[float], *, log: bool = False, zero: bool = False) -> Axis:
-    """An axis that holds all finite `values` and ends at ticks.
+    """An axis that includes all finite `values` and ends at ticks.
 
     Args:
         zero: it begins at 0.
@@ -66,7 +66,7 @@ def axis(title: str, values: Iterable[float], *, log: bool = False, zero: bool =
 
 
 def ticks(low: float, high: float) -> tuple[float, ...]:
-    """At most 6 round numbers at equal distances from at or below `low` to at or above `high`.
+    """At most 6 equally spaced round numbers, from at most `low` to at least `high`.
 
     Source: steps of 1, 2, 2.5 and 5 times a power of ten, Heckbert 1990, Graphics Gems.
     """
@@ -81,7 +81,7 @@ def ticks(low: float, high: float) -> tuple[float, ...]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Frame:
-    """Two axes and where they lie in the picture, in its units."""
+    """Two axes and their place in the picture, in its units."""
 
     across: Axis
     up: Axis
@@ -98,13 +98,13 @@ class Frame:
 
 
 def frame(across: Axis, up: Axis) -> Frame:
-    """The whole picture, with as much room at the left as the numbers there need."""
+    """The whole picture, with enough room on the left for the numbers."""
     longest = max(len(tick_text(value)) for value in up.ticks)
     return Frame(across=across, up=up, left=max(LEFT, 24 + LETTER * longest))
 
 
 def drawn(label: str, *parts: str) -> str:
-    """The parts as a picture that a screen reader calls `label`."""
+    """The parts as a picture that screen readers announce as `label`."""
     inside = "".join(parts)
     return (
         f'<svg class="chart" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="'
@@ -150,11 +150,11 @@ def line(
     *,
     steps: bool = False,
 ) -> str:
-    """A line through the points; gaps where `up` is nan.
+    """A line through the points, with gaps where `up` is nan.
 
     Args:
-        kind: of the style sheet: l1, l2 (colours), d (dashed, for what guessing gives).
-        steps: from a point the line goes up or down first, then across.
+        kind: class in the style sheet: l1, l2 (colours), d (dashed, for guessing).
+        steps: from each point, the line first goes up or down, then across.
     """
     runs: list[list[tuple[int, int]]] = [[]]
     for x, y in zip(across, up, strict=True):
@@ -171,7 +171,7 @@ def line(
 
 
 def _extend(run: list[tuple[int, int]], to: tuple[int, int]) -> None:
-    """Add a point; one that goes on straight up, down or across takes the place of the last."""
+    """Add a point; if it continues straight up, down or across, it replaces the last."""
     if len(run) > 1 and any(run[-2][i] == run[-1][i] == to[i] for i in (0, 1)):
         run[-1] = to
     elif not run or run[-1] != to:
@@ -193,8 +193,8 @@ def _path(run: Sequence[tuple[int, int]]) -> str:
 
 
 def dots(frame: Frame, told: Iterable[tuple[float, float, str]], kind: str = "p1") -> str:
-    """Dots that say their titles, each (across, up, title); of kind `h` they show only under a
-    pointer. The style sheet gives each kind its size."""
+    """Dots with titles, each (across, up, title); those of kind `h` appear only on hover. The style
+    sheet sets the size of each kind."""
     drawn_dots = []
     for across, up, title in told:
         x, y = frame.at(across, up)
@@ -204,7 +204,7 @@ def dots(frame: Frame, told: Iterable[tuple[float, float, str]], kind: str = "p1
 
 
 def bars(frame: Frame, edges: Sequence[float], heights: Sequence[float]) -> str:
-    """A bar between each two edges; none where the height is 0."""
+    """A bar between each two edges; none if the height is 0."""
     parts = []
     for left, right, height in zip(edges[:-1], edges[1:], heights, strict=True):
         if height > 0:
@@ -216,7 +216,7 @@ def bars(frame: Frame, edges: Sequence[float], heights: Sequence[float]) -> str:
 
 
 def note(x: float, y: float, text: str, kind: str = "") -> str:
-    """Words in the picture, at its own units."""
+    """Text in the picture, in its units."""
     of = f' class="{kind}"' if kind else ""
     return f'<text{of} x="{_short(x)}" y="{_short(y)}">{escape(text)}</text>'
 

@@ -1,7 +1,7 @@
-"""Logits -> probabilities that mean what they say, by a map that is fitted on validation.
+"""Logits -> calibrated probabilities, by a map that is fitted on validation.
 
-The logits themselves are never changed: a calibration is a name and a few numbers beside them, in
-the checkpoint and in the header of every table of predictions.
+The logits themselves never change: a calibration is a name and a few numbers, stored in the
+checkpoint and in the header of every table of predictions.
 """
 
 from __future__ import annotations
@@ -21,23 +21,23 @@ from medcnn.system.registry import Table
 Numbers = Mapping[str, Any]
 
 MOST_FOLD = 50.0
-"""Bounds of slopes and temperatures: a split that is told apart perfectly would drive them to
-infinity, and probabilities to 0 and 1."""
+"""Bounds of slopes and temperatures: perfectly separated classes would drive them to infinity, and
+probabilities to 0 and 1."""
 
 FOLDS = 10
-"""Of patients, for the probabilities of validation by maps that have not seen them."""
+"""Folds of patients, for probabilities of validation by maps that have not seen them."""
 
 PRIOR_SD = 0.5
-"""Of what is not on the diagonal of the Dirichlet map, around 0: without it K² numbers would be
-learnt by heart from a few hundred images; thousands outweigh it."""
+"""Prior of the off-diagonal elements of the Dirichlet map, around 0: without it, K² numbers would
+overfit a few hundred images; thousands of images outweigh it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Calibration:
-    """A fitted map: its name in `CALIBRATIONS`, and numbers that JSON can hold.
+    """A fitted map: its name in `CALIBRATIONS`, and numbers for JSON.
 
     Attributes:
-        note: why it is another one than was asked for, or that nothing could be fitted.
+        note: why it is not the requested map, or why nothing could be fitted.
     """
 
     name: str
@@ -45,18 +45,18 @@ class Calibration:
     note: str = ""
 
     def probabilities(self, labels: LabelSpace, logits: Floats) -> NDArray[np.float64]:
-        """[N, K] in [0, 1] of logits [N, K]; rows add up to 1 where classes exclude each other."""
+        """[N, K] in [0, 1] from logits [N, K]; rows add up to 1 if classes are exclusive."""
         return CALIBRATIONS[self.name].apply(labels, logits.astype(np.float64), self.numbers)
 
 
 def fit_calibration(
     name: str, labels: LabelSpace, logits: Floats, targets: Floats
 ) -> Calibration | None:
-    """Fit `name` on the validation split; None where it says `none` or nothing was assessed.
+    """Fit `name` on the validation split; None if it is `none` or nothing was assessed.
 
-    Of classes that exclude each other one that validation lacks would be driven to 0 by a map with
-    numbers of its own for each class: the log loss of the others is least there. One temperature
-    is fitted instead, and says so.
+    If validation lacks one of several exclusive classes, a map with separate numbers per class
+    would drive its probability to 0, where the log loss of the others is least. Then one
+    temperature is fitted instead, with a note.
 
     Args:
         logits: [N, K].
@@ -68,12 +68,12 @@ def fit_calibration(
     z, t = logits[known].astype(np.float64), targets[known].astype(np.float64)
     note, occurs = "", np.asarray((t > 0).any(axis=0))
     if labels.exclusive and occurs.sum() < 2:
-        note = f"validation holds one class only: {name} left the probabilities as they are"
+        note = f"validation has only one class, so {name} left the probabilities unchanged"
     elif labels.exclusive and CALIBRATIONS[name].needs_all and not occurs.all():
         absent = [n for n, there in zip(labels.outputs, occurs, strict=True) if not there]
         note = (
             f"{name} needs images of every class in validation, which has none of "
-            f"{listed(absent)}: one temperature was fitted instead"
+            f"{listed(absent)}, so one temperature was fitted instead"
         )
     chosen = "temperature" if note else name
     return Calibration(name=chosen, numbers=CALIBRATIONS[chosen].fit(labels, z, t), note=note)
@@ -84,8 +84,8 @@ def cross_fitted(
 ) -> NDArray[np.float64]:
     """Probabilities [N, K] of each image by a map fitted without its patient.
 
-    A map with several numbers fits the very images it was fitted on better than new ones. What has
-    to hold for new patients must not be read off them.
+    A map with several numbers fits its own images better than new ones. Anything that must hold for
+    new patients must not be derived from them.
 
     Args:
         logits: [N, K].
@@ -103,8 +103,8 @@ def cross_fitted(
 
 
 def _folds(targets: Floats, groups: Sequence[str]) -> NDArray[np.int64]:
-    """Fold of each image [N], all images of a patient in one; patients of like labels are dealt in
-    turn, so that each fold lacks as few of a label as can be."""
+    """Fold of each image [N], all images of a patient in one. Patients with the same labels are
+    spread evenly over folds."""
     numbers, count = group_numbers(groups)
     shown = np.zeros((count, targets.shape[1]))
     np.maximum.at(shown, numbers, np.nan_to_num(targets))
@@ -124,8 +124,8 @@ def _fit_scaling(
     """Slopes (and intercepts) with the least log loss.
 
     Args:
-        shared: one slope for all outputs, else one for each.
-        shift: an intercept for each output as well.
+        shared: one slope for all outputs, else one per output.
+        shift: also fit an intercept per output.
     """
     from scipy.optimize import minimize
     from scipy.special import expit, log_expit, log_softmax, softmax
@@ -157,14 +157,14 @@ def _fit_scaling(
     x = minimize(loss, start, jac=True, method="L-BFGS-B", bounds=bounds).x
     slope = np.broadcast_to(x[:slopes], (k,)).copy()
     intercept = x[slopes:] if shift else np.zeros(k)
-    # what shows only one side in validation keeps its probabilities as they are
+    # labels with only one answer in validation keep their probabilities
     one_sided = _one_sided(labels, targets)
     slope[one_sided], intercept[one_sided] = 1.0, 0.0
     return {"slope": slope.tolist(), "intercept": intercept.tolist()}
 
 
 def _cautious(target: Floats, assessed: NDArray[np.bool_]) -> Floats:
-    """Targets a little inside 0 and 1, the more so the fewer there are (Platt 1999, 2.2)."""
+    """Targets slightly inside 0 and 1, more so if there are few (Platt 1999, 2.2)."""
     positives = (target * assessed).sum(axis=0)
     negatives = assessed.sum(axis=0) - positives
     high, low = (positives + 1) / (positives + 2), 1 / (negatives + 2)
@@ -172,7 +172,7 @@ def _cautious(target: Floats, assessed: NDArray[np.bool_]) -> Floats:
 
 
 def _one_sided(labels: LabelSpace, targets: Floats) -> NDArray[np.bool_]:
-    """Labels of which validation shows one answer only; of exclusive classes all or none."""
+    """Labels with only one answer in validation; for exclusive classes all or none."""
     if labels.exclusive:
         return np.full(targets.shape[1], (targets > 0).any(axis=0).sum() < 2)
     both = (targets < 1).any(axis=0) & (targets > 0).any(axis=0)
@@ -186,19 +186,19 @@ def _fit_temperature(labels: LabelSpace, logits: Floats, targets: Floats) -> Num
 
 
 def _fit_per_class(labels: LabelSpace, logits: Floats, targets: Floats) -> Numbers:
-    """A temperature for each output."""
+    """One temperature per output."""
     return _fit_scaling(labels, logits, targets, shared=False, shift=False)
 
 
 def _fit_platt(labels: LabelSpace, logits: Floats, targets: Floats) -> Numbers:
-    """Slope and intercept for each output (Platt 1999; "vector scaling" of Guo et al. 2017 where
-    classes exclude each other)."""
+    """Slope and intercept per output (Platt 1999; for exclusive classes, "vector scaling" of Guo et
+    al. 2017)."""
     return _fit_scaling(labels, logits, targets, shared=False, shift=True)
 
 
 def _fit_isotonic(labels: LabelSpace, logits: Floats, targets: Floats) -> Numbers:
-    """A rising line of straight pieces for each output, each class against the rest (Zadrozny and
-    Elkan 2002, KDD). It needs some hundred images with the label; it makes ties."""
+    """A piecewise linear, increasing map per output, each class against the rest (Zadrozny and
+    Elkan 2002, KDD). It needs some hundred images with the label, and makes ties."""
     from sklearn.isotonic import IsotonicRegression
 
     knots = []
@@ -224,7 +224,7 @@ def _apply_isotonic(labels: LabelSpace, logits: Floats, numbers: Numbers) -> NDA
 
 def _fit_dirichlet(labels: LabelSpace, logits: Floats, targets: Floats) -> Numbers:
     """A linear map of the log probabilities (Kull et al. 2019, NeurIPS, "Beyond temperature
-    scaling"), drawn towards a diagonal one."""
+    scaling"), regularised towards a diagonal one."""
     from scipy.optimize import minimize
     from scipy.special import log_softmax, softmax
 
@@ -260,7 +260,7 @@ def _apply_dirichlet(labels: LabelSpace, logits: Floats, numbers: Numbers) -> ND
 @dataclass(frozen=True, slots=True)
 class Method:
     """Attributes:
-    needs_all: where classes exclude each other, each must occur in validation.
+    needs_all: whether every exclusive class must occur in validation.
     """
 
     fit: Callable[[LabelSpace, Floats, Floats], Numbers]

@@ -1,8 +1,8 @@
 """Two models on the same images: by how much they differ, and whether that could be chance.
 
-Both see the same patients, so what is uncertain is only the difference: it is found from each
-patient's own difference, never from the overlap of two intervals. docs/comparing.md tells what
-each test assumes; benchmarks/comparing.py simulates how often it is wrong.
+Both see the same patients, so the difference is computed per patient, never from the overlap of two
+intervals. docs/comparing.md states what each test assumes; benchmarks/comparing.py simulates how
+often it is wrong.
 """
 
 from __future__ import annotations
@@ -50,17 +50,17 @@ RANKED = frozenset(
         *("sensitivity_at_specificity", "specificity_at_sensitivity"),
     )
 )
-"""Scores that see the order of a model's probabilities only: exchanging two models' answers means
-exchanging ranks, since the models may use the scale differently and still rank alike."""
+"""Scores that depend only on the order of probabilities: exchanging two models' answers means
+exchanging ranks, since models may use different scales and still rank alike."""
 OVERALL = (
     *("auroc", "quadratic_weighted_kappa", "balanced_accuracy", "accuracy", "sensitivity"),
     *("specificity", "average_precision", "f1", "brier", "log_loss", "ece"),
 )
-"""Compared overall unless other scores are named; those that classes have, AUROC per class too."""
+"""Scores compared by default: overall, and AUROC also per class."""
 
 
 FLOAT32 = 1e-6
-"""Sums over resamples and exchanges are in float32: what differs by less is a tie."""
+"""Sums over resamples and exchanges are in float32; smaller differences are ties."""
 
 
 def aligned(
@@ -69,10 +69,10 @@ def aligned(
     """The predictions of all, by name, on the same images in the order of the first.
 
     Args:
-        common: leave out images that not all of them have, instead of refusing.
+        common: leave out images that some of them lack, instead of refusing.
 
     Raises:
-        DataError: other classes, images, labels or patients; all that differs, with examples.
+        DataError: classes, images, labels or patients differ; lists all differences with examples.
     """
     (first, reference), *others = predictions.items()
     faults = [
@@ -82,10 +82,10 @@ def aligned(
     ]
     for name, p in predictions.items():
         if len(set(p.image_ids)) < len(p.image_ids):
-            faults.append(f"{name} holds images twice")
+            faults.append(f"{name} contains some images twice")
         if p.folds:
             faults.append(
-                f"{name} holds predictions of several models, one per fold; compare the test "
+                f"{name} has predictions of several models, one per fold; compare the test "
                 f"splits of single folds, such as {name}/repeat-1/fold-1"
             )
     if faults:
@@ -95,15 +95,15 @@ def aligned(
     shared = set(reference.image_ids).intersection(*(p.image_ids for _, p in others))
     if not shared:
         raise DataError(
-            "the runs have no image in common: other test sets, or names that were made with "
-            "another pseudonym key (docs/privacy.md)."
+            "the runs have no image in common: their test sets or their pseudonym keys differ "
+            "(docs/privacy.md)."
         )
     for name, p in predictions.items():
         if (own := set(p.image_ids) - shared) and not common:
             faults.append(
-                f"{name} has {_images(len(own))} that not all have: {listed(sorted(own), 3)}"
+                f"{name} has {_images(len(own))} that some others lack: {listed(sorted(own), 3)}"
             )
-    hint = " common=true compares on the images that all have." if faults else ""
+    hint = " common=true compares only the images that all have." if faults else ""
     order = [i for i in reference.image_ids if i in shared]
     taken = {name: _rows(p, order) for name, p in predictions.items()}
     base = taken[first]
@@ -111,9 +111,9 @@ def aligned(
         unlike = (np.nan_to_num(p.targets, nan=-1) != np.nan_to_num(base.targets, nan=-1)).any(1)
         if unlike.any():
             examples = listed([order[i] for i in np.flatnonzero(unlike)], 3)
-            faults.append(f"{name} labels {_images(int(unlike.sum()))} otherwise: {examples}")
+            faults.append(f"{name} labels {_images(int(unlike.sum()))} differently: {examples}")
         if (group_numbers(p.groups)[0] != group_numbers(base.groups)[0]).any():
-            faults.append(f"{name} puts the images to other patients than {first}")
+            faults.append(f"{name} assigns images to other patients than {first}")
     if faults:
         raise DataError("; ".join(faults) + f".{hint}")
     return {name: replace(p, groups=base.groups) for name, p in taken.items()}
@@ -140,22 +140,22 @@ def compare(
     resamples: int = 2000,
     seed: int = 0,
 ) -> Pairing:
-    """Differences and discordances of two models whose predictions are `aligned`.
+    """Differences and discordances of two models with `aligned` predictions.
 
     Args:
-        scores: names in `METRICS`; None means those of `OVERALL` that the kind of label has.
+        scores: names in `METRICS`; None: those of `OVERALL` that the kind of label has.
         resamples: of the bootstrap, and exchanges of the permutation test; 1 or more.
     """
     labels = reference.labels
     names = [n for n in scores or OVERALL if labels.kind in METRICS[n].kinds]
     if not scores and labels.exclusive:
-        names.remove("sensitivity")  # balanced accuracy under another name
+        names.remove("sensitivity")  # the same as balanced accuracy
         names.remove("specificity")
     pair = (Assessed(predictions=reference), Assessed(predictions=other))
     groups, num_groups = group_numbers(reference.groups)
     weights = resampling_weights(reference.groups, resamples, seed)
     keep = np.random.default_rng((seed, 1)).integers(2, size=(resamples, num_groups), dtype=bool)
-    keep[0] = True  # what was found is one of the exchanges, and is summed as they are
+    keep[0] = True  # the observed result is one of the exchanges, and is summed like them
     differences: list[Difference] = []
     for scope in Scope:
         metrics = {n: METRICS[n] for n in names if METRICS[n].scope(labels) is scope}
@@ -186,8 +186,8 @@ def _drawn(
     num_groups: int,
     groups: Ints,
 ) -> dict[str, list[tuple[Floats, float]]]:
-    """Score -> per label how its difference is pushed by patients [m], or lies in resamples [R],
-    scaled so that the sum of squares is the variance; and the degrees of freedom of that."""
+    """Score -> per label the influence of patients [m] on its difference, or its deviation in
+    resamples [R], scaled so that the sum of squares is the variance; and its degrees of freedom."""
     found: dict[str, list[tuple[Floats, float]]] = {n: [] for n in kernels}
     for a, b in rows:
         drawing = {n: k for n, k in kernels.items() if METRICS[n].influence is None}
@@ -198,7 +198,7 @@ def _drawn(
         for n in kernels:
             influence = METRICS[n].influence
             if influence is not None:
-                # the noise of two scores of the same images is as alike as the scores are
+                # the noise of two scores of the same images correlates like the scores
                 own = [spread_of_parts(influence(r), groups[r.at], num_groups) for r in (a, b)]
                 noise = own[1].noise - own[0].noise
                 found[n].append((noise, min(spread.freedom for spread in own)))
@@ -214,13 +214,12 @@ def _drawn(
 def _exchanged(
     rows: Sequence[Pair], kernels: Mapping[str, Kernel], keep: NDArray[np.bool_]
 ) -> dict[str, Floats]:
-    """Score -> its differences [R, K] when `keep` [R, N] says which images keep their model, and
-    the others have their two answers exchanged. In the first row all keep theirs.
+    """Score -> its differences [R, K] if only the images in `keep` [R, N] keep their model, and the
+    two answers to all others are exchanged. The first row keeps all.
 
-    The answers of both stand in one list of 2 N, of which each exchange takes the one half for one
-    model and the rest for the other. Source: Bandos, Rockette and Gur 2005, Statistics in Medicine
-    24(18), who exchange ranks; all images of a patient together, as in Winkler et al. 2015,
-    NeuroImage 123.
+    The answers of both models are in one list of 2 N; each exchange assigns one half to each model.
+    Source: Bandos, Rockette and Gur 2005, Statistics in Medicine 24(18), who exchange ranks; all
+    images of a patient together, as in Winkler et al. 2015, NeuroImage 123.
     """
     halves = np.concatenate([keep, ~keep], axis=1)
     rests = ~halves
@@ -300,9 +299,9 @@ def _tested(
             constant = abs(result.difference) > equal
             note += "interval not available: "
             note += (
-                "the difference is the same whatever is drawn"
+                "the difference is the same in every resample"
                 if constant
-                else ("the models do not differ in it on any image")
+                else ("the models agree on every image")
             )
         if note.endswith("; ") or not note:
             share = variances / variances.sum()
@@ -362,12 +361,12 @@ def _discordance(
 
 
 def mcnemar(gained: Ints) -> float:
-    """Two-sided exact p of no difference, from what each patient gained [m] by the other model.
+    """Two-sided exact p of no difference, from the gain of each patient [m] with the other model.
 
-    Were the models alike, each patient's gain would as well be a loss of the same size; the
-    distribution of the sum over all choices of signs is counted out. With one image per patient it
-    is the binomial test of the discordant pairs. Sources: McNemar 1947, Psychometrika 12(2); signs
-    by cluster: Winkler et al. 2015, NeuroImage 123.
+    If the models were equal, each patient's gain could as well be a loss of the same size. The
+    distribution of the sum over all choices of signs is computed exactly. With one image per
+    patient, this is the binomial test of the discordant pairs. Sources: McNemar 1947, Psychometrika
+    12(2); signs by cluster: Winkler et al. 2015, NeuroImage 123.
     """
     sizes = np.abs(gained[gained != 0])
     chance = np.ones(1)

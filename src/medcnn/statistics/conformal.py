@@ -1,20 +1,19 @@
-"""Prediction sets that hold the truth as often as was asked for, whatever the network is worth.
+"""Prediction sets that contain the truth as often as requested, however good the network is.
 
-Validation gives a bound on how strange a true class may look. A class that looks stranger than
-the bound is left out of an image's set. If new patients come from where those of validation came
-from, the truth is in the set with the probability that was asked for (Vovk, Gammerman and Shafer
-2005). Validation has also chosen the epoch, so a little of that is lost; the report says what
-was found on test.
+Validation gives a bound on how strange a true class may look; stranger classes are not in an
+image's set. If new patients come from the same population, the truth is in the set with the
+requested probability (Vovk, Gammerman and Shafer 2005). Slightly less, since validation also chose
+the epoch; the report states the coverage on test.
 
-Images of one patient are not exchangeable with those of another. So the promise is made either
-per patient or per image, and it matters which where the sick have more images:
+Images of one patient are not exchangeable with those of another, so the guarantee is either per
+patient or per image. The two differ if ill patients have more images:
 
-- per patient: an image picked at random from a new patient. Every patient of validation counts as
-  one, its images share that weight, and one more patient is taken to be infinitely strange (Dunn,
+- per patient: an image chosen at random from a new patient. Every validation patient has weight
+  one, shared by its images, and one additional patient is assumed to be infinitely strange (Dunn,
   Wasserman and Ramdas 2023, JASA 118, "pooling CDFs").
-- per image: all images of new patients, each counting once. One more patient is taken to be
-  infinitely strange, with as many images as any patient of validation has (conformal risk control,
-  Angelopoulos et al. 2024, ICLR, of the images that are missed).
+- per image: all images of new patients, each with weight one. One additional patient is assumed to
+  be infinitely strange, with as many images as the largest in validation (conformal risk control
+  of the missed images, Angelopoulos et al. 2024, ICLR).
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ from medcnn.data.labels import Floats, Kind, LabelSpace
 from medcnn.system.registry import Table
 
 EVERYONE = ""
-"""The category of images of which nothing else is known; its bound is the widest one."""
+"""The category of images without a known one; its bound is the widest."""
 
 
 def strangeness(probabilities: Floats) -> Floats:
@@ -41,11 +40,11 @@ def strangeness(probabilities: Floats) -> Floats:
 
 
 def mass_above(probabilities: Floats) -> Floats:
-    """Probability of all classes that are more probable (Romano, Sesia and Candès 2020, NeurIPS,
-    "adaptive prediction sets", without its randomisation): larger sets for images that are harder.
+    """Sum of the probabilities of more probable classes (Romano, Sesia and Candès 2020, NeurIPS,
+    "adaptive prediction sets", without randomisation): larger sets for harder images.
 
-    Its own probability does not count. So the class that carries the sum past the bound is in the
-    set, no set is empty, and classes of equal probability are in it together or not at all.
+    The class's own probability does not count. So the class that takes the sum past the bound is in
+    the set, no set is empty, and classes of equal probability are in it together or not at all.
     """
     order = np.argsort(-probabilities, axis=-1, kind="stable")
     falling = np.take_along_axis(probabilities, order, axis=-1)
@@ -67,13 +66,13 @@ PER = Table("per", dict.fromkeys(("patient", "image")))
 
 
 def options(*, coverage: float = 0.9, per: str = "patient", by: str | None = None) -> None:
-    """What `readout.conformal` takes beside its name.
+    """The options of `readout.conformal`.
 
     Args:
-        coverage: how often the set should hold the truth.
-        per: `patient` or `image`, what the promise is made for.
-        by: an attribute of the images, such as `sex` or `site`: the coverage then holds within
-            each of its values (Mondrian), as far as validation has patients enough.
+        coverage: how often the set should contain the truth.
+        per: `patient` or `image`, the unit of the guarantee.
+        by: an attribute of the images, such as `sex` or `site`: the coverage then holds for each
+            of its values (Mondrian), if validation has enough patients.
     """
 
 
@@ -91,14 +90,14 @@ METHODS = Table(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Conformal:
-    """Bounds that were found on validation.
+    """Bounds from validation.
 
     Attributes:
-        per: `patient` or `image`, what `coverage` is promised for.
-        by: the attribute whose values have bounds of their own, or empty.
-        bounds: category -> one bound per class (or per label and answer, [K, 2] flattened, where
-            labels stand alone); infinity, kept as None in JSON, where there were too few patients
-            for any promise: the class is then in every set.
+        per: `patient` or `image`, the unit of `coverage`.
+        by: the attribute with separate bounds for its values, or "".
+        bounds: category -> one bound per class (for independent labels, per label and answer,
+            [K, 2] flattened). Infinity, None in JSON, if there were too few patients for a
+            guarantee: the class is then in every set.
     """
 
     method: str
@@ -110,12 +109,12 @@ class Conformal:
     def sets(
         self, labels: LabelSpace, probabilities: Floats, categories: Sequence[str] | None = None
     ) -> NDArray[np.bool_]:
-        """Which classes are in each image's set: [N, K] where classes exclude each other, else
-        [N, K, 2], the answers no and yes of each label.
+        """Which classes are in each image's set: [N, K] if classes are exclusive, else [N, K, 2],
+        the answers no and yes for each label.
 
         Args:
-            categories: [N] values of the attribute `by`; None, or a value that validation did not
-                have, gets the widest bound of all.
+            categories: [N] values of the attribute `by`; None, or a value not in validation, gets
+                the widest bound.
         """
         score = METHODS[self.method].score(_answers(labels, probabilities))
         known = [c if c in self.bounds else EVERYONE for c in categories or ()]
@@ -162,10 +161,10 @@ def fit_conformal(
     Args:
         chosen: `{name: ..., coverage: ..., per: ..., by: ...}`.
         probabilities: [N, K], from a calibration that has not seen the image's own patient
-            (`calibration.cross_fitted`): on what it was fitted to the truth looks less strange.
+            (`calibration.cross_fitted`): otherwise the truth would look less strange.
         targets: [N, K], nan for "not assessed".
         groups: patient of each image [N].
-        categories: value of the attribute `by` of each image [N], where one was asked for.
+        categories: value of the attribute `by` of each image [N], if there is one.
     """
     method = METHODS[chosen["name"]]
     answers = _answers(labels, probabilities)
@@ -179,7 +178,7 @@ def fit_conformal(
         """For each class [K], or each label and answer [K, 2]."""
         found = np.full(score.shape[1:], math.inf)
         for at in np.ndindex(*score.shape[1:]):
-            # the answers among which the truth of this question is found
+            # the possible answers to this question
             question = (..., slice(None)) if labels.exclusive else (..., at[0], slice(None))
             its_truth = truth[question]
             assessed = rows & its_truth.any(axis=1)
@@ -192,7 +191,7 @@ def fit_conformal(
     per_category = {EVERYONE: bounds(everywhere)}
     if of_category is not None:
         per_category |= {str(c): bounds(of_category == c) for c in np.unique(of_category)}
-        # a value that was not seen: no narrower than any that was
+        # an unseen value: as wide as the widest
         per_category[EVERYONE] = np.maximum.reduce(list(per_category.values()))
     return Conformal(
         method=chosen["name"],
@@ -206,12 +205,12 @@ def fit_conformal(
 def patient_quantile(
     scores: Floats, patients: NDArray[np.str_], coverage: float, per: str = "patient"
 ) -> float:
-    """The smallest score that at least `coverage` of the weight lies at or below; infinity where
-    there are too few patients.
+    """The smallest score with at least `coverage` of the weight at or below it; infinity if there
+    are too few patients.
 
     Args:
         per: `patient`: the images of a patient share one weight, and one more patient is above.
-            `image`: each image has one, and as many as the largest patient has are above.
+            `image`: each image has weight one, and as many as the largest patient's are above.
     """
     if len(scores) == 0:
         return math.inf
@@ -225,7 +224,7 @@ def patient_quantile(
 
 
 def _answers(labels: LabelSpace, probabilities: Floats) -> Floats:
-    """[N, K] where classes exclude each other, else [N, K, 2]: no and yes."""
+    """[N, K] if classes are exclusive, else [N, K, 2]: no and yes."""
     if labels.exclusive:
         return probabilities
     return np.stack([1 - probabilities, probabilities], axis=-1)

@@ -11,7 +11,7 @@ from medcnn.statistics.metrics.table import NUM_BINS, Bools, Floats, probability
 from medcnn.statistics.predictions import Predictions
 
 MOST_POINTS = 300
-"""More points than a printed curve can show; keeps a report of many images small."""
+"""More points than a printed curve can show; limits the size of reports."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,7 +82,7 @@ def _called(label: OneLabel) -> tuple[Floats, Floats]:
 class Reliability:
     """Bins of equal width: rows in each [15], their mean probability and share of positives.
 
-    The last two are nan where a bin is empty."""
+    The last two are nan for an empty bin."""
 
     count: NDArray[np.int64]
     predicted: Floats
@@ -102,7 +102,7 @@ def reliability(label: OneLabel) -> Reliability:
 
 
 def confusion(predictions: Predictions) -> NDArray[np.int64]:
-    """Images by true class (row) and decided class (column), of binary or exclusive labels.
+    """Images by true class (row) and decided class (column), for binary or exclusive labels.
 
     [C, C] in the order of `labels.names`; images without a label are left out.
     """

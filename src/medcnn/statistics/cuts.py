@@ -1,4 +1,4 @@
-"""What every threshold would give, for the slider of the report."""
+"""The counts at every threshold, for the slider in the report."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ MOST_CUTS = 120
 
 
 def cut_tables(predictions: Predictions) -> list[dict[str, Any]]:
-    """Of each output that shows both sides: thresholds, rising, and for each of them how many
-    images with the label and how many without it reach it; `start` is the first operating point.
+    """For each output with both sides: ascending thresholds, and for each the numbers of images
+    with and without the label that reach it; `start` is the first operating point.
 
-    A page that looks these up shows exactly the numbers that were counted here.
+    A page that looks these up shows exactly the counts made here.
     """
     tables = []
     first = predictions.readout.points[0] if predictions.readout.points else None
@@ -29,7 +29,7 @@ def cut_tables(predictions: Predictions) -> list[dict[str, Any]]:
             continue
         start = chosen[k] if chosen else 0.5
         levels = np.quantile(p, np.linspace(0, 1, MOST_CUTS), method="nearest")
-        # three digits are what a reader sees; the counts are of exactly that
+        # a reader sees three digits, and counts are for exactly those
         levels = [float(f"{level:.3g}") for level in levels]
         thresholds = np.unique(np.concatenate([[0.0], levels, [start]]))
         with_it, without = np.sort(p[positive]), np.sort(p[~positive])

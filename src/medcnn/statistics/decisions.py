@@ -1,7 +1,7 @@
 """How logits are read: calibrated probabilities, decisions, prediction sets, referral.
 
-Everything here is fitted on validation, before test is opened, and stands as plain numbers in the
-checkpoint beside weights that it never changes.
+Everything here is fitted on validation, before test is opened, and stored as plain numbers in the
+checkpoint. It never changes the weights.
 """
 
 from __future__ import annotations
@@ -25,23 +25,23 @@ Rules = tuple[Mapping[str, Any], ...]
 
 
 def chosen_points(value: Any) -> Rules:
-    """What `readout.operating_points` means: rules with all of their options.
+    """The meaning of `readout.operating_points`: rules with all their options.
 
     Raises:
         UsageError: no rule, an unknown one, or a wrong option.
     """
     items = [value] if isinstance(value, str | Mapping) else list(value or ())
     if not items:
-        raise UsageError("at least one rule is needed; youden is usual.")
+        raise UsageError("at least one rule is needed, such as youden.")
     rules = tuple(operating.RULES.completed(i) for i in items)
     names = [operating.point_name(rule) for rule in rules]
     if len(set(names)) < len(names):
-        raise UsageError(f"{', '.join(names)}: each rule once.")
+        raise UsageError(f"{', '.join(names)}: list each rule only once.")
     return rules
 
 
 def chosen_conformal(value: Any) -> Mapping[str, Any] | None:
-    """What `readout.conformal` means: a method with all of its options, or None for `none`."""
+    """The meaning of `readout.conformal`: a method with all its options, or None for `none`."""
     if value in (None, "none"):
         return None
     chosen = conformal.METHODS.completed(value)
@@ -57,11 +57,11 @@ def chosen_calibration(value: Any) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Referral:
-    """The images that a human should look at.
+    """Which images a human should look at.
 
     Attributes:
-        share: of the images of validation that are below `certainty`.
-        certainty: an image is referred whose `certainty` is below.
+        share: share of validation images below `certainty`.
+        certainty: images with a lower certainty are referred.
     """
 
     share: float
@@ -71,11 +71,10 @@ class Referral:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Readout:
     """Attributes:
-    calibration: None leaves the network's own probabilities.
-    points: operating points; the first one decides where labels stand alone, and where it is
-        `kappa`.
-    conformal: None where no prediction sets were asked for.
-    referral: None where nobody refers.
+    calibration: None: the network's own probabilities.
+    points: operating points; the first one decides for independent labels, and if it is `kappa`.
+    conformal: None if no prediction sets were requested.
+    referral: None if no referral was requested.
     """
 
     calibration: Calibration | None = None
@@ -85,14 +84,14 @@ class Readout:
 
     @classmethod
     def of_thresholds(cls, thresholds: Sequence[float] | None) -> Readout:
-        """What stood in files before there was more than thresholds by Youden's rule."""
+        """For earlier files, which have only thresholds by Youden's rule."""
         if thresholds is None:
             return cls()
         return cls(points=(OperatingPoint(name="youden", thresholds=tuple(thresholds)),))
 
     @property
     def said_columns(self) -> tuple[str, ...]:
-        """Columns of words in a table of predictions."""
+        """Text columns in a table of predictions."""
         more = {"set": self.conformal, "refer": self.referral}
         return ("decision", *(name for name, there in more.items() if there is not None))
 
@@ -102,11 +101,11 @@ class Readout:
         return self.calibration.probabilities(labels, logits)
 
     def thresholds(self, labels: LabelSpace) -> tuple[float, ...] | None:
-        """In use for the decisions, one per output; None where classes exclude each other."""
+        """Those used for decisions, one per output; None if classes are exclusive."""
         return self.points[0].thresholds if self.points and not labels.exclusive else None
 
     def decide(self, labels: LabelSpace, probabilities: Floats) -> NDArray[np.bool_]:
-        """Decisions [N, K]; `LabelSpace.decide`, but for cut points of the expected grade."""
+        """Decisions [N, K]: `LabelSpace.decide`, unless there are cut points of the mean grade."""
         if self.points and self.points[0].grades:
             grade = expected_grade(probabilities)
             named = np.searchsorted(self.points[0].thresholds, grade, side="right")
@@ -128,13 +127,13 @@ class Readout:
         return labels.rule
 
     def _not_chosen(self, labels: LabelSpace) -> str:
-        """For which labels the first point holds no threshold that its rule picked, and why."""
+        """For which labels the rule of the first point could not choose a threshold, and why."""
         names: dict[str, list[str]] = {}
         for k, name in enumerate(labels.outputs):
             if why := self.points[0].reason(k):
                 names.setdefault(why, []).append(name)
         return "".join(
-            f"; for {listed(found)} 0.5, not chosen: {why}" for why, found in names.items()
+            f"; 0.5 for {listed(found)}, not chosen: {why}" for why, found in names.items()
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -166,7 +165,7 @@ class Readout:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReadoutConfig:
-    """What is to be fitted on validation, by names of tables; every option stands in it."""
+    """What to fit on validation, by names from tables, with all options."""
 
     calibration: str = field(metadata={"parse": chosen_calibration})
     operating_points: Rules = field(metadata={"parse": chosen_points})
@@ -175,31 +174,31 @@ class ReadoutConfig:
 
 
 def check_readout(config: ReadoutConfig, labels: LabelSpace, attributes: Collection[str]) -> None:
-    """Before anything is trained.
+    """Check the settings before training.
 
     Args:
-        attributes: that the images of this data set have.
+        attributes: those that the images of this data set have.
 
     Raises:
-        UsageError: everything that these labels or images do not allow.
+        UsageError: lists everything that these labels or images do not allow.
     """
     faults = []
     method = CALIBRATIONS.get(config.calibration)
     if method and labels.kind not in method.kinds:
         faults.append(
-            f"readout.calibration={config.calibration} is made for "
-            f"{' and '.join(sorted(method.kinds))} labels, these are {labels.kind}; temperature "
-            "and platt fit every kind."
+            f"readout.calibration={config.calibration} is for "
+            f"{' and '.join(sorted(method.kinds))} labels, but these are {labels.kind}; "
+            "temperature and platt work for every kind."
         )
     rules = [rule["name"] for rule in config.operating_points]
     if "kappa" in rules and labels.kind is not Kind.ORDINAL:
         faults.append(
-            "readout.operating_points: kappa needs ordinal labels (data.kind=ordinal), these are "
-            f"{labels.kind}."
+            "readout.operating_points: kappa needs ordinal labels (data.kind=ordinal), but these "
+            f"are {labels.kind}."
         )
     by = (config.conformal or {}).get("by")
     if by and by not in attributes:
-        known = ", ".join(sorted(attributes)) or "none; name them in data.attributes"
+        known = ", ".join(sorted(attributes)) or "none; list them in data.attributes"
         faults.append(
             f"readout.conformal: the images have no attribute '{by}'{nearest(by, attributes)} "
             f"Attributes: {known}."
@@ -216,14 +215,14 @@ def fit_readout(
     groups: Sequence[str],
     categories: Sequence[str] | None = None,
 ) -> Readout:
-    """Fit on validation, in this order: each step sees what the one before made, but for the
-    bounds of prediction sets, which see probabilities cross-fitted by patient.
+    """Fit on validation. Each step uses the result of the previous one, except for the bounds of
+    prediction sets, which use probabilities cross-fitted by patient.
 
     Args:
         logits: [N, K].
         targets: [N, K], nan for "not assessed".
         groups: patient of each image [N].
-        categories: of each image [N], the attribute that `conformal.by` names.
+        categories: attribute `conformal.by` of each image [N].
     """
     calibration = fit_calibration(config.calibration, labels, logits, targets)
     readout = Readout(calibration=calibration)
@@ -245,12 +244,12 @@ def fit_readout(
 
 
 def certainty(labels: LabelSpace, probabilities: Floats) -> NDArray[np.float64]:
-    """How far from a toss-up the probabilities of each image are. [N] in (0, 1]
+    """How far the probabilities of each image are from a toss-up. [N] in (0, 1]
 
-    Of the most probable class; where labels stand alone, of the more probable answer, yes or no, to
-    the label that is nearest to one half. It looks at probabilities alone and not at the decision,
-    whose probability may be smaller: a median grade or a cut of the mean grade need not be the most
-    probable one, and a threshold below one half calls present what is more probably absent.
+    The probability of the most probable class; for independent labels, that of the more probable
+    answer (yes or no) to the label closest to one half. It depends only on probabilities, not on
+    the decision, which may be less probable: a median grade or a cut of the mean grade need not be
+    the most probable, and a threshold below one half may call present what is probably absent.
     """
     if labels.exclusive:
         return np.asarray(probabilities.max(axis=1))

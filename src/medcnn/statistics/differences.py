@@ -1,4 +1,4 @@
-"""What two models differ by, and the p values of many such differences together."""
+"""Differences between two models, and p values adjusted for many differences."""
 
 from __future__ import annotations
 
@@ -7,28 +7,28 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 SURE = 0.05
-"""Adjusted p below which it is said that two models differ."""
+"""Two models differ if the adjusted p is below this."""
 
 
 WITHIN = "worse, not inferior"
-"""Surely worse, and as surely by less than the margin: neither may hide the other."""
+"""Significantly worse, but significantly by less than the margin: both must be said."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Difference:
-    """A score of another model less that of the reference, on the same images.
+    """A score of another model minus that of the reference, on the same images.
 
     Attributes:
-        label: the class or cut, or None for the mean over them, or over the table.
-        better: 1 where a higher score is better, -1 where a lower one is, 0 where neither is.
-        low, high: 95 % interval of the difference; nan where `note` says why there is none.
-        p: two-sided, of no difference, from the same variance as the interval.
+        label: the class or cut; None for their mean, or the whole table.
+        better: 1 if a higher score is better, -1 if a lower one is, 0 if neither is.
+        low, high: 95 % interval of the difference; nan if there is none (`note` says why).
+        p: two-sided, for no difference, from the same variance as the interval.
         p_permuted: two-sided, by exchanging the models' answers patient by patient.
         p_holm: `p` adjusted for all differences on the page.
-        margin: by how much the other model may be worse; None where this score has none.
-        p_inferior: one-sided, of the other model being worse by `margin` or more.
+        margin: how much worse the other model may be; None if this score has no margin.
+        p_inferior: one-sided, for the other model being worse by `margin` or more.
         p_inferior_holm: adjusted for all differences with a margin on the page.
-        error, freedom: standard error, and degrees of Student's t, behind interval and p.
+        error, freedom: standard error and degrees of freedom (Student's t) of interval and p.
         method: `delong`, `linearised` or `bootstrap`.
     """
 
@@ -54,12 +54,14 @@ class Difference:
 
     @property
     def difference(self) -> float:
+        """The other model minus the reference."""
         return self.other - self.reference
 
     @property
     def not_inferior(self) -> bool | None:
-        """Whether it is surely not worse by `margin` or more, one-sided at 2.5 % and `adjusted`;
-        None where there is no margin, or nothing was tested.
+        """Whether it is significantly not worse by `margin` or more.
+
+        One-sided at 2.5 % and `adjusted`; None without a margin, or if nothing was tested.
 
         Source: Piaggio et al. 2012, JAMA 308(24), CONSORT for non-inferiority.
         """
@@ -68,10 +70,10 @@ class Difference:
         return self.p_inferior_holm < SURE / 2
 
     def with_margin(self, margin: float) -> Difference:
-        """With the one-sided test of being worse by `margin` or more; variance as of `p`."""
+        """Add the one-sided test for being worse by `margin` or more, with the variance of `p`."""
         if math.isnan(self.p) or not self.better:
             return self
-        # the interval's own reach, before it was cut at the bounds of the score
+        # the width of the interval before it was cut at the bounds of the score
         t = (self.difference * self.better + margin) / self.error
         one_sided = two_sided(t, self.freedom) / 2
         p = one_sided if t > 0 else 1 - one_sided
@@ -79,9 +81,11 @@ class Difference:
 
     @property
     def verdict(self) -> str:
-        """What may be said of the other model after adjustment for all that was tested: `better`,
-        `worse` or `different`; `not inferior` or `inferiority not excluded` where there is a
-        margin; `WITHIN` where both are sure; or nothing."""
+        """The conclusion about the other model, adjusted for all tests.
+
+        `better`, `worse` or `different`; with a margin, `not inferior` or `inferiority not
+        excluded`; `WITHIN` if both are significant; or "".
+        """
         said = ""
         if self.p_holm < SURE:
             good = self.difference * self.better > 0
@@ -95,7 +99,7 @@ class Difference:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Discordance:
-    """Images that only one of two models decides rightly.
+    """Images that only one of two models decides correctly.
 
     Attributes:
         side: `answers` of all images, `positives` or `negatives` of a class.
@@ -120,7 +124,7 @@ class Pairing:
 
 
 def holm(ps: Sequence[float]) -> list[float]:
-    """p values adjusted so that all true null hypotheses hold together at the level; nan stays.
+    """Adjust p values for the chance of any false rejection; nan stays.
 
     Source: Holm 1979, Scandinavian Journal of Statistics 6(2).
     """
@@ -134,12 +138,14 @@ def holm(ps: Sequence[float]) -> list[float]:
 def adjusted(
     pairings: Mapping[str, Pairing], margin: float | Mapping[str, float] | None = None
 ) -> dict[str, Pairing]:
-    """All pairings with `p_holm`, and `p_inferior_holm` where there is a margin: one family of
-    differences, one of margins, one of discordances.
+    """All pairings with `p_holm`, and with `p_inferior_holm` if there is a margin.
+
+    Differences, margins and discordances are one family each.
 
     Args:
-        margin: by how much the other model may be worse, by score. One number is meant for the
-            first score alone: 0.02 of an AUROC and 0.02 of a Brier score are not alike.
+        pairings: the other models, by name.
+        margin: how much worse the other model may be, by score. A single number applies only to
+            the first score: 0.02 of an AUROC and 0.02 of a Brier score are not comparable.
     """
 
     def given(d: Difference, first: str) -> Difference:
@@ -168,6 +174,7 @@ def adjusted(
 
 
 def two_sided(t: float, freedom: float) -> float:
+    """Two-sided p of Student's t."""
     from scipy.special import stdtr  # slow to import
 
     return float(2 * stdtr(max(1.0, freedom), -abs(t)))

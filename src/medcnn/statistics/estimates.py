@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Interval:
-    """`reason` says why there is none; low and high are nan then."""
+    """If there is none, low and high are nan and `reason` says why."""
 
     low: float = math.nan
     high: float = math.nan
@@ -17,15 +17,15 @@ class Interval:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Estimate:
-    """One number that can be defended.
+    """One number with its interval and counts.
 
     Attributes:
-        value: nan where it is not defined; `note` says why.
-        low: lower end of the 95 % interval, nan where there is none; `note` says why.
+        value: nan if undefined; `note` says why.
+        low: lower end of the 95 % interval, nan if there is none; `note` says why.
         high: upper end.
-        count: images (of a mean over patients: patients) that went in.
-        groups: patients (or lesions) behind them.
-        note: empty, a caution, or why something is not available.
+        count: number of images (for a mean over patients: of patients).
+        groups: number of patients (or lesions).
+        note: "", a caution, or why something is not available.
     """
 
     value: float = math.nan
@@ -37,6 +37,7 @@ class Estimate:
 
     @classmethod
     def of(cls, value: float, interval: Interval, *, count: int, groups: int) -> Estimate:
+        """An estimate from a value and its interval."""
         low, high = interval.low, interval.high
         return Estimate(
             value=value, low=low, high=high, count=count, groups=groups, note=interval.reason

@@ -1,11 +1,11 @@
-"""The scores of a split, and the file `metrics.json` that holds them."""
+"""The scores of a split, and the file `metrics.json`."""
 
 from __future__ import annotations
 
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -22,8 +22,10 @@ SCHEMA = 1
 
 
 class Average(StrEnum):
-    """Over the labels: their plain mean; all of their rows in one column; their mean, each as heavy
-    as it has positives."""
+    """How scores of labels are averaged.
+
+    Their plain mean; all their rows in one column; their mean weighted by number of positives.
+    """
 
     MACRO = "macro"
     MICRO = "micro"
@@ -36,12 +38,13 @@ class Score(Estimate):
 
     Attributes:
         name: key of `metrics.METRICS`.
-        label: class name, for cut points the lowest grade that counts; None for the value of the
-            whole table, of an average, or of a binary set.
-        average: over the labels; None where it is none.
-        positives: images with the label; None where that has no meaning.
-        method: of the interval, a key of docs/metrics.md; empty where there is none.
-        note: empty, a caution, `interval not available: ...` or `not available: ...`.
+        label: class name (for cut points, the lowest grade included); None for the whole table,
+            an average, or a binary set.
+        average: kind of average over labels, or None.
+        positives: number of images with the label; None if that has no meaning.
+        method: of the interval, a key of docs/metrics.md; "" if there is none.
+        note: "", a caution, `interval not available: ...` or `not available: ...`.
+        no_interval: why a value has no interval, or ""; part of `note`, and not stored.
     """
 
     name: str
@@ -49,21 +52,25 @@ class Score(Estimate):
     average: str | None = None
     positives: int | None
     method: str = ""
+    no_interval: str = field(default="", compare=False)
 
     @property
     def overall(self) -> bool:
-        """Whether it is the one that stands for the whole set: table, macro mean, or binary."""
+        """Whether it represents the whole set: table, macro mean, or binary."""
         return self.label is None and self.average in (None, Average.MACRO)
 
     def to_json(self) -> dict[str, Any]:
+        """Its entry in `metrics.json`."""
         named = {"name": self.name, "label": self.label, "average": self.average}
         return {
             key: None if isinstance(value, float) and not math.isfinite(value) else value
             for key, value in {**named, **asdict(self)}.items()
+            if key != "no_interval"
         }
 
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> Score:
+        """Restore what `to_json` returned."""
         numbers = {
             key: math.nan if stored[key] is None else stored[key]
             for key in ("value", "low", "high")
@@ -77,11 +84,11 @@ class Evaluation:
 
     Attributes:
         images: rows with a prediction.
-        groups: patients (or lesions) behind them.
-        unreadable: images of the split that have no prediction.
-        thresholds: in use for the decisions, one per output; None where classes exclude each other.
-        resamples: behind each interval.
-        predictions: digest of those that were scored; empty in files from before it was kept.
+        groups: their patients (or lesions).
+        unreadable: images of the split without a prediction.
+        thresholds: used for decisions, one per output; None if classes are exclusive.
+        resamples: for each interval.
+        predictions: digest of the predictions; "" in earlier files.
     """
 
     labels: LabelSpace
@@ -96,9 +103,9 @@ class Evaluation:
     predictions: str = ""
 
     def find(self, name: str, label: str | None = None, average: str | None = None) -> Score:
-        """The score of a label, of an average, or else the overall one.
+        """The score of a label or an average, or the overall score.
 
-        Raises KeyError where this kind of label has no such score.
+        Raises KeyError if this kind of label has no such score.
         """
         for score in self.scores:
             if (score.name, score.label) == (name, label) and (
@@ -108,6 +115,7 @@ class Evaluation:
         raise KeyError((name, label, average))
 
     def to_json(self) -> dict[str, Any]:
+        """Its entry in `metrics.json`."""
         return {
             "labels": self.labels.to_json(),
             "split": self.split,
@@ -124,6 +132,7 @@ class Evaluation:
 
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> Evaluation:
+        """Restore what `to_json` returned."""
         rest = {k: v for k, v in stored.items() if k != "level"}
         thresholds = stored["thresholds"]
         return cls(
@@ -139,10 +148,12 @@ class Evaluation:
 def write_metrics(
     path: Path, evaluations: Mapping[str, Evaluation], extra: Mapping[str, Any] | None = None
 ) -> None:
-    """Write `metrics.json`: strict JSON, null where a number is not available.
+    """Write `metrics.json`: strict JSON, with null for numbers that are not available.
 
     Args:
-        extra: further top-level entries, such as provenance.
+        path: where to write.
+        evaluations: by split.
+        extra: additional top-level entries, such as provenance.
     """
     splits = {split: evaluation.to_json() for split, evaluation in evaluations.items()}
     content = {**(extra or {}), "schema": SCHEMA, "splits": splits}
@@ -150,7 +161,7 @@ def write_metrics(
 
 
 def read_metrics(path: Path) -> dict[str, Evaluation]:
-    """The evaluations by split that `write_metrics` left at `path`.
+    """The evaluations by split that `write_metrics` wrote to `path`.
 
     Raises:
         DataError: the file is missing, damaged or of another schema.

@@ -1,4 +1,4 @@
-"""What cut points of the mean grade, fitted on validation for the best kappa, give on a split."""
+"""Results on a split of cut points of the mean grade, fitted on validation for best kappa."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ KAPPA = METRICS["quadratic_weighted_kappa"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CutResult:
-    """A grade or a higher one, told from the lower ones.
+    """A grade or above, against the lower ones.
 
     Attributes:
         label: that grade.
-        threshold: mean grade by probability from which on it is named.
-        reason: why none could be fitted on validation, so that half grades are used.
+        threshold: mean grade (by probability) from which it is predicted.
+        reason: why it could not be fitted on validation, so that half grades are used.
         kappa: of this yes-or-no question (Cohen 1960, Educ Psychol Meas 20(1)).
     """
 
@@ -55,7 +55,7 @@ class CutResult:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GradesResult:
     """Attributes:
-    kappa: quadratic weighted kappa of the grades that these cuts name.
+    kappa: quadratic weighted kappa of the grades predicted by these cuts.
     """
 
     point: str
@@ -64,7 +64,7 @@ class GradesResult:
 
 
 def judged_grades(predictions: Predictions, point: OperatingPoint) -> GradesResult:
-    """Count the cuts of `point` as if it were the one that decides."""
+    """Evaluate the cuts of `point` as if they made the decisions."""
     readout = replace(predictions.readout, points=(point,))
     assessed = Assessed(predictions=replace(predictions, readout=readout))
     groups, _ = group_numbers(predictions.groups)
@@ -107,18 +107,17 @@ def _cut(
 
 
 def _kappa(rows: Rows, groups: Ints, weights: NDArray[np.uint16], rarer: Ints) -> Estimate:
-    """Quadratic weighted kappa, which of two classes is Cohen's; the interval is that of the score
-    of this name.
+    """Quadratic weighted kappa (Cohen's for two classes), with the interval of that score.
 
     Args:
-        rarer: numbers of the patients on the side that decides how sure it is.
+        rarer: numbers of the patients on the rarer side.
     """
     behind = len(rarer)
     value = float(quadratic_weighted_kappa(Sample.once(rows))[0])
     if not len(rows.at):
         interval = Interval(reason="no image was assessed")
     elif math.isnan(value):
-        interval = Interval(reason="truth and decision are one and the same throughout")
+        interval = Interval(reason="truth and decision are always the same grade")
     elif few := too_few(behind, KAPPA.needs):
         interval = Interval(reason=few)
     else:

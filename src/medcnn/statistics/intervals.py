@@ -1,8 +1,8 @@
-"""95 % intervals that take patients, not images, for independent.
+"""95 % intervals that treat patients, not images, as independent.
 
-Images of one patient resemble each other. Taking them for independent makes intervals too narrow,
-by much where patients have many images. How often each interval holds the truth is simulated by
-`benchmarks/coverage.py`; the table stands in docs/metrics.md.
+Images of one patient resemble each other. Treating them as independent makes intervals too narrow,
+much so if patients have many images. `benchmarks/coverage.py` simulates how often each interval
+contains the truth; docs/metrics.md has the table.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ LEVEL = 0.95
 TAIL = (1 - LEVEL) / 2
 MOST_UNDEFINED = 0.05
 FEWEST = 5
-"""Patients that an interval rests on at least, wherever one is told; a score may need more."""
+"""Fewest patients for any interval; a score may need more."""
 ALIKE = 0.5
-"""Part of the variance that a share would have if all images of a patient were alike, which counts
-as half of its own where it is larger."""
+"""Weight of the variance that a share would have if all images of a patient were alike; if larger,
+it is averaged with the share's own."""
 NO_SPREAD = 1e-12
 ROUNDING = 1e-6
-"""Resamples are summed in single precision: those that differ by less, as a share, are equal."""
-ALL_ALIKE = "the value is the same whatever is drawn"
+"""Resamples are summed in single precision; smaller relative differences count as equal."""
+ALL_ALIKE = "the value is the same in every resample"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,8 +43,8 @@ class Spread:
     Attributes:
         variance: of the score.
         freedom: degrees of freedom of that variance.
-        noise: [m] how the groups push the score, or how its resamples lie; the noise of two scores
-            of the same images is correlated as the scores are.
+        noise: [m] influence of groups on the score, or deviations of its resamples; the noise of
+            two scores of the same images is correlated like the scores.
     """
 
     variance: float
@@ -53,10 +53,10 @@ class Spread:
 
 
 def group_numbers(groups: Sequence[str]) -> tuple[Ints, int]:
-    """Number of each row's group [N] by first appearance, and how many groups there are.
+    """Number of each row's group [N] by first appearance, and the number of groups.
 
-    Not by name: a pseudonym would make the draws depend on a secret key. Predictions stand in the
-    order of their manifest, which is the same wherever they are made."""
+    Not by name, since pseudonyms would make the draws depend on a secret key. Predictions are in
+    the order of their manifest, which is the same on every machine."""
     names, first, found = np.unique(
         np.asarray(groups, dtype=np.str_), return_index=True, return_inverse=True
     )
@@ -65,23 +65,23 @@ def group_numbers(groups: Sequence[str]) -> tuple[Ints, int]:
 
 
 def different(groups: Ints) -> Ints:
-    """Each of the numbers once."""
+    """The distinct numbers."""
     return np.flatnonzero(np.bincount(groups))
 
 
 def how_many(groups: Ints) -> int:
-    """Different ones among the numbers."""
+    """The number of distinct numbers."""
     return len(different(groups))
 
 
 def too_few(behind: int, needs: int = FEWEST) -> str:
-    """Why so few patients give no interval, or nothing."""
+    """Why there are too few patients for an interval, or ""."""
     groups = "1 group" if behind == 1 else f"{behind} groups"
     return f"based on only {groups}" if behind < needs else ""
 
 
 def resampling_weights(groups: Sequence[str], resamples: int, seed: int) -> NDArray[np.uint16]:
-    """How often each row stands in each resample [R, N]: as often as its group was drawn.
+    """How often each row is in each resample [R, N]: as often as its group was drawn.
 
     Raises:
         UsageError: fewer than one resample.
@@ -89,14 +89,14 @@ def resampling_weights(groups: Sequence[str], resamples: int, seed: int) -> NDAr
     Source: Field and Welsh 2007, JRSS B 69(3), the cluster bootstrap.
     """
     if resamples < 1:
-        raise UsageError(f"resamples must be 1 or more, found {resamples}; 1000 is usual.")
+        raise UsageError(f"resamples must be 1 or more, found {resamples}; a usual number is 1000.")
     numbers, count = group_numbers(groups)
     draw = np.random.default_rng(seed)
     drawn = np.empty((count, resamples), dtype=np.uint16)
     for r in range(resamples):
         drawn[:, r] = np.bincount(draw.integers(count, size=count), minlength=count)
-    # all resamples of a row lie together in memory: sums pick rows
-    alone = count == len(numbers)  # groups are numbered as they come
+    # all resamples of a row are adjacent in memory, since sums select rows
+    alone = count == len(numbers)  # groups are numbered in order of appearance
     return drawn.T if alone else drawn[numbers].T
 
 
@@ -118,8 +118,8 @@ def spread_of_parts(parts: Sequence[Floats], groups: Ints, num_groups: int) -> S
     """Spread of a score from the influence of its rows, leaving out one group at a time.
 
     Args:
-        parts: each [n], nan where a row has no part in it, for one that has may push by exactly 0;
-            a mean of its own with its own groups, such as the positive rows and the negative ones.
+        parts: each [n], a separate mean, such as over positive or negative rows; nan for rows
+            outside it (an influence may be exactly 0).
 
     Sources: the jackknife of a ratio over clusters, Kish and Frankel 1974, JRSS B 36(1); for the
     AUROC, Obuchowski 1997, Biometrics 53(2); degrees of freedom of a sum, Satterthwaite 1946,
@@ -131,7 +131,7 @@ def spread_of_parts(parts: Sequence[Floats], groups: Ints, num_groups: int) -> S
         share = size / max(1.0, size.sum())
         behind = max(2, int((size > 0).sum()))
         freedoms.append(freedom_of(size))
-        # what the part's mean would be without the group
+        # the part's mean without the group
         pushed = np.bincount(groups, weights=np.nan_to_num(part), minlength=num_groups)
         left.append(pushed / (1 - share).clip(0.1) * math.sqrt(1 - 1 / behind))
         own.append(float((left[-1] ** 2).sum()))
@@ -142,12 +142,12 @@ def spread_of_parts(parts: Sequence[Floats], groups: Ints, num_groups: int) -> S
 
 
 def spread_of_draws(drawn: Floats, size: NDArray[Any]) -> Spread:
-    """Spread of a score from its resamples [R], nan where it is not defined.
+    """Spread of a score from its resamples [R], nan if undefined.
 
     Args:
-        size: images of each of the groups that decide how sure it is. [G]
+        size: images of each group on the rarer side. [G]
 
-    Resamples of g groups vary too little by the factor (g - 1) / g. Source: Hesterberg 2015,
+    The variance of resamples of g groups is too small by (g - 1) / g. Source: Hesterberg 2015,
     American Statistician 69(4).
     """
     defined = drawn[~np.isnan(drawn)]
@@ -160,7 +160,7 @@ def spread_of_draws(drawn: Floats, size: NDArray[Any]) -> Spread:
 
 
 def variance_interval(share: Interval) -> Interval:
-    """Interval of p (1 - p) from that of the share p."""
+    """Interval of p (1 - p) from the interval of the share p."""
     ends = sorted(p * (1 - p) for p in (share.low, share.high))
     within = share.low <= 0.5 <= share.high
     return Interval(low=ends[0], high=0.25 if within else ends[1], reason=share.reason)
@@ -171,10 +171,10 @@ def interval_around(
 ) -> Interval:
     """Interval of a score from its variance, within its bounds.
 
-    Between two bounds it is Wilson's interval of a share, of as many independent draws as would
-    have this variance, with Student's t for the normal quantile: it is never symmetric where a
-    bound is near and holds few groups better than the resamples' percentiles do. From 0 upwards it
-    is Student's t of the logarithm, without bounds of the score itself.
+    Between two bounds it is Wilson's interval of a share, for the number of independent draws with
+    this variance, with Student's t instead of the normal quantile. It is asymmetric near a bound,
+    and for few groups more accurate than percentiles of resamples. For scores bounded only by 0 it
+    is Student's t of the logarithm; without bounds, of the score itself.
 
     Sources: Wilson 1927, JASA 22; effective number of draws: Korn and Graubard 1998, Survey
     Methodology 24(2).
@@ -190,7 +190,7 @@ def interval_around(
                 low=low + (high - low) * found.low, high=low + (high - low) * found.high
             )
     if not spread.variance > NO_SPREAD**2:
-        # an interval without width would claim certainty, where there is only too little data
+        # zero width would claim certainty, but there are only too few data
         return Interval(reason=ALL_ALIKE)
     t = students(spread.freedom)
     if math.isfinite(high):
@@ -207,7 +207,7 @@ def interval_around(
 
 @cache
 def students(freedom: float, tail: float = TAIL) -> float:
-    """Quantile of Student's t that the interval reaches to; fewer than 1 degree counts as 1."""
+    """Quantile of Student's t for the interval; fewer than 1 degree of freedom counts as 1."""
     from scipy.special import stdtrit  # slow to import, and a report does not need it
 
     return float(stdtrit(max(1.0, freedom), 1 - tail))
@@ -223,8 +223,8 @@ def _wilson(share: Any, draws: Any, t: float) -> tuple[Any, Any]:
 def lower_bounds(hit_up_to: Ints, groups: Ints, cuts: int, confidence: float) -> Floats:
     """One-sided lower bound of the share of rows hit by each of the cuts 0 to `cuts`. [cuts + 1]
 
-    The lower end of `share_and_noise`, of all cuts at once: sums over groups of squares change by
-    one row from cut to cut.
+    The lower end of `share_and_noise`, for all cuts at once: sums of squares over groups change by
+    one row between cuts.
 
     Args:
         hit_up_to: last cut that hits each row [n]; every row is hit by cut 0.
@@ -234,7 +234,7 @@ def lower_bounds(hit_up_to: Ints, groups: Ints, cuts: int, confidence: float) ->
     behind, n = len(size), len(at)
     if behind < 2:
         return np.zeros(cuts + 1)
-    # rows in the order in which they are lost, and how many of their group were left before
+    # rows in the order in which they are lost, and how many of their group remained before
     order = np.argsort(hit_up_to, kind="stable")
     own = at[order]
     together = np.argsort(own, kind="stable")
@@ -260,7 +260,7 @@ def lower_bounds(hit_up_to: Ints, groups: Ints, cuts: int, confidence: float) ->
 
 
 def share_interval(hits: NDArray[np.bool_], groups: Ints) -> Interval:
-    """Interval of a share of images [n], of which those of one group [n] resemble each other."""
+    """Interval of a share of images [n], where those of one group [n] resemble each other."""
     _, at = np.unique(groups, return_inverse=True)
     return share_and_noise(hits, np.ones(len(hits), dtype=np.bool_), at)[1]
 
@@ -268,15 +268,15 @@ def share_interval(hits: NDArray[np.bool_], groups: Ints) -> Interval:
 def share_and_noise(
     hits: NDArray[np.bool_], side: NDArray[np.bool_], groups: Ints, num_groups: int | None = None
 ) -> tuple[float, Interval, Floats]:
-    """The share of hits among the rows of one side [n], its interval and the noise of `Spread`."""
+    """The share of hits among the rows of one side [n], its interval, and noise as in `Spread`."""
     size = num_groups or int(groups.max(initial=0)) + 1
     behind = how_many(groups[side])
     if not behind:
         return math.nan, Interval(reason="fewer than 2 groups"), np.zeros(size)
     share = float(hits[side].mean())
     spread = spread_of_parts([np.where(side, hits - share, np.nan) / side.sum()], groups, size)
-    # images of one patient never say more than as many patients would; and where all of a patient's
-    # images would be alike, rare misses may just not have been seen
+    # images of one patient never tell more than as many patients; and if all images of a patient
+    # are alike, rare misses may be unseen by chance
     least = share * (1 - share) / int(side.sum())
     images = np.bincount(groups[side])
     alike = share * (1 - share) * float((images**2).sum()) / side.sum() ** 2
@@ -294,11 +294,11 @@ def mean_interval(
 ) -> Interval:
     """Interval of a weighted mean of scores from their own intervals and correlations.
 
-    The distance of the mean's end from it is the length of the vector sum of the scores' own.
+    The distance of each end from the mean is the length of the vector sum of the scores' distances.
 
     Args:
         values: [K]; weights: [K], sum 1; noise: [K, m] of `Spread`.
-        shift: [m] how noise in the weights themselves moves the mean, as noise of that variance.
+        shift: [m] effect of noise in the weights on the mean.
 
     Source: Zou and Donner 2008, Statistics in Medicine 27(10); variance estimates recovery.
     """
@@ -322,7 +322,7 @@ def mean_interval(
 
 
 def percentile_interval(resampled: Floats, num_groups: int) -> Interval:
-    """Middle 95 % of the resampled values [R], nan where a resample left the score undefined.
+    """Middle 95 % of the resampled values [R], nan for resamples without a defined score.
 
     Source: Efron 1979, Annals of Statistics 7(1).
     """
@@ -338,7 +338,7 @@ def percentile_interval(resampled: Floats, num_groups: int) -> Interval:
 
 
 def often_undefined(resampled: Floats) -> str:
-    """Why no interval can be taken from resamples [R] or [R, T], or nothing."""
+    """Why resamples [R] or [R, T] give no interval, or ""."""
     undefined = float(np.isnan(resampled.reshape(len(resampled), -1)).any(axis=1).mean())
     if undefined > MOST_UNDEFINED:
         return f"undefined in {undefined:.0%} of resamples: too few cases"
@@ -346,16 +346,16 @@ def often_undefined(resampled: Floats) -> str:
 
 
 def within(interval: Interval, bounds: tuple[float, float]) -> Interval:
-    """What of it a score can be: the ends of a mean whose weights are uncertain too, and of an
-    inverted test, may lie outside."""
+    """The interval within the bounds of the score: the ends of an inverted test, or of a mean with
+    uncertain weights, may be outside."""
     low, high = bounds
     return replace(interval, low=max(interval.low, low), high=min(interval.high, high))
 
 
 def unanimous_interval(value: float, num_groups: int) -> Interval:
-    """Exact interval of a share that is 0 or 1, where there is no spread to be seen.
+    """Exact interval of a share that is 0 or 1, for which there is no visible spread.
 
-    Counts each group once, which is cautious: its images do not all bear independent witness.
+    Counts each group once, which is conservative, since its images are not independent.
 
     Source: Clopper and Pearson 1934, Biometrika 26(4), in the closed form of the extreme cases.
     """

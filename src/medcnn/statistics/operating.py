@@ -1,5 +1,5 @@
-"""Operating points: from which probability on a label is called present, by a rule that the user
-names and that looks at validation only."""
+"""Operating points: the probability from which a label is called present, by a rule that the user
+chooses and that is applied to validation."""
 
 from __future__ import annotations
 
@@ -19,17 +19,16 @@ DEFAULT_THRESHOLD = 0.5
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OperatingPoint:
-    """A rule and what it led to on validation.
+    """A rule and its result on validation.
 
     Attributes:
-        name: what tables call it: `youden`, `sensitivity at=0.95`.
-        thresholds: one probability per output, from which on a label is called present; where
-            classes exclude each other each is a yes-or-no question of its own. Of the rule `kappa`
-            the K - 1 expected grades from which on the next grade is named.
+        name: as shown in tables: `youden`, `sensitivity at=0.95`.
+        thresholds: one probability per output, from which a label is called present; exclusive
+            classes count as separate yes-or-no questions. For the rule `kappa`, the K - 1 expected
+            grades from which the next grade is predicted.
         grades: whether these are grades.
-        reasons: one per output, why the rule could pick none and 0.5 (half grades) is used, empty
-            where it picked; nothing at all where it picked everywhere, and in files from before
-            reasons were kept.
+        reasons: one per output: why the rule could not choose and 0.5 (half grades) is used, or
+            "". Empty if it could always choose, and in earlier files.
     """
 
     name: str
@@ -38,17 +37,17 @@ class OperatingPoint:
     reasons: tuple[str, ...] = ()
 
     def reason(self, output: int) -> str:
-        """Why the rule could pick no threshold for this output, or nothing."""
+        """Why the rule could not choose a threshold for this output, or ""."""
         return self.reasons[output] if self.reasons else ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cuts:
-    """What each cut between two neighbouring probabilities gives on validation, all [M].
+    """Results of each cut between two neighbouring probabilities on validation, all [M].
 
     Attributes:
-        surely: of `sensitivity` or `specificity` the one-sided lower bounds [M] at a confidence,
-            patients taken for independent.
+        surely: one-sided lower bounds [M] of `sensitivity` or `specificity` at a confidence, with
+            patients as independent units.
     """
 
     sensitivity: Floats
@@ -64,39 +63,39 @@ def youden(cuts: Cuts) -> Floats:
 
 
 def sensitivity(cuts: Cuts, *, at: float) -> Floats:
-    """The best specificity of those cuts that find a share `at` of the positives."""
+    """The best specificity of all cuts that find a share `at` of the positives."""
     return np.where(cuts.sensitivity >= at - 1e-12, 1 + cuts.specificity, cuts.sensitivity - at)
 
 
 def specificity(cuts: Cuts, *, at: float) -> Floats:
-    """The best sensitivity of those cuts that clear a share `at` of the negatives."""
+    """The best sensitivity of all cuts that clear a share `at` of the negatives."""
     return np.where(cuts.specificity >= at - 1e-12, 1 + cuts.sensitivity, cuts.specificity - at)
 
 
 def sure_sensitivity(cuts: Cuts, *, at: float, confidence: float = 0.95) -> Floats:
-    """The best specificity of those cuts that surely find a share `at` of the positives.
+    """The best specificity of all cuts that find a share `at` of the positives with confidence.
 
-    A cut that finds just that share on validation finds less on about every other set of new
+    A cut that finds just that share on validation finds less in about half of all sets of new
     patients. So cuts are tried from the lowest upwards, as long as the lower bound of sensitivity
-    reaches `at`: the chosen one misses it with a chance of 1 - `confidence` at most (tests in a
-    fixed order: Angelopoulos et al. 2025, Annals of Applied Statistics 19(2), "learn then test").
+    reaches `at`. The chosen cut misses it with a probability of at most 1 - `confidence` (tests in
+    a fixed order: Angelopoulos et al. 2025, Annals of Applied Statistics 19(2), "learn then test").
     """
     surely = cuts.surely("sensitivity", confidence) >= at - 1e-12
     return np.where(np.minimum.accumulate(surely), cuts.specificity, -np.inf)
 
 
 def sure_specificity(cuts: Cuts, *, at: float, confidence: float = 0.95) -> Floats:
-    """The best sensitivity of those cuts that surely clear a share `at` of the negatives: as
-    `sure_sensitivity`, from the highest cut downwards."""
+    """The best sensitivity of all cuts that clear a share `at` of the negatives with confidence:
+    like `sure_sensitivity`, but from the highest cut downwards."""
     surely = cuts.surely("specificity", confidence)[::-1] >= at - 1e-12
     return np.where(np.minimum.accumulate(surely)[::-1], cuts.sensitivity, -np.inf)
 
 
 def cost(cuts: Cuts, *, miss: float, false_alarm: float = 1.0) -> Floats:
-    """Least cost per image, at the share of positives that validation has.
+    """Lowest cost per image, at the prevalence in validation.
 
     Args:
-        miss: cost of a positive that is not found.
+        miss: cost of a missed positive.
         false_alarm: cost of a negative that is called positive.
     """
     missed = miss * cuts.positives * (1 - cuts.sensitivity)
@@ -112,8 +111,8 @@ def f1(cuts: Cuts) -> Floats:
 
 
 def kappa(_cuts: Cuts) -> Floats:
-    """Of ordinal labels: cut points of the expected grade with the largest quadratic weighted
-    kappa (Cohen 1968). Fitted by `_grade_cuts`, since it looks at all grades at once."""
+    """For ordinal labels: cut points of the expected grade with the largest quadratic weighted
+    kappa (Cohen 1968). Fitted by `_grade_cuts`, since it depends on all grades at once."""
     raise AssertionError("kappa is fitted over all grades at once")
 
 
@@ -157,7 +156,7 @@ WORDS = {
 
 
 def rule_words(point: str) -> str:
-    """The name of an operating point in words: of `sensitivity at=0.95` `sensitivity of 0.95`."""
+    """The name of an operating point in words: `sensitivity of 0.95` for `sensitivity at=0.95`."""
     name, *options = point.split()
     return WORDS[name].format(**dict(option.split("=") for option in options))
 
@@ -168,13 +167,13 @@ def fit_point(
     targets: Floats,
     groups: Sequence[str] | None = None,
 ) -> OperatingPoint:
-    """The operating point that `rule` picks on validation.
+    """The operating point that `rule` chooses on validation.
 
     Args:
-        rule: `{name: ..., **options}`, a key of RULES with all of its options.
-        probabilities: [N, K], calibrated where there is a calibration.
+        rule: `{name: ..., **options}`, a key of RULES with all its options.
+        probabilities: [N, K], calibrated if there is a calibration.
         targets: [N, K], nan for "not assessed".
-        groups: patient of each image [N]; None: each is of a patient of its own.
+        groups: patient of each image [N]; None: every image has another patient.
     """
     options = {key: value for key, value in rule.items() if key != "name"}
     if rule["name"] == "kappa":
@@ -200,15 +199,15 @@ def best_threshold(
     objective: Callable[[Cuts], Floats],
     patients: NDArray[np.int64] | None = None,
 ) -> tuple[float, str]:
-    """Cut in the middle between two neighbouring probabilities at which `objective` is largest.
+    """The midpoint between two neighbouring probabilities at which `objective` is largest.
 
-    Of cuts that are equally good the one in the widest gap is taken: noise moves it least. Where
-    there is nothing to pick from it is 0.5, with the reason.
+    Among equally good cuts, the one in the widest gap is chosen, since noise moves it least. If
+    there is nothing to choose from, it is 0.5, with the reason.
 
     Args:
         target: 0, 1, or nan for "not assessed" [N].
         probability: [N] in [0, 1].
-        patients: number of each image's patient [N]; None: each is of a patient of its own.
+        patients: number of each image's patient [N]; None: every image has another patient.
     """
     known = ~np.isnan(target)
     of = (np.arange(len(target)) if patients is None else patients)[known]
@@ -220,14 +219,14 @@ def best_threshold(
     negatives = np.bincount(at, weights=~positive)
 
     def surely(what: str, confidence: float) -> Floats:
-        # a positive is found by the cuts up to its level, a negative cleared by those above it
+        # cuts up to its level find a positive; cuts above it clear a negative
         if what == "sensitivity":
             return lower_bounds(at[positive], of[positive], len(levels), confidence)
         return lower_bounds(
             len(levels) - 1 - at[~positive], of[~positive], len(levels), confidence
         )[::-1]
 
-    # cut i calls every level below i negative: from all called positive to none
+    # cut i calls every level below i negative: from all positive to none
     cuts = Cuts(
         sensitivity=1 - np.concatenate([[0.0], np.cumsum(positives) / positives.sum()]),
         specificity=np.concatenate([[0.0], np.cumsum(negatives) / negatives.sum()]),
@@ -237,23 +236,23 @@ def best_threshold(
     )
     value = objective(cuts)
     if not np.isfinite(value.max()):
-        return DEFAULT_THRESHOLD, "validation is too small for any cut to be so sure"
+        return DEFAULT_THRESHOLD, "validation is too small for this confidence"
     edges = np.concatenate([[0.0], levels, [1.0]])
     equally_good = np.flatnonzero(value > value.max() - 1e-12)
     best = equally_good[np.argmax(np.diff(edges)[equally_good])]
     if len(equally_good) > 1 and {0, len(levels)} <= set(equally_good.tolist()):
-        return DEFAULT_THRESHOLD, "no cut is better than calling all images of validation the same"
+        return DEFAULT_THRESHOLD, "no cut is better than the same answer for all validation images"
     if best == len(levels):
         top = float(levels[-1])
         return (float(np.nextafter(top, 2)) if top >= 1 else (top + 1) / 2), ""
     low, high = float(edges[best]), float(edges[best + 1])
     middle = (low + high) / 2
-    # between adjacent floats the middle rounds to one of them; the lower one must stay negative
+    # between adjacent floats the midpoint rounds to one of them; the lower must stay negative
     return (middle if middle > low else high), ""
 
 
 def _nothing_to_pick(truth: NDArray[Any], levels: int, noun: str) -> str:
-    """Why no cut between `levels` different numbers can be told from another, or nothing."""
+    """Why there is no choice between `levels` different numbers, or ""."""
     if not len(truth):
         return "no image was assessed in validation"
     if (truth == truth[0]).all():
@@ -270,7 +269,7 @@ def _grade_cuts(
     probabilities: Floats, targets: Floats, candidates: int = 200
 ) -> tuple[tuple[float, ...], str]:
     """Cut points by coordinate ascent from half grades over quantiles of the expected grade; half
-    grades with the reason where there is nothing to pick from."""
+    grades with the reason if there is nothing to choose from."""
     known = ~np.isnan(targets).any(axis=1)
     k = targets.shape[1]
     cuts = np.arange(k - 1) + 0.5

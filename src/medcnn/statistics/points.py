@@ -1,6 +1,5 @@
-"""What the readout leads to on a split: 2x2 tables of operating points with their predictive
-values, coverage of prediction sets, and what is gained by leaving the least certain images to a
-human."""
+"""Results of the readout on a split: 2x2 tables of operating points with predictive values,
+coverage of prediction sets, and the gain from referring the least certain images to a human."""
 
 from __future__ import annotations
 
@@ -30,12 +29,11 @@ class PointResult:
     """An operating point on one label.
 
     Attributes:
-        reason: why the rule could pick no threshold on validation, so that 0.5 is used; empty where
-            it picked one.
-        prevalence: share of positives among those for whom `ppv` and `npv` are told; of the split
-            itself where the user gave none.
-        ppv: how many of those who are called positive are so.
-        npv: how many of those who are called negative are so.
+        reason: why the rule could not choose a threshold on validation, so that 0.5 is used; or "".
+        prevalence: share of positives for which `ppv` and `npv` hold; that of the split unless the
+            user gave one.
+        ppv: share of true positives among all called positive.
+        npv: share of true negatives among all called negative.
     """
 
     point: str
@@ -55,17 +53,17 @@ class PointResult:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SetsResult:
-    """Prediction sets: how often they hold the truth, and how much they say.
+    """Prediction sets: how often they contain the truth, and how informative they are.
 
     Attributes:
         label: class or finding; None for all images.
-        per: what `wanted` is promised for: `patient`, so that `by_patient` should reach it, or
-            `image`, so that `coverage` should.
-        coverage: share of the images whose set holds the truth.
-        by_patient: mean over patients of that share.
-        mean_size: answers in a set.
-        single: share of the sets with exactly one answer.
-        empty: number of sets without any.
+        per: unit of the guarantee `wanted`: `patient` (then `by_patient` should reach it) or
+            `image` (then `coverage` should).
+        coverage: share of images whose set contains the truth.
+        by_patient: mean of that share over patients.
+        mean_size: mean number of answers in a set.
+        single: share of sets with exactly one answer.
+        empty: number of empty sets.
     """
 
     label: str | None
@@ -80,12 +78,12 @@ class SetsResult:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReferralResult:
-    """The images that are left when those below a certainty go to a human.
+    """The images that remain if those below a certainty are referred to a human.
 
     Attributes:
-        share: of the images that are referred. Images of equal certainty stay or go together, so
-            that it may be less than was asked for.
-        error: share of wrong decisions among the images that are left.
+        share: of referred images. Images of equal certainty are treated alike, so it may be less
+            than requested.
+        error: share of wrong decisions among the remaining images.
     """
 
     share: float
@@ -96,13 +94,13 @@ class ReferralResult:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BoundResult:
-    """What the bound that `predict` refers by does on a split.
+    """The effect on a split of the bound that `predict` uses for referral.
 
     Attributes:
-        asked: share of the images of validation that it refers.
-        certainty: below which an image is referred.
-        referred: share of these images.
-        error: share of wrong decisions among the images that are left.
+        asked: share of validation images that it refers.
+        certainty: images below it are referred.
+        referred: share of images referred here.
+        error: share of wrong decisions among the remaining images.
     """
 
     asked: float
@@ -114,8 +112,8 @@ class BoundResult:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReadoutEvaluation:
     """Attributes:
-    grades: of operating points that cut the mean grade.
-    bound: None where `readout.refer_share` was not asked for.
+    grades: for operating points that cut the mean grade.
+    bound: None without `readout.refer_share`.
     curve: (share of images kept, error among them), most certain first, at most 200 points.
     aurc: area under that curve; smaller is better (Geifman and El-Yaniv 2017, NeurIPS).
     """
@@ -136,13 +134,13 @@ class ReadoutEvaluation:
 def evaluate_readout(
     predictions: Predictions, prevalence: float | Mapping[str, float] | None = None
 ) -> ReadoutEvaluation:
-    """Tables of everything that was fitted on validation.
+    """Tables for everything that was fitted on validation.
 
     Args:
-        prevalence: share of positives where the model will be used, for every label or by label.
+        prevalence: expected share of positives in use, for all labels or by label.
 
     Raises:
-        UsageError: a prevalence for a label that the model does not know.
+        UsageError: a prevalence for an unknown label.
     """
     outputs = predictions.labels.outputs
     if isinstance(prevalence, Mapping) and (unknown := sorted(set(prevalence) - set(outputs))):
@@ -245,8 +243,7 @@ def _sets(predictions: Predictions, groups: NDArray[np.int64]) -> list[SetsResul
 def _referral(
     predictions: Predictions, p: NDArray[np.float64], groups: NDArray[np.int64]
 ) -> tuple[tuple[ReferralResult, ...], BoundResult | None, tuple[tuple[float, float], ...], float]:
-    """By the certainty of the whole image, where classes exclude each other or there is one; a
-    multilabel image is wrong where any assessed finding is."""
+    """By the certainty of whole images; a multilabel one is wrong if any assessed finding is."""
     assessed = ~np.isnan(predictions.targets)
     known = assessed.any(axis=1)
     truth, decided = predictions.targets[known] == 1, predictions.decisions[known]
@@ -256,7 +253,7 @@ def _referral(
     if n == 0:
         return (), None, (), math.nan
     order = np.argsort(-sure, kind="stable")
-    # images of equal certainty cannot be told apart: each carries the mean of their errors
+    # images of equal certainty are treated alike: each has the mean of their errors
     _, at = np.unique(-sure[order], return_inverse=True)
     shared = np.bincount(at, weights=wrong[order]) / np.bincount(at)
     risk = np.cumsum(shared[at]) / np.arange(1, n + 1)

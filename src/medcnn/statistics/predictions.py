@@ -1,8 +1,8 @@
-"""What a model said of a split: the waist of the hourglass.
+"""The predictions of a model for a split: the waist of the hourglass.
 
-Validation while training, `evaluate`, the scores, the figures and the report consume this and
-nothing else. Saved as `predictions_<split>.csv` with its header `.json` beside it; reading it
-back gives the same float32 logits, bit for bit.
+Validation during training, `evaluate`, scores, figures and report use only this. It is saved as
+`predictions_<split>.csv` with a header `.json`; reading it returns the same float32 logits, bit for
+bit.
 """
 
 from __future__ import annotations
@@ -35,18 +35,17 @@ class Predictions:
 
     Attributes:
         split: train, validation, test, or `new` for images without labels.
-        groups: patient or lesion of each image; the unit that intervals resample.
-        targets: [N, K] 0, 1, a share of 1, or nan for "not assessed".
+        groups: patient or lesion of each image; the unit of resampling for intervals.
+        targets: [N, K] 0, 1, a fraction, or nan for "not assessed".
         logits: [N, K] float32, never calibrated or rounded.
         readout: how logits become probabilities, decisions and sets; fitted on validation.
-        categories: of each image the attribute that `readout.conformal.by` names, or nothing.
-        unreadable: (image id, reason) of the images that have no row here.
-        lines: of each image the line of the hospital's table, None where there is none; empty where
-            nobody knows.
-        folds: of out-of-fold predictions, the fold of each image, from 1: the model of that fold
-            was trained without it; else empty.
-        by_fold: the readout of each of these models, used in place of `readout`.
-        disagreement: [N] of an ensemble, how far its members are apart on each image; else None.
+        categories: value of `readout.conformal.by` for each image, or empty.
+        unreadable: (image id, reason) of images without a row here.
+        lines: line of each image in the hospital's table, None if it has none; empty if unknown.
+        folds: for out-of-fold predictions, the fold of each image, from 1, whose model was trained
+            without it; else empty.
+        by_fold: the readout of each of these models, used instead of `readout`.
+        disagreement: [N] for an ensemble, how much its members disagree on each image; else None.
         provenance: what made the logits (checkpoint hash, manifest fingerprint, ...).
     """
 
@@ -90,7 +89,7 @@ class Predictions:
         )
 
     def each_fold(self) -> Iterator[tuple[NDArray[np.int64], Predictions]]:
-        """Positions of the images of each fold, and what the one model of that fold said."""
+        """Positions of the images of each fold, and the predictions of that fold's model."""
         for number in sorted(set(self.folds)):
             rows = np.flatnonzero(np.array(self.folds) == number)
             yield (
@@ -99,7 +98,7 @@ class Predictions:
             )
 
     def _read_out(self, of: Callable[[Predictions], Found]) -> Found:
-        """What `of` makes of each model's part [n, ...], put together; None where it makes none."""
+        """`of` applied to each model's part [n, ...], joined; None if it returns None."""
         if not self.folds:
             return of(self)
         rows, parts = zip(*((rows, of(part)) for rows, part in self.each_fold()), strict=True)
@@ -109,20 +108,22 @@ class Predictions:
 
     @property
     def probabilities(self) -> NDArray[np.float64]:
+        """[N, K] in [0, 1], calibrated if the readout is."""
         return self._read_out(lambda p: p.readout.probabilities(p.labels, p.logits))
 
     @property
     def thresholds(self) -> tuple[float, ...] | None:
-        """In use for the decisions, one per output; None where classes exclude each other."""
+        """Those used for decisions, one per output; None if classes are exclusive."""
         return self.readout.thresholds(self.labels)
 
     @property
     def decisions(self) -> NDArray[np.bool_]:
+        """[N, K]: the decided class, or every label that is called present."""
         return self._read_out(lambda p: p.readout.decide(p.labels, p.probabilities))
 
     @property
     def sets(self) -> NDArray[np.bool_] | None:
-        """Prediction sets as `Conformal.sets`, or None where none were asked for."""
+        """Prediction sets as in `Conformal.sets`, or None if not requested."""
 
         def sets_of(p: Predictions) -> NDArray[np.bool_] | None:
             if p.readout.conformal is None:
@@ -133,7 +134,7 @@ class Predictions:
 
     @property
     def refer(self) -> NDArray[np.bool_] | None:
-        """[N]: which images a human should look at, or None where no share was to be referred."""
+        """[N]: which images a human should look at, or None if referral was not requested."""
 
         def refer_of(p: Predictions) -> NDArray[np.bool_] | None:
             if p.readout.referral is None:
@@ -145,7 +146,7 @@ class Predictions:
 
     @property
     def digest(self) -> str:
-        """SHA-256 of all that scores depend on: ids, groups, targets, logits and the readout."""
+        """SHA-256 of everything that scores depend on: ids, groups, targets, logits, readout."""
         told: list[Any] = [
             self.labels.to_json(),
             self.readout.to_json(),
@@ -158,12 +159,13 @@ class Predictions:
             told += [self.folds, [readout.to_json() for readout in self.by_fold]]
         found = sha256(json.dumps(told).encode())
         for values in (self.targets, self.logits):
-            # one byte order, and one nan of the many
+            # a fixed byte order, and one of the many nan
             plain_nan = np.where(np.isnan(values), np.float32(np.nan), values)
             found.update(plain_nan.astype("<f4").tobytes())
         return found.hexdigest()
 
     def write(self, path: Path) -> None:
+        """Write the table to `path` (.csv) and its header next to it (.json)."""
         names = self.labels.outputs
         columns = [f"{what}:{n}" for what in ("target", "logit", "probability") for n in names]
         said = self._said()
@@ -187,7 +189,7 @@ class Predictions:
             )
             for image_id, group, target, logit, probability, words in rows:
                 cells = ["" if math.isnan(t) else f"{t:g}" for t in target]
-                # nine digits give back every float32 exactly
+                # nine digits represent every float32 exactly
                 cells += [f"{value:.9g}" for value in logit]
                 cells += [f"{value:.6f}" for value in probability]
                 writer.writerow([*map(quoted, (image_id, group)), *cells, *map(quoted, words)])
@@ -204,7 +206,7 @@ class Predictions:
         write_text(path.with_suffix(".json"), json.dumps(header, indent=2) + "\n")
 
     def new_rows(self) -> list[dict[str, str]]:
-        """Rows of the table that `predict` writes: images without labels, unreadable ones too."""
+        """Rows of the table that `predict` writes: unlabelled images, including unreadable ones."""
         rows = [
             {
                 column: f"{cell:.6f}" if isinstance(cell, float) else quoted(cell)
@@ -216,10 +218,11 @@ class Predictions:
 
     @property
     def new_columns(self) -> list[str]:
+        """Columns of the table that `medcnn predict` writes."""
         return columns_of(self.labels, self.readout, ensemble=self.disagreement is not None)
 
     def to_csv(self, path: Path | str) -> None:
-        """Write the table that `medcnn predict` writes, in place of a file that is there."""
+        """Write the table of `medcnn predict`; an existing file is replaced."""
         text = io.StringIO(newline="")
         writer = csv.DictWriter(text, self.new_columns)
         writer.writeheader()
@@ -227,7 +230,7 @@ class Predictions:
         write_bytes(Path(path), text.getvalue().encode("utf-8", "backslashreplace"))
 
     def to_frame(self) -> Any:
-        """A pandas `DataFrame`: rows as given, probabilities as they are, unreadable images last.
+        """A pandas `DataFrame`: rows in order, unrounded probabilities, unreadable images last.
 
         Raises:
             UsageError: pandas is not installed.
@@ -239,7 +242,7 @@ class Predictions:
         return pandas.DataFrame(self._rows(), columns=self.new_columns)
 
     def _rows(self) -> list[dict[str, Any]]:
-        """A row for each image, in order, then those of the unreadable ones."""
+        """One row per image, in order, then those of unreadable images."""
         said = self._said()
         rows: list[dict[str, Any]] = [
             {
@@ -255,8 +258,7 @@ class Predictions:
         return rows + [{"image_id": i, "unreadable": reason} for i, reason in self.unreadable]
 
     def _said(self) -> dict[str, list[str]]:
-        """Column -> what each row says: the decision, and the set and whether to refer it, where
-        the readout has them (`said_columns`)."""
+        """Column -> text of each row: the decision, and set and referral if there are any."""
         said = {"decision": self.labels.decision_texts(self.decisions)}
         if (sets := self.sets) is not None:
             said["set"] = set_texts(self.labels, sets)
@@ -267,14 +269,14 @@ class Predictions:
         return said
 
     def _named(self, values: NDArray[np.float64]) -> list[tuple[str, float]]:
-        """Probabilities [K] by class name; a binary space names its negative class too."""
+        """Probabilities [K] by class name; binary labels include the negative class."""
         if self.labels.kind is Kind.BINARY:
             values = np.array([1 - values[0], values[0]])
         return [(n, float(v)) for n, v in zip(self.labels.names, values, strict=True)]
 
     @classmethod
     def read(cls, path: Path) -> Predictions:
-        """Raises DataError where the table or its header is missing or does not fit."""
+        """Raises DataError if the table or its header is missing or does not fit."""
         try:
             header = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
             with path.open(newline="", encoding="utf-8") as file:

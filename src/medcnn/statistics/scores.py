@@ -1,4 +1,4 @@
-"""Every score with its interval and its count, and the file `metrics.json` that holds them."""
+"""Computes every score with its interval and counts."""
 
 from __future__ import annotations
 
@@ -49,14 +49,14 @@ from medcnn.system.errors import listed
 from medcnn.system.progress import track
 
 MANY = 20
-"""Labels from which on it is said how far the scores are."""
+"""Number of labels from which progress is shown."""
 
 
 def evaluate(predictions: Predictions, *, resamples: int = 1000, seed: int = 0) -> Evaluation:
-    """Every score that is defined for the kind of label, overall and per class.
+    """All scores that are defined for the kind of label, overall and per class.
 
     Args:
-        resamples: patients are drawn anew this many times; 1 or more.
+        resamples: number of times that patients are drawn; 1 or more.
         seed: of the draws; the same seed gives the same intervals.
 
     Out-of-fold predictions are scored within each fold and averaged (`folds.cross_validated`).
@@ -116,12 +116,12 @@ def _scores(predictions: Predictions, resamples: int, seed: int) -> list[Score]:
 
 @dataclass(frozen=True, kw_only=True)
 class Part:
-    """A score of some rows, with its interval before it is asked whether enough patients are behind
-    it, and what a mean over several such scores needs.
+    """A score of some rows, with its interval before the number of patients is checked, and
+    everything a mean over several such scores needs.
 
     Attributes:
-        noise: of `intervals.Spread`; mass: [m] by how much noise moves its number of positives.
-        behind: numbers of the patients on the side that decides how sure it is.
+        noise: as in `intervals.Spread`; mass: [m] effect of noise on its number of positives.
+        behind: numbers of the patients on the rarer side.
         terms: [T] of an inverted interval, and `resampled` [R, T].
     """
 
@@ -157,6 +157,7 @@ class Part:
             groups=self.groups,
             method="" if math.isnan(interval.low) else self.method,
             note=note,
+            no_interval=interval.reason,
         )
 
 
@@ -203,7 +204,7 @@ def _parts(
             spread = spread_of_parts(metric.influence(rows), own, every)
             spread = _raised(spread, metric, rows, own)
             if math.isinf(metric.bounds[0]):
-                # a line through the outcomes has the freedom of the rarer ones
+                # a line through the outcomes has the degrees of freedom of the rarer ones
                 spread = replace(spread, freedom=min(spread.freedom, behind - 1.0))
             interval, noise = interval_around(value, spread, span, behind), spread.noise
         else:
@@ -217,7 +218,7 @@ def _parts(
             else:
                 spread = _raised(spread_of_draws(resampled, size[rarer]), metric, rows, own)
                 noise = spread.noise
-                # noise makes the resamples larger once more, by as much as the value itself is
+                # noise makes resamples larger again, by as much as it does the value
                 centre = value if metric.unbiased else 2 * value - float(np.nanmean(resampled))
                 inside = min(max(centre, span[0] + NO_SPREAD), span[1])
                 interval = interval_around(inside, spread, span, behind)
@@ -239,8 +240,8 @@ def _parts(
 
 
 def _raised(spread: Spread, metric: Metric, rows: Rows, groups: Ints) -> Spread:
-    """With the mean of its variance and the score's floor, where that is larger."""
-    # where no row moves the score there is nothing to be sure of, and no floor changes that
+    """Replace its variance by the mean with the score's floor, if that is larger."""
+    # if no row moves the score, there is no variance, and a floor does not change that
     if metric.floor is None or not spread.variance > NO_SPREAD**2:
         return spread
     mean = (spread.variance + metric.floor(rows, groups)) / 2
@@ -248,8 +249,8 @@ def _raised(spread: Spread, metric: Metric, rows: Rows, groups: Ints) -> Spread:
 
 
 def patients_behind(metric: Metric, rows: Rows, groups: Ints) -> Ints:
-    """Numbers of the patients on the side that decides how sure a score is: the rarer one, however
-    many images stand on the other, unless it rests on all alike."""
+    """Numbers of the patients who determine the precision of a score: those on the rarer side,
+    however many images the other has, unless all count alike."""
     if metric.of_all or (rows.target.ndim > 1 and not metric.sides):
         return different(groups)
     sides = list(metric.sides(rows)) if metric.sides else [rows.target, ~rows.target]
@@ -282,7 +283,7 @@ def _mean(
     groups: Ints,
     labels: LabelSpace,
 ) -> Score:
-    """Mean over the labels where the score is defined."""
+    """Mean over the labels for which the score is defined."""
     defined = [p for p in parts if not math.isnan(p.value)]
     missing = [n for n, p in zip(names, parts, strict=True) if math.isnan(p.value)]
     note = f"mean over {len(defined)} of {len(parts)} labels"
@@ -311,7 +312,7 @@ def _mean(
     method = defined[0].method if metric.signed else "mover"
     few = sum(len(p.behind) < metric.needs for p in defined)
     if few and not interval.reason:
-        note += f"; of these {few} rest on too little for an interval of their own"
+        note += f"; {few} of these have too little data for a separate interval"
     if interval.reason:
         note += f"; interval not available: {interval.reason}"
     return replace(
@@ -321,6 +322,7 @@ def _mean(
         high=interval.high,
         method="" if interval.reason else method,
         note=note,
+        no_interval=interval.reason,
     )
 
 
@@ -335,12 +337,12 @@ def _mean_interval(
     reasons = [p.interval.reason for p in parts if p.interval.reason]
     if reasons:
         return Interval(reason=reasons[0])
-    # each label may rest on fewer than would do for it alone, all of them together may not
+    # a single label may have too few patients, but all together must have enough
     together = different(np.concatenate([p.behind for p in parts]))
     if few := too_few(len(together), metric.needs):
         return Interval(reason=few)
     if metric.signed is not None:
-        # a mean of sums of powers is the sum of all of their terms
+        # a mean of sums of powers is the sum of all their terms
         root = heavy ** (1 / metric.power)
         terms = np.concatenate([h * p.terms for h, p in zip(root, parts, strict=True)])
         drawn = np.concatenate([h * p.resampled for h, p in zip(root, parts, strict=True)], axis=1)
@@ -348,10 +350,10 @@ def _mean_interval(
         freedom = freedom_of(np.bincount(own))
         return inverted_interval(terms, drawn, how_many(own), metric.power, freedom)
     if metric.of_prevalence or not metric.unbiased:
-        return Interval(reason="means of this score have none that was found to hold")
+        return Interval(reason="no interval was found reliable for means of this score")
     shift = None
     if average is Average.WEIGHTED:
-        # the shares of the labels are themselves found on these patients only
+        # the shares of the labels are themselves estimates from these patients
         total = sum(float(p.rows.target.sum()) for p in parts)
         shift = (values - heavy @ values) @ np.stack([p.mass for p in parts]) / total
     noise = np.stack([p.noise for p in parts])

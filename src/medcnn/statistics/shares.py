@@ -1,4 +1,4 @@
-"""A share of images with its interval, and what follows from two of them: predictive values."""
+"""A share of images with its interval, and predictive values, which follow from two shares."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from medcnn.statistics.intervals import Spread, how_many, interval_around, share
 
 
 def share_of(hits: NDArray[np.bool_], groups: NDArray[np.int64]) -> Estimate:
-    """Share of images [n] that are hits, of the patients `groups` [n]."""
+    """Share of hits among images [n] of the patients `groups` [n]."""
     value, behind = float(hits.mean()) if len(hits) else math.nan, how_many(groups)
     few = too_few(behind) if len(hits) else "no such image"
     found = Interval(reason=few) if few else share_interval(hits, groups)
@@ -21,14 +21,14 @@ def share_of(hits: NDArray[np.bool_], groups: NDArray[np.int64]) -> Estimate:
 
 
 def share_by_patient(hits: NDArray[np.bool_], groups: NDArray[np.int64]) -> Estimate:
-    """Mean over patients of the share of their images; `count` is that of patients."""
+    """Mean over patients of the share of hits among their images; `count` counts patients."""
     _, at, images = np.unique(groups, return_inverse=True, return_counts=True)
     of = len(images)
     own = np.bincount(at, weights=hits, minlength=of) / images
     value = float(own.mean()) if of else math.nan
     if few := too_few(of) if of else "no such image":
         return Estimate(value=value, count=of, groups=of, note=few)
-    # patients of one image each say no less than images would
+    # patients with one image each tell as much as images
     variance = max(float(own.var(ddof=1)) / of, value * (1 - value) / len(hits))
     spread = Spread(variance=variance, freedom=of - 1.0, noise=own - value)
     found = interval_around(value, spread, (0.0, 1.0), of)
@@ -36,7 +36,7 @@ def share_by_patient(hits: NDArray[np.bool_], groups: NDArray[np.int64]) -> Esti
 
 
 class TwoByTwo(TypedDict):
-    """A yes-or-no question: the four counts, and how often each side is called what it is."""
+    """A yes-or-no question: the four counts, and how often each side is called correctly."""
 
     found: int
     missed: int
@@ -60,7 +60,7 @@ def two_by_two(
 
 
 def predictive_values(sens: float, spec: float, prevalence: float) -> tuple[float, float]:
-    """PPV and NPV by Bayes' theorem; nan where nobody is called so."""
+    """PPV and NPV by Bayes' theorem; nan if no image is called so."""
     true, false = sens * prevalence, (1 - spec) * (1 - prevalence)
     cleared, missed = spec * (1 - prevalence), (1 - sens) * prevalence
     ppv = true / (true + false) if true + false > 0 else math.nan
@@ -73,8 +73,8 @@ def predictive_estimates(
 ) -> tuple[Estimate, Estimate]:
     """PPV and NPV at a known prevalence.
 
-    Sensitivity and specificity come from different images, so for the intervals the distances of
-    their own bounds from the values add up in square on the scale of the log odds (the method of
+    Sensitivity and specificity come from different images. So for the intervals, the distances of
+    their bounds from the values are added in quadrature on the scale of log odds (method of
     variance estimates recovery: Zou and Donner 2008, Stat Med 27)."""
 
     def recovered(
@@ -84,8 +84,8 @@ def predictive_estimates(
         if math.isnan(top_low + low_low):
             return Interval(reason=sens.note or spec.note)
         if top == low == 0:
-            return Interval(reason="nobody is called so")
-        if low == 0:  # infinite odds: only the lower end is left to find
+            return Interval(reason="no image is called so")
+        if low == 0:  # infinite odds: only the lower end must be found
             return Interval(low=1 - 1 / (1 + at * _least(top, top_low) / low_high), high=1.0)
         if top == 0:
             return Interval(low=0.0, high=1 / (1 + _least(low, low_low) / top_high / at))
@@ -108,8 +108,8 @@ def predictive_estimates(
 
 
 def _least(value: float, low: float) -> float:
-    """What divided by the upper end of a share that was found to be 0 is the lower end of the
-    ratio: the same recovery for a ratio (Donner and Zou 2012, Stat Methods Med Res 21(4))."""
+    """The numerator that, divided by the upper end of a share of 0, gives the lower end of the
+    ratio: the same method for a ratio (Donner and Zou 2012, Stat Methods Med Res 21(4))."""
     return math.sqrt(value**2 - (value - low) ** 2)
 
 

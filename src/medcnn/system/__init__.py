@@ -1,1 +1,1 @@
-"""What everything stands on and nothing of which is medical: files, errors, privacy, progress."""
+"""The non-medical foundation of everything else: files, errors, privacy, progress."""

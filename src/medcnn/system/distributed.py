@@ -1,7 +1,6 @@
 """Processes that train one model together, one for each GPU, as torchrun starts them.
 
-A process that was started alone is the only one of its kind: everything here then does nothing, and
-the same code runs.
+A process that was started alone runs the same code; everything here then does nothing.
 """
 
 from __future__ import annotations
@@ -11,22 +10,20 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
-import torch
-import torch.distributed as dist
 from numpy.typing import NDArray
-from torch import Tensor, nn
-from torch._C._distributed_c10d import PrefixStore
-from torch.distributed.rendezvous import rendezvous
 
 from medcnn.system.errors import MedcnnError, UsageError
 from medcnn.system.launched import WAYS_OUT, launched
 
+if TYPE_CHECKING:  # torch is imported late: a process on its own does not need it here
+    from torch import Tensor, nn
+
 T = TypeVar("T")
 
-# The first pass over a data set may take a night, in which the others wait for the leader.
+# The first pass over a data set may take a night, and the others wait for the leader.
 PATIENCE = timedelta(hours=48)
 
 
@@ -35,10 +32,10 @@ class Ranks:
     """This process among all of them.
 
     Attributes:
-        rank: 0 is the leader, who alone writes.
-        world: how many there are.
+        rank: 0 is the leader, the only one that writes.
+        world: number of processes.
         local: number on this machine.
-        words: group that exchanges words and decisions over the CPU; None for one process alone.
+        words: group that exchanges objects and decisions over the CPU; None for a single process.
     """
 
     rank: int = 0
@@ -51,43 +48,55 @@ class Ranks:
         return self.rank == 0
 
     def share(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
-        """This process's part of `rows`: all parts together are all rows, each once."""
+        """This process's part of `rows`; the parts of all processes cover each row once."""
         return np.asarray(np.array_split(rows, self.world)[self.rank])
 
     def any(self, flags: Sequence[bool]) -> list[bool]:
-        """Of each flag whether it is set anywhere, so that all decide alike."""
+        """For each flag, whether any process set it, so that all decide alike."""
         if self.world == 1:
             return list(flags)
+        import torch
+        import torch.distributed as dist
+
         together = torch.tensor(flags, dtype=torch.uint8)
         dist.all_reduce(together, op=dist.ReduceOp.MAX, group=self.words)
         return [bool(flag) for flag in together.tolist()]
 
     def least(self, number: int) -> int:
-        """Of all processes."""
+        """The smallest `number` of all processes."""
         if self.world > 1:
+            import torch
+            import torch.distributed as dist
+
             together = torch.tensor(number)
             dist.all_reduce(together, op=dist.ReduceOp.MIN, group=self.words)
             number = int(together)
         return number
 
     def summed(self, values: Tensor) -> Tensor:
-        """Over all processes, on the device of `values`."""
+        """The sum over all processes, on the device of `values`."""
         if self.world > 1:
+            import torch.distributed as dist
+
             dist.all_reduce(values)
         return values
 
     def gathered(self, part: NDArray[Any]) -> NDArray[Any]:
-        """The parts of all processes, one below the other in the order of their ranks."""
+        """The parts of all processes, concatenated by rank."""
         if self.world == 1:
             return part
+        import torch.distributed as dist
+
         parts: list[Any] = [None] * self.world
         dist.all_gather_object(parts, part, group=self.words)
         return np.concatenate(parts)
 
-    def told(self, make: Callable[[], T]) -> T:
-        """What the leader makes. Its fault becomes the fault of all, so that all end alike."""
+    def from_leader(self, make: Callable[[], T]) -> T:
+        """What the leader makes. If it fails, all processes raise the same error."""
         if self.world == 1:
             return make()
+        import torch.distributed as dist
+
         said: list[Any] = [None, None]
         if self.leads:
             try:
@@ -100,21 +109,27 @@ class Ranks:
         return said[0]  # type: ignore[no-any-return]
 
     def align(self, module: nn.Module) -> None:
-        """Weights and statistics of the leader for all."""
+        """Copy the leader's weights and statistics to all."""
         if self.world > 1:
+            import torch.distributed as dist
+
             for value in module.state_dict().values():
                 dist.broadcast(value, src=0)
 
     @contextmanager
     def one_a_machine_first(self) -> Iterator[None]:
-        """The block is run by one process of each machine, then by the others, who find on the disk
-        what it left there."""
-        if self.world > 1 and self.local:
+        """One process of each machine runs the block first; the others then find its files."""
+        if self.world == 1:
+            yield
+            return
+        import torch.distributed as dist
+
+        if self.local:
             dist.barrier(group=self.words)
         try:
             yield
         finally:
-            if self.world > 1 and not self.local:
+            if not self.local:
                 dist.barrier(group=self.words)
 
 
@@ -126,21 +141,26 @@ def joined(device: str) -> Iterator[Ranks]:
     """The processes that torchrun started, or this one alone.
 
     Args:
-        device: as the user named it; with several processes each takes the GPU of its number.
+        device: as the user named it; each of several processes takes the GPU of its number.
 
     Raises:
-        UsageError: the environment says that there are others, and not where.
+        UsageError: the environment says that there are others, but not where.
     """
     world, local = launched()
     if world == 1:
         yield ALONE
         return
+    import torch
+    import torch.distributed as dist
+    from torch._C._distributed_c10d import PrefixStore
+    from torch.distributed.rendezvous import rendezvous
+
     on_gpu = device != "cpu" and torch.cuda.is_available()
     if on_gpu:
         if local >= torch.cuda.device_count():
             raise UsageError(
-                f"LOCAL_RANK={local}, but this machine has {torch.cuda.device_count()} GPUs: start "
-                f"as many processes (torchrun --nproc-per-node={torch.cuda.device_count()})."
+                f"LOCAL_RANK={local}, but this machine has {torch.cuda.device_count()} GPUs. Start "
+                f"one process for each (torchrun --nproc-per-node={torch.cuda.device_count()})."
             )
         torch.cuda.set_device(local)
     try:
@@ -151,7 +171,7 @@ def joined(device: str) -> Iterator[Ranks]:
             f"the {world} processes of this training cannot meet at {place}: "
             f"{str(error).splitlines()[0]:.200}. {WAYS_OUT}"
         ) from error
-    # torchrun starts processes again with the old store, where the addresses of the dead stand
+    # torchrun restarts processes with the old store, which still holds addresses of dead ones
     again = PrefixStore(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"), store)
     backend = "nccl" if on_gpu else "gloo"
     dist.init_process_group(backend, store=again, rank=rank, world_size=world)
@@ -162,8 +182,9 @@ def joined(device: str) -> Iterator[Ranks]:
         if not any(word in str(error) for word in ("gloo", "NCCL", "Connection")):
             raise
         raise MedcnnError(
-            "another process of this training ended, so this one cannot go on; what was saved is "
-            "whole. The same command goes on from there; torchrun --max-restarts=N does so itself."
+            "another process of this training ended, so this one cannot continue. Everything saved "
+            "is intact. Run the same command again to continue, or let torchrun do so: "
+            "--max-restarts=N."
         ) from error
     finally:
         dist.destroy_process_group()

@@ -4,13 +4,13 @@
     ├── UsageError         exit code 2   a key, value, name or path in the command is wrong
     ├── CheckpointError    exit code 1   a checkpoint is damaged, foreign or does not fit
     ├── PluginError        exit code 1   an installed plug-in does not work, or has a taken name
-    ├── DivergedError      exit code 3   the loss left the numbers
+    ├── DivergedError      exit code 3   the loss became infinite or nan
     ├── DataError          exit code 4   the data are refused
-    │   ├── LeakError                    a patient stands in more than one split
+    │   ├── LeakError                    a patient is in more than one split
     │   └── ImageError                   one image cannot be read as it is
-    └── StoppedError       exit code 75  a signal came; a checkpoint is saved, run again to go on
+    └── StoppedError       exit code 75  a signal came; a checkpoint is saved, run again to resume
 
-Every message says what, where, what was found and what to do. The command line prints it as one
+Every message says what is wrong, where, what was found and what to do. The command line prints one
 paragraph; a traceback appears only with `--debug`.
 """
 
@@ -18,31 +18,39 @@ from __future__ import annotations
 
 
 class MedcnnError(Exception):
+    """The command failed; the root of all errors of medcnn."""
+
     exit_code = 1
 
 
 class UsageError(MedcnnError, ValueError):
+    """A key, value, name or path is wrong."""
+
     exit_code = 2
 
 
 class CheckpointError(MedcnnError, ValueError):
-    pass
+    """A checkpoint is damaged, foreign or does not fit."""
 
 
 class PluginError(MedcnnError):
-    pass
+    """An installed plug-in does not work, or its name is taken."""
 
 
 class DivergedError(MedcnnError):
+    """The loss became infinite or nan."""
+
     exit_code = 3
 
 
 class DataError(MedcnnError, ValueError):
+    """The data are refused."""
+
     exit_code = 4
 
 
 class LeakError(DataError):
-    pass
+    """A patient is in more than one split."""
 
 
 class ImageError(DataError):
@@ -50,17 +58,21 @@ class ImageError(DataError):
 
 
 class StoppedError(MedcnnError):
+    """A signal stopped the command; everything is saved."""
+
     exit_code = 75
 
 
 def pip_install(extra: str) -> str:
-    """The line that installs an extra, as the README has it."""
+    """The command that installs an extra, as in the README."""
     return f".venv/bin/pip install -c constraints.txt '.[{extra}]' in the checkout"
 
 
 def private(name: str) -> str:
-    """`‹name›`: the name of a file or a patient within a message. A terminal shows it, whatever is
-    written shows its pseudonym (`privacy.pseudonymised`)."""
+    """`‹name›`: marks the name of a file or patient in a message.
+
+    A terminal shows the name; files show its pseudonym (`privacy.pseudonymised`).
+    """
     text = "".join(c if c.isprintable() else repr(c)[1:-1] for c in name)
     return f"‹{text.replace('‹', '<').replace('›', '>')}›"
 

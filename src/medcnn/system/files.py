@@ -1,5 +1,5 @@
-"""Files appear whole or not at all: written beside their place, flushed to the disk, then renamed.
-And where what can be made again is kept, for nobody but its owner."""
+"""Files appear whole or not at all: written next to their place, flushed to disk, then renamed.
+Also the cache folder, which only its owner can read."""
 
 from __future__ import annotations
 
@@ -12,14 +12,15 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib import resources
 from pathlib import Path
 from typing import TextIO
 
 from medcnn.system.errors import UsageError
 
 ABANDONED_AFTER_S = 86_400.0
-# What Windows has no word for: owners and modes of files, and folders that can be flushed. There a
-# file is as private as its folder's access list.
+# Windows has neither owners and modes of files nor folders that can be flushed. There, a file is as
+# private as its folder's access list.
 POSIX = hasattr(os, "geteuid")
 OPENED = sum(getattr(os, flag, 0) for flag in ("O_BINARY", "O_NOFOLLOW", "O_NONBLOCK", "O_CLOEXEC"))
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -30,21 +31,21 @@ SEAL_BYTES = hashlib.sha256().digest_size
 def replacing(
     path: Path, *, keep: Path | None = None, num_bytes: int | None = None
 ) -> Iterator[Path]:
-    """A temporary path in the same folder that takes the place of `path` when the block ends.
+    """A temporary path in the same folder that replaces `path` when the block ends.
 
-    A block that raises leaves what was there before.
+    If the block raises, the old file stays.
 
     Args:
-        keep: where what was there before goes; a kill can leave that one alone, whole.
-        num_bytes: how large the file will be, where that is known: a full disk then says how much
-            room is missing.
+        keep: where the old file goes; after a kill, it may be the only one, and is whole.
+        num_bytes: size of the file, if known; the error of a full disk then says how much is
+            missing.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     # not the process number: machines that share a disk have equal ones
     temporary = path.with_name(f".{path.stem}.{uuid.uuid4().hex}.part{path.suffix}")
     sweep(path.parent, older_than_s=ABANDONED_AFTER_S)
     try:
-        # made here, so that nobody reads along whatever the writer's own mode would be
+        # created here, so that others cannot read it, whatever mode the writer would use
         os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
         yield temporary
         with temporary.open("r+b") as file:
@@ -60,7 +61,7 @@ def replacing(
             finally:
                 os.close(folder)
     except OSError as error:
-        # a full disk does not say of which file; and the user knows this one by its own name
+        # a full disk does not name the file, and the user knows this one by its final name
         if error.errno and error.filename in (None, str(temporary)):
             error.filename, error.filename2 = str(path), None
         if error.errno in NO_ROOM and error.filename == str(path):
@@ -73,19 +74,19 @@ def replacing(
 
 @contextmanager
 def locked(path: Path, *, waiting: Callable[[], object] | None = None) -> Iterator[None]:
-    """One process at a time is within the block, of all that name the lock file `path`.
+    """Only one process at a time may be in the block, of all that use the lock file `path`.
 
-    The system gives the lock back however its holder ends; over NFS the server does. The file
-    stays, since removing it would let two in.
+    The system releases the lock however its holder ends; over NFS the server does. The file stays,
+    since removing it would let two in.
 
     Args:
-        waiting: called once where another process has the lock, which then is waited for.
+        waiting: called once if another process holds the lock, before waiting for it.
 
     Raises:
-        BlockingIOError: another process has it, and `waiting` is None.
-        OSError: the file cannot be made, or files cannot be locked there.
+        BlockingIOError: another process holds it, and `waiting` is None.
+        OSError: the file cannot be created, or files cannot be locked there.
     """
-    import filelock  # 25 ms, which no help text need wait for
+    import filelock  # 25 ms, which --help need not spend
 
     lock = filelock.FileLock(path, mode=as_private_as(path.parent), fallback_to_soft=False)
     try:
@@ -108,9 +109,8 @@ def _missing(found_room: int, num_bytes: int | None) -> str:
 
 
 def as_private_as(folder: Path) -> int:
-    """The mode of a file: its owner's, and others' as far as they may enter `folder` and the umask
-    of the user lets them."""
-    # only setting it tells it; another thread may make a file meanwhile, which nobody else may read
+    """The mode of a file: others may read it if they may enter `folder` and the umask allows it."""
+    # it can only be read by setting it; a file that another thread creates meanwhile stays private
     mask = os.umask(0o077)
     os.umask(mask)
     entered = folder.stat().st_mode
@@ -120,7 +120,7 @@ def as_private_as(folder: Path) -> int:
 
 @contextmanager
 def private_to(folder: Path) -> Iterator[None]:
-    """All that is written within the block is as private as `folder`, by whatever library."""
+    """Everything written in the block, by any library, is as private as `folder`."""
     others = ~folder.stat().st_mode & 0o077
     mask = os.umask(0o077)
     os.umask(mask | others)
@@ -131,8 +131,7 @@ def private_to(folder: Path) -> Iterator[None]:
 
 
 def sweep(folder: Path, *, older_than_s: float = 0.0) -> None:
-    """Remove what killed processes left; whoever shares a folder waits until it is surely theirs
-    no more."""
+    """Remove what killed processes left; in a shared folder, only old files are surely theirs."""
     for left in folder.glob(".*.part*"):
         try:
             if not older_than_s or time.time() - left.stat().st_mtime > older_than_s:
@@ -143,7 +142,7 @@ def sweep(folder: Path, *, older_than_s: float = 0.0) -> None:
 
 @contextmanager
 def table(path: Path) -> Iterator[TextIO]:
-    """A table to write, that takes the place of `path` when the block ends."""
+    """A table to write, which replaces `path` when the block ends."""
     with replacing(path) as part, part.open("w", newline="", encoding="utf-8") as file:
         yield file
 
@@ -160,12 +159,12 @@ def write_bytes(path: Path, *contents: bytes | memoryview, keep: Path | None = N
 
 
 def kept_twice(path: Path) -> tuple[Path, Path]:
-    """Where `write_sealed` keeps its content, and where that of the time before."""
+    """Where `write_sealed` keeps its content, and where the previous one."""
     return path, path.with_stem(f"{path.stem}-before")
 
 
 def write_sealed(path: Path, content: bytes | memoryview) -> None:
-    """Write `content` with its SHA-256 behind it; what stood there is kept once more."""
+    """Write `content`, followed by its SHA-256; the previous file is kept too."""
     newest, before = kept_twice(path)
     write_bytes(newest, content, hashlib.sha256(content).digest(), keep=before)
 
@@ -174,17 +173,17 @@ def read_sealed(path: Path, *, shared: bool = True) -> memoryview:
     """What `write_sealed` wrote.
 
     Args:
-        shared: whether it may be another user's, as a run folder may, and a cache may not.
+        shared: whether it may belong to another user: a run folder may, a cache may not.
 
     Raises:
-        ValueError: what is wrong with the file, as an end of a sentence that begins with its name.
+        ValueError: what is wrong with the file; completes a sentence that begins with its name.
     """
     whole = memoryview(path.read_bytes() if shared else read_own(path))
     content, seal = whole[:-SEAL_BYTES], whole[-SEAL_BYTES:]
     if not len(whole):
         raise ValueError("is empty")
     if hashlib.sha256(content).digest() != seal:
-        only = "holds nothing but zeros" if not any(whole[:4096]) else "was cut short or changed"
+        only = "contains only zeros" if not any(whole[:4096]) else "was cut short or changed"
         raise ValueError(f"{only} ({len(whole):,} bytes, its checksum does not fit)")
     return content
 
@@ -197,11 +196,11 @@ def cache_folder() -> Path:
 
 
 def cache_place(*names: str) -> Path:
-    """A folder below the cache folder that its owner alone may enter; made where it is not there.
+    """A folder below the cache folder that only its owner may enter; created if missing.
 
     Raises:
-        OSError: it cannot be made.
-        UsageError: a link or another user's folder stands there.
+        OSError: it cannot be created.
+        UsageError: there is a link or another user's folder.
     """
     folder = cache_folder()
     if not folder.is_dir():
@@ -214,7 +213,7 @@ def cache_place(*names: str) -> Path:
 
 
 def own_folder(folder: Path) -> Path:
-    """The same for a folder that a setting names; what lies above it is made as usual."""
+    """The same for a folder that a setting names; its parents are created as usual."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     _own_folder(folder)
     return folder
@@ -234,10 +233,10 @@ def _own_folder(folder: Path) -> None:
 
 
 def read_own(path: Path) -> bytes:
-    """What this user wrote, through no link.
+    """The bytes of a file of this user; links are not followed.
 
     Raises:
-        OSError: it is not there, or is a link.
+        OSError: it is missing, or a link.
         UsageError: another user could have put it there.
     """
     descriptor = open_own(path)
@@ -251,12 +250,12 @@ def open_own(path: Path) -> int:
     try:
         found = os.fstat(descriptor)
         if not stat.S_ISREG(found.st_mode):
-            raise OSError(errno.EINVAL, "it is no regular file", str(path))
+            raise OSError(errno.EINVAL, "it is not a regular file", str(path))
         _refuse_foreign(path, found)
         if POSIX and found.st_mode & 0o022:
             raise UsageError(
-                f"{path} may be written by other users, so nobody knows what it holds. If it is "
-                f"yours: chmod 600 '{path}'; else remove it."
+                f"other users can write {path}, so its content cannot be trusted. If it is yours: "
+                f"chmod 600 '{path}'; else remove it."
             )
     except BaseException:
         os.close(descriptor)
@@ -268,20 +267,25 @@ def _refuse_foreign(path: Path, found: os.stat_result) -> None:
     if POSIX and found.st_uid not in (os.geteuid(), 0):
         raise UsageError(
             f"{path} belongs to another user (number {found.st_uid}), who could have put anything "
-            "there. Remove it, or name a place of your own (MEDCNN_CACHE, or for the key of the "
-            "pseudonyms MEDCNN_PSEUDONYM_KEY_FILE)."
+            "there. Remove it, or name a place of your own (MEDCNN_CACHE; for the pseudonym key, "
+            "MEDCNN_PSEUDONYM_KEY_FILE)."
         )
 
 
 def read_at(descriptor: int, into: memoryview, start: int) -> int:
-    """Fill `into` from byte `start` on; returns how many bytes the file had. One thread at a time,
-    where the system cannot read by position (Windows)."""
+    """Fill `into` from byte `start` on; returns how many bytes the file had. For one thread at a
+    time on Windows, which cannot read by position."""
     if hasattr(os, "preadv"):
         return os.preadv(descriptor, [into], start)
     os.lseek(descriptor, start, os.SEEK_SET)
     data = os.read(descriptor, into.nbytes)
     into.cast("B")[: len(data)] = data
     return len(data)
+
+
+def packaged(package: str, name: str) -> str:
+    """The text of a data file that is part of a package."""
+    return resources.files(package).joinpath(name).read_text(encoding="utf-8")
 
 
 def sha256_of(path: Path) -> str:
@@ -292,24 +296,24 @@ def sha256_of(path: Path) -> str:
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "'")
 
 
-# Control characters (C0 but for tab and line feed, DEL, C1), which move a terminal's cursor, change
-# its title or its clipboard; and signs that reverse or hide what follows (Unicode TR 36).
+# Control characters (C0 except tab and line feed, DEL, C1), which move a terminal's cursor or
+# change its title or clipboard; and characters that reverse or hide what follows (Unicode TR 36).
 _UNSEEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b\u2028-\u202e\u2060-\u2069\ufeff]")
 
 
 def visible(text: str) -> str:
-    """Text that does nothing but stand there: `\\x1b[31m` for the sequence that makes it red."""
+    """Text without effect on a terminal: `\\x1b[31m` is shown, and does not turn the text red."""
     return _UNSEEN.sub(lambda sign: repr(sign[0])[1:-1], text)
 
 
 def heading(text: str) -> str:
-    """The name of a column as a table has it; a carriage return is kept by csv, and read back."""
+    """The name of a column as written in a table; csv keeps a carriage return and reads it back."""
     return "\r".join(map(visible, text.split("\r")))
 
 
 def quoted(text: str) -> str:
-    """A cell of a table for people: a text that a spreadsheet would run as a formula gets an
-    apostrophe in front (OWASP, "CSV injection"); `plain` takes it away again."""
+    """A cell of a table for people: text that a spreadsheet would run as a formula gets a leading
+    apostrophe (OWASP, "CSV injection"), which `plain` removes."""
     text = heading(text)
     return f"'{text}" if text.startswith(FORMULA_STARTS) else text
 

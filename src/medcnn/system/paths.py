@@ -1,8 +1,8 @@
-"""Paths that a table names: below the root and an ordinary file, or refused. And paths of this
-machine, which stay on it.
+"""Paths named in a table must be ordinary files below the root, or they are refused. Paths of this
+machine stay on it.
 
-A manifest may come from anyone; what it names is opened, copied into pages and counted as data.
-The way to a folder may name a department, a project or a person, and what is written travels.
+A manifest may come from anyone, and the files it names are opened, copied into pages and counted as
+data. The path to a folder may name a department, a project or a person, and output travels.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any
 
 
 def leaves_root(path: str) -> bool:
-    """Whether the text alone shows it: absolute, `..`, a NUL byte, or a drive of Windows."""
+    """Whether the text alone shows it: absolute, `..`, a NUL byte, or a Windows drive."""
     if path.startswith(("/", "\\")) or path[1:2] == ":" or "\0" in path:
         return True
     return ".." in path and ".." in path.replace("\\", "/").split("/")
@@ -25,12 +25,12 @@ def leaves_root(path: str) -> bool:
 def faults_on_disk(
     root: Path, paths: Iterable[str], *, follow_links: bool = False
 ) -> dict[str, str]:
-    """Path -> why it must not be opened: not there, a link out of the root, a pipe or a device.
+    """Path -> why it must not be opened: missing, a link out of the root, a pipe or a device.
 
-    Costs one listing per folder, and a look at a file only where it is a link.
+    Costs one listing per folder; only links are looked at individually.
 
     Args:
-        paths: below `root`, with `/`; those that `leaves_root` are not looked for.
+        paths: below `root`, with `/`; those for which `leaves_root` holds are not looked up.
         follow_links: links may lead out of the root.
     """
     top = os.path.realpath(root)
@@ -54,13 +54,13 @@ def faults_on_disk(
 
 
 MISSING = "not there"
-OUTSIDE = "outside of the data root"
+OUTSIDE = "outside the data root"
 LINKED = "a link that leads out of the data root"
-IRREGULAR = "no regular file (a folder, pipe or device)"
+IRREGULAR = "not a regular file (a folder, pipe or device)"
 
 
 def _listing(top: str, folder: str, follow_links: bool) -> dict[str, str] | None:
-    """Name -> what is wrong with it, or ""; None where the folder itself lies outside of `top`."""
+    """Name -> what is wrong with it, or ""; None if the folder itself is outside `top`."""
     place = os.path.join(top, folder)
     if not os.path.isdir(place):
         return {}
@@ -83,8 +83,8 @@ def _below(top: str, place: str) -> bool:
 
 
 def lookalike(root: Path, path: str) -> str | None:
-    """A file beside `path` whose name differs only in case or in its form of Unicode, as names do
-    that went through another system's disk."""
+    """A file beside `path` whose name differs only in case or Unicode form, as happens when files
+    are copied between systems."""
     place = root / PurePosixPath(path).parent
     wanted = folded(PurePosixPath(path).name)
     there = os.listdir(place) if os.path.isdir(place) else []
@@ -92,24 +92,24 @@ def lookalike(root: Path, path: str) -> str | None:
 
 
 def folded(name: str) -> str:
-    """The same for names that differ in case or in their form of Unicode alone."""
+    """The same for names that differ only in case or Unicode form."""
     return unicodedata.normalize("NFC", name).casefold()
 
 
 ELSEWHERE = "..."
-"""Stands for the way to a folder of this machine: `.../labels.xlsx`."""
-# An absolute path, one from a home or one that climbs (`../`), within a sentence: what leads to its
-# last part. A blank ends it, for a sentence does not say where its paths do; those that are known
-# are cut before.
+"""Replaces the path to a folder of this machine: `.../labels.xlsx`."""
+# Everything before the last part of an absolute path, one from a home folder, or one that climbs
+# (`../`), in a sentence. A blank ends it, since a sentence does not mark where a path ends; known
+# paths are cut first.
 _PART = r"(?:[^\s/'\"`‹›|;,()\[\]{}<>]+/)"
 _WAY = re.compile(rf"(?<![\w.:/<>~-])(?:(?:~\w*)?/{{1,3}}{_PART}+|(?:\.\./)+{_PART}*)")
 _OF_HOME = re.compile(r"~\w*/")
 
 
 def name_of_place(value: str) -> str:
-    """A path as it is written: without the way to it, where that leads through this machine.
+    """A path as it is written to files: only its last part, if it is absolute or climbs.
 
-    `/` alone names nobody; it may be a separator, and stays.
+    `/` alone names nothing and may be a separator, so it stays.
     """
     text = value.removeprefix("file://")
     leads = os.path.isabs(text) or _OF_HOME.match(text) or ".." in text.split("/")
@@ -118,14 +118,14 @@ def name_of_place(value: str) -> str:
 
 
 def without_folders(text: str, known: Iterable[str | Path] = ()) -> str:
-    """A sentence in which paths of this machine have kept nothing but their last part.
+    """A sentence in which only the last part of each path of this machine is kept.
 
     Args:
-        known: paths that may stand in it, absolute or climbing; they may hold blanks.
+        known: paths that may occur in it, absolute or climbing; they may contain blanks.
     """
     said = {way: name_of_place(way) for way in map(str, known)}
     said |= {os.path.realpath(way): name for way, name in said.items()}
-    # the last part of a home is somebody's name
+    # the last part of a home folder is a person's name
     said |= {os.path.expanduser("~"): "~", os.getcwd(): "."}
     for way in sorted(said, key=len, reverse=True):
         if way.strip("/") and (os.path.isabs(way) or ".." in way.split("/")):
@@ -134,7 +134,7 @@ def without_folders(text: str, known: Iterable[str | Path] = ()) -> str:
 
 
 def without_ways(node: Any) -> Any:
-    """Nested plain settings in which every path has kept nothing but its last part."""
+    """Nested plain settings with only the last part of every path."""
     if isinstance(node, Mapping):
         return {key: without_ways(value) for key, value in node.items()}
     if isinstance(node, list | tuple):
@@ -143,7 +143,7 @@ def without_ways(node: Any) -> Any:
 
 
 def places_in(node: Any, key: str = "") -> dict[str, str]:
-    """Dotted key -> the path there, of those that `without_ways` cuts."""
+    """Dotted key -> path, for all paths that `without_ways` cuts."""
     if isinstance(node, Mapping):
         pairs = (places_in(v, f"{key}.{k}".lstrip(".")) for k, v in node.items())
         return {k: v for found in pairs for k, v in found.items()}

@@ -1,8 +1,8 @@
 """Plug-ins: what other installed packages add to the tables, known by name without an import.
 
-A package names its additions in its pyproject.toml, `[project.entry-points."medcnn.losses"]` and
-the like. Only a name that is chosen is imported, and only from the group where it was looked up: a
-setting or a checkpoint names an entry, never a module. Whoever installs a package trusts it.
+A package lists its additions in its pyproject.toml, under `[project.entry-points."medcnn.losses"]`
+and the like. Only a chosen name is imported, and only from the group where it was looked up: a
+setting or a checkpoint names an entry, never a module. Installing a package means trusting it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from medcnn.system.errors import CheckpointError, PluginError
 from medcnn.system.progress import log
 
 GROUPS = ("augmentations", "backbones", "datasets", "heads", "losses", "scores", "steps")
-# What pip takes for a name and a version: nothing else of a file may become part of a command.
+# What pip accepts as a name and a version: nothing else from a file may become part of a command.
 _PIP_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,98}[A-Za-z0-9])?")
 _PIP_VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9.!+_-]{0,98}")
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,98}")
@@ -41,21 +41,21 @@ class Plugin:
         """Import what it names.
 
         Raises:
-            PluginError: the import fails, for whatever reason.
+            PluginError: the import fails, for any reason.
         """
         try:
             return self.entry.load()
-        except (Exception, SystemExit) as error:  # it is somebody else's code
+        except (Exception, SystemExit) as error:  # it is foreign code
             reason = " ".join(f"{type(error).__name__}: {error}".split())
             raise PluginError(
-                f"'{self.name}' of {self} cannot be imported ({reason:.300}). Mend or uninstall "
+                f"'{self.name}' of {self} cannot be imported ({reason:.300}). Fix or uninstall "
                 f"{self.distribution}; --debug shows the traceback."
             ) from error
 
 
 @cache
 def known() -> Mapping[str, Mapping[str, tuple[Plugin, ...]]]:
-    """Group -> name -> whoever claims that name. Reading the metadata takes some 6 ms."""
+    """Group -> name -> all that claim that name. Reading the metadata takes about 6 ms."""
     found: dict[str, dict[str, tuple[Plugin, ...]]] = {group: {} for group in GROUPS}
     everything = entry_points()  # once: each call reads the metadata of all packages
     for group, names in found.items():
@@ -87,31 +87,31 @@ def the_one(group: str, name: str, what: str, *, taken: bool) -> Plugin | None:
     """The plug-in `name`, or None.
 
     Args:
-        what: such an entry is called in messages.
+        what: what messages call an entry of this kind.
         taken: medcnn has an entry of that name.
 
     Raises:
-        PluginError: several claim the name, or no command could hold it.
+        PluginError: several claim the name, or it cannot be typed in a command.
     """
     found = installed(group).get(name, ())
     if not found:
         return None
     if not _NAME.fullmatch(name):
         raise PluginError(
-            f"{found[0]} calls a {what} {name!r:.100}: the name should be lower-case letters, "
-            "digits and underscores."
+            f"{found[0]} names a {what} {name!r:.100}: a name should consist of lower-case "
+            "letters, digits and underscores."
         )
     claims = ["medcnn itself"] * taken + [str(plugin) for plugin in found]
     if len(claims) > 1:
         raise PluginError(
-            f"{what} '{name}' is the name of several: {' and '.join(claims)} have one. Nobody can "
-            f"say which is meant: uninstall {found[-1].distribution}, or have it renamed there."
+            f"{what} '{name}' is ambiguous: {' and '.join(claims)} have one. Uninstall "
+            f"{found[-1].distribution}, or have it renamed there."
         )
     return found[0]
 
 
 def used(names: Iterable[tuple[str, str]]) -> tuple[dict[str, str], ...]:
-    """Those of (group, name) that are plug-ins, as files keep them: group, name, distribution and
+    """Those of (group, name) that are plug-ins, as stored in files: group, name, distribution and
     version."""
     return tuple(
         {"group": p.group, "name": p.name, "distribution": p.distribution, "version": p.version}
@@ -121,12 +121,12 @@ def used(names: Iterable[tuple[str, str]]) -> tuple[dict[str, str], ...]:
 
 
 def require(kept: Any, groups: Collection[str], source: str) -> None:
-    """Look for the plug-ins that a file was made with; imports nothing.
+    """Check that the plug-ins a file was made with are installed; imports nothing.
 
     Args:
-        kept: as `used` gave it, and as anybody may have written it.
+        kept: from `used`, read from a file that anyone may have written.
         groups: those that are needed now.
-        source: of `kept`, begins the messages.
+        source: of `kept`; begins the messages.
 
     Raises:
         CheckpointError: some are not installed, or another package has one of that name.
@@ -140,10 +140,10 @@ def require(kept: Any, groups: Collection[str], source: str) -> None:
         here = installed(plugin["group"]).get(plugin["name"], ())
         same = [p for p in here if _same(p.distribution, plugin["distribution"])]
         if not same:
-            other = f", not to be mistaken for that of {here[0]}" if here else ""
+            other = f" (not the one of {here[0]})" if here else ""
             absent.setdefault(made, []).append(f"{what}{other}")
         elif same[0].version != plugin["version"]:
-            log.warning(f"{source} was made with {what} of {made}; installed is {same[0]}.")
+            log.warning(f"{source} was made with {what} of {made}; {same[0]} is installed.")
     faults = [
         f"{' and '.join(what)} of {made}, which is not installed. If you trust that package: pip "
         f"install {made.replace(' ', '==')}"
@@ -154,17 +154,17 @@ def require(kept: Any, groups: Collection[str], source: str) -> None:
 
 
 def _sound(plugin: Any) -> Mapping[str, str]:
-    """Raises ValueError where it is no plug-in as `used` keeps it."""
+    """Raises ValueError if it does not have the form that `used` returns."""
     patterns = {"name": _NAME, "distribution": _PIP_NAME, "version": _PIP_VERSION}
     if (
         not isinstance(plugin, Mapping)
         or plugin.get("group") not in GROUPS
         or not all(pattern.fullmatch(str(plugin.get(k))) for k, pattern in patterns.items())
     ):
-        raise ValueError("plugins: no list of group, name, distribution and version")
+        raise ValueError("plugins: not a list of group, name, distribution and version")
     return plugin
 
 
 def _same(one: str, other: str) -> bool:
-    """Whether two names are those of one distribution (PEP 503)."""
+    """Whether two names mean the same distribution (PEP 503)."""
     return re.sub(r"[-_.]+", "-", one).lower() == re.sub(r"[-_.]+", "-", other).lower()

@@ -1,4 +1,4 @@
-"""Names of patients become keyed pseudonyms before they reach anything that is written or shown."""
+"""Names of patients become keyed pseudonyms before they are written or shown anywhere."""
 
 from __future__ import annotations
 
@@ -31,16 +31,15 @@ _PSEUDONYM = re.compile(rf"[a-z]+-[0-9a-f]{{{HEX_CHARACTERS}}}")
 
 
 def pseudonym(text: str, noun: str = "patient") -> str:
-    """`patient-3f9a01c2d4e5` for the id of a patient: the same for the same id and key, and without
-    the key no way back, not even by trying all numbers.
+    """`patient-3f9a01c2d4e5` for the id of a patient: the same for the same id and key. Without the
+    key it cannot be reversed, not even by trying all numbers.
 
-    The key is the value of MEDCNN_PSEUDONYM_KEY, else the contents of the file that
-    MEDCNN_PSEUDONYM_KEY_FILE names, else a random one that is made once and stays in the cache
-    folder; a warning says so when it is made.
+    The key is the value of MEDCNN_PSEUDONYM_KEY, else the content of the file named by
+    MEDCNN_PSEUDONYM_KEY_FILE, else a random one in the cache folder, created once with a warning.
 
     Raises:
-        UsageError: the named file cannot be read, the key is too short, or a random one has no
-            place to stay.
+        UsageError: the named file cannot be read, the key is too short, or a random one cannot be
+            stored.
 
     Source: HMAC-SHA256, RFC 2104.
     """
@@ -49,14 +48,15 @@ def pseudonym(text: str, noun: str = "patient") -> str:
 
 
 def _key_now() -> bytes:
-    return _key(os.environ.get(KEY), os.environ.get(KEY_FILE), str(cache_folder()))
+    # resolving the cache folder for every name would take most of the time
+    return _key(*map(os.environ.get, (KEY, KEY_FILE, "MEDCNN_CACHE", "XDG_CACHE_HOME", "HOME")))
 
 
 def keyed(text: str, purpose: str, size: int = 16) -> bytes:
-    """What stands for a name in a cache: comparable, and like a pseudonym without a way back.
+    """Replaces a name in a cache: comparable, and as irreversible as a pseudonym.
 
     Args:
-        purpose: digests of the same name for different ones have nothing to do with each other.
+        purpose: digests of one name for different purposes are unrelated.
         size: bytes, at most 32.
     """
     message = f"{purpose}\0{text}".encode("utf-8", "surrogatepass")
@@ -64,12 +64,12 @@ def keyed(text: str, purpose: str, size: int = 16) -> bytes:
 
 
 def as_pseudonyms(words: Iterable[str]) -> list[str]:
-    """A pseudonym for each name; what is one already stays."""
+    """A pseudonym for each name; pseudonyms stay as they are."""
     return [w if _PSEUDONYM.fullmatch(w) else pseudonym(w, "id") for w in words]
 
 
 def as_names(words: Sequence[str], names: Iterable[str]) -> list[str]:
-    """The name in place of each pseudonym, under whatever noun, that one of `names` has here."""
+    """Replace each pseudonym, with any noun, by the one of `names` that it belongs to."""
     if not any(map(_PSEUDONYM.fullmatch, words)):
         return list(words)
     name_of = {pseudonym(name, "id").removeprefix("id-"): name for name in names}
@@ -77,13 +77,13 @@ def as_names(words: Sequence[str], names: Iterable[str]) -> list[str]:
 
 
 def pseudonymised(text: str) -> str:
-    """A message with a pseudonym for every name that `errors.private` marked."""
+    """A message with a pseudonym for every name marked by `errors.private`."""
     return _MARKED.sub(lambda found: pseudonym(found[1], "id"), visible(text))
 
 
 def for_terminal(text: str, stream: TextIO | None = None) -> str:
-    """A message as the user at the screen may read it; a pipe or a cluster's log, which others
-    read, gets pseudonyms.
+    """A message as the user at the screen may read it. A pipe or the log of a cluster, which others
+    can read, gets pseudonyms.
 
     Args:
         stream: where it is shown; None: stderr.
@@ -93,7 +93,7 @@ def for_terminal(text: str, stream: TextIO | None = None) -> str:
         return _MARKED.sub(r"'\1'", text)
     try:
         hidden = pseudonymised(text)
-    except UsageError:  # without a key too, what is wrong must be said
+    except UsageError:  # the fault must be reported even without a key
         return _MARKED.sub("(name hidden)", text)
     if hidden == text:
         return text
@@ -101,41 +101,42 @@ def for_terminal(text: str, stream: TextIO | None = None) -> str:
 
 
 @cache
-def _key(value: str | None, file: str | None, folder: str) -> bytes:
+def _key(value: str | None, file: str | None, *cache_variables: str | None) -> bytes:
     if value is not None:
         return _long_enough(value.encode(), KEY)
     if file is not None:
         return _named_key(Path(file))
-    path = Path(folder) / "pseudonym.key"
+    folder = cache_folder()
+    path = folder / "pseudonym.key"
     try:
         if not os.path.lexists(path):
             _make_key(path)
         return _long_enough(_secret(path), str(path))
     except OSError as error:
         raise UsageError(
-            f"the key of the pseudonyms cannot be kept in {folder}: {_why(error)}. Name a file "
-            f"with a key in {KEY_FILE}, or a folder that can be written in MEDCNN_CACHE."
+            f"the pseudonym key cannot be stored in {folder}: {_why(error)}. Set {KEY_FILE} to a "
+            "file with a key, or MEDCNN_CACHE to a folder that can be written."
         ) from None
 
 
 def _named_key(file: Path) -> bytes:
     try:
-        # a secret of Kubernetes is a link; whose file it leads to is what counts
+        # a Kubernetes secret is a link; the owner of its target is what counts
         key = read_own(Path(os.path.realpath(file))).strip()
         if file.stat().st_mode & 0o044:
-            log.warning(f"other users of this machine may read the key in {file}: chmod 600 it.")
+            log.warning(f"other users of this machine can read the key in {file}: chmod 600 it.")
     except OSError as error:
         raise UsageError(f"{KEY_FILE}={file} cannot be read: {_why(error)}.") from None
     return _long_enough(key, f"{KEY_FILE}={file}")
 
 
 def _secret(path: Path) -> bytes:
-    """Raises OSError; UsageError where another user could have put it there, or could read it."""
+    """Raises OSError; UsageError if another user could have put it there, or could read it."""
     key = read_own(path)
     if POSIX and path.stat().st_mode & 0o077:
         raise UsageError(
-            f"{path}: other users of this machine may read the key of the pseudonyms. If nobody "
-            f"has: chmod 600 '{path}'; else remove it, and pseudonyms will be others from then on."
+            f"{path}: other users of this machine can read the pseudonym key. If you are sure that "
+            f"none did: chmod 600 '{path}'. Else remove it; pseudonyms will then change."
         )
     return key
 
@@ -154,12 +155,12 @@ def _make_key(path: Path) -> None:
             file.write(secrets.token_hex(32).encode())
             file.flush()
             os.fsync(file.fileno())
-        # a link never replaces, so that two processes that begin at once end up with one key
+        # a link never replaces a file, so two processes that start at once end up with one key
         with suppress(FileExistsError):
             os.link(temporary, path)
             log.warning(
-                f"patients get pseudonyms by a random key of this machine ({path}). Where several "
-                f"machines must give the same ones, name a secret file in {KEY_FILE}."
+                f"pseudonyms of patients use a random key of this machine ({path}). If several "
+                f"machines must agree on them, set {KEY_FILE} to a shared secret file."
             )
     finally:
         temporary.unlink()

@@ -1,4 +1,4 @@
-"""What a run says while it works: calm lines, and a bar with an ETA where there is a terminal."""
+"""What a run says while it works: lines of a log, and in a terminal a bar with an ETA."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ log.setLevel(logging.INFO)
 
 
 def follows() -> bool:
-    """Whether another process of the same training speaks for this one (torchrun sets RANK)."""
+    """Whether another process of the same training does the talking (torchrun sets RANK)."""
     return os.environ.get("RANK", "0") != "0"
 
 
@@ -30,7 +30,7 @@ WIDTH = 100
 
 
 def wrapped(text: str) -> str:
-    """Each line of `text` folded to the width of a terminal, what follows indented by two."""
+    """Each line of `text` wrapped at WIDTH; continuation lines are indented by two."""
     lines = (
         textwrap.fill(
             line,
@@ -60,11 +60,11 @@ class _ToStderr(logging.Handler):
 
 
 def show_log(rewrite: Rewrite, level: int | None = None) -> None:
-    """Messages go to the terminal; called by the command line.
+    """Show messages in the terminal; called by the command line.
 
     Args:
-        rewrite: what becomes of each, so that names of patients stay where they belong.
-        level: of what is shown from here on; None leaves it, which is INFO at first. Above INFO no
+        rewrite: applied to each message, to hide names of patients.
+        level: lowest level shown from here on; None: unchanged, at first INFO. Above INFO, no
             progress is shown either.
     """
     log.propagate = False
@@ -78,7 +78,7 @@ def show_log(rewrite: Rewrite, level: int | None = None) -> None:
 
 @contextmanager
 def hushed(level: int) -> Iterator[None]:
-    """Within, the terminal shows messages of `level` and above, and no progress."""
+    """In the block, the terminal shows messages of `level` and above, and no progress."""
     before = {handler: handler.level for handler in _terminal()}
     try:
         for handler in before:
@@ -94,20 +94,20 @@ def _terminal() -> list[logging.Handler]:
 
 
 def keep_log(path: Path, rewrite: Rewrite) -> Callable[[], None]:
-    """Messages also go to the file at `path`, with the time; returns what ends that."""
+    """Also write messages, with the time, to `path`; returns a function that stops this."""
 
     class Rewritten(logging.Formatter):
         def format(self, record: logging.LogRecord) -> str:
             return rewrite(super().format(record))
 
     handler = logging.FileHandler(path, encoding="utf-8")
-    handler.handleError = lambda record: None  # type: ignore[method-assign]  # a disk may be full
+    handler.handleError = lambda record: None  # type: ignore[method-assign]  # the disk may be full
     handler.setFormatter(Rewritten("%(asctime)s %(levelname)s %(message)s"))
     log.addHandler(handler)
 
     def stop() -> None:
         log.removeHandler(handler)
-        with suppress(OSError):  # the log must not hide which file a full disk had no room for
+        with suppress(OSError):  # must not hide which file did not fit on a full disk
             handler.close()
 
     return stop
@@ -119,10 +119,10 @@ def track(
     title: str,
     detail: Callable[[], str] = lambda: "",
 ) -> Iterator[T]:
-    """Yield `items` while showing how far it is and when it will be done.
+    """Yield `items` while showing progress and remaining time.
 
     Args:
-        detail: what else to say at the end of the line (loss, images per second).
+        detail: what else to show at the end of the line (loss, images per second).
     """
     if not total or follows() or any(h.level > logging.INFO for h in _terminal()):
         yield from items
@@ -144,7 +144,7 @@ def track(
 
 @contextmanager
 def working(title: str) -> Iterator[None]:
-    """Say now and then that work goes on whose end is not known."""
+    """Report now and then that work of unknown length goes on."""
     over = threading.Event()
 
     def say() -> None:

@@ -17,10 +17,10 @@ T = TypeVar("T")
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """How a sentence about an unknown name ends: `; did you mean 'x'?`, or a full stop."""
+    """The end of a sentence about an unknown name: `; did you mean 'x'?`, or a full stop."""
     by_lower = {k.lower(): k for k in known}
     close = difflib.get_close_matches(name.lower(), by_lower, n=3, cutoff=0.6)
-    # two letters that changed places are the likelier slip than another letter
+    # two swapped letters are a likelier slip than a different letter
     close.sort(key=lambda k: sorted(k) != sorted(name.lower()))
     return f"; did you mean '{by_lower[close[0]]}'?" if close else "."
 
@@ -30,7 +30,7 @@ _UNIONS = (typing.Union, types.UnionType)  # plug-ins may write Optional[float]
 
 
 def _is_a(value: Any, hint: Any) -> bool:
-    """Whether a plain value fits a plain type; containers are left to whoever reads them."""
+    """Whether a plain value fits a plain type; the code that reads a container checks it."""
     if typing.get_origin(hint) in _UNIONS:
         return any(_is_a(value, h) for h in typing.get_args(hint))
     if typing.get_origin(hint) is typing.Literal:
@@ -56,17 +56,17 @@ def _said(hint: Any) -> str:
 class Table(Mapping[str, T]):
     """Entries that are chosen by name: medcnn's own, and those of installed plug-ins.
 
-    An entry of a plug-in is imported when it is looked up, not before; to walk over all entries
-    (`items`, `values`) therefore imports them.
+    An entry of a plug-in is imported when it is looked up, not before. Iterating over entries
+    (`items`, `values`) therefore imports all of them.
 
     Args:
-        what: an entry is called in messages.
+        what: what messages call an entry.
         own: medcnn's own entries.
-        group: of `plugins.GROUPS`; "" where plug-ins add nothing.
-        kind: what an entry of a plug-in has to be an instance of.
+        group: of `plugins.GROUPS`; "" if plug-ins cannot add to this table.
+        kind: type of which every plug-in entry must be an instance.
         function: entry -> the function whose keyword-only arguments are its options.
-        limits: option of medcnn's own -> smallest and largest sensible number.
-        also: other names that have a meaning in the same place.
+        limits: option of medcnn's own entries -> smallest and largest sensible number.
+        also: other names with a meaning in the same place.
     """
 
     def __init__(
@@ -97,7 +97,7 @@ class Table(Mapping[str, T]):
         return self.own[name] if plugin is None else self._loaded(plugin)
 
     def origin(self, name: str) -> plugins.Plugin | None:
-        """The plug-in that `name` comes from, without importing it; None: from medcnn.
+        """The plug-in that provides `name`, without importing it; None if medcnn does.
 
         Raises:
             PluginError: medcnn or another package has an entry of that name too.
@@ -115,7 +115,7 @@ class Table(Mapping[str, T]):
             )
         try:
             untyped = _options(self._of(entry)).keys() - _hints(self._of(entry)).keys()
-        except Exception as error:  # of a signature that somebody else wrote
+        except Exception as error:  # the signature is foreign code
             raise PluginError(
                 f"{where}: the types of its options cannot be read: {error}"
             ) from error
@@ -130,7 +130,7 @@ class Table(Mapping[str, T]):
         """The entry `name`.
 
         Raises:
-            UsageError: no such entry; names the nearest one and all that there are.
+            UsageError: no such entry; the message names the nearest one and all others.
             PluginError: it comes from a plug-in that does not work.
         """
         if name not in self:
@@ -142,18 +142,17 @@ class Table(Mapping[str, T]):
         return self[name]
 
     def options(self, name: str) -> dict[str, Any]:
-        """The options that `name` takes, with their defaults; `MISSING` where there is none."""
+        """The options that `name` takes, with their defaults; `MISSING` if required."""
         return _options(self._of(self.choose(name)))
 
     def bind(self, name: str, options: Mapping[str, Any]) -> Callable[..., Any]:
         """The function of `name` with `options` filled in, checked against its own signature.
 
-        Options come from YAML. An option that the function does not take would silently have no
-        effect, so it is refused here.
+        Options come from YAML. One that the function does not take would have no effect, so it is
+        refused.
 
         Raises:
-            UsageError: unknown options, wrong values and required ones that are missing, all at
-                once.
+            UsageError: unknown options, wrong values and missing options, all at once.
         """
         function = self._of(self.choose(name))
         assert function is not None, "a table with options says whose they are"
@@ -182,8 +181,8 @@ class Table(Mapping[str, T]):
         return functools.partial(function, **options)
 
     def completed(self, item: Any) -> dict[str, Any]:
-        """A choice with its name and all of its options, the defaults too, so that what is kept in
-        a file does not change its meaning when a default does.
+        """A choice with its name and all its options, defaults included, so that a stored choice
+        keeps its meaning when a default changes.
 
         Args:
             item: a name, or a mapping such as {name: clahe, clip_limit: 3}.
@@ -214,5 +213,5 @@ def _hints(function: Callable[..., Any] | None) -> dict[str, Any]:
 
 
 def _shown(name: str, value: Any) -> str:
-    """A value as a message has it: `exclude` may name patients."""
+    """A value for a message; `exclude` may name patients."""
     return private(str(value)) if name == "exclude" else str(value)

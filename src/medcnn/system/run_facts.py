@@ -1,4 +1,4 @@
-"""What a run was made with, and in what it may differ when it goes on."""
+"""What a run was made with, and what may change when it is resumed."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from typing import Any
 from medcnn import __version__
 from medcnn.system.plugins import distributions
 
-# Settings that change where or how fast a run goes. Another device or number of threads moves the
-# last bits of a sum, which the user who asks for it knows.
+# Settings that change only where or how fast a run works. Another device or number of threads
+# changes the last bits of a sum; users who ask for it know that.
 FREE_SETTINGS = (
     "run_dir",
     "trainer.device",
@@ -34,9 +34,9 @@ FREE_SETTINGS = (
     "old_data",
 )
 
-# Settings that may grow (null: no end): a run that is begun, or finished, then goes on further.
+# Settings that may grow (null: no end), which extends an unfinished or finished run.
 EXTENDING = ("trainer.epochs", "trainer.patience")
-# Settings that earlier runs do not have, with the value that does what was done then.
+# Settings that earlier runs lack, with the value that reproduces what medcnn did then.
 ADDED: dict[str, Any] = {
     "data.names": {},
     "model.partial": False,
@@ -57,7 +57,7 @@ _PACKAGES = ("torch", "torchvision", "timm", "numpy", "pillow", "pydicom", "scik
 
 
 def differences(left: Any, right: Any, key: str = "") -> list[str]:
-    """Dotted keys with both values where two nested configs differ in what may not change."""
+    """Dotted keys and both values where two nested configs differ in what must not change."""
     if key in FREE_SETTINGS:
         return []
     if isinstance(left, Mapping) and isinstance(right, Mapping):
@@ -68,7 +68,7 @@ def differences(left: Any, right: Any, key: str = "") -> list[str]:
             for line in differences(left.get(name), right.get(name), f"{key}.{name}".lstrip("."))
         ]
     if isinstance(left, str) and right == {"name": left, "options": {}}:
-        return []  # of a run from before this choice had options
+        return []  # the run is from before this choice had options
     if left is None and right is not None:
         left = ADDED.get(key)
     allowed = left == right or (key in EXTENDING and _grows(left, right))
@@ -90,7 +90,7 @@ def _grows(before: int | None, now: int | None) -> bool:
 
 
 def extensions(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """What lets a run go on further than its last sitting meant to."""
+    """The settings that extend a run beyond what its last sitting asked for."""
     said = []
     for key in EXTENDING:
         part, name = key.split(".")
@@ -134,7 +134,7 @@ def facts_of(
 
 
 def versions() -> dict[str, str]:
-    """Of the packages that results depend on, those with plug-ins among them."""
+    """Versions of the packages that results depend on, including those with plug-ins."""
     return {name: importlib.metadata.version(name) for name in _PACKAGES} | distributions()
 
 

@@ -1,5 +1,5 @@
-"""The folder of a run: who may write in it, what stands where, and `run.json`, which says all that
-is needed to tell how the results came about."""
+"""The folder of a run: who may write in it, what is where, and `run.json`, which records how the
+results were made."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ class RunFolder:
     """Paths of a run, and the facts that end up in `run.json`.
 
     Attributes:
-        facts: written at the start and again at the end, also where the run fails.
-        finished: an earlier sitting came to its end; there is nothing left to do.
-        earlier: the facts as the sitting before left them.
-        written: what becomes of a sentence: without names, and without folders of this machine.
+        facts: written at the start and again at the end, even if the run fails.
+        finished: an earlier sitting finished the run; there is nothing left to do.
+        earlier: the facts as the previous sitting left them.
+        written: removes names and folders of this machine from a sentence.
         ranks: processes that work on this run; only the leader writes here.
     """
 
@@ -59,15 +59,15 @@ class RunFolder:
         self.manifest = path / "manifest.csv"
 
     def resumable(self) -> bool:
-        """Whether a state to go on from is saved."""
+        """Whether a state to resume from is saved."""
         return any(place.exists() for place in kept_twice(self.resume))
 
     def began(self) -> bool:
-        """Whether anything stands here that took work."""
+        """Whether anything here took work to make."""
         return self.checkpoints.exists() or self.metrics.exists()
 
     def moved(self) -> list[str]:
-        """What this sitting computes with and the one before it did not."""
+        """Versions and hardware that changed since the previous sitting."""
         return [
             line
             for part in ("versions", "hardware")
@@ -78,7 +78,7 @@ class RunFolder:
         return self.path / f"predictions_{split}.csv"
 
     def note(self, text: str) -> None:
-        """Say something that must stand in terminal, run.json and report alike."""
+        """Say something in the terminal, run.json and the report alike."""
         written = self.written(text)
         if written not in self.facts["notes"]:
             self.facts["notes"].append(written)
@@ -89,8 +89,8 @@ class RunFolder:
             _write_facts(self.path, self.facts)
 
     def looks_at_test(self, origin: Path | None = None) -> None:
-        """Write down that the test split is opened, in the run whose split it is, and say how
-        often that was done by now: whoever looks again and again chooses by test in the end.
+        """Record that the test split is opened, in the run whose split it is, and say how often
+        that has happened: repeated looks turn into choosing by the test split.
 
         Args:
             origin: the run folder of the checkpoint; None means this one.
@@ -106,8 +106,8 @@ class RunFolder:
             log.warning(f"this look at test cannot be recorded in {origin}: {error.strerror}")
         if len(looks) > 1:
             self.note(
-                f"this is look number {len(looks)} at the test split of this run: a choice that is "
-                "made after a look at test makes its scores too good."
+                f"this is look number {len(looks)} at the test split of this run. Any choice made "
+                "after a look makes the test scores too optimistic."
             )
 
 
@@ -119,10 +119,10 @@ def open_run(
 
     Args:
         config: the resolved config as plain dicts.
-        resumable: whether the same settings may be taken up again there.
+        resumable: whether a run with the same settings may be resumed there.
 
     Raises:
-        UsageError: another process writes there, another run's results lie there, or it cannot be
+        UsageError: another process is writing there, another run is there, or the folder cannot be
             written.
     """
     places, config = places_given(path, config), placeless(config)
@@ -137,7 +137,7 @@ def open_run(
         unlocked = _lock(path, stack)
         earlier = _earlier(path)
         if not any((path / name).exists() for name in ("checkpoints", "metrics.json")):
-            earlier = {}  # it failed before it came to anything; there is nothing to lose
+            earlier = {}  # it failed before it produced anything; there is nothing to lose
         config = as_begun(earlier.get("config", {}), config)
         _refuse_other_run(path, earlier, config, resumable)
         places.refuse_others(path, earlier)
@@ -158,48 +158,53 @@ def open_run(
             stop_log = keep_log(path / "log.txt", places.written)
         except OSError as error:
             raise UsageError(f"run_dir={path} cannot be written: {error.strerror}.") from error
-        with _concluded(run, stop_log, made_here=made_here):
+        with _concluded(run, stop_log, made_here=made_here, resumable=resumable):
             if unlocked:
                 run.note(unlocked)
             if extended:
                 run.note(
-                    f"this run was extended ({'; '.join(extended)}): the learning rate follows the "
-                    "schedule of the new number of epochs from here on"
+                    f"this run was extended ({'; '.join(extended)}): from here on, the learning "
+                    "rate follows the schedule of the new number of epochs"
                 )
             yield run
 
 
 def _lock(path: Path, stack: ExitStack) -> str:
-    """Lock the folder until `stack` ends; returns why it cannot be, blank where it is.
+    """Lock the folder until `stack` ends; returns why that failed, or "".
 
     Raises:
-        UsageError: another process has it.
+        UsageError: another process holds the lock.
     """
     try:
         stack.enter_context(locked(path / ".lock"))
     except BlockingIOError:
         raise UsageError(
-            f"run_dir={path} is in use by another medcnn process; wait for it or give another "
+            f"run_dir={path} is in use by another medcnn process. Wait for it, or give another "
             "run_dir."
         ) from None
     except OSError as error:
-        return f"{path} cannot be locked ({error.strerror}): start one process there only"
+        return f"{path} cannot be locked ({error.strerror}): start only one process there"
     return ""
 
 
 @contextmanager
-def _concluded(run: RunFolder, stop_log: Callable[[], None], *, made_here: bool) -> Iterator[None]:
-    """However the block ends, `run.json` says how; a new folder that came to nothing is removed."""
+def _concluded(
+    run: RunFolder, stop_log: Callable[[], None], *, made_here: bool, resumable: bool
+) -> Iterator[None]:
+    """Record in `run.json` how the block ended; remove a new folder with no results."""
     facts, started = run.facts, time.monotonic()
+    useless: tuple[int, ...] = (2, 4)
     try:
         yield
         facts["exit"] = {"reason": "finished", "code": 0}
     except BaseException as error:
         code = error.exit_code if isinstance(error, MedcnnError) else 1
-        # what a library says may hold anything, a file name too
+        # the message of a library may contain anything, even a file name
         ours = isinstance(error, MedcnnError) and str(error)
         reason = run.written(ours) if ours else type(error).__name__
         facts["exit"] = {"reason": reason, "code": code}
+        if isinstance(error, OSError) and not (resumable or any(run.path.glob("predictions_*"))):
+            useless = (*useless, code)  # a full disk, before there is anything to keep
         raise
     finally:
         facts["ended"] = now()
@@ -211,14 +216,15 @@ def _concluded(run: RunFolder, stop_log: Callable[[], None], *, made_here: bool)
                 raise
             log.warning(f"{run.path / 'run.json'} cannot be written: {error.strerror}")
         stop_log()
-        if made_here and facts["exit"]["code"] in (2, 4) and not run.began():
-            shutil.rmtree(run.path)  # refused before it came to anything: no litter
+        if made_here and facts["exit"]["code"] in useless and not run.began():
+            shutil.rmtree(run.path)  # it has not produced anything: leave no litter
+            log.info(f"{run.path} is removed, since nothing was computed yet")
             with suppress(OSError):
                 kept_at(facts["id"]).unlink()
 
 
 def free_folder(path: Path) -> Path:
-    """`path`, or the first of `path-2`, `path-3`, ... where nothing stands yet."""
+    """`path`, or the first of `path-2`, `path-3`, ... that does not exist."""
     number, free = 1, path
     while free.exists():
         number += 1
@@ -227,15 +233,14 @@ def free_folder(path: Path) -> Path:
 
 
 def shorter_run(path: Path, config: Mapping[str, Any]) -> Path | None:
-    """Where nothing stands at `path`: the run beside it that could be extended to what `config`
-    asks for, the longest of them."""
+    """If `path` does not exist: the longest run beside it that could be extended to `config`."""
     now = json.loads(json.dumps(placeless(config)))
     found: list[tuple[int, Path]] = []
     for file in () if path.exists() else path.parent.glob("*/run.json"):
         try:
             before = json.loads(file.read_text(encoding="utf-8"))["config"]
         except (OSError, ValueError, LookupError, TypeError):
-            continue  # whatever it is, it is not meant
+            continue  # not a run of ours
         run = RunFolder(file.parent, {}, finished=False)
         as_there = as_begun(before, now)
         if run.resumable() and extensions(before, as_there) and not differences(before, as_there):
@@ -255,7 +260,7 @@ def _earlier(path: Path) -> dict[str, Any]:
         return dict(json.loads(file.read_text(encoding="utf-8")))
     except ValueError:
         raise UsageError(
-            f"{file} is damaged, so what lies there is not known; give another run_dir."
+            f"{file} is damaged, so the content of this folder is unknown; give another run_dir."
         ) from None
 
 
@@ -269,17 +274,17 @@ def _refuse_other_run(
     strangers = [p.name for p in path.iterdir() if p.name not in own and ".part" not in p.suffixes]
     if not earlier and strangers:
         raise UsageError(
-            f"run_dir={path} holds other files ({', '.join(sorted(strangers)[:3])}) and no run; "
-            "nothing is overwritten, give another run_dir."
+            f"run_dir={path} contains other files ({', '.join(sorted(strangers)[:3])}) and no run. "
+            "Nothing is overwritten: give another run_dir."
         )
     if not earlier:
         return
-    # an earlier medcnn wrote places relative to the run
+    # earlier versions wrote paths relative to the run
     changed = differences(placeless(earlier["config"]), json.loads(json.dumps(config)))
     if changed:
         raise UsageError(
-            f"run_dir={path} holds a run with other settings ({'; '.join(changed[:6])}). "
-            "Nothing is overwritten: give another run_dir, or the old settings to go on there."
+            f"run_dir={path} contains a run with other settings ({'; '.join(changed[:6])}). "
+            "Nothing is overwritten: give another run_dir, or the old settings to resume it."
         )
     if not resumable:
-        raise UsageError(f"run_dir={path} holds results already; give another run_dir.")
+        raise UsageError(f"run_dir={path} already contains results; give another run_dir.")

@@ -1,4 +1,4 @@
-"""Where data and weights of a run lie: known on this machine alone, written nowhere else."""
+"""Where the data and weights of a run are: known only on this machine, written nowhere else."""
 
 from __future__ import annotations
 
@@ -21,22 +21,22 @@ from medcnn.system.run_facts import FREE_SETTINGS
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Places:
-    """Places that a run was given.
+    """The paths that a run was given.
 
     Attributes:
         of_settings: dotted setting -> path.
-        known: all that a sentence about this run may hold.
+        known: all paths that may occur in a sentence about this run.
     """
 
     of_settings: Mapping[str, str]
     known: tuple[str | Path, ...]
 
     def written(self, text: str) -> str:
-        """A sentence as it is kept: without names, and without folders of this machine."""
+        """A sentence as it is stored: without names, and without folders of this machine."""
         return pseudonymised(without_folders(text, self.known))
 
     def word(self, word: str) -> str:
-        """A word of a command as it is kept."""
+        """A word of a command as it is stored."""
         if re.match(r"\+*data\.exclude\b", word):
             return "data.exclude=..."  # may name patients; config.yaml has their pseudonyms
         key, equals, value = word.rpartition("=")
@@ -46,7 +46,7 @@ class Places:
         return without_folders(word, self.known)
 
     def keep(self, run_id: str, path: Path) -> None:
-        """In the cache folder, which stays on this machine whoever is given the run folder."""
+        """Store them in the cache folder, which stays here when a run folder is passed on."""
         stored = {
             key: [os.path.relpath(p, path), os.path.abspath(p)]
             for key, p in self.of_settings.items()
@@ -57,11 +57,11 @@ class Places:
         except OSError as error:
             log.warning(
                 f"{cache_folder()} cannot be written ({error.strerror}), so `medcnn evaluate` will "
-                "not know where the images of this run lie, and asks for data.root."
+                "not know where the images of this run are, and will ask for data.root."
             )
 
     def refuse_others(self, path: Path, earlier: Mapping[str, Any]) -> None:
-        """Raises UsageError where a run was begun with data that lie elsewhere."""
+        """Raises UsageError if the run was begun with data at another place."""
         before = _stored_places(earlier) if earlier else {}
         moved = [
             f"{key}: another {name_of_place(place)}"
@@ -73,19 +73,19 @@ class Places:
         ]
         if moved:
             raise UsageError(
-                f"run_dir={path} holds a run with other settings ({'; '.join(moved)}). Nothing is "
-                "overwritten: give another run_dir, or the old settings to go on there."
+                f"run_dir={path} contains a run with other settings ({'; '.join(moved)}). Nothing "
+                "is overwritten: give another run_dir, or the old settings to resume it."
             )
 
 
 def places_given(path: Path, config: Mapping[str, Any]) -> Places:
-    """The places in the settings of a run at `path`."""
+    """The paths in the settings of a run at `path`."""
     typed = places_in(config)
     places = dict(typed)
-    if root := typed.get("data.root"):  # a table `../labels.csv` is meant from there
+    if root := typed.get("data.root"):  # a table `../labels.csv` is relative to it
         below = {k: v for k, v in typed.items() if k.startswith("data.options.")}
         places |= {key: os.path.join(root, way) for key, way in below.items()}
-    if checkpoint := config.get("checkpoint"):  # known by its content, wherever it lies
+    if checkpoint := config.get("checkpoint"):  # identified by its content, wherever it is
         places["checkpoint"] = os.path.abspath(checkpoint)
     known: tuple[str | Path, ...]
     known = (path.absolute(), cache_folder().absolute(), *places.values(), *typed.values())
@@ -93,7 +93,7 @@ def places_given(path: Path, config: Mapping[str, Any]) -> Places:
 
 
 def placeless(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The config as a run folder keeps it: of every place the name alone."""
+    """The config as a run folder stores it: only the last part of every path."""
     config = dict(config)
     if checkpoint := config.get("checkpoint"):
         config["checkpoint"] = f"{ELSEWHERE}/{Path(checkpoint).name}"
@@ -102,13 +102,13 @@ def placeless(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def places_of(facts: Mapping[str, Any], run: Path) -> dict[str, str]:
-    """Dotted setting -> absolute path of what the run folder `run` was given on this machine; empty
-    where that is not known here. A run that was moved together with its data is found too.
+    """Dotted setting -> absolute path that the run `run` was given on this machine; empty if not
+    known here. A run that was moved together with its data is found too.
 
     Args:
         facts: its `run.json`.
     """
-    if "id" not in facts:  # of an earlier medcnn: relative to the run folder
+    if "id" not in facts:  # from an earlier version: relative to the run folder
         data = facts.get("config", {}).get("data") or {}
         return {
             f"data.{k}": str((run / data[k]).resolve()) for k in ("root", "path") if data.get(k)
@@ -122,7 +122,7 @@ def places_of(facts: Mapping[str, Any], run: Path) -> dict[str, str]:
 
 
 def kept_at(run_id: object) -> Path:
-    """The file that keeps the places of a run; raises ValueError where that is no id."""
+    """The file with the paths of a run; raises ValueError if that is not an id."""
     return cache_folder() / "places" / f"{uuid.UUID(str(run_id)).hex}.json"
 
 

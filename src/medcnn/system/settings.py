@@ -1,7 +1,7 @@
-"""Nested plain values, as YAML has them, become frozen dataclasses; every fault is found at once.
+"""Nested plain values from YAML become frozen dataclasses; all faults are reported at once.
 
 A type says what a setting may be, and a `Rule` the rest. Annotations are resolved only here, so a
-file that declares settings need not import the types that it names.
+file that declares settings need not import the types it names.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ C = TypeVar("C")
 
 
 class Rule(NamedTuple):
-    """What a type does not say of a setting.
+    """What a type does not say about a setting.
 
     Attributes:
-        low, high: limits of a number, included.
+        low, high: limits of a number, inclusive.
         parse: makes the value, or raises UsageError.
     """
 
@@ -36,18 +36,17 @@ class Rule(NamedTuple):
 
 
 def within(low: float | None = None, high: float | None = None, called: str = "") -> Any:
-    """A required number, `low` and `high` included; `called` as of `called`."""
+    """A required number from `low` to `high`, inclusive; for `called` see the function."""
     return field(metadata={"low": low, "high": high, "called": called})
 
 
 def called(name: str) -> Any:
-    """A setting that a command calls `group.name`: training and inference have one name for one
-    thing."""
+    """A setting that a command calls `group.name`, so that training and inference use one name."""
     return field(metadata={"called": name})
 
 
 def beside() -> Any:
-    """A group whose settings stand beside this one's own, without a name of the group."""
+    """A group whose settings are written next to this one's own, without the group's name."""
     return field(metadata={"beside": True})
 
 
@@ -58,12 +57,12 @@ def build(
     types_: Mapping[str, Any],
 ) -> C:
     """The frozen `cls` of a composed mapping. A class may have a method `contradictions`, which
-    returns what is wrong with values that are right one by one.
+    lists values that are valid one by one but not together.
 
     Args:
         composed: nested plain dicts, as Hydra composed them.
-        known: names that exist, by key (`loss.name` -> names), for values that are a choice.
-        types_: what the annotations may name besides what their own module has.
+        known: valid names by key (`loss.name` -> names), for values that are a choice.
+        types_: names for the annotations, in addition to those of their own module.
 
     Raises:
         UsageError: every wrong, missing or unknown setting, one line each.
@@ -86,7 +85,7 @@ class _Builder:
         self.types, self.faults = types_, list[str]()
 
     def group(self, cls: type[C], composed: Mapping[str, Any], where: str) -> C | None:
-        """An object of `cls`, or None where something is wrong with it; `where` begins its keys."""
+        """An object of `cls`, or None if something is wrong with it; `where` begins its keys."""
         names = {**self.types, **vars(sys.modules[cls.__module__])}
         hints = typing.get_type_hints(cls, localns=names, include_extras=True)
         fields = {f.name: f for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
@@ -127,7 +126,7 @@ class _Builder:
             except UsageError as error:
                 return self.fault(f"{key}: {error}")
             except (TypeError, ValueError, AttributeError, LookupError):
-                return self.fault(f"{key}={shown(value)} is not understood.")
+                return self.fault(f"{key}={shown(value)} cannot be understood.")
         optional = isinstance(hint, types.UnionType)
         if optional:
             if value is None:
@@ -148,7 +147,7 @@ class _Builder:
             return self.fault(f"{given} should be a mapping, such as {{name: value}}.")
         if issubclass(hint, StrEnum):
             if isinstance(value, bool) and "off" in set(hint):
-                value = "on" if value else "off"  # as YAML reads these two words
+                value = "on" if value else "off"  # YAML reads these two words as booleans
             if isinstance(value, str) and value in set(hint):
                 return hint(value)
             meant = nearest(str(value), hint)
@@ -186,7 +185,7 @@ class _Builder:
 
 
 def shown(value: Any) -> str:
-    """A value as YAML has it, and no more of it than a message can hold."""
+    """A value as written in YAML, cut to fit in a message."""
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
     text = str(value)

@@ -1,9 +1,9 @@
-"""Tracebacks, warnings and complaints of libraries, without a name in them.
+"""Tracebacks, warnings and log lines of libraries, without any names in them.
 
-What a library says of a file may repeat anything: the name of the file, a cell of a table, a tag. A
-traceback is made to be sent to somebody, so it shows which lines of code were gone through, and of
-every message a pseudonym. Lines of code are shown only of what is installed, where no value stands,
-and their files by the name of the package, since the way to it may name a person.
+What a library says about a file may repeat anything: its name, a cell of a table, a tag. A
+traceback is meant to be sent to someone, so it shows the lines of code and a pseudonym for each
+message. Only lines of installed code are shown, since those contain no values, and their files are
+named by package, since the path to it may name a person.
 """
 
 from __future__ import annotations
@@ -28,20 +28,20 @@ from medcnn.system.privacy import for_terminal, pseudonymised
 CAUSE = "\nThe above exception was the direct cause of the following exception:\n"
 CONTEXT = "\nDuring handling of the above exception, another exception occurred:\n"
 DEEPEST = 30
-"""Exceptions that lead to one another, and that stand in groups."""
+"""How many chained and grouped exceptions are shown."""
 
 
 def traceback_of(error: BaseException, places: Iterable[str] = ()) -> str:
-    """What Python would show of an exception and of those that led to it, for anybody to read.
+    """What Python would show of an exception and its causes, for anyone to read.
 
     Args:
-        places: paths that the command named, which may hold a name and become pseudonyms.
+        places: paths in the command; they may contain a name and become pseudonyms.
     """
-    return "\n".join(_told(error, set(), tuple(places)))
+    return "\n".join(_lines(error, set(), tuple(places)))
 
 
 def shareable(text: str, places: Iterable[str] = ()) -> str:
-    """A message of ours for anybody to read: without names, typed `places` and ways to a folder."""
+    """A message of ours for anyone to read: without names, typed `places` and paths to folders."""
     forms = {f for p in places for f in (p, p.rstrip("/"), str(Path(p)), os.path.abspath(p))}
     for form in sorted(forms - {"", ".", "..", "/"}, key=len, reverse=True):
         whole = rf"(?<![\w.‹-]){re.escape(form)}(?![\w›-]|\.\w)"
@@ -49,16 +49,16 @@ def shareable(text: str, places: Iterable[str] = ()) -> str:
     return without_folders(hidden(text))
 
 
-def _told(error: BaseException, seen: set[int], places: Sequence[str]) -> Iterator[str]:
+def _lines(error: BaseException, seen: set[int], places: Sequence[str]) -> Iterator[str]:
     if id(error) in seen or len(seen) >= DEEPEST:
-        yield "... (exceptions that stand above already)"
+        yield "... (exceptions shown above, or too many)"
         return
     seen.add(id(error))
     if error.__cause__ is not None:
-        yield from _told(error.__cause__, seen, places)
+        yield from _lines(error.__cause__, seen, places)
         yield CAUSE
     elif error.__context__ is not None and not error.__suppress_context__:
-        yield from _told(error.__context__, seen, places)
+        yield from _lines(error.__context__, seen, places)
         yield CONTEXT
     yield "Traceback (most recent call last):"
     yield from _frames(error.__traceback__)
@@ -66,7 +66,7 @@ def _told(error: BaseException, seen: set[int], places: Sequence[str]) -> Iterat
     if isinstance(error, BaseExceptionGroup):
         for number, inner in enumerate(error.exceptions, start=1):
             yield f"  --- exception {number} of {len(error.exceptions)} in the group ---"
-            yield from (f"  {line}" for line in _told(inner, seen, places))
+            yield from (f"  {line}" for line in _lines(inner, seen, places))
 
 
 def _frames(trace: TracebackType | None) -> Iterator[str]:
@@ -78,10 +78,10 @@ def _frames(trace: TracebackType | None) -> Iterator[str]:
 
 
 def _place(file: str) -> tuple[str, bool]:
-    """A file of code below where packages are looked for, and whether it is one; else its name."""
+    """A file of code, relative to the import path, and whether it is part of a package."""
     for folder in sorted((p for p in sys.path if p), key=len, reverse=True):
         place = Path(file)
-        # the folder of a script is looked in too, and a script may be anybody's
+        # the import path includes the folder of a script, which may be anyone's
         installed = place.is_relative_to(folder) and (
             Path(folder).name in ("site-packages", "dist-packages")
             or Path(folder) == _OURS
@@ -89,21 +89,21 @@ def _place(file: str) -> tuple[str, bool]:
         )
         if installed:
             return place.relative_to(folder).as_posix(), True
-    return "a file that is no part of a package", False
+    return "a file outside any package", False
 
 
 _OURS = Path(__file__).parents[2]
 
 
 def _said(error: BaseException, places: Sequence[str]) -> str:
-    """The message: ours with its names under pseudonyms, of others nothing but a pseudonym."""
+    """The message: ours with pseudonyms for names; that of a library as one pseudonym."""
     if isinstance(error, MedcnnError):
         return shareable(str(error), places)
     return hidden(private(" ".join(str(error).split())))
 
 
 def hidden(text: str) -> str:
-    """A message with a pseudonym for every name, or without any where there is no key for them."""
+    """A message with a pseudonym for every name, or with names removed if there is no key."""
     try:
         return pseudonymised(text)
     except UsageError:
@@ -111,7 +111,7 @@ def hidden(text: str) -> str:
 
 
 class _Nowhere:
-    """A stream that is no terminal."""
+    """A stream that is not a terminal."""
 
     def isatty(self) -> bool:
         return False
@@ -121,18 +121,17 @@ _NOWHERE: Any = _Nowhere()
 
 
 def guard() -> None:
-    """From here on nothing that this process says by itself holds a name: exceptions that nobody
-    caught, in whatever thread; what is raised where nothing can be raised; warnings; and what
-    libraries log."""
+    """From here on, nothing that Python or a library prints contains a name: uncaught exceptions in
+    any thread, unraisable ones, warnings, and what libraries log."""
     sys.excepthook = lambda kind, error, trace: _say(traceback_of(error))
     threading.excepthook = lambda args: _say(
         traceback_of(args.exc_value) if args.exc_value else "a thread ended"
     )
     sys.unraisablehook = lambda args: _say(
-        traceback_of(args.exc_value) if args.exc_value else "an error was passed over"
+        traceback_of(args.exc_value) if args.exc_value else "an error was ignored"
     )
     warnings.showwarning = _show_warning
-    logging.raiseExceptions = False  # which prints the arguments of a message that fails
+    logging.raiseExceptions = False  # it would print the arguments of a message that fails
     logging.lastResort = _Hidden(logging.WARNING)
 
 
@@ -160,7 +159,7 @@ class _Hidden(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         try:
             message = record.getMessage()
-        except (TypeError, ValueError):  # a message and values that do not fit
+        except (TypeError, ValueError):  # the message does not fit its arguments
             message = str(record.msg)
         text = private(" ".join(message.split()))
         shown = for_terminal(text) if sys.stderr.isatty() else hidden(text)

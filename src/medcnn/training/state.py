@@ -101,7 +101,7 @@ class TrainState:
         Raises:
             CheckpointError: both are damaged, or belong to another network.
         """
-        stored = ranks.told(lambda: _with_weights(newest_whole(path), path, last))
+        stored = ranks.from_leader(lambda: _with_weights(newest_whole(path), path, last))
         try:
             for name in ("classifier", "averaged"):
                 if (module := getattr(self, name)) is not None:

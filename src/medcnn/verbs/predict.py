@@ -123,8 +123,8 @@ def run(config: PredictConfig, _: Command) -> Path:
         shown = "; ".join(f"{private(i)}: {why}" for i, why in failed[:5])
         raise DataError(
             f"{len(failed)} of {len(paths)} images cannot be read ({shown}). They have a row "
-            f"with the reason in {output} and no probability; audit.max_bad={len(failed)} "
-            "accepts that."
+            f"with the reason in {output} and no probability. To accept that, run again with "
+            f"audit.max_bad={len(failed)} and another output=."
         )
     return output
 

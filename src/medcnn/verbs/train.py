@@ -110,7 +110,7 @@ def train(config: TrainConfig, words: list[str], watch: Watch | None = None) -> 
             return sitting.run_folder_of(config)
         config = decided(config, run)
         asked = preprocessing_of(config.data)
-        manifest, bad, preprocessing = run.ranks.told(lambda: audited(config, run, asked))
+        manifest, bad, preprocessing = run.ranks.from_leader(lambda: audited(config, run, asked))
         check_readout(config.readout, manifest.labels, sitting.attributes_of(manifest))
         with run.ranks.one_a_machine_first():
             store = allowed_pixels(manifest, preprocessing, config, run, bad)
@@ -130,7 +130,7 @@ VERB = Verb(
     name="train",
     lines=(
         "train data=ham10000 data.root=/data/ham10000 model=resnet50",
-        "train -m optimizer.lr=1e-3,1e-4 seed=0,1,2 jobs=2: a run of each combination",
+        "train -m optimizer.lr=1e-3,1e-4 seed=0,1,2 jobs=2: a run per combination",
     ),
     usage="[-m] [key=value ...]",
     examples=(

@@ -88,9 +88,9 @@ def test_classes_that_are_called_like_splits_are_refused(
 ) -> None:
     """Row A6: by training and by `init` alike."""
     root = images(tmp_path, *names)
-    with pytest.raises(DataError, match="called like"):
+    with pytest.raises(DataError, match="named like"):
         table.read(root)
-    with pytest.raises(DataError, match=r"called like|expected a folder per class"):
+    with pytest.raises(DataError, match=r"named like|expected one folder per class"):
         guess_folders(Images(root))
 
 
@@ -166,7 +166,7 @@ def test_a_folder_that_all_images_share_and_that_says_nothing_is_passed_through(
 def test_one_class_is_not_taken_for_a_folder_that_says_nothing(tmp_path: Path) -> None:
     root = images(tmp_path, *[f"healthy/{who}/1.png" for who in ("anna", "bert")])
     for read in (table.read, lambda place: guess_folders(Images(place))):
-        with pytest.raises(DataError, match="expected a folder per class"):
+        with pytest.raises(DataError, match="expected one folder per class"):
             read(root)
 
 
@@ -174,11 +174,11 @@ def test_one_class_is_not_taken_for_a_folder_that_says_nothing(tmp_path: Path) -
 @pytest.mark.parametrize(
     ("folder", "labels", "ending", "said"),
     [
-        ("images/train/x", "labels/train/x", ".txt", "sets for detection"),
-        ("train/images", "train/labels", ".txt", "sets for detection"),
-        ("JPEGImages", "Annotations", ".xml", "sets for detection"),
-        ("images", "masks", ".png", "masks is no class"),
-        ("train/images", "train/lesion labels", ".png", "lesion labels is no class"),
+        ("images/train/x", "labels/train/x", ".txt", "as for object detection"),
+        ("train/images", "train/labels", ".txt", "as for object detection"),
+        ("JPEGImages", "Annotations", ".xml", "as for object detection"),
+        ("images", "masks", ".png", "masks is not a class"),
+        ("train/images", "train/lesion labels", ".png", "lesion labels is not a class"),
     ],
 )
 def test_sets_for_detection_and_segmentation_are_told_from_classes(

@@ -82,13 +82,13 @@ CELLS = "f,l\na.png,A|B\nb.png,None\n"
         (GRADES, {"exclude": {"l": ["milld"]}}, "no row whose l is ‹milld›. Found: ‹mild›"),
         (GRADES, {"none_label": "none"}, "without data.separator these have no effect"),
         (GRADES, {"split_names": {"x": "train"}}, "without data.split=COLUMN these have no"),
-        (GRADES, {"kind": "multilabel"}, "multilabel needs the separator or a list"),
-        (CELLS, {"separator": "|", "kind": "multiclass"}, "several findings in a cell are"),
-        (CELLS, {"separator": "|", "none_label": "Non"}, "stands in no row of l. Found: ‹A›"),
+        (GRADES, {"kind": "multilabel"}, "multilabel needs a separator or a list"),
+        (CELLS, {"separator": "|", "kind": "multiclass"}, "several findings per cell are"),
+        (CELLS, {"separator": "|", "none_label": "Non"}, "does not occur in l. Found: ‹A›"),
         (BOTH, {"label": ["l", "m"], "kind": "auto?"}, "no effect: data.kind=auto?"),
         (BOTH, {"label": ["l", "m"], "rename": {"l": "x"}}, "no effect: data.rename"),
         (BOTH, {"label": ["l", "m"], "classes": ["m", "l"]}, "no effect: data.classes"),
-        (GRADES, {"table": None}, "no effect: data.image=f, data.label=l. Leave them out."),
+        (GRADES, {"table": None}, "no effect: data.image=f, data.label=l. Remove them."),
     ],
 )
 def test_a_setting_without_effect_is_refused(
@@ -104,7 +104,7 @@ def test_a_word_to_rename_that_never_occurs_is_said(
 ) -> None:
     with caplog.at_level("WARNING", logger="medcnn"):
         read(tmp_path, GRADES, rename={"sevre": "bad"})
-    assert "data.rename: sevre stand in no row of l" in caplog.text
+    assert "data.rename: sevre do not occur in l" in caplog.text
 
 
 def test_all_unknown_words_are_told_at_once_with_their_lines(tmp_path: Path) -> None:
@@ -139,8 +139,8 @@ def test_files_beside_the_images_of_class_folders_are_counted(tmp_path: Path) ->
     assert found.labels.kind is Kind.BINARY
     assert [r.image_id for r in found.records] == ["x/1.png", "y/2.PNG"]
     assert found.excluded == {
-        "not in the folder of a class": 1,
-        "in the folder of a class, without the ending of an image": 1,
+        "not in a class folder": 1,
+        "in a class folder, without the extension of an image": 1,
     }
 
 
@@ -170,7 +170,10 @@ def test_two_classes_may_change_places() -> None:
 
 @pytest.mark.parametrize(
     ("word", "said"),
-    [("NaN", "'NaN' looks like a blank"), ("Mild", "'Mild' and 'mild' look like one word")],
+    [
+        ("NaN", "'NaN' looks like a missing value"),
+        ("Mild", "'Mild' and 'mild' look like the same word"),
+    ],
 )
 def test_a_word_that_nobody_meant_as_a_class_is_refused(
     tmp_path: Path, word: str, said: str

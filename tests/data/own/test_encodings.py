@@ -36,7 +36,7 @@ def test_windows_1252_is_guessed_and_said(tmp_path: Path, caplog: pytest.LogCapt
 def test_a_file_of_two_encodings_is_refused_with_its_lines(tmp_path: Path) -> None:
     """Row A12: three classes out of two."""
     raw = "file,label\na.png,böse\nb.png,böse\n".encode() + "c.png,böse\n".encode("latin-1")
-    with pytest.raises(DataError, match="lines 4 are not UTF-8, and lines 2, 3 are"):
+    with pytest.raises(DataError, match="lines 4 are not UTF-8, but lines 2, 3 are"):
         sheet_of(tmp_path, raw)
 
 
@@ -62,7 +62,7 @@ def test_other_encodings_are_asked_for_and_then_read(
 ) -> None:
     """Row A12."""
     raw = f"file,label\na.png,{word}\nb.png,x\n".encode(encoding)
-    with pytest.raises(DataError, match=r"say data\.encoding=NAME"):
+    with pytest.raises(DataError, match=r"set data\.encoding=NAME"):
         sheet_of(tmp_path, raw)
     assert sheet_of(tmp_path, raw, encoding).rows[0]["label"] == word
 
@@ -80,7 +80,7 @@ def test_every_kind_of_unicode_is_read_with_and_without_its_mark(
 
 
 def test_an_encoding_that_is_wrong_unknown_or_idle_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"not in the encoding of data\.encoding=utf-8"):
+    with pytest.raises(DataError, match=r"does not have the encoding of data\.encoding=utf-8"):
         sheet_of(tmp_path, GERMAN.encode("cp1252"), "utf-8")
     for name in ("klingon", "hex", "rot13"):
         with pytest.raises(UsageError, match=rf"data\.encoding={name} is unknown"):
@@ -144,12 +144,14 @@ def test_a_packed_table_is_named_and_never_guessed_at(
     pack: Callable[[bytes], bytes], name: str, tmp_path: Path
 ) -> None:
     """Row B12."""
-    with pytest.raises(DataError, match=f"packed by {name}, which is not read here: unpack it"):
+    with pytest.raises(
+        DataError, match=f"compressed with {name}, which is not read here: unpack it"
+    ):
         sheet_of(tmp_path, pack(GERMAN.encode()))
 
 
 @pytest.mark.fault
 def test_utf_7_with_its_mark_is_refused(tmp_path: Path) -> None:
     """Row A12."""
-    with pytest.raises(DataError, match="UTF-7, which is not read: save it again as UTF-8"):
+    with pytest.raises(DataError, match="UTF-7, which is not read: save it as UTF-8"):
         sheet_of(tmp_path, b"+/v8-file,label\na.png,b+APY-se\n")

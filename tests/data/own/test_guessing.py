@@ -109,7 +109,10 @@ def test_split_words_of_another_language_are_translated(root: Path) -> None:
             "grupo": ["entrenamiento"] * 30 + ["validacion"] * 5 + ["prueba"] * 5,
         },
     )
-    assert "entrenamiento is train, validacion is validation, prueba is test" in found["split"].why
+    assert (
+        "entrenamiento means train, validacion means validation, prueba means test"
+        in found["split"].why
+    )
     assert "folder" not in found
     assert {str(r.split) for r in loaded(root, found).records} == {"train", "validation", "test"}
 
@@ -182,7 +185,8 @@ def test_a_table_that_names_no_image_is_refused_and_one_without_a_label_is_for_t
     )
     assert found["label"].value is None
     assert (
-        "no label found: for the audit only; other columns: text (40 words)" in found["label"].why
+        "no label found, so only the audit works; other columns: text (40 words)"
+        in found["label"].why
     )
 
 
@@ -195,7 +199,7 @@ def test_folders_per_class_are_known_with_and_without_splits(tmp_path: Path) -> 
     split = guess_folders(Images(tmp_path / "b"))
     assert "a folder per split, then per class: y (2), x (1)" in split[0].why
     picture(tmp_path / "c" / "one" / "1.png")
-    with pytest.raises(DataError, match="expected a folder per class"):
+    with pytest.raises(DataError, match="expected one folder per class"):
         guess_folders(Images(tmp_path / "c"))
 
 
@@ -250,7 +254,7 @@ def test_a_patient_column_with_an_empty_cell_is_named_all_the_same(root: Path) -
     }
     guess = guesses(root, table)["patient"]
     assert (guess.value, guess.sure) == ("PatientenNr", Sure.CHECK)
-    assert f"1 of {ROWS} rows have none" in guess.why
+    assert f"1 of {ROWS} rows are blank" in guess.why
 
 
 def test_spellings_of_one_class_are_joined_and_slips_are_pointed_at(root: Path) -> None:
@@ -258,6 +262,6 @@ def test_spellings_of_one_class_are_joined_and_slips_are_pointed_at(root: Path) 
     found = guesses(root, {"f": [f"b{i:03d}.jpg" for i in range(ROWS)], "finding": label})
     assert found["rename"].value == {"COVID19": "COVID-19", "covid 19": "COVID-19"}
     assert "1 class has fewer images" in found["rare_below"].why
-    assert "Pnuemonia (a slip of Pneumonia?)" in found["rare_below"].why
+    assert "Pnuemonia (a typo of Pneumonia?)" in found["rare_below"].why
     signs = guesses(root, {"f": [f"b{i:03d}.jpg" for i in range(ROWS)], "grade": cycle(-1, 1, 2)})
     assert "rename" not in signs

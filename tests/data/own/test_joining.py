@@ -97,8 +97,8 @@ def test_all_images_of_a_patient_get_the_label_of_the_row(export: Path) -> None:
     assert found.grouped
     assert len({r.group for r in found.records}) == 2
     assert found.excluded == {
-        "files that are no DICOM": 1,
-        "not a classifiable image: RT Plan Storage holds no pixel data": 1,
+        "files that are not DICOM": 1,
+        "not a classifiable image: RT Plan Storage contains no pixel data": 1,
         "without a row in t.csv": 1,
     }
     assert found.rows_left_out == {"no image of that name": 1}
@@ -136,14 +136,14 @@ def test_several_files_of_one_instance_or_name_are_refused_with_their_count(expo
 def test_a_value_in_several_rows_is_refused(export: Path) -> None:
     (export / "t.csv").write_text("id,label\np1,ill\np1,well\n")
     said = str(refusal(lambda: by_tag(export)))
-    assert "t.csv:3: the same PatientID stands in line 2 already" in said
+    assert "t.csv:3: same PatientID as in line 2" in said
     assert "p1" not in said.replace(str(export), "")
 
 
 def test_a_join_that_finds_nothing_says_what_the_table_holds(export: Path) -> None:
     (export / "t.csv").write_text("id,label\n77,ill\n78,well\n")
     error = refusal(lambda: by_tag(export))
-    assert "none of 2 rows names a PatientID of the 4 images" in str(error)
+    assert "none of 2 rows matches the PatientID of any of the 4 images" in str(error)
     assert "77" not in str(error), "it may be the number of a patient"
     error = refusal(lambda: by_tag(export, join="PatientId"))
     assert "did you mean 'PatientID'?" in str(error)
@@ -165,10 +165,10 @@ def test_tags_become_attributes_with_ages_in_years(export: Path) -> None:
 @pytest.mark.parametrize(
     ("tag", "said"),
     [
-        ("ViewPositon", "no keyword of DICOM; did you mean 'ViewPosition'?"),
+        ("ViewPositon", "not a DICOM keyword; did you mean 'ViewPosition'?"),
         ("PatientName", "'PatientName' may identify a patient"),
         ("PatientID", "'PatientID' may identify a patient"),
-        ("SeriesInstanceUID", "may identify a patient, or is no single word"),
+        ("SeriesInstanceUID", "may identify a patient, or is not a single word"),
     ],
 )
 def test_a_tag_that_does_not_exist_or_names_someone_is_refused(
@@ -222,7 +222,7 @@ def test_a_patient_id_that_is_the_same_everywhere_names_no_one(
         write(tmp_path / name, "ANONYMOUS", "1")
     with caplog.at_level("WARNING", logger="medcnn"):
         assert not table.read(tmp_path).grouped
-    assert "all 3 images have one and the same PatientID" in caplog.text
+    assert "all 3 images have the same PatientID" in caplog.text
 
 
 def test_headers_are_read_once_and_again_when_a_file_changes(
@@ -297,11 +297,11 @@ def test_rows_whose_paths_leave_the_root_are_refused_by_line_all_at_once(tmp_pat
     text = str(error)
     assert error.exit_code == 4
     assert text.startswith("5 rows are refused:")
-    assert "t.csv:3: ‹../secret.png› is outside of the data root" in text
+    assert "t.csv:3: ‹../secret.png› is outside the data root" in text
     assert f"t.csv:4: ‹{tmp_path}/secret.png› is outside" in text
     assert "t.csv:5: ‹link.png› is a link that leads out of the data root" in text
-    assert "t.csv:6: ‹pipe.png› is no regular file" in text
-    assert "t.csv:7: ‹a\\x00b.png› is outside of the data root" in text
+    assert "t.csv:6: ‹pipe.png› is not a regular file" in text
+    assert "t.csv:7: ‹a\\x00b.png› is outside the data root" in text
     # the same files where nobody names them
     for name in ("a", "b"):
         (root / name).mkdir()
@@ -328,7 +328,7 @@ def test_an_archive_is_never_unpacked_whatever_its_names_say(tmp_path: Path) -> 
     with pytest.raises(ImageError):
         read_pixels(root, "a.npz#../../../escaped/0")
     (root / "a.npz").rename(root / "ill" / "a.png")
-    with pytest.raises(DataError, match="no Excel workbook that can be read"):
+    with pytest.raises(DataError, match="not a readable Excel workbook"):
         table.read(root, table="ill/a.png", image="f", label="l")
     assert sorted(tmp_path.rglob("*")) == before
 
@@ -359,7 +359,7 @@ def test_names_with_spaces_other_scripts_great_length_or_only_another_case_work(
     found = adapters.read("table", tmp_path, {**options, "join": "file_name"})
     assert [r.path for r in found.records] == ["a.png", "A.png"]
     (tmp_path / "t.csv").write_text("f,l\na.PNG,u\nA.png,v\n", encoding="utf-8")
-    with pytest.raises(DataError, match=r"there is ‹A.png›, of other case or Unicode"):
+    with pytest.raises(DataError, match=r"‹A.png› differs in case or Unicode"):
         adapters.read("table", tmp_path, options)
 
 
@@ -383,7 +383,7 @@ def test_an_uncertain_finding_becomes_what_the_policy_says(
     options: dict[str, Any] = {"table": "t.csv", "image": "f", "label": ["Clear", "Mass", "Edema"]}
     found = table.read(tmp_path, uncertain=uncertain, uncertain_words=["unclear"], **options)
     assert [None if v != v else v for v in found.records[0].target] == expected
-    with pytest.raises(DataError, match=r"Mass is ‹-1›.*-1 is read with data\.uncertain"):
+    with pytest.raises(DataError, match=r"Mass is ‹-1›.*data\.uncertain says what -1 means"):
         table.read(tmp_path, **options)
     with pytest.raises(UsageError, match=r"without data\.uncertain=.*uncertain_words"):
         table.read(tmp_path, uncertain_words=["unclear"], **options)

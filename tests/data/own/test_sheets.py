@@ -43,9 +43,9 @@ def test_the_unicode_text_of_spreadsheets_is_read(tmp_path: Path) -> None:
 
 
 def test_a_quote_that_is_not_closed_is_refused_and_swallows_no_rows(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="not readable as a table"):
+    with pytest.raises(DataError, match="cannot be read as a table"):
         sheet_of(tmp_path, 'id,note\n1,"lost\n2,x\n3,y\n')
-    with pytest.raises(DataError, match=r"t\.csv:3: not readable as a table"):
+    with pytest.raises(DataError, match=r"t\.csv:3: cannot be read as a table"):
         sheet_of(tmp_path, 'id,note\n1,"lost\n2,"x"\n3,y\n')
     assert sheet_of(tmp_path, 'id,note\n1,a 5" scar\n').rows[0]["note"] == 'a 5" scar'
 
@@ -58,7 +58,7 @@ def test_a_cell_beyond_all_measure_is_refused_in_words(tmp_path: Path) -> None:
 def test_trailing_blanks_may_be_left_away_but_not_added(tmp_path: Path) -> None:
     assert list(sheet_of(tmp_path, "id,a,b\n1\n").rows) == [{"id": "1", "a": "", "b": ""}]
     assert list(sheet_of(tmp_path, "id,a\n1,2,,\n").rows) == [{"id": "1", "a": "2"}]
-    with pytest.raises(DataError, match=r"t\.csv:2: 4 cells under 2 columns"):
+    with pytest.raises(DataError, match=r"t\.csv:2: 4 cells, but 2 columns"):
         sheet_of(tmp_path, "id,a\n1,2,,3\n")
 
 
@@ -100,7 +100,7 @@ def test_titles_above_the_names_of_the_columns_are_no_rows(tmp_path: Path) -> No
 
 def test_a_row_with_a_cell_too_many_does_not_name_the_columns(tmp_path: Path) -> None:
     text = "image,label\none,ill\ntwo,well,,oops\nthree,ill\nfour,well\nfive,ill\n"
-    with pytest.raises(DataError, match=r"t\.csv:3: 4 cells under 2 columns"):
+    with pytest.raises(DataError, match=r"t\.csv:3: 4 cells, but 2 columns"):
         sheet_of(tmp_path, text)
 
 

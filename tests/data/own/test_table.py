@@ -134,7 +134,7 @@ def test_a_folder_per_class_with_and_without_splits(root: Path, tmp_path: Path) 
 @pytest.mark.parametrize(
     ("options", "code", "said"),
     [
-        ({"table": "tt.csv"} | COLUMNS, 2, "no such table; the folder holds t.csv"),
+        ({"table": "tt.csv"} | COLUMNS, 2, "no such table; the folder contains t.csv"),
         (
             {"table": "t.csv", "image": "fil", "label": "grad"},
             2,
@@ -146,7 +146,7 @@ def test_a_folder_per_class_with_and_without_splits(root: Path, tmp_path: Path) 
         ({"table": "t.csv", "classes": ["0", "1"]} | COLUMNS, 4, "t.csv:3: label ‹2› is not one"),
         ({"table": "t.csv", "folder": "sub"} | COLUMNS, 4, "t.csv:2: ‹sub/a.png› is not there"),
         ({"table": "t.csv", "split": "age"} | COLUMNS, 4, "t.csv:2: split ‹60› is not one of"),
-        ({}, 4, "expected a folder per class"),
+        ({}, 4, "expected one folder per class"),
     ],
 )
 def test_a_wrong_setting_or_table_is_refused_in_words(
@@ -175,7 +175,7 @@ def test_a_table_of_no_rows_or_ragged_rows_is_refused(root: Path) -> None:
     assert "has no rows" in str(refusal(root, table="t.csv", image="file", label="grade"))
     (root / "t.csv").write_text("file,grade\na.png,1,2,3\n")
     error = refusal(root, table="t.csv", image="file", label="grade")
-    assert "t.csv:2: 4 cells under 2 columns" in str(error)
+    assert "t.csv:2: 4 cells, but 2 columns" in str(error)
     assert isinstance(error, DataError)
 
 
@@ -187,8 +187,8 @@ def test_an_image_with_two_labels_in_the_table_is_refused_by_its_lines(root: Pat
     error = refusal(root, table="t.csv", image="file", label="grade")
     said = str(error)
     assert said.startswith("2 rows are refused:")
-    assert "t.csv:4: ‹a.png› stands with other labels in line 2 already" in said
-    assert "t.csv:7: ‹sub/c.png› stands with other labels in line 6 already" in said
+    assert "t.csv:4: ‹a.png› is already in line 2, with other labels" in said
+    assert "t.csv:7: ‹sub/c.png› is already in line 6, with other labels" in said
     assert error.exit_code == 4
 
 
@@ -241,7 +241,7 @@ def test_an_attribute_that_says_who_somebody_is_is_refused_by_its_name(tmp_path:
     options = _visits(tmp_path, ["a", "a", "b", "c"], "1980-01-01")
     path = tmp_path / str(options["table"])
     path.write_text(path.read_text().replace("more", "Geburtsdatum", 1))
-    with pytest.raises(UsageError, match="Geburtsdatum says who somebody is"):
+    with pytest.raises(UsageError, match="Geburtsdatum identifies people"):
         table.read(tmp_path, attributes=["Geburtsdatum"], **options)
 
 
@@ -275,8 +275,8 @@ def test_an_error_of_a_spreadsheet_is_no_class_and_no_patient(tmp_path: Path, er
     text = f"f,l,who\n0.png,x,p1\n1.png,y,p2\n2.png,{error},p3\n3.png,x,{error}\n"
     with pytest.raises(DataError) as refused:
         _table(tmp_path, text, patient="who")
-    assert f"t.csv:4: l is ‹{error}›, the error of a spreadsheet" in str(refused.value)
-    assert "t.csv:5: no who, so nobody knows" in str(refused.value)
+    assert f"t.csv:4: l is ‹{error}›, a spreadsheet error" in str(refused.value)
+    assert "t.csv:5: no who, so the patient is not known" in str(refused.value)
     with pytest.raises(DataError, match=r"t\.csv:4: l is"):
         _table(tmp_path, text)
     found = _table(tmp_path, text, exclude={"l": [error]})
@@ -293,7 +293,7 @@ def test_an_error_cell_of_a_workbook_is_refused_by_its_row(tmp_path: Path) -> No
         book.active.append(row)
     book.active["B3"].data_type = "e"
     book.save(tmp_path / "t.xlsx")
-    with pytest.raises(DataError, match=r"t\.xlsx:3: l is ‹#REF!›, the error of a spreadsheet"):
+    with pytest.raises(DataError, match=r"t\.xlsx:3: l is ‹#REF!›, a spreadsheet error"):
         _table(tmp_path, "", table="t.xlsx")
 
 
@@ -304,7 +304,9 @@ def test_equal_rows_are_merged_and_counted_and_unequal_ones_refused(tmp_path: Pa
     assert len(found.records) == 2
     assert found.rows_left_out == {"the same row again": 2}
     assert found.excluded == {}
-    with pytest.raises(DataError, match=r"t\.csv:4: ‹0.png› stands with the same labels in line 2"):
+    with pytest.raises(
+        DataError, match=r"t\.csv:4: ‹0.png› is already in line 2, with the same labels"
+    ):
         _table(tmp_path, "f,l,seen\n0.png,x,1\n1.png,y,2\n0.png,x,3\n")
 
 
@@ -327,7 +329,7 @@ def test_absolute_paths_inside_the_root_are_accepted_and_kept_nowhere(tmp_path: 
     """Row C: they were called outside."""
     found = _table(tmp_path, f"f,l\n{tmp_path}/0.png,x\n1.png,y\n", folder="")
     assert [(r.path, r.image_id) for r in found.records] == [("0.png", "0.png"), ("1.png", "1.png")]
-    with pytest.raises(DataError, match="outside of the data root"):
+    with pytest.raises(DataError, match="outside the data root"):
         _table(tmp_path, f"f,l\n{tmp_path}x/0.png,x\n1.png,y\n")
 
 
@@ -347,7 +349,7 @@ def test_what_cannot_be_seen_makes_no_second_class_or_patient(tmp_path: Path) ->
         (["1.23457E+11", "1.23457e+11"], "scientific notation"),
         (["01", "1"], "‹01› and ‹1›"),
         (["p1", "P1"], "‹P1› and ‹p1›"),
-        (["p-001", "P 1"], "several patients"),
+        (["p-001", "P 1"], "count as different patients"),
     ],
 )
 def test_ids_that_a_spreadsheet_or_a_hand_has_changed_are_warned_of(
@@ -369,7 +371,7 @@ def test_words_that_yaml_took_for_true_and_false_are_to_be_quoted(
     tmp_path: Path, options: dict[str, Any]
 ) -> None:
     """Row C: `classes: [no, yes]`."""
-    with pytest.raises(UsageError, match=r'Quote them .* classes: \["no", "yes"\]'):
+    with pytest.raises(UsageError, match=r'Quote these words.* classes: \["no", "yes"\]'):
         _table(tmp_path, "f,l\n0.png,no\n1.png,yes\n", **options)
 
 

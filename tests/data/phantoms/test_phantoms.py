@@ -212,7 +212,7 @@ def test_set_with_other_parameters_is_refused_by_name(table: Path) -> None:
 
 def test_folder_with_something_else_is_refused_and_left_alone(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("mine", encoding="utf-8")
-    with pytest.raises(DataError, match="no phantom set"):
+    with pytest.raises(DataError, match="not a phantom set"):
         generate(tmp_path, "fundus", patients=1, size_px=64)
     assert [p.name for p in tmp_path.iterdir()] == ["notes.txt"]
 
@@ -234,7 +234,7 @@ def test_folder_that_the_user_stands_in_is_refused(
 ) -> None:
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
-    with pytest.raises(UsageError, match="name a folder that is not there yet"):
+    with pytest.raises(UsageError, match="name a folder that does not exist yet"):
         generate(Path(), "fundus", patients=1, size_px=64)
     assert [p.name for p in tmp_path.rglob("*")] == ["here"]
 

@@ -112,7 +112,7 @@ def test_an_image_that_is_not_there_is_counted_and_named(tmp_path: Path, name: s
     lost = found.records[-1]
     (found.root / lost.path).unlink()
     message = str(refusal(tmp_path, name))
-    assert f"1 of {len(found.records)} images of the table are not under" in message
+    assert f"1 of {len(found.records)} images in the table are not under" in message
     assert Path(lost.path).stem in message
 
 
@@ -128,7 +128,13 @@ def test_an_image_that_is_not_there_is_counted_and_named(tmp_path: Path, name: s
         ("ph2", "PH2_dataset.txt", "    2 ||", "    3 ||", "PH2_dataset.txt:4: IMD405 has the"),
         ("chexpert", "train.csv", "-1.0", "-2.0", "train.csv:3: Edema is ‹-2.0›"),
         ("chexpert", "valid.csv", "/patient64541/", "/64541/", "csv:2: Path 'CheXpert"),
-        ("rsna_pneumonia", "*_labels.csv", "453.0,1", "453.0,0", "has boxes with and without"),
+        (
+            "rsna_pneumonia",
+            "*_labels.csv",
+            "453.0,1",
+            "453.0,0",
+            "has rows with and without opacity",
+        ),
         ("vindr_cxr", "*/*_test.csv", ",1,", ",7,", "image_labels_test.csv:2: Pneumonia is ‹7›"),
     ],
 )
@@ -223,7 +229,7 @@ def test_padchest_images_that_the_archives_lack_are_left_out_while_they_are_few(
 ) -> None:
     found = made(tmp_path, "padchest")
     (tmp_path / found.records[2].path).unlink()
-    assert "1 of 3 images of the table are not under" in str(refusal(tmp_path, "padchest"))
+    assert "1 of 3 images in the table are not under" in str(refusal(tmp_path, "padchest"))
     monkeypatch.setattr(padchest, "MOST_MISSING", 0.5)
     few = made(tmp_path, "padchest")
     assert len(few.records) == 2
@@ -292,7 +298,7 @@ def test_kermany_patients_are_told_by_all_names_that_were_published(tmp_path: Pa
     newer = made(tmp_path, "kermany").records
     assert next(r for r in newer if "1008087" in r.path).group == "1008087"
     layouts.picture(tmp_path / "train/PNEUMONIA/scan.jpeg")
-    assert "1 file names tell no patient: train/PNEUMONIA/scan.jpeg" in str(
+    assert "1 file names do not identify a patient: train/PNEUMONIA/scan.jpeg" in str(
         refusal(tmp_path, "kermany")
     )
 

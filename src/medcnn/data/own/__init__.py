@@ -1,1 +1,1 @@
-"""What a hospital has itself: a folder, a spreadsheet, DICOM files."""
+"""A hospital's own data: a folder, a spreadsheet, DICOM files."""

@@ -1,4 +1,4 @@
-"""The text that a value of a workbook or a Parquet file would have in a CSV."""
+"""The text that a value from a workbook or Parquet file would have in a CSV."""
 
 from __future__ import annotations
 
@@ -29,16 +29,16 @@ def text_of(value: Any) -> str:
 
 
 def texts_of(numbers: Iterable[float | None]) -> list[str]:
-    """`text_of` of many numbers, in half the time."""
+    """`text_of` for many numbers, in half the time."""
     return [
         "" if n is None or n != n else str(int(n)) if n.is_integer() else repr(n) for n in numbers
     ]
 
 
 def date_of(days: float, *, since_1904: bool) -> datetime.datetime | datetime.time:
-    """The date that Excel counts in days, to the millisecond; below one day a time alone.
+    """The date from Excel's count of days, to the millisecond; below one day, only a time.
 
-    Source: ECMA-376 part 1, 18.17.4.1; day 60 of 1900, which never was, is that of Lotus 1-2-3.
+    Source: ECMA-376 part 1, 18.17.4.1; day 60 of 1900, which did not exist, is from Lotus 1-2-3.
     """
     if 0 <= days < 1:
         return (datetime.datetime.min + _span(days)).time()

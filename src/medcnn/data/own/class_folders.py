@@ -1,4 +1,4 @@
-"""A folder per class: `root/<class>/...`, with folders of splits above or below."""
+"""One folder per class: `root/<class>/...`, with split folders above or below."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ from medcnn.system.errors import DataError, UsageError, listed, private
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Layout:
-    """Which folder of a path is its class, and which its split (None: none is)."""
+    """Which folder of a path is its class, and which its split (None: no split)."""
 
     class_at: int
     split_at: int | None = None
 
     @property
     def depth(self) -> int:
-        """How many folders a path has at least."""
+        """The least number of folders in a path."""
         return 1 + max(self.class_at, self.split_at or 0)
 
 
 def layout_of(paths: Sequence[str]) -> Layout:
-    """What the folders of these images are; loose images at the top say nothing, nor does a folder
-    that all share and that is called as any may be (`images/train/nevus`, `train/images/nevus`)."""
+    """What the folders of these images mean. Loose images at the top are ignored, and so is a
+    folder with a generic name that all share (`images/train/nevus`, `train/images/nevus`)."""
     parts = [path.split("/")[:-1] for path in paths if "/" in path]
     names = [{p[k] for p in parts if len(p) > k} for k in range(max(map(len, parts), default=0))]
     telling = [
@@ -50,41 +50,41 @@ def layout_of(paths: Sequence[str]) -> Layout:
 
 
 def no_classes(root: Path, paths: Sequence[str], images: Sequence[str]) -> str:
-    """Why the folders of a root name no classes, what was found, and what to do.
+    """Why the folders of a root do not name classes, what was found, and what to do.
 
     Args:
-        paths: of all files; `images`: of those that are images.
+        paths: of all files; `images`: of the images among them.
     """
     layout = layout_of(images)
     found = f"{len(images):,} image{'s' * (len(images) > 1)} in " if images else ""
     text = (
-        f"{root}: expected a folder per class, two or more (class/image.jpg, also in folders of "
-        f"splits) or a table, found {found}{found_under(root, hidden=True)}."
+        f"{root}: expected one folder per class, two or more (class/image.jpg, optionally in "
+        f"split folders), or a table; found {found}{found_under(root, hidden=True)}."
     )
     if layout.split_at == 0:
-        text += " Its folders are called like splits, and no folder of a class is in them."
+        text += " Its folders are named like splits, but contain no class folders."
     parts = [p.split("/")[:-1] for p in images]
     if masks := masks_among(p[layout.class_at] for p in parts if len(p) > layout.class_at):
         return (
-            f"{text} {listed(masks)} is no class: such a folder holds masks, as in sets for "
-            "segmentation. Take it out of the root, and sort the images into folders of classes."
+            f"{text} {listed(masks)} is not a class: such a folder contains segmentation masks. "
+            "Take it out of the root, and sort the images into class folders."
         )
     names = {without_ending(path.rpartition("/")[2]) for path in images}
     own = [p for p in paths if ending(p) in _OF_ONE_IMAGE]
     own = [p for p in own if p.rpartition("/")[2][: -len(ending(p))] in names]
     if own and 2 * len(own) >= len(images):
         text += (
-            f" {len(own):,} text files are named after images ({private(own[0])}), as in sets for "
-            "detection (YOLO, Pascal VOC). medcnn gives a class to the whole image: write a table "
-            "with a row for each image and its class."
+            f" {len(own):,} text files are named after images ({private(own[0])}), as for object "
+            "detection (YOLO, Pascal VOC). medcnn classifies whole images: write a table with one "
+            "row for each image and its class."
         )
     elif images:
-        text += " Sort the images into a folder for each class, or name the table: data.table=FILE."
+        text += " Sort the images into one folder per class, or name the table: data.table=FILE."
     return text
 
 
 def masks_among(folders: Iterable[str]) -> list[str]:
-    """Mask folders beside an image folder. They are not classes. Empty if there are none."""
+    """Mask folders next to an image folder, which are not classes."""
     names = set(folders)
     if not any(map(says_nothing, names)):
         return []
@@ -106,20 +106,18 @@ def read_class_folders(
     *,
     follow_links: bool = False,
 ) -> Manifest:
-    """Every image below the folder of its class; folders named by splits stand above classes, or
-    right below them.
+    """Every image below a class folder; split folders are above class folders, or directly below.
 
-    DICOM files may lack an ending. Where every image is a DICOM that names its patient, patients
-    are the groups, by a keyed digest of their PatientID. What is hidden, empty or a system's is
-    ignored; what is no image, or lies in no class, is counted in `excluded`.
+    DICOM files may lack an extension. If every image is a DICOM that names its patient, patients
+    are the groups, by a keyed digest of their PatientID. Hidden files, empty folders and system
+    files are ignored; other files, and images outside class folders, are counted in `excluded`.
 
     Args:
         tags: of the DICOM headers, kept as attributes.
-        follow_links: also images and folders that are links, and out of the root.
+        follow_links: also read images and folders that are links, even out of the root.
 
     Raises:
-        DataError: no folders of classes, classes that are called like splits, or files that must
-            not be opened.
+        DataError: no class folders, classes named like splits, or files that must not be opened.
     """
     paths = files_below(root, follow_links=follow_links)
     images = {path for path in paths if is_image(root, path)}
@@ -134,7 +132,7 @@ def read_class_folders(
         else:
             found.append(path)
     headers, refused = read_headers(root, [p for p in found if looks_like_dicom(root / p)], tags)
-    # a damaged image is for the audit to tell of, and for audit.max_bad to allow
+    # the audit reports damaged images, and audit.max_bad allows some
     excluded.update(why for why in refused.values() if why != DAMAGED)
     whole = [p for p in found if p not in refused]
     found = [p for p in found if refused.get(p, DAMAGED) == DAMAGED]
@@ -142,7 +140,7 @@ def read_class_folders(
     if not found or (not classes and (len(set(folders)) < 2 or masks_among(folders))):
         raise DataError(no_classes(root, paths, sorted(images)))
     if tags and not headers:
-        raise UsageError(f"data.tags has no effect: no image under {root} is a DICOM.")
+        raise UsageError(f"data.tags has no effect: there is no DICOM under {root}.")
     whose = by_patient(whole, headers)
     first = first_of(whose)
     present = {i: [rename.get(name, name)] for i, name in enumerate(folders)}

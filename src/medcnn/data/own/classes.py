@@ -1,4 +1,4 @@
-"""From the words of a table, or of folders, to a LabelSpace and its targets."""
+"""From words in a table, or names of folders, to a LabelSpace and its targets."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ UNCERTAIN = {"ignore": math.nan, "zeros": 0.0, "ones": 1.0}
 def words_of(
     cell: str, separator: str | None, none_label: str | None, rename: Mapping[str, str]
 ) -> list[str]:
-    """The classes that a cell names, each once.
+    """The distinct classes in a cell.
 
-    A whole number that a spreadsheet wrote as `1.0`, as it does in a column with blanks, is `1`.
+    `1.0`, as spreadsheets write whole numbers in a column with blanks, becomes `1`.
     """
     words = [tidy(w) for w in cell.split(separator)] if separator else [tidy(cell)]
 
     def renamed(word: str) -> str:
-        """Once, so that two classes may change places."""
+        """Applied once, so that two classes may be swapped."""
         whole = whole_number(word)
         return rename.get(word, rename.get(whole, whole))
 
@@ -42,25 +42,25 @@ def words_of(
 
 
 def refuse_names(present: Mapping[int, list[str]], what: str) -> None:
-    """Raises DataError where words are nearly as many as images, as names of patients are: they
-    would become classes, and stand in every file that is written."""
+    """Raises DataError if there are almost as many words as images, which suggests patient names:
+    they would become classes, and appear in every output file."""
     words = {w for found in present.values() for w in found}
     if len(words) > 10 and len(words) * 3 > len(present):
         raise DataError(
             f"{what}: {len(words)} different words for {len(present)} images, too many for classes "
-            f"({listed([private(w) for w in sorted(words)], 3)}). Do they name patients? Where "
-            "they are classes, list them in data.classes=[...]."
+            f"({listed([private(w) for w in sorted(words)], 3)}). Do they name patients? If they "
+            "are classes, list them in data.classes=[...]."
         )
 
 
 def refuse_splits(
     present: Mapping[int, list[str]], what: str, *, any_of_them: bool = False
 ) -> None:
-    """Raises DataError where classes are called like splits, as folders `Training` and `Testing`
-    are: a model would learn to tell them apart.
+    """Raises DataError if classes are named like splits, such as folders `Training` and `Testing`:
+    a model would learn to distinguish them.
 
     Args:
-        any_of_them: also where one is, not only where all are; one of two letters may be a finding.
+        any_of_them: also if only one is, unless it has two letters, which may be a finding.
     """
     found = sorted({w for words in present.values() for w in words})
     splits = [word for word in found if split_word(word)]
@@ -70,17 +70,17 @@ def refuse_splits(
         return
     if splits:
         raise DataError(
-            f"{what}: the classes {listed(found)} would be learnt, and {listed(splits)} "
-            f"{'is' if len(splits) == 1 else 'are'} called like a split. Folders of splits must "
-            "stand above or below those of all classes (train/healthy/a.jpg), and a column of "
-            "splits is data.split=COLUMN. Where they are classes, list all in data.classes=[...]."
+            f"{what}: the model would learn the classes {listed(found)}, but {listed(splits)} "
+            f"{'is' if len(splits) == 1 else 'are'} named like a split. Split folders must be "
+            "above or below the folders of all classes (train/healthy/a.jpg); name a split column "
+            "with data.split=COLUMN. If these are classes, list all of them: data.classes=[...]."
         )
 
 
 def rare_joined(
     present: Mapping[int, list[str]], whose: Mapping[int, str], below: int, name: str
 ) -> dict[int, list[str]]:
-    """Classes of fewer than `below` patients (images, where no patient is known) as one class."""
+    """Join classes with fewer than `below` patients (or images, if patients are not known)."""
     groups: dict[str, set[str]] = {}
     for i, words in present.items():
         for word in words:
@@ -88,7 +88,7 @@ def rare_joined(
     rare = {word for word, patients in groups.items() if len(patients) < below}
     if rare:
         shown = ", ".join(private(word) for word in sorted(rare))
-        log.info(f"  joined to '{name}', each of fewer than {below}: {shown}")
+        log.info(f"  joined as '{name}', each with fewer than {below}: {shown}")
     return {
         i: list(dict.fromkeys(name if w in rare else w for w in words))
         for i, words in present.items()
@@ -96,28 +96,28 @@ def rare_joined(
 
 
 def _tell_twice(found: Sequence[str]) -> None:
-    """Warn of classes whose names are encoded twice; DataError where one also stands there once."""
+    """Warn of class names that are encoded twice; DataError if one also occurs encoded once."""
     twice = {word: once_encoded(word) for word in found if once_encoded(word) != word}
     if not twice:
         return
     shown = listed([f"'{word}' for '{once}'" for word, once in twice.items()])
-    advice = "Save the names again as UTF-8, or say data.rename={'WRONG': 'RIGHT'}"
+    advice = "Save the names again as UTF-8, or set data.rename={'WRONG': 'RIGHT'}"
     if set(twice.values()) & set(found):
-        raise DataError(f"names of classes are encoded twice, and others once: {shown}. {advice}.")
-    log.warning(f"names of classes seem to be encoded twice: {shown}. {advice}")
+        raise DataError(f"some class names are encoded twice, others once: {shown}. {advice}.")
+    log.warning(f"class names seem to be encoded twice: {shown}. {advice}")
 
 
 def space_of(
     kind: str, classes: Sequence[str] | None, present: Mapping[int, list[str]], *, many: bool
 ) -> LabelSpace:
-    """The kind and the names, in the order of `classes` or else sorted, numbers by size; of two
-    classes the one that says that nothing was found is the negative one.
+    """The kind and the names, in the order of `classes` or else sorted, numbers by value. Of two
+    classes, the one that means "nothing found" is the negative one.
 
     Args:
-        many: an image may show several classes.
+        many: whether an image may show several classes.
 
     Raises:
-        UsageError: an unknown kind, or grades whose order no number tells.
+        UsageError: an unknown kind, or grades whose order is not clear.
     """
     found = sorted({w for words in present.values() for w in words}, key=_natural)
     if not classes and len(found) > 2 and (known := on_scale(found) or numbered(found)):
@@ -137,50 +137,52 @@ def space_of(
     if many != (kind == Kind.MULTILABEL):
         raise UsageError(
             f"data.kind={kind} with data.separator={'given' if many else 'null'}: several findings "
-            "in a cell are multilabel, and multilabel needs the separator or a list of columns."
+            "per cell are multilabel, and multilabel needs a separator or a list of columns."
         )
     if kind == Kind.ORDINAL and not classes:
         _refuse_unknown_order(found)
     if kind == Kind.BINARY and not classes:
         names = negative_first(names)
         log.info(
-            f"  positive class: '{names[-1]}' (data.classes=[negative,positive] to say otherwise)"
+            f"  positive class: '{names[-1]}' (change it with data.classes=[negative,positive])"
         )
     return LabelSpace(kind=Kind(kind), names=tuple(names))
 
 
 def _refuse_doubtful(found: Sequence[str]) -> None:
-    """Raises UsageError for words of which nobody asked that they be classes of their own."""
+    """Raises UsageError for words that are probably not meant as separate classes."""
     faults = [
-        f"'{word}' looks like a blank (data.exclude leaves its rows out)"
+        f"'{word}' looks like a missing value (data.exclude leaves its rows out)"
         for word in found
         if word.lower() in UNLABELLED
     ]
     first: dict[str, str] = {}
     for word in found:
         if (other := first.setdefault(likeness(word), word)) != word:
-            faults.append(f"'{other}' and '{word}' look like one word (data.rename makes them one)")
+            faults.append(
+                f"'{other}' and '{word}' look like the same word (data.rename joins them)"
+            )
     if faults:
         raise UsageError(
-            f"classes: {listed(faults)}. Where they are classes, list all in data.classes=[...]."
+            f"classes: {listed(faults)}. If they are classes, list all of them: data.classes=[...]."
         )
 
 
 def _refuse_unknown_order(found: Sequence[str]) -> None:
-    """A wrong order, or a grade that happens to be absent, would give wrong distances silently."""
+    """A wrong order, or a missing grade, would silently give wrong distances."""
     numbers = [_natural(word) for word in found]
     ordered = all(rank == 0 for rank, _, _ in numbers)
     steps = {b - a for (_, a, _), (_, b, _) in pairwise(numbers)}
     if not ordered or len(steps) > 1:
         why = "one may be absent from the table" if ordered else "words have no order"
         raise UsageError(
-            f"data.kind=ordinal: the grades found are {', '.join(found)}, and {why}. Give all of "
-            "them from lowest to highest: data.classes=[lowest,...,highest]."
+            f"data.kind=ordinal: found the grades {', '.join(found)}, but {why}. List all grades "
+            "from lowest to highest: data.classes=[lowest,...,highest]."
         )
 
 
 def _natural(word: str) -> tuple[int, float, str]:
-    """Numbers by size and before words, so that grade 10 follows grade 9."""
+    """Numbers by value and before words, so that grade 10 follows grade 9."""
     try:
         return (0, float(word), word)
     except ValueError:
@@ -192,21 +194,21 @@ def encoded(space: LabelSpace, words: Iterable[str], where: str) -> tuple[float,
         return space.encode(words)
     except DataError as error:
         raise DataError(
-            f"{where}: {error} Classes come from data.classes; data.rename maps words onto them."
+            f"{where}: {error} data.classes lists the classes; data.rename maps words to them."
         ) from None
 
 
 def uncertain_value(policy: str | Mapping[str, str], labels: Sequence[str]) -> dict[str, float]:
-    """What each label becomes where a report is uncertain (-1): 0, 1, or nan for not assessed.
+    """What an uncertain label (-1) becomes, for each label: 0, 1, or nan for not assessed.
 
     Args:
         policy: `ignore`, `zeros` or `ones` for all labels; or label -> one of these, with
-            `default` for the labels that are not named, which is `ignore` where it is left out:
+            `default` for all others (`ignore` if missing):
             `data.uncertain={Edema: ones, default: zeros}`.
-        labels: the labels there are.
+        labels: all labels.
 
     Raises:
-        UsageError: a label or a word that is not known; all of them at once.
+        UsageError: unknown labels or words, all at once.
     """
     given = {"default": policy} if isinstance(policy, str) else dict(policy)
     faults = [
@@ -230,7 +232,7 @@ def is_doubt(word: str, uncertain_words: Collection[str]) -> bool:
 
 
 def marked(sheet: Sheet, rows: Sequence[int], columns: Sequence[str]) -> dict[str, None]:
-    """The columns in which a cross says yes and nothing says no, so that a blank does."""
+    """The columns in which a cross means yes and nothing else means no, so that a blank does."""
     found: dict[str, None] = {}
     for column in columns:
         cells = sheet.rows.column(column)
@@ -248,12 +250,12 @@ def flags(
     uncertain_words: Collection[str] = (),
     marks: Collection[str] = (),
 ) -> tuple[float, ...]:
-    """One target a column: 1, 0, or nan where the cell is blank.
+    """One target per column: 1, 0, or nan for a blank cell.
 
     Args:
-        uncertain: column -> what -1 means, as `uncertain_value` gives it; None refuses -1.
-        uncertain_words: what means the same as -1, in small letters.
-        marks: columns of crosses, as `marked` finds them.
+        uncertain: column -> meaning of -1, from `uncertain_value`; None refuses -1.
+        uncertain_words: lower-case words with the same meaning as -1.
+        marks: columns of crosses, from `marked`.
     """
     target = []
     for column in columns:
@@ -265,10 +267,10 @@ def flags(
             target.append(uncertain[column])
             continue
         if word and word not in _YES and word not in _NO:
-            hint = " (-1 is read with data.uncertain)" if word in _UNCERTAIN else ""
+            hint = " (data.uncertain says what -1 means)" if word in _UNCERTAIN else ""
             raise DataError(
-                f"{sheet.line(row)}: {column} is {private(word)}; a finding is 1, 0, or blank for "
-                f"not assessed{hint}."
+                f"{sheet.line(row)}: {column} is {private(word)}; a finding should be 1, 0, or "
+                f"blank for not assessed{hint}."
             )
         target.append(math.nan if not word else float(word in _YES))
     return tuple(target)

@@ -1,4 +1,4 @@
-"""Where the names of the columns stand: below titles and legends, in one row or in two."""
+"""Finds the names of the columns: below titles and legends, in one row or two."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from itertools import pairwise
 from medcnn.data.own.words import is_error_cell, tidy
 
 MOST_LOOKED_AT = 60
-"""Rows, blank ones aside, among which the names must begin."""
+"""The names must begin within this many non-blank rows."""
 MOST_TITLES = 10
 _CONTENT = re.compile(r"[-+\d.,]+(e[-+]?\d+)?|.*\.(jpe?g|png|tiff?|bmp|dcm|dicom|npz)", re.I)
 
 
 def is_content(name: str) -> bool:
-    """A number, the name of a file, or a mark, which no column is called."""
+    """Whether this is a number, a file name or a mark, rather than the name of a column."""
     return _CONTENT.fullmatch(name) is not None or name in _MARKS or is_error_cell(name)
 
 
@@ -23,11 +23,10 @@ _MARKS = frozenset("xX✓✔✗✘?-")
 
 
 def column_names(top: Sequence[Sequence[str]]) -> tuple[list[str], int, int]:
-    """The names, how many rows stand above them, and how many rows they take.
+    """The names, the number of rows above them, and the number of rows they take.
 
     Args:
-        top: the first rows that are not blank, their cells without blanks around them; at least
-            one row.
+        top: the first non-blank rows, at least one, with stripped cells.
     """
     first = _titles(top[: MOST_TITLES + 1])
     if not _fits(top, first, 1):
@@ -45,9 +44,9 @@ def _places(cells: Sequence[str]) -> list[int]:
 
 
 def _titles(top: Sequence[Sequence[str]]) -> int:
-    """How many rows stand above the names of the columns: of one cell each, with a wider row below
-    that begins no further left (under `,label` rows begin further left: the index has no name) and
-    is not data already, as files and numbers are."""
+    """The number of rows above the names of the columns. Each has one cell, and below is a wider
+    row that does not begin further left (as it would under `,label`, where the index has no name)
+    and does not look like data (files, numbers)."""
     places = [_places(cells) for cells in top]
     wide = next((number for number, filled in enumerate(places) if len(filled) > 1), 0)
     if wide and any(is_content(cell) for cell in top[wide] if cell):
@@ -56,7 +55,7 @@ def _titles(top: Sequence[Sequence[str]]) -> int:
 
 
 def _fits(top: Sequence[Sequence[str]], first: int, deep: int) -> bool:
-    """Whether no row below has a cell beyond the last name, and the names are none of data. A
+    """Whether no row below extends beyond the last name, and the names do not look like data. A
     legend is narrower than its table."""
     names = top[first]
     ends = [max(_places(row), default=-1) for row in top]
@@ -66,14 +65,14 @@ def _fits(top: Sequence[Sequence[str]], first: int, deep: int) -> bool:
     below = ends[first + deep :]
     if not below or first == 0:
         return bool(below)
-    # most rows are wider than the legend, else a row with a cell too many would name the columns
+    # most rows must be wider than the legend, else one row with an extra cell would name columns
     wider = sum(end > max(ends[:first]) for end in below)
     return 2 * wider > len(below) and not any(is_content(cell) for cell in names if cell)
 
 
 def _depth(top: Sequence[Sequence[str]], first: int) -> int:
-    """2 where the row below names parts of columns: nothing under the first name, words under what
-    is blank above, and no data."""
+    """2 if the row below names parts of columns: blank under the first name, words under blanks,
+    and no data."""
     if first + 2 >= len(top):
         return 1
     above, below = top[first], top[first + 1]
@@ -81,12 +80,12 @@ def _depth(top: Sequence[Sequence[str]], first: int) -> int:
     if not named or not parts or parts[0] <= named[0] or any(is_content(below[i]) for i in parts):
         return 1
     blank = [i for i in parts if i >= len(above) or not above[i]]
-    # a third row has something under the first name: else rows have no first cell here
+    # a third row must have something under the first name: else rows here have no first cell
     return 2 if blank and named[0] in _places(top[first + 2]) else 1
 
 
 def _joined(above: Sequence[str], below: Sequence[str]) -> list[str]:
-    """A part goes by its own name, or by that of its group too where another part has the same."""
+    """A part has its own name, prefixed by that of its group if another part has the same."""
     width = max(len(above), len(below))
     groups = [*above, *[""] * (width - len(above))]
     parts = [*below, *[""] * (width - len(below))]

@@ -1,8 +1,7 @@
-"""Tags of many DICOM files, read once: who, which study, which object, and what is kept of it.
+"""Reads tags of many DICOM files once: patient, study, object, and others that were asked for.
 
-What names a patient, a study or an object is not kept as it stands, neither in memory nor in the
-cache: as a keyed digest it can be compared with the cell of a table, and that is all it is needed
-for.
+Identifiers of patients, studies and objects are kept, in memory and in the cache, only as keyed
+digests: these can be compared with cells of a table, which is all they are needed for.
 """
 
 from __future__ import annotations
@@ -25,10 +24,10 @@ from medcnn.system.progress import log, track
 from medcnn.system.registry import nearest
 
 IDENTIFIERS = ("PatientID", "StudyInstanceUID", "SOPInstanceUID", "AccessionNumber")
-# Identifying beyond these: PS3.15 table E.1-1; the rest of that table is free text or a name.
+# Also identifying, from PS3.15 table E.1-1; the rest of that table is free text or names.
 _IDENTIFYING = {*IDENTIFIERS, "PatientBirthDate", "PatientBirthTime", "IssuerOfPatientID"}
 _IDENTIFYING |= {"OtherPatientIDs", "PatientTelephoneNumbers", "PatientAddress", "StudyID"}
-# Value representations (PS3.5 6.2) of which a word or a number can be kept.
+# Value representations (PS3.5 6.2) of single words and numbers, which can be kept.
 _KEPT = {"AS", "CS", "DA", "DS", "FD", "FL", "IS", "LO", "SH", "SL", "SS", "TM", "UL", "US"}
 _PIXELS = {0x7FE00008, 0x7FE00009, 0x7FE00010}
 _DEFLATED = b"1.2.840.10008.1.2.1.99"
@@ -46,13 +45,13 @@ Tags = Mapping[str, str]
 
 
 def digest(text: str) -> str:
-    """What stands for an identifier; blanks at its ends mean nothing (PS3.5 6.2). Keyed: a number
-    of seven digits would be found by trying all of them."""
+    """Replaces an identifier; blanks at its ends mean nothing (PS3.5 6.2). It needs a key, since a
+    number of seven digits could be found by trying all of them."""
     return keyed(text.strip(), "dicom").hex()
 
 
 def check_keywords(keywords: Sequence[str]) -> None:
-    """Raises UsageError for tags that DICOM does not have, or that must not be kept."""
+    """Raises UsageError for tags that do not exist, or must not be kept."""
     if not keywords:
         return  # a set of photographs does not need pydicom
     from pydicom.datadict import dictionary_VR, keyword_dict
@@ -60,23 +59,23 @@ def check_keywords(keywords: Sequence[str]) -> None:
     faults = []
     for word in keywords:
         if word not in keyword_dict:
-            faults.append(f"'{word}' is no keyword of DICOM{nearest(word, keyword_dict)}")
+            faults.append(f"'{word}' is not a DICOM keyword{nearest(word, keyword_dict)}")
         elif (
             word in _IDENTIFYING
             or re.search("(ID|IDs|Number|Locator|Identification)$", word)
             or dictionary_VR(keyword_dict[word]) not in _KEPT
         ):
-            faults.append(f"'{word}' may identify a patient, or is no single word.")
+            faults.append(f"'{word}' may identify a patient, or is not a single word.")
     if faults:
         raise UsageError(f"data.tags: {' '.join(faults)}")
 
 
 def looks_like_dicom(file: Path) -> bool:
-    """By its ending, or by the four letters after the preamble of PS3.10 7.1."""
+    """Decided by its extension, or by the four letters after the preamble of PS3.10 7.1."""
     if file.suffix.lower() in DICOM_SUFFIXES:
         return True
     if file.suffix.lower() in NEVER_DICOM:
-        return False  # not opened: a set of photographs may have many
+        return False  # not opened: a set may have many photographs
     try:
         with file.open("rb") as opened:
             return opened.read(132)[128:] == b"DICM"
@@ -87,14 +86,14 @@ def looks_like_dicom(file: Path) -> bool:
 def read_headers(
     root: Path, paths: Sequence[str], keywords: Sequence[str] = ()
 ) -> tuple[dict[str, Tags], dict[str, str]]:
-    """Path -> keyword -> text, and path -> why it is no image that can be classified.
+    """Path -> keyword -> text, and path -> why it is not an image that can be classified.
 
-    Identifiers stand as their `digest`, ages in years, several values with a backslash between
-    them; what is absent is blank. Kept in the cache folder per file, by size and time of change.
+    Identifiers become their `digest`, ages are in years, several values are joined by a backslash,
+    absent ones are blank. The result is cached per file, by size and modification time.
 
     Args:
         paths: DICOM files below `root`.
-        keywords: what is wanted beside the identifiers, such as `ViewPosition`.
+        keywords: tags to read in addition to the identifiers, such as `ViewPosition`.
 
     Raises:
         UsageError: a keyword that does not exist or must not be kept.
@@ -120,14 +119,14 @@ def read_headers(
         return path, [found.st_size, found.st_mtime_ns, _read(root / path, sorted(words))], True
 
     if paths:
-        # before the threads, of which several would import it for the first time at once
+        # imported before the threads start, which would all import it at once
 
         import medcnn.images.dicom  # noqa: F401
     headers: dict[str, Tags] = {}
     refused: dict[str, str] = {}
     changed = False
     with warnings.catch_warnings(), ThreadPoolExecutor(max_workers=8) as pool:
-        # of oddities that do not matter here; what does, is said when the pixels are read
+        # warns of oddities that do not matter here; reading pixels reports those that do
         warnings.simplefilter("ignore")
         every: Iterator[tuple[str, Any, bool]] = pool.map(header, paths)
         for path, entry, is_new in track(every, len(paths), "reading DICOM headers"):
@@ -148,12 +147,12 @@ def _keep(file: Path, content: str) -> None:
         folder = cache_place(_KEPT_IN)
         for other in folder.glob("*.json"):
             if not other.read_bytes()[:40].startswith(b'{"version": %d,' % _VERSION):
-                other.unlink()  # of an earlier medcnn, whose digests had no key
+                other.unlink()  # from an earlier version, whose digests had no key
         write_text(file, content)
     except OSError as error:
         log.warning(
-            f"the DICOM headers are not kept for the next time: {file.parent} cannot be written "
-            f"({error.strerror}). MEDCNN_CACHE=FOLDER names another place."
+            f"the DICOM headers cannot be cached: {file.parent} cannot be written "
+            f"({error.strerror}). Name another folder with MEDCNN_CACHE=FOLDER."
         )
 
 
@@ -162,11 +161,11 @@ def _cached(file: Path) -> dict[str, Any]:
         stored = json.loads(read_own(file))
         return dict(stored["files"]) if stored["version"] == _VERSION else {}
     except (OSError, ValueError, KeyError, TypeError):
-        return {}  # not there, or cut off: it is made again
+        return {}  # missing or truncated: it will be created again
 
 
 def _read(file: Path, keywords: Sequence[str]) -> dict[str, str] | str:
-    """Keyword -> text, or why the file is no image. Pixels are not read."""
+    """Keyword -> text, or why the file is not an image. Pixels are not read."""
     from pydicom.datadict import keyword_dict
     from pydicom.filereader import read_dataset, read_partial
 
@@ -195,15 +194,15 @@ def _read(file: Path, keywords: Sequence[str]) -> dict[str, str] | str:
         refuse_what_is_no_image(dataset)
         return {k: _text(k, dataset.get(k)) for k in keywords}
     except ImageError as error:
-        # what is called an image and has no pixels was cut off before them
+        # an image object without pixels was cut off before them
         is_image = "Image Storage" in getattr(dataset.get("SOPClassUID"), "name", "")
         return DAMAGED if is_image and not seen else str(error)
-    except Exception:  # pydicom raises nearly anything on a damaged header
+    except Exception:  # pydicom may raise almost anything for a damaged header
         return DAMAGED
 
 
 def _inflated(data: bytes) -> io.BytesIO:
-    """The beginning of a deflated data set (PS3.5 A.5), never all of it: it may be a bomb."""
+    """The beginning of a deflated data set (PS3.5 A.5); all of it might be a zip bomb."""
     meta = int.from_bytes(data[140:144], "little")  # (0002,0000), the first element: PS3.10 7.1
     return io.BytesIO(
         zlib.decompressobj(-zlib.MAX_WBITS).decompress(data[144 + meta :], _HEADER_BYTES)

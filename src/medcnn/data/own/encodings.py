@@ -1,5 +1,5 @@
-"""Which encoding a text file has. Where its bytes leave that open, the user is asked: a wrong guess
-makes two classes of one and two patients of one, and nobody sees it."""
+"""Finds the encoding of a text file. If its bytes do not decide it, the user is asked: a wrong
+guess would silently split one class, or one patient, into two."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ MOST_LOOKED_AT = 50_000
 _OTHERS = ("cp1250", "cp1251", "cp850", "mac_roman", "shift_jis", "gb18030", "big5", "euc_kr")
 _KNOWN = ("utf-8", "utf-16", "latin-1", "cp1252", "cp1253", "cp1254", "cp1257", *_OTHERS)
 
-# Bytes that no text of Western Europe has, read as Windows-1252: letters within which a symbol
-# stands, quotes that open after a letter, letters of Iceland (of Turkey in its own encoding),
-# and letters above 127 in a row that its languages do not have.
+# Bytes that do not occur in Western European text read as Windows-1252: symbols within words,
+# opening quotes after a letter, Icelandic letters (Turkish ones in another encoding), and sequences
+# of letters above 127 that none of these languages has.
 _LETTER = rb"[A-Za-z\xc0-\xff]"
 _ODD = re.compile(
     rb"[\x81\x8d\x8f\x90\x9d\x8a\x8e\x9a\x9e\x9f\x83\x88\x98\xf0\xfe\xd0\xde]"
@@ -40,19 +40,19 @@ _ODD = re.compile(
 )
 _PAIR = re.compile(rb"[\x80-\xff]{2,}")
 _USUAL_PAIR = re.compile(
-    # quotes, dashes and blanks beside a letter, or two of a kind; ée, ßä, ção, åø
+    # quotes, dashes and blanks next to a letter, or doubled; ée, ßä, ção, åø
     rb"[\x85\x91-\x97\xa0\xab\xb0\xbb\xb4][\x80-\xff]+|[\x80-\xff]+[\x85\x91-\x97\xa0\xab\xb0\xbb]"
     rb"|\xe9[\xe8-\xeb]|\xc9[\xc8-\xcb]|[\xe4\xf6\xfc]\xdf|\xdf[\xe4\xf6\xfc]"
     rb"|\xe7[\xe3\xf5]|\xc7[\xc3\xd5]|[\xe5\xe4\xe6\xf6\xf8][\xe5\xe4\xe6\xf6\xf8]"
 )
 
 # UTF-8 that was read as Windows-1252 and written as UTF-8 again: `Ã¶` for `ö`. The letters that
-# begin such a pair, by what comes of it (accents; Poland to Latvia; Greece; Russia; dashes, quotes
+# begin such a pair, by the result (accents; Poland to Latvia; Greece; Russia; dashes, quotes
 # and East Asia), and those that follow.
 _HIGH = "".join(bytes([b]).decode("cp1252", "ignore") or chr(b) for b in range(0x80, 0xC0))
 _TWICE = re.compile(f"[ÂÃÄÅÎÏÐÑØÙ][{_HIGH}]|[â-ï][{_HIGH}]{{2}}")
 _CLOSING = "»«”“’‘…–—´°®\xa0"
-"""May also follow a word that ends in such a letter: `IRMÃ»`."""
+"""These may also follow a word that ends in such a letter: `IRMÃ»`."""
 _PACKED = {
     b"\xfd7zXZ\0": "xz",
     b"\x28\xb5\x2f\xfd": "zstd",
@@ -65,7 +65,7 @@ UTF7_MARKS = (b"+/v8", b"+/v9", b"+/v+", b"+/v/")
 
 
 def once_encoded(text: str) -> str:
-    """`böse` for `bÃ¶se`, as which UTF-8 stands there that was encoded twice; else the text."""
+    """`böse` for `bÃ¶se`, which is UTF-8 encoded twice; other text is returned unchanged."""
 
     def once(found: re.Match[str]) -> str:
         raw = b"".join(c.encode("cp1252" if ord(c) > 255 else "latin-1") for c in found[0])
@@ -83,34 +83,36 @@ def once_encoded(text: str) -> str:
 
 
 def check_encoding(name: str) -> str:
-    """The name as Python has it; raises UsageError for one that it does not know."""
+    """Python's name of an encoding; raises UsageError if it is unknown."""
     try:
         found = codecs.lookup(name)
         "a".encode(found.name)
     except (LookupError, TypeError, ValueError):
         raise UsageError(
-            f"data.encoding={name} is unknown{nearest(name, _KNOWN)} Such as {', '.join(_KNOWN)}."
+            f"data.encoding={name} is unknown{nearest(name, _KNOWN)} Examples: {', '.join(_KNOWN)}."
         ) from None
-    # a mark at the beginning is no part of the first column's name
+    # a byte order mark is not part of the first column's name
     return "utf-8-sig" if found.name == "utf-8" else found.name
 
 
 def encoding_of(path: Path, opened: Callable[[], BinaryIO]) -> str:
-    """The encoding of a text file, said where it was guessed.
+    """The encoding of a text file, with a message if it was guessed.
 
     Args:
-        opened: the file as bytes, unpacked; read from its beginning each time.
+        opened: opens the unpacked file as bytes; called several times.
 
     Raises:
-        DataError: it holds more than is read of a table, is no text, is UTF-8 but for some lines,
-            or could be in one of several encodings; or some of its lines are encoded twice.
+        DataError: it is too large or not text, is only partly UTF-8, could have several
+            encodings, or some of its lines are encoded twice.
     """
     with opened() as file:
         head = file.read(1 << 12)
         if packed := next((name for mark, name in _PACKED.items() if head.startswith(mark)), ""):
-            raise DataError(f"{path} is packed by {packed}, which is not read here: unpack it.")
+            raise DataError(
+                f"{path} is compressed with {packed}, which is not read here: unpack it."
+            )
         if head.startswith(UTF7_MARKS):
-            raise DataError(f"{path} is UTF-7, which is not read: save it again as UTF-8.")
+            raise DataError(f"{path} is UTF-7, which is not read: save it as UTF-8.")
         size, zeros, plain = len(head), b"\0" in head, head.isascii()
         escape = b"\x1b$" in head or b"\x1b(" in head
         while part := file.read(1 << 20):
@@ -125,19 +127,19 @@ def encoding_of(path: Path, opened: Callable[[], BinaryIO]) -> str:
     if zeros and head.count(0) * 20 > len(head):
         return _wide(path, head)
     if escape:
-        raise _unknown(path, "it has escape sequences, as ISO-2022-JP and -KR do", "iso2022_jp")
+        raise _unknown(path, "it has escape sequences, like ISO-2022-JP and -KR", "iso2022_jp")
     return "utf-8" if plain else _with_accents(path, opened)
 
 
 def _wide(path: Path, head: bytes) -> str:
-    """UTF-16 or UTF-32 without its mark: the one in which most of it is printable ASCII."""
+    """UTF-16 or UTF-32 without a mark: the one with the most printable ASCII."""
     best, most = "", 0.5
     for encoding in ("utf-32-le", "utf-32-be", "utf-16-le", "utf-16-be"):
         width = 4 if "32" in encoding else 2
         try:
             text = head[: len(head) // width * width].decode(encoding)
         except UnicodeDecodeError as error:
-            if error.end < len(head) - 4:  # else a character is cut by the end of what was read
+            if error.end < len(head) - 4:  # else the sample ends within a character
                 continue
             text = head[: error.start].decode(encoding)
         plain = sum(c.isascii() and (c.isprintable() or c in "\t\r\n") for c in text)
@@ -145,10 +147,10 @@ def _wide(path: Path, head: bytes) -> str:
             best, most = encoding, plain / len(text)
     if not best:
         raise DataError(
-            f"{path} holds bytes that are zero, so it is no text. Where it is a table, save it as "
-            "CSV in UTF-8."
+            f"{path} contains zero bytes, so it is not text. If it is a table, save it as CSV in "
+            "UTF-8."
         )
-    _say(path, best.upper(), "it has zeros between its letters and no byte order mark")
+    _say(path, best.upper(), "it has zeros between its letters, but no byte order mark")
     return best
 
 
@@ -201,21 +203,21 @@ def _with_accents(path: Path, opened: Callable[[], BinaryIO]) -> str:
 
 
 def _tell_twice(path: Path, whole: list[int], twice: list[tuple[int, str]]) -> None:
-    """Raises DataError where some lines are encoded twice and `whole` once."""
+    """Raises DataError if some lines are encoded twice, and the lines `whole` once."""
     number, line = twice[0]
     cell = next(c for c in _cells_of(line) if once_encoded(c) != c)
     word = f"{private(cell[:40])} for {private(once_encoded(cell)[:40])} in line {number}"
     lines = listed([str(number) for number, _ in twice])
-    right = "where they are right as they stand, say data.encoding=utf-8"
+    right = "if they are correct as they are, set data.encoding=utf-8"
     if whole:
         others = listed([str(number) for number in whole], 3)
         raise DataError(
             f"{path}: lines {lines} seem to be encoded twice ({word}), and lines {others} are not. "
-            f"One class or patient would be two: mend these lines; or, {right}."
+            f"One class or patient could become two: correct these lines; or, {right}."
         )
     log.warning(
         f"{path.name}: lines {lines} seem to be encoded twice ({word}). They are read as they "
-        f"stand. Save the table again as UTF-8; or, {right}"
+        f"are. Save the table again as UTF-8; or, {right}"
     )
 
 
@@ -224,21 +226,21 @@ def _mixed(path: Path, whole: list[int], broken: list[tuple[int, bytes]]) -> Dat
     others = listed([str(number) for number in whole], 3)
     word = private(_first_word(broken[0][1].decode("utf-8", "replace")))
     return DataError(
-        f"{path}: lines {lines} are not UTF-8, and lines {others} are ({word} in line "
-        f"{broken[0][0]}). Two encodings in one file: save it again as UTF-8 and look at these "
-        "lines; or, where all of it is in one other encoding, say data.encoding=NAME."
+        f"{path}: lines {lines} are not UTF-8, but lines {others} are ({word} in line "
+        f"{broken[0][0]}). The file has two encodings: save it as UTF-8 and check these lines; or, "
+        "if all of it has one other encoding, set data.encoding=NAME."
     )
 
 
 def _unknown(path: Path, why: str, example: str) -> DataError:
     return DataError(
-        f"{path} is not UTF-8, and its encoding cannot be told: {why}. Save the table as UTF-8, or "
-        f"say data.encoding=NAME, such as data.encoding={example}."
+        f"{path} is not UTF-8, and its encoding is not clear: {why}. Save the table as UTF-8, or "
+        f"set data.encoding=NAME, such as data.encoding={example}."
     )
 
 
 def _readings(raw: bytes) -> str:
-    """What the first odd word would be in each encoding that has one."""
+    """How the first odd word would read in each possible encoding."""
     found: dict[str, str] = {}
     for encoding in ("cp1252", *_OTHERS):
         try:
@@ -251,7 +253,7 @@ def _readings(raw: bytes) -> str:
 
 
 def _first_word(line: str) -> str:
-    """The first cell with a letter beyond ASCII."""
+    """The first cell with a non-ASCII letter."""
     return next((c[:40] for c in _cells_of(line) if not c.isascii()), "")
 
 
@@ -261,6 +263,6 @@ def _cells_of(line: str) -> list[str]:
 
 def _say(path: Path, encoding: str, why: str) -> None:
     log.warning(
-        f"{path.name} is read as {encoding}, a guess: {why}. Where letters are wrong, save it as "
-        "UTF-8 or say data.encoding=NAME"
+        f"{path.name} is read as {encoding}, a guess: {why}. If letters are wrong, save it as "
+        "UTF-8 or set data.encoding=NAME"
     )

@@ -1,7 +1,7 @@
-"""One sheet of an Excel workbook as the rows of text that a CSV of it would hold.
+"""One sheet of an Excel workbook as the rows of text that its CSV would have.
 
-Read element by element (ECMA-376 part 1, 18), so that what is refused is never held; what formulas
-gave when the workbook was last saved is taken, never computed anew.
+It is read element by element (ECMA-376 part 1, 18), so that what is refused never fills memory. The
+saved values of formulas are used; nothing is recalculated.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from medcnn.system.registry import nearest
 
 EXCEL, OLD_EXCEL = b"PK\3\4", b"\xd0\xcf\x11\xe0"
 MAX_DIRECTORY = 1 << 20
-"""Bytes of the list of the files in the archive."""
-# Numbers of formats that stand for dates and times without being written out: 18.8.30.
+"""Bytes of the archive's list of files."""
+# Numbers of the built-in formats for dates and times: 18.8.30.
 _DATES = {*range(14, 23), *range(27, 37), *range(45, 48), *range(50, 59)}
 _BROKEN = (
     *(KeyError, ValueError, OSError, EOFError, RuntimeError, NotImplementedError, IndexError),
@@ -36,7 +36,7 @@ _BROKEN = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Place:
-    """A sheet: its name, its part of the archive, and whether Excel shows it."""
+    """A sheet: its name, its part of the archive, and whether it is visible."""
 
     name: str
     part: str
@@ -55,11 +55,11 @@ def excel_rows(path: Path, sheet: str | None) -> bounds.Cells:
     """Row number, as Excel shows it, and cells of each row of one sheet.
 
     Args:
-        sheet: None where there is one.
+        sheet: None if there is only one.
 
     Raises:
         UsageError: no such sheet, or several and none named.
-        DataError: no workbook, a formula whose value was never saved, or more than is read.
+        DataError: not a workbook, a formula without a saved value, or too large.
     """
     try:
         with path.open("rb") as file:
@@ -75,14 +75,14 @@ def excel_rows(path: Path, sheet: str | None) -> bounds.Cells:
         if isinstance(error, MedcnnError):
             raise
         raise DataError(
-            f"{path} is a zip archive but no Excel workbook that can be read ({error}); save the "
+            f"{path} is a zip archive, but not a readable Excel workbook ({error}); save the "
             "table as .xlsx or CSV."
         ) from error
 
 
 def _refuse_directory(path: Path) -> None:
-    """Raises DataError where the archive lists so many files that the list would fill the memory
-    (APPNOTE 4.3.16; what lies about it is refused by zipfile)."""
+    """Raises DataError if the archive's list of files would fill memory (APPNOTE 4.3.16; zipfile
+    refuses one that lies about its size)."""
     size = path.stat().st_size
     if size > bounds.MAX_TEXT_BYTES:
         bounds.refuse_text(path, size)
@@ -91,7 +91,7 @@ def _refuse_directory(path: Path) -> None:
         tail = file.read()
     at = tail.rfind(b"PK\5\6")
     if at >= 0 and int.from_bytes(tail[at + 12 : at + 16], "little") > MAX_DIRECTORY:
-        raise DataError(f"{path} is a zip archive of too many files to be a workbook.")
+        raise DataError(f"{path} is a zip archive with too many files for a workbook.")
 
 
 def _book(path: Path, archive: zipfile.ZipFile) -> _Book:
@@ -106,7 +106,7 @@ def _book(path: Path, archive: zipfile.ZipFile) -> _Book:
     if top not in names:
         inside = next((n for n in sorted(names) if n.lower().endswith((".csv", ".tsv"))), None)
         hint = "; unpack it" if inside else ""
-        raise ValueError(f"it holds no {top}{hint}")
+        raise ValueError(f"it contains no {top}{hint}")
     folder, _, name = top.rpartition("/")
     kinds: dict[str, str] = {}
     where = _targets(path, archive, f"{folder}/_rels/{name}.rels", folder, kinds)
@@ -133,7 +133,7 @@ def _targets(
     folder: str,
     kinds: dict[str, str] | None = None,
 ) -> dict[str, str]:
-    """Id -> part of the archive, for what a part refers to; without `kinds` the workbook alone."""
+    """Id -> part of the archive, for what a part refers to; without `kinds` only the workbook."""
     found: dict[str, str] = {}
 
     def begin(tag: str, given: Mapping[str, str]) -> None:
@@ -163,18 +163,18 @@ def _chosen(path: Path, book: _Book, asked: str | None) -> _Place:
         return of_name[asked]
     filled = [p for p in book.sheets if p.visible and _is_filled(path, book, p)]
     if not filled:
-        raise DataError(f"{path} has no sheet with anything in it.")
+        raise DataError(f"{path} has only empty sheets.")
     if len(filled) > 1:
         fullest = max(filled, key=lambda p: book.archive.getinfo(p.part).file_size)
         raise UsageError(
-            f"{path} has several sheets: {', '.join(p.name for p in filled)}. Say which: "
+            f"{path} has several sheets: {', '.join(p.name for p in filled)}. Choose one: "
             f"data.sheet='{fullest.name}'."
         )
     return filled[0]
 
 
 class _Found(Exception):  # noqa: N818
-    """A value was seen, which is all that was asked."""
+    """The sheet has a value."""
 
 
 def _is_filled(path: Path, book: _Book, place: _Place) -> bool:
@@ -190,8 +190,8 @@ def _is_filled(path: Path, book: _Book, place: _Place) -> bool:
 
 
 def _shared_texts(path: Path, book: _Book) -> Rows:
-    """The texts that cells refer to by number; pieces of one text are put together, and how it is
-    pronounced (rPh) is left away."""
+    """The texts that cells refer to by number, joined from their pieces, without the phonetic hints
+    (rPh)."""
     texts = Rows(("text",))
     piece: list[str] = []
     state = [0, 0]  # whether a text is open; depth of rPh
@@ -233,8 +233,8 @@ def _shared_texts(path: Path, book: _Book) -> Rows:
 
 
 def _styles(path: Path, book: _Book) -> list[str | int | None]:
-    """Of each style of cells: "date", the number of digits that a number is filled up to with
-    zeros, or None."""
+    """For each cell style: "date", the number of digits to which numbers are padded with zeros, or
+    None."""
     codes: dict[str, str] = {}
     styles: list[str | int | None] = []
     inside = []

@@ -1,4 +1,4 @@
-"""From the XML of one sheet of a workbook to rows of text (ECMA-376 part 1, 18.3)."""
+"""From the XML of one sheet to rows of text (ECMA-376 part 1, 18.3)."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from medcnn.data.own.xml_parts import XmlError, fed
 from medcnn.system.errors import DataError
 
 LAST_ROW, LAST_COLUMN = 1_048_576, 16_384
-# A row as most programs write it: cells of a number, the number of a shared text, or a plain text,
-# and nothing else. Each event of expat costs a call of Python, a regular expression none.
+# A row as most programs write it: only cells with a number, the number of a shared text, or a plain
+# text. Each event of expat costs a Python call, a regular expression none.
 _PLAIN_ROW = re.compile(r'<row r="([0-9]{1,7})"(?: [A-Za-z0-9:]+="[^<>&"]*")*>')
 _PLAIN_TEXT = "([ -%'-;=?-~]*)"
 _PLAIN_CELL = re.compile(
@@ -30,10 +30,10 @@ _END = "</row>"
 
 
 class SheetRows:
-    """Takes the rows of a sheet, cell by cell, and hands them on.
+    """Collects the rows of a sheet, cell by cell.
 
     Attributes:
-        ready: line and cells of rows that are complete; the caller takes them out.
+        ready: line and cells of complete rows; the caller removes them.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class SheetRows:
         if tag == "v" or tag == "t":
             self._taken = False
         elif tag == "c":
-            # Excel saves a text of no letters as a value of the kind str
+            # Excel saves an empty text as a value of type str
             saved = self._value or (self._given and self._kind == "str")
             if self._formula and not saved:
                 raise DataError(
@@ -90,17 +90,17 @@ class SheetRows:
             bounds.refuse_cell(self.path, self._line, self._held)
 
     def plain(self, raw: bytes) -> bool:
-        """Take a row that is written as `_PLAIN_ROW` says; False where it is not.
+        """Take a row in the form of `_PLAIN_ROW`; False if it has another form.
 
         Args:
-            raw: all that stands between the end of another row and that of this one, with its end.
+            raw: everything from the end of the previous row to the end of this one, inclusive.
         """
         written = raw.decode("latin-1")
         head = _PLAIN_ROW.match(written)
         if head is None or len(raw) > bounds.MAX_CELL:
             return False
         parts = _PLAIN_CELL.split(written[head.end() : -len(_END)])
-        if any(parts[::_GROUPS]):  # what stands between plain cells
+        if any(parts[::_GROUPS]):  # text between plain cells
             return False
         self._begin_row(int(head[1]))
         self._count(len(parts) // _GROUPS)
@@ -116,12 +116,12 @@ class SheetRows:
                     text = value or ""
                 else:
                     text = text_of(value, kind or "n", style or "", letters)
-                if text and column == len(row) + 1:  # as nearly always
+                if text and column == len(row) + 1:  # almost always
                     row.append(text)
                 else:
                     self._put(column, text)
         except XmlError:
-            return False  # whoever reads it now says where
+            return False  # expat will say where the fault is
         bounds.refuse_columns(self.path, self._line, len(row))
         if row:
             self.ready.append((self._line, row))
@@ -129,7 +129,7 @@ class SheetRows:
 
     def _begin_row(self, line: int) -> None:
         if not 0 < line <= LAST_ROW:
-            raise DataError(f"{self.path}: row {line}, and Excel has at most {LAST_ROW:,}.")
+            raise DataError(f"{self.path}: row {line}, but Excel has at most {LAST_ROW:,}.")
         self._line, self._row, self._column = line, [], 0
 
     def _count(self, cells: int) -> None:
@@ -154,8 +154,8 @@ def sheet_rows(
     """Row number, as Excel shows it, and cells of each row.
 
     Args:
-        text: of a value, its kind, its style and its place.
-        known: shared texts that `text` has given already, by their number.
+        text: makes the text from a value, its kind, its style and its place.
+        known: shared texts that `text` has already made, by their number.
     """
     sheet = SheetRows(path, text, known)
     handlers = (sheet.begin, sheet.end, sheet.characters)
@@ -167,12 +167,12 @@ def sheet_rows(
 def text_maker(
     since_1904: bool, texts: Rows, styles: Sequence[str | int | None], short: dict[str, str]
 ) -> Callable[[str, str, str, str], str]:
-    """From a value, its kind, its style and its place to its text.
+    """A function that makes the text from a value, its kind, its style and its place.
 
     Args:
-        texts: those that cells refer to by number.
-        styles: "date", the number of digits that a number is filled up to with zeros, or None.
-        short: takes short shared texts by their number; a label stands in many rows.
+        texts: texts that cells refer to by number.
+        styles: "date", the number of digits to which numbers are padded with zeros, or None.
+        short: receives short shared texts by their number; a label occurs in many rows.
     """
 
     def text(found: str, kind: str, style: str, at: str) -> str:
@@ -181,7 +181,7 @@ def text_maker(
                 return short[found]
             number = int(found)
             if not 0 <= number < len(texts):
-                raise XmlError(f"{at} refers to a text that is not there")
+                raise XmlError(f"{at} refers to a text that does not exist")
             shared = texts.cell(number, "text")
             if len(shared) < 256 and len(short) < 10_000:
                 short[found] = shared
@@ -214,5 +214,5 @@ def _column(reference: str) -> int:
         if column > LAST_COLUMN:
             break
     if not 0 < column <= LAST_COLUMN:
-        raise XmlError(f"{reference[:20]} is no cell of a sheet")
+        raise XmlError(f"{reference[:20]} is not a cell of a sheet")
     return column

@@ -1,4 +1,4 @@
-"""What `guessing` guesses from, and how it says what it guessed."""
+"""What `guessing` works with, and how it states a guess."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ class Sure(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Guess:
-    """One line of a data YAML, with what speaks for it.
+    """One line of a data YAML, with the reason for it.
 
     Attributes:
-        example: shown and never written down: a file may be named after a patient.
+        example: shown but never written to a file: an image may be named after a patient.
     """
 
     setting: str
@@ -52,7 +52,7 @@ class Column:
 
 @dataclass(frozen=True)
 class Images:
-    """The images below a root, by all that a table may call them."""
+    """The images below a root, by all names that a table may use for them."""
 
     root: Path
     follow_links: bool = False
@@ -67,7 +67,7 @@ class Images:
 
     @cached_property
     def by_name(self) -> Mapping[str, list[str]]:
-        """File name, with and without its ending -> paths."""
+        """File name, with and without its extension -> paths."""
         return by_name(self.paths)
 
     @cached_property

@@ -1,5 +1,5 @@
-"""What the columns of a table, or the folders of a folder, seem to mean: guesses with their reason,
-for a person to check. Nothing here decides anything; `table.read` checks what came of it."""
+"""Guesses what columns or folders mean, with reasons, for a person to check. Nothing here is final;
+`table.read` checks the result."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from medcnn.system.errors import DataError, listed
 
 
 def guess_table(sheet: Sheet, images: Images) -> list[Guess]:
-    """What each setting of `data=table` may be.
+    """A guess for each setting of `data=table`.
 
     Raises:
         DataError: no column names the images.
@@ -60,10 +60,10 @@ def _cells(sheet: Sheet, column: str) -> tuple[str, ...]:
 
 
 def guess_folders(images: Images) -> list[Guess]:
-    """A folder per class, with what may be said of the order and the pictures.
+    """One folder per class, with guesses about the order of classes and about the pictures.
 
     Raises:
-        DataError: the images do not lie in two folders or more.
+        DataError: the images are not in two folders or more.
     """
     parts = [p.split("/") for p in images.paths]
     layout = layout_of(images.paths)
@@ -73,7 +73,7 @@ def guess_folders(images: Images) -> list[Guess]:
     if len(names) < 2 or masks_among(names):
         files = files_below(images.root, follow_links=images.follow_links)
         raise DataError(
-            f"{no_classes(images.root, files, images.paths)} For a table that lies elsewhere: "
+            f"{no_classes(images.root, files, images.paths)} For a table elsewhere: "
             "medcnn init FOLDER TABLE.csv."
         )
     column = Column(name="folder", cells=tuple(names.elements()))
@@ -89,25 +89,26 @@ def guess_folders(images: Images) -> list[Guess]:
 
 
 def _patient(columns: Mapping[str, Column], joined_on: str | None) -> list[Guess]:
-    """A column that is not filled everywhere is named too: without it the splits would be by image,
-    and nobody would have said so."""
+    """Suggests even a partly blank column: without it, splits would silently be by image."""
     named = [c for c in columns.values() if vocabulary.names_someone(c.name)]
     named = [c for c in named if len(c.counts) > 1 and 2 * sum(c.counts.values()) > len(c.cells)]
-    # of a patient and a lesion the patient: the coarser group keeps more apart
+    # patient rather than lesion: the coarser group keeps more images together
     found = sorted(named, key=lambda c: (not all(c.cells), len(c.counts)))
     if not found:
         return []
     column = found[0]
     most, blank = max(column.counts.values()), column.cells.count("")
     noun = "lesion" if {"lesion", "laesion"} & vocabulary.tokens(column.name) else "patient"
-    why = f"by its name; {len(column.counts):,} of them, {most} rows at most"
+    why = f"by its name; {len(column.counts):,} values, {most} rows at most"
     if blank:
-        why += f"; {blank:,} of {len(column.cells):,} rows have none and are refused until they do"
+        why += (
+            f"; {blank:,} of {len(column.cells):,} rows are blank and will be refused until filled"
+        )
     known = not blank and (most > 1 or column.name == joined_on)
     sure = Sure.LIKELY if known else Sure.CHECK
     guesses = [Guess(setting="patient", value=column.name, why=why, sure=sure)]
     if noun != "patient":
-        guesses.append(Guess(setting="group_noun", value=noun, why="what that column names"))
+        guesses.append(Guess(setting="group_noun", value=noun, why="what that column identifies"))
     return guesses
 
 
@@ -117,10 +118,10 @@ def _split(columns: Mapping[str, Column]) -> list[Guess]:
         if len(words) < 2 or None in words.values() or len(set(words.values())) < 2:
             continue
         if not all(column.cells):
-            continue  # some rows have none, which `splits.assign` refuses
-        why = f"holds words for splits: {column.examples()}"
+            continue  # some rows have no split, which `splits.assign` refuses
+        why = f"contains words for splits: {column.examples()}"
         guesses = [Guess(setting="split", value=column.name, why=why, sure=Sure.SURE)]
-        meant = [f"{w} is {s}" for w, s in words.items() if plain(w) != s]
+        meant = [f"{w} means {s}" for w, s in words.items() if plain(w) != s]
         if meant:
             guesses = [replace(g, why=f"{g.why}; {listed(meant)}") for g in guesses]
         return guesses
@@ -131,17 +132,17 @@ def _attributes(columns: Sequence[Column]) -> list[Guess]:
     found = [c for c in columns if vocabulary.is_attribute(c.name) and len(c.counts) > 1]
     if not found:
         return []
-    why = "by their names, to see what gives the label away"
+    why = "by their names, to find what gives the label away"
     return [Guess(setting="attributes", value=[c.name for c in found], why=why)]
 
 
 def _pixels(images: Images, words: set[str]) -> list[Guess]:
     guesses = []
     if modality := vocabulary.modality_of(words):
-        why = f"by the names in it; decides which augmentation is harmless ({modality})"
+        why = f"by the names in it; decides which augmentations are harmless ({modality})"
         guesses.append(Guess(setting="modality", value=modality, why=why, sure=Sure.CHECK))
     if _are_grey(images):
-        why = "the images looked at are grey"
+        why = "a sample of the images is grey"
         guesses.append(Guess(setting="channels", value=1, why=why))
     return guesses
 
@@ -150,7 +151,7 @@ LOOKED_AT = 8
 
 
 def _are_grey(images: Images) -> bool:
-    """By the headers of a few images, spread over all."""
+    """Decided by the headers of a few images."""
     from PIL import Image
 
     if images.headers:

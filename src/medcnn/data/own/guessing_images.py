@@ -17,10 +17,10 @@ from medcnn.system.errors import DataError, listed, private
 def guess_image(
     sheet: Sheet, columns: Mapping[str, Column], images: Images
 ) -> tuple[list[Guess], str]:
-    """The column that names most images, once each; the finest where several do equally well."""
+    """The column that names most images, once each; if several are equal, the finest."""
     best: tuple[float, list[Guess], str] = (0.0, [], "")
     if not images.paths:
-        raise DataError(f"{images.root} holds no images.")
+        raise DataError(f"{images.root} contains no images.")
     ways: list[Callable[[Column, Images], tuple[float, list[Guess]]]] = [_by_path, _by_name]
     ways += [lambda c, i, t=tag: _by_tag(c, i, t) for tag in _FINEST_FIRST]  # type: ignore[misc]
     for way in ways:
@@ -31,13 +31,13 @@ def guess_image(
                 if share * once > best[0] + 0.05:
                     best = (share * once, guesses, column.name)
         if best[0] > 0.5:
-            break  # a path needs no search, a search by name no reading of headers
+            break  # cheapest first: a path needs no search, and a search by name no headers
     if best[0] < 0.1:
         shown = [
             f"{c.name} ({private(next(iter(c.counts)))})" for c in columns.values() if c.counts
         ]
         raise DataError(
-            f"no column of {sheet.path.name} names the images under {images.root}: the first of "
+            f"no column of {sheet.path.name} names the images under {images.root}; the first of "
             f"{len(images.paths):,} is {private(images.paths[0])}. Columns: {listed(shown, 8)}."
         )
     return best[1], best[2]
@@ -55,7 +55,7 @@ def _by_path(column: Column, images: Images) -> tuple[float, list[Guess]]:
 
 
 def _by_name(column: Column, images: Images) -> tuple[float, list[Guess]]:
-    """By file name, with what goes before and after where one folder and one ending do for all."""
+    """By file name, with a folder and an extension if one of each fits all."""
     cells = [c for c in column.cells if c]
     found = {c: images.by_name[last_part(c)] for c in cells if last_part(c) in images.by_name}
     hits = sum(c in found for c in cells)
@@ -64,20 +64,24 @@ def _by_name(column: Column, images: Images) -> tuple[float, list[Guess]]:
     around = {_around(c.replace("\\", "/"), p) for c, paths in found.items() for p in paths}
     one = around.pop() if len(around) == 1 else None
     if one is None:
-        guess = _image_guess(column, hits, "are names of images, in several folders or endings")
-        why = "files are looked for by their name, in all folders"
+        guess = _image_guess(
+            column, hits, "are names of images, with several folders or extensions"
+        )
+        why = "files are searched by name, in all folders"
         return hits / len(cells), [guess, Guess(setting="join", value=FILE_NAME, why=why)]
     folder, suffix = one
     guesses = [_image_guess(column, hits, f"are images in {folder or '.'}/")]
     if folder:
-        guesses.append(Guess(setting="folder", value=folder, why="goes before", sure=Sure.SURE))
+        guesses.append(
+            Guess(setting="folder", value=folder, why="put before the cell", sure=Sure.SURE)
+        )
     if suffix:
         guesses.append(Guess(setting="suffix", value=suffix, why="is added", sure=Sure.SURE))
     return hits / len(cells), guesses
 
 
 def _around(cell: str, path: str) -> tuple[str, str] | None:
-    """Folder before and ending after a cell that make it the path; None where more differs."""
+    """Folder and extension that turn a cell into the path; None if more differs."""
     suffix = "" if path.endswith(cell) else PurePosixPath(path).suffix
     if not path.endswith(cell + suffix):
         return None
@@ -89,7 +93,7 @@ def _by_tag(column: Column, images: Images, tag: str) -> tuple[float, list[Guess
     cells = [c for c in column.cells if c]
     hits = sum(digest(c) in images.by_tag[tag] for c in cells) if images.by_tag[tag] else 0
     guess = replace(_image_guess(column, hits, f"are the {tag} of DICOM files"), example="")
-    why = f"the tag {tag} of the files says which row holds"
+    why = f"the tag {tag} of a file tells which row belongs to it"
     return hits / len(cells), [guess, Guess(setting="join", value=tag, why=why, sure=Sure.SURE)]
 
 

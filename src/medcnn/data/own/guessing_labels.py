@@ -1,4 +1,4 @@
-"""Which columns hold the labels, of which kind, and in which order."""
+"""Which columns contain the labels, of which kind, and in which order."""
 
 from __future__ import annotations
 
@@ -33,17 +33,19 @@ def guess_label(columns: Mapping[str, Column]) -> list[Guess]:
             guesses.append(Guess(setting="kind", value="multiclass", why=why))
         doubts = sum(n for c in flags for w, n in c.counts.items() if w in ("-1", "-1.0"))
         if doubts:
-            why = f"{doubts:,} cells are -1; ignore, zeros or ones is yours to say"
+            why = f"{doubts:,} cells are -1; choose ignore, zeros or ones"
             guesses.append(Guess(setting="uncertain", value="ignore", why=why, sure=Sure.CHECK))
         return guesses
     if not ranked or ranked[0][0] <= 0:
         shown = [f"{c.name} ({len(c.counts)} words)" for c in columns.values()]
-        why = f"no label found: for the audit only; other columns: {listed(shown, 8) or 'none'}"
+        why = (
+            f"no label found, so only the audit works; other columns: {listed(shown, 8) or 'none'}"
+        )
         return [Guess(setting="label", value=None, why=why, sure=Sure.CHECK)]
     score, column = ranked[0]
     others = [c.name for s, c in ranked[1:] if s == score]
-    reason = "by its name and its words" if score >= 3 else "by its few words"
-    also = f"; as likely: {listed(others)}" if others else ""
+    reason = "by its name and words" if score >= 3 else "by its few words"
+    also = f"; equally likely: {listed(others)}" if others else ""
     why = f"{reason}, {len(column.counts)}: {column.examples()}{also}"
     sure = Sure.LIKELY if score >= 3 and not others else Sure.CHECK
     return [Guess(setting="label", value=column.name, why=why, sure=sure), *_several(column)]
@@ -53,7 +55,7 @@ _DATE = re.compile(r"\d{1,4}([-./])\d{1,2}\1\d{1,4}(?!\d)")
 
 
 def _label_score(column: Column) -> float:
-    """How much speaks for a label: its name, few words and no dates, words for what is normal."""
+    """How likely a label is: by its name, few words but no dates, and words for normal."""
     hint, counts = vocabulary.label_hint(column.name), column.counts
     rows, words = sum(counts.values()), {p for c in counts for p in c.split("|")}
     if len(counts) < 2 or len(words) > max(2, min(60, rows // 2)):
@@ -68,7 +70,7 @@ _ONES = {"1", "1.0", "true", "yes"}
 
 
 def _is_flag(column: Column) -> bool:
-    """0, 1 or blank; or a cross or blank, in no column of the same cross in every row."""
+    """Whether cells are 0, 1 or blank; or crosses and blanks, but not a cross in every row."""
     words = {w.lower() for w in column.counts}
     crossed = bool(words) and words <= MARKS and not all(column.cells)
     return crossed or (words <= FLAGS and bool(words & _ONES))
@@ -79,8 +81,7 @@ def _is_one(word: str) -> bool:
 
 
 def _one_each(columns: Sequence[Column]) -> bool:
-    """Whether every row has exactly one, as the classes of one label have in columns of their
-    own."""
+    """Whether every row has exactly one, as with one column per class."""
     rows = zip(*(column.cells for column in columns), strict=True)
     return len(columns) > 2 and all(sum(map(_is_one, row)) == 1 for row in rows)
 
@@ -90,31 +91,31 @@ def _ones(column: Column) -> int:
 
 
 def _several(column: Column) -> list[Guess]:
-    """Where cells hold several findings, what stands between them, and the word for none."""
+    """If cells contain several findings: the separator, and the word for none."""
     counts = column.counts
     for separator in ("|", ";"):
         many = [w for w in counts if separator in w]
         if not many:
             continue
         words = Counter(p.strip() for w, n in counts.items() for p in w.split(separator) * n)
-        why = f"several findings in {len(many)} kinds of cells, such as {many[0]}"
+        why = f"{len(many)} different cells contain several findings, such as {many[0]}"
         guesses = [Guess(setting="separator", value=separator, why=why)]
         nothing = [w for w in words if vocabulary.is_negative(w)]
         if nothing:
-            why = f"means that nothing was found ({words[nothing[0]]:,} rows)"
+            why = f"means no finding ({words[nothing[0]]:,} rows)"
             guesses.append(Guess(setting="none_label", value=nothing[0], why=why))
         return guesses
     return []
 
 
 def guess_kind(column: Column, before: Sequence[Guess], whose: Column | None) -> list[Guess]:
-    """Kind, order, words to leave out, and rare classes, of one column of labels."""
+    """Kind, order, words to exclude, and rare classes of one label column."""
     if any(g.setting == "separator" for g in before):
         return []
     unlabelled = [
         w for w in column.counts if w.lower() in vocabulary.UNLABELLED or is_error_cell(w)
     ]
-    # as `table.read` calls them
+    # in the form that `table.read` uses
     counts: Counter[str] = Counter()
     for word, rows in column.counts.items():
         if word not in unlabelled:
@@ -123,7 +124,7 @@ def guess_kind(column: Column, before: Sequence[Guess], whose: Column | None) ->
     words = [w for w in counts if w not in rename]
     guesses = []
     if rename:
-        why = "spelt in two ways; the more frequent stays"
+        why = "two spellings; the more frequent one stays"
         guesses.append(Guess(setting="rename", value=rename, why=why))
     if unlabelled:
         rows = sum(column.counts[w] for w in unlabelled)
@@ -133,7 +134,7 @@ def guess_kind(column: Column, before: Sequence[Guess], whose: Column | None) ->
         ordered = vocabulary.negative_first(words)
         known = ordered == vocabulary.negative_first(words[::-1])
         ordered = ordered if known else sorted(words)
-        why = f"two classes; positive is {ordered[1]}"
+        why = f"two classes; {ordered[1]} is positive"
         sure = Sure.LIKELY if known else Sure.CHECK
         return [*guesses, Guess(setting="classes", value=ordered, why=why, sure=sure)]
     numbers = sorted(float(w) for w in words if _is_number(w))
@@ -157,16 +158,16 @@ def guess_kind(column: Column, before: Sequence[Guess], whose: Column | None) ->
     rare = [w for w in words if len(owners[w]) < FEWEST_PATIENTS]
     if rare and len(words) - len(rare) >= 2:
         who = "patients" if whose else "images"
-        said = [w + (f" (a slip of {near[0]}?)" if (near := _near(w, words)) else "") for w in rare]
+        said = [w + (f" (a typo of {near[0]}?)" if (near := _near(w, words)) else "") for w in rare]
         have = "1 class has" if len(rare) == 1 else f"{len(rare)} classes have"
-        why = f"{have} fewer {who}, joined to 'other': {listed(said, 4)}"
+        why = f"{have} fewer {who}, joined as 'other': {listed(said, 4)}"
         guesses.append(Guess(setting="rare_below", value=FEWEST_PATIENTS, why=why, sure=Sure.CHECK))
     return guesses
 
 
 def _spelt_otherwise(counts: Counter[str]) -> dict[str, str]:
-    """Rarer spelling -> the most frequent one, of words that differ in case alone, or in what
-    stands between their parts: `Covid19` and `COVID-19`. A sign of a number is no such thing."""
+    """Rarer spelling -> the most frequent one, for words that differ only in case or in what
+    separates their parts: `Covid19` and `COVID-19`. The sign of a number counts as different."""
     first: dict[str, str] = {}
     bare = {w: re.sub(r"(?<=\w)[\s_-](?=\w)", "", folded(" ".join(w.split()))) for w in counts}
     ranked = [(w, first.setdefault(bare[w], w)) for w, _ in counts.most_common()]
@@ -174,7 +175,7 @@ def _spelt_otherwise(counts: Counter[str]) -> dict[str, str]:
 
 
 def _near(word: str, words: Sequence[str]) -> list[str]:
-    """The class that a rare one may be a slip of the pen for; grades differ in as little."""
+    """The class of which a rare one may be a typo; not for grades, which differ as little."""
     others = [w for w in words if w != word and not any(c.isdigit() for c in w + word)]
     return get_close_matches(word, others, n=1, cutoff=0.85)
 

@@ -1,4 +1,4 @@
-"""The files below a folder, and which of them are images by their names."""
+"""The files below a folder, and which of them are images, by name."""
 
 from __future__ import annotations
 
@@ -17,14 +17,13 @@ IMAGE_SUFFIXES = frozenset(
         *(".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp", ".gif", ".pgm", ".ppm"),
         *(".dcm", ".dicom", ".jp2", ".j2k", ".j2c", ".jpc", ".jpf", ".jls", ".heic", ".heif"),
         *(".avif", ".nii", ".nii.gz"),
-        # not read, and named for what they are: one that is left out in silence may be the one
-        # that matters
+        # not readable, but listed, so that they are reported instead of silently ignored
         *(".jxl", ".mha", ".mhd", ".nrrd", ".jxr"),
     )
 )
 
 
-# What systems put beside files, also thumbnails of images: macOS, Synology, QNAP, Windows, Jupyter.
+# Files and thumbnails that systems add: macOS, Synology, QNAP, Windows, Jupyter.
 _SYSTEM = frozenset(
     (
         *("__macosx", "temporary items", "network trash folder", "icon\r", "lost+found"),
@@ -36,19 +35,18 @@ _SYSTEM = frozenset(
 
 
 def is_system(name: str) -> bool:
-    """What is hidden (`._a.jpg`), or was put there by a system and no person."""
+    """Whether a file is hidden (`._a.jpg`), or was created by a system."""
     return name.startswith((".", "~$")) or name.casefold() in _SYSTEM
 
 
 def files_below(root: Path, *, follow_links: bool = False) -> list[str]:
-    """Every file below a root, with `/`, in order; what `is_system` is passed over.
+    """Every file below a root, with `/`, sorted; those for which `is_system` holds are skipped.
 
     Args:
-        follow_links: also through links, and out of the root.
+        follow_links: follow links, even out of the root.
 
     Raises:
-        DataError: links that are not to be followed, links in a circle, pipes and devices, all of
-            them at once.
+        DataError: links that must not be followed, circular links, pipes and devices, all at once.
     """
     paths = sorted(walked(root, follow_links=follow_links))
     if faults := faults_on_disk(root, paths, follow_links=follow_links):
@@ -58,19 +56,19 @@ def files_below(root: Path, *, follow_links: bool = False) -> list[str]:
     return paths
 
 
-FOLLOW = "Where links may be followed, say data.follow_links=true."
+FOLLOW = "To follow links, set data.follow_links=true."
 
 
 def walked(root: Path, *, follow_links: bool | None = None) -> Iterator[str]:
-    """Paths below `root` of what is neither hidden nor a folder; at the end, how many images and
-    folders were left out as hidden is logged.
+    """Paths below `root` that are neither hidden nor folders; at the end, the numbers of hidden
+    images and folders are logged.
 
     Args:
-        follow_links: None warns of links to folders, where False refuses them.
+        follow_links: None warns of links to folders; False refuses them.
 
     Raises:
-        DataError: a folder that cannot be listed, a link that is not to be followed, or two ways to
-            one folder.
+        DataError: a folder cannot be listed, a link must not be followed, or two paths lead to the
+            same folder.
     """
 
     def refuse(error: OSError) -> None:
@@ -90,7 +88,7 @@ def walked(root: Path, *, follow_links: bool | None = None) -> Iterator[str]:
             if follow_links is False:
                 raise DataError(
                     f"{root}: links to folders are not followed: {shown}. Their images would be "
-                    f"missing. {FOLLOW}"
+                    f"left out. {FOLLOW}"
                 )
             log.warning(f"links to folders are not followed: {shown}")
         if follow_links:
@@ -103,30 +101,30 @@ def walked(root: Path, *, follow_links: bool | None = None) -> Iterator[str]:
                     )
         yield from ((place / n).as_posix() for n in names if not is_system(n))
     if said := [f"{words}: {hidden[kind]:,}" for kind, words in _HIDDEN.items() if hidden[kind]]:
-        log.info(f"left out, as their names begin with a dot: {'; '.join(said)}")
+        log.info(f"left out, since their names begin with a dot: {'; '.join(said)}")
 
 
 _HIDDEN = {
-    "picture": "hidden images (rename them to have them read)",
-    "fork": "companion files of macOS (._NAME), which hold no image",
+    "picture": "hidden images (rename them to include them)",
+    "fork": "macOS companion files (._NAME), which are not images",
     "folder": "hidden folders",
 }
 
 
 def _hidden_picture(name: str) -> str:
-    """Which of `_HIDDEN` a file is; blank where it is none, as most hidden files."""
+    """The key in `_HIDDEN` for a file, or ""."""
     if not name.startswith(".") or ending(name) not in IMAGE_SUFFIXES:
         return ""
     return "fork" if name.startswith("._") else "picture"
 
 
 def is_image(root: Path, path: str) -> bool:
-    """By its ending, or as a DICOM by its first bytes."""
+    """Decided by its extension, or for DICOM by its first bytes."""
     return ending(path) in IMAGE_SUFFIXES or looks_like_dicom(root / path)
 
 
 def ending(path: str) -> str:
-    """What the name of a file ends in, small: `.jpg`, or `.nii.gz` with both its parts."""
+    """The extension of a file in lower case: `.jpg`, or both parts of `.nii.gz`."""
     name = path.lower().rpartition("/")[2]
     dot = name.rfind(".")
     last = name[dot:] if 0 < dot < len(name) - 1 else ""
@@ -134,11 +132,11 @@ def ending(path: str) -> str:
 
 
 def without_ending(path: str) -> str:
-    """The name of a file less the ending of an image: `1.2.840` has none, `1.2.840.dcm` has."""
+    """A file name without an image's extension: `1.2.840` has none, `1.2.840.dcm` has one."""
     name, last = PurePosixPath(path).name, ending(path)
     return name[: -len(last)] if last in IMAGE_SUFFIXES else name
 
 
 def last_part(cell: str) -> str:
-    """The file name of a cell that may hold a path, also one of Windows."""
+    """The file name in a cell that may contain a path, even one of Windows."""
     return PurePosixPath(cell.replace("\\", "/")).name

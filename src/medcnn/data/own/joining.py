@@ -1,5 +1,4 @@
-"""Which files belong to a row of a table that does not hold their paths: by file name, or by a
-tag of their DICOM headers."""
+"""Finds the files of table rows that do not contain paths: by file name, or by a DICOM tag."""
 
 from __future__ import annotations
 
@@ -29,19 +28,19 @@ from medcnn.system.registry import nearest
 FILE_NAME = "file_name"
 JOINS = (FILE_NAME, *IDENTIFIERS)
 FEW = 5
-"""Of so many missing files one of a like name is looked for: each lists a folder."""
+"""For this many missing files, similar names are searched; each search lists a folder."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Joined:
-    """The files of each row, and the tags of those that are DICOM.
+    """The files of each row, and the tags of DICOM files.
 
     Attributes:
-        files: row -> paths below the root; also of rows that are left out.
+        files: row -> paths below the root; includes rows that are left out.
         headers: path -> keyword -> text.
-        excluded: reason -> how many files found no row.
-        without: rows for which there is no file, where that is no fault.
-        faults: what is wrong with rows that have no files therefore.
+        excluded: reason -> number of files without a row.
+        without: rows without a file, if that is allowed.
+        faults: why rows have no files.
     """
 
     files: Mapping[int, Sequence[str]]
@@ -51,7 +50,7 @@ class Joined:
     faults: Sequence[str] = ()
 
     def paths(self, rows: Iterable[int]) -> list[str]:
-        """The files of rows that all have some."""
+        """The files of `rows`, which all have some."""
         return [path for row in rows for path in self.files[row]]
 
 
@@ -65,22 +64,22 @@ def joined(
     left_out: Collection[int] = (),
     follow_links: bool = False,
 ) -> Joined:
-    """Files below `root` whose name or tag is what a row says.
+    """Files below `root` whose name or tag matches a row.
 
     Args:
-        cells: row -> what its image column says.
-        join: one of JOINS. A SOPInstanceUID and a file name mean one file; a patient, a study and
-            an accession number may have several, and each gets the labels of the row. A file name
-            that is not there may differ from that of a file in case, Unicode form and ending.
-        keywords: tags that are wanted beside.
-        line: where a row stands. Messages name rows and no values, which may be those of patients.
-        left_out: rows of which it is only asked which files they mean.
-        follow_links: also through links, and out of the root.
+        cells: row -> its image column.
+        join: one of JOINS. A SOPInstanceUID and a file name mean one file. A patient, a study and
+            an accession number may have several files, and each gets the labels of the row. A file
+            name may differ from the file's in case, Unicode form and extension.
+        keywords: additional tags to read.
+        line: gives the place of a row. Messages name rows, not values, which may name patients.
+        left_out: rows for which only the files are needed.
+        follow_links: follow links, even out of the root.
 
     Raises:
         UsageError: an unknown join.
-        DataError: nothing fits. Rows that hold the same value, and those of which one file was to
-            be found where there are several, are faults.
+        DataError: nothing matches. Repeated values, and several files where one is needed, are
+            recorded as faults.
     """
     if join not in JOINS:
         raise UsageError(f"data.join={join} is not one of {', '.join(JOINS)}{nearest(join, JOINS)}")
@@ -96,8 +95,8 @@ def joined(
     files = {row: found[wanted[row]] for row in first if stay[row] and wanted[row] in found}
     if not files:
         raise DataError(
-            f"{table}: none of {len(first)} rows names a {join} of the {len(by_key.images)} images "
-            f"under {root}. Is data.image the column that holds it?"
+            f"{table}: none of {len(first)} rows matches the {join} of any of the "
+            f"{len(by_key.images)} images under {root}. Is data.image the right column?"
         )
     one_each = join in (FILE_NAME, "SOPInstanceUID")
     if one_each:
@@ -107,7 +106,7 @@ def joined(
             if len(paths) > 1
         ]
     used = {path for paths in files.values() for path in paths}
-    # a file of a row that stays and of one that does not belongs to the first
+    # a file of both a kept row and a left-out row belongs to the kept one
     others = {
         row: [path for path in found.get(wanted[row], ()) if path not in used]
         for row in cells
@@ -117,7 +116,7 @@ def joined(
     excluded = by_key.excluded + Counter({f"without a row in {table}": len(by_key.keyed - known)})
     asked = {*first, *left_out}
     without = [r for r in cells if r in asked and r not in files and wanted[r] not in found]
-    log.info(f"  {len(used):,} images belong to {len(files):,} rows of {table} by their {join}")
+    log.info(f"  {len(used):,} images matched to {len(files):,} rows of {table} by their {join}")
     if one_each:
         files = {row: paths for row, paths in files.items() if len(paths) == 1}
     files |= {row: paths for row, paths in others.items() if paths}
@@ -129,13 +128,13 @@ def joined(
 def _first_rows(
     cells: Mapping[int, str], join: str, line: Callable[[int], str]
 ) -> tuple[list[int], list[str]]:
-    """The rows that are the first of their value, blank ones too; and faults of all others."""
+    """The first row of each value, and every blank one; and faults of all others."""
     rows_of: dict[str, list[int]] = {}
     for row, cell in cells.items():
         rows_of.setdefault(cell, []).append(row)
     faults = [
-        f"{line(row)}: the same {join} stands in line {line(rows[0]).rpartition(':')[2]} already; "
-        "leave one row of each"
+        f"{line(row)}: same {join} as in line {line(rows[0]).rpartition(':')[2]}; keep one row of "
+        "each"
         for cell, rows in rows_of.items()
         if cell
         for row in rows[1:]
@@ -145,13 +144,13 @@ def _first_rows(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _ByKey:
-    """Files by what rows may say of them.
+    """Files by their possible keys.
 
     Attributes:
-        images: all that were looked at.
+        images: all images examined.
         found: name or tag -> paths.
-        keyed: those that have a name or a tag.
-        headers, excluded: as `Joined` has them.
+        keyed: images with a name or a tag.
+        headers, excluded: as in `Joined`.
     """
 
     images: Collection[str]
@@ -162,7 +161,7 @@ class _ByKey:
 
 
 def _by_name(images: list[str], cells: Mapping[int, str]) -> tuple[_ByKey, dict[int, str]]:
-    """Images by their names, with and without the ending; and row -> the name that it wants."""
+    """Images by their names, with and without extension; and row -> the name it asks for."""
     found = by_name(images)
     wanted = {row: last_part(cell) for row, cell in cells.items()}
     alike: dict[str, set[str]] = {}
@@ -176,7 +175,7 @@ def _by_name(images: list[str], cells: Mapping[int, str]) -> tuple[_ByKey, dict[
 
 
 def by_name(images: Iterable[str]) -> dict[str, list[str]]:
-    """File name, with and without its ending -> paths."""
+    """File name, with and without extension -> paths."""
     found: dict[str, list[str]] = {}
     for path in images:
         for key in {PurePosixPath(path).name, without_ending(path)}:
@@ -187,7 +186,7 @@ def by_name(images: Iterable[str]) -> dict[str, list[str]]:
 def _by_tag(
     root: Path, paths: list[str], cells: Mapping[int, str], join: str, keywords: Sequence[str]
 ) -> tuple[_ByKey, dict[int, str]]:
-    """DICOM files by a tag; and row -> the digest of the tag that it wants."""
+    """DICOM files by a tag; and row -> the digest of the tag it asks for."""
     dicom = [p for p in paths if looks_like_dicom(root / p)]
     excluded = Counter({NO_DICOM: len(paths) - len(dicom)})
     headers, refused = read_headers(root, dicom, keywords)
@@ -200,7 +199,7 @@ def _by_tag(
             excluded[f"without {join}"] += 1
     wanted = {row: digest(cell) for row, cell in cells.items()}
     for row, key in wanted.items():
-        if key not in found:  # a spreadsheet may have made 1.0 of 1
+        if key not in found:  # a spreadsheet may have turned 1 into 1.0
             wanted[row] = digest(whole_number(cells[row]))
     keyed = {path for path, tags in headers.items() if tags[join]}
     by_tag = _ByKey(images=headers, found=found, keyed=keyed, headers=headers, excluded=excluded)
@@ -208,7 +207,7 @@ def _by_tag(
 
 
 def counted(reasons: Mapping[int, str], found: Joined) -> tuple[dict[str, int], int]:
-    """Reason -> how many images are left out, and how many rows have no image.
+    """Reason -> number of images left out; and the number of rows without an image.
 
     Args:
         reasons: row -> why it is left out.
@@ -224,7 +223,7 @@ def counted(reasons: Mapping[int, str], found: Joined) -> tuple[dict[str, int], 
 
 
 def below(root: Path, path: str) -> str | None:
-    """A path below `root` of one that is absolute, where it leads there."""
+    """An absolute path as a path below `root`, if it is below it."""
     if path.startswith("/"):
         for top in dict.fromkeys((os.path.abspath(root), os.path.realpath(root))):
             if path.startswith(f"{top}/"):
@@ -233,15 +232,15 @@ def below(root: Path, path: str) -> str | None:
 
 
 def path_maker(root: Path, folder: str, suffix: str) -> Callable[[str], str]:
-    """From a cell to the path below `root` that it means.
+    """A function from a cell to the path below `root` that it means.
 
     Args:
-        folder: goes before a path that is not absolute.
-        suffix: ending that is added where a path has none of an image: `1.2.840` has none.
+        folder: put before a path that is not absolute.
+        suffix: added if a path lacks the extension of an image, like `1.2.840`.
     """
 
     def path_of(cell: str) -> str:
-        path = cell.replace("\\", "/")  # tables written under Windows
+        path = cell.replace("\\", "/")  # tables written on Windows
         inside = below(root, path)
         if inside is not None:
             path = inside
@@ -262,18 +261,18 @@ def named(
     left_out: Collection[int] = (),
     follow_links: bool = False,
 ) -> Joined:
-    """The files of rows that hold paths. Paths that leave the root, are no regular files, are not
-    there, or are DICOM files without an image, are faults.
+    """The files of rows that contain paths. Faults are paths that leave the root, are missing, are
+    not regular files, or are DICOM files without an image.
 
     Args:
         paths: row -> path below `root`.
-        keywords: tags that are wanted of those that are DICOM.
-        line: where a row stands.
-        left_out: rows of which it is only asked whether their files are there.
+        keywords: tags to read from DICOM files.
+        line: gives the place of a row.
+        left_out: rows for which only the existence of files is checked.
         follow_links: links may lead out of the root.
 
     Raises:
-        UsageError: tags are wanted, and no file is a DICOM.
+        UsageError: tags were asked for, but no file is a DICOM.
     """
     wrong = faults_on_disk(root, paths.values(), follow_links=follow_links)
     headers: Mapping[str, Tags] = {}
@@ -287,7 +286,7 @@ def named(
     for row, path in paths.items() if wrong else ():
         if (why := wrong.get(path)) and row not in left_out:
             alike = lookalike(root, path) if why == MISSING and len(faults) < FEW else None
-            hint = f"; there is {private(alike)}, of other case or Unicode form" if alike else ""
+            hint = f"; {private(alike)} differs in case or Unicode form" if alike else ""
             hint = f". {FOLLOW}" if why == LINKED else hint
             faults.append(f"{line(row)}: {private(path)} is {why}{hint}")
     files = {row: (path,) for row, path in paths.items() if path not in wrong}
@@ -300,20 +299,20 @@ def named(
 
 
 def by_patient(paths: Iterable[str], headers: Mapping[str, Tags]) -> dict[str, str]:
-    """Path -> who, where every file names someone in its PatientID; else empty."""
+    """Path -> patient, if every file has a PatientID; else empty."""
     whose = {p: headers[p]["PatientID"] if p in headers else "" for p in paths}
     if not headers or not all(whose.values()):
         return {}
     patients = len(set(whose.values()))
     if patients == 1 and len(whose) > 1:
-        log.warning(f"all {len(whose):,} images have one and the same PatientID: it names no one")
+        log.warning(f"all {len(whose):,} images have the same PatientID, so it is ignored")
         return {}
     log.info(f"  {patients:,} patients, by the PatientID of the DICOM headers")
     return whose
 
 
 def first_of(whose: Mapping[str, str]) -> dict[str, str]:
-    """Path -> the first path of the same patient, which stands for the patient where nothing may
+    """Path -> the first path of the same patient. It identifies the patient where results must not
     depend on the key: in splits and in the fingerprint."""
     first: dict[str, str] = {}
     for path in sorted(whose):
@@ -322,5 +321,5 @@ def first_of(whose: Mapping[str, str]) -> dict[str, str]:
 
 
 def attributes_of(header: Tags | None, tags: Sequence[str]) -> dict[str, str]:
-    """The wanted tags that an image has."""
+    """Those of `tags` that an image has."""
     return {t: header[t] for t in tags if header[t]} if header else {}

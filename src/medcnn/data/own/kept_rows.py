@@ -1,4 +1,4 @@
-"""Which rows of a table stay: not those that repeat another, are left out, or have no label."""
+"""Decides which rows of a table to keep: not repeated, excluded or unlabelled ones."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from medcnn.system.privacy import as_names, as_pseudonyms
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Kept:
-    """Rows that stay, row -> why it does not, and how many repeat another in every cell."""
+    """Rows to keep, row -> why it is left out, and the number of repeated rows."""
 
     rows: list[int]
     reasons: dict[int, str]
@@ -22,15 +22,15 @@ class Kept:
 
 
 def kept_rows(sheet: Sheet, image: str, exclude: Mapping[str, Any], label: str | None) -> Kept:
-    """A reason does not repeat the value, which may name a patient in any column.
+    """Decide for each row. Reasons do not contain values, since any column may name a patient.
 
     Args:
         image: column that names the image.
         exclude: column -> value, or list of values, whose rows are left out.
-        label: column without which a row is left out; None where there is no such column.
+        label: column that must not be blank; None if there is no such column.
 
     Raises:
-        UsageError: a value of `exclude` that no row has: a typo would keep what it should not.
+        UsageError: no row has a value of `exclude`: a typo would keep unwanted rows.
     """
     # (cells, those for which a row is left out, why)
     tests = [
@@ -60,7 +60,7 @@ def kept_rows(sheet: Sheet, image: str, exclude: Mapping[str, Any], label: str |
 
 
 def _unwanted(sheet: Sheet, column: str, cells: list[str], values: Any) -> set[str]:
-    """The cells of a column that `exclude` means."""
+    """The cells of a column that `exclude` refers to."""
     seen = {cell: tidy(cell) for cell in set(cells)}
     there = sorted(set(seen.values()))
     words = [str(v) for v in (values if isinstance(values, list | tuple) else [values])]
@@ -77,6 +77,6 @@ def _unwanted(sheet: Sheet, column: str, cells: list[str], values: Any) -> set[s
 
 
 _OTHER_KEY = (
-    " A value under a pseudonym is known by the key alone that it was made with: say here what is "
-    "left out, as the table has it."
+    " A pseudonym can only be resolved with the key that made it: give the values to exclude as "
+    "they are in the table."
 )

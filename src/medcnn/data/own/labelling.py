@@ -29,7 +29,7 @@ Target = Callable[[int], tuple[float, ...]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Words:
-    """How words of a table become classes: the settings of the same names."""
+    """The settings, by the same names, that turn words of a table into classes."""
 
     kind: str
     classes: Sequence[str] | None
@@ -43,8 +43,8 @@ class Words:
 
     @classmethod
     def of(cls, given: Mapping[str, Any]) -> Words:
-        """From the options of `table.read`. YAML reads 1 as a number, the table has it as text, a
-        spreadsheet as 1.0."""
+        """From the options of `table.read`. 1 is a number in YAML, text in a table, and 1.0 in a
+        spreadsheet."""
         classes, none_label = given["classes"], given["none_label"]
         return cls(
             kind=str(given["kind"]),
@@ -61,8 +61,8 @@ class Words:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Labelled:
-    """What the targets mean, the target of a row (DataError where it has none), and what is wrong
-    with rows that are none therefore."""
+    """The meaning of targets, a function for the target of a row (DataError if it has none), and
+    what is wrong with rows that have none."""
 
     space: LabelSpace
     target: Target
@@ -75,11 +75,11 @@ def labelled(
     label: str | Sequence[str] | None,
     of: Words,
 ) -> Labelled:
-    """Targets of one column that says the class, or several between separators; or of columns that
-    are the findings.
+    """Targets from one column with a class, or several between separators; or from one column per
+    finding.
 
     Args:
-        owners: row -> whose image it is.
+        owners: row -> its patient.
     """
     if label is None:
         return _unlabelled()
@@ -89,7 +89,7 @@ def labelled(
 
 
 def _unlabelled() -> Labelled:
-    """Nothing is known of any image: an audit works without, all else refuses."""
+    """No image has a label: an audit works without labels, everything else refuses."""
     space = LabelSpace(kind=Kind.MULTILABEL, names=("no label",))
     return Labelled(space=space, target=lambda row: space.not_assessed)
 
@@ -136,20 +136,20 @@ def _why_no_class(words: Sequence[str], label: str, of: Words) -> str:
             continue
         if is_error_cell(word):
             return (
-                f"{label} is {private(word)}, the error of a spreadsheet and no class. Mend it "
-                f"there, or leave such rows out: data.exclude={{{label}: ['{word}']}}"
+                f"{label} is {private(word)}, a spreadsheet error instead of a class. Correct "
+                f"it, or exclude such rows: data.exclude={{{label}: ['{word}']}}"
             )
         if "\ufffd" in word:
-            return f"{label} is {private(word)}, in which letters were lost; mend the table"
+            return f"{label} is {private(word)}, in which letters were lost; correct the table"
     return ""
 
 
 def _by_column(sheet: Sheet, rows: Sequence[int], labels: Sequence[str], of: Words) -> Labelled:
-    """Targets of columns that are the findings (or, where `kind` says that they exclude each other,
-    the classes), each 1, 0 or blank; or marked by a cross."""
+    """Targets from one column per finding (or per class, if `kind` says they exclude each other),
+    each 1, 0 or blank; or marked with a cross."""
     crossed = marked(sheet, rows, labels)
     if crossed:
-        log.info(f"  marks in {listed(list(crossed))}: a blank beside them is read as no")
+        log.info(f"  {listed(list(crossed))} has crosses, so a blank there is read as no")
     if of.kind in (Kind.MULTICLASS, Kind.BINARY, Kind.ORDINAL):
         space = LabelSpace(kind=Kind(of.kind), names=tuple(labels))
 
@@ -163,7 +163,7 @@ def _by_column(sheet: Sheet, rows: Sequence[int], labels: Sequence[str], of: Wor
     if of.uncertain is not None:
         doubts = uncertain_value(of.uncertain, labels)
         count = sum(is_doubt(sheet.rows[i][c], doubt_words) for i in rows for c in labels)
-        log.info(f"  {count:,} uncertain cells are read as data.uncertain says")
+        log.info(f"  {count:,} uncertain cells are read according to data.uncertain")
     return Labelled(
         space=LabelSpace(kind=Kind.MULTILABEL, names=tuple(labels)),
         target=lambda i: flags(sheet, i, labels, doubts, doubt_words, crossed),
@@ -171,16 +171,16 @@ def _by_column(sheet: Sheet, rows: Sequence[int], labels: Sequence[str], of: Wor
 
 
 def _note_unused(cells: set[str], label: str, of: Words) -> None:
-    """Say which words of `rename` never occur: one YAML may serve several hospitals.
+    """Warn of words in `rename` that do not occur: one YAML may serve several hospitals.
 
     Raises:
-        UsageError: `none_label` never occurs, and what does mean "none" would become a class.
+        UsageError: `none_label` does not occur, so the real word for "none" would become a class.
     """
     there = cells | {w for cell in cells for w in words_of(cell, of.separator, None, {})}
     if of.none_label is not None and of.none_label not in there:
         raise UsageError(
-            f"data.none_label={of.none_label} stands in no row of {label}. Found: "
+            f"data.none_label={of.none_label} does not occur in {label}. Found: "
             f"{listed([private(w) for w in sorted(there)], 10)}."
         )
     if unused := [w for w in of.rename if w not in there]:
-        log.warning(f"data.rename: {listed(unused)} stand in no row of {label}")
+        log.warning(f"data.rename: {listed(unused)} do not occur in {label}")

@@ -1,4 +1,4 @@
-"""Parquet files as the rows of text that a CSV of them would hold."""
+"""Parquet files as the rows of text that their CSV would have."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from medcnn.system.progress import log
 
 PARQUET = b"PAR1"
 BATCH_ROWS, SHARED_BATCH_ROWS = 1024, 16
-"""Rows that are decoded at a time; the second where each value may repeat all of the last."""
+"""Rows decoded at a time; the second if each value may repeat all of the previous one."""
 TEXT_AT_A_TIME = 4 << 20
-"""Bytes that become Python's strings at a time."""
+"""Bytes that become Python strings at a time."""
 MAX_FOOTER, MAX_CHUNK = 8 << 20, 64 << 20
-"""Bytes of the description of all columns, and of one column in one row group, which may be one
-page, and is then decoded in one go."""
+"""Bytes of the description of all columns, and of one column in one row group, which may be a
+single page that is decoded at once."""
 
 
 def parquet_rows(path: Path) -> bounds.Cells:
@@ -25,7 +25,7 @@ def parquet_rows(path: Path) -> bounds.Cells:
 
     Raises:
         UsageError: pyarrow is not installed.
-        DataError: damaged, or more than is read of a table.
+        DataError: damaged, or too large for a table.
     """
     try:
         import pyarrow as pa
@@ -42,12 +42,12 @@ def parquet_rows(path: Path) -> bounds.Cells:
             kept = [f for f in file.schema_arrow if not _is_nested(pa, f.type)]
             names = [f.name for f in kept]
             if others := [n for n in file.schema_arrow.names if n not in names]:
-                log.info(f"  {path.name}: columns that hold no single words: {listed(others)}")
+                log.info(f"  {path.name}: ignored columns with nested values: {listed(others)}")
             shared = _refuse_by_header(path, file.metadata, set(names))
             texts = [f.name for f in kept if _is_text(pa, f.type) and f.name not in shared]
         batch_rows = SHARED_BATCH_ROWS if shared else BATCH_ROWS
         yield 0, names
-        # dictionaries stay dictionaries: a text that stands a million times is held once
+        # dictionaries stay dictionaries: a text that occurs a million times is kept once
         with parquet.ParquetFile(path, read_dictionary=texts) as file:
             number = size = 0
             for batch in file.iter_batches(batch_rows, columns=names, use_threads=False):
@@ -68,25 +68,25 @@ def parquet_rows(path: Path) -> bounds.Cells:
 
 
 def _refuse_footer(path: Path) -> None:
-    """Raises DataError where the description alone would fill the memory."""
+    """Raises DataError if the description alone would fill memory."""
     with path.open("rb") as file:
         file.seek(max(0, path.stat().st_size - 8))
         size = int.from_bytes(file.read(8)[:4], "little")
     if MAX_FOOTER < size < path.stat().st_size:
         raise DataError(
-            f"{path}: {size >> 20} MB describe its columns and row groups, and at most "
-            f"{MAX_FOOTER >> 20} are read; write it with fewer row groups, or leave out columns."
+            f"{path}: the description of its columns and row groups takes {size >> 20} MB, more "
+            f"than the limit of {MAX_FOOTER >> 20}; write fewer row groups, or leave out columns."
         )
 
 
 def _refuse_by_header(path: Path, found: Any, names: set[str]) -> set[str]:
-    """The columns whose values may each repeat all of the last.
+    """The columns in which each value may repeat all of the previous one.
 
     Raises:
-        DataError: the header says already that there is more than is read.
+        DataError: the header already shows that the table is too large.
     """
     bounds.refuse_rows(path, found.num_rows, max(1, len(names)))
-    # a value of a column takes a character and a comma, however it is packed
+    # a value takes at least a character and a comma, however it is compressed
     bounds.refuse_text(path, 2 * found.num_rows * len(names))
     size, shared = 0, set()
     for group in map(found.row_group, range(found.num_row_groups)):
@@ -123,8 +123,7 @@ def _is_nested(pa: Any, kind: Any) -> bool:
 
 
 def _size(pa: Any, path: Path, line: int, column: Any) -> int:
-    """Bytes of the texts of a column once every row has its own; raises DataError for one that is
-    too long."""
+    """Bytes of a column's texts with one copy for each row; raises DataError if one is too long."""
     from pyarrow import compute
 
     if pa.types.is_dictionary(column.type):
@@ -145,12 +144,12 @@ def _column(pa: Any, column: Any) -> list[str]:
     if _is_text(pa, column.type):
         return [word or "" for word in column.to_pylist()]
     if pa.types.is_float32(column.type) or pa.types.is_float16(column.type):
-        # 0.1 in 32 bit is 0.10000000149 in 64; the text is the shortest that means the same
+        # 0.1 in 32 bits is 0.10000000149 in 64; use the shortest text with the same meaning
         narrow = column.cast(pa.string()).to_pylist()
         return texts_of(None if word is None else float(word) for word in narrow)
     if pa.types.is_float64(column.type):
         return texts_of(column.to_pylist())
     if pa.types.is_timestamp(column.type):
-        # Python knows no nanoseconds
+        # Python has no nanoseconds
         column = column.cast(pa.timestamp("us", tz=column.type.tz), safe=False)
     return [text_of(value) for value in column.to_pylist()]

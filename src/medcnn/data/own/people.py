@@ -1,5 +1,5 @@
-"""What the patient column says: who is nobody, which spellings mean one person, and what tells one
-person from all others."""
+"""Reads the patient column: which cells name no one, which spellings mean the same person, and
+which attributes identify a person."""
 
 from __future__ import annotations
 
@@ -21,27 +21,27 @@ _SCIENTIFIC = re.compile(r"[-+]?\d([.,]\d+)?E\+?\d+", re.IGNORECASE)
 
 
 def is_nobody(cell: str) -> bool:
-    """A blank, a word for it, or the error of a spreadsheet."""
+    """Whether a cell names no one: a blank, a word for it, or a spreadsheet error."""
     word = tidy(cell).lower()
     return word in _NOBODY or _NO_NAME.fullmatch(word) is not None or is_error_cell(cell)
 
 
 def one_name(cell: str) -> str:
-    """The same for 12.0 and 12, for both forms of accents and whatever cannot be seen: two names of
-    one patient would come to stand in two splits."""
+    """The same for 12.0 and 12, and for names that differ only in the form of accents or invisibly:
+    a patient with two names could end up in two splits."""
     return whole_number(tidy(cell))
 
 
 def note_odd_names(column: str | None, names: Iterable[str]) -> None:
-    """Warn of ids that a spreadsheet has cut, so that several patients are one, and of those that
-    differ in case, zeros or encoding alone, so that one patient may be several."""
+    """Warn of ids that a spreadsheet truncated, which merges patients, and of ids that differ only
+    in case, zeros or encoding, which may split one."""
     whose = set(names) - {""}
     cut = sorted(name for name in whose if _SCIENTIFIC.fullmatch(name))
     if cut:
         log.warning(
             f"{column}: {len(cut)} ids are numbers in scientific notation, such as "
-            f"{private(cut[0])}. A spreadsheet has cut them, and several patients may have become "
-            "one: export the table again with this column as text"
+            f"{private(cut[0])}. A spreadsheet has truncated them, which may have merged several "
+            "patients: export the table again with this column as text"
         )
     alike: dict[str, list[str]] = {}
     for name in sorted(whose):
@@ -51,8 +51,9 @@ def note_odd_names(column: str | None, names: Iterable[str]) -> None:
     if several:
         shown = listed([" and ".join(map(private, names[:3])) for names in several], 3)
         log.warning(
-            f"{column}: {len(several)} ids are written in several ways, which count as several "
-            f"patients: {shown}. Where they mean one, a patient may stand in training and in test"
+            f"{column}: {len(several)} ids have several spellings, which count as different "
+            f"patients: {shown}. If they mean the same one, a patient may be in training and in "
+            "test"
         )
 
 
@@ -62,10 +63,10 @@ _MEASURED = re.compile(r"-?\d{1,4}|-?\d*[.,]\d+(e[+-]?\d+)?|-?\de[+-]?\d+")
 def refuse_identifying(
     sheet: Sheet, attributes: Sequence[str], whose: Mapping[int, str], own: set[str]
 ) -> None:
-    """Raises UsageError for attributes that tell one patient from all others, as names, numbers and
-    dates do, and measurements do not: attributes are written as they are."""
-    faults = [f"{c} is the column of images or patients" for c in attributes if c in own]
-    faults += [f"{c} says who somebody is" for c in attributes if identifies(c) and c not in own]
+    """Raises UsageError for attributes that identify a patient, such as names, numbers and dates
+    (but not measurements), since attributes are written to files unchanged."""
+    faults = [f"{c} is the image or patient column" for c in attributes if c in own]
+    faults += [f"{c} identifies people" for c in attributes if identifies(c) and c not in own]
     for column in attributes:
         cells = sheet.rows.column(column)
         of = {name or str(i): cells[i] for i, name in whose.items() if cells[i]}
@@ -75,6 +76,6 @@ def refuse_identifying(
             faults.append(f"{column} has {len(words)} values for {len(of)} patients")
     if faults:
         raise UsageError(
-            f"data.attributes: {'; '.join(dict.fromkeys(faults))}. That names patients in every "
-            "file that is written; leave it out."
+            f"data.attributes: {'; '.join(dict.fromkeys(faults))}. It would identify patients in "
+            "every output file; remove it."
         )

@@ -1,5 +1,5 @@
-"""The cells of a table, held as bytes: a table of nine million cells takes a tenth of what a dict
-for each row would."""
+"""The cells of a table, kept as bytes: a table of nine million cells takes a tenth of the memory
+that a dict per row would."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ import numpy as np
 
 from medcnn.data.own.words import HIDDEN, trimmed
 
-# Cells and characters of a chunk; the first keeps what is being written small, the second too where
-# cells are long. A chunk of long cells is packed: a bomb is one text many times.
+# Cells and characters of a chunk: both limit the memory of the chunk being written. A chunk of long
+# cells is compressed: a bomb repeats one text many times.
 CHUNK_CELLS, CHUNK_CHARACTERS, PACKED_BYTES = 1 << 16, 1 << 22, 1 << 20
 
 
 class Row(Mapping[str, str]):
-    """Column -> text without blanks around it, looked up when it is asked for."""
+    """Column -> stripped text, looked up on access."""
 
     __slots__ = ("_number", "_rows")
 
@@ -40,7 +40,7 @@ class Row(Mapping[str, str]):
 
 
 class Rows(Sequence[Row]):
-    """Rows that are appended once and then read, by number or one after the other.
+    """Rows that are appended once and then read, by number or in order.
 
     Attributes:
         bytes_held: of text, before it is packed.
@@ -51,17 +51,17 @@ class Rows(Sequence[Row]):
         self.bytes_held = 0
         self._place = {c: i for i, c in enumerate(self.columns)}
         self._starts: list[int] = []  # number of the first row of each chunk
-        self._chunks: list[tuple[bytes, bool]] = []  # text, and whether it is packed
+        self._chunks: list[tuple[bytes, bool]] = []  # text, and whether it is compressed
         self._ends: list[array[int]] = []  # 0, and where each cell of a chunk ends
-        self._open: list[str] = []  # cells that are in no chunk yet
-        self._open_texts: list[str] = []  # the same, those of a row in one
+        self._open: list[str] = []  # cells that are not in a chunk yet
+        self._open_texts: list[str] = []  # the same, joined for each row
         self._open_characters = self._count = 0
         self._unpacked: tuple[int, bytes] = (-1, b"")
-        # column -> chunk that was asked last, and its cells once it was asked twice in a row
+        # column -> chunk of the last access, and its cells after two accesses in a row
         self._recent: dict[str, tuple[int, list[str] | None]] = {}
 
     def append(self, cells: Sequence[str]) -> None:
-        """Add a row of as many cells as there are columns."""
+        """Add a row with one cell per column."""
         text = "".join(cells)
         self._open += cells
         self._open_texts.append(text)
@@ -71,7 +71,7 @@ class Rows(Sequence[Row]):
             self.close()
 
     def close(self) -> None:
-        """Put away what was appended; before that it cannot be read."""
+        """Finish appending; rows can be read only after this."""
         if not self._open:
             return
         cells, text = self._open, "".join(self._open_texts)
@@ -98,7 +98,7 @@ class Rows(Sequence[Row]):
         recent, cells = self._recent.get(column, (-1, None))
         if recent != chunk:
             self._recent[column] = chunk, None
-        elif cells is None:  # rows are asked for in order
+        elif cells is None:  # rows are read in order
             cells = self._cells(chunk, column)
             self._recent[column] = chunk, cells
         if recent == chunk and cells is not None:
@@ -116,14 +116,14 @@ class Rows(Sequence[Row]):
         return self._bytes(one) == self._bytes(other)
 
     def _bytes(self, number: int) -> tuple[bytes, list[int]]:
-        """The text of a row, and where each cell ends in it."""
+        """The text of a row, and where each cell in it ends."""
         chunk, width = bisect_right(self._starts, number) - 1, len(self.columns)
         at = (number - self._starts[chunk]) * width
         first, *ends = self._ends[chunk][at : at + width + 1]
         return self._text(chunk)[first : ends[-1]], [end - first for end in ends]
 
     def _cells(self, chunk: int, column: str) -> list[str]:
-        """Of one column and chunk; equal ones are one object."""
+        """The cells of a column in a chunk; equal ones are one object."""
         text, ends, place = self._text(chunk), self._ends[chunk], self._place[column]
         known: dict[bytes, str] = {}
         cells = []

@@ -1,4 +1,4 @@
-"""A sheet: the rows of a table with the line on which each stands, and what is under a root."""
+"""A sheet: the rows of a table with their line numbers; and messages about the data root."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ TABLE_SUFFIXES = (".csv", ".tsv", ".txt", ".tab", ".xlsx", ".xlsm", ".parquet")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sheet:
-    """Rows of stripped text by column, and the line on which each begins.
+    """Rows of stripped text by column, and the line where each begins.
 
     Attributes:
-        titles: lines above the names of the columns that were passed over.
+        titles: skipped lines above the names of the columns.
     """
 
     path: Path
@@ -44,7 +44,7 @@ class Sheet:
         return f"{self.path.name}:{self.lines[row]}"
 
     def require(self, columns: Iterable[str | None], settings: str) -> None:
-        """Raises UsageError naming every column that is not there.
+        """Raises UsageError that names every missing column.
 
         Args:
             settings: which settings name them, for the message.
@@ -54,47 +54,48 @@ class Sheet:
             if any(map(is_content, self.columns)):
                 raise UsageError(
                     f"{self.path} has no column {listed(missing)}, and its first row looks like "
-                    f"one of data: {listed([private(c) for c in self.columns])}. Write the names "
-                    "of the columns above it."
+                    f"data: {listed([private(c) for c in self.columns])}. Add a row with the names "
+                    "of the columns."
                 )
             asked = ", ".join(f"'{c}'{nearest(c, self.columns).rstrip('.')}" for c in missing)
             raise UsageError(
                 f"{self.path} has no column {asked}{'' if asked.endswith('?') else '.'} "
-                f"Its columns: {', '.join(self.columns)}. Columns are named by {settings}."
+                f"Its columns: {', '.join(self.columns)}. Settings that name columns: {settings}."
             )
 
 
 def read_sheet(path: Path, sheet: str | None = None, encoding: str | None = None) -> Sheet:
-    """Read a CSV with commas, semicolons or tabs, packed by gzip or not; an Excel workbook; or a
-    Parquet file, told apart by their first bytes.
+    """Read a CSV with commas, semicolons or tabs, plain or in gzip; an Excel workbook; or a Parquet
+    file. The first bytes decide which.
 
-    A row may end early, as spreadsheets leave trailing blanks away.
+    A row may end early, since spreadsheets drop trailing blanks.
 
     Args:
-        sheet: which sheet of a workbook; None where there is one.
-        encoding: of a text; None finds it out, and says where it guesses.
+        sheet: which sheet of a workbook; None if there is only one.
+        encoding: of a text file; None detects it, and says if it guessed.
 
     Raises:
         UsageError: no such file or sheet, or the library that reads it is not installed.
-        DataError: no rows, a column name that stands twice, a row that is too long, a quote that
-            is not closed, which would swallow the rows below it, an encoding that cannot be told,
-            or more than is read of a table (`bounds`).
+        DataError: no rows, a repeated column name, a row that is too long, an unclosed quote, which
+            would swallow the rows below it, an unclear encoding, or too large (`bounds`).
     """
     if not path.is_file():
-        found = f"; the folder holds {listed(names)}" if (names := tables_in(path.parent)) else ""
+        found = (
+            f"; the folder contains {listed(names)}" if (names := tables_in(path.parent)) else ""
+        )
         raise UsageError(f"{path}: no such table{found}.")
     with path.open("rb") as file:
         head = file.read(8)
     if head.startswith(OLD_EXCEL):
         raise UsageError(
-            f"{path} is a workbook of Excel before 2007, or one with a password; save the table as "
+            f"{path} is a workbook from before Excel 2007, or has a password; save the table as "
             ".xlsx without a password, or as CSV."
         )
     is_excel, is_parquet = head.startswith(EXCEL), head.startswith(PARQUET)
     if sheet is not None and not is_excel:
-        raise UsageError(f"data.sheet={sheet} has no effect: {path} is no Excel workbook.")
+        raise UsageError(f"data.sheet={sheet} has no effect: {path} is not an Excel workbook.")
     if encoding is not None and (is_excel or is_parquet):
-        raise UsageError(f"data.encoding={encoding} has no effect: {path} is no text.")
+        raise UsageError(f"data.encoding={encoding} has no effect: {path} is not a text file.")
     if is_excel:
         return _sheet(path, excel_rows(path, sheet))
     if is_parquet:
@@ -103,15 +104,14 @@ def read_sheet(path: Path, sheet: str | None = None, encoding: str | None = None
 
 
 def tables_in(folder: Path) -> list[str]:
-    """Names of the files of a folder that look like tables."""
+    """Names of the files in a folder that look like tables."""
     if not folder.is_dir():
         return []
     return sorted(p.name for p in folder.iterdir() if p.suffix.lower() in TABLE_SUFFIXES)
 
 
 def _sheet(path: Path, numbered: bounds.Cells) -> Sheet:
-    """The first row that is neither blank nor a title names the columns; other blank rows are
-    passed over."""
+    """The first row that is neither blank nor a title names the columns; blank rows are skipped."""
     filled = _filled(path, numbered)
     top = list(islice(filled, MOST_LOOKED_AT))
     if not top:
@@ -120,19 +120,19 @@ def _sheet(path: Path, numbered: bounds.Cells) -> Sheet:
     above = tuple(line for line, _ in top[:first])
     if above:
         where = listed([str(line) for line in above])
-        log.info(f"  {path.name}: titles above the names of the columns, line {where}, are no rows")
+        log.info(f"  {path.name}: skipped titles above the names of the columns, line {where}")
     if deep > 1:
         both = listed([str(line) for line, _ in top[first : first + deep]])
-        log.info(f"  {path.name}: the names of the columns stand in lines {both}")
+        log.info(f"  {path.name}: the names of the columns are in lines {both}")
     kept = [i for i, name in enumerate(names) if name]
     named = tuple(names[i] for i in kept)
     if twice := sorted({c for c in named if named.count(c) > 1}) if _repeats(named) else []:
-        raise DataError(f"{path}: columns {listed(twice)} stand more than once.")
+        raise DataError(f"{path}: several columns are named {listed(twice)}.")
     width, rows, lines = len(names), Rows(named), array("Q")
     all_kept = len(kept) == width
     for line, cells in chain(top[first + deep :], filled):
         if len(cells) > width and any(cells[width:]):
-            raise DataError(f"{path}:{line}: {len(cells)} cells under {width} columns.")
+            raise DataError(f"{path}:{line}: {len(cells)} cells, but {width} columns.")
         if len(cells) != width:
             cells = cells[:width] + [""] * (width - len(cells))
         rows.append(cells if all_kept else [cells[i] for i in kept])
@@ -146,7 +146,7 @@ def _sheet(path: Path, numbered: bounds.Cells) -> Sheet:
 
 
 def _filled(path: Path, numbered: bounds.Cells) -> bounds.Cells:
-    """The rows with anything in them, without blanks around their cells."""
+    """The non-blank rows, with stripped cells."""
     for line, cells in numbered:
         bare = list(map(str.strip, cells))
         if any(bare):
@@ -158,7 +158,7 @@ def _repeats(names: Sequence[str]) -> bool:
 
 
 def whole_number(cell: str) -> str:
-    """`1.0` and `1,0` are `1`, as a spreadsheet writes it in a column with blanks; not `1,000`."""
+    """`1` for `1.0` and `1,0`, which spreadsheets write in a column with blanks; not `1,000`."""
     return _WHOLE.sub(r"\1", cell) if ".0" in cell or ",0" in cell else cell
 
 
@@ -166,7 +166,7 @@ _WHOLE = re.compile(r"^(-?\d+)(\.0+|,0{1,2})$")
 
 
 def of_every_row(rows: Iterable[int], make: Callable[[int], T]) -> list[T]:
-    """`make` of each row; where it raises DataError, those of all rows are raised as one."""
+    """`make` of each row; the DataErrors of all rows are raised as one."""
     made: list[T] = []
     faults = []
     for row in rows:
@@ -179,13 +179,13 @@ def of_every_row(rows: Iterable[int], make: Callable[[int], T]) -> list[T]:
 
 
 def parted(fault: str) -> tuple[str, str, str]:
-    """File, line and reason of what was said of a row."""
+    """File, line and reason from a message about a row."""
     found = re.fullmatch(r"(.+?):(\d+): (.*)", fault, re.DOTALL)
     return (found[1], found[2], found[3]) if found else ("", "", fault)
 
 
 def refuse_rows(faults: Sequence[str]) -> None:
-    """Raises DataError where there are faults: rows of one and the same on one line."""
+    """Raises DataError if there are faults, with one line for all rows of the same fault."""
     if not faults:
         return
     of_reason: dict[str, list[tuple[str, str]]] = {}
@@ -208,18 +208,18 @@ def _told(reason: str, places: list[tuple[str, str]]) -> str:
 
 
 def only(found: list[Path], what: str) -> Path:
-    """Raises DataError where there are several, since each may say something else."""
+    """Raises DataError if there are several, since they may contradict each other."""
     if len(found) > 1:
         raise DataError(
-            f"{found[0].parent} holds {len(found)} {what}: {listed([p.name for p in found])}. Keep "
-            "the one that counts."
+            f"{found[0].parent} contains {len(found)} {what}: {listed([p.name for p in found])}. "
+            "Keep only the right one."
         )
     return found[0]
 
 
 def require_folder(root: Path | None, setting: str = "data.root") -> Path:
-    """Raises UsageError where the folder was not given, is not there, or is a file; DataError
-    where it is empty."""
+    """Raises UsageError if the folder was not given, is missing, or is a file; DataError if it is
+    empty."""
     if root is None:
         raise UsageError(f"{setting} is required: add {setting}=FOLDER to the command.")
     if not root.is_dir():
@@ -234,7 +234,7 @@ def found_under(root: Path, *, hidden: bool = False) -> str:
     """Up to five names under a root, for messages about a wrong layout.
 
     Args:
-        hidden: they may name patients.
+        hidden: whether they may name patients.
     """
     names = sorted(p.name + ("/" if p.is_dir() else "") for p in root.iterdir())
     names = [private(name) for name in names] if hidden else names
@@ -242,17 +242,17 @@ def found_under(root: Path, *, hidden: bool = False) -> str:
 
 
 def to_unpack(root: Path) -> str:
-    """A sentence that names the archives right under a root; blank where there are none."""
+    """A sentence about archives directly under a root, or ""."""
     packed = sorted(p.name for p in root.iterdir() if _ARCHIVE.search(p.name) and p.is_file())
     return f" Found {listed(packed)}: unpack {'it' if len(packed) == 1 else 'them'}." * bool(packed)
 
 
-# also parts, as Kaggle had them: train.zip.001
+# also parts, as on Kaggle: train.zip.001
 _ARCHIVE = re.compile(r"\.(zip|7z|rar|tar|tgz|tar\.(gz|bz2|xz))(\.\d+)?$", re.I)
 
 
 def refuse_missing(source: str, root: Path, paths: Iterable[str]) -> None:
-    """Raises DataError with the count and the first names of images that are not there."""
+    """Raises DataError with the number and the first names of missing images."""
     wanted = list(paths)
     faults = faults_on_disk(root, wanted)
     missing = [p for p in wanted if faults.get(p) == MISSING]
@@ -262,7 +262,7 @@ def refuse_missing(source: str, root: Path, paths: Iterable[str]) -> None:
             f" There is {private(alike)}, which differs in case or Unicode form." if alike else ""
         )
         raise DataError(
-            f"{source}: {len(missing)} of {len(wanted)} images of the table are not under {root}: "
-            f"{listed([private(m) for m in missing])}.{hint}{to_unpack(root)} Complete the "
-            "images, or take their rows out of the table."
+            f"{source}: {len(missing)} of {len(wanted)} images in the table are not under {root}: "
+            f"{listed([private(m) for m in missing])}.{hint}{to_unpack(root)} Add the images, or "
+            "remove their rows from the table."
         )

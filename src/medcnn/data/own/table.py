@@ -1,39 +1,39 @@
-"""The hospital's own data: any table whose columns are named in YAML, or a folder per class.
+"""A hospital's own data: any table whose columns are named in YAML, or one folder per class.
 
 Options of `read`:
         table: CSV, TSV, Excel (.xlsx) or Parquet, relative to root.
-        sheet: which sheet of a workbook; null where there is one.
-        encoding: of a text, as Python names it; null finds it out, and says where it guesses.
-        follow_links: also images and folders that are links, and out of root.
-        image: column with the path of the image, relative to root; or with what `join` says.
-        join: what the image column holds where it holds no path: `file_name`, or the tag of DICOM
-            files PatientID, StudyInstanceUID, SOPInstanceUID or AccessionNumber. Files are looked
-            for in all folders; a patient, a study and an accession number may have several.
-        folder: goes before that path.
-        suffix: ending that is added where a path has none, such as `.jpg`.
+        sheet: which sheet of a workbook; null if there is only one.
+        encoding: of a text file, by Python's name; null detects it, and says if it guessed.
+        follow_links: also read images and folders that are links, even out of root.
+        image: column with the path of the image, relative to root; or what `join` names.
+        join: content of the image column, if not a path: `file_name`, or the DICOM tag PatientID,
+            StudyInstanceUID, SOPInstanceUID or AccessionNumber. Files are searched in all folders;
+            a patient, a study and an accession number may have several.
+        folder: put before that path.
+        suffix: added to a path without extension, such as `.jpg`.
         label: column with the class; or a list of columns of 0, 1 or blank, one per finding; null
             for an audit of images without labels.
-        separator: several findings stand in one cell, between these.
-        none_label: the word in such a cell that means that none was found.
+        separator: separates several findings in one cell.
+        none_label: the word in such a cell that means no finding.
         uncertain: what -1 becomes in columns of findings: zeros, ones, or ignore (not assessed);
             or finding -> one of these, with `default` for the rest.
-        uncertain_words: what means the same as -1 in the table.
+        uncertain_words: words in the table with the same meaning as -1.
         kind: binary, multiclass, multilabel or ordinal; auto: multilabel for a list or a
-            separator, binary for two classes, else multiclass. Grades that are no numbers in
-            equal steps need `classes`. Of a list of columns of which each image has exactly one:
+            separator, binary for two classes, else multiclass. Grades other than numbers in equal
+            steps need `classes`. For a list of columns of which each image has exactly one:
             multiclass, ordinal, or binary (negative before positive).
-        classes: in order, where the order means something: grades, or negative before positive.
-        patient: column that names whose image it is; null: the PatientID of the DICOM headers
-            where they were read and all have one, else splits are by image, and it is said.
+        classes: in order, if the order matters: grades, or negative before positive.
+        patient: column with the patient; null: the PatientID of the DICOM headers if all were read
+            and have one, else splits are by image, with a message.
         split: column with train, validation, test; null makes the splits here, by patient.
         split_names: the column's own words -> train, validation, test.
         exclude: column -> values whose rows are left out.
         rename: class of the table -> class here; several may become one.
-        rare_below: classes of fewer patients than that are joined ...
-        rare_name: ... to this one.
-        attributes: columns to keep beside the image: age, sex, site, ...
-        tags: DICOM tags to keep beside the image: ViewPosition, PatientAge, Manufacturer, ...
-        group_noun: what the patient column names: patient or lesion.
+        rare_below: classes with fewer patients than this are joined ...
+        rare_name: ... as this one.
+        attributes: columns to keep with the image: age, sex, site, ...
+        tags: DICOM tags to keep with the image: ViewPosition, PatientAge, Manufacturer, ...
+        group_noun: what the patient column identifies: patient or lesion.
 
 """
 
@@ -101,11 +101,11 @@ def read(
     tags: Sequence[str] = (),
     group_noun: str = "patient",
 ) -> Manifest:
-    """A table of images, or (table null) a folder per class. What an option means stands above.
+    """A table of images, or (table null) one folder per class. For the options, see the top.
 
     Raises:
-        UsageError: a column, file or word in the settings that does not exist, or has no effect.
-        DataError: the contents are not what they should be.
+        UsageError: a column, file or word in the settings does not exist, or has no effect.
+        DataError: the contents are not valid.
     """
     given = locals()
     place = require_folder(root)
@@ -135,7 +135,7 @@ def read(
     try:
         told = labelled(source, owners, label, words)
     except DataError:
-        refuse_rows(faults)  # they may be all that is left of a class
+        refuse_rows(faults)  # they may be the last rows of a class
         raise
     faults += told.faults.values()
     noun = group_noun if patient else "patient" if by_tag else "image"
@@ -154,7 +154,7 @@ def read(
 
 
 def _sheet(path: Path, given: Mapping[str, Any]) -> Sheet:
-    """The table with all columns that the options name."""
+    """The table, with all columns that the options name."""
     sheet = read_sheet(path, given["sheet"], given["encoding"])
     label = given["label"]
     labels = [label] if isinstance(label, str) else label or ()
@@ -172,8 +172,8 @@ def _files(
     """The files of all rows, by path or as `join` says.
 
     Args:
-        cells: row -> what its image column says.
-        left_out: rows of which it is only asked which files they mean.
+        cells: row -> its image column.
+        left_out: rows for which only the files are needed.
     """
     join, tags, follow_links = given["join"], given["tags"], given["follow_links"]
     if join is not None:
@@ -187,13 +187,13 @@ def _files(
 def _people(
     sheet: Sheet, rows: Sequence[int], patient: str | None
 ) -> tuple[dict[int, str], list[str]]:
-    """Row -> whose image it is, blank where no column says so; and faults of rows of nobody."""
+    """Row -> its patient, blank without a patient column; and faults of rows without a patient."""
     if patient is None:
         return dict.fromkeys(rows, ""), []
     cells = sheet.rows.column(patient)
     names = {cell: "" if is_nobody(cell) else one_name(cell) for cell in set(cells)}
     faults = [
-        f"{sheet.line(i)}: no {patient}, so nobody knows whose image it is"
+        f"{sheet.line(i)}: no {patient}, so the patient is not known"
         for i in rows
         if not names[cells[i]]
     ]
@@ -203,7 +203,7 @@ def _people(
 def _split_reader(
     sheet: Sheet, column: str | None, names: Mapping[str, str] | None
 ) -> Callable[[int], Split | None]:
-    """The split that a row names (DataError for another word), None where it names none."""
+    """A function for the split of a row (DataError for unknown words), None if it has none."""
     if column is None:
         return lambda row: None
     cells = sheet.rows.column(column)
@@ -221,7 +221,7 @@ def _split_reader(
 
 
 def _attribute_reader(sheet: Sheet, columns: Sequence[str]) -> Callable[[int], dict[str, str]]:
-    """The attributes of a row; those of equal rows are one object, for there are many rows."""
+    """A function for the attributes of a row; equal ones are one object, to save memory."""
     columns = list(dict.fromkeys(columns))
     cells = [sheet.rows.column(c) for c in columns]
     known: dict[tuple[str, ...], dict[str, str]] = {}
@@ -238,13 +238,13 @@ def _attribute_reader(sheet: Sheet, columns: Sequence[str]) -> Callable[[int], d
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Reading:
-    """What is known of each row, from which its records follow.
+    """Everything known about each row, from which its records follow.
 
     Attributes:
-        cells: row -> what its image column says.
-        whose: row -> patient, or blank; rows without a file are not in it.
-        by_tag: path -> patient, where the headers say so.
-        join: as the option of that name.
+        cells: row -> its image column.
+        whose: row -> patient, or blank; without rows that have no file.
+        by_tag: path -> patient, from DICOM headers.
+        join: the option of that name.
     """
 
     sheet: Sheet
@@ -259,10 +259,10 @@ class _Reading:
     kept_of: Callable[[int], dict[str, str]]
 
     def manifest(self, root: Path, kept: Kept, faults: Sequence[str], group_noun: str) -> Manifest:
-        """Raises DataError where no row gives a record.
+        """Raises DataError if no row gives a record.
 
         Args:
-            faults: what is wrong with rows that are out of it already.
+            faults: of rows that were already left out.
         """
         records, refused = self._records()
         faults = [*faults, *refused]
@@ -282,7 +282,7 @@ class _Reading:
         )
 
     def _records(self) -> tuple[list[Record], list[str]]:
-        """All records, and what is wrong with rows that give none."""
+        """All records, and the faults of rows that give none."""
         row_of: dict[str, int] = {}
         first_path = first_of(self.by_tag)
         records: list[Record] = []
@@ -298,10 +298,10 @@ class _Reading:
     def _of_row(
         self, row: int, row_of: dict[str, int], first_path: Mapping[str, str]
     ) -> list[Record]:
-        """Raises DataError where the row is refused.
+        """Raises DataError if the row is refused.
 
         Args:
-            row_of: path -> the first row that has it; is added to.
+            row_of: path -> the first row that has it; updated here.
             first_path: path -> the first path of the same patient.
         """
         target, cell, found = self.labels.target(row), self.cells[row], self.found
@@ -311,8 +311,8 @@ class _Reading:
             if first != row:
                 how = "the same" if _same(self.labels.target(first), target) else "other"
                 raise DataError(
-                    f"{self.sheet.line(row)}: {private(path)} stands with {how} labels in line "
-                    f"{self.sheet.lines[first]} already"
+                    f"{self.sheet.line(row)}: {private(path)} is already in line "
+                    f"{self.sheet.lines[first]}, with {how} labels"
                 )
         split, kept = self.split_of(row), self.kept_of(row)
         records = []
@@ -337,7 +337,7 @@ class _Reading:
 def _said(counts: Mapping[str, int]) -> dict[str, int]:
     for reason, count in counts.items():
         if count:
-            log.info(f"  {count:,} rows left out: {reason}")
+            log.info(f"  left out {count:,} rows: {reason}")
     return {reason: count for reason, count in counts.items() if count}
 
 

@@ -1,5 +1,5 @@
-"""Tables that are text: CSV with commas, semicolons or tabs, packed by gzip or not. Lines are read
-one after the other, so that what is refused is never held."""
+"""Text tables: CSV with commas, semicolons or tabs, plain or in gzip. Lines are read one by one, so
+that what is refused never fills memory."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from medcnn.system.errors import DataError
 MARKS = ",;\t|"
 """Between cells; where a line has as many of two, the first."""
 LINES_LOOKED_AT = 1000
-"""A title above the names of the columns may hold no comma, semicolon or tab."""
+"""A title above the names of the columns may lack a separator, so several lines are examined."""
 
 
 def text_rows(path: Path, encoding: str | None = None) -> bounds.Cells:
-    """Line on which a row begins, and its cells.
+    """The line where each row begins, and its cells.
 
     Args:
-        encoding: as Python names it; None finds it out.
+        encoding: Python's name; None detects it.
 
     Raises:
         UsageError: no such encoding.
-        DataError: not text, not in that encoding, more than is read, or a quote that is not closed.
+        DataError: not text, not in that encoding, too large, or an unclosed quote.
     """
     try:
         known = check_encoding(encoding) if encoding else encoding_of(path, lambda: _opened(path))
@@ -38,9 +38,9 @@ def text_rows(path: Path, encoding: str | None = None) -> bounds.Cells:
             text = io.TextIOWrapper(file, encoding=known, newline="")
             yield from _rows(path, bounds.lines(path, text))
     except UnicodeDecodeError as error:
-        said = f"data.encoding={encoding}" if encoding else "what its beginning looks like"
+        said = f"data.encoding={encoding}" if encoding else "its first lines"
         raise DataError(
-            f"{path} is not in the encoding of {said}: {error.reason} "
+            f"{path} does not have the encoding of {said}: {error.reason} "
             f"(0x{error.object[error.start]:02x})."
         ) from error
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
@@ -65,7 +65,7 @@ def _rows(path: Path, lines: Iterator[str]) -> bounds.Cells:
     try:
         for cells in reader:
             bounds.refuse_columns(path, line_number, len(cells))
-            yield line_number, cells  # a cell may hold several lines; a row is where it begins
+            yield line_number, cells  # a cell may span lines; a row counts where it begins
             line_number = reader.line_num + 1
     except csv.Error as error:
-        raise DataError(f"{path}:{reader.line_num}: not readable as a table: {error}.") from error
+        raise DataError(f"{path}:{reader.line_num}: cannot be read as a table: {error}.") from error

@@ -1,10 +1,12 @@
-"""Words as people see them: what a screen does not show makes no second class and no second patient
-of one; and cells that hold the error of a spreadsheet instead of a word."""
+"""Words as people see them, so that invisible differences do not make two classes or patients; and
+cells that contain a spreadsheet error instead of a word."""
 
 from __future__ import annotations
 
 import re
 import unicodedata
+
+from medcnn.data.split_words import WORDS
 
 # Control characters; zero width (space, joiners, byte order mark, Mongolian separator); soft
 # hyphen; marks of the direction of writing.
@@ -16,14 +18,14 @@ _JOINERS = re.compile(r"(?<=\w)[\u200c\u200d](?=\w)")
 
 
 def trimmed(text: str) -> str:
-    """Without blanks and invisible characters at the ends; those within stay, as names of files
-    may have them."""
+    """Text without blanks and invisible characters at its ends; inner ones stay, since file names
+    may contain them."""
     return text if text.isascii() and text == text.strip() else _ENDS.sub("", text)
 
 
 def tidy(text: str) -> str:
-    """What a reader sees: without invisible characters, any blanks as one space, accents in one
-    form. Joiners within words of Persian or Hindi stay, since they can be seen."""
+    """Text as a reader sees it: without invisible characters, with single spaces, accents in one
+    form. Joiners within Persian or Hindi words stay, since they are visible."""
     if text.isascii():
         if text.isprintable():
             return " ".join(text.split()) if "  " in text else text.strip()
@@ -39,21 +41,14 @@ _LOOKS = str.maketrans("аеорсухкмтвнгіјѕһԁԛԝαορυνικτ
 
 
 def likeness(word: str) -> str:
-    """The same for words that a reader may take for one: case, width, dashes, quotes, blanks, and
-    letters of other alphabets that look alike."""
+    """Equal for words that a reader may confuse: they differ only in case, width, dashes, quotes,
+    blanks, or letters of other alphabets that look alike."""
     bare = unicodedata.normalize("NFKC", tidy(word)).casefold()
     bare = re.sub(rf"[\s{_DASHES}]+", "-", bare.strip(_QUOTES))
     return re.sub(f"[{re.escape(_QUOTES)}]", "'", bare).translate(_LOOKS)
 
 
-# Those that end in neither `!` nor `?`, as Excel has them in its languages; of the others the shape
-# says enough: `#REF!`, `#BEZUG!`, `#¿NOMBRE?`, `#ССЫЛКА!`.
-_ERRORS = frozenset(
-    """#n/a #n/d #n/b #nv #i/t #н/д #yok #hiányzik #není_k_dispozici #ei_käytössä #nd
-    #getting_data #daten_abrufen #obteniendo_datos #obtention_donnees #referens #referência
-    #δ/υ #לא_זמין #spill #calc #busy #blocked #connect #external #field #unknown #timeout #python
-    #ref #value #div/0 #name #null #num #error""".split()  # noqa: SIM905
-)
+_ERRORS = frozenset(WORDS["spreadsheets"]["errors"].split())
 _ERROR = re.compile(
     r"#[¡¿]?[^\W\d_][^#]{0,30}[!?]|#n/a .*|#n[./][a-z]\.?|#{3,}"
     r"|(err|error|erreur|errore|erro|fehler|fout|fel|feil|virhe|chyba|hiba)\s?:\s?(\d{3}|#.*)"
@@ -64,7 +59,7 @@ _ERROR = re.compile(
 
 
 def is_error_cell(text: str) -> bool:
-    """Whether a spreadsheet could not compute the cell: `#N/A`, `#BEZUG!`, `Fehler:502`, `####`."""
+    """Whether the cell is a spreadsheet error: `#N/A`, `#BEZUG!`, `Fehler:502`, `####`."""
     text = unicodedata.normalize("NFKC", text) if text[:1] == "＃" else text
     if not text or not (text[0] in "#=" or ":" in text or text[-1] in "!.…"):
         return False

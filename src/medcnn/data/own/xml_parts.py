@@ -1,5 +1,5 @@
-"""XML within a zip archive, element by element and within bounds: a document of a few kB may be
-endless, as deep as the stack, or one token of a gigabyte."""
+"""Reads XML in a zip archive element by element and with limits: a document of a few kB may be
+endless, deeper than the stack, or a single token of a gigabyte."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Characters = Callable[[str], None]
 
 
 class XmlError(ValueError):
-    """What is wrong with a document."""
+    """Something is wrong with a document."""
 
 
 def parse(
@@ -30,7 +30,7 @@ def parse(
     end: End | None = None,
     characters: Characters | None = None,
 ) -> None:
-    """`fed` to its end."""
+    """Run `fed` to its end."""
     for _ in fed(path, archive, part, begin, end, characters):
         pass
 
@@ -47,19 +47,20 @@ def fed(
     """Read a part piece by piece, and pause after each.
 
     Args:
-        lifted: an end tag, and what is given each stretch up to one, and says whether it took it.
-        begin: is told the name of an element, without its prefix, and its attributes.
-        end: the same name.
-        characters: text between, in pieces.
+        lifted: an end tag, and a function that receives each stretch up to one and returns whether
+            it has taken it.
+        begin: receives the name of an element, without its prefix, and its attributes.
+        end: receives the same name.
+        characters: receives the text between, in pieces.
 
     Raises:
-        XmlError: too deep, declares a type (entities may expand without end), or a token of which
-            no end is in sight.
-        DataError: more than is read of a table.
+        XmlError: too deep, declares a type (entities may expand endlessly), or has an endless
+            token.
+        DataError: too large for a table.
     """
     info = archive.getinfo(part)
     if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-        raise XmlError(f"{part} is packed in a way that Excel does not use")
+        raise XmlError(f"{part} uses a compression that Excel does not use")
     parser = expat.ParserCreate()
     parser.buffer_text = True
     depth = elements = size = parsed = 0
@@ -85,7 +86,7 @@ def fed(
             end(bare[tag])
 
     def refuse_type(*_: object) -> None:
-        raise XmlError(f"{part} declares a document type, which no workbook does")
+        raise XmlError(f"{part} declares a document type, unlike any workbook")
 
     parser.StartElementHandler = on_begin
     parser.EndElementHandler = on_end
@@ -107,7 +108,7 @@ def fed(
             through(piece)
             if size > MAX_XML_BYTES or elements > MAX_ELEMENTS:
                 raise DataError(
-                    f"{path}: {part} unpacks to more than is read of a table; leave out the "
+                    f"{path}: {part} unpacks to more than the limit for tables; leave out the "
                     "columns and rows that are not needed."
                 )
             yield
@@ -117,18 +118,17 @@ def fed(
 
 
 class _Lifting:
-    """Passes pieces on to expat, but for stretches that somebody else takes: elements, whole and
-    alone.
+    """Passes pieces on to expat, except whole elements that another function takes.
 
-    Where a comment, a CDATA section or an instruction may hide an end tag, nothing is lifted from
-    there on, nor where no end tag comes, as in UTF-16.
+    After a comment, CDATA section or instruction, which may hide an end tag, nothing is lifted any
+    more; nor if no end tag is found, as in UTF-16.
     """
 
     def __init__(
         self, end: bytes, takes: Callable[[bytes], bool], parse: Callable[[bytes], None]
     ) -> None:
         self._end, self._takes, self._parse = end, takes, parse
-        self._rest: bytes | None = b""  # behind the last end tag; None: nothing is lifted any more
+        self._rest: bytes | None = b""  # after the last end tag; None: nothing is lifted any more
 
     def take(self, piece: bytes) -> None:
         """An empty piece is the last."""
@@ -140,7 +140,7 @@ class _Lifting:
             stretch += self._end
             if self._takes(stretch):
                 continue
-            # a document begins with an instruction, perhaps behind the mark of its encoding
+            # a document begins with an instruction, perhaps after a byte order mark
             if b"<!" in stretch or b"<?" in stretch[4:]:
                 rest = self._end.join((*stretches[number + 1 :], self._rest))
                 self._rest = None

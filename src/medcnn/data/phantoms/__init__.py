@@ -1,1 +1,1 @@
-"""Seeded drawings in the real formats, for the demo and for tests."""
+"""Seeded drawings in real file formats, for the demo and for tests."""

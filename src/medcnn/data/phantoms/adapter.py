@@ -1,4 +1,4 @@
-"""Phantoms as a data set: drawn where they are not there yet, then read like any table."""
+"""Phantoms as a data set: drawn if missing, then read like any table."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ def read(
     """The phantom set `phantom` in `root`, by default in the user's cache folder.
 
     Args:
-        patients: patients, or lesions for dermoscopy.
-        seed: of the drawing; that of the run has no influence on the images.
+        patients: number of patients, or of lesions for dermoscopy.
+        seed: of the drawing; the seed of a run does not affect the images.
     """
     drawn = drawing.PHANTOMS.choose(phantom)
     name = f"{phantom}-{patients}-seed{seed}-v{drawn.version}"

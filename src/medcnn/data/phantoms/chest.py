@@ -1,17 +1,17 @@
-"""Phantom chest radiographs as 16-bit DICOM, with four findings that may be there together.
+"""Phantom chest radiographs as 16-bit DICOM, with four findings that may occur together.
 
     effusion      fluid levels the costophrenic angle and climbs the chest wall (the meniscus)
     cardiomegaly  the heart takes more than half of the inner width of the thorax (Danzer, Am J Med
-                  Sci 1919;157:513-24); a reader who judges by eye is not exact at the border
-    nodule        round opacities of 2-4 cm, which is larger than most in life
+                  Sci 1919;157:513-24); a reader who judges by eye is inexact at the limit
+    nodule        round opacities of 2-4 cm, larger than most real ones
     pneumothorax  a thin pleural line, and no lung markings between it and the chest wall
 
 The heart looks larger on AP films, poor inspiration crowds the bases, electrodes and nipples look
 like nodules and skin folds like a pleural line. A patient's findings mostly persist over the
-images, and some were never assessed: their cells are blank.
+images, and some were not assessed: their cells are blank.
 
 The files are Digital X-Ray Images For Presentation (DICOM PS3.3 A.26), 12 bits stored in 16,
-explicit little endian; a part are MONOCHROME1. For this class the standard fixes the rescale slope
+explicit little endian; some are MONOCHROME1. For this class the standard fixes the rescale slope
 to 1 and the intercept to 0 (PS3.3 C.8.11.3). Lengths are in half widths of the image: 20 cm.
 """
 
@@ -30,33 +30,33 @@ from pydicom.uid import UID, DigitalXRayImageStorageForPresentation, ExplicitVRL
 
 from medcnn.data.phantoms.drawing import Drawing, Floats, grid, smooth_noise, step
 
-STREAM = 3  # keeps the random numbers of the kinds apart
+STREAM = 3  # gives each kind its own random numbers
 OVERSAMPLING = 2
 FINDINGS = ("effusion", "cardiomegaly", "nodule", "pneumothorax")
 SHARES = {"effusion": 0.27, "nodule": 0.27, "pneumothorax": 0.22}
 PERSISTENCE = 0.8
 SCAR_SHARE = 0.1  # an old pleural scar blunts the angle like a little fluid
 NOT_ASSESSED_SHARE = 0.06
-LIMIT_OF_HEART = 0.52  # cardiothoracic ratio that readers call enlarged here
+LIMIT_OF_HEART = 0.52  # cardiothoracic ratio above which readers here call the heart enlarged
 READER_SPREAD = 0.012
 THORAX = 0.74  # half of the inner width
-TOP_VALUE = 4095  # of 12 bits
+TOP_VALUE = 4095  # for 12 bits
 
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """What one film shows. Sides are -1 (the patient's right, on the left of the film) and 1."""
+    """What one image shows. Sides are -1 (the patient's right, on the left of the image) and 1."""
 
     view: str
     sex: str
-    effusion: dict[int, float]  # side: height of the fluid
+    effusion: dict[int, float]  # side -> height of the fluid
     heart_ratio: float  # width of the heart over that of the thorax
     nodules: int
-    pneumothorax: dict[int, float]  # side: width of the gap
+    pneumothorax: dict[int, float]  # side -> width of the gap
 
 
 def draw(patient: int, seed: int, size_px: int) -> Iterator[Drawing]:
-    """All films of one patient."""
+    """All images of one patient."""
     rng = np.random.default_rng([seed, STREAM, patient])
     sex = str(rng.choice(["F", "M"]))
     age = int(np.clip(rng.normal(57, 16), 18, 95))
@@ -104,7 +104,7 @@ def draw(patient: int, seed: int, size_px: int) -> Iterator[Drawing]:
 
 
 def _density(rng: np.random.Generator, state: State, size_px: int) -> Floats:
-    """The film before the detector: 0 is air, about 1 the densest bone over heart."""
+    """Density before the detector: 0 is air, about 1 the densest bone over the heart."""
     bedside = state.view == "AP"
     scale_px = size_px / 320
     x, y = grid(size_px)
@@ -114,18 +114,18 @@ def _density(rng: np.random.Generator, state: State, size_px: int) -> Floats:
     side = np.where(x < 0, np.float32(-1), np.float32(1))
     beside = np.abs(x)  # from the midline
 
-    # Lungs: two rounded columns that stand on the domes of the diaphragm.
+    # Lungs: two rounded columns above the domes of the diaphragm.
     wide = THORAX + rng.normal(0, 0.015)
     inspiration = rng.normal(0, 0.035) - 0.06 * bedside
     narrow = 0.11 * np.clip(0.1 - y, 0, 1) ** 1.5  # towards the apex
-    # A power above 2 is an ellipse on the way to a box.
+    # A power above 2 makes an ellipse more like a box.
     half = wide - 0.41
     out = np.abs((beside - 0.41 + narrow) / half) ** 2.6 + np.abs((y - 0.16) / 1.0) ** 2.6
     wall = (out ** (1 / 2.6) - 1) * half
     dome_y = 0.46 + inspiration + 0.05 * (side > 0) + 0.9 * (beside - 0.33) ** 2
     lung = step(wall, 0.03) * step(y - dome_y, 0.02)
 
-    # Heart: two thirds of it left of the midline. AP films magnify it.
+    # Heart: two thirds are left of the midline. AP images magnify it.
     width = state.heart_ratio * 2 * wide * (1.07 if bedside else 1.0)
     hx, hy = x - width / 6, y - (0.46 + inspiration - 0.33 * width)
     tilt = rng.normal(0.55, 0.06)
@@ -148,7 +148,7 @@ def _density(rng: np.random.Generator, state: State, size_px: int) -> Floats:
     gap = np.zeros_like(x)  # air between lung and chest wall
     pleura = np.zeros_like(x)
     for s, depth in state.pneumothorax.items():
-        # The lung falls away from the wall, most at the apex where the air rises to.
+        # The lung falls away from the wall, most at the apex, where air rises.
         edge = wall + depth * np.clip(0.75 - 0.9 * y, 0.15, 1.6)
         edge = edge + 0.012 * smooth_noise(rng, size_px, 5)
         here = (side == s) * lung * step(-(beside - 0.2), 0.05)
@@ -178,7 +178,7 @@ def _density(rng: np.random.Generator, state: State, size_px: int) -> Floats:
 
 
 def _bones(rng: np.random.Generator, x: Floats, y: Floats, wide: float, bedside: bool) -> Floats:
-    """Ribs behind (level, then falling) and before (rising outwards), collar bones, spine."""
+    """Ribs at the back (level, then falling) and front (rising outwards), collar bones, spine."""
     beside = np.abs(x)
     u = beside / wide
     gap = rng.uniform(0.135, 0.15)
@@ -213,7 +213,7 @@ def _breasts(x: Floats, y: Floats, sex: str) -> Floats:
 
 
 def _markings(rng: np.random.Generator, size_px: int) -> Floats:
-    """Lung vessels: they leave the hila, fork and thin."""
+    """Lung vessels: they leave the hila, branch and get thinner."""
     fine_px = size_px * OVERSAMPLING
     layer = Image.new("L", (fine_px, fine_px))
     pen = ImageDraw.Draw(layer)
@@ -306,7 +306,7 @@ def _dicom(
         values, dark, light = TOP_VALUE - values, TOP_VALUE - light, TOP_VALUE - dark
 
     def uid(*parts: object) -> UID:
-        # A UUID as a UID (PS3.5 B.2), from a name instead of chance: the bytes must not change.
+        # A UUID as a UID (PS3.5 B.2), from a name instead of random numbers: bytes must not change.
         name = "/".join(str(p) for p in ("medcnn", "phantom", seed, density.shape[0], *parts))
         return UID(f"2.25.{uuid.uuid5(uuid.NAMESPACE_URL, name).int}")
 

@@ -1,17 +1,17 @@
 """Phantom dermoscopic photographs of pigmented lesions.
 
-What tells the diagnoses apart follows the ABCD rule of dermoscopy (Stolz et al., Eur J Dermatol
+The diagnoses differ according to the ABCD rule of dermoscopy (Stolz et al., Eur J Dermatol
 1994;4:521-7: asymmetry, border, colours, dermoscopic structures) and the two-step method (Marghoob
 and Braun, J Am Acad Dermatol 2010;63:1017-25):
 
     nevus       symmetric, one or two browns, a regular network or globules, a border that fades
     melanoma    asymmetric, many colours, a broken network, blue-white veil, scars, streaks, dots
     keratosis   (seborrhoeic) stuck on: sharp border, fissures, white cysts, dark plugs, dull brown
-    basal_cell  hardly any brown; branching vessels, blue-grey nests, an ulcer now and then
+    basal_cell  hardly any brown; branching vessels, blue-grey nests, sometimes an ulcer
 
-Every lesion is typical to a degree only, and may borrow a structure of another diagnosis. A lesion
-is drawn once and photographed 1-3 times, turned, zoomed and lit differently, sometimes through
-hair, with a ruler, or in a round field. Structures are drawn two to three times larger than life.
+Every lesion is typical only to some degree, and may show a structure of another diagnosis. A lesion
+is drawn once and photographed 1-3 times, rotated, zoomed and lit differently, sometimes through
+hair, with a ruler, or in a round field. Structures are two to three times larger than life.
 
 Lengths are in half widths of an unzoomed photograph: about 8 mm, so 0.1 is 0.8 mm.
 """
@@ -29,13 +29,13 @@ from PIL import Image, ImageDraw, ImageFilter
 from medcnn.data.phantoms.drawing import Drawing, Floats, grid, smooth_noise, step
 from medcnn.data.phantoms.lesion_signs import Look, look_of
 
-STREAM = 2  # keeps the random numbers of the kinds apart
+STREAM = 2  # gives each kind its own random numbers
 OVERSAMPLING = 2
-EXTENT = 1.75  # half width of the skin that is drawn, so that a turned photograph finds skin
+EXTENT = 1.75  # half width of the drawn skin, so that even a rotated photograph shows only skin
 SHARES = {"nevus": 0.44, "melanoma": 0.21, "keratosis": 0.19, "basal_cell": 0.16}
 MEAN_AGE = {"nevus": 44, "melanoma": 56, "keratosis": 60, "basal_cell": 61}
 SITES = ("trunk", "arm", "leg", "head")
-# Basal cell carcinoma likes the sun, and so the head.
+# Basal cell carcinoma follows sun exposure, hence the head.
 SITE_SHARES = {"basal_cell": (0.3, 0.15, 0.15, 0.4)}
 USUAL_SITE_SHARES = (0.45, 0.2, 0.2, 0.15)
 
@@ -68,7 +68,7 @@ def draw(lesion: int, seed: int, size_px: int) -> Iterator[Drawing]:
 
 
 def _honeycomb(x: Floats, y: Floats, pitch: float) -> Floats:
-    """1 in the holes of a hexagonal net, 0 on its cords."""
+    """1 in the holes of a hexagonal net, 0 on its lines."""
     k = 4 * math.pi / (math.sqrt(3) * pitch)
     waves = np.cos(k * x)
     for slant in (-1, 1):
@@ -94,7 +94,7 @@ class Layer:
     def branch(
         self, rng: np.random.Generator, x: float, y: float, heading: float, width: float
     ) -> None:
-        """A vessel that wanders, thins and forks."""
+        """A vessel that wanders, branches and gets thinner."""
         angle = heading + np.cumsum(rng.normal(0, 0.25, 10))
         moves = np.stack([np.cos(angle), np.sin(angle)], axis=1) * 0.045
         path = np.array([x, y]) + np.cumsum(moves, axis=0)
@@ -115,8 +115,8 @@ Blend = tuple[Floats, tuple[float, float, float]]  # how much, of which colour
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Lesion:
-    """Where the lesion lies on its canvas, and what it is made of. Every method draws from `rng`,
-    so that their order is part of the picture."""
+    """The lesion's place on its canvas, and its structure. Every method draws from `rng`, so their
+    order affects the picture."""
 
     rng: np.random.Generator
     look: Look
@@ -135,7 +135,7 @@ class _Lesion:
 
     @classmethod
     def drawn(cls, rng: np.random.Generator, look: Look, canvas_px: int) -> _Lesion:
-        """A circle that is pulled in and out; high harmonics make it ragged."""
+        """A deformed circle; high harmonics make it ragged."""
         x, y = (EXTENT * axis for axis in grid(canvas_px))
         angle, from_middle = np.arctan2(y, x), np.hypot(x, y)
         radius = rng.uniform(0.48, 0.78)
@@ -158,7 +158,7 @@ class _Lesion:
         )
 
     def zone(self, share: float) -> Floats:
-        """Patches that cover about `share` of the lesion, off its middle."""
+        """Patches that cover about `share` of the lesion, away from its centre."""
         hills = smooth_noise(self.rng, self.canvas_px, 5)
         tilt = self.rng.normal(0, 0.8, 2)
         patches: Floats = step(1.1 - 2.4 * share - hills - tilt[0] * self.x - tilt[1] * self.y, 0.5)
@@ -176,7 +176,7 @@ class _Lesion:
         return layer
 
     def melanin(self) -> Floats:
-        """Optical depth of the epidermis: brown, and black where there is much."""
+        """Optical depth of the epidermis: brown, and black at high concentration."""
         rng, look = self.rng, self.look
         uneven = look.asymmetric * (
             0.55 * smooth_noise(rng, self.canvas_px, 4) + rng.normal(0, 0.5) * self.x
@@ -210,7 +210,7 @@ class _Lesion:
         return melanin
 
     def blood(self) -> Floats:
-        """Optical depth of blood, vessels in it."""
+        """Optical depth of blood, including vessels."""
         rng, look = self.rng, self.look
         blood = look.red * self.lesion * (0.7 + 0.3 * smooth_noise(rng, self.canvas_px, 6))
         blood = blood + 0.12 + 0.05 * smooth_noise(rng, self.canvas_px, 9)
@@ -224,7 +224,7 @@ class _Lesion:
         return blood
 
     def blends(self) -> list[Blend]:
-        """What lies on top of skin and melanin."""
+        """Everything on top of skin and melanin."""
         look, blends = self.look, list[Blend]()
         deep = step(self.outside + 0.15, 0.3)  # 1 well inside the border
         if look.veil:
@@ -249,7 +249,7 @@ def _skin_with_lesion(rng: np.random.Generator, diagnosis: str, size_px: int) ->
     drawn = _Lesion.drawn(rng, look, canvas_px)
     melanin, blood, blends = drawn.melanin(), drawn.blood(), drawn.blends()
 
-    # Skin: mottled, with the fine furrows that cross it.
+    # Skin: mottled, with fine furrows across it.
     furrows = np.abs(smooth_noise(rng, canvas_px, 55)) + np.abs(smooth_noise(rng, canvas_px, 80))
     tone = rng.beta(2, 3)
     mottle = (

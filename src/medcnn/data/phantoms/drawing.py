@@ -1,15 +1,15 @@
 """Seeded phantom image sets: small, learnable and written in the formats that hospitals use.
 
-A phantom set lets a new user train without any download, and lets a test know the truth. It is
-drawn, not photographed: no patient stands behind it and nothing clinical follows from a score on
-it. Lesions are larger than life, so that they are still there at 96 px.
+With a phantom set, a new user can train without a download, and a test knows the truth. It is
+drawn: there are no patients, and scores on it have no clinical meaning. Lesions are larger than
+life, so that they remain visible at 96 px.
 
     images/…      JPEG or DICOM
-    labels.csv    one row an image: path, group, label column(s), attributes
-    phantom.json  what was asked for; written with the set, so it also says that the set is whole
+    labels.csv    one row per image: path, group, label column(s), attributes
+    phantom.json  the parameters; its presence shows that the set is complete
 
-Every patient is drawn from (seed, kind, patient) alone: the same call writes the same bytes, and
-asking for more patients leaves those that were there as they are.
+Every patient depends only on (seed, kind, patient): the same call writes the same bytes, and asking
+for more patients does not change the others.
 """
 
 from __future__ import annotations
@@ -42,14 +42,14 @@ RECEIPT = "phantom.json"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Phantom:
-    """What a set of this name looks like on disk, in the words of the generic table reader."""
+    """What a set of this name looks like on disk, in terms of the table reader."""
 
     name: str
     about: str
-    version: int  # raised whenever the bytes change
+    version: int  # increased whenever the bytes change
     default_size_px: int
-    group: str  # the column that a split must not cut through
-    targets: tuple[str, ...]  # one column, or one 0/1/blank column a finding
+    group: str  # column of groups, which a split must not divide
+    targets: tuple[str, ...]  # one column, or one 0/1/blank column per finding
     space: LabelSpace
     attributes: tuple[str, ...]
     image: str = "image"
@@ -61,7 +61,7 @@ class Phantom:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Drawing:
-    """One finished file and its row of the table, the image column left out."""
+    """One finished file and its row of the table, without the image column."""
 
     name: str
     data: bytes
@@ -71,7 +71,7 @@ class Drawing:
 _PHANTOMS = (
     Phantom(
         name="fundus",
-        about="colour fundus photographs, two eyes a patient, diabetic retinopathy grade 0-4",
+        about="colour fundus photographs, two eyes per patient, diabetic retinopathy grade 0-4",
         version=1,
         default_size_px=256,
         group="patient",
@@ -81,7 +81,7 @@ _PHANTOMS = (
     ),
     Phantom(
         name="dermoscopy",
-        about="dermoscopic photographs, 1-3 a lesion, four diagnoses",
+        about="dermoscopic photographs, 1-3 per lesion, four diagnoses",
         version=1,
         default_size_px=256,
         group="lesion",
@@ -93,7 +93,7 @@ _PHANTOMS = (
     ),
     Phantom(
         name="chest",
-        about="16-bit DICOM chest radiographs, 1-3 a patient, four findings, some not assessed",
+        about="16-bit DICOM chest radiographs, 1-3 per patient, four findings, some not assessed",
         version=1,
         default_size_px=320,
         group="patient",
@@ -117,13 +117,13 @@ def generate(
     size_px: int | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Path:
-    """Write the phantom set `kind` to `folder`, or find that it is already there.
+    """Write the phantom set `kind` to `folder`, unless it is already there.
 
-    The set is drawn beside `folder` and renamed into place, so a killed call leaves none.
+    The set is drawn next to `folder` and renamed into place, so a killed call leaves nothing.
 
     Args:
-        patients: how many patients (lesions for dermoscopy); each has 1-3 images.
-        size_px: width and height of an image; by default the one that the kind is drawn for.
+        patients: number of patients (lesions for dermoscopy); each has 1-3 images.
+        size_px: width and height of an image; by default that of the kind.
         progress: called with (patients done, patients) after each patient.
 
     Returns:
@@ -131,7 +131,7 @@ def generate(
 
     Raises:
         UsageError: no such kind, or fewer than one patient or 64 px.
-        DataError: `folder` holds something else; names what was found and what was wanted.
+        DataError: `folder` contains something else; names what was found and what was wanted.
     """
     phantom = PHANTOMS.choose(kind)
     size_px = phantom.default_size_px if size_px is None else size_px
@@ -151,7 +151,7 @@ def generate(
     if _is_whole(folder, wanted):
         return folder / TABLE
 
-    # A live process has its number on its host to itself: what lies there was left by a dead one.
+    # No other live process of this host has our number, so what is there is from a dead one.
     owner = f"{platform.node()}.{os.getpid()}"
     home = folder.absolute()  # `.` has no name
     unfinished = home.with_name(f".{home.name}.{owner}.unfinished")
@@ -163,12 +163,12 @@ def generate(
         try:
             unfinished.rename(folder)
         except OSError as error:
-            # Was another process faster? Its set will do if it is the one that was wanted.
+            # If another process was faster, its set will do if it is the wanted one.
             if not _is_whole(folder, wanted):
-                # A mount, or the folder that the user stands in.
+                # A mount point, or the current folder.
                 raise UsageError(
-                    f"the set cannot take the place of {home} ({error.strerror}); "
-                    "name a folder that is not there yet"
+                    f"the set cannot replace {home} ({error.strerror}); name a folder that does "
+                    "not exist yet"
                 ) from error
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
@@ -181,8 +181,8 @@ def _is_whole(folder: Path, wanted: dict[str, Any]) -> bool:
     receipt = folder / RECEIPT
     if not receipt.is_file():
         raise DataError(
-            f"{folder} is not empty and holds no {RECEIPT}, so it is no phantom set; "
-            "name a folder that is empty or not there yet"
+            f"{folder} is not empty and contains no {RECEIPT}, so it is not a phantom set; "
+            "name a folder that is empty or does not exist yet"
         )
     try:
         found = json.loads(receipt.read_text(encoding="utf-8"))
@@ -190,7 +190,7 @@ def _is_whole(folder: Path, wanted: dict[str, Any]) -> bool:
         raise DataError(f"{receipt} is damaged ({error}); remove {folder}") from error
     if found != wanted:
         raise DataError(
-            f"{folder} holds another phantom set: found {_said(found)}; wanted {_said(wanted)}. "
+            f"{folder} contains another phantom set: found {_said(found)}; wanted {_said(wanted)}. "
             "Name another folder or remove this one"
         )
     return True
@@ -210,7 +210,7 @@ def _write(
     size_px: int,
     progress: Callable[[int, int], None] | None,
 ) -> None:
-    # Imported here: only chest needs pydicom, and the modules draw with what stands below.
+    # Imported late: only chest needs pydicom, and the modules use the functions below.
     draw: Callable[[int, int, int], Iterator[Drawing]] = importlib.import_module(
         f"medcnn.data.phantoms.{phantom.name}"
     ).draw
@@ -227,11 +227,11 @@ def _write(
                 progress(patient + 1, patients)
 
 
-# What the generators draw with.
+# Drawing functions for the generators.
 
 
 def smooth_noise(rng: np.random.Generator, size_px: int, cells: int) -> Floats:
-    """A field of about unit variance whose hills are `size_px / cells` wide."""
+    """A field of about unit variance, with hills `size_px / cells` wide."""
     coarse = rng.standard_normal((cells + 1, cells + 1), dtype=np.float32)
     fine = Image.fromarray(coarse).resize((size_px, size_px), Image.Resampling.BICUBIC)
     return np.asarray(fine) * np.float32(1.4)
@@ -246,5 +246,5 @@ def grid(size_px: int) -> tuple[Floats, Floats]:
 
 
 def step(distance: Floats, width: float) -> Floats:
-    """1 where `distance` is well below zero, 0 well above, a smooth edge of `width` between."""
+    """1 if `distance` is well below zero, 0 if well above, with a smooth edge of `width`."""
     return np.asarray(0.5 - 0.5 * np.tanh(distance * (2 / width)))

@@ -4,13 +4,13 @@ The grades follow the International Clinical Diabetic Retinopathy scale (Wilkins
 Ophthalmology 2003;110:1677-82): 0 none; 1 microaneurysms only; 2 more than that but less than 3;
 3 many haemorrhages in every quadrant; 4 proliferative: new vessels or preretinal haemorrhage.
 
-A continuous severity drives the number of lesions, and the grade is that severity cut into five by
-a grader whose hand is not quite steady. So neighbouring grades overlap, as they do between human
-graders; drusen and dust look like lesions, and the camera varies in colour, field and focus.
+A continuous severity determines the number of lesions, and a noisy grader cuts it into five grades.
+So neighbouring grades overlap, as between human graders; drusen and dust look like lesions, and the
+camera varies in colour, field and focus.
 
-Lengths are in radii of the field of view: 45 degrees across, so that the disc, 6 degrees wide,
-has a radius of 0.13. Microaneurysms are drawn two to three times as wide as in life, and large
-vessels half as wide again, to survive at 96 px.
+Lengths are in radii of the field of view, which is 45 degrees across, so the disc of 6 degrees
+has a radius of 0.13. Microaneurysms are two to three times as wide as in reality, and large
+vessels one and a half times, to remain visible at 96 px.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ from PIL import Image, ImageDraw, ImageFilter
 
 from medcnn.data.phantoms.drawing import Drawing, Floats, grid, smooth_noise, step
 
-STREAM = 1  # keeps the random numbers of the kinds apart
-OVERSAMPLING = 2  # lines are drawn finer and reduced, because Pillow does not smooth them
+STREAM = 1  # gives each kind its own random numbers
+OVERSAMPLING = 2  # lines are drawn larger and reduced, because Pillow does not smooth them
 
-# Severity is standard normal over eyes; these cuts give about 40, 17, 20, 12 and 11 % of eyes.
+# Severity of eyes is standard normal; these cuts give about 40, 17, 20, 12 and 11 % of eyes.
 GRADE_CUTS = (-0.25, 0.18, 0.74, 1.23)
 GRADER_SPREAD = 0.09
 EYE_CORRELATION = 0.8
 
-# Right eye as it is photographed: nasal, and so the disc, on the right.
+# A right eye in a photograph: the nasal side, hence the disc, is on the right.
 DISC = np.array([0.62, -0.03])
 FOVEA = np.array([0.0, 0.05])
 DISC_RADIUS = 0.13
@@ -43,9 +43,9 @@ Points = NDArray[np.float64]  # [..., 2]
 
 @dataclass(frozen=True, slots=True)
 class Camera:
-    """What makes the photographs of two clinics differ at a glance."""
+    """What makes the photographs of two clinics look different."""
 
-    field_radius: float  # of half the image; above 1 the field is cut off above and below
+    field_radius: float  # in half images; above 1 the field is cut off above and below
     white_balance: tuple[float, float, float]
     blur_px: float  # at 256 px
 
@@ -100,7 +100,7 @@ class Layer:
         self.pen = ImageDraw.Draw(self.image)
 
     def line(self, points: Points, width: float, strength: float = 1.0) -> None:
-        """A line that tapers to a third of `width` on its way."""
+        """A line that tapers to a third of `width`."""
         px = points * self.scale + self.centre
         pieces = 5
         for i, piece in enumerate(np.array_split(np.arange(len(px)), pieces)):
@@ -174,7 +174,7 @@ def _photograph(
     light = light * rng.uniform(0.85, 1.1)
     exudate = bright.field(0.4 * scale_px)
     wool = 0.6 * soft.field(2.2 * scale_px)
-    haze = np.float32(rng.gamma(1.2, 0.035))  # a beginning cataract
+    haze = np.float32(rng.gamma(1.2, 0.035))  # an early cataract
     aperture = step(from_centre - 1, 0.015)
     noise = rng.standard_normal((size_px, size_px), dtype=np.float32) * np.float32(0.012)
 
@@ -182,8 +182,8 @@ def _photograph(
         (0.86, 0.50, 0.26),  # retina without pigment
         (1.00, 0.74, 0.46),  # disc
         (1.00, 0.93, 0.62),  # exudates
-        (0.30, 0.75, 0.80),  # taken by melanin
-        (0.32, 0.95, 0.95),  # taken by blood
+        (0.30, 0.75, 0.80),  # absorbed by melanin
+        (0.32, 0.95, 0.95),  # absorbed by blood
         (0.55, 0.45, 0.40),  # haze
         camera.white_balance,
         strict=True,
@@ -214,7 +214,7 @@ def _walk(rng: np.random.Generator, start: Points, heading: Points, length: Poin
 def _branches(
     rng: np.random.Generator, parents: Points, each: int, lengths: tuple[float, float]
 ) -> Points:
-    """`each` side branches a parent, at 25-65 degrees to either side."""
+    """`each` side branches per parent, at 25-65 degrees to either side."""
     n, steps, _ = parents.shape
     at = rng.integers(steps // 5, steps - 2, (n, each))
     rows = np.arange(n)[:, None]
@@ -226,7 +226,7 @@ def _branches(
 
 
 def _vessels(rng: np.random.Generator, veins: Layer, arteries: Layer) -> None:
-    """Four arcades of an artery and a vein each leave the disc; two of them embrace the macula."""
+    """Four arcades, each an artery and a vein, leave the disc; two of them enclose the macula."""
     t = np.linspace(0, 1, 24)[:, None]
     for layer, width, spread in ((veins, 0.034, 1.0), (arteries, 0.024, 0.93)):
         trunks = []
@@ -254,7 +254,7 @@ def _vessels(rng: np.random.Generator, veins: Layer, arteries: Layer) -> None:
 
 
 def _somewhere(rng: np.random.Generator, spread: float = 0.42) -> Points:
-    """A place for a lesion: around the posterior pole, on neither the fovea nor the disc."""
+    """A place for a lesion: around the posterior pole, but not on the fovea or the disc."""
     while True:
         at = rng.normal((0.15, 0.0), spread)
         off_disc = np.hypot(*(at - DISC)) > DISC_RADIUS + 0.05
@@ -278,7 +278,7 @@ def _retinopathy(
         red.blob(rng, _somewhere(rng), rng.uniform(0.016, 0.025), strength=rng.uniform(0.7, 1))
     for _ in range(haemorrhages):
         at, size = _somewhere(rng, 0.5), rng.uniform(0.022, 0.045)
-        if rng.random() < 0.4:  # flame-shaped: in the nerve fibres, which run to the disc
+        if rng.random() < 0.4:  # flame-shaped: along the nerve fibres, which run to the disc
             along = np.arctan2(*(at - DISC)[::-1])
             red.blob(rng, at, size * 0.7, 2.2, along, 0.35, 0.8)
         else:
@@ -308,7 +308,7 @@ def _proliferation(rng: np.random.Generator, red: Layer, veins: Layer) -> None:
                 veins.line(path, 0.014, 1.0)
     else:
         at, size = _somewhere(rng, 0.35), rng.uniform(0.13, 0.22)
-        angle = np.linspace(0, np.pi, 16)  # boat-shaped: the blood has a level
+        angle = np.linspace(0, np.pi, 16)  # boat-shaped, with a level surface
         boat = np.stack([np.cos(angle), 0.75 * np.sin(angle)], axis=1) * size
         boat[:, 1] *= 1 + 0.1 * rng.normal(size=16)
         px = (at + boat) * red.scale + red.centre
@@ -316,7 +316,7 @@ def _proliferation(rng: np.random.Generator, red: Layer, veins: Layer) -> None:
 
 
 def _nuisances(rng: np.random.Generator, age: int, bright: Layer, soft: Layer, red: Layer) -> None:
-    """What a grader must not count: drusen of old age, dust on the lens, pigment spots."""
+    """What a grader must ignore: drusen of old age, dust on the lens, pigment spots."""
     if rng.random() < 0.1 + 0.006 * max(0, age - 50):
         for _ in range(rng.integers(4, 14)):
             at = FOVEA + rng.normal(0, 0.16, 2)

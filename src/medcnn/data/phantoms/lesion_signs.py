@@ -1,4 +1,4 @@
-"""Which signs the lesion of a diagnosis shows, and how much of each."""
+"""Which signs a lesion of each diagnosis shows, and how strongly."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """How much of each sign a lesion shows, from 0 to about 1."""
+    """How strongly a lesion shows each sign, from 0 to about 1."""
 
     irregular: float  # border
     asymmetric: float  # colour and structure
@@ -17,7 +17,7 @@ class Look:
     brown: float  # optical depth of melanin
     network: float
     globules: float
-    dots: float  # uneven, black, off the middle
+    dots: float  # uneven, black, away from the centre
     veil: float
     scar: float
     streaks: float
@@ -34,13 +34,13 @@ def look_of(rng: np.random.Generator, diagnosis: str) -> Look:
         present = rng.random() < chance
         return float(rng.uniform(low, high)) * present
 
-    # A sign that belongs to another diagnosis is seldom there, and faint.
+    # A sign of another diagnosis is rare and faint.
     def stray(chance: float = 0.12) -> float:
         return some(0.25, 0.7, chance)
 
     melanoma = diagnosis == "melanoma"
     if diagnosis in ("nevus", "melanoma"):
-        # From plain nevus to plain melanoma is one road; dysplastic nevi and early melanomas meet.
+        # Nevus to melanoma is a continuum: dysplastic nevi resemble early melanomas.
         odd = float(rng.beta(4, 2.2) if melanoma else rng.beta(1.6, 4))
         reticular = rng.random() < 0.6
         return Look(

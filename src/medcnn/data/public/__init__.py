@@ -1,1 +1,1 @@
-"""One file for each public set, read in the folders in which it is handed out."""
+"""One file for each public set, read in the layout in which it is distributed."""

@@ -1,8 +1,8 @@
-"""APTOS 2019 as Kaggle hands it out: fundus photographs from India, retinopathy grade 0 to 4.
+"""APTOS 2019 as distributed by Kaggle: fundus photographs from India, retinopathy grade 0 to 4.
 
     train.csv (id_code, diagnosis), train_images/<id_code>.png
 
-The images of test.csv have no public grade and are not read. Patients are not told.
+The images of test.csv have no public grade and are not read. Patients are not identified.
 
 Source: Kaggle, APTOS 2019 Blindness Detection, www.kaggle.com/c/aptos2019-blindness-detection/data.
 """
@@ -29,7 +29,7 @@ SET = PublicSet(
 
 
 def read(root: Path | None) -> Manifest:
-    """The graded images; the set tells neither patients nor a split."""
+    """The graded images; the set has neither patient ids nor splits."""
     place = SET.open(root)
     sheet = sheet_at(place, "train.csv", "id_code", "diagnosis")
     path_of = images_in(place, "train_images/*.png")

@@ -1,7 +1,7 @@
 """NIH ChestX-ray14 in its official layout: frontal chest radiographs with fourteen findings.
 
     Data_Entry_2017*.csv, images/ or images_001/images/ ... images_012/images/,
-    train_val_list.txt and test_list.txt where they are there
+    train_val_list.txt and test_list.txt, if there
 
 Source: Wang et al. 2017, CVPR, "ChestX-ray8"; the fourteen findings are those of its later release.
 """
@@ -25,7 +25,7 @@ SET = PublicSet(
     layout=("Data_Entry_2017*.csv", "images/|images_*/images/"),
     modality=Modality.CHEST,
     group_noun="patient",
-    splits="train and test, where both lists are there",
+    splits="train and test, if both lists are there",
 )
 FINDINGS = (
     *("Atelectasis", "Cardiomegaly", "Effusion", "Infiltration", "Mass", "Nodule", "Pneumonia"),
@@ -35,21 +35,21 @@ FINDINGS = (
 ATTRIBUTES = {
     "Patient Age": "age",
     "Patient Gender": "sex",
-    "Patient Sex": "sex",  # as the table of 2020 calls it
+    "Patient Sex": "sex",  # in the table of 2020
     "View Position": "view",
     "Follow-up #": "follow_up",
 }
 
 
 def read(root: Path | None, *, views: Sequence[str] | None = None) -> Manifest:
-    """Images grouped by patient, with the official train and test lists where they are there.
+    """Images grouped by patient, with the official train and test lists if present.
 
     Args:
-        views: keep PA or AP alone; null keeps both.
+        views: keep only PA or AP; null keeps both.
 
     Raises:
         UsageError: no such root.
-        DataError: another layout, an unknown finding, or images that are not there.
+        DataError: another layout, an unknown finding, or missing images.
     """
     place = SET.open(root)
     sheet = sheet_at(place, "Data_Entry_2017*.csv", "Image Index", "Finding Labels", "Patient ID")
@@ -63,7 +63,7 @@ def read(root: Path | None, *, views: Sequence[str] | None = None) -> Manifest:
             image_id=name,
             path=path_of.get(Path(name).stem, f"images/{name}"),
             group=row["Patient ID"],
-            # beside a finding, "No Finding" is left in and refused as the contradiction it is
+            # next to a finding, "No Finding" is kept, and refused as a contradiction
             target=labels.encode([] if words == ["No Finding"] else words),
             split=split_of.get(name),
             attributes=attributes_of(row, ATTRIBUTES),
@@ -72,7 +72,7 @@ def read(root: Path | None, *, views: Sequence[str] | None = None) -> Manifest:
     records = each_row(sheet, record)
     if split_of and (unlisted := [r.image_id for r in records if r.split is None]):
         raise DataError(
-            f"data.root={place}: {len(unlisted)} images stand neither in train_val_list.txt nor in "
+            f"data.root={place}: {len(unlisted)} images are neither in train_val_list.txt nor in "
             f"test_list.txt: {listed(unlisted)}."
         )
     return SET.manifest(place, labels, records, views=views)
@@ -82,7 +82,7 @@ def _official_splits(root: Path) -> dict[str, Split]:
     files = {"train_val_list.txt": Split.TRAIN, "test_list.txt": Split.TEST}
     there = {name: split for name, split in files.items() if (root / name).is_file()}
     if len(there) == 1:
-        raise DataError(f"data.root={root}: {next(iter(there))} is there without its counterpart.")
+        raise DataError(f"data.root={root}: {next(iter(there))} exists without its counterpart.")
     return {
         name: split
         for file, split in there.items()

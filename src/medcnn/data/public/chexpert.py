@@ -1,14 +1,14 @@
-"""CheXpert: radiographs of Stanford with fourteen observations, some of them uncertain.
+"""CheXpert: radiographs from Stanford with fourteen observations, some of them uncertain.
 
     train.csv, valid.csv (Path, Sex, Age, Frontal/Lateral, AP/PA, fourteen observations)
     train/patient00001/study1/view1_frontal.jpg ..., valid/
     test.csv or test_labels.csv, test/, if there
 
-The root is CheXpert-v1.0/ or CheXpert-v1.0-small/, with which each Path begins. In train.csv an
+Each Path begins with the root, CheXpert-v1.0/ or CheXpert-v1.0-small/. In train.csv an
 observation is 1, 0, -1 (the report is uncertain) or blank (the report does not mention it).
 
-Source: Irvin et al. 2019, AAAI 33, "CheXpert", doi 10.1609/aaai.v33i01.3301590; that its models
-take blank as negative: github.com/stanfordmlgroup/chexpert-labeler/issues/9.
+Source: Irvin et al. 2019, AAAI 33, "CheXpert", doi 10.1609/aaai.v33i01.3301590; for blank as
+negative: github.com/stanfordmlgroup/chexpert-labeler/issues/9.
 """
 
 from __future__ import annotations
@@ -51,10 +51,10 @@ def read(
     """Images grouped by patient, with the official splits.
 
     Args:
-        uncertain: what -1 means: ignore, zeros, ones, or one of them for each label.
-        unmentioned: what a blank means: zeros, since reports leave out what is not there (and
-            "No Finding" is never 0 in words), or ignore for not assessed.
-        views: keep AP, PA, LL, RL or lateral alone; null keeps all.
+        uncertain: meaning of -1: ignore, zeros, ones, or one of them for each label.
+        unmentioned: meaning of a blank: zeros, since reports omit what is absent (and never deny
+            "No Finding"), or ignore for not assessed.
+        views: keep only AP, PA, LL, RL or lateral; null keeps all.
     """
     place = SET.open(root)
     labels = LabelSpace(kind=Kind.MULTILABEL, names=OBSERVATIONS)
@@ -73,7 +73,7 @@ def read(
                 path = path.partition("/")[2]
             folder, _, _ = path.partition("/study")
             if not folder.rpartition("/")[2].startswith("patient"):
-                raise DataError(f"Path '{row['Path']}' names no patient")
+                raise DataError(f"Path '{row['Path']}' does not name a patient")
             attributes = attributes_of(row, {"Age": "age", "Sex": "sex"})
             view = row.get("AP/PA") or ("lateral" if "lateral" in path else "")
             return Record(
@@ -93,7 +93,7 @@ def read(
 def observed(
     uncertain: str | Mapping[str, str], unmentioned: str
 ) -> Callable[[Sheet, int], tuple[float, ...]]:
-    """What makes the target of a row, one value for each of OBSERVATIONS.
+    """A function for the target of a row, one value for each of OBSERVATIONS.
 
     Raises:
         UsageError: an unknown label or word in the two policies.

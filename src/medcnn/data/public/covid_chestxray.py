@@ -1,14 +1,14 @@
-"""covid-chestxray-dataset: radiographs out of publications, with the finding of each case.
+"""covid-chestxray-dataset: radiographs from publications, with the finding of each case.
 
     metadata.csv (patientid, finding, sex, age, view, modality, location, folder, filename, ...)
     images/
 
-A finding is a word, several of them (`COVID-19, ARDS`), or a path from the general to the special
-(`Pneumonia/Viral/COVID-19`): each word of it is a label. CT, and images whose finding is `todo` or
+A finding is a word, several words (`COVID-19, ARDS`), or a path from general to specific
+(`Pneumonia/Viral/COVID-19`); each word is a label. CT, and images whose finding is `todo` or
 `Unknown`, are left out and counted.
 
-Its images come from journals and hospitals that each show one disease: a network that tells the
-sources apart looks as if it told the diseases apart.
+Each journal or hospital contributed images of one disease: a network that recognises the source
+seems to recognise the disease.
 
 Source: Cohen et al. 2020, arXiv:2006.11988; github.com/ieee8023/covid-chestxray-dataset.
 """
@@ -27,7 +27,7 @@ from medcnn.system.errors import DataError
 
 SET = PublicSet(
     title="covid-chestxray-dataset",
-    about="chest radiographs out of publications, confounded by source",
+    about="chest radiographs from publications, confounded by source",
     labels="findings",
     licence="per image, column `license`",
     url="https://github.com/ieee8023/covid-chestxray-dataset",
@@ -42,7 +42,7 @@ def read(root: Path | None, *, min_patients: int = 5) -> Manifest:
     """Images grouped by patient; the set has no official split.
 
     Args:
-        min_patients: labels of fewer patients than that are no outputs.
+        min_patients: labels with fewer patients are dropped.
     """
     place = SET.open(root)
     sheet = sheet_at(place, "metadata.csv", "patientid", "finding", "filename")

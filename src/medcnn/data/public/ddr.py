@@ -1,4 +1,4 @@
-"""DDR, its grading part: fundus photographs of 147 Chinese hospitals, with official splits.
+"""DDR, grading part: fundus photographs from 147 Chinese hospitals, with official splits.
 
     train.txt, valid.txt, test.txt (file name, blank, grade; no header), train/, valid/, test/
 
@@ -33,7 +33,7 @@ UNGRADABLE = "5"
 
 
 def read(root: Path | None) -> Manifest:
-    """Gradable images in the official splits; the set does not tell patients."""
+    """Gradable images in the official splits; the set does not identify patients."""
     place = SET.open(root)
     labels = LabelSpace(kind=Kind.ORDINAL, names=GRADES)
     records, faults, ungradable = [], [], 0
@@ -57,7 +57,7 @@ def read(root: Path | None) -> Manifest:
                 faults.append(f"{part}.txt:{number}: '{line.strip()}'")
     if faults:
         raise DataError(
-            f"data.root={place}: {len(faults)} lines are no file name with a grade from 0 to 5: "
+            f"data.root={place}: {len(faults)} lines are not a file name and a grade from 0 to 5: "
             f"{listed(faults)}."
         )
     return SET.manifest(place, labels, records, excluded={"not gradable": ungradable})

@@ -1,4 +1,4 @@
-"""EyePACS as Kaggle handed it out in 2015: both eyes of each patient, retinopathy grade 0 to 4.
+"""EyePACS as distributed by Kaggle in 2015: both eyes of each patient, retinopathy grade 0 to 4.
 
     trainLabels.csv (image, level), train/<patient>_<left|right>.jpeg
     retinopathy_solution.csv (image, level, Usage), test/<patient>_<left|right>.jpeg, if there
@@ -31,7 +31,7 @@ SET = PublicSet(
 
 
 def read(root: Path | None) -> Manifest:
-    """Both eyes of a patient are one group; the test is official where its solution is there."""
+    """Both eyes of a patient are one group; with the solution, the official test is used."""
     place = SET.open(root)
     labels = LabelSpace(kind=Kind.ORDINAL, names=GRADES)
 

@@ -1,6 +1,6 @@
-"""HAM10000 as Harvard Dataverse hands it out: dermoscopic images of seven diagnoses.
+"""HAM10000 as distributed by Harvard Dataverse: dermoscopic images of seven diagnoses.
 
-    HAM10000_metadata.csv (or without ending), HAM10000_images_part_1/, HAM10000_images_part_2/
+    HAM10000_metadata.csv (or without extension), HAM10000_images_part_1/, HAM10000_images_part_2/
 
 Source: Tschandl, Rosendahl and Kittler 2018, Sci Data 5:180161, doi 10.7910/DVN/DBW86T.
 """
@@ -33,7 +33,7 @@ def read(root: Path | None) -> Manifest:
 
     Raises:
         UsageError: no such root.
-        DataError: another layout, an unknown diagnosis, or images that are not there.
+        DataError: another layout, an unknown diagnosis, or missing images.
     """
     place = SET.open(root)
     sheet = sheet_at(place, "HAM10000_metadata*", "lesion_id", "image_id", "dx")

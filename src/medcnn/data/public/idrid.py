@@ -1,10 +1,10 @@
-"""IDRiD, part B (disease grading): fundus photographs of one Indian clinic, with official test.
+"""IDRiD, part B (disease grading): fundus photographs from an Indian clinic, with official test.
 
     1. Original Images/a. Training Set/IDRiD_001.jpg ..., b. Testing Set/IDRiD_001.jpg ...
     2. Groundtruths/a. IDRiD_Disease Grading_Training Labels.csv, b. ..._Testing Labels.csv
         (Image name, Retinopathy grade, Risk of macular edema)
 
-Names begin anew in the test, so the identity of an image holds its part.
+Names repeat in the test, so the id of an image includes its part.
 
 Source: Porwal et al. 2018, Data 3(3):25, doi 10.3390/data3030025; IEEE DataPort 10.21227/H25W98.
 """
@@ -36,7 +36,7 @@ PARTS = (
 
 
 def read(root: Path | None) -> Manifest:
-    """Both parts in their official splits; the set does not tell patients."""
+    """Both parts in their official splits; the set does not identify patients."""
     place = SET.open(root)
     labels = LabelSpace(kind=Kind.ORDINAL, names=GRADES)
 

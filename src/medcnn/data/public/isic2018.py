@@ -6,27 +6,20 @@
     ISIC2018_Task3_Training_LesionGroupings.csv (image, lesion_id, diagnosis_confirm_type)
 
 Validation and test may be absent. Classes are named as in HAM10000, so that a model of one set can
-be tested on the other. Lesions are told for training alone.
+be tested on the other. Lesions are known only for training.
 
 Source: Codella et al. 2019, arXiv:1902.03368; challenge.isic-archive.com/data/#2018.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 
 from medcnn.data.labels import Kind, LabelSpace
-from medcnn.data.manifest import Manifest, Modality, Record, Split
+from medcnn.data.manifest import Manifest, Modality, Split
 from medcnn.data.public.ham10000 import CLASSES
-from medcnn.data.public.layouts import (
-    PublicSet,
-    attributes_of,
-    each_row,
-    images_in,
-    one_hot,
-    sheet_at,
-)
+from medcnn.data.public.isic2019 import challenge_records
+from medcnn.data.public.layouts import PublicSet, sheet_at
 
 SET = PublicSet(
     title="ISIC 2018",
@@ -47,31 +40,17 @@ PARTS = {"Training": Split.TRAIN, "Validation": Split.VALIDATION, "Test": Split.
 
 
 def read(root: Path | None) -> Manifest:
-    """Images grouped by lesion where it is told; the official splits where the test is there."""
+    """Images grouped by lesion if known; official splits if the test is present."""
     place = SET.open(root)
-    table = "ISIC2018_Task3_Training_LesionGroupings.csv"
-    grouping = sheet_at(place, table, "image", "lesion_id")
-    known: dict[str, Mapping[str, str]] = {r["image"]: r for r in grouping.rows}
+    about = sheet_at(place, SET.layout[-1], "image", "lesion_id")
     labels = LabelSpace(kind=Kind.MULTICLASS, names=CLASSES)
-    columns = [c.upper() for c in CLASSES]
-
-    def part(name: str) -> list[Record]:
-        path_of = images_in(place, f"ISIC2018_Task3_{name}_Input/*.jpg")
-
-        def record(row: Mapping[str, str], _: int) -> Record:
-            image = row["image"]
-            lesion = known.get(image, {})
-            return Record(
-                image_id=image,
-                path=path_of.get(image, f"ISIC2018_Task3_{name}_Input/{image}.jpg"),
-                group=lesion.get("lesion_id") or image,
-                target=labels.encode([c.lower() for c in one_hot(row, columns)]),
-                split=PARTS[name],
-                attributes=attributes_of(lesion, {"diagnosis_confirm_type": "dx_type"}),
-            )
-
+    records = []
+    for name, split in PARTS.items():
         folder = f"ISIC2018_Task3_{name}_GroundTruth"
-        return each_row(sheet_at(place, f"{folder}/{folder}.csv", "image", *columns), record)
-
-    there = [n for n in PARTS if (place / f"ISIC2018_Task3_{n}_GroundTruth").is_dir()]
-    return SET.manifest(place, labels, [r for name in there for r in part(name)])
+        if (place / folder).is_dir():
+            columns = ("image", *map(str.upper, CLASSES))
+            sheet = sheet_at(place, f"{folder}/{folder}.csv", *columns)
+            images = f"ISIC2018_Task3_{name}_Input"
+            kept = {"diagnosis_confirm_type": "dx_type"}
+            records += challenge_records(place, images, sheet, about, labels, split, kept)
+    return SET.manifest(place, labels, records)

@@ -5,19 +5,19 @@
     anatom_site_general, lesion_id, sex), and the same of ISIC_2019_Test_..., if there
 
 Test images of none of the eight diagnoses (UNK) have no counterpart in training and are left out.
-Lesions are told for most of the training images and for none of the test.
+Lesions are known for most training images, and for no test image.
 
 Source: challenge.isic-archive.com/data/#2019; Combalia et al. 2019, arXiv:1908.02288.
 """
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 
 from medcnn.data.labels import Kind, LabelSpace
 from medcnn.data.manifest import Manifest, Modality, Record, Split
+from medcnn.data.own.sheets import Sheet
 from medcnn.data.public.layouts import (
     PublicSet,
     attributes_of,
@@ -48,35 +48,55 @@ PARTS = {"Training": Split.TRAIN, "Test": Split.TEST}
 
 
 def read(root: Path | None) -> Manifest:
-    """Images grouped by lesion where it is told; the official test where it is there."""
+    """Images grouped by lesion if known; official test if present."""
     place = SET.open(root)
     labels = LabelSpace(kind=Kind.MULTICLASS, names=CLASSES)
-    columns = [c.upper() for c in CLASSES]
-    excluded = Counter[str]()
-
-    def part(name: str) -> list[Record]:
-        about = sheet_at(place, f"ISIC_2019_{name}_Metadata.csv", "image")
-        about_of: dict[str, Mapping[str, str]] = {row["image"]: row for row in about.rows}
-        path_of = images_in(place, f"ISIC_2019_{name}_Input/*.jpg")
-
-        def record(row: Mapping[str, str], _: int) -> Record | None:
-            image = row["image"]
-            if one_hot(row, ["UNK"]):
-                excluded["none of the eight diagnoses (UNK)"] += 1
-                return None
-            known = about_of.get(image, {})
-            return Record(
-                image_id=image,
-                path=path_of.get(image, f"ISIC_2019_{name}_Input/{image}.jpg"),
-                group=known.get("lesion_id") or image,
-                target=labels.encode([c.lower() for c in one_hot(row, columns)]),
-                split=PARTS[name],
-                attributes=attributes_of(known, ATTRIBUTES),
-            )
-
+    records, unknown = [], 0
+    for name, split in PARTS.items():
         table = f"ISIC_2019_{name}_GroundTruth.csv"
-        return each_row(sheet_at(place, table, "image", *columns, "UNK"), record)
-
-    there = [n for n in PARTS if (place / f"ISIC_2019_{n}_GroundTruth.csv").is_file()]
-    records = [r for name in there for r in part(name)]
+        if (place / table).is_file():
+            sheet = sheet_at(place, table, "image", *map(str.upper, CLASSES), "UNK")
+            about = sheet_at(place, f"ISIC_2019_{name}_Metadata.csv", "image")
+            images = f"ISIC_2019_{name}_Input"
+            found = challenge_records(place, images, sheet, about, labels, split, ATTRIBUTES)
+            records += found
+            unknown += len(sheet.rows) - len(found)
+    excluded = {"none of the eight diagnoses (UNK)": unknown} if unknown else {}
     return SET.manifest(place, labels, records, excluded=excluded)
+
+
+def challenge_records(
+    place: Path,
+    images: str,
+    sheet: Sheet,
+    about: Sheet,
+    labels: LabelSpace,
+    split: Split,
+    attributes: Mapping[str, str],
+) -> list[Record]:
+    """The images of one part of a challenge, without those of unknown class (UNK).
+
+    Args:
+        images: folder of the images.
+        sheet: one-hot classes of each image.
+        about: lesion and `attributes` of some of the images.
+    """
+    path_of = images_in(place, f"{images}/*.jpg")
+    about_of: dict[str, Mapping[str, str]] = {row["image"]: row for row in about.rows}
+    columns = [name.upper() for name in labels.names]
+
+    def record(row: Mapping[str, str], _: int) -> Record | None:
+        image = row["image"]
+        if "UNK" in row and one_hot(row, ["UNK"]):
+            return None
+        known = about_of.get(image, {})
+        return Record(
+            image_id=image,
+            path=path_of.get(image, f"{images}/{image}.jpg"),
+            group=known.get("lesion_id") or image,
+            target=labels.encode([c.lower() for c in one_hot(row, columns)]),
+            split=split,
+            attributes=attributes_of(known, attributes),
+        )
+
+    return each_row(sheet, record)

@@ -51,7 +51,7 @@ def read(root: Path | None, *, files: str = "auto") -> Manifest:
     """Images grouped by patient.
 
     Args:
-        files: jpeg or dicom; auto takes JPEG where both are there, which decode to the same.
+        files: jpeg or dicom; auto prefers JPEG, which decodes to the same pixels.
     """
     if files not in ("auto", *FILES):
         raise UsageError(f"data.files={files} is not one of auto, {', '.join(FILES)}.")

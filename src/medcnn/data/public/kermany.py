@@ -6,8 +6,8 @@
     Mendeley version 3: BACTERIA-1008087-0001.jpeg, VIRUS-..., NORMAL-1003233-0001.jpeg: the
         disease, the patient, the patient's image
 
-The patient is told by the file's name alone. In the older names the numbers of bacteria and virus
-are counted apart: person1000_bacteria and person1000_virus are two children.
+Only the file name identifies the patient. In the older names, bacteria and virus are numbered
+separately: person1000_bacteria and person1000_virus are two children.
 
 Source: Kermany et al. 2018, Cell 172(5), doi 10.17632/rscbjbr9sj; naming by its data page.
 """
@@ -45,8 +45,8 @@ def read(root: Path | None, *, official: bool = True) -> Manifest:
     """Images grouped by patient.
 
     Args:
-        official: keep the splits of the authors; false makes all three anew by patient, since
-            the official validation has 16 images.
+        official: keep the authors' splits; false makes all three by patient, since the official
+            validation has 16 images.
     """
     place = SET.open(root)
     labels = LabelSpace(kind=Kind.BINARY, names=("NORMAL", "PNEUMONIA"))
@@ -70,6 +70,7 @@ def read(root: Path | None, *, official: bool = True) -> Manifest:
             )
     if strange:
         raise DataError(
-            f"data.root={place}: {len(strange)} file names tell no patient: {listed(strange)}."
+            f"data.root={place}: {len(strange)} file names do not identify a patient: "
+            f"{listed(strange)}."
         )
     return SET.manifest(place, labels, records)

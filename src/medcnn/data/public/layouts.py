@@ -1,4 +1,4 @@
-"""What the public sets share: their terms, what their root must hold, and rows to records."""
+"""What public sets share: their terms, the layout of their root, and making records of rows."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ GRADES = ("0", "1", "2", "3", "4")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PublicSet:
-    """A public set in the folders in which its authors hand it out.
+    """A public set in the layout in which its authors distribute it.
 
     Attributes:
-        title: as its authors call it.
+        title: the authors' name of it.
         about, labels, licence: one line each.
-        url: the page to get it from.
-        layout: what the root must hold: paths or globs; `a|b` is one of both.
-        group_noun: whose image it is: patient, lesion, or image where the set does not say.
-        splits: what its authors split it into.
+        url: where to get it.
+        layout: required contents of the root: paths or globs; `a|b` means either.
+        group_noun: patient, lesion, or image if the set does not identify either.
+        splits: the authors' splits.
     """
 
     title: str
@@ -53,11 +53,11 @@ class PublicSet:
         return ", ".join(" or ".join(entry.split("|")) for entry in self.layout)
 
     def open(self, root: Path | None) -> Path:
-        """The root, where it has the layout.
+        """The root, checked to have this layout.
 
         Raises:
             UsageError: no such root.
-            DataError: another layout; says what is missing, and names a folder below that fits.
+            DataError: another layout; says what is missing, and names a subfolder that fits.
         """
         place = require_folder(root)
         absent = self._absent(place)
@@ -68,13 +68,13 @@ class PublicSet:
         hint = f" {inner[0].name}/ has that layout: data.root={inner[0]}" if inner else ""
         raise DataError(
             f"data.root={place}: expected {self.layout_text} of {self.title}{some}, found "
-            f"{found_under(place)}.{to_unpack(place)} Where to get it: {self.url}{hint}"
+            f"{found_under(place)}.{to_unpack(place)} Get it from {self.url}{hint}"
         )
 
     def _absent(self, place: Path) -> list[str]:
         def there(part: str) -> bool:
             found = place.glob(part.rstrip("/"))
-            # the archive of a folder has a name that the glob of the folder fits
+            # the glob of a folder also matches the folder's archive
             return any(p.is_dir() or not part.endswith("/") for p in found)
 
         return [e for e in self.layout if not any(map(there, e.split("|")))]
@@ -92,16 +92,16 @@ class PublicSet:
     ) -> Manifest:
         """The records as a manifest.
 
-        Splits of the authors stand only where their test images are there; else all splits are
-        made anew, by group.
+        The authors' splits are used only if their test images are present; else all splits will be
+        made by group.
 
         Args:
-            views: keep these values of the attribute `view` alone.
-            group_noun: where this copy knows more, or less, of groups than the set's own.
+            views: keep only these values of the attribute `view`.
+            group_noun: if it differs in this copy from that of the set.
 
         Raises:
-            UsageError: a view that no image has.
-            DataError: images that are not there.
+            UsageError: no image has one of the views.
+            DataError: images are missing.
         """
         left_out = Counter(excluded or {})
         if views is not None:
@@ -125,7 +125,7 @@ class PublicSet:
 
 
 def sheet_at(place: Path, pattern: str, *columns: str) -> Sheet:
-    """The one table that a glob below the root names.
+    """The one table below the root that matches a glob.
 
     Raises:
         UsageError: it lacks a column.
@@ -140,7 +140,7 @@ def sheet_at(place: Path, pattern: str, *columns: str) -> Sheet:
 
 
 def images_in(place: Path, *patterns: str) -> dict[str, str]:
-    """Name without ending -> path relative to the root, of the files that globs name."""
+    """Name without extension -> path relative to the root, of the files that match globs."""
     return {
         p.stem: p.relative_to(place).as_posix()
         for pattern in patterns
@@ -149,7 +149,7 @@ def images_in(place: Path, *patterns: str) -> dict[str, str]:
 
 
 def each_row(sheet: Sheet, make: Callable[[Mapping[str, str], int], Record | None]) -> list[Record]:
-    """`make(row, number)` of every row; None leaves a row out. All faults at once, by line."""
+    """`make(row, number)` of every row; None leaves a row out. Faults of all lines at once."""
 
     def made(i: int) -> Record | None:
         try:
@@ -163,12 +163,12 @@ def each_row(sheet: Sheet, make: Callable[[Mapping[str, str], int], Record | Non
 
 
 def one_hot(row: Mapping[str, str], columns: Sequence[str]) -> list[str]:
-    """The columns of a row that hold 1."""
+    """The columns with a 1 in a row."""
     return [c for c in columns if row[c] in ("1", "1.0")]
 
 
 def attributes_of(row: Mapping[str, str], names: Mapping[str, str]) -> dict[str, str]:
-    """Ours -> what the row says, of columns that are there and not blank."""
+    """Our name -> the row's value, for columns that exist and are not blank."""
     return {ours: row[column] for column, ours in names.items() if row.get(column)}
 
 

@@ -1,11 +1,11 @@
-"""Messidor-2: two eyes an examination, with the adjudicated grades of Krause et al.
+"""Messidor-2: both eyes of each examination, with the adjudicated grades of Krause et al.
 
     messidor-2.csv (left;right: the two images of an examination), IMAGES/
     messidor_data.csv (image_id, adjudicated_dr_grade, adjudicated_dme, adjudicated_gradable)
 
-The images come without grades from ADCIS, www.adcis.net/en/third-party/messidor2; the grades from
-www.kaggle.com/datasets/google-brain/messidor2-dr-grades. Both name the same image with endings in
-other letters, so names are compared without ending and case.
+The images are from ADCIS, www.adcis.net/en/third-party/messidor2, without grades; the grades are
+from www.kaggle.com/datasets/google-brain/messidor2-dr-grades. Extensions differ in case between the
+two, so names are compared without extension and case.
 
 Source: Decenciere et al. 2014, doi 10.5566/ias.1155; Krause et al. 2018, Ophthalmology 125(8).
 """
@@ -32,7 +32,7 @@ SET = PublicSet(
 
 
 def read(root: Path | None) -> Manifest:
-    """Gradable images; the two of an examination are one group."""
+    """Gradable images; both of an examination are one group."""
     place = SET.open(root)
     pairs = sheet_at(place, "messidor-2.csv", "left", "right")
     whose = {_key(row[eye]): _key(row["left"]) for row in pairs.rows for eye in ("left", "right")}
@@ -52,7 +52,7 @@ def read(root: Path | None) -> Manifest:
             image_id=row["image_id"],
             path=path_of.get(key, f"IMAGES/{row['image_id']}"),
             group=whose.get(key, key),
-            # a column with blanks comes out of spreadsheets as 1.0
+            # spreadsheets write 1.0 in a column with blanks
             target=labels.encode([row["adjudicated_dr_grade"].removesuffix(".0")]),
             attributes={k: v for k, v in attributes.items() if v},
         )

@@ -1,11 +1,11 @@
-"""MIMIC-CXR-JPG: radiographs of Boston with fourteen observations, some of them uncertain.
+"""MIMIC-CXR-JPG: radiographs from Boston with fourteen observations, some of them uncertain.
 
     mimic-cxr-2.0.0-split.csv.gz (dicom_id, study_id, subject_id, split)
     mimic-cxr-2.0.0-chexpert.csv.gz and -negbio.csv.gz (subject_id, study_id, observations)
     mimic-cxr-2.0.0-metadata.csv.gz (dicom_id, ViewPosition, ...)
     files/p10/p10000032/s50414267/<dicom_id>.jpg
 
-Tables may be unpacked. Observations stand once a study, as in CheXpert: 1, 0, -1 or blank.
+Tables may be unpacked. Observations are per study, as in CheXpert: 1, 0, -1 or blank.
 
 Source: Johnson et al. 2019, arXiv:1901.07042; physionet.org/content/mimic-cxr-jpg.
 """
@@ -50,11 +50,11 @@ def read(
     """Images grouped by patient, with the official splits.
 
     Args:
-        labeler: chexpert or negbio: which program read the reports.
-        uncertain: what -1 means: ignore, zeros, ones, or one of them for each label.
-        unmentioned: what a blank means: zeros, since reports leave out what is not there, or
-            ignore for not assessed.
-        views: keep these values of ViewPosition alone (PA, AP, LATERAL, LL, ...); null keeps all.
+        labeler: the program that read the reports, chexpert or negbio.
+        uncertain: meaning of -1: ignore, zeros, ones, or one of them for each label.
+        unmentioned: meaning of a blank: zeros, since reports omit what is absent, or ignore for
+            not assessed.
+        views: keep only these values of ViewPosition (PA, AP, LATERAL, LL, ...); null keeps all.
     """
     if labeler not in ("chexpert", "negbio"):
         raise UsageError(f"data.labeler={labeler} is not one of chexpert, negbio.")

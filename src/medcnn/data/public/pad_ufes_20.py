@@ -22,7 +22,7 @@ SET = PublicSet(
     licence="CC BY 4.0",
     url="https://doi.org/10.17632/zr7vgbcyr2.1",
     layout=("metadata.csv", "images/|imgs_part_1/"),
-    # no dermoscope, but skin has no upright either, which is what the modality decides
+    # without a dermoscope, but skin has no upright either, and that is what the modality decides
     modality=Modality.DERMOSCOPY,
     group_noun="patient",
 )

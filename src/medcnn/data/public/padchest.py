@@ -1,12 +1,12 @@
-"""PadChest: radiographs of Alicante with the findings of their Spanish reports.
+"""PadChest: radiographs from Alicante with the findings of their Spanish reports.
 
     PADCHEST_chest_x_ray_images_labels_160K_01.02.19.csv (or .csv.gz), with ImageID, ImageDir,
     PatientID, PatientBirth, StudyDate_DICOM, PatientSex_DICOM, Projection, MethodLabel,
     Manufacturer_DICOM and Labels: ['pleural effusion', 'cardiomegaly']
     0/<ImageID>.png ... 54/, 16 bit; or images-224/<ImageID>.png and other flat copies
 
-`normal` is no finding. Rows without labels, with the label `exclude` or `suboptimal study` alone,
-and the few whose image the published archives lack are left out and counted.
+`normal` is not a finding. Rows are left out and counted if they have no labels, only `exclude` or
+`suboptimal study`, or an image that the published archives lack.
 
 Source: Bustos et al. 2020, Medical Image Analysis 66, arXiv:1901.07441;
 bimcv.cipf.es/bimcv-projects/padchest.
@@ -34,7 +34,7 @@ SET = PublicSet(
     modality=Modality.CHEST,
     group_noun="patient",
 )
-# Counted in the table of 2019: 1,000 patients or more.
+# Those with 1,000 patients or more in the table of 2019.
 COMMON = (
     *("air trapping", "alveolar pattern", "aortic atheromatosis", "aortic elongation"),
     *("apical pleural thickening", "atelectasis", "bronchiectasis", "calcified granuloma"),
@@ -53,7 +53,7 @@ ATTRIBUTES = {
     "MethodLabel": "labelled_by",
     "Manufacturer_DICOM": "device",
 }
-# The published archives lack a dozen images of their table; more is a copy that broke off.
+# The published archives lack a dozen images of their table; if more are missing, so is a file.
 MOST_MISSING = 0.001
 
 
@@ -66,8 +66,8 @@ def read(
     """Images grouped by patient; the set has no official split.
 
     Args:
-        findings: the labels to learn, in the words of the table; null: the common ones.
-        views: keep PA, AP, AP_horizontal, L, COSTAL alone; null keeps all.
+        findings: the labels to learn, as written in the table; null: the common ones.
+        views: keep only PA, AP, AP_horizontal, L or COSTAL; null keeps all.
     """
     place = SET.open(root)
     sheet = sheet_at(place, SET.layout[0], "ImageID", "PatientID", "Labels")
@@ -105,7 +105,7 @@ def read(
 
 
 def _words(cell: str) -> set[str]:
-    """The labels in a list as Python prints it; some begin with a blank, some are blank."""
+    """The labels in a list printed by Python; some begin with a blank, some are blank."""
     return {word.strip() for word in re.findall(r"'([^']*)'", cell)} - {""}
 
 

@@ -31,7 +31,7 @@ CLASSES = ("common nevus", "atypical nevus", "melanoma")
 
 
 def read(root: Path | None) -> Manifest:
-    """All images; the set tells neither patients nor a split."""
+    """All images; the set has neither patient ids nor splits."""
     place = SET.open(root)
     labels = LabelSpace(kind=Kind.MULTICLASS, names=CLASSES)
     records, faults = [], []

@@ -1,13 +1,13 @@
 """RSNA Pneumonia Detection Challenge, stage 2: DICOM radiographs with or without lung opacity.
 
-    stage_2_train_labels.csv (patientId, x, y, width, height, Target; one row a box)
+    stage_2_train_labels.csv (patientId, x, y, width, height, Target; one row per box)
     stage_2_train_images/<patientId>.dcm
     stage_2_detailed_class_info.csv (patientId, class), if there
     pneumonia-challenge-dataset-mappings_2018.json (img_id, subset_img_id), if there
 
-Each patientId is one image of ChestX-ray14, and a person may have several. Who they are stands in
-the mapping that RSNA publishes beside the challenge; without it, images are the groups. The labels
-of the test are not in the archive.
+Each patientId is one image of ChestX-ray14, and a person may have several. The mapping that RSNA
+publishes with the challenge identifies them; without it, images are the groups. The archive does
+not contain the labels of the test.
 
 Source: Shih et al. 2019, Radiology: AI 1(1), doi 10.1148/ryai.2019180041;
 www.rsna.org/rsnai/ai-image-challenge/rsna-pneumonia-detection-challenge-2018.
@@ -38,13 +38,15 @@ MAPPING = "pneumonia-challenge-dataset-mappings_2018.json"
 
 
 def read(root: Path | None) -> Manifest:
-    """One record an image; groups are the patients of ChestX-ray14 where the mapping is there."""
+    """One record per image; with the mapping, groups are the patients of ChestX-ray14."""
     place = SET.open(root)
     boxes = sheet_at(place, "stage_2_train_labels.csv", "patientId", "Target")
     target_of: dict[str, str] = {}
     for i, row in enumerate(boxes.rows):
         if target_of.setdefault(row["patientId"], row["Target"]) != row["Target"]:
-            raise DataError(f"{boxes.line(i)}: {row['patientId']} has boxes with and without.")
+            raise DataError(
+                f"{boxes.line(i)}: {row['patientId']} has rows with and without opacity."
+            )
         if row["Target"] not in ("0", "1"):
             raise DataError(f"{boxes.line(i)}: Target is '{row['Target']}', not 0 or 1.")
     class_of: dict[str, str] = {}
@@ -67,9 +69,11 @@ def read(root: Path | None) -> Manifest:
 
 
 def _patients(mapping: Path) -> dict[str, str]:
-    """Image of the challenge -> patient of ChestX-ray14, whose number begins its file's name."""
+    """Image of the challenge -> patient of ChestX-ray14, whose number begins the file name."""
     try:
         rows = json.loads(mapping.read_text(encoding="utf-8"))
         return {row["subset_img_id"]: row["img_id"].partition("_")[0] for row in rows}
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise DataError(f"{mapping} is no list of img_id and subset_img_id: {error!r}.") from None
+        raise DataError(
+            f"{mapping} is not a list of img_id and subset_img_id: {error!r}."
+        ) from None

@@ -1,7 +1,7 @@
-"""VinDr-CXR: DICOM radiographs of Hanoi, each read by three radiologists, the test by five.
+"""VinDr-CXR: DICOM radiographs from Hanoi, each read by three radiologists, the test by five.
 
-    annotations/image_labels_train.csv (image_id, rad_id, 22 findings, 6 diagnoses; a row a reader)
-    annotations/image_labels_test.csv (image_id and the same; a row an image, by consensus)
+    annotations/image_labels_train.csv (image_id, rad_id, 22 findings, 6 diagnoses; row per reader)
+    annotations/image_labels_test.csv (image_id and the same; row per image, by consensus)
     train/<image_id>.dicom, test/<image_id>.dicom
 
 The last diagnosis is written `Other diseases` in one table and `Other disease` in the other.
@@ -48,10 +48,10 @@ READERS = 3
 
 
 def read(root: Path | None, *, readers: int = 2) -> Manifest:
-    """The official splits; the set does not tell patients.
+    """The official splits; the set does not identify patients.
 
     Args:
-        readers: how many of the three radiologists of a training image must see a finding: 2 is
+        readers: number of the three radiologists of a training image who must see a finding: 2 is
             the majority, 1 any of them, 3 all.
     """
     if not 1 <= readers <= READERS:

@@ -1,4 +1,4 @@
-"""Slope and intercept of the line that the log odds of the truth follow over those of the model."""
+"""Calibration slope and intercept: the line of true log odds over those of the model."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from medcnn.statistics.metrics.rows import Bools, Floats, Ints, Rows, Sample, ra
 
 
 def calibration_slope(sample: Sample) -> Floats:
-    """Slope of the log odds of the outcome on those of the probability; 1 is best, below 1 the
-    model is too sure. [R]; nan where a threshold separates the classes: it has no end then.
+    """Slope of the log odds of the outcome over those of the probability; 1 is best, below 1 the
+    model is overconfident. [R]; nan if a threshold separates the classes: it is then infinite.
 
     Source: Cox 1958, Biometrika 45(3/4); Van Calster et al. 2016, J Clin Epidemiol 74.
     """
@@ -22,8 +22,8 @@ def calibration_slope(sample: Sample) -> Floats:
 
 
 def calibration_intercept(sample: Sample) -> Floats:
-    """Log odds to add to every probability until their mean is the prevalence; 0 is best, below 0
-    the model says too much. [R]; nan with one class only.
+    """Log odds to add to every probability so that their mean is the prevalence; 0 is best, below
+    0 the model overestimates. [R]; nan with only one class.
 
     Source: Cox 1958, Biometrika 45(3/4); calibration in the large, the slope kept at 1.
     """
@@ -32,11 +32,11 @@ def calibration_intercept(sample: Sample) -> Floats:
     weights = sample.weights[:, sample.rows.at]
     low, high = np.full(len(positives), -60.0), np.full(len(positives), 60.0)
     found = np.zeros(len(positives))
-    for _ in range(100):  # the sum of probabilities grows with the intercept
+    for _ in range(100):  # the sum of probabilities increases with the intercept
         p = _sigmoid(offset + found[:, None])
         short = positives - weighted(weights, p)
         low, high = np.where(short > 0, found, low), np.where(short > 0, high, found)
-        # Newton's step where it stays between the ends, else their middle
+        # Newton's step if it stays between the ends, else their midpoint
         step = found + ratio(short, weighted(weights, p * (1 - p)))
         step = np.where((step > low) & (step < high), step, (low + high) / 2)
         moved, found = np.abs(step - found).max(initial=0.0), step
@@ -47,7 +47,7 @@ def calibration_intercept(sample: Sample) -> Floats:
 
 
 def slope_influence(rows: Rows) -> Sequence[Floats]:
-    """Of the maximum-likelihood slope; source: Liang and Zeger 1986, Biometrika 73(1)."""
+    """Influence on the maximum-likelihood slope; source: Liang and Zeger 1986, Biometrika 73(1)."""
     z = _log_odds(rows)
     intercept, slope = (float(v[0]) for v in _recalibrated(Sample.once(rows)))
     p = _sigmoid(intercept + slope * z)
@@ -57,7 +57,7 @@ def slope_influence(rows: Rows) -> Sequence[Floats]:
 
 
 def slope_floor(rows: Rows, groups: Ints) -> float:
-    """Of the slope, as `mean_floor`: if outcomes fell as often as the fitted line says."""
+    """Floor of the slope's variance, like `mean_floor`: if outcomes followed the fitted line."""
     z = _log_odds(rows)
     intercept, slope = (float(v[0]) for v in _recalibrated(Sample.once(rows)))
     p = _sigmoid(intercept + slope * z)
@@ -67,13 +67,13 @@ def slope_floor(rows: Rows, groups: Ints) -> float:
 
 
 def intercept_influence(rows: Rows) -> Sequence[Floats]:
-    """Of the maximum-likelihood intercept, as `slope_influence`."""
+    """Influence on the maximum-likelihood intercept, like `slope_influence`."""
     p = _sigmoid(_log_odds(rows) + float(calibration_intercept(Sample.once(rows))[0]))
     return [(rows.target - p) / (p * (1 - p)).sum()]
 
 
 def intercept_floor(rows: Rows, groups: Ints) -> float:
-    """Of the intercept, as `slope_floor`."""
+    """Floor of the intercept's variance, like `slope_floor`."""
     p = _sigmoid(_log_odds(rows) + float(calibration_intercept(Sample.once(rows))[0]))
     return _line_floor(np.sqrt(p * (1 - p)), groups, float((p * (1 - p)).sum()))
 
@@ -93,7 +93,7 @@ def _sigmoid(z: Floats) -> Floats:
 
 def _recalibrated(sample: Sample) -> tuple[Floats, Floats]:
     """Intercept and slope [R] of a logistic regression of the outcome on the log odds, by Newton's
-    method; nan where no threshold has both classes on one side, for then there is no maximum."""
+    method; nan if a threshold separates the classes, since then there is no maximum."""
     z, target = _log_odds(sample.rows), sample.rows.target
     w = np.asarray(sample.weights[:, sample.rows.at], dtype=np.float64)
     centre = ratio(w @ z, sample.total)[:, None]
@@ -109,26 +109,26 @@ def _recalibrated(sample: Sample) -> tuple[Floats, Floats]:
         det = np.where(overlap, h00 * h11 - h01**2, np.nan)
         step_a = ratio(h11 * g0 - h01 * g1, det)[:, None]
         step_b = ratio(h00 * g1 - h01 * g0, det)[:, None]
-        # a long step may leave the region where the likelihood is nearly a parabola
+        # a long step may leave the region where the likelihood is almost a parabola
         shorter = 1 / np.maximum(1, np.maximum(np.abs(step_a), np.abs(step_b) * _scale(centred)))
         a, b = a + shorter * step_a, b + shorter * step_b
         moving = np.abs(step_a) + np.abs(step_b) * _scale(centred)
         if not np.nanmax(np.r_[0.0, moving[:, 0]]) > 1e-10:
             break
-    # a number that the search was still moving away from is no estimate
+    # without convergence there is no estimate
     a, b = (np.where(moving < 1e-6, v, np.nan) for v in (a, b))
     return (a - b * centre)[:, 0], b[:, 0]
 
 
 def _scale(centred: Floats) -> float:
-    """A step of the slope moves the log odds by so much; a model that says nearly the same of
-    every image has a slope of hundreds, which steps of 1 would never reach."""
+    """How far a step of the slope moves the log odds. A model that says almost the same for every
+    image has a slope of hundreds, which steps of 1 would never reach."""
     spread = float(np.std(centred)) if centred.size else 0.0
     return spread if spread > 0 else 1.0
 
 
 def _overlapping(weights: Floats, z: Floats, target: Bools) -> Bools:
-    """Whether some positive stands strictly below some negative and some strictly above. [R]"""
+    """Whether a positive is strictly below some negative, and another strictly above. [R]"""
 
     def end(side: Bools, fold: Any, empty: float) -> Floats:
         return np.asarray(fold(np.where((weights > 0) & side, z, empty), axis=1, initial=empty))

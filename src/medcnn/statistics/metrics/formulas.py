@@ -1,6 +1,6 @@
-"""The formulas: each answers one value a resample [R], nan where the score is not defined.
+"""The formulas: each returns one value per resample [R], nan if the score is undefined.
 
-Influences say how each row moves a score, for intervals without resampling.
+Influences are the effect of each row on a score, for intervals without resampling.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ from medcnn.statistics.metrics.influences import (
 )
 from medcnn.statistics.metrics.rows import Bins, Floats, Ints, Rows, Sample, ratio
 
-"""A variance that the score has at least, from rows and their patients [n]."""
+"""A lower bound of the score's variance, from rows and their patients [n]."""
 LEAST_SPECIFICITY = 0.9
-"""Of the partial AUC, and at which sensitivity is told."""
+"""For the partial AUC, and for sensitivity at a specificity."""
 
 
 LEAST_SENSITIVITY = 0.9
-"""At which specificity is told."""
+"""For specificity at a sensitivity."""
 
 
 def auroc(sample: Sample) -> Floats:
-    """Chance that a positive row is ranked above a negative one; a tie counts half. [R] in [0, 1].
+    """Probability that a positive row ranks above a negative one; ties count half. [R] in [0, 1].
 
     Source: Hanley and McNeil 1982, Radiology 143(1), the Mann-Whitney form.
     """
@@ -58,8 +58,8 @@ def auroc_influence(rows: Rows) -> Sequence[Floats]:
 
 
 def auroc_floor(rows: Rows, groups: Ints) -> float:
-    """Variance of the AUROC if every image were a patient of its own. Images of one patient never
-    say more, but few positives often seem to agree better than they do.
+    """Variance of the AUROC if every image were from another patient. Images of one patient never
+    tell more, but few positives often agree by chance.
 
     Source: Hanley and McNeil 1982, Radiology 143(1).
     """
@@ -72,8 +72,8 @@ def auroc_floor(rows: Rows, groups: Ints) -> float:
 
 
 def partial_auc(sample: Sample) -> Floats:
-    """Area under the ROC curve where specificity is 0.9 or more, standardised so that guessing is
-    0.5 and perfection 1. [R], seldom below 0.
+    """Area under the ROC curve for specificity of 0.9 or more, standardised so that guessing is 0.5
+    and perfection 1. [R], rarely below 0.
 
     Source: McClish 1989, Medical Decision Making 9(3); equals scikit-learn's `max_fpr`.
     """
@@ -81,7 +81,7 @@ def partial_auc(sample: Sample) -> Floats:
     edge = most * c.negatives
     mean = start = np.maximum(edge - c.above, 0)
     if c.false is not c.above:
-        # positives tied with negatives lie evenly along the slope that joins the two thresholds
+        # positives tied with negatives are spread evenly along the slope between two thresholds
         slope, end = c.false - c.above, np.maximum(edge - c.false, 0)
         mean = np.divide(start**2 - end**2, 2 * slope, out=start.copy(), where=slope > 0)
     area = ratio(np.einsum("rl,rl->r", c.gained, mean), (c.positives * c.negatives)[:, 0])
@@ -96,7 +96,7 @@ def average_precision(sample: Sample) -> Floats:
     """
     c = sample.curve
     called = c.true + c.false
-    # a row that a resample left out may have nothing at or above it; its weight is 0 anyway
+    # a row not in a resample may have nothing at or above it; its weight is 0 anyway
     precision = np.divide(c.true, called, out=np.zeros_like(called), where=called > 0)
     total = np.where(c.negatives > 0, c.positives, 0)[:, 0]
     return ratio(np.einsum("rl,rl->r", precision, c.gained), total)
@@ -105,8 +105,8 @@ def average_precision(sample: Sample) -> Floats:
 def sensitivity_at_specificity(sample: Sample) -> Floats:
     """Largest sensitivity of a threshold whose specificity is 0.9 or more. [R] in [0, 1].
 
-    Thresholds are those of this very sample: it says what the ranking allows, not what a threshold
-    fixed beforehand reaches. Source: Pepe 2003, Statistical Evaluation of Medical Tests, ch. 4.
+    Thresholds are from the sample itself, so this is what the ranking allows, not what a threshold
+    fixed beforehand would reach. Source: Pepe 2003, Statistical Evaluation of Medical Tests, ch. 4.
     """
     c = sample.curve
     allowed = c.false <= (1 - LEAST_SPECIFICITY) * c.negatives * (1 + 1e-6)
@@ -126,7 +126,7 @@ def specificity_at_sensitivity(sample: Sample) -> Floats:
 
 
 def accuracy(sample: Sample) -> Floats:
-    """Share of rows whose decision is right. [R] in [0, 1]."""
+    """Share of rows with the right decision. [R] in [0, 1]."""
     found, _, _, cleared = sample.cells
     return ratio(found + cleared, sample.total)
 
@@ -164,7 +164,7 @@ def f1(sample: Sample) -> Floats:
 
 
 def mcc(sample: Sample) -> Floats:
-    """Correlation of outcome and decision. [R] in [-1, 1]; nan where either is always the same.
+    """Correlation of outcome and decision. [R] in [-1, 1]; nan if either is constant.
 
     Source: Matthews 1975, Biochimica et Biophysica Acta 405(2).
     """
@@ -183,10 +183,10 @@ def brier(sample: Sample) -> Floats:
 
 
 def brier_reliability(sample: Sample) -> Floats:
-    """The part of the Brier score that calibration could take away; 0 is best. [R] in [0, 1].
+    """The part of the Brier score that calibration could remove; 0 is best. [R] in [0, 1].
 
-    Over 15 bins of equal width. Reliability - resolution + uncertainty is the Brier score where all
-    probabilities of a bin are equal. Source: Murphy 1973, Journal of Applied Meteorology 12(4).
+    Over 15 bins of equal width. Reliability - resolution + uncertainty is the Brier score if all
+    probabilities in each bin are equal. Source: Murphy 1973, Journal of Applied Meteorology 12(4).
     """
     return np.asarray((reliability_terms(sample) ** 2).sum(axis=1))
 
@@ -197,7 +197,7 @@ def reliability_terms(sample: Sample) -> Floats:
 
 
 def brier_resolution(sample: Sample) -> Floats:
-    """How far the shares of positives in the bins lie apart; the more, the better. [R] in [0, 1/4].
+    """Variance of the share of positives between bins; more is better. [R] in [0, 1/4].
 
     Source: Murphy 1973, Journal of Applied Meteorology 12(4).
     """
@@ -207,17 +207,17 @@ def brier_resolution(sample: Sample) -> Floats:
 
 
 def brier_uncertainty(sample: Sample) -> Floats:
-    """Variance of the outcome: the Brier score of always saying the prevalence. [R] in [0, 1/4]."""
+    """Variance of the outcome: the Brier score of a constant prediction. [R] in [0, 1/4]."""
     share = sample.mean(sample.rows.target)
     return share * (1 - share)
 
 
 def log_loss(sample: Sample) -> Floats:
-    """Mean negative log-likelihood of the outcome, in nats; of a table that of the
-    right class. [R], 0 or more.
+    """Mean negative log-likelihood of the outcome, in nats; for a table, of the right class. [R],
+    0 or more.
 
-    Source: Good 1952, JRSS B 14(1). Probabilities are kept 2.2e-16 away from 0, as scikit-learn
-    does, so that one sure mistake costs 36 and not infinity.
+    Source: Good 1952, JRSS B 14(1). Probabilities are at least 2.2e-16, as in scikit-learn, so that
+    one confident mistake costs 36 rather than infinity.
     """
     return sample.mean(surprise(sample.rows))
 
@@ -232,15 +232,15 @@ def ece(sample: Sample) -> Floats:
 
 
 def calibration_gaps(sample: Sample) -> Floats:
-    """Mean probability less share of positives in each bin, times the bin's share of rows.
+    """Mean probability minus share of positives in each bin, times the bin's share of rows.
     [R, NUM_BINS] in [-1, 1]."""
     b = sample.equal_width
     return ratio(b.probability - b.positive, b.total)
 
 
 def ece_equal_mass(sample: Sample) -> Floats:
-    """As `ece`, over 15 bins of as equally many rows as ties allow; the bins of the rows
-    themselves are those of every resample."""
+    """Like `ece`, over 15 bins with as equal numbers of rows as ties allow; every resample uses the
+    bins of the original rows."""
     return np.asarray(np.abs(equal_mass_gaps(sample)).sum(axis=1))
 
 
@@ -250,14 +250,14 @@ def equal_mass_gaps(sample: Sample) -> Floats:
 
 
 def table_accuracy(sample: Sample) -> Floats:
-    """Share of rows whose decision is the right class. [R] in [0, 1]."""
+    """Share of rows with the right class. [R] in [0, 1]."""
     return sample.mean(right(sample.rows))
 
 
 def table_balanced_accuracy(sample: Sample) -> Floats:
     """Mean sensitivity over the classes that occur. [R] in [0, 1].
 
-    A resample that lacks one of them is nan: a mean over other classes is another quantity.
+    A resample that lacks one of them is nan: a mean over fewer classes is another quantity.
     """
     target, hits = occurring(sample.rows)
     if target.shape[1] < 2:
@@ -268,7 +268,7 @@ def table_balanced_accuracy(sample: Sample) -> Floats:
 
 
 def table_mcc(sample: Sample) -> Floats:
-    """Correlation of true and decided class over all classes. [R] in [-1, 1].
+    """Correlation of true and predicted class over all classes. [R] in [-1, 1].
 
     Source: Gorodkin 2004, Computational Biology and Chemistry 28(5-6).
     """
@@ -281,9 +281,9 @@ def table_mcc(sample: Sample) -> Floats:
 
 
 def quadratic_weighted_kappa(sample: Sample) -> Floats:
-    """Agreement of grades beyond chance, a miss by d grades costing d squared. [R] in [-1, 1].
+    """Agreement of grades beyond chance; an error of d grades costs d squared. [R] in [-1, 1].
 
-    nan where truth and decision are one and the same grade throughout: nothing could disagree.
+    nan if truth and decision are always the same single grade: nothing could disagree.
     Source: Cohen 1968, Psychological Bulletin 70(4).
     """
     truth, decided = (sample.sums(placed) for placed in sample.rows.sides)
@@ -295,7 +295,7 @@ def quadratic_weighted_kappa(sample: Sample) -> Floats:
 
 
 def mean_absolute_grade_error(sample: Sample) -> Floats:
-    """By how many grades the decision misses the true one, on average. [R], 0 to K - 1.
+    """Mean distance of the decision from the true grade. [R], 0 to K - 1.
 
     Source: Baccianella, Esuli and Sebastiani 2009, ISDA.
     """
@@ -307,6 +307,6 @@ def weighted(weights: NDArray[Any], cells: Floats) -> Floats:
 
 
 def _over_root(part: Floats, bins: Bins) -> Floats:
-    """Per bin, over the root of its rows and of all; 0 of an empty bin, nan of no rows at all."""
+    """Per bin, over the root of its rows and of all; 0 for an empty bin, nan without any rows."""
     empty = np.where(bins.total > 0, np.zeros_like(part), np.nan)
     return np.divide(part, np.sqrt(bins.count * bins.total), out=empty, where=bins.count > 0)

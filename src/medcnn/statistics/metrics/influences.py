@@ -1,4 +1,4 @@
-"""How each row moves a score, for intervals without resampling; floors of their variance."""
+"""The effect of each row on a score, for intervals without resampling; floors of the variance."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ EPS = float(np.finfo(np.float64).eps)
 
 
 def share_floor(kernel: Kernel, part: float) -> Floor:
-    """`part` of the variance that a share of this size would have, of as many images as patients
-    stand on the rarer side.
+    """`part` of the variance of a share of this size, with as many images as there are patients on
+    the rarer side.
 
-    For scores that are means over positives of numbers between 0 and 1: near 1 their resamples
-    seldom hold the few positives that are ranked low, so that they agree too well.
+    For scores that are means over positives of numbers between 0 and 1: near 1, resamples rarely
+    contain the few positives that are ranked low, so they agree too well.
     """
 
     def floor(rows: Rows, groups: Ints) -> float:
@@ -33,14 +33,15 @@ def share_floor(kernel: Kernel, part: float) -> Floor:
 
 
 def mean_floor(losses: Callable[[Rows], Floats]) -> Floor:
-    """Of the mean of a loss: its variance if outcomes fell as often as the probabilities say, and
-    all images of a patient alike.
+    """For the mean of a loss: its variance if outcomes followed the probabilities and all images of
+    a patient were alike.
 
-    A sure mistake is rare and costs most. Where few patients happen to show none, their losses seem
-    to agree, and an interval made of them alone holds the truth in 0.7 to 0.9 of such samples.
+    Confident mistakes are rare and cost most. If few patients happen to have none, their losses
+    agree by chance, and an interval from them alone contains the truth in only 0.7 to 0.9 of such
+    samples.
 
     Args:
-        losses: [n, K] what each image would cost if it were of each class.
+        losses: [n, K] loss of each image if it were of each class.
     """
 
     def floor(rows: Rows, groups: Ints) -> float:
@@ -55,7 +56,7 @@ def mean_floor(losses: Callable[[Rows], Floats]) -> Floor:
 
 
 def _two_sided(probability: Floats) -> Floats:
-    """[n, K] of a table as it is, of one label [n] its two sides, absent and present."""
+    """[n, K]: a table unchanged; for one label [n], its two sides, absent and present."""
     if probability.ndim > 1:
         return probability
     return np.stack([1 - probability, probability], axis=1)
@@ -76,12 +77,12 @@ def grade_errors(rows: Rows) -> Floats:
 
 
 def mean_influence(value: Callable[[Rows], NDArray[Any]]) -> Influence:
-    """Of the mean of a value [n] of each row."""
+    """Influence on the mean of a value [n] of each row."""
     return lambda rows: centred(value(rows), np.ones(len(rows.at), dtype=np.bool_))
 
 
 def centred(value: NDArray[Any], *sides: Bools) -> list[Floats]:
-    """Per side: the value of its rows less their mean, over their number; nan elsewhere. [n]"""
+    """Per side: the value of its rows minus their mean, over their number; nan elsewhere. [n]"""
     return [
         np.where(s, value - value[s].mean() if s.any() else 0, np.nan) / max(1, s.sum())
         for s in sides
@@ -101,14 +102,14 @@ def negatives(rows: Rows) -> Sequence[Bools]:
 
 
 def classes(rows: Rows) -> Sequence[Bools]:
-    """Of a table each class that occurs, else positives and negatives."""
+    """For a table, each class that occurs; else positives and negatives."""
     if rows.target.ndim == 1:
         return [rows.target, ~rows.target]
     return list(occurring(rows)[0].T)
 
 
 def right(rows: Rows) -> Bools:
-    """Which rows [n] are decided rightly."""
+    """Which rows [n] have the right decision."""
     if rows.target.ndim > 1:
         return np.asarray((rows.decision & rows.target).any(axis=1))
     return np.asarray(rows.decision == rows.target)

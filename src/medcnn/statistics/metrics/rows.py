@@ -1,7 +1,7 @@
-"""The assessed rows that a score is about, and how often each stands in each resample.
+"""The assessed rows of a score, and how often each is in each resample.
 
-No row is ever copied to resample it: weights [R, N] say how often each prediction counts, and sums
-that several scores share are made once.
+Rows are not copied for resampling: weights [R, N] say how often each prediction counts, and sums
+that several scores share are computed once.
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ Ints = NDArray[np.int64]
 
 
 NUM_BINS = 15
-"""Bins of the calibration error and of the reliability diagram."""
+"""Bins of the calibration error and the reliability diagram."""
 
 
 BLOCK_CELLS = 2_000_000
-"""Weights are widened to floats in blocks of at most this many cells: 8 MB."""
+"""Weights are converted to floats in blocks of at most this many cells: 8 MB."""
 
 
 class Scope(StrEnum):
-    """What one value of a score is about."""
+    """What one value of a score covers."""
 
     LABEL = "label"
     TABLE = "table"
@@ -44,9 +44,9 @@ class Scope(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Rows:
-    """Assessed rows only: arrays [n] for one label against the rest, [n, K] for a whole table.
+    """Only assessed rows: arrays [n] for one label against the rest, [n, K] for a whole table.
 
-    `at` [n] is where each row stands among the `size` predictions, N; several may share an image.
+    `at` [n] is the index of each row's prediction, of `size` N; several may share an image.
     """
 
     target: Bools
@@ -58,7 +58,7 @@ class Rows:
     def placed(self, values: NDArray[Any]) -> Floats:
         """Sum over the rows of each prediction of values [n] or [n, M]. [N] or [N, M]"""
         found = np.zeros((self.size, *values.shape[1:]))
-        # one column after the other: counting is many times faster than adding at each index
+        # column by column: counting is many times faster than adding at each index
         for column in np.ndindex(*values.shape[1:]):
             at = (slice(None), *column)
             found[at] = np.bincount(self.at, weights=values[at], minlength=self.size)
@@ -85,7 +85,7 @@ class Rows:
 
     @cached_property
     def sides(self) -> tuple[Floats, Floats]:
-        """Of a table: true class and decided class, each [N, K]."""
+        """For a table: true and predicted class, each [N, K]."""
         return self.placed(self.target), self.placed(self.decision)
 
     @cached_property
@@ -94,7 +94,7 @@ class Rows:
 
     @cached_property
     def equal_mass(self) -> Floats:
-        """Each bin of as many rows as ties let it have. Source: Nguyen and O'Connor 2015, EMNLP."""
+        """Bins of as equal size as ties allow. Source: Nguyen and O'Connor 2015, EMNLP."""
         inner = np.linspace(0, 1, NUM_BINS + 1)[1:-1]
         edges = np.quantile(self.probability, inner, method="lower") if len(self.at) else inner
         return self._binned(np.searchsorted(np.unique(edges), self.probability, "right"))
@@ -111,11 +111,11 @@ class Rows:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ranks:
-    """Which predictions stand at each of the L distinct probabilities of a positive row, falling:
-    times weights [N, R] each gives sums [L, R].
+    """Which predictions are at each of the L distinct probabilities of positive rows, descending.
+    Multiplied by weights [N, R], each gives sums [L, R].
 
-    A sparse product adds the weights of each row once, where running sums over all rows in their
-    order would also be kept between two thresholds.
+    A sparse product adds the weights of each row once; running sums over all sorted rows would also
+    compute sums between thresholds.
 
     Attributes:
         gained: positives of exactly this probability. [L, N]
@@ -140,7 +140,7 @@ class Ranks:
             return csr_array((ones, (level, rows.at[chosen])), shape=shape)
 
         positive, negative = np.flatnonzero(rows.target), np.flatnonzero(~rows.target)
-        # the first level at or below a negative, and the first one below it
+        # the first level at or below a negative, and the first below it
         reached = np.searchsorted(levels, falling[negative], "left")
         below = np.searchsorted(levels, falling[negative], "right")
         some, tied = below < len(levels), below > reached
@@ -153,7 +153,7 @@ class Ranks:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Curve:
-    """Weights at the L falling thresholds of `Ranks`, each [R, L], and their totals [R, 1]."""
+    """Weights at the L descending thresholds of `Ranks`, each [R, L], and their totals [R, 1]."""
 
     gained: Floats
     """Positives of exactly this probability."""
@@ -169,8 +169,8 @@ class Curve:
 
 @dataclass(frozen=True, kw_only=True)
 class Bins:
-    """Weights [R, 1] of all rows, and of each of B bins [R, B] its rows, their summed probability
-    and their positives."""
+    """Total weight [R, 1], and for each of B bins [R, B] its rows, their summed probability and
+    their positives."""
 
     total: Floats
     count: Floats
@@ -180,8 +180,8 @@ class Bins:
 
 @dataclass(frozen=True, kw_only=True)
 class Sample:
-    """Rows and how often each of the N predictions stands in each resample [R, N]; sums that
-    several scores share."""
+    """Rows, how often each of the N predictions is in each resample [R, N], and sums that several
+    scores share."""
 
     rows: Rows
     weights: NDArray[Any]
@@ -191,12 +191,12 @@ class Sample:
         return cls(rows=rows, weights=np.ones((1, rows.size)))
 
     def sums(self, placed: NDArray[Any]) -> Floats:
-        """Weighted sums of what `Rows.placed` gives: [R] or [R, M]."""
+        """Weighted sums of the result of `Rows.placed`: [R] or [R, M]."""
         placed = placed.astype(self.weights.dtype, copy=False)
         return np.asarray(self.weights @ placed, dtype=np.float64)
 
     def mean(self, values: NDArray[Any]) -> Floats:
-        """Of values [n] of the rows. [R]"""
+        """Mean of values [n] of the rows. [R]"""
         return ratio(self.sums(self.rows.placed(values)), self.total)
 
     @cached_property
@@ -214,7 +214,7 @@ class Sample:
         ranks, each = self.rows.ranks, self.weights.T
         gained = ranks.gained @ each
         above = np.cumsum(ranks.above @ each, axis=0).T
-        # in the precision of the weights: wider totals would widen every array beside them
+        # in the precision of the weights: wider totals would widen every other array
         totals = (self.sums(self.rows.positives), self.total)
         positives, rows = (t.astype(self.weights.dtype)[:, None] for t in totals)
         return Curve(
@@ -238,7 +238,7 @@ class Sample:
 
 @dataclass(frozen=True, kw_only=True)
 class Assessed:
-    """The rows that count, in each way in which scores look at them."""
+    """The assessed rows, in each of the forms that scores use."""
 
     predictions: Predictions
 
@@ -288,7 +288,7 @@ class Assessed:
 
     @cached_property
     def cuts(self) -> list[Rows]:
-        """Each grade but the lowest: it or a higher one, against the lower ones."""
+        """For each grade except the lowest: this grade or above, against the lower ones."""
         (rows,) = self.table
 
         def reached(cells: NDArray[Any]) -> NDArray[Any]:
@@ -323,8 +323,8 @@ class Assessed:
 def samples(rows: Rows, weights: NDArray[Any]) -> Iterator[Sample]:
     """The rows with weights [R, N] of all predictions, in blocks of resamples.
 
-    Blocks hold float32: every count up to 2^24 is exact in it, and sums of other values are only
-    ever a spread.
+    Blocks are float32: counts up to 2^24 are exact, and sums of other values are only used for
+    spread.
     """
     step = max(1, BLOCK_CELLS // max(1, rows.size))
     for i in range(0, len(weights), step):
@@ -332,12 +332,12 @@ def samples(rows: Rows, weights: NDArray[Any]) -> Iterator[Sample]:
 
 
 def probability_bin(probability: Floats) -> Ints:
-    """Bin 0 to 14 of each probability; a bin holds its lower edge, the last one also 1."""
+    """Bin 0 to 14 of each probability; a bin includes its lower edge, the last one also 1."""
     return np.minimum((probability * NUM_BINS).astype(np.int64), NUM_BINS - 1)
 
 
 def ratio(part: NDArray[Any], whole: NDArray[Any]) -> Floats:
-    """part / whole, nan where the whole is empty."""
+    """part / whole, nan if the whole is 0."""
     result: Floats = np.full(np.broadcast_shapes(part.shape, whole.shape), np.nan)
     np.divide(part, whole, out=result, where=whole > 0)
     return result

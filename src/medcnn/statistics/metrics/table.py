@@ -1,4 +1,4 @@
-"""Every score in one table; each formula takes resampling weights, so that intervals are cheap."""
+"""All scores in one table; each formula takes resampling weights, so intervals are cheap."""
 
 from __future__ import annotations
 
@@ -106,32 +106,32 @@ class Metric:
     """One score.
 
     Attributes:
-        title: as the report calls it.
-        label: kernel for one label; used once per class (one-vs-rest) where `table` is None.
-        table: kernel for all classes at once, where exactly one of them is right.
-        cut: the label kernel is asked of each grade or worse, instead of each label.
-        kinds: of labels for which the score means something.
-        higher_is_better: None where neither is: no epoch can be chosen by it.
-        bounds: of its values; its interval keeps within them, see `span`.
-        of_grades: it is a distance of grades, so that the upper bound is K - 1.
-        influence: of each row on the score, in parts [n] of which each is a mean of its own, nan
-            for rows outside of it; the interval is made from it without resampling.
-        floor: a variance from rows and their patients [n]; where the influence or the resamples
-            give a smaller one, the mean of both is taken.
-        signed: for a sum of absolute values, or of squares: its terms [R, T] with their signs.
-            Noise makes such a sum too large, so the interval is a test of these, inverted.
+        title: its name in the report.
+        label: kernel for one label; used for each class (one-vs-rest) if `table` is None.
+        table: kernel for all exclusive classes at once.
+        cut: the label kernel applies to each grade or worse, instead of each label.
+        kinds: kinds of labels for which the score has a meaning.
+        higher_is_better: None if neither is better; then it cannot choose an epoch.
+        bounds: of its values and its interval, see `span`.
+        of_grades: it is a distance of grades, so the upper bound is K - 1.
+        influence: of each row on the score, in parts [n] that are separate means, nan for rows
+            outside the part; the interval is made from it without resampling.
+        floor: a variance from rows and their patients [n]; if the influence or the resamples give
+            a smaller one, the mean of both is used.
+        signed: for a sum of absolute values or squares: its terms [R, T] with their signs. Noise
+            makes such a sum too large, so the interval is an inverted test of these.
         power: 1 for absolute values, 2 for squares.
-        sides: for the share of rows that are decided rightly, or the mean of several such shares:
-            the rows [n] of which each is a share.
+        sides: for the share of rows decided correctly, or a mean of several such shares: the rows
+            [n] of each share.
         of_prevalence: it is p (1 - p) of the share p of positives.
-        decided: it also rests on how many patients are called positive, and negative.
-        mistaken: it also rests on how many patients have an image whose truth is less probable than
-            the other answer.
-        of_all: it rests on all patients, not on those of the rarer side.
-        unbiased: False where noise makes it larger, as it makes its resamples once more.
-        needs: fewest patients on the rarer side for which the interval was found to hold; below,
+        decided: it also depends on how many patients are called positive, and negative.
+        mistaken: it also depends on how many patients have an image whose true answer is less
+            probable than the other.
+        of_all: it depends on all patients, not on those of the rarer side.
+        unbiased: False if noise makes it larger, and its resamples once more.
+        needs: fewest patients on the rarer side for which the interval was found reliable; below,
             there is none (docs/metrics.md).
-        undefined: why it may have no value though both classes occur.
+        undefined: why it may be undefined although both classes occur.
     """
 
     title: str
@@ -153,11 +153,11 @@ class Metric:
     of_all: bool = False
     unbiased: bool = True
     needs: int = FEWEST
-    undefined: str = "every image is decided alike"
+    undefined: str = "all images get the same decision"
 
     @property
     def method(self) -> str:
-        """How its interval is made; docs/metrics.md tells of each."""
+        """The method of its interval; see docs/metrics.md."""
         if self.signed is not None:
             return "inverted test"
         if self.sides is not None or self.of_prevalence:
@@ -174,7 +174,7 @@ class Metric:
         return Scope.LABEL if self.table is None or not labels.exclusive else Scope.TABLE
 
     def span(self, labels: LabelSpace) -> tuple[float, float]:
-        """Least and largest value for these labels."""
+        """Smallest and largest value for these labels."""
         return (0.0, len(labels.outputs) - 1.0) if self.of_grades else self.bounds
 
     def kernel(self, labels: LabelSpace) -> Kernel:
@@ -333,14 +333,14 @@ METRICS = Table("score", _METRICS, group="scores", kind=Metric)
 
 
 def choosing() -> list[str]:
-    """The scores by which an epoch can be chosen. Those of plug-ins are not imported for that: some
-    may prove to have no better and worse."""
+    """The scores that can choose an epoch. Those of plug-ins are included without importing them,
+    although some may have no better and worse."""
     neither = {n for n, m in _METRICS.items() if m.higher_is_better is None}
     return [n for n in METRICS if n not in neither]
 
 
 DEFAULT_SCORE: dict[Kind, str] = dict.fromkeys(Kind, "auroc")
-"""The validation score that picks the best epoch: ranks well before any threshold is chosen."""
+"""The default validation score for choosing the best epoch: it needs no threshold."""
 
 
 def metric_for(name: str, kind: Kind) -> Metric:
@@ -363,11 +363,11 @@ def values(predictions: Predictions, name: str, weights: NDArray[Any] | None = N
     """The score in each resample.
 
     Args:
-        weights: [R, N] how often each row stands in each resample; None means once, in one.
+        weights: [R, N] how often each row is in each resample; None: once, in a single one.
 
     Returns:
         [R, K] one column per label, [R, K - 1] one per cut between grades, or [R, 1] where the
-        score is for the whole table; nan where it is not defined.
+        score is for the whole table; nan if undefined.
 
     Raises:
         UsageError: the score does not exist or is not defined for this kind of label.
@@ -385,9 +385,9 @@ def values(predictions: Predictions, name: str, weights: NDArray[Any] | None = N
 
 
 def score(predictions: Predictions, name: str) -> float:
-    """The overall value: of the table, or the unweighted mean over labels where it is defined.
+    """The overall value: for the table, or the unweighted mean over labels with a defined value.
 
-    nan where it is defined for none. Raises as `values`.
+    nan if it is defined for none. Raises like `values`.
     """
     found = values(predictions, name)[0]
     defined = found[~np.isnan(found)]

@@ -46,7 +46,7 @@ def blend(
         fresh: as `fresh_rows` says; they are taken from the new weights.
         share: of the new weights, or `auto`: the best on validation, the largest of equals.
     """
-    best, tensors = run.ranks.told(lambda: checkpoints.read(run.best))
+    best, tensors = run.ranks.from_leader(lambda: checkpoints.read(run.best))
     if "wise_ft" in best.provenance:
         return
     classifier = checkpoints.restore(best, tensors, str(run.best)).to(setting.device).eval()
@@ -78,4 +78,4 @@ def blend(
     log.info(f"WiSE-FT: {chosen:g} of the new weights, {1 - chosen:g} of the old")
     made = {**best.provenance, "wise_ft": chosen}
     kept = replace(best, provenance=made)
-    run.ranks.told(lambda: checkpoints.save(run.best, classifier, kept))
+    run.ranks.from_leader(lambda: checkpoints.save(run.best, classifier, kept))

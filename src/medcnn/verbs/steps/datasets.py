@@ -61,8 +61,8 @@ def manifest_of(
     manifest = with_splits(labelled(data, note), data, seed, leaky="groups" in allow)
     if found := splits.leaks(manifest):
         note(
-            f"{len(found)} {manifest.group_noun}s stand in more than one split, which audit.allow "
-            "lets pass: scores are not those on new patients."
+            f"{len(found)} {manifest.group_noun}s are in more than one split, which audit.allow "
+            "permits: scores do not apply to new patients."
         )
     return described(manifest, note)
 

@@ -46,7 +46,7 @@ def decided(config: Config, run: RunFolder) -> Config:
             lr, size_px = lr or advice.lr, size_px or advice.size_px
         return lr, size_px
 
-    lr, size_px = run.ranks.told(numbers)
+    lr, size_px = run.ranks.from_leader(numbers)
     config = replace(
         config,
         optimizer=replace(config.optimizer, lr=lr),

@@ -33,7 +33,7 @@ def going_on(config: FinetuneConfig, words: list[str], run: RunFolder) -> None:
     """Train the checkpoint of `config` further; leaves report and page in the run folder."""
     path, ranks = Path(config.checkpoint or ""), run.ranks
     old = read_old(config, run, path)
-    manifest, bad, _ = ranks.told(lambda: audited(config, run, old.described.preprocessing))
+    manifest, bad, _ = ranks.from_leader(lambda: audited(config, run, old.described.preprocessing))
     old = replace(
         old,
         described=replace(
@@ -58,8 +58,8 @@ def going_on(config: FinetuneConfig, words: list[str], run: RunFolder) -> None:
     rehearsing = config.trainer.dry_run
     there: list[OldImages | str] = []
     if not rehearsing:
-        ranks.told(lambda: there.append(old_images(path, as_it_was(old), config.old_data)))
-        ranks.told(lambda: record(run, config.accept, manifest.fingerprint()))
+        ranks.from_leader(lambda: there.append(old_images(path, as_it_was(old), config.old_data)))
+        ranks.from_leader(lambda: record(run, config.accept, manifest.fingerprint()))
 
     def before_test(setting: Setting) -> None:
         if config.wise_ft is not None:
@@ -83,7 +83,7 @@ def read_old(config: FinetuneConfig, run: RunFolder, path: Path) -> OldModel:
     old, tensors = checkpoints.read(path)
     checkpoints.refuse_not_finite(tensors, str(path))
     sha = checkpoints.provenance_of(path)["checkpoint_sha256"]
-    run.ranks.told(
+    run.ranks.from_leader(
         lambda: sitting.refuse_changed(run, "checkpoint_sha256", sha, "checkpoint weights")
     )
     described = replace(

@@ -154,9 +154,8 @@ def score_text(score: Score) -> str:
 
 
 def _no_interval(score: Score, noun: str) -> str:
-    """Why a score stands alone."""
-    reason = score.note.partition("interval not available: ")[2].partition(";")[0]
-    return f" (no interval: {whose(reason, noun)})" if reason and math.isnan(score.low) else ""
+    """Why a score has no interval."""
+    return f" (no interval: {whose(score.no_interval, noun)})" if score.no_interval else ""
 
 
 def _lazy_accuracy(predictions: Predictions) -> str:

@@ -84,7 +84,7 @@ def begun(config: TrainConfig, command: list[str]) -> Iterator[RunFolder | None]
     with ExitStack() as stack:
         ranks = stack.enter_context(joined(config.trainer.device))
         # machines may have other keys, and so other names for it
-        path = ranks.told(lambda: run_folder_of(config))
+        path = ranks.from_leader(lambda: run_folder_of(config))
         shorter = None if config.run_dir else shorter_run(path, to_json(config))
         run = stack.enter_context(opened(config, command, path, ranks))
         stack.enter_context(ended_by_signals())  # within `opened`, so that run.json says it
@@ -139,7 +139,7 @@ def opened(
             own.append(stack.enter_context(context))
             return own[0].facts, own[0].finished
 
-        facts, finished = ranks.told(open_it)
+        facts, finished = ranks.from_leader(open_it)
         if own:
             own[0].ranks = ranks
         yield own[0] if own else RunFolder(path, facts, finished, ranks)
@@ -183,11 +183,11 @@ def fitted(
         run.write_facts()
         return run.resumable()
 
-    resumed = ranks.told(begin)
+    resumed = ranks.from_leader(begin)
     setting = with_start(setting, state.classifier, run, resumed=resumed)
     if resumed:
         take_up(state, setting, run)
-    looks = ranks.told(lambda: appearance_of(store, manifest.rows(Split.TRAIN)))
+    looks = ranks.from_leader(lambda: appearance_of(store, manifest.rows(Split.TRAIN)))
     described = replace(described, appearance=looks)
 
     def describe(result: EpochResult) -> Checkpoint:
@@ -278,7 +278,7 @@ def judged_best(
 ) -> tuple[Checkpoint, list[Predictions]]:
     """Every choice is made on validation and written into the checkpoint before test is opened."""
     ranks = run.ranks
-    best, tensors = ranks.told(lambda: checkpoints.read(run.best))
+    best, tensors = ranks.from_leader(lambda: checkpoints.read(run.best))
     classifier = checkpoints.restore(best, tensors, str(run.best)).to(setting.device).eval()
     flips = setting.augmentation.flips if config.trainer.flip_average else ""
     best = replace(best, flips=flips, readout=Readout())
@@ -308,7 +308,7 @@ def judged_best(
         checkpoints.save(run.best, classifier, best)
         return checkpoints.provenance_of(run.best)
 
-    origin = ranks.told(keep)
+    origin = ranks.from_leader(keep)
     validation = replace(validation, provenance={**validation.provenance, **origin})
     if ranks.leads:
         run.looks_at_test()

@@ -151,7 +151,7 @@ def with_start(
         return setting
     if not resumed and setting.ranks.leads:
         write_start(run.start, classifier, setting.plan)
-    return replace(setting, start=setting.ranks.told(lambda: read_start(run.start)))
+    return replace(setting, start=setting.ranks.from_leader(lambda: read_start(run.start)))
 
 
 def without_places(config: TrainConfig) -> dict[str, Any]:

@@ -30,7 +30,7 @@ def begin_with(model: ModelConfig, body: Body, manifest: Manifest, run: RunFolde
         old = checkpoint_at(model.weights)
         return Origin(bool(facts["pretrained"]), str(facts["weights"]), licence, (), own, old)
 
-    origin = run.ranks.told(load)
+    origin = run.ranks.from_leader(load)
     now: dict[str, Any] = {
         "weights": run.written(origin.text),
         "pretrained": origin.pretrained,

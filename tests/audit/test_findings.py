@@ -189,20 +189,20 @@ CLAUSES = {
     "of different patients by the table: with another seed": {
         *("two labels", "near, two labels", "twice", "twice in test"),
     },
-    "By the table they are of different patients": {"near, two labels"},
+    "The table says they show different patients": {"near, two labels"},
     "audit.max_bad=1 allows them": {"bad, allowed"},
     "or allow them with audit.max_bad=1": {"bad"},
-    "are nearly black": {"12 bits"},
+    "are almost black": {"12 bits"},
     "They are read as 12 bits": {"12 bits, known"},
-    "that is visible to a network": {"goes with"},
-    "They do not go strongly with any class": {"mixed"},
+    "a network can see that": {"goes with"},
+    "They are not strongly associated with any class": {"mixed"},
 }
 
 
 @pytest.mark.fault
 @pytest.mark.parametrize("clause", CLAUSES)
 def test_a_clause_stands_where_it_is_true_and_nowhere_else(clause: str) -> None:
-    """Rows A13, A16: `what is tested was trained on` was said of copies in validation too."""
+    """Rows A13, A16: `the test contains training images` was said of copies in validation too."""
     said = {
         case: " ".join(f"{f.title} {f.meaning} {f.advice}" for f in run_checks(of(), ()))
         for case, (of, _) in CASES.items()

@@ -142,7 +142,8 @@ def _meant_elsewhere(verb: Verb, key: str, part: str, shape: DictConfig) -> str:
 
 def decimal_comma(override: Override, shape: DictConfig) -> str:
     number = re.fullmatch(r"[^=]+=(-?\d+),(\d+)", str(override.input_line))
-    if not number or not isinstance(OmegaConf.select(shape, override.key_or_group), float):
+    value = OmegaConf.select(shape, override.key_or_group)
+    if not number or not (isinstance(value, float) or (value is None and number[1] == "0")):
         return ""
     return f" A decimal comma? {override.key_or_group}={number[1]}.{number[2]}"
 

@@ -133,7 +133,7 @@ def run(config: SweepConfig, command: Command) -> None:
 
 VERB = Verb(
     name="sweep",
-    lines=("sweep data=ham10000 data.root=...: settings searched by Optuna, on validation",),
+    lines=("sweep data=ham10000 data.root=...: Optuna searches settings, on validation",),
     examples=("sweep data=ham10000 data.root=/data/ham10000",),
     synonyms=("search", "optimize", "optimise", "hyperopt", "optuna"),
     config=SweepConfig,

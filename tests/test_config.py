@@ -16,6 +16,7 @@ GOOD: dict[str, Any] = {
     "warmup_share": 0.5,
     "clip_norm": None,
     "ema_decay": 0,
+    "swa_from": None,
     "score": "auroc",
     "patience": None,
     "flip_average": True,

@@ -133,10 +133,11 @@ def _meant_elsewhere(verb: Verb, key: str, part: str, shape: DictConfig) -> str:
     """A setting of another group, or a command, that a key may mean; or ""."""
     if key in verb.mistaken:
         return verb.mistaken[key]
-    last, leaves = key.rpartition(".")[2], [*_leaves(shape), *RENAMED.values()]
+    own = [*_leaves(shape)]
+    last, leaves = key.rpartition(".")[2], [*own, *RENAMED.values()]
     same = [leaf for leaf in leaves if leaf.rpartition(".")[2] == last and "." in leaf]
     longer = [leaf for leaf in leaves if leaf.rpartition(".")[2].startswith(f"{part}_")]
-    known = [leaf for leaf in [*same, *longer] if OmegaConf.select(shape, leaf) is not None]
+    known = [leaf for leaf in [*same, *longer] if leaf in own]
     return f"; did you mean '{known[0]}'?" if known else ""
 
 

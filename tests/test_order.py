@@ -141,13 +141,13 @@ ROOMS = {
     "cli": 1_680,
     "data": 8_840,
     "images": 4_500,
-    "models": 3_630,
+    "models": 3_860,
     "pages": 3_720,
     "pixels": 1_800,
     "statistics": 5_620,
     "system": 2_520,
-    "training": 3_570,
-    "verbs": 5_480,
+    "training": 4_020,
+    "verbs": 5_840,
 }
 
 

@@ -271,6 +271,13 @@ CLAIMS = (
         ("finetune_keeps_the_head_rows_of_classes_with_the_same_name",),
     ),
     Claim(
+        "`medcnn probe` fits",
+        (
+            "a_logistic_probe_leaves_a_checkpoint_that_predicts_what_it_did",
+            "nearest_neighbours_leave_predictions_and_no_features_of_patients",
+        ),
+    ),
+    Claim(
         "A package of your own can add",
         (
             "a_package_of_ones_own_trains_evaluates_and_predicts",

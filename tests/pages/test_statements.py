@@ -45,6 +45,7 @@ VALUES: dict[str, list[Any]] = {
     "copies_sought": [False, True],
     "known_start": [False, True],
     "epochs": [0, 1, 9],
+    "probe": ["", "penalty"],
     "fitted": [frozenset(), frozenset({"thresholds"}), frozenset({"thresholds", "calibration"})],
     "flat": [frozenset(), frozenset({"mass"})],
     "own_prevalence": [False, True],

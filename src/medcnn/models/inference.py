@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -92,7 +93,7 @@ NO_ROOM = (
 
 
 def logits_of(
-    classifier: nn.Module, images: Tensor, flips: str, dtype: torch.dtype
+    classifier: Callable[[Tensor], Tensor], images: Tensor, flips: str, dtype: torch.dtype
 ) -> NDArray[np.float32]:
     """Logits [B, K], float32: the mean over the mirrored views of each image.
 

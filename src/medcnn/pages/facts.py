@@ -63,6 +63,7 @@ class Facts:
     copies_sought: bool = False  # near-duplicates were searched for in the training
     known_start: bool = False  # training began with random weights or timm's
     epochs: int = 0  # among which validation could choose
+    probe: str = ""  # what validation chose for a probe
     flat: frozenset[str] = frozenset()  # labels whose probability is the same for every image
     fitted: frozenset[str] = frozenset()  # on validation: thresholds, calibration, sets, referral
     own_prevalence: bool = False  # predictive values are for the prevalence of these images
@@ -107,7 +108,13 @@ def facts_of(run: Mapping[str, Any], split: str = "") -> dict[str, Any]:
     """The `Facts` in `run.json`; older files have fewer, and support fewer sentences."""
     told, config = _mapping(run, "report"), _mapping(run, "config")
     origin = run.get("trained_on")
-    made = Made.EVALUATED if origin else Made.TRAINED if run.get("best_epoch") else Made.UNKNOWN
+    made = (
+        Made.EVALUATED
+        if origin
+        else Made.TRAINED
+        if run.get("best_epoch") or run.get("probe")
+        else Made.UNKNOWN
+    )
     origin = origin if isinstance(origin, Mapping) else {}
     if made is Made.EVALUATED:
         audit: Mapping[str, Any] = _mapping(origin, "audit")
@@ -130,6 +137,7 @@ def facts_of(run: Mapping[str, Any], split: str = "") -> dict[str, Any]:
         "copies_sought": bool(audit.get("copies")),
         "known_start": bool(start),
         "epochs": len(told.get("history") or ()) or int(origin.get("epochs") or 0),
+        "probe": str(_mapping(run, "probe").get("chose") or ""),
         "pseudonyms": told.get("pseudonymous"),
     }
 

@@ -34,7 +34,7 @@ def _never_seen(f: Facts) -> bool:
 def chose(f: Facts) -> list[str]:
     """What was chosen on validation."""
     fitted = [w for w in ("thresholds", "calibration") if w in f.fitted]
-    return [*(["epoch"] if f.epochs > 1 else []), *fitted]
+    return [*(["epoch"] if f.epochs > 1 else []), *([f.probe] if f.probe else []), *fitted]
 
 
 def choices(f: Facts) -> str:

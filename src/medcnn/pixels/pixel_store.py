@@ -30,8 +30,8 @@ class PixelStore:
     """Preprocessed pixels of a manifest's records, in its order.
 
     Attributes:
-        shape: [C, H, W] of an image.
-        dtype: uint8 or uint16, full range.
+        shape: [C, H, W] of an image, or [F] where features were made of it (`models.features`).
+        dtype: uint8 or uint16, full range; of features float32.
         segments: what the pixels lie in.
         places: [N, 2] segment and slot of each record; -1 where it is unreadable.
         crcs: [N] CRC-32 of the pixels.
@@ -40,7 +40,7 @@ class PixelStore:
         again: decodes rows anew.
     """
 
-    shape: tuple[int, int, int]
+    shape: tuple[int, ...]
     dtype: np.dtype[Any]
     segments: Sequence[Pixels | Memory]
     places: NDArray[np.int64]
@@ -66,7 +66,7 @@ class PixelStore:
         return f"{zlib.crc32(self.crcs[usable].tobytes()):08x}"
 
     def take(self, rows: NDArray[np.int64], out: NDArray[Any] | None = None) -> NDArray[Any]:
-        """[B, C, H, W]: the images of `rows`, each of them readable.
+        """[B, C, H, W] or [B, F]: the images of `rows`, each of them readable.
 
         Args:
             out: where to put them, of that shape; None means memory of their own.

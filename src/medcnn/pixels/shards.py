@@ -148,9 +148,7 @@ def fill(
     with ExitStack() as stack:
         for shelf in sorted(shelves, key=lambda s: s.part.folder):
             folder = own_folder(shelf.part.folder)
-            alone = stack.enter_context(_turn(folder))
-            if alone and sum(1 for _ in folder.glob("*.rows")) > MOST_SEGMENTS:
-                merge(folder, shelf.part.item_bytes)
+            stack.enter_context(turn(folder, shelf.part.item_bytes, "decodes"))
         # another run may have made them while this one waited
         states = states_of(root, paths)
         for shelf in shelves:
@@ -217,19 +215,25 @@ def _shard(
 
 
 @contextmanager
-def _turn(folder: Path) -> Iterator[bool]:
-    """One build at a time in a folder, so that runs that start together decode once; False where
-    that cannot be had.
+def turn(folder: Path, item_bytes: int, doing: str) -> Iterator[None]:
+    """One build at a time in a folder, so that runs that start together decode once; many segments
+    are merged before.
 
     Where files cannot be locked (some network drives) builds go on side by side: that costs time,
     each writes a segment of its own. Where none can be written, only a set with unreadable images
     comes here and has nothing to keep.
+
+    Args:
+        item_bytes: of what is made of one image.
+        doing: what another run does, in the words of the terminal.
     """
-    say = partial(log.info, "another run decodes for the same cache; waiting for it")
+    say = partial(log.info, f"another run {doing} for the same cache; waiting for it")
     with ExitStack() as stack:
         alone = True
         try:
             stack.enter_context(locked(folder / ".lock", waiting=say))
         except OSError:
             alone = False
-        yield alone
+        if alone and sum(1 for _ in folder.glob("*.rows")) > MOST_SEGMENTS:
+            merge(folder, item_bytes)
+        yield

@@ -43,6 +43,8 @@ ADDED: dict[str, Any] = {
     "model.auxiliary": False,
     "pooling": {"name": "auto", "options": {}},
     "optimizer.l2_sp": 0.0,
+    "transfer.options.features": "auto",
+    "transfer.options.views": 0,
     "loss.options.weighting": "none",
     "loss.options.beta": 0.9999,
     "loss.options.twice": False,

@@ -32,7 +32,7 @@ class Average:
     start (as in TensorFlow's ExponentialMovingAverage).
     """
 
-    def __init__(self, averaged: Classifier, model: Classifier) -> None:
+    def __init__(self, averaged: nn.Module, model: nn.Module) -> None:
         ours, theirs = averaged.state_dict().values(), model.state_dict().values()
         pairs = list(zip(ours, theirs, strict=True))
         self.floats = [(a, b) for a, b in pairs if a.is_floating_point()]

@@ -207,15 +207,20 @@ def _coming(
     again: bool = False,
 ) -> Iterator[Batch]:
     """The batches of the epoch that are not done yet; or all of them again, to be looked at."""
+    features = None if again else setting.features_at(state.epoch)
     return batches(
-        setting.store,
+        features.of_epoch(state.epoch) if features else setting.store,
         targets,
         order,
         setting.trainer.batch_size,
         device=setting.device,
         start=0 if again else state.step,
         ranks=setting.ranks,
-        partners=None if again else partners_of(setting.augmentation, setting.seed, state.epoch),
+        partners=(
+            None
+            if again or features
+            else partners_of(setting.augmentation, setting.seed, state.epoch)
+        ),
     )
 
 
@@ -336,15 +341,16 @@ def _finish(
     before = time.monotonic()
     with stop.turned(patient=False):
         setting.ranks.align(state.judged)
+        features = setting.features_at(state.epoch)
         predictions = predict(
-            state.judged,
-            setting.store,
+            state.judged.head if features else state.judged,
+            features.plain if features else setting.store,
             setting.manifest,
             validation_rows,
             split=Split.VALIDATION,
             batch_size=setting.trainer.batch_size,
             device=setting.device,
-            dtype=setting.dtype,
+            dtype=torch.float32 if features else setting.dtype,
             ranks=setting.ranks,
         )
     numbers["perf/val_images_per_s"] = len(predictions.image_ids) / (time.monotonic() - before)

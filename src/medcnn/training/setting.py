@@ -13,6 +13,7 @@ from medcnn.data.manifest import Manifest
 from medcnn.pixels.pixel_store import PixelStore
 from medcnn.system.distributed import ALONE, Ranks
 from medcnn.training.augmentations import Augmentation
+from medcnn.training.frozen import Features
 from medcnn.training.samplers import Sampler, shuffle
 from medcnn.training.tasks import Task
 from medcnn.training.transfer import Plan
@@ -40,3 +41,9 @@ class Setting:
     ranks: Ranks = ALONE
     sampler: Sampler = shuffle
     start: Mapping[str, Tensor] = field(default_factory=dict)
+    features: Features | None = None
+
+    def features_at(self, epoch: int) -> Features | None:
+        """What stands for the images in this epoch."""
+        here = self.features and self.plan.at(epoch) is self.features.stage
+        return self.features if here else None

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from medcnn.config import Compile, Reproducible
-from medcnn.models.classifier import Classifier, unit_range
+from medcnn.models.classifier import unit_range
 from medcnn.models.inference import autocast, out_of_memory
 from medcnn.pixels.batches import Batch
 from medcnn.system.errors import MedcnnError, UsageError
@@ -40,7 +40,9 @@ class Stepper:
     """Takes the steps of one sitting.
 
     Attributes:
-        forward: the classifier, compiled where that is wanted and works.
+        network: what takes a step: the classifier, or its head alone where features of the body
+            stand for the images.
+        forward: the network, compiled where that is wanted and works.
     """
 
     def __init__(self, state: TrainState, setting: Setting, *, num_batches: int) -> None:
@@ -48,10 +50,17 @@ class Stepper:
         trainer = setting.trainer
         self.state, self.setting = state, setting
         self.parameters = [p for g in state.optimizer.param_groups for p in g["params"]]
-        self.statistics = Statistics(state.classifier)
+        self.features = setting.features_at(state.epoch) is not None
+        self.network: nn.Module = state.classifier
+        moving: nn.Module | None = state.averaged if trainer.ema_decay else None
+        if self.features:
+            # a body that stays the same need not be averaged either
+            self.network = state.classifier.head
+            moving = state.averaged.head if state.averaged and moving else None
+        self.dtype = torch.float32 if self.features else setting.dtype
+        self.statistics = Statistics(self.network)
+        self.average = Average(moving, self.network) if moving else None
         self.pull = Pull(setting.start, state.classifier, setting.optimizer, state.optimizer)
-        moving = state.averaged if trainer.ema_decay else None
-        self.average = Average(moving, state.classifier) if moving else None
         # a run that goes on keeps what it found
         automatic = trainer.micro_batch is None and not state.micro_batch
         self.to_probe = automatic and setting.device.type in PROBED
@@ -61,11 +70,11 @@ class Stepper:
         self.tf32 = on_gpu and trainer.reproducible is Reproducible.FAST
         pays = on_gpu and num_batches >= COMPILING_PAYS_FROM_BATCHES
         self.compiled = trainer.compile is Compile.ON or (trainer.compile is Compile.AUTO and pays)
-        # what wraps the classifier shares its weights, whose names stay as they are in checkpoints
-        self.plain: nn.Module = state.classifier
+        # what wraps the network shares its weights, whose names stay as they are in checkpoints
+        self.plain: nn.Module = self.network
         if setting.ranks.world > 1:
             self.plain = DistributedDataParallel(
-                state.classifier,
+                self.network,
                 device_ids=[setting.device] if on_gpu else None,
             )
         self.forward: Callable[..., Any] = self.plain
@@ -124,14 +133,15 @@ class Stepper:
         The optimizer, the average and what DistributedDataParallel holds lie in memory already, so
         nothing larger comes later. Random numbers are seeded anew by each batch.
         """
-        ranks, classifier, fault = self.setting.ranks, self.state.classifier, None
-        buffers = list(classifier.buffers())
+        ranks, fault = self.setting.ranks, None
+        network: nn.Module = self.network
+        buffers = list(network.buffers())
         before = [b.clone() for b in buffers]
         wrapped = self.plain, self.forward
         if ranks.world > 1:
             # nothing is exchanged: whose memory is full would leave the others waiting
-            self.plain = self.forward = classifier
-            for module in classifier.modules():
+            self.plain = self.forward = network
+            for module in network.modules():
                 if isinstance(module, nn.SyncBatchNorm):
                     module.eval()
         self.probing = True
@@ -142,7 +152,7 @@ class Stepper:
         self.probing = self.to_probe = False
         if ranks.world > 1:
             self.plain, self.forward = wrapped
-            classifier.train()
+            network.train()
         self.state.optimizer.zero_grad(set_to_none=True)
         torch._foreach_copy_(buffers, before)
         own = self.state.micro_batch
@@ -178,24 +188,17 @@ class Stepper:
         self, group: list[Batch], keys: NDArray[np.uint64]
     ) -> tuple[Tensor, ...]:
         state, setting = self.state, self.setting
-        now = {"seed": setting.seed, "epoch": state.epoch}
         sums, counts, unpaired = [], [], [torch.zeros((), device=setting.device)]
         left = sum(batch.own or len(batch.rows) for batch in group)
         for step, batch in enumerate(group, start=state.step - len(group)):
             # dropout and its like draw from here, the same after a restart
             torch.manual_seed(_seed_of(setting.seed, state.epoch, step, setting.ranks.rank))
-            images, targets = unit_range(batch.images), batch.targets
-            images = augment(
-                images, again(keys[batch.rows], batch.times), setting.augmentation, **now
-            )
-            mix = mix_of(setting.augmentation, **now, step=step)
-            images, targets = mixed(images, targets, mix, batch.own)
-            images = images.contiguous(memory_format=setting.memory_format)
+            images, targets = self._inputs(batch, keys, step)
             parts = -(-len(images) // state.micro_batch)
             for part, target in zip(images.chunk(parts), targets.chunk(parts), strict=True):
                 left -= len(part)
                 with self._exchanging(left == 0):
-                    with autocast(setting.dtype, setting.device):
+                    with autocast(self.dtype, setting.device):
                         outputs = self.forward(part)
                     loss_sum, count = setting.task.total(outputs, target, state.epoch)
                     state.scaler.scale(loss_sum / setting.trainer.batch_size).backward()
@@ -204,6 +207,16 @@ class Stepper:
                 if setting.task.paired:
                     unpaired.append((~target.isnan()).sum() - count)
         return tuple(torch.stack(each).sum() for each in (sums, counts, unpaired))
+
+    def _inputs(self, batch: Batch, keys: NDArray[np.uint64], step: int) -> tuple[Tensor, Tensor]:
+        """What goes into the network, and its targets."""
+        setting, how = self.setting, self.setting.augmentation
+        if self.features:
+            return batch.images, batch.targets
+        now = {"seed": setting.seed, "epoch": self.state.epoch}
+        images = augment(unit_range(batch.images), again(keys[batch.rows], batch.times), how, **now)
+        images, targets = mixed(images, batch.targets, mix_of(how, **now, step=step), batch.own)
+        return images.contiguous(memory_format=setting.memory_format), targets
 
     def _exchanging(self, last: bool) -> AbstractContextManager[None]:
         """Gradients go to the other processes once, after the last part of a step."""
@@ -279,9 +292,8 @@ def tf32() -> Iterator[None]:
 class Statistics:
     """What normalisation layers gathered, with a packed copy of the last that was good."""
 
-    def __init__(self, classifier: Classifier) -> None:
-        parts = [classifier.body, classifier.head, classifier.auxiliary]
-        self.buffers = [b for p in parts if p for b in p.buffers() if b.is_floating_point()]
+    def __init__(self, network: nn.Module) -> None:
+        self.buffers = [b for b in network.buffers() if b.is_floating_point()]
         self.good = self._packed()
         pieces = zip(self.good.split([b.numel() for b in self.buffers]), self.buffers, strict=True)
         self.pieces = [piece.view_as(buffer) for piece, buffer in pieces]

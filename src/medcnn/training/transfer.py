@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from torch import nn
 
@@ -21,6 +22,8 @@ from medcnn.system.errors import UsageError
 from medcnn.system.registry import Table
 
 Mode = Callable[[nn.Module, int], "list[Stage]"]
+# When the frozen body of a stage is computed; auto: once where that changes nothing.
+When = Literal["auto", "once", "every_epoch"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,12 +37,17 @@ class Stage:
         statistics: whether the normalisation layers of the other parts gather new ones.
         restart: whether the learning rate warms up and falls anew from here; else it goes on as if
             nothing had changed.
+        features: when a body of which nothing trains is computed.
+        views: how many augmented versions of each image it is computed for; 0: only what makes no
+            difference.
     """
 
     epochs: int
     rates: Mapping[str, float]
     statistics: bool = True
     restart: bool = False
+    features: When = "every_epoch"
+    views: int = 0
 
 
 def full(body: nn.Module, epochs: int) -> list[Stage]:
@@ -52,9 +60,11 @@ def scratch(body: nn.Module, epochs: int) -> list[Stage]:
     return full(body, epochs)
 
 
-def linear_probe(body: nn.Module, epochs: int) -> list[Stage]:
+def linear_probe(
+    body: nn.Module, epochs: int, *, features: When = "auto", views: int = 0
+) -> list[Stage]:
     """Only the head trains."""
-    return [Stage(epochs=epochs, rates={HEAD: 1.0})]
+    return [Stage(epochs=epochs, rates={HEAD: 1.0}, features=features, views=views)]
 
 
 def last_n(body: nn.Module, epochs: int, *, n: int = 1) -> list[Stage]:
@@ -99,7 +109,13 @@ def layerwise(body: nn.Module, epochs: int, *, stem_scale: float = 0.1) -> list[
 
 
 def lp_ft(
-    body: nn.Module, epochs: int, *, probe_share: float = 0.3, rate: float = 0.1
+    body: nn.Module,
+    epochs: int,
+    *,
+    probe_share: float = 0.3,
+    rate: float = 0.1,
+    features: When = "auto",
+    views: int = 0,
 ) -> list[Stage]:
     """A linear probe for `probe_share` of the epochs, then everything at `rate` of the learning
     rate, from a new warm-up on (Kumar et al. 2022, ICLR): what the body knows is not spoilt by a
@@ -109,7 +125,7 @@ def lp_ft(
     probe = min(max(1, round(probe_share * epochs)), epochs - 1)
     everything = dict.fromkeys([*parts_of(body), HEAD], rate)
     return [
-        Stage(epochs=probe, rates={HEAD: 1.0}),
+        Stage(epochs=probe, rates={HEAD: 1.0}, features=features, views=views),
         # with statistics of its own batches the network would answer otherwise than the probe did
         Stage(epochs=epochs - probe, rates=everything, statistics=False, restart=True),
     ]
@@ -143,6 +159,7 @@ TRANSFERS = Table(
         "share": (0.01, 1.0),
         "stem_scale": (1e-6, 1.0),
         "probe_share": (0.01, 0.99),
+        "views": (0, 1000),
         "rate": (1e-6, 1.0),
         "rank": (1, 4096),
         "alpha": (1e-3, 1e6),

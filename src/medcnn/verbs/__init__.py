@@ -13,8 +13,8 @@ from typing import Any
 
 # In the order in which `medcnn --help` shows them.
 VERBS = (
-    *("audit", "train", "sweep", "crossvalidate", "finetune", "evaluate", "predict", "report"),
-    *("compare", "who", "preview", "init", "list"),
+    *("audit", "train", "probe", "sweep", "crossvalidate", "finetune", "evaluate", "predict"),
+    *("report", "compare", "who", "preview", "init", "list"),
 )
 
 

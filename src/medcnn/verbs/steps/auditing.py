@@ -64,13 +64,20 @@ def audited(
         run.facts["images"] = {split: len(whole.rows(split)) for split in Split}
         few = few_of(whole, config)
         return few, {}, settled(few, preprocessing)
-    manifest, unsplit = manifest_to_audit(config.data, config.seed, run.note)
+    return audited_set(config.data, config.audit, config.seed, run, preprocessing)
+
+
+def audited_set(
+    data: DataConfig, limits: AuditLimits, seed: int, run: RunFolder, preprocessing: Preprocessing
+) -> tuple[Manifest, dict[int, str], Preprocessing]:
+    """The same for any command that has a run folder, and never of a part of the set."""
+    manifest, unsplit = manifest_to_audit(data, seed, run.note)
     how = settled(manifest, preprocessing)
     audit = audit_of(
-        *(manifest, unsplit, how, config.audit, config.seed),
+        *(manifest, unsplit, how, limits, seed),
         measure=False,
-        cache=config.data.cache,
-        executor=config.data.executor,
+        cache=data.cache,
+        executor=data.executor,
     )
     if audit.of(Severity.REFUSE):
         raise DataError(

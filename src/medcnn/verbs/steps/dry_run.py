@@ -97,6 +97,9 @@ def costs(config: TrainConfig, facts: Mapping[str, Any], sizes: Mapping[str, int
     train_rate, look_rate = speed["perf/images_per_s"], speed["perf/val_images_per_s"]
     a_step = trainer.batch_size * trainer.accumulate
     epoch_s = images[Split.TRAIN] / train_rate + images[Split.VALIDATION] / look_rate
+    once_s, once = features_s(facts, images), []
+    if once_s:
+        once = [f"  features     {_time(once_s)}, computed once for all epochs"]
     memory = f"{_peak_memory_bytes() / 1e9:.1f} GB" if sys.platform != "win32" else "not measured"
     device, trained = pick_device(trainer.device), trained_on(config)
     if device.type == "cuda":
@@ -114,11 +117,21 @@ def costs(config: TrainConfig, facts: Mapping[str, Any], sizes: Mapping[str, int
         f"  a step       {a_step / train_rate:.3g} s, {a_step} images: {rate} images/s",
         f"  an epoch     {_time(epoch_s)}: {images[Split.TRAIN]:,} images to train on, "
         f"{images[Split.VALIDATION]:,} to validate",
-        f"  the run      {_time(epoch_s * trainer.epochs)} for "
+        *once,
+        f"  the run      {_time(once_s + epoch_s * trainer.epochs)} for "
         f"{counted(trainer.epochs, 'epoch')}, once its images are decoded",
         f"  memory       {memory} at the peak",
         f"  checkpoint   {weights:.1f} MB; a run keeps two, and {rest:.1f} MB until it is done",
     ]
+
+
+def features_s(facts: Mapping[str, Any], images: Mapping[str, int]) -> float:
+    """Seconds for the features of all images, out of those of a few; 0 where there are none."""
+    few = facts.get("features")
+    if not few:
+        return 0.0
+    all_of_them = images[Split.TRAIN] * few["views"] + images[Split.VALIDATION]
+    return float(few["seconds"] / few["computed"] * all_of_them)
 
 
 def _peak_memory_bytes() -> int:

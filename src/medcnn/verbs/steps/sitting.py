@@ -37,8 +37,15 @@ from medcnn.training.stopping import ended_by_signals
 from medcnn.training.tasks import Task
 from medcnn.training.tensorboard import Board, changed_settings
 from medcnn.training.transfer import TRANSFERS
+from medcnn.verbs.probe import ProbeConfig
 from medcnn.verbs.steps.scoring import predictions_of, report, score_and_save
-from medcnn.verbs.steps.starting import plan_of, setting_of, state_of, with_start
+from medcnn.verbs.steps.starting import (
+    plan_of,
+    setting_of,
+    state_of,
+    with_features,
+    with_start,
+)
 from medcnn.verbs.train import TrainConfig
 
 # Sees the history whenever an epoch is saved, and may raise a StoppedError to end the run there.
@@ -187,6 +194,7 @@ def fitted(
     setting = with_start(setting, state.classifier, run, resumed=resumed)
     if resumed:
         take_up(state, setting, run)
+    setting = with_features(config, setting, state, run, described.preprocessing)
     looks = ranks.from_leader(lambda: appearance_of(store, manifest.rows(Split.TRAIN)))
     described = replace(described, appearance=looks)
 
@@ -212,8 +220,7 @@ def fitted(
             except OSError as error:
                 log.warning(f"{run.resume} stays as large as it is: {error.strerror}")
         look()  # a run that was killed after its last epoch trains none now
-        speed = {k: v for k, v in state.history[-1].items() if k.startswith("perf/")}
-        run.facts["speed"] = _finite(speed)
+        run.facts["speed"] = _speed(state.history[-1])
         run.facts["best_epoch"] = (state.best_epoch or 0) + 1
         run.facts["validation"] = {setting.task.score: state.best_score}
         if watch:
@@ -243,7 +250,7 @@ def take_up(state: TrainState, setting: Setting, run: RunFolder) -> None:
 
 
 def conclude(
-    config: TrainConfig,
+    config: TrainConfig | ProbeConfig,
     run: RunFolder,
     title: str,
     manifest: Manifest,
@@ -319,7 +326,9 @@ def attributes_of(manifest: Manifest) -> set[str]:
     return {name for record in manifest.records for name in record.attributes}
 
 
-def read_out(config: TrainConfig, manifest: Manifest, validation: Predictions) -> Predictions:
+def read_out(
+    config: TrainConfig | ProbeConfig, manifest: Manifest, validation: Predictions
+) -> Predictions:
     """Predictions of validation with all that is fitted on them."""
     by = (config.readout.conformal or {}).get("by")
     attributes = {r.image_id: r.attributes for r in manifest.records} if by else {}
@@ -336,6 +345,10 @@ def read_out(config: TrainConfig, manifest: Manifest, validation: Predictions) -
         validation.categories or None,
     )
     return replace(validation, readout=fitted)
+
+
+def _speed(epoch: Mapping[str, float]) -> dict[str, float | None]:
+    return _finite({k: v for k, v in epoch.items() if k.startswith("perf/")})
 
 
 def _finite(numbers: Mapping[str, float]) -> dict[str, float | None]:

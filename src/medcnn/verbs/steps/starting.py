@@ -8,13 +8,16 @@ from typing import Any
 import torch
 from timm.layers.norm_act import convert_sync_batchnorm
 
-from medcnn.config import to_json
+from medcnn.config import ModelConfig, to_json
 from medcnn.data.manifest import Manifest, Split
+from medcnn.images.preprocessing import Preprocessing
 from medcnn.models.auxiliary import Auxiliary
-from medcnn.models.backbones import with_drop_path
+from medcnn.models.backbones import Body, with_drop_path
 from medcnn.models.checkpoint import Checkpoint
 from medcnn.models.classifier import Architecture, Classifier, build_classifier
+from medcnn.models.features import FrozenBody
 from medcnn.models.inference import autocast_dtype
+from medcnn.models.weights import Origin
 from medcnn.pixels.pixel_store import PixelStore
 from medcnn.statistics.decisions import Readout
 from medcnn.system.distributed import ALONE, Ranks
@@ -23,6 +26,7 @@ from medcnn.system.plugins import used
 from medcnn.system.progress import log
 from medcnn.system.run_folder import RunFolder
 from medcnn.training.augmentations import augmentation_of
+from medcnn.training.frozen import features_of
 from medcnn.training.optimizers import OPTIMIZERS, groups_of
 from medcnn.training.pull import pulled, read_start, write_start
 from medcnn.training.samplers import SAMPLERS
@@ -31,6 +35,7 @@ from medcnn.training.state import TrainState, average_of
 from medcnn.training.tally import Tally
 from medcnn.training.tasks import task_of
 from medcnn.training.transfer import TRANSFERS, Plan, planned, table_of
+from medcnn.verbs.probe import ProbeConfig
 from medcnn.verbs.steps.datasets import preprocessing_of
 from medcnn.verbs.steps.starting_weights import begin_with, provenance_for
 from medcnn.verbs.train import TrainConfig
@@ -53,13 +58,9 @@ def new_classifier(
         pooling=config.pooling.name,
         pooling_options=dict(config.pooling.options),
     )
-    torch.manual_seed(config.seed)
-    classifier, body = build_classifier(architecture, len(manifest.labels.outputs))
     scratch = config.transfer.name == "scratch"
     model = replace(config.model, weights="none") if scratch else config.model
-    origin = begin_with(model, body, manifest, run)
-    if origin.normalisation is not None:
-        classifier.normalise_by(origin.normalisation)
+    classifier, body, origin = started(model, architecture, config.seed, manifest, run)
     if config.model.auxiliary:
         classifier.auxiliary = Auxiliary(
             body.network, config.model.backbone, len(manifest.labels.outputs)
@@ -78,6 +79,19 @@ def new_classifier(
         provenance=provenance_for(run, manifest, origin.checkpoint),
         plugins=plugins_of(config),
     )
+
+
+def started(
+    model: ModelConfig, architecture: Architecture, seed: int, manifest: Manifest, run: RunFolder
+) -> tuple[Classifier, Body, Origin]:
+    """A classifier with the weights that `model` names, its body as built, and where the weights
+    come from."""
+    torch.manual_seed(seed)
+    classifier, body = build_classifier(architecture, len(manifest.labels.outputs))
+    origin = begin_with(model, body, manifest, run)
+    if origin.normalisation is not None:
+        classifier.normalise_by(origin.normalisation)
+    return classifier, body, origin
 
 
 def plan_of(config: TrainConfig, classifier: Classifier) -> Plan:
@@ -154,7 +168,38 @@ def with_start(
     return replace(setting, start=setting.ranks.from_leader(lambda: read_start(run.start)))
 
 
-def without_places(config: TrainConfig) -> dict[str, Any]:
+def with_features(
+    config: TrainConfig, setting: Setting, state: TrainState, run: RunFolder, read: Preprocessing
+) -> Setting:
+    """The setting with the features of the stage that comes next, where its body does not train and
+    is computed once."""
+    if state.epoch >= setting.trainer.epochs:
+        return setting
+    stage, classifier = setting.plan.at(state.epoch), state.classifier
+    if stage.features == "every_epoch" and not stage.views:
+        return setting
+    classifier.train_only(setting.plan.training(stage), statistics=stage.statistics)
+    with setting.ranks.one_a_machine_first():
+        body = FrozenBody(
+            classifier,
+            setting.store,
+            setting.manifest,
+            preprocessing=read,
+            # a rehearsal has to see what it costs
+            cache="off" if setting.trainer.dry_run else config.data.cache,
+            device=setting.device,
+            dtype=setting.dtype,
+        )
+        repeats = config.sampler.name != "shuffle"
+        how, seed = setting.augmentation, setting.seed
+        features = features_of(stage, body, how, seed, run.note, repeats=repeats)
+    if features:
+        run.facts["features"] = {"computed": body.computed, "seconds": round(body.seconds, 3)}
+        run.facts["features"]["views"] = len(features.views)
+    return replace(setting, features=features)
+
+
+def without_places(config: TrainConfig | ProbeConfig) -> dict[str, Any]:
     """The config as it stands in checkpoints, which travel: without paths of this machine."""
     stored: dict[str, Any] = without_ways(to_json(config))
     if config.data.root or config.data.path:

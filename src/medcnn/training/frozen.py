@@ -1,0 +1,203 @@
+"""Stages in which nothing of the body trains: its features, computed once, stand for the images.
+
+They stand for them exactly where an image is as it is in every epoch, or mirrored: which mirror
+image comes in an epoch is a function of (seed, epoch, image), as in `augmentations`. Where images
+are turned and lit anew, `views` of them are made with the random numbers of the first epochs, and
+come back in the same order afterwards: only in these first epochs they are what they would be
+otherwise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from medcnn.data.manifest import Split
+from medcnn.models.classifier import Classifier
+from medcnn.models.features import PLAIN, FrozenBody, View
+from medcnn.models.inference import VIEWS
+from medcnn.pixels.batches import image_keys
+from medcnn.pixels.pixel_store import PixelStore
+from medcnn.pixels.segments import NOWHERE
+from medcnn.system.errors import UsageError
+from medcnn.system.progress import log
+from medcnn.training.augmentations import Augmentation, augment
+from medcnn.training.draws import uniforms
+from medcnn.training.transfer import Stage
+
+STILL = Augmentation()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Features:
+    """Of the images of training and validation, for one stage.
+
+    Attributes:
+        stage: that they were made for.
+        plain: of validation, and of training where images are as they are.
+        views: of training.
+        chosen: epoch -> position in `views` for each image of the manifest [N].
+    """
+
+    stage: Stage
+    plain: PixelStore
+    views: Sequence[PixelStore]
+    chosen: Callable[[int], NDArray[np.int64]]
+
+    def of_epoch(self, epoch: int) -> PixelStore:
+        """What stands for the training images in this epoch."""
+        return mixed(self.views, self.chosen(epoch))
+
+
+def mixed(stores: Sequence[PixelStore], chosen: NDArray[np.int64]) -> PixelStore:
+    """Of each row what the store of that position has of it."""
+    first = stores[0]
+    if len(stores) == 1:
+        return first
+    before = np.cumsum([0, *(len(store.segments) for store in stores)])
+    rows = np.arange(len(chosen))
+    places = np.stack([store.places for store in stores])[chosen, rows]
+    there = places[:, 0] != NOWHERE
+    places[there, 0] += before[chosen[there]]
+
+    def again(damaged: list[int]) -> dict[int, bytes]:
+        made: dict[int, bytes] = {}
+        for number, store in enumerate(stores):
+            if own := [row for row in damaged if chosen[row] == number]:
+                made |= store.again(own)
+        return made
+
+    return replace(
+        first,
+        segments=[segment for store in stores for segment in store.segments],
+        places=places,
+        crcs=np.stack([store.crcs for store in stores])[chosen, rows],
+        checked=np.stack([store.checked for store in stores])[chosen, rows],
+        again=again,
+    )
+
+
+def objections(
+    classifier: Classifier, how: Augmentation, views: int, *, repeats: bool
+) -> list[str]:
+    """Why features that are computed once would not be those of every epoch."""
+    found = []
+    classifier.train()
+    if any(p.requires_grad for p in classifier.body.parameters()):
+        found.append("a part of the body or its pooling trains")
+    # one that is frozen as a whole drops nothing, and normalises by statistics that stay
+    elif any(module.training for module in classifier.body.modules()):
+        found.append("the body drops values at random, or normalises by those of the batch")
+    if classifier.auxiliary is not None:
+        found.append("auxiliary classifiers look into the body")
+    for name in ("mixup_alpha", "cutmix_alpha"):
+        if alpha := getattr(how, name):
+            found.append(f"augmentation.{name}={alpha:g} mixes images")
+    if repeats and how.flips and not views:
+        found.append("the sampler repeats images, each time mirrored in another way")
+    if not views and not _only_mirrored(how):
+        found.append("augmentation changes every image anew")
+    return found
+
+
+def _only_mirrored(how: Augmentation) -> bool:
+    still = replace(how, horizontal_flip=False, vertical_flip=False)
+    return replace(still, mixup_alpha=0.0, cutmix_alpha=0.0, photograph=False) == STILL
+
+
+def features_of(
+    stage: Stage,
+    body: FrozenBody,
+    how: Augmentation,
+    seed: int,
+    note: Callable[[str], None],
+    *,
+    repeats: bool = False,
+) -> Features | None:
+    """The features of a stage whose body is frozen (`Classifier.train_only`), or None where the
+    body has to be computed in every epoch, and says why.
+
+    Args:
+        note: takes what the user must hear and the report must say.
+        repeats: whether an image may come several times in an epoch.
+
+    Raises:
+        UsageError: features were asked for and would not be what they stand for.
+    """
+    if stage.features == "every_epoch":
+        if stage.views:
+            raise UsageError(
+                f"transfer.views={stage.views} needs features that are computed once, and "
+                "transfer.features=every_epoch forbids them: leave one of the two away."
+            )
+        return None
+    if stage.views and _only_mirrored(how):
+        raise UsageError(
+            f"transfer.views={stage.views} has no effect: no augmentation changes images here, "
+            "except into mirror images, which are all computed. Leave it away."
+        )
+    if against := objections(body.classifier, how, stage.views, repeats=repeats):
+        said = "; ".join(against)
+        if stage.features == "once" or stage.views:
+            raise UsageError(
+                f"transfer: features of the body cannot be computed once: {said}. {OTHERWISE}"
+            )
+        log.info(f"the frozen body is computed in every epoch: {said}. {OTHERWISE}")
+        return None
+    if stage.views:
+        note(
+            f"the head trains on {stage.views} augmented versions of each image, computed once, "
+            "instead of a new one in every epoch (transfer.views)"
+        )
+    manifest = body.manifest
+    rows = manifest.rows(Split.TRAIN)
+    plain = body.features(PLAIN, manifest.rows(Split.VALIDATION))
+    views, chosen = _views(how, stage, image_keys(manifest), seed)
+    return Features(
+        stage=stage,
+        plain=plain,
+        views=[body.features(view, rows) for view in views],
+        chosen=chosen,
+    )
+
+
+OTHERWISE = (
+    "augmentation.mixup_alpha=0 with transfer.views=8 (augmented versions of each image) or "
+    "augmentation.preset=none lets it be computed once."
+)
+
+
+def _views(
+    how: Augmentation, stage: Stage, keys: NDArray[np.uint64], seed: int
+) -> tuple[list[View], Callable[[int], NDArray[np.int64]]]:
+    """What the body is computed for, and which of it an image is in an epoch."""
+    if stage.views:
+        count = min(stage.views, stage.epochs)
+        views = [_augmented(how, seed, epoch, keys) for epoch in range(count)]
+        return views, lambda epoch: np.full(len(keys), epoch % count)
+
+    def mirrored(epoch: int) -> NDArray[np.int64]:
+        draw = uniforms(seed, epoch, keys, 2) < 0.5
+        sides = (how.horizontal_flip & draw[:, 0], how.vertical_flip & draw[:, 1])
+        return sides[0] + (1 + how.horizontal_flip) * sides[1].astype(np.int64)
+
+    return [_mirrored(dims) for dims in VIEWS[how.flips]], mirrored
+
+
+def _augmented(how: Augmentation, seed: int, epoch: int, keys: NDArray[np.uint64]) -> View:
+    def change(images: Tensor, own: NDArray[np.uint64]) -> Tensor:
+        return augment(images, own, how, seed=seed, epoch=epoch)
+
+    last = getattr(how.last, "__qualname__", "")
+    settings = f"seed {seed}, {replace(how, last=None)!r} {last}"
+    return View(name=f"version {epoch + 1}", settings=settings, change=change, keys=keys)
+
+
+def _mirrored(dims: tuple[int, ...]) -> View:
+    if not dims:
+        return PLAIN
+    return View(name=f"mirror image {dims}", change=lambda images, _: images.flip(dims))

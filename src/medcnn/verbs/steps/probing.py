@@ -1,0 +1,170 @@
+"""The parts of `probe`: features, the choice on validation, and what is written of it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from medcnn.data.manifest import Split
+from medcnn.models import checkpoint as checkpoints
+from medcnn.models.appearance import appearance_of
+from medcnn.models.checkpoint import Checkpoint
+from medcnn.models.classifier import Architecture
+from medcnn.models.features import PLAIN, FrozenBody
+from medcnn.models.inference import autocast_dtype, pick_device, predict
+from medcnn.models.no_result import refuse_without_result
+from medcnn.models.weights import at_hand
+from medcnn.statistics.decisions import Readout, check_readout
+from medcnn.statistics.predictions import Predictions
+from medcnn.system.plugins import used
+from medcnn.system.progress import log, working
+from medcnn.system.run_folder import RunFolder
+from medcnn.training.probes import PROBES, Chosen, Examples, chosen
+from medcnn.verbs.probe import Method, ProbeConfig
+from medcnn.verbs.steps import sitting
+from medcnn.verbs.steps.auditing import audited_set
+from medcnn.verbs.steps.datasets import pixels_of, preprocessing_of
+from medcnn.verbs.steps.deciding import FROM_SCRATCH, PRETRAINED
+from medcnn.verbs.steps.starting import started, without_places
+from medcnn.verbs.steps.starting_weights import provenance_for
+
+SETTING = {Method.LOGISTIC: "c", Method.KNN: "k"}
+WORDS = {Method.LOGISTIC: "penalty", Method.KNN: "number of neighbours"}
+NO_CHECKPOINT = (
+    "nearest neighbours leave no checkpoint: it would have to hold the features of every training "
+    "image. method=logistic leaves one."
+)
+
+
+def probed(config: ProbeConfig, run: RunFolder) -> None:
+    """From settings to a finished run folder."""
+    device = pick_device(config.device)
+    run.facts["hardware"] |= {"device": device.type, "threads": torch.get_num_threads()}
+    run.facts["seed"] = config.seed
+    if config.data.size_px is None:
+        pretrained = at_hand(config.model.backbone, config.model.weights)
+        size_px = (PRETRAINED if pretrained else FROM_SCRATCH).size_px
+        config = replace(config, data=replace(config.data, size_px=size_px))
+    settings = config.data, config.audit, config.seed
+    manifest, bad, how = audited_set(*settings, run, preprocessing_of(config.data))
+    check_readout(config.readout, manifest.labels, sitting.attributes_of(manifest))
+    limit = config.audit.max_bad
+    store = pixels_of(manifest, how, config.data, run.note, bad, max_bad=limit)
+    architecture = Architecture(
+        backbone=config.model.backbone,
+        options=dict(config.model.options),
+        head="linear",
+        head_options={"dropout": 0.0},
+        channels=config.data.channels,
+        size_px=how.size_px,
+    )
+    classifier, _, origin = started(config.model, architecture, config.seed, manifest, run)
+    run.facts |= {"manifest": manifest.fingerprint(), "pixels": store.fingerprint(), "flips": ""}
+    manifest.write(run.manifest)
+    body = FrozenBody(
+        classifier.to(device, memory_format=torch.channels_last),  # type: ignore[call-overload]
+        store,
+        manifest,
+        preprocessing=how,
+        cache=config.data.cache,
+        device=device,
+        dtype=autocast_dtype(config.precision, device),
+    )
+    found = _fitted(config, run, body)
+    training = without_places(config) | {"trainer": {"precision": config.precision}}
+    described = Checkpoint(
+        labels=manifest.labels,
+        preprocessing=how,
+        architecture=architecture,
+        normalisation=classifier.normalisation,
+        modality=manifest.modality,
+        flips="",
+        readout=Readout(),
+        training=training,
+        provenance=provenance_for(run, manifest, origin.checkpoint) | {"probe": run.facts["probe"]},
+        appearance=appearance_of(store, manifest.rows(Split.TRAIN)),
+        plugins=used(
+            [
+                ("datasets", config.data.name),
+                ("backbones", config.model.backbone),
+                *(("steps", step["name"]) for step in config.data.steps),
+            ]
+        ),
+    )
+    predictions = _judged(config, run, body, found.module.to(device), described)
+    title = f"{config.method} probe of {config.model.backbone} on {manifest.source}"
+    sitting.conclude(config, run, title, manifest, store, predictions, [])
+
+
+def _fitted(config: ProbeConfig, run: RunFolder, body: FrozenBody) -> Chosen:
+    training, validation = (_examples(body, split) for split in (Split.TRAIN, Split.VALIDATION))
+    name, labels = SETTING[config.method], body.manifest.labels
+    with working(f"fitting {len(config.values)} times"):
+        found = chosen(PROBES[config.method], config.values, labels, training, validation)
+    losses = {f"{value:g}": round(loss, 6) for value, loss in found.losses.items()}
+    run.facts["probe"] = {
+        "method": str(config.method),
+        name: found.value,
+        "log_loss": losses,
+        "chose": WORDS[config.method] if len(losses) > 1 else "",
+    }
+    log.info(
+        f"{name}={found.value:g} has the least log loss on validation, {losses[f'{found.value:g}']}"
+        f" by {body.manifest.group_noun} ({', '.join(f'{v}: {x:.4g}' for v, x in losses.items())})"
+    )
+    ends = {min(config.values), max(config.values)}
+    if config.method is Method.LOGISTIC and len(losses) > 1 and found.value in ends:
+        run.note(
+            f"c={found.value:g} is at the end of the values to choose from: add more beyond it"
+        )
+    return found
+
+
+def _examples(body: FrozenBody, split: Split) -> Examples:
+    rows = body.store.readable(body.manifest.rows(split))
+    return Examples(
+        features=body.features(PLAIN, rows).take(rows),
+        targets=body.manifest.targets()[rows],
+        groups=[body.manifest.records[row].group for row in rows.tolist()],
+    )
+
+
+def _judged(
+    config: ProbeConfig, run: RunFolder, body: FrozenBody, head: nn.Module, described: Checkpoint
+) -> list[Predictions]:
+    """Of test and validation. What is fitted on validation is saved before test is opened."""
+    manifest = body.manifest
+
+    def look(split: Split, readout: Readout, origin: dict[str, Any]) -> Predictions:
+        rows: NDArray[np.int64] = manifest.rows(split)
+        predictions = predict(
+            head,
+            body.features(PLAIN, rows),
+            manifest,
+            rows,
+            split=split,
+            device=body.device,
+            dtype=torch.float32,
+            readout=readout,
+            provenance={"manifest": manifest.fingerprint(), **origin},
+        )
+        refuse_without_result(predictions, "the probe")
+        return predictions
+
+    validation = sitting.read_out(config, manifest, look(Split.VALIDATION, Readout(), {}))
+    origin: dict[str, Any] = {}
+    if isinstance(head, nn.Sequential):
+        body.classifier.head = head
+        described = replace(described, readout=validation.readout)
+        checkpoints.save(run.best, body.classifier, described)
+        origin = checkpoints.provenance_of(run.best)
+    else:
+        log.info(NO_CHECKPOINT)
+    validation = replace(validation, provenance={**validation.provenance, **origin})
+    run.looks_at_test()
+    return [look(Split.TEST, validation.readout, origin), validation]

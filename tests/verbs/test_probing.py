@@ -1,0 +1,90 @@
+"""`medcnn probe`: an ordinary run folder from features alone."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from medcnn.data.manifest import Split
+from medcnn.statistics.predictions import Predictions
+from tests.command import run
+
+WORDS = ("model=lenet5", "model.weights=none", "data.size_px=32", "audit.copies=false")
+
+
+@pytest.fixture(scope="module")
+def images(drawn: Callable[[str, int], Path]) -> Path:
+    return drawn("dermoscopy", 30)
+
+
+@pytest.fixture
+def probe(
+    images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., tuple[int, Path]]:
+    monkeypatch.chdir(tmp_path)
+    kind = ("data=phantom", "data.phantom=dermoscopy", "data.patients=30", f"data.root={images}")
+
+    def make(name: str, *words: str) -> tuple[int, Path]:
+        return run("probe", *kind, *WORDS, f"run_dir={name}", *words), tmp_path / name
+
+    return make
+
+
+def test_a_logistic_probe_leaves_a_checkpoint_that_predicts_what_it_did(
+    probe: Callable[..., tuple[int, Path]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, folder = probe("probe", "c=[0.001,0.1]")
+    assert code == 0
+    facts = json.loads((folder / "run.json").read_text())
+    assert facts["probe"]["c"] in (0.001, 0.1)
+    assert set(facts["probe"]["log_loss"]) == {"0.001", "0.1"}
+    assert len(facts["test_looks"]) == 1
+    for name in ("report.html", "metrics.json", "MODEL_CARD.md", "audit.html"):
+        assert (folder / name).is_file()
+    assert "chose the penalty and the thresholds" in (folder / "report.html").read_text(
+        encoding="utf-8"
+    )
+    assert run("evaluate", folder / "checkpoints" / "best.safetensors", "run_dir=again") == 0
+    first, again = (Predictions.read(f / "predictions_test.csv") for f in (folder, Path("again")))
+    assert first.image_ids == again.image_ids
+    assert first.logits == pytest.approx(again.logits, abs=1e-4)
+    assert (first.decisions == again.decisions).all()
+
+
+def test_nearest_neighbours_leave_predictions_and_no_features_of_patients(
+    probe: Callable[..., tuple[int, Path]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, folder = probe("probe", "method=knn", "k=[3,5]")
+    assert code == 0
+    assert "leave no checkpoint" in capsys.readouterr().err
+    assert not (folder / "checkpoints").exists()
+    predictions = Predictions.read(folder / "predictions_validation.csv")
+    assert predictions.split == Split.VALIDATION
+    assert np.isfinite(predictions.logits).all()
+    assert run("report", folder) == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("method=knn", "c=1"), "c has no effect on method=knn"),
+        (("k=3",), "k has no effect on method=logistic"),
+        (("c=[1,1]",), "list of different positive numbers"),
+        (("method=knn", "k=[1.5]"), "list of whole numbers"),
+        (("method=svm",), "method=svm is not one of logistic, knn"),
+    ],
+)
+def test_settings_that_do_nothing_or_make_no_sense_are_refused(
+    probe: Callable[..., tuple[int, Path]],
+    capsys: pytest.CaptureFixture[str],
+    words: tuple[str, ...],
+    said: str,
+) -> None:
+    code, folder = probe("refused", *words)
+    assert code == 2
+    assert said in capsys.readouterr().err
+    assert not folder.exists()

@@ -142,6 +142,14 @@ def test_fewer_patients_than_folds_are_refused_and_rare_labels_named() -> None:
     assert "common" not in rare_labels(few, 10)
 
 
+def test_either_class_of_a_binary_set_can_be_rare() -> None:
+    labels = LabelSpace(kind=Kind.BINARY, names=("healthy", "ill"))
+    records = [replace(r, target=(float(k > 1),)) for k, r in enumerate(found(30).records)]
+    assert set(rare_labels(replace(found(30), labels=labels, records=tuple(records)), 5)) == {
+        "healthy"
+    }
+
+
 def test_each_fold_is_the_test_split_once_and_validation_comes_out_of_the_others() -> None:
     everyone: Counter[str] = Counter()
     for number in range(1, 6):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,18 +13,24 @@ import pytest
 from medcnn.data.folds import LEFT_ALONE
 from medcnn.data.labels import Kind
 from medcnn.data.manifest import Manifest, Record
-from medcnn.pages.crossvalidation_page import SAYS, Crossed, table
+from medcnn.pages.crossvalidation_page import SAYS, Crossed, crossvalidation_page, table
 from medcnn.places import fold_name
 from medcnn.statistics.folds import CrossValidated, cross_validated, out_of_fold
+from medcnn.statistics.predictions import Predictions
 
 
 @pytest.fixture
 def crossed(simulate: Any) -> Crossed:
-    whole = simulate(Kind.BINARY, 60)
+    return crossed_of(simulate(Kind.BINARY, 60))
+
+
+def crossed_of(whole: Predictions) -> Crossed:
     oof = out_of_fold([whole.only(range(30)), whole.only(range(30, 60))], whole.image_ids, 1)
     records = tuple(
-        Record(image_id=i, path=i, group=g, target=(float(t),), fold=f)
-        for i, g, t, f in zip(oof.image_ids, oof.groups, oof.targets[:, 0], oof.folds, strict=True)
+        Record(image_id=i, path=i, group=g, target=tuple(t), fold=f)
+        for i, g, t, f in zip(
+            oof.image_ids, oof.groups, oof.targets.tolist(), oof.folds, strict=True
+        )
     )
     manifest = Manifest(source="set", root=Path("."), labels=whole.labels, records=records)
     names = {(1, fold): fold_name(1, fold) for fold in (1, 2)}
@@ -33,7 +40,9 @@ def crossed(simulate: Any) -> Crossed:
 
 def unsure(crossed: Crossed) -> Crossed:
     scores = tuple(
-        replace(s, low=math.nan, high=math.nan, note="interval not available: 6 groups")
+        replace(
+            s, low=math.nan, high=math.nan, note="interval not available: based on only 6 groups"
+        )
         for s in crossed.found.evaluation.scores
     )
     evaluation = replace(crossed.found.evaluation, scores=scores)
@@ -44,6 +53,10 @@ def unsure(crossed: Crossed) -> Crossed:
 
 def test_each_sentence_holds_where_its_facts_are_and_not_elsewhere(crossed: Crossed) -> None:
     assert SAYS["value"].words(crossed).endswith("each tested on patients that it never saw.")
+    assert "the mean over 2 models" in SAYS["value"].words(crossed)
+    by_fold = {**crossed.found.by_fold, crossed.main.name: [[0.8, math.nan]]}
+    lacking = CrossValidated(evaluation=crossed.found.evaluation, by_fold=by_fold)
+    assert "the mean over 1 model," in SAYS["value"].words(replace(crossed, found=lacking))
     assert "patients were resampled" in SAYS["interval"].words(crossed)
     for name in ("no interval", "repeats", "interval of images", "test"):
         assert SAYS[name].words(crossed) == ""
@@ -60,3 +73,12 @@ def test_each_sentence_holds_where_its_facts_are_and_not_elsewhere(crossed: Cros
 def test_the_table_has_no_second_column_of_images(crossed: Crossed) -> None:
     assert table(crossed.whole)[0][:3] == ["fold", "patients", "images"]
     assert table(replace(crossed.whole, group_noun="image"))[0][:2] == ["fold", "images"]
+
+
+def test_classes_are_in_the_order_of_their_grades(simulate: Any) -> None:
+    whole = simulate(Kind.ORDINAL, 60)
+    names = ("none", "mild", "severe", *whole.labels.names[3:])
+    whole = replace(whole, labels=replace(whole.labels, names=names))
+    page = crossvalidation_page(crossed_of(whole), [])
+    rows = re.findall(r'<th scope="row">(none|mild|severe)</th>', page)
+    assert list(dict.fromkeys(rows)) == ["none", "mild", "severe"]

@@ -83,6 +83,9 @@ def test_a_rule_is_read_and_has_a_digest_of_what_it_says() -> None:
     assert turned.digest == rule.digest
     assert wider is not None
     assert wider.digest != rule.digest
+    other_main = acceptance_of({**given, "scores": {"brier": 0.01, "auroc": 0.02}})
+    assert other_main is not None
+    assert other_main.digest != rule.digest
     assert acceptance_of(None) is None
 
 

@@ -14,10 +14,13 @@ from safetensors.torch import load_file
 
 from medcnn.data.phantoms.drawing import generate
 from medcnn.models.averaging import between
+from medcnn.statistics.acceptance import Acceptance
 from medcnn.statistics.comparing import compare
 from medcnn.statistics.predictions import Predictions
 from medcnn.system.errors import StoppedError
 from medcnn.verbs.steps import going_on
+from medcnn.verbs.steps.arms import Compared
+from medcnn.verbs.steps.hospital import main_score
 from tests.command import run
 
 QUICK = ("trainer.epochs=1", "trainer.threads=1", "trainer.device=cpu")
@@ -187,3 +190,19 @@ def test_train_refuses_names_of_an_old_model(
 ) -> None:
     assert run("train", "data=other", "--config-dir", str(conf), f"run_dir={tmp_path / 'r'}") == 2
     assert "train has no old model" in " ".join(capsys.readouterr().err.split())
+
+
+@pytest.mark.parametrize(
+    ("rule", "asked", "score"),
+    [
+        (None, False, "auroc"),
+        ("balanced_accuracy", False, "balanced_accuracy"),
+        ("balanced_accuracy", True, "auroc"),
+        ("brier", True, "brier"),
+    ],
+)
+def test_the_main_score_is_one_that_can_be_compared(
+    rule: str | None, asked: bool, score: str
+) -> None:
+    given = Acceptance(scores={rule: 0.02}) if rule else None
+    assert main_score(given, Compared(arms={}, asked=asked)) == score

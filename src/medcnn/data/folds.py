@@ -159,10 +159,13 @@ def _octave(count: Ints) -> Ints:
 
 
 def rare_labels(manifest: Manifest, folds: int) -> dict[str, int]:
-    """Labels that too few patients show for one in every fold -> how many do."""
-    target = manifest.targets()
+    """Labels, or either class of binary ones, that too few patients show for one in every fold ->
+    how many do."""
+    target, labels = manifest.targets(), manifest.labels
+    if len(labels.names) > len(labels.outputs):
+        target = np.hstack([1 - target, target])
     found = {}
-    for name, column in zip(manifest.labels.outputs, target.T, strict=True):
+    for name, column in zip(labels.names, target.T, strict=True):
         behind = {manifest.records[at].group for at in np.flatnonzero(column > 0.5).tolist()}
         if len(behind) < folds:
             found[name] = len(behind)

@@ -81,8 +81,10 @@ def _title(c: Crossed) -> str:
 def _value(c: Crossed) -> str:
     value, interval = estimate(c.main.value, c.main.low, c.main.high)
     how = f" (95 % interval {interval})" if interval else ""
+    models = sum(not math.isnan(v) for row in c.found.by_fold[c.main.name] for v in row)
     return (
-        f"{_title(c)} is {value}{how}: the mean over {c.folds * c.repeats} models, each tested on "
+        f"{_title(c)} is {value}{how}: the mean over {counted(models, 'model')}, each tested on "
+        f"{c.group_noun}s that it never saw."
     )
 
 
@@ -105,10 +107,7 @@ def _why_none(c: Crossed) -> str:
 
 SAYS: dict[str, Statement[Crossed]] = {
     "research": Statement("Not a medical device.", lambda c: True),
-    "value": Statement(
-        lambda c: f"{_value(c)}{c.group_noun}s that it never saw.",
-        lambda c: not math.isnan(c.main.value),
-    ),
+    "value": Statement(_value, lambda c: not math.isnan(c.main.value)),
     "no interval": Statement(_why_none, lambda c: not c.sure),
     "spread": Statement(_spread, lambda c: not math.isnan(c.main.value)),
     "repeats": Statement(_repeats, lambda c: c.repeats > 1 and not math.isnan(c.main.value)),
@@ -163,7 +162,10 @@ def crossvalidation_page(crossed: Crossed, notes: list[str]) -> str:
     evaluation = crossed.found.evaluation
     scores = [s for s in evaluation.scores if s.overall and s.name in MAIN]
     labels = [
-        s for s in evaluation.scores if s.label is not None and s.name in (*CLASS_COLUMNS[:4],)
+        s
+        for label in evaluation.labels.outputs
+        for s in evaluation.scores
+        if s.label == label and s.name in CLASS_COLUMNS[:4]
     ]
     images = counted(evaluation.images, "image")
     of = counted(evaluation.groups, crossed.group_noun)

@@ -40,8 +40,9 @@ class Acceptance:
 
     @property
     def digest(self) -> str:
-        """SHA-256 of the rule, in whatever order it was written."""
-        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()
+        """SHA-256 of the rule; of all orders in it, only that of the scores has a meaning."""
+        content = {**asdict(self), "scores": list(self.scores.items())}
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def acceptance_of(value: Any) -> Acceptance | None:

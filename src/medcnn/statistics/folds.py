@@ -6,12 +6,11 @@ pooled AUROC is lower than that of any of them.
 
 The interval comes from resampling patients, each with all of its images and in its fold; a resample
 is scored as the set itself was. The mean of each fold is found on the patients of that fold, so
-each fold costs one degree of freedom: without that, intervals of folds with two or three patients
-with a label hold the truth in 83 to 93 of 100 cases only. The influence function within folds
-(LeDell, Petersen and van der Laan 2015, Electronic Journal of Statistics 9(1)) knows the AUROC
-alone, and no spread at all where a fold has one such patient. `benchmarks/crossvalidation.py`
-simulates how often the interval holds the truth. The spread of the folds makes no interval: they
-share training patients, so it is too narrow (Nadeau and Bengio 2003, Machine Learning 52(3)).
+each fold costs one degree of freedom. The influence function within folds (LeDell, Petersen and van
+der Laan 2015, Electronic Journal of Statistics 9(1)) covers only the AUROC, and shows no spread if
+a fold has a single patient with a label. `benchmarks/crossvalidation.py` simulates how often the
+interval holds the truth. The spread of the folds makes no interval: they share training patients,
+so it is too narrow (Nadeau and Bengio 2003, Machine Learning 52(3)).
 """
 
 from __future__ import annotations
@@ -34,6 +33,7 @@ from medcnn.statistics.intervals import (
     often_undefined,
     resampling_weights,
     spread_of_draws,
+    too_few,
     within,
 )
 from medcnn.statistics.metrics.table import METRICS, Assessed, Metric, Rows, Scope, values
@@ -198,8 +198,10 @@ class _Made:
         interval = self._interval(value, defined)
         folds = ~np.isnan(self.once[:, defined])
         notes = []
-        if label is not None and not folds.all():
-            notes.append(f"mean over {folds.sum()} of {folds.size} folds; the others lack a class")
+        if len(columns) == 1 and not folds.all():
+            notes.append(
+                f"mean over {folds.sum()} of {folds.size} folds, not defined in the others"
+            )
         if len(columns) > 1:
             notes.append(f"mean over {len(defined)} of {len(columns)} labels")
         if interval.reason:
@@ -223,11 +225,10 @@ class _Made:
         size = np.bincount(self.groups)[different(np.concatenate(behind))]
         together = len(size)
         # the mean of each fold is found on its own patients: it costs one of them
-        free = together - self.folds
-        if free < self.metric.needs - 1:
-            return Interval(reason=f"{together} groups are too few for {self.folds} folds")
+        if few := too_few(together, self.metric.needs + self.folds - 1):
+            return Interval(reason=f"{few} in {self.folds} folds")
         spread = spread_of_draws(resampled, size)
-        left = free / (together - 1)
+        left = (together - self.folds) / (together - 1)
         spread = replace(spread, variance=spread.variance / left, freedom=spread.freedom * left)
         return within(interval_around(value, spread, span, together), span)
 

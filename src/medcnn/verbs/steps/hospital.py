@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -68,7 +67,7 @@ def decided(
         pairings, forgetting = _pairings(config, here), _pairings(config, there).get(TUNED)
         family = adjusted({**pairings, **({"": forgetting} if forgetting else {})})
         forgetting = family.pop("", None)
-        main = rule.main if rule else "auroc"
+        main = main_score(rule, here)
         folder = Path(config.checkpoint or "").resolve().parent.parent
         shift = shift_of(
             *(manifest, store, old.described.preprocessing, images, old.described.labels, folder),
@@ -111,6 +110,14 @@ def decided(
         log.info(sentence)
     log.info(f"new hospital: {run.path / 'new_hospital.html'}")
     return [_table(family)]
+
+
+def main_score(rule: Acceptance | None, here: Compared | None) -> str:
+    """The first score of the rule. AUROC if there is no rule, or if only shared classes can be
+    compared, one by one, and that score is not for them."""
+    if rule is None or (here and here.asked and rule.main not in ASKED):
+        return "auroc"
+    return rule.main
 
 
 def _pairings(config: FinetuneConfig, compared: Compared | None) -> dict[str, Pairing]:
@@ -204,7 +211,7 @@ def _subgroups(
             rows = [i for i, v in enumerate(values) if v == value]
             known = old and new and (not here or not here.asked or rule.main in ASKED)
             pairing = (
-                _compared(_part(old, rows), _part(new, rows), [rule.main], config.seed)
+                _compared(old.only(rows), new.only(rows), [rule.main], config.seed)
                 if old and new and known
                 else None
             )
@@ -218,18 +225,6 @@ def _subgroups(
                 )
             )
     return found
-
-
-def _part(predictions: Predictions, rows: Sequence[int]) -> Predictions:
-    return replace(
-        predictions,
-        image_ids=tuple(predictions.image_ids[i] for i in rows),
-        groups=tuple(predictions.groups[i] for i in rows),
-        targets=predictions.targets[rows],
-        logits=predictions.logits[rows],
-        categories=tuple(predictions.categories[i] for i in rows if predictions.categories),
-        lines=(),
-    )
 
 
 def _table(arms: dict[str, Pairing]) -> Table:

@@ -200,6 +200,7 @@ def test_a_word_that_nobody_meant_as_a_class_is_refused(
         ("healthy", "not healthy"),
         ("negative", "positive"),
         ("no", "yes"),
+        ("無し", "有り"),
         ("0", "1"),
     ],
 )

@@ -27,7 +27,7 @@ class Png:
 
     Attributes:
         data: the file without chunks that do not affect pixels. 16-bit grey with alpha becomes
-            as 8-bit RGBA, which has the same bytes: pillow would drop the lower 8 bits.
+            8-bit RGBA, which has the same bytes: pillow would drop the lower 8 bits.
         clear: the grey level, or the three levels, that are transparent (tRNS).
     """
 

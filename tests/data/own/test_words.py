@@ -212,7 +212,7 @@ def test_a_cell_that_says_that_there_is_no_label_is_no_class(tmp_path: Path, cel
     text = f"image|label\n0.png|mel\n1.png|nv\n2.png|{cell}\n"
     (tmp_path / "t.csv").write_text(text, encoding="utf-8")
     options = {"table": "t.csv", "image": "image", "label": "label"}
-    with pytest.raises(UsageError, match="looks like a blank"):
+    with pytest.raises(UsageError, match="looks like a missing value"):
         table.read(tmp_path, **options)
     assert len(table.read(tmp_path, exclude={"label": cell}, **options).records) == 2
     found = table.read(tmp_path, classes=["mel", "nv", tidy(cell)], **options)

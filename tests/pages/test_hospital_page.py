@@ -89,7 +89,6 @@ BASIS = NewHospital(
         TUNED: pairing(SIDES["better"], difference(-0.2, -0.1, "brier", -1)),
     },
     forgetting=pairing(SIDES["worse"]),
-    old_images=100,
     no_old_test="",
     old_on_all=None,
     shift=THERE,
@@ -112,16 +111,14 @@ CASES = {
     **{f"probe {n}": like(arms={**BASIS.arms, PROBE: pairing(d)}) for n, d in SIDES.items()},
     **{f"cal {n}": like(arms={**BASIS.arms, RECALIBRATED: pairing(d)}) for n, d in SIDES.items()},
     **{f"forgot {n}": like(forgetting=pairing(d)) for n, d in SIDES.items()},
-    "nothing shared": like(arms={}, shared=(), forgetting=None, no_old_test="", old_images=0),
+    "nothing shared": like(arms={}, shared=(), forgetting=None, no_old_test=""),
     "lost": like(arms={}, lost=3, shared=("nevus", "melanoma")),
     "few": like(
         labelled=38,
         enough=False,
         old_on_all=Estimate(value=0.8, low=0.6, high=0.9, count=38, groups=30),
     ),
-    "missing": like(
-        shift=MISSING, forgetting=None, no_old_test="they are not at hand", old_images=0
-    ),
+    "missing": like(shift=MISSING, forgetting=None, no_old_test="they are not at hand"),
     "alike": shifted(
         looks={"brightness": (0.6, 0.61, 0.1)},
         unlike=(0, 100),

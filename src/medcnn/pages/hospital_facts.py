@@ -93,7 +93,6 @@ class NewHospital:
         lost: test images without a finite result of the old model.
         arms: each against the old model, on the new test split.
         forgetting: the fine-tuned model against the old one on the old test split.
-        old_images: of that split.
         old_on_all: the old model on all labelled images here; only where they are few.
     """
 
@@ -110,7 +109,6 @@ class NewHospital:
     lost: int
     arms: Mapping[str, Pairing]
     forgetting: Pairing | None
-    old_images: int
     no_old_test: str
     old_on_all: Estimate | None
     shift: Shift

@@ -97,7 +97,6 @@ def decided(
         lost=here.lost if here else 0,
         arms=family,
         forgetting=forgetting,
-        old_images=len(there.arms[OLD].image_ids) if there and there.arms else 0,
         no_old_test=images if isinstance(images, str) else "",
         old_on_all=alone,
         shift=shift,

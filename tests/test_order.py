@@ -141,7 +141,7 @@ ROOMS = {
     "cli": 1_680,
     "data": 8_840,
     "images": 4_500,
-    "models": 3_860,
+    "models": 3_875,
     "pages": 3_720,
     "pixels": 1_800,
     "statistics": 5_620,

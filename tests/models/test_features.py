@@ -113,6 +113,31 @@ def test_the_statistics_of_batchnorm_and_the_normalisation_are_weights_too() -> 
     assert len({before, moved, module.digest_of_body(classifier)}) == 3
 
 
+@pytest.mark.parametrize(
+    ("backbone", "changed"),
+    [
+        (
+            "test_resnet",
+            [{"pooling": "lse", "pooling_options": {"sharpness": s}} for s in (1.0, 9.0)],
+        ),
+        ("test_vit", [{"options": {"global_pool": how}} for how in ("avg", "max")]),
+    ],
+)
+def test_settings_that_a_layer_does_not_print_make_another_body(
+    backbone: str, changed: list[dict[str, Any]]
+) -> None:
+    architecture = Architecture(
+        backbone=backbone, options={}, head="linear", head_options={}, channels=3, size_px=160
+    )
+    digests = []
+    for own in (*changed, changed[0]):
+        torch.manual_seed(0)
+        classifier = build_classifier(replace(architecture, **own), 3)[0]
+        digests.append(module.digest_of_body(classifier))
+    assert digests[0] != digests[1]
+    assert digests[0] == digests[2]
+
+
 def test_of_changed_pixels_they_are_computed_anew(body: Callable[..., FrozenBody]) -> None:
     frozen = body()
     frozen.features(PLAIN, ALL)

@@ -10,12 +10,14 @@ import torch
 import torchvision
 from torch import Tensor, nn
 
+from medcnn.models.averaging import between
 from medcnn.models.backbones import Body
 from medcnn.models.classifier import Architecture, Classifier, build_classifier
 from medcnn.models.cosine import CosineLinear
-from medcnn.models.heads import HEADS, output_layer
+from medcnn.models.heads import HEADS, keep_rows, output_layer
 from medcnn.models.weights import load_weights
 from medcnn.system.errors import UsageError
+from medcnn.verbs.steps.blending import fresh_rows
 
 # VGG's hidden layers at a hundredth of their width
 NARROW = {"mlp_ratio": 0.01}
@@ -123,3 +125,34 @@ def test_original_is_refused_where_no_such_layers_were_published() -> None:
         make("original")
     with pytest.raises(UsageError, match=r"pooling=gem has no effect with head=original"):
         make("original", "vgg11", pooling="gem")
+
+
+@pytest.mark.parametrize("head", ["linear", "cosine"])
+def test_classes_that_are_kept_answer_as_before(head: str) -> None:
+    old, new = (output_layer(make(head)[0].head) for _ in range(2))
+    nn.init.normal_(new.weight)
+    with torch.no_grad():
+        for p in old.parameters():
+            p.mul_(2)
+    keep_rows(new, old, {0: 3, 2: 1})
+    features = torch.rand(5, old.in_features)
+    assert torch.equal(new(features)[:, [0, 2]], old(features)[:, [3, 1]])
+    assert not torch.equal(new(features)[:, 1], old(features)[:, 1])
+
+
+def test_a_head_that_keeps_no_class_keeps_nothing() -> None:
+    old, new = (CosineLinear(3, 2, scale) for scale in (5.0, 9.0))
+    before = [p.clone() for p in new.parameters()]
+    keep_rows(new, old, {})
+    assert all(torch.equal(a, b) for a, b in zip(before, new.parameters(), strict=True))
+
+
+@pytest.mark.parametrize("head", ["mlp", "cosine"])
+def test_new_classes_are_not_averaged_with_what_a_head_had_before(head: str) -> None:
+    classifier, _ = make(head)
+    now = classifier.state_dict()
+    old = {name: torch.zeros_like(value) for name, value in now.items()}
+    found = between(old, now, 0.5, fresh_rows(classifier, [1]))
+    weight = f"head.{len(classifier.head) - 1}.weight"
+    assert torch.equal(found[weight][1], now[weight][1])
+    assert torch.equal(found[weight][0], now[weight][0] / 2)

@@ -260,3 +260,12 @@ def test_a_damaged_view_is_computed_again_as_what_it_was(
         after = frozen.mixed(views, chosen).take(rows)
     assert "damaged" in caplog.text
     assert (after == before).all()
+
+
+def test_a_sampler_that_repeats_images_of_some_patients_is_seen(
+    probe: Config, history: History
+) -> None:
+    config = probe("repeated", "once", augmentation={"horizontal_flip": True})
+    by_patient = replace(config, sampler=Choice(name="shuffle", options={"by": "patient"}))
+    with pytest.raises(UsageError, match="the sampler repeats images"):
+        history(by_patient)

@@ -137,6 +137,7 @@ def test_wise_ft_is_the_mean_of_the_weights_and_made_once_however_often_a_run_is
     folder, real = tmp_path / "run", going_on.probed
 
     def stop(*_: Any) -> None:
+        assert facts_of(folder)["wise_ft"]["share"] == 0.5  # should it be killed here
         raise StoppedError("stopped")
 
     monkeypatch.setattr(going_on, "probed", stop)

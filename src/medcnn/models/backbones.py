@@ -249,15 +249,17 @@ def _num_features(
     network: nn.Module, name: str, channels: int, size_px: int, trained_px: int
 ) -> int:
     network.eval()
-    features = _features(network, channels, size_px)
-    if isinstance(features, Exception):
-        reason = (str(features).strip() or type(features).__name__).splitlines()[0]
+    try:
+        with torch.no_grad():
+            features: Any = network(torch.zeros(1, channels, size_px, size_px))
+    except Exception as error:  # a network that meets a wrong size raises whatever it meets first
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         known = trained_px not in (0, size_px)
         raise UsageError(
             f"model.backbone={name} cannot take images of {size_px}x{size_px} pixels ({reason}). "
             + (f"It was made for data.size_px={trained_px}. " if known else "")
             + "Choose another data.size_px or another backbone."
-        ) from features
+        ) from error
     network.train()
     if not isinstance(features, Tensor) or features.ndim != 2:
         shape = tuple(features.shape) if isinstance(features, Tensor) else type(features).__name__
@@ -266,12 +268,3 @@ def _num_features(
             "another backbone."
         )
     return int(features.shape[1])
-
-
-def _features(network: nn.Module, channels: int, size_px: int) -> Any:
-    """What comes out for one empty image, or the error that came instead."""
-    try:
-        with torch.no_grad():
-            return network(torch.zeros(1, channels, size_px, size_px))
-    except Exception as error:  # a network that meets a wrong size raises whatever it meets first
-        return error

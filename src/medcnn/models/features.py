@@ -228,9 +228,15 @@ class _Found:
 
 
 def digest_of_body(classifier: Classifier) -> str:
-    """SHA-256 of what turns images into features: layers, weights, statistics, normalisation."""
+    """SHA-256 of what turns images into features: layers, their settings, weights, statistics,
+    normalisation."""
     body = classifier.body
     digest = hashlib.sha256(f"{body!r} {classifier.normalisation}".encode())
+    for name, module in body.named_modules():
+        # a layer need not print its settings, such as how sharp a pooling is
+        own = {k: v for k, v in vars(module).items() if isinstance(v, str | int | float)}
+        own.pop("training")
+        digest.update(f"{name} {sorted(own.items())}".encode())
     for name, tensor in sorted(body.state_dict().items()):
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
         plain = tensor.detach().cpu().contiguous().reshape(-1)

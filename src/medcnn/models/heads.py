@@ -3,8 +3,9 @@ that has one row per class; fine-tuning keeps rows by the name of their class.""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
+import torch
 from torch import nn
 
 from medcnn.models.cosine import cosine
@@ -43,3 +44,14 @@ def output_layer(head: nn.Sequential) -> nn.Linear:
     last = head[-1]
     assert isinstance(last, nn.Linear), "every head ends in a Linear with one row per class"
     return last
+
+
+def keep_rows(into: nn.Linear, source: nn.Linear, rows: Mapping[int, int]) -> None:
+    """Copy what `source` learnt of some classes: row of `into` -> row of `source`; and with them
+    what belongs to no class, such as the scale of cosines."""
+    with torch.no_grad():
+        for own, old in zip(into.parameters(), source.parameters(), strict=True):
+            if own.ndim:
+                own[list(rows)] = old[list(rows.values())]
+            elif rows:
+                own.copy_(old)

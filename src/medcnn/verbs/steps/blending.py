@@ -27,7 +27,8 @@ def fresh_rows(classifier: Classifier, fresh: Collection[int]) -> dict[str, list
     """Tensor -> its rows that stand for classes which the old model did not know."""
     layer = output_layer(classifier.head)
     own = {id(p): name for name, p in classifier.named_parameters()}
-    return {own[id(p)]: sorted(fresh) for p in layer.parameters()} if fresh else {}
+    rows = {own[id(p)]: sorted(fresh) for p in layer.parameters() if p.ndim}
+    return rows if fresh else {}
 
 
 def blend(
@@ -75,6 +76,7 @@ def blend(
         "share": chosen,
         "validation": {k: None if v != v else v for k, v in scores.items()},
     }
+    run.write_facts()  # before the checkpoint that says that it is done
     log.info(f"WiSE-FT: {chosen:g} of the new weights, {1 - chosen:g} of the old")
     made = {**best.provenance, "wise_ft": chosen}
     kept = replace(best, provenance=made)

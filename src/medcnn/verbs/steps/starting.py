@@ -190,13 +190,18 @@ def with_features(
             device=setting.device,
             dtype=setting.dtype,
         )
-        repeats = config.sampler.name != "shuffle"
+        repeats = not _shows_each_once(config)
         how, seed = setting.augmentation, setting.seed
         features = features_of(stage, body, how, seed, run.note, repeats=repeats)
     if features:
         run.facts["features"] = {"computed": body.computed, "seconds": round(body.seconds, 3)}
         run.facts["features"]["views"] = len(features.views)
     return replace(setting, features=features)
+
+
+def _shows_each_once(config: TrainConfig) -> bool:
+    by = config.sampler.options.get("by", "image")
+    return config.sampler.name == "shuffle" and by == "image"
 
 
 def without_places(config: TrainConfig | ProbeConfig) -> dict[str, Any]:

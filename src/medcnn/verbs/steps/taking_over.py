@@ -9,7 +9,7 @@ import torch
 from medcnn.data.manifest import Manifest
 from medcnn.models.checkpoint import Checkpoint, still_needed
 from medcnn.models.classifier import Classifier, build_classifier
-from medcnn.models.heads import output_layer
+from medcnn.models.heads import keep_rows, output_layer
 from medcnn.statistics.decisions import Readout
 from medcnn.system.errors import listed
 from medcnn.system.progress import log
@@ -36,15 +36,12 @@ def carried_over(
     new_layers, old_layers = list(classifier.head), list(old_classifier.head)
     for new_layer, old_layer in zip(new_layers[:-1], old_layers[:-1], strict=True):
         new_layer.load_state_dict(old_layer.state_dict())
-    into, source = output_layer(classifier.head), output_layer(old_classifier.head)
-    kept = [n for n in manifest.labels.outputs if n in old.labels.outputs]
-    with torch.no_grad():
-        for name in kept:
-            row, old_row = manifest.labels.outputs.index(name), old.labels.outputs.index(name)
-            into.weight[row] = source.weight[old_row]
-            into.bias[row] = source.bias[old_row]
-    fresh = [n for n in manifest.labels.outputs if n not in kept]
-    dropped = [n for n in old.labels.outputs if n not in kept]
+    ours, theirs = manifest.labels.outputs, old.labels.outputs
+    kept = [n for n in ours if n in theirs]
+    rows = {ours.index(n): theirs.index(n) for n in kept}
+    keep_rows(output_layer(classifier.head), output_layer(old_classifier.head), rows)
+    fresh = [n for n in ours if n not in kept]
+    dropped = [n for n in theirs if n not in kept]
     run.facts["head"] = {"kept": kept, "fresh": fresh, "dropped": dropped}
     for what, names in run.facts["head"].items():
         log.info(f"classes {what}: {', '.join(names) or 'none'}")

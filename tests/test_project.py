@@ -98,7 +98,8 @@ def test_the_wheel_carries_the_configs_and_works_from_another_directory(tmp_path
 
 @pytest.mark.fault
 def test_nothing_promises_scores_of_subgroups_while_there_are_none() -> None:
-    """Row B17: attributes are kept, and no page has a table by attribute."""
+    """Row B17: attributes are kept, and no report has a table by attribute. `faults.md` lists this
+    test; the rule of a new hospital does judge the main score of subgroups."""
     told = [TOP / "README.md", *(TOP / "docs").glob("*.md"), *(TOP / "configs").rglob("*.yaml")]
     found = [p.name for p in told if "subgroup" in p.read_text(encoding="utf-8").lower()]
-    assert set(found) <= {"faults.md"}, "the list of tests names this one"
+    assert set(found) <= {"faults.md", "new-hospital.md", "finetune.yaml"}

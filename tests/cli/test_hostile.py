@@ -67,7 +67,7 @@ ADDED = {
     "x: 'abc": "not YAML",
     "x: a: b": "not YAML",
     "x: @y": "not YAML",
-    "title: " + "t" * 500: "1 to 100 letters",
+    "title: " + "t" * 500: "1 to 100 characters",
     "cache: yes": "auto, off or a folder",
 }
 WHOLE = {

@@ -373,7 +373,7 @@ def test_training_refuses_unreadable_images_all_at_once_unless_allowed(
     assert run("train", *words, f"run_dir={tmp_path / 'a'}") == 4
     said = capsys.readouterr().err
     assert re.search(r"refused  3 of \d+ images cannot be used", said)
-    assert said.count("no image") == len(broken)
+    assert said.count("web page, not an image") == len(broken)
     assert not any(file.name in said for file in broken), "the names hold the id of the lesion"
     assert not (tmp_path / "a" / "checkpoints").exists()
     allowed = (f"run_dir={tmp_path / 'b'}", "audit.max_bad=3")

@@ -12,15 +12,18 @@ import pytest
 from PIL import Image
 from safetensors.torch import load_file
 
+from medcnn.cli.compose import read_command
 from medcnn.data.phantoms.drawing import generate
 from medcnn.models.averaging import between
 from medcnn.statistics.acceptance import Acceptance
 from medcnn.statistics.comparing import compare
 from medcnn.statistics.predictions import Predictions
 from medcnn.system.errors import StoppedError
+from medcnn.verbs.finetune import FinetuneConfig
 from medcnn.verbs.steps import going_on
 from medcnn.verbs.steps.arms import Compared
 from medcnn.verbs.steps.hospital import main_score
+from medcnn.verbs.steps.starting import without_places
 from tests.command import run
 
 QUICK = ("trainer.epochs=1", "trainer.threads=1", "trainer.device=cpu")
@@ -183,6 +186,18 @@ def test_what_cannot_be_followed_is_refused_before_anything_is_trained(
     assert tune(old, conf, tmp_path / "r", *words) == 2
     assert said in " ".join(capsys.readouterr().err.split())
     assert not (tmp_path / "r").exists()
+
+
+@pytest.mark.fault
+def test_a_checkpoint_does_not_say_where_the_old_images_lie(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "hospital" / "of-a-name").mkdir(parents=True)
+    words = ["checkpoint=best.safetensors", "data=phantom", "old_data=hospital/of-a-name"]
+    config = read_command("finetune", words).config
+    assert isinstance(config, FinetuneConfig)
+    assert "of-a-name" not in json.dumps(without_places(config))
 
 
 @pytest.mark.fault

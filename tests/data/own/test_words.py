@@ -75,6 +75,7 @@ def test_columns_that_say_who_somebody_is_are_known_by_their_names(name: str) ->
         *("age", "sex", "lesion_id", "scanner name", "birth weight", "hospital", "case mix"),
         *(
             "portable x-ray",
+            "portable",
             "mobile device",
             "data source",
             "birth order",

@@ -75,7 +75,9 @@ def decided(
         )
         labelled = int((~np.isnan(manifest.targets())).any(axis=1).sum())
         alone = None
-        if labelled < FEWEST_LABELLED and here and here.arms:
+        before = old.described
+        new_to_it = not before.other_key(manifest) and not before.trained_on(manifest).any()
+        if labelled < FEWEST_LABELLED and here and here.arms and new_to_it:
             # it was trained on none of them: those of every split are as good as those of test
             common = here.arms[OLD].labels
             alone = evaluate(

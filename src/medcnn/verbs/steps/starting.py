@@ -211,6 +211,8 @@ def without_places(config: TrainConfig | ProbeConfig) -> dict[str, Any]:
         stored["data"]["stand_in"] = None  # it was trained on the images that lay there
     stored["data"].update(root=None, path=None, cache="auto", executor="here")
     stored.update(run_dir=None, checkpoint=None)
+    if "old_data" in stored:
+        stored["old_data"] = "auto"
     return stored
 
 

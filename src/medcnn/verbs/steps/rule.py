@@ -34,7 +34,9 @@ def record(run: RunFolder, rule: Acceptance | None, manifest: str) -> None:
     began, digest = facts.get("training_began"), rule.digest if rule else None
     before = rules[-1]["sha256"] if rules else None
     if digest != before:
-        rules.append({"rule": asdict(rule) if rule else None, "sha256": digest, "recorded": now()})
+        written = {"rule": asdict(rule) if rule else None, "sha256": digest, "recorded": now()}
+        # times have whole seconds, in which a small run can begin and be stopped
+        rules.append({**written, "after_training_began": bool(began)})
         facts["accept"] = rules
         if began:
             what = "left out" if rule is None else "changed" if before else "given"
@@ -81,7 +83,9 @@ def say_if_changed(path: Path, rule: Acceptance | None) -> None:
 def is_older(facts: Mapping[str, Any]) -> bool:
     """Whether `run.json` shows that its rule stood before training, and before any look at test."""
     rules = facts.get("accept") or []
-    if not rules or rules[-1]["sha256"] is None or rules[-1].get("results_known"):
+    if not rules or rules[-1]["sha256"] is None:
+        return False
+    if rules[-1].get("results_known") or rules[-1].get("after_training_began"):
         return False
     looks = facts.get("test_looks") or [{"when": facts["training_began"]}]
     return bool(rules[-1]["recorded"] <= min(facts["training_began"], looks[0]["when"]))

@@ -32,7 +32,7 @@ from medcnn.data.labels import Kind, LabelSpace
 from medcnn.data.manifest import Manifest, Record
 from medcnn.images import Preprocessing
 from medcnn.pixels.opening import open_store, pixel_shelves
-from medcnn.system.run_folder import versions
+from medcnn.system.run_facts import versions
 
 TURNS = 5
 HOW = Preprocessing(size_px=256)

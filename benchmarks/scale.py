@@ -38,7 +38,7 @@ from medcnn.data.splits import assign
 from medcnn.pixels.decoder import Recipe
 from medcnn.pixels.segments import Stored, Writer, merge, path_key
 from medcnn.pixels.shelves import Part, Shelf
-from medcnn.system.run_folder import versions
+from medcnn.system.run_facts import versions
 
 IMAGES_A_PATIENT, COPY_EVERY, SEGMENTS, ITEM_BYTES = 2, 200, 4, 192
 LABELS = LabelSpace(kind=Kind.BINARY, names=("no", "yes"))

@@ -205,7 +205,7 @@ def main() -> None:
     if sys.argv[1:2] == ["--read"]:
         print(json.dumps(measured(Path(sys.argv[2]), sys.argv[3])))
         return
-    from medcnn.system.run_folder import versions  # loads torch, whose memory is not counted here
+    from medcnn.system.run_facts import versions  # loads torch, whose memory is not counted here
 
     count = int(sys.argv[1]) if len(sys.argv) > 1 else ROWS
     kinds = {}

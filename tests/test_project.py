@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import importlib.util
 import os
 import re
 import shlex
@@ -94,6 +96,34 @@ def test_the_wheel_carries_the_configs_and_works_from_another_directory(tmp_path
         assert done.returncode == 0, done.stderr
     assert (place / "medcnn" / "configs" / "train.yaml").is_file()
     assert (place / "medcnn" / "pages" / "report.html.j2").is_file()
+
+
+def missing_names(source: str) -> list[str]:
+    """What a file imports from medcnn that is not there."""
+    missing = []
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "medcnn":
+            assert node.module
+            module = importlib.import_module(node.module)
+            for name in (alias.name for alias in node.names):
+                inside = (
+                    importlib.util.find_spec(f"{node.module}.{name}")
+                    if hasattr(module, "__path__")
+                    else None
+                )
+                if not hasattr(module, name) and inside is None:
+                    missing.append(f"{node.module}.{name}")
+    return missing
+
+
+@pytest.mark.parametrize("path", sorted((TOP / "benchmarks").glob("*.py")), ids=lambda p: p.stem)
+def test_a_benchmark_imports_what_is_there(path: Path) -> None:
+    assert missing_names(path.read_text(encoding="utf-8")) == []
+
+
+def test_the_check_of_imports_can_fail() -> None:
+    assert missing_names("from medcnn.system.run_facts import versionz")
+    assert not missing_names("from medcnn.system import run_facts")
 
 
 @pytest.mark.fault

@@ -409,3 +409,19 @@ def test_what_debug_prints_hides_the_places_that_were_typed(
     assert code == 2
     assert "Traceback" in said
     assert "id-" in said
+
+
+@pytest.mark.fault
+def test_folds_and_a_probe_are_without_a_name(
+    export: tuple[Path, Rows], here: Callable[..., tuple[int, str]]
+) -> None:
+    """Row 66: run folders in a folder, tables of all folds, and the cache of features."""
+    words = [f"data.{k}={v}" for k, v in PLAIN.items()]
+    words += [f"data.root={export[0]}", "data.table=table.csv", "data.modality=chest"]
+    small = ("data=table", *words, "data.size_px=32", "audit.copies=false", "trainer.device=cpu")
+    fast = ("trainer.epochs=1", "trainer.batch_size=16")
+    code, said = here("crossvalidate", *small, *fast, "model=lenet5", "folds=2", "run_dir=folds")
+    assert code == 0, said
+    code, said = here("probe", *small, "model=resnet18", "model.weights=none", "run_dir=probe")
+    assert code == 0, said
+    assert list((export[0].parent / "cache").rglob("*")), "features and pixels are searched too"

@@ -191,7 +191,7 @@ def test_after_a_kill_only_the_rest_is_computed(
 
     def dies(*arguments: Any) -> Any:
         calls.append(1)
-        if len(calls) > 2:  # the first tells how many features there are
+        if len(calls) > 2:  # the first shows how many features there are
             raise Killed
         return real(*arguments)
 

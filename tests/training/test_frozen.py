@@ -172,7 +172,7 @@ def test_the_first_outputs_of_fine_tuning_are_the_last_ones_of_the_probe(
 @pytest.mark.parametrize(
     ("how", "said"),
     [
-        (TURNED, "changes every image anew"),
+        (TURNED, "changes every image in every epoch"),
         (replace(MIRRORED, mixup_alpha=0.2), "augmentation.mixup_alpha=0.2 mixes images"),
     ],
 )

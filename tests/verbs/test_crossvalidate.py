@@ -22,21 +22,9 @@ from medcnn.statistics.metrics.table import score
 from medcnn.statistics.predictions import Predictions
 from medcnn.system.errors import StoppedError
 from medcnn.verbs.steps import folds
-from tests.command import run
+from tests.command import SMALL, run
 
-WORDS = (
-    "model=lenet5",
-    "data=phantom",
-    "data.phantom=dermoscopy",
-    "data.patients=30",
-    "data.size_px=32",
-    "trainer.epochs=2",
-    "trainer.batch_size=10",
-    "trainer.device=cpu",
-    "trainer.threads=1",
-    "audit.copies=false",
-    "folds=2",
-)
+WORDS = (*SMALL, "folds=2")
 
 
 @pytest.fixture(scope="module")

@@ -102,7 +102,7 @@ def test_the_page_begins_with_what_the_run_bears_out_and_ends_with_the_verdict(t
     facts, page = facts_of(tuned), (tuned / "new_hospital.html").read_text()
     text = " ".join(re.sub(r"<style.*?</style>|<[^>]*>", " ", page, flags=re.DOTALL).split())
     assert facts["new_hospital"]["sentences"][0] in text
-    assert "tells the two hospitals apart with AUROC" in text
+    assert "distinguishes the two hospitals with AUROC" in text
     assert "Images here are darker" in text
     assert "the old one on the old test split" in text
     assert "run.json shows that the rule is older than the results" in text

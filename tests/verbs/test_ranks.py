@@ -26,20 +26,9 @@ from medcnn.models.classifier import Classifier
 from medcnn.statistics.predictions import Predictions
 from medcnn.system.files import read_sealed
 from medcnn.training import steps
+from tests.command import SMALL
 
-WORDS = (
-    "model=lenet5",
-    "data=phantom",
-    "data.phantom=dermoscopy",
-    "data.patients=30",
-    "data.size_px=32",
-    "trainer.epochs=2",
-    "trainer.batch_size=10",
-    "trainer.accumulate=2",
-    "trainer.device=cpu",
-    "trainer.threads=1",
-    "audit.copies=false",
-)
+WORDS = (*SMALL, "trainer.accumulate=2")
 
 
 @pytest.fixture(scope="module")

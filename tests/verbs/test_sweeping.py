@@ -21,20 +21,7 @@ from safetensors.torch import load_file
 from medcnn.cli import main
 from medcnn.cli.compose import read_command, read_words
 from medcnn.cli.sweeping import word_of
-from tests.command import run
-
-WORDS = (
-    "model=lenet5",
-    "data=phantom",
-    "data.phantom=dermoscopy",
-    "data.patients=30",
-    "data.size_px=32",
-    "trainer.epochs=2",
-    "trainer.batch_size=10",
-    "trainer.device=cpu",
-    "trainer.threads=1",
-    "audit.copies=false",
-)
+from tests.command import SMALL, run
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +37,7 @@ def test_each_combination_is_a_run_and_the_worst_exit_code_counts(
     images: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     sweep = ("-m", "loss=auto,asymmetric", f"run_dir={tmp_path / 'r'}")
-    assert run("train", *WORDS, images, *sweep) == 2  # it wants yes-or-no labels
+    assert run("train", *SMALL, images, *sweep) == 2  # it wants yes-or-no labels
     out = capsys.readouterr().out
     assert max(map(len, out.splitlines())) <= 100
     done, table = out.split("on validation")
@@ -61,7 +48,7 @@ def test_each_combination_is_a_run_and_the_worst_exit_code_counts(
     assert re.findall(r"auroc (\S+)", table) == [f"{best:.4f}"]  # of validation, and no other
     assert (folder / "report.html").is_file()
     before = (folder / "run.json").read_bytes()
-    assert run("train", *WORDS, images, *sweep) == 2
+    assert run("train", *SMALL, images, *sweep) == 2
     assert (folder / "run.json").read_bytes() == before  # a finished run is recognised
 
 
@@ -69,17 +56,17 @@ def test_faults_of_all_combinations_are_told_before_any_run(
     images: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     wrong = ("seed=0,-1", "optimizer.lr=choice(1e-3,abc)", f"run_dir={tmp_path / 'r'}")
-    assert run("train", "--multirun", *WORDS, images, *wrong) == 2
+    assert run("train", "--multirun", *SMALL, images, *wrong) == 2
     said = capsys.readouterr().err
     assert said.count("seed=-1 should be") == said.count("lr=abc should be") == 1
-    assert run("train", "-m", *WORDS, "seed=0,1", "hydra/launcher=slurmy") == 2
+    assert run("train", "-m", *SMALL, "seed=0,1", "hydra/launcher=slurmy") == 2
     assert "launcher slurmy is not installed" in capsys.readouterr().err
     launcher = ("seed=0,1", "hydra/launcher=basic", "hydra.launcher.n_job=2")
-    assert run("train", "-m", *WORDS, *launcher) == 2
+    assert run("train", "-m", *SMALL, *launcher) == 2
     assert "n_job" in capsys.readouterr().err
-    assert run("train", "-m", *WORDS, "run_dir=a,b") == 2
+    assert run("train", "-m", *SMALL, "run_dir=a,b") == 2
     assert "run_dir: give one" in capsys.readouterr().err
-    assert run("train", "-m", *WORDS, "model=glob(lenet*)", "seed=range(0,3)", "--show-config") == 0
+    assert run("train", "-m", *SMALL, "model=glob(lenet*)", "seed=range(0,3)", "--show-config") == 0
     assert capsys.readouterr().out.count("model=lenet5 seed=") == 3
     assert not (tmp_path / "r").exists()
 
@@ -92,7 +79,7 @@ def test_each_run_lies_in_the_folder_that_is_meant(
     given: str, meant: str | None, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = ("seed=0,1", f"run_dir={given}", "--show-config")
-    assert run("train", "-m", *WORDS, *words) == 0
+    assert run("train", "-m", *SMALL, *words) == 0
     for seed, line in enumerate(capsys.readouterr().out.splitlines()):
         config = read_command("train", shlex.split(line)[2:]).config
         wanted = meant and f"{meant}/seed={seed}"
@@ -127,7 +114,7 @@ def test_joblib_processes_end_with_the_sweep_and_come_to_the_same_weights(
 ) -> None:
     pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
-    words = ("train", *WORDS, images)
+    words = ("train", *SMALL, images)
     sweep = (*words, "-m", "seed=1,2", "jobs=2", f"run_dir={tmp_path / 'many'}")
     process = subprocess.Popen([sys.executable, "-m", "medcnn", *sweep])
     while process.poll() is None and not (tmp_path / "many/seed=2/run.json").exists():
@@ -155,7 +142,7 @@ def search(tmp_path: Path, images: str) -> tuple[str, ...]:
         "  head: [linear]\n  augmentation.mixup_alpha: [0, 0.2]\n"
     )
     own = ("sweep=mine", f"--config-dir={tmp_path / 'my'}", "sweep.startup=2", "trainer.epochs=3")
-    return ("sweep", *WORDS, images, *own, "sweep.trials=4", "sweep.prune_after=1")
+    return ("sweep", *SMALL, images, *own, "sweep.trials=4", "sweep.prune_after=1")
 
 
 @pytest.mark.fault

@@ -84,9 +84,8 @@ def told(manifest: Manifest, looks: Looks, seed: int = 0) -> list[Told]:
 
 
 def told_apart(features: Floats, second: NDArray[np.bool_], groups: Sequence[str]) -> Estimate:
-    """How well two sets of images are told apart, by AUROC on patients that the learner has not
-    seen; 0.5 where nothing tells them apart (a classifier two-sample test, Lopez-Paz and Oquab
-    2017, ICLR).
+    """How well a learner distinguishes two sets of images, by AUROC on patients that it has not
+    seen; 0.5 if nothing does (a classifier two-sample test, Lopez-Paz and Oquab 2017, ICLR).
 
     Args:
         features: of the images of both [N, F], not all alike.

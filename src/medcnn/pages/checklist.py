@@ -235,7 +235,7 @@ def _uncertainty(_run: Run, facts: Facts) -> str:
 
 
 def _external(run: Run, facts: Facts) -> str:
-    """For an evaluation on images of which none is known from training."""
+    """For an evaluation on images that training never used."""
     source = _at(run, "trained_on.source")
     if not source or facts.made is not Made.EVALUATED or facts.own_set or facts.shared != 0:
         return ""

@@ -33,7 +33,7 @@ class Shift:
         unlike: how many of how many images here look unlike those of the old training.
         sizes_px: median width and height of the files there and here; None where not known.
         looks: brightness, contrast, colour -> mean there, mean here, standard deviation there.
-        apart: AUROC of a probe that tells the two apart; None where it could not be asked.
+        apart: AUROC of a probe that distinguishes the two; None if there are too few patients.
         missing: why the images there are not at hand; empty where they are.
     """
 

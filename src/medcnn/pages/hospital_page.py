@@ -176,7 +176,7 @@ def _moved_by(f: NewHospital) -> float:
 def _apart(f: NewHospital) -> str:
     assert f.shift.apart
     return (
-        "A probe that sees only brightness, colour and layout tells the two hospitals apart with "
+        "A probe that sees only brightness, colour and layout distinguishes the two hospitals with "
         f"AUROC {_value(f.shift.apart, f.group_noun)}, on {f.group_noun}s it was not fitted on; "
         "0.5 would be guessing."
     )
@@ -185,8 +185,8 @@ def _apart(f: NewHospital) -> str:
 def _not_apart(f: NewHospital) -> str:
     assert f.shift.apart
     return (
-        "A probe that sees only brightness, colour and layout does not surely tell the two "
-        f"hospitals apart: AUROC {_value(f.shift.apart, f.group_noun)}, where 0.5 is guessing."
+        "A probe that sees only brightness, colour and layout is not shown to distinguish the two "
+        f"hospitals: AUROC {_value(f.shift.apart, f.group_noun)}, where 0.5 is guessing."
     )
 
 
@@ -230,9 +230,7 @@ DETAILS: dict[str, Statement[NewHospital]] = {
         _not_apart, lambda f: f.shift.apart is not None and not f.shift.apart.low > 0.5
     ),
     "few to tell apart": Statement(
-        lambda f: (
-            f"There are too few {f.group_noun}s to ask whether the hospitals can be told apart."
-        ),
+        lambda f: f"There are too few {f.group_noun}s to ask whether the hospitals differ visibly.",
         lambda f: f.shift.apart is None and not f.shift.missing,
     ),
     "missing": Statement(

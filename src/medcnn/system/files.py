@@ -131,7 +131,7 @@ def private_to(folder: Path) -> Iterator[None]:
 
 
 def sweep(folder: Path, *, older_than_s: float = 0.0) -> None:
-    """Remove what killed processes left; in a shared folder, only old files are surely theirs."""
+    """Remove what killed processes left. In a shared folder, remove old files only."""
     for left in folder.glob(".*.part*"):
         try:
             if not older_than_s or time.time() - left.stat().st_mtime > older_than_s:

@@ -100,7 +100,7 @@ def objections(
     if repeats and how.flips and not views:
         found.append("the sampler repeats images, each time mirrored in another way")
     if not views and not _only_mirrored(how):
-        found.append("augmentation changes every image anew")
+        found.append("augmentation changes every image in every epoch")
     return found
 
 

@@ -1,5 +1,5 @@
-"""Probes: what can be told from the features of a frozen body. Each is fitted for several values of
-its one setting, of which the validation split chooses.
+"""Probes: simple learners on the features of a frozen body. Each is fitted for several values of
+its one setting; the validation split chooses among them.
 
 A probe is a function of features [N, F], targets [N, K] and labels, and of that value, to a module
 that turns features [B, F] into logits [B, K].

@@ -93,7 +93,7 @@ def _by_tag(column: Column, images: Images, tag: str) -> tuple[float, list[Guess
     cells = [c for c in column.cells if c]
     hits = sum(digest(c) in images.by_tag[tag] for c in cells) if images.by_tag[tag] else 0
     guess = replace(_image_guess(column, hits, f"are the {tag} of DICOM files"), example="")
-    why = f"the tag {tag} of a file tells which row belongs to it"
+    why = f"the tag {tag} of each file identifies its row"
     return hits / len(cells), [guess, Guess(setting="join", value=tag, why=why, sure=Sure.SURE)]
 
 

@@ -114,7 +114,7 @@ def _means(before: Floats, now: Floats) -> Mapping[str, tuple[float, float, floa
 
 
 def _apart(before: Floats, now: Floats, earlier: list[str], groups: list[str]) -> Estimate | None:
-    """How well the two hospitals are told apart; None where there are too few patients to ask."""
+    """How well a probe distinguishes the two hospitals; None if there are too few patients."""
     if min(len(set(earlier)), len(set(groups))) < FEWEST_GROUPS:
         return None
     second = np.arange(len(before) + len(now)) >= len(before)

@@ -252,8 +252,8 @@ def together(models: Sequence[Model], path: Path) -> Model:
     """
     members = sorted(models, key=lambda m: str(m.provenance["checkpoint_sha256"]))
     first = members[0]
-    for what, of in {"labels": "labels", "preprocessing": "preprocessing"}.items():
-        found = {json.dumps(getattr(m, of).to_json(), sort_keys=True) for m in members}
+    for what in ("labels", "preprocessing"):
+        found = {json.dumps(getattr(m, what).to_json(), sort_keys=True) for m in members}
         if len(found) > 1:
             raise UsageError(
                 f"checkpoint={path}: the {len(members)} checkpoints there have different {what}, "

@@ -2,9 +2,9 @@
 
     python benchmarks/two_hospitals.py HAM10000 conf
 
-Writes `conf/ham_off.csv` (1,300 lesions drawn at random) and `conf/ham_face.csv` (all lesions on the
-face), malignant (melanoma, basal cell carcinoma, actinic keratosis) or benign, and a YAML of each,
-for `medcnn train data=ham_off --config-dir conf`. docs/new-hospital.md shows what came of it.
+Writes `conf/ham_off.csv` (1,300 lesions drawn at random) and `conf/ham_face.csv` (all lesions on
+the face), malignant (melanoma, basal cell carcinoma, actinic keratosis) or benign, with a YAML for
+each, so `medcnn train data=ham_off --config-dir conf` reads it. docs/new-hospital.md has results.
 """
 
 from __future__ import annotations

@@ -168,7 +168,7 @@ def test_a_frame_holds_the_table_with_exact_probabilities(told: dict[str, Any]) 
     pytest.importorskip("pandas")
     frame = told["out"].to_frame()
     assert list(frame.columns) == told["out"].new_columns
-    name = told["model"].labels.names[0]
+    name = told["model"].labels.outputs[0]
     assert np.array_equal(frame[f"probability:{name}"], told["out"].probabilities[:, 0])
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from medcnn.images.frame import Box
 from medcnn.images.reading import Pixels
 
 # The border may reach this share of each side at most, so that no lung can be lost.
@@ -21,6 +22,11 @@ def border_crop(pixels: Pixels, *, tolerance: float = 0.03, letters: float = 0.1
         tolerance: how far a pixel may differ from the border's value, as a share of full scale.
         letters: share of a line that may differ, for markers in the border.
     """
+    return border_box(pixels, tolerance=tolerance, letters=letters).of(pixels)
+
+
+def border_box(pixels: Pixels, *, tolerance: float, letters: float) -> Box:
+    """What `border_crop` leaves."""
     allowed = tolerance * np.iinfo(pixels.dtype).max
     height, width = pixels.shape[:2]
     top = _border(pixels[: int(height * AT_MOST)], allowed, letters)
@@ -29,7 +35,7 @@ def border_crop(pixels: Pixels, *, tolerance: float = 0.03, letters: float = 0.1
     columns = pixels[top : height - bottom].transpose(1, 0, 2)
     left = _border(columns[: int(width * AT_MOST)], allowed, letters)
     right = _border(columns[::-1][: int(width * AT_MOST)], allowed, letters)
-    return pixels[top : height - bottom, left : width - right]
+    return Box(top=top, left=left, height=height - top - bottom, width=width - left - right)
 
 
 def _border(lines: Pixels, allowed: float, letters: float) -> int:

@@ -8,6 +8,7 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from medcnn.images.frame import Box
 from medcnn.images.reading import Pixels
 
 Floats = NDArray[np.float32]
@@ -43,9 +44,8 @@ def disc_crop(pixels: Pixels, *, margin: float = 0.0, mask: bool = True) -> Pixe
     disc = find_disc(pixels)
     if disc is None:
         return pixels
-    reach = disc.radius * (1 + margin)
-    side = max(1, round(2 * reach))
-    left, top = round(disc.x - reach), round(disc.y - reach)
+    box = _box_of(disc, margin)
+    side, left, top = box.width, box.left, box.top
     square = np.zeros((side, side, pixels.shape[2]), dtype=pixels.dtype)
     height, width = pixels.shape[:2]
     rows = np.arange(max(top, 0), min(top + side, height))
@@ -59,6 +59,19 @@ def disc_crop(pixels: Pixels, *, margin: float = 0.0, mask: bool = True) -> Pixe
     for row, start, stop in zip(rows.tolist(), starts.tolist(), stops.tolist(), strict=True):
         square[row - top, start - left : stop - left] = pixels[row, start:stop]
     return square
+
+
+def disc_box(pixels: Pixels, *, margin: float, mask: bool) -> Box:
+    """What `disc_crop` leaves; it may reach beyond the photograph."""
+    disc = find_disc(pixels)
+    return Box.whole(pixels) if disc is None else _box_of(disc, margin)
+
+
+def _box_of(disc: Disc, margin: float) -> Box:
+    reach = disc.radius * (1 + margin)
+    side = max(1, round(2 * reach))
+    left, top = round(disc.x - reach), round(disc.y - reach)
+    return Box(top=top, left=left, height=side, width=side)
 
 
 def find_disc(pixels: Pixels) -> Disc | None:

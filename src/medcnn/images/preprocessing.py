@@ -83,28 +83,28 @@ class Preprocessing:
 
     def read(self, root: Path, path: str) -> Pixels:
         """`apply` of the image at `path` below `root`; raises ImageError as `read_pixels` does."""
-        pixels = read_pixels(
+        return self.apply(self.read_whole(root, path, at_least_px=self.needs_px))
+
+    def read_whole(self, root: Path, path: str, *, at_least_px: int | None = None) -> Pixels:
+        """The image [H, W, C] before any step, as `read_pixels` reads it."""
+        return read_pixels(
             root,
             path,
             window=self.window,
             frames=self.frames,
-            at_least_px=self.needs_px,
+            at_least_px=at_least_px,
             full_scale=self.full_scale,
         )
-        return self.apply(pixels)
 
     @property
     def needs_px(self) -> int | None:
         """Smallest allowed side of a decoder's reduced image; None: full size.
 
-        The result then differs from that of full size by less than one grey level of 255 on
-        average.
-
-        On photographs with detail in every pixel, the mean difference was 0.8 at 1.5 times the
-        result, and 1.0 at 1.25 times (tested to stay under 1). Steps at full size look for hairs
-        and borders, which a reduced image has lost.
+        On photographs with detail in every pixel, the result then differed by 0.8 grey levels of
+        255 on average, and by 1.0 at 1.25 times the result (tested to stay under 1). Steps at full
+        size look for hairs and borders, which a reduced image has lost.
         """
-        return None if any(self._steps(at_full_size=True)) else self.size_px * 3 // 2
+        return None if any(self.steps_of(at_full_size=True)) else self.size_px * 3 // 2
 
     def apply(self, pixels: Pixels) -> Pixels:
         """[C, size_px, size_px] in the full range of `bits`.
@@ -127,12 +127,12 @@ class Preprocessing:
             pixels = grey(pixels)
         if self.bits == 16:
             pixels = widened(pixels)  # before resizing, which then has finer levels
-        for step in self._steps(at_full_size=True):
+        for step in self.steps_of(at_full_size=True):
             pixels = take(step, pixels)
             yield step["name"], pixels
         pixels = FITS[self.fit](pixels, self.size_px)
         yield "resized", pixels
-        for step in self._steps(at_full_size=False):
+        for step in self.steps_of(at_full_size=False):
             pixels = take(step, pixels)
             yield step["name"], pixels
         pixels = on_black(pixels, self.size_px)
@@ -142,7 +142,7 @@ class Preprocessing:
             pixels = pixels.repeat(self.channels, axis=2)
         yield "final", pixels
 
-    def _steps(self, *, at_full_size: bool) -> Chosen:
+    def steps_of(self, *, at_full_size: bool) -> Chosen:
         """The steps of one of the two kinds, in the order of the settings."""
         return tuple(s for s in self.steps if STEPS[s["name"]].at_full_size is at_full_size)
 

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from medcnn.images.frame import Box, Frame
 from medcnn.images.reading import Pixels
 
 # ITU-R BT.601-7, 2.5.1
@@ -57,12 +58,14 @@ def squashed(pixels: Pixels, size_px: int) -> Pixels:
 
 def contained(pixels: Pixels, size_px: int) -> Pixels:
     """The whole image, its longer side `size_px`; `on_black` makes it a square."""
+    return resized(pixels, *_within(pixels, size_px))
+
+
+def _within(pixels: Pixels, size_px: int) -> tuple[int, int]:
     height, width = pixels.shape[:2]
     longest = max(height, width)
     # a line must not vanish, however thin
-    new_height = max(1, round(height * size_px / longest))
-    new_width = max(1, round(width * size_px / longest))
-    return resized(pixels, new_height, new_width)
+    return max(1, round(height * size_px / longest)), max(1, round(width * size_px / longest))
 
 
 def on_black(pixels: Pixels, size_px: int) -> Pixels:
@@ -71,17 +74,32 @@ def on_black(pixels: Pixels, size_px: int) -> Pixels:
     if (height, width) == (size_px, size_px):
         return pixels
     square = np.zeros((size_px, size_px, pixels.shape[2]), dtype=pixels.dtype)
-    top, left = (size_px - height) // 2, (size_px - width) // 2
-    square[top : top + height, left : left + width] = pixels
+    _centred(height, width, size_px).of(square)[:] = pixels
     return square
 
 
+def _centred(height: int, width: int, size_px: int) -> Box:
+    top, left = (size_px - height) // 2, (size_px - width) // 2
+    return Box(top=top, left=left, height=height, width=width)
+
+
 def cropped(pixels: Pixels, size_px: int) -> Pixels:
+    return resized(_central(pixels).of(pixels), size_px, size_px)
+
+
+def _central(pixels: Pixels) -> Box:
     """The central square."""
     height, width = pixels.shape[:2]
     side = min(height, width)
-    top, left = (height - side) // 2, (width - side) // 2
-    return resized(pixels[top : top + side, left : left + side], size_px, size_px)
+    return Box(top=(height - side) // 2, left=(width - side) // 2, height=side, width=side)
+
+
+def fitted(pixels: Pixels, fit: Fit, size_px: int) -> Frame:
+    """Which part of `pixels` a fit keeps, and where it comes to lie in the square."""
+    if fit is Fit.PAD:
+        return Frame(part=Box.whole(pixels), place=_centred(*_within(pixels, size_px), size_px))
+    part = _central(pixels) if fit is Fit.CROP else Box.whole(pixels)
+    return Frame(part=part, place=Box(top=0, left=0, height=size_px, width=size_px))
 
 
 FITS = {Fit.PAD: contained, Fit.CROP: cropped, Fit.SQUASH: squashed}

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from medcnn.images.frame import Box
 from medcnn.images.reading import Pixels
 from medcnn.images.resizing import resized
 
@@ -123,7 +124,12 @@ def centre_crop(pixels: Pixels, *, share: float = 0.8) -> Pixels:
         pixels: [H, W, C].
         share: of each side that is kept, above 0 and up to 1.
     """
+    return centre_box(pixels, share=share).of(pixels)
+
+
+def centre_box(pixels: Pixels, *, share: float) -> Box:
+    """What `centre_crop` leaves."""
     height, width = pixels.shape[:2]
     new_height, new_width = max(1, round(height * share)), max(1, round(width * share))
     top, left = (height - new_height) // 2, (width - new_width) // 2
-    return pixels[top : top + new_height, left : left + new_width]
+    return Box(top=top, left=left, height=new_height, width=new_width)

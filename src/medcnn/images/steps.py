@@ -11,11 +11,12 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from medcnn.images.chest import border_crop
+from medcnn.images.chest import border_box, border_crop
 from medcnn.images.contrast import clahe
-from medcnn.images.fundus import disc_crop, even_light
+from medcnn.images.frame import Box
+from medcnn.images.fundus import disc_box, disc_crop, even_light
 from medcnn.images.reading import Pixels
-from medcnn.images.skin import centre_crop, hair_removal, shades_of_grey
+from medcnn.images.skin import centre_box, centre_crop, hair_removal, shades_of_grey
 from medcnn.system.errors import UsageError
 from medcnn.system.registry import Table
 
@@ -28,11 +29,13 @@ class Step:
         at_full_size: runs before the image is reduced to `size_px`, as crops must; the others run
             after, when they are cheap.
         colour: has no effect on a grey image.
+        box: of a step that changes the size: pixels and options -> the part that it leaves.
     """
 
     function: Callable[..., Pixels]
     at_full_size: bool = False
     colour: bool = False
+    box: Callable[..., Box] | None = None
 
 
 # Chains with a name; `none` is the default, since published results on public sets use no steps.
@@ -61,12 +64,12 @@ LIMITS = {
 STEPS = Table(
     "step",
     {
-        "disc_crop": Step(function=disc_crop, at_full_size=True),
+        "disc_crop": Step(function=disc_crop, at_full_size=True, box=disc_box),
         "even_light": Step(function=even_light),
         "hair_removal": Step(function=hair_removal, at_full_size=True),
-        "centre_crop": Step(function=centre_crop, at_full_size=True),
+        "centre_crop": Step(function=centre_crop, at_full_size=True, box=centre_box),
         "shades_of_grey": Step(function=shades_of_grey, colour=True),
-        "border_crop": Step(function=border_crop, at_full_size=True),
+        "border_crop": Step(function=border_crop, at_full_size=True, box=border_box),
         "clahe": Step(function=clahe),
     },
     group="steps",
@@ -113,5 +116,14 @@ def chosen_steps(value: Any) -> Chosen:
 
 def take(step: Mapping[str, Any], pixels: Pixels) -> Pixels:
     """Apply one of the chosen steps to `pixels`."""
-    options = {k: v for k, v in step.items() if k != "name"}
-    return STEPS[step["name"]].function(pixels, **options)
+    return STEPS[step["name"]].function(pixels, **_options(step))
+
+
+def left_by(step: Mapping[str, Any], pixels: Pixels) -> Box:
+    """The part of `pixels` that one of the chosen steps leaves; all of it if it is no crop."""
+    box = STEPS[step["name"]].box
+    return box(pixels, **_options(step)) if box else Box.whole(pixels)
+
+
+def _options(step: Mapping[str, Any]) -> dict[str, Any]:
+    return {k: v for k, v in step.items() if k != "name"}

@@ -6,6 +6,7 @@ The Python door and `medcnn predict` both ask it, so they give the same numbers.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
@@ -16,7 +17,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from medcnn.config import Precision
+from medcnn.config import Choice, Precision
 from medcnn.data.labels import LabelSpace
 from medcnn.data.manifest import Manifest, Split
 from medcnn.data.matching import matched_targets
@@ -24,6 +25,7 @@ from medcnn.images.preprocessing import Preprocessing
 from medcnn.models import checkpoint as checkpoints
 from medcnn.models.checkpoint import Checkpoint
 from medcnn.models.classifier import Classifier
+from medcnn.models.explained import Explanation, explain_source
 from medcnn.models.inference import (
     autocast,
     autocast_dtype,
@@ -134,6 +136,27 @@ class Model:
         else:
             given = read_inputs(images, self.labels, self.preprocessing)
         return np.concatenate([self._features(part, batch_size) for part in given])
+
+    def explain(
+        self,
+        image: str | os.PathLike[str] | NDArray[Any],
+        label: str | None = None,
+        *,
+        method: str = "gradcam",
+        **options: Any,
+    ) -> Explanation:
+        """Where in one image the logit of a class comes from.
+
+        Args:
+            image: a file, or pixels as `predict` takes them.
+            label: a class, which may be the negative one; None: the most probable.
+            method: gradcam, hirescam, integrated_gradients or occlusion.
+            options: of the method.
+
+        Raises:
+            UsageError: a name or option is unknown, or there is not one readable image.
+        """
+        return explain_source(self, image, Choice(name=method, options=options), label)
 
     def said(
         self,

@@ -132,7 +132,7 @@ def pixels_of(images: Sequence[NDArray[Any]], labels: LabelSpace, how: Preproces
     if faults:
         more = f"; and {len(faults) - 5} more" if len(faults) > 5 else ""
         raise UsageError("; ".join(faults[:5]) + more + ".")
-    done = np.stack([how.apply(_full_range(image)) for image in images])
+    done = np.stack([how.apply(full_range(image)) for image in images])
     manifest = unlabelled(Path(), names, labels)
     rows = np.arange(len(names))
     store = PixelStore(
@@ -185,7 +185,7 @@ def _fault(image: NDArray[Any]) -> str:
     return ""
 
 
-def _full_range(image: NDArray[Any]) -> NDArray[Any]:
+def full_range(image: NDArray[Any]) -> NDArray[Any]:
     """[H, W, C] uint8 or uint16 over its full range. Floats that were made of 8 bits become those
     bits again, so that they are resized as the file is; others keep 16."""
     if image.dtype.kind == "f":

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -14,7 +13,7 @@ from PIL import Image
 from medcnn.data.labels import Kind
 from medcnn.data.manifest import Manifest
 from medcnn.images.preprocessing import Preprocessing
-from medcnn.images.reading import Pixels, is_dicom, read_file, read_pixels
+from medcnn.images.reading import Pixels, is_dicom, read_file
 from medcnn.images.resizing import contained, narrowed
 from medcnn.models.classifier import unit_range
 from medcnn.pages.pictures import address, encoded
@@ -95,13 +94,8 @@ def shown(
             raise ImageError(why)
         facts, steps = _read(manifest.root, record.path, preprocessing)
         # as training reads it, which may be a reduced image
-        pixels = read_pixels(
-            manifest.root,
-            record.path,
-            window=preprocessing.window,
-            frames=preprocessing.frames,
-            at_least_px=preprocessing.needs_px,
-            full_scale=preprocessing.full_scale,
+        pixels = preprocessing.read_whole(
+            manifest.root, record.path, at_least_px=preprocessing.needs_px
         )
         stages = list(preprocessing.stages(pixels))
     except ImageError as error:
@@ -124,13 +118,12 @@ def _read(
     root: Path, path: str, preprocessing: Preprocessing
 ) -> tuple[dict[str, str], list[Picture]]:
     """The image as its file holds it, at full size; a DICOM with all that its header asks for."""
-    how: dict[str, Any] = {"window": preprocessing.window, "frames": preprocessing.frames}
     # first, since it knows a reason for every damage
-    pixels = read_pixels(root, path, **how, full_scale=preprocessing.full_scale)
+    pixels = preprocessing.read_whole(root, path)
     if ".npz#" not in path and is_dicom(data := read_file(root / path)):
         from medcnn.images.dicom_chain import explained
 
-        facts, stages = explained(data, **how)
+        facts, stages = explained(data, window=preprocessing.window, frames=preprocessing.frames)
         facts["size"] = _size(pixels)
         return facts, [picture(s.name, s.pixels, f"{s.low:.5g} to {s.high:.5g}") for s in stages]
     return {}, [picture("as read", pixels, _size(pixels))]

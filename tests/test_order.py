@@ -141,13 +141,13 @@ ROOMS = {
     "cli": 1_680,
     "data": 8_840,
     "images": 4_645,
-    "models": 4_265,
-    "pages": 3_720,
+    "models": 4_700,
+    "pages": 4_200,
     "pixels": 1_800,
     "statistics": 5_620,
     "system": 2_520,
     "training": 4_020,
-    "verbs": 5_840,
+    "verbs": 6_050,
 }
 
 

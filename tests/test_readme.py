@@ -278,6 +278,14 @@ CLAIMS = (
         ),
     ),
     Claim(
+        "`medcnn inspect` shows",
+        (
+            "networks_stand_side_by_side_in_the_terminal_on_a_page_and_in_a_table",
+            "multiply_adds_are_half_of_what_torchs_counter_counts",
+            "what_a_position_sees_is_what_the_gradient_reaches",
+        ),
+    ),
+    Claim(
         "A package of your own can add",
         (
             "a_package_of_ones_own_trains_evaluates_and_predicts",

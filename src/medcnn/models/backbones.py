@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, cast
 
 import timm
@@ -109,6 +110,7 @@ class Backbone:
     download: str | None = None
 
 
+MOST_PX = 1024
 _HALF = (0.5, 0.5, 0.5)
 # Arguments of timm.create_model that name a file or an address.
 _SOURCES = {
@@ -255,9 +257,11 @@ def _num_features(
     except Exception as error:  # a network that meets a wrong size raises whatever it meets first
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         known = trained_px not in (0, size_px)
+        least = least_px(partial(_takes, network.to("meta"), channels), size_px)
         raise UsageError(
             f"model.backbone={name} cannot take images of {size_px}x{size_px} pixels ({reason}). "
             + (f"It was made for data.size_px={trained_px}. " if known else "")
+            + (f"It needs at least data.size_px={least}. " if least else "")
             + "Choose another data.size_px or another backbone."
         ) from error
     network.train()
@@ -268,3 +272,24 @@ def _num_features(
             "another backbone."
         )
     return int(features.shape[1])
+
+
+def least_px(fits: Callable[[int], bool], too_small: int) -> int:
+    """The smallest side that `fits`, above one that does not; 0: none up to 1024 does."""
+    low, high = too_small, 2 * too_small
+    while not fits(high):
+        low, high = high, 2 * high
+        if high > MOST_PX:
+            return 0
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if fits(middle) else (middle, high)
+    return high
+
+
+def _takes(network: nn.Module, channels: int, size_px: int) -> bool:
+    try:
+        network(torch.zeros(1, channels, size_px, size_px, device="meta"))
+    except Exception:  # whatever a network meets first that is too small
+        return False
+    return True

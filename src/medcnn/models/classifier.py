@@ -13,7 +13,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from medcnn.models.auxiliary import Auxiliary
 from medcnn.models.backbones import Body, Normalisation, build_body
 from medcnn.models.heads import HEADS
-from medcnn.models.pooling import AUTO
+from medcnn.models.pooling import AUTO, full_precision
 from medcnn.models.published import hand_over, positions_only
 from medcnn.system.errors import UsageError
 
@@ -69,7 +69,7 @@ class Classifier(nn.Module):
         the classifier's own first."""
         features = self.features(images)
         # in full precision: logits of 8 significant bits would tie, and scores live on ranks
-        with torch.autocast(images.device.type, enabled=False):
+        with full_precision(images):
             logits = torch.as_tensor(self.head(features.float()))
         if self.auxiliary is not None and self.training:
             return [(1.0, logits), *self.auxiliary()]

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
 
 import torch
 from timm.layers.adaptive_avgmax_pool import SelectAdaptivePool2d
@@ -116,6 +118,11 @@ POOLINGS = Table(
 )
 
 
+def full_precision(of: Tensor) -> AbstractContextManager[Any]:
+    """Without autocast; a tensor without content (on the meta device) has none."""
+    return nullcontext() if of.is_meta else torch.autocast(of.device.type, enabled=False)
+
+
 class Pool(nn.Module):
     """Stands where a network had its own pooling. It computes in float32, whatever comes in.
 
@@ -130,7 +137,7 @@ class Pool(nn.Module):
 
     def forward(self, maps: Tensor) -> Tensor:
         maps = maps.movedim(-1, 1) if self.last else maps
-        with torch.autocast(maps.device.type, enabled=False):
+        with full_precision(maps):
             features: Tensor = self.pooling(maps.float())
         if self.flat:
             return features

@@ -1,0 +1,213 @@
+"""`inspect`: where the parameters and the arithmetic of a network sit, and what it sees."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from medcnn.system.errors import UsageError
+from medcnn.system.settings import within
+from medcnn.verbs import Command, Given, Verb
+
+if TYPE_CHECKING:
+    from medcnn.config import Choice, DataConfig, ModelConfig
+    from medcnn.pages.anatomy import Anatomy
+    from medcnn.pages.anatomy_notes import Looked
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InspectOptions:
+    classes: int = within(1, 100_000)
+    lesion_px: float | None = within(0.1)
+    lesion_mm: float | None = within(1e-6)
+    pixel_mm: float | None = within(1e-6)
+    image_px: int | None = within(1)
+
+    def contradictions(self) -> list[str]:
+        if self.lesion_px is not None and self.lesion_mm is not None:
+            return ["inspect.lesion_px and inspect.lesion_mm are the same size: give one."]
+        if (self.lesion_mm is None) != (self.pixel_mm is None):
+            return [
+                "inspect.lesion_mm and inspect.pixel_mm belong together: the second says how wide "
+                "a pixel of the original image is."
+            ]
+        if self.image_px is not None and self.pixel_mm is None:
+            return ["inspect.image_px has no effect without inspect.lesion_mm."]
+        return []
+
+    def lesion_at(self, size_px: int) -> float:
+        """Its width in pixels of the network's image, which shows the whole original; 0: none."""
+        if self.lesion_mm is None or self.pixel_mm is None:
+            return self.lesion_px or 0.0
+        return self.lesion_mm / self.pixel_mm * size_px / (self.image_px or size_px)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InspectConfig:
+    """`networks` are the words of the command without a key; `model` is null where these are all
+    that is asked for."""
+
+    networks: tuple[str, ...]
+    output: str
+    data: DataConfig
+    model: ModelConfig | None
+    pooling: Choice
+    head: Choice
+    inspect: InspectOptions
+
+
+def prepare(given: Given) -> None:
+    """It takes the words of a train command."""
+    for key in given.settings.keys() - {f.name for f in fields(InspectConfig)}:
+        del given.settings[key]
+    if given.settings["networks"] and not any(k.split(".")[0] == "model" for k in given.keys):
+        given.settings["model"] = None
+
+
+def check(config: InspectConfig) -> None:
+    from medcnn.pages.anatomy import is_table
+    from medcnn.places import refuse_other_page
+
+    output = Path(config.output)
+    if output.suffix != ".html":
+        raise UsageError(f"output={output}: the page is a .html file; name it so.")
+    refuse_other_page(output, "inspect")
+    beside = output.with_suffix(".csv")
+    if beside.exists():
+        with beside.open(encoding="utf-8", errors="replace") as file:
+            if not is_table(file.readline(1000)):
+                raise UsageError(
+                    f"output={output}: {beside}, which would stand beside it, exists and is no "
+                    "table of medcnn inspect; name another page."
+                )
+
+
+def run(config: InspectConfig, _: Command) -> Path:
+    """Print the tables, and write the page and the CSV beside it.
+
+    Raises:
+        UsageError: a name that is no network, or images that are too small for one; all at once.
+    """
+    from medcnn.pages.anatomy import table
+    from medcnn.pages.anatomy_notes import Looked
+    from medcnn.pages.anatomy_page import page
+    from medcnn.system.files import write_text
+    from medcnn.system.progress import log
+
+    found = anatomies(config)
+    options = config.inspect
+    looked = [
+        Looked(
+            anatomy=of,
+            lesion_px=options.lesion_at(of.size_px),
+            lesion_mm=options.lesion_mm or 0.0,
+        )
+        for of in found
+    ]
+    print("\n".join(told(looked)))
+    output = Path(config.output)
+    write_text(output, page(looked, options.classes))
+    write_text(output.with_suffix(".csv"), table(found))
+    log.info(f"{output}, {output.with_suffix('.csv')}")
+    return output
+
+
+def anatomies(config: InspectConfig) -> list[Anatomy]:
+    """What each network does to one image. Raises UsageError: all faults of all of them."""
+    from medcnn.models.anatomy import anatomy
+    from medcnn.models.backbones import with_drop_path
+    from medcnn.models.classifier import Architecture
+    from medcnn.verbs.steps.datasets import preprocessing_of
+
+    asked: list[tuple[str, str, dict[str, object]]] = []
+    faults = []
+    if model := config.model:
+        options = with_drop_path(model.options, model.drop_path)
+        asked.append((model.backbone, model.backbone, options))
+    for name in config.networks:
+        try:
+            asked.append((name, backbone_of(name), {}))
+        except UsageError as error:
+            faults.append(str(error))
+    found = []
+    for name, backbone, options in asked:
+        architecture = Architecture(
+            backbone=backbone,
+            options=options,
+            head=config.head.name,
+            head_options=config.head.options,
+            channels=config.data.channels,
+            size_px=preprocessing_of(config.data).size_px,
+            pooling=config.pooling.name,
+            pooling_options=config.pooling.options,
+        )
+        try:
+            found.append(anatomy(architecture, config.inspect.classes, name))
+        except UsageError as error:
+            faults.append(str(error))
+    if faults:
+        raise UsageError("\n".join(faults))
+    return found
+
+
+def backbone_of(name: str) -> str:
+    """The backbone that `model=name` would take. Raises UsageError where there is none."""
+    from yaml import safe_load
+
+    from medcnn.models.backbone_names import backbone_names
+    from medcnn.models.backbones import BACKBONES
+    from medcnn.system.paths import config_folder
+    from medcnn.system.registry import nearest
+
+    files = {p.stem: p for p in (config_folder() / "model").glob("*.yaml")}
+    if name in files:
+        return str(safe_load(files[name].read_text(encoding="utf-8"))["backbone"])
+    names = {*files, *backbone_names(), *BACKBONES}
+    if name.partition(".")[0] not in names:
+        raise UsageError(f"unknown network '{name}'{nearest(name, names)}")
+    return name
+
+
+def told(looked: list[Looked]) -> Iterator[str]:
+    """The lines of the terminal: each network's layers and notes, then all of them side by side."""
+    from medcnn.pages.anatomy import HEAD, TOTALS, cells, totals
+    from medcnn.pages.anatomy_notes import notes_of
+    from medcnn.system.progress import wrapped
+
+    for of in looked:
+        rows = [cells(layer) for layer in of.anatomy.layers if layer.weighs]
+        yield f"{of.anatomy.name}, {of.anatomy.size_px} px"
+        yield from columns([HEAD, *rows], left=4)
+        yield from (wrapped(f"  {note}") for note in notes_of(of))
+        yield ""
+    yield from columns([TOTALS, *(totals(of.anatomy) for of in looked)], left=1)
+
+
+def columns(rows: list[tuple[str, ...]], *, left: int) -> Iterator[str]:
+    """Rows with their cells below each other, the first `left` aligned to the left."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        aligned = (
+            cell.ljust(w) if i < left else cell.rjust(w)
+            for i, (cell, w) in enumerate(zip(row, widths, strict=True))
+        )
+        yield "  ".join(aligned).rstrip()
+
+
+VERB = Verb(
+    name="inspect",
+    lines=("inspect model=vgg16_bn data.size_px=224: layers, sizes, arithmetic",),
+    usage="[NETWORK ...] [key=value ...]",
+    examples=(
+        "inspect model=resnet50 data.size_px=224 inspect.lesion_px=12",
+        "inspect lenet5 alexnet googlenet resnet50 data.size_px=224",
+    ),
+    synonyms=("summary", "describe", "layers", "flops"),
+    rest="networks",
+    config=InspectConfig,
+    prepare=prepare,
+    check=check,
+    run=run,
+)

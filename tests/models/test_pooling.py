@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from itertools import pairwise
 
 import pytest
@@ -84,6 +85,27 @@ def test_avg_is_what_these_bodies_do_themselves(name: str) -> None:
 def test_avg_and_max_are_those_of_timm(pooling: str) -> None:
     own = POOLINGS[pooling](6)
     torch.testing.assert_close(own(maps()), SelectAdaptivePool2d(1, pooling, True)(maps()))
+
+
+def test_a_pooling_of_another_package_is_chosen_by_its_name(package: Callable[..., None]) -> None:
+    code = """
+from torch import nn
+class Top(nn.Module):
+    def __init__(self, share):
+        super().__init__()
+        self.share = share
+    def forward(self, maps):
+        flat = maps.flatten(2).sort(dim=2, descending=True).values
+        return flat[..., : max(1, round(self.share * flat.shape[2]))].mean(dim=2)
+def top(channels, *, share: float = 0.1):
+    return Top(share)
+"""
+    package("ours", "1.0", {"poolings": ["top"]}, code)
+    everything, largest = (build("test_resnet", "top", share=share) for share in (1.0, 1e-6))
+    images = torch.rand(2, 3, 64, 64)
+    for ours, theirs in ((everything, "avg"), (largest, "max")):
+        other = build("test_resnet", theirs)
+        torch.testing.assert_close(ours.network.eval()(images), other.network.eval()(images))
 
 
 def test_gem_lies_between_mean_and_maximum_and_reaches_both() -> None:

@@ -98,6 +98,14 @@ def test_a_probe_on_features_is_the_probe_on_images(
     assert all(torch.allclose(left[name], right[name], atol=1e-5) for name in left)
 
 
+def test_gradual_trains_its_first_stage_on_features_too(probe: Config, history: History) -> None:
+    once, every = probe("once", mode="gradual"), probe("every", "every_epoch", mode="gradual")
+    # rounding grows once the body trains, so only the first epoch is equal
+    assert losses(history(once))[0] == pytest.approx(losses(history(every))[0], abs=1e-5)
+    assert facts(once)["features"]["views"] == 1
+    assert "features" not in facts(every)
+
+
 class Killed(BaseException):
     pass
 

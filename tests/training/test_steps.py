@@ -313,7 +313,7 @@ def test_too_little_memory_halves_what_goes_through_at_once_and_keeps_the_batch(
     memory.update(images=3, most=0)
     run = train(plain(settings("parts", epochs=2)))
     assert memory["most"] == 2
-    assert "out of memory with 8 images at once: going on with 4 at once" in caplog.text
+    assert "out of memory with 8 images at once: continuing with 4 images at once" in caplog.text
     for name, tensor in weights(run).items():
         assert torch.allclose(tensor, whole[name], atol=1e-5), name
     assert saved(run)["numbers"]["micro_batch"] == 2

@@ -123,7 +123,7 @@ def test_a_damaged_state_gives_way_to_the_one_before_it(
         assert newest_whole(newest)["numbers"]["step"] < 4
         (warning,) = [r.getMessage() for r in caplog.records]
         assert said in warning
-        assert "going on from the state saved before it" in warning
+        assert "continuing from the state before it" in warning
         assert newest.with_suffix(".damaged").is_file()
     assert_same(whole(), train(config))
 
@@ -651,7 +651,7 @@ def test_a_run_that_goes_on_elsewhere_says_so(quick: Make, train: Train) -> None
     facts["hardware"]["device"], facts["versions"]["torch"] = "NVIDIA H100", "1.0"
     file.write_text(json.dumps(facts))
     train(config)
-    (note,) = [n for n in json.loads(file.read_text())["notes"] if "goes on" in n]
+    (note,) = [n for n in json.loads(file.read_text())["notes"] if "this run continues" in n]
     assert "device: NVIDIA H100 there, cpu now" in note
     assert "torch: 1.0 there" in note
     assert "threads" not in note

@@ -152,7 +152,7 @@ def test_where_one_process_has_less_memory_all_take_smaller_parts(
         assert torch.allclose(value, weights(tmp_path / "r")[name], atol=2e-4), name
     content = io.BytesIO(read_sealed(tmp_path / "r" / "checkpoints" / "resume.pt"))
     assert torch.load(content, weights_only=True)["numbers"]["micro_batch"] == 2
-    assert "out of memory on another GPU: going on with 2" in (tmp_path / "r/log.txt").read_text()
+    assert "out of memory on another GPU: continuing with 2" in (tmp_path / "r/log.txt").read_text()
 
 
 def test_where_one_process_has_no_memory_the_leader_says_so(

@@ -112,6 +112,8 @@ def attention(channels: int, *, hidden: int = 128) -> nn.Module:
 POOLINGS = Table(
     "pooling",
     {"attention": attention, "avg": avg, "gem": gem, "lse": lse, "max": maximum},
+    group="poolings",
+    kind=Callable,  # type: ignore[arg-type]
     function=lambda make: make,
     limits={"power": (0.1, 100.0), "sharpness": (1e-3, 1e3), "hidden": (1, 65_536)},
     also=lambda: (AUTO,),

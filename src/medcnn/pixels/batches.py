@@ -1,4 +1,4 @@
-"""Batches from the store: the order of an epoch is a function of (seed, epoch), nothing is held."""
+"""Batches from the store. The order of an epoch is a function of (seed, epoch)."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def epoch_order(rows: NDArray[np.int64], *, seed: int, epoch: int) -> NDArray[np
 
 
 def times_before(order: NDArray[np.int64]) -> NDArray[np.int64]:
-    """How often the number at each place [N] stands before it."""
+    """How often the number at each position [N] occurred before it."""
     by_number = np.argsort(order, kind="stable")
     numbers, place = order[by_number], np.arange(len(order))
     begins = np.diff(numbers, prepend=-1) != 0
@@ -158,7 +158,7 @@ M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 
 
 def image_keys(manifest: Manifest) -> NDArray[np.uint64]:
-    """[N], one number per image id, the same wherever that image stands in a manifest."""
+    """[N], one number per image id, independent of the row in the manifest."""
     # the name of a file may be no text at all
     ids = (r.own_id.encode("utf-8", "surrogatepass") for r in manifest.records)
     digests = (hashlib.sha256(i).digest()[:8] for i in ids)

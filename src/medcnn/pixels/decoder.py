@@ -1,6 +1,6 @@
-"""Files -> what is made of them, in processes of their own; both ends of the pipe.
+"""Decodes files in separate processes; both ends of the pipe.
 
-A file is read once and decoded once, whatever is made of it: a `Recipe` names who makes each thing.
+A file is read and decoded once for all products; a `Recipe` names the maker of each product.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from medcnn.pixels.pool import Request, answers
 from medcnn.pixels.process import Look, serve
 from medcnn.system.errors import ImageError
 
-# What a network drive answers for a while; tried again after these pauses.
+# Temporary errors of network drives; reading is tried again after these pauses.
 PASSING = (errno.ESTALE, errno.EIO, errno.ETIMEDOUT, errno.EAGAIN, errno.ENOTCONN, errno.EREMOTEIO)
 PAUSES_S = (0.2, 1.0, 3.0)
 CONTENT_BYTES = 16
@@ -74,10 +74,10 @@ class Reading:
 
 @dataclass(slots=True)
 class Opened:
-    """An image that was read, and is decoded once for all who read it the same way.
+    """An image file in memory, decoded once for each way of reading.
 
     Attributes:
-        data: the bytes of its file; none of a row of an array, which is read by itself.
+        data: the bytes of the file; empty for a row of an array, which is read separately.
     """
 
     root: Path
@@ -209,7 +209,7 @@ def _made(opened: Opened, make: Maker) -> tuple[dict[str, Any], bytes]:
 
 
 def _strange(error: Exception) -> str:
-    # what a library says may hold anything, a file name too
+    # messages of libraries may contain anything, including file names
     return f"preprocessing failed ({type(error).__name__})"
 
 
@@ -224,7 +224,7 @@ def main() -> None:
         def look(path: str, asked: Sequence[str | None]) -> tuple[dict[str, Any], bytes]:
             nonlocal pauses_s
             head, data = decoded(root, path, asked, makers, pauses_s)
-            # a drive that is gone is not waited for again at each of a hundred thousand files
+            # do not wait for a lost drive again at each of a hundred thousand files
             pauses_s = () if head.pop("gone", False) else PAUSES_S
             return head, data
 

@@ -1,4 +1,4 @@
-"""Opens the pixels of a manifest: finds what a cache on disk has of them, and decodes the rest."""
+"""Opens the pixels of a manifest: finds them in a cache on disk, and decodes the rest."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from medcnn.system.plugins import used
 from medcnn.system.privacy import keyed
 from medcnn.system.progress import track
 
-# Raised whenever the same file would give other pixels.
+# Increased whenever the same file would give different pixels.
 PIXELS_VERSION = 5
 
 
@@ -38,9 +38,9 @@ def open_store(
     cache: str,
     executor: Where = Where.HERE,
 ) -> PixelStore:
-    """The pixels of `manifest`, from the cache where they are there already.
+    """The pixels of `manifest`, from the cache if possible.
 
-    As many processes decode as torch has threads, so that one setting speaks for both.
+    As many processes decode as torch has threads, so one setting controls both.
 
     Args:
         cache: `auto` (the user's cache folder), `off` (keep them in memory), `known` (what lies in
@@ -81,7 +81,7 @@ def pixel_shelves(manifest: Manifest, how: Preprocessing, cache: str) -> list[Sh
 
 
 def folder_of(root: Path, preprocessing: Preprocessing, cache: str) -> Path:
-    """Where the pixels are, or will be; not for `off`."""
+    """The folder of the pixels; not for `off`."""
     above = cache_folder() / "pixels" if cache == "auto" else Path(cache).expanduser()
     key = [PIXELS_VERSION, str(root.resolve()), preprocessing.to_json()]
     # another version of a package may make other pixels
@@ -91,7 +91,7 @@ def folder_of(root: Path, preprocessing: Preprocessing, cache: str) -> Path:
 
 @contextmanager
 def usable(folder: Path) -> Iterator[None]:
-    """Says as a DataError where the pixel cache in `folder` cannot be read or written."""
+    """Raises DataError if the pixel cache in `folder` cannot be read or written."""
     try:
         yield
     except OSError as error:

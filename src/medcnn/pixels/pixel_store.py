@@ -53,15 +53,15 @@ class PixelStore:
         return len(self.places)
 
     def decoded(self, row: int) -> bool:
-        """Whether it has pixels, which may yet have to stay unused."""
+        """Whether it has pixels, even if they must not be used."""
         return bool(self.places[row, 0] != NOWHERE)
 
     def readable(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Those of `rows` that may be looked at, in their order."""
+        """The `rows` that may be used, in the same order."""
         return np.asarray(rows[~np.isin(rows, list(self.unreadable))], dtype=np.int64)
 
     def fingerprint(self) -> str:
-        """Equal where the same pixels are readable."""
+        """Equal if the same pixels are readable."""
         usable = self.readable(np.arange(len(self)))
         return f"{zlib.crc32(self.crcs[usable].tobytes()):08x}"
 
@@ -91,7 +91,7 @@ class PixelStore:
         return images
 
     def _mend(self, rows: NDArray[np.int64], images: NDArray[Any], positions: list[int]) -> None:
-        log.warning(f"pixel cache: images that are damaged and decoded anew: {len(rows)}")
+        log.warning(f"pixel cache: {len(rows)} damaged images are decoded again")
         pixels_of = self.again(sorted(set(rows.tolist())))
         for position, row in zip(positions, rows.tolist(), strict=True):
             pixels = pixels_of[row]

@@ -1,4 +1,4 @@
-"""Many files through decoder processes; the file that kills one is found and named."""
+"""Sends many files through decoder processes; a file that kills one is found and named."""
 
 from __future__ import annotations
 
@@ -168,7 +168,7 @@ class _Process:
         try:
             self.requests.write(json.dumps(what).encode() + b"\n")
         except BrokenPipeError:
-            return  # it is dead, which shows at the other pipe
+            return  # it is dead; the other pipe shows this
 
     def _next_answer(self) -> Answer:
         """The head and the bytes; no head where the process died."""

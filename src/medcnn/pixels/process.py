@@ -1,4 +1,4 @@
-"""A process that looks at the files it is asked for, so that what kills a decoder kills only it.
+"""A process that decodes files on request, so that a crash of a decoder kills only this process.
 
 It talks over its pipes and opens nothing but images: a setting on the first line, then one request
 `[path, what is asked]` a line; each answer is a head and the bytes made of the file. It

@@ -17,7 +17,10 @@ from typing import Any
 from medcnn.system.errors import CheckpointError, PluginError
 from medcnn.system.progress import log
 
-GROUPS = ("augmentations", "backbones", "datasets", "heads", "losses", "scores", "steps")
+GROUPS = (
+    *("augmentations", "backbones", "datasets", "heads", "losses", "poolings"),
+    *("scores", "steps"),
+)
 # What pip accepts as a name and a version: nothing else from a file may become part of a command.
 _PIP_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,98}[A-Za-z0-9])?")
 _PIP_VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9.!+_-]{0,98}")

@@ -1,6 +1,6 @@
-"""Augmentation of whole batches on the device, each image by its own random numbers.
+"""Augmentation of whole batches on the device, with random numbers of its own for each image.
 
-The numbers are a function of (seed, epoch, image), so that results depend neither on the order of
+The numbers are a function of (seed, epoch, image), so results depend neither on the order of
 loading nor on a restart.
 """
 
@@ -26,7 +26,8 @@ from medcnn.training.quality import blurred, compressed, erased, noisy
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Augmentation:
-    """How far an image may be moved; every number is the edge of a uniform range around none.
+    """How much an image may change. Each number is half the width of a uniform range around no
+    change, unless stated otherwise.
 
     Attributes:
         rotation_deg: angle to either side.
@@ -43,9 +44,9 @@ class Augmentation:
         jpeg_quality: lowest quality of JPEG compression, 1 to 100; 0: none.
         erase: share of the images that lose a rectangle.
         photograph: whether a policy may change colours and the steps between grey levels.
-        last: what a preset of a plug-in does besides, after all the others: images [B, C, H, W] in
-            0..1 and random numbers [B, OF_LAST] in [0, 1) -> such images again. Its chance is in
-            these numbers alone, so that a run can be repeated.
+        last: what a preset of a plug-in does after all the others: images [B, C, H, W] in 0..1 and
+            random numbers [B, OF_LAST] in [0, 1) -> such images again. It takes chance only from
+            these numbers, so a run can be repeated.
     """
 
     horizontal_flip: bool = False
@@ -93,30 +94,30 @@ _PRESETS: dict[str, Augmentation] = {
         translate=0.05,
         mixup_alpha=0.2,
     ),
-    # Not mirrored: the heart lies on the left, and a mirrored chest is a disease (situs inversus)
-    # or a wrong marker, both of which a reader must be able to see.
+    # Not mirrored: the heart is on the left, and a mirrored chest means a disease (situs inversus)
+    # or a wrong marker. A model must be able to see both.
     Modality.CHEST: Augmentation(
         rotation_deg=7, scale=0.1, translate=0.05, brightness=0.1, contrast=0.15, mixup_alpha=0.1
     ),
     Modality.OTHER: Augmentation(rotation_deg=10, scale=0.1, translate=0.05, mixup_alpha=0.1),
 }
-# Where colours may differ between cameras without meaning anything.
+# Modalities in which colours differ between cameras without any meaning.
 PHOTOGRAPHS = frozenset({Modality.DERMOSCOPY, Modality.FUNDUS})
 PRESETS = Table(
     "augmentation", _PRESETS, group="augmentations", kind=Augmentation, also=lambda: ("auto",)
 )
 
 
-# Random numbers of an image, in this order: of what moves and lights it, of `Augmentation.last`, of
-# what makes it worse; those of a policy follow.
+# How many random numbers an image has, in this order: for geometry and brightness, for
+# `Augmentation.last`, for its quality; those of a policy follow.
 OF_SETTINGS, OF_LAST, OF_QUALITY = 8, 16, 8
 
 
 def augmentation_of(config: AugmentationConfig, modality: Modality) -> Augmentation:
-    """The preset that was chosen (`auto`: that of the modality) with single settings replaced.
+    """The chosen preset (`auto`: that of the modality), with single settings replaced.
 
     Raises:
-        UsageError: an unknown preset, or a policy that there is not.
+        UsageError: an unknown preset or policy.
     """
     preset = PRESETS.choose(modality if config.preset == "auto" else config.preset)
     names = [f.name for f in fields(config) if f.name != "preset"]
@@ -130,7 +131,7 @@ def augmentation_of(config: AugmentationConfig, modality: Modality) -> Augmentat
 def augment(
     images: Tensor, keys: NDArray[np.uint64], how: Augmentation, *, seed: int, epoch: int
 ) -> Tensor:
-    """Images [B, C, H, W] in 0..1, moved and lit anew; each by its own random numbers."""
+    """Images [B, C, H, W] in 0..1, each changed by its own random numbers."""
     begin = OF_SETTINGS + OF_LAST
     numbers = uniforms(seed, epoch, keys, begin + OF_QUALITY + OF_POLICY)
     draw = on_device(numbers, images.device)
@@ -160,7 +161,7 @@ def _worse(
     seed: int,
     epoch: int,
 ) -> Tensor:
-    """In the order in which it happens: the lens, the sensor, the file; then what is covered."""
+    """Loss of quality in its natural order: the lens, the sensor, the file; then covered areas."""
     if how.blur_px:
         images = blurred(images, how.blur_px * draw[:, 0], how.blur_px)
     if how.noise:

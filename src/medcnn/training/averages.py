@@ -40,11 +40,11 @@ class Average:
 
     @torch.no_grad()
     def update(self, decay: float, updates: int, skip: Tensor) -> None:
-        """Moves nothing where `skip` is 1."""
+        """Changes nothing if `skip` is 1."""
         decay = min(decay, (1 + updates) / (10 + updates))
         ours, theirs = [a for a, _ in self.floats], [b for _, b in self.floats]
-        # a plain step of gradient descent along their difference: of all operations on lists the
-        # one that the device can be told to skip
+        # a step of gradient descent along the difference: among all operations on lists, this one
+        # can be skipped by the device
         torch._fused_sgd_(
             ours,
             torch._foreach_sub(ours, theirs),
@@ -63,7 +63,7 @@ class Average:
 
 
 def first_averaged(trainer: TrainerConfig) -> int:
-    """The epoch, from 0, from whose end on weights are averaged; that after the last for never."""
+    """The first epoch, from 0, whose final weights are averaged; `epochs` if none are."""
     if trainer.swa_from is None:
         return trainer.epochs
     return min(round(trainer.swa_from * trainer.epochs), trainer.epochs - 1)
@@ -75,12 +75,12 @@ def take_in(
     shown: Callable[[], Iterable[Batch]],
     keys: NDArray[np.uint64],
 ) -> None:
-    """Take the weights at the end of an epoch into the mean, once, even if the run is stopped and
-    goes on in the validation that follows.
+    """Add the weights at the end of an epoch to the mean, once, even if the run is stopped and
+    resumed during the validation that follows.
 
     Args:
-        shown: the batches of this epoch, from which the averaged network gathers the statistics of
-            its normalisation: those of its members are those of other activations.
+        shown: the batches of this epoch. The averaged network gathers its BatchNorm statistics from
+            them, since its activations differ from those of its members.
     """
     trainer, ours, theirs = setting.trainer, state.averaged, state.classifier
     if trainer.swa_from is None or ours is None or state.averaged_at == state.epoch:
@@ -116,7 +116,7 @@ def take_in(
 
 @contextmanager
 def gathering(classifier: Classifier, layers: list[_BatchNorm]) -> Iterator[None]:
-    """These layers start afresh and take the plain mean over batches; nothing drops out."""
+    """These layers forget their statistics and take the plain mean over batches; no dropout."""
     momenta = [layer.momentum for layer in layers]
     classifier.eval()
     for layer in layers:

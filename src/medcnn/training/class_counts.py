@@ -1,4 +1,4 @@
-"""How often each label was found in the training split, and the weights that follow from it."""
+"""How often each label occurs in the training split, and the weights that follow."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ BETA = 0.9999  # the largest that Cui et al. 2019 tried
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Counts:
-    """Of the training split alone; a label that was not assessed counts for nothing.
+    """Counts of the training split; labels that were not assessed do not count.
 
     Attributes:
         exclusive: whether exactly one of the K labels is right.
-        found: images on which each label was found [K]; soft targets count with their share.
+        found: images with each label [K]; soft targets count with their share.
         assessed: images on which each label was assessed [K].
-        weighting, beta: how rare labels are weighed, as in `weights_of`.
+        weighting, beta: how labels are weighted, as in `weights_of`.
     """
 
     exclusive: bool
@@ -37,7 +37,7 @@ class Counts:
         return constants(weights_of(self.found, self.weighting, self.beta), device)
 
     def label_weights(self, device: torch.device) -> tuple[Tensor, Tensor]:
-        """For independent labels: what an image weighs without the label, and with it; [K] each."""
+        """For independent labels: weights of images without and with the label, [K] each."""
         sizes = [(a - n, n) for n, a in zip(self.found, self.assessed, strict=True)]
         pairs = [weights_of(pair, self.weighting, self.beta) for pair in sizes]
         absent, present = zip(*pairs, strict=True)
@@ -62,22 +62,21 @@ def counts_of(targets: NDArray[np.floating[Any]], *, exclusive: bool) -> Counts:
 
 @functools.lru_cache(maxsize=256)
 def constants(values: tuple[float, ...], device: torch.device) -> Tensor:
-    """Numbers on a device, float32; copied there once, since a copy waits for the device."""
+    """Numbers on a device, float32; cached, since a copy waits for the device."""
     return torch.tensor(values, dtype=torch.float32, device=device)
 
 
 @functools.lru_cache(maxsize=256)
 def weights_of(sizes: tuple[float, ...], weighting: Weighting, beta: float) -> tuple[float, ...]:
-    """A weight for each class, whose mean over the images of all classes is 1, so that the
-    learning rate keeps its meaning.
+    """A weight for each class. Their mean over all images is 1, so the learning rate keeps its
+    meaning.
 
     Args:
-        sizes: images of each class; a class without any is weighed as if it had one, and so is
-            of no account in training.
-        weighting: `none`; `balanced`: every class weighs the same in total; `effective_number`:
-            an image adds the less the more there are, n images count (1 - beta^n) / (1 - beta)
-            (Cui et al. 2019, CVPR).
-        beta: of `effective_number`, in [0, 1); 0 is no weighting, towards 1 it is `balanced`.
+        sizes: images of each class; 0 is treated as 1, which has no effect in training.
+        weighting: `none`; `balanced`: all classes have the same total weight; `effective_number`:
+            n images count (1 - beta^n) / (1 - beta), so each further one adds less (Cui et al.
+            2019, CVPR).
+        beta: of `effective_number`, in [0, 1); 0 is no weighting, and near 1 it is `balanced`.
     """
     filled = [max(n, 1.0) for n in sizes]
     if weighting == "none":

@@ -1,4 +1,4 @@
-"""Random numbers without a state: of an image, a function of (seed, epoch, image)."""
+"""Random numbers without a state: a function of (seed, epoch, image)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor
 
 
 def uniforms(seed: int, epoch: int, keys: NDArray[np.uint64], count: int) -> NDArray[np.float32]:
-    """Random numbers [B, count] in [0, 1) that depend on (seed, epoch, key) alone.
+    """Random numbers [B, count] in [0, 1) that depend only on (seed, epoch, key).
 
     Args:
         keys: [B], one per image.
@@ -26,14 +26,14 @@ def uniforms(seed: int, epoch: int, keys: NDArray[np.uint64], count: int) -> NDA
 
 
 def mixed_keys(seed: int, epoch: int, keys: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """A seed for each image [B], of which all its numbers are a function."""
+    """A seed for each image [B], from which all its numbers follow."""
     with np.errstate(over="ignore"):
         return _mix(keys ^ _mix(np.uint64(seed) * _GOLDEN + np.uint64(epoch + 1) * _ODD))
 
 
 def again(keys: NDArray[np.uint64], times: NDArray[np.int64] | None) -> NDArray[np.uint64]:
-    """The keys [B] of images that came so many times before in their epoch: others each time, so
-    that an image that a sampler repeats is not augmented alike."""
+    """The keys [B] of images that occurred `times` before in their epoch. They differ each time, so
+    an image that a sampler repeats is augmented differently."""
     if times is None or not times.any():
         return keys
     with np.errstate(over="ignore"):
@@ -51,7 +51,7 @@ def _mix(z: NDArray[np.uint64] | np.uint64) -> NDArray[np.uint64]:
 
 
 def on_device(numbers: NDArray[Any], device: torch.device) -> Tensor:
-    """Out of pinned memory, from which a GPU copies without making the loop wait."""
+    """Copy to the device from pinned memory, so that the loop does not wait for a GPU."""
     tensor = torch.from_numpy(numbers)
     pinned = tensor.pin_memory() if device.type == "cuda" else tensor
     return pinned.to(device, non_blocking=True)

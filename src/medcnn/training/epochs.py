@@ -1,4 +1,4 @@
-"""The loop, as a generator: whoever wants to act after an epoch writes a `for` around it."""
+"""The training loop, as a generator: to act after an epoch, write a `for` loop around it."""
 
 from __future__ import annotations
 
@@ -37,23 +37,23 @@ from medcnn.training.tally import NOTHING, Counts
 from medcnn.training.tasks import Task
 from medcnn.training.transfer import Stage
 
-# The scaler of fp16 begins at 2**16 and halves after each step that overflows, so it has met every
-# gradient below 1 after 17 of them; more in a row are no accident of one image either.
+# The scaler of fp16 begins at 2**16 and halves after each step that overflows, so after 17 of them
+# it fits every gradient below 1. A longer row is not the fault of a single image either.
 MAX_SKIPPED_IN_A_ROW = 20
-# How often the loop waits for the device to say how it goes.
+# How often the loop reads the counts of the device, which makes it wait.
 LOOK_EVERY_S = 2.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EpochResult:
-    """What an epoch led to.
+    """The result of an epoch.
 
     Attributes:
         epoch: from 0.
-        numbers: flat, under the names that TensorBoard shows (`train/loss`, `val/auroc`, ...).
-        predictions: of the validation split.
-        score: the chosen validation score; nan where it is not defined.
-        improved: whether this is the best epoch so far; of epochs without a score, the last is.
+        numbers: flat, with the names that TensorBoard shows (`train/loss`, `val/auroc`, ...).
+        predictions: on the validation split.
+        score: the chosen validation score; nan if it is not defined.
+        improved: whether this is the best epoch so far; if no epoch has a score, the last one is.
     """
 
     epoch: int
@@ -84,7 +84,7 @@ class Clock:
             self.elapsed_s = time.monotonic() - self.start
 
     def stop(self) -> None:
-        """Now that the device has finished, not when it had been told everything."""
+        """Call this after the device has finished, not when its last task was queued."""
         self.elapsed_s = time.monotonic() - self.start
 
     def images_per_s(self) -> float:
@@ -107,18 +107,18 @@ def epochs(
     save: Callable[[], None],
     stop: Stop,
 ) -> Iterator[EpochResult]:
-    """Train from where `state` stands to the last epoch.
+    """Train from `state` to the last epoch.
 
     Args:
-        save: called when the state must survive what comes next.
-        stop: says which signal came; in validation it raises at once, and the state stands at the
-            end of the epoch's steps.
+        save: called when the state must be on disk.
+        stop: says which signal came. During validation it raises at once; the state is then that
+            at the end of the epoch's steps.
 
     Raises:
-        DivergedError: too many steps in a row, or all of an epoch, were not finite and so not
-            taken; or the validation logits are not.
+        DivergedError: too many steps in a row, or all of an epoch, were skipped because loss or
+            gradient was not finite; or validation logits are not finite.
         StoppedError: a signal came; the state is saved.
-        MedcnnError: not even one image at a time fits into memory.
+        MedcnnError: not even a single image fits into memory.
     """
     trainer, manifest, ranks = setting.trainer, setting.manifest, setting.ranks
     rows = setting.store.readable(manifest.rows(Split.TRAIN))
@@ -156,14 +156,14 @@ def epochs(
             update(stepper, group, keys)
             group = []
             late = time.monotonic() - saved_at > trainer.save_every_s > 0
-            # clocks and signals differ among processes, so they decide together
+            # clocks and signals differ between processes, so they decide together
             signalled, due, overdue = ranks.any([bool(stop()), look.due(), late])
             if signalled:
                 save()
                 raise _stopped(stop() or "a signal", state, steps)
             if due:
                 look.again()
-            # a run that is taken up must change to smaller parts at the same step
+            # a resumed run must change to smaller parts at the same step
             if overdue or state.micro_batch != micro_batch:
                 save()
                 saved_at = time.monotonic()
@@ -177,13 +177,13 @@ def epochs(
 
 
 def _entered(stage: Stage, state: TrainState, setting: Setting, *, num_batches: int) -> Stepper:
-    """Freeze and set rates as the stage wants them; what wraps the classifier is made anew, since
-    it looks only once at what trains."""
+    """Freeze parts and set rates for the stage. DistributedDataParallel and torch.compile look only
+    once at what trains, so they wrap the classifier again."""
     plan = setting.plan
     state.classifier.train_only(plan.training(stage), statistics=stage.statistics)
     set_stage(state.optimizer.param_groups, plan, stage, setting.optimizer)
     if state.step == 0 and state.epoch == plan.first(stage):
-        state.micro_batch = 0  # it may need more memory than the stage before it
+        state.micro_batch = 0  # this stage may need more memory than the one before
     return Stepper(state, setting, num_batches=num_batches)
 
 
@@ -206,7 +206,7 @@ def _coming(
     *,
     again: bool = False,
 ) -> Iterator[Batch]:
-    """The batches of the epoch that are not done yet; or all of them again, to be looked at."""
+    """The remaining batches of the epoch; with `again`, all of them, to be looked at."""
     features = None if again else setting.features_at(state.epoch)
     return batches(
         features.of_epoch(state.epoch) if features else setting.store,
@@ -228,7 +228,7 @@ def _set_rates(state: TrainState, setting: Setting, per_epoch: int) -> None:
     begin, length = (n * per_epoch for n in setting.plan.course(state.epoch))
     warmup = round(setting.trainer.warmup_share * length)
     step = state.updates - begin
-    if setting.trainer.swa_from is not None:  # what is averaged must go on moving
+    if setting.trainer.swa_from is not None:  # averaged weights must keep moving
         step = min(step, max(first_averaged(setting.trainer) * per_epoch - begin, warmup))
     share = schedule(step, total=length, warmup=warmup)
     set_learning_rates(state.optimizer, share)
@@ -244,13 +244,13 @@ def _stopped(signal: str, state: TrainState, steps: int) -> StoppedError:
 def _with_time_left(
     said: str, elapsed_s: float, begun: float, state: TrainState, num_epochs: int
 ) -> str:
-    """The line of an epoch, with the time that the others will take where that is known and fits.
+    """The line of an epoch, with the remaining time if it is known and fits.
 
     Args:
-        begun: epochs that were done before this sitting, in which `elapsed_s` have passed.
+        begun: epochs that were done before this sitting, which has lasted `elapsed_s` so far.
     """
     done, rest = state.epoch - begun, num_epochs - state.epoch
-    if done <= 0 or rest <= 0:  # only the validation was left to do: nothing tells the speed
+    if done <= 0 or rest <= 0:  # only validation was left to do, so the speed is unknown
         return said
     left = f", about {lasting(elapsed_s / done * rest)} left"
     return said + left if len(said + left) <= WIDTH else said
@@ -261,7 +261,7 @@ def update(stepper: Stepper, group: list[Batch], keys: NDArray[np.uint64]) -> No
 
 
 class _Look:
-    """What the device counted, read now and then, and what follows where it is not good."""
+    """Reads the counts of the device now and then, and stops a run that diverges."""
 
     def __init__(self, state: TrainState, setting: Setting, order: NDArray[np.int64]) -> None:
         self.state, self.setting, self.order = state, setting, order
@@ -284,20 +284,20 @@ class _Look:
     def at_the_end(self, per_epoch: int) -> None:
         self.again()
         skipped = self.counts.skipped
-        # fp16 may need some steps to find its scale, and an epoch may have no more
+        # fp16 needs some steps to find its scale, and an epoch may have no more than these
         if skipped == per_epoch and not self.state.scaler.is_enabled():
             raise self._diverged()
         if self.counts.unpaired:
             seen = self.counts.loss_count + self.counts.unpaired
             log.warning(
                 f"epoch {self.state.epoch + 1}: {self.counts.unpaired:.0f} of {seen:.0f} labels "
-                "were left out of the loss, since their batch did not show both answers. A larger "
-                "trainer.batch_size or sampler=balanced leaves out fewer."
+                "were left out of the loss, since their batch had only one of the two answers. A "
+                "larger trainer.batch_size or sampler=balanced leaves out fewer."
             )
         if skipped:
             log.warning(
-                f"epoch {self.state.epoch + 1}: {skipped:.0f} of {per_epoch} steps were skipped, "
-                f"loss or gradient was not finite; {self._first()}"
+                f"epoch {self.state.epoch + 1}: {skipped:.0f} of {per_epoch} steps were skipped "
+                f"because loss or gradient was not finite; {self._first()}"
             )
 
     def _first(self) -> str:
@@ -313,8 +313,8 @@ class _Look:
         return DivergedError(
             f"training diverged in epoch {self.state.epoch + 1}: loss or gradient was not finite "
             f"in {self.counts.skipped:.0f} steps, {self.counts.most_in_a_row:.0f} of them in a "
-            f"row; {self._first()} Learning rate now: {rate}. None of these steps was taken and "
-            f"the checkpoints of earlier epochs are whole. {CALMER}"
+            f"row; {self._first()} Learning rate now: {rate}. None of these steps was taken, and "
+            f"the checkpoints of earlier epochs are intact. {CALMER}"
         )
 
 
@@ -329,7 +329,7 @@ def _finish(
     counts: Counts,
     stop: Stop,
 ) -> tuple[EpochResult, str]:
-    """What the epoch led to, and the line that says it."""
+    """The result of the epoch, and its line for the terminal."""
     task = setting.task
     numbers = {
         "train/loss": counts.mean_loss,
@@ -360,7 +360,7 @@ def _finish(
             f"training diverged in epoch {state.epoch + 1}: the logits of {len(lost)} of "
             f"{len(predictions.image_ids)} validation images are not finite, such as those of "
             f"{listed([predictions.image_ids[i] for i in lost], 3)}. The checkpoints of earlier "
-            f"epochs are whole. {CALMER}"
+            f"epochs are intact. {CALMER}"
         )
     score = metrics.score(predictions, task.score)
     numbers[f"val/{task.score}"] = score
@@ -383,15 +383,15 @@ def _finish(
 
 
 def validation_loss(predictions: Predictions, task: Task, epoch: int) -> float:
-    """The loss of training, of the logits that the validation score is made of: without mixup and
-    dropout, so that it may lie below that of training. nan where nothing was assessed."""
+    """The training loss of the validation logits. Without mixup and dropout, it can be below the
+    loss on training images. nan if nothing was assessed."""
     logits, targets = (torch.from_numpy(v) for v in (predictions.logits, predictions.targets))
     total, count = task.loss(logits, targets, epoch)
     return float(total / count) if count else math.nan
 
 
 def is_better(score: float, best: float | None, higher: bool) -> bool:
-    """A score that is not defined (one class in validation) is never better than one that is."""
+    """An undefined score (only one class in validation) is never better than a defined one."""
     if best is None:
         return True
     return score > best if higher else score < best

@@ -1,4 +1,4 @@
-"""Our own consumer of `epochs`: checkpoints, TensorBoard, early stopping."""
+"""medcnn's own loop around `epochs`: checkpoints, TensorBoard, early stopping."""
 
 from __future__ import annotations
 
@@ -32,25 +32,25 @@ def fit(
     describe: Callable[[EpochResult], Checkpoint],
     watch: Callable[[], None] = lambda: None,
 ) -> None:
-    """Train to the end, from where `state` stands.
+    """Train from `state` to the end.
 
-    After each epoch `last.safetensors` and, where the validation score is the best so far,
-    `best.safetensors` are written; the resume state comes last, so that a kill between the two
-    only repeats the epoch, to the same result.
+    After each epoch `last.safetensors` is written, and `best.safetensors` if the validation score
+    is the best so far. The resume state comes last: if the run is killed in between, the epoch is
+    repeated with the same result.
 
     Args:
-        watch: called when an epoch is saved; may raise a StoppedError of its own.
+        watch: called when an epoch is saved; may raise StoppedError.
 
     Raises:
         MedcnnError: the last state could not be written.
-        StoppedError: a signal came, and everything is saved.
+        StoppedError: a signal came; everything is saved.
     """
     keeper = Keeper(state, run)
-    if state.epoch == 0:  # those of an earlier sitting are hidden with all else of this epoch
+    if state.epoch == 0:  # images of an earlier sitting are hidden, like its other events
         board.images(example_images(setting))
     with signals(patient=True) as stop:
         try:
-            # a run that stopped early and is taken up has nothing left to train
+            # a resumed run that had stopped early has nothing left to train
             early = _ends_early(state, setting)
             for result in () if early else epochs(state, setting, save=keeper.save, stop=stop):
                 if setting.ranks.leads:
@@ -78,8 +78,8 @@ def fit(
 
 
 class Keeper:
-    """Writes what must survive. A full disk costs a warning, not the run: what could not be written
-    is held and tried again at the next save, and the files that were there stay whole."""
+    """Writes checkpoints and states. A full disk causes a warning, not the end of the run: the next
+    save tries again, and earlier files stay intact."""
 
     def __init__(self, state: TrainState, run: RunFolder) -> None:
         self.state, self.run = state, run
@@ -93,7 +93,7 @@ class Keeper:
             self.held[self.run.best] = content
 
     def save(self) -> None:
-        """The resume state last: it must not tell of a best epoch whose weights are not there."""
+        """The resume state comes last: it must not name a best epoch whose weights are missing."""
         if not self.run.ranks.leads:
             return
         try:
@@ -104,19 +104,18 @@ class Keeper:
         except OSError as error:
             self.fault = error.strerror or type(error).__name__
             log.warning(
-                f"{self.run.checkpoints} cannot be written ({self.fault}); what was saved before "
-                "is whole, training goes on and tries again at the next save"
+                f"{self.run.checkpoints} cannot be written ({self.fault}); earlier files are "
+                "intact, training continues, and the next save tries again"
             )
         else:
             self.fault = ""
 
     def complain(self) -> None:
-        """Raises MedcnnError where the last save failed."""
+        """Raises MedcnnError if the last save failed."""
         if self.fault:
             raise MedcnnError(
-                f"{self.run.checkpoints} could not be written to the end ({self.fault}). What was "
-                "saved before is whole: make room, then run the same command again to go on from "
-                "there."
+                f"{self.run.checkpoints} could not be written ({self.fault}). Earlier files are "
+                "intact: free disk space, then run the same command again to continue from there."
             )
 
 

@@ -1,10 +1,10 @@
-"""Stages in which nothing of the body trains: its features, computed once, stand for the images.
+"""Stages with a frozen body: its features are computed once and replace the images.
 
-They stand for them exactly where an image is as it is in every epoch, or mirrored: which mirror
-image comes in an epoch is a function of (seed, epoch, image), as in `augmentations`. Where images
-are turned and lit anew, `views` of them are made with the random numbers of the first epochs, and
-come back in the same order afterwards: only in these first epochs they are what they would be
-otherwise.
+The result is the same if augmentation leaves images alone or only mirrors them: which mirror image
+an epoch uses is a function of (seed, epoch, image), as in `augmentations`. If augmentation also
+rotates images or changes their brightness, `views` versions are made with the random numbers of
+the first epochs, and repeated in the same order. Only in the first epochs are these the versions
+that training on images would see.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ STILL = Augmentation()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Features:
-    """Of the images of training and validation, for one stage.
+    """Features of the training and validation images, for one stage.
 
     Attributes:
-        stage: that they were made for.
-        plain: of validation, and of training where images are as they are.
-        views: of training.
+        stage: the stage they were computed for.
+        plain: of the unchanged images of both splits.
+        views: of the training images, one store for each version.
         chosen: epoch -> position in `views` for each image of the manifest [N].
     """
 
@@ -49,12 +49,12 @@ class Features:
     chosen: Callable[[int], NDArray[np.int64]]
 
     def of_epoch(self, epoch: int) -> PixelStore:
-        """What stands for the training images in this epoch."""
+        """The features that replace the training images in this epoch."""
         return mixed(self.views, self.chosen(epoch))
 
 
 def mixed(stores: Sequence[PixelStore], chosen: NDArray[np.int64]) -> PixelStore:
-    """Of each row what the store of that position has of it."""
+    """One store that takes row i from `stores[chosen[i]]`."""
     first = stores[0]
     if len(stores) == 1:
         return first
@@ -84,14 +84,14 @@ def mixed(stores: Sequence[PixelStore], chosen: NDArray[np.int64]) -> PixelStore
 def objections(
     classifier: Classifier, how: Augmentation, views: int, *, repeats: bool
 ) -> list[str]:
-    """Why features that are computed once would not be those of every epoch."""
+    """Reasons why features computed once would differ from those computed in every epoch."""
     found = []
     classifier.train()
     if any(p.requires_grad for p in classifier.body.parameters()):
         found.append("a part of the body or its pooling trains")
-    # one that is frozen as a whole drops nothing, and normalises by statistics that stay
+    # a body that is frozen as a whole has no dropout, and its BatchNorm statistics are fixed
     elif any(module.training for module in classifier.body.modules()):
-        found.append("the body drops values at random, or normalises by those of the batch")
+        found.append("the body uses dropout or the statistics of the batch")
     if classifier.auxiliary is not None:
         found.append("auxiliary classifiers look into the body")
     for name in ("mixup_alpha", "cutmix_alpha"):
@@ -118,27 +118,27 @@ def features_of(
     *,
     repeats: bool = False,
 ) -> Features | None:
-    """The features of a stage whose body is frozen (`Classifier.train_only`), or None where the
-    body has to be computed in every epoch, and says why.
+    """The features of a stage whose body is frozen (`Classifier.train_only`). None if the body
+    must run in every epoch; a message says why.
 
     Args:
-        note: takes what the user must hear and the report must say.
-        repeats: whether an image may come several times in an epoch.
+        note: receives sentences for the user and the report.
+        repeats: whether an image may occur several times in an epoch.
 
     Raises:
-        UsageError: features were asked for and would not be what they stand for.
+        UsageError: the settings ask for features that would differ from those of every epoch.
     """
     if stage.features == "every_epoch":
         if stage.views:
             raise UsageError(
-                f"transfer.views={stage.views} needs features that are computed once, and "
-                "transfer.features=every_epoch forbids them: leave one of the two away."
+                f"transfer.views={stage.views} needs features that are computed once, but "
+                "transfer.features=every_epoch forbids them. Remove one of the two settings."
             )
         return None
     if stage.views and _only_mirrored(how):
         raise UsageError(
-            f"transfer.views={stage.views} has no effect: no augmentation changes images here, "
-            "except into mirror images, which are all computed. Leave it away."
+            f"transfer.views={stage.views} has no effect: augmentation only mirrors images here, "
+            "and all mirror images are computed anyway. Remove this setting."
         )
     if against := objections(body.classifier, how, stage.views, repeats=repeats):
         said = "; ".join(against)
@@ -146,7 +146,7 @@ def features_of(
             raise UsageError(
                 f"transfer: features of the body cannot be computed once: {said}. {OTHERWISE}"
             )
-        log.info(f"the frozen body is computed in every epoch: {said}. {OTHERWISE}")
+        log.info(f"the frozen body runs in every epoch: {said}. {OTHERWISE}")
         return None
     if stage.views:
         note(
@@ -174,7 +174,7 @@ OTHERWISE = (
 def _views(
     how: Augmentation, stage: Stage, keys: NDArray[np.uint64], seed: int
 ) -> tuple[list[View], Callable[[int], NDArray[np.int64]]]:
-    """What the body is computed for, and which of it an image is in an epoch."""
+    """The views to compute, and a function from an epoch to the view of each image."""
     if stage.views:
         count = min(stage.views, stage.epochs)
         views = [_augmented(how, seed, epoch, keys) for epoch in range(count)]

@@ -1,8 +1,8 @@
-"""Losses for classes that exclude each other, and for labels that stand alone.
+"""Losses for exclusive classes and for independent labels.
 
-They are linear in the targets: the loss of an image that is 0.3 of one class and 0.7 of another is
-0.3 of the one's and 0.7 of the other's. So mixup, weights and labels that were not assessed are
-treated in two functions for all of them. What the arguments are stands in `losses.py`.
+They are linear in the targets: if an image is 0.3 of one class and 0.7 of another, its loss is 0.3
+of the one loss plus 0.7 of the other. So two functions handle mixup, weights and labels that were
+not assessed for all of them. `losses.py` explains the arguments.
 """
 
 from __future__ import annotations
@@ -94,12 +94,12 @@ def focal(
     *,
     gamma: float = 2.0,
 ) -> SumAndCount:
-    """Cross entropy that fades where the answer is already right (Lin et al. 2017, ICCV).
+    """Cross entropy with less weight on answers that are already right (Lin et al. 2017, ICCV).
 
-    By softmax where classes exclude each other, else by a sigmoid per label.
+    Softmax for exclusive classes, else a sigmoid per label.
 
     Args:
-        gamma: how fast it fades, in [0, 20]; 0 is plain cross entropy. The paper's alpha is
+        gamma: how fast the weight falls, in [0, 20]; 0 is plain cross entropy. The paper's alpha is
             `weighting` here.
     """
     logits = logits.float()
@@ -122,11 +122,11 @@ def asymmetric(
     gamma_neg: float = 4.0,
     shift: float = 0.05,
 ) -> SumAndCount:
-    """Focal loss that fades faster for absent labels (Ridnik et al. 2021, ICCV).
+    """Focal loss whose weight falls faster for absent labels (Ridnik et al. 2021, ICCV).
 
     Args:
-        gamma_pos: how fast it fades where the label is present, in [0, 20].
-        gamma_neg: the same where it is absent.
+        gamma_pos: how fast it falls if the label is present, in [0, 20].
+        gamma_neg: the same if it is absent.
         shift: absent labels with a probability below this cost nothing, in [0, 0.5].
     """
     logits = logits.float()
@@ -140,13 +140,13 @@ def asymmetric(
 def auc_margin(
     logits: Tensor, targets: Tensor, counts: Counts, *, margin: float = 1.0
 ) -> SumAndCount:
-    """Every image with a label should have a higher probability than every one without it, by a
-    margin (Yuan et al. 2021, ICCV).
+    """Images with a label should have a higher probability than images without it, by a margin
+    (Yuan et al. 2021, ICCV).
 
-    The squared lack of margin, averaged over all such pairs of a batch and hence a surrogate of
-    AUROC. The paper trains two means and a multiplier beside the network, with an optimizer of
-    their own. Here they have their best values for each batch, in closed form. A label that has no
-    image on one of the two sides of a batch is left out there: it has no pairs, and counts for 0.
+    The squared shortfall, averaged over all such pairs of a batch: a surrogate of AUROC. The paper
+    trains two means and a multiplier together with the network, with their own optimizer. Here
+    they take their best values for each batch, in closed form. A label that only one side of a
+    batch has forms no pairs and does not count there.
 
     Args:
         margin: of probabilities, in [0, 10].
@@ -173,10 +173,10 @@ def logit_adjusted(
     *,
     tau: float = 1.0,
 ) -> SumAndCount:
-    """Cross entropy of logits moved by how frequent each class is (Menon et al. 2021, ICLR).
+    """Cross entropy of logits shifted by the frequency of each class (Menon et al. 2021, ICLR).
 
-    The logarithm of each class's share of the training split is added in the loss alone: what the
-    network gives is meant for classes that are equally frequent.
+    The logarithm of each class's share of the training split is added only in the loss: the logits
+    of the network are meant for equally frequent classes.
 
     Args:
         tau: how much of the logarithm of the share is added, in [0, 10]; 0 is cross entropy.
@@ -197,8 +197,8 @@ def ldam(
     """Cross entropy with a margin that is wider for rarer classes (Cao et al. 2019, NeurIPS).
 
     The margin falls with the fourth root of the count. The authors' code bounds the logits by
-    normalised features and weights and scales them by 30. Our heads do not, so the margin is one
-    of plain logits, which larger weights can outgrow.
+    normalised features and weights and scales them by 30. Our heads do not: the margin applies to
+    plain logits, which larger weights can outgrow.
 
     Args:
         margin: of the rarest class in the training split, in logits, in [0, 10]; 0 is cross

@@ -1,10 +1,10 @@
 """The table of losses: one plain function each, found by name in LOSSES.
 
 Every loss takes logits [B, K], targets [B, K] (shares of 1, nan for "not assessed") and the counts
-of the training split. It returns the sum over what was assessed and how much that was, so that
-accumulated micro-batches and processes can be averaged exactly. Losses are computed in float32,
-whatever comes in: in float16 a sum over a batch overflows at 65,504. Options are keyword-only and
-come from `configs/loss/`.
+of the training split. It returns the sum over all assessed labels and their number, so that
+micro-batches and processes can be averaged exactly. Losses are computed in float32 from any input:
+in float16, a sum over a batch overflows at 65,504. Options are keyword-only and come from
+`configs/loss/`.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Loss:
     """A row of LOSSES.
 
     Attributes:
-        kinds: of labels that it makes sense for.
+        kinds: kinds of labels that it fits.
         paired: whether it compares the images of a batch with each other, so that a batch must go
             through the network as a whole.
     """
@@ -41,14 +41,14 @@ class Loss:
 
 
 def weighed(loss: Callable[..., SumAndCount]) -> Callable[..., SumAndCount]:
-    """A loss with the options that all of medcnn's own have, beside those of its own.
+    """A loss with the common options of medcnn's losses in addition to its own.
 
     Args of the result:
-        weighting: of rare classes, or of rare findings and their absence
+        weighting: weights for rare classes, or for rare findings and their absence
             (`class_counts.weights_of`).
         beta: of `weighting=effective_number`.
-        defer: share of the epochs without weighting, in [0, 0.99]; `tasks.task_of` sees to it.
-        twice: allow more than one correction for rare classes; `loss_checks` sees to it.
+        defer: share of the epochs without weighting, in [0, 0.99]; used by `tasks.task_of`.
+        twice: allow more than one correction for rare classes; used by `loss_checks`.
     """
 
     def with_weights(

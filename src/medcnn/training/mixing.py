@@ -1,4 +1,4 @@
-"""Two images of a batch become one, with the targets of both."""
+"""Mixup and CutMix: two images of a batch become one, with the targets of both."""
 
 from __future__ import annotations
 
@@ -16,12 +16,11 @@ from medcnn.training.draws import on_device
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mix:
-    """How the images of a step are mixed, the same in all processes.
+    """How the images of a step are mixed; the same in all processes.
 
     Attributes:
         alpha: of the Beta distribution of the first image's share.
-        cut: a rectangle of the second image replaces that of the first (CutMix); else they are
-            averaged (mixup).
+        cut: CutMix, a rectangle comes from the second image; else mixup, both are averaged.
     """
 
     alpha: float
@@ -31,15 +30,15 @@ class Mix:
     step: int
 
     def pairs(self, size: int) -> tuple[float, NDArray[np.int64]]:
-        """The share of the first image of each pair in a batch of `size` images, and the position
-        of the partner of each [size]."""
+        """The share of the first image of each pair, and the position of each image's partner
+        [size]."""
         rng = np.random.default_rng((self.seed, self.epoch, self.step, 1))
         share = float(rng.beta(self.alpha, self.alpha))
         return share, rng.permutation(size)
 
     def box(self, share: float, height: int, width: int) -> tuple[slice, slice]:
-        """Rows and columns of a rectangle with 1 - `share` of the area, less where it is cut off
-        by the border (Yun et al. 2019, ICCV)."""
+        """Rows and columns of a rectangle with 1 - `share` of the area, or less if the border cuts
+        it off (Yun et al. 2019, ICCV)."""
         rng = np.random.default_rng((self.seed, self.epoch, self.step, 1, 1))
         cut = []
         for size, centre in zip((height, width), rng.random(2), strict=True):
@@ -50,7 +49,7 @@ class Mix:
 
 
 def mix_of(how: Augmentation, *, seed: int, epoch: int, step: int) -> Mix | None:
-    """None where nothing is mixed. Where both ways are asked for, each has half of the steps."""
+    """None if nothing is mixed. If both ways are on, each gets half of the steps."""
     if not (how.mixup_alpha or how.cutmix_alpha):
         return None
     cut = not how.mixup_alpha
@@ -61,7 +60,7 @@ def mix_of(how: Augmentation, *, seed: int, epoch: int, step: int) -> Mix | None
 
 
 def partners_of(how: Augmentation, seed: int, epoch: int) -> Partners | None:
-    """Whom each image is mixed with in the steps of an epoch, where images are mixed at all."""
+    """The partner of each image in the steps of an epoch; None if images are not mixed."""
 
     def partners(step: int, size: int) -> NDArray[np.int64]:
         mix = mix_of(how, seed=seed, epoch=epoch, step=step)
@@ -74,13 +73,12 @@ def partners_of(how: Augmentation, seed: int, epoch: int) -> Partners | None:
 def mixed(
     images: Tensor, targets: Tensor, mix: Mix | None, own: int | None = None
 ) -> tuple[Tensor, Tensor]:
-    """Each image mixed with another of its batch; nan targets stay nan, so a label counts only
-    where both images were assessed. Pairs and share are those of the batch, not of a process.
+    """Mix each image with another of its batch. nan targets stay nan, so a label counts only if
+    both images were assessed. Pairs and shares belong to the batch, not to a process.
 
     Args:
-        own: how many of the images are to be mixed, of a batch that several processes share: each
-            with the image that stands so many places after it (`Batch.own`). None: the whole batch
-            is here.
+        own: if several processes share a batch, the number of images to mix; the partner of each
+            follows `own` places later (`Batch.own`). None: the whole batch is here.
     """
     if mix is None or len(images) < 2:
         return images, targets

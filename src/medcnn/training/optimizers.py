@@ -20,9 +20,8 @@ def adamw(groups: Groups) -> torch.optim.Optimizer:
     """Loshchilov and Hutter 2019, ICLR."""
     # fused: ten times as fast on a CPU as the plain loop
     optimizer: torch.optim.Optimizer = torch.optim.AdamW(groups, fused=True)
-    # Its moments, twice the weights, lie on the device from here on. torch would ask for them in
-    # the first step, too late to take that step again in smaller parts where there is no room.
-    # With gradients of zero and told to skip, it makes them and moves nothing.
+    # This step is skipped, but allocates the moments (twice the weights). torch would do so in the
+    # first real step; if memory ran out then, it would be too late to repeat it in smaller parts.
     params = [p for group in optimizer.param_groups for p in group["params"]]
     for p in params:
         p.grad = torch.zeros_like(p)
@@ -34,16 +33,16 @@ def adamw(groups: Groups) -> torch.optim.Optimizer:
 
 
 def sgd(groups: Groups, *, momentum: float = 0.9) -> torch.optim.Optimizer:
-    """With Nesterov's momentum where there is momentum at all."""
+    """With Nesterov momentum, unless `momentum` is 0."""
     optimizer = torch.optim.SGD(groups, momentum=momentum, nesterov=momentum > 0, fused=True)
     if momentum > 0:
         for p in (p for group in optimizer.param_groups for p in group["params"]):
-            # torch would leave it uninitialised where the first step is skipped
+            # torch would leave it uninitialised if the first step is skipped
             optimizer.state[p]["momentum_buffer"] = torch.zeros_like(p)
     return optimizer
 
 
-# Each must be fused: those alone can be told on the device to skip a step (`found_inf`).
+# Each must be fused: only fused optimizers can skip a step on the device (`found_inf`).
 OPTIMIZERS = Table("optimizer", {"adamw": adamw, "sgd": sgd}, function=lambda make: make)
 
 

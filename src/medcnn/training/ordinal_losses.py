@@ -1,5 +1,5 @@
-"""Losses that know the distance between grades. All work from the softmax over K grades; what the
-arguments are stands in `losses.py`, and what was left out in decision 21."""
+"""Losses that use the distance between grades. All start from the softmax over K grades.
+`losses.py` explains the arguments; decision 21 says what was left out."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ def ordinal_cross_entropy(
     *,
     softness: float = 0.4,
 ) -> SumAndCount:
-    """Cross entropy against grades that give some of their weight to their neighbours.
+    """Cross entropy against targets that give some of their weight to neighbouring grades.
 
-    Grade j gets a share of the target i that is proportional to exp(-|i - j| / softness)
-    (Díaz and Marathe 2019, CVPR, "Soft labels for ordinal regression", with the absolute distance).
+    Grade j gets a share of target i in proportion to exp(-|i - j| / softness) (Díaz and Marathe
+    2019, CVPR, "Soft labels for ordinal regression", with the absolute distance).
 
     Args:
         softness: in grades, in [0, 100]; 0 leaves the targets hard.
@@ -41,8 +41,8 @@ def cumulative_cross_entropy(
 ) -> SumAndCount:
     """Cross entropy of each question "this grade or a higher one?" (CORAL, Cao et al. 2020).
 
-    Pattern Recognition Letters 140. K - 1 questions are summed. The answers are sums of the
-    softmax, so that they never contradict each other (decision 21).
+    Pattern Recognition Letters 140. The loss sums over K - 1 questions. The answers are sums over
+    the softmax, so they never contradict each other (decision 21).
     """
     log_p = F.log_softmax(logits.float(), dim=1)[:, None]
     grade = _grades(logits)
@@ -58,10 +58,10 @@ def squared_grade(
     targets: Tensor,
     counts: Counts,
 ) -> SumAndCount:
-    """Squared distance of the mean grade, by the probabilities, from the true one.
+    """Squared distance of the mean grade (under the probabilities) from the true one.
 
-    Regression on grades with the outputs of a classifier. It asks for the mean alone:
-    probabilities spread around it cost nothing.
+    Regression on grades with the outputs of a classifier. Only the mean matters: probabilities that
+    spread around it cost nothing.
     """
     grade = _grades(logits)
     mean = (torch.softmax(logits.float(), dim=1) * grade).sum(dim=1, keepdim=True)
@@ -74,12 +74,12 @@ def quadratic_kappa(
     targets: Tensor,
     counts: Counts,
 ) -> SumAndCount:
-    """One minus quadratic weighted kappa, of probabilities (after de la Torre et al. 2018).
+    """One minus the quadratic weighted kappa of probabilities (after de la Torre et al. 2018).
 
-    Pattern Recognition Letters 105. The paper takes the grades that chance expects from each
-    batch, and the logarithm of the whole; neither is a sum over images (decision 21). Here chance
-    gives the grades of the training split to both raters, so that what remains is the expected
-    squared distance over that of chance.
+    Pattern Recognition Letters 105. The paper estimates the grades expected by chance from each
+    batch and takes the logarithm of the result; neither is a sum over images (decision 21). Here
+    both raters by chance follow the grades of the training split, so the loss is the expected
+    squared distance divided by that of chance.
     """
     grade = _grades(logits)
     distance = (grade[:, None] - grade) ** 2
@@ -89,8 +89,8 @@ def quadratic_kappa(
 
 
 def distance_by_chance(counts: Counts) -> float:
-    """Expected squared distance of two grades drawn from the training split; 1 where it has one
-    grade alone."""
+    """Expected squared distance of two grades drawn from the training split; 1 if it has only one
+    grade."""
     total = sum(counts.found) or 1.0
     share = [n / total for n in counts.found]
     squares = sum(a * b * (i - j) ** 2 for i, a in enumerate(share) for j, b in enumerate(share))

@@ -1,9 +1,9 @@
 """Policies: operations chosen at random for each image, RandAugment and TrivialAugment.
 
-A policy is found by name in POLICIES; its keyword-only arguments are its options. Operations that
-change which colour or grey level means what (hue, solarise, invert) are left out for all images:
-jaundice, blood and calcification are colours and grey levels. Those that still change colours or
-the steps between grey levels are for photographs alone, not for radiographs.
+A policy is found by name in POLICIES; its keyword-only arguments are its options. Hue, solarise and
+invert are left out, since colours and grey levels have a meaning: jaundice, blood, calcification.
+Milder changes of colour, and of the steps between grey levels, apply only to photographs, not to
+radiographs.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from medcnn.training.draws import on_device
 from medcnn.training.geometry import warped
 from medcnn.training.quality import blurred
 
-# Images [B, C, H, W] in 0..1 and an amount in [-1, 1] each [B] -> images.
+# Images [B, C, H, W] in 0..1 and amounts [B] in [-1, 1] -> images.
 Operation = Callable[[Tensor, Tensor], Tensor]
-# What each operation does at an amount of 1 (Cubuk et al. 2020, CVPR workshops, but for
-# translation, 0.45 there, which could move a lesion out of the image).
+# The effect of an amount of 1, as in Cubuk et al. 2020 (CVPR workshops), except for translation:
+# their 0.45 could move a lesion out of the image.
 ROTATION_DEG, SHEAR, TRANSLATION, TONE = 30.0, 0.3, 0.15, 0.9
-BITS = 4  # that `posterised` takes away
+BITS = 4  # the most that `posterised` removes
 
 
 def _affine(amount: Tensor, *entries: tuple[int, int, Tensor]) -> Tensor:
@@ -65,7 +65,7 @@ def moved_down(images: Tensor, amount: Tensor) -> Tensor:
 
 
 def _from(origin: Tensor, images: Tensor, amount: Tensor) -> Tensor:
-    """Nearer to `origin` where the amount is negative, further from it where it is positive."""
+    """Move images towards `origin` if the amount is negative, away from it if positive."""
     return (origin + (images - origin) * (1 + TONE * amount).view(-1, 1, 1, 1)).clamp(0, 1)
 
 
@@ -86,8 +86,8 @@ def coloured(images: Tensor, amount: Tensor) -> Tensor:
 
 
 def stretched(images: Tensor, amount: Tensor) -> Tensor:
-    """From the darkest to the brightest value of all channels together, over the whole range: one
-    channel by itself would change colours."""
+    """Stretch values to the full range 0..1, all channels together: stretching single channels
+    would change colours."""
     low = images.amin(dim=(1, 2, 3), keepdim=True)
     high = images.amax(dim=(1, 2, 3), keepdim=True)
     return torch.where(high > low, (images - low) / (high - low).clamp(min=1e-6), images)
@@ -104,15 +104,15 @@ ANY: tuple[Operation, ...] = (
 )
 PHOTOGRAPH: tuple[Operation, ...] = (*ANY, coloured, stretched, posterised)
 
-# The most operations that there can be, each with two numbers of an image.
+# The largest number of operations; each uses two random numbers.
 MOST = 6
 OF_POLICY = 2 * MOST
 Uniforms = NDArray[np.float32]
 
 
 def _applied(images: Tensor, which: Uniforms, amount: Uniforms, photograph: bool) -> Tensor:
-    """One operation for each image. The numbers are on the CPU: to ask a GPU which images are
-    whose would make the loop wait."""
+    """One operation for each image. The numbers stay on the CPU: reading them from a GPU would make
+    the loop wait."""
     operations = PHOTOGRAPH if photograph and images.shape[1] == 3 else ANY
     chosen = (which * len(operations)).astype(np.int64)
     images = images.clone()
@@ -126,11 +126,11 @@ def _applied(images: Tensor, which: Uniforms, amount: Uniforms, photograph: bool
 def randaugment(
     images: Tensor, numbers: Uniforms, photograph: bool, *, ops: int = 2, strength: float = 0.3
 ) -> Tensor:
-    """Some operations one after the other, all at one strength (Cubuk et al. 2020, CVPR workshops).
+    """Several operations in a row, all with the same strength (Cubuk et al. 2020, CVPR workshops).
 
     Args:
-        ops: how many, 1 to 6.
-        strength: in [0, 1], to either side.
+        ops: their number, 1 to 6.
+        strength: in [0, 1]; the sign is random.
     """
     for k in range(ops):
         which, side = numbers[:, 2 * k], numbers[:, 2 * k + 1]
@@ -142,7 +142,7 @@ def randaugment(
 def trivialaugment(
     images: Tensor, numbers: Uniforms, photograph: bool, *, strength: float = 1.0
 ) -> Tensor:
-    """One operation at a random strength (Müller and Hutter 2021, ICCV).
+    """One operation with a random strength (Müller and Hutter 2021, ICCV).
 
     Args:
         strength: the largest, in [0, 1].

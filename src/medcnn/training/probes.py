@@ -1,8 +1,8 @@
-"""Probes: simple learners on the features of a frozen body. Each is fitted for several values of
-its one setting; the validation split chooses among them.
+"""Probes: simple learners on the features of a frozen body. Each has one setting, and the
+validation split chooses its value.
 
-A probe is a function of features [N, F], targets [N, K] and labels, and of that value, to a module
-that turns features [B, F] into logits [B, K].
+A probe is a function from examples, labels and that value to a module that turns features [B, F]
+into logits [B, K].
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from medcnn.data.labels import LabelSpace
 
 Values = NDArray[np.float64]
-# Of a class that no training image has, beside logits that are 0 on average.
+# Logit of a class without training images; those of the other classes are 0 on average.
 NEVER = -30.0
 # Similarity of neighbours at which the weight of a vote falls by e (Wu et al. 2018, CVPR).
 TEMPERATURE = 0.07
@@ -28,8 +28,8 @@ TEMPERATURE = 0.07
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Examples:
-    """Features [N, F] with their targets [N, K], nan where a label was not assessed, and the group
-    (patient) of each."""
+    """Features [N, F], their targets [N, K] (nan: not assessed), and the group (patient) of each
+    image."""
 
     features: NDArray[np.float32]
     targets: NDArray[np.float32]
@@ -37,10 +37,10 @@ class Examples:
 
 
 def logistic(examples: Examples, labels: LabelSpace, c: float) -> nn.Sequential:
-    """Logistic regression: one for each label that stands alone, else one over all classes.
+    """Logistic regression: one for each independent label, or one over all exclusive classes.
 
-    Features are brought to mean 0 and standard deviation 1 first; the head that is returned takes
-    them as they are. A label with one class alone in training gets its share there.
+    Features are standardised to mean 0 and standard deviation 1 for the fit; the returned head
+    takes them unchanged. If all training images agree on a label, its logit is a constant.
 
     Args:
         c: inverse strength of the penalty on the squared weights.
@@ -51,8 +51,8 @@ def logistic(examples: Examples, labels: LabelSpace, c: float) -> nn.Sequential:
     x = examples.features.astype(np.float64)
     mean, scale = x.mean(axis=0), x.std(axis=0)
     scale[scale == 0] = 1
-    # the weights of a penalised fit lie in the space that the images span, which is smaller
-    # where they are few
+    # the weights of a penalised fit lie in the space that the images span; with few images it is
+    # much smaller
     x, axes = _spanned((x - mean) / scale)
     targets = examples.targets.astype(np.float64)
     if labels.exclusive:
@@ -70,7 +70,7 @@ def logistic(examples: Examples, labels: LabelSpace, c: float) -> nn.Sequential:
 
 
 def _spanned(x: Values) -> tuple[Values, Values]:
-    """[N, D] and [D, F], whose product is `x` [N, F], with orthonormal rows in the second."""
+    """[N, D] and [D, F] with product `x` [N, F]; the rows of the second are orthonormal."""
     if x.shape[0] >= x.shape[1]:
         return x, np.eye(x.shape[1])
     left, sizes, axes = np.linalg.svd(x, full_matrices=False)
@@ -78,7 +78,7 @@ def _spanned(x: Values) -> tuple[Values, Values]:
 
 
 def _softmax(x: Values, targets: Values, c: float) -> tuple[Values, Values]:
-    """Weights [K, F] and biases [K]. A soft target is that many images of each class."""
+    """Weights [K, F] and biases [K]. A soft target counts as that share of an image."""
     rows, classes = np.nonzero(np.nan_to_num(targets))
     shares = targets[rows, classes]
     weight = np.zeros((targets.shape[1], x.shape[1]))
@@ -88,7 +88,7 @@ def _softmax(x: Values, targets: Values, c: float) -> tuple[Values, Values]:
         bias[there] = 0
         return weight, bias
     fitted = _regression(x[rows], classes, shares, c)
-    if len(there) == 2:  # scikit-learn gives the odds of the second then
+    if len(there) == 2:  # then scikit-learn gives only the log-odds of the second class
         half = np.array([-0.5, 0.5])
         weight[there], bias[there] = half[:, None] * fitted.coef_, half * fitted.intercept_
     else:
@@ -120,8 +120,8 @@ def _regression(x: Values, classes: NDArray[Any], shares: Values, c: float) -> A
 class Neighbours(nn.Module):
     """Features [B, F] -> logits [B, K], by the votes of the most similar training images.
 
-    A vote weighs exp(cosine / TEMPERATURE); together they count as many as there are. One vote more
-    is shared out as the label is distributed in training, so that no probability is 0 or 1.
+    Votes are weighted by exp(cosine / TEMPERATURE) and scaled to sum to their number. One more vote
+    follows the distribution of the label in training, so no probability is 0 or 1.
     """
 
     def __init__(self, examples: Examples, labels: LabelSpace, count: int) -> None:
@@ -161,8 +161,8 @@ PROBES: dict[str, Probe] = {"logistic": logistic, "knn": nearest}
 
 
 def log_loss(labels: LabelSpace, logits: NDArray[np.float32], examples: Examples) -> float:
-    """Mean over groups of the mean over the images of each, and over the labels assessed on each
-    image: a patient with many images counts no more than another. nan where nothing is assessed."""
+    """Log loss, averaged over the assessed labels of an image, the images of a group, and the
+    groups: a patient with many images counts no more than another. nan if nothing is assessed."""
     targets = examples.targets.astype(np.float64)
     p = labels.probabilities(logits).clip(1e-12, 1 - 1e-12)
     if labels.exclusive:
@@ -185,7 +185,7 @@ class Chosen:
 
     Attributes:
         module: features [B, F] -> logits [B, K].
-        value: of its setting.
+        value: the chosen value of its setting.
         losses: value -> log loss on validation.
     """
 
@@ -201,8 +201,8 @@ def chosen(
     training: Examples,
     validation: Examples,
 ) -> Chosen:
-    """Fit the probe for each of `values`, and take the one with the least log loss on validation;
-    where several have it, the first."""
+    """Fit the probe for each of `values`, and take the one with the lowest log loss on validation;
+    the first of several."""
     looked_at = torch.from_numpy(validation.features)
     modules, losses = [], dict[float, float]()
     for value in values:

@@ -1,8 +1,8 @@
-"""L2-SP: weight decay towards the weights that training began with, not towards 0, so that what a
-body knew is given up only for a reason (Li, Grandvalet and Davoine 2018, ICML).
+"""L2-SP: weight decay towards the starting weights instead of 0, so that a body keeps what it knows
+unless the data contradict it (Li, Grandvalet and Davoine 2018, ICML).
 
-It is decoupled from the gradient as AdamW's weight decay is: each step takes `lr * l2_sp` of the
-distance. Under plain SGD that is the penalty of the paper.
+It is decoupled from the gradient, like AdamW's weight decay: each step moves the weights by
+`lr * l2_sp` of the distance. With plain SGD this is the penalty of the paper.
 """
 
 from __future__ import annotations
@@ -22,42 +22,42 @@ from medcnn.training.transfer import LORA, Plan
 
 
 def pulled(plan: Plan) -> set[str]:
-    """Names of the parameters that are pulled: those of the body that ever train.
+    """Names of the parameters to pull: those of the body that train in any stage.
 
     Raises:
-        UsageError: none does, or those that do begin with nothing worth keeping.
+        UsageError: no such parameter, or they are low-rank matrices that begin at 0.
     """
     trained = {part for stage in plan.stages for part in stage.rates}
     names = {name for part in trained - {HEAD} for name in plan.parts[part]}
     if not names or LORA in trained:
-        what = "trains low-rank matrices that begin at 0" if names else "trains the head alone"
+        what = "trains low-rank matrices that begin at 0" if names else "trains only the head"
         raise UsageError(
-            f"optimizer.l2_sp pulls the body to its starting weights, and this transfer {what}: "
-            "leave l2_sp at 0, or take another transfer."
+            f"optimizer.l2_sp pulls the body to its starting weights, but this transfer {what}. "
+            "Leave l2_sp at 0, or choose another transfer."
         )
     return names
 
 
 def write_start(path: Path, classifier: nn.Module, plan: Plan) -> None:
-    """Keep the starting weights, which a resumed run pulls to as well."""
+    """Save the starting weights, since a resumed run is pulled to them too."""
     names = pulled(plan)
     kept = {n: p.detach().cpu() for n, p in classifier.named_parameters() if n in names}
     write_bytes(path, safetensors.torch.save(kept))
 
 
 def read_start(path: Path) -> dict[str, Tensor]:
-    """Raises CheckpointError where the file is gone or damaged."""
+    """Raises CheckpointError if the file is missing or damaged."""
     try:
         return safetensors.torch.load_file(path)
     except Exception as error:  # whatever safetensors meets first
         raise CheckpointError(
-            f"{path} holds the weights that this run began with, and cannot be read: "
-            f"{str(error).splitlines()[0]:.200}. Give another run_dir to begin afresh."
+            f"{path}, the starting weights of this run, cannot be read: "
+            f"{str(error).splitlines()[0]:.200}. Set another run_dir to start again."
         ) from error
 
 
 class Pull:
-    """Takes the step towards the starting weights, by the groups of an optimizer."""
+    """Moves weights towards their starting values, at the rates of an optimizer's groups."""
 
     def __init__(
         self,
@@ -72,7 +72,7 @@ class Pull:
 
     @torch.no_grad()
     def step(self, skip: Tensor) -> None:
-        """Moves nothing where `skip` is 1, nor what has no gradient in this stage."""
+        """Changes nothing if `skip` is 1, nor weights without a gradient in this stage."""
         for group in self.groups:
             own = [p for p in group["params"] if p in self.start and p.grad is not None]
             if own:

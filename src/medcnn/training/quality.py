@@ -1,6 +1,6 @@
-"""What a camera, a lens and a file format do to an image, and pieces of it that are missing.
+"""Loss of quality: blur, noise, JPEG compression and erased rectangles.
 
-Each takes images [B, C, H, W] in 0..1 and numbers of each image, and returns such images.
+Each function takes images [B, C, H, W] in 0..1 and numbers for each image, and returns images.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ ERASED, RATIO = (0.02, 0.2), 3.0
 
 
 def blurred(images: Tensor, sigma_px: Tensor, most_px: float) -> Tensor:
-    """Gaussian blur by `sigma_px` [B], none of them above `most_px`."""
+    """Gaussian blur by `sigma_px` [B], all at most `most_px`."""
     radius = math.ceil(3 * most_px)
     at = torch.arange(-radius, radius + 1, device=images.device, dtype=images.dtype)
-    # so near to 0 that nothing of a neighbour is left
+    # close enough to 0 that the weight of a neighbour vanishes
     weight = torch.exp(-0.5 * (at / sigma_px.clamp(min=0.01)[:, None]) ** 2)
     weight = (weight / weight.sum(dim=1, keepdim=True)).repeat_interleave(images.shape[1], dim=0)
     flat = images.reshape(1, -1, *images.shape[2:])
@@ -39,7 +39,7 @@ def blurred(images: Tensor, sigma_px: Tensor, most_px: float) -> Tensor:
 
 
 def noisy(images: Tensor, spread: Tensor, keys: NDArray[np.uint64]) -> Tensor:
-    """Gaussian noise of the standard deviation `spread` [B], drawn by `keys` [B]."""
+    """Gaussian noise with standard deviation `spread` [B] and seeds `keys` [B]."""
     drawn = np.stack(
         [
             np.random.default_rng(int(key)).standard_normal(images.shape[1:], dtype=np.float32)
@@ -51,7 +51,7 @@ def noisy(images: Tensor, spread: Tensor, keys: NDArray[np.uint64]) -> Tensor:
 
 
 def compressed(images: Tensor, quality: Tensor) -> Tensor:
-    """What JPEG leaves of images at `quality` [B], 1 to 100, without loss of colour resolution.
+    """JPEG compression at `quality` [B], 1 to 100, without chroma subsampling.
 
     Source:
         ITU-T T.81, annexes A and K; scaling of the tables by quality and the colour space as in
@@ -82,7 +82,7 @@ def compressed(images: Tensor, quality: Tensor) -> Tensor:
 
 
 def erased(images: Tensor, numbers: Tensor, chance: float) -> Tensor:
-    """A rectangle of some images, filled like what lies beyond their border.
+    """Replace a rectangle in some images by the fill beyond their border (`surround`).
 
     Args:
         numbers: [B, 5], uniform in [0, 1).

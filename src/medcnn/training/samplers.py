@@ -1,8 +1,8 @@
-"""Samplers: which images stand in an epoch, how often, and in which order.
+"""Samplers: which images an epoch has, how often, and in which order.
 
 A sampler is a function of a Pool, found by name in SAMPLERS; its keyword-only arguments are its
-options. An epoch always has as many images as the training split, and the order depends on seed
-and epoch alone, so that a run can resume anywhere and several processes agree without a word.
+options. An epoch always has as many images as the training split. The order depends only on seed
+and epoch, so a run can resume anywhere and processes agree without communication.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ NOT_ASSESSED = -1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pool:
-    """What an epoch draws from: N rows of the manifest. `epoch` counts from 0, of `epochs`."""
+    """The N rows of the manifest that an epoch (from 0) of a run of `epochs` draws from."""
 
     manifest: Manifest
     rows: Ints
@@ -37,18 +37,18 @@ class Pool:
     epochs: int
 
     def drawn(self, by: By, shares: Callable[[Floats], Floats]) -> Ints:
-        """N rows in random order: of each class by its share, and as evenly as possible within it.
+        """N rows in random order: each class by its share, and as evenly as possible within it.
 
-        Images whose label was not assessed are left out, since nothing is learnt from them.
+        Images without an assessed label are left out, since nothing is learned from them.
 
         Args:
-            by: `image`: every image of a class stands in the epoch equally often. `patient`: every
-                patient of a class does, whose images of this class take turns.
+            by: `image`: all images of a class occur equally often. `patient`: all patients of a
+                class do, and the images of a patient take turns.
             shares: sizes of the classes, in images or patients [C] -> their weights in the epoch.
         """
         rng = np.random.default_rng((self.seed, self.epoch))
         classes = classes_of(self.manifest.targets()[self.rows], self.manifest.labels)
-        # in random order, which decides who comes first where not all have a turn
+        # the random order decides which images come if not all can
         images = rng.permutation(np.flatnonzero(classes != NOT_ASSESSED))
         if not len(images):
             return epoch_order(self.rows, seed=self.seed, epoch=self.epoch)
@@ -82,11 +82,10 @@ Sampler = Callable[[Pool], Ints]
 
 
 def classes_of(targets: NDArray[np.float32], labels: LabelSpace) -> Ints:
-    """A class for each image [N], NOT_ASSESSED where no label was.
+    """A class for each image [N]; NOT_ASSESSED if no label was assessed.
 
-    Of exclusive labels it is the label; of a mixed target, the one with the largest share. Of
-    findings it is the rarest that the image shows, by their number among these images, and K where
-    it shows none.
+    For exclusive labels it is the label; for a mixed target, the one with the largest share. For
+    findings it is the rarest one that the image shows, or K if it shows none.
     """
     assessed = ~np.isnan(targets)
     shown = np.nan_to_num(targets, nan=0.0)
@@ -102,20 +101,20 @@ def classes_of(targets: NDArray[np.float32], labels: LabelSpace) -> Ints:
 
 
 def shuffle(pool: Pool, *, by: By = "image") -> Ints:
-    """Every image once, in random order; by patient: every patient equally often."""
+    """Every image once, in random order; with `by=patient`, every patient equally often."""
     if by == "image":
         return epoch_order(pool.rows, seed=pool.seed, epoch=pool.epoch)
     return pool.drawn(by, lambda sizes: sizes)
 
 
 def balanced(pool: Pool, *, by: By = "image") -> Ints:
-    """Every class equally often: images of rare classes several times, with other augmentations."""
+    """Every class equally often: images of rare classes repeat, with different augmentations."""
     return pool.drawn(by, np.ones_like)
 
 
 def square_root(pool: Pool, *, by: By = "image") -> Ints:
-    """Every class by the square root of its size (Mahajan et al. 2018, ECCV), halfway between
-    `shuffle` and `balanced`."""
+    """Classes weighted by the square root of their size (Mahajan et al. 2018, ECCV), halfway
+    between `shuffle` and `balanced`."""
     return pool.drawn(by, np.sqrt)
 
 

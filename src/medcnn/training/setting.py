@@ -1,4 +1,4 @@
-"""What stays the same from the first step to the last."""
+"""Everything that stays the same from the first step to the last."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Setting:
     """Everything that training reads and never changes.
 
     Attributes:
-        start: weights that the run began with, where `optimizer.l2_sp` pulls to them.
+        start: the starting weights, if `optimizer.l2_sp` pulls to them.
     """
 
     manifest: Manifest
@@ -44,6 +44,6 @@ class Setting:
     features: Features | None = None
 
     def features_at(self, epoch: int) -> Features | None:
-        """What stands for the images in this epoch."""
+        """The features that replace the images in this epoch, or None."""
         here = self.features and self.plan.at(epoch) is self.features.stage
         return self.features if here else None

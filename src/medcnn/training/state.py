@@ -1,4 +1,4 @@
-"""All that changes while training, and how it is saved and taken up again.
+"""Everything that changes during training, and how it is saved and loaded.
 
 Random numbers are a function of (seed, epoch, step), so no generator has a state to save.
 """
@@ -26,18 +26,18 @@ from medcnn.training.tally import Counts, Tally
 
 @dataclass(slots=True, kw_only=True)
 class TrainState:
-    """The one thing that may change.
+    """The only object that changes.
 
     Attributes:
         averaged: exponential moving average of the classifier, or the mean of late epochs (`swa`),
             or None.
-        averaged_epochs: how many epochs that mean is of.
+        averaged_epochs: the number of epochs in that mean.
         averaged_at: the last of them, from 0.
-        epoch: that is being trained, from 0.
-        step: micro-batches of this epoch that are done.
+        epoch: the current epoch, from 0.
+        step: batches of this epoch that are done.
         updates: steps of the optimizer over all epochs, taken or skipped.
         micro_batch: images that go through the network at once; 0 until the first step.
-        tally: of this epoch so far.
+        tally: counts of this epoch so far.
         history: one flat dict of numbers per finished epoch.
     """
 
@@ -58,7 +58,7 @@ class TrainState:
 
     @property
     def judged(self) -> Classifier:
-        """The classifier that is validated and saved: the average where there is one."""
+        """The classifier that is validated and saved: the average, if there is one."""
         return self.averaged or self.classifier
 
     def save(self, path: Path) -> None:
@@ -70,36 +70,36 @@ class TrainState:
         self._write(path, stored)
 
     def finish(self, path: Path, last: Path) -> None:
-        """Replace the saved states of a run that has trained all its epochs by what the weights in
-        `last` lack, some kilobytes; with more epochs it goes on from there."""
+        """After the last epoch, replace the saved states by some kilobytes: everything but the
+        weights, which are in `last`. A run with more epochs can continue from there."""
         self._write(path, {"weights_sha256": sha256_of(last)})
         for before in kept_twice(path)[1:]:
             before.unlink(missing_ok=True)
 
     def _write(self, path: Path, stored: dict[str, Any]) -> None:
-        """`stored` and how far training has come."""
+        """Write `stored` and the progress of training."""
         stored |= {
             "scaler": self.scaler.state_dict(),
             "tally": asdict(self.tally.read()),
             "numbers": {name: getattr(self, name) for name in _NUMBERS},
         }
-        # torch has no clear word for a full disk, so it does not write the file itself
+        # torch does not report a full disk clearly, so it does not write the file itself
         content = io.BytesIO()
         torch.save(stored, content)
         write_sealed(path, content.getbuffer())
 
     def load(self, path: Path, last: Path, ranks: Ranks = ALONE) -> bool:
-        """Take up where `save` left; where that file is damaged, where the save before it did.
+        """Continue from the last saved state, or from the one before if that file is damaged.
 
         Args:
-            last: checkpoint with the weights of a run that was finished.
+            last: checkpoint with the weights of a finished run.
 
         Returns:
-            False where the run was finished: its weights are the averaged ones, and what the
-            optimizer knew is gone.
+            False if the run was finished: its weights are the averaged ones, and the state of the
+            optimizer is gone.
 
         Raises:
-            CheckpointError: both are damaged, or belong to another network.
+            CheckpointError: both files are damaged, or belong to another network.
         """
         stored = ranks.from_leader(lambda: _with_weights(newest_whole(path), path, last))
         try:
@@ -114,18 +114,18 @@ class TrainState:
             self.tally.set(Counts(**stored["tally"]))
         except (RuntimeError, KeyError, TypeError, ValueError) as error:
             raise CheckpointError(
-                f"{path} cannot be taken up again: {str(error).splitlines()[0]}. {AFRESH}"
+                f"{path} cannot be resumed: {str(error).splitlines()[0]}. {AFRESH}"
             ) from error
         for name, value in stored["numbers"].items():
             setattr(self, name, value)
         return "optimizer" in stored
 
 
-AFRESH = "Remove that folder's resume*.pt to start this run afresh, or give another run_dir."
+AFRESH = "To start this run again, remove resume*.pt from that folder, or set another run_dir."
 
 
 def newest_whole(path: Path) -> dict[str, Any]:
-    """The newest saved state that can be read; a damaged one is moved out of its way."""
+    """The newest readable state; damaged ones are renamed."""
     damaged: dict[Path, str] = {}
     for place in kept_twice(path):
         try:
@@ -138,7 +138,7 @@ def newest_whole(path: Path) -> dict[str, Any]:
             damaged[place] = f"{place.name} {str(error).splitlines()[0]}"
             continue
         for bad, fault in damaged.items():
-            log.warning(f"{fault}; going on from the state saved before it, to the same result")
+            log.warning(f"{fault}; continuing from the state before it, with the same result")
             bad.replace(bad.with_suffix(".damaged"))
         return stored
     faults = "; ".join(damaged.values())
@@ -146,12 +146,12 @@ def newest_whole(path: Path) -> dict[str, Any]:
 
 
 def _with_weights(stored: dict[str, Any], path: Path, last: Path) -> dict[str, Any]:
-    """Raises CheckpointError where `last` does not hold the weights of a finished run."""
+    """Raises CheckpointError if `last` does not hold the weights of the finished run."""
     if "weights_sha256" not in stored:
         return stored
     if not last.is_file() or sha256_of(last) != stored["weights_sha256"]:
         raise CheckpointError(
-            f"{path} belongs to a finished run, whose weights are not in {last.name} any more. "
+            f"{path} belongs to a finished run, but {last.name} no longer holds its weights. "
             f"{AFRESH}"
         )
     tensors = safetensors.torch.load_file(last)

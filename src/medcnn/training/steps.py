@@ -1,5 +1,5 @@
-"""One step of the optimizer. The device takes it, or skips it, without anyone asking how it went:
-reading a number of a GPU would stop the loop until the GPU has done all that it was given.
+"""One step of the optimizer. The device decides alone whether to take or skip it: reading a number
+from a GPU would stop the loop until the GPU has finished all its work.
 """
 
 from __future__ import annotations
@@ -28,11 +28,10 @@ from medcnn.training.pull import Pull
 from medcnn.training.setting import Setting
 from medcnn.training.state import TrainState
 
-# Compiling for the two sizes of batch that an epoch has takes minutes and saves milliseconds a
-# step. Counted over the whole run, not over what is left of it: a run that goes on must do as it
-# began.
+# Compiling for the two batch sizes of an epoch takes minutes and saves milliseconds per step.
+# Counted over the whole run, not over the rest of it: a resumed run must do what it began with.
 COMPILING_PAYS_FROM_BATCHES = 20_000
-# Where a process can hear that its memory is full; on a CPU the system ends it instead.
+# Devices that report that their memory is full; on a CPU the system kills the process instead.
 PROBED = ("cuda",)
 
 
@@ -40,13 +39,13 @@ class Stepper:
     """Takes the steps of one sitting.
 
     Attributes:
-        network: what takes a step: the classifier, or its head alone where features of the body
-            stand for the images.
-        forward: the network, compiled where that is wanted and works.
+        network: the module that trains: the classifier, or only its head if features of the body
+            replace the images.
+        forward: the network, compiled if that was asked for and works.
     """
 
     def __init__(self, state: TrainState, setting: Setting, *, num_batches: int) -> None:
-        """`num_batches` are those of the whole run, from its first epoch to its last."""
+        """`num_batches` counts the whole run, from its first epoch to its last."""
         trainer = setting.trainer
         self.state, self.setting = state, setting
         self.parameters = [p for g in state.optimizer.param_groups for p in g["params"]]
@@ -54,14 +53,14 @@ class Stepper:
         self.network: nn.Module = state.classifier
         moving: nn.Module | None = state.averaged if trainer.ema_decay else None
         if self.features:
-            # a body that stays the same need not be averaged either
+            # a frozen body need not be averaged either
             self.network = state.classifier.head
             moving = state.averaged.head if state.averaged and moving else None
         self.dtype = torch.float32 if self.features else setting.dtype
         self.statistics = Statistics(self.network)
         self.average = Average(moving, self.network) if moving else None
         self.pull = Pull(setting.start, state.classifier, setting.optimizer, state.optimizer)
-        # a run that goes on keeps what it found
+        # a resumed run keeps the size that it found
         automatic = trainer.micro_batch is None and not state.micro_batch
         self.to_probe = automatic and setting.device.type in PROBED
         self.probing = False
@@ -70,7 +69,7 @@ class Stepper:
         self.tf32 = on_gpu and trainer.reproducible is Reproducible.FAST
         pays = on_gpu and num_batches >= COMPILING_PAYS_FROM_BATCHES
         self.compiled = trainer.compile is Compile.ON or (trainer.compile is Compile.AUTO and pays)
-        # what wraps the network shares its weights, whose names stay as they are in checkpoints
+        # wrappers share the weights of the network, and its names are those of checkpoints
         self.plain: nn.Module = self.network
         if setting.ranks.world > 1:
             self.plain = DistributedDataParallel(
@@ -81,19 +80,19 @@ class Stepper:
         if self.compiled:
             try:
                 self.forward = torch.compile(self.plain, dynamic=False)
-            except Exception as error:  # this Python or this system cannot compile at all
+            except Exception as error:  # torch.compile does not work on this system
                 self._without_compiling(error)
 
     def step(self, group: list[Batch], keys: NDArray[np.uint64]) -> None:
-        """One step over a group of batches, averaged over what was assessed in them.
+        """One step over a group of batches, averaged over their assessed labels.
 
-        Skipped as if it had never been where loss or gradient is not finite: weights, statistics
-        of BatchNorm, optimizer and average stay.
+        If loss or gradient is not finite, the step leaves no trace: weights, BatchNorm statistics,
+        optimizer and average stay as they were.
 
-        The first one is preceded by a probe of how many images fit into memory at once.
+        Before the first step, a probe finds how many images fit into memory at once.
 
         Raises:
-            MedcnnError: not even one image at a time fits into memory.
+            MedcnnError: not even a single image fits into memory.
         """
         state, trainer = self.state, self.setting.trainer
         ranks = self.setting.ranks
@@ -104,9 +103,9 @@ class Stepper:
         state.scaler.unscale_(state.optimizer)
         gradients = [p.grad for p in self.parameters if p.grad is not None]
         # dividing by the batch size kept half precision in range; the true divisor is known only
-        # now. Where not one label of these images was assessed there is nothing to learn from.
+        # now. If no label of these images was assessed, there is nothing to learn.
         assessed = count > 0
-        # Several processes have taken the mean of theirs where the sum was wanted.
+        # DistributedDataParallel averages over processes; the sum is needed.
         factor = torch.where(assessed, ranks.world * trainer.batch_size / count, 0)
         norm = nn.utils.get_total_norm(gradients).to(factor.dtype) * factor
         bad = assessed & ~(loss_sum.isfinite() & norm.isfinite())
@@ -115,7 +114,7 @@ class Stepper:
         torch._foreach_mul_(gradients, factor.float())
         skip = (bad | ~assessed).float()
         self.pull.step(skip)
-        # every fused optimizer leaves all as it is where this is 1, as GradScaler has it do
+        # fused optimizers change nothing if this is 1; GradScaler uses the same mechanism
         state.optimizer.found_inf = skip  # type: ignore[attr-defined]
         state.optimizer.step()
         state.scaler.update()
@@ -127,11 +126,11 @@ class Stepper:
             self.average.update(trainer.ema_decay, state.updates, skip)
 
     def _probe(self, group: list[Batch], keys: NDArray[np.uint64]) -> None:
-        """Take the gradients of this group once, in smaller and smaller parts until they fit into
-        the memory of every process, and leave nothing of it but `micro_batch`.
+        """Compute the gradients of this group in smaller and smaller parts, until they fit into the
+        memory of every process. Only `micro_batch` remains.
 
-        The optimizer, the average and what DistributedDataParallel holds lie in memory already, so
-        nothing larger comes later. Random numbers are seeded anew by each batch.
+        The optimizer, the average and the buffers of DistributedDataParallel are in memory already,
+        so later steps need no more. Each batch seeds its own random numbers.
         """
         ranks, fault = self.setting.ranks, None
         network: nn.Module = self.network
@@ -139,7 +138,7 @@ class Stepper:
         before = [b.clone() for b in buffers]
         wrapped = self.plain, self.forward
         if ranks.world > 1:
-            # nothing is exchanged: whose memory is full would leave the others waiting
+            # nothing is exchanged: a process whose memory is full would leave the others waiting
             self.plain = self.forward = network
             for module in network.modules():
                 if isinstance(module, nn.SyncBatchNorm):
@@ -162,15 +161,15 @@ class Stepper:
         if self.state.micro_batch == 0:
             raise MedcnnError(
                 "the GPU of another process has too little memory for one image at a time. Free "
-                "memory that other programs hold, or take a smaller model or data.size_px."
+                "memory that other programs use, or use a smaller model or data.size_px."
             )
         if self.state.micro_batch < own:
             self._say_smaller("on another GPU")
 
     def _gradients(self, group: list[Batch], keys: NDArray[np.uint64]) -> tuple[Tensor, ...]:
-        """Of the loss, over `batch_size`; taken again in smaller parts where memory was too small,
-        and without compiling where that failed. Returns sum and count of the loss, and the labels
-        that a paired loss left out."""
+        """Gradients of the loss divided by `batch_size`; in smaller parts if memory was too small,
+        and without compiling if that failed. Returns sum and count of the loss, and the number of
+        labels that a paired loss left out."""
         while True:
             try:
                 with tf32() if self.tf32 else nullcontext():
@@ -178,7 +177,7 @@ class Stepper:
             except Exception as error:
                 if not self._can_do_without(error):
                     raise
-            # not within `except`, whose traceback still holds what fills the memory
+            # outside of `except`, whose traceback keeps the tensors that fill the memory
             self.state.optimizer.zero_grad(set_to_none=True)
             self.statistics.restore()
             if self.setting.device.type == "cuda":
@@ -191,7 +190,7 @@ class Stepper:
         sums, counts, unpaired = [], [], [torch.zeros((), device=setting.device)]
         left = sum(batch.own or len(batch.rows) for batch in group)
         for step, batch in enumerate(group, start=state.step - len(group)):
-            # dropout and its like draw from here, the same after a restart
+            # dropout and the like draw from this seed, so a restart repeats them
             torch.manual_seed(_seed_of(setting.seed, state.epoch, step, setting.ranks.rank))
             images, targets = self._inputs(batch, keys, step)
             parts = -(-len(images) // state.micro_batch)
@@ -209,7 +208,7 @@ class Stepper:
         return tuple(torch.stack(each).sum() for each in (sums, counts, unpaired))
 
     def _inputs(self, batch: Batch, keys: NDArray[np.uint64], step: int) -> tuple[Tensor, Tensor]:
-        """What goes into the network, and its targets."""
+        """Augmented images, or features, and their targets."""
         setting, how = self.setting, self.setting.augmentation
         if self.features:
             return batch.images, batch.targets
@@ -219,45 +218,45 @@ class Stepper:
         return images.contiguous(memory_format=setting.memory_format), targets
 
     def _exchanging(self, last: bool) -> AbstractContextManager[None]:
-        """Gradients go to the other processes once, after the last part of a step."""
+        """Processes exchange gradients once, after the last part of a step."""
         if isinstance(self.plain, DistributedDataParallel) and not last:
             return self.plain.no_sync()
         return nullcontext()
 
     def _can_do_without(self, error: Exception) -> bool:
-        """Change what failed, so that the step can be tried again; False where nothing can be."""
+        """Change what failed and try the step again; False if nothing can be changed."""
         state, world = self.state, self.setting.ranks.world
-        # no more than its share goes through one process
+        # one process sees only its share of the batch
         many = min(state.micro_batch, -(-self.setting.trainer.batch_size // world))
         if out_of_memory(error):
             if self.setting.task.paired:
                 raise MedcnnError(
-                    f"{self.setting.device} has too little memory for {many} images at once, which "
-                    "this loss compares with each other. Run the same command with a smaller "
-                    "trainer.batch_size in a new run_dir, or choose another loss."
+                    f"{self.setting.device} has too little memory for {many} images at once, and "
+                    "this loss compares all of them with each other. Run the same command with a "
+                    "smaller trainer.batch_size in a new run_dir, or choose another loss."
                 ) from error
             if world > 1 and not self.probing:
-                # the others wait for the gradients of this step, and would have to take it again
+                # the others wait for the gradients of this step and would have to repeat it
                 raise MedcnnError(
                     f"{self.setting.device} has too little memory for {many} images at once. "
-                    "Checkpoints of earlier epochs are whole. Run the same command with "
+                    "Checkpoints of earlier epochs are intact. Run the same command with "
                     f"trainer.micro_batch={max(many // 2, 1)} in a new run_dir, or on more GPUs."
                 ) from error
             if many == 1:
                 raise MedcnnError(
                     f"{self.setting.device} has too little memory for one image of "
                     f"{self.setting.store.shape[1]} px at a time. Checkpoints of earlier epochs "
-                    "are whole. Free memory that other programs hold and run the same command "
-                    "again, or take a smaller model or data.size_px, or trainer.precision=bf16."
+                    "are intact. Free memory that other programs use and run the same command "
+                    "again, or use a smaller model or data.size_px, or trainer.precision=bf16."
                 ) from error
             state.micro_batch = many // 2
             self._say_smaller(f"with {many} images at once")
             return True
         if "Expected more than 1 value per channel" in str(error):
             raise UsageError(
-                "BatchNorm cannot work on one image, and a batch here has no more: give "
-                "trainer.batch_size=2 or more (the same for trainer.micro_batch), or one that does "
-                "not leave a single image over."
+                "BatchNorm needs at least two images, and a batch here has only one. Set "
+                "trainer.batch_size (and trainer.micro_batch) to 2 or more, and to a number that "
+                "leaves no single image for the last batch."
             ) from error
         if self.compiled:
             self._without_compiling(error)
@@ -266,21 +265,21 @@ class Stepper:
 
     def _say_smaller(self, where: str) -> None:
         log.warning(
-            f"out of memory {where}: going on with {self.state.micro_batch} at once, still "
-            f"{self.setting.trainer.batch_size} in a batch. Without BatchNorm and dropout that "
-            "changes only the last digits; BatchNorm sees fewer images at once."
+            f"out of memory {where}: continuing with {self.state.micro_batch} images at once, "
+            f"still {self.setting.trainer.batch_size} in a batch. Without BatchNorm and dropout "
+            "this changes only the last digits; BatchNorm sees fewer images at once."
         )
 
     def _without_compiling(self, error: Exception) -> None:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        log.warning(f"torch.compile failed ({reason:.120}): going on without it")
+        log.warning(f"torch.compile failed ({reason:.120}): continuing without it")
         self.compiled, self.forward = False, self.plain
 
 
 @contextmanager
 def tf32() -> Iterator[None]:
-    """Matrix products of float32 on tensor cores, of 11 significant bits, as cuDNN's convolutions
-    are unless told otherwise. Not in evaluation, where scores live on ranks of logits."""
+    """Matrix products of float32 on tensor cores with 11 significant bits, as in cuDNN's
+    convolutions by default. Not used in evaluation, where scores depend on the order of logits."""
     before = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision("high")
     try:
@@ -290,7 +289,7 @@ def tf32() -> Iterator[None]:
 
 
 class Statistics:
-    """What normalisation layers gathered, with a packed copy of the last that was good."""
+    """The statistics of normalisation layers, with a packed copy of their last good values."""
 
     def __init__(self, network: nn.Module) -> None:
         self.buffers = [b for b in network.buffers() if b.is_floating_point()]
@@ -302,7 +301,7 @@ class Statistics:
         return torch.cat([b.reshape(-1) for b in self.buffers] or [torch.empty(0)])
 
     def settle(self, bad: Tensor) -> None:
-        """Keep what the buffers hold now, or go back where it is `bad`."""
+        """Keep the current values of the buffers, or restore the last good ones if `bad`."""
         if self.buffers:
             self.good.copy_(torch.where(bad, self.good, self._packed()))
             self.restore()

@@ -1,4 +1,4 @@
-"""SIGTERM, SIGUSR1 (a cluster's, before the time is up) and Ctrl-C end a run in good order."""
+"""SIGTERM, SIGUSR1 (sent by clusters before time is up) and Ctrl-C end a run in good order."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ PR_SET_PDEATHSIG = 1
 
 
 class Interrupted(KeyboardInterrupt):
-    """A signal came where nothing has to be finished first. No `except Exception` catches it."""
+    """A signal came while nothing had to be finished. No `except Exception` catches it."""
 
 
 class Stop:
-    """What was asked for.
+    """Receives the signals.
 
     Attributes:
-        asked: name of the first signal that came, or nothing.
-        patient: whether the signal waits for somebody to look at `asked`.
+        asked: name of the first signal that came, or "".
+        patient: whether a signal waits until somebody reads `asked`; else it raises.
     """
 
     def __init__(self, *, patient: bool) -> None:
@@ -40,7 +40,7 @@ class Stop:
     def hear(self, number: int, _frame: FrameType | None) -> None:
         if self.asked:
             if number == signal.SIGINT:
-                raise KeyboardInterrupt  # somebody sits there and will not wait
+                raise KeyboardInterrupt  # the user does not want to wait
             return
         self.asked = signal.Signals(number).name
         if not self.patient:
@@ -48,8 +48,7 @@ class Stop:
 
     @contextmanager
     def turned(self, *, patient: bool) -> Iterator[None]:
-        """Within, a signal waits or raises Interrupted where it comes; so does one that came
-        before."""
+        """Inside, a signal waits, or raises Interrupted at once; so does an earlier one."""
         before, self.patient = self.patient, patient
         try:
             if self.asked:
@@ -61,8 +60,8 @@ class Stop:
 
 @contextmanager
 def signals(*, patient: bool) -> Iterator[Stop]:
-    """Within another one the same Stop is turned: a second signal must not disturb what the first
-    one made end, and one that an `except` of some library swallowed is not lost."""
+    """Nested calls share one Stop: a second signal must not disturb what the first one began to
+    end, and a signal that an `except` of some library swallowed is not lost."""
     stop = getattr(signal.getsignal(signal.SIGTERM), "__self__", None)
     if isinstance(stop, Stop):
         with stop.turned(patient=patient):
@@ -76,12 +75,12 @@ def signals(*, patient: bool) -> Iterator[Stop]:
             for number, handler in before.items():
                 signal.signal(number, handler)
     if stop.asked:
-        raise Interrupted(stop.asked)  # it came when nobody looked any more
+        raise Interrupted(stop.asked)  # it came after the last look
 
 
 @contextmanager
 def ended_by_signals() -> Iterator[None]:
-    """Raises StoppedError where a signal comes: nothing has to be finished first."""
+    """Raises StoppedError if a signal comes, since nothing has to be finished first."""
     try:
         with signals(patient=False):
             yield
@@ -92,7 +91,7 @@ def ended_by_signals() -> Iterator[None]:
 
 
 def end_with_torchrun() -> None:
-    """This process, if torchrun started it, gets SIGTERM where torchrun dies: otherwise it would
-    train on, seen by nobody and with the lock of the run. Linux alone can do so."""
+    """If torchrun started this process and dies, the process gets SIGTERM. Otherwise it would train
+    on unseen and hold the lock of the run. Only Linux can do this."""
     if "TORCHELASTIC_RUN_ID" in os.environ and sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, int(signal.SIGTERM))

@@ -1,4 +1,4 @@
-"""What an epoch has come to so far, counted on the device so that no step waits to be read."""
+"""The counts of an epoch so far, kept on the device so that no step waits for them."""
 
 from __future__ import annotations
 
@@ -11,17 +11,16 @@ from torch import Tensor
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Counts:
-    """A tally as it was read, which is what makes the device finish its work.
+    """The values of a tally. Reading them makes the loop wait for the device.
 
     Attributes:
         loss_sum: over `loss_count` assessed labels or images.
-        skipped: steps that were not taken because loss or gradient was not finite.
-        in_a_row: such steps without one between them, up to now.
-        most_in_a_row: the longest such row.
-        first: the batch of the epoch, from 0, that ends the first such step; -1 where there is
-            none.
-        unpaired: assessed labels that a paired loss left out, since their batch did not show both
-            answers.
+        skipped: steps that were skipped because loss or gradient was not finite.
+        in_a_row: the number of skipped steps up to now, without others between them.
+        most_in_a_row: the largest such number.
+        first: the last batch, from 0, of the first skipped step; -1 if there is none.
+        unpaired: assessed labels that a paired loss left out, since their batch had only one of the
+            two answers.
     """
 
     loss_sum: float
@@ -59,7 +58,7 @@ class Tally:
     def add(
         self, loss_sum: Tensor, loss_count: Tensor, unpaired: Tensor, bad: Tensor, batch: int
     ) -> None:
-        """Count one step; nothing of a bad one enters the loss."""
+        """Count one step; a bad one does not count in the loss."""
         _, _, skipped, in_a_row, most, first, _ = self.values.unbind()
         row = (in_a_row + 1) * bad
         self.values[:2] += torch.stack([loss_sum, loss_count]).masked_fill(bad, 0)

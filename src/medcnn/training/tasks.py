@@ -1,4 +1,4 @@
-"""What training needs to know besides images: the labels, the loss, and the score to choose by."""
+"""What training needs besides images: the labels, the loss, and the score that chooses an epoch."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ class Task:
     """Composition, no subclasses.
 
     Attributes:
-        loss: logits and targets [B, K], epoch from 0 -> sum over what was assessed, and how much
-            that was.
+        loss: logits and targets [B, K], epoch from 0 -> sum over all assessed labels, and their
+            number.
         paired: whether the loss needs all images of a batch at once.
-        score: name in METRICS by which the best epoch is chosen on validation.
+        score: name in METRICS; validation chooses the best epoch by it.
     """
 
     labels: LabelSpace
@@ -37,8 +37,8 @@ class Task:
     paired: bool = False
 
     def total(self, outputs: Any, targets: Tensor, epoch: int) -> SumAndCount:
-        """The loss of what a classifier gives in training: logits, or a list of (weight, logits),
-        of which the first are its own."""
+        """The loss of a classifier's outputs in training: logits, or a list of (weight, logits)
+        that begins with its own and continues with those of auxiliary classifiers."""
         if isinstance(outputs, Tensor):
             return self.loss(outputs.float(), targets, epoch)
         losses = [(w, *self.loss(logits.float(), targets, epoch)) for w, logits in outputs]
@@ -60,7 +60,7 @@ def task_of(
 ) -> Task:
     """
     Args:
-        targets: of the training split [N, K], nan for "not assessed"; losses weigh by them.
+        targets: of the training split [N, K], nan for "not assessed"; class weights use them.
         epochs: of the whole run; `loss.defer` is a share of them.
         sampler: name in SAMPLERS, which may correct for rare classes too.
 
@@ -76,7 +76,10 @@ def task_of(
     if labels.kind not in metric.kinds:
         raise UsageError(f"trainer.score={score} is not defined for {labels.kind} labels.")
     if metric.higher_is_better is None:
-        raise UsageError(f"trainer.score={score}: neither high nor low is better, so no epoch is.")
+        raise UsageError(
+            f"trainer.score={score} cannot choose the best epoch: neither a high nor a low value "
+            "is better."
+        )
     bound: Callable[..., SumAndCount] = LOSSES.bind(name, loss.options)
     plain, begin = bound, 0
     if defer := loss.options.get("defer") if name in LOSSES.own else 0:

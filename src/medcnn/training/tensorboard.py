@@ -1,6 +1,6 @@
 """What TensorBoard shows: the numbers of every epoch, images as the network sees them, precision
-and recall per class, the confusion matrix, the scores as a table, and beside the main ones the
-settings that are not those that medcnn comes with."""
+and recall per class, the confusion matrix, all scores as a table, and the main scores together with
+the settings that differ from medcnn's defaults."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 
 MOST_THRESHOLDS = 127
-"""More than a PR curve of TensorBoard can hold."""
+"""The most that a PR curve of TensorBoard can hold."""
 SHIPPED_CHOICES = {"loss": "auto", "optimizer": "adamw", "head": "linear", "model": "resnet18"}
 UNSAID = frozenset(
     {"run_dir", "checkpoint", "data.root", "data.path", "data.cache", "model.weights"}
@@ -46,7 +46,7 @@ BLUE, RED, INK = "#0072b2", "#d55e00", "#1d2733"
 
 
 def _forgiving(write: Callable[..., None]) -> Callable[..., None]:
-    """What cannot be written any more is given up with one warning: nothing else depends on it."""
+    """If the events cannot be written, warn once and give up: nothing else depends on them."""
 
     @functools.wraps(write)
     def unless_it_failed(board: Board, *arguments: Any) -> None:
@@ -56,8 +56,8 @@ def _forgiving(write: Callable[..., None]) -> Callable[..., None]:
             except OSError as error:
                 if board.works:
                     log.warning(
-                        f"TensorBoard's curves cannot be written ({error.strerror}); training goes "
-                        "on without them"
+                        f"TensorBoard's curves cannot be written ({error.strerror}); training "
+                        "continues without them"
                     )
                 board.works = False
 
@@ -65,11 +65,11 @@ def _forgiving(write: Callable[..., None]) -> Callable[..., None]:
 
 
 class Board:
-    """One event file per sitting, all in the same folder: a resumed run goes on in its curves."""
+    """One event file per sitting, all in one folder: a resumed run continues its curves."""
 
     def __init__(self, folder: Path, first_epoch: int, *, works: bool = True) -> None:
         self.works = works
-        # the thread that writes keeps its error for the next call, and need not print it too
+        # the writing thread keeps its error for the next call; it need not print it as well
         self.hook, threading.excepthook = threading.excepthook, self._hush
         self._begin(folder, first_epoch)
 
@@ -79,10 +79,10 @@ class Board:
 
     @_forgiving
     def _begin(self, folder: Path, first_epoch: int) -> None:
-        # readers go by name, and a name holds the time, which may have been set back since
+        # readers sort by name, which contains the time, and clocks can be set back
         for n, earlier in enumerate(sorted(folder.glob("events.out.tfevents.*"))):
             earlier.rename(folder / f"events.out.tfevents.{n:010d}.earlier")
-        # purge_step hides what a killed sitting wrote of an epoch that is trained again
+        # purge_step hides numbers of a killed sitting for epochs that are trained again
         self.writer = SummaryWriter(str(folder), purge_step=first_epoch)
         self.writer.add_custom_scalars(TOGETHER)
 
@@ -115,8 +115,8 @@ class Board:
     def results(
         self, changed: Mapping[str, Any], evaluations: Mapping[str, Evaluation], epoch: int
     ) -> None:
-        """Every score as a table for each split, and one row of the hparams page: the settings in
-        `changed` beside the main scores of the first split."""
+        """All scores of each split as a table, and one row of the hparams page: the settings in
+        `changed` with the main scores of the first split."""
         for split, evaluation in evaluations.items():
             self.writer.add_text(f"scores/{split}", score_table(evaluation), epoch)
         scores = {
@@ -138,10 +138,10 @@ class Board:
 
 
 def quantile_pr_curve(tag: str, label: OneLabel) -> Any:
-    """A PR curve whose thresholds are quantiles of the probabilities: at thresholds of equal
-    distance the curve of a rare finding, whose probabilities are all small, is nearly empty."""
+    """A PR curve whose thresholds are quantiles of the probabilities: with evenly spaced thresholds
+    the curve of a rare finding, whose probabilities are all small, is nearly empty."""
     p, positive = label.probability, label.target
-    # of all, and of those with the finding, who may be a handful
+    # of all images, and of those with the finding, which may be few
     sides = [p, p[positive]] if positive.any() else [p]
     levels = np.linspace(0, 1, MOST_THRESHOLDS // 2)
     at = np.unique(np.concatenate([np.quantile(q, levels, method="nearest") for q in sides]))
@@ -151,10 +151,11 @@ def quantile_pr_curve(tag: str, label: OneLabel) -> Any:
     missed, cleared = positive.sum() - true, (~positive).sum() - false
     precision, recall = true / (true + false), true / max(1, positive.sum())
     curve = pr_curve_raw(tag, true, false, cleared, missed, precision, recall, len(at))
-    # the page numbers thresholds evenly from 0 to 1, which these are not
-    curve.value[0].metadata.summary_description = (
-        "Thresholds are quantiles of the probabilities; where this page says threshold, it counts "
-        "them from 0 to 1."
+    # TensorBoard labels thresholds as if they were evenly spaced from 0 to 1
+    curve.value[
+        0
+    ].metadata.summary_description = (
+        "Thresholds are quantiles of the probabilities; this page numbers them from 0 to 1."
     )
     return curve
 
@@ -173,8 +174,8 @@ def score_table(evaluation: Evaluation) -> str:
 
 
 def changed_settings(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings that are not those of the YAML that medcnn comes with; where things lie on this
-    machine, and the settings of a table, which may name people, are left out."""
+    """Settings that differ from medcnn's YAML. Paths are left out, and so are the settings of a
+    table, which may contain names of people."""
     folder = config_folder()
     shipped: dict[str, Any] = {}
     verb = "finetune" if config.get("checkpoint") else "train"
@@ -184,7 +185,7 @@ def changed_settings(config: Mapping[str, Any]) -> dict[str, Any]:
         shipped |= _flat_yaml(folder / group / f"{name}.yaml", group)
     found = {}
     for key, value in _flat(config):
-        # a group that is written anew says `name`, and holds its own settings under `options`
+        # a group written by the user has a `name`, and its own settings under `options`
         plain = key.replace(".options.", ".")
         said = key not in UNSAID and not key.startswith("data.options") and value is not None
         if said and (plain not in shipped or shipped[plain] != value):
@@ -207,8 +208,8 @@ def _flat(nested: Mapping[str, Any], key: str = "") -> list[tuple[str, Any]]:
 
 
 def confusion_figure(counts: NDArray[np.int64], names: Sequence[str]) -> Figure:
-    """A matplotlib figure of the confusion matrix [C, C]: colour is the share of the true class,
-    text the number of images."""
+    """A matplotlib figure of the confusion matrix [C, C]: the colour shows the share of the true
+    class, the text the number of images."""
     from matplotlib import rc_context
     from matplotlib.figure import Figure
     from matplotlib.patches import Rectangle

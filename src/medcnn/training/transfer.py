@@ -8,7 +8,7 @@ options.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from torch import nn
@@ -28,18 +28,18 @@ When = Literal["auto", "once", "every_epoch"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stage:
-    """Some epochs in a row with the same parts in training.
+    """Consecutive epochs in which the same parts train.
 
     Attributes:
-        epochs: how many.
-        rates: part, or `head` -> factor on `optimizer.lr`; a part that is not named is frozen, the
-            statistics of its normalisation layers too.
-        statistics: whether the normalisation layers of the other parts gather new ones.
-        restart: whether the learning rate warms up and falls anew from here; else it goes on as if
-            nothing had changed.
-        features: when a body of which nothing trains is computed.
-        views: how many augmented versions of each image it is computed for; 0: only what makes no
-            difference.
+        epochs: their number.
+        rates: part, or `head` -> factor on `optimizer.lr`. Other parts are frozen, with the
+            statistics of their normalisation layers.
+        statistics: whether normalisation layers of parts that train update their statistics.
+        restart: whether the learning rate starts a new warm-up and decay here; else its schedule
+            continues.
+        features: when a frozen body is computed.
+        views: how many augmented versions of each image it is computed for; 0: none, so features
+            are computed once only if that changes nothing.
     """
 
     epochs: int
@@ -72,14 +72,16 @@ def last_n(body: nn.Module, epochs: int, *, n: int = 1) -> list[Stage]:
     parts = list(parts_of(body))
     if not 1 <= n <= len(parts):
         raise UsageError(
-            f"transfer.n={n}: this body has {len(parts)} parts ({', '.join(parts)}), so that 1 to "
-            f"{len(parts)} can train."
+            f"transfer.n={n}: this body has {len(parts)} parts ({', '.join(parts)}), so n must be "
+            f"1 to {len(parts)}."
         )
     return [Stage(epochs=epochs, rates=dict.fromkeys([*parts[-n:], HEAD], 1.0))]
 
 
-def gradual(body: nn.Module, epochs: int, *, share: float = 0.5) -> list[Stage]:
-    """The head alone first; then one part after the other joins, the last of the body first, evenly
+def gradual(
+    body: nn.Module, epochs: int, *, share: float = 0.5, features: When = "auto", views: int = 0
+) -> list[Stage]:
+    """First only the head trains; then the parts join one by one, from the last to the stem, evenly
     over `share` of the epochs (Howard and Ruder 2018, ACL, section 3.3)."""
     parts = list(parts_of(body))
     steps = min(len(parts), max(1, round(share * epochs)), epochs - 1)
@@ -92,14 +94,15 @@ def gradual(body: nn.Module, epochs: int, *, share: float = 0.5) -> list[Stage]:
         joined = round(k * len(parts) / steps)
         training = [*parts[len(parts) - joined :], HEAD]
         stages.append(Stage(epochs=after - first, rates=dict.fromkeys(training, 1.0)))
+    stages[0] = replace(stages[0], features=features, views=views)  # only the head trains
     return stages
 
 
 def layerwise(body: nn.Module, epochs: int, *, stem_scale: float = 0.1) -> list[Stage]:
-    """All parts train, the rate falling by the same factor from part to part, from the whole rate
-    at the last one to `stem_scale` of it at the stem.
+    """All parts train. The rate falls by the same factor from part to part, from the full rate at
+    the last one to `stem_scale` of it at the stem.
 
-    The setting is the stem's share and not the factor: networks differ in how many parts they have,
+    The setting is the share at the stem, not the factor: networks differ in their number of parts,
     and one factor would leave the stem of one at half the rate and freeze that of another.
     """
     parts = list(parts_of(body))
@@ -118,23 +121,24 @@ def lp_ft(
     views: int = 0,
 ) -> list[Stage]:
     """A linear probe for `probe_share` of the epochs, then everything at `rate` of the learning
-    rate, from a new warm-up on (Kumar et al. 2022, ICLR): what the body knows is not spoilt by a
-    head that knows nothing."""
+    rate, with a new warm-up (Kumar et al. 2022, ICLR): a random head does not spoil what the body
+    has learned."""
     if epochs < 2:
         raise UsageError(f"transfer=lp_ft needs 2 epochs or more, found trainer.epochs={epochs}.")
     probe = min(max(1, round(probe_share * epochs)), epochs - 1)
     everything = dict.fromkeys([*parts_of(body), HEAD], rate)
     return [
         Stage(epochs=probe, rates={HEAD: 1.0}, features=features, views=views),
-        # with statistics of its own batches the network would answer otherwise than the probe did
+        # with batch statistics, the outputs would differ from those at the end of the probe
         Stage(epochs=epochs - probe, rates=everything, statistics=False, restart=True),
     ]
 
 
 def lora(body: nn.Module, epochs: int, *, rank: int = 8, alpha: float = 16.0) -> list[Stage]:
-    """The weights stay; two small matrices beside each one learn, and the head (Hu et al. 2022).
+    """The weights are frozen; two small matrices for each of them train, and the head (Hu et al.
+    2022, ICLR).
 
-    `body` gets them here (`models.lora`).
+    This adds the matrices to `body` (`models.lora`).
     """
     adapt(body, rank=rank, alpha=alpha)
     return [Stage(epochs=epochs, rates={LORA: 1.0, HEAD: 1.0})]
@@ -187,12 +191,11 @@ class Plan:
         return self.stages[-1]
 
     def first(self, stage: Stage) -> int:
-        """The epoch that a stage begins with."""
+        """The first epoch of a stage."""
         return sum(s.epochs for s in self.stages[: self._number(stage)])
 
     def course(self, epoch: int) -> tuple[int, int]:
-        """First epoch, and number of epochs, of the warm-up and fall of the learning rate that
-        `epoch` belongs to."""
+        """First epoch and number of epochs of the learning rate schedule that `epoch` is in."""
         now = self._number(self.at(epoch))
         begins = [i for i, s in enumerate(self.stages) if i == 0 or s.restart]
         start = max(i for i in begins if i <= now)
@@ -203,11 +206,11 @@ class Plan:
         return next(i for i, s in enumerate(self.stages) if s is stage)
 
     def training(self, stage: Stage) -> set[str]:
-        """Names of the parameters that train in it."""
+        """Names of the parameters that train in a stage."""
         return {name for part in stage.rates for name in self.parts[part]}
 
     def groups(self) -> dict[str, list[str]]:
-        """Parts that have equal rates throughout, joined under one name -> their parameters."""
+        """Group of parts with equal rates in all stages -> names of their parameters."""
         return {
             name: [n for part in own for n in self.parts[part]]
             for name, own in self._alike().items()
@@ -237,7 +240,7 @@ def base_rate(config: OptimizerConfig) -> float:
 
 
 def table_of(plan: Plan, classifier: Classifier, config: OptimizerConfig) -> list[str]:
-    """Lines that say what trains, at which base rate, and from which epoch on."""
+    """Lines that say what trains, at which base rate, and from which epoch."""
     sizes = {name: parameter.numel() for name, parameter in classifier.named_parameters()}
     rows = [("trains", "parameters", "learning rate, from epoch")]
     for group, names in plan.groups().items():
@@ -256,7 +259,7 @@ def table_of(plan: Plan, classifier: Classifier, config: OptimizerConfig) -> lis
 
 
 def planned(mode: Mode, classifier: Classifier, epochs: int) -> Plan:
-    """The plan of a run of `epochs`; LoRA gives the body of `classifier` its small matrices."""
+    """The plan of a run of `epochs`. LoRA adds its matrices to the body of `classifier`."""
     body = classifier.body
     stages = mode(body, epochs)
     low_rank = factors(body)

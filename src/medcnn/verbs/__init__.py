@@ -73,17 +73,17 @@ class Verb:
         lines: examples for `medcnn --help`, the words after `medcnn`.
         usage: what follows `medcnn NAME` in its own help.
         examples: for its own help.
-        about: what it does, where no `configs/NAME.yaml` says so in its first lines.
-        synonyms: what people call it elsewhere.
-        places: settings that words without a key stand for, in this order.
-        rest: the setting that holds all words without a key.
-        mistaken: settings of other commands, and what to say of them.
+        about: what it does, unless the first lines of `configs/NAME.yaml` say so.
+        synonyms: other names that people use for it.
+        places: the settings that words without a key set, in this order.
+        rest: the setting that takes all words without a key.
+        mistaken: settings of other commands, and what to say about them.
         config: frozen class of its settings; None: it takes its words as they are.
         prepare: changes composed settings, or raises UsageError.
-        check: raises UsageError or DataError for what can be known before torch is imported.
+        check: raises UsageError or DataError for faults that can be found before torch is imported.
         run: does it.
-        resumes: whether a signal ends it with everything saved, to go on from.
-        shared: whether several processes may do it together (torchrun), and `-m` many runs of it.
+        resumes: whether it can be resumed after a signal, with everything saved.
+        shared: whether several processes can share it (torchrun), and `-m` can run many of it.
     """
 
     name: str
@@ -104,13 +104,13 @@ class Verb:
 
 
 def verb_of(name: str) -> Verb:
-    """Raises ModuleNotFoundError where `name` is not one of VERBS."""
+    """Raises ModuleNotFoundError if `name` is not in VERBS."""
     verb: Verb = importlib.import_module(f"{__name__}.{name}").VERB
     return verb
 
 
 def execute(command: Command) -> None:
-    """Check the places that a command names, then do it. Torch is imported here, and not before."""
+    """Check the paths of a command, then run it. Torch is imported here, not before."""
     from medcnn.system.privacy import for_terminal
     from medcnn.system.progress import follows, log, show_log
 

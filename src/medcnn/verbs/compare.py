@@ -39,7 +39,7 @@ def prepare(given: Given) -> None:
 
 
 def check(config: CompareConfig) -> None:
-    """Raises UsageError with all that keeps runs from being compared."""
+    """Raises UsageError with every reason why the runs cannot be compared."""
     from medcnn.places import refuse_other_page, refuse_unwritable, stands_there
 
     faults = []
@@ -78,12 +78,12 @@ SCHEMA = 1
 def run(config: CompareConfig, _: Command) -> Path:
     """Write `comparison.html` and `comparison.json` into a folder of their own; the runs stay.
 
-    The predictions were made when the runs were: this is no further look at the test split by the
-    models, but a choice made by it is (docs/comparing.md).
+    The predictions already exist, so the models do not look at the test split again. But choosing a
+    model by this comparison does (docs/comparing.md).
 
     Raises:
         UsageError: fewer than two runs, no predictions of the split, or other things in the folder.
-        DataError: the runs hold other classes, images, labels or patients.
+        DataError: the runs differ in classes, images, labels or patients.
     """
     from medcnn.pages.comparison_notes import Beside, notes_of
     from medcnn.pages.comparison_page import comparison_page, told_table
@@ -102,8 +102,8 @@ def run(config: CompareConfig, _: Command) -> Path:
     main = next(iter(asked), "")
     if config.margin is not None and asked and asked[main].higher_is_better is None:
         raise UsageError(
-            f"margin={config.margin:g} is of the first score, and {main} has no better "
-            "side: put a score first in which a model can be worse, or leave the margin out."
+            f"margin={config.margin:g} applies to the first score, but neither a high nor a low "
+            f"{main} is better: put another score first, or remove the margin."
         )
     taken = aligned(predictions, common=config.common)
     (first, reference), *others = taken.items()

@@ -42,10 +42,10 @@ def check(config: CrossvalidateConfig) -> None:
 
 
 def run(config: CrossvalidateConfig, command: Command) -> Path:
-    """Every fold is a run of `train` in a folder of its own, which the same command finds again.
+    """Every fold is a run of `train` in its own folder. The same command finds it again.
 
     Raises:
-        UsageError: another cross-validation lies in the folder.
+        UsageError: the folder holds another cross-validation.
         DataError: there are fewer patients than folds, or the audit of a fold refuses the data.
     """
     from medcnn.verbs.steps.folds import crossvalidated

@@ -1,4 +1,4 @@
-"""`evaluate`: what a checkpoint is worth on the images it was made with, or on any others."""
+"""`evaluate`: scores of a checkpoint on the images of its training set, or on any others."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ SPLITS = ("auto", "all", "train", "validation", "test")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EvaluateConfig:
-    """`data` is None where the images that the checkpoint was trained with are meant; `max_bad`
-    None means as many as were allowed there, or none of other data. `moved` are settings of those
-    images that the command gives anew."""
+    """`data` None means the data set that the checkpoint was trained with. `max_bad` None means as
+    many as were allowed there, or none for other data. `moved` are settings of that data set that
+    the command changes."""
 
     checkpoint: str
     run_dir: str | None
@@ -158,7 +158,7 @@ def run(config: EvaluateConfig, command: Command) -> Path:
 
 
 def origin_of(checkpoint: Checkpoint) -> dict[str, Any]:
-    """What pages may say of the training of a checkpoint; older ones know less of it."""
+    """What pages say about the training of a checkpoint; older checkpoints hold less."""
     from medcnn.pages.facts import known_start
 
     made, training = checkpoint.provenance, checkpoint.training
@@ -182,7 +182,7 @@ def origin_of(checkpoint: Checkpoint) -> dict[str, Any]:
 
 
 def allowed_bad(config: EvaluateConfig, checkpoint: Checkpoint) -> int:
-    """`max_bad`, else as many as were allowed in training where its own images are meant."""
+    """`max_bad`; by default as many as in training for its own data set, and none for others."""
     if config.max_bad is not None:
         return config.max_bad
     training = checkpoint.training if config.data is None else {}

@@ -1,4 +1,4 @@
-"""`finetune`: a checkpoint goes on with a new hospital's data."""
+"""`finetune`: trains a checkpoint further on a new hospital's data."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def run(config: FinetuneConfig, command: Command) -> Path:
 
 
 def finetune(config: FinetuneConfig, words: list[str]) -> Path:
-    """Go on from a checkpoint with a new hospital's data; returns the run folder."""
+    """Train a checkpoint further on a new hospital's data; returns the run folder."""
     from medcnn.verbs.steps import sitting
     from medcnn.verbs.steps.deciding import decided
     from medcnn.verbs.steps.going_on import going_on

@@ -22,8 +22,8 @@ Line = tuple[str, str]
 def _lines(
     table: Table[Any], about: Callable[[Any], str], *, options: bool = True
 ) -> Iterable[Line]:
-    """Each entry, what is said of it, its options, and the package that it comes from. A plug-in
-    that does not work says so in its line."""
+    """Each entry with its description, options and package. The line of a broken plug-in says what
+    is wrong."""
     for name in table:
         try:
             plugin = table.origin(name)
@@ -135,10 +135,10 @@ LISTS: Table[Callable[[], Iterable[Line]]] = Table(
 
 
 def run(_: None, command: Command) -> None:
-    """Print the list that the command names, narrowed to names that hold the second word.
+    """Print the list that the command names; a second word selects names that contain it.
 
     Raises:
-        UsageError: no such list, or nothing in it.
+        UsageError: no such list, or no matching name.
     """
     words = command.words[1:]
     if not words or len(words) > 2:
@@ -152,7 +152,7 @@ def run(_: None, command: Command) -> None:
         names = [name for name, _ in LISTS[words[0]]()]
         families = [f for name in names for f in re.split("[._]", name)]
         raise UsageError(
-            f"no name among {words[0]} holds '{part}'{nearest(part, families + names)}"
+            f"no name in {words[0]} contains '{part}'{nearest(part, families + names)}"
         )
     width = max(len(name) for name, _ in lines)
     for name, text in lines:
@@ -178,7 +178,7 @@ VERB = Verb(
     usage="WHAT [PART]",
     examples=("list backbones resnet",),
     about="What can be chosen, one line each. WHAT: backbones, poolings, heads, losses, samplers,\n"
-    "transfer, datasets, metrics, steps or augmentations. PART: only names that hold it.",
+    "transfer, datasets, metrics, steps or augmentations. PART: only names that contain it.",
     config=None,
     run=run,
 )

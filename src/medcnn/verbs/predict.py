@@ -43,7 +43,7 @@ def check(config: PredictConfig) -> None:
         raise UsageError(f"input={config.input}: no such file or folder.")
 
 
-# What a PACS exports beside images, as its reader names it: DICOMDIR, reports, doses, masks.
+# What a PACS exports besides images (DICOMDIR, reports, doses, masks), as its reader calls it.
 NO_IMAGE = "not a classifiable image"
 
 
@@ -53,7 +53,7 @@ def run(config: PredictConfig, _: Command) -> Path:
     Raises:
         UsageError: nothing to read, or `output` exists.
         DataError: more images were unreadable than `audit.max_bad`; the table is written first.
-            Objects of DICOM that are no images have their row and do not count.
+            DICOM objects that are not images have a row but do not count.
         MedcnnError: some images have no finite result; the table says which.
     """
     import torch
@@ -79,7 +79,7 @@ def run(config: PredictConfig, _: Command) -> Path:
     watcher = Watcher(checkpoint.appearance)
     with (
         replacing(output) as temporary,
-        # a file name may be no text at all: it is written as what Python can write of it
+        # a file name may not be valid text: it is written as far as Python can write it
         temporary.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file,
     ):
         together = bool(model.members)
@@ -105,14 +105,14 @@ def run(config: PredictConfig, _: Command) -> Path:
             "no_result": lost,
             "look_unlike_the_training": len(watcher.unlike),
         }
-        # within the block: a disk that is full leaves neither of the two files
+        # within the block: a full disk leaves neither of the two files
         told = json.dumps({**header, **model.provenance}, indent=2)
         write_text(output.with_suffix(".json"), told + "\n")
     log.info(f"{len(paths) - len(unreadable):,} of {len(paths):,} images predicted: {output}")
     if line := watcher.line():
         log.warning(line)
     if no_images:
-        log.info(f"{no_images:,} are no images, as the table says of each")
+        log.info(f"{no_images:,} are not images; the table says which")
     log.info(f"decision: {checkpoint.readout.rule(model.labels)}")
     if lost:
         raise MedcnnError(

@@ -1,4 +1,4 @@
-"""`preview`: one page of what becomes of images on their way to the network. Nothing is trained."""
+"""`preview`: a page that shows images on their way to the network. Nothing is trained."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class PreviewConfig:
 
 
 def prepare(given: Given) -> None:
-    """It takes the words of a train command."""
+    """Accept the settings of a train command."""
     for key in given.settings.keys() - {f.name for f in fields(PreviewConfig)}:
         del given.settings[key]
 
@@ -149,7 +149,7 @@ def _settings(
         options = ", ".join(f"{k} {v}" for k, v in policy.options.items())
         moves.append(f"policy {policy.name}" + f" ({options})" * bool(options))
     if augmentation.last:
-        moves.append(f"then what {config.augmentation.preset} does besides")
+        moves.append(f"then the own operation of {config.augmentation.preset}")
     side, channels = preprocessing.size_px, preprocessing.channels
     said = {
         "modality": str(manifest.modality),

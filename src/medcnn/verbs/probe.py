@@ -1,4 +1,4 @@
-"""`probe`: what the features of a network say, without training it."""
+"""`probe`: simple learners on the features of a network, which is not trained."""
 
 from __future__ import annotations
 

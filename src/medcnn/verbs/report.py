@@ -1,4 +1,4 @@
-"""`report`: the pages of a finished run again, from its predictions alone."""
+"""`report`: writes the pages of a finished run again, only from its predictions."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ def check(config: ReportConfig) -> None:
 
     if (Path(config.run) / CROSSVALIDATION).is_file():
         raise UsageError(
-            f"run={config.run} is a cross-validation. Its page is crossvalidation.html, which the "
-            "command that made it writes again; each of its folds has a report."
+            f"run={config.run} is a cross-validation. To write crossvalidation.html again, run the "
+            "command that made it; each of its folds has a report."
         )
     require_predictions(Path(config.run))
 
 
 def run(config: ReportConfig, _: Command) -> Path:
-    """Write `report.html`, `MODEL_CARD.md` and `metrics.json` of a run folder anew.
+    """Write `report.html`, `MODEL_CARD.md` and `metrics.json` of a run folder again.
 
-    Scores are taken from `metrics.json` where it holds the digest of these very predictions, else
-    made again.
+    Scores come from `metrics.json` if it holds the digest of these predictions; else they are
+    computed again.
 
     Raises:
         UsageError: no such folder, or no predictions in it.
@@ -69,13 +69,13 @@ def run(config: ReportConfig, _: Command) -> Path:
     except DataError:
         fits = False
     if not fits:
-        log.info("metrics.json was not made of these predictions: scores are made again")
+        log.info("metrics.json does not belong to these predictions: scores are computed again")
         evaluations = {}
         for p in predictions:
             with working(f"scores of {p.split}"):
                 evaluations[p.split] = evaluate(p, seed=config.seed)
     if unknown := sorted({s.name for e in evaluations.values() for s in e.scores} - set(METRICS)):
-        log.warning(f"left out, since no package here has these scores: {', '.join(unknown)}")
+        log.warning(f"left out, since no installed package has these scores: {', '.join(unknown)}")
     ordered = {
         p.split: replace(e, scores=tuple(s for s in e.scores if s.name in METRICS))
         for p in predictions

@@ -1,4 +1,4 @@
-"""`sweep`: settings searched by Optuna, each trial a training that never opens the test split."""
+"""`sweep`: Optuna searches settings; each trial is a training that never opens the test split."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def space_of(value: Any) -> Mapping[str, Any]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SearchConfig:
-    """What is varied, and how long the sweep goes on."""
+    """What is varied, and for how long."""
 
     trials: int = within(1)
     startup: int = within(1)

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainConfig:
-    """`medcnn train`, which has a model, a pooling and a head, or `medcnn finetune`, which takes
-    them from its checkpoint."""
+    """Settings of `medcnn train`. `medcnn finetune` takes model, pooling and head from its
+    checkpoint instead."""
 
     seed: Seed
     run_dir: str | None
@@ -56,8 +56,8 @@ class TrainConfig:
             )
         if self.data.names and self.checkpoint is None:
             faults.append(
-                "data.names is about the classes of an old model, and train has no old model: "
-                "leave it out, or go on from one with medcnn finetune CHECKPOINT."
+                "data.names is about the classes of an old model, but train has no old model: "
+                "remove it, or train one further with medcnn finetune CHECKPOINT."
             )
         at_once, batch_size = self.trainer.micro_batch, self.trainer.batch_size
         if at_once is not None and at_once > batch_size:

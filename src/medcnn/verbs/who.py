@@ -1,4 +1,4 @@
-"""`who`: which picture an id of a page, a table or a message means, where its data and key are."""
+"""`who`: finds the picture behind an id of a page, a table or a message, given data and key."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ BEGINNING = re.compile(r"[a-z]+-[0-9a-f]{4,11}")
 
 
 def run(config: WhoConfig, _: Command) -> None:
-    """Print what each id means, in clear: that is what the command is for.
+    """Print the picture and patient of each id in clear text: this is its purpose.
 
     Raises:
-        UsageError: no id, or one that nothing here has; all of them at once.
+        UsageError: no id, or unknown ids, all at once.
     """
     from medcnn.system.files import visible
     from medcnn.system.progress import log
@@ -52,7 +52,7 @@ def run(config: WhoConfig, _: Command) -> None:
         ids = {r.image_id for r in manifest.records} | {r.group for r in manifest.records}
         told = "\n".join(f"unknown id '{asked}'{nearest(asked, ids)}" for asked in unknown)
         raise UsageError(
-            f"{told}\nAn id is known with the data that it was made of, and with the same key "
+            f"{told}\nTo find an id, name the data that it came from, and use the same key "
             "(MEDCNN_PSEUDONYM_KEY_FILE; else that of the account and machine)."
         )
     table = config.data.options.get("table")

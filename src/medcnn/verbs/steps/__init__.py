@@ -1,1 +1,1 @@
-"""What several commands do, or a long one does in the end: heavy imports are welcome here."""
+"""Steps that commands share, and parts of long ones; heavy imports are welcome here."""

@@ -1,4 +1,4 @@
-"""What there is to choose from in a new hospital: the old model as it is, the old model
+"""The models that a new hospital can choose from: the old model as it is, the old model
 recalibrated, a probe, and the fine-tuned model, as predictions of the same images."""
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ def probed(
     store: PixelStore,
     run: RunFolder,
 ) -> None:
-    """Train the head alone, in a run folder of its own within that of the run."""
+    """Train only the head, in a run folder inside that of the run."""
     only_head = replace(
         config,
         transfer=Choice(name="linear_probe", options={}),
@@ -113,7 +113,7 @@ def recalibrated(
     config: ReadoutConfig, test: Predictions, validation: Predictions, *, asked: bool
 ) -> Predictions:
     """The old model with probabilities and thresholds fitted again on the new validation split.
-    Where no calibration is set it is Platt's: another prevalence needs an intercept."""
+    Without a calibration setting it is Platt's: another prevalence needs an intercept."""
     method = "platt" if asked or config.calibration == "none" else config.calibration
     rules = tuple(rule for rule in config.operating_points if rule["name"] != "kappa" or not asked)
     fitted = fit_readout(

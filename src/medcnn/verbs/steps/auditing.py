@@ -46,15 +46,15 @@ from medcnn.verbs.steps.datasets import (
 from medcnn.verbs.steps.dry_run import few_of
 from medcnn.verbs.train import TrainConfig
 
-# Raised whenever the same set would give other findings.
+# Increased whenever the same set would give different findings.
 AUDIT_VERSION = 9
 
 
 def audited(
     config: TrainConfig, run: RunFolder, preprocessing: Preprocessing
 ) -> tuple[Manifest, dict[int, str], Preprocessing]:
-    """The manifest of a run, row -> reason of the images in quarantine, and how they are read; of
-    a dry run a few images, without an audit, which looks at all.
+    """The manifest of a run, row -> reason of the images in quarantine, and how they are read. A
+    dry run gets a few images without an audit.
 
     Raises:
         DataError: the audit refuses the set; the message holds every reason.
@@ -96,8 +96,7 @@ def audited_set(
 
 
 def way_through(refused: Sequence[Finding]) -> str:
-    """Which setting would let each refusal pass with a warning, by the name of its check; blank
-    where none can."""
+    """The settings that would turn refusals into warnings; empty if none can."""
     names = list(dict.fromkeys(f.check for f in refused if f.check in ALLOWABLE))
     parts = [f"audit.allow=[{','.join(names)}]"] if names else []
     parts += [f"audit.max_bad={len(f.rows)}" for f in refused if f.check == "files"]
@@ -109,7 +108,7 @@ def way_through(refused: Sequence[Finding]) -> str:
 
 
 def bad_files(audit: Audit) -> str:
-    """Which files must be mended, for the user at a terminal: elsewhere they are pseudonyms."""
+    """The files to repair, for a user at a terminal; elsewhere they are pseudonyms."""
     if not audit.bad:
         return ""
     if not sys.stderr.isatty():
@@ -126,7 +125,7 @@ def allowed_pixels(
     run: RunFolder,
     bad: dict[int, str],
 ) -> PixelStore:
-    """The pixels to train on, without those of the quarantine."""
+    """The pixels to train on, without images in quarantine."""
     limit = config.audit.max_bad
     return pixels_of(manifest, preprocessing, config.data, run.note, bad, max_bad=limit)
 
@@ -142,7 +141,7 @@ def bad_images(
 
 
 def settled(manifest: Manifest, preprocessing: Preprocessing) -> Preprocessing:
-    """With the depth that all images of the set together have, where none was given."""
+    """With the bit depth of all images of the set together, if none was given."""
     if preprocessing.full_scale != UNKNOWN:
         return preprocessing
     bits = 16
@@ -192,7 +191,7 @@ def audit_of(
             f"audit.allow: {wrong[0]} is not one of {', '.join(ALLOWABLE)}"
             f"{nearest(wrong[0], ALLOWABLE)}"
         )
-    # a key that has no place to stay is said before all images are looked at
+    # report a key that cannot be stored before looking at all images
     key_of_pseudonyms = pseudonym("")
     also = pixel_shelves(manifest, preprocessing, cache)
     looks = look_at(manifest, preprocessing, also=also, executor=executor)

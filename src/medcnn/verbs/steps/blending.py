@@ -1,5 +1,5 @@
-"""WiSE-FT: old and new weights averaged, by a share that validation chooses (Wortsman et al. 2022,
-CVPR). What was learnt here is kept, and less of what was known before is lost."""
+"""WiSE-FT: old and new weights averaged with a share that validation chooses (Wortsman et al. 2022,
+CVPR). The model keeps what it learned here and forgets less."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SHARES = tuple(k / 10 for k in range(11))
 
 
 def fresh_rows(classifier: Classifier, fresh: Collection[int]) -> dict[str, list[int]]:
-    """Tensor -> its rows that stand for classes which the old model did not know."""
+    """Tensor -> its rows for classes that the old model did not have."""
     layer = output_layer(classifier.head)
     own = {id(p): name for name, p in classifier.named_parameters()}
     rows = {own[id(p)]: sorted(fresh) for p in layer.parameters() if p.ndim}
@@ -38,9 +38,9 @@ def blend(
     fresh: Mapping[str, list[int]],
     share: float | str,
 ) -> None:
-    """Replace the weights of the best epoch by a mean of them and those at the start.
+    """Replace the weights of the best epoch by their mean with the starting weights.
 
-    A sitting that was stopped after this does not do it again: the checkpoint says that it is done.
+    The checkpoint records this, so a resumed run does not repeat it.
 
     Args:
         start: state of the classifier before training.

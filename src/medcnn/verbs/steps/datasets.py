@@ -24,7 +24,7 @@ from medcnn.system.privacy import pseudonym
 from medcnn.system.progress import log, working
 from medcnn.verbs import Given
 
-# Where data.size_px is null and no weights decide.
+# If data.size_px is null and no weights decide.
 SCRATCH_PX = 48
 
 # What a checkpoint brings with it.
@@ -32,8 +32,8 @@ PREPROCESSING = tuple(f"data.{f.name}" for f in fields(Preprocessing) if f.name 
 
 
 def leave_to_checkpoint(given: Given) -> list[str]:
-    """How images are read is left to the checkpoint, except where the command or the YAML of the
-    data says it; returns the faults of a command that says more."""
+    """Leave reading to the checkpoint, except for what the command or the YAML of the data says;
+    returns the faults of a command that says more."""
     data = given.settings["data"]
     base = safe_load((config_folder() / "base.yaml").read_text(encoding="utf-8"))["data"]
     unsaid = (k for k in READING if f"data.{k}" not in given.keys and data.get(k) == base[k])
@@ -51,8 +51,8 @@ def manifest_of(
     """The images, their labels and their splits.
 
     Args:
-        note: takes what the user must hear and the report must say.
-        allow: as `audit.allow` has it; `groups` lets patients stand in several splits.
+        note: receives sentences for the user and the report.
+        allow: as in `audit.allow`; `groups` allows patients in several splits.
 
     Raises:
         UsageError: no root was given, or it does not exist.
@@ -70,7 +70,7 @@ def manifest_of(
 def with_splits(
     manifest: Manifest, data: DataConfig, seed: int, *, leaky: bool = False
 ) -> Manifest:
-    """Raises LeakError or DataError where there are no splits that a score could be based on."""
+    """Raises LeakError or DataError if no valid splits exist."""
     shares = {"validation": data.validation_share, "test": data.test_share}
     fold = (data.fold, data.folds) if data.fold and data.folds else None
     return splits.assign(
@@ -92,7 +92,7 @@ def described(manifest: Manifest, note: Callable[[str], None]) -> Manifest:
     if not manifest.grouped:
         note(
             f"{manifest.source} does not say which images belong to one patient: splits and "
-            "intervals are by image, and a patient may stand on two sides."
+            "intervals are by image, and a patient may be in two splits."
         )
     for split, row in manifest.counts().items():
         log.info(
@@ -112,8 +112,8 @@ def labelled(data: DataConfig, note: Callable[[str], None], *, faulty: bool = Fa
     name = data.name
     if stands_in(data):
         note(
-            f"no data.root was given: phantoms ({data.stand_in}) are drawn and stand in for "
-            f"{name}. They show how it works and say nothing about patients."
+            f"no data.root was given: phantoms ({data.stand_in}) are drawn instead of {name}. They "
+            "show how it works and say nothing about patients."
         )
         name = "phantom"
         root, options = None, {"phantom": data.stand_in}
@@ -200,9 +200,9 @@ def pixels_of(
     if len(lines) > max_bad:
         shown = "\n  ".join(lines[:20]) + ("\n  ..." if len(lines) > 20 else "")
         raise DataError(
-            f"{many}, audit.max_bad={max_bad} allows no more than that:\n  {shown}\n"
-            f"Repair or remove them, or allow them with audit.max_bad={len(lines)}; they are left "
-            "out then, counted and listed, never replaced."
+            f"{many}, but audit.max_bad={max_bad} is the limit:\n  {shown}\n"
+            f"Repair or remove them, or allow them with audit.max_bad={len(lines)}; then they are "
+            "left out, counted and listed, never replaced."
         )
     note(f"{many} and are left out: {'; '.join(lines[:5])}{' ...' if len(lines) > 5 else ''}")
     return store

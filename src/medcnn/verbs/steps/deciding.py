@@ -16,7 +16,7 @@ from medcnn.verbs.train import TrainConfig
 
 @dataclass(frozen=True, slots=True)
 class Advice:
-    """What `train` takes where nothing is said; docs/transfer.md shows the measurements."""
+    """The defaults of `train`; docs/transfer.md shows the measurements."""
 
     lr: float
     size_px: int
@@ -31,8 +31,8 @@ Config = TypeVar("Config", bound=TrainConfig)
 
 
 def decided(config: Config, run: RunFolder) -> Config:
-    """The settings with those left open decided, and written into the facts of the run. A run that
-    goes on keeps what it began with."""
+    """The settings with the open ones decided and recorded in the facts of the run. A resumed run
+    keeps its values."""
 
     def numbers() -> tuple[float, int]:
         begun = run.facts["config"]
@@ -61,7 +61,7 @@ def decided(config: Config, run: RunFolder) -> Config:
 
 
 def _pretrained(config: TrainConfig) -> bool:
-    """Whether this training starts from what another one learnt."""
+    """Whether this training starts from the weights of another one."""
     if config.checkpoint is not None or config.model is None:
         return True
     model: ModelConfig = config.model

@@ -1,4 +1,4 @@
-"""A YAML for data of one's own, drafted by looking at them."""
+"""Drafts a YAML for the user's own data by looking at them."""
 
 from __future__ import annotations
 
@@ -45,14 +45,14 @@ NO_PATIENT = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Draft:
-    """What would be written: the table, where there is one, and every guess about it."""
+    """What would be written: the table, if there is one, and every guess about it."""
 
     table: str | None
     guesses: Sequence[Guess]
 
     @property
     def labelled(self) -> bool:
-        """Whether more than an audit can be made of it."""
+        """Whether it allows more than an audit."""
         return all(g.value is not None for g in self.guesses if g.setting == "label")
 
 
@@ -186,7 +186,7 @@ def _found(root: Path, images: Images, given: Mapping[str, Any]) -> Draft:
 def _tables_below(root: Path, images: Images) -> list[Path]:
     paths = files_below(root, follow_links=images.follow_links)
     found = [p for p in paths if PurePosixPath(p).suffix.lower() in TABLE_SUFFIXES]
-    # a text that is named after an image tells of that image alone
+    # a text file named after an image describes only that image
     found = [p for p in found if PurePosixPath(p).stem not in images.by_name]
     return [root / path for path in sorted(found, key=lambda p: (p.count("/"), p))[:MOST_TABLES]]
 
@@ -217,7 +217,7 @@ def _from_tables(
         name = place.relative_to(root).as_posix() if inside else str(place)
         why = f"{len(sheet.rows):,} rows, {len(sheet.columns)} columns"
         if sheet.titles:
-            why += f"; {len(sheet.titles)} above the names of the columns are passed over"
+            why += f"; {len(sheet.titles)} above the names of the columns are skipped"
         if len(tables) > 1:
             why += f"; the longest that fits of {len(tables)}"
         first = Guess(setting="table", value=name, why=why, sure=Sure.SURE)
@@ -262,7 +262,7 @@ def _yaml(root: Path, draft: Draft, output: Path) -> str:
         else:
             lines.append(f"{guess.setting}: {_plain(guess.value)}")
     offers = {
-        "patient": "COLUMN      # whose image it is; without it a patient may be on two sides",
+        "patient": "COLUMN      # whose image it is; without it a patient may be in two splits",
         "split": "COLUMN        # train, validation, test; without it splits are made here",
         "modality": "fundus     # fundus, dermoscopy, chest, other: which augmentation is harmless",
         "rename": "{}           # class in the table: class here",

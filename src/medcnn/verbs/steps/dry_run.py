@@ -1,4 +1,4 @@
-"""`trainer.dry_run=true`: two batches of everything, to see that it works and what it will cost."""
+"""`trainer.dry_run=true`: two batches of everything, to see whether it works and what it costs."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ Run = Callable[[Config, list[str]], Path]
 
 
 def rehearsed(run: Run[Config], config: Config, words: list[str]) -> Path:
-    """Do `run`, or only rehearse it where the config asks for that; returns its folder."""
+    """Do `run`, or only rehearse it if the config says so; returns its folder."""
     if not config.trainer.dry_run:
         return run(config, words)
     run_folder = run_folder_of(config)
@@ -43,11 +43,10 @@ def rehearsed(run: Run[Config], config: Config, words: list[str]) -> Path:
 
 
 def rehearse(run: Run[Config], run_folder: Path, config: Config, words: list[str]) -> None:
-    """Do `run` on a few images, beside where its folder would be, and print what it took.
+    """Do `run` on a few images, next to where its folder would be, and print what it took.
 
-    One batch, on a CPU perhaps a part of it, is trained on in each of two epochs; the second tells
-    the speed, since what is done first is slow. Nothing is left behind but the pixels of these
-    images in the cache.
+    Each of two epochs trains on one batch, or a part of it on a CPU. The second epoch measures the
+    speed, since the first is slower. Only the pixels of these images remain, in the cache.
 
     Raises:
         UsageError: no folder can be made there.
@@ -67,11 +66,11 @@ def rehearse(run: Run[Config], run_folder: Path, config: Config, words: list[str
         size_px = facts["config"]["data"]["size_px"]
         config = replace(config, data=replace(config.data, size_px=size_px))
         sizes = {p.name: p.stat().st_size for p in (path / "checkpoints").iterdir()}
-    print("\n".join(["dry run: all of it works, nothing was kept", *costs(config, facts, sizes)]))
+    print("\n".join(["dry run: everything works, nothing was kept", *costs(config, facts, sizes)]))
 
 
 def trained_on(config: TrainConfig) -> int:
-    """How many images of a step; on a CPU fewer than all where those would take long."""
+    """The number of images of a step; on a CPU fewer if they would take long."""
     all_of_it = config.trainer.batch_size * config.trainer.accumulate
     if pick_device(config.trainer.device).type != "cpu":
         return all_of_it
@@ -79,13 +78,13 @@ def trained_on(config: TrainConfig) -> int:
 
 
 def few_of(manifest: Manifest, config: TrainConfig) -> Manifest:
-    """What to train on, and two batches to look at, spread over each split, since tables are often
-    sorted by class."""
+    """Images to train on, and two batches to evaluate, spread over each split since tables are
+    often sorted by class."""
     rows: list[int] = []
     a_step = trained_on(config)
     for split in Split:
         there = manifest.rows(split)
-        # it is training that must be seen to fit into memory, so looking may be quick
+        # training is what must fit into memory, so evaluation may be quick
         wanted = a_step if split is Split.TRAIN else 2 * min(LOOKED_AT, a_step)
         spread = np.linspace(0, len(there) - 1, min(wanted, len(there)))
         rows += there[spread.astype(int)].tolist()
@@ -126,7 +125,7 @@ def costs(config: TrainConfig, facts: Mapping[str, Any], sizes: Mapping[str, int
 
 
 def features_s(facts: Mapping[str, Any], images: Mapping[str, int]) -> float:
-    """Seconds for the features of all images, out of those of a few; 0 where there are none."""
+    """Seconds for the features of all images, estimated from a few; 0 if there are none."""
     few = facts.get("features")
     if not few:
         return 0.0

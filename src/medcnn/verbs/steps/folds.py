@@ -1,7 +1,7 @@
 """The folds of a cross-validation: trained one after the other, joined, scored, shown.
 
-Each fold is an ordinary training with a run folder of its own, so a cross-validation that was
-stopped goes on as a training does, and folds that are finished are only read.
+Each fold is an ordinary training with its own run folder, so a cross-validation that was stopped
+resumes like a training, and finished folds are only read.
 """
 
 from __future__ import annotations
@@ -43,10 +43,10 @@ Make = Callable[[Mapping[str, Any]], tuple[TrainConfig, list[str]]]
 
 
 def crossvalidated(config: CrossvalidateConfig, make: Make) -> Path:
-    """Train what is not trained yet, then write predictions, scores and page; returns the folder.
+    """Train the missing folds, then write predictions, scores and page; returns the folder.
 
     Raises:
-        UsageError: other results lie in the folder, or another process works there.
+        UsageError: the folder holds other results, or another process uses it.
         DataError: fewer patients than folds, or the audit of a fold refuses the data.
     """
     folder = folder_of(config)

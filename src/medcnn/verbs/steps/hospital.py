@@ -1,4 +1,4 @@
-"""The page by which a hospital decides whether it takes the fine-tuned model."""
+"""The page that helps a hospital decide whether to use the fine-tuned model."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def decided(
     watcher: Watcher,
     tuned: Sequence[Predictions],
 ) -> list[Table]:
-    """Compare all there is to choose from, and write `new_hospital.html`.
+    """Compare all candidates, and write `new_hospital.html`.
 
     Args:
         images: of the old hospital, or why they are not at hand.
@@ -143,7 +143,7 @@ def _pairings(config: FinetuneConfig, compared: Compared | None) -> dict[str, Pa
 def _compared(
     reference: Predictions, other: Predictions, names: Sequence[str], seed: int
 ) -> Pairing:
-    """Overall differences alone: classes would make many tests of few images each."""
+    """Only overall differences: single classes would mean many tests with few images each."""
     found = compare(reference, other, names, resamples=RESAMPLES, seed=seed)
     overall = tuple(d for d in found.differences if d.label is None)
     return Pairing(differences=overall, discordances=())

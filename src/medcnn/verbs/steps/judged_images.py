@@ -1,4 +1,4 @@
-"""Which images a checkpoint is evaluated on: those that it was made with, or others."""
+"""Which images a checkpoint is evaluated on: those of its own data set, or others."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ _FIELDS = frozenset(f.name for f in fields(DataConfig))
 
 
 def own_data(path: Path, checkpoint: Checkpoint, moved: Mapping[str, str]) -> DataConfig:
-    """The data that the checkpoint was trained with: its settings travel in the checkpoint, where
-    the images lay is known to the run folder, or comes from the command (`data.root=`)."""
+    """The data set that the checkpoint was trained with. The checkpoint holds its settings; the
+    location of the images comes from the run folder or the command (`data.root=`)."""
     if not {"data", "seed"} <= checkpoint.training.keys():
         raise CheckpointError(
             f"checkpoint={path} does not say which images it was trained with: name some with "
@@ -57,13 +57,14 @@ def own_data(path: Path, checkpoint: Checkpoint, moved: Mapping[str, str]) -> Da
     except Exception as error:  # anybody may have written these settings
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise CheckpointError(
-            f"checkpoint={path}: the data that it was trained with are not described as medcnn "
-            f"does it ({reason:.200}): name other data with data=."
+            f"checkpoint={path}: the description of its training data is not valid "
+            f"({reason:.200}): name other data with data=."
         ) from error
     if data.root is None and data.path is None and data.stand_in is None and data.name != "phantom":
         raise UsageError(
-            f"checkpoint={path} was trained on data={data.name}, and where those images lie is not "
-            "known here: add data.root=FOLDER (or data.path=FILE), or name other data with data=."
+            f"checkpoint={path} was trained on data={data.name}, but the location of those images "
+            "is not known here: add data.root=FOLDER (or data.path=FILE), or name other data with "
+            "data=."
         )
     return data
 

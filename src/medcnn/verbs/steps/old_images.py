@@ -1,4 +1,4 @@
-"""The images that an old model was trained with, where they are at hand."""
+"""The images that an old model was trained with, if they are at hand."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from medcnn.verbs.steps.judged_images import chosen_split, own_data
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OldImages:
-    """Of the old hospital, with the splits of the old training."""
+    """Images of the old hospital, with the splits of the old training."""
 
     manifest: Manifest
     store: PixelStore

@@ -1,4 +1,4 @@
-"""Pictures of what becomes of one image on its way to the network."""
+"""Pictures of one image at each step on its way to the network."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The parts of `probe`: features, the choice on validation, and what is written of it."""
+"""The parts of `probe`: features, the choice on validation, and what is written."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ from medcnn.verbs.steps.starting_weights import provenance_for
 SETTING = {Method.LOGISTIC: "c", Method.KNN: "k"}
 WORDS = {Method.LOGISTIC: "penalty", Method.KNN: "number of neighbours"}
 NO_CHECKPOINT = (
-    "nearest neighbours leave no checkpoint: it would have to hold the features of every training "
-    "image. method=logistic leaves one."
+    "nearest neighbours have no checkpoint: it would contain the features of every training image. "
+    "method=logistic writes one."
 )
 
 
@@ -119,9 +119,7 @@ def _fitted(config: ProbeConfig, run: RunFolder, body: FrozenBody) -> Chosen:
     )
     ends = {min(config.values), max(config.values)}
     if config.method is Method.LOGISTIC and len(losses) > 1 and found.value in ends:
-        run.note(
-            f"c={found.value:g} is at the end of the values to choose from: add more beyond it"
-        )
+        run.note(f"c={found.value:g} is the first or last of the values tried: add some beyond it")
     return found
 
 

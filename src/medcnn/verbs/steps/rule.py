@@ -51,7 +51,7 @@ def record(run: RunFolder, rule: Acceptance | None, manifest: str) -> None:
 
 
 def _looked_before(path: Path, manifest: str, digest: str | None) -> list[tuple[str, str, str]]:
-    """Runs beside this one that looked at the same test images without this very rule."""
+    """Runs next to this one that looked at the same test images without this rule."""
     found = []
     for file in sorted(path.resolve().parent.glob("*/run.json")):
         try:
@@ -74,9 +74,9 @@ def say_if_changed(path: Path, rule: Acceptance | None) -> None:
     had = rules[-1]["sha256"] if rules else None
     if had != (rule.digest if rule else None):
         log.warning(
-            f"the rule of acceptance was changed since this run was finished: its page judges by "
-            f"{'the rule recorded ' + rules[-1]['recorded'] if had else 'no rule'}. A rule that "
-            "is written now knows the results."
+            "the rule of acceptance was changed after this run was finished: its page judges by "
+            f"{'the rule recorded ' + rules[-1]['recorded'] if had else 'no rule'}. A rule written "
+            "now knows the results."
         )
 
 

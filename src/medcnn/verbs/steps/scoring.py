@@ -54,7 +54,7 @@ def predictions_of(
     provenance: Mapping[str, Any] | None = None,
     ranks: Ranks = ALONE,
 ) -> Predictions:
-    """What the checkpoint says of `rows`; targets are matched to its classes by name.
+    """Predictions of the checkpoint for `rows`; targets are matched to its classes by name.
 
     Raises:
         MedcnnError: some images have no finite result.
@@ -112,8 +112,8 @@ def report(
     tables: Sequence[Table] = (),
     prevalence: Prevalence = None,
 ) -> None:
-    """Write `metrics.json`, `report.html` and `MODEL_CARD.md`, and into `run.json` all that it
-    takes to write them again without images."""
+    """Write `metrics.json`, `report.html` and `MODEL_CARD.md`, and into `run.json` everything
+    needed to write them again without images."""
     row_of = {record.image_id: row for row, record in enumerate(manifest.records)}
     judged = predictions[0]
 
@@ -159,7 +159,7 @@ def _no_interval(score: Score, noun: str) -> str:
 
 
 def _lazy_accuracy(predictions: Predictions) -> str:
-    """The accuracy of always giving the most frequent answer, where there is one answer."""
+    """The accuracy of always giving the most frequent answer, for labels with a single answer."""
     labels, targets = predictions.labels, predictions.targets
     if labels.kind is Kind.MULTILABEL or np.isnan(targets).all():
         return ""

@@ -1,4 +1,4 @@
-"""In what the images of a new hospital differ from those that the old model learnt from."""
+"""How the images of a new hospital differ from those that the old model learned from."""
 
 from __future__ import annotations
 

@@ -56,13 +56,13 @@ RANDOM = ("auto", "none")
 
 
 class ClosedTestError(StoppedError):
-    """A watched run ends when its best epoch is chosen, and the test split stays closed. The same
-    command without a watcher goes on from there."""
+    """A watched run ends when its best epoch is chosen; the test split stays closed. The same
+    command without a watcher continues from there."""
 
 
 def run_folder_of(config: TrainConfig) -> Path:
-    """`run_dir`, else a folder whose name is a function of the settings: the same command finds
-    its run again and goes on."""
+    """`run_dir`, else a folder whose name is a function of the settings, so that the same command
+    finds and resumes its run."""
     if config.run_dir:
         return Path(config.run_dir)
     settings = without_free_settings(to_json(config))
@@ -72,12 +72,12 @@ def run_folder_of(config: TrainConfig) -> Path:
 
 @contextmanager
 def begun(config: TrainConfig, command: list[str]) -> Iterator[RunFolder | None]:
-    """The open run folder, or None where the run is finished already."""
+    """The open run folder, or None if the run is already finished."""
     check_options(config.loss.name, config.loss.options, config.sampler.name)
     if config.transfer.name == "scratch" and config.model and config.model.weights not in RANDOM:
         raise UsageError(
             "transfer=scratch starts from random weights, and model.weights="
-            f"{config.model.weights} names others: leave one of the two away."
+            f"{config.model.weights} names others. Remove one of the two."
         )
     SAMPLERS.bind(config.sampler.name, config.sampler.options)
     TRANSFERS.bind(config.transfer.name, config.transfer.options)
@@ -127,8 +127,9 @@ def begun(config: TrainConfig, command: list[str]) -> Iterator[RunFolder | None]
         run.facts["seed"] = config.seed
         if ranks.leads and run.resumable() and (moved := run.moved()):
             run.note(
-                f"this run goes on with another machine or other versions ({'; '.join(moved)}): "
-                "its weights are not to the bit those of a run in one place"
+                f"this run continues on another machine or with other versions "
+                f"({'; '.join(moved)}): its weights are not bit for bit those of an uninterrupted "
+                "run"
             )
         yield run
 
@@ -182,8 +183,8 @@ def fitted(
         pixels = store.fingerprint()
         if run.resumable() and run.facts.get("pixels", pixels) != pixels:
             run.note(
-                "the pixels of some images are not those that this run began with: files were "
-                "changed, so its weights are not those of a run in one piece"
+                "the pixels of some images have changed since this run began, so its weights "
+                "differ from those of an uninterrupted run"
             )
         run.facts["pixels"] = pixels
         manifest.write(run.manifest)
@@ -241,12 +242,12 @@ def take_up(state: TrainState, setting: Setting, run: RunFolder) -> None:
         return
     if not exactly:
         run.note(
-            "this run was finished, so what its optimizer knew is gone: it goes on from the "
-            "averaged weights with a fresh optimizer (trainer.keep_state=true keeps all)"
+            "this run was finished, so the state of its optimizer is gone: it continues from the "
+            "averaged weights with a new optimizer (trainer.keep_state=true keeps the state)"
         )
         if run.ranks.leads:  # before the weights that the finished state belongs to are replaced
             state.save(run.resume)
-    log.info(f"going on in epoch {state.epoch + 1}, after step {state.step}")
+    log.info(f"resuming in epoch {state.epoch + 1}, after step {state.step}")
 
 
 def conclude(
@@ -269,13 +270,13 @@ def conclude(
 
 
 def refuse_changed(run: RunFolder, fact: str, now: str, what: str) -> None:
-    """Keep `now` as a fact of the run; raises DataError where a run that goes on began with other
-    ones, since an image that was trained on could stand in another split by now."""
+    """Keep `now` as a fact of the run. Raises DataError if a resumed run began with a different
+    one, since an image that was trained on could now be in another split."""
     if run.resumable() and run.facts.get(fact, now) != now:
         raise DataError(
-            f"{run.path} was begun with other {what} than there are now, so it cannot go on. "
-            "Restore them, or give another run_dir to begin afresh; medcnn finetune checkpoint="
-            f"{run.best} takes the weights over to other images and classes."
+            f"{run.path} began with other {what}, so it cannot be resumed. Restore them, or set "
+            f"another run_dir to start again; medcnn finetune checkpoint={run.best} takes the "
+            "weights over to other images and classes."
         )
     run.facts[fact] = now
 
@@ -329,7 +330,7 @@ def attributes_of(manifest: Manifest) -> set[str]:
 def read_out(
     config: TrainConfig | ProbeConfig, manifest: Manifest, validation: Predictions
 ) -> Predictions:
-    """Predictions of validation with all that is fitted on them."""
+    """Predictions of validation with everything that is fitted on them."""
     by = (config.readout.conformal or {}).get("by")
     attributes = {r.image_id: r.attributes for r in manifest.records} if by else {}
     validation = replace(

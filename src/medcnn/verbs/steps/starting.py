@@ -1,4 +1,4 @@
-"""What a training starts from: a classifier with its description, and the state that changes."""
+"""The start of a training: a classifier with its description, and the state that changes."""
 
 from __future__ import annotations
 
@@ -205,7 +205,7 @@ def _shows_each_once(config: TrainConfig) -> bool:
 
 
 def without_places(config: TrainConfig | ProbeConfig) -> dict[str, Any]:
-    """The config as it stands in checkpoints, which travel: without paths of this machine."""
+    """The config for checkpoints, which travel: without paths of this machine."""
     stored: dict[str, Any] = without_ways(to_json(config))
     if config.data.root or config.data.path:
         stored["data"]["stand_in"] = None  # it was trained on the images that lay there
@@ -217,7 +217,7 @@ def without_places(config: TrainConfig | ProbeConfig) -> dict[str, Any]:
 
 
 def plugins_of(config: TrainConfig) -> tuple[dict[str, str], ...]:
-    """What the settings name that is not medcnn's own."""
+    """The entries of other packages that the settings name."""
     names = [
         ("losses", config.loss.name),
         ("datasets", config.data.name),
@@ -227,4 +227,6 @@ def plugins_of(config: TrainConfig) -> tuple[dict[str, str], ...]:
     ]
     if config.model and config.head:
         names += [("backbones", config.model.backbone), ("heads", config.head.name)]
+    if config.pooling:
+        names.append(("poolings", config.pooling.name))
     return used(names)

@@ -1,4 +1,4 @@
-"""The weights that a training begins with, and what its run folder and checkpoints say of them."""
+"""The starting weights of a training, and what its run folder and checkpoints say about them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def begin_with(model: ModelConfig, body: Body, manifest: Manifest, run: RunFolde
     def load() -> Origin:
         if not run.resumable():
             return load_weights(body, model.backbone, model.weights, model.partial)
-        # the state that is taken up holds the weights; where they came from stands in run.json
+        # a resumed state holds the weights; run.json says where they came from
         facts, stored = run.facts, run.facts.get("normalisation")
         own = Normalisation(**{k: tuple(v) for k, v in stored.items()}) if stored else None
         licence = facts.get("weights_licence") or ""
@@ -60,8 +60,8 @@ def note_what_it_knows(old: Checkpoint, manifest: Manifest, run: RunFolder) -> N
     run.facts["trained_before"] = {"shared_images": None if unknown else seen}
     if seen:
         run.note(
-            f"{seen} test images carry the id of an image that the old checkpoint was trained "
-            "or chosen with, so the body may know them: what is scored on them flatters. Keep "
+            f"{seen} test images have the id of an image that the old checkpoint was trained "
+            "or chosen with, so the body may know them and scores on them are too good. Keep "
             "those images out of test with a split column of your own."
         )
     run.facts["weights_licence"] = old.provenance.get("weights_licence")

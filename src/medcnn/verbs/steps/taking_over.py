@@ -1,4 +1,4 @@
-"""A new hospital's classifier out of an old one."""
+"""A classifier for a new hospital, made from an old one."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ def carried_over(
     manifest: Manifest,
     run: RunFolder,
 ) -> tuple[Classifier, Checkpoint]:
-    """The old body, and a head for the new classes: rows of classes with the same name are kept,
-    the others start afresh."""
+    """The old body, and a head for the new classes. Rows of classes with the same name are kept;
+    the others start from random weights."""
     torch.manual_seed(config.seed)
     classifier, _ = build_classifier(
         old.architecture, len(manifest.labels.outputs), old.normalisation
@@ -48,8 +48,8 @@ def carried_over(
     if not kept:
         run.note(
             f"no class has the same name as one of the old model ({listed(dropped, 8)}), so the "
-            f"whole head starts afresh. If some mean the same, say so: data.names={{"
-            f"{_word(dropped[0])}: {_word(fresh[0])}}} and the like keeps what it learnt of them."
+            "whole head starts from random weights. If some mean the same, say so, such as with "
+            f"data.names={{{_word(dropped[0])}: {_word(fresh[0])}}}; this keeps what it learned."
         )
     return classifier, replace(
         old,

@@ -42,11 +42,11 @@ class PrunedError(StoppedError):
 
 
 def search(config: SweepConfig, make: Make) -> None:
-    """Train `sweep.trials` trials and write the best one as a command that takes it to the test
-    split. The same command goes on where it stopped; started twice at once, both share the work.
+    """Train `sweep.trials` trials and write the best one as a command that evaluates it on the test
+    split. The same command resumes a sweep; started twice at once, both share the work.
 
     Raises:
-        UsageError: another sweep lies in the folder.
+        UsageError: the folder holds another sweep.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     folder = folder_of(config)
@@ -107,13 +107,13 @@ def opened(config: SweepConfig, folder: Path) -> optuna.Study:
 
 
 def patiently() -> None:
-    """A process of this sweep holds that lock for a moment only, so nothing need be said."""
+    """A process of this sweep holds the lock only for a moment, so no message is needed."""
 
 
 def next_trial(
     study: optuna.Study, config: SweepConfig, folder: Path
 ) -> tuple[optuna.Trial, ExitStack] | None:
-    """A trial that a dead process left, else a new one, with its lock; None where all are begun."""
+    """A trial left by a dead process, else a new one, with its lock; None if all have begun."""
     with locked(folder / ".lock", waiting=patiently):
         for left in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
             if (lock := taken(folder, left.user_attrs)) is None:
@@ -139,7 +139,7 @@ def next_trial(
 
 
 def taken(folder: Path, attributes: Mapping[str, Any]) -> ExitStack | None:
-    """The lock of a trial, which ends with its process; None where another has it."""
+    """The lock of a trial, which ends with its process; None if another process has it."""
     path = folder / f"{attributes.get('folder', 'trials/none')}.lock"
     path.parent.mkdir(exist_ok=True)
     lock = ExitStack()
@@ -213,7 +213,7 @@ def values_of(trial: optuna.trial.FrozenTrial, config: SweepConfig) -> dict[str,
 
 
 def ranked(study: optuna.Study) -> list[optuna.trial.FrozenTrial]:
-    """What is done, finished trials first, the best of them at the top."""
+    """The trials that are done: finished ones first, the best at the top."""
     done = study.get_trials(deepcopy=False, states=DONE)
     value = {t.number: -float("inf") if t.value is None else t.value for t in done}
     return sorted(done, key=lambda t: (t.state is not TrialState.COMPLETE, -value[t.number]))
@@ -234,7 +234,7 @@ def table(study: optuna.Study, config: SweepConfig) -> str:
 
 
 def keep_best_weights(study: optuna.Study, folder: Path) -> None:
-    """Weights of the best trial, and of those that somebody took to the test split; a hundred
+    """Keep the weights of the best trial, and of those evaluated on the test split; a hundred
     trials of a large network would fill a disk."""
     for t in ranked(study)[1:]:
         path = folder / t.user_attrs["folder"]
@@ -246,14 +246,14 @@ def tell(study: optuna.Study, config: SweepConfig, folder: Path, make: Make) -> 
     done = ranked(study)
     if len(done) < config.sweep.trials:
         left = config.sweep.trials - len(done)
-        print(f"the last {left} of {config.sweep.trials} trials are with another process")
+        print(f"another process is working on the last {left} of {config.sweep.trials} trials")
         return
     finished = [t for t in done if t.state is TrialState.COMPLETE]
     print(f"\n{len(done)} trials, {len(done) - len(finished)} of them pruned: {folder}/trials.csv")
     if not finished:
-        raise DataError("no trial came to its end: search smaller learning rates or networks.")
+        raise DataError("no trial was finished: search smaller learning rates or networks.")
     best = finished[0]
     _, words = make(values_of(best, config), folder / best.user_attrs["folder"])
     write_text(folder / "best.sh", f"{shlex.join(['medcnn', *words])}\n")
-    print("the best on validation; its command opens the test split once, without training anew:")
+    print("the best on validation; its command opens the test split once, without new training:")
     print(f"  sh {shlex.quote(str(folder / 'best.sh'))}")

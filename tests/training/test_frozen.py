@@ -208,14 +208,14 @@ def test_a_body_that_trains_or_drops_values_is_not_computed_once(
         features_of(stage("once"), body, Augmentation(), 0, print)
     body.classifier.train_only({"head.1.weight"})
     body.classifier._still = []
-    with pytest.raises(UsageError, match="drops values at random"):
+    with pytest.raises(UsageError, match="uses dropout"):
         features_of(stage("once"), body, Augmentation(), 0, print)
 
 
 @pytest.mark.parametrize(
     ("asked", "how", "said"),
     [
-        (stage("every_epoch", views=2), TURNED, "leave one of the two away"),
+        (stage("every_epoch", views=2), TURNED, "Remove one of the two settings"),
         (stage("auto", views=2), MIRRORED, "has no effect"),
         (stage("auto", views=2), replace(TURNED, mixup_alpha=0.1), "mixes images"),
     ],

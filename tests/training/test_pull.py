@@ -82,11 +82,11 @@ def test_a_run_that_is_pulled_stays_nearer_and_goes_on_to_the_same_bits_after_a_
     longer = replace(config, trainer=replace(config.trainer, epochs=3))
     assert json.loads((train(longer) / "run.json").read_text())["exit"]["code"] == 0
     (Path(longer.run_dir or "") / "checkpoints" / "start.safetensors").unlink()
-    with pytest.raises(CheckpointError, match="this run began with, and cannot be read"):
+    with pytest.raises(CheckpointError, match="the starting weights of this run, cannot be read"):
         train(replace(config, trainer=replace(config.trainer, epochs=4)))
 
 
-@pytest.mark.parametrize(("mode", "why"), [("linear_probe", "the head alone"), ("lora", "at 0")])
+@pytest.mark.parametrize(("mode", "why"), [("linear_probe", "only the head"), ("lora", "at 0")])
 def test_where_there_is_nothing_to_be_pulled_to_it_is_refused(
     mode: str,
     why: str,

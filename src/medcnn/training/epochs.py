@@ -14,13 +14,7 @@ from numpy.typing import NDArray
 
 from medcnn.data.manifest import Split
 from medcnn.models.inference import predict
-from medcnn.pixels.batches import (
-    Batch,
-    batches,
-    image_keys,
-    num_batches,
-    parts_of,
-)
+from medcnn.pixels.batches import Batch, batches, image_keys, num_batches, parts_of
 from medcnn.statistics.metrics import table as metrics
 from medcnn.statistics.predictions import Predictions
 from medcnn.system.errors import DivergedError, StoppedError, listed

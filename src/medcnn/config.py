@@ -19,6 +19,7 @@ from medcnn.images import Fit, Frames
 from medcnn.images.steps import STEPS, Chosen, chosen_steps
 from medcnn.pixels.executors import Where
 from medcnn.statistics.decisions import ReadoutConfig as ReadoutConfig
+from medcnn.statistics.groupings import Asked, chosen_subgroups
 from medcnn.system import settings
 from medcnn.system.errors import UsageError
 from medcnn.system.privacy import as_pseudonyms, keyed
@@ -63,6 +64,7 @@ def prevalence(value: Any) -> float | Mapping[str, float] | None:
 
 
 Prevalence = Annotated[float | Mapping[str, float] | None, Rule(parse=prevalence)]
+Subgroups = Annotated[Asked | None, Rule(parse=chosen_subgroups)]
 Seed = Annotated[int, Rule(low=0, high=2**31 - 1)]
 
 

@@ -14,6 +14,7 @@ from medcnn.images.contrast import clahe, tile_maps
 from medcnn.images.fundus import disc_crop, find_disc
 from medcnn.images.preprocessing import Preprocessing
 from medcnn.images.skin import hair_mask, hair_removal, shades_of_grey
+from medcnn.images.skin_tone import typology_angle
 from medcnn.images.steps import CHAINS, LIMITS, STEPS, chosen_steps, take
 from medcnn.system.errors import UsageError
 
@@ -102,6 +103,27 @@ def test_crossing_hairs_are_removed_and_vessels_and_networks_are_kept() -> None:
     network[40:200:12, 60:260], network[40:200, 60:260:12] = 60, 60
     network[41:200:12, 60:260], network[40:200, 61:260:12] = 60, 60
     assert np.array_equal(hair_removal(network), network)
+
+
+def test_the_angle_of_the_skin_is_that_of_its_colour_without_padding_rim_hair_and_lesion() -> None:
+    from skimage.color import rgb2lab
+
+    angles = []
+    for colour in ((235, 205, 185), (205, 165, 140), (120, 85, 65), (60, 42, 34)):
+        skin = np.full((150, 200, 3), colour, np.uint8)
+        lightness, _, yellow = rgb2lab(skin)[0, 0]
+        expected = np.degrees(np.arctan2(lightness - 50, yellow))
+        assert typology_angle(skin) == pytest.approx(expected, abs=0.05)
+        skin[40:110, 50:150] = (60, 30, 25)
+        skin[:60, 70:75] = 20
+        padded = np.zeros((200, 200, 3), np.uint8)
+        padded[25:175] = skin
+        y, x = np.mgrid[:200, :200] - 100
+        padded[y**2 + x**2 > 110**2] = 3
+        assert typology_angle(padded) == pytest.approx(expected, abs=0.05)
+        angles.append(expected)
+    assert angles == sorted(angles, reverse=True)
+    assert np.isnan(typology_angle(np.zeros((40, 40, 3), np.uint8)))
 
 
 def test_under_a_coloured_lamp_the_averages_become_equal() -> None:

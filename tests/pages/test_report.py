@@ -18,6 +18,7 @@ from medcnn.statistics.decisions import Readout, Referral
 from medcnn.statistics.operating import fit_point
 from medcnn.statistics.points import evaluate_readout
 from medcnn.statistics.scores import evaluate
+from medcnn.statistics.subgroups import subgroups
 from medcnn.system import progress
 
 HOSTILE = ("<script>alert(1)</script>", "</style></svg><img src=x>", "{{ 7*7 }}日本語" + "e" * 300)
@@ -83,6 +84,43 @@ def test_the_test_split_comes_first_and_everything_has_its_section(sources, kind
     for content in ("img <7>", "truncated", "no label", "<cpu>", "note: <b>", "0.1235"):
         assert content in text
     assert "Trained from scratch & without weights." in text
+
+
+@pytest.mark.fault
+@pytest.mark.parametrize("kind", Kind)
+def test_subgroups_have_their_section_and_its_words_follow_from_them(report_of, kind) -> None:
+    """Row B17: of attributes that are kept, a report shows scores, or that groups are too small."""
+    report = report_of(kind)
+    test = report.predictions["test"]
+    assert "Subgroups" not in Page(html(report)).text
+    groups = {"<i>sex</i>": ["f"] * 60 + ["m"] * 60, "site": ["here"] * 112 + ["there"] * 8}
+    found = subgroups(test, groups, resamples=50)
+    texts = [Page(html(replace(report, subgroups={"test": found}))).text]
+    texts.append(model_card(replace(report, subgroups={"test": found})))
+    for text in texts:
+        assert "No gap between a group and the others can be told from chance here." in text
+        assert "differ from the others by more than chance" not in text
+        assert re.search(r"too small: [a-z ]+ on (only 4|fewer than 10) patients", text)
+        assert f"The intervals of all {found.gaps} gaps hold together at 95 %" in text
+        assert ("Means are over the labels" in text) == (kind is not Kind.BINARY)
+        assert "not a person's skin type" not in text
+    assert "<i>sex</i>" in texts[0]
+
+
+def test_a_gap_beyond_chance_is_said_first_and_skin_tone_has_its_warning(report_of) -> None:
+    report = report_of(Kind.BINARY, n=400)
+    test = report.predictions["test"]
+    old = np.arange(400) % 4 < 2
+    logits = np.where(old[:, None], test.logits, -test.logits).astype(np.float32)
+    test = replace(test, logits=logits)
+    groups = {"skin tone": ["light" if o else "dark" for o in old]}
+    found = subgroups(test, groups, resamples=50)
+    report = replace(report, predictions={"test": test}, subgroups={"test": found})
+    text = Page(html(report)).text
+    alarm = "2 groups differ from the others by more than chance would explain: skin tone"
+    assert text.index(alarm) < text.index("Scores")
+    assert "No gap between a group" not in text
+    assert "not a person's skin type" in text
 
 
 def test_all_images_are_not_called_a_split(report_of) -> None:

@@ -30,6 +30,7 @@ SECTIONS = sorted(
     {
         *("Scores", "Errors", "points", "grades", "slider", "sets", "referral"),
         *("curves", "confusion", "most confused", "training", "differences", "groups"),
+        *("subgroups", "small groups", "skin tone", "mean over labels"),
     }
 )
 VALUES: dict[str, list[Any]] = {
@@ -70,6 +71,9 @@ VALUES: dict[str, list[Any]] = {
     "shows_images": [False, True],
     "numbered": [False, True],
     "shrunk_px": [0, 192],
+    "gaps": [0, 24],
+    "gap_level": ["99.7 %"],
+    "alarms": [(), ("age 80 or more: AUROC 0.6, others 0.8",), ("a", "b", "c", "d", "e")],
     "sought": [False, True],
 }
 

@@ -198,13 +198,20 @@ CHANGES = (_constant, _backwards, _noise, _shifted, _perfect, _unknown, _broken)
 @pytest.fixture(scope="module")
 def cases(simulate) -> dict[tuple[str, str], Judged]:
     """Kind of label and what was done to the predictions -> what is known of them."""
-    return {
+    found = {
         (kind.value, change.__name__ if change else ""): judged(
             change(simulate(kind)) if change else simulate(kind), resamples=30
         )
         for kind in Kind
         for change in (None, *CHANGES)
     }
+    differs = {"sections": frozenset({"subgroups"}), "alarms": ("age 80 or more: AUROC 0.6",)}
+    in_groups = {
+        (kind, "_in_groups"): replace(of, facts=replace(of.facts, **differs))
+        for (kind, change), of in found.items()
+        if not change
+    }
+    return found | in_groups
 
 
 # By which change of the predictions each sentence must go, and by which it must come.
@@ -230,6 +237,7 @@ COMES = {
     "equal findings": "_perfect",
     "decided alike": "_shifted",
     "unused": "_broken",
+    "gaps": "_in_groups",
 }
 
 

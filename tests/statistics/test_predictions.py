@@ -33,6 +33,16 @@ def some(kind: Kind = Kind.MULTILABEL) -> Predictions:
     )
 
 
+def test_attributes_survive_the_file_and_go_with_their_rows(tmp_path: Path) -> None:
+    sexes = ("f", "", "=1+1", *("m",) * 17)
+    before = replace(some(), attributes={"sex": sexes, "a, b": ("x",) * 20})
+    before.write(tmp_path / "p.csv")
+    after = Predictions.read(tmp_path / "p.csv")
+    assert after.attributes == before.attributes
+    assert after.digest == some().digest  # no score depends on them
+    assert after.only([2, 0]).attributes["sex"] == ("=1+1", "f")
+
+
 def test_the_digest_survives_the_file_and_changes_with_all_that_a_score_depends_on(
     tmp_path: Path,
 ) -> None:

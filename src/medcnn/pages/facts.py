@@ -88,6 +88,9 @@ class Facts:
     shows_images: bool = False  # the page contains images of the data
     numbered: bool = False  # named by their number in the data set
     shrunk_px: int = 0  # width to which larger images were reduced; 0 if none was
+    gaps: int = 0  # between subgroups, whose intervals hold together
+    gap_level: str = ""  # of each of these intervals alone
+    alarms: tuple[str, ...] = ()  # gaps whose interval excludes 0, one per group
     sought: bool = False  # the audit measured how well it finds near-duplicates
 
     @property

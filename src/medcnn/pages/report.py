@@ -28,13 +28,16 @@ from medcnn.pages.model_card import card_values
 from medcnn.pages.page import rendered, script
 from medcnn.pages.pictures import address
 from medcnn.pages.statements import STATEMENTS
+from medcnn.pages.subgroups import alarms, sections, tables
 from medcnn.pages.summary import summary
 from medcnn.statistics.curves import every_label, four_cells
 from medcnn.statistics.evaluation import Evaluation, write_metrics
+from medcnn.statistics.groupings import groupings
 from medcnn.statistics.metrics.table import METRICS
 from medcnn.statistics.operating import rule_words
 from medcnn.statistics.points import ReadoutEvaluation, evaluate_readout
 from medcnn.statistics.predictions import Predictions
+from medcnn.statistics.subgroups import Subgroups, subgroups
 from medcnn.system.files import write_text
 
 MOST_UNREADABLE = 200
@@ -78,6 +81,7 @@ class Report:
             wrote its entry `report`.
         predictions, evaluations: by split.
         readouts: operating points, sets and referral, by split.
+        subgroups: by split.
         errors: from `pictures.worst_errors`.
     """
 
@@ -86,6 +90,7 @@ class Report:
     predictions: Mapping[str, Predictions] = field(default_factory=dict)
     evaluations: Mapping[str, Evaluation] = field(default_factory=dict)
     readouts: Mapping[str, ReadoutEvaluation] = field(default_factory=dict)
+    subgroups: Mapping[str, Subgroups] = field(default_factory=dict)
     errors: Sequence[Mapping[str, Any]] = ()
 
     @property
@@ -106,8 +111,13 @@ def write_results(
     """
     told = run.get("report") or {}
     readouts = {p.split: evaluate_readout(p, told.get("prevalence")) for p in predictions}
-    stored = {split: readout.to_json() for split, readout in readouts.items()}
-    write_metrics(folder / "metrics.json", evaluations, {"readout": stored})
+    asked = told.get("subgroups")
+    groups = {p.split: subgroups(p, groupings(p.attributes, asked)) for p in predictions}
+    more = {
+        "readout": {split: judged.to_json() for split, judged in readouts.items()},
+        "subgroups": {split: judged.to_json() for split, judged in groups.items()},
+    }
+    write_metrics(folder / "metrics.json", evaluations, more)
     errors = folder / "errors.json"
     report = Report(
         title=told.get("title", folder.resolve().name),
@@ -115,6 +125,7 @@ def write_results(
         predictions={p.split: p for p in predictions},
         evaluations=evaluations,
         readouts=readouts,
+        subgroups=groups,
         errors=json.loads(errors.read_text(encoding="utf-8")) if errors.is_file() else (),
     )
     write_pages(folder, report)
@@ -155,6 +166,7 @@ def content(report: Report) -> dict[str, Any]:
         "risk": figures.risk_coverage_chart(own.curve) if own and len(own.curve) > 2 else None,
         "classes": figures.classes(labels, evaluation) if labels and evaluation else [],
         "confusion": layout.confusions(predictions) if predictions else None,
+        "subgroups": tables(report.subgroups.get(first, Subgroups())),
         "training": figures.training(history, run.get("best_epoch")),
         "dataset": layout.dataset(told_of.get("dataset") or {}, noun),
         "unreadable": [
@@ -227,10 +239,14 @@ def report_facts(
         "most confused": drawn["confusion"] and drawn["confusion"]["pairs"],
         "training": drawn["training"],
     }
+    groups = report.subgroups.get(evaluation.split if evaluation else "", Subgroups())
     unreadable = len(drawn["unreadable"])
     return replace(
         scored_facts(report.run, evaluation, predictions),
-        sections=frozenset(name for name, there in parts.items() if there),
+        sections=frozenset(name for name, there in parts.items() if there) | sections(groups),
+        gaps=groups.gaps,
+        gap_level=f"{percent(groups.level)} %",
+        alarms=alarms(groups),
         own_prevalence=report.told.get("prevalence") is None,
         wanted=short(100 * sets[0].wanted, " %") if sets else "",
         per=sets[0].per if sets else "",

@@ -13,6 +13,10 @@ from medcnn.data.labels import Kind
 from medcnn.pages.facts import Facts, Made, Statement
 from medcnn.pages.format import counted, short
 from medcnn.pages.seen import SEEN, choices, chose
+from medcnn.statistics.subgroups import FEWEST_SHOWN
+
+MOST_ALARMS = 3
+"""Groups that are named; the table has all."""
 
 
 def _independent(f: Facts) -> str:
@@ -90,6 +94,16 @@ def _certainty(f: Facts) -> str:
     )
 
 
+def _alarms(f: Facts) -> str:
+    more = len(f.alarms) - MOST_ALARMS
+    rest = f"; and {counted(more, 'other group')}" if more > 0 else ""
+    verb = "group differs" if len(f.alarms) == 1 else "groups differ"
+    return (
+        f"{len(f.alarms)} {verb} from the others by more than chance would explain: "
+        f"{'; '.join(f.alarms[:MOST_ALARMS])}{rest}."
+    )
+
+
 def _has(section: str) -> Callable[[Facts], bool]:
     return lambda f: section in f.sections
 
@@ -127,6 +141,40 @@ REPORT: dict[str, Statement[Facts]] = {
         "Each row asks whether an image has this grade or above. The answer is yes if the mean "
         "grade (by probability) reaches the cut.",
         _has("grades"),
+    ),
+    "subgroups: alarms": Statement(_alarms, lambda f: "subgroups" in f.sections and bool(f.alarms)),
+    "subgroups: no alarm": Statement(
+        "No gap between a group and the others can be told from chance here. That does not show "
+        "that there is none: each cell says from which size on a gap would probably be seen.",
+        lambda f: "subgroups" in f.sections and f.gaps > 0 and not f.alarms,
+    ),
+    "subgroups: gaps": Statement(
+        lambda f: (
+            "A gap is the score of a group minus that of all other images. The intervals of all "
+            f"{f.gaps:,} gaps hold together at 95 %, each alone at {f.gap_level}. A gap of the "
+            "size after 'shows from' would be seen in 80 of 100 samples like this one."
+        ),
+        lambda f: f.gaps > 0,
+    ),
+    "subgroups: means": Statement(
+        "Means are over the labels that have enough cases in the group and in the rest.",
+        _has("mean over labels"),
+    ),
+    "subgroups: small": Statement(
+        lambda f: (
+            f"A group shows no score that is based on fewer than {FEWEST_SHOWN} {f.group_noun}s."
+        ),
+        _has("small groups"),
+    ),
+    "subgroups: mix": Statement(
+        "A gap need not be the fault of the model: a group may have other cases.",
+        _has("subgroups"),
+    ),
+    "subgroups: skin tone": Statement(
+        "Skin tone is estimated from the colour at the border of the image (individual typology "
+        "angle). It depends on lamp, camera and gel, and on lesions that reach the border: it is "
+        "not a person's skin type.",
+        _has("skin tone"),
     ),
     "slider": Statement(
         "Results of every threshold on these images. A threshold chosen here is chosen by looking "

@@ -13,9 +13,10 @@ from dataclasses import dataclass
 from functools import partial
 
 from medcnn.data.labels import Kind
-from medcnn.pages.facts import Facts, Statement
+from medcnn.pages.facts import Facts, Statement, say
 from medcnn.pages.format import counted, estimate, hundredths, of_hundred, whose
 from medcnn.pages.seen import where_from
+from medcnn.pages.statements import STATEMENTS
 from medcnn.statistics.evaluation import Evaluation, Score
 
 CHANCE = 0.5
@@ -294,6 +295,10 @@ SUMMARY: dict[str, Statement[Judged]] = {
             f"1 is perfect): {_told(j.scores.find('quadratic_weighted_kappa'))}."
         ),
         lambda j: j.kind is Kind.ORDINAL and not math.isnan(j.value("quadratic_weighted_kappa")),
+    ),
+    "gaps": Statement(
+        lambda j: say(STATEMENTS, j.facts, "subgroups: alarms"),
+        lambda j: bool(say(STATEMENTS, j.facts, "subgroups: alarms")),
     ),
     "unused": Statement(_unused, lambda j: j.scores.unreadable > 0),
 }

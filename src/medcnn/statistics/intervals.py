@@ -167,7 +167,7 @@ def variance_interval(share: Interval) -> Interval:
 
 
 def interval_around(
-    value: float, spread: Spread, bounds: tuple[float, float], behind: int
+    value: float, spread: Spread, bounds: tuple[float, float], behind: int, tail: float = TAIL
 ) -> Interval:
     """Interval of a score from its variance, within its bounds.
 
@@ -185,14 +185,14 @@ def interval_around(
     if math.isfinite(high):
         share = (value - low) / (high - low)
         if share <= NO_SPREAD or share >= 1 - NO_SPREAD:
-            found = unanimous_interval(float(round(share)), behind)
+            found = unanimous_interval(float(round(share)), behind, tail)
             return Interval(
                 low=low + (high - low) * found.low, high=low + (high - low) * found.high
             )
     if not spread.variance > NO_SPREAD**2:
         # zero width would claim certainty, but there are only too few data
         return Interval(reason=ALL_ALIKE)
-    t = students(spread.freedom)
+    t = students(spread.freedom, tail)
     if math.isfinite(high):
         variance = spread.variance / (high - low) ** 2
         below, above = _wilson(share, share * (1 - share) / variance, t)
@@ -266,7 +266,11 @@ def share_interval(hits: NDArray[np.bool_], groups: Ints) -> Interval:
 
 
 def share_and_noise(
-    hits: NDArray[np.bool_], side: NDArray[np.bool_], groups: Ints, num_groups: int | None = None
+    hits: NDArray[np.bool_],
+    side: NDArray[np.bool_],
+    groups: Ints,
+    num_groups: int | None = None,
+    tail: float = TAIL,
 ) -> tuple[float, Interval, Floats]:
     """The share of hits among the rows of one side [n], its interval, and noise as in `Spread`."""
     size = num_groups or int(groups.max(initial=0)) + 1
@@ -282,7 +286,7 @@ def share_and_noise(
     alike = share * (1 - share) * float((images**2).sum()) / side.sum() ** 2
     variance = max(spread.variance, least, (spread.variance + ALIKE * alike) / 2)
     spread = replace(spread, freedom=freedom_of(images), variance=variance)
-    return share, interval_around(share, spread, (0.0, 1.0), behind), spread.noise
+    return share, interval_around(share, spread, (0.0, 1.0), behind, tail), spread.noise
 
 
 def mean_interval(
@@ -352,7 +356,7 @@ def within(interval: Interval, bounds: tuple[float, float]) -> Interval:
     return replace(interval, low=max(interval.low, low), high=min(interval.high, high))
 
 
-def unanimous_interval(value: float, num_groups: int) -> Interval:
+def unanimous_interval(value: float, num_groups: int, tail: float = TAIL) -> Interval:
     """Exact interval of a share that is 0 or 1, for which there is no visible spread.
 
     Counts each group once, which is conservative, since its images are not independent.
@@ -361,5 +365,5 @@ def unanimous_interval(value: float, num_groups: int) -> Interval:
     """
     if num_groups < 2:
         return Interval(reason="fewer than 2 groups")
-    bound = TAIL ** (1 / num_groups)
+    bound = tail ** (1 / num_groups)
     return Interval(low=bound, high=1.0) if value == 1 else Interval(low=0.0, high=1 - bound)

@@ -11,7 +11,7 @@ import csv
 import io
 import json
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
@@ -27,6 +27,7 @@ from medcnn.system.errors import DataError, UsageError
 from medcnn.system.files import heading, plain, quoted, table, write_bytes, write_text
 
 Found = TypeVar("Found", bound=NDArray[Any] | None)
+ATTRIBUTE = "attribute:"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +41,7 @@ class Predictions:
         logits: [N, K] float32, never calibrated or rounded.
         readout: how logits become probabilities, decisions and sets; fitted on validation.
         categories: value of `readout.conformal.by` for each image, or empty.
+        attributes: age, sex, view and the like of each image, by name; "" where there is none.
         unreadable: (image id, reason) of images without a row here.
         lines: line of each image in the hospital's table, None if it has none; empty if unknown.
         folds: for out-of-fold predictions, the fold of each image, from 1, whose model was trained
@@ -57,6 +59,7 @@ class Predictions:
     logits: NDArray[np.float32]
     readout: Readout = field(default_factory=Readout)
     categories: tuple[str, ...] = ()
+    attributes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     unreadable: tuple[tuple[str, str], ...] = ()
     lines: tuple[int | None, ...] = ()
     folds: tuple[int, ...] = ()
@@ -83,6 +86,7 @@ class Predictions:
             targets=self.targets[at],
             logits=self.logits[at],
             categories=chosen(self.categories),
+            attributes={name: chosen(values) for name, values in self.attributes.items()},
             lines=chosen(self.lines),
             folds=chosen(self.folds),
             disagreement=None if self.disagreement is None else self.disagreement[at],
@@ -175,6 +179,7 @@ class Predictions:
             said["line"] = ["" if line is None else str(line) for line in self.lines]
         if self.folds:
             said["fold"] = list(map(str, self.folds))
+        said |= {heading(f"{ATTRIBUTE}{n}"): list(v) for n, v in self.attributes.items()}
         with table(path) as file:
             writer = csv.writer(file)
             writer.writerow(["image_id", "group", *map(heading, columns), *said])
@@ -304,6 +309,11 @@ class Predictions:
                 categories=(
                     tuple(plain(r["category"]) for r in rows) if "category" in columns else ()
                 ),
+                attributes={
+                    c.removeprefix(ATTRIBUTE): tuple(plain(r[c]) for r in rows)
+                    for c in columns
+                    if c.startswith(ATTRIBUTE)
+                },
                 unreadable=tuple((i, why) for i, why in header["unreadable"]),
                 lines=(
                     tuple(int(r["line"]) if r["line"] else None for r in rows)

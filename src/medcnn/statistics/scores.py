@@ -15,6 +15,7 @@ from medcnn.statistics.evaluation import Average, Evaluation, Score
 from medcnn.statistics.intervals import (
     ALL_ALIKE,
     NO_SPREAD,
+    TAIL,
     Spread,
     different,
     freedom_of,
@@ -93,10 +94,10 @@ def _scores(predictions: Predictions, resamples: int, seed: int) -> list[Score]:
         scoped = {n: m for n, m in metrics.items() if m.scope(labels) is scope}
         every = assessed.of(scope) if scoped else []
         for rows in track(every, len(every), "scores") if len(every) > MANY else every:
-            for name, part in _parts(rows, scoped, labels, groups, weights).items():
+            for name, part in parts_of(rows, scoped, labels, groups, weights).items():
                 found[name].append(part)
         if scope is Scope.LABEL and len(labels.outputs) > 1:
-            pooled = _parts(assessed.pooled, scoped, labels, groups, weights)
+            pooled = parts_of(assessed.pooled, scoped, labels, groups, weights)
     scores = []
     for name, metric in metrics.items():
         parts, scope = found[name], metric.scope(labels)
@@ -161,30 +162,30 @@ class Part:
         )
 
 
-def _parts(
-    rows: Rows, metrics: Mapping[str, Metric], labels: LabelSpace, groups: Ints, weights: Any
+def parts_of(
+    rows: Rows,
+    metrics: Mapping[str, Metric],
+    labels: LabelSpace,
+    groups: Ints,
+    weights: Any,
+    tail: float = TAIL,
 ) -> dict[str, Part]:
-    """Each score of these rows."""
-    drawn = {
-        name: metric.signed or metric.kernel(labels)
-        for name, metric in metrics.items()
-        if metric.method in ("bootstrap", "inverted test")
-    }
-    blocks: dict[str, list[Floats]] = {name: [] for name in drawn}
-    masses: list[Floats] = []
-    mass: Floats
-    for sample in samples(rows, weights):
-        for name, kernel in drawn.items():
-            blocks[name].append(kernel(sample))
-        if rows.target.ndim == 1:
-            masses.append(sample.sums(rows.positives))
+    """Each score of these rows.
+
+    Args:
+        groups: number of each prediction's patient [N], also of those without a row here.
+        weights: how often each prediction is in each resample [R, N].
+        tail: share on each side outside the intervals; those by an inverted test are always at
+            95 %.
+    """
+    drawn, masses = _drawn(rows, metrics, labels, weights)
     once, own, every = Sample.once(rows), groups[rows.at], int(groups.max(initial=-1)) + 1
     at_all, size = how_many(own), np.bincount(own)
     positive = rows.target if rows.target.ndim == 1 else rows.target[:, 0]
-    mass = np.bincount(own, weights=positive, minlength=every).astype(np.float64)
+    mass: Floats = np.bincount(own, weights=positive, minlength=every).astype(np.float64)
     drawn_mass = mass
-    if masses:
-        drawn_mass = (np.concatenate(masses) - rows.target.sum()) / math.sqrt(len(weights))
+    if len(masses):
+        drawn_mass = (masses - rows.target.sum()) / math.sqrt(len(weights))
     parts = {}
     for name, metric in metrics.items():
         value = float(metric.kernel(labels)(once)[0])
@@ -195,10 +196,10 @@ def _parts(
         if math.isnan(value):
             interval = Interval(reason="not defined")
         elif metric.sides is not None:
-            interval, noise = _mean_share(right(rows), metric.sides(rows), own, every)
+            interval, noise = _mean_share(right(rows), metric.sides(rows), own, every, tail)
         elif metric.of_prevalence:
             hits = rows.target
-            _, share, noise = share_and_noise(hits, np.ones_like(hits), own, every)
+            _, share, noise = share_and_noise(hits, np.ones_like(hits), own, every, tail)
             interval = variance_interval(share)
         elif metric.influence is not None:
             spread = spread_of_parts(metric.influence(rows), own, every)
@@ -206,9 +207,9 @@ def _parts(
             if math.isinf(metric.bounds[0]):
                 # a line through the outcomes has the degrees of freedom of the rarer ones
                 spread = replace(spread, freedom=min(spread.freedom, behind - 1.0))
-            interval, noise = interval_around(value, spread, span, behind), spread.noise
+            interval, noise = interval_around(value, spread, span, behind, tail), spread.noise
         else:
-            resampled = np.concatenate(blocks[name])
+            resampled = drawn[name]
             if reason := often_undefined(resampled):
                 interval, noise = Interval(reason=reason), np.zeros(len(weights))
             elif metric.signed is not None:
@@ -221,7 +222,7 @@ def _parts(
                 # noise makes resamples larger again, by as much as it does the value
                 centre = value if metric.unbiased else 2 * value - float(np.nanmean(resampled))
                 inside = min(max(centre, span[0] + NO_SPREAD), span[1])
-                interval = interval_around(inside, spread, span, behind)
+                interval = interval_around(inside, spread, span, behind, tail)
         if interval.reason == ALL_ALIKE and np.ptp(rows.probability) == 0:
             interval = Interval(reason="all probabilities are equal")
         parts[name] = Part(
@@ -237,6 +238,27 @@ def _parts(
             resampled=resampled,
         )
     return parts
+
+
+def _drawn(
+    rows: Rows, metrics: Mapping[str, Metric], labels: LabelSpace, weights: Any
+) -> tuple[dict[str, Floats], Floats]:
+    """Scores, or their terms, in each resample, where intervals need them; and the positives in
+    each, of a single label."""
+    kernels = {
+        name: metric.signed or metric.kernel(labels)
+        for name, metric in metrics.items()
+        if metric.method in ("bootstrap", "inverted test")
+    }
+    blocks: dict[str, list[Floats]] = {name: [] for name in kernels}
+    masses: list[Floats] = []
+    for sample in samples(rows, weights):
+        for name, kernel in kernels.items():
+            blocks[name].append(kernel(sample))
+        if rows.target.ndim == 1:
+            masses.append(sample.sums(rows.positives))
+    drawn = {name: np.concatenate(parts) for name, parts in blocks.items()}
+    return drawn, np.concatenate(masses) if masses else np.zeros(0)
 
 
 def _raised(spread: Spread, metric: Metric, rows: Rows, groups: Ints) -> Spread:
@@ -262,10 +284,10 @@ def patients_behind(metric: Metric, rows: Rows, groups: Ints) -> Ints:
 
 
 def _mean_share(
-    hits: Any, sides: Sequence[Any], groups: Ints, num_groups: int
+    hits: Any, sides: Sequence[Any], groups: Ints, num_groups: int, tail: float
 ) -> tuple[Interval, Floats]:
     """Interval and noise of the mean over `sides` of the share of hits."""
-    found = [share_and_noise(hits, side, groups, num_groups) for side in sides]
+    found = [share_and_noise(hits, side, groups, num_groups, tail) for side in sides]
     noise = np.stack([n for _, _, n in found])
     if len(found) == 1:
         return found[0][1], noise[0]

@@ -32,6 +32,7 @@ FREE_SETTINGS = (
     "threads",
     "accept",  # a rule that changes is recorded with its time, and said
     "old_data",
+    "subgroups",
 )
 
 # Settings that may grow (null: no end), which extends an unfinished or finished run.

@@ -13,7 +13,7 @@ from medcnn.system.settings import called, within
 from medcnn.verbs import Command, Given, Verb
 
 if TYPE_CHECKING:
-    from medcnn.config import DataConfig, Device, Precision, Prevalence, Seed
+    from medcnn.config import DataConfig, Device, Precision, Prevalence, Seed, Subgroups
     from medcnn.models.checkpoint import Checkpoint
 
 SPLITS = ("auto", "all", "train", "validation", "test")
@@ -35,6 +35,7 @@ class EvaluateConfig:
     threads: int | None = within(1, called="trainer.threads")
     max_bad: int | None = within(0, called="audit.max_bad")
     prevalence: Prevalence
+    subgroups: Subgroups
     data: DataConfig | None
     moved: Mapping[str, str]
 
@@ -91,12 +92,13 @@ def run(config: EvaluateConfig, command: Command) -> Path:
     from medcnn.models.deployed import load_model
     from medcnn.models.no_result import refuse_without_result
     from medcnn.places import checkpoints_at
+    from medcnn.statistics.groupings import check_subgroups
     from medcnn.system.progress import log
     from medcnn.system.run_folder import free_folder, open_run
     from medcnn.verbs.steps.auditing import bad_images
     from medcnn.verbs.steps.datasets import pixels_of, read_as
     from medcnn.verbs.steps.judged_images import chosen_split, own_data
-    from medcnn.verbs.steps.scoring import report, score_and_save
+    from medcnn.verbs.steps.scoring import attributes_of, report, score_and_save, with_attributes
 
     path, *others = checkpoints_at(Path(config.checkpoint))
     checkpoint, _ = checkpoints.read(path)
@@ -121,6 +123,7 @@ def run(config: EvaluateConfig, command: Command) -> Path:
             raise DataError(MEMBERS_SAW.format(seen=seen, images=len(rows), split=split))
         asked = READING if config.data else [name for name in READING if name in config.moved]
         how = read_as(checkpoint.preprocessing, data, run.note, asked)
+        check_subgroups(config.subgroups, attributes_of(manifest))
         targets = matched_targets(checkpoint.labels, manifest)  # refuse before hours of decoding
         bad, most = bad_images(manifest, how, data), allowed_bad(config, checkpoint)
         store = pixels_of(manifest, how, data, run.note, bad, max_bad=most)
@@ -130,7 +133,7 @@ def run(config: EvaluateConfig, command: Command) -> Path:
         )
         refuse_without_result(predictions, "the checkpoint")
         made = {"manifest": manifest.fingerprint(), **model.provenance}
-        predictions = replace(predictions, provenance=made)
+        predictions = with_attributes(replace(predictions, provenance=made), manifest, store, how)
         watcher = Watcher(checkpoint.appearance)
         watcher.look(store, [r.image_id for r in manifest.records], rows)
         if line := watcher.line():
@@ -152,8 +155,7 @@ def run(config: EvaluateConfig, command: Command) -> Path:
         evaluations = score_and_save(run, [predictions], config.seed, manifest.group_noun)
         what = f"Ensemble of {len(model.members)}" if model.members else ""
         title = f"{what} {checkpoint.architecture.backbone} evaluated on {manifest.source}".strip()
-        told = [predictions], evaluations
-        report(run, title, manifest, store, *told, prevalence=config.prevalence)
+        report(run, title, manifest, store, [predictions], evaluations, config)
     return folder
 
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         Prevalence,
         ReadoutConfig,
         Seed,
+        Subgroups,
     )
 
 
@@ -59,6 +60,7 @@ class ProbeConfig:
     model: ModelConfig
     readout: ReadoutConfig
     prevalence: Prevalence
+    subgroups: Subgroups
     device: Device = called("trainer.device")
     precision: Precision = called("trainer.precision")
     threads: int | None = within(1, called="trainer.threads")

@@ -11,7 +11,7 @@ from medcnn.system.errors import DataError, UsageError
 from medcnn.verbs import Command, Verb
 
 if TYPE_CHECKING:
-    from medcnn.config import Prevalence, Seed
+    from medcnn.config import Prevalence, Seed, Subgroups
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,6 +19,7 @@ class ReportConfig:
     run: str
     seed: Seed
     prevalence: Prevalence
+    subgroups: Subgroups
 
 
 def check(config: ReportConfig) -> None:
@@ -45,6 +46,7 @@ def run(config: ReportConfig, _: Command) -> Path:
     from medcnn.pages.report import write_results
     from medcnn.places import require_predictions
     from medcnn.statistics.evaluation import read_metrics
+    from medcnn.statistics.groupings import attributed, check_subgroups
     from medcnn.statistics.metrics.table import METRICS
     from medcnn.statistics.predictions import Predictions
     from medcnn.statistics.scores import evaluate
@@ -55,12 +57,16 @@ def run(config: ReportConfig, _: Command) -> Path:
         require_predictions(folder),
         key=lambda p: split_rank(p.stem.removeprefix("predictions_")),
     )
-    predictions = [Predictions.read(path) for path in paths]
+    predictions = [attributed(Predictions.read(path), folder) for path in paths]
+    for p in predictions:
+        check_subgroups(config.subgroups, list(p.attributes))
     facts: dict[str, Any] = {}
     if (folder / "run.json").is_file():
         facts = json.loads((folder / "run.json").read_text(encoding="utf-8"))
     if config.prevalence is not None:
         facts["report"] = {**facts.get("report", {}), "prevalence": config.prevalence}
+    if config.subgroups is not None:
+        facts["report"] = {**facts.get("report", {}), "subgroups": config.subgroups}
     try:
         evaluations = read_metrics(folder / "metrics.json")
         fits = {s: e.predictions for s, e in evaluations.items()} == {

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         Prevalence,
         ReadoutConfig,
         Seed,
+        Subgroups,
         TrainerConfig,
     )
     from medcnn.verbs.steps.sitting import Watch
@@ -46,6 +47,7 @@ class TrainConfig:
     trainer: TrainerConfig
     readout: ReadoutConfig
     prevalence: Prevalence
+    subgroups: Subgroups
 
     def contradictions(self) -> list[str]:
         faults = self.data.impossible()
@@ -98,7 +100,6 @@ def train(config: TrainConfig, words: list[str], watch: Watch | None = None) -> 
     Raises:
         ClosedTestError: there is a `watch`, and all epochs are done.
     """
-    from medcnn.statistics.decisions import check_readout
     from medcnn.verbs.steps import sitting
     from medcnn.verbs.steps.auditing import allowed_pixels, audited
     from medcnn.verbs.steps.datasets import preprocessing_of
@@ -111,7 +112,7 @@ def train(config: TrainConfig, words: list[str], watch: Watch | None = None) -> 
         config = decided(config, run)
         asked = preprocessing_of(config.data)
         manifest, bad, preprocessing = run.ranks.from_leader(lambda: audited(config, run, asked))
-        check_readout(config.readout, manifest.labels, sitting.attributes_of(manifest))
+        sitting.check_asked(config, manifest)
         with run.ranks.one_a_machine_first():
             store = allowed_pixels(manifest, preprocessing, config, run, bad)
         classifier, described = new_classifier(config, manifest, run)
@@ -122,7 +123,8 @@ def train(config: TrainConfig, words: list[str], watch: Watch | None = None) -> 
         if not run.ranks.leads:
             return run.path
         title = f"{best.architecture.backbone} on {manifest.source}"
-        sitting.conclude(config, run, title, manifest, store, predictions, history)
+        told = manifest, store, predictions, history
+        sitting.conclude(config, run, title, *told, how=preprocessing)
     return run.path
 
 

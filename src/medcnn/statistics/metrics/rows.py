@@ -55,6 +55,12 @@ class Rows:
     at: Ints
     size: int
 
+    def only(self, keep: Bools) -> Rows:
+        """The rows of the predictions in `keep` [N]."""
+        own = keep[self.at]
+        found = {n: getattr(self, n)[own] for n in ("target", "probability", "decision", "at")}
+        return Rows(**found, size=self.size)
+
     def placed(self, values: NDArray[Any]) -> Floats:
         """Sum over the rows of each prediction of values [n] or [n, M]. [N] or [N, M]"""
         found = np.zeros((self.size, *values.shape[1:]))

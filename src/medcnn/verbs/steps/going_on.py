@@ -13,7 +13,6 @@ from medcnn.models import checkpoint as checkpoints
 from medcnn.models.appearance import Watcher
 from medcnn.models.checkpoint import Checkpoint
 from medcnn.statistics.acceptance import check_acceptance
-from medcnn.statistics.decisions import check_readout
 from medcnn.system.run_folder import RunFolder
 from medcnn.training.setting import Setting
 from medcnn.verbs.finetune import FinetuneConfig
@@ -40,7 +39,7 @@ def going_on(config: FinetuneConfig, words: list[str], run: RunFolder) -> None:
             old.described, labels=renamed(old.classes, config.data.names, manifest.labels)
         ),
     )
-    check_readout(config.readout, manifest.labels, sitting.attributes_of(manifest))
+    sitting.check_asked(config, manifest)
     if config.accept:
         check_acceptance(config.accept, manifest.labels, values_of(manifest))
     note_what_it_knows(old.described, manifest, run)
@@ -75,7 +74,8 @@ def going_on(config: FinetuneConfig, words: list[str], run: RunFolder) -> None:
         if not rehearsing:
             tables = decided(config, run, old, there[0], manifest, store, watcher, predictions)
         title = f"{best.architecture.backbone} fine-tuned on {manifest.source}"
-        sitting.conclude(config, run, title, manifest, store, predictions, history, tables)
+        told = manifest, store, predictions, history, tables
+        sitting.conclude(config, run, title, *told, how=best.preprocessing)
 
 
 def read_old(config: FinetuneConfig, run: RunFolder, path: Path) -> OldModel:
@@ -104,5 +104,5 @@ def as_it_was(old: OldModel) -> Checkpoint:
 
 def values_of(manifest: Manifest) -> dict[str, list[str]]:
     """Attribute -> the different values that the images have."""
-    names = sorted(sitting.attributes_of(manifest))
+    names = sorted({name for r in manifest.records for name in r.attributes})
     return {n: sorted({r.attributes.get(n, "") for r in manifest.records}) for n in names}

@@ -19,7 +19,7 @@ from medcnn.models.features import PLAIN, FrozenBody
 from medcnn.models.inference import autocast_dtype, pick_device, predict
 from medcnn.models.no_result import refuse_without_result
 from medcnn.models.weights import at_hand
-from medcnn.statistics.decisions import Readout, check_readout
+from medcnn.statistics.decisions import Readout
 from medcnn.statistics.predictions import Predictions
 from medcnn.system.plugins import used
 from medcnn.system.progress import log, working
@@ -52,7 +52,7 @@ def probed(config: ProbeConfig, run: RunFolder) -> None:
         config = replace(config, data=replace(config.data, size_px=size_px))
     settings = config.data, config.audit, config.seed
     manifest, bad, how = audited_set(*settings, run, preprocessing_of(config.data))
-    check_readout(config.readout, manifest.labels, sitting.attributes_of(manifest))
+    sitting.check_asked(config, manifest)
     limit = config.audit.max_bad
     store = pixels_of(manifest, how, config.data, run.note, bad, max_bad=limit)
     architecture = Architecture(
@@ -98,7 +98,7 @@ def probed(config: ProbeConfig, run: RunFolder) -> None:
     )
     predictions = _judged(config, run, body, found.module.to(device), described)
     title = f"{config.method} probe of {config.model.backbone} on {manifest.source}"
-    sitting.conclude(config, run, title, manifest, store, predictions, [])
+    sitting.conclude(config, run, title, manifest, store, predictions, [], how=how)
 
 
 def _fitted(config: ProbeConfig, run: RunFolder, body: FrozenBody) -> Chosen:

@@ -6,18 +6,19 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
-from typing import Any
+from dataclasses import asdict, replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from medcnn.config import Prevalence
 from medcnn.data import splits
 from medcnn.data.labels import Kind, LabelSpace
-from medcnn.data.manifest import Manifest
+from medcnn.data.manifest import Manifest, Modality
 from medcnn.data.matching import matched_targets
+from medcnn.images.preprocessing import Preprocessing
+from medcnn.images.skin_tone import typology_angle
 from medcnn.models.checkpoint import Checkpoint
 from medcnn.models.classifier import Classifier
 from medcnn.models.inference import predict
@@ -28,6 +29,7 @@ from medcnn.pages.pictures import worst_errors
 from medcnn.pages.report import Table, write_results
 from medcnn.pixels.pixel_store import PixelStore
 from medcnn.statistics.evaluation import Evaluation, Score
+from medcnn.statistics.groupings import TONE
 from medcnn.statistics.predictions import Predictions
 from medcnn.statistics.scores import evaluate
 from medcnn.system.distributed import ALONE, Ranks
@@ -35,9 +37,16 @@ from medcnn.system.files import write_text
 from medcnn.system.progress import WIDTH, log, working
 from medcnn.system.run_folder import RunFolder
 
+if TYPE_CHECKING:
+    from medcnn.verbs.evaluate import EvaluateConfig
+    from medcnn.verbs.probe import ProbeConfig
+    from medcnn.verbs.train import TrainConfig
+
 # Fixed, not the training batch: the last bits of a sum may depend on it, and a checkpoint must
 # give the same numbers wherever it is evaluated.
 BATCH_SIZE = 64
+# Steps after which the skin has the colour that the camera gave it.
+SAME_COLOURS = frozenset({"hair_removal", "centre_crop"})
 
 
 def predictions_of(
@@ -79,6 +88,33 @@ def predictions_of(
     return found
 
 
+def with_attributes(
+    predictions: Predictions, manifest: Manifest, store: PixelStore, how: Preprocessing
+) -> Predictions:
+    """The predictions with what is known of each image, for subgroups: its attributes, and the
+    colour of the skin in dermoscopic images whose colours are as they were."""
+    row_of = {record.image_id: row for row, record in enumerate(manifest.records)}
+    rows = np.array([row_of[i] for i in predictions.image_ids], dtype=np.int64)
+    known = [manifest.records[row].attributes for row in rows.tolist()]
+    names = sorted({name for of in known for name in of})
+    found = {name: tuple(of.get(name, "") for of in known) for name in names}
+    changed = {step["name"] for step in how.steps} - SAME_COLOURS
+    if manifest.modality is Modality.DERMOSCOPY and how.channels == 3 and not changed:
+        tones = [
+            typology_angle(image)
+            for first in range(0, len(rows), BATCH_SIZE)
+            for image in np.moveaxis(store.take(rows[first : first + BATCH_SIZE]), 1, -1)
+        ]
+        found[TONE] = tuple("" if math.isnan(tone) else f"{tone:.1f}" for tone in tones)
+    return replace(predictions, attributes=found)
+
+
+def attributes_of(manifest: Manifest) -> list[str]:
+    """Those that subgroups can be made by."""
+    tone = {TONE} if manifest.modality is Modality.DERMOSCOPY else set()
+    return sorted({name for r in manifest.records for name in r.attributes} | tone)
+
+
 def score_and_save(
     run: RunFolder, predictions: Sequence[Predictions], seed: int, noun: str
 ) -> dict[str, Evaluation]:
@@ -107,10 +143,10 @@ def report(
     store: PixelStore,
     predictions: Sequence[Predictions],
     evaluations: Mapping[str, Evaluation],
+    config: TrainConfig | ProbeConfig | EvaluateConfig,
     *,
     history: Sequence[Mapping[str, float]] = (),
     tables: Sequence[Table] = (),
-    prevalence: Prevalence = None,
 ) -> None:
     """Write `metrics.json`, `report.html` and `MODEL_CARD.md`, and into `run.json` everything
     needed to write them again without images."""
@@ -137,7 +173,8 @@ def report(
             for epoch in history
         ],
         "tables": [asdict(table) for table in tables],
-        "prevalence": prevalence,
+        "prevalence": config.prevalence,
+        "subgroups": config.subgroups,
         "errors": True,
     }
     write_text(run.errors, json.dumps(worst_errors(judged, pixels)) + "\n")

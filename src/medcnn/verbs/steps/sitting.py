@@ -13,6 +13,7 @@ import torch
 
 from medcnn.config import Reproducible, settings_digest, short_hash, to_json
 from medcnn.data.manifest import Manifest, Split
+from medcnn.images.preprocessing import Preprocessing
 from medcnn.models import checkpoint as checkpoints
 from medcnn.models.appearance import appearance_of
 from medcnn.models.checkpoint import Checkpoint
@@ -20,7 +21,8 @@ from medcnn.models.classifier import Classifier
 from medcnn.models.inference import pick_device
 from medcnn.pages.report import Table
 from medcnn.pixels.pixel_store import PixelStore
-from medcnn.statistics.decisions import Readout, fit_readout
+from medcnn.statistics.decisions import Readout, check_readout, fit_readout
+from medcnn.statistics.groupings import check_subgroups
 from medcnn.statistics.predictions import Predictions
 from medcnn.system.distributed import Ranks, joined
 from medcnn.system.errors import DataError, StoppedError, UsageError
@@ -38,7 +40,13 @@ from medcnn.training.tasks import Task
 from medcnn.training.tensorboard import Board, changed_settings
 from medcnn.training.transfer import TRANSFERS
 from medcnn.verbs.probe import ProbeConfig
-from medcnn.verbs.steps.scoring import predictions_of, report, score_and_save
+from medcnn.verbs.steps.scoring import (
+    attributes_of,
+    predictions_of,
+    report,
+    score_and_save,
+    with_attributes,
+)
 from medcnn.verbs.steps.starting import (
     plan_of,
     setting_of,
@@ -259,14 +267,21 @@ def conclude(
     predictions: list[Predictions],
     history: list[dict[str, float]],
     tables: Sequence[Table] = (),
+    *,
+    how: Preprocessing,
 ) -> None:
-    """The final scores, in TensorBoard too if its curves could be written, and the report."""
+    """The final scores, in TensorBoard too if its curves could be written, and the report.
+
+    Args:
+        how: what the pixels went through.
+    """
+    predictions = [with_attributes(p, manifest, store, how) for p in predictions]
     evaluations = score_and_save(run, predictions, config.seed, manifest.group_noun)
     board = Board(run.events, len(history) + 1, works=run.events.is_dir())
     board.results(changed_settings(run.facts["config"]), evaluations, len(history))
     board.close()
-    more: dict[str, Any] = {"tables": tables, "prevalence": config.prevalence}
-    report(run, title, manifest, store, predictions, evaluations, history=history, **more)
+    told = manifest, store, predictions, evaluations, config
+    report(run, title, *told, history=history, tables=tables)
 
 
 def refuse_changed(run: RunFolder, fact: str, now: str, what: str) -> None:
@@ -323,8 +338,11 @@ def judged_best(
     return best, [look(Split.TEST, provenance=origin), validation]
 
 
-def attributes_of(manifest: Manifest) -> set[str]:
-    return {name for record in manifest.records for name in record.attributes}
+def check_asked(config: TrainConfig | ProbeConfig, manifest: Manifest) -> None:
+    """Raises UsageError for a readout or subgroups that these labels or images do not allow."""
+    names = {name for record in manifest.records for name in record.attributes}
+    check_readout(config.readout, manifest.labels, names)
+    check_subgroups(config.subgroups, attributes_of(manifest))
 
 
 def read_out(

@@ -1,0 +1,130 @@
+"""How often a group that does not differ is said to, and how often bands of gaps hold the truth.
+
+    nice -n 19 python benchmarks/subgroups.py benchmarks/results/subgroups.json [runs]
+
+Patients have 1 to 4 images, whose noise shares 70 % of its variance. They belong to one of two
+sexes and of four age bands (10, 30, 40 and 20 % of them); a view belongs to the image, so that a
+patient may be in both. `no gap`: nothing depends on these. `gaps`: women have a lower AUROC, and
+those of the oldest band other probabilities. Each cell is written as soon as it is done.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from collections import defaultdict
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy.stats import norm
+
+from medcnn.data.labels import Kind, LabelSpace
+from medcnn.statistics.decisions import Readout
+from medcnn.statistics.predictions import Predictions
+from medcnn.statistics.subgroups import Subgroups, subgroups
+
+BINARY = LabelSpace(kind=Kind.BINARY, names=("no", "yes"))
+AGES = ("under 40", "40 to under 60", "60 to under 80", "80 or more")
+SHARED, TRUTH, RESAMPLES = 0.7, 200_000, 500
+
+
+@dataclass(frozen=True, kw_only=True)
+class Population:
+    auroc: float
+    prevalence: float
+    gaps: bool = False
+
+
+POPULATIONS = [
+    Population(auroc=a, prevalence=p, gaps=g)
+    for g in (False, True)
+    for a, p in ((0.8, 0.3), (0.95, 0.3), (0.9, 0.1))
+]
+
+
+def draw(
+    of: Population, patients: int, rng: np.random.Generator
+) -> tuple[Predictions, dict[str, list[str]]]:
+    sick, woman = rng.random(patients) < of.prevalence, rng.random(patients) < 0.5
+    age = rng.choice(4, size=patients, p=(0.1, 0.3, 0.4, 0.2))
+    group = np.repeat(np.arange(patients), rng.integers(1, 5, size=patients))
+    n, yes = len(group), sick[group]
+    noise = rng.normal(0, SHARED**0.5, patients)[group] + rng.normal(0, (1 - SHARED) ** 0.5, n)
+    apart = 2**0.5 * norm.ppf(of.auroc)
+    own = apart * np.where(of.gaps & woman[group], 0.7, 1.0)
+    seen = own * yes + noise
+    odds = apart * seen - apart**2 / 2 + np.log(of.prevalence / (1 - of.prevalence))
+    odds += np.where(of.gaps & (age[group] == 3), 1.0, 0.0)
+    view = rng.random(n) < 0.6
+    found = Predictions(
+        labels=BINARY,
+        split="test",
+        image_ids=tuple(map(str, range(n))),
+        groups=tuple(map(str, group)),
+        targets=yes[:, None].astype(np.float32),
+        logits=odds[:, None].astype(np.float32),
+        readout=Readout.of_thresholds([of.prevalence]),
+    )
+    return found, {
+        "sex": ["female" if w else "male" for w in woman[group]],
+        "age": [AGES[a] for a in age[group]],
+        "view": ["PA" if v else "AP" for v in view],
+    }
+
+
+def one(job: tuple[Population, int, int]) -> dict[str, Any]:
+    of, patients, runs = job
+    rng = np.random.default_rng(patients)
+    large, groups = draw(of, TRUTH // 2, np.random.default_rng(1))
+    truth = _told(subgroups(large, groups, resamples=20))
+    counts: dict[str, list[float]] = defaultdict(list)
+    gaps = []
+    for _ in range(runs):
+        found = subgroups(*draw(of, patients, rng), resamples=RESAMPLES)
+        gaps.append(found.gaps)
+        alarm = missed = False
+        for key, s in _told(found).items():
+            real = truth[key]
+            if not math.isnan(s.score.low):
+                counts[key[2]].append(s.score.low <= real.score.value <= s.score.high)
+            if not math.isnan(s.low):
+                alarm |= s.alarm
+                missed |= not s.low <= real.gap <= s.high
+                if (
+                    of.gaps
+                    and abs(real.gap) > s.smallest * 0.9
+                    and abs(real.gap) < s.smallest * 1.1
+                ):
+                    counts["shown at the smallest gap"].append(s.alarm)
+        counts["any alarm"].append(alarm)
+        counts["all bands hold"].append(not missed)
+    shares = {k: round(float(np.mean(v)), 4) for k, v in counts.items()}
+    tried = {"shown at the smallest gap": len(counts["shown at the smallest gap"])}
+    return {**asdict(of), "patients": patients, "runs": runs, "gaps": float(np.mean(gaps))} | {
+        "shares": shares,
+        "tried": tried,
+    }
+
+
+def _told(found: Subgroups) -> dict[tuple[str, str, str], Any]:
+    return {(g.by, g.name, s.score.name): s for g in found.groups for s in g.scores}
+
+
+def main(path: Path, runs: int) -> None:
+    rows = json.loads(path.read_text()) if path.is_file() else []
+    done = {(r["auroc"], r["prevalence"], r["gaps_there"], r["patients"]) for r in rows}
+    jobs = [(of, n, runs) for n in (150, 400) for of in POPULATIONS]
+    jobs = [j for j in jobs if (j[0].auroc, j[0].prevalence, j[0].gaps, j[1]) not in done]
+    with ProcessPoolExecutor(1) as pool:
+        for (of, _, _), row in zip(jobs, pool.map(one, jobs), strict=True):
+            rows.append({**row, "gaps_there": of.gaps})
+            path.write_text(json.dumps(rows, indent=1) + "\n")
+            print(json.dumps(rows[-1]), flush=True)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else 300)

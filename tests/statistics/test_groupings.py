@@ -1,0 +1,97 @@
+"""Attributes as groups of people."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from medcnn.data.labels import Kind
+from medcnn.statistics.groupings import (
+    TONE,
+    attributed,
+    check_subgroups,
+    chosen_subgroups,
+    groupings,
+    in_order,
+)
+from medcnn.system.errors import UsageError
+
+
+def test_ages_are_put_in_bands_however_they_are_written() -> None:
+    ages = ["19", "20", "39.9", "045Y", "018M", "", "unknown", "80", "101"]
+    assert groupings({"patient age": ages})["patient age"] == [
+        *("under 20", "20 to under 40", "20 to under 40", "40 to under 60", "under 20"),
+        *("not recorded", "not recorded", "80 or more", "80 or more"),
+    ]
+
+
+def test_other_numbers_are_cut_at_their_quartiles_and_words_stay() -> None:
+    made = groupings({"dose": [str(i) for i in range(100)], "sex": ["f", "m"] * 50})
+    assert in_order(made["dose"]) == [
+        *("under 25", "25 to under 50", "50 to under 74", "74 or more")
+    ]
+    assert in_order(made["sex"]) == ["f", "m"]
+
+
+def test_a_missing_attribute_is_a_group_and_stands_last() -> None:
+    made = groupings({"sex": ["", "f", "m", "f", "", ""]})
+    assert in_order(made["sex"]) == ["f", "m", "not recorded"]
+
+
+def test_edges_and_intersections_are_made_as_asked() -> None:
+    attributes = {"age": ["17", "18", "70"], "sex": ["f", "m", "f"]}
+    asked = chosen_subgroups([{"by": "age", "edges": [18, 65]}, "sex+age"])
+    assert groupings(attributes, asked) == {
+        "age": ["under 18", "18 to under 65", "65 or more"],
+        "sex and age": ["f, under 20", "m, under 20", "f, 60 to under 80"],
+    }
+
+
+def test_what_names_single_images_is_no_group_unless_asked_for() -> None:
+    attributes = {"study": [f"s{i}" for i in range(90)], "site": ["a"] * 90}
+    assert groupings(attributes) == {}
+    made = groupings(attributes, chosen_subgroups("study"))
+    assert len(set(made["study"])) == 12
+    assert made["study"].count("other values") == 79
+
+
+def test_the_angle_of_the_skin_is_shown_as_tones_from_dark_to_light() -> None:
+    made = groupings({TONE: ["60", "45", "-40", "30", "", "12", "0"]})
+    assert in_order(made["skin tone"]) == [
+        *("dark", "brown", "tan", "intermediate", "light", "very light", "not recorded")
+    ]
+
+
+@pytest.mark.parametrize(
+    "value", [[3], [{"by": "age", "edges": [65, 18]}], [{"edges": [1]}], [{"by": "a", "x": 1}]]
+)
+def test_a_wrong_setting_is_refused(value: Any) -> None:
+    with pytest.raises(UsageError, match="edges"):
+        chosen_subgroups(value)
+
+
+def test_the_setting_knows_all_none_and_what_it_stored() -> None:
+    assert chosen_subgroups("auto") is None
+    assert chosen_subgroups(None) is None
+    assert chosen_subgroups("none") == ()
+    asked = chosen_subgroups(["sex", {"by": "age", "edges": [18]}])
+    assert chosen_subgroups(asked) == asked
+    assert groupings({"sex": ["f", "m"]}, ()) == {}
+
+
+def test_all_unknown_attributes_are_named_at_once() -> None:
+    with pytest.raises(UsageError, match=r"'sx'.*'sex'.*'height'"):
+        check_subgroups(chosen_subgroups(["sx", "sex", "height+sex"]), ["sex", "age"])
+
+
+def test_older_predictions_find_their_attributes_in_the_manifest(simulate, tmp_path: Path) -> None:
+    predictions = simulate(Kind.BINARY, 4)
+    assert attributed(predictions, tmp_path) is predictions
+    with (tmp_path / "manifest.csv").open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["image_id", "attribute:sex"])
+        writer.writerows(zip(reversed(predictions.image_ids), "abcd", strict=True))
+    assert attributed(predictions, tmp_path).attributes == {"sex": ("d", "c", "b", "a")}

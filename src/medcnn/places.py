@@ -163,6 +163,22 @@ def refuse_other_page(path: Path, verb: str, said: Path | None = None) -> None:
     refuse_unwritable(path)
 
 
+def refuse_other_pages(output: Path, name: str, verb: str) -> None:
+    """Refuse to overwrite anything but `name`.html and .json of the same command in their folder.
+
+    Raises:
+        UsageError: something else is there, or it cannot be written.
+    """
+    if output.is_dir() and not any(output.iterdir()):
+        return
+    if output.is_dir() and {p.name for p in output.iterdir()} <= {f"{name}.html", f"{name}.json"}:
+        refuse_other_page(output / f"{name}.html", verb, said=output)
+    elif output.exists():
+        raise UsageError(stands_there(output, verb))
+    else:
+        refuse_unwritable(output)
+
+
 # In the head of every page by `medcnn VERB`.
 MARK = '<meta name="generator" content="medcnn {}">'
 

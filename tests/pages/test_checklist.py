@@ -89,6 +89,7 @@ FULL: dict[str, Any] = {
     "test_looks": [{}],
     "flips": "horizontal",
     "seed": 1,
+    "plan": {"made": "2026-01-02T03:04:05+00:00", "patients": 185, "needs": []},
     "config": {
         "data": {"size_px": 64},
         "model": {"backbone": "resnet18"},

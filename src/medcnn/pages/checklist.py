@@ -19,6 +19,7 @@ from typing import Any
 from medcnn.pages.facts import Facts, Made, say
 from medcnn.pages.flow import used
 from medcnn.pages.format import counted
+from medcnn.pages.plan_page import sample_size
 from medcnn.pages.statements import STATEMENTS
 from medcnn.statistics.operating import point_name, rule_words
 
@@ -252,6 +253,7 @@ SAYS: dict[str, Callable[[Run, Facts], str]] = {
     "deidentified": lambda _, facts: say(STATEMENTS, facts, "pseudonyms", "no pseudonyms"),
     "partitions": _partitions,
     "disjoint": _disjoint,
+    "plan": lambda run, facts: sample_size(run, facts.split),
     "model": _model,
     "software": _software,
     "weights": lambda run, _: str(_at(run, "weights") or ""),

@@ -14,7 +14,7 @@ from typing import Any
 # In the order in which `medcnn --help` shows them.
 VERBS = (
     *("audit", "train", "probe", "sweep", "crossvalidate", "finetune", "evaluate", "predict"),
-    *("report", "compare", "who", "preview", "inspect", "init", "list"),
+    *("report", "compare", "plan", "who", "preview", "inspect", "init", "list"),
 )
 
 

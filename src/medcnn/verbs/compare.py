@@ -40,20 +40,11 @@ def prepare(given: Given) -> None:
 
 def check(config: CompareConfig) -> None:
     """Raises UsageError with every reason why the runs cannot be compared."""
-    from medcnn.places import refuse_other_page, refuse_unwritable, stands_there
+    from medcnn.places import refuse_other_pages
 
     faults = []
-    output = Path(config.output)
-    pages = {"comparison.html", "comparison.json"}
     try:
-        if output.is_dir() and not any(output.iterdir()):
-            pass
-        elif output.is_dir() and {p.name for p in output.iterdir()} <= pages:
-            refuse_other_page(output / "comparison.html", "compare", said=output)
-        elif output.exists():
-            raise UsageError(stands_there(output, "compare"))
-        else:
-            refuse_unwritable(output)
+        refuse_other_pages(Path(config.output), "comparison", "compare")
     except UsageError as error:
         faults.append(str(error))
     if len(config.runs) < 2:

@@ -20,6 +20,7 @@ class ReportConfig:
     seed: Seed
     prevalence: Prevalence
     subgroups: Subgroups
+    plan: str | None
 
 
 def check(config: ReportConfig) -> None:
@@ -31,10 +32,26 @@ def check(config: ReportConfig) -> None:
             "command that made it; each of its folds has a report."
         )
     require_predictions(Path(config.run))
+    if config.plan is not None:
+        _plan(Path(config.plan))
+        if not (Path(config.run) / "run.json").is_file():
+            raise UsageError(f"run={config.run} has no run.json, in which a plan would be kept.")
+
+
+def _plan(path: Path) -> dict[str, Any]:
+    """The file of `medcnn plan`. Raises UsageError."""
+    try:
+        plan = json.loads(path.read_text(encoding="utf-8"))
+        return {key: plan[key] for key in ("made", "settings", "patients", "needs")}
+    except OSError:
+        raise UsageError(f"plan={path}: no such file; it is plan.json of medcnn plan.") from None
+    except (ValueError, LookupError, TypeError):
+        raise UsageError(f"plan={path} is not a plan.json of medcnn plan.") from None
 
 
 def run(config: ReportConfig, _: Command) -> Path:
-    """Write `report.html`, `MODEL_CARD.md` and `metrics.json` of a run folder again.
+    """Write `report.html`, `MODEL_CARD.md` and `metrics.json` of a run folder again. A plan is kept
+    in `run.json`, and answers the checklists' question for the sample size from then on.
 
     Scores come from `metrics.json` if it holds the digest of these predictions; else they are
     computed again.
@@ -50,6 +67,7 @@ def run(config: ReportConfig, _: Command) -> Path:
     from medcnn.statistics.metrics.table import METRICS
     from medcnn.statistics.predictions import Predictions
     from medcnn.statistics.scores import evaluate
+    from medcnn.system.files import write_text
     from medcnn.system.progress import log, working
 
     folder = Path(config.run)
@@ -63,6 +81,9 @@ def run(config: ReportConfig, _: Command) -> Path:
     facts: dict[str, Any] = {}
     if (folder / "run.json").is_file():
         facts = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+    if config.plan is not None:
+        facts["plan"] = _plan(Path(config.plan))
+        write_text(folder / "run.json", json.dumps(facts, indent=2) + "\n")
     if config.prevalence is not None:
         facts["report"] = {**facts.get("report", {}), "prevalence": config.prevalence}
     if config.subgroups is not None:

@@ -72,6 +72,7 @@ VALUES: dict[str, list[Any]] = {
     "numbered": [False, True],
     "shrunk_px": [0, 192],
     "gaps": [0, 24],
+    "small_groups": [False, True],
     "gap_level": ["99.7 %"],
     "alarms": [(), ("age 80 or more: AUROC 0.6, others 0.8",), ("a", "b", "c", "d", "e")],
     "sought": [False, True],

@@ -68,6 +68,37 @@ def test_runs_are_compared_in_the_terminal_on_a_page_and_in_json(
     assert "Nothing is overwritten" in " ".join(capsys.readouterr().err.split())
 
 
+def test_models_are_compared_within_each_group_that_is_large_enough(
+    simulate, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The second model is worse for women alone; of the third site there are 4 patients."""
+    a = simulate(Kind.BINARY, 400)
+    women = np.arange(400) % 4 < 2
+    sites = ("east",) * 192 + ("west",) * 200 + ("north",) * 8
+    a = replace(a, attributes={"sex": tuple(np.where(women, "f", "m")), "site": sites})
+    noise = np.random.default_rng(0).normal(0, 3, a.logits.shape).astype(np.float32)
+    b = replace(a, logits=a.logits + noise * women[:, None])
+    runs = [finished(tmp_path / "a", a), finished(tmp_path / "b", b)]
+    words = ["compare", *map(str, runs), "resamples=200", "scores=[auroc]"]
+    assert run([*words, f"output={tmp_path / 'out'}", "subgroups=[sex, site]"]) == 0
+    said = " ".join(capsys.readouterr().err.split())
+    assert "sex f: AUROC -0." in said
+    assert "sex m: AUROC" not in said
+    content = json.loads((tmp_path / "out" / "comparison.json").read_text())
+    found = {g["group"]: g for g in content["others"]["b"]["subgroups"]}
+    assert [d["verdict"] for d in found["m"]["differences"]] == [""] * 3
+    assert found["m"]["differences"][0]["difference"] == 0
+    assert found["f"]["differences"][0]["verdict"] == "worse"
+    assert (found["north"]["patients"], found["north"]["differences"]) == (4, [])
+    tested = [d for g in found.values() for d in g["differences"] if d["p"] is not None]
+    page = (tmp_path / "out" / "comparison.html").read_text()
+    assert f"adjusted by Holm for all {len(tested)} of these differences" in page
+    assert "A group is too small if" in page
+    assert run([*words, f"output={tmp_path / 'no'}", "subgroups=none"]) == 0
+    assert "By subgroup" not in (tmp_path / "no" / "comparison.html").read_text()
+    assert run([*words, f"output={tmp_path / 'wrong'}", "subgroups=[sx]"]) == 2
+
+
 def test_what_is_not_known_is_never_shown_as_a_number(
     simulate, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -6,6 +6,7 @@ import math
 import textwrap
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
+from types import MappingProxyType
 from typing import Any
 
 from medcnn.pages.facts import Facts, Statement, say
@@ -13,6 +14,7 @@ from medcnn.pages.format import counted, estimate, number, p_text, signed, whose
 from medcnn.pages.page import rendered
 from medcnn.pages.statements import STATEMENTS
 from medcnn.statistics.differences import WITHIN, Difference, Pairing
+from medcnn.statistics.group_differences import GroupDifferences
 from medcnn.statistics.metrics.table import METRICS
 from medcnn.statistics.predictions import Predictions
 
@@ -47,6 +49,17 @@ def told_table(first: str, other: str, pairing: Pairing, group_noun: str) -> Ite
             yield f"  {SHORT[d.verdict]}: {METRICS[d.score].title} {meaning}"
 
 
+def told_groups(groups: Sequence[GroupDifferences]) -> Iterator[str]:
+    """The subgroups in which the models differ, for a terminal."""
+    for g in groups:
+        for d in g.differences:
+            if d.verdict:
+                difference, interval = estimate(d.difference, d.low, d.high, signed)
+                said = f"{g.by} {g.name}: {METRICS[d.score].title} {difference} ({interval}), "
+                said += f"{d.verdict}, p by Holm {p_text(d.p_holm)}"
+                yield from textwrap.wrap(said, 96, initial_indent="  ", subsequent_indent="    ")
+
+
 def _reasons(pairing: Pairing, group_noun: str) -> Iterator[str]:
     """Why intervals and tests are missing, or what a mean leaves out; each reason once."""
     titles: dict[str, list[str]] = {}
@@ -66,17 +79,20 @@ def comparison_page(
     notes: Sequence[str],
     *,
     group_noun: str,
+    subgroups: Mapping[str, Sequence[GroupDifferences]] = MappingProxyType({}),
 ) -> str:
     """One self-contained HTML page.
 
     Args:
         first: name of the reference; `predictions` contains it and the others, aligned.
         settings: those that differ between runs -> the values.
+        subgroups: other model -> its differences in each subgroup.
     """
     reference = predictions[first]
     images, groups = len(reference.image_ids), len(set(reference.groups))
     found = [d for p in pairings.values() for d in p.differences]
     judged = next((d for d in found if d.margin is not None), None)
+    within = [d for of in subgroups.values() for g in of for d in g.differences]
     facts = Facts(
         group_noun=group_noun,
         sections=frozenset({"differences"} if found else ()),
@@ -86,6 +102,8 @@ def comparison_page(
         tests=sum(not math.isnan(d.p) for d in found),
         mcnemar=sum(not math.isnan(d.p) for p in pairings.values() for d in p.discordances),
         differing_settings=len(settings),
+        gaps=sum(not math.isnan(d.p) for d in within),
+        small_groups=any(not g.differences for of in subgroups.values() for g in of),
     )
     return rendered(
         "comparison.html.j2",
@@ -104,6 +122,9 @@ def comparison_page(
         pairs=pairings,
         settings=settings,
         sides=SIDES,
+        groups={name: subgroups.get(name, ()) for name in pairings},
+        group_columns=[METRICS[n].title for n in dict.fromkeys(d.score for d in within)],
+        noun=group_noun,
         metrics=METRICS,
         say=partial(say, STATEMENTS, facts),
         whose=partial(whose, noun=group_noun),

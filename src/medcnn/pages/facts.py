@@ -91,6 +91,7 @@ class Facts:
     gaps: int = 0  # between subgroups, whose intervals hold together
     gap_level: str = ""  # of each of these intervals alone
     alarms: tuple[str, ...] = ()  # gaps whose interval excludes 0, one per group
+    small_groups: bool = False  # in which two models are not compared
     sought: bool = False  # the audit measured how well it finds near-duplicates
 
     @property

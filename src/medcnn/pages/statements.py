@@ -154,7 +154,7 @@ REPORT: dict[str, Statement[Facts]] = {
             f"{f.gaps:,} gaps hold together at 95 %, each alone at {f.gap_level}. A gap of the "
             "size after 'shows from' would be seen in 80 of 100 samples like this one."
         ),
-        lambda f: f.gaps > 0,
+        lambda f: "subgroups" in f.sections and f.gaps > 0,
     ),
     "subgroups: means": Statement(
         "Means are over the labels that have enough cases in the group and in the rest.",
@@ -303,6 +303,20 @@ COMPARISON: dict[str, Statement[Facts]] = {
     "compare: methods": Statement(_difference, lambda f: bool(f.methods)),
     "compare: McNemar": Statement(
         lambda f: f"McNemar: exact, by {f.group_noun}.", lambda f: f.mcnemar > 0
+    ),
+    "compare: groups": Statement(
+        lambda f: (
+            f"The same difference among the {f.group_noun}s of each group, with its 95 % interval. "
+            f"p is adjusted by Holm for all {f.gaps:,} of these differences."
+        ),
+        lambda f: f.gaps > 0 and "differences" in f.sections,
+    ),
+    "compare: small groups": Statement(
+        lambda f: (
+            f"A group is too small if every score rests on fewer than {FEWEST_SHOWN} "
+            f"{f.group_noun}s."
+        ),
+        lambda f: f.small_groups,
     ),
     "compare: no settings": Statement(
         "Their run.json files show no difference.",

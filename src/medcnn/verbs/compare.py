@@ -15,8 +15,9 @@ from medcnn.system.settings import within
 from medcnn.verbs import Command, Given, Verb
 
 if TYPE_CHECKING:
-    from medcnn.config import Seed
-    from medcnn.statistics.differences import Pairing
+    from medcnn.config import Seed, Subgroups
+    from medcnn.statistics.differences import Difference, Pairing
+    from medcnn.statistics.group_differences import GroupDifferences
     from medcnn.statistics.predictions import Predictions
 
 
@@ -29,6 +30,7 @@ class CompareConfig:
     scores: tuple[str, ...] | None
     margin: float | None = within(0)
     common: bool
+    subgroups: Subgroups
     resamples: int = within(100)
     seed: Seed
     output: str
@@ -77,17 +79,18 @@ def run(config: CompareConfig, _: Command) -> Path:
         DataError: the runs differ in classes, images, labels or patients.
     """
     from medcnn.pages.comparison_notes import Beside, notes_of
-    from medcnn.pages.comparison_page import comparison_page, told_table
+    from medcnn.pages.comparison_page import comparison_page, told_groups, told_table
     from medcnn.statistics.comparing import aligned, compare
     from medcnn.statistics.differences import adjusted
+    from medcnn.statistics.group_differences import by_group
+    from medcnn.statistics.groupings import groupings
     from medcnn.statistics.metrics.table import metric_for
-    from medcnn.statistics.predictions import Predictions
     from medcnn.system.files import write_text
     from medcnn.system.progress import log, track
 
     output = Path(config.output)
-    folders, table = _named(config.runs), f"predictions_{config.split}.csv"
-    predictions = {name: Predictions.read(folder / table) for name, folder in folders.items()}
+    folders = _named(config.runs)
+    predictions = _predictions(folders, config)
     kind = next(iter(predictions.values())).labels.kind
     asked = {score: metric_for(score, kind) for score in config.scores or ()}
     main = next(iter(asked), "")
@@ -107,6 +110,8 @@ def run(config: CompareConfig, _: Command) -> Path:
         },
         config.margin,
     )
+    made = groupings(reference.attributes, config.subgroups)
+    apart = by_group(taken, made, resamples=config.resamples, seed=config.seed)
     facts = {name: _facts(folder) for name, folder in folders.items()}
     nouns = [known.get("report", {}).get("group_noun", "") for known in facts.values()]
     alone = len(set(reference.groups)) == len(reference.image_ids)
@@ -123,9 +128,11 @@ def run(config: CompareConfig, _: Command) -> Path:
     )
     notes = notes_of(beside)
     settings = config_differences(facts)
-    page = comparison_page(first, taken, pairings, settings, notes, group_noun=noun)
+    page = comparison_page(
+        first, taken, pairings, settings, notes, group_noun=noun, subgroups=apart
+    )
     output.mkdir(parents=True, exist_ok=True)
-    content = _json(config, first, reference, pairings, settings, notes)
+    content = _json(config, first, reference, pairings, apart, settings, notes)
     write_text(output / "comparison.json", json.dumps(content, indent=2, allow_nan=False) + "\n")
     write_text(output / "comparison.html", page)
     images, groups = len(reference.image_ids), len(set(reference.groups))
@@ -133,6 +140,8 @@ def run(config: CompareConfig, _: Command) -> Path:
     log.info(f"{config.split}: {images:,} images{of}; reference: {first}")
     for name, pairing in pairings.items():
         for line in told_table(first, name, pairing, noun):
+            log.info(line)
+        for line in told_groups(apart[name]):
             log.info(line)
     for note in notes:
         log.warning(note)
@@ -145,6 +154,17 @@ def _named(runs: Sequence[str]) -> dict[str, Path]:
     short = [Path(r).resolve().name for r in runs]
     often = Counter(short)
     return {n if often[n] == 1 else r: Path(r) for n, r in zip(short, runs, strict=True)}
+
+
+def _predictions(folders: Mapping[str, Path], config: CompareConfig) -> dict[str, Predictions]:
+    """Raises UsageError if subgroups are asked for by attributes that the first run does not have."""
+    from medcnn.statistics.groupings import attributed, check_subgroups
+    from medcnn.statistics.predictions import Predictions
+
+    table = f"predictions_{config.split}.csv"
+    found = {n: attributed(Predictions.read(f / table), f) for n, f in folders.items()}
+    check_subgroups(config.subgroups, list(next(iter(found.values())).attributes))
+    return found
 
 
 def _facts(folder: Path) -> dict[str, Any]:
@@ -187,6 +207,7 @@ def _json(
     first: str,
     reference: Predictions,
     pairings: Mapping[str, Pairing],
+    groups: Mapping[str, Sequence[GroupDifferences]],
     settings: Mapping[str, Sequence[str]],
     notes: Sequence[str],
 ) -> dict[str, Any]:
@@ -194,6 +215,12 @@ def _json(
 
     def strict(values: Mapping[str, Any]) -> dict[str, Any]:
         return {k: None if v != v else v for k, v in values.items()}  # only nan is not itself
+
+    def told(differences: Sequence[Difference]) -> list[dict[str, Any]]:
+        return [
+            strict({**asdict(d), **ps_of(d), "difference": d.difference}) | {"verdict": d.verdict}
+            for d in differences
+        ]
 
     return {
         "schema": SCHEMA,
@@ -207,10 +234,11 @@ def _json(
         "reference": first,
         "others": {
             name: {
-                "differences": [
-                    strict({**asdict(d), **ps_of(d), "difference": d.difference})
-                    | {"verdict": d.verdict}
-                    for d in pairing.differences
+                "differences": told(pairing.differences),
+                "subgroups": [
+                    {"by": g.by, "group": g.name, "images": g.images, "patients": g.patients}
+                    | {"differences": told(g.differences)}
+                    for g in groups.get(name, ())
                 ],
                 "discordances": [strict(asdict(d)) for d in pairing.discordances],
             }

@@ -23,6 +23,7 @@ from medcnn.statistics.groupings import Asked, chosen_subgroups
 from medcnn.system import settings
 from medcnn.system.errors import UsageError
 from medcnn.system.privacy import as_pseudonyms, keyed
+from medcnn.system.registry import nearest
 from medcnn.system.settings import Rule, shown, within
 
 C = TypeVar("C")
@@ -249,6 +250,21 @@ def policy_of(value: Any) -> Choice | None:
     return None if value is None else choice_of(value)
 
 
+EXPLANATIONS = ("gradcam", "hirescam", "integrated_gradients", "occlusion")
+
+
+def explanation_of(value: Any) -> Choice | None:
+    """A method of explanation with its options, or null: none. Raises UsageError."""
+    chosen = None if value is None else choice_of(value)
+    if chosen and chosen.name not in EXPLANATIONS:
+        raise UsageError(
+            f"{shown(chosen.name)} is not one of {', '.join(EXPLANATIONS)}"
+            f"{nearest(chosen.name, EXPLANATIONS)}"
+        )
+    return chosen
+
+
+Explain = Annotated[Choice | None, Rule(parse=explanation_of)]
 Policy = Annotated[Choice | None, Rule(parse=policy_of)]
 NamedChoice = Annotated[Choice, Rule(parse=choice_of)]
 

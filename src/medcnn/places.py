@@ -195,14 +195,19 @@ def stands_there(path: Path, verb: str) -> str:
     )
 
 
-def refuse_other_table(path: Path) -> None:
-    """Raises UsageError if a table of `predict` cannot be written."""
+def refuse_other_table(path: Path, *, maps: bool = False) -> None:
+    """Raises UsageError if a table of `predict` cannot be written, and `maps` beside it."""
     if path.suffix != ".csv":
         raise UsageError(f"output={path}: the table is a .csv file; end the name in .csv.")
-    for place in (path, path.with_suffix(".json")):
+    for place in (path, path.with_suffix(".json"), *([maps_of(path)] if maps else [])):
         if place.exists():
             raise UsageError(f"{place} exists. Nothing is overwritten: name another output=.")
     refuse_unwritable(path)
+
+
+def maps_of(table: Path) -> Path:
+    """The folder of maps beside a table of `predict`."""
+    return table.with_name(f"{table.stem}-maps")
 
 
 def refuse_unwritable(path: Path) -> None:

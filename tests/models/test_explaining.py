@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import nn
 
+from medcnn.config import EXPLANATIONS
 from medcnn.data.labels import Kind, LabelSpace
 from medcnn.data.manifest import Modality
 from medcnn.images.preprocessing import Preprocessing
@@ -241,3 +242,7 @@ def test_what_cannot_be_explained_is_refused_with_the_reason(model: Model, tmp_p
         model.explain(np.zeros((2, 64, 64, 3), np.uint8))
     with pytest.raises(UsageError, match="no class is called 'd'"):
         model.explain(np.zeros((64, 64, 3), np.uint8), "d")
+
+
+def test_settings_know_every_method() -> None:
+    assert tuple(METHODS) == EXPLANATIONS

@@ -13,7 +13,7 @@ from medcnn.system.settings import called, within
 from medcnn.verbs import Command, Verb
 
 if TYPE_CHECKING:
-    from medcnn.config import Device, Precision, ReadingConfig
+    from medcnn.config import Device, Explain, Precision, ReadingConfig
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,13 +26,14 @@ class PredictConfig:
     precision: Precision = called("trainer.precision")
     threads: int | None = within(1, called="trainer.threads")
     max_unreadable: int = within(0, called="audit.max_bad")
+    explain: Explain
     data: ReadingConfig
 
 
 def check(config: PredictConfig) -> None:
     from medcnn.places import checkpoints_at, refuse_other_table, require_checkpoint
 
-    refuse_other_table(Path(config.output))
+    refuse_other_table(Path(config.output), maps=config.explain is not None)
     if config.input.endswith(".safetensors") and not config.checkpoint.endswith(".safetensors"):
         raise UsageError(
             f"checkpoint={config.checkpoint} and input={config.input} seem to be swapped."
@@ -66,6 +67,7 @@ def run(config: PredictConfig, _: Command) -> Path:
     from medcnn.system.files import replacing, write_text
     from medcnn.system.progress import log
     from medcnn.verbs.steps.datasets import read_as
+    from medcnn.verbs.steps.maps import maps_beside
 
     output = Path(config.output)
     if config.threads:
@@ -78,6 +80,7 @@ def run(config: PredictConfig, _: Command) -> Path:
     unreadable: list[tuple[str, str]] = []
     watcher = Watcher(checkpoint.appearance)
     with (
+        maps_beside(output, model, config.explain) as draw_maps,
         replacing(output) as temporary,
         # a file name may not be valid text: it is written as far as Python can write it
         temporary.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file,
@@ -88,7 +91,8 @@ def run(config: PredictConfig, _: Command) -> Path:
         for part in files_of(root, paths, model.labels, model.preprocessing):
             predictions = model.said_new(part, config.batch_size)
             watcher.look(part.store, [r.image_id for r in part.manifest.records], part.rows)
-            writer.writerows(predictions.new_rows())
+            writer.writerows(rows := predictions.new_rows())
+            draw_maps(part, predictions, [row["image_id"] for row in rows])
             unreadable += predictions.unreadable
         file.flush()
         lost = sum(why == NO_RESULT for _, why in unreadable)
@@ -120,13 +124,17 @@ def run(config: PredictConfig, _: Command) -> Path:
             f"that says so in {output}, and no decision. {WHY_NO_RESULT}"
         )
     if len(failed) > config.max_unreadable:
-        shown = "; ".join(f"{private(i)}: {why}" for i, why in failed[:5])
-        raise DataError(
-            f"{len(failed)} of {len(paths)} images cannot be read ({shown}). They have a row "
-            f"with the reason in {output} and no probability. To accept that, run again with "
-            f"audit.max_bad={len(failed)} and another output=."
-        )
+        raise DataError(_too_many(failed, len(paths), output))
     return output
+
+
+def _too_many(failed: list[tuple[str, str]], images: int, output: Path) -> str:
+    shown = "; ".join(f"{private(i)}: {why}" for i, why in failed[:5])
+    return (
+        f"{len(failed)} of {images} images cannot be read ({shown}). They have a row with the "
+        f"reason in {output} and no probability. To accept that, run again with "
+        f"audit.max_bad={len(failed)} and another output=."
+    )
 
 
 VERB = Verb(

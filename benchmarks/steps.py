@@ -34,7 +34,7 @@ from medcnn.cli.compose import read_command
 from medcnn.data.labels import Kind, LabelSpace
 from medcnn.data.manifest import Manifest, Modality, Record, Split
 from medcnn.models.classifier import Architecture, Classifier, build_classifier
-from medcnn.models.inference import autocast
+from medcnn.models.computing import autocast
 from medcnn.pixels.pixel_store import PixelStore
 from medcnn.pixels.segments import Pixels
 from medcnn.system.run_facts import versions

@@ -11,6 +11,7 @@ from medcnn.config import Precision
 from medcnn.data.labels import Kind, LabelSpace
 from medcnn.data.manifest import Manifest
 from medcnn.images.preprocessing import Fit, Preprocessing
+from medcnn.models.classifier import Architecture, build_classifier
 from medcnn.models.deployed import joined
 from medcnn.models.inference import (
     VIEWS,
@@ -70,6 +71,35 @@ def test_predictions_do_not_depend_on_the_batch_size(
     images = torch.from_numpy(store.take(np.arange(len(store))))
     whole = logits_of(LeftHalf(), images, "", torch.float32)
     assert np.allclose(found.logits, whole, atol=1e-6)
+
+
+# As docs/readout.md states it.
+TOLERANCE = 0.02
+
+
+@pytest.mark.fault
+def test_half_precision_moves_probabilities_by_less_than_the_stated_tolerance(
+    colours: Callable[..., Manifest],
+) -> None:
+    """Row 96."""
+    torch.manual_seed(0)
+    manifest = colours()
+    architecture = Architecture(
+        backbone="test_resnet", options={}, head="linear", head_options={}, channels=3, size_px=32
+    )
+    classifier, _ = build_classifier(architecture, 3)
+    how = Preprocessing(size_px=32, channels=3, fit=Fit.PAD, bits=8)
+    store = open_store(manifest, how, cache="off")
+    full, half = (
+        predict(
+            classifier, store, manifest, np.arange(48), split="test", device=CPU, dtype=dtype
+        ).probabilities
+        for dtype in (torch.float32, torch.bfloat16)
+    )
+    assert 0 < np.abs(full - half).max() < TOLERANCE
+    first, second = np.sort(full, axis=1)[:, -2:].T
+    clear = second - first > TOLERANCE
+    assert (full.argmax(axis=1) == half.argmax(axis=1))[clear].all()
 
 
 def test_an_unreadable_image_has_no_row_and_is_listed(colours: Callable[..., Manifest]) -> None:

@@ -30,7 +30,7 @@ SECTIONS = sorted(
     {
         *("Scores", "Errors", "points", "grades", "slider", "sets", "referral"),
         *("curves", "confusion", "most confused", "training", "differences", "groups"),
-        *("subgroups", "small groups", "skin tone", "mean over labels"),
+        *("subgroups", "small groups", "skin tone", "mean over labels", "looks"),
     }
 )
 VALUES: dict[str, list[Any]] = {
@@ -60,6 +60,7 @@ VALUES: dict[str, list[Any]] = {
     "wanted": ["", "90 %"],
     "per": ["", "patient", "image"],
     "aurc": ["", "0.0123"],
+    "unlike": [(), ("unusual",), ("unusual", "other site")],
     "unlisted": [0, 3],
     "listed": [0, 200],
     "margin": [None, 0.02],

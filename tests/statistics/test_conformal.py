@@ -206,7 +206,9 @@ def test_too_few_patients_promise_nothing_so_every_class_is_in_the_set() -> None
 
 def config(**more: Any) -> ReadoutConfig:
     usual = {"calibration": "none", "operating_points": chosen_points("youden")}
-    return ReadoutConfig(**{**usual, "conformal": None, "refer_share": None, **more})
+    return ReadoutConfig(
+        **{**usual, "conformal": None, "refer_share": None, "unusual": None, **more}
+    )
 
 
 @pytest.mark.parametrize("kind", Kind)

@@ -21,6 +21,7 @@ def judged(simulate: Any, kind: Kind, *, n: int = 300, **more: Any) -> Any:
         operating_points=chosen_points(["youden", {"name": "sensitivity", "at": 0.9}]),
         conformal=chosen_conformal("split"),
         refer_share=0.1,
+        unusual=None,
     )
     v = simulate(kind, 400, seed=7)
     readout = fit_readout(config, v.labels, v.logits, v.targets, v.groups)

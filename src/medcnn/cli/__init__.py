@@ -83,7 +83,7 @@ def run(words: list[str]) -> int:
             say(f"{of}{error.strerror}.{_advice(error)}")
             return 1
         if isinstance(error, RuntimeError):  # torch raises no others
-            from medcnn.models.inference import out_of_memory
+            from medcnn.models.computing import out_of_memory
 
             if out_of_memory(error):
                 say("there is too little memory for this network, or other programs use it.")

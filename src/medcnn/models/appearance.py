@@ -63,14 +63,13 @@ def appearance_of(store: PixelStore, rows: NDArray[np.int64]) -> Appearance:
 def facts_of(store: PixelStore, rows: NDArray[np.int64]) -> Floats:
     """[N, FACTS] of readable images, a batch at a time."""
     parts = np.array_split(rows, -(-len(rows) // 64)) if len(rows) else []
-    found = [_facts(torch.from_numpy(store.take(part))) for part in parts]
+    found = [facts(unit_range(torch.from_numpy(store.take(part)))) for part in parts]
     return np.concatenate(found) if found else np.zeros((0, len(FACTS)))
 
 
-def _facts(images: Tensor) -> Floats:
-    """[B, FACTS] of images [B, C, H, W] of full range."""
-    floats = unit_range(images)
-    small = F.adaptive_avg_pool2d(floats, _GRID).expand(-1, 3, -1, -1)
+def facts(images: Tensor) -> Floats:
+    """[B, FACTS] of images [B, C, H, W] in 0..1."""
+    small = F.adaptive_avg_pool2d(images, _GRID).expand(-1, 3, -1, -1)
     red, green, blue = small.unbind(1)
     grey = small.mean(1)
     flat = grey.flatten(1)
@@ -85,7 +84,7 @@ def _facts(images: Tensor) -> Floats:
     steps = [(grey.diff(dim=dim)).abs().flatten(1).mean(1) for dim in (1, 2)]
     means = [channel.flatten(1).mean(1) for channel in (red, green, blue)]
     corners, centre = grey[:, corner].mean(1), grey[:, middle, middle].flatten(1).mean(1)
-    facts = [
+    found = [
         *means,
         ((red - green).abs() + (green - blue).abs()).flatten(1).mean(1),
         flat.std(1),
@@ -97,7 +96,7 @@ def _facts(images: Tensor) -> Floats:
         means[0] - means[2],
         centre - corners,
     ]
-    return torch.stack(facts, dim=1).double().numpy()
+    return torch.stack(found, dim=1).double().numpy()
 
 
 def outside(appearance: Appearance, facts: Floats) -> Floats:

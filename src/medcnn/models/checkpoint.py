@@ -10,7 +10,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,8 @@ from medcnn.models.auxiliary import PREFIX
 from medcnn.models.backbones import Normalisation
 from medcnn.models.classifier import Architecture, Classifier, build_classifier
 from medcnn.models.description import faults_of
+from medcnn.models.familiarity import PREFIX as FAMILIAR
+from medcnn.models.familiarity import Familiarity, stored_familiarity
 from medcnn.models.lora import merged
 from medcnn.places import require_checkpoint
 from medcnn.statistics.decisions import Readout
@@ -37,12 +39,18 @@ from medcnn.system import plugins
 from medcnn.system.errors import CheckpointError, PluginError, listed
 from medcnn.system.files import sha256_of, write_bytes
 from medcnn.system.privacy import keyed, pseudonym
+from medcnn.system.progress import log
 
-# 2 came with the readout; 3 with a seal, the SHA-256 of weights and description; 4 with poolings.
-SCHEMA = 4
+# 2 came with the readout; 3 with a seal, the SHA-256 of weights and description; 4 with poolings;
+# 5 with what unusual images are told by.
+SCHEMA = 5
 # Groups of plug-ins without which nothing can be predicted.
 NEEDED = ("backbones", "heads", "steps")
 DIGEST_BYTES, SHORT_DIGITS = 12, 8
+OTHER_WEIGHTS = (
+    "the weights of this checkpoint were changed since it learnt what is usual, so nobody can say "
+    "which images are unusual for it."
+)
 OTHER_KEY = (
     "pseudonyms are made with another key here than in the training of the checkpoint, so nobody "
     "can say which of these images it was trained with (see MEDCNN_PSEUDONYM_KEY_FILE)."
@@ -59,6 +67,8 @@ class Checkpoint:
         training: the resolved config of the run, without where its images lay.
         provenance: versions, manifest fingerprint, epoch, validation score, origin of weights.
         appearance: what the images of the training looked like; None in earlier checkpoints.
+        familiar: what unusual images are told by; None if that was turned off, in earlier
+            checkpoints, and in those of an epoch that was not chosen.
         plugins: of the run that are not medcnn's own, as `plugins.used` gives them.
     """
 
@@ -73,6 +83,7 @@ class Checkpoint:
     provenance: Mapping[str, Any]
     appearance: Appearance | None = None
     plugins: tuple[Mapping[str, str], ...] = ()
+    familiar: Familiarity | None = field(default=None, compare=False)
 
     @property
     def lineage(self) -> list[Mapping[str, Any]]:
@@ -120,6 +131,7 @@ class Checkpoint:
             "provenance": dict(self.provenance),
             "appearance": dataclasses.asdict(self.appearance) if self.appearance else None,
             "plugins": list(self.plugins),
+            "familiar_weights": self.familiar.weights if self.familiar else None,
         }
 
     @classmethod
@@ -171,12 +183,25 @@ def save(path: Path, classifier: Classifier, checkpoint: Checkpoint) -> None:
 
 def serialised(classifier: Classifier, checkpoint: Checkpoint) -> bytes:
     """The content of a checkpoint's file."""
-    kept = {k: v for k, v in merged(classifier).items() if not k.startswith(PREFIX)}
-    tensors = {k: v.detach().cpu().contiguous() for k, v in kept.items()}
+    tensors = weights_of(classifier)
+    if checkpoint.familiar:
+        tensors |= checkpoint.familiar.tensors()
     # allow_nan=False: the header must stay JSON for every reader
     described = json.dumps(checkpoint.to_json(), allow_nan=False)
     sealed = json.dumps({**json.loads(described), "seal": _seal(described, tensors)})
     return safetensors.torch.save(tensors, metadata={"medcnn": sealed})
+
+
+def weights_of(classifier: Classifier) -> dict[str, Tensor]:
+    """As checkpoints store them."""
+    kept = {k: v for k, v in merged(classifier).items() if not k.startswith(PREFIX)}
+    return {k: v.detach().cpu().contiguous() for k, v in kept.items()}
+
+
+def digest_of_body_weights(of: Classifier | Mapping[str, Tensor]) -> str:
+    """SHA-256 of the weights that make features, of a classifier or as `read` gives them."""
+    tensors = weights_of(of) if isinstance(of, Classifier) else of
+    return _seal("", {k: v for k, v in tensors.items() if k.startswith("body.")})
 
 
 def _seal(described: str, tensors: Mapping[str, Tensor]) -> str:
@@ -250,6 +275,13 @@ def _read(path: Path) -> tuple[Checkpoint, dict[str, Tensor]]:
             )
         plugins.require(stored.get("plugins", []), NEEDED, f"checkpoint={path}")
         checkpoint = Checkpoint.from_json(stored)
+        if any(name.startswith(FAMILIAR) for name in tensors):
+            known = {k: tensors.pop(k) for k in list(tensors) if k.startswith(FAMILIAR)}
+            familiar = stored_familiarity(known, str(stored["familiar_weights"]))
+            if familiar.weights == digest_of_body_weights(tensors):
+                checkpoint = replace(checkpoint, familiar=familiar)
+            else:
+                log.warning(OTHER_WEIGHTS)
         faults = faults_of(checkpoint)
     except (CheckpointError, PluginError):
         raise

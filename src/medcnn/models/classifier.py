@@ -64,13 +64,16 @@ class Classifier(nn.Module):
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.body_frozen):
             return torch.as_tensor(self.body(normalised))
 
+    def judged(self, features: Tensor) -> Tensor:
+        """Logits [B, K] of features."""
+        # in full precision: logits of 8 significant bits would tie, and scores live on ranks
+        with full_precision(features):
+            return torch.as_tensor(self.head(features.float()))
+
     def forward(self, images: Tensor) -> Any:
         """Logits [B, K]; in training with auxiliary heads a list of (weight of the loss, logits),
         the classifier's own first."""
-        features = self.features(images)
-        # in full precision: logits of 8 significant bits would tie, and scores live on ranks
-        with full_precision(images):
-            logits = torch.as_tensor(self.head(features.float()))
+        logits = self.judged(self.features(images))
         if self.auxiliary is not None and self.training:
             return [(1.0, logits), *self.auxiliary()]
         return logits

@@ -25,13 +25,9 @@ from medcnn.images.preprocessing import Preprocessing
 from medcnn.models import checkpoint as checkpoints
 from medcnn.models.checkpoint import Checkpoint
 from medcnn.models.classifier import Classifier
+from medcnn.models.computing import autocast
 from medcnn.models.explained import Explanation, explain_source
-from medcnn.models.inference import (
-    autocast,
-    autocast_dtype,
-    pick_device,
-    predict,
-)
+from medcnn.models.inference import autocast_dtype, pick_device, predict
 from medcnn.models.inputs import Images, Source, read_inputs
 from medcnn.models.no_result import refuse_without_result, with_results_only
 from medcnn.pixels.batches import batches
@@ -198,6 +194,7 @@ class Model:
             device=self.device,
             dtype=self.dtype,
             readout=self.readout,
+            familiar=self.checkpoint.familiar,
             provenance=dict(self.provenance),
         )
 
@@ -313,6 +310,11 @@ def joined(parts: Sequence[Predictions]) -> Predictions:
             None
             if first.disagreement is None
             else np.concatenate([p.disagreement for p in parts if p.disagreement is not None])
+        ),
+        looks=(
+            None
+            if first.looks is None
+            else np.concatenate([p.looks for p in parts if p.looks is not None])
         ),
         unreadable=tuple(u for p in parts for u in p.unreadable),
     )

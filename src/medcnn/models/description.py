@@ -19,6 +19,7 @@ import numpy as np
 from medcnn.config import Precision
 from medcnn.data.labels import LabelSpace
 from medcnn.statistics.decisions import Readout, certainty
+from medcnn.statistics.strangeness import COLUMNS
 
 # Of any number in the options of a network: beyond it there is no layer, only a full memory.
 MOST = 65_536
@@ -226,6 +227,8 @@ def _reading(described: Any) -> list[str]:
             readout.rule(labels)
             if readout.conformal is not None:
                 readout.conformal.sets(labels, p, None)
+            if readout.unusual is not None:
+                readout.unusual.verdicts(np.zeros((len(p), len(COLUMNS))))
             certainty(labels, p)
     except Exception as error:  # whatever it meets first
         return [f"readout: it cannot be used ({type(error).__name__})"]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 from typing import Any
 
 import numpy as np
@@ -14,11 +13,14 @@ from torch import Tensor, nn
 from medcnn.config import Precision
 from medcnn.data.labels import LabelSpace
 from medcnn.data.manifest import Manifest
-from medcnn.models.classifier import unit_range
+from medcnn.models.classifier import Classifier
+from medcnn.models.computing import computed
+from medcnn.models.familiarity import Familiarity, seen_in
 from medcnn.pixels.batches import batches, num_batches
 from medcnn.pixels.pixel_store import PixelStore
 from medcnn.statistics.decisions import Readout
 from medcnn.statistics.predictions import Predictions
+from medcnn.statistics.strangeness import COLUMNS
 from medcnn.system.distributed import ALONE, Ranks
 from medcnn.system.errors import UsageError
 from medcnn.system.progress import track
@@ -71,44 +73,31 @@ def autocast_dtype(precision: Precision, device: torch.device) -> torch.dtype:
     }[precision]
 
 
-def autocast(dtype: torch.dtype, device: torch.device) -> AbstractContextManager[Any]:
-    """The one path for every precision: with float32 the context does nothing."""
-    return torch.autocast(device.type, dtype=dtype, enabled=dtype is not torch.float32)
-
-
-def out_of_memory(error: Exception) -> bool:
-    """Also where torch raises a plain RuntimeError: the allocators of CPUs and Apple's GPUs do, and
-    NVIDIA's libraries that find no room for a workspace of their own."""
-    if isinstance(error, torch.OutOfMemoryError):
-        return True
-    return isinstance(error, RuntimeError) and any(words in str(error) for words in NO_ROOM)
-
-
-NO_ROOM = (
-    "out of memory",
-    "can't allocate memory",
-    "_STATUS_ALLOC_FAILED",  # cuBLAS and cuDNN
-    "unable to find an engine to execute this computation",  # cuDNN, after all engines failed
-)
-
-
 def logits_of(
     classifier: Callable[[Tensor], Tensor], images: Tensor, flips: str, dtype: torch.dtype
 ) -> NDArray[np.float32]:
-    """Logits [B, K], float32: the mean over the mirrored views of each image.
+    """Logits [B, K], float32: the mean over the mirrored views of each image."""
 
-    Where memory is too small for all at once they go in halves.
-    """
-    try:
-        with torch.inference_mode(), autocast(dtype, images.device):
-            floats = unit_range(images)
-            views = [classifier(floats.flip(dims) if dims else floats) for dims in VIEWS[flips]]
-        return np.asarray(torch.stack([v.float() for v in views]).mean(0).cpu().numpy())
-    except RuntimeError as error:
-        if len(images) == 1 or not out_of_memory(error):
-            raise
-    halves = [logits_of(classifier, half, flips, dtype) for half in images.chunk(2)]
-    return np.concatenate(halves)
+    def mean(floats: Tensor) -> tuple[Tensor]:
+        views = [classifier(floats.flip(dims) if dims else floats) for dims in VIEWS[flips]]
+        return (torch.stack([v.float() for v in views]).mean(0),)
+
+    return computed(mean, images, dtype)[0]
+
+
+def logits_and_features(
+    classifier: Classifier, images: Tensor, flips: str, dtype: torch.dtype
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """As `logits_of`, and what the head sees of the images as they are, [B, F] or [B, F, H, W]."""
+
+    def both(floats: Tensor) -> tuple[Tensor, Tensor]:
+        features = classifier.features(floats)
+        views = [classifier.judged(features)]
+        views += [classifier(floats.flip(dims)) for dims in VIEWS[flips][1:]]
+        return torch.stack([v.float() for v in views]).mean(0), features
+
+    logits, features = computed(both, images, dtype)
+    return logits, features
 
 
 def predict(
@@ -126,6 +115,7 @@ def predict(
     dtype: torch.dtype,
     readout: Readout = NO_READOUT,
     ranks: Ranks = ALONE,
+    familiar: Familiarity | None = None,
     provenance: dict[str, Any] | None = None,
 ) -> Predictions:
     """Predictions of the readable images among `rows`, in that order.
@@ -135,6 +125,7 @@ def predict(
         targets: [N, K] of all records in the order of `labels`; None means the manifest's own.
         flips: mirrored views to average over, a key of VIEWS.
         ranks: processes that share the images; each gets all predictions.
+        familiar: measures how strange images look.
     """
     labels = labels or manifest.labels
     targets = manifest.targets() if targets is None else targets
@@ -142,11 +133,16 @@ def predict(
     classifier.eval()
     own = ranks.share(good)
     coming = batches(store, targets, own, batch_size, device=device)
-    parts = [
-        logits_of(classifier, batch.images, flips, dtype)
-        for batch in track(coming, num_batches(len(own), batch_size), f"predicting {split}")
-    ]
-    empty = np.zeros((0, len(labels.outputs)), np.float32)
+    parts = [np.zeros((0, len(labels.outputs)), np.float32)]
+    looks = [np.zeros((0, len(COLUMNS)))]
+    for batch in track(coming, num_batches(len(own), batch_size), f"predicting {split}"):
+        if familiar is None:
+            parts.append(logits_of(classifier, batch.images, flips, dtype))
+        else:
+            assert isinstance(classifier, Classifier), "it has features"
+            logits, features = logits_and_features(classifier, batch.images, flips, dtype)
+            parts.append(logits)
+            looks.append(familiar.looks(seen_in(batch.images, features)))
     chosen = [manifest.records[i] for i in good]
     by = readout.conformal.by if readout.conformal else ""
     return Predictions(
@@ -155,7 +151,8 @@ def predict(
         image_ids=tuple(r.image_id for r in chosen),
         groups=tuple(r.group for r in chosen),
         targets=targets[good],
-        logits=ranks.gathered(np.concatenate(parts) if parts else empty),
+        logits=ranks.gathered(np.concatenate(parts)),
+        looks=None if familiar is None else ranks.gathered(np.concatenate(looks)),
         readout=readout,
         categories=tuple(r.attributes.get(by, "") for r in chosen) if by else (),
         lines=tuple(r.line for r in chosen) if any(r.line for r in chosen) else (),

@@ -77,6 +77,7 @@ class Facts:
     wanted: str = ""  # requested coverage of prediction sets
     per: str = ""  # the unit of that guarantee, `patient` or `image`
     aurc: str = ""  # area under the curve of risk and coverage
+    unlike: tuple[str, ...] = ()  # verdicts on images that come more often than stated
     listed: int = 0  # images that could not be read and are in the report's table
     unlisted: int = 0  # others
     margin: float | None = None  # how much worse a model may be

@@ -222,7 +222,7 @@ def report_facts(
 ) -> Facts:
     """The facts of the page's first split."""
     readout: ReadoutEvaluation | None = drawn["readout"]
-    names = ("points", "grades", "sets", "referral")
+    names = ("points", "grades", "sets", "referral", "looks")
     judged = {name: getattr(readout, name, ()) for name in names}
     sets = readout.sets if readout else ()
     parts = {
@@ -251,6 +251,7 @@ def report_facts(
         wanted=short(100 * sets[0].wanted, " %") if sets else "",
         per=sets[0].per if sets else "",
         aurc=number(readout.aurc, 4) if readout else "",
+        unlike=tuple(row.verdict for row in judged["looks"] if row.too_often),
         listed=min(unreadable, MOST_UNREADABLE),
         unlisted=max(0, unreadable - MOST_UNREADABLE),
     )

@@ -14,6 +14,7 @@ from medcnn.pages.facts import Facts, Made, Statement
 from medcnn.pages.format import counted, short
 from medcnn.pages.seen import SEEN, choices, chose
 from medcnn.statistics.subgroups import FEWEST_SHOWN
+from medcnn.system.errors import listed
 
 MOST_ALARMS = 3
 """Groups that are named; the table has all."""
@@ -197,6 +198,25 @@ REPORT: dict[str, Statement[Facts]] = {
             f"{f.aurc}; smaller is better."
         ),
         lambda f: "referral" in f.sections and bool(f.aurc),
+    ),
+    "looks": Statement(
+        lambda f: (
+            f"Of the images of new {f.group_noun if f.grouped else 'patient'}s like those of "
+            "validation, at most the stated share gets a verdict by mistake. An image gets the "
+            "first that applies; the share found counts all beyond the bound."
+        ),
+        _has("looks"),
+    ),
+    "looks: as stated": Statement(
+        "No verdict is given more often than that, beyond chance.",
+        lambda f: "looks" in f.sections and not f.unlike,
+    ),
+    "looks: more": Statement(
+        lambda f: (
+            f"{listed(list(f.unlike)).capitalize()}: given more often than that, beyond chance. "
+            "These images are unlike those of validation, so its scores need not hold for them."
+        ),
+        lambda f: "looks" in f.sections and bool(f.unlike),
     ),
     "curves": Statement(
         "The blue line shows every threshold, the orange dot the decisions. The dashed line shows "

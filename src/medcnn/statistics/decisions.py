@@ -18,6 +18,7 @@ from medcnn.statistics import conformal, operating
 from medcnn.statistics.calibration import CALIBRATIONS, Calibration, cross_fitted, fit_calibration
 from medcnn.statistics.conformal import Conformal, fit_conformal
 from medcnn.statistics.operating import OperatingPoint, expected_grade, fit_point
+from medcnn.statistics.strangeness import COLUMNS, Bounds, fit_bounds
 from medcnn.system.errors import UsageError, listed
 from medcnn.system.registry import nearest
 
@@ -75,12 +76,14 @@ class Readout:
     points: operating points; the first one decides for independent labels, and if it is `kappa`.
     conformal: None if no prediction sets were requested.
     referral: None if no referral was requested.
+    unusual: which images look unlike those of the training; None if that is not known.
     """
 
     calibration: Calibration | None = None
     points: tuple[OperatingPoint, ...] = ()
     conformal: Conformal | None = None
     referral: Referral | None = None
+    unusual: Bounds | None = None
 
     @classmethod
     def of_thresholds(cls, thresholds: Sequence[float] | None) -> Readout:
@@ -93,7 +96,8 @@ class Readout:
     def said_columns(self) -> tuple[str, ...]:
         """Text columns in a table of predictions."""
         more = {"set": self.conformal, "refer": self.referral}
-        return ("decision", *(name for name, there in more.items() if there is not None))
+        looks = () if self.unusual is None else ("looks", *COLUMNS)
+        return ("decision", *(name for name, there in more.items() if there is not None), *looks)
 
     def probabilities(self, labels: LabelSpace, logits: Floats) -> NDArray[np.float64]:
         if self.calibration is None:
@@ -137,11 +141,14 @@ class Readout:
         )
 
     def to_json(self) -> dict[str, Any]:
+        # earlier files have no such key, and their digests stay as they are
+        unusual = {"unusual": asdict(self.unusual)} if self.unusual else {}
         return {
             "calibration": asdict(self.calibration) if self.calibration else None,
             "points": [asdict(point) for point in self.points],
             "conformal": self.conformal.to_json() if self.conformal else None,
             "referral": asdict(self.referral) if self.referral else None,
+            **unusual,
         }
 
     @classmethod
@@ -160,6 +167,7 @@ class Readout:
             points=tuple(OperatingPoint(**p) for p in points),
             conformal=Conformal.from_json(found["conformal"]) if found["conformal"] else None,
             referral=Referral(**found["referral"]) if found["referral"] else None,
+            unusual=Bounds(**stored["unusual"]) if stored.get("unusual") else None,
         )
 
 
@@ -171,6 +179,7 @@ class ReadoutConfig:
     operating_points: Rules = field(metadata={"parse": chosen_points})
     conformal: Mapping[str, Any] | None = field(metadata={"parse": chosen_conformal})
     refer_share: float | None = field(metadata={"low": 0.001, "high": 0.9})
+    unusual: float | None = field(metadata={"low": 0.001, "high": 0.5})
 
 
 def check_readout(config: ReadoutConfig, labels: LabelSpace, attributes: Collection[str]) -> None:
@@ -214,6 +223,7 @@ def fit_readout(
     targets: Floats,
     groups: Sequence[str],
     categories: Sequence[str] | None = None,
+    looks: NDArray[np.float64] | None = None,
 ) -> Readout:
     """Fit on validation. Each step uses the result of the previous one, except for the bounds of
     prediction sets, which use probabilities cross-fitted by patient.
@@ -223,6 +233,7 @@ def fit_readout(
         targets: [N, K], nan for "not assessed".
         groups: patient of each image [N].
         categories: attribute `conformal.by` of each image [N].
+        looks: how strange each image looks, [N, strangeness.COLUMNS].
     """
     calibration = fit_calibration(config.calibration, labels, logits, targets)
     readout = Readout(calibration=calibration)
@@ -231,6 +242,9 @@ def fit_readout(
     if config.refer_share is not None and len(p):
         bound = float(np.quantile(certainty(labels, p), config.refer_share))
         referral = Referral(share=config.refer_share, certainty=bound)
+    unusual = None
+    if config.unusual is not None and looks is not None:
+        unusual = fit_bounds(looks, groups, config.unusual)
     sets = None
     if config.conformal:
         unseen = cross_fitted(config.calibration, labels, logits, targets, groups)
@@ -240,6 +254,7 @@ def fit_readout(
         points=tuple(fit_point(rule, p, targets, groups) for rule in config.operating_points),
         conformal=sets,
         referral=referral,
+        unusual=unusual,
     )
 
 

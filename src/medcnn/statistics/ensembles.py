@@ -11,6 +11,7 @@ import numpy as np
 from medcnn.data.labels import LabelSpace
 from medcnn.statistics.decisions import Readout
 from medcnn.statistics.predictions import Predictions
+from medcnn.statistics.strangeness import shared_bounds, shared_looks
 from medcnn.system.errors import UsageError
 
 LEAST = 1e-12
@@ -49,7 +50,9 @@ def common_readout(labels: LabelSpace, readouts: Sequence[Readout]) -> tuple[Rea
     said = (
         f"the ensemble has no {' and no '.join(lost)}: they hold for a single model" if lost else ""
     )
-    return Readout(points=points), said
+    known = [r.unusual for r in readouts if r.unusual is not None]
+    unusual = shared_bounds(known) if len(known) == len(readouts) else None
+    return Readout(points=points, unusual=unusual), said
 
 
 def mean_of(
@@ -68,6 +71,9 @@ def mean_of(
     labels = members[0].labels
     each = np.stack([p.probabilities for p in members])  # [members, N, K]
     mean = each.mean(axis=0)
+    known = [
+        (p.looks, p.readout.unusual) for p in members if p.looks is not None and p.readout.unusual
+    ]
     with np.errstate(invalid="ignore"):
         logits = np.log(mean.clip(LEAST))
         if not labels.exclusive:
@@ -78,5 +84,6 @@ def mean_of(
         readout=readout,
         categories=(),
         disagreement=each.std(axis=0).max(axis=1) if mean.size else np.zeros(len(mean)),
+        looks=shared_looks(known) if len(known) == len(members) else None,
         provenance=dict(provenance),
     )

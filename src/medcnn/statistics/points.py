@@ -4,7 +4,7 @@ coverage of prediction sets, and the gain from referring the least certain image
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -19,6 +19,7 @@ from medcnn.statistics.intervals import group_numbers
 from medcnn.statistics.operating import OperatingPoint
 from medcnn.statistics.predictions import Predictions
 from medcnn.statistics.shares import predictive_estimates, share_by_patient, share_of, two_by_two
+from medcnn.statistics.strangeness import VERDICTS
 from medcnn.system.errors import UsageError
 
 REFERRED_SHARES = (0.0, 0.05, 0.1, 0.2, 0.3, 0.5)
@@ -110,8 +111,37 @@ class BoundResult:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LookResult:
+    """How often images of a split get a verdict of `strangeness`.
+
+    Attributes:
+        rate: at most so often by mistake, of images of new patients like those of validation.
+        patients: of validation, who gave the bound.
+        bound: strangeness from which on an image gets it.
+        images: that get it.
+        by_patient: mean over patients of the share of their images beyond the bound, also if they
+            get a more serious verdict.
+    """
+
+    verdict: str
+    rate: float
+    patients: int
+    bound: float
+    images: int
+    by_patient: Estimate
+
+    @property
+    def too_often(self) -> bool:
+        """Whether more than chance explains why the share is above the stated rate: that of these
+        patients, and that of those of validation, who gave the bound."""
+        found, spread = self.by_patient, math.sqrt(self.rate * (1 - self.rate) / self.patients)
+        return found.value - math.hypot(found.value - found.low, 1.96 * spread) > self.rate
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ReadoutEvaluation:
     """Attributes:
+    looks: for the verdicts on how unusual images look; empty if there are none.
     grades: for operating points that cut the mean grade.
     bound: None without `readout.refer_share`.
     curve: (share of images kept, error among them), most certain first, at most 200 points.
@@ -125,6 +155,7 @@ class ReadoutEvaluation:
     bound: BoundResult | None
     curve: tuple[tuple[float, float], ...]
     aurc: float
+    looks: tuple[LookResult, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         plain: dict[str, Any] = _without_nan(asdict(self))
@@ -165,7 +196,23 @@ def evaluate_readout(
         bound=bound,
         curve=curve,
         aurc=aurc,
+        looks=tuple(_looks(predictions, numbers)),
     )
+
+
+def _looks(predictions: Predictions, groups: NDArray[np.int64]) -> Iterator[LookResult]:
+    bounds, looks, named = predictions.readout.unusual, predictions.looks, predictions.verdicts
+    if bounds is None or looks is None or named is None or predictions.folds:
+        return
+    for verdict, beyond in zip(VERDICTS, bounds.beyond(looks).T, strict=True):
+        yield LookResult(
+            verdict=verdict,
+            rate=bounds.rates[verdict],
+            patients=bounds.patients,
+            bound=bounds.bounds[verdict],
+            images=int((named == verdict).sum()),
+            by_patient=share_by_patient(beyond, groups),
+        )
 
 
 def _judged(

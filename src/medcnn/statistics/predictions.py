@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from medcnn.data.labels import Kind, LabelSpace
 from medcnn.statistics.conformal import set_texts
 from medcnn.statistics.decisions import Readout, certainty
+from medcnn.statistics.strangeness import COLUMNS
 from medcnn.system.errors import DataError, UsageError
 from medcnn.system.files import heading, plain, quoted, table, write_bytes, write_text
 
@@ -48,6 +49,7 @@ class Predictions:
             without it; else empty.
         by_fold: the readout of each of these models, used instead of `readout`.
         disagreement: [N] for an ensemble, how much its members disagree on each image; else None.
+        looks: [N, strangeness.COLUMNS], how strange each image looks; None if it was not measured.
         provenance: what made the logits (checkpoint hash, manifest fingerprint, ...).
     """
 
@@ -65,6 +67,7 @@ class Predictions:
     folds: tuple[int, ...] = ()
     by_fold: tuple[Readout, ...] = ()
     disagreement: NDArray[np.float64] | None = None
+    looks: NDArray[np.float64] | None = None
     provenance: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -90,6 +93,7 @@ class Predictions:
             lines=chosen(self.lines),
             folds=chosen(self.folds),
             disagreement=None if self.disagreement is None else self.disagreement[at],
+            looks=None if self.looks is None else self.looks[at],
         )
 
     def each_fold(self) -> Iterator[tuple[NDArray[np.int64], Predictions]]:
@@ -149,6 +153,17 @@ class Predictions:
         return self._read_out(refer_of)
 
     @property
+    def verdicts(self) -> NDArray[np.str_] | None:
+        """[N] `usual`, or one of `strangeness.VERDICTS`; None if that is not known."""
+
+        def verdicts_of(p: Predictions) -> NDArray[np.str_] | None:
+            if p.looks is None or p.readout.unusual is None:
+                return None
+            return np.array(p.readout.unusual.verdicts(p.looks), dtype=np.str_)
+
+        return self._read_out(verdicts_of)
+
+    @property
     def digest(self) -> str:
         """SHA-256 of everything that scores depend on: ids, groups, targets, logits, readout."""
         told: list[Any] = [
@@ -173,6 +188,7 @@ class Predictions:
         names = self.labels.outputs
         columns = [f"{what}:{n}" for what in ("target", "logit", "probability") for n in names]
         said = self._said()
+        measured = self._measured()
         if self.categories:
             said["category"] = list(self.categories)
         if self.lines:
@@ -182,7 +198,7 @@ class Predictions:
         said |= {heading(f"{ATTRIBUTE}{n}"): list(v) for n, v in self.attributes.items()}
         with table(path) as file:
             writer = csv.writer(file)
-            writer.writerow(["image_id", "group", *map(heading, columns), *said])
+            writer.writerow(["image_id", "group", *map(heading, columns), *said, *measured])
             rows = zip(
                 self.image_ids,
                 self.groups,
@@ -190,14 +206,16 @@ class Predictions:
                 self.logits,
                 self.probabilities,
                 zip(*said.values(), strict=True),
+                zip(*measured.values(), strict=True) if measured else [()] * len(self.image_ids),
                 strict=True,
             )
-            for image_id, group, target, logit, probability, words in rows:
+            for image_id, group, target, logit, probability, words, numbers in rows:
                 cells = ["" if math.isnan(t) else f"{t:g}" for t in target]
                 # nine digits represent every float32 exactly
                 cells += [f"{value:.9g}" for value in logit]
                 cells += [f"{value:.6f}" for value in probability]
-                writer.writerow([*map(quoted, (image_id, group)), *cells, *map(quoted, words)])
+                words = [*map(quoted, words), *(f"{number:.6f}" for number in numbers)]
+                writer.writerow([*map(quoted, (image_id, group)), *cells, *words])
         header: dict[str, Any] = {
             "schema": 2,
             "labels": self.labels.to_json(),
@@ -248,12 +266,13 @@ class Predictions:
 
     def _rows(self) -> list[dict[str, Any]]:
         """One row per image, in order, then those of unreadable images."""
-        said = self._said()
+        said, measured = self._said(), self._measured()
         rows: list[dict[str, Any]] = [
             {
                 "image_id": image_id,
                 **{heading(f"probability:{n}"): v for n, v in self._named(values)},
                 **{column: texts[i] for column, texts in said.items()},
+                **{column: numbers[i] for column, numbers in measured.items()},
                 "unreadable": "",
             }
             for i, (image_id, values) in enumerate(
@@ -269,9 +288,16 @@ class Predictions:
             said["set"] = set_texts(self.labels, sets)
         if (refer := self.refer) is not None:
             said["refer"] = ["yes" if r else "no" for r in refer]
+        if (verdicts := self.verdicts) is not None:
+            said["looks"] = verdicts.tolist()
         if self.disagreement is not None:
             said["disagreement"] = [f"{value:.6f}" for value in self.disagreement]
         return said
+
+    def _measured(self) -> dict[str, list[float]]:
+        """Column -> number of each row: how strange the image looks."""
+        looks = [] if self.looks is None else self.looks.T.tolist()
+        return dict(zip(COLUMNS, looks, strict=False))
 
     def _named(self, values: NDArray[np.float64]) -> list[tuple[str, float]]:
         """Probabilities [K] by class name; binary labels include the negative class."""
@@ -325,6 +351,13 @@ class Predictions:
                 disagreement=(
                     np.array([float(r["disagreement"]) for r in rows])
                     if "disagreement" in columns
+                    else None
+                ),
+                looks=(
+                    np.array([[float(r[c]) for c in COLUMNS] for r in rows]).reshape(
+                        -1, len(COLUMNS)
+                    )
+                    if COLUMNS[0] in columns
                     else None
                 ),
                 provenance=header["provenance"],

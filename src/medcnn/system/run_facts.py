@@ -50,6 +50,7 @@ ADDED: dict[str, Any] = {
     "loss.options.beta": 0.9999,
     "loss.options.twice": False,
     "loss.options.defer": 0.0,
+    "readout.unusual": 0.05,  # changes no weight and no score
     "sampler": {"name": "shuffle", "options": {"by": "image"}},
 }
 

@@ -17,7 +17,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from medcnn.config import TrainerConfig
 from medcnn.models.classifier import Classifier, unit_range
-from medcnn.models.inference import autocast
+from medcnn.models.computing import autocast
 from medcnn.pixels.batches import Batch
 from medcnn.training.augmentations import augment
 from medcnn.training.draws import again

@@ -16,7 +16,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from medcnn.config import Compile, Reproducible
 from medcnn.models.classifier import unit_range
-from medcnn.models.inference import autocast, out_of_memory
+from medcnn.models.computing import autocast, out_of_memory
 from medcnn.pixels.batches import Batch
 from medcnn.system.errors import MedcnnError, UsageError
 from medcnn.system.progress import log

@@ -13,8 +13,14 @@ from medcnn.system.settings import called, within
 from medcnn.verbs import Command, Given, Verb
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from medcnn.config import DataConfig, Device, Precision, Prevalence, Seed, Subgroups
+    from medcnn.data.manifest import Manifest
     from medcnn.models.checkpoint import Checkpoint
+    from medcnn.pixels.pixel_store import PixelStore
+    from medcnn.statistics.predictions import Predictions
 
 SPLITS = ("auto", "all", "train", "validation", "test")
 
@@ -88,7 +94,6 @@ def run(config: EvaluateConfig, command: Command) -> Path:
     from medcnn.data.manifest import Split
     from medcnn.data.matching import matched_targets
     from medcnn.models import checkpoint as checkpoints
-    from medcnn.models.appearance import Watcher
     from medcnn.models.deployed import load_model
     from medcnn.models.no_result import refuse_without_result
     from medcnn.places import checkpoints_at
@@ -134,9 +139,7 @@ def run(config: EvaluateConfig, command: Command) -> Path:
         refuse_without_result(predictions, "the checkpoint")
         made = {"manifest": manifest.fingerprint(), **model.provenance}
         predictions = with_attributes(replace(predictions, provenance=made), manifest, store, how)
-        watcher = Watcher(checkpoint.appearance)
-        watcher.look(store, [r.image_id for r in manifest.records], rows)
-        if line := watcher.line():
+        if line := unlike(predictions, checkpoint, manifest, store, rows):
             run.note(line)
         if checkpoint.other_key(manifest):
             run.note(checkpoints.OTHER_KEY)
@@ -157,6 +160,27 @@ def run(config: EvaluateConfig, command: Command) -> Path:
         title = f"{what} {checkpoint.architecture.backbone} evaluated on {manifest.source}".strip()
         report(run, title, manifest, store, [predictions], evaluations, config)
     return folder
+
+
+def unlike(
+    predictions: Predictions,
+    checkpoint: Checkpoint,
+    manifest: Manifest,
+    store: PixelStore,
+    rows: NDArray[np.int64],
+) -> str:
+    """Which images are of the wrong kind, in one line; of an earlier checkpoint, which look unlike
+    those of its training. The report has the shares of the other verdicts."""
+    from medcnn.models.appearance import Watcher
+    from medcnn.statistics.strangeness import VERDICTS, line_about
+
+    verdicts, bounds = predictions.verdicts, checkpoint.readout.unusual
+    if verdicts is None or bounds is None:
+        watcher = Watcher(checkpoint.appearance)
+        watcher.look(store, [r.image_id for r in manifest.records], rows)
+        return watcher.line()
+    named = dict(zip(predictions.image_ids, verdicts.tolist(), strict=True))
+    return line_about(named, bounds) if VERDICTS[0] in named.values() else ""
 
 
 def origin_of(checkpoint: Checkpoint) -> dict[str, Any]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -44,6 +46,10 @@ def check(config: PredictConfig) -> None:
         raise UsageError(f"input={config.input}: no such file or folder.")
 
 
+NO_VERDICTS = (
+    "the checkpoint cannot tell which images are unusual: it is from before medcnn learnt that, or "
+    "from a training with readout.unusual=null"
+)
 # What a PACS exports besides images (DICOMDIR, reports, doses, masks), as its reader calls it.
 NO_IMAGE = "not a classifiable image"
 
@@ -62,8 +68,9 @@ def run(config: PredictConfig, _: Command) -> Path:
     from medcnn.models.appearance import Watcher
     from medcnn.models.deployed import load_model
     from medcnn.models.inputs import files_of, images_in
-    from medcnn.models.no_result import NO_RESULT, WHY_NO_RESULT
+    from medcnn.models.no_result import NO_RESULT
     from medcnn.statistics.predictions import columns_of
+    from medcnn.statistics.strangeness import VERDICTS, line_about
     from medcnn.system.files import replacing, write_text
     from medcnn.system.progress import log
     from medcnn.verbs.steps.datasets import read_as
@@ -78,7 +85,8 @@ def run(config: PredictConfig, _: Command) -> Path:
     checkpoint = model.checkpoint
     root, paths = images_in(Path(config.input))
     unreadable: list[tuple[str, str]] = []
-    watcher = Watcher(checkpoint.appearance)
+    bounds, verdicts = model.readout.unusual, dict[str, str]()
+    watcher = Watcher(None if bounds else checkpoint.appearance)
     with (
         maps_beside(output, model, config.explain) as draw_maps,
         replacing(output) as temporary,
@@ -93,6 +101,8 @@ def run(config: PredictConfig, _: Command) -> Path:
             watcher.look(part.store, [r.image_id for r in part.manifest.records], part.rows)
             writer.writerows(rows := predictions.new_rows())
             draw_maps(part, predictions, [row["image_id"] for row in rows])
+            if (found := predictions.verdicts) is not None:
+                verdicts |= dict(zip(predictions.image_ids, found.tolist(), strict=True))
             unreadable += predictions.unreadable
         file.flush()
         lost = sum(why == NO_RESULT for _, why in unreadable)
@@ -108,33 +118,48 @@ def run(config: PredictConfig, _: Command) -> Path:
             "no_images": no_images,
             "no_result": lost,
             "look_unlike_the_training": len(watcher.unlike),
+            "looks": Counter(verdicts.values()),
         }
         # within the block: a full disk leaves neither of the two files
         told = json.dumps({**header, **model.provenance}, indent=2)
         write_text(output.with_suffix(".json"), told + "\n")
     log.info(f"{len(paths) - len(unreadable):,} of {len(paths):,} images predicted: {output}")
-    if line := watcher.line():
-        log.warning(line)
+    if line := line_about(verdicts, bounds) if bounds else watcher.line():
+        calm = bounds and VERDICTS[0] not in verdicts.values()
+        (log.info if calm else log.warning)(line)
+    if bounds is None:
+        log.info(NO_VERDICTS)
     if no_images:
         log.info(f"{no_images:,} are not images; the table says which")
     log.info(f"decision: {checkpoint.readout.rule(model.labels)}")
-    if lost:
-        raise MedcnnError(
-            f"the checkpoint gives {NO_RESULT} for {lost} of {len(paths)} images. They have a row "
-            f"that says so in {output}, and no decision. {WHY_NO_RESULT}"
-        )
-    if len(failed) > config.max_unreadable:
-        raise DataError(_too_many(failed, len(paths), output))
+    complain(config, len(paths), lost, failed)
     return output
 
 
-def _too_many(failed: list[tuple[str, str]], images: int, output: Path) -> str:
-    shown = "; ".join(f"{private(i)}: {why}" for i, why in failed[:5])
-    return (
-        f"{len(failed)} of {images} images cannot be read ({shown}). They have a row with the "
-        f"reason in {output} and no probability. To accept that, run again with "
-        f"audit.max_bad={len(failed)} and another output=."
-    )
+def complain(
+    config: PredictConfig, images: int, lost: int, failed: Sequence[tuple[str, str]]
+) -> None:
+    """Raise what `run` raises of images without a prediction.
+
+    Args:
+        lost: images without a finite result.
+        failed: those that cannot be read, each with its reason.
+    """
+    from medcnn.models.no_result import NO_RESULT, WHY_NO_RESULT
+
+    output = config.output
+    if lost:
+        raise MedcnnError(
+            f"the checkpoint gives {NO_RESULT} for {lost} of {images} images. They have a row "
+            f"that says so in {output}, and no decision. {WHY_NO_RESULT}"
+        )
+    if len(failed) > config.max_unreadable:
+        shown = "; ".join(f"{private(i)}: {why}" for i, why in failed[:5])
+        raise DataError(
+            f"{len(failed)} of {images} images cannot be read ({shown}). They have a row with the "
+            f"reason in {output} and no probability. To accept that, run again with "
+            f"audit.max_bad={len(failed)} and another output=."
+        )
 
 
 VERB = Verb(

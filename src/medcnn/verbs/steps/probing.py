@@ -30,6 +30,7 @@ from medcnn.verbs.steps import sitting
 from medcnn.verbs.steps.auditing import audited_set
 from medcnn.verbs.steps.datasets import pixels_of, preprocessing_of
 from medcnn.verbs.steps.deciding import FROM_SCRATCH, PRETRAINED
+from medcnn.verbs.steps.familiar import learnt, looks_of
 from medcnn.verbs.steps.starting import started, without_places
 from medcnn.verbs.steps.starting_weights import provenance_for
 
@@ -136,7 +137,13 @@ def _judged(
     config: ProbeConfig, run: RunFolder, body: FrozenBody, head: nn.Module, described: Checkpoint
 ) -> list[Predictions]:
     """Of test and validation. What is fitted on validation is saved before test is opened."""
-    manifest = body.manifest
+    manifest, familiar = body.manifest, None
+
+    def features_at(rows: NDArray[np.int64]) -> NDArray[np.float32]:
+        return body.features(PLAIN, rows).take(rows)
+
+    if config.readout.unusual is not None:
+        familiar = learnt(body.classifier, manifest, body.store, features_at)
 
     def look(split: Split, readout: Readout, origin: dict[str, Any]) -> Predictions:
         rows: NDArray[np.int64] = manifest.rows(split)
@@ -152,13 +159,15 @@ def _judged(
             provenance={"manifest": manifest.fingerprint(), **origin},
         )
         refuse_without_result(predictions, "the probe")
-        return predictions
+        if familiar is None:
+            return predictions
+        return replace(predictions, looks=looks_of(familiar, body.store, rows, features_at))
 
     validation = sitting.read_out(config, manifest, look(Split.VALIDATION, Readout(), {}))
     origin: dict[str, Any] = {}
     if isinstance(head, nn.Sequential):
         body.classifier.head = head
-        described = replace(described, readout=validation.readout)
+        described = replace(described, readout=validation.readout, familiar=familiar)
         checkpoints.save(run.best, body.classifier, described)
         origin = checkpoints.provenance_of(run.best)
     else:

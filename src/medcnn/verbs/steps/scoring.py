@@ -83,6 +83,7 @@ def predictions_of(
         readout=checkpoint.readout,
         provenance={"manifest": manifest.fingerprint(), **(provenance or {})},
         ranks=ranks,
+        familiar=checkpoint.familiar,
     )
     refuse_without_result(found, "the checkpoint")
     return found

@@ -40,6 +40,7 @@ from medcnn.training.tasks import Task
 from medcnn.training.tensorboard import Board, changed_settings
 from medcnn.training.transfer import TRANSFERS
 from medcnn.verbs.probe import ProbeConfig
+from medcnn.verbs.steps.familiar import features_by, learnt
 from medcnn.verbs.steps.scoring import (
     attributes_of,
     predictions_of,
@@ -306,6 +307,10 @@ def judged_best(
     flips = setting.augmentation.flips if config.trainer.flip_average else ""
     best = replace(best, flips=flips, readout=Readout())
     run.facts["flips"] = flips
+    if config.readout.unusual is not None:
+        at = features_by(classifier, setting.store, setting.device, setting.dtype)
+        known = ranks.from_leader(lambda: learnt(classifier, setting.manifest, setting.store, at))
+        best = replace(best, familiar=known)
 
     def look(split: Split, **more: Any) -> Predictions:
         return predictions_of(
@@ -362,6 +367,7 @@ def read_out(
         validation.targets,
         validation.groups,
         validation.categories or None,
+        validation.looks,
     )
     return replace(validation, readout=fitted)
 

@@ -57,6 +57,7 @@ def carried_over(
         modality=manifest.modality,
         flips="",
         readout=Readout(),
+        familiar=None,
         training=without_places(config),
         provenance=provenance_for(run, manifest, old),
         plugins=plugins_of(config) + still_needed(old),

@@ -14,8 +14,9 @@ from medcnn.pages.checklist import filled, missing
 from medcnn.pages.format import percent
 from medcnn.pages.report import Report, html, model_card, scored_facts, write_pages
 from medcnn.statistics.conformal import fit_conformal
-from medcnn.statistics.decisions import Readout, Referral
+from medcnn.statistics.decisions import Readout, ReadoutConfig, Referral
 from medcnn.statistics.operating import fit_point
+from medcnn.statistics.patients import by_patient, fit_patients
 from medcnn.statistics.points import evaluate_readout
 from medcnn.statistics.scores import evaluate
 from medcnn.statistics.subgroups import subgroups
@@ -121,6 +122,35 @@ def test_a_gap_beyond_chance_is_said_first_and_skin_tone_has_its_warning(report_
     assert text.index(alarm) < text.index("Scores")
     assert "No gap between a group" not in text
     assert "not a person's skin type" in text
+
+
+@pytest.mark.parametrize("kind", Kind)
+def test_patients_stand_beside_their_images_with_the_rule_that_was_chosen(report_of, kind) -> None:
+    report = report_of(kind)
+    config = ReadoutConfig(
+        calibration="none",
+        operating_points=({"name": "youden"},),
+        conformal=None,
+        refer_share=None,
+        unusual=None,
+        unit=None,
+    )
+    fitted = fit_patients(config, report.predictions["validation"])
+    test = report.predictions["test"]
+    test = replace(test, readout=replace(test.readout, patients=fitted))
+    patients = {"test": evaluate(by_patient(test), resamples=20)}
+    report = replace(report, predictions={"test": test}, patients=patients)
+    rules = {
+        "mean": "the mean of",
+        "maximum": "the largest of",
+        "noisy_or": "the noisy-or, 1 minus",
+    }
+    for text in (Page(html(report)).text, model_card(report)):
+        assert "By patient" in text
+        assert f"The probability of a patient is {rules[fitted.rule]}" in text
+        assert "it had the highest AUROC on the 60 of validation (mean 0." in text
+        assert f"{patients['test'].find('auroc').value:.3f}" in text
+    assert "By patient" not in Page(html(report_of(kind))).text
 
 
 def test_all_images_are_not_called_a_split(report_of) -> None:

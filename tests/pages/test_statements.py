@@ -23,6 +23,7 @@ from medcnn.pages.facts import Facts, Made, facts_of, known_start, say
 from medcnn.pages.seen import SEEN, where_from
 from medcnn.pages.statements import STATEMENTS
 from medcnn.statistics.comparing import compare
+from medcnn.statistics.decisions import PatientReadout, Readout
 from medcnn.statistics.differences import WITHIN
 from medcnn.statistics.scores import evaluate
 
@@ -31,6 +32,7 @@ SECTIONS = sorted(
         *("Scores", "Errors", "points", "grades", "slider", "sets", "referral"),
         *("curves", "confusion", "most confused", "training", "differences", "groups"),
         *("subgroups", "small groups", "skin tone", "mean over labels", "looks"),
+        *("patients", "subgroups", "small groups", "skin tone", "mean over labels"),
     }
 )
 VALUES: dict[str, list[Any]] = {
@@ -72,6 +74,11 @@ VALUES: dict[str, list[Any]] = {
     "shows_images": [False, True],
     "numbered": [False, True],
     "shrunk_px": [0, 192],
+    "together": [
+        None,
+        PatientReadout(rule="maximum", unit="", scores={}, units=3, readout=Readout()),
+        PatientReadout(rule="mean", unit="eye", scores={"mean": 0.9}, units=9, readout=Readout()),
+    ],
     "gaps": [0, 24],
     "small_groups": [False, True],
     "gap_level": ["99.7 %"],

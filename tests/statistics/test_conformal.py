@@ -206,9 +206,8 @@ def test_too_few_patients_promise_nothing_so_every_class_is_in_the_set() -> None
 
 def config(**more: Any) -> ReadoutConfig:
     usual = {"calibration": "none", "operating_points": chosen_points("youden")}
-    return ReadoutConfig(
-        **{**usual, "conformal": None, "refer_share": None, "unusual": None, **more}
-    )
+    usual |= {"conformal": None, "refer_share": None, "unusual": None, "unit": None}
+    return ReadoutConfig(**{**usual, **more})
 
 
 @pytest.mark.parametrize("kind", Kind)

@@ -22,6 +22,7 @@ def judged(simulate: Any, kind: Kind, *, n: int = 300, **more: Any) -> Any:
         conformal=chosen_conformal("split"),
         refer_share=0.1,
         unusual=None,
+        unit=None,
     )
     v = simulate(kind, 400, seed=7)
     readout = fit_readout(config, v.labels, v.logits, v.targets, v.groups)

@@ -16,13 +16,16 @@ import pytest
 import torch
 from pydicom.data import get_testdata_file
 
+from medcnn.data.own.dicom_headers import digest
 from medcnn.data.phantoms import adapter
 from medcnn.data.phantoms.drawing import generate
 from medcnn.models.backbones import Normalisation
 from medcnn.models.checkpoint import load, save
+from medcnn.statistics.patients import combined
 from medcnn.statistics.predictions import Predictions
 from medcnn.system.files import sha256_of
 from medcnn.system.privacy import pseudonym
+from medcnn.verbs.steps.together import patients_of
 from tests.command import run
 from tests.full_disk import no_room
 
@@ -75,6 +78,47 @@ def best(folder: Path) -> str:
 def scores(folder: Path, split: str = "test") -> dict[tuple[str, str | None], object]:
     stored = json.loads((folder / "metrics.json").read_text())["splits"][split]["scores"]
     return {(s["name"], s["label"]): (s["value"], s["low"], s["high"]) for s in stored}
+
+
+def test_predict_reads_the_images_of_a_patient_together(
+    trained: Path, lesions: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """By the rule that training chose on validation, which stands in the report."""
+    checkpoint, _ = load(trained / "checkpoints" / "best.safetensors", torch.device("cpu"))
+    chosen = checkpoint.readout.patients
+    assert chosen is not None
+    assert "The probability of a lesion is" in (trained / "report.html").read_text()
+    stored = json.loads((trained / "metrics.json").read_text())["patients"]["test"]
+    assert (
+        0
+        < stored["images"]
+        < json.loads((trained / "metrics.json").read_text())["splits"]["test"]["images"]
+    )
+    images = sorted((lesions / "images").glob("*.*"))[:3]
+    for image, patient in zip(images, "aab", strict=True):
+        (tmp_path / "new" / patient).mkdir(parents=True, exist_ok=True)
+        shutil.copy(image, tmp_path / "new" / patient)
+    words = ("predict", best(trained), f"input={tmp_path / 'new'}", "trainer.device=cpu")
+    output = tmp_path / "told.csv"
+    assert run(*words, f"output={output}", "patients=folder") == 0
+    with output.open() as one, (tmp_path / "told_patients.csv").open() as two:
+        each, patients = list(csv.DictReader(one)), list(csv.DictReader(two))
+    assert [(p["patient"], p["images"]) for p in patients] == [("a", "2"), ("b", "1")]
+    names = checkpoint.labels.names
+    p = np.array([[float(row[f"probability:{n}"]) for n in names] for row in each])
+    expected = combined(checkpoint.labels, p, np.array([0, 0, 1]), 2, chosen.rule)
+    found = [[float(row[f"probability:{n}"]) for n in names] for row in patients]
+    assert np.allclose(found, expected, atol=1e-5)
+    assert run(*words, f"output={tmp_path / 'x.csv'}", "patients=PatientID") == 4
+    assert "3 of 3 images have no PatientID" in " ".join(capsys.readouterr().err.split())
+    assert run(*words, f"output={tmp_path / 'x.csv'}", "patients=folders") == 2
+
+
+def test_the_patient_of_a_dicom_is_the_pseudonym_that_training_gives_it(tmp_path: Path) -> None:
+    for name in ("one.dcm", "two.dcm"):
+        shutil.copy(get_testdata_file("CT_small.dcm"), tmp_path / name)
+    found = patients_of(tmp_path, ["one.dcm", "two.dcm"], "PatientID")
+    assert found["one.dcm"] == found["two.dcm"] == pseudonym(digest("1CT1"), "patient")
 
 
 def test_evaluate_gives_the_numbers_of_training_from_another_directory(

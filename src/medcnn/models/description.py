@@ -12,6 +12,7 @@ import types
 import typing
 from collections.abc import Iterator, Mapping
 from enum import StrEnum
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ import numpy as np
 from medcnn.config import Precision
 from medcnn.data.labels import LabelSpace
 from medcnn.statistics.decisions import Readout, certainty
+from medcnn.statistics.patients import combined
 from medcnn.statistics.strangeness import COLUMNS
 
 # Of any number in the options of a network: beyond it there is no layer, only a full memory.
@@ -230,6 +232,10 @@ def _reading(described: Any) -> list[str]:
             if readout.unusual is not None:
                 readout.unusual.verdicts(np.zeros((len(p), len(COLUMNS))))
             certainty(labels, p)
+            if (chosen := readout.patients) is not None:
+                of = np.zeros(len(p), dtype=np.int64)
+                combined(labels, p, of, 1, chosen.rule)
+                return _reading(SimpleNamespace(labels=labels, readout=chosen.readout))
     except Exception as error:  # whatever it meets first
         return [f"readout: it cannot be used ({type(error).__name__})"]
     return []

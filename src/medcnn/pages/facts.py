@@ -14,6 +14,7 @@ from enum import StrEnum
 from typing import Any, Generic, TypeVar
 
 from medcnn.data.labels import Kind
+from medcnn.statistics.decisions import PatientReadout
 
 Of = TypeVar("Of")
 STARTS_THAT_ARE_KNOWN = frozenset({"auto", "none", "pretrained"})
@@ -89,6 +90,7 @@ class Facts:
     shows_images: bool = False  # the page contains images of the data
     numbered: bool = False  # named by their number in the data set
     shrunk_px: int = 0  # width to which larger images were reduced; 0 if none was
+    together: PatientReadout | None = None  # how the images of a patient are read together
     gaps: int = 0  # between subgroups, whose intervals hold together
     gap_level: str = ""  # of each of these intervals alone
     alarms: tuple[str, ...] = ()  # gaps whose interval excludes 0, one per group

@@ -104,6 +104,14 @@ def overall(evaluations: Sequence[Evaluation]) -> dict[str, list[Score | None]]:
     return {name: [f.get(name) for f in found] for name in MAIN if any(name in f for f in found)}
 
 
+def beside(images: Evaluation | None, patients: Evaluation | None) -> list[tuple[Score, Score]]:
+    """Main scores of images and of patients, in pairs."""
+    if images is None or patients is None:
+        return []
+    own = {s.name: s for s in patients.scores if s.overall}
+    return [(s, own[s.name]) for s in images.scores if s.overall and s.name in own]
+
+
 def by_class(evaluation: Evaluation) -> dict[str, list[Score]]:
     """Class -> its scores; empty for binary labels."""
     own = {(s.name, s.label): s for s in evaluation.scores if s.label is not None}

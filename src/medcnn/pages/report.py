@@ -35,8 +35,10 @@ from medcnn.statistics.evaluation import Evaluation, write_metrics
 from medcnn.statistics.groupings import groupings
 from medcnn.statistics.metrics.table import METRICS
 from medcnn.statistics.operating import rule_words
+from medcnn.statistics.patients import by_patient
 from medcnn.statistics.points import ReadoutEvaluation, evaluate_readout
 from medcnn.statistics.predictions import Predictions
+from medcnn.statistics.scores import evaluate
 from medcnn.statistics.subgroups import Subgroups, subgroups
 from medcnn.system.files import write_text
 
@@ -82,6 +84,7 @@ class Report:
         predictions, evaluations: by split.
         readouts: operating points, sets and referral, by split.
         subgroups: by split.
+        patients: main scores of patients (or eyes, ...), by split.
         errors: from `pictures.worst_errors`.
     """
 
@@ -91,6 +94,7 @@ class Report:
     evaluations: Mapping[str, Evaluation] = field(default_factory=dict)
     readouts: Mapping[str, ReadoutEvaluation] = field(default_factory=dict)
     subgroups: Mapping[str, Subgroups] = field(default_factory=dict)
+    patients: Mapping[str, Evaluation] = field(default_factory=dict)
     errors: Sequence[Mapping[str, Any]] = ()
 
     @property
@@ -113,9 +117,15 @@ def write_results(
     readouts = {p.split: evaluate_readout(p, told.get("prevalence")) for p in predictions}
     asked = told.get("subgroups")
     groups = {p.split: subgroups(p, groupings(p.attributes, asked)) for p in predictions}
+    patients = {
+        p.split: evaluate(together, names=layout.MAIN)
+        for p in predictions
+        if (together := by_patient(p)) is not None
+    }
     more = {
         "readout": {split: judged.to_json() for split, judged in readouts.items()},
         "subgroups": {split: judged.to_json() for split, judged in groups.items()},
+        "patients": {split: judged.to_json() for split, judged in patients.items()},
     }
     write_metrics(folder / "metrics.json", evaluations, more)
     errors = folder / "errors.json"
@@ -126,6 +136,7 @@ def write_results(
         evaluations=evaluations,
         readouts=readouts,
         subgroups=groups,
+        patients=patients,
         errors=json.loads(errors.read_text(encoding="utf-8")) if errors.is_file() else (),
     )
     write_pages(folder, report)
@@ -166,6 +177,7 @@ def content(report: Report) -> dict[str, Any]:
         "risk": figures.risk_coverage_chart(own.curve) if own and len(own.curve) > 2 else None,
         "classes": figures.classes(labels, evaluation) if labels and evaluation else [],
         "confusion": layout.confusions(predictions) if predictions else None,
+        "patients": layout.beside(evaluation, report.patients.get(first)),
         "subgroups": tables(report.subgroups.get(first, Subgroups())),
         "training": figures.training(history, run.get("best_epoch")),
         "dataset": layout.dataset(told_of.get("dataset") or {}, noun),
@@ -234,6 +246,7 @@ def report_facts(
         "Dataset": drawn["dataset"],
         "Flow of images": drawn["flow"],
         "slider": drawn["cuts"],
+        "patients": drawn["patients"],
         "curves": drawn["classes"],
         "confusion": drawn["confusion"] and drawn["confusion"]["rows"],
         "most confused": drawn["confusion"] and drawn["confusion"]["pairs"],
@@ -284,6 +297,7 @@ def scored_facts(
     calibration = readout.calibration
     return replace(
         facts,
+        together=readout.patients,
         flat=_flat(predictions),
         fitted=frozenset(name for name, there in fitted.items() if there),
         threshold_chosen=predictions.thresholds is not None,

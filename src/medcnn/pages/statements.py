@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from medcnn.data.labels import Kind
 from medcnn.pages.facts import Facts, Made, Statement
-from medcnn.pages.format import counted, short
+from medcnn.pages.format import counted, number, short
 from medcnn.pages.seen import SEEN, choices, chose
 from medcnn.statistics.subgroups import FEWEST_SHOWN
 from medcnn.system.errors import listed
@@ -95,6 +95,35 @@ def _certainty(f: Facts) -> str:
     )
 
 
+RULE_WORDS = {
+    "mean": "the mean",
+    "maximum": "the largest",
+    "noisy_or": "the noisy-or, 1 minus the product of 1 minus each,",
+}
+_TRUTH = {
+    Kind.BINARY: "It is present if any image shows it",
+    Kind.MULTILABEL: "A finding is present if any image shows it",
+    Kind.ORDINAL: "The grade is the highest of any image",
+    Kind.MULTICLASS: "The class is that of all images; where they differ, nothing is scored",
+}
+
+
+def _together(f: Facts) -> str:
+    """Of `medcnn.statistics.patients`."""
+    of = f.together
+    assert of is not None, "the statement holds only where there is a rule"
+    unit = f"{f.group_noun} and {of.unit}" if of.unit else f.group_noun
+    words = {"mean": "mean", "maximum": "maximum", "noisy_or": "noisy-or"}
+    tried = ", ".join(f"{words.get(r, r)} {number(v)}" for r, v in of.scores.items())
+    why = f"no AUROC on validation ({of.units:,}) could choose another rule"
+    if tried:
+        why = f"it had the highest AUROC on the {of.units:,} of validation ({tried})"
+    return (
+        f"The probability of a {unit} is {RULE_WORDS[of.rule]} of those of the images; {why}. "
+        "Decisions have thresholds of their own."
+    )
+
+
 def _alarms(f: Facts) -> str:
     more = len(f.alarms) - MOST_ALARMS
     rest = f"; and {counted(more, 'other group')}" if more > 0 else ""
@@ -142,6 +171,11 @@ REPORT: dict[str, Statement[Facts]] = {
         "Each row asks whether an image has this grade or above. The answer is yes if the mean "
         "grade (by probability) reaches the cut.",
         _has("grades"),
+    ),
+    "patients": Statement(_together, lambda f: "patients" in f.sections and f.together is not None),
+    "patients: truth": Statement(
+        lambda f: f"{_TRUTH[f.kind]}." if f.kind else "",
+        lambda f: "patients" in f.sections and f.kind is not None,
     ),
     "subgroups: alarms": Statement(_alarms, lambda f: "subgroups" in f.sections and bool(f.alarms)),
     "subgroups: no alarm": Statement(

@@ -80,7 +80,8 @@ def _by_class(groups: Sequence[Group]) -> dict[str, Any]:
     for label in labels:
         for g in groups:
             own = {s.score.name: s for s in g.scores if s.score.label == label}
-            if any(not math.isnan(s.score.value) for s in own.values()):
+            # a class that the group hardly has shows its specificity alone
+            if not math.isnan(own[names[0]].score.value) or any(s.alarm for s in own.values()):
                 first = next(iter(own.values())).score
                 cells = [_cell(own[n]) for n in names]
                 rows.append(

@@ -41,7 +41,7 @@ from medcnn.statistics.metrics.table import (
     samples,
 )
 from medcnn.statistics.predictions import Predictions
-from medcnn.statistics.scores import patients_behind, why_undefined
+from medcnn.statistics.score_parts import patients_behind, why_undefined
 from medcnn.system.errors import DataError, listed
 
 RANKED = frozenset(

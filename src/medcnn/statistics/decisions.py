@@ -70,6 +70,35 @@ class Referral:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PatientReadout:
+    """How the images of a patient are read together; fitted by `patients.fit_patients`.
+
+    Attributes:
+        rule: a key of `patients.RULES`.
+        unit: attribute that divides the images of a patient, such as the eye; "": none.
+        scores: rule -> AUROC on validation, of rules for which it is defined.
+        units: number of patients (eyes, ...) of validation.
+        readout: of the combined probabilities.
+    """
+
+    rule: str
+    unit: str
+    scores: Mapping[str, float]
+    units: int
+    readout: Readout
+
+    def to_json(self) -> dict[str, Any]:
+        own = {name: getattr(self, name) for name in ("rule", "unit", "units")}
+        return own | {"scores": dict(self.scores), "readout": self.readout.to_json()}
+
+    @classmethod
+    def from_json(cls, stored: Mapping[str, Any]) -> PatientReadout:
+        # a patient has no patients: a file of anybody's could nest them without end
+        own = Readout.from_json({**stored["readout"], "patients": None})
+        return cls(**{**stored, "readout": own})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Readout:
     """Attributes:
     calibration: None: the network's own probabilities.
@@ -77,6 +106,7 @@ class Readout:
     conformal: None if no prediction sets were requested.
     referral: None if no referral was requested.
     unusual: which images look unlike those of the training; None if that is not known.
+    patients: None if no patient of validation had several images, and in earlier files.
     """
 
     calibration: Calibration | None = None
@@ -84,6 +114,7 @@ class Readout:
     conformal: Conformal | None = None
     referral: Referral | None = None
     unusual: Bounds | None = None
+    patients: PatientReadout | None = None
 
     @classmethod
     def of_thresholds(cls, thresholds: Sequence[float] | None) -> Readout:
@@ -149,6 +180,8 @@ class Readout:
             "conformal": self.conformal.to_json() if self.conformal else None,
             "referral": asdict(self.referral) if self.referral else None,
             **unusual,
+            # left out where there is none, as in earlier files, whose digests stay
+            **({"patients": self.patients.to_json()} if self.patients else {}),
         }
 
     @classmethod
@@ -168,6 +201,7 @@ class Readout:
             conformal=Conformal.from_json(found["conformal"]) if found["conformal"] else None,
             referral=Referral(**found["referral"]) if found["referral"] else None,
             unusual=Bounds(**stored["unusual"]) if stored.get("unusual") else None,
+            patients=PatientReadout.from_json(of) if (of := stored.get("patients")) else None,
         )
 
 
@@ -180,6 +214,7 @@ class ReadoutConfig:
     conformal: Mapping[str, Any] | None = field(metadata={"parse": chosen_conformal})
     refer_share: float | None = field(metadata={"low": 0.001, "high": 0.9})
     unusual: float | None = field(metadata={"low": 0.001, "high": 0.5})
+    unit: str | None
 
 
 def check_readout(config: ReadoutConfig, labels: LabelSpace, attributes: Collection[str]) -> None:
@@ -205,13 +240,14 @@ def check_readout(config: ReadoutConfig, labels: LabelSpace, attributes: Collect
             "readout.operating_points: kappa needs ordinal labels (data.kind=ordinal), but these "
             f"are {labels.kind}."
         )
-    by = (config.conformal or {}).get("by")
-    if by and by not in attributes:
-        known = ", ".join(sorted(attributes)) or "none; list them in data.attributes"
-        faults.append(
-            f"readout.conformal: the images have no attribute '{by}'{nearest(by, attributes)} "
-            f"Attributes: {known}."
-        )
+    asked = {"conformal": (config.conformal or {}).get("by"), "unit": config.unit}
+    for setting, by in asked.items():
+        if by and by not in attributes:
+            known = ", ".join(sorted(attributes)) or "none; list them in data.attributes"
+            faults.append(
+                f"readout.{setting}: the images have no attribute '{by}'{nearest(by, attributes)} "
+                f"Attributes: {known}."
+            )
     if faults:
         raise UsageError("\n".join(faults))
 

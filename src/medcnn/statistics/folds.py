@@ -38,7 +38,7 @@ from medcnn.statistics.intervals import (
 )
 from medcnn.statistics.metrics.table import METRICS, Assessed, Metric, Rows, Scope, values
 from medcnn.statistics.predictions import Predictions
-from medcnn.statistics.scores import patients_behind
+from medcnn.statistics.score_parts import patients_behind
 from medcnn.system.errors import DataError
 
 OUT_OF_FOLD = "oof"

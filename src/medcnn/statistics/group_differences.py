@@ -13,7 +13,7 @@ from medcnn.statistics.differences import Difference, Pairing, adjusted
 from medcnn.statistics.groupings import in_order
 from medcnn.statistics.metrics.table import METRICS, Assessed, Scope
 from medcnn.statistics.predictions import Predictions
-from medcnn.statistics.scores import patients_behind
+from medcnn.statistics.score_parts import patients_behind
 from medcnn.statistics.subgroups import FEWEST_SHOWN
 
 WITHIN_GROUPS = ("auroc", "sensitivity", "specificity")

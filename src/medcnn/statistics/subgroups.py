@@ -33,7 +33,7 @@ from medcnn.statistics.intervals import (
 )
 from medcnn.statistics.metrics.table import METRICS, Assessed, Bools, Rows, Scope
 from medcnn.statistics.predictions import Predictions
-from medcnn.statistics.scores import Part, parts_of, why_undefined
+from medcnn.statistics.score_parts import Part, parts_of, why_undefined
 from medcnn.system.errors import listed
 
 FEWEST_SHOWN = 10

@@ -157,7 +157,7 @@ def _named(runs: Sequence[str]) -> dict[str, Path]:
 
 
 def _predictions(folders: Mapping[str, Path], config: CompareConfig) -> dict[str, Predictions]:
-    """Raises UsageError if subgroups are asked for by attributes that the first run does not have."""
+    """Raises UsageError for subgroups by attributes that the first run does not have."""
     from medcnn.statistics.groupings import attributed, check_subgroups
     from medcnn.statistics.predictions import Predictions
 

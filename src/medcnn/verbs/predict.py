@@ -5,12 +5,13 @@ from __future__ import annotations
 import csv
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from medcnn.system.errors import DataError, MedcnnError, UsageError, private
+from medcnn.system.registry import nearest
 from medcnn.system.settings import called, within
 from medcnn.verbs import Command, Verb
 
@@ -23,6 +24,7 @@ class PredictConfig:
     checkpoint: str
     input: str
     output: str
+    patients: str | None
     batch_size: int = within(1, called="trainer.batch_size")
     device: Device = called("trainer.device")
     precision: Precision = called("trainer.precision")
@@ -31,11 +33,29 @@ class PredictConfig:
     explain: Explain
     data: ReadingConfig
 
+    def contradictions(self) -> list[str]:
+        if self.patients in (None, *PATIENTS):
+            return []
+        near = nearest(str(self.patients), PATIENTS)
+        return [f"patients={self.patients} is not one of {', '.join(PATIENTS)}{near}"]
+
+    @property
+    def patients_at(self) -> Path:
+        """The table with one row per patient."""
+        output = Path(self.output)
+        return output.with_name(f"{output.stem}_patients.csv")
+
+
+# Where predict finds the patient of an image: its folder, or a tag of DICOM.
+PATIENTS = ("folder", "PatientID", "StudyInstanceUID", "AccessionNumber")
+
 
 def check(config: PredictConfig) -> None:
     from medcnn.places import checkpoints_at, refuse_other_table, require_checkpoint
 
     refuse_other_table(Path(config.output), maps=config.explain is not None)
+    if config.patients:
+        refuse_other_table(config.patients_at)
     if config.input.endswith(".safetensors") and not config.checkpoint.endswith(".safetensors"):
         raise UsageError(
             f"checkpoint={config.checkpoint} and input={config.input} seem to be swapped."
@@ -70,11 +90,12 @@ def run(config: PredictConfig, _: Command) -> Path:
     from medcnn.models.inputs import files_of, images_in
     from medcnn.models.no_result import NO_RESULT
     from medcnn.statistics.predictions import columns_of
-    from medcnn.statistics.strangeness import VERDICTS, line_about
+    from medcnn.statistics.strangeness import line_about
     from medcnn.system.files import replacing, write_text
     from medcnn.system.progress import log
     from medcnn.verbs.steps.datasets import read_as
     from medcnn.verbs.steps.maps import maps_beside
+    from medcnn.verbs.steps.together import PatientTable
 
     output = Path(config.output)
     if config.threads:
@@ -84,6 +105,7 @@ def run(config: PredictConfig, _: Command) -> Path:
     model = replace(model, checkpoint=replace(model.checkpoint, preprocessing=how))
     checkpoint = model.checkpoint
     root, paths = images_in(Path(config.input))
+    patients = PatientTable(config.patients, config.patients_at, model, root, paths)
     unreadable: list[tuple[str, str]] = []
     bounds, verdicts = model.readout.unusual, dict[str, str]()
     watcher = Watcher(None if bounds else checkpoint.appearance)
@@ -104,6 +126,7 @@ def run(config: PredictConfig, _: Command) -> Path:
             if (found := predictions.verdicts) is not None:
                 verdicts |= dict(zip(predictions.image_ids, found.tolist(), strict=True))
             unreadable += predictions.unreadable
+            patients.add(predictions)
         file.flush()
         lost = sum(why == NO_RESULT for _, why in unreadable)
         no_images = sum(why.startswith(NO_IMAGE) for _, why in unreadable)
@@ -123,17 +146,25 @@ def run(config: PredictConfig, _: Command) -> Path:
         # within the block: a full disk leaves neither of the two files
         told = json.dumps({**header, **model.provenance}, indent=2)
         write_text(output.with_suffix(".json"), told + "\n")
+    patients.write()
     log.info(f"{len(paths) - len(unreadable):,} of {len(paths):,} images predicted: {output}")
-    if line := line_about(verdicts, bounds) if bounds else watcher.line():
-        calm = bounds and VERDICTS[0] not in verdicts.values()
-        (log.info if calm else log.warning)(line)
-    if bounds is None:
-        log.info(NO_VERDICTS)
+    say_looks(line_about(verdicts, bounds) if bounds else watcher.line(), verdicts, bounds)
     if no_images:
         log.info(f"{no_images:,} are not images; the table says which")
     log.info(f"decision: {checkpoint.readout.rule(model.labels)}")
     complain(config, len(paths), lost, failed)
     return output
+
+
+def say_looks(line: str, verdicts: Mapping[str, str], bounds: object) -> None:
+    from medcnn.statistics.strangeness import VERDICTS
+    from medcnn.system.progress import log
+
+    if line:
+        calm = bounds and VERDICTS[0] not in verdicts.values()
+        (log.info if calm else log.warning)(line)
+    if bounds is None:
+        log.info(NO_VERDICTS)
 
 
 def complain(

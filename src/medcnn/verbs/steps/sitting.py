@@ -23,6 +23,7 @@ from medcnn.pages.report import Table
 from medcnn.pixels.pixel_store import PixelStore
 from medcnn.statistics.decisions import Readout, check_readout, fit_readout
 from medcnn.statistics.groupings import check_subgroups
+from medcnn.statistics.patients import fit_patients
 from medcnn.statistics.predictions import Predictions
 from medcnn.system.distributed import Ranks, joined
 from medcnn.system.errors import DataError, StoppedError, UsageError
@@ -360,6 +361,10 @@ def read_out(
         validation,
         categories=tuple(attributes[i].get(by, "") for i in validation.image_ids) if by else (),
     )
+    if config.readout.unit:
+        of = {r.image_id: r.attributes.get(config.readout.unit, "") for r in manifest.records}
+        units = {config.readout.unit: tuple(of[i] for i in validation.image_ids)}
+        validation = replace(validation, attributes=units)
     fitted = fit_readout(
         config.readout,
         validation.labels,
@@ -369,7 +374,9 @@ def read_out(
         validation.categories or None,
         validation.looks,
     )
-    return replace(validation, readout=fitted)
+    validation = replace(validation, readout=fitted)
+    patients = fit_patients(config.readout, validation)
+    return replace(validation, readout=replace(fitted, patients=patients))
 
 
 def _speed(epoch: Mapping[str, float]) -> dict[str, float | None]:

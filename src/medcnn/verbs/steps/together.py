@@ -1,0 +1,85 @@
+"""New images of a patient read together, as `predict` writes them beside the single images."""
+
+from __future__ import annotations
+
+import csv
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path, PurePosixPath
+
+from medcnn.data.own.dicom_headers import looks_like_dicom, read_headers
+from medcnn.models.deployed import Model, joined
+from medcnn.statistics.patients import together
+from medcnn.statistics.predictions import Predictions
+from medcnn.system.errors import DataError, UsageError, listed, private
+from medcnn.system.files import quoted, replacing
+from medcnn.system.privacy import pseudonym
+from medcnn.system.progress import log
+
+FOLDER = "folder"
+
+
+def patients_of(root: Path, paths: Sequence[str], by: str) -> dict[str, str]:
+    """Path -> patient: its folder, or the pseudonym of a DICOM tag. DICOM objects that are no
+    images have none.
+
+    Raises:
+        DataError: images without that tag; all are counted.
+    """
+    if by == FOLDER:
+        return {path: PurePosixPath(path).parent.as_posix() for path in paths}
+    headers, refused = read_headers(root, [p for p in paths if looks_like_dicom(root / p)])
+    known = {path: tags[by] for path, tags in headers.items() if tags[by]}
+    if lost := [path for path in paths if path not in known and path not in refused]:
+        raise DataError(
+            f"{len(lost)} of {len(paths)} images have no {by}: "
+            f"{listed([private(p) for p in lost], 3)}. Put the images of each patient into a "
+            "folder, and give patients=folder."
+        )
+    return {path: pseudonym(value, "patient") for path, value in known.items()}
+
+
+class PatientTable:
+    """Collects the predictions of `predict`, and writes one row per patient.
+
+    Raises:
+        UsageError: patients are asked for, and the checkpoint was not fitted to any.
+        DataError: see `patients_of`.
+    """
+
+    def __init__(self, by: str | None, path: Path, model: Model, root: Path, paths: list[str]):
+        self.path, self.parts, chosen = path, list[Predictions](), model.readout.patients
+        if by and chosen is None:
+            raise UsageError(
+                f"patients={by}: the checkpoint has no rule for several images of a patient. No "
+                "patient in its validation split had several, or it is an ensemble, or older. "
+                "Leave patients= out."
+            )
+        self.chosen = chosen if by else None
+        self.patient_of = patients_of(root, paths, by) if by else {}
+
+    def add(self, predictions: Predictions) -> None:
+        if self.chosen:
+            self.parts.append(predictions)
+
+    def write(self) -> None:
+        """Write a row per patient with a readable image, if patients were asked for."""
+        if self.chosen is None:
+            return
+        every = joined(self.parts)
+        groups = tuple(self.patient_of[image_id] for image_id in every.image_ids)
+        found = together(replace(every, groups=groups), "", self.chosen.rule)
+        found = replace(found, readout=self.chosen.readout)
+        images = Counter(quoted(group) for group in groups)
+        columns = [c for c in found.new_columns if c not in ("image_id", "unreadable")]
+        with (
+            replacing(self.path) as temporary,
+            temporary.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file,
+        ):
+            writer = csv.DictWriter(file, ["patient", "images", *columns], extrasaction="ignore")
+            writer.writeheader()
+            for row in found.new_rows():
+                name = row["image_id"]
+                writer.writerow({"patient": name, "images": str(images[name]), **row})
+        log.info(f"{len(found.image_ids):,} patients: {self.path}")

@@ -113,7 +113,8 @@ def test_a_command_is_known_without_importing_what_it_needs() -> None:
 
 
 def test_every_file_of_a_command_is_one_that_help_shows() -> None:
-    assert {p.stem for p in (SOURCE / "verbs").glob("[!_]*.py")} == set(VERBS)
+    files = {p.stem.replace("_", "-") for p in (SOURCE / "verbs").glob("[!_]*.py")}
+    assert files == set(VERBS)
     assert all(verb_of(name).name == name for name in VERBS)
 
 
@@ -143,12 +144,12 @@ ROOMS = {
     "data": 8_840,
     "images": 4_710,
     "models": 5_150,
-    "pages": 4_780,
+    "pages": 5_130,
     "pixels": 1_800,
-    "statistics": 7_030,
+    "statistics": 7_360,
     "system": 2_520,
     "training": 4_020,
-    "verbs": 6_680,
+    "verbs": 7_270,
 }
 
 

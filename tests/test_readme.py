@@ -317,6 +317,10 @@ CLAIMS = (
         ("every_image_is_tested_once_by_a_model_that_never_saw_its_patient",),
     ),
     Claim("`plan` tells", ("a_plan_is_printed_on_a_page_and_in_json",)),
+    Claim(
+        "`learning-curve` says how many",
+        ("intervals_of_the_number_and_the_band_hold_in_simulations",),
+    ),
     Claim("A checkpoint is one safetensors", ("the_file_is_weights_and_json_and_nothing_else",)),
     Claim("What was fitted on validation", ("the_page_judges_the_bound_that_predict_refers_by",)),
     Claim("Classes are matched by name", ("classes_are_matched_by_name_and_never_by_position",)),

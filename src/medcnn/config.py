@@ -159,6 +159,7 @@ class DataConfig:
     test_share: float = within(0.01, 0.9)
     names: Names
     train_groups: int | None = within(1)
+    split_seed: int | None = within(0, 2**31 - 1)
     folds: int | None = within(2)
     fold: int | None = within(1)
     cache: Cache
@@ -351,7 +352,7 @@ def data_from_json(stored: Mapping[str, Any]) -> DataConfig:
     # settings that earlier checkpoints lack, and one that only they have
     earlier: dict[str, Any] = {"title": None, "window": 0, "frames": "error", "steps": "none"}
     earlier |= {"full_scale": 16, "executor": "here", "names": {}, "train_groups": None}
-    earlier |= {"folds": None, "fold": None}
+    earlier |= {"folds": None, "fold": None, "split_seed": None}
     kept = {k: v for k, v in stored.items() if k != "max_unreadable"}
     return build(DataConfig, {**earlier, **kept})
 

@@ -9,7 +9,7 @@ import pytest
 
 from medcnn.data.labels import Kind, LabelSpace
 from medcnn.data.manifest import Manifest, Record, Split, parse_split
-from medcnn.data.splits import assign, leaks
+from medcnn.data.splits import assign, leaks, with_fewer
 from medcnn.system.errors import DataError, LeakError
 
 LABELS = LabelSpace(kind=Kind.MULTILABEL, names=("common", "rare"))
@@ -123,7 +123,7 @@ def test_fewer_patients_are_among_the_more_and_show_the_labels_in_their_shares()
     whole = assign(hospital(400), **shares)
     inside: set[str] = {r.group for r in whole.records if r.split is Split.TRAIN}
     for size in (200, 50, 20):
-        fewer = assign(hospital(400), **shares, train_groups=size)
+        fewer = with_fewer(whole, size, 3)
         kept = {r.group for r in fewer.records if r.split is Split.TRAIN}
         assert len(kept) == size
         assert kept < inside
@@ -137,12 +137,20 @@ def test_fewer_patients_are_among_the_more_and_show_the_labels_in_their_shares()
 
 
 def test_the_first_patients_show_every_label() -> None:
-    few = assign(hospital(400), validation=0.15, test=0.15, seed=3, train_groups=3)
+    few = with_fewer(assign(hospital(400), validation=0.15, test=0.15, seed=3), 3, 3)
     shown = np.nan_to_num(few.targets()[few.rows(Split.TRAIN)])
     assert shown.max(axis=0).tolist() == [1, 1]
     assert (shown.sum(axis=1) == 0).any()
 
 
 def test_more_patients_than_there_are_leave_the_splits_as_they_are() -> None:
-    shares = {"validation": 0.15, "test": 0.15, "seed": 3}
-    assert assign(hospital(), **shares, train_groups=10_000) == assign(hospital(), **shares)
+    whole = assign(hospital(), validation=0.15, test=0.15, seed=3)
+    assert with_fewer(whole, 10_000, 3) == whole
+
+
+def test_another_seed_takes_other_patients_of_the_same_split() -> None:
+    whole = assign(hospital(400), validation=0.15, test=0.15, seed=3)
+    taken = [{r.group for r in with_fewer(whole, 50, seed).records} for seed in (1, 2)]
+    assert taken[0] != taken[1]
+    tested = {r.group for r in whole.records if r.split is not Split.TRAIN}
+    assert tested < taken[0] & taken[1]

@@ -23,7 +23,6 @@ def assign(
     validation: float,
     test: float,
     seed: int,
-    train_groups: int | None = None,
     leaky: bool = False,
     fold: tuple[int, int] | None = None,
 ) -> Manifest:
@@ -35,8 +34,6 @@ def assign(
     Args:
         validation: share of the groups, in (0, 1), that goes to validation.
         test: the same for test.
-        train_groups: train on this many groups at most; the other groups of the training split
-            are left out and counted. None: all.
         leaky: accept patients in several of the given splits.
         fold: (i, k): fold i of k is the test split, and validation is made from the others.
 
@@ -80,14 +77,19 @@ def assign(
             f"images of {groups} patients or lesions in total); you need more patients, or a split "
             "column with all three."
         )
-    return manifest if train_groups is None else _with_fewer(manifest, train_groups, seed)
+    return manifest
 
 
-def _with_fewer(manifest: Manifest, train_groups: int, seed: int) -> Manifest:
-    """Train on the first `train_groups` of an order in which every beginning has the labels in
-    their shares: each group counts for the rarest of its labels, and the groups of one label are
-    spread evenly from the first place on, so one of each label comes first. So the groups
-    of a smaller number are among those of a larger one."""
+def with_fewer(manifest: Manifest, train_groups: int | None, seed: int) -> Manifest:
+    """Train on this many groups at most; the others of the training split are left out and counted.
+    None: on all.
+
+    They are the first of an order in which every beginning has the labels in their shares: each
+    group counts for the rarest of its labels, and the groups of one label are spread evenly from
+    the first place on, so one of each label comes first. So the groups of a smaller number are
+    among those of a larger one."""
+    if train_groups is None:
+        return manifest
     rank, shown = _shuffled(manifest, Split.TRAIN, seed)
     rarest = np.where(shown > 0, shown.sum(axis=0), np.inf).argmin(axis=1)
     place = np.empty(len(rank))

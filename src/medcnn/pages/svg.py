@@ -170,6 +170,16 @@ def line(
     return f'<path class="{kind}" d="{d}"/>' if d else ""
 
 
+def area(
+    frame: Frame, across: Iterable[float], low: Iterable[float], high: Iterable[float], kind: str
+) -> str:
+    """The area between two lines over the same points; `kind` as in `line`: w1, w2, w3."""
+    places = [*across]
+    corners = [*zip(places, low, strict=True), *reversed([*zip(places, high, strict=True)])]
+    points = [(round(10 * x), round(10 * y)) for x, y in (frame.at(*c) for c in corners)]
+    return f'<path class="{kind}" d="{_path(points)}z"/>'
+
+
 def _extend(run: list[tuple[int, int]], to: tuple[int, int]) -> None:
     """Add a point; if it continues straight up, down or across, it replaces the last."""
     if len(run) > 1 and any(run[-2][i] == run[-1][i] == to[i] for i in (0, 1)):

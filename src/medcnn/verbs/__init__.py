@@ -13,8 +13,9 @@ from typing import Any
 
 # In the order in which `medcnn --help` shows them.
 VERBS = (
-    *("audit", "train", "probe", "sweep", "crossvalidate", "finetune", "evaluate", "predict"),
-    *("report", "compare", "plan", "who", "preview", "inspect", "init", "list"),
+    *("audit", "train", "probe", "sweep", "crossvalidate", "learning-curve", "finetune"),
+    *("evaluate", "predict", "report", "compare", "plan", "who", "preview", "inspect", "init"),
+    "list",
 )
 
 
@@ -105,7 +106,7 @@ class Verb:
 
 def verb_of(name: str) -> Verb:
     """Raises ModuleNotFoundError if `name` is not in VERBS."""
-    verb: Verb = importlib.import_module(f"{__name__}.{name}").VERB
+    verb: Verb = importlib.import_module(f"{__name__}.{name.replace('-', '_')}").VERB
     return verb
 
 

@@ -30,9 +30,16 @@ class CrossvalidateConfig:
         return self.train.data
 
     def contradictions(self) -> list[str]:
-        if self.train is None or self.train.data.fold is None:
+        shared: TrainConfig | None = self.train  # None where it has faults of its own
+        if shared is None:
             return []
-        return ["data.fold: medcnn crossvalidate trains every fold; medcnn train takes one."]
+        said = {
+            "fold": "medcnn crossvalidate trains every fold; medcnn train takes one.",
+            "split_seed": "the folds of each repeat are dealt by its own seed.",
+        }
+        return [
+            f"data.{n}: {why}" for n, why in said.items() if getattr(shared.data, n) is not None
+        ]
 
 
 def check(config: CrossvalidateConfig) -> None:

@@ -73,9 +73,14 @@ def with_splits(
     """Raises LeakError or DataError if no valid splits exist."""
     shares = {"validation": data.validation_share, "test": data.test_share}
     fold = (data.fold, data.folds) if data.fold and data.folds else None
-    return splits.assign(
-        manifest, **shares, seed=seed, train_groups=data.train_groups, leaky=leaky, fold=fold
+    dealt = splits.assign(
+        manifest,
+        **shares,
+        seed=seed if data.split_seed is None else data.split_seed,
+        leaky=leaky,
+        fold=fold,
     )
+    return splits.with_fewer(dealt, data.train_groups, seed)
 
 
 def described(manifest: Manifest, note: Callable[[str], None]) -> Manifest:

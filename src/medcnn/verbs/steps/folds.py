@@ -10,12 +10,11 @@ import json
 import logging
 import math
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
 from itertools import product
 from pathlib import Path
 from typing import Any
 
-from medcnn.config import settings_digest, short_hash, to_json
+from medcnn.config import settings_digest, to_json
 from medcnn.data.folds import in_folds, rare_labels
 from medcnn.data.manifest import Manifest
 from medcnn.data.splits import refuse_leaks
@@ -26,15 +25,13 @@ from medcnn.statistics.evaluation import Evaluation, read_metrics, write_metrics
 from medcnn.statistics.folds import cross_validated, out_of_fold
 from medcnn.statistics.metrics.table import DEFAULT_SCORE
 from medcnn.statistics.predictions import Predictions
-from medcnn.system.errors import UsageError
-from medcnn.system.files import locked, private_to, write_text
-from medcnn.system.paths import without_ways
-from medcnn.system.privacy import pseudonymised
+from medcnn.system.files import write_text
 from medcnn.system.progress import hushed, log, working, wrapped
 from medcnn.system.run_facts import without_free_settings
 from medcnn.verbs.crossvalidate import CrossvalidateConfig
 from medcnn.verbs.steps.datasets import labelled
 from medcnn.verbs.steps.dry_run import rehearsed
+from medcnn.verbs.steps.many_runs import digest, opened
 from medcnn.verbs.train import TrainConfig, train
 
 SCHEMA = 1
@@ -55,13 +52,8 @@ def crossvalidated(config: CrossvalidateConfig, make: Make) -> Path:
         log.info(f"a dry run of fold 1; there are {models} of that size")
         rehearsed(train, *made(config, make, folder, 1, 1))
         return folder
-    with opened(config, folder):
-        notes: list[str] = []
-
-        def note(text: str) -> None:
-            notes.append(pseudonymised(text))
-            log.warning(text)
-
+    begun = {"schema": SCHEMA, "folds": config.folds, "repeats": 0}
+    with opened(folder, CROSSVALIDATION, "cross-validation", settings_of(config), begun) as note:
         whole = labelled(config.data, note)
         if "groups" not in config.train.audit.allow:
             refuse_leaks(whole)
@@ -75,7 +67,7 @@ def crossvalidated(config: CrossvalidateConfig, make: Make) -> Path:
         print(f"cross-validation: {folder}")
         print("\n".join(table_lines(dealt[1])), flush=True)
         tables = [tested(config, make, folder, r, dealt[r]) for r in repeats]
-        conclude(config, folder, dealt, tables, notes)
+        conclude(config, folder, dealt, tables, note.said)
     return folder
 
 
@@ -90,43 +82,6 @@ def folder_of(config: CrossvalidateConfig) -> Path:
 def settings_of(config: CrossvalidateConfig) -> dict[str, Any]:
     """What makes it this cross-validation; the number of repeats may grow."""
     return {"train": without_free_settings(to_json(config.train)), "folds": config.folds}
-
-
-@contextmanager
-def opened(config: CrossvalidateConfig, folder: Path) -> Iterator[None]:
-    """The folder, locked, with the settings that it belongs to.
-
-    Raises:
-        UsageError: it holds something else, cannot be written, or is in use.
-    """
-    file = folder / CROSSVALIDATION
-    if folder.exists() and any(folder.iterdir()) and not file.exists():
-        raise UsageError(
-            f"run_dir={folder} holds other files and no cross-validation; give another run_dir."
-        )
-    mine = short_hash(without_ways(settings_of(config)))
-    with ExitStack() as stack:
-        try:
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            stack.enter_context(locked(folder / ".lock"))
-        except BlockingIOError:
-            raise UsageError(
-                f"run_dir={folder} is in use by another medcnn process; wait for it or give "
-                "another run_dir."
-            ) from None
-        except OSError as error:
-            raise UsageError(f"run_dir={folder} cannot be written: {error.strerror}.") from error
-        stack.enter_context(private_to(folder))
-        before = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
-        if before.get("settings", mine) != mine:
-            raise UsageError(
-                f"run_dir={folder} holds a cross-validation with other settings; give another "
-                "run_dir, or the old settings to go on there."
-            )
-        if not before:
-            begun = {"schema": SCHEMA, "settings": mine, "folds": config.folds, "repeats": 0}
-            write_text(file, json.dumps(begun, indent=2) + "\n")
-        yield
 
 
 def made(
@@ -181,7 +136,7 @@ def conclude(
     whole = dealt[1]
     content = {
         "schema": SCHEMA,
-        "settings": short_hash(without_ways(settings_of(config))),
+        "settings": digest(settings_of(config)),
         "folds": config.folds,
         "repeats": config.repeats,
         "source": whole.source,

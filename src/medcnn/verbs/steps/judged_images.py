@@ -118,16 +118,17 @@ def _as_in_training(manifest: Manifest, checkpoint: Checkpoint) -> Manifest | No
     if not {"validation_share", "test_share"} <= shares.keys():
         return None
     number, of = shares.get("fold"), shares.get("folds")
+    seed = int(checkpoint.training.get("seed", 0))
     try:
         dealt = splits.assign(
             manifest,
             validation=shares["validation_share"],
             test=shares["test_share"],
-            seed=int(checkpoint.training.get("seed", 0)),
-            train_groups=shares.get("train_groups"),
+            seed=seed if shares.get("split_seed") is None else int(shares["split_seed"]),
             leaky="groups" in _allowed(checkpoint),
             fold=(int(number), max(2, int(of))) if number and of else None,
         )
+        dealt = splits.with_fewer(dealt, shares.get("train_groups"), seed)
     except DataError:
         return None
     return dealt if dealt.fingerprint() == checkpoint.provenance.get("manifest") else None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from medcnn.data.manifest import Split
+from medcnn.images import Preprocessing
 from medcnn.models import checkpoint as checkpoints
 from medcnn.models.appearance import appearance_of
 from medcnn.models.checkpoint import Checkpoint
@@ -44,6 +45,56 @@ NO_CHECKPOINT = (
 
 def probed(config: ProbeConfig, run: RunFolder) -> None:
     """From settings to a finished run folder."""
+    made = frozen(config, run)
+    config, body = made.config, made.body
+    manifest, store = body.manifest, body.store
+    run.facts |= {"manifest": manifest.fingerprint(), "pixels": store.fingerprint(), "flips": ""}
+    manifest.write(run.manifest)
+    found = _fitted(config, run, body)
+    training = without_places(config) | {"trainer": {"precision": config.precision}}
+    described = Checkpoint(
+        labels=manifest.labels,
+        preprocessing=made.how,
+        architecture=made.architecture,
+        normalisation=body.classifier.normalisation,
+        modality=manifest.modality,
+        flips="",
+        readout=Readout(),
+        training=training,
+        provenance=provenance_for(run, manifest, made.checkpoint) | {"probe": run.facts["probe"]},
+        appearance=appearance_of(store, manifest.rows(Split.TRAIN)),
+        plugins=used(
+            [
+                ("datasets", config.data.name),
+                ("backbones", config.model.backbone),
+                *(("steps", step["name"]) for step in config.data.steps),
+            ]
+        ),
+    )
+    predictions = _judged(config, run, body, found.module.to(body.device), described)
+    title = f"{config.method} probe of {config.model.backbone} on {manifest.source}"
+    sitting.conclude(config, run, title, manifest, store, predictions, [], how=made.how)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Frozen:
+    """A body that stays as it is before audited images.
+
+    Attributes:
+        config: with what it left open.
+        how: images are read.
+        checkpoint: of ours that the weights come from, if any.
+    """
+
+    config: ProbeConfig
+    body: FrozenBody
+    how: Preprocessing
+    architecture: Architecture
+    checkpoint: Checkpoint | None
+
+
+def frozen(config: ProbeConfig, run: RunFolder) -> Frozen:
+    """Audit, decode, and load the weights."""
     device = pick_device(config.device)
     run.facts["hardware"] |= {"device": device.type, "threads": torch.get_num_threads()}
     run.facts["seed"] = config.seed
@@ -65,8 +116,6 @@ def probed(config: ProbeConfig, run: RunFolder) -> None:
         size_px=how.size_px,
     )
     classifier, _, origin = started(config.model, architecture, config.seed, manifest, run)
-    run.facts |= {"manifest": manifest.fingerprint(), "pixels": store.fingerprint(), "flips": ""}
-    manifest.write(run.manifest)
     body = FrozenBody(
         classifier.to(device, memory_format=torch.channels_last),  # type: ignore[call-overload]
         store,
@@ -76,34 +125,19 @@ def probed(config: ProbeConfig, run: RunFolder) -> None:
         device=device,
         dtype=autocast_dtype(config.precision, device),
     )
-    found = _fitted(config, run, body)
-    training = without_places(config) | {"trainer": {"precision": config.precision}}
-    described = Checkpoint(
-        labels=manifest.labels,
-        preprocessing=how,
+    return Frozen(
+        config=config,
+        body=body,
+        how=how,
         architecture=architecture,
-        normalisation=classifier.normalisation,
-        modality=manifest.modality,
-        flips="",
-        readout=Readout(),
-        training=training,
-        provenance=provenance_for(run, manifest, origin.checkpoint) | {"probe": run.facts["probe"]},
-        appearance=appearance_of(store, manifest.rows(Split.TRAIN)),
-        plugins=used(
-            [
-                ("datasets", config.data.name),
-                ("backbones", config.model.backbone),
-                *(("steps", step["name"]) for step in config.data.steps),
-            ]
-        ),
+        checkpoint=origin.checkpoint,
     )
-    predictions = _judged(config, run, body, found.module.to(device), described)
-    title = f"{config.method} probe of {config.model.backbone} on {manifest.source}"
-    sitting.conclude(config, run, title, manifest, store, predictions, [], how=how)
 
 
 def _fitted(config: ProbeConfig, run: RunFolder, body: FrozenBody) -> Chosen:
-    training, validation = (_examples(body, split) for split in (Split.TRAIN, Split.VALIDATION))
+    training, validation = (
+        examples(body, body.manifest.rows(split)) for split in (Split.TRAIN, Split.VALIDATION)
+    )
     name, labels = SETTING[config.method], body.manifest.labels
     with working(f"fitting {len(config.values)} times"):
         found = chosen(PROBES[config.method], config.values, labels, training, validation)
@@ -124,8 +158,8 @@ def _fitted(config: ProbeConfig, run: RunFolder, body: FrozenBody) -> Chosen:
     return found
 
 
-def _examples(body: FrozenBody, split: Split) -> Examples:
-    rows = body.store.readable(body.manifest.rows(split))
+def examples(body: FrozenBody, rows: NDArray[np.int64]) -> Examples:
+    rows = body.store.readable(rows)
     return Examples(
         features=body.features(PLAIN, rows).take(rows),
         targets=body.manifest.targets()[rows],
@@ -146,21 +180,10 @@ def _judged(
         familiar = learnt(body.classifier, manifest, body.store, features_at)
 
     def look(split: Split, readout: Readout, origin: dict[str, Any]) -> Predictions:
-        rows: NDArray[np.int64] = manifest.rows(split)
-        predictions = predict(
-            head,
-            body.features(PLAIN, rows),
-            manifest,
-            rows,
-            split=split,
-            device=body.device,
-            dtype=torch.float32,
-            readout=readout,
-            provenance={"manifest": manifest.fingerprint(), **origin},
-        )
-        refuse_without_result(predictions, "the probe")
+        predictions = said(head, body, split, readout, origin)
         if familiar is None:
             return predictions
+        rows = manifest.rows(split)
         return replace(predictions, looks=looks_of(familiar, body.store, rows, features_at))
 
     validation = sitting.read_out(config, manifest, look(Split.VALIDATION, Readout(), {}))
@@ -175,3 +198,23 @@ def _judged(
     validation = replace(validation, provenance={**validation.provenance, **origin})
     run.looks_at_test()
     return [look(Split.TEST, validation.readout, origin), validation]
+
+
+def said(
+    head: nn.Module, body: FrozenBody, split: Split, readout: Readout, origin: dict[str, Any]
+) -> Predictions:
+    """What the probe says of a split. Raises MedcnnError where an image has no finite result."""
+    rows = body.manifest.rows(split)
+    predictions = predict(
+        head,
+        body.features(PLAIN, rows),
+        body.manifest,
+        rows,
+        split=split,
+        device=body.device,
+        dtype=torch.float32,
+        readout=readout,
+        provenance={"manifest": body.manifest.fingerprint(), **origin},
+    )
+    refuse_without_result(predictions, "the probe")
+    return predictions

@@ -1,0 +1,338 @@
+"""The runs of a learning curve: trained or probed one after the other, scored, fitted, shown.
+
+A training is an ordinary run folder, and a probe leaves its predictions, so a learning curve that
+was stopped goes on where it was.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import logging
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from medcnn.config import settings_digest, to_json
+from medcnn.data import splits
+from medcnn.data.manifest import Manifest, Split
+from medcnn.models.features import PLAIN
+from medcnn.models.weights import at_hand
+from medcnn.pages.curve_page import Arm, Curves, curve_page, sentences_of
+from medcnn.statistics.decisions import Readout
+from medcnn.statistics.learning_curve import LearningCurve, learning_curve
+from medcnn.statistics.metrics.table import metric_for, score
+from medcnn.statistics.predictions import Predictions
+from medcnn.system.errors import DataError
+from medcnn.system.files import write_text
+from medcnn.system.progress import hushed, working, wrapped
+from medcnn.system.run_facts import without_free_settings
+from medcnn.system.run_folder import RunFolder
+from medcnn.training.probes import PROBES, chosen
+from medcnn.verbs.learning_curve import FEWEST_SIZES, PROBE, LearningCurveConfig, Same
+from medcnn.verbs.probe import Method, ProbeConfig
+from medcnn.verbs.steps.datasets import labelled, with_splits
+from medcnn.verbs.steps.deciding import FROM_SCRATCH, PRETRAINED
+from medcnn.verbs.steps.dry_run import rehearsed
+from medcnn.verbs.steps.many_runs import digest, opened
+from medcnn.verbs.steps.probing import examples, frozen, said
+from medcnn.verbs.train import TrainConfig, train
+
+SCHEMA = 1
+CURVE = "learning_curve.json"
+FEWEST_PATIENTS = 10
+# Settings of a run -> its config and the words of its command.
+Make = Callable[[Mapping[str, Any]], tuple[TrainConfig, list[str]]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Point:
+    """A model to be made: `patients` of the training split, in the order of `seed`."""
+
+    arm: str
+    patients: int
+    seed: int
+    manifest: Manifest
+
+    @property
+    def name(self) -> str:
+        return f"{self.arm}/{self.patients}-patients/seed-{self.seed}"
+
+    @property
+    def images(self) -> int:
+        return len(self.manifest.rows(Split.TRAIN))
+
+
+def measured(config: LearningCurveConfig, make: Make) -> Path:
+    """Make what is not made yet, then write tables and page; returns the folder.
+
+    Raises:
+        UsageError: other results lie in the folder, or another process works there.
+        DataError: too few patients, or the audit refuses the data.
+    """
+    config = with_size(config)
+    folder = folder_of(config)
+    with opened(folder, CURVE, "learning curve", settings_of(config), {"schema": SCHEMA}) as note:
+        manifest = labelled(config.data, note)
+        leaky = "groups" in config.train.audit.allow
+        whole = with_splits(manifest, config.data, config.train.seed, leaky=leaky)
+        metric_for(config.score, whole.labels.kind)
+        sizes = sizes_of(config, whole)
+        seeds = [config.train.seed + s for s in range(config.seeds)]
+        taken = {(n, s): splits.with_fewer(whole, n, s) for n in sizes for s in seeds}
+        print(f"learning curve: {folder}", flush=True)
+        arms: dict[str, list[list[Predictions]]] = {}
+        for arm in config.arms:
+            points = [
+                [Point(arm=arm, patients=n, seed=s, manifest=taken[n, s]) for s in seeds]
+                for n in sizes
+            ]
+            if config.train.trainer.dry_run and arm != PROBE:
+                rehearsed(train, *made(config, make, folder, points[-1][0], whole))
+                return folder
+            do = probed if arm == PROBE else trained
+            arms[arm] = do(config, make, folder, points, whole)
+        images = {n: len(taken[n, seeds[0]].rows(Split.TRAIN)) for n in sizes}
+        conclude(config, folder, whole, images, arms, note.said)
+    return folder
+
+
+def with_size(config: LearningCurveConfig) -> LearningCurveConfig:
+    """One size of images for all arms, where none is given: that of pretrained weights if any arm
+    has them."""
+    train, model = config.train, config.train.model
+    if train.data.size_px is not None or model is None:
+        return config
+    pretrained = at_hand(model.backbone, model.weights)
+    size_px = (PRETRAINED if pretrained else FROM_SCRATCH).size_px
+    return replace(config, train=replace(train, data=replace(train.data, size_px=size_px)))
+
+
+def folder_of(config: LearningCurveConfig) -> Path:
+    if config.train.run_dir:
+        return Path(config.train.run_dir)
+    name = config.train.model.backbone if config.train.model else "model"
+    digest = settings_digest(settings_of(config))
+    return Path("runs") / f"{config.data.called()}-{name}-learning-curve-{digest}"
+
+
+def settings_of(config: LearningCurveConfig) -> dict[str, Any]:
+    """What makes it this curve; arms, seeds and targets may be added later."""
+    kept = {"sizes": config.sizes, "same": config.same, "c": list(config.c)}
+    return {"train": without_free_settings(to_json(config.train)), **kept}
+
+
+def sizes_of(config: LearningCurveConfig, whole: Manifest) -> list[int]:
+    """Numbers of patients, rising. Raises DataError."""
+    groups = len({r.group for r in whole.records if r.split is Split.TRAIN})
+    if not isinstance(config.sizes, int):
+        if config.sizes[-1] > groups:
+            raise DataError(
+                f"sizes: {config.sizes[-1]:,} are more than the {groups:,} {whole.group_noun}s of "
+                "the training split."
+            )
+        return list(config.sizes)
+    least = max(FEWEST_PATIENTS, 2 * len(whole.labels.outputs), groups / 2 ** (config.sizes - 1))
+    sizes = np.unique(np.geomspace(min(least, groups), groups, config.sizes).round().astype(int))
+    if len(sizes) < max(FEWEST_SIZES, config.sizes):
+        raise DataError(
+            f"{whole.source} has {groups:,} {whole.group_noun}s to train on, too few for "
+            f"{config.sizes} sizes from {least:.0f} on."
+        )
+    return [int(n) for n in sizes]
+
+
+def made(
+    config: LearningCurveConfig, make: Make, folder: Path, point: Point, whole: Manifest
+) -> tuple[TrainConfig, list[str]]:
+    trainer = config.train.trainer
+    epochs, batch = trainer.epochs, trainer.batch_size
+    if config.same is Same.STEPS:
+        steps = epochs * math.ceil(len(whole.rows(Split.TRAIN)) / batch)
+        epochs = max(1, round(steps / math.ceil(point.images / batch)))
+    return make(
+        {
+            "run_dir": str(folder / point.name),
+            "seed": point.seed,
+            "transfer": point.arm,
+            "trainer.epochs": epochs,
+            "data.split_seed": config.train.seed,
+            "data.train_groups": point.patients,
+            "data.size_px": config.data.size_px,
+        }
+    )
+
+
+def trained(
+    config: LearningCurveConfig,
+    make: Make,
+    folder: Path,
+    points: list[list[Point]],
+    whole: Manifest,
+) -> list[list[Predictions]]:
+    """Of each size [M] and seed [S]."""
+    found: list[list[Predictions]] = []
+    for of_size in points:
+        found.append([])
+        for point in of_size:
+            settings, words = made(config, make, folder, point, whole)
+            with hushed(logging.ERROR):  # the log.txt of each run has the rest
+                path = train(settings, words)
+            found[-1].append(Predictions.read(path / "predictions_test.csv"))
+            _say(config, point, found[-1][-1])
+    return found
+
+
+def probed(
+    config: LearningCurveConfig,
+    make: Make,
+    folder: Path,
+    points: list[list[Point]],
+    whole: Manifest,
+) -> list[list[Predictions]]:
+    """Of each size [M] and seed [S]; the features of all images are computed once."""
+    found: list[list[Predictions]] = []
+    fit: Callable[[Point], Predictions] | None = None
+    for of_size in points:
+        found.append([])
+        for point in of_size:
+            file = folder / point.name / "predictions_test.csv"
+            if not file.is_file():
+                fit = fit or _fitting(config, folder)
+                file.parent.mkdir(parents=True, exist_ok=True)
+                fit(point).write(file)
+            found[-1].append(Predictions.read(file))
+            _say(config, point, found[-1][-1])
+    return found
+
+
+def _fitting(config: LearningCurveConfig, folder: Path) -> Callable[[Point], Predictions]:
+    """Fits a probe to the images of a point, and says what it says of the test split."""
+    run = RunFolder(folder / PROBE, {"notes": [], "hardware": {}}, finished=False)
+    run.path.mkdir(exist_ok=True)
+    with hushed(logging.ERROR):
+        body = frozen(_probe_config(config), run).body
+    body.features(PLAIN, np.arange(len(body.manifest.records)))  # once, not size by size
+    validation = examples(body, body.manifest.rows(Split.VALIDATION))
+    row_of = {r.image_id: row for row, r in enumerate(body.manifest.records)}
+    labels = body.manifest.labels
+
+    def fit(point: Point) -> Predictions:
+        taken = (r.image_id for r in point.manifest.records if r.split is Split.TRAIN)
+        rows = np.array([row_of[i] for i in taken], dtype=np.int64)
+        training = examples(body, rows)
+        best = chosen(PROBES[Method.LOGISTIC], config.c, labels, training, validation)
+        origin = {"probe": {"c": best.value, "patients": point.patients, "seed": point.seed}}
+        return said(best.module.to(body.device), body, Split.TEST, Readout(), origin)
+
+    return fit
+
+
+def _probe_config(config: LearningCurveConfig) -> ProbeConfig:
+    train = config.train
+    assert train.model, "a learning curve begins with a network"
+    return ProbeConfig(
+        seed=train.seed,
+        run_dir=None,
+        method=Method.LOGISTIC,
+        c=config.c,
+        k=(1,),
+        data=train.data,
+        audit=train.audit,
+        model=train.model,
+        readout=train.readout,
+        subgroups=(),
+        prevalence=None,
+        device=train.trainer.device,
+        precision=train.trainer.precision,
+        threads=train.trainer.threads,
+    )
+
+
+def _say(config: LearningCurveConfig, point: Point, predictions: Predictions) -> None:
+    value = score(predictions, config.score)
+    print(wrapped(f"{point.name}: {config.score} {value:.4f}"), flush=True)
+
+
+def conclude(
+    config: LearningCurveConfig,
+    folder: Path,
+    whole: Manifest,
+    images: Mapping[int, int],
+    runs: Mapping[str, list[list[Predictions]]],
+    notes: list[str],
+) -> None:
+    """Write `learning_curve.csv`, `.json` and the page."""
+    groups = len({r.group for r in whole.records if r.split is Split.TRAIN})
+    arms = []
+    with working("fitting"):
+        for name, of in runs.items():
+            curve = learning_curve(
+                list(images), of, config.score, patients=groups, seed=config.train.seed
+            )
+            arms.append(Arm(name=name, curve=curve, asked=config.targets))
+    tested = [r for r in whole.records if r.split is Split.TEST]
+    found = Curves(
+        arms=tuple(arms),
+        score=config.score,
+        backbone=config.train.model.backbone if config.train.model else "model",
+        source=whole.source,
+        group_noun=whole.group_noun if whole.grouped else "image",
+        images=images,
+        tested=len(tested),
+        tested_groups=len({r.group for r in tested}),
+        same=str(config.same),
+    )
+    write_text(folder / "learning_curve.csv", _table(config, found))
+    content = {
+        "schema": SCHEMA,
+        "settings": digest(settings_of(config)),
+        "score": config.score,
+        "patients": groups,
+        "images": {str(n): count for n, count in images.items()},
+        "arms": {arm.name: _json(arm) for arm in arms},
+        "sentences": sentences_of(found),
+        "notes": notes,
+    }
+    write_text(folder / CURVE, json.dumps(content, indent=2, allow_nan=False) + "\n")
+    write_text(folder / "learning_curve.html", curve_page(found, notes))
+    print()
+    for sentence in sentences_of(found):
+        print(wrapped(sentence))
+    print(f"page: {folder / 'learning_curve.html'}")
+
+
+def _table(config: LearningCurveConfig, found: Curves) -> str:
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow(["arm", f"{found.group_noun}s", "images", "seed", config.score])
+    for arm in found.arms:
+        for at, (n, count) in enumerate(found.images.items()):
+            for s, value in enumerate(arm.curve.scores[at].tolist()):
+                table.writerow([arm.name, n, count, config.train.seed + s, f"{value:.6g}"])
+    return text.getvalue()
+
+
+def _json(arm: Arm) -> dict[str, Any]:
+    curve: LearningCurve = arm.curve
+    low, high = curve.band(curve.sizes)
+    return {
+        "scores": curve.scores.tolist(),
+        "plateau": curve.plateau,
+        "power": curve.power,
+        "misfit": curve.misfit,
+        "curve": curve.at(curve.sizes).tolist(),
+        "prediction_band": np.stack([low, high], axis=1).tolist(),
+        "needed": [dict(_finite(asdict(n))) for n in arm.needed],
+    }
+
+
+def _finite(values: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """JSON has neither nan nor infinity."""
+    for key, value in values.items():
+        yield key, None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,0 +1,73 @@
+"""The folder of a command that makes many runs: locked, private, and known by its settings."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+from medcnn.config import short_hash
+from medcnn.system.errors import UsageError
+from medcnn.system.files import locked, private_to, write_text
+from medcnn.system.paths import without_ways
+from medcnn.system.privacy import pseudonymised
+from medcnn.system.progress import log
+
+
+class Notes:
+    """Takes what the user must hear and the page must say."""
+
+    def __init__(self) -> None:
+        self.said: list[str] = []
+
+    def __call__(self, text: str) -> None:
+        self.said.append(pseudonymised(text))
+        log.warning(text)
+
+
+@contextmanager
+def opened(
+    folder: Path, name: str, what: str, settings: Mapping[str, Any], begun: Mapping[str, Any]
+) -> Iterator[Notes]:
+    """The folder, locked, with the settings that it belongs to.
+
+    Args:
+        name: of the file by which the folder is known.
+        what: it holds, for messages.
+        settings: what makes it this one.
+        begun: the first content of that file, besides a digest of the settings.
+
+    Raises:
+        UsageError: it holds something else, cannot be written, or is in use.
+    """
+    file = folder / name
+    if folder.exists() and any(folder.iterdir()) and not file.exists():
+        raise UsageError(f"run_dir={folder} holds other files and no {what}; give another run_dir.")
+    mine = digest(settings)
+    with ExitStack() as stack:
+        try:
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            stack.enter_context(locked(folder / ".lock"))
+        except BlockingIOError:
+            raise UsageError(
+                f"run_dir={folder} is in use by another medcnn process; wait for it or give "
+                "another run_dir."
+            ) from None
+        except OSError as error:
+            raise UsageError(f"run_dir={folder} cannot be written: {error.strerror}.") from error
+        stack.enter_context(private_to(folder))
+        before = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+        if before.get("settings", mine) != mine:
+            raise UsageError(
+                f"run_dir={folder} holds a {what} with other settings; give another run_dir, or "
+                "the old settings to go on there."
+            )
+        if not before:
+            write_text(file, json.dumps({**begun, "settings": mine}, indent=2) + "\n")
+        yield Notes()
+
+
+def digest(settings: Mapping[str, Any]) -> str:
+    return short_hash(without_ways(settings))

@@ -321,6 +321,7 @@ CLAIMS = (
         "`learning-curve` says how many",
         ("intervals_of_the_number_and_the_band_hold_in_simulations",),
     ),
+    Claim("`readers` compares", ("a_reader_study_is_printed_on_a_page_and_in_json",)),
     Claim("A checkpoint is one safetensors", ("the_file_is_weights_and_json_and_nothing_else",)),
     Claim("What was fitted on validation", ("the_page_judges_the_bound_that_predict_refers_by",)),
     Claim("Classes are matched by name", ("classes_are_matched_by_name_and_never_by_position",)),

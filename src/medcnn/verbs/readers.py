@@ -1,0 +1,110 @@
+"""`readers`: a reader study, with and without a model, or a model against readers."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from medcnn.system.errors import UsageError
+from medcnn.system.settings import within
+from medcnn.verbs import Command, Verb
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReadersConfig:
+    """The settings from `case` to `patient` name columns of the table."""
+
+    table: str
+    case: str
+    reader: str
+    condition: str
+    truth: str
+    score: str
+    call: str
+    patient: str
+    ai: str | None
+    margin: float | None = within(0.0001, 0.5)
+    output: str
+
+
+COLUMNS = ("case", "reader", "condition", "truth", "score", "call", "patient")
+SCHEMA = 1
+
+
+def check(config: ReadersConfig) -> None:
+    from medcnn.places import refuse_other_pages
+
+    if not Path(config.table).is_file():
+        raise UsageError(f"table={config.table}: no such file.")
+    refuse_other_pages(Path(config.output), "readers", "readers")
+
+
+def run(config: ReadersConfig, _: Command) -> Path:
+    """Write `readers.html` and `readers.json` into a folder of their own, and print the result.
+
+    Raises:
+        UsageError: no such column, or no such condition.
+        DataError: the table contradicts itself, or lacks readings.
+    """
+    from medcnn.pages.comparison_page import told_table
+    from medcnn.pages.readers_page import readers_page
+    from medcnn.statistics.readers import contrasts, each_reader, level
+    from medcnn.system.files import write_text
+    from medcnn.system.progress import log
+    from medcnn.verbs.steps.readings import read_study
+
+    names = {name: getattr(config, name) for name in COLUMNS}
+    study = read_study(Path(config.table), names, config.ai)
+    pairings = contrasts(study, config.margin)
+    conditions = [*study.conditions, *([study.model] if study.model else [])]
+    levels = {c: {e: level(study, e, c) for e in study.endpoints} for c in conditions}
+    values = {c: {e: each_reader(study, e, c) for e in study.endpoints} for c in conditions}
+    output = Path(config.output)
+    output.mkdir(parents=True, exist_ok=True)
+    content = {
+        "schema": SCHEMA,
+        "cases": len(study.truth),
+        "positive": int(study.truth.sum()),
+        "patients": len(set(study.groups)),
+        "model": config.ai,
+        "margin": config.margin,
+        "conditions": {
+            c: {e: _strict(asdict(v)) | {"readers": values[c][e]} for e, v in of.items()}
+            for c, of in levels.items()
+        },
+        "differences": [
+            {"conditions": [first, other]}
+            | _strict({**asdict(d), "difference": d.difference, "verdict": d.verdict})
+            for (first, other), pairing in pairings.items()
+            for d in pairing.differences
+        ],
+    }
+    text = json.dumps(content, indent=2, allow_nan=False)
+    write_text(output / "readers.json", text + "\n")
+    write_text(output / "readers.html", readers_page(study, pairings, levels, values))
+    for (first, other), pairing in pairings.items():
+        print("\n".join(told_table(first, other, pairing, "patient")))
+    log.info(f"readers: {output / 'readers.html'}")
+    return output
+
+
+def _strict(values: dict[str, Any]) -> dict[str, Any]:
+    return {k: None if v != v else v for k, v in values.items()}  # only nan is not itself
+
+
+VERB = Verb(
+    name="readers",
+    lines=("readers readings.csv ai=model: readers with and without a model, or against it",),
+    usage="TABLE [key=value ...]",
+    examples=(
+        "readers readings.csv",
+        "readers readings.csv ai=model margin=0.05",
+    ),
+    synonyms=("mrmc", "reader-study", "reader_study", "observers"),
+    places=("table",),
+    config=ReadersConfig,
+    check=check,
+    run=run,
+)

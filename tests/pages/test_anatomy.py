@@ -153,6 +153,6 @@ def test_the_table_has_a_row_for_each_layer_and_says_what_is_not_known() -> None
 
 
 def test_a_name_of_a_network_cannot_write_into_the_page() -> None:
-    html = page([Looked(anatomy=replace(PLAIN, name="<script>x"))], 2)
+    html = page([Looked(anatomy=replace(PLAIN, name="<script>x"))], [2])
     assert "<script>" not in html
     assert "&lt;script&gt;x" in html

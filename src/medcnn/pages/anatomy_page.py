@@ -9,17 +9,27 @@ from typing import Any
 from medcnn.pages.anatomy import TOTALS, Anatomy, Layer, by_kind, cells, large, totals
 from medcnn.pages.anatomy_notes import READING, Looked, notes_of
 from medcnn.pages.facts import say
+from medcnn.pages.family import FAMILY, Member, chart
+from medcnn.pages.family import HEAD as FAMILY_HEAD
+from medcnn.pages.family import cells as cells_of
 from medcnn.pages.format import counted
 from medcnn.pages.page import rendered
 
 MEASURED = ("parameters", "macs", "size_bytes")
 
 
-def page(looked: Sequence[Looked], outputs: int) -> str:
+def page(
+    looked: Sequence[Looked],
+    outputs: Sequence[int],
+    members: Sequence[Member] = (),
+    score: str = "",
+) -> str:
     """The page in HTML.
 
     Args:
-        outputs: of the last layer of each network.
+        outputs: how many the last layers have.
+        members: those of the networks that were trained.
+        score: that they were trained for.
     """
     networks = [of.anatomy for of in looked]
     names = ", ".join(of.name for of in networks)
@@ -28,13 +38,17 @@ def page(looked: Sequence[Looked], outputs: int) -> str:
         "inspect.html.j2",
         {"large": large, "bar": _bar},
         title=names,
-        task=f"One image of {sizes}, {counted(outputs, 'output')}",
+        task=f"One image of {sizes}, {' or '.join(counted(n, 'output') for n in outputs)}",
         warnings=(),
         head=[TOTALS[0], *(f"#{name}" for name in TOTALS[1:])],
         totals=[totals(of) for of in networks],
         ends={n: max((getattr(of, n) for of in networks), default=0) for n in MEASURED},
         networks=[_section(of) for of in looked],
         say=partial(say, READING, networks[0]),
+        family=[cells_of(of) for of in members],
+        family_head=[FAMILY_HEAD[0], *(f"#{name}" for name in FAMILY_HEAD[1:])],
+        family_says=say(FAMILY, members, *FAMILY),
+        chart=chart(members, score) if members else None,
         measured=MEASURED,
         several=len(networks) > 1,
     )

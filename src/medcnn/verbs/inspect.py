@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from medcnn.config import Choice, DataConfig, ModelConfig
     from medcnn.pages.anatomy import Anatomy
     from medcnn.pages.anatomy_notes import Looked
+    from medcnn.pages.family import Member
+    from medcnn.verbs.steps.family import Asked
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,9 +97,10 @@ def run(config: InspectConfig, _: Command) -> Path:
     from medcnn.pages.anatomy_page import page
     from medcnn.system.files import write_text
     from medcnn.system.progress import log
+    from medcnn.verbs.steps.family import member, title_of
 
-    found = anatomies(config)
-    options = config.inspect
+    asked, options = networks_of(config), config.inspect
+    found = anatomies(asked)
     looked = [
         Looked(
             anatomy=of,
@@ -106,45 +109,71 @@ def run(config: InspectConfig, _: Command) -> Path:
         )
         for of in found
     ]
-    print("\n".join(told(looked)))
+    members = [member(a, of) for a, of in zip(asked, found, strict=True) if a.runs]
+    members = [of for of in members if of.scores]
+    print("\n".join((*told(looked), *told_family(members))))
     output = Path(config.output)
-    write_text(output, page(looked, options.classes))
+    trained = next((title_of(a) for a in asked if a.runs), "")
+    outputs = {a.outputs for a in asked}
+    write_text(output, page(looked, sorted(outputs), members, trained))
     write_text(output.with_suffix(".csv"), table(found))
     log.info(f"{output}, {output.with_suffix('.csv')}")
     return output
 
 
-def anatomies(config: InspectConfig) -> list[Anatomy]:
-    """What each network does to one image. Raises UsageError: all faults of all of them."""
-    from medcnn.models.anatomy import anatomy
+def networks_of(config: InspectConfig) -> list[Asked]:
+    """Those of the settings, of names and of run folders. Raises UsageError: all faults at once."""
     from medcnn.models.backbones import with_drop_path
     from medcnn.models.classifier import Architecture
     from medcnn.verbs.steps.datasets import preprocessing_of
+    from medcnn.verbs.steps.family import Asked, is_run, of_runs
 
-    asked: list[tuple[str, str, dict[str, object]]] = []
-    faults = []
+    faults: list[str] = []
+    named: list[tuple[str, str, dict[str, object]]] = []
     if model := config.model:
         options = with_drop_path(model.options, model.drop_path)
-        asked.append((model.backbone, model.backbone, options))
+        named.append((model.backbone, model.backbone, options))
+    runs = [word for word in config.networks if is_run(word)]
     for name in config.networks:
         try:
-            asked.append((name, backbone_of(name), {}))
+            if name not in runs:
+                named.append((name, backbone_of(name), {}))
         except UsageError as error:
             faults.append(str(error))
-    found = []
-    for name, backbone, options in asked:
-        architecture = Architecture(
-            backbone=backbone,
-            options=options,
-            head=config.head.name,
-            head_options=config.head.options,
-            channels=config.data.channels,
-            size_px=preprocessing_of(config.data).size_px,
-            pooling=config.pooling.name,
-            pooling_options=config.pooling.options,
+    found = [
+        Asked(
+            name=name,
+            outputs=config.inspect.classes,
+            architecture=Architecture(
+                backbone=backbone,
+                options=options,
+                head=config.head.name,
+                head_options=config.head.options,
+                channels=config.data.channels,
+                size_px=preprocessing_of(config.data).size_px,
+                pooling=config.pooling.name,
+                pooling_options=config.pooling.options,
+            ),
         )
+        for name, backbone, options in named
+    ]
+    try:
+        found += of_runs(runs)
+    except UsageError as error:
+        faults.append(str(error))
+    if faults:
+        raise UsageError("\n".join(faults))
+    return found
+
+
+def anatomies(asked: list[Asked]) -> list[Anatomy]:
+    """What each network does to one image. Raises UsageError: all faults of all of them."""
+    from medcnn.models.anatomy import anatomy
+
+    found, faults = [], []
+    for of in asked:
         try:
-            found.append(anatomy(architecture, config.inspect.classes, name))
+            found.append(anatomy(of.architecture, of.outputs, of.name))
         except UsageError as error:
             faults.append(str(error))
     if faults:
@@ -185,6 +214,15 @@ def told(looked: list[Looked]) -> Iterator[str]:
     yield from columns([TOTALS, *(totals(of.anatomy) for of in looked)], left=1)
 
 
+def told_family(members: list[Member]) -> Iterator[str]:
+    """The table of what was trained, for the terminal."""
+    from medcnn.pages.family import HEAD, cells
+
+    if members:
+        yield ""
+        yield from columns([HEAD, *map(cells, members)], left=1)
+
+
 def columns(rows: list[tuple[str, ...]], *, left: int) -> Iterator[str]:
     """Rows with their cells below each other, the first `left` aligned to the left."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
@@ -199,10 +237,11 @@ def columns(rows: list[tuple[str, ...]], *, left: int) -> Iterator[str]:
 VERB = Verb(
     name="inspect",
     lines=("inspect model=vgg16_bn data.size_px=224: layers, sizes, arithmetic",),
-    usage="[NETWORK ...] [key=value ...]",
+    usage="[NETWORK|RUN ...] [key=value ...]",
     examples=(
         "inspect model=resnet50 data.size_px=224 inspect.lesion_px=12",
         "inspect lenet5 alexnet googlenet resnet50 data.size_px=224",
+        "inspect runs/family/*",
     ),
     synonyms=("summary", "describe", "layers", "flops"),
     rest="networks",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import sys
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +18,7 @@ from medcnn.data.manifest import Manifest, Split
 from medcnn.models.inference import pick_device
 from medcnn.system.errors import UsageError
 from medcnn.system.launched import one_of_several
+from medcnn.system.memory import peak_bytes
 from medcnn.system.progress import hushed, log
 from medcnn.verbs.steps.datasets import SCRATCH_PX
 from medcnn.verbs.steps.sitting import run_folder_of
@@ -99,7 +99,8 @@ def costs(config: TrainConfig, facts: Mapping[str, Any], sizes: Mapping[str, int
     once_s, once = features_s(facts, images), []
     if once_s:
         once = [f"  features     {_time(once_s)}, computed once for all epochs"]
-    memory = f"{_peak_memory_bytes() / 1e9:.1f} GB" if sys.platform != "win32" else "not measured"
+    peak = peak_bytes()
+    memory = "not measured" if peak is None else f"{peak / 1e9:.1f} GB"
     device, trained = pick_device(trainer.device), trained_on(config)
     if device.type == "cuda":
         memory += f", of the GPU {torch.cuda.max_memory_allocated(device) / 1e9:.1f} GB"
@@ -131,14 +132,6 @@ def features_s(facts: Mapping[str, Any], images: Mapping[str, int]) -> float:
         return 0.0
     all_of_them = images[Split.TRAIN] * few["views"] + images[Split.VALIDATION]
     return float(few["seconds"] / few["computed"] * all_of_them)
-
-
-def _peak_memory_bytes() -> int:
-    import resource  # Windows has none
-
-    # Linux counts kilobytes, macOS bytes
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
 def _time(seconds: float) -> str:

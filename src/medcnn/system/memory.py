@@ -1,0 +1,27 @@
+"""The most memory that this process has had at once."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import suppress
+from pathlib import Path
+
+
+def forget_peak() -> None:
+    """Count from here on, where the system can (Linux)."""
+    with suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # proc(5)
+
+
+def peak_bytes() -> int | None:
+    """The peak of resident memory; None where the system does not say (Windows)."""
+    if sys.platform == "win32":
+        return None
+    with suppress(OSError, ValueError, IndexError):
+        status = Path("/proc/self/status").read_text(encoding="ascii", errors="replace")
+        return 1024 * int(status.partition("VmHWM:")[2].split()[0])
+    import resource  # Windows has none
+
+    # Linux counts kilobytes, macOS bytes
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

@@ -148,7 +148,7 @@ ROOMS = {
     "pixels": 1_800,
     "statistics": 7_625,
     "system": 2_550,
-    "training": 4_020,
+    "training": 4_050,
     "verbs": 7_525,
 }
 

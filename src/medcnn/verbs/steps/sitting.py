@@ -27,10 +27,10 @@ from medcnn.statistics.patients import fit_patients
 from medcnn.statistics.predictions import Predictions
 from medcnn.system.distributed import Ranks, joined
 from medcnn.system.errors import DataError, StoppedError, UsageError
-from medcnn.system.memory import forget_peak, peak_bytes
 from medcnn.system.progress import log
 from medcnn.system.run_facts import without_free_settings
 from medcnn.system.run_folder import RunFolder, open_run, shorter_run
+from medcnn.training import peak
 from medcnn.training.epochs import EpochResult
 from medcnn.training.fit import fit, stopped_early
 from medcnn.training.loss_checks import check_batches, check_options
@@ -136,9 +136,7 @@ def begun(config: TrainConfig, command: list[str]) -> Iterator[RunFolder | None]
             "processes": ranks.world,
         }
         run.facts["seed"] = config.seed
-        forget_peak()
-        if device.type == "cuda":
-            torch.cuda.reset_peak_memory_stats(device)
+        peak.forget(device)
         if ranks.leads and run.resumable() and (moved := run.moved()):
             run.note(
                 f"this run continues on another machine or with other versions "
@@ -235,8 +233,7 @@ def fitted(
             except OSError as error:
                 log.warning(f"{run.resume} stays as large as it is: {error.strerror}")
         look()  # a run that was killed after its last epoch trains none now
-        run.facts["speed"] = _speed(state.history[-1])
-        run.facts["memory"] = _memory(device)
+        run.facts |= {"speed": _speed(state.history[-1]), "memory": peak.told(device)}
         run.facts["best_epoch"] = (state.best_epoch or 0) + 1
         run.facts["validation"] = {setting.task.score: state.best_score}
         if watch:
@@ -382,13 +379,6 @@ def read_out(
     validation = replace(validation, readout=fitted)
     patients = fit_patients(config.readout, validation)
     return replace(validation, readout=replace(fitted, patients=patients))
-
-
-def _memory(device: torch.device) -> dict[str, Any]:
-    """The most that this sitting needed at once: of the GPU where there is one, else in all."""
-    if device.type == "cuda":
-        return {"of": "GPU", "peak_bytes": torch.cuda.max_memory_allocated(device)}
-    return {"of": "process", "peak_bytes": peak_bytes()}
 
 
 def _speed(epoch: Mapping[str, float]) -> dict[str, float | None]:

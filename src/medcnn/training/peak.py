@@ -1,0 +1,23 @@
+"""The most memory that a training has needed at once: of the GPU where there is one, else in all."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from medcnn.system.memory import forget_peak, peak_bytes
+
+
+def forget(device: torch.device) -> None:
+    """Count from here on."""
+    forget_peak()
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+
+
+def told(device: torch.device) -> dict[str, Any]:
+    """As `run.json` holds it."""
+    if device.type == "cuda":
+        return {"of": "GPU", "peak_bytes": torch.cuda.max_memory_allocated(device)}
+    return {"of": "process", "peak_bytes": peak_bytes()}

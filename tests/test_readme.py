@@ -286,6 +286,13 @@ CLAIMS = (
         ),
     ),
     Claim(
+        "`predict` says which images",
+        (
+            "images_of_another_kind_are_flagged_in_their_row",
+            "it_says_when_to_look_and_when_not",
+        ),
+    ),
+    Claim(
         "A package of your own can add",
         (
             "a_package_of_ones_own_trains_evaluates_and_predicts",

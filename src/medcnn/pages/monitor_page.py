@@ -1,0 +1,171 @@
+"""What `medcnn monitor` says: the page, and the sentences in the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+
+from medcnn.pages.facts import Statement, say
+from medcnn.pages.format import counted, number, p_text, percent, short
+from medcnn.pages.page import rendered
+from medcnn.statistics.monitoring import FEWEST_PATIENTS, Change, Prevalence, Size
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Monitored:
+    """A table of predictions beside validation.
+
+    Attributes:
+        images, patients: of both tables, those of validation first.
+        grouped: whether the new table's patients are known; else each image counts as one.
+        same_model: whether both tables say which checkpoint made them.
+        alarm: how often a page without any change may name one.
+    """
+
+    title: str
+    images: tuple[int, int]
+    patients: tuple[int, int]
+    grouped: bool
+    same_model: bool
+    alarm: float
+    changes: Sequence[Change]
+    prevalences: Sequence[Prevalence] = ()
+
+    @property
+    def called(self) -> list[Change]:
+        """Those to look at, the farthest first."""
+        found = [change for change in self.changes if change.calls(self.alarm)]
+        return sorted(found, key=lambda change: -change.distance)
+
+    @property
+    def small(self) -> list[Change]:
+        """Beyond chance, but too small to matter."""
+        named = {change.question for change in self.called}
+        return [c for c in self.changes if c.p <= self.alarm and c.question not in named]
+
+    @property
+    def enough(self) -> bool:
+        return min(self.patients) >= FEWEST_PATIENTS
+
+
+def value(change: Change, of: float) -> str:
+    """`12.0 %` of a share, else the mean."""
+    return short(of) if change.size is Size.SPREAD else f"{percent(of)} %"
+
+
+def _verdict(m: Monitored) -> str:
+    told = "; ".join(
+        f"{c.question} from {value(c, c.before)} to {value(c, c.now)}" for c in m.called[:3]
+    )
+    more = f"; and {len(m.called) - 3} more" if len(m.called) > 3 else ""
+    return (
+        f"Look at it: {len(m.called)} of {counted(len(m.changes), 'question')} are answered unlike "
+        f"on validation, by more than chance ({told}{more})."
+    )
+
+
+def _calm(m: Monitored) -> str:
+    spread = [c.shows_from for c in m.changes if c.size is Size.SPREAD and c.shows_from < 1]
+    seen = (
+        f" Distributions had to be {number(max(spread), 2)} apart to be sure to be seen."
+        if spread
+        else ""
+    )
+    return (
+        f"No reason to look: none of {counted(len(m.changes), 'question')} is answered unlike on "
+        f"validation by more than chance and enough to matter.{seen}"
+    )
+
+
+SAYS: dict[str, Statement[Monitored]] = {
+    "research": Statement("Not a medical device.", lambda m: bool(m.changes)),
+    "look": Statement(_verdict, lambda m: m.enough and bool(m.called)),
+    "calm": Statement(_calm, lambda m: m.enough and bool(m.changes) and not m.called),
+    "few": Statement(
+        lambda m: (
+            f"Too few to tell: {m.patients[0]:,} patients of validation and {m.patients[1]:,} now; "
+            f"{FEWEST_PATIENTS} of each are needed."
+        ),
+        lambda m: not m.enough,
+    ),
+    "small": Statement(
+        lambda m: (
+            f"Beyond chance, but too small to matter: {', '.join(c.question for c in m.small)}."
+        ),
+        lambda m: m.enough and bool(m.small),
+    ),
+    "promise": Statement(
+        lambda m: (
+            f"If nothing has changed, at most {short(100 * m.alarm)} % of such pages name "
+            "anything: p is adjusted for all questions together, by exchanging patients between "
+            "the two tables. Each patient counts once. Twelve such pages a year are twelve chances "
+            "of a false alarm."
+        ),
+        lambda m: m.enough and bool(m.changes),
+    ),
+    "each alone": Statement(
+        "The new table does not say which images belong to one patient, so each counts as a "
+        "patient of its own. If patients have several images, there are more false alarms: give "
+        "patient=.",
+        lambda m: not m.grouped,
+    ),
+    "other model": Statement(
+        "At least one of the tables does not say which checkpoint made it, so a difference may be "
+        "that of two models.",
+        lambda m: not m.same_model,
+    ),
+    "prevalence": Statement(
+        "Estimated from how often each label is called, with the sensitivity and specificity of "
+        "validation (Rogan and Gladen). It holds if only prevalence changed. Labels that the model "
+        "barely distinguishes have no row.",
+        lambda m: bool(m.prevalences),
+    ),
+    "no truth": Statement(
+        "A change says that something is different, not that the model is worse: only labels of "
+        "new images can tell.",
+        lambda m: m.enough and bool(m.called),
+    ),
+}
+
+
+def sentences(monitored: Monitored) -> list[str]:
+    """What the terminal and the top of the page say."""
+    names = ("few", "look", "calm", "no truth", "small", "other model", "each alone")
+    return [text for name in names if (text := say(SAYS, monitored, name))]
+
+
+def monitor_page(monitored: Monitored) -> str:
+    before, now = monitored.images
+    rows = [
+        (
+            c.question,
+            value(c, c.before),
+            value(c, c.now),
+            c.images,
+            number(c.distance, 2),
+            p_text(c.p),
+            number(c.shows_from, 2) if c.shows_from < 1 else "",
+            "look" if c.calls(monitored.alarm) else "",
+        )
+        for c in monitored.changes
+    ]
+    shown = [
+        (
+            e.label,
+            f"{percent(e.before)} %",
+            f"{percent(e.now)} %",
+            f"{percent(e.low)} to {percent(e.high)} %",
+        )
+        for e in monitored.prevalences
+    ]
+    return rendered(
+        "monitor.html.j2",
+        title=monitored.title,
+        task=f"{counted(now, 'image')} beside {counted(before, 'image')} of validation",
+        warnings=(),
+        sentences=sentences(monitored) if monitored.enough else [say(SAYS, monitored, "few")],
+        rows=rows if monitored.enough else [],
+        prevalences=shown if monitored.enough else [],
+        say=partial(say, SAYS, monitored),
+    )

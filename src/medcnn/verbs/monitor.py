@@ -1,0 +1,117 @@
+"""`monitor`: whether the predictions of a month are like those of validation."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from medcnn.system.errors import UsageError
+from medcnn.system.settings import within
+from medcnn.verbs import Command, Verb
+
+if TYPE_CHECKING:
+    from medcnn.config import Seed
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MonitorConfig:
+    reference: str
+    predictions: str
+    output: str
+    patient: str | None
+    alarm: float = within(0.001, 0.2)
+    seed: Seed
+
+    def contradictions(self) -> list[str]:
+        try:
+            found = re.compile(self.patient or "()")
+        except re.error as error:
+            return [f"patient={self.patient} is no regular expression: {error}."]
+        return [] if found.groups else [f"patient={self.patient} needs a group: '([^/]+)/'."]
+
+
+def table_of(reference: str) -> Path:
+    """Of validation where `reference` is the folder of a run."""
+    path = Path(reference)
+    return path / "predictions_validation.csv" if path.is_dir() else path
+
+
+def check(config: MonitorConfig) -> None:
+    from medcnn.places import refuse_other_pages
+
+    for name, path in (
+        ("reference", table_of(config.reference)),
+        ("predictions", Path(config.predictions)),
+    ):
+        if not path.is_file() or not path.with_suffix(".json").is_file():
+            raise UsageError(
+                f"{name}={getattr(config, name)}: {path} and its .json are needed, as predict and "
+                "training write them."
+            )
+    refuse_other_pages(Path(config.output), "monitor", "monitor")
+
+
+def run(config: MonitorConfig, _: Command) -> Path:
+    """Write `monitor.html` and `monitor.json` into a folder of their own, and say when to look.
+
+    Raises:
+        DataError: a table cannot be read.
+        UsageError: the tables are of different models.
+    """
+    from medcnn.pages.monitor_page import Monitored, monitor_page, sentences
+    from medcnn.statistics.monitoring import changes, prevalences, read_said
+    from medcnn.system.files import write_text
+    from medcnn.system.progress import log, working
+
+    path = Path(config.predictions)
+    before, now = read_said(table_of(config.reference)), read_said(path, config.patient)
+    made = {before.checkpoint, now.checkpoint} - {""}
+    if len(made) > 1 or before.labels != now.labels:
+        raise UsageError(
+            f"reference={config.reference} and predictions={config.predictions} were made by "
+            "different checkpoints, so a difference would be that of the models. Name the run "
+            "whose checkpoint predicted."
+        )
+    with working("comparing"):
+        found = Monitored(
+            title=f"{path.stem} beside validation",
+            images=(len(before.patients), len(now.patients)),
+            patients=(before.count, now.count),
+            grouped=config.patient is not None or now.count < len(now.patients),
+            same_model=bool(before.checkpoint and now.checkpoint),
+            alarm=config.alarm,
+            changes=changes(before, now, alarm=config.alarm, seed=config.seed),
+            prevalences=prevalences(before, now, seed=config.seed),
+        )
+    output = Path(config.output)
+    output.mkdir(parents=True, exist_ok=True)
+    content = {
+        "schema": 1,
+        "look": bool(found.enough and found.called),
+        "enough": found.enough,
+        "alarm": config.alarm,
+        "changes": [asdict(c) | {"look": c.calls(config.alarm)} for c in found.changes],
+        "prevalences": [asdict(p) for p in found.prevalences],
+    }
+    write_text(output / "monitor.json", json.dumps(content, indent=2, allow_nan=False) + "\n")
+    write_text(output / "monitor.html", monitor_page(found))
+    for sentence in sentences(found):
+        log.info(sentence)
+    log.info(f"monitor: {output / 'monitor.html'}")
+    return output
+
+
+VERB = Verb(
+    name="monitor",
+    lines=("monitor runs/... march.csv: are the images of March like those of validation?",),
+    usage="REFERENCE PREDICTIONS [key=value ...]",
+    examples=("monitor runs/demo march.csv output=monitor-march",),
+    synonyms=("drift", "watch", "monitoring"),
+    places=("reference", "predictions"),
+    config=MonitorConfig,
+    check=check,
+    run=run,
+)

@@ -18,6 +18,7 @@ SMALL = (
     "trainer.device=cpu",
     "trainer.threads=1",
     "audit.copies=false",
+    "explain=null",
 )
 
 

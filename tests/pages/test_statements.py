@@ -20,6 +20,7 @@ from medcnn.pages.audit import CONFOUNDS, SEARCH, VERDICTS, Audit
 from medcnn.pages.comparison_notes import NOTES, Beside, notes_of
 from medcnn.pages.comparison_page import COMPARED, Compared
 from medcnn.pages.facts import Facts, Made, facts_of, known_start, say
+from medcnn.pages.gallery import CHECKS
 from medcnn.pages.seen import SEEN, where_from
 from medcnn.pages.statements import STATEMENTS
 from medcnn.statistics.comparing import compare
@@ -33,6 +34,7 @@ SECTIONS = sorted(
         *("curves", "confusion", "most confused", "training", "differences", "groups"),
         *("subgroups", "small groups", "skin tone", "mean over labels", "looks"),
         *("patients", "subgroups", "small groups", "skin tone", "mean over labels"),
+        "maps",
     }
 )
 VALUES: dict[str, list[Any]] = {
@@ -63,6 +65,8 @@ VALUES: dict[str, list[Any]] = {
     "per": ["", "patient", "image"],
     "aurc": ["", "0.0123"],
     "unlike": [(), ("unusual",), ("unusual", "other site")],
+    "maps_by": ["", "Grad-CAM"],
+    "maps_failed": [(), ("weights",), ("agreement", "outside")],
     "unlisted": [0, 3],
     "listed": [0, 200],
     "margin": [None, 0.02],
@@ -168,6 +172,16 @@ def test_the_model_is_said_not_to_have_seen_images_only_where_all_of_it_is_known
     ]
     for doubt in doubts:
         assert "never seen" not in where_from(dataclasses.replace(CLEAN, **doubt)), doubt
+
+
+def test_maps_that_failed_a_check_are_said_to_explain_nothing_and_others_are_not() -> None:
+    passed = dataclasses.replace(CLEAN, sections=frozenset({"maps"}), maps_by="Grad-CAM")
+    assert said("maps explain nothing", passed) == ""
+    assert "not why" in said("maps passed", passed)
+    for name, why in CHECKS.items():
+        failed = dataclasses.replace(passed, maps_failed=(name,))
+        assert f"explain nothing: {why}." in said("maps explain nothing", failed)
+        assert said("maps passed", failed) == ""
 
 
 @pytest.mark.fault
@@ -395,6 +409,10 @@ def sentences(module: Any) -> list[str]:
 TESTED = {"statements.py", "seen.py", "summary.py", "comparison_page.py", "audit.py"}
 TESTED |= {"anatomy_notes.py", "comparison_notes.py", "crossvalidation_page.py", "hospital_page.py"}
 TESTED |= {"curve_page.py", "family.py", "monitor_page.py", "plan_page.py", "readers_page.py"}
+TESTED |= {"curve_page.py", "plan_page.py"}
+TESTED |= {"readers_page.py"}
+TESTED |= {"plan_page.py", "family.py"}
+TESTED |= {"gallery.py"}
 """Modules whose sentences all stand in tables, of which tests ask when they must not be made; the
 functions of `checklist.SAYS` are asked the same in test_checklist.py."""
 

@@ -38,6 +38,7 @@ def settings(tmp_path: Path) -> Callable[..., TrainConfig]:
             **train,
             "run_dir": str(tmp_path / name),
             "checkpoint": None,
+            "explain": None,
             "data": {
                 **base["data"],
                 "name": "colours",

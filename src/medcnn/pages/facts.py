@@ -79,6 +79,8 @@ class Facts:
     per: str = ""  # the unit of that guarantee, `patient` or `image`
     aurc: str = ""  # area under the curve of risk and coverage
     unlike: tuple[str, ...] = ()  # verdicts on images that come more often than stated
+    maps_by: str = ""  # the method of the gallery's maps
+    maps_failed: tuple[str, ...] = ()  # the checks that these maps did not pass
     listed: int = 0  # images that could not be read and are in the report's table
     unlisted: int = 0  # others
     margin: float | None = None  # how much worse a model may be

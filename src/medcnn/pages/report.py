@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import yaml
 
-from medcnn.pages import figures, layout
+from medcnn.pages import figures, gallery, layout
 from medcnn.pages.checklist import filled, missing, told
 from medcnn.pages.facts import Facts, facts_of, say
 from medcnn.pages.flow import flow
@@ -86,6 +86,7 @@ class Report:
         subgroups: by split.
         patients: main scores of patients (or eyes, ...), by split.
         errors: from `pictures.worst_errors`.
+        maps: from `verbs.steps.gallery`.
     """
 
     title: str
@@ -96,6 +97,7 @@ class Report:
     subgroups: Mapping[str, Subgroups] = field(default_factory=dict)
     patients: Mapping[str, Evaluation] = field(default_factory=dict)
     errors: Sequence[Mapping[str, Any]] = ()
+    maps: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def told(self) -> Mapping[str, Any]:
@@ -128,7 +130,7 @@ def write_results(
         "patients": {split: judged.to_json() for split, judged in patients.items()},
     }
     write_metrics(folder / "metrics.json", evaluations, more)
-    errors = folder / "errors.json"
+    errors, maps = folder / "errors.json", folder / "explanations.json"
     report = Report(
         title=told.get("title", folder.resolve().name),
         run=run,
@@ -138,6 +140,7 @@ def write_results(
         subgroups=groups,
         patients=patients,
         errors=json.loads(errors.read_text(encoding="utf-8")) if errors.is_file() else (),
+        maps=json.loads(maps.read_text(encoding="utf-8")) if maps.is_file() else {},
     )
     write_pages(folder, report)
 
@@ -198,6 +201,8 @@ def content(report: Report) -> dict[str, Any]:
         "warnings": run.get("notes") or (),
         "tables": [Table(**table) for table in told_of.get("tables") or ()],
         "errors": report.errors,
+        "maps": gallery.grouped(report.maps),
+        "map_checks": gallery.checked(report.maps),
         "excluded": told_of.get("excluded") or {},
         "provenance": {k: v for k, v in run.items() if v is not None and k not in HIDDEN},
         "config": yaml.safe_dump(config, sort_keys=False, allow_unicode=True) if config else "",
@@ -243,6 +248,7 @@ def report_facts(
         "Operating points": judged["points"] or judged["grades"],
         "Confusions": predictions,
         "Errors": report.errors,
+        "maps": report.maps,
         "Dataset": drawn["dataset"],
         "Flow of images": drawn["flow"],
         "slider": drawn["cuts"],
@@ -263,6 +269,8 @@ def report_facts(
         own_prevalence=report.told.get("prevalence") is None,
         wanted=short(100 * sets[0].wanted, " %") if sets else "",
         per=sets[0].per if sets else "",
+        maps_by=gallery.METHODS.get(report.maps.get("method", ""), ""),
+        maps_failed=gallery.failed(report.maps),
         aurc=number(readout.aurc, 4) if readout else "",
         unlike=tuple(row.verdict for row in judged["looks"] if row.too_often),
         listed=min(unreadable, MOST_UNREADABLE),

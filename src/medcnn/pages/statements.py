@@ -12,6 +12,7 @@ from collections.abc import Callable
 from medcnn.data.labels import Kind
 from medcnn.pages.facts import Facts, Made, Statement
 from medcnn.pages.format import counted, number, short
+from medcnn.pages.gallery import MAPS
 from medcnn.pages.seen import SEEN, choices, chose
 from medcnn.statistics.subgroups import FEWEST_SHOWN
 from medcnn.system.errors import listed
@@ -392,4 +393,4 @@ PREVIEW: dict[str, Statement[Facts]] = {
     ),
 }
 
-STATEMENTS: dict[str, Statement[Facts]] = SEEN | REPORT | AUDIT | COMPARISON | PREVIEW
+STATEMENTS: dict[str, Statement[Facts]] = SEEN | REPORT | MAPS | AUDIT | COMPARISON | PREVIEW

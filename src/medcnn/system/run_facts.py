@@ -33,6 +33,7 @@ FREE_SETTINGS = (
     "accept",  # a rule that changes is recorded with its time, and said
     "old_data",
     "subgroups",
+    "explain",
 )
 
 # Settings that may grow (null: no end), which extends an unfinished or finished run.

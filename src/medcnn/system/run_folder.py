@@ -55,6 +55,7 @@ class RunFolder:
         self.metrics = path / "metrics.json"
         self.report = path / "report.html"
         self.errors = path / "errors.json"
+        self.maps = path / "explanations.json"
         self.audit = path / "audit.html"
         self.manifest = path / "manifest.csv"
 

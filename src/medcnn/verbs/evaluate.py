@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from medcnn.config import DataConfig, Device, Precision, Prevalence, Seed, Subgroups
+    from medcnn.config import DataConfig, Device, Explain, Precision, Prevalence, Seed, Subgroups
     from medcnn.data.manifest import Manifest
     from medcnn.models.checkpoint import Checkpoint
     from medcnn.pixels.pixel_store import PixelStore
@@ -42,6 +42,7 @@ class EvaluateConfig:
     max_bad: int | None = within(0, called="audit.max_bad")
     prevalence: Prevalence
     subgroups: Subgroups
+    explain: Explain
     data: DataConfig | None
     moved: Mapping[str, str]
 
@@ -102,6 +103,7 @@ def run(config: EvaluateConfig, command: Command) -> Path:
     from medcnn.system.run_folder import free_folder, open_run
     from medcnn.verbs.steps.auditing import bad_images
     from medcnn.verbs.steps.datasets import pixels_of, read_as
+    from medcnn.verbs.steps.gallery import check_method, gallery
     from medcnn.verbs.steps.judged_images import chosen_split, own_data
     from medcnn.verbs.steps.scoring import attributes_of, report, score_and_save, with_attributes
 
@@ -117,6 +119,7 @@ def run(config: EvaluateConfig, command: Command) -> Path:
     folder = Path(config.run_dir) if config.run_dir else free_folder(Path("runs") / name)
     with open_run(folder, settings, command.words, resumable=False) as run:
         model = load_model(config.checkpoint, device=config.device, precision=config.precision)
+        check_method(config.explain)
         checkpoint = model.checkpoint
         own = config.data is None
         manifest, split = chosen_split(
@@ -158,7 +161,9 @@ def run(config: EvaluateConfig, command: Command) -> Path:
         evaluations = score_and_save(run, [predictions], config.seed, manifest.group_noun)
         what = f"Ensemble of {len(model.members)}" if model.members else ""
         title = f"{what} {checkpoint.architecture.backbone} evaluated on {manifest.source}".strip()
-        report(run, title, manifest, store, [predictions], evaluations, config)
+        maps = gallery(model, manifest, store, predictions, config.explain)
+        told = manifest, store, [predictions], evaluations, config
+        report(run, title, *told, maps=maps)
     return folder
 
 

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
         AugmentationConfig,
         Choice,
         DataConfig,
+        Explain,
         ModelConfig,
         NamedChoice,
         OptimizerConfig,
@@ -48,6 +49,7 @@ class TrainConfig:
     readout: ReadoutConfig
     prevalence: Prevalence
     subgroups: Subgroups
+    explain: Explain
 
     def contradictions(self) -> list[str]:
         faults = self.data.impossible()

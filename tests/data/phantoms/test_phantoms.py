@@ -18,7 +18,7 @@ from pydicom.uid import UID, DigitalXRayImageStorageForPresentation, ExplicitVRL
 
 from medcnn.data.labels import Kind
 from medcnn.data.phantoms import chest, dermoscopy, fundus
-from medcnn.data.phantoms.drawing import PHANTOMS, RECEIPT, TABLE, generate
+from medcnn.data.phantoms.drawing import PHANTOMS, RECEIPT, TABLE, generate, lesions_of
 from medcnn.system.errors import DataError, UsageError
 
 KINDS = sorted(PHANTOMS)
@@ -283,3 +283,32 @@ def test_set_too_small_to_draw_is_refused(tmp_path: Path, patients: int, size_px
 def test_unknown_kind_is_refused_with_the_nearest(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="did you mean 'fundus'"):
         generate(tmp_path / "set", "fundsu", patients=1)
+
+
+def test_a_set_knows_where_its_lesions_are(table: Path) -> None:
+    kind, shown = table.parent.name, 0
+    for row in rows(table):
+        found = lesions_of(table.parent, row["image"])
+        names = set(PHANTOMS[kind].space.names)
+        assert set(found) <= names
+        assert all(mask.shape == (SMALL_PX, SMALL_PX) for mask in found.values())
+        if kind == "dermoscopy":
+            assert list(found) == [row["diagnosis"]]
+            with Image.open(table.parent / row["image"]) as image:
+                light = np.asarray(image.convert("L"), float)
+            lesion = found[row["diagnosis"]]
+            shown += light[lesion].mean() < light[~lesion].mean()
+        if kind == "chest":
+            assert {name for name in found if row[name] == "0"} == set(), "absent is nowhere"
+            shown += sum(found[name].any() for name in found)
+        if kind == "fundus":
+            assert "0" not in found
+            shown += row["grade"] != "0" and found[row["grade"]].any()
+    assert shown >= 3
+
+
+def test_other_folders_know_of_no_lesions(tmp_path: Path) -> None:
+    assert lesions_of(tmp_path, "images/P0001_1.dcm") == {}
+    receipt = {"kind": "chest", "version": 0, "seed": 0, "size_px": 64}
+    (tmp_path / RECEIPT).write_text(json.dumps(receipt))
+    assert lesions_of(tmp_path, "images/P0001_1.dcm") == {}, "another version"

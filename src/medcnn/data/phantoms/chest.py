@@ -24,6 +24,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter
 from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.uid import UID, DigitalXRayImageStorageForPresentation, ExplicitVRLittleEndian
@@ -89,7 +90,8 @@ def draw(patient: int, seed: int, size_px: int) -> Iterator[Drawing]:
         now["cardiomegaly"] = bool(ratio + rng.normal(0, READER_SPREAD) > LIMIT_OF_HEART)
         cells = {f: "" if rng.random() < NOT_ASSESSED_SHARE else str(int(now[f])) for f in FINDINGS}
         name = f"P{patient:04d}_{number}"
-        dicom = _dicom(rng, _density(rng, state, size_px), state, age, patient, number, seed)
+        density, places = _density(rng, state, size_px)
+        dicom = _dicom(rng, density, state, age, patient, number, seed)
         yield Drawing(
             name=f"{name}.dcm",
             data=dicom,
@@ -100,11 +102,15 @@ def draw(patient: int, seed: int, size_px: int) -> Iterator[Drawing]:
                 "age": str(age),
                 "sex": sex,
             },
+            lesions={f: place for f, place in places.items() if now[f]},
         )
 
 
-def _density(rng: np.random.Generator, state: State, size_px: int) -> Floats:
-    """Density before the detector: 0 is air, about 1 the densest bone over the heart."""
+def _density(
+    rng: np.random.Generator, state: State, size_px: int
+) -> tuple[Floats, dict[str, NDArray[np.bool_]]]:
+    """Density before the detector (0 is air, about 1 the densest bone over the heart), and where
+    each finding is."""
     bedside = state.view == "AP"
     scale_px = size_px / 320
     x, y = grid(size_px)
@@ -158,7 +164,8 @@ def _density(rng: np.random.Generator, state: State, size_px: int) -> Floats:
     texture = 0.035 * smooth_noise(rng, size_px, 9) + 0.02 * smooth_noise(rng, size_px, 30)
     crowded = 0.10 * np.clip(y - 0.1, 0, 1) + rng.gamma(1.5, 0.012)
     tissue = (0.55 * markings + texture + crowded) * (1 - gap) + 0.17 * pleura - 0.09 * gap
-    tissue = tissue + _nodules(rng, state.nodules, wide, size_px)
+    nodules = _nodules(rng, state.nodules, wide, size_px)
+    tissue = tissue + nodules
 
     air = lung * (1 - solid) * (1 - fluid)
     trachea = step(np.abs(x - 0.01) - 0.042, 0.02) * step(y + 0.27, 0.06)
@@ -174,7 +181,9 @@ def _density(rng: np.random.Generator, state: State, size_px: int) -> Floats:
     blurred = image.resize((round(size_px / rng.uniform(1.0, 1.4)),) * 2, Image.Resampling.BOX)
     soft = np.asarray(blurred.resize((size_px, size_px), Image.Resampling.BICUBIC))
     grain = rng.standard_normal((size_px, size_px), dtype=np.float32)
-    return np.asarray(soft + rng.uniform(0.008, 0.022) * scale_px * grain)
+    drawn = (fluid * lung > 0.3, heart > 0.5, nodules > 0.05, gap > 0.3)
+    places = dict(zip(FINDINGS, drawn, strict=True))
+    return np.asarray(soft + rng.uniform(0.008, 0.022) * scale_px * grain), places
 
 
 def _bones(rng: np.random.Generator, x: Floats, y: Floats, wide: float, bedside: bool) -> Floats:

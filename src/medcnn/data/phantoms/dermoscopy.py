@@ -24,6 +24,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter
 
 from medcnn.data.phantoms.drawing import Drawing, Floats, grid, smooth_noise, step
@@ -49,11 +50,12 @@ def draw(lesion: int, seed: int, size_px: int) -> Iterator[Drawing]:
     site = str(rng.choice(SITES, p=SITE_SHARES.get(diagnosis, USUAL_SITE_SHARES)))
     photographs = int(rng.choice([1, 2, 3], p=[0.4, 0.4, 0.2]))
     hairs = int(rng.poisson(12)) if rng.random() < (0.25 if sex == "F" else 0.45) else 0
-    skin = _skin_with_lesion(rng, diagnosis, size_px)
+    skin, border = _skin_with_lesion(rng, diagnosis, size_px)
     for number in range(1, photographs + 1):
         rng = np.random.default_rng([seed, STREAM, lesion, number])
         jpeg = io.BytesIO()
-        _photograph(rng, skin, hairs, size_px).save(jpeg, "JPEG", quality=92, subsampling=0)
+        picture, place = _photograph(rng, skin, border, hairs, size_px)
+        picture.save(jpeg, "JPEG", quality=92, subsampling=0)
         yield Drawing(
             name=f"L{lesion:04d}_{number}.jpg",
             data=jpeg.getvalue(),
@@ -64,6 +66,7 @@ def draw(lesion: int, seed: int, size_px: int) -> Iterator[Drawing]:
                 "age": str(age),
                 "sex": sex,
             },
+            lesions={diagnosis: place},
         )
 
 
@@ -243,7 +246,10 @@ class _Lesion:
         return blends
 
 
-def _skin_with_lesion(rng: np.random.Generator, diagnosis: str, size_px: int) -> Image.Image:
+def _skin_with_lesion(
+    rng: np.random.Generator, diagnosis: str, size_px: int
+) -> tuple[Image.Image, Image.Image]:
+    """The skin, and a mask of the lesion on it."""
     look = look_of(rng, diagnosis)
     canvas_px = size_px * 3 // 2
     drawn = _Lesion.drawn(rng, look, canvas_px)
@@ -271,12 +277,13 @@ def _skin_with_lesion(rng: np.random.Generator, diagnosis: str, size_px: int) ->
             colour = colour + (over[c] - colour) * share
         channels.append(colour)
     rgb = np.clip(np.stack(channels, axis=-1) * 255, 0, 255).astype(np.uint8)
-    return Image.fromarray(rgb)
+    return Image.fromarray(rgb), Image.fromarray((drawn.lesion > 0.5).astype(np.uint8))
 
 
 def _photograph(
-    rng: np.random.Generator, skin: Image.Image, hairs: int, size_px: int
-) -> Image.Image:
+    rng: np.random.Generator, skin: Image.Image, border: Image.Image, hairs: int, size_px: int
+) -> tuple[Image.Image, NDArray[np.bool_]]:
+    """The photograph, and where the lesion is in it."""
     turn, zoom = rng.uniform(0, 2 * np.pi), rng.uniform(0.9, 1.3)
     a, b = math.cos(turn) / zoom, math.sin(turn) / zoom
     if rng.random() < 0.5:
@@ -288,6 +295,7 @@ def _photograph(
     image = skin.transform(
         (size_px, size_px), Image.Transform.AFFINE, matrix, Image.Resampling.BICUBIC
     )
+    lesion = border.transform((size_px, size_px), Image.Transform.AFFINE, matrix)
     scale_px = size_px / 256
     if hairs:
         _hair(rng, image, hairs)
@@ -303,7 +311,7 @@ def _photograph(
     noise = 2.5 * rng.standard_normal((size_px, size_px, 1), dtype=np.float32)
     balance = rng.normal(1, (0.03, 0.03, 0.05)).astype(np.float32)
     rgb = np.asarray(image, dtype=np.float32) * light[..., None] * balance + noise
-    return Image.fromarray(np.clip(rgb, 0, 255).astype(np.uint8))
+    return Image.fromarray(np.clip(rgb, 0, 255).astype(np.uint8)), np.asarray(lesion) > 0
 
 
 def _hair(rng: np.random.Generator, image: Image.Image, count: int) -> None:

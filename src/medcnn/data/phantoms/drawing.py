@@ -19,9 +19,10 @@ import importlib
 import json
 import os
 import platform
+import re
 import shutil
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -61,11 +62,16 @@ class Phantom:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Drawing:
-    """One finished file and its row of the table, without the image column."""
+    """One finished file and its row of the table, without the image column.
+
+    Attributes:
+        lesions: class -> where it shows [size_px, size_px]; of classes that show somewhere.
+    """
 
     name: str
     data: bytes
     row: dict[str, str]
+    lesions: Mapping[str, NDArray[np.bool_]] = field(default_factory=dict)
 
 
 _PHANTOMS = (
@@ -210,10 +216,7 @@ def _write(
     size_px: int,
     progress: Callable[[int, int], None] | None,
 ) -> None:
-    # Imported late: only chest needs pydicom, and the modules use the functions below.
-    draw: Callable[[int, int, int], Iterator[Drawing]] = importlib.import_module(
-        f"medcnn.data.phantoms.{phantom.name}"
-    ).draw
+    draw = _draws(phantom.name)
     with (folder / TABLE).open("w", encoding="utf-8", newline="") as stream:
         table = csv.DictWriter(stream, phantom.columns, lineterminator="\n")
         table.writeheader()
@@ -225,6 +228,34 @@ def _write(
                 table.writerow({phantom.image: path, **drawing.row})
             if progress is not None:
                 progress(patient + 1, patients)
+
+
+def _draws(kind: str) -> Callable[[int, int, int], Iterator[Drawing]]:
+    # Imported late: only chest needs pydicom, and the modules use the functions below.
+    draw: Callable[[int, int, int], Iterator[Drawing]] = importlib.import_module(
+        f"medcnn.data.phantoms.{kind}"
+    ).draw
+    return draw
+
+
+def lesions_of(root: Path, path: str) -> Mapping[str, NDArray[np.bool_]]:
+    """`Drawing.lesions` of an image of a phantom set, which is drawn again for it; empty if `root`
+    is no phantom set of this version.
+
+    Args:
+        root: the folder of the set.
+        path: of the image below it.
+    """
+    try:
+        made = json.loads((root / RECEIPT).read_text(encoding="utf-8"))
+        kind, seed, size_px = str(made["kind"]), int(made["seed"]), int(made["size_px"])
+        if kind not in PHANTOMS or made["version"] != PHANTOMS[kind].version:
+            return {}
+        name = path.rpartition("/")[2]
+        drawn = _draws(kind)(int(re.findall(r"\d+", name)[0]), seed, size_px)
+        return next((one.lesions for one in drawn if one.name == name), {})
+    except (OSError, ValueError, LookupError, TypeError):
+        return {}
 
 
 # Drawing functions for the generators.

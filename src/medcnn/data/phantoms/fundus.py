@@ -71,7 +71,7 @@ def draw(patient: int, seed: int, size_px: int) -> Iterator[Drawing]:
         severity = EYE_CORRELATION**0.5 * shared + (1 - EYE_CORRELATION) ** 0.5 * own
         judged = severity + GRADER_SPREAD * rng.standard_normal()
         grade = int(np.searchsorted(GRADE_CUTS, judged))
-        picture = _photograph(rng, severity, CAMERAS[camera], pigment, age, eye, size_px)
+        picture, lesions = _photograph(rng, severity, CAMERAS[camera], pigment, age, eye, size_px)
         jpeg = io.BytesIO()
         picture.save(jpeg, "JPEG", quality=92, subsampling=0)
         yield Drawing(
@@ -85,6 +85,7 @@ def draw(patient: int, seed: int, size_px: int) -> Iterator[Drawing]:
                 "sex": sex,
                 "camera": camera,
             },
+            lesions={str(of): lesions for of in range(1, len(GRADE_CUTS) + 1)},
         )
 
 
@@ -143,13 +144,17 @@ def _photograph(
     age: int,
     eye: str,
     size_px: int,
-) -> Image.Image:
+) -> tuple[Image.Image, NDArray[np.bool_]]:
+    """The photograph, and where signs of retinopathy are drawn in it."""
     radius = camera.field_radius
     mirrored = eye == "left"
     layers = [Layer(size_px, radius, mirrored) for _ in range(5)]
     veins, arteries, red, bright, soft = layers
     _vessels(rng, veins, arteries)
+    before = [layer.field() for layer in layers]
     _retinopathy(rng, severity, red, bright, soft, veins)
+    pairs = zip(layers, before, strict=True)
+    lesions = np.any([layer.field() != was for layer, was in pairs], axis=0)
     _nuisances(rng, age, bright, soft, red)
 
     x, y = grid(size_px)
@@ -198,7 +203,7 @@ def _photograph(
         channels.append((c * (balance * aperture) + noise * (0.3 + aperture)) * 255)
     rgb = np.clip(np.stack(channels, axis=-1), 0, 255).astype(np.uint8)
     focus_px = camera.blur_px + rng.gamma(1.5, 0.15)
-    return Image.fromarray(rgb).filter(ImageFilter.GaussianBlur(focus_px * scale_px))
+    return Image.fromarray(rgb).filter(ImageFilter.GaussianBlur(focus_px * scale_px)), lesions
 
 
 def _walk(rng: np.random.Generator, start: Points, heading: Points, length: Points) -> Points:

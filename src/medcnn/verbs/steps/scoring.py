@@ -45,6 +45,7 @@ if TYPE_CHECKING:
 # Fixed, not the training batch: the last bits of a sum may depend on it, and a checkpoint must
 # give the same numbers wherever it is evaluated.
 BATCH_SIZE = 64
+NO_MAPS: Mapping[str, Any] = {}
 # Steps after which the skin has the colour that the camera gave it.
 SAME_COLOURS = frozenset({"hair_removal", "centre_crop"})
 
@@ -148,9 +149,14 @@ def report(
     *,
     history: Sequence[Mapping[str, float]] = (),
     tables: Sequence[Table] = (),
+    maps: Mapping[str, Any] = NO_MAPS,
 ) -> None:
     """Write `metrics.json`, `report.html` and `MODEL_CARD.md`, and into `run.json` everything
-    needed to write them again without images."""
+    needed to write them again without images.
+
+    Args:
+        maps: from `gallery`.
+    """
     row_of = {record.image_id: row for row, record in enumerate(manifest.records)}
     judged = predictions[0]
 
@@ -179,6 +185,9 @@ def report(
         "errors": True,
     }
     write_text(run.errors, json.dumps(worst_errors(judged, pixels)) + "\n")
+    run.maps.unlink(missing_ok=True)
+    if maps:
+        write_text(run.maps, json.dumps(maps) + "\n")
     write_results(run.path, run.facts, predictions, evaluations)
     log.info(f"report: {run.report}")
 

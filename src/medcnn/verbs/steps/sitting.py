@@ -18,6 +18,7 @@ from medcnn.models import checkpoint as checkpoints
 from medcnn.models.appearance import appearance_of
 from medcnn.models.checkpoint import Checkpoint
 from medcnn.models.classifier import Classifier
+from medcnn.models.deployed import load_model
 from medcnn.models.inference import pick_device
 from medcnn.pages.report import Table
 from medcnn.pixels.pixel_store import PixelStore
@@ -43,6 +44,7 @@ from medcnn.training.tensorboard import Board, changed_settings
 from medcnn.training.transfer import TRANSFERS
 from medcnn.verbs.probe import ProbeConfig
 from medcnn.verbs.steps.familiar import features_by, learnt
+from medcnn.verbs.steps.gallery import check_method, gallery
 from medcnn.verbs.steps.scoring import (
     attributes_of,
     predictions_of,
@@ -284,8 +286,12 @@ def conclude(
     board = Board(run.events, len(history) + 1, works=run.events.is_dir())
     board.results(changed_settings(run.facts["config"]), evaluations, len(history))
     board.close()
+    maps: Mapping[str, Any] = {}
+    if isinstance(config, TrainConfig) and config.explain:
+        model = load_model(run.best, device=config.trainer.device)
+        maps = gallery(model, manifest, store, predictions[0], config.explain)
     told = manifest, store, predictions, evaluations, config
-    report(run, title, *told, history=history, tables=tables)
+    report(run, title, *told, history=history, tables=tables, maps=maps)
 
 
 def refuse_changed(run: RunFolder, fact: str, now: str, what: str) -> None:
@@ -347,7 +353,9 @@ def judged_best(
 
 
 def check_asked(config: TrainConfig | ProbeConfig, manifest: Manifest) -> None:
-    """Raises UsageError for a readout or subgroups that these labels or images do not allow."""
+    """Raises UsageError for a readout, subgroups or maps that are not to be had here."""
+    if isinstance(config, TrainConfig):
+        check_method(config.explain)
     names = {name for record in manifest.records for name in record.attributes}
     check_readout(config.readout, manifest.labels, names)
     check_subgroups(config.subgroups, attributes_of(manifest))

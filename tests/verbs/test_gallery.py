@@ -1,0 +1,103 @@
+"""The maps of a report, with their checks, from a real training on phantoms."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from medcnn.models.deployed import Model, load_model
+from medcnn.verbs.steps.gallery import _cascade
+from tests.command import SMALL, run
+
+WORDS = tuple(word for word in SMALL if not word.startswith("explain"))
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    place = tmp_path_factory.mktemp("gallery")
+    root = f"data.root={place / 'lesions'}"
+    assert run("train", *WORDS, root, f"run_dir={place / 'run'}") == 0
+    return place / "run"
+
+
+@pytest.fixture(scope="module")
+def maps(trained: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((trained / "explanations.json").read_text())
+    return found
+
+
+def best(folder: Path) -> Path:
+    return folder / "checkpoints" / "best.safetensors"
+
+
+def test_a_training_on_phantoms_shows_maps_with_all_their_checks(maps: dict[str, Any]) -> None:
+    assert 0 < len(maps["cases"]) <= 12
+    checks = {check["name"]: check for check in maps["checks"]}
+    assert {"weights", "agreement", "pointing"} <= set(checks), "phantoms know their lesions"
+    hits = checks["pointing"]["detail"]
+    assert 0 <= hits["hits"] <= checks["pointing"]["maps"]
+    assert next(iter(checks["weights"]["detail"])) == "head"
+    assert list(checks["weights"]["detail"])[-1] == "everything"
+
+
+def test_the_page_says_that_maps_explain_nothing_where_a_check_failed_and_only_there(
+    trained: Path, maps: dict[str, Any], tmp_path: Path
+) -> None:
+    for passed in (True, False):
+        folder = tmp_path / str(passed)
+        shutil.copytree(trained, folder)
+        checks = [check | {"passed": passed} for check in maps["checks"]]
+        (folder / "explanations.json").write_text(json.dumps(maps | {"checks": checks}))
+        assert run("report", folder) == 0, "without the images"
+        page = (folder / "report.html").read_text()
+        assert "Where decisions come from" in page
+        assert ("These maps explain nothing" in page) is not passed
+        assert ("The maps passed the checks below" in page) is passed
+
+
+def test_evaluate_shows_them_too_and_either_can_do_without(trained: Path, tmp_path: Path) -> None:
+    words = (best(trained), f"data.root={trained.parent / 'lesions'}", "trainer.device=cpu")
+    assert run("evaluate", *words, f"run_dir={tmp_path / 'a'}", "explain=occlusion") == 0
+    found = json.loads((tmp_path / "a" / "explanations.json").read_text())
+    assert (found["method"], found["other"]) == ("occlusion", "gradcam")
+    assert run("evaluate", *words, f"run_dir={tmp_path / 'b'}", "explain=null") == 0
+    assert not (tmp_path / "b" / "explanations.json").exists()
+    assert "Where decisions come from" not in (tmp_path / "b" / "report.html").read_text()
+
+
+@pytest.mark.parametrize("verb", ["train", "evaluate"])
+def test_a_wrong_option_is_refused_before_any_work(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], verb: str
+) -> None:
+    words = WORDS if verb == "train" else (best(trained), "trainer.device=cpu")
+    root = f"data.root={trained.parent / 'lesions'}"
+    assert run(verb, *words, root, f"run_dir={tmp_path}/r", "explain={name: gradcam, a: 1}") == 2
+    said = " ".join(capsys.readouterr().err.split())
+    assert "has no option 'a'" in said
+    assert "epoch 1" not in said
+
+
+@pytest.fixture(scope="module")
+def model(trained: Path) -> Model:
+    return load_model(best(trained), device="cpu")
+
+
+def test_weights_become_random_from_the_top_until_none_is_left(model: Model) -> None:
+    before = {name: tensor.clone() for name, tensor in model.classifier.state_dict().items()}
+    stayed, state = [], torch.get_rng_state()
+    for stage, classifier in _cascade(model):
+        now = classifier.state_dict()
+        stayed.append({name for name in now if torch.equal(now[name], before[name])})
+        if stage == "head":
+            assert stayed[-1] == {name for name in now if not name.startswith("head.")}
+    assert stayed[-1] == set()
+    assert all(later < earlier for earlier, later in pairwise(stayed))
+    after = model.classifier.state_dict()
+    assert all(torch.equal(before[name], after[name]) for name in after), "the model stays"
+    assert torch.equal(state, torch.get_rng_state())

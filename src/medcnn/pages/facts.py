@@ -93,6 +93,8 @@ class Facts:
     numbered: bool = False  # named by their number in the data set
     shrunk_px: int = 0  # width to which larger images were reduced; 0 if none was
     together: PatientReadout | None = None  # how the images of a patient are read together
+    useful: tuple[tuple[str, tuple[float, float] | None], ...] = ()  # thresholds, by label
+    costs: tuple[float, float] | None = None  # of a miss and a false alarm
     gaps: int = 0  # between subgroups, whose intervals hold together
     gap_level: str = ""  # of each of these intervals alone
     alarms: tuple[str, ...] = ()  # gaps whose interval excludes 0, one per group

@@ -12,6 +12,7 @@ from medcnn.data.labels import Kind
 from medcnn.pages import svg
 from medcnn.pages.format import count, hundredths, number
 from medcnn.pages.svg import Axis, Chart, Frame
+from medcnn.statistics.benefit import BenefitCurve
 from medcnn.statistics.curves import OneLabel, precision_recall, reliability, roc, thinned
 from medcnn.statistics.evaluation import Evaluation, Score
 from medcnn.statistics.metrics.table import METRICS, NUM_BINS
@@ -21,6 +22,8 @@ MOST_POINTS = 100
 """A line of 280 units cannot show more points."""
 SPECIFICITIES = (0.5, 0.7, 0.8, 0.9, 0.95, 0.99)
 RECALLS = (0.1, 0.25, 0.5, 0.75, 0.9, 1.0)
+MARKED = (0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 0.9)
+"""Thresholds of net benefit with a number."""
 SHARES_KEPT = (0.25, 0.5, 0.75, 0.9, 1.0)
 MOST_EPOCHS_BEHIND, MOST_EPOCHS_MARKED = 10, 40
 
@@ -111,6 +114,52 @@ def reliability_chart(label: OneLabel) -> Chart:
         ),
         head=("Predicted", "observed", "images"),
         rows=rows,
+    )
+
+
+def benefit_chart(curve: BenefitCurve) -> Chart:
+    """Net benefit of the model with its interval, of calling every image, and of calling none."""
+    most = next((m for m in (0.1, 0.2, 0.5) if m >= 3 * curve.prevalence), 1.0)
+    shown = [p for p in curve.points if p.threshold <= most]
+    across = Axis(title="Threshold", low=0, high=most, ticks=tuple(svg.ticks(0, most)))
+    floor = -curve.prevalence / 5
+    ends = [floor, *(p.model.high for p in shown if math.isfinite(p.model.high)), curve.prevalence]
+    frame = svg.frame(across=across, up=svg.axis("Net benefit per image", ends))
+    at = [p.threshold for p in shown]
+
+    def drawn(values: Sequence[float], kind: str) -> str:
+        return svg.line(frame, at, [v if v >= floor else math.nan for v in values], kind)
+
+    told = [
+        (p.threshold, p.model.value, f"threshold {p.threshold:g}: net benefit {p.model.value:.3f}")
+        for p in shown
+        if p.model.value >= floor and p.threshold in MARKED
+    ]
+    return Chart(
+        name=f"Net benefit, {curve.label}",
+        svg=svg.drawn(
+            f"Net benefit of {curve.label} over thresholds",
+            svg.axes(frame, grid_across=False),
+            svg.line(frame, (0, most), (0, 0), "d"),
+            drawn([p.model.low for p in shown], "d"),
+            drawn([p.model.high for p in shown], "d"),
+            drawn([p.all for p in shown], "l2"),
+            drawn([p.model.value for p in shown], "l1"),
+            svg.dots(frame, told, "h"),
+            svg.note(frame.right, frame.top + 2, "call all", "e k2"),
+            svg.note(frame.right - 9 * svg.LETTER, frame.top + 2, "model", "e k1"),
+        ),
+        head=("Threshold", "model", "95 % interval", "call all"),
+        rows=tuple(
+            (
+                f"{p.threshold:g}",
+                f"{p.model.value:.3f}",
+                "" if math.isnan(p.model.low) else f"{p.model.low:.3f} to {p.model.high:.3f}",
+                f"{p.all:.3f}",
+            )
+            for p in shown
+            if p.threshold in MARKED
+        ),
     )
 
 

@@ -51,6 +51,7 @@ FILTERS: dict[str, Callable[..., Any]] = {
     "estimate": lambda s: estimate(s.value, s.low, s.high),
     "told": layout.told,
     "share": partial(layout.told, write=percent, unit=" %"),
+    "few": partial(layout.told, write=short),
     "threshold": layout.threshold,
     "bar": layout.bar,
     "title": lambda s: METRICS[s.name].title,
@@ -180,6 +181,7 @@ def content(report: Report) -> dict[str, Any]:
         "risk": figures.risk_coverage_chart(own.curve) if own and len(own.curve) > 2 else None,
         "classes": figures.classes(labels, evaluation) if labels and evaluation else [],
         "confusion": layout.confusions(predictions) if predictions else None,
+        "benefits": [figures.benefit_chart(c) for c in own.benefit] if own else [],
         "patients": layout.beside(evaluation, report.patients.get(first)),
         "subgroups": tables(report.subgroups.get(first, Subgroups())),
         "training": figures.training(history, run.get("best_epoch")),
@@ -241,7 +243,7 @@ def report_facts(
     readout: ReadoutEvaluation | None = drawn["readout"]
     names = ("points", "grades", "sets", "referral", "looks")
     judged = {name: getattr(readout, name, ()) for name in names}
-    sets = readout.sets if readout else ()
+    sets, worths = (readout.sets, readout.worths) if readout else ((), ())
     parts = {
         **judged,
         "Scores": evaluation,
@@ -253,6 +255,7 @@ def report_facts(
         "Flow of images": drawn["flow"],
         "slider": drawn["cuts"],
         "patients": drawn["patients"],
+        "benefit": drawn["benefits"],
         "curves": drawn["classes"],
         "confusion": drawn["confusion"] and drawn["confusion"]["rows"],
         "most confused": drawn["confusion"] and drawn["confusion"]["pairs"],
@@ -263,6 +266,8 @@ def report_facts(
     return replace(
         scored_facts(report.run, evaluation, predictions),
         sections=frozenset(name for name, there in parts.items() if there) | sections(groups),
+        useful=tuple((c.label, c.useful) for c in readout.benefit) if readout else (),
+        costs=worths[0].costs if worths else None,
         gaps=groups.gaps,
         gap_level=f"{percent(groups.level)} %",
         alarms=alarms(groups),

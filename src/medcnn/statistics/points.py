@@ -5,13 +5,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from medcnn.data.labels import Kind
+from medcnn.statistics.benefit import BenefitCurve, Worth, curves, worths
 from medcnn.statistics.decisions import certainty
 from medcnn.statistics.estimates import Estimate
 from medcnn.statistics.grades import GradesResult, judged_grades
@@ -146,6 +147,8 @@ class ReadoutEvaluation:
     bound: None without `readout.refer_share`.
     curve: (share of images kept, error among them), most certain first, at most 200 points.
     aurc: area under that curve; smaller is better (Geifman and El-Yaniv 2017, NeurIPS).
+    worths: net benefit, number needed to screen and cost of each point.
+    benefit: the decision curve of each label.
     """
 
     points: tuple[PointResult, ...]
@@ -156,9 +159,13 @@ class ReadoutEvaluation:
     curve: tuple[tuple[float, float], ...]
     aurc: float
     looks: tuple[LookResult, ...] = ()
+    worths: tuple[Worth, ...] = ()
+    benefit: tuple[BenefitCurve, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
-        plain: dict[str, Any] = _without_nan(asdict(self))
+        told = asdict(replace(self, benefit=()))
+        told["benefit"] = [curve.to_json() for curve in self.benefit]
+        plain: dict[str, Any] = _without_nan(told)
         return plain
 
 
@@ -197,6 +204,8 @@ def evaluate_readout(
         curve=curve,
         aurc=aurc,
         looks=tuple(_looks(predictions, numbers)),
+        worths=tuple(worths(predictions, {(r.point, r.label): r.ppv for r in points}, prevalence)),
+        benefit=tuple(curves(predictions, prevalence)),
     )
 
 

@@ -1,0 +1,133 @@
+"""Sentences of the report about subgroups, patients, and what acting on the model is worth."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from medcnn.data.labels import Kind
+from medcnn.pages.facts import Facts, Statement
+from medcnn.pages.format import counted, number, short
+from medcnn.statistics.subgroups import FEWEST_SHOWN
+from medcnn.system.errors import listed
+
+MOST_LISTED = 20
+
+
+MOST_ALARMS = 3
+"""Groups that are named; the table has all."""
+
+
+def _useful(f: Facts) -> str:
+    found = [f"{name} {short(ends[0])} to {short(ends[1])}" for name, ends in f.useful if ends]
+    return (
+        "Acting on it is shown to be better than calling every image, and than calling none, at "
+        f"these thresholds (each at 95 %): {listed(found, MOST_LISTED)}."
+    )
+
+
+RULE_WORDS = {
+    "mean": "the mean",
+    "maximum": "the largest",
+    "noisy_or": "the noisy-or, 1 minus the product of 1 minus each,",
+}
+
+
+_TRUTH = {
+    Kind.BINARY: "It is present if any image shows it",
+    Kind.MULTILABEL: "A finding is present if any image shows it",
+    Kind.ORDINAL: "The grade is the highest of any image",
+    Kind.MULTICLASS: "The class is that of all images; where they differ, nothing is scored",
+}
+
+
+def _together(f: Facts) -> str:
+    """Of `medcnn.statistics.patients`."""
+    of = f.together
+    assert of is not None, "the statement holds only where there is a rule"
+    unit = f"{f.group_noun} and {of.unit}" if of.unit else f.group_noun
+    words = {"mean": "mean", "maximum": "maximum", "noisy_or": "noisy-or"}
+    tried = ", ".join(f"{words.get(r, r)} {number(v)}" for r, v in of.scores.items())
+    why = f"no AUROC on validation ({of.units:,}) could choose another rule"
+    if tried:
+        why = f"it had the highest AUROC on the {of.units:,} of validation ({tried})"
+    return (
+        f"The probability of a {unit} is {RULE_WORDS[of.rule]} of those of the images; {why}. "
+        "Decisions have thresholds of their own."
+    )
+
+
+def _alarms(f: Facts) -> str:
+    more = len(f.alarms) - MOST_ALARMS
+    rest = f"; and {counted(more, 'other group')}" if more > 0 else ""
+    verb = "group differs" if len(f.alarms) == 1 else "groups differ"
+    return (
+        f"{len(f.alarms)} {verb} from the others by more than chance would explain: "
+        f"{'; '.join(f.alarms[:MOST_ALARMS])}{rest}."
+    )
+
+
+def _has(section: str) -> Callable[[Facts], bool]:
+    return lambda f: section in f.sections
+
+
+GROUPS: dict[str, Statement[Facts]] = {
+    "benefit: useful": Statement(
+        _useful, lambda f: "benefit" in f.sections and any(ends for _, ends in f.useful)
+    ),
+    "benefit: not shown": Statement(
+        lambda f: (
+            "It is not shown to be better than both calling every image and calling none, at any "
+            f"threshold, for {listed([n for n, ends in f.useful if not ends], MOST_LISTED)}."
+        ),
+        lambda f: "benefit" in f.sections and any(not ends for _, ends in f.useful),
+    ),
+    "benefit": Statement(
+        "Net benefit counts each found case as 1 and each false alarm as t / (1 - t), per image: "
+        "the threshold t states how many false alarms one case is worth. The dashed lines are its "
+        "95 % interval, and 0, which is calling none.",
+        _has("benefit"),
+    ),
+    "costs": Statement(
+        lambda f: "A miss costs {:g} and a false alarm {:g}.".format(*(f.costs or ())),
+        lambda f: "benefit" in f.sections and f.costs is not None,
+    ),
+    "patients": Statement(_together, lambda f: "patients" in f.sections and f.together is not None),
+    "patients: truth": Statement(
+        lambda f: f"{_TRUTH[f.kind]}." if f.kind else "",
+        lambda f: "patients" in f.sections and f.kind is not None,
+    ),
+    "subgroups: alarms": Statement(_alarms, lambda f: "subgroups" in f.sections and bool(f.alarms)),
+    "subgroups: no alarm": Statement(
+        "No gap between a group and the others can be told from chance here. That does not show "
+        "that there is none: each cell says from which size on a gap would probably be seen.",
+        lambda f: "subgroups" in f.sections and f.gaps > 0 and not f.alarms,
+    ),
+    "subgroups: gaps": Statement(
+        lambda f: (
+            "A gap is the score of a group minus that of all other images. The intervals of all "
+            f"{f.gaps:,} gaps hold together at 95 %, each alone at {f.gap_level}. A gap of the "
+            "size after 'shows from' would be seen in 80 of 100 samples like this one."
+        ),
+        lambda f: "subgroups" in f.sections and f.gaps > 0,
+    ),
+    "subgroups: means": Statement(
+        "Means are over the labels that have enough cases in the group and in the rest.",
+        _has("mean over labels"),
+    ),
+    "subgroups: small": Statement(
+        lambda f: (
+            f"A group shows no score that is based on fewer than {FEWEST_SHOWN} {f.group_noun}s."
+        ),
+        _has("small groups"),
+    ),
+    "subgroups: mix": Statement(
+        "A gap need not be the fault of the model: a group may have other cases.",
+        _has("subgroups"),
+    ),
+    "subgroups: skin tone": Statement(
+        "Skin tone is estimated from the colour at the border of the image (individual typology "
+        "angle). It depends on lamp, camera and gel, and on lesions that reach the border: it is "
+        "not a person's skin type.",
+        _has("skin tone"),
+    ),
+}

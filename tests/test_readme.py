@@ -353,7 +353,9 @@ CLAIMS = (
     Claim("Exit codes", words=exit_codes),
     Claim("Not a medical device"),
     Claim(
-        "[Tour]", ("every_link_of_the_readme_leads_somewhere",), lambda: iter([PROJECT["license"]])
+        "[Tutorial]",
+        ("every_link_of_the_readme_leads_somewhere",),
+        lambda: iter([PROJECT["license"]]),
     ),
 )
 

@@ -138,8 +138,12 @@ def test_an_image_in_two_folds_or_in_none_is_refused(simulate) -> None:
 
 def test_rows_are_in_the_order_of_the_manifest_whatever_fold_they_are_in(simulate) -> None:
     whole = simulate(Kind.BINARY, 20)
+    whole = replace(whole, attributes={"sex": tuple("fm" * 10)}, looks=np.arange(80).reshape(20, 4))
     odd, even = whole.only(range(1, 20, 2)), whole.only(range(0, 20, 2))
+    even = replace(even, attributes=even.attributes | {"age": ("40",) * 10})
     oof = out_of_fold([odd, even], whole.image_ids, 1)
+    assert oof.attributes == {"sex": tuple("fm" * 10), "age": ("40", "") * 10}
+    assert (oof.looks == whole.looks).all()
     assert oof.image_ids == whole.image_ids
     assert oof.folds == (2, 1) * 10
     assert (oof.logits == whole.logits).all()

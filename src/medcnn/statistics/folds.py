@@ -75,6 +75,7 @@ def out_of_fold(parts: Sequence[Predictions], order: Sequence[str], repeat: int)
             "run_dir."
         )
     place = {image: at for at, image in enumerate(order)}
+    looks = [p.looks for p in parts if p.looks is not None]
     joined = replace(
         first,
         split=OUT_OF_FOLD if repeat == 1 else f"{OUT_OF_FOLD}_{repeat}",
@@ -83,7 +84,12 @@ def out_of_fold(parts: Sequence[Predictions], order: Sequence[str], repeat: int)
         targets=np.concatenate([p.targets for p in parts]),
         logits=np.concatenate([p.logits for p in parts]),
         categories=tuple(c for p in parts for c in p.categories),
+        attributes={
+            n: tuple(v for p in parts for v in p.attributes.get(n, ("",) * len(p.image_ids)))
+            for n in sorted({n for p in parts for n in p.attributes})
+        },
         lines=tuple(line for p in parts for line in p.lines),
+        looks=np.concatenate(looks) if len(looks) == len(parts) else None,
         folds=tuple(f for f, p in enumerate(parts, 1) for _ in p.image_ids),
         by_fold=tuple(p.readout for p in parts),
         unreadable=tuple(u for p in parts for u in p.unreadable),

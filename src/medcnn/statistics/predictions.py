@@ -74,6 +74,8 @@ class Predictions:
         shape = (len(self.image_ids), len(self.labels.outputs))
         assert self.logits.shape == self.targets.shape == shape, "rows and columns must agree"
         assert len(self.groups) == len(self.image_ids), "every row has a group"
+        told = {len(values) for values in self.attributes.values()}
+        assert told <= {len(self.image_ids)}, "every row has its attributes"
 
     def only(self, rows: Sequence[int] | NDArray[np.int64]) -> Predictions:
         """The images at these positions, in this order."""

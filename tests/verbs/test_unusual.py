@@ -150,3 +150,47 @@ def test_a_probe_knows_what_is_usual_and_it_can_be_turned_off(
     assert run(*words, "readout.unusual=null", f"run_dir={tmp_path / 'off'}") == 0
     assert checkpoints.read(best(tmp_path / "off"))[0].familiar is None
     assert "looks" not in (tmp_path / "off" / "predictions_test.csv").read_text()
+
+
+def test_every_prediction_is_in_a_log_that_tells_changes_and_no_names(
+    trained: Path,
+    strange: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("MEDCNN_PSEUDONYM_KEY", "a key of the test, long enough")
+    folder = tmp_path / "DOE_JANE"
+    folder.mkdir()
+    for path in sorted(strange.iterdir())[:3]:
+        (folder / path.name).write_bytes(path.read_bytes())
+    (folder / "broken.png").write_bytes(b"")
+    log = tmp_path / "log" / "predictions.log"
+    words = ("predict", best(trained), folder)
+    assert run(*words, tmp_path / "a.csv", f"log={log}", "audit.max_bad=1") == 0
+    assert run(*words, tmp_path / "b.csv", f"log={log}", "audit.max_bad=1") == 0
+    lines = [json.loads(line) for line in log.read_text().splitlines()]
+    kinds = [line["kind"] for line in lines]
+    assert kinds == 2 * ["begin", "image", "image", "image", "unreadable", "end"]
+    assert "DOE" not in log.read_text()
+    assert "blank" not in log.read_text()
+    rows = table(tmp_path / "a.csv")
+    told = {(line.get("decision"), line.get("looks")) for line in lines if line["kind"] == "image"}
+    assert told == {(row["decision"], row["looks"]) for row in rows if not row["unreadable"]}
+    headers = [json.loads((tmp_path / f"{name}.json").read_text()) for name in "ab"]
+    assert [(h["log"], h["log_line"]) for h in headers] == [(log.name, 6), (log.name, 12)]
+
+    capsys.readouterr()
+    assert run("verify", log, f"hash={headers[0]['log_hash']}") == 0
+    assert capsys.readouterr().out.strip() == headers[1]["log_hash"]
+    whole = log.read_text().splitlines(keepends=True)
+    log.write_text("".join(whole[:6]))  # the whole second command is gone
+    assert run("verify", log) == 0
+    assert "only a hash that was kept elsewhere tells" in " ".join(capsys.readouterr().err.split())
+    assert run("verify", log, f"hash={headers[1]['log_hash']}") == 1
+    assert "lines at the end are missing" in " ".join(capsys.readouterr().err.split())
+    log.write_text("".join([whole[0], *whole[2:]]))
+    assert run("verify", log) == 1
+    assert "a line is missing before line 2" in " ".join(capsys.readouterr().err.split())
+    assert run("verify", tmp_path / "nothing.log") == 2
+    assert run("verify", log, "hash=abc") == 2

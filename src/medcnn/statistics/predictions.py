@@ -166,6 +166,12 @@ class Predictions:
         return self._read_out(verdicts_of)
 
     @property
+    def named_verdicts(self) -> dict[str, str]:
+        """Image id -> its verdict; empty if there are none."""
+        found = self.verdicts
+        return {} if found is None else dict(zip(self.image_ids, found.tolist(), strict=True))
+
+    @property
     def digest(self) -> str:
         """SHA-256 of everything that scores depend on: ids, groups, targets, logits, readout."""
         told: list[Any] = [

@@ -179,12 +179,11 @@ def unlike(
     from medcnn.models.appearance import Watcher
     from medcnn.statistics.strangeness import VERDICTS, line_about
 
-    verdicts, bounds = predictions.verdicts, checkpoint.readout.unusual
-    if verdicts is None or bounds is None:
+    named, bounds = predictions.named_verdicts, checkpoint.readout.unusual
+    if not named or bounds is None:
         watcher = Watcher(checkpoint.appearance)
         watcher.look(store, [r.image_id for r in manifest.records], rows)
         return watcher.line()
-    named = dict(zip(predictions.image_ids, verdicts.tolist(), strict=True))
     return line_about(named, bounds) if VERDICTS[0] in named.values() else ""
 
 

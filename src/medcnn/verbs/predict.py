@@ -17,6 +17,8 @@ from medcnn.verbs import Command, Verb
 
 if TYPE_CHECKING:
     from medcnn.config import Device, Explain, Precision, ReadingConfig
+    from medcnn.models.appearance import Watcher
+    from medcnn.models.deployed import Model
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,6 +27,7 @@ class PredictConfig:
     input: str
     output: str
     patients: str | None
+    log: str | None
     batch_size: int = within(1, called="trainer.batch_size")
     device: Device = called("trainer.device")
     precision: Precision = called("trainer.precision")
@@ -90,9 +93,9 @@ def run(config: PredictConfig, _: Command) -> Path:
     from medcnn.models.inputs import files_of, images_in
     from medcnn.models.no_result import NO_RESULT
     from medcnn.statistics.predictions import columns_of
-    from medcnn.statistics.strangeness import line_about
     from medcnn.system.files import replacing, write_text
     from medcnn.system.progress import log
+    from medcnn.verbs.steps.chain import Chain
     from medcnn.verbs.steps.datasets import read_as
     from medcnn.verbs.steps.maps import maps_beside
     from medcnn.verbs.steps.together import PatientTable
@@ -106,27 +109,28 @@ def run(config: PredictConfig, _: Command) -> Path:
     checkpoint = model.checkpoint
     root, paths = images_in(Path(config.input))
     patients = PatientTable(config.patients, config.patients_at, model, root, paths)
+    chain = Chain(config.log, model.provenance, len(paths))
     unreadable: list[tuple[str, str]] = []
-    bounds, verdicts = model.readout.unusual, dict[str, str]()
-    watcher = Watcher(None if bounds else checkpoint.appearance)
+    verdicts: dict[str, str] = {}
+    watcher = Watcher(None if model.readout.unusual else checkpoint.appearance)
     with (
         maps_beside(output, model, config.explain) as draw_maps,
         replacing(output) as temporary,
         # a file name may not be valid text: it is written as far as Python can write it
         temporary.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file,
     ):
-        together = bool(model.members)
-        writer = csv.DictWriter(file, columns_of(model.labels, model.readout, ensemble=together))
+        columns = columns_of(model.labels, model.readout, ensemble=bool(model.members))
+        writer = csv.DictWriter(file, columns)
         writer.writeheader()
         for part in files_of(root, paths, model.labels, model.preprocessing):
             predictions = model.said_new(part, config.batch_size)
             watcher.look(part.store, [r.image_id for r in part.manifest.records], part.rows)
             writer.writerows(rows := predictions.new_rows())
             draw_maps(part, predictions, [row["image_id"] for row in rows])
-            if (found := predictions.verdicts) is not None:
-                verdicts |= dict(zip(predictions.image_ids, found.tolist(), strict=True))
+            verdicts |= predictions.named_verdicts
             unreadable += predictions.unreadable
             patients.add(predictions)
+            chain.add(predictions)
         file.flush()
         lost = sum(why == NO_RESULT for _, why in unreadable)
         no_images = sum(why.startswith(NO_IMAGE) for _, why in unreadable)
@@ -142,29 +146,32 @@ def run(config: PredictConfig, _: Command) -> Path:
             "no_result": lost,
             "look_unlike_the_training": len(watcher.unlike),
             "looks": Counter(verdicts.values()),
+            **chain.closed(),
         }
         # within the block: a full disk leaves neither of the two files
         told = json.dumps({**header, **model.provenance}, indent=2)
         write_text(output.with_suffix(".json"), told + "\n")
     patients.write()
     log.info(f"{len(paths) - len(unreadable):,} of {len(paths):,} images predicted: {output}")
-    say_looks(line_about(verdicts, bounds) if bounds else watcher.line(), verdicts, bounds)
-    if no_images:
-        log.info(f"{no_images:,} are not images; the table says which")
-    log.info(f"decision: {checkpoint.readout.rule(model.labels)}")
+    tell(model, watcher, verdicts, no_images)
     complain(config, len(paths), lost, failed)
     return output
 
 
-def say_looks(line: str, verdicts: Mapping[str, str], bounds: object) -> None:
-    from medcnn.statistics.strangeness import VERDICTS
+def tell(model: Model, watcher: Watcher, verdicts: Mapping[str, str], no_images: int) -> None:
+    """Which images look unusual, how many files are no images, and how decisions are made."""
+    from medcnn.statistics.strangeness import VERDICTS, line_about
     from medcnn.system.progress import log
 
-    if line:
+    bounds = model.readout.unusual
+    if line := line_about(verdicts, bounds) if bounds else watcher.line():
         calm = bounds and VERDICTS[0] not in verdicts.values()
         (log.info if calm else log.warning)(line)
     if bounds is None:
         log.info(NO_VERDICTS)
+    if no_images:
+        log.info(f"{no_images:,} are not images; the table says which")
+    log.info(f"decision: {model.readout.rule(model.labels)}")
 
 
 def complain(

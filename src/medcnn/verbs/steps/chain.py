@@ -1,0 +1,63 @@
+"""What `predict log=FILE` writes down of each prediction: no file name and no patient."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from medcnn import __version__
+from medcnn.statistics.predictions import Predictions
+from medcnn.system.chained_log import End, appended
+from medcnn.system.privacy import pseudonym
+from medcnn.system.run_facts import now
+
+
+class Chain:
+    """The entries of one command: that it begins, each image, that all of them are there.
+
+    Each part is on disk before the table of predictions appears, so no prediction is in use that
+    the log does not have.
+    """
+
+    def __init__(self, path: str | None, provenance: Mapping[str, Any], images: int) -> None:
+        self.path = Path(path) if path else None
+        self.end = End()
+        self.images = 0
+        begun = {"medcnn": __version__, "images": images}
+        self._add([{"kind": "begin", **begun, "checkpoint": provenance["checkpoint_sha256"]}])
+
+    def add(self, predictions: Predictions) -> None:
+        if self.path is None:
+            return
+        readout, verdicts, refer = predictions.readout, predictions.verdicts, predictions.refer
+        outputs = predictions.labels.outputs
+        decided = predictions.labels.decision_texts(predictions.decisions)
+        entries: list[dict[str, Any]] = []
+        for i, image in enumerate(predictions.image_ids):
+            entry: dict[str, Any] = {"kind": "image", "image": pseudonym(image, "image")}
+            p = np.round(predictions.probabilities[i], 6).tolist()
+            entry |= {"probabilities": dict(zip(outputs, p, strict=True)), "decision": decided[i]}
+            if verdicts is not None and readout.unusual is not None:
+                entry["looks"] = str(verdicts[i])
+            if refer is not None:
+                entry["refer"] = bool(refer[i])
+            entries.append(entry)
+        for image, _ in predictions.unreadable:
+            entries.append({"kind": "unreadable", "image": pseudonym(image, "image")})
+        self.images += len(entries)
+        self._add(entries)
+
+    def closed(self) -> dict[str, Any]:
+        """What the table of predictions says of the log; nothing if there is none."""
+        if self.path is None:
+            return {}
+        self._add([{"kind": "end", "images": self.images}])
+        return {"log": self.path.name, "log_line": self.end.line, "log_hash": self.end.head}
+
+    def _add(self, entries: list[dict[str, Any]]) -> None:
+        if self.path is not None and entries:
+            when = now()
+            self.end = appended(self.path, [{**entry, "when": when} for entry in entries])

@@ -1,0 +1,71 @@
+"""`verify`: whether a log of predictions is as it was written."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from medcnn.system.errors import MedcnnError, UsageError
+from medcnn.verbs import Command, Verb
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VerifyConfig:
+    log: str
+    hash: str | None
+
+    def contradictions(self) -> list[str]:
+        if self.hash is None or re.fullmatch(r"[0-9a-f]{64}", self.hash):
+            return []
+        return [f"hash={self.hash} should be the 64 digits that predict gave for a line."]
+
+
+def check(config: VerifyConfig) -> None:
+    if not Path(config.log).is_file():
+        raise UsageError(f"log={config.log}: no such file.")
+
+
+def run(config: VerifyConfig, _: Command) -> None:
+    """Say that the log is whole, and where it ends.
+
+    Raises:
+        MedcnnError: lines were changed, removed, added or moved; lists them.
+    """
+    from medcnn.system.chained_log import MOST_FAULTS, End, faults_in
+    from medcnn.system.progress import log
+
+    faults, end, known = [], End(), config.hash is None
+    for fault, end in faults_in(Path(config.log)):
+        known = known or end.head == config.hash
+        if fault:
+            faults.append(fault)
+    if not known:
+        faults.append(
+            f"no line has the hash {config.hash}: lines at the end are missing, or everything from "
+            "some line on was written anew"
+        )
+    if faults:
+        more = f"; and {len(faults) - MOST_FAULTS} more" if len(faults) > MOST_FAULTS else ""
+        raise MedcnnError(
+            f"log={config.log} is not as it was written: {'; '.join(faults[:MOST_FAULTS])}{more}."
+        )
+    log.info(f"{config.log}: {end.line:,} lines, each as it was written and none missing between")
+    if config.hash is None:
+        log.info(
+            "whether lines are missing at the end, only a hash that was kept elsewhere tells: "
+            "hash=... (log_hash) of the .json beside a table of predictions"
+        )
+    print(end.head)
+
+
+VERB = Verb(
+    name="verify",
+    lines=("verify predictions.log: was a line of the log of predict changed or removed?",),
+    usage="LOG [hash=HASH]",
+    examples=("verify predictions.log", "verify predictions.log hash=HASH"),
+    places=("log",),
+    config=VerifyConfig,
+    check=check,
+    run=run,
+)

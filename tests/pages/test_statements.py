@@ -64,6 +64,10 @@ VALUES: dict[str, list[Any]] = {
     "per": ["", "patient", "image"],
     "aurc": ["", "0.0123"],
     "unlike": [(), ("unusual",), ("unusual", "other site")],
+    "readers": [0, 2],
+    "readers_elsewhere": [False, True],
+    "readers_boxed": [False, True],
+    "several_each": [False, True],
     "maps_by": ["", "Grad-CAM"],
     "maps_failed": [(), ("weights",), ("agreement", "outside")],
     "unlisted": [0, 3],
@@ -408,7 +412,7 @@ def sentences(module: Any) -> list[str]:
 
 
 TESTED = {"statements.py", "seen.py", "summary.py", "comparison_page.py", "audit.py"}
-TESTED |= {"group_statements.py", "gallery.py"}
+TESTED |= {"group_statements.py", "gallery.py", "reader_points.py"}
 TESTED |= {"anatomy_notes.py", "comparison_notes.py", "crossvalidation_page.py", "hospital_page.py"}
 TESTED |= {"curve_page.py", "family.py", "monitor_page.py", "plan_page.py", "readers_page.py"}
 """Modules whose sentences all stand in tables, of which tests ask when they must not be made; the

@@ -79,6 +79,10 @@ class Facts:
     per: str = ""  # the unit of that guarantee, `patient` or `image`
     aurc: str = ""  # area under the curve of risk and coverage
     unlike: tuple[str, ...] = ()  # verdicts on images that come more often than stated
+    readers: int = 0  # points beside the ROC curves
+    readers_elsewhere: bool = False  # some saw other images
+    readers_boxed: bool = False  # some have intervals
+    several_each: bool = False  # some group has several of the judged images
     maps_by: str = ""  # the method of the gallery's maps
     maps_failed: tuple[str, ...] = ()  # the checks that these maps did not pass
     listed: int = 0  # images that could not be read and are in the report's table

@@ -4,7 +4,8 @@ for the training."""
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 import numpy as np
 
@@ -16,6 +17,7 @@ from medcnn.statistics.benefit import BenefitCurve
 from medcnn.statistics.curves import OneLabel, precision_recall, reliability, roc, thinned
 from medcnn.statistics.evaluation import Evaluation, Score
 from medcnn.statistics.metrics.table import METRICS, NUM_BINS
+from medcnn.statistics.reader_points import Beside, ReaderPoint
 from medcnn.system.progress import track
 
 MOST_POINTS = 100
@@ -28,8 +30,8 @@ SHARES_KEPT = (0.25, 0.5, 0.75, 0.9, 1.0)
 MOST_EPOCHS_BEHIND, MOST_EPOCHS_MARKED = 10, 40
 
 
-def roc_chart(label: OneLabel) -> Chart:
-    """The ROC curve; the large dot marks the decisions."""
+def roc_chart(label: OneLabel, readers: Sequence[ReaderPoint] = ()) -> Chart:
+    """The ROC curve; the large dot marks the decisions, and dots in boxes are `readers`."""
     false, true = roc(label)
     frame = Frame(across=Axis(title="1 − specificity"), up=Axis(title="Sensitivity"))
     # the highest sensitivity with at least this specificity
@@ -46,11 +48,22 @@ def roc_chart(label: OneLabel) -> Chart:
             svg.line(frame, (0, 1), (0, 1), "d"),
             svg.line(frame, *thinned(false, true, MOST_POINTS)),
             svg.dots(frame, told, "h"),
+            *(svg.line(frame, *_edges(point), "d") for point in readers),
+            svg.dots(frame, [(1 - r.specificity, r.sensitivity, r.who) for r in readers]),
             svg.dots(frame, [(alarms, sensitivity, decided)], "p2"),
         ),
         head=("At a specificity of", "sensitivity"),
         rows=tuple((f"{s:g}", number(b)) for s, b in best.items()),
     )
+
+
+def _edges(point: ReaderPoint) -> tuple[list[float], list[float]]:
+    """The box around a point, as a closed line; nothing where it is not known."""
+    if point.box is None:
+        return [], []
+    (low, high), (least, most) = point.box
+    left, right = 1 - most, 1 - least
+    return [left, right, right, left, left], [low, low, high, high, low]
 
 
 def precision_recall_chart(label: OneLabel) -> Chart:
@@ -248,14 +261,17 @@ def history_chart(
 
 
 def classes(
-    labels: Sequence[OneLabel], evaluation: Evaluation
+    labels: Sequence[OneLabel], evaluation: Evaluation, readers: Sequence[Beside] = ()
 ) -> list[tuple[OneLabel, Score, list[Chart]]]:
     """Each output with its AUROC and its charts."""
     binary = evaluation.labels.kind is Kind.BINARY
     areas = {s.label: s for s in evaluation.scores if s.name == "auroc" and s.average is None}
     found = []
     for label in track(labels, len(labels), "report: charts of each class"):
-        curves = [roc_chart, precision_recall_chart] if label.both_classes else []
+        own = [one.point for one in readers if one.point.label == label.name]
+        curves: list[Callable[[OneLabel], Chart]] = []
+        if label.both_classes:
+            curves = [partial(roc_chart, readers=own), precision_recall_chart]
         draws = [*curves, reliability_chart] if len(label.target) else []
         found.append(
             (label, areas[None if binary else label.name], [draw(label) for draw in draws])

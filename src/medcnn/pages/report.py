@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import yaml
 
-from medcnn.pages import figures, gallery, layout
+from medcnn.pages import figures, gallery, layout, reader_points
 from medcnn.pages.checklist import filled, missing, told
 from medcnn.pages.facts import Facts, facts_of, say
 from medcnn.pages.flow import flow
@@ -38,6 +38,7 @@ from medcnn.statistics.operating import rule_words
 from medcnn.statistics.patients import by_patient
 from medcnn.statistics.points import ReadoutEvaluation, evaluate_readout
 from medcnn.statistics.predictions import Predictions
+from medcnn.statistics.reader_points import Beside
 from medcnn.statistics.scores import evaluate
 from medcnn.statistics.subgroups import Subgroups, subgroups
 from medcnn.system.files import write_text
@@ -45,7 +46,7 @@ from medcnn.system.files import write_text
 MOST_UNREADABLE = 200
 # Parts of run.json that are elsewhere on the page, or not known when it is written.
 HIDDEN = frozenset({"config", "id", "notes", "exit", "ended", "wall_s", "report", "audit", "flips"})
-HIDDEN |= {"trained_before", "accept", "new_hospital"}
+HIDDEN |= {"trained_before", "accept", "new_hospital", "readers"}
 
 FILTERS: dict[str, Callable[..., Any]] = {
     "estimate": lambda s: estimate(s.value, s.low, s.high),
@@ -170,6 +171,7 @@ def content(report: Report) -> dict[str, Any]:
     own = report.readouts.get(first)
     noun = str(told_of.get("group_noun") or "group")
     labels = every_label(predictions) if predictions else []
+    beside = reader_points.compared(labels, run.get("readers") or ())
     history = [
         {key: math.nan if value is None else value for key, value in epoch.items()}
         for epoch in told_of.get("history") or ()
@@ -179,7 +181,8 @@ def content(report: Report) -> dict[str, Any]:
         "flow": flow(told_of, report.predictions, noun),
         "readout": own,
         "risk": figures.risk_coverage_chart(own.curve) if own and len(own.curve) > 2 else None,
-        "classes": figures.classes(labels, evaluation) if labels and evaluation else [],
+        "classes": figures.classes(labels, evaluation, beside) if labels and evaluation else [],
+        "beside": beside,
         "confusion": layout.confusions(predictions) if predictions else None,
         "benefits": [figures.benefit_chart(c) for c in own.benefit] if own else [],
         "patients": layout.beside(evaluation, report.patients.get(first)),
@@ -203,6 +206,7 @@ def content(report: Report) -> dict[str, Any]:
         "warnings": run.get("notes") or (),
         "tables": [Table(**table) for table in told_of.get("tables") or ()],
         "errors": report.errors,
+        "reader_rows": reader_points.rows(beside),
         "maps": gallery.grouped(report.maps),
         "map_checks": gallery.checked(report.maps),
         "excluded": told_of.get("excluded") or {},
@@ -261,6 +265,7 @@ def report_facts(
         "most confused": drawn["confusion"] and drawn["confusion"]["pairs"],
         "training": drawn["training"],
     }
+    beside: list[Beside] = drawn["beside"]
     groups = report.subgroups.get(evaluation.split if evaluation else "", Subgroups())
     unreadable = len(drawn["unreadable"])
     return replace(
@@ -274,6 +279,11 @@ def report_facts(
         own_prevalence=report.told.get("prevalence") is None,
         wanted=short(100 * sets[0].wanted, " %") if sets else "",
         per=sets[0].per if sets else "",
+        readers=len(beside),
+        readers_elsewhere=any(not b.point.same_images for b in beside),
+        readers_boxed=any(b.point.box is not None for b in beside),
+        several_each=predictions is not None
+        and len(set(predictions.groups)) < len(predictions.groups),
         maps_by=gallery.METHODS.get(report.maps.get("method", ""), ""),
         maps_failed=gallery.failed(report.maps),
         aurc=number(readout.aurc, 4) if readout else "",

@@ -14,6 +14,7 @@ from medcnn.pages.facts import Facts, Made, Statement
 from medcnn.pages.format import counted, short
 from medcnn.pages.gallery import MAPS
 from medcnn.pages.group_statements import GROUPS
+from medcnn.pages.reader_points import READERS
 from medcnn.pages.seen import SEEN, choices, chose
 from medcnn.statistics.subgroups import FEWEST_SHOWN
 from medcnn.system.errors import listed
@@ -314,5 +315,5 @@ PREVIEW: dict[str, Statement[Facts]] = {
 }
 
 STATEMENTS: dict[str, Statement[Facts]] = (
-    SEEN | REPORT | GROUPS | MAPS | AUDIT | COMPARISON | PREVIEW
+    SEEN | REPORT | GROUPS | MAPS | READERS | AUDIT | COMPARISON | PREVIEW
 )

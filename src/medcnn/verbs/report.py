@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from medcnn.system.errors import DataError, UsageError
+from medcnn.system.errors import DataError, UsageError, listed
 from medcnn.verbs import Command, Verb
 
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ class ReportConfig:
     prevalence: Prevalence
     subgroups: Subgroups
     plan: str | None
+    readers: str | None
 
 
 def check(config: ReportConfig) -> None:
@@ -34,8 +35,15 @@ def check(config: ReportConfig) -> None:
     require_predictions(Path(config.run))
     if config.plan is not None:
         _plan(Path(config.plan))
-        if not (Path(config.run) / "run.json").is_file():
-            raise UsageError(f"run={config.run} has no run.json, in which a plan would be kept.")
+    if config.readers is not None:
+        from medcnn.verbs.steps.reader_files import read_readers
+
+        read_readers(Path(config.readers))
+    kept = [name for name in ("plan", "readers") if getattr(config, name) is not None]
+    if kept and not (Path(config.run) / "run.json").is_file():
+        raise UsageError(
+            f"run={config.run} has no run.json, in which {listed(kept)} would be kept."
+        )
 
 
 def _plan(path: Path) -> dict[str, Any]:
@@ -69,6 +77,7 @@ def run(config: ReportConfig, _: Command) -> Path:
     from medcnn.statistics.scores import evaluate
     from medcnn.system.files import write_text
     from medcnn.system.progress import log, working
+    from medcnn.verbs.steps.reader_files import read_readers
 
     folder = Path(config.run)
     paths = sorted(
@@ -83,6 +92,9 @@ def run(config: ReportConfig, _: Command) -> Path:
         facts = json.loads((folder / "run.json").read_text(encoding="utf-8"))
     if config.plan is not None:
         facts["plan"] = _plan(Path(config.plan))
+    if config.readers is not None:
+        facts["readers"] = [p.to_json() for p in read_readers(Path(config.readers))]
+    if config.plan is not None or config.readers is not None:
         write_text(folder / "run.json", json.dumps(facts, indent=2) + "\n")
     if config.prevalence is not None:
         facts["report"] = {**facts.get("report", {}), "prevalence": config.prevalence}

@@ -1,0 +1,66 @@
+"""Readers beside the ROC curves of a report."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from medcnn.pages.facts import Facts, Statement
+from medcnn.pages.format import p_text, percent
+from medcnn.statistics.curves import OneLabel
+from medcnn.statistics.reader_points import Beside, beside, points_of
+
+READERS: dict[str, Statement[Facts]] = {
+    "readers: test": Statement(
+        "p is the probability that a model with the readers' sensitivity finds at least as many of "
+        "these images (one-sided, exact binomial). A small p says that this model is more "
+        "sensitive where it raises as few false alarms. The readers' sensitivity is taken as "
+        "exact, and the threshold is the one with their specificity on these very images.",
+        lambda f: f.readers > 0,
+    ),
+    "readers: other images": Statement(
+        "Readers and model did not see the same images. Another set is another mix of cases: a "
+        "difference may be one between the images.",
+        lambda f: f.readers > 0 and f.readers_elsewhere,
+    ),
+    "readers: several images": Statement(
+        lambda f: (
+            f"Images of one {f.group_noun} are alike, and the test takes them as independent: p is "
+            "too small."
+        ),
+        lambda f: f.readers > 0 and f.grouped and f.several_each,
+    ),
+    "readers: boxes": Statement(
+        "In the ROC curves, readers are dots in dashed boxes: the 95 % intervals that follow from "
+        "their number of images.",
+        lambda f: f.readers > 0 and f.readers_boxed,
+    ),
+}
+
+
+def compared(labels: Sequence[OneLabel], told: Sequence[Mapping[str, Any]]) -> list[Beside]:
+    """Each reader in `run.json` whose class was judged here, beside the model."""
+    points = points_of(told, "run.json") if told else []
+    known = {label.name: label for label in labels if label.both_classes}
+    return [beside(known[point.label], point) for point in points if point.label in known]
+
+
+def rows(found: Sequence[Beside]) -> list[tuple[str, ...]]:
+    """Who, class, their sensitivity and specificity, the model's sensitivity, p, and the source."""
+    return [
+        (
+            one.point.who,
+            one.point.label,
+            _share(one.point.sensitivity, one.point.box and one.point.box[0]),
+            _share(one.point.specificity, one.point.box and one.point.box[1]),
+            f"{percent(one.sensitivity)} % ({one.found:,} of {one.positives:,})",
+            p_text(one.p),
+            "; ".join(filter(None, (one.point.images, one.point.source))),
+        )
+        for one in found
+    ]
+
+
+def _share(value: float, interval: tuple[float, float] | None) -> str:
+    ends = f" ({percent(interval[0])} to {percent(interval[1])})" if interval else ""
+    return f"{percent(value)} %{ends}"

@@ -30,6 +30,8 @@ GOOD: dict[str, Any] = {
     "reproducible": "fast",
     "keep_state": False,
     "dry_run": False,
+    "overfit_batches": None,
+    "watch": False,
 }
 
 

@@ -327,6 +327,8 @@ class TrainerConfig:
     reproducible: Reproducible
     keep_state: bool
     dry_run: bool
+    overfit_batches: int | None = within(1, 100)
+    watch: bool
 
 
 def build(

@@ -26,6 +26,8 @@ FREE_SETTINGS = (
     "trainer.save_every_s",
     "trainer.keep_state",
     "trainer.dry_run",
+    "trainer.overfit_batches",
+    "trainer.watch",
     "data.cache",
     "data.executor",
     "device",

@@ -22,6 +22,7 @@ from medcnn.training.setting import Setting
 from medcnn.training.state import TrainState
 from medcnn.training.stopping import Interrupted, signals
 from medcnn.training.tensorboard import Board
+from medcnn.training.watching import trouble, watch
 
 
 def fit(
@@ -56,6 +57,8 @@ def fit(
                 if setting.ranks.leads:
                     keeper.hold(result, describe(result))
                 board.epoch(result)
+                if setting.trainer.watch and setting.ranks.leads:
+                    look_closer(state, setting, board, result.epoch)
                 keeper.save()
                 watch()
                 if any(setting.ranks.any([bool(stop())])):
@@ -75,6 +78,17 @@ def fit(
             keeper.complain()
             raise
     keeper.complain()
+
+
+def look_closer(state: TrainState, setting: Setting, board: Board, epoch: int) -> None:
+    """Dead ReLUs and gradients into TensorBoard, and a warning of what keeps layers from learning
+    in the last epoch. Nothing of the state changes."""
+    if setting.features_at(epoch):  # the body is not computed
+        return
+    found = watch(state.classifier, setting, epoch)
+    board.numbers(found, epoch)
+    for line in trouble(found) if epoch + 1 == setting.trainer.epochs else ():
+        log.warning(f"trainer.watch: {line}")
 
 
 class Keeper:

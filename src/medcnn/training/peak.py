@@ -1,4 +1,4 @@
-"""The most memory that a training has needed at once: of the GPU where there is one, else in all."""
+"""The most memory that a training has needed at once: of the GPU if there is one, else in all."""
 
 from __future__ import annotations
 

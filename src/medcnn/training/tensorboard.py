@@ -101,6 +101,11 @@ class Board:
         self.writer.flush()
 
     @_forgiving
+    def numbers(self, numbers: Mapping[str, float], epoch: int) -> None:
+        for name, value in numbers.items():
+            self.writer.add_scalar(name, value, epoch)
+
+    @_forgiving
     def predictions(self, predictions: Predictions, epoch: int) -> None:
         split = predictions.split
         for label in every_label(predictions):

@@ -95,6 +95,8 @@ def refuse_faults(
         else:
             if command.config.trainer.dry_run:
                 said["trainer.dry_run=true rehearses one run of medcnn train, without -m."] = None
+            if command.config.trainer.overfit_batches:
+                said[train.ONE_RUN] = None
     if said:
         raise UsageError("\n".join(said))
 

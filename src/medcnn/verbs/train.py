@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from medcnn.system.errors import UsageError
 from medcnn.verbs import Command, Given, Verb
 
 if TYPE_CHECKING:
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
         TrainerConfig,
     )
     from medcnn.verbs.steps.sitting import Watch
+
+
+ONE_RUN = "trainer.overfit_batches tries out one run of medcnn train: leave it out here."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +62,11 @@ class TrainConfig:
                 "model.auxiliary=true has no effect with transfer=linear_probe, which trains "
                 "nothing that auxiliary classifiers could teach."
             )
+        if self.trainer.overfit_batches and (self.checkpoint or self.trainer.dry_run):
+            faults.append(
+                "trainer.overfit_batches tries out one run of medcnn train, without a checkpoint "
+                "and without trainer.dry_run: leave it out."
+            )
         if self.data.names and self.checkpoint is None:
             faults.append(
                 "data.names is about the classes of an old model, but train has no old model: "
@@ -89,6 +98,12 @@ def check(config: TrainConfig) -> None:
 def run(config: TrainConfig, command: Command) -> Path:
     from medcnn.verbs.steps.dry_run import rehearsed
 
+    if config.trainer.overfit_batches:
+        from medcnn.verbs.steps.overfitting import overfit
+        from medcnn.verbs.steps.sitting import run_folder_of
+
+        overfit(config, command.words)
+        return run_folder_of(config)
     return rehearsed(train, config, command.words)
 
 
@@ -108,6 +123,8 @@ def train(config: TrainConfig, words: list[str], watch: Watch | None = None) -> 
     from medcnn.verbs.steps.deciding import decided
     from medcnn.verbs.steps.starting import new_classifier
 
+    if config.trainer.overfit_batches:
+        raise UsageError(ONE_RUN)
     with sitting.begun(config, words) as run:
         if run is None:
             return sitting.run_folder_of(config)

@@ -71,6 +71,8 @@ def rehearse(run: Run[Config], run_folder: Path, config: Config, words: list[str
 
 def trained_on(config: TrainConfig) -> int:
     """The number of images of a step; on a CPU fewer if they would take long."""
+    if config.trainer.overfit_batches:
+        return config.trainer.batch_size * config.trainer.overfit_batches
     all_of_it = config.trainer.batch_size * config.trainer.accumulate
     if pick_device(config.trainer.device).type != "cpu":
         return all_of_it

@@ -25,6 +25,8 @@ NOT_RECORDED, OTHER_VALUES = "not recorded", "other values"
 UNKNOWN = frozenset({"", "unknown", "nan", "na", "n/a", "null", "missing", "not specified"})
 MOST_GROUPS = 12
 """Values of an attribute that get a group each; numbers with more values are put in bands."""
+FEWEST_IMAGES = 3
+"""A word of fewer images may name a person, and has no score to show: it is joined with others."""
 TOLD = 0.5
 """An attribute whose commonest values cover less of the images is an identifier, not a group."""
 AGE = re.compile(r"(^|[_\W])age($|[_\W])", re.IGNORECASE)
@@ -164,7 +166,8 @@ def _grouped(name: str, cells: Sequence[str], edges: Sequence[float] | None) -> 
         ]
     words_of = [c.strip() if k else NOT_RECORDED for c, k in zip(cells, known, strict=True)]
     often = Counter(w for w in words_of if w != NOT_RECORDED).most_common(MOST_GROUPS + 1)
-    kept = {w for w, _ in (often if len(often) <= MOST_GROUPS else often[: MOST_GROUPS - 1])}
+    often = often if len(often) <= MOST_GROUPS else often[: MOST_GROUPS - 1]
+    kept = {w for w, images in often if images >= FEWEST_IMAGES}
     return [w if w in kept or w == NOT_RECORDED else OTHER_VALUES for w in words_of]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,6 +43,30 @@ def matched_targets(labels: LabelSpace, manifest: Manifest) -> NDArray[np.float3
         if name in theirs.outputs:
             matched[:, k] = targets[:, theirs.outputs.index(name)]
     return matched
+
+
+def in_words_of(
+    labels: LabelSpace, manifest: Manifest, names: Mapping[str, str | None]
+) -> Manifest:
+    """The manifest with classes called as the model calls them (`data.names`). Findings that no
+    class of the model means are left out; they were not asked for.
+
+    Raises:
+        UsageError: all that leaves open which class is which.
+    """
+    if not names:
+        return manifest
+    theirs = manifest.labels
+    became = dict(zip(renamed(labels, names, theirs).names, labels.names, strict=True))
+    if labels.kind is not Kind.MULTILABEL:
+        called = LabelSpace(kind=theirs.kind, names=tuple(became[n] for n in theirs.names))
+        return replace(manifest, labels=called)
+    kept = [k for k, name in enumerate(theirs.names) if name in became]
+    if not kept:
+        raise UsageError("data.names: none of these findings is one that the model knows.")
+    called = LabelSpace(kind=theirs.kind, names=tuple(became[theirs.names[k]] for k in kept))
+    records = (replace(r, target=tuple(r.target[k] for k in kept)) for r in manifest.records)
+    return replace(manifest, labels=called, records=tuple(records))
 
 
 def renamed(old: LabelSpace, names: Mapping[str, str | None], new: LabelSpace) -> LabelSpace:

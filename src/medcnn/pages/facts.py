@@ -16,7 +16,7 @@ from typing import Any, Generic, TypeVar
 from medcnn.data.labels import Kind
 from medcnn.statistics.decisions import PatientReadout
 
-Of = TypeVar("Of")
+Of = TypeVar("Of", contravariant=True)
 STARTS_THAT_ARE_KNOWN = frozenset({"auto", "none", "pretrained"})
 """Settings of `model.weights` for random weights or timm's; a file may contain a network that was
 trained on these images."""

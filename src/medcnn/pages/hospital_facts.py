@@ -6,6 +6,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
 from medcnn.statistics.acceptance import Condition, Verdict, verdict_of
 from medcnn.statistics.differences import Difference, Pairing
@@ -59,6 +60,16 @@ class Shift:
             if far > DARK_SD:
                 found.append((WORDS[name][int(here > there)], here, there, far))
         return found
+
+
+class Shifted(Protocol):
+    """What is known of two hospitals' images."""
+
+    @property
+    def group_noun(self) -> str: ...
+
+    @property
+    def shift(self) -> Shift: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

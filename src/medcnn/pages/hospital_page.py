@@ -9,7 +9,15 @@ from functools import partial
 from medcnn.pages.comparison_page import bars
 from medcnn.pages.facts import Facts, Statement, say
 from medcnn.pages.format import counted, estimate, moment, number, of_hundred, p_text, signed, whose
-from medcnn.pages.hospital_facts import MOVED, OLD, PROBE, RECALIBRATED, TUNED, NewHospital
+from medcnn.pages.hospital_facts import (
+    MOVED,
+    OLD,
+    PROBE,
+    RECALIBRATED,
+    TUNED,
+    NewHospital,
+    Shifted,
+)
 from medcnn.pages.page import rendered
 from medcnn.pages.statements import STATEMENTS
 from medcnn.statistics.acceptance import Condition, Verdict
@@ -145,13 +153,13 @@ def _value(of: Estimate, noun: str) -> str:
     return f"{value} ({f'95 % interval {interval}' if interval else whose(of.note, noun)})"
 
 
-def _sizes(f: NewHospital) -> str:
+def _sizes(f: Shifted) -> str:
     assert f.shift.sizes_px
     there, here = (f"{w:,} x {h:,} px" for w, h in f.shift.sizes_px)
     return f"Files measure {here} here and {there} there (medians)."
 
 
-def _looks(f: NewHospital) -> str:
+def _looks(f: Shifted) -> str:
     parts = [
         f"{words} ({number(here, 2)} against {number(there, 2)}, {far:.1f} standard deviations)"
         for words, here, there, far in f.shift.changed
@@ -159,7 +167,7 @@ def _looks(f: NewHospital) -> str:
     return f"Images here are {', '.join(parts)} than there."
 
 
-def _prevalence(f: NewHospital) -> str:
+def _prevalence(f: Shifted) -> str:
     assert f.shift.moved
     name, there, here = f.shift.moved
     return (
@@ -168,12 +176,12 @@ def _prevalence(f: NewHospital) -> str:
     )
 
 
-def _moved_by(f: NewHospital) -> float:
+def _moved_by(f: Shifted) -> float:
     """How far the prevalence that differs most does; below 0 where none is known."""
     return abs(f.shift.moved[2] - f.shift.moved[1]) if f.shift.moved else -1.0
 
 
-def _apart(f: NewHospital) -> str:
+def _apart(f: Shifted) -> str:
     assert f.shift.apart
     return (
         "A probe that sees only brightness, colour and layout distinguishes the two hospitals with "
@@ -182,7 +190,7 @@ def _apart(f: NewHospital) -> str:
     )
 
 
-def _not_apart(f: NewHospital) -> str:
+def _not_apart(f: Shifted) -> str:
     assert f.shift.apart
     return (
         "A probe that sees only brightness, colour and layout is not shown to distinguish the two "
@@ -212,7 +220,7 @@ def _times(f: NewHospital) -> str:
     )
 
 
-DETAILS: dict[str, Statement[NewHospital]] = {
+SHIFTED: dict[str, Statement[Shifted]] = {
     "sizes": Statement(_sizes, lambda f: f.shift.sizes_px is not None),
     "looks": Statement(_looks, lambda f: bool(f.shift.changed)),
     "looks alike": Statement(
@@ -254,6 +262,10 @@ DETAILS: dict[str, Statement[NewHospital]] = {
         ),
         lambda f: f.shift.unlike[0] == 0 and f.shift.unlike[1] > 0,
     ),
+}
+
+DETAILS: dict[str, Statement[NewHospital]] = {
+    **SHIFTED,
     "part": Statement(
         lambda f: f"Only the classes that both models know are compared: {', '.join(f.shared)}.",
         lambda f: 0 < len(f.shared) < len(f.classes),

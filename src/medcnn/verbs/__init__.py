@@ -14,8 +14,8 @@ from typing import Any
 # In the order in which `medcnn --help` shows them.
 VERBS = (
     *("audit", "train", "probe", "sweep", "crossvalidate", "learning-curve", "finetune"),
-    *("evaluate", "predict", "report", "compare", "readers", "plan", "monitor", "verify"),
-    *("who", "preview", "inspect", "init", "list"),
+    *("evaluate", "external", "predict", "report", "compare", "readers", "plan", "monitor"),
+    *("verify", "who", "preview", "inspect", "init", "list"),
 )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,9 +18,12 @@ if TYPE_CHECKING:
 
     from medcnn.config import DataConfig, Device, Explain, Precision, Prevalence, Seed, Subgroups
     from medcnn.data.manifest import Manifest
+    from medcnn.images import Preprocessing
     from medcnn.models.checkpoint import Checkpoint
+    from medcnn.models.deployed import Model
     from medcnn.pixels.pixel_store import PixelStore
     from medcnn.statistics.predictions import Predictions
+    from medcnn.system.run_folder import RunFolder
 
 SPLITS = ("auto", "all", "train", "validation", "test")
 
@@ -87,13 +90,37 @@ MEMBERS_SAW = (
 
 
 def run(config: EvaluateConfig, command: Command) -> Path:
-    """Predictions, scores and report of a checkpoint on a split; returns their folder."""
+    return evaluated(config, command.words)
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """What a checkpoint was evaluated on."""
+
+    checkpoint: Checkpoint
+    manifest: Manifest
+    store: PixelStore
+    how: Preprocessing
+    predictions: Predictions
+
+
+def _no_more(_: RunFolder, judged: Judged) -> None:
+    pass
+
+
+def evaluated(
+    config: EvaluateConfig,
+    words: list[str],
+    more: Callable[[RunFolder, Judged], None] = _no_more,
+) -> Path:
+    """Predictions, scores and report of a checkpoint on a split, and what `more` writes beside
+    them; returns their folder."""
     import numpy as np
     import torch
 
     from medcnn.config import READING, settings_digest, to_json
     from medcnn.data.manifest import Split
-    from medcnn.data.matching import matched_targets
+    from medcnn.data.matching import in_words_of, matched_targets
     from medcnn.models import checkpoint as checkpoints
     from medcnn.models.deployed import load_model
     from medcnn.models.no_result import refuse_without_result
@@ -117,7 +144,7 @@ def run(config: EvaluateConfig, command: Command) -> Path:
     settings = to_json(replace(config, data=data))
     name = f"evaluate-{data.called()}-{config.split}-{settings_digest(settings)}"
     folder = Path(config.run_dir) if config.run_dir else free_folder(Path("runs") / name)
-    with open_run(folder, settings, command.words, resumable=False) as run:
+    with open_run(folder, settings, words, resumable=False) as run:
         model = load_model(config.checkpoint, device=config.device, precision=config.precision)
         check_method(config.explain)
         checkpoint = model.checkpoint
@@ -125,6 +152,8 @@ def run(config: EvaluateConfig, command: Command) -> Path:
         manifest, split = chosen_split(
             config.split, checkpoint, data, run.note, own=own, ensemble=bool(others)
         )
+        if config.data:  # the names of its own data are those of a model before it
+            manifest = in_words_of(checkpoint.labels, manifest, data.names)
         rows = np.arange(len(manifest.records)) if split == "all" else manifest.rows(Split(split))
         seen = int(model.trained_on(manifest)[rows].sum())
         if seen and model.members:
@@ -144,27 +173,37 @@ def run(config: EvaluateConfig, command: Command) -> Path:
         predictions = with_attributes(replace(predictions, provenance=made), manifest, store, how)
         if line := unlike(predictions, checkpoint, manifest, store, rows):
             run.note(line)
-        if checkpoint.other_key(manifest):
-            run.note(checkpoints.OTHER_KEY)
-        if seen:
-            run.note(SEEN.format(seen=seen, images=len(rows)))
+        record(run, model, manifest, seen, len(rows))
         origin = path.resolve().parent.parent
         own = manifest.fingerprint() == checkpoint.provenance.get("manifest")
         if own and not others and split in ("test", "all") and (origin / "run.json").is_file():
             run.looks_at_test(origin)
-        run.facts["manifest"] = manifest.fingerprint()
-        run.facts["checkpoint"] = dict(model.provenance)
-        run.facts["flips"] = checkpoint.flips
-        run.facts["trained_on"] = origin_of(checkpoint) | {
-            "shared_images": None if checkpoint.other_key(manifest) else seen
-        }
         evaluations = score_and_save(run, [predictions], config.seed, manifest.group_noun)
         what = f"Ensemble of {len(model.members)}" if model.members else ""
         title = f"{what} {checkpoint.architecture.backbone} evaluated on {manifest.source}".strip()
         maps = gallery(model, manifest, store, predictions, config.explain)
         told = manifest, store, [predictions], evaluations, config
         report(run, title, *told, maps=maps)
+        more(run, Judged(checkpoint, manifest, store, how, predictions))
     return folder
+
+
+def record(run: RunFolder, model: Model, manifest: Manifest, seen: int, images: int) -> None:
+    """Into `run.json`: what was evaluated on what, and that `seen` images were trained on."""
+    from medcnn.models.checkpoint import OTHER_KEY
+
+    other_key = model.checkpoint.other_key(manifest)
+    if other_key:
+        run.note(OTHER_KEY)
+    if seen:
+        run.note(SEEN.format(seen=seen, images=images))
+    shared = None if other_key else seen
+    run.facts |= {
+        "manifest": manifest.fingerprint(),
+        "checkpoint": dict(model.provenance),
+        "flips": model.checkpoint.flips,
+        "trained_on": origin_of(model.checkpoint) | {"shared_images": shared},
+    }
 
 
 def unlike(

@@ -1,0 +1,306 @@
+"""`external.html`: whether a model keeps at another hospital what it showed at home."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+from medcnn.pages.facts import Statement, say
+from medcnn.pages.format import (
+    counted,
+    estimate,
+    number,
+    of_hundred,
+    p_text,
+    percent,
+    short,
+    signed,
+    whose,
+)
+from medcnn.pages.hospital_facts import Shift
+from medcnn.pages.hospital_page import SHIFTED
+from medcnn.pages.page import rendered
+from medcnn.statistics.differences import Difference
+from medcnn.statistics.estimates import Estimate
+from medcnn.statistics.evaluation import Score
+from medcnn.statistics.metrics.table import METRICS
+from medcnn.statistics.recalibration import Recalibrated, Way
+from medcnn.statistics.transport import Cut, Prevalence
+
+MAIN = "auroc"
+LOSES, KEEPS, GAINS, UNSURE = "loses", "keeps", "gains", "unsure"
+
+
+@dataclass(frozen=True, kw_only=True)
+class External:
+    """What the page is made of.
+
+    Attributes:
+        images, groups: judged at home and here.
+        differences: here less home, first the means over labels.
+        intercept: of calibration here, a mean over labels.
+    """
+
+    source: str
+    group_noun: str
+    margin: float
+    images: tuple[int, int]
+    groups: tuple[int, int]
+    differences: tuple[Difference, ...]
+    intercept: Score
+    cuts: tuple[Cut, ...]
+    prevalences: tuple[Prevalence, ...]
+    recalibrated: tuple[Recalibrated, ...]
+    shift: Shift
+
+    def of(self, score: str) -> Difference | None:
+        return next((d for d in self.differences if d.score == score and d.label is None), None)
+
+    @property
+    def verdict(self) -> str:
+        """What the interval of the difference in AUROC says."""
+        d = self.of(MAIN)
+        if d is None or math.isnan(d.low):
+            return UNSURE
+        if d.high < 0:
+            return LOSES
+        if d.low > 0:
+            return GAINS
+        return KEEPS if d.low > -self.margin else UNSURE
+
+    @property
+    def worst(self) -> Cut | None:
+        """The stored threshold whose sensitivity changed most, of those with an interval."""
+        known = [c for c in self.cuts if not math.isnan(c.change.low)]
+        return max(known, key=lambda c: abs(c.change.value), default=None)
+
+    @property
+    def final(self) -> list[Recalibrated]:
+        """The last row of each label: with nearly all cases."""
+        return list({r.label: r for r in self.recalibrated}.values())
+
+    @property
+    def moved(self) -> Prevalence | None:
+        """The label whose share changed most."""
+        known = [p for p in self.prevalences if not math.isnan(p.here + p.there)]
+        return max(known, key=lambda p: abs(p.here - p.there), default=None)
+
+    @property
+    def unexplained(self) -> list[Prevalence]:
+        """Labels whose share here is not what the model's answers would imply if nothing but
+        prevalences had changed."""
+        return [
+            p
+            for p in self.prevalences
+            if not math.isnan(p.estimated.low)
+            and not math.isnan(p.here)
+            and not p.estimated.low <= p.here <= p.estimated.high
+        ]
+
+
+def _main(f: External) -> str:
+    d = f.of(MAIN)
+    assert d
+    change, interval = estimate(d.difference, d.low, d.high, signed)
+    return (
+        f"{METRICS[MAIN].title} {number(d.other)} here, {number(d.reference)} at home (difference "
+        f"{change}; {f'95 % interval {interval}' if interval else whose(d.note, f.group_noun)})"
+    )
+
+
+def _calibration(f: External) -> str:
+    s = f.intercept
+    value, interval = estimate(s.value, s.low, s.high, signed)
+    way = "too low" if s.value > 0 else "too high"
+    return (
+        f"The probabilities are {way} here on average: to be right, their log odds would have to "
+        f"change by {value} (95 % interval {interval})."
+    )
+
+
+def _wrong(f: External) -> bool | None:
+    """Whether the mean of the probabilities is wrong here; None where that cannot be said."""
+    return None if math.isnan(f.intercept.low) else not f.intercept.low <= 0 <= f.intercept.high
+
+
+def _recalibration(f: External) -> str:
+    parts = [
+        f"{r.label}: {max(r.ways, key=lambda w: r.ways[w])}, Brier score {number(r.brier[0])} to "
+        f"{number(r.brier[1])} and calibration error {number(r.ece[0])} to {number(r.ece[1])}"
+        for r in f.final
+        if max(r.ways, key=lambda w: r.ways[w]) is not Way.NONE
+    ]
+    return f"With all cases, recalibration is called for ({'; '.join(parts[:3])})."
+
+
+def _recalibrates(f: External) -> bool:
+    return any(max(r.ways, key=lambda w: r.ways[w]) is not Way.NONE for r in f.final)
+
+
+def _cut(f: External) -> str:
+    c = f.worst
+    assert c
+    change, interval = estimate(c.change.value, c.change.low, c.change.high, signed)
+    words = "finds fewer" if c.change.high < 0 else "finds more"
+    if c.change.low <= 0 <= c.change.high:
+        words = "is not shown to find fewer or more"
+    return (
+        f"The stored threshold of {c.here.label} {words} of the positives here than at home: "
+        f"sensitivity {number(c.here.sensitivity.value)} against "
+        f"{number(c.there.sensitivity.value)} (difference {change}; 95 % interval {interval}), "
+        f"specificity {number(c.here.specificity.value)} against "
+        f"{number(c.there.specificity.value)}."
+    )
+
+
+def _prevalence(f: External) -> str:
+    p = f.moved
+    assert p
+    return (
+        f"The prevalence of {p.label} is {of_hundred(p.here)} of 100 images here and "
+        f"{of_hundred(p.there)} at home, so predictive values differ even if sensitivity and "
+        "specificity do not."
+    )
+
+
+def _unexplained(f: External) -> str:
+    p = f.unexplained[0]
+    low, high = (percent(v, 0) for v in (p.estimated.low, p.estimated.high))
+    return (
+        f"More than prevalences changed: from the model's answers alone, {low} to {high} of 100 "
+        f"images would show {p.label} here, and {of_hundred(p.here)} do."
+    )
+
+
+def _apart(f: External) -> bool:
+    return f.shift.apart is not None and f.shift.apart.low > 0.5
+
+
+SUMMARY: dict[str, Statement[External]] = {
+    LOSES: Statement(lambda f: f"The model loses here: {_main(f)}.", lambda f: f.verdict == LOSES),
+    KEEPS: Statement(
+        lambda f: (
+            f"The model keeps here what it showed at home, to within {f.margin:g}: {_main(f)}."
+        ),
+        lambda f: f.verdict == KEEPS,
+    ),
+    GAINS: Statement(
+        lambda f: f"The model is better here than at home: {_main(f)}.",
+        lambda f: f.verdict == GAINS,
+    ),
+    UNSURE: Statement(
+        lambda f: (
+            f"Whether the model keeps here what it showed at home cannot be said: {_main(f)}."
+        ),
+        lambda f: f.verdict == UNSURE and f.of(MAIN) is not None,
+    ),
+    "nothing shared": Statement(
+        "No label has images with and without it both here and at home, so the two cannot be "
+        "compared.",
+        lambda f: f.of(MAIN) is None,
+    ),
+    "told apart": Statement(
+        "The two sources can be told apart by brightness, colour and layout alone. So a difference "
+        "in scores may come from how images are made as much as from the patients, and images of "
+        "both in one training or test set would reward a model for recognising the source.",
+        _apart,
+    ),
+    "wrong mean": Statement(_calibration, lambda f: _wrong(f) is True),
+    "right mean": Statement(
+        "The probabilities are not shown to be too high or too low here on average.",
+        lambda f: _wrong(f) is False,
+    ),
+    "recalibrate": Statement(_recalibration, _recalibrates),
+    "leave": Statement(
+        "No recalibration is called for: the closed test leaves the probabilities as they are.",
+        lambda f: bool(f.recalibrated) and not _recalibrates(f),
+    ),
+    "few to recalibrate": Statement(
+        "No label has ten images with it and ten without here, so recalibration was not tried.",
+        lambda f: not f.recalibrated,
+    ),
+    "threshold": Statement(_cut, lambda f: f.worst is not None),
+    "prevalence": Statement(
+        _prevalence, lambda f: f.moved is not None and abs(f.moved.here - f.moved.there) >= 0.05
+    ),
+    "unexplained": Statement(_unexplained, lambda f: bool(f.unexplained)),
+}
+
+DETAILS: dict[str, Statement[External]] = {
+    "research": Statement("Not a medical device.", lambda f: True),
+    "means": Statement(
+        lambda f: (
+            "Differences are here less home. The two hospitals have different "
+            f"{f.group_noun}s, so their variances add up; {f.group_noun}s were resampled, each "
+            "with all images. Only labels that both have count. A difference may come from other "
+            "cases (milder, rarer) as well as from a model that works less well on the same ones."
+        ),
+        lambda f: bool(f.differences),
+    ),
+    "closed": Statement(
+        "A closed test takes the least of four changes that fits as well as the largest: none, an "
+        "intercept, intercept and slope, a refit on the logits of all outputs. It was tried on so "
+        "many labelled cases (20 draws; the last row in ten parts) and judged on the others; "
+        "nothing was judged on cases it was fitted to.",
+        lambda f: bool(f.recalibrated),
+    ),
+    "few events": Statement(
+        "Fewer than 100 images have the label in some rows; a validation of probabilities needs "
+        "more (Collins 2016).",
+        lambda f: any(r.events < 100 for r in f.final),
+    ),
+    "same": Statement(
+        "The last two columns are the threshold that would be as sensitive here as the stored one "
+        "is at home, found on these very images: choose it on others.",
+        lambda f: bool(f.cuts),
+    ),
+    "bbse": Statement(
+        "The estimate takes the confusion matrix of home and the answers here, without any label "
+        "here; it is right if only prevalences changed (black box shift estimation).",
+        lambda f: bool(f.prevalences),
+    ),
+}
+
+
+def sentences_of(found: External) -> list[str]:
+    """The sentences at the top, the most important first."""
+    return [words for s in SUMMARY.values() if (words := s.words(found))]
+
+
+def external_page(found: External, title: str, notes: Sequence[str]) -> str:
+    """One self-contained HTML page."""
+    (home, here), (home_groups, here_groups) = found.images, found.groups
+    noun = found.group_noun
+    told = f"{counted(here, 'image')} here, {home:,} at home"
+    if noun != "image":
+        told += f" ({counted(here_groups, noun)} and {home_groups:,})"
+    return rendered(
+        "external.html.j2",
+        {
+            "number": number,
+            "p_text": p_text,
+            "signed": signed,
+            "short": short,
+            "told": lambda d: estimate(d.difference, d.low, d.high, signed),
+            "share": _share,
+            "hundreds": lambda e: _share(e, of_hundred),
+            "of_hundred": lambda v: "n/a" if math.isnan(v) else of_hundred(v),
+        },
+        title=title,
+        task=told,
+        warnings=notes,
+        sentences=sentences_of(found),
+        found=found,
+        metrics=METRICS,
+        ways=lambda r: ", ".join(f"{w} {of_hundred(s)} %" for w, s in r.ways.items()),
+        say=lambda *names: say(DETAILS, found, *names),
+        shifted=lambda *names: say(SHIFTED, found, *names),
+        whose=partial(whose, noun=noun),
+    )
+
+
+def _share(e: Estimate, write: Callable[[float], str] = number) -> str:
+    value, interval = estimate(e.value, e.low, e.high, write)
+    return f"{value} ({interval})" if interval else value

@@ -1,0 +1,269 @@
+"""A model at home and at another hospital: differences of scores between unrelated patients, and
+what the other hospital's prevalences would be if nothing else had changed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medcnn.statistics.differences import Difference, two_sided
+from medcnn.statistics.estimates import Estimate
+from medcnn.statistics.intervals import (
+    Floats,
+    group_numbers,
+    often_undefined,
+    percentile_interval,
+    resampling_weights,
+    spread_of_draws,
+    students,
+    too_few,
+)
+from medcnn.statistics.metrics.table import METRICS, Assessed, values
+from medcnn.statistics.points import PointResult, evaluate_readout
+from medcnn.statistics.predictions import Predictions
+from medcnn.statistics.score_parts import patients_behind
+
+COMPARED = (
+    *("auroc", "average_precision", "balanced_accuracy"),
+    *("calibration_intercept", "calibration_slope", "brier"),
+)
+RESAMPLES = 1000
+
+
+def transported(
+    there: Predictions,
+    here: Predictions,
+    names: Sequence[str] = COMPARED,
+    *,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> list[Difference]:
+    """Scores `here` less those `there`, first the mean over labels defined in both, then each.
+
+    Patients of the two are independent, so the variances of the resampled scores add up (Welch).
+    """
+    weights = [
+        resampling_weights(p.groups, resamples, seed + i) for i, p in enumerate((there, here))
+    ]
+    found: list[Difference] = []
+    for name in names:
+        metric = METRICS[name]
+        if there.labels.kind not in metric.kinds:
+            continue
+        once = [values(p, name)[0] for p in (there, here)]
+        drawn = [values(p, name, w) for p, w in zip((there, here), weights, strict=True)]
+        both = np.flatnonzero(~np.isnan(once[0]) & ~np.isnan(once[1]))
+        outputs = there.labels.outputs
+        alone = len(both) == 1 or len(once[0]) != len(outputs)
+        told = [(None, both), *((outputs[k], np.array([k])) for k in both if not alone)]
+        for label, columns in told:
+            if len(columns):
+                found.append(_difference(name, label, columns, once, drawn, (there, here)))
+    return sorted(found, key=lambda d: d.label is not None)
+
+
+def _difference(
+    name: str,
+    label: str | None,
+    columns: NDArray[np.int64],
+    once: Sequence[Floats],
+    drawn: Sequence[Floats],
+    both: tuple[Predictions, Predictions],
+) -> Difference:
+    metric = METRICS[name]
+    first, second = (float(v[columns].mean()) for v in once)
+    rows = [Assessed(predictions=p).of(metric.scope(p.labels)) for p in both]
+    result = Difference(
+        score=name,
+        label=label,
+        better={True: 1, False: -1, None: 0}[metric.higher_is_better],
+        reference=first,
+        other=second,
+        method="bootstrap",
+        count=int(np.any([rows[1][k].images for k in columns], axis=0).sum()),
+        groups=len(set(both[1].groups)),
+    )
+    variances, freedoms = [], []
+    for p, of, draws in zip(both, rows, drawn, strict=True):
+        numbers, _ = group_numbers(p.groups)
+        behind = max((patients_behind(metric, of[k], numbers[of[k].at]) for k in columns), key=len)
+        mean = draws[:, columns].mean(axis=1)
+        if few := too_few(len(behind), metric.needs) or often_undefined(mean):
+            return _noted(result, f"interval not available: {few}")
+        spread = spread_of_draws(mean, np.bincount(numbers)[behind])
+        variances.append(spread.variance)
+        freedoms.append(spread.freedom)
+    total = sum(variances)
+    if not total > 0:
+        return _noted(result, "interval not available: the value is the same in every resample")
+    freedom = total**2 / sum(v**2 / f for v, f in zip(variances, freedoms, strict=True))
+    error = math.sqrt(total)
+    reach, difference = students(round(freedom, 3)) * error, result.difference
+    low, high = metric.span(both[0].labels)
+    return _noted(
+        result,
+        "",
+        low=max(difference - reach, low - high),
+        high=min(difference + reach, high - low),
+        p=two_sided(difference / error, freedom),
+        error=error,
+        freedom=freedom,
+    )
+
+
+def _noted(of: Difference, note: str, **more: Any) -> Difference:
+    return replace(of, note=note, **more)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cut:
+    """A stored threshold at both hospitals.
+
+    Attributes:
+        there, here: what it does.
+        change: sensitivity here less that there, with its interval.
+        same: threshold that is as sensitive here as the stored one is there; nan without positives.
+        specificity: of that threshold, on the very images that it was found on.
+    """
+
+    there: PointResult
+    here: PointResult
+    change: Estimate
+    same: float
+    specificity: float
+
+
+def cuts(there: Predictions, here: Predictions) -> list[Cut]:
+    """Every operating point of every label that was assessed at both hospitals."""
+    earlier = {(p.point, p.label): p for p in evaluate_readout(there).points}
+    found = []
+    for point in evaluate_readout(here).points:
+        before = earlier.get((point.point, point.label))
+        if before is None or math.isnan(before.sensitivity.value):
+            continue
+        if math.isnan(point.sensitivity.value):
+            continue
+        k = here.labels.outputs.index(point.label)
+        target, p = here.targets[:, k], here.probabilities[:, k]
+        positive = p[target == 1]
+        # as many positives must lie at the threshold or above it
+        least = max(1, round(before.sensitivity.value * len(positive)))
+        same = float(np.sort(positive)[::-1][least - 1])
+        found.append(
+            Cut(
+                there=before,
+                here=point,
+                change=_change(before.sensitivity, point.sensitivity),
+                same=same,
+                specificity=float((p[target == 0] < same).mean()),
+            )
+        )
+    return found
+
+
+def _change(before: Estimate, now: Estimate) -> Estimate:
+    """Source: Newcombe 1998, Statistics in Medicine 17(8), from the intervals of two shares."""
+    change = now.value - before.value
+    return Estimate(
+        value=change,
+        low=change - math.hypot(now.value - now.low, before.high - before.value),
+        high=change + math.hypot(now.high - now.value, before.value - before.low),
+        count=now.count,
+        groups=now.groups,
+        note=now.note or before.note,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prevalence:
+    """Of one label.
+
+    Attributes:
+        there, here: share of the assessed images with the label; nan where none was assessed.
+        estimated: share here, from the model's answers alone, if only prevalences had changed.
+    """
+
+    label: str
+    there: float
+    here: float
+    estimated: Estimate
+
+
+def prevalences(
+    there: Predictions, here: Predictions, *, resamples: int = RESAMPLES, seed: int = 0
+) -> list[Prevalence]:
+    """Black box shift estimation: how often each answer is given here, seen through the confusion
+    matrix of there.
+
+    Of exclusive classes all at once; else each label for itself, which is Rogan and Gladen's.
+
+    Sources: Lipton, Wang and Smola 2018, ICML; Rogan and Gladen 1978, Am J Epidemiol 107(1).
+    """
+    weights = [
+        resampling_weights(p.groups, resamples, seed + i) for i, p in enumerate((there, here))
+    ]
+    ones = [np.ones((1, len(p.groups))) for p in (there, here)]
+    labels, found = there.labels, []
+    outputs = range(len(labels.outputs))
+    tables = [list(outputs)] if labels.exclusive else [[k] for k in outputs]
+    for columns in tables:
+        once = _shares(there, here, columns, ones)[0]
+        drawn = _shares(there, here, columns, weights)
+        for at, k in enumerate(columns):
+            groups = len(set(here.groups))
+            interval = percentile_interval(drawn[:, at], groups)
+            ends = once[at], interval.low, interval.high
+            if interval.reason:  # such answers say nothing
+                ends = (math.nan,) * 3
+            value, low, high = (float(np.clip(v, 0, 1)) for v in ends)
+            estimate = Estimate(
+                value=value,
+                low=low,
+                high=high,
+                count=len(here.groups),
+                groups=groups,
+                note=interval.reason,
+            )
+            found.append(
+                Prevalence(
+                    label=labels.outputs[k],
+                    there=_share(there.targets[:, k]),
+                    here=_share(here.targets[:, k]),
+                    estimated=estimate,
+                )
+            )
+    return found
+
+
+def _share(target: NDArray[np.float32]) -> float:
+    known = target[~np.isnan(target)]
+    return float(known.mean()) if len(known) else math.nan
+
+
+def _shares(
+    there: Predictions,
+    here: Predictions,
+    columns: list[int],
+    weights: Sequence[NDArray[Any]],
+) -> Floats:
+    """Estimated shares [R, labels]; nan where the confusion matrix cannot be inverted."""
+    parts = (there.targets, there.decisions, here.decisions)
+    target, said, answers = (v[:, columns].astype(np.float64) for v in parts)
+    if len(columns) == 1:  # a label, and its absence
+        target, said, answers = (np.hstack([v, 1 - v]) for v in (target, said, answers))
+    known = ~np.isnan(target).any(axis=1)
+    own = weights[0][:, known].astype(np.float64)
+    cells = np.einsum("rn,ni,nj->rij", own, said[known], target[known])
+    cells = cells / np.maximum(cells.sum(axis=1, keepdims=True), 1e-12)  # answers, given the truth
+    given = weights[1].astype(np.float64) @ answers
+    given = given / given.sum(axis=1, keepdims=True)
+    found = np.full(given.shape, np.nan)
+    usable = np.abs(np.linalg.det(cells)) > 1e-6
+    if usable.any():
+        found[usable] = np.linalg.solve(cells[usable], given[usable][..., None])[..., 0]
+    return found

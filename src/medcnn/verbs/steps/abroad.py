@@ -1,0 +1,93 @@
+"""The page that holds another hospital against home, out of an evaluation there."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from medcnn.models.appearance import Watcher
+from medcnn.pages.external_page import External, external_page, sentences_of
+from medcnn.places import checkpoints_at
+from medcnn.statistics.predictions import Predictions
+from medcnn.statistics.recalibration import recalibrations
+from medcnn.statistics.scores import evaluate
+from medcnn.statistics.transport import cuts, prevalences, transported
+from medcnn.system.errors import DataError
+from medcnn.system.files import write_text
+from medcnn.system.progress import log, working
+from medcnn.system.run_folder import RunFolder
+from medcnn.verbs.evaluate import Judged
+from medcnn.verbs.external import ExternalConfig
+from medcnn.verbs.steps.old_images import old_images
+from medcnn.verbs.steps.shift import shift_of
+
+INTERCEPT = "calibration_intercept"
+
+
+def held_against_home(config: ExternalConfig, run: RunFolder, judged: Judged) -> None:
+    """Write `external.html` and `external.json`.
+
+    Raises:
+        DataError: the predictions of home are of other classes.
+    """
+    home, here = Predictions.read(config.home), judged.predictions
+    if home.labels != here.labels:
+        raise DataError(
+            f"{config.home} predicts {', '.join(home.labels.names)}, and the checkpoint "
+            f"{', '.join(here.labels.names)}: internal=RUN names the wrong run."
+        )
+    manifest, checkpoint = judged.manifest, judged.checkpoint
+    path = checkpoints_at(Path(config.checkpoint))[0]
+    watcher = Watcher(checkpoint.appearance)
+    rows = np.arange(len(manifest.records))
+    watcher.look(judged.store, [r.image_id for r in manifest.records], rows)
+    images = old_images(path, checkpoint, config.old_data)
+    with working("holding the two hospitals against each other"):
+        found = External(
+            source=manifest.source,
+            group_noun=manifest.group_noun if manifest.grouped else "image",
+            margin=config.margin,
+            images=(len(home.image_ids), len(here.image_ids)),
+            groups=(len(set(home.groups)), len(set(here.groups))),
+            differences=tuple(transported(home, here, seed=config.seed)),
+            intercept=evaluate(here, seed=config.seed, names=(INTERCEPT,)).find(INTERCEPT),
+            cuts=tuple(cuts(home, here)),
+            prevalences=tuple(prevalences(home, here, seed=config.seed)),
+            recalibrated=tuple(recalibrations(here, seed=config.seed)),
+            shift=shift_of(
+                *(manifest, judged.store, judged.how, images, checkpoint.labels),
+                path.resolve().parent.parent,
+                (len(watcher.unlike), watcher.seen),
+            ),
+        )
+    title = f"{checkpoint.architecture.backbone} at {manifest.source}"
+    write_text(run.path / "external.html", external_page(found, title, run.facts["notes"]))
+    content = {
+        "schema": 1,
+        "sentences": sentences_of(found),
+        "margin": config.margin,
+        "verdict": found.verdict,
+        **{
+            name: [asdict(row) for row in getattr(found, name)]
+            for name in ("differences", "cuts", "prevalences", "recalibrated")
+        },
+        "told_apart": asdict(found.shift.apart) if found.shift.apart else None,
+    }
+    text = json.dumps(_finite(content), indent=2, allow_nan=False)
+    write_text(run.path / "external.json", f"{text}\n")
+    for sentence in sentences_of(found):
+        log.info(sentence)
+    log.info(f"external: {run.path / 'external.html'}")
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {str(k): _finite(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(v) for v in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

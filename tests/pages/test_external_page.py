@@ -1,0 +1,112 @@
+"""What the page of another hospital says follows from its numbers."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from medcnn.data.labels import Kind
+from medcnn.pages.external_page import DETAILS, SUMMARY, External, external_page, sentences_of
+from medcnn.pages.hospital_facts import Shift
+from medcnn.statistics.decisions import Readout
+from medcnn.statistics.differences import Difference
+from medcnn.statistics.estimates import Estimate
+from medcnn.statistics.operating import OperatingPoint
+from medcnn.statistics.recalibration import Way, recalibrations
+from medcnn.statistics.scores import evaluate
+from medcnn.statistics.transport import cuts, prevalences, transported
+
+
+@pytest.fixture(scope="module")
+def found(simulate) -> External:
+    point = Readout(points=(OperatingPoint(name="half", thresholds=(0.5,)),))
+    there, here = (replace(simulate(Kind.BINARY, 200, seed=s), readout=point) for s in (1, 2))
+    here = replace(here, logits=here.logits - 2)
+    return External(
+        source="set",
+        group_noun="patient",
+        margin=0.05,
+        images=(200, 200),
+        groups=(100, 100),
+        differences=tuple(transported(there, here, resamples=100)),
+        intercept=evaluate(here, names=("calibration_intercept",)).find("calibration_intercept"),
+        cuts=tuple(cuts(there, here)),
+        prevalences=tuple(prevalences(there, here, resamples=100)),
+        recalibrated=tuple(recalibrations(here)),
+        shift=Shift(prevalence={}, missing="they are not at hand"),
+    )
+
+
+def with_auroc(found: External, low: float, high: float) -> External:
+    rest = [d for d in found.differences if d.score != "auroc"]
+    value = (low + high) / 2 if not math.isnan(low) else 0.0
+    d = Difference(
+        score="auroc", label=None, better=1, reference=0.8, other=0.8 + value, low=low, high=high,
+        method="bootstrap", count=200, groups=100, note="based on only 3 groups",
+    )  # fmt: skip
+    return replace(found, differences=(d, *rest))
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "starts"),
+    [
+        (-0.2, -0.1, "The model loses here"),
+        (-0.04, 0.03, "The model keeps here what it showed at home, to within 0.05"),
+        (0.02, 0.1, "The model is better here"),
+        (-0.2, 0.1, "Whether the model keeps here"),
+        (math.nan, math.nan, "Whether the model keeps here"),
+    ],
+)
+def test_the_first_sentence_goes_by_the_interval(
+    found: External, low: float, high: float, starts: str
+) -> None:
+    first, *rest = sentences_of(with_auroc(found, low, high))
+    assert first.startswith(starts)
+    assert not any(s.startswith(("The model", "Whether")) for s in rest)
+
+
+def test_each_sentence_is_made_by_some_facts_and_not_by_others(found: External) -> None:
+    none = replace(
+        found, differences=(), cuts=(), prevalences=(), recalibrated=(),
+        intercept=replace(found.intercept, low=-0.1, high=0.1),
+    )  # fmt: skip
+    apart = replace(found.shift, apart=Estimate(value=0.9, low=0.8, high=1, count=9, groups=9))
+    shifted = replace(found, shift=apart)
+    assert "can be told apart" in SUMMARY["told apart"].words(shifted)
+    assert SUMMARY["told apart"].words(found) == ""
+    assert "too low here" in SUMMARY["wrong mean"].words(found)
+    assert SUMMARY["wrong mean"].words(none) == ""
+    assert SUMMARY["right mean"].words(none)
+    assert SUMMARY["right mean"].words(found) == ""
+    assert "recalibration is called for (melanoma: intercept" in SUMMARY["recalibrate"].words(found)
+    assert SUMMARY["leave"].words(found) == SUMMARY["leave"].words(none) == ""
+    left = [replace(r, ways={Way.NONE: 1.0}) for r in found.recalibrated]
+    assert SUMMARY["leave"].words(replace(found, recalibrated=tuple(left)))
+    assert SUMMARY["recalibrate"].words(replace(found, recalibrated=tuple(left))) == ""
+    assert SUMMARY["few to recalibrate"].words(none)
+    assert SUMMARY["few to recalibrate"].words(found) == ""
+    assert "finds fewer of the positives here" in SUMMARY["threshold"].words(found)
+    assert SUMMARY["threshold"].words(none) == ""
+    assert SUMMARY["nothing shared"].words(none)
+    assert SUMMARY["nothing shared"].words(found) == ""
+    (p,) = found.prevalences
+    rare = replace(found, prevalences=(replace(p, here=0.9, there=0.1),))
+    assert "90 of 100 images here and 10 at home" in SUMMARY["prevalence"].words(rare)
+    assert SUMMARY["unexplained"].words(rare)
+    same = replace(found, prevalences=(replace(p, here=p.estimated.low, there=p.estimated.low),))
+    assert SUMMARY["unexplained"].words(same) == SUMMARY["prevalence"].words(same) == ""
+    for name in ("means", "closed", "same", "bbse", "few events"):
+        assert DETAILS[name].words(found)
+        assert DETAILS[name].words(none) == ""
+
+
+def test_the_page_holds_its_sentences_and_every_table(found: External) -> None:
+    page = external_page(found, "lenet5 at set", ["a note"])
+    assert all(s.split(":")[0] in page for s in sentences_of(found))
+    for part in ("Stored thresholds", "Recalibration", "Prevalence", "How the images differ"):
+        assert part in page
+    assert "they are not at hand" in page
+    assert np.isfinite(found.cuts[0].same)

@@ -1,0 +1,92 @@
+"""Recalibration by a closed test: right fits, few false alarms, judged on other cases."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from medcnn.data.labels import Kind
+from medcnn.statistics.recalibration import (
+    Way,
+    changed,
+    closed_test,
+    logistic,
+    recalibrations,
+)
+
+
+def drawn(n: int, seed: int = 0, *, intercept: float = 0.0, slope: float = 1.0):
+    """Log odds of a model [N], and labels [N] that follow them but for a shift."""
+    rng = np.random.default_rng(seed)
+    z = 1.5 * rng.normal(size=n)
+    return z, (rng.random(n) < 1 / (1 + np.exp(-(intercept + slope * z)))).astype(float)
+
+
+def test_coefficients_are_those_of_statsmodels() -> None:
+    glm = pytest.importorskip("statsmodels.api")
+    z, y = drawn(300, intercept=0.7, slope=0.6)
+    x = np.stack([np.ones(300), z], axis=1)
+    weights = np.random.default_rng(1).uniform(0.2, 1, 300)
+    nothing = np.zeros(300)
+    for columns, offset in ((x[:, :1], z), (x, nothing)):
+        model = glm.GLM(
+            y, columns, family=glm.families.Binomial(), offset=offset, freq_weights=weights
+        ).fit(tol=1e-12)
+        found, likelihood = logistic(columns, y, weights, offset)
+        assert found == pytest.approx(model.params, abs=1e-6)
+        assert likelihood == pytest.approx(model.llf, rel=1e-9)
+
+
+def test_a_shift_is_recovered_by_the_least_change_that_explains_it() -> None:
+    for intercept, slope, way, coefficients in (
+        (1.0, 1.0, Way.INTERCEPT, [1.0]),
+        (0.5, 0.4, Way.BOTH, [0.5, 0.4]),
+    ):
+        z, y = drawn(4000, intercept=intercept, slope=slope)
+        found, fitted = closed_test(z, z[:, None], y, np.ones(4000))
+        assert found is way
+        assert fitted == pytest.approx(coefficients, abs=0.12)
+
+
+def test_a_model_that_is_right_is_left_alone_in_95_of_100_hospitals() -> None:
+    ways = [
+        closed_test(z, z[:, None], y, np.ones(200))[0]
+        for z, y in (drawn(200, seed) for seed in range(200))
+    ]
+    assert 0.9 <= ways.count(Way.NONE) / 200 <= 0.985
+
+
+def test_a_label_that_another_output_tells_better_is_refitted() -> None:
+    z, y = drawn(1000)
+    other = 2 * y - 1 + np.random.default_rng(2).normal(size=1000)
+    way, fitted = closed_test(z, np.stack([z, other], axis=1), y, np.ones(1000))
+    assert way is Way.REFIT
+    assert changed(way, fitted, z, np.stack([z, other], axis=1)).shape == (1000,)
+
+
+def test_separated_classes_leave_finite_numbers() -> None:
+    z = np.linspace(-3, 3, 60)
+    _, fitted = closed_test(z, z[:, None], (z > 0).astype(float), np.ones(60))
+    assert np.isfinite(fitted).all()
+
+
+def test_recalibration_is_judged_on_other_cases_for_each_number_of_cases(simulate) -> None:
+    shifted = simulate(Kind.BINARY, 400)
+    shifted = replace(shifted, logits=shifted.logits * 3 + 2)
+    rows = recalibrations(shifted)
+    assert [r.cases for r in rows] == [50, 100, 200, 360]
+    assert rows[-1].brier[1] < rows[-1].brier[0]
+    assert rows[-1].ece[1] < rows[-1].ece[0]
+    assert all(sum(r.ways.values()) == pytest.approx(1) for r in rows)
+    assert rows[0].events < rows[-1].events
+    # labels that follow nothing cannot be told, whatever was fitted to others
+    noise = np.random.default_rng(3).normal(size=shifted.logits.shape).astype(np.float32)
+    blind = recalibrations(replace(shifted, logits=3 * noise))[-1]
+    share = float(shifted.targets.mean())
+    assert blind.brier[1] == pytest.approx(share * (1 - share), abs=0.02)
+
+
+def test_too_few_images_with_the_label_are_not_tried(simulate) -> None:
+    assert recalibrations(simulate(Kind.BINARY, 14)) == []

@@ -1,0 +1,70 @@
+"""A model at two hospitals: differences between unrelated patients, and shifted prevalences."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from medcnn.data.labels import Kind
+from medcnn.statistics.metrics.table import score
+from medcnn.statistics.transport import cuts, prevalences, transported
+
+
+def test_differences_are_those_of_the_scores_and_hold_nothing_where_nothing_changed(
+    simulate,
+) -> None:
+    held = 0
+    for seed in range(40):
+        there, here = (simulate(Kind.BINARY, 120, seed=2 * seed + s) for s in (0, 1))
+        (d,) = transported(there, here, ["auroc"], resamples=200)
+        assert d.difference == pytest.approx(score(here, "auroc") - score(there, "auroc"))
+        held += d.low <= 0 <= d.high
+        assert (d.p < 0.05) == (not d.low <= 0 <= d.high)
+    assert held >= 35
+
+
+def test_a_worse_model_is_found_and_labels_of_one_hospital_do_not_count(simulate) -> None:
+    there, here = simulate(Kind.MULTILABEL, 300, seed=1), simulate(Kind.MULTILABEL, 300, seed=2)
+    targets = here.targets.copy()
+    targets[:, 1] = np.nan
+    noise = np.random.default_rng(0).normal(size=here.logits.shape)
+    here = replace(here, targets=targets, logits=noise.astype(np.float32))
+    found = transported(there, here, ["auroc"], resamples=200)
+    assert [d.label for d in found] == [None, "mass", "x"]
+    assert found[0].high < 0
+    assert found[0].reference == pytest.approx((found[1].reference + found[2].reference) / 2)
+
+
+@pytest.mark.parametrize("kind", [Kind.BINARY, Kind.MULTICLASS])
+def test_prevalence_is_estimated_without_labels_where_only_it_changed(simulate, kind) -> None:
+    there, pool = simulate(kind, 1200, seed=1), simulate(kind, 3000, seed=2)
+    rare = pool.targets[:, 0] == 1
+    keep = np.flatnonzero(~rare | (np.arange(3000) % 5 == 0))
+    here = pool.only(keep)
+    first = prevalences(there, here, resamples=200)[0]
+    assert first.there > 2 * first.here
+    assert first.estimated.low <= first.here <= first.estimated.high
+    assert abs(first.estimated.value - first.here) < 0.08
+    blank = replace(here, targets=np.full_like(here.targets, np.nan))
+    assert prevalences(there, blank, resamples=50)[0].estimated.value == pytest.approx(
+        first.estimated.value
+    )
+
+
+def test_a_threshold_that_finds_fewer_is_shown_with_one_that_would_not(simulate) -> None:
+    there, here = simulate(Kind.BINARY, 400, seed=1), simulate(Kind.BINARY, 400, seed=2)
+    from medcnn.statistics.decisions import Readout
+    from medcnn.statistics.operating import OperatingPoint
+
+    point = Readout(points=(OperatingPoint(name="half", thresholds=(0.5,)),))
+    there = replace(there, readout=point)
+    here = replace(here, readout=point, logits=here.logits - 2)
+    (cut,) = cuts(there, here)
+    assert cut.change.high < 0
+    assert cut.same < 0.5
+    positive = here.probabilities[here.targets[:, 0] == 1, 0]
+    assert float((positive >= cut.same).mean()) == pytest.approx(
+        cut.there.sensitivity.value, abs=0.01
+    )

@@ -1,0 +1,79 @@
+"""Another hospital by the command: one evaluation, one page, held against home."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from medcnn.data.labels import Kind, LabelSpace
+from medcnn.data.manifest import Manifest, Record
+from medcnn.data.matching import in_words_of
+from medcnn.system.errors import UsageError
+from tests.command import SMALL, run
+
+DATA = ("data=phantom", "data.phantom=dermoscopy", "data.patients=60")
+
+
+@pytest.fixture(scope="module")
+def home(drawn: Callable[[str, int], Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("home") / "run"
+    assert run("train", *SMALL, f"data.root={drawn('dermoscopy', 30)}", f"run_dir={folder}") == 0
+    return folder
+
+
+def test_home_and_here_stand_on_one_page_beside_the_report(
+    home: Path, drawn: Callable[[str, int], Path], tmp_path: Path
+) -> None:
+    best = home / "checkpoints/best.safetensors"
+    images = f"data.root={drawn('dermoscopy', 60)}"
+    assert run("external", best, *DATA, images, "split=all", f"run_dir={tmp_path / 'e'}") == 0
+    stored = json.loads((tmp_path / "e/external.json").read_text())
+    assert stored["verdict"] in ("loses", "keeps", "gains", "unsure")
+    page = (tmp_path / "e/external.html").read_text()
+    assert stored["sentences"][0].split(":")[0] in page
+    assert (tmp_path / "e/report.html").is_file()
+    assert (tmp_path / "e/predictions_all.csv").is_file()
+
+
+def test_what_cannot_be_held_against_home_is_refused(
+    home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def said() -> str:
+        return " ".join(capsys.readouterr().err.split())
+
+    best = home / "checkpoints/best.safetensors"
+    assert run("external", best) == 2
+    assert "needs data=NAME" in said()
+    assert run("external", best, *DATA, f"internal={tmp_path}") == 2
+    assert "has no predictions_test.csv" in said()
+
+
+def manifest(kind: Kind, *names: str) -> Manifest:
+    labels = LabelSpace(kind=kind, names=names)
+    width = len(labels.outputs)
+    record = Record(
+        image_id="a", path="a.png", group="p", target=tuple(float(k == 0) for k in range(width))
+    )
+    return Manifest(source="set", root=Path("."), labels=labels, records=(record,))
+
+
+def test_findings_are_called_as_the_model_calls_them_and_others_are_left_out() -> None:
+    model = LabelSpace(kind=Kind.MULTILABEL, names=("Infiltration", "Mass"))
+    here = manifest(Kind.MULTILABEL, "COVID-19", "ARDS")
+    found = in_words_of(model, here, {"Infiltration": "COVID-19"})
+    assert found.labels.names == ("Infiltration",)
+    assert found.records[0].target == (1.0,)
+    assert in_words_of(model, here, {}) is here
+    with pytest.raises(UsageError, match="is no class of these data"):
+        in_words_of(model, here, {"Infiltration": "Covid"})
+
+
+def test_classes_that_exclude_each_other_are_only_renamed() -> None:
+    model = LabelSpace(kind=Kind.BINARY, names=("benign", "malignant"))
+    here = manifest(Kind.BINARY, "nevus", "melanoma")
+    found = in_words_of(model, here, {"benign": "nevus", "malignant": "melanoma"})
+    assert found.labels.names == ("benign", "malignant")
+    assert found.records == here.records

@@ -143,6 +143,8 @@ def test_what_never_varies_or_rests_on_few_cases_has_no_interval() -> None:
     study = simulated(3)
     same = replace(study, scores={"a": study.scores["alone"], "b": study.scores["alone"]})
     assert "same amount" in against(same, "auroc", "a", "b").note
+    perfect = {"a": {str(j): study.truth * 1.0 for j in range(3)}}
+    assert "same value" in level(replace(study, calls=perfect), "sensitivity", "a").note
     few = replace(study, truth=np.arange(80) >= 77)
     assert "only 3 groups" in against(few, "auroc", "alone", "helped").note
     assert "only 3 groups" in level(few, "auroc", "alone").note

@@ -35,7 +35,8 @@ from medcnn.statistics.metrics.rows import Rows
 from medcnn.system.errors import DataError
 
 ENDPOINTS = ("auroc", "sensitivity", "specificity")
-ALIKE = "all readers differ by the same amount on every set of cases"
+ALIKE = "all readers differ by the same amount, whichever patient is left out"
+SAME = "all readers have the same value, whichever patient is left out"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -253,7 +254,7 @@ def level(study: Study, endpoint: str, condition: str) -> Estimate:
     few = too_few(fewest(study, endpoint))
     known = Estimate(value=mean, count=len(groups), groups=how_many(groups))
     if few or not error > NO_SPREAD:
-        return replace(known, note=f"interval not available: {few or ALIKE}")
+        return replace(known, note=f"interval not available: {few or SAME}")
     reach = students(freedom) * error
     return replace(known, low=max(0.0, mean - reach), high=min(1.0, mean + reach))
 

@@ -144,7 +144,7 @@ ROOMS = {
     "data": 8_910,
     "images": 4_710,
     "models": 5_150,
-    "pages": 6_220,
+    "pages": 6_230,
     "pixels": 1_800,
     "statistics": 9_130,
     "system": 2_680,

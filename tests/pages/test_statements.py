@@ -84,7 +84,13 @@ VALUES: dict[str, list[Any]] = {
     "together": [
         None,
         PatientReadout(rule="maximum", unit="", scores={}, units=3, readout=Readout()),
-        PatientReadout(rule="mean", unit="eye", scores={"mean": 0.9}, units=9, readout=Readout()),
+        PatientReadout(
+            rule="mean",
+            unit="eye",
+            scores={"mean": 0.9, "number of images": 0.7},
+            units=9,
+            readout=Readout(),
+        ),
     ],
     "useful": [(), (("mass", None),), (("mass", (0.05, 0.4)), ("edema", None))],
     "costs": [None, (10.0, 1.0)],

@@ -108,7 +108,7 @@ def test_the_rule_is_the_best_on_validation_and_has_thresholds_of_its_own() -> N
     fitted = fit_patients(config(), validation)
     assert fitted.units == 200
     expected = {rule: score(together(validation, "", rule), "auroc") for rule in RULES}
-    assert fitted.scores == pytest.approx(expected)
+    assert fitted.scores == pytest.approx(expected | {"number of images": 0.5})
     assert fitted.rule == max(expected, key=lambda r: expected[r]) != "mean"
     readout = Readout(patients=fitted)
     judged = by_patient(replace(test, readout=readout))
@@ -119,6 +119,15 @@ def test_the_rule_is_the_best_on_validation_and_has_thresholds_of_its_own() -> N
     assert found("sensitivity").value > 0.9
     assert found("specificity").value > 0.9
     assert Readout.from_json(readout.to_json()) == readout
+
+
+def test_what_the_number_of_images_tells_alone_stands_beside_the_rules() -> None:
+    """Sick patients have four images, healthy ones two: whoever counts them is always right."""
+    whole = hidden(0)
+    rows = [i for i in range(800) if whole.targets[i] == 1 or i % 4 < 2]
+    fitted = fit_patients(config(), whole.only(rows))
+    assert fitted.scores["number of images"] == 1
+    assert fitted.rule in RULES
 
 
 def test_an_attribute_divides_the_images_of_a_patient_who_stays_one_for_the_interval() -> None:

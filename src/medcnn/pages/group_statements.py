@@ -7,6 +7,7 @@ from collections.abc import Callable
 from medcnn.data.labels import Kind
 from medcnn.pages.facts import Facts, Statement
 from medcnn.pages.format import counted, number, short
+from medcnn.statistics.patients import IMAGES
 from medcnn.statistics.subgroups import FEWEST_SHOWN
 from medcnn.system.errors import listed
 
@@ -46,7 +47,7 @@ def _together(f: Facts) -> str:
     assert of is not None, "the statement holds only where there is a rule"
     unit = f"{f.group_noun} and {of.unit}" if of.unit else f.group_noun
     words = {"mean": "mean", "maximum": "maximum", "noisy_or": "noisy-or"}
-    tried = ", ".join(f"{words.get(r, r)} {number(v)}" for r, v in of.scores.items())
+    tried = ", ".join(f"{words.get(r, r)} {number(v)}" for r, v in of.scores.items() if r in words)
     why = f"no AUROC on validation ({of.units:,}) could choose another rule"
     if tried:
         why = f"it had the highest AUROC on the {of.units:,} of validation ({tried})"
@@ -92,6 +93,16 @@ GROUPS: dict[str, Statement[Facts]] = {
         lambda f: "benefit" in f.sections and f.costs is not None,
     ),
     "patients": Statement(_together, lambda f: "patients" in f.sections and f.together is not None),
+    "patients: number": Statement(
+        lambda f: (
+            f"The number of images of a {f.group_noun} alone has an AUROC of "
+            f"{number(f.together.scores[IMAGES]) if f.together else ''} there; the largest and the "
+            "noisy-or grow with it."
+        ),
+        lambda f: (
+            "patients" in f.sections and f.together is not None and IMAGES in f.together.scores
+        ),
+    ),
     "patients: truth": Statement(
         lambda f: f"{_TRUTH[f.kind]}." if f.kind else "",
         lambda f: "patients" in f.sections and f.kind is not None,

@@ -76,7 +76,8 @@ class PatientReadout:
     Attributes:
         rule: a key of `patients.RULES`.
         unit: attribute that divides the images of a patient, such as the eye; "": none.
-        scores: rule -> AUROC on validation, of rules for which it is defined.
+        scores: rule -> AUROC on validation, of rules for which it is defined; and that of the
+            number of images alone, of labels that are not exclusive.
         units: number of patients (eyes, ...) of validation.
         readout: of the combined probabilities.
     """

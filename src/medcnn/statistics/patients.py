@@ -24,6 +24,8 @@ from medcnn.statistics.predictions import Predictions
 CHOOSES = "auroc"
 """The score on validation by which a rule is chosen; it needs no threshold."""
 LEAST = 1e-7
+IMAGES = "number of images"
+"""Beside the rules: what the number of images alone would score, with which two of them grow."""
 
 
 def mean(p: Floats, of: Ints, count: int) -> NDArray[np.float64]:
@@ -142,6 +144,11 @@ def fit_patients(config: ReadoutConfig, validation: Predictions) -> PatientReado
     chosen: Predictions = tried[best]
     plain = replace(config, conformal=None, refer_share=None, unusual=None, unit=None)
     fitted = fit_readout(plain, chosen.labels, chosen.logits, chosen.targets, chosen.groups)
+    if not chosen.labels.exclusive:
+        images = np.bincount(group_numbers(names)[0]).astype(np.float32)
+        alone = replace(chosen, logits=np.repeat(images[:, None], len(chosen.labels.outputs), 1))
+        if not math.isnan(value := score(alone, CHOOSES)):
+            known |= {IMAGES: value}
     return PatientReadout(
         rule=best, unit=unit, scores=known, units=len(chosen.image_ids), readout=fitted
     )

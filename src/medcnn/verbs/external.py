@@ -63,8 +63,7 @@ VERB = Verb(
     usage="CHECKPOINT data=NAME [key=value ...]",
     examples=(
         "external best.safetensors data=other_hospital --config-dir my-configs",
-        "external best.safetensors data=covid_chestxray data.root=/data/covid "
-        "'data.names={Pneumonia: Pneumonia}'",
+        "external best.safetensors data=my_hospital --config-dir my-configs internal=runs/home",
     ),
     synonyms=("abroad", "external_validation", "external-validation", "transport"),
     places=("checkpoint",),

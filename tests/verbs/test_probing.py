@@ -64,7 +64,7 @@ def test_nearest_neighbours_leave_predictions_and_no_features_of_patients(
 ) -> None:
     code, folder = probe("probe", "method=knn", "k=[3,5]")
     assert code == 0
-    assert "leave no checkpoint" in capsys.readouterr().err
+    assert "neighbours have no checkpoint" in capsys.readouterr().err
     assert not (folder / "checkpoints").exists()
     predictions = Predictions.read(folder / "predictions_validation.csv")
     assert predictions.split == Split.VALIDATION

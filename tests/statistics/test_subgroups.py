@@ -149,6 +149,16 @@ def test_pseudonyms_change_nothing(simulate) -> None:
     assert str(one) == str(other)
 
 
+def test_as_many_resamples_as_patients_mix_up_no_noise(simulate) -> None:
+    """Grades have a score that is resampled and others with an influence of each patient."""
+    predictions = simulate(Kind.ORDINAL, 400)
+    levels = [
+        subgroups(predictions, {"sex": halves(predictions)}, resamples=n).level
+        for n in (199, 200, 201)
+    ]
+    assert np.ptp(levels) < 0.003
+
+
 def test_several_models_have_no_subgroups(simulate) -> None:
     predictions = replace(simulate(Kind.BINARY), folds=(1,) * 120)
     assert subgroups(predictions, {"sex": ["f"] * 120}).groups == ()

@@ -156,4 +156,6 @@ def test_a_margin_of_a_score_without_a_better_side_is_refused(
     a = simulate(Kind.BINARY, 60)
     runs = [str(finished(tmp_path / name, a)) for name in "ab"]
     assert run(["compare", *runs, "scores=[calibration_slope,auroc]", "margin=0.02"]) == 2
-    assert "neither a high nor a low calibration_slope is better" in " ".join(capsys.readouterr().err.split())
+    assert "neither a high nor a low calibration_slope is better" in " ".join(
+        capsys.readouterr().err.split()
+    )

@@ -131,7 +131,9 @@ def test_a_finished_run_says_that_its_rule_was_changed(
     wider = RULE.replace("old_test: 0.9", "old_test: 0.95")
     assert tune(old, conf, tuned, wider, "wise_ft=0.5") == 0
     assert (tuned / "run.json").read_text() == before
-    assert "rule of acceptance was changed after this run" in " ".join(capsys.readouterr().err.split())
+    assert "rule of acceptance was changed after this run" in " ".join(
+        capsys.readouterr().err.split()
+    )
 
 
 def test_wise_ft_is_the_mean_of_the_weights_and_made_once_however_often_a_run_is_stopped(

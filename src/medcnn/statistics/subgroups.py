@@ -39,6 +39,8 @@ from medcnn.system.errors import listed
 FEWEST_SHOWN = 10
 """Fewest patients on the rarer side of a score, in the group and in the rest; below, no number."""
 POWER = 0.8
+BLOCK = 64
+"""Resamples at once, which bounds memory for many patients."""
 USUAL = ("auroc", "sensitivity", "specificity", "calibration_intercept")
 OF_GRADES = ("quadratic_weighted_kappa", "cut_auroc", "cut_sensitivity", "cut_specificity")
 NO_MEAN = frozenset({"calibration_intercept"})
@@ -149,13 +151,16 @@ def subgroups(
         for name in in_order(groups)
     ]
     numbers, count = group_numbers(predictions.groups)
-    weights = resampling_weights(predictions.groups, resamples, seed)
-    first = np.unique(numbers, return_index=True)[1]
-    drawn = weights[:, first].astype(np.float64) - 1
+    resamples += resamples == count  # their lengths distinguish the two kinds of noise
+    drawn = resampling_weights(list(dict.fromkeys(predictions.groups)), resamples, seed)
+    # only kappa is resampled image by image; all other scores have an influence of each patient
+    resampled = predictions.labels.kind is Kind.ORDINAL
+    weights = drawn[:, numbers] if resampled else drawn[:0, numbers]
     sides = _Sides(predictions, numbers, weights)
     found = [list(_judged(sides, keep, TAIL)) for _, _, keep in cells]
     noises = [p.noise for judged in found for p in judged if p.noise is not None]
-    tail = _joint_tail([drawn @ n if len(n) == count else n for n in noises])
+    linear = [n for n in noises if len(n) == count]
+    tail = _joint_tail([*_shaken(linear, drawn), *(n for n in noises if len(n) != count)])
     banded = found if not noises else [list(_judged(sides, keep, tail)) for _, _, keep in cells]
     return Subgroups(
         groups=tuple(
@@ -174,6 +179,16 @@ def subgroups(
         gaps=len(noises),
         level=1 - 2 * tail,
     )
+
+
+def _shaken(noises: Sequence[Floats], drawn: NDArray[Any]) -> Floats:
+    """Deviations [T, R] of scores in resamples, from the noise [m] of each and how often patients
+    were drawn [R, m]."""
+    if not noises:
+        return np.zeros((0, len(drawn)))
+    of_patients = np.stack(noises, axis=1)
+    blocks = (drawn[i : i + BLOCK].astype(np.float64) - 1 for i in range(0, len(drawn), BLOCK))
+    return np.concatenate([block @ of_patients for block in blocks]).T
 
 
 def _joint_tail(draws: Sequence[Floats]) -> float:

@@ -71,6 +71,19 @@ def test_evaluate_shows_them_too_and_either_can_do_without(trained: Path, tmp_pa
     assert "Where decisions come from" not in (tmp_path / "b" / "report.html").read_text()
 
 
+def test_scores_do_not_depend_on_whether_maps_can_be_had(
+    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_room(*_: object) -> None:
+        raise RuntimeError("out of memory")
+
+    monkeypatch.setattr("medcnn.verbs.steps.gallery._maps", no_room)
+    words = (best(trained), f"data.root={trained.parent / 'lesions'}", "trainer.device=cpu")
+    assert run("evaluate", *words, f"run_dir={tmp_path / 'a'}") == 0
+    assert "no maps: out of memory" in (tmp_path / "a" / "log.txt").read_text()
+    assert (tmp_path / "a" / "report.html").is_file()
+
+
 @pytest.mark.parametrize("verb", ["train", "evaluate"])
 def test_a_wrong_option_is_refused_before_any_work(
     trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], verb: str

@@ -61,29 +61,42 @@ def check_method(how: Choice | None) -> None:
 def gallery(
     model: Model, manifest: Manifest, store: PixelStore, judged: Predictions, how: Choice | None
 ) -> dict[str, Any]:
-    """What `explanations.json` holds; empty where no method is given, the model has no maps, or no
-    image was assessed."""
+    """What `explanations.json` holds; empty where no method is given, no image was assessed, or the
+    model has no maps."""
     cases = cases_of(judged) if how else []
     if how is None or not cases or model.members:
         return {}
+    try:
+        with working(f"maps by {how.name}"):
+            return _gallery(model, manifest, store, judged, how, cases)
+    except UsageError as error:
+        log.info(f"the report has no maps: {error}")
+    except RuntimeError as error:  # of torch, such as too little memory: the scores are worth more
+        log.warning(f"the report has no maps: {str(error).partition(chr(10))[0]}")
+    return {}
+
+
+def _gallery(
+    model: Model,
+    manifest: Manifest,
+    store: PixelStore,
+    judged: Predictions,
+    how: Choice,
+    cases: list[Case],
+) -> dict[str, Any]:
     method = METHODS.bind(how.name, how.options)
     row_of = {record.image_id: row for row, record in enumerate(manifest.records)}
     rows = [row_of[judged.image_ids[case.row]] for case in cases]
     pixels = store.take(np.array(rows, np.int64))
     images = torch.from_numpy(pixels).to(model.device)
-    with working(f"maps by {how.name}"):
-        try:
-            maps = _maps(method, model.classifier, images, cases, model.checkpoint.flips)
-        except UsageError as error:
-            log.info(f"the report has no maps: {error}")
-            return {}
-        large = [as_large(one, model.preprocessing.size_px)[0] for one in maps]
-        checks = [
-            weights_check(_randomised(method, model, images, cases)),
-            agreement_check(_agreement(how, model.classifier, images, cases)),
-            _pointing(model, manifest, rows, judged, cases, maps),
-            outside_check([_outside(*pair) for pair in zip(pixels, large, strict=True)]),
-        ]
+    maps = _maps(method, model.classifier, images, cases, model.checkpoint.flips)
+    large = [as_large(one, model.preprocessing.size_px)[0] for one in maps]
+    checks = [
+        weights_check(_randomised(method, model, images, cases)),
+        agreement_check(_agreement(how, model.classifier, images, cases)),
+        _pointing(model, manifest, rows, judged, cases, maps),
+        outside_check([_outside(*pair) for pair in zip(pixels, large, strict=True)]),
+    ]
     shown = zip(cases, pixels, large, strict=True)
     return {
         "method": how.name,

@@ -1,0 +1,102 @@
+"""What a classifier makes of one image: its maps by stage, and its answer when the image moves."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from medcnn.models.classifier import Classifier, unit_range
+from medcnn.models.deployed import Model
+from medcnn.pages.looking import Move
+from medcnn.statistics.predictions import Predictions
+from medcnn.training.geometry import warped
+
+CHANNELS = 8
+# How far images are moved: pixels of the network's image, degrees, zoom, and share cropped off.
+AMOUNTS: Mapping[str, Sequence[float]] = {
+    "translation, px": range(-8, 9),
+    "rotation, degrees": range(-30, 31, 5),
+    "scale": (0.8, 0.85, 0.9, 0.95, 1.0, 1.05, 1.1, 1.15, 1.2),
+    "crop, share of the side": (0.0, 0.02, 0.05, 0.1, 0.15, 0.2),
+}
+
+
+def stages(classifier: Classifier, images: Tensor) -> list[tuple[str, Tensor]]:
+    """The last map [C, h, w] of each size, by the name of its module, the largest first."""
+    found: dict[int, tuple[str, Tensor]] = {}
+
+    def keep(name: str, _module: Any, _given: Any, made: Any) -> None:
+        if isinstance(made, Tensor) and made.ndim == 4 and made.shape[2] == made.shape[3] > 1:
+            found[made.shape[2]] = (name, made[0].float().cpu())
+
+    with torch.inference_mode(), ExitStack() as hooks:
+        for name, module in classifier.body.named_modules():
+            hooks.callback(module.register_forward_hook(partial(keep, name)).remove)
+        classifier(images)
+    return [found[size] for size in sorted(found, reverse=True)]
+
+
+def strongest(maps: Tensor) -> list[int]:
+    """Channels whose values differ most between positions, the first at most 8."""
+    spread = maps.flatten(1).std(1)
+    return spread.argsort(descending=True)[:CHANNELS].tolist()
+
+
+def moved(image: Tensor, kind: str, amounts: Sequence[float]) -> Tensor:
+    """[N, C, H, W]: the image [1, C, H, W] in 0..1, moved by each amount."""
+    matrices = torch.zeros(len(amounts), 2, 3)
+    matrices[:, 0, 0] = matrices[:, 1, 1] = 1.0
+    for matrix, amount in zip(matrices, amounts, strict=True):
+        if kind.startswith("translation"):
+            matrix[0, 2] = -2 * amount / image.shape[-1]
+        elif kind.startswith("rotation"):
+            c, s = math.cos(math.radians(amount)), math.sin(math.radians(amount))
+            matrix[:, :2] = torch.tensor([[c, -s], [s, c]])
+        else:  # a crop is scaled back to the size of the image
+            matrix[:, :2] *= 1 / amount if kind == "scale" else 1 - amount
+    return warped(image.expand(len(amounts), -1, -1, -1), matrices.to(image.device))
+
+
+def moves(model: Model, images: Tensor) -> list[Move]:
+    """The probability of the model's answer to one image, and its decision, as the image moves."""
+    labels = model.labels
+    plain = _answers(model, unit_range(images))
+    answer = int(np.argmax(plain.probabilities[0]))
+    decided = labels.decision_texts(plain.decisions)[0]
+    found = []
+    for kind, amounts in AMOUNTS.items():
+        told = _answers(model, moved(unit_range(images), kind, [*amounts]))
+        texts = labels.decision_texts(told.decisions)
+        found.append(
+            Move(
+                kind=kind,
+                label=labels.names[answer],
+                amounts=tuple(map(float, amounts)),
+                probabilities=tuple(told.probabilities[:, answer].tolist()),
+                same=tuple(text == decided for text in texts),
+            )
+        )
+    return found
+
+
+def _answers(model: Model, images: Tensor) -> Predictions:
+    with torch.inference_mode():
+        logits: NDArray[np.float32] = model.classifier(images).float().cpu().numpy()
+    ids = tuple(map(str, range(len(logits))))
+    return Predictions(
+        labels=model.labels,
+        split="all",
+        image_ids=ids,
+        groups=ids,
+        targets=np.full_like(logits, np.nan),
+        logits=logits,
+        readout=model.readout,
+    )

@@ -116,6 +116,13 @@ def test_distances_of_new_images_are_in_standard_deviations_even_where_few_were_
     assert 0.4 < strange.std() < 2.5
 
 
+@pytest.mark.parametrize("patients", [[0], [0, 0, 0], [0, 1]])
+def test_even_a_single_patient_or_image_gives_finite_numbers(patients: list[int]) -> None:
+    x = features(len(patients), 40, 1)[0]
+    space = fit_space(x, np.zeros(len(patients), int), np.array(patients), WORDS)
+    assert np.isfinite(space.strangeness(features(50, 40, 3)[0])).all()
+
+
 def of_images(images: torch.Tensor) -> Seen:
     """As a network with nearly no features of its own would have it: means of colours."""
     floats = images.float().flatten(2)

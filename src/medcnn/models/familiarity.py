@@ -178,10 +178,12 @@ def fit_space(
     halves = patients % 2 == 0
     logs = [np.zeros((0, len(distances)))]
     for own, other in ((halves, ~halves), (~halves, halves)):
-        if own.any():
+        if own.any() and other.any():
             half = _placed(x[own], classes[own], patients[own], distances)
             logs.append(np.log(half.distances(x[other]) + TINY))
     found = np.concatenate(logs)
+    if not len(found):  # of a single patient: nothing else to go by
+        found = np.log(space.distances(x) + TINY)
     usual = np.stack([found.mean(axis=0), np.maximum(found.std(axis=0), LEAST_SPREAD)])
     # as a checkpoint has it
     known = replace(space, usual=usual)

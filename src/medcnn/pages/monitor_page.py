@@ -68,7 +68,7 @@ def _verdict(m: Monitored) -> str:
 def _calm(m: Monitored) -> str:
     spread = [c.shows_from for c in m.changes if c.size is Size.SPREAD and c.shows_from < 1]
     seen = (
-        f" Distributions had to be {number(max(spread), 2)} apart to be sure to be seen."
+        f" Here a distance up to {number(max(spread), 2)} between distributions may be chance."
         if spread
         else ""
     )

@@ -90,7 +90,7 @@ def test_help_names_every_command_and_fits_the_terminal() -> None:
         (["evaluate", "checkpoint=x", "data.size_px=64"], "comes from the checkpoint"),
         (["train", "data.rename=a(1)"], "needs two pairs of quotes"),
         (["list", "backbone"], "did you mean 'backbones'?"),
-        (["list", "backbones", "convnexxt"], "holds 'convnexxt'; did you mean 'convnext'?"),
+        (["list", "backbones", "convnexxt"], "contains 'convnexxt'; did you mean 'convnext'?"),
         (["train", "--epochs", "3"], "unknown option --epochs; write trainer.epochs=3."),
         (["train", "--batch-size=8"], "write trainer.batch_size=8."),
         (["train", "optimizer.lr=0,01"], "A decimal comma? optimizer.lr=0.01"),

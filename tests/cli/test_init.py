@@ -188,7 +188,7 @@ def test_a_title_above_the_header_is_passed_over_and_said(
     table = root / "liste.csv"
     table.write_text("Export der Augenklinik\n\nStand Januar\n" + table.read_text())
     show_init([str(root)])
-    assert "2 above the names of the columns are passed over" in capsys.readouterr().out
+    assert "2 above the names of the columns are skipped" in capsys.readouterr().out
     assert reads("augen_klinik_2024").labels.names == ("0", "1", "2")
 
 

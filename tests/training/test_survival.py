@@ -535,7 +535,7 @@ def test_a_finished_run_goes_on_with_the_schedule_of_more_epochs(
     for name in ("lr/body", "lr/head"):
         assert curves(run)[name][2:] == curves(whole(3))[name][2:]
     facts = json.loads((run / "run.json").read_text())
-    assert any("with a fresh optimizer" in n for n in facts["notes"])
+    assert any("with a new optimizer" in n for n in facts["notes"])
     (note,) = [n for n in facts["notes"] if "extended" in n]
     assert "trainer.epochs 2 -> 3" in note
     assert facts["exit"]["code"] == 0
@@ -634,13 +634,13 @@ def test_a_run_does_not_go_on_with_fewer_images_and_tells_of_other_pixels(
     image = run.parent / "colours" / "000.png"
     whole = image.read_bytes()
     image.write_bytes(whole[:99])
-    with pytest.raises(DataError, match=r"begun with other readable images.*Restore them"):
+    with pytest.raises(DataError, match=r"began with other readable images.*Restore them"):
         train(config)
     other = Image.open(run.parent / "colours" / "001.png")
     other.rotate(90).save(image)
     train(config)
     (note,) = [n for n in json.loads((run / "run.json").read_text())["notes"] if "pixels" in n]
-    assert "not those that this run began with" in note
+    assert "have changed since this run began" in note
 
 
 def test_a_run_that_goes_on_elsewhere_says_so(quick: Make, train: Train) -> None:

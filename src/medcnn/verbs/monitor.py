@@ -106,7 +106,7 @@ def run(config: MonitorConfig, _: Command) -> Path:
 
 VERB = Verb(
     name="monitor",
-    lines=("monitor runs/... march.csv: are the images of March like those of validation?",),
+    lines=("monitor runs/... march.csv: do the images of March look like validation?",),
     usage="REFERENCE PREDICTIONS [key=value ...]",
     examples=("monitor runs/demo march.csv output=monitor-march",),
     synonyms=("drift", "watch", "monitoring"),

@@ -148,7 +148,7 @@ def _needs(config: PlanConfig) -> list[Need]:
 
 VERB = Verb(
     name="plan",
-    lines=("plan prevalence=0.2 auroc=0.9 half_width=0.05: how many patients a study needs",),
+    lines=("plan prevalence=0.2 auroc=0.9 half_width=0.05: how many patients to collect",),
     examples=(
         "plan prevalence=0.2 auroc=0.9 half_width=0.05",
         "plan prevalence=0.1 sensitivity=0.9 images_per_patient=2 icc=0.6 calibration=null",

@@ -70,8 +70,8 @@ def check(config: PredictConfig) -> None:
 
 
 NO_VERDICTS = (
-    "the checkpoint cannot tell which images are unusual: it is from before medcnn learnt that, or "
-    "from a training with readout.unusual=null"
+    "the checkpoint cannot tell which images are unusual: it is older than this check, or from "
+    "a training with readout.unusual=null"
 )
 # What a PACS exports besides images (DICOMDIR, reports, doses, masks), as its reader calls it.
 NO_IMAGE = "not a classifiable image"
@@ -144,8 +144,8 @@ def run(config: PredictConfig, _: Command) -> Path:
             "unreadable": len(failed),
             "no_images": no_images,
             "no_result": lost,
-            "look_unlike_the_training": len(watcher.unlike),
-            "looks": Counter(verdicts.values()),
+            # checkpoints without verdicts have the simple check of appearance
+            "looks": Counter(verdicts.values()) or {"unlike the training": len(watcher.unlike)},
             **chain.closed(),
         }
         # within the block: a full disk leaves neither of the two files

@@ -96,7 +96,7 @@ def _strict(values: dict[str, Any]) -> dict[str, Any]:
 
 VERB = Verb(
     name="readers",
-    lines=("readers readings.csv ai=model: readers with and without a model, or against it",),
+    lines=("readers readings.csv ai=model: readers with a model, or against it",),
     usage="TABLE [key=value ...]",
     examples=(
         "readers readings.csv",

@@ -34,6 +34,7 @@ NO_SPREAD = 1e-12
 ROUNDING = 1e-6
 """Resamples are summed in single precision; smaller relative differences count as equal."""
 ALL_ALIKE = "the value is the same in every resample"
+UNLIKE = "a few groups have most of the images"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -174,7 +175,8 @@ def interval_around(
     Between two bounds it is Wilson's interval of a share, for the number of independent draws with
     this variance, with Student's t instead of the normal quantile. It is asymmetric near a bound,
     and for few groups more accurate than percentiles of resamples. For scores bounded only by 0 it
-    is Student's t of the logarithm; without bounds, of the score itself.
+    is Student's t of the logarithm; without bounds, of the score itself. These two need as many
+    degrees of freedom as FEWEST groups of equal size have.
 
     Sources: Wilson 1927, JASA 22; effective number of draws: Korn and Graubard 1998, Survey
     Methodology 24(2).
@@ -199,6 +201,10 @@ def interval_around(
         return Interval(
             low=float(low + (high - low) * below), high=float(low + (high - low) * above)
         )
+    if (
+        behind >= FEWEST and spread.freedom < FEWEST - 1
+    ):  # no bound holds these ends: they can reach 1e50
+        return Interval(reason=UNLIKE)
     reach = t * math.sqrt(spread.variance)
     if math.isfinite(low):
         return Interval(low=value * math.exp(-reach / value), high=value * math.exp(reach / value))

@@ -131,7 +131,7 @@ def reliability_chart(label: OneLabel) -> Chart:
 
 
 def benefit_chart(curve: BenefitCurve) -> Chart:
-    """Net benefit of the model with its interval, of calling every image, and of calling none."""
+    """Net benefit of the model with its interval, of treating everyone, and of treating no one."""
     most = next((m for m in (0.1, 0.2, 0.5) if m >= 3 * curve.prevalence), 1.0)
     shown = [p for p in curve.points if p.threshold <= most]
     across = Axis(title="Threshold", low=0, high=most, ticks=tuple(svg.ticks(0, most)))
@@ -159,10 +159,10 @@ def benefit_chart(curve: BenefitCurve) -> Chart:
             drawn([p.all for p in shown], "l2"),
             drawn([p.model.value for p in shown], "l1"),
             svg.dots(frame, told, "h"),
-            svg.note(frame.right, frame.top + 2, "call all", "e k2"),
+            svg.note(frame.right, frame.top + 2, "treat all", "e k2"),
             svg.note(frame.right - 9 * svg.LETTER, frame.top + 2, "model", "e k1"),
         ),
-        head=("Threshold", "model", "95 % interval", "call all"),
+        head=("Threshold", "model", "95 % interval", "treat all"),
         rows=tuple(
             (
                 f"{p.threshold:g}",

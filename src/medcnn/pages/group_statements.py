@@ -21,7 +21,7 @@ MOST_ALARMS = 3
 def _useful(f: Facts) -> str:
     found = [f"{name} {short(ends[0])} to {short(ends[1])}" for name, ends in f.useful if ends]
     return (
-        "Acting on it is shown to be better than calling every image, and than calling none, at "
+        "Acting on the model is shown to be better than treating everyone and treating no one, at "
         f"these thresholds (each at 95 %): {listed(found, MOST_LISTED)}."
     )
 
@@ -77,15 +77,16 @@ GROUPS: dict[str, Statement[Facts]] = {
     ),
     "benefit: not shown": Statement(
         lambda f: (
-            "It is not shown to be better than both calling every image and calling none, at any "
-            f"threshold, for {listed([n for n, ends in f.useful if not ends], MOST_LISTED)}."
+            "Acting on the model is not shown to be better than treating everyone and treating no "
+            "one at any threshold, for "
+            f"{listed([n for n, ends in f.useful if not ends], MOST_LISTED)}."
         ),
         lambda f: "benefit" in f.sections and any(not ends for _, ends in f.useful),
     ),
     "benefit": Statement(
         "Net benefit counts each found case as 1 and each false alarm as t / (1 - t), per image: "
         "the threshold t states how many false alarms one case is worth. The dashed lines are its "
-        "95 % interval, and 0, which is calling none.",
+        "95 % interval, and 0, which is treating no one.",
         _has("benefit"),
     ),
     "costs": Statement(

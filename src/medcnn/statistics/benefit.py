@@ -39,8 +39,8 @@ GRID = tuple(
 class BenefitPoint:
     """Attributes:
     model: net benefit per image.
-    over_all: model minus calling every image; calling none has 0.
-    all: net benefit of calling every image.
+    over_all: model minus treating everyone; treating no one has 0.
+    all: net benefit of treating everyone.
     """
 
     threshold: float
@@ -50,7 +50,7 @@ class BenefitPoint:
 
     @property
     def useful(self) -> bool:
-        """Whether both intervals exclude that calling all, or none, is as good."""
+        """Whether both intervals exclude that treating everyone, or no one, is as good."""
         return self.model.low > 0 and self.over_all.low > 0
 
 
@@ -90,7 +90,7 @@ class Worth:
         examined: images called positive for each of them that is right.
         costs: of a miss and of a false alarm, if an operating point is chosen by them.
         cost: expected cost per image, or None.
-        cost_all, cost_none: of calling every image, and none.
+        cost_all, cost_none: of treating everyone, and no one.
     """
 
     point: str

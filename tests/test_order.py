@@ -143,7 +143,7 @@ ROOMS = {
     "cli": 1_680,
     "data": 8_910,
     "images": 4_710,
-    "models": 5_240,
+    "models": 5_260,
     "pages": 6_360,
     "pixels": 1_800,
     "statistics": 9_160,

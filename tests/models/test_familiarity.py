@@ -108,6 +108,21 @@ def test_no_group_is_of_few_patients() -> None:
     assert len(grouped(usual[:few], patients[:few])) == 1
 
 
+@pytest.mark.parametrize("few", [1, LEAST_PATIENTS - 1])
+def test_no_class_mean_is_of_few_patients(few: int) -> None:
+    """The features of a rare class could be read out of a checkpoint."""
+    x, of = features(200 + 2 * few, 8, 2)
+    of[200:], patients = 2, np.concatenate([np.arange(200), 200 + np.arange(2 * few) // 2])
+    x[200:] += 100
+    space = fit_space(x, of, patients, WORDS)
+    stored = space.classes @ np.linalg.inv(space.whiten)
+    rare = coordinates(x[200:].mean(axis=0, keepdims=True), space.mean, space.axes)
+    assert len(stored) == 3
+    assert np.linalg.norm(stored - rare, axis=1).min() > 1
+    overall = coordinates(x.mean(axis=0, keepdims=True), space.mean, space.axes)
+    assert np.linalg.norm(stored - overall, axis=1).min() < 1e-3
+
+
 def test_distances_of_new_images_are_in_standard_deviations_even_where_few_were_seen() -> None:
     x, of = features(60, 40, 2)
     space = fit_space(x, of, np.arange(60), WORDS)

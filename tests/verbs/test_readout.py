@@ -143,11 +143,11 @@ def test_the_report_can_be_made_again_from_the_predictions_alone(
         table.write_text("".join([head, changed, *rows]), encoding="utf-8")
         capsys.readouterr()
         assert run("report", f"run={again}") == 0
-        assert "scores are made again" in capsys.readouterr().err
+        assert "scores are computed again" in capsys.readouterr().err
         made = json.loads((again / "metrics.json").read_text())["splits"]["test"]
         assert (made["predictions"] == digest) is (changed == first)
     assert run("report", f"run={again}") == 0
-    assert "scores are made again" not in capsys.readouterr().err
+    assert "scores are computed again" not in capsys.readouterr().err
 
     alone = tmp_path / "alone"
     alone.mkdir()

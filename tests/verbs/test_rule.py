@@ -90,4 +90,4 @@ def test_a_finished_run_is_not_judged_by_a_later_rule(
     rules.say_if_changed(run.path, RULE)
     assert caplog.text == ""
     rules.say_if_changed(run.path, WIDER)
-    assert "was changed since this run was finished" in caplog.text
+    assert "was changed after this run was finished" in caplog.text

@@ -158,9 +158,14 @@ def grouped(at: Floats, patients: NDArray[np.int64]) -> Floats:
         sums = np.zeros_like(means)
         np.add.at(sums, own, at)
         means = np.where(sizes[:, None] > 0, sums / np.maximum(sizes, 1)[:, None], means)
-    pairs = np.unique(np.stack([own, patients]), axis=1)
-    enough = np.bincount(pairs[0], minlength=count) >= LEAST_PATIENTS
-    return np.asarray(means[enough] if enough.any() else at.mean(axis=0, keepdims=True))
+    enough = np.unique(own[_of_many(own, patients)])
+    return np.asarray(means[enough] if len(enough) else at.mean(axis=0, keepdims=True))
+
+
+def _of_many(kinds: NDArray[np.int64], patients: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Whether the kind (from 0) of each image [N] has LEAST_PATIENTS patients or more."""
+    pairs = np.unique(np.stack([kinds, patients]), axis=1)
+    return np.asarray((np.bincount(pairs[0]) >= LEAST_PATIENTS)[kinds])
 
 
 def fit_space(
@@ -169,7 +174,8 @@ def fit_space(
     """
     Args:
         x: [N, F] of training images.
-        classes: of each, -1 where it has no single one; classes of one image count as -1.
+        classes: of each, -1 where it has no single one; classes of fewer than LEAST_PATIENTS
+            patients count as -1.
         patients: number of the patient of each.
         distances: of SPACES.
     """
@@ -201,10 +207,11 @@ def _placed(
     else:
         axes = np.diag(1 / np.maximum(x.std(axis=0), LEAST_SPREAD))
     at = coordinates(x, mean, axes)
-    counts = np.bincount(classes + 1)
-    own = np.where(counts[classes + 1] > 1, classes, -1)
+    # a mean of few patients is nearly the features of one of their images
+    own = np.where(_of_many(classes + 1, patients), classes, -1)
     names, own = np.unique(own, return_inverse=True)
-    middles = np.stack([at[own == k].mean(axis=0) for k in range(len(names))])
+    many = [_of_many(own, patients)[own == k].all() for k in range(len(names))]
+    middles = np.stack([at[own == k].mean(0) if many[k] else at.mean(0) for k in range(len(many))])
     values, vectors = np.linalg.eigh(shrunk_covariance(at - middles[own]))
     whiten = vectors / np.sqrt(np.maximum(values, TINY))
     return Space(

@@ -80,7 +80,7 @@ def moment(iso: str) -> str:
 
 def whose(note: str, noun: str) -> str:
     """A note of a score with what its groups are: `based on only 4 patients`."""
-    return re.sub(r"\b(based on only \d+|fewer than \d+|a few) group(s?)\b", rf"\1 {noun}\2", note)
+    return re.sub(r"\b(based on only \d+|fewer than \d+) group(s?)\b", rf"\1 {noun}\2", note)
 
 
 def _not_at_an_end(value: float, top: float, digits: int) -> str:

@@ -34,7 +34,6 @@ NO_SPREAD = 1e-12
 ROUNDING = 1e-6
 """Resamples are summed in single precision; smaller relative differences count as equal."""
 ALL_ALIKE = "the value is the same in every resample"
-UNLIKE = "a few groups have most of the images"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -201,10 +200,6 @@ def interval_around(
         return Interval(
             low=float(low + (high - low) * below), high=float(low + (high - low) * above)
         )
-    if (
-        behind >= FEWEST and spread.freedom < FEWEST - 1
-    ):  # no bound holds these ends: they can reach 1e50
-        return Interval(reason=UNLIKE)
     reach = t * math.sqrt(spread.variance)
     if math.isfinite(low):
         return Interval(low=value * math.exp(-reach / value), high=value * math.exp(reach / value))

@@ -71,7 +71,7 @@ def check(config: PredictConfig) -> None:
 
 NO_VERDICTS = (
     "the checkpoint cannot tell which images are unusual: it is older than this check, or from "
-    "a training with readout.unusual=null"
+    "a training with readout.unusual=null or fewer than 5 patients"
 )
 # What a PACS exports besides images (DICOMDIR, reports, doses, masks), as its reader calls it.
 NO_IMAGE = "not a classifiable image"

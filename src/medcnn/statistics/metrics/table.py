@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -43,6 +44,7 @@ from medcnn.statistics.metrics.formulas import (
     table_mcc,
 )
 from medcnn.statistics.metrics.influences import (
+    EPS,
     Floor,
     Influence,
     Kernel,
@@ -287,7 +289,7 @@ _METRICS = {
         label=log_loss,
         table=log_loss,
         higher_is_better=False,
-        bounds=(0.0, np.inf),
+        bounds=(0.0, -math.log(EPS)),  # where `surprise` cuts it off
         influence=mean_influence(surprise),
         floor=mean_floor(surprises),
         of_all=True,

@@ -12,6 +12,7 @@ from medcnn.data.manifest import Manifest, Split
 from medcnn.models.checkpoint import digest_of_body_weights
 from medcnn.models.classifier import Classifier
 from medcnn.models.familiarity import (
+    LEAST_PATIENTS,
     Familiarity,
     Seen,
     fit_familiarity,
@@ -43,14 +44,16 @@ def features_by(
 def learnt(
     classifier: Classifier, manifest: Manifest, store: PixelStore, features_at: FeaturesAt
 ) -> Familiarity | None:
-    """From the readable training images; None if there are none."""
+    """From the readable training images; None if they are of fewer than LEAST_PATIENTS patients,
+    whose means would be nearly the features of single images."""
     rows = spread(store.readable(manifest.rows(Split.TRAIN)))
-    if not len(rows):
+    groups = [manifest.records[row].group for row in rows.tolist()]
+    if len(set(groups)) < LEAST_PATIENTS:
         return None
     return fit_familiarity(
         joined(list(_seen(store, rows, features_at))),
         manifest.targets()[rows],
-        [manifest.records[row].group for row in rows.tolist()],
+        groups,
         exclusive=manifest.labels.exclusive,
         weights=digest_of_body_weights(classifier),
     )

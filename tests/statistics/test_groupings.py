@@ -20,16 +20,24 @@ from medcnn.statistics.groupings import (
 from medcnn.system.errors import UsageError
 
 
+def grouped(
+    attributes: dict[str, list[str]], asked: Any = None, patients: list[str] | None = None
+) -> dict[str, list[str]]:
+    """Each image of its own patient, unless these are given."""
+    images = len(next(iter(attributes.values())))
+    return groupings(attributes, patients or [f"p{i}" for i in range(images)], asked)
+
+
 def test_ages_are_put_in_bands_however_they_are_written() -> None:
     ages = ["19", "20", "39.9", "045Y", "018M", "", "unknown", "80", "101"]
-    assert groupings({"patient age": ages})["patient age"] == [
+    assert grouped({"patient age": ages})["patient age"] == [
         *("under 20", "20 to under 40", "20 to under 40", "40 to under 60", "under 20"),
         *("not recorded", "not recorded", "80 or more", "80 or more"),
     ]
 
 
 def test_other_numbers_are_cut_at_their_quartiles_and_words_stay() -> None:
-    made = groupings({"dose": [str(i) for i in range(100)], "sex": ["f", "m"] * 50})
+    made = grouped({"dose": [str(i) for i in range(100)], "sex": ["f", "m"] * 50})
     assert in_order(made["dose"]) == [
         *("under 25", "25 to under 50", "50 to under 74", "74 or more")
     ]
@@ -37,37 +45,54 @@ def test_other_numbers_are_cut_at_their_quartiles_and_words_stay() -> None:
 
 
 def test_a_missing_attribute_is_a_group_and_stands_last() -> None:
-    made = groupings({"sex": ["", *"ffffmmm", "", ""]})
+    made = grouped({"sex": ["", *"ffffffmmmmm", "", ""]})
     assert in_order(made["sex"]) == ["f", "m", "not recorded"]
 
 
 def test_edges_and_intersections_are_made_as_asked() -> None:
-    attributes = {"age": ["17", "18", "70"] * 3, "sex": ["f", "m", "f"] * 3}
+    attributes = {"age": ["17", "18", "70"] * 5, "sex": ["f", "m", "f"] * 5}
     asked = chosen_subgroups([{"by": "age", "edges": [18, 65]}, "sex+age"])
-    assert groupings(attributes, asked) == {
-        "age": ["under 18", "18 to under 65", "65 or more"] * 3,
-        "sex and age": ["f, under 20", "m, under 20", "f, 60 to under 80"] * 3,
+    assert grouped(attributes, asked) == {
+        "age": ["under 18", "18 to under 65", "65 or more"] * 5,
+        "sex and age": ["f, under 20", "m, under 20", "f, 60 to under 80"] * 5,
     }
 
 
 def test_what_names_single_images_is_no_group_unless_asked_for() -> None:
     attributes = {"study": [f"s{i}" for i in range(90)], "site": ["a"] * 90}
-    assert groupings(attributes) == {}
-    made = groupings(attributes, chosen_subgroups("study"))
+    assert grouped(attributes) == {}
+    made = grouped(attributes, chosen_subgroups("study"))
     assert set(made["study"]) == {"other values"}
     wards = [f"ward {i // 5}" for i in range(100)]
-    made = groupings({"ward": wards}, chosen_subgroups("ward"))
+    made = grouped({"ward": wards}, chosen_subgroups("ward"))
     assert len(set(made["ward"])) == 12
     assert made["ward"].count("other values") == 45
 
 
-def test_a_word_of_one_or_two_images_is_not_shown() -> None:
-    made = groupings({"doctor": ["Smith"] * 9 + ["Jones"] * 3 + ["Rare Name"] * 2})
+@pytest.mark.parametrize("name", ["Patient {}", "48213{}"])
+def test_what_names_patients_of_several_images_is_no_group(name: str) -> None:
+    names = [name.format(10 + i // 5) for i in range(60)]
+    patients = [f"p{i // 5}" for i in range(60)]
+    assert grouped({"name": names}, patients=patients) == {}
+    made = grouped({"name": names}, chosen_subgroups("name"), patients)
+    assert set(made["name"]) == {"other values"}
+
+
+def test_edges_of_bands_are_no_record_numbers() -> None:
+    made = grouped({"record": [str(48213771 + 13579 * i) for i in range(60)]})
+    assert in_order(made["record"]) == [
+        *("under 4.84e+07", "4.84e+07 to under 4.86e+07"),
+        *("4.86e+07 to under 4.88e+07", "4.88e+07 or more"),
+    ]
+
+
+def test_a_word_of_fewer_than_five_patients_is_not_shown() -> None:
+    made = grouped({"doctor": ["Smith"] * 9 + ["Jones"] * 5 + ["Rare Name"] * 4})
     assert set(made["doctor"]) == {"Smith", "Jones", "other values"}
 
 
 def test_the_angle_of_the_skin_is_shown_as_tones_from_dark_to_light() -> None:
-    made = groupings({TONE: ["60", "45", "-40", "30", "", "12", "0"]})
+    made = grouped({TONE: ["60", "45", "-40", "30", "", "12", "0"]})
     assert in_order(made["skin tone"]) == [
         *("dark", "brown", "tan", "intermediate", "light", "very light", "not recorded")
     ]
@@ -87,7 +112,7 @@ def test_the_setting_knows_all_none_and_what_it_stored() -> None:
     assert chosen_subgroups("none") == ()
     asked = chosen_subgroups(["sex", {"by": "age", "edges": [18]}])
     assert chosen_subgroups(asked) == asked
-    assert groupings({"sex": ["f", "m"]}, ()) == {}
+    assert grouped({"sex": ["f", "m"]}, ()) == {}
 
 
 def test_all_unknown_attributes_are_named_at_once() -> None:

@@ -10,22 +10,28 @@ import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from pydicom.data import get_testdata_file
 
+from medcnn.data.labels import Kind
 from medcnn.data.own.dicom_headers import digest
 from medcnn.data.phantoms import adapter
 from medcnn.data.phantoms.drawing import generate
 from medcnn.models.backbones import Normalisation
 from medcnn.models.checkpoint import load, save
+from medcnn.statistics.decisions import PatientReadout, Readout
 from medcnn.statistics.patients import combined
 from medcnn.statistics.predictions import Predictions
+from medcnn.system.errors import DataError, UsageError
 from medcnn.system.files import sha256_of
 from medcnn.system.privacy import pseudonym
-from medcnn.verbs.steps.together import patients_of
+from medcnn.verbs.steps.chain import Chain
+from medcnn.verbs.steps.together import PatientTable, patients_of
 from tests.command import run
 from tests.full_disk import no_room
 
@@ -112,6 +118,52 @@ def test_predict_reads_the_images_of_a_patient_together(
     assert run(*words, f"output={tmp_path / 'x.csv'}", "patients=PatientID") == 4
     assert "3 of 3 images have no PatientID" in " ".join(capsys.readouterr().err.split())
     assert run(*words, f"output={tmp_path / 'x.csv'}", "patients=folders") == 2
+
+
+def test_images_outside_the_folders_of_patients_are_refused_and_named(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"2 of 3 images are in no folder .*a\.png.*b\.png"):
+        patients_of(tmp_path, ["a.png", "b.png", "c/d.png"], "folder")
+    assert patients_of(tmp_path, ["c/d.png"], "folder") == {"c/d.png": "c"}
+
+
+@pytest.mark.parametrize(
+    ("fitted", "by", "said", "fine"),
+    [
+        ("eye", "folder", None, False),
+        ("eye", "folder", "lesion", False),
+        ("eye", "folder", "eye", True),
+        ("", "folder", None, True),
+        ("", "folder", "eye", False),
+        ("StudyInstanceUID", "PatientID", None, False),
+        ("StudyInstanceUID", "StudyInstanceUID", None, True),
+    ],
+)
+def test_thresholds_of_an_eye_are_not_those_of_a_patient(
+    fitted: str, by: str, said: str | None, fine: bool, tmp_path: Path
+) -> None:
+    own = PatientReadout(rule="mean", unit=fitted, scores={}, units=9, readout=Readout())
+    model: Any = SimpleNamespace(readout=Readout(patients=own))
+    config: Any = SimpleNamespace(patients=by, unit=said, patients_at=tmp_path / "x.csv")
+    if fine:
+        assert PatientTable(config, model, tmp_path, []).chosen is own
+    else:
+        with pytest.raises(UsageError, match=f"give readout.unit={fitted or 'null'}"):
+            PatientTable(config, model, tmp_path, [])
+
+
+def test_the_log_reads_the_probabilities_of_all_images_once(
+    simulate, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+    own = Predictions.probabilities.fget  # type: ignore[attr-defined]
+    monkeypatch.setattr(
+        Predictions, "probabilities", property(lambda p: (asked.append(1), own(p))[1])
+    )
+    for images in (4, 40):
+        asked.clear()
+        chain = Chain(str(tmp_path / f"{images}.log"), {"checkpoint_sha256": "0"}, images)
+        chain.add(simulate(Kind.BINARY, images))
+        assert len(asked) < 4
 
 
 def test_the_patient_of_a_dicom_is_the_pseudonym_that_training_gives_it(tmp_path: Path) -> None:

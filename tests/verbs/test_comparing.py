@@ -71,10 +71,10 @@ def test_runs_are_compared_in_the_terminal_on_a_page_and_in_json(
 def test_models_are_compared_within_each_group_that_is_large_enough(
     simulate, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The second model is worse for women alone; of the third site there are 4 patients."""
+    """The second model is worse for women alone; of the third site there are 5 patients."""
     a = simulate(Kind.BINARY, 400)
     women = np.arange(400) % 4 < 2
-    sites = ("east",) * 192 + ("west",) * 200 + ("north",) * 8
+    sites = ("east",) * 190 + ("west",) * 200 + ("north",) * 10
     a = replace(a, attributes={"sex": tuple(np.where(women, "f", "m")), "site": sites})
     noise = np.random.default_rng(0).normal(0, 3, a.logits.shape).astype(np.float32)
     b = replace(a, logits=a.logits + noise * women[:, None])
@@ -89,7 +89,7 @@ def test_models_are_compared_within_each_group_that_is_large_enough(
     assert [d["verdict"] for d in found["m"]["differences"]] == [""] * 3
     assert found["m"]["differences"][0]["difference"] == 0
     assert found["f"]["differences"][0]["verdict"] == "worse"
-    assert (found["north"]["patients"], found["north"]["differences"]) == (4, [])
+    assert (found["north"]["patients"], found["north"]["differences"]) == (5, [])
     tested = [d for g in found.values() for d in g["differences"] if d["p"] is not None]
     page = (tmp_path / "out" / "comparison.html").read_text()
     assert f"adjusted by Holm for all {len(tested)} of these differences" in page

@@ -120,7 +120,7 @@ def write_results(
     told = run.get("report") or {}
     readouts = {p.split: evaluate_readout(p, told.get("prevalence")) for p in predictions}
     asked = told.get("subgroups")
-    groups = {p.split: subgroups(p, groupings(p.attributes, asked)) for p in predictions}
+    groups = {p.split: subgroups(p, groupings(p.attributes, p.groups, asked)) for p in predictions}
     patients = {
         p.split: evaluate(together, names=layout.MAIN)
         for p in predictions

@@ -25,10 +25,11 @@ NOT_RECORDED, OTHER_VALUES = "not recorded", "other values"
 UNKNOWN = frozenset({"", "unknown", "nan", "na", "n/a", "null", "missing", "not specified"})
 MOST_GROUPS = 12
 """Values of an attribute that get a group each; numbers with more values are put in bands."""
-FEWEST_IMAGES = 3
-"""A word of fewer images may name a person, and has no score to show: it is joined with others."""
+FEWEST_PATIENTS = 5
+"""A word of fewer patients may name a person, however many images they have: it is joined with
+others."""
 TOLD = 0.5
-"""An attribute whose commonest values cover less of the images is an identifier, not a group."""
+"""An attribute whose words cover fewer of the patients is an identifier, not a group."""
 AGE = re.compile(r"(^|[_\W])age($|[_\W])", re.IGNORECASE)
 AGE_EDGES = (20.0, 40.0, 60.0, 80.0)
 TONE = "skin_tone_ita"
@@ -79,11 +80,14 @@ def check_subgroups(asked: Asked | None, names: Sequence[str]) -> None:
         raise UsageError(f"subgroups: the images have no attribute {told} Attributes: {known}.")
 
 
-def groupings(attributes: Attributes, asked: Asked | None = None) -> dict[str, list[str]]:
+def groupings(
+    attributes: Attributes, patients: Sequence[str], asked: Asked | None = None
+) -> dict[str, list[str]]:
     """Name of a grouping -> the group of each image [N].
 
     Args:
         attributes: name -> its text for each image, "" if missing.
+        patients: the patient of each image [N].
         asked: see `chosen_subgroups`; names that no image has are left out.
     """
     found = {}
@@ -93,8 +97,8 @@ def groupings(attributes: Attributes, asked: Asked | None = None) -> dict[str, l
         if any(name not in attributes for name in parts):
             continue
         edges = one.get("edges") if len(parts) == 1 else None
-        made = [_grouped(name, attributes[name], edges) for name in parts]
-        if asked is None and (_identifies(made[0]) or len(set(made[0])) < 2):
+        made = [_grouped(name, attributes[name], patients, edges) for name in parts]
+        if asked is None and (_identifies(made[0], patients) or len(set(made[0])) < 2):
             continue
         found[" and ".join(map(title_of, parts))] = [
             ", ".join(row) for row in zip(*made, strict=True)
@@ -147,12 +151,15 @@ def _parts(by: str, names: Sequence[str]) -> list[str]:
     return [by] if by in names else by.split("+")
 
 
-def _identifies(groups: Sequence[str]) -> bool:
-    known = [g for g in groups if g != NOT_RECORDED]
-    return sum(g == OTHER_VALUES for g in known) > TOLD * len(known)
+def _identifies(groups: Sequence[str], patients: Sequence[str]) -> bool:
+    known = {(p, g) for p, g in zip(patients, groups, strict=True) if g != NOT_RECORDED}
+    others = sum(g == OTHER_VALUES for _, g in known)
+    return others > TOLD * len({p for p, _ in known})
 
 
-def _grouped(name: str, cells: Sequence[str], edges: Sequence[float] | None) -> list[str]:
+def _grouped(
+    name: str, cells: Sequence[str], patients: Sequence[str], edges: Sequence[float] | None
+) -> list[str]:
     known = [c.strip().lower() not in UNKNOWN for c in cells]
     numbers = np.array([_number(c) if k else np.nan for c, k in zip(cells, known, strict=True)])
     numeric = np.isfinite(numbers).sum() >= 0.8 * max(1, sum(known)) and any(known)
@@ -165,9 +172,11 @@ def _grouped(name: str, cells: Sequence[str], edges: Sequence[float] | None) -> 
             words[i] if np.isfinite(n) else NOT_RECORDED for i, n in zip(at, numbers, strict=True)
         ]
     words_of = [c.strip() if k else NOT_RECORDED for c, k in zip(cells, known, strict=True)]
-    often = Counter(w for w in words_of if w != NOT_RECORDED).most_common(MOST_GROUPS + 1)
+    # once per patient, in a fixed order: of equals the first are kept
+    pairs = dict.fromkeys(zip(patients, words_of, strict=True))
+    often = Counter(w for _, w in pairs if w != NOT_RECORDED).most_common(MOST_GROUPS + 1)
     often = often if len(often) <= MOST_GROUPS else often[: MOST_GROUPS - 1]
-    kept = {w for w, images in often if images >= FEWEST_IMAGES}
+    kept = {w for w, people in often if people >= FEWEST_PATIENTS}
     return [w if w in kept or w == NOT_RECORDED else OTHER_VALUES for w in words_of]
 
 
@@ -180,7 +189,8 @@ def _edges(name: str, numbers: Any) -> tuple[float, ...] | None:
     if len(values) <= MOST_GROUPS:
         return None
     quartiles = np.quantile(numbers[np.isfinite(numbers)], [0.25, 0.5, 0.75], method="nearest")
-    return tuple(float(q) for q in np.unique(quartiles))
+    # rounded: an edge of many digits may be the record number of a patient
+    return tuple(sorted({float(f"{q:.3g}") for q in quartiles}))
 
 
 def _bands(edges: Sequence[float]) -> list[str]:

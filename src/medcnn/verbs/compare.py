@@ -110,7 +110,7 @@ def run(config: CompareConfig, _: Command) -> Path:
         },
         config.margin,
     )
-    made = groupings(reference.attributes, config.subgroups)
+    made = groupings(reference.attributes, reference.groups, config.subgroups)
     apart = by_group(taken, made, resamples=config.resamples, seed=config.seed)
     facts = {name: _facts(folder) for name, folder in folders.items()}
     nouns = [known.get("report", {}).get("group_noun", "") for known in facts.values()]

@@ -28,6 +28,7 @@ class PredictConfig:
     output: str
     patients: str | None
     log: str | None
+    unit: str | None = called("readout.unit")
     batch_size: int = within(1, called="trainer.batch_size")
     device: Device = called("trainer.device")
     precision: Precision = called("trainer.precision")
@@ -108,7 +109,7 @@ def run(config: PredictConfig, _: Command) -> Path:
     model = replace(model, checkpoint=replace(model.checkpoint, preprocessing=how))
     checkpoint = model.checkpoint
     root, paths = images_in(Path(config.input))
-    patients = PatientTable(config.patients, config.patients_at, model, root, paths)
+    patients = PatientTable(config, model, root, paths)
     chain = Chain(config.log, model.provenance, len(paths))
     unreadable: list[tuple[str, str]] = []
     verdicts: dict[str, str] = {}

@@ -35,11 +35,13 @@ class Chain:
         readout, verdicts, refer = predictions.readout, predictions.verdicts, predictions.refer
         outputs = predictions.labels.outputs
         decided = predictions.labels.decision_texts(predictions.decisions)
+        # once for all images: it is computed anew each time
+        probabilities = np.round(predictions.probabilities, 6).tolist()
         entries: list[dict[str, Any]] = []
         for i, image in enumerate(predictions.image_ids):
             entry: dict[str, Any] = {"kind": "image", "image": pseudonym(image, "image")}
-            p = np.round(predictions.probabilities[i], 6).tolist()
-            entry |= {"probabilities": dict(zip(outputs, p, strict=True)), "decision": decided[i]}
+            p = dict(zip(outputs, probabilities[i], strict=True))
+            entry |= {"probabilities": p, "decision": decided[i]}
             if verdicts is not None and readout.unusual is not None:
                 entry["looks"] = str(verdicts[i])
             if refer is not None:

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
 
 from medcnn.data.own.dicom_headers import looks_like_dicom, read_headers
 from medcnn.models.deployed import Model, joined
@@ -17,6 +18,9 @@ from medcnn.system.files import quoted, replacing
 from medcnn.system.privacy import pseudonym
 from medcnn.system.progress import log
 
+if TYPE_CHECKING:
+    from medcnn.verbs.predict import PredictConfig
+
 FOLDER = "folder"
 
 
@@ -25,9 +29,17 @@ def patients_of(root: Path, paths: Sequence[str], by: str) -> dict[str, str]:
     images have none.
 
     Raises:
-        DataError: images without that tag; all are counted.
+        DataError: images without that tag, or in no folder of their own; all are counted.
     """
     if by == FOLDER:
+        loose = [path for path in paths if PurePosixPath(path).parent == PurePosixPath()]
+        _, refused = read_headers(root, [p for p in loose if looks_like_dicom(root / p)])
+        if loose := [path for path in loose if path not in refused]:
+            raise DataError(
+                f"{len(loose)} of {len(paths)} images are in no folder of a patient: "
+                f"{listed([private(p) for p in loose], 3)}. With patients=folder, the images of "
+                "each patient should be in a folder below input."
+            )
         return {path: PurePosixPath(path).parent.as_posix() for path in paths}
     headers, refused = read_headers(root, [p for p in paths if looks_like_dicom(root / p)])
     known = {path: tags[by] for path, tags in headers.items() if tags[by]}
@@ -44,17 +56,28 @@ class PatientTable:
     """Collects the predictions of `predict`, and writes one row per patient.
 
     Raises:
-        UsageError: patients are asked for, and the checkpoint was not fitted to any.
+        UsageError: patients are asked for, and the checkpoint was not fitted to any, or to eyes or
+            the like.
         DataError: see `patients_of`.
     """
 
-    def __init__(self, by: str | None, path: Path, model: Model, root: Path, paths: list[str]):
-        self.path, self.parts, chosen = path, list[Predictions](), model.readout.patients
+    def __init__(self, config: PredictConfig, model: Model, root: Path, paths: list[str]):
+        by, unit = config.patients, config.unit or ""
+        self.path, self.parts = config.patients_at, list[Predictions]()
+        chosen = model.readout.patients
         if by and chosen is None:
             raise UsageError(
                 f"patients={by}: the checkpoint has no rule for several images of a patient. No "
                 "patient in its validation split had several, or it is an ensemble, or older. "
                 "Leave patients= out."
+            )
+        if by and chosen and chosen.unit not in (unit, by):
+            raise UsageError(
+                f"patients={by}: the checkpoint's rule and thresholds are for "
+                + (f"each {chosen.unit} of a patient" if chosen.unit else "whole patients")
+                + f", but readout.unit is {unit or 'null'}. Where {by} has the images of one "
+                f"{chosen.unit or 'patient'}, give readout.unit={chosen.unit or 'null'}; "
+                "otherwise leave patients= out."
             )
         self.chosen = chosen if by else None
         self.patient_of = patients_of(root, paths, by) if by else {}

@@ -1,5 +1,5 @@
-"""How often intervals of net benefit, of its gain over treating everyone, and of the images for a case
-hold the truth.
+"""How often intervals of net benefit, of its gain over treating everyone, and of the images for
+a case hold the truth.
 
     nice -n 19 python benchmarks/benefit.py [runs]
 

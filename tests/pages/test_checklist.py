@@ -164,7 +164,7 @@ def test_no_item_is_filled_by_a_run_that_knows_nothing_and_each_is_by_some_run(n
     assert SAYS[name](FULL, full) or SAYS[name](EVALUATED, evaluated)
 
 
-SECTIONS = ("Scores", "Dataset", "Flow of images", "Confusions", "Errors")
+SECTIONS = (*("Scores", "Dataset", "Flow of images", "Confusions", "Errors", "subgroups", "maps"),)
 
 
 def test_an_item_is_missing_while_one_of_its_rows_is() -> None:

@@ -65,7 +65,7 @@ VALUES: dict[str, list[Any]] = {
     "aurc": ["", "0.0123"],
     "unlike": [(), ("unusual",), ("unusual", "other site")],
     "readers": [0, 2],
-    "readers_elsewhere": [False, True],
+    "readers_elsewhere": [0, 1, 2],
     "readers_boxed": [False, True],
     "several_each": [False, True],
     "maps_by": ["", "Grad-CAM"],

@@ -192,5 +192,12 @@ def test_every_prediction_is_in_a_log_that_tells_changes_and_no_names(
     log.write_text("".join([whole[0], *whole[2:]]))
     assert run("verify", log) == 1
     assert "a line is missing before line 2" in " ".join(capsys.readouterr().err.split())
-    assert run("verify", tmp_path / "nothing.log") == 2
+    log.write_text("")
+    assert run("verify", log) == 1
+    assert run("verify", tmp_path / "nothing.log") == run("verify", tmp_path) == 2
+    capsys.readouterr()
+    for place in ("c.csv", "c.json"):  # the table would take the place of the log
+        assert run(*words, tmp_path / "c.csv", f"log={tmp_path / place}") == 2
+        assert "this command writes its table there" in " ".join(capsys.readouterr().err.split())
+        assert not (tmp_path / place).exists()
     assert run("verify", log, "hash=abc") == 2

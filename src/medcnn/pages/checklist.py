@@ -269,6 +269,10 @@ SAYS: dict[str, Callable[[Run, Facts], str]] = {
     # for a training, or an evaluation on the same images and splits
     "internal": lambda _, facts: _see(facts, "Scores") if facts.of_training else "",
     "external": _external,
+    "subgroups": lambda _, facts: (
+        "Subgroups only: see Subgroups." if "subgroups" in facts.sections else ""
+    ),
+    "maps": lambda _, facts: "See Where decisions come from." if "maps" in facts.sections else "",
     "flow": lambda _, facts: _see(facts, "Flow of images"),
     "characteristics": lambda _, facts: _see(facts, "Dataset"),
     "performance": lambda _, facts: _see(facts, "Scores", "Operating points", "Confusions"),

@@ -80,7 +80,7 @@ class Facts:
     aurc: str = ""  # area under the curve of risk and coverage
     unlike: tuple[str, ...] = ()  # verdicts on images that come more often than stated
     readers: int = 0  # points beside the ROC curves
-    readers_elsewhere: bool = False  # some saw other images
+    readers_elsewhere: int = 0  # so many of them saw other images
     readers_boxed: bool = False  # some have intervals
     several_each: bool = False  # some group has several of the judged images
     maps_by: str = ""  # the method of the gallery's maps

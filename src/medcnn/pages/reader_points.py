@@ -19,9 +19,12 @@ READERS: dict[str, Statement[Facts]] = {
         lambda f: f.readers > 0,
     ),
     "readers: other images": Statement(
-        "Readers and model did not see the same images. Another set is another mix of cases: a "
-        "difference may be one between the images.",
-        lambda f: f.readers > 0 and f.readers_elsewhere,
+        lambda f: (
+            f"{'The' if f.readers_elsewhere == f.readers else 'Some'} readers did not see the "
+            "images of the model. Another set is another mix of cases: a difference may be one "
+            "between the images."
+        ),
+        lambda f: f.readers_elsewhere > 0,
     ),
     "readers: several images": Statement(
         lambda f: (

@@ -280,7 +280,7 @@ def report_facts(
         wanted=short(100 * sets[0].wanted, " %") if sets else "",
         per=sets[0].per if sets else "",
         readers=len(beside),
-        readers_elsewhere=any(not b.point.same_images for b in beside),
+        readers_elsewhere=sum(not b.point.same_images for b in beside),
         readers_boxed=any(b.point.box is not None for b in beside),
         several_each=predictions is not None
         and len(set(predictions.groups)) < len(predictions.groups),

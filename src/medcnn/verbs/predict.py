@@ -60,6 +60,7 @@ def check(config: PredictConfig) -> None:
     refuse_other_table(Path(config.output), maps=config.explain is not None)
     if config.patients:
         refuse_other_table(config.patients_at)
+    refuse_log(config)
     if config.input.endswith(".safetensors") and not config.checkpoint.endswith(".safetensors"):
         raise UsageError(
             f"checkpoint={config.checkpoint} and input={config.input} seem to be swapped."
@@ -68,6 +69,18 @@ def check(config: PredictConfig) -> None:
         require_checkpoint(file)
     if not Path(config.input).exists():
         raise UsageError(f"input={config.input}: no such file or folder.")
+
+
+def refuse_log(config: PredictConfig) -> None:
+    """Raises UsageError if the log would be one of the other files of this command, or a folder."""
+    if config.log is None:
+        return
+    output, log = Path(config.output), Path(config.log)
+    own = [output, output.with_suffix(".json"), config.patients_at]
+    if log.resolve() in [path.resolve() for path in own]:
+        raise UsageError(f"log={log}: this command writes its table there; name another file.")
+    if log.is_dir():
+        raise UsageError(f"log={log} is a folder; name a file.")
 
 
 NO_VERDICTS = (

@@ -37,7 +37,8 @@ def check(config: ReadersConfig) -> None:
     from medcnn.places import refuse_other_pages
 
     if not Path(config.table).is_file():
-        raise UsageError(f"table={config.table}: no such file.")
+        what = "a folder, not a file" if Path(config.table).is_dir() else "no such file"
+        raise UsageError(f"table={config.table}: {what}.")
     refuse_other_pages(Path(config.output), "readers", "readers")
 
 

@@ -23,7 +23,8 @@ class VerifyConfig:
 
 def check(config: VerifyConfig) -> None:
     if not Path(config.log).is_file():
-        raise UsageError(f"log={config.log}: no such file.")
+        what = "a folder, not a file" if Path(config.log).is_dir() else "no such file"
+        raise UsageError(f"log={config.log}: {what}.")
 
 
 def run(config: VerifyConfig, _: Command) -> None:
@@ -40,7 +41,9 @@ def run(config: VerifyConfig, _: Command) -> None:
         known = known or end.head == config.hash
         if fault:
             faults.append(fault)
-    if not known:
+    if not end.line:
+        faults.append("it has no lines")
+    elif not known:
         faults.append(
             f"no line has the hash {config.hash}: lines at the end are missing, or everything from "
             "some line on was written anew"

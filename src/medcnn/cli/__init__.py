@@ -72,7 +72,7 @@ def run(words: list[str]) -> int:
         say(str(error))
         return error.exit_code
     except KeyboardInterrupt:
-        print("stopped at once; the last saved state is intact", file=sys.stderr)
+        print("stopped at once; earlier files are intact", file=sys.stderr)
         return 130
     except BrokenPipeError:
         return 1  # the reader of a list has quit

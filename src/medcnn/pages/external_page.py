@@ -132,7 +132,7 @@ def _recalibration(f: External) -> str:
         for r in f.final
         if max(r.ways, key=lambda w: r.ways[w]) is not Way.NONE
     ]
-    return f"With all cases, recalibration is called for ({'; '.join(parts[:3])})."
+    return f"With all cases, recalibration is shown to be needed ({'; '.join(parts[:3])})."
 
 
 def _recalibrates(f: External) -> bool:
@@ -214,7 +214,7 @@ SUMMARY: dict[str, Statement[External]] = {
     ),
     "recalibrate": Statement(_recalibration, _recalibrates),
     "leave": Statement(
-        "No recalibration is called for: the closed test leaves the probabilities as they are.",
+        "No recalibration is shown to be needed: the closed test keeps the probabilities.",
         lambda f: bool(f.recalibrated) and not _recalibrates(f),
     ),
     "few to recalibrate": Statement(

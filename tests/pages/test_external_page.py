@@ -99,6 +99,12 @@ def test_each_sentence_is_made_by_some_facts_and_not_by_others(found: External) 
     assert SUMMARY["unexplained"].words(rare)
     same = replace(found, prevalences=(replace(p, here=p.estimated.low, there=p.estimated.low),))
     assert SUMMARY["unexplained"].words(same) == SUMMARY["prevalence"].words(same) == ""
+    # of many labels, one just outside of its own interval is no news
+    e = p.estimated
+    just = replace(p, here=e.high + 0.1 * (e.high - e.value))
+    assert SUMMARY["unexplained"].words(replace(found, prevalences=(just,)))
+    many = (just, *(replace(p, here=e.value),) * 13)
+    assert SUMMARY["unexplained"].words(replace(found, prevalences=many)) == ""
     for name in ("means", "closed", "same", "bbse", "few events"):
         assert DETAILS[name].words(found)
         assert DETAILS[name].words(none) == ""

@@ -7,8 +7,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from medcnn.data.labels import Kind
+from medcnn.data.labels import Kind, LabelSpace
 from medcnn.statistics.metrics.table import score
+from medcnn.statistics.predictions import Predictions
 from medcnn.statistics.transport import cuts, prevalences, transported
 
 
@@ -68,3 +69,24 @@ def test_a_threshold_that_finds_fewer_is_shown_with_one_that_would_not(simulate)
     assert float((positive >= cut.same).mean()) == pytest.approx(
         cut.there.sensitivity.value, abs=0.01
     )
+
+
+def test_a_confusion_matrix_of_many_classes_can_be_inverted() -> None:
+    """The determinant of 14 columns is tiny even if each class is mostly recognised."""
+    classes, n = 14, 6000
+    rng = np.random.default_rng(0)
+    cells = 0.4 * np.eye(classes) + 0.6 / classes
+    truth = rng.integers(classes, size=n)
+    said = (rng.random((n, 1)) > cells.cumsum(axis=1)[truth]).sum(axis=1)
+    labels = LabelSpace(kind=Kind.MULTICLASS, names=tuple(f"class {k}" for k in range(classes)))
+    names = tuple(f"{k}" for k in range(n))
+    both = Predictions(
+        labels=labels,
+        split="test",
+        image_ids=names,
+        groups=names,
+        targets=np.eye(classes, dtype=np.float32)[truth],
+        logits=5 * np.eye(classes, dtype=np.float32)[said],
+    )
+    estimated = [p.estimated for p in prevalences(both, both, resamples=50)]
+    assert all(abs(e.value - 1 / classes) < 0.02 and e.low < e.value < e.high for e in estimated)

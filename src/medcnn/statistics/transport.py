@@ -33,6 +33,8 @@ COMPARED = (
     *("calibration_intercept", "calibration_slope", "brier"),
 )
 RESAMPLES = 1000
+MOST_CONDITION = 1e3
+"""Of a confusion matrix that can be inverted."""
 
 
 def transported(
@@ -263,7 +265,7 @@ def _shares(
     given = weights[1].astype(np.float64) @ answers
     given = given / given.sum(axis=1, keepdims=True)
     found = np.full(given.shape, np.nan)
-    usable = np.abs(np.linalg.det(cells)) > 1e-6
+    usable = np.linalg.cond(cells) < MOST_CONDITION
     if usable.any():
         found[usable] = np.linalg.solve(cells[usable], given[usable][..., None])[..., 0]
     return found

@@ -7,10 +7,12 @@ import math
 import numpy as np
 import pytest
 
-from medcnn.data.labels import Kind
+from medcnn.data.labels import Kind, LabelSpace
 from medcnn.statistics.intervals import Floats
-from medcnn.statistics.learning_curve import LearningCurve, Reach, learning_curve
+from medcnn.statistics.learning_curve import LearningCurve, Reach, learning_curve, resampled
 from medcnn.statistics.metrics.table import score
+from medcnn.statistics.predictions import Predictions
+from medcnn.system.errors import DataError
 
 PATIENTS = 1000
 SIZES = np.geomspace(PATIENTS / 32, PATIENTS, 6).round()
@@ -129,3 +131,16 @@ def test_scores_are_those_of_the_tables_and_resampled_by_patient(simulate) -> No
     assert curve.scores[2, 1] == pytest.approx(score(of[2][1], "auroc"))
     assert curve.test.shape == (5, 5)
     assert (np.linalg.eigvalsh(curve.test) > -1e-12).all()
+
+
+def test_labels_with_a_single_case_are_refused_instead_of_a_spread_of_two_resamples() -> None:
+    labels = LabelSpace(kind=Kind.MULTILABEL, names=tuple(f"finding {k}" for k in range(14)))
+    names = tuple(str(k) for k in range(40))
+    targets = np.zeros((40, 14), dtype=np.float32)
+    targets[np.arange(14), np.arange(14)] = 1
+    noise = np.random.default_rng(0).normal(size=(40, 14)).astype(np.float32)
+    one = Predictions(
+        labels=labels, split="test", image_ids=names, groups=names, targets=targets, logits=noise
+    )
+    with pytest.raises(DataError, match=r"defined in only \d% of resamples"):
+        resampled([[one]] * 5, "auroc")

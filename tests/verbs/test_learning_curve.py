@@ -5,7 +5,9 @@ from __future__ import annotations
 import csv
 import json
 import math
+import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -16,7 +18,7 @@ from medcnn.cli.compose import read_command
 from medcnn.data.splits import with_fewer
 from medcnn.statistics.metrics.table import score
 from medcnn.statistics.predictions import Predictions
-from medcnn.system.errors import StoppedError
+from medcnn.system.errors import DataError, StoppedError
 from medcnn.verbs import learning_curve as verb
 from medcnn.verbs.steps import curves
 from medcnn.verbs.steps.datasets import labelled, with_splits
@@ -145,6 +147,23 @@ def test_more_patients_than_there_are_and_another_curve_are_refused(
     other = ("sizes=[3,6,9,12,15]", f"run_dir={done}")
     assert run("learning-curve", *SMALL, images, *other) == 2
     assert "holds a learning curve with other settings" in said()
+
+
+def test_a_curve_of_other_images_is_not_continued(
+    done: Path, images: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "curve"
+    shutil.copytree(done, folder)
+    file = folder / "learning_curve.json"
+    content = json.loads(file.read_text())
+    file.write_text(json.dumps({**content, "manifest": "of other images"}))
+    assert run("learning-curve", *WORDS, images, f"run_dir={folder}") == 4
+    said = " ".join(capsys.readouterr().err.split())
+    assert "began with other images, labels or splits" in said
+    one = Predictions.read(folder / "probe/4-patients/seed-0/predictions_test.csv")
+    other = replace(one, targets=one.targets[::-1].copy())
+    with pytest.raises(DataError, match="not all tested on the same images"):
+        curves.refuse_mixed({"probe": [[one, other]]})
 
 
 def test_words_of_a_list_are_read_as_numbers_or_refused() -> None:

@@ -22,9 +22,12 @@ import numpy as np
 from medcnn.statistics.intervals import Floats, group_numbers, resampling_weights, students
 from medcnn.statistics.metrics.table import score, values
 from medcnn.statistics.predictions import Predictions
+from medcnn.system.errors import DataError
 
 FEWEST_SIZES, FEWEST_SEEDS = 5, 3
 FARTHEST = 4
+LEAST_DEFINED = 0.1
+"""Share of resamples in which a score must be defined."""
 """Times the largest size, beyond which nothing is said."""
 STEEPEST = 2.0
 POWERS = np.geomspace(0.02, STEEPEST, 32)
@@ -291,19 +294,39 @@ def learning_curve(
         name: of the score in `METRICS`; of several labels, the mean over those where it is defined.
         patients: that there are to train on.
         resamples: of test patients.
+
+    Raises:
+        DataError: as `resampled`.
     """
-    groups = runs[0][0].groups
-    weights = resampling_weights(groups, resamples, seed)
     scores = np.array([[score(p, name) for p in of] for of in runs])
-    drawn = np.array(
-        [np.mean([_mean(values(p, name, weights)) for p in of], axis=0) for of in runs]
-    )
-    drawn = drawn[:, ~np.isnan(drawn).any(axis=0)]
-    _, count = group_numbers(groups)
+    drawn = resampled(runs, name, resamples=resamples, seed=seed)
+    _, count = group_numbers(runs[0][0].groups)
     test = np.cov(drawn) * count / max(1, count - 1)
     return LearningCurve(
         sizes=np.asarray(sizes, dtype=np.float64), patients=patients, scores=scores, test=test
     )
+
+
+def resampled(
+    runs: Sequence[Sequence[Predictions]], name: str, *, resamples: int = RESAMPLES, seed: int = 0
+) -> Floats:
+    """Mean score of each size in resamples of the test patients, [M, R] without undefined ones.
+
+    Raises:
+        DataError: the score is undefined in many of them, so its spread is not known.
+    """
+    weights = resampling_weights(runs[0][0].groups, resamples, seed)
+    drawn = np.array(
+        [np.mean([_mean(values(p, name, weights)) for p in of], axis=0) for of in runs]
+    )
+    defined = ~np.isnan(drawn).any(axis=0)
+    if defined.mean() < LEAST_DEFINED:
+        raise DataError(
+            f"{name} is defined in only {defined.mean():.0%} of resamples of the test split, too "
+            "few to tell how far chance moves it: a label has too few cases there. Give the test "
+            "split more patients, or leave out the rarest labels."
+        )
+    return np.asarray(drawn[:, defined])
 
 
 def _mean(found: Floats) -> Floats:

@@ -25,7 +25,7 @@ from medcnn.models.features import PLAIN
 from medcnn.models.weights import at_hand
 from medcnn.pages.curve_page import Arm, Curves, curve_page, sentences_of
 from medcnn.statistics.decisions import Readout
-from medcnn.statistics.learning_curve import LearningCurve, learning_curve
+from medcnn.statistics.learning_curve import LearningCurve, learning_curve, resampled
 from medcnn.statistics.metrics.table import metric_for, score
 from medcnn.statistics.predictions import Predictions
 from medcnn.system.errors import DataError
@@ -85,6 +85,8 @@ def measured(config: LearningCurveConfig, make: Make) -> Path:
         sizes = sizes_of(config, whole)
         seeds = [config.train.seed + s for s in range(config.seeds)]
         taken = {(n, s): splits.with_fewer(whole, n, s) for n in sizes for s in seeds}
+        refuse_other_images(folder, whole)
+        refuse_few_tested(config, whole)
         print(f"learning curve: {folder}", flush=True)
         arms: dict[str, list[list[Predictions]]] = {}
         for arm in config.arms:
@@ -147,6 +149,50 @@ def sizes_of(config: LearningCurveConfig, whole: Manifest) -> list[int]:
     return [int(n) for n in sizes]
 
 
+def refuse_other_images(folder: Path, whole: Manifest) -> None:
+    """Keep what the images are. Raises DataError if models of other images, labels or splits lie
+    in the folder, since one curve would be drawn through both."""
+    file, now = folder / CURVE, whole.fingerprint()
+    content = json.loads(file.read_text(encoding="utf-8"))
+    if content.get("manifest", now) != now and any(folder.glob("*/*/*/predictions_test.csv")):
+        raise DataError(
+            f"{folder} began with other images, labels or splits, so it cannot go on. Restore "
+            "them, or set another run_dir to start again."
+        )
+    write_text(file, json.dumps({**content, "manifest": now}, indent=2, allow_nan=False) + "\n")
+
+
+def refuse_few_tested(config: LearningCurveConfig, whole: Manifest) -> None:
+    """Raises DataError before anything is trained if even a perfect model's score would be
+    undefined in many resamples of the test split."""
+    records = [r for r in whole.records if r.split is Split.TEST]
+    targets = np.array([r.target for r in records], dtype=np.float32)
+    perfect = Predictions(
+        labels=whole.labels,
+        split=Split.TEST,
+        image_ids=tuple(r.image_id for r in records),
+        groups=tuple(r.group for r in records),
+        targets=targets,
+        logits=np.where(targets > 0.5, 9, -9).astype(np.float32),
+    )
+    resampled([[perfect]], config.score, seed=config.train.seed)
+
+
+def refuse_mixed(arms: Mapping[str, list[list[Predictions]]]) -> None:
+    """Raises DataError unless all models were tested on the same images with the same labels."""
+    runs = [(name, p) for name, sizes in arms.items() for of in sizes for p in of]
+    (name, first), *others = runs
+    for other, p in others:
+        if p.image_ids != first.image_ids or not np.array_equal(
+            p.targets, first.targets, equal_nan=True
+        ):
+            raise DataError(
+                f"The models of {other} and {name} were not all tested on the same images with "
+                "the same labels, so no curve can be drawn through them. Set another run_dir to "
+                "start again."
+            )
+
+
 def made(
     config: LearningCurveConfig, make: Make, folder: Path, point: Point, whole: Manifest
 ) -> tuple[TrainConfig, list[str]]:
@@ -202,7 +248,8 @@ def probed(
         found.append([])
         for point in of_size:
             file = folder / point.name / "predictions_test.csv"
-            if not file.is_file():
+            # the header is written last: without it, the table was left half done
+            if not (file.is_file() and file.with_suffix(".json").is_file()):
                 fit = fit or _fitting(config, folder)
                 file.parent.mkdir(parents=True, exist_ok=True)
                 fit(point).write(file)
@@ -271,6 +318,7 @@ def conclude(
     notes: list[str],
 ) -> None:
     """Write `learning_curve.csv`, `.json` and the page."""
+    refuse_mixed(runs)
     groups = len({r.group for r in whole.records if r.split is Split.TRAIN})
     arms = []
     with working("fitting"):
@@ -295,6 +343,7 @@ def conclude(
     content = {
         "schema": SCHEMA,
         "settings": digest(settings_of(config)),
+        "manifest": whole.fingerprint(),
         "score": config.score,
         "patients": groups,
         "images": {str(n): count for n, count in images.items()},

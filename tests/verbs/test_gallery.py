@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from importlib import import_module
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -77,7 +78,8 @@ def test_scores_do_not_depend_on_whether_maps_can_be_had(
     def no_room(*_: object) -> None:
         raise RuntimeError("out of memory")
 
-    monkeypatch.setattr("medcnn.verbs.steps.gallery._maps", no_room)
+    # by import: other tests may have loaded the package anew, without this attribute
+    monkeypatch.setattr(import_module("medcnn.verbs.steps.gallery"), "_maps", no_room)
     words = (best(trained), f"data.root={trained.parent / 'lesions'}", "trainer.device=cpu")
     assert run("evaluate", *words, f"run_dir={tmp_path / 'a'}") == 0
     assert "no maps: out of memory" in (tmp_path / "a" / "log.txt").read_text()

@@ -26,9 +26,9 @@ from medcnn.system.errors import DataError
 
 FEWEST_SIZES, FEWEST_SEEDS = 5, 3
 FARTHEST = 4
+"""Times the largest size, beyond which nothing is said."""
 LEAST_DEFINED = 0.1
 """Share of resamples in which a score must be defined."""
-"""Times the largest size, beyond which nothing is said."""
 STEEPEST = 2.0
 POWERS = np.geomspace(0.02, STEEPEST, 32)
 ZOOMS = 4

@@ -16,7 +16,7 @@ from medcnn.statistics.intervals import (
     LEVEL,
 )
 from medcnn.system.errors import DataError
-from medcnn.system.files import write_text
+from medcnn.system.files import without_nan, write_json
 
 SCHEMA = 1
 
@@ -62,11 +62,9 @@ class Score(Estimate):
     def to_json(self) -> dict[str, Any]:
         """Its entry in `metrics.json`."""
         named = {"name": self.name, "label": self.label, "average": self.average}
-        return {
-            key: None if isinstance(value, float) and not math.isfinite(value) else value
-            for key, value in {**named, **asdict(self)}.items()
-            if key != "no_interval"
-        }
+        told: dict[str, Any] = without_nan({**named, **asdict(self)})
+        del told["no_interval"]
+        return told
 
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> Score:
@@ -157,7 +155,7 @@ def write_metrics(
     """
     splits = {split: evaluation.to_json() for split, evaluation in evaluations.items()}
     content = {**(extra or {}), "schema": SCHEMA, "splits": splits}
-    write_text(path, json.dumps(content, indent=2, allow_nan=False) + "\n")
+    write_json(path, content)
 
 
 def read_metrics(path: Path) -> dict[str, Evaluation]:

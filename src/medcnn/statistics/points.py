@@ -22,6 +22,7 @@ from medcnn.statistics.predictions import Predictions
 from medcnn.statistics.shares import predictive_estimates, share_by_patient, share_of, two_by_two
 from medcnn.statistics.strangeness import VERDICTS
 from medcnn.system.errors import UsageError
+from medcnn.system.files import without_nan
 
 REFERRED_SHARES = (0.0, 0.05, 0.1, 0.2, 0.3, 0.5)
 
@@ -165,7 +166,7 @@ class ReadoutEvaluation:
     def to_json(self) -> dict[str, Any]:
         told = asdict(replace(self, benefit=()))
         told["benefit"] = [curve.to_json() for curve in self.benefit]
-        plain: dict[str, Any] = _without_nan(told)
+        plain: dict[str, Any] = without_nan(told)
         return plain
 
 
@@ -338,11 +339,3 @@ def _referral(
             error=share_of(wrong[left], patients[left]),
         )
     return tuple(rows), bound, curve, float(risk.mean())
-
-
-def _without_nan(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {k: _without_nan(v) for k, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [_without_nan(v) for v in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

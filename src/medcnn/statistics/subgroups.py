@@ -35,6 +35,7 @@ from medcnn.statistics.metrics.table import METRICS, Assessed, Bools, Rows, Scop
 from medcnn.statistics.predictions import Predictions
 from medcnn.statistics.score_parts import Part, parts_of, why_undefined
 from medcnn.system.errors import listed
+from medcnn.system.files import without_nan
 
 FEWEST_SHOWN = 10
 """Fewest patients on the rarer side of a score, in the group and in the rest; below, no number."""
@@ -77,8 +78,7 @@ class GroupScore:
     def to_json(self) -> dict[str, Any]:
         own = {n: getattr(self, n) for n in ("rest", "gap", "smallest")}
         own |= {"gap_low": self.low, "gap_high": self.high, "gap_note": self.note}
-        strict = {k: None if isinstance(v, float) and math.isnan(v) else v for k, v in own.items()}
-        return self.score.to_json() | strict
+        return {**self.score.to_json(), **without_nan(own)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

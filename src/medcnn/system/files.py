@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import json
+import math
 import os
 import re
 import stat
@@ -14,7 +16,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib import resources
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 from medcnn.system.errors import UsageError
 
@@ -149,6 +151,20 @@ def table(path: Path) -> Iterator[TextIO]:
 
 def write_text(path: Path, text: str) -> None:
     write_bytes(path, text.encode())
+
+
+def without_nan(value: Any) -> Any:
+    """Plain nested values with None for nan and infinity, which JSON does not have."""
+    if isinstance(value, dict):
+        return {k: without_nan(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [without_nan(v) for v in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Strict JSON, with null for numbers that are not available."""
+    write_text(path, json.dumps(without_nan(content), indent=2, allow_nan=False) + "\n")
 
 
 def write_bytes(path: Path, *contents: bytes | memoryview, keep: Path | None = None) -> None:

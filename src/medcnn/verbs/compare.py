@@ -85,7 +85,7 @@ def run(config: CompareConfig, _: Command) -> Path:
     from medcnn.statistics.group_differences import by_group
     from medcnn.statistics.groupings import groupings
     from medcnn.statistics.metrics.table import metric_for
-    from medcnn.system.files import write_text
+    from medcnn.system.files import write_json, write_text
     from medcnn.system.progress import log, track
 
     output = Path(config.output)
@@ -133,7 +133,7 @@ def run(config: CompareConfig, _: Command) -> Path:
     )
     output.mkdir(parents=True, exist_ok=True)
     content = _json(config, first, reference, pairings, apart, settings, notes)
-    write_text(output / "comparison.json", json.dumps(content, indent=2, allow_nan=False) + "\n")
+    write_json(output / "comparison.json", content)
     write_text(output / "comparison.html", page)
     images, groups = len(reference.image_ids), len(set(reference.groups))
     of = f" of {groups:,} {noun}s" if groups < images else ""
@@ -213,12 +213,9 @@ def _json(
 ) -> dict[str, Any]:
     from medcnn.pages.comparison_page import ps_of
 
-    def strict(values: Mapping[str, Any]) -> dict[str, Any]:
-        return {k: None if v != v else v for k, v in values.items()}  # only nan is not itself
-
     def told(differences: Sequence[Difference]) -> list[dict[str, Any]]:
         return [
-            strict({**asdict(d), **ps_of(d), "difference": d.difference}) | {"verdict": d.verdict}
+            {**asdict(d), **ps_of(d), "difference": d.difference, "verdict": d.verdict}
             for d in differences
         ]
 
@@ -240,7 +237,7 @@ def _json(
                     | {"differences": told(g.differences)}
                     for g in groups.get(name, ())
                 ],
-                "discordances": [strict(asdict(d)) for d in pairing.discordances],
+                "discordances": [asdict(d) for d in pairing.discordances],
             }
             for name, pairing in pairings.items()
         },

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -63,7 +62,7 @@ def run(config: MonitorConfig, _: Command) -> Path:
     """
     from medcnn.pages.monitor_page import Monitored, monitor_page, sentences
     from medcnn.statistics.monitoring import changes, prevalences, read_said
-    from medcnn.system.files import write_text
+    from medcnn.system.files import write_json, write_text
     from medcnn.system.progress import log, working
 
     path = Path(config.predictions)
@@ -96,7 +95,7 @@ def run(config: MonitorConfig, _: Command) -> Path:
         "changes": [asdict(c) | {"look": c.calls(config.alarm)} for c in found.changes],
         "prevalences": [asdict(p) for p in found.prevalences],
     }
-    write_text(output / "monitor.json", json.dumps(content, indent=2, allow_nan=False) + "\n")
+    write_json(output / "monitor.json", content)
     write_text(output / "monitor.html", monitor_page(found))
     for sentence in sentences(found):
         log.info(sentence)

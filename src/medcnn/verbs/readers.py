@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 from medcnn.system.errors import UsageError
 from medcnn.system.settings import within
@@ -52,7 +50,7 @@ def run(config: ReadersConfig, _: Command) -> Path:
     from medcnn.pages.comparison_page import told_table
     from medcnn.pages.readers_page import readers_page
     from medcnn.statistics.readers import contrasts, each_reader, level
-    from medcnn.system.files import write_text
+    from medcnn.system.files import write_json, write_text
     from medcnn.system.progress import log
     from medcnn.verbs.steps.readings import read_study
 
@@ -72,27 +70,22 @@ def run(config: ReadersConfig, _: Command) -> Path:
         "model": config.ai,
         "margin": config.margin,
         "conditions": {
-            c: {e: _strict(asdict(v)) | {"readers": values[c][e]} for e, v in of.items()}
+            c: {e: asdict(v) | {"readers": values[c][e]} for e, v in of.items()}
             for c, of in levels.items()
         },
         "differences": [
             {"conditions": [first, other]}
-            | _strict({**asdict(d), "difference": d.difference, "verdict": d.verdict})
+            | {**asdict(d), "difference": d.difference, "verdict": d.verdict}
             for (first, other), pairing in pairings.items()
             for d in pairing.differences
         ],
     }
-    text = json.dumps(content, indent=2, allow_nan=False)
-    write_text(output / "readers.json", text + "\n")
+    write_json(output / "readers.json", content)
     write_text(output / "readers.html", readers_page(study, pairings, levels, values))
     for (first, other), pairing in pairings.items():
         print("\n".join(told_table(first, other, pairing, "patient")))
     log.info(f"readers: {output / 'readers.html'}")
     return output
-
-
-def _strict(values: dict[str, Any]) -> dict[str, Any]:
-    return {k: None if v != v else v for k, v in values.items()}  # only nan is not itself
 
 
 VERB = Verb(

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import json
-import math
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -18,7 +15,7 @@ from medcnn.statistics.recalibration import recalibrations
 from medcnn.statistics.scores import evaluate
 from medcnn.statistics.transport import cuts, prevalences, transported
 from medcnn.system.errors import DataError
-from medcnn.system.files import write_text
+from medcnn.system.files import write_json, write_text
 from medcnn.system.progress import log, working
 from medcnn.system.run_folder import RunFolder
 from medcnn.verbs.evaluate import Judged
@@ -78,16 +75,7 @@ def held_against_home(config: ExternalConfig, run: RunFolder, judged: Judged) ->
         },
         "told_apart": asdict(found.shift.apart) if found.shift.apart else None,
     }
-    text = json.dumps(_finite(content), indent=2, allow_nan=False)
-    write_text(run.path / "external.json", f"{text}\n")
+    write_json(run.path / "external.json", content)
     for sentence in sentences_of(found):
         log.info(sentence)
     log.info(f"external: {run.path / 'external.html'}")
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {str(k): _finite(v) for k, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(v) for v in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

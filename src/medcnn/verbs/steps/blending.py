@@ -14,6 +14,7 @@ from medcnn.models.averaging import between
 from medcnn.models.classifier import Classifier
 from medcnn.models.heads import output_layer
 from medcnn.statistics.metrics import table as metrics
+from medcnn.system.files import without_nan
 from medcnn.system.progress import log
 from medcnn.system.run_folder import RunFolder
 from medcnn.training.epochs import is_better
@@ -74,7 +75,7 @@ def blend(
     classifier.load_state_dict(between(start, tensors, chosen, fresh))
     run.facts["wise_ft"] = {
         "share": chosen,
-        "validation": {k: None if v != v else v for k, v in scores.items()},
+        "validation": without_nan(scores),
     }
     run.write_facts()  # before the checkpoint that says that it is done
     log.info(f"WiSE-FT: {chosen:g} of the new weights, {1 - chosen:g} of the old")

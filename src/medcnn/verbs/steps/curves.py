@@ -11,7 +11,7 @@ import io
 import json
 import logging
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,7 @@ from medcnn.statistics.learning_curve import LearningCurve, learning_curve, resa
 from medcnn.statistics.metrics.table import metric_for, score
 from medcnn.statistics.predictions import Predictions
 from medcnn.system.errors import DataError
-from medcnn.system.files import write_text
+from medcnn.system.files import write_json, write_text
 from medcnn.system.progress import hushed, working, wrapped
 from medcnn.system.run_facts import without_free_settings
 from medcnn.system.run_folder import RunFolder
@@ -159,7 +159,7 @@ def refuse_other_images(folder: Path, whole: Manifest) -> None:
             f"{folder} began with other images, labels or splits, so it cannot go on. Restore "
             "them, or set another run_dir to start again."
         )
-    write_text(file, json.dumps({**content, "manifest": now}, indent=2, allow_nan=False) + "\n")
+    write_json(file, {**content, "manifest": now})
 
 
 def refuse_few_tested(config: LearningCurveConfig, whole: Manifest) -> None:
@@ -351,7 +351,7 @@ def conclude(
         "sentences": sentences_of(found),
         "notes": notes,
     }
-    write_text(folder / CURVE, json.dumps(content, indent=2, allow_nan=False) + "\n")
+    write_json(folder / CURVE, content)
     write_text(folder / "learning_curve.html", curve_page(found, notes))
     print()
     for sentence in sentences_of(found):
@@ -380,11 +380,5 @@ def _json(arm: Arm) -> dict[str, Any]:
         "misfit": curve.misfit,
         "curve": curve.at(curve.sizes).tolist(),
         "prediction_band": np.stack([low, high], axis=1).tolist(),
-        "needed": [dict(_finite(asdict(n))) for n in arm.needed],
+        "needed": [asdict(n) for n in arm.needed],
     }
-
-
-def _finite(values: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    """JSON has neither nan nor infinity."""
-    for key, value in values.items():
-        yield key, None if isinstance(value, float) and not math.isfinite(value) else value

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import logging
-import math
 from collections.abc import Callable, Iterator, Mapping
 from itertools import product
 from pathlib import Path
@@ -25,7 +24,7 @@ from medcnn.statistics.evaluation import Evaluation, read_metrics, write_metrics
 from medcnn.statistics.folds import cross_validated, out_of_fold
 from medcnn.statistics.metrics.table import DEFAULT_SCORE
 from medcnn.statistics.predictions import Predictions
-from medcnn.system.files import write_text
+from medcnn.system.files import write_json, write_text
 from medcnn.system.progress import hushed, log, working, wrapped
 from medcnn.system.run_facts import without_free_settings
 from medcnn.verbs.crossvalidate import CrossvalidateConfig
@@ -143,10 +142,10 @@ def conclude(
         "group_noun": whole.group_noun,
         "excluded": dict(whole.excluded),
         "dealt": {str(r): manifest.fold_counts() for r, manifest in dealt.items()},
-        "by_fold": {name: _plain(rows) for name, rows in found.by_fold.items()},
+        "by_fold": dict(found.by_fold),
         "notes": notes,
     }
-    write_text(folder / CROSSVALIDATION, json.dumps(content, indent=2, allow_nan=False) + "\n")
+    write_json(folder / CROSSVALIDATION, content)
     backbone = config.train.model.backbone if config.train.model else "model"
     crossed = Crossed(
         backbone=backbone,
@@ -169,7 +168,3 @@ def score_lines(evaluation: Evaluation, crossed: Crossed) -> Iterator[str]:
         if score.overall and score.name in MAIN:
             low, high = crossed.spread(score.name)
             yield wrapped(f"{score.name:<26} {score_text(score)}, folds {low:.3f} to {high:.3f}")
-
-
-def _plain(rows: Any) -> list[list[float | None]]:
-    return [[None if math.isnan(v) else v for v in row] for row in rows]

@@ -22,7 +22,7 @@ from medcnn.statistics.differences import Difference, Pairing, adjusted
 from medcnn.statistics.metrics.table import METRICS
 from medcnn.statistics.predictions import Predictions
 from medcnn.statistics.scores import evaluate
-from medcnn.system.files import write_text
+from medcnn.system.files import without_nan, write_text
 from medcnn.system.progress import log, working
 from medcnn.system.run_folder import RunFolder
 from medcnn.verbs.finetune import FinetuneConfig
@@ -250,8 +250,7 @@ def _json(found: NewHospital) -> dict[str, Any]:
 
     def strict(d: Difference) -> dict[str, Any]:
         numbers = ("reference", "other", "difference", "low", "high", "p_holm")
-        values = {name: getattr(d, name) for name in numbers}
-        return {"score": d.score, **{k: None if v != v else v for k, v in values.items()}}
+        return {"score": d.score, **without_nan({name: getattr(d, name) for name in numbers})}
 
     rule = found.rule
     return {

@@ -33,7 +33,7 @@ from medcnn.statistics.groupings import TONE
 from medcnn.statistics.predictions import Predictions
 from medcnn.statistics.scores import evaluate
 from medcnn.system.distributed import ALONE, Ranks
-from medcnn.system.files import write_text
+from medcnn.system.files import without_nan, write_text
 from medcnn.system.progress import WIDTH, log, working
 from medcnn.system.run_folder import RunFolder
 
@@ -175,10 +175,7 @@ def report(
         "unreadable": len(store.unreadable),
         "lost": lost_images(manifest, store),
         "leaks": len(splits.leaks(manifest)),
-        "history": [
-            {key: value if math.isfinite(value) else None for key, value in epoch.items()}
-            for epoch in history
-        ],
+        "history": without_nan(history),
         "tables": [asdict(table) for table in tables],
         "prevalence": config.prevalence,
         "subgroups": config.subgroups,

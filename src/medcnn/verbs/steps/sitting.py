@@ -28,6 +28,7 @@ from medcnn.statistics.patients import fit_patients
 from medcnn.statistics.predictions import Predictions
 from medcnn.system.distributed import Ranks, joined
 from medcnn.system.errors import DataError, StoppedError, UsageError
+from medcnn.system.files import without_nan
 from medcnn.system.progress import log
 from medcnn.system.run_facts import without_free_settings
 from medcnn.system.run_folder import RunFolder, open_run, shorter_run
@@ -218,7 +219,7 @@ def fitted(
         return replace(
             described,
             readout=read_out(config, manifest, result.predictions).readout,
-            provenance={**described.provenance, **_finite(where)},
+            provenance={**described.provenance, **without_nan(where)},
         )
 
     board = Board(run.events, state.epoch, works=ranks.leads)
@@ -390,9 +391,7 @@ def read_out(
 
 
 def _speed(epoch: Mapping[str, float]) -> dict[str, float | None]:
-    return _finite({k: v for k, v in epoch.items() if k.startswith("perf/")})
-
-
-def _finite(numbers: Mapping[str, float]) -> dict[str, float | None]:
-    """JSON has no nan."""
-    return {k: None if v != v else v for k, v in numbers.items()}
+    speed: dict[str, float | None] = without_nan(
+        {k: v for k, v in epoch.items() if k.startswith("perf/")}
+    )
+    return speed

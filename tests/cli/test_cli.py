@@ -200,8 +200,13 @@ def test_a_wrong_place_is_answered_before_torch_is_imported(
     (tmp_path / "runs" / "k" / "checkpoints").mkdir(parents=True)
     (tmp_path / CHECKPOINT.partition("=")[2]).write_bytes(bytes(20))
     monkeypatch.chdir(tmp_path)
-    for name in [m for m in sys.modules if m.startswith("medcnn.verbs.")]:
-        monkeypatch.delitem(sys.modules, name)  # or an earlier test has imported torch for them
+    # Or an earlier test has imported torch for them. Importing a module again also replaces the
+    # attribute of its package, which must be restored too.
+    names = [m for m in sys.modules if m.startswith("medcnn.verbs.")]
+    for package, _, own in (name.rpartition(".") for name in names):
+        monkeypatch.setattr(sys.modules[package], own, sys.modules[f"{package}.{own}"])
+    for name in names:
+        monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "torch", None)
     assert cli.run(words) == 2
     assert said in " ".join(capsys.readouterr().err.split())

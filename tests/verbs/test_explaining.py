@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -127,7 +126,6 @@ def test_maps_that_were_not_finished_are_removed(
     def full(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
-    # by import: other tests may have loaded the package anew, without this attribute
-    monkeypatch.setattr(import_module("medcnn.verbs.steps.maps"), "table", full)
+    monkeypatch.setattr("medcnn.verbs.steps.maps.table", full)
     assert predict(place, tmp_path / "new.csv", "explain=gradcam") == 1
     assert not (tmp_path / "new-maps").exists()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from importlib import import_module
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -78,8 +77,7 @@ def test_scores_do_not_depend_on_whether_maps_can_be_had(
     def no_room(*_: object) -> None:
         raise RuntimeError("out of memory")
 
-    # by import: other tests may have loaded the package anew, without this attribute
-    monkeypatch.setattr(import_module("medcnn.verbs.steps.gallery"), "_maps", no_room)
+    monkeypatch.setattr("medcnn.verbs.steps.gallery._maps", no_room)
     words = (best(trained), f"data.root={trained.parent / 'lesions'}", "trainer.device=cpu")
     assert run("evaluate", *words, f"run_dir={tmp_path / 'a'}") == 0
     assert "no maps: out of memory" in (tmp_path / "a" / "log.txt").read_text()

@@ -13,6 +13,7 @@ import logging
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -97,8 +98,10 @@ def measured(config: LearningCurveConfig, make: Make) -> Path:
             if config.train.trainer.dry_run and arm != PROBE:
                 rehearsed(train, *made(config, make, folder, points[-1][0], whole))
                 return folder
-            do = probed if arm == PROBE else trained
-            arms[arm] = do(config, make, folder, points, whole)
+            model = probed(config, folder) if arm == PROBE else trained(config, make, folder, whole)
+            arms[arm] = [
+                [_announced(config, point, model(point)) for point in of_size] for of_size in points
+            ]
         images = {n: len(taken[n, seeds[0]].rows(Split.TRAIN)) for n in sizes}
         conclude(config, folder, whole, images, arms, note.said)
     return folder
@@ -215,47 +218,33 @@ def made(
 
 
 def trained(
-    config: LearningCurveConfig,
-    make: Make,
-    folder: Path,
-    points: list[list[Point]],
-    whole: Manifest,
-) -> list[list[Predictions]]:
-    """Of each size [M] and seed [S]."""
-    found: list[list[Predictions]] = []
-    for of_size in points:
-        found.append([])
-        for point in of_size:
-            settings, words = made(config, make, folder, point, whole)
-            with hushed(logging.ERROR):  # the log.txt of each run has the rest
-                path = train(settings, words)
-            found[-1].append(Predictions.read(path / "predictions_test.csv"))
-            _say(config, point, found[-1][-1])
-    return found
+    config: LearningCurveConfig, make: Make, folder: Path, whole: Manifest
+) -> Callable[[Point], Predictions]:
+    """Trains the model of a point, or goes on with it."""
+
+    def train_one(point: Point) -> Predictions:
+        settings, words = made(config, make, folder, point, whole)
+        with hushed(logging.ERROR):  # the log.txt of each run has the rest
+            path = train(settings, words)
+        return Predictions.read(path / "predictions_test.csv")
+
+    return train_one
 
 
-def probed(
-    config: LearningCurveConfig,
-    make: Make,
-    folder: Path,
-    points: list[list[Point]],
-    whole: Manifest,
-) -> list[list[Predictions]]:
-    """Of each size [M] and seed [S]; the features of all images are computed once."""
-    found: list[list[Predictions]] = []
-    fit: Callable[[Point], Predictions] | None = None
-    for of_size in points:
-        found.append([])
-        for point in of_size:
-            file = folder / point.name / "predictions_test.csv"
-            # the header is written last: without it, the table was left half done
-            if not (file.is_file() and file.with_suffix(".json").is_file()):
-                fit = fit or _fitting(config, folder)
-                file.parent.mkdir(parents=True, exist_ok=True)
-                fit(point).write(file)
-            found[-1].append(Predictions.read(file))
-            _say(config, point, found[-1][-1])
-    return found
+def probed(config: LearningCurveConfig, folder: Path) -> Callable[[Point], Predictions]:
+    """Fits the probe of a point; the features of all images are computed once, when needed."""
+    fitting = cache(lambda: _fitting(config, folder))
+
+    def fit_one(point: Point) -> Predictions:
+        file = folder / point.name / "predictions_test.csv"
+        # the header is written last: without it, the table was left half done
+        if not (file.is_file() and file.with_suffix(".json").is_file()):
+            fit = fitting()
+            file.parent.mkdir(parents=True, exist_ok=True)
+            fit(point).write(file)
+        return Predictions.read(file)
+
+    return fit_one
 
 
 def _fitting(config: LearningCurveConfig, folder: Path) -> Callable[[Point], Predictions]:
@@ -304,9 +293,10 @@ def _probe_config(config: LearningCurveConfig) -> ProbeConfig:
     )
 
 
-def _say(config: LearningCurveConfig, point: Point, predictions: Predictions) -> None:
+def _announced(config: LearningCurveConfig, point: Point, predictions: Predictions) -> Predictions:
     value = score(predictions, config.score)
     print(wrapped(f"{point.name}: {config.score} {value:.4f}"), flush=True)
+    return predictions
 
 
 def conclude(

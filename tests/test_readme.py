@@ -323,7 +323,7 @@ CLAIMS = (
         "`crossvalidate` trains a model per fold",
         ("every_image_is_tested_once_by_a_model_that_never_saw_its_patient",),
     ),
-    Claim("`plan` tells", ("a_plan_is_printed_on_a_page_and_in_json",)),
+    Claim("`plan` says", ("a_plan_is_printed_on_a_page_and_in_json",)),
     Claim(
         "`learning-curve` says how many",
         ("intervals_of_the_number_and_the_band_hold_in_simulations",),

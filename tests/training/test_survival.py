@@ -602,7 +602,7 @@ def test_more_epochs_without_a_run_dir_name_the_run_that_could_go_on(
     def said(**trainer: Any) -> bool:
         caplog.clear()
         killed(replace(config, trainer=replace(config.trainer, **trainer)), train, 2)
-        return f"run_dir={short} would instead go on" in caplog.text
+        return f"run_dir={short} would continue" in caplog.text
 
     assert not said()
     assert not said()  # it goes on itself

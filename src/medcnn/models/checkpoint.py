@@ -42,7 +42,7 @@ from medcnn.system.privacy import keyed, pseudonym
 from medcnn.system.progress import log
 
 # 2 came with the readout; 3 with a seal, the SHA-256 of weights and description; 4 with poolings;
-# 5 with what unusual images are told by.
+# 5 with the description of usual images.
 SCHEMA = 5
 # Groups of plug-ins without which nothing can be predicted.
 NEEDED = ("backbones", "heads", "steps")
@@ -67,7 +67,7 @@ class Checkpoint:
         training: the resolved config of the run, without where its images lay.
         provenance: versions, manifest fingerprint, epoch, validation score, origin of weights.
         appearance: what the images of the training looked like; None in earlier checkpoints.
-        familiar: what unusual images are told by; None if that was turned off, in earlier
+        familiar: description of usual images; None if that was turned off, in earlier
             checkpoints, and in those of an epoch that was not chosen.
         plugins: of the run that are not medcnn's own, as `plugins.used` gives them.
     """

@@ -24,8 +24,8 @@ KINDS = {
 CHECKS = {
     "weights": "they hardly change when all weights are random",
     "agreement": "another method gives other maps",
-    "pointing": "they do not point at the drawn lesions more often than chance",
-    "outside": "they are no less outside the picture than an even map",
+    "pointing": "they are not shown to point at the drawn lesions more often than chance",
+    "outside": "their share outside the picture is as large as that of an even map",
 }
 
 

@@ -110,8 +110,8 @@ GROUPS: dict[str, Statement[Facts]] = {
     ),
     "subgroups: alarms": Statement(_alarms, lambda f: "subgroups" in f.sections and bool(f.alarms)),
     "subgroups: no alarm": Statement(
-        "No gap between a group and the others can be told from chance here. That does not show "
-        "that there is none: each cell says from which size on a gap would probably be seen.",
+        "Every gap between a group and the others may be chance here. That does not show "
+        "that there is none: each cell says how large a gap must be to be probably seen.",
         lambda f: "subgroups" in f.sections and f.gaps > 0 and not f.alarms,
     ),
     "subgroups: gaps": Statement(

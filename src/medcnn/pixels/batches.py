@@ -145,7 +145,7 @@ def keep_freed_memory() -> None:
     """Let glibc keep what a step frees for the next step, which needs the same again.
 
     It gives blocks of more than 32 MB, and the end of its heap, back to the system after every
-    step; to fetch them anew cost 7,000 to 30,000 page faults and 6 to 13 % of the CPU time of a
+    step; fetching them again cost 7,000 to 30,000 page faults and 6 to 13 % of the CPU time of a
     step of resnet18. At its peak a process holds up to an eighth more (mallopt(3)).
     """
     if platform.libc_ver()[0] == "glibc":

@@ -7,7 +7,7 @@ is. So a changed file costs one image, and a copied or touched one costs reading
 
 What is checked when: every record of the index when the cache is opened; the pixels of an image
 against their check sum when a process reads them for the first time, so that opening a hundred
-thousand images does not read them all. Damaged pixels are decoded anew then.
+thousand images does not read them all. Damaged pixels are then decoded again.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class PixelStore:
         crcs: [N] CRC-32 of the pixels.
         checked: [N] whether they were compared in this process; the one thing here that changes.
         unreadable: row -> why it must not be used; it may have no pixels.
-        again: decodes rows anew.
+        again: decodes rows again.
     """
 
     shape: tuple[int, ...]

@@ -87,8 +87,8 @@ class Shelf:
         return bool(whole) and zlib.crc32(into.data) == self.crcs[row]
 
     def mend(self, rows: Sequence[int], made: NDArray[np.uint8]) -> None:
-        """Put back what is damaged, out of what was made anew of all rows; what cannot be mended is
-        made again next time."""
+        """Replace damaged parts by those that were made again for all rows; what cannot be replaced
+        is made again next time."""
         for row in rows:
             number, slot = self.places[row].tolist()
             if number != NOWHERE and zlib.crc32(made[row].data) == self.crcs[row]:

@@ -173,7 +173,7 @@ def run(config: PredictConfig, _: Command) -> Path:
 
 
 def tell(model: Model, watcher: Watcher, verdicts: Mapping[str, str], no_images: int) -> None:
-    """Which images look unusual, how many files are no images, and how decisions are made."""
+    """Print which images look unusual, how many files are not images, and the decision rule."""
     from medcnn.statistics.strangeness import VERDICTS, line_about
     from medcnn.system.progress import log
 

@@ -46,7 +46,7 @@ def run(config: VerifyConfig, _: Command) -> None:
     elif not known:
         faults.append(
             f"no line has the hash {config.hash}: lines at the end are missing, or everything from "
-            "some line on was written anew"
+            "some line on was rewritten"
         )
     if faults:
         more = f"; and {len(faults) - MOST_FAULTS} more" if len(faults) > MOST_FAULTS else ""

@@ -35,7 +35,7 @@ class Chain:
         readout, verdicts, refer = predictions.readout, predictions.verdicts, predictions.refer
         outputs = predictions.labels.outputs
         decided = predictions.labels.decision_texts(predictions.decisions)
-        # once for all images: it is computed anew each time
+        # outside of the loop: the property computes all of them at each access
         probabilities = np.round(predictions.probabilities, 6).tolist()
         entries: list[dict[str, Any]] = []
         for i, image in enumerate(predictions.image_ids):

@@ -111,8 +111,8 @@ def begun(config: TrainConfig, command: list[str]) -> Iterator[RunFolder | None]
         stack.enter_context(ended_by_signals())  # within `opened`, so that run.json says it
         if shorter:
             log.info(
-                f"this run begins anew; run_dir={shorter} would instead go on with the run of the "
-                "same settings there, which has fewer epochs or less patience"
+                f"this run starts from the beginning; run_dir={shorter} would continue a run with "
+                "the same settings but fewer epochs or less patience"
             )
         if run.finished:
             log.info(f"this run is finished already; its report: {run.report}")

@@ -1,0 +1,7 @@
+"""What goes to the archive of a hospital, and what comes from it. No torch; heavy packages late.
+
+answers.py     what a model says of one image, in plain values
+headers.py     what objects inherit from their source image; UIDs that are functions of it
+objects.py     answer and source image -> the DICOM objects to store beside it
+report.py      the Structured Report
+"""

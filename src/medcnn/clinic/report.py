@@ -1,0 +1,209 @@
+"""The Structured Report: TID 1500 (PS3.16), as Enhanced SR (PS3.3 A.35.2), never complete, never
+verified.
+
+One measurement group (TID 1501) for the image as a whole, and one for each label: finding,
+probability, call, and the operating point with what it reached on test images. Who says so is in
+the algorithm identification (TID 4019) of each group, with the digest of the checkpoint.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from hashlib import sha256
+from typing import Any
+
+from pydicom import Dataset
+from pydicom.sr.codedict import codes
+from pydicom.sr.coding import Code
+from pydicom.uid import EnhancedSRStorage
+
+from medcnn import __version__
+from medcnn.clinic.answers import Finding, Measured
+from medcnn.clinic.headers import NOT_FOR_DIAGNOSIS, Asked, Kind, headed, reference
+from medcnn.statistics.estimates import Estimate
+from medcnn.system.errors import UsageError, pip_install
+
+KIND = Kind(name="report", sop_class=EnhancedSRStorage, modality="SR", number=9001)
+# Codes of our own (PS3.16 8.2: designators that begin with 99 are private).
+SCHEME = "99MEDCNN"
+OWN = {
+    "WHOLE": "Image as a whole",
+    "CALL": "Call of the model",
+    "THRESHOLD": "Probability from which it is called present",
+    "SENSITIVITY": "Sensitivity of the operating point",
+    "SPECIFICITY": "Specificity of the operating point",
+    "LOW": "Lower end of the 95 % interval",
+    "HIGH": "Upper end of the 95 % interval",
+    "DECISION": "Decision of the model",
+    "RULE": "Rule of the decision",
+    "SET": "Prediction set",
+    "REFER": "To be looked at by a human",
+    "LOOKS": "Looks like the training images",
+    "USE": "Use",
+}
+LONGEST_MEANING = 64
+
+
+def own(code: str) -> Code:
+    return Code(code, SCHEME, OWN[code])
+
+
+def named(what: str, words: str) -> Code:
+    """A code for words from outside, such as a label: the same words have the same code, in 16
+    characters (PS3.3 8.8, VR SH). The meaning has 64 (VR LO), without a backslash."""
+    value = f"{what}{sha256(words.encode()).hexdigest()[:10].upper()}"
+    plain = "".join(c if c.isprintable() and c != "\\" else "/" for c in words).strip()
+    return Code(value, SCHEME, plain[:LONGEST_MEANING] or "?")
+
+
+def report(of: Asked) -> Dataset:
+    """Raises ImageError as `headers.headed` does, and UsageError if highdicom is missing."""
+    sr = _highdicom()
+    made = headed(of, KIND)
+    device = sr.DeviceObserverIdentifyingAttributes(
+        uid=of.uid("device"),
+        name=of.model.name,
+        manufacturer_name="medcnn",
+        model_name="medcnn",
+        serial_number=of.model.sha256,
+    )
+    content = sr.MeasurementReport(
+        observation_context=sr.ObservationContext(
+            observer_device_context=sr.ObserverContext(
+                observer_type=codes.DCM.Device, observer_identifying_attributes=device
+            )
+        ),
+        procedure_reported=Code("363679005", "SCT", "Imaging"),
+        imaging_measurements=list(_groups(of, sr)),
+        title=codes.DCM.ImagingMeasurementReport,
+    )
+    made.update(content[0])
+    # PS3.3 C.17.2, SR Document General
+    made.CompletionFlag, made.VerificationFlag = "PARTIAL", "UNVERIFIED"
+    made.PreliminaryFlag = "PRELIMINARY"
+    made.PerformedProcedureCodeSequence = []
+    made.ReferencedPerformedProcedureStepSequence = []
+    made.CurrentRequestedProcedureEvidenceSequence = [_evidence(of)]
+    scheme = Dataset()
+    scheme.CodingSchemeDesignator, scheme.CodingSchemeName = SCHEME, "medcnn"
+    made.CodingSchemeIdentificationSequence = [scheme]
+    return made
+
+
+def _highdicom() -> Any:
+    # 7 s, so only here
+    try:
+        import highdicom.sr
+    except ImportError as error:
+        raise UsageError(f"results as DICOM need highdicom: {pip_install('clinic')}.") from error
+    return highdicom.sr
+
+
+def _evidence(of: Asked) -> Dataset:
+    """PS3.3 Table 10-4, Hierarchical SOP Instance Reference Macro, without frames."""
+    study, series, instance = Dataset(), Dataset(), reference(of)
+    if of.frame:
+        del instance.ReferencedFrameNumber
+    series.SeriesInstanceUID = of.source.SeriesInstanceUID
+    series.ReferencedSOPSequence = [instance]
+    study.StudyInstanceUID = of.source.StudyInstanceUID
+    study.ReferencedSeriesSequence = [series]
+    return study
+
+
+def _groups(of: Asked, sr: Any) -> Iterator[Any]:
+    settings = [f"{key}={value}" for key, value in sorted(of.model.settings.items())]
+    source = sr.SourceImageForMeasurementGroup(
+        of.source.SOPClassUID, of.source.SOPInstanceUID, [of.frame] if of.frame else None
+    )
+
+    def group(name: str, finding: Code, **more: Any) -> Any:
+        return sr.MeasurementsAndQualitativeEvaluations(
+            tracking_identifier=sr.TrackingIdentifier(of.uid("finding", name), name),
+            finding_type=finding,
+            algorithm_id=sr.AlgorithmIdentification(
+                name=f"medcnn, {of.model.name}",
+                version=f"{__version__}, SHA-256 {of.model.sha256}",
+                parameters=settings,
+                manufacturer="medcnn",
+            ),
+            source_images=[source],
+            **more,
+        )
+
+    whole = group("image", own("WHOLE"), qualitative_evaluations=list(_verdicts(of, sr)))
+    whole[0].ContentSequence.extend(_texts(of, sr))
+    yield whole
+    for finding in of.answer.findings:
+        call = codes.SCT.Present if finding.present else codes.SCT.Absent
+        yield group(
+            finding.label,
+            named("L", finding.label),
+            measurements=list(_numbers(finding, sr)),
+            qualitative_evaluations=[sr.QualitativeEvaluation(own("CALL"), _short(call))],
+        )
+
+
+def _short(code: Code) -> Code:
+    """SNOMED's full names, such as `Present (qualifier value)`, without what kind they are of."""
+    return Code(code.value, code.scheme_designator, code.meaning.split(" (")[0])
+
+
+def _verdicts(of: Asked, sr: Any) -> Iterator[Any]:
+    if of.answer.looks is not None:
+        yield sr.QualitativeEvaluation(own("LOOKS"), named("V", of.answer.looks))
+    if of.answer.refer is not None:
+        refer = codes.SCT.Yes if of.answer.refer else codes.SCT.No
+        yield sr.QualitativeEvaluation(own("REFER"), _short(refer))
+
+
+def _texts(of: Asked, sr: Any) -> Iterator[Any]:
+    said = {
+        "DECISION": of.answer.decision or "none of the labels",
+        "RULE": of.answer.rule,
+        "SET": of.answer.possible,
+        "USE": NOT_FOR_DIAGNOSIS,
+    }
+    for code, words in said.items():
+        if words is not None:
+            contains = sr.RelationshipTypeValues.CONTAINS
+            yield sr.TextContentItem(own(code), words or "empty", contains)
+
+
+def _numbers(finding: Finding, sr: Any) -> Iterator[Any]:
+    yield _number(sr, codes.DCM.Probability, finding.probability)
+    if finding.threshold is not None:
+        yield _number(sr, own("THRESHOLD"), finding.threshold)
+    if known := finding.measured:
+        for code, estimate in (
+            ("SENSITIVITY", known.sensitivity),
+            ("SPECIFICITY", known.specificity),
+        ):
+            if estimate.value == estimate.value:
+                yield _number(sr, own(code), estimate.value, _interval(estimate, known, sr))
+
+
+def _number(sr: Any, name: Code, value: float, properties: Any = None) -> Any:
+    """A number in 0..1 (UCUM 1), with as many digits as the table of `predict` has."""
+    return sr.Measurement(
+        name=name, value=round(value, 6), unit=codes.UCUM.NoUnits, properties=properties
+    )
+
+
+def _interval(estimate: Estimate, known: Measured, sr: Any) -> Any:
+    """TID 310 with TID 311: both ends of the interval, and the images it comes from."""
+    ends = {"LOW": estimate.low, "HIGH": estimate.high}
+    values = [
+        sr.NumContentItem(
+            name=own(code),
+            value=round(end, 6),
+            unit=codes.UCUM.NoUnits,
+            relationship_type=sr.RelationshipTypeValues.HAS_PROPERTIES,
+        )
+        for code, end in ends.items()
+        if end == end
+    ]
+    words = f"{known.on}; {estimate.count:,} of them from {estimate.groups:,} patients count here"
+    return sr.MeasurementProperties(
+        measurement_statistical_properties=sr.MeasurementStatisticalProperties(values, words)
+    )

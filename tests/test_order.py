@@ -142,7 +142,7 @@ ROOMS = {
     "audit": 2_290,
     "cli": 1_680,
     "clinic": 700,
-    "data": 8_910,
+    "data": 8_980,
     "images": 4_710,
     "models": 5_260,
     "pages": 6_370,

@@ -216,6 +216,23 @@ ROWS_OF_ALL_KINDS = {
     "a column too far": '<row r="2"><c r="XFE2"><v>1</v></c></row>',
     "a line too far": PLAIN.format(2_000_000),
     "no number": '<row r="2"><c r="A2"><v>x</v></c></row>',
+    "a cell missing in the middle": PLAIN.format(2)
+    + '<row r="3"><c r="B3"><v>5</v></c></row><row r="4"><c r="A4" t="s"><v>0</v></c></row>'
+    + PLAIN.format(5),
+    "a column that changes its kind": PLAIN.format(2)
+    + '<row r="3"><c r="A3"><v>4</v></c><c r="B3" t="s"><v>0</v></c></row>'
+    + '<row r="4"><c r="A4" t="b"><v>1</v></c><c r="B4" s="0"><v>00.5</v></c></row>'
+    + PLAIN.format(5),
+    "a gap that is filled later": "".join(
+        f'<row r="{n}"><c r="A{n}"><v>1</v></c>{middle}<c r="D{n}" t="str"><v>x</v></c></row>'
+        for n, middle in enumerate(("", "", '<c r="B4"><v>2</v></c>', "", '<c r="C6" s="0"/>'), 2)
+    ),
+    "a cell twice": PLAIN.format(2) + PLAIN.format(3).replace("</c>", '</c><c r="A3"/>', 1),
+    "more shapes than are learnt": "".join(
+        f'<row r="{n}"><c r="A{n}"><v>{n}</v></c><c r="{chr(64 + n)}{n}"><v>1.0</v></c></row>'
+        for n in range(2, 27)
+    ),
+    "columns too far to learn": '<row r="2"><c r="ZZ2"><v>1</v></c></row>' + PLAIN.format(3) * 2,
     "no end": PLAIN.format(2) + '<row r="3"><c r="A3"><v>1</v></row>',
 }
 

@@ -17,7 +17,8 @@ from medcnn.system.errors import DataError
 LAST_ROW, LAST_COLUMN = 1_048_576, 16_384
 # A row as most programs write it: only cells with a number, the number of a shared text, or a plain
 # text. Each event of expat costs a Python call, a regular expression none.
-_PLAIN_ROW = re.compile(r'<row r="([0-9]{1,7})"(?: [A-Za-z0-9:]+="[^<>&"]*")*>')
+_ROW_TAG = r'<row r="([0-9]{1,7})"(?: [A-Za-z0-9:]+="[^<>&"]*")*>'
+_PLAIN_ROW = re.compile(_ROW_TAG)
 _PLAIN_TEXT = "([ -%'-;=?-~]*)"
 _PLAIN_CELL = re.compile(
     r'<c r="([A-Z]{1,3})[0-9]+"(?: s="([0-9]+)")?(?: t="([A-Za-z]+)")?'
@@ -27,6 +28,47 @@ _GROUPS = _PLAIN_CELL.groups + 1
 # Numbers that are written as Python would write them: `text_of` would only copy them.
 _OWN_TEXT = re.compile(r"(?:0|[1-9][0-9]{0,8})(?:\.[0-9]{0,3}[1-9])?").fullmatch
 _END = "</row>"
+# Letters, style and kind of a cell, and whether its text is in `<is>`.
+_Cell = tuple[str, str | None, str | None, bool]
+
+
+class _Shape:
+    """One regular expression for a whole row, whose cells are like those of earlier rows.
+
+    The rows of a table have the same columns, each with one style and one kind, and some cells are
+    missing. So a row is one call, where `_PLAIN_CELL` makes six texts for each cell.
+    """
+
+    MAX_COLUMNS, MAX_SHAPES = 512, 16  # of a table where every row is different
+
+    def __init__(self) -> None:
+        self.kinds: list[tuple[str, str | None, str | None]] = []  # letters, style, kind
+        self.match: Callable[[str], re.Match[str] | None] = lambda _: None
+        self._cells: dict[int, _Cell] = {}
+        self._made = 0
+
+    def learn(self, row: dict[int, _Cell]) -> None:
+        """Take the cells of a row by their columns."""
+        cells = self._cells | row
+        width = max(cells, default=0)
+        if cells == self._cells or self._made == self.MAX_SHAPES or width > self.MAX_COLUMNS:
+            return
+        self._made += 1
+        self._cells = cells
+        absent = ("", None, None, False)
+        ordered: list[_Cell] = [cells.get(column, absent) for column in range(1, width + 1)]
+        self.kinds = [cell[:3] for cell in ordered]
+        self.match = re.compile("".join((_ROW_TAG, *map(_cell, ordered), _END))).fullmatch
+
+
+def _cell(cell: _Cell) -> str:
+    """A pattern with one group, the text."""
+    letters, style, kind, inside = cell
+    if not letters:
+        return "()"
+    given = (f' s="{style}"' if style else "") + (f' t="{kind}"' if kind else "")
+    before, after = ("<is><t>", "</t></is>") if inside else ("<v>", "</v>")
+    return f'(?:<c r="{letters}[0-9]+"{given}(?:/>|>{before}{_PLAIN_TEXT}{after}</c>))?'
 
 
 class SheetRows:
@@ -44,6 +86,7 @@ class SheetRows:
         self._row: list[str] = []
         self._value: list[str] = []
         self._columns: dict[str, int] = {}  # of letters
+        self._shape = _Shape()
         self._line = self._column = self._cells = self._held = 0
         self._kind = self._style = self._at = ""
         self._taken = self._formula = self._given = False
@@ -96,35 +139,57 @@ class SheetRows:
             raw: everything from the end of the previous row to the end of this one, inclusive.
         """
         written = raw.decode("latin-1")
+        if len(raw) > bounds.MAX_CELL:
+            return False
+        try:
+            found = self._shape.match(written)
+            taken = self._shaped(*found.groups()) if found else self._unlike(written)
+        except XmlError:
+            return False  # expat will say where the fault is
+        if taken and self._row:
+            bounds.refuse_columns(self.path, self._line, len(self._row))
+            self.ready.append((self._line, self._row))
+        return taken
+
+    def _shaped(self, line: str, *values: str | None) -> bool:
+        """Take a row with these texts in the columns of the shape."""
+        self._begin_row(int(line))
+        self._count(len(values) - values.count(None))
+        row, text_of, known = self._row, self._text, self._known
+        for value, (letters, style, kind) in zip(values, self._shape.kinds, strict=True):
+            if not value:
+                row.append("")
+            elif kind == "s" and value in known:
+                row.append(known[value])
+            elif kind is style is None and _OWN_TEXT(value):
+                row.append(value)
+            else:
+                row.append(text_of(value, kind or "n", style or "", letters))
+        while row and not row[-1]:
+            row.pop()
+        return True
+
+    def _unlike(self, written: str) -> bool:
+        """Take a row unlike earlier ones, if its cells are plain; the next may be like it."""
         head = _PLAIN_ROW.match(written)
-        if head is None or len(raw) > bounds.MAX_CELL:
+        if head is None:
             return False
         parts = _PLAIN_CELL.split(written[head.end() : -len(_END)])
         if any(parts[::_GROUPS]):  # text between plain cells
             return False
         self._begin_row(int(head[1]))
         self._count(len(parts) // _GROUPS)
-        row, text_of, columns, known = self._row, self._text, self._columns, self._known
-        cells = zip(*(parts[group::_GROUPS] for group in range(1, _GROUPS)), strict=True)
-        try:
-            for letters, style, kind, number, inside in cells:
-                value = number or inside
-                column = columns.get(letters) or columns.setdefault(letters, _column(letters))
-                if kind == "s" and value in known:
-                    text = known[value]
-                elif not value or (kind is style is None and _OWN_TEXT(value)):
-                    text = value or ""
-                else:
-                    text = text_of(value, kind or "n", style or "", letters)
-                if text and column == len(row) + 1:  # almost always
-                    row.append(text)
-                else:
-                    self._put(column, text)
-        except XmlError:
-            return False  # expat will say where the fault is
-        bounds.refuse_columns(self.path, self._line, len(row))
-        if row:
-            self.ready.append((self._line, row))
+        cells = {}
+        for at in range(1, len(parts), _GROUPS):
+            letters, style, kind, number, inside = parts[at : at + _GROUPS - 1]
+            column = self._columns.get(letters) or self._columns.setdefault(
+                letters, _column(letters)
+            )
+            cells[column] = (letters, style, kind, inside is not None)
+            value = number or inside
+            if value:
+                self._put(column, self._text(value, kind or "n", style or "", letters))
+        self._shape.learn(cells)
         return True
 
     def _begin_row(self, line: int) -> None:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
+from medcnn.models.deployed import load_model
 from medcnn.pages.looking import LOOKING, Move, Seen
+from medcnn.verbs.look import LookConfig, Searched
+from medcnn.verbs.steps.exciting import EXAMPLES, exciting, others_of
 from medcnn.verbs.steps.looking import moved, stages, strongest
-from tests.command import run
+from tests.command import SMALL, run
+from tests.conftest import write_colours
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "run"
 BEST = GOLDEN / "checkpoints" / "best.safetensors"
@@ -42,6 +47,75 @@ def test_a_page_shows_filters_maps_and_the_image_moved(
     assert "Meyer" not in html
     assert "<script" not in html
     assert run(*words) == 0  # its own page is replaced
+
+
+@pytest.fixture(scope="module")
+def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Of a hospital's own data: 24 patients with two images each, called by their names."""
+    place = tmp_path_factory.mktemp("own")
+    write_colours(place / "images", 48, classes=2, size_px=32)
+    lines = [f"{i:03d}.png,{'ab'[i % 2]},Meyer-{i // 2}" for i in range(48)]
+    (place / "images" / "labels.csv").write_text("\n".join(["file,label,patient", *lines]))
+    table = ("data=table", f"data.root={place / 'images'}", "data.table=labels.csv")
+    columns = ("data.image=file", "data.label=label", "data.patient=patient")
+    small = [word for word in SMALL if not word.startswith(("data", "model"))]
+    words = ("train", "model=lenet5", *table, *columns, "data.size_px=32", *small)
+    assert run(*words, f"run_dir={place / 'run'}") == 0
+    return place / "run"
+
+
+def test_images_of_the_validation_excite_channels_under_pseudonyms(
+    run_folder: Path, image: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = tmp_path / "l.html"
+    best = run_folder / "checkpoints" / "best.safetensors"
+    words = ("look", best, image, f"output={output}", "trainer.device=cpu", "split=validation")
+    assert run(*words, "stage=3", "channels=[4,0]") == 0
+    html = output.read_text(encoding="utf-8")
+    assert re.findall(r"<h4>(.*?)</h4>", html) == ["channel 4", "channel 0"]
+    assert "images of the validation split" in html
+    assert "Every layer gets a gradient" in html
+    assert len(re.findall(r"6×6 px · image-[0-9a-f]+", html)) == 2 * EXAMPLES
+    assert "Meyer" not in html
+    assert "keep it where the images may be kept" in html
+    capsys.readouterr()
+    for more, said in (
+        (["stage=layer9"], "no such stage; did you mean"),
+        (["stage=3", "channels=[6]"], "3 has 6 channels, counted from 0"),
+        (["channels=[1]"], "channels= needs stage=NAME"),
+        (["split=none", f"data.root={run_folder}"], "has no effect on split=none"),
+    ):
+        assert run(*words, *more) == 2
+        assert said.partition(";")[0] in " ".join(capsys.readouterr().err.split())
+
+
+def test_the_images_of_a_channel_are_those_with_its_highest_values(run_folder: Path) -> None:
+    best = run_folder / "checkpoints" / "best.safetensors"
+    model, config = load_model(best, device="cpu", precision="fp32"), looking_at(best)
+    others = others_of(config, model, print)
+    assert others
+    (found,) = exciting(model, others, {"1": [2]})["1"]
+    pixels = torch.from_numpy(others.store.take(others.rows))
+    values = dict(stages(model.classifier, pixels))["1"][:, 2].amax((1, 2))
+    assert found[0].value == pytest.approx(float(values.max()))
+    records = others.manifest.records
+    of = {r.image_id: r.group for r in records}
+    assert len({of[example.image_id] for example in found}) == EXAMPLES
+    assert [e.value for e in found] == sorted((e.value for e in found), reverse=True)
+
+
+def looking_at(checkpoint: Path) -> LookConfig:
+    return LookConfig(
+        checkpoint=str(checkpoint),
+        input="",
+        output="",
+        split=Searched.VALIDATION,
+        stage=None,
+        channels=(),
+        data=None,
+        moved={},
+        device="cpu",
+    )
 
 
 @pytest.mark.parametrize(
@@ -86,6 +160,8 @@ STILL = Move(
     kind="scale", label="a", amounts=(0.9, 1.0), probabilities=(0.7, 0.8), same=(True,) * 2
 )
 MOVED = replace(STILL, same=(False, True))
+OTHERS = Seen(moves=(STILL,), images=20, of=90, split="validation")
+DEAD = replace(OTHERS, watched={"dead/relu": 0.9}, trouble=("relu: never fires",))
 
 
 @pytest.mark.fault
@@ -100,6 +176,16 @@ MOVED = replace(STILL, same=(False, True))
             Seen(moves=(STILL,)),
             "no convolution",
             [Seen(moves=(STILL,), correlations=(0.9,)), Seen()],
+        ),
+        ("alone", Seen(moves=(STILL,)), "Only this image was looked at", [OTHERS, Seen()]),
+        ("examples", OTHERS, "of 20 images of the validation split, drawn from 90", [Seen()]),
+        ("watched", DEAD, "with the loss of the training", [OTHERS, Seen()]),
+        ("trouble", DEAD, "relu: never fires.", [OTHERS, replace(DEAD, trouble=())]),
+        (
+            "no trouble",
+            replace(DEAD, trouble=()),
+            "and no ReLU leaves half of its channels at 0",
+            [DEAD, OTHERS],
         ),
     ],
 )
@@ -118,4 +204,4 @@ def test_stages_are_the_last_maps_of_each_size() -> None:
     classifier, _ = build_classifier(Architecture(backbone="resnet18", size_px=64, **settings), 2)
     found = stages(classifier.eval(), torch.zeros(1, 3, 64, 64))
     assert [name for name, _ in found][-3:] == ["layer2", "layer3", "layer4"]
-    assert [maps.shape[1] for _, maps in found] == [32, 16, 8, 4, 2]
+    assert [maps.shape[2] for _, maps in found] == [32, 16, 8, 4, 2]

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -38,14 +38,58 @@ class Move:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Example:
+    """An image that excites a channel.
+
+    Attributes:
+        uri: of its picture, with the part beside it.
+        value: of the channel, at the position where it is highest.
+        truth: classes of the image.
+        part: what that position depends on, in words.
+    """
+
+    uri: str
+    width: int
+    height: int
+    value: float
+    truth: str
+    image_id: str
+    part: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stage:
+    """Maps of one size.
+
+    Attributes:
+        maps: pictures of the channels that are shown.
+        examples: of each of them, if other images were searched.
+    """
+
+    name: str
+    maps: Sequence[Any]
+    examples: Sequence[Sequence[Example]] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Seen:
     """Attributes:
     moves: of one image.
     correlations: of each filter of the first layer with the known kernel most like it.
+    images: how many others were searched, `of` how many of their `split`.
+    noun: whose images they are, one each: patient, lesion or image.
+    watched: dead ReLUs and gradients by layer, as `training.watching` gives them.
+    trouble: what of that keeps a network from learning.
     """
 
     moves: tuple[Move, ...] = ()
     correlations: tuple[float, ...] = ()
+    images: int = 0
+    of: int = 0
+    split: str = ""
+    noun: str = "patient"
+    watched: Mapping[str, float] = field(default_factory=dict)
+    trouble: tuple[str, ...] = ()
 
     @property
     def tried(self) -> int:
@@ -82,7 +126,47 @@ LOOKING: dict[str, Statement[Seen]] = {
         "The network has no convolution of at least 3×3 whose filters could be shown.",
         lambda of: of.tried > 0 and not of.correlations,
     ),
+    "alone": Statement(
+        "Only this image was looked at. With split=validation, or data.root= where the images have "
+        "moved, the page also shows which images excite each channel, dead ReLUs and gradients.",
+        lambda of: of.tried > 0 and not of.images,
+    ),
+    "examples": Statement(
+        lambda of: (
+            f"Below the maps: of {_searched(of)}, those that excite a channel most, each of "
+            f"another {of.noun}. The frame is what the position with the highest value depends on, "
+            "and stands enlarged beside the image; the middle of it counts most. Without a frame, "
+            "the position depends on the whole image."
+        ),
+        lambda of: of.images > 0,
+    ),
+    "watched": Statement(
+        "Of some of these images, with the loss of the training: which channels a ReLU leaves at 0 "
+        "for all of them, everywhere, and the length of the gradient of each layer's weights "
+        "relative to that of the weights. Layers are in the order of the network.",
+        lambda of: bool(of.watched),
+    ),
+    "trouble": Statement(
+        lambda of: f"{'; '.join(of.trouble)}.",
+        lambda of: bool(of.trouble),
+    ),
+    "no trouble": Statement(
+        lambda of: (
+            "Every layer gets a gradient"
+            + (", and no ReLU leaves half of its channels at 0." if _relus(of) else ".")
+        ),
+        lambda of: bool(of.watched) and not of.trouble,
+    ),
 }
+
+
+def _relus(of: Seen) -> bool:
+    return any(name.startswith("dead/") for name in of.watched)
+
+
+def _searched(of: Seen) -> str:
+    split = "" if of.split == "all" else f" of the {of.split} split"
+    return f"{of.images:,} images{split}" + (f", drawn from {of.of:,}" if of.of > of.images else "")
 
 
 def page(
@@ -90,7 +174,7 @@ def page(
     title: str,
     image: Sequence[Any],
     filters: Sequence[Any],
-    stages: Sequence[tuple[str, Sequence[Any]]],
+    stages: Sequence[Stage],
 ) -> str:
     """The page in HTML; pictures are those that the macro `strip` takes."""
     return rendered(
@@ -106,8 +190,34 @@ def page(
             (move.kind, str(len(move.same)), str(move.flips), number(min(move.probabilities)))
             for move in seen.moves
         ],
+        layers=[made for kind in KINDS if (made := by_layer(seen.watched, kind)).rows],
         say=partial(say, LOOKING, seen),
         keep=say(STATEMENTS, Facts(shows_images=True), "images"),
+    )
+
+
+# What is known of layers: how their names begin, and how it is called.
+KINDS = {"dead": "share of dead channels", "gradient": "gradient / weights"}
+
+
+def by_layer(watched: Mapping[str, float], kind: str) -> Chart:
+    """A line through the layers, from the first to the last; layers at 0 are not on a log axis."""
+    found = [(n.partition("/")[2], v) for n, v in watched.items() if n.startswith(f"{kind}/")]
+    values, log = [v for _, v in found], kind == "gradient"
+    up = svg.axis(KINDS[kind], values if log else [*values, 1.0], log=log, zero=not log)
+    layers = svg.axis("layer", range(1, len(found) + 1))
+    frame = svg.frame(layers, up)
+    points = [(n, max(v, up.low), f"{name}: {v:.2g}") for n, (name, v) in enumerate(found, 1)]
+    return Chart(
+        name=KINDS[kind].capitalize(),
+        svg=svg.drawn(
+            KINDS[kind].capitalize(),
+            svg.axes(frame),
+            svg.line(frame, [p[0] for p in points], [p[1] for p in points]),
+            svg.dots(frame, points, "p1"),
+        ),
+        head=("layer", KINDS[kind]),
+        rows=tuple((name, f"{v:.2g}") for name, v in found),
     )
 
 

@@ -30,18 +30,18 @@ AMOUNTS: Mapping[str, Sequence[float]] = {
 
 
 def stages(classifier: Classifier, images: Tensor) -> list[tuple[str, Tensor]]:
-    """The last map [C, h, w] of each size, by the name of its module, the largest first."""
+    """The last maps [B, C, h, w] of each size, by the name of their module, the largest first."""
     found: dict[int, tuple[str, Tensor]] = {}
 
     def keep(name: str, _module: Any, _given: Any, made: Any) -> None:
         if isinstance(made, Tensor) and made.ndim == 4 and made.shape[2] == made.shape[3] > 1:
-            found[made.shape[2]] = (name, made[0].float().cpu())
+            found[made.shape[2]] = (name, made)
 
     with torch.inference_mode(), ExitStack() as hooks:
         for name, module in classifier.body.named_modules():
             hooks.callback(module.register_forward_hook(partial(keep, name)).remove)
         classifier(images)
-    return [found[size] for size in sorted(found, reverse=True)]
+    return [(found[size][0], found[size][1].float()) for size in sorted(found, reverse=True)]
 
 
 def strongest(maps: Tensor) -> list[int]:

@@ -18,8 +18,8 @@ from medcnn.cli.compose import read_command
 from medcnn.data.phantoms.drawing import generate
 from medcnn.images import Frames, read_pixels
 from medcnn.images.dicom_chain import explained
+from medcnn.pages.way import THUMBNAIL_PX
 from medcnn.verbs import execute
-from medcnn.verbs.steps.pictures import THUMBNAIL_PX
 from tests.command import run
 
 KINDS = {"fundus": "disc_crop", "dermoscopy": "shades_of_grey", "chest": "border_crop"}

@@ -1,7 +1,9 @@
-"""What goes to the archive of a hospital, and what comes from it. No torch; heavy packages late.
+"""What goes to the archive of a hospital, and what comes from it. Heavy packages late; no torch but
+in review/.
 
 answers.py     what a model says of one image, in plain values
 headers.py     what objects inherit from their source image; UIDs that are functions of it
 objects.py     answer and source image -> the DICOM objects to store beside it
 report.py      the Structured Report
+review/        the page to review by
 """

@@ -15,7 +15,7 @@ from typing import Any
 VERBS = (
     *("audit", "train", "probe", "sweep", "crossvalidate", "learning-curve", "finetune"),
     *("evaluate", "external", "predict", "report", "compare", "readers", "plan", "monitor"),
-    *("verify", "who", "preview", "inspect", "look", "init", "list"),
+    *("serve", "verify", "who", "preview", "inspect", "look", "init", "list"),
 )
 
 

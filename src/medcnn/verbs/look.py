@@ -97,7 +97,7 @@ def run(config: LookConfig, _: Command) -> Path:
     from medcnn.training.watching import trouble
     from medcnn.verbs.steps.exciting import flow, others_of
     from medcnn.verbs.steps.looking import moves
-    from medcnn.verbs.steps.pictures import picture
+    from medcnn.pages.way import picture
 
     model = load_model(config.checkpoint, device=config.device, precision="fp32")
     (images,) = read_inputs(config.input, model.labels, model.preprocessing)
@@ -132,7 +132,7 @@ def run(config: LookConfig, _: Command) -> Path:
 def _filters(classifier: Any) -> tuple[list[Any], list[float]]:
     """Pictures of filters, each followed by its kernel, the best fits first; all correlations."""
     from medcnn.models.filters import first_conv, matches
-    from medcnn.verbs.steps.pictures import picture
+    from medcnn.pages.way import picture
 
     conv = first_conv(classifier.body)
     if conv is None:
@@ -151,7 +151,7 @@ def _stages(config: LookConfig, model: Any, batch: Any, others: Any) -> list[Any
     from medcnn.pages.looking import Stage
     from medcnn.verbs.steps.exciting import exciting
     from medcnn.verbs.steps.looking import stages, strongest
-    from medcnn.verbs.steps.pictures import picture
+    from medcnn.pages.way import picture
 
     found = {name: maps[0].cpu() for name, maps in stages(model.classifier, batch)}
     if config.stage and config.stage not in found:

@@ -65,6 +65,7 @@ def run(config: PreviewConfig, command: Command) -> Path:
     from medcnn.pages.format import counted
     from medcnn.pages.page import rendered
     from medcnn.pages.statements import STATEMENTS
+    from medcnn.pages.way import THUMBNAIL_PX
     from medcnn.pixels.opening import open_store
     from medcnn.system.files import write_text
     from medcnn.system.privacy import pseudonymised
@@ -72,7 +73,7 @@ def run(config: PreviewConfig, command: Command) -> Path:
     from medcnn.training.augmentations import augmentation_of
     from medcnn.verbs.steps.auditing import settled
     from medcnn.verbs.steps.datasets import labelled, preprocessing_of
-    from medcnn.verbs.steps.pictures import THUMBNAIL_PX, rows_by_class, shown, some_of
+    from medcnn.verbs.steps.pictures import rows_by_class, shown, some_of
 
     ours = (*to_json(config), "experiment")
     if idle := sorted(k for k in command.keys if k.split(".")[0] not in ours):

@@ -1,0 +1,1 @@
+"""The page of `medcnn serve`: what it asks the model, what it keeps, and who may ask."""

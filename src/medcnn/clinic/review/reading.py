@@ -1,0 +1,164 @@
+"""A file that somebody dropped -> what the page says of it."""
+
+from __future__ import annotations
+
+import json
+import threading
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from medcnn.config import Choice
+from medcnn.data.labels import Kind
+from medcnn.images.resizing import contained, narrowed
+from medcnn.models.deployed import Model
+from medcnn.models.explained import explain_image
+from medcnn.models.inputs import Images, read_inputs
+from medcnn.pages.gallery import failed
+from medcnn.pages.overlay import with_scale
+from medcnn.pages.pictures import address, encoded
+from medcnn.pages.review_page import Answer, Reviewed
+from medcnn.pages.way import Picture, way
+from medcnn.statistics.predictions import Predictions
+from medcnn.statistics.strangeness import USUAL
+from medcnn.system.errors import ImageError, UsageError
+from medcnn.system.privacy import pseudonymised
+
+MAP_PX = 900
+UNITS = {"occlusion": "when covered", "integrated_gradients": "per pixel"}
+
+
+def checks_of(checkpoint: Path, how: Choice | None) -> tuple[str, ...] | None:
+    """The checks that maps of this checkpoint did not pass, from the gallery of its run; None where
+    none are stored."""
+    try:
+        text = (checkpoint.parent.parent / "explanations.json").read_text(encoding="utf-8")
+        stored = json.loads(text)
+        if how is None or stored["method"] != how.name or checkpoint.name != "best.safetensors":
+            return None
+        return failed(stored) if stored["checks"] else None
+    except (OSError, ValueError, LookupError, TypeError):
+        return None
+
+
+class Reader:
+    """Asks the model about one file at a time, whoever wants to know.
+
+    Attributes:
+        model: with the preprocessing that files are read with.
+        how: method of the map; None: no maps.
+        failed: see `checks_of`.
+    """
+
+    def __init__(self, model: Model, how: Choice | None, failed: tuple[str, ...] | None) -> None:
+        self.model, self.how, self.failed = model, how, failed
+        self._turn = threading.Lock()
+
+    def asked(self, files: list[Path]) -> tuple[Images, Predictions]:
+        """The pixels of these files, and what the model says of those that can be read."""
+        with self._turn, warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of oddities that pydicom repairs; damage has a reason
+            (part,) = read_inputs(files, self.model.labels, self.model.preprocessing)
+            return part, self.model.said_new(part)
+
+    def review(self, file: Path) -> Reviewed:
+        """Everything that the page shows of a file."""
+        part, said = self.asked([file])
+        if said.unreadable:
+            return Reviewed(reason=pseudonymised(said.unreadable[0][1]).rstrip("."))
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                facts, steps, _ = way(file.parent, file.name, self.model.preprocessing)
+                whole = self.model.preprocessing.read_whole(file.parent, file.name)
+        except ImageError as error:
+            return Reviewed(reason=pseudonymised(str(error)).rstrip("."))
+        drawn = self._map(part.store.take(part.rows)[0], whole, _explained(said))
+        return Reviewed(**_words(said), **drawn, facts=facts, steps=steps)
+
+    def _map(self, seen: NDArray[Any], whole: NDArray[Any], label: str | None) -> dict[str, Any]:
+        small = contained(whole, MAP_PX) if max(whole.shape[:2]) > MAP_PX else whole
+        plain = narrowed(small)
+        flat = Image.fromarray(plain[:, :, 0] if plain.shape[2] == 1 else plain)
+        image = {"image": _large("image", flat)}
+        if self.how is None:
+            return {**image, "no_map": "the server was started with explain=null"}
+        try:
+            with self._turn:
+                found = explain_image(self.model, seen, whole, self.how, label)
+        except UsageError as error:
+            return {**image, "no_map": str(error).removeprefix("explain: ").rstrip(".")}
+        rows, columns = (
+            ((np.arange(few) + 0.5) * many / few).astype(int)
+            for few, many in zip(small.shape[:2], whole.shape[:2], strict=True)
+        )
+        values = found.map[np.ix_(rows, columns)]
+        unit = UNITS.get(self.how.name, "per position")
+        drawn = with_scale(small, values, f"{self.how.name} of {found.label}", f"logits {unit}")
+        return {
+            **image,
+            "map": _large("map over the image", drawn),
+            "map_by": self.how.name,
+            "map_of": found.label,
+            "failed": self.failed,
+        }
+
+
+def _large(name: str, image: Image.Image) -> Picture:
+    uri = address("jpeg", encoded(image, "jpeg", quality=88))
+    return Picture(name=name, uri=uri, width=image.width, height=image.height)
+
+
+def decided(said: Predictions) -> tuple[str, ...]:
+    """The classes that the decision about the first image names."""
+    labels, row = said.labels, said.decisions[0]
+    if labels.kind is Kind.BINARY:
+        return (labels.names[int(row[0])],)
+    return tuple(name for name, yes in zip(labels.names, row, strict=True) if yes)
+
+
+def _explained(said: Predictions) -> str | None:
+    """The class that the map is of: the one that was decided, the most probable one of several."""
+    named = dict(zip(said.labels.outputs, said.probabilities[0].tolist(), strict=True))
+    return max(decided(said), key=lambda name: named.get(name, 0.0), default=None)
+
+
+def _words(said: Predictions) -> dict[str, Any]:
+    """What `Reviewed` has of a prediction."""
+    labels, readout, (probabilities,) = said.labels, said.readout, said.probabilities
+    called, thresholds = decided(said), said.thresholds
+    answers = [
+        Answer(name=n, probability=float(p), threshold=t, called=n in called)
+        for n, p, t in zip(
+            labels.outputs,
+            probabilities,
+            thresholds or (None,) * len(labels.outputs),
+            strict=True,
+        )
+    ]
+    if labels.kind is Kind.BINARY:
+        no, rest = labels.names[0], 1 - answers[0].probability
+        answers.append(Answer(name=no, probability=rest, threshold=None, called=no in called))
+    if labels.kind is not Kind.ORDINAL:  # grades stay in their order
+        answers.sort(key=lambda answer: -answer.probability)
+    row: Mapping[str, str] = said.new_rows()[0]
+    found: dict[str, Any] = {
+        "answers": tuple(answers),
+        "decided": called,
+        "rule": readout.rule(labels),
+        "verdict": row.get("looks"),
+        "disagreement": None if said.disagreement is None else float(said.disagreement[0]),
+    }
+    if readout.conformal:
+        found |= {"wanted": readout.conformal.coverage, "per": readout.conformal.per}
+        found["within"] = row["set"].replace("|", ", ")
+    if readout.referral:
+        found |= {"refer": row["refer"] == "yes", "refer_share": readout.referral.share}
+    if readout.unusual and found["verdict"] not in (None, USUAL):
+        found["mistaken"] = readout.unusual.rates[found["verdict"]]
+    return found

@@ -1,0 +1,226 @@
+"""`serve`: a page on this machine to review images by, and a DICOM receiver that answers."""
+
+from __future__ import annotations
+
+import importlib
+import socket
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from medcnn.system.errors import MedcnnError, UsageError, pip_install
+from medcnn.system.settings import called, within
+from medcnn.verbs import Command, Verb
+
+if TYPE_CHECKING:
+    from medcnn.config import Device, Explain, Precision, ReadingConfig
+    from medcnn.models.deployed import Model
+
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
+ANYWHERE = ("0.0.0.0", "::", "")
+LEAST_TOKEN = 16
+# What a run folder has.
+OF_A_RUN = ("run.json", "crossvalidation.json")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServeConfig:
+    checkpoint: str
+    host: str
+    port: int = within(0, 65_535)
+    names: tuple[str, ...]
+    token_file: str | None
+    tls_certificate: str | None
+    tls_key: str | None
+    folder: str
+    keep_images: bool
+    max_mb: int = within(1, 4_000)
+    explain: Explain
+    device: Device = called("trainer.device")
+    precision: Precision = called("trainer.precision")
+    threads: int | None = within(1, called="trainer.threads")
+    data: ReadingConfig
+
+    def contradictions(self) -> list[str]:
+        faults = []
+        if self.host not in LOOPBACK and self.token_file is None:
+            faults.append(
+                f"host={self.host} can be reached from other machines, so token_file is required: "
+                "a file that only you can read, with a secret of "
+                f"{LEAST_TOKEN} characters or more (openssl rand -hex 32)."
+            )
+        if self.host in ANYWHERE and not self.names:
+            faults.append(
+                f"host={self.host} has no name of its own: give those that browsers will use, such "
+                "as names=[review.hospital.org,192.168.1.20]."
+            )
+        if (self.tls_certificate is None) != (self.tls_key is None):
+            faults.append("tls_certificate and tls_key go together; one of them is missing.")
+        return faults
+
+    @property
+    def all_names(self) -> list[str]:
+        """What the `Host` of a request may be."""
+        own = ["localhost", "127.0.0.1", "[::1]"] if self.host in LOOPBACK else []
+        host = [] if self.host in ANYWHERE else [self.host]
+        return [*own, *(f"[{h}]" if ":" in h else h for h in (*host, *self.names))]
+
+
+def check(config: ServeConfig) -> None:
+    from medcnn.places import checkpoints_at, require_checkpoint
+
+    for file in checkpoints_at(Path(config.checkpoint)):
+        require_checkpoint(file)
+    for name in ("token_file", "tls_certificate", "tls_key"):
+        path = getattr(config, name)
+        if path is not None and not Path(path).is_file():
+            raise UsageError(f"{name}={path}: no such file.")
+    _token(config)
+    _refuse_place(Path(config.folder))
+    for module in ("starlette", "uvicorn"):
+        try:
+            importlib.import_module(module)
+        except ImportError:
+            raise UsageError(f"serve needs {module}: {pip_install('serve')}") from None
+
+
+def _refuse_place(folder: Path) -> None:
+    """Raises UsageError where images of patients must not lie."""
+    if folder.exists() and not folder.is_dir():
+        raise UsageError(f"folder={folder} is a file; name a folder.")
+    for above in (folder.absolute(), *folder.absolute().parents):
+        if any((above / name).is_file() for name in OF_A_RUN):
+            raise UsageError(
+                f"folder={folder} is within the run folder {above}, which is passed on to others. "
+                "Patient data do not belong there; name another folder."
+            )
+
+
+def _token(config: ServeConfig) -> str:
+    """The secret; "" where none is wanted."""
+    if config.token_file is None:
+        return ""
+    from medcnn.system.files import POSIX
+
+    path = Path(config.token_file)
+    if POSIX and path.stat().st_mode & 0o077:
+        raise UsageError(f"token_file={path}: other users can read it. Run chmod 600 '{path}'.")
+    token = path.read_text(encoding="utf-8").strip()
+    if len(token) < LEAST_TOKEN:
+        raise UsageError(
+            f"token_file={path} holds {len(token)} characters, which can be guessed; use "
+            f"{LEAST_TOKEN} or more, such as the output of openssl rand -hex 32."
+        )
+    return token
+
+
+def run(config: ServeConfig, _: Command) -> None:
+    """Serve until a signal comes.
+
+    Raises:
+        UsageError: the port is taken, the folder is in use or has other answers.
+    """
+    import torch
+
+    from medcnn.models.deployed import load_model
+    from medcnn.system.files import locked, own_folder
+
+    if config.threads:
+        torch.set_num_threads(config.threads)
+    listening = _listening(config)
+    folder = own_folder(Path(config.folder))
+    try:
+        with listening, locked(folder / "serve.lock"):
+            model = load_model(config.checkpoint, device=config.device, precision=config.precision)
+            _serve(config, model, folder, listening)
+    except BlockingIOError:
+        raise UsageError(f"folder={folder}: another server uses it; name another folder.") from None
+
+
+def _listening(config: ServeConfig) -> socket.socket:
+    """The socket of the page, before anything slow; raises UsageError."""
+    family = socket.AF_INET6 if ":" in config.host else socket.AF_INET
+    try:
+        return socket.create_server((config.host, config.port), family=family, backlog=128)
+    except OSError as error:
+        raise UsageError(
+            f"host={config.host} port={config.port} cannot be used: {error.strerror}. Another "
+            "program may listen there; name another port, or port=0 for any free one."
+        ) from None
+
+
+def _serve(config: ServeConfig, model: Model, folder: Path, listening: socket.socket) -> None:
+    from dataclasses import replace
+
+    from medcnn.clinic.review.answers import Answers
+    from medcnn.clinic.review.app import Served, application
+    from medcnn.clinic.review.reading import Reader, checks_of
+    from medcnn.clinic.review.serving import serve_until_stopped
+    from medcnn.models.explaining import METHODS
+    from medcnn.pages.review_page import Room
+    from medcnn.system.progress import log
+    from medcnn.verbs.steps.datasets import read_as
+
+    if config.explain:
+        METHODS.bind(config.explain.name, config.explain.options)
+    how = read_as(model.preprocessing, config.data, log.warning)
+    model = replace(model, checkpoint=replace(model.checkpoint, preprocessing=how))
+    failed = checks_of(Path(config.checkpoint), config.explain)
+    digest = str(model.provenance["checkpoint_sha256"])[:12]
+    room = Room(
+        title="Review images",
+        model=f"{model.checkpoint.architecture.backbone}, checkpoint {digest}: "
+        f"{', '.join(model.labels.names)}",
+        classes=model.labels.names,
+        several=model.labels.kind == "multilabel",
+        keeps_images=config.keep_images,
+        most_mb=config.max_mb,
+    )
+    served = Served(
+        reader=Reader(model, config.explain, failed),
+        answers=Answers(folder, model.labels, keep_images=config.keep_images),
+        room=room,
+        names=config.all_names,
+        token=_token(config),
+        secure=config.tls_key is not None,
+        uploads=folder / "uploads",
+    )
+    _warn(config)
+    scheme = "https" if config.tls_key else "http"
+    shown = f"[{config.host}]" if ":" in config.host else config.host
+    log.info(f"open {scheme}://{shown}:{listening.getsockname()[1]}/ in a browser; Ctrl-C ends it")
+    log.info("not a medical device: no decision about a patient may rest on it")
+    tls: dict[str, Any] = {}
+    if config.tls_key:
+        tls = {"ssl_certfile": config.tls_certificate, "ssl_keyfile": config.tls_key}
+    try:
+        serve_until_stopped(application(served), listening, **tls)
+    except OSError as error:
+        raise MedcnnError(f"the server ended: {error.strerror or error}.") from error
+    log.info("stopped; every answer is kept")
+
+
+def _warn(config: ServeConfig) -> None:
+    from medcnn.system.progress import log
+
+    if config.host not in LOOPBACK and config.tls_key is None:
+        log.warning(
+            "images and the token travel unencrypted. Give tls_certificate and tls_key, or put a "
+            "proxy with TLS in front."
+        )
+
+
+VERB = Verb(
+    name="serve",
+    lines=("serve checkpoint=best.safetensors: a page to review images by",),
+    usage="CHECKPOINT [key=value ...]",
+    examples=(
+        "serve runs/demo/checkpoints/best.safetensors",
+        "serve best.safetensors keep_images=true folder=/data/review",
+    ),
+    synonyms=("server", "web", "review", "ui"),
+    places=("checkpoint",),
+    config=ServeConfig,
+    check=check,
+    run=run,
+)

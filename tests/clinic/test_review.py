@@ -1,0 +1,403 @@
+"""The page of `medcnn serve`, asked as a browser and as a stranger asks it."""
+
+from __future__ import annotations
+
+import csv
+import shutil
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+pytest.importorskip("starlette", reason="the extra serve is not installed")
+import uvicorn
+from starlette.testclient import TestClient
+
+from medcnn.clinic.review.answers import TABLE, Answers
+from medcnn.clinic.review.app import Served, application
+from medcnn.clinic.review.reading import Reader, checks_of
+from medcnn.config import Choice
+from medcnn.data.labels import Kind, LabelSpace
+from medcnn.models.deployed import Model, load_model
+from medcnn.pages.review_page import Room
+from medcnn.system.errors import UsageError
+from tests.browser import CHROMIUM, browser
+from tests.command import run
+
+BEST = Path(__file__).parents[1] / "golden" / "run" / "checkpoints" / "best.safetensors"
+PAGE = {"X-Medcnn": "1"}
+ANSWER = "/answer?kind={}&drop=d1&class={}"
+
+
+@pytest.fixture(scope="module")
+def model() -> Model:
+    return load_model(BEST, device="cpu")
+
+
+@pytest.fixture
+def serve(model: Model, tmp_path: Path) -> Callable[..., TestClient]:
+    """A client of a server; `folder` is where its answers are."""
+
+    def start(*, keep_images: bool = False, token: str = "", most_mb: int = 1) -> TestClient:
+        folder = tmp_path / "served"
+        folder.mkdir(mode=0o700, exist_ok=True)
+        app = application(served(model, folder, keep_images, token, most_mb))
+        return TestClient(app, base_url="http://localhost:8017", headers=PAGE)
+
+    return start
+
+
+def served(
+    model: Model, folder: Path, keep_images: bool = False, token: str = "", most_mb: int = 1
+) -> Served:
+    how = Choice(name="gradcam", options={})
+    room = Room(
+        title="Review images",
+        model="lenet5",
+        classes=model.labels.names,
+        several=False,
+        keeps_images=keep_images,
+        most_mb=most_mb,
+    )
+    return Served(
+        reader=Reader(model, how, checks_of(BEST, how)),
+        answers=Answers(folder, model.labels, keep_images=keep_images),
+        room=room,
+        names=["localhost", "127.0.0.1"],
+        token=token,
+        secure=False,
+        uploads=folder / "uploads",
+    )
+
+
+def picture(place: Path, seed: int = 0) -> bytes:
+    pixels = np.random.default_rng(seed).integers(0, 255, (48, 60, 3), np.uint8)
+    Image.fromarray(pixels).save(place)
+    return place.read_bytes()
+
+
+@pytest.fixture
+def png(tmp_path: Path) -> bytes:
+    return picture(tmp_path / "Meyer_Anna.png")
+
+
+@pytest.fixture
+def dcm(tmp_path: Path) -> bytes:
+    from pydicom import Dataset, dcmwrite
+    from pydicom.dataset import FileMetaDataset
+    from pydicom.uid import ExplicitVRLittleEndian, generate_uid
+
+    image = Dataset()
+    image.SOPClassUID, image.SOPInstanceUID = "1.2.840.10008.5.1.4.1.1.7", generate_uid()
+    image.PatientID, image.PatientName, image.StudyInstanceUID = "4711", "Meyer", generate_uid()
+    image.Rows, image.Columns, image.SamplesPerPixel = 40, 40, 1
+    image.PhotometricInterpretation, image.PixelRepresentation = "MONOCHROME2", 0
+    image.BitsAllocated, image.BitsStored, image.HighBit = 16, 12, 11
+    image.PixelData = np.arange(1600, dtype=np.uint16).tobytes()
+    image.file_meta = FileMetaDataset()
+    image.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    image.file_meta.MediaStorageSOPClassUID = image.SOPClassUID
+    image.file_meta.MediaStorageSOPInstanceUID = image.SOPInstanceUID
+    dcmwrite(tmp_path / "x.dcm", image, enforce_file_format=True)
+    return (tmp_path / "x.dcm").read_bytes()
+
+
+def rows(folder: Path) -> list[dict[str, str]]:
+    with (folder / TABLE).open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def test_an_image_gets_the_answer_that_predict_gives(
+    serve: Callable[..., TestClient], model: Model, png: bytes, tmp_path: Path
+) -> None:
+    html = serve().post("/judge", content=png).text
+    said = model.predict(tmp_path / "Meyer_Anna.png")
+    assert f'<p class="verdict">{said.new_rows()[0]["decision"]}</p>' in html
+    for name, p in zip(model.labels.names, said.probabilities[0], strict=True):
+        assert f'{name}</th><td class="number">{100 * p:.1f} %' in html
+    assert "Nobody checked whether maps of this model mean anything" in html
+    assert html.count("<img") >= 4, "image, map, as read, final"
+    assert list((tmp_path / "served" / "uploads").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        (b"", "the file is empty"),
+        (b"PK\3\4 zip", "zip archive; unpack it"),
+        (b"%PDF-1.4", "a PDF document, not an image"),
+        (b"\x89PNG\r\n\x1a\n broken", "This file has no answer"),
+    ],
+)
+def test_a_file_that_is_no_image_gets_its_reason(
+    serve: Callable[..., TestClient], data: bytes, said: str
+) -> None:
+    found = serve().post("/judge", content=data)
+    assert found.status_code == 200
+    assert said in found.text
+
+
+def test_a_file_that_is_too_large_is_refused_before_and_while_it_arrives(
+    serve: Callable[..., TestClient], tmp_path: Path
+) -> None:
+    client = serve()
+    assert client.post("/judge", content=b"0" * 1_000_001).status_code == 413
+
+    def pieces() -> Iterator[bytes]:
+        yield from (b"0" * 100_000 for _ in range(12))
+
+    found = client.post("/judge", content=pieces())
+    assert found.status_code == 413
+    assert "more than the 1 MB allowed" in found.text
+    assert list((tmp_path / "served" / "uploads").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Host": "evil.example:8017"},
+        {"Host": "localhost.evil.example"},
+        {"Origin": "http://evil.example"},
+        {"Origin": "null"},
+        {"Sec-Fetch-Site": "cross-site"},
+        {"Sec-Fetch-Site": "same-site"},
+    ],
+)
+def test_another_page_cannot_ask(
+    serve: Callable[..., TestClient], png: bytes, headers: dict[str, str]
+) -> None:
+    assert serve().post("/judge", content=png, headers=headers).status_code == 403
+
+
+def test_a_form_of_another_page_lacks_our_header_and_every_answer_has_a_policy(
+    serve: Callable[..., TestClient], png: bytes
+) -> None:
+    client = serve()
+    del client.headers["X-Medcnn"]
+    assert client.post("/judge", content=png).status_code == 403
+    for path in ("/", "/gone"):
+        headers = client.get(path).headers
+        assert "frame-ancestors 'none'" in headers["content-security-policy"]
+        assert headers["cache-control"] == "no-store"
+        assert headers["x-content-type-options"] == "nosniff"
+    assert "unsafe" not in client.get("/").headers["content-security-policy"]
+
+
+def test_with_a_token_nothing_is_answered_without_it(
+    serve: Callable[..., TestClient], png: bytes
+) -> None:
+    token = "a secret of some length"
+    client = serve(token=token)
+    assert 'id="entry"' in client.get("/").text
+    assert client.post("/judge", content=png).status_code == 401
+    assert client.post("/enter", content="guessed").status_code == 401
+    assert client.post("/enter", content=token).status_code == 200
+    assert 'id="drop"' in client.get("/").text
+    assert client.post("/judge", content=png).status_code == 200
+    cookie = next(iter(client.cookies.jar))
+    assert token not in str(cookie.value)
+    other = serve(token=token)
+    bearer = {"Authorization": f"Bearer {token}"}
+    assert other.post("/judge", content=png, headers=bearer).status_code == 200
+
+
+def test_an_answer_is_kept_without_a_name_and_a_second_one_replaces_it(
+    serve: Callable[..., TestClient], png: bytes, tmp_path: Path
+) -> None:
+    client, folder = serve(keep_images=True), tmp_path / "served"
+    assert client.post(ANSWER.format("agreed", 1), content=png).text == "kept: 1"
+    assert client.post(ANSWER.format("corrected", 3), content=png).text == "kept: 3"
+    (row,) = rows(folder)
+    assert row["label"] == "3"
+    assert row["answer"] == "corrected"
+    assert row["patient"].startswith("patient-")
+    kept = np.asarray(Image.open(folder / row["image"]))
+    assert (kept == np.asarray(Image.open(tmp_path / "Meyer_Anna.png"))).all()
+    written = "".join(p.name for p in folder.rglob("*")) + (folder / TABLE).read_text()
+    assert "Meyer" not in written
+    assert (folder / TABLE).stat().st_mode & 0o077 == 0
+
+
+def test_a_dicom_is_kept_by_its_number_or_as_a_picture_that_reads_the_same(
+    serve: Callable[..., TestClient], model: Model, dcm: bytes, tmp_path: Path
+) -> None:
+    assert serve().post(ANSWER.format("agreed", 0), content=dcm).status_code == 200
+    (row,) = rows(tmp_path / "served")
+    assert row["SOPInstanceUID"].encode() in dcm
+    assert "4711" not in str(row)
+    shutil.rmtree(tmp_path / "served")
+    serve(keep_images=True).post(ANSWER.format("agreed", 0), content=dcm)
+    (row,) = rows(tmp_path / "served")
+    path = tmp_path / "served" / row["image"]
+    assert b"Meyer" not in path.read_bytes()
+    whole = [model.preprocessing.read_whole(p.parent, p.name) for p in (path, tmp_path / "x.dcm")]
+    assert (whole[0] == whole[1]).all()
+
+
+@pytest.mark.parametrize(
+    ("query", "said"),
+    [
+        ("kind=agreed&drop=d&class=7", "unknown class 7"),
+        ("kind=agreed&drop=d", "choose one class"),
+        ("kind=agreed&drop=d&class=1&class=2", "choose one class"),
+        ("kind=liked&drop=d&class=1", "not one of this page"),
+        ("kind=agreed&drop=d&class=1", "keep_images=true"),
+    ],
+)
+def test_an_answer_that_could_not_be_used_is_refused_with_its_reason(
+    serve: Callable[..., TestClient], png: bytes, tmp_path: Path, query: str, said: str
+) -> None:
+    found = serve().post(f"/answer?{query}", content=png)
+    assert found.status_code == 400
+    assert said in found.text
+    assert not (tmp_path / "served" / TABLE).exists()
+
+
+def test_answers_of_other_classes_are_not_mixed(tmp_path: Path, model: Model) -> None:
+    (tmp_path / TABLE).write_text("image,patient,cat\n")
+    with pytest.raises(UsageError, match="Name another folder"):
+        Answers(tmp_path, model.labels, keep_images=True)
+
+
+def test_findings_have_a_column_each(tmp_path: Path) -> None:
+    labels = LabelSpace(kind=Kind.MULTILABEL, names=("Mass", "Nodule"))
+    answers = Answers(tmp_path, labels, keep_images=True)
+    pixels = np.full((8, 8, 1), 60_000, np.uint16)
+    about: dict[str, Any] = {"kind": "agreed", "drop": "d", "said": (), "checkpoint": "0" * 64}
+    answers.add(b"one", pixels, ["Nodule"], **about)
+    answers.add(b"two", pixels, [], **about)
+    assert [(r["Mass"], r["Nodule"]) for r in rows(tmp_path)] == [("0", "1"), ("0", "0")]
+    assert len(Answers(tmp_path, labels, keep_images=True).rows) == 2, "read again"
+
+
+def test_the_kept_table_is_one_that_init_and_audit_read(
+    serve: Callable[..., TestClient], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    client = serve(keep_images=True)
+    for i in range(10):
+        data = picture(tmp_path / "p.png", seed=i)
+        sent = client.post(f"/answer?kind=agreed&drop=d{i}&class={i % 5}", content=data)
+        assert sent.status_code == 200
+    conf = tmp_path / "conf" / "data" / "reviewed.yaml"
+    assert run("init", tmp_path / "served", "answers.csv", f"output={conf}") == 0
+    text = conf.read_text()
+    assert "image: image" in text
+    assert "label: label" in text
+    assert "patient: patient" in text
+    words = ("data=reviewed", f"--config-dir={conf.parents[1]}", f"output={tmp_path / 'a.html'}")
+    run("audit", *words)
+    assert "10 images" in capsys.readouterr().err + (tmp_path / "a.html").read_text()
+
+
+@pytest.fixture
+def address(model: Model, tmp_path: Path) -> Iterator[str]:
+    """Of a server in a thread."""
+    folder = tmp_path / "served"
+    folder.mkdir(mode=0o700)
+    listening = socket.create_server(("127.0.0.1", 0))
+    app = application(served(model, folder, keep_images=True))
+    server = uvicorn.Server(uvicorn.Config(app, log_config=None, lifespan="off"))
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
+    thread.start()
+    yield f"http://127.0.0.1:{listening.getsockname()[1]}/"
+    server.should_exit = True
+    thread.join(20)
+    listening.close()
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
+def test_in_a_browser_a_file_is_judged_and_corrected_by_keys_alone(
+    address: str, tmp_path: Path, png: bytes
+) -> None:
+    broken = tmp_path / "broken<b>.png"
+    broken.write_bytes(b"<html>")
+    with browser() as page:
+        page.open(address)
+        document = page.call("DOM.getDocument")["root"]["nodeId"]
+        box = page.call("DOM.querySelector", nodeId=document, selector="#files")["nodeId"]
+        files = [str(tmp_path / "Meyer_Anna.png"), str(broken)]
+        page.call("DOM.setFileInputFiles", nodeId=box, files=files)
+        wait(page, "document.querySelectorAll('.one-image p').length > 4")
+        wait(page, "document.querySelectorAll('.one-image')[1].textContent.includes('web page')")
+        assert page.run("document.querySelectorAll('h2')[1].textContent") == "broken<b>.png"
+        page.press("c", 67)
+        assert page.run("document.activeElement.name") == "class"
+        page.run("document.querySelectorAll('[name=class]')[3].checked = true")
+        page.run("document.querySelector('.answer').requestSubmit()")
+        wait(page, "document.querySelector('output').textContent == 'kept: 3'")
+        page.press("j", 74)
+        assert page.run("document.activeElement.textContent").startswith("broken")
+        for width, mode in ((1200, "light"), (390, "dark")):
+            page.call(
+                "Emulation.setDeviceMetricsOverride",
+                width=width,
+                height=800,
+                deviceScaleFactor=1,
+                mobile=width < 500,
+            )
+            page.call(
+                "Emulation.setEmulatedMedia",
+                features=[{"name": "prefers-color-scheme", "value": mode}],
+            )
+            assert page.run("document.documentElement.scrollWidth <= innerWidth")
+        assert page.errors == []
+        asked = [a for a in page.requests if not a.startswith("data:")]
+        assert asked
+        assert all(a.startswith(address) for a in asked)
+        assert not any("Meyer" in a for a in page.requests), "names of files stay in the browser"
+    assert rows(tmp_path / "served")[0]["label"] == "3"
+
+
+def wait(page: Any, expression: str) -> None:
+    end = time.monotonic() + 60
+    while not page.run(expression):
+        assert time.monotonic() < end, expression
+        time.sleep(0.1)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("host=0.0.0.0",), "token_file is required"),
+        (("host=0.0.0.0",), "has no name of its own"),
+        (("tls_key=k.pem",), "go together"),
+        (("token_file=gone",), "token_file=gone: no such file"),
+        (("port=70000",), "port=70000"),
+        (("max_mb=0",), "max_mb=0"),
+        (("explain=cam",), "explain"),
+        ((f"folder={BEST.parents[1]}/in",), "within the run folder"),
+        ((f"folder={BEST}",), "is a file; name a folder"),
+    ],
+)
+def test_faults_of_the_command_are_found_before_anything_is_served(
+    words: tuple[str, ...], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("serve", BEST, *words) == 2
+    assert said in " ".join(capsys.readouterr().err.split())
+
+
+def test_a_port_in_use_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        assert run("serve", BEST, f"port={port}", f"folder={tmp_path / 'f'}") == 2
+    assert f"port={port} cannot be used" in " ".join(capsys.readouterr().err.split())
+
+
+@pytest.mark.parametrize(
+    ("content", "mode", "said"),
+    [("short", 0o600, "can be guessed"), ("x" * 32, 0o644, "other users can read it")],
+)
+def test_a_token_that_others_know_is_refused(
+    tmp_path: Path, content: str, mode: int, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "token"
+    file.write_text(content)
+    file.chmod(mode)
+    assert run("serve", BEST, f"token_file={file}") == 2
+    assert said in " ".join(capsys.readouterr().err.split())

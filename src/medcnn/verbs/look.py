@@ -92,12 +92,12 @@ def run(config: LookConfig, _: Command) -> Path:
     from medcnn.models.deployed import load_model
     from medcnn.models.inputs import read_inputs
     from medcnn.pages.looking import LOOKING, Seen, page
+    from medcnn.pages.way import picture
     from medcnn.system.files import write_text
     from medcnn.system.progress import log
     from medcnn.training.watching import trouble
     from medcnn.verbs.steps.exciting import flow, others_of
     from medcnn.verbs.steps.looking import moves
-    from medcnn.pages.way import picture
 
     model = load_model(config.checkpoint, device=config.device, precision="fp32")
     (images,) = read_inputs(config.input, model.labels, model.preprocessing)
@@ -149,9 +149,9 @@ def _filters(classifier: Any) -> tuple[list[Any], list[float]]:
 
 def _stages(config: LookConfig, model: Any, batch: Any, others: Any) -> list[Any]:
     from medcnn.pages.looking import Stage
+    from medcnn.pages.way import picture
     from medcnn.verbs.steps.exciting import exciting
     from medcnn.verbs.steps.looking import stages, strongest
-    from medcnn.pages.way import picture
 
     found = {name: maps[0].cpu() for name, maps in stages(model.classifier, batch)}
     if config.stage and config.stage not in found:

@@ -293,6 +293,15 @@ CLAIMS = (
         ),
     ),
     Claim(
+        "`export` writes",
+        (
+            "predict_says_the_same_of_an_exported_file_as_of_its_checkpoint",
+            "a_file_that_answers_otherwise_is_not_left_behind",
+            "monai_loads_the_bundle_and_finds_the_logits",
+            "timm_loads_the_folder_and_finds_the_logits",
+        ),
+    ),
+    Claim(
         "A package of your own can add",
         (
             "a_package_of_ones_own_trains_evaluates_and_predicts",

@@ -107,9 +107,13 @@ def require_weights(weights: str) -> None:
         )
 
 
-def require_checkpoint(path: Path) -> None:
+def require_checkpoint(path: Path, *, exported: bool = False) -> None:
     """Raises UsageError if there is no such file, or one of another kind; damage is found when it
-    is read."""
+    is read.
+
+    Args:
+        exported: whether a file of `medcnn export` will do.
+    """
     if path.is_dir():
         inside = _checkpoints_in(path)
         named = f"; did you mean {inside[0]}?" if inside else " that contains no checkpoint."
@@ -121,6 +125,13 @@ def require_checkpoint(path: Path) -> None:
         found = f"there are {listed(there)}" if there else "no checkpoint was found"
         where = "" if nearest == path.absolute().parent and there else f" in {near}"
         raise UsageError(f"checkpoint={path}: no such file; {found}{where}.")
+    if path.suffix == ".onnx":
+        if exported:
+            return
+        raise UsageError(
+            f"checkpoint={path} is an exported file, which only predict and `medcnn.load` take. "
+            "Name the checkpoint it was made from."
+        )
     with path.open("rb") as file:
         head = file.read(9)
     # the length of the header, which is JSON; an empty file or one of zeros counts as damaged

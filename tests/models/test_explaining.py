@@ -215,7 +215,7 @@ def model() -> Model:
     )
     return Model(
         checkpoint=described,
-        classifier=network("resnet18"),
+        network=network("resnet18"),
         device=torch.device("cpu"),
         dtype=torch.float32,
     )

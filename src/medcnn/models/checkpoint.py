@@ -47,6 +47,10 @@ SCHEMA = 5
 # Groups of plug-ins without which nothing can be predicted.
 NEEDED = ("backbones", "heads", "steps")
 DIGEST_BYTES, SHORT_DIGITS = 12, 8
+NEWER = (
+    f"checkpoint={{}} has schema {{}}, this medcnn reads up to {SCHEMA}; it was written by medcnn "
+    "{!s:.40}: install that or newer."
+)
 OTHER_WEIGHTS = (
     "the weights of this checkpoint were changed since it learnt what is usual, so nobody can say "
     "which images are unusual for it."
@@ -264,11 +268,7 @@ def _read(path: Path) -> tuple[Checkpoint, dict[str, Tensor]]:
         if not isinstance(schema, int) or isinstance(schema, bool) or schema < 1:
             raise ValueError(f"schema {schema!r:.40} is no number from 1 on")
         if schema > SCHEMA:
-            writer = stored["provenance"].get("medcnn")
-            raise CheckpointError(
-                f"checkpoint={path} has schema {schema}, this medcnn reads up to {SCHEMA}; it was "
-                f"written by medcnn {writer!s:.40}: install that or newer."
-            )
+            raise CheckpointError(NEWER.format(path, schema, stored["provenance"].get("medcnn")))
         if schema > 2 and seal != _seal(json.dumps(stored), tensors):
             raise _DamagedError(
                 f"{size} was changed since it was written: its checksum does not fit."

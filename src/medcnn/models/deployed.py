@@ -25,9 +25,9 @@ from medcnn.images.preprocessing import Preprocessing
 from medcnn.models import checkpoint as checkpoints
 from medcnn.models.checkpoint import Checkpoint
 from medcnn.models.classifier import Classifier
-from medcnn.models.computing import autocast
 from medcnn.models.explained import Explanation, explain_source
-from medcnn.models.inference import autocast_dtype, pick_device, predict
+from medcnn.models.exported import SUFFIX, Exported, read_exported
+from medcnn.models.inference import answered, autocast_dtype, pick_device, predict
 from medcnn.models.inputs import Images, Source, read_inputs
 from medcnn.models.no_result import refuse_without_result, with_results_only
 from medcnn.pixels.batches import batches
@@ -45,13 +45,20 @@ from medcnn.system.progress import log
 BATCH_SIZE = 64
 
 
+ONLY_ANSWERS = (
+    "checkpoint={} is an exported file: it predicts, says which images are unusual and gives "
+    "features, but maps, further training and looks inside need the checkpoint it was made from."
+)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Model:
-    """A loaded checkpoint, ready to predict.
+    """A loaded checkpoint or exported file, ready to predict.
 
     Attributes:
         checkpoint: the description that is stored with the weights.
-        classifier: normalisation, body and head, in evaluation mode on `device`.
+        network: normalisation, body and head, in evaluation mode on `device`; or those of an
+            exported file.
         dtype: precision of the arithmetic.
         provenance: name and SHA-256 of the file, as stated in predictions and reports.
         members: of an ensemble, whose `checkpoint` is that of the first except for the readout;
@@ -59,11 +66,22 @@ class Model:
     """
 
     checkpoint: Checkpoint
-    classifier: Classifier
+    network: Classifier | Exported
     device: torch.device
     dtype: torch.dtype
     provenance: Mapping[str, Any] = field(default_factory=dict)
     members: tuple[Model, ...] = ()
+
+    @property
+    def classifier(self) -> Classifier:
+        """The layers, which an exported file does not have.
+
+        Raises:
+            UsageError: this is an exported file.
+        """
+        if isinstance(self.network, Exported):
+            raise UsageError(ONLY_ANSWERS.format(self.provenance["checkpoint"]))
+        return self.network
 
     @property
     def labels(self) -> LabelSpace:
@@ -182,7 +200,7 @@ class Model:
             ]
             return mean_of(each, self.readout, self.provenance)
         return predict(
-            self.classifier,
+            self.network,
             store,
             manifest,
             rows,
@@ -228,8 +246,9 @@ class Model:
         coming = batches(given.store, targets, given.rows, batch_size, device=self.device)
         parts = []
         for batch in coming:
-            with torch.inference_mode(), autocast(self.dtype, self.device):
-                parts.append(self.classifier.features(batch.images).float().cpu().numpy())
+            _, found = answered(self.network, batch.images, "", self.dtype, features=True)
+            assert found is not None, "they were asked for"
+            parts.append(found)
         return np.concatenate(parts)
 
 
@@ -237,8 +256,8 @@ def load_model(path: Path | str, *, device: str = "auto", precision: str = "auto
     """A checkpoint, or the ensemble of those in a folder, ready to be used.
 
     Args:
-        path: a `.safetensors` file that medcnn wrote, a folder of such files, or the folder of a
-            cross-validation.
+        path: a `.safetensors` file that medcnn wrote, a folder of such files, the folder of a
+            cross-validation, or a `.onnx` file of `medcnn export`.
         device: auto, cpu, cuda, cuda:1, mps.
         precision: fp32, bf16, fp16, or auto: that of the training, which thresholds belong to.
 
@@ -253,14 +272,33 @@ def load_model(path: Path | str, *, device: str = "auto", precision: str = "auto
 
 
 def _load(path: Path, device: str, precision: str) -> Model:
+    if path.suffix == SUFFIX:
+        return _load_exported(path, device, precision)
     where = pick_device(device)
     checkpoint, classifier = checkpoints.load(path, where)
     return Model(
         checkpoint=checkpoint,
-        classifier=classifier,
+        network=classifier,
         device=where,
         dtype=autocast_dtype(checkpoint.precision(Precision(precision)), where),
         provenance=checkpoints.provenance_of(path),
+    )
+
+
+def _load_exported(path: Path, device: str, precision: str) -> Model:
+    for name, value, own in (("device", device, "cpu"), ("precision", precision, "fp32")):
+        if value not in ("auto", own):
+            raise UsageError(
+                f"trainer.{name}={value}: an exported file is computed with {name} {own}. Leave it "
+                "out, or take the checkpoint."
+            )
+    checkpoint, network, origin = read_exported(path)
+    return Model(
+        checkpoint=checkpoint,
+        network=network,
+        device=torch.device("cpu"),
+        dtype=torch.float32,
+        provenance=checkpoints.provenance_of(path) | {"exported": origin},
     )
 
 

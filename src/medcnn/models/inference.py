@@ -15,6 +15,7 @@ from medcnn.data.labels import LabelSpace
 from medcnn.data.manifest import Manifest
 from medcnn.models.classifier import Classifier
 from medcnn.models.computing import computed
+from medcnn.models.exported import Exported
 from medcnn.models.familiarity import Familiarity, seen_in
 from medcnn.pixels.batches import batches, num_batches
 from medcnn.pixels.pixel_store import PixelStore
@@ -100,8 +101,26 @@ def logits_and_features(
     return logits, features
 
 
+def answered(
+    network: nn.Module | Exported,
+    images: Tensor,
+    flips: str,
+    dtype: torch.dtype,
+    *,
+    features: bool,
+) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
+    """Logits, and `features` where they are asked for. An exported network, in which flips and
+    precision are fixed, answers for itself."""
+    if isinstance(network, Exported):
+        return network(images)
+    if not features:
+        return logits_of(network, images, flips, dtype), None
+    assert isinstance(network, Classifier), "it has features"
+    return logits_and_features(network, images, flips, dtype)
+
+
 def predict(
-    classifier: nn.Module,
+    classifier: nn.Module | Exported,
     store: PixelStore,
     manifest: Manifest,
     rows: NDArray[np.int64],
@@ -130,18 +149,17 @@ def predict(
     labels = labels or manifest.labels
     targets = manifest.targets() if targets is None else targets
     good = store.readable(rows)
-    classifier.eval()
+    if isinstance(classifier, nn.Module):
+        classifier.eval()
     own = ranks.share(good)
     coming = batches(store, targets, own, batch_size, device=device)
     parts = [np.zeros((0, len(labels.outputs)), np.float32)]
     looks = [np.zeros((0, len(COLUMNS)))]
     for batch in track(coming, num_batches(len(own), batch_size), f"predicting {split}"):
-        if familiar is None:
-            parts.append(logits_of(classifier, batch.images, flips, dtype))
-        else:
-            assert isinstance(classifier, Classifier), "it has features"
-            logits, features = logits_and_features(classifier, batch.images, flips, dtype)
-            parts.append(logits)
+        wanted = familiar is not None
+        logits, features = answered(classifier, batch.images, flips, dtype, features=wanted)
+        parts.append(logits)
+        if familiar is not None and features is not None:
             looks.append(familiar.looks(seen_in(batch.images, features)))
     chosen = [manifest.records[i] for i in good]
     by = readout.conformal.by if readout.conformal else ""

@@ -66,7 +66,12 @@ def check(config: PredictConfig) -> None:
             f"checkpoint={config.checkpoint} and input={config.input} seem to be swapped."
         )
     for file in checkpoints_at(Path(config.checkpoint)):
-        require_checkpoint(file)
+        require_checkpoint(file, exported=True)
+    if config.explain and config.checkpoint.endswith(".onnx"):
+        raise UsageError(
+            f"explain={config.explain.name}: maps need the layers, and checkpoint="
+            f"{config.checkpoint} is an exported file. Name the checkpoint it was made from."
+        )
     if not Path(config.input).exists():
         raise UsageError(f"input={config.input}: no such file or folder.")
 

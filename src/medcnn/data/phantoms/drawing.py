@@ -216,7 +216,7 @@ def _write(
     size_px: int,
     progress: Callable[[int, int], None] | None,
 ) -> None:
-    draw = _draws(phantom.name)
+    draw = draws(phantom.name)
     with (folder / TABLE).open("w", encoding="utf-8", newline="") as stream:
         table = csv.DictWriter(stream, phantom.columns, lineterminator="\n")
         table.writeheader()
@@ -230,7 +230,8 @@ def _write(
                 progress(patient + 1, patients)
 
 
-def _draws(kind: str) -> Callable[[int, int, int], Iterator[Drawing]]:
+def draws(kind: str) -> Callable[[int, int, int], Iterator[Drawing]]:
+    """Draws the images of one patient: number of the patient, seed, size_px -> drawings."""
     # Imported late: only chest needs pydicom, and the modules use the functions below.
     draw: Callable[[int, int, int], Iterator[Drawing]] = importlib.import_module(
         f"medcnn.data.phantoms.{kind}"
@@ -252,7 +253,7 @@ def lesions_of(root: Path, path: str) -> Mapping[str, NDArray[np.bool_]]:
         if kind not in PHANTOMS or made["version"] != PHANTOMS[kind].version:
             return {}
         name = path.rpartition("/")[2]
-        drawn = _draws(kind)(int(re.findall(r"\d+", name)[0]), seed, size_px)
+        drawn = draws(kind)(int(re.findall(r"\d+", name)[0]), seed, size_px)
         return next((one.lesions for one in drawn if one.name == name), {})
     except (OSError, ValueError, LookupError, TypeError):
         return {}

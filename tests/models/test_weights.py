@@ -9,6 +9,7 @@ import subprocess
 import time
 import urllib.error
 import urllib.request
+import warnings
 from collections import OrderedDict
 from pathlib import Path
 from typing import Any
@@ -320,8 +321,20 @@ WRAPPED = {
         "when": datetime.datetime(2024, 1, 1),
         "state_dict": OrderedDict(s),
     },
+    "a list": lambda s: [s],
+    "a list of models": lambda s: {"models": [below("module.", s)], "epoch": 3},
+    "numpy": lambda s: {"params": {k: v.numpy() for k, v in s.items()}},
+    "a sequence of children": lambda s: numbered(s),
+    "a sequence in an encoder": lambda s: {"state_dict": below("module.f.", numbered(s))},
     "itself": lambda s: holds_itself({"state_dict": s}),
 }
+
+
+def numbered(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """As `nn.Sequential(*list(torchvision.models.resnet18().children())[:-1])` names them."""
+    places = {"conv1": 0, "bn1": 1, "layer1": 4, "layer2": 5, "layer3": 6, "layer4": 7}
+    parted = ((*key.partition("."), value) for key, value in state.items())
+    return {f"{places[child]}.{rest}": value for child, _, rest, value in parted}
 
 
 def holds_itself(state: dict[str, Any]) -> dict[str, Any]:
@@ -363,6 +376,16 @@ def test_a_file_without_weights_names_what_it_holds_and_the_way_out(
     torch.save(content, tmp_path / "w.pth")
     with pytest.raises(UsageError, match=rf"{words}.*never code; save the state_dict alone"):
         load_weights(resnet(), "resnet18", str(tmp_path / "w.pth"))
+
+
+def test_a_torchscript_archive_is_refused_with_the_line_that_saves_its_tensors(
+    tmp_path: Path,
+) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch no longer recommends what others have saved
+        torch.jit.script(torch.nn.Conv2d(3, 2, 1)).save(str(tmp_path / "w.pt"))
+    with pytest.raises(UsageError, match=r"TorchScript archive, .*torch.jit.load\(file\)"):
+        load_weights(resnet(), "resnet18", str(tmp_path / "w.pt"))
 
 
 def test_weights_that_are_not_finite_are_refused(tmp_path: Path) -> None:

@@ -98,10 +98,23 @@ def under_our_names(
     paired = _in_order(tensors, network, name)
     if paired:
         yield paired
+    numbered = _by_number(tensors, [child for child, _ in network.named_children()])
+    if numbered:
+        yield numbered
     for rules in _RULES:
         renamed = {_rewritten(key, rules): value for key, value in tensors.items()}
         if renamed.keys() != tensors.keys() and len(renamed) == len(tensors):
             yield _joined(renamed)
+
+
+def _by_number(tensors: Mapping[str, Tensor], children: list[str]) -> dict[str, Tensor]:
+    """`4.0.conv1.weight` as `layer1.0.conv1.weight`: of `nn.Sequential(*network.children())`."""
+    made = {}
+    for key, value in tensors.items():
+        match = re.match(r"((?:[^.\d][^.]*\.)*)(\d+)\.", key)
+        if match and int(match[2]) < len(children):
+            made[f"{match[1]}{children[int(match[2])]}.{key[match.end() :]}"] = value
+    return made
 
 
 def _rewritten(key: str, rules: tuple[tuple[str, str], ...]) -> str:

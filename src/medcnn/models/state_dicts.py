@@ -1,28 +1,18 @@
-"""Tensors out of the files that other programs write, and into the body that they fit.
-
-Nothing in such a file is run. Torch's own reader takes tensors and plain containers; an object of
-any other class becomes a `Placeholder`, which has its name and whatever it held.
-"""
+"""Tensors of a file into the body that they fit, under whatever names they lie."""
 
 from __future__ import annotations
 
 import inspect
 import io
 import itertools
-import re
 import sys
 import warnings
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import redirect_stdout
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
-import safetensors
-import safetensors.torch
 import timm
-import torch
 from timm.models import adapt_input_conv, model_entrypoint
 from torch import Tensor, nn
 
@@ -41,114 +31,12 @@ _WRAPPERS = {
 _PREFERRED = ("ema", "teacher", "encoder_q", "online")
 # Layers after the features, which a file of weights has and a body does not.
 _HEADS = ("fc", "head", "head_dist", "classifier", "head_norm", "last_linear", "aux", "AuxLogits")
-# Objects of these are never wanted in a file of weights, not even as a name.
-_REFUSED_MODULES = {
-    *("os", "posix", "nt", "sys", "subprocess", "shutil", "importlib", "runpy", "ctypes"),
-    *("socket", "pty", "builtins", "code", "webbrowser", "commands"),
-}
-# Functions that rebuild plain numbers, dates and objects; what they are called with is kept.
-_REBUILDING = {"numpy", "_codecs", "datetime", "copyreg", "collections"}
 # Of a body's tensors and of the numbers in them, without model.partial=true.
 LEAST_SHARE = 0.9
-_MOST_CLASSES = 50
-_MOST_TENSORS = 200_000
 
 
 class MisfitError(UsageError):
     """The file was read, and is not this network's."""
-
-
-class Placeholder(dict[Any, Any]):
-    """Stands for an object whose class is not asked for: a mapping of what it held."""
-
-    def __new__(cls, *_arguments: Any, **_more: Any) -> Placeholder:
-        return super().__new__(cls)
-
-    def __init__(self, *_arguments: Any, **_more: Any) -> None:
-        super().__init__()
-
-    def __setstate__(self, state: Any) -> None:
-        for part in state if isinstance(state, tuple) else (state,):
-            if isinstance(part, Mapping):
-                self.update(part)
-
-    def __hash__(self) -> int:  # type: ignore[override]
-        return id(self)
-
-
-def tensors_in(path: Path) -> tuple[dict[str, Tensor], list[str]]:
-    """All tensors of a file by their dotted names, and the classes of what else it holds.
-
-    Raises:
-        UsageError: it cannot be read without running code in it, or holds no tensor.
-    """
-    classes: list[str] = []
-    try:
-        if path.suffix == ".safetensors":
-            return dict(safetensors.torch.load_file(path)), classes
-        stored = _unpickled(path, classes)
-    except Exception as error:  # torch and safetensors raise a dozen types for a damaged file
-        raise UsageError(
-            f"model.weights={path} cannot be read as weights: {_first_line(error)}. Only tensors "
-            "are loaded, never code; save the state_dict alone: "
-            "torch.save(model.state_dict(), 'weights.pth')."
-        ) from error
-    found = dict(flat(stored))
-    if not found:
-        what = f"a {type(stored).__name__}"
-        if isinstance(stored, Placeholder | list | tuple) or classes:
-            what = f"objects of {listed(classes, 3)}" if classes else what
-        raise UsageError(
-            f"model.weights={path} holds no tensors, only {what}. Only tensors are loaded, never "
-            "code; save the state_dict alone: torch.save(model.state_dict(), 'weights.pth')."
-        )
-    return found, classes
-
-
-def _unpickled(path: Path, classes: list[str]) -> Any:
-    """What the file holds, with a `Placeholder` for each object of another class.
-
-    Raises:
-        ValueError: an object that only something that runs code would make.
-    """
-    while True:
-        known = [(_placeholder_of(name), name) for name in classes]
-        try:
-            # the names come from the file, the classes from here: nothing of it is imported
-            with torch.serialization.safe_globals(known):  # type: ignore[arg-type]
-                return torch.load(path, map_location="cpu", weights_only=True)
-        except Exception as error:
-            named = re.search(r"GLOBAL ([\w.]+) (was not an allowed|whose module)", str(error))
-            if not named or len(classes) == _MOST_CLASSES:
-                # without torch's advice to read the file with weights_only=False
-                raise ValueError(str(error).rpartition("WeightsUnpickler error: ")[2]) from error
-            name = named[1]
-            # torch leaves `builtins.` out of what it says
-            root, last = name.partition(".")[0], name.rpartition(".")[2]
-            harmless = last.lstrip("_")[:1].isupper() or root in _REBUILDING
-            if "." not in name or root in _REFUSED_MODULES or not harmless or name in classes:
-                raise ValueError(f"it holds {name}, which is no tensor") from error
-            classes.append(name)
-
-
-def _placeholder_of(name: str) -> type[Placeholder]:
-    return type(name.rpartition(".")[2], (Placeholder,), {})
-
-
-def flat(stored: Any) -> Iterator[tuple[str, Tensor]]:
-    """Tensors of nested mappings by dotted name; each mapping once, since it may hold itself."""
-    seen: set[int] = set()
-    waiting: list[tuple[str, Any]] = [("", stored)]
-    count = 0
-    while waiting and count < _MOST_TENSORS:
-        name, value = waiting.pop()
-        if isinstance(value, Tensor):
-            count += 1
-            yield name, value
-        elif isinstance(value, Mapping) and id(value) not in seen:
-            seen.add(id(value))
-            within = [(f"{name}.{key}" if name else str(key), v) for key, v in value.items()]
-            waiting += reversed(within)
 
 
 @dataclass(frozen=True, slots=True)
@@ -383,7 +271,3 @@ def _for_channels(found: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> 
             # grey weights see the mean of the colours
             found[first] = found[first].repeat(1, 3, 1, 1) / 3
     return found
-
-
-def _first_line(error: object) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0][:200]

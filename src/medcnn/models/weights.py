@@ -28,7 +28,8 @@ from medcnn.models.backbones import Body, Normalisation, build_body, source_of
 from medcnn.models.checkpoint import Checkpoint
 from medcnn.models.known_weights import Known, recognised
 from medcnn.models.packaged import PACKAGES, packaged
-from medcnn.models.state_dicts import Fit, MisfitError, fit, flat, tensors_in
+from medcnn.models.state_dicts import Fit, MisfitError, fit
+from medcnn.models.weight_files import first_line, flat, tensors_in
 from medcnn.places import WEIGHT_FILES, WEIGHT_WORDS, require_weights
 from medcnn.system.errors import UsageError, listed
 
@@ -117,7 +118,7 @@ def _of_hub(body: Body, name: str, source: str, partial: bool) -> Origin:
     try:
         tensors = _download(source)
     except Exception as error:  # a damaged file raises what it likes
-        raise MisfitError(f"{source} cannot be loaded ({_first_line(error)})") from error
+        raise MisfitError(f"{source} cannot be loaded ({first_line(error)})") from error
     got = _fitted(body, tensors, name, source, partial)
     licence = getattr(body.network, "pretrained_cfg", {}).get("license") or ""
     return _origin(body, got, f"pretrained weights ({source})", str(licence), recognised(source))
@@ -324,8 +325,4 @@ def _why(error: OSError) -> str:
     if isinstance(reason, socket.gaierror):
         return "no network, or one that does not know this name"
     said = reason.strerror if isinstance(reason, OSError) else None
-    return said or _first_line(reason)
-
-
-def _first_line(error: object) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+    return said or first_line(reason)

@@ -144,7 +144,7 @@ ROOMS = {
     "clinic": 1_320,
     "data": 8_980,
     "images": 4_710,
-    "models": 6_210,
+    "models": 6_260,
     "pages": 6_830,
     "pixels": 1_800,
     "statistics": 9_180,

@@ -8,9 +8,12 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
+from medcnn.data.public.marks import SEGMENTED
 from medcnn.models.deployed import Model, load_model
 from medcnn.verbs.steps.gallery import _cascade
 from tests.command import SMALL, run
@@ -114,3 +117,29 @@ def test_weights_become_random_from_the_top_until_none_is_left(model: Model) -> 
     after = model.classifier.state_dict()
     assert all(torch.equal(before[name], after[name]) for name in after), "the model stays"
     assert torch.equal(state, torch.get_rng_state())
+
+
+def test_masks_in_the_layout_of_a_public_set_are_used_for_the_pointing_game(
+    tmp_path: Path,
+) -> None:
+    """HAM10000 in miniature: the lesion is bright, and its mask lies where the authors put it."""
+    folder = tmp_path / "ham" / "HAM10000_images_part_1"
+    masks = tmp_path / "ham" / SEGMENTED
+    masks.mkdir(parents=True)
+    folder.mkdir()
+    rows = ["lesion_id,image_id,dx"]
+    for n in range(36):
+        rows.append(f"HAM_{n:07},ISIC_{n:07},{('nv', 'mel')[n % 2]}")
+        pixels = np.random.default_rng(n).integers(0, 120, (40, 40, 3), np.uint8)
+        pixels[10:20, 10:20, n % 2] += 100
+        Image.fromarray(pixels).save(folder / f"ISIC_{n:07}.jpg")
+        mask = np.zeros((40, 40), np.uint8)
+        mask[10:20, 10:20] = 255
+        Image.fromarray(mask).save(masks / f"ISIC_{n:07}_segmentation.png")
+    (tmp_path / "ham" / "HAM10000_metadata.csv").write_text("\n".join(rows))
+    words = [word for word in WORDS if not word.startswith(("data.phantom", "data.pat", "data="))]
+    place = ("data=ham10000", f"data.root={tmp_path / 'ham'}", f"run_dir={tmp_path / 'run'}")
+    assert run("train", *words, *place, "audit.allow=[classes]") == 0
+    found = json.loads((tmp_path / "run" / "explanations.json").read_text())
+    (pointing,) = [check for check in found["checks"] if check["name"] == "pointing"]
+    assert pointing["maps"] == len(found["cases"])

@@ -24,7 +24,7 @@ KINDS = {
 CHECKS = {
     "weights": "they hardly change when all weights are random",
     "agreement": "another method gives other maps",
-    "pointing": "they are not shown to point at the drawn lesions more often than chance",
+    "pointing": "they are not shown to point at the marked lesions more often than chance",
     "outside": "their share outside the picture is as large as that of an even map",
 }
 
@@ -90,7 +90,7 @@ def _words(check: Mapping[str, Any], maps: Mapping[str, Any]) -> tuple[str, str,
         return f"Rank correlation with {other}", f"{value:.2f}", f"{limit:g} or more"
     if check["name"] == "pointing":
         return (
-            "Highest value in a drawn lesion",
+            "Highest value in a marked lesion",
             f"{detail['hits']:.0f} of {check['maps']}; {detail['expected']:.1f} expected by chance",
             f"p = {value:.2g}, below {limit:g}",
         )

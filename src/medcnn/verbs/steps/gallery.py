@@ -17,6 +17,7 @@ from torch import Tensor
 from medcnn.config import Choice
 from medcnn.data.manifest import Manifest
 from medcnn.data.phantoms.drawing import lesions_of
+from medcnn.data.public.marks import marks_of
 from medcnn.images.framing import frame_of
 from medcnn.images.resizing import narrowed
 from medcnn.models.classifier import Classifier, build_classifier
@@ -191,16 +192,22 @@ def _pointing(
     cases: list[Case],
     maps: list[Tensor],
 ) -> Check | None:
-    """Of phantoms, which know where their lesions are; a hit is at most half a position away."""
+    """Of images whose lesions are known, which are phantoms and those of public sets that come with
+    boxes or masks; a hit is at most half a position away."""
     hits, chances = [], []
     for row, case, one in zip(rows, cases, maps, strict=True):
         path = manifest.records[row].path
         there = judged.targets[case.row, case.output] == 1
         name = judged.labels.outputs[case.output]
-        lesions = lesions_of(manifest.root, path).get(name) if there else None
+        if not there:
+            continue
+        whole = model.preprocessing.read_whole(manifest.root, path)
+        lesions = lesions_of(manifest.root, path).get(name)
+        if lesions is None:
+            lesions = marks_of(manifest.root, path, name, *whole.shape[:2])
         if lesions is None or not lesions.any():
             continue
-        frame = frame_of(model.preprocessing, model.preprocessing.read_whole(manifest.root, path))
+        frame = frame_of(model.preprocessing, whole)
         values = as_large(one, model.preprocessing.size_px)[0]
         back = frame.back(values, *lesions.shape)
         right = near(lesions, round(frame.part.height / one.shape[1] / 2))

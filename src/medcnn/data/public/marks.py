@@ -1,0 +1,108 @@
+"""Where public sets mark findings: boxes and masks of readers, in the layouts of their authors.
+
+    ChestX-ray14    BBox_List_2017.csv (Image Index, Finding Label, Bbox [x, y, w, h]), in 1024 px
+    RSNA            x, y, width, height in stage_2_train_labels.csv
+    VinDr-CXR       annotations/annotations_train.csv, annotations_test.csv (class_name, x_min, ...)
+    HAM10000        HAM10000_segmentations_lesion_tschandl/ISIC_..._segmentation.png
+    PH2             IMD003/IMD003_lesion/IMD003_lesion.bmp beside each image
+
+IDRiD segments other images (its part A) than it grades (part B), whose names do not go together.
+
+Source: Wang et al. 2017, CVPR; Shih et al. 2019, Radiology: AI 1(1); Nguyen et al. 2022, Sci Data
+9:429; Tschandl et al. 2020, Nat Med 26; Mendonca et al. 2013, IEEE EMBC.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator, Mapping
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from medcnn.data.public.rsna_pneumonia import CLASSES
+
+Mask = NDArray[np.bool_]
+# Finding, left, top, width and height in pixels.
+Box = tuple[str, float, float, float, float]
+NIH_PX = 1024
+NIH_NAMES = {"Infiltrate": "Infiltration"}  # of the table of boxes -> of the table of findings
+SEGMENTED = "HAM10000_segmentations_lesion_tschandl"
+
+
+def marks_of(root: Path, path: str, label: str, height: int, width: int) -> Mask | None:
+    """What readers marked as `label` in an image [height, width]; None where nothing is known.
+
+    Args:
+        root: the folder of the set.
+        path: of the image below it.
+    """
+    name = PurePosixPath(path)
+    if masks := [p for p in _masks(root, name) if p.is_file()]:
+        try:
+            with Image.open(masks[0]) as file:
+                mask = file.convert("L").resize((width, height), Image.Resampling.NEAREST)
+        except OSError:
+            return None
+        return np.asarray(mask) > 127
+    for table, side, rows in (
+        ("BBox_List_2017.csv", NIH_PX, _nih),
+        ("stage_2_train_labels.csv", 0, _rsna),
+        (f"annotations/annotations_{name.parts[0]}.csv", 0, _vindr),
+    ):
+        if (root / table).is_file():
+            found = np.zeros((height, width), bool)
+            times = width / side if side else 1.0
+            for of, left, top, wide, high in rows(root / table, name):
+                if of == label:
+                    x, y = round(left * times), round(top * times)
+                    ends = round((left + wide) * times), round((top + high) * times)
+                    found[max(y, 0) : ends[1], max(x, 0) : ends[0]] = True
+            return found if found.any() else None
+    return None
+
+
+def _masks(root: Path, name: PurePosixPath) -> Iterator[Path]:
+    yield root / SEGMENTED / f"{name.stem}_segmentation.png"
+    if name.parent.name == f"{name.stem}_Dermoscopic_Image":
+        yield root / name.parent.parent / f"{name.stem}_lesion" / f"{name.stem}_lesion.bmp"
+
+
+def _rows(table: Path) -> Iterator[dict[str, str]]:
+    """Cells by the heads of their columns, of which some are blank in ChestX-ray14."""
+    with table.open(newline="", encoding="utf-8-sig", errors="replace") as file:
+        reader = csv.reader(file)
+        head = [name or str(n) for n, name in enumerate(next(reader, []))]
+        for cells in reader:
+            yield dict(zip(head, cells, strict=False))
+
+
+def _box(row: Mapping[str, str], *columns: str) -> tuple[float, float, float, float] | None:
+    try:
+        left, top, wide, high = (float(row[column]) for column in columns)
+    except (KeyError, ValueError):  # images without a finding have no box
+        return None
+    return left, top, wide, high
+
+
+def _nih(table: Path, name: PurePosixPath) -> Iterator[Box]:
+    for row in _rows(table):
+        if row.get("Image Index") == name.name and (box := _box(row, "Bbox [x", "y", "w", "h]")):
+            label = row["Finding Label"]
+            yield NIH_NAMES.get(label, label), *box
+
+
+def _rsna(table: Path, name: PurePosixPath) -> Iterator[Box]:
+    for row in _rows(table):
+        if row.get("patientId") == name.stem and (box := _box(row, "x", "y", "width", "height")):
+            yield CLASSES[1], *box
+
+
+def _vindr(table: Path, name: PurePosixPath) -> Iterator[Box]:
+    for row in _rows(table):
+        box = _box(row, "x_min", "y_min", "x_max", "y_max")
+        if row.get("image_id") == name.stem and box:
+            left, top, right, bottom = box
+            yield row["class_name"], left, top, right - left, bottom - top

@@ -142,7 +142,7 @@ ROOMS = {
     "audit": 2_290,
     "cli": 1_680,
     "clinic": 1_320,
-    "data": 8_980,
+    "data": 9_080,
     "images": 4_710,
     "models": 6_260,
     "pages": 6_830,

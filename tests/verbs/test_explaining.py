@@ -16,8 +16,11 @@ from medcnn.images.preprocessing import Preprocessing
 from medcnn.models import checkpoint as checkpoints
 from medcnn.models.checkpoint import Checkpoint
 from medcnn.models.classifier import Architecture, build_classifier
+from medcnn.models.deployed import load_model
+from medcnn.models.explained import mean_map, most_probable
 from medcnn.pages.overlay import STRIP_PX
 from medcnn.statistics.decisions import Readout
+from medcnn.system.errors import UsageError
 from tests.command import run
 
 NAME = "Mueller_Anna"
@@ -112,12 +115,33 @@ def test_a_wrong_word_is_named_and_leaves_nothing(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_an_ensemble_is_explained_by_its_members(
-    place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_the_map_of_an_ensemble_is_the_mean_of_those_of_its_members(
+    place: Path, tmp_path: Path
 ) -> None:
-    words = (f"checkpoint={place}", f"input={place}/in", f"output={tmp_path}/new.csv")
-    assert run("predict", *words, "explain=gradcam") == 2
-    assert "one of its checkpoints at a time" in " ".join(capsys.readouterr().err.split())
+    ensemble = tmp_path / "members"
+    ensemble.mkdir()
+    for seed in (0, 1):
+        checkpoint, classifier = checkpoints.load(place / "a.safetensors", torch.device("cpu"))
+        torch.manual_seed(seed)
+        torch.nn.init.normal_(classifier.head[-1].weight)
+        checkpoints.save(ensemble / f"{seed}.safetensors", classifier, checkpoint)
+    image = place / "in" / "other.png"
+    both = load_model(ensemble, device="cpu")
+    found = both.explain(image, method="hirescam")
+    assert found.label == most_probable(
+        both.labels, [np.asarray(m.predict([image]).logits) for m in both.members]
+    )
+    each = [m.explain(image, found.label, method="hirescam") for m in both.members]
+    np.testing.assert_allclose(found.map, np.mean([e.map for e in each], axis=0), atol=1e-6)
+    assert found.logit == pytest.approx(np.mean([e.logit for e in each]))
+    words = (f"checkpoint={ensemble}", f"input={image}", f"output={tmp_path}/new.csv")
+    assert run("predict", *words, "explain=gradcam") == 0
+    assert (tmp_path / "new-maps" / "maps.csv").is_file()
+
+
+def test_maps_of_different_sizes_are_not_averaged() -> None:
+    with pytest.raises(UsageError, match=r"different sizes \(5×5, 7×7\)"):
+        mean_map([torch.zeros(1, 5, 5), torch.zeros(1, 7, 7)])
 
 
 def test_maps_that_were_not_finished_are_removed(

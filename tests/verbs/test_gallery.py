@@ -143,3 +143,14 @@ def test_masks_in_the_layout_of_a_public_set_are_used_for_the_pointing_game(
     found = json.loads((tmp_path / "run" / "explanations.json").read_text())
     (pointing,) = [check for check in found["checks"] if check["name"] == "pointing"]
     assert pointing["maps"] == len(found["cases"])
+
+
+def test_an_ensemble_has_maps_too(trained: Path, tmp_path: Path) -> None:
+    (tmp_path / "members").mkdir()
+    for number, name in enumerate(("best", "last")):
+        member = tmp_path / "members" / f"{number}.safetensors"
+        shutil.copy(trained / "checkpoints" / f"{name}.safetensors", member)
+    words = (tmp_path / "members", f"data.root={trained.parent / 'lesions'}")
+    assert run("evaluate", *words, "trainer.device=cpu", f"run_dir={tmp_path / 'r'}") == 0
+    found = json.loads((tmp_path / "r" / "explanations.json").read_text())
+    assert {"weights", "agreement", "pointing"} <= {check["name"] for check in found["checks"]}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -37,7 +38,7 @@ class Explanation:
             logits per position of the layer, integrated gradients per pixel; occlusion is by how
             much the logit falls.
         label: the class.
-        logit: of the class, before any calibration.
+        logit: of the class, before any calibration; the mean over the members of an ensemble.
         method: a name in METHODS.
     """
 
@@ -54,12 +55,29 @@ def as_large(maps: Tensor, size_px: int) -> NDArray[np.float32]:
     return large[:, 0].numpy().astype(np.float32)
 
 
-def most_probable(labels: LabelSpace, logits: NDArray[np.float32]) -> list[str]:
-    """The class with the highest probability of each image, from logits [N, K]; of a binary label
-    perhaps the negative one."""
+def mean_map(maps: Sequence[Tensor]) -> Tensor:
+    """Of the maps [B, h, w] of the members of an ensemble.
+
+    Raises:
+        UsageError: they have different sizes, so that their values cannot be compared.
+    """
+    if len(sizes := {tuple(one.shape[1:]) for one in maps}) > 1:
+        told = ", ".join(f"{h}×{w}" for h, w in sorted(sizes))
+        raise UsageError(
+            f"explain: the members of this ensemble have maps of different sizes ({told}), whose "
+            "values do not compare. Explain one of them at a time, or take occlusion or "
+            "integrated_gradients."
+        )
+    return torch.stack(list(maps)).mean(0)
+
+
+def most_probable(labels: LabelSpace, each: Sequence[NDArray[np.float32]]) -> str:
+    """The class with the highest mean probability, from the logits [1, K] of each member; of a
+    binary label perhaps the negative one."""
+    mean = np.mean([labels.probabilities(logits) for logits in each], axis=0)[0]
     if labels.kind is Kind.BINARY:
-        return [labels.names[int(one > 0)] for one in logits[:, 0]]
-    return [labels.names[int(best)] for best in logits.argmax(axis=1)]
+        return labels.names[int(mean[0] > 0.5)]
+    return labels.names[int(mean.argmax())]
 
 
 def explain_source(model: Model, image: Image, how: Choice, label: str | None) -> Explanation:
@@ -91,18 +109,20 @@ def explain_image(
         how: a method and its options.
         label: a class; None: the most probable.
     """
-    if model.members:
-        raise UsageError("an ensemble is explained by each of its `members`, not as a whole.")
-    method, flips = METHODS.bind(how.name, how.options), model.checkpoint.flips
+    method, parts = METHODS.bind(how.name, how.options), model.members or (model,)
     frame = frame_of(model.preprocessing, whole)
     images = torch.from_numpy(seen)[None].to(model.device)
-    logits = logits_of(model.classifier, images, flips, torch.float32)
-    label = label or most_probable(model.labels, logits)[0]
-    logit = Logit.of(model.classifier, model.labels, label)
-    large = as_large(explained(method, logit, images, flips), model.preprocessing.size_px)[0]
+    each = [logits_of(p.classifier, images, p.checkpoint.flips, torch.float32) for p in parts]
+    label = label or most_probable(model.labels, each)
+    logits = [Logit.of(part.classifier, model.labels, label) for part in parts]
+    maps = [
+        explained(method, logit, images, part.checkpoint.flips)
+        for logit, part in zip(logits, parts, strict=True)
+    ]
+    large = as_large(mean_map(maps), model.preprocessing.size_px)[0]
     return Explanation(
         map=frame.back(large, *whole.shape[:2]),
         label=label,
-        logit=logit.sign * float(logits[0, logit.output]),
+        logit=logits[0].sign * float(np.mean(each, axis=0)[0, logits[0].output]),
         method=how.name,
     )

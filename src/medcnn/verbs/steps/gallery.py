@@ -4,7 +4,7 @@ anything. Whatever is drawn by chance has a seed of its own."""
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -22,7 +22,7 @@ from medcnn.images.framing import frame_of
 from medcnn.images.resizing import narrowed
 from medcnn.models.classifier import Classifier, build_classifier
 from medcnn.models.deployed import Model
-from medcnn.models.explained import as_large
+from medcnn.models.explained import as_large, mean_map
 from medcnn.models.explaining import METHODS, Logit, Method, explained
 from medcnn.models.parts import parts_of
 from medcnn.pages.overlay import highest, overlaid
@@ -65,7 +65,7 @@ def gallery(
     """What `explanations.json` holds; empty where no method is given, no image was assessed, or the
     model has no maps."""
     cases = cases_of(judged) if how else []
-    if how is None or not cases or model.members:
+    if how is None or not cases:
         return {}
     try:
         with working(f"maps by {how.name}"):
@@ -90,11 +90,15 @@ def _gallery(
     rows = [row_of[judged.image_ids[case.row]] for case in cases]
     pixels = store.take(np.array(rows, np.int64))
     images = torch.from_numpy(pixels).to(model.device)
-    maps = _maps(method, model.classifier, images, cases, model.checkpoint.flips)
+    parts = model.members or (model,)
+    if any(p.checkpoint.architecture != parts[0].checkpoint.architecture for p in parts):
+        raise UsageError("its checkpoints are of different networks.")
+    own = [part.classifier for part in parts]
+    maps = _maps(method, own, images, cases, [part.checkpoint.flips for part in parts])
     large = [as_large(one, model.preprocessing.size_px)[0] for one in maps]
     checks = [
         weights_check(_randomised(method, model, images, cases)),
-        agreement_check(_agreement(how, model.classifier, images, cases)),
+        agreement_check(_agreement(how, own, images, cases)),
         _pointing(model, manifest, rows, judged, cases, maps),
         outside_check([_outside(*pair) for pair in zip(pixels, large, strict=True)]),
     ]
@@ -109,11 +113,21 @@ def _gallery(
 
 
 def _maps(
-    method: Method, classifier: Classifier, images: Tensor, cases: list[Case], flips: str = ""
+    method: Method,
+    classifiers: Sequence[Classifier],
+    images: Tensor,
+    cases: list[Case],
+    flips: Sequence[str] = (),
 ) -> list[Tensor]:
-    """[1, h, w] of each image, of its own class."""
+    """[1, h, w] of each image, of its own class; of several classifiers the mean."""
+    views = flips or [""] * len(classifiers)
     return [
-        explained(method, Logit(classifier=classifier, output=case.output), image[None], flips)
+        mean_map(
+            [
+                explained(method, Logit(classifier=one, output=case.output), image[None], of)
+                for one, of in zip(classifiers, views, strict=True)
+            ]
+        )
         for image, case in zip(images, cases, strict=True)
     ]
 
@@ -137,11 +151,11 @@ def _other(how: Choice) -> Choice:
 
 
 def _agreement(
-    how: Choice, classifier: Classifier, images: Tensor, cases: list[Case]
+    how: Choice, classifiers: Sequence[Classifier], images: Tensor, cases: list[Case]
 ) -> list[float]:
     other = _other(how)
     both = [
-        _maps(METHODS.bind(of.name, of.options), classifier, images, cases) for of in (how, other)
+        _maps(METHODS.bind(of.name, of.options), classifiers, images, cases) for of in (how, other)
     ]
     return _compared(*both)
 
@@ -150,17 +164,18 @@ def _randomised(
     method: Method, model: Model, images: Tensor, cases: list[Case]
 ) -> dict[str, list[float]]:
     """What was randomised -> rank correlation of each map with the trained network's."""
-    trained = _maps(method, model.classifier, images, cases)
+    parts = model.members or (model,)
+    trained = _maps(method, [part.classifier for part in parts], images, cases)
     return {
-        stage: _compared(trained, _maps(method, classifier, images, cases))
-        for stage, classifier in _cascade(model)
+        steps[0][0]: _compared(trained, _maps(method, [one for _, one in steps], images, cases))
+        for steps in zip(*(_cascade(part, seed) for seed, part in enumerate(parts)), strict=True)
     }
 
 
-def _cascade(model: Model) -> Iterator[tuple[str, Classifier]]:
+def _cascade(model: Model, seed: int = 0) -> Iterator[tuple[str, Classifier]]:
     """The classifier with fresh weights from the top on: head, then more and more of the body."""
     with torch.random.fork_rng(), torch.device("cpu"):
-        torch.manual_seed(0)
+        torch.manual_seed(seed)
         outputs = len(model.labels.outputs)
         fresh, _ = build_classifier(model.checkpoint.architecture, outputs)
     classifier = copy.deepcopy(model.classifier)

@@ -19,7 +19,6 @@ from medcnn.models.inputs import Images
 from medcnn.pages.overlay import highest, with_scale
 from medcnn.places import maps_of
 from medcnn.statistics.predictions import Predictions
-from medcnn.system.errors import UsageError
 from medcnn.system.files import private_to, quoted, table
 from medcnn.system.progress import log, track
 
@@ -43,7 +42,7 @@ def maps_beside(output: Path, model: Model, how: Choice | None) -> Iterator[Draw
         how: a method with its options, and the `label` to explain; None: nothing is drawn.
 
     Raises:
-        UsageError: the method, an option or the label is unknown, or the model is an ensemble.
+        UsageError: the method, an option or the label is unknown.
     """
     if how is None:
         yield lambda *_: None
@@ -51,8 +50,6 @@ def maps_beside(output: Path, model: Model, how: Choice | None) -> Iterator[Draw
     options = dict(how.options)
     label = options.pop("label", None)
     METHODS.bind(how.name, options)
-    if model.members:
-        raise UsageError("explain: an ensemble is explained by one of its checkpoints at a time.")
     if label is not None:
         Logit.of(model.classifier, model.labels, str(label))
     rows: list[dict[str, object]] = []

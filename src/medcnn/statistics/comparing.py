@@ -162,14 +162,14 @@ def compare(
         if metrics:
             rows = list(zip(pair[0].of(scope), pair[1].of(scope), strict=True))
             kernels = {n: m.kernel(labels) for n, m in metrics.items()}
-            drawn = _drawn(rows, kernels, weights, num_groups, groups)
+            drawn = drawn_differences(rows, kernels, weights, num_groups, groups)
             exchanged = _exchanged(rows, kernels, keep[:, groups])
             outputs = labels.outputs[1:] if scope is Scope.CUT else labels.outputs
             own = outputs if len(rows) > 1 else ()
             for n, m in metrics.items():
                 found = np.array([[kernels[n](Sample.once(r))[0] for r in two] for two in rows])
                 told = own if scores or n == "auroc" else ()
-                differences += _tested(
+                differences += tested(
                     n, m, rows, found, drawn[n], exchanged[n], groups, told, m.span(labels)
                 )
     differences.sort(key=lambda d: (d.label is not None, names.index(d.score)))
@@ -179,7 +179,7 @@ def compare(
 Pair = tuple[Rows, Rows]
 
 
-def _drawn(
+def drawn_differences(
     rows: Sequence[Pair],
     kernels: Mapping[str, Kernel],
     weights: NDArray[Any],
@@ -252,7 +252,7 @@ def _joined(a: Rows, b: Rows, *, ranked: bool) -> Rows:
     )
 
 
-def _tested(
+def tested(
     name: str,
     metric: Metric,
     rows: Sequence[Pair],

@@ -14,8 +14,8 @@ from typing import Any
 # In the order in which `medcnn --help` shows them.
 VERBS = (
     *("audit", "train", "probe", "sweep", "crossvalidate", "learning-curve", "finetune"),
-    *("evaluate", "external", "predict", "export", "report", "compare", "readers", "plan"),
-    *("monitor", "serve", "verify", "who", "preview", "inspect", "look", "init", "list"),
+    *("evaluate", "external", "robustness", "predict", "export", "report", "compare", "readers"),
+    *("plan", "monitor", "serve", "verify", "who", "preview", "inspect", "look", "init", "list"),
 )
 
 

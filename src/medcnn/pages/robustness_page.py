@@ -1,0 +1,271 @@
+"""`robustness.html`: curves over the grades of each corruption, and how often decisions change."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import pairwise
+from typing import Any
+
+from medcnn.pages import svg
+from medcnn.pages.facts import Facts, Statement, say
+from medcnn.pages.format import counted, estimate, number, p_text, percent, signed, whose
+from medcnn.pages.page import rendered
+from medcnn.pages.statements import STATEMENTS
+from medcnn.pages.svg import Axis, Chart
+from medcnn.statistics.differences import Difference
+from medcnn.statistics.robustness import Kind, Robustness
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spoilt:
+    """How a kind is shown.
+
+    Attributes:
+        move: it only frames the image differently.
+        pictures: of one image in each grade.
+    """
+
+    title: str
+    move: bool
+    amounts: tuple[str, ...]
+    pictures: tuple[Any, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Robust:
+    """What the page is made of.
+
+    Attributes:
+        title: of the score.
+        images: spoilt, and of the whole split.
+        kinds: in the order of `found.kinds`.
+        plain: the image of their pictures, as it is.
+    """
+
+    source: str
+    split: str
+    group_noun: str
+    title: str
+    images: tuple[int, int]
+    groups: int
+    size_px: int
+    found: Robustness
+    kinds: tuple[Spoilt, ...]
+    plain: Any = None
+
+    def each(self, *, moves: bool) -> list[tuple[Kind, Spoilt]]:
+        both = zip(self.found.kinds, self.kinds, strict=True)
+        return [(kind, shown) for kind, shown in both if shown.move is moves]
+
+    @property
+    def damage(self) -> list[tuple[Kind, Spoilt]]:
+        return self.each(moves=False)
+
+    @property
+    def moves(self) -> list[tuple[Kind, Spoilt]]:
+        return self.each(moves=True)
+
+    @property
+    def lower(self) -> list[tuple[Kind, Spoilt]]:
+        """Corruptions that make the score worse, the worst first."""
+        found = [(kind, shown) for kind, shown in self.damage if kind.lowers]
+        return sorted(found, key=lambda of: of[0].change.difference * of[0].change.better)
+
+    @property
+    def tested(self) -> int:
+        return sum(not math.isnan(kind.change.p) for kind, _ in self.damage)
+
+
+def _change(d: Difference) -> str:
+    value, interval = estimate(d.difference, d.low, d.high, signed)
+    return f"{value}, 95 % interval {interval}" if interval else value
+
+
+def _mean(r: Robust) -> str:
+    mean = r.found.mean
+    assert mean
+    kinds = counted(len(r.damage), "kind")
+    why = "" if not math.isnan(mean.low) else f"; no interval: {_why(mean, r)}"
+    return (
+        f"{r.title} {number(mean.reference)} on the images as they are, and {number(mean.other)} "
+        f"on average over {kinds} of corruption in five grades (difference {_change(mean)}{why})."
+    )
+
+
+def _why(d: Difference, r: Robust) -> str:
+    return whose(d.note.rpartition(": ")[2], r.group_noun)
+
+
+def _worst(r: Robust) -> str:
+    kind, shown = r.lower[0]
+    last = kind.grades[-1].change
+    rest = [other.title.lower() for _, other in r.lower[1:]]
+    more = f" It is also worse with: {', '.join(rest)}." if rest else ""
+    return (
+        f"It suffers most from {shown.title.lower()}: {_change(kind.change)} on average over the "
+        f"grades, and {signed(last.difference)} in the fifth.{more}"
+    )
+
+
+def _flips(r: Robust) -> str:
+    told = []
+    for kind, shown in r.moves:
+        f, amount = kind.grades[MIDDLE].flips, shown.amounts[MIDDLE]
+        value, interval = estimate(f.value, f.low, f.high, percent, " %")
+        why = f" ({interval})" if interval else ""
+        told.append(f"{shown.title.lower()} by {amount} changes {value}{why}")
+    return f"Of the decisions, {' and '.join(told)}, although the image shows almost the same."
+
+
+MIDDLE = 2  # the third of the five grades
+
+SAYS: dict[str, Statement[Robust]] = {
+    "mean": Statement(_mean, lambda r: r.found.mean is not None),
+    "worst": Statement(_worst, lambda r: bool(r.lower)),
+    "none lower": Statement(
+        lambda r: (
+            f"None of {counted(r.tested, 'kind')} of corruption makes it worse by more than chance "
+            "here. That does not show that none does."
+        ),
+        lambda r: r.tested > 0 and not r.lower,
+    ),
+    "flips": Statement(_flips, lambda r: bool(r.moves)),
+    "some": Statement(
+        lambda r: (
+            f"Only {r.images[0]:,} of {r.images[1]:,} images were corrupted: whole "
+            f"{r.group_noun}s, drawn at random."
+        ),
+        lambda r: r.images[0] < r.images[1],
+    ),
+    "few": Statement(
+        lambda r: f"There are too few {r.group_noun}s for a test of any kind of corruption.",
+        lambda r: bool(r.damage) and r.tested == 0,
+    ),
+    "paired": Statement(
+        lambda r: (
+            "Each difference is from the same images as they are, and its interval resamples "
+            f"{r.group_noun}s. A kind is called worse if its mean over the grades is, at 5 % over "
+            "all kinds together (Holm). Intervals of single grades hold one by one."
+        ),
+        lambda r: r.tested > 0,
+    ),
+    "imitations": Statement(
+        lambda r: (
+            f"Corruptions are computed on the preprocessed image of {r.size_px} px that the "
+            "network gets, with the kinds and amounts of MedMNIST-C; lengths in pixels are scaled "
+            "from 224 px. They imitate cameras and files, and a real one may differ."
+        ),
+        lambda r: bool(r.damage),
+    ),
+    "framing": Statement(
+        "Each image moves to one side, drawn at random, by whole pixels and at least one; each "
+        "turns to one side. A decision has changed if any label of the image is called otherwise.",
+        lambda r: bool(r.moves),
+    ),
+    "research": Statement("Not a medical device.", lambda r: bool(r.kinds)),
+}
+
+
+def sentences_of(r: Robust) -> list[str]:
+    """What the terminal and the top of the page say."""
+    names = ("mean", "worst", "none lower", "few", "flips", "some")
+    return [text for name in names if (text := say(SAYS, r, name))]
+
+
+def _rows(r: Robust) -> list[tuple[str, ...]]:
+    """Per kind: its name, the score in each grade, the mean change, p, decisions changed in the
+    first, third and fifth grade."""
+    rows = []
+    for kind, shown in [*r.damage, *r.moves]:
+        c = kind.change
+        value, interval = estimate(c.difference, c.low, c.high, signed)
+        flips = [kind.grades[at].flips.value for at in (0, MIDDLE, -1)]
+        scores = [number(grade.score.value) for grade in kind.grades]
+        changed = [f"{percent(f)} %" for f in flips]
+        rows.append((shown.title, *scores, value, interval, p_text(c.p_holm), *changed))
+    return rows
+
+
+def table_text(r: Robust) -> str:
+    """The table for a terminal, at most 100 characters wide."""
+    lines = [
+        f"{'':<18}{r.title + ' in grade':>35}{'mean change':>28}{'decisions changed':>19}",
+        f"{'':<18}{'1':>7}{'2':>7}{'3':>7}{'4':>7}{'5':>7}{'':>28}{'in grade 3':>19}",
+    ]
+    for name, *scores, value, interval, _, _, third, _ in _rows(r):
+        between = f"{value} ({interval})" if interval else value
+        lines.append(f"{name:<18}{''.join(f'{s:>7}' for s in scores)}{between:>28}{third:>19}")
+    return "\n".join(lines)
+
+
+def robustness_page(r: Robust, title: str, notes: list[str]) -> str:
+    """One self-contained HTML page."""
+    values = [v for kind in r.found.kinds for g in kind.grades for v in _ends(g.score)]
+    up = svg.axis("", [*values, *_ends(r.found.clean)])
+    return rendered(
+        "robustness.html.j2",
+        title=title,
+        task=f"{counted(r.images[0], 'image')} of the {r.split} split"
+        if r.split != "all"
+        else counted(r.images[0], "image"),
+        warnings=notes,
+        sentences=sentences_of(r),
+        rows=_rows(r),
+        score=r.title,
+        charts=[chart(r, kind, shown, up) for kind, shown in [*r.damage, *r.moves]],
+        flips=[flip_chart(kind, shown) for kind, shown in r.moves],
+        plain=[r.plain] if r.plain else [],
+        strips=[(shown.title, shown.pictures) for _, shown in [*r.damage, *r.moves]],
+        say=partial(say, SAYS, r),
+        keep=say(STATEMENTS, Facts(shows_images=True), "images"),
+    )
+
+
+def _ends(of: Any) -> list[float]:
+    return [of.value, of.low, of.high]
+
+
+def chart(r: Robust, kind: Kind, shown: Spoilt, up: Axis) -> Chart:
+    """The score over the grades, 0 for the images as they are; all kinds on one scale."""
+    found = [r.found.clean, *(grade.score for grade in kind.grades)]
+    return _curve(f"{shown.title}: {r.title}", found, ("as it is", *shown.amounts), up, number)
+
+
+def flip_chart(kind: Kind, shown: Spoilt) -> Chart:
+    """The share of changed decisions over the grades."""
+    found = [grade.flips for grade in kind.grades]
+    up = svg.axis("", [v for f in found for v in _ends(f)], zero=True)
+    name = f"{shown.title}: share of decisions changed"
+    return _curve(name, found, shown.amounts, up, number, first=1)
+
+
+def _curve(
+    name: str, found: Sequence[Any], amounts: Sequence[str], up: Axis, write: Any, first: int = 0
+) -> Chart:
+    at = [float(first + i) for i in range(len(found))]
+    across = Axis(title="Grade", low=at[0], high=at[-1], ticks=tuple(at))
+    frame = svg.frame(across, up)
+    told = []
+    for amount, f in zip(amounts, found, strict=True):
+        value, interval = estimate(f.value, f.low, f.high, write)
+        told.append((amount, value, interval))
+    parts = [svg.axes(frame)]
+    for (x0, a), (x1, b) in pairwise(zip(at, found, strict=True)):
+        if not math.isnan(a.low + b.low):
+            parts.append(svg.area(frame, (x0, x1), (a.low, b.low), (a.high, b.high), "w1"))
+    parts.append(svg.line(frame, at, [f.value for f in found]))
+    dots = [
+        (x, f.value, f"{amount}: {value}" + (f" ({interval})" if interval else ""))
+        for x, f, (amount, value, interval) in zip(at, found, told, strict=True)
+        if not math.isnan(f.value)
+    ]
+    parts.append(svg.dots(frame, dots))
+    return Chart(
+        name=name,
+        svg=svg.drawn(name, *parts),
+        head=("Amount", "value", "95 % interval"),
+        rows=tuple(told),
+    )

@@ -1,0 +1,114 @@
+"""What the page of corruptions says follows from its numbers."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from medcnn.data.labels import Kind as Labels
+from medcnn.pages.robustness_page import (
+    SAYS,
+    Robust,
+    Spoilt,
+    robustness_page,
+    sentences_of,
+    table_text,
+)
+from medcnn.statistics.robustness import Robustness, robustness
+
+GRADES = tuple(f"amount {n}" for n in range(1, 6))
+KINDS = ("jpeg", "blur", "translation", "rotation")
+
+
+@pytest.fixture(scope="module")
+def found(simulate) -> Robust:
+    clean = simulate(Labels.BINARY, 200)
+
+    def worse(by: float, seed: int):
+        noise = np.random.default_rng(seed).normal(size=clean.logits.shape)
+        return [
+            replace(clean, logits=clean.logits + np.float32(by * g) * noise) for g in range(1, 6)
+        ]
+
+    spoilt = dict(
+        zip(KINDS, (worse(0.01, 1), worse(2, 2), worse(0.1, 3), worse(0.3, 4)), strict=True)
+    )
+    return of(robustness(clean, spoilt, "auroc", moves=KINDS[2:], resamples=100), KINDS)
+
+
+def of(found: Robustness, kinds: tuple[str, ...], images: tuple[int, int] = (200, 200)) -> Robust:
+    return Robust(
+        source="set",
+        split="test",
+        group_noun="patient",
+        title="AUROC",
+        images=images,
+        groups=100,
+        size_px=64,
+        found=found,
+        kinds=tuple(
+            Spoilt(title=k.capitalize(), move=k in KINDS[2:], amounts=GRADES) for k in kinds
+        ),
+    )
+
+
+def only(found: Robust, *kinds: str) -> Robust:
+    chosen = tuple(k for k in found.found.kinds if k.name in kinds)
+    mean = found.found.mean if any(k in KINDS[:2] for k in kinds) else None
+    return of(replace(found.found, kinds=chosen, mean=mean), kinds)
+
+
+def test_each_sentence_is_made_by_some_facts_and_not_by_others(found: Robust) -> None:
+    moves, still = only(found, "translation"), only(found, "jpeg")
+    assert SAYS["mean"].words(found).startswith("AUROC 0.")
+    assert "over 2 kinds of corruption" in SAYS["mean"].words(found)
+    assert SAYS["mean"].words(moves) == ""
+    assert SAYS["worst"].words(found).startswith("It suffers most from blur: -0.")
+    assert "also worse with" not in SAYS["worst"].words(found)
+    assert SAYS["worst"].words(still) == ""
+    assert SAYS["none lower"].words(still).startswith("None of 1 kind of corruption makes it worse")
+    assert SAYS["none lower"].words(found) == SAYS["none lower"].words(moves) == ""
+    assert "translation by amount 3 changes" in SAYS["flips"].words(found)
+    assert " and rotation by amount 3 changes" in SAYS["flips"].words(found)
+    assert SAYS["flips"].words(still) == ""
+    assert SAYS["some"].words(found) == ""
+    some = of(found.found, KINDS, (200, 900))
+    assert "Only 200 of 900 images" in SAYS["some"].words(some)
+    untested = tuple(
+        replace(k, change=replace(k.change, p=math.nan, p_holm=math.nan)) for k in found.found.kinds
+    )
+    few = of(replace(found.found, kinds=untested), KINDS)
+    assert "too few patients for a test" in SAYS["few"].words(few)
+    assert SAYS["few"].words(found) == SAYS["few"].words(moves) == ""
+    for name, without in (("paired", few), ("imitations", moves), ("framing", still)):
+        assert SAYS[name].words(found), name
+        assert SAYS[name].words(without) == "", name
+    assert SAYS["research"].words(found) == "Not a medical device."
+    assert SAYS["research"].words(only(found)) == ""
+
+
+def test_several_that_are_worse_are_named_and_a_score_where_less_is_better_is_turned(
+    found: Robust,
+) -> None:
+    jpeg, blur, *moves = found.found.kinds
+    both = replace(blur, name="jpeg", change=replace(blur.change, other=blur.change.other + 0.01))
+    told = of(replace(found.found, kinds=(both, blur, *moves)), KINDS)
+    assert SAYS["worst"].words(told).endswith("It is also worse with: jpeg.")
+    better = replace(blur, change=replace(blur.change, better=-1))
+    turned = of(replace(found.found, kinds=(jpeg, better, *moves)), KINDS)
+    assert SAYS["worst"].words(turned) == ""
+
+
+def test_the_page_and_the_terminal_hold_every_kind(found: Robust) -> None:
+    page = robustness_page(found, "title", ["a note"])
+    for kind in found.kinds:
+        assert f"{kind.title}: AUROC" in page
+        assert kind.title in table_text(found)
+    assert all(sentence in page for sentence in sentences_of(found))
+    assert max(map(len, table_text(found).splitlines())) <= 100
+    assert "Decisions changed by a small move" in page
+    assert "Decisions changed by a small move" not in robustness_page(only(found, "jpeg"), "t", [])
+    assert page.count("<svg") == 6

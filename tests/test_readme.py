@@ -349,6 +349,10 @@ CLAIMS = (
         ),
     ),
     Claim("`report` writes the report", ("a_report_is_made_again_without_torch",)),
+    Claim(
+        "`robustness` makes the images",
+        ("every_grade_of_every_kind_is_on_the_page_in_the_table_and_in_the_terminal",),
+    ),
     Claim("Training, data sets, features", ("python_says_what_the_command_says_to_the_bit",), door),
     Claim("[docs/python.md]", ("every_link_of_the_readme_leads_somewhere",)),
     Claim("A run folder with", words=files),

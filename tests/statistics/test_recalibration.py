@@ -88,8 +88,23 @@ def test_recalibration_is_judged_on_other_cases_for_each_number_of_cases(simulat
     assert blind.brier[1] == pytest.approx(share * (1 - share), abs=0.02)
 
 
-def test_too_few_images_with_the_label_are_not_tried(simulate) -> None:
+def test_too_few_patients_with_the_label_are_not_tried(simulate) -> None:
     assert recalibrations(simulate(Kind.BINARY, 14)) == []
+    # many images of few patients are no more
+    many = simulate(Kind.BINARY, 400)
+    few = tuple(f"{int(y)}-{i % 9}" for i, y in enumerate(many.targets[:, 0]))
+    assert recalibrations(many)
+    assert recalibrations(replace(many, groups=few)) == []
+
+
+def test_a_refit_is_offered_by_patients_and_not_by_their_images() -> None:
+    rng = np.random.default_rng(2)
+    y = np.repeat([0.0, 1.0], 500)
+    other = 4 * y - 2 + rng.normal(size=1000)
+    outputs = np.stack([rng.normal(size=1000), other], axis=1)
+    for patients, offered in ((60, True), (58, False)):
+        way, _ = closed_test(outputs[:, 0], outputs, y, np.full(1000, patients / 1000))
+        assert (way is Way.REFIT) is offered
 
 
 def test_few_cases_with_many_outputs_do_not_call_for_a_refit() -> None:

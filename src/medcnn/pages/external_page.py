@@ -223,7 +223,10 @@ SUMMARY: dict[str, Statement[External]] = {
         lambda f: bool(f.recalibrated) and not _recalibrates(f),
     ),
     "few to recalibrate": Statement(
-        "No label has ten images with it and ten without here, so recalibration was not tried.",
+        lambda f: (
+            f"No label has ten {f.group_noun}s with it and ten without here, so recalibration was "
+            "not tried."
+        ),
         lambda f: not f.recalibrated,
     ),
     "threshold": Statement(_cut, lambda f: f.worst is not None),

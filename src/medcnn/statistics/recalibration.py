@@ -1,9 +1,9 @@
 """How little must be changed for a model's probabilities to be right at another hospital.
 
-A closed test chooses among leaving them alone, adding an intercept, intercept and slope, and, given
-ten cases with and without the label for each coefficient, a refit on the logits of all outputs.
-The whole choice errs in about 5 of 100 hospitals where none is needed. It is tried on n labelled
-cases and judged on others, so it shows what n labels buy.
+A closed test chooses among leaving them alone, adding an intercept, intercept and slope, and,
+given ten patients with and without the label for each coefficient, a refit on the logits of all
+outputs. The whole choice errs in about 5 of 100 hospitals where none is needed. It is tried on n
+labelled cases and judged on others, so it shows what n labels buy.
 
 Source: Vergouwe et al. 2017, Statistics in Medicine 36(28); Steyerberg et al. 2004, ibid. 23(16).
 """
@@ -25,7 +25,8 @@ from medcnn.statistics.predictions import Predictions
 
 ALPHA = 0.05
 FEWEST = 10
-"""Images with a label, and without, below which nothing is tried."""
+"""Patients with a label, and without, below which nothing is tried; one with both counts in the
+shares of the images."""
 SIZES = (50, 100, 200)
 DRAWS, FOLDS, STEPS = 20, 10, 50
 LARGEST = 30.0
@@ -91,7 +92,7 @@ def closed_test(offset: Floats, logits: Floats, y: Floats, weights: Floats) -> t
     Args:
         offset: log odds of the model's probabilities [N].
         logits: of all outputs [N, K]; where K = 1 there is nothing to refit.
-        y: 0 or 1 [N]; weights: of the images [N], such as 1 over those of their patient.
+        y: 0 or 1 [N]; weights: of the images [N], which count cases: 1 over those of their patient.
     """
     from scipy.special import chdtrc
 
@@ -102,9 +103,9 @@ def closed_test(offset: Floats, logits: Floats, y: Floats, weights: Floats) -> t
         Way.INTERCEPT: (ones, offset),
         Way.BOTH: (np.hstack([ones, offset[:, None]]), nothing),
     }
-    rarer = min(y.sum(), len(y) - y.sum())
-    # with fewer cases a coefficient, the likelihood ratio rejects far more often than it says
-    if logits.shape[1] > 1 and rarer >= FEWEST * (1 + logits.shape[1]):
+    # with fewer cases a coefficient, the likelihood ratio rejects far more often than it says, and
+    # images of one patient are no more cases than one
+    if logits.shape[1] > 1 and _rarer(y, weights) >= FEWEST * (1 + logits.shape[1]):
         plans[Way.REFIT] = (np.hstack([ones, logits]), nothing)
     fitted = {way: logistic(x, y, weights, o) for way, (x, o) in plans.items()}
     # exclusive classes have one logit more than they need
@@ -116,6 +117,11 @@ def closed_test(offset: Floats, logits: Floats, y: Floats, weights: Floats) -> t
         if chdtrc(max(1, free[largest] - free[way]), max(gain, 0.0)) >= ALPHA:
             return way, fitted[way][0]
     return largest, fitted[largest][0]
+
+
+def _rarer(y: Floats, weights: Floats) -> float:
+    """Cases on the side that has fewer; they may be fractions."""
+    return float(min(weights @ y, weights @ (1 - y))) + 1e-9
 
 
 def changed(way: Way, coefficients: Floats, offset: Floats, logits: Floats) -> Floats:
@@ -144,13 +150,13 @@ def _of_label(
 ) -> list[Recalibrated]:
     known = np.flatnonzero(~np.isnan(predictions.targets[:, k]))
     y = (predictions.targets[known, k] > 0.5).astype(np.float64)
-    if min(y.sum(), len(y) - y.sum()) < FEWEST:
+    groups, count = group_numbers([predictions.groups[i] for i in known])
+    weights = 1 / np.bincount(groups)[groups]
+    if _rarer(y, weights) < FEWEST:
         return []
     p = predictions.probabilities[known, k].clip(1e-9, 1 - 1e-9)
     offset = np.log(p / (1 - p))
     logits = predictions.logits[known].astype(np.float64)
-    groups, count = group_numbers([predictions.groups[i] for i in known])
-    weights = 1 / np.bincount(groups)[groups]
 
     def tried(fit: NDArray[np.bool_], judge: NDArray[np.bool_]) -> tuple[Way, Floats]:
         way, found = closed_test(offset[fit], logits[fit], y[fit], weights[fit])

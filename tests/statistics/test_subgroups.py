@@ -203,3 +203,25 @@ def test_a_gap_is_shown_about_as_often_as_its_size_promises(simulate) -> None:
         smallest.append(s.smallest)
     assert np.mean(wide) == pytest.approx(-np.mean(smallest), abs=0.03)
     assert 0.6 < np.mean(seen) < 0.97
+
+
+def test_holms_p_of_a_gap_goes_with_its_interval_and_counts_all_gaps(simulate) -> None:
+    predictions = simulate(Kind.BINARY, 400)
+    sex = halves(predictions)
+    worse = predictions.logits.copy()
+    women = [i for i, s in enumerate(sex) if s == "f"]
+    worse[women] = np.random.default_rng(1).normal(size=(len(women), 1))
+    found = subgroups(replace(predictions, logits=worse), {"sex": sex}, resamples=200)
+    told = [s for g in found.groups for s in g.scores if not math.isnan(s.low)]
+    assert len(told) == found.gaps
+    assert found.groups[0].find("auroc").p_holm < 0.001
+    for s in told:
+        assert 0 <= s.p_holm <= 1
+        if s.p_holm < 0.04:
+            assert s.alarm
+        if s.alarm:
+            assert s.p_holm < 0.06
+    same = subgroups(predictions, {"sex": sex}, resamples=200)
+    ps = [s.p_holm for g in same.groups for s in g.scores if not math.isnan(s.low)]
+    assert min(ps) > 0.05
+    assert "gap_p_holm" in same.groups[0].scores[0].to_json()

@@ -46,7 +46,8 @@ def told_table(first: str, other: str, pairing: Pairing, group_noun: str) -> Ite
     for d in pairing.differences:
         if d.margin is not None and d.verdict in SHORT:
             meaning = SHORT_MEANS[SHORT[d.verdict]].format(d.margin)
-            yield f"  {SHORT[d.verdict]}: {METRICS[d.score].title} {meaning}"
+            p = f" (p by Holm {p_text(d.p_inferior_holm)})"
+            yield f"  {SHORT[d.verdict]}: {METRICS[d.score].title} {meaning}{p}"
 
 
 def told_groups(groups: Sequence[GroupDifferences]) -> Iterator[str]:

@@ -117,8 +117,9 @@ GROUPS: dict[str, Statement[Facts]] = {
     "subgroups: gaps": Statement(
         lambda f: (
             "A gap is the score of a group minus that of all other images. The intervals of all "
-            f"{f.gaps:,} gaps hold together at 95 %, each alone at {f.gap_level}. A gap of the "
-            "size after 'shows from' would be seen in 80 of 100 samples like this one."
+            f"{f.gaps:,} gaps hold together at 95 %, each alone at {f.gap_level}; Holm's p "
+            "is adjusted for the same gaps. A gap of the size after 'shows from' would be seen in "
+            "80 of 100 samples like this one."
         ),
         lambda f: "subgroups" in f.sections and f.gaps > 0,
     ),

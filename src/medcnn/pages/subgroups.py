@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from medcnn.pages.format import estimate, number, percent, signed
+from medcnn.pages.format import estimate, number, p_text, percent, signed
 from medcnn.statistics.groupings import TONE, title_of
 from medcnn.statistics.metrics.table import METRICS
 from medcnn.statistics.subgroups import Group, GroupScore, Subgroups
@@ -106,6 +106,7 @@ def _cell(of: GroupScore) -> dict[str, Any]:
             "gap": "",
             "alarm": False,
             "smallest": "",
+            "p": "",
             "why": s.note,
         }
     value, interval = estimate(s.value, s.low, s.high)
@@ -117,5 +118,6 @@ def _cell(of: GroupScore) -> dict[str, Any]:
         "gap": f"{gap} ({band})" if known else "",
         "alarm": of.alarm,
         "smallest": number(of.smallest) if known else "",
+        "p": p_text(of.p_holm) if known else "",
         "why": "" if known else of.note,
     }

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medcnn.data.labels import Kind
+from medcnn.statistics.differences import holm, two_sided
 from medcnn.statistics.estimates import Interval
 from medcnn.statistics.evaluation import Average, Score
 from medcnn.statistics.groupings import in_order
@@ -59,6 +60,7 @@ class GroupScore:
         rest: the score of all other images.
         gap: group minus rest; low, high: simultaneous 95 % band.
         smallest: the gap that a group of this size shows in 80 % of samples.
+        p_holm: of no gap, adjusted for all gaps of the split.
         note: why there is no gap or no band, or "".
     """
 
@@ -68,6 +70,7 @@ class GroupScore:
     low: float = math.nan
     high: float = math.nan
     smallest: float = math.nan
+    p_holm: float = math.nan
     note: str = ""
 
     @property
@@ -78,6 +81,7 @@ class GroupScore:
     def to_json(self) -> dict[str, Any]:
         own = {n: getattr(self, n) for n in ("rest", "gap", "smallest")}
         own |= {"gap_low": self.low, "gap_high": self.high, "gap_note": self.note}
+        own["gap_p_holm"] = self.p_holm
         return {**self.score.to_json(), **without_nan(own)}
 
 
@@ -161,6 +165,7 @@ def subgroups(
     noises = [p.noise for judged in found for p in judged if p.noise is not None]
     linear = [n for n in noises if len(n) == count]
     tail = _joint_tail([*_shaken(linear, drawn), *(n for n in noises if len(n) != count)])
+    ps = iter(holm([_p(p) for judged in found for p in judged]))
     banded = found if not noises else [list(_judged(sides, keep, tail)) for _, _, keep in cells]
     return Subgroups(
         groups=tuple(
@@ -170,7 +175,13 @@ def subgroups(
                 images=int(keep.sum()),
                 patients=how_many(numbers[keep]),
                 scores=tuple(
-                    replace(p.told, low=b.band.low, high=b.band.high, smallest=_smallest(b, tail))
+                    replace(
+                        p.told,
+                        low=b.band.low,
+                        high=b.band.high,
+                        smallest=_smallest(b, tail),
+                        p_holm=next(ps),
+                    )
                     for p, b in zip(own, bands, strict=True)
                 ),
             )
@@ -224,6 +235,13 @@ def _smallest(of: _Found, tail: float) -> float:
     power needs."""
     sure = students(FAR, tail)
     return (of.band.high - of.band.low) / 2 * (1 + students(FAR, 1 - POWER) / sure)
+
+
+def _p(of: _Found) -> float:
+    """Two-sided, of no gap: how far 0 is, measured by the interval of this gap on the side of 0."""
+    gap = of.told.gap
+    reach = gap - of.band.low if gap > 0 else of.band.high - gap
+    return two_sided(gap / reach * students(FAR), FAR) if reach > 0 else math.nan
 
 
 class _Sides:

@@ -19,6 +19,7 @@ from medcnn.models.classifier import unit_range
 from medcnn.models.deployed import Model, load_model
 from medcnn.models.inference import logits_of
 from medcnn.pages.robustness_page import Robust, Spoilt, robustness_page, sentences_of, table_text
+from medcnn.pages.way import picture
 from medcnn.pixels.batches import batches, image_keys, num_batches
 from medcnn.statistics.ensembles import mean_of
 from medcnn.statistics.metrics.table import METRICS, metric_for
@@ -31,7 +32,6 @@ from medcnn.training.corruption_grades import MOVES, TITLES, amount_text, grades
 from medcnn.training.corruptions import corrupted
 from medcnn.verbs.evaluate import Judged
 from medcnn.verbs.robustness import RobustnessConfig
-from medcnn.verbs.steps.pictures import picture
 
 Grades = Mapping[str, Sequence[Any]]
 

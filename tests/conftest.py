@@ -32,6 +32,7 @@ SERIAL = (
     *("verbs/test_sweeping.py", "pixels/test_pixel_store.py", "pixels/test_batches.py"),
     *("models/test_weights.py", "system/test_progress.py", "images/test_decoders.py"),
     *("data/own/test_workbooks.py", "data/own/test_sheets.py", "cli/test_own_yaml.py"),
+    "clinic/test_archive.py",
 )
 
 

@@ -22,6 +22,7 @@ import medcnn
 from medcnn.audit.checks import CHECKS
 from medcnn.cli import VERBS
 from medcnn.cli.help import general, settings
+from medcnn.cli.words import SHORT
 from medcnn.data.adapters import DATASETS
 from medcnn.data.manifest import Modality
 from medcnn.data.own.sheets import TABLE_SUFFIXES
@@ -64,7 +65,8 @@ def all_settings() -> dict[str, str]:
         if (CONFIGS / f"{verb}.yaml").is_file():
             found = {k: v for k, (v, _) in settings(verb, CONFIGS).items()} | found
     options = {option for name in DATASETS for option in DATASETS.options(name)}
-    return found | dict.fromkeys((f"data.{option}" for option in options), "")
+    more = [*SHORT, *(f"data.{option}" for option in options)]
+    return found | dict.fromkeys(more, "")
 
 
 def modalities() -> Iterator[str]:
@@ -299,6 +301,13 @@ CLAIMS = (
             "a_file_that_answers_otherwise_is_not_left_behind",
             "monai_loads_the_bundle_and_finds_the_logits",
             "timm_loads_the_folder_and_finds_the_logits",
+        ),
+    ),
+    Claim(
+        "With `dicom=FOLDER`",
+        (
+            "each_dicom_gets_its_objects_and_every_other_file_its_reason",
+            "an_archive_keeps_every_element_and_files_them_with_the_image",
         ),
     ),
     Claim(

@@ -207,6 +207,25 @@ class ReadingConfig:
     frames: Frames | None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DicomConfig:
+    """Results as DICOM objects, which hold the names of patients."""
+
+    folder: str | None
+    identified: bool
+
+    def contradictions(self) -> list[str]:
+        if self.identified and self.folder is None:
+            return ["dicom.identified=true has no effect without dicom=FOLDER."]
+        if self.folder is not None and not self.identified:
+            return [
+                f"dicom={self.folder}: a result that an archive can file holds the name of the "
+                "patient, unlike everything else that medcnn writes. If that folder may hold it, "
+                "add dicom.identified=true."
+            ]
+        return []
+
+
 # Preprocessing that a command may change although the checkpoint has the rest.
 READING = tuple(f.name for f in dataclasses.fields(ReadingConfig))
 

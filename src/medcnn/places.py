@@ -5,13 +5,15 @@ from __future__ import annotations
 
 import json
 import os
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from medcnn.config import DataConfig
 from medcnn.data import adapters
 from medcnn.data.own.sheets import require_folder
-from medcnn.system.errors import UsageError, listed
+from medcnn.system.errors import UsageError, listed, pip_install
+from medcnn.system.files import cache_folder
 
 WEIGHT_WORDS = ("auto", "pretrained", "none")
 # Names of weights in a folder from timm or the Hugging Face hub.
@@ -221,14 +223,36 @@ def maps_of(table: Path) -> Path:
     return table.with_name(f"{table.stem}-maps")
 
 
-def refuse_unwritable(path: Path) -> None:
+def refuse_objects(folder: Path, images: Path) -> None:
+    """Raises UsageError if DICOM objects, which name patients, cannot or must not be written there.
+
+    Args:
+        images: where the input is.
+    """
+    said, whole = f"dicom={folder}", folder.absolute().resolve()
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise UsageError(f"{said} exists. Nothing is overwritten: name a new folder.")
+    for parent in (whole, *whole.parents):
+        if (parent / "run.json").is_file() or parent == cache_folder().resolve():
+            raise UsageError(
+                f"{said} is in {parent}, a run or a cache, where no names of patients belong. Name "
+                "a folder elsewhere."
+            )
+    if images.resolve() in (whole, *whole.parents):
+        raise UsageError(f"{said} is in input={images}, where it would be read as images.")
+    if find_spec("highdicom") is None:
+        raise UsageError(f"{said} needs highdicom: {pip_install('clinic')}.")
+    refuse_unwritable(folder, "dicom")
+
+
+def refuse_unwritable(path: Path, setting: str = "output") -> None:
     """Raises UsageError if nothing can be created at `path`."""
     nearest = next(p for p in path.absolute().parents if os.path.lexists(p))
     if not nearest.is_dir():
-        raise UsageError(f"output={path} cannot be written: {nearest} is not a folder.")
+        raise UsageError(f"{setting}={path} cannot be written: {nearest} is not a folder.")
     as_now = os.access in os.supports_effective_ids
     if not os.access(nearest, os.W_OK | os.X_OK, effective_ids=as_now):
         raise UsageError(
-            f"output={path} cannot be written: you may not write in {nearest}; name another "
-            "output=."
+            f"{setting}={path} cannot be written: you may not write in {nearest}; name another "
+            f"{setting}=."
         )

@@ -6,16 +6,24 @@ import shutil
 import subprocess
 import warnings
 from collections.abc import Iterator
+from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pydicom
 import pytest
-from pydicom.uid import DigitalXRayImageStorageForPresentation
+from pydicom.uid import (
+    ColorSoftcopyPresentationStateStorage,
+    DigitalXRayImageStorageForPresentation,
+    UltrasoundMultiFrameImageStorage,
+    VLPhotographicImageStorage,
+)
 
-from medcnn.clinic.answers import Answer, Finding, Identity, Measured
+from medcnn.clinic.answers import Answer, Finding, HeatMap, Identity, Measured
 from medcnn.clinic.objects import file_of, objects_of
+from medcnn.clinic.outlines import hot_spots
 from medcnn.images.dicom import open_dataset
 from medcnn.images.reading import Frames
 from medcnn.statistics.estimates import Estimate
@@ -57,6 +65,17 @@ def radiograph(**tags: Any) -> pydicom.Dataset:
     stream = BytesIO()
     pydicom.dcmwrite(stream, image, implicit_vr=False, little_endian=True)
     return open_dataset(stream.getvalue())
+
+
+def heated(shape: tuple[int, int] = (300, 200), channels: int = 1) -> Answer:
+    """The answer with a map whose one hot spot is 20 pixels wide, around row 60 and column 150."""
+    rows, columns = np.mgrid[: shape[0], : shape[1]]
+    far = np.hypot(rows + 0.5 - 60, columns + 0.5 - 150)
+    values = np.where(far < 40, np.exp2(-((far / 10) ** 2)), -0.1).astype(np.float32)
+    values[-50:] = np.nan
+    pixels = np.full((*shape, channels), 90, np.uint8)
+    heat = HeatMap(pixels=pixels, values=values, label="Mass", method="gradcam", unit="per pixel")
+    return replace(ANSWER, heat=heat)
 
 
 def read_back(made: pydicom.Dataset) -> pydicom.Dataset:
@@ -122,7 +141,9 @@ def test_the_same_question_gives_the_same_bytes_and_another_one_other_uids() -> 
     def uid(source: pydicom.Dataset, model: Identity = MODEL) -> str:
         return str(objects_of(source, ANSWER, model)[0].SOPInstanceUID)
 
-    first, again = (objects_of(radiograph(), ANSWER, MODEL) for _ in range(2))
+    first, again = (objects_of(radiograph(), heated(), MODEL) for _ in range(2))
+    assert len(first) == len({made.SOPInstanceUID for made in first}) == 3
+    assert len({made.SeriesInstanceUID for made in first}) == 3
     assert [file_of(a) for a in first] == [file_of(b) for b in again]
     other = Identity(name="best.safetensors", sha256="cd" * 32, settings=MODEL.settings)
     asked = Identity(name="best.safetensors", sha256=MODEL.sha256, settings={"precision": "bf16"})
@@ -185,9 +206,108 @@ def errors_of(made: pydicom.Dataset, folder: Path) -> list[str]:
     return [line for line in (done.stdout + done.stderr).splitlines() if "Error" in line]
 
 
-def test_another_program_finds_no_error(tmp_path: Path) -> None:
-    for made in objects_of(radiograph(), ANSWER, MODEL):
+def points_of(made: pydicom.Dataset) -> list[np.ndarray]:
+    """The outlines [N, 2] of a presentation state."""
+    objects = made.GraphicAnnotationSequence[0].GraphicObjectSequence
+    return [np.reshape(line.GraphicData, (-1, 2)) for line in objects]
+
+
+def test_an_outline_lies_where_the_map_is_hot_in_pixels_of_the_original() -> None:
+    made = read_back(objects_of(radiograph(), heated(), MODEL)[2])
+    (line,) = points_of(made)
+    assert np.array_equal(line[0], line[-1]), "closed"
+    assert np.abs(np.hypot(*(line - [150, 60]).T) - 10).max() < 1.5, "a circle of half the height"
+    assert made.GraphicAnnotationSequence[0].GraphicObjectSequence[0].GraphicAnnotationUnits == (
+        "PIXEL"
+    )
+    series = made.ReferencedSeriesSequence[0]
+    assert series.ReferencedImageSequence[0].ReferencedSOPInstanceUID == "1.2.3.4.5"
+
+
+@pytest.mark.parametrize(("shape", "most"), [((300, 200), 1), ((3000, 2000), 5)])
+def test_outlines_are_few_and_short_and_within_the_image(shape: tuple[int, int], most: int) -> None:
+    noise = np.random.default_rng(0).random(shape).astype(np.float32)
+    for values in (heated(shape).heat.values, noise):  # type: ignore[union-attr]
+        lines = hot_spots(values)
+        assert 1 <= len(lines) <= 5
+        assert all(len(line) <= 202 for line in lines)
+        every = np.concatenate(lines)
+        assert (every >= 0).all()
+        assert (every <= [shape[1], shape[0]]).all()
+
+
+def test_where_nothing_speaks_for_the_label_nothing_is_outlined() -> None:
+    answer = heated()
+    assert answer.heat
+    cold = replace(answer.heat, values=-np.abs(np.nan_to_num(answer.heat.values)) - 1)
+    made = objects_of(radiograph(), replace(answer, heat=cold), MODEL)
+    assert [one.Modality for one in made] == ["SR", "OT"]
+
+
+def test_a_picture_says_that_it_is_derived_and_not_for_diagnosis() -> None:
+    made = read_back(objects_of(radiograph(), heated(), MODEL)[1])
+    assert made.ImageType == ["DERIVED", "SECONDARY"]
+    assert made.BurnedInAnnotation == "YES"
+    assert "not for diagnosis" in made.DerivationDescription
+    assert made.SourceImageSequence[0].ReferencedSOPInstanceUID == "1.2.3.4.5"
+    shown = made.pixel_array
+    yellow = (shown[:, :, 0] > 200) & (shown[:, :, 1] > 200) & (shown[:, :, 2] < 60)
+    assert yellow[:20].sum() > 50, "the words are in the pixels"
+    assert np.ptp(shown[60:110, 120:180].astype(int), axis=2).max() > 60, "and so is the map"
+
+
+def test_a_large_image_gives_a_picture_that_a_viewer_can_show() -> None:
+    answer = heated((3000, 2000))
+    made = objects_of(radiograph(Rows=3000, Columns=2000), answer, MODEL)[1]
+    assert made.Rows <= 1124
+    assert made.Columns <= 1024
+
+
+@pytest.mark.parametrize(
+    ("tags", "expected"),
+    [
+        ({}, {"PresentationLUTShape": "INVERSE"}),
+        ({"PhotometricInterpretation": "MONOCHROME2"}, {"PresentationLUTShape": "IDENTITY"}),
+        ({"RescaleSlope": "2", "RescaleIntercept": "-7"}, {"RescaleIntercept": -7}),
+        ({"RescaleSlope": "1", "RescaleIntercept": "0"}, {"RescaleIntercept": None}),
+        ({"WindowCenter": [10, 0.1 + 0.2], "WindowWidth": [5, 80]}, {"WindowCenter": 0.3}),
+        ({"WindowCenter": [10, 20], "WindowWidth": [5, 0]}, {"WindowCenter": None}),
+    ],
+)
+def test_an_outline_shows_the_image_as_the_model_read_it(
+    tags: dict[str, Any], expected: dict[str, Any]
+) -> None:
+    made = read_back(objects_of(radiograph(**tags), heated(), MODEL, window=1)[2])
+    (voi,) = made.get("SoftcopyVOILUTSequence") or [pydicom.Dataset()]
+    for name, value in expected.items():
+        found = (voi if name.startswith("Window") else made).get(name)
+        assert found == (pytest.approx(value) if isinstance(value, float) else value)
+
+
+def test_a_colour_image_gets_a_colour_presentation_state(tmp_path: Path) -> None:
+    source = radiograph(
+        PhotometricInterpretation="RGB", SamplesPerPixel=3, SOPClassUID=VLPhotographicImageStorage
+    )
+    twice = [objects_of(source, heated(channels=3), MODEL)[2] for _ in range(2)]
+    assert twice[0].SOPClassUID == ColorSoftcopyPresentationStateStorage
+    assert "PresentationLUTShape" not in twice[0]
+    assert file_of(twice[0]) == file_of(twice[1]), "its colour profile has no date of today"
+    assert errors_of(twice[0], tmp_path) == []
+
+
+def test_of_several_frames_the_one_that_was_read_is_referred_to(tmp_path: Path) -> None:
+    source = radiograph(NumberOfFrames=5, SOPClassUID=UltrasoundMultiFrameImageStorage)
+    for made in objects_of(source, heated(), MODEL, frames=Frames.MIDDLE)[1:]:
+        (image,) = made.get("SourceImageSequence") or (
+            made.ReferencedSeriesSequence[0].ReferencedImageSequence
+        )
+        assert image.ReferencedFrameNumber == 3
         assert errors_of(made, tmp_path) == []
+
+
+def test_another_program_finds_no_error(tmp_path: Path) -> None:
+    for made in objects_of(radiograph(), heated(), MODEL):
+        assert errors_of(made, tmp_path) == [], made.SOPClassUID.name
     made.PatientSex = "thirteen"
     assert errors_of(made, tmp_path), "or it would find none anywhere"
 
@@ -196,5 +316,7 @@ def test_real_radiographs_get_objects_without_error(shared: Path, tmp_path: Path
     files = sorted((shared / "dicom").glob("*.dcm"))
     assert files
     for file in files:
-        for made in objects_of(open_dataset(file.read_bytes()), ANSWER, MODEL):
+        source = open_dataset(file.read_bytes())
+        answer = heated((source.Rows, source.Columns))
+        for made in objects_of(source, answer, MODEL):
             assert errors_of(made, tmp_path) == [], file.name

@@ -21,7 +21,7 @@ PLACES = (
 )
 """Settings with a path; only these may contain `${oc.env:DATA}`."""
 
-PATHS = (*PLACES, "data.table", "data.folder", "model.weights")
+PATHS = (*PLACES, "data.table", "data.folder", "dicom.folder", "model.weights")
 """Settings with a literal value, which may contain blanks, commas and brackets."""
 
 TEXTS = (
@@ -41,6 +41,9 @@ RENAMED = {
     "audit.max_unreadable": "audit.max_bad",
 }
 """Short and earlier names of settings, accepted by every command with the setting."""
+
+SHORT = {"dicom": "dicom.folder"}
+"""What a group is mostly asked for."""
 
 NAMING = re.compile(r"\+*data\.exclude\b")  # the rest may name patients
 
@@ -115,6 +118,8 @@ def understood(
         if (new := RENAMED.get(key)) and new in settings(verb.name, config_folder()):
             hints.append(f"{key}= is now called {new}=; the old name still works.")
             key = new
+        if (whole := SHORT.get(key)) and whole in settings(verb.name, config_folder()):
+            key = whole
         if key in PATHS:
             value = as_path(key, value, many=many)
         found.append(f"{start}{key}={value}" if "=" in word else word)

@@ -5,5 +5,7 @@ answers.py     what a model says of one image, in plain values
 headers.py     what objects inherit from their source image; UIDs that are functions of it
 objects.py     answer and source image -> the DICOM objects to store beside it
 report.py      the Structured Report
+pictures.py    the Secondary Capture of the heat map
+outlines.py    the presentation state that outlines its hot spots
 review/        the page to review by
 """

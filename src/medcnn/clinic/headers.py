@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import re
 import uuid
-import warnings
 from dataclasses import dataclass
 from io import BytesIO
 from typing import Any
@@ -140,15 +139,12 @@ def headed(of: Asked, kind: Kind) -> Dataset:
     """
     made = Dataset()
     made.SpecificCharacterSet = "ISO_IR 192"
-    with warnings.catch_warnings():
-        # of values that break a rule, such as a name without a caret: they are kept as they are
-        warnings.simplefilter("ignore")
-        for name in (*NEEDED[:1], *MAY_BE_EMPTY, *MAY_BE_MISSING):
-            element = _decoded(of.source, name) if name in of.source else None
-            if element and (name not in MAY_BE_MISSING or _valid(element)):
-                made.add(element)
-            elif name in MAY_BE_EMPTY:
-                setattr(made, name, None)
+    for name in (*NEEDED[:1], *MAY_BE_EMPTY, *MAY_BE_MISSING):
+        element = _decoded(of.source, name) if name in of.source else None
+        if element and (name not in MAY_BE_MISSING or _valid(element)):
+            made.add(element)
+        elif name in MAY_BE_EMPTY:
+            setattr(made, name, None)
     made.SOPClassUID, made.SOPInstanceUID = kind.sop_class, of.uid(kind.name)
     made.SeriesInstanceUID, made.SeriesNumber = of.series_uid(kind), kind.number
     made.Modality = kind.modality

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import warnings
+
 from pydicom import Dataset
 
 from medcnn.clinic import headers
 from medcnn.clinic.answers import Answer, Identity
+from medcnn.clinic.outlines import outline
+from medcnn.clinic.pictures import picture
 from medcnn.clinic.report import report
 from medcnn.images.reading import Frames
+from medcnn.system.errors import ImageError, MedcnnError
 
 
 def objects_of(
@@ -29,12 +34,30 @@ def objects_of(
         window, frames: how it was read, as in `Preprocessing`.
 
     Raises:
-        ImageError: the source lacks a UID by which a result is filed, or its text cannot be
-            decoded.
+        ImageError: the source lacks a UID by which a result is filed, or its header cannot be
+            read.
         UsageError: highdicom is not installed.
     """
-    of = headers.asked(source, answer, model, window=window, frames=frames)
-    return [report(of)]
+    with warnings.catch_warnings():
+        # of values that break a rule, such as a name without a caret: they are kept as they are
+        warnings.simplefilter("ignore")
+        try:
+            return _objects(headers.asked(source, answer, model, window=window, frames=frames))
+        except MedcnnError:
+            raise
+        except Exception as error:  # pydicom converts on access, and a header may hold anything
+            # their texts may quote the header, which may name the patient
+            why = f"the header cannot be used ({type(error).__name__})"
+            raise ImageError(why) from error
+
+
+def _objects(of: headers.Asked) -> list[Dataset]:
+    made = [report(of)]
+    if heat := of.answer.heat:
+        made.append(picture(of, heat))
+        if (outlined := outline(of, heat)) is not None:
+            made.append(outlined)
+    return made
 
 
 file_of = headers.file_of

@@ -16,7 +16,7 @@ from medcnn.system.settings import called, within
 from medcnn.verbs import Command, Verb
 
 if TYPE_CHECKING:
-    from medcnn.config import Device, Explain, Precision, ReadingConfig
+    from medcnn.config import Device, DicomConfig, Explain, Precision, ReadingConfig
     from medcnn.models.appearance import Watcher
     from medcnn.models.deployed import Model
 
@@ -35,6 +35,7 @@ class PredictConfig:
     threads: int | None = within(1, called="trainer.threads")
     max_unreadable: int = within(0, called="audit.max_bad")
     explain: Explain
+    dicom: DicomConfig
     data: ReadingConfig
 
     def contradictions(self) -> list[str]:
@@ -55,12 +56,19 @@ PATIENTS = ("folder", "PatientID", "StudyInstanceUID", "AccessionNumber")
 
 
 def check(config: PredictConfig) -> None:
-    from medcnn.places import checkpoints_at, refuse_other_table, require_checkpoint
+    from medcnn.places import (
+        checkpoints_at,
+        refuse_objects,
+        refuse_other_table,
+        require_checkpoint,
+    )
 
     refuse_other_table(Path(config.output), maps=config.explain is not None)
     if config.patients:
         refuse_other_table(config.patients_at)
     refuse_log(config)
+    if config.dicom.folder:
+        refuse_objects(Path(config.dicom.folder), Path(config.input))
     if config.input.endswith(".safetensors") and not config.checkpoint.endswith(".safetensors"):
         raise UsageError(
             f"checkpoint={config.checkpoint} and input={config.input} seem to be swapped."
@@ -116,7 +124,7 @@ def run(config: PredictConfig, _: Command) -> Path:
     from medcnn.system.progress import log
     from medcnn.verbs.steps.chain import Chain
     from medcnn.verbs.steps.datasets import read_as
-    from medcnn.verbs.steps.maps import maps_beside
+    from medcnn.verbs.steps.dicom_out import beside
     from medcnn.verbs.steps.together import PatientTable
 
     output = Path(config.output)
@@ -133,7 +141,7 @@ def run(config: PredictConfig, _: Command) -> Path:
     verdicts: dict[str, str] = {}
     watcher = Watcher(None if model.readout.unusual else checkpoint.appearance)
     with (
-        maps_beside(output, model, config.explain) as draw_maps,
+        beside(config, model) as write_beside,
         replacing(output) as temporary,
         # a file name may not be valid text: it is written as far as Python can write it
         temporary.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file,
@@ -145,7 +153,7 @@ def run(config: PredictConfig, _: Command) -> Path:
             predictions = model.said_new(part, config.batch_size)
             watcher.look(part.store, [r.image_id for r in part.manifest.records], part.rows)
             writer.writerows(rows := predictions.new_rows())
-            draw_maps(part, predictions, [row["image_id"] for row in rows])
+            write_beside(part, predictions, [row["image_id"] for row in rows])
             verdicts |= predictions.named_verdicts
             unreadable += predictions.unreadable
             patients.add(predictions)
@@ -173,7 +181,7 @@ def run(config: PredictConfig, _: Command) -> Path:
     patients.write()
     log.info(f"{len(paths) - len(unreadable):,} of {len(paths):,} images predicted: {output}")
     tell(model, watcher, verdicts, no_images)
-    complain(config, len(paths), lost, failed)
+    complain(config, len(paths), lost, failed, write_beside.refused)
     return output
 
 
@@ -194,13 +202,18 @@ def tell(model: Model, watcher: Watcher, verdicts: Mapping[str, str], no_images:
 
 
 def complain(
-    config: PredictConfig, images: int, lost: int, failed: Sequence[tuple[str, str]]
+    config: PredictConfig,
+    images: int,
+    lost: int,
+    failed: Sequence[tuple[str, str]],
+    refused: Sequence[tuple[str, str]],
 ) -> None:
     """Raise what `run` raises of images without a prediction.
 
     Args:
         lost: images without a finite result.
         failed: those that cannot be read, each with its reason.
+        refused: those that DICOM objects cannot be filed with, each with its reason.
     """
     from medcnn.models.no_result import NO_RESULT, WHY_NO_RESULT
 
@@ -211,12 +224,22 @@ def complain(
             f"that says so in {output}, and no decision. {WHY_NO_RESULT}"
         )
     if len(failed) > config.max_unreadable:
-        shown = "; ".join(f"{private(i)}: {why}" for i, why in failed[:5])
+        shown = some_of(failed)
         raise DataError(
             f"{len(failed)} of {images} images cannot be read ({shown}). They have a row with the "
             f"reason in {output} and no probability. To accept that, run again with "
             f"audit.max_bad={len(failed)} and another output=."
         )
+    if len(refused) > config.max_unreadable:
+        raise DataError(
+            f"{len(refused)} of {images} images get no DICOM objects ({some_of(refused)}). All "
+            f"have their row in {output}, and objects.csv in {config.dicom.folder} says which."
+        )
+
+
+def some_of(images: Sequence[tuple[str, str]]) -> str:
+    """The first five, each with its reason."""
+    return "; ".join(f"{private(i)}: {why}" for i, why in images[:5])
 
 
 VERB = Verb(

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from medcnn.clinic.answers import HeatMap
 from medcnn.config import Choice
 from medcnn.models.deployed import Model
 from medcnn.models.explained import explain_image
@@ -33,13 +34,19 @@ Draw = Callable[[Images, Predictions, Sequence[str]], None]
 
 
 @contextmanager
-def maps_beside(output: Path, model: Model, how: Choice | None) -> Iterator[Draw]:
+def maps_beside(
+    output: Path,
+    model: Model,
+    how: Choice | None,
+    also: Callable[[str, HeatMap], object] = lambda *_: None,
+) -> Iterator[Draw]:
     """A function that draws maps of some images, given their predictions and the ids of all rows
     of the table, in order. What was drawn is removed if the block raises.
 
     Args:
         output: the table.
         how: a method with its options, and the `label` to explain; None: nothing is drawn.
+        also: is given each image's id and map.
 
     Raises:
         UsageError: the method, an option or the label is unknown.
@@ -73,6 +80,16 @@ def maps_beside(output: Path, model: Model, how: Choice | None) -> Iterator[Draw
             words = f"{how.name} of {found.label}"
             picture = with_scale(whole, found.map, words, f"logits {UNITS[how.name]}")
             picture.save(folder / f"{line:06}.png")
+            also(
+                image_id,
+                HeatMap(
+                    pixels=whole,
+                    values=found.map,
+                    label=found.label,
+                    method=how.name,
+                    unit=UNITS[how.name],
+                ),
+            )
             named = (line, f"{line:06}.png", how.name, quoted(found.label))
             numbers = (f"{found.logit:.6f}", f"{top:.6g}", at[1], at[0])
             rows.append(dict(zip(COLUMNS, (*named, *numbers), strict=True)))

@@ -1,0 +1,154 @@
+"""What `predict dicom=FOLDER` writes: DICOM objects of each image that is one, and `objects.csv`.
+
+The folder holds the names of patients, so nobody but its owner may enter it.
+"""
+
+from __future__ import annotations
+
+import csv
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from medcnn.clinic.answers import Answer, HeatMap, Identity, answers_of, measured_with
+from medcnn.images.reading import file_part, is_dicom, read_file
+from medcnn.models.deployed import Model
+from medcnn.models.inputs import Images
+from medcnn.statistics.predictions import Predictions
+from medcnn.system.errors import ImageError
+from medcnn.system.files import own_folder, quoted, table, write_bytes
+from medcnn.system.progress import log
+from medcnn.verbs.steps.maps import Draw, maps_beside
+
+if TYPE_CHECKING:
+    from medcnn.verbs.predict import PredictConfig
+
+COLUMNS = ("line", "image_id", "objects", "reason")
+# By the modality of an object: the end of its file's name.
+ENDINGS = {"SR": "report", "OT": "map", "PR": "outline"}
+
+
+class Objects:
+    """Writes the objects of some images after the other.
+
+    Attributes:
+        refused: images that are DICOM but get no objects, each with its reason.
+    """
+
+    def __init__(self, config: PredictConfig, model: Model) -> None:
+        self.folder = Path(config.dicom.folder or "")
+        self.how, checkpoint = model.preprocessing, Path(config.checkpoint)
+        sha256 = str(model.provenance["checkpoint_sha256"])
+        settings = {
+            "precision": str(model.dtype).removeprefix("torch."),
+            "device": model.device.type,
+            "window": str(self.how.window),
+            "frames": str(self.how.frames),
+        }
+        if config.explain:
+            options = "".join(f" {k}={v}" for k, v in sorted(config.explain.options.items()))
+            settings["explain"] = f"{config.explain.name}{options}"
+        self.waits_for_maps = config.explain is not None
+        self.model = Identity(name=checkpoint.name, sha256=sha256, settings=settings)
+        self.measured = {} if model.members else measured_with(checkpoint, sha256)
+        self.line = 1  # of the header of the table
+        self.lines: dict[str, int] = {}
+        self.paths: dict[str, Path] = {}
+        self.answers: dict[str, Answer] = {}
+        self.rows: list[dict[str, object]] = []
+        self.refused: list[tuple[str, str]] = []
+
+    def add(self, part: Images, said: Predictions, ids: Sequence[str]) -> None:
+        """Write them, unless they wait for `heat`.
+
+        Args:
+            ids: of all rows of the table, in order.
+        """
+        self.lines = {image_id: self.line + i for i, image_id in enumerate(ids, start=1)}
+        self.line += len(ids)
+        root, records = part.manifest.root, part.manifest.records
+        self.paths = {quoted(r.image_id): root / file_part(r.path) for r in records}
+        self.answers = {quoted(i): a for i, a in answers_of(said, self.measured).items()}
+        reasons = {quoted(image_id): why for image_id, why in said.unreadable}
+        for image_id in ids:
+            if image_id in reasons:
+                self._row(image_id, [], reasons[image_id])
+            elif not self.waits_for_maps:
+                self._write(image_id, self.answers[image_id])
+
+    def heat(self, image_id: str, heat: HeatMap) -> None:
+        """Write the objects of an image that was added, now that there is a map of it."""
+        self._write(image_id, replace(self.answers[image_id], heat=heat))
+
+    def _write(self, image_id: str, answer: Answer) -> None:
+        from medcnn.clinic.objects import file_of, objects_of
+        from medcnn.images.dicom import open_dataset
+
+        names: list[str] = []
+        try:
+            data = read_file(self.paths[image_id])
+            if not is_dicom(data):
+                return self._row(image_id, names, "not a DICOM image")
+            window, frames = self.how.window, self.how.frames
+            source = open_dataset(data)
+            for made in objects_of(source, answer, self.model, window=window, frames=frames):
+                names.append(f"{self.lines[image_id]:06}-{ENDINGS[made.Modality]}.dcm")
+                write_bytes(self.folder / names[-1], file_of(made))
+        except ImageError as error:
+            self.refused.append((image_id, str(error)))
+            return self._row(image_id, names, str(error))
+        return self._row(image_id, names, "")
+
+    def _row(self, image_id: str, names: list[str], reason: str) -> None:
+        cells = (self.lines[image_id], image_id, " ".join(names), quoted(reason))
+        self.rows.append(dict(zip(COLUMNS, cells, strict=True)))
+
+    def close(self) -> None:
+        with table(self.folder / "objects.csv") as file:
+            writer = csv.DictWriter(file, COLUMNS)
+            writer.writeheader()
+            writer.writerows(sorted(self.rows, key=lambda row: int(str(row["line"]))))
+        count = sum(bool(row["objects"]) for row in self.rows)
+        log.info(
+            f"DICOM objects of {count:,} of {len(self.rows):,} images, with the names of patients: "
+            f"{self.folder}; objects.csv there says why others have none"
+        )
+
+
+class Beside:
+    """What is written beside the table: maps of some images, and their DICOM objects."""
+
+    def __init__(self, draw: Draw, objects: Objects | None) -> None:
+        self.draw, self.objects = draw, objects
+
+    @property
+    def refused(self) -> list[tuple[str, str]]:
+        return self.objects.refused if self.objects else []
+
+    def __call__(self, part: Images, said: Predictions, ids: Sequence[str]) -> None:
+        """As `maps_beside` takes them."""
+        if self.objects:
+            self.objects.add(part, said, ids)
+        self.draw(part, said, ids)
+
+
+@contextmanager
+def beside(config: PredictConfig, model: Model) -> Iterator[Beside]:
+    """What was written is removed if the block raises; raises as `maps_beside` does."""
+    output = Path(config.output)
+    if config.dicom.folder is None:
+        with maps_beside(output, model, config.explain) as draw:
+            yield Beside(draw, None)
+        return
+    folder = own_folder(Path(config.dicom.folder))
+    objects = Objects(config, model)
+    try:
+        with maps_beside(output, model, config.explain, objects.heat) as draw:
+            yield Beside(draw, objects)
+            objects.close()
+    except BaseException:
+        shutil.rmtree(folder)
+        raise

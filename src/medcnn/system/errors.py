@@ -16,6 +16,8 @@ paragraph; a traceback appears only with `--debug`.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 
 class MedcnnError(Exception):
     """The command failed; the root of all errors of medcnn."""
@@ -61,6 +63,27 @@ class StoppedError(MedcnnError):
     """A signal stopped the command; everything is saved."""
 
     exit_code = 75
+
+
+def at_once(*checks: Callable[[], object]) -> None:
+    """Run every check, whatever the others find.
+
+    Raises:
+        UsageError: the faults of all, a line each; a single one as it is.
+        DataError: all of them are of the data.
+    """
+    faults: list[UsageError | DataError] = []
+    for check in checks:
+        try:
+            check()
+        except (UsageError, DataError) as error:
+            faults.append(error)
+    if len(faults) == 1:
+        raise faults[0]
+    if faults:
+        usage = any(isinstance(fault, UsageError) for fault in faults)
+        lines = "\n".join(dict.fromkeys(map(str, faults)))
+        raise (UsageError if usage else DataError)(lines)
 
 
 def pip_install(extra: str) -> str:

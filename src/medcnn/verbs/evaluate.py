@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from medcnn.system.errors import DataError, UsageError
+from medcnn.system.errors import DataError, UsageError, at_once
 from medcnn.system.registry import nearest
 from medcnn.system.settings import called, within
 from medcnn.verbs import Command, Given, Verb
@@ -70,12 +71,15 @@ def check(config: EvaluateConfig) -> None:
     from medcnn.data.own.sheets import require_folder
     from medcnn.places import checkpoints_at, require_checkpoint, require_data
 
-    for file in checkpoints_at(Path(config.checkpoint)):
-        require_checkpoint(file)
+    def checkpoints() -> None:
+        at_once(*(partial(require_checkpoint, f) for f in checkpoints_at(Path(config.checkpoint))))
+
+    checks: list[Callable[[], object]] = [checkpoints]
     if moved := config.moved.get("root"):
-        require_folder(Path(moved))
+        checks.append(partial(require_folder, Path(moved)))
     if config.data:
-        require_data(config.data)
+        checks.append(partial(require_data, config.data))
+    at_once(*checks)
 
 
 SEEN = (

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-from medcnn.system.errors import UsageError
+from medcnn.system.errors import UsageError, at_once
 from medcnn.system.settings import Rule, within
 from medcnn.verbs import Command, Given, Verb, evaluate
 from medcnn.verbs.evaluate import EvaluateConfig
@@ -39,8 +39,12 @@ def prepare(given: Given) -> None:
 
 
 def check(config: ExternalConfig) -> None:
-    evaluate.check(config)
-    if not config.home.is_file():
+    at_once(lambda: evaluate.check(config), lambda: _require_home(config))
+
+
+def _require_home(config: ExternalConfig) -> None:
+    known = config.internal or Path(config.checkpoint).exists()
+    if known and not config.home.is_file():
         where = f"internal={config.internal}" if config.internal else "the checkpoint's run folder"
         raise UsageError(
             f"{where} has no predictions_test.csv to hold the other hospital against: give "

@@ -8,7 +8,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from medcnn.system.errors import UsageError
+from medcnn.system.errors import UsageError, at_once
 from medcnn.system.launched import one_of_several
 from medcnn.system.settings import Rule, beside, shown, within
 from medcnn.verbs import Command, Given, Verb, train
@@ -101,28 +101,37 @@ def prepare(given: Given) -> None:
     from medcnn.system.paths import config_folder
     from medcnn.system.registry import nearest
 
-    train.prepare(given)
+    faults = []
+    try:
+        train.prepare(given)
+    except UsageError as error:
+        faults.append(str(error))
     if given.groups.get("transfer") != "full" or "transfer" in given.keys:
-        raise UsageError("transfer has no effect: arms says how the models are trained.")
+        faults.append("transfer has no effect: arms says how the models are trained.")
     known = [PROBE, *sorted(p.stem for p in (config_folder() / "transfer").glob("*.yaml"))]
     arms = given.settings["arms"]
     for arm in [arms] if isinstance(arms, str) else arms or ():
         if isinstance(arm, str) and arm not in known:
-            raise UsageError(f"arms: '{arm}' is not one of {', '.join(known)}{nearest(arm, known)}")
+            faults.append(f"arms: '{arm}' is not one of {', '.join(known)}{nearest(arm, known)}")
+    if faults:
+        raise UsageError("\n".join(faults))
 
 
 def check(config: LearningCurveConfig) -> None:
-    from medcnn.statistics.metrics.table import METRICS
-
     if one_of_several():
         raise UsageError("a learning curve is made in one process: leave torchrun out.")
+    at_once(lambda: _require_score(config), lambda: train.check(config.train))
+
+
+def _require_score(config: LearningCurveConfig) -> None:
+    from medcnn.statistics.metrics.table import METRICS
+
     metric = METRICS.choose(config.score)
     if not metric.higher_is_better or metric.bounds[1] != 1 or metric.of_grades:
         raise UsageError(
             f"score={config.score}: the curve is fitted to a score of which 1 is the best, such as "
             "auroc."
         )
-    train.check(config.train)
 
 
 def run(config: LearningCurveConfig, command: Command) -> Path:

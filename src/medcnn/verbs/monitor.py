@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from medcnn.system.errors import UsageError
+from medcnn.system.errors import UsageError, at_once
 from medcnn.system.settings import within
 from medcnn.verbs import Command, Verb
 
@@ -41,16 +41,18 @@ def table_of(reference: str) -> Path:
 def check(config: MonitorConfig) -> None:
     from medcnn.places import refuse_other_pages
 
-    for name, path in (
-        ("reference", table_of(config.reference)),
-        ("predictions", Path(config.predictions)),
-    ):
-        if not path.is_file() or not path.with_suffix(".json").is_file():
-            raise UsageError(
-                f"{name}={getattr(config, name)}: {path} and its .json are needed, as predict and "
-                "training write them."
-            )
-    refuse_other_pages(Path(config.output), "monitor", "monitor")
+    at_once(
+        lambda: _require("reference", config.reference, table_of(config.reference)),
+        lambda: _require("predictions", config.predictions, Path(config.predictions)),
+        lambda: refuse_other_pages(Path(config.output), "monitor", "monitor"),
+    )
+
+
+def _require(name: str, given: str, path: Path) -> None:
+    if not path.is_file() or not path.with_suffix(".json").is_file():
+        raise UsageError(
+            f"{name}={given}: {path} and its .json are needed, as predict and training write them."
+        )
 
 
 def run(config: MonitorConfig, _: Command) -> Path:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from medcnn.system.errors import UsageError
+from medcnn.system.errors import UsageError, at_once
 from medcnn.system.settings import within
 from medcnn.verbs import Command, Verb
 
@@ -34,10 +34,16 @@ SCHEMA = 1
 def check(config: ReadersConfig) -> None:
     from medcnn.places import refuse_other_pages
 
-    if not Path(config.table).is_file():
-        what = "a folder, not a file" if Path(config.table).is_dir() else "no such file"
-        raise UsageError(f"table={config.table}: {what}.")
-    refuse_other_pages(Path(config.output), "readers", "readers")
+    at_once(
+        lambda: _require_table(config.table),
+        lambda: refuse_other_pages(Path(config.output), "readers", "readers"),
+    )
+
+
+def _require_table(table: str) -> None:
+    if not Path(table).is_file():
+        what = "a folder, not a file" if Path(table).is_dir() else "no such file"
+        raise UsageError(f"table={table}: {what}.")
 
 
 def run(config: ReadersConfig, _: Command) -> Path:

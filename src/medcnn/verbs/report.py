@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from medcnn.system.errors import DataError, UsageError, listed
+from medcnn.system.errors import DataError, UsageError, at_once, listed
 from medcnn.verbs import Command, Verb
 
 if TYPE_CHECKING:
     from medcnn.config import Prevalence, Seed, Subgroups
+    from medcnn.statistics.reader_points import ReaderPoint
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,15 +34,24 @@ def check(config: ReportConfig) -> None:
             f"run={config.run} is a cross-validation. To write crossvalidation.html again, run the "
             "command that made it; each of its folds has a report."
         )
-    require_predictions(Path(config.run))
-    if config.plan is not None:
-        _plan(Path(config.plan))
-    if config.readers is not None:
-        from medcnn.verbs.steps.reader_files import read_readers
+    plan, readers = config.plan, config.readers
+    at_once(
+        lambda: require_predictions(Path(config.run)),
+        lambda: plan is None or _plan(Path(plan)),
+        lambda: readers is None or _readers(Path(readers)),
+        lambda: _require_facts(config),
+    )
 
-        read_readers(Path(config.readers))
+
+def _readers(path: Path) -> list[ReaderPoint]:
+    from medcnn.verbs.steps.reader_files import read_readers
+
+    return read_readers(path)
+
+
+def _require_facts(config: ReportConfig) -> None:
     kept = [name for name in ("plan", "readers") if getattr(config, name) is not None]
-    if kept and not (Path(config.run) / "run.json").is_file():
+    if kept and Path(config.run).is_dir() and not (Path(config.run) / "run.json").is_file():
         raise UsageError(
             f"run={config.run} has no run.json, in which {listed(kept)} would be kept."
         )
@@ -77,7 +88,6 @@ def run(config: ReportConfig, _: Command) -> Path:
     from medcnn.statistics.scores import evaluate
     from medcnn.system.files import write_text
     from medcnn.system.progress import log, working
-    from medcnn.verbs.steps.reader_files import read_readers
 
     folder = Path(config.run)
     paths = sorted(
@@ -85,15 +95,14 @@ def run(config: ReportConfig, _: Command) -> Path:
         key=lambda p: split_rank(p.stem.removeprefix("predictions_")),
     )
     predictions = [attributed(Predictions.read(path), folder) for path in paths]
-    for p in predictions:
-        check_subgroups(config.subgroups, list(p.attributes))
+    at_once(*(partial(check_subgroups, config.subgroups, list(p.attributes)) for p in predictions))
     facts: dict[str, Any] = {}
     if (folder / "run.json").is_file():
         facts = json.loads((folder / "run.json").read_text(encoding="utf-8"))
     if config.plan is not None:
         facts["plan"] = _plan(Path(config.plan))
     if config.readers is not None:
-        facts["readers"] = [p.to_json() for p in read_readers(Path(config.readers))]
+        facts["readers"] = [p.to_json() for p in _readers(Path(config.readers))]
     if config.plan is not None or config.readers is not None:
         write_text(folder / "run.json", json.dumps(facts, indent=2) + "\n")
     if config.prevalence is not None:

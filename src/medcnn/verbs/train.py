@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from medcnn.system.errors import UsageError
+from medcnn.system.errors import UsageError, at_once
 from medcnn.verbs import Command, Given, Verb
 
 if TYPE_CHECKING:
@@ -88,11 +90,12 @@ def prepare(given: Given) -> None:
 def check(config: TrainConfig) -> None:
     from medcnn.places import require_checkpoint, require_data, require_weights
 
-    if config.checkpoint is not None:
-        require_checkpoint(Path(config.checkpoint))
+    checks: list[Callable[[], object]] = [partial(require_data, config.data)]
     if config.model is not None:
-        require_weights(config.model.weights)
-    require_data(config.data)
+        checks.insert(0, partial(require_weights, config.model.weights))
+    if config.checkpoint is not None:
+        checks.insert(0, partial(require_checkpoint, Path(config.checkpoint)))
+    at_once(*checks)
 
 
 def run(config: TrainConfig, command: Command) -> Path:

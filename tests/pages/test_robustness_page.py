@@ -74,6 +74,16 @@ def test_each_sentence_is_made_by_some_facts_and_not_by_others(found: Robust) ->
     assert "translation by amount 3 changes" in SAYS["flips"].words(found)
     assert " and rotation by amount 3 changes" in SAYS["flips"].words(found)
     assert SAYS["flips"].words(still) == ""
+    assert SAYS["called"].words(found).startswith("Most decisions change with blur: ")
+    assert SAYS["called"].words(moves) == ""
+    steady = tuple(
+        replace(
+            kind,
+            grades=tuple(replace(g, flips=replace(g.flips, value=0.0)) for g in kind.grades),
+        )
+        for kind in found.found.kinds
+    )
+    assert SAYS["called"].words(of(replace(found.found, kinds=steady), KINDS)) == ""
     assert SAYS["some"].words(found) == ""
     some = of(found.found, KINDS, (200, 900))
     assert "Only 200 of 900 images" in SAYS["some"].words(some)

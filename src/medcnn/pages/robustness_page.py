@@ -75,6 +75,11 @@ class Robust:
         return sorted(found, key=lambda of: of[0].change.difference * of[0].change.better)
 
     @property
+    def unsteady(self) -> tuple[Kind, Spoilt]:
+        """The corruption that changes most decisions in its fifth grade."""
+        return max(self.damage, key=lambda of: of[0].grades[-1].flips.value)
+
+    @property
     def tested(self) -> int:
         return sum(not math.isnan(kind.change.p) for kind, _ in self.damage)
 
@@ -110,6 +115,16 @@ def _worst(r: Robust) -> str:
     )
 
 
+def _called(r: Robust) -> str:
+    kind, shown = r.unsteady
+    third, fifth = (kind.grades[at].flips for at in (MIDDLE, -1))
+    value, interval = estimate(fifth.value, fifth.low, fifth.high, percent, " %")
+    return (
+        f"Most decisions change with {shown.title.lower()}: {percent(third.value)} % in the third "
+        f"grade and {value}{f' ({interval})' if interval else ''} in the fifth."
+    )
+
+
 def _flips(r: Robust) -> str:
     told = []
     for kind, shown in r.moves:
@@ -131,6 +146,9 @@ SAYS: dict[str, Statement[Robust]] = {
             "here. That does not show that none does."
         ),
         lambda r: r.tested > 0 and not r.lower,
+    ),
+    "called": Statement(
+        _called, lambda r: bool(r.damage) and r.unsteady[0].grades[-1].flips.value > 0
     ),
     "flips": Statement(_flips, lambda r: bool(r.moves)),
     "some": Statement(
@@ -171,7 +189,7 @@ SAYS: dict[str, Statement[Robust]] = {
 
 def sentences_of(r: Robust) -> list[str]:
     """What the terminal and the top of the page say."""
-    names = ("mean", "worst", "none lower", "few", "flips", "some")
+    names = ("mean", "worst", "none lower", "few", "called", "flips", "some")
     return [text for name in names if (text := say(SAYS, r, name))]
 
 

@@ -1,0 +1,113 @@
+"""How often intervals about another hospital, about patients and about a month hold the truth.
+
+    nice -n 19 python benchmarks/elsewhere.py [runs]    some minutes
+
+Patients as in benchmarks/coverage.py. At home the AUROC is 0.9 and 20 % are sick; elsewhere it is
+0.8 and 40 % are. For prevalences from answers alone, only the share of the sick differs. Scores per
+patient are of the mean and of the largest probability. A closed test should leave probabilities
+alone that are right, and a month like validation should raise no alarm, in 95 of 100 runs. Truth is
+of 60,000 patients.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import replace
+
+import numpy as np
+from coverage import SURE, TRUTH, Population, draw
+
+from medcnn.statistics.intervals import group_numbers
+from medcnn.statistics.metrics.table import score
+from medcnn.statistics.monitoring import Said, Size, changes
+from medcnn.statistics.patients import together
+from medcnn.statistics.predictions import Predictions
+from medcnn.statistics.recalibration import Way, closed_test
+from medcnn.statistics.scores import evaluate
+from medcnn.statistics.transport import prevalences, transported
+
+HOME, ABROAD = Population(auroc=0.9, prevalence=0.2), Population(auroc=0.8, prevalence=0.4)
+SHIFTED = Population(auroc=0.9, prevalence=0.4)
+PATIENTS, RULES, ALARM = (30, 60, 120, 300), ("mean", "maximum"), 0.05
+DIFFER = ("auroc", "brier", "calibration_intercept", "calibration_slope")
+BY_PATIENT = ("auroc", "sensitivity", "specificity", "brier")
+
+
+def as_at_home(p: Predictions) -> Predictions:
+    """The answers of a model that still expects the share of the sick at home."""
+    odds = [np.log(of.prevalence / (1 - of.prevalence)) for of in (SHIFTED, HOME)]
+    return replace(p, logits=p.logits - np.float32(SURE * (odds[0] - odds[1])))
+
+
+def said(p: Predictions) -> Said:
+    answers = {"P": (Size.SPREAD, p.probabilities[:, 0])}
+    answers["called"] = (Size.SHARE, p.decisions[:, 0].astype(float))
+    groups = group_numbers(p.groups)[0]
+    return Said(
+        labels=p.labels,
+        answers=answers,
+        patients=groups,
+        decisions=p.decisions.astype(float),
+        targets=None,
+        checkpoint="",
+    )
+
+
+def truths() -> dict[str, float]:
+    rng = np.random.default_rng(1)
+    home, abroad = draw(HOME, TRUTH, rng), draw(ABROAD, TRUTH, rng)
+    found = {f"difference, {n}": score(abroad, n) - score(home, n) for n in DIFFER}
+    for rule in RULES:
+        whole = together(home, "", rule)
+        found |= {f"patients, {rule}, {n}": score(whole, n) for n in BY_PATIENT}
+    return found | {"prevalence from answers": SHIFTED.prevalence}
+
+
+def held(patients: int, run: int, true: dict[str, float]) -> Iterator[tuple[str, bool]]:
+    rng = np.random.default_rng((patients, run))
+    home, abroad = draw(HOME, patients, rng), draw(ABROAD, patients, rng)
+    shifted = as_at_home(draw(SHIFTED, patients, rng))
+    found = {
+        f"difference, {d.score}": (d.low, d.high)
+        for d in transported(home, abroad, DIFFER, resamples=200, seed=run)
+    }
+    for rule in RULES:
+        judged = evaluate(together(home, "", rule), resamples=200, seed=run, names=BY_PATIENT)
+        found |= {f"patients, {rule}, {s.name}": (s.low, s.high) for s in judged.scores}
+    (shares,) = prevalences(home, shifted, resamples=200, seed=run)
+    found["prevalence from answers"] = (shares.estimated.low, shares.estimated.high)
+    for name, (low, high) in found.items():
+        if not np.isnan(low):
+            yield name, low <= true[name] <= high
+    z = home.logits[:, 0].astype(float) / SURE
+    groups = group_numbers(home.groups)[0]
+    weights = 1 / np.bincount(groups)[groups]
+    luck = rng.random(groups.max() + 1)[groups]  # one for a patient
+    right = (luck < 1 / (1 + np.exp(-z))).astype(float)
+    yield "closed test leaves alone", closed_test(z, z[:, None], right, weights)[0] is Way.NONE
+    month = draw(HOME, patients, rng)
+    calm = not any(c.calls(ALARM) for c in changes(said(home), said(month), alarm=ALARM, seed=run))
+    yield "month without alarm", calm
+
+
+def main() -> None:
+    runs = int(sys.argv[1]) if len(sys.argv) > 1 else 300
+    true, table = truths(), defaultdict[str, list[str]](list)
+    for patients in PATIENTS:
+        seen = defaultdict[str, list[bool]](list)
+        for run in range(runs):
+            for name, inside in held(patients, run, true):
+                seen[name].append(inside)
+        for name in [*true, "closed test leaves alone", "month without alarm"]:
+            few = len(seen[name]) < runs / 10
+            table[name].append("few" if few else f"{np.mean(seen[name]):.2f}")
+            print(patients, name, table[name][-1], len(seen[name]), flush=True)
+    print(f"| | {' | '.join(map(str, PATIENTS))} |\n|---|{'---:|' * len(PATIENTS)}")
+    for name, cells in table.items():
+        print(f"| {name} | {' | '.join(cells)} |")
+
+
+if __name__ == "__main__":
+    main()

@@ -145,7 +145,7 @@ ROOMS = {
     "data": 9_080,
     "images": 4_710,
     "models": 6_280,
-    "pages": 7_110,
+    "pages": 7_120,
     "pixels": 1_800,
     "statistics": 9_360,
     "system": 2_720,

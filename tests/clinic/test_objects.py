@@ -184,6 +184,20 @@ def test_odd_headers_are_no_reason_to_fail(tags: dict[str, Any]) -> None:
     assert frame.get("ReferencedFrameNumber") == (3 if "NumberOfFrames" in tags else None)
 
 
+def test_what_older_files_say_in_their_way_is_said_as_the_standard_wants_it(tmp_path: Path) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of what is written here
+        earlier = {"StudyDate": "1997.04.24", "StudyTime": "14:04:38.25"}
+        source = radiograph(**earlier, PatientIdentityRemoved="YES")
+    (made,) = objects_of(source, ANSWER, MODEL)
+    assert (made.StudyDate, made.StudyTime) == ("19970424", "140438.25")
+    assert "PatientIdentityRemoved" not in made, "the image does not say how"
+    assert errors_of(made, tmp_path) == []
+    how = radiograph(PatientIdentityRemoved="YES", DeidentificationMethod="by hand")
+    (made,) = objects_of(how, ANSWER, MODEL)
+    assert made.PatientIdentityRemoved == "YES"
+
+
 @pytest.mark.parametrize("name", ["StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID"])
 def test_an_image_that_nothing_can_be_filed_with_is_refused(name: str) -> None:
     with pytest.raises(ImageError, match=rf"the header lacks {name} \("):

@@ -34,14 +34,17 @@ MAY_BE_EMPTY = (
     *("PatientName", "PatientID", "PatientBirthDate", "PatientSex"),
     *("StudyDate", "StudyTime", "StudyID", "AccessionNumber", "ReferringPhysicianName"),
 )
+DEIDENTIFIED_BY = ("DeidentificationMethod", "DeidentificationMethodCodeSequence")
 # What else says whose study it is; all of it of the modules Patient and General Study.
 MAY_BE_MISSING = (
-    *("IssuerOfPatientID", "PatientAge", "PatientIdentityRemoved", "DeidentificationMethod"),
-    *("DeidentificationMethodCodeSequence", "StudyDescription", "IssuerOfAccessionNumberSequence"),
+    *("IssuerOfPatientID", "PatientAge", "PatientIdentityRemoved", *DEIDENTIFIED_BY),
+    *("StudyDescription", "IssuerOfAccessionNumberSequence"),
     *("PatientSpeciesDescription", "PatientSpeciesCodeSequence", "PatientBreedDescription"),
     *("PatientBreedCodeSequence", "BreedRegistrationSequence", "ResponsiblePerson"),
     *("ResponsiblePersonRole", "ResponsibleOrganization"),
 )
+# The date and time of ACR-NEMA, which older files still have (PS3.5 6.2, DA and TM).
+EARLIER = {"DA": r"\d{4}(\.\d\d){2}", "TM": r"\d\d(:\d\d){1,2}(\.\d{1,6})?"}
 # Where the date of an object comes from, the first that is there.
 DATED_BY = ("Content", "Acquisition", "Series", "Study")
 NO_DATE = ("19700101", "000000")
@@ -145,6 +148,8 @@ def headed(of: Asked, kind: Kind) -> Dataset:
             made.add(element)
         elif name in MAY_BE_EMPTY:
             setattr(made, name, None)
+    if not any(name in made for name in DEIDENTIFIED_BY):
+        made.pop("PatientIdentityRemoved", None)  # which must not be said without saying how
     made.SOPClassUID, made.SOPInstanceUID = kind.sop_class, of.uid(kind.name)
     made.SeriesInstanceUID, made.SeriesNumber = of.series_uid(kind), kind.number
     made.Modality = kind.modality
@@ -166,8 +171,10 @@ def _decoded(source: Dataset, name: str) -> DataElement:
             f"{name} {tag_of(name)} cannot be decoded with SpecificCharacterSet "
             f"{' and '.join(sets) or 'missing'}, so a result might be filed under a wrong name"
         )
-    ignore = pydicom.config.IGNORE
-    return DataElement(element.tag, dictionary_VR(name), element.value, validation_mode=ignore)
+    value, ignore = element.value, pydicom.config.IGNORE
+    if re.fullmatch(EARLIER.get(kind := dictionary_VR(name), "-"), text):
+        value = text.replace(":", "") if kind == "TM" else text.replace(".", "")
+    return DataElement(element.tag, kind, value, validation_mode=ignore)
 
 
 def _valid(element: DataElement) -> bool:

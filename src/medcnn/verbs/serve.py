@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import re
 import socket
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,26 @@ OF_A_RUN = ("run.json", "crossvalidation.json")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ScpConfig:
+    port: int | None = within(1, 65_535)
+    host: str
+    title: str
+    allowed: tuple[str, ...]
+    per_minute: int = within(1, 1_000_000)
+    queue: int = within(1, 10_000_000)
+    associations: int = within(1, 100)
+    min_free_mb: int = within(0, 1_000_000)
+    maps: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PeerConfig:
+    host: str | None
+    port: int | None = within(1, 65_535)
+    title: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ServeConfig:
     checkpoint: str
     host: str
@@ -35,6 +56,8 @@ class ServeConfig:
     folder: str
     keep_images: bool
     max_mb: int = within(1, 4_000)
+    scp: ScpConfig
+    peer: PeerConfig
     explain: Explain
     device: Device = called("trainer.device")
     precision: Precision = called("trainer.precision")
@@ -56,6 +79,23 @@ class ServeConfig:
             )
         if (self.tls_certificate is None) != (self.tls_key is None):
             faults.append("tls_certificate and tls_key go together; one of them is missing.")
+        return [*faults, *self._dicom_faults()]
+
+    def _dicom_faults(self) -> list[str]:
+        titles = {"scp.title": self.scp.title, "peer.title": self.peer.title}
+        titles |= {f"scp.allowed ({title})": title for title in self.scp.allowed}
+        faults = [
+            f"{name} should be a title of DICOM: 1 to 16 printable characters without a backslash."
+            for name, title in titles.items()
+            if title is not None and not re.fullmatch(r"(?! )[ -\[\]-~]{1,16}(?<! )", title)
+        ]
+        if self.scp.port is None:
+            return faults
+        if not self.scp.allowed:
+            faults.append("scp.port needs scp.allowed: the titles of senders, such as [PACS].")
+        peer = {"host": self.peer.host, "port": self.peer.port, "title": self.peer.title}
+        if missing := [f"peer.{name}" for name, value in peer.items() if value is None]:
+            faults.append(f"scp.port needs {', '.join(missing)}: where results are sent.")
         return faults
 
     @property
@@ -77,11 +117,12 @@ def check(config: ServeConfig) -> None:
             raise UsageError(f"{name}={path}: no such file.")
     _token(config)
     _refuse_place(Path(config.folder))
-    for module in ("starlette", "uvicorn"):
+    dicom = () if config.scp.port is None else ("pynetdicom", "highdicom")
+    for module in ("starlette", "uvicorn", *dicom):
         try:
             importlib.import_module(module)
         except ImportError:
-            raise UsageError(f"serve needs {module}: {pip_install('serve')}") from None
+            raise UsageError(f"serve needs {module}: {pip_install('serve,clinic')}") from None
 
 
 def _refuse_place(folder: Path) -> None:
@@ -160,6 +201,7 @@ def _serve(config: ServeConfig, model: Model, folder: Path, listening: socket.so
     from medcnn.pages.review_page import Room
     from medcnn.system.progress import log
     from medcnn.verbs.steps.datasets import read_as
+    from medcnn.verbs.steps.receiving import receiving
 
     if config.explain:
         METHODS.bind(config.explain.name, config.explain.options)
@@ -175,28 +217,33 @@ def _serve(config: ServeConfig, model: Model, folder: Path, listening: socket.so
         several=model.labels.kind == "multilabel",
         keeps_images=config.keep_images,
         most_mb=config.max_mb,
+        receiver=config.scp.title if config.scp.port else "",
     )
-    served = Served(
-        reader=Reader(model, config.explain, failed),
-        answers=Answers(folder, model.labels, keep_images=config.keep_images),
-        room=room,
-        names=config.all_names,
-        token=_token(config),
-        secure=config.tls_key is not None,
-        uploads=folder / "uploads",
-    )
+    reader = Reader(model, config.explain, failed)
     _warn(config)
-    scheme = "https" if config.tls_key else "http"
-    shown = f"[{config.host}]" if ":" in config.host else config.host
-    log.info(f"open {scheme}://{shown}:{listening.getsockname()[1]}/ in a browser; Ctrl-C ends it")
-    log.info("not a medical device: no decision about a patient may rest on it")
     tls: dict[str, Any] = {}
     if config.tls_key:
         tls = {"ssl_certfile": config.tls_certificate, "ssl_keyfile": config.tls_key}
-    try:
-        serve_until_stopped(application(served), listening, **tls)
-    except OSError as error:
-        raise MedcnnError(f"the server ended: {error.strerror or error}.") from error
+    with receiving(config, reader, folder) as receipts:
+        served = Served(
+            reader=reader,
+            answers=Answers(folder, model.labels, keep_images=config.keep_images),
+            room=room,
+            names=config.all_names,
+            token=_token(config),
+            secure=config.tls_key is not None,
+            uploads=folder / "uploads",
+            receipts=receipts,
+        )
+        scheme = "https" if config.tls_key else "http"
+        shown = f"[{config.host}]" if ":" in config.host else config.host
+        address = f"{scheme}://{shown}:{listening.getsockname()[1]}/"
+        log.info(f"open {address} in a browser; Ctrl-C ends it")
+        log.info("not a medical device: no decision about a patient may rest on it")
+        try:
+            serve_until_stopped(application(served), listening, **tls)
+        except OSError as error:
+            raise MedcnnError(f"the server ended: {error.strerror or error}.") from error
     log.info("stopped; every answer is kept")
 
 
@@ -217,6 +264,8 @@ VERB = Verb(
     examples=(
         "serve runs/demo/checkpoints/best.safetensors",
         "serve best.safetensors keep_images=true folder=/data/review",
+        "serve best.safetensors scp.port=11112 scp.allowed=[PACS] peer.host=pacs peer.port=104 "
+        "peer.title=PACS",
     ),
     synonyms=("server", "web", "review", "ui"),
     places=("checkpoint",),

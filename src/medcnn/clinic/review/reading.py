@@ -17,7 +17,7 @@ from medcnn.config import Choice
 from medcnn.data.labels import Kind
 from medcnn.images.resizing import contained, narrowed
 from medcnn.models.deployed import Model
-from medcnn.models.explained import explain_image
+from medcnn.models.explained import Explanation, explain_image
 from medcnn.models.inputs import Images, read_inputs
 from medcnn.pages.gallery import failed
 from medcnn.pages.overlay import with_scale
@@ -81,6 +81,12 @@ class Reader:
         drawn = self._map(part.store.take(part.rows)[0], whole, _explained(said))
         return Reviewed(**_words(said), **drawn, facts=facts, steps=steps)
 
+    def explained(self, seen: NDArray[Any], whole: NDArray[Any], label: str | None) -> Explanation:
+        """The map of an image by `how`, which must not be None; raises UsageError."""
+        assert self.how is not None
+        with self._turn:
+            return explain_image(self.model, seen, whole, self.how, label)
+
     def _map(self, seen: NDArray[Any], whole: NDArray[Any], label: str | None) -> dict[str, Any]:
         small = contained(whole, MAP_PX) if max(whole.shape[:2]) > MAP_PX else whole
         plain = narrowed(small)
@@ -89,8 +95,7 @@ class Reader:
         if self.how is None:
             return {**image, "no_map": "the server was started with explain=null"}
         try:
-            with self._turn:
-                found = explain_image(self.model, seen, whole, self.how, label)
+            found = self.explained(seen, whole, label)
         except UsageError as error:
             return {**image, "no_map": str(error).removeprefix("explain: ").rstrip(".")}
         rows, columns = (

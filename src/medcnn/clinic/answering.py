@@ -1,0 +1,90 @@
+"""Images of the spool -> the DICOM objects that answer them."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pydicom
+from numpy.typing import NDArray
+
+from medcnn.clinic.answers import Answer, HeatMap, Identity, answers_of, measured_with
+from medcnn.clinic.objects import file_of, objects_of
+from medcnn.clinic.review.reading import UNITS, Reader
+from medcnn.clinic.worker import Made
+from medcnn.system.errors import ImageError, UsageError
+from medcnn.system.privacy import pseudonymised
+
+
+class Answering:
+    """Asks the model about several images at once.
+
+    Args:
+        maps: whether results have a map, if the reader draws any.
+    """
+
+    def __init__(self, reader: Reader, checkpoint: Path, *, maps: bool) -> None:
+        self.reader = reader
+        self.how = reader.how if maps and not reader.model.members else None
+        model = reader.model
+        sha256 = str(model.provenance["checkpoint_sha256"])
+        settings = {
+            "precision": str(model.dtype).removeprefix("torch."),
+            "device": model.device.type,
+            "window": str(model.preprocessing.window),
+            "frames": str(model.preprocessing.frames),
+        }
+        if self.how:
+            options = "".join(f" {k}={v}" for k, v in sorted(self.how.options.items()))
+            settings["explain"] = f"{self.how.name}{options}"
+        self.identity = Identity(name=checkpoint.name, sha256=sha256, settings=settings)
+        self.measured = {} if model.members else measured_with(checkpoint, sha256)
+
+    def __call__(self, files: Sequence[Path]) -> list[Made]:
+        part, said = self.reader.asked(list(files))
+        answers = answers_of(said, self.measured)
+        reasons = dict(said.unreadable)
+        made: list[Made] = []
+        for row, record in enumerate(part.manifest.records):
+            if reason := reasons.get(record.image_id):
+                made.append(pseudonymised(reason))
+                continue
+            file, answer = part.manifest.root / record.path, answers[record.image_id]
+            try:
+                made.append(
+                    self._objects(file, answer, part.store.take(part.rows[row : row + 1])[0])
+                )
+            except ImageError as error:
+                made.append(pseudonymised(str(error)))
+        return made
+
+    def _objects(self, file: Path, answer: Answer, seen: NDArray[Any]) -> list[bytes]:
+        how = self.reader.model.preprocessing
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of values in its header that break a rule
+            source = pydicom.dcmread(file, stop_before_pixels=True)
+            if self.how:
+                answer = replace(answer, heat=self._heat(file, answer, seen))
+            made = objects_of(source, answer, self.identity, window=how.window, frames=how.frames)
+            return [file_of(one) for one in made]
+
+    def _heat(self, file: Path, answer: Answer, seen: NDArray[Any]) -> HeatMap | None:
+        assert self.how is not None
+        model = self.reader.model
+        whole = model.preprocessing.read_whole(file.parent, file.name)
+        called = [f for f in answer.findings if f.present]
+        label = max(called, key=lambda f: f.probability).label if called else None
+        try:
+            found = self.reader.explained(seen, whole, label)
+        except UsageError:  # a network without positions: there is no map of it
+            return None
+        return HeatMap(
+            pixels=whole,
+            values=found.map,
+            label=found.label,
+            method=found.method,
+            unit=f"logits {UNITS.get(found.method, 'per position')}",
+        )

@@ -1,0 +1,225 @@
+"""What arrived and what became of it, on disk before anybody is told.
+
+An image is a file, and its state a row of an SQLite table in WAL mode, flushed at each commit. A
+file without a row was never acknowledged, and its sender keeps it; a row without its results has
+not been sent. So a kill at any moment loses nothing. Names of files and rows are keyed digests.
+
+    waiting -> built -> sent
+       |         |  ^ tried again later
+       +-> failed (no prediction)
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sqlite3
+import threading
+import time
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from medcnn.system.files import POSIX, own_folder
+from medcnn.system.privacy import keyed, pseudonym
+from medcnn.system.run_facts import now
+
+FIRST_WAIT_S, LONGEST_WAIT_S = 5.0, 900.0
+MOST_SHOWN = 50
+TABLE = """
+create table if not exists images (
+    key text primary key, shown text not null, checkpoint text not null, state text not null,
+    since text not null, tries integer not null, due real not null, reason text not null,
+    results integer not null)
+"""
+
+
+class State(StrEnum):
+    WAITING = "waiting"
+    BUILT = "built"
+    SENT = "sent"
+    FAILED = "failed"
+
+
+class FullError(Exception):
+    """The disk or the queue has no room; the sender should try again later."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """An image in the spool."""
+
+    key: str
+    shown: str
+    tries: int
+    results: int
+
+
+class Spool:
+    """One process uses it at a time; its threads take turns.
+
+    Args:
+        folder: private; created if missing.
+        checkpoint: digest of the model that answers. An image that comes again gets an answer only
+            if another model gave the last one, or none could be given.
+        most: images that may wait.
+        least_free_bytes: of the disk.
+    """
+
+    def __init__(self, folder: Path, checkpoint: str, *, most: int, least_free_bytes: int) -> None:
+        self.folder, self.checkpoint = own_folder(folder), checkpoint
+        self.files, self.results = own_folder(folder / "images"), own_folder(folder / "results")
+        self.most, self.least_free_bytes = most, least_free_bytes
+        self._turn = threading.Lock()
+        self._table = sqlite3.connect(folder / "state.sqlite", check_same_thread=False)
+        self._table.execute("pragma journal_mode=wal")
+        self._table.execute("pragma synchronous=full")
+        self._table.execute(TABLE)
+        self._table.commit()
+        self._sweep()
+
+    def close(self) -> None:
+        with self._turn:
+            self._table.close()
+
+    def _sweep(self) -> None:
+        """Remove files that a kill left without a row that needs them."""
+        rows = self._table.execute("select key, state, results from images").fetchall()
+        needed = {f"{key}.dcm" for key, state, _ in rows if state != State.SENT}
+        made = {
+            f"{key}-{i}.dcm" for key, state, n in rows if state == State.BUILT for i in range(n)
+        }
+        for folder, names in ((self.files, needed), (self.results, made)):
+            for path in folder.iterdir():
+                if path.name not in names:
+                    path.unlink()
+
+    def receive(self, uid: str, data: bytes) -> bool:
+        """Keep an image; whether it is one to answer. On disk when this returns.
+
+        Raises:
+            FullError: there is no room for it.
+            OSError: the disk cannot be written.
+        """
+        key = keyed(uid, "spool").hex()
+        with self._turn:
+            found = self._table.execute(
+                "select state, checkpoint from images where key = ?", (key,)
+            ).fetchone()
+            if found and found[0] != State.FAILED:
+                state, checkpoint = found
+                if state != State.SENT or checkpoint == self.checkpoint:
+                    return False
+            if self._count(State.WAITING) >= self.most:
+                raise FullError(f"{self.most:,} images wait already")
+            if shutil.disk_usage(self.folder).free - len(data) < self.least_free_bytes:
+                raise FullError("the disk is nearly full")
+            _write(self.files / f"{key}.dcm", data)
+            row = (
+                key,
+                pseudonym(uid, "image"),
+                self.checkpoint,
+                State.WAITING,
+                now(),
+                0,
+                0.0,
+                "",
+                0,
+            )
+            self._table.execute(f"insert or replace into images values ({','.join('?' * 9)})", row)
+            self._table.commit()
+        return True
+
+    def _count(self, state: State) -> int:
+        found = self._table.execute("select count(*) from images where state = ?", (state,))
+        return int(found.fetchone()[0])
+
+    def waiting(self, most: int) -> list[Entry]:
+        """Images without an answer, the first to arrive first."""
+        return self._entries("state = ?", (State.WAITING,), most)
+
+    def due(self, most: int) -> list[Entry]:
+        """Images whose results are to be sent now."""
+        return self._entries("state = ? and due <= ?", (State.BUILT, time.time()), most)
+
+    def _entries(self, where: str, values: tuple[object, ...], most: int) -> list[Entry]:
+        with self._turn:
+            rows = self._table.execute(
+                f"select key, shown, tries, results from images where {where} "
+                "order by due, rowid limit ?",
+                (*values, most),
+            ).fetchall()
+        return [Entry(*row) for row in rows]
+
+    def image(self, entry: Entry) -> Path:
+        return self.files / f"{entry.key}.dcm"
+
+    def objects(self, entry: Entry) -> list[Path]:
+        """The results to send."""
+        return [self.results / f"{entry.key}-{i}.dcm" for i in range(entry.results)]
+
+    def built(self, entry: Entry, objects: Sequence[bytes]) -> None:
+        """Keep the results; from now on these bytes are sent, however often that is tried."""
+        for i, data in enumerate(objects):
+            _write(self.results / f"{entry.key}-{i}.dcm", data)
+        self._set(entry, State.BUILT, "", results=len(objects), checkpoint=self.checkpoint, tries=0)
+
+    def sent(self, entry: Entry) -> None:
+        """Everything arrived: only the row stays, without a name."""
+        self._set(entry, State.SENT, "")
+        for path in (self.image(entry), *self.objects(entry)):
+            path.unlink(missing_ok=True)
+
+    def later(self, entry: Entry, reason: str) -> None:
+        """Try to send again, after a wait that doubles each time."""
+        wait_s = min(FIRST_WAIT_S * 2**entry.tries, LONGEST_WAIT_S)
+        self._set(entry, State.BUILT, reason, tries=entry.tries + 1, due=time.time() + wait_s)
+
+    def failed(self, entry: Entry, reason: str) -> None:
+        """No answer can be given. The image stays until it is sent again or the folder removed."""
+        self._set(entry, State.FAILED, reason)
+
+    def _set(self, entry: Entry, state: State, reason: str, **more: object) -> None:
+        columns = {"state": state, "reason": reason, **more}
+        with self._turn:
+            sets = ", ".join(f"{name} = ?" for name in columns)
+            self._table.execute(
+                f"update images set {sets} where key = ?", (*columns.values(), entry.key)
+            )
+            self._table.commit()
+
+    def counts(self) -> dict[str, int]:
+        """State -> images."""
+        with self._turn:
+            return {str(state): self._count(state) for state in State}
+
+    def failures(self) -> list[tuple[str, str, int, str]]:
+        """Since when, which image, how often it was tried, and why it failed; the newest first."""
+        with self._turn:
+            rows = self._table.execute(
+                "select since, shown, tries, reason from images where reason != '' "
+                "order by rowid desc limit ?",
+                (MOST_SHOWN,),
+            )
+            return [(str(a), str(b), int(c), str(d)) for a, b, c, d in rows.fetchall()]
+
+
+def _write(path: Path, data: bytes) -> None:
+    """The file whole or not at all, flushed with its name."""
+    part = path.with_name(f".{uuid.uuid4().hex}.part")
+    try:
+        with open(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+    if POSIX:
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)

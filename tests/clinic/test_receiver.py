@@ -1,0 +1,361 @@
+"""The DICOM receiver: nothing is acknowledged that is not on disk, nothing is lost by a kill."""
+
+from __future__ import annotations
+
+import errno
+import shutil
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import pydicom
+import pytest
+from pydicom.dataset import FileMetaDataset
+from pydicom.uid import ExplicitVRLittleEndian, JPEGLSLossless, RLELossless, generate_uid
+
+pytest.importorskip("pynetdicom", reason="the extra clinic is not installed")
+from pynetdicom import AE, evt
+from pynetdicom.sop_class import (
+    BasicTextSRStorage,
+    SecondaryCaptureImageStorage,
+    Verification,
+)
+
+from medcnn.clinic import spool as spools
+from medcnn.clinic.spool import FIRST_WAIT_S, LONGEST_WAIT_S, FullError, Spool, State
+from medcnn.clinic.storage import Pace, Receiving, image_classes, start
+from medcnn.clinic.worker import Peer, Worker
+from tests.command import run
+
+GOLDEN = Path(__file__).parents[1] / "golden" / "run" / "checkpoints" / "best.safetensors"
+MODEL, NEXT_MODEL = "a" * 64, "b" * 64
+
+
+def an_object(**more: Any) -> pydicom.Dataset:
+    made = pydicom.Dataset()
+    made.SOPClassUID, made.SOPInstanceUID = SecondaryCaptureImageStorage, generate_uid()
+    made.PatientName = "Meyer^Anna"
+    for name, value in more.items():
+        setattr(made, name, value)
+    made.file_meta = FileMetaDataset()
+    made.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    made.file_meta.MediaStorageSOPClassUID = made.SOPClassUID
+    made.file_meta.MediaStorageSOPInstanceUID = made.SOPInstanceUID
+    return made
+
+
+def as_bytes(made: pydicom.Dataset) -> bytes:
+    stream = BytesIO()
+    pydicom.dcmwrite(stream, made, enforce_file_format=True)
+    return stream.getvalue()
+
+
+def free_port() -> int:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        return int(taken.getsockname()[1])
+
+
+@pytest.fixture
+def spool(tmp_path: Path) -> Iterator[Spool]:
+    made = Spool(tmp_path / "spool", MODEL, most=5, least_free_bytes=0)
+    yield made
+    made.close()
+
+
+def again(spool: Spool, checkpoint: str = MODEL) -> Spool:
+    """As after a kill: another process opens the same folder."""
+    return Spool(spool.folder, checkpoint, most=5, least_free_bytes=0)
+
+
+def test_what_was_received_waits_also_after_a_kill(spool: Spool) -> None:
+    assert spool.receive("1.2.3", b"image")
+    (entry,) = again(spool).waiting(9)
+    assert spool.image(entry).read_bytes() == b"image"
+    assert spool.folder.stat().st_mode & 0o077 == 0
+    assert spool.image(entry).stat().st_mode & 0o077 == 0
+    everything = b"".join(p.read_bytes() for p in spool.folder.rglob("*") if p.is_file())
+    assert b"1.2.3" not in everything.replace(b"image", b"")
+
+
+def test_an_image_that_comes_again_is_answered_once_by_each_model(spool: Spool) -> None:
+    assert spool.receive("1", b"image")
+    assert not spool.receive("1", b"image")
+    (entry,) = spool.waiting(9)
+    spool.built(entry, [b"report"])
+    assert not spool.receive("1", b"image")
+    (entry,) = spool.due(9)
+    spool.sent(entry)
+    assert not again(spool).receive("1", b"image")
+    assert again(spool, NEXT_MODEL).receive("1", b"image")
+
+
+def test_an_image_without_an_answer_is_tried_when_it_comes_again(spool: Spool) -> None:
+    spool.receive("1", b"image")
+    spool.failed(spool.waiting(1)[0], "the file is damaged")
+    assert spool.counts()["failed"] == 1
+    assert spool.failures()[0][3] == "the file is damaged"
+    assert spool.receive("1", b"image")
+    assert spool.failures() == []
+
+
+def test_nothing_of_a_patient_stays_when_results_have_arrived(spool: Spool) -> None:
+    spool.receive("1", b"image")
+    spool.built(spool.waiting(1)[0], [b"report", b"map"])
+    (entry,) = spool.due(1)
+    assert [p.read_bytes() for p in spool.objects(entry)] == [b"report", b"map"]
+    spool.sent(entry)
+    assert list(spool.folder.rglob("*.dcm")) == []
+    assert spool.counts()["sent"] == 1
+
+
+def test_what_a_kill_left_without_a_row_is_removed(spool: Spool) -> None:
+    spool.receive("1", b"image")
+    (spool.files / "orphan.dcm").write_bytes(b"never acknowledged")
+    (spool.files / ".x.part").write_bytes(b"half")
+    (spool.results / "y-0.dcm").write_bytes(b"not recorded")
+    after = again(spool)
+    assert len(list(after.files.iterdir())) == 1
+    assert list(after.results.iterdir()) == []
+
+
+def test_waits_grow_and_end_growing(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
+    at = 1000.0
+    monkeypatch.setattr(spools.time, "time", lambda: at)
+    spool.receive("1", b"image")
+    spool.built(spool.waiting(1)[0], [b"report"])
+    waits = []
+    for _ in range(12):
+        (entry,) = spool.due(1)
+        spool.later(entry, "PACS does not answer")
+        began = at
+        while not spool.due(1):
+            at += 1
+        waits.append(at - began)
+    assert waits[:3] == [FIRST_WAIT_S, 2 * FIRST_WAIT_S, 4 * FIRST_WAIT_S]
+    assert waits[-1] == LONGEST_WAIT_S
+    assert spool.failures()[0][2:] == (12, "PACS does not answer")
+
+
+def test_a_full_queue_or_disk_refuses_and_keeps_what_is_there(
+    spool: Spool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for i in range(5):
+        spool.receive(str(i), b"image")
+    with pytest.raises(FullError, match="5 images wait"):
+        spool.receive("5", b"image")
+    assert not spool.receive("4", b"image"), "what is there already is acknowledged"
+    spool.least_free_bytes = shutil.disk_usage(spool.folder).total + 1
+    spool.most = 9
+    with pytest.raises(FullError, match="nearly full"):
+        spool.receive("6", b"image")
+
+
+def test_a_sender_beyond_its_rate_waits_and_others_do_not() -> None:
+    pace = Pace(per_minute=60)
+    waits = [pace.wait_s("A", 100.0) for _ in range(23)]
+    assert waits[:21] == [0.0] * 21
+    assert waits[21:] == [1.0, 2.0]
+    assert pace.wait_s("B", 100.0) == 0.0
+    assert pace.wait_s("A", 200.0) == 0.0
+
+
+class Clinic:
+    """A receiver, a peer that counts, and a sender."""
+
+    def __init__(self, spool: Spool, **limits: Any) -> None:
+        self.port, self.peer_port = free_port(), free_port()
+        given = {"per_minute": 100_000, "associations": 4, "most_mb": 1} | limits
+        how = Receiving(host="127.0.0.1", port=self.port, title="MEDCNN", allowed=["PACS"], **given)
+        self.server = start(spool, how)
+        self.got: list[str] = []
+        self.status = 0x0000
+
+    def peer(self) -> Any:
+        ae = AE(ae_title="ARCHIVE")
+        ae.add_supported_context(BasicTextSRStorage)
+
+        def store(event: Any) -> int:
+            self.got.append(str(event.request.AffectedSOPInstanceUID))
+            return self.status
+
+        address = ("127.0.0.1", self.peer_port)
+        handlers = [(evt.EVT_C_STORE, store)]
+        return ae.start_server(address, block=False, evt_handlers=handlers)
+
+    def associate(self, *contexts: Any, title: str = "PACS", called: str = "MEDCNN") -> Any:
+        ae = AE(ae_title=title)
+        for context in contexts:
+            ae.add_requested_context(*context)
+        return ae.associate("127.0.0.1", self.port, ae_title=called)
+
+    def send(self, made: pydicom.Dataset) -> int | None:
+        """The status; None where the association was aborted."""
+        context = (made.SOPClassUID, made.file_meta.TransferSyntaxUID)
+        association = self.associate(context)
+        assert association.is_established
+        status = association.send_c_store(made)
+        if association.is_established:
+            association.release()
+        return status.get("Status")
+
+
+@pytest.fixture
+def clinic(spool: Spool) -> Iterator[Callable[..., Clinic]]:
+    made: list[Clinic] = []
+
+    def build(**limits: Any) -> Clinic:
+        made.append(Clinic(spool, **limits))
+        return made[-1]
+
+    yield build
+    for one in made:
+        one.server.shutdown()
+
+
+def test_an_image_is_on_disk_before_its_sender_is_told(
+    clinic: Callable[..., Clinic], spool: Spool
+) -> None:
+    made = an_object()
+    assert clinic().send(made) == 0x0000
+    (entry,) = again(spool).waiting(9)
+    stored = pydicom.dcmread(spool.image(entry))
+    assert stored.PatientName == "Meyer^Anna"
+    assert stored.file_meta.TransferSyntaxUID == ExplicitVRLittleEndian
+
+
+def test_only_known_titles_are_let_in_and_an_echo_is_answered(
+    clinic: Callable[..., Clinic],
+) -> None:
+    receiver = clinic()
+    echo = receiver.associate((Verification,))
+    assert echo.send_c_echo().Status == 0x0000
+    echo.release()
+    assert not receiver.associate((Verification,), title="STRANGER").is_established
+    assert not receiver.associate((Verification,), called="OTHER").is_established
+
+
+def test_each_transfer_syntax_has_a_context_and_reports_have_none(
+    clinic: Callable[..., Clinic],
+) -> None:
+    syntaxes = [ExplicitVRLittleEndian, RLELossless, JPEGLSLossless]
+    contexts = [(SecondaryCaptureImageStorage, syntax) for syntax in syntaxes]
+    association = clinic().associate(*contexts, (BasicTextSRStorage,))
+    accepted = {str(c.transfer_syntax[0]) for c in association.accepted_contexts}
+    assert accepted == set(map(str, syntaxes))
+    assert [c.abstract_syntax for c in association.rejected_contexts] == [BasicTextSRStorage]
+    association.release()
+    assert len(image_classes()) > 30
+
+
+def test_without_room_the_sender_is_told_to_keep_it(
+    clinic: Callable[..., Clinic], spool: Spool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    receiver = clinic()
+    spool.most = 0
+    assert receiver.send(an_object()) == 0xA700
+    spool.most = 5
+
+    def full(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(spools, "_write", full)
+    assert receiver.send(an_object()) == 0xA700
+    assert spool.counts()["waiting"] == 0
+
+
+def test_an_object_that_is_too_large_ends_the_association(
+    clinic: Callable[..., Clinic], spool: Spool
+) -> None:
+    large = an_object(PixelData=b"\0" * 2_000_000)
+    large["PixelData"].VR = "OW"
+    assert clinic().send(large) is None
+    assert spool.counts()["waiting"] == 0
+
+
+def test_our_own_results_that_come_back_get_no_answer(
+    clinic: Callable[..., Clinic], spool: Spool
+) -> None:
+    assert clinic().send(an_object(Manufacturer="medcnn")) == 0x0000
+    assert spool.counts()["waiting"] == 0
+
+
+def a_report(file: Path) -> bytes:
+    """A result whose number is a function of its source."""
+    source = pydicom.dcmread(file)
+    number = f"{source.SOPInstanceUID}.1"[-60:].strip(".")
+    return as_bytes(an_object(SOPClassUID=BasicTextSRStorage, SOPInstanceUID=number))
+
+
+def test_results_are_sent_until_the_peer_has_them(
+    clinic: Callable[..., Clinic], spool: Spool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(spools, "FIRST_WAIT_S", 0.01)
+    receiver = clinic()
+    receiver.send(an_object())
+    place = Peer(host="127.0.0.1", port=receiver.peer_port, title="ARCHIVE", own_title="MEDCNN")
+    worker = Worker(spool, place, lambda files: [[a_report(f)] for f in files])
+    assert worker.build() == 1
+    assert worker.send() == 0
+    assert "does not answer" in spool.failures()[0][3]
+    time.sleep(0.02)
+    peer = receiver.peer()
+    receiver.status = 0xA700
+    assert worker.send() == 0
+    assert spool.failures()[0][3] == "ARCHIVE: it answers 0xA700"
+    receiver.status = 0x0000
+    time.sleep(0.05)
+    assert worker.send() == 1
+    assert spool.failures() == []
+    assert spool.counts()["sent"] == 1
+    assert len(receiver.got) == 2
+    assert len(set(receiver.got)) == 1, "the same object, however often it is sent"
+    peer.shutdown()
+
+
+def test_one_image_that_cannot_be_answered_does_not_stop_the_others(spool: Spool) -> None:
+    for i in range(3):
+        spool.receive(str(i), as_bytes(an_object(InstanceNumber=i)))
+
+    def answer(files: Any) -> Any:
+        numbers = [pydicom.dcmread(f).InstanceNumber for f in files]
+        if 1 in numbers:
+            raise RuntimeError("unexpected")
+        return [
+            "no pixels" if n == 2 else [a_report(f)] for n, f in zip(numbers, files, strict=True)
+        ]
+
+    worker = Worker(spool, Peer(host="", port=1, title="A", own_title="B"), answer)
+    assert worker.build() == 3
+    assert spool.counts() == {"waiting": 0, "built": 1, "sent": 0, "failed": 2}
+    assert {why for *_, why in spool.failures()} == {"RuntimeError: unexpected", "no pixels"}
+
+
+def test_a_worker_in_a_thread_ends_when_it_is_asked(spool: Spool) -> None:
+    worker = Worker(spool, Peer(host="", port=1, title="A", own_title="B"), lambda _: [])
+    worker.start()
+    worker.stop()
+    assert not worker.is_alive()
+    assert threading.active_count() < 20
+    assert State.SENT == "sent"
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("scp.port=11112",), "scp.port needs scp.allowed"),
+        (("scp.port=11112", "scp.allowed=[PACS]"), "peer.host, peer.port, peer.title"),
+        (("scp.title=a_title_that_is_too_long",), "scp.title should be a title of DICOM"),
+        (("scp.allowed=[OK,'']",), "scp.allowed"),
+        (("scp.queue=0",), "scp.queue=0"),
+    ],
+)
+def test_faults_of_the_receivers_settings_are_found_at_once(
+    words: tuple[str, ...], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("serve", GOLDEN, *words) == 2
+    assert said in " ".join(capsys.readouterr().err.split())

@@ -154,8 +154,8 @@ def send(images: list[pydicom.Dataset], server: Server, told: Counter[str]) -> N
 def load(checkpoint: str, count: int, kills: int, folder: Path, say: bool = True) -> list[str]:
     """What is wrong after `count` images and `kills`; nothing if all is well."""
     archive, told = Archive(), Counter[str]()
-    studies = [generate_uid() for _ in range(SENDERS)]
-    images = [phantom(i, f"{studies[i % SENDERS]}.1", studies[i % SENDERS]) for i in range(count)]
+    places = [(generate_uid(), generate_uid()) for _ in range(SENDERS)]
+    images = [phantom(i, *places[i % SENDERS]) for i in range(count)]
     server = Server(checkpoint, folder, archive.port)
     began, memory = time.monotonic(), list[tuple[float, int, float]]()
     threads = [

@@ -31,6 +31,7 @@ SERIAL = (
     *("training/test_survival.py", "training/test_stopping.py", "verbs/test_ranks.py"),
     *("verbs/test_sweeping.py", "pixels/test_pixel_store.py", "pixels/test_batches.py"),
     *("models/test_weights.py", "system/test_progress.py", "images/test_decoders.py"),
+    "clinic/test_round_trip.py",
     *("data/own/test_workbooks.py", "data/own/test_sheets.py", "cli/test_own_yaml.py"),
     "clinic/test_archive.py",
 )

@@ -8,6 +8,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from medcnn.clinic.review.reading import Reader, checks_of
 from medcnn.config import Choice
 from medcnn.data.labels import Kind, LabelSpace
 from medcnn.models.deployed import Model, load_model
-from medcnn.pages.review_page import Room
+from medcnn.pages.review_page import Receipts, Room
 from medcnn.system.errors import UsageError
 from tests.browser import CHROMIUM, browser
 from tests.command import run
@@ -257,6 +258,16 @@ def test_an_answer_that_could_not_be_used_is_refused_with_its_reason(
     assert found.status_code == 400
     assert said in found.text
     assert not (tmp_path / "served" / TABLE).exists()
+
+
+def test_failures_of_the_receiver_are_shown_where_there_is_one(
+    serve: Callable[..., TestClient], model: Model, tmp_path: Path
+) -> None:
+    assert serve().get("/receipts").status_code == 404
+    shown = Receipts(counts={"waiting": 2}, failures=[("09:00", "image-1", 3, "PACS is away")])
+    more = replace(served(model, tmp_path / "served"), receipts=lambda: shown)
+    client = TestClient(application(more), base_url="http://localhost:8017")
+    assert "PACS is away" in client.get("/receipts").text
 
 
 def test_answers_of_other_classes_are_not_mixed(tmp_path: Path, model: Model) -> None:

@@ -1,5 +1,5 @@
 """What goes to the archive of a hospital, and what comes from it. Heavy packages late; no torch but
-in review/.
+in answering.py and review/.
 
 answers.py     what a model says of one image, in plain values
 headers.py     what objects inherit from their source image; UIDs that are functions of it
@@ -7,5 +7,9 @@ objects.py     answer and source image -> the DICOM objects to store beside it
 report.py      the Structured Report
 pictures.py    the Secondary Capture of the heat map
 outlines.py    the presentation state that outlines its hot spots
+storage.py     the receiver (Storage SCP)
+spool.py       what arrived, and what became of it
+worker.py      from the spool to the model to the peer
+answering.py   images -> objects; asks the model
 review/        the page to review by
 """

@@ -17,6 +17,7 @@ from medcnn.system.progress import log
 
 # PS3.4 B.2.3 and PS3.7 C
 SUCCESS, OUT_OF_RESOURCES, CANNOT_UNDERSTAND = 0x0000, 0xA700, 0xC000
+VERIFICATION = "1.2.840.10008.1.1"  # C-ECHO, PS3.4 A.4
 TIMEOUT_S = 60
 PDU_BYTES = 131_072
 # The manufacturer of what we send ourselves: an archive that forwards everything would else get an
@@ -76,7 +77,6 @@ def start(spool: Spool, how: Receiving) -> Any:
     """
     from pynetdicom import AE, evt
     from pynetdicom._globals import ALL_TRANSFER_SYNTAXES
-    from pynetdicom.sop_class import Verification
 
     ae = AE(ae_title=how.title)
     ae.require_called_aet = True
@@ -84,7 +84,7 @@ def start(spool: Spool, how: Receiving) -> Any:
     ae.maximum_associations = how.associations
     ae.maximum_pdu_size = PDU_BYTES
     ae.acse_timeout = ae.dimse_timeout = ae.network_timeout = TIMEOUT_S
-    ae.add_supported_context(Verification)
+    ae.add_supported_context(VERIFICATION)
     for uid in image_classes():
         ae.add_supported_context(uid, ALL_TRANSFER_SYNTAXES)
     handler = _Handler(spool, how)

@@ -220,8 +220,7 @@ class DicomConfig:
         if self.folder is not None and not self.identified:
             return [
                 f"dicom={self.folder}: a result that an archive can file holds the name of the "
-                "patient, unlike everything else that medcnn writes. If that folder may hold it, "
-                "add dicom.identified=true."
+                "patient. If that folder may hold it, add dicom.identified=true."
             ]
         return []
 

@@ -29,7 +29,9 @@ class RobustnessConfig(EvaluateConfig):
 
         faults = EvaluateConfig.contradictions(self)
         asked = self.kinds or ()
-        faults += [f"unknown kind '{k}'{nearest(k, TITLES)}" for k in asked if k not in TITLES]
+        if unknown := [k for k in asked if k not in TITLES]:
+            faults += [f"unknown kind '{k}'{nearest(k, TITLES)}" for k in unknown]
+            faults.append(f"kinds are {', '.join(TITLES)}.")
         if self.kinds == ():
             faults.append("kinds=[] leaves nothing to do: kinds=null takes those of the modality.")
         faults += [f"kinds names '{k}' twice" for k in sorted(set(asked)) if asked.count(k) > 1]

@@ -116,14 +116,15 @@ def require_checkpoint(path: Path, *, exported: bool = False) -> None:
     Args:
         exported: whether a file of `medcnn export` will do.
     """
+    suffixes = (".safetensors", ".onnx") if exported else (".safetensors",)
     if path.is_dir():
-        inside = _checkpoints_in(path)
+        inside = _checkpoints_in(path, suffixes)
         named = f"; did you mean {inside[0]}?" if inside else " that contains no checkpoint."
         raise UsageError(f"checkpoint={path} is a folder{named}")
     if not path.is_file():
         nearest = next(p for p in path.absolute().parents if p.is_dir())
         near = Path(os.path.relpath(nearest)) if not path.is_absolute() else nearest
-        there = [os.path.relpath(p, near) for p in _checkpoints_in(near)]
+        there = [os.path.relpath(p, near) for p in _checkpoints_in(near, suffixes)]
         found = f"there are {listed(there)}" if there else "no checkpoint was found"
         where = "" if nearest == path.absolute().parent and there else f" in {near}"
         raise UsageError(f"checkpoint={path}: no such file; {found}{where}.")
@@ -144,11 +145,11 @@ def require_checkpoint(path: Path, *, exported: bool = False) -> None:
         )
 
 
-def _checkpoints_in(folder: Path) -> list[Path]:
+def _checkpoints_in(folder: Path, suffixes: tuple[str, ...]) -> list[Path]:
     """Checkpoints in a folder, a run, or the runs in a folder; best ones before last ones."""
     globs = ("", "checkpoints/", "*/checkpoints/")
     for pattern in globs:
-        if found := sorted(folder.glob(f"{pattern}*.safetensors")):
+        if found := sorted(p for p in folder.glob(f"{pattern}*") if p.suffix in suffixes):
             return found
     return []
 

@@ -49,9 +49,11 @@ def model(
         **parts,
     )
     classifier, _ = build_classifier(architecture, len(labels.outputs))
+    for module in classifier.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.momentum = 1.0
     with torch.no_grad():
-        for _ in range(6):
-            classifier.train()(torch.rand(6, channels, px, px))
+        classifier.train()(torch.rand(8, channels, px, px))
     checkpoint = Checkpoint(
         architecture=architecture,
         labels=labels,

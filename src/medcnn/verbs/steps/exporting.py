@@ -145,7 +145,8 @@ def _in_int8(config: ExportConfig, model: Model, proto: Any) -> tuple[bytes, dic
     targets = matched_targets(checkpoint.labels, manifest)
     said = []
     for one in (model, replace(model, network=Exported(content, "the int8 file"))):
-        said.append(one.said(manifest, store, rows, "validation", targets, batch_size=64))
+        size = config.batch_size
+        said.append(one.said(manifest, store, rows, "validation", targets, batch_size=size))
         refuse_without_result(said[-1], "the checkpoint" if one is model else "the int8 file")
     return content, judged(*said)
 

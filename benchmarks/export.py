@@ -4,7 +4,8 @@
 
 Random weights and noise for pixels: time does not depend on either, and nothing here is about
 accuracy. The three take turns, one batch each a round; medians of rounds, and of the ratios of
-each round. Torch computes what `predict` does: `logits_and_features`, without mirror images.
+each round (with the lowest and highest), of wall time and of processor time. Torch computes what
+`predict` does, logits and features, without mirror images.
 """
 
 from __future__ import annotations
@@ -66,6 +67,15 @@ def model_of(backbone: str) -> Model:
     )
 
 
+def over_torch(seconds: dict[str, list[float]]) -> dict[str, list[float]]:
+    """Median, lowest and highest of how many times as fast as torch each was in a round."""
+    torch_s = np.array(seconds["torch eager"])
+    return {
+        name: [round(float(f(torch_s / np.array(s))), 2) for f in (np.median, np.min, np.max)]
+        for name, s in seconds.items()
+    }
+
+
 def main(rounds: int) -> None:
     torch.set_num_threads(1)
     model = model_of("resnet50")
@@ -80,14 +90,15 @@ def main(rounds: int) -> None:
     networks = {"torch eager": model.network, **{n: Exported(c, n) for n, c in files.items()}}
     images = torch.from_numpy(rng.integers(0, 255, (BATCH, 3, SIZE_PX, SIZE_PX), np.uint8))
     taken: dict[str, list[float]] = {name: [] for name in networks}
+    busy: dict[str, list[float]] = {name: [] for name in networks}
     for number in range(rounds + 1):  # the first is not counted
         for name, network in networks.items():
-            start = time.perf_counter()
+            start, working = time.perf_counter(), time.process_time()
             answered(network, images, "", torch.float32, features=True)
             if number:
                 taken[name].append(time.perf_counter() - start)
+                busy[name].append(time.process_time() - working)
             print(f"{number} {name}", file=sys.stderr)
-    torch_s = np.array(taken["torch eager"])
     cpu = Path("/proc/cpuinfo").read_text(encoding="utf-8")
     flags = next(line for line in cpu.splitlines() if line.startswith("flags")).split()
     result = {
@@ -100,9 +111,8 @@ def main(rounds: int) -> None:
         "vector_instructions": [f for f in flags if f.startswith(("avx", "amx"))],
         "versions": versions() | {"onnxruntime": metadata.version("onnxruntime")},
         "images_per_s": {n: round(BATCH / float(np.median(t)), 2) for n, t in taken.items()},
-        "times_torch": {
-            n: round(float(np.median(torch_s / np.array(t))), 3) for n, t in taken.items()
-        },
+        "times_torch": over_torch(taken),
+        "times_torch_by_processor_time": over_torch(busy),
         "megabytes": {n: round(len(c) / 1e6, 1) for n, c in files.items()},
     }
     print(json.dumps(result, indent=1))

@@ -90,7 +90,7 @@ def through_the_gate(of: Model) -> float:
 POOLED = [("gem", "linear"), ("attention", "cosine"), ("lse", "mlp")]
 FAMILIES = [
     *(("lenet5", 32), ("alexnet", 96), ("vgg11", 64), ("vgg11_bn", 64), ("googlenet", 64)),
-    *(("inception_v3", 96), ("resnet18", 64), ("densenet121", 64), ("convnext_tiny", 64)),
+    *(("inception_v3", 160), ("resnet18", 64), ("densenet121", 64), ("convnext_tiny", 64)),
     *(("efficientnet_lite0", 64), ("mobilenetv3_large_100", 64), ("vit_tiny_patch16_224", 224)),
 ]
 
@@ -111,6 +111,31 @@ def test_poolings_and_heads_of_our_own_pass_the_gate(pooling: str, head: str) ->
 def test_published_heads_sixteen_bits_and_grey_pass_the_gate() -> None:
     assert through_the_gate(model("vgg11", head="original")) <= exporting.MOST_APART
     assert through_the_gate(model("lenet5", px=32, channels=1, bits=16)) <= exporting.MOST_APART
+
+
+@pytest.mark.slow
+def test_eight_bits_take_the_body_and_leave_the_head() -> None:
+    from medcnn.models.quantising import quantised
+
+    of = model("resnet18", flips="h")
+    proto = exporting.as_onnx(exporting.program_of(of), 0)
+    pixels = noise(of, 12)
+    small = quantised(proto, np.ascontiguousarray(pixels.transpose(0, 2, 3, 1)))
+    made_by = {name: node for node in small.graph.node for name in node.output}
+    for node in small.graph.node:
+        if node.op_type == "Conv":
+            assert made_by[node.input[0]].op_type == "DequantizeLinear", node.name
+        if node.op_type in ("Gemm", "MatMul"):
+            assert made_by[node.input[0]].op_type != "DequantizeLinear", node.name
+    content = exporting.with_description(small, of.checkpoint, exporting.origin_of(of, int8=True))
+    found = exporting.answers_of_onnx(content)(np.ascontiguousarray(pixels.transpose(0, 2, 3, 1)))
+    assert np.corrcoef(found[3].ravel(), _features(of, pixels).ravel())[0, 1] > 0.98
+    assert found[0].shape == (12, 5)
+
+
+def _features(of: Model, pixels: Any) -> Any:
+    with torch.no_grad():
+        return of.classifier.features(torch.from_numpy(pixels)).numpy()
 
 
 KINDS = {
@@ -178,7 +203,7 @@ def test_timm_loads_the_folder_and_finds_the_logits(tmp_path: Path) -> None:
     assert found["apart"]["logits"] <= 1e-4
     network = timm.create_model(f"local-dir:{tmp_path / 't'}", pretrained=True).eval()
     images = torch.from_numpy(noise(of))
-    settings = timm.data.resolve_model_data_config(network)
+    settings = timm.data.resolve_model_data_config(network, use_test_size=True)
     assert settings["input_size"] == (3, 48, 48)
     assert settings["crop_mode"] == "border"
     mean, std = (torch.tensor(settings[k]).view(1, 3, 1, 1) for k in ("mean", "std"))

@@ -221,6 +221,16 @@ def foreign() -> bytes:
     return bytes(made.SerializeToString())
 
 
+def test_eight_bits_need_two_hundred_validation_images(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ("int8=true", "data=phantom", "data.patients=12", "data.phantom=fundus")
+    assert run("export", BEST, *words, f"output={tmp_path / 'e'}") == 4
+    said = " ".join(capsys.readouterr().err.split())
+    assert "int8=true needs 200 validation images or more" in said
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_eight_bits_that_may_cost_more_than_five_thousandths_are_refused(
     simulate: Simulate,
 ) -> None:

@@ -210,31 +210,34 @@ def origin_of(model: Model, **more: Any) -> dict[str, Any]:
 def gate(model: Model, answer: Answers, seen: NDArray[Any]) -> dict[str, Any]:
     """How far the answers of a file are from those of its checkpoint on CPU in float32.
 
+    Of noise, black and white, logits count as a share of the largest, and decisions do not count.
+
     Args:
         seen: [N, C, H, W], images as the network takes them.
 
     Raises:
         GateError: logits or features are too far apart, or a decision is another.
     """
-    pixels = np.concatenate([seen, extremes(model.preprocessing)])
-    logits, features = (np.concatenate(part) for part in zip(*_own(model, pixels), strict=True))
-    p = model.readout.probabilities(model.labels, logits)
-    wanted = (logits, p, model.readout.decide(model.labels, p), features)
-    names, apart, others = OUTPUTS, dict.fromkeys(OUTPUTS, 0.0), 0
-    last = np.ascontiguousarray(pixels.transpose(0, 2, 3, 1))
-    for size in BATCHES:
-        for first in range(0, len(last) - size + 1, size):
-            own = slice(first, first + size)
-            found = dict(zip(names, answer(last[own]), strict=True))
-            for name, right in zip(names, (w[own] for w in wanted), strict=True):
+    apart, others = dict.fromkeys(OUTPUTS, 0.0), 0
+    given = ((seen, False), (extremes(model.preprocessing), True))
+    for pixels, extreme in given:
+        logits, features = map(np.concatenate, zip(*_own(model, pixels), strict=True))
+        p = model.readout.probabilities(model.labels, logits)
+        wanted = (logits, p, model.readout.decide(model.labels, p), features)
+        last = np.ascontiguousarray(pixels.transpose(0, 2, 3, 1))
+        for own in _batches(len(last)):
+            found = dict(zip(OUTPUTS, answer(last[own]), strict=True))
+            for name, right in zip(OUTPUTS, (w[own] for w in wanted), strict=True):
                 if found[name].shape != right.shape:
-                    raise GateError(f"batches of {size} give {name} of another shape")
+                    raise GateError(f"{right.shape[0]} images give {name} of another shape")
                 if name == "decisions":
-                    others += int((found[name] != right).any(axis=1).sum())
+                    others += 0 if extreme else int((found[name] != right).any(axis=1).sum())
                     continue
-                scale = max(1.0, float(np.abs(right).max())) if name == "features" else 1.0
-                # in this form, nan counts as infinitely far
+                # float32 has no more digits for the large numbers that nonsense gives
+                shared = name == "features" or extreme
+                scale = max(1.0, float(np.abs(right).max())) if shared else 1.0
                 far = float(np.abs(found[name].astype(np.float64) - right).max()) / scale
+                # nan counts as infinitely far
                 apart[name] = max(apart[name], far if np.isfinite(far) else np.inf)
     worst = {n: v for n, v in apart.items() if n != "decisions"}
     if others or max(worst.values()) > MOST_APART:
@@ -243,7 +246,14 @@ def gate(model: Model, answer: Answers, seen: NDArray[Any]) -> dict[str, Any]:
             f"{apart['logits']:.2g}, probabilities by {apart['probabilities']:.2g}, features by "
             f"{apart['features']:.2g} (at most {MOST_APART:g}), decisions on {others} images"
         )
-    return {"most": MOST_APART, "batches": list(BATCHES), "images": len(pixels), "apart": worst}
+    return {"most": MOST_APART, "batches": list(BATCHES), "images": len(seen), "apart": worst}
+
+
+def _batches(count: int) -> Iterator[slice]:
+    """Of each of the BATCHES, as many as there are images for; one of all where none is whole."""
+    for size in BATCHES:
+        for first in range(0, max(1, count - size + 1), size):
+            yield slice(first, first + size)
 
 
 def _own(model: Model, pixels: NDArray[Any]) -> Iterator[tuple[NDArray[Any], NDArray[Any]]]:

@@ -133,7 +133,9 @@ def write_timm(model: Model, folder: Path) -> dict[str, Any]:
             model_config={
                 "label_names": list(model.labels.outputs),
                 "pretrained_cfg": {
+                    "tag": "medcnn",  # not that of weights that may have been trained on
                     "input_size": (how.channels, how.size_px, how.size_px),
+                    "test_input_size": (how.channels, how.size_px, how.size_px),
                     "mean": normalisation.mean,
                     "std": normalisation.std,
                     "interpolation": "bilinear",

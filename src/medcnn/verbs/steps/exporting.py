@@ -126,10 +126,12 @@ def _in_int8(config: ExportConfig, model: Model, proto: Any) -> tuple[bytes, dic
     """
     checkpoint, own = model.checkpoint, config.data is None
     data = config.data or own_data(Path(config.checkpoint), checkpoint, config.moved)
-    manifest, _ = chosen_split("validation", checkpoint, data, log.warning, own=own)
+    manifest, _ = chosen_split("all", checkpoint, data, log.warning, own=own)
     if not own:
         manifest = in_words_of(checkpoint.labels, manifest, data.names)
-    manifest = manifest.with_records(r for r in manifest.records if r.split is Split.VALIDATION)
+    kept = [r for r in manifest.records if r.split is Split.VALIDATION]
+    if kept or own:  # another hospital's set without splits is taken whole
+        manifest = manifest.with_records(kept)
     store = open_store(manifest, checkpoint.preprocessing, cache=data.cache)
     rows = store.readable(np.arange(len(manifest.records)))
     if len(rows) < quantising.LEAST_IMAGES:

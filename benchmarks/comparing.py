@@ -3,7 +3,7 @@
     python benchmarks/comparing.py benchmarks/results/comparing.json [runs]    some minutes, 2 cores
     python benchmarks/comparing.py --table benchmarks/results/comparing.json
 
-Patients as in benchmarks/coverage.py: 1 to 5 images each, whose severities share 70 % of their
+Patients have 1 to 5 images each, whose severities share 70 % of their
 variance. Two models see a severity through noise of their own, of which 70 % is the patient's too.
 `null`: both noises follow the same law, so every score of both has the same true value, and a test
 at 5 % should reject in 5 % of the runs. `apart`: the second model's noise is larger; truth is
@@ -18,11 +18,12 @@ import sys
 from collections import defaultdict
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from coverage import BASES, BINARY, GRADE_EDGES, GRADED, SHARED, SKILL, severities
+from coverage import BINARY, GRADE_EDGES, GRADED, SHARED
 
 from medcnn.statistics.comparing import compare
 from medcnn.statistics.differences import Difference
@@ -36,6 +37,32 @@ SCORES = {
     "grades": ("auroc", "accuracy", "log_loss", "quadratic_weighted_kappa"),
 }
 RUNS, RESAMPLES = 400, 400
+SKILL = 1.6
+
+
+def severities(
+    patients: int, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Group, severity and luck of each image; the last is mostly the patient's."""
+    group = np.repeat(np.arange(patients), rng.integers(1, 6, size=patients))
+    own = rng.normal(0, (1 - SHARED) ** 0.5, len(group))
+    severity = rng.normal(0, SHARED**0.5, patients)[group] + own
+    luck = np.where(
+        rng.random(len(group)) < SHARED, rng.random(patients)[group], rng.random(len(group))
+    )
+    return group, severity, luck
+
+
+@cache
+def base_of(prevalence: float) -> float:
+    """Log odds at severity 0 that give this share of positives."""
+    z = SKILL * np.random.default_rng(0).normal(size=200_000)
+    low, high = -10.0, 10.0
+    for _ in range(40):
+        middle = (low + high) / 2
+        rarer = (1 / (1 + np.exp(-(middle + z)))).mean() < prevalence
+        low, high = (middle, high) if rarer else (low, middle)
+    return low
 
 
 def draw(kind: str, patients: int, noise: float, rng: np.random.Generator) -> list[Predictions]:
@@ -47,7 +74,7 @@ def draw(kind: str, patients: int, noise: float, rng: np.random.Generator) -> li
         reached = 1 / (1 + np.exp(-(SKILL * severity[:, None] * 1.5 - edges)))
         targets = np.eye(4)[(luck[:, None] < reached).sum(axis=1)]
     else:
-        labels, base = BINARY, BASES[PREVALENCE]
+        labels, base = BINARY, base_of(PREVALENCE)
         targets = (luck < 1 / (1 + np.exp(-(base + SKILL * severity))))[:, None]
     told = []
     for sd in (1.0, noise):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import importlib.util
 import os
 import re
@@ -124,3 +125,31 @@ def test_a_benchmark_imports_what_is_there(path: Path) -> None:
 def test_the_check_of_imports_can_fail() -> None:
     assert missing_names("from medcnn.system.run_facts import versionz")
     assert not missing_names("from medcnn.system import run_facts")
+
+
+@pytest.mark.parametrize("path", sorted((TOP / "benchmarks").glob("*.py")), ids=lambda p: p.stem)
+def test_a_benchmark_imports_only_what_exists(path: Path) -> None:
+    """A benchmark is run once in a while, and should not find then that a name has gone."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    missing = [
+        f"{node.module}.{alias.name}"
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+        if not defines(path, str(node.module), alias.name)
+    ]
+    assert missing == []
+
+
+def defines(benchmark: Path, module: str, name: str) -> bool:
+    """Whether a module of medcnn, or a benchmark beside this one, has this name."""
+    beside = benchmark.with_name(f"{module}.py")
+    if beside.is_file():
+        top = ast.parse(beside.read_text(encoding="utf-8")).body
+        given = [n for node in top if isinstance(node, ast.Assign) for n in ast.walk(node)]
+        names = {n.id for n in given if isinstance(n, ast.Name)}
+        return name in names or name in {getattr(node, "name", "") for node in top}
+    if not module.startswith("medcnn"):
+        return True
+    found = importlib.import_module(module)
+    return hasattr(found, name) or importlib.util.find_spec(f"{module}.{name}") is not None

@@ -17,10 +17,11 @@ from medcnn.pages.robustness_page import (
     sentences_of,
     table_text,
 )
-from medcnn.statistics.robustness import Robustness, robustness
+from medcnn.statistics.robustness import Kind, Robustness, robustness
 
 GRADES = tuple(f"amount {n}" for n in range(1, 6))
 KINDS = ("jpeg", "blur", "translation", "rotation")
+NOTHING = "interval not available: the models agree on every image"
 
 
 @pytest.fixture(scope="module")
@@ -61,6 +62,32 @@ def only(found: Robust, *kinds: str) -> Robust:
     return of(replace(found.found, kinds=chosen, mean=mean), kinds)
 
 
+def without_tests(found: Robust) -> tuple[Kind, ...]:
+    """Kinds as they are where patients are few, and where nothing changes."""
+    notes = ("interval not available: based on only 3 groups", NOTHING, "", "")
+    return tuple(
+        replace(k, change=replace(k.change, p=math.nan, p_holm=math.nan, note=note))
+        for k, note in zip(found.found.kinds, notes, strict=True)
+    )
+
+
+def test_a_corruption_that_changes_nothing_is_not_called_a_lack_of_patients(simulate) -> None:
+    clean = simulate(Labels.BINARY, 200)
+    same = of(robustness(clean, {"jpeg": [clean] * 5}, "auroc", resamples=100), KINDS[:1])
+    assert same.found.kinds[0].change.note == NOTHING
+    assert sentences_of(same)[0].endswith("no interval: every image counts as it did).")
+    assert sentences_of(same)[1:] == [
+        "No kind of corruption could be tested: every image counts as it did."
+    ]
+
+
+def test_names_keep_their_capitals_inside_a_sentence(found: Robust) -> None:
+    blur = found.kinds[1]
+    for title, inside in (("JPEG compression", "JPEG"), ("Defocus", "defocus")):
+        named = replace(found, kinds=(found.kinds[0], replace(blur, title=title), *found.kinds[2:]))
+        assert f"most from {inside}" in SAYS["worst"].words(named)
+
+
 def test_each_sentence_is_made_by_some_facts_and_not_by_others(found: Robust) -> None:
     moves, still = only(found, "translation"), only(found, "jpeg")
     assert SAYS["mean"].words(found).startswith("AUROC 0.")
@@ -69,12 +96,12 @@ def test_each_sentence_is_made_by_some_facts_and_not_by_others(found: Robust) ->
     assert SAYS["worst"].words(found).startswith("It suffers most from blur: -0.")
     assert "also worse with" not in SAYS["worst"].words(found)
     assert SAYS["worst"].words(still) == ""
-    assert SAYS["none lower"].words(still).startswith("None of 1 kind of corruption makes it worse")
+    assert SAYS["none lower"].words(still).startswith("No kind of corruption that could be tested")
     assert SAYS["none lower"].words(found) == SAYS["none lower"].words(moves) == ""
     assert "translation by amount 3 changes" in SAYS["flips"].words(found)
     assert " and rotation by amount 3 changes" in SAYS["flips"].words(found)
     assert SAYS["flips"].words(still) == ""
-    assert SAYS["called"].words(found).startswith("Most decisions change with blur: ")
+    assert SAYS["called"].words(found).startswith("Blur changes the largest share of decisions: ")
     assert SAYS["called"].words(moves) == ""
     steady = tuple(
         replace(
@@ -83,17 +110,24 @@ def test_each_sentence_is_made_by_some_facts_and_not_by_others(found: Robust) ->
         )
         for kind in found.found.kinds
     )
-    assert SAYS["called"].words(of(replace(found.found, kinds=steady), KINDS)) == ""
+    unmoved = of(replace(found.found, kinds=steady), KINDS)
+    assert SAYS["called"].words(unmoved) == ""
+    assert "although the image shows almost the same" in SAYS["flips"].words(found)
+    assert "although" not in SAYS["flips"].words(unmoved), "nothing changes in spite of it"
     assert SAYS["some"].words(found) == ""
     some = of(found.found, KINDS, (200, 900))
-    assert "Only 200 of 900 images" in SAYS["some"].words(some)
-    untested = tuple(
-        replace(k, change=replace(k.change, p=math.nan, p_holm=math.nan)) for k in found.found.kinds
+    assert SAYS["some"].words(some) == (
+        "Only 200 of 900 images were corrupted: whole patients, drawn at random."
     )
-    few = of(replace(found.found, kinds=untested), KINDS)
-    assert "too few patients for a test" in SAYS["few"].words(few)
-    assert SAYS["few"].words(found) == SAYS["few"].words(moves) == ""
-    for name, without in (("paired", few), ("imitations", moves), ("framing", still)):
+    one = replace(of(found.found, KINDS, (1, 900)), group_noun="image")
+    assert SAYS["some"].words(one) == "Only 1 of 900 images was corrupted, drawn at random."
+    untested = of(replace(found.found, kinds=without_tests(found)), KINDS)
+    assert SAYS["untested"].words(untested) == (
+        "No kind of corruption could be tested: based on only 3 patients; every image counts as it "
+        "did."
+    )
+    assert SAYS["untested"].words(found) == SAYS["untested"].words(moves) == ""
+    for name, without in (("paired", untested), ("imitations", moves), ("framing", still)):
         assert SAYS[name].words(found), name
         assert SAYS[name].words(without) == "", name
     assert SAYS["research"].words(found) == "Not a medical device."

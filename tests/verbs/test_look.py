@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 import torch
 
+from medcnn.images.frame import Box
 from medcnn.models.deployed import load_model
 from medcnn.pages.looking import LOOKING, Move, Seen
 from medcnn.verbs.look import LookConfig, Searched
-from medcnn.verbs.steps.exciting import EXAMPLES, exciting, others_of
+from medcnn.verbs.steps.exciting import EXAMPLES, _example, exciting, others_of
 from medcnn.verbs.steps.looking import moved, stages, strongest
 from tests.command import SMALL, run
 from tests.conftest import write_colours
@@ -38,7 +39,7 @@ def test_a_page_shows_filters_maps_and_the_image_moved(
     assert run(*words) == 0
     said = capsys.readouterr().out
     html = output.read_text(encoding="utf-8")
-    assert "moved images" in said
+    assert "41 moved images" in said, "the image as it is, is not among them"
     assert said.split(".")[0] in html
     assert html.count("<svg") == 4
     assert html.count("correlation 0.") == 6, "C1 of LeNet-5 has six filters"
@@ -104,6 +105,25 @@ def test_the_images_of_a_channel_are_those_with_its_highest_values(run_folder: P
     assert [e.value for e in found] == sorted((e.value for e in found), reverse=True)
 
 
+@pytest.mark.parametrize(
+    ("part", "told", "width"),
+    [
+        (Box(top=2, left=3, height=5, width=6), "6×5 px", 320),
+        (Box(top=0, left=0, height=32, width=32), "the whole image", 160),
+        (None, "part not known", 160),
+    ],
+)
+def test_a_part_that_is_not_known_is_not_called_the_whole_image(
+    run_folder: Path, part: Box | None, told: str, width: int
+) -> None:
+    best = run_folder / "checkpoints" / "best.safetensors"
+    model = load_model(best, device="cpu", precision="fp32")
+    others = others_of(looking_at(best), model, print)
+    assert others
+    example = _example(model, others, int(others.rows[0]), 1.0, part)
+    assert (example.part, example.width) == (told, width)
+
+
 def looking_at(checkpoint: Path) -> LookConfig:
     return LookConfig(
         checkpoint=str(checkpoint),
@@ -157,9 +177,13 @@ def test_the_strongest_channels_are_those_that_differ_most_between_positions() -
 
 
 STILL = Move(
-    kind="scale", label="a", amounts=(0.9, 1.0), probabilities=(0.7, 0.8), same=(True,) * 2
+    kind="scale",
+    label="a",
+    amounts=(0.9, 1.0, 1.1),
+    probabilities=(0.7, 0.8, 0.8),
+    same=(True,) * 3,
 )
-MOVED = replace(STILL, same=(False, True))
+MOVED = replace(STILL, same=(False, True, True))
 OTHERS = Seen(moves=(STILL,), images=20, of=90, split="validation")
 DEAD = replace(OTHERS, watched={"dead/relu": 0.9}, trouble=("relu: never fires",))
 
@@ -205,3 +229,25 @@ def test_stages_are_the_last_maps_of_each_size() -> None:
     found = stages(classifier.eval(), torch.zeros(1, 3, 64, 64))
     assert [name for name, _ in found][-3:] == ["layer2", "layer3", "layer4"]
     assert [maps.shape[2] for _, maps in found] == [32, 16, 8, 4, 2]
+
+
+def test_attention_within_windows_is_no_map() -> None:
+    class Attends(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.body = torch.nn.Sequential(torch.nn.Conv2d(3, 2, 4, 4), Window())
+
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            return self.body(images)
+
+    class Window(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.attn_drop = torch.nn.Dropout(0.0)
+
+        def forward(self, maps: torch.Tensor) -> torch.Tensor:
+            self.attn_drop(torch.zeros(4 * len(maps), 2, 9, 9))  # of four windows in an image
+            return maps.mean((2, 3))
+
+    found = stages(Attends().eval(), torch.zeros(2, 3, 32, 32))
+    assert [(name, maps.shape[2]) for name, maps in found] == [("0", 8)]

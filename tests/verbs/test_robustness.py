@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -55,6 +56,24 @@ def test_every_grade_of_every_kind_is_on_the_page_in_the_table_and_in_the_termin
     assert run("robustness", best, KINDS, "split=all", *few) == 0
     second = json.loads((again / "robustness.json").read_text())
     assert second["images"] <= 20 < stored["images"]
+
+
+def test_an_ensemble_of_the_same_model_twice_answers_as_the_model(
+    trained: Path, tmp_path: Path
+) -> None:
+    best, twice = trained / "checkpoints/best.safetensors", tmp_path / "twice"
+    twice.mkdir()
+    for name in ("a", "b"):
+        shutil.copy(best, twice / f"{name}.safetensors")
+    words = ("kinds=[gaussian_noise]", "score=brier", "explain=null")
+    tables = []
+    for checkpoint, folder in ((best, tmp_path / "one"), (twice, tmp_path / "both")):
+        assert run("robustness", checkpoint, *words, f"run_dir={folder}") == 0
+        tables.append((folder / "robustness.csv").read_text())
+    assert tables[0] == tables[1]
+    page = (tmp_path / "both" / "robustness.html").read_text()
+    assert "Robustness of an ensemble of 2 lenet5" in page
+    assert "an ensemble" not in (tmp_path / "one" / "robustness.html").read_text()
 
 
 def test_what_cannot_be_asked_is_refused_all_at_once(

@@ -40,14 +40,13 @@ def part_seen(
     """The part of an image of `side` pixels that the position `at` of a map depends on.
 
     Returns:
-        None where it is the whole image, or not known.
+        None where it is not known.
     """
     field = fields.get(name)
     if field is None or (field[0].count, field[1].count) != counts:
         return None
     (top, bottom), (left, right) = (_ends(*pair, side) for pair in zip(field, at, strict=True))
-    whole = bottom - top == right - left == side
-    return None if whole else Box(top=top, left=left, height=bottom - top, width=right - left)
+    return Box(top=top, left=left, height=bottom - top, width=right - left)
 
 
 def _ends(axis: Axis, position: int, side: int) -> tuple[int, int]:

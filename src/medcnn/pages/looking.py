@@ -33,6 +33,12 @@ class Move:
     same: tuple[bool, ...]
 
     @property
+    def tried(self) -> int:
+        """Of `amounts`, those that move the image."""
+        still = 1.0 if self.kind == "scale" else 0.0
+        return sum(amount != still for amount in self.amounts)
+
+    @property
     def flips(self) -> int:
         return len(self.same) - sum(self.same)
 
@@ -93,7 +99,7 @@ class Seen:
 
     @property
     def tried(self) -> int:
-        return sum(len(move.same) for move in self.moves)
+        return sum(move.tried for move in self.moves)
 
     @property
     def flips(self) -> int:
@@ -135,8 +141,8 @@ LOOKING: dict[str, Statement[Seen]] = {
         lambda of: (
             f"Below the maps: of {_searched(of)}, those that excite a channel most, each of "
             f"another {of.noun}. The frame is what the position with the highest value depends on, "
-            "and stands enlarged beside the image; the middle of it counts most. Without a frame, "
-            "the position depends on the whole image."
+            "and is enlarged beside the image; the middle of it counts most. Without a frame, the "
+            "position depends on the whole image, or on a part that is not known."
         ),
         lambda of: of.images > 0,
     ),
@@ -187,7 +193,7 @@ def page(
         stages=stages,
         charts=[chart(move) for move in seen.moves],
         rows=[
-            (move.kind, str(len(move.same)), str(move.flips), number(min(move.probabilities)))
+            (move.kind, str(move.tried), str(move.flips), number(min(move.probabilities)))
             for move in seen.moves
         ],
         layers=[made for kind in KINDS if (made := by_layer(seen.watched, kind)).rows],

@@ -101,16 +101,23 @@ def _mean(r: Robust) -> str:
 
 
 def _why(d: Difference, r: Robust) -> str:
-    return whose(d.note.rpartition(": ")[2], r.group_noun)
+    why = whose(d.note.rpartition(": ")[2], r.group_noun)
+    # what `comparing` says of two models; here it is one model and the same images
+    return why.replace("the models agree on every image", "every image counts as it did")
+
+
+def _within(title: str) -> str:
+    """A title inside a sentence."""
+    return title if title.startswith(("JPEG", "Gaussian")) else title[:1].lower() + title[1:]
 
 
 def _worst(r: Robust) -> str:
     kind, shown = r.lower[0]
     last = kind.grades[-1].change
-    rest = [other.title.lower() for _, other in r.lower[1:]]
+    rest = [_within(other.title) for _, other in r.lower[1:]]
     more = f" It is also worse with: {', '.join(rest)}." if rest else ""
     return (
-        f"It suffers most from {shown.title.lower()}: {_change(kind.change)} on average over the "
+        f"It suffers most from {_within(shown.title)}: {_change(kind.change)} on average over the "
         f"grades, and {signed(last.difference)} in the fifth.{more}"
     )
 
@@ -120,8 +127,8 @@ def _called(r: Robust) -> str:
     third, fifth = (kind.grades[at].flips for at in (MIDDLE, -1))
     value, interval = estimate(fifth.value, fifth.low, fifth.high, percent, " %")
     return (
-        f"Most decisions change with {shown.title.lower()}: {percent(third.value)} % in the third "
-        f"grade and {value}{f' ({interval})' if interval else ''} in the fifth."
+        f"{shown.title} changes the largest share of decisions: {percent(third.value)} % in the "
+        f"third grade and {value}{f' ({interval})' if interval else ''} in the fifth."
     )
 
 
@@ -131,8 +138,23 @@ def _flips(r: Robust) -> str:
         f, amount = kind.grades[MIDDLE].flips, shown.amounts[MIDDLE]
         value, interval = estimate(f.value, f.low, f.high, percent, " %")
         why = f" ({interval})" if interval else ""
-        told.append(f"{shown.title.lower()} by {amount} changes {value}{why}")
-    return f"Of the decisions, {' and '.join(told)}, although the image shows almost the same."
+        told.append(f"{_within(shown.title)} by {amount} changes {value}{why}")
+    any_flip = any(kind.grades[MIDDLE].flips.value > 0 for kind, _ in r.moves)
+    although = ", although the image shows almost the same" if any_flip else ""
+    return f"Of the decisions, {' and '.join(told)}{although}."
+
+
+def _untested(r: Robust) -> str:
+    reasons = dict.fromkeys(_why(kind.change, r) for kind, _ in r.damage)
+    return f"No kind of corruption could be tested: {'; '.join(reasons)}."
+
+
+def _some(r: Robust) -> str:
+    whole = f": whole {r.group_noun}s" if r.group_noun != "image" else ""
+    were = "was" if r.images[0] == 1 else "were"
+    return (
+        f"Only {r.images[0]:,} of {r.images[1]:,} images {were} corrupted{whole}, drawn at random."
+    )
 
 
 MIDDLE = 2  # the third of the five grades
@@ -141,27 +163,16 @@ SAYS: dict[str, Statement[Robust]] = {
     "mean": Statement(_mean, lambda r: r.found.mean is not None),
     "worst": Statement(_worst, lambda r: bool(r.lower)),
     "none lower": Statement(
-        lambda r: (
-            f"None of {counted(r.tested, 'kind')} of corruption makes it worse by more than chance "
-            "here. That does not show that none does."
-        ),
+        "No kind of corruption that could be tested makes it worse by more than chance here. That "
+        "does not show that none does.",
         lambda r: r.tested > 0 and not r.lower,
     ),
     "called": Statement(
         _called, lambda r: bool(r.damage) and r.unsteady[0].grades[-1].flips.value > 0
     ),
     "flips": Statement(_flips, lambda r: bool(r.moves)),
-    "some": Statement(
-        lambda r: (
-            f"Only {r.images[0]:,} of {r.images[1]:,} images were corrupted: whole "
-            f"{r.group_noun}s, drawn at random."
-        ),
-        lambda r: r.images[0] < r.images[1],
-    ),
-    "few": Statement(
-        lambda r: f"There are too few {r.group_noun}s for a test of any kind of corruption.",
-        lambda r: bool(r.damage) and r.tested == 0,
-    ),
+    "some": Statement(_some, lambda r: r.images[0] < r.images[1]),
+    "untested": Statement(_untested, lambda r: bool(r.damage) and r.tested == 0),
     "paired": Statement(
         lambda r: (
             "Each difference is from the same images as they are, and its interval resamples "
@@ -189,7 +200,7 @@ SAYS: dict[str, Statement[Robust]] = {
 
 def sentences_of(r: Robust) -> list[str]:
     """What the terminal and the top of the page say."""
-    names = ("mean", "worst", "none lower", "few", "called", "flips", "some")
+    names = ("mean", "worst", "none lower", "untested", "called", "flips", "some")
     return [text for name in names if (text := say(SAYS, r, name))]
 
 

@@ -50,6 +50,7 @@ def test_boxes_of_vindr_are_of_all_readers_of_the_split(tmp_path: Path) -> None:
     (tmp_path / "annotations" / "annotations_train.csv").write_text(
         "image_id,rad_id,class_name,x_min,y_min,x_max,y_max\n"
         "a,R1,ILD,10,10,20,30\na,R2,ILD,15,5,40,20\na,R2,No finding,,,,\n"
+        "a,R3,ILD,nan,nan,nan,nan\n"
     )
     assert corners(marks_of(tmp_path, "train/a.dicom", "ILD", 50, 50)) == [5, 10, 30, 40]
     assert marks_of(tmp_path, "test/a.dicom", "ILD", 50, 50) is None, "another table"

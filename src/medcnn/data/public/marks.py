@@ -15,6 +15,7 @@ Source: Wang et al. 2017, CVPR; Shih et al. 2019, Radiology: AI 1(1); Nguyen et 
 from __future__ import annotations
 
 import csv
+import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
 
@@ -84,13 +85,14 @@ def _box(row: Mapping[str, str], *columns: str) -> tuple[float, float, float, fl
         left, top, wide, high = (float(row[column]) for column in columns)
     except (KeyError, ValueError):  # images without a finding have no box
         return None
-    return left, top, wide, high
+    # pandas writes an empty cell as nan
+    return (left, top, wide, high) if math.isfinite(left + top + wide + high) else None
 
 
 def _nih(table: Path, name: PurePosixPath) -> Iterator[Box]:
     for row in _rows(table):
         if row.get("Image Index") == name.name and (box := _box(row, "Bbox [x", "y", "w", "h]")):
-            label = row["Finding Label"]
+            label = row.get("Finding Label", "")
             yield NIH_NAMES.get(label, label), *box
 
 
@@ -105,4 +107,4 @@ def _vindr(table: Path, name: PurePosixPath) -> Iterator[Box]:
         box = _box(row, "x_min", "y_min", "x_max", "y_max")
         if row.get("image_id") == name.stem and box:
             left, top, right, bottom = box
-            yield row["class_name"], left, top, right - left, bottom - top
+            yield row.get("class_name", ""), left, top, right - left, bottom - top

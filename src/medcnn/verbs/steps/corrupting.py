@@ -70,7 +70,10 @@ def spoilt_and_judged(config: RobustnessConfig, run: RunFolder, judged: Judged) 
         ),
         plain=plain,
     )
-    title = f"Robustness of {judged.checkpoint.architecture.backbone} on {manifest.source}"
+    network = judged.checkpoint.architecture.backbone
+    if model.members:
+        network = f"an ensemble of {len(model.members)} {network}"
+    title = f"Robustness of {network} on {manifest.source}"
     write_text(run.path / "robustness.html", robustness_page(page, title, run.facts["notes"]))
     write_json(run.path / "robustness.json", _json(page, config.seed))
     write_text(run.path / "robustness.csv", _csv(found, page))

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from medcnn.models.classifier import Classifier, unit_range
 from medcnn.models.deployed import Model
@@ -30,11 +30,17 @@ AMOUNTS: Mapping[str, Sequence[float]] = {
 
 
 def stages(classifier: Classifier, images: Tensor) -> list[tuple[str, Tensor]]:
-    """The last maps [B, C, h, w] of each size, by the name of their module, the largest first."""
+    """The last maps [B, C, h, w] of each size, by the name of their module, the largest first.
+
+    What comes out of a dropout is no map of its own: in Swin it is how much each position of a
+    window attends to each other.
+    """
     found: dict[int, tuple[str, Tensor]] = {}
 
-    def keep(name: str, _module: Any, _given: Any, made: Any) -> None:
-        if isinstance(made, Tensor) and made.ndim == 4 and made.shape[2] == made.shape[3] > 1:
+    def keep(name: str, module: Any, _given: Any, made: Any) -> None:
+        if isinstance(module, nn.Dropout) or not isinstance(made, Tensor) or made.ndim != 4:
+            return
+        if made.shape[2] == made.shape[3] > 1:
             found[made.shape[2]] = (name, made)
 
     with torch.inference_mode(), ExitStack() as hooks:

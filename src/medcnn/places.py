@@ -21,6 +21,8 @@ WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
 
 # What the folder of a cross-validation says of itself.
 CROSSVALIDATION = "crossvalidation.json"
+# By what the folder of a run, or of several, is known.
+OF_A_RUN = ("run.json", CROSSVALIDATION)
 
 
 def fold_name(repeat: int, fold: int) -> str:
@@ -224,6 +226,22 @@ def maps_of(table: Path) -> Path:
     return table.with_name(f"{table.stem}-maps")
 
 
+def refuse_shared(folder: Path, said: str) -> None:
+    """Raises UsageError where no images or names of patients belong: runs are passed on.
+
+    Args:
+        said: the setting and its value.
+    """
+    whole = folder.absolute().resolve()
+    for parent in (whole, *whole.parents):
+        of_a_run = any((parent / name).is_file() for name in OF_A_RUN)
+        if of_a_run or parent == cache_folder().resolve():
+            raise UsageError(
+                f"{said} is in {parent}, a run or a cache, where no names of patients belong. Name "
+                "a folder elsewhere."
+            )
+
+
 def refuse_objects(folder: Path, images: Path) -> None:
     """Raises UsageError if DICOM objects, which name patients, cannot or must not be written there.
 
@@ -233,12 +251,7 @@ def refuse_objects(folder: Path, images: Path) -> None:
     said, whole = f"dicom={folder}", folder.absolute().resolve()
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UsageError(f"{said} exists. Nothing is overwritten: name a new folder.")
-    for parent in (whole, *whole.parents):
-        if (parent / "run.json").is_file() or parent == cache_folder().resolve():
-            raise UsageError(
-                f"{said} is in {parent}, a run or a cache, where no names of patients belong. Name "
-                "a folder elsewhere."
-            )
+    refuse_shared(folder, said)
     if images.resolve() in (whole, *whole.parents):
         raise UsageError(f"{said} is in input={images}, where it would be read as images.")
     if find_spec("highdicom") is None:

@@ -107,6 +107,7 @@ def test_a_report_says_all_that_the_answer_says() -> None:
     (made,) = map(read_back, objects_of(radiograph(), ANSWER, MODEL))
     values = said(made)
     for expected in (
+        ("Procedure reported", "Imaging procedure"),
         ("Finding", "Mass"),
         ("Finding", "Ergüsse 胸水"),
         ("Probability", "0.8"),
@@ -137,7 +138,9 @@ def test_a_report_is_filed_with_its_image_in_a_series_of_its_own() -> None:
     assert evidence.ReferencedSOPSequence[0].ReferencedSOPInstanceUID == source.SOPInstanceUID
 
 
-def test_the_same_question_gives_the_same_bytes_and_another_one_other_uids() -> None:
+def test_the_same_question_gives_the_same_bytes_and_another_one_other_uids(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     def uid(source: pydicom.Dataset, model: Identity = MODEL) -> str:
         return str(objects_of(source, ANSWER, model)[0].SOPInstanceUID)
 
@@ -152,8 +155,11 @@ def test_the_same_question_gives_the_same_bytes_and_another_one_other_uids() -> 
         uid(radiograph(), other),
         uid(radiograph(), asked),
         uid(radiograph(SOPInstanceUID="1.2.3.4.6")),
+        uid(radiograph(), replace(MODEL, name="copy.safetensors")),
     ]
-    assert len(set(uids)) == 4
+    monkeypatch.setattr("medcnn.clinic.headers.__version__", "99.0")
+    uids.append(uid(radiograph()))
+    assert len(set(uids)) == 6, "the name and the version stand in the report"
     assert all(pydicom.uid.UID(u).is_valid for u in uids)
 
 

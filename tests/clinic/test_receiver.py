@@ -8,6 +8,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -139,6 +140,23 @@ def test_waits_grow_and_end_growing(spool: Spool, monkeypatch: pytest.MonkeyPatc
     assert waits[:3] == [FIRST_WAIT_S, 2 * FIRST_WAIT_S, 4 * FIRST_WAIT_S]
     assert waits[-1] == LONGEST_WAIT_S
     assert spool.failures()[0][2:] == (12, "PACS does not answer")
+
+
+def test_a_peer_may_be_down_for_weeks(spool: Spool) -> None:
+    spool.receive("1", b"image")
+    spool.built(spool.waiting(1)[0], [b"report"])
+    (entry,) = spool.due(1)
+    spool.later(replace(entry, tries=5000), "PACS does not answer")
+    assert spool.failures()[0][2] == 5001
+
+
+def test_the_names_of_new_folders_reach_the_disk_before_any_image_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flushed: list[Path] = []
+    monkeypatch.setattr(spools, "flush_folder", flushed.append)
+    Spool(tmp_path / "served" / "spool", MODEL, most=5, least_free_bytes=0).close()
+    assert {tmp_path, tmp_path / "served", tmp_path / "served" / "spool"} <= set(flushed)
 
 
 def test_a_full_queue_or_disk_refuses_and_keeps_what_is_there(
@@ -324,7 +342,7 @@ def test_one_image_that_cannot_be_answered_does_not_stop_the_others(spool: Spool
     def answer(files: Any) -> Any:
         numbers = [pydicom.dcmread(f).InstanceNumber for f in files]
         if 1 in numbers:
-            raise RuntimeError("unexpected")
+            raise RuntimeError("Meyer^Anna is no number")
         return [
             "no pixels" if n == 2 else [a_report(f)] for n, f in zip(numbers, files, strict=True)
         ]
@@ -332,7 +350,9 @@ def test_one_image_that_cannot_be_answered_does_not_stop_the_others(spool: Spool
     worker = Worker(spool, Peer(host="", port=1, title="A", own_title="B"), answer)
     assert worker.build() == 3
     assert spool.counts() == {"waiting": 0, "built": 1, "sent": 0, "failed": 2}
-    assert {why for *_, why in spool.failures()} == {"RuntimeError: unexpected", "no pixels"}
+    assert {why for *_, why in spool.failures()} == {"RuntimeError", "no pixels"}, (
+        "no words of a header"
+    )
 
 
 def test_a_worker_in_a_thread_ends_when_it_is_asked(spool: Spool) -> None:

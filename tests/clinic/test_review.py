@@ -208,6 +208,33 @@ def test_with_a_token_nothing_is_answered_without_it(
     assert other.post("/judge", content=png, headers=bearer).status_code == 200
 
 
+def test_a_wrong_token_takes_its_time_and_odd_cookies_of_others_do_no_harm(
+    serve: Callable[..., TestClient], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("medcnn.clinic.review.app.WRONG_TOKEN_S", 0.3)
+    token = "a secret of some length"
+    client = serve(token=token)
+    began = time.monotonic()
+    assert client.post("/enter", content="guessed").status_code == 401
+    assert time.monotonic() - began >= 0.3
+    client.post("/enter", content=token)
+    ours = next(iter(client.cookies.jar)).value
+    client.cookies.clear()
+    headers = {"Cookie": f"a/b@c=1; medcnn={ours}"}
+    assert 'id="drop"' in client.get("/", headers=headers).text
+
+
+def test_uploads_of_a_server_that_was_killed_are_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left = tmp_path / "served" / "uploads" / "upload-x"
+    left.parent.mkdir(parents=True)
+    left.write_bytes(b"Meyer")
+    monkeypatch.setattr("medcnn.clinic.review.serving.serve_until_stopped", lambda *_, **__: None)
+    assert run("serve", BEST, "port=0", f"folder={tmp_path / 'served'}", "trainer.device=cpu") == 0
+    assert not left.exists()
+
+
 def test_an_answer_is_kept_without_a_name_and_a_second_one_replaces_it(
     serve: Callable[..., TestClient], png: bytes, tmp_path: Path
 ) -> None:
@@ -337,6 +364,10 @@ def test_in_a_browser_a_file_is_judged_and_corrected_by_keys_alone(
         wait(page, "document.querySelectorAll('.one-image p').length > 4")
         wait(page, "document.querySelectorAll('.one-image')[1].textContent.includes('web page')")
         assert page.run("document.querySelectorAll('h2')[1].textContent") == "broken<b>.png"
+        page.run("document.activeElement.blur()")
+        page.press("a", 65)
+        assert page.run("document.querySelector('output').textContent") == "", "of which image?"
+        page.press("j", 74)
         page.press("c", 67)
         assert page.run("document.activeElement.name") == "class"
         page.run("document.querySelectorAll('[name=class]')[3].checked = true")
@@ -382,7 +413,7 @@ def wait(page: Any, expression: str) -> None:
         (("port=70000",), "port=70000"),
         (("max_mb=0",), "max_mb=0"),
         (("explain=cam",), "explain"),
-        ((f"folder={BEST.parents[1]}/in",), "within the run folder"),
+        ((f"folder={BEST.parents[1]}/in",), "a run or a cache"),
         ((f"folder={BEST}",), "is a file; name a folder"),
     ],
 )

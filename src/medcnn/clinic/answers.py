@@ -98,7 +98,7 @@ class Identity:
     Attributes:
         name: of the checkpoint.
         sha256: of its file.
-        settings: everything else that the answer depends on (version, precision, window, frames,
+        settings: everything else that the answer depends on (precision, device, window, frames,
             method of explanation): UIDs are a function of them.
     """
 

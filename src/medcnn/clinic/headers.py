@@ -81,7 +81,7 @@ class Asked:
     window: int
 
     def uid(self, *of: str) -> str:
-        """A UID that is a function of checkpoint, source, settings, and what it is for."""
+        """A UID that is a function of checkpoint, source, settings, version, and what it is for."""
         known = [
             (f.label, f.threshold, f.measured and (f.measured.sensitivity, f.measured.specificity))
             for f in self.answer.findings
@@ -95,7 +95,9 @@ class Asked:
 
     @property
     def _model(self) -> list[Any]:
-        return [self.model.sha256, sorted(self.model.settings.items())]
+        # the name and the version stand in the objects too
+        known = [self.model.name, self.model.sha256, __version__]
+        return [*known, sorted(self.model.settings.items())]
 
 
 def uid_of(*parts: Any) -> str:

@@ -73,7 +73,7 @@ def report(of: Asked) -> Dataset:
                 observer_type=codes.DCM.Device, observer_identifying_attributes=device
             )
         ),
-        procedure_reported=Code("363679005", "SCT", "Imaging"),
+        procedure_reported=codes.SCT.ImagingProcedure,
         imaging_measurements=list(_groups(of, sr)),
         title=codes.DCM.ImagingMeasurementReport,
     )

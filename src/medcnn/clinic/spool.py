@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from medcnn.system.files import POSIX, own_folder
+from medcnn.system.files import flush_folder, own_folder
 from medcnn.system.privacy import keyed, pseudonym
 from medcnn.system.run_facts import now
 
@@ -34,6 +34,8 @@ create table if not exists images (
     since text not null, tries integer not null, due real not null, reason text not null,
     results integer not null)
 """
+# every image that arrives asks how many wait
+BY_STATE = "create index if not exists by_state on images (state, due)"
 
 
 class State(StrEnum):
@@ -77,7 +79,10 @@ class Spool:
         self._table.execute("pragma journal_mode=wal")
         self._table.execute("pragma synchronous=full")
         self._table.execute(TABLE)
+        self._table.execute(BY_STATE)
         self._table.commit()
+        for made in (folder, folder.parent, folder.parent.parent):
+            flush_folder(made)
         self._sweep()
 
     def close(self) -> None:
@@ -174,7 +179,7 @@ class Spool:
 
     def later(self, entry: Entry, reason: str) -> None:
         """Try to send again, after a wait that doubles each time."""
-        wait_s = min(FIRST_WAIT_S * 2**entry.tries, LONGEST_WAIT_S)
+        wait_s = min(FIRST_WAIT_S * 2.0 ** min(entry.tries, 30), LONGEST_WAIT_S)
         self._set(entry, State.BUILT, reason, tries=entry.tries + 1, due=time.time() + wait_s)
 
     def failed(self, entry: Entry, reason: str) -> None:
@@ -217,9 +222,4 @@ def _write(path: Path, data: bytes) -> None:
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)
-    if POSIX:
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+    flush_folder(path.parent)

@@ -54,7 +54,7 @@ class Worker(threading.Thread):
             try:
                 busy = self.build() + self.send()
             except Exception as error:  # a full disk, a locked table: the images are still there
-                log.error(f"worker: {type(error).__name__}: {pseudonymised(str(error))}")
+                log.error(f"worker: {_why(error)}")
                 busy = 0
                 self._over.wait(TIMEOUT_S / 10)
             if not busy:
@@ -79,8 +79,7 @@ class Worker(threading.Thread):
             return self.answer(files)
         except Exception as error:
             if len(files) == 1:
-                kind = "" if isinstance(error, MedcnnError) else f"{type(error).__name__}: "
-                return [f"{kind}{pseudonymised(str(error))}"]
+                return [_why(error)]
         # one of them is to blame; the others get their answer
         return [made for entry in entries for made in self._made([entry])]
 
@@ -125,6 +124,14 @@ class Worker(threading.Thread):
         finally:
             assoc.release()
         return done
+
+
+def _why(error: Exception) -> str:
+    """Of our own errors and those of the system; the text of others may quote a header."""
+    if isinstance(error, MedcnnError):
+        return pseudonymised(str(error))
+    more = f": {error.strerror}" if isinstance(error, OSError) and error.strerror else ""
+    return f"{type(error).__name__}{more}"
 
 
 def _stored(assoc: Any, objects: Sequence[Any]) -> str:

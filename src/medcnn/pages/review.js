@@ -101,7 +101,8 @@
     if (event.ctrlKey || event.metaKey || event.altKey) return;
     const all = [...document.querySelectorAll(".one-image")];
     const here = all.indexOf(document.activeElement.closest(".one-image"));
-    const now = all[Math.max(here, 0)];
+    // of several images, only the one in focus gets an answer by key
+    const now = all[here < 0 && all.length === 1 ? 0 : here];
     const press = (what) => now && now.querySelector(what) && now.querySelector(what).click();
     if (event.key === "o") input.click();
     else if (event.key === "a") press(".agree");

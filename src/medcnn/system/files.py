@@ -56,12 +56,7 @@ def replacing(
         if keep is not None and path.exists():
             path.replace(keep)
         temporary.replace(path)
-        if POSIX:  # the rename itself must reach the disk, or a power cut brings the old file back
-            folder = os.open(path.parent, os.O_RDONLY)
-            try:
-                os.fsync(folder)
-            finally:
-                os.close(folder)
+        flush_folder(path.parent)
     except OSError as error:
         # a full disk does not name the file, and the user knows this one by its final name
         if error.errno and error.filename in (None, str(temporary)):
@@ -72,6 +67,17 @@ def replacing(
         raise
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def flush_folder(folder: Path) -> None:
+    """Names in it reach the disk; without this, a power cut brings back what was before a rename,
+    or takes a new file away."""
+    if POSIX:
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 @contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import re
+import shutil
 import socket
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,8 +21,6 @@ if TYPE_CHECKING:
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 ANYWHERE = ("0.0.0.0", "::", "")
 LEAST_TOKEN = 16
-# What a run folder has.
-OF_A_RUN = ("run.json", "crossvalidation.json")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,14 +126,11 @@ def check(config: ServeConfig) -> None:
 
 def _refuse_place(folder: Path) -> None:
     """Raises UsageError where images of patients must not lie."""
+    from medcnn.places import refuse_shared
+
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"folder={folder} is a file; name a folder.")
-    for above in (folder.absolute(), *folder.absolute().parents):
-        if any((above / name).is_file() for name in OF_A_RUN):
-            raise UsageError(
-                f"folder={folder} is within the run folder {above}, which is passed on to others. "
-                "Patient data do not belong there; name another folder."
-            )
+    refuse_shared(folder, f"folder={folder}")
 
 
 def _token(config: ServeConfig) -> str:
@@ -224,6 +220,8 @@ def _serve(config: ServeConfig, model: Model, folder: Path, listening: socket.so
     tls: dict[str, Any] = {}
     if config.tls_key:
         tls = {"ssl_certfile": config.tls_certificate, "ssl_keyfile": config.tls_key}
+    uploads = folder / "uploads"
+    shutil.rmtree(uploads, ignore_errors=True)  # of a server that was killed
     with receiving(config, reader, folder) as receipts:
         served = Served(
             reader=reader,
@@ -232,7 +230,7 @@ def _serve(config: ServeConfig, model: Model, folder: Path, listening: socket.so
             names=config.all_names,
             token=_token(config),
             secure=config.tls_key is not None,
-            uploads=folder / "uploads",
+            uploads=uploads,
             receipts=receipts,
         )
         scheme = "https" if config.tls_key else "http"

@@ -16,7 +16,7 @@ from medcnn.data.labels import Kind, LabelSpace
 from medcnn.images.reading import Pixels, is_dicom
 from medcnn.images.resizing import narrowed
 from medcnn.system.errors import UsageError
-from medcnn.system.files import heading, own_folder, plain, quoted, replacing, table
+from medcnn.system.files import heading, own_folder, quoted, replacing, table
 from medcnn.system.privacy import pseudonym
 from medcnn.system.run_facts import now
 
@@ -113,10 +113,6 @@ class Answers:
         if len(classes) != 1:
             raise UsageError("Not kept: choose one class.")
         return {"label": classes[0]}
-
-    def of(self, key: str) -> dict[str, str]:
-        """The row of an image, as it was given."""
-        return {k: plain(v) for k, v in self.rows[key].items()}
 
 
 def identity(data: bytes, drop: str) -> tuple[str, str]:

@@ -3,6 +3,7 @@ answer, and are sent again with an answer: between two requests the server keeps
 
 from __future__ import annotations
 
+import asyncio
 import os
 import tempfile
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -19,7 +20,7 @@ from starlette.responses import HTMLResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from medcnn.clinic.review.answers import Answers
-from medcnn.clinic.review.gate import COOKIE, Gate, same, ticket
+from medcnn.clinic.review.gate import COOKIE, WRONG_TOKEN_S, Gate, same, ticket
 from medcnn.clinic.review.reading import Reader, decided
 from medcnn.pages.review_page import Receipts, Room, entry_page, receipts, result, review_page
 from medcnn.system.errors import MedcnnError, UsageError
@@ -94,6 +95,7 @@ def _enter(served: Served) -> Callable[[Request], Any]:
             if len(body) > MOST_TOKEN_BYTES:
                 break
         if not same(body.decode("utf-8", "replace").strip(), served.token):
+            await asyncio.sleep(WRONG_TOKEN_S)
             return PlainTextResponse("This is not the token.", 401)
         response = PlainTextResponse("")
         response.set_cookie(

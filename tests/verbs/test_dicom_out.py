@@ -14,12 +14,16 @@ import pytest
 import torch
 from PIL import Image
 
+from medcnn.clinic.answering import Answering
+from medcnn.clinic.review.reading import Reader
+from medcnn.config import Choice
 from medcnn.data.labels import Kind, LabelSpace
 from medcnn.data.manifest import Modality
 from medcnn.images.preprocessing import Preprocessing
 from medcnn.models import checkpoint as checkpoints
 from medcnn.models.checkpoint import Checkpoint
 from medcnn.models.classifier import Architecture, build_classifier
+from medcnn.models.deployed import load_model
 from medcnn.statistics.decisions import Readout
 from medcnn.statistics.estimates import Estimate
 from medcnn.statistics.operating import OperatingPoint
@@ -63,6 +67,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
         json.dumps({"readout": {"test": {"points": points}}})
     )
     (place / "run" / "run.json").write_text("{}")
+    (place / "cv").mkdir()
+    (place / "cv" / "crossvalidation.json").write_text("{}")
     rng = np.random.default_rng(0)
     for number in range(3):
         name = place / "in" / f"{number}.dcm"
@@ -157,6 +163,17 @@ def test_a_second_time_gives_the_same_bytes(place: Path, tmp_path: Path) -> None
     assert found[0] == found[1]
 
 
+def test_the_receiver_gives_the_very_bytes_that_predict_gives(place: Path, tmp_path: Path) -> None:
+    words = asked(tmp_path / "objects", "explain=gradcam", "audit.max_bad=1")
+    assert predict(place, tmp_path, *words) == 0
+    names = rows_of(tmp_path / "objects")["0.dcm"]["objects"].split()
+    file = place / "run" / "checkpoints" / "best.safetensors"
+    how = Choice(name="gradcam", options={})
+    answering = Answering(Reader(load_model(file, device="cpu"), how, None), file, maps=True)
+    (made,) = answering([place / "in" / "0.dcm"])
+    assert made == [(tmp_path / "objects" / name).read_bytes() for name in names]
+
+
 def test_images_that_nothing_can_be_filed_with_are_counted(
     place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -179,6 +196,7 @@ def test_images_that_nothing_can_be_filed_with_are_counted(
         (("dicom={tmp}/objects",), "holds the name of the patient"),
         (("dicom.identified=true",), "has no effect without dicom=FOLDER"),
         (("dicom={place}/run/objects", "dicom.identified=true"), "no names of patients belong"),
+        (("dicom={place}/cv/objects", "dicom.identified=true"), "no names of patients belong"),
         (("dicom={cache}/objects", "dicom.identified=true"), "no names of patients belong"),
         (("dicom={place}/in/objects", "dicom.identified=true"), "would be read as images"),
         (("dicom={place}/run", "dicom.identified=true"), "Nothing is overwritten"),

@@ -16,9 +16,11 @@ from PIL import Image
 import medcnn
 from medcnn.data.labels import Kind
 from medcnn.system.errors import CheckpointError, UsageError
-from medcnn.verbs.steps.exporting import GateError, judged
+from medcnn.verbs.export import ExportConfig
+from medcnn.verbs.steps.exporting import GateError, exported, judged
 from tests.command import run
 from tests.conftest import Simulate
+from tests.models.test_exporting import model
 
 BEST = Path(__file__).parents[1] / "golden" / "run" / "checkpoints" / "best.safetensors"
 
@@ -91,36 +93,30 @@ def test_the_runner_needs_no_medcnn_and_finds_the_golden_logits(onnx: Path, tmp_
     assert runner(copy).returncode == 1
 
 
-@pytest.mark.parametrize(
-    ("mode", "size", "suffix"),
-    [
-        ("RGB", (90, 61), ".png"),
-        ("L", (64, 200), ".png"),
-        ("RGBA", (70, 70), ".png"),
-        ("P", (51, 80), ".png"),
-        ("LA", (40, 64), ".png"),
-        ("RGB", (512, 384), ".jpg"),
-        ("L", (256, 128), ".jpg"),
-        ("CMYK", (120, 99), ".jpg"),
-        ("RGB", (33, 20), ".webp"),
-        ("RGB", (10, 12), ".bmp"),
-    ],
+ORDINARY = (
+    *(("RGB", (90, 61), "png"), ("L", (64, 200), "png"), ("RGBA", (70, 70), "png")),
+    *(("P", (51, 80), "png"), ("LA", (40, 64), "png"), ("RGB", (512, 384), "jpg")),
+    *(("L", (256, 128), "jpg"), ("CMYK", (120, 99), "jpg"), ("RGB", (33, 20), "webp")),
+    ("RGB", (10, 12), "bmp"),
 )
-def test_the_runner_reads_ordinary_files_as_medcnn_does(
-    onnx: Path, tmp_path: Path, mode: str, size: tuple[int, int], suffix: str
-) -> None:
-    pixels = np.random.default_rng(1).integers(0, 255, (size[1], size[0], 3), np.uint8)
-    image = Image.fromarray(pixels).convert("RGB" if mode == "P" else mode)
-    image = image.convert("P") if mode == "P" else image
-    exif = Image.Exif()
+
+
+def test_the_runner_reads_ordinary_files_as_medcnn_does(onnx: Path, tmp_path: Path) -> None:
+    exif, files = Image.Exif(), list[Path]()
     exif[274] = 6  # turned
-    file = tmp_path / f"image{suffix}"
-    image.save(file, **({"exif": exif} if suffix == ".jpg" else {}))
-    done = runner(onnx, file)
+    for mode, size, suffix in ORDINARY:
+        pixels = np.random.default_rng(1).integers(0, 255, (size[1], size[0], 3), np.uint8)
+        image = Image.fromarray(pixels).convert("RGB" if mode == "P" else mode)
+        image = image.convert("P") if mode == "P" else image
+        files.append(tmp_path / f"{mode}-{len(files)}.{suffix}")
+        image.save(files[-1], **({"exif": exif} if suffix == "jpg" else {}))
+    done = runner(onnx, *files)
     assert done.returncode == 0, done.stderr
-    found = [float(cell) for cell in done.stdout.splitlines()[1].split("\t")[1:-1]]
-    right = medcnn.load(onnx / "model.onnx").predict([file])
-    assert np.allclose(found, right.probabilities[0], atol=2e-6)
+    rows = [line.split("\t") for line in done.stdout.splitlines()[1:]]
+    right = medcnn.load(onnx / "model.onnx").predict(files)
+    assert [row[0] for row in rows] == list(map(str, files))
+    for file, row, p in zip(files, rows, right.probabilities, strict=True):
+        assert np.allclose([float(cell) for cell in row[1:-1]], p, atol=2e-6), file.name
 
 
 def test_no_path_and_no_text_of_this_machine_is_in_an_exported_file(
@@ -200,8 +196,11 @@ def test_a_changed_or_foreign_file_is_refused(onnx: Path, tmp_path: Path) -> Non
     whole = medcnn.load(onnx / "model.onnx").checkpoint
     assert whole.familiar is None or whole.familiar.spaces
     content[len(content) // 3] ^= 1
+    tail = (onnx / "model.onnx").read_bytes()
+    at = tail.rindex(b"operating_points") + 20
     for name, damaged, reason in (
         ("bit", bytes(content), "checksum|cannot be read"),
+        ("tail", tail[:at] + bytes([tail[at] ^ 1]) + tail[at + 1 :], "checksum"),
         ("half", bytes(content[: len(content) // 2]), "cannot be read"),
         ("none", b"", "cannot be read"),
         ("foreign", foreign(), "no medcnn description"),
@@ -219,6 +218,14 @@ def foreign() -> bytes:
     graph = helper.make_graph([helper.make_node("Neg", ["x"], ["y"])], "g", [one], [two])
     made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
     return bytes(made.SerializeToString())
+
+
+def test_a_folder_for_timm_says_that_images_are_normalised_before(tmp_path: Path) -> None:
+    how = {"batch_size": 8, "threads": 1, "data": None, "moved": {}, "int8": False}
+    config = ExportConfig(checkpoint="best.safetensors", to="timm", output="t", **how)  # type: ignore[arg-type]
+    exported(config, model("resnet18", flips="", px=48), tmp_path)
+    about = json.loads((tmp_path / "export.json").read_text(encoding="utf-8"))
+    assert about["normalisation"] == "mean and std of config.json"
 
 
 def test_eight_bits_need_two_hundred_validation_images(

@@ -15,8 +15,30 @@ from medcnn.clinic.answers import Answer, HeatMap, Identity, answers_of, measure
 from medcnn.clinic.objects import file_of, objects_of
 from medcnn.clinic.review.reading import UNITS, Reader
 from medcnn.clinic.worker import Made
+from medcnn.config import Choice
+from medcnn.models.deployed import Model
 from medcnn.system.errors import ImageError, UsageError
 from medcnn.system.privacy import pseudonymised
+
+
+def identity_of(model: Model, name: str, how: Choice | None) -> Identity:
+    """What UIDs are a function of: the same for `predict` and for the receiver.
+
+    Args:
+        name: of the checkpoint.
+        how: method of the map; None: no maps.
+    """
+    settings = {
+        "precision": str(model.dtype).removeprefix("torch."),
+        "device": model.device.type,
+        "window": str(model.preprocessing.window),
+        "frames": str(model.preprocessing.frames),
+    }
+    if how:
+        options = "".join(f" {k}={v}" for k, v in sorted(how.options.items()))
+        settings["explain"] = f"{how.name}{options}"
+    sha256 = str(model.provenance["checkpoint_sha256"])
+    return Identity(name=name, sha256=sha256, settings=settings)
 
 
 class Answering:
@@ -31,16 +53,7 @@ class Answering:
         self.how = reader.how if maps and not reader.model.members else None
         model = reader.model
         sha256 = str(model.provenance["checkpoint_sha256"])
-        settings = {
-            "precision": str(model.dtype).removeprefix("torch."),
-            "device": model.device.type,
-            "window": str(model.preprocessing.window),
-            "frames": str(model.preprocessing.frames),
-        }
-        if self.how:
-            options = "".join(f" {k}={v}" for k, v in sorted(self.how.options.items()))
-            settings["explain"] = f"{self.how.name}{options}"
-        self.identity = Identity(name=checkpoint.name, sha256=sha256, settings=settings)
+        self.identity = identity_of(model, checkpoint.name, self.how)
         self.measured = {} if model.members else measured_with(checkpoint, sha256)
 
     def __call__(self, files: Sequence[Path]) -> list[Made]:
@@ -67,18 +80,17 @@ class Answering:
             warnings.simplefilter("ignore")  # of values in its header that break a rule
             source = pydicom.dcmread(file, stop_before_pixels=True)
             if self.how:
-                answer = replace(answer, heat=self._heat(file, answer, seen))
+                answer = replace(answer, heat=self._heat(file, seen))
             made = objects_of(source, answer, self.identity, window=how.window, frames=how.frames)
             return [file_of(one) for one in made]
 
-    def _heat(self, file: Path, answer: Answer, seen: NDArray[Any]) -> HeatMap | None:
+    def _heat(self, file: Path, seen: NDArray[Any]) -> HeatMap | None:
         assert self.how is not None
         model = self.reader.model
         whole = model.preprocessing.read_whole(file.parent, file.name)
-        called = [f for f in answer.findings if f.present]
-        label = max(called, key=lambda f: f.probability).label if called else None
         try:
-            found = self.reader.explained(seen, whole, label)
+            # of the most probable class, as `predict` draws it
+            found = self.reader.explained(seen, whole, None)
         except UsageError:  # a network without positions: there is no map of it
             return None
         return HeatMap(
@@ -86,5 +98,5 @@ class Answering:
             values=found.map,
             label=found.label,
             method=found.method,
-            unit=f"logits {UNITS.get(found.method, 'per position')}",
+            unit=UNITS.get(found.method, "per position"),
         )

@@ -1,7 +1,7 @@
 """Reads a model that `medcnn export` wrote as ONNX: the description of its checkpoint, and a
 network that onnxruntime computes. Part of the extra `export`.
 
-The description lies in the metadata of the file, behind the graph, with a seal over both.
+The description lies in the metadata of the file, behind the graph, and a seal over both at its end.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from medcnn.models.familiarity import stored_familiarity
 from medcnn.system import plugins
 from medcnn.system.errors import CheckpointError, PluginError, UsageError, pip_install
 
-SUFFIX = ".onnx"
+SUFFIX, SEAL_DIGITS = ".onnx", 64
 # Plug-ins without which an exported file cannot predict: its network needs none.
 NEEDED = ("steps",)
 
@@ -73,9 +73,9 @@ def onnxruntime() -> Any:
     return runtime
 
 
-def sealed(graph: bytes, described: str) -> str:
-    """SHA-256 of a graph and its description."""
-    return hashlib.sha256(described.encode() + graph).hexdigest()
+def seal_of(content: bytes) -> bytes:
+    """SHA-256 in hexadecimal digits of all but the last SEAL_DIGITS bytes, which hold it."""
+    return hashlib.sha256(content[:-SEAL_DIGITS]).hexdigest().encode()
 
 
 def read_exported(path: Path) -> tuple[Checkpoint, Exported, dict[str, Any]]:
@@ -92,13 +92,11 @@ def read_exported(path: Path) -> tuple[Checkpoint, Exported, dict[str, Any]]:
             "what `medcnn export` wrote can be used."
         )
     try:
-        described = network.metadata["medcnn"]
-        stored = json.loads(described)
+        stored = json.loads(network.metadata["medcnn"])
         origin = stored["exported"]
         if stored["schema"] > SCHEMA:
             raise CheckpointError(NEWER.format(path, stored["schema"], origin["medcnn"]))
-        graph = content[: int(network.metadata["medcnn_graph_bytes"])]
-        if network.metadata["medcnn_seal"] != sealed(graph, described):
+        if content[-SEAL_DIGITS:] != seal_of(content):
             raise ValueError("it was changed since it was written: its checksum does not fit")
         plugins.require(stored.get("plugins", []), NEEDED, source)
         checkpoint = Checkpoint.from_json(stored)

@@ -34,7 +34,7 @@ from medcnn.images.reading import read_pixels
 from medcnn.images.resizing import narrowed
 from medcnn.models.checkpoint import Checkpoint
 from medcnn.models.deployed import Model
-from medcnn.models.exported import Exported, sealed
+from medcnn.models.exported import SEAL_DIGITS, Exported, seal_of
 from medcnn.models.graph import OUTPUTS, Graph
 from medcnn.models.inference import logits_and_features
 from medcnn.system.errors import MedcnnError, UsageError, pip_install
@@ -163,26 +163,26 @@ def described(checkpoint: Checkpoint, origin: dict[str, Any]) -> str:
 
 
 def with_description(proto: Any, checkpoint: Checkpoint, origin: dict[str, Any]) -> bytes:
-    """The content of a file: the graph, then its metadata, which a reader of protobuf joins."""
+    """The content of a file: the graph, then its metadata, which a reader of protobuf joins. The
+    last value is the seal."""
     import onnx
 
     del proto.metadata_props[:]
-    graph, about = proto.SerializeToString(), described(checkpoint, origin)
     readout = checkpoint.readout.to_json()
     entries = {
-        "medcnn": about,
-        "medcnn_graph_bytes": str(len(graph)),
-        "medcnn_seal": sealed(graph, about),
+        "medcnn": described(checkpoint, origin),
         "classes": json.dumps(checkpoint.labels.to_json()),
         "preprocessing": json.dumps(checkpoint.preprocessing.to_json()),
         "operating_points": json.dumps(readout["points"]),
         "checkpoint_sha256": origin["checkpoint_sha256"],
         "intended_use": "research only; not a medical device",
+        "medcnn_seal": "0" * SEAL_DIGITS,
     }
     tail = onnx.ModelProto()
     for key, value in entries.items():
         tail.metadata_props.add(key=key, value=value)
-    return bytes(graph + tail.SerializeToString())
+    content = bytes(proto.SerializeToString() + tail.SerializeToString())
+    return content[:-SEAL_DIGITS] + seal_of(content)
 
 
 def answers_of_onnx(content: bytes) -> Answers:

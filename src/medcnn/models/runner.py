@@ -60,8 +60,8 @@ def pixels(path: Path | str) -> Any:
     return square.repeat(HOW["channels"] // square.shape[2], axis=2)
 
 
-def answers(images: Any) -> list[Any]:
-    """Logits, probabilities and decisions [N, K] of images [N, size, size, channels]."""
+def network() -> Any:
+    """Images [N, size, size, channels] -> logits, probabilities and decisions [N, K]."""
     path = HERE / ABOUT["file"]
     if hashlib.sha256(path.read_bytes()).hexdigest() != ABOUT["sha256"]:
         sys.exit(f"{path} is not the file that was exported: copy the folder again")
@@ -69,18 +69,20 @@ def answers(images: Any) -> list[Any]:
         import onnxruntime
 
         session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-        return list(session.run(["logits", "probabilities", "decisions"], {"images": images}))
+        wanted = ["logits", "probabilities", "decisions"]
+        return lambda images: session.run(wanted, {"images": images})
     import torch
 
-    with torch.no_grad():
-        found = torch.export.load(path).module()(torch.from_numpy(images))
-    return [one.numpy() for one in found[:3]]
+    module = torch.export.load(path).module()
+    return lambda images: [one.detach().numpy() for one in module(torch.from_numpy(images))[:3]]
 
 
 def main(files: list[str]) -> None:
     golden = ABOUT["golden"] if not files else []
     paths = [Path(f) for f in files] or [HERE / one["file"] for one in golden]
-    logits, probabilities, decisions = answers(np.stack([pixels(path) for path in paths]))
+    ask = network()  # one image after the other: there may be many
+    each = [ask(pixels(path)[None]) for path in paths]
+    logits, probabilities, decisions = (np.concatenate(part) for part in zip(*each, strict=True))
     if golden:
         apart = np.abs(logits - [one["logits"] for one in golden]).max()
         same = (decisions == [one["decisions"] for one in golden]).all()

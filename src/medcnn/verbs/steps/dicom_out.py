@@ -13,7 +13,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from medcnn.clinic.answers import Answer, HeatMap, Identity, answers_of, measured_with
+from medcnn.clinic.answering import identity_of
+from medcnn.clinic.answers import Answer, HeatMap, answers_of, measured_with
 from medcnn.images.reading import file_part, is_dicom, read_file
 from medcnn.models.deployed import Model
 from medcnn.models.inputs import Images
@@ -42,17 +43,8 @@ class Objects:
         self.folder = Path(config.dicom.folder or "")
         self.how, checkpoint = model.preprocessing, Path(config.checkpoint)
         sha256 = str(model.provenance["checkpoint_sha256"])
-        settings = {
-            "precision": str(model.dtype).removeprefix("torch."),
-            "device": model.device.type,
-            "window": str(self.how.window),
-            "frames": str(self.how.frames),
-        }
-        if config.explain:
-            options = "".join(f" {k}={v}" for k, v in sorted(config.explain.options.items()))
-            settings["explain"] = f"{config.explain.name}{options}"
         self.waits_for_maps = config.explain is not None
-        self.model = Identity(name=checkpoint.name, sha256=sha256, settings=settings)
+        self.model = identity_of(model, checkpoint.name, config.explain)
         self.measured = {} if model.members else measured_with(checkpoint, sha256)
         self.line = 1  # of the header of the table
         self.lines: dict[str, int] = {}

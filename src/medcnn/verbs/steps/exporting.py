@@ -52,7 +52,7 @@ def exported(config: ExportConfig, model: Model, folder: Path) -> str:
     about: dict[str, Any] = {
         "labels": checkpoint.labels.to_json(),
         "preprocessing": checkpoint.preprocessing.to_json(),
-        "normalisation": "in the file",
+        "normalisation": "mean and std of config.json" if config.to == "timm" else "in the file",
         "flips": checkpoint.flips,
         "readout": checkpoint.readout.to_json(),
         "decision": checkpoint.readout.rule(checkpoint.labels),

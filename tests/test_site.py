@@ -130,6 +130,7 @@ NOT_RUN = {
     r"\.venv/bin/pip install": "installs; README's own lines are what .ci/run does",
     r"torchrun |srun |touch |\[ |#SBATCH|sleep |wait|scontrol ": "needs a cluster or several GPUs",
     r"pytest ": "is a test",
+    r"cd exported|python run\.py": "goes on from an export; tests/verbs/test_export.py does",
 }
 COMMANDS = {
     line: page.relative_to(TOP).as_posix()

@@ -68,7 +68,8 @@ def test_its_checkpoint_gives_the_predictions_that_it_gave(run: Path) -> None:
         == 0
     )
     (table,) = {*Path().rglob("predictions_test.csv")} - {run / "predictions_test.csv"}
-    assert np.array_equal(logits(table), logits(GOLDEN / "predictions_test.csv"))
+    # kernels of torch differ between kinds of processors in the last bits
+    assert np.allclose(logits(table), logits(GOLDEN / "predictions_test.csv"), rtol=0, atol=1e-6)
 
 
 def test_it_can_be_compared_with_a_run_of_today(run: Path) -> None:

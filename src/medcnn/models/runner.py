@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import sys
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -16,16 +17,21 @@ import numpy as np
 from PIL import Image, ImageOps
 
 HERE = Path(__file__).parent
-ABOUT = json.loads((HERE / "export.json").read_text(encoding="utf-8"))
-HOW = ABOUT["preprocessing"]
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)
+
+
+@cache
+def about() -> Any:
+    """What the folder says of its model."""
+    return json.loads((HERE / "export.json").read_text(encoding="utf-8"))
 
 
 def pixels(path: Path | str) -> Any:
     """[size, size, channels] uint8: upright, resized with antialiasing, centred on black."""
-    if HOW["steps"] or HOW["bits"] != 8:
+    how = about()["preprocessing"]
+    if how["steps"] or how["bits"] != 8:
         sys.exit("this model needs steps or 16 bits that only `medcnn predict` does")
-    size = HOW["size_px"]
+    size = how["size_px"]
     image: Any
     with Image.open(path) as image:
         (w, h), least = image.size, size * 3 // 2
@@ -42,13 +48,13 @@ def pixels(path: Path | str) -> Any:
         values = np.array(image).reshape(image.height, image.width, -1)
     if clear:  # laid over black
         values = ((values[..., :-1] * values[..., -1:].astype("u4") + 127) // 255).astype("u1")
-    if HOW["channels"] == 1 and values.shape[2] == 3:
+    if how["channels"] == 1 and values.shape[2] == 3:
         values = np.rint(values.astype(np.float32) @ LUMA).astype("u1")[..., None]
     h, w = values.shape[:2]
     new_h, new_w = size, size
-    if HOW["fit"] == "pad":
+    if how["fit"] == "pad":
         new_h, new_w = (max(1, round(side * size / max(h, w))) for side in (h, w))
-    elif HOW["fit"] == "crop":
+    elif how["fit"] == "crop":
         side = min(h, w)
         top, left = (h - side) // 2, (w - side) // 2
         values = values[top : top + side, left : left + side]
@@ -57,13 +63,13 @@ def pixels(path: Path | str) -> Any:
     square = np.zeros((size, size, values.shape[2]), np.uint8)
     top, left = (size - new_h) // 2, (size - new_w) // 2
     square[top : top + new_h, left : left + new_w] = np.asarray(image).reshape(new_h, new_w, -1)
-    return square.repeat(HOW["channels"] // square.shape[2], axis=2)
+    return square.repeat(how["channels"] // square.shape[2], axis=2)
 
 
 def network() -> Any:
     """Images [N, size, size, channels] -> logits, probabilities and decisions [N, K]."""
-    path = HERE / ABOUT["file"]
-    if hashlib.sha256(path.read_bytes()).hexdigest() != ABOUT["sha256"]:
+    path = HERE / about()["file"]
+    if hashlib.sha256(path.read_bytes()).hexdigest() != about()["sha256"]:
         sys.exit(f"{path} is not the file that was exported: copy the folder again")
     if path.suffix == ".onnx":
         import onnxruntime
@@ -78,7 +84,7 @@ def network() -> Any:
 
 
 def main(files: list[str]) -> None:
-    golden = ABOUT["golden"] if not files else []
+    golden = about()["golden"] if not files else []
     paths = [Path(f) for f in files] or [HERE / one["file"] for one in golden]
     ask = network()  # one image after the other: there may be many
     each = [ask(pixels(path)[None]) for path in paths]
@@ -87,9 +93,9 @@ def main(files: list[str]) -> None:
         apart = np.abs(logits - [one["logits"] for one in golden]).max()
         same = (decisions == [one["decisions"] for one in golden]).all()
         print(f"{len(golden)} golden images: logits differ by {apart:.2g}, decisions same: {same}")
-        sys.exit(0 if apart <= ABOUT["gate"]["most"] and same else 1)
-    names = ABOUT["labels"]["names"]
-    two = ABOUT["labels"]["kind"] == "binary"  # the one output is the probability of the second
+        sys.exit(0 if apart <= about()["gate"]["most"] and same else 1)
+    names = about()["labels"]["names"]
+    two = about()["labels"]["kind"] == "binary"  # the one output is the probability of the second
     print("image", *names[two:], "decided", sep="\t")
     for path, p, yes in zip(files, probabilities, decisions, strict=True):
         called = zip(names[two:], yes, strict=True)

@@ -53,7 +53,7 @@ def run(config: RobustnessConfig, command: Command) -> Path:
 
 VERB = Verb(
     name="robustness",
-    lines=("robustness best.safetensors max_images=500: noise, blur, shifts in five grades",),
+    lines=("robustness best.safetensors max_images=500: noise, blur, shifts in grades",),
     usage="CHECKPOINT [key=value ...]",
     examples=(
         "robustness runs/demo/checkpoints/best.safetensors max_images=500",

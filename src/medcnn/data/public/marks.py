@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -48,11 +48,7 @@ def marks_of(root: Path, path: str, label: str, height: int, width: int) -> Mask
         except OSError:
             return None
         return np.asarray(mask) > 127
-    for table, side, rows in (
-        ("BBox_List_2017.csv", NIH_PX, _nih),
-        ("stage_2_train_labels.csv", 0, _rsna),
-        (f"annotations/annotations_{name.parts[0]}.csv", 0, _vindr),
-    ):
+    for table, side, rows in _tables(name):
         if (root / table).is_file():
             found = np.zeros((height, width), bool)
             times = width / side if side else 1.0
@@ -63,6 +59,22 @@ def marks_of(root: Path, path: str, label: str, height: int, width: int) -> Mask
                     found[max(y, 0) : ends[1], max(x, 0) : ends[0]] = True
             return found if found.any() else None
     return None
+
+
+def may_have_marks(root: Path, path: str) -> bool:
+    """Whether a table of boxes or a mask lies where the set would have it."""
+    name = PurePosixPath(path)
+    tables = (root / table for table, *_ in _tables(name))
+    return any(place.is_file() for place in (*_masks(root, name), *tables))
+
+
+def _tables(name: PurePosixPath) -> tuple[tuple[str, int, Callable[..., Iterator[Box]]], ...]:
+    """Place, side of the images that boxes are measured in (0: that of the file), and reader."""
+    return (
+        ("BBox_List_2017.csv", NIH_PX, _nih),
+        ("stage_2_train_labels.csv", 0, _rsna),
+        (f"annotations/annotations_{name.parts[0]}.csv", 0, _vindr),
+    )
 
 
 def _masks(root: Path, name: PurePosixPath) -> Iterator[Path]:

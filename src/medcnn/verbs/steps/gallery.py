@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ from torch import Tensor
 from medcnn.config import Choice
 from medcnn.data.manifest import Manifest
 from medcnn.data.phantoms.drawing import lesions_of
-from medcnn.data.public.marks import marks_of
+from medcnn.data.public.marks import marks_of, may_have_marks
 from medcnn.images.framing import frame_of
 from medcnn.images.resizing import narrowed
 from medcnn.models.classifier import Classifier, build_classifier
@@ -216,13 +217,13 @@ def _pointing(
         name = judged.labels.outputs[case.output]
         if not there:
             continue
-        whole = model.preprocessing.read_whole(manifest.root, path)
+        whole = partial(model.preprocessing.read_whole, manifest.root, path)
         lesions = lesions_of(manifest.root, path).get(name)
-        if lesions is None:
-            lesions = marks_of(manifest.root, path, name, *whole.shape[:2])
+        if lesions is None and may_have_marks(manifest.root, path):
+            lesions = marks_of(manifest.root, path, name, *whole().shape[:2])
         if lesions is None or not lesions.any():
             continue
-        frame = frame_of(model.preprocessing, whole)
+        frame = frame_of(model.preprocessing, whole())
         values = as_large(one, model.preprocessing.size_px)[0]
         back = frame.back(values, *lesions.shape)
         right = near(lesions, round(frame.part.height / one.shape[1] / 2))

@@ -262,8 +262,8 @@ VERB = Verb(
     examples=(
         "serve runs/demo/checkpoints/best.safetensors",
         "serve best.safetensors keep_images=true folder=/data/review",
-        "serve best.safetensors scp.port=11112 scp.allowed=[PACS] peer.host=pacs peer.port=104 "
-        "peer.title=PACS",
+        "serve best.safetensors scp.port=4242 scp.allowed=[A] peer.host=a peer.port=104 "
+        "peer.title=A",
     ),
     synonyms=("server", "web", "review", "ui"),
     places=("checkpoint",),

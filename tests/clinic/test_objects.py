@@ -74,7 +74,9 @@ def heated(shape: tuple[int, int] = (300, 200), channels: int = 1) -> Answer:
     values = np.where(far < 40, np.exp2(-((far / 10) ** 2)), -0.1).astype(np.float32)
     values[-50:] = np.nan
     pixels = np.full((*shape, channels), 90, np.uint8)
-    heat = HeatMap(pixels=pixels, values=values, label="Mass", method="gradcam", unit="per pixel")
+    heat = HeatMap(
+        pixels=pixels, values=values, label="Mass", method="gradcam", unit="logits per pixel"
+    )
     return replace(ANSWER, heat=heat)
 
 
@@ -136,6 +138,13 @@ def test_a_report_is_filed_with_its_image_in_a_series_of_its_own() -> None:
     assert made.SeriesInstanceUID != source.SeriesInstanceUID
     evidence = made.CurrentRequestedProcedureEvidenceSequence[0].ReferencedSeriesSequence[0]
     assert evidence.ReferencedSOPSequence[0].ReferencedSOPInstanceUID == source.SOPInstanceUID
+
+
+def test_times_keep_the_time_zone_that_they_are_in() -> None:
+    source = radiograph()
+    source.TimezoneOffsetFromUTC = "+0200"
+    (made,) = map(read_back, objects_of(source, ANSWER, MODEL))
+    assert made.TimezoneOffsetFromUTC == "+0200"
 
 
 def test_the_same_question_gives_the_same_bytes_and_another_one_other_uids(

@@ -355,6 +355,25 @@ def test_one_image_that_cannot_be_answered_does_not_stop_the_others(spool: Spool
     )
 
 
+def test_results_that_cannot_be_read_do_not_stop_the_others(
+    clinic: Callable[..., Clinic], spool: Spool
+) -> None:
+    receiver = clinic()
+    peer = receiver.peer()
+    for i in range(2):
+        spool.receive(str(i), as_bytes(an_object(SOPInstanceUID=f"1.2.{i}")))
+    place = Peer(host="127.0.0.1", port=receiver.peer_port, title="ARCHIVE", own_title="MEDCNN")
+    worker = Worker(spool, place, lambda files: [[a_report(f)] for f in files])
+    assert worker.build() == 2
+    (damaged,) = spool.objects(spool.due(1)[0])
+    damaged.write_bytes(b"half a file")
+    assert worker.send() == 1
+    assert spool.counts()["failed"] == spool.counts()["sent"] == 1
+    ((*_, why),) = spool.failures()
+    assert why == "its results cannot be read: InvalidDicomError"
+    peer.shutdown()
+
+
 def test_a_worker_in_a_thread_ends_when_it_is_asked(spool: Spool) -> None:
     worker = Worker(spool, Peer(host="", port=1, title="A", own_title="B"), lambda _: [])
     worker.start()

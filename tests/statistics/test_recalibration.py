@@ -90,7 +90,7 @@ def test_recalibration_is_judged_on_other_cases_for_each_number_of_cases(simulat
 
 def test_too_few_patients_with_the_label_are_not_tried(simulate) -> None:
     assert recalibrations(simulate(Kind.BINARY, 14)) == []
-    # many images of few patients are no more
+    # many images of few patients are few cases
     many = simulate(Kind.BINARY, 400)
     few = tuple(f"{int(y)}-{i % 9}" for i, y in enumerate(many.targets[:, 0]))
     assert recalibrations(many)

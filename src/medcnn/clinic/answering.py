@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from medcnn.clinic.answers import Answer, HeatMap, Identity, answers_of, measured_with
 from medcnn.clinic.objects import file_of, objects_of
-from medcnn.clinic.review.reading import UNITS, Reader
+from medcnn.clinic.review.reading import Reader
 from medcnn.clinic.worker import Made
 from medcnn.config import Choice
 from medcnn.models.deployed import Model
@@ -98,5 +98,5 @@ class Answering:
             values=found.map,
             label=found.label,
             method=found.method,
-            unit=UNITS.get(found.method, "per position"),
+            unit=found.unit,
         )

@@ -35,13 +35,14 @@ MAY_BE_EMPTY = (
     *("StudyDate", "StudyTime", "StudyID", "AccessionNumber", "ReferringPhysicianName"),
 )
 DEIDENTIFIED_BY = ("DeidentificationMethod", "DeidentificationMethodCodeSequence")
-# What else says whose study it is; all of it of the modules Patient and General Study.
+# What else says whose study it is: of the modules Patient and General Study, and one of SOP Common.
 MAY_BE_MISSING = (
     *("IssuerOfPatientID", "PatientAge", "PatientIdentityRemoved", *DEIDENTIFIED_BY),
     *("StudyDescription", "IssuerOfAccessionNumberSequence"),
     *("PatientSpeciesDescription", "PatientSpeciesCodeSequence", "PatientBreedDescription"),
     *("PatientBreedCodeSequence", "BreedRegistrationSequence", "ResponsiblePerson"),
     *("ResponsiblePersonRole", "ResponsibleOrganization"),
+    "TimezoneOffsetFromUTC",  # of the times below (PS3.3 C.12.1)
 )
 # The date and time of ACR-NEMA, which older files still have (PS3.5 6.2, DA and TM).
 EARLIER = {"DA": r"\d{4}(\.\d\d){2}", "TM": r"\d\d(:\d\d){1,2}(\.\d{1,6})?"}

@@ -61,7 +61,7 @@ def drawn(heat: HeatMap, warning: str) -> np.ndarray[Any, np.dtype[np.uint8]]:
         height, width = pixels.shape[:2]
         small = Image.fromarray(values).resize((width, height), Image.Resampling.BILINEAR)
         values = np.asarray(small)
-    over = with_scale(pixels, values, f"{heat.method} of {heat.label}", f"logits {heat.unit}")
+    over = with_scale(pixels, values, f"{heat.method} of {heat.label}", heat.unit)
     letters_px = max(13, over.width // 30)
     whole = Image.new("RGB", (over.width, over.height + letters_px * 3 // 2))
     whole.paste(over, (0, whole.height - over.height))

@@ -1,4 +1,4 @@
-"""What arrived and what became of it, on disk before anybody is told.
+"""What arrived and what became of it, on disk before the sender hears of it.
 
 An image is a file, and its state a row of an SQLite table in WAL mode, flushed at each commit. A
 file without a row was never acknowledged, and its sender keeps it; a row without its results has

@@ -97,7 +97,14 @@ class Worker(threading.Thread):
         from pydicom.uid import ExplicitVRLittleEndian
         from pynetdicom import AE
 
-        objects = {e: [pydicom.dcmread(p) for p in self.spool.objects(e)] for e in entries}
+        objects: dict[Entry, list[Any]] = {}
+        for entry in entries:
+            try:
+                objects[entry] = [pydicom.dcmread(p) for p in self.spool.objects(entry)]
+            except Exception as error:  # a damaged file must not hold up the others
+                self.spool.failed(entry, f"its results cannot be read: {_why(error)}")
+        if not objects:
+            return 0
         ae = AE(ae_title=self.peer.own_title)
         ae.acse_timeout = ae.dimse_timeout = ae.network_timeout = TIMEOUT_S
         ae.connection_timeout = 10
@@ -110,7 +117,7 @@ class Worker(threading.Thread):
             if (transport := assoc.dul.socket) is not None and transport.socket is not None:
                 transport.socket.close()
             why = "refuses us" if assoc.is_rejected else "does not answer"
-            for entry in entries:
+            for entry in objects:
                 self.spool.later(entry, f"{peer.title} at {peer.host}:{peer.port} {why}")
             return 0
         done = 0

@@ -17,7 +17,7 @@ from torch import Tensor
 from medcnn.config import Choice
 from medcnn.data.labels import Kind, LabelSpace
 from medcnn.images.framing import frame_of
-from medcnn.models.explaining import METHODS, Logit, explained
+from medcnn.models.explaining import METHODS, UNITS, Logit, explained
 from medcnn.models.inference import logits_of
 from medcnn.models.inputs import full_range, read_inputs
 from medcnn.system.errors import UsageError
@@ -46,6 +46,11 @@ class Explanation:
     label: str
     logit: float
     method: str
+
+    @property
+    def unit(self) -> str:
+        """Of the values of the map, in words."""
+        return f"logits {UNITS[self.method]}"
 
 
 def as_large(maps: Tensor, size_px: int) -> NDArray[np.float32]:

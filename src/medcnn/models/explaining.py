@@ -246,6 +246,13 @@ METHODS: Table[Method] = Table(
     function=lambda method: method,
     limits={"steps": (8, MOST_STEPS), "patch": (0.02, 0.5)},
 )
+UNITS = {
+    "gradcam": "per position",
+    "hirescam": "per position",
+    "integrated_gradients": "per pixel",
+    "occlusion": "when covered",
+}
+"""What the logits of a map are for, by method."""
 
 
 def explained(method: Method, logit: Logit, images: Tensor, flips: str = "") -> Tensor:

@@ -104,7 +104,7 @@ def closed_test(offset: Floats, logits: Floats, y: Floats, weights: Floats) -> t
         Way.BOTH: (np.hstack([ones, offset[:, None]]), nothing),
     }
     # with fewer cases a coefficient, the likelihood ratio rejects far more often than it says, and
-    # images of one patient are no more cases than one
+    # several images of one patient count as one case
     if logits.shape[1] > 1 and _rarer(y, weights) >= FEWEST * (1 + logits.shape[1]):
         plans[Way.REFIT] = (np.hstack([ones, logits]), nothing)
     fitted = {way: logistic(x, y, weights, o) for way, (x, o) in plans.items()}

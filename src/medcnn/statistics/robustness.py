@@ -145,7 +145,7 @@ def _changes(
     found, unused = [], np.full((1, len(own)), math.nan)  # no answers are exchanged
     for places in wanted:
         at = [[i * len(own) + k for i in places] for k in range(len(own))]
-        # grades of the same images are no more evidence of a variance than one of them
+        # grades show the same images: their mean has the degrees of freedom of one of them
         noise = [
             (np.mean([drawn[i][0] for i in of], axis=0), min(drawn[i][1] for i in of)) for of in at
         ]

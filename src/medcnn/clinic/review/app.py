@@ -45,7 +45,6 @@ class Served:
         secure: whether it is reached by TLS.
         uploads: private folder of the files that are being answered.
         receipts: of the DICOM receiver; None where there is none.
-        more: routes beside those of the page.
     """
 
     reader: Reader
@@ -56,7 +55,6 @@ class Served:
     secure: bool
     uploads: Path
     receipts: Callable[[], Receipts] | None = None
-    more: Sequence[Route] = ()
 
 
 def application(served: Served) -> Starlette:
@@ -68,7 +66,6 @@ def application(served: Served) -> Starlette:
         Route("/judge", _judge(served), methods=["POST"]),
         Route("/answer", _answer(served), methods=["POST"]),
         Route("/receipts", _receipts(served)),
-        *served.more,
     ]
     gate = Middleware(Gate, names=served.names, token=served.token)
     faults: dict[Any, Any] = {MedcnnError: _refused, OSError: _failed}

@@ -30,7 +30,6 @@ from medcnn.system.errors import ImageError, UsageError
 from medcnn.system.privacy import pseudonymised
 
 MAP_PX = 900
-UNITS = {"occlusion": "when covered", "integrated_gradients": "per pixel"}
 
 
 def checks_of(checkpoint: Path, how: Choice | None) -> tuple[str, ...] | None:
@@ -103,8 +102,7 @@ class Reader:
             for few, many in zip(small.shape[:2], whole.shape[:2], strict=True)
         )
         values = found.map[np.ix_(rows, columns)]
-        unit = UNITS.get(self.how.name, "per position")
-        drawn = with_scale(small, values, f"{self.how.name} of {found.label}", f"logits {unit}")
+        drawn = with_scale(small, values, f"{self.how.name} of {found.label}", found.unit)
         return {
             **image,
             "map": _large("map over the image", drawn),

@@ -24,12 +24,6 @@ from medcnn.system.files import private_to, quoted, table
 from medcnn.system.progress import log, track
 
 COLUMNS = ("line", "picture", "method", "label", "logit", "highest", "x", "y")
-UNITS = {
-    "gradcam": "per position",
-    "hirescam": "per position",
-    "integrated_gradients": "per pixel",
-    "occlusion": "when covered",
-}
 Draw = Callable[[Images, Predictions, Sequence[str]], None]
 
 
@@ -78,7 +72,7 @@ def maps_beside(
             top = highest(found.map)
             at = np.unravel_index(np.nanargmax(found.map), found.map.shape) if top else ("", "")
             words = f"{how.name} of {found.label}"
-            picture = with_scale(whole, found.map, words, f"logits {UNITS[how.name]}")
+            picture = with_scale(whole, found.map, words, found.unit)
             picture.save(folder / f"{line:06}.png")
             also(
                 image_id,
@@ -87,7 +81,7 @@ def maps_beside(
                     values=found.map,
                     label=found.label,
                     method=how.name,
-                    unit=UNITS[how.name],
+                    unit=found.unit,
                 ),
             )
             named = (line, f"{line:06}.png", how.name, quoted(found.label))

@@ -5,18 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from medcnn.clinic.review.reading import Reader
 from medcnn.clinic.spool import Spool
 from medcnn.pages.review_page import Receipts
 from medcnn.system.errors import UsageError
 from medcnn.system.progress import log
-
-if TYPE_CHECKING:
-    from medcnn.verbs.serve import ServeConfig
-
-LOOPBACK = ("127.0.0.1", "::1", "localhost")
+from medcnn.verbs.serve import LOOPBACK, ServeConfig
 
 
 @contextmanager
@@ -69,7 +64,7 @@ def receiving(
     worker.start()
     if scp.host not in LOOPBACK:
         log.warning(
-            "titles are no passwords, and DICOM travels unencrypted: use this receiver in a "
+            "anyone can claim a title, and DICOM travels unencrypted: use this receiver in a "
             "protected network only."
         )
     log.info(

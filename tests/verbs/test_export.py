@@ -91,6 +91,10 @@ def test_the_runner_needs_no_medcnn_and_finds_the_golden_logits(onnx: Path, tmp_
     about["golden"][0]["logits"][0] += 1
     (copy / "export.json").write_text(json.dumps(about), encoding="utf-8")
     assert runner(copy).returncode == 1
+    missing = runner(onnx, "nowhere.png")
+    assert missing.returncode == 1
+    assert missing.stderr.startswith("an image cannot be read:"), missing.stderr
+    assert "nowhere.png" in missing.stderr
 
 
 ORDINARY = (
@@ -148,7 +152,7 @@ def test_a_file_that_answers_otherwise_is_not_left_behind(
     monkeypatch.setattr(exporting, "answers_of_onnx", shifted)
     assert run("export", BEST, f"output={tmp_path / 'e'}") == 1
     said = " ".join(capsys.readouterr().err.split())
-    assert "does not answer as its checkpoint does: logits differ by 0.0002" in said
+    assert "does not answer as its checkpoint does: of images, logits by 0.0002" in said
     assert list(tmp_path.iterdir()) == []
 
 

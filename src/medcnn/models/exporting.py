@@ -41,8 +41,8 @@ from medcnn.system.errors import MedcnnError, UsageError, pip_install
 
 GOLDEN, SEED = 20, 2_026
 BATCHES = (1, 3, 8)
-MOST_APART, LOOSER = 1e-4, 10
-"""Of logits. Features, and logits of extremes, may be ten times as far apart, of the largest."""
+MOST_APART, MOST_OF_EXTREMES = 1e-4, 1e-3
+"""Of logits; of features, and of all outputs of extremes, as a share of the largest."""
 MOST_BYTES = 2**31 - 2**20
 """A protobuf message, which an ONNX file is, ends there."""
 Answers = Callable[[NDArray[Any]], tuple[NDArray[Any], ...]]
@@ -210,44 +210,52 @@ def origin_of(model: Model, **more: Any) -> dict[str, Any]:
 def gate(model: Model, answer: Answers, seen: NDArray[Any]) -> dict[str, Any]:
     """How far the answers of a file are from those of its checkpoint on CPU in float32.
 
-    Features, and logits of noise, black and white, count as a share of the largest, and a tenth of
-    that; decisions on the latter do not count.
-
     Args:
         seen: [N, C, H, W], images as the network takes them.
 
     Raises:
-        GateError: logits or features are too far apart, or a decision is another.
+        GateError: they are too far apart, or a decision is another; of noise, black and white,
+            decisions do not count.
     """
-    apart, others = dict.fromkeys(OUTPUTS, 0.0), 0
-    given = ((seen, False), (extremes(model.preprocessing), True))
-    for pixels, extreme in given:
-        logits, features = map(np.concatenate, zip(*_own(model, pixels), strict=True))
-        p = model.readout.probabilities(model.labels, logits)
-        wanted = (logits, p, model.readout.decide(model.labels, p), features)
-        last = np.ascontiguousarray(pixels.transpose(0, 2, 3, 1))
-        for own in _batches(len(last)):
-            found = dict(zip(OUTPUTS, answer(last[own]), strict=True))
-            for name, right in zip(OUTPUTS, (w[own] for w in wanted), strict=True):
-                if found[name].shape != right.shape:
-                    raise GateError(f"{right.shape[0]} images give {name} of another shape")
-                if name == "decisions":
-                    others += 0 if extreme else int((found[name] != right).any(axis=1).sum())
-                    continue
-                # float32 has no more digits for the large numbers that nonsense gives
-                shared = name == "features" or extreme
-                scale = max(1.0, float(np.abs(right).max())) * LOOSER if shared else 1.0
-                far = float(np.abs(found[name].astype(np.float64) - right).max()) / scale
-                # nan counts as infinitely far
-                apart[name] = max(apart[name], far if np.isfinite(far) else np.inf)
-    worst = {n: v for n, v in apart.items() if n != "decisions"}
-    if others or max(worst.values()) > MOST_APART:
-        raise GateError(
-            "the exported file does not answer as its checkpoint does: logits differ by "
-            f"{apart['logits']:.2g}, probabilities by {apart['probabilities']:.2g}, features by "
-            f"{apart['features']:.2g} (at most {MOST_APART:g}), decisions on {others} images"
-        )
-    return {"most": MOST_APART, "batches": list(BATCHES), "images": len(seen), "apart": worst}
+    apart, others = _apart(model, answer, seen, extreme=False)
+    extreme, _ = _apart(model, answer, extremes(model.preprocessing), extreme=True)
+    for what, worst, most in (
+        ("images", apart, MOST_APART),
+        ("noise, black and white", extreme, MOST_OF_EXTREMES),
+    ):
+        if max(worst.values()) > most or others:
+            named = ", ".join(f"{name} by {far:.2g}" for name, far in worst.items())
+            raise GateError(
+                f"the exported file does not answer as its checkpoint does: of {what}, {named} (at "
+                f"most {most:g}); {others} of {len(seen)} images get another decision"
+            )
+    return {"most": MOST_APART, "batches": list(BATCHES), "images": len(seen), "apart": apart}
+
+
+def _apart(
+    model: Model, answer: Answers, pixels: NDArray[Any], *, extreme: bool
+) -> tuple[dict[str, float], int]:
+    """The largest distance of each output, and how many decisions differ. Features count as a share
+    of the largest, and so does everything of extremes: float32 has no more digits."""
+    logits, features = map(np.concatenate, zip(*_own(model, pixels), strict=True))
+    p = model.readout.probabilities(model.labels, logits)
+    decisions = model.readout.decide(model.labels, p)
+    wanted = {"logits": logits, "probabilities": p, "features": features}
+    last = np.ascontiguousarray(pixels.transpose(0, 2, 3, 1))
+    apart, others = dict.fromkeys(wanted, 0.0), 0
+    for own in _batches(len(last)):
+        found = dict(zip(OUTPUTS, answer(last[own]), strict=True))
+        for name, right in {**wanted, "decisions": decisions}.items():
+            if found[name].shape != right[own].shape:
+                raise GateError(f"{len(last[own])} images give {name} of another shape")
+        others += int((found["decisions"] != decisions[own]).any(axis=1).sum())
+        for name, right in wanted.items():
+            shared = extreme or name == "features"
+            scale = max(1.0, float(np.abs(right).max())) if shared else 1.0
+            far = float(np.abs(found[name].astype(np.float64) - right[own]).max()) / scale
+            # nan counts as infinitely far
+            apart[name] = max(apart[name], far if np.isfinite(far) else np.inf)
+    return apart, others
 
 
 def _batches(count: int) -> Iterator[slice]:

@@ -87,7 +87,10 @@ def main(files: list[str]) -> None:
     golden = about()["golden"] if not files else []
     paths = [Path(f) for f in files] or [HERE / one["file"] for one in golden]
     ask = network()  # one image after the other: there may be many
-    each = [ask(pixels(path)[None]) for path in paths]
+    try:
+        each = [ask(pixels(path)[None]) for path in paths]
+    except OSError as error:
+        sys.exit(f"an image cannot be read: {error}")
     logits, probabilities, decisions = (np.concatenate(part) for part in zip(*each, strict=True))
     if golden:
         apart = np.abs(logits - [one["logits"] for one in golden]).max()

@@ -556,10 +556,13 @@ def test_phantoms_are_learnt_and_permuted_labels_are_not(
     shares = ("data.test_share=0.4", "data.validation_share=0.1")
     more = ("model=resnet18", "trainer.epochs=12", "trainer.threads=1", f"run_dir={folder}")
     assert run("train", *words, *shares, *more) == 0
-    value = scores(folder)["auroc", None][0]  # type: ignore[index]
-    assert isinstance(value, float)
-    # 0.70 on the machine of docs/results.md; other processors add in another order
-    assert abs(value - 0.5) < 0.12 if shuffled else value > 0.65
+    splits = json.loads((folder / "metrics.json").read_text())["splits"]
+    auroc = [
+        s for s in splits["test"]["scores"] if s["name"] == "auroc" and s["average"] == "macro"
+    ]
+    ((value, low),) = ((s["value"], s["low"]) for s in auroc)
+    # four seeds: 0.66 to 0.73, lower end 0.59 to 0.65; processors add in different orders
+    assert abs(value - 0.5) < 0.12 if shuffled else low > 0.53
 
 
 def test_the_images_of_the_training_are_known_again_under_any_name(

@@ -12,7 +12,8 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -36,29 +37,44 @@ def images(drawn: Callable[[str, int], Path]) -> Path:
     return drawn("dermoscopy", 30)
 
 
-def start(world: int, *words: str, first: Callable[[int], None] = lambda _: None) -> list[Any]:
-    """`world` processes with the environment that torchrun gives them; each does `first`."""
+def start(
+    world: int, *words: str, first: Callable[[int], None] | None = None, said: Path | None = None
+) -> list[Any]:
+    """`world` processes with the environment that torchrun gives them.
+
+    Args:
+        first: what each does before the command.
+        said: their stderr.
+    """
     with socket.socket() as free:
         free.bind(("localhost", 0))
-        port = free.getsockname()[1]
-
-    def work(rank: int) -> None:
-        os.environ.update(
-            WORLD_SIZE=str(world),
-            RANK=str(rank),
-            LOCAL_RANK=str(rank),
-            MASTER_ADDR="localhost",
-            MASTER_PORT=str(port),
-        )
-        torch.set_num_threads(1)
-        first(rank)
-        main(["train", *words])
-
-    fork = multiprocessing.get_context("fork")
-    processes = [fork.Process(target=work, args=(rank,)) for rank in range(world)]
+        port = str(free.getsockname()[1])
+    # not a fork of this process: autograd works in no fork of one that had threads of it
+    server = multiprocessing.get_context("forkserver")
+    server.set_forkserver_preload([__name__])
+    each = [(rank, world, port, words, first, said) for rank in range(world)]
+    processes = [server.Process(target=train, args=args) for args in each]
     for process in processes:
         process.start()
     return processes
+
+
+def train(
+    rank: int,
+    world: int,
+    port: str,
+    words: Sequence[str],
+    first: Callable[[int], None] | None,
+    said: Path | None,
+) -> None:
+    ranks = {"WORLD_SIZE": str(world), "RANK": str(rank), "LOCAL_RANK": str(rank)}
+    os.environ.update(ranks, MASTER_ADDR="localhost", MASTER_PORT=port)
+    if said:
+        os.dup2(os.open(said, os.O_WRONLY | os.O_CREAT | os.O_APPEND), sys.stderr.fileno())
+    torch.set_num_threads(1)
+    if first:
+        first(rank)
+    main(["train", *words])
 
 
 def finish(processes: list[Any]) -> list[int]:
@@ -126,28 +142,24 @@ def test_a_run_of_two_processes_that_was_stopped_goes_on_with_three_and_with_one
         assert torch.allclose(value, weights(tmp_path / "r")[name], atol=2e-4), name
 
 
-def small(images: int) -> Callable[[int], None]:
+def small(images: int, rank: int) -> None:
     """The second process trains on so many images at once at most."""
+    steps.PROBED = ("cpu",)
+    real = Classifier.forward
 
-    def first(rank: int) -> None:
-        steps.PROBED = ("cpu",)
-        real = Classifier.forward
+    def forward(self: Classifier, batch: torch.Tensor) -> torch.Tensor:
+        if rank and self.training and len(batch) > images:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return real(self, batch)
 
-        def forward(self: Classifier, batch: torch.Tensor) -> torch.Tensor:
-            if rank and self.training and len(batch) > images:
-                raise torch.OutOfMemoryError("CUDA out of memory.")
-            return real(self, batch)
-
-        Classifier.forward = forward  # type: ignore[method-assign]
-
-    return first
+    Classifier.forward = forward  # type: ignore[method-assign]
 
 
 def test_where_one_process_has_less_memory_all_take_smaller_parts(
     images: Path, tmp_path: Path, runs: dict[int, Path]
 ) -> None:
     words = (*WORDS, f"data.root={images}", f"run_dir={tmp_path / 'r'}")
-    assert finish(start(2, *words, first=small(2))) == [0, 0]
+    assert finish(start(2, *words, first=partial(small, 2))) == [0, 0]
     for name, value in weights(runs[2]).items():
         assert torch.allclose(value, weights(tmp_path / "r")[name], atol=2e-4), name
     content = io.BytesIO(read_sealed(tmp_path / "r" / "checkpoints" / "resume.pt"))
@@ -155,26 +167,24 @@ def test_where_one_process_has_less_memory_all_take_smaller_parts(
     assert "out of memory on another GPU: continuing with 2" in (tmp_path / "r/log.txt").read_text()
 
 
-def test_where_one_process_has_no_memory_the_leader_says_so(
-    images: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_where_one_process_has_no_memory_the_leader_says_so(images: Path, tmp_path: Path) -> None:
     words = (*WORDS, f"data.root={images}", f"run_dir={tmp_path / 'r'}")
-    assert finish(start(2, *words, first=small(0))) == [1, 1]
-    said = " ".join(capfd.readouterr().err.split())
-    assert "the GPU of another process has too little memory for one image" in said
+    said = tmp_path / "said.txt"
+    assert finish(start(2, *words, first=partial(small, 0), said=said)) == [1, 1]
+    lack = "the GPU of another process has too little memory for one image"
+    assert lack in " ".join(said.read_text().split())
 
 
-def test_a_fault_is_told_once_and_ends_all(
-    images: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_a_fault_is_reported_once_and_ends_all(images: Path, tmp_path: Path) -> None:
     (tmp_path / "taken").mkdir()
     (tmp_path / "taken" / "letter.txt").write_text("mine")
     words = (*WORDS, f"data.root={images}", f"run_dir={tmp_path / 'taken'}")
-    assert finish(start(2, *words)) == [2, 2]
-    assert capfd.readouterr().err.count("error:") == 1
+    said, then = tmp_path / "said.txt", tmp_path / "then.txt"
+    assert finish(start(2, *words, said=said)) == [2, 2]
+    assert said.read_text().count("error:") == 1
     words = (*WORDS, f"data.root={images}", f"run_dir={tmp_path / 's'}")
-    assert finish(start(2, *words, "trainer.sync_batchnorm=true")) == [2, 2]
-    assert "needs several GPUs" in " ".join(capfd.readouterr().err.split())
+    assert finish(start(2, *words, "trainer.sync_batchnorm=true", said=then)) == [2, 2]
+    assert "needs several GPUs" in " ".join(then.read_text().split())
 
 
 def torchrun(images: Path, run: Path, *more: str) -> subprocess.Popen[str]:
@@ -219,13 +229,18 @@ def test_a_signal_to_torchrun_saves_and_ends_its_processes_for_good(
 
 @pytest.mark.slow
 def test_torchrun_starts_again_what_was_killed_and_the_weights_are_the_same(
-    images: Path, tmp_path: Path, runs: dict[int, Path]
+    images: Path, tmp_path: Path
 ) -> None:
-    started = torchrun(images, tmp_path / "r")
+    # enough epochs for the kill to come before the end
+    words = ("trainer.epochs=60",)
+    assert finish(
+        start(2, *WORDS, f"data.root={images}", f"run_dir={tmp_path / 'whole'}", *words)
+    ) == [0, 0]
+    started = torchrun(images, tmp_path / "r", *words)
     children = Path(f"/proc/{started.pid}/task/{started.pid}/children").read_text().split()
     os.kill(int(children[-1]), signal.SIGKILL)
     _, said = started.communicate(timeout=120)
     assert started.returncode == 0, said
     assert "another process of this training ended" in " ".join(said.split())
-    for name, value in weights(runs[2]).items():
+    for name, value in weights(tmp_path / "whole").items():
         assert torch.equal(value, weights(tmp_path / "r")[name]), name

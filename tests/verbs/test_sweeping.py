@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
 import os
 import re
 import shlex
@@ -18,7 +17,6 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from medcnn.cli import main
 from medcnn.cli.compose import read_command, read_words
 from medcnn.cli.sweeping import word_of
 from tests.command import SMALL, run
@@ -156,14 +154,11 @@ def test_a_sweep_that_was_killed_comes_to_the_same_trials_and_never_opens_test(
     said = capsys.readouterr().out
 
     words = (*search, f"run_dir={killed}")
-    process = multiprocessing.get_context("fork").Process(target=main, args=(list(words),))
-    process.start()
-    while process.is_alive() and not (killed / "trials/001/checkpoints/resume.pt").exists():
+    process = subprocess.Popen([sys.executable, "-m", "medcnn", *words])
+    while process.poll() is None and not (killed / "trials/001/checkpoints/resume.pt").exists():
         time.sleep(0.01)
-    assert process.pid
-    os.kill(process.pid, signal.SIGKILL)
-    process.join()
-    assert process.exitcode == -signal.SIGKILL
+    process.kill()
+    assert process.wait() == -signal.SIGKILL
     assert run(*words) == 0
     assert (killed / "trials.csv").read_text() == (whole / "trials.csv").read_text()
     assert facts(killed / "trials/001")["sittings"] == 2  # it went on, it did not begin again

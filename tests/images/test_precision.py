@@ -15,10 +15,12 @@ from pydicom.uid import (
     HTJ2K,
     JPEG2000,
     HTJ2KLossless,
+    HTJ2KLosslessRPCL,
     JPEG2000Lossless,
     JPEGBaseline8Bit,
     JPEGExtended12Bit,
     JPEGLossless,
+    JPEGLosslessSV1,
     JPEGLSLossless,
     JPEGLSNearLossless,
     RLELossless,
@@ -117,6 +119,42 @@ def test_white_stays_white_where_lossy_samples_go_beyond_bits_stored(name: str) 
     assert difference.mean() < 0.04 * 2**bits
     if name != "JPEG 2000 of 8 bits":
         assert difference.max() > 0  # it was lossy
+
+
+ALIKE = {
+    JPEG2000: (JPEG2000Lossless, JPEG2000),
+    HTJ2K: (HTJ2KLossless, HTJ2KLosslessRPCL, HTJ2K),
+    JPEGLSNearLossless: (JPEGLSLossless, JPEGLSNearLossless),
+    JPEGExtended12Bit: (JPEGLossless, JPEGLosslessSV1, JPEGExtended12Bit),
+}
+NARROW: dict[str, tuple[str, Callable[[np.ndarray], bytes]]] = {
+    "JPEG 2000": (JPEG2000, lambda v: lossy_j2k(v, 16)),
+    "JPEG 2000 of 13 bits": (JPEG2000, lambda v: lossy_j2k(v, 13)),
+    "HTJ2K": (HTJ2K, lambda v: lossy_htj2k(v)),
+    "JPEG-LS": (JPEGLSNearLossless, lambda v: bytes(imagecodecs.jpegls_encode(v, 9))),
+    "JPEG extended": (
+        JPEGExtended12Bit,
+        lambda v: bytes(imagecodecs.jpeg8_encode(v, level=95, bitspersample=12)),
+    ),
+}
+
+
+@pytest.mark.fault
+@pytest.mark.parametrize("name", NARROW)
+@pytest.mark.parametrize("signed", [False, True])
+def test_a_lossy_codestream_is_lossy_whatever_syntax_it_is_given(name: str, signed: bool) -> None:
+    """Row A9: the codestream says so, and values above the highest are clipped, not negative."""
+    of, encoded = NARROW[name]
+    stored = 10 if name == "JPEG extended" else 12
+    values = stripes(0, 2 ** (stored - 1) - 1, "i2")  # the upper half of signed values
+    values[1::2] = values[::2]
+    kind = "i2" if signed else "u2"
+    bits = stored if signed else stored - 1
+    for syntax in ALIKE[of]:
+        found = shown(values.astype(kind), syntax, encoded(values.view("u2")), bits)
+        difference = np.abs(found - values)
+        assert difference.max() < 0.125 * 2**stored, syntax
+        assert difference.max() > 0, "or it was not lossy"
 
 
 @pytest.mark.fault

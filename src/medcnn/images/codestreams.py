@@ -14,6 +14,7 @@ from medcnn.system.errors import ImageError
 
 # ITU-T T.81 table B.1 (start of frame, without DHT, JPG and DAC) and T.87 C.1.1 (JPEG-LS)
 START_OF_FRAME = {*range(0xC0, 0xD0), 0xF7} - {0xC4, 0xC8, 0xCC}
+LOSSLESS_OF_JPEG, JPEG_LS = {0xC3, 0xC7, 0xCB, 0xCF}, 0xF7
 ALONE = {0x01, *range(0xD0, 0xD9)}
 START_OF_SCAN, END_OF_IMAGE = 0xDA, 0xD9
 J2K_START = b"\xff\x4f\xff\x51"
@@ -35,6 +36,8 @@ class Codestream:
         halvings: how often a JPEG 2000 decoder can halve the image; 0 for other kinds.
         becomes_rgb: a JPEG 2000 decoder undoes the colour transform itself.
         at_origin: a JPEG 2000 begins at the origin of its grid, so that levels halve exactly.
+        exact: its samples are those that were encoded, whatever its transfer syntax says; None:
+            it does not say, since a reversible JPEG 2000 may have been cut off.
     """
 
     columns: int
@@ -46,6 +49,7 @@ class Codestream:
     halvings: int = 0
     becomes_rgb: bool = False
     at_origin: bool = True
+    exact: bool | None = None
 
 
 def codestream_of(frame: bytes) -> Codestream:
@@ -130,9 +134,21 @@ def _jpeg(frame: bytes) -> Codestream:
             raise ImageError("the compressed frame has no JPEG header")
         elif marker in START_OF_FRAME:
             bits, rows, columns, samples = struct.unpack_from(">BHHB", frame, at + 4)
-            return Codestream(columns=columns, rows=rows, samples=samples, bits=bits)
+            exact = _near(frame, at) == 0 if marker == JPEG_LS else marker in LOSSLESS_OF_JPEG
+            return Codestream(columns=columns, rows=rows, samples=samples, bits=bits, exact=exact)
         else:
             at += 2 + max(2, struct.unpack_from(">H", frame, at + 2)[0])
+
+
+def _near(frame: bytes, at: int) -> int:
+    """How far a sample of a JPEG-LS may be from the one that was encoded: T.87 C.2.3.
+
+    Args:
+        at: where its start of frame stands.
+    """
+    while frame[at + 1] != START_OF_SCAN:
+        at += 2 + max(2, struct.unpack_from(">H", frame, at + 2)[0])
+    return frame[at + 5 + 2 * frame[at + 4]]
 
 
 def _jpeg2000(frame: bytes, start: int) -> Codestream:
@@ -146,10 +162,11 @@ def _jpeg2000(frame: bytes, start: int) -> Codestream:
     (depth,) = depths
     tiles = -(-(right - tile_x) // tile_w) * -(-(bottom - tile_y) // tile_h)
     at = start + 4 + struct.unpack_from(">H", frame, start + 4)[0]
-    halvings, transform = 0, 0
+    halvings, transform, exact = 0, 0, None
     while (marker := struct.unpack_from(">H", frame, at)[0]) != SOT:
         if marker == COD:
             transform, halvings = frame[at + 8], frame[at + 9]
+            exact = None if frame[at + 13] else False  # 1: the 5-3 filter, which is reversible
         at += 2 + max(2, struct.unpack_from(">H", frame, at + 2)[0])
     return Codestream(
         columns=right - left,
@@ -161,4 +178,5 @@ def _jpeg2000(frame: bytes, start: int) -> Codestream:
         halvings=halvings,
         becomes_rgb=transform == 1,
         at_origin=left == top == 0,
+        exact=exact,
     )

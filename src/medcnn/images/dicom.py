@@ -340,7 +340,8 @@ def decode(
         if plugin == "pillow" and found.signed and dataset.PixelRepresentation == 0:
             # pillow shifts signed samples above 0; pydicom undoes that only under a signed header
             values ^= np.array(1 << (found.bits - 1), dtype=values.dtype)
-        return as_cells(values, found, dataset, lossless=syntax not in LOSSY)
+        exact = syntax not in LOSSY if found.exact is None else found.exact
+        return as_cells(values, found, dataset, lossless=exact)
     why = "; ".join(dict.fromkeys(faults))
     raise ImageError(
         f"damaged: cannot be decoded as {syntax.name} ({syntax}): {why[:200]}"

@@ -144,6 +144,26 @@ def test_colour_is_read_out_of_lossless_jpeg() -> None:
     assert np.array_equal(found, values)
 
 
+@pytest.mark.fault
+@pytest.mark.parametrize(
+    ("syntax", "photometric", "says"),
+    [
+        (JPEG2000, "YBR_FULL", "colour JPEG, but its transfer syntax is JPEG 2000"),
+        (JPEGLSLossless, "RGB", "colour JPEG, but its transfer syntax is JPEG-LS"),
+        (JPEGLosslessSV1, "YBR_RCT", "which only JPEG 2000 has"),
+    ],
+)
+def test_colours_of_another_kind_of_frame_are_refused_not_turned(
+    syntax: str, photometric: str, says: str
+) -> None:
+    """Row 53: a decoder would go by the transfer syntax, and show red as blue."""
+    values = coloured()
+    tags = {"SamplesPerPixel": 3, "PhotometricInterpretation": photometric}
+    data = written(values, syntax, as_jpeg(values), **tags, PlanarConfiguration=0)
+    with pytest.raises(ImageError, match=says):
+        read_dicom(data)
+
+
 def as_jpeg(values: np.ndarray, **options: Any) -> bytes:
     """With the JFIF header that pillow writes, 18 bytes from the third on."""
     buffer = BytesIO()

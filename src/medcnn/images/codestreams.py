@@ -10,11 +10,21 @@ import re
 import struct
 from dataclasses import dataclass
 
+from pydicom import Dataset
+from pydicom.uid import (
+    UID,
+    JPEG2000TransferSyntaxes,
+    JPEGBaseline8Bit,
+    JPEGExtended12Bit,
+    JPEGLSTransferSyntaxes,
+)
+
 from medcnn.system.errors import ImageError
 
 # ITU-T T.81 table B.1 (start of frame, without DHT, JPG and DAC) and T.87 C.1.1 (JPEG-LS)
 START_OF_FRAME = {*range(0xC0, 0xD0), 0xF7} - {0xC4, 0xC8, 0xCC}
 LOSSLESS_OF_JPEG, JPEG_LS = {0xC3, 0xC7, 0xCB, 0xCF}, 0xF7
+KINDS = {"JPEG-LS": JPEGLSTransferSyntaxes, "JPEG 2000": JPEG2000TransferSyntaxes}
 ALONE = {0x01, *range(0xD0, 0xD9)}
 START_OF_SCAN, END_OF_IMAGE = 0xDA, 0xD9
 J2K_START = b"\xff\x4f\xff\x51"
@@ -33,6 +43,7 @@ class Codestream:
     """What a frame says about itself.
 
     Attributes:
+        kind: JPEG, JPEG-LS or JPEG 2000.
         halvings: how often a JPEG 2000 decoder can halve the image; 0 for other kinds.
         becomes_rgb: a JPEG 2000 decoder undoes the colour transform itself.
         at_origin: a JPEG 2000 begins at the origin of its grid, so that levels halve exactly.
@@ -40,6 +51,7 @@ class Codestream:
             it does not say, since a reversible JPEG 2000 may have been cut off.
     """
 
+    kind: str
     columns: int
     rows: int
     samples: int
@@ -73,8 +85,25 @@ def codestream_of(frame: bytes) -> Codestream:
         raise ImageError("truncated: the compressed frame ends inside its header") from None
 
 
-def refuse_codestream(found: Codestream, columns: int, rows: int, samples: int) -> None:
-    """Raises ImageError if the DICOM header describes another frame."""
+def codestream_for(dataset: Dataset, frame: bytes) -> Codestream:
+    """The header of a frame of a DICOM.
+
+    Raises:
+        ImageError: the header of the DICOM describes another frame, or a decoder would need
+            minutes or gigabytes.
+    """
+    found = codestream_of(frame)
+    _refuse_other_size(found, dataset.Columns, dataset.Rows, dataset.SamplesPerPixel)
+    if found.kind != "JPEG 2000":
+        refuse_scans(frame)
+    if found.samples > 1:
+        _refuse_other_colours(
+            found, dataset.file_meta.TransferSyntaxUID, dataset.PhotometricInterpretation
+        )
+    return found
+
+
+def _refuse_other_size(found: Codestream, columns: int, rows: int, samples: int) -> None:
     if (found.columns, found.rows) != (columns, rows):
         raise ImageError(
             f"the compressed frame has {found.columns} x {found.rows} pixels, but the header says "
@@ -93,6 +122,24 @@ def refuse_codestream(found: Codestream, columns: int, rows: int, samples: int) 
         raise ImageError(
             f"the compressed frame has {found.tiles} tiles, more than {MAX_TILES}; it is damaged, "
             "or made to exhaust memory"
+        )
+
+
+def _refuse_other_colours(found: Codestream, syntax: UID, photometric: str) -> None:
+    """Raises ImageError for colours that nothing says how to undo: a decoder would go by the
+    transfer syntax and turn red into blue."""
+    kind = next((k for k, of in KINDS.items() if syntax in of), "JPEG")
+    if found.kind != kind:
+        raise ImageError(
+            f"the compressed frame is a colour {found.kind}, but its transfer syntax is "
+            f"{syntax.name} ({syntax}), so it is unclear what its colours mean"
+        )
+    # baseline JPEG says in its own header what its colours are
+    own = syntax in (JPEGBaseline8Bit, JPEGExtended12Bit)
+    if photometric in ("YBR_ICT", "YBR_RCT") and kind != "JPEG 2000" and not own:
+        raise ImageError(
+            f"the colours are said to be {photometric}, which only JPEG 2000 has (PS3.5 8.2.4), "
+            f"but the compressed frame is a {kind}"
         )
 
 
@@ -134,8 +181,15 @@ def _jpeg(frame: bytes) -> Codestream:
             raise ImageError("the compressed frame has no JPEG header")
         elif marker in START_OF_FRAME:
             bits, rows, columns, samples = struct.unpack_from(">BHHB", frame, at + 4)
-            exact = _near(frame, at) == 0 if marker == JPEG_LS else marker in LOSSLESS_OF_JPEG
-            return Codestream(columns=columns, rows=rows, samples=samples, bits=bits, exact=exact)
+            ls = marker == JPEG_LS
+            return Codestream(
+                kind="JPEG-LS" if ls else "JPEG",
+                columns=columns,
+                rows=rows,
+                samples=samples,
+                bits=bits,
+                exact=_near(frame, at) == 0 if ls else marker in LOSSLESS_OF_JPEG,
+            )
         else:
             at += 2 + max(2, struct.unpack_from(">H", frame, at + 2)[0])
 
@@ -169,6 +223,7 @@ def _jpeg2000(frame: bytes, start: int) -> Codestream:
             exact = None if frame[at + 13] else False  # 1: the 5-3 filter, which is reversible
         at += 2 + max(2, struct.unpack_from(">H", frame, at + 2)[0])
     return Codestream(
+        kind="JPEG 2000",
         columns=right - left,
         rows=bottom - top,
         samples=samples,

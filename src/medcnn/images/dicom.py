@@ -36,7 +36,7 @@ from pydicom.uid import (
 )
 
 from medcnn.images import decoders, grayscale
-from medcnn.images.codestreams import Codestream, codestream_of, refuse_codestream, refuse_scans
+from medcnn.images.codestreams import Codestream, codestream_for
 from medcnn.images.levels import shows_the_same
 from medcnn.images.limits import MAX_INFLATED_BYTES, refuse_bomb, refuse_oversize
 from medcnn.images.luts import voi_luts
@@ -308,10 +308,7 @@ def decode(
         cells = dataset.Rows * dataset.Columns * dataset.SamplesPerPixel
         refuse_bomb(cells * dataset.BitsAllocated // 8, len(frame))
     if plugins and syntax != RLELossless:
-        found = codestream_of(frame)
-        refuse_codestream(found, dataset.Columns, dataset.Rows, dataset.SamplesPerPixel)
-        if frame.startswith(b"\xff\xd8"):
-            refuse_scans(frame)
+        found = codestream_for(dataset, frame)
         if syntax in JPEGLSTransferSyntaxes:
             decoders.refuse_broken_off(frame)
         if grey and syntax in JPEG2000TransferSyntaxes and _same_when_reduced(dataset, found):

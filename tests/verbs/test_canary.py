@@ -425,3 +425,41 @@ def test_folds_and_a_probe_are_without_a_name(
     code, said = here("probe", *small, "model=resnet18", "model.weights=none", "run_dir=probe")
     assert code == 0, said
     assert list((export[0].parent / "cache").rglob("*")), "features and pixels are searched too"
+
+
+@pytest.mark.fault
+def test_pages_and_files_about_a_checkpoint_are_without_a_name(
+    export: tuple[Path, Rows],
+    here: Callable[..., tuple[int, str]],
+    tmp_path: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    """Row 66: what leaves the research machine, and what is shown at a meeting."""
+    pytest.importorskip("onnxruntime")
+    words = [f"data.{k}={v}" for k, v in PLAIN.items()]
+    words += [f"data.root={export[0]}", "data.table=table.csv", "data.modality=chest", "data=table"]
+    small = (*words, "data.size_px=32", "audit.copies=false", "trainer.device=cpu")
+    fast = (*small, "trainer.epochs=1", "trainer.batch_size=16", "model=lenet5")
+    best = "checkpoint=run/checkpoints/best.safetensors"
+    picture = export[0] / export[1][0][0]
+    named_on_purpose = tmp_path_factory.mktemp("identified")
+    table = named_on_purpose / "predictions.csv"
+    commands: list[tuple[str, ...]] = [
+        ("train", *fast, "run_dir=run", "explain=gradcam"),
+        ("report", "run"),
+        ("look", best, f"input={picture}", "split=validation"),
+        ("robustness", best, "max_images=8", "kinds=[jpeg_compression]"),
+        ("external", best, *words, "run_dir=elsewhere"),
+        ("learning-curve", *fast, "sizes=[3,4,5,6,7]", "arms=[probe]", "run_dir=curve"),
+        *(("export", best, f"to={to}", f"output={to}") for to in ("onnx", "torch", "monai")),
+        ("predict", best, f"input={export[0]}", f"output={table}", "log=predictions.log"),
+        ("monitor", "reference=run", f"predictions={table}", "output=month"),
+        ("verify", "predictions.log"),
+        ("predict", "onnx/model.onnx", f"input={picture}", f"output={table.with_name('o.csv')}"),
+        ("predict", best, f"input={picture}.gone", f"output={table}.gone", "--debug"),
+    ]
+    for command_words in commands:
+        code, said = here(*command_words)
+        assert code == (2 if "--debug" in command_words else 0), (command_words, said)
+    assert named(table.read_bytes()), "the table of new images names their files, as documented"
+    assert list(tmp_path.rglob("*.onnx")), "or this test saw no exported file"

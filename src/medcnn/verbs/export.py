@@ -107,11 +107,12 @@ def run(config: ExportConfig, _: Command) -> Path:
 
 VERB = Verb(
     name="export",
-    lines=("export checkpoint=best.safetensors to=onnx output=exported",),
+    lines=("export best.safetensors to=onnx output=exported",),
+    usage="CHECKPOINT [key=value ...]",
     examples=(
-        "export checkpoint=best.safetensors to=onnx output=exported",
-        "export checkpoint=best.safetensors to=onnx int8=true output=small",
-        "export checkpoint=best.safetensors to=monai output=bundle",
+        "export best.safetensors to=onnx output=exported",
+        "export best.safetensors to=onnx int8=true output=small",
+        "export best.safetensors to=monai output=bundle",
     ),
     places=("checkpoint",),
     config=ExportConfig,

@@ -128,6 +128,42 @@ def test_every_image_is_judged_once_and_alike(runs: dict[int, Path], world: int)
     assert losses(runs[world]) == pytest.approx(losses(runs[1]), abs=1e-4)
 
 
+TOGETHER = {
+    "samplers and averaged weights": ("sampler=balanced", "trainer.swa_from=0.5"),
+    "stored features of a frozen body": (
+        *("transfer=lp_ft", "transfer.views=2", "augmentation.mixup_alpha=0"),
+        *("model=resnet18", "model.weights=none", "transfer.features=once"),
+    ),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", TOGETHER)
+def test_what_needs_the_whole_batch_is_the_same_in_two_processes(
+    images: Path, tmp_path: Path, name: str
+) -> None:
+    one, two = by_one_and_two(images, tmp_path, TOGETHER[name])
+    for key, value in weights(one).items():
+        assert torch.allclose(value, weights(two)[key], atol=2e-4), key
+
+
+@pytest.mark.slow
+def test_auxiliary_classifiers_learn_in_two_processes(images: Path, tmp_path: Path) -> None:
+    """Up to dropout and BatchNorm's statistics, which each process draws and takes for itself."""
+    words = ("model=googlenet", "model.weights=none", "model.auxiliary=true", "data.size_px=64")
+    one, two = by_one_and_two(images, tmp_path, words)
+    assert losses(two) == pytest.approx(losses(one), rel=0.2)
+    assert losses(two)[0] > 1.5 * np.log(4)  # which is the loss without them
+
+
+def by_one_and_two(images: Path, folder: Path, more: Sequence[str]) -> list[Path]:
+    runs = [folder / "1", folder / "2"]
+    for world, run in enumerate(runs, start=1):
+        words = (*WORDS, f"data.root={images}", *more, f"run_dir={run}")
+        assert finish(start(world, *words)) == [0] * world
+    return runs
+
+
 def test_a_run_of_two_processes_that_was_stopped_goes_on_with_three_and_with_one(
     images: Path, tmp_path: Path, runs: dict[int, Path]
 ) -> None:

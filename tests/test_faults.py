@@ -1,6 +1,6 @@
 """`docs/faults.md` lists exactly the rows of the fault table that tests inject.
 
-To write it anew: python tests/test_faults.py > docs/faults.md
+To write it again: python tests/test_faults.py > docs/faults.md
 """
 
 from __future__ import annotations

@@ -298,7 +298,7 @@ CLAIMS = (
         "`export` writes",
         (
             "predict_says_the_same_of_an_exported_file_as_of_its_checkpoint",
-            "a_file_that_answers_otherwise_is_not_left_behind",
+            "a_file_whose_answers_differ_from_its_checkpoints_is_not_left_behind",
             "monai_loads_the_bundle_and_finds_the_logits",
             "timm_loads_the_folder_and_finds_the_logits",
         ),

@@ -137,7 +137,7 @@ def test_no_path_and_no_text_of_this_machine_is_in_an_exported_file(
 
 
 @pytest.mark.fault
-def test_a_file_that_answers_otherwise_is_not_left_behind(
+def test_a_file_whose_answers_differ_from_its_checkpoints_is_not_left_behind(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Row 95."""

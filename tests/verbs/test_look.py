@@ -142,7 +142,7 @@ def looking_at(checkpoint: Path) -> LookConfig:
     ("words", "said"),
     [
         ((BEST, "gone.png"), "no such file; look takes one image"),
-        ((BEST, str(GOLDEN)), "no such file; look takes one image"),
+        ((BEST, str(GOLDEN)), "is a folder; look takes one image. Name a file in it: /"),
         ((BEST, str(GOLDEN / "log.txt"), "output=l.txt"), "the page is a .html file"),
     ],
 )

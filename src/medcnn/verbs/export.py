@@ -78,7 +78,7 @@ def run(config: ExportConfig, _: Command) -> Path:
     """Write the folder `output`.
 
     Raises:
-        GateError: the exported file answers otherwise than its checkpoint; nothing is left behind.
+        GateError: answers of the exported file differ from its checkpoint's; nothing is left.
         DataError: there are too few validation images for int8.
         UsageError: the format has no place for this network.
     """

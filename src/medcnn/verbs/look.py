@@ -72,6 +72,11 @@ def check(config: LookConfig) -> None:
         raise UsageError(f"output={output}: the page is a .html file; name it so.")
     refuse_other_page(output, "look")
     require_checkpoint(Path(config.checkpoint))
+    if Path(config.input).is_dir():
+        raise UsageError(
+            f"input={config.input} is a folder; look takes one image. Name a file in it: "
+            f"{Path(config.input, 'FILE')}"
+        )
     if not Path(config.input).is_file():
         raise UsageError(f"input={config.input}: no such file; look takes one image.")
     if moved := config.moved.get("root"):

@@ -66,6 +66,8 @@ VALUES: dict[str, list[Any]] = {
     "unlike": [(), ("unusual",), ("unusual", "other site")],
     "readers": [0, 2],
     "readers_elsewhere": [0, 1, 2],
+    "readers_paired": [0, 1, 2],
+    "readers_partly": [False, True],
     "readers_boxed": [False, True],
     "several_each": [False, True],
     "maps_by": ["", "Grad-CAM"],

@@ -57,6 +57,91 @@ def test_readers_of_these_very_images_are_not_said_to_have_seen_others(folder: P
     assert "dashed boxes" in text
 
 
+def calls(folder: Path, rows: list[str], head: str = "image_id,reader,call") -> Path:
+    path = folder / "ours.csv"
+    path.write_text("\n".join([head, *rows]) + "\n")
+    return path
+
+
+def test_readers_of_single_images_are_held_against_the_model_image_by_image(
+    folder: Path, simulate: Callable[..., Predictions]
+) -> None:
+    truth = simulate(Kind.BINARY).targets[:, 0] == 1
+    said = [
+        f"image {n},Dr. {name},{int(truth[n] ^ (n % every == 0))}"
+        for name, every, images in (("Ames", 7, 120), ("Bell", 5, 100))
+        for n in range(images)
+    ]
+    assert run("report", folder, f"readers={calls(folder, said)}") == 0
+    text = page(folder)
+    assert "120 images of test" in text
+    assert "100 images of test" in text
+    assert "These readers were held against the model on the images that they read" in text
+    assert "Some readers read only a part of the images" in text
+    assert "one-sided, exact binomial" not in text
+    assert "did not see the images of the model" not in text
+    kept = json.loads((folder / "run.json").read_text())["readers"]
+    assert [r["who"] for r in kept] == ["reader 1", "reader 2"], "readers are people, too"
+    assert "Ames" not in text + (folder / "readings.csv").read_text()
+    # the table goes into the study of readers and model, and says the same of sensitivity
+    assert run("readers", folder / "readings.csv", "ai=model", f"output={folder / 'study'}") == 0
+    study = json.loads((folder / "study" / "readers.json").read_text())
+    assert (study["cases"], study["patients"]) == (100, 50)
+    found = study["conditions"]["readers"]["sensitivity"]["readers"]
+    assert found["reader 2"] == pytest.approx(kept[1]["sensitivity"])
+    assert run("report", folder) == 0
+    assert "100 images of test" in page(folder), "they are kept"
+
+
+def test_readers_of_several_classes_get_a_table_for_each(
+    simulate: Callable[..., Predictions], tmp_path: Path
+) -> None:
+    simulate(Kind.MULTILABEL).write(tmp_path / "predictions_test.csv")
+    (tmp_path / "run.json").write_text("{}")
+    rows = [f"image {n},a,{n % 2},{label}" for n in range(60) for label in ("mass", "x")]
+    table = calls(tmp_path, rows, "image_id,reader,call,label")
+    assert run("report", tmp_path, f"readers={table}") == 0
+    assert (tmp_path / "readings-1.csv").is_file()
+    assert (tmp_path / "readings-3.csv").is_file()
+    kept = json.loads((tmp_path / "run.json").read_text())["readers"]
+    assert [(r["who"], r["label"]) for r in kept] == [("reader 1", "mass"), ("reader 1", "x")]
+
+
+@pytest.mark.parametrize(
+    ("head", "rows", "code", "said"),
+    [
+        ("image_id,reader", ["image 1,a"], 2, "has no column 'call'"),
+        ("image_id,reader,call", ["image 1,a,2"], 4, "call should be 0 or 1"),
+        ("image_id,reader,call", ["image 1,,1"], 4, "reader is empty"),
+        ("image_id,reader,call", ["image 1,a,1", "image 1,a,1"], 4, "called this image before"),
+        ("image_id,reader,call", ["image 999,a,1"], 2, "1 of the images that reader 1 called are"),
+        ("image_id,reader,call,label", ["image 1,a,1,melanom"], 2, "did you mean 'melanoma'"),
+    ],
+)
+def test_wrong_calls_are_told_and_change_nothing(
+    folder: Path,
+    capsys: pytest.CaptureFixture[str],
+    head: str,
+    rows: list[str],
+    code: int,
+    said: str,
+) -> None:
+    before = (folder / "run.json").read_text()
+    assert run("report", folder, f"readers={calls(folder, rows, head)}") == code
+    assert said in " ".join(capsys.readouterr().err.split())
+    assert (folder / "run.json").read_text() == before
+    assert not (folder / "report.html").exists()
+
+
+def test_calls_about_a_model_of_several_classes_need_the_class(
+    simulate: Callable[..., Predictions], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    simulate(Kind.MULTILABEL).write(tmp_path / "predictions_test.csv")
+    (tmp_path / "run.json").write_text("{}")
+    assert run("report", tmp_path, f"readers={calls(tmp_path, ['image 1,a,1'])}") == 2
+    assert "has no column 'label', and the model has 3 classes" in capsys.readouterr().err
+
+
 def test_a_report_without_readers_says_nothing_of_them(folder: Path) -> None:
     assert run("report", folder) == 0
     assert "Readers beside the model" not in page(folder)
@@ -67,7 +152,7 @@ def test_a_report_without_readers_says_nothing_of_them(folder: Path) -> None:
     [
         (None, "no-such.yaml cannot be read: No such file"),
         ("- {label: melanoma, sensitivity: 82, specificity: 0.5}", "should be a share from 0 to 1"),
-        ("{[", "is neither YAML nor a CSV"),
+        ("{[", "is not YAML, and not called a table (.csv, "),
     ],
 )
 def test_a_wrong_file_is_told_and_changes_nothing(

@@ -8,7 +8,7 @@ from typing import Any
 from medcnn.pages.facts import Facts, Statement
 from medcnn.pages.format import p_text, percent
 from medcnn.statistics.curves import OneLabel
-from medcnn.statistics.reader_points import Beside, beside, points_of
+from medcnn.statistics.reader_points import Beside, beside, kept_points
 
 READERS: dict[str, Statement[Facts]] = {
     "readers: test": Statement(
@@ -16,7 +16,21 @@ READERS: dict[str, Statement[Facts]] = {
         "these images (one-sided, exact binomial). A small p says that this model is more "
         "sensitive where it raises as few false alarms. The readers' sensitivity is taken as "
         "exact, and the threshold is the one with their specificity on these very images.",
-        lambda f: f.readers > 0,
+        lambda f: f.readers > f.readers_paired,
+    ),
+    "readers: paired": Statement(
+        lambda f: (
+            f"{'These' if f.readers_paired == f.readers else 'Some'} readers were held against the "
+            f"model on the images that they read. p is the share of 1,000 resamples of "
+            f"{f.group_noun}s in which the model, with as few false alarms as the reader, finds no "
+            "more than the reader."
+        ),
+        lambda f: f.readers_paired > 0,
+    ),
+    "readers: part": Statement(
+        "Some readers read only a part of the images. Their point is of that part, and the curve "
+        "is of all.",
+        lambda f: f.readers_partly,
     ),
     "readers: other images": Statement(
         lambda f: (
@@ -31,7 +45,7 @@ READERS: dict[str, Statement[Facts]] = {
             f"Images of one {f.group_noun} are alike, and the test takes them as independent: p is "
             "too small."
         ),
-        lambda f: f.readers > 0 and f.grouped and f.several_each,
+        lambda f: f.readers > f.readers_paired and f.grouped and f.several_each,
     ),
     "readers: boxes": Statement(
         "In the ROC curves, readers are dots in dashed boxes: the 95 % intervals that follow from "
@@ -43,9 +57,16 @@ READERS: dict[str, Statement[Facts]] = {
 
 def compared(labels: Sequence[OneLabel], told: Sequence[Mapping[str, Any]]) -> list[Beside]:
     """Each reader in `run.json` whose class was judged here, beside the model."""
-    points = points_of(told, "run.json") if told else []
+    points = kept_points(told)
     known = {label.name: label for label in labels if label.both_classes}
     return [beside(known[point.label], point) for point in points if point.label in known]
+
+
+def partly(found: Sequence[Beside], labels: Sequence[OneLabel]) -> bool:
+    """Whether a reader who was held against the model image by image read a part of the images."""
+    judged = {label.name: len(label.target) for label in labels}
+    points = [one.point for one in found if one.point.paired]
+    return any((p.positives or 0) + (p.negatives or 0) < judged[p.label] for p in points)
 
 
 def rows(found: Sequence[Beside]) -> list[tuple[str, ...]]:

@@ -4,7 +4,7 @@ more sensitive where it raises no more false alarms than they did."""
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 from medcnn.statistics.curves import OneLabel, roc
@@ -26,6 +26,8 @@ class ReaderPoint:
         source: where it is published.
         images: the set that they saw.
         same_images: whether those are the images that the model is judged by.
+        paired: on the images that they read, how many with the finding the model found at their
+            specificity, and p of `reader_calls.point`; None: the calls are not known.
     """
 
     label: str
@@ -37,6 +39,7 @@ class ReaderPoint:
     source: str = ""
     images: str = ""
     same_images: bool = False
+    paired: tuple[int, float] | None = None
 
     @property
     def box(self) -> tuple[tuple[float, float], tuple[float, float]] | None:
@@ -55,7 +58,8 @@ class Beside:
 
     Attributes:
         found: of `positives` images with the finding.
-        p: probability of finding as many or more with the readers' sensitivity (one-sided, exact).
+        p: one-sided: probability of finding as many or more with the readers' sensitivity (exact),
+            or that of paired readings.
     """
 
     point: ReaderPoint
@@ -72,6 +76,10 @@ def beside(label: OneLabel, point: ReaderPoint) -> Beside:
     """The highest sensitivity with at least the readers' specificity; both classes are present."""
     from scipy.stats import binom
 
+    if point.paired and point.positives:
+        return Beside(
+            point=point, found=point.paired[0], positives=point.positives, p=point.paired[1]
+        )
     false, true = roc(label)
     positives = int(label.target.sum())
     found = round(float(true[false <= 1 - point.specificity + 1e-12].max()) * positives)
@@ -89,7 +97,7 @@ def _exact(share: float, count: int) -> tuple[float, float]:
     return low, high
 
 
-NAMES = tuple(f.name for f in fields(ReaderPoint))
+NAMES = tuple(f.name for f in fields(ReaderPoint) if f.name != "paired")
 NEEDED = ("label", "sensitivity", "specificity")
 _TRUE = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False, "": False}
 
@@ -115,6 +123,17 @@ def points_of(rows: Sequence[Any], where: str) -> list[ReaderPoint]:
     if faults:
         raise UsageError("\n".join(faults))
     return points
+
+
+def kept_points(rows: Sequence[Mapping[str, Any]]) -> list[ReaderPoint]:
+    """Points as `to_json` gave them. Raises UsageError."""
+    given = [{k: v for k, v in row.items() if k != "paired"} for row in rows]
+    points = points_of(given, "run.json") if given else []
+    pairs = [row.get("paired") for row in rows]
+    return [
+        replace(point, paired=(int(pair[0]), float(pair[1]))) if pair else point
+        for point, pair in zip(points, pairs, strict=True)
+    ]
 
 
 def _point(row: Any) -> ReaderPoint:

@@ -13,6 +13,8 @@ from medcnn.verbs import Command, Verb
 
 if TYPE_CHECKING:
     from medcnn.config import Prevalence, Seed, Subgroups
+    from medcnn.statistics.predictions import Predictions
+    from medcnn.statistics.reader_calls import Calls
     from medcnn.statistics.reader_points import ReaderPoint
 
 
@@ -43,7 +45,7 @@ def check(config: ReportConfig) -> None:
     )
 
 
-def _readers(path: Path) -> list[ReaderPoint]:
+def _readers(path: Path) -> list[ReaderPoint] | list[Calls]:
     from medcnn.verbs.steps.reader_files import read_readers
 
     return read_readers(path)
@@ -76,7 +78,8 @@ def run(config: ReportConfig, _: Command) -> Path:
     computed again.
 
     Raises:
-        UsageError: no such folder, or no predictions in it.
+        UsageError: no such folder, or no predictions in it; readers of other images or classes.
+        DataError: the table of readers contradicts itself.
     """
     from medcnn.pages.layout import split_rank
     from medcnn.pages.report import write_results
@@ -86,7 +89,6 @@ def run(config: ReportConfig, _: Command) -> Path:
     from medcnn.statistics.metrics.table import METRICS
     from medcnn.statistics.predictions import Predictions
     from medcnn.statistics.scores import evaluate
-    from medcnn.system.files import write_text
     from medcnn.system.progress import log, working
 
     folder = Path(config.run)
@@ -96,15 +98,7 @@ def run(config: ReportConfig, _: Command) -> Path:
     )
     predictions = [attributed(Predictions.read(path), folder) for path in paths]
     at_once(*(partial(check_subgroups, config.subgroups, list(p.attributes)) for p in predictions))
-    facts: dict[str, Any] = {}
-    if (folder / "run.json").is_file():
-        facts = json.loads((folder / "run.json").read_text(encoding="utf-8"))
-    if config.plan is not None:
-        facts["plan"] = _plan(Path(config.plan))
-    if config.readers is not None:
-        facts["readers"] = [p.to_json() for p in _readers(Path(config.readers))]
-    if config.plan is not None or config.readers is not None:
-        write_text(folder / "run.json", json.dumps(facts, indent=2) + "\n")
+    facts = _facts(config, folder, predictions[0])
     if config.prevalence is not None:
         facts["report"] = {**facts.get("report", {}), "prevalence": config.prevalence}
     if config.subgroups is not None:
@@ -132,6 +126,24 @@ def run(config: ReportConfig, _: Command) -> Path:
     write_results(folder, facts, predictions, ordered)
     log.info(f"report: {folder / 'report.html'}")
     return folder
+
+
+def _facts(config: ReportConfig, folder: Path, judged: Predictions) -> dict[str, Any]:
+    """`run.json`, which keeps a plan and readers from now on; readers are held against `judged`."""
+    from medcnn.system.files import write_text
+    from medcnn.verbs.steps.reader_files import points_on
+
+    facts: dict[str, Any] = {}
+    if (folder / "run.json").is_file():
+        facts = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+    if config.plan is not None:
+        facts["plan"] = _plan(Path(config.plan))
+    if config.readers is not None:
+        points = points_on(_readers(Path(config.readers)), judged, folder)
+        facts["readers"] = [p.to_json() for p in points]
+    if config.plan is not None or config.readers is not None:
+        write_text(folder / "run.json", json.dumps(facts, indent=2) + "\n")
+    return facts
 
 
 VERB = Verb(

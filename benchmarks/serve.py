@@ -1,14 +1,17 @@
 """Load on `medcnn serve`: 2 senders, 2,000 images, and three kills with SIGKILL.
 
-    nice -n 19 python benchmarks/serve.py CHECKPOINT [IMAGES] [KILLS]
+    python benchmarks/serve.py CHECKPOINT [IMAGES] [KILLS] > benchmarks/results/serve.json
 
-Counts which images got an answer and how many different ones, and prints the memory of the server
-over time. Exit code 1 unless each image is answered by exactly one report.
+Counts which images got an answer and how many different ones, and the memory of the server over
+time. Exit code 1 unless each image is answered by exactly one report.
 """
 
 from __future__ import annotations
 
+import json
+import math
 import os
+import platform
 import signal
 import socket
 import subprocess
@@ -18,7 +21,9 @@ import threading
 import time
 import warnings
 from collections import Counter, defaultdict
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pydicom
@@ -33,6 +38,8 @@ from pynetdicom.sop_class import (
 
 SENDERS, SIDE = 2, 96
 UP_S, QUIET_S, WHOLE_S = 180, 1.0, 3600
+# Answers after which a server holds all that it loads late.
+WARM = 50
 
 
 def phantom(number: int, series: str, study: str) -> pydicom.Dataset:
@@ -151,13 +158,42 @@ def send(images: list[pydicom.Dataset], server: Server, told: Counter[str]) -> N
             time.sleep(QUIET_S)
 
 
-def load(checkpoint: str, count: int, kills: int, folder: Path, say: bool = True) -> list[str]:
-    """What is wrong after `count` images and `kills`; nothing if all is well."""
+@dataclass
+class Watched:
+    """What was seen once a second: seconds, images answered, MB of the server, and its life."""
+
+    began: float = field(default_factory=time.monotonic)
+    seen: list[tuple[float, int, float, int]] = field(default_factory=list)
+
+    def look(self, answered: int, server: Server, life: int) -> None:
+        self.seen.append((time.monotonic() - self.began, answered, server.rss_mb(), life))
+        if len(self.seen) % 20 == 0:
+            second, done, mb, _ = self.seen[-1]
+            print(f"{second:6.0f} s  {done:5} answered  {mb:6.0f} MB", file=sys.stderr, flush=True)
+
+    def lives(self) -> list[dict[str, float]]:
+        """Of each life of the server: answers; its memory when it was warm, at most, and last."""
+        found = []
+        for life in sorted({life for *_, life in self.seen}):
+            own = [s for s in self.seen if s[3] == life and math.isfinite(s[2])]
+            warm = [s for s in own if s[1] >= own[0][1] + WARM] or own
+            found.append(
+                {
+                    "answered": own[-1][1] - own[0][1],
+                    "mb_warm": round(warm[0][2]),
+                    "mb_most": round(max(s[2] for s in own)),
+                    "mb_last": round(own[-1][2]),
+                }
+            )
+        return found
+
+
+def load(checkpoint: str, count: int, kills: int, folder: Path) -> dict[str, Any]:
+    """What was seen, with `faults`: what is wrong after `count` images and `kills`."""
     archive, told = Archive(), Counter[str]()
     places = [(generate_uid(), generate_uid()) for _ in range(SENDERS)]
     images = [phantom(i, *places[i % SENDERS]) for i in range(count)]
-    server = Server(checkpoint, folder, archive.port)
-    began, memory = time.monotonic(), list[tuple[float, int, float]]()
+    server, watched, life = Server(checkpoint, folder, archive.port), Watched(), 0
     threads = [
         threading.Thread(target=send, args=(images[i::SENDERS], server, told), daemon=True)
         for i in range(SENDERS)
@@ -165,47 +201,56 @@ def load(checkpoint: str, count: int, kills: int, folder: Path, say: bool = True
     for thread in threads:
         thread.start()
     at = [count * (k + 1) // (kills + 1) for k in range(kills)]
-    while len(archive.reports) < count and time.monotonic() - began < WHOLE_S:
+    while len(archive.reports) < count and time.monotonic() - watched.began < WHOLE_S:
         time.sleep(QUIET_S)
-        done = len(archive.reports)
-        memory.append((time.monotonic() - began, done, server.rss_mb()))
-        if say and len(memory) % 20 == 0:
-            print(f"{memory[-1][0]:6.0f} s  {done:5} answered  {memory[-1][2]:6.0f} MB", flush=True)
-        if at and done >= at[0]:
+        watched.look(len(archive.reports), server, life)
+        if at and watched.seen[-1][1] >= at[0]:
             at.pop(0)
             server.kill()
-            print(f"{memory[-1][0]:6.0f} s  {done:5} answered, killed", flush=True)
+            print(f"killed after {watched.seen[-1][1]} answers", file=sys.stderr, flush=True)
             server.start()
+            life += 1
+    took = time.monotonic() - watched.began
     time.sleep(3 * QUIET_S)  # whatever would be sent twice
-    took = time.monotonic() - began
     server.process.terminate()
     ended = server.process.wait(60)
     archive.server.shutdown()
-    asked = {str(image.SOPInstanceUID) for image in images}
-    faults = [f"{len(asked - archive.reports.keys())} images without an answer"]
-    faults += [f"{len(archive.reports.keys() - asked)} answers to nothing"]
-    faults += [f"{sum(len(r) != 1 for r in archive.reports.values())} images with several answers"]
-    faults += [f"{sum(len(c) != 1 for c in archive.contents.values())} reports of several contents"]
-    faults += [f"{ended} as exit code"]
-    resent = sum(times - 1 for times in archive.times.values())
-    print(
-        f"{count} images, {kills} kills, {took:.0f} s: {len(archive.reports)} answered; "
-        f"{resent} reports were sent again with the same UID and content; senders heard {told}"
-    )
-    for part in (0.25, 0.5, 0.75, 1.0):
-        second, done, mb = memory[max(0, int(part * len(memory)) - 1)]
-        print(f"  after {second:.0f} s and {done} answers: {mb:.0f} MB")
-    return [fault for fault in faults if not fault.startswith("0 ")]
+    return {
+        "images": count,
+        "senders": SENDERS,
+        "kills": life,
+        "seconds": round(took),
+        "answered": len(archive.reports),
+        "sent again, same UID and content": sum(n - 1 for n in archive.times.values()),
+        "senders heard": dict(told),
+        "lives": watched.lives(),
+        "every 20 s: seconds, answered, MB": [
+            (round(second), done, round(mb)) for second, done, mb, _ in watched.seen[::20]
+        ],
+        "faults": faults(archive, {str(image.SOPInstanceUID) for image in images}, ended),
+    }
+
+
+def faults(archive: Archive, asked: set[str], ended: int) -> list[str]:
+    """What is wrong; nothing if all is well."""
+    found = [f"{len(asked - archive.reports.keys())} images without an answer"]
+    found += [f"{len(archive.reports.keys() - asked)} answers to nothing"]
+    found += [f"{sum(len(r) != 1 for r in archive.reports.values())} images with several answers"]
+    found += [f"{sum(len(c) != 1 for c in archive.contents.values())} reports of several contents"]
+    found += [f"{ended} as exit code"]
+    return [fault for fault in found if not fault.startswith("0 ")]
 
 
 def main(checkpoint: str, count: str = "2000", kills: str = "3") -> None:
     """Prints what was found."""
     warnings.simplefilter("ignore")
     with tempfile.TemporaryDirectory() as folder:
-        faults = load(checkpoint, int(count), int(kills), Path(folder) / "served")
-    if faults:
-        raise SystemExit("; ".join(faults))
-    print("every image was answered once")
+        found = load(checkpoint, int(count), int(kills), Path(folder) / "served")
+    machine = {"processor": platform.machine(), "cores": os.cpu_count(), "threads": 1}
+    print(json.dumps({"checkpoint": Path(checkpoint).name, **machine, **found}, indent=1))
+    if found["faults"]:
+        raise SystemExit("; ".join(found["faults"]))
+    print("every image was answered once", file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import shutil
 import socket
+import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -29,7 +30,7 @@ from pynetdicom.sop_class import (
 from medcnn.clinic import spool as spools
 from medcnn.clinic.spool import FIRST_WAIT_S, LONGEST_WAIT_S, FullError, Spool, State
 from medcnn.clinic.storage import Pace, Receiving, image_classes, start
-from medcnn.clinic.worker import Peer, Worker
+from medcnn.clinic.worker import NotMade, Peer, Worker
 from tests.command import run
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "run" / "checkpoints" / "best.safetensors"
@@ -63,14 +64,14 @@ def free_port() -> int:
 
 @pytest.fixture
 def spool(tmp_path: Path) -> Iterator[Spool]:
-    made = Spool(tmp_path / "spool", MODEL, most=5, least_free_bytes=0)
+    made = Spool(tmp_path / "spool", MODEL, most=5, remembered=3, least_free_bytes=0)
     yield made
     made.close()
 
 
 def again(spool: Spool, checkpoint: str = MODEL) -> Spool:
     """As after a kill: another process opens the same folder."""
-    return Spool(spool.folder, checkpoint, most=5, least_free_bytes=0)
+    return Spool(spool.folder, checkpoint, most=5, remembered=3, least_free_bytes=0)
 
 
 def test_what_was_received_waits_also_after_a_kill(spool: Spool) -> None:
@@ -155,7 +156,7 @@ def test_the_names_of_new_folders_reach_the_disk_before_any_image_does(
 ) -> None:
     flushed: list[Path] = []
     monkeypatch.setattr(spools, "flush_folder", flushed.append)
-    Spool(tmp_path / "served" / "spool", MODEL, most=5, least_free_bytes=0).close()
+    Spool(tmp_path / "served" / "spool", MODEL, most=5, remembered=3, least_free_bytes=0).close()
     assert {tmp_path, tmp_path / "served", tmp_path / "served" / "spool"} <= set(flushed)
 
 
@@ -344,7 +345,8 @@ def test_one_image_that_cannot_be_answered_does_not_stop_the_others(spool: Spool
         if 1 in numbers:
             raise RuntimeError("Meyer^Anna is no number")
         return [
-            "no pixels" if n == 2 else [a_report(f)] for n, f in zip(numbers, files, strict=True)
+            NotMade(why="no pixels") if n == 2 else [a_report(f)]
+            for n, f in zip(numbers, files, strict=True)
         ]
 
     worker = Worker(spool, Peer(host="", port=1, title="A", own_title="B"), answer)
@@ -353,6 +355,69 @@ def test_one_image_that_cannot_be_answered_does_not_stop_the_others(spool: Spool
     assert {why for *_, why in spool.failures()} == {"RuntimeError", "no pixels"}, (
         "no words of a header"
     )
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        NotMade(why="the file cannot be opened: Cannot allocate memory", passing=True),
+        OSError(errno.ENOSPC, "No space left on device"),
+        MemoryError(),
+        sqlite3.OperationalError("database or disk is full"),
+    ],
+    ids=lambda fault: type(fault).__name__,
+)
+def test_an_error_that_passes_is_tried_again_and_the_answer_given(
+    spool: Spool, monkeypatch: pytest.MonkeyPatch, fault: Any
+) -> None:
+    at = 1000.0
+    monkeypatch.setattr(spools.time, "time", lambda: at)
+    spool.receive("1", b"image")
+    faults = [fault, fault]
+
+    def answer(files: Any) -> Any:
+        if not faults:
+            return [[b"report"] for _ in files]
+        if isinstance(found := faults.pop(), NotMade):
+            return [found for _ in files]
+        raise found
+
+    worker = Worker(spool, Peer(host="", port=1, title="A", own_title="B"), answer)
+    for wait_s in (FIRST_WAIT_S, 2 * FIRST_WAIT_S):
+        assert worker.build() == 1
+        assert spool.counts()["waiting"] == 1
+        assert spool.failures()[0][3] != ""
+        assert worker.build() == 0, "not before its time"
+        at += wait_s
+    assert worker.build() == 1
+    assert spool.counts()["built"] == 1
+    assert spool.failures() == []
+
+
+def test_an_image_that_is_damaged_is_asked_about_once(spool: Spool) -> None:
+    spool.receive("1", b"image")
+
+    def answer(_: Any) -> Any:
+        raise OSError("image file is truncated")  # as pillow does, without a number
+
+    worker = Worker(spool, Peer(host="", port=1, title="A", own_title="B"), answer)
+    assert worker.build() == 1
+    assert spool.counts()["failed"] == 1
+    assert worker.build() == 0
+
+
+def test_the_earliest_answers_are_forgotten_and_later_ones_are_not(
+    spool: Spool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(spools, "FORGET_EVERY", 1)
+    for number in range(6):
+        spool.receive(str(number), b"image")
+        spool.built(spool.waiting(1)[0], [b"report"])
+        spool.sent(spool.due(1)[0])
+    assert spool.counts() == {"waiting": 0, "built": 0, "sent": 3, "failed": 0}
+    assert not spool.receive("5", b"image"), "answered"
+    assert not again(spool).receive("3", b"image"), "answered"
+    assert spool.receive("2", b"image"), "forgotten, so it gets the same objects again"
 
 
 def test_results_that_cannot_be_read_do_not_stop_the_others(

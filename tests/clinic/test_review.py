@@ -8,6 +8,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,9 +21,10 @@ pytest.importorskip("starlette", reason="the extra serve is not installed")
 import uvicorn
 from starlette.testclient import TestClient
 
+from medcnn.clinic.review import serving
 from medcnn.clinic.review.answers import TABLE, Answers
 from medcnn.clinic.review.app import Served, application
-from medcnn.clinic.review.reading import Reader, checks_of
+from medcnn.clinic.review.reading import Reader, Turns, checks_of
 from medcnn.config import Choice
 from medcnn.data.labels import Kind, LabelSpace
 from medcnn.models.deployed import Model, load_model
@@ -190,6 +192,94 @@ def test_a_form_of_another_page_lacks_our_header_and_every_answer_has_a_policy(
     assert "unsafe" not in client.get("/").headers["content-security-policy"]
 
 
+def test_a_bug_is_logged_with_its_traceback_and_without_a_name(
+    model: Model, png: bytes, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "served").mkdir(mode=0o700)
+    at = served(model, tmp_path / "served")
+
+    def broken(_: Path) -> None:
+        raise KeyError("Meyer^Anna")
+
+    at.reader.review = broken  # type: ignore[method-assign,assignment]
+    client = TestClient(
+        application(at), "http://localhost:8017", headers=PAGE, raise_server_exceptions=False
+    )
+    with caplog.at_level("ERROR", "medcnn"):
+        found = client.post("/judge", content=png)
+    assert found.status_code == 500
+    assert "(KeyError). This is a bug in medcnn" in found.text
+    assert found.headers["cache-control"] == "no-store"
+    logged = "\n".join(record.getMessage() for record in caplog.records)
+    assert "clinic/review/app.py" in logged
+    assert "builtins.KeyError" in logged
+    assert "Meyer" not in logged + found.text
+    assert list((tmp_path / "served" / "uploads").iterdir()) == []
+
+
+def test_a_person_goes_before_what_waits_in_the_spool() -> None:
+    turns, order, ready = Turns(), list[str](), threading.Barrier(4)
+
+    def ask(name: str) -> None:
+        ready.wait()
+        if name == "person":
+            time.sleep(0.1)  # comes last
+        with turns.taken(person=name == "person"):
+            order.append(name)
+
+    names = ["worker 1", "worker 2", "person"]
+    threads = [threading.Thread(target=ask, args=(name,)) for name in names]
+    for thread in threads:
+        thread.start()
+    with turns.taken(person=False):
+        ready.wait()
+        time.sleep(0.3)
+    for thread in threads:
+        thread.join(10)
+    assert order[0] == "person"
+    assert sorted(order) == sorted(names)
+
+
+def test_a_page_request_waits_for_one_image_of_a_batch_at_most(
+    model: Model, tmp_path: Path
+) -> None:
+    reader, order = Reader(model, None, None), list[str]()
+    files = [tmp_path / f"{i}.png" for i in range(6)]
+    for i, file in enumerate(files):
+        picture(file, seed=i)
+    plain, first = reader.turns.taken, threading.Event()
+
+    @contextmanager
+    def watched(*, person: bool) -> Iterator[None]:
+        with plain(person=person):
+            order.append("person" if person else "worker")
+            first.set()
+            time.sleep(0.2)
+            yield
+
+    reader.turns.taken = watched  # type: ignore[method-assign]
+    worker = threading.Thread(target=reader.asked, args=(files,), kwargs={"person": False})
+    worker.start()
+    assert first.wait(30)
+    with reader.turns.taken(person=True):
+        pass
+    worker.join(30)
+    assert order.count("worker") == 6
+    assert order.index("person") <= 2
+
+
+def test_numbers_do_not_depend_on_what_is_asked_at_once(model: Model, tmp_path: Path) -> None:
+    files = [tmp_path / f"{i}.png" for i in range(5)]
+    for i, file in enumerate(files):
+        picture(file, seed=i)
+    (tmp_path / "2.png").write_bytes(b"damaged")
+    reader = Reader(model, None, None)
+    _, together = reader.asked(files, person=False)
+    alone = [reader.asked([file])[1] for file in files]
+    assert [i for i, _ in together.unreadable] == ["2.png"]
+    assert (together.logits == np.concatenate([said.logits for said in alone])).all()
+
+
 def test_with_a_token_nothing_is_answered_without_it(
     serve: Callable[..., TestClient], png: bytes
 ) -> None:
@@ -229,6 +319,7 @@ def test_uploads_of_a_server_that_was_killed_are_removed(
 ) -> None:
     left = tmp_path / "served" / "uploads" / "upload-x"
     left.parent.mkdir(parents=True)
+    left.parents[1].chmod(0o700)
     left.write_bytes(b"Meyer")
     monkeypatch.setattr("medcnn.clinic.review.serving.serve_until_stopped", lambda *_, **__: None)
     assert run("serve", BEST, "port=0", f"folder={tmp_path / 'served'}", "trainer.device=cpu") == 0
@@ -443,3 +534,73 @@ def test_a_token_that_others_know_is_refused(
     file.chmod(mode)
     assert run("serve", BEST, f"token_file={file}") == 2
     assert said in " ".join(capsys.readouterr().err.split())
+
+
+def test_a_folder_that_others_use_is_not_closed_to_them(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("medcnn.clinic.review.serving.serve_until_stopped", lambda *_, **__: None)
+    folder = tmp_path / "shared"
+    folder.mkdir()
+    folder.chmod(0o755)
+    (folder / "of_a_colleague.txt").write_text("")
+    words = ("serve", BEST, "port=0", f"folder={folder}", "trainer.device=cpu")
+    assert run(*words) == 2
+    assert "other users of this machine may enter it" in " ".join(capsys.readouterr().err.split())
+    assert folder.stat().st_mode & 0o777 == 0o755
+    (folder / "of_a_colleague.txt").unlink()
+    assert run(*words) == 0
+    assert "from now on only you can enter it" in " ".join(capsys.readouterr().err.split())
+    assert folder.stat().st_mode & 0o777 == 0o700
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
+    """The port of a server that ends idle connections after a moment."""
+    monkeypatch.setattr(serving, "IDLE_S", 0.5)
+    listening = socket.create_server(("127.0.0.1", 0))
+
+    async def app(_: Any, __: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 204, "headers": []})
+        await send({"type": "http.response.body"})
+
+    config = uvicorn.Config(app, http=serving.Connection, log_config=None, lifespan="off")
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
+    thread.start()
+    yield int(listening.getsockname()[1])
+    server.should_exit = True
+    thread.join(20)
+    listening.close()
+
+
+def test_connections_that_say_nothing_are_ended(quick: int) -> None:
+    with socket.create_connection(("127.0.0.1", quick)) as silent:
+        silent.settimeout(10)
+        silent.sendall(b"GET / HT")
+        assert silent.recv(100) == b""
+    with socket.create_connection(("127.0.0.1", quick)) as once:
+        once.settimeout(10)
+        once.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert once.recv(1000).startswith(b"HTTP/1.1 204")
+        once.sendall(b"G")
+        assert once.recv(100) == b"", "a byte of the next request does not hold it"
+
+
+def test_one_address_has_a_part_of_the_connections(
+    quick: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(serving, "IDLE_S", 60)
+    silent = [socket.create_connection(("127.0.0.1", quick)) for _ in range(serving.MOST_OF_ONE)]
+    with socket.create_connection(("127.0.0.1", quick)) as refused:
+        refused.settimeout(10)
+        with suppress(ConnectionError):
+            assert refused.recv(100) == b""
+    silent.pop().close()
+    time.sleep(0.2)
+    with socket.create_connection(("127.0.0.1", quick)) as taken:
+        taken.settimeout(10)
+        taken.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert taken.recv(1000).startswith(b"HTTP/1.1 204")
+    for one in silent:
+        one.close()

@@ -14,9 +14,11 @@ from numpy.typing import NDArray
 from medcnn.clinic.answers import Answer, HeatMap, Identity, answers_of, measured_with
 from medcnn.clinic.objects import file_of, objects_of
 from medcnn.clinic.review.reading import Reader
-from medcnn.clinic.worker import Made
+from medcnn.clinic.worker import Made, NotMade
 from medcnn.config import Choice
+from medcnn.models.computing import out_of_memory
 from medcnn.models.deployed import Model
+from medcnn.pixels.decoder import passes
 from medcnn.system.errors import ImageError, UsageError
 from medcnn.system.privacy import pseudonymised
 
@@ -57,13 +59,22 @@ class Answering:
         self.measured = {} if model.members else measured_with(checkpoint, sha256)
 
     def __call__(self, files: Sequence[Path]) -> list[Made]:
-        part, said = self.reader.asked(list(files))
+        """Raises MemoryError where there is too little of it, whoever noticed."""
+        try:
+            return self._made(files)
+        except RuntimeError as error:
+            if out_of_memory(error):
+                raise MemoryError from error
+            raise
+
+    def _made(self, files: Sequence[Path]) -> list[Made]:
+        part, said = self.reader.asked(list(files), person=False)
         answers = answers_of(said, self.measured)
         reasons = dict(said.unreadable)
         made: list[Made] = []
         for row, record in enumerate(part.manifest.records):
             if reason := reasons.get(record.image_id):
-                made.append(pseudonymised(reason))
+                made.append(NotMade(why=pseudonymised(reason), passing=passes(reason)))
                 continue
             file, answer = part.manifest.root / record.path, answers[record.image_id]
             try:
@@ -71,7 +82,7 @@ class Answering:
                     self._objects(file, answer, part.store.take(part.rows[row : row + 1])[0])
                 )
             except ImageError as error:
-                made.append(pseudonymised(str(error)))
+                made.append(NotMade(why=pseudonymised(str(error))))
         return made
 
     def _objects(self, file: Path, answer: Answer, seen: NDArray[Any]) -> list[bytes]:
@@ -90,7 +101,7 @@ class Answering:
         whole = model.preprocessing.read_whole(file.parent, file.name)
         try:
             # of the most probable class, as `predict` draws it
-            found = self.reader.explained(seen, whole, None)
+            found = self.reader.explained(seen, whole, None, person=False)
         except UsageError:  # a network without positions: there is no map of it
             return None
         return HeatMap(

@@ -4,9 +4,10 @@ An image is a file, and its state a row of an SQLite table in WAL mode, flushed 
 file without a row was never acknowledged, and its sender keeps it; a row without its results has
 not been sent. So a kill at any moment loses nothing. Names of files and rows are keyed digests.
 
-    waiting -> built -> sent
-       |         |  ^ tried again later
-       +-> failed (no prediction)
+    waiting -> built -> sent -> forgotten, the earliest first, beyond a number
+     |   ^      |   ^
+     |   +------+---+ tried again later
+     +-> failed (no prediction)
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from medcnn.system.run_facts import now
 
 FIRST_WAIT_S, LONGEST_WAIT_S = 5.0, 900.0
 MOST_SHOWN = 50
+FORGET_EVERY = 1000
 TABLE = """
 create table if not exists images (
     key text primary key, shown text not null, checkpoint text not null, state text not null,
@@ -57,6 +59,7 @@ class Entry:
     shown: str
     tries: int
     results: int
+    state: State
 
 
 class Spool:
@@ -67,13 +70,24 @@ class Spool:
         checkpoint: digest of the model that answers. An image that comes again gets an answer only
             if another model gave the last one, or none could be given.
         most: images that may wait.
+        remembered: answered images whose repeat is recognised; the earliest answers beyond that are
+            forgotten. A repeat of those gets the same objects again, which an archive files once.
         least_free_bytes: of the disk.
     """
 
-    def __init__(self, folder: Path, checkpoint: str, *, most: int, least_free_bytes: int) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        checkpoint: str,
+        *,
+        most: int,
+        remembered: int,
+        least_free_bytes: int,
+    ) -> None:
         self.folder, self.checkpoint = own_folder(folder), checkpoint
         self.files, self.results = own_folder(folder / "images"), own_folder(folder / "results")
         self.most, self.least_free_bytes = most, least_free_bytes
+        self.remembered, self._sent = remembered, 0
         self._turn = threading.Lock()
         self._table = sqlite3.connect(folder / "state.sqlite", check_same_thread=False)
         self._table.execute("pragma journal_mode=wal")
@@ -84,6 +98,7 @@ class Spool:
         for made in (folder, folder.parent, folder.parent.parent):
             flush_folder(made)
         self._sweep()
+        self._forget()
 
     def close(self) -> None:
         with self._turn:
@@ -100,6 +115,15 @@ class Spool:
             for path in folder.iterdir():
                 if path.name not in names:
                     path.unlink()
+
+    def _forget(self) -> None:
+        """Remove the rows of the earliest answers beyond those that are remembered."""
+        self._table.execute(
+            "delete from images where state = ?1 and due <= (select due from images "
+            "where state = ?1 order by due desc limit 1 offset ?2)",
+            (State.SENT, self.remembered),
+        )
+        self._table.commit()
 
     def receive(self, uid: str, data: bytes) -> bool:
         """Keep an image; whether it is one to answer. On disk when this returns.
@@ -142,21 +166,21 @@ class Spool:
         return int(found.fetchone()[0])
 
     def waiting(self, most: int) -> list[Entry]:
-        """Images without an answer, the first to arrive first."""
-        return self._entries("state = ?", (State.WAITING,), most)
+        """Images to ask about now, the first to arrive first."""
+        return self._due(State.WAITING, most)
 
     def due(self, most: int) -> list[Entry]:
         """Images whose results are to be sent now."""
-        return self._entries("state = ? and due <= ?", (State.BUILT, time.time()), most)
+        return self._due(State.BUILT, most)
 
-    def _entries(self, where: str, values: tuple[object, ...], most: int) -> list[Entry]:
+    def _due(self, state: State, most: int) -> list[Entry]:
         with self._turn:
             rows = self._table.execute(
-                f"select key, shown, tries, results from images where {where} "
+                "select key, shown, tries, results from images where state = ? and due <= ? "
                 "order by due, rowid limit ?",
-                (*values, most),
+                (state, time.time(), most),
             ).fetchall()
-        return [Entry(*row) for row in rows]
+        return [Entry(key, shown, tries, results, state) for key, shown, tries, results in rows]
 
     def image(self, entry: Entry) -> Path:
         return self.files / f"{entry.key}.dcm"
@@ -169,18 +193,23 @@ class Spool:
         """Keep the results; from now on these bytes are sent, however often that is tried."""
         for i, data in enumerate(objects):
             _write(self.results / f"{entry.key}-{i}.dcm", data)
-        self._set(entry, State.BUILT, "", results=len(objects), checkpoint=self.checkpoint, tries=0)
+        more = {"results": len(objects), "checkpoint": self.checkpoint, "tries": 0, "due": 0.0}
+        self._set(entry, State.BUILT, "", **more)
 
     def sent(self, entry: Entry) -> None:
         """Everything arrived: only the row stays, without a name."""
-        self._set(entry, State.SENT, "")
+        self._set(entry, State.SENT, "", due=time.time())
         for path in (self.image(entry), *self.objects(entry)):
             path.unlink(missing_ok=True)
+        self._sent += 1
+        if self._sent % FORGET_EVERY == 0:
+            with self._turn:
+                self._forget()
 
     def later(self, entry: Entry, reason: str) -> None:
-        """Try to send again, after a wait that doubles each time."""
+        """Try again to answer or to send, after a wait that doubles each time."""
         wait_s = min(FIRST_WAIT_S * 2.0 ** min(entry.tries, 30), LONGEST_WAIT_S)
-        self._set(entry, State.BUILT, reason, tries=entry.tries + 1, due=time.time() + wait_s)
+        self._set(entry, entry.state, reason, tries=entry.tries + 1, due=time.time() + wait_s)
 
     def failed(self, entry: Entry, reason: str) -> None:
         """No answer can be given. The image stays until it is sent again or the folder removed."""

@@ -64,9 +64,10 @@ class Pace:
 
 def image_classes() -> list[str]:
     """Storage classes of pixels, which a model may be asked about."""
-    from pynetdicom.sop_class import _STORAGE_CLASSES
+    from pynetdicom import AllStoragePresentationContexts
 
-    return [uid for name, uid in _STORAGE_CLASSES.items() if "ImageStorage" in name]
+    uids = [context.abstract_syntax for context in AllStoragePresentationContexts]
+    return [str(uid) for uid in uids if uid and "ImageStorage" in uid.keyword]
 
 
 def start(spool: Spool, how: Receiving) -> Any:
@@ -75,8 +76,7 @@ def start(spool: Spool, how: Receiving) -> Any:
     Raises:
         OSError: the port cannot be used.
     """
-    from pynetdicom import AE, evt
-    from pynetdicom._globals import ALL_TRANSFER_SYNTAXES
+    from pynetdicom import AE, ALL_TRANSFER_SYNTAXES, evt
 
     ae = AE(ae_title=how.title)
     ae.require_called_aet = True

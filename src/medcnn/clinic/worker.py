@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 import threading
 import warnings
 from collections.abc import Callable, Sequence
@@ -17,8 +18,18 @@ from medcnn.system.progress import log
 AT_ONCE = 16
 IDLE_S = 0.5
 TIMEOUT_S = 60
-# What an answer is: the objects of each file, or why there are none.
-Made = list[bytes] | str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NotMade:
+    """Why there are no objects of a file, and whether there may be some another time."""
+
+    why: str
+    passing: bool = False
+
+
+# The answer to a file.
+Made = list[bytes] | NotMade
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,9 +77,10 @@ class Worker(threading.Thread):
         if not entries:
             return 0
         for entry, made in zip(entries, self._made(entries), strict=True):
-            if isinstance(made, str):
-                log.warning(f"{entry.shown} gets no answer: {made}")
-                self.spool.failed(entry, made)
+            if isinstance(made, NotMade):
+                when = "yet" if made.passing else "at all"
+                log.warning(f"{entry.shown} gets no answer {when}: {made.why}")
+                (self.spool.later if made.passing else self.spool.failed)(entry, made.why)
             else:
                 self.spool.built(entry, made)
         return len(entries)
@@ -79,7 +91,7 @@ class Worker(threading.Thread):
             return self.answer(files)
         except Exception as error:
             if len(files) == 1:
-                return [_why(error)]
+                return [NotMade(why=_why(error), passing=_passing(error))]
         # one of them is to blame; the others get their answer
         return [made for entry in entries for made in self._made([entry])]
 
@@ -131,6 +143,13 @@ class Worker(threading.Thread):
         finally:
             assoc.release()
         return done
+
+
+def _passing(error: Exception) -> bool:
+    """Whether the machine is to blame and not the image: no memory, no disk. Readers of images also
+    raise OSError for damage, but without a number of the system's."""
+    system = isinstance(error, OSError) and error.errno is not None
+    return system or isinstance(error, MemoryError | sqlite3.Error)
 
 
 def _why(error: Exception) -> str:

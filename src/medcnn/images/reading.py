@@ -139,6 +139,10 @@ def file_part(path: str) -> str:
     return f"{name}.npz" if is_row else path
 
 
+# The reasons that are none of the file: another time, the same file may be read.
+NOT_OPENED, NO_MEMORY = "the file cannot be opened", "there is not enough memory to decode it"
+
+
 def read_file(file: Path) -> bytes:
     """The bytes of a file; raises ImageError if it cannot or must not be read."""
     try:
@@ -157,7 +161,7 @@ def read_file(file: Path) -> bytes:
     except FileNotFoundError:
         raise ImageError("the file is missing") from None
     except OSError as error:
-        raise ImageError(f"the file cannot be opened: {error.strerror or error}") from error
+        raise ImageError(f"{NOT_OPENED}: {error.strerror or error}") from error
 
 
 def _decode(
@@ -277,7 +281,7 @@ def _stranger(data: bytes) -> str:
 def _reason(error: BaseException) -> str:
     text = " ".join(str(error).split())[:200] or type(error).__name__
     if isinstance(error, MemoryError):
-        return "there is not enough memory to decode it"
+        return NO_MEMORY
     if isinstance(error, EOFError) or re.search("truncat|unexpected end|insufficient", text, re.I):
         return f"truncated: {text}"
     return f"damaged or of an unknown kind: {text}"

@@ -20,7 +20,13 @@ from typing import Any
 import numpy as np
 
 from medcnn.images import Frames, Preprocessing, file_part, read_pixels
-from medcnn.images.reading import Pixels, may_be_reduced, read_file
+from medcnn.images.reading import (
+    NO_MEMORY,
+    NOT_OPENED,
+    Pixels,
+    may_be_reduced,
+    read_file,
+)
 from medcnn.pixels.pool import Request, answers
 from medcnn.pixels.process import Look, serve
 from medcnn.system.errors import ImageError
@@ -206,6 +212,15 @@ def _made(opened: Opened, make: Maker) -> tuple[dict[str, Any], bytes]:
     except Exception as error:
         return {"why": _strange(error)}, b""
     return {"why": why, "crc": zlib.crc32(data)}, data
+
+
+def passes(reason: str) -> bool:
+    """Whether a file that was unreadable for this reason may be read another time: its drive or the
+    memory of this machine was to blame. The system kills a process with SIGKILL if memory is out.
+    """
+    return reason.startswith(NOT_OPENED) or reason.endswith(
+        (NO_MEMORY, f"({MemoryError.__name__})", "(SIGKILL)")
+    )
 
 
 def _strange(error: Exception) -> str:

@@ -31,6 +31,7 @@ class ScpConfig:
     allowed: tuple[str, ...]
     per_minute: int = within(1, 1_000_000)
     queue: int = within(1, 10_000_000)
+    remembered: int = within(1, 100_000_000)
     associations: int = within(1, 100)
     min_free_mb: int = within(0, 1_000_000)
     maps: bool
@@ -131,6 +132,18 @@ def _refuse_place(folder: Path) -> None:
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"folder={folder} is a file; name a folder.")
     refuse_shared(folder, f"folder={folder}")
+    if _open_to_others(folder) and any(folder.iterdir()):
+        raise UsageError(
+            f"folder={folder}: other users of this machine may enter it, and it holds files. What "
+            "serve keeps there may show patients, so it would close the folder to them. Name "
+            f"another folder, or close it yourself: chmod 700 '{folder}'."
+        )
+
+
+def _open_to_others(folder: Path) -> bool:
+    from medcnn.system.files import POSIX
+
+    return POSIX and folder.is_dir() and bool(folder.stat().st_mode & 0o077)
 
 
 def _token(config: ServeConfig) -> str:
@@ -161,11 +174,14 @@ def run(config: ServeConfig, _: Command) -> None:
 
     from medcnn.models.deployed import load_model
     from medcnn.system.files import locked, own_folder
+    from medcnn.system.progress import log
 
     if config.threads:
         torch.set_num_threads(config.threads)
     listening = _listening(config)
-    folder = own_folder(Path(config.folder))
+    if _open_to_others(folder := Path(config.folder)):
+        log.info(f"folder={folder}: from now on only you can enter it")
+    own_folder(folder)
     try:
         with listening, locked(folder / "serve.lock"):
             model = load_model(config.checkpoint, device=config.device, precision=config.precision)

@@ -20,15 +20,24 @@ from starlette.responses import HTMLResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from medcnn.clinic.review.answers import Answers
-from medcnn.clinic.review.gate import COOKIE, WRONG_TOKEN_S, Gate, same, ticket
+from medcnn.clinic.review.gate import (
+    ALWAYS,
+    COOKIE,
+    POLICY,
+    WRONG_TOKEN_S,
+    Gate,
+    same,
+    ticket,
+)
 from medcnn.clinic.review.reading import Reader, decided
 from medcnn.pages.review_page import Receipts, Room, entry_page, receipts, result, review_page
 from medcnn.system.errors import MedcnnError, UsageError
 from medcnn.system.files import own_folder
 from medcnn.system.privacy import pseudonymised
 from medcnn.system.progress import log
+from medcnn.system.tracebacks import traceback_of
 
-MOST_TOKEN_BYTES = 4096
+MOST_TOKEN_BYTES, TOKEN_WITHIN_S = 4096, 10
 
 
 class TooLargeError(UsageError):
@@ -68,7 +77,7 @@ def application(served: Served) -> Starlette:
         Route("/receipts", _receipts(served)),
     ]
     gate = Middleware(Gate, names=served.names, token=served.token)
-    faults: dict[Any, Any] = {MedcnnError: _refused, OSError: _failed}
+    faults: dict[Any, Any] = {MedcnnError: _refused, OSError: _failed, Exception: _unforeseen}
     return Starlette(routes=routes, middleware=[gate], exception_handlers=faults)
 
 
@@ -87,10 +96,12 @@ class _Page:
 def _enter(served: Served) -> Callable[[Request], Any]:
     async def enter(request: Request) -> Response:
         body = b""
-        async for chunk in request.stream():
-            body += chunk
-            if len(body) > MOST_TOKEN_BYTES:
-                break
+        with suppress(TimeoutError):  # what came until then is no token
+            async with asyncio.timeout(TOKEN_WITHIN_S):
+                async for chunk in request.stream():
+                    body += chunk
+                    if len(body) > MOST_TOKEN_BYTES:
+                        break
         if not same(body.decode("utf-8", "replace").strip(), served.token):
             await asyncio.sleep(WRONG_TOKEN_S)
             return PlainTextResponse("This is not the token.", 401)
@@ -187,3 +198,13 @@ async def _failed(_: Request, error: Exception) -> Response:
     reason = error.strerror if isinstance(error, OSError) else str(error)
     log.error(f"a request failed: {reason}")
     return PlainTextResponse(f"The server could not do it: {reason}.", 507)
+
+
+async def _unforeseen(_: Request, error: Exception) -> Response:
+    """As the command line says it; the traceback has no names, and no command can ask for it
+    later. Starlette answers outside the gate then, so its headers are added here."""
+    kind = type(error).__name__
+    log.error(f"a request failed:\n{traceback_of(error)}")
+    log.error(f"{kind}: this is a bug in medcnn; report the traceback above, which has no names")
+    told = f"The server could not do it ({kind}). This is a bug in medcnn; its log says more."
+    return PlainTextResponse(told, 500, {**ALWAYS, "Content-Security-Policy": POLICY})

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import threading
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,7 @@ from PIL import Image
 from medcnn.config import Choice
 from medcnn.data.labels import Kind
 from medcnn.images.resizing import contained, narrowed
-from medcnn.models.deployed import Model
+from medcnn.models.deployed import Model, joined
 from medcnn.models.explained import Explanation, explain_image
 from medcnn.models.inputs import Images, read_inputs
 from medcnn.pages.gallery import failed
@@ -45,8 +47,31 @@ def checks_of(checkpoint: Path, how: Choice | None) -> tuple[str, ...] | None:
         return None
 
 
+class Turns:
+    """One thread computes at a time. A person who waits goes before what waits in the spool."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._people, self._taken = 0, False
+
+    @contextmanager
+    def taken(self, *, person: bool) -> Iterator[None]:
+        """The turn, for the length of the block."""
+        with self._changed:
+            self._people += person
+            self._changed.wait_for(lambda: not self._taken and (person or not self._people))
+            self._people -= person
+            self._taken = True
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._taken = False
+                self._changed.notify_all()
+
+
 class Reader:
-    """Asks the model about one file at a time, whoever wants to know.
+    """Asks the model about one image at a time, whoever wants to know.
 
     Attributes:
         model: with the preprocessing that files are read with.
@@ -56,14 +81,25 @@ class Reader:
 
     def __init__(self, model: Model, how: Choice | None, failed: tuple[str, ...] | None) -> None:
         self.model, self.how, self.failed = model, how, failed
-        self._turn = threading.Lock()
+        self.turns = Turns()
 
-    def asked(self, files: list[Path]) -> tuple[Images, Predictions]:
-        """The pixels of these files, and what the model says of those that can be read."""
-        with self._turn, warnings.catch_warnings():
+    def asked(self, files: list[Path], *, person: bool = True) -> tuple[Images, Predictions]:
+        """The pixels of these files, and what the model says of those that can be read.
+
+        Each image is a batch of its own, so that its numbers do not depend on what arrived with it,
+        and a person waits for one image at most.
+
+        Args:
+            person: whether somebody waits for the answer.
+        """
+        with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of oddities that pydicom repairs; damage has a reason
             (part,) = read_inputs(files, self.model.labels, self.model.preprocessing)
-            return part, self.model.said_new(part)
+            said = []
+            for row in range(len(part.rows)):
+                with self.turns.taken(person=person):
+                    said.append(self.model.said_new(replace(part, rows=part.rows[row : row + 1])))
+            return part, joined(said)
 
     def review(self, file: Path) -> Reviewed:
         """Everything that the page shows of a file."""
@@ -80,10 +116,12 @@ class Reader:
         drawn = self._map(part.store.take(part.rows)[0], whole, _explained(said))
         return Reviewed(**_words(said), **drawn, facts=facts, steps=steps)
 
-    def explained(self, seen: NDArray[Any], whole: NDArray[Any], label: str | None) -> Explanation:
+    def explained(
+        self, seen: NDArray[Any], whole: NDArray[Any], label: str | None, *, person: bool = True
+    ) -> Explanation:
         """The map of an image by `how`, which must not be None; raises UsageError."""
         assert self.how is not None
-        with self._turn:
+        with self.turns.taken(person=person):
             return explain_image(self.model, seen, whole, self.how, label)
 
     def _map(self, seen: NDArray[Any], whole: NDArray[Any], label: str | None) -> dict[str, Any]:

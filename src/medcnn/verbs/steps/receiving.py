@@ -38,6 +38,7 @@ def receiving(
         folder / "spool",
         str(reader.model.provenance["checkpoint_sha256"]),
         most=scp.queue,
+        remembered=scp.remembered,
         least_free_bytes=scp.min_free_mb * 1_000_000,
     )
     how = Receiving(

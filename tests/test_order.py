@@ -139,18 +139,18 @@ def test_the_tour_takes_no_more_than_an_afternoon() -> None:
 
 # Lines that a room may have. One that needs more says in a decision what it deleted.
 ROOMS = {
-    "audit": 2_290,
+    "audit": 2_365,
     "cli": 1_680,
     "clinic": 2_392,
     "data": 9_095,
     "images": 4_778,
     "models": 6_308,
-    "pages": 7_162,
+    "pages": 7_185,
     "pixels": 1_800,
     "statistics": 9_492,
     "system": 2_730,
     "training": 4_600,
-    "verbs": 10_507,
+    "verbs": 10_519,
 }
 
 

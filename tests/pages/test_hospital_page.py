@@ -9,7 +9,15 @@ from typing import Any
 
 import pytest
 
-from medcnn.pages.hospital_facts import PROBE, RECALIBRATED, TUNED, NewHospital, Rule, Shift
+from medcnn.pages.hospital_facts import (
+    PROBE,
+    RECALIBRATED,
+    TUNED,
+    Copies,
+    NewHospital,
+    Rule,
+    Shift,
+)
 from medcnn.pages.hospital_page import DETAILS, SUMMARY, hospital_page, side, summary_of
 from medcnn.statistics.acceptance import Condition
 from medcnn.statistics.differences import Difference, Pairing
@@ -126,6 +134,8 @@ CASES = {
     ),
     "together": shifted(apart=Estimate(value=0.52, low=0.45, high=0.6, count=300, groups=200)),
     "few patients": shifted(apart=None),
+    "copies": shifted(copies=Copies(found=3, same=2, among=14)),
+    "no copies": shifted(copies=Copies(found=0, same=0, among=14)),
     "part": like(shared=("nevus",)),
     "probe run": like(transfer="linear_probe"),
     "wise": like(wise_ft=0.6),

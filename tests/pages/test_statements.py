@@ -424,7 +424,7 @@ TESTED |= {"group_statements.py", "gallery.py", "reader_points.py"}
 TESTED |= {"anatomy_notes.py", "comparison_notes.py", "crossvalidation_page.py", "hospital_page.py"}
 TESTED |= {"curve_page.py", "external_page.py", "family.py", "monitor_page.py", "plan_page.py"}
 TESTED |= {"readers_page.py", "robustness_page.py"}
-TESTED |= {"looking.py", "review_page.py"}
+TESTED |= {"looking.py", "review_page.py", "shifted.py"}
 """Modules whose sentences all stand in tables, of which tests ask when they must not be made; the
 functions of `checklist.SAYS` are asked the same in test_checklist.py."""
 

@@ -30,6 +30,7 @@ from medcnn.audit.pairs import (
     pixels_with_two_labels,
 )
 from medcnn.audit.person_names import IMAGING_WORDS, looks_real, names_in_path
+from medcnn.audit.sides import sides_are_patients
 from medcnn.data import splits
 from medcnn.data.manifest import Split
 from medcnn.data.own.identity import identifies
@@ -255,6 +256,7 @@ CHECKS: dict[str, Check] = {
     "rows": row_is_refused,
     "splits": split_is_missing,
     "patients": patients_are_unknown,
+    "sides": sides_are_patients,
     "groups": group_in_two_splits,
     "pixels": pixels_in_two_splits,
     "labels": pixels_with_two_labels,

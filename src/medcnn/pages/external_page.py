@@ -21,8 +21,8 @@ from medcnn.pages.format import (
     whose,
 )
 from medcnn.pages.hospital_facts import Shift
-from medcnn.pages.hospital_page import SHIFTED
 from medcnn.pages.page import rendered
+from medcnn.pages.shifted import SHIFTED
 from medcnn.statistics.differences import Difference
 from medcnn.statistics.estimates import Estimate
 from medcnn.statistics.evaluation import Score

@@ -26,6 +26,16 @@ WORDS = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Copies:
+    """How many of `among` images here are, or look like copies of, images that the old model was
+    trained or chosen with; `same`: how many of these have exactly the same pixels."""
+
+    found: int
+    same: int
+    among: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Shift:
     """In what the images here differ from those there, at the old hospital.
 
@@ -35,6 +45,7 @@ class Shift:
         sizes_px: median width and height of the files there and here; None where not known.
         looks: brightness, contrast, colour -> mean there, mean here, standard deviation there.
         apart: AUROC of a probe that distinguishes the two; None if there are too few patients.
+        copies: of the images that are judged here; None if they were not searched.
         missing: why the images there are not at hand; empty where they are.
     """
 
@@ -43,6 +54,7 @@ class Shift:
     sizes_px: tuple[tuple[int, int], ...] | None = None
     looks: Mapping[str, tuple[float, float, float]] | None = None
     apart: Estimate | None = None
+    copies: Copies | None = None
     missing: str = ""
 
     @property

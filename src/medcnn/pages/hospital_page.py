@@ -10,19 +10,17 @@ from medcnn.pages.comparison_page import bars
 from medcnn.pages.facts import Facts, Statement, say
 from medcnn.pages.format import counted, estimate, moment, number, of_hundred, p_text, signed, whose
 from medcnn.pages.hospital_facts import (
-    MOVED,
     OLD,
     PROBE,
     RECALIBRATED,
     TUNED,
     NewHospital,
-    Shifted,
 )
 from medcnn.pages.page import rendered
+from medcnn.pages.shifted import SHIFTED, with_interval
 from medcnn.pages.statements import STATEMENTS
 from medcnn.statistics.acceptance import Condition, Verdict
 from medcnn.statistics.differences import Difference
-from medcnn.statistics.estimates import Estimate
 from medcnn.statistics.metrics.table import METRICS
 
 ARM = {
@@ -112,7 +110,7 @@ SUMMARY: dict[str, Statement[NewHospital]] = {
     "old on all": Statement(
         lambda f: (
             f"The old model as it is, on all {f.old_on_all.count:,} labelled images here: "
-            f"{f.title} {_value(f.old_on_all, f.group_noun)}."
+            f"{f.title} {with_interval(f.old_on_all, f.group_noun)}."
             if f.old_on_all
             else ""
         ),
@@ -148,56 +146,6 @@ SUMMARY: dict[str, Statement[NewHospital]] = {
 }
 
 
-def _value(of: Estimate, noun: str) -> str:
-    value, interval = estimate(of.value, of.low, of.high)
-    return f"{value} ({f'95 % interval {interval}' if interval else whose(of.note, noun)})"
-
-
-def _sizes(f: Shifted) -> str:
-    assert f.shift.sizes_px
-    there, here = (f"{w:,} x {h:,} px" for w, h in f.shift.sizes_px)
-    return f"Files measure {here} here and {there} there (medians)."
-
-
-def _looks(f: Shifted) -> str:
-    parts = [
-        f"{words} ({number(here, 2)} against {number(there, 2)}, {far:.1f} standard deviations)"
-        for words, here, there, far in f.shift.changed
-    ]
-    return f"Images here are {', '.join(parts)} than there."
-
-
-def _prevalence(f: Shifted) -> str:
-    assert f.shift.moved
-    name, there, here = f.shift.moved
-    return (
-        f"The prevalence of {name} differs most: {of_hundred(here)} of 100 images here, "
-        f"{of_hundred(there)} of 100 there."
-    )
-
-
-def _moved_by(f: Shifted) -> float:
-    """How far the prevalence that differs most does; below 0 where none is known."""
-    return abs(f.shift.moved[2] - f.shift.moved[1]) if f.shift.moved else -1.0
-
-
-def _apart(f: Shifted) -> str:
-    assert f.shift.apart
-    return (
-        "A probe that sees only brightness, colour and layout distinguishes the two hospitals with "
-        f"AUROC {_value(f.shift.apart, f.group_noun)}, on {f.group_noun}s it was not fitted on; "
-        "0.5 would be guessing."
-    )
-
-
-def _not_apart(f: Shifted) -> str:
-    assert f.shift.apart
-    return (
-        "A probe that sees only brightness, colour and layout is not shown to distinguish the two "
-        f"hospitals: AUROC {_value(f.shift.apart, f.group_noun)}, where 0.5 is guessing."
-    )
-
-
 def _conditions(f: NewHospital) -> tuple[Condition, ...]:
     return f.rule.conditions if f.rule else ()
 
@@ -219,50 +167,6 @@ def _times(f: NewHospital) -> str:
         f"the test split {moment(f.rule.looked)}"
     )
 
-
-SHIFTED: dict[str, Statement[Shifted]] = {
-    "sizes": Statement(_sizes, lambda f: f.shift.sizes_px is not None),
-    "looks": Statement(_looks, lambda f: bool(f.shift.changed)),
-    "looks alike": Statement(
-        "In brightness, contrast and colour, images here and there differ by less than half a "
-        "standard deviation.",
-        lambda f: bool(f.shift.looks) and not f.shift.changed,
-    ),
-    "prevalence": Statement(_prevalence, lambda f: _moved_by(f) >= MOVED),
-    "prevalence alike": Statement(
-        "No class is more or less frequent here than there by 5 or more of 100 images.",
-        lambda f: 0 <= _moved_by(f) < MOVED,
-    ),
-    "apart": Statement(_apart, lambda f: f.shift.apart is not None and f.shift.apart.low > 0.5),
-    "not apart": Statement(
-        _not_apart, lambda f: f.shift.apart is not None and not f.shift.apart.low > 0.5
-    ),
-    "few to tell apart": Statement(
-        lambda f: f"There are too few {f.group_noun}s to ask whether the hospitals differ visibly.",
-        lambda f: f.shift.apart is None and not f.shift.missing,
-    ),
-    "missing": Statement(
-        lambda f: (
-            f"The images of the old hospital cannot be looked at: {f.shift.missing}. So sizes and "
-            "intensities are not compared, and no probe was asked to tell the hospitals apart."
-        ),
-        lambda f: bool(f.shift.missing),
-    ),
-    "unlike": Statement(
-        lambda f: (
-            f"{f.shift.unlike[0]:,} of {f.shift.unlike[1]:,} images here look unlike those that "
-            "the old model was trained on, by a simple check of brightness, colour and layout."
-        ),
-        lambda f: f.shift.unlike[0] > 0,
-    ),
-    "none unlike": Statement(
-        lambda f: (
-            f"All {f.shift.unlike[1]:,} images here look like those that the old model was trained "
-            "on, by a simple check of brightness, colour and layout."
-        ),
-        lambda f: f.shift.unlike[0] == 0 and f.shift.unlike[1] > 0,
-    ),
-}
 
 DETAILS: dict[str, Statement[NewHospital]] = {
     **SHIFTED,

@@ -9,6 +9,7 @@ import numpy as np
 
 from medcnn.models.appearance import Watcher
 from medcnn.pages.external_page import External, external_page, sentences_of
+from medcnn.pages.shifted import copies_text
 from medcnn.places import checkpoints_at
 from medcnn.statistics.predictions import Predictions
 from medcnn.statistics.recalibration import recalibrations
@@ -60,8 +61,11 @@ def held_against_home(config: ExternalConfig, run: RunFolder, judged: Judged) ->
                 *(manifest, judged.store, judged.how, images, checkpoint.labels),
                 path.resolve().parent.parent,
                 (len(watcher.unlike), watcher.seen),
+                rows[np.isin([r.image_id for r in manifest.records], here.image_ids)],
             ),
         )
+    if found.shift.copies and found.shift.copies.found:
+        run.note(copies_text(found.shift))
     title = f"{checkpoint.architecture.backbone} at {manifest.source}"
     write_text(run.path / "external.html", external_page(found, title, run.facts["notes"]))
     content = {
@@ -74,6 +78,7 @@ def held_against_home(config: ExternalConfig, run: RunFolder, judged: Judged) ->
             for name in ("differences", "cuts", "prevalences", "recalibrated")
         },
         "told_apart": asdict(found.shift.apart) if found.shift.apart else None,
+        "copies": asdict(found.shift.copies) if found.shift.copies else None,
     }
     write_json(run.path / "external.json", content)
     for sentence in sentences_of(found):

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -41,13 +43,15 @@ from medcnn.verbs.steps.datasets import (
     labelled,
     manifest_of,
     pixels_of,
+    preprocessing_of,
     with_splits,
 )
+from medcnn.verbs.steps.deciding import sized
 from medcnn.verbs.steps.dry_run import few_of
 from medcnn.verbs.train import TrainConfig
 
 # Increased whenever the same set would give different findings.
-AUDIT_VERSION = 9
+AUDIT_VERSION = 10
 
 
 def audited(
@@ -79,12 +83,7 @@ def audited_set(
         cache=data.cache,
         executor=data.executor,
     )
-    if audit.of(Severity.REFUSE):
-        raise DataError(
-            f"these data are refused before anything is trained.\n\n{page.text(audit)}\n"
-            "`medcnn audit` with the same data settings shows every row, with pictures.\n"
-            f"{way_through(audit.of(Severity.REFUSE))} {bad_files(audit)}".strip()
-        )
+    refuse(audit)
     described(manifest, run.note)
     run.facts["audit"] = {"warned": sorted({f.check for f in audit.of(Severity.WARN)})}
     for sentence in page.warnings(audit.findings):
@@ -93,6 +92,53 @@ def audited_set(
     log.info(f"run folder: {run.path}")  # which stays from here on
     log.info(f"audit: {audit.verdict} {run.audit}")
     return manifest, audit.bad, how
+
+
+def refuse(audit: Audit, where: str = "") -> None:
+    """Raises DataError for data that must not be trained on, with every reason; `where` names the
+    part of them that was looked at."""
+    if refused := audit.of(Severity.REFUSE):
+        raise DataError(
+            f"these data are refused before anything is trained{where}.\n\n{page.text(audit)}\n"
+            "`medcnn audit` with the same data settings shows every row, with pictures.\n"
+            f"{way_through(refused)} {bad_files(audit)}".strip()
+        )
+
+
+def audited_ahead(
+    whole: Manifest, parts: Mapping[str, TrainConfig], note: Callable[[str], None]
+) -> None:
+    """Audit what several trainings of one set will see before the first of them begins, and say
+    what they are warned of. Findings are kept, so that each training takes its own.
+
+    Args:
+        whole: the set, before medcnn makes splits.
+        parts: the settings of each training, by its name.
+
+    Raises:
+        DataError: one of them would be refused.
+    """
+    worst: dict[str, tuple[str, Finding]] = {}
+    count: Counter[str] = Counter()
+    for name, config in parts.items():
+        data = sized(config).data
+        manifest, unsplit = _split_or_why(whole, data, config.seed)
+        how = settled(manifest, preprocessing_of(data))
+        audit = audit_of(
+            *(manifest, unsplit, how, config.audit, config.seed),
+            measure=False,
+            cache=data.cache,
+            executor=data.executor,
+        )
+        refuse(audit, f" ({name})" if len(parts) > 1 else "")
+        for found in audit.of(Severity.WARN):
+            count[found.check] += 1
+            if found.check not in worst or len(found.rows) > len(worst[found.check][1].rows):
+                worst[found.check] = name, found
+    for check, (name, found) in worst.items():
+        of = f" ({name}; {count[check]} of {len(parts)} trainings)" if len(parts) > 1 else ""
+        for sentence in page.warnings([found]):
+            note(sentence + of)
 
 
 def way_through(refused: Sequence[Finding]) -> str:
@@ -158,7 +204,10 @@ def manifest_to_audit(
 ) -> tuple[Manifest, str]:
     """The manifest with the splits that training would use, or with those of its author where
     training would refuse them, and why; a leak is left to the audit to describe."""
-    manifest = labelled(data, note, faulty=True)
+    return _split_or_why(labelled(data, note, faulty=True), data, seed)
+
+
+def _split_or_why(manifest: Manifest, data: DataConfig, seed: int) -> tuple[Manifest, str]:
     try:
         return with_splits(manifest, data, seed, leaky=True), ""
     except DataError as error:
@@ -234,15 +283,7 @@ def _examine(
     usable = [row for row, f in enumerate(looks.facts) if not f.bad]
     groups = [r.group for r in manifest.records]
 
-    def read(row: int) -> Any:
-        return read_pixels(
-            manifest.root,
-            manifest.records[row].path,
-            window=preprocessing.window,
-            frames=preprocessing.frames,
-            full_scale=preprocessing.full_scale,
-        )
-
+    read = _reader(manifest, preprocessing)
     with working("searching copies, and what tells the label apart from the disease"):
         search = recovered(looks.grey, usable, groups, read) if measure and limits.copies else None
         examined = Examined(
@@ -257,6 +298,26 @@ def _examine(
             full_scale=preprocessing.full_scale,
         )
         return run_checks(examined, limits.allow), search
+
+
+def _reader(manifest: Manifest, how: Preprocessing) -> Callable[[int], Any]:
+    """Row -> its pixels [H, W, C], decoded in full."""
+
+    def read(row: int) -> Any:
+        return read_pixels(
+            manifest.root,
+            manifest.records[row].path,
+            window=how.window,
+            frames=how.frames,
+            full_scale=how.full_scale,
+        )
+
+    return read
+
+
+def digests_of(manifest: Manifest, how: Preprocessing) -> Callable[[int], str]:
+    """Row -> hash of its pixels, decoded in full once; empty where that fails."""
+    return cache(digest_by(_reader(manifest, how)))
 
 
 def _placeless(node: Any, root: Path) -> Any:

@@ -37,6 +37,7 @@ from medcnn.system.run_folder import RunFolder
 from medcnn.training.probes import PROBES, chosen
 from medcnn.verbs.learning_curve import FEWEST_SIZES, PROBE, LearningCurveConfig, Same
 from medcnn.verbs.probe import Method, ProbeConfig
+from medcnn.verbs.steps.auditing import audited_ahead
 from medcnn.verbs.steps.datasets import labelled, with_splits
 from medcnn.verbs.steps.deciding import FROM_SCRATCH, PRETRAINED
 from medcnn.verbs.steps.dry_run import rehearsed
@@ -88,6 +89,7 @@ def measured(config: LearningCurveConfig, make: Make) -> Path:
         taken = {(n, s): splits.with_fewer(whole, n, s) for n in sizes for s in seeds}
         refuse_other_images(folder, whole)
         refuse_few_tested(config, whole)
+        audited_ahead(manifest, {"all sizes": all_of(config)}, note)
         print(f"learning curve: {folder}", flush=True)
         arms: dict[str, list[list[Predictions]]] = {}
         for arm in config.arms:
@@ -194,6 +196,12 @@ def refuse_mixed(arms: Mapping[str, list[list[Predictions]]]) -> None:
                 "the same labels, so no curve can be drawn through them. Set another run_dir to "
                 "start again."
             )
+
+
+def all_of(config: LearningCurveConfig) -> TrainConfig:
+    """The settings of a training on every patient, whose splits hold those of all others."""
+    train = config.train
+    return replace(train, data=replace(train.data, split_seed=train.seed, train_groups=None))
 
 
 def made(

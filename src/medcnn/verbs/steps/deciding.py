@@ -38,7 +38,7 @@ def decided(config: Config, run: RunFolder) -> Config:
         begun = run.facts["config"]
         lr, size_px = begun["optimizer"]["lr"], begun["data"]["size_px"]
         if lr is None or size_px is None:
-            advice = PRETRAINED if _pretrained(config) else FROM_SCRATCH
+            advice = _advice(config)
             chosen = {} if lr else {"optimizer.lr": advice.lr}
             chosen |= {} if size_px else {"data.size_px": advice.size_px}
             said = " and ".join(f"{key}={value:g}" for key, value in chosen.items())
@@ -58,6 +58,16 @@ def decided(config: Config, run: RunFolder) -> Config:
             key: stored[group][key] for key in ("lr", "size_px") if key in stored[group]
         }
     return config
+
+
+def sized(config: Config) -> Config:
+    """The settings with the size of images that `decided` will choose."""
+    size_px = config.data.size_px or _advice(config).size_px
+    return replace(config, data=replace(config.data, size_px=size_px))
+
+
+def _advice(config: TrainConfig) -> Advice:
+    return PRETRAINED if _pretrained(config) else FROM_SCRATCH
 
 
 def _pretrained(config: TrainConfig) -> bool:

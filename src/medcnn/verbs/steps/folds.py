@@ -28,6 +28,7 @@ from medcnn.system.files import write_json, write_text
 from medcnn.system.progress import hushed, log, working, wrapped
 from medcnn.system.run_facts import without_free_settings
 from medcnn.verbs.crossvalidate import CrossvalidateConfig
+from medcnn.verbs.steps.auditing import audited_ahead
 from medcnn.verbs.steps.datasets import labelled
 from medcnn.verbs.steps.dry_run import rehearsed
 from medcnn.verbs.steps.many_runs import digest, opened
@@ -57,6 +58,11 @@ def crossvalidated(config: CrossvalidateConfig, make: Make) -> Path:
         if "groups" not in config.train.audit.allow:
             refuse_leaks(whole)
         repeats = range(1, config.repeats + 1)
+        parts = {
+            fold_name(r, f): made(config, make, folder, r, f)[0]
+            for r, f in product(repeats, range(1, config.folds + 1))
+        }
+        audited_ahead(whole, parts, note)
         dealt = {r: in_folds(whole, config.folds, config.train.seed + r - 1) for r in repeats}
         for label, patients in rare_labels(dealt[1], config.folds).items():
             note(

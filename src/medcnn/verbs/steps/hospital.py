@@ -8,12 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from medcnn.data.manifest import Manifest
+from medcnn.data.manifest import Manifest, Split
 from medcnn.models.appearance import Watcher
 from medcnn.pages.format import estimate, signed
 from medcnn.pages.hospital_facts import OLD, TUNED, NewHospital, Rule
 from medcnn.pages.hospital_page import hospital_page, summary_of
 from medcnn.pages.report import Table
+from medcnn.pages.shifted import copies_text
 from medcnn.pixels.pixel_store import PixelStore
 from medcnn.statistics.acceptance import Acceptance, Condition
 from medcnn.statistics.common_classes import ASKED
@@ -72,7 +73,10 @@ def decided(
         shift = shift_of(
             *(manifest, store, old.described.preprocessing, images, old.described.labels, folder),
             (len(watcher.unlike), watcher.seen),
+            manifest.rows(Split.TEST) if config.audit.copies else None,
         )
+        if shift.copies and shift.copies.found:
+            run.note(copies_text(shift))
         labelled = int((~np.isnan(manifest.targets())).any(axis=1).sum())
         alone = None
         before = old.described

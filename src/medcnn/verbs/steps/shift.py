@@ -20,6 +20,7 @@ from medcnn.pages.hospital_facts import Shift
 from medcnn.pixels.pixel_store import PixelStore
 from medcnn.statistics.estimates import Estimate
 from medcnn.system.errors import DataError
+from medcnn.verbs.steps.known_pixels import copies_from
 from medcnn.verbs.steps.old_images import OldImages
 
 Floats = NDArray[np.float64]
@@ -33,6 +34,7 @@ def shift_of(
     classes: LabelSpace,
     run_folder: Path,
     unlike: tuple[int, int],
+    judged: NDArray[np.int64] | None,
 ) -> Shift:
     """
     Args:
@@ -40,6 +42,7 @@ def shift_of(
         classes: of the old model, as they are called here, in the old order.
         run_folder: of the old model, whose manifest may tell how frequent each class was there.
         unlike: how many of how many images here look unlike those of the old training.
+        judged: rows to search for copies of old training images; None: no search.
     """
     old_manifest = old.manifest if isinstance(old, OldImages) else _manifest_in(run_folder)
     here = dict(zip(manifest.labels.outputs, _shares(manifest), strict=True))
@@ -63,6 +66,7 @@ def shift_of(
         sizes_px=sizes if all(sizes) else None,
         looks=_means(before, facts),
         apart=_apart(before, facts, earlier, groups),
+        copies=None if judged is None else copies_from(old, manifest, how, judged),
     )
 
 

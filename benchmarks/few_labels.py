@@ -3,9 +3,11 @@
     python benchmarks/few_labels.py TABLE.json FIGURE.png RUNS
 
 RUNS: run folders of `medcnn train` and `medcnn probe` on one data set, which differ in
-`data.train_groups`, the way of transfer, and the seed. The commands are in docs/transfer.md. Scores
-are those of the test images: balanced accuracy, and AUROC as the mean over classes with its
-interval; several seeds of one way become their mean, and the interval is that of the first.
+`data.train_groups`, the way of transfer, and the seed. The commands are in docs/transfer.md. Rows of
+an earlier TABLE.json stay, unless a run has the same way, number of groups and seed. Scores are
+those of the test images: balanced accuracy, and AUROC as the mean over classes with its interval;
+several seeds of one way become their mean and standard deviation, and the interval is that of the
+first.
 """
 
 from __future__ import annotations
@@ -72,7 +74,8 @@ def draw(rows: list[dict[str, Any]], path: Path) -> None:
     for mode in dict.fromkeys(r["mode"] for r in rows):
         points = [r for r in rows if r["mode"] == mode]
         at = [r["groups"] for r in points]
-        axis.plot(at, [r["auroc"] for r in points], marker="o", markersize=4, label=mode)
+        means, spread = [r["auroc"] for r in points], [r["sd"] or 0 for r in points]
+        axis.errorbar(at, means, spread, marker="o", markersize=4, capsize=2, label=mode)
     axis.set_xscale("log")
     axis.set_xlabel("lesions with a label")
     axis.set_ylabel("AUROC on test, mean over classes")
@@ -84,7 +87,9 @@ def draw(rows: list[dict[str, Any]], path: Path) -> None:
 
 def main() -> None:
     table, picture, *folders = (Path(word) for word in sys.argv[1:])
-    rows = [row_of(folder) for folder in folders]
+    earlier = json.loads(table.read_text(encoding="utf-8"))["rows"] if table.exists() else []
+    found = {(r["mode"], r["groups"], r["seed"]): r for r in [*earlier, *map(row_of, folders)]}
+    rows = sorted(found.values(), key=lambda r: (r["mode"], r["groups"], r["seed"]))
     result = {"rows": rows, "summary": summary(rows)}
     table.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     draw(result["summary"], picture)

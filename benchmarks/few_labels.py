@@ -3,7 +3,7 @@
     python benchmarks/few_labels.py TABLE.json FIGURE.png RUNS
 
 RUNS: run folders of `medcnn train` and `medcnn probe` on one data set, which differ in
-`data.train_groups`, the way of transfer, and the seed. The commands are in docs/transfer.md. Rows of
+`data.train_groups`, the way of transfer, and the seed. docs/transfer.md has the commands. Rows of
 an earlier TABLE.json stay, unless a run has the same way, number of groups and seed. Scores are
 those of the test images: balanced accuracy, and AUROC as the mean over classes with its interval;
 several seeds of one way become their mean and standard deviation, and the interval is that of the

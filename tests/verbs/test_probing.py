@@ -72,6 +72,28 @@ def test_nearest_neighbours_leave_predictions_and_no_features_of_patients(
     assert run("report", folder) == 0
 
 
+def test_a_pooling_is_the_one_that_features_are_taken_with(
+    probe: Callable[..., tuple[int, Path]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ("model=resnet18", "data.size_px=64", "c=0.01")
+    made = {name: probe(name, f"pooling={name}", *words) for name in ("auto", "avg", "max", "gem")}
+    assert {code for code, _ in made.values()} == {0}
+    said = {n: Predictions.read(f / "predictions_test.csv").logits for n, (_, f) in made.items()}
+    assert said["auto"] == pytest.approx(said["avg"], abs=1e-4)
+    for name in ("max", "gem"):
+        assert np.abs(said[name] - said["avg"]).max() > 0.01
+        best = made[name][1] / "checkpoints" / "best.safetensors"
+        assert run("evaluate", best, f"run_dir={name}-again") == 0
+        again = Predictions.read(Path(f"{name}-again") / "predictions_test.csv")
+        assert said[name] == pytest.approx(again.logits, abs=1e-4)
+    capsys.readouterr()
+    assert probe("attention", "pooling=attention", *words)[0] == 2
+    assert "a probe trains nothing but a linear head" in " ".join(capsys.readouterr().err.split())
+    curve = ("learning-curve", "data=phantom", "model=resnet18", "pooling=attention")
+    assert run(*curve, "arms=[probe]") == 2
+    assert "a probe trains nothing but a linear head" in " ".join(capsys.readouterr().err.split())
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [

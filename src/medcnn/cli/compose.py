@@ -306,9 +306,9 @@ def _frozen(verb: Verb, given: Given) -> Any:
         "data.name": adapters.DATASETS,
         "augmentation.preset": [*PRESET_NAMES, *installed("augmentations")],
     }
+    groups = ("loss", "pooling", "head", "optimizer", "sampler", "transfer")
+    known |= {f"{group}.name": _group_names(group) for group in groups if composed.get(group)}
     if "loss" in composed:  # it trains
-        groups = ("loss", "pooling", "head", "optimizer", "sampler", "transfer")
-        known |= {f"{group}.name": _group_names(group) for group in groups}
         known["trainer.score"] = ("auto", *choosing())
     if backbone := (composed.get("model") or {}).get("backbone"):
         bodies = [*backbones(), *names_in("model")]

@@ -12,7 +12,7 @@ from medcnn.system.errors import UsageError, at_once
 from medcnn.system.launched import one_of_several
 from medcnn.system.settings import Rule, beside, shown, within
 from medcnn.verbs import Command, Given, Verb, train
-from medcnn.verbs.probe import numbers, whole_numbers
+from medcnn.verbs.probe import numbers, untrained, whole_numbers
 from medcnn.verbs.train import TrainConfig
 
 if TYPE_CHECKING:
@@ -94,6 +94,8 @@ class LearningCurveConfig:
         ]
         if shared.trainer.dry_run and not self.trained:
             faults.append("trainer.dry_run=true rehearses a training, and arms=[probe] has none.")
+        if PROBE in self.arms and shared.pooling:
+            faults += untrained(shared.pooling)
         return faults
 
 

@@ -15,6 +15,7 @@ from medcnn.verbs import Command, Given, Verb
 if TYPE_CHECKING:
     from medcnn.config import (
         AuditLimits,
+        Choice,
         DataConfig,
         Device,
         ModelConfig,
@@ -48,6 +49,16 @@ def whole_numbers(value: Any) -> tuple[int, ...]:
     return tuple(int(v) for v in found)
 
 
+def untrained(pooling: Choice) -> list[str]:
+    """Why a probe cannot use it, if so."""
+    if pooling.name != "attention":
+        return []
+    return [
+        "pooling=attention learns which positions count, and a probe trains nothing but a linear "
+        "head. Take avg, max, gem or lse, or train transfer=linear_probe."
+    ]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProbeConfig:
     seed: Seed
@@ -58,6 +69,7 @@ class ProbeConfig:
     data: DataConfig
     audit: AuditLimits
     model: ModelConfig
+    pooling: Choice
     readout: ReadoutConfig
     prevalence: Prevalence
     subgroups: Subgroups
@@ -70,7 +82,7 @@ class ProbeConfig:
         for name in ("drop_path", "auxiliary"):
             if getattr(self.model, name):
                 faults.append(f"model.{name} has no effect on a probe, which trains no body.")
-        return faults
+        return [*faults, *untrained(self.pooling)]
 
     @property
     def values(self) -> tuple[float, ...]:

@@ -283,6 +283,7 @@ def _fitting(config: LearningCurveConfig, folder: Path) -> Callable[[Point], Pre
 def _probe_config(config: LearningCurveConfig) -> ProbeConfig:
     train = config.train
     assert train.model, "a learning curve begins with a network"
+    assert train.pooling, "and train.yaml has a pooling"
     return ProbeConfig(
         seed=train.seed,
         run_dir=None,
@@ -292,6 +293,7 @@ def _probe_config(config: LearningCurveConfig) -> ProbeConfig:
         data=train.data,
         audit=train.audit,
         model=train.model,
+        pooling=train.pooling,
         readout=train.readout,
         subgroups=(),
         prevalence=None,

@@ -67,6 +67,7 @@ def probed(config: ProbeConfig, run: RunFolder) -> None:
             [
                 ("datasets", config.data.name),
                 ("backbones", config.model.backbone),
+                ("poolings", config.pooling.name),
                 *(("steps", step["name"]) for step in config.data.steps),
             ]
         ),
@@ -112,6 +113,8 @@ def frozen(config: ProbeConfig, run: RunFolder) -> Frozen:
         options=dict(config.model.options),
         head="linear",
         head_options={"dropout": 0.0},
+        pooling=config.pooling.name,
+        pooling_options=dict(config.pooling.options),
         channels=config.data.channels,
         size_px=how.size_px,
     )

@@ -84,6 +84,11 @@ def trait(name: str, strength: float, p: float) -> Examined:
     return replace(sound(), traits=(found,))
 
 
+def sided(left: int, right: int) -> Examined:
+    of = with_records(sound(), left, group="12_left")
+    return with_records(of, right, group="12_right")
+
+
 def everyone(of: Examined, **changed: Any) -> Examined:
     return with_facts(of, *range(44), **changed)
 
@@ -101,6 +106,8 @@ CASES: dict[str, tuple[Callable[[], Examined], set[str]]] = {
     "splits": (lambda: replace(sound(), unsplit="Only 2 patients."), {"splits"}),
     "no patients": (lambda: alone(sound()), {"patients"}),
     "leak": (lambda: with_records(sound(), 34, group="p0"), {"groups"}),
+    "two sides": (lambda: sided(0, 2), {"sides"}),
+    "two sides, one in test": (lambda: sided(0, 34), {"sides"}),
     "same": (lambda: paired(0, 34), {"pixels"}),
     "same validates": (lambda: paired(0, 24), {"pixels"}),
     "same validates and tests": (lambda: paired(24, 34), {"pixels"}),
@@ -178,6 +185,8 @@ def test_every_check_has_a_case() -> None:
 
 # A clause, and the cases in which it is printed; in all others it must not be.
 CLAUSES = {
+    "1 pair of patients look like two sides": {"two sides", "two sides, one in test"},
+    "1 of them in two splits": {"two sides, one in test"},
     "The test contains training images": {"same"},
     "The images that choose epoch and thresholds were also trained on": {"same validates"},
     "The test contains images that have chosen epoch and thresholds": {"same validates and tests"},

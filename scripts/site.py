@@ -1,13 +1,14 @@
 """Pages of the documentation that are made from the code, for MkDocs (`mkdocs build`).
 
 `hooks` in mkdocs.yml names this file. `reference/settings.md` has every setting of every command,
-`reference/python.md` the public names of `import medcnn`.
+`reference/python.md` the public names of `import medcnn`, `project/first_steps.md` the notebook.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import inspect
+import json
 import os
 import re
 import sys
@@ -28,8 +29,13 @@ from medcnn.verbs import VERBS, verb_of
 TOP = Path(__file__).parents[1]
 CONFIGS = TOP / "configs"
 GROUPS = ("pooling", "head", "loss", "sampler", "optimizer", "transfer", "model")
-# pages that lie at the top of the repository
-MOVED = {"CONTRIBUTING.md": "project/contributing.md", "CHANGELOG.md": "project/changelog.md"}
+# pages that lie elsewhere in the repository
+NOTEBOOK = "examples/first_steps.ipynb"
+MOVED = {
+    "CONTRIBUTING.md": "project/contributing.md",
+    "CHANGELOG.md": "project/changelog.md",
+    NOTEBOOK: "project/first_steps.md",
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -187,10 +193,23 @@ def _documented(thing: Any) -> str:
     return "\n".join(lines)
 
 
+def notebook_page(content: str) -> str:
+    """The cells of a notebook, which has no outputs, as Markdown."""
+    parts = []
+    for cell in json.loads(content)["cells"]:
+        text = "".join(cell["source"])
+        parts.append(f"```python\n{text}\n```" if cell["cell_type"] == "code" else text)
+    title, *rest = parts
+    return "\n\n".join(
+        [title, f"This is the notebook `{NOTEBOOK}` without its outputs.", *rest, ""]
+    )
+
+
 def pages() -> dict[str, str]:
     """Place in the site -> Markdown."""
     made = {place: (TOP / name).read_text("utf-8") for name, place in MOVED.items()}
     return made | {
+        MOVED[NOTEBOOK]: notebook_page(made[MOVED[NOTEBOOK]]),
         "reference/settings.md": settings_page(),
         "reference/python.md": python_page(),
     }
@@ -210,8 +229,9 @@ def inside(markdown: str, here: str) -> str:
         if re.match(r"\w+:", target) or here.startswith("reference/"):
             return link[0]
         path = Path(os.path.normpath(own / target))
-        if path.name in MOVED and path.parent == TOP:
-            place = MOVED[path.name]
+        name = path.relative_to(TOP).as_posix() if path.is_relative_to(TOP) else ""
+        if name in MOVED:
+            place = MOVED[name]
         elif path.is_file() and path.is_relative_to(TOP / "docs"):
             place = path.relative_to(TOP / "docs").as_posix()
         elif path.exists():

@@ -5,6 +5,7 @@ Blocks of docs/python.md run in tests/test_api.py, those of CONTRIBUTING.md in t
 
 from __future__ import annotations
 
+import html
 import importlib.util
 import json
 import re
@@ -95,6 +96,9 @@ def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:
     made = {p.relative_to(tmp_path).with_suffix("").as_posix() for p in tmp_path.rglob("*.html")}
     pages = {p.relative_to(DOCS).with_suffix("").as_posix() for p in DOCS.rglob("*.md")}
     assert pages | {"reference/settings", "reference/python", "project/contributing"} <= made
+    notebook = (tmp_path / "project" / "first_steps.html").read_text(encoding="utf-8")
+    assert "medcnn.compare(run, other)" in html.unescape(re.sub(r"<.*?>", "", notebook))
+    assert 'href="project/first_steps.html"' in (tmp_path / "python.html").read_text("utf-8")
 
 
 LINK = re.compile(r"\[[^\]]*\]\(([^)#\s]+)(#[^)\s]*)?\)")

@@ -76,7 +76,7 @@ TRAINS = ("trainer.epochs=1", "trainer.batch_size=10", "explain=null", *QUICK)
 def workplace(drawn: Callable[[str, int], Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What the pages suppose: runs, a checkpoint, images in folders, tables and YAML."""
     place = tmp_path_factory.mktemp("workplace")
-    images = drawn("dermoscopy", 30)
+    images = drawn("dermoscopy", 40)
     for folder in ("my-configs", "conf"):
         (place / folder / "data").mkdir(parents=True)
         for name in ("my_hospital", "other_hospital"):

@@ -142,7 +142,7 @@ ROOMS = {
     "audit": 2_365,
     "cli": 1_680,
     "clinic": 2_392,
-    "data": 9_095,
+    "data": 9_108,
     "images": 4_778,
     "models": 6_308,
     "pages": 7_210,

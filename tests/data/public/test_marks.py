@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from medcnn.data.public.marks import SEGMENTED, marks_of
+from medcnn.data.public.marks import IDRID, SEGMENTED, marks_of, may_have_marks
 
 
 def corners(mask: np.ndarray | None) -> list[int]:
@@ -79,3 +79,27 @@ def test_masks_are_of_the_lesion_whatever_it_is(tmp_path: Path, image: str, mask
     assert corners(marks_of(tmp_path, image, "nv", 80, 120)) == [20, 60, 40, 100], "a larger copy"
     (tmp_path / mask).write_bytes(b"damaged")
     assert marks_of(tmp_path, image, "mel", 40, 60) is None
+
+
+@pytest.mark.parametrize("above", ["", "A. Segmentation/"])
+def test_marks_of_idrid_are_all_its_lesions_and_not_the_optic_disc(
+    tmp_path: Path, above: str
+) -> None:
+    place = tmp_path / above / IDRID / "b. Testing Set"
+    for folder, short, row in (
+        ("2. Haemorrhages", "HE", 10),
+        ("4. Soft Exudates", "SE", 20),
+        ("5. Optic Disc", "OD", 35),
+    ):
+        pixels = np.zeros((40, 60, 3), np.uint8)
+        pixels[row : row + 5, 30:50, 0] = 255
+        (place / folder).mkdir(parents=True)
+        Image.fromarray(pixels).save(place / folder / f"IDRiD_55_{short}.tif")
+    path = f"{above}1. Original Images/b. Testing Set/IDRiD_55.jpg"
+    found = marks_of(tmp_path, path, "moderate", 40, 60)
+    assert corners(found) == [10, 30, 25, 50]
+    assert found is not None
+    assert found.sum() == 2 * 5 * 20
+    assert may_have_marks(tmp_path, path)
+    graded = f"{above}1. Original Images/b. Testing Set/IDRiD_055.jpg"
+    assert not may_have_marks(tmp_path, graded), "part B has other names"

@@ -5,11 +5,14 @@
     VinDr-CXR       annotations/annotations_train.csv, annotations_test.csv (class_name, x_min, ...)
     HAM10000        HAM10000_segmentations_lesion_tschandl/ISIC_..._segmentation.png
     PH2             IMD003/IMD003_lesion/IMD003_lesion.bmp beside each image
+    IDRiD           2. All Segmentation Groundtruths/a. Training Set/1. Microaneurysms/..._MA.tif
+                    and three more kinds of lesion, of the images in 1. Original Images (part A)
 
-IDRiD segments other images (its part A) than it grades (part B), whose names do not go together.
+The images that IDRiD grades (part B) have names of their own, which do not lead to part A.
 
 Source: Wang et al. 2017, CVPR; Shih et al. 2019, Radiology: AI 1(1); Nguyen et al. 2022, Sci Data
-9:429; Tschandl et al. 2020, Nat Med 26; Mendonca et al. 2013, IEEE EMBC.
+9:429; Tschandl et al. 2020, Nat Med 26; Mendonca et al. 2013, IEEE EMBC; Porwal et al. 2018, Data
+3(3):25.
 """
 
 from __future__ import annotations
@@ -31,6 +34,8 @@ Box = tuple[str, float, float, float, float]
 NIH_PX = 1024
 NIH_NAMES = {"Infiltrate": "Infiltration"}  # of the table of boxes -> of the table of findings
 SEGMENTED = "HAM10000_segmentations_lesion_tschandl"
+IDRID = "2. All Segmentation Groundtruths"
+LESIONS = ("1. Microaneurysms", "2. Haemorrhages", "3. Hard Exudates", "4. Soft Exudates")
 
 
 def marks_of(root: Path, path: str, label: str, height: int, width: int) -> Mask | None:
@@ -42,12 +47,13 @@ def marks_of(root: Path, path: str, label: str, height: int, width: int) -> Mask
     """
     name = PurePosixPath(path)
     if masks := [p for p in _masks(root, name) if p.is_file()]:
+        marked = np.zeros((height, width), bool)
         try:
-            with Image.open(masks[0]) as file:
-                mask = file.convert("L").resize((width, height), Image.Resampling.NEAREST)
+            for mask in masks:
+                marked |= _mask(mask, height, width)
         except OSError:
             return None
-        return np.asarray(mask) > 127
+        return marked
     for table, side, rows in _tables(name):
         if (root / table).is_file():
             found = np.zeros((height, width), bool)
@@ -77,7 +83,20 @@ def _tables(name: PurePosixPath) -> tuple[tuple[str, int, Callable[..., Iterator
     )
 
 
+def _mask(path: Path, height: int, width: int) -> Mask:
+    """The marked part of a mask that may have another size than the image."""
+    with Image.open(path) as file:
+        mask = file.convert("L").resize((width, height), Image.Resampling.NEAREST)
+    # IDRiD marks in red, whose grey is 76
+    return np.asarray(mask) > (0 if path.suffix == ".tif" else 127)
+
+
 def _masks(root: Path, name: PurePosixPath) -> Iterator[Path]:
+    """Where the set would have masks of an image; what is marked is what any of them marks."""
+    if name.parent.parent.name == "1. Original Images":
+        place = root / name.parent.parent.parent / IDRID / name.parent.name
+        for lesion, short in zip(LESIONS, ("MA", "HE", "EX", "SE"), strict=True):
+            yield place / lesion / f"{name.stem}_{short}.tif"
     yield root / SEGMENTED / f"{name.stem}_segmentation.png"
     if name.parent.name == f"{name.stem}_Dermoscopic_Image":
         yield root / name.parent.parent / f"{name.stem}_lesion" / f"{name.stem}_lesion.bmp"

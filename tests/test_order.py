@@ -144,7 +144,7 @@ ROOMS = {
     "clinic": 2_392,
     "data": 9_108,
     "images": 4_778,
-    "models": 6_308,
+    "models": 6_314,
     "pages": 7_210,
     "pixels": 1_800,
     "statistics": 9_492,

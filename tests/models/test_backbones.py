@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from timm.layers import DropPath
+from timm.layers import BlurPool2d, DropPath
 
 from medcnn.models.backbone_names import CLASSIC_NAMES, backbone_names
 from medcnn.models.backbones import BACKBONES, Normalisation, build_body, with_drop_path
@@ -44,6 +44,16 @@ def test_an_option_that_the_network_lacks_is_refused() -> None:
         build_body("resnet18", channels=3, size_px=64, options={"no_such_option": 1})
     with pytest.raises(UsageError, match="backbone lenet5 has no option"):
         build_body("lenet5", channels=3, size_px=32, options={"drop_rate": 0.1})
+
+
+@pytest.mark.parametrize("name", ["resnet18", "densenet121", "efficientnet_lite0"])
+def test_anti_aliased_pooling_is_an_option_that_adds_no_weights(name: str) -> None:
+    plain = build_body(name, channels=3, size_px=64).network
+    smooth = build_body(name, channels=3, size_px=64, options={"aa_layer": "blur"}).network
+    assert any(isinstance(module, BlurPool2d) for module in smooth.modules())
+    assert smooth.state_dict().keys() == plain.state_dict().keys(), "published weights fit"
+    with pytest.raises(UsageError, match="cannot be built"):
+        build_body(name, channels=3, size_px=64, options={"aa_layer": "blurr"})
 
 
 def test_stochastic_depth_leaves_out_blocks_in_training_only() -> None:

@@ -11,6 +11,7 @@ from typing import Any, cast
 import timm
 import timm.models
 import torch
+from timm.layers.blur_pool import BlurPool2d
 from timm.layers.drop import DropPath
 from torch import Tensor, nn
 
@@ -22,6 +23,8 @@ from medcnn.system.errors import UsageError
 from medcnn.system.registry import Table
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+# `model.options.aa_layer`: what a stride is taken after (Zhang 2019, ICML)
+ANTI_ALIASING = {"blur": BlurPool2d, "avg": nn.AvgPool2d}
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,6 +217,9 @@ def _of_timm(name: str, channels: int, size_px: int, options: dict[str, Any]) ->
     known = timm.models.get_pretrained_cfg(name, allow_unregistered=True)
     if known is not None and known.fixed_input_size:
         options.setdefault("img_size", size_px)
+    wanted = options.get("aa_layer")
+    if isinstance(wanted, str):  # only some networks of timm know layers by name
+        options = {**options, "aa_layer": ANTI_ALIASING.get(wanted, wanted)}
     try:
         return timm.create_model(
             name, pretrained=False, num_classes=0, in_chans=channels, **options

@@ -6,6 +6,10 @@ Patients have 1 to 4 images, whose noise shares 70 % of its variance. They belon
 sexes and of four age bands (10, 30, 40 and 20 % of them); a view belongs to the image, so that a
 patient may be in both. `no gap`: nothing depends on these. `gaps`: women have a lower AUROC, and
 those of the oldest band other probabilities. Each cell is written as soon as it is done.
+
+    nice -n 19 python benchmarks/subgroups.py benchmarks/results/subgroups-folds.json 300 --folds
+
+does the same for predictions out of five folds, whose models differ in scale, mean and threshold.
 """
 
 from __future__ import annotations
@@ -30,6 +34,9 @@ from medcnn.statistics.subgroups import Subgroups, subgroups
 BINARY = LabelSpace(kind=Kind.BINARY, names=("no", "yes"))
 AGES = ("under 40", "40 to under 60", "60 to under 80", "80 or more")
 SHARED, TRUTH, RESAMPLES = 0.7, 200_000, 500
+FOLDED = "--folds" in sys.argv
+# Scale and shift of the log odds of each fold's model, and how far its threshold is off.
+MODELS = ((0.7, -0.6, 0.3), (0.9, 0.4, -0.2), (1.0, 0.0, 0.0), (1.2, 0.7, 0.4), (1.4, -0.3, -0.3))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,14 +67,25 @@ def draw(
     odds = apart * seen - apart**2 / 2 + np.log(of.prevalence / (1 - of.prevalence))
     odds += np.where(of.gaps & (age[group] == 3), 1.0, 0.0)
     view = rng.random(n) < 0.6
+    more: dict[str, Any] = {"readout": Readout.of_thresholds([of.prevalence])}
+    if FOLDED:
+        fold = rng.permutation(patients)[group] % len(MODELS)
+        scale, shift, _ = np.array(MODELS)[fold].T
+        odds = scale * odds + shift
+        usual = np.log(of.prevalence / (1 - of.prevalence))
+        cuts = [1 / (1 + np.exp(-(a * (usual + off) + b))) for a, b, off in MODELS]
+        more = {
+            "folds": tuple((fold + 1).tolist()),
+            "by_fold": tuple(Readout.of_thresholds([cut]) for cut in cuts),
+        }
     found = Predictions(
         labels=BINARY,
-        split="test",
+        split="oof" if FOLDED else "test",
         image_ids=tuple(map(str, range(n))),
         groups=tuple(map(str, group)),
         targets=yes[:, None].astype(np.float32),
         logits=odds[:, None].astype(np.float32),
-        readout=Readout.of_thresholds([of.prevalence]),
+        **more,
     )
     return found, {
         "sex": ["female" if w else "male" for w in woman[group]],
@@ -127,4 +145,5 @@ def main(path: Path, runs: int) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else 300)
+    words = [w for w in sys.argv[1:] if not w.startswith("--")]
+    main(Path(words[0]), int(words[1]) if len(words) > 1 else 300)

@@ -17,6 +17,7 @@ from medcnn.pages.crossvalidation_page import SAYS, Crossed, crossvalidation_pag
 from medcnn.places import fold_name
 from medcnn.statistics.folds import CrossValidated, cross_validated, out_of_fold
 from medcnn.statistics.predictions import Predictions
+from medcnn.statistics.subgroups import subgroups
 
 
 @pytest.fixture
@@ -25,7 +26,9 @@ def crossed(simulate: Any) -> Crossed:
 
 
 def crossed_of(whole: Predictions) -> Crossed:
-    oof = out_of_fold([whole.only(range(30)), whole.only(range(30, 60))], whole.image_ids, 1)
+    half = len(whole.image_ids) // 2
+    parts = [whole.only(range(half)), whole.only(range(half, 2 * half))]
+    oof = out_of_fold(parts, whole.image_ids, 1)
     records = tuple(
         Record(image_id=i, path=i, group=g, target=tuple(t), fold=f)
         for i, g, t, f in zip(
@@ -68,6 +71,25 @@ def test_each_sentence_holds_where_its_facts_are_and_not_elsewhere(crossed: Cros
     assert "(7 images)" in SAYS["test"].words(held)
     for name in ("recipe", "pooled", "spread", "spread of folds", "left out", "research"):
         assert SAYS[name].words(crossed)
+
+
+def test_subgroups_are_told_where_there_are_some_and_from_which_repeat(simulate: Any) -> None:
+    whole = simulate(Kind.BINARY, 240)
+    crossed = crossed_of(whole)
+    for name in ("groups", "groups of one repeat"):
+        assert SAYS[name].words(crossed) == ""
+    assert "Subgroups" not in crossvalidation_page(crossed, [])
+    joined = replace(whole, folds=(1, 1, 2, 2) * 60, by_fold=(whole.readout,) * 2)
+    sex = [("f", "m")[at // 4 % 2] for at in range(240)]
+    grouped = replace(crossed, groups=subgroups(joined, {"sex": sex}))
+    page = " ".join(crossvalidation_page(grouped, []).split())
+    assert "never saw the patient" in SAYS["groups"].words(grouped)
+    assert SAYS["groups of one repeat"].words(grouped) == ""
+    twice = replace(grouped, dealt={1: crossed.whole, 2: crossed.whole})
+    assert SAYS["groups of one repeat"].words(twice)
+    assert "Subgroups, out of fold" in page
+    assert SAYS["groups"].words(grouped) in page
+    assert "A gap is the score of a group minus that of all other images." in page
 
 
 def test_the_table_has_no_second_column_of_images(crossed: Crossed) -> None:

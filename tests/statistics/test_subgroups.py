@@ -10,9 +10,10 @@ import pytest
 from scipy.stats import binom
 
 from medcnn.data.labels import Kind
+from medcnn.statistics.decisions import Readout
 from medcnn.statistics.predictions import Predictions
 from medcnn.statistics.scores import evaluate
-from medcnn.statistics.subgroups import FEWEST_SHOWN, subgroups
+from medcnn.statistics.subgroups import FEWEST_SHOWN, RANKS, subgroups
 
 
 def halves(predictions: Predictions, seed: int = 0) -> list[str]:
@@ -159,9 +160,33 @@ def test_as_many_resamples_as_patients_mix_up_no_noise(simulate) -> None:
     assert np.ptp(levels) < 0.003
 
 
-def test_several_models_have_no_subgroups(simulate) -> None:
-    predictions = replace(simulate(Kind.BINARY), folds=(1,) * 120)
-    assert subgroups(predictions, {"sex": ["f"] * 120}).groups == ()
+def test_out_of_fold_each_decision_is_that_of_its_own_model_and_nothing_is_ranked(simulate) -> None:
+    whole = simulate(Kind.BINARY, 240)
+    fold = tuple(1 + at // 2 % 2 for at in range(240))
+    shift = np.where(np.array(fold) == 1, 0.0, 3.0)[:, None].astype(np.float32)
+    models = tuple(Readout.of_thresholds([1 / (1 + np.exp(-cut))]) for cut in (0.0, 3.0))
+    joined = replace(whole, logits=whole.logits + shift, folds=fold, by_fold=models)
+    sex = halves(whole)
+    of_folds, of_one = (
+        subgroups(p, {"sex": sex})
+        for p in (joined, replace(whole, readout=Readout.of_thresholds([0.5])))
+    )
+    for found, alone in zip(of_folds.groups, of_one.groups, strict=True):
+        names = {s.score.name for s in found.scores}
+        assert names == {"sensitivity", "specificity", "calibration_intercept"}
+        for name in ("sensitivity", "specificity"):
+            own, other = found.find(name), alone.find(name)
+            assert own.score == other.score, "the second model says 3 more and asks for 3 more"
+            assert own.gap == other.gap
+
+
+@pytest.mark.parametrize("kind", Kind)
+def test_out_of_fold_no_kind_of_label_has_a_score_of_ranks(simulate, kind) -> None:
+    whole = simulate(kind, 240)
+    joined = replace(whole, folds=(1, 1, 2, 2) * 60, by_fold=(whole.readout,) * 2)
+    found = subgroups(joined, {"sex": halves(whole)})
+    assert {s.score.name for g in found.groups for s in g.scores} & RANKS == set()
+    assert all(g.scores for g in found.groups)
 
 
 def population(draw: np.random.Generator, simulate, gap: float = 0.0) -> tuple[Predictions, dict]:

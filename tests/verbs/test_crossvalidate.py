@@ -59,8 +59,11 @@ def test_scores_are_means_over_folds_in_metrics_json_and_on_the_page(done: Path)
     assert found.value == pytest.approx(sum(score(p, "auroc") for p in tests) / 2)
     page = (done / "crossvalidation.html").read_text()
     assert f"AUROC is {found.value:.3f}" in page
-    assert "No score is computed from all folds in one table" in page
+    assert "No score above is computed from all folds in one table" in page
     assert 'href="repeat-1/fold-2/report.html"' in page
+    groups = json.loads((done / "metrics.json").read_text())["subgroups"]["oof"]["groups"]
+    assert {"F", "M"} <= {g["group"] for g in groups}
+    assert "Subgroups, out of fold" in page
     stored = json.loads((done / "crossvalidation.json").read_text())
     assert sum(f["images"] for f in stored["dealt"]["1"].values()) == found.count
 

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 
 import numpy as np
 
 from medcnn.data.folds import LEFT_ALONE
 from medcnn.data.manifest import Manifest
-from medcnn.pages.facts import Statement, say
-from medcnn.pages.format import counted, estimate, number, whose
+from medcnn.pages.facts import Facts, Statement, say
+from medcnn.pages.format import counted, estimate, number, percent, whose
+from medcnn.pages.group_statements import GROUPS
 from medcnn.pages.layout import CLASS_COLUMNS, MAIN
 from medcnn.pages.page import rendered
+from medcnn.pages.subgroups import alarms, sections, tables
 from medcnn.statistics.evaluation import Score
 from medcnn.statistics.folds import CrossValidated
 from medcnn.statistics.metrics.table import DEFAULT_SCORE, METRICS
+from medcnn.statistics.subgroups import Subgroups
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,12 +30,14 @@ class Crossed:
     Attributes:
         dealt: repeat -> the images with their folds.
         names: (repeat, fold) -> folder of that run, below that of the cross-validation.
+        groups: of the first repeat.
     """
 
     backbone: str
     found: CrossValidated
     dealt: Mapping[int, Manifest]
     names: Mapping[tuple[int, int], str]
+    groups: Subgroups = field(default_factory=Subgroups)
 
     @property
     def whole(self) -> Manifest:
@@ -136,15 +141,28 @@ SAYS: dict[str, Statement[Crossed]] = {
         lambda c: True,
     ),
     "pooled": Statement(
-        "No score is computed from all folds in one table. That would rank images of different "
-        "models against each other; if one model gives higher probabilities than another, the "
-        "pooled AUROC is wrong although each model ranks its own images well.",
+        "No score above is computed from all folds in one table. That would rank images of "
+        "different models against each other; if one model gives higher probabilities than "
+        "another, the pooled AUROC is wrong although each model ranks its own images well.",
         lambda c: True,
     ),
     "left out": Statement(
         "Calibration error is not averaged over folds: it is larger in small folds for the same "
         "model. The report of each fold has it.",
         lambda c: True,
+    ),
+    "groups": Statement(
+        lambda c: (
+            "Groups count the decisions and probabilities of all folds together, each as the model "
+            f"gave it that never saw the {c.group_noun}: a group has too few in each fold for "
+            "means over folds. AUROC by group would rank images of different models against each "
+            "other; the report of each fold has it."
+        ),
+        lambda c: bool(c.groups.groups),
+    ),
+    "groups of one repeat": Statement(
+        "Groups are those of the first repeat.",
+        lambda c: bool(c.groups.groups) and c.repeats > 1,
     ),
     "test": Statement(
         lambda c: (
@@ -180,9 +198,28 @@ def crossvalidation_page(crossed: Crossed, notes: list[str]) -> str:
         labels=labels,
         metrics=METRICS,
         tables={r: table(manifest) for r, manifest in crossed.dealt.items()},
-        say=partial(say, SAYS, crossed),
+        say=partial(_said, crossed),
+        subgroups=tables(crossed.groups),
+        of_split="out of fold",
+        more=say(SAYS, crossed, "groups", "groups of one repeat"),
+        noun=crossed.group_noun,
         whose=partial(whose, noun=crossed.group_noun),
     )
+
+
+def _said(crossed: Crossed, *names: str) -> str:
+    """What is said of the cross-validation, or (of `GROUPS`) of its subgroups."""
+    found = crossed.groups
+    facts = Facts(
+        sections=frozenset(sections(found)),
+        group_noun=crossed.group_noun,
+        gaps=found.gaps,
+        gap_level=f"{percent(found.level)} %",
+        alarms=alarms(found),
+    )
+    own = [n for n in names if n in SAYS]
+    of_groups = [n for n in names if n not in SAYS]
+    return f"{say(SAYS, crossed, *own)} {say(GROUPS, facts, *of_groups)}".strip()
 
 
 def table(manifest: Manifest) -> list[list[str]]:

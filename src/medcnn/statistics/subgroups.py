@@ -44,6 +44,8 @@ POWER = 0.8
 BLOCK = 64
 """Resamples at once, which bounds memory for many patients."""
 USUAL = ("auroc", "sensitivity", "specificity", "calibration_intercept")
+RANKS = frozenset({"auroc", "cut_auroc"})
+"""Scores that rank images against each other, which those of different models must not be."""
 OF_GRADES = ("quadratic_weighted_kappa", "cut_auroc", "cut_sensitivity", "cut_specificity")
 NO_MEAN = frozenset({"calibration_intercept"})
 """Classes' intercepts of the same image pull against each other, so their mean says nothing."""
@@ -145,9 +147,10 @@ def subgroups(
         groupings: name -> group of each image [N], such as `groupings.groupings` makes.
         resamples: joint draws of patients, for the band.
 
-    Predictions of several models (out of fold) have no subgroups: their scores are means of folds.
+    Of predictions out of fold, decisions and probabilities are counted together, each as its own
+    model gave it; `RANKS` are left out.
     """
-    if predictions.folds or not groupings:
+    if not groupings:
         return Subgroups()
     cells = [
         (by, name, np.array(groups) == name)
@@ -250,7 +253,9 @@ class _Sides:
     def __init__(self, predictions: Predictions, numbers: Ints, weights: NDArray[Any]) -> None:
         self.labels, self.numbers, self.weights = predictions.labels, numbers, weights
         assessed = Assessed(predictions=predictions)
-        names = OF_GRADES if self.labels.kind is Kind.ORDINAL else USUAL
+        names: tuple[str, ...] = OF_GRADES if self.labels.kind is Kind.ORDINAL else USUAL
+        if predictions.folds:
+            names = tuple(n for n in names if n not in RANKS)
         self.every: list[tuple[dict[str, Any], list[Rows], tuple[str | None, ...]]] = []
         for scope in Scope:
             metrics = {n: METRICS[n] for n in names if METRICS[n].scope(self.labels) is scope}

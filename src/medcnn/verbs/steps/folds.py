@@ -22,8 +22,10 @@ from medcnn.pages.format import counted
 from medcnn.places import CROSSVALIDATION, fold_name
 from medcnn.statistics.evaluation import Evaluation, read_metrics, write_metrics
 from medcnn.statistics.folds import cross_validated, out_of_fold
+from medcnn.statistics.groupings import groupings
 from medcnn.statistics.metrics.table import DEFAULT_SCORE
 from medcnn.statistics.predictions import Predictions
+from medcnn.statistics.subgroups import subgroups
 from medcnn.system.files import write_json, write_text
 from medcnn.system.progress import hushed, log, working, wrapped
 from medcnn.system.run_facts import without_free_settings
@@ -137,7 +139,12 @@ def conclude(
         table.write(folder / f"predictions_{table.split}.csv")
     with working("scores over folds"):
         found = cross_validated(tables, seed=config.train.seed)
-    write_metrics(folder / "metrics.json", {found.evaluation.split: found.evaluation})
+        first = tables[0]
+        made = groupings(first.attributes, first.groups, config.train.subgroups)
+        groups = subgroups(first, made, seed=config.train.seed)
+    split = found.evaluation.split
+    more = {"subgroups": {split: groups.to_json()}}
+    write_metrics(folder / "metrics.json", {split: found.evaluation}, more)
     whole = dealt[1]
     content = {
         "schema": SCHEMA,
@@ -158,6 +165,7 @@ def conclude(
         found=found,
         dealt=dealt,
         names={(r, f): fold_name(r, f) for r, f in product(dealt, range(1, config.folds + 1))},
+        groups=groups,
     )
     write_text(folder / "crossvalidation.html", crossvalidation_page(crossed, notes))
     print()

@@ -134,6 +134,10 @@ CASES = {
     ),
     "together": shifted(apart=Estimate(value=0.52, low=0.45, high=0.6, count=300, groups=200)),
     "few patients": shifted(apart=None),
+    "features": shifted(features=Estimate(value=0.8, low=0.7, high=0.9, count=300, groups=200)),
+    "like features": shifted(
+        features=Estimate(value=0.52, low=0.45, high=0.6, count=300, groups=200)
+    ),
     "copies": shifted(copies=Copies(found=3, same=2, among=14)),
     "no copies": shifted(copies=Copies(found=0, same=0, among=14)),
     "part": like(shared=("nevus",)),

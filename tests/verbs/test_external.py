@@ -34,6 +34,8 @@ def test_home_and_here_stand_on_one_page_beside_the_report(
     assert stored["verdict"] in ("loses", "keeps", "gains", "unsure")
     page = (tmp_path / "e/external.html").read_text()
     assert stored["sentences"][0].split(":")[0] in page
+    assert 0 <= stored["told_apart_by_features"]["value"] <= 1
+    assert "A probe on the features of the model itself" in page
     assert (tmp_path / "e/report.html").is_file()
     assert (tmp_path / "e/predictions_all.csv").is_file()
 

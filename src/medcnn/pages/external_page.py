@@ -183,6 +183,10 @@ def _apart(f: External) -> bool:
     return f.shift.apart is not None and f.shift.apart.low > 0.5
 
 
+def _features_apart(f: External) -> bool:
+    return f.shift.features is not None and f.shift.features.low > 0.5
+
+
 SUMMARY: dict[str, Statement[External]] = {
     LOSES: Statement(lambda f: f"The model loses here: {_main(f)}.", lambda f: f.verdict == LOSES),
     KEEPS: Statement(
@@ -211,6 +215,12 @@ SUMMARY: dict[str, Statement[External]] = {
         "in scores may come from how images are made as much as from the patients, and images of "
         "both in one training or test set would reward a model for recognising the source.",
         _apart,
+    ),
+    "features apart": Statement(
+        "What the model sees tells the two hospitals apart, though brightness, colour and layout "
+        "alone are not shown to. So it is asked about other images than those it was tested on at "
+        "home.",
+        lambda f: _features_apart(f) and not _apart(f),
     ),
     "wrong mean": Statement(_calibration, lambda f: _wrong(f) is True),
     "right mean": Statement(

@@ -45,6 +45,7 @@ class Shift:
         sizes_px: median width and height of the files there and here; None where not known.
         looks: brightness, contrast, colour -> mean there, mean here, standard deviation there.
         apart: AUROC of a probe that distinguishes the two; None if there are too few patients.
+        features: the same of a probe on the features of the model's own body.
         copies: of the images that are judged here; None if they were not searched.
         missing: why the images there are not at hand; empty where they are.
     """
@@ -54,6 +55,7 @@ class Shift:
     sizes_px: tuple[tuple[int, int], ...] | None = None
     looks: Mapping[str, tuple[float, float, float]] | None = None
     apart: Estimate | None = None
+    features: Estimate | None = None
     copies: Copies | None = None
     missing: str = ""
 

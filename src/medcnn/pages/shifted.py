@@ -60,6 +60,23 @@ def _not_apart(f: Shifted) -> str:
     )
 
 
+def _features_apart(f: Shifted) -> str:
+    assert f.shift.features
+    return (
+        "A probe on the features of the model itself distinguishes the two hospitals with AUROC "
+        f"{with_interval(f.shift.features, f.group_noun)}: it is asked about images that are not "
+        "distributed as those at home."
+    )
+
+
+def _features_alike(f: Shifted) -> str:
+    assert f.shift.features
+    return (
+        "A probe on the features of the model itself is not shown to distinguish the two "
+        f"hospitals: AUROC {with_interval(f.shift.features, f.group_noun)}, where 0.5 is guessing."
+    )
+
+
 def copies_text(shift: Shift) -> str:
     """What copies of old training images mean for the scores here."""
     assert shift.copies
@@ -87,6 +104,12 @@ SHIFTED: dict[str, Statement[Shifted]] = {
     "apart": Statement(_apart, lambda f: f.shift.apart is not None and f.shift.apart.low > 0.5),
     "not apart": Statement(
         _not_apart, lambda f: f.shift.apart is not None and not f.shift.apart.low > 0.5
+    ),
+    "features apart": Statement(
+        _features_apart, lambda f: f.shift.features is not None and f.shift.features.low > 0.5
+    ),
+    "features not apart": Statement(
+        _features_alike, lambda f: f.shift.features is not None and not f.shift.features.low > 0.5
     ),
     "few to tell apart": Statement(
         lambda f: f"There are too few {f.group_noun}s to ask whether the hospitals differ visibly.",

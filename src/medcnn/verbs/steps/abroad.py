@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 
+from medcnn.models import checkpoint as checkpoints
 from medcnn.models.appearance import Watcher
+from medcnn.models.inference import autocast_dtype, pick_device
 from medcnn.pages.external_page import External, external_page, sentences_of
 from medcnn.pages.shifted import copies_text
+from medcnn.pixels.pixel_store import PixelStore
 from medcnn.places import checkpoints_at
 from medcnn.statistics.predictions import Predictions
 from medcnn.statistics.recalibration import recalibrations
@@ -21,6 +25,7 @@ from medcnn.system.progress import log, working
 from medcnn.system.run_folder import RunFolder
 from medcnn.verbs.evaluate import Judged
 from medcnn.verbs.external import ExternalConfig
+from medcnn.verbs.steps.familiar import FeaturesAt, features_by
 from medcnn.verbs.steps.old_images import old_images
 from medcnn.verbs.steps.shift import shift_of
 
@@ -62,6 +67,7 @@ def held_against_home(config: ExternalConfig, run: RunFolder, judged: Judged) ->
                 path.resolve().parent.parent,
                 (len(watcher.unlike), watcher.seen),
                 rows[np.isin([r.image_id for r in manifest.records], here.image_ids)],
+                _seen_by(config, path),
             ),
         )
     if found.shift.copies and found.shift.copies.found:
@@ -78,9 +84,22 @@ def held_against_home(config: ExternalConfig, run: RunFolder, judged: Judged) ->
             for name in ("differences", "cuts", "prevalences", "recalibrated")
         },
         "told_apart": asdict(found.shift.apart) if found.shift.apart else None,
+        "told_apart_by_features": asdict(found.shift.features) if found.shift.features else None,
         "copies": asdict(found.shift.copies) if found.shift.copies else None,
     }
     write_json(run.path / "external.json", content)
     for sentence in sentences_of(found):
         log.info(sentence)
     log.info(f"external: {run.path / 'external.html'}")
+
+
+def _seen_by(config: ExternalConfig, path: Path) -> Callable[[PixelStore], FeaturesAt]:
+    """The features that a checkpoint sees in images; of an ensemble, its first member."""
+    device = pick_device(config.device)
+
+    def seen(store: PixelStore) -> FeaturesAt:
+        described, classifier = checkpoints.load(path, device)
+        dtype = autocast_dtype(described.precision(config.precision), device)
+        return features_by(classifier, store, device, dtype)
+
+    return seen

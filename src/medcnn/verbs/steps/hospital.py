@@ -10,6 +10,7 @@ import numpy as np
 
 from medcnn.data.manifest import Manifest, Split
 from medcnn.models.appearance import Watcher
+from medcnn.models.inference import autocast_dtype, pick_device
 from medcnn.pages.format import estimate, signed
 from medcnn.pages.hospital_facts import OLD, TUNED, NewHospital, Rule
 from medcnn.pages.hospital_page import hospital_page, summary_of
@@ -34,6 +35,7 @@ from medcnn.verbs.steps.arms import (
     on_new_test,
     on_old_test,
 )
+from medcnn.verbs.steps.familiar import features_by
 from medcnn.verbs.steps.old_images import OldImages
 from medcnn.verbs.steps.rule import is_older
 from medcnn.verbs.steps.shift import shift_of
@@ -70,10 +72,13 @@ def decided(
         forgetting = family.pop("", None)
         main = main_score(rule, here)
         folder = Path(config.checkpoint or "").resolve().parent.parent
+        device = pick_device(config.trainer.device)
+        dtype = autocast_dtype(config.trainer.precision, device)
         shift = shift_of(
             *(manifest, store, old.described.preprocessing, images, old.described.labels, folder),
             (len(watcher.unlike), watcher.seen),
             manifest.rows(Split.TEST) if config.audit.copies else None,
+            lambda images: features_by(old.classifier.to(device), images, device, dtype),
         )
         if shift.copies and shift.copies.found:
             run.note(copies_text(shift))

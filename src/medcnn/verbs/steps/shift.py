@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +20,7 @@ from medcnn.pages.hospital_facts import Shift
 from medcnn.pixels.pixel_store import PixelStore
 from medcnn.statistics.estimates import Estimate
 from medcnn.system.errors import DataError
+from medcnn.verbs.steps.familiar import AT_ONCE, FeaturesAt
 from medcnn.verbs.steps.known_pixels import copies_from
 from medcnn.verbs.steps.old_images import OldImages
 
@@ -35,6 +36,7 @@ def shift_of(
     run_folder: Path,
     unlike: tuple[int, int],
     judged: NDArray[np.int64] | None,
+    seen_by: Callable[[PixelStore], FeaturesAt],
 ) -> Shift:
     """
     Args:
@@ -43,6 +45,7 @@ def shift_of(
         run_folder: of the old model, whose manifest may tell how frequent each class was there.
         unlike: how many of how many images here look unlike those of the old training.
         judged: rows to search for copies of old training images; None: no search.
+        seen_by: the features that the old model sees in images.
     """
     old_manifest = old.manifest if isinstance(old, OldImages) else _manifest_in(run_folder)
     here = dict(zip(manifest.labels.outputs, _shares(manifest), strict=True))
@@ -56,9 +59,14 @@ def shift_of(
     )
     if isinstance(old, str):
         return found
-    (facts, groups), (before, earlier) = (
-        _looks(s, m) for s, m in ((store, manifest), (old.store, old.manifest))
+    places = ((store, manifest), (old.store, old.manifest))
+    here_rows, there_rows = (_some(*place) for place in places)
+    facts, before = facts_of(store, here_rows), facts_of(old.store, there_rows)
+    groups, earlier = (
+        [m.records[i].own_group for i in rows]
+        for (_, m), rows in zip(places, (here_rows, there_rows), strict=True)
     )
+    features = (_features(old.store, there_rows, seen_by), _features(store, here_rows, seen_by))
     sizes = tuple(_size(m, h) for m, h in ((old.manifest, old.preprocessing), (manifest, how)))
     return Shift(
         prevalence=found.prevalence,
@@ -66,6 +74,7 @@ def shift_of(
         sizes_px=sizes if all(sizes) else None,
         looks=_means(before, facts),
         apart=_apart(before, facts, earlier, groups),
+        features=_apart(*features, earlier, groups),
         copies=None if judged is None else copies_from(old, manifest, how, judged),
     )
 
@@ -86,13 +95,20 @@ def _shares(manifest: Manifest) -> list[tuple[float, int]]:
     return [(float(s / c) if c else np.nan, int(c)) for s, c in zip(sums, counts, strict=True)]
 
 
-def _looks(store: PixelStore, manifest: Manifest) -> tuple[Floats, list[str]]:
-    """Pixel statistics [N, FACTS] of the readable images, or of so many evenly spread, and whose
-    each image is."""
+def _some(store: PixelStore, manifest: Manifest) -> NDArray[np.int64]:
+    """Rows of the readable images, or of so many evenly spread."""
     good = store.readable(np.arange(len(manifest.records)))
     spread = np.linspace(0, len(good) - 1, min(len(good), MOST_IMAGES // 2)).astype(int)
-    rows = good[spread]
-    return facts_of(store, rows), [manifest.records[i].own_group for i in rows]
+    return np.asarray(good[spread])
+
+
+def _features(
+    store: PixelStore, rows: NDArray[np.int64], seen_by: Callable[[PixelStore], FeaturesAt]
+) -> Floats:
+    """[N, F], one row for each of `rows`."""
+    at = seen_by(store)
+    parts = [at(part) for part in np.array_split(rows, max(1, -(-len(rows) // AT_ONCE)))]
+    return np.concatenate(parts).reshape(len(rows), -1).astype(np.float64)
 
 
 def _size(manifest: Manifest, how: Preprocessing) -> tuple[int, int]:

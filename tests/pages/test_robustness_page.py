@@ -51,7 +51,8 @@ def of(found: Robustness, kinds: tuple[str, ...], images: tuple[int, int] = (200
         size_px=64,
         found=found,
         kinds=tuple(
-            Spoilt(title=k.capitalize(), move=k in KINDS[2:], amounts=GRADES) for k in kinds
+            Spoilt(title=k.capitalize(), move=k in KINDS[2:], amounts=GRADES, unchanged=(0,) * 5)
+            for k in kinds
         ),
     )
 
@@ -79,6 +80,25 @@ def test_a_corruption_that_changes_nothing_is_not_called_a_lack_of_patients(simu
     assert sentences_of(same)[1:] == [
         "No kind of corruption could be tested: every image counts as it did."
     ]
+
+
+def test_grades_that_change_no_image_are_named_and_those_that_change_some_are_not(
+    found: Robust,
+) -> None:
+    assert SAYS["idle"].words(found) == ""
+    jpeg, blur, *moves = found.kinds
+    some = replace(found, kinds=(jpeg, replace(blur, unchanged=(199, 0, 0, 0, 0)), *moves))
+    assert SAYS["idle"].words(some) == ""
+    idle = (
+        replace(jpeg, unchanged=(200, 200, 0, 0, 0)),
+        replace(blur, unchanged=(200, 9, 0, 0, 0)),
+    )
+    told = SAYS["idle"].words(replace(found, kinds=(*idle, *moves)))
+    assert told == (
+        "At 64 px, these change no pixel of any image and so say nothing about the network: jpeg "
+        "(grades 1 and 2), blur (grade 1)."
+    )
+    assert told in sentences_of(replace(found, kinds=(*idle, *moves)))
 
 
 def test_names_keep_their_capitals_inside_a_sentence(found: Robust) -> None:

@@ -58,6 +58,27 @@ def test_every_grade_of_every_kind_is_on_the_page_in_the_table_and_in_the_termin
     assert second["images"] <= 20 < stored["images"]
 
 
+def test_grades_too_mild_for_small_images_are_told(trained: Path, tmp_path: Path) -> None:
+    best, folder = trained / "checkpoints/best.safetensors", tmp_path / "r"
+    words = ("kinds=[pixelate,gaussian_blur,brightness_down]", "max_images=8")
+    assert run("robustness", best, *words, f"run_dir={folder}") == 0
+    stored = json.loads((folder / "robustness.json").read_text())
+    idle = {
+        kind["name"]: [g for g, grade in enumerate(kind["grades"], 1) if grade["unchanged"]]
+        for kind in stored["kinds"]
+    }
+    # at 32 px, a blur of 1 px at 224 has a spread of 0.14 px: it changes no level
+    assert idle["gaussian_blur"][:1] == [1]
+    assert idle["brightness_down"] == []
+    page = " ".join((folder / "robustness.html").read_text().split())
+    assert "At 32 px, these change no pixel of any image" in page
+    assert "gaussian blur (grade" in page.lower()
+    for kind in stored["kinds"]:
+        for grade in kind["grades"]:
+            if grade["unchanged"] == stored["images"]:
+                assert grade["flips"]["value"] == 0
+
+
 def test_an_ensemble_of_the_same_model_twice_answers_as_the_model(
     trained: Path, tmp_path: Path
 ) -> None:

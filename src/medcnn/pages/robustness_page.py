@@ -26,11 +26,13 @@ class Spoilt:
     Attributes:
         move: it only frames the image differently.
         pictures: of one image in each grade.
+        unchanged: how many images each grade leaves as they are, to the pixel.
     """
 
     title: str
     move: bool
     amounts: tuple[str, ...]
+    unchanged: tuple[int, ...]
     pictures: tuple[Any, ...] = ()
 
 
@@ -78,6 +80,15 @@ class Robust:
     def unsteady(self) -> tuple[Kind, Spoilt]:
         """The corruption that changes most decisions in its fifth grade."""
         return max(self.damage, key=lambda of: of[0].grades[-1].flips.value)
+
+    @property
+    def idle(self) -> list[tuple[str, list[int]]]:
+        """Kinds of which some grades (from 1) leave every image as it is, with these grades."""
+        all_of = [
+            (s.title, [g for g, n in enumerate(s.unchanged, 1) if n == self.images[0]])
+            for _, s in [*self.damage, *self.moves]
+        ]
+        return [(title, grades) for title, grades in all_of if grades]
 
     @property
     def tested(self) -> int:
@@ -144,6 +155,22 @@ def _flips(r: Robust) -> str:
     return f"Of the decisions, {' and '.join(told)}{although}."
 
 
+def _idle(r: Robust) -> str:
+    told = [
+        f"{_within(title)} ({'grade' if len(grades) == 1 else 'grades'} {_listed(grades)})"
+        for title, grades in r.idle
+    ]
+    return (
+        f"At {r.size_px} px, these change no pixel of any image and so say nothing about the "
+        f"network: {', '.join(told)}."
+    )
+
+
+def _listed(grades: Sequence[int]) -> str:
+    *first, last = map(str, grades)
+    return f"{', '.join(first)} and {last}" if first else last
+
+
 def _untested(r: Robust) -> str:
     reasons = dict.fromkeys(_why(kind.change, r) for kind, _ in r.damage)
     return f"No kind of corruption could be tested: {'; '.join(reasons)}."
@@ -172,6 +199,7 @@ SAYS: dict[str, Statement[Robust]] = {
     ),
     "flips": Statement(_flips, lambda r: bool(r.moves)),
     "some": Statement(_some, lambda r: r.images[0] < r.images[1]),
+    "idle": Statement(_idle, lambda r: bool(r.idle)),
     "untested": Statement(_untested, lambda r: bool(r.damage) and r.tested == 0),
     "paired": Statement(
         lambda r: (
@@ -200,7 +228,7 @@ SAYS: dict[str, Statement[Robust]] = {
 
 def sentences_of(r: Robust) -> list[str]:
     """What the terminal and the top of the page say."""
-    names = ("mean", "worst", "none lower", "untested", "called", "flips", "some")
+    names = ("mean", "worst", "none lower", "untested", "called", "flips", "idle", "some")
     return [text for name in names if (text := say(SAYS, r, name))]
 
 

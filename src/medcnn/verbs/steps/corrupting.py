@@ -46,7 +46,7 @@ def spoilt_and_judged(config: RobustnessConfig, run: RunFolder, judged: Judged) 
     clean = some_patients(judged.predictions, config.max_images, config.seed)
     grades = grades_of(judged.manifest.modality, config.kinds)
     model = load_model(config.checkpoint, device=config.device, precision=config.precision)
-    spoilt = answers(model, judged, clean, grades, config.seed, config.batch_size)
+    spoilt, same = answers(model, judged, clean, grades, config.seed, config.batch_size)
     with working("scores"):
         found = robustness(clean, spoilt, config.score, moves=MOVES, seed=config.seed)
     manifest, ((plain,), *strips) = judged.manifest, pictures(judged, clean, grades, config.seed)
@@ -65,6 +65,7 @@ def spoilt_and_judged(config: RobustnessConfig, run: RunFolder, judged: Judged) 
                 move=kind in MOVES,
                 amounts=tuple(amount_text(kind, a) for a in amounts),
                 pictures=tuple(strip),
+                unchanged=tuple(same[kind, grade] for grade in range(len(amounts))),
             )
             for (kind, amounts), strip in zip(grades.items(), strips, strict=True)
         ),
@@ -98,13 +99,15 @@ def some_patients(p: Predictions, most: int | None, seed: int) -> Predictions:
 
 def answers(
     model: Model, judged: Judged, clean: Predictions, grades: Grades, seed: int, batch_size: int
-) -> dict[str, list[Predictions]]:
-    """Answers to the images of `clean` in each grade of each kind. Each batch is read once, and
-    spoilt between preprocessing and normalisation, on the levels of the network's input."""
+) -> tuple[dict[str, list[Predictions]], Counter[tuple[str, int]]]:
+    """Answers to the images of `clean` in each grade of each kind, and how many images each grade
+    (from 0) leaves as they are. Each batch is read once, and spoilt between preprocessing and
+    normalisation, on the levels of the network's input."""
     members = model.members or (model,)
     rows, keys = _rows(judged, clean), image_keys(judged.manifest)
     coming = batches(judged.store, judged.manifest.targets(), rows, batch_size, device=model.device)
     logits: dict[tuple[str, int, int], list[NDArray[np.float32]]] = {}
+    same: Counter[tuple[str, int]] = Counter()
     steps = ((batch, kind) for batch in coming for kind in grades)
     total = num_batches(len(rows), batch_size) * len(grades)
     for batch, kind in track(steps, total, "corrupted batches"):
@@ -112,6 +115,7 @@ def answers(
         spoilt = corrupted(kind, images, grades[kind], keys[batch.rows], seed)
         for grade, worse in enumerate(spoilt):
             levels = as_levels(worse, batch.images.dtype)
+            same[kind, grade] += int((levels == batch.images).flatten(1).all(dim=1).sum())
             for at, member in enumerate(members):
                 found = logits_of(member.classifier, levels, member.checkpoint.flips, member.dtype)
                 logits.setdefault((kind, grade, at), []).append(found)
@@ -129,10 +133,11 @@ def answers(
         ]
         return mean_of(each, model.readout, clean.provenance) if model.members else each[0]
 
-    return {
+    told = {
         kind: [said(kind, grade) for grade in range(len(amounts))]
         for kind, amounts in grades.items()
     }
+    return told, same
 
 
 def as_levels(images: Tensor, dtype: torch.dtype) -> Tensor:
@@ -185,8 +190,11 @@ def _json(page: Robust, seed: int) -> dict[str, Any]:
                         "score": grade.score.to_json(),
                         "change": asdict(grade.change) | {"difference": grade.change.difference},
                         "flips": asdict(grade.flips),
+                        "unchanged": same,
                     }
-                    for amount, grade in zip(spoilt.amounts, kind.grades, strict=True)
+                    for amount, grade, same in zip(
+                        spoilt.amounts, kind.grades, spoilt.unchanged, strict=True
+                    )
                 ],
             }
             for kind, spoilt in zip(found.kinds, page.kinds, strict=True)

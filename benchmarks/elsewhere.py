@@ -1,6 +1,6 @@
 """How often intervals about another hospital, about patients and about a month hold the truth.
 
-    nice -n 19 python benchmarks/elsewhere.py [runs]    some minutes
+    nice -n 19 python benchmarks/elsewhere.py [runs] [patients,...]    some minutes
 
 Patients as in benchmarks/coverage.py. At home the AUROC is 0.9 and 20 % are sick; elsewhere it is
 0.8 and 40 % are. For prevalences from answers alone, only the share of the sick differs. Scores per
@@ -94,8 +94,9 @@ def held(patients: int, run: int, true: dict[str, float]) -> Iterator[tuple[str,
 
 def main() -> None:
     runs = int(sys.argv[1]) if len(sys.argv) > 1 else 300
+    sizes = tuple(map(int, sys.argv[2].split(","))) if len(sys.argv) > 2 else PATIENTS
     true, table = truths(), defaultdict[str, list[str]](list)
-    for patients in PATIENTS:
+    for patients in sizes:
         seen = defaultdict[str, list[bool]](list)
         for run in range(runs):
             for name, inside in held(patients, run, true):
@@ -104,7 +105,7 @@ def main() -> None:
             few = len(seen[name]) < runs / 10
             table[name].append("few" if few else f"{np.mean(seen[name]):.2f}")
             print(patients, name, table[name][-1], len(seen[name]), flush=True)
-    print(f"| | {' | '.join(map(str, PATIENTS))} |\n|---|{'---:|' * len(PATIENTS)}")
+    print(f"| | {' | '.join(map(str, sizes))} |\n|---|{'---:|' * len(sizes)}")
     for name, cells in table.items():
         print(f"| {name} | {' | '.join(cells)} |")
 

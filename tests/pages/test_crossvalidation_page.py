@@ -73,6 +73,17 @@ def test_each_sentence_holds_where_its_facts_are_and_not_elsewhere(crossed: Cros
         assert SAYS[name].words(crossed)
 
 
+def test_models_with_one_answer_are_told_and_others_are_not(crossed: Crossed) -> None:
+    assert SAYS["one answer"].words(crossed) == ""
+    mixed = replace(crossed, answers={"clear": 0.94, "melanoma": 0.06})
+    assert SAYS["one answer"].words(mixed) == ""
+    told = SAYS["one answer"].words(replace(crossed, answers={"clear": 0.97, "melanoma": 0.03}))
+    assert told.startswith("The models answer clear for 97 of 100 images. So sensitivity and")
+    assert told in " ".join(
+        crossvalidation_page(replace(crossed, answers={"clear": 0.97}), []).split()
+    )
+
+
 def test_subgroups_are_told_where_there_are_some_and_from_which_repeat(simulate: Any) -> None:
     whole = simulate(Kind.BINARY, 240)
     crossed = crossed_of(whole)

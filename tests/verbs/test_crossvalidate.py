@@ -15,6 +15,7 @@ import pytest
 import torch
 
 from medcnn.api import load
+from medcnn.data.labels import Kind
 from medcnn.data.manifest import Manifest
 from medcnn.models import checkpoint as checkpoints
 from medcnn.statistics.evaluation import read_metrics
@@ -93,6 +94,20 @@ def test_a_cross_validation_stopped_within_a_fold_goes_on_to_the_same_result(
     assert {p: p.read_bytes() for p in before} == before  # a finished fold is not trained again
     facts = json.loads((tmp_path / "cv/repeat-1/fold-2/run.json").read_text())
     assert facts["sittings"] == 2
+
+
+@pytest.mark.parametrize("kind", [Kind.BINARY, Kind.MULTICLASS, Kind.ORDINAL])
+def test_shares_of_answers_are_those_of_the_decisions(simulate: Any, kind: Kind) -> None:
+    whole = simulate(kind, 60)
+    found = folds.answers_of(whole)
+    assert sum(found.values()) == pytest.approx(1)
+    flat = replace(
+        whole,
+        logits=np.full_like(whole.logits, -9)
+        + 18 * np.eye(whole.logits.shape[1], dtype=np.float32)[-1],
+    )
+    assert folds.answers_of(flat)[whole.labels.names[-1]] == 1
+    assert folds.answers_of(simulate(Kind.MULTILABEL, 60)) == {}
 
 
 def test_other_settings_other_files_and_a_fold_of_ones_own_are_refused(

@@ -12,7 +12,7 @@ import numpy as np
 from medcnn.data.folds import LEFT_ALONE
 from medcnn.data.manifest import Manifest
 from medcnn.pages.facts import Facts, Statement, say
-from medcnn.pages.format import counted, estimate, number, percent, whose
+from medcnn.pages.format import counted, estimate, number, of_hundred, percent, whose
 from medcnn.pages.group_statements import GROUPS
 from medcnn.pages.layout import CLASS_COLUMNS, MAIN
 from medcnn.pages.page import rendered
@@ -21,6 +21,9 @@ from medcnn.statistics.evaluation import Score
 from medcnn.statistics.folds import CrossValidated
 from medcnn.statistics.metrics.table import DEFAULT_SCORE, METRICS
 from medcnn.statistics.subgroups import Subgroups
+
+ONE_ANSWER = 0.95
+"""Share of the images from which on the models are said to have one answer."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +34,8 @@ class Crossed:
         dealt: repeat -> the images with their folds.
         names: (repeat, fold) -> folder of that run, below that of the cross-validation.
         groups: of the first repeat.
+        answers: class -> share of the images that its models gave it; empty for findings that do
+            not exclude each other.
     """
 
     backbone: str
@@ -38,6 +43,7 @@ class Crossed:
     dealt: Mapping[int, Manifest]
     names: Mapping[tuple[int, int], str]
     groups: Subgroups = field(default_factory=Subgroups)
+    answers: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def whole(self) -> Manifest:
@@ -59,6 +65,11 @@ class Crossed:
     @property
     def sure(self) -> bool:
         return not math.isnan(self.main.low)
+
+    @property
+    def commonest(self) -> tuple[str, float]:
+        """The most frequent answer, and its share."""
+        return max(self.answers.items(), key=lambda of: of[1], default=("", 0.0))
 
     @property
     def left_alone(self) -> int:
@@ -134,6 +145,14 @@ SAYS: dict[str, Statement[Crossed]] = {
         "An interval says how far the mean would move with other images tested by the same models. "
         "The set does not say which images belong to one patient, so it may be too narrow.",
         lambda c: c.sure and c.group_noun == "image",
+    ),
+    "one answer": Statement(
+        lambda c: (
+            f"The models answer {c.commonest[0]} for {of_hundred(c.commonest[1])} of 100 images. "
+            f"So sensitivity and specificity hardly depend on which {c.group_noun}s are tested, and "
+            "their intervals are narrow although little was learnt."
+        ),
+        lambda c: c.commonest[1] >= ONE_ANSWER,
     ),
     "spread of folds": Statement(
         "The spread over folds is shown beside the score. It is no interval: the models share most "

@@ -15,6 +15,7 @@ from typing import Any
 
 from medcnn.config import settings_digest, to_json
 from medcnn.data.folds import in_folds, rare_labels
+from medcnn.data.labels import Kind
 from medcnn.data.manifest import Manifest
 from medcnn.data.splits import refuse_leaks
 from medcnn.pages.crossvalidation_page import Crossed, crossvalidation_page, table_lines
@@ -166,12 +167,24 @@ def conclude(
         dealt=dealt,
         names={(r, f): fold_name(r, f) for r, f in product(dealt, range(1, config.folds + 1))},
         groups=groups,
+        answers=answers_of(first),
     )
     write_text(folder / "crossvalidation.html", crossvalidation_page(crossed, notes))
     print()
     for line in score_lines(found.evaluation, crossed):
         print(line)
     print(f"page: {folder / 'crossvalidation.html'}")
+
+
+def answers_of(table: Predictions) -> dict[str, float]:
+    """Class -> share of the images that were given it; none of findings, which have no single
+    answer."""
+    labels, shares = table.labels, table.decisions.mean(axis=0).tolist()
+    if labels.kind is Kind.MULTILABEL:
+        return {}
+    if labels.kind is Kind.BINARY:
+        shares = [1 - shares[0], shares[0]]
+    return dict(zip(labels.names, shares, strict=True))
 
 
 def score_lines(evaluation: Evaluation, crossed: Crossed) -> Iterator[str]:

@@ -149,8 +149,8 @@ SAYS: dict[str, Statement[Crossed]] = {
     "one answer": Statement(
         lambda c: (
             f"The models answer {c.commonest[0]} for {of_hundred(c.commonest[1])} of 100 images. "
-            f"So sensitivity and specificity hardly depend on which {c.group_noun}s are tested, and "
-            "their intervals are narrow although little was learnt."
+            f"So sensitivity and specificity hardly depend on which {c.group_noun}s are tested, "
+            "and their intervals are narrow although little was learnt."
         ),
         lambda c: c.commonest[1] >= ONE_ANSWER,
     ),

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from medcnn.data.labels import Kind, LabelSpace
+from medcnn.statistics.intervals import resampling_weights
 from medcnn.statistics.metrics.table import score
 from medcnn.statistics.predictions import Predictions
-from medcnn.statistics.transport import cuts, prevalences, transported
+from medcnn.statistics.transport import _shares, _tail, cuts, prevalences, transported
 
 
 def test_differences_are_those_of_the_scores_and_hold_nothing_where_nothing_changed(
@@ -52,6 +53,26 @@ def test_prevalence_is_estimated_without_labels_where_only_it_changed(simulate, 
     assert prevalences(there, blank, resamples=50)[0].estimated.value == pytest.approx(
         first.estimated.value
     )
+
+
+def test_with_few_patients_the_percentiles_of_a_prevalence_reach_further(simulate) -> None:
+    beyond = []
+    for n in (40, 200, 4000):
+        there, here = (simulate(Kind.BINARY, n, seed=s) for s in (1, 2))
+        weights = [resampling_weights(p.groups, 300, i) for i, p in enumerate((there, here))]
+        plain = [np.ones_like(w) for w in weights]
+        drawn = [
+            _shares(there, here, [0], ws)[:, 0]
+            for ws in ((weights[0], plain[1]), (plain[0], weights[1]))
+        ]
+        beyond.append(_tail(drawn, (there, here), 0))
+        (found,) = prevalences(there, here, resamples=300)
+        both = _shares(there, here, [0], weights)[:, 0]
+        low, high = np.quantile(both[~np.isnan(both)], [0.025, 0.975])
+        assert found.estimated.low <= low
+        assert found.estimated.high >= min(high, 1)
+    assert beyond[0] < 0.021 < beyond[1] < beyond[2] < 0.025
+    assert beyond[2] == pytest.approx(0.025, abs=2e-4)
 
 
 def test_a_threshold_that_finds_fewer_is_shown_with_one_that_would_not(simulate) -> None:

@@ -326,8 +326,9 @@ def mean_interval(
     return Interval(low=mean - low, high=mean + high)
 
 
-def percentile_interval(resampled: Floats, num_groups: int) -> Interval:
-    """Middle 95 % of the resampled values [R], nan for resamples without a defined score.
+def percentile_interval(resampled: Floats, num_groups: int, tail: float = TAIL) -> Interval:
+    """Middle 95 % of the resampled values [R], nan for resamples without a defined score; or what
+    lies within `tail` of both ends.
 
     Source: Efron 1979, Annals of Statistics 7(1).
     """
@@ -338,7 +339,7 @@ def percentile_interval(resampled: Floats, num_groups: int) -> Interval:
     defined = resampled[~np.isnan(resampled)]
     if np.ptp(defined) < NO_SPREAD:
         return Interval(reason=ALL_ALIKE)
-    low, high = np.quantile(defined, [TAIL, 1 - TAIL])
+    low, high = np.quantile(defined, [tail, 1 - tail])
     return Interval(low=float(low), high=float(high))
 
 

@@ -28,9 +28,10 @@ from pynetdicom.sop_class import (
 )
 
 from medcnn.clinic import spool as spools
+from medcnn.clinic.sending import Peer
 from medcnn.clinic.spool import FIRST_WAIT_S, LONGEST_WAIT_S, FullError, Spool, State
 from medcnn.clinic.storage import Pace, Receiving, image_classes, start
-from medcnn.clinic.worker import NotMade, Peer, Worker
+from medcnn.clinic.worker import NotMade, Worker
 from tests.command import run
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "run" / "checkpoints" / "best.safetensors"
@@ -456,6 +457,13 @@ def test_a_worker_in_a_thread_ends_when_it_is_asked(spool: Spool) -> None:
         (("scp.title=a_title_that_is_too_long",), "scp.title should be a title of DICOM"),
         (("scp.allowed=[OK,'']",), "scp.allowed"),
         (("scp.queue=0",), "scp.queue=0"),
+        (("peer.host=a",), "peer has no effect: images come from scp.port="),
+        (("web.url=pacs/dicom-web",), "web.url should be the root of a DICOMweb server"),
+        (("web.url=https://user:word@pacs",), "without user and password"),
+        (("web.url=https://pacs", "web.fetch=false"), "web.send has no effect"),
+        (("web.url=https://pacs", "web.send=false"), "web.fetch needs peer.host, peer.port"),
+        (("web.url=https://pacs", "peer.host=a"), "peer.host: results go to web.url"),
+        (("web.url=https://pacs", "web.ca=gone.pem"), "web.ca=gone.pem: no such file"),
     ],
 )
 def test_faults_of_the_receivers_settings_are_found_at_once(

@@ -8,8 +8,10 @@ report.py      the Structured Report
 pictures.py    the Secondary Capture of the heat map
 outlines.py    the presentation state that outlines its hot spots
 storage.py     the receiver (Storage SCP)
+web.py         DICOMweb: fetches images, stores results
 spool.py       what arrived, and what became of it
-worker.py      from the spool to the model to the peer
+worker.py      from the spool to the model and on
+sending.py     to the peer by C-STORE
 answering.py   images -> objects; asks the model
 review/        the page to review by
 """

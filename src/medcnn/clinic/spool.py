@@ -134,13 +134,11 @@ class Spool:
         """
         key = keyed(uid, "spool").hex()
         with self._turn:
-            found = self._table.execute(
-                "select state, checkpoint from images where key = ?", (key,)
-            ).fetchone()
-            if found and found[0] != State.FAILED:
-                state, checkpoint = found
-                if state != State.SENT or checkpoint == self.checkpoint:
-                    return False
+            state, checkpoint = self._found(key)
+            if state not in (None, State.FAILED) and (
+                state != State.SENT or checkpoint == self.checkpoint
+            ):
+                return False
             if self._count(State.WAITING) >= self.most:
                 raise FullError(f"{self.most:,} images wait already")
             if shutil.disk_usage(self.folder).free - len(data) < self.least_free_bytes:
@@ -160,6 +158,20 @@ class Spool:
             self._table.execute(f"insert or replace into images values ({','.join('?' * 9)})", row)
             self._table.commit()
         return True
+
+    def knows(self, uid: str) -> bool:
+        """Whether an image was received, whatever became of it; one that failed is not fetched
+        again, though a sender may send it again."""
+        with self._turn:
+            state, checkpoint = self._found(keyed(uid, "spool").hex())
+        return state is not None and (state != State.SENT or checkpoint == self.checkpoint)
+
+    def _found(self, key: str) -> tuple[str | None, str]:
+        """State of an image, None of one that is not there, and the model that answers it."""
+        found = self._table.execute(
+            "select state, checkpoint from images where key = ?", (key,)
+        ).fetchone()
+        return found or (None, "")
 
     def _count(self, state: State) -> int:
         found = self._table.execute("select count(*) from images where state = ?", (state,))

@@ -1,4 +1,4 @@
-"""Takes images from the spool, asks the model, and sends results to a peer until they arrive."""
+"""Takes images from the spool, asks the model, and has results delivered until they arrive."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from medcnn.clinic.sending import Deliver
 from medcnn.clinic.spool import Entry, Spool
 from medcnn.system.errors import MedcnnError
 from medcnn.system.privacy import pseudonymised
 from medcnn.system.progress import log
 
 AT_ONCE = 16
-IDLE_S = 0.5
-TIMEOUT_S = 60
+IDLE_S, PAUSE_S = 0.5, 6.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,33 +32,25 @@ class NotMade:
 Made = list[bytes] | NotMade
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Peer:
-    """Who gets the results, and our own title."""
-
-    host: str
-    port: int
-    title: str
-    own_title: str
-
-
 class Worker(threading.Thread):
     """Works until `stop`; whatever it was doing is done again after a kill.
 
     Args:
+        deliver: brings results to whoever gets them.
         answer: the objects of each file, or the reason why there are none.
     """
 
     def __init__(
-        self, spool: Spool, peer: Peer, answer: Callable[[Sequence[Path]], list[Made]]
+        self, spool: Spool, deliver: Deliver, answer: Callable[[Sequence[Path]], list[Made]]
     ) -> None:
         super().__init__(name="worker", daemon=True)
-        self.spool, self.peer, self.answer = spool, peer, answer
+        self.spool, self.deliver, self.answer = spool, deliver, answer
         self._over = threading.Event()
 
     def stop(self) -> None:
         self._over.set()
-        self.join()
+        if self.is_alive():
+            self.join()
 
     def run(self) -> None:
         while not self._over.is_set():
@@ -67,7 +59,7 @@ class Worker(threading.Thread):
             except Exception as error:  # a full disk, a locked table: the images are still there
                 log.error(f"worker: {_why(error)}")
                 busy = 0
-                self._over.wait(TIMEOUT_S / 10)
+                self._over.wait(PAUSE_S)
             if not busy:
                 self._over.wait(IDLE_S)
 
@@ -106,50 +98,30 @@ class Worker(threading.Thread):
 
     def _sent(self, entries: Sequence[Entry]) -> int:
         import pydicom
-        from pydicom.uid import ExplicitVRLittleEndian
-        from pynetdicom import AE
 
-        objects: dict[Entry, list[Any]] = {}
+        objects: dict[str, list[Any]] = {}
         for entry in entries:
             try:
-                objects[entry] = [pydicom.dcmread(p) for p in self.spool.objects(entry)]
+                objects[entry.key] = [pydicom.dcmread(p) for p in self.spool.objects(entry)]
             except Exception as error:  # a damaged file must not hold up the others
-                self.spool.failed(entry, f"its results cannot be read: {_why(error)}")
-        if not objects:
-            return 0
-        ae = AE(ae_title=self.peer.own_title)
-        ae.acse_timeout = ae.dimse_timeout = ae.network_timeout = TIMEOUT_S
-        ae.connection_timeout = 10
-        for uid in sorted({str(o.SOPClassUID) for of in objects.values() for o in of}):
-            ae.add_requested_context(uid, ExplicitVRLittleEndian)
-        peer = self.peer
-        assoc = ae.associate(peer.host, peer.port, ae_title=peer.title)
-        if not assoc.is_established:
-            # pynetdicom leaves the socket of a failed connection to the garbage collector
-            if (transport := assoc.dul.socket) is not None and transport.socket is not None:
-                transport.socket.close()
-            why = "refuses us" if assoc.is_rejected else "does not answer"
-            for entry in objects:
-                self.spool.later(entry, f"{peer.title} at {peer.host}:{peer.port} {why}")
-            return 0
-        done = 0
-        try:
-            for entry, of in objects.items():
-                if reason := _stored(assoc, of):
-                    self.spool.later(entry, f"{peer.title}: {reason}")
-                else:
-                    self.spool.sent(entry)
-                    done += 1
-        finally:
-            assoc.release()
+                why = f"its results cannot be read: {_why(error)}"
+                (self.spool.later if _passing(error) else self.spool.failed)(entry, why)
+        entry_of, done = {entry.key: entry for entry in entries}, 0
+        for key, reason in self.deliver(objects) if objects else ():
+            if reason:
+                self.spool.later(entry_of[key], reason)
+            else:
+                self.spool.sent(entry_of[key])
+                done += 1
         return done
 
 
 def _passing(error: Exception) -> bool:
     """Whether the machine is to blame and not the image: no memory, no disk. Readers of images also
     raise OSError for damage, but without a number of the system's."""
-    system = isinstance(error, OSError) and error.errno is not None
-    return system or isinstance(error, MemoryError | sqlite3.Error)
+    if isinstance(error, OSError):
+        return error.errno is not None and not isinstance(error, FileNotFoundError)
+    return isinstance(error, MemoryError | sqlite3.Error)
 
 
 def _why(error: Exception) -> str:
@@ -158,18 +130,3 @@ def _why(error: Exception) -> str:
         return pseudonymised(str(error))
     more = f": {error.strerror}" if isinstance(error, OSError) and error.strerror else ""
     return f"{type(error).__name__}{more}"
-
-
-def _stored(assoc: Any, objects: Sequence[Any]) -> str:
-    """Why the peer does not have all of them; "" if it has. One that it has already is the same."""
-    for made in objects:
-        try:
-            status = assoc.send_c_store(made)
-        except (RuntimeError, ValueError) as error:  # no connection, or no context for this class
-            return str(error).split("\n")[0]
-        if "Status" not in status:
-            return "the connection was lost"
-        # 0xBxxx: stored, with a remark
-        if status.Status != 0 and status.Status >> 12 != 0xB:
-            return f"it answers 0x{status.Status:04X}"
-    return ""

@@ -7,6 +7,7 @@ import re
 import shutil
 import socket
 from dataclasses import dataclass
+from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -45,6 +46,18 @@ class PeerConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class WebConfig:
+    url: str | None
+    fetch: bool
+    send: bool
+    modality: str | None
+    days: int = within(1, 36_500)
+    every_s: int = within(1, 86_400)
+    credentials: str | None
+    ca: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ServeConfig:
     checkpoint: str
     host: str
@@ -57,6 +70,7 @@ class ServeConfig:
     keep_images: bool
     max_mb: int = within(1, 4_000)
     scp: ScpConfig
+    web: WebConfig
     peer: PeerConfig
     explain: Explain
     device: Device = called("trainer.device")
@@ -89,14 +103,39 @@ class ServeConfig:
             for name, title in titles.items()
             if title is not None and not re.fullmatch(r"(?! )[ -\[\]-~]{1,16}(?<! )", title)
         ]
-        if self.scp.port is None:
-            return faults
-        if not self.scp.allowed:
+        if self.scp.port is not None and not self.scp.allowed:
             faults.append("scp.port needs scp.allowed: the titles of senders, such as [PACS].")
-        peer = {"host": self.peer.host, "port": self.peer.port, "title": self.peer.title}
-        if missing := [f"peer.{name}" for name, value in peer.items() if value is None]:
-            faults.append(f"scp.port needs {', '.join(missing)}: where results are sent.")
-        return faults
+        return [*faults, *self._way_faults()]
+
+    def _way_faults(self) -> list[str]:
+        """Of where images come from and results go."""
+        web, peer = self.web, self.peer
+        given = {"peer.host": peer.host, "peer.port": peer.port, "peer.title": peer.title}
+        missing = [name for name, value in given.items() if value is None]
+        if web.url is not None and not re.fullmatch(r"https?://[^/@\s]+(/[^?#\s]*)?", web.url):
+            return [
+                "web.url should be the root of a DICOMweb server, such as https://pacs/dicom-web: "
+                "without user and password, which web.credentials has, and without a question."
+            ]
+        if not self.receives:
+            said = "web.send" if web.url else "peer"
+            return [
+                f"{said} has no effect: images come from scp.port=, or from web.url= with "
+                "web.fetch=true, and neither is given."
+            ] * bool(web.url or len(missing) < len(given))
+        if web.url and web.send:
+            return [
+                f"{', '.join(n for n in given if n not in missing)}: results go to web.url; give "
+                "web.send=false if they should go to the peer."
+            ] * (len(missing) < len(given))
+        why = "where results are sent (or web.url= with web.send=true)"
+        source = "scp.port" if self.scp.port is not None else "web.fetch"
+        return [f"{source} needs {', '.join(missing)}: {why}."] * bool(missing)
+
+    @property
+    def receives(self) -> bool:
+        """Whether images come by DICOM."""
+        return self.scp.port is not None or (self.web.url is not None and self.web.fetch)
 
     @property
     def all_names(self) -> list[str]:
@@ -111,14 +150,16 @@ def check(config: ServeConfig) -> None:
 
     for file in checkpoints_at(Path(config.checkpoint)):
         require_checkpoint(file)
-    for name in ("token_file", "tls_certificate", "tls_key"):
-        path = getattr(config, name)
+    for name in ("token_file", "tls_certificate", "tls_key", "web.credentials", "web.ca"):
+        path = attrgetter(name)(config)
         if path is not None and not Path(path).is_file():
             raise UsageError(f"{name}={path}: no such file.")
     _token(config)
+    if config.web.credentials:
+        secret("web.credentials", Path(config.web.credentials))
     _refuse_place(Path(config.folder))
-    dicom = () if config.scp.port is None else ("pynetdicom", "highdicom")
-    for module in ("starlette", "uvicorn", *dicom):
+    dicom = ("pynetdicom", "highdicom") if config.receives else ()
+    for module in ("starlette", "uvicorn", *dicom, *(("httpx",) if config.web.url else ())):
         try:
             importlib.import_module(module)
         except ImportError:
@@ -150,18 +191,23 @@ def _token(config: ServeConfig) -> str:
     """The secret; "" where none is wanted."""
     if config.token_file is None:
         return ""
-    from medcnn.system.files import POSIX
-
     path = Path(config.token_file)
-    if POSIX and path.stat().st_mode & 0o077:
-        raise UsageError(f"token_file={path}: other users can read it. Run chmod 600 '{path}'.")
-    token = path.read_text(encoding="utf-8").strip()
+    token = secret("token_file", path)
     if len(token) < LEAST_TOKEN:
         raise UsageError(
             f"token_file={path} holds {len(token)} characters, which can be guessed; use "
             f"{LEAST_TOKEN} or more, such as the output of openssl rand -hex 32."
         )
     return token
+
+
+def secret(name: str, path: Path) -> str:
+    """What a file holds that nobody else may read; raises UsageError."""
+    from medcnn.system.files import POSIX
+
+    if POSIX and path.stat().st_mode & 0o077:
+        raise UsageError(f"{name}={path}: other users can read it. Run chmod 600 '{path}'.")
+    return path.read_text(encoding="utf-8").strip()
 
 
 def run(config: ServeConfig, _: Command) -> None:
@@ -229,7 +275,7 @@ def _serve(config: ServeConfig, model: Model, folder: Path, listening: socket.so
         several=model.labels.kind == "multilabel",
         keeps_images=config.keep_images,
         most_mb=config.max_mb,
-        receiver=config.scp.title if config.scp.port else "",
+        receiver=config.scp.title if config.receives else "",
     )
     reader = Reader(model, config.explain, failed)
     _warn(config)

@@ -1,17 +1,23 @@
-"""The DICOM half of `serve`: spool, receiver and worker, for the length of a block."""
+"""The DICOM half of `serve`: spool, receiver, fetcher and worker, for the length of a block."""
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from medcnn.clinic.review.reading import Reader
+from medcnn.clinic.sending import Deliver, Peer
 from medcnn.clinic.spool import Spool
 from medcnn.pages.review_page import Receipts
 from medcnn.system.errors import UsageError
 from medcnn.system.progress import log
-from medcnn.verbs.serve import LOOPBACK, ServeConfig
+from medcnn.verbs.serve import LOOPBACK, ServeConfig, secret
+
+if TYPE_CHECKING:
+    from medcnn.clinic.web import Server
 
 
 @contextmanager
@@ -21,26 +27,88 @@ def receiving(
     """What the page shows of the receiver; None where none was asked for.
 
     Raises:
-        UsageError: the port cannot be used.
+        UsageError: the port or a certificate cannot be used.
     """
-    scp, peer = config.scp, config.peer
-    if scp.port is None:
+    if not config.receives:
         yield None
         return
     from medcnn.clinic.answering import Answering
-    from medcnn.clinic.storage import Receiving, start
-    from medcnn.clinic.worker import Peer, Worker
+    from medcnn.clinic.worker import Worker
 
+    with ExitStack() as ending:
+        spool = Spool(
+            folder / "spool",
+            str(reader.model.provenance["checkpoint_sha256"]),
+            most=config.scp.queue,
+            remembered=config.scp.remembered,
+            least_free_bytes=config.scp.min_free_mb * 1_000_000,
+        )
+        ending.callback(spool.close)
+        web = _web(config) if config.web.url else None
+        answering = Answering(reader, Path(config.checkpoint), maps=config.scp.maps)
+        worker = Worker(spool, _deliver(config, web), answering)
+        if web:
+            ending.callback(web.close)
+        ending.callback(worker.stop)  # after those that bring images have ended
+        if config.scp.port is not None:
+            ending.callback(_started(config, spool).shutdown)
+        if web and config.web.fetch:
+            from medcnn.clinic.web import Fetcher, Wanted
+
+            asked = config.web
+            wanted = Wanted(
+                modality=asked.modality,
+                days=asked.days,
+                every_s=asked.every_s,
+                most_mb=config.max_mb,
+            )
+            fetcher = Fetcher(spool, web, wanted)
+            fetcher.start()
+            ending.callback(fetcher.stop)
+            log.info(f"images are fetched from {web.url}")
+        worker.start()
+        yield lambda: Receipts(counts=spool.counts(), failures=spool.failures())
+
+
+def _web(config: ServeConfig) -> Server:
+    from medcnn.clinic.web import Server
+
+    web = config.web
+    assert web.url is not None, "the caller looked"
+    if web.url.startswith("http://") and not web.url.startswith(
+        tuple(f"http://{name}" for name in (*LOOPBACK, "[::1]"))
+    ):
+        log.warning(f"web.url={web.url}: images and credentials travel unencrypted; use https.")
+    credentials = secret("web.credentials", Path(web.credentials)) if web.credentials else ""
+    return Server(web.url, credentials, _trusting("web.ca", web.ca) if web.ca else None)
+
+
+def _trusting(name: str, file: str) -> ssl.SSLContext:
+    """Raises UsageError if that file holds no certificate."""
+    try:
+        return ssl.create_default_context(cafile=file)
+    except (ssl.SSLError, OSError) as error:
+        raise UsageError(f"{name}={file} holds no certificate in PEM: {error.strerror}.") from None
+
+
+def _deliver(config: ServeConfig, web: Server | None) -> Deliver:
+    peer = config.peer
+    if web and config.web.send:
+        log.info(f"results go to {web.url}")
+        return web
     assert peer.host is not None, "contradictions() asks for it"
     assert peer.port is not None, "contradictions() asks for it"
     assert peer.title is not None, "contradictions() asks for it"
-    spool = Spool(
-        folder / "spool",
-        str(reader.model.provenance["checkpoint_sha256"]),
-        most=scp.queue,
-        remembered=scp.remembered,
-        least_free_bytes=scp.min_free_mb * 1_000_000,
-    )
+    log.info(f"results go to {peer.title} at {peer.host}:{peer.port}")
+    return Peer(host=peer.host, port=peer.port, title=peer.title, own_title=config.scp.title)
+
+
+def _started(config: ServeConfig, spool: Spool) -> Any:
+    """The receiver."""
+    from medcnn.clinic.storage import Receiving, start
+
+    scp = config.scp
+    assert scp.port is not None, "the caller looked"
     how = Receiving(
         host=scp.host,
         port=scp.port,
@@ -50,31 +118,16 @@ def receiving(
         per_minute=scp.per_minute,
         associations=scp.associations,
     )
-    worker = Worker(
-        spool,
-        Peer(host=peer.host, port=peer.port, title=peer.title, own_title=scp.title),
-        Answering(reader, Path(config.checkpoint), maps=scp.maps),
-    )
     try:
         server = start(spool, how)
     except OSError as error:
-        spool.close()
         raise UsageError(
             f"scp.port={scp.port} on {scp.host} cannot be used: {error.strerror}."
         ) from None
-    worker.start()
     if scp.host not in LOOPBACK:
         log.warning(
             "anyone can claim a title, and DICOM travels unencrypted: use this receiver in a "
             "protected network only."
         )
-    log.info(
-        f"receiver {scp.title} at {scp.host}:{scp.port} for {', '.join(scp.allowed)}; results go "
-        f"to {peer.title} at {peer.host}:{peer.port}"
-    )
-    try:
-        yield lambda: Receipts(counts=spool.counts(), failures=spool.failures())
-    finally:
-        server.shutdown()
-        worker.stop()
-        spool.close()
+    log.info(f"receiver {scp.title} at {scp.host}:{scp.port} for {', '.join(scp.allowed)}")
+    return server

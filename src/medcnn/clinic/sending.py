@@ -1,0 +1,61 @@
+"""Brings results to an archive by C-STORE (PS3.4 B)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+TIMEOUT_S = 60
+# The objects that answer each image -> why they did not all arrive, "" where they did.
+Deliver = Callable[[Mapping[str, Sequence[Any]]], Iterable[tuple[str, str]]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Peer:
+    """Who gets the results, and our own title."""
+
+    host: str
+    port: int
+    title: str
+    own_title: str
+
+    def __call__(self, results: Mapping[str, Sequence[Any]]) -> Iterator[tuple[str, str]]:
+        """As `Deliver`."""
+        from pydicom.uid import ExplicitVRLittleEndian
+        from pynetdicom import AE
+
+        ae = AE(ae_title=self.own_title)
+        ae.acse_timeout = ae.dimse_timeout = ae.network_timeout = TIMEOUT_S
+        ae.connection_timeout = 10
+        for uid in sorted({str(o.SOPClassUID) for of in results.values() for o in of}):
+            ae.add_requested_context(uid, ExplicitVRLittleEndian)
+        assoc = ae.associate(self.host, self.port, ae_title=self.title)
+        if not assoc.is_established:
+            # pynetdicom leaves the socket of a failed connection to the garbage collector
+            if (transport := assoc.dul.socket) is not None and transport.socket is not None:
+                transport.socket.close()
+            why = "refuses us" if assoc.is_rejected else "does not answer"
+            yield from ((key, f"{self.title} at {self.host}:{self.port} {why}") for key in results)
+            return
+        try:
+            for key, objects in results.items():
+                reason = _stored(assoc, objects)
+                yield key, f"{self.title}: {reason}" if reason else ""
+        finally:
+            assoc.release()
+
+
+def _stored(assoc: Any, objects: Sequence[Any]) -> str:
+    """Why the peer does not have all of them; "" if it has. One that it has already is the same."""
+    for made in objects:
+        try:
+            status = assoc.send_c_store(made)
+        except (RuntimeError, ValueError) as error:  # no connection, or no context for this class
+            return str(error).split("\n")[0]
+        if "Status" not in status:
+            return "the connection was lost"
+        # 0xBxxx: stored, with a remark
+        if status.Status != 0 and status.Status >> 12 != 0xB:
+            return f"it answers 0x{status.Status:04X}"
+    return ""

@@ -463,6 +463,9 @@ def test_a_worker_in_a_thread_ends_when_it_is_asked(spool: Spool) -> None:
         (("web.url=https://pacs", "web.fetch=false"), "web.send has no effect"),
         (("web.url=https://pacs", "web.send=false"), "web.fetch needs peer.host, peer.port"),
         (("web.url=https://pacs", "peer.host=a"), "peer.host: results go to web.url"),
+        (("scp.tls_key=k.pem",), "scp.tls_certificate and scp.tls_key go together"),
+        (("scp.tls_ca=c.pem",), "scp.tls_ca has no effect"),
+        (("peer.tls_ca=c.pem",), "peer.tls_ca has no effect"),
         (("web.url=https://pacs", "web.ca=gone.pem"), "web.ca=gone.pem: no such file"),
     ],
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import ssl
 import threading
 from collections.abc import Iterator
 from datetime import date, timedelta
@@ -98,7 +99,7 @@ def web() -> Iterator[Web]:
 
 @pytest.fixture
 def server(web: Web) -> Iterator[Server]:
-    made = Server(web.url, "", None)
+    made = Server(web.url, "", ssl.create_default_context())
     yield made
     made.close()
 
@@ -199,12 +200,16 @@ def test_results_are_stored_and_what_is_there_already_has_arrived(
 
 @pytest.mark.parametrize(
     ("credentials", "header"),
-    [("anna:secret:1", "Basic YW5uYTpzZWNyZXQ6MQ=="), ("a-token", "Bearer a-token"), ("", None)],
+    [
+        ("anna:secret:1", "Basic YW5uYTpzZWNyZXQ6MQ=="),
+        ("a-token", "Bearer a-token"),
+        ("", None),
+    ],
 )
 def test_credentials_are_a_name_with_its_word_or_a_token(
     web: Web, credentials: str, header: str | None
 ) -> None:
-    server = Server(web.url, credentials, None)
+    server = Server(web.url, credentials, ssl.create_default_context())
     list(server.instances(ANY))
     server.close()
     assert web.asked[0][2]["Authorization"] == header
@@ -235,7 +240,7 @@ def test_orthanc_is_asked_and_gets_reports_by_dicomweb(
         an_object(StudyInstanceUID="1.2.3", SeriesInstanceUID="1.2.3.4", **about) for _ in range(3)
     ]
     assert archive.send(images) == [0, 0, 0]
-    server = Server(f"http://127.0.0.1:{archive.http}/dicom-web", "", None)
+    server = Server(f"http://127.0.0.1:{archive.http}/dicom-web", "", ssl.create_default_context())
     fetcher = Fetcher(spool, server, ANY)
     assert fetcher.fetch() == 3
     for entry in spool.waiting(9):

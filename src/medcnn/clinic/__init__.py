@@ -12,6 +12,7 @@ web.py         DICOMweb: fetches images, stores results
 spool.py       what arrived, and what became of it
 worker.py      from the spool to the model and on
 sending.py     to the peer by C-STORE
+tls.py         whom both trust
 answering.py   images -> objects; asks the model
 review/        the page to review by
 """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,12 +14,17 @@ Deliver = Callable[[Mapping[str, Sequence[Any]]], Iterable[tuple[str, str]]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Peer:
-    """Who gets the results, and our own title."""
+    """Who gets the results, and our own title.
+
+    Attributes:
+        context: by TLS; None: without.
+    """
 
     host: str
     port: int
     title: str
     own_title: str
+    context: ssl.SSLContext | None = None
 
     def __call__(self, results: Mapping[str, Sequence[Any]]) -> Iterator[tuple[str, str]]:
         """As `Deliver`."""
@@ -30,12 +36,14 @@ class Peer:
         ae.connection_timeout = 10
         for uid in sorted({str(o.SOPClassUID) for of in results.values() for o in of}):
             ae.add_requested_context(uid, ExplicitVRLittleEndian)
-        assoc = ae.associate(self.host, self.port, ae_title=self.title)
+        tls = (self.context, self.host) if self.context else None
+        assoc = ae.associate(self.host, self.port, ae_title=self.title, tls_args=tls)
         if not assoc.is_established:
             # pynetdicom leaves the socket of a failed connection to the garbage collector
             if (transport := assoc.dul.socket) is not None and transport.socket is not None:
                 transport.socket.close()
-            why = "refuses us" if assoc.is_rejected else "does not answer"
+            unheard = "does not answer" + ", or not by TLS that we trust" * bool(tls)
+            why = "refuses us" if assoc.is_rejected else unheard
             yield from ((key, f"{self.title} at {self.host}:{self.port} {why}") for key in results)
             return
         try:

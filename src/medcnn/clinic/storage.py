@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import ssl
 import threading
 import time
 from collections import defaultdict
@@ -34,6 +35,7 @@ class Receiving:
         allowed: titles of senders.
         per_minute: images of one sender; beyond that its answers come later.
         associations: at once.
+        context: of TLS, without which nobody is heard then; None: without TLS.
     """
 
     host: str
@@ -43,6 +45,7 @@ class Receiving:
     most_mb: int
     per_minute: int
     associations: int
+    context: ssl.SSLContext | None = None
 
 
 class Pace:
@@ -91,6 +94,7 @@ def start(spool: Spool, how: Receiving) -> Any:
     return ae.start_server(
         (how.host, how.port),
         block=False,
+        ssl_context=how.context,
         evt_handlers=[(evt.EVT_C_STORE, handler.store), (evt.EVT_PDU_RECV, handler.count)],
     )
 

@@ -54,16 +54,16 @@ class Server:
 
     Args:
         credentials: `user:password`, or a bearer token; "" where none are needed.
-        context: whose certificates are trusted; None: those of the system.
+        context: whose certificates are trusted.
     """
 
-    def __init__(self, url: str, credentials: str, context: ssl.SSLContext | None) -> None:
+    def __init__(self, url: str, credentials: str, context: ssl.SSLContext) -> None:
         self.url = url.rstrip("/")
         basic = ":" in credentials
         bearer = {"Authorization": f"Bearer {credentials}"} if credentials and not basic else {}
         self._client = httpx.Client(
             timeout=TIMEOUT_S,
-            verify=context or True,
+            verify=context,
             headers=bearer,
             auth=tuple(credentials.split(":", 1)) if basic else None,  # type: ignore[arg-type]
             trust_env=False,  # images of patients go nowhere but to the url

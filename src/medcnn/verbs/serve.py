@@ -22,6 +22,11 @@ if TYPE_CHECKING:
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 ANYWHERE = ("0.0.0.0", "::", "")
 LEAST_TOKEN = 16
+# Settings that name a file.
+FILES = (
+    *("token_file", "tls_certificate", "tls_key", "web.credentials", "web.ca"),
+    *("scp.tls_certificate", "scp.tls_key", "scp.tls_ca", "peer.tls_ca"),
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +40,9 @@ class ScpConfig:
     remembered: int = within(1, 100_000_000)
     associations: int = within(1, 100)
     min_free_mb: int = within(0, 1_000_000)
+    tls_certificate: str | None
+    tls_key: str | None
+    tls_ca: str | None
     maps: bool
 
 
@@ -43,6 +51,8 @@ class PeerConfig:
     host: str | None
     port: int | None = within(1, 65_535)
     title: str | None
+    tls: bool
+    tls_ca: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,6 +103,13 @@ class ServeConfig:
             )
         if (self.tls_certificate is None) != (self.tls_key is None):
             faults.append("tls_certificate and tls_key go together; one of them is missing.")
+        scp = self.scp
+        if (scp.tls_certificate is None) != (scp.tls_key is None):
+            faults.append("scp.tls_certificate and scp.tls_key go together; one is missing.")
+        if scp.tls_ca and not scp.tls_certificate:
+            faults.append("scp.tls_ca has no effect without scp.tls_certificate and scp.tls_key.")
+        if self.peer.tls_ca and not self.peer.tls:
+            faults.append("peer.tls_ca has no effect without peer.tls=true.")
         return [*faults, *self._dicom_faults()]
 
     def _dicom_faults(self) -> list[str]:
@@ -150,7 +167,7 @@ def check(config: ServeConfig) -> None:
 
     for file in checkpoints_at(Path(config.checkpoint)):
         require_checkpoint(file)
-    for name in ("token_file", "tls_certificate", "tls_key", "web.credentials", "web.ca"):
+    for name in FILES:
         path = attrgetter(name)(config)
         if path is not None and not Path(path).is_file():
             raise UsageError(f"{name}={path}: no such file.")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ssl
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -11,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 from medcnn.clinic.review.reading import Reader
 from medcnn.clinic.sending import Deliver, Peer
 from medcnn.clinic.spool import Spool
+from medcnn.clinic.tls import receiving as by_tls
+from medcnn.clinic.tls import sending
 from medcnn.pages.review_page import Receipts
 from medcnn.system.errors import UsageError
 from medcnn.system.progress import log
@@ -80,19 +81,11 @@ def _web(config: ServeConfig) -> Server:
     ):
         log.warning(f"web.url={web.url}: images and credentials travel unencrypted; use https.")
     credentials = secret("web.credentials", Path(web.credentials)) if web.credentials else ""
-    return Server(web.url, credentials, _trusting("web.ca", web.ca) if web.ca else None)
-
-
-def _trusting(name: str, file: str) -> ssl.SSLContext:
-    """Raises UsageError if that file holds no certificate."""
-    try:
-        return ssl.create_default_context(cafile=file)
-    except (ssl.SSLError, OSError) as error:
-        raise UsageError(f"{name}={file} holds no certificate in PEM: {error.strerror}.") from None
+    return Server(web.url, credentials, sending("web.ca", web.ca))
 
 
 def _deliver(config: ServeConfig, web: Server | None) -> Deliver:
-    peer = config.peer
+    peer, scp = config.peer, config.scp
     if web and config.web.send:
         log.info(f"results go to {web.url}")
         return web
@@ -100,7 +93,14 @@ def _deliver(config: ServeConfig, web: Server | None) -> Deliver:
     assert peer.port is not None, "contradictions() asks for it"
     assert peer.title is not None, "contradictions() asks for it"
     log.info(f"results go to {peer.title} at {peer.host}:{peer.port}")
-    return Peer(host=peer.host, port=peer.port, title=peer.title, own_title=config.scp.title)
+    own = (scp.tls_certificate, scp.tls_key) if scp.tls_certificate and scp.tls_key else None
+    return Peer(
+        host=peer.host,
+        port=peer.port,
+        title=peer.title,
+        own_title=scp.title,
+        context=sending("peer.tls_ca", peer.tls_ca, own) if peer.tls else None,
+    )
 
 
 def _started(config: ServeConfig, spool: Spool) -> Any:
@@ -109,6 +109,9 @@ def _started(config: ServeConfig, spool: Spool) -> Any:
 
     scp = config.scp
     assert scp.port is not None, "the caller looked"
+    context = None
+    if scp.tls_certificate and scp.tls_key:
+        context = by_tls(scp.tls_certificate, scp.tls_key, scp.tls_ca)
     how = Receiving(
         host=scp.host,
         port=scp.port,
@@ -117,6 +120,7 @@ def _started(config: ServeConfig, spool: Spool) -> Any:
         most_mb=config.max_mb,
         per_minute=scp.per_minute,
         associations=scp.associations,
+        context=context,
     )
     try:
         server = start(spool, how)
@@ -124,10 +128,11 @@ def _started(config: ServeConfig, spool: Spool) -> Any:
         raise UsageError(
             f"scp.port={scp.port} on {scp.host} cannot be used: {error.strerror}."
         ) from None
-    if scp.host not in LOOPBACK:
+    if scp.host not in LOOPBACK and not scp.tls_ca:
+        travels = "" if context else ", and DICOM travels unencrypted"
         log.warning(
-            "anyone can claim a title, and DICOM travels unencrypted: use this receiver in a "
-            "protected network only."
+            f"anyone can claim a title{travels}: use this receiver in a protected network, or give "
+            "scp.tls_certificate, scp.tls_key and scp.tls_ca."
         )
     log.info(f"receiver {scp.title} at {scp.host}:{scp.port} for {', '.join(scp.allowed)}")
     return server

@@ -213,8 +213,13 @@ class DicomConfig:
 
     folder: str | None
     identified: bool
+    per: str
 
     def contradictions(self) -> list[str]:
+        if self.per not in ("image", "study"):
+            return [f"dicom.per={self.per} is not one of image, study."]
+        if self.per == "study" and self.folder is None:
+            return ["dicom.per=study has no effect without dicom=FOLDER."]
         if self.identified and self.folder is None:
             return ["dicom.identified=true has no effect without dicom=FOLDER."]
         if self.folder is not None and not self.identified:

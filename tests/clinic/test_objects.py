@@ -22,7 +22,8 @@ from pydicom.uid import (
 )
 
 from medcnn.clinic.answers import Answer, Finding, HeatMap, Identity, Measured
-from medcnn.clinic.objects import file_of, objects_of
+from medcnn.clinic.headers import Asked
+from medcnn.clinic.objects import asked, file_of, objects_of, study_report
 from medcnn.clinic.outlines import hot_spots
 from medcnn.images.dicom import open_dataset
 from medcnn.images.reading import Frames
@@ -128,6 +129,39 @@ def test_a_report_says_all_that_the_answer_says() -> None:
         assert expected in values
     assert any(n == "Algorithm Version" and MODEL.sha256 in v for n, v in values)
     assert (made.CompletionFlag, made.VerificationFlag) == ("PARTIAL", "UNVERIFIED")
+
+
+def in_study(number: int, **more: Any) -> Asked:
+    image = radiograph(SOPInstanceUID=f"1.9.{number}", InstanceNumber=number, **more)
+    answer = replace(ANSWER, decision=f"of image {number}")
+    return asked(image, answer, MODEL, window=0, frames=Frames.ERROR)
+
+
+def test_a_report_of_a_study_holds_what_is_said_of_each_image_whatever_their_order() -> None:
+    images = [in_study(3), in_study(1), in_study(2, SeriesInstanceUID="1.2.3.9")]
+    made = read_back(study_report(images))
+    assert file_of(study_report(images[::-1])) == file_of(study_report(images))
+    decisions = [value for name, value in said(made) if name == "Decision of the model"]
+    assert decisions == ["of image 1", "of image 3", "of image 2"]
+    (study,) = made.CurrentRequestedProcedureEvidenceSequence
+    assert [len(one.ReferencedSOPSequence) for one in study.ReferencedSeriesSequence] == [2, 1]
+    sources = {
+        str(item.ReferencedSOPSequence[0].ReferencedSOPInstanceUID)
+        for item in items(made)
+        if item.ValueType == "IMAGE"
+    }
+    assert sources == {"1.9.1", "1.9.2", "1.9.3"}
+    assert made.PatientName == "Müller^Änne"
+    (alone,) = objects_of(radiograph(SOPInstanceUID="1.9.1"), ANSWER, MODEL)
+    assert alone.SeriesInstanceUID != made.SeriesInstanceUID
+    fewer = study_report(images[:2])
+    assert fewer.SOPInstanceUID != made.SOPInstanceUID
+    assert fewer.SeriesInstanceUID == made.SeriesInstanceUID
+
+
+def test_a_study_of_several_patients_is_refused() -> None:
+    with pytest.raises(ImageError, match="name 2 patients"):
+        study_report([in_study(1), in_study(2, PatientID="4711")])
 
 
 def test_a_report_is_filed_with_its_image_in_a_series_of_its_own() -> None:

@@ -174,6 +174,42 @@ def test_the_receiver_gives_the_very_bytes_that_predict_gives(place: Path, tmp_p
     assert made == [(tmp_path / "objects" / name).read_bytes() for name in names]
 
 
+def test_a_study_gets_one_report_that_lists_all_its_images(place: Path, tmp_path: Path) -> None:
+    words = asked(tmp_path / "objects", "explain=gradcam", "audit.max_bad=1", "dicom.per=study")
+    patient = pydicom.dcmread(place / "in" / "0.dcm")
+    before = (place / "in" / "1.dcm").read_bytes()
+    other = pydicom.dcmread(place / "in" / "1.dcm")
+    other.PatientID, other.PatientName = patient.PatientID, patient.PatientName
+    other.save_as(place / "in" / "1.dcm")
+    try:
+        assert predict(place, tmp_path, *words) == 0
+    finally:
+        (place / "in" / "1.dcm").write_bytes(before)
+    rows = rows_of(tmp_path / "objects")
+    (name,) = {rows[i]["objects"].split()[0] for i in ("0.dcm", "1.dcm")}
+    assert name == f"{int(rows['0.dcm']['line']):06}-study-report.dcm"
+    report = pydicom.dcmread(tmp_path / "objects" / name)
+    assert report.StudyInstanceUID == "1.2.3"
+    (series,) = report.CurrentRequestedProcedureEvidenceSequence[0].ReferencedSeriesSequence
+    listed = {str(one.ReferencedSOPInstanceUID) for one in series.ReferencedSOPSequence}
+    assert listed == {str(patient.SOPInstanceUID), str(other.SOPInstanceUID)}
+    endings = [p.name.partition("-")[2] for p in (tmp_path / "objects").glob("*.dcm")]
+    assert endings.count("map.dcm") == 2
+    assert "report.dcm" not in endings
+    assert "the header lacks StudyInstanceUID" in rows["2.dcm"]["reason"]
+
+
+def test_a_study_of_two_patients_gets_no_report(
+    place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = asked(tmp_path / "objects", "audit.max_bad=1", "dicom.per=study")
+    assert predict(place, tmp_path, *words) == 4
+    rows = rows_of(tmp_path / "objects")
+    assert rows["0.dcm"]["reason"] == "the images of its study name 2 patients"
+    assert not any(row["objects"] for row in rows.values())
+    assert "3 of 5 images get no DICOM objects" in " ".join(capsys.readouterr().err.split())
+
+
 def test_images_that_nothing_can_be_filed_with_are_counted(
     place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -195,6 +231,8 @@ def test_images_that_nothing_can_be_filed_with_are_counted(
     [
         (("dicom={tmp}/objects",), "holds the name of the patient"),
         (("dicom.identified=true",), "has no effect without dicom=FOLDER"),
+        (("dicom.per=study",), "dicom.per=study has no effect without dicom=FOLDER"),
+        (("dicom.per=series",), "dicom.per=series is not one of image, study"),
         (("dicom={place}/run/objects", "dicom.identified=true"), "no names of patients belong"),
         (("dicom={place}/cv/objects", "dicom.identified=true"), "no names of patients belong"),
         (("dicom={cache}/objects", "dicom.identified=true"), "no names of patients belong"),

@@ -48,6 +48,7 @@ MAY_BE_MISSING = (
 EARLIER = {"DA": r"\d{4}(\.\d\d){2}", "TM": r"\d\d(:\d\d){1,2}(\.\d{1,6})?"}
 # Where the date of an object comes from, the first that is there.
 DATED_BY = ("Content", "Acquisition", "Series", "Study")
+ALSO = ("SpecificCharacterSet", "InstanceNumber", "NumberOfFrames")
 NO_DATE = ("19700101", "000000")
 NAMESPACE = uuid.uuid5(uuid.NAMESPACE_URL, "medcnn")
 
@@ -94,6 +95,10 @@ class Asked:
         """One series for each of the source, so that instance numbers are those of its images."""
         return uid_of("series", kind.name, *self._model, str(self.source.SeriesInstanceUID))
 
+    def study_uid(self, *of: Any) -> str:
+        """The same of a whole study."""
+        return uid_of(*of, *self._model, str(self.source.StudyInstanceUID))
+
     @property
     def _model(self) -> list[Any]:
         # the name and the version stand in the objects too
@@ -132,6 +137,16 @@ def tag_of(name: str) -> str:
 
 def _is_uid(value: Any) -> bool:
     return re.fullmatch(r"[0-9.]{1,64}", str(value or "")) is not None
+
+
+def filed_by(source: Dataset) -> Dataset:
+    """As much of a header as a report needs: those of a whole study are held in memory."""
+    dates = [f"{what}{part}" for what in DATED_BY for part in ("Date", "Time")]
+    kept = Dataset()
+    for name in (*NEEDED, *MAY_BE_EMPTY, *MAY_BE_MISSING, *dates, *ALSO):
+        if name in source:
+            kept.add(source[name])
+    return kept
 
 
 def headed(of: Asked, kind: Kind) -> Dataset:

@@ -1,15 +1,16 @@
 """The Structured Report: TID 1500 (PS3.16), as Enhanced SR (PS3.3 A.35.2), never complete, never
-verified.
+verified; of one image, or of all images of a study.
 
-One measurement group (TID 1501) for the image as a whole, and one for each label: finding,
-probability, call, and the operating point with what it reached on test images. Who says so is in
-the algorithm identification (TID 4019) of each group, with the digest of the checkpoint.
+For each image one measurement group (TID 1501) for the image as a whole, and one for each label:
+finding, probability, call, and the operating point with what it reached on test images. Who says so
+is in the algorithm identification (TID 4019) of each group, with the digest of the checkpoint.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from hashlib import sha256
+from itertools import groupby
 from typing import Any
 
 from pydicom import Dataset
@@ -21,7 +22,7 @@ from medcnn import __version__
 from medcnn.clinic.answers import Finding, Measured
 from medcnn.clinic.headers import NOT_FOR_DIAGNOSIS, Asked, Kind, headed, reference
 from medcnn.statistics.estimates import Estimate
-from medcnn.system.errors import UsageError, pip_install
+from medcnn.system.errors import ImageError, UsageError, pip_install
 
 KIND = Kind(name="report", sop_class=EnhancedSRStorage, modality="SR", number=9001)
 # Codes of our own (PS3.16 8.2: designators that begin with 99 are private).
@@ -58,8 +59,37 @@ def named(what: str, words: str) -> Code:
 
 def report(of: Asked) -> Dataset:
     """Raises ImageError as `headers.headed` does, and UsageError if highdicom is missing."""
-    sr = _highdicom()
-    made = headed(of, KIND)
+    return _filled(headed(of, KIND), [of])
+
+
+def report_of_study(images: Sequence[Asked]) -> Dataset:
+    """One report of several images, each with groups of its own, in a series of the study.
+
+    Its UID is a function of all of them: when another image comes, it is another report.
+
+    Raises:
+        ImageError: they name several patients; as above.
+    """
+    images = sorted(images, key=_place)
+    first = images[0]
+    patients = {(str(i.source.get("PatientID")), str(i.source.get("PatientName"))) for i in images}
+    if len(patients) > 1:
+        raise ImageError(f"the images of its study name {len(patients)} patients")
+    made = headed(first, KIND)
+    made.SOPInstanceUID = first.study_uid(KIND.name, [i.uid(KIND.name) for i in images])
+    made.SeriesInstanceUID = first.study_uid("series", KIND.name)
+    made.InstanceNumber = 1
+    return _filled(made, images)
+
+
+def _place(of: Asked) -> tuple[str, int, str]:
+    number = str(of.source.get("InstanceNumber") or 0)
+    order = int(number) if number.lstrip("-").isdecimal() else 0
+    return str(of.source.SeriesInstanceUID), order, str(of.source.SOPInstanceUID)
+
+
+def _filled(made: Dataset, images: Sequence[Asked]) -> Dataset:
+    sr, of = _highdicom(), images[0]
     device = sr.DeviceObserverIdentifyingAttributes(
         uid=of.uid("device"),
         name=of.model.name,
@@ -74,7 +104,7 @@ def report(of: Asked) -> Dataset:
             )
         ),
         procedure_reported=codes.SCT.ImagingProcedure,
-        imaging_measurements=list(_groups(of, sr)),
+        imaging_measurements=[group for image in images for group in _groups(image, sr)],
         title=codes.DCM.ImagingMeasurementReport,
     )
     made.update(content[0])
@@ -83,7 +113,7 @@ def report(of: Asked) -> Dataset:
     made.PreliminaryFlag = "PRELIMINARY"
     made.PerformedProcedureCodeSequence = []
     made.ReferencedPerformedProcedureStepSequence = []
-    made.CurrentRequestedProcedureEvidenceSequence = [_evidence(of)]
+    made.CurrentRequestedProcedureEvidenceSequence = [_evidence(images)]
     scheme = Dataset()
     scheme.CodingSchemeDesignator, scheme.CodingSchemeName = SCHEME, "medcnn"
     made.CodingSchemeIdentificationSequence = [scheme]
@@ -99,15 +129,19 @@ def _highdicom() -> Any:
     return highdicom.sr
 
 
-def _evidence(of: Asked) -> Dataset:
-    """PS3.3 Table 10-4, Hierarchical SOP Instance Reference Macro, without frames."""
-    study, series, instance = Dataset(), Dataset(), reference(of)
-    if of.frame:
-        del instance.ReferencedFrameNumber
-    series.SeriesInstanceUID = of.source.SeriesInstanceUID
-    series.ReferencedSOPSequence = [instance]
-    study.StudyInstanceUID = of.source.StudyInstanceUID
-    study.ReferencedSeriesSequence = [series]
+def _evidence(images: Sequence[Asked]) -> Dataset:
+    """PS3.3 Table 10-4, Hierarchical SOP Instance Reference Macro, without frames; of images that
+    are sorted by series."""
+    study = Dataset()
+    study.StudyInstanceUID = images[0].source.StudyInstanceUID
+    study.ReferencedSeriesSequence = []
+    for uid, own in groupby(images, key=lambda of: str(of.source.SeriesInstanceUID)):
+        series = Dataset()
+        series.SeriesInstanceUID = uid
+        series.ReferencedSOPSequence = [reference(of) for of in own]
+        for instance in series.ReferencedSOPSequence:
+            instance.pop("ReferencedFrameNumber", None)
+        study.ReferencedSeriesSequence.append(series)
     return study
 
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from medcnn.clinic.answering import identity_of
 from medcnn.clinic.answers import Answer, HeatMap, answers_of, measured_with
@@ -25,6 +25,7 @@ from medcnn.system.progress import log
 from medcnn.verbs.steps.maps import Draw, maps_beside
 
 if TYPE_CHECKING:
+    from medcnn.clinic.headers import Asked
     from medcnn.verbs.predict import PredictConfig
 
 COLUMNS = ("line", "image_id", "objects", "reason")
@@ -50,6 +51,9 @@ class Objects:
         self.lines: dict[str, int] = {}
         self.paths: dict[str, Path] = {}
         self.answers: dict[str, Answer] = {}
+        self.per_study = config.dicom.per == "study"
+        # UID of a study -> its images so far, and their rows
+        self.studies: dict[str, list[tuple[Asked, dict[str, object]]]] = {}
         self.rows: list[dict[str, object]] = []
         self.refused: list[tuple[str, str]] = []
 
@@ -76,29 +80,55 @@ class Objects:
         self._write(image_id, replace(self.answers[image_id], heat=heat))
 
     def _write(self, image_id: str, answer: Answer) -> None:
-        from medcnn.clinic.objects import file_of, objects_of
+        from medcnn.clinic.objects import asked, file_of, objects_of
         from medcnn.images.dicom import open_dataset
 
         names: list[str] = []
+        told: Asked | None = None
         try:
             data = read_file(self.paths[image_id])
             if not is_dicom(data):
-                return self._row(image_id, names, "not a DICOM image")
-            window, frames = self.how.window, self.how.frames
+                self._row(image_id, names, "not a DICOM image")
+                return
+            how: dict[str, Any] = {"window": self.how.window, "frames": self.how.frames}
             source = open_dataset(data)
-            for made in objects_of(source, answer, self.model, window=window, frames=frames):
+            if self.per_study:
+                told = asked(source, replace(answer, heat=None), self.model, **how)
+            for made in objects_of(source, answer, self.model, reported=not self.per_study, **how):
                 names.append(f"{self.lines[image_id]:06}-{ENDINGS[made.Modality]}.dcm")
                 write_bytes(self.folder / names[-1], file_of(made))
         except ImageError as error:
             self.refused.append((image_id, str(error)))
-            return self._row(image_id, names, str(error))
-        return self._row(image_id, names, "")
+            self._row(image_id, names, str(error))
+            return
+        row = self._row(image_id, names, "")
+        if told:
+            self.studies.setdefault(str(told.source.StudyInstanceUID), []).append((told, row))
 
-    def _row(self, image_id: str, names: list[str], reason: str) -> None:
+    def _row(self, image_id: str, names: list[str], reason: str) -> dict[str, object]:
         cells = (self.lines[image_id], image_id, " ".join(names), quoted(reason))
         self.rows.append(dict(zip(COLUMNS, cells, strict=True)))
+        return self.rows[-1]
+
+    def _report_studies(self) -> None:
+        from medcnn.clinic.objects import file_of, study_report
+
+        for images in self.studies.values():
+            rows = [row for _, row in images]
+            name = f"{min(int(str(row['line'])) for row in rows):06}-study-report.dcm"
+            try:
+                made = file_of(study_report([image for image, _ in images]))
+            except ImageError as error:
+                for row in rows:
+                    row["reason"] = quoted(str(error))
+                    self.refused.append((str(row["image_id"]), str(error)))
+                continue
+            write_bytes(self.folder / name, made)
+            for row in rows:
+                row["objects"] = f"{name} {row['objects']}".strip()
 
     def close(self) -> None:
+        self._report_studies()
         with table(self.folder / "objects.csv") as file:
             writer = csv.DictWriter(file, COLUMNS)
             writer.writeheader()

@@ -144,7 +144,7 @@ ROOMS = {
     "clinic": 2_839,
     "data": 9_108,
     "images": 4_778,
-    "models": 6_314,
+    "models": 6_359,
     "pages": 7_329,
     "pixels": 1_800,
     "statistics": 9_535,

@@ -111,6 +111,10 @@ def require_weights(weights: str) -> None:
         )
 
 
+# Endings of what `medcnn export` writes and `predict` takes.
+EXPORTED = (".onnx", ".pt2")
+
+
 def require_checkpoint(path: Path, *, exported: bool = False) -> None:
     """Raises UsageError if there is no such file, or one of another kind; damage is found when it
     is read.
@@ -118,7 +122,7 @@ def require_checkpoint(path: Path, *, exported: bool = False) -> None:
     Args:
         exported: whether a file of `medcnn export` will do.
     """
-    suffixes = (".safetensors", ".onnx") if exported else (".safetensors",)
+    suffixes = (".safetensors", *EXPORTED) if exported else (".safetensors",)
     if path.is_dir():
         inside = _checkpoints_in(path, suffixes)
         named = f"; did you mean {inside[0]}?" if inside else " that contains no checkpoint."
@@ -130,7 +134,7 @@ def require_checkpoint(path: Path, *, exported: bool = False) -> None:
         found = f"there are {listed(there)}" if there else "no checkpoint was found"
         where = "" if nearest == path.absolute().parent and there else f" in {near}"
         raise UsageError(f"checkpoint={path}: no such file; {found}{where}.")
-    if path.suffix == ".onnx":
+    if path.suffix in EXPORTED:
         if exported:
             return
         raise UsageError(

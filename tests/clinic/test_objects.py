@@ -159,6 +159,10 @@ def test_a_report_of_a_study_holds_what_is_said_of_each_image_whatever_their_ord
     assert fewer.SeriesInstanceUID == made.SeriesInstanceUID
 
 
+def test_a_report_of_a_study_breaks_no_rule_of_dicom(tmp_path: Path) -> None:
+    assert errors_of(study_report([in_study(1), in_study(2)]), tmp_path) == []
+
+
 def test_a_study_of_several_patients_is_refused() -> None:
     with pytest.raises(ImageError, match="name 2 patients"):
         study_report([in_study(1), in_study(2, PatientID="4711")])

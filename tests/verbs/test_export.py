@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import json
+import pickle
 import shutil
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -95,6 +98,92 @@ def test_the_runner_needs_no_medcnn_and_finds_the_golden_logits(onnx: Path, tmp_
     assert missing.returncode == 1
     assert missing.stderr.startswith("an image cannot be read:"), missing.stderr
     assert "nowhere.png" in missing.stderr
+
+
+@pytest.fixture(scope="module")
+def pt2(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("torch") / "exported"
+    assert run("export", BEST, "to=torch", f"output={folder}", "trainer.threads=1") == 0
+    return folder / "model.pt2"
+
+
+def test_a_program_of_torch_says_the_same_as_its_checkpoint(
+    pt2: Path, drawn: object, tmp_path: Path
+) -> None:
+    images = drawn("fundus", 12)  # type: ignore[operator]
+    said = []
+    for number, words in enumerate(((BEST,), (pt2, "trusted=true"))):
+        table = tmp_path / f"{number}.csv"
+        more = (f"output={table}", "trainer.device=cpu", "trainer.threads=1")
+        assert run("predict", words[0], images / "images", *words[1:], *more) == 0
+        said.append(rows(table))
+    assert len(said[0]) == len(said[1]) > 12
+    for one, other in zip(*said, strict=True):
+        for column, cell in one.items():
+            if column.startswith(("probability:", "strange:", "image:")):
+                assert float(other[column]) == pytest.approx(float(cell), abs=1e-5)
+            else:
+                assert other[column] == cell
+    pixels = np.random.default_rng(0).integers(0, 255, (3, 50, 40, 3), np.uint8)
+    whole, exported = medcnn.load(BEST, device="cpu"), medcnn.load(pt2, trusted=True)
+    assert np.allclose(exported.features(pixels), whole.features(pixels), atol=1e-5)
+    assert np.allclose(exported.predict(pixels).logits, whole.predict(pixels).logits, atol=1e-5)
+    with pytest.raises(UsageError, match="need the checkpoint it was made from"):
+        exported.explain(pixels[0])
+
+
+class Runs:
+    """What a foreign file may hold: it calls something when it is unpickled."""
+
+    def __init__(self, file: Path) -> None:
+        self.file = file
+
+    def __reduce__(self) -> tuple[object, tuple[object, ...]]:
+        return Path.touch, (self.file,)
+
+
+def test_nothing_in_a_program_of_torch_runs_until_it_is_trusted(
+    pt2: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    foreign, ran = tmp_path / "model.pt2", tmp_path / "ran"
+    with zipfile.ZipFile(pt2) as archive, zipfile.ZipFile(foreign, "w") as other:
+        for name in archive.namelist():
+            inputs = "sample_inputs" in name
+            other.writestr(name, pickle.dumps(Runs(ran)) if inputs else archive.read(name))
+        assert any("sample_inputs" in name for name in archive.namelist())
+    assert run("predict", foreign, BEST.parent, f"output={tmp_path / 'a.csv'}") == 2
+    assert "torch runs what it says" in " ".join(capsys.readouterr().err.split())
+    with pytest.raises(UsageError, match="say trusted=True"):
+        medcnn.load(foreign)
+    assert not ran.exists()
+    with contextlib.suppress(CheckpointError):
+        medcnn.load(foreign, trusted=True)
+    assert ran.exists(), "or the check would see nothing"
+
+
+def test_a_program_of_torch_that_is_damaged_or_of_others_is_refused_before_it_runs(
+    pt2: Path, tmp_path: Path
+) -> None:
+    content = bytearray(pt2.read_bytes())
+    content[len(content) // 2] ^= 1
+    (tmp_path / "flipped.pt2").write_bytes(content)
+    (tmp_path / "half.pt2").write_bytes(content[:1000])
+    with zipfile.ZipFile(tmp_path / "foreign.pt2", "w") as other:
+        other.writestr("model/archive_format", "pt2")
+    for name, said in (
+        ("flipped", "is damaged|cannot be read"),
+        ("half", "cannot be read"),
+        ("foreign", "no medcnn description"),
+    ):
+        with pytest.raises(CheckpointError, match=said):
+            medcnn.load(tmp_path / f"{name}.pt2", trusted=True)
+
+
+def test_trust_without_a_program_of_torch_has_no_effect(
+    onnx: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("predict", onnx / "model.onnx", tmp_path, "trusted=true") == 2
+    assert "trusted=true has no effect" in " ".join(capsys.readouterr().err.split())
 
 
 ORDINARY = (

@@ -26,14 +26,14 @@ from medcnn.models import checkpoint as checkpoints
 from medcnn.models.checkpoint import Checkpoint
 from medcnn.models.classifier import Classifier
 from medcnn.models.explained import Explanation, explain_source
-from medcnn.models.exported import SUFFIX, Exported, read_exported
+from medcnn.models.exported import Exported, read_exported
 from medcnn.models.inference import answered, autocast_dtype, pick_device, predict
 from medcnn.models.inputs import Images, Source, read_inputs
 from medcnn.models.no_result import refuse_without_result, with_results_only
 from medcnn.pixels.batches import batches
 from medcnn.pixels.opening import open_store
 from medcnn.pixels.pixel_store import PixelStore
-from medcnn.places import checkpoints_at
+from medcnn.places import EXPORTED, checkpoints_at
 from medcnn.statistics.decisions import Readout
 from medcnn.statistics.ensembles import common_readout, mean_of
 from medcnn.statistics.predictions import Predictions
@@ -252,28 +252,32 @@ class Model:
         return np.concatenate(parts)
 
 
-def load_model(path: Path | str, *, device: str = "auto", precision: str = "auto") -> Model:
+def load_model(
+    path: Path | str, *, device: str = "auto", precision: str = "auto", trusted: bool = False
+) -> Model:
     """A checkpoint, or the ensemble of those in a folder, ready to be used.
 
     Args:
         path: a `.safetensors` file that medcnn wrote, a folder of such files, the folder of a
-            cross-validation, or a `.onnx` file of `medcnn export`.
+            cross-validation, or a `.onnx` or `.pt2` file of `medcnn export`.
         device: auto, cpu, cuda, cuda:1, mps.
         precision: fp32, bf16, fp16, or auto: that of the training, which thresholds belong to.
+        trusted: whether you know who made a `.pt2` file: to read it, torch runs what it says.
 
     Raises:
-        UsageError: no such file, no such device, or checkpoints that do not go together.
+        UsageError: no such file, no such device, checkpoints that do not go together, or a `.pt2`
+            file that is not trusted.
         CheckpointError: the file is damaged, not from medcnn, or newer than this medcnn.
     """
     path = Path(path)
     files = checkpoints_at(path)
-    models = [_load(file, device, precision) for file in files]
+    models = [_load(file, device, precision, trusted) for file in files]
     return models[0] if files == [path] else together(models, path)
 
 
-def _load(path: Path, device: str, precision: str) -> Model:
-    if path.suffix == SUFFIX:
-        return _load_exported(path, device, precision)
+def _load(path: Path, device: str, precision: str, trusted: bool) -> Model:
+    if path.suffix in EXPORTED:
+        return _load_exported(path, device, precision, trusted)
     where = pick_device(device)
     checkpoint, classifier = checkpoints.load(path, where)
     return Model(
@@ -285,14 +289,14 @@ def _load(path: Path, device: str, precision: str) -> Model:
     )
 
 
-def _load_exported(path: Path, device: str, precision: str) -> Model:
+def _load_exported(path: Path, device: str, precision: str, trusted: bool) -> Model:
     for name, value, own in (("device", device, "cpu"), ("precision", precision, "fp32")):
         if value not in ("auto", own):
             raise UsageError(
                 f"trainer.{name}={value}: an exported file is computed with {name} {own}. Leave it "
                 "out, or take the checkpoint."
             )
-    checkpoint, network, origin = read_exported(path)
+    checkpoint, network, origin = read_exported(path, trusted=trusted)
     return Model(
         checkpoint=checkpoint,
         network=network,

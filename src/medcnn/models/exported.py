@@ -1,7 +1,9 @@
-"""Reads a model that `medcnn export` wrote as ONNX: the description of its checkpoint, and a
-network that onnxruntime computes. Part of the extra `export`.
+"""Reads a model that `medcnn export` wrote: the description of its checkpoint, and a network that
+onnxruntime (extra `export`) or torch computes.
 
-The description lies in the metadata of the file, behind the graph, and a seal over both at its end.
+In an ONNX file the description lies in the metadata, behind the graph, and a seal over both at its
+end. In a program of torch (.pt2, a zip archive) it is an entry of its own. To read such a program,
+torch runs what the file says (pickle), so it is read only where the user trusts it.
 """
 
 from __future__ import annotations
@@ -9,7 +11,9 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-from collections.abc import Mapping
+import warnings
+import zipfile
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -26,7 +30,12 @@ from medcnn.models.familiarity import stored_familiarity
 from medcnn.system import plugins
 from medcnn.system.errors import CheckpointError, PluginError, UsageError, pip_install
 
-SUFFIX, SEAL_DIGITS = ".onnx", 64
+TORCH, SEAL_DIGITS = ".pt2", 64
+OUTPUTS = ("logits", "probabilities", "decisions", "features")
+# Integers [B, H, W, C] -> OUTPUTS.
+Answers = Callable[[NDArray[Any]], tuple[NDArray[Any], ...]]
+# Of the entry of a program of torch that describes it.
+DESCRIPTION = "medcnn.json"
 # Plug-ins without which an exported file cannot predict: its network needs none.
 NEEDED = ("steps",)
 
@@ -35,27 +44,65 @@ class Exported:
     """Images [B, C, H, W] of full range -> logits [B, K], averaged over mirrored views, and what
     the head sees of the images as they are."""
 
-    def __init__(self, content: bytes, source: str) -> None:
-        runtime = onnxruntime()
-        options = runtime.SessionOptions()
-        options.intra_op_num_threads = torch.get_num_threads()
-        options.log_severity_level = 4  # what is wrong is raised
-        try:
-            self.session = runtime.InferenceSession(
-                content, options, providers=["CPUExecutionProvider"]
-            )
-        except Exception as error:  # it raises types of its own for what it cannot read
-            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-            raise CheckpointError(
-                f"{source} ({len(content):,} bytes) cannot be read: {reason:.200}. It is half "
-                "written or damaged, or onnxruntime is older than it: export it again."
-            ) from error
-        self.metadata: Mapping[str, str] = self.session.get_modelmeta().custom_metadata_map
+    def __init__(self, answers: Answers) -> None:
+        self.answers = answers
 
     def __call__(self, images: Tensor) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         given = images.permute(0, 2, 3, 1).contiguous().cpu().numpy()
-        logits, features = self.session.run(["logits", "features"], {"images": given})
+        logits, _, _, features = self.answers(given)
         return logits, features
+
+
+def of_onnx(content: bytes, source: str) -> tuple[Answers, Mapping[str, str]]:
+    """What the graph answers, and the metadata; raises CheckpointError."""
+    runtime = onnxruntime()
+    options = runtime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    options.log_severity_level = 4  # what is wrong is raised
+    try:
+        session = runtime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # it raises types of its own for what it cannot read
+        raise CheckpointError(
+            f"{source} ({len(content):,} bytes) cannot be read: {_line(error)}. It is half "
+            "written or damaged, or onnxruntime is older than it: export it again."
+        ) from error
+    metadata: Mapping[str, str] = session.get_modelmeta().custom_metadata_map
+    return lambda images: tuple(session.run(list(OUTPUTS), {"images": images})), metadata
+
+
+def of_torch(path: Path, source: str) -> Answers:
+    """What a program of torch answers; runs what the file says. Raises CheckpointError."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of the insides of torch
+            module = torch.export.load(path).module()
+    except Exception as error:
+        raise CheckpointError(
+            f"{source} cannot be read: {_line(error)}. It is damaged, or from another version of "
+            "torch: export it again."
+        ) from error
+
+    def answers(images: NDArray[Any]) -> tuple[NDArray[Any], ...]:
+        with torch.no_grad():
+            return tuple(one.numpy() for one in module(torch.from_numpy(images)))
+
+    return answers
+
+
+def description_in(path: Path, source: str) -> dict[str, str]:
+    """The description in a program of torch, without running any of it; raises CheckpointError."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            if damaged := archive.testzip():
+                raise CheckpointError(f"{source} is damaged, in {damaged}: export it again.")
+            names = [n for n in archive.namelist() if n.endswith(f"/extra/{DESCRIPTION}")]
+            return {"medcnn": archive.read(names[0]).decode()} if names else {}
+    except (OSError, ValueError, zipfile.BadZipFile) as error:
+        raise CheckpointError(f"{source} cannot be read: {_line(error)}.") from error
+
+
+def _line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:200]
 
 
 def onnxruntime() -> Any:
@@ -78,25 +125,41 @@ def seal_of(content: bytes) -> bytes:
     return hashlib.sha256(content[:-SEAL_DIGITS]).hexdigest().encode()
 
 
-def read_exported(path: Path) -> tuple[Checkpoint, Exported, dict[str, Any]]:
+def read_exported(
+    path: Path, *, trusted: bool = False
+) -> tuple[Checkpoint, Exported, dict[str, Any]]:
     """The description, the network, and what the file was made from.
+
+    Args:
+        trusted: whether a program of torch may be read, which runs what it says.
 
     Raises:
         CheckpointError: it is damaged, not from medcnn, or of a newer schema.
+        UsageError: it is a program of torch, and not trusted.
     """
-    source, content = f"checkpoint={path}", path.read_bytes()
-    network = Exported(content, source)
-    if "medcnn" not in network.metadata:
+    if path.suffix == TORCH and not trusted:
+        raise UsageError(
+            f"checkpoint={path} is a program of torch: to read it, torch runs what it says. "
+            "If you know who made it, say trusted=True. A .onnx file runs nothing."
+        )
+    source, answers, content = f"checkpoint={path}", None, b""
+    metadata: Mapping[str, str]
+    if path.suffix == TORCH:
+        metadata = description_in(path, source)
+    else:
+        content = path.read_bytes()
+        answers, metadata = of_onnx(content, source)
+    if "medcnn" not in metadata:
         raise CheckpointError(
             f"{source} holds a network but no medcnn description (labels, preprocessing): only "
             "what `medcnn export` wrote can be used."
         )
     try:
-        stored = json.loads(network.metadata["medcnn"])
+        stored = json.loads(metadata["medcnn"])
         origin = stored["exported"]
         if stored["schema"] > SCHEMA:
             raise CheckpointError(NEWER.format(path, stored["schema"], origin["medcnn"]))
-        if content[-SEAL_DIGITS:] != seal_of(content):
+        if content and content[-SEAL_DIGITS:] != seal_of(content):
             raise ValueError("it was changed since it was written: its checksum does not fit")
         plugins.require(stored.get("plugins", []), NEEDED, source)
         checkpoint = Checkpoint.from_json(stored)
@@ -108,10 +171,9 @@ def read_exported(path: Path) -> tuple[Checkpoint, Exported, dict[str, Any]]:
     except (CheckpointError, UsageError, PluginError):
         raise
     except Exception as error:  # anybody may have written it: it raises whatever it meets first
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise CheckpointError(
-            f"{source} is damaged: {reason:.200}. Take a fresh copy, or export it again."
+            f"{source} is damaged: {_line(error)}. Take a fresh copy, or export it again."
         ) from error
     if faults:
         raise CheckpointError(f"{source}: its description is damaged: {'; '.join(faults)}.")
-    return checkpoint, network, dict(origin)
+    return checkpoint, Exported(answers or of_torch(path, source)), dict(origin)

@@ -12,7 +12,7 @@ import io
 import json
 import logging
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from itertools import chain, islice
 from pathlib import Path
@@ -34,8 +34,8 @@ from medcnn.images.reading import read_pixels
 from medcnn.images.resizing import narrowed
 from medcnn.models.checkpoint import Checkpoint
 from medcnn.models.deployed import Model
-from medcnn.models.exported import SEAL_DIGITS, Exported, seal_of
-from medcnn.models.graph import OUTPUTS, Graph
+from medcnn.models.exported import OUTPUTS, SEAL_DIGITS, Answers, of_onnx, seal_of
+from medcnn.models.graph import Graph
 from medcnn.models.inference import logits_and_features
 from medcnn.system.errors import MedcnnError, UsageError, pip_install
 
@@ -45,7 +45,6 @@ MOST_APART, MOST_OF_EXTREMES = 1e-4, 1e-3
 """Of logits; of features, and of all outputs of extremes, as a share of the largest."""
 MOST_BYTES = 2**31 - 2**20
 """A protobuf message, which an ONNX file is, ends there."""
-Answers = Callable[[NDArray[Any]], tuple[NDArray[Any], ...]]
 
 
 class GateError(MedcnnError):
@@ -186,19 +185,7 @@ def with_description(proto: Any, checkpoint: Checkpoint, origin: dict[str, Any])
 
 
 def answers_of_onnx(content: bytes) -> Answers:
-    session = Exported(content, "the exported file").session
-    return lambda images: tuple(session.run(list(OUTPUTS), {"images": images}))
-
-
-def answers_of_torch(path: Path) -> Answers:
-    with quiet():
-        module = torch.export.load(path).module()
-
-    def answer(images: NDArray[Any]) -> tuple[NDArray[Any], ...]:
-        with torch.no_grad():
-            return tuple(one.numpy() for one in module(torch.from_numpy(images)))
-
-    return answer
+    return of_onnx(content, "the exported file")[0]
 
 
 def origin_of(model: Model, **more: Any) -> dict[str, Any]:

@@ -17,8 +17,6 @@ from medcnn.models.inference import VIEWS
 from medcnn.statistics.calibration import Calibration, Numbers
 from medcnn.statistics.decisions import Readout
 
-OUTPUTS = ("logits", "probabilities", "decisions", "features")
-
 
 class Graph(nn.Module):
     """Logits are the mean over the mirrored views of an image, features those of the image itself.

@@ -28,6 +28,7 @@ class PredictConfig:
     output: str
     patients: str | None
     log: str | None
+    trusted: bool
     unit: str | None = called("readout.unit")
     batch_size: int = within(1, called="trainer.batch_size")
     device: Device = called("trainer.device")
@@ -39,6 +40,8 @@ class PredictConfig:
     data: ReadingConfig
 
     def contradictions(self) -> list[str]:
+        if self.trusted and not self.checkpoint.endswith(".pt2"):
+            return [f"trusted=true has no effect on checkpoint={self.checkpoint}: it is no .pt2."]
         if self.patients in (None, *PATIENTS):
             return []
         near = nearest(str(self.patients), PATIENTS)
@@ -57,6 +60,7 @@ PATIENTS = ("folder", "PatientID", "StudyInstanceUID", "AccessionNumber")
 
 def check(config: PredictConfig) -> None:
     from medcnn.places import (
+        EXPORTED,
         checkpoints_at,
         refuse_objects,
         refuse_other_table,
@@ -75,7 +79,12 @@ def check(config: PredictConfig) -> None:
         )
     for file in checkpoints_at(Path(config.checkpoint)):
         require_checkpoint(file, exported=True)
-    if config.explain and config.checkpoint.endswith(".onnx"):
+    if config.checkpoint.endswith(".pt2") and not config.trusted:
+        raise UsageError(
+            f"checkpoint={config.checkpoint} is a program of torch: to read it, torch runs what it "
+            "says. If you know who made it, add trusted=true. A .onnx file runs nothing."
+        )
+    if config.explain and config.checkpoint.endswith(EXPORTED):
         raise UsageError(
             f"explain={config.explain.name}: maps need the layers, and checkpoint="
             f"{config.checkpoint} is an exported file. Name the checkpoint it was made from."
@@ -130,7 +139,9 @@ def run(config: PredictConfig, _: Command) -> Path:
     output = Path(config.output)
     if config.threads:
         torch.set_num_threads(config.threads)
-    model = load_model(config.checkpoint, device=config.device, precision=config.precision)
+    model = load_model(
+        config.checkpoint, device=config.device, precision=config.precision, trusted=config.trusted
+    )
     how = read_as(model.preprocessing, config.data, log.warning)
     model = replace(model, checkpoint=replace(model.checkpoint, preprocessing=how))
     checkpoint = model.checkpoint

@@ -20,7 +20,7 @@ from medcnn.data.manifest import Split
 from medcnn.data.matching import in_words_of, matched_targets
 from medcnn.models import exporting, foreign_formats, quantising
 from medcnn.models.deployed import Model
-from medcnn.models.exported import Exported
+from medcnn.models.exported import DESCRIPTION, Exported, of_torch
 from medcnn.models.exporting import GateError
 from medcnn.models.no_result import refuse_without_result
 from medcnn.pixels.opening import open_store
@@ -79,8 +79,9 @@ def exported(config: ExportConfig, model: Model, folder: Path) -> str:
         (folder / file).write_bytes(content)
     else:
         said = exporting.described(checkpoint, exporting.origin_of(model))
-        torch.export.save(program, folder / file, extra_files={"medcnn.json": said})
-        about["gate"] = exporting.gate(model, exporting.answers_of_torch(folder / file), seen)
+        torch.export.save(program, folder / file, extra_files={DESCRIPTION: said})
+        answers = of_torch(folder / file, "the exported file")
+        about["gate"] = exporting.gate(model, answers, seen)
     if config.to == "monai":
         foreign_formats.write_bundle(model, folder, file)
     _write(folder, {"file": file, "sha256": sha256_of(folder / file), **about, "golden": golden})
@@ -146,7 +147,7 @@ def _in_int8(config: ExportConfig, model: Model, proto: Any) -> tuple[bytes, dic
     content = exporting.with_description(small, checkpoint, origin)
     targets = matched_targets(checkpoint.labels, manifest)
     said = []
-    for one in (model, replace(model, network=Exported(content, "the int8 file"))):
+    for one in (model, replace(model, network=Exported(exporting.answers_of_onnx(content)))):
         size = config.batch_size
         said.append(one.said(manifest, store, rows, "validation", targets, batch_size=size))
         refuse_without_result(said[-1], "the checkpoint" if one is model else "the int8 file")

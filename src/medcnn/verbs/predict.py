@@ -113,6 +113,23 @@ NO_VERDICTS = (
 NO_IMAGE = "not a classifiable image"
 
 
+def _loaded(config: PredictConfig) -> Model:
+    """The model, with what the command changes of its preprocessing."""
+    import torch
+
+    from medcnn.models.deployed import load_model
+    from medcnn.system.progress import log
+    from medcnn.verbs.steps.datasets import read_as
+
+    if config.threads:
+        torch.set_num_threads(config.threads)
+    model = load_model(
+        config.checkpoint, device=config.device, precision=config.precision, trusted=config.trusted
+    )
+    how = read_as(model.preprocessing, config.data, log.warning)
+    return replace(model, checkpoint=replace(model.checkpoint, preprocessing=how))
+
+
 def run(config: PredictConfig, _: Command) -> Path:
     """Write one row per image to `output`, unreadable images included with their reason.
 
@@ -122,29 +139,19 @@ def run(config: PredictConfig, _: Command) -> Path:
             DICOM objects that are not images have a row but do not count.
         MedcnnError: some images have no finite result; the table says which.
     """
-    import torch
-
     from medcnn.models.appearance import Watcher
-    from medcnn.models.deployed import load_model
     from medcnn.models.inputs import files_of, images_in
     from medcnn.models.no_result import NO_RESULT
     from medcnn.statistics.predictions import columns_of
     from medcnn.system.files import replacing, write_text
     from medcnn.system.progress import log
     from medcnn.verbs.steps.chain import Chain
-    from medcnn.verbs.steps.datasets import read_as
     from medcnn.verbs.steps.dicom_out import beside
     from medcnn.verbs.steps.together import PatientTable
 
     output = Path(config.output)
-    if config.threads:
-        torch.set_num_threads(config.threads)
-    model = load_model(
-        config.checkpoint, device=config.device, precision=config.precision, trusted=config.trusted
-    )
-    how = read_as(model.preprocessing, config.data, log.warning)
-    model = replace(model, checkpoint=replace(model.checkpoint, preprocessing=how))
-    checkpoint = model.checkpoint
+    model = _loaded(config)
+    how, checkpoint = model.preprocessing, model.checkpoint
     root, paths = images_in(Path(config.input))
     patients = PatientTable(config, model, root, paths)
     chain = Chain(config.log, model.provenance, len(paths))

@@ -29,11 +29,6 @@ WORDS = (*SMALL, "folds=2")
 
 
 @pytest.fixture(scope="module")
-def images(drawn: Callable[[str, int], Path]) -> str:
-    return f"data.root={drawn('dermoscopy', 30)}"
-
-
-@pytest.fixture(scope="module")
 def done(images: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("cv") / "cv"
     assert run("crossvalidate", *WORDS, images, f"run_dir={folder}") == 0

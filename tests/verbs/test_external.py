@@ -12,22 +12,15 @@ from medcnn.data.labels import Kind, LabelSpace
 from medcnn.data.manifest import Manifest, Record
 from medcnn.data.matching import in_words_of
 from medcnn.system.errors import UsageError
-from tests.command import SMALL, run
+from tests.command import run
 
 DATA = ("data=phantom", "data.phantom=dermoscopy", "data.patients=60")
 
 
-@pytest.fixture(scope="module")
-def home(drawn: Callable[[str, int], Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("home") / "run"
-    assert run("train", *SMALL, f"data.root={drawn('dermoscopy', 30)}", f"run_dir={folder}") == 0
-    return folder
-
-
 def test_home_and_here_stand_on_one_page_beside_the_report(
-    home: Path, drawn: Callable[[str, int], Path], tmp_path: Path
+    trained: Path, drawn: Callable[[str, int], Path], tmp_path: Path
 ) -> None:
-    best = home / "checkpoints/best.safetensors"
+    best = trained / "checkpoints/best.safetensors"
     images = f"data.root={drawn('dermoscopy', 60)}"
     assert run("external", best, *DATA, images, "split=all", f"run_dir={tmp_path / 'e'}") == 0
     stored = json.loads((tmp_path / "e/external.json").read_text())
@@ -41,12 +34,12 @@ def test_home_and_here_stand_on_one_page_beside_the_report(
 
 
 def test_what_cannot_be_held_against_home_is_refused(
-    home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def said() -> str:
         return " ".join(capsys.readouterr().err.split())
 
-    best = home / "checkpoints/best.safetensors"
+    best = trained / "checkpoints/best.safetensors"
     assert run("external", best) == 2
     assert "needs data=NAME" in said()
     assert run("external", best, *DATA, f"internal={tmp_path}") == 2

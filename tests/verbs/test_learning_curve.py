@@ -6,7 +6,6 @@ import csv
 import json
 import math
 import shutil
-from collections.abc import Callable
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
@@ -25,11 +24,6 @@ from medcnn.verbs.steps.datasets import labelled, with_splits
 from tests.command import SMALL, run
 
 WORDS = (*SMALL, "sizes=[4,8,12,16,20]", "c=[0.01,1]")
-
-
-@pytest.fixture(scope="module")
-def images(drawn: Callable[[str, int], Path]) -> str:
-    return f"data.root={drawn('dermoscopy', 30)}"
 
 
 @pytest.fixture(scope="module")

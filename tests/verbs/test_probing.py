@@ -16,17 +16,12 @@ from tests.command import run
 WORDS = ("model=lenet5", "model.weights=none", "data.size_px=32", "audit.copies=false")
 
 
-@pytest.fixture(scope="module")
-def images(drawn: Callable[[str, int], Path]) -> Path:
-    return drawn("dermoscopy", 30)
-
-
 @pytest.fixture
 def probe(
-    images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    images: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Callable[..., tuple[int, Path]]:
     monkeypatch.chdir(tmp_path)
-    kind = ("data=phantom", "data.phantom=dermoscopy", "data.patients=30", f"data.root={images}")
+    kind = ("data=phantom", "data.phantom=dermoscopy", "data.patients=30", images)
 
     def make(name: str, *words: str) -> tuple[int, Path]:
         return run("probe", *kind, *WORDS, f"run_dir={name}", *words), tmp_path / name

@@ -32,11 +32,6 @@ from tests.command import SMALL
 WORDS = (*SMALL, "trainer.accumulate=2")
 
 
-@pytest.fixture(scope="module")
-def images(drawn: Callable[[str, int], Path]) -> Path:
-    return drawn("dermoscopy", 30)
-
-
 def start(
     world: int, *words: str, first: Callable[[int], None] | None = None, said: Path | None = None
 ) -> list[Any]:
@@ -87,13 +82,11 @@ def finish(processes: list[Any]) -> list[int]:
 
 
 @pytest.fixture(scope="module")
-def runs(images: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[int, Path]:
+def runs(images: str, tmp_path_factory: pytest.TempPathFactory) -> dict[int, Path]:
     """Finished runs of 1, 2 and 3 processes."""
     folder = tmp_path_factory.mktemp("runs")
     for world in (1, 2, 3):
-        codes = finish(
-            start(world, *WORDS, f"data.root={images}", f"run_dir={folder / str(world)}")
-        )
+        codes = finish(start(world, *WORDS, images, f"run_dir={folder / str(world)}"))
         assert codes == [0] * world
     return {world: folder / str(world) for world in (1, 2, 3)}
 
@@ -140,7 +133,7 @@ TOGETHER = {
 @pytest.mark.slow
 @pytest.mark.parametrize("name", TOGETHER)
 def test_what_needs_the_whole_batch_is_the_same_in_two_processes(
-    images: Path, tmp_path: Path, name: str
+    images: str, tmp_path: Path, name: str
 ) -> None:
     one, two = by_one_and_two(images, tmp_path, TOGETHER[name])
     for key, value in weights(one).items():
@@ -148,7 +141,7 @@ def test_what_needs_the_whole_batch_is_the_same_in_two_processes(
 
 
 @pytest.mark.slow
-def test_auxiliary_classifiers_learn_in_two_processes(images: Path, tmp_path: Path) -> None:
+def test_auxiliary_classifiers_learn_in_two_processes(images: str, tmp_path: Path) -> None:
     """Up to dropout and BatchNorm's statistics, which each process draws and takes for itself."""
     words = ("model=googlenet", "model.weights=none", "model.auxiliary=true", "data.size_px=64")
     one, two = by_one_and_two(images, tmp_path, words)
@@ -156,18 +149,18 @@ def test_auxiliary_classifiers_learn_in_two_processes(images: Path, tmp_path: Pa
     assert losses(two)[0] > 1.5 * np.log(4)  # which is the loss without them
 
 
-def by_one_and_two(images: Path, folder: Path, more: Sequence[str]) -> list[Path]:
+def by_one_and_two(images: str, folder: Path, more: Sequence[str]) -> list[Path]:
     runs = [folder / "1", folder / "2"]
     for world, run in enumerate(runs, start=1):
-        words = (*WORDS, f"data.root={images}", *more, f"run_dir={run}")
+        words = (*WORDS, images, *more, f"run_dir={run}")
         assert finish(start(world, *words)) == [0] * world
     return runs
 
 
 def test_a_run_of_two_processes_that_was_stopped_goes_on_with_three_and_with_one(
-    images: Path, tmp_path: Path, runs: dict[int, Path]
+    images: str, tmp_path: Path, runs: dict[int, Path]
 ) -> None:
-    words = (*WORDS, f"data.root={images}", f"run_dir={tmp_path / 'r'}")
+    words = (*WORDS, images, f"run_dir={tmp_path / 'r'}")
     processes = start(2, *words, "trainer.save_every_s=0.001")
     while not list(tmp_path.glob("r/checkpoints/resume*")) and processes[0].is_alive():
         time.sleep(0.01)
@@ -192,9 +185,9 @@ def small(images: int, rank: int) -> None:
 
 
 def test_where_one_process_has_less_memory_all_take_smaller_parts(
-    images: Path, tmp_path: Path, runs: dict[int, Path]
+    images: str, tmp_path: Path, runs: dict[int, Path]
 ) -> None:
-    words = (*WORDS, f"data.root={images}", f"run_dir={tmp_path / 'r'}")
+    words = (*WORDS, images, f"run_dir={tmp_path / 'r'}")
     assert finish(start(2, *words, first=partial(small, 2))) == [0, 0]
     for name, value in weights(runs[2]).items():
         assert torch.allclose(value, weights(tmp_path / "r")[name], atol=2e-4), name
@@ -203,34 +196,34 @@ def test_where_one_process_has_less_memory_all_take_smaller_parts(
     assert "out of memory on another GPU: continuing with 2" in (tmp_path / "r/log.txt").read_text()
 
 
-def test_where_one_process_has_no_memory_the_leader_says_so(images: Path, tmp_path: Path) -> None:
-    words = (*WORDS, f"data.root={images}", f"run_dir={tmp_path / 'r'}")
+def test_where_one_process_has_no_memory_the_leader_says_so(images: str, tmp_path: Path) -> None:
+    words = (*WORDS, images, f"run_dir={tmp_path / 'r'}")
     said = tmp_path / "said.txt"
     assert finish(start(2, *words, first=partial(small, 0), said=said)) == [1, 1]
     lack = "the GPU of another process has too little memory for one image"
     assert lack in " ".join(said.read_text().split())
 
 
-def test_a_fault_is_reported_once_and_ends_all(images: Path, tmp_path: Path) -> None:
+def test_a_fault_is_reported_once_and_ends_all(images: str, tmp_path: Path) -> None:
     (tmp_path / "taken").mkdir()
     (tmp_path / "taken" / "letter.txt").write_text("mine")
-    words = (*WORDS, f"data.root={images}", f"run_dir={tmp_path / 'taken'}")
+    words = (*WORDS, images, f"run_dir={tmp_path / 'taken'}")
     said, then = tmp_path / "said.txt", tmp_path / "then.txt"
     assert finish(start(2, *words, said=said)) == [2, 2]
     assert said.read_text().count("error:") == 1
-    words = (*WORDS, f"data.root={images}", f"run_dir={tmp_path / 's'}")
+    words = (*WORDS, images, f"run_dir={tmp_path / 's'}")
     assert finish(start(2, *words, "trainer.sync_batchnorm=true", said=then)) == [2, 2]
     assert "needs several GPUs" in " ".join(then.read_text().split())
 
 
-def torchrun(images: Path, run: Path, *more: str) -> subprocess.Popen[str]:
+def torchrun(images: str, run: Path, *more: str) -> subprocess.Popen[str]:
     """Two processes, as docs/many-machines.md starts them; a first state is saved."""
     script = Path(__file__).parents[2] / "scripts" / "train.py"
     options = (
         *("--standalone", "--nproc-per-node=2", "--max-restarts=2"),
         "--signals-to-handle=SIGTERM,SIGINT,SIGHUP,SIGQUIT,SIGUSR1",
     )
-    words = (*WORDS, f"data.root={images}", f"run_dir={run}", "trainer.save_every_s=0.001", *more)
+    words = (*WORDS, images, f"run_dir={run}", "trainer.save_every_s=0.001", *more)
     started = subprocess.Popen(
         [sys.executable, "-m", "torch.distributed.run", *options, str(script), *words],
         stderr=subprocess.PIPE,
@@ -248,7 +241,7 @@ def torchrun(images: Path, run: Path, *more: str) -> subprocess.Popen[str]:
 )
 @pytest.mark.parametrize("number", [signal.SIGUSR1, signal.SIGKILL])
 def test_a_signal_to_torchrun_saves_and_ends_its_processes_for_good(
-    images: Path, tmp_path: Path, number: signal.Signals
+    images: str, tmp_path: Path, number: signal.Signals
 ) -> None:
     """Rows 7 and 9."""
     run = tmp_path / "r"
@@ -265,13 +258,11 @@ def test_a_signal_to_torchrun_saves_and_ends_its_processes_for_good(
 
 @pytest.mark.slow
 def test_torchrun_starts_again_what_was_killed_and_the_weights_are_the_same(
-    images: Path, tmp_path: Path
+    images: str, tmp_path: Path
 ) -> None:
     # enough epochs for the kill to come before the end
     words = ("trainer.epochs=60",)
-    assert finish(
-        start(2, *WORDS, f"data.root={images}", f"run_dir={tmp_path / 'whole'}", *words)
-    ) == [0, 0]
+    assert finish(start(2, *WORDS, images, f"run_dir={tmp_path / 'whole'}", *words)) == [0, 0]
     started = torchrun(images, tmp_path / "r", *words)
     children = Path(f"/proc/{started.pid}/task/{started.pid}/children").read_text().split()
     os.kill(int(children[-1]), signal.SIGKILL)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import json
 import shutil
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,16 +15,9 @@ import torch
 from medcnn.data.labels import Kind
 from medcnn.statistics.predictions import Predictions
 from medcnn.verbs.steps.corrupting import as_levels, some_patients
-from tests.command import SMALL, run
+from tests.command import run
 
 KINDS = "kinds=[jpeg_compression,gaussian_noise,brightness_down,translation]"
-
-
-@pytest.fixture(scope="module")
-def trained(drawn: Callable[[str, int], Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("robust") / "run"
-    assert run("train", *SMALL, f"data.root={drawn('dermoscopy', 30)}", f"run_dir={folder}") == 0
-    return folder
 
 
 def test_every_grade_of_every_kind_is_on_the_page_in_the_table_and_in_the_terminal(

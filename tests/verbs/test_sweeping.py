@@ -10,7 +10,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -20,11 +19,6 @@ from safetensors.torch import load_file
 from medcnn.cli.compose import read_command, read_words
 from medcnn.cli.sweeping import word_of
 from tests.command import SMALL, run
-
-
-@pytest.fixture(scope="module")
-def images(drawn: Callable[[str, int], Path]) -> str:
-    return f"data.root={drawn('dermoscopy', 30)}"
 
 
 def facts(run: Path) -> dict[str, object]:

@@ -73,51 +73,28 @@ def test_a_choice_on_the_command_line_wins_over_a_recipe() -> None:
     assert config.model.backbone == "lenet5"
 
 
-@pytest.mark.parametrize("name", [n for n in names("loss") if n != "auto"])
-def test_every_loss_takes_the_options_of_its_yaml(name: str) -> None:
-    loss = composed(f"loss={name}").loss
-    LOSSES.bind(loss.name, loss.options)
+TABLES = {
+    "loss": LOSSES,
+    "head": HEADS,
+    "pooling": POOLINGS,
+    "optimizer": OPTIMIZERS,
+    "transfer": TRANSFERS,
+    "sampler": SAMPLERS,
+}
 
 
-@pytest.mark.parametrize("name", names("head"))
-def test_every_head_takes_the_options_of_its_yaml(name: str) -> None:
-    head = composed(f"head={name}").head
-    HEADS.bind(head.name, head.options)
-
-
-@pytest.mark.parametrize("name", [n for n in names("pooling") if n != "auto"])
-def test_every_pooling_takes_the_options_of_its_yaml(name: str) -> None:
-    pooling = composed(f"pooling={name}").pooling
-    assert pooling is not None
-    POOLINGS.bind(pooling.name, pooling.options)
-
-
-@pytest.mark.parametrize("name", names("optimizer"))
-def test_every_optimizer_takes_the_options_of_its_yaml(name: str) -> None:
-    optimizer = composed(f"optimizer={name}").optimizer
-    OPTIMIZERS.bind(optimizer.name, optimizer.options)
-
-
-@pytest.mark.parametrize("name", names("transfer"))
-def test_every_mode_of_transfer_takes_the_options_of_its_yaml(name: str) -> None:
-    transfer = composed(f"transfer={name}").transfer
-    TRANSFERS.bind(transfer.name, transfer.options)
-
-
-@pytest.mark.parametrize("name", names("sampler"))
-def test_every_sampler_takes_the_options_of_its_yaml(name: str) -> None:
-    sampler = composed(f"sampler={name}").sampler
-    SAMPLERS.bind(sampler.name, sampler.options)
+@pytest.mark.parametrize(("group", "name"), [(g, n) for g, table in TABLES.items() for n in table])
+def test_every_entry_of_a_table_takes_the_options_of_its_yaml(group: str, name: str) -> None:
+    chosen = getattr(composed(f"{group}={name}"), group)
+    assert chosen.name == name
+    TABLES[group].bind(chosen.name, chosen.options)
 
 
 def test_every_entry_of_a_table_has_its_yaml() -> None:
-    assert set(names("sampler")) == set(SAMPLERS)
-    assert set(names("transfer")) == set(TRANSFERS)
-    assert set(names("loss")) == {"auto", *LOSSES}
+    for group, table in TABLES.items():
+        auto = {"auto"} if group in ("loss", "pooling") else set()
+        assert set(names(group)) == set(table) | auto
     assert set(AUTO.values()) <= set(LOSSES)
-    assert set(names("head")) == set(HEADS)
-    assert set(names("pooling")) == {"auto", *POOLINGS}
-    assert set(names("optimizer")) == set(OPTIMIZERS)
     assert set(adapters.DATASETS) <= set(names("data"))
 
 

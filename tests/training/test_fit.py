@@ -20,6 +20,7 @@ from medcnn.training.epochs import is_better
 from medcnn.verbs import train as train_verb
 from medcnn.verbs.steps import auditing
 from medcnn.verbs.train import TrainConfig
+from tests.killing import killed
 
 Settings = dict[str, Any]
 
@@ -45,34 +46,18 @@ def same(left: dict[str, torch.Tensor], right: dict[str, torch.Tensor]) -> bool:
     return all(torch.equal(left[k], right[k]) for k in left.keys() | right.keys())
 
 
-class Killed(BaseException):
-    """Stands for SIGKILL: nothing catches it and nothing is tidied up."""
-
-
 @pytest.mark.fault
 @pytest.mark.parametrize("at_update", [1, 5, 12])
 def test_a_killed_run_ends_with_the_same_weights_to_the_bit(
     settings: Callable[..., TrainConfig],
     train: Callable[[TrainConfig], Path],
-    monkeypatch: pytest.MonkeyPatch,
     uninterrupted: Path,
     at_update: int,
 ) -> None:
     """Rows 1 and 2."""
     whole = uninterrupted
     config = settings("killed", save_every_s=1e-6)
-    real, calls = epochs_module.update, []
-
-    def dies(*arguments: Any) -> None:
-        calls.append(1)
-        if len(calls) == at_update:
-            raise Killed
-        real(*arguments)
-
-    monkeypatch.setattr(epochs_module, "update", dies)
-    with pytest.raises(Killed):
-        train(config)
-    monkeypatch.setattr(epochs_module, "update", real)
+    killed(config, train, at_update)
     resumed = train(config)
     for name in ("best", "last"):
         assert same(weights(whole, name), weights(resumed, name))

@@ -6,7 +6,6 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -14,13 +13,9 @@ from safetensors.torch import load_file
 
 from medcnn.config import Choice, OptimizerConfig
 from medcnn.system.errors import CheckpointError, UsageError
-from medcnn.training import epochs as epochs_module
 from medcnn.training.pull import Pull
 from medcnn.verbs.train import TrainConfig
-
-
-class Killed(BaseException):
-    """Stands for SIGKILL."""
+from tests.killing import killed
 
 
 def pulling(config: TrainConfig, strength: float) -> TrainConfig:
@@ -56,24 +51,12 @@ def test_a_step_takes_the_share_of_the_distance_that_the_rate_says_and_a_skipped
 def test_a_run_that_is_pulled_stays_nearer_and_goes_on_to_the_same_bits_after_a_kill(
     settings: Callable[..., TrainConfig],
     train: Callable[[TrainConfig], Path],
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     whole = train(pulling(settings("whole", epochs=2), 10.0))
     free = train(pulling(settings("free", epochs=2), 1e-9))
     assert 0 < distance(whole) < 0.9 * distance(free)
     config = pulling(settings("killed", epochs=2, save_every_s=1e-9), 10.0)
-    real, seen = epochs_module.update, list[int]()
-
-    def dies(*given: Any) -> None:
-        real(*given)
-        seen.append(1)
-        if len(seen) == 4:
-            raise Killed
-
-    monkeypatch.setattr(epochs_module, "update", dies)
-    with pytest.raises(Killed):
-        train(config)
-    monkeypatch.setattr(epochs_module, "update", real)
+    killed(config, train, 4)
     last, other = (
         load_file(run / "checkpoints" / "last.safetensors") for run in (whole, train(config))
     )

@@ -33,6 +33,7 @@ from medcnn.training.transfer import TRANSFERS, planned
 from medcnn.verbs.steps import sitting, starting
 from medcnn.verbs.steps.datasets import pixels_of, preprocessing_of
 from medcnn.verbs.train import TrainConfig
+from tests.killing import killed
 
 Make = Callable[..., TrainConfig]
 Train = Callable[[TrainConfig], Path]
@@ -164,25 +165,10 @@ def test_a_run_that_goes_on_counts_the_steps_that_were_skipped_before(
     settings: Make,
     train: Train,
     poisoned: Callable[..., None],
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     poisoned(1)
     config = plain(settings("killed", epochs=1, save_every_s=1e-6))
-    real, calls = epochs_module.update, []
-
-    class Killed(BaseException):
-        pass
-
-    def dies(*arguments: Any) -> None:
-        calls.append(1)
-        if len(calls) == 4:
-            raise Killed
-        real(*arguments)
-
-    monkeypatch.setattr(epochs_module, "update", dies)
-    with pytest.raises(Killed):
-        train(config)
-    monkeypatch.setattr(epochs_module, "update", real)
+    killed(config, train, 4)
     run = train(config)
     history = saved(run)["numbers"]["history"]
     assert history[0]["train/skipped"] == 1
@@ -368,18 +354,7 @@ def test_a_run_that_goes_on_is_not_probed_again(
     memory.update(images=4)
     whole = weights(train(with_batch_norm(settings("through", epochs=1))))
     config = with_batch_norm(settings("twice", epochs=1))
-    real, calls = epochs_module.update, []
-
-    def dies(*arguments: Any) -> None:
-        calls.append(1)
-        if len(calls) == 3:
-            raise KeyboardInterrupt
-        real(*arguments)
-
-    monkeypatch.setattr(epochs_module, "update", dies)
-    with pytest.raises(KeyboardInterrupt):
-        train(config)
-    monkeypatch.setattr(epochs_module, "update", real)
+    killed(config, train, 3)
     memory.update(images=1000, most=0)
     twice = weights(train(config))
     assert memory["most"] == 4

@@ -9,8 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -30,6 +29,7 @@ from medcnn.training.state import newest_whole
 from medcnn.verbs.steps import sitting, starting
 from medcnn.verbs.train import TrainConfig
 from tests.full_disk import no_room
+from tests.killing import Killed, at_call, die, killed
 
 Make = Callable[..., TrainConfig]
 Train = Callable[[TrainConfig], Path]
@@ -67,38 +67,6 @@ def assert_same(left: Path, right: Path) -> None:
         theirs, ours = (load_file(r / "checkpoints" / f"{name}.safetensors") for r in (left, right))
         assert all(torch.equal(theirs[k], ours[k]) for k in theirs.keys() | ours.keys()), name
     assert (left / "metrics.json").read_text() == (right / "metrics.json").read_text()
-
-
-class Killed(BaseException):
-    """Stands for SIGKILL: nothing catches it."""
-
-
-@contextmanager
-def at_call(number: int, module: Any, name: str, act: Callable[[], Any]) -> Iterator[None]:
-    """Do `act` at the start of that call of a function."""
-    real, calls = getattr(module, name), []
-
-    def counted(*arguments: Any, **more: Any) -> Any:
-        calls.append(1)
-        if len(calls) == number:
-            act()
-        return real(*arguments, **more)
-
-    setattr(module, name, counted)
-    try:
-        yield
-    finally:
-        setattr(module, name, real)
-
-
-def die() -> None:
-    raise Killed
-
-
-def killed(config: TrainConfig, train: Train, at_update: int) -> Path:
-    with pytest.raises(Killed), at_call(at_update, epochs_module, "update", die):
-        train(config)
-    return Path(str(config.run_dir)) / "checkpoints"
 
 
 DAMAGES: dict[str, Callable[[bytes], bytes]] = {

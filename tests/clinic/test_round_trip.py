@@ -76,7 +76,7 @@ def orthanc(tmp_path: Path, ports: tuple[int, int, int, int]) -> Iterator[Orthan
         "RemoteAccessAllowed": False,
         "AuthenticationEnabled": False,
         "DicomModalities": {"medcnn": ["MEDCNN", "127.0.0.1", scp]},
-        "Plugins": [],
+        "Plugins": [str(p) for p in Path("/usr/share/orthanc/plugins").glob("*DicomWeb.so")],
     }
     (tmp_path / "orthanc.json").write_text(json.dumps(settings))
     command = [found, str(tmp_path / "orthanc.json")]
@@ -143,6 +143,36 @@ def test_orthanc_gets_a_report_of_each_image_with_the_numbers_that_predict_gives
         numbers = [float(n) for n in numbers_in(report)]
         for probability in of[file.name]:
             assert np.isclose(numbers, probability, atol=1e-5).any()
+    assert list((tmp_path / "served" / "spool").rglob("*.dcm")) == []
+
+
+@pytest.mark.slow
+def test_by_dicomweb_orthanc_gets_a_report_of_each_image_and_is_asked_no_more(
+    orthanc: Orthanc, ports: tuple[int, int, int, int], shared: Path, tmp_path: Path
+) -> None:
+    if not any("dicom-web" in name for name in orthanc.ask("plugins")):
+        pytest.skip("the plug-in orthanc-dicomweb is not installed")
+    files = sorted((shared / "dicom").glob("*.dcm"))
+    headers = [pydicom.dcmread(f, stop_before_pixels=True) for f in files]
+    dated = {str(h.SOPInstanceUID) for h in headers if h.get("StudyDate")}
+    for file in files:
+        orthanc.ask("instances", file.read_bytes())
+    command = [
+        *(sys.executable, "-m", "medcnn", "serve", str(BEST), f"folder={tmp_path / 'served'}"),
+        *(f"port={ports[3]}", f"web.url={orthanc.address}/dicom-web", "web.days=36500"),
+        *("web.every_s=1", "trainer.device=cpu", "trainer.threads=1"),
+    ]
+    log = (tmp_path / "log").open("w")
+    server = subprocess.Popen(command, stderr=log)
+    try:
+        wait(lambda: len(orthanc.reports()) >= len(dated), DONE_S)
+        time.sleep(5)  # whatever would be fetched or sent again
+    finally:
+        server.terminate()
+        assert server.wait(60) == 0
+        log.close()
+    assert len(orthanc.reports()) == len(dated) > 5
+    assert "nothing more is fetched" not in (tmp_path / "log").read_text()
     assert list((tmp_path / "served" / "spool").rglob("*.dcm")) == []
 
 

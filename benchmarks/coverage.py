@@ -3,8 +3,10 @@
     nice -n 19 python benchmarks/coverage.py benchmarks/results/coverage.json [runs] [patients,...]
     python benchmarks/coverage.py --table benchmarks/results/coverage.json docs/metrics.md
     python benchmarks/coverage.py long.json 1000 60 --by-disease --scores=accuracy,log_loss
+    python benchmarks/coverage.py longer.json 1000 --short=benchmarks/results/coverage.json
 
-The last one simulates some scores alone, in more runs, where images depend on disease. Each cell
+The third one simulates some scores alone, in more runs, where images depend on disease; the last
+one those cells and scores again, of the other populations, that fell short in a file. Each cell
 is written as soon as it is done, and a file that holds it already is taken up again: delete its
 line to simulate it anew.
 
@@ -45,7 +47,7 @@ GRADE_SKILL, GRADE_EDGES = 2.4, (0.0, 1.2, 2.4)
 RARER = (0, 1, 2, 3, 4, 5, 6, 8, 10, 15, 20, 30, 50)
 WORKERS = int(os.environ.get("WORKERS", "2"))
 MARKS = ("<!-- benchmarks/coverage.py from here -->", "<!-- to here -->")
-RUNS, RESAMPLES, TRUTH = 200, 200, 60_000
+RUNS, RESAMPLES, TRUTH, LEAST = 200, 200, 60_000, 0.92
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,6 +68,7 @@ OTHER = [
     for other in ({"labels": "image"}, {"images": "by disease"})
 ]
 GRADES = Population(auroc=None, prevalence=0.5)
+SHORT: dict[tuple[Population, int], None] = {}
 
 
 def correlated(group: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -196,9 +199,23 @@ def _rounded(value: Any) -> Any:
 def cells(limits: bool) -> Iterator[tuple[Population, int]]:
     """The most telling first."""
     others = () if limits else (*reversed(OTHER), *([GRADES] if USUAL else []))
+    if SHORT:
+        yield from SHORT
+        return
     for n in (30, 120, 60, 300):
         for of in (*reversed(USUAL), *others):
             yield of, n
+
+
+def short_in(path: Path) -> set[str]:
+    """Fill SHORT with the cells below LEAST in a file; returns the scores that are."""
+    names = set()
+    for r in json.loads(path.read_text(encoding="utf-8"))["rows"]:
+        enough = r["intervals"] >= 0.5 * (r["intervals"] + r["not_available"])
+        if enough and r["label"] is None and r["images"] == "free" and r["coverage"] < LEAST:
+            SHORT[Population(**{k: r[k] for k in asdict(GRADES)}), r["patients"]] = None
+            names.add(r["score"])
+    return names
 
 
 def simulated(path: Path, runs: int, only: set[int], *, limits: bool) -> None:
@@ -301,9 +318,12 @@ def main() -> None:
     if "--table" in sys.argv:
         table(*map(Path, words))
         return
-    if chosen := [w.partition("=")[2].split(",") for w in sys.argv if w.startswith("--scores=")]:
-        for name in set(METRICS.own) - set(chosen[0]):
-            del METRICS.own[name]
+    options = dict(w[2:].partition("=")[::2] for w in sys.argv if w.startswith("--"))
+    chosen = set(options["scores"].split(",")) if "scores" in options else set()
+    if "short" in options:
+        chosen |= short_in(Path(options["short"]))
+    for name in set(METRICS.own) - chosen if chosen else ():
+        del METRICS.own[name]
     if "--by-disease" in sys.argv:
         USUAL.clear()
         OTHER[:] = [of for of in OTHER if of.images == "by disease"]

@@ -61,6 +61,10 @@ def test_help_names_every_command_and_fits_the_terminal() -> None:
     [
         (["trian"], "unknown command 'trian'; did you mean 'train'?"),
         (["train", "lr=.1"], "lr is not a setting of medcnn train; did you mean 'optimizer.lr'?"),
+        (
+            ["train", "names={a:b}"],
+            "names is not a setting of medcnn train; did you mean 'data.names'?",
+        ),
         (["train", "model.nmae=x"], "model.nmae is not a setting of medcnn train"),
         (["train", "trainer.epoch=3"], "did you mean 'trainer.epochs'?"),
         (["train", "modle=resnet18"], "did you mean 'model'?"),

@@ -153,7 +153,7 @@ def _leaves(node: DictConfig, where: str = "") -> Iterator[str]:
     for name in map(str, node):
         child = node._get_node(name)
         path = f"{where}.{name}".lstrip(".")
-        if isinstance(child, DictConfig):
+        if isinstance(child, DictConfig) and len(child):
             yield from _leaves(child, path)
         else:
             yield path

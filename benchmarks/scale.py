@@ -29,7 +29,7 @@ from PIL import Image
 from medcnn.audit.checks import run_checks
 from medcnn.audit.duplicates import find
 from medcnn.audit.examined import Examined
-from medcnn.audit.shortcuts import told
+from medcnn.audit.shortcuts import shortcuts_of
 from medcnn.audit.thumbnails import Facts, Looks
 from medcnn.audit.traits import associations, columns, file_traits
 from medcnn.data.labels import Kind, LabelSpace
@@ -123,14 +123,14 @@ def measured(count: int) -> dict[str, Any]:
         looks = timed("facts", lambda: looks_of(greys))
         usable = range(count)
         pairs = timed("near-duplicates", lambda: find(greys, usable, str))
-        shortcuts = timed("shortcuts", lambda: told(manifest, looks))
+        shortcuts = timed("shortcuts", lambda: shortcuts_of(manifest, looks))
         traits = timed("traits", lambda: associations(manifest, file_traits(looks), usable))
         of_columns = timed("columns", lambda: associations(manifest, columns(manifest), usable))
         examined = Examined(
             manifest=manifest,
             looks=looks,
             pairs=tuple(pairs),
-            told=tuple(shortcuts),
+            shortcuts_of=tuple(shortcuts),
             traits=tuple(traits),
             columns=tuple(of_columns),
             max_bad=0,

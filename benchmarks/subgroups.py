@@ -98,14 +98,14 @@ def one(job: tuple[Population, int, int]) -> dict[str, Any]:
     of, patients, runs = job
     rng = np.random.default_rng(patients)
     large, groups = draw(of, TRUTH // 2, np.random.default_rng(1))
-    truth = _told(subgroups(large, groups, resamples=20))
+    truth = _by_key(subgroups(large, groups, resamples=20))
     counts: dict[str, list[float]] = defaultdict(list)
     gaps = []
     for _ in range(runs):
         found = subgroups(*draw(of, patients, rng), resamples=RESAMPLES)
         gaps.append(found.gaps)
         alarm = missed = False
-        for key, s in _told(found).items():
+        for key, s in _by_key(found).items():
             real = truth[key]
             if not math.isnan(s.score.low):
                 counts[key[2]].append(s.score.low <= real.score.value <= s.score.high)
@@ -128,7 +128,7 @@ def one(job: tuple[Population, int, int]) -> dict[str, Any]:
     }
 
 
-def _told(found: Subgroups) -> dict[tuple[str, str, str], Any]:
+def _by_key(found: Subgroups) -> dict[tuple[str, str, str], Any]:
     return {(g.by, g.name, s.score.name): s for g in found.groups for s in g.scores}
 
 

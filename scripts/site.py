@@ -60,10 +60,10 @@ def kinds(config: type, prefix: str = "") -> Iterator[tuple[str, str]]:
         if dataclasses.is_dataclass(inner[0]) and not rule.get("parse"):
             yield from kinds(inner[0], prefix if rule.get("beside") else f"{key}.")
         elif field.name != "options":
-            yield key, told(hint, rule)
+            yield key, range_of(hint, rule)
 
 
-def told(hint: Any, rule: dict[str, Any]) -> str:
+def range_of(hint: Any, rule: dict[str, Any]) -> str:
     """A type and its range in words."""
     if parse := rule.get("parse"):
         said = " ".join((inspect.getdoc(parse) or "").split("\n\n")[0].split())

@@ -61,7 +61,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 @pytest.fixture(scope="module")
-def told(place: Path) -> dict[str, Any]:
+def facts_of(place: Path) -> dict[str, Any]:
     """The names that the blocks of docs/python.md leave behind."""
     text = (TOP / "docs" / "python.md").read_text(encoding="utf-8")
     names: dict[str, Any] = {}

@@ -68,7 +68,7 @@ def test_a_wrong_value_names_key_and_range(key: str, value: Any, said: str) -> N
     assert raised.value.exit_code == 2
 
 
-def test_all_faults_are_told_at_once() -> None:
+def test_all_faults_are_reported_at_once() -> None:
     wrong = GOOD | {"epochs": 0, "devise": "cpu", "batch_size": -1}
     del wrong["score"]
     with pytest.raises(UsageError) as raised:

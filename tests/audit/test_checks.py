@@ -211,7 +211,7 @@ def test_an_audit_needs_no_labels(bench: Any) -> None:
     assert bench.checks(audit) == {"pixels", "persons"}
 
 
-def test_all_faults_are_told_at_once(bench: Any) -> None:
+def test_all_faults_are_reported_at_once(bench: Any) -> None:
     clean = bench.make()
     shutil.copy(clean.root / "000.png", clean.root / "017.png")
     (clean.root / "003.png").write_bytes(b"")

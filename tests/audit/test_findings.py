@@ -15,7 +15,7 @@ from medcnn.audit.duplicates import Pair
 from medcnn.audit.examined import Examined
 from medcnn.audit.finding import Severity
 from medcnn.audit.headers import POLARITY, TOP
-from medcnn.audit.shortcuts import Told
+from medcnn.audit.shortcuts import Shortcut
 from medcnn.audit.thumbnails import Facts, Looks
 from medcnn.audit.traits import Association
 from medcnn.data.labels import Kind, LabelSpace
@@ -47,7 +47,7 @@ def sound() -> Examined:
         manifest=manifest,
         looks=looks,
         pairs=(),
-        told=(),
+        shortcuts=(),
         traits=(),
         columns=(),
         max_bad=0,
@@ -74,9 +74,10 @@ def paired(first: int, second: int, *, same: bool = True) -> Examined:
     return replace(sound(), pairs=(pair,))
 
 
-def told(source: str, low: float) -> Examined:
+def shown_by(source: str, low: float) -> Examined:
     area = Estimate(value=0.9, low=low, high=0.95, count=40, groups=40)
-    return replace(sound(), told=(Told(source=source, auroc=area, best="ill", best_auroc=area),))
+    found = Shortcut(source=source, auroc=area, best="ill", best_auroc=area)
+    return replace(sound(), shortcuts=(found,))
 
 
 def trait(name: str, strength: float, p: float) -> Examined:
@@ -154,12 +155,12 @@ CASES: dict[str, tuple[Callable[[], Examined], set[str]]] = {
     ),
     "weight at birth": (lambda: with_records(sound(), 0, attributes={"birth weight": "3"}), set()),
     "patient called by name": (lambda: with_records(sound(), 0, group="DOE^JANE"), {"persons"}),
-    "file": (lambda: told("file", 0.8), {"file_tells"}),
-    "file, by chance": (lambda: told("file", 0.45), set()),
-    "border": (lambda: told("border", 0.8), {"border_tells"}),
-    "columns": (lambda: told("columns", 0.8), {"columns_tell"}),
-    "thumbnail": (lambda: told("thumbnail", 0.8), {"thumbnail_tells"}),
-    "thumbnail, by chance": (lambda: told("thumbnail", 0.4), set()),
+    "file": (lambda: shown_by("file", 0.8), {"file_tells"}),
+    "file, by chance": (lambda: shown_by("file", 0.45), set()),
+    "border": (lambda: shown_by("border", 0.8), {"border_tells"}),
+    "columns": (lambda: shown_by("columns", 0.8), {"columns_tell"}),
+    "thumbnail": (lambda: shown_by("thumbnail", 0.8), {"thumbnail_tells"}),
+    "thumbnail, by chance": (lambda: shown_by("thumbnail", 0.4), set()),
     "goes with": (lambda: trait("scanner", 0.6, 0.001), {"made"}),
     "mixed": (lambda: trait("scanner", 0.1, 0.5), {"made"}),
 }

@@ -1,4 +1,4 @@
-"""A set whose source tells the label is told apart from one where it does not."""
+"""A set whose source tells the label is distinguished from one where it does not."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from medcnn.audit.finding import Severity
-from medcnn.audit.shortcuts import encoded, told, told_apart
+from medcnn.audit.shortcuts import distinguished, encoded, shortcuts_of
 from medcnn.audit.thumbnails import Facts, Looks
 from medcnn.audit.traits import associations, binned
 from medcnn.data.labels import Kind, LabelSpace
@@ -49,7 +49,7 @@ def pair_of(count: int, seed: int = 0, per_patient: int = 1) -> tuple[Manifest, 
 
 
 def by_source(manifest: Manifest, looks: Looks) -> dict[str, Any]:
-    return {t.source: t for t in told(manifest, looks)}
+    return {t.source: t for t in shortcuts_of(manifest, looks)}
 
 
 def test_chance_tells_nothing_even_where_patients_have_many_images() -> None:
@@ -146,9 +146,9 @@ def test_two_hospitals_are_told_apart_by_what_differs_and_not_by_chance() -> Non
     second = np.arange(240) >= 120
     groups = [f"{'b' if s else 'a'}{i // 2}" for i, s in enumerate(second)]
     alike = draw.normal(size=(240, 5))
-    same = told_apart(alike, second, groups)
+    same = distinguished(alike, second, groups)
     assert same.low < 0.5 < same.high
     alike[second, 2] += 3
-    apart = told_apart(alike, second, groups)
+    apart = distinguished(alike, second, groups)
     assert apart.low > 0.9
     assert (apart.count, apart.groups) == (240, 120)

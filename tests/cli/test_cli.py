@@ -257,7 +257,7 @@ def test_a_place_that_may_not_be_read_is_named_as_it_was_typed_and_nothing_below
     assert not hidden or hidden not in err
 
 
-def test_all_faults_of_a_command_are_told_at_once() -> None:
+def test_all_faults_of_a_command_are_reported_at_once() -> None:
     text = medcnn("train", "trainer.epochs=0", "trainer.batch_size=0", "seed=-1").stderr
     for said in ("trainer.epochs=0", "trainer.batch_size=0", "seed=-1"):
         assert said in text

@@ -237,7 +237,7 @@ def clinic(spool: Spool) -> Iterator[Callable[..., Clinic]]:
         one.server.shutdown()
 
 
-def test_an_image_is_on_disk_before_its_sender_is_told(
+def test_an_image_is_on_disk_before_its_sender_hears_it(
     clinic: Callable[..., Clinic], spool: Spool
 ) -> None:
     made = an_object()

@@ -80,7 +80,7 @@ def test_a_path_that_leaves_the_root_is_refused(
         manifest.with_records([record])
 
 
-def test_all_faults_of_a_manifest_are_told_at_once(colours: Callable[..., Manifest]) -> None:
+def test_all_faults_of_a_manifest_are_reported_at_once(colours: Callable[..., Manifest]) -> None:
     first = colours().records[0]
     with pytest.raises(DataError) as raised:
         colours().with_records([first, first, replace(first, image_id="x", target=(1.0,))])

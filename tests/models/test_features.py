@@ -93,7 +93,7 @@ def test_to_the_bit_they_do_not_depend_on_what_else_is_computed(
     ],
     ids=["weights", "precision", "view"],
 )
-def test_other_weights_precision_or_view_are_computed_anew(
+def test_other_weights_precision_or_view_are_computed_again(
     body: Callable[..., FrozenBody], changed: dict[str, Any]
 ) -> None:
     before = values(body().features(PLAIN, ALL))
@@ -138,7 +138,7 @@ def test_settings_that_a_layer_does_not_print_make_another_body(
     assert digests[0] == digests[2]
 
 
-def test_of_changed_pixels_they_are_computed_anew(body: Callable[..., FrozenBody]) -> None:
+def test_of_changed_pixels_they_are_computed_again(body: Callable[..., FrozenBody]) -> None:
     frozen = body()
     frozen.features(PLAIN, ALL)
     crcs = frozen.store.crcs.copy()

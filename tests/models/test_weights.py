@@ -112,7 +112,7 @@ def test_without_network_pretrained_says_what_to_do_within_seconds(
         (ConnectionRefusedError(111, "Connection refused"), "(Connection refused;"),
     ],
 )
-def test_a_missing_network_is_told_in_words(
+def test_a_missing_network_is_reported_in_words(
     monkeypatch: pytest.MonkeyPatch, error: OSError, words: str
 ) -> None:
     def refuse(*_: object, **__: object) -> None:

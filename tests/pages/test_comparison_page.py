@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from medcnn.data.labels import Kind
-from medcnn.pages.comparison_page import comparison_page, ps_of, told_table
+from medcnn.pages.comparison_page import comparison_page, ps_of, table_lines
 from medcnn.statistics.comparing import compare
 from medcnn.statistics.differences import Difference, Pairing, adjusted
 
@@ -53,7 +53,7 @@ def test_worse_does_not_hide_not_inferior(simulate) -> None:
     text = page(simulate, within)
     assert "excludes being worse by 0.02 or more" in text
     assert "by less than the margin of 0.02: it is not inferior" in text
-    lines = list(told_table("a", "b", Pairing(differences=(within,), discordances=()), "patient"))
+    lines = list(table_lines("a", "b", Pairing(differences=(within,), discordances=()), "patient"))
     assert max(map(len, lines)) <= 100
     assert any("within" in line and "AUROC" in line for line in lines)
 
@@ -73,14 +73,14 @@ def test_where_there_is_no_interval_there_is_no_p_and_the_reason_is_said_once(si
 def test_the_terminal_too_says_once_why_intervals_are_missing() -> None:
     """Row B21."""
     rows = (NO_INTERVAL, replace(NO_INTERVAL, score="brier"), replace(SURELY_WORSE, score="f1"))
-    lines = list(told_table("a", "b", Pairing(differences=rows, discordances=()), "patient"))
+    lines = list(table_lines("a", "b", Pairing(differences=rows, discordances=()), "patient"))
     assert max(map(len, lines)) <= 100
     reasons = [line for line in lines if "not available" in line]
     assert reasons == ["  AUROC, Brier score: interval not available: based on only 4 patients"]
 
 
 @pytest.mark.fault
-def test_no_model_is_called_better_but_in_a_score_and_the_others_are_told(simulate) -> None:
+def test_no_model_is_called_better_but_in_a_score_and_the_others_are_reported(simulate) -> None:
     """Row B21."""
     draw = np.random.default_rng(5)
     good = simulate(Kind.BINARY, 400)

@@ -73,7 +73,7 @@ def test_each_sentence_holds_where_its_facts_are_and_not_elsewhere(crossed: Cros
         assert SAYS[name].words(crossed)
 
 
-def test_models_with_one_answer_are_told_and_others_are_not(crossed: Crossed) -> None:
+def test_models_with_one_answer_are_reported_and_others_are_not(crossed: Crossed) -> None:
     assert SAYS["one answer"].words(crossed) == ""
     mixed = replace(crossed, answers={"clear": 0.94, "melanoma": 0.06})
     assert SAYS["one answer"].words(mixed) == ""

@@ -96,7 +96,7 @@ def test_small_words() -> None:
     assert (short(0.04567), short(9.5, " %"), short(math.nan, " %")) == ("0.0457", "9.5 %", "n/a")
 
 
-def test_a_moment_is_told_to_the_minute() -> None:
+def test_a_moment_is_given_to_the_minute() -> None:
     assert moment("2026-11-29T10:58:33+00:00") == "2026-11-29 10:58 UTC"
     assert moment("2026-11-29T10:58:33+02:00") == "2026-11-29T10:58:33+02:00"
     assert moment("") == ""

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from medcnn.pages.plan_page import PLAN, SIZED, Kept, Planned, plan_page, sample_size, told
+from medcnn.pages.plan_page import PLAN, SIZED, Kept, Planned, plan_page, sample_size, sentences_of
 from medcnn.statistics.planning import Cohort, needs
 
 
@@ -53,11 +53,11 @@ def test_a_sentence_of_a_plan_is_said_where_it_holds(name: str) -> None:
 
 def test_the_page_says_the_largest_size_and_what_it_is_for() -> None:
     plan = PLANS["slope"]
-    text = " ".join(told(plan))
+    text = " ".join(sentences_of(plan))
     assert f"{plan.largest.patients:,} patients" in text
     assert "The largest of these 3 sizes is for the calibration slope." in text
     assert f"{plan.largest.patients:,}" in plan_page(plan)
-    assert "for the test of the AUROC" in " ".join(told(PLANS["test"]))
+    assert "for the test of the AUROC" in " ".join(sentences_of(PLANS["test"]))
 
 
 PLANNED = {

@@ -330,8 +330,8 @@ def test_a_report_of_almost_nothing_is_still_a_page() -> None:
 
 def test_scores_without_their_predictions_and_gaps_in_the_history_are_shown(report_of) -> None:
     report = report_of(Kind.BINARY)
-    told = {**report.told, "history": [{"epoch": 1, "train/loss": None}]}
-    report = replace(report, predictions={}, run={**report.run, "report": told})
+    stored = {**report.stored, "history": [{"epoch": 1, "train/loss": None}]}
+    report = replace(report, predictions={}, run={**report.run, "report": stored})
     source = html(report)
     assert "<h2>Curves" not in source
     assert "<h2>Training" not in source
@@ -402,25 +402,25 @@ def test_training_curves_show_both_rates_and_the_epoch_that_was_kept(sources) ->
 @pytest.mark.fault
 @pytest.mark.parametrize(("per", "counts"), [("patient", "each patient"), ("image", "each image")])
 def test_sets_say_what_they_promise_and_how_many_are_empty(simulate, per, counts) -> None:
-    """Rows A15, B18: the page told the share of images, whatever was promised."""
+    """Rows A15, B18: the page stored the share of images, whatever was promised."""
     v = simulate(Kind.MULTICLASS, 400, seed=7)
     chosen = {"name": "split", "coverage": 0.8, "per": per, "by": None}
     p = v.readout.probabilities(v.labels, v.logits)
     fitted = fit_conformal(chosen, v.labels, p, v.targets, v.groups, None)
     test = replace(simulate(Kind.MULTICLASS, 300), readout=Readout(conformal=fitted))
-    told = evaluate_readout(test)
+    stored = evaluate_readout(test)
     text = html(
         Report(
             title="t",
             run={"report": {"group_noun": "patient"}},
             predictions={"test": test},
             evaluations={"test": evaluate(test, resamples=10)},
-            readouts={"test": told},
+            readouts={"test": stored},
         )
     )
     assert f"80 % of the images of new patients, {counts} counting once" in text
     section = text[text.index("<h2>Prediction sets") :].partition("</section>")[0]
-    overall, empty = told.sets[0], told.sets[0].empty
+    overall, empty = stored.sets[0], stored.sets[0].empty
     assert empty > 0
     assert f'<td class="number">{empty}</td></tr>' in section
     assert "Mean over patients" in section

@@ -148,7 +148,7 @@ def test_pixels_do_not_depend_on_how_many_processes_decode(
     assert np.array_equal(every(open_store(manifest, HOW, cache="off")), one)
 
 
-def test_only_what_changed_is_decoded_anew(
+def test_only_what_changed_is_decoded_again(
     colours: Callable[..., Manifest], tmp_path: Path, asked: list[Request]
 ) -> None:
     manifest, cache = colours(), str(tmp_path / "cache")

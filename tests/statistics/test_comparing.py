@@ -169,7 +169,7 @@ def test_models_that_never_differ_are_said_to(simulate) -> None:
 
 
 @pytest.mark.parametrize("kind", Kind)
-def test_what_cannot_be_told_has_a_reason_and_no_number(simulate, kind: Kind) -> None:
+def test_what_cannot_be_known_has_a_reason_and_no_number(simulate, kind: Kind) -> None:
     a = simulate(kind, 12, images_per_group=4)  # three patients
     one = np.zeros_like(a.targets)
     one[:, 0] = kind is not Kind.BINARY

@@ -234,14 +234,14 @@ def test_every_kind_of_label_gets_sets_that_can_be_written_and_read(
     assert 0.05 < referred < 0.45
 
 
-def test_sets_are_told_in_words() -> None:
+def test_sets_are_reported_in_words() -> None:
     findings = LabelSpace(kind=Kind.MULTILABEL, names=("Mass", "Edema"))
     sets = np.array([[[True, True], [True, False]], [[False, True], [False, False]]])
     assert set_texts(findings, sets) == ["Mass: no|yes; Edema: no", "Mass: yes; Edema: "]
     assert set_texts(KINDS, np.array([[True, False, True]])) == ["nevus|keratosis"]
 
 
-def test_all_that_the_labels_do_not_allow_is_told_at_once() -> None:
+def test_all_that_the_labels_do_not_allow_is_reported_at_once() -> None:
     wrong = config(
         calibration="dirichlet",
         operating_points=chosen_points(["youden", "kappa"]),
@@ -280,10 +280,10 @@ def test_nothing_chosen_changes_nothing(simulate) -> None:
     assert Readout.from_json(readout.to_json()) == readout
 
 
-class Told(ClassifierMixin, BaseEstimator):
+class Given(ClassifierMixin, BaseEstimator):
     """A classifier whose features are its probabilities."""
 
-    def fit(self, x: Any, y: Any) -> Told:
+    def fit(self, x: Any, y: Any) -> Given:
         self.classes_ = np.arange(x.shape[1])
         return self
 
@@ -300,7 +300,7 @@ def test_sets_are_those_of_mapie() -> None:
 
     draw = np.random.default_rng(7)
     validation, new = clustered(200, draw, images=1), clustered(500, draw, images=1)
-    model = Told().fit(validation[0], None)
+    model = Given().fit(validation[0], None)
     reference = SplitConformalClassifier(
         model, confidence_level=0.9, conformity_score="lac", prefit=True
     ).conformalize(validation[0], validation[1].argmax(axis=1))

@@ -161,7 +161,7 @@ def test_shares_of_fewer_than_five_patients_have_no_interval_as_no_score_has(
 
 
 @pytest.mark.fault
-def test_sets_are_counted_by_patient_and_by_image_and_empty_ones_are_told(simulate) -> None:
+def test_sets_are_counted_by_patient_and_by_image_and_empty_ones_are_reported(simulate) -> None:
     """Rows A15 and B18."""
     predictions = judged(simulate, Kind.MULTICLASS)
     keep = [i for i, g in enumerate(predictions.groups) if i % 2 == 0 or g.endswith("1")]

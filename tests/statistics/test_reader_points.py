@@ -56,7 +56,7 @@ def test_the_test_keeps_its_level() -> None:
     assert np.mean(np.array(p) <= 0.05) <= 0.06
 
 
-def test_all_wrong_rows_are_told_at_once() -> None:
+def test_all_wrong_rows_are_reported_at_once() -> None:
     rows = [
         {"label": "ill", "sensitivity": "82", "specificity": 0.5},
         {"label": "ill", "sensitivty": 0.8, "specificity": 0.5},

@@ -66,7 +66,7 @@ def test_the_overall_value_is_the_one_the_trainer_sees(simulate, kind: Kind) -> 
         assert evaluation.find(name).value == pytest.approx(score(predictions, name))
 
 
-def test_a_binary_score_is_told_once_with_its_positives(simulate) -> None:
+def test_a_binary_score_is_reported_once_with_its_positives(simulate) -> None:
     predictions = simulate(Kind.BINARY)
     evaluation = evaluate(predictions, resamples=20)
     assert all(s.label is None for s in evaluation.scores)

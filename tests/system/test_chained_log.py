@@ -57,7 +57,7 @@ CHANGES = {
 
 
 @pytest.mark.parametrize("told", CHANGES)
-def test_every_kind_of_change_is_told_with_its_place(written: Path, told: str) -> None:
+def test_every_kind_of_change_is_reported_with_its_place(written: Path, told: str) -> None:
     edited(CHANGES[told])(written)
     found = faults(written)
     assert found[0].startswith(told), found

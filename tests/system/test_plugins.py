@@ -210,7 +210,7 @@ def test_a_recipe_of_ones_own_may_choose_a_plugin(
     assert "loss: name: squares weight: 3 power: 1" in text
 
 
-def test_a_broken_plugin_is_told_in_one_line_and_a_traceback_on_demand(
+def test_a_broken_plugin_is_reported_in_one_line_and_a_traceback_on_demand(
     package: Install, capsys: pytest.CaptureFixture[str]
 ) -> None:
     package("ours", "1.2", {"losses": ["squares"]}, "import nothing_of_that_name")

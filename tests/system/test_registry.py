@@ -47,7 +47,7 @@ def test_a_choice_is_completed_with_its_defaults() -> None:
     assert TABLE.completed("ce") == {"name": "ce"}
 
 
-def test_unknown_missing_and_wrong_options_are_told_together() -> None:
+def test_unknown_missing_and_wrong_options_are_reported_together() -> None:
     with pytest.raises(UsageError) as raised:
         TABLE.bind("focal", {"gama": 3.0, "gamma": 21})
     assert "has no option 'gama'; did you mean 'gamma'?" in str(raised.value)

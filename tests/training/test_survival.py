@@ -193,7 +193,7 @@ print(torn)
 
 
 @pytest.mark.fault
-def test_a_full_disk_keeps_the_good_state_and_is_told_and_tried_again(
+def test_a_full_disk_keeps_the_good_state_and_is_reported_and_tried_again(
     quick: Make, train: Train, whole: Callable[..., Path], caplog: pytest.LogCaptureFixture
 ) -> None:
     """Row 5."""

@@ -23,7 +23,7 @@ def read(folder: Path) -> EventAccumulator:
     return EventAccumulator(str(folder), size_guidance={"tensors": 0}).Reload()
 
 
-def told(board: EventAccumulator, tag: str) -> Any:
+def plugin_data(board: EventAccumulator, tag: str) -> Any:
     content = board.summary_metadata[tag].plugin_data.content
     return plugin_data_pb2.HParamsPluginData.FromString(content)
 
@@ -79,9 +79,9 @@ def test_scores_are_one_table_and_one_row_beside_the_changed_settings(
         defined = [s for s in evaluation.scores if not math.isnan(s.value)]
         assert table.count("\n") == len(defined) + 1
         assert f"| AUROC | macro | {evaluation.find('auroc').value:.3f} |" in table
-    start = told(found, "_hparams_/session_start_info").session_start_info
+    start = plugin_data(found, "_hparams_/session_start_info").session_start_info
     assert set(start.hparams) == {"optimizer.lr", "model.backbone"}
-    experiment = told(found, "_hparams_/experiment").experiment
+    experiment = plugin_data(found, "_hparams_/experiment").experiment
     assert {m.name.tag for m in experiment.metric_infos} == set(found.Tags()["scalars"])
 
 
@@ -94,7 +94,7 @@ def test_losses_of_training_and_validation_share_a_chart(tmp_path: Path) -> None
     assert b"val/loss" in layout
 
 
-def test_only_settings_that_differ_from_the_shipped_ones_are_told() -> None:
+def test_only_settings_that_differ_from_the_shipped_ones_are_reported() -> None:
     def changed(*words: str) -> dict[str, Any]:
         return changed_settings(to_json(read_command("train", list(words)).config))
 

@@ -70,7 +70,7 @@ def test_every_check_runs_whatever_the_others_find() -> None:
         ),
     ],
 )  # fmt: skip
-def test_all_faults_of_a_command_are_told_at_once(
+def test_all_faults_of_a_command_are_reported_at_once(
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
     words: tuple[str, ...],

@@ -65,7 +65,7 @@ def test_an_audit_writes_one_page_and_replaces_it(
 
 
 @pytest.mark.fault
-def test_all_faults_of_a_set_are_told_at_once_and_training_does_not_begin(
+def test_all_faults_of_a_set_are_reported_at_once_and_training_does_not_begin(
     lesions: tuple[str, ...], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Rows 35, 75 and 76."""

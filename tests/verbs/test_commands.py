@@ -312,7 +312,7 @@ def test_finetune_without_a_common_class_hints_at_renaming(
     assert re.search(r"data.names={\w+: ('a b'|\w)}; this keeps what it learned", said)
 
 
-def test_images_of_another_kind_are_told_in_one_line(
+def test_images_of_another_kind_are_reported_in_one_line(
     trained: Path, lesions: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     generate(tmp_path / "chest", "chest", patients=4)
@@ -714,7 +714,7 @@ def test_predict_in_parts_is_predict_at_once(
     assert (tmp_path / "whole.csv").read_text() == (tmp_path / "parts.csv").read_text()
 
 
-def test_images_that_a_checkpoint_was_made_with_are_told(
+def test_images_that_a_checkpoint_was_made_with_are_reported(
     lesions: Path, hospital: Path, tmp_path: Path
 ) -> None:
     root = tmp_path / "grown"

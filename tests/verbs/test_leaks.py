@@ -121,7 +121,7 @@ COPIES: dict[str, Change] = {
 
 
 @pytest.mark.fault
-def test_near_copies_of_other_patients_are_told_by_every_command(
+def test_near_copies_of_other_patients_are_reported_by_every_command(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Row 77."""
@@ -143,7 +143,7 @@ def test_near_copies_of_other_patients_are_told_by_every_command(
 
 
 @pytest.mark.fault
-def test_two_eyes_of_a_person_under_two_ids_are_told_by_every_command_and_kept_together_under_one(
+def test_two_eyes_under_two_ids_are_reported_by_every_command_and_stay_together_under_one(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Row 75."""
@@ -186,7 +186,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.fault
-def test_copies_of_old_training_images_at_a_new_hospital_are_told(
+def test_copies_of_old_training_images_at_a_new_hospital_are_reported(
     trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Row 77."""

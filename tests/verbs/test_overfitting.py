@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from medcnn.verbs.steps.overfitting import WRONG, Learnt, least_loss, told
+from medcnn.verbs.steps.overfitting import WRONG, Learnt, least_loss, verdict
 from tests.command import SMALL, run
 
 WORDS = ("train", *SMALL, "trainer.batch_size=12")
@@ -88,13 +88,13 @@ CASES: dict[str, tuple[Learnt, str]] = {
 def test_what_is_broken_is_said_where_it_is_and_not_elsewhere(name: str) -> None:
     """Row A13."""
     facts, words = CASES[name]
-    assert words in told(facts)
+    assert words in verdict(facts)
     others = [of for key, (of, _) in CASES.items() if key != name]
     assert [WRONG[name].words(of) for of in others] == [""] * len(others)
 
 
 def test_what_was_learnt_is_not_called_broken() -> None:
     learnt = replace(STUCK, losses=[1.0, 0.01], frozen=0.5)
-    assert told(learnt).startswith("learnt by heart")
-    assert "frozen" not in told(learnt)
-    assert told(replace(STUCK, losses=[0.1, 0.03])).startswith("not learnt")
+    assert verdict(learnt).startswith("learnt by heart")
+    assert "frozen" not in verdict(learnt)
+    assert verdict(replace(STUCK, losses=[0.1, 0.03])).startswith("not learnt")

@@ -51,7 +51,7 @@ def test_no_folder_of_this_machine_stands_in_a_run_and_evaluate_finds_the_data(
 
 @pytest.mark.fault
 @pytest.mark.parametrize("folder", ["Mrs_WAYFARER", "Mrs WAYFARER"])
-def test_a_table_that_is_named_from_the_images_is_found_again_and_its_folders_are_not_told(
+def test_a_table_that_is_named_from_the_images_is_found_again_and_its_folders_are_not_shown(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],

@@ -118,7 +118,7 @@ def test_readers_of_several_classes_get_a_table_for_each(
         ("image_id,reader,call,label", ["image 1,a,1,melanom"], 2, "did you mean 'melanoma'"),
     ],
 )
-def test_wrong_calls_are_told_and_change_nothing(
+def test_wrong_calls_are_reported_and_change_nothing(
     folder: Path,
     capsys: pytest.CaptureFixture[str],
     head: str,
@@ -155,7 +155,7 @@ def test_a_report_without_readers_says_nothing_of_them(folder: Path) -> None:
         ("{[", "is not YAML, and not called a table (.csv, "),
     ],
 )
-def test_a_wrong_file_is_told_and_changes_nothing(
+def test_a_wrong_file_is_reported_and_changes_nothing(
     folder: Path, capsys: pytest.CaptureFixture[str], content: str | None, said: str
 ) -> None:
     file = folder / "no-such.yaml"

@@ -50,7 +50,7 @@ def test_every_grade_of_every_kind_is_on_the_page_in_the_table_and_in_the_termin
     assert second["images"] <= 20 < stored["images"]
 
 
-def test_grades_too_mild_for_small_images_are_told(trained: Path, tmp_path: Path) -> None:
+def test_grades_too_mild_for_small_images_are_reported(trained: Path, tmp_path: Path) -> None:
     best, folder = trained / "checkpoints/best.safetensors", tmp_path / "r"
     words = ("kinds=[pixelate,gaussian_blur,brightness_down]", "max_images=8")
     assert run("robustness", best, *words, f"run_dir={folder}") == 0

@@ -44,7 +44,7 @@ def test_each_combination_is_a_run_and_the_worst_exit_code_counts(
     assert (folder / "run.json").read_bytes() == before  # a finished run is recognised
 
 
-def test_faults_of_all_combinations_are_told_before_any_run(
+def test_faults_of_all_combinations_are_reported_before_any_run(
     images: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     wrong = ("seed=0,-1", "optimizer.lr=choice(1e-3,abc)", f"run_dir={tmp_path / 'r'}")

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from medcnn.audit.examined import Examined
 from medcnn.audit.finding import Finding, Severity, counted
 from medcnn.audit.headers import POLARITY, SIZE
-from medcnn.audit.shortcuts import Told
+from medcnn.audit.shortcuts import Shortcut
 from medcnn.audit.traits import Association
 from medcnn.data.manifest import Modality
 
@@ -42,12 +42,12 @@ _AT_32_PX = {
 
 def file_tells(of: Examined) -> Iterator[Finding]:
     """The way the file was made gives the label away."""
-    for told in _alarming(of, "file"):
+    for cue in _alarming(of, "file"):
         yield Finding(
             check="file_tells",
             severity=Severity.WARN,
-            title=f"The file alone, without its pixels, predicts the label: {_auroc(told)}",
-            meaning=f"Format, size, bit depth and scanner suffice to distinguish {_best(told)}. "
+            title=f"The file alone, without its pixels, predicts the label: {_auroc(cue)}",
+            meaning=f"Format, size, bit depth and scanner suffice to distinguish {_best(cue)}. "
             "Classes come from different sources, and a network can score well here by "
             "recognising the source; it will fail elsewhere.",
             advice="Take all classes from the same sources. Otherwise keep one source as the test "
@@ -59,12 +59,12 @@ def file_tells(of: Examined) -> Iterator[Finding]:
 
 def border_tells(of: Examined) -> Iterator[Finding]:
     """The border of the image gives the label away."""
-    for told in _alarming(of, "border"):
+    for cue in _alarming(of, "border"):
         yield Finding(
             check="border_tells",
             severity=Severity.WARN,
-            title=f"The border of the image alone predicts the label: {_auroc(told)}",
-            meaning=f"{_AT_BORDER[of.manifest.modality]} Predicted best: {_best(told)}.",
+            title=f"The border of the image alone predicts the label: {_auroc(cue)}",
+            meaning=f"{_AT_BORDER[of.manifest.modality]} Predicted best: {_best(cue)}.",
             advice="Look at the images of each class side by side. Crop or mask the border, train "
             "again, and see whether the score stays the same; keep one source as test split.",
         )
@@ -73,12 +73,12 @@ def border_tells(of: Examined) -> Iterator[Finding]:
 def columns_tell(of: Examined) -> Iterator[Finding]:
     """Other columns of the table give the label away."""
     linked = [a for a in of.columns if a.p <= 0.05]
-    for told in _alarming(of, "columns"):
+    for cue in _alarming(of, "columns"):
         yield Finding(
             check="columns_tell",
             severity=Severity.WARN,
-            title=f"The table alone, without any image, predicts the label: {_auroc(told)}",
-            meaning=f"Its other columns suffice to distinguish {_best(told)}. Age and sex can be "
+            title=f"The table alone, without any image, predicts the label: {_auroc(cue)}",
+            meaning=f"Its other columns suffice to distinguish {_best(cue)}. Age and sex can be "
             "medicine. Site, view and how a diagnosis was made are not: they reveal the source of "
             "an image, which pixels often show too, and a network learns it.",
             advice="For each column below, ask whether it would mean the same in another hospital. "
@@ -138,13 +138,13 @@ def polarity_is_contradicted(of: Examined) -> Iterator[Finding]:
 
 def thumbnail_tells(of: Examined) -> Iterator[Finding]:
     """How much 32 x 32 pixels reveal: the bar for a network."""
-    for told in of.told:
-        if told.source == "thumbnail" and told.auroc.low > 0.5:
+    for cue in of.shortcuts:
+        if cue.source == "thumbnail" and cue.auroc.low > 0.5:
             yield Finding(
                 check="thumbnail_tells",
                 severity=Severity.NOTE,
-                title=f"A thumbnail of 32 x 32 pixels predicts the label: {_auroc(told)}",
-                meaning=f"{_AT_32_PX[of.manifest.modality]} Predicted best: {_best(told)}.",
+                title=f"A thumbnail of 32 x 32 pixels predicts the label: {_auroc(cue)}",
+                meaning=f"{_AT_32_PX[of.manifest.modality]} Predicted best: {_best(cue)}.",
                 advice="Take it as the bar: a network has learnt from detail only if it scores "
                 "clearly above this.",
             )
@@ -161,21 +161,21 @@ def _trait_rows(traits: list[Association] | tuple[Association, ...]) -> tuple[tu
     )
 
 
-def _alarming(of: Examined, source: str) -> list[Told]:
+def _alarming(of: Examined, source: str) -> list[Shortcut]:
     limit, label = ALARMING[source], ALARMING[source] + ALARMING_LABEL
-    of_source = [t for t in of.told if t.source == source]
+    of_source = [t for t in of.shortcuts if t.source == source]
     return [t for t in of_source if t.auroc.low >= limit or t.best_auroc.low >= label]
 
 
-def _auroc(told: Told) -> str:
-    found = told.auroc
+def _auroc(cue: Shortcut) -> str:
+    found = cue.auroc
     if found.note:
         return f"AUROC {found.value:.2f} (no interval: {found.note})"
     return f"AUROC {found.value:.2f} (95 % interval {found.low:.2f} to {found.high:.2f})"
 
 
-def _best(told: Told) -> str:
-    return f"'{told.best}' from the rest with AUROC {told.best_auroc.value:.2f}"
+def _best(cue: Shortcut) -> str:
+    return f"'{cue.best}' from the rest with AUROC {cue.best_auroc.value:.2f}"
 
 
 def _p(association: Association) -> str:

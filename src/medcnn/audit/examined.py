@@ -8,7 +8,7 @@ import numpy as np
 
 from medcnn.audit.duplicates import Pair
 from medcnn.audit.finding import group_name, image_name, label_text
-from medcnn.audit.shortcuts import Told
+from medcnn.audit.shortcuts import Shortcut
 from medcnn.audit.thumbnails import Looks
 from medcnn.audit.traits import Association
 from medcnn.data.manifest import Manifest
@@ -18,7 +18,7 @@ from medcnn.data.manifest import Manifest
 class Examined:
     """Attributes:
     pairs: equal and near-equal images.
-    told: how well each source predicts the label.
+    shortcuts: how well each source predicts the label.
     traits: how strongly the way a file was made is associated with a label.
     columns: the same for the columns of the table.
     max_bad: number of unusable files that is allowed.
@@ -29,7 +29,7 @@ class Examined:
     manifest: Manifest
     looks: Looks
     pairs: tuple[Pair, ...]
-    told: tuple[Told, ...]
+    shortcuts: tuple[Shortcut, ...]
     traits: tuple[Association, ...]
     columns: tuple[Association, ...]
     max_bad: int

@@ -45,7 +45,7 @@ RIDGE = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Told:
+class Shortcut:
     """How well one source predicts labels.
 
     Attributes:
@@ -60,7 +60,7 @@ class Told:
     best_auroc: Estimate
 
 
-def told(manifest: Manifest, looks: Looks, seed: int = 0) -> list[Told]:
+def shortcuts_of(manifest: Manifest, looks: Looks, seed: int = 0) -> list[Shortcut]:
     """One answer for each source with any information."""
     usable = [i for i, f in enumerate(looks.facts) if not f.bad]
     rows = np.array(usable, dtype=np.int64)
@@ -83,7 +83,7 @@ def told(manifest: Manifest, looks: Looks, seed: int = 0) -> list[Told]:
     return answers
 
 
-def told_apart(features: Floats, second: NDArray[np.bool_], groups: Sequence[str]) -> Estimate:
+def distinguished(features: Floats, second: NDArray[np.bool_], groups: Sequence[str]) -> Estimate:
     """How well a learner distinguishes two sets of images, by AUROC on patients that it has not
     seen; 0.5 if nothing does (a classifier two-sample test, Lopez-Paz and Oquab 2017, ICLR).
 
@@ -201,7 +201,7 @@ def _judged(
     scores: Floats,
     weights: NDArray[Any],
     groups: Sequence[str],
-) -> Told:
+) -> Shortcut:
     every = np.vstack([np.ones((1, len(target))), weights]).astype(np.float64)
     values = []
     for k in range(target.shape[1]):
@@ -217,7 +217,7 @@ def _judged(
     per_label = np.stack(values, axis=1)
     best = int(np.nanargmax(per_label[0]))
     macro = np.nanmean(per_label, axis=1)
-    return Told(
+    return Shortcut(
         source=source,
         auroc=_estimate(macro, groups),
         best=names[best],

@@ -215,16 +215,16 @@ def _packed(facts: Facts) -> bytes:
     """`FACTS_BYTES` bytes; texts of unlimited length are cut to fit."""
     for length in (400, 100, 0):
         cut = {name: value[:length] for name, value in facts.traits.items()}
-        told = [facts.bad[:length], cut if length else {}, facts.persons]
-        packed = zlib.compress(json.dumps(told, ensure_ascii=False).encode("utf-8", "replace"))
+        stored = [facts.bad[:length], cut if length else {}, facts.persons]
+        packed = zlib.compress(json.dumps(stored, ensure_ascii=False).encode("utf-8", "replace"))
         if len(packed) <= FACTS_BYTES:
             break
     return packed.ljust(FACTS_BYTES, b"\0")
 
 
 def _unpacked(packed: Bytes) -> Facts:
-    told = zlib.decompressobj().decompress(packed.tobytes())
-    bad, traits, persons = json.loads(told)
+    stored = zlib.decompressobj().decompress(packed.tobytes())
+    bad, traits, persons = json.loads(stored)
     return Facts(bad=bad, traits=traits, persons=tuple(persons))
 
 

@@ -29,7 +29,7 @@ FACTS = (
 # Of a training: more tell nothing more of a range.
 MOST_IMAGES = 2_000
 # An image is unlike where a fact lies beyond the range of the training by a tenth of that range,
-# and more where few images told it: 8 in the number of images. By LEAST at any rate. Measured in
+# and more where few images were seen: 8 in the number of images. By LEAST at any rate. Measured in
 # docs/decisions/0016a-a-simple-check-of-appearance.md.
 MARGIN, MARGIN_OF_FEW = 0.1, 8.0
 LEAST = 0.02

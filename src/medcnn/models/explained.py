@@ -67,9 +67,9 @@ def mean_map(maps: Sequence[Tensor]) -> Tensor:
         UsageError: they have different sizes, so that their values cannot be compared.
     """
     if len(sizes := {tuple(one.shape[1:]) for one in maps}) > 1:
-        told = ", ".join(f"{h}×{w}" for h, w in sorted(sizes))
+        listed = ", ".join(f"{h}×{w}" for h, w in sorted(sizes))
         raise UsageError(
-            f"explain: the members of this ensemble have maps of different sizes ({told}), whose "
+            f"explain: the members of this ensemble have maps of different sizes ({listed}), whose "
             "values do not compare. Explain one of them at a time, or take occlusion or "
             "integrated_gradients."
         )

@@ -187,13 +187,13 @@ def _beside(folder: Path, name: str) -> tuple[Normalisation | None, str]:
             f"model.backbone={of}."
         )
     nested = stored.get("pretrained_cfg")
-    told = {**stored, **(nested if isinstance(nested, dict) else {})}
-    licence = told.get("license")
+    described = {**stored, **(nested if isinstance(nested, dict) else {})}
+    licence = described.get("license")
     if not licence:
         with suppress(OSError, UnicodeDecodeError):
             card = (folder / "README.md").read_text(encoding="utf-8")
             licence = (_CARD_LICENCE.search(card) or ["", ""])[1]
-    mean, std = told.get("mean"), told.get("std")
+    mean, std = described.get("mean"), described.get("std")
     sound = all(
         isinstance(v, list) and len(v) in (1, 3) and all(isinstance(x, int | float) for x in v)
         for v in (mean, std)

@@ -77,7 +77,7 @@ def missing(rows: Sequence[Filled]) -> dict[str, tuple[int, int]]:
     return counts
 
 
-def told(rows: Sequence[Filled]) -> str:
+def summed_up(rows: Sequence[Filled]) -> str:
     """The text above the table, or "" without a table."""
     if not rows:
         return ""

@@ -27,7 +27,7 @@ SHORT_MEANS = {
 SIDES = {"answers": "all answers", "positives": "with it", "negatives": "without it"}
 
 
-def told_table(first: str, other: str, pairing: Pairing, group_noun: str) -> Iterator[str]:
+def table_lines(first: str, other: str, pairing: Pairing, group_noun: str) -> Iterator[str]:
     """The overall differences for a terminal, in lines of at most 100 columns."""
     yield f"{other} against {first}"
     names = [n if len(n) <= 10 else f"{n[:9]}…" for n in (first, other)]
@@ -50,7 +50,7 @@ def told_table(first: str, other: str, pairing: Pairing, group_noun: str) -> Ite
             yield f"  {SHORT[d.verdict]}: {METRICS[d.score].title} {meaning}{p}"
 
 
-def told_groups(groups: Sequence[GroupDifferences]) -> Iterator[str]:
+def group_lines(groups: Sequence[GroupDifferences]) -> Iterator[str]:
     """The subgroups in which the models differ, for a terminal."""
     for g in groups:
         for d in g.differences:

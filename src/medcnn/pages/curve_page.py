@@ -263,9 +263,9 @@ def curve_page(found: Curves, notes: list[str]) -> str:
 def _rows(found: Curves, arm: Arm) -> Iterator[list[str]]:
     for scores, (n, images) in zip(arm.curve.scores.tolist(), found.images.items(), strict=True):
         # runs of all patients may be one and the same
-        told = ", ".join(map(number, dict.fromkeys(scores)))
+        listed = ", ".join(map(number, dict.fromkeys(scores)))
         counts = [count(n), *([count(images)] if found.grouped else [])]
-        yield [arm.name, *counts, told, number(float(arm.curve.at(n)))]
+        yield [arm.name, *counts, listed, number(float(arm.curve.at(n)))]
 
 
 def chart(found: Curves) -> Chart:
@@ -296,12 +296,12 @@ def chart(found: Curves) -> Chart:
         clipped: list[Floats] = [np.clip(v, up.low, up.high) for v in (low, high, line)]
         parts.append(svg.area(frame, drawn, clipped[0], clipped[1], f"w{at}"))
         parts.append(svg.line(frame, drawn, clipped[2], f"l{at}"))
-        told = [
+        points = [
             (n, value, f"{arm.name}, {found.of(n)}: {number(value)}")
             for n, values in zip(sizes.tolist(), arm.curve.scores.tolist(), strict=True)
             for value in values
         ]
-        parts.append(svg.dots(frame, told, f"p{at} s"))
+        parts.append(svg.dots(frame, points, f"p{at} s"))
         if len(found.arms) > 1:
             parts.append(
                 svg.note(

@@ -291,9 +291,9 @@ def external_page(found: External, title: str, notes: Sequence[str]) -> str:
     """One self-contained HTML page."""
     (home, here), (home_groups, here_groups) = found.images, found.groups
     noun = found.group_noun
-    told = f"{counted(here, 'image')} here, {home:,} at home"
+    counts = f"{counted(here, 'image')} here, {home:,} at home"
     if noun != "image":
-        told += f" ({counted(here_groups, noun)} and {home_groups:,})"
+        counts += f" ({counted(here_groups, noun)} and {home_groups:,})"
     return rendered(
         "external.html.j2",
         {
@@ -301,13 +301,13 @@ def external_page(found: External, title: str, notes: Sequence[str]) -> str:
             "p_text": p_text,
             "signed": signed,
             "short": short,
-            "told": lambda d: estimate(d.difference, d.low, d.high, signed),
+            "pair": lambda d: estimate(d.difference, d.low, d.high, signed),
             "share": _share,
             "hundreds": lambda e: _share(e, of_hundred),
             "of_hundred": lambda v: "n/a" if math.isnan(v) else of_hundred(v),
         },
         title=title,
-        task=told,
+        task=counts,
         warnings=notes,
         sentences=sentences_of(found),
         found=found,

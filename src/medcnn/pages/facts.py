@@ -123,7 +123,7 @@ class Facts:
 
 def facts_of(run: Mapping[str, Any], split: str = "") -> dict[str, Any]:
     """The `Facts` in `run.json`; older files have fewer, and support fewer sentences."""
-    told, config = _mapping(run, "report"), _mapping(run, "config")
+    stored, config = _mapping(run, "report"), _mapping(run, "config")
     origin = run.get("trained_on")
     made = (
         Made.EVALUATED
@@ -144,18 +144,18 @@ def facts_of(run: Mapping[str, Any], split: str = "") -> dict[str, Any]:
     allowed, warned = audit.get("allow"), audit.get("warned")
     return {
         "split": split,
-        "group_noun": str(told.get("group_noun") or "group"),
+        "group_noun": str(stored.get("group_noun") or "group"),
         "made": made,
         "own_set": bool(origin) and origin.get("manifest") == run.get("manifest"),
-        "leaks": told.get("leaks"),
+        "leaks": stored.get("leaks"),
         "shared": shared,
         "allowed": None if allowed is None else frozenset(allowed),
         "warned": None if warned is None else frozenset(warned),
         "copies_sought": bool(audit.get("copies")),
         "known_start": bool(start),
-        "epochs": len(told.get("history") or ()) or int(origin.get("epochs") or 0),
+        "epochs": len(stored.get("history") or ()) or int(origin.get("epochs") or 0),
         "probe": str(_mapping(run, "probe").get("chose") or ""),
-        "pseudonyms": told.get("pseudonymous"),
+        "pseudonyms": stored.get("pseudonymous"),
     }
 
 

@@ -66,12 +66,12 @@ def chart(members: Sequence[Member], score: str) -> Chart:
     across = svg.axis("Multiply-adds, G", [of.anatomy.macs / 1e9 for of in members], log=True)
     ends = [end for of in members for end in of.score]
     frame = svg.frame(across, svg.axis(score, ends))
-    parts, told = [svg.axes(frame)], []
+    parts, points = [svg.axes(frame)], []
     for of in members:
         x, (value, low, high) = of.anatomy.macs / 1e9, of.score
         if math.isfinite(low):
             parts.append(svg.line(frame, (x, x), (low, high)))
-        told.append((x, value, f"{of.anatomy.name}: {' '.join(estimate(*of.score))}"))
+        points.append((x, value, f"{of.anatomy.name}: {' '.join(estimate(*of.score))}"))
         place = frame.at(x, value)
         right = place[0] > (frame.left + frame.right) / 2
         parts.append(
@@ -82,7 +82,7 @@ def chart(members: Sequence[Member], score: str) -> Chart:
         svg=svg.drawn(
             f"{score} of each network against its multiply-adds",
             *parts,
-            svg.dots(frame, told, "p2"),
+            svg.dots(frame, points, "p2"),
         ),
         head=("network", score, "interval", "multiply-adds"),
         rows=tuple(

@@ -39,7 +39,7 @@ def roc_chart(label: OneLabel, readers: Sequence[ReaderPoint] = ()) -> Chart:
     sensitivity = float(label.decision[label.target].mean())
     alarms = float(label.decision[~label.target].mean())
     decided = f"decisions: sensitivity {number(sensitivity)}, specificity {number(1 - alarms)}"
-    told = [(1 - s, b, f"specificity {s:g}: sensitivity {number(b)}") for s, b in best.items()]
+    points = [(1 - s, b, f"specificity {s:g}: sensitivity {number(b)}") for s, b in best.items()]
     return Chart(
         name="ROC curve",
         svg=svg.drawn(
@@ -47,7 +47,7 @@ def roc_chart(label: OneLabel, readers: Sequence[ReaderPoint] = ()) -> Chart:
             svg.axes(frame),
             svg.line(frame, (0, 1), (0, 1), "d"),
             svg.line(frame, *thinned(false, true, MOST_POINTS)),
-            svg.dots(frame, told, "h"),
+            svg.dots(frame, points, "h"),
             *(svg.line(frame, *_edges(point), "d") for point in readers),
             svg.dots(frame, [(1 - r.specificity, r.sensitivity, r.who) for r in readers]),
             svg.dots(frame, [(alarms, sensitivity, decided)], "p2"),
@@ -72,8 +72,8 @@ def precision_recall_chart(label: OneLabel) -> Chart:
     frame = Frame(across=Axis(title="Sensitivity (recall)"), up=Axis(title="Precision"))
     share = float(label.target.mean())
     reached = {r: float(precision[recall >= r - 1e-12][0]) for r in RECALLS}
-    told = [(r, p, f"sensitivity {r:g}: precision {number(p)}") for r, p in reached.items()]
-    marks = [svg.dots(frame, told, "h")]
+    points = [(r, p, f"sensitivity {r:g}: precision {number(p)}") for r, p in reached.items()]
+    marks = [svg.dots(frame, points, "h")]
     if label.decision.any():
         found = float(label.decision[label.target].mean())
         right = float(label.target[label.decision].mean())
@@ -110,7 +110,7 @@ def reliability_chart(label: OneLabel) -> Chart:
         for k, p, o in zip(filled, predicted, observed, strict=True)
     )
     edges = (np.arange(NUM_BINS + 1) / NUM_BINS).tolist()
-    told = [
+    points = [
         (p, o, f"predicted {row[0]}, observed {row[1]}, {row[2]} images")
         for p, o, row in zip(predicted, observed, rows, strict=True)
     ]
@@ -122,7 +122,7 @@ def reliability_chart(label: OneLabel) -> Chart:
             svg.axes(lower, grid_across=False),
             svg.line(upper, (0, 1), (0, 1), "d"),
             svg.line(upper, predicted, observed),
-            svg.dots(upper, told),
+            svg.dots(upper, points),
             svg.bars(lower, edges, bins.count.tolist()),
         ),
         head=("Predicted", "observed", "images"),
@@ -143,7 +143,7 @@ def benefit_chart(curve: BenefitCurve) -> Chart:
     def drawn(values: Sequence[float], kind: str) -> str:
         return svg.line(frame, at, [v if v >= floor else math.nan for v in values], kind)
 
-    told = [
+    points = [
         (p.threshold, p.model.value, f"threshold {p.threshold:g}: net benefit {p.model.value:.3f}")
         for p in shown
         if p.model.value >= floor and p.threshold in MARKED
@@ -158,7 +158,7 @@ def benefit_chart(curve: BenefitCurve) -> Chart:
             drawn([p.model.high for p in shown], "d"),
             drawn([p.all for p in shown], "l2"),
             drawn([p.model.value for p in shown], "l1"),
-            svg.dots(frame, told, "h"),
+            svg.dots(frame, points, "h"),
             svg.note(frame.right, frame.top + 2, "treat all", "e k2"),
             svg.note(frame.right - 9 * svg.LETTER, frame.top + 2, "model", "e k1"),
         ),
@@ -185,7 +185,7 @@ def risk_coverage_chart(curve: Sequence[tuple[float, float]]) -> Chart:
     )
     at = [int(np.abs(kept - share).argmin()) for share in SHARES_KEPT]
     rows = tuple((hundredths(kept[i]), number(risk[i])) for i in dict.fromkeys(at))
-    told = [
+    points = [
         (float(kept[i]), float(risk[i]), f"{row[0]} kept: {row[1]} of them wrong")
         for i, row in zip(dict.fromkeys(at), rows, strict=True)
     ]
@@ -196,7 +196,7 @@ def risk_coverage_chart(curve: Sequence[tuple[float, float]]) -> Chart:
             svg.axes(frame),
             svg.line(frame, (0, 1), (risk[-1], risk[-1]), "d"),
             svg.line(frame, *thinned(kept, risk, MOST_POINTS)),
-            svg.dots(frame, told, "h"),
+            svg.dots(frame, points, "h"),
         ),
         head=("Kept", "wrong"),
         rows=rows,
@@ -238,12 +238,12 @@ def history_chart(
     for number_of, (called, values) in enumerate(lines.items(), start=1):
         parts.append(svg.line(frame, epochs, values, f"l{number_of}"))
         kind = ("p1", "p2 s")[number_of - 1] if len(epochs) < 15 else "h"
-        told = [
+        points = [
             (epochs[i], values[i], f"epoch {epochs[i]:g}: {called} {values[i]:.4g}")
             for i in marked
             if math.isfinite(values[i])
         ]
-        parts.append(svg.dots(frame, told, kind))
+        parts.append(svg.dots(frame, points, kind))
     if len(lines) > 1:
         at = frame.right
         for number_of, called in reversed(list(enumerate(lines, start=1))):

@@ -17,34 +17,35 @@ LOST = {
 """Why images are not used; older runs only know how many predictions are missing."""
 
 
-def used(told: Mapping[str, Any]) -> dict[str, int]:
+def used(stored: Mapping[str, Any]) -> dict[str, int]:
     """Split -> number of used images; empty for older runs, which do not know what was lost."""
-    missing = told.get("lost")
+    missing = stored.get("lost")
     if missing is None:
         return {}
     return {
         name: split.get("images", 0) - sum(missing.get(name, {}).values())
-        for name, split in (told.get("dataset") or {}).items()
+        for name, split in (stored.get("dataset") or {}).items()
     }
 
 
 def flow(
-    told: Mapping[str, Any], predictions: Mapping[str, Predictions], group_noun: str
+    stored: Mapping[str, Any], predictions: Mapping[str, Predictions], group_noun: str
 ) -> dict[str, Any] | None:
     """The boxes for the page; None without splits.
 
     Args:
-        told: `report` of `run.json`.
+        stored: `report` of `run.json`.
     """
-    counts, excluded = told.get("dataset"), told.get("excluded", {})
+    counts, excluded = stored.get("dataset"), stored.get("excluded", {})
     if not counts:
         return None
-    missing = told.get("lost") or {n: {"unused": len(p.unreadable)} for n, p in predictions.items()}
+    unused = {n: {"unused": len(p.unreadable)} for n, p in predictions.items()}
+    missing = stored.get("lost") or unused
     listed = sum(split["images"] for split in counts.values())
     files = {why: n for why, n in excluded.items() if why in OTHER_FILES}
     left_out = {why: n for why, n in excluded.items() if why not in OTHER_FILES}
     all_lost = {what: sum(m.get(what, 0) for m in missing.values()) for what in LOST}
-    rows = told.get("rows_left_out", {})
+    rows = stored.get("rows_left_out", {})
     return {
         "before": [
             *(f"{counted(n, 'row')} left out: {why}" for why, n in rows.items()),

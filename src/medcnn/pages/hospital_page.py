@@ -39,7 +39,7 @@ def side(d: Difference | None) -> str:
     return "better" if low > 0 else "worse" if high < 0 else "not shown"
 
 
-def told(d: Difference, noun: str) -> str:
+def difference_text(d: Difference, noun: str) -> str:
     """`AUROC 0.912 against 0.843 (difference +0.069; 95 % interval +0.021 to +0.117)`."""
     difference, interval = estimate(d.difference, d.low, d.high, signed)
     why = f"95 % interval {interval}" if interval else whose(d.note, noun)
@@ -65,7 +65,7 @@ def _three(
 
         def sentence(f: NewHospital, words: str = words) -> str:
             d = of(f)
-            return f"{words}: {told(d, f.group_noun)}." if d else ""
+            return f"{words}: {difference_text(d, f.group_noun)}." if d else ""
 
         def holds(f: NewHospital, which: str = which) -> bool:
             return extra(f) and of(f) is not None and side(of(f)) == which
@@ -261,7 +261,7 @@ def hospital_page(found: NewHospital, title: str, notes: Sequence[str]) -> str:
     mains = {name: found.of(name) for name in found.arms}
     return rendered(
         "hospital.html.j2",
-        {"number": number, "p_text": p_text, "bars": bars, "signed": signed, "told": _told_pair},
+        {"number": number, "p_text": p_text, "bars": bars, "signed": signed, "pair": _pair},
         title=title,
         task=f"test split: {counted(found.images, 'image')}"
         + (f" of {counted(found.groups, found.group_noun)}" if found.groups < found.images else ""),
@@ -284,7 +284,7 @@ def hospital_page(found: NewHospital, title: str, notes: Sequence[str]) -> str:
     )
 
 
-def _told_pair(d: Difference) -> tuple[str, str]:
+def _pair(d: Difference) -> tuple[str, str]:
     return estimate(d.difference, d.low, d.high, signed)
 
 

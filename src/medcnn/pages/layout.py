@@ -36,18 +36,18 @@ class Notes:
 
     def __init__(self, noun: str) -> None:
         self.noun = noun
-        self.told: list[str] = []
+        self.given: list[str] = []
 
     def mark(self, note: str) -> str:
         if not note:
             return ""
         named = whose(note, self.noun)
-        if named not in self.told:
-            self.told.append(named)
-        return _letters(self.told.index(named))
+        if named not in self.given:
+            self.given.append(named)
+        return _letters(self.given.index(named))
 
     def __iter__(self) -> Iterator[tuple[str, str]]:
-        return iter((_letters(i), note) for i, note in enumerate(self.told))
+        return iter((_letters(i), note) for i, note in enumerate(self.given))
 
 
 def _letters(index: int) -> str:
@@ -68,7 +68,7 @@ def split_rank(split: str) -> tuple[int, str]:
     return (SPLIT_ORDER.index(split) if known else len(SPLIT_ORDER), split)
 
 
-def told(
+def valued(
     found: Estimate, write: Callable[[float], str] = number, unit: str = ""
 ) -> tuple[str, str, str]:
     """`87.0 %` and `81.0 to 92.0 %`, or why there is no interval."""

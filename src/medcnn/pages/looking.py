@@ -231,14 +231,14 @@ def chart(move: Move) -> Chart:
     """The probability over the amount; a dot is where the decision is another."""
     frame = svg.frame(svg.axis(move.kind, move.amounts), Axis(title=f"P({move.label})"))
     points = list(zip(move.amounts, move.probabilities, move.same, strict=True))
-    told = [(a, p, f"{a:g}: {number(p)}, another decision") for a, p, same in points if not same]
+    changed = [(a, p, f"{a:g}: {number(p)}, another decision") for a, p, same in points if not same]
     return Chart(
         name=move.kind,
         svg=svg.drawn(
             f"Probability under {move.kind}",
             svg.axes(frame),
             svg.line(frame, move.amounts, move.probabilities),
-            svg.dots(frame, told, "p2"),
+            svg.dots(frame, changed, "p2"),
         ),
         head=(move.kind, "probability", "decision"),
         rows=tuple((f"{a:g}", number(p), "same" if same else "another") for a, p, same in points),

@@ -21,7 +21,7 @@ def card_values(
     Args:
         run: `run.json`; an evaluation knows about the training only what the checkpoint contains.
     """
-    origin, told = run.get("trained_on") or {}, run.get("report") or {}
+    origin, stored = run.get("trained_on") or {}, run.get("report") or {}
     model = (run.get("config") or {}).get("model") or {}
     later = facts.made is Made.EVALUATED
     provenance = predictions.provenance if predictions else {}
@@ -38,15 +38,15 @@ def card_values(
         "Licence of the model": None,
         "Contact": None,
     }
-    counted = used(told)
+    counted = used(stored)
     here = {
-        "Source": told.get("source"),
+        "Source": stored.get("source"),
         **{
             f"{name.capitalize()} images": count(counted.get(name, split.get("images", 0)))
-            for name, split in (told.get("dataset") or {}).items()
+            for name, split in (stored.get("dataset") or {}).items()
         },
-        **{f"Left out: {why}": count(n) for why, n in (told.get("excluded") or {}).items()},
-        **{f"Rows left out: {why}": count(n) for why, n in told.get("rows_left_out", {}).items()},
+        **{f"Left out: {why}": count(n) for why, n in (stored.get("excluded") or {}).items()},
+        **{f"Rows left out: {why}": count(n) for why, n in stored.get("rows_left_out", {}).items()},
     }
     trained = {"Training data": {"Source": origin.get("source")}, "Evaluation data": here}
     return {"made": made, "data": trained if later else {"Training data": here}}

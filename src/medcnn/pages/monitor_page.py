@@ -55,13 +55,13 @@ def value(change: Change, of: float) -> str:
 
 
 def _verdict(m: Monitored) -> str:
-    told = "; ".join(
+    listed = "; ".join(
         f"{c.question} from {value(c, c.before)} to {value(c, c.now)}" for c in m.called[:3]
     )
     more = f"; and {len(m.called) - 3} more" if len(m.called) > 3 else ""
     return (
         f"Look at it: {len(m.called)} of {counted(len(m.changes), 'question')} are answered unlike "
-        f"on validation, by more than chance ({told}{more})."
+        f"on validation, by more than chance ({listed}{more})."
     )
 
 

@@ -94,7 +94,7 @@ PLAN: dict[str, Statement[Planned]] = {
 }
 
 
-def told(planned: Planned) -> list[str]:
+def sentences_of(planned: Planned) -> list[str]:
     """The statements that hold."""
     return [words for s in PLAN.values() if (words := s.words(planned))]
 
@@ -109,7 +109,7 @@ def row(need: Need) -> tuple[str, ...]:
 HEAD = ("Aim", "expected", "wanted", "patients", "with it", "images")
 
 
-def told_table(planned: Planned) -> Iterator[str]:
+def table_lines(planned: Planned) -> Iterator[str]:
     """For a terminal, in lines of at most 100 columns."""
     for cells in (HEAD, *map(row, planned.needs)):
         yield f"{cells[0]:<38}" + "".join(f"{cell:>12}" for cell in cells[1:])
@@ -125,7 +125,7 @@ def plan_page(planned: Planned) -> str:
         title="Plan of a study",
         task=f"{counted(most.patients, 'patient')} with {counted(most.images, 'image')}",
         warnings=(),
-        sentences=told(planned),
+        sentences=sentences_of(planned),
         rows=[row(need) for need in planned.needs],
         settings={k: "none" if v is None else str(v) for k, v in planned.settings.items()},
         made=planned.made,
@@ -153,10 +153,10 @@ class Kept:
     @property
     def there(self) -> str:
         """What the split has, or ""."""
-        told = self.run.get("report") or {}
-        split = (told.get("dataset") or {}).get(self.split) or {}
+        stored = self.run.get("report") or {}
+        split = (stored.get("dataset") or {}).get(self.split) or {}
         if "groups" in split:
-            return counted(split["groups"], told.get("group_noun") or "group")
+            return counted(split["groups"], stored.get("group_noun") or "group")
         return counted(split["images"], "image") if "images" in split else ""
 
 

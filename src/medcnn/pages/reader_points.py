@@ -55,9 +55,9 @@ READERS: dict[str, Statement[Facts]] = {
 }
 
 
-def compared(labels: Sequence[OneLabel], told: Sequence[Mapping[str, Any]]) -> list[Beside]:
+def compared(labels: Sequence[OneLabel], stored: Sequence[Mapping[str, Any]]) -> list[Beside]:
     """Each reader in `run.json` whose class was judged here, beside the model."""
-    points = kept_points(told)
+    points = kept_points(stored)
     known = {label.name: label for label in labels if label.both_classes}
     return [beside(known[point.label], point) for point in points if point.label in known]
 

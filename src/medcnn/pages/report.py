@@ -20,7 +20,7 @@ import numpy as np
 import yaml
 
 from medcnn.pages import figures, gallery, layout, reader_points
-from medcnn.pages.checklist import filled, missing, told
+from medcnn.pages.checklist import filled, missing, summed_up
 from medcnn.pages.facts import Facts, facts_of, say
 from medcnn.pages.flow import flow
 from medcnn.pages.format import estimate, hundredths, number, of_hundred, percent, short, whose
@@ -50,9 +50,9 @@ HIDDEN |= {"trained_before", "accept", "new_hospital", "readers"}
 
 FILTERS: dict[str, Callable[..., Any]] = {
     "estimate": lambda s: estimate(s.value, s.low, s.high),
-    "told": layout.told,
-    "share": partial(layout.told, write=percent, unit=" %"),
-    "few": partial(layout.told, write=short),
+    "valued": layout.valued,
+    "share": partial(layout.valued, write=percent, unit=" %"),
+    "few": partial(layout.valued, write=short),
     "threshold": layout.threshold,
     "bar": layout.bar,
     "title": lambda s: METRICS[s.name].title,
@@ -102,7 +102,7 @@ class Report:
     maps: Mapping[str, Any] = field(default_factory=dict)
 
     @property
-    def told(self) -> Mapping[str, Any]:
+    def stored(self) -> Mapping[str, Any]:
         return self.run.get("report") or {}
 
 
@@ -117,9 +117,9 @@ def write_results(
     Args:
         run: its `run.json`; what is missing there is left out of the pages.
     """
-    told = run.get("report") or {}
-    readouts = {p.split: evaluate_readout(p, told.get("prevalence")) for p in predictions}
-    asked = told.get("subgroups")
+    stored = run.get("report") or {}
+    readouts = {p.split: evaluate_readout(p, stored.get("prevalence")) for p in predictions}
+    asked = stored.get("subgroups")
     groups = {p.split: subgroups(p, groupings(p.attributes, p.groups, asked)) for p in predictions}
     patients = {
         p.split: evaluate(together, names=layout.MAIN)
@@ -134,7 +134,7 @@ def write_results(
     write_metrics(folder / "metrics.json", evaluations, more)
     errors, maps = folder / "errors.json", folder / "explanations.json"
     report = Report(
-        title=told.get("title", folder.resolve().name),
+        title=stored.get("title", folder.resolve().name),
         run=run,
         predictions={p.split: p for p in predictions},
         evaluations=evaluations,
@@ -164,21 +164,21 @@ def model_card(report: Report) -> str:
 
 def content(report: Report) -> dict[str, Any]:
     """The values of both templates."""
-    told_of, run = report.told, report.run
+    stored, run = report.stored, report.run
     splits = sorted(report.evaluations, key=layout.split_rank)
     first = splits[0] if splits else ""
     evaluation, predictions = report.evaluations.get(first), report.predictions.get(first)
     own = report.readouts.get(first)
-    noun = str(told_of.get("group_noun") or "group")
+    noun = str(stored.get("group_noun") or "group")
     labels = every_label(predictions) if predictions else []
     beside = reader_points.compared(labels, run.get("readers") or ())
     history = [
         {key: math.nan if value is None else value for key, value in epoch.items()}
-        for epoch in told_of.get("history") or ()
+        for epoch in stored.get("history") or ()
     ]
     drawn = {
         "cuts": layout.cuts(predictions, own) if predictions else [],
-        "flow": flow(told_of, report.predictions, noun),
+        "flow": flow(stored, report.predictions, noun),
         "readout": own,
         "risk": figures.risk_coverage_chart(own.curve) if own and len(own.curve) > 2 else None,
         "classes": figures.classes(labels, evaluation, beside) if labels and evaluation else [],
@@ -188,7 +188,7 @@ def content(report: Report) -> dict[str, Any]:
         "patients": layout.beside(evaluation, report.patients.get(first)),
         "subgroups": tables(report.subgroups.get(first, Subgroups())),
         "training": figures.training(history, run.get("best_epoch")),
-        "dataset": layout.dataset(told_of.get("dataset") or {}, noun),
+        "dataset": layout.dataset(stored.get("dataset") or {}, noun),
         "unreadable": [
             (split, *image)
             for split in sorted(report.predictions, key=layout.split_rank)
@@ -201,22 +201,22 @@ def content(report: Report) -> dict[str, Any]:
     config = run.get("config")
     return {
         "title": report.title,
-        "task": told_of.get("task", ""),
+        "task": stored.get("task", ""),
         "noun": noun,
         "warnings": run.get("notes") or (),
-        "tables": [Table(**table) for table in told_of.get("tables") or ()],
+        "tables": [Table(**table) for table in stored.get("tables") or ()],
         "errors": report.errors,
         "reader_rows": reader_points.rows(beside),
         "maps": gallery.grouped(report.maps),
         "map_checks": gallery.checked(report.maps),
-        "excluded": told_of.get("excluded") or {},
+        "excluded": stored.get("excluded") or {},
         "provenance": {k: v for k, v in run.items() if v is not None and k not in HIDDEN},
         "config": yaml.safe_dump(config, sort_keys=False, allow_unicode=True) if config else "",
         "script": code,
         "script_hash": code_hash,
         "checklist": checklist,
         "missing": missing(checklist),
-        "checklist_says": told(checklist),
+        "checklist_says": summed_up(checklist),
         "splits": splits,
         "evaluation": evaluation,
         "of_split": layout.split_words(evaluation.split) if evaluation else "",
@@ -276,7 +276,7 @@ def report_facts(
         gaps=groups.gaps,
         gap_level=f"{percent(groups.level)} %",
         alarms=alarms(groups),
-        own_prevalence=report.told.get("prevalence") is None,
+        own_prevalence=report.stored.get("prevalence") is None,
         wanted=short(100 * sets[0].wanted, " %") if sets else "",
         per=sets[0].per if sets else "",
         readers=len(beside),

@@ -144,25 +144,25 @@ def _called(r: Robust) -> str:
 
 
 def _flips(r: Robust) -> str:
-    told = []
+    parts = []
     for kind, shown in r.moves:
         f, amount = kind.grades[MIDDLE].flips, shown.amounts[MIDDLE]
         value, interval = estimate(f.value, f.low, f.high, percent, " %")
         why = f" ({interval})" if interval else ""
-        told.append(f"{_within(shown.title)} by {amount} changes {value}{why}")
+        parts.append(f"{_within(shown.title)} by {amount} changes {value}{why}")
     any_flip = any(kind.grades[MIDDLE].flips.value > 0 for kind, _ in r.moves)
     although = ", although the image shows almost the same" if any_flip else ""
-    return f"Of the decisions, {' and '.join(told)}{although}."
+    return f"Of the decisions, {' and '.join(parts)}{although}."
 
 
 def _idle(r: Robust) -> str:
-    told = [
+    parts = [
         f"{_within(title)} ({'grade' if len(grades) == 1 else 'grades'} {_listed(grades)})"
         for title, grades in r.idle
     ]
     return (
         f"At {r.size_px} px, these change no pixel of any image and so say nothing about the "
-        f"network: {', '.join(told)}."
+        f"network: {', '.join(parts)}."
     )
 
 
@@ -305,10 +305,10 @@ def _curve(
     at = [float(first + i) for i in range(len(found))]
     across = Axis(title="Grade", low=at[0], high=at[-1], ticks=tuple(at))
     frame = svg.frame(across, up)
-    told = []
+    rows = []
     for amount, f in zip(amounts, found, strict=True):
         value, interval = estimate(f.value, f.low, f.high, write)
-        told.append((amount, value, interval))
+        rows.append((amount, value, interval))
     parts = [svg.axes(frame)]
     for (x0, a), (x1, b) in pairwise(zip(at, found, strict=True)):
         if not math.isnan(a.low + b.low):
@@ -316,7 +316,7 @@ def _curve(
     parts.append(svg.line(frame, at, [f.value for f in found]))
     dots = [
         (x, f.value, f"{amount}: {value}" + (f" ({interval})" if interval else ""))
-        for x, f, (amount, value, interval) in zip(at, found, told, strict=True)
+        for x, f, (amount, value, interval) in zip(at, found, rows, strict=True)
         if not math.isnan(f.value)
     ]
     parts.append(svg.dots(frame, dots))
@@ -324,5 +324,5 @@ def _curve(
         name=name,
         svg=svg.drawn(name, *parts),
         head=("Amount", "value", "95 % interval"),
-        rows=tuple(told),
+        rows=tuple(rows),
     )

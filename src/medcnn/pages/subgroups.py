@@ -38,15 +38,15 @@ def tables(found: Subgroups) -> list[dict[str, Any]]:
 def alarms(found: Subgroups) -> tuple[str, ...]:
     """The gaps whose band excludes 0, in words, widest first and each group once."""
     shown = [(g, s) for g in found.groups for s in g.scores if s.alarm]
-    told: dict[tuple[str, str], str] = {}
+    lines: dict[tuple[str, str], str] = {}
     for g, s in sorted(shown, key=lambda one: -abs(one[1].gap)):
         title = METRICS[s.score.name].title.lower().replace("auroc", "AUROC")
         of = f" of {s.score.label}" if s.score.label else ""
-        told.setdefault(
+        lines.setdefault(
             (g.by, g.name),
             f"{g.by} {g.name}: {title}{of} {number(s.score.value)}, others {number(s.rest)}",
         )
-    return tuple(told.values())
+    return tuple(lines.values())
 
 
 def sections(found: Subgroups) -> set[str]:

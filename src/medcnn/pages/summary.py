@@ -100,7 +100,7 @@ def _where(j: Judged) -> str:
     return f"On {counted(j.scores.images, f'{split}image')}{of}{f', {seen},' if seen else ''}"
 
 
-def _told(score: Score) -> str:
+def _words(score: Score) -> str:
     """`0.91 (95 % interval 0.86 to 0.95)`."""
     value, interval = estimate(score.value, score.low, score.high, hundredths)
     return f"{value} (95 % interval {interval or 'not available'})"
@@ -142,7 +142,7 @@ def _names(j: Judged) -> str:
 
 def _mean_auroc(j: Judged) -> str:
     return (
-        f"{j.mean} was {_told(j.auroc)}: in 100 pairs of one image with the {j.noun} in question "
+        f"{j.mean} was {_words(j.auroc)}: in 100 pairs of one image with the {j.noun} in question "
         "and one without, the image with it gets the higher probability in "
         f"{of_hundred(j.auroc.value)}; guessing gives 50."
     )
@@ -170,7 +170,8 @@ def _extremes(j: Judged) -> str:
 
 def _findings(j: Judged) -> str:
     (last, weakest), (first, strongest) = (_place(j.ranked("auroc"), end) for end in (0, -1))
-    return f"By finding, it is {_told(last)} for {weakest} up to {_told(first)} for {strongest}."
+    lowest, highest = _words(last), _words(first)
+    return f"By finding, it is {lowest} for {weakest} up to {highest} for {strongest}."
 
 
 def _asked(j: Judged) -> tuple[str, Score, Score]:
@@ -215,7 +216,7 @@ def _equally_often(j: Judged) -> str:
 
 def _equal_findings(j: Judged) -> str:
     first = j.ranked("auroc")[0]
-    return f"It is the same for every finding; for {first.label} it is {_told(first)}."
+    return f"It is the same for every finding; for {first.label} it is {_words(first)}."
 
 
 def _several(j: Judged, score: str, tied: bool) -> bool:
@@ -252,7 +253,7 @@ SUMMARY: dict[str, Statement[Judged]] = {
         lambda j: j.indifferent,
     ),
     "auroc": Statement(
-        lambda j: f"the AUROC was {_told(j.auroc)}.",
+        lambda j: f"the AUROC was {_words(j.auroc)}.",
         lambda j: j.kind is Kind.BINARY and _has_auroc(j),
     ),
     "mean auroc": Statement(_mean_auroc, lambda j: j.kind is not Kind.BINARY and _has_auroc(j)),
@@ -292,7 +293,7 @@ SUMMARY: dict[str, Statement[Judged]] = {
     "kappa": Statement(
         lambda j: (
             "Agreement with the true grade beyond chance (quadratic weighted kappa; 0 is chance, "
-            f"1 is perfect): {_told(j.scores.find('quadratic_weighted_kappa'))}."
+            f"1 is perfect): {_words(j.scores.find('quadratic_weighted_kappa'))}."
         ),
         lambda j: j.kind is Kind.ORDINAL and not math.isnan(j.value("quadratic_weighted_kappa")),
     ),

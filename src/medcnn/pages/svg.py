@@ -202,11 +202,11 @@ def _path(run: Sequence[tuple[int, int]]) -> str:
     return "".join(d)
 
 
-def dots(frame: Frame, told: Iterable[tuple[float, float, str]], kind: str = "p1") -> str:
+def dots(frame: Frame, points: Iterable[tuple[float, float, str]], kind: str = "p1") -> str:
     """Dots with titles, each (across, up, title); those of kind `h` appear only on hover. The style
     sheet sets the size of each kind."""
     drawn_dots = []
-    for across, up, title in told:
+    for across, up, title in points:
         x, y = frame.at(across, up)
         inside = f"<title>{escape(title)}</title>"
         drawn_dots.append(f'<circle cx="{_short(x)}" cy="{_short(y)}">{inside}</circle>')

@@ -181,8 +181,8 @@ def decoded(
             ]
             if seen(file) != before:
                 raise OSError(errno.EAGAIN, "it changed while it was read")
-            told = [{**head, "size": len(part)} for head, part in made]
-            head = {"seen": before, "content": content, "made": told}
+            sizes = [{**head, "size": len(part)} for head, part in made]
+            head = {"seen": before, "content": content, "made": sizes}
             return head, b"".join(part for _, part in made)
         except FileNotFoundError:
             return {"why": "the file is missing"}, b""
@@ -234,7 +234,7 @@ def main() -> None:
 
     def look_of(setting: dict[str, Any]) -> Look:
         root = Path(setting["root"])
-        makers = [import_module(name).maker(told) for name, told in setting["recipes"]]
+        makers = [import_module(name).maker(given) for name, given in setting["recipes"]]
 
         def look(path: str, asked: Sequence[str | None]) -> tuple[dict[str, Any], bytes]:
             nonlocal pauses_s
@@ -283,18 +283,18 @@ def decode(
     requests: Sequence[Request], root: Path, recipes: Sequence[Recipe], *, processes: int
 ) -> Iterator[Answer]:
     """One answer to each request, in the order in which they are ready."""
-    told = [(recipe.module, recipe.setting) for recipe in recipes]
-    setting = {"root": str(root), "recipes": told}
+    given = [(recipe.module, recipe.setting) for recipe in recipes]
+    setting = {"root": str(root), "recipes": given}
     for request, head, data in answers(requests, __name__, setting, processes=processes):
         made: list[Made | None] = []
-        left, told_of = memoryview(data), iter(head.get("made", ()))
+        left, heads_left = memoryview(data), iter(head.get("made", ()))
         for known in request.asked:
             if known is None:
                 made.append(None)
             elif "why" in head:
                 made.append(Made(why=head["why"]))
             else:
-                one = next(told_of)
+                one = next(heads_left)
                 size = one.pop("size")
                 made.append(Made(**one, data=bytes(left[:size])))
                 left = left[size:]

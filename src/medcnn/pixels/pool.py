@@ -58,7 +58,7 @@ def answers(
 
     Args:
         module: its `main` is what the processes do; it calls `process.serve`.
-        setting: what they are told first, as JSON.
+        setting: the first message to them, as JSON.
     """
     # The rows of an array share a file, which then is unpacked by one process and not by all.
     files = len({file_part(r.path) for r in requests})

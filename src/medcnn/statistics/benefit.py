@@ -62,13 +62,13 @@ class BenefitCurve:
 
     def to_json(self) -> dict[str, Any]:
         """One list per quantity, since a curve has many points."""
-        told: dict[str, Any] = {"label": self.label, "prevalence": self.prevalence}
-        told |= {name: [getattr(p, name) for p in self.points] for name in ("threshold", "all")}
+        fields: dict[str, Any] = {"label": self.label, "prevalence": self.prevalence}
+        fields |= {name: [getattr(p, name) for p in self.points] for name in ("threshold", "all")}
         for name in ("model", "over_all"):
             found = [getattr(p, name) for p in self.points]
-            told |= {name: [e.value for e in found], f"{name}_low": [e.low for e in found]}
-            told[f"{name}_high"] = [e.high for e in found]
-        return told
+            fields |= {name: [e.value for e in found], f"{name}_low": [e.low for e in found]}
+            fields[f"{name}_high"] = [e.high for e in found]
+        return fields
 
     @property
     def useful(self) -> tuple[float, float] | None:

@@ -76,7 +76,7 @@ def aligned(
     """
     (first, reference), *others = predictions.items()
     faults = [
-        f"{name} has {_told(p)}, {first} has {_told(reference)}"
+        f"{name} has {_in_words(p)}, {first} has {_in_words(reference)}"
         for name, p in others
         if p.labels != reference.labels
     ]
@@ -123,7 +123,7 @@ def _images(count: int) -> str:
     return "1 image" if count == 1 else f"{count:,} images"
 
 
-def _told(p: Predictions) -> str:
+def _in_words(p: Predictions) -> str:
     return f"{p.labels.kind} labels ({listed(list(p.labels.names), 8)})"
 
 
@@ -168,9 +168,9 @@ def compare(
             own = outputs if len(rows) > 1 else ()
             for n, m in metrics.items():
                 found = np.array([[kernels[n](Sample.once(r))[0] for r in two] for two in rows])
-                told = own if scores or n == "auroc" else ()
+                reported = own if scores or n == "auroc" else ()
                 differences += tested(
-                    n, m, rows, found, drawn[n], exchanged[n], groups, told, m.span(labels)
+                    n, m, rows, found, drawn[n], exchanged[n], groups, reported, m.span(labels)
                 )
     differences.sort(key=lambda d: (d.label is not None, names.index(d.score)))
     return Pairing(differences=tuple(differences), discordances=tuple(_discordances(pair, groups)))

@@ -62,9 +62,9 @@ class Score(Estimate):
     def to_json(self) -> dict[str, Any]:
         """Its entry in `metrics.json`."""
         named = {"name": self.name, "label": self.label, "average": self.average}
-        told: dict[str, Any] = without_nan({**named, **asdict(self)})
-        del told["no_interval"]
-        return told
+        fields: dict[str, Any] = without_nan({**named, **asdict(self)})
+        del fields["no_interval"]
+        return fields
 
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> Score:

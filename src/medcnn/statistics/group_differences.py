@@ -66,8 +66,8 @@ def by_group(
                         differences=kept,
                     )
                 )
-    told = adjusted({key: pairing for key, pairing in pairings.items() if pairing.differences})
-    for key, pairing in told.items():
+    tested = adjusted({key: pairing for key, pairing in pairings.items() if pairing.differences})
+    for key, pairing in tested.items():
         other, at = key.split("\n")
         found[other][int(at)] = replace(found[other][int(at)], differences=pairing.differences)
     return found

@@ -75,9 +75,9 @@ def check_subgroups(asked: Asked | None, names: Sequence[str]) -> None:
     """Raises UsageError with all attributes that the images do not have."""
     unknown = [n for one in asked or () for n in _parts(one["by"], names) if n not in names]
     if unknown:
-        told = "; ".join(f"'{n}'{nearest(n, names)}" for n in unknown)
+        named = "; ".join(f"'{n}'{nearest(n, names)}" for n in unknown)
         known = listed(sorted(names)) or "none; list them in data.attributes"
-        raise UsageError(f"subgroups: the images have no attribute {told} Attributes: {known}.")
+        raise UsageError(f"subgroups: the images have no attribute {named} Attributes: {known}.")
 
 
 def groupings(

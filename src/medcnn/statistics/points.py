@@ -164,9 +164,9 @@ class ReadoutEvaluation:
     benefit: tuple[BenefitCurve, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
-        told = asdict(replace(self, benefit=()))
-        told["benefit"] = [curve.to_json() for curve in self.benefit]
-        plain: dict[str, Any] = without_nan(told)
+        fields = asdict(replace(self, benefit=()))
+        fields["benefit"] = [curve.to_json() for curve in self.benefit]
+        plain: dict[str, Any] = without_nan(fields)
         return plain
 
 

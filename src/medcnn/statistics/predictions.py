@@ -74,8 +74,8 @@ class Predictions:
         shape = (len(self.image_ids), len(self.labels.outputs))
         assert self.logits.shape == self.targets.shape == shape, "rows and columns must agree"
         assert len(self.groups) == len(self.image_ids), "every row has a group"
-        told = {len(values) for values in self.attributes.values()}
-        assert told <= {len(self.image_ids)}, "every row has its attributes"
+        lengths = {len(values) for values in self.attributes.values()}
+        assert lengths <= {len(self.image_ids)}, "every row has its attributes"
 
     def only(self, rows: Sequence[int] | NDArray[np.int64]) -> Predictions:
         """The images at these positions, in this order."""
@@ -174,7 +174,7 @@ class Predictions:
     @property
     def digest(self) -> str:
         """SHA-256 of everything that scores depend on: ids, groups, targets, logits, readout."""
-        told: list[Any] = [
+        parts: list[Any] = [
             self.labels.to_json(),
             self.readout.to_json(),
             self.image_ids,
@@ -183,8 +183,8 @@ class Predictions:
             self.unreadable,
         ]
         if self.folds:
-            told += [self.folds, [readout.to_json() for readout in self.by_fold]]
-        found = sha256(json.dumps(told).encode())
+            parts += [self.folds, [readout.to_json() for readout in self.by_fold]]
+        found = sha256(json.dumps(parts).encode())
         for values in (self.targets, self.logits):
             # a fixed byte order, and one of the many nan
             plain_nan = np.where(np.isnan(values), np.float32(np.nan), values)

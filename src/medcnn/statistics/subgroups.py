@@ -179,7 +179,7 @@ def subgroups(
                 patients=how_many(numbers[keep]),
                 scores=tuple(
                     replace(
-                        p.told,
+                        p.entry,
                         low=b.band.low,
                         high=b.band.high,
                         smallest=_smallest(b, tail),
@@ -228,7 +228,7 @@ def _joint_tail(draws: Sequence[Floats]) -> float:
 class _Found:
     """A score of a group with its gap; noise [m] or [R] as in `Part`, None without a gap."""
 
-    told: GroupScore
+    entry: GroupScore
     band: Interval
     noise: Floats | None = None
 
@@ -242,7 +242,7 @@ def _smallest(of: _Found, tail: float) -> float:
 
 def _p(of: _Found) -> float:
     """Two-sided, of no gap: how far 0 is, measured by the interval of this gap on the side of 0."""
-    gap = of.told.gap
+    gap = of.entry.gap
     reach = gap - of.band.low if gap > 0 else of.band.high - gap
     return two_sided(gap / reach * students(FAR), FAR) if reach > 0 else math.nan
 
@@ -287,9 +287,9 @@ def _judged(sides: _Sides, keep: Bools, tail: float) -> Iterator[_Found]:
 def _one(name: str, label: str | None, group: Part, rest: Part) -> _Found:
     score = group.score(name, METRICS[name], label)
     if why := _too_small(name, group):
-        return _Found(told=GroupScore(score=_hidden(score, why)), band=Interval())
+        return _Found(entry=GroupScore(score=_hidden(score, why)), band=Interval())
     if why := _too_small(name, rest):
-        return _Found(told=GroupScore(score=score, note=f"the rest: {why}"), band=Interval())
+        return _Found(entry=GroupScore(score=score, note=f"the rest: {why}"), band=Interval())
     return _gap(score, (group.value, rest.value), (group.interval, rest.interval), (group, rest))
 
 
@@ -324,10 +324,10 @@ def _gap(
     Source: Zou and Donner 2008, Statistics in Medicine 27(10); a patient may be in both groups.
     """
     (own, other), (a, b) = values, intervals
-    told = GroupScore(score=score, rest=other, gap=own - other)
+    entry = GroupScore(score=score, rest=other, gap=own - other)
     if a.reason or b.reason:
         why = a.reason or f"the rest: {b.reason}"
-        return _Found(told=replace(told, note=why), band=Interval())
+        return _Found(entry=replace(entry, note=why), band=Interval())
     one, two = (p.noise for p in parts)
     lengths = np.linalg.norm(np.nan_to_num(one)) * np.linalg.norm(np.nan_to_num(two))
     alike = float(np.nan_to_num(one) @ np.nan_to_num(two) / lengths) if lengths > 0 else 0.0
@@ -337,7 +337,7 @@ def _gap(
 
     low = own - other - reach(own - a.low, b.high - other)
     high = own - other + reach(a.high - own, other - b.low)
-    return _Found(told=told, band=Interval(low=low, high=high), noise=one - two)
+    return _Found(entry=entry, band=Interval(low=low, high=high), noise=one - two)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -381,11 +381,11 @@ def _mean(
         hidden = _hidden(
             score, f"too small: every label is based on fewer than {FEWEST_SHOWN} groups"
         )
-        return _Found(told=GroupScore(score=hidden), band=Interval())
+        return _Found(entry=GroupScore(score=hidden), band=Interval())
     pairs = [two for two, enough in zip(own, large, strict=True) if enough]
     group = _Mean.of([of for of, _ in pairs])
     found = group.interval
-    told = replace(
+    entry = replace(
         score,
         value=group.value,
         low=found.low,
@@ -395,6 +395,6 @@ def _mean(
     )
     if not compared:
         why = f"the rest: too small: every label is based on fewer than {FEWEST_SHOWN} groups"
-        return _Found(told=GroupScore(score=told, note=why), band=Interval())
+        return _Found(entry=GroupScore(score=entry, note=why), band=Interval())
     rest = _Mean.of([others for _, others in pairs])
-    return _gap(told, (group.value, rest.value), (found, rest.interval), (group, rest))
+    return _gap(entry, (group.value, rest.value), (found, rest.interval), (group, rest))

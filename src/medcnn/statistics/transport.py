@@ -63,8 +63,8 @@ def transported(
         both = np.flatnonzero(~np.isnan(once[0]) & ~np.isnan(once[1]))
         outputs = there.labels.outputs
         alone = len(both) == 1 or len(once[0]) != len(outputs)
-        told = [(None, both), *((outputs[k], np.array([k])) for k in both if not alone)]
-        for label, columns in told:
+        questions = [(None, both), *((outputs[k], np.array([k])) for k in both if not alone)]
+        for label, columns in questions:
             if len(columns):
                 found.append(_difference(name, label, columns, once, drawn, (there, here)))
     return sorted(found, key=lambda d: d.label is not None)

@@ -66,9 +66,9 @@ def appended(path: Path, entries: Sequence[Mapping[str, Any]]) -> End:
 
 
 def _next(end: End, entry: Mapping[str, Any]) -> tuple[End, str]:
-    told = {**entry, "line": end.line + 1, "previous": end.head}
-    own = _hash(told)
-    return End(end.line + 1, own), _text({**told, "sha256": own}) + "\n"
+    content = {**entry, "line": end.line + 1, "previous": end.head}
+    own = _hash(content)
+    return End(end.line + 1, own), _text({**content, "sha256": own}) + "\n"
 
 
 def _text(entry: Mapping[str, Any]) -> str:

@@ -16,7 +16,7 @@ def forget(device: torch.device) -> None:
         torch.cuda.reset_peak_memory_stats(device)
 
 
-def told(device: torch.device) -> dict[str, Any]:
+def used_memory(device: torch.device) -> dict[str, Any]:
     """As `run.json` holds it."""
     if device.type == "cuda":
         return {"of": "GPU", "peak_bytes": torch.cuda.max_memory_allocated(device)}

@@ -79,7 +79,7 @@ def run(config: CompareConfig, _: Command) -> Path:
         DataError: the runs differ in classes, images, labels or patients.
     """
     from medcnn.pages.comparison_notes import Beside, notes_of
-    from medcnn.pages.comparison_page import comparison_page, told_groups, told_table
+    from medcnn.pages.comparison_page import comparison_page, group_lines, table_lines
     from medcnn.statistics.comparing import aligned, compare
     from medcnn.statistics.differences import adjusted
     from medcnn.statistics.group_differences import by_group
@@ -139,9 +139,9 @@ def run(config: CompareConfig, _: Command) -> Path:
     of = f" of {groups:,} {noun}s" if groups < images else ""
     log.info(f"{config.split}: {images:,} images{of}; reference: {first}")
     for name, pairing in pairings.items():
-        for line in told_table(first, name, pairing, noun):
+        for line in table_lines(first, name, pairing, noun):
             log.info(line)
-        for line in told_groups(apart[name]):
+        for line in group_lines(apart[name]):
             log.info(line)
     for note in notes:
         log.warning(note)
@@ -213,7 +213,7 @@ def _json(
 ) -> dict[str, Any]:
     from medcnn.pages.comparison_page import ps_of
 
-    def told(differences: Sequence[Difference]) -> list[dict[str, Any]]:
+    def as_json(differences: Sequence[Difference]) -> list[dict[str, Any]]:
         return [
             {**asdict(d), **ps_of(d), "difference": d.difference, "verdict": d.verdict}
             for d in differences
@@ -231,10 +231,10 @@ def _json(
         "reference": first,
         "others": {
             name: {
-                "differences": told(pairing.differences),
+                "differences": as_json(pairing.differences),
                 "subgroups": [
                     {"by": g.by, "group": g.name, "images": g.images, "patients": g.patients}
-                    | {"differences": told(g.differences)}
+                    | {"differences": as_json(g.differences)}
                     for g in groups.get(name, ())
                 ],
                 "discordances": [asdict(d) for d in pairing.discordances],

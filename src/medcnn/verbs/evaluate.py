@@ -186,8 +186,8 @@ def evaluated(
         what = f"Ensemble of {len(model.members)}" if model.members else ""
         title = f"{what} {checkpoint.architecture.backbone} evaluated on {manifest.source}".strip()
         maps = gallery(model, manifest, store, predictions, config.explain)
-        told = manifest, store, [predictions], evaluations, config
-        report(run, title, *told, maps=maps)
+        content = manifest, store, [predictions], evaluations, config
+        report(run, title, *content, maps=maps)
         more(run, Judged(checkpoint, manifest, store, how, predictions))
     return folder
 

@@ -100,8 +100,8 @@ def run(config: ExportConfig, _: Command) -> Path:
         )
     output = Path(config.output)
     with filled(output) as folder:
-        told = exported(config, model, folder)
-    log.info(f"{told}; {output}")
+        summary = exported(config, model, folder)
+    log.info(f"{summary}; {output}")
     return output
 
 

@@ -111,7 +111,7 @@ def run(config: InspectConfig, _: Command) -> Path:
     ]
     members = [member(a, of) for a, of in zip(asked, found, strict=True) if a.runs]
     members = [of for of in members if of.scores]
-    print("\n".join((*told(looked), *told_family(members))))
+    print("\n".join((*lines_of(looked), *family_lines(members))))
     output = Path(config.output)
     trained = next((title_of(a) for a in asked if a.runs), "")
     outputs = {a.outputs for a in asked}
@@ -199,7 +199,7 @@ def backbone_of(name: str) -> str:
     return name
 
 
-def told(looked: list[Looked]) -> Iterator[str]:
+def lines_of(looked: list[Looked]) -> Iterator[str]:
     """The lines of the terminal: each network's layers and notes, then all of them side by side."""
     from medcnn.pages.anatomy import HEAD, TOTALS, cells, totals
     from medcnn.pages.anatomy_notes import notes_of
@@ -214,7 +214,7 @@ def told(looked: list[Looked]) -> Iterator[str]:
     yield from columns([TOTALS, *(totals(of.anatomy) for of in looked)], left=1)
 
 
-def told_family(members: list[Member]) -> Iterator[str]:
+def family_lines(members: list[Member]) -> Iterator[str]:
     """The table of what was trained, for the terminal."""
     from medcnn.pages.family import HEAD, cells
 

@@ -97,7 +97,7 @@ def run(config: PlanConfig, _: Command) -> Path:
     Raises:
         UsageError: a size is beyond any study.
     """
-    from medcnn.pages.plan_page import Planned, plan_page, told_table
+    from medcnn.pages.plan_page import Planned, plan_page, table_lines
     from medcnn.system.files import write_text
     from medcnn.system.progress import log
     from medcnn.system.run_facts import now
@@ -116,7 +116,7 @@ def run(config: PlanConfig, _: Command) -> Path:
     }
     write_text(output / "plan.json", json.dumps(content, indent=2) + "\n")
     write_text(output / "plan.html", plan_page(planned))
-    print("\n".join(told_table(planned)))
+    print("\n".join(table_lines(planned)))
     log.info(f"plan: {output / 'plan.html'}")
     return output
 

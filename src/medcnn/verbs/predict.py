@@ -194,8 +194,8 @@ def run(config: PredictConfig, _: Command) -> Path:
             **chain.closed(),
         }
         # within the block: a full disk leaves neither of the two files
-        told = json.dumps({**header, **model.provenance}, indent=2)
-        write_text(output.with_suffix(".json"), told + "\n")
+        facts = json.dumps({**header, **model.provenance}, indent=2)
+        write_text(output.with_suffix(".json"), facts + "\n")
     patients.write()
     log.info(f"{len(paths) - len(unreadable):,} of {len(paths):,} images predicted: {output}")
     tell(model, watcher, verdicts, no_images)

@@ -53,7 +53,7 @@ def run(config: ReadersConfig, _: Command) -> Path:
         UsageError: no such column, or no such condition.
         DataError: the table contradicts itself, or lacks readings.
     """
-    from medcnn.pages.comparison_page import told_table
+    from medcnn.pages.comparison_page import table_lines
     from medcnn.pages.readers_page import readers_page
     from medcnn.statistics.readers import contrasts, each_reader, level
     from medcnn.system.files import write_json, write_text
@@ -89,7 +89,7 @@ def run(config: ReadersConfig, _: Command) -> Path:
     write_json(output / "readers.json", content)
     write_text(output / "readers.html", readers_page(study, pairings, levels, values))
     for (first, other), pairing in pairings.items():
-        print("\n".join(told_table(first, other, pairing, "patient")))
+        print("\n".join(table_lines(first, other, pairing, "patient")))
     log.info(f"readers: {output / 'readers.html'}")
     return output
 

@@ -145,8 +145,8 @@ def train(config: TrainConfig, words: list[str], watch: Watch | None = None) -> 
         if not run.ranks.leads:
             return run.path
         title = f"{best.architecture.backbone} on {manifest.source}"
-        told = manifest, store, predictions, history
-        sitting.conclude(config, run, title, *told, how=preprocessing)
+        content = manifest, store, predictions, history
+        sitting.conclude(config, run, title, *content, how=preprocessing)
     return run.path
 
 

@@ -50,16 +50,16 @@ def run(config: WhoConfig, _: Command) -> None:
     found = {asked: _meant(asked, manifest) for asked in config.ids}
     if unknown := [asked for asked, rows in found.items() if not rows]:
         ids = {r.image_id for r in manifest.records} | {r.group for r in manifest.records}
-        told = "\n".join(f"unknown id '{asked}'{nearest(asked, ids)}" for asked in unknown)
+        faults = "\n".join(f"unknown id '{asked}'{nearest(asked, ids)}" for asked in unknown)
         raise UsageError(
-            f"{told}\nTo find an id, name the data that it came from, and use the same key "
+            f"{faults}\nTo find an id, name the data that it came from, and use the same key "
             "(MEDCNN_PSEUDONYM_KEY_FILE; else that of the account and machine)."
         )
     table = config.data.options.get("table")
     lines = (
         line
         for asked, rows in found.items()
-        for line in (asked, *(part for row in rows for part in _told(manifest, row, table)))
+        for line in (asked, *(part for row in rows for part in _lines(manifest, row, table)))
     )
     print(visible("\n".join(lines)))
 
@@ -86,7 +86,7 @@ def _names(record: Record) -> Sequence[str]:
     return (record.own_id, record.own_group, path, PurePosixPath(path).name)
 
 
-def _told(manifest: Manifest, row: int, table: Any) -> list[str]:
+def _lines(manifest: Manifest, row: int, table: Any) -> list[str]:
     from medcnn.audit.finding import place
 
     record = manifest.records[row]

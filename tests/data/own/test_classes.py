@@ -107,7 +107,7 @@ def test_a_word_to_rename_that_never_occurs_is_said(
     assert "data.rename: sevre do not occur in l" in caplog.text
 
 
-def test_all_unknown_words_are_told_at_once_with_their_lines(tmp_path: Path) -> None:
+def test_all_unknown_words_are_reported_at_once_with_their_lines(tmp_path: Path) -> None:
     error = refusal(tmp_path, "f,l\na.png,0\nb.png,3\n\nc.png,4\n", classes=[0, 1])
     assert "2 rows are refused" in str(error)
     assert "t.csv:3: label ‹3›" in str(error)

@@ -106,7 +106,7 @@ def test_an_encoding_that_is_wrong_unknown_or_idle_is_refused(tmp_path: Path) ->
         "l’œil",
     ],
 )
-def test_text_that_is_encoded_twice_is_told(
+def test_text_that_is_encoded_twice_is_reported(
     word: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Row A12: read as it stands, and said; beside the right spelling it is refused."""

@@ -62,7 +62,7 @@ def test_trailing_blanks_may_be_left_away_but_not_added(tmp_path: Path) -> None:
         sheet_of(tmp_path, "id,a\n1,2,,3\n")
 
 
-def test_the_faults_of_all_rows_are_told_at_once() -> None:
+def test_the_faults_of_all_rows_are_reported_at_once() -> None:
     def odd(row: int) -> int:
         if row % 2:
             return row

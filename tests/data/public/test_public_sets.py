@@ -214,7 +214,7 @@ def test_two_tables_of_one_set_are_refused(tmp_path: Path) -> None:
         chestxray14.read(tmp_path)
 
 
-def test_all_unknown_diagnoses_are_told_with_their_lines(tmp_path: Path) -> None:
+def test_all_unknown_diagnoses_are_reported_with_their_lines(tmp_path: Path) -> None:
     file = small_ham(tmp_path) / "HAM10000_metadata.csv"
     file.write_text(file.read_text().replace(",mel,", ",melanoma,"))
     with pytest.raises(DataError) as raised:

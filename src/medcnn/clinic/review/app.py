@@ -145,8 +145,8 @@ def _answer(served: Served) -> Callable[[Request], Any]:
         if kind not in ("agreed", "corrected") or not 0 < len(drop) <= 100:
             raise UsageError("Not kept: the request is not one of this page.")
         async with _received(request, served) as file:
-            told = await run_in_threadpool(kept, file, kind, drop, asked.getlist("class"))
-        return PlainTextResponse(told)
+            message = await run_in_threadpool(kept, file, kind, drop, asked.getlist("class"))
+        return PlainTextResponse(message)
 
     return answer
 
@@ -206,5 +206,5 @@ async def _unforeseen(_: Request, error: Exception) -> Response:
     kind = type(error).__name__
     log.error(f"a request failed:\n{traceback_of(error)}")
     log.error(f"{kind}: this is a bug in medcnn; report the traceback above, which has no names")
-    told = f"The server could not do it ({kind}). This is a bug in medcnn; its log says more."
-    return PlainTextResponse(told, 500, {**ALWAYS, "Content-Security-Policy": POLICY})
+    message = f"The server could not do it ({kind}). This is a bug in medcnn; its log says more."
+    return PlainTextResponse(message, 500, {**ALWAYS, "Content-Security-Policy": POLICY})

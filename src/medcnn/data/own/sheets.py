@@ -191,14 +191,14 @@ def refuse_rows(faults: Sequence[str]) -> None:
     of_reason: dict[str, list[tuple[str, str]]] = {}
     for place, line, reason in map(parted, faults):
         of_reason.setdefault(reason, []).append((place, line))
-    told = [_told(reason, places) for reason, places in of_reason.items()]
+    lines = [_line(reason, places) for reason, places in of_reason.items()]
     if len(faults) == 1:
-        raise DataError(told[0])
-    more = f"\n  and {len(told) - 5} more" if len(told) > 5 else ""
-    raise DataError(f"{len(faults)} rows are refused:\n  " + "\n  ".join(told[:5]) + more)
+        raise DataError(lines[0])
+    more = f"\n  and {len(lines) - 5} more" if len(lines) > 5 else ""
+    raise DataError(f"{len(faults)} rows are refused:\n  " + "\n  ".join(lines[:5]) + more)
 
 
-def _told(reason: str, places: list[tuple[str, str]]) -> str:
+def _line(reason: str, places: list[tuple[str, str]]) -> str:
     file, first = places[0]
     said = f"{file}:{first}: {reason}" if file else reason
     if len(places) == 1:

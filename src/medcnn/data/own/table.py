@@ -133,18 +133,18 @@ def read(
     refuse_identifying(source, attributes, whose, {image, patient or image})
     owners = {i: name or by_tag.get(found.files[i][0], "") or str(i) for i, name in whose.items()}
     try:
-        told = labelled(source, owners, label, words)
+        outcome = labelled(source, owners, label, words)
     except DataError:
         refuse_rows(faults)  # they may be the last rows of a class
         raise
-    faults += told.faults.values()
+    faults += outcome.faults.values()
     noun = group_noun if patient else "patient" if by_tag else "image"
     return _Reading(
         sheet=source,
         cells=cells,
         whose=whose,
         found=found,
-        labels=told,
+        labels=outcome,
         by_tag=by_tag,
         join=join,
         tags=tags,

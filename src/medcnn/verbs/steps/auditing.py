@@ -18,7 +18,7 @@ from medcnn.audit.finding import Finding, Severity, place
 from medcnn.audit.headers import TOP
 from medcnn.audit.kept import keep, keeping, recall
 from medcnn.audit.planted import Recovered, recovered
-from medcnn.audit.shortcuts import told
+from medcnn.audit.shortcuts import shortcuts_of
 from medcnn.audit.thumbnails import BLANK, Looks, look_at
 from medcnn.audit.traits import associations, columns, file_traits
 from medcnn.config import AuditLimits, DataConfig
@@ -194,8 +194,8 @@ def settled(manifest: Manifest, preprocessing: Preprocessing) -> Preprocessing:
     if any(may_be_deep(manifest.root, r.path) for r in manifest.records):
         looks = look_at(manifest, preprocessing).facts
         # 8 or 10 bits in 16 look blank until it is known that no more are used
-        told = [f.traits for f in looks if not f.bad or f.bad.startswith(BLANK)]
-        bits = scale_of([int(t[TOP]) for t in told if TOP in t])
+        traits = [f.traits for f in looks if not f.bad or f.bad.startswith(BLANK)]
+        bits = scale_of([int(t[TOP]) for t in traits if TOP in t])
     return replace(preprocessing, full_scale=bits)
 
 
@@ -290,7 +290,7 @@ def _examine(
             manifest=manifest,
             looks=looks,
             pairs=tuple(find(looks.grey, usable, digest_by(read), near=limits.copies)),
-            told=tuple(told(manifest, looks, seed)),
+            shortcuts=tuple(shortcuts_of(manifest, looks, seed)),
             traits=tuple(associations(manifest, file_traits(looks), usable, seed)),
             columns=tuple(associations(manifest, columns(manifest), usable, seed)),
             max_bad=limits.max_bad,

@@ -133,11 +133,11 @@ def answers(
         ]
         return mean_of(each, model.readout, clean.provenance) if model.members else each[0]
 
-    told = {
+    values = {
         kind: [said(kind, grade) for grade in range(len(amounts))]
         for kind, amounts in grades.items()
     }
-    return told, same
+    return values, same
 
 
 def as_levels(images: Tensor, dtype: torch.dtype) -> Tensor:
@@ -214,7 +214,7 @@ def _csv(found: Robustness, page: Robust) -> str:
             zip(spoilt.amounts, kind.grades, strict=True), start=1
         ):
             s, c, f = grade.score, grade.change, grade.flips
-            told = (s.value, s.low, s.high, c.difference, c.low, c.high, f.value, f.low, f.high)
-            cells = ["" if np.isnan(v) else f"{v:.6f}" for v in told]
+            values = (s.value, s.low, s.high, c.difference, c.low, c.high, f.value, f.low, f.high)
+            cells = ["" if np.isnan(v) else f"{v:.6f}" for v in values]
             writer.writerow([kind.name, number, amount, *cells, f.count, f.groups])
     return out.getvalue()

@@ -84,7 +84,7 @@ class Objects:
         from medcnn.images.dicom import open_dataset
 
         names: list[str] = []
-        told: Asked | None = None
+        question: Asked | None = None
         try:
             data = read_file(self.paths[image_id])
             if not is_dicom(data):
@@ -93,7 +93,7 @@ class Objects:
             how: dict[str, Any] = {"window": self.how.window, "frames": self.how.frames}
             source = open_dataset(data)
             if self.per_study:
-                told = asked(source, replace(answer, heat=None), self.model, **how)
+                question = asked(source, replace(answer, heat=None), self.model, **how)
             for made in objects_of(source, answer, self.model, reported=not self.per_study, **how):
                 names.append(f"{self.lines[image_id]:06}-{ENDINGS[made.Modality]}.dcm")
                 write_bytes(self.folder / names[-1], file_of(made))
@@ -102,8 +102,10 @@ class Objects:
             self._row(image_id, names, str(error))
             return
         row = self._row(image_id, names, "")
-        if told:
-            self.studies.setdefault(str(told.source.StudyInstanceUID), []).append((told, row))
+        if question:
+            self.studies.setdefault(str(question.source.StudyInstanceUID), []).append(
+                (question, row)
+            )
 
     def _row(self, image_id: str, names: list[str], reason: str) -> dict[str, object]:
         cells = (self.lines[image_id], image_id, " ".join(names), quoted(reason))

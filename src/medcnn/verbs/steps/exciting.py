@@ -150,9 +150,9 @@ def _example(model: Model, others: Others, row: int, value: float, part: Box | N
     upright = narrowed(np.moveaxis(others.store.take(np.array([row]))[0], 0, 2))
     whole = Image.fromarray(np.ascontiguousarray(np.broadcast_to(upright, (*upright.shape[:2], 3))))
     times, size = SIDE_PX / whole.width, (SIDE_PX, SIDE_PX)
-    told = f"{part.width}×{part.height} px" if part else "part not known"
+    seen = f"{part.width}×{part.height} px" if part else "part not known"
     if part and (part.width, part.height) == whole.size:
-        part, told = None, "the whole image"
+        part, seen = None, "the whole image"
     sheet = Image.new("RGB", (2 * SIDE_PX, SIDE_PX))
     sheet.paste(whole.resize(size))
     if part:
@@ -169,7 +169,7 @@ def _example(model: Model, others: Others, row: int, value: float, part: Box | N
         value=value,
         truth=truth,
         image_id=others.manifest.records[row].image_id,
-        part=told,
+        part=seen,
     )
 
 

@@ -74,8 +74,8 @@ def going_on(config: FinetuneConfig, words: list[str], run: RunFolder) -> None:
         if not rehearsing:
             tables = decided(config, run, old, there[0], manifest, store, watcher, predictions)
         title = f"{best.architecture.backbone} fine-tuned on {manifest.source}"
-        told = manifest, store, predictions, history, tables
-        sitting.conclude(config, run, title, *told, how=best.preprocessing)
+        content = manifest, store, predictions, history, tables
+        sitting.conclude(config, run, title, *content, how=best.preprocessing)
 
 
 def read_old(config: FinetuneConfig, run: RunFolder, path: Path) -> OldModel:

@@ -79,14 +79,14 @@ def moves(model: Model, images: Tensor) -> list[Move]:
     decided = labels.decision_texts(plain.decisions)[0]
     found = []
     for kind, amounts in AMOUNTS.items():
-        told = _answers(model, moved(unit_range(images), kind, [*amounts]))
-        texts = labels.decision_texts(told.decisions)
+        answers = _answers(model, moved(unit_range(images), kind, [*amounts]))
+        texts = labels.decision_texts(answers.decisions)
         found.append(
             Move(
                 kind=kind,
                 label=labels.names[answer],
                 amounts=tuple(map(float, amounts)),
-                probabilities=tuple(told.probabilities[:, answer].tolist()),
+                probabilities=tuple(answers.probabilities[:, answer].tolist()),
                 same=tuple(text == decided for text in texts),
             )
         )

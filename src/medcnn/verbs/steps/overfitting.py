@@ -113,7 +113,7 @@ WRONG: dict[str, Statement[Learnt]] = {
 }
 
 
-def told(of: Learnt) -> str:
+def verdict(of: Learnt) -> str:
     """What came of it, and what is wrong if it did not come to the end."""
     fell = (
         f"the loss of {counted(of.images, 'image')} went from {of.losses[0]:.3g} to "
@@ -148,8 +148,8 @@ def overfit(config: TrainConfig, words: list[str]) -> None:
     with folder, hushed(logging.WARNING):
         learnt = _learnt(_plain(config, wanted, str(Path(folder.name) / "run")), words)
     if not learnt.by_heart:
-        raise MedcnnError(told(learnt))
-    print(told(learnt))
+        raise MedcnnError(verdict(learnt))
+    print(verdict(learnt))
 
 
 def _plain(config: TrainConfig, wanted: int, run_dir: str) -> TrainConfig:

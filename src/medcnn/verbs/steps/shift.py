@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medcnn.audit.headers import SIZE
-from medcnn.audit.shortcuts import FEWEST_GROUPS, MOST_IMAGES, told_apart
+from medcnn.audit.shortcuts import FEWEST_GROUPS, MOST_IMAGES, distinguished
 from medcnn.audit.thumbnails import look_at
 from medcnn.data.labels import LabelSpace
 from medcnn.data.manifest import Manifest
@@ -113,8 +113,8 @@ def _features(
 
 def _size(manifest: Manifest, how: Preprocessing) -> tuple[int, int]:
     """Median width and height of the files; zeros where they are not known."""
-    told = [f.traits.get(SIZE, "").partition("x") for f in look_at(manifest, how).facts]
-    pairs = [(int(w), int(h)) for w, _, h in told if w.isdigit() and h.isdigit()]
+    sizes = [f.traits.get(SIZE, "").partition("x") for f in look_at(manifest, how).facts]
+    pairs = [(int(w), int(h)) for w, _, h in sizes if w.isdigit() and h.isdigit()]
     if not pairs:
         return (0, 0)
     width, height = (int(statistics.median(side)) for side in zip(*pairs, strict=True))
@@ -139,4 +139,4 @@ def _apart(before: Floats, now: Floats, earlier: list[str], groups: list[str]) -
         return None
     second = np.arange(len(before) + len(now)) >= len(before)
     whose = [f"there {g}" for g in earlier] + [f"here {g}" for g in groups]
-    return told_apart(np.concatenate([before, now]), second, whose)
+    return distinguished(np.concatenate([before, now]), second, whose)

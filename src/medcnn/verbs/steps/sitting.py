@@ -236,7 +236,7 @@ def fitted(
             except OSError as error:
                 log.warning(f"{run.resume} stays as large as it is: {error.strerror}")
         look()  # a run that was killed after its last epoch trains none now
-        run.facts |= {"speed": _speed(state.history[-1]), "memory": peak.told(device)}
+        run.facts |= {"speed": _speed(state.history[-1]), "memory": peak.used_memory(device)}
         run.facts["best_epoch"] = (state.best_epoch or 0) + 1
         run.facts["validation"] = {setting.task.score: state.best_score}
         if watch:
@@ -291,8 +291,8 @@ def conclude(
     if isinstance(config, TrainConfig) and config.explain:
         model = load_model(run.best, device=config.trainer.device)
         maps = gallery(model, manifest, store, predictions[0], config.explain)
-    told = manifest, store, predictions, evaluations, config
-    report(run, title, *told, history=history, tables=tables, maps=maps)
+    content = manifest, store, predictions, evaluations, config
+    report(run, title, *content, history=history, tables=tables, maps=maps)
 
 
 def refuse_changed(run: RunFolder, fact: str, now: str, what: str) -> None:

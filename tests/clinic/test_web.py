@@ -18,12 +18,13 @@ import pytest
 pytest.importorskip("httpx", reason="the extra serve is not installed")
 pytest.importorskip("pynetdicom", reason="the extra clinic is not installed")
 from medcnn.clinic.spool import FullError, Spool
-from medcnn.clinic.web import PAGE, Fetcher, Server, Wanted, WebError, part_of
+from medcnn.clinic.web import PAGE, Fetcher, Server, SomeError, Wanted, WebError, part_of
 from medcnn.clinic.worker import Worker
 from tests.clinic.test_archive import Archive, archive  # noqa: F401 - a fixture
 from tests.clinic.test_receiver import a_report, an_object, as_bytes
 
 MODEL = "a" * 64
+ODD = "it answers HTTP 202, with a reason that cannot be read"
 ANY = Wanted(modality=None, days=2, every_s=1, most_mb=1)
 SC = "1.2.840.10008.5.1.4.1.1.7"
 
@@ -36,8 +37,11 @@ class Web(ThreadingHTTPServer):
         self.images: dict[str, bytes] = {}
         self.asked: list[tuple[str, dict[str, list[str]], Any]] = []
         self.stored: list[bytes] = []
-        self.status, self.answer = 200, {}
+        self.status = 200
+        self.answer: Any = {}
         self.down = False
+        self.most, self.pages = PAGE, True
+        self.broken: dict[str, int] = {}
 
     @property
     def url(self) -> str:
@@ -57,7 +61,8 @@ class Handler(BaseHTTPRequestHandler):
         if self.server.down:
             return self.say(503, "text/plain", b"down")
         if at.path == "/dicom-web/instances":
-            first, many = int(asked["offset"][0]), int(asked["limit"][0])
+            many = min(int(asked["limit"][0]), self.server.most)
+            first = int(asked["offset"][0]) if self.server.pages else 0
             found = list(self.server.images)[first : first + many]
             items = [
                 {tag: {"vr": "UI", "Value": [value]} for tag, value in described(uid).items()}
@@ -65,14 +70,21 @@ class Handler(BaseHTTPRequestHandler):
             ]
             return self.say(200, "application/dicom+json", json.dumps(items).encode())
         uid = at.path.rpartition("/")[2]
+        if uid in self.server.broken:
+            return self.say(self.server.broken[uid], "text/plain", b"")
         body = b"--x\r\nContent-Type: application/dicom\r\n\r\n" + self.server.images[uid]
         return self.say(200, 'multipart/related; boundary="x"', body + b"\r\n--x--")
 
     def do_POST(self) -> None:
         self.server.stored.append(self.rfile.read(int(self.headers["Content-Length"])))
         self.server.asked.append((self.path, {}, self.headers))
-        body = json.dumps(self.server.answer).encode()
-        self.say(self.server.status, "application/dicom+json", body)
+        if self.server.down:
+            return None  # the connection ends without an answer
+        answer = self.server.answer
+        if isinstance(answer, bytes):
+            return self.say(self.server.status, "application/dicom+xml", answer)
+        body = json.dumps(answer).encode()
+        return self.say(self.server.status, "application/dicom+json", body)
 
     def say(self, status: int, kind: str, body: bytes) -> None:
         self.send_response(status)
@@ -125,7 +137,7 @@ def test_new_images_are_fetched_once_and_our_own_pictures_are_not_taken(
     assert spool.image(spool.waiting(1)[0]).read_bytes() == web.images["1.1"]
     before = len(web.asked)
     assert fetcher.fetch() == 0
-    assert [path for path, *_ in web.asked[before:]] == ["/dicom-web/instances"], "no file again"
+    assert {path for path, *_ in web.asked[before:]} == {"/dicom-web/instances"}, "no file again"
     web.images["1.4"] = file_with()
     assert fetcher.fetch() == 1
     _, asked, _ = web.asked[0]
@@ -138,22 +150,116 @@ def test_long_lists_are_read_to_their_end(web: Web, server: Server) -> None:
     web.images = {f"1.{number}": b"" for number in range(1, PAGE + 6)}
     found = list(server.instances(Wanted(modality="DX", days=1, every_s=1, most_mb=1)))
     assert [uids["00080018"] for uids in found] == list(web.images)
-    assert [asked["offset"] for _, asked, _ in web.asked] == [["0"], [str(PAGE)]]
+    offsets = [int(asked["offset"][0]) for _, asked, _ in web.asked]
+    assert offsets == [0, PAGE, len(web.images)]
     assert web.asked[0][1]["Modality"] == ["DX"]
 
 
-def test_an_image_that_is_too_large_does_not_stop_the_others(
+@pytest.mark.parametrize(("most", "pages", "found"), [(2, True, 5), (2, False, 2), (9, False, 5)])
+def test_a_server_may_give_fewer_than_asked_or_know_no_pages(
+    web: Web, server: Server, most: int, pages: bool, found: int
+) -> None:
+    web.images, web.most, web.pages = {f"1.{i}": b"" for i in range(5)}, most, pages
+    assert [uids["00080018"] for uids in server.instances(ANY)] == list(web.images)[:found]
+
+
+def test_an_image_that_is_too_large_is_asked_for_once_and_does_not_stop_the_others(
     web: Web, server: Server, spool: Spool
 ) -> None:
     web.images = {"1.1": b"\0" * 1_100_000, "1.2": file_with()}
-    with pytest.raises(WebError, match="more than 1 MB"):
-        Fetcher(spool, server, ANY).fetch()
+    fetcher = Fetcher(spool, server, ANY)
+    with pytest.raises(SomeError, match="more than 1 MB"):
+        fetcher.fetch()
     assert len(spool.waiting(9)) == 1
+    ((_, _, _, reason),) = spool.failures()
+    assert reason == "an image has more than 1 MB (max_mb)"
+    before = len(web.asked)
+    assert fetcher.fetch() == 0
+    assert {path for path, *_ in web.asked[before:]} == {"/dicom-web/instances"}
+
+
+def test_our_own_pictures_are_not_taken_again_while_the_spool_is_full(
+    web: Web, server: Server, spool: Spool
+) -> None:
     spool.most = 1
-    web.images["1.3"] = file_with()
-    del web.images["1.1"]
-    with pytest.raises(FullError):
+    web.images = {"1.1": file_with(Manufacturer="medcnn"), "1.2": file_with(), "1.3": file_with()}
+    fetcher = Fetcher(spool, server, ANY)
+    for _ in range(2):
+        with pytest.raises(FullError):
+            fetcher.fetch()
+    assert sum(path.endswith("/instances/1.1") for path, *_ in web.asked) == 1
+
+
+@pytest.mark.parametrize(("status", "asked_for"), [(503, 2), (401, 2), (404, 4)])
+def test_a_server_that_gives_no_file_is_not_asked_for_each(
+    web: Web, server: Server, spool: Spool, status: int, asked_for: int
+) -> None:
+    web.images = {f"1.{i}": b"" for i in range(4)}
+    web.broken = dict.fromkeys(web.images, status)
+    with pytest.raises(WebError, match=f"HTTP {status}"):
         Fetcher(spool, server, ANY).fetch()
+    assert sum("/studies/" in path for path, *_ in web.asked) == asked_for
+
+
+def test_one_image_that_a_server_cannot_give_does_not_stop_the_others(
+    web: Web, server: Server, spool: Spool, caplog: pytest.LogCaptureFixture
+) -> None:
+    web.images = {f"1.{i}": file_with() for i in range(4)}
+    web.broken = {"1.0": 500, "1.2": 500}
+    fetcher = Fetcher(spool, server, ANY)
+    fetcher._over.wait = lambda _: fetcher._over.set()  # type: ignore[method-assign,assignment]
+    fetcher.run()
+    assert len(spool.waiting(9)) == 2
+    (said,) = [r.getMessage() for r in caplog.records]
+    assert said.endswith(": some images are not fetched: it answers HTTP 500")
+
+
+def test_a_server_that_hangs_up_is_not_tried_with_each_result(web: Web, server: Server) -> None:
+    web.down = True
+    reasons = dict(server({"k": [an_object()], "l": [an_object()], "m": [an_object()]}))
+    assert list(reasons) == ["k", "l", "m"]
+    (reason,) = set(reasons.values())
+    assert "does not answer (RemoteProtocolError)" in reason
+    assert len(web.stored) == 1
+
+
+def test_a_server_that_hangs_does_not_hold_up_the_end(
+    web: Web, server: Server, spool: Spool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("medcnn.clinic.worker.STOP_S", 0.2)
+    monkeypatch.setattr("medcnn.clinic.web.STOP_S", 0.2)
+    hangs, go_on = threading.Event(), threading.Event()
+
+    def hang(*_: Any) -> Any:
+        hangs.set()
+        go_on.wait(20)
+        return iter(())
+
+    spool.receive("1.1", file_with())
+    worker = Worker(spool, hang, lambda files: [[a_report(f)] for f in files])
+    monkeypatch.setattr(server, "instances", hang)
+    for thread in (worker, Fetcher(spool, server, ANY)):
+        hangs.clear()
+        thread.start()
+        assert hangs.wait(10)
+        thread.stop()
+        assert thread.is_alive(), "or it did not hang"
+    go_on.set()
+
+
+def test_a_worker_that_is_asked_to_end_sends_no_more(spool: Spool) -> None:
+    for uid in ("1.1", "1.2"):
+        spool.receive(uid, file_with())
+    worker = Worker(spool, lambda results: ends(results), lambda f: [[a_report(one)] for one in f])
+
+    def ends(results: Any) -> Iterator[tuple[str, str]]:
+        for key in results:
+            worker.stop()
+            yield key, ""
+
+    assert worker.build() == 2
+    assert worker.send() == 1
+    assert len(spool.due(9)) == 1
 
 
 def test_a_server_that_is_down_is_asked_again_and_named_once(
@@ -169,7 +275,8 @@ def test_a_server_that_is_down_is_asked_again_and_named_once(
     ]
     fetcher.run()
     assert len(spool.waiting(9)) == 1
-    assert [r.getMessage().split(": ")[-1] for r in caplog.records] == ["it answers HTTP 503"]
+    (said,) = [r.getMessage() for r in caplog.records]
+    assert said.endswith(": nothing more is fetched for now: it answers HTTP 503")
 
 
 @pytest.mark.parametrize(
@@ -185,6 +292,13 @@ def test_a_server_that_is_down_is_asked_again_and_named_once(
         ),
         (503, {}, "it answers HTTP 503"),
         (401, [], "it answers HTTP 401"),
+        (200, [], ""),
+        (202, [], "it answers HTTP 202"),
+        (202, {"00081198": {"Value": None}}, ""),
+        (202, {"00081198": []}, "it answers HTTP 202, and its list of failures cannot be read"),
+        (202, {"00081198": {"Value": [{"00081197": {"Value": ["0x0111"]}}]}}, ODD),
+        (202, {"00081198": {"Value": [None]}}, ODD),
+        (202, {"00081198": {"Value": [{"00081197": {"Value": [0x0111]}}, {}]}}, ODD),
     ],
 )
 def test_results_are_stored_and_what_is_there_already_has_arrived(
@@ -196,6 +310,14 @@ def test_results_are_stored_and_what_is_there_already_has_arrived(
     (body,) = web.stored
     kind = web.asked[-1][2]["Content-Type"]
     assert part_of(body, kind) == as_bytes(report)
+
+
+@pytest.mark.parametrize(("status", "reason"), [(200, ""), (202, "it answers HTTP 202")])
+def test_what_is_not_json_does_not_say_that_all_was_stored(
+    web: Web, server: Server, status: int, reason: str
+) -> None:
+    web.status, web.answer = status, b"<NativeDicomModel/>"
+    assert list(server({"k": [an_object()]})) == [("k", reason)]
 
 
 @pytest.mark.parametrize(

@@ -144,20 +144,19 @@ class Spool:
             if shutil.disk_usage(self.folder).free - len(data) < self.least_free_bytes:
                 raise FullError("the disk is nearly full")
             _write(self.files / f"{key}.dcm", data)
-            row = (
-                key,
-                pseudonym(uid, "image"),
-                self.checkpoint,
-                State.WAITING,
-                now(),
-                0,
-                0.0,
-                "",
-                0,
-            )
-            self._table.execute(f"insert or replace into images values ({','.join('?' * 9)})", row)
-            self._table.commit()
+            self._insert(key, uid, State.WAITING, "")
         return True
+
+    def unfetched(self, uid: str, reason: str) -> None:
+        """An image that has failed and of which there is no file."""
+        with self._turn:
+            self._insert(keyed(uid, "spool").hex(), uid, State.FAILED, reason)
+
+    def _insert(self, key: str, uid: str, state: State, reason: str) -> None:
+        shown = pseudonym(uid, "image")
+        row = (key, shown, self.checkpoint, state, now(), 0, 0.0, reason, 0)
+        self._table.execute(f"insert or replace into images values ({','.join('?' * 9)})", row)
+        self._table.commit()
 
     def knows(self, uid: str) -> bool:
         """Whether an image was received, whatever became of it; one that failed is not fetched

@@ -17,9 +17,10 @@ import httpx
 from medcnn.clinic.objects import file_of
 from medcnn.clinic.spool import FullError, Spool
 from medcnn.clinic.storage import image_classes, made_here
+from medcnn.clinic.worker import STOP_S
 from medcnn.system.progress import log
 
-TIMEOUT_S = 60
+TIMEOUT = httpx.Timeout(60, connect=10)
 PAGE = 200
 JSON = {"Accept": "application/dicom+json"}
 # Every transfer syntax as it is stored (PS3.18 8.7.3.5.2).
@@ -31,6 +32,18 @@ FAILED, REASON, DUPLICATE = "00081198", "00081197", 0x0111
 
 class WebError(Exception):
     """The server did not do it; the text names no patient."""
+
+
+class DownError(WebError):
+    """It would not do it for another image either."""
+
+
+class LargeError(WebError):
+    """An image is larger than is taken."""
+
+
+class SomeError(WebError):
+    """Some images were not fetched; the others were."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,7 +75,7 @@ class Server:
         basic = ":" in credentials
         bearer = {"Authorization": f"Bearer {credentials}"} if credentials and not basic else {}
         self._client = httpx.Client(
-            timeout=TIMEOUT_S,
+            timeout=TIMEOUT,
             verify=context,
             headers=bearer,
             auth=tuple(credentials.split(":", 1)) if basic else None,  # type: ignore[arg-type]
@@ -78,19 +91,24 @@ class Server:
         asked = {"StudyDate": f"{since:%Y%m%d}-{date.today():%Y%m%d}", "limit": str(PAGE)}
         if wanted.modality:
             asked["Modality"] = wanted.modality
-        start, classes = 0, set(image_classes())
+        start, classes, seen = 0, {*image_classes(), ""}, set[str]()
         while True:
             answer = self._asked("instances", {**asked, "offset": str(start)}, JSON)
             found = [] if answer.status_code == 204 else _listed(answer)
+            before = len(seen)
             for item in found:
                 uids = {tag: _first(item, tag) for tag in (SOP_CLASS, INSTANCE, STUDY, SERIES)}
-                if uids[SOP_CLASS] in (*classes, "") and all(
+                if uids[INSTANCE] in seen:
+                    continue
+                seen.add(uids[INSTANCE])
+                if uids[SOP_CLASS] in classes and all(
                     re.fullmatch(r"[0-9.]{1,64}", uids[tag]) for tag in (INSTANCE, STUDY, SERIES)
                 ):
                     yield uids
-            if len(found) < PAGE:
+            # a server may give fewer than were asked for, or ignore where to start
+            if len(seen) == before:
                 return
-            start += PAGE
+            start += len(found)
 
     def file(self, uids: Mapping[str, str], most_mb: int) -> bytes:
         """An image as it is stored (WADO-RS, PS3.18 10.4); raises WebError."""
@@ -98,19 +116,27 @@ class Server:
         body = bytearray()
         try:
             with self._client.stream("GET", f"{self.url}/{path}", headers=FILES) as answer:
-                if answer.status_code != 200:
-                    raise WebError(f"it answers HTTP {answer.status_code}")
+                status = answer.status_code
+                if status != 200:
+                    down = status in (401, 403) or status >= 500
+                    raise (DownError if down else WebError)(f"it answers HTTP {status}")
                 for chunk in answer.iter_bytes():
                     body += chunk
                     if len(body) > most_mb * 1_000_000:
-                        raise WebError(f"an image has more than {most_mb} MB")
+                        raise LargeError(f"an image has more than {most_mb} MB (max_mb)")
                 return part_of(bytes(body), answer.headers.get("content-type", ""))
+        except httpx.TransportError as error:
+            raise DownError(f"it does not answer ({type(error).__name__})") from error
         except httpx.HTTPError as error:
-            raise WebError(f"it does not answer ({type(error).__name__})") from error
+            raise WebError(f"its answer cannot be read ({type(error).__name__})") from error
 
     def __call__(self, results: Mapping[str, Sequence[Any]]) -> Iterator[tuple[str, str]]:
         """As `Deliver` (STOW-RS, PS3.18 10.5)."""
+        down = ""
         for key, objects in results.items():
+            if down:
+                yield key, down
+                continue
             boundary = uuid.uuid4().hex
             kind = f'multipart/related; type="application/dicom"; boundary={boundary}'
             parts = [
@@ -124,9 +150,11 @@ class Server:
                 answer = self._client.post(
                     f"{self.url}/studies", content=body, headers={**JSON, "Content-Type": kind}
                 )
-                yield key, _refused(answer)
+                why = _refused(answer)
             except httpx.HTTPError as error:
-                yield key, f"{self.url} does not answer ({type(error).__name__})"
+                why = f"{self.url} does not answer ({type(error).__name__})"
+                down = why if isinstance(error, httpx.TransportError) else ""
+            yield key, why
 
     def _asked(self, path: str, asked: Mapping[str, str], headers: Any) -> httpx.Response:
         try:
@@ -144,7 +172,7 @@ def _listed(answer: httpx.Response) -> list[dict[str, Any]]:
     except ValueError:
         found = None
     if not isinstance(found, list) or not all(isinstance(item, dict) for item in found):
-        raise WebError("its answer is no list of DICOM objects: is this the root of DICOMweb?")
+        raise WebError("its answer is not a list of DICOM objects: is web.url the DICOMweb root?")
     return found
 
 
@@ -157,18 +185,34 @@ def _first(item: Mapping[str, Any], tag: str) -> str:
 
 
 def _refused(answer: httpx.Response) -> str:
-    """Why a server did not store all; "" where it has all of them."""
+    """Why a server did not store all; "" where it has all of them. 202 says that it has some, so
+    that without a list of the others nothing is known."""
+    said = f"it answers HTTP {answer.status_code}"
     try:
-        failed = answer.json().get(FAILED, {}).get("Value", [])
-        reasons = [int(_first(one, REASON) or 0) for one in failed]
-    except (ValueError, AttributeError):
-        reasons = []
-    others = [reason for reason in reasons if reason != DUPLICATE]
-    if others:
-        return f"it answers HTTP {answer.status_code}, reason 0x{others[0]:04X}"
+        body = answer.json()
+    except ValueError:
+        body = None
+    if not isinstance(body, dict):
+        return "" if answer.status_code == 200 else said
+    try:
+        reasons = [_reason(one) for one in body.get(FAILED, {}).get("Value") or []]
+    except (AttributeError, TypeError):
+        return f"{said}, and its list of failures cannot be read"
+    for reason in reasons:
+        if reason is None:
+            return f"{said}, with a reason that cannot be read"
+        if reason != DUPLICATE:
+            return f"{said}, reason 0x{reason:04X}"
     if answer.status_code in (200, 202) or (answer.status_code == 409 and reasons):
         return ""
-    return f"it answers HTTP {answer.status_code}"
+    return said
+
+
+def _reason(failed: Any) -> int | None:
+    try:
+        return int(_first(failed, REASON))
+    except ValueError:
+        return None
 
 
 def part_of(body: bytes, content_type: str) -> bytes:
@@ -192,29 +236,31 @@ class Fetcher(threading.Thread):
         super().__init__(name="fetcher", daemon=True)
         self.spool, self.server, self.wanted = spool, server, wanted
         self._over, self._said = threading.Event(), ""
-        # pictures of maps that we stored there, as the last round saw them
+        # pictures of maps that we stored there
         self._ours: set[str] = set()
 
     def stop(self) -> None:
         self._over.set()
         if self.is_alive():
-            self.join()
+            self.join(STOP_S)
 
     def run(self) -> None:
         while not self._over.is_set():
             try:
                 self.fetch()
                 self._say("")
+            except SomeError as error:
+                self._say(f"some images are not fetched: {error}")
             except (WebError, FullError) as error:
-                self._say(str(error))
+                self._say(f"nothing more is fetched for now: {error}")
             except Exception as error:  # a full disk, a locked table: the server keeps its images
-                self._say(f"{type(error).__name__}")
+                self._say(f"nothing more is fetched for now: {type(error).__name__}")
             self._over.wait(self.wanted.every_s)
 
     def _say(self, why: str) -> None:
         """Log a reason when it begins, not each time."""
-        if why and why != self._said:
-            log.warning(f"{self.server.url}: nothing more is fetched for now: {why}")
+        if why and why != self._said and not self._over.is_set():
+            log.warning(f"{self.server.url}: {why}")
         self._said = why
 
     def fetch(self) -> int:
@@ -222,26 +268,35 @@ class Fetcher(threading.Thread):
 
         Raises:
             WebError: the server did not answer, or not as it should.
+            SomeError: some images are not there, or too large; the latter have failed.
             FullError: there is no room; the others are fetched next time.
         """
-        taken, last, ours = 0, "", set[str]()
+        taken, last, down, listed = 0, "", False, set[str]()
         for uids in self.server.instances(self.wanted):
             if self._over.is_set():
-                break
-            if uids[INSTANCE] in self._ours:
-                ours.add(uids[INSTANCE])
-            if uids[INSTANCE] in ours or self.spool.knows(uids[INSTANCE]):
+                return taken
+            uid = uids[INSTANCE]
+            listed.add(uid)
+            if uid in self._ours or self.spool.knows(uid):
                 continue
             try:
                 data = self.server.file(uids, self.wanted.most_mb)
+            except DownError as error:
+                if down:  # one may hang for reasons of its own, two mean the server
+                    raise
+                down, last = True, str(error)
+                continue
             except WebError as error:  # the others may be there
                 last = str(error)
+                if isinstance(error, LargeError):
+                    self.spool.unfetched(uid, last)
                 continue
+            down = False
             if made_here(data):
-                ours.add(uids[INSTANCE])
+                self._ours.add(uid)
             else:
-                taken += self.spool.receive(uids[INSTANCE], data)
-        self._ours = ours
+                taken += self.spool.receive(uid, data)
+        self._ours &= listed
         if last:
-            raise WebError(last)
+            raise SomeError(last)
         return taken

@@ -18,6 +18,8 @@ from medcnn.system.progress import log
 
 AT_ONCE = 16
 IDLE_S, PAUSE_S = 0.5, 6.0
+# A server that says nothing is not waited for: what was not sent is sent after the next start.
+STOP_S = 10.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,13 +52,15 @@ class Worker(threading.Thread):
     def stop(self) -> None:
         self._over.set()
         if self.is_alive():
-            self.join()
+            self.join(STOP_S)
 
     def run(self) -> None:
         while not self._over.is_set():
             try:
                 busy = self.build() + self.send()
             except Exception as error:  # a full disk, a locked table: the images are still there
+                if self._over.is_set():
+                    return
                 log.error(f"worker: {_why(error)}")
                 busy = 0
                 self._over.wait(PAUSE_S)
@@ -113,6 +117,8 @@ class Worker(threading.Thread):
             else:
                 self.spool.sent(entry_of[key])
                 done += 1
+            if self._over.is_set():
+                break
         return done
 
 

@@ -70,29 +70,31 @@ def facts_of(place: Path) -> dict[str, Any]:
     return names
 
 
-def test_every_block_of_the_page_runs(told: dict[str, Any]) -> None:
-    assert told["run"].report.is_file()
-    assert 0 <= told["auroc"].low <= told["auroc"].value <= told["auroc"].high <= 1
-    assert told["images"].shape == (8, 3, 32, 32)
-    assert told["features"].shape == (5, told["model"].classifier.head[-1].in_features)
+def test_every_block_of_the_page_runs(facts_of: dict[str, Any]) -> None:
+    assert facts_of["run"].report.is_file()
+    assert 0 <= facts_of["auroc"].low <= facts_of["auroc"].value <= facts_of["auroc"].high <= 1
+    assert facts_of["images"].shape == (8, 3, 32, 32)
+    assert facts_of["features"].shape == (5, facts_of["model"].classifier.head[-1].in_features)
 
 
-def test_python_says_what_the_command_says_to_the_bit(told: dict[str, Any], place: Path) -> None:
-    words = ("predict", f"checkpoint={told['run'].checkpoint}", "input=new_patients")
+def test_python_says_what_the_command_says_to_the_bit(
+    facts_of: dict[str, Any], place: Path
+) -> None:
+    words = ("predict", f"checkpoint={facts_of['run'].checkpoint}", "input=new_patients")
     assert run(*words, "output=command.csv", "device=cpu") == 0
     assert (place / "command.csv").read_bytes() == (place / "new.csv").read_bytes()
 
 
-def test_a_manifest_is_told_what_the_run_kept(told: dict[str, Any]) -> None:
-    kept = told["run"].predictions("test")
-    assert np.array_equal(kept.logits, told["test"].logits)
-    assert kept.image_ids == told["test"].image_ids
-    found = told["run"].scores["test"].find("auroc")
-    assert (found.low, found.high) == (told["auroc"].low, told["auroc"].high)
+def test_a_manifest_is_told_what_the_run_kept(facts_of: dict[str, Any]) -> None:
+    kept = facts_of["run"].predictions("test")
+    assert np.array_equal(kept.logits, facts_of["test"].logits)
+    assert kept.image_ids == facts_of["test"].image_ids
+    found = facts_of["run"].scores["test"].find("auroc")
+    assert (found.low, found.high) == (facts_of["auroc"].low, facts_of["auroc"].high)
 
 
 @pytest.mark.parametrize("form", ["batch", "list", "floats", "sixteen"])
-def test_pixels_of_any_form_are_read_as_the_file_is(told: dict[str, Any], form: str) -> None:
+def test_pixels_of_any_form_are_read_as_the_file_is(facts_of: dict[str, Any], form: str) -> None:
     files = sorted(Path("new_patients").iterdir())
     images = np.stack([np.asarray(Image.open(file)) for file in files])
     given = {
@@ -101,10 +103,10 @@ def test_pixels_of_any_form_are_read_as_the_file_is(told: dict[str, Any], form: 
         "floats": images / 255,
         "sixteen": images.astype(np.uint16) * 257,
     }[form]
-    found = told["model"].predict(given).logits
+    found = facts_of["model"].predict(given).logits
     # 16 bits are resized in finer steps, so a pixel may come out one grey level apart
     atol = 1e-3 if form == "sixteen" else 0
-    assert np.allclose(found, told["out"].logits, rtol=0, atol=atol)
+    assert np.allclose(found, facts_of["out"].logits, rtol=0, atol=atol)
 
 
 @pytest.mark.parametrize(
@@ -120,24 +122,26 @@ def test_pixels_of_any_form_are_read_as_the_file_is(told: dict[str, Any], form: 
         ("nowhere", "nowhere"),
     ],
 )
-def test_what_is_no_image_is_refused_by_name(told: dict[str, Any], pixels: Any, fault: str) -> None:
+def test_what_is_no_image_is_refused_by_name(
+    facts_of: dict[str, Any], pixels: Any, fault: str
+) -> None:
     with pytest.raises(UsageError, match=re.escape(fault)):
-        told["model"].predict(pixels)
+        facts_of["model"].predict(pixels)
 
 
-def test_a_list_of_files_keeps_its_order(told: dict[str, Any], place: Path) -> None:
+def test_a_list_of_files_keeps_its_order(facts_of: dict[str, Any], place: Path) -> None:
     files = sorted((place / "new_patients").iterdir(), reverse=True)
-    found = told["model"].predict(files)
+    found = facts_of["model"].predict(files)
     assert [Path(i).name for i in found.image_ids] == [f.name for f in files]
-    assert np.allclose(found.logits[::-1], told["out"].logits, atol=1e-5)
+    assert np.allclose(found.logits[::-1], facts_of["out"].logits, atol=1e-5)
 
 
 def test_an_unreadable_file_has_a_reason_and_no_features(
-    told: dict[str, Any], place: Path, tmp_path: Path
+    facts_of: dict[str, Any], place: Path, tmp_path: Path
 ) -> None:
     shutil.copytree(place / "new_patients", tmp_path / "mixed")
     (tmp_path / "mixed" / "002.png").write_bytes(b"<html>")
-    found = told["model"].predict(tmp_path / "mixed")
+    found = facts_of["model"].predict(tmp_path / "mixed")
     assert [i for i, _ in found.unreadable] == ["002.png"]
     assert len(found.logits) == 4
     found.to_csv(tmp_path / "table.csv")
@@ -146,34 +150,34 @@ def test_an_unreadable_file_has_a_reason_and_no_features(
     assert rows["002.png"]["unreadable"]
     assert not rows["002.png"]["decision"]
     with pytest.raises(UsageError, match=r"1 of 5 images"):
-        told["model"].features(tmp_path / "mixed")
+        facts_of["model"].features(tmp_path / "mixed")
 
 
-def test_features_through_the_head_are_the_logits_of_one_view(told: dict[str, Any]) -> None:
-    model = told["model"]
+def test_features_through_the_head_are_the_logits_of_one_view(facts_of: dict[str, Any]) -> None:
+    model = facts_of["model"]
     plain = replace(model, checkpoint=replace(model.checkpoint, flips=""))
     with torch.inference_mode():
-        logits = model.classifier.head(torch.from_numpy(told["features"])).numpy()
+        logits = model.classifier.head(torch.from_numpy(facts_of["features"])).numpy()
     assert np.allclose(logits, plain.predict("new_patients").logits, atol=1e-5)
 
 
-def test_a_split_without_images_has_no_features(told: dict[str, Any]) -> None:
-    manifest = told["manifest"]
+def test_a_split_without_images_has_no_features(facts_of: dict[str, Any]) -> None:
+    manifest = facts_of["manifest"]
     without = manifest.with_records(r for r in manifest.records if r.split != "test")
     with pytest.raises(UsageError, match="no images"):
-        told["model"].features(without, split="test")
+        facts_of["model"].features(without, split="test")
 
 
-def test_a_frame_holds_the_table_with_exact_probabilities(told: dict[str, Any]) -> None:
+def test_a_frame_holds_the_table_with_exact_probabilities(facts_of: dict[str, Any]) -> None:
     pytest.importorskip("pandas")
-    frame = told["out"].to_frame()
-    assert list(frame.columns) == told["out"].new_columns
-    name = told["model"].labels.outputs[0]
-    assert np.array_equal(frame[f"probability:{name}"], told["out"].probabilities[:, 0])
+    frame = facts_of["out"].to_frame()
+    assert list(frame.columns) == facts_of["out"].new_columns
+    name = facts_of["model"].labels.outputs[0]
+    assert np.array_equal(frame[f"probability:{name}"], facts_of["out"].probabilities[:, 0])
 
 
-def test_a_dataset_holds_each_readable_image_once(told: dict[str, Any]) -> None:
-    dataset, manifest = told["dataset"], told["manifest"]
+def test_a_dataset_holds_each_readable_image_once(facts_of: dict[str, Any]) -> None:
+    dataset, manifest = facts_of["dataset"], facts_of["manifest"]
     assert len(dataset) == len(set(dataset.image_ids)) == manifest.counts()["train"]["images"]
     assert sum(1 for _ in dataset) == len(dataset)
     image, _ = dataset[0]
@@ -181,10 +185,10 @@ def test_a_dataset_holds_each_readable_image_once(told: dict[str, Any]) -> None:
     assert 0 <= image.min() < image.max() <= 1
 
 
-def test_models_of_other_images_are_not_compared(told: dict[str, Any]) -> None:
-    train = told["model"].predict(told["manifest"], split="train")
+def test_models_of_other_images_are_not_compared(facts_of: dict[str, Any]) -> None:
+    train = facts_of["model"].predict(facts_of["manifest"], split="train")
     with pytest.raises(DataError, match="no image in common"):
-        medcnn.compare(told["test"], train)
+        medcnn.compare(facts_of["test"], train)
 
 
 def test_a_comparison_says_what_the_command_says(simulate) -> None:

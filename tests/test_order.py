@@ -139,18 +139,18 @@ def test_the_tour_takes_no_more_than_an_afternoon() -> None:
 
 # Lines that a room may have. One that needs more says in a decision what it deleted.
 ROOMS = {
-    "audit": 2_365,
+    "audit": 2_368,
     "cli": 1_680,
     "clinic": 2_899,
     "data": 9_108,
     "images": 4_778,
-    "models": 6_365,
-    "pages": 7_331,
+    "models": 6_370,
+    "pages": 7_347,
     "pixels": 1_800,
-    "statistics": 9_535,
+    "statistics": 9_545,
     "system": 2_730,
     "training": 4_600,
-    "verbs": 10_902,
+    "verbs": 10_929,
 }
 
 

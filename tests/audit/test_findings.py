@@ -90,6 +90,13 @@ def sided(left: int, right: int) -> Examined:
     return with_records(of, right, group="12_right")
 
 
+def alone_in(of: Examined, **paths: str) -> Examined:
+    """Without patients, and with other paths: `r0="ill/1_left.png"` of row 0."""
+    for row, path in paths.items():
+        of = with_records(of, int(row[1:]), path=path)
+    return alone(of)
+
+
 def everyone(of: Examined, **changed: Any) -> Examined:
     return with_facts(of, *range(44), **changed)
 
@@ -109,6 +116,18 @@ CASES: dict[str, tuple[Callable[[], Examined], set[str]]] = {
     "leak": (lambda: with_records(sound(), 34, group="p0"), {"groups"}),
     "two sides": (lambda: sided(0, 2), {"sides"}),
     "two sides, one in test": (lambda: sided(0, 34), {"sides"}),
+    "two sides of files": (
+        lambda: alone_in(sound(), r0="ill/1_left.png", r1="well/1_right.png"),
+        {"patients", "sides"},
+    ),
+    "numbers begin again in each folder": (
+        lambda: alone_in(sound(), r0="ill/1_left.png", r1="well/1_right.png", r2="well/1_left.jpg"),
+        {"patients", "sides"},
+    ),
+    "numbers begin again, one side each": (
+        lambda: alone_in(sound(), r0="ill/1_l.png", r1="well/1_r.png", r2="b/7.png", r3="c/7.png"),
+        {"patients"},
+    ),
     "same": (lambda: paired(0, 34), {"pixels"}),
     "same validates": (lambda: paired(0, 24), {"pixels"}),
     "same validates and tests": (lambda: paired(24, 34), {"pixels"}),
@@ -187,6 +206,9 @@ def test_every_check_has_a_case() -> None:
 # A clause, and the cases in which it is printed; in all others it must not be.
 CLAUSES = {
     "1 pair of patients look like two sides": {"two sides", "two sides, one in test"},
+    "1 pair of images look like two sides": {
+        *("two sides of files", "numbers begin again in each folder"),
+    },
     "1 of them in two splits": {"two sides, one in test"},
     "The test contains training images": {"same"},
     "The images that choose epoch and thresholds were also trained on": {"same validates"},

@@ -67,6 +67,7 @@ VALUES: dict[str, list[Any]] = {
     "readers": [0, 2],
     "readers_elsewhere": [0, 1, 2],
     "readers_paired": [0, 1, 2],
+    "readers_untested": [0, 1],
     "readers_partly": [False, True],
     "readers_boxed": [False, True],
     "several_each": [False, True],

@@ -241,7 +241,7 @@ def test_a_file_whose_answers_differ_from_its_checkpoints_is_not_left_behind(
     monkeypatch.setattr(exporting, "answers_of_onnx", shifted)
     assert run("export", BEST, f"output={tmp_path / 'e'}") == 1
     said = " ".join(capsys.readouterr().err.split())
-    assert "does not answer as its checkpoint does: of images, logits by 0.0002" in said
+    assert "does not answer as its checkpoint does: on images, logits differ by 0.0002" in said
     assert list(tmp_path.iterdir()) == []
 
 

@@ -1,18 +1,21 @@
-"""Another hospital by the command: one evaluation, one page, held against home."""
+"""Another hospital by the command: one evaluation, one page, compared with home."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
 from medcnn.data.labels import Kind, LabelSpace
-from medcnn.data.manifest import Manifest, Record
+from medcnn.data.manifest import Manifest, Record, Split
 from medcnn.data.matching import in_words_of
 from medcnn.system.errors import UsageError
-from tests.command import run
+from medcnn.verbs.steps import abroad
+from tests.command import SMALL, run
 
 DATA = ("data=phantom", "data.phantom=dermoscopy", "data.patients=60")
 
@@ -27,10 +30,45 @@ def test_home_and_here_stand_on_one_page_beside_the_report(
     assert stored["verdict"] in ("loses", "keeps", "gains", "unsure")
     page = (tmp_path / "e/external.html").read_text()
     assert stored["sentences"][0].split(":")[0] in page
-    assert 0 <= stored["told_apart_by_features"]["value"] <= 1
-    assert "A probe on the features of the model itself" in page
+    assert stored["told_apart_by_features"] is None, "home tested 4 patients"
+    assert "A probe on the features of the model itself" not in page
     assert (tmp_path / "e/report.html").is_file()
     assert (tmp_path / "e/predictions_all.csv").is_file()
+
+
+@pytest.mark.parametrize("elsewhere", [False, True])
+def test_features_of_training_images_distinguish_no_hospital(
+    drawn: Callable[[str, int], Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    elsewhere: bool,
+) -> None:
+    """A body that knows its training images by heart gives them features of their own, and those of
+    any new patient, also of the same hospital, look unlike them."""
+    home = (*SMALL, f"data.root={drawn('dermoscopy', 60)}", "data.patients=60")
+    folder = tmp_path / "home"
+    assert run("train", *home, "data.test_share=0.3", f"run_dir={folder}") == 0
+    old = Manifest.read(folder / "manifest.csv", folder)
+    known, noise = old.rows(Split.TRAIN), np.random.default_rng(0)
+    stores: list[object] = []
+
+    def features_by(classifier: object, store: object, *_: object) -> Callable[..., Any]:
+        stores.append(store)
+        at_home = len(stores) == 1
+
+        def at(rows: np.ndarray) -> np.ndarray:
+            own = np.isin(rows, known) if at_home else np.full(len(rows), elsewhere)
+            return noise.normal(size=(len(rows), 4)) + 5 * own[:, None]
+
+        return at
+
+    monkeypatch.setattr(abroad, "features_by", features_by)
+    best = folder / "checkpoints/best.safetensors"
+    here = ("data=phantom", "data.phantom=dermoscopy", "data.patients=30")
+    images = f"data.root={drawn('dermoscopy', 30)}"
+    assert run("external", best, *here, images, "split=all", f"run_dir={tmp_path / 'e'}") == 0
+    found = json.loads((tmp_path / "e/external.json").read_text())["told_apart_by_features"]
+    assert (found["low"] > 0.5) is elsewhere
 
 
 def test_what_cannot_be_held_against_home_is_refused(

@@ -63,7 +63,7 @@ def calls(folder: Path, rows: list[str], head: str = "image_id,reader,call") -> 
     return path
 
 
-def test_readers_of_single_images_are_held_against_the_model_image_by_image(
+def test_readers_of_single_images_are_compared_with_the_model_image_by_image(
     folder: Path, simulate: Callable[..., Predictions]
 ) -> None:
     truth = simulate(Kind.BINARY).targets[:, 0] == 1
@@ -76,8 +76,8 @@ def test_readers_of_single_images_are_held_against_the_model_image_by_image(
     text = page(folder)
     assert "120 images of test" in text
     assert "100 images of test" in text
-    assert "These readers were held against the model on the images that they read" in text
-    assert "Some readers read only a part of the images" in text
+    assert "These readers were compared with the model image by image" in text
+    assert "Some readers read only part of the images" in text
     assert "one-sided, exact binomial" not in text
     assert "did not see the images of the model" not in text
     kept = json.loads((folder / "run.json").read_text())["readers"]
@@ -105,6 +105,15 @@ def test_readers_of_several_classes_get_a_table_for_each(
     assert (tmp_path / "readings-3.csv").is_file()
     kept = json.loads((tmp_path / "run.json").read_text())["readers"]
     assert [(r["who"], r["label"]) for r in kept] == [("reader 1", "mass"), ("reader 1", "x")]
+
+
+def test_readers_of_different_images_get_no_empty_table(
+    folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    rows = [f"image {n},{'a' if n < 40 else 'b'},{n % 2}" for n in range(80)]
+    assert run("report", folder, f"readers={calls(folder, rows)}") == 0
+    assert not (folder / "readings.csv").exists()
+    assert "No image was read by every reader for 'melanoma'" in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -150,9 +159,9 @@ def test_a_report_without_readers_says_nothing_of_them(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        (None, "no-such.yaml cannot be read: No such file"),
+        (None, "no-such.yaml: no such file"),
         ("- {label: melanoma, sensitivity: 82, specificity: 0.5}", "should be a share from 0 to 1"),
-        ("{[", "is not YAML, and not called a table (.csv, "),
+        ("{[", "is neither YAML nor named as a table (.csv, "),
     ],
 )
 def test_a_wrong_file_is_reported_and_changes_nothing(

@@ -45,8 +45,11 @@ def sides_are_patients(of: Examined) -> Iterator[Finding]:
     manifest = of.manifest
     where: dict[str, set[Split | None]] = defaultdict(set)
     first: dict[str, int] = {}
+    names = [PurePosixPath(r.path).stem for r in manifest.records]
+    if len(set(names)) < len(names):  # numbers begin again in each folder
+        names = [str(PurePosixPath(r.path).with_suffix("")) for r in manifest.records]
     for row, r in enumerate(manifest.records):
-        own = r.own_group if manifest.grouped else PurePosixPath(r.path).stem
+        own = r.own_group if manifest.grouped else names[row]
         where[own].add(r.split)
         first.setdefault(own, row)
     pairs = two_sides(where)

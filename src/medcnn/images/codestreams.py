@@ -9,22 +9,17 @@ from __future__ import annotations
 import re
 import struct
 from dataclasses import dataclass
-
-from pydicom import Dataset
-from pydicom.uid import (
-    UID,
-    JPEG2000TransferSyntaxes,
-    JPEGBaseline8Bit,
-    JPEGExtended12Bit,
-    JPEGLSTransferSyntaxes,
-)
+from typing import TYPE_CHECKING
 
 from medcnn.system.errors import ImageError
+
+if TYPE_CHECKING:
+    from pydicom import Dataset
+    from pydicom.uid import UID
 
 # ITU-T T.81 table B.1 (start of frame, without DHT, JPG and DAC) and T.87 C.1.1 (JPEG-LS)
 START_OF_FRAME = {*range(0xC0, 0xD0), 0xF7} - {0xC4, 0xC8, 0xCC}
 LOSSLESS_OF_JPEG, JPEG_LS = {0xC3, 0xC7, 0xCB, 0xCF}, 0xF7
-KINDS = {"JPEG-LS": JPEGLSTransferSyntaxes, "JPEG 2000": JPEG2000TransferSyntaxes}
 ALONE = {0x01, *range(0xD0, 0xD9)}
 START_OF_SCAN, END_OF_IMAGE = 0xDA, 0xD9
 J2K_START = b"\xff\x4f\xff\x51"
@@ -128,14 +123,18 @@ def _refuse_other_size(found: Codestream, columns: int, rows: int, samples: int)
 def _refuse_other_colours(found: Codestream, syntax: UID, photometric: str) -> None:
     """Raises ImageError for colours that nothing says how to undo: a decoder would go by the
     transfer syntax and turn red into blue."""
-    kind = next((k for k, of in KINDS.items() if syntax in of), "JPEG")
+    # late: pictures that are no DICOM need none of it
+    from pydicom import uid
+
+    kinds = {"JPEG-LS": uid.JPEGLSTransferSyntaxes, "JPEG 2000": uid.JPEG2000TransferSyntaxes}
+    kind = next((k for k, of in kinds.items() if syntax in of), "JPEG")
     if found.kind != kind:
         raise ImageError(
             f"the compressed frame is a colour {found.kind}, but its transfer syntax is "
             f"{syntax.name} ({syntax}), so it is unclear what its colours mean"
         )
     # baseline JPEG says in its own header what its colours are
-    own = syntax in (JPEGBaseline8Bit, JPEGExtended12Bit)
+    own = syntax in (uid.JPEGBaseline8Bit, uid.JPEGExtended12Bit)
     if photometric in ("YBR_ICT", "YBR_RCT") and kind != "JPEG 2000" and not own:
         raise ImageError(
             f"the colours are said to be {photometric}, which only JPEG 2000 has (PS3.5 8.2.4), "

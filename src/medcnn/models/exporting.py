@@ -206,16 +206,21 @@ def gate(model: Model, answer: Answers, seen: NDArray[Any]) -> dict[str, Any]:
     """
     apart, others = _apart(model, answer, seen, extreme=False)
     extreme, _ = _apart(model, answer, extremes(model.preprocessing), extreme=True)
-    for what, worst, most in (
-        ("images", apart, MOST_APART),
-        ("noise, black and white", extreme, MOST_OF_EXTREMES),
-    ):
-        if max(worst.values()) > most or others:
-            named = ", ".join(f"{name} by {far:.2g}" for name, far in worst.items())
-            raise GateError(
-                f"the exported file does not answer as its checkpoint does: of {what}, {named} (at "
-                f"most {most:g}); {others} of {len(seen)} images get another decision"
-            )
+    faults = [
+        f"on {what}, {', '.join(f'{name} differ by {far:.2g}' for name, far in worst.items())} "
+        f"(at most {most:g})"
+        for what, worst, most in (
+            ("images", apart, MOST_APART),
+            ("noise, black and white", extreme, MOST_OF_EXTREMES),
+        )
+        if max(worst.values()) > most
+    ]
+    if others:
+        faults.append(f"{others} of {len(seen)} images get another decision")
+    if faults:
+        raise GateError(
+            f"the exported file does not answer as its checkpoint does: {'; '.join(faults)}"
+        )
     return {"most": MOST_APART, "batches": list(BATCHES), "images": len(seen), "apart": apart}
 
 

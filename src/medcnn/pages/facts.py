@@ -81,7 +81,8 @@ class Facts:
     unlike: tuple[str, ...] = ()  # verdicts on images that come more often than stated
     readers: int = 0  # points beside the ROC curves
     readers_elsewhere: int = 0  # so many of them saw other images
-    readers_paired: int = 0  # so many were held against the model image by image
+    readers_paired: int = 0  # so many were compared with the model image by image
+    readers_untested: int = 0  # so many of them without a p, since too few patients were read
     readers_partly: bool = False  # some of them read a part of the images
     readers_boxed: bool = False  # some have intervals
     several_each: bool = False  # some group has several of the judged images

@@ -8,6 +8,7 @@ from typing import Any
 from medcnn.pages.facts import Facts, Statement
 from medcnn.pages.format import p_text, percent
 from medcnn.statistics.curves import OneLabel
+from medcnn.statistics.reader_calls import FEWEST_WITHOUT
 from medcnn.statistics.reader_points import Beside, beside, kept_points
 
 READERS: dict[str, Statement[Facts]] = {
@@ -20,16 +21,28 @@ READERS: dict[str, Statement[Facts]] = {
     ),
     "readers: paired": Statement(
         lambda f: (
-            f"{'These' if f.readers_paired == f.readers else 'Some'} readers were held against the "
-            f"model on the images that they read. p is the share of 1,000 resamples of "
-            f"{f.group_noun}s in which the model, with as few false alarms as the reader, finds no "
-            "more than the reader."
+            f"{'These' if f.readers_paired == f.readers else 'Some'} readers were compared with "
+            "the model image by image."
         ),
         lambda f: f.readers_paired > 0,
     ),
+    "readers: resamples": Statement(
+        lambda f: (
+            f"p is the share of 1,000 resamples of {f.group_noun}s in which the model, with as few "
+            "false alarms as the reader, finds no more than the reader."
+        ),
+        lambda f: f.readers_paired > f.readers_untested,
+    ),
+    "readers: too few": Statement(
+        lambda f: (
+            f"p is not given for readers of fewer than {FEWEST_WITHOUT} {f.group_noun}s without "
+            "the finding: the threshold of the model would be fitted to them."
+        ),
+        lambda f: f.readers_untested > 0,
+    ),
     "readers: part": Statement(
-        "Some readers read only a part of the images. Their point is of that part, and the curve "
-        "is of all.",
+        "Some readers read only part of the images. Their points describe that part, and the curve "
+        "describes all.",
         lambda f: f.readers_partly,
     ),
     "readers: other images": Statement(
@@ -63,7 +76,7 @@ def compared(labels: Sequence[OneLabel], stored: Sequence[Mapping[str, Any]]) ->
 
 
 def partly(found: Sequence[Beside], labels: Sequence[OneLabel]) -> bool:
-    """Whether a reader who was held against the model image by image read a part of the images."""
+    """Whether a reader who was compared with the model image by image read a part of them."""
     judged = {label.name: len(label.target) for label in labels}
     points = [one.point for one in found if one.point.paired]
     return any((p.positives or 0) + (p.negatives or 0) < judged[p.label] for p in points)

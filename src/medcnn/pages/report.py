@@ -282,6 +282,7 @@ def report_facts(
         readers=len(beside),
         readers_elsewhere=sum(not b.point.same_images for b in beside),
         readers_paired=sum(b.point.paired is not None for b in beside),
+        readers_untested=sum(b.point.paired is not None and math.isnan(b.p) for b in beside),
         readers_partly=reader_points.partly(beside, [label for label, *_ in drawn["classes"]]),
         readers_boxed=any(b.point.box is not None for b in beside),
         several_each=predictions is not None

@@ -219,7 +219,8 @@ SAYS: dict[str, Statement[Robust]] = {
     ),
     "framing": Statement(
         "Each image moves to one side, drawn at random, by whole pixels and at least one; each "
-        "turns to one side. A decision has changed if any label of the image gets another one.",
+        "turns to one side. A decision has changed if any of the image's labels is decided "
+        "differently.",
         lambda r: bool(r.moves),
     ),
     "research": Statement("Not a medical device.", lambda r: bool(r.kinds)),

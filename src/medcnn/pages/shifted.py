@@ -64,8 +64,8 @@ def _features_apart(f: Shifted) -> str:
     assert f.shift.features
     return (
         "A probe on the features of the model itself distinguishes the two hospitals with AUROC "
-        f"{with_interval(f.shift.features, f.group_noun)}: it is asked about images that are not "
-        "distributed as those at home."
+        f"{with_interval(f.shift.features, f.group_noun)}: these images are distributed "
+        "differently from those at home."
     )
 
 

@@ -3,6 +3,7 @@ more sensitive where it raises no more false alarms than they did."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
@@ -27,7 +28,8 @@ class ReaderPoint:
         images: the set that they saw.
         same_images: whether those are the images that the model is judged by.
         paired: on the images that they read, how many with the finding the model found at their
-            specificity, and p of `reader_calls.point`; None: the calls are not known.
+            specificity, and p of `reader_calls.point`, None for too few patients; None: the calls
+            are not known.
     """
 
     label: str
@@ -39,7 +41,7 @@ class ReaderPoint:
     source: str = ""
     images: str = ""
     same_images: bool = False
-    paired: tuple[int, float] | None = None
+    paired: tuple[int, float | None] | None = None
 
     @property
     def box(self) -> tuple[tuple[float, float], tuple[float, float]] | None:
@@ -59,7 +61,7 @@ class Beside:
     Attributes:
         found: of `positives` images with the finding.
         p: one-sided: probability of finding as many or more with the readers' sensitivity (exact),
-            or that of paired readings.
+            or that of paired readings; nan for too few patients.
     """
 
     point: ReaderPoint
@@ -77,9 +79,9 @@ def beside(label: OneLabel, point: ReaderPoint) -> Beside:
     from scipy.stats import binom
 
     if point.paired and point.positives:
-        return Beside(
-            point=point, found=point.paired[0], positives=point.positives, p=point.paired[1]
-        )
+        found, paired_p = point.paired
+        p = math.nan if paired_p is None else paired_p
+        return Beside(point=point, found=found, positives=point.positives, p=p)
     false, true = roc(label)
     positives = int(label.target.sum())
     found = round(float(true[false <= 1 - point.specificity + 1e-12].max()) * positives)
@@ -131,7 +133,9 @@ def kept_points(rows: Sequence[Mapping[str, Any]]) -> list[ReaderPoint]:
     points = points_of(given, "run.json") if given else []
     pairs = [row.get("paired") for row in rows]
     return [
-        replace(point, paired=(int(pair[0]), float(pair[1]))) if pair else point
+        replace(point, paired=(int(pair[0]), None if pair[1] is None else float(pair[1])))
+        if pair
+        else point
         for point, pair in zip(points, pairs, strict=True)
     ]
 

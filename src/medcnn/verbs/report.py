@@ -129,7 +129,7 @@ def run(config: ReportConfig, _: Command) -> Path:
 
 
 def _facts(config: ReportConfig, folder: Path, judged: Predictions) -> dict[str, Any]:
-    """`run.json`, which keeps a plan and readers from now on; readers are held against `judged`."""
+    """`run.json`, which keeps a plan and readers from now on; `judged` gives readers their p."""
     from medcnn.system.files import write_text
     from medcnn.verbs.steps.reader_files import points_on
 

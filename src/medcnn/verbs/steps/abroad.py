@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import asdict
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -45,12 +46,12 @@ def held_against_home(config: ExternalConfig, run: RunFolder, judged: Judged) ->
             f"{', '.join(here.labels.names)}: internal=RUN names the wrong run."
         )
     manifest, checkpoint = judged.manifest, judged.checkpoint
-    path = checkpoints_at(Path(config.checkpoint))[0]
+    path, *others = checkpoints_at(Path(config.checkpoint))
     watcher = Watcher(checkpoint.appearance)
     rows = np.arange(len(manifest.records))
     watcher.look(judged.store, [r.image_id for r in manifest.records], rows)
     images = old_images(path, checkpoint, config.old_data)
-    with working("holding the two hospitals against each other"):
+    with working("comparing the two hospitals"):
         found = External(
             source=manifest.source,
             group_noun=manifest.group_noun if manifest.grouped else "image",
@@ -68,6 +69,7 @@ def held_against_home(config: ExternalConfig, run: RunFolder, judged: Judged) ->
                 (len(watcher.unlike), watcher.seen),
                 rows[np.isin([r.image_id for r in manifest.records], here.image_ids)],
                 _seen_by(config, path),
+                members=1 + len(others),
             ),
         )
     if found.shift.copies and found.shift.copies.found:
@@ -96,9 +98,10 @@ def held_against_home(config: ExternalConfig, run: RunFolder, judged: Judged) ->
 def _seen_by(config: ExternalConfig, path: Path) -> Callable[[PixelStore], FeaturesAt]:
     """The features that a checkpoint sees in images; of an ensemble, its first member."""
     device = pick_device(config.device)
+    loaded = cache(lambda: checkpoints.load(path, device))
 
     def seen(store: PixelStore) -> FeaturesAt:
-        described, classifier = checkpoints.load(path, device)
+        described, classifier = loaded()
         dtype = autocast_dtype(described.precision(config.precision), device)
         return features_by(classifier, store, device, dtype)
 

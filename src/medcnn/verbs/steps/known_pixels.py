@@ -15,15 +15,19 @@ from medcnn.verbs.steps.old_images import OldImages
 
 
 def copies_from(
-    old: OldImages, manifest: Manifest, how: Preprocessing, rows: NDArray[np.int64]
+    old: OldImages,
+    manifest: Manifest,
+    how: Preprocessing,
+    rows: NDArray[np.int64],
+    members: int = 1,
 ) -> Copies:
     """How many of these rows of a manifest are, or look like copies of, images that the old model
-    was trained or chosen with."""
+    was trained or chosen with. Of an ensemble, that may be any old image."""
     there, here = look_at(old.manifest, old.preprocessing), look_at(manifest, how)
     known = [
         row
         for row, r in enumerate(old.manifest.records)
-        if r.split is not Split.TEST and not there.facts[row].bad
+        if (members > 1 or r.split is not Split.TEST) and not there.facts[row].bad
     ]
     asked = [row for row in rows.tolist() if not here.facts[row].bad]
     if not known or not asked:

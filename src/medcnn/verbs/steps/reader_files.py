@@ -24,7 +24,9 @@ READINGS = "readings.csv"
 
 
 def read_readers(path: Path) -> list[ReaderPoint] | list[Calls]:
-    """Raises UsageError or DataError where there is no such file, or something else in it."""
+    """Raises UsageError or DataError if there is no such file, or something else in it."""
+    if not path.is_file():
+        raise UsageError(f"readers={path}: no such file.")
     if path.suffix.lower() in TABLE_SUFFIXES:
         sheet = read_sheet(path)
         if NEEDED[0] in sheet.columns:
@@ -37,7 +39,7 @@ def read_readers(path: Path) -> list[ReaderPoint] | list[Calls]:
     except (yaml.YAMLError, UnicodeDecodeError):
         endings = ", ".join(TABLE_SUFFIXES)
         raise UsageError(
-            f"readers={path} is not YAML, and not called a table ({endings})."
+            f"readers={path} is neither YAML nor named as a table ({endings})."
         ) from None
     return points_of(found if isinstance(found, list) else [found], f"readers={path}")
 
@@ -89,6 +91,9 @@ def points_on(
         number = f"-{predictions.labels.outputs.index(label) + 1}" if len(labels) > 1 else ""
         path = folder / READINGS.replace(".", f"{number}.")
         rows = list(study_rows([one for one in calls if one.label == label], predictions))
+        if not rows:
+            log.info(f"No image was read by every reader for '{label}', so there is no {path.name}")
+            continue
         with table(path) as file:
             csv.writer(file).writerows([HEAD, *rows])
         cases = len({row[0] for row in rows})

@@ -13,7 +13,7 @@ from medcnn.audit.headers import SIZE
 from medcnn.audit.shortcuts import FEWEST_GROUPS, MOST_IMAGES, distinguished
 from medcnn.audit.thumbnails import look_at
 from medcnn.data.labels import LabelSpace
-from medcnn.data.manifest import Manifest
+from medcnn.data.manifest import Manifest, Split
 from medcnn.images.preprocessing import Preprocessing
 from medcnn.models.appearance import FACTS, facts_of
 from medcnn.pages.hospital_facts import Shift
@@ -37,8 +37,13 @@ def shift_of(
     unlike: tuple[int, int],
     judged: NDArray[np.int64] | None,
     seen_by: Callable[[PixelStore], FeaturesAt],
+    *,
+    members: int = 1,
 ) -> Shift:
     """
+    Features are compared with those of the old test images: a network can give the images that it
+    was trained on other features than new ones of the same hospital.
+
     Args:
         old: the old images, or why they are not at hand.
         classes: of the old model, as they are called here, in the old order.
@@ -46,6 +51,7 @@ def shift_of(
         unlike: how many of how many images here look unlike those of the old training.
         judged: rows to search for copies of old training images; None: no search.
         seen_by: the features that the old model sees in images.
+        members: models of an ensemble, each of which was trained on what others were tested on.
     """
     old_manifest = old.manifest if isinstance(old, OldImages) else _manifest_in(run_folder)
     here = dict(zip(manifest.labels.outputs, _shares(manifest), strict=True))
@@ -60,13 +66,17 @@ def shift_of(
     if isinstance(old, str):
         return found
     places = ((store, manifest), (old.store, old.manifest))
-    here_rows, there_rows = (_some(*place) for place in places)
+    here_rows, there_rows = (_some(s, np.arange(len(m.records))) for s, m in places)
+    tested = _some(old.store, old.manifest.rows(Split.TEST))
     facts, before = facts_of(store, here_rows), facts_of(old.store, there_rows)
-    groups, earlier = (
+    groups, earlier, unseen = (
         [m.records[i].own_group for i in rows]
-        for (_, m), rows in zip(places, (here_rows, there_rows), strict=True)
+        for m, rows in ((manifest, here_rows), (old.manifest, there_rows), (old.manifest, tested))
     )
-    features = (_features(old.store, there_rows, seen_by), _features(store, here_rows, seen_by))
+    features = None
+    if _enough(unseen, groups):
+        sides = (_features(old.store, tested, seen_by), _features(store, here_rows, seen_by))
+        features = _apart(*sides, unseen, groups)
     sizes = tuple(_size(m, h) for m, h in ((old.manifest, old.preprocessing), (manifest, how)))
     return Shift(
         prevalence=found.prevalence,
@@ -74,8 +84,8 @@ def shift_of(
         sizes_px=sizes if all(sizes) else None,
         looks=_means(before, facts),
         apart=_apart(before, facts, earlier, groups),
-        features=_apart(*features, earlier, groups),
-        copies=None if judged is None else copies_from(old, manifest, how, judged),
+        features=features,
+        copies=None if judged is None else copies_from(old, manifest, how, judged, members),
     )
 
 
@@ -95,9 +105,9 @@ def _shares(manifest: Manifest) -> list[tuple[float, int]]:
     return [(float(s / c) if c else np.nan, int(c)) for s, c in zip(sums, counts, strict=True)]
 
 
-def _some(store: PixelStore, manifest: Manifest) -> NDArray[np.int64]:
-    """Rows of the readable images, or of so many evenly spread."""
-    good = store.readable(np.arange(len(manifest.records)))
+def _some(store: PixelStore, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The readable ones of these rows, or so many evenly spread."""
+    good = store.readable(rows)
     spread = np.linspace(0, len(good) - 1, min(len(good), MOST_IMAGES // 2)).astype(int)
     return np.asarray(good[spread])
 
@@ -133,9 +143,14 @@ def _means(before: Floats, now: Floats) -> Mapping[str, tuple[float, float, floa
     }
 
 
+def _enough(*sides: list[str]) -> bool:
+    """Patients for a probe."""
+    return min(len(set(side)) for side in sides) >= FEWEST_GROUPS
+
+
 def _apart(before: Floats, now: Floats, earlier: list[str], groups: list[str]) -> Estimate | None:
     """How well a probe distinguishes the two hospitals; None if there are too few patients."""
-    if min(len(set(earlier)), len(set(groups))) < FEWEST_GROUPS:
+    if not _enough(earlier, groups):
         return None
     second = np.arange(len(before) + len(now)) >= len(before)
     whose = [f"there {g}" for g in earlier] + [f"here {g}" for g in groups]

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from io import BytesIO
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -27,11 +28,13 @@ from pynetdicom.sop_class import (
     Verification,
 )
 
+from medcnn.cli.compose import read_command
 from medcnn.clinic import spool as spools
 from medcnn.clinic.sending import Peer
 from medcnn.clinic.spool import FIRST_WAIT_S, LONGEST_WAIT_S, FullError, Spool, State
 from medcnn.clinic.storage import Pace, Receiving, image_classes, start
 from medcnn.clinic.worker import NotMade, Worker
+from medcnn.verbs.steps.receiving import leaves_unencrypted
 from tests.command import run
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "run" / "checkpoints" / "best.safetensors"
@@ -449,6 +452,9 @@ def test_a_worker_in_a_thread_ends_when_it_is_asked(spool: Spool) -> None:
     assert State.SENT == "sent"
 
 
+FROM_PACS, TO_WEB = ("scp.port=11112", "scp.allowed=[PACS]"), ("web.url=https://pacs",)
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
@@ -459,7 +465,21 @@ def test_a_worker_in_a_thread_ends_when_it_is_asked(spool: Spool) -> None:
         (("scp.queue=0",), "scp.queue=0"),
         (("peer.host=a",), "peer has no effect: images come from scp.port="),
         (("web.url=pacs/dicom-web",), "web.url should be the root of a DICOMweb server"),
-        (("web.url=https://user:word@pacs",), "without user and password"),
+        (("web.url=https://user:word@pacs",), "belong in the file of web.credentials"),
+        (("web.url='https://pacs?x'",), "without a query"),
+        (("web.url=https://pacs:99999",), "web.url=https://pacs:99999 is not an address"),
+        (("web.url=https://pacs:port/x",), "web.url=https://pacs:port/x is not an address"),
+        (("web.url=https://pacs", "web.fetch=false", "web.send=false"), "web.url has no effect"),
+        (("web.send=false",), "web.send has no effect without web.url="),
+        (("web.modality=DX",), "web.modality has no effect without web.url="),
+        (("web.credentials=c",), "web.credentials has no effect without web.url="),
+        (("web.url=http://pacs", "web.ca=c"), "web.ca has no effect without an https://"),
+        ((*FROM_PACS, *TO_WEB, "web.fetch=false", "web.days=3"), "web.days has no effect without"),
+        ((*FROM_PACS, *TO_WEB, "peer.tls=true"), "peer.tls has no effect without results that"),
+        (("peer.tls=true",), "peer.tls has no effect without results that go to peer.host="),
+        (("scp.allowed=[PACS]",), "scp.allowed has no effect without scp.port="),
+        (("scp.tls_key=k", "scp.tls_certificate=c"), "scp.tls_key has no effect without scp.port="),
+        (("scp.maps=false",), "scp.maps has no effect without scp.port= or web.fetch=true"),
         (("web.url=https://pacs", "web.fetch=false"), "web.send has no effect"),
         (("web.url=https://pacs", "web.send=false"), "web.fetch needs peer.host, peer.port"),
         (("web.url=https://pacs", "peer.host=a"), "peer.host: results go to web.url"),
@@ -474,3 +494,44 @@ def test_faults_of_the_receivers_settings_are_found_at_once(
 ) -> None:
     assert run("serve", GOLDEN, *words) == 2
     assert said in " ".join(capsys.readouterr().err.split())
+
+
+def test_settings_that_need_another_are_known_with_the_defaults_of_serve() -> None:
+    config = read_command("serve", ["checkpoint=x"]).config
+    for _, _, defaults in config.needs():
+        for name, default in defaults.items():
+            assert attrgetter(name)(config) == default, name
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b" \n", "holds nothing"),
+        (b"anna:secret\nbert:other\n", "holds several lines"),
+        ("anna:geheimnis\u00fc".encode(), "holds characters that are not ASCII"),
+        (b"anna:\xfc", "is not a text file in UTF-8"),
+    ],
+)
+def test_credentials_that_no_server_would_take_are_refused(
+    tmp_path: Path, content: bytes, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "credentials"
+    file.write_bytes(content)
+    file.chmod(0o600)
+    assert run("serve", GOLDEN, *TO_WEB, f"web.credentials={file}") == 2
+    assert said in " ".join(capsys.readouterr().err.split())
+
+
+@pytest.mark.parametrize(
+    ("url", "leaves"),
+    [
+        ("http://pacs/dicom-web", True),
+        ("http://localhost.example.org", True),
+        ("http://127.0.0.1.example.org:80/x", True),
+        ("http://localhost:8042/dicom-web", False),
+        ("http://[::1]:8042", False),
+        ("https://pacs/dicom-web", False),
+    ],
+)
+def test_images_that_leave_the_machine_unencrypted_are_warned_about(url: str, leaves: bool) -> None:
+    assert leaves_unencrypted(url) is leaves

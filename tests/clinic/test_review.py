@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import csv
 import shutil
 import socket
@@ -144,6 +145,25 @@ def test_a_file_that_is_no_image_gets_its_reason(
     found = serve().post("/judge", content=data)
     assert found.status_code == 200
     assert said in found.text
+
+
+def test_who_leaves_before_the_file_is_there_is_no_fault_of_ours(
+    model: Model, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    sent: list[Any] = []
+
+    async def receive() -> dict[str, str]:
+        return {"type": "http.disconnect"}
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    headers = [(b"host", b"localhost"), (b"x-medcnn", b"1")]
+    scope = {"type": "http", "method": "POST", "path": "/judge", "headers": headers}
+    app = application(served(model, tmp_path / "served"))
+    asyncio.run(app({**scope, "query_string": b""}, receive, send))
+    assert sent[0]["status"] == 499
+    assert caplog.records == []
 
 
 def test_a_file_that_is_too_large_is_refused_before_and_while_it_arrives(

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from medcnn.system.errors import MedcnnError, UsageError, pip_install
 from medcnn.system.settings import called, within
@@ -21,7 +22,8 @@ if TYPE_CHECKING:
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 ANYWHERE = ("0.0.0.0", "::", "")
-LEAST_TOKEN = 16
+# Settings with their values in serve.yaml.
+Defaults = dict[str, object]
 # Settings that name a file.
 FILES = (
     *("token_file", "tls_certificate", "tls_key", "web.credentials", "web.ca"),
@@ -94,7 +96,7 @@ class ServeConfig:
             faults.append(
                 f"host={self.host} can be reached from other machines, so token_file is required: "
                 "a file that only you can read, with a secret of "
-                f"{LEAST_TOKEN} characters or more (openssl rand -hex 32)."
+                "16 characters or more (openssl rand -hex 32)."
             )
         if self.host in ANYWHERE and not self.names:
             faults.append(
@@ -103,14 +105,46 @@ class ServeConfig:
             )
         if (self.tls_certificate is None) != (self.tls_key is None):
             faults.append("tls_certificate and tls_key go together; one of them is missing.")
-        scp = self.scp
-        if (scp.tls_certificate is None) != (scp.tls_key is None):
+        if (self.scp.tls_certificate is None) != (self.scp.tls_key is None):
             faults.append("scp.tls_certificate and scp.tls_key go together; one is missing.")
-        if scp.tls_ca and not scp.tls_certificate:
-            faults.append("scp.tls_ca has no effect without scp.tls_certificate and scp.tls_key.")
-        if self.peer.tls_ca and not self.peer.tls:
-            faults.append("peer.tls_ca has no effect without peer.tls=true.")
-        return [*faults, *self._dicom_faults()]
+        return [*faults, *self._dicom_faults(), *self._unused()]
+
+    def _unused(self) -> list[str]:
+        """Settings that are not as in serve.yaml, though nothing asks for them."""
+        return [
+            f"{name} has no effect without {needed}."
+            for given, needed, defaults in self.needs()
+            if not given
+            for name, default in defaults.items()
+            if attrgetter(name)(self) != default
+        ]
+
+    def needs(self) -> tuple[tuple[bool, str, Defaults], ...]:
+        """Whether something is given, what it is, and the settings that need it with their
+        defaults."""
+        scp, web, peer = self.scp, self.web, self.peer
+        url, listens = web.url or "", scp.port is not None
+        to_peer = peer.host is not None and not (url and web.send)
+        spool = {"scp.queue": 10_000, "scp.remembered": 1_000_000, "scp.min_free_mb": 500}
+        sender = {"scp.host": "127.0.0.1", "scp.per_minute": 600, "scp.associations": 10}
+        asked: Defaults = {"web.modality": None, "web.days": 2, "web.every_s": 30}
+        own: Defaults = {"scp.tls_certificate": None, "scp.tls_key": None}
+        return (
+            (listens, "scp.port=", {"scp.allowed": (), "scp.tls_ca": None, **sender}),
+            (listens or peer.tls, "scp.port= or peer.tls=true", own),
+            (
+                bool(scp.tls_certificate),
+                "scp.tls_certificate and scp.tls_key",
+                {"scp.tls_ca": None},
+            ),
+            (self.receives, "scp.port= or web.fetch=true", {**spool, "scp.maps": True}),
+            (bool(url), "web.url=", {"web.fetch": True, "web.send": True, "web.credentials": None}),
+            (bool(url) and web.fetch, "web.url= and web.fetch=true", asked),
+            (url.startswith("https:"), "an https:// address in web.url", {"web.ca": None}),
+            (web.fetch or web.send, "web.fetch=true or web.send=true", {"web.url": None}),
+            (to_peer, "results that go to peer.host=", {"peer.tls": False, "peer.tls_ca": None}),
+            (peer.tls, "peer.tls=true", {"peer.tls_ca": None}),
+        )
 
     def _dicom_faults(self) -> list[str]:
         titles = {"scp.title": self.scp.title, "peer.title": self.peer.title}
@@ -129,10 +163,10 @@ class ServeConfig:
         web, peer = self.web, self.peer
         given = {"peer.host": peer.host, "peer.port": peer.port, "peer.title": peer.title}
         missing = [name for name, value in given.items() if value is None]
-        if web.url is not None and not re.fullmatch(r"https?://[^/@\s]+(/[^?#\s]*)?", web.url):
+        if web.url is not None and not re.fullmatch(r"https?://[^/@?#\s]+(/[^?#\s]*)?", web.url):
             return [
-                "web.url should be the root of a DICOMweb server, such as https://pacs/dicom-web: "
-                "without user and password, which web.credentials has, and without a question."
+                "web.url should be the root of a DICOMweb server, such as https://pacs/dicom-web, "
+                "without a query (?...); user and password belong in the file of web.credentials."
             ]
         if not self.receives:
             said = "web.send" if web.url else "peer"
@@ -164,6 +198,7 @@ class ServeConfig:
 
 def check(config: ServeConfig) -> None:
     from medcnn.places import checkpoints_at, require_checkpoint
+    from medcnn.verbs.steps.secrets import credentials, token
 
     for file in checkpoints_at(Path(config.checkpoint)):
         require_checkpoint(file)
@@ -171,9 +206,8 @@ def check(config: ServeConfig) -> None:
         path = attrgetter(name)(config)
         if path is not None and not Path(path).is_file():
             raise UsageError(f"{name}={path}: no such file.")
-    _token(config)
-    if config.web.credentials:
-        secret("web.credentials", Path(config.web.credentials))
+    token(config.token_file)
+    credentials(config.web.credentials)
     _refuse_place(Path(config.folder))
     dicom = ("pynetdicom", "highdicom") if config.receives else ()
     for module in ("starlette", "uvicorn", *dicom, *(("httpx",) if config.web.url else ())):
@@ -181,6 +215,18 @@ def check(config: ServeConfig) -> None:
             importlib.import_module(module)
         except ImportError:
             raise UsageError(f"serve needs {module}: {pip_install('serve,clinic')}") from None
+    if config.web.url:
+        _require_url(config.web.url)
+
+
+def _require_url(url: str) -> None:
+    import httpx
+
+    try:
+        httpx.URL(url)
+        _ = urlsplit(url).port
+    except (httpx.InvalidURL, ValueError) as error:
+        raise UsageError(f"web.url={url} is not an address: {error}.") from None
 
 
 def _refuse_place(folder: Path) -> None:
@@ -202,29 +248,6 @@ def _open_to_others(folder: Path) -> bool:
     from medcnn.system.files import POSIX
 
     return POSIX and folder.is_dir() and bool(folder.stat().st_mode & 0o077)
-
-
-def _token(config: ServeConfig) -> str:
-    """The secret; "" where none is wanted."""
-    if config.token_file is None:
-        return ""
-    path = Path(config.token_file)
-    token = secret("token_file", path)
-    if len(token) < LEAST_TOKEN:
-        raise UsageError(
-            f"token_file={path} holds {len(token)} characters, which can be guessed; use "
-            f"{LEAST_TOKEN} or more, such as the output of openssl rand -hex 32."
-        )
-    return token
-
-
-def secret(name: str, path: Path) -> str:
-    """What a file holds that nobody else may read; raises UsageError."""
-    from medcnn.system.files import POSIX
-
-    if POSIX and path.stat().st_mode & 0o077:
-        raise UsageError(f"{name}={path}: other users can read it. Run chmod 600 '{path}'.")
-    return path.read_text(encoding="utf-8").strip()
 
 
 def run(config: ServeConfig, _: Command) -> None:
@@ -277,6 +300,7 @@ def _serve(config: ServeConfig, model: Model, folder: Path, listening: socket.so
     from medcnn.system.progress import log
     from medcnn.verbs.steps.datasets import read_as
     from medcnn.verbs.steps.receiving import receiving
+    from medcnn.verbs.steps.secrets import token
 
     if config.explain:
         METHODS.bind(config.explain.name, config.explain.options)
@@ -307,7 +331,7 @@ def _serve(config: ServeConfig, model: Model, folder: Path, listening: socket.so
             answers=Answers(folder, model.labels, keep_images=config.keep_images),
             room=room,
             names=config.all_names,
-            token=_token(config),
+            token=token(config.token_file),
             secure=config.tls_key is not None,
             uploads=uploads,
             receipts=receipts,

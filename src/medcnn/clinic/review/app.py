@@ -77,7 +77,12 @@ def application(served: Served) -> Starlette:
         Route("/receipts", _receipts(served)),
     ]
     gate = Middleware(Gate, names=served.names, token=served.token)
-    faults: dict[Any, Any] = {MedcnnError: _refused, OSError: _failed, Exception: _unforeseen}
+    faults: dict[Any, Any] = {
+        MedcnnError: _refused,
+        ClientDisconnect: _left,
+        OSError: _failed,
+        Exception: _unforeseen,
+    }
     return Starlette(routes=routes, middleware=[gate], exception_handlers=faults)
 
 
@@ -192,9 +197,12 @@ async def _refused(_: Request, error: Exception) -> Response:
     return PlainTextResponse(pseudonymised(str(error)), status)
 
 
+async def _left(_: Request, __: Exception) -> Response:
+    """Whoever asked does not wait for the answer."""
+    return Response(status_code=499)
+
+
 async def _failed(_: Request, error: Exception) -> Response:
-    if isinstance(error, ClientDisconnect):
-        return Response(status_code=499)
     reason = error.strerror if isinstance(error, OSError) else str(error)
     log.error(f"a request failed: {reason}")
     return PlainTextResponse(f"The server could not do it: {reason}.", 507)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from medcnn.clinic.review.reading import Reader
 from medcnn.clinic.sending import Deliver, Peer
@@ -15,7 +16,8 @@ from medcnn.clinic.tls import sending
 from medcnn.pages.review_page import Receipts
 from medcnn.system.errors import UsageError
 from medcnn.system.progress import log
-from medcnn.verbs.serve import LOOPBACK, ServeConfig, secret
+from medcnn.verbs.serve import LOOPBACK, ServeConfig
+from medcnn.verbs.steps.secrets import credentials
 
 if TYPE_CHECKING:
     from medcnn.clinic.web import Server
@@ -76,12 +78,15 @@ def _web(config: ServeConfig) -> Server:
 
     web = config.web
     assert web.url is not None, "the caller looked"
-    if web.url.startswith("http://") and not web.url.startswith(
-        tuple(f"http://{name}" for name in (*LOOPBACK, "[::1]"))
-    ):
+    if leaves_unencrypted(web.url):
         log.warning(f"web.url={web.url}: images and credentials travel unencrypted; use https.")
-    credentials = secret("web.credentials", Path(web.credentials)) if web.credentials else ""
-    return Server(web.url, credentials, sending("web.ca", web.ca))
+    return Server(web.url, credentials(web.credentials), sending("web.ca", web.ca))
+
+
+def leaves_unencrypted(url: str) -> bool:
+    """Whether what is sent there leaves this machine without TLS."""
+    parts = urlsplit(url)
+    return parts.scheme == "http" and parts.hostname not in LOOPBACK
 
 
 def _deliver(config: ServeConfig, web: Server | None) -> Deliver:

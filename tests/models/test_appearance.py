@@ -121,7 +121,7 @@ def test_the_warning_is_one_line_that_names_images_and_what_is_unlike(tmp_path: 
         watcher.look(store, paths, part)
     line = watcher.line()
     assert line.startswith(
-        "1 of 11 images look unlike those that the model was trained on (‹10.png›"
+        "1 of 11 images looks unlike those that the model was trained on (‹10.png›"
     )
     assert "simple check" in line
     assert "\n" not in line

@@ -139,8 +139,9 @@ class Watcher:
         if not self.unlike:
             return ""
         facts = sorted(self.most, key=lambda fact: -self.most[fact])
+        look = "looks" if len(self.unlike) == 1 else "look"
         return (
-            f"{len(self.unlike):,} of {self.seen:,} images look unlike those that the model was "
+            f"{len(self.unlike):,} of {self.seen:,} images {look} unlike those that the model was "
             f"trained on ({listed([private(name) for name in self.unlike], 3)}; most by their "
             f"{listed(facts, 3)}): a simple check of brightness, colour and layout. If they are of "
             "another kind, what the model says of them means nothing."

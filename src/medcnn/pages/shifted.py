@@ -140,8 +140,9 @@ SHIFTED: dict[str, Statement[Shifted]] = {
     ),
     "unlike": Statement(
         lambda f: (
-            f"{f.shift.unlike[0]:,} of {f.shift.unlike[1]:,} images here look unlike those that "
-            "the old model was trained on, by a simple check of brightness, colour and layout."
+            f"{f.shift.unlike[0]:,} of {f.shift.unlike[1]:,} images here "
+            f"{'looks' if f.shift.unlike[0] == 1 else 'look'} unlike those that the old model was "
+            "trained on, by a simple check of brightness, colour and layout."
         ),
         lambda f: f.shift.unlike[0] > 0,
     ),

@@ -168,6 +168,19 @@ def test_a_study_of_several_patients_is_refused() -> None:
         study_report([in_study(1), in_study(2, PatientID="4711")])
 
 
+def test_a_patient_without_an_id_is_one_patient_whether_it_is_empty_or_missing() -> None:
+    missing, empty = in_study(1), in_study(2, PatientID="", PatientName="")
+    for name in ("PatientID", "PatientName"):
+        delattr(missing.source, name)
+    made = study_report([missing, empty])
+    assert not made.PatientID
+
+
+def test_the_same_image_in_two_files_is_in_the_report_once() -> None:
+    images = [in_study(1), in_study(2)]
+    assert file_of(study_report([*images, in_study(1)])) == file_of(study_report(images))
+
+
 def test_a_report_is_filed_with_its_image_in_a_series_of_its_own() -> None:
     source = radiograph()
     (made,) = map(read_back, objects_of(source, ANSWER, MODEL))

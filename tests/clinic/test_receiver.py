@@ -424,6 +424,28 @@ def test_the_earliest_answers_are_forgotten_and_later_ones_are_not(
     assert spool.receive("2", b"image"), "forgotten, so it gets the same objects again"
 
 
+def test_answers_that_a_server_may_still_list_are_not_forgotten(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(spools, "FORGET_EVERY", 1)
+    limits = {"most": 9, "remembered": 1, "least_free_bytes": 0}
+    spool = Spool(tmp_path / "served" / "spool", MODEL, listed_days=3, **limits)
+
+    def answered(uid: str) -> None:
+        spool.receive(uid, b"image")
+        spool.built(spool.waiting(1)[0], [b"report"])
+        spool.sent(spool.due(1)[0])
+
+    for uid in ("1", "2", "3"):
+        answered(uid)
+    assert all(spool.knows(uid) for uid in ("1", "2", "3"))
+    later = time.time() + 3 * 86_400 + 60
+    monkeypatch.setattr(time, "time", lambda: later)
+    answered("4")
+    assert [spool.knows(uid) for uid in ("1", "2", "3", "4")] == [False, False, False, True]
+    spool.close()
+
+
 def test_results_that_cannot_be_read_do_not_stop_the_others(
     clinic: Callable[..., Clinic], spool: Spool
 ) -> None:

@@ -131,7 +131,7 @@ def test_results_travel_by_tls_to_a_peer_whose_certificate_is_trusted(
     assert list(peer(theirs.certificate)({"k": [report]})) == [("k", "")]
     assert got == [report.SOPInstanceUID]
     ((_, why),) = peer(ours.certificate)({"k": [report]})
-    assert why.endswith("does not answer, or not by TLS that we trust")
+    assert why.endswith("does not answer, or its TLS certificate is not trusted")
     archive.shutdown()
 
 

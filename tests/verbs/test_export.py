@@ -152,7 +152,7 @@ def test_nothing_in_a_program_of_torch_runs_until_it_is_trusted(
             other.writestr(name, pickle.dumps(Runs(ran)) if inputs else archive.read(name))
         assert any("sample_inputs" in name for name in archive.namelist())
     assert run("predict", foreign, BEST.parent, f"output={tmp_path / 'a.csv'}") == 2
-    assert "torch runs what it says" in " ".join(capsys.readouterr().err.split())
+    assert "loading it runs code stored in the file" in " ".join(capsys.readouterr().err.split())
     with pytest.raises(UsageError, match="say trusted=True"):
         medcnn.load(foreign)
     assert not ran.exists()

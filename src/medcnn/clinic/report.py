@@ -65,21 +65,27 @@ def report(of: Asked) -> Dataset:
 def report_of_study(images: Sequence[Asked]) -> Dataset:
     """One report of several images, each with groups of its own, in a series of the study.
 
-    Its UID is a function of all of them: when another image comes, it is another report.
+    Its UID is a function of all of them: when another image comes, it is another report. The same
+    image in two files is there once.
 
     Raises:
         ImageError: they name several patients; as above.
     """
-    images = sorted(images, key=_place)
-    first = images[0]
-    patients = {(str(i.source.get("PatientID")), str(i.source.get("PatientName"))) for i in images}
+    patients = {(_said(i, "PatientID"), _said(i, "PatientName")) for i in images}
     if len(patients) > 1:
         raise ImageError(f"the images of its study name {len(patients)} patients")
+    images = sorted({str(i.source.SOPInstanceUID): i for i in images}.values(), key=_place)
+    first = images[0]
     made = headed(first, KIND)
     made.SOPInstanceUID = first.study_uid(KIND.name, [i.uid(KIND.name) for i in images])
     made.SeriesInstanceUID = first.study_uid("series", KIND.name)
     made.InstanceNumber = 1
     return _filled(made, images)
+
+
+def _said(of: Asked, name: str) -> str:
+    """What is empty is the same as what is missing."""
+    return str(of.source.get(name) or "")
 
 
 def _place(of: Asked) -> tuple[str, int, str]:

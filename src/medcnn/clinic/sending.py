@@ -42,7 +42,7 @@ class Peer:
             # pynetdicom leaves the socket of a failed connection to the garbage collector
             if (transport := assoc.dul.socket) is not None and transport.socket is not None:
                 transport.socket.close()
-            unheard = "does not answer" + ", or not by TLS that we trust" * bool(tls)
+            unheard = "does not answer" + ", or its TLS certificate is not trusted" * bool(tls)
             why = "refuses us" if assoc.is_rejected else unheard
             yield from ((key, f"{self.title} at {self.host}:{self.port} {why}") for key in results)
             return

@@ -72,6 +72,8 @@ class Spool:
         most: images that may wait.
         remembered: answered images whose repeat is recognised; the earliest answers beyond that are
             forgotten. A repeat of those gets the same objects again, which an archive files once.
+        listed_days: answers of so many days are not forgotten, since the server that images are
+            fetched from may still list them, and they would be fetched again without end.
         least_free_bytes: of the disk.
     """
 
@@ -83,11 +85,12 @@ class Spool:
         most: int,
         remembered: int,
         least_free_bytes: int,
+        listed_days: int = 0,
     ) -> None:
         self.folder, self.checkpoint = own_folder(folder), checkpoint
         self.files, self.results = own_folder(folder / "images"), own_folder(folder / "results")
         self.most, self.least_free_bytes = most, least_free_bytes
-        self.remembered, self._sent = remembered, 0
+        self.remembered, self.listed_s, self._sent = remembered, 86_400.0 * listed_days, 0
         self._turn = threading.Lock()
         self._table = sqlite3.connect(folder / "state.sqlite", check_same_thread=False)
         self._table.execute("pragma journal_mode=wal")
@@ -119,9 +122,9 @@ class Spool:
     def _forget(self) -> None:
         """Remove the rows of the earliest answers beyond those that are remembered."""
         self._table.execute(
-            "delete from images where state = ?1 and due <= (select due from images "
+            "delete from images where state = ?1 and due <= ?3 and due <= (select due from images "
             "where state = ?1 order by due desc limit 1 offset ?2)",
-            (State.SENT, self.remembered),
+            (State.SENT, self.remembered, time.time() - self.listed_s),
         )
         self._table.commit()
 

@@ -262,7 +262,7 @@ def load_model(
             cross-validation, or a `.onnx` or `.pt2` file of `medcnn export`.
         device: auto, cpu, cuda, cuda:1, mps.
         precision: fp32, bf16, fp16, or auto: that of the training, which thresholds belong to.
-        trusted: whether you know who made a `.pt2` file: to read it, torch runs what it says.
+        trusted: whether you know who made a `.pt2` file: loading it runs code stored in it.
 
     Raises:
         UsageError: no such file, no such device, checkpoints that do not go together, or a `.pt2`

@@ -2,8 +2,8 @@
 onnxruntime (extra `export`) or torch computes.
 
 In an ONNX file the description lies in the metadata, behind the graph, and a seal over both at its
-end. In a program of torch (.pt2, a zip archive) it is an entry of its own. To read such a program,
-torch runs what the file says (pickle), so it is read only where the user trusts it.
+end. In a program of torch (.pt2, a zip archive) it is an entry of its own. Loading such a program
+runs code stored in the file (pickle), so it is read only where the user trusts it.
 """
 
 from __future__ import annotations
@@ -139,8 +139,8 @@ def read_exported(
     """
     if path.suffix == TORCH and not trusted:
         raise UsageError(
-            f"checkpoint={path} is a program of torch: to read it, torch runs what it says. "
-            "If you know who made it, say trusted=True. A .onnx file runs nothing."
+            f"checkpoint={path} is a program of torch: loading it runs code stored in the file. "
+            "If you know who made it, say trusted=True. An .onnx file cannot run code."
         )
     source, answers, content = f"checkpoint={path}", None, b""
     metadata: Mapping[str, str]

@@ -41,7 +41,8 @@ class PredictConfig:
 
     def contradictions(self) -> list[str]:
         if self.trusted and not self.checkpoint.endswith(".pt2"):
-            return [f"trusted=true has no effect on checkpoint={self.checkpoint}: it is no .pt2."]
+            why = f"checkpoint={self.checkpoint}: it is not a .pt2 file."
+            return [f"trusted=true has no effect on {why}"]
         if self.patients in (None, *PATIENTS):
             return []
         near = nearest(str(self.patients), PATIENTS)
@@ -81,8 +82,8 @@ def check(config: PredictConfig) -> None:
         require_checkpoint(file, exported=True)
     if config.checkpoint.endswith(".pt2") and not config.trusted:
         raise UsageError(
-            f"checkpoint={config.checkpoint} is a program of torch: to read it, torch runs what it "
-            "says. If you know who made it, add trusted=true. A .onnx file runs nothing."
+            f"checkpoint={config.checkpoint} is a program of torch: loading it runs code stored in "
+            "the file. If you know who made it, add trusted=true. An .onnx file cannot run code."
         )
     if config.explain and config.checkpoint.endswith(EXPORTED):
         raise UsageError(

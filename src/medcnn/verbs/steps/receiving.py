@@ -45,6 +45,8 @@ def receiving(
             most=config.scp.queue,
             remembered=config.scp.remembered,
             least_free_bytes=config.scp.min_free_mb * 1_000_000,
+            # one more, since clocks differ
+            listed_days=config.web.days + 1 if config.web.url and config.web.fetch else 0,
         )
         ending.callback(spool.close)
         web = _web(config) if config.web.url else None

@@ -1,4 +1,4 @@
-"""A set whose source tells the label is distinguished from one where it does not."""
+"""A set whose source predicts the label is distinguished from one whose source does not."""
 
 from __future__ import annotations
 

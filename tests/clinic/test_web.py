@@ -227,7 +227,6 @@ def test_a_server_that_hangs_does_not_hold_up_the_end(
     web: Web, server: Server, spool: Spool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("medcnn.clinic.worker.STOP_S", 0.2)
-    monkeypatch.setattr("medcnn.clinic.web.STOP_S", 0.2)
     hangs, go_on = threading.Event(), threading.Event()
 
     def hang(*_: Any) -> Any:
@@ -372,7 +371,7 @@ def test_orthanc_is_asked_and_gets_reports_by_dicomweb(
     assert worker.build() == 3
     assert worker.send() == 3
     assert len(archive.instances()) == 6
-    assert fetcher.fetch() == 0, "reports are no images"
+    assert fetcher.fetch() == 0, "a report is not an image"
     sent = {str(i.SOPInstanceUID) for i in archive.instances().values() if i.Modality == "SR"}
     assert len(sent) == 3
     server.close()

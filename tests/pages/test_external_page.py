@@ -80,7 +80,9 @@ def test_each_sentence_is_made_by_some_facts_and_not_by_others(found: External) 
     seen = Estimate(value=0.9, low=0.8, high=1, count=9, groups=9)
     alike = Estimate(value=0.5, low=0.4, high=0.6, count=9, groups=9)
     by_features = replace(found, shift=replace(found.shift, apart=alike, features=seen))
-    assert "What the model sees tells the two" in SUMMARY["features apart"].words(by_features)
+    assert "The model's own features distinguish the two" in SUMMARY["features apart"].words(
+        by_features
+    )
     both = replace(found, shift=replace(found.shift, apart=seen, features=seen))
     neither = replace(found, shift=replace(found.shift, apart=alike, features=alike))
     for other in (found, shifted, both, neither):

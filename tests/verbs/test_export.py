@@ -48,6 +48,16 @@ def rows(table: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
+def assert_alike(of: list[dict[str, str]], other: list[dict[str, str]]) -> None:
+    """Two tables of predictions: numbers up to 1e-5, words equal."""
+    for one, same in zip(of, other, strict=True):
+        for column, cell in one.items():
+            if column.startswith(("probability:", "strange:", "image:")):
+                assert float(same[column]) == pytest.approx(float(cell), abs=1e-5)
+            else:
+                assert same[column] == cell
+
+
 def test_predict_says_the_same_of_an_exported_file_as_of_its_checkpoint(
     onnx: Path, drawn: object, tmp_path: Path
 ) -> None:
@@ -61,12 +71,7 @@ def test_predict_says_the_same_of_an_exported_file_as_of_its_checkpoint(
         said.append(rows(table))
     assert said[0][0].keys() == said[1][0].keys()
     assert len(said[0]) == len(said[1]) > 12
-    for one, other in zip(*said, strict=True):
-        for column, cell in one.items():
-            if column.startswith(("probability:", "strange:", "image:")):
-                assert float(other[column]) == pytest.approx(float(cell), abs=1e-5)
-            else:
-                assert other[column] == cell
+    assert_alike(*said)
     header = json.loads((tmp_path / "model.json").read_text(encoding="utf-8"))
     assert header["checkpoint"] == "model.onnx"
     assert header["exported"]["checkpoint"] == "best.safetensors"
@@ -118,12 +123,7 @@ def test_a_program_of_torch_says_the_same_as_its_checkpoint(
         assert run("predict", words[0], images / "images", *words[1:], *more) == 0
         said.append(rows(table))
     assert len(said[0]) == len(said[1]) > 12
-    for one, other in zip(*said, strict=True):
-        for column, cell in one.items():
-            if column.startswith(("probability:", "strange:", "image:")):
-                assert float(other[column]) == pytest.approx(float(cell), abs=1e-5)
-            else:
-                assert other[column] == cell
+    assert_alike(*said)
     pixels = np.random.default_rng(0).integers(0, 255, (3, 50, 40, 3), np.uint8)
     whole, exported = medcnn.load(BEST, device="cpu"), medcnn.load(pt2, trusted=True)
     assert np.allclose(exported.features(pixels), whole.features(pixels), atol=1e-5)

@@ -151,7 +151,7 @@ class Spool:
         return True
 
     def unfetched(self, uid: str, reason: str) -> None:
-        """An image that has failed and of which there is no file."""
+        """Record an image as failed without keeping a file."""
         with self._turn:
             self._insert(keyed(uid, "spool").hex(), uid, State.FAILED, reason)
 

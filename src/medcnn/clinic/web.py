@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import re
 import ssl
-import threading
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ import httpx
 from medcnn.clinic.objects import file_of
 from medcnn.clinic.spool import FullError, Spool
 from medcnn.clinic.storage import image_classes, made_here
-from medcnn.clinic.worker import STOP_S
+from medcnn.clinic.worker import Stoppable
 from medcnn.system.progress import log
 
 TIMEOUT = httpx.Timeout(60, connect=10)
@@ -229,20 +228,15 @@ def part_of(body: bytes, content_type: str) -> bytes:
     return data[:end]
 
 
-class Fetcher(threading.Thread):
+class Fetcher(Stoppable):
     """Asks a server for images that the spool does not know, until `stop`."""
 
     def __init__(self, spool: Spool, server: Server, wanted: Wanted) -> None:
-        super().__init__(name="fetcher", daemon=True)
+        super().__init__("fetcher")
         self.spool, self.server, self.wanted = spool, server, wanted
-        self._over, self._said = threading.Event(), ""
+        self._said = ""
         # pictures of maps that we stored there
         self._ours: set[str] = set()
-
-    def stop(self) -> None:
-        self._over.set()
-        if self.is_alive():
-            self.join(STOP_S)
 
     def run(self) -> None:
         while not self._over.is_set():

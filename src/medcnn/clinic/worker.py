@@ -24,7 +24,7 @@ STOP_S = 10.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NotMade:
-    """Why there are no objects of a file, and whether there may be some another time."""
+    """Why a file got no objects, and whether trying again may help."""
 
     why: str
     passing: bool = False
@@ -34,7 +34,20 @@ class NotMade:
 Made = list[bytes] | NotMade
 
 
-class Worker(threading.Thread):
+class Stoppable(threading.Thread):
+    """A thread that works until `stop`, which waits for it, but not for long."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name=name, daemon=True)
+        self._over = threading.Event()
+
+    def stop(self) -> None:
+        self._over.set()
+        if self.is_alive():
+            self.join(STOP_S)
+
+
+class Worker(Stoppable):
     """Works until `stop`; whatever it was doing is done again after a kill.
 
     Args:
@@ -45,14 +58,8 @@ class Worker(threading.Thread):
     def __init__(
         self, spool: Spool, deliver: Deliver, answer: Callable[[Sequence[Path]], list[Made]]
     ) -> None:
-        super().__init__(name="worker", daemon=True)
+        super().__init__("worker")
         self.spool, self.deliver, self.answer = spool, deliver, answer
-        self._over = threading.Event()
-
-    def stop(self) -> None:
-        self._over.set()
-        if self.is_alive():
-            self.join(STOP_S)
 
     def run(self) -> None:
         while not self._over.is_set():

@@ -123,7 +123,7 @@ def _refuse_other_size(found: Codestream, columns: int, rows: int, samples: int)
 def _refuse_other_colours(found: Codestream, syntax: UID, photometric: str) -> None:
     """Raises ImageError for colours that nothing says how to undo: a decoder would go by the
     transfer syntax and turn red into blue."""
-    # late: pictures that are no DICOM need none of it
+    # imported late: a picture outside DICOM does not need pydicom
     from pydicom import uid
 
     kinds = {"JPEG-LS": uid.JPEGLSTransferSyntaxes, "JPEG 2000": uid.JPEG2000TransferSyntaxes}

@@ -217,8 +217,8 @@ SUMMARY: dict[str, Statement[External]] = {
         _apart,
     ),
     "features apart": Statement(
-        "What the model sees tells the two hospitals apart, though brightness, colour and layout "
-        "alone are not shown to. So it is asked about other images than those it was tested on at "
+        "The model's own features distinguish the two hospitals, though brightness, colour and "
+        "layout alone are not shown to. So these images differ from those it was tested on at "
         "home.",
         lambda f: _features_apart(f) and not _apart(f),
     ),

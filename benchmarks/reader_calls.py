@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from medcnn.data.labels import Kind, LabelSpace
+from medcnn.statistics import reader_calls
 from medcnn.statistics.predictions import Predictions
 from medcnn.statistics.reader_calls import Calls, point
 
@@ -44,13 +45,15 @@ def p_of(
     said = {f"{n}": bool(rating > DISTANCE / 2) for n, rating in enumerate(ratings)}
     paired = point(Calls(reader="reader", label="yes", calls=said), predictions).paired
     assert paired is not None
-    return 1.0 if paired[1] is None else paired[1]  # no p rejects nothing
+    assert paired[1] is not None
+    return paired[1]
 
 
 def main() -> None:
     runs = int(sys.argv[1]) if len(sys.argv) > 1 else RUNS
     found = {}
-    for sides in ((25, 25), (50, 50), (200, 200), (100, 25), (25, 100), (100, 15)):
+    reader_calls.FEWEST_WITHOUT = 0  # to see what the limit prevents
+    for sides in ((25, 25), (50, 50), (200, 200), (100, 25), (25, 100), (100, 15), (60, 5)):
         for shared, images_each in ((0.0, 1), (0.5, 1), (0.5, 5)):
             draw = np.random.default_rng(len(found))
             p = np.array([p_of(draw, sides, shared, images_each) for _ in range(runs)])

@@ -18,7 +18,7 @@ from medcnn.system.files import quoted
 
 RESAMPLES = 1000
 # Of patients without the finding. With fewer, the threshold of the model follows them: with 15, p
-# was 0.05 or less in 9 % of studies with a reader of equal skill (benchmarks/reader_calls.py).
+# was 0.05 or less in up to 10 % of studies of equal skill (benchmarks/reader_calls.py).
 FEWEST_WITHOUT = 25
 HEAD = ("case", "reader", "condition", "truth", "call", "patient")
 

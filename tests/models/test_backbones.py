@@ -1,12 +1,16 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from timm.layers import BlurPool2d, DropPath
+from torch import nn
 
 from medcnn.models.backbone_names import CLASSIC_NAMES, backbone_names
 from medcnn.models.backbones import BACKBONES, Normalisation, build_body, with_drop_path
 from medcnn.models.lenet5 import CONNECTIONS, lenet5
+from medcnn.models.published import WholeMap
 from medcnn.system.errors import UsageError
 
 
@@ -17,6 +21,25 @@ def test_one_contract_holds_for_all_bodies(name: str, channels: int) -> None:
     features = body.network.eval()(torch.rand(2, channels, 64, 64))
     assert features.shape == (2, body.num_features)
     assert len(body.normalisation.mean) == len(body.normalisation.std) == channels
+
+
+@pytest.mark.parametrize("positions", [7, 9])
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_fc6_of_vgg_is_the_convolution_that_timm_writes(
+    positions: int, layout: torch.memory_format
+) -> None:
+    with torch.device("meta"):
+        vgg: Any = build_body("vgg11", channels=3, size_px=224).network
+    assert type(vgg.pre_logits.fc1) is WholeMap
+    small = WholeMap(5, 6, 7).to(memory_format=layout)
+    theirs = nn.Conv2d(5, 6, 7)
+    theirs.load_state_dict(small.state_dict())
+    maps = torch.randn(2, 5, positions, positions).to(memory_format=layout)
+    torch.testing.assert_close(small(maps), theirs(maps))
+    small(maps).square().sum().backward()
+    theirs(maps).square().sum().backward()
+    for own, other in zip(small.parameters(), theirs.parameters(), strict=True):
+        torch.testing.assert_close(own.grad, other.grad)
 
 
 def test_a_transformer_of_fixed_size_takes_the_size_of_the_images() -> None:

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from medcnn.models.backbone_names import backbone_names
 from medcnn.models.lenet5 import lenet5
 from medcnn.models.pooling import AUTO, POOLINGS, repool
-from medcnn.models.published import leave_out
+from medcnn.models.published import leave_out, multiply_whole_maps
 from medcnn.system.errors import UsageError
 from medcnn.system.registry import Table
 
@@ -172,6 +172,7 @@ def build_body(
         mean, std, download = row.mean, row.std, row.download
     else:
         network = _of_timm(name, channels, size_px, options)
+        multiply_whole_maps(network)
         source = network.pretrained_cfg
         height, width = tuple(source.get("input_size") or (3, 0, 1))[1:]
         trained_px = height if height == width else 0

@@ -193,19 +193,19 @@ LINES = ("the_readme_opens_with_two_lines_that_train_and_a_line_that_tests",)
 CLAIMS = (
     Claim("Train, evaluate and fine-tune CNNs", words=modalities),
     Claim("On a machine with Python", LINES, pythons),
-    Claim("It makes an environment", LINES),
+    Claim("It creates an environment", LINES),
     Claim(
-        "The next line begins with weights from ImageNet",
+        "The next line starts from ImageNet weights",
         (*LINES, "pictures_get_their_class_of_imagenet", "the_packages_are_those_of_the_extra"),
     ),
     Claim("And this runs the tests", LINES),
     Claim("Tested on", words=machine),
     Claim(
-        "Nothing that Windows lacks",
+        "Training and prediction need nothing",
         ("a_run_and_its_predictions_are_the_same_where_nothing_of_unix_is",),
     ),
     Claim("Install from a checkout only", words=lambda: iter([f"`{PROJECT['name']}`"])),
-    Claim("The install takes some minutes", words=measured),
+    Claim("Installation takes a few minutes", words=measured),
     Claim("Below, `medcnn` stands", words=lambda: (f"bin/{s}`" for s in PROJECT["scripts"])),
     Claim("You have a folder of images", ("phantoms_are_read_like_any_table",)),
     Claim("CSV, Excel or Parquet", words=tables),
@@ -213,7 +213,7 @@ CLAIMS = (
     Claim("Or write it yourself", COMMANDS),
     Claim("`audit` writes one page", ("an_audit_writes_one_page_and_replaces_it",), checks),
     Claim(
-        "What would make scores false",
+        "Anything that would invalidate",
         words=lambda: iter([f"(exit code {errors.DataError.exit_code})"]),
     ),
     Claim(
@@ -231,7 +231,7 @@ CLAIMS = (
         "Names of patients become pseudonyms",
         ("whoever_is_left_out_by_any_column_has_a_pseudonym",),
     ),
-    Claim("Where the data and the key are", COMMANDS),
+    Claim("On a machine with the data", COMMANDS),
     Claim("`medcnn preview data=my_hospital", COMMANDS),
     Claim("`data.steps=fundus` finds the disc", ("steps_go_to_json_and_back",), steps),
     Claim(
@@ -246,7 +246,7 @@ CLAIMS = (
             "a_damaged_or_foreign_cache_is_noticed_and_rebuilt",
         ),
     ),
-    Claim("Without a root each runs", ("every_recipe_runs_on_phantoms_where_no_root_is_given",)),
+    Claim("Without a root, each runs", ("every_recipe_runs_on_phantoms_where_no_root_is_given",)),
     Claim(
         "Nineteen public sets", ("the_table_of_the_documentation_is_that_of_the_code",), public_sets
     ),
@@ -269,7 +269,7 @@ CLAIMS = (
         default_weights,
     ),
     Claim(
-        "`medcnn finetune` goes on",
+        "`medcnn finetune` continues",
         ("finetune_keeps_the_head_rows_of_classes_with_the_same_name",),
     ),
     Claim(
@@ -322,42 +322,42 @@ CLAIMS = (
     ),
     Claim("`trainer.dry_run=true` says", ("a_dry_run_says_what_a_run_costs_and_leaves_no_folder",)),
     Claim(
-        "Killed, out of time", ("a_kill_at_any_moment_of_a_save_leaves_a_state_that_can_be_read",)
+        "After a kill", ("a_kill_at_any_moment_of_a_save_leaves_a_state_that_can_be_read",)
     ),
     Claim(
-        "The weights are those of a run",
+        "The weights equal those",
         (
             "a_killed_run_ends_with_the_same_weights_to_the_bit",
             "the_weights_are_those_of_one_process_up_to_rounding",
         ),
     ),
-    Claim("`train -m` makes a run", ("each_combination_is_a_run_and_the_worst_exit_code_counts",)),
+    Claim("`train -m` trains one run", ("each_combination_is_a_run_and_the_worst_exit_code_counts",)),
     Claim("`sweep` (", ("a_sweep_that_was_killed_comes_to_the_same_trials_and_never_opens_test",)),
     Claim(
-        "`compare` tells by how much",
+        "`compare` shows by how much",
         ("runs_are_compared_in_the_terminal_on_a_page_and_in_json",),
     ),
     Claim(
-        "`crossvalidate` trains a model per fold",
+        "`crossvalidate` trains one model",
         ("every_image_is_tested_once_by_a_model_that_never_saw_its_patient",),
     ),
     Claim("`plan` says", ("a_plan_is_printed_on_a_page_and_in_json",)),
     Claim(
-        "`learning-curve` says how many",
+        "`learning-curve` estimates how many",
         ("intervals_of_the_number_and_the_band_hold_in_simulations",),
     ),
     Claim("`readers` compares", ("a_reader_study_is_printed_on_a_page_and_in_json",)),
     Claim("A checkpoint is one safetensors", ("the_file_is_weights_and_json_and_nothing_else",)),
-    Claim("What was fitted on validation", ("the_page_judges_the_bound_that_predict_refers_by",)),
+    Claim("Everything fitted on validation", ("the_page_judges_the_bound_that_predict_refers_by",)),
     Claim("Classes are matched by name", ("classes_are_matched_by_name_and_never_by_position",)),
     Claim(
-        "`finetune` keeps the rows",
+        "`finetune` keeps the head's rows",
         (
             "finetune_keeps_the_head_rows_of_classes_with_the_same_name",
             "what_there_is_to_choose_from_are_predictions_of_the_same_images",
         ),
     ),
-    Claim("`report` writes the report", ("a_report_is_made_again_without_torch",)),
+    Claim("`report` rebuilds", ("a_report_is_made_again_without_torch",)),
     Claim(
         "`robustness` makes the images",
         ("every_grade_of_every_kind_is_on_the_page_in_the_table_and_in_the_terminal",),
@@ -369,7 +369,7 @@ CLAIMS = (
         "Every score has its count",
         words=lambda: iter([f"{100 * LEVEL:.0f} % interval that treats patients, not images"]),
     ),
-    Claim("A run that was stopped", ("a_killed_run_ends_with_the_same_weights_to_the_bit",)),
+    Claim("A stopped run", ("a_killed_run_ends_with_the_same_weights_to_the_bit",)),
     Claim("All settings of a command", COMMANDS),
     Claim("`medcnn train --show-config`", COMMANDS),
     Claim("Exit codes", words=exit_codes),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
+from torch import Tensor
 
 from medcnn.config import Choice
 from medcnn.data.manifest import Manifest, Split
@@ -142,7 +144,9 @@ SMALL = Architecture(
 )
 
 
-def body_of(manifest: Manifest, classifier: Classifier | None = None) -> FrozenBody:
+def body_of(
+    manifest: Manifest, classifier: Classifier | None = None, cache: str = "off"
+) -> FrozenBody:
     if classifier is None:
         torch.manual_seed(0)
         classifier, _ = build_classifier(SMALL, 3)
@@ -153,7 +157,7 @@ def body_of(manifest: Manifest, classifier: Classifier | None = None) -> FrozenB
         open_store(manifest, how, cache="off"),
         manifest,
         preprocessing=how,
-        cache="off",
+        cache=cache,
         device=torch.device("cpu"),
         dtype=torch.float32,
     )
@@ -253,6 +257,41 @@ def test_no_more_views_are_computed_than_there_are_epochs(
     found = features_of(stage(views=8, epochs=2), body_of(colours(16)), TURNED, 0, print)
     assert found is not None
     assert len(found.views) == 2
+
+
+BRIGHTENED: list[int] = []
+
+
+def brighter(images: Tensor, draws: Tensor) -> Tensor:
+    BRIGHTENED.append(len(images))
+    return images + draws[:, :1, None, None]
+
+
+def test_features_of_a_plugins_augmentation_are_computed_again_with_another_version(
+    colours: Callable[..., Manifest], package: Callable[..., None], tmp_path: Path
+) -> None:
+    body = body_of(colours(16), cache=str(tmp_path / "cache"))
+    how = Augmentation(last=brighter)
+
+    def computed() -> int:
+        BRIGHTENED.clear()
+        assert features_of(stage(views=2), body, how, 0, print) is not None
+        return sum(BRIGHTENED)
+
+    package("bright", "1.0", {"augmentations": ["brighter"]}, "")
+    first, again = computed(), computed()
+    shutil.rmtree(tmp_path / "site-packages" / "bright-1.0.dist-info")
+    package("bright", "1.1", {"augmentations": ["brighter"]}, "")
+    assert (first > 0, again, computed()) == (True, 0, first)
+
+
+def test_features_of_an_augmentation_without_a_name_are_not_kept(
+    colours: Callable[..., Manifest],
+) -> None:
+    how = Augmentation(last=lambda images, draws: brighter(images, draws))
+    assert features_of(stage(), body_of(colours(16)), how, 0, print) is None
+    with pytest.raises(UsageError, match="the plug-in's augmentation is a lambda"):
+        features_of(stage(views=2), body_of(colours(16)), how, 0, print)
 
 
 def test_a_damaged_view_is_computed_again_as_what_it_was(

@@ -24,6 +24,7 @@ from medcnn.pixels.batches import image_keys
 from medcnn.pixels.pixel_store import PixelStore
 from medcnn.pixels.segments import NOWHERE
 from medcnn.system.errors import UsageError
+from medcnn.system.plugins import distributions
 from medcnn.system.progress import log
 from medcnn.training.augmentations import Augmentation, augment
 from medcnn.training.draws import uniforms
@@ -101,6 +102,8 @@ def objections(
         found.append("the sampler repeats images, each time mirrored in another way")
     if not views and not _only_mirrored(how):
         found.append("augmentation changes every image in every epoch")
+    if _name_of(how.last) is None:
+        found.append("the plug-in's augmentation is a lambda, a partial or an inner function")
     return found
 
 
@@ -192,9 +195,16 @@ def _augmented(how: Augmentation, seed: int, epoch: int, keys: NDArray[np.uint64
     def change(images: Tensor, own: NDArray[np.uint64]) -> Tensor:
         return augment(images, own, how, seed=seed, epoch=epoch)
 
-    last = getattr(how.last, "__qualname__", "")
-    settings = f"seed {seed}, {replace(how, last=None)!r} {last}"
+    settings = f"seed {seed}, {replace(how, last=None)!r} {_name_of(how.last)}"
     return View(name=f"version {epoch + 1}", settings=settings, change=change, keys=keys)
+
+
+def _name_of(last: Callable[[Tensor, Tensor], Tensor] | None) -> str | None:
+    """Of a plug-in's change, with the versions of plug-ins; None if several may have that name."""
+    if last is None:
+        return ""
+    name = getattr(last, "__qualname__", "<")
+    return None if "<" in name else f"{last.__module__}.{name} {distributions()}"
 
 
 def _mirrored(dims: tuple[int, ...]) -> View:

@@ -37,12 +37,12 @@ def test_a_class_that_is_not_here_gets_a_name_that_nothing_here_has() -> None:
     ("names", "said"),
     [
         ({"nev": "naevus"}, "the old model has no class 'nev'; did you mean 'nv'?"),
-        ({"nv": "nevus"}, "'nevus' is no class of these data; did you mean 'naevus'?"),
+        ({"nv": "nevus"}, "these data have no class 'nevus'; did you mean 'naevus'?"),
         ({"nv": "naevus", "bcc": "naevus"}, "both 'nv' and 'bcc' of the old model become 'naevus'"),
         ({"nv": "mel", "bcc": "naevus"}, "both 'nv' and 'mel' of the old model become 'mel'"),
         ({"mel": "naevus", "nv": None, "bcc": None}, "these data have a class 'mel' too"),
-        ({"nv": "naevus"}, "'bcc' of the old model would stay without a partner"),
-        ({"nv": None, "bcc": None}, "'naevus' of these data would stay without a partner"),
+        ({"nv": "naevus"}, "'bcc' of the old model would have no counterpart"),
+        ({"nv": None, "bcc": None}, "'naevus' of these data would have no counterpart"),
     ],
 )
 def test_what_leaves_open_which_class_is_which_is_refused(names, said: str) -> None:

@@ -100,7 +100,7 @@ def test_findings_are_called_as_the_model_calls_them_and_others_are_left_out() -
     assert found.labels.names == ("Infiltration",)
     assert found.records[0].target == (1.0,)
     assert in_words_of(model, here, {}) is here
-    with pytest.raises(UsageError, match="is no class of these data"):
+    with pytest.raises(UsageError, match="these data have no class"):
         in_words_of(model, here, {"Infiltration": "Covid"})
 
 

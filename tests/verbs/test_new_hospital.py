@@ -170,7 +170,7 @@ def test_wise_ft_is_the_mean_of_the_weights_and_made_once_however_often_a_run_is
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (("data.names={nevus: x, mole: BCC}",), "'x' is no class of these data"),
+        (("data.names={nevus: x, mole: BCC}",), "these data have no class 'x'"),
         (("old_data=/nowhere",), "/nowhere does not exist"),
         (("wise_ft=2",), "should be auto, a share of the new weights from 0 to 1"),
         (("accept={scores: {aurok: 0.1}}",), "accept: unknown score 'aurok'"),

@@ -1,4 +1,4 @@
-"""Data sets by name: each is one file that turns a folder into a Manifest, and one row here."""
+"""Data sets by name. Each has a file that turns a folder into a Manifest, and a row here."""
 
 from __future__ import annotations
 
@@ -50,8 +50,8 @@ class Dataset:
         read: `read(root, *, options...)`; options are bound from YAML by name.
         about: one line.
         url: where to get it.
-        private: ids and file names may name patients, so they become pseudonyms; those of public
-            sets come from their authors and stay.
+        private: ids and file names may name patients, so they become pseudonyms; public sets keep
+            their authors' ids.
         public: the public set with this layout, if there is one.
         wants: what the user must give: `data.root=FOLDER`, `data.path=FILE`, or nothing.
     """
@@ -119,7 +119,7 @@ def read(
 
     Raises:
         DataError: rows have faults, or a file is a link out of the root, a pipe or a device; all
-            of them at once.
+            are reported at once.
     """
     manifest: Manifest = DATASETS.bind(name, options)(root)
     if not faulty:

@@ -1,13 +1,13 @@
 """Folds of a cross-validation: by patient, each with nearly the same share of every label.
 
-Method: the label with the fewest patients left is dealt out first, its largest patients before the
-others; each patient goes to the fold where the squared deviations of all totals grow least. Then
-patients move for as long as that lowers the sum of squares. Totals are of images per label, of
-images, and of patients, each as a share of the whole set, so that a rare label weighs as much as a
+Method: the label with the fewest patients left is dealt out first, starting with the patients who
+have most images; each goes to the fold where the squared deviations of all totals grow least. Then
+patients move for as long as that lowers the sum of squares. The totals count images per label,
+images, and patients, each as a share of the whole set, so that a rare label weighs as much as a
 frequent one.
 
 Sources: Sechidis, Tsoumakas and Vlahavas 2011, ECML PKDD (rarest label first); the sum of squares
-is that of scikit-learn's StratifiedGroupKFold, which knows one label per image and no moves.
+is that of scikit-learn's StratifiedGroupKFold, which supports one label per image and moves no one.
 """
 
 from __future__ import annotations
@@ -27,18 +27,18 @@ LEFT_ALONE = "in the fixed test split, which cross-validation leaves alone"
 ROUNDS = 20
 """Passes over all patients in which they may move."""
 MOST_SWAPPED = 2_000
-"""Patients up to which two may also swap; among more, folds are even without that."""
+"""Up to this many patients, two may also swap; with more, folds are even without swaps."""
 
 
 def in_folds(manifest: Manifest, folds: int, seed: int) -> Manifest:
     """The manifest with a fold, 1 to `folds`, on each record and no split.
 
-    A test split that the author of the set made stays outside: its images are left out, and
-    counted in `excluded`.
+    A test split made by the author of the set is not used: its images are left out, and counted in
+    `excluded`.
 
     Args:
         folds: at least 2.
-        seed: decides between patients that are alike.
+        seed: decides between patients who are alike.
 
     Raises:
         DataError: there are fewer patients than folds.
@@ -91,11 +91,11 @@ def images_showing(target: NDArray[np.float32], group: Ints, num_groups: int) ->
 def deal(showing: Ints, folds: int) -> Ints:
     """Fold of each group, 0 to `folds` - 1. [G]
 
-    No fold is empty where there are as many groups as folds: a group overlaps in no total with an
-    empty fold, and in the number of patients with every other.
+    No fold is empty if there are as many groups as folds: a group overlaps with an empty fold in no
+    total, and with every other fold at least in the number of patients.
 
     Args:
-        showing: [G, C] as `images_showing` gives it. Groups that are alike are dealt in this order.
+        showing: [G, C] from `images_showing`. Groups that are alike are dealt in this order.
     """
     num_groups = len(showing)
     size = showing.sum(axis=1)
@@ -159,7 +159,7 @@ def _octave(count: Ints) -> Ints:
 
 
 def rare_labels(manifest: Manifest, folds: int) -> dict[str, int]:
-    """Labels, or either class of binary ones, that too few patients show for one in every fold ->
+    """Labels (or classes of a binary label) that too few patients show to have one in every fold ->
     how many do."""
     target, labels = manifest.targets(), manifest.labels
     if len(labels.names) > len(labels.outputs):

@@ -1,4 +1,4 @@
-"""What is predicted: the kind of label, its names in order, and the only way from logits onwards.
+"""What is predicted: the kind of label, its names in order, and the only step from logits onwards.
 
 All kinds share one target shape: `[N, K]` floats, nan for labels that were not assessed. For
 multiclass and ordinal labels, a row is one-hot (or a distribution, if softened or mixed). Binary
@@ -82,8 +82,8 @@ class LabelSpace:
         return (math.nan,) * len(self.outputs)
 
     def probabilities(self, logits: Floats) -> NDArray[np.float64]:
-        """Probabilities [N, K] in [0, 1] from logits [N, K]: softmax if classes are exclusive, else
-        a sigmoid per label. The only place for this step."""
+        """Probabilities [N, K] in [0, 1] from logits [N, K]: softmax if classes are exclusive, or
+        a sigmoid per label if not. No other code does this."""
         z = logits.astype(np.float64)
         if not self.exclusive:
             # only exp of negative magnitudes, so that large logits do not overflow

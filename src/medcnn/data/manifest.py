@@ -1,4 +1,4 @@
-"""One form of table for all data sets: image, patient, labels, split.
+"""One table format for all data sets: image, patient, labels, split.
 
 A manifest is written as `manifest.csv`, which any spreadsheet opens, with a header
 `manifest.json` (kind and order of the labels, source of the set).
@@ -65,14 +65,14 @@ class Record:
     Attributes:
         image_id: unique in its manifest.
         path: relative to the root, with `/`; a row of an npz is `file.npz#array/row`.
-        group: patient, or lesion if the set knows only that; never in two splits.
+        group: patient, or lesion if the set identifies only lesions; never in two splits.
         target: [K] floats as in `labels`, nan if not assessed.
         split: None until `splits.assign` has run.
-        fold: of a cross-validation, from 1, or None.
+        fold: its number in a cross-validation, from 1, or None.
         attributes: age, sex, view, site and the like, as written in the table.
         origin: image id and group before they became pseudonyms; None if they did not. They
             determine splits, random numbers and the fingerprint, and are never written to files.
-        line: line of its table, as a spreadsheet counts; None if there is no table.
+        line: its line in the table, as spreadsheets count; None if there is no table.
     """
 
     image_id: str
@@ -273,7 +273,7 @@ class Manifest:
                     cells = (row[heading(f"label:{name}")] for name in labels.outputs)
                     target = tuple(float(c) if c else math.nan for c in cells)
                 except (KeyError, ValueError) as error:
-                    raise DataError(f"{path}:{line}: label column or value: {error}") from None
+                    raise DataError(f"{path}:{line}: bad label column or value: {error}") from None
                 attributes = {
                     k.removeprefix("attribute:"): plain(v)
                     for k, v in row.items()

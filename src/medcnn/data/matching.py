@@ -48,11 +48,11 @@ def matched_targets(labels: LabelSpace, manifest: Manifest) -> NDArray[np.float3
 def in_words_of(
     labels: LabelSpace, manifest: Manifest, names: Mapping[str, str | None]
 ) -> Manifest:
-    """The manifest with classes called as the model calls them (`data.names`). Findings that no
-    class of the model means are left out; they were not asked for.
+    """The manifest with classes called as the model calls them (`data.names`). Findings that the
+    model has no class for are left out.
 
     Raises:
-        UsageError: all that leaves open which class is which.
+        UsageError: everything that leaves it unclear which class is which.
     """
     if not names:
         return manifest
@@ -63,7 +63,7 @@ def in_words_of(
         return replace(manifest, labels=called)
     kept = [k for k, name in enumerate(theirs.names) if name in became]
     if not kept:
-        raise UsageError("data.names: none of these findings is one that the model knows.")
+        raise UsageError("data.names: the model predicts none of these findings.")
     called = LabelSpace(kind=theirs.kind, names=tuple(became[theirs.names[k]] for k in kept))
     records = (replace(r, target=tuple(r.target[k] for k in kept)) for r in manifest.records)
     return replace(manifest, labels=called, records=tuple(records))
@@ -71,10 +71,10 @@ def in_words_of(
 
 def renamed(old: LabelSpace, names: Mapping[str, str | None], new: LabelSpace) -> LabelSpace:
     """The labels of an old model as a new hospital calls them (`data.names`). A class that is not
-    in `names` keeps its own name; one that is not here at all keeps a name that nothing here has.
+    in `names` keeps its own name; one that does not occur here gets a name that nothing here has.
 
     Raises:
-        UsageError: all that leaves open which class is which.
+        UsageError: everything that leaves it unclear which class is which.
     """
     if not names:
         return old
@@ -84,7 +84,7 @@ def renamed(old: LabelSpace, names: Mapping[str, str | None], new: LabelSpace) -
         if n not in old.names
     ]
     faults += [
-        f"'{to}' is no class of these data{nearest(to, new.names)}"
+        f"these data have no class '{to}'{nearest(to, new.names)}"
         for to in names.values()
         if to is not None and to not in new.names
     ]
@@ -101,15 +101,15 @@ def renamed(old: LabelSpace, names: Mapping[str, str | None], new: LabelSpace) -
     if old.kind is not new.kind:
         faults.append(f"the old model has {old.kind} labels, these data have {new.kind} ones.")
     elif new.kind is not Kind.MULTILABEL:
-        # of classes that exclude each other a part means something else than the whole
+        # if classes exclude each other, some of them mean something else than all of them
         left = [n for n, to in became.items() if to is not None and to not in new.names]
         left = [f"'{n}' of the old model" for n in left if n not in names]
         left += [f"'{n}' of these data" for n in new.names if n not in became.values()]
         if left:
             faults.append(
-                f"{listed(left, 8)} would stay without a partner. Name each class of the old model "
-                "(null: it does not occur here); classes of these data that the old model lacks "
-                "can be merged or left out (data.rename, data.exclude), or leave data.names out: "
+                f"{listed(left, 8)} would have no counterpart. Name each class of the old model "
+                "(null: it does not occur here). Classes of these data that the old model lacks "
+                "can be merged or left out (data.rename, data.exclude). Or leave data.names out; "
                 "then only classes of the same name are taken over."
             )
     if faults:

@@ -81,13 +81,13 @@ def assign(
 
 
 def with_fewer(manifest: Manifest, train_groups: int | None, seed: int) -> Manifest:
-    """Train on this many groups at most; the others of the training split are left out and counted.
-    None: on all.
+    """Train on at most this many groups; the rest of the training split is left out and counted.
+    None keeps all.
 
-    They are the first of an order in which every beginning has the labels in their shares: each
-    group counts for the rarest of its labels, and the groups of one label are spread evenly from
-    the first place on, so one of each label comes first. So the groups of a smaller number are
-    among those of a larger one."""
+    Groups are taken from the start of an order that has the labels in proportion at any length:
+    each group counts for its rarest label, and the groups of a label are spread evenly from the
+    first place on, so one of each label comes first. A smaller number therefore takes a subset of
+    what a larger one takes."""
     if train_groups is None:
         return manifest
     rank, shown = _shuffled(manifest, Split.TRAIN, seed)

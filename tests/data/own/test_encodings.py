@@ -145,7 +145,7 @@ def test_a_packed_table_is_named_and_never_guessed_at(
 ) -> None:
     """Row B12."""
     with pytest.raises(
-        DataError, match=f"compressed with {name}, which is not read here: unpack it"
+        DataError, match=f"compressed with {name}, which medcnn does not read: unpack it"
     ):
         sheet_of(tmp_path, pack(GERMAN.encode()))
 
@@ -153,5 +153,5 @@ def test_a_packed_table_is_named_and_never_guessed_at(
 @pytest.mark.fault
 def test_utf_7_with_its_mark_is_refused(tmp_path: Path) -> None:
     """Row A12."""
-    with pytest.raises(DataError, match="UTF-7, which is not read: save it as UTF-8"):
+    with pytest.raises(DataError, match="UTF-7, which medcnn does not read: save it as UTF-8"):
         sheet_of(tmp_path, b"+/v8-file,label\na.png,b+APY-se\n")

@@ -1,5 +1,5 @@
 """Limits for tables. A file of a few kB can unpack to gigabytes, so everything is counted while it
-is read, and nothing is kept in memory before it was counted."""
+is read, and nothing is kept in memory before it has been counted."""
 
 from __future__ import annotations
 

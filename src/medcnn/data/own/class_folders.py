@@ -140,7 +140,7 @@ def read_class_folders(
     if not found or (not classes and (len(set(folders)) < 2 or masks_among(folders))):
         raise DataError(no_classes(root, paths, sorted(images)))
     if tags and not headers:
-        raise UsageError(f"data.tags has no effect: there is no DICOM under {root}.")
+        raise UsageError(f"data.tags has no effect: there is no DICOM file under {root}.")
     whose = by_patient(whole, headers)
     first = first_of(whose)
     present = {i: [rename.get(name, name)] for i, name in enumerate(folders)}

@@ -65,7 +65,7 @@ def _fits(top: Sequence[Sequence[str]], first: int, deep: int) -> bool:
     below = ends[first + deep :]
     if not below or first == 0:
         return bool(below)
-    # most rows must be wider than the legend, else one row with an extra cell would name columns
+    # most rows must be wider than the legend, or one row with an extra cell would name columns
     wider = sum(end > max(ends[:first]) for end in below)
     return 2 * wider > len(below) and not any(is_content(cell) for cell in names if cell)
 
@@ -80,7 +80,7 @@ def _depth(top: Sequence[Sequence[str]], first: int) -> int:
     if not named or not parts or parts[0] <= named[0] or any(is_content(below[i]) for i in parts):
         return 1
     blank = [i for i in parts if i >= len(above) or not above[i]]
-    # a third row must have something under the first name: else rows here have no first cell
+    # a third row must have something under the first name, or rows here have no first cell
     return 2 if blank and named[0] in _places(top[first + 2]) else 1
 
 

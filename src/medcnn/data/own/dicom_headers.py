@@ -1,4 +1,4 @@
-"""Reads tags of many DICOM files once: patient, study, object, and others that were asked for.
+"""Reads tags of many DICOM files once: patient, study, object, and any others asked for.
 
 Identifiers of patients, studies and objects are kept, in memory and in the cache, only as keyed
 digests: these can be compared with cells of a table, which is all they are needed for.

@@ -109,10 +109,10 @@ def encoding_of(path: Path, opened: Callable[[], BinaryIO]) -> str:
         head = file.read(1 << 12)
         if packed := next((name for mark, name in _PACKED.items() if head.startswith(mark)), ""):
             raise DataError(
-                f"{path} is compressed with {packed}, which is not read here: unpack it."
+                f"{path} is compressed with {packed}, which medcnn does not read: unpack it."
             )
         if head.startswith(UTF7_MARKS):
-            raise DataError(f"{path} is UTF-7, which is not read: save it as UTF-8.")
+            raise DataError(f"{path} is UTF-7, which medcnn does not read: save it as UTF-8.")
         size, zeros, plain = len(head), b"\0" in head, head.isascii()
         escape = b"\x1b$" in head or b"\x1b(" in head
         while part := file.read(1 << 20):
@@ -139,7 +139,7 @@ def _wide(path: Path, head: bytes) -> str:
         try:
             text = head[: len(head) // width * width].decode(encoding)
         except UnicodeDecodeError as error:
-            if error.end < len(head) - 4:  # else the sample ends within a character
+            if error.end < len(head) - 4:  # or the sample ends within a character
                 continue
             text = head[: error.start].decode(encoding)
         plain = sum(c.isascii() and (c.isprintable() or c in "\t\r\n") for c in text)
@@ -228,13 +228,13 @@ def _mixed(path: Path, whole: list[int], broken: list[tuple[int, bytes]]) -> Dat
     return DataError(
         f"{path}: lines {lines} are not UTF-8, but lines {others} are ({word} in line "
         f"{broken[0][0]}). The file has two encodings: save it as UTF-8 and check these lines; or, "
-        "if all of it has one other encoding, set data.encoding=NAME."
+        "if the whole file has another encoding, set data.encoding=NAME."
     )
 
 
 def _unknown(path: Path, why: str, example: str) -> DataError:
     return DataError(
-        f"{path} is not UTF-8, and its encoding is not clear: {why}. Save the table as UTF-8, or "
+        f"{path} is not UTF-8, and its encoding is unclear: {why}. Save the table as UTF-8, or "
         f"set data.encoding=NAME, such as data.encoding={example}."
     )
 

@@ -99,7 +99,7 @@ def _patient(columns: Mapping[str, Column], joined_on: str | None) -> list[Guess
     column = found[0]
     most, blank = max(column.counts.values()), column.cells.count("")
     noun = "lesion" if {"lesion", "laesion"} & vocabulary.tokens(column.name) else "patient"
-    why = f"by its name; {len(column.counts):,} values, {most} rows at most"
+    why = f"by its name; {len(column.counts):,} values, at most {most} rows each"
     if blank:
         why += (
             f"; {blank:,} of {len(column.cells):,} rows are blank and will be refused until filled"

@@ -67,13 +67,13 @@ def _by_name(column: Column, images: Images) -> tuple[float, list[Guess]]:
         guess = _image_guess(
             column, hits, "are names of images, with several folders or extensions"
         )
-        why = "files are searched by name, in all folders"
+        why = "files are searched for by name, in all folders"
         return hits / len(cells), [guess, Guess(setting="join", value=FILE_NAME, why=why)]
     folder, suffix = one
     guesses = [_image_guess(column, hits, f"are images in {folder or '.'}/")]
     if folder:
         guesses.append(
-            Guess(setting="folder", value=folder, why="put before the cell", sure=Sure.SURE)
+            Guess(setting="folder", value=folder, why="goes before the cell", sure=Sure.SURE)
         )
     if suffix:
         guesses.append(Guess(setting="suffix", value=suffix, why="is added", sure=Sure.SURE))

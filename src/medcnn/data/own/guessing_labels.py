@@ -124,7 +124,7 @@ def guess_kind(column: Column, before: Sequence[Guess], whose: Column | None) ->
     words = [w for w in counts if w not in rename]
     guesses = []
     if rename:
-        why = "two spellings; the more frequent one stays"
+        why = "two spellings; the more frequent one is kept"
         guesses.append(Guess(setting="rename", value=rename, why=why))
     if unlabelled:
         rows = sum(column.counts[w] for w in unlabelled)
@@ -175,7 +175,7 @@ def _spelt_otherwise(counts: Counter[str]) -> dict[str, str]:
 
 
 def _near(word: str, words: Sequence[str]) -> list[str]:
-    """The class of which a rare one may be a typo; not for grades, which differ as little."""
+    """The class that a rare one may be a typo of; not for grades, which also differ this little."""
     others = [w for w in words if w != word and not any(c.isdigit() for c in w + word)]
     return get_close_matches(word, others, n=1, cutoff=0.85)
 

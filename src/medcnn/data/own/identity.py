@@ -1,5 +1,5 @@
 """Whether a column identifies people, by its name, in the languages of many hospitals. A miss costs
-more than a false alarm: after a false alarm, the column is only not kept as an attribute."""
+more than a false alarm, after which the column is merely not kept as an attribute."""
 
 from __future__ import annotations
 

@@ -40,7 +40,7 @@ def is_system(name: str) -> bool:
 
 
 def files_below(root: Path, *, follow_links: bool = False) -> list[str]:
-    """Every file below a root, with `/`, sorted; those for which `is_system` holds are skipped.
+    """Every file below a root, with `/`, sorted; those of `is_system` are skipped.
 
     Args:
         follow_links: follow links, even out of the root.

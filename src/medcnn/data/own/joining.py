@@ -28,7 +28,7 @@ from medcnn.system.registry import nearest
 FILE_NAME = "file_name"
 JOINS = (FILE_NAME, *IDENTIFIERS)
 FEW = 5
-"""For this many missing files, similar names are searched; each search lists a folder."""
+"""Similar names are searched for this many missing files; each search lists a folder."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,7 +68,7 @@ def joined(
 
     Args:
         cells: row -> its image column.
-        join: one of JOINS. A SOPInstanceUID and a file name mean one file. A patient, a study and
+        join: one of JOINS. A SOPInstanceUID or a file name means one file. A patient, a study and
             an accession number may have several files, and each gets the labels of the row. A file
             name may differ from the file's in case, Unicode form and extension.
         keywords: additional tags to read.
@@ -101,7 +101,7 @@ def joined(
     one_each = join in (FILE_NAME, "SOPInstanceUID")
     if one_each:
         faults += [
-            f"{line(row)}: {len(paths)} files have this {join}; leave one file of each"
+            f"{line(row)}: {len(paths)} files have this {join}; keep one file of each"
             for row, paths in files.items()
             if len(paths) > 1
         ]
@@ -128,7 +128,7 @@ def joined(
 def _first_rows(
     cells: Mapping[int, str], join: str, line: Callable[[int], str]
 ) -> tuple[list[int], list[str]]:
-    """The first row of each value, and every blank one; and faults of all others."""
+    """The first row of each value, and every blank one; and the faults of the others."""
     rows_of: dict[str, list[int]] = {}
     for row, cell in cells.items():
         rows_of.setdefault(cell, []).append(row)

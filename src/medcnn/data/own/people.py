@@ -52,8 +52,8 @@ def note_odd_names(column: str | None, names: Iterable[str]) -> None:
         shown = listed([" and ".join(map(private, names[:3])) for names in several], 3)
         log.warning(
             f"{column}: {len(several)} ids have several spellings, which count as different "
-            f"patients: {shown}. If they mean the same one, a patient may be in training and in "
-            "test"
+            f"patients: {shown}. If they mean the same person, a patient may be in both training "
+            "and test"
         )
 
 

@@ -19,12 +19,12 @@ Options of `read`:
             or finding -> one of these, with `default` for the rest.
         uncertain_words: words in the table with the same meaning as -1.
         kind: binary, multiclass, multilabel or ordinal; auto: multilabel for a list or a
-            separator, binary for two classes, else multiclass. Grades other than numbers in equal
-            steps need `classes`. For a list of columns of which each image has exactly one:
+            separator, binary for two classes, otherwise multiclass. Grades other than numbers in
+            equal steps need `classes`. If each image has exactly one of a list of columns:
             multiclass, ordinal, or binary (negative before positive).
         classes: in order, if the order matters: grades, or negative before positive.
         patient: column with the patient; null: the PatientID of the DICOM headers if all were read
-            and have one, else splits are by image, with a message.
+            and have one; otherwise splits are by image, with a message.
         split: column with train, validation, test; null makes the splits here, by patient.
         split_names: the column's own words -> train, validation, test.
         exclude: column -> values whose rows are left out.
@@ -259,7 +259,7 @@ class _Reading:
     kept_of: Callable[[int], dict[str, str]]
 
     def manifest(self, root: Path, kept: Kept, faults: Sequence[str], group_noun: str) -> Manifest:
-        """Raises DataError if no row gives a record.
+        """Raises DataError if no row yields a record.
 
         Args:
             faults: of rows that were already left out.
@@ -282,7 +282,7 @@ class _Reading:
         )
 
     def _records(self) -> tuple[list[Record], list[str]]:
-        """All records, and the faults of rows that give none."""
+        """All records, and the faults of rows that yield none."""
         row_of: dict[str, int] = {}
         first_path = first_of(self.by_tag)
         records: list[Record] = []

@@ -17,7 +17,7 @@ from medcnn.data.own.encodings import check_encoding, encoding_of
 from medcnn.system.errors import DataError
 
 MARKS = ",;\t|"
-"""Between cells; where a line has as many of two, the first."""
+"""Between cells; if a line has equally many of two, the first."""
 LINES_LOOKED_AT = 1000
 """A title above the names of the columns may lack a separator, so several lines are examined."""
 

@@ -1,7 +1,7 @@
 """NIH ChestX-ray14 in its official layout: frontal chest radiographs with fourteen findings.
 
     Data_Entry_2017*.csv, images/ or images_001/images/ ... images_012/images/,
-    train_val_list.txt and test_list.txt, if there
+    train_val_list.txt and test_list.txt, if present
 
 Source: Wang et al. 2017, CVPR, "ChestX-ray8"; the fourteen findings are those of its later release.
 """

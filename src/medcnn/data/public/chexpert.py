@@ -2,7 +2,7 @@
 
     train.csv, valid.csv (Path, Sex, Age, Frontal/Lateral, AP/PA, fourteen observations)
     train/patient00001/study1/view1_frontal.jpg ..., valid/
-    test.csv or test_labels.csv, test/, if there
+    test.csv or test_labels.csv, test/, if present
 
 Each Path begins with the root, CheXpert-v1.0/ or CheXpert-v1.0-small/. In train.csv an
 observation is 1, 0, -1 (the report is uncertain) or blank (the report does not mention it).
@@ -32,7 +32,7 @@ SET = PublicSet(
     layout=("train.csv", "valid.csv", "train/", "valid/"),
     modality=Modality.CHEST,
     group_noun="patient",
-    splits="train, validation, test (without a test: validation is the test)",
+    splits="train, validation, test (if test is absent, validation is the test)",
 )
 OBSERVATIONS = (
     *("No Finding", "Enlarged Cardiomediastinum", "Cardiomegaly", "Lung Opacity", "Lung Lesion"),

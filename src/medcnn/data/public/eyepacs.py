@@ -1,7 +1,7 @@
 """EyePACS as distributed by Kaggle in 2015: both eyes of each patient, retinopathy grade 0 to 4.
 
     trainLabels.csv (image, level), train/<patient>_<left|right>.jpeg
-    retinopathy_solution.csv (image, level, Usage), test/<patient>_<left|right>.jpeg, if there
+    retinopathy_solution.csv (image, level, Usage), test/<patient>_<left|right>.jpeg, if present
 
 Source: Kaggle, Diabetic Retinopathy Detection,
 www.kaggle.com/c/diabetic-retinopathy-detection/data; the solution was published afterwards.

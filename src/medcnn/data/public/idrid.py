@@ -1,10 +1,10 @@
-"""IDRiD, part B (disease grading): fundus photographs from an Indian clinic, with official test.
+"""IDRiD, part B (disease grading): fundus photographs from an Indian clinic, with a test split.
 
     1. Original Images/a. Training Set/IDRiD_001.jpg ..., b. Testing Set/IDRiD_001.jpg ...
     2. Groundtruths/a. IDRiD_Disease Grading_Training Labels.csv, b. ..._Testing Labels.csv
         (Image name, Retinopathy grade, Risk of macular edema)
 
-Names repeat in the test, so the id of an image includes its part.
+Names repeat in the test split, so the id of an image includes its part.
 
 Source: Porwal et al. 2018, Data 3(3):25, doi 10.3390/data3030025; IEEE DataPort 10.21227/H25W98.
 """

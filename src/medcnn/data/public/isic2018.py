@@ -1,4 +1,4 @@
-"""ISIC 2018 task 3: HAM10000 for training, with the official validation and test of the challenge.
+"""ISIC 2018 task 3: HAM10000 for training, with the challenge's own validation and test splits.
 
     ISIC2018_Task3_<Training|Validation|Test>_Input/ISIC_0024306.jpg ...
     ISIC2018_Task3_<...>_GroundTruth/ISIC2018_Task3_<...>_GroundTruth.csv

@@ -1,8 +1,8 @@
-"""ISIC 2019: HAM10000, BCN_20000 and MSK together, with the official test of the challenge.
+"""ISIC 2019: HAM10000, BCN_20000 and MSK together, with the challenge's own test split.
 
     ISIC_2019_Training_Input/, ISIC_2019_Training_GroundTruth.csv (image, MEL, NV, BCC, AK, BKL,
     DF, VASC, SCC, UNK: 1.0 in one of them), ISIC_2019_Training_Metadata.csv (image, age_approx,
-    anatom_site_general, lesion_id, sex), and the same of ISIC_2019_Test_..., if there
+    anatom_site_general, lesion_id, sex), and the same for ISIC_2019_Test_..., if present
 
 Test images of none of the eight diagnoses (UNK) have no counterpart in training and are left out.
 Lesions are known for most training images, and for no test image.

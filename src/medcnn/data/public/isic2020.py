@@ -3,9 +3,9 @@
     ISIC_2020_Training_GroundTruth.csv (or _v2), or train.csv of Kaggle: image_name, patient_id,
     sex, age_approx, anatom_site_general_challenge, diagnosis, benign_malignant, target
     train/<image_name>.jpg or .dcm, below the root, jpeg/, ISIC_2020_Training_JPEG/ or _Dicom/
-    ISIC_2020_Training_Duplicates.csv (image_name_1, image_name_2), if there
+    ISIC_2020_Training_Duplicates.csv (image_name_1, image_name_2), if present
 
-The second image of each pair of duplicates is left out. The labels of the test are not public.
+The second image of each pair of duplicates is left out. The test labels are not public.
 
 Source: Rotemberg et al. 2021, Sci Data 8:34, doi 10.1038/s41597-021-00815-z;
 challenge.isic-archive.com/data/#2020.

@@ -9,7 +9,7 @@
 Only the file name identifies the patient. In the older names, bacteria and virus are numbered
 separately: person1000_bacteria and person1000_virus are two children.
 
-Source: Kermany et al. 2018, Cell 172(5), doi 10.17632/rscbjbr9sj; naming by its data page.
+Source: Kermany et al. 2018, Cell 172(5), doi 10.17632/rscbjbr9sj; naming from its data page.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def read(root: Path | None, *, official: bool = True) -> Manifest:
 
     Args:
         official: keep the authors' splits; false makes all three by patient, since the official
-            validation has 16 images.
+            validation split has 16 images.
     """
     place = SET.open(root)
     labels = LabelSpace(kind=Kind.BINARY, names=("NORMAL", "PNEUMONIA"))

@@ -1,4 +1,4 @@
-"""What public sets share: their terms, the layout of their root, and making records of rows."""
+"""What public sets share: their terms, the layout of their root, and turning rows into records."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class PublicSet:
     """A public set in the layout in which its authors distribute it.
 
     Attributes:
-        title: the authors' name of it.
+        title: the authors' name for it.
         about, labels, licence: one line each.
         url: where to get it.
         layout: required contents of the root: paths or globs; `a|b` means either.
@@ -92,12 +92,12 @@ class PublicSet:
     ) -> Manifest:
         """The records as a manifest.
 
-        The authors' splits are used only if their test images are present; else all splits will be
-        made by group.
+        The authors' splits are used only if their test images are present; otherwise all splits
+        will be made by group.
 
         Args:
             views: keep only these values of the attribute `view`.
-            group_noun: if it differs in this copy from that of the set.
+            group_noun: if this copy's differs from the set's.
 
         Raises:
             UsageError: no image has one of the views.

@@ -8,7 +8,7 @@
     IDRiD           2. All Segmentation Groundtruths/a. Training Set/1. Microaneurysms/..._MA.tif
                     and three more kinds of lesion, of the images in 1. Original Images (part A)
 
-The images that IDRiD grades (part B) have names of their own, which do not lead to part A.
+The images that IDRiD grades (part B) have other names, which do not lead to part A.
 
 Source: Wang et al. 2017, CVPR; Shih et al. 2019, Radiology: AI 1(1); Nguyen et al. 2022, Sci Data
 9:429; Tschandl et al. 2020, Nat Med 26; Mendonca et al. 2013, IEEE EMBC; Porwal et al. 2018, Data
@@ -39,7 +39,7 @@ LESIONS = ("1. Microaneurysms", "2. Haemorrhages", "3. Hard Exudates", "4. Soft 
 
 
 def marks_of(root: Path, path: str, label: str, height: int, width: int) -> Mask | None:
-    """What readers marked as `label` in an image [height, width]; None where nothing is known.
+    """What readers marked as `label` in an image [height, width]; None if nothing is known.
 
     Args:
         root: the folder of the set.
@@ -68,7 +68,7 @@ def marks_of(root: Path, path: str, label: str, height: int, width: int) -> Mask
 
 
 def may_have_marks(root: Path, path: str) -> bool:
-    """Whether a table of boxes or a mask lies where the set would have it."""
+    """Whether there is a table of boxes or a mask where the set keeps them."""
     name = PurePosixPath(path)
     tables = (root / table for table, *_ in _tables(name))
     return any(place.is_file() for place in (*_masks(root, name), *tables))
@@ -84,7 +84,7 @@ def _tables(name: PurePosixPath) -> tuple[tuple[str, int, Callable[..., Iterator
 
 
 def _mask(path: Path, height: int, width: int) -> Mask:
-    """The marked part of a mask that may have another size than the image."""
+    """The marked part of a mask, whose size may differ from the image's."""
     with Image.open(path) as file:
         mask = file.convert("L").resize((width, height), Image.Resampling.NEAREST)
     # IDRiD marks in red, whose grey is 76
@@ -92,7 +92,7 @@ def _mask(path: Path, height: int, width: int) -> Mask:
 
 
 def _masks(root: Path, name: PurePosixPath) -> Iterator[Path]:
-    """Where the set would have masks of an image; what is marked is what any of them marks."""
+    """Where the set keeps masks of an image; a pixel is marked if any of them marks it."""
     if name.parent.parent.name == "1. Original Images":
         place = root / name.parent.parent.parent / IDRID / name.parent.name
         for lesion, short in zip(LESIONS, ("MA", "HE", "EX", "SE"), strict=True):
@@ -103,7 +103,7 @@ def _masks(root: Path, name: PurePosixPath) -> Iterator[Path]:
 
 
 def _rows(table: Path) -> Iterator[dict[str, str]]:
-    """Cells by the heads of their columns, of which some are blank in ChestX-ray14."""
+    """Cells by the names of their columns, some of which are blank in ChestX-ray14."""
     with table.open(newline="", encoding="utf-8-sig", errors="replace") as file:
         reader = csv.reader(file)
         head = [name or str(n) for n, name in enumerate(next(reader, []))]

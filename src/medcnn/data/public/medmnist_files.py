@@ -34,13 +34,13 @@ def published() -> dict[str, str]:
 
 
 def fetch(file: Path) -> None:
-    """Fetch a file, which appears complete and with the right MD5, or not at all.
+    """Fetch a file. It appears complete and with the right MD5, or not at all.
 
     Args:
         file: its name is one of `published`.
 
     Raises:
-        MedcnnError: no network, an interrupted download, or another MD5.
+        MedcnnError: no network, an interrupted download, or a wrong MD5.
     """
     url, wanted = f"{RECORD}{file.name}", published()[file.name]
     log.info(f"fetching {url}")

@@ -32,7 +32,7 @@ SET = PublicSet(
 
 
 def read(root: Path | None) -> Manifest:
-    """Gradable images; both of an examination are one group."""
+    """Gradable images; the two of an examination form one group."""
     place = SET.open(root)
     pairs = sheet_at(place, "messidor-2.csv", "left", "right")
     whose = {_key(row[eye]): _key(row["left"]) for row in pairs.rows for eye in ("left", "right")}

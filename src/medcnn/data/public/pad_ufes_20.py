@@ -22,7 +22,7 @@ SET = PublicSet(
     licence="CC BY 4.0",
     url="https://doi.org/10.17632/zr7vgbcyr2.1",
     layout=("metadata.csv", "images/|imgs_part_1/"),
-    # without a dermoscope, but skin has no upright either, and that is what the modality decides
+    # not dermoscopy, but skin has no upright position either, and that is what this decides
     modality=Modality.DERMOSCOPY,
     group_noun="patient",
 )

@@ -2,12 +2,12 @@
 
     stage_2_train_labels.csv (patientId, x, y, width, height, Target; one row per box)
     stage_2_train_images/<patientId>.dcm
-    stage_2_detailed_class_info.csv (patientId, class), if there
-    pneumonia-challenge-dataset-mappings_2018.json (img_id, subset_img_id), if there
+    stage_2_detailed_class_info.csv (patientId, class), if present
+    pneumonia-challenge-dataset-mappings_2018.json (img_id, subset_img_id), if present
 
 Each patientId is one image of ChestX-ray14, and a person may have several. The mapping that RSNA
 publishes with the challenge identifies them; without it, images are the groups. The archive does
-not contain the labels of the test.
+not contain the test labels.
 
 Source: Shih et al. 2019, Radiology: AI 1(1), doi 10.1148/ryai.2019180041;
 www.rsna.org/rsnai/ai-image-challenge/rsna-pneumonia-detection-challenge-2018.

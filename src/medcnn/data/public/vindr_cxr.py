@@ -1,4 +1,4 @@
-"""VinDr-CXR: DICOM radiographs from Hanoi, each read by three radiologists, the test by five.
+"""VinDr-CXR: DICOM radiographs from Hanoi, read by three radiologists each, test images by five.
 
     annotations/image_labels_train.csv (image_id, rad_id, 22 findings, 6 diagnoses; row per reader)
     annotations/image_labels_test.csv (image_id and the same; row per image, by consensus)
@@ -51,8 +51,8 @@ def read(root: Path | None, *, readers: int = 2) -> Manifest:
     """The official splits; the set does not identify patients.
 
     Args:
-        readers: number of the three radiologists of a training image who must see a finding: 2 is
-            the majority, 1 any of them, 3 all.
+        readers: how many of a training image's three radiologists must see a finding: 2 is the
+            majority, 1 any of them, 3 all.
     """
     if not 1 <= readers <= READERS:
         raise UsageError(f"data.readers={readers}: each training image has {READERS} readers.")

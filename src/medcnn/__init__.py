@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 
 def __getattr__(name: str) -> Any:
-    """Names of `__all__` come from `medcnn.api`, which imports torch: so only when one is used."""
+    """Imports `medcnn.api`, and with it torch, only when a name in `__all__` is used."""
     if name in __all__:
         from medcnn import api
 

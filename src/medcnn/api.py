@@ -58,7 +58,7 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """The folder of a finished run, and its content."""
+    """The folder of a finished run, and what is in it."""
 
     folder: Path
 
@@ -86,11 +86,11 @@ def train(settings: Sequence[str] = (), *, config_dir: Path | str | None = None)
     """Train like `medcnn train`; a stopped run is resumed.
 
     Args:
-        settings: as at the command line: `["data=my_hospital", "model=resnet50"]`.
-        config_dir: folder of your own YAML.
+        settings: as on the command line: `["data=my_hospital", "model=resnet50"]`.
+        config_dir: folder with your own YAML files.
 
     Raises:
-        UsageError: settings are wrong; lists all faults.
+        UsageError: settings are wrong; the message lists all faults.
         DataError: the data are refused.
         DivergedError: the loss became infinite or nan.
     """
@@ -104,8 +104,8 @@ def read_manifest(data: Path | str, *, settings: Sequence[str] = ()) -> Manifest
     """The images of a data YAML with their labels, patients and splits; nothing is decoded.
 
     Args:
-        data: a YAML file as `medcnn init` writes it, or the name of a public set.
-        settings: more settings, as at the command line: `["data.root=/data/fundus"]`.
+        data: a YAML file such as `medcnn init` writes, or the name of a public data set.
+        settings: more settings, as on the command line: `["data.root=/data/fundus"]`.
 
     Raises:
         UsageError: a setting is wrong, or the root does not exist.
@@ -141,13 +141,12 @@ def torch_dataset(
     Args:
         manifest: the images, from `read_manifest`.
         split: train, validation or test.
-        preprocessing: of a model (`model.preprocessing`), or one of your own.
+        preprocessing: that of a model (`model.preprocessing`), or your own.
         cache: where to keep decoded pixels: auto, off, or a folder.
 
     Returns:
         Item i is an image [C, size_px, size_px], float32 in 0..1, and its target [K], float32,
-        nan if a label was not assessed. Unreadable images are left out; `unreadable` has the
-        reasons.
+        nan if a label was not assessed. Unreadable images are left out; `unreadable` says why.
     """
     store = open_store(manifest, preprocessing, cache=cache)
     return PixelDataset(manifest, store, Split(split))
@@ -157,7 +156,7 @@ class PixelDataset(Dataset[tuple[Tensor, Tensor]]):
     """Preprocessed pixels and targets, decoded once.
 
     Attributes:
-        image_ids: of the items, in their order.
+        image_ids: id of each item's image.
         groups: patient of each item.
         unreadable: image id -> why it was left out.
     """
@@ -198,9 +197,9 @@ def compare(
     Args:
         reference: predictions, a run, or its folder.
         other: the same.
-        split: of the runs.
+        split: which predictions of a run to compare.
         common: leave out images that one of them lacks, instead of refusing.
-        margin: how much worse `other` may be in the first score and still be called not inferior.
+        margin: how much worse `other` may be in the first score and still count as not inferior.
 
     Raises:
         DataError: classes, images, labels or patients differ.

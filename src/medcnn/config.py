@@ -95,7 +95,7 @@ def cache_of(value: Any) -> str:
 
 
 def full_scale_of(value: Any) -> int | None:
-    """Number of used bits of 16, or None for `auto`. Raises UsageError."""
+    """How many of 16 bits are in use, or None for `auto`. Raises UsageError."""
     if value in (None, "auto"):
         return None
     if isinstance(value, int) and not isinstance(value, bool) and 8 <= value <= 16:
@@ -113,7 +113,7 @@ def micro_batch_of(value: Any) -> int | None:
 
 
 def names_of(value: Any) -> Mapping[str, str | None]:
-    """Class of an old model -> class here, or None where it is none here. Raises UsageError."""
+    """Class of an old model -> class here, or None if there is none. Raises UsageError."""
     known = value if isinstance(value, Mapping) else {"": []}
     if any(isinstance(v, bool | Mapping | list | tuple) for v in known.values()):
         raise UsageError(f"{shown(value)} should be a mapping such as {{old name: new name}}.")
@@ -209,7 +209,7 @@ class ReadingConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DicomConfig:
-    """Results as DICOM objects, which hold the names of patients."""
+    """Results as DICOM objects, which contain the names of patients."""
 
     folder: str | None
     identified: bool
@@ -224,8 +224,8 @@ class DicomConfig:
             return ["dicom.identified=true has no effect without dicom=FOLDER."]
         if self.folder is not None and not self.identified:
             return [
-                f"dicom={self.folder}: a result that an archive can file holds the name of the "
-                "patient. If that folder may hold it, add dicom.identified=true."
+                f"dicom={self.folder}: a result that an archive can file contains the name of the "
+                "patient. If that folder may contain names, add dicom.identified=true."
             ]
         return []
 

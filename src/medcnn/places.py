@@ -19,9 +19,9 @@ WEIGHT_WORDS = ("auto", "pretrained", "none")
 # Names of weights in a folder from timm or the Hugging Face hub.
 WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
 
-# What the folder of a cross-validation says of itself.
+# What the folder of a cross-validation says about itself.
 CROSSVALIDATION = "crossvalidation.json"
-# By what the folder of a run, or of several, is known.
+# Files that identify the folder of a run, or of several.
 OF_A_RUN = ("run.json", CROSSVALIDATION)
 
 
@@ -31,8 +31,8 @@ def fold_name(repeat: int, fold: int) -> str:
 
 
 def checkpoints_at(path: Path) -> list[Path]:
-    """The file itself, or those that a folder makes an ensemble of: the best checkpoint of each
-    fold of a cross-validation, else all checkpoints that lie there; a run's own folder is none.
+    """The file itself, or the members of the ensemble in a folder: the best checkpoint of each fold
+    of a cross-validation, else all checkpoints in it. A run's own folder is not an ensemble.
 
     Raises:
         UsageError: the cross-validation is not finished.
@@ -45,8 +45,7 @@ def checkpoints_at(path: Path) -> list[Path]:
             raise UsageError(f"{path / CROSSVALIDATION} is damaged.") from None
         if not repeats:
             raise UsageError(
-                f"checkpoint={path} is a cross-validation that is not finished: run its command "
-                "again first."
+                f"checkpoint={path} is an unfinished cross-validation: run its command again first."
             )
         pairs = [(r, f) for r in range(1, repeats + 1) for f in range(1, folds + 1)]
         return [path / fold_name(r, f) / "checkpoints" / "best.safetensors" for r, f in pairs]
@@ -64,14 +63,14 @@ def root_of(data: DataConfig) -> tuple[Path | None, dict[str, Any]]:
     """The root and the options for the adapter.
 
     Raises:
-        UsageError: the data set needs a path and has none, or has one that it does not take.
+        UsageError: the data set needs a path and has none, or has one that it does not use.
     """
     dataset = adapters.DATASETS.choose(data.name)
     options = dict(data.options)
     if data.path is not None:
         if dataset.wants != "data.path=FILE":
             raise UsageError(
-                f"data.path has no effect on data={data.name}; it takes {dataset.wants}."
+                f"data.path has no effect on data={data.name}; it uses {dataset.wants}."
             )
         file = Path(data.path)
         return file.parent, {**options, "file": file.name}
@@ -106,12 +105,12 @@ def require_weights(weights: str) -> None:
         )
     if not any((path / name).is_file() for name in WEIGHT_FILES):
         raise UsageError(
-            f"model.weights={weights} is a folder without {' and '.join(WEIGHT_FILES)}: name a "
+            f"model.weights={weights} is a folder without {' or '.join(WEIGHT_FILES)}: name a "
             "file in it."
         )
 
 
-# Endings of what `medcnn export` writes and `predict` takes.
+# Suffixes of the files that `medcnn export` writes and `predict` accepts.
 EXPORTED = (".onnx", ".pt2")
 
 
@@ -120,7 +119,7 @@ def require_checkpoint(path: Path, *, exported: bool = False) -> None:
     is read.
 
     Args:
-        exported: whether a file of `medcnn export` will do.
+        exported: whether a file of `medcnn export` is accepted.
     """
     suffixes = (".safetensors", *EXPORTED) if exported else (".safetensors",)
     if path.is_dir():
@@ -138,7 +137,7 @@ def require_checkpoint(path: Path, *, exported: bool = False) -> None:
         if exported:
             return
         raise UsageError(
-            f"checkpoint={path} is an exported file, which only predict and `medcnn.load` take. "
+            f"checkpoint={path} is an exported file, which only predict and `medcnn.load` accept. "
             "Name the checkpoint it was made from."
         )
     with path.open("rb") as file:
@@ -231,7 +230,7 @@ def maps_of(table: Path) -> Path:
 
 
 def refuse_shared(folder: Path, said: str) -> None:
-    """Raises UsageError where no images or names of patients belong: runs are passed on.
+    """Raises UsageError if images or names of patients do not belong there: runs are passed on.
 
     Args:
         said: the setting and its value.

@@ -202,7 +202,7 @@ def test_a_description_of_today_without_its_seal_is_refused(
     path, classifier, described = saved
     metadata = {"medcnn": json.dumps(described.to_json())}
     safetensors.torch.save_file(classifier.state_dict(), path, metadata=metadata)
-    with pytest.raises(CheckpointError, match="its checksum does not fit"):
+    with pytest.raises(CheckpointError, match="its checksum does not match"):
         checkpoints.read(path)
 
 

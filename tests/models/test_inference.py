@@ -121,7 +121,7 @@ def test_an_unreadable_image_has_no_row_and_is_listed(colours: Callable[..., Man
 
 
 def test_a_device_that_is_not_there_is_refused_and_auto_takes_what_is() -> None:
-    with pytest.raises(UsageError, match=r"device cuda:99 cannot be used: .* auto takes"):
+    with pytest.raises(UsageError, match=r"device cuda:99 cannot be used: .* auto uses"):
         pick_device("cuda:99")
     assert pick_device("cpu") == CPU
     assert pick_device("auto").type in ("cpu", "cuda", "mps")

@@ -104,7 +104,7 @@ def test_a_package_whose_file_was_changed_is_not_read(
     )
     found, why = packaged("tf_efficientnet_lite0")
     assert found is None
-    assert "is not the one of version 0.1.0 (SHA-256 579344248a93" in why
+    assert "is not that of version 0.1.0 (SHA-256 579344248a93" in why
     body = build_body("tf_efficientnet_lite0", channels=1, size_px=64)
     assert not load_weights(body, "tf_efficientnet_lite0", "auto").pretrained
 

@@ -182,7 +182,7 @@ def test_vgg_and_alexnet_pool_the_map_in_place_of_their_fully_connected_layers()
 
 
 def test_a_network_without_a_map_of_positions_says_what_it_can_do() -> None:
-    message = r"pooling=gem needs .*test_vit has none.*model\.options\.global_pool=avg"
+    message = r"pooling=gem needs .*test_vit has no such places.*model\.options\.global_pool=avg"
     with pytest.raises(UsageError, match=message):
         build("test_vit", "gem")
     with pytest.raises(UsageError, match=r"lenet5 has one at data.size_px=32.*larger"):

@@ -649,7 +649,7 @@ def test_a_flipped_bit_in_a_checkpoint_is_seen_and_the_whole_one_is_named(
     for at in (*(rng.randrange(header, len(content)) for _ in range(20)), described + 3):
         flipped = content[:at] + bytes([content[at] ^ (1 << rng.randrange(5))]) + content[at + 1 :]
         (tmp_path / "best.safetensors").write_bytes(flipped)
-        with pytest.raises(CheckpointError, match=r"last\.safetensors is whole: take that one"):
+        with pytest.raises(CheckpointError, match=r"last\.safetensors is intact: use that one"):
             checkpoints.read(tmp_path / "best.safetensors")
 
 

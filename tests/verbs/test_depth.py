@@ -104,7 +104,7 @@ def test_a_set_of_12_bits_is_found_by_the_audit_and_its_depth_stays_with_the_mod
     table = tmp_path / "new.csv"
     assert run("predict", f"checkpoint={best}", f"input={new}", f"output={table}") != 0
     said = " ".join(capsys.readouterr().err.split())
-    assert "passed over as tables or texts: 2" in said
+    assert "tables and texts left out: 2" in said
     assert "hidden images (rename them to include them): 1" in said
     assert "macOS companion files (._NAME), which are not images: 1" in said
     assert "hidden folders: 1" in said

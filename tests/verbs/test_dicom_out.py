@@ -232,7 +232,7 @@ def test_images_that_nothing_can_be_filed_with_are_counted(
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (("dicom={tmp}/objects",), "holds the name of the patient"),
+        (("dicom={tmp}/objects",), "contains the name of the patient"),
         (("dicom.identified=true",), "has no effect without dicom=FOLDER"),
         (("dicom.per=study",), "dicom.per=study has no effect without dicom=FOLDER"),
         (("dicom.per=series",), "dicom.per=series is not one of image, study"),

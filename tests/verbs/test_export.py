@@ -83,9 +83,9 @@ def test_a_notebook_takes_an_exported_file(onnx: Path) -> None:
     assert exported.labels == whole.labels
     assert np.allclose(exported.features(pixels), whole.features(pixels), atol=1e-5)
     assert np.allclose(exported.predict(pixels).logits, whole.predict(pixels).logits, atol=1e-5)
-    with pytest.raises(UsageError, match="need the checkpoint it was made from"):
+    with pytest.raises(UsageError, match="use the checkpoint it was made from"):
         exported.explain(pixels[0])
-    with pytest.raises(UsageError, match="computed with device cpu"):
+    with pytest.raises(UsageError, match="runs with device cpu"):
         medcnn.load(onnx / "model.onnx", device="cuda")
 
 
@@ -128,7 +128,7 @@ def test_a_program_of_torch_says_the_same_as_its_checkpoint(
     whole, exported = medcnn.load(BEST, device="cpu"), medcnn.load(pt2, trusted=True)
     assert np.allclose(exported.features(pixels), whole.features(pixels), atol=1e-5)
     assert np.allclose(exported.predict(pixels).logits, whole.predict(pixels).logits, atol=1e-5)
-    with pytest.raises(UsageError, match="need the checkpoint it was made from"):
+    with pytest.raises(UsageError, match="use the checkpoint it was made from"):
         exported.explain(pixels[0])
 
 
@@ -153,7 +153,7 @@ def test_nothing_in_a_program_of_torch_runs_until_it_is_trusted(
         assert any("sample_inputs" in name for name in archive.namelist())
     assert run("predict", foreign, BEST.parent, f"output={tmp_path / 'a.csv'}") == 2
     assert "loading it runs code stored in the file" in " ".join(capsys.readouterr().err.split())
-    with pytest.raises(UsageError, match="say trusted=True"):
+    with pytest.raises(UsageError, match="pass trusted=True"):
         medcnn.load(foreign)
     assert not ran.exists()
     with contextlib.suppress(CheckpointError):
@@ -265,9 +265,9 @@ def test_what_makes_no_sense_is_refused_before_anything_is_loaded(
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (("evaluate",), "only predict and `medcnn.load` take"),
+        (("evaluate",), "only predict and `medcnn.load` accept"),
         (("predict", "input=tests", "explain=gradcam"), "maps need the layers"),
-        (("predict", "input=tests", "trainer.precision=bf16"), "computed with precision fp32"),
+        (("predict", "input=tests", "trainer.precision=bf16"), "runs with precision fp32"),
     ],
 )
 def test_what_an_exported_file_cannot_do_is_said(

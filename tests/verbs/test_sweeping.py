@@ -57,7 +57,7 @@ def test_faults_of_all_combinations_are_reported_before_any_run(
     assert run("train", "-m", *SMALL, *launcher) == 2
     assert "n_job" in capsys.readouterr().err
     assert run("train", "-m", *SMALL, "run_dir=a,b") == 2
-    assert "run_dir: give one" in capsys.readouterr().err
+    assert "run_dir: give only one" in capsys.readouterr().err
     assert run("train", "-m", *SMALL, "model=glob(lenet*)", "seed=range(0,3)", "--show-config") == 0
     assert capsys.readouterr().out.count("model=lenet5 seed=") == 3
     assert not (tmp_path / "r").exists()

@@ -118,7 +118,7 @@ def test_the_checkpoint_says_for_which_weights_it_knows_what_is_usual(
     other = tmp_path / "other.safetensors"
     checkpoints.save(other, classifier, described)
     assert run("predict", other, strange, tmp_path / "new.csv") == 0
-    assert "weights of this checkpoint were changed" in " ".join(capsys.readouterr().err.split())
+    assert "weights of this checkpoint have changed" in " ".join(capsys.readouterr().err.split())
     assert {row["looks"] for row in table(tmp_path / "new.csv")} == {""}
     checkpoints.save(other, classifier, last)
     assert run("predict", other, strange, tmp_path / "newer.csv") == 0

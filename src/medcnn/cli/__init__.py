@@ -86,7 +86,7 @@ def run(words: list[str]) -> int:
             from medcnn.models.computing import out_of_memory
 
             if out_of_memory(error):
-                say("there is too little memory for this network, or other programs use it.")
+                say("there is too little memory for this network, or other programs are using it.")
                 return 1
         text = " ".join(str(error).split())
         way = "report the traceback above" if debug else "add --debug for the traceback to report"

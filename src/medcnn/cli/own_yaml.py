@@ -254,7 +254,7 @@ def _near_hint(group: str, name: str) -> str:
             return f" There is {file}: {choice}add --config-dir {place}."
     if group == "data" and ("/" in name or os.path.exists(os.path.expanduser(name))):
         return (
-            f" data= takes a name. For the place of the images, use data.root={name}; `medcnn init "
+            f" data= needs a name. To say where the images are, use data.root={name}; `medcnn init "
             f"{name}` writes a YAML for them."
         )
     return f" Give --config-dir FOLDER if its YAML is elsewhere (FOLDER/{group}/{stem}.yaml)."

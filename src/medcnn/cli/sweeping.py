@@ -96,7 +96,7 @@ def _split(settings: list[str], installed: Sequence[str]) -> tuple[list[str], li
         _, given, name = word.partition("hydra/launcher=")
         if given and name not in installed:
             raise UsageError(
-                f"launcher {name} is not installed; there are {', '.join(sorted(installed))}. "
+                f"launcher {name} is not installed; available: {', '.join(sorted(installed))}. "
                 f"joblib and jobs=N need the extra medcnn[sweep]: {pip_install('sweep')}; "
                 "submitit_slurm needs .venv/bin/pip install hydra-submitit-launcher."
             )
@@ -114,7 +114,7 @@ def _combinations(words: list[str], loader: ConfigLoader) -> tuple[list[list[str
                 f"{o.input_line}: an interval is not a list of values; see medcnn sweep."
             )
         elif o.key_or_group == "run_dir":
-            raise UsageError("run_dir: give one, each run gets a folder of its own in it.")
+            raise UsageError("run_dir: give only one; each run gets its own folder in it.")
         else:
             key = o.get_key_element()
             choices.append(list(dict.fromkeys(f"{key}={v}" for v in o.sweep_string_iterator())))

@@ -55,15 +55,13 @@ def refuse_hostile(words: Sequence[str]) -> None:
     for word in words:
         name = said(word)
         if len(word) > LONGEST_WORD:
-            raise UsageError(
-                f"{name}: has {len(word):,} characters; the limit is {LONGEST_WORD:,}."
-            )
+            raise UsageError(f"{name} has {len(word):,} characters; the limit is {LONGEST_WORD:,}.")
         if any(ord(c) < 32 and c not in "\t\n\r" for c in word):
-            raise UsageError(f"{name!r}: contains a control character.")
+            raise UsageError(f"{name!r} contains a control character.")
         if fault := too_much(word):
-            raise UsageError(f"{name}: {fault}.")
+            raise UsageError(f"{name} {fault}.")
         if _depth(word) > MOST_BRACKETS:
-            raise UsageError(f"{name}: is nested more than {MOST_BRACKETS} deep.")
+            raise UsageError(f"{name} is nested more than {MOST_BRACKETS} deep.")
 
 
 def _depth(word: str) -> int:
@@ -114,7 +112,7 @@ def understood(
         if not key and "=" in word:
             raise UsageError(f"'{shortened(word)}': a setting is written key=value.")
         if key not in PATHS and any("\ud800" <= c <= "\udfff" for c in value):
-            raise UsageError(f"{key}={private(shortened(value))}: is not text in UTF-8.")
+            raise UsageError(f"{key}={private(shortened(value))} is not text in UTF-8.")
         if (new := RENAMED.get(key)) and new in settings(verb.name, config_folder()):
             hints.append(f"{key}= is now called {new}=; the old name still works.")
             key = new

@@ -1,9 +1,9 @@
 """Every operation of a network on one image: shapes, weights, arithmetic, and what part of the
 image a position depends on.
 
-Tensors on the meta device have a shape and no content, so this takes no time and no memory; a
-dispatch mode sees operations that are no modules of their own too. What a position depends on
-follows from windows, strides and paddings (Araujo, Norris and Sim 2019, Distill).
+Tensors on the meta device have a shape but no content, so this takes no time and no memory. A
+dispatch mode also sees operations that are not modules. What a position depends on follows from
+windows, strides and paddings (Araujo, Norris and Sim 2019, Distill).
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from medcnn.pages.anatomy import Anatomy, Layer
 
 @dataclass(frozen=True, slots=True)
 class Axis:
-    """Of a map in one direction: position i depends on pixels from `first` + i `jump` up to, and
-    without, `end` + i `jump`. Both ends are infinite where it depends on all."""
+    """One direction of a map: position i depends on the pixels from `first` + i `jump` up to, but
+    not including, `end` + i `jump`. Both ends are infinite if it depends on all pixels."""
 
     first: float
     end: float
@@ -48,13 +48,13 @@ class Axis:
         return Axis(self.first - moved, self.end - moved, self.jump, count)
 
     def through(self, kernel: int, stride: float, padding: int, dilation: int, count: int) -> Axis:
-        """After a window that gives `count` positions."""
+        """After a window that leaves `count` positions."""
         start = self.padded(padding, 0)
         reach = dilation * (kernel - 1) * self.jump
         return Axis(start.first, start.end + reach, self.jump * stride, count)
 
 
-# Height and width; None: not known.
+# Height and width; None if unknown.
 Field = tuple[Axis, Axis] | None
 
 ACTIVATIONS = {
@@ -79,12 +79,12 @@ VIEWS = {"_unsafe_view", "clone", "_to_copy", "contiguous", "detach", "copy"}
 
 
 class Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Writes a `Layer` for each operation on what depends on the image."""
+    """Records a `Layer` for each operation on anything that depends on the image."""
 
     def __init__(self, network: nn.Module, image: Tensor) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.layers: list[Layer] = []
-        self.inside: list[str] = []  # names of the modules that work now
+        self.inside: list[str] = []  # names of the modules that are running
         self.unclaimed = {
             name: size
             for name, module in network.named_modules()
@@ -92,7 +92,7 @@ class Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
         }
         self.fields: dict[int, Field] = {}
         self.paddings: dict[int, tuple[int, int, int, int]] = {}
-        self.kept: list[Tensor] = []  # or ids would come again
+        self.kept: list[Tensor] = []  # otherwise ids would be reused
         self.know(image, tuple(Axis(0, 1, 1, side) for side in image.shape[2:]))
 
     def know(self, tensor: Tensor, field: Any) -> None:
@@ -150,7 +150,7 @@ class Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What an operation is; without a `kind` it is not worth a line."""
+    """An operation; one without a `kind` gets no line of its own."""
 
     kind: str
     field: Field
@@ -174,7 +174,7 @@ def _step(
     """
     Args:
         seen: the tensors among `args` that depend on the image, with their `fields`.
-        padding: that was added to the first of them: top, bottom, left, right.
+        padding: already added to the first of them: top, bottom, left, right.
     """
     field = _union(fields)
     positions = math.prod(axis.count for axis in field) if field else 0
@@ -252,10 +252,10 @@ class _Window:
         macs: int,
         groups: int = 1,
     ) -> tuple[Field, int, dict[str, Any]]:
-        """The field after it, and what a `Layer` says of it.
+        """The field after it, and what a `Layer` says about it.
 
         Args:
-            before: padding that an operation before it has added.
+            before: padding added by an earlier operation.
         """
         unread, axes = [], []
         for i in (0, 1):
@@ -332,7 +332,7 @@ def _everywhere(field: Field) -> Field:
 
 
 def _union(fields: list[Field]) -> Field:
-    """What a position depends on that is made of positions of several maps."""
+    """What a position depends on if it is made from positions of several maps."""
     first = fields[0]
     for other in fields[1:]:
         if first is None or other is None:
@@ -341,7 +341,7 @@ def _union(fields: list[Field]) -> Field:
         for a, b in zip(first, other, strict=True):
             if a.count == b.count and (a.jump == b.jump or a.count == 1):
                 axes.append(replace(a, first=min(a.first, b.first), end=max(a.end, b.end)))
-            elif 1 in (a.count, b.count):  # one value for all positions, as of squeeze-and-excite
+            elif 1 in (a.count, b.count):  # one value for all positions, as in squeeze-and-excite
                 axes.append((a if b.count == 1 else b).everywhere)
             else:
                 return None

@@ -1,8 +1,8 @@
-"""What the images of a training looked like, in a few numbers, so that a model can say that others
-look unlike them: a radiograph given to a model of the skin, a negative, an empty frame.
+"""What the training images looked like, in a few numbers, so that a model can say when others look
+unlike them: a radiograph given to a skin model, a negative, an empty frame.
 
-It is a simple check of brightness, colour and layout. An image that passes it may still be of
-another kind, and one that fails it may be perfectly good.
+This is a simple check of brightness, colour and layout. An image that passes may still be of
+another kind, and one that fails may be perfectly good.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ FACTS = (
     *("red", "green", "blue", "colour", "contrast", "darkest", "brightest"),
     *("border", "corners", "centre", "detail", "warmth", "vignette"),
 )
-# Of a training: more tell nothing more of a range.
+# How many training images to look at: more would add nothing to a range.
 MOST_IMAGES = 2_000
-# An image is unlike where a fact lies beyond the range of the training by a tenth of that range,
-# and more where few images were seen: 8 in the number of images. By LEAST at any rate. Measured in
+# An image looks unlike the training images if a fact lies outside their range by more than a share
+# of that range, a tenth plus 8 divided by their number, and by more than LEAST. Measured in
 # docs/decisions/0016a-a-simple-check-of-appearance.md.
 MARGIN, MARGIN_OF_FEW = 0.1, 8.0
 LEAST = 0.02
@@ -38,7 +38,7 @@ _GRID = 32
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Appearance:
-    """Fact -> the lowest and the highest that the images of the training had, in 0..1.
+    """Fact -> its lowest and highest value among the training images, in 0..1.
 
     Attributes:
         images: how many were looked at.
@@ -49,7 +49,7 @@ class Appearance:
 
 
 def appearance_of(store: PixelStore, rows: NDArray[np.int64]) -> Appearance:
-    """Of the readable images among `rows`, or of so many of them, evenly spread."""
+    """Of the readable images among `rows`, or of MOST_IMAGES of them, evenly spread."""
     good = store.readable(rows)
     spread = np.linspace(0, len(good) - 1, min(len(good), MOST_IMAGES)).astype(int)
     facts = facts_of(store, good[spread])
@@ -100,8 +100,8 @@ def facts(images: Tensor) -> Floats:
 
 
 def outside(appearance: Appearance, facts: Floats) -> Floats:
-    """[N, FACTS]: how far beyond what is let through, 0 or less where within."""
-    # a fact that the writer of the checkpoint did not know is let through
+    """[N, FACTS]: how far each fact lies beyond its limits; 0 or less if within them."""
+    # a fact that the checkpoint does not have has no limits
     everything = (-np.inf, np.inf)
     low, high = np.array([appearance.ranges.get(name, everything) for name in FACTS]).T
     share = MARGIN + MARGIN_OF_FEW / max(appearance.images, 1)
@@ -110,7 +110,7 @@ def outside(appearance: Appearance, facts: Floats) -> Floats:
 
 
 class Watcher:
-    """Looks at images as they come and says at the end, in one line, which look unlike."""
+    """Looks at images as they come and says at the end, in one line, which ones look unlike."""
 
     def __init__(self, appearance: Appearance | None) -> None:
         self.appearance = appearance
@@ -119,7 +119,7 @@ class Watcher:
         self.most: dict[str, int] = {}
 
     def look(self, store: PixelStore, names: Sequence[str], rows: NDArray[np.int64]) -> None:
-        """At the readable images among `rows`.
+        """Look at the readable images among `rows`.
 
         Args:
             names: of all images of the store.
@@ -135,14 +135,14 @@ class Watcher:
             self.most[fact] = self.most.get(fact, 0) + 1
 
     def line(self) -> str:
-        """Nothing where all look alike."""
+        """Empty if no image looks unlike."""
         if not self.unlike:
             return ""
         facts = sorted(self.most, key=lambda fact: -self.most[fact])
         look = "looks" if len(self.unlike) == 1 else "look"
         return (
             f"{len(self.unlike):,} of {self.seen:,} images {look} unlike those that the model was "
-            f"trained on ({listed([private(name) for name in self.unlike], 3)}; most by their "
+            f"trained on ({listed([private(name) for name in self.unlike], 3)}; mostly in "
             f"{listed(facts, 3)}): a simple check of brightness, colour and layout. If they are of "
-            "another kind, what the model says of them means nothing."
+            "another kind, what the model says about them is meaningless."
         )

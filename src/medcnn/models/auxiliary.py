@@ -1,5 +1,5 @@
-"""Auxiliary classifiers of GoogLeNet and Inception-v3: heads on maps from the middle of the body,
-whose losses are added to that of the last one, and which are not in the checkpoint.
+"""Auxiliary classifiers of GoogLeNet and Inception-v3: heads on maps from the middle of the body.
+Their losses are added to that of the main head, and they are not in the checkpoint.
 
 Source: Szegedy et al. 2015, CVPR, section 5 (weight 0.3), with one convolution and BatchNorm as in
 torchvision; Szegedy et al. 2016, CVPR, section 4, with weight 0.4 as in torchvision's training.
@@ -17,12 +17,12 @@ from torch.nn import functional as F
 
 from medcnn.system.errors import UsageError
 
-# In the names of their weights in a classifier.
+# How the names of their weights in a classifier begin.
 PREFIX = "auxiliary."
 
 
 class Fifths(nn.Module):
-    """As published where the map is large enough (299 px), else the mean over 5x5 parts of it."""
+    """As published if the map is large enough (299 px), else the mean over 5x5 parts of it."""
 
     def forward(self, maps: Tensor) -> Tensor:
         if min(maps.shape[2:]) >= 17:
@@ -65,16 +65,16 @@ BRANCHES = {
 
 
 class Auxiliary(nn.Module):
-    """The heads of one body; `forward` takes the maps of its last forward pass."""
+    """The heads of one body; `forward` uses the maps of its last forward pass."""
 
     def __init__(self, body: nn.Module, backbone: str, num_outputs: int) -> None:
-        """Raises UsageError where `backbone` was not published with auxiliary classifiers."""
+        """Raises UsageError if `backbone` was not published with auxiliary classifiers."""
         super().__init__()
         branches = BRANCHES.get(backbone.partition(".")[0], ())
         if not branches:
             raise UsageError(
                 f"model.auxiliary=true: model.backbone={backbone} was published without auxiliary "
-                f"classifiers. Leave model.auxiliary=false, or take {' or '.join(BRANCHES)}."
+                f"classifiers. Leave model.auxiliary=false, or choose {' or '.join(BRANCHES)}."
             )
         self.weights = [branch.weight for branch in branches]
         self.heads = nn.ModuleList(b.make(b.channels, num_outputs) for b in branches)
@@ -88,7 +88,7 @@ class Auxiliary(nn.Module):
             self.maps[name] = maps
 
     def forward(self) -> list[tuple[float, Tensor]]:
-        """How much each loss counts, and the logits [B, K] that it is of."""
+        """The weight of each loss, and the logits [B, K] that it is computed from."""
         maps, self.maps = list(self.maps.values()), {}
         heads = zip(self.weights, self.heads, maps, strict=True)
         return [(weight, head(seen)) for weight, head, seen in heads]

@@ -13,11 +13,11 @@ def between(
     share: float,
     fresh: Mapping[str, Sequence[int]],
 ) -> dict[str, Tensor]:
-    """`old` + `share` of the way to `new`; whole numbers, such as counts, are those of `new`.
+    """`old`, moved by `share` of the way to `new`; integers, such as counts, come from `new`.
 
     Args:
-        share: 0: `old`, 1: `new`, both to the bit.
-        fresh: tensor -> rows that are taken from `new`, since they mean nothing in `old`.
+        share: 0 returns `old` and 1 returns `new`, both bit for bit.
+        fresh: tensor -> rows that come from `new`, since they mean nothing in `old`.
     """
     found = {}
     for name, now in new.items():

@@ -1,4 +1,4 @@
-"""Names of all backbones, known without importing torch, so that a misspelt one is answered at
+"""Names of all backbones, found without importing torch, so that a misspelt one is reported at
 once."""
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ _REGISTERED = re.compile(r"^@register_model\s+def (\w+)\(", re.MULTILINE)
 
 
 def backbone_names() -> list[str]:
-    """timm's registered networks, read out of its source (importing timm imports torch), and the
+    """timm's registered networks, read from its source (importing timm imports torch), and the
     classics. A name may be followed by `.tag`, which picks one of timm's weights."""
     spec = importlib.util.find_spec("timm")
     assert spec is not None, "timm is a dependency"

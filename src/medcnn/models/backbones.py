@@ -23,13 +23,13 @@ from medcnn.system.errors import UsageError
 from medcnn.system.registry import Table
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-# `model.options.aa_layer`: what a stride is taken after (Zhang 2019, ICML)
+# `model.options.aa_layer`: what is applied before a stride (Zhang 2019, ICML)
 ANTI_ALIASING = {"blur": BlurPool2d, "avg": nn.AvgPool2d}
 
 
 @dataclass(frozen=True, slots=True)
 class Normalisation:
-    """Per channel, of images in 0..1; one entry where images have one channel."""
+    """Per channel, of images in 0..1; one entry if images have one channel."""
 
     mean: tuple[float, ...]
     std: tuple[float, ...]
@@ -48,11 +48,11 @@ class Body:
     """A network without its classifier.
 
     Attributes:
-        num_features: F, seen on a forward pass at the size that the images will have.
+        num_features: F, found by a forward pass at `data.size_px`.
         download: where pretrained weights come from (URL or `hf-hub:` id), or None.
         size_px: height and width of the images that it was built for.
-        trained_px: of those that its pretrained weights were trained with; 0: not known.
-        options: it was built with.
+        trained_px: side of the images that its pretrained weights were trained on; 0 if unknown.
+        options: those that it was built with.
     """
 
     network: nn.Module
@@ -100,10 +100,10 @@ class Backbone:
     """A row of BACKBONES.
 
     Attributes:
-        build: number of channels -> a network that gives features [B, F]; its options are those of
-            `model.options`.
-        mean: per channel, of images in 0..1, that the network wants to be taken off.
-        std: per channel, that it wants to be divided by.
+        build: number of channels -> a network that returns features [B, F]; its options are those
+            of `model.options`.
+        mean: per channel, subtracted from images in 0..1.
+        std: per channel, by which the difference is divided.
         download: URL of pretrained weights, or None.
     """
 
@@ -129,7 +129,7 @@ BACKBONES = Table(
             IMAGENET_STD,
             "https://download.pytorch.org/models/alexnet-owt-7be5be79.pth",
         ),
-        # torchvision's weights came from TensorFlow and want inputs in -1..1
+        # torchvision's weights came from TensorFlow and expect inputs in -1..1
         "googlenet": Backbone(
             _googlenet, _HALF, _HALF, "https://download.pytorch.org/models/googlenet-1378be20.pth"
         ),
@@ -196,12 +196,12 @@ def build_body(
 
 
 def with_drop_path(options: Mapping[str, Any], rate: float | None) -> dict[str, Any]:
-    """`model.options` with `model.drop_path` among them, under the name that timm has for it."""
+    """`model.options` including `model.drop_path`, under timm's name for it."""
     if rate is None:
         return dict(options)
     if "drop_path_rate" in options:
         raise UsageError(
-            "model.drop_path and model.options.drop_path_rate are the same setting: give one."
+            "model.drop_path and model.options.drop_path_rate are the same setting: give only one."
         )
     return {**options, "drop_path_rate": rate}
 
@@ -209,7 +209,7 @@ def with_drop_path(options: Mapping[str, Any], rate: float | None) -> dict[str, 
 def _no_stochastic_depth(name: str) -> UsageError:
     return UsageError(
         f"model.drop_path: model.backbone={name} has no blocks that can be left out (stochastic "
-        "depth). Leave model.drop_path=null, or take a ResNet, EfficientNet, ConvNeXt or ViT."
+        "depth). Leave model.drop_path=null, or choose a ResNet, EfficientNet, ConvNeXt or ViT."
     )
 
 
@@ -219,13 +219,13 @@ def _of_timm(name: str, channels: int, size_px: int, options: dict[str, Any]) ->
     if known is not None and known.fixed_input_size:
         options.setdefault("img_size", size_px)
     wanted = options.get("aa_layer")
-    if isinstance(wanted, str):  # only some networks of timm know layers by name
+    if isinstance(wanted, str):  # only some networks of timm accept layers by name
         options = {**options, "aa_layer": ANTI_ALIASING.get(wanted, wanted)}
     try:
         return timm.create_model(
             name, pretrained=False, num_classes=0, in_chans=channels, **options
         )
-    except Exception as error:  # a value that makes no sense raises whatever it meets first
+    except Exception as error:  # a value that makes no sense may raise anything
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         if "'drop_path_rate'" in reason:
             raise _no_stochastic_depth(name) from error
@@ -235,7 +235,7 @@ def _of_timm(name: str, channels: int, size_px: int, options: dict[str, Any]) ->
 
 
 def source_of(name: str) -> str | None:
-    """Where pretrained weights of a backbone come from: a URL, a `hf-hub:` id, or nowhere."""
+    """Where pretrained weights of a backbone come from: a URL, a `hf-hub:` id, or None."""
     if name in BACKBONES:
         return BACKBONES[name].download
     known = timm.models.get_pretrained_cfg(name, allow_unregistered=True)
@@ -245,12 +245,14 @@ def source_of(name: str) -> str | None:
 
 
 def _refuse_foreign_source(name: str, options: Mapping[str, Any]) -> None:
-    """Name and options may come out of a checkpoint: they must neither fetch nor open anything."""
+    """Name and options may come from a checkpoint: they must neither fetch nor open anything."""
     if not timm.is_model(name):
-        raise UsageError(f"model.backbone={name} is no network of timm {timm.__version__}.")
+        raise UsageError(
+            f"model.backbone={name}: timm {timm.__version__} has no network of this name."
+        )
     if refused := sorted(_SOURCES & set(options)):
         raise UsageError(
-            f"model.options={', '.join(refused)} is not taken: weights come from model.weights."
+            f"model.options={', '.join(refused)} is not allowed: weights come from model.weights."
         )
 
 
@@ -261,7 +263,7 @@ def _num_features(
     try:
         with torch.no_grad():
             features: Any = network(torch.zeros(1, channels, size_px, size_px))
-    except Exception as error:  # a network that meets a wrong size raises whatever it meets first
+    except Exception as error:  # a network that gets a wrong size may raise anything
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         known = trained_px not in (0, size_px)
         least = least_px(partial(_takes, network.to("meta"), channels), size_px)
@@ -275,14 +277,14 @@ def _num_features(
     if not isinstance(features, Tensor) or features.ndim != 2:
         shape = tuple(features.shape) if isinstance(features, Tensor) else type(features).__name__
         raise UsageError(
-            f"model.backbone={name} gives features of shape {shape}, not one row an image; choose "
-            "another backbone."
+            f"model.backbone={name} returns features of shape {shape}, not one row per image; "
+            "choose another backbone."
         )
     return int(features.shape[1])
 
 
 def least_px(fits: Callable[[int], bool], too_small: int) -> int:
-    """The smallest side that `fits`, above one that does not; 0: none up to 1024 does."""
+    """The smallest side that `fits`, above one that does not; 0 if none up to 1024 px does."""
     low, high = too_small, 2 * too_small
     while not fits(high):
         low, high = high, 2 * high
@@ -297,6 +299,6 @@ def least_px(fits: Callable[[int], bool], too_small: int) -> int:
 def _takes(network: nn.Module, channels: int, size_px: int) -> bool:
     try:
         network(torch.zeros(1, channels, size_px, size_px, device="meta"))
-    except Exception:  # whatever a network meets first that is too small
+    except Exception:  # a network may raise anything for images that are too small
         return False
     return True

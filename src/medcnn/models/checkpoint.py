@@ -41,39 +41,39 @@ from medcnn.system.files import sha256_of, write_bytes
 from medcnn.system.privacy import keyed, pseudonym
 from medcnn.system.progress import log
 
-# 2 came with the readout; 3 with a seal, the SHA-256 of weights and description; 4 with poolings;
-# 5 with the description of usual images.
+# 2 added the readout; 3 a seal, the SHA-256 of weights and description; 4 poolings; 5 the
+# description of usual images.
 SCHEMA = 5
 # Groups of plug-ins without which nothing can be predicted.
 NEEDED = ("backbones", "heads", "steps")
 DIGEST_BYTES, SHORT_DIGITS = 12, 8
 NEWER = (
-    f"checkpoint={{}} has schema {{}}, this medcnn reads up to {SCHEMA}; it was written by medcnn "
-    "{!s:.40}: install that or newer."
+    f"checkpoint={{}} has schema {{}}, and this medcnn reads up to {SCHEMA}. It was written by "
+    "medcnn {!s:.40}: install that version or a newer one."
 )
 OTHER_WEIGHTS = (
-    "the weights of this checkpoint were changed since it learnt what is usual, so nobody can say "
-    "which images are unusual for it."
+    "the weights of this checkpoint have changed since it learnt which images are usual, so it "
+    "cannot say which ones are unusual."
 )
 OTHER_KEY = (
-    "pseudonyms are made with another key here than in the training of the checkpoint, so nobody "
-    "can say which of these images it was trained with (see MEDCNN_PSEUDONYM_KEY_FILE)."
+    "pseudonyms here are made with a different key from the one used in training, so it is not "
+    "known which of these images the checkpoint was trained on (see MEDCNN_PSEUDONYM_KEY_FILE)."
 )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Checkpoint:
-    """What stands beside the weights.
+    """What is stored with the weights.
 
     Attributes:
         readout: how logits become probabilities, decisions and sets; fitted on validation.
         flips: mirrored views whose logits are averaged, a key of `inference.VIEWS`.
-        training: the resolved config of the run, without where its images lay.
+        training: the resolved config of the run, without the paths of its images.
         provenance: versions, manifest fingerprint, epoch, validation score, origin of weights.
-        appearance: what the images of the training looked like; None in earlier checkpoints.
+        appearance: what the training images looked like; None in earlier checkpoints.
         familiar: description of usual images; None if that was turned off, in earlier
             checkpoints, and in those of an epoch that was not chosen.
-        plugins: of the run that are not medcnn's own, as `plugins.used` gives them.
+        plugins: those that the run used, as `plugins.used` returns them.
     """
 
     labels: LabelSpace
@@ -91,32 +91,32 @@ class Checkpoint:
 
     @property
     def lineage(self) -> list[Mapping[str, Any]]:
-        """What this checkpoint was made with, and before it those that it was fine-tuned from."""
+        """Provenance of this checkpoint, then of those that it was fine-tuned from."""
         return [self.provenance, *self.provenance.get("parents", ())]
 
     def trained_on(self, manifest: Manifest) -> NDArray[np.bool_]:
-        """[N]: which images of a manifest carry the id of one that this checkpoint, or one before
-        it, was made with (training or validation). Another hospital may use the same ids."""
+        """[N]: which images of a manifest share their id with one that this checkpoint, or one
+        before it, was trained or validated on. Another hospital may use the same ids."""
         seen = np.zeros(len(manifest.records), dtype=np.bool_)
         for made in self.lineage:
             known = set(made.get("made_with", ()))
             digest = short_digest_of if any(len(d) == SHORT_DIGITS for d in known) else digest_of
-            same = manifest.fingerprint() == made.get("manifest")  # whatever key pseudonyms have
+            same = manifest.fingerprint() == made.get("manifest")  # whatever key is in use
             seen |= [
                 r.split is not Split.TEST if same else digest(r) in known for r in manifest.records
             ]
         return seen
 
     def other_key(self, manifest: Manifest) -> bool:
-        """Whether other images have pseudonyms of another key than those of the training, so that
-        `trained_on` recognises none."""
+        """Whether pseudonyms here have a different key from those of the training, so that
+        `trained_on` recognises no image."""
         fingerprint, here = manifest.fingerprint(), (None, pseudonym("", "key"))
         own = any(r.origin for r in manifest.records)
         others = (made for made in self.lineage if made.get("manifest") != fingerprint)
         return own and any(made.get("pseudonym_key") not in here for made in others)
 
     def precision(self, asked: Precision) -> Precision:
-        """`asked`, or (auto) that of the training, which thresholds were chosen with."""
+        """`asked`; for auto that of the training, with which the thresholds were chosen."""
         if asked is not Precision.AUTO:
             return asked
         return Precision(self.training.get("trainer", {}).get("precision", asked))
@@ -140,7 +140,7 @@ class Checkpoint:
 
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> Checkpoint:
-        if stored["schema"] == 1:  # in which there was nothing but thresholds
+        if stored["schema"] == 1:  # which had only thresholds
             readout = Readout.of_thresholds(stored["thresholds"]).to_json()
             stored = {**stored, "readout": readout}
         looks = stored.get("appearance")
@@ -164,20 +164,21 @@ class Checkpoint:
 
 
 def still_needed(old: Checkpoint) -> tuple[dict[str, str], ...]:
-    """The plug-ins of network and preprocessing, in the versions that are installed here."""
+    """The plug-ins of network and preprocessing, in the versions installed here."""
     return plugins.used((p["group"], p["name"]) for p in old.plugins if p["group"] in NEEDED)
 
 
 def digest_of(record: Record) -> str:
-    """96 bits that stand for the id of an image, which itself never enters a checkpoint; keyed
-    where the id is a hospital's. Of 90,000 images and 300,000 others two are alike once in 3e18."""
+    """96 bits that stand for the id of an image, which itself never enters a checkpoint; keyed if
+    the id is a hospital's. Between 90,000 images and 300,000 others, the chance that two are alike
+    is 1 in 3e18."""
     if record.origin:
         return keyed(record.own_id, "trained on", DIGEST_BYTES).hex()
     return hashlib.sha256(record.image_id.encode()).hexdigest()[: 2 * DIGEST_BYTES]
 
 
 def short_digest_of(record: Record) -> str:
-    """As earlier checkpoints have it: 32 bits, of which two large sets have some alike."""
+    """As in earlier checkpoints: 32 bits, some of which two large sets will share."""
     return hashlib.sha256(record.image_id.encode()).hexdigest()[:SHORT_DIGITS]
 
 
@@ -186,7 +187,7 @@ def save(path: Path, classifier: Classifier, checkpoint: Checkpoint) -> None:
 
 
 def serialised(classifier: Classifier, checkpoint: Checkpoint) -> bytes:
-    """The content of a checkpoint's file."""
+    """The content of a checkpoint file."""
     tensors = weights_of(classifier)
     if checkpoint.familiar:
         tensors |= checkpoint.familiar.tensors()
@@ -203,13 +204,13 @@ def weights_of(classifier: Classifier) -> dict[str, Tensor]:
 
 
 def digest_of_body_weights(of: Classifier | Mapping[str, Tensor]) -> str:
-    """SHA-256 of the weights that make features, of a classifier or as `read` gives them."""
+    """SHA-256 of the weights that compute features: a classifier's, or as `read` returns them."""
     tensors = weights_of(of) if isinstance(of, Classifier) else of
     return _seal("", {k: v for k, v in tensors.items() if k.startswith("body.")})
 
 
 def _seal(described: str, tensors: Mapping[str, Tensor]) -> str:
-    """SHA-256 over all that a checkpoint means."""
+    """SHA-256 of a checkpoint's description and tensors."""
     digest = hashlib.sha256(described.encode())
     for name, tensor in sorted(tensors.items()):
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
@@ -241,8 +242,8 @@ def _whole_beside(path: Path) -> str:
         if other != path and other.is_file():
             with suppress(CheckpointError):
                 _read(other)
-                return f"{other} is whole: take that one, or a fresh copy of this one."
-    return "Take a fresh copy of it."
+                return f"{other} is intact: use that one, or a fresh copy of this one."
+    return "Get a fresh copy of it."
 
 
 def _read(path: Path) -> tuple[Checkpoint, dict[str, Tensor]]:
@@ -251,7 +252,7 @@ def _read(path: Path) -> tuple[Checkpoint, dict[str, Tensor]]:
         with safetensors.safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-    except Exception as error:  # safetensors lets through what its header makes torch raise
+    except Exception as error:  # a damaged header may make torch raise anything
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise _DamagedError(
             f"{size} cannot be read: {reason:.200}. It is half written or damaged."
@@ -266,12 +267,12 @@ def _read(path: Path) -> tuple[Checkpoint, dict[str, Tensor]]:
         seal = stored.pop("seal", None)
         schema = stored["schema"]
         if not isinstance(schema, int) or isinstance(schema, bool) or schema < 1:
-            raise ValueError(f"schema {schema!r:.40} is no number from 1 on")
+            raise ValueError(f"schema {schema!r:.40} is not a number of at least 1")
         if schema > SCHEMA:
             raise CheckpointError(NEWER.format(path, schema, stored["provenance"].get("medcnn")))
         if schema > 2 and seal != _seal(json.dumps(stored), tensors):
             raise _DamagedError(
-                f"{size} was changed since it was written: its checksum does not fit."
+                f"{size} has changed since it was written: its checksum does not match."
             )
         plugins.require(stored.get("plugins", []), NEEDED, f"checkpoint={path}")
         checkpoint = Checkpoint.from_json(stored)
@@ -285,7 +286,7 @@ def _read(path: Path) -> tuple[Checkpoint, dict[str, Tensor]]:
         faults = faults_of(checkpoint)
     except (CheckpointError, PluginError):
         raise
-    except Exception as error:  # anybody may have written it: it raises whatever it meets first
+    except Exception as error:  # anybody may have written it, so it may raise anything
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise _DamagedError(f"{size}: its description is damaged: {reason:.200}.") from error
     if faults:
@@ -319,15 +320,15 @@ def restore(checkpoint: Checkpoint, tensors: Mapping[str, Tensor], source: str) 
 
 
 def refuse_not_finite(tensors: Mapping[str, Tensor], source: str) -> None:
-    """Raises CheckpointError if weights to begin a training with are not finite."""
+    """Raises CheckpointError if weights to start training from are not finite."""
     lost = [k for k, v in tensors.items() if v.is_floating_point() and not v.isfinite().all()]
     if lost:
         raise CheckpointError(
-            f"checkpoint={source}: weights that are not finite, in {listed(lost, 3)}. Nothing can "
-            "be learnt from there: take an earlier checkpoint."
+            f"checkpoint={source}: some weights are not finite, in {listed(lost, 3)}. Training "
+            "cannot start from them: use an earlier checkpoint."
         )
 
 
 def provenance_of(path: Path) -> dict[str, Any]:
-    """What predictions and reports say of the checkpoint they came from."""
+    """What predictions and reports say about the checkpoint they came from."""
     return {"checkpoint": path.name, "checkpoint_sha256": sha256_of(path)}

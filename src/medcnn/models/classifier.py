@@ -20,7 +20,7 @@ from medcnn.system.errors import UsageError
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Architecture:
-    """All that is needed to build a classifier again; stands in the checkpoint as JSON."""
+    """All that is needed to rebuild a classifier; stored in the checkpoint as JSON."""
 
     backbone: str
     options: Mapping[str, Any]
@@ -28,16 +28,16 @@ class Architecture:
     head_options: Mapping[str, Any]
     channels: int
     size_px: int
-    pooling: str = AUTO  # what earlier checkpoints mean
+    pooling: str = AUTO  # as in earlier checkpoints
     pooling_options: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Classifier(nn.Module):
     """Normalise, body, head.
 
-    Images [B, C, H, W] come as integers of full range or as floats in 0..1; logits go out [B, K].
-    A module that is frozen as a whole stays in evaluation mode, so that its BatchNorm statistics do
-    not move either, and it drops nothing.
+    Images [B, C, H, W] come in as integers of full range or as floats in 0..1; logits [B, K] go
+    out. A module that is frozen as a whole stays in evaluation mode, so that its BatchNorm
+    statistics do not move either and dropout is off.
     """
 
     mean: Tensor
@@ -59,14 +59,14 @@ class Classifier(nn.Module):
             self.register_buffer(name, values, persistent=False)
 
     def features(self, images: Tensor) -> Tensor:
-        """Features [B, F], as the head takes them."""
+        """Features [B, F], the input of the head."""
         normalised = (unit_range(images) - self.mean) / self.std
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.body_frozen):
             return torch.as_tensor(self.body(normalised))
 
     def judged(self, features: Tensor) -> Tensor:
         """Logits [B, K] of features."""
-        # in full precision: logits of 8 significant bits would tie, and scores live on ranks
+        # in full precision: logits of 8 significant bits would tie, and scores depend on ranks
         with full_precision(features):
             return torch.as_tensor(self.head(features.float()))
 
@@ -88,7 +88,7 @@ class Classifier(nn.Module):
         """Freeze every parameter but those called `names`.
 
         Args:
-            statistics: whether normalisation layers that train gather new ones.
+            statistics: whether normalisation layers that train update theirs.
         """
         for name, parameter in self.named_parameters():
             parameter.requires_grad_(name in names)

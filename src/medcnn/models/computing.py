@@ -1,4 +1,4 @@
-"""What a network makes of images, in halves where memory is too small for all at once."""
+"""Runs a network on images, in halves if memory is too small for all at once."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ def autocast(dtype: torch.dtype, device: torch.device) -> AbstractContextManager
 
 
 def out_of_memory(error: Exception) -> bool:
-    """Also where torch raises a plain RuntimeError: the allocators of CPUs and Apple's GPUs do, and
-    NVIDIA's libraries that find no room for a workspace of their own."""
+    """Also if torch raises a plain RuntimeError, as the allocators of CPUs and Apple's GPUs do, and
+    NVIDIA's libraries that have no room for their own workspace."""
     if isinstance(error, torch.OutOfMemoryError):
         return True
     return isinstance(error, RuntimeError) and any(words in str(error) for words in NO_ROOM)
@@ -38,8 +38,7 @@ NO_ROOM = (
 def computed(
     of: Callable[[Tensor], tuple[Tensor, ...]], images: Tensor, dtype: torch.dtype
 ) -> list[NDArray[np.float32]]:
-    """What `of` makes of images in 0..1. Where memory is too small for all at once they go in
-    halves."""
+    """What `of` returns for images in 0..1, in halves if memory is too small for all at once."""
     try:
         with torch.inference_mode(), autocast(dtype, images.device):
             found = of(unit_range(images))

@@ -1,4 +1,4 @@
-"""A head that knows directions only: neither how long features are, nor the rows of its weights."""
+"""A head that uses only directions: the lengths of features and of weight rows do not matter."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch.nn import functional as F
 class CosineLinear(nn.Linear):
     """Scaled cosines of features and the rows of the weights, plus a bias."""
 
-    # Shorter vectors are taken as they are: the direction of 0 has no gradient.
+    # Shorter vectors are left as they are: the direction of 0 has no gradient.
     SHORTEST = 1e-3
 
     def __init__(self, num_features: int, num_outputs: int, scale: float) -> None:
@@ -26,6 +26,6 @@ class CosineLinear(nn.Linear):
 def cosine(
     num_features: int, num_outputs: int, *, scale: float = 16.0, dropout: float = 0.0
 ) -> nn.Sequential:
-    """Cosines between features and one direction per class, times a factor that is learned from
-    `scale` on: no class is preferred for longer weights (Gidaris and Komodakis 2018, CVPR)."""
+    """Cosines between features and one direction per class, times a learned factor that starts at
+    `scale`: no class is preferred for longer weights (Gidaris and Komodakis 2018, CVPR)."""
     return nn.Sequential(nn.Dropout(dropout), CosineLinear(num_features, num_outputs, scale))

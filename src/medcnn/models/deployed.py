@@ -1,6 +1,6 @@
-"""A model that is used, not trained: everything between a picture and a decision in one object.
+"""A model in use, not in training: everything between a picture and a decision in one object.
 
-The Python door and `medcnn predict` both ask it, so they give the same numbers.
+The Python interface and `medcnn predict` both use it, so they give the same numbers.
 """
 
 from __future__ import annotations
@@ -46,8 +46,8 @@ BATCH_SIZE = 64
 
 
 ONLY_ANSWERS = (
-    "checkpoint={} is an exported file: it predicts, says which images are unusual and gives "
-    "features, but maps, further training and looks inside need the checkpoint it was made from."
+    "checkpoint={} is an exported file. It can predict, say which images are unusual and return "
+    "features; for maps, more training or a look inside, use the checkpoint it was made from."
 )
 
 
@@ -57,12 +57,12 @@ class Model:
 
     Attributes:
         checkpoint: the description that is stored with the weights.
-        network: normalisation, body and head, in evaluation mode on `device`; or those of an
+        network: normalisation, body and head, in evaluation mode on `device`; or the network of an
             exported file.
         dtype: precision of the arithmetic.
         provenance: name and SHA-256 of the file, as stated in predictions and reports.
-        members: of an ensemble, whose `checkpoint` is that of the first except for the readout;
-            otherwise empty.
+        members: the models of an ensemble, whose `checkpoint` is that of the first except for the
+            readout; empty for a single model.
     """
 
     checkpoint: Checkpoint
@@ -101,22 +101,22 @@ class Model:
     def predict(
         self, images: Manifest | Source, *, split: str = "all", batch_size: int = BATCH_SIZE
     ) -> Predictions:
-        """What the model says of images: probabilities, decisions, sets, whom to refer.
+        """What the model says about images: probabilities, decisions, prediction sets, referrals.
 
         Args:
             images: a manifest; a folder, a file or a list of files; or pixels: [H, W], [H, W, C],
                 [N, H, W, C] or a list of images, as uint8 in 0..255, uint16 in 0..65535 or floats
-                in 0..1, C being 1 (grey) or 3 (RGB).
+                in 0..1, where C is 1 (grey) or 3 (RGB).
             split: which images of a manifest: train, validation, test or all.
-            batch_size: images at once; another one may move the last bits of a logit.
+            batch_size: images per step; another size may change the last bits of a logit.
 
         Returns:
             One row for each readable image, in the order given. `unreadable` lists the others with
-            the reason. The targets are those of a manifest, else nan.
+            the reason. The targets are those of the manifest, or nan without one.
 
         Raises:
-            UsageError: there is nothing to read, or the pixels are none of the forms above.
-            DataError: the manifest has classes that the model does not know.
+            UsageError: there is nothing to read, or the pixels have none of the forms above.
+            DataError: the manifest has classes that the model lacks.
             MedcnnError: images of the manifest have no finite result.
         """
         if isinstance(images, Manifest):
@@ -134,11 +134,11 @@ class Model:
     def features(
         self, images: Manifest | Source, *, split: str = "all", batch_size: int = BATCH_SIZE
     ) -> NDArray[np.float32]:
-        """Features [N, F], float32: what the head sees of each image, unmirrored.
+        """Features [N, F], float32: what the head sees of each image, not mirrored.
 
         Args:
             images: in any form that `predict` accepts.
-            split: of a manifest: train, validation, test or all.
+            split: which images of a manifest: train, validation, test or all.
             batch_size: images per step.
 
         Raises:
@@ -162,13 +162,13 @@ class Model:
         """Where in one image the logit of a class comes from.
 
         Args:
-            image: a file, or pixels as `predict` takes them.
+            image: a file, or pixels as `predict` accepts them.
             label: a class, which may be the negative one; None: the most probable.
             method: gradcam, hirescam, integrated_gradients or occlusion.
             options: of the method.
 
         Raises:
-            UsageError: a name or option is unknown, or there is not one readable image.
+            UsageError: a name or option is unknown, or there is not exactly one readable image.
         """
         return explain_source(self, image, Choice(name=method, options=options), label)
 
@@ -226,14 +226,14 @@ class Model:
         )
 
     def trained_on(self, manifest: Manifest) -> NDArray[np.bool_]:
-        """[N]: which images any of its checkpoints was made with, as `Checkpoint.trained_on`."""
+        """[N]: which images any of its checkpoints has seen, as `Checkpoint.trained_on`."""
         parts = self.members or (self,)
         found = [part.checkpoint.trained_on(manifest) for part in parts]
         return np.asarray(np.any(found, axis=0))
 
     def _features(self, given: Images, batch_size: int) -> NDArray[np.float32]:
         if self.members:
-            raise UsageError("an ensemble has no features of its own: ask one of its `members`.")
+            raise UsageError("an ensemble has no features of its own: use one of its `members`.")
         if bad := sorted(set(given.rows.tolist()) & given.store.unreadable.keys()):
             first = given.manifest.records[bad[0]].image_id
             raise UsageError(
@@ -255,13 +255,13 @@ class Model:
 def load_model(
     path: Path | str, *, device: str = "auto", precision: str = "auto", trusted: bool = False
 ) -> Model:
-    """A checkpoint, or the ensemble of those in a folder, ready to be used.
+    """Load a checkpoint, or the ensemble of those in a folder, ready to be used.
 
     Args:
         path: a `.safetensors` file that medcnn wrote, a folder of such files, the folder of a
             cross-validation, or a `.onnx` or `.pt2` file of `medcnn export`.
         device: auto, cpu, cuda, cuda:1, mps.
-        precision: fp32, bf16, fp16, or auto: that of the training, which thresholds belong to.
+        precision: fp32, bf16, fp16, or auto: that of the training, which the thresholds belong to.
         trusted: whether you know who made a `.pt2` file: loading it runs code stored in it.
 
     Raises:
@@ -293,8 +293,8 @@ def _load_exported(path: Path, device: str, precision: str, trusted: bool) -> Mo
     for name, value, own in (("device", device, "cpu"), ("precision", precision, "fp32")):
         if value not in ("auto", own):
             raise UsageError(
-                f"trainer.{name}={value}: an exported file is computed with {name} {own}. Leave it "
-                "out, or take the checkpoint."
+                f"trainer.{name}={value}: an exported file runs with {name} {own}. Leave the "
+                "setting out, or use the checkpoint."
             )
     checkpoint, network, origin = read_exported(path, trusted=trusted)
     return Model(
@@ -307,10 +307,10 @@ def _load_exported(path: Path, device: str, precision: str, trusted: bool) -> Mo
 
 
 def together(models: Sequence[Model], path: Path) -> Model:
-    """The ensemble of several models, whatever their order; `path` is what messages call it.
+    """The ensemble of several models, in any order; `path` is what messages call it.
 
     Raises:
-        UsageError: they differ in labels, preprocessing or the rule of their decisions.
+        UsageError: they differ in labels, preprocessing or decision rule.
     """
     members = sorted(models, key=lambda m: str(m.provenance["checkpoint_sha256"]))
     first = members[0]
@@ -319,7 +319,7 @@ def together(models: Sequence[Model], path: Path) -> Model:
         if len(found) > 1:
             raise UsageError(
                 f"checkpoint={path}: the {len(members)} checkpoints there have different {what}, "
-                "so they make no ensemble. Put those that go together into a folder of their own."
+                "so they cannot form an ensemble. Put those that go together into their own folder."
             )
     readout, lost = common_readout(first.labels, [m.readout for m in members])
     if lost:

@@ -1,7 +1,7 @@
 """Whether the description in a checkpoint makes sense, before anything is built from it.
 
-A checkpoint may come from anybody. Its seal says that it is as it was written, not by whom, so
-every value is checked against the type that the code gives it, and the readout is tried.
+A checkpoint may come from anybody. Its seal says that it is as it was written, not by whom. So
+every value is checked against the type that the code declares, and the readout is tried.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from medcnn.statistics.decisions import Readout, certainty
 from medcnn.statistics.patients import combined
 from medcnn.statistics.strangeness import COLUMNS
 
-# Of any number in the options of a network: beyond it there is no layer, only a full memory.
+# The largest number in the options of a network: beyond it no layer makes sense, and memory fills.
 MOST = 65_536
 MOST_LISTED = 1_000
 MOST_PX = 4_096
 _PLAIN = (int, float, bool, str)
-# May be infinite: classes for which no promise can be made are in every set.
+# May be infinite: classes for which nothing can be promised are in every set.
 _MAY_BE_INFINITE = ("bounds", "mean", "std")
 
 
@@ -48,7 +48,7 @@ def faults_of(described: Any) -> list[str]:
 
 
 def _mistyped(value: Any, hint: Any, where: str) -> Iterator[str]:
-    """Where a value, and what it holds, is not of the type that its dataclass gives it."""
+    """Where a value, or a part of it, does not have the type that its dataclass declares."""
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if hint is Any or hint is types.NoneType:
         return
@@ -59,19 +59,19 @@ def _mistyped(value: Any, hint: Any, where: str) -> Iterator[str]:
             )
     elif dataclasses.is_dataclass(hint):
         if not isinstance(value, typing.cast(type, hint)):
-            yield f"{where}: {_short(value)} is no {hint}"
+            yield f"{where}: {_short(value)} is not of type {getattr(hint, '__name__', hint)}"
             return
         for name, part in typing.get_type_hints(hint).items():
             yield from _mistyped(getattr(value, name), part, f"{where}.{name}".lstrip("."))
     elif origin is tuple:
         if not isinstance(value, tuple):
-            yield f"{where}: {_short(value)} is no list"
+            yield f"{where}: {_short(value)} is not a list"
             return
         for item in value:
             yield from _mistyped(item, arguments[0], where)
     elif origin is not None and issubclass(origin, Mapping):
         if not isinstance(value, Mapping) or not all(isinstance(k, str) for k in value):
-            yield f"{where}: {_short(value)} is no mapping"
+            yield f"{where}: {_short(value)} is not a mapping"
             return
         for key, item in value.items():
             yield from _mistyped(item, arguments[1], f"{where}.{_short(key)}")
@@ -86,8 +86,9 @@ def _mistyped(value: Any, hint: Any, where: str) -> Iterator[str]:
         except OverflowError:
             finite = False
         if not fits or not finite:
-            wanted = "finite number" if hint in (int, float) else getattr(hint, "__name__", hint)
-            yield f"{where}: {_short(value)} is no {wanted}"
+            numeric = hint in (int, float)
+            wanted = "a finite number" if numeric else f"of type {getattr(hint, '__name__', hint)}"
+            yield f"{where}: {_short(value)} is not {wanted}"
 
 
 def _short(value: Any) -> str:
@@ -113,7 +114,7 @@ def _sizes(described: Any) -> list[str]:
         f"normalisation: {channels} numbers for {how.channels} channels": (
             channels != {how.channels}
         ),
-        f"flips: {_short(described.flips)} is none of h, v, hv": (
+        f"flips: {_short(described.flips)} is not one of h, v, hv": (
             described.flips not in ("", "h", "v", "hv")
         ),
     }
@@ -140,7 +141,7 @@ def _options(described: Any) -> list[str]:
         return value is None or (isinstance(value, str) and len(value) <= MOST_LISTED)
 
     return [
-        f"architecture.{where}: {_short(value)} is no sensible option"
+        f"architecture.{where}: {_short(value)} is not a sensible option"
         for where, value in named.items()
         if not sound(value, 4)
     ]
@@ -149,7 +150,7 @@ def _options(described: Any) -> list[str]:
 def _looks(described: Any) -> list[str]:
     ranges = described.appearance.ranges if described.appearance else {}
     return [
-        f"appearance.ranges.{_short(name)}: {_short(pair)} is no lowest and highest value"
+        f"appearance.ranges.{_short(name)}: {_short(pair)} is not a lowest and a highest value"
         for name, pair in ranges.items()
         if len(pair) != 2 or pair[0] > pair[1]
     ]
@@ -161,7 +162,7 @@ def _trained(described: Any) -> list[str]:
     training, provenance = described.training, described.provenance
     for name in ("data", "trainer", "audit"):
         if not isinstance(training.get(name, {}), Mapping):
-            faults.append(f"training.{name}: {_short(training[name])} is no group of settings")
+            faults.append(f"training.{name}: {_short(training[name])} is not a group of settings")
     if faults:
         return faults
     data, trainer, audit = (training.get(name, {}) for name in ("data", "trainer", "audit"))
@@ -175,21 +176,22 @@ def _trained(described: Any) -> list[str]:
         "training.audit.max_bad": audit.get("max_bad", 0),
     }
     faults += [
-        f"{where}: {_short(value)} is no number from 0 on"
+        f"{where}: {_short(value)} is not a number of at least 0"
         for where, value in numbers.items()
         if not isinstance(value, int | float) or not 0 <= value < 2**63
     ]
     if trainer.get("precision", "auto") not in list(Precision):
-        faults.append(f"training.trainer.precision: {_short(trainer['precision'])} is none")
+        told = _short(trainer["precision"])
+        faults.append(f"training.trainer.precision: {told} is not a precision")
     parents = provenance.get("parents", [])
     if not isinstance(parents, list) or not all(isinstance(p, Mapping) for p in parents):
-        return [*faults, f"provenance.parents: {_short(parents)} is no list of provenances"]
+        return [*faults, f"provenance.parents: {_short(parents)} is not a list of provenances"]
     made = {f"provenance.parents.{n}": parent for n, parent in enumerate(parents)}
     made = {"provenance": provenance, **made}
     lists = {"training.audit.allow": audit.get("allow", [])}
     lists |= {f"{where}.made_with": of.get("made_with", []) for where, of in made.items()}
     faults += [
-        f"{where}: {_short(value)} is no list of words"
+        f"{where}: {_short(value)} is not a list of words"
         for where, value in lists.items()
         if not isinstance(value, list) or not all(isinstance(word, str) for word in value)
     ]
@@ -199,7 +201,7 @@ def _trained(described: Any) -> list[str]:
         for name in ("manifest", "source", "pseudonym_key", "weights_licence")
     }
     faults += [
-        f"{where}: {_short(value)} is no text"
+        f"{where}: {_short(value)} is not text"
         for where, value in words.items()
         if not isinstance(value, str)
     ]
@@ -207,7 +209,7 @@ def _trained(described: Any) -> list[str]:
 
 
 def _reading(described: Any) -> list[str]:
-    """The readout, tried on logits that mean nothing: all that it does must work."""
+    """The readout, tried on arbitrary logits: everything that it does must work."""
     labels: LabelSpace = described.labels
     readout: Readout = described.readout
     k = len(labels.outputs)
@@ -216,7 +218,7 @@ def _reading(described: Any) -> list[str]:
         with np.errstate(all="ignore"):
             p = readout.probabilities(labels, logits)
             if p.shape != logits.shape or not np.isfinite(p).all() or p.min() < 0 or p.max() > 1:
-                return ["readout.calibration: it makes no probabilities"]
+                return ["readout.calibration: it does not produce probabilities"]
             for point in readout.points:
                 if len(point.thresholds) != (k - 1 if point.grades else k):
                     return [f"readout.points: {len(point.thresholds)} thresholds for {k} outputs"]
@@ -224,7 +226,7 @@ def _reading(described: Any) -> list[str]:
                     return [f"readout.points: {len(point.reasons)} reasons for {k} outputs"]
             decided = readout.decide(labels, p)
             if decided.shape != logits.shape:
-                return ["readout.points: they make no decisions"]
+                return ["readout.points: they do not produce decisions"]
             labels.decision_texts(decided)
             readout.rule(labels)
             if readout.conformal is not None:
@@ -236,6 +238,6 @@ def _reading(described: Any) -> list[str]:
                 of = np.zeros(len(p), dtype=np.int64)
                 combined(labels, p, of, 1, chosen.rule)
                 return _reading(SimpleNamespace(labels=labels, readout=chosen.readout))
-    except Exception as error:  # whatever it meets first
+    except Exception as error:  # it may raise anything
         return [f"readout: it cannot be used ({type(error).__name__})"]
     return []

@@ -33,10 +33,10 @@ class Explanation:
     """Where in an image a logit comes from, by one method.
 
     Attributes:
-        map: [H, W], as large as the image; positive where it speaks for the class, negative where
-            against it, nan where the network was not shown the image. Gradcam and hirescam are in
-            logits per position of the layer, integrated gradients per pixel; occlusion is by how
-            much the logit falls.
+        map: [H, W], as large as the image; positive where the image speaks for the class, negative
+            where it speaks against it, nan where the network did not see it. Gradcam and hirescam
+            are in logits per position of the layer, integrated gradients in logits per pixel;
+            occlusion is the fall of the logit.
         label: the class.
         logit: of the class, before any calibration; the mean over the members of an ensemble.
         method: a name in METHODS.
@@ -49,7 +49,7 @@ class Explanation:
 
     @property
     def unit(self) -> str:
-        """Of the values of the map, in words."""
+        """Unit of the map, in words."""
         return f"logits {UNITS[self.method]}"
 
 
@@ -61,7 +61,7 @@ def as_large(maps: Tensor, size_px: int) -> NDArray[np.float32]:
 
 
 def mean_map(maps: Sequence[Tensor]) -> Tensor:
-    """Of the maps [B, h, w] of the members of an ensemble.
+    """The mean of the maps [B, h, w] of the members of an ensemble.
 
     Raises:
         UsageError: they have different sizes, so that their values cannot be compared.
@@ -70,15 +70,15 @@ def mean_map(maps: Sequence[Tensor]) -> Tensor:
         listed = ", ".join(f"{h}×{w}" for h, w in sorted(sizes))
         raise UsageError(
             f"explain: the members of this ensemble have maps of different sizes ({listed}), whose "
-            "values do not compare. Explain one of them at a time, or take occlusion or "
+            "values cannot be compared. Explain one of them at a time, or use occlusion or "
             "integrated_gradients."
         )
     return torch.stack(list(maps)).mean(0)
 
 
 def most_probable(labels: LabelSpace, each: Sequence[NDArray[np.float32]]) -> str:
-    """The class with the highest mean probability, from the logits [1, K] of each member; of a
-    binary label perhaps the negative one."""
+    """The class with the highest mean probability, from the logits [1, K] of each member; for a
+    binary label it may be the negative one."""
     mean = np.mean([labels.probabilities(logits) for logits in each], axis=0)[0]
     if labels.kind is Kind.BINARY:
         return labels.names[int(mean[0] > 0.5)]
@@ -106,7 +106,7 @@ def explain_source(model: Model, image: Image, how: Choice, label: str | None) -
 def explain_image(
     model: Model, seen: NDArray[Any], whole: NDArray[Any], how: Choice, label: str | None
 ) -> Explanation:
-    """An image that was read already.
+    """Explain an image that was read already.
 
     Args:
         seen: [C, size_px, size_px], as the network takes it.

@@ -1,7 +1,7 @@
-"""Which positions of an image a logit comes from, by methods that are looked up in METHODS.
+"""Which positions of an image a logit comes from, by the methods in METHODS.
 
 A map [B, h, w] is signed: what speaks for the class is positive, what speaks against it negative.
-A map says where, never why; whether it says anything at all is for its checks to show.
+A map says where, never why; its checks show whether it says anything at all.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from medcnn.system.errors import UsageError
 from medcnn.system.progress import log
 from medcnn.system.registry import Table, nearest
 
-# Images that go through the network at once, forwards only and back as well.
+# Images that go through the network at once: forward only, and forward and backward.
 AT_ONCE, AT_ONCE_BACK = 32, 8
-# Attributions of integrated gradients add up to the change of the logit, but for this share of it.
+# Attributions of integrated gradients add up to the change of the logit, to within this share.
 INCOMPLETE = 0.01
 MOST_STEPS = 512
 
@@ -44,7 +44,7 @@ class Logit:
 
     @classmethod
     def of(cls, classifier: Classifier, labels: LabelSpace, label: str) -> Logit:
-        """Raises UsageError where there is no such class."""
+        """Raises UsageError if there is no such class."""
         if label not in labels.names:
             raise UsageError(
                 f"explain: no class is called '{label}'{nearest(label, labels.names)} Known: "
@@ -67,8 +67,8 @@ class Layer:
 
     Attributes:
         name: of the module.
-        maps: what it gives [B, C, h, w].
-        slopes: of the logit with respect to `maps`, of the same shape.
+        maps: its output [B, C, h, w].
+        slopes: of the logit with respect to `maps`, with the same shape.
         logits: [B].
     """
 
@@ -79,9 +79,9 @@ class Layer:
 
 
 def last_layer(logit: Logit, images: Tensor) -> Layer:
-    """The last square map, whichever module gives it: what a ResNet, a DenseNet (after its final
-    norm and ReLU) or a VGG pools. Of a transformer it is the first norm of the last block: beyond
-    it only the class token matters, and that has no position.
+    """The last square map, whichever module returns it: what a ResNet, a DenseNet (after its final
+    norm and ReLU) or a VGG pools. In a transformer it is the first norm of the last block: after it
+    only the class token matters, and that has no position.
 
     Raises:
         UsageError: no output of the network has positions.
@@ -92,7 +92,7 @@ def last_layer(logit: Logit, images: Tensor) -> Layer:
         if isinstance(out, Tensor) and unfold(out) is not None:
             found.append((name, out, unfold))
         elif name and not isinstance(module, nn.Sequential):
-            # a block without a map: what one of its branches still had is not the whole of it
+            # a block without a map: the map of one of its branches is not the whole block
             found[:] = [one for one in found if not one[0].startswith(f"{name}.")]
 
     with torch.enable_grad(), ExitStack() as hooks:
@@ -103,7 +103,7 @@ def last_layer(logit: Logit, images: Tensor) -> Layer:
         if not found:
             raise UsageError(
                 "explain: no layer of this network has the positions of the image at this size. "
-                "Take a method that needs none: integrated_gradients or occlusion."
+                "Choose a method that needs none: integrated_gradients or occlusion."
             )
         name, out, unfold = found[-1]
         (slopes,) = torch.autograd.grad(logits.sum(), out)
@@ -112,7 +112,7 @@ def last_layer(logit: Logit, images: Tensor) -> Layer:
 
 
 def _watched(body: Any) -> Iterator[tuple[str, nn.Module, Unfold]]:
-    """The modules whose output may be the last map, and how it is made one."""
+    """The modules whose output may be the last map, and how to turn it into one."""
     blocks = getattr(body, "blocks", None)
     if blocks and hasattr(blocks[-1], "norm1"):
         prefix = getattr(body, "num_prefix_tokens", 0)
@@ -120,13 +120,13 @@ def _watched(body: Any) -> Iterator[tuple[str, nn.Module, Unfold]]:
         return
     unfold = _channels_last if getattr(body, "output_fmt", "") == "NHWC" else _square
     for name, module in body.named_modules():
-        # whatever they are given, these give a map of one size
+        # whatever they get, these return a map of one size
         if not isinstance(module, nn.AdaptiveAvgPool2d | nn.AdaptiveMaxPool2d):
             yield name, module, unfold
 
 
 def _square(out: Tensor) -> Tensor | None:
-    """Images are square, so a map is; any other shape belongs to the inside of a block."""
+    """Images are square, so maps are too; any other shape belongs to the inside of a block."""
     return out if out.ndim == 4 and out.shape[2] == out.shape[3] > 1 else None
 
 
@@ -135,7 +135,7 @@ def _channels_last(out: Tensor) -> Tensor | None:
 
 
 def _tokens(out: Tensor, *, prefix: int) -> Tensor | None:
-    """[B, N, C] -> [B, C, h, w], without the tokens that stand for no place."""
+    """[B, N, C] -> [B, C, h, w], without the tokens that have no position."""
     places = out[:, prefix:].transpose(1, 2)
     side = math.isqrt(places.shape[2])
     if side**2 != places.shape[2]:
@@ -145,7 +145,7 @@ def _tokens(out: Tensor, *, prefix: int) -> Tensor | None:
 
 def gradcam(logit: Logit, images: Tensor) -> Tensor:
     """Maps of the last layer, each weighted by the mean slope of the logit over its positions.
-    Negative values stay, which the paper cuts off.
+    Negative values, which the paper cuts off, are kept.
 
     Source:
         Selvaraju et al. 2017, ICCV.
@@ -155,8 +155,8 @@ def gradcam(logit: Logit, images: Tensor) -> Tensor:
 
 
 def hirescam(logit: Logit, images: Tensor) -> Tensor:
-    """Maps of the last layer times the slope of the logit at each position. Where a network pools
-    by the mean into a linear head, a map sums to the logit minus its bias, and equals Grad-CAM.
+    """Maps of the last layer times the slope of the logit at each position. If a network pools by
+    the mean into a linear head, a map sums to the logit minus its bias and equals Grad-CAM.
 
     Source:
         Draelos and Carin 2020, arXiv 2011.08891.
@@ -166,9 +166,9 @@ def hirescam(logit: Logit, images: Tensor) -> Tensor:
 
 
 def integrated_gradients(logit: Logit, images: Tensor, *, steps: int = 64) -> Tensor:
-    """The slope at each pixel, averaged on the way from an even image of the mean colour, times how
-    far the pixel is from it; summed over colours. A map sums to the change of the logit on the way:
-    `steps` are doubled until it does within 1 %.
+    """The slope at each pixel, averaged along the way from a uniform image of the mean colour,
+    times the pixel's distance from that colour; summed over channels. A map sums to the change of
+    the logit along the way: `steps` are doubled until it does to within 1 %.
 
     Source:
         Sundararajan, Taly and Yan 2017, ICML.
@@ -202,7 +202,7 @@ def _integrated(logit: Logit, image: Tensor, steps: int) -> Tensor:
 
 
 def occlusion(logit: Logit, images: Tensor, *, patch: float = 0.125) -> Tensor:
-    """How far the logit falls when a square is covered with the mean colour of the image: the mean
+    """How far the logit falls when a square is covered with the mean colour of the image, averaged
     over all squares that cover a pixel. Squares overlap by half.
 
     Args:
@@ -252,11 +252,11 @@ UNITS = {
     "integrated_gradients": "per pixel",
     "occlusion": "when covered",
 }
-"""What the logits of a map are for, by method."""
+"""What the logits of a map are per, by method."""
 
 
 def explained(method: Method, logit: Logit, images: Tensor, flips: str = "") -> Tensor:
-    """Maps [B, h, w] of the mean over mirrored views, which is the logit that a model gives.
+    """Maps [B, h, w] for the mean over mirrored views, which is the logit that a model returns.
 
     Args:
         method: an entry of METHODS with its options, from `METHODS.bind`.

@@ -1,9 +1,9 @@
 """Reads a model that `medcnn export` wrote: the description of its checkpoint, and a network that
-onnxruntime (extra `export`) or torch computes.
+onnxruntime (extra `export`) or torch runs.
 
-In an ONNX file the description lies in the metadata, behind the graph, and a seal over both at its
-end. In a program of torch (.pt2, a zip archive) it is an entry of its own. Loading such a program
-runs code stored in the file (pickle), so it is read only where the user trusts it.
+In an ONNX file the description is in the metadata, after the graph, with a seal over both at the
+end. In a torch program (.pt2, a zip archive) it is a separate entry. Loading such a program runs
+code stored in the file (pickle), so it is read only if the user trusts it.
 """
 
 from __future__ import annotations
@@ -34,15 +34,15 @@ TORCH, SEAL_DIGITS = ".pt2", 64
 OUTPUTS = ("logits", "probabilities", "decisions", "features")
 # Integers [B, H, W, C] -> OUTPUTS.
 Answers = Callable[[NDArray[Any]], tuple[NDArray[Any], ...]]
-# Of the entry of a program of torch that describes it.
+# Name of the entry of a torch program that describes it.
 DESCRIPTION = "medcnn.json"
-# Plug-ins without which an exported file cannot predict: its network needs none.
+# Kinds of plug-ins without which an exported file cannot predict: its network needs none.
 NEEDED = ("steps",)
 
 
 class Exported:
-    """Images [B, C, H, W] of full range -> logits [B, K], averaged over mirrored views, and what
-    the head sees of the images as they are."""
+    """Full-range images [B, C, H, W] -> logits [B, K], averaged over mirrored views, and what the
+    head sees of the unmirrored images."""
 
     def __init__(self, answers: Answers) -> None:
         self.answers = answers
@@ -58,23 +58,23 @@ def of_onnx(content: bytes, source: str) -> tuple[Answers, Mapping[str, str]]:
     runtime = onnxruntime()
     options = runtime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
-    options.log_severity_level = 4  # what is wrong is raised
+    options.log_severity_level = 4  # faults are raised anyway
     try:
         session = runtime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # it raises types of its own for what it cannot read
+    except Exception as error:  # it has its own exception types
         raise CheckpointError(
-            f"{source} ({len(content):,} bytes) cannot be read: {_line(error)}. It is half "
-            "written or damaged, or onnxruntime is older than it: export it again."
+            f"{source} ({len(content):,} bytes) cannot be read: {_line(error)}. It is "
+            "damaged or half written, or onnxruntime is too old for it: export it again."
         ) from error
     metadata: Mapping[str, str] = session.get_modelmeta().custom_metadata_map
     return lambda images: tuple(session.run(list(OUTPUTS), {"images": images})), metadata
 
 
 def of_torch(path: Path, source: str) -> Answers:
-    """What a program of torch answers; runs what the file says. Raises CheckpointError."""
+    """What a torch program answers; runs code in the file. Raises CheckpointError."""
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of the insides of torch
+            warnings.simplefilter("ignore")  # about torch's internals
             module = torch.export.load(path).module()
     except Exception as error:
         raise CheckpointError(
@@ -90,7 +90,7 @@ def of_torch(path: Path, source: str) -> Answers:
 
 
 def description_in(path: Path, source: str) -> dict[str, str]:
-    """The description in a program of torch, without running any of it; raises CheckpointError."""
+    """The description in a torch program, without running any of it; raises CheckpointError."""
     try:
         with zipfile.ZipFile(path) as archive:
             if damaged := archive.testzip():
@@ -106,7 +106,7 @@ def _line(error: Exception) -> str:
 
 
 def onnxruntime() -> Any:
-    """The package, which is imported when it is needed.
+    """The package, imported only when it is needed.
 
     Raises:
         UsageError: it is not installed.
@@ -131,16 +131,16 @@ def read_exported(
     """The description, the network, and what the file was made from.
 
     Args:
-        trusted: whether a program of torch may be read, which runs what it says.
+        trusted: whether a torch program may be read, which runs code in it.
 
     Raises:
         CheckpointError: it is damaged, not from medcnn, or of a newer schema.
-        UsageError: it is a program of torch, and not trusted.
+        UsageError: it is a torch program, and not trusted.
     """
     if path.suffix == TORCH and not trusted:
         raise UsageError(
-            f"checkpoint={path} is a program of torch: loading it runs code stored in the file. "
-            "If you know who made it, say trusted=True. An .onnx file cannot run code."
+            f"checkpoint={path} is a torch program: loading it runs code stored in the file. If "
+            "you know who made it, pass trusted=True. An .onnx file cannot run code."
         )
     source, answers, content = f"checkpoint={path}", None, b""
     metadata: Mapping[str, str]
@@ -160,7 +160,7 @@ def read_exported(
         if stored["schema"] > SCHEMA:
             raise CheckpointError(NEWER.format(path, stored["schema"], origin["medcnn"]))
         if content and content[-SEAL_DIGITS:] != seal_of(content):
-            raise ValueError("it was changed since it was written: its checksum does not fit")
+            raise ValueError("it has changed since it was written: its checksum does not match")
         plugins.require(stored.get("plugins", []), NEEDED, source)
         checkpoint = Checkpoint.from_json(stored)
         if known := stored["familiar"]:
@@ -170,9 +170,9 @@ def read_exported(
         faults = faults_of(checkpoint)
     except (CheckpointError, UsageError, PluginError):
         raise
-    except Exception as error:  # anybody may have written it: it raises whatever it meets first
+    except Exception as error:  # anybody may have written it, so it may raise anything
         raise CheckpointError(
-            f"{source} is damaged: {_line(error)}. Take a fresh copy, or export it again."
+            f"{source} is damaged: {_line(error)}. Get a fresh copy, or export it again."
         ) from error
     if faults:
         raise CheckpointError(f"{source}: its description is damaged: {'; '.join(faults)}.")

@@ -1,6 +1,6 @@
 """Writes a classifier as one file for other programs, and refuses a file whose answers differ.
 
-The gate asks both the same images, in batches of several sizes: golden images, which our own code
+The gate gives both the same images, in batches of several sizes: golden images, which our own code
 draws and which travel with the file, and extremes.
 """
 
@@ -44,7 +44,7 @@ BATCHES = (1, 3, 8)
 MOST_APART, MOST_OF_EXTREMES = 1e-4, 1e-3
 """Of logits; of features, and of all outputs of extremes, as a share of the largest."""
 MOST_BYTES = 2**31 - 2**20
-"""A protobuf message, which an ONNX file is, ends there."""
+"""The size limit of a protobuf message, such as an ONNX file."""
 
 
 class GateError(MedcnnError):
@@ -52,7 +52,7 @@ class GateError(MedcnnError):
 
 
 def draw_golden(folder: Path, modality: Modality) -> list[str]:
-    """Write GOLDEN images of no patient below `folder`, as the phantoms of this modality; returns
+    """Write GOLDEN images that show no patient, phantoms of this modality, below `folder`; returns
     their names. Radiographs become 8-bit PNG, which every program reads."""
     kind = Modality.DERMOSCOPY if modality is Modality.OTHER else modality
     folder.mkdir()
@@ -80,7 +80,7 @@ def extremes(how: Preprocessing) -> NDArray[Any]:
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Exporters print their progress, and warn of their own insides."""
+    """Without what exporters print about their progress and their own internals."""
     loud = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "torch.export")]
     levels = [one.level for one in loud]
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
@@ -131,8 +131,8 @@ def as_onnx(program: ExportedProgram, num_bytes: int) -> Any:
         ) from error
     if num_bytes > MOST_BYTES:
         raise UsageError(
-            f"to=onnx: the weights have {num_bytes / 1e9:.1f} GB, and an ONNX file ends at 2 GB. "
-            "Take to=torch."
+            f"to=onnx: the weights have {num_bytes / 1e9:.1f} GB, and an ONNX file holds at most 2 "
+            "GB. Use to=torch."
         )
     try:
         with quiet():
@@ -162,7 +162,7 @@ def described(checkpoint: Checkpoint, origin: dict[str, Any]) -> str:
 
 
 def with_description(proto: Any, checkpoint: Checkpoint, origin: dict[str, Any]) -> bytes:
-    """The content of a file: the graph, then its metadata, which a reader of protobuf joins. The
+    """The content of a file: the graph, then its metadata, which readers of protobuf merge. The
     last value is the seal."""
     import onnx
 
@@ -189,7 +189,7 @@ def answers_of_onnx(content: bytes) -> Answers:
 
 
 def origin_of(model: Model, **more: Any) -> dict[str, Any]:
-    """What an exported file says of the checkpoint it was made from."""
+    """What an exported file says about the checkpoint it was made from."""
     own = {k: model.provenance[k] for k in ("checkpoint", "checkpoint_sha256")}
     return own | {"medcnn": __version__, **more}
 
@@ -201,7 +201,7 @@ def gate(model: Model, answer: Answers, seen: NDArray[Any]) -> dict[str, Any]:
         seen: [N, C, H, W], images as the network takes them.
 
     Raises:
-        GateError: they are too far apart, or a decision is another; of noise, black and white,
+        GateError: they are too far apart, or a decision differs; for noise, black and white,
             decisions do not count.
     """
     apart, others = _apart(model, answer, seen, extreme=False)
@@ -216,7 +216,7 @@ def gate(model: Model, answer: Answers, seen: NDArray[Any]) -> dict[str, Any]:
         if max(worst.values()) > most
     ]
     if others:
-        faults.append(f"{others} of {len(seen)} images get another decision")
+        faults.append(f"{others} of {len(seen)} images get a different decision")
     if faults:
         raise GateError(
             f"the exported file does not answer as its checkpoint does: {'; '.join(faults)}"
@@ -227,8 +227,8 @@ def gate(model: Model, answer: Answers, seen: NDArray[Any]) -> dict[str, Any]:
 def _apart(
     model: Model, answer: Answers, pixels: NDArray[Any], *, extreme: bool
 ) -> tuple[dict[str, float], int]:
-    """The largest distance of each output, and how many decisions differ. Features count as a share
-    of the largest, and so does everything of extremes: float32 has no more digits."""
+    """The largest difference of each output, and how many decisions differ. For features, and for
+    all outputs of extremes, it is a share of the largest value: float32 has no more digits."""
     logits, features = map(np.concatenate, zip(*_own(model, pixels), strict=True))
     p = model.readout.probabilities(model.labels, logits)
     decisions = model.readout.decide(model.labels, p)
@@ -239,7 +239,7 @@ def _apart(
         found = dict(zip(OUTPUTS, answer(last[own]), strict=True))
         for name, right in {**wanted, "decisions": decisions}.items():
             if found[name].shape != right[own].shape:
-                raise GateError(f"{len(last[own])} images give {name} of another shape")
+                raise GateError(f"for {len(last[own])} images, {name} have another shape")
         others += int((found["decisions"] != decisions[own]).any(axis=1).sum())
         for name, right in wanted.items():
             shared = extreme or name == "features"
@@ -251,7 +251,7 @@ def _apart(
 
 
 def _batches(count: int) -> Iterator[slice]:
-    """Of each of the BATCHES, as many as there are images for; one of all where none is whole."""
+    """For each size in BATCHES, every full batch; one of all images if there are too few."""
     for size in BATCHES:
         for first in range(0, max(1, count - size + 1), size):
             yield slice(first, first + size)
@@ -265,7 +265,8 @@ def _own(model: Model, pixels: NDArray[Any]) -> Iterator[tuple[NDArray[Any], NDA
 
 
 def golden_facts(model: Model, folder: Path, names: list[str]) -> tuple[list[Any], NDArray[Any]]:
-    """What the checkpoint says of each golden image, and their pixels as the network takes them."""
+    """What the checkpoint says about each golden image, and their pixels as the network gets
+    them."""
     said = replace(model, dtype=torch.float32).predict([folder / name for name in names])
     facts = [
         {

@@ -1,11 +1,11 @@
-"""How strange an image looks beside those of the training, measured in three spaces.
+"""How strange an image looks beside the training images, measured in three spaces.
 
-- `features`: what the network makes of it, brought to length 1. Mahalanobis distance to the nearest
-  class (Lee et al. 2018; with features of length 1, Müller and Hein 2025), and distance to the
-  nearest of many small groups of training images (after Sun et al. 2022, whose single images would
-  be features of patients in a file that travels).
-- `layout`: brightness, colour and arrangement of its pixels (`appearance.facts_of`); a network that
-  was trained from random weights may make the same features of everything.
+- `features`: those of the network, scaled to length 1. Mahalanobis distance to the nearest class
+  (Lee et al. 2018; with features of length 1, Müller and Hein 2025), and distance to the nearest of
+  many small groups of training images (after Sun et al. 2022, who use single images: these would be
+  features of patients in a file that travels).
+- `layout`: brightness, colour and arrangement of its pixels (`appearance.facts_of`); a network
+  trained from random weights may compute the same features for everything.
 - `style`: sharpness, noise, clipping and tint, which tell cameras and processing rather than
   content.
 
@@ -30,24 +30,24 @@ from medcnn.models.classifier import unit_range
 
 Floats = NDArray[np.float64]
 
-# Of a training: more tell nothing more of what is usual.
+# How many training images to look at: more would add nothing to what is usual.
 MOST_IMAGES = 5_000
 MOST_WIDE = 2_048
 MOST_AXES = 128
 SHARE_OF_VARIANCE = 0.99
-# Groups of training images whose means stand in the checkpoint: at most so many, one for ten
-# images, each of five patients or more.
+# Groups of training images whose means are in the checkpoint: at most this many, one per ten
+# images, each with five patients or more.
 MOST_GROUPS, IMAGES_A_GROUP, LEAST_PATIENTS = 500, 10, 5
-# A fact of pixels that never changed in training, such as the colour of grey images, is as sure as
-# this.
+# The smallest spread assumed of a fact of pixels: some never change in training, such as the colour
+# of grey images.
 LEAST_SPREAD = 0.01
 SPACES = {"features": ("class", "group"), "layout": ("class",), "style": ("class",)}
-"""Space -> the distances that are measured in it."""
+"""Space -> the distances measured in it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Seen:
-    """What is measured of images: features [N, F], facts of layout [N, L] and of style [N, S]."""
+    """Measurements of images: features [N, F], facts of layout [N, L] and of style [N, S]."""
 
     features: Floats
     layout: Floats
@@ -60,8 +60,8 @@ class Space:
 
     Attributes:
         mean: [F].
-        axes: [F, D], the directions in which they differ, orthonormal but for facts of pixels.
-        whiten: [E, E], E being D, or D + 1 where `axes` do not span everything: the last
+        axes: [F, D], the directions in which they differ; orthonormal except for facts of pixels.
+        whiten: [E, E], where E is D, or D + 1 if `axes` do not span everything: the last
             coordinate is then the length of the rest.
         classes: [K, E], mean of each class, whitened.
         groups: [M, E], mean of each small group, not whitened.
@@ -93,7 +93,7 @@ TINY = 1e-9
 
 
 def coordinates(x: Floats, mean: Floats, axes: Floats) -> Floats:
-    """[N, E] of `x` [N, F]: along the axes, and the length of what they leave."""
+    """[N, E] of `x` [N, F]: along the axes, and the length of the rest."""
     centred = x - mean
     along = centred @ axes
     if axes.shape[0] == axes.shape[1]:
@@ -109,7 +109,7 @@ def nearest(x: Floats, of: Floats) -> Floats:
 
 
 def shrunk_covariance(x: Floats) -> Floats:
-    """Covariance [E, E] of centred `x` [N, E], drawn towards a multiple of the identity by the
+    """Covariance [E, E] of centred `x` [N, E], shrunk towards a multiple of the identity by the
     share that minimises the expected error.
 
     Source:
@@ -126,11 +126,11 @@ def shrunk_covariance(x: Floats) -> Floats:
 
 
 def axes_of(centred: Floats) -> Floats:
-    """Principal axes [F, D] of most of the variance; all directions where there are few.
+    """Principal axes [F, D] of most of the variance; all directions if there are few.
 
     Source:
-        Halko, Martinsson and Tropp 2011, SIAM Rev 53(2), with power iterations; the numbers that it
-        draws are always the same.
+        Halko, Martinsson and Tropp 2011, SIAM Rev 53(2), with power iterations; its random numbers
+        are always the same.
     """
     n, width = centred.shape
     if width <= MOST_AXES:
@@ -174,13 +174,13 @@ def fit_space(
     """
     Args:
         x: [N, F] of training images.
-        classes: of each, -1 where it has no single one; classes of fewer than LEAST_PATIENTS
-            patients count as -1.
+        classes: class of each, -1 if it does not have exactly one; classes of fewer than
+            LEAST_PATIENTS patients count as -1.
         patients: number of the patient of each.
-        distances: of SPACES.
+        distances: those of the space in SPACES.
     """
     space = _placed(x, classes, patients, distances)
-    # a space lies closer to the images that it was fitted to than to others: other half, other fit
+    # a space lies closer to the images it was fitted to than to others: each half uses the other's
     halves = patients % 2 == 0
     logs = [np.zeros((0, len(distances)))]
     for own, other in ((halves, ~halves), (~halves, halves)):
@@ -188,7 +188,7 @@ def fit_space(
             half = _placed(x[own], classes[own], patients[own], distances)
             logs.append(np.log(half.distances(x[other]) + TINY))
     found = np.concatenate(logs)
-    if not len(found):  # of a single patient: nothing else to go by
+    if not len(found):  # a single patient: there is nothing else to go by
         found = np.log(space.distances(x) + TINY)
     usual = np.stack([found.mean(axis=0), np.maximum(found.std(axis=0), LEAST_SPREAD)])
     # as a checkpoint has it
@@ -200,7 +200,7 @@ def fit_space(
 def _placed(
     x: Floats, classes: NDArray[np.int64], patients: NDArray[np.int64], distances: Sequence[str]
 ) -> Space:
-    """A space whose `usual` is not known yet."""
+    """A space whose `usual` is still unknown."""
     mean = x.mean(axis=0)
     if "group" in distances:
         axes = axes_of(x - mean)
@@ -226,10 +226,10 @@ def _placed(
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Familiarity:
-    """What the images of a training were like, for comparison.
+    """What the training images were like, for comparison.
 
     Attributes:
-        weights: digest of the weights that made the features.
+        weights: digest of the weights that computed the features.
         spaces: by the names in SPACES.
     """
 
@@ -245,7 +245,7 @@ class Familiarity:
         grey = (facts["red"] + facts["green"] + facts["blue"]) / 3
         said = [grey, facts["contrast"], facts["colour"], facts["detail"]]
         found = np.stack([np.maximum(layout, unusual), unusual, style, *said], axis=1)
-        return found.round(6)  # as a table of predictions has it, which must give the same verdicts
+        return found.round(6)  # as in a table of predictions, which must lead to the same verdicts
 
     def tensors(self) -> dict[str, Tensor]:
         """As a checkpoint stores them."""
@@ -260,7 +260,7 @@ PREFIX = "familiar."
 
 
 def stored_familiarity(tensors: Mapping[str, Tensor], weights: str) -> Familiarity:
-    """Out of the tensors of a checkpoint.
+    """Read from the tensors of a checkpoint.
 
     Raises:
         ValueError: they do not fit together, or are not finite.
@@ -276,7 +276,7 @@ def stored_familiarity(tensors: Mapping[str, Tensor], weights: str) -> Familiari
         fits &= all(getattr(space, k).shape[1:] == (inner,) for k in ("classes", "groups"))
         fits &= len(space.classes) > 0 and (len(space.groups) > 0) == (many > 1)
         if not fits or not all(v.isfinite().all() for v in own.values()):
-            raise ValueError(f"{PREFIX}{name} is not what is known of training images")
+            raise ValueError(f"{PREFIX}{name} does not belong to a description of usual images")
         spaces[name] = space
     return Familiarity(weights=weights, spaces=spaces)
 
@@ -289,12 +289,12 @@ def fit_familiarity(
     exclusive: bool,
     weights: str,
 ) -> Familiarity:
-    """From readable training images, in one pass.
+    """Fit to readable training images, in one pass.
 
     Args:
-        targets: [N, K]; they give classes if these are `exclusive`.
+        targets: [N, K]; they define classes if these are `exclusive`.
         groups: patient of each image.
-        weights: digest of those that made the features.
+        weights: digest of those that computed the features.
     """
     known = exclusive & ~np.isnan(targets).any(axis=1)
     classes = np.where(known, np.nan_to_num(targets).argmax(axis=1), -1)
@@ -317,7 +317,7 @@ def spread(rows: NDArray[np.int64]) -> NDArray[np.int64]:
 def seen_in(images: Tensor, features: NDArray[np.float32]) -> Seen:
     """
     Args:
-        images: [B, C, H, W] of full range.
+        images: [B, C, H, W], full range.
         features: [B, F], or [B, F, H, W] where the head takes positions.
     """
     floats = unit_range(images.cpu())
@@ -340,8 +340,8 @@ def joined(parts: Sequence[Seen]) -> Seen:
 
 
 def style(images: Tensor) -> Tensor:
-    """[B, 11] of images [B, C, H, W] in 0..1: log energy of detail of 1, 2, 4 and 8 px, of steps in
-    either direction, shares of black and white, contrast, and two tints."""
+    """[B, 11] of images [B, C, H, W] in 0..1: log energy of detail at 1, 2, 4 and 8 px and of steps
+    in either direction, shares of black and white, contrast, and two tints."""
     colours = images.expand(-1, 3, -1, -1)
     level = grey = colours.mean(1, keepdim=True)
     found = []

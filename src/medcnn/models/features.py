@@ -1,8 +1,8 @@
-"""What a body that does not train makes of each image, computed once.
+"""The features that a frozen body computes from each image, computed once.
 
-Features lie in the folder of the pixels that they were made of, in segments as pixels do
-(`pixels.segments`): a folder for each body, precision, device and view. Whoever reads them is given
-a `PixelStore` of shape [F], so that batches and predictions come from it as they do from pixels.
+Features are kept beside the pixels that they were computed from, in segments as pixels are
+(`pixels.segments`): a folder for each body, precision, device and view. Readers get a `PixelStore`
+of shape [F], so that batches and predictions come from it as they do from pixels.
 """
 
 from __future__ import annotations
@@ -36,10 +36,10 @@ from medcnn.system.files import own_folder
 from medcnn.system.privacy import keyed
 from medcnn.system.progress import log, track
 
-# Raised whenever the same body would make other features of the same pixels.
+# Raised whenever the same body would compute other features from the same pixels.
 FEATURES_VERSION = 1
-# Every forward pass has as many images as this, the last one filled up: how many there are changes
-# the last bits of what comes out, which images stand beside does not.
+# Every forward pass has this many images, the last one filled up: their number changes the last
+# bits of the result, and which ones they are does not.
 IMAGES_AT_ONCE = {"cpu": 16}
 ON_OTHER_DEVICES = 64
 
@@ -49,10 +49,10 @@ class View:
     """How images are changed before the body sees them.
 
     Attributes:
-        name: of the view; empty: the image as it is.
-        settings: all else that the change depends on.
-        change: images [B, C, H, W] in 0..1 and the `keys` of these -> such images.
-        keys: [N] of the manifest's images where the change depends on them.
+        name: of the view; empty for the image as it is.
+        settings: everything else that the change depends on.
+        change: images [B, C, H, W] in 0..1 and their `keys` -> such images.
+        keys: [N] of the manifest's images, if the change depends on them.
     """
 
     name: str
@@ -68,8 +68,8 @@ class FrozenBody:
     """A classifier whose body stays as it is, and the images that it looks at.
 
     Attributes:
-        computed: how many features were computed and not found.
-        seconds: that took.
+        computed: how many features were computed rather than found.
+        seconds: how long that took.
     """
 
     def __init__(
@@ -85,8 +85,8 @@ class FrozenBody:
     ) -> None:
         """
         Args:
-            cache: as `open_store` takes it, but for `known`.
-            dtype: of the autocast that the body runs in; features are float32 in any case.
+            cache: as in `open_store`, except `known`.
+            dtype: of the autocast that the body runs in; features are always float32.
         """
         self.classifier, self.store, self.manifest = classifier, store, manifest
         self.device, self.dtype = device, dtype
@@ -138,7 +138,7 @@ class FrozenBody:
         )
 
     def _on_disk(self, folder: Path, view: View, rows: NDArray[np.int64]) -> _Found:
-        """Raises OSError where the folder cannot be used."""
+        """Raises OSError if the folder cannot be used."""
         if folder.is_dir():
             found, missing = self._look_up(folder, view, rows)
             if not len(missing):
@@ -161,7 +161,7 @@ class FrozenBody:
     def _look_up(
         self, folder: Path, view: View, rows: NDArray[np.int64]
     ) -> tuple[_Found, NDArray[np.int64]]:
-        """What lies there of `rows`, and those of which nothing does."""
+        """What is stored for `rows`, and the rows for which nothing is."""
         found = _Found(len(self.store), Segments(folder, self._bytes()))
         rows_of: dict[bytes, list[int]] = {}
         for row in rows.tolist():
@@ -181,7 +181,7 @@ class FrozenBody:
         )
 
     def _seen(self, view: View, row: int) -> tuple[int, int, int]:
-        """What the features of an image depend on, besides the name of their folder."""
+        """What the features of an image depend on besides the name of their folder."""
         key = 0 if view.keys is None else int(view.keys[row].astype(np.int64))
         return int(self.store.crcs[row]), key, 0
 
@@ -191,7 +191,7 @@ class FrozenBody:
     def _computed(
         self, view: View, rows: NDArray[np.int64]
     ) -> Iterator[tuple[int, NDArray[np.float32]]]:
-        """Features [B, F] of `rows`, in order, each part with the position that it begins at."""
+        """Features [B, F] of `rows`, in order, each part with the position of its first row."""
         if not len(rows):
             return
         at_once = IMAGES_AT_ONCE.get(self.device.type, ON_OTHER_DEVICES)
@@ -212,7 +212,7 @@ class FrozenBody:
 
 
 class _Found:
-    """Where features lie, as `PixelStore` has it."""
+    """Where features are, in the form that `PixelStore` uses."""
 
     def __init__(self, count: int, segments: Segments | list[Memory]) -> None:
         self.segments = segments

@@ -1,4 +1,4 @@
-"""The filters of a network's first layer, beside the ones that people have written down."""
+"""The filters of a network's first layer, beside well-known kernels."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ ORIENTATIONS = 8
 class Match:
     """Attributes:
     kernel: [C, H, W] of the network.
-    known: [H, W], the known kernel that is most like it, with the sign that fits.
-    name: of that.
-    correlation: of the two, from 0 to 1.
+    known: [H, W], the most similar known kernel, with the sign that fits.
+    name: of the known kernel.
+    correlation: between the two, from 0 to 1.
     """
 
     kernel: Tensor
@@ -34,7 +34,7 @@ def first_conv(network: nn.Module) -> nn.Conv2d | None:
 
 
 def matches(conv: nn.Conv2d) -> list[Match]:
-    """For each filter the known kernel of its size that it correlates with most, in absolute value.
+    """For each filter, the known kernel of its size with the largest absolute correlation.
 
     Colours are averaged first: known kernels have none.
     """
@@ -52,9 +52,9 @@ def matches(conv: nn.Conv2d) -> list[Match]:
 
 
 def kernels(side: int) -> Iterator[tuple[str, Tensor]]:
-    """Sobel, Laplacian, blur and Gabor kernels [side, side] by name. At other sizes than 3x3, Sobel
-    is the first derivative of a Gaussian and the Laplacian its sum of second ones, of which the
-    3x3 kernels are the smallest approximations.
+    """Sobel, Laplacian, blur and Gabor kernels [side, side] by name. At sizes other than 3x3, Sobel
+    is the first derivative of a Gaussian and the Laplacian the sum of its second derivatives; the
+    3x3 kernels are their smallest approximations.
 
     Source:
         Sobel and Feldman 1968; Marr and Hildreth 1980, Proc. R. Soc. Lond. B 207; Daugman 1985,
@@ -81,6 +81,6 @@ def kernels(side: int) -> Iterator[tuple[str, Tensor]]:
 
 
 def _standard(kernel: Tensor) -> Tensor:
-    """Without its mean, of length 1; a constant one is 0."""
+    """The kernel without its mean, scaled to length 1; a constant one becomes 0."""
     centred = kernel - kernel.mean()
     return centred / max(float(centred.norm()), 1e-12)

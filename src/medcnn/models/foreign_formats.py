@@ -1,5 +1,5 @@
-"""A classifier in the folders that other projects load: a MONAI bundle, and a folder for timm,
-which is also how the Hugging Face hub has a model of timm."""
+"""A classifier in the folders that other projects load: a MONAI bundle, and a folder for timm, the
+form of timm models on the Hugging Face hub."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ CROP_MODES = {"pad": "border", "crop": "center", "squash": "squash"}
 
 
 def write_bundle(model: Model, folder: Path, file: str) -> None:
-    """What makes a MONAI bundle of a folder with an exported program, its runner and its images.
+    """Turns a folder with an exported program, its runner and its images into a MONAI bundle.
 
     Args:
         file: of the program, below `folder`.
@@ -88,12 +88,12 @@ def write_bundle(model: Model, folder: Path, file: str) -> None:
 
 
 def write_timm(model: Model, folder: Path) -> dict[str, Any]:
-    """The folder of timm's, as `timm.create_model("local-dir:FOLDER", pretrained=True)` loads it:
-    the network alone. Returns what the gate found.
+    """A folder that `timm.create_model("local-dir:FOLDER", pretrained=True)` loads: the network
+    alone. Returns what the gate found.
 
     Raises:
         UsageError: timm has no place for this backbone, pooling or head.
-        GateError: what timm loads gives other logits.
+        GateError: the network that timm loads returns other logits.
     """
     import timm
     from timm.models import save_for_hf
@@ -102,8 +102,8 @@ def write_timm(model: Model, folder: Path) -> dict[str, Any]:
     built, linear = checkpoint.architecture, model.classifier.head[-1]
     if built.backbone in BACKBONES or built.pooling != AUTO or built.head != "linear":
         raise UsageError(
-            f"to=timm: timm has only its own networks with its own pooling and a linear head, and "
-            f"this is {built.backbone} with pooling={built.pooling}, head={built.head}. Take "
+            f"to=timm: timm has only its own networks, with their own pooling and a linear head. "
+            f"This is {built.backbone} with pooling={built.pooling}, head={built.head}. Use "
             "to=onnx, to=torch or to=monai."
         )
     body, count = model.classifier.body, len(model.labels.outputs)
@@ -117,7 +117,7 @@ def write_timm(model: Model, folder: Path) -> dict[str, Any]:
         last = network.get_classifier()
         if not isinstance(last, nn.Linear) or last.weight.shape != linear.weight.shape:
             raise UsageError(
-                f"to=timm: the last layer of timm's {built.backbone} is not one linear layer. Take "
+                f"to=timm: the last layer of timm's {built.backbone} is not one linear layer. Use "
                 "to=onnx, to=torch or to=monai."
             )
         lost = network.load_state_dict(body.state_dict(), strict=False)
@@ -150,12 +150,12 @@ def write_timm(model: Model, folder: Path) -> dict[str, Any]:
     (folder / "README.md").write_text(_card(model), encoding="utf-8")
     apart = _apart(model, loaded, extremes(how))
     if not apart <= MOST_APART:
-        raise GateError(f"what timm loads gives other logits, by up to {apart:.2g}")
+        raise GateError(f"the network that timm loads has other logits, by up to {apart:.2g}")
     return {"most": MOST_APART, "apart": {"logits": apart}}
 
 
 def _apart(model: Model, network: nn.Module, pixels: NDArray[Any]) -> float:
-    """How far the logits of `network`, which takes normalised images, are from ours, unmirrored."""
+    """How far the logits of `network` (of normalised images) are from ours, unmirrored."""
     images = torch.from_numpy(pixels)
     own = model.classifier
     with torch.no_grad():
@@ -172,6 +172,6 @@ def _card(model: Model) -> str:
         "tags: [timm, image-classification, medical]\n---\n"
         f"# {model.checkpoint.architecture.backbone} for {model.checkpoint.modality} images\n\n"
         f"Classes: {labels}. {NOT_A_DEVICE}\n\nThe network alone, as medcnn {__version__} trained "
-        "it: its logits are of one view, without the mirror images, calibration and thresholds of "
+        "it: its logits are for one view, without the mirror images, calibration and thresholds of "
         "the checkpoint, which `export.json` lists.\n"
     )

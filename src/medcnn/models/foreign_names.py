@@ -1,8 +1,8 @@
-"""Tensors under the names of other libraries, brought under timm's.
+"""Renames the tensors of other libraries as timm names them.
 
-timm's own filters do this for most networks; here is what they leave out. Two ways: names that
-follow a rule are rewritten; where both list the same layers in the same order, tensors are paired
-in that order, if every shape agrees.
+timm's own filters do this for most networks; this covers what they leave out. Names that follow a
+rule are rewritten. If both libraries list the same layers in the same order, tensors are paired in
+that order, provided that every shape agrees.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from medcnn.system.errors import UsageError
 COUNTERS = "num_batches_tracked"
 
 # The first tensor of a file -> backbones whose layers it lists in timm's order, and the eps of
-# their BatchNorm where it is not timm's. That timm's network then gives the same features as
-# torchvision's is tested for each family.
+# their BatchNorm if it is not timm's. Tests check for each family that timm's network then returns
+# the same features as torchvision's.
 _IN_ORDER: dict[str, dict[str, float | None]] = {
     # EfficientNet-PyTorch pads as TensorFlow does, which timm's tf_ networks do
     "_conv_stem.weight": {r"tf_efficientnet_(b\d|lite\d)": None},
@@ -62,7 +62,7 @@ _TRANSFORMERS_VIT = (
     (r"mlp\.weights_out\.", "mlp.w3."),
     (r"(^|\.)layernorm\.", r"\1norm."),
 )
-# transformers/models/siglip/modeling_siglip.py; MedSigLIP comes so
+# transformers/models/siglip/modeling_siglip.py; MedSigLIP uses these names
 _TRANSFORMERS_SIGLIP = (
     (r"embeddings\.patch_embedding\.", "patch_embed.proj."),
     (r"embeddings\.position_embedding\.weight$", "pos_embed"),
@@ -87,13 +87,13 @@ _RULES = (_CHUNKS, _TORCHVISION_VIT, _TRANSFORMERS_VIT, _TRANSFORMERS_SIGLIP)
 def under_our_names(
     tensors: Mapping[str, Tensor], network: nn.Module, name: str
 ) -> Iterator[dict[str, Tensor]]:
-    """The tensors as each library that is known would have named them, where anything changes.
+    """The tensors renamed from each known library's names, for those that change anything.
 
     Args:
         name: of the backbone.
 
     Raises:
-        UsageError: they are of this network, but with another constant in its BatchNorm.
+        UsageError: they are this network's, but with another constant in its BatchNorm.
     """
     paired = _in_order(tensors, network, name)
     if paired:
@@ -124,7 +124,7 @@ def _rewritten(key: str, rules: tuple[tuple[str, str], ...]) -> str:
 
 
 def _joined(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Query, key and value as timm's one layer; those of a pooling layer as its two."""
+    """Query, key and value as the one layer that timm has; in a pooling layer, as its two."""
     made: dict[str, Tensor] = {}
     for key, value in tensors.items():
         if match := re.fullmatch(r"(.*attn\.)query\.(\w+)", key):
@@ -165,7 +165,7 @@ def _in_order(
 
 
 def _alike(ours: Tensor, theirs: Tensor) -> bool:
-    """Equal shapes but for axes of length 1; colour weights stand for any number of channels."""
+    """Equal shapes except for axes of length 1; colour weights fit any number of channels."""
     if ours.ndim == 4 and theirs.ndim == 4 and theirs.shape[1] == 3:
         return ours.shape[:1] + ours.shape[2:] == theirs.shape[:1] + theirs.shape[2:]
     return [n for n in ours.shape if n != 1] == [n for n in theirs.shape if n != 1]
@@ -175,6 +175,6 @@ def _require_eps(network: nn.Module, name: str, eps: float) -> None:
     found = {m.eps for m in network.modules() if isinstance(m, nn.BatchNorm2d)}
     if found != {eps}:
         raise UsageError(
-            f"these are torchvision's weights of {name}, which were trained with BatchNorm's eps "
-            f"of {eps:g}, and timm builds it with {min(found):g}: add +model.options.bn_eps={eps:g}"
+            f"these are torchvision's weights for {name}, trained with a BatchNorm eps of {eps:g}, "
+            f"and timm builds it with {min(found):g}: add +model.options.bn_eps={eps:g}"
         )

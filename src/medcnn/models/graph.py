@@ -1,6 +1,6 @@
 """A classifier as one graph for other programs: integers [B, H, W, C] -> logits, calibrated
-probabilities, decisions and features. What `statistics` does in numpy is done here by torch, which
-the gate of `exporting` holds against it."""
+probabilities, decisions and features. Torch does here what `statistics` does in numpy; the gate of
+`exporting` compares the two."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from medcnn.statistics.decisions import Readout
 
 class Graph(nn.Module):
     """Logits are the mean over the mirrored views of an image, features those of the image itself.
-    Probabilities are computed in float64, as everywhere in medcnn: a threshold is often the very
-    probability of an image of validation, and must not move by a rounding."""
+    Probabilities are computed in float64, as everywhere in medcnn: a threshold is often exactly the
+    probability of a validation image, which must not be rounded to its other side."""
 
     def __init__(self, classifier: Classifier, checkpoint: Checkpoint) -> None:
         super().__init__()
@@ -32,7 +32,7 @@ class Graph(nn.Module):
         # not `unit_range`: torch reads uint16 here as int32, which ONNX then converts
         full = 255 if images.dtype == torch.uint8 else 65535
         floats = (images.float() / full).permute(0, 3, 1, 2).contiguous()
-        # one pass for all views: the network stands in the graph once
+        # one pass for all views: the network is in the graph only once
         views = torch.cat([floats.flip(dims) if dims else floats for dims in self.views])
         features = self.classifier.features(views)
         shape = (len(self.views), images.shape[0], len(self.labels.outputs))
@@ -69,7 +69,7 @@ def _isotonic(labels: LabelSpace, logits: Tensor, numbers: Numbers) -> Tensor:
 
 
 def _line(at: Tensor, x: Tensor, y: Tensor) -> Tensor:
-    """`numpy.interp`, whose search ONNX lacks: the number of knots at or below each value."""
+    """`numpy.interp`, without its search, which ONNX lacks: this counts the knots at or below."""
     if len(x) == 1:
         return y.expand_as(at)
     left = ((at[:, None] >= x).sum(1) - 1).clamp(0, len(x) - 2)

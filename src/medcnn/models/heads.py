@@ -14,7 +14,7 @@ from medcnn.system.registry import Table
 
 
 def linear(num_features: int, num_outputs: int, *, dropout: float = 0.0) -> nn.Sequential:
-    """One layer, after dropout of the features."""
+    """One linear layer, after dropout on the features."""
     return nn.Sequential(nn.Dropout(dropout), nn.Linear(num_features, num_outputs))
 
 
@@ -47,8 +47,8 @@ def output_layer(head: nn.Sequential) -> nn.Linear:
 
 
 def keep_rows(into: nn.Linear, source: nn.Linear, rows: Mapping[int, int]) -> None:
-    """Copy what `source` learnt of some classes: row of `into` -> row of `source`; and with them
-    what belongs to no class, such as the scale of cosines."""
+    """Copy what `source` learned about some classes: row of `into` -> row of `source`; with them
+    goes what belongs to no class, such as the scale of cosines."""
     with torch.no_grad():
         for own, old in zip(into.parameters(), source.parameters(), strict=True):
             if own.ndim:

@@ -38,10 +38,10 @@ VIEWS = {
 
 
 def pick_device(name: str, ranks: Ranks = ALONE) -> torch.device:
-    """`auto` takes a CUDA GPU where there is one, else Apple's, else the CPU.
+    """`auto` is a CUDA GPU if there is one, else Apple's, else the CPU.
 
     Raises:
-        UsageError: the device was named and is not there.
+        UsageError: a device was named that is not there.
     """
     if name == "auto":
         if torch.cuda.is_available():
@@ -56,14 +56,14 @@ def pick_device(name: str, ranks: Ranks = ALONE) -> torch.device:
         found = f"{torch.cuda.device_count()} CUDA GPUs" if torch.cuda.is_available() else "no GPU"
         reason = str(error).splitlines()[0]
         raise UsageError(
-            f"device {name} cannot be used: {reason}. This machine has {found}; auto takes what "
+            f"device {name} cannot be used: {reason}. This machine has {found}; auto uses what "
             "is there."
         ) from error
     return device
 
 
 def autocast_dtype(precision: Precision, device: torch.device) -> torch.dtype:
-    """`auto` is bfloat16 on GPUs that have it, else float32."""
+    """`auto` is bfloat16 on GPUs that support it, else float32."""
     if precision is Precision.AUTO:
         fast = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
         return torch.bfloat16 if fast else torch.float32
@@ -109,8 +109,8 @@ def answered(
     *,
     features: bool,
 ) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
-    """Logits, and `features` where they are asked for. An exported network, in which flips and
-    precision are fixed, answers for itself."""
+    """Logits, and `features` if asked for. An exported network, in which flips and precision are
+    fixed, computes its own."""
     if isinstance(network, Exported):
         return network(images)
     if not features:
@@ -140,7 +140,7 @@ def predict(
     """Predictions of the readable images among `rows`, in that order.
 
     Args:
-        labels: of the classifier's outputs; None means those of the manifest.
+        labels: those of the classifier's outputs; None means the manifest's.
         targets: [N, K] of all records in the order of `labels`; None means the manifest's own.
         flips: mirrored views to average over, a key of VIEWS.
         ranks: processes that share the images; each gets all predictions.

@@ -1,4 +1,4 @@
-"""What a model is asked about: a folder, a file, files or pixels -> a manifest and its pixels."""
+"""What a model is given: a folder, a file, files or pixels -> a manifest and its pixels."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def read_inputs(source: Source, labels: LabelSpace, how: Preprocessing) -> Itera
     """The images of `source` in their order, in parts that fit into memory.
 
     Raises:
-        UsageError: there is nothing to read, or pixels of another form than `Model.predict` takes.
+        UsageError: there is nothing to read, or pixels have a form that `Model.predict` refuses.
     """
     if isinstance(source, str | os.PathLike):
         if not Path(source).exists():
@@ -54,7 +54,7 @@ def read_inputs(source: Source, labels: LabelSpace, how: Preprocessing) -> Itera
     elif all(isinstance(item, str | os.PathLike) for item in source):
         files = [Path(item).absolute() for item in source]
         if missing := [str(f) for f in files if not f.is_file()]:
-            raise UsageError(f"{len(missing)} of {len(files)} files are not there: {missing[0]}.")
+            raise UsageError(f"{len(missing)} of {len(files)} files do not exist: {missing[0]}.")
         root = Path(os.path.commonpath([f.parent for f in files]))
         paths = [f.relative_to(root).as_posix() for f in files]
         yield from files_of(root, paths, labels, how)
@@ -62,8 +62,8 @@ def read_inputs(source: Source, labels: LabelSpace, how: Preprocessing) -> Itera
         yield pixels_of([np.asarray(item) for item in source], labels, how)
 
 
-# What stands beside images in words and numbers is counted in one line. Every other file may have
-# been meant as an image, and gets a row.
+# Tables and texts beside images are counted in one line. Every other file may have been meant as an
+# image, and gets a row.
 BESIDE = frozenset(
     (
         *(".csv", ".tsv", ".tab", ".txt", ".xls", ".xlsx", ".xlsm", ".ods", ".parquet", ".json"),
@@ -77,7 +77,7 @@ TEXTS = frozenset({"readme", "license", "licence", "copying", "md5sums", "sha256
 def images_in(source: Path) -> tuple[Path, list[str]]:
     """The root and the paths of all files below it that may be images, sorted; or the one file.
 
-    Of what is no image, the reader says so in its row: it may have been meant as one.
+    A file that is not an image gets a row that says so: it may have been meant as one.
     """
     if source.is_file():
         return source.parent, [source.name]
@@ -85,15 +85,15 @@ def images_in(source: Path) -> tuple[Path, list[str]]:
     found = [p for p in files if not _stands_beside(p)]
     if len(found) < len(files):
         beside = len(files) - len(found)
-        log.info(f"passed over as tables or texts: {beside:,}")
+        log.info(f"tables and texts left out: {beside:,}")
     if not any(_is_image(source, p) for p in found):
         endings = " ".join(sorted(IMAGE_SUFFIXES))
-        raise UsageError(f"input={source}: no image in it or below it (looked for {endings}).")
+        raise UsageError(f"input={source} contains no image (looked for {endings}).")
     return source, found
 
 
 def _is_image(root: Path, path: str) -> bool:
-    """Also a pipe or a link to nowhere that is called one: it gets a row that says so."""
+    """Also a pipe or a broken link with the name of one: it gets a row that says so."""
     named = ending(path) in IMAGE_SUFFIXES
     return named or ((root / path).is_file() and is_image(root, path))
 
@@ -124,7 +124,7 @@ def unlabelled(root: Path, paths: Sequence[str], labels: LabelSpace) -> Manifest
 
 
 def pixels_of(images: Sequence[NDArray[Any]], labels: LabelSpace, how: Preprocessing) -> Images:
-    """Pixels that are in memory already; they are preprocessed as those of a file are."""
+    """Pixels that are in memory already; they are preprocessed like those of a file."""
     names = [str(number) for number in range(len(images))]
     faults = [
         f"image {n}: {fault}" for n, i in zip(names, images, strict=True) if (fault := _fault(i))
@@ -158,7 +158,7 @@ def _one_by_one(pixels: NDArray[Any]) -> list[NDArray[Any]]:
         return list(pixels)
     if pixels.ndim == 3 and pixels.shape[2] not in CHANNELS:
         raise UsageError(
-            f"pixels of the shape {pixels.shape} are neither [H, W, C] with 1 or 3 channels nor "
+            f"pixels of shape {pixels.shape} are neither [H, W, C] with 1 or 3 channels nor "
             "[N, H, W, C]; for grey images without channels, add an axis: pixels[..., None]."
         )
     return [pixels]
@@ -168,15 +168,15 @@ CHANNELS = (1, 3)
 
 
 def _fault(image: NDArray[Any]) -> str:
-    """What is wrong with the pixels of one image; blank where nothing is."""
+    """What is wrong with the pixels of one image; empty if nothing is."""
     if image.ndim not in (2, 3) or (image.ndim == 3 and image.shape[2] not in CHANNELS):
-        return f"the shape {image.shape} is neither [H, W] nor [H, W, 1 or 3]"
+        return f"shape {image.shape} is neither [H, W] nor [H, W, 1 or 3]"
     if not image.size:
-        return f"the shape {image.shape} holds no pixel"
+        return f"shape {image.shape} contains no pixel"
     if image.dtype in (np.uint8, np.uint16):
         return ""
     if image.dtype.kind != "f":
-        return f"pixels are uint8, uint16 or floats in 0..1, found {image.dtype}"
+        return f"pixels must be uint8, uint16 or floats in 0..1, found {image.dtype}"
     if not np.isfinite(image).all():
         return "not every pixel is a finite number"
     low, high = float(image.min()), float(image.max())
@@ -186,8 +186,8 @@ def _fault(image: NDArray[Any]) -> str:
 
 
 def full_range(image: NDArray[Any]) -> NDArray[Any]:
-    """[H, W, C] uint8 or uint16 over its full range. Floats that were made of 8 bits become those
-    bits again, so that they are resized as the file is; others keep 16."""
+    """[H, W, C] uint8 or uint16 over its full range. Floats that came from 8 bits become those bits
+    again, so that they are resized like the file; others get 16."""
     if image.dtype.kind == "f":
         scaled = image.astype(np.float64) * 255
         eight = np.abs(scaled - np.rint(scaled)).max() < 1e-3

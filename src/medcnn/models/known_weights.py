@@ -1,7 +1,7 @@
 """Foundation weights that medcnn recognises: their licence, and the pixels that they expect.
 
 They are recognised by the name of their file or folder, by names of tensors, or by the class of an
-object in the file. Whoever renames a file whose tensors look like any other ViT's is not caught.
+object in the file. A renamed file whose tensors look like any other ViT's is not recognised.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ class Known:
         source: where the licence was read.
         named: matches the name of a file or folder, in lower case.
         holds: matches the name of a tensor or of a class.
-        terms: what the licence asks for beyond naming its authors; empty where it is permissive.
-        normalisation: what the network was trained with, where no backbone of timm says it.
+        terms: what the licence demands beyond naming its authors; empty if it is permissive.
+        normalisation: what the network was trained with, if no backbone of timm says so.
     """
 
     name: str
@@ -48,7 +48,7 @@ KNOWN = (
         source="https://ai.meta.com/resources/models-and-libraries/dinov3-license/",
         named="dinov3",
         holds=r"(^|\.)(storage_tokens|rope_embed\.periods)$",
-        terms="it has terms of its own for passing on what is made from them",  # timm/models/eva.py
+        terms="it has its own terms for passing on what is made from them",  # timm/models/eva.py
     ),
     Known(
         name="MedSigLIP",
@@ -76,7 +76,7 @@ def recognised(source: str, held: Iterable[str] = ()) -> Known | None:
 
     Args:
         source: its name with that of its folder, or an address.
-        held: names of its tensors, and of the classes of what else is in it.
+        held: names of its tensors, and of the classes of anything else in it.
     """
     names, called = list(held), source.lower()
     for known in KNOWN:

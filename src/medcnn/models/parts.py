@@ -1,4 +1,4 @@
-"""A body as an ordered list of parts, stem first: what transfer freezes, and whose rates differ."""
+"""A body as an ordered list of parts, stem first. Transfer freezes them and sets their rates."""
 
 from __future__ import annotations
 
@@ -15,11 +15,12 @@ HEAD = "head"
 
 
 def parts_of(body: nn.Module) -> dict[str, list[str]]:
-    """Part -> the names of its parameters, from the stem to the last one before the head. What a
-    pooling learns is in none: it trains with the head.
+    """Part -> the names of its parameters, from the stem to the last part before the head. What a
+    pooling learns is in none of them: it trains with the head.
 
-    The coarse groups of timm, or else one for each layer; normalisation layers that timm counts for
-    themselves belong to the part before them, so that VGG with and without them has equal parts.
+    The parts are timm's coarse groups, or one for each layer if it has none. Normalisation layers
+    that timm counts as groups of their own belong to the part before them, so that VGG has the same
+    parts with and without them.
     """
     names = [name for name, _ in body.named_parameters() if not of_pooling(name)]
     matched: Any = getattr(body, "group_matcher", None)
@@ -44,8 +45,8 @@ def parts_of(body: nn.Module) -> dict[str, list[str]]:
 
 
 def _layers(module: nn.Module, above: str = "") -> Iterator[str]:
-    """How names of parameters begin: the children of a plain sequence are layers, any other module
-    is one."""
+    """Prefixes of parameter names, one per layer: the children of a plain sequence are layers, and
+    so is any other module."""
     for name, child in module.named_children():
         begins = f"{above}{name}."
         if isinstance(child, nn.Sequential):
@@ -55,8 +56,8 @@ def _layers(module: nn.Module, above: str = "") -> Iterator[str]:
 
 
 def _name(number: int, own: list[str], names: list[str]) -> str:
-    """`stem`, or the shortest beginning of its first parameter that no other part has: `layer1`,
-    `features.denseblock1`."""
+    """`stem`, or the shortest prefix of its first parameter's name that no other part has:
+    `layer1`, `features.denseblock1`."""
     if number == 0:
         return "stem"
     others = [f"{name}." for name in set(names).difference(own)]
@@ -66,7 +67,7 @@ def _name(number: int, own: list[str], names: list[str]) -> str:
 
 def undecayed(body: nn.Module) -> set[str]:
     """Parameters that weight decay would only push to 0: vectors (biases, scales of normalisation
-    layers), and those that the network names itself (class tokens, positions)."""
+    layers), and those that the network itself lists (class tokens, positions)."""
     own: Any = getattr(body, "no_weight_decay", set)
     named: set[str] = own()
     return {name for name, p in body.named_parameters() if p.ndim < 2 or name in named}

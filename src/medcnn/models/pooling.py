@@ -1,7 +1,7 @@
 """Poolings: maps [B, C, H, W] -> features [B, C], by name in POOLINGS, and where a network pools.
 
-`auto` is the network's own way. A pooling that learns is part of the body, and trains with the
-head: pretrained weights know nothing of it.
+`auto` is the network's own pooling. A pooling that learns is part of the body, but trains with the
+head, since pretrained weights do not include it.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ class Maximum(nn.Module):
 
 
 class GeneralisedMean(nn.Module):
-    """In logarithms: the power of a large activation has no place in a float."""
+    """In logarithms: the power of a large activation would overflow."""
 
-    # Negative activations count as this, as in the authors' code.
+    # Negative activations become this, as in the authors' code.
     LEAST = 1e-6
 
     def __init__(self, power: float) -> None:
@@ -62,7 +62,7 @@ class LogMeanExp(nn.Module):
 
 class GatedAttention(nn.Module):
     """Every position has a weight, softmax of w (tanh(V h) * sigmoid(U h)). With w = 0 at the start
-    all weights are equal, so that a pretrained network begins as it was trained."""
+    all weights are equal, so that a pretrained network starts as it was trained."""
 
     def __init__(self, channels: int, hidden: int) -> None:
         super().__init__()
@@ -87,25 +87,26 @@ def avg(channels: int) -> nn.Module:
 
 
 def maximum(channels: int) -> nn.Module:
-    """The largest value of all positions, for each feature on its own."""
+    """The largest value over all positions, for each feature separately."""
     return Maximum()
 
 
 def gem(channels: int, *, power: float = 3.0) -> nn.Module:
-    """Generalised mean, mean(x^p)^(1/p), p learned from `power` on: 1 is the mean, large ones come
-    close to the maximum; negative activations count as 0 (Radenovic et al. 2019, TPAMI)."""
+    """Generalised mean, mean(x^p)^(1/p). p is learned and starts at `power`: 1 is the mean, and a
+    large p is close to the maximum. Negative activations count as 0 (Radenovic et al. 2019,
+    TPAMI)."""
     return GeneralisedMean(power)
 
 
 def lse(channels: int, *, sharpness: float = 10.0) -> nn.Module:
-    """Log-mean-exp, log(mean(exp(s x))) / s: a small s comes close to the mean, a large one to the
+    """Log-mean-exp, log(mean(exp(s x))) / s: a small s is close to the mean, a large one to the
     maximum (Pinheiro and Collobert 2015, CVPR; s = 10 in Wang et al. 2017, CVPR)."""
     return LogMeanExp(sharpness)
 
 
 def attention(channels: int, *, hidden: int = 128) -> nn.Module:
-    """A mean whose weights over the positions are learned, by gated attention of `hidden` units
-    (Ilse et al. 2018, ICML); it starts as the plain mean."""
+    """A mean over positions with learned weights, from gated attention with `hidden` units (Ilse et
+    al. 2018, ICML); it starts as the plain mean."""
     return GatedAttention(channels, hidden)
 
 
@@ -121,16 +122,16 @@ POOLINGS = Table(
 
 
 def full_precision(of: Tensor) -> AbstractContextManager[Any]:
-    """Without autocast; a tensor without content (on the meta device) has none."""
+    """Without autocast, which tensors without content (on the meta device) do not have."""
     return nullcontext() if of.is_meta else torch.autocast(of.device.type, enabled=False)
 
 
 class Pool(nn.Module):
-    """Stands where a network had its own pooling. It computes in float32, whatever comes in.
+    """Takes the place of a network's own pooling. It computes in float32, whatever comes in.
 
     Args:
-        last: whether the channels of the maps come last, as Swin has them.
-        flat: whether features go out as [B, C]; else the positions stay, as one.
+        last: whether the channels of the maps come last, as in Swin.
+        flat: whether features go out as [B, C]; else with positions, all of size 1.
     """
 
     def __init__(self, pooling: nn.Module, *, last: bool, flat: bool) -> None:
@@ -153,21 +154,22 @@ def repool(
     make: Callable[[int], nn.Module],
     images: Tensor,
 ) -> None:
-    """Give `network` another pooling in the place of its own.
+    """Give `network` another pooling in place of its own.
 
     Args:
         make: number of channels -> the pooling called `pooling`.
-        images: of the size that will come; their content does not matter.
+        images: images of the right size; their content does not matter.
 
     Raises:
-        UsageError: there is no place where it pools a map of positions, or the map has only one.
+        UsageError: it does not pool a map of positions in exactly one place, or the map has only
+            one position.
     """
     places = _places(network)
     if len(places) != 1:
         own = isinstance(getattr(network, "global_pool", None), str)
         raise UsageError(
             f"pooling={pooling} needs a network that pools a map of positions in one place, and "
-            f"model.backbone={backbone} has {len(places) or 'none'}. Leave pooling=auto"
+            f"model.backbone={backbone} has {len(places) or 'no'} such places. Leave pooling=auto"
             + (", or choose one of its own: model.options.global_pool=avg." if own else ".")
         )
     place, seen = network.get_submodule(places[0]), list[tuple[torch.Size, torch.Size]]()
@@ -179,7 +181,7 @@ def repool(
     try:
         with torch.no_grad():
             network.eval()(images)
-    except Exception:  # whoever measures the features says what is wrong
+    except Exception:  # `_num_features` says what is wrong
         return
     finally:
         handle.remove()
@@ -188,7 +190,7 @@ def repool(
     if maps.numel() == channels:
         raise UsageError(
             f"pooling={pooling} needs more than one position, and model.backbone={backbone} has "
-            f"one at data.size_px={images.shape[-1]}. Take a larger data.size_px, or leave "
+            f"one at data.size_px={images.shape[-1]}. Set a larger data.size_px, or leave "
             "pooling=auto."
         )
     pool = Pool(make(channels), last=maps[1] != channels, flat=len(features) == 2)

@@ -1,7 +1,7 @@
 """The fully connected layers that VGG and AlexNet were published with (fc6 and fc7).
 
-Without `head=original` they are the end of the body. With it they are the beginning of the head:
-they train at its rate, and with dropout. With another pooling they are left out.
+Without `head=original` they are the end of the body. With it they are the beginning of the head
+and train at its rate, with dropout. With another pooling they are left out.
 """
 
 from __future__ import annotations
@@ -16,15 +16,16 @@ from torch.nn import functional as F
 from medcnn.models.pooling import AUTO
 from medcnn.system.errors import UsageError
 
-# Positions that fc6 sees, a side.
+# Positions that fc6 sees, along each side.
 VGG_POSITIONS = 7
 
 
 class WholeMap(nn.Conv2d):
     """A convolution, computed as one matrix product where its kernel covers the whole map.
 
-    timm writes fc6 of VGG as a convolution of 7x7, and makes a smaller map that large. oneDNN takes
-    six times as long for it as for the product, forward and backward (torch 2.15 on one core).
+    timm writes fc6 of VGG as a 7x7 convolution, and enlarges a smaller map to that size. For this
+    convolution oneDNN takes six times as long as for the product, forward and backward (torch 2.15
+    on one core).
     """
 
     def forward(self, x: Tensor) -> Tensor:
@@ -36,7 +37,7 @@ class WholeMap(nn.Conv2d):
 
 
 def multiply_whole_maps(network: nn.Module) -> None:
-    """Let fc6 of VGG be a `WholeMap`, with the same tensors; other networks have none."""
+    """Turn fc6 of VGG into a `WholeMap` with the same tensors; other networks are left alone."""
     if isinstance(network, VGG):
         fc6: Any = network.pre_logits.fc1
         faster = WholeMap(fc6.in_channels, fc6.out_channels, fc6.kernel_size, device="meta")
@@ -48,7 +49,7 @@ def original(num_features: int, num_outputs: int, *, dropout: float = 0.5) -> nn
     """The fully connected layers that VGG and AlexNet were published with, the last one for these
     classes.
 
-    The other two get their weights from the network (`hand_over`), and have none before.
+    The other two get their weights from the network (`hand_over`), and have none before that.
     """
     return nn.Sequential(
         nn.Linear(num_features, 4096, device="meta"),
@@ -79,21 +80,21 @@ def leave_out(network: Any) -> None:
 
 
 def positions_only(network: nn.Module, backbone: str, pooling: str) -> tuple[nn.Module, int]:
-    """`network` over the same tensors, but ending before fc6: what is loaded into the one is in the
-    other; and the number of features that it gives then.
+    """`network` without fc6 and what follows, and the number of features it then returns. Both
+    share their tensors: what is loaded into one is in the other.
 
     Raises:
-        UsageError: it is neither VGG nor AlexNet, or was given another pooling.
+        UsageError: it is neither VGG nor AlexNet, or has another pooling.
     """
     if pooling != AUTO:
         raise UsageError(
-            f"pooling={pooling} has no effect with head=original, whose layers take all positions. "
-            "Leave pooling=auto, or take another head."
+            f"pooling={pooling} has no effect with head=original, whose layers use all positions. "
+            "Leave pooling=auto, or choose another head."
         )
     if not layers_of(network):
         raise UsageError(
             f"head=original: only VGG and AlexNet were published with hidden fully connected "
-            f"layers, and model.backbone={backbone} was not. Take head=linear or head=mlp."
+            f"layers, and model.backbone={backbone} was not. Use head=linear or head=mlp."
         )
     tensors = [*network.parameters(), *network.buffers()]
     short: Any = copy.deepcopy(network, {id(t): t for t in tensors})
@@ -106,7 +107,7 @@ def positions_only(network: nn.Module, backbone: str, pooling: str) -> tuple[nn.
 
 
 def hand_over(network: nn.Module, head: nn.Sequential) -> None:
-    """Make fc6 and fc7 of `network` the first two layers of `head`, over the same numbers."""
+    """Make fc6 and fc7 of `network` the first two layers of `head`, with the same tensors."""
     linears = [layer for layer in head if isinstance(layer, nn.Linear)]
     for layer, own in zip(layers_of(network), linears, strict=False):
         # of a convolution over all positions, in timm's VGG

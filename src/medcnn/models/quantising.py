@@ -1,5 +1,5 @@
-"""An exported graph in 8-bit integers: static, per channel, with the ranges that images of
-validation show. Head, calibration and decisions stay in floats."""
+"""An exported graph in 8-bit integers: static, per channel, with the ranges seen on validation
+images. Head, calibration and decisions stay in floats."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from numpy.typing import NDArray
 from medcnn.models.exporting import GateError, first_line, quiet
 
 LEAST_IMAGES, MOST_IMAGES = 200, 256
-"""Of validation, to see the ranges of activations by."""
+"""Validation images that show the ranges of activations."""
 MOST_DROP = 0.005
-"""Of AUROC: the upper bound of its 95 % interval may not be larger."""
+"""Largest upper bound of the 95 % interval of the drop in AUROC."""
 
 
 def quantised(proto: Any, images: NDArray[Any]) -> Any:
-    """A ModelProto of which the body computes in 8 bits.
+    """A ModelProto whose body computes in 8 bits.
 
-    Weights have 7 bits, since processors without VNNI add products of 8 bits in 16.
+    Weights have 7 bits, since processors without VNNI add products of 8 bits in 16 bits.
 
     Args:
-        proto: as `exporting.as_onnx` gives it.
-        images: [N, H, W, C], as the graph takes them.
+        proto: as `exporting.as_onnx` returns it.
+        images: [N, H, W, C], as the graph expects them.
 
     Raises:
         GateError: onnxruntime cannot quantise this network.
@@ -65,10 +65,10 @@ def quantised(proto: Any, images: NDArray[Any]) -> Any:
 
 
 def _after_features(graph: Any) -> list[str]:
-    """Names of the nodes that take features, or what comes of them: head, calibration, decision."""
+    """Names of the nodes that depend on features: head, calibration, decision."""
     made_by = {name: node for node in graph.node for name in node.output}
     maker = made_by["features"]
-    # the features of the views, of which those of the image itself are cut out
+    # the features of all views, from which those of the image itself are cut out
     reached = {"features", *(maker.input[:1] if maker.op_type == "Slice" else ())}
     found = []
     for node in graph.node:  # in the order of computation

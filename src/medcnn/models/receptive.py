@@ -17,7 +17,7 @@ from medcnn.models.classifier import Architecture, build_classifier
 
 
 def fields_of(architecture: Architecture, num_outputs: int) -> dict[str, Field]:
-    """Name of a module of the body -> what its last output depends on; None: not known."""
+    """Name of a module of the body -> what its last output depends on; None if unknown."""
     with torch.device("meta"):
         classifier, _ = build_classifier(architecture, num_outputs)
     side = architecture.size_px
@@ -40,7 +40,7 @@ def part_seen(
     """The part of an image of `side` pixels that the position `at` of a map depends on.
 
     Returns:
-        None where it is not known.
+        None if unknown.
     """
     field = fields.get(name)
     if field is None or (field[0].count, field[1].count) != counts:

@@ -22,7 +22,7 @@ LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 
 @cache
 def about() -> Any:
-    """What the folder says of its model."""
+    """What the folder says about its model."""
     return json.loads((HERE / "export.json").read_text(encoding="utf-8"))
 
 
@@ -30,13 +30,13 @@ def pixels(path: Path | str) -> Any:
     """[size, size, channels] uint8: upright, resized with antialiasing, centred on black."""
     how = about()["preprocessing"]
     if how["steps"] or how["bits"] != 8:
-        sys.exit("this model needs steps or 16 bits that only `medcnn predict` does")
+        sys.exit("this model needs steps or 16-bit pixels, which only `medcnn predict` supports")
     size = how["size_px"]
     image: Any
     with Image.open(path) as image:
         (w, h), least = image.size, size * 3 // 2
         if image.mode[0] in "IF" or getattr(image, "n_frames", 1) > 1:
-            sys.exit(f"{path}: one picture of 8 bits is needed; try `medcnn predict`")
+            sys.exit(f"{path}: it should be a single 8-bit picture; try `medcnn predict`")
         if image.format == "JPEG":  # a decoder that reduces moves nothing if sides are multiples
             fits = (n for n in (4, 2) if w % n == h % n == (h - w) % (2 * n) == 0)
             n = next((n for n in fits if min(w, h) // n >= least), 1)
@@ -86,7 +86,7 @@ def network() -> Any:
 def main(files: list[str]) -> None:
     golden = about()["golden"] if not files else []
     paths = [Path(f) for f in files] or [HERE / one["file"] for one in golden]
-    ask = network()  # one image after the other: there may be many
+    ask = network()  # one image at a time: there may be many
     try:
         each = [ask(pixels(path)[None]) for path in paths]
     except OSError as error:

@@ -1,4 +1,4 @@
-"""Tensors of a file into the body that they fit, under whatever names they lie."""
+"""Loads the tensors of a file into the body that they fit, whatever their names."""
 
 from __future__ import annotations
 
@@ -20,31 +20,31 @@ from medcnn.models.foreign_names import COUNTERS, under_our_names
 from medcnn.models.pooling import of_pooling
 from medcnn.system.errors import UsageError, listed
 
-# What wraps a module puts these into its names: torch.compile, FSDP, activation checkpointing,
-# DataParallel, and whole modules that were pickled.
+# Wrappers put these into names: torch.compile, FSDP, activation checkpointing, DataParallel, and
+# whole modules that were pickled.
 _WRAPPERS = {
     *("_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module", "module"),
     *("_modules", "_parameters", "_buffers"),
 }
-# Of two networks in a file that fit alike, the one that others evaluate: the average of the
+# If two networks in a file fit equally well, take the one that others evaluate: the average of the
 # weights, the teacher (DINO), the query encoder (MoCo), the online network (BYOL).
 _PREFERRED = ("ema", "teacher", "encoder_q", "online")
 # Layers after the features, which a file of weights has and a body does not.
 _HEADS = ("fc", "head", "head_dist", "classifier", "head_norm", "last_linear", "aux", "AuxLogits")
-# Of a body's tensors and of the numbers in them, without model.partial=true.
+# Least share of a body's tensors, and of the numbers in them, without model.partial=true.
 LEAST_SHARE = 0.9
 
 
 class MisfitError(UsageError):
-    """The file was read, and is not this network's."""
+    """The file was read, but does not belong to this network."""
 
 
 @dataclass(frozen=True, slots=True)
 class Fit:
-    """What of a file went into a body.
+    """What was loaded from a file into a body.
 
     Attributes:
-        prefix: under which the tensors lay.
+        prefix: of the tensors' names in the file.
         missing: tensors of the body that keep their random values.
         unused: tensors of the file that the body has no place for.
         of: how many tensors the body has, without counters.
@@ -78,16 +78,16 @@ def fit(
     source: str,
     partial: bool = False,
 ) -> Fit:
-    """Load the tensors into a body, under whatever names they lie, and say what was left out.
+    """Load the tensors into a body, whatever their names, and say what was left out.
 
-    The prefix under which most of the body's names lie is taken off. Where that does not fit,
-    timm's own filter of that network is asked, which resamples embeddings of positions and renames
-    what others named otherwise, then the names of other libraries are tried (`foreign_names`). The
-    first convolution is adapted to the number of channels (timm's rule).
+    The prefix that most of the body's names have in the file is removed. If the rest does not fit,
+    timm's own filter for that network is tried, which resamples position embeddings and renames
+    tensors; then the names of other libraries (`foreign_names`). The first convolution is adapted
+    to the number of channels (timm's rule).
 
     Args:
         name: of the backbone.
-        partial: take whatever fits. Without it up to a tenth of the body may be missing, and
+        partial: load whatever fits. Without it up to a tenth of the body may be missing, and
             nothing may have another shape.
 
     Raises:
@@ -102,15 +102,15 @@ def fit(
         if match.complete:
             best = match
             break
-    assert best is not None, "the file as it is is one"
+    assert best is not None, "the file's own names are one reading"
     fault = best.fault(partial)
     if fault:
-        raise MisfitError(f"weights of {source} do not fit {name}: tensors {fault}.")
+        raise MisfitError(f"weights of {source} do not fit {name}. Tensors: {fault}.")
     found = {k: best.found[k] for k in best.fitting}
     lost = [k for k, v in found.items() if v.is_floating_point() and not v.isfinite().all()]
     if lost:
         raise MisfitError(
-            f"weights of {source} hold values that are not finite: tensors {listed(lost, 3)}."
+            f"weights of {source} contain values that are not finite, in {listed(lost, 3)}."
         )
     network.load_state_dict({**wanted, **found})
     absent = [*best.missing, *best.reshaped]
@@ -120,7 +120,7 @@ def fit(
 
 @dataclass(frozen=True, slots=True)
 class _Match:
-    """The tensors of a file under one reading of their names, held against a body's."""
+    """The tensors of a file under one reading of their names, compared with a body's."""
 
     prefix: str
     found: Mapping[str, Tensor]
@@ -136,11 +136,11 @@ class _Match:
 
     @property
     def loaded(self) -> int:
-        """Numbers that would go into the body."""
+        """How many numbers would be loaded into the body."""
         return sum(self.wanted[k].numel() for k in self.fitting)
 
     def fault(self, partial: bool) -> str:
-        """What keeps these tensors from being the body's, or nothing."""
+        """Why these tensors are not the body's, or ""."""
         counted = _without_counters(self.wanted)
         here = [k for k in self.fitting if k in counted]
         numbers = sum(counted[k].numel() for k in here)
@@ -154,20 +154,20 @@ class _Match:
             ("unknown", self.unknown),
         )
         said = ", ".join(f"{len(keys)} {what} ({listed(keys, 3)})" for what, keys in kinds if keys)
-        part = f"; {shares[1]:.0%} of its numbers would fit: model.partial=true takes those"
+        part = f"; {shares[1]:.0%} of its numbers would fit: model.partial=true loads those"
         return said + (part if here and not partial else "")
 
 
 def _without_counters(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Without the counts of batches that files of before 2018 lack, and nothing depends on, and
-    without what a pooling learns, which is new to every file of others."""
+    """Without the counts of batches, which files from before 2018 lack and nothing depends on, and
+    without what a pooling learns, which no file of others contains."""
     return {k: v for k, v in tensors.items() if COUNTERS not in k and not of_pooling(k)}
 
 
 def _matches(
     network: nn.Module, tensors: Mapping[str, Tensor], name: str, wanted: Mapping[str, Tensor]
 ) -> Iterator[_Match]:
-    """Readings of the names in a file, from its own to those of other libraries."""
+    """Readings of the names in a file: as they are, then as those of other libraries."""
     for named in itertools.chain([tensors], under_our_names(tensors, network, name)):
         prefix, found = _unwrapped(named, wanted)
         yield _match(network, prefix, found, wanted)
@@ -179,7 +179,7 @@ def _matches(
 def _unwrapped(
     tensors: Mapping[str, Tensor], wanted: Mapping[str, Tensor]
 ) -> tuple[str, dict[str, Tensor]]:
-    """The prefix under which most of the wanted names lie, and what lies there, without it."""
+    """The prefix of most of the wanted names, and the tensors that have it, without it."""
     own = {part for key in wanted for part in key.split(".")}
     bare = {_without_wrappers(key, _WRAPPERS - own): value for key, value in tensors.items()}
     votes: Counter[str] = Counter()
@@ -189,7 +189,7 @@ def _unwrapped(
             rest = ".".join(parts[depth:])
             if rest in wanted:
                 prefix = "".join(f"{part}." for part in parts[:depth])
-                # a tensor of the right shape speaks louder than one of the right name alone
+                # a tensor of the right shape counts more than one with only the right name
                 votes[prefix] += 3 if value.shape == wanted[rest].shape else 2
     if not votes:
         return "", bare
@@ -212,7 +212,7 @@ def _match(
     found = _for_channels(found, wanted)
     heads = tuple(f"{head}." for head in (*_HEADS, *_classifier_names(network)))
     # a whole branch that the body does not have (a decoder, a queue) is left out; more layers in
-    # one that it has would make it a part of a larger network
+    # one that it has would mean that it is a part of a larger network
     branches = {key.partition(".")[0] for key in wanted}
     return _Match(
         prefix,
@@ -230,7 +230,7 @@ def _match(
 
 
 def _classifier_names(network: nn.Module) -> tuple[str, ...]:
-    """Of the layers that timm leaves out of a body."""
+    """Names of the layers that timm leaves out of a body."""
     named = getattr(network, "pretrained_cfg", {}).get("classifier") or ()
     return (named,) if isinstance(named, str) else tuple(named)
 
@@ -238,7 +238,7 @@ def _classifier_names(network: nn.Module) -> tuple[str, ...]:
 def _filtered(
     network: nn.Module, name: str, found: Mapping[str, Tensor]
 ) -> dict[str, Tensor] | None:
-    """What timm's filter of this network makes of the tensors; None where it has none."""
+    """What timm's filter for this network returns for the tensors; None if there is no filter."""
     if not timm.is_model(name):
         return None
     module = sys.modules[model_entrypoint(name).__module__]
@@ -250,11 +250,11 @@ def _filtered(
         return None
     takes_network = len(inspect.signature(filter_fn).parameters) > 1
     try:
-        # timm prints what a converter of DINOv3 runs into
+        # timm prints the faults of its converter for DINOv3
         with warnings.catch_warnings(), redirect_stdout(io.StringIO()):
             warnings.simplefilter("ignore")  # of timm's interpolation, about its own speed
             made = filter_fn(dict(found), network) if takes_network else filter_fn(dict(found))
-    except Exception:  # it was written for other tensors, and says so in any way
+    except Exception:  # it was written for other tensors, and may raise anything
         return None
     return {key: value for key, value in made.items() if isinstance(value, Tensor)}
 
@@ -268,6 +268,6 @@ def _for_channels(found: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> 
         if found[first].shape[1] == 3 and channels != 3:
             found[first] = adapt_input_conv(channels, found[first])
         elif found[first].shape[1] == 1 and channels == 3:
-            # grey weights see the mean of the colours
+            # grey weights get the mean of the colours
             found[first] = found[first].repeat(1, 3, 1, 1) / 3
     return found

@@ -1,6 +1,6 @@
-"""Tensors out of the files that other programs write.
+"""Reads tensors from the files of other programs.
 
-Nothing in such a file is run. Torch's own reader takes tensors and plain containers; an object of
+No code in such a file is run. Torch's own reader accepts tensors and plain containers; an object of
 any other class becomes a `Placeholder`, which has its name and whatever it held.
 """
 
@@ -19,14 +19,14 @@ from torch import Tensor
 
 from medcnn.system.errors import UsageError, listed
 
-# Objects of these are never wanted in a file of weights, not even as a name.
+# Objects of these have no place in a file of weights, not even as a name.
 _REFUSED_MODULES = {
     *("os", "posix", "nt", "sys", "subprocess", "shutil", "importlib", "runpy", "ctypes"),
     *("socket", "pty", "builtins", "code", "webbrowser", "commands"),
 }
-# Functions that rebuild plain numbers, dates and objects; what they are called with is kept.
+# Functions that rebuild plain numbers, dates and objects; their arguments are kept.
 _REBUILDING = {"numpy", "_codecs", "datetime", "copyreg", "collections"}
-# What rebuilds an array of numbers, under the names that versions of numpy and of pickle write.
+# What rebuilds an array of numbers, under the names that versions of numpy and pickle write.
 _ARRAYS: list[tuple[Any, str]] = [
     (np.ndarray([]).__reduce__()[0], "numpy.core.multiarray._reconstruct"),
     (np.ndarray([]).__reduce__()[0], "numpy._core.multiarray._reconstruct"),
@@ -40,7 +40,7 @@ _MOST_TENSORS = 200_000
 
 
 class Placeholder(dict[Any, Any]):
-    """Stands for an object whose class is not asked for: a mapping of what it held."""
+    """Stands for an object whose class is not imported: a mapping of what it held."""
 
     def __new__(cls, *_arguments: Any, **_more: Any) -> Placeholder:
         return super().__new__(cls)
@@ -58,7 +58,7 @@ class Placeholder(dict[Any, Any]):
 
 
 def tensors_in(path: Path) -> tuple[dict[str, Tensor], list[str]]:
-    """All tensors of a file by their dotted names, and the classes of what else it holds.
+    """All tensors of a file by their dotted names, and the classes of everything else in it.
 
     Raises:
         UsageError: it cannot be read without running code in it, or holds no tensor.
@@ -95,7 +95,7 @@ def _unpickled(path: Path, classes: list[str]) -> Any:
     """What the file holds, with a `Placeholder` for each object of another class.
 
     Raises:
-        ValueError: an object that only something that runs code would make.
+        ValueError: it holds an object that only running code could make.
     """
     while True:
         known = [(_placeholder_of(name), name) for name in classes]
@@ -109,11 +109,11 @@ def _unpickled(path: Path, classes: list[str]) -> Any:
                 # without torch's advice to read the file with weights_only=False
                 raise ValueError(str(error).rpartition("WeightsUnpickler error: ")[2]) from error
             name = named[1]
-            # torch leaves `builtins.` out of what it says
+            # torch leaves `builtins.` out of its message
             root, last = name.partition(".")[0], name.rpartition(".")[2]
             harmless = last.lstrip("_")[:1].isupper() or root in _REBUILDING
             if "." not in name or root in _REFUSED_MODULES or not harmless or name in classes:
-                raise ValueError(f"it holds {name}, which is no tensor") from error
+                raise ValueError(f"it holds {name}, which is not a tensor") from error
             classes.append(name)
 
 
@@ -122,9 +122,9 @@ def _placeholder_of(name: str) -> type[Placeholder]:
 
 
 def flat(stored: Any) -> Iterator[tuple[str, Tensor]]:
-    """Tensors of nested containers by dotted name; each container once, as it may hold itself.
+    """Tensors of nested containers by dotted name; each container once, as it may contain itself.
 
-    Arrays count as tensors, and the number of an item in a list as its name.
+    Arrays count as tensors, and an item in a list is named by its number.
     """
     seen: set[int] = set()
     waiting: list[tuple[str, Any]] = [("", stored)]
@@ -144,5 +144,5 @@ def flat(stored: Any) -> Iterator[tuple[str, Tensor]]:
 
 
 def first_line(error: object) -> str:
-    """Of its message, or its type."""
+    """The first line of its message, or its type."""
     return (str(error).strip() or type(error).__name__).splitlines()[0][:200]

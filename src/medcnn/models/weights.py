@@ -1,9 +1,9 @@
 """Where a body's weights come from: timm's pretrained ones, a local file, or chance.
 
-`auto` takes pretrained weights when they are installed (`packaged`), cached, or their server
-answers within a few seconds, else trains from scratch and says so; `pretrained` insists; `none`
-starts from scratch; anything else is the path of a file, or of a folder as timm writes it, which is
-read without running any code in it.
+`auto` uses pretrained weights if they are installed (`packaged`), cached, or on a server that
+answers within a few seconds; otherwise it trains from scratch and says so. `pretrained` insists on
+them; `none` starts from scratch; anything else is the path of a file, or of a folder as timm writes
+it, which is read without running any code in it.
 """
 
 from __future__ import annotations
@@ -41,14 +41,14 @@ _CARD_LICENCE = re.compile(r"^license:\s*(\S+)", re.MULTILINE)
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """What the run says of its weights, in terminal, run.json, checkpoint and report.
+    """What the run says about its weights in the terminal, run.json, checkpoint and report.
 
     Attributes:
-        pretrained: False where training starts from scratch.
-        licence: of the weights, as far as it is known.
-        notes: what whoever reads the report must know of them.
-        normalisation: of the pixels they were trained with, where it is not the backbone's own.
-        checkpoint: that of medcnn whose body it is.
+        pretrained: False if training starts from scratch.
+        licence: of the weights, if known.
+        notes: what readers of the report must know about them.
+        normalisation: of the pixels they were trained on, if it is not the backbone's own.
+        checkpoint: the medcnn checkpoint that the body comes from, if any.
     """
 
     pretrained: bool
@@ -63,10 +63,10 @@ def load_weights(body: Body, name: str, policy: str, partial: bool = False) -> O
     """Fill the body by `policy` (`auto`, `pretrained`, `none` or a path) and say what was done.
 
     Args:
-        partial: take what fits of weights that are another network's, or only half there.
+        partial: load what fits of weights that are another network's or incomplete.
 
     Raises:
-        UsageError: weights were insisted on and are not to be had, or do not fit.
+        UsageError: weights were insisted on, but are not available or do not fit.
     """
     if policy == "none":
         if partial:
@@ -88,9 +88,9 @@ def load_weights(body: Body, name: str, policy: str, partial: bool = False) -> O
     if policy == "auto":
         return Origin(False, f"random weights: {problem}")
     raise UsageError(
-        f"model.weights=pretrained was asked for {name}, but {problem}. On a machine with network "
-        "run the same command once (the weights are kept in the cache that HF_HOME or TORCH_HOME "
-        "name), or copy a .safetensors or .pth file here and give its path: "
+        f"model.weights=pretrained was set for {name}, but {problem}. Run the same command once on "
+        "a machine with a network (the weights stay in the cache that HF_HOME or TORCH_HOME "
+        "names), or copy a .safetensors or .pth file here and give its path: "
         "model.weights=/path/to/weights.safetensors. To train without them: model.weights=none."
     )
 
@@ -117,7 +117,7 @@ def _of_package(body: Body, name: str, file: Path, partial: bool) -> Origin:
 def _of_hub(body: Body, name: str, source: str, partial: bool) -> Origin:
     try:
         tensors = _download(source)
-    except Exception as error:  # a damaged file raises what it likes
+    except Exception as error:  # a damaged file may raise anything
         raise MisfitError(f"{source} cannot be loaded ({first_line(error)})") from error
     got = _fitted(body, tensors, name, source, partial)
     licence = getattr(body.network, "pretrained_cfg", {}).get("license") or ""
@@ -170,11 +170,11 @@ def _from_path(body: Body, path: Path, name: str, partial: bool) -> Origin:
 
 
 def _beside(folder: Path, name: str) -> tuple[Normalisation | None, str]:
-    """What stands beside the weights in a folder as timm and the Hugging Face hub write it: how
-    the pixels were normalised, and the licence.
+    """What a folder as timm and the Hugging Face hub write it says about its weights: how the
+    pixels were normalised, and the licence.
 
     Raises:
-        UsageError: it says that they are of another network.
+        UsageError: it says that they belong to another network.
     """
     stored: Any = {}
     with suppress(OSError, ValueError):
@@ -183,7 +183,7 @@ def _beside(folder: Path, name: str) -> tuple[Normalisation | None, str]:
     of = stored.get("architecture")
     if isinstance(of, str) and of != name.partition(".")[0]:
         raise UsageError(
-            f"model.weights={folder} holds weights of {of}, and model.backbone is {name}: take "
+            f"model.weights={folder} contains weights of {of}, but model.backbone is {name}: set "
             f"model.backbone={of}."
         )
     nested = stored.get("pretrained_cfg")
@@ -203,7 +203,7 @@ def _beside(folder: Path, name: str) -> tuple[Normalisation | None, str]:
 
 
 def checkpoint_at(policy: str) -> Checkpoint | None:
-    """The checkpoint of medcnn that `model.weights` names, if it does."""
+    """The medcnn checkpoint that `model.weights` names, if it names one."""
     path = Path(policy)
     if policy in WEIGHT_WORDS or not path.is_file() or not _is_checkpoint(path):
         return None
@@ -211,14 +211,14 @@ def checkpoint_at(policy: str) -> Checkpoint | None:
 
 
 def _read(path: Path) -> tuple[Checkpoint, dict[str, Tensor]]:
-    """A checkpoint that knows the digest of its file, as those that are made from it name it."""
+    """A checkpoint with the digest of its file, which those that are made from it will name."""
     old, tensors = checkpoints.read(path)
     sha = checkpoints.provenance_of(path)["checkpoint_sha256"]
     return replace(old, provenance={**old.provenance, "checkpoint_sha256": sha}), tensors
 
 
 def _of_checkpoint(body: Body, path: Path, name: str, partial: bool) -> Origin:
-    """The body of a checkpoint of medcnn; its head and its preprocessing are left behind."""
+    """The body of a medcnn checkpoint; its head and preprocessing are left behind."""
     old, tensors = _read(path)
     held = {k.removeprefix("body."): v for k, v in tensors.items() if k.startswith("body.")}
     got = _fitted(body, held, name, str(path), partial)
@@ -239,7 +239,7 @@ def _is_checkpoint(path: Path) -> bool:
 
 
 def _fitted(body: Body, tensors: dict[str, Tensor], name: str, source: str, partial: bool) -> Fit:
-    """`fit`; where the weights would fit at the size that they were trained at, it is named."""
+    """`fit`; if the weights would fit at the size that they were trained at, the error says so."""
     try:
         return fit(body.network, tensors, name, source, partial)
     except MisfitError as error:
@@ -253,8 +253,8 @@ def _fitted(body: Body, tensors: dict[str, Tensor], name: str, source: str, part
         except UsageError:
             raise error from None
         raise MisfitError(
-            f"weights of {source} fit {name} at {trained} px only, and data.size_px is "
-            f"{body.size_px}: take data.size_px={trained}."
+            f"weights of {source} fit {name} only at {trained} px, but data.size_px is "
+            f"{body.size_px}: set data.size_px={trained}."
         ) from error
 
 
@@ -287,9 +287,9 @@ def _not_to_be_had(source: str | None) -> str:
 
 
 def _unreachable(source: str) -> str:
-    """Why the server of `source` does not answer, or nothing where it does.
+    """Why the server of `source` does not answer, or "" if it does.
 
-    Asked in a thread of its own: name resolution has no timeout and may hang for minutes.
+    It is asked in a separate thread: name resolution has no timeout and may hang for minutes.
     """
     url = source
     if source.startswith("hf-hub:"):
@@ -306,11 +306,11 @@ def _unreachable(source: str) -> str:
             urllib.request.urlopen(request, timeout=REACH_TIMEOUT_S).close()
             answer.append("")
         except urllib.error.HTTPError:
-            answer.append("")  # it answers; whether the file is there shows when it is fetched
+            answer.append("")  # it answers; whether the file is there shows during the download
         except OSError as error:
             answer.append(
                 f"{url} cannot be reached ({_why(error)}; "
-                "model.weights=FILE.safetensors takes them from a file)"
+                "model.weights=FILE.safetensors reads them from a file)"
             )
 
     thread = threading.Thread(target=ask, daemon=True)
@@ -320,9 +320,9 @@ def _unreachable(source: str) -> str:
 
 
 def _why(error: OSError) -> str:
-    """What kept a server from being reached, without the numbers of the system."""
+    """Why a server could not be reached, without error numbers."""
     reason = error.reason if isinstance(error, urllib.error.URLError) else error
     if isinstance(reason, socket.gaierror):
-        return "no network, or one that does not know this name"
+        return "no network, or one that cannot resolve this name"
     said = reason.strerror if isinstance(reason, OSError) else None
     return said or first_line(reason)

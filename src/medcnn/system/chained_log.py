@@ -1,7 +1,7 @@
-"""A log whose lines hold each other: each has the SHA-256 of itself and of the line before.
+"""A log whose lines are chained: each has the SHA-256 of itself and of the line before.
 
-So a changed, missing, added or moved line shows. Whoever rewrites every line from some place on
-leaves no trace in the file: that is what the last hash is for, which is kept elsewhere.
+So a line that was changed, removed, added or moved is noticed. Rewriting every line from some place
+on leaves no trace in the file; the last hash, which is kept elsewhere, gives it away.
 """
 
 from __future__ import annotations
@@ -35,16 +35,16 @@ class End:
 def appended(path: Path, entries: Sequence[Mapping[str, Any]]) -> End:
     """Add lines, flushed to disk together; processes that share the log take turns.
 
-    A half line, which a kill or a power cut left, was never promised to anybody: it is replaced by
-    a line that says so.
+    A half line, left by a kill or a power cut, was never promised to anybody: it is replaced by a
+    line that says so.
 
     Raises:
-        MedcnnError: the last line is not as it was written, so nothing can hold on to it.
+        MedcnnError: the last line is not as it was written, so nothing can be chained to it.
         OSError: the file cannot be written.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     lock = path.with_name(f"{path.name}.lock")
-    with locked(lock, waiting=lambda: log.info(f"waiting for {path}, which another process has")):
+    with locked(lock, waiting=lambda: log.info(f"waiting for {path}, in use by another process")):
         handle = os.open(path, os.O_RDWR | os.O_CREAT, as_private_as(path.parent))
         with os.fdopen(handle, "r+b") as file:
             size = file.seek(0, os.SEEK_END)
@@ -80,7 +80,7 @@ def _hash(entry: Mapping[str, Any]) -> str:
 
 
 def _read(line: bytes) -> tuple[dict[str, Any], str] | None:
-    """A line and the hash that it gives itself; None if it is not as it was written."""
+    """A line and the hash that it contains; None if it is not as it was written."""
     try:
         whole = json.loads(line)
         entry = {**whole}
@@ -97,7 +97,7 @@ def _end_of(line: bytes, path: Path) -> End:
     if found is None:
         raise MedcnnError(
             f"log={path}: its last line is not as it was written, so nothing is added to it. "
-            f"medcnn verify {path} shows what was changed; name another log to go on."
+            f"medcnn verify {path} shows what was changed; to continue, name another log."
         )
     return End(found[0]["line"], found[1])
 
@@ -122,7 +122,7 @@ def faults_in(path: Path) -> Iterator[tuple[str, End]]:
                 what = "a line is" if gap == 1 else f"{gap} lines are"
                 fault = f"{what} missing before line {place} (number {entry['line']})"
             elif gap < 0:
-                fault = f"line {place} (number {entry['line']}) is out of order or twice there"
+                fault = f"line {place} (number {entry['line']}) is out of order or there twice"
             elif end.head and entry["previous"] != end.head:
                 fault = f"line {place} does not follow the line before it: one was replaced"
             end = End(entry["line"], own)

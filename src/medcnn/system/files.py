@@ -206,7 +206,7 @@ def read_sealed(path: Path, *, shared: bool = True) -> memoryview:
         raise ValueError("is empty")
     if hashlib.sha256(content).digest() != seal:
         only = "contains only zeros" if not any(whole[:4096]) else "was cut short or changed"
-        raise ValueError(f"{only} ({len(whole):,} bytes, its checksum does not fit)")
+        raise ValueError(f"{only} ({len(whole):,} bytes, its checksum does not match)")
     return content
 
 

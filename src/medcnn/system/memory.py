@@ -1,4 +1,4 @@
-"""The most memory that this process has had at once."""
+"""The peak memory of this process."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from pathlib import Path
 
 
 def forget_peak() -> None:
-    """Count from here on, where the system can (Linux)."""
+    """Count from here on, if the system can (Linux)."""
     with suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # proc(5)
 
 
 def peak_bytes() -> int | None:
-    """The peak of resident memory; None where the system does not say (Windows)."""
+    """The peak of resident memory; None if the system does not say (Windows)."""
     if sys.platform == "win32":
         return None
     with suppress(OSError, ValueError, IndexError):

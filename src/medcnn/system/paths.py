@@ -16,7 +16,7 @@ from typing import Any
 
 
 def leaves_root(path: str) -> bool:
-    """Whether the text alone shows it: absolute, `..`, a NUL byte, or a Windows drive."""
+    """Whether the text of a path alone shows it: absolute, `..`, a NUL byte, or a Windows drive."""
     if path.startswith(("/", "\\")) or path[1:2] == ":" or "\0" in path:
         return True
     return ".." in path and ".." in path.replace("\\", "/").split("/")

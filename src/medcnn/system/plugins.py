@@ -58,7 +58,7 @@ class Plugin:
 
 @cache
 def known() -> Mapping[str, Mapping[str, tuple[Plugin, ...]]]:
-    """Group -> name -> all that claim that name. Reading the metadata takes about 6 ms."""
+    """Group -> name -> all plug-ins that claim it. Reading the metadata takes about 6 ms."""
     found: dict[str, dict[str, tuple[Plugin, ...]]] = {group: {} for group in GROUPS}
     everything = entry_points()  # once: each call reads the metadata of all packages
     for group, names in found.items():

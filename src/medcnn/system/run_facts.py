@@ -83,7 +83,7 @@ def differences(left: Any, right: Any, key: str = "") -> list[str]:
 
 
 def as_begun(earlier: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, Any]:
-    """The config of a run that goes on: what it leaves open is as in the `earlier` one."""
+    """The config of a continued run: what it leaves open is as in the `earlier` one."""
     filled = {**now}
     for group, name in OPEN:
         decided = (earlier.get(group) or {}).get(name)

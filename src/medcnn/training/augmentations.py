@@ -1,4 +1,4 @@
-"""Augmentation of whole batches on the device, with random numbers of its own for each image.
+"""Augmentation of whole batches on the device, with separate random numbers for each image.
 
 The numbers are a function of (seed, epoch, image), so results depend neither on the order of
 loading nor on a restart.

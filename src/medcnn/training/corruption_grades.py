@@ -115,7 +115,7 @@ _OF: Mapping[Modality, Mapping[str, Sequence[Any]]] = {
 
 
 def grades_of(modality: Modality, kinds: Sequence[str] | None) -> dict[str, Sequence[Any]]:
-    """Five amounts of each kind; of kinds that the modality does not have, those of another.
+    """Five amounts of each kind; for kinds that the modality lacks, those of another modality.
 
     Args:
         kinds: keys of TITLES; None: all of the modality, and MOVES.

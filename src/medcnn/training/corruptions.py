@@ -27,7 +27,7 @@ from medcnn.training.quality import blurred, compressed
 
 LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
 FINER = 4
-"""Characters of 3 px are drawn as many times larger."""
+"""Characters of 3 px are drawn this many times larger."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -81,8 +81,8 @@ def fit(
 
 
 def look_closer(state: TrainState, setting: Setting, board: Board, epoch: int) -> None:
-    """Dead ReLUs and gradients into TensorBoard, and a warning of what keeps layers from learning
-    in the last epoch. Nothing of the state changes."""
+    """Write dead ReLUs and gradients to TensorBoard, and after the last epoch warn about what keeps
+    layers from learning. The state does not change."""
     if setting.features_at(epoch):  # the body is not computed
         return
     found = watch(state.classifier, setting, epoch)

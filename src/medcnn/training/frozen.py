@@ -99,7 +99,7 @@ def objections(
         if alpha := getattr(how, name):
             found.append(f"augmentation.{name}={alpha:g} mixes images")
     if repeats and how.flips and not views:
-        found.append("the sampler repeats images, each time mirrored in another way")
+        found.append("the sampler repeats images, mirrored differently each time")
     if not views and not _only_mirrored(how):
         found.append("augmentation changes every image in every epoch")
     if _name_of(how.last) is None:

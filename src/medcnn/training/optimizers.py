@@ -47,7 +47,7 @@ OPTIMIZERS = Table("optimizer", {"adamw": adamw, "sgd": sgd}, function=lambda ma
 
 
 def groups_of(classifier: Classifier, plan: Plan, config: OptimizerConfig) -> Groups:
-    """What ever trains, by the groups of `plan`, each with and without weight decay."""
+    """All that trains at any time, by the groups of `plan`, with and without weight decay."""
     groups: Groups = []
     still = {f"body.{name}" for name in undecayed(classifier.body)}
     still |= {n for n in undecayed(classifier) if not n.startswith("body.")}

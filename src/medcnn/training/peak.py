@@ -1,4 +1,4 @@
-"""The most memory that a training has needed at once: of the GPU if there is one, else in all."""
+"""Peak memory of a training: on the GPU if there is one, else of the whole process."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def forget(device: torch.device) -> None:
 
 
 def used_memory(device: torch.device) -> dict[str, Any]:
-    """As `run.json` holds it."""
+    """As stored in `run.json`."""
     if device.type == "cuda":
         return {"of": "GPU", "peak_bytes": torch.cuda.max_memory_allocated(device)}
     return {"of": "process", "peak_bytes": peak_bytes()}

@@ -1,4 +1,4 @@
-"""SIGTERM, SIGUSR1 (sent by clusters before time is up) and Ctrl-C end a run in good order."""
+"""SIGTERM, SIGUSR1 (sent by clusters before time is up) and Ctrl-C end a run cleanly."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Stop:
 
     Attributes:
         asked: name of the first signal that came, or "".
-        patient: whether a signal waits until somebody reads `asked`; else it raises.
+        patient: whether a signal waits until `asked` is read; else it raises.
     """
 
     def __init__(self, *, patient: bool) -> None:

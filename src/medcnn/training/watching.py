@@ -96,7 +96,7 @@ def watch(classifier: Classifier, setting: Setting, epoch: int) -> dict[str, flo
 
 
 def trouble(found: dict[str, float], share: float = 0.5) -> list[str]:
-    """What of that keeps a network from learning, in words."""
+    """Which of these keep a network from learning, in words."""
     dead = [n.partition("/")[2] for n, v in found.items() if n.startswith(DEAD) and v >= share]
     still = [n.partition("/")[2] for n, v in found.items() if n.startswith(GRADIENT) and v == 0]
     said = []

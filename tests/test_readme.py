@@ -321,9 +321,7 @@ CLAIMS = (
         ),
     ),
     Claim("`trainer.dry_run=true` says", ("a_dry_run_says_what_a_run_costs_and_leaves_no_folder",)),
-    Claim(
-        "After a kill", ("a_kill_at_any_moment_of_a_save_leaves_a_state_that_can_be_read",)
-    ),
+    Claim("After a kill", ("a_kill_at_any_moment_of_a_save_leaves_a_state_that_can_be_read",)),
     Claim(
         "The weights equal those",
         (
@@ -331,7 +329,9 @@ CLAIMS = (
             "the_weights_are_those_of_one_process_up_to_rounding",
         ),
     ),
-    Claim("`train -m` trains one run", ("each_combination_is_a_run_and_the_worst_exit_code_counts",)),
+    Claim(
+        "`train -m` trains one run", ("each_combination_is_a_run_and_the_worst_exit_code_counts",)
+    ),
     Claim("`sweep` (", ("a_sweep_that_was_killed_comes_to_the_same_trials_and_never_opens_test",)),
     Claim(
         "`compare` shows by how much",

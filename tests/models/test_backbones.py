@@ -155,7 +155,7 @@ def test_a_map_of_c3_sees_only_the_maps_of_its_row() -> None:
 def test_a_checkpoint_can_neither_name_a_file_nor_an_address() -> None:
     """Rows 18 and 20."""
     for name in ("hf-hub:evil/net", "local-dir:/tmp/evil", "no_such_net"):
-        with pytest.raises(UsageError, match="has no network of this name"):
+        with pytest.raises(UsageError, match="is not a network in timm"):
             build_body(name, channels=3, size_px=64)
     for option in ("checkpoint_path", "pretrained_cfg", "cache_dir"):
         with pytest.raises(UsageError, match=f"{option} is not allowed"):

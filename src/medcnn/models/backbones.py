@@ -247,9 +247,7 @@ def source_of(name: str) -> str | None:
 def _refuse_foreign_source(name: str, options: Mapping[str, Any]) -> None:
     """Name and options may come from a checkpoint: they must neither fetch nor open anything."""
     if not timm.is_model(name):
-        raise UsageError(
-            f"model.backbone={name}: timm {timm.__version__} has no network of this name."
-        )
+        raise UsageError(f"model.backbone={name} is not a network in timm {timm.__version__}.")
     if refused := sorted(_SOURCES & set(options)):
         raise UsageError(
             f"model.options={', '.join(refused)} is not allowed: weights come from model.weights."

@@ -170,8 +170,7 @@ def still_needed(old: Checkpoint) -> tuple[dict[str, str], ...]:
 
 def digest_of(record: Record) -> str:
     """96 bits that stand for the id of an image, which itself never enters a checkpoint; keyed if
-    the id is a hospital's. Between 90,000 images and 300,000 others, the chance that two are alike
-    is 1 in 3e18."""
+    the id is a hospital's. 90,000 images and 300,000 others collide with a chance of 1 in 3e18."""
     if record.origin:
         return keyed(record.own_id, "trained on", DIGEST_BYTES).hex()
     return hashlib.sha256(record.image_id.encode()).hexdigest()[: 2 * DIGEST_BYTES]

@@ -86,8 +86,7 @@ def _mistyped(value: Any, hint: Any, where: str) -> Iterator[str]:
         except OverflowError:
             finite = False
         if not fits or not finite:
-            numeric = hint in (int, float)
-            wanted = "a finite number" if numeric else f"of type {getattr(hint, '__name__', hint)}"
+            wanted = "a finite number" if hint in (int, float) else f"of type {hint.__name__}"
             yield f"{where}: {_short(value)} is not {wanted}"
 
 
@@ -181,8 +180,7 @@ def _trained(described: Any) -> list[str]:
         if not isinstance(value, int | float) or not 0 <= value < 2**63
     ]
     if trainer.get("precision", "auto") not in list(Precision):
-        told = _short(trainer["precision"])
-        faults.append(f"training.trainer.precision: {told} is not a precision")
+        faults.append(f"training.trainer.precision: {_short(trainer['precision'])} is unknown")
     parents = provenance.get("parents", [])
     if not isinstance(parents, list) or not all(isinstance(p, Mapping) for p in parents):
         return [*faults, f"provenance.parents: {_short(parents)} is not a list of provenances"]

@@ -265,8 +265,7 @@ def _own(model: Model, pixels: NDArray[Any]) -> Iterator[tuple[NDArray[Any], NDA
 
 
 def golden_facts(model: Model, folder: Path, names: list[str]) -> tuple[list[Any], NDArray[Any]]:
-    """What the checkpoint says about each golden image, and their pixels as the network gets
-    them."""
+    """What the checkpoint says about each golden image, and the pixels that its network sees."""
     said = replace(model, dtype=torch.float32).predict([folder / name for name in names])
     facts = [
         {

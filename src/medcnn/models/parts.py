@@ -18,9 +18,8 @@ def parts_of(body: nn.Module) -> dict[str, list[str]]:
     """Part -> the names of its parameters, from the stem to the last part before the head. What a
     pooling learns is in none of them: it trains with the head.
 
-    The parts are timm's coarse groups, or one for each layer if it has none. Normalisation layers
-    that timm counts as groups of their own belong to the part before them, so that VGG has the same
-    parts with and without them.
+    Parts are timm's coarse groups, or one per layer if it has none. Normalisation layers that timm
+    counts separately belong to the part before, so that VGG has equal parts with and without them.
     """
     names = [name for name, _ in body.named_parameters() if not of_pooling(name)]
     matched: Any = getattr(body, "group_matcher", None)

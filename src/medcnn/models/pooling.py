@@ -92,9 +92,8 @@ def maximum(channels: int) -> nn.Module:
 
 
 def gem(channels: int, *, power: float = 3.0) -> nn.Module:
-    """Generalised mean, mean(x^p)^(1/p). p is learned and starts at `power`: 1 is the mean, and a
-    large p is close to the maximum. Negative activations count as 0 (Radenovic et al. 2019,
-    TPAMI)."""
+    """Generalised mean, mean(x^p)^(1/p); p is learned, from `power` on: 1 is the mean, a large p
+    is close to the maximum. Negative activations count as 0 (Radenovic et al. 2019, TPAMI)."""
     return GeneralisedMean(power)
 
 
@@ -161,8 +160,7 @@ def repool(
         images: images of the right size; their content does not matter.
 
     Raises:
-        UsageError: it does not pool a map of positions in exactly one place, or the map has only
-            one position.
+        UsageError: it does not pool a map in exactly one place, or the map has only one position.
     """
     places = _places(network)
     if len(places) != 1:

@@ -23,9 +23,8 @@ VGG_POSITIONS = 7
 class WholeMap(nn.Conv2d):
     """A convolution, computed as one matrix product where its kernel covers the whole map.
 
-    timm writes fc6 of VGG as a 7x7 convolution, and enlarges a smaller map to that size. For this
-    convolution oneDNN takes six times as long as for the product, forward and backward (torch 2.15
-    on one core).
+    timm writes fc6 of VGG as a 7x7 convolution, and enlarges a smaller map to that size. oneDNN
+    takes six times as long for it as for the product, both ways (torch 2.15 on one core).
     """
 
     def forward(self, x: Tensor) -> Tensor:

@@ -566,7 +566,7 @@ def test_a_folder_that_others_use_is_not_closed_to_them(
     (folder / "of_a_colleague.txt").write_text("")
     words = ("serve", BEST, "port=0", f"folder={folder}", "trainer.device=cpu")
     assert run(*words) == 2
-    assert "other users of this machine may enter it" in " ".join(capsys.readouterr().err.split())
+    assert "other users of this machine can enter it" in " ".join(capsys.readouterr().err.split())
     assert folder.stat().st_mode & 0o777 == 0o755
     (folder / "of_a_colleague.txt").unlink()
     assert run(*words) == 0

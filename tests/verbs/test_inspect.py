@@ -51,7 +51,7 @@ def test_the_words_of_a_train_command_are_taken_and_a_lesion_may_be_given_in_mm(
         (("inspect.lesion_mm=2",), 2, "inspect.lesion_mm and inspect.pixel_mm belong together"),
         (("inspect.lesion_mm=2", "inspect.lesion_px=2"), 2, "are the same size"),
         (("inspect.image_px=2",), 2, "no effect without inspect.lesion_mm"),
-        (("output=page.txt",), 2, "the page is a .html file"),
+        (("output=page.txt",), 2, "the page is an HTML file"),
     ],
 )
 def test_what_cannot_be_inspected_is_said(
@@ -68,4 +68,4 @@ def test_a_table_of_something_else_is_not_overwritten(
 ) -> None:
     (tmp_path / "i.csv").write_text("image,label\n")
     assert run("inspect", "lenet5", "data.size_px=32", f"output={tmp_path}/i.html") == 2
-    assert "i.csv, which would stand beside it, exists" in " ".join(capsys.readouterr().err.split())
+    assert "i.csv, the table beside the page, exists" in " ".join(capsys.readouterr().err.split())

@@ -113,7 +113,7 @@ def test_scratch_and_probe_stand_on_one_page(images: str, tmp_path: Path) -> Non
         (("sizes=[5,10]",), "at least 5 numbers of patients"),
         (("seeds=2",), "seeds=2 should be a whole number from 3 to 100"),
         (("arms=[probe,ful]",), "did you mean 'full'"),
-        (("transfer=lora",), "arms says how the models are trained"),
+        (("transfer=lora",), "arms sets how the models are trained"),
         (("data.train_groups=9",), "sets it for each run"),
         (("score=brier",), "1 is the best"),
         (("targets=[1.2]",), "scores between 0 and 1"),

@@ -141,9 +141,9 @@ def looking_at(checkpoint: Path) -> LookConfig:
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        ((BEST, "gone.png"), "no such file; look takes one image"),
-        ((BEST, str(GOLDEN)), "is a folder; look takes one image. Name a file in it: /"),
-        ((BEST, str(GOLDEN / "log.txt"), "output=l.txt"), "the page is a .html file"),
+        ((BEST, "gone.png"), "no such file; look needs a single image"),
+        ((BEST, str(GOLDEN)), "is a folder; look needs a single image. Name a file in it: /"),
+        ((BEST, str(GOLDEN / "log.txt"), "output=l.txt"), "the page is an HTML file"),
     ],
 )
 def test_what_cannot_be_looked_at_is_said(

@@ -33,7 +33,7 @@ def test_a_plan_is_printed_on_a_page_and_in_json(
 @pytest.mark.parametrize(
     ("words", "answer"),
     [
-        (["calibration=null"], "give auroc, sensitivity or specificity"),
+        (["calibration=null"], "set auroc, sensitivity or specificity"),
         (["auroc=0.9", "threshold=0.1"], "which needs the expected sensitivity and specificity"),
         (["auroc=0.9", "margin=0.1", "margin_of=sensitivity"], "add sensitivity=..."),
         (["auroc=0.9", "margin_of=auc"], "did you mean 'auroc'?"),

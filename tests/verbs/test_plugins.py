@@ -106,7 +106,7 @@ def test_a_package_of_ones_own_trains_evaluates_and_predicts(
 
     medcnn("preview", *settings, place=place, cwd=tmp_path)
     shown = (tmp_path / "preview.html").read_text(encoding="utf-8")
-    assert "then the own operation of exposures" in shown
+    assert "then the operation of exposures" in shown
     medcnn("evaluate", best, "run_dir=again", place=place, cwd=tmp_path)
     again = json.loads((tmp_path / "again" / "metrics.json").read_text(encoding="utf-8"))
     assert again["splits"]["test"]["scores"] == scores["splits"]["test"]["scores"]
@@ -131,4 +131,4 @@ def test_a_package_of_ones_own_trains_evaluates_and_predicts(
         done = medcnn(*words, place=None, cwd=tmp_path, code=1)
         assert wanted in " ".join(done.stderr.split())
     done = medcnn("report", "a", place=None, cwd=tmp_path)
-    assert "no installed package has these scores: f2" in " ".join(done.stderr.split())
+    assert "no installed package defines these scores: f2" in " ".join(done.stderr.split())

@@ -191,4 +191,4 @@ def test_words_of_a_train_command_work_and_those_without_effect_are_named(
     words += ["data.size_px=32", "preview.per_class=1", f"output={tmp_path / 'p.html'}"]
     assert run("preview", *words) == 0
     said = " ".join(capsys.readouterr().err.split())
-    assert "without effect on a preview: model, trainer.epochs" in said
+    assert "no effect on a preview: model, trainer.epochs" in said

@@ -83,10 +83,10 @@ def test_a_pooling_is_the_one_that_features_are_taken_with(
         assert said[name] == pytest.approx(again.logits, abs=1e-4)
     capsys.readouterr()
     assert probe("attention", "pooling=attention", *words)[0] == 2
-    assert "a probe trains nothing but a linear head" in " ".join(capsys.readouterr().err.split())
+    assert "a probe trains only a linear head" in " ".join(capsys.readouterr().err.split())
     curve = ("learning-curve", "data=phantom", "model=resnet18", "pooling=attention")
     assert run(*curve, "arms=[probe]") == 2
-    assert "a probe trains nothing but a linear head" in " ".join(capsys.readouterr().err.split())
+    assert "a probe trains only a linear head" in " ".join(capsys.readouterr().err.split())
 
 
 @pytest.mark.parametrize(

@@ -208,7 +208,7 @@ def test_a_space_that_makes_no_sense_is_refused_before_anything_is_trained(
         "optimizer.rl: [1]": "optimizer.rl is not a setting",
         "trainer.epochs: [3, 0]": "trainer.epochs=0 should be a whole number",
         "loss: [auto, fokal]": "unknown loss 'fokal'",
-        "model: [resnet18]": "model is given in the command too",
+        "model: [resnet18]": "model is also on the command line",
         "{seed: [1], data.test_share: [0.1, 0.2]}": "data.test_share cannot be searched",
         "{}": "sweep.space: {} should be a mapping",
     }.items():

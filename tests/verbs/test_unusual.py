@@ -186,7 +186,7 @@ def test_every_prediction_is_in_a_log_that_tells_changes_and_no_names(
     whole = log.read_text().splitlines(keepends=True)
     log.write_text("".join(whole[:6]))  # the whole second command is gone
     assert run("verify", log) == 0
-    assert "only a hash that was kept elsewhere tells" in " ".join(capsys.readouterr().err.split())
+    assert "only a hash kept elsewhere shows" in " ".join(capsys.readouterr().err.split())
     assert run("verify", log, f"hash={headers[1]['log_hash']}") == 1
     assert "lines at the end are missing" in " ".join(capsys.readouterr().err.split())
     log.write_text("".join([whole[0], *whole[2:]]))

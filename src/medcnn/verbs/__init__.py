@@ -1,7 +1,7 @@
 """The commands. Each is one file of this folder, named in VERBS; `steps/` holds what they share.
 
-A file of a command is imported for its help alone, so it imports nothing slow at its top: neither
-numpy nor torch, nor `medcnn.config`, whose types an annotation may name all the same.
+Even `--help` imports these files, so they import nothing slow at the top: not numpy, torch or
+`medcnn.config`. Annotations may still name types of `medcnn.config`.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ class Given:
 
     Attributes:
         settings: nested plain values, which `Verb.prepare` may change.
-        groups: what was chosen of each group of `configs/`; None where nothing was.
-        keys: of the settings that the command itself names.
+        groups: the choice made in each group of `configs/`; None if none was made.
+        keys: of the settings named in the command itself.
     """
 
     settings: dict[str, Any]
@@ -43,13 +43,13 @@ class Command:
     """A command that was understood.
 
     Attributes:
-        words: of the command, the verb first.
-        keys: of the settings that it names.
-        config: of `verb.config`.
+        words: those of the command, verb first.
+        keys: those of the settings it names.
+        config: an instance of `verb.config`.
         yaml: the settings as `--show-config` shows them.
-        show: whether that is all that is asked for.
+        show: whether to show the settings and stop.
         hints: what to tell the user about the settings.
-        varied: reads the command that trains with the same settings, and others as well.
+        varied: builds the training command with these settings and the given ones.
     """
 
     verb: Verb
@@ -77,12 +77,12 @@ class Verb:
         about: what it does, unless the first lines of `configs/NAME.yaml` say so.
         synonyms: other names that people use for it.
         places: the settings that words without a key set, in this order.
-        rest: the setting that takes all words without a key.
+        rest: the setting that collects all words without a key.
         mistaken: settings of other commands, and what to say about them.
-        config: frozen class of its settings; None: it takes its words as they are.
+        config: frozen class of its settings; None if it parses its own words.
         prepare: changes composed settings, or raises UsageError.
         check: raises UsageError or DataError for faults that can be found before torch is imported.
-        run: does it.
+        run: runs the command.
         resumes: whether it can be resumed after a signal, with everything saved.
         shared: whether several processes can share it (torchrun), and `-m` can run many of it.
     """

@@ -51,7 +51,7 @@ def run(config: AuditConfig, _: Command) -> Path:
     )
     page.write_html(output, audit)
     print(visible(page.text(audit)))
-    print(f"Every row, with pictures: {output}")
+    print(f"Every row, with images: {output}")
     if files := auditing.bad_files(audit):
         log.info(files)
     if refused := audit.of(Severity.REFUSE):

@@ -52,7 +52,7 @@ def check(config: CompareConfig) -> None:
     if len(config.runs) < 2:
         faults.append("compare needs two runs or more: medcnn compare RUNS/A RUNS/B.")
     if len({Path(r).resolve() for r in config.runs}) < len(config.runs):
-        faults.append("a run is named twice; it never differs from itself.")
+        faults.append("a run is named twice; a run cannot differ from itself.")
     table = f"predictions_{config.split}.csv"
     for folder in map(Path, config.runs):
         if not (folder / table).is_file():
@@ -150,7 +150,7 @@ def run(config: CompareConfig, _: Command) -> Path:
 
 
 def _named(runs: Sequence[str]) -> dict[str, Path]:
-    """Folders by their names, or by their paths where names repeat."""
+    """Folders by name, or by path if a name repeats."""
     short = [Path(r).resolve().name for r in runs]
     often = Counter(short)
     return {n if often[n] == 1 else r: Path(r) for n, r in zip(short, runs, strict=True)}
@@ -176,10 +176,10 @@ def _facts(folder: Path) -> dict[str, Any]:
 
 
 def config_differences(facts: Mapping[str, Mapping[str, Any]]) -> dict[str, list[str]]:
-    """Setting -> what each run says, of the settings in which they differ.
+    """Setting -> its value in each run, for the settings that differ.
 
     Args:
-        facts: `run.json` by run; of an evaluation also which checkpoint it judged.
+        facts: `run.json` by run; for an evaluation also the checkpoint that was evaluated.
     """
     flat = []
     for known in facts.values():

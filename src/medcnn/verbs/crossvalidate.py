@@ -1,4 +1,4 @@
-"""`crossvalidate`: a training per fold, and the scores of all patients out of fold."""
+"""`crossvalidate`: one training per fold, and out-of-fold scores of all patients."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ class CrossvalidateConfig:
         if shared is None:
             return []
         said = {
-            "fold": "medcnn crossvalidate trains every fold; medcnn train takes one.",
-            "split_seed": "the folds of each repeat are dealt by its own seed.",
+            "fold": "medcnn crossvalidate trains every fold; medcnn train trains one.",
+            "split_seed": "each repeat assigns its folds by its own seed.",
         }
         return [
             f"data.{n}: {why}" for n, why in said.items() if getattr(shared.data, n) is not None
@@ -44,7 +44,7 @@ class CrossvalidateConfig:
 
 def check(config: CrossvalidateConfig) -> None:
     if one_of_several():
-        raise UsageError("a cross-validation runs in one process: leave torchrun out.")
+        raise UsageError("a cross-validation runs in one process: run it without torchrun.")
     train.check(config.train)
 
 

@@ -1,4 +1,4 @@
-"""`evaluate`: scores of a checkpoint on the images of its training set, or on any others."""
+"""`evaluate`: scores of a checkpoint on its own data set or on other images."""
 
 from __future__ import annotations
 
@@ -83,13 +83,13 @@ def check(config: EvaluateConfig) -> None:
 
 
 SEEN = (
-    "{seen} of these {images} images carry the id of an image that the checkpoint was trained or "
-    "chosen with: these scores flatter it."
+    "{seen} of these {images} images have the id of an image that the checkpoint was trained or "
+    "chosen with: these scores are too good."
 )
 MEMBERS_SAW = (
     "{seen} of the {images} images of split={split} were used to train or choose members of this "
     "ensemble, so it is not scored on them. Evaluate it on images that no member saw: a fixed test "
-    "split, or other data=. Of a cross-validation, take the out-of-fold scores."
+    "split, or other data=. For a cross-validation, use the out-of-fold scores."
 )
 
 
@@ -217,8 +217,8 @@ def unlike(
     store: PixelStore,
     rows: NDArray[np.int64],
 ) -> str:
-    """Which images are of the wrong kind, in one line; of an earlier checkpoint, which look unlike
-    those of its training. The report has the shares of the other verdicts."""
+    """Which images are of the wrong kind, in one line; for an earlier checkpoint, which look unlike
+    its training images. The report has the shares of the other verdicts."""
     from medcnn.models.appearance import Watcher
     from medcnn.statistics.strangeness import VERDICTS, line_about
 
@@ -231,7 +231,7 @@ def unlike(
 
 
 def origin_of(checkpoint: Checkpoint) -> dict[str, Any]:
-    """What pages say about the training of a checkpoint; older checkpoints hold less."""
+    """What pages say about the training of a checkpoint; older checkpoints store less."""
     from medcnn.pages.facts import known_start
 
     made, training = checkpoint.provenance, checkpoint.training

@@ -35,14 +35,14 @@ class ExportConfig:
     def contradictions(self) -> list[str]:
         faults = []
         if self.to == "huggingface":
-            faults.append("to=huggingface is the same folder as to=timm: give that")
+            faults.append("to=huggingface would be the same folder as to=timm: use to=timm")
         elif self.to not in FORMATS:
             near = nearest(self.to, FORMATS)
             faults.append(f"to={self.to} is not one of {', '.join(FORMATS)}{near}")
         if self.int8 and self.to != "onnx":
             faults.append(f"int8=true has no effect with to={self.to}: it needs to=onnx")
         if not self.int8 and (self.data or self.moved):
-            faults.append("data= has no effect without int8=true, which alone looks at images")
+            faults.append("data= has no effect without int8=true: only that looks at images")
         return faults
 
 
@@ -60,7 +60,7 @@ def check(config: ExportConfig) -> None:
     if len(checkpoints_at(checkpoint)) > 1:
         raise UsageError(
             f"checkpoint={checkpoint} is an ensemble. Export its members one by one: their mean "
-            "is no single graph."
+            "is not a single graph."
         )
     require_checkpoint(checkpoint)
     if output.exists():
@@ -78,9 +78,9 @@ def run(config: ExportConfig, _: Command) -> Path:
     """Write the folder `output`.
 
     Raises:
-        GateError: answers of the exported file differ from its checkpoint's; nothing is left.
+        GateError: the exported file's output differs from its checkpoint's; nothing is left.
         DataError: there are too few validation images for int8.
-        UsageError: the format has no place for this network.
+        UsageError: the format cannot hold this network.
     """
     import torch
 

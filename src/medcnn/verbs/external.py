@@ -1,4 +1,4 @@
-"""`external`: whether a model keeps at another hospital what it showed at home."""
+"""`external`: whether a model performs at another hospital as it did at home."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from medcnn.verbs.finetune import old_data_of
 class ExternalConfig(EvaluateConfig):
     """Attributes:
     internal: run folder with the predictions of the home test split; None: the checkpoint's.
-    margin: by how much less AUROC the model may have here and still keep it.
-    old_data: images of the training: `auto`, `none`, or where they are now.
+    margin: how much AUROC the model may lose here and still keep its performance.
+    old_data: where the training images are now, or `auto` or `none`.
     """
 
     internal: str | None
@@ -47,7 +47,7 @@ def _require_home(config: ExternalConfig) -> None:
     if known and not config.home.is_file():
         where = f"internal={config.internal}" if config.internal else "the checkpoint's run folder"
         raise UsageError(
-            f"{where} has no predictions_test.csv to hold the other hospital against: give "
+            f"{where} has no predictions_test.csv to compare the other hospital with: set "
             "internal=RUN, the folder of the training or of an evaluation at home."
         )
 

@@ -41,9 +41,9 @@ def old_data_of(value: Any) -> str:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FinetuneConfig(TrainConfig):
     """Attributes:
-    accept: the rule of acceptance; None where there is none.
-    old_data: images of the old training: `auto`, `none`, or where they are now.
-    wise_ft: share of the new weights in the mean with the old ones; None: all.
+    accept: the rule of acceptance, if any.
+    old_data: where the old training images are now, or `auto` or `none`.
+    wise_ft: share of the new weights when averaged with the old ones; None: no averaging.
     """
 
     accept: Annotated[Any, Rule(parse=rule_of)]

@@ -1,4 +1,4 @@
-"""`init`: look at data, say what they seem to be, write a YAML to edit."""
+"""`init`: looks at data, says what they seem to be, and writes a YAML to edit."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`inspect`: where the parameters and the arithmetic of a network sit, and what it sees."""
+"""`inspect`: where a network has its parameters and its arithmetic, and what it sees."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class InspectOptions:
 
     def contradictions(self) -> list[str]:
         if self.lesion_px is not None and self.lesion_mm is not None:
-            return ["inspect.lesion_px and inspect.lesion_mm are the same size: give one."]
+            return ["inspect.lesion_px and inspect.lesion_mm both give the lesion's size: set one."]
         if (self.lesion_mm is None) != (self.pixel_mm is None):
             return [
                 "inspect.lesion_mm and inspect.pixel_mm belong together: the second says how wide "
@@ -40,7 +40,7 @@ class InspectOptions:
         return []
 
     def lesion_at(self, size_px: int) -> float:
-        """Its width in pixels of the network's image, which shows the whole original; 0: none."""
+        """Its width in pixels of the network's image, which shows the whole original; or 0."""
         if self.lesion_mm is None or self.pixel_mm is None:
             return self.lesion_px or 0.0
         return self.lesion_mm / self.pixel_mm * size_px / (self.image_px or size_px)
@@ -48,8 +48,8 @@ class InspectOptions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InspectConfig:
-    """`networks` are the words of the command without a key; `model` is null where these are all
-    that is asked for."""
+    """`networks` are the words of the command without a key; `model` is null if nothing else is
+    asked for."""
 
     networks: tuple[str, ...]
     output: str
@@ -61,7 +61,7 @@ class InspectConfig:
 
 
 def prepare(given: Given) -> None:
-    """It takes the words of a train command."""
+    """Accept the settings of a train command."""
     for key in given.settings.keys() - {f.name for f in fields(InspectConfig)}:
         del given.settings[key]
     if given.settings["networks"] and not any(k.split(".")[0] == "model" for k in given.keys):
@@ -74,15 +74,17 @@ def check(config: InspectConfig) -> None:
 
     output = Path(config.output)
     if output.suffix != ".html":
-        raise UsageError(f"output={output}: the page is a .html file; name it so.")
+        raise UsageError(
+            f"output={output}: the page is an HTML file; its name should end in .html."
+        )
     refuse_other_page(output, "inspect")
     beside = output.with_suffix(".csv")
     if beside.exists():
         with beside.open(encoding="utf-8", errors="replace") as file:
             if not is_table(file.readline(1000)):
                 raise UsageError(
-                    f"output={output}: {beside}, which would stand beside it, exists and is no "
-                    "table of medcnn inspect; name another page."
+                    f"output={output}: {beside}, the table beside the page, exists and was not "
+                    "written by medcnn inspect; name another page."
                 )
 
 
@@ -90,7 +92,7 @@ def run(config: InspectConfig, _: Command) -> Path:
     """Print the tables, and write the page and the CSV beside it.
 
     Raises:
-        UsageError: a name that is no network, or images that are too small for one; all at once.
+        UsageError: unknown networks, or images too small for a network; all faults at once.
     """
     from medcnn.pages.anatomy import table
     from medcnn.pages.anatomy_notes import Looked
@@ -122,7 +124,7 @@ def run(config: InspectConfig, _: Command) -> Path:
 
 
 def networks_of(config: InspectConfig) -> list[Asked]:
-    """Those of the settings, of names and of run folders. Raises UsageError: all faults at once."""
+    """The networks of settings, names and run folders. Raises UsageError: all faults at once."""
     from medcnn.models.backbones import with_drop_path
     from medcnn.models.classifier import Architecture
     from medcnn.verbs.steps.datasets import preprocessing_of
@@ -182,7 +184,7 @@ def anatomies(asked: list[Asked]) -> list[Anatomy]:
 
 
 def backbone_of(name: str) -> str:
-    """The backbone that `model=name` would take. Raises UsageError where there is none."""
+    """The backbone that `model=name` would select. Raises UsageError if there is none."""
     from yaml import safe_load
 
     from medcnn.models.backbone_names import backbone_names

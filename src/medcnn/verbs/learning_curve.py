@@ -1,4 +1,4 @@
-"""`learning-curve`: how a score grows with the patients trained on, and how many more it needs."""
+"""`learning-curve`: how a score grows with the number of patients, and how many more are needed."""
 
 from __future__ import annotations
 
@@ -50,12 +50,12 @@ def arms_of(value: Any) -> tuple[str, ...]:
         return tuple(given)
     raise UsageError(
         f"{shown(value)} should be a list of one to {MOST_ARMS} of probe, full, scratch and the "
-        "other words of transfer=."
+        "other modes of transfer=."
     )
 
 
 def targets_of(value: Any) -> tuple[float, ...]:
-    """Scores below 1; none: the next hundredths. Raises UsageError."""
+    """Scores below 1; if none are given, the next hundredths. Raises UsageError."""
     found = numbers(value) if value not in (None, []) else ()
     if any(v >= 1 for v in found):
         raise UsageError(f"{shown(value)} should be scores between 0 and 1, such as [0.85, 0.9].")
@@ -109,7 +109,7 @@ def prepare(given: Given) -> None:
     except UsageError as error:
         faults.append(str(error))
     if given.groups.get("transfer") != "full" or "transfer" in given.keys:
-        faults.append("transfer has no effect: arms says how the models are trained.")
+        faults.append("transfer has no effect: arms sets how the models are trained.")
     known = [PROBE, *sorted(p.stem for p in (config_folder() / "transfer").glob("*.yaml"))]
     arms = given.settings["arms"]
     for arm in [arms] if isinstance(arms, str) else arms or ():
@@ -121,7 +121,7 @@ def prepare(given: Given) -> None:
 
 def check(config: LearningCurveConfig) -> None:
     if one_of_several():
-        raise UsageError("a learning curve is made in one process: leave torchrun out.")
+        raise UsageError("a learning curve is made in one process: run it without torchrun.")
     at_once(lambda: _require_score(config), lambda: train.check(config.train))
 
 
@@ -131,7 +131,7 @@ def _require_score(config: LearningCurveConfig) -> None:
     metric = METRICS.choose(config.score)
     if not metric.higher_is_better or metric.bounds[1] != 1 or metric.of_grades:
         raise UsageError(
-            f"score={config.score}: the curve is fitted to a score of which 1 is the best, such as "
+            f"score={config.score}: the curve is fitted to a score whose best value is 1, such as "
             "auroc."
         )
 
@@ -141,7 +141,7 @@ def run(config: LearningCurveConfig, command: Command) -> Path:
     again; so are the predictions of a probe.
 
     Raises:
-        UsageError: another learning curve lies in the folder.
+        UsageError: the folder holds another learning curve.
         DataError: there are fewer patients than sizes, or the audit refuses the data.
     """
     from medcnn.verbs.steps.curves import measured

@@ -1,4 +1,4 @@
-"""`look`: the filters of a checkpoint, its maps of one image, and its answer as the image moves."""
+"""`look`: a checkpoint's filters, its maps of one image, and its answer as the image moves."""
 
 from __future__ import annotations
 
@@ -35,7 +35,9 @@ def numbers(value: Any) -> tuple[int, ...]:
     given = value if isinstance(value, Sequence) and not isinstance(value, str) else [value]
     right = [v for v in given if isinstance(v, int) and not isinstance(v, bool) and v >= 0]
     if value is not None and (len(right) < len(given) or len(set(right)) < len(right)):
-        raise UsageError(f"{shown(value)} should be a list of different whole numbers from 0 on.")
+        raise UsageError(
+            f"{shown(value)} should be a list of different whole numbers, 0 or higher."
+        )
     return tuple(right)
 
 
@@ -59,7 +61,7 @@ class LookConfig:
         if self.split is Searched.NONE and (self.data or self.moved):
             faults.append("data= has no effect on split=none, which searches no other images.")
         if self.channels and not self.stage:
-            faults.append("channels= needs stage=NAME: a number means another channel in each.")
+            faults.append("channels= needs stage=NAME: each stage has its own channels.")
         return faults
 
 
@@ -69,16 +71,18 @@ def check(config: LookConfig) -> None:
 
     output = Path(config.output)
     if output.suffix != ".html":
-        raise UsageError(f"output={output}: the page is a .html file; name it so.")
+        raise UsageError(
+            f"output={output}: the page is an HTML file; its name should end in .html."
+        )
     refuse_other_page(output, "look")
     require_checkpoint(Path(config.checkpoint))
     if Path(config.input).is_dir():
         raise UsageError(
-            f"input={config.input} is a folder; look takes one image. Name a file in it: "
+            f"input={config.input} is a folder; look needs a single image. Name a file in it: "
             f"{Path(config.input, 'FILE')}"
         )
     if not Path(config.input).is_file():
-        raise UsageError(f"input={config.input}: no such file; look takes one image.")
+        raise UsageError(f"input={config.input}: no such file; look needs a single image.")
     if moved := config.moved.get("root"):
         require_folder(Path(moved))
     if config.data:
@@ -89,7 +93,7 @@ def run(config: LookConfig, _: Command) -> Path:
     """Write the page to `output`.
 
     Raises:
-        UsageError: there is no such stage or channel, or the location of the data is not known.
+        UsageError: there is no such stage or channel, or the data's location is unknown.
         DataError: the image cannot be read, or the data are refused.
     """
     import torch
@@ -124,7 +128,7 @@ def run(config: LookConfig, _: Command) -> Path:
         watched=watched,
         trouble=tuple(trouble(watched)),
     )
-    seen_as = picture("as the network gets it", pixels[0].transpose(1, 2, 0))
+    seen_as = picture("as the network sees it", pixels[0].transpose(1, 2, 0))
     title = f"Inside {model.checkpoint.architecture.backbone}"
     output = Path(config.output)
     write_text(output, page(seen, title, [seen_as], filters, stages))

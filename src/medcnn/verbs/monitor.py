@@ -1,4 +1,4 @@
-"""`monitor`: whether the predictions of a month are like those of validation."""
+"""`monitor`: whether a month's predictions are like those on validation."""
 
 from __future__ import annotations
 
@@ -28,12 +28,14 @@ class MonitorConfig:
         try:
             found = re.compile(self.patient or "()")
         except re.error as error:
-            return [f"patient={self.patient} is no regular expression: {error}."]
-        return [] if found.groups else [f"patient={self.patient} needs a group: '([^/]+)/'."]
+            return [f"patient={self.patient} is not a valid regular expression: {error}."]
+        return (
+            [] if found.groups else [f"patient={self.patient} needs a group, such as '([^/]+)/'."]
+        )
 
 
 def table_of(reference: str) -> Path:
-    """Of validation where `reference` is the folder of a run."""
+    """The table itself, or that of validation if `reference` is a run folder."""
     path = Path(reference)
     return path / "predictions_validation.csv" if path.is_dir() else path
 
@@ -51,7 +53,7 @@ def check(config: MonitorConfig) -> None:
 def _require(name: str, given: str, path: Path) -> None:
     if not path.is_file() or not path.with_suffix(".json").is_file():
         raise UsageError(
-            f"{name}={given}: {path} and its .json are needed, as predict and training write them."
+            f"{name}={given}: needs {path} and its .json, as written by predict or a training."
         )
 
 
@@ -73,12 +75,12 @@ def run(config: MonitorConfig, _: Command) -> Path:
     if len(made) > 1 or before.labels != now.labels:
         raise UsageError(
             f"reference={config.reference} and predictions={config.predictions} were made by "
-            "different checkpoints, so a difference would be that of the models. Name the run "
-            "whose checkpoint predicted."
+            "different checkpoints, so any difference might be one between the models. Name the "
+            "run whose checkpoint made the predictions."
         )
     with working("comparing"):
         found = Monitored(
-            title=f"{path.stem} beside validation",
+            title=f"{path.stem} compared with validation",
             images=(len(before.patients), len(now.patients)),
             patients=(before.count, now.count),
             grouped=config.patient is not None or now.count < len(now.patients),

@@ -56,28 +56,28 @@ class PlanConfig:
 
         faults, scores = [], self.scores()
         if not scores and self.calibration is None:
-            faults.append("nothing is to be estimated: give auroc, sensitivity or specificity.")
+            faults.append("nothing to estimate: set auroc, sensitivity or specificity.")
         if self.threshold is not None and not {"sensitivity", "specificity"} <= set(scores):
             faults.append(
                 f"threshold={self.threshold:g} is for the net benefit, which needs the expected "
-                "sensitivity and specificity at this threshold: give both."
+                "sensitivity and specificity at this threshold: set both."
             )
         if self.margin_of not in SCORES:
             faults.append(f"unknown margin_of '{self.margin_of}'{nearest(self.margin_of, SCORES)}")
         elif self.margin is not None and self.margin_of not in scores:
             faults.append(
-                f"margin={self.margin:g} is of {self.margin_of}, whose expected value is not "
+                f"margin={self.margin:g} refers to {self.margin_of}, whose expected value is not "
                 f"given: add {self.margin_of}=..., or name another score as margin_of."
             )
         if self.icc and self.images_per_patient == 1:
             faults.append(
-                f"icc={self.icc:g} has no effect with one image per patient: give "
+                f"icc={self.icc:g} has no effect with one image per patient: set "
                 "images_per_patient, or leave it out."
             )
         return faults
 
     def scores(self) -> dict[str, float]:
-        """Those that are expected to have a value."""
+        """The scores with an expected value."""
         given = {name: getattr(self, name) for name in SCORES}
         return {name: value for name, value in given.items() if value is not None}
 

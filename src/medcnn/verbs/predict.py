@@ -1,4 +1,4 @@
-"""`predict`: a folder or a file of new images -> a table of probabilities and decisions."""
+"""`predict`: new images, a folder or a file -> a table of probabilities and decisions."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class PredictConfig:
         return output.with_name(f"{output.stem}_patients.csv")
 
 
-# Where predict finds the patient of an image: its folder, or a tag of DICOM.
+# Where predict finds an image's patient: its folder, or a DICOM tag.
 PATIENTS = ("folder", "PatientID", "StudyInstanceUID", "AccessionNumber")
 
 
@@ -82,12 +82,12 @@ def check(config: PredictConfig) -> None:
         require_checkpoint(file, exported=True)
     if config.checkpoint.endswith(".pt2") and not config.trusted:
         raise UsageError(
-            f"checkpoint={config.checkpoint} is a program of torch: loading it runs code stored in "
+            f"checkpoint={config.checkpoint} is a torch program: loading it runs code stored in "
             "the file. If you know who made it, add trusted=true. An .onnx file cannot run code."
         )
     if config.explain and config.checkpoint.endswith(EXPORTED):
         raise UsageError(
-            f"explain={config.explain.name}: maps need the layers, and checkpoint="
+            f"explain={config.explain.name}: maps need the network's layers, but checkpoint="
             f"{config.checkpoint} is an exported file. Name the checkpoint it was made from."
         )
     if not Path(config.input).exists():
@@ -162,7 +162,7 @@ def run(config: PredictConfig, _: Command) -> Path:
     with (
         beside(config, model) as write_beside,
         replacing(output) as temporary,
-        # a file name may not be valid text: it is written as far as Python can write it
+        # a file name may not be valid text: what Python cannot write is escaped
         temporary.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file,
     ):
         columns = columns_of(model.labels, model.readout, ensemble=bool(model.members))
@@ -227,7 +227,7 @@ def complain(
     failed: Sequence[tuple[str, str]],
     refused: Sequence[tuple[str, str]],
 ) -> None:
-    """Raise what `run` raises of images without a prediction.
+    """Raise the errors of `run` for images without a prediction.
 
     Args:
         lost: images without a finite result.
@@ -239,14 +239,14 @@ def complain(
     output = config.output
     if lost:
         raise MedcnnError(
-            f"the checkpoint gives {NO_RESULT} for {lost} of {images} images. They have a row "
+            f"the checkpoint produces {NO_RESULT} for {lost} of {images} images. They have a row "
             f"that says so in {output}, and no decision. {WHY_NO_RESULT}"
         )
     if len(failed) > config.max_unreadable:
         shown = some_of(failed)
         raise DataError(
             f"{len(failed)} of {images} images cannot be read ({shown}). They have a row with the "
-            f"reason in {output} and no probability. To accept that, run again with "
+            f"reason in {output} and no probability. To accept this, run again with "
             f"audit.max_bad={len(failed)} and another output=."
         )
     if len(refused) > config.max_unreadable:

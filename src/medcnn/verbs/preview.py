@@ -49,7 +49,9 @@ def check(config: PreviewConfig) -> None:
 
     output = Path(config.output)
     if output.suffix != ".html":
-        raise UsageError(f"output={output}: the page is a .html file; name it so.")
+        raise UsageError(
+            f"output={output}: the page is an HTML file; its name should end in .html."
+        )
     refuse_other_page(output, "preview")
     require_data(config.data)
 
@@ -77,7 +79,7 @@ def run(config: PreviewConfig, command: Command) -> Path:
 
     ours = (*to_json(config), "experiment")
     if idle := sorted(k for k in command.keys if k.split(".")[0] not in ours):
-        log.info(f"without effect on a preview: {', '.join(idle)}")
+        log.info(f"no effect on a preview: {', '.join(idle)}")
     notes: list[str] = []
     manifest = labelled(config.data, lambda text: notes.append(pseudonymised(text)))
     preprocessing = settled(manifest, preprocessing_of(config.data))
@@ -88,10 +90,10 @@ def run(config: PreviewConfig, command: Command) -> Path:
     }
     wanted = sorted({int(row) for _, some in chosen.values() for row in some})
     some = manifest.with_records([manifest.records[row] for row in wanted])
-    # in processes of their own first, so that what kills a decoder does not kill this page
+    # first in separate processes, so that a file that kills a decoder does not kill this page
     unreadable = open_store(some, preprocessing, cache="off").unreadable
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of oddities that pydicom repairs; damage has its reason
+        warnings.simplefilter("ignore")  # about oddities that pydicom repairs; damage is reported
         images = {
             row: shown(
                 manifest,
@@ -150,7 +152,7 @@ def _settings(
         options = ", ".join(f"{k} {v}" for k, v in policy.options.items())
         moves.append(f"policy {policy.name}" + f" ({options})" * bool(options))
     if augmentation.last:
-        moves.append(f"then the own operation of {config.augmentation.preset}")
+        moves.append(f"then the operation of {config.augmentation.preset}")
     side, channels = preprocessing.size_px, preprocessing.channels
     said = {
         "modality": str(manifest.modality),
@@ -158,7 +160,7 @@ def _settings(
         f"{preprocessing.bits} bits, fit {preprocessing.fit}",
         "data.steps": "; ".join(_steps(preprocessing)) or "none",
         "augmentation": ", ".join(moves) or "none",
-        "seed": f"{config.seed}, of the images chosen and of the augmentation",
+        "seed": f"{config.seed}, for the choice of images and the augmentation",
     }
     alphas = {k: getattr(augmentation, k) for k in ("mixup_alpha", "cutmix_alpha")}
     if mixes := " and ".join(f"{k} {v:g}" for k, v in alphas.items() if v):

@@ -1,4 +1,4 @@
-"""`probe`: simple learners on the features of a network, which is not trained."""
+"""`probe`: simple classifiers on the features of a network that is not trained."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def numbers(value: Any) -> tuple[float, ...]:
 
 
 def whole_numbers(value: Any) -> tuple[int, ...]:
-    """One whole number from 1 on, or a list of them. Raises UsageError."""
+    """One whole number, 1 or higher, or a list of them. Raises UsageError."""
     found = numbers(value)
     if any(isinstance(v, float) for v in found):
         raise UsageError(f"{shown(value)} should be a list of whole numbers.")
@@ -54,8 +54,8 @@ def untrained(pooling: Choice) -> list[str]:
     if pooling.name != "attention":
         return []
     return [
-        "pooling=attention learns which positions count, and a probe trains nothing but a linear "
-        "head. Take avg, max, gem or lse, or train transfer=linear_probe."
+        "pooling=attention learns which positions count, but a probe trains only a linear head. "
+        "Use avg, max, gem or lse, or train transfer=linear_probe."
     ]
 
 

@@ -1,4 +1,4 @@
-"""`report`: writes the pages of a finished run again, only from its predictions."""
+"""`report`: rebuilds the pages of a finished run from its predictions alone."""
 
 from __future__ import annotations
 
@@ -54,9 +54,7 @@ def _readers(path: Path) -> list[ReaderPoint] | list[Calls]:
 def _require_facts(config: ReportConfig) -> None:
     kept = [name for name in ("plan", "readers") if getattr(config, name) is not None]
     if kept and Path(config.run).is_dir() and not (Path(config.run) / "run.json").is_file():
-        raise UsageError(
-            f"run={config.run} has no run.json, in which {listed(kept)} would be kept."
-        )
+        raise UsageError(f"run={config.run} has no run.json to keep {listed(kept)} in.")
 
 
 def _plan(path: Path) -> dict[str, Any]:
@@ -65,16 +63,18 @@ def _plan(path: Path) -> dict[str, Any]:
         plan = json.loads(path.read_text(encoding="utf-8"))
         return {key: plan[key] for key in ("made", "settings", "patients", "needs")}
     except OSError:
-        raise UsageError(f"plan={path}: no such file; it is plan.json of medcnn plan.") from None
+        raise UsageError(
+            f"plan={path}: no such file; it should be a plan.json of medcnn plan."
+        ) from None
     except (ValueError, LookupError, TypeError):
         raise UsageError(f"plan={path} is not a plan.json of medcnn plan.") from None
 
 
 def run(config: ReportConfig, _: Command) -> Path:
     """Write `report.html`, `MODEL_CARD.md` and `metrics.json` of a run folder again. A plan is kept
-    in `run.json`, and answers the checklists' question for the sample size from then on.
+    in `run.json`, and from then on answers the checklists' item on sample size.
 
-    Scores come from `metrics.json` if it holds the digest of these predictions; else they are
+    Scores come from `metrics.json` if it holds the digest of these predictions; otherwise they are
     computed again.
 
     Raises:
@@ -117,7 +117,9 @@ def run(config: ReportConfig, _: Command) -> Path:
             with working(f"scores of {p.split}"):
                 evaluations[p.split] = evaluate(p, seed=config.seed)
     if unknown := sorted({s.name for e in evaluations.values() for s in e.scores} - set(METRICS)):
-        log.warning(f"left out, since no installed package has these scores: {', '.join(unknown)}")
+        log.warning(
+            f"left out, since no installed package defines these scores: {', '.join(unknown)}"
+        )
     ordered = {
         p.split: replace(e, scores=tuple(s for s in e.scores if s.name in METRICS))
         for p in predictions
@@ -148,7 +150,7 @@ def _facts(config: ReportConfig, folder: Path, judged: Predictions) -> dict[str,
 
 VERB = Verb(
     name="report",
-    lines=("report runs/...: the report again, from its predictions alone",),
+    lines=("report runs/...: rebuild the report from the run's predictions alone",),
     usage="RUN [key=value ...]",
     examples=("report runs/demo",),
     places=("run",),

@@ -1,4 +1,4 @@
-"""`robustness`: what becomes of scores and decisions as the images get worse."""
+"""`robustness`: how scores and decisions change as the images get worse."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ class RobustnessConfig(EvaluateConfig):
             faults += [f"unknown kind '{k}'{nearest(k, TITLES)}" for k in unknown]
             faults.append(f"kinds are {', '.join(TITLES)}.")
         if self.kinds == ():
-            faults.append("kinds=[] leaves nothing to do: kinds=null takes those of the modality.")
+            faults.append("kinds=[] leaves nothing to do: kinds=null uses those of the modality.")
         faults += [f"kinds names '{k}' twice" for k in sorted(set(asked)) if asked.count(k) > 1]
         if self.score not in METRICS:
             faults.append(f"unknown score '{self.score}'{nearest(self.score, METRICS)}")
         elif METRICS[self.score].higher_is_better is None:
-            faults.append(f"score={self.score} is neither better nor worse when it changes.")
+            faults.append(f"score={self.score} has no better or worse direction.")
         return faults
 
 

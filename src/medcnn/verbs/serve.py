@@ -1,4 +1,4 @@
-"""`serve`: a page on this machine to review images by, and a DICOM receiver that answers."""
+"""`serve`: a page on this machine for reviewing images, and a DICOM receiver that answers."""
 
 from __future__ import annotations
 
@@ -100,8 +100,8 @@ class ServeConfig:
             )
         if self.host in ANYWHERE and not self.names:
             faults.append(
-                f"host={self.host} has no name of its own: give those that browsers will use, such "
-                "as names=[review.hospital.org,192.168.1.20]."
+                f"host={self.host} has no name of its own: set the names that browsers will use, "
+                "such as names=[review.hospital.org,192.168.1.20]."
             )
         if (self.tls_certificate is None) != (self.tls_key is None):
             faults.append("tls_certificate and tls_key go together; one of them is missing.")
@@ -110,7 +110,7 @@ class ServeConfig:
         return [*faults, *self._dicom_faults(), *self._unused()]
 
     def _unused(self) -> list[str]:
-        """Settings that are not as in serve.yaml, though nothing asks for them."""
+        """Settings that differ from serve.yaml although nothing uses them."""
         return [
             f"{name} has no effect without {needed}."
             for given, needed, defaults in self.needs()
@@ -150,7 +150,7 @@ class ServeConfig:
         titles = {"scp.title": self.scp.title, "peer.title": self.peer.title}
         titles |= {f"scp.allowed ({title})": title for title in self.scp.allowed}
         faults = [
-            f"{name} should be a title of DICOM: 1 to 16 printable characters without a backslash."
+            f"{name} should be a DICOM title: 1 to 16 printable characters without a backslash."
             for name, title in titles.items()
             if title is not None and not re.fullmatch(r"(?! )[ -\[\]-~]{1,16}(?<! )", title)
         ]
@@ -159,7 +159,7 @@ class ServeConfig:
         return [*faults, *self._way_faults()]
 
     def _way_faults(self) -> list[str]:
-        """Of where images come from and results go."""
+        """Faults in where images come from and results go."""
         web, peer = self.web, self.peer
         given = {"peer.host": peer.host, "peer.port": peer.port, "peer.title": peer.title}
         missing = [name for name, value in given.items() if value is None]
@@ -176,7 +176,7 @@ class ServeConfig:
             ] * bool(web.url or len(missing) < len(given))
         if web.url and web.send:
             return [
-                f"{', '.join(n for n in given if n not in missing)}: results go to web.url; give "
+                f"{', '.join(n for n in given if n not in missing)}: results go to web.url; set "
                 "web.send=false if they should go to the peer."
             ] * (len(missing) < len(given))
         why = "where results are sent (or web.url= with web.send=true)"
@@ -230,7 +230,7 @@ def _require_url(url: str) -> None:
 
 
 def _refuse_place(folder: Path) -> None:
-    """Raises UsageError where images of patients must not lie."""
+    """Raises UsageError if patients' images must not be stored there."""
     from medcnn.places import refuse_shared
 
     if folder.exists() and not folder.is_dir():
@@ -238,9 +238,9 @@ def _refuse_place(folder: Path) -> None:
     refuse_shared(folder, f"folder={folder}")
     if _open_to_others(folder) and any(folder.iterdir()):
         raise UsageError(
-            f"folder={folder}: other users of this machine may enter it, and it holds files. What "
-            "serve keeps there may show patients, so it would close the folder to them. Name "
-            f"another folder, or close it yourself: chmod 700 '{folder}'."
+            f"folder={folder}: other users of this machine can enter it, and it contains files. "
+            "What serve stores there may show patients, so it would have to close the folder to "
+            f"them. Name another folder, or close it yourself: chmod 700 '{folder}'."
         )
 
 
@@ -284,7 +284,7 @@ def _listening(config: ServeConfig) -> socket.socket:
     except OSError as error:
         raise UsageError(
             f"host={config.host} port={config.port} cannot be used: {error.strerror}. Another "
-            "program may listen there; name another port, or port=0 for any free one."
+            "program may be using it; name another port, or port=0 for any free one."
         ) from None
 
 
@@ -339,7 +339,7 @@ def _serve(config: ServeConfig, model: Model, folder: Path, listening: socket.so
         scheme = "https" if config.tls_key else "http"
         shown = f"[{config.host}]" if ":" in config.host else config.host
         address = f"{scheme}://{shown}:{listening.getsockname()[1]}/"
-        log.info(f"open {address} in a browser; Ctrl-C ends it")
+        log.info(f"open {address} in a browser; Ctrl-C stops the server")
         log.info("not a medical device: no decision about a patient may rest on it")
         try:
             serve_until_stopped(application(served), listening, **tls)
@@ -353,14 +353,14 @@ def _warn(config: ServeConfig) -> None:
 
     if config.host not in LOOPBACK and config.tls_key is None:
         log.warning(
-            "images and the token travel unencrypted. Give tls_certificate and tls_key, or put a "
+            "images and the token travel unencrypted. Set tls_certificate and tls_key, or put a "
             "proxy with TLS in front."
         )
 
 
 VERB = Verb(
     name="serve",
-    lines=("serve checkpoint=best.safetensors: a page to review images by",),
+    lines=("serve checkpoint=best.safetensors: a page for reviewing images",),
     usage="CHECKPOINT [key=value ...]",
     examples=(
         "serve runs/demo/checkpoints/best.safetensors",

@@ -76,15 +76,17 @@ def check(config: SweepConfig) -> None:
 def refuse_faults(
     runs: Iterable[Callable[[], Command]], faults: Iterable[str] = (), *, places: bool = True
 ) -> None:
-    """Raises UsageError with the faults of all runs of a sweep, each said once.
+    """Raises UsageError with the faults of all runs of a sweep, each reported once.
 
     Args:
         runs: read the command of each run.
-        places: whether what the commands name must be there.
+        places: whether the files and folders that the commands name must exist.
     """
     said = dict.fromkeys(faults)
     if one_of_several():
-        said["a sweep runs in one process, or in those of a launcher: leave torchrun out."] = None
+        said["a sweep runs in one process, or in those of a launcher: run it without torchrun."] = (
+            None
+        )
     for read in runs:
         try:
             command = read()
@@ -117,7 +119,7 @@ def run(config: SweepConfig, command: Command) -> None:
     space = config.sweep.space
     ends = {k: of if isinstance(of, list) else [of["low"], of["high"]] for k, of in space.items()}
     faults = [
-        f"sweep.space: {key} is given in the command too." for key in command.keys if key in space
+        f"sweep.space: {key} is also on the command line." for key in command.keys if key in space
     ]
     faults += [
         f"sweep.space: {key} cannot be searched: trials share their splits and their score."

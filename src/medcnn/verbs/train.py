@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from medcnn.verbs.steps.sitting import Watch
 
 
-ONE_RUN = "trainer.overfit_batches tries out one run of medcnn train: leave it out here."
+ONE_RUN = "trainer.overfit_batches tries out a single run of medcnn train: leave it out here."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,7 +62,7 @@ class TrainConfig:
         if self.model and self.model.auxiliary and self.transfer.name == "linear_probe":
             faults.append(
                 "model.auxiliary=true has no effect with transfer=linear_probe, which trains "
-                "nothing that auxiliary classifiers could teach."
+                "nothing that auxiliary classifiers could improve."
             )
         if self.trainer.overfit_batches and (self.checkpoint or self.trainer.dry_run):
             faults.append(
@@ -78,13 +78,13 @@ class TrainConfig:
         if at_once is not None and at_once > batch_size:
             faults.append(
                 f"trainer.micro_batch={at_once} is a part of trainer.batch_size={batch_size}, so "
-                "it cannot be more."
+                "it cannot be larger."
             )
         return faults
 
 
 def prepare(given: Given) -> None:
-    given.settings["checkpoint"] = None  # of finetune, which has the same settings else
+    given.settings["checkpoint"] = None  # only finetune has one; its other settings are the same
 
 
 def check(config: TrainConfig) -> None:
@@ -165,7 +165,8 @@ VERB = Verb(
     ),
     synonyms=("fit", "training", "run", "learn"),
     mistaken={
-        "checkpoint": "; to go on from a checkpoint with other images, see medcnn finetune --help."
+        "checkpoint": "; to continue from a checkpoint with other images, see medcnn finetune "
+        "--help."
     },
     config=TrainConfig,
     prepare=prepare,

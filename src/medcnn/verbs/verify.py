@@ -1,4 +1,4 @@
-"""`verify`: whether a log of predictions is as it was written."""
+"""`verify`: whether a log of predictions is unchanged since it was written."""
 
 from __future__ import annotations
 
@@ -18,7 +18,9 @@ class VerifyConfig:
     def contradictions(self) -> list[str]:
         if self.hash is None or re.fullmatch(r"[0-9a-f]{64}", self.hash):
             return []
-        return [f"hash={self.hash} should be the 64 digits that predict gave for a line."]
+        return [
+            f"hash={self.hash} should be the 64 hexadecimal digits that predict wrote for a line."
+        ]
 
 
 def check(config: VerifyConfig) -> None:
@@ -28,7 +30,7 @@ def check(config: VerifyConfig) -> None:
 
 
 def run(config: VerifyConfig, _: Command) -> None:
-    """Say that the log is whole, and where it ends.
+    """Say that the log is intact, and where it ends.
 
     Raises:
         MedcnnError: lines were changed, removed, added or moved; lists them.
@@ -53,11 +55,11 @@ def run(config: VerifyConfig, _: Command) -> None:
         raise MedcnnError(
             f"log={config.log} is not as it was written: {'; '.join(faults[:MOST_FAULTS])}{more}."
         )
-    log.info(f"{config.log}: {end.line:,} lines, each as it was written and none missing between")
+    log.info(f"{config.log}: {end.line:,} lines, all unchanged and none missing in between")
     if config.hash is None:
         log.info(
-            "whether lines are missing at the end, only a hash that was kept elsewhere tells: "
-            "hash=... (log_hash) of the .json beside a table of predictions"
+            "only a hash kept elsewhere shows whether lines are missing at the end: give hash=..., "
+            "the log_hash in the .json beside a table of predictions"
         )
     print(end.head)
 

@@ -1,4 +1,4 @@
-"""`who`: finds the picture behind an id of a page, a table or a message, given data and key."""
+"""`who`: finds the image behind an id on a page, in a table or in a message, given data and key."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ BEGINNING = re.compile(r"[a-z]+-[0-9a-f]{4,11}")
 
 
 def run(config: WhoConfig, _: Command) -> None:
-    """Print the picture and patient of each id in clear text: this is its purpose.
+    """Print the image and patient of each id in clear text: this is its purpose.
 
     Raises:
         UsageError: no id, or unknown ids, all at once.
@@ -53,7 +53,7 @@ def run(config: WhoConfig, _: Command) -> None:
         faults = "\n".join(f"unknown id '{asked}'{nearest(asked, ids)}" for asked in unknown)
         raise UsageError(
             f"{faults}\nTo find an id, name the data that it came from, and use the same key "
-            "(MEDCNN_PSEUDONYM_KEY_FILE; else that of the account and machine)."
+            "(MEDCNN_PSEUDONYM_KEY_FILE; otherwise that of the account and machine)."
         )
     table = config.data.options.get("table")
     lines = (
@@ -66,7 +66,7 @@ def run(config: WhoConfig, _: Command) -> None:
 
 def _meant(asked: str, manifest: Manifest) -> list[int]:
     """Rows of the image, or of all images of the patient; or of what a message calls `id-...`. The
-    beginning of a pseudonym will do, as a table on a terminal shows it, where only one has it."""
+    beginning of a pseudonym, as a table on a terminal shows it, is enough if it is unique."""
     from medcnn.system.privacy import as_names
 
     names = [{r.image_id, r.group} for r in manifest.records]
@@ -92,14 +92,14 @@ def _lines(manifest: Manifest, row: int, table: Any) -> list[str]:
     record = manifest.records[row]
     where = f"{table}, {place(manifest, row)}" if table else place(manifest, row)
     lines = [f"  picture  {manifest.root / record.path}", f"  stands   {where}"]
-    # of a set without a column of patients, one image stands for its patient
+    # in a set without a patient column, each image stands for its patient
     of_column = manifest.grouped and record.own_group not in {r.path for r in manifest.records}
     return [*lines, f"  {manifest.group_noun:<8} {record.own_group}"] if of_column else lines
 
 
 VERB = Verb(
     name="who",
-    lines=("who IMAGE-ID data=my_hospital --config-dir my-configs: which picture that is",),
+    lines=("who IMAGE-ID data=my_hospital --config-dir my-configs: which image that is",),
     usage="IMAGE-ID ... data=NAME [key=value ...]",
     examples=("who image-8b6b data=my_hospital --config-dir my-configs",),
     rest="ids",

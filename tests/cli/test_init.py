@@ -42,7 +42,7 @@ def test_a_table_becomes_a_yaml_that_loads(root: Path, capsys: pytest.CaptureFix
     said = capsys.readouterr().out
     assert "24 of 24 cells are images in img/" in said
     assert "medcnn train data=augen_klinik_2024 --config-dir conf" in said
-    assert "As it stands it reads 24 images of 12 patients, ordinal: 0, 1, 2." in said
+    assert "As it stands, it reads 24 images of 12 patients, ordinal: 0, 1, 2." in said
     assert max(map(len, said.splitlines())) <= 100
     assert "No column names the patient" not in said
     manifest = reads("augen_klinik_2024")
@@ -188,7 +188,7 @@ def test_a_title_above_the_header_is_passed_over_and_said(
     table = root / "liste.csv"
     table.write_text("Export der Augenklinik\n\nStand Januar\n" + table.read_text())
     show_init([str(root)])
-    assert "2 above the names of the columns are skipped" in capsys.readouterr().out
+    assert "2 above the column names are skipped" in capsys.readouterr().out
     assert reads("augen_klinik_2024").labels.names == ("0", "1", "2")
 
 

@@ -121,7 +121,9 @@ def test_predict_reads_the_images_of_a_patient_together(
 
 
 def test_images_outside_the_folders_of_patients_are_refused_and_named(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"2 of 3 images are in no folder .*a\.png.*b\.png"):
+    with pytest.raises(
+        DataError, match=r"2 of 3 images are not in a patient's folder.*a\.png.*b\.png"
+    ):
         patients_of(tmp_path, ["a.png", "b.png", "c/d.png"], "folder")
     assert patients_of(tmp_path, ["c/d.png"], "folder") == {"c/d.png": "c"}
 

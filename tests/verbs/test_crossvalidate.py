@@ -115,7 +115,7 @@ def test_other_settings_other_files_and_a_fold_of_ones_own_are_refused(
     assert "holds a cross-validation with other settings" in said()
     (tmp_path / "letter.txt").write_text("mine")
     assert run("crossvalidate", *WORDS, images, f"run_dir={tmp_path}") == 2
-    assert "holds other files and no cross-validation" in said()
+    assert "holds other files but no cross-validation" in said()
     assert run("crossvalidate", *WORDS, images, "data.folds=2", "data.fold=1") == 2
     assert "medcnn crossvalidate trains every fold" in said()
     assert run("train", *WORDS[:-1], images, "data.fold=3", "data.folds=2") == 2

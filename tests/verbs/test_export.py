@@ -345,7 +345,7 @@ def test_eight_bits_that_may_cost_more_than_five_thousandths_are_refused(
     with pytest.raises(GateError, match="interval of the drop reaches"):
         judged(whole, replace(whole, logits=whole.logits + noise))
     one = replace(whole, targets=np.zeros_like(whole.targets))
-    with pytest.raises(GateError, match="nobody can say what 8 bits cost"):
+    with pytest.raises(GateError, match="the cost of 8 bits cannot be known"):
         judged(one, replace(one, logits=one.logits + noise))
 
 

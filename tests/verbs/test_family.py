@@ -74,7 +74,7 @@ def test_runs_of_other_sets_and_unfinished_ones_are_refused_together(
     assert run("inspect", *words) == 2
     said = " ".join(capsys.readouterr().err.split())
     assert "begun: not a finished run of medcnn train" in said
-    assert "one data set and one score, found auroc on another set; auroc on" in said
+    assert "need the same data set and score; found auroc on another set; auroc on" in said
     assert "unknown network 'resnet81'" in said
 
 

@@ -39,7 +39,7 @@ def logits(table: Path) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
 def test_the_same_command_finds_it_finished(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = {p: p.read_bytes() for p in run.rglob("*") if p.is_file() and p.name != ".lock"}
     assert command.run("train", *SETTINGS) == 0
-    assert "this run is finished already" in capsys.readouterr().err
+    assert "this run is already finished" in capsys.readouterr().err
     assert {p: p.read_bytes() for p in before} == before
 
 

@@ -135,7 +135,7 @@ def test_more_patients_than_there_are_and_another_curve_are_refused(
 
     many = "sizes=[4,8,12,16,2000]"
     assert run("learning-curve", *SMALL, images, many, f"run_dir={tmp_path / 'm'}") == 4
-    assert "2,000 are more than the" in said()
+    assert "2,000 is more than the" in said()
     assert run("learning-curve", *SMALL, images, "sizes=20", f"run_dir={tmp_path / 'n'}") == 4
     assert "too few for 20 sizes" in said()
     other = ("sizes=[3,6,9,12,15]", f"run_dir={done}")

@@ -163,7 +163,7 @@ def test_wise_ft_is_the_mean_of_the_weights_and_made_once_however_often_a_run_is
     assert "the rule of acceptance was changed after training began" in notes
     page = " ".join((folder / "new_hospital.html").read_text().split())
     assert "run.json does not show that the rule is older" in page
-    assert "they were not asked for (old_data=none)" in page
+    assert "they were not requested (old_data=none)" in page
 
 
 @pytest.mark.fault

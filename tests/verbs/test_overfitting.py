@@ -74,12 +74,12 @@ def test_the_least_loss_is_that_of_the_labels() -> None:
 
 STUCK = Learnt(images=16, losses=[1.0] * 20, steps=300)
 CASES: dict[str, tuple[Learnt, str]] = {
-    "labels": (replace(STUCK, least_same=0.4), "no network comes below a loss of 0.4"),
-    "blank": (replace(STUCK, blank=3), "3 of 16 images have one colour only"),
+    "labels": (replace(STUCK, least_same=0.4), "no network gets below a loss of 0.4"),
+    "blank": (replace(STUCK, blank=3), "3 of 16 images have only one colour"),
     "frozen": (replace(STUCK, frozen=0.5), "50 % of the parameters are frozen"),
     "broken": (replace(STUCK, broken=("body.1: no gradient arrives",)), "body.1: no gradient"),
     "falling": (replace(STUCK, losses=[*np.linspace(2, 1, 20)]), "still falling"),
-    "nothing found": (STUCK, "does not fall any more"),
+    "nothing found": (STUCK, "no longer falls"),
 }
 
 

@@ -122,7 +122,7 @@ def test_readers_of_different_images_get_no_empty_table(
         ("image_id,reader", ["image 1,a"], 2, "has no column 'call'"),
         ("image_id,reader,call", ["image 1,a,2"], 4, "call should be 0 or 1"),
         ("image_id,reader,call", ["image 1,,1"], 4, "reader is empty"),
-        ("image_id,reader,call", ["image 1,a,1", "image 1,a,1"], 4, "called this image before"),
+        ("image_id,reader,call", ["image 1,a,1", "image 1,a,1"], 4, "already called this image"),
         ("image_id,reader,call", ["image 999,a,1"], 2, "1 of the images that reader 1 called are"),
         ("image_id,reader,call,label", ["image 1,a,1,melanom"], 2, "did you mean 'melanoma'"),
     ],
@@ -161,7 +161,7 @@ def test_a_report_without_readers_says_nothing_of_them(folder: Path) -> None:
     [
         (None, "no-such.yaml: no such file"),
         ("- {label: melanoma, sensitivity: 82, specificity: 0.5}", "should be a share from 0 to 1"),
-        ("{[", "is neither YAML nor named as a table (.csv, "),
+        ("{[", "is neither YAML nor has the ending of a table (.csv, "),
     ],
 )
 def test_a_wrong_file_is_reported_and_changes_nothing(

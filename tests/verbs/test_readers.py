@@ -96,10 +96,10 @@ def broken(change: str) -> Rows:
     ("change", "answer"),
     [
         ("lacks a reading", "has read 29 of 30 cases"),
-        ("repeats a reading", "has read this case before under this condition"),
+        ("repeats a reading", "has already read this case under this condition"),
         ("two truths", "truth differs from that of an earlier row of the same case"),
         ("words", "score should be a number"),
-        ("other readers", "have other readers"),
+        ("other readers", "have different readers"),
         ("one condition", "there is nothing to compare"),
     ],
 )

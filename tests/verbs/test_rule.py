@@ -74,7 +74,7 @@ def test_a_repeated_run_with_another_rule_tells_of_the_first(tmp_path: Path, clo
     assert again.facts["notes"] == []
     assert rules.is_older(again.facts)
     rules.record(other, WIDER, "images")
-    assert "a looked at the test split of these same images" in other.facts["notes"][0]
+    assert "a looked at the test split of the same images" in other.facts["notes"][0]
     assert not rules.is_older(other.facts)
     elsewhere = opened(tmp_path / "d")
     rules.record(elsewhere, WIDER, "other images")
@@ -90,4 +90,4 @@ def test_a_finished_run_is_not_judged_by_a_later_rule(
     rules.say_if_changed(run.path, RULE)
     assert caplog.text == ""
     rules.say_if_changed(run.path, WIDER)
-    assert "was changed after this run was finished" in caplog.text
+    assert "was changed after this run had finished" in caplog.text

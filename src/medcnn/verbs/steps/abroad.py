@@ -1,4 +1,4 @@
-"""The page that holds another hospital against home, out of an evaluation there."""
+"""The page that compares another hospital with home, from an evaluation there."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def held_against_home(config: ExternalConfig, run: RunFolder, judged: Judged) ->
     """Write `external.html` and `external.json`.
 
     Raises:
-        DataError: the predictions of home are of other classes.
+        DataError: home's predictions have other classes.
     """
     home, here = Predictions.read(config.home), judged.predictions
     if home.labels != here.labels:

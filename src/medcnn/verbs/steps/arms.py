@@ -37,7 +37,7 @@ FOLDERS = {OLD: "old", RECALIBRATED: "recalibrated", PROBE: "probe"}
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OldModel:
     """Attributes:
-    described: with its classes as the new hospital calls them, and files read as they are here.
+    described: with its classes as the new hospital names them, and files read as they are here.
     trained_as: how files were read in its training.
     classes: its classes as it calls them itself, in the same order.
     """
@@ -58,7 +58,7 @@ def said_by(
     split: str,
     targets: NDArray[np.float32] | None = None,
 ) -> Predictions:
-    """What a model says of `rows`, by its own classes; `targets` are of its classes [N, K]."""
+    """What a model says of `rows`, in its own classes; `targets` are for these classes [N, K]."""
     device = pick_device(config.trainer.device)
     unknown = np.full((len(manifest.records), len(described.labels.outputs)), np.nan, np.float32)
     return predict(
@@ -148,7 +148,7 @@ def on_new_test(
     tuned: Sequence[Predictions],
     run: RunFolder,
 ) -> Compared | None:
-    """The arms on the new test split; None where old and new model share no class.
+    """The arms on the new test split; None if the old and new models share no class.
 
     Args:
         tuned: what the fine-tuned model says of test and validation.

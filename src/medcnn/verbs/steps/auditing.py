@@ -100,7 +100,7 @@ def refuse(audit: Audit, where: str = "") -> None:
     if refused := audit.of(Severity.REFUSE):
         raise DataError(
             f"these data are refused before anything is trained{where}.\n\n{page.text(audit)}\n"
-            "`medcnn audit` with the same data settings shows every row, with pictures.\n"
+            "`medcnn audit` with the same data settings shows every row, with images.\n"
             f"{way_through(refused)} {bad_files(audit)}".strip()
         )
 
@@ -109,7 +109,7 @@ def audited_ahead(
     whole: Manifest, parts: Mapping[str, TrainConfig], note: Callable[[str], None]
 ) -> None:
     """Audit what several trainings of one set will see before the first of them begins, and say
-    what they are warned of. Findings are kept, so that each training takes its own.
+    what they are warned of. Findings are cached for each training.
 
     Args:
         whole: the set, before medcnn makes splits.
@@ -150,7 +150,7 @@ def way_through(refused: Sequence[Finding]) -> str:
     if not parts:
         return ""
     rest = f" The rest must be repaired: {'; '.join(f.title for f in final)}." if final else ""
-    return f"If you know why and accept it, {' '.join(parts)} makes that a warning.{rest}"
+    return f"If you know why and accept it, {' '.join(parts)} makes this a warning.{rest}"
 
 
 def bad_files(audit: Audit) -> str:
@@ -158,7 +158,7 @@ def bad_files(audit: Audit) -> str:
     if not audit.bad:
         return ""
     if not sys.stderr.isatty():
-        return "Files that cannot be used: the same command in a terminal names them."
+        return "To see which files cannot be used, run the same command in a terminal."
     records = audit.manifest.records
     files = [f"{place(audit.manifest, r)} {private(records[r].path)}" for r in sorted(audit.bad)]
     return f"Files that cannot be used: {listed(files, 20)}."
@@ -202,7 +202,7 @@ def settled(manifest: Manifest, preprocessing: Preprocessing) -> Preprocessing:
 def manifest_to_audit(
     data: DataConfig, seed: int, note: Callable[[str], None]
 ) -> tuple[Manifest, str]:
-    """The manifest with the splits that training would use, or with those of its author where
+    """The manifest with the splits that training would use, or with its author's if
     training would refuse them, and why; a leak is left to the audit to describe."""
     return _split_or_why(labelled(data, note, faulty=True), data, seed)
 
@@ -225,7 +225,7 @@ def audit_of(
     cache: str = "off",
     executor: Where = Where.HERE,
 ) -> Audit:
-    """All findings of a set, from the cache where nothing has changed.
+    """All findings of a set, from the cache if nothing has changed.
 
     Args:
         measure: also plant copies, to say how well they are found here.
@@ -233,7 +233,7 @@ def audit_of(
         executor: who decodes.
 
     Raises:
-        UsageError: `limits.allow` names what is no check that refuses.
+        UsageError: `limits.allow` names something other than a check that refuses.
     """
     if wrong := [name for name in limits.allow if name not in ALLOWABLE]:
         raise UsageError(
@@ -284,7 +284,7 @@ def _examine(
     groups = [r.group for r in manifest.records]
 
     read = _reader(manifest, preprocessing)
-    with working("searching copies, and what tells the label apart from the disease"):
+    with working("searching for copies and for what predicts the label besides the disease"):
         search = recovered(looks.grey, usable, groups, read) if measure and limits.copies else None
         examined = Examined(
             manifest=manifest,

@@ -1,4 +1,4 @@
-"""What `predict log=FILE` writes down of each prediction: no file name and no patient."""
+"""What `predict log=FILE` records about each prediction: no file name and no patient."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The same images, worse and worse: answers to each grade, and what is written about them."""
+"""The same images, worse and worse: the answers in each grade, and what is written about them."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def spoilt_and_judged(config: RobustnessConfig, run: RunFolder, judged: Judged) 
 
 
 def some_patients(p: Predictions, most: int | None, seed: int) -> Predictions:
-    """All images of as many patients, drawn at random, as have at most `most`; at least one."""
+    """All images of random patients, at most `most` images together; at least one patient."""
     if most is None or len(p.image_ids) <= most:
         return p
     # by first appearance, since pseudonyms would make the draw depend on a secret key
@@ -146,7 +146,7 @@ def as_levels(images: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 def pictures(judged: Judged, clean: Predictions, grades: Grades, seed: int) -> list[list[Any]]:
-    """The first image as it is, and in each grade of each kind."""
+    """The first image unchanged, and in each grade of each kind."""
     row = _rows(judged, clean)[:1]
     image, keys = unit_range(torch.from_numpy(judged.store.take(row))), image_keys(judged.manifest)
     return [[picture("as it is", _levels(image))]] + [
@@ -203,7 +203,7 @@ def _json(page: Robust, seed: int) -> dict[str, Any]:
 
 
 def _csv(found: Robustness, page: Robust) -> str:
-    """One row for each grade of each kind; empty where there is no number."""
+    """One row for each grade of each kind; empty if there is no number."""
     ends = ("", "_low", "_high")
     head = [f"{what}{end}" for what in ("score", "difference", "flips") for end in ends]
     out = io.StringIO()

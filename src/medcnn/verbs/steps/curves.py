@@ -71,7 +71,7 @@ class Point:
 
 
 def measured(config: LearningCurveConfig, make: Make) -> Path:
-    """Make what is not made yet, then write tables and page; returns the folder.
+    """Make the missing models, then write tables and page; returns the folder.
 
     Raises:
         UsageError: other results lie in the folder, or another process works there.
@@ -129,7 +129,7 @@ def folder_of(config: LearningCurveConfig) -> Path:
 
 
 def settings_of(config: LearningCurveConfig) -> dict[str, Any]:
-    """What makes it this curve; arms, seeds and targets may be added later."""
+    """The settings that define this curve; arms, seeds and targets may be added later."""
     kept = {"sizes": config.sizes, "same": config.same, "c": list(config.c)}
     return {"train": without_free_settings(to_json(config.train)), **kept}
 
@@ -140,7 +140,7 @@ def sizes_of(config: LearningCurveConfig, whole: Manifest) -> list[int]:
     if not isinstance(config.sizes, int):
         if config.sizes[-1] > groups:
             raise DataError(
-                f"sizes: {config.sizes[-1]:,} are more than the {groups:,} {whole.group_noun}s of "
+                f"sizes: {config.sizes[-1]:,} is more than the {groups:,} {whole.group_noun}s of "
                 "the training split."
             )
         return list(config.sizes)
@@ -161,7 +161,7 @@ def refuse_other_images(folder: Path, whole: Manifest) -> None:
     content = json.loads(file.read_text(encoding="utf-8"))
     if content.get("manifest", now) != now and any(folder.glob("*/*/*/predictions_test.csv")):
         raise DataError(
-            f"{folder} began with other images, labels or splits, so it cannot go on. Restore "
+            f"{folder} began with other images, labels or splits, so it cannot continue. Restore "
             "them, or set another run_dir to start again."
         )
     write_json(file, {**content, "manifest": now})

@@ -27,13 +27,13 @@ from medcnn.verbs import Given
 # If data.size_px is null and no weights decide.
 SCRATCH_PX = 48
 
-# What a checkpoint brings with it.
+# Settings that come with a checkpoint.
 PREPROCESSING = tuple(f"data.{f.name}" for f in fields(Preprocessing) if f.name not in READING)
 
 
 def leave_to_checkpoint(given: Given) -> list[str]:
-    """Leave reading to the checkpoint, except for what the command or the YAML of the data says;
-    returns the faults of a command that says more."""
+    """Leave reading to the checkpoint, except for what the command or the data's YAML sets;
+    returns the faults of a command that sets more."""
     data = given.settings["data"]
     base = safe_load((config_folder() / "base.yaml").read_text(encoding="utf-8"))["data"]
     unsaid = (k for k in READING if f"data.{k}" not in given.keys and data.get(k) == base[k])
@@ -91,7 +91,7 @@ def described(manifest: Manifest, note: Callable[[str], None]) -> Manifest:
     """
     if np.isnan(manifest.targets()).all():
         raise UsageError(
-            f"{manifest.source}: no image has a label; name it with data.label=COLUMN. Only "
+            f"{manifest.source}: no image has a label; name its column: data.label=COLUMN. Only "
             "`medcnn audit` works without."
         )
     if not manifest.grouped:
@@ -112,7 +112,7 @@ def labelled(data: DataConfig, note: Callable[[str], None], *, faulty: bool = Fa
     """The manifest as its adapter reads it, splits only where the set's author made them.
 
     Args:
-        faulty: rows with faults do not refuse the set, but stand in the manifest.
+        faulty: rows with faults stay in the manifest instead of having the set refused.
     """
     name = data.name
     if stands_in(data):
@@ -170,8 +170,8 @@ def read_as(
     """The preprocessing of a checkpoint, with what the command says of how files are read.
 
     Args:
-        asked: holds `names`, None where the checkpoint decides.
-        note: takes what differs from the training.
+        asked: holds `names`, None if the checkpoint decides.
+        note: receives what differs from the training.
     """
     given = {name: getattr(asked, name) for name in names}
     changed = {k: v for k, v in given.items() if v is not None and v != getattr(trained, k)}
@@ -191,10 +191,10 @@ def pixels_of(
     *,
     max_bad: int = 0,
 ) -> PixelStore:
-    """Decode, or take from the cache; refuse where more images are bad than allowed.
+    """Decode, or take from the cache; refuse if more images are bad than allowed.
 
     Args:
-        bad: row -> why the audit puts it in quarantine; what proves unreadable here is added.
+        bad: row -> why the audit puts it in quarantine; images found unreadable here are added.
     """
     store = open_store(manifest, preprocessing, cache=data.cache, executor=data.executor)
     store = replace(store, unreadable={**store.unreadable, **(bad or {})})

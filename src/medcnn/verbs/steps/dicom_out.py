@@ -34,7 +34,7 @@ ENDINGS = {"SR": "report", "OT": "map", "PR": "outline"}
 
 
 class Objects:
-    """Writes the objects of some images after the other.
+    """Writes the objects of images, one after the other.
 
     Attributes:
         refused: images that are DICOM but get no objects, each with its reason.
@@ -137,7 +137,7 @@ class Objects:
             writer.writerows(sorted(self.rows, key=lambda row: int(str(row["line"]))))
         count = sum(bool(row["objects"]) for row in self.rows)
         log.info(
-            f"DICOM objects of {count:,} of {len(self.rows):,} images, with the names of patients: "
+            f"DICOM objects for {count:,} of {len(self.rows):,} images, with patients' names: "
             f"{self.folder}; objects.csv there says why others have none"
         )
 

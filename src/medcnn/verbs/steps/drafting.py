@@ -1,4 +1,4 @@
-"""Drafts a YAML for the user's own data by looking at them."""
+"""Drafts a YAML for the user's own data, from a look at them."""
 
 from __future__ import annotations
 
@@ -38,21 +38,21 @@ SETTINGS = ("data.sheet", "data.encoding", "data.follow_links")
 MOST_TABLES = 20
 WIDTH = 100
 NO_PATIENT = (
-    "No column names the patient, so every image counts as a patient of its own, and a patient "
+    "No column names the patient, so every image counts as its own patient, and a patient "
     "with several images may be in both training and test. Does a column name the patient?"
 )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Draft:
-    """What would be written: the table, if there is one, and every guess about it."""
+    """What will be written: the table, if there is one, and every guess about it."""
 
     table: str | None
     guesses: Sequence[Guess]
 
     @property
     def labelled(self) -> bool:
-        """Whether it allows more than an audit."""
+        """Whether it has labels, and so allows more than an audit."""
         return all(g.value is not None for g in self.guesses if g.setting == "label")
 
 
@@ -73,7 +73,7 @@ def show_init(words: Sequence[str]) -> None:
                 said = f"{root} has the official layout of {manifest.source}"
                 print(wrapped(for_terminal(f"{said}: {_counted(manifest)}.", sys.stdout)))
                 print(f"\nNo YAML is needed:\n  {command}\n")
-            print(wrapped(f"For a YAML of your own name the table: {USAGE}"))
+            print(wrapped(f"To write your own YAML, name the table: {USAGE}"))
             return
     suffixes = Counter(ending(p) or "no ending" for p in images.paths)
     kinds = listed([f"{n:,} {s}" for s, n in suffixes.most_common()])
@@ -119,7 +119,9 @@ def _words(words: Sequence[str]) -> tuple[Path, Path | None, dict[str, Any], Pat
     if output.suffix != ".yaml" or output.parent.name != "data":
         raise UsageError(f"output={output}: a data YAML is a file .../data/NAME.yaml.")
     if (config_folder() / "data" / output.name).is_file():
-        raise UsageError(f"output={output}: {output.stem} is a name of medcnn; take another.")
+        raise UsageError(
+            f"output={output}: {output.stem} is a name that medcnn uses; choose another."
+        )
     if output.exists():
         raise UsageError(
             f"{output} already exists and is never overwritten; remove it, or name another with "
@@ -139,7 +141,7 @@ def _words(words: Sequence[str]) -> tuple[Path, Path | None, dict[str, Any], Pat
 
 
 def _file_name(root: Path) -> str:
-    """The name of the folder as one that Hydra takes, and that medcnn has not."""
+    """The name of the folder, as a name that Hydra accepts and medcnn does not use."""
     bare = "".join(
         c for c in unicodedata.normalize("NFKD", root.name) if not unicodedata.combining(c)
     )
@@ -165,8 +167,8 @@ def _official(root: Path) -> Iterator[tuple[str, Manifest]]:
 
 
 def _found(root: Path, images: Images, given: Mapping[str, Any]) -> Draft:
-    """From the table that explains most images, else from a folder per class. Tables in folders
-    are looked at where the root has none."""
+    """From the table that explains most images, otherwise from a folder per class. Tables in
+    subfolders are looked at if the root has none."""
     tables = [root / t for t in tables_in(root)] or _tables_below(root, images)
     draft, fault = None, ""
     try:
@@ -217,9 +219,9 @@ def _from_tables(
         name = place.relative_to(root).as_posix() if inside else str(place)
         why = f"{len(sheet.rows):,} rows, {len(sheet.columns)} columns"
         if sheet.titles:
-            why += f"; {len(sheet.titles)} above the names of the columns are skipped"
+            why += f"; {len(sheet.titles)} above the column names are skipped"
         if len(tables) > 1:
-            why += f"; the longest that fits of {len(tables)}"
+            why += f"; the longest of {len(tables)} that fit"
         first = Guess(setting="table", value=name, why=why, sure=Sure.SURE)
         guesses = [*_as_said(given, "sheet", "encoding", "follow_links"), *guesses]
         drafts.append((len(sheet.rows), Draft(table=name, guesses=[first, *guesses])))
@@ -239,7 +241,7 @@ def _shown(draft: Draft) -> Iterator[str]:
 
 
 def _plain(value: Any) -> str:
-    """A value as YAML has it on one line."""
+    """A value as one line of YAML."""
     text: str = yaml.safe_dump(value, default_flow_style=True, allow_unicode=True, width=10**9)
     return text.removesuffix("\n").removesuffix("\n...").strip()
 
@@ -247,9 +249,9 @@ def _plain(value: Any) -> str:
 def _yaml(root: Path, draft: Draft, output: Path) -> str:
     verb = "train" if draft.labelled else "audit"
     lines = [
-        f"# Guessed by `medcnn init {root.name}`. Every line is yours to change; then run",
+        f"# Guessed by `medcnn init {root.name}`. Check every line, change what is wrong, then run",
         f"#   medcnn {verb} data={output.stem} --config-dir {output.parent.parent}",
-        "# All settings of a table, with a comment each: configs/data/table.yaml of medcnn.",
+        "# All settings of a table, each with a comment: configs/data/table.yaml of medcnn.",
         "defaults: [table]",
         f"root: {_plain(str(root))}",
     ]
@@ -264,7 +266,7 @@ def _yaml(root: Path, draft: Draft, output: Path) -> str:
     offers = {
         "patient": "COLUMN      # whose image it is; without it a patient may be in two splits",
         "split": "COLUMN        # train, validation, test; without it splits are made here",
-        "modality": "fundus     # fundus, dermoscopy, chest, other: which augmentation is harmless",
+        "modality": "fundus     # fundus, dermoscopy, chest, other: which augmentation is safe",
         "rename": "{}           # class in the table: class here",
         "size_px": "224         # side of the square that the network sees",
         "fit": "pad             # pad, crop, squash",
@@ -273,9 +275,9 @@ def _yaml(root: Path, draft: Draft, output: Path) -> str:
     if draft.table is None:
         offers = {k: v for k, v in offers.items() if k not in ("patient", "split")}
     else:
-        offers["window"] = "0            # which of several windows of a DICOM"
-        offers["frames"] = "error        # a DICOM with several frames: error, first, middle"
-    lines += ["", "# What else may be said; see docs/your-data.md:"]
+        offers["window"] = "0            # which window of a DICOM file with several"
+        offers["frames"] = "error        # a DICOM file with several frames: error, first, middle"
+    lines += ["", "# Other settings; see docs/your-data.md:"]
     lines += [f"# {name}: {text}" for name, text in offers.items() if name not in chosen]
     return "\n".join(lines) + "\n"
 
@@ -288,9 +290,9 @@ def _trial(root: Path, draft: Draft) -> str:
         with hushed(logging.CRITICAL):  # of adapters that are only tried
             manifest = adapters.read("table", root, options)
     except MedcnnError as error:
-        return f"As it stands it is refused: {error}"
+        return f"As it stands, it is refused: {error}"
     only = "" if draft.labelled else "; for the audit only"
-    return f"As it stands it reads {_counted(manifest)}{only}."
+    return f"As it stands, it reads {_counted(manifest)}{only}."
 
 
 def _counted(manifest: Manifest) -> str:

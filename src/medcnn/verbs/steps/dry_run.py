@@ -25,7 +25,7 @@ from medcnn.verbs.steps.sitting import run_folder_of
 from medcnn.verbs.train import TrainConfig
 
 LOOKED_AT = 8
-# What a CPU trains a resnet18 on in a second or two: 4 images of 224 px, 49 of 64 px.
+# What a CPU can train a resnet18 on in a second or two: 4 images of 224 px, 49 of 64 px.
 CPU_PIXELS = 4 * 224**2
 
 
@@ -52,7 +52,7 @@ def rehearse(run: Run[Config], run_folder: Path, config: Config, words: list[str
         UsageError: no folder can be made there.
     """
     if one_of_several():
-        raise UsageError("trainer.dry_run=true runs in one process: leave torchrun out.")
+        raise UsageError("trainer.dry_run=true runs in one process: run it without torchrun.")
     beside = next(p for p in run_folder.absolute().parents if p.is_dir())
     few = replace(config.trainer, epochs=2, patience=None, save_every_s=0, keep_state=True)
     try:
@@ -105,20 +105,20 @@ def costs(config: TrainConfig, facts: Mapping[str, Any], sizes: Mapping[str, int
     memory = "not measured" if peak is None else f"{peak / 1e9:.1f} GB"
     device, trained = pick_device(trainer.device), trained_on(config)
     if device.type == "cuda":
-        memory += f", of the GPU {torch.cuda.max_memory_allocated(device) / 1e9:.1f} GB"
+        memory += f", on the GPU {torch.cuda.max_memory_allocated(device) / 1e9:.1f} GB"
     weights = sizes["last.safetensors"] / 1e6
     rest = sum(sizes.values()) / 1e6
     rate = f"{train_rate:.0f}" if train_rate >= 10 else f"{train_rate:.2g}"
     part = [
         f"  trained on   {trained} of the {a_step} images of a step, as this is a CPU; times are "
-        "reckoned from them,",
+        "estimated from them,",
         "               rather too long, and the whole step needs more memory",
     ]
     return [
         *(part if trained < a_step else []),
         f"  a step       {a_step / train_rate:.3g} s, {a_step} images: {rate} images/s",
         f"  an epoch     {_time(epoch_s)}: {images[Split.TRAIN]:,} images to train on, "
-        f"{images[Split.VALIDATION]:,} to validate",
+        f"{images[Split.VALIDATION]:,} to validate on",
         *once,
         f"  the run      {_time(once_s + epoch_s * trainer.epochs)} for "
         f"{counted(trainer.epochs, 'epoch')}, once its images are decoded",

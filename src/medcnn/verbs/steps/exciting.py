@@ -58,7 +58,7 @@ class Others:
 
 
 def others_of(config: LookConfig, model: Model, note: Callable[[str], None]) -> Others | None:
-    """The images to search; None where none are asked for.
+    """The images to search; None if none are requested.
 
     Raises:
         UsageError: the location of the images is not known, or there is no such split.
@@ -94,7 +94,7 @@ def others_of(config: LookConfig, model: Model, note: Callable[[str], None]) -> 
 
 
 def exciting(model: Model, others: Others, channels: Channels) -> dict[str, list[list[Example]]]:
-    """Examples of each channel, by the name of its stage; none where all images excite it alike."""
+    """Examples of each channel, by the name of its stage; none if all images excite it alike."""
     values: dict[str, list[torch.Tensor]] = {name: [] for name in channels}
     places: dict[str, list[torch.Tensor]] = {name: [] for name in channels}
     counts: dict[str, tuple[int, int]] = {}
@@ -127,7 +127,7 @@ def exciting(model: Model, others: Others, channels: Channels) -> dict[str, list
 
 
 def _first(values: NDArray[np.float32], others: Others) -> list[int]:
-    """Positions of the highest values, each of another patient."""
+    """Positions of the highest values, each from a different patient."""
     if values.max() == values.min():
         return []
     chosen: dict[str, int] = {}
@@ -141,8 +141,8 @@ def _first(values: NDArray[np.float32], others: Others) -> list[int]:
 
 
 def _example(model: Model, others: Others, row: int, value: float, part: Box | None) -> Example:
-    """The image as the network gets it with a frame around `part`, and beside it the part alone,
-    unless `part` is all of it or not known."""
+    """The image as the network sees it with a frame around `part`, and beside it the part alone,
+    unless `part` is the whole image or not known."""
     targets = others.targets[row : row + 1]
     truth = "not assessed"
     if not np.isnan(targets).all():

@@ -47,7 +47,7 @@ def filled(folder: Path) -> Iterator[Path]:
 
 
 def exported(config: ExportConfig, model: Model, folder: Path) -> str:
-    """Fill `folder`; returns what to say of it."""
+    """Fill `folder`; returns a summary."""
     checkpoint = model.checkpoint
     about: dict[str, Any] = {
         "labels": checkpoint.labels.to_json(),
@@ -98,7 +98,8 @@ def exported(config: ExportConfig, model: Model, folder: Path) -> str:
 
 
 INT8_APART = 0.05
-"""Of logits of golden images on another processor, which may add 8-bit products in another way."""
+"""Allowed difference of golden logits on another processor, which may add 8-bit products
+differently."""
 
 
 def _bytes_of(model: Model) -> int:
@@ -111,7 +112,7 @@ def _write(folder: Path, about: dict[str, Any]) -> None:
 
 
 def _golden_of(content: bytes, golden: list[Any], seen: NDArray[Any]) -> list[Any]:
-    """`golden` with the answers of a file of its own."""
+    """`golden` with the answers of this file."""
     answer = exporting.answers_of_onnx(content)
     logits, p, decisions, _ = answer(np.ascontiguousarray(seen.transpose(0, 2, 3, 1)))
     own = zip(golden, logits.tolist(), p.tolist(), decisions.tolist(), strict=True)
@@ -131,14 +132,14 @@ def _in_int8(config: ExportConfig, model: Model, proto: Any) -> tuple[bytes, dic
     if not own:
         manifest = in_words_of(checkpoint.labels, manifest, data.names)
     kept = [r for r in manifest.records if r.split is Split.VALIDATION]
-    if kept or own:  # another hospital's set without splits is taken whole
+    if kept or own:  # another hospital's set without splits is used whole
         manifest = manifest.with_records(kept)
     store = open_store(manifest, checkpoint.preprocessing, cache=data.cache)
     rows = store.readable(np.arange(len(manifest.records)))
     if len(rows) < quantising.LEAST_IMAGES:
         raise DataError(
-            f"int8=true needs {quantising.LEAST_IMAGES} validation images or more, to see the "
-            f"ranges of activations by; {manifest.source} has {len(rows)} that can be read. Name "
+            f"int8=true needs {quantising.LEAST_IMAGES} validation images or more to find the "
+            f"ranges of activations; {manifest.source} has {len(rows)} that can be read. Name "
             "another set with data=, or export without int8."
         )
     chosen = store.take(rows[quantising.spread(len(rows))])
@@ -166,8 +167,8 @@ def judged(whole: Predictions, small: Predictions) -> dict[str, Any]:
     if math.isnan(found.low):
         raise GateError(
             f"int8: the change of AUROC on validation has no interval ({found.note or 'undefined'}"
-            "), so nobody can say what 8 bits cost. Export without int8, or name a larger set with "
-            "data="
+            "), so the cost of 8 bits cannot be known. Export without int8, or name a larger set "
+            "with data="
         )
     if -found.low > quantising.MOST_DROP:
         raise GateError(

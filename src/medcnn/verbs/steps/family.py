@@ -1,4 +1,4 @@
-"""Run folders as members of a family: what was trained, what it scored, what it cost."""
+"""Run folders as members of a family: what was trained, its scores and its cost."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from medcnn.system.errors import UsageError
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:
-    """A network that is asked for: by its settings, or as that of some runs.
+    """A requested network: by its settings, or as the network of some runs.
 
     Attributes:
         outputs: of its last layer.
-        runs: folders of the runs, and what is in them.
+        runs: the run folders and their contents.
     """
 
     name: str
@@ -52,10 +52,10 @@ def is_run(word: str) -> bool:
 
 
 def of_runs(words: Sequence[str]) -> list[Asked]:
-    """The networks of run folders; those that differ by their seed alone are one.
+    """The networks of run folders; runs that differ only in the seed count as one.
 
     Raises:
-        UsageError: a run that is not finished or no training, or runs of several sets or scores.
+        UsageError: a run that is not a finished training, or runs of several sets or scores.
     """
     runs, faults = [], []
     for word in words:
@@ -71,7 +71,7 @@ def of_runs(words: Sequence[str]) -> list[Asked]:
     kinds = {(run.source, run.score) for run in runs}
     if len(kinds) > 1:
         said = "; ".join(sorted(f"{score} on {source}" for source, score in kinds))
-        faults.append(f"runs of one table have one data set and one score, found {said}.")
+        faults.append(f"runs in one table need the same data set and score; found {said}.")
     if faults:
         raise UsageError("\n".join(faults))
     networks: dict[str, list[Run]] = {}
@@ -80,7 +80,7 @@ def of_runs(words: Sequence[str]) -> list[Asked]:
     names = [_architecture(same[0]).backbone for same in networks.values()]
     return [
         Asked(
-            # one name for several recipes would be no name
+            # one name for several recipes would be ambiguous
             name=name if names.count(name) == 1 else same[0].path.name,
             architecture=_architecture(same[0]),
             outputs=len(same[0].evaluation.labels.outputs),
@@ -110,7 +110,7 @@ def _architecture(run: Run) -> Architecture:
 
 
 def member(of: Asked, anatomy: Anatomy) -> Member:
-    """What the runs of a network scored, and what they cost."""
+    """The scores of a network's runs, and their cost."""
     scores = []
     for run in of.runs:
         found = [s for s in run.evaluation.scores if s.name == run.score and s.overall]

@@ -69,8 +69,8 @@ def crossvalidated(config: CrossvalidateConfig, make: Make) -> Path:
         dealt = {r: in_folds(whole, config.folds, config.train.seed + r - 1) for r in repeats}
         for label, patients in rare_labels(dealt[1], config.folds).items():
             note(
-                f"{label} is shown by {counted(patients, whole.group_noun)}, so it is not in all "
-                f"{config.folds} folds; its scores are means over the others."
+                f"{label} occurs in {counted(patients, whole.group_noun)}, so it is not in all "
+                f"{config.folds} folds; its scores are means over the folds that have it."
             )
         print(f"cross-validation: {folder}")
         print("\n".join(table_lines(dealt[1])), flush=True)
@@ -177,8 +177,8 @@ def conclude(
 
 
 def answers_of(table: Predictions) -> dict[str, float]:
-    """Class -> share of the images that were given it; none of findings, which have no single
-    answer."""
+    """Class -> share of the images that were assigned to it; empty for findings, which have no
+    single answer."""
     labels, shares = table.labels, table.decisions.mean(axis=0).tolist()
     if labels.kind is Kind.MULTILABEL:
         return {}

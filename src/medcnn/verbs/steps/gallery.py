@@ -1,5 +1,5 @@
-"""The gallery of a report: maps of a dozen images, and the checks that tell whether they mean
-anything. Whatever is drawn by chance has a seed of its own."""
+"""The gallery of a report: maps of a dozen images, and the checks that show whether they mean
+anything. Everything drawn at random has its own seed."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ SIDE_PX = 160
 
 
 def check_method(how: Choice | None) -> None:
-    """Raises UsageError where `how` has an option that its method does not take."""
+    """Raises UsageError if `how` has an option that its method does not accept."""
     if how:
         METHODS.bind(how.name, how.options)
 
@@ -63,7 +63,7 @@ def check_method(how: Choice | None) -> None:
 def gallery(
     model: Model, manifest: Manifest, store: PixelStore, judged: Predictions, how: Choice | None
 ) -> dict[str, Any]:
-    """What `explanations.json` holds; empty where no method is given, no image was assessed, or the
+    """What `explanations.json` holds; empty if no method is set, no image was assessed, or the
     model has no maps."""
     cases = cases_of(judged) if how else []
     if how is None or not cases:
@@ -93,7 +93,7 @@ def _gallery(
     images = torch.from_numpy(pixels).to(model.device)
     parts = model.members or (model,)
     if any(p.checkpoint.architecture != parts[0].checkpoint.architecture for p in parts):
-        raise UsageError("its checkpoints are of different networks.")
+        raise UsageError("its checkpoints have different networks.")
     own = [part.classifier for part in parts]
     maps = _maps(method, own, images, cases, [part.checkpoint.flips for part in parts])
     large = [as_large(one, model.preprocessing.size_px)[0] for one in maps]
@@ -134,7 +134,7 @@ def _maps(
 
 
 def _coarse(maps: list[Tensor], side: int) -> list[NDArray[np.float64]]:
-    """On a grid on which neighbours are not the same by necessity."""
+    """On a grid coarse enough that neighbours need not be equal."""
     return [np.nan_to_num(F.adaptive_avg_pool2d(one, side)[0].double().numpy()) for one in maps]
 
 

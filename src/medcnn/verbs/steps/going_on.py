@@ -1,4 +1,4 @@
-"""Fine-tuning from start to end: read the old model, train, compare, and say which is better."""
+"""Fine-tuning from start to finish: read the old model, train, compare, and say which is better."""
 
 from __future__ import annotations
 

@@ -57,7 +57,7 @@ def decided(
     """Compare all candidates, and write `new_hospital.html`.
 
     Args:
-        images: of the old hospital, or why they are not at hand.
+        images: of the old hospital, or why they are not available.
         tuned: what the fine-tuned model says of test and validation.
 
     Returns:
@@ -175,7 +175,7 @@ def _rule(
     rule = config.accept
     if rule is None:
         return None
-    none = "the two models cannot be compared in it"
+    none = "the two models cannot be compared on it"
     conditions = [
         Condition(
             where="new test split",
@@ -194,7 +194,7 @@ def _rule(
                 score=rule.main,
                 margin=rule.old_test,
                 difference=_overall(forgetting, rule.main),
-                note="the old test images are not at hand" if forgetting is None else none,
+                note="the old test images are not available" if forgetting is None else none,
             )
         )
     recorded = found_facts["accept"][-1]
@@ -231,7 +231,7 @@ def _subgroups(
                     score=rule.main,
                     margin=margin,
                     difference=_overall(pairing, rule.main),
-                    note="the two models cannot be compared in it",
+                    note="the two models cannot be compared on it",
                 )
             )
     return found

@@ -26,7 +26,7 @@ def own_data(path: Path, checkpoint: Checkpoint, moved: Mapping[str, str]) -> Da
     location of the images comes from the run folder or the command (`data.root=`)."""
     if not {"data", "seed"} <= checkpoint.training.keys():
         raise CheckpointError(
-            f"checkpoint={path} does not say which images it was trained with: name some with "
+            f"checkpoint={path} does not say which images it was trained with: name a set with "
             "data=."
         )
     stored = dict(checkpoint.training["data"])
@@ -48,7 +48,7 @@ def own_data(path: Path, checkpoint: Checkpoint, moved: Mapping[str, str]) -> Da
             stored[key] = place
     table = stored.get("options", {}).get("table")
     if isinstance(table, str) and table.startswith(f"{ELSEWHERE}/"):
-        # beside the images is where one would put it
+        # users would put it beside the images
         stored["options"] = {**stored["options"], "table": table.removeprefix(f"{ELSEWHERE}/")}
     require(checkpoint.plugins, ["datasets"], f"checkpoint={path}")
     try:
@@ -102,7 +102,7 @@ def chosen_split(
         return manifest, "test" if Split.TEST in given else "all"
     if split != "all" and Split(split) not in given:
         raise UsageError(
-            f"split={split}: {manifest.source} comes with no such split; split=all looks at "
+            f"split={split}: {manifest.source} has no such split; use split=all to evaluate "
             "all of its images."
         )
     return manifest, split
@@ -113,7 +113,7 @@ def _allowed(checkpoint: Checkpoint) -> list[str]:
 
 
 def _as_in_training(manifest: Manifest, checkpoint: Checkpoint) -> Manifest | None:
-    """The manifest with the splits of the training, where these are the very same images."""
+    """The manifest with the splits of the training, if these are exactly the same images."""
     shares = checkpoint.training.get("data", {})
     if not {"validation_share", "test_share"} <= shares.keys():
         return None

@@ -1,4 +1,4 @@
-"""Images of a new hospital that an old model was trained with, whatever they are called there."""
+"""Images of a new hospital that an old model was trained with, whatever their names there."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ AMOUNTS: Mapping[str, Sequence[float]] = {
 def stages(classifier: Classifier, images: Tensor) -> list[tuple[str, Tensor]]:
     """The last maps [B, C, h, w] of each size, by the name of their module, the largest first.
 
-    What comes out of a dropout is no map of its own: in Swin it is how much each position of a
+    The output of a dropout is not a map: in Swin it is how much each position of a
     window attends to each other.
     """
     found: dict[int, tuple[str, Tensor]] = {}
@@ -51,7 +51,7 @@ def stages(classifier: Classifier, images: Tensor) -> list[tuple[str, Tensor]]:
 
 
 def strongest(maps: Tensor) -> list[int]:
-    """Channels whose values differ most between positions, the first at most 8."""
+    """The channels whose values differ most between positions, at most 8."""
     spread = maps.flatten(1).std(1)
     return spread.argsort(descending=True)[:CHANNELS].tolist()
 

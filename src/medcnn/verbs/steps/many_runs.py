@@ -17,7 +17,7 @@ from medcnn.system.progress import log
 
 
 class Notes:
-    """Takes what the user must hear and the page must say."""
+    """Collects what the user must be told and the page must say."""
 
     def __init__(self) -> None:
         self.said: list[str] = []
@@ -44,7 +44,9 @@ def opened(
     """
     file = folder / name
     if folder.exists() and any(folder.iterdir()) and not file.exists():
-        raise UsageError(f"run_dir={folder} holds other files and no {what}; give another run_dir.")
+        raise UsageError(
+            f"run_dir={folder} holds other files but no {what}; choose another run_dir."
+        )
     mine = digest(settings)
     with ExitStack() as stack:
         try:
@@ -52,7 +54,7 @@ def opened(
             stack.enter_context(locked(folder / ".lock"))
         except BlockingIOError:
             raise UsageError(
-                f"run_dir={folder} is in use by another medcnn process; wait for it or give "
+                f"run_dir={folder} is in use by another medcnn process; wait for it or choose "
                 "another run_dir."
             ) from None
         except OSError as error:
@@ -61,8 +63,8 @@ def opened(
         before = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
         if before.get("settings", mine) != mine:
             raise UsageError(
-                f"run_dir={folder} holds a {what} with other settings; give another run_dir, or "
-                "the old settings to go on there."
+                f"run_dir={folder} holds a {what} with other settings; choose another "
+                "run_dir, or use the old settings to continue there."
             )
         if not before:
             write_text(file, json.dumps({**begun, "settings": mine}, indent=2) + "\n")

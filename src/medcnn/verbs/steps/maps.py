@@ -1,5 +1,5 @@
 """What `predict explain=METHOD` writes beside its table: a picture of each image with its map, and
-`maps.csv`. Names of files are lines of the table, since those of images may name patients."""
+`maps.csv`. Files are named after lines of the table, since names of images may name patients."""
 
 from __future__ import annotations
 

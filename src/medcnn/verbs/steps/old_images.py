@@ -1,4 +1,4 @@
-"""The images that an old model was trained with, if they are at hand."""
+"""The images that an old model was trained with, if they are available."""
 
 from __future__ import annotations
 
@@ -27,24 +27,24 @@ class OldImages:
 
 
 def old_images(path: Path, old: Checkpoint, where: str) -> OldImages | str:
-    """The images, or why they are not at hand.
+    """The images, or why they are not available.
 
     Args:
-        path: of the old checkpoint; the run folder around it knows where its images lie.
+        path: of the old checkpoint; the run folder around it knows where its images are.
         where: `auto`, `none`, or a folder or file that they have moved to.
 
     Raises:
         UsageError, DataError: they were to be at `where`, and are not.
     """
     if where == "none":
-        return "they were not asked for (old_data=none)"
+        return "they were not requested (old_data=none)"
     try:
         return _read(path, old, where)
     except MedcnnError as error:
         if where != "auto":
             fault = UsageError if isinstance(error, UsageError) else DataError
             raise fault(f"old_data={where}: {error}") from error
-        return "they are not at hand (old_data=FOLDER says where they are)"
+        return "they are not available (set old_data=FOLDER if they have moved)"
 
 
 def _read(path: Path, old: Checkpoint, where: str) -> OldImages:
@@ -56,10 +56,10 @@ def _read(path: Path, old: Checkpoint, where: str) -> OldImages:
     if manifest.fingerprint() != old.provenance.get("manifest"):
         raise DataError(
             "these are not exactly the images, labels and splits that the checkpoint was trained "
-            "with, so that its test split is not known."
+            "with, so its test split is not known."
         )
     bad = bad_images(manifest, old.preprocessing, data)
     most = len(manifest.records)
-    log.info("the images of the old model are at hand")
+    log.info("the old model's images are available")
     store = pixels_of(manifest, old.preprocessing, data, said.append, bad, max_bad=most)
     return OldImages(manifest=manifest, store=store, preprocessing=old.preprocessing)

@@ -1,5 +1,5 @@
-"""`trainer.overfit_batches=N`: whether a network can learn N batches by heart, which every sound
-setting can, and what is broken if not."""
+"""`trainer.overfit_batches=N`: whether a network can learn N batches by heart, as it can with
+any sound settings, and what is broken if not."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from medcnn.verbs.train import TrainConfig
 
 STEPS = 300
 NEAR = 0.05
-"""As near to the least loss as this, or as this share of what there was to learn, is by heart."""
+"""This close to the lowest loss, or to this share of what there was to learn, is by heart."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,14 +79,14 @@ def near(loss: float, start: float, least: float) -> bool:
 WRONG: dict[str, Statement[Learnt]] = {
     "labels": Statement(
         lambda of: (
-            "Images with the same pixels have different labels: with them, no network comes below "
+            "Images with the same pixels have different labels: with them, no network gets below "
             f"a loss of {of.least_same:.3g}."
         ),
         lambda of: of.least_same > of.least + NEAR,
     ),
     "blank": Statement(
         lambda of: (
-            f"{of.blank} of {of.images} images have one colour only: look at them with medcnn "
+            f"{of.blank} of {of.images} images have only one colour: look at them with medcnn "
             "preview."
         ),
         lambda of: of.blank > 0,
@@ -106,18 +106,18 @@ WRONG: dict[str, Statement[Learnt]] = {
         lambda of: of.falling,
     ),
     "nothing found": Statement(
-        "The loss does not fall any more. A lower or higher optimizer.lr, or a larger network, is "
-        "what to try first; then the labels.",
+        "The loss no longer falls. First try a lower or higher optimizer.lr or a larger network; "
+        "then check the labels.",
         lambda of: not any(WRONG[n].holds(of) for n in WRONG if n != "nothing found"),
     ),
 }
 
 
 def verdict(of: Learnt) -> str:
-    """What came of it, and what is wrong if it did not come to the end."""
+    """The result, and what is wrong if the batches were not learnt."""
     fell = (
         f"the loss of {counted(of.images, 'image')} went from {of.losses[0]:.3g} to "
-        f"{of.losses[-1]:.3g} in {counted(of.steps, 'step')}; the least that their labels allow is "
+        f"{of.losses[-1]:.3g} in {counted(of.steps, 'step')}; the lowest possible loss is "
         f"{of.least:.2g}"
     )
     if of.by_heart:
@@ -137,7 +137,7 @@ def overfit(config: TrainConfig, words: list[str]) -> None:
     """
     wanted = config.trainer.overfit_batches or 1
     if one_of_several():
-        raise UsageError("trainer.overfit_batches runs in one process: leave torchrun out.")
+        raise UsageError("trainer.overfit_batches runs in one process: run it without torchrun.")
     run_folder = sitting.run_folder_of(config)
     beside = next(p for p in run_folder.absolute().parents if p.is_dir())
     try:

@@ -25,9 +25,9 @@ class Shown:
 
     Attributes:
         number: its row in the manifest, from 1; ids and paths may name a patient.
-        findings: all of them, where it has several.
-        reason: why it cannot be read, empty where it can.
-        facts: what in the header of a DICOM decided.
+        findings: all of them, if it has several.
+        reason: why it cannot be read; empty if it can.
+        facts: the header entries of a DICOM file that decided.
     """
 
     number: int
@@ -62,8 +62,7 @@ def shown(
     epochs: int,
     why: str,
 ) -> Shown:
-    """One image with all that becomes of it in `epochs` epochs, or `why` it cannot be read, which
-    may be known."""
+    """One image as it appears in `epochs` epochs, or `why` it cannot be read, if already known."""
     record, names = manifest.records[row], manifest.labels.outputs
     found = [n for n, value in zip(names, record.target, strict=True) if value == 1]
     findings = ", ".join(found) if len(found) > 1 else ""

@@ -79,7 +79,7 @@ def probed(config: ProbeConfig, run: RunFolder) -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Frozen:
-    """A body that stays as it is before audited images.
+    """An unchanging body, and audited images for it.
 
     Attributes:
         config: with what it left open.
@@ -152,12 +152,15 @@ def _fitted(config: ProbeConfig, run: RunFolder, body: FrozenBody) -> Chosen:
         "chose": WORDS[config.method] if len(losses) > 1 else "",
     }
     log.info(
-        f"{name}={found.value:g} has the least log loss on validation, {losses[f'{found.value:g}']}"
-        f" by {body.manifest.group_noun} ({', '.join(f'{v}: {x:.4g}' for v, x in losses.items())})"
+        f"{name}={found.value:g} has the lowest log loss on validation, "
+        f"{losses[f'{found.value:g}']} "
+        f"by {body.manifest.group_noun} ({', '.join(f'{v}: {x:.4g}' for v, x in losses.items())})"
     )
     ends = {min(config.values), max(config.values)}
     if config.method is Method.LOGISTIC and len(losses) > 1 and found.value in ends:
-        run.note(f"c={found.value:g} is the first or last of the values tried: add some beyond it")
+        run.note(
+            f"c={found.value:g} is the first or last of the values tried: add values beyond it"
+        )
     return found
 
 
@@ -206,7 +209,7 @@ def _judged(
 def said(
     head: nn.Module, body: FrozenBody, split: Split, readout: Readout, origin: dict[str, Any]
 ) -> Predictions:
-    """What the probe says of a split. Raises MedcnnError where an image has no finite result."""
+    """What the probe says of a split. Raises MedcnnError if an image has no finite result."""
     rows = body.manifest.rows(split)
     predictions = predict(
         head,

@@ -1,4 +1,4 @@
-"""Files with readers: their points (YAML, or a table with one row a reader), or what they called
+"""Files with readers: their points (YAML, or a table with one row per reader), or what they called
 each image (a table with one row per reading)."""
 
 from __future__ import annotations
@@ -39,13 +39,13 @@ def read_readers(path: Path) -> list[ReaderPoint] | list[Calls]:
     except (yaml.YAMLError, UnicodeDecodeError):
         endings = ", ".join(TABLE_SUFFIXES)
         raise UsageError(
-            f"readers={path} is neither YAML nor named as a table ({endings})."
+            f"readers={path} is neither YAML nor has the ending of a table ({endings})."
         ) from None
     return points_of(found if isinstance(found, list) else [found], f"readers={path}")
 
 
 def _calls(sheet: Sheet) -> list[Calls]:
-    """Readers by number, in order of appearance; their names go nowhere."""
+    """Readers by number, in order of appearance; their names are dropped."""
     sheet.require(NEEDED, ", ".join((*NEEDED, MAY_LACK)))
     has_label = MAY_LACK in sheet.columns
     faults: list[str] = []
@@ -59,7 +59,7 @@ def _calls(sheet: Sheet) -> list[Calls]:
         number = numbers.setdefault(row["reader"], len(numbers) + 1)
         calls = found.setdefault((number, label), {})
         if plain(row["image_id"]) in calls:
-            faults.append(f"{sheet.line(at)}: this reader has called this image before")
+            faults.append(f"{sheet.line(at)}: this reader has already called this image")
         calls[plain(row["image_id"])] = row["call"] == "1"
     refuse_rows(faults)
     return [
@@ -102,7 +102,7 @@ def points_on(
 
 
 def _named(given: Calls, predictions: Predictions) -> Calls:
-    """With the one class of the model where the table names none. Raises UsageError."""
+    """With the model's only class if the table names none. Raises UsageError."""
     outputs = predictions.labels.outputs
     label = given.label or (outputs[0] if len(outputs) == 1 else "")
     if not label:
@@ -116,7 +116,7 @@ def _named(given: Calls, predictions: Predictions) -> Calls:
         raise UsageError(
             f"readers: {len(unknown):,} of the images that {given.reader} called are not among the "
             f"{len(predictions.image_ids):,} of {predictions.split}: "
-            f"{listed([private(image) for image in unknown])}. image_id is that of "
+            f"{listed([private(image) for image in unknown])}. Take image_id from "
             f"predictions_{predictions.split}.csv."
         )
     return Calls(reader=given.reader, label=label, calls=given.calls)

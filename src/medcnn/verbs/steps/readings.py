@@ -43,7 +43,7 @@ def read_study(path: Path, names: Mapping[str, str], model: str | None) -> Study
     rows = _parsed(sheet, there)
     conditions = list(dict.fromkeys(row["condition"] for row in rows))
     if model is not None and model not in conditions:
-        raise UsageError(f"ai={model} is no condition of {path}{nearest(model, conditions)}")
+        raise UsageError(f"ai={model} is not a condition in {path}{nearest(model, conditions)}")
     cases = list(dict.fromkeys(row["case"] for row in rows))
     first = {row["case"]: row for row in reversed(rows)}
     _refuse_gaps(rows, cases, conditions, model or "")
@@ -91,7 +91,7 @@ def _parsed(sheet: Sheet, there: Mapping[str, str]) -> list[dict[str, Any]]:
                 row[name] = float(row[name])
         key = (row["case"], row["reader"], row["condition"])
         if key in seen:
-            faults.append(f"{line}: this reader has read this case before under this condition")
+            faults.append(f"{line}: this reader has already read this case under this condition")
         seen.add(key)
         of = known.setdefault(row["case"], row)
         faults += [
@@ -114,7 +114,7 @@ def _is_number(cell: str) -> bool:
 def _refuse_gaps(
     rows: list[dict[str, Any]], cases: list[str], conditions: list[str], model: str
 ) -> None:
-    """Raises DataError where a reader has not read every case, the model has several readers, a
+    """Raises DataError if a reader has not read every case, the model has several readers, a
     condition lacks a reader of another, or the cases lack a side."""
     read: dict[tuple[str, str], int] = {}
     for row in rows:
@@ -128,10 +128,12 @@ def _refuse_gaps(
         faults.append("there is no reader besides the model")
     by = {c: {r for of, r in read if of == c} for c in conditions}
     if model and len(by[model]) > 1:
-        faults.append(f"'{model}' has {len(by[model])} readers, and a model is one")
+        faults.append(f"'{model}' has {len(by[model])} readers; a model counts as one")
     first, *others = [c for c in conditions if c != model] or [""]
     faults += [
-        f"'{first}' and '{other}' have other readers" for other in others if by[other] != by[first]
+        f"'{first}' and '{other}' have different readers"
+        for other in others
+        if by[other] != by[first]
     ]
     if len(others) == 0 and not model:
         faults.append(

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 def receiving(
     config: ServeConfig, reader: Reader, folder: Path
 ) -> Iterator[Callable[[], Receipts] | None]:
-    """What the page shows of the receiver; None where none was asked for.
+    """What the page shows of the receiver; None if there is none.
 
     Raises:
         UsageError: the port or a certificate cannot be used.
@@ -138,7 +138,7 @@ def _started(config: ServeConfig, spool: Spool) -> Any:
     if scp.host not in LOOPBACK and not scp.tls_ca:
         travels = "" if context else ", and DICOM travels unencrypted"
         log.warning(
-            f"anyone can claim a title{travels}: use this receiver in a protected network, or give "
+            f"anyone can claim a title{travels}: use this receiver in a protected network, or set "
             "scp.tls_certificate, scp.tls_key and scp.tls_ca."
         )
     log.info(f"receiver {scp.title} at {scp.host}:{scp.port} for {', '.join(scp.allowed)}")

@@ -15,11 +15,11 @@ from medcnn.system.run_facts import now
 from medcnn.system.run_folder import RunFolder
 
 CHANGED = (
-    "the rule of acceptance was {what} after training began ({began}), so that it was not written "
+    "the rule of acceptance was {what} after training began ({began}), so it was not written "
     "beforehand."
 )
 RESULTS_KNOWN = (
-    "{run} looked at the test split of these same images on {when}, {how}: the rule of acceptance "
+    "{run} looked at the test split of the same images on {when}, {how}: the rule of acceptance "
     "of this run may have been written with those results in sight."
 )
 
@@ -68,15 +68,15 @@ def _looked_before(path: Path, manifest: str, digest: str | None) -> list[tuple[
 
 
 def say_if_changed(path: Path, rule: Acceptance | None) -> None:
-    """Of a run that is finished already: its verdict is by the rule that it had."""
+    """For a run that is already finished: its verdict is by the rule that it had."""
     facts: Mapping[str, Any] = json.loads((path / "run.json").read_text(encoding="utf-8"))
     rules = facts.get("accept", [])
     had = rules[-1]["sha256"] if rules else None
     if had != (rule.digest if rule else None):
         log.warning(
-            "the rule of acceptance was changed after this run was finished: its page judges by "
+            "the rule of acceptance was changed after this run had finished: its page judges by "
             f"{'the rule recorded ' + rules[-1]['recorded'] if had else 'no rule'}. A rule written "
-            "now knows the results."
+            "now is written with the results known."
         )
 
 

@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 # give the same numbers wherever it is evaluated.
 BATCH_SIZE = 64
 NO_MAPS: Mapping[str, Any] = {}
-# Steps after which the skin has the colour that the camera gave it.
+# Steps that leave the skin in the colour that the camera recorded.
 SAME_COLOURS = frozenset({"hair_removal", "centre_crop"})
 
 
@@ -112,7 +112,7 @@ def with_attributes(
 
 
 def attributes_of(manifest: Manifest) -> list[str]:
-    """Those that subgroups can be made by."""
+    """Attributes that can form subgroups."""
     tone = {TONE} if manifest.modality is Modality.DERMOSCOPY else set()
     return sorted({name for r in manifest.records for name in r.attributes} | tone)
 
@@ -120,8 +120,8 @@ def attributes_of(manifest: Manifest) -> list[str]:
 def score_and_save(
     run: RunFolder, predictions: Sequence[Predictions], seed: int, noun: str
 ) -> dict[str, Evaluation]:
-    """Evaluate each split, write its predictions, and say the main scores; `noun` is what a group
-    is."""
+    """Evaluate each split, write its predictions, and print the main scores; `noun` names a
+    group."""
     evaluations = {}
     for p in predictions:
         p.write(run.predictions(p.split))
@@ -228,7 +228,7 @@ def task_sentence(labels: LabelSpace) -> str:
     what = {
         Kind.BINARY: f"tells {labels.names[-1]} from {labels.names[0]}",
         Kind.MULTICLASS: f"names one of {len(labels.names)} classes",
-        Kind.MULTILABEL: f"looks for {len(labels.names)} findings, each on its own",
-        Kind.ORDINAL: f"gives one of {len(labels.names)} grades",
+        Kind.MULTILABEL: f"looks for {len(labels.names)} findings, each independently",
+        Kind.ORDINAL: f"assigns one of {len(labels.names)} grades",
     }[labels.kind]
     return f"The model looks at one image and {what}."

@@ -11,7 +11,7 @@ LEAST_TOKEN = 16
 
 
 def token(file: str | None) -> str:
-    """Of the page; "" where none is wanted; raises UsageError."""
+    """The token of the page; "" if none is set; raises UsageError."""
     if file is None:
         return ""
     found = _secret("token_file", file)
@@ -24,7 +24,7 @@ def token(file: str | None) -> str:
 
 
 def credentials(file: str | None) -> str:
-    """`user:password` or a bearer token; "" where none are needed; raises UsageError."""
+    """`user:password` or a bearer token; "" if none are needed; raises UsageError."""
     if file is None:
         return ""
     found = _secret("web.credentials", file)

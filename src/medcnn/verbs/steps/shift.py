@@ -41,17 +41,17 @@ def shift_of(
     members: int = 1,
 ) -> Shift:
     """
-    Features are compared with those of the old test images: a network can give the images that it
-    was trained on other features than new ones of the same hospital.
+    Features are compared with those of the old test images: a network can produce other
+    features for the images that it was trained on than for new ones of the same hospital.
 
     Args:
-        old: the old images, or why they are not at hand.
+        old: the old images, or why they are not available.
         classes: of the old model, as they are called here, in the old order.
-        run_folder: of the old model, whose manifest may tell how frequent each class was there.
-        unlike: how many of how many images here look unlike those of the old training.
+        run_folder: of the old model; its manifest may say how frequent each class was there.
+        unlike: number of images here that look unlike the old training images, and of all images.
         judged: rows to search for copies of old training images; None: no search.
         seen_by: the features that the old model sees in images.
-        members: models of an ensemble, each of which was trained on what others were tested on.
+        members: models of an ensemble; each was trained on images that others were tested on.
     """
     old_manifest = old.manifest if isinstance(old, OldImages) else _manifest_in(run_folder)
     here = dict(zip(manifest.labels.outputs, _shares(manifest), strict=True))
@@ -106,7 +106,7 @@ def _shares(manifest: Manifest) -> list[tuple[float, int]]:
 
 
 def _some(store: PixelStore, rows: NDArray[np.int64]) -> NDArray[np.int64]:
-    """The readable ones of these rows, or so many evenly spread."""
+    """The readable ones of these rows, or this many evenly spread over them."""
     good = store.readable(rows)
     spread = np.linspace(0, len(good) - 1, min(len(good), MOST_IMAGES // 2)).astype(int)
     return np.asarray(good[spread])

@@ -75,7 +75,7 @@ class ClosedTestError(StoppedError):
 
 
 def run_folder_of(config: TrainConfig) -> Path:
-    """`run_dir`, else a folder whose name is a function of the settings, so that the same command
+    """`run_dir`, or a folder whose name is a function of the settings, so that the same command
     finds and resumes its run."""
     if config.run_dir:
         return Path(config.run_dir)
@@ -90,7 +90,7 @@ def begun(config: TrainConfig, command: list[str]) -> Iterator[RunFolder | None]
     check_options(config.loss.name, config.loss.options, config.sampler.name)
     if config.transfer.name == "scratch" and config.model and config.model.weights not in RANDOM:
         raise UsageError(
-            "transfer=scratch starts from random weights, and model.weights="
+            "transfer=scratch starts from random weights, but model.weights="
             f"{config.model.weights} names others. Remove one of the two."
         )
     SAMPLERS.bind(config.sampler.name, config.sampler.options)
@@ -115,7 +115,7 @@ def begun(config: TrainConfig, command: list[str]) -> Iterator[RunFolder | None]
                 "the same settings but fewer epochs or less patience"
             )
         if run.finished:
-            log.info(f"this run is finished already; its report: {run.report}")
+            log.info(f"this run is already finished; its report: {run.report}")
             yield None
             return
         device = pick_device(config.trainer.device, ranks)
@@ -131,7 +131,7 @@ def begun(config: TrainConfig, command: list[str]) -> Iterator[RunFolder | None]
             processes=ranks.world,
         )
         if device.type == "cuda" and config.trainer.reproducible is Reproducible.FAST:
-            # the fastest convolution of each shape, found by trying
+            # finds the fastest convolution for each shape by trying
             torch.backends.cudnn.benchmark = True
         run.facts["hardware"] |= {
             "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
@@ -234,13 +234,13 @@ def fitted(
             try:
                 state.finish(run.resume, run.last)
             except OSError as error:
-                log.warning(f"{run.resume} stays as large as it is: {error.strerror}")
+                log.warning(f"{run.resume} could not be made smaller: {error.strerror}")
         look()  # a run that was killed after its last epoch trains none now
         run.facts |= {"speed": _speed(state.history[-1]), "memory": peak.used_memory(device)}
         run.facts["best_epoch"] = (state.best_epoch or 0) + 1
         run.facts["validation"] = {setting.task.score: state.best_score}
         if watch:
-            raise ClosedTestError("all epochs are done; a sweep leaves the test split closed.")
+            raise ClosedTestError("all epochs are done; a sweep keeps the test split closed.")
         before_test(setting)
         best, predictions = judged_best(config, run, setting)
         for p in predictions:
@@ -301,7 +301,7 @@ def refuse_changed(run: RunFolder, fact: str, now: str, what: str) -> None:
     if run.resumable() and run.facts.get(fact, now) != now:
         raise DataError(
             f"{run.path} began with other {what}, so it cannot be resumed. Restore them, or set "
-            f"another run_dir to start again; medcnn finetune checkpoint={run.best} takes the "
+            f"another run_dir to start again; medcnn finetune checkpoint={run.best} carries the "
             "weights over to other images and classes."
         )
     run.facts[fact] = now
@@ -354,7 +354,7 @@ def judged_best(
 
 
 def check_asked(config: TrainConfig | ProbeConfig, manifest: Manifest) -> None:
-    """Raises UsageError for a readout, subgroups or maps that are not to be had here."""
+    """Raises UsageError for a readout, subgroups or maps that are not possible here."""
     if isinstance(config, TrainConfig):
         check_method(config.explain)
     names = {name for record in manifest.records for name in record.attributes}

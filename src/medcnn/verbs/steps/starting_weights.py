@@ -84,7 +84,7 @@ def provenance_for(
             checkpoints.digest_of(r) for r in manifest.records if r.split is not Split.TEST
         ),
         "pseudonym_key": pseudonym("", "key") if manifest.records[0].origin else None,
-        "weights": run.facts.get("weights", "another checkpoint of medcnn"),
+        "weights": run.facts.get("weights", "another medcnn checkpoint"),
         "weights_licence": run.facts.get("weights_licence"),
         "started": run.facts["started"],
         "fine_tuned": "trained_before" in run.facts,

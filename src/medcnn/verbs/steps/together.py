@@ -1,4 +1,4 @@
-"""New images of a patient read together, as `predict` writes them beside the single images."""
+"""New images combined by patient, as `predict` writes them beside the single images."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def patients_of(root: Path, paths: Sequence[str], by: str) -> dict[str, str]:
         _, refused = read_headers(root, [p for p in loose if looks_like_dicom(root / p)])
         if loose := [path for path in loose if path not in refused]:
             raise DataError(
-                f"{len(loose)} of {len(paths)} images are in no folder of a patient: "
+                f"{len(loose)} of {len(paths)} images are not in a patient's folder: "
                 f"{listed([private(p) for p in loose], 3)}. With patients=folder, the images of "
                 "each patient should be in a folder below input."
             )
@@ -47,7 +47,7 @@ def patients_of(root: Path, paths: Sequence[str], by: str) -> dict[str, str]:
         raise DataError(
             f"{len(lost)} of {len(paths)} images have no {by}: "
             f"{listed([private(p) for p in lost], 3)}. Put the images of each patient into a "
-            "folder, and give patients=folder."
+            "folder, and use patients=folder."
         )
     return {path: pseudonym(value, "patient") for path, value in known.items()}
 
@@ -68,15 +68,15 @@ class PatientTable:
         if by and chosen is None:
             raise UsageError(
                 f"patients={by}: the checkpoint has no rule for several images of a patient. No "
-                "patient in its validation split had several, or it is an ensemble, or older. "
+                "patient in its validation split had several, or it is an ensemble, or too old. "
                 "Leave patients= out."
             )
         if by and chosen and chosen.unit not in (unit, by):
             raise UsageError(
                 f"patients={by}: the checkpoint's rule and thresholds are for "
                 + (f"each {chosen.unit} of a patient" if chosen.unit else "whole patients")
-                + f", but readout.unit is {unit or 'null'}. Where {by} has the images of one "
-                f"{chosen.unit or 'patient'}, give readout.unit={chosen.unit or 'null'}; "
+                + f", but readout.unit is {unit or 'null'}. If {by} has the images of one "
+                f"{chosen.unit or 'patient'}, set readout.unit={chosen.unit or 'null'}; "
                 "otherwise leave patients= out."
             )
         self.chosen = chosen if by else None

@@ -78,7 +78,9 @@ def settings_of(config: SweepConfig) -> dict[str, Any]:
 def opened(config: SweepConfig, folder: Path) -> optuna.Study:
     journal = folder / "journal.log"
     if folder.exists() and any(folder.iterdir()) and not journal.exists():
-        raise UsageError(f"run_dir={folder} holds other files and no sweep; give another run_dir.")
+        raise UsageError(
+            f"run_dir={folder} holds other files but no sweep; choose another run_dir."
+        )
     try:
         folder.mkdir(parents=True, exist_ok=True)
         storage = JournalStorage(JournalFileBackend(str(journal)))
@@ -99,8 +101,8 @@ def opened(config: SweepConfig, folder: Path) -> optuna.Study:
         mine = short_hash(without_ways(settings_of(config)))
         if study.user_attrs.get("settings", mine) != mine:
             raise UsageError(
-                f"run_dir={folder} holds a sweep with other settings or another space; give "
-                "another run_dir, or the old ones to go on there."
+                f"run_dir={folder} holds a sweep with other settings or another space; "
+                "choose another run_dir, or use the old settings to continue there."
             )
         study.set_user_attr("settings", mine)
     return study
@@ -113,7 +115,7 @@ def patiently() -> None:
 def next_trial(
     study: optuna.Study, config: SweepConfig, folder: Path
 ) -> tuple[optuna.Trial, ExitStack] | None:
-    """A trial left by a dead process, else a new one, with its lock; None if all have begun."""
+    """A trial left by a dead process, or a new one, with its lock; None if all have begun."""
     with locked(folder / ".lock", waiting=patiently):
         for left in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
             if (lock := taken(folder, left.user_attrs)) is None:
@@ -193,7 +195,7 @@ def run_trial(
     except ClosedTestError:
         if (value := best()) is None:
             raise DataError(
-                "validation has no score to choose by; name another one with trainer.score=..."
+                "validation has no score to choose by; set another with trainer.score=..."
             ) from None
     except PrunedError:
         end = f"  pruned after epoch {len(signed)}"
@@ -251,9 +253,11 @@ def tell(study: optuna.Study, config: SweepConfig, folder: Path, make: Make) -> 
     finished = [t for t in done if t.state is TrialState.COMPLETE]
     print(f"\n{len(done)} trials, {len(done) - len(finished)} of them pruned: {folder}/trials.csv")
     if not finished:
-        raise DataError("no trial was finished: search smaller learning rates or networks.")
+        raise DataError("no trial finished: search smaller learning rates or networks.")
     best = finished[0]
     _, words = make(values_of(best, config), folder / best.user_attrs["folder"])
     write_text(folder / "best.sh", f"{shlex.join(['medcnn', *words])}\n")
-    print("the best on validation; its command opens the test split once, without new training:")
+    print(
+        "the best on validation; its command evaluates it once on the test split, without training:"
+    )
     print(f"  sh {shlex.quote(str(folder / 'best.sh'))}")

@@ -106,7 +106,7 @@ def test_help_names_every_command_and_fits_the_terminal() -> None:
         (["audit", "data.root=nowhere"], "data.root=nowhere: say what is there with data=NAME"),
         (["list", "heads", "--show-config"], "list has no settings, so --show-config has no"),
         (["init", "--show-config"], "medcnn init has no settings"),
-        (["init", "my", "own", "images"], "found 3 words; a path with blanks needs quotes"),
+        (["init", "my", "own", "images"], "found 3 words; a path with spaces needs quotes"),
         (["init", ".", "sheet=A"], "sheet: not understood; did you mean 'data.sheet'?"),
     ],
 )

@@ -482,7 +482,7 @@ FROM_PACS, TO_WEB = ("scp.port=11112", "scp.allowed=[PACS]"), ("web.url=https://
     [
         (("scp.port=11112",), "scp.port needs scp.allowed"),
         (("scp.port=11112", "scp.allowed=[PACS]"), "peer.host, peer.port, peer.title"),
-        (("scp.title=a_title_that_is_too_long",), "scp.title should be a title of DICOM"),
+        (("scp.title=a_title_that_is_too_long",), "scp.title should be a DICOM title"),
         (("scp.allowed=[OK,'']",), "scp.allowed"),
         (("scp.queue=0",), "scp.queue=0"),
         (("peer.host=a",), "peer has no effect: images come from scp.port="),

@@ -149,7 +149,7 @@ def test_thresholds_of_an_eye_are_not_those_of_a_patient(
     if fine:
         assert PatientTable(config, model, tmp_path, []).chosen is own
     else:
-        with pytest.raises(UsageError, match=f"give readout.unit={fitted or 'null'}"):
+        with pytest.raises(UsageError, match=f"set readout.unit={fitted or 'null'}"):
             PatientTable(config, model, tmp_path, [])
 
 

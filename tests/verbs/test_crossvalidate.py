@@ -198,7 +198,7 @@ def test_an_ensemble_is_not_scored_on_images_that_a_member_was_trained_on(
     assert run("evaluate", done, f"run_dir={tmp_path / 'own'}") == 4
     said = " ".join(capsys.readouterr().err.split())
     assert "were used to train or choose members of this ensemble" in said
-    assert "take the out-of-fold scores" in said
+    assert "use the out-of-fold scores" in said
     assert not (tmp_path / "own").exists()
 
 

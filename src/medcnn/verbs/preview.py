@@ -133,7 +133,7 @@ def run(config: PreviewConfig, command: Command) -> Path:
     output = Path(config.output)
     write_text(output, page)
     failed = sum(bool(i.reason) for i in images.values())
-    bad = f", of which {failed:,} cannot be read" if failed else ""
+    bad = f", {failed:,} of them unreadable" if failed else ""
     log.info(f"{len(images):,} images{bad}: {output}")
     return output
 

@@ -74,7 +74,7 @@ def audited(
 def audited_set(
     data: DataConfig, limits: AuditLimits, seed: int, run: RunFolder, preprocessing: Preprocessing
 ) -> tuple[Manifest, dict[int, str], Preprocessing]:
-    """The same for any command that has a run folder, and never of a part of the set."""
+    """The same for any command with a run folder, always for the whole set."""
     manifest, unsplit = manifest_to_audit(data, seed, run.note)
     how = settled(manifest, preprocessing)
     audit = audit_of(
@@ -316,7 +316,7 @@ def _reader(manifest: Manifest, how: Preprocessing) -> Callable[[int], Any]:
 
 
 def digests_of(manifest: Manifest, how: Preprocessing) -> Callable[[int], str]:
-    """Row -> hash of its pixels, decoded in full once; empty where that fails."""
+    """Row -> hash of its pixels, decoded in full once; empty if that fails."""
     return cache(digest_by(_reader(manifest, how)))
 
 

@@ -46,7 +46,7 @@ def blend(
     Args:
         start: state of the classifier before training.
         fresh: as `fresh_rows` says; they are taken from the new weights.
-        share: of the new weights, or `auto`: the best on validation, the largest of equals.
+        share: of the new weights, or `auto`: the best on validation, the largest if tied.
     """
     best, tensors = run.ranks.from_leader(lambda: checkpoints.read(run.best))
     if "wise_ft" in best.provenance:

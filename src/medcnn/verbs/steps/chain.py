@@ -16,7 +16,7 @@ from medcnn.system.run_facts import now
 
 
 class Chain:
-    """The entries of one command: that it begins, each image, that all of them are there.
+    """The log entries of one command: its start, each image, its end.
 
     Each part is on disk before the table of predictions appears, so no prediction is in use that
     the log does not have.

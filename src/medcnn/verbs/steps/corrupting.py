@@ -101,7 +101,7 @@ def answers(
     model: Model, judged: Judged, clean: Predictions, grades: Grades, seed: int, batch_size: int
 ) -> tuple[dict[str, list[Predictions]], Counter[tuple[str, int]]]:
     """Answers to the images of `clean` in each grade of each kind, and how many images each grade
-    (from 0) leaves as they are. Each batch is read once, and spoilt between preprocessing and
+    (from 0) leaves as they are. Each batch is read once, and corrupted between preprocessing and
     normalisation, on the levels of the network's input."""
     members = model.members or (model,)
     rows, keys = _rows(judged, clean), image_keys(judged.manifest)

@@ -1,7 +1,7 @@
 """The runs of a learning curve: trained or probed one after the other, scored, fitted, shown.
 
 A training is an ordinary run folder, and a probe leaves its predictions, so a learning curve that
-was stopped goes on where it was.
+was stopped continues where it was.
 """
 
 from __future__ import annotations
@@ -110,7 +110,7 @@ def measured(config: LearningCurveConfig, make: Make) -> Path:
 
 
 def with_size(config: LearningCurveConfig) -> LearningCurveConfig:
-    """One size of images for all arms, where none is given: that of pretrained weights if any arm
+    """One size of images for all arms, if none is given: that of pretrained weights if any arm
     has them."""
     train, model = config.train, config.train.model
     if train.data.size_px is not None or model is None:
@@ -228,7 +228,7 @@ def made(
 def trained(
     config: LearningCurveConfig, make: Make, folder: Path, whole: Manifest
 ) -> Callable[[Point], Predictions]:
-    """Trains the model of a point, or goes on with it."""
+    """Trains the model of a point, or continues its training."""
 
     def train_one(point: Point) -> Predictions:
         settings, words = made(config, make, folder, point, whole)

@@ -118,7 +118,7 @@ def labelled(data: DataConfig, note: Callable[[str], None], *, faulty: bool = Fa
     if stands_in(data):
         note(
             f"no data.root was given: phantoms ({data.stand_in}) are drawn instead of {name}. They "
-            "show how it works and say nothing about patients."
+            "show how medcnn works and say nothing about patients."
         )
         name = "phantom"
         root, options = None, {"phantom": data.stand_in}

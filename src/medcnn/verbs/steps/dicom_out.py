@@ -1,4 +1,4 @@
-"""What `predict dicom=FOLDER` writes: DICOM objects of each image that is one, and `objects.csv`.
+"""What `predict dicom=FOLDER` writes: DICOM objects for each DICOM image, and `objects.csv`.
 
 The folder holds the names of patients, so nobody but its owner may enter it.
 """
@@ -153,7 +153,7 @@ class Beside:
         return self.objects.refused if self.objects else []
 
     def __call__(self, part: Images, said: Predictions, ids: Sequence[str]) -> None:
-        """As `maps_beside` takes them."""
+        """In the form that `maps_beside` expects."""
         if self.objects:
             self.objects.add(part, said, ids)
         self.draw(part, said, ids)

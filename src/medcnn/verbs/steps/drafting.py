@@ -105,7 +105,7 @@ def _words(words: Sequence[str]) -> tuple[Path, Path | None, dict[str, Any], Pat
         hint = f"; did you mean 'data.{unknown[0]}'?" if short else nearest(unknown[0], ("output",))
         raise UsageError(f"{listed(unknown)}: not understood{hint} {USAGE}")
     if not places or len(places) > 2:
-        many = f" (found {len(places)} words; a path with blanks needs quotes)" if places else ""
+        many = f" (found {len(places)} words; a path with spaces needs quotes)" if places else ""
         raise UsageError(f"init looks at one folder{many}: {USAGE}")
     root = require_folder(Path(places[0]).expanduser().resolve(), "DATA_FOLDER")
     table = None

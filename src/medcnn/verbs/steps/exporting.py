@@ -159,7 +159,7 @@ def judged(whole: Predictions, small: Predictions) -> dict[str, Any]:
     """How much AUROC changes in 8 bits, paired by patient.
 
     Raises:
-        GateError: it may fall by more than `quantising.MOST_DROP`, or nobody can say.
+        GateError: it may fall by more than `quantising.MOST_DROP`, or this cannot be known.
     """
     found = compare(whole, small, ["auroc"]).differences[0]
     if np.array_equal(whole.logits, small.logits):

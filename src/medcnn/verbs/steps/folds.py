@@ -88,7 +88,7 @@ def folder_of(config: CrossvalidateConfig) -> Path:
 
 
 def settings_of(config: CrossvalidateConfig) -> dict[str, Any]:
-    """What makes it this cross-validation; the number of repeats may grow."""
+    """The settings that define this cross-validation; the number of repeats may grow."""
     return {"train": without_free_settings(to_json(config.train)), "folds": config.folds}
 
 

@@ -255,7 +255,7 @@ def _table(arms: dict[str, Pairing]) -> Table:
 
 
 def _json(found: NewHospital) -> dict[str, Any]:
-    """What `run.json` keeps; null where a number is not available."""
+    """What `run.json` keeps; null if a number is not available."""
 
     def strict(d: Difference) -> dict[str, Any]:
         numbers = ("reference", "other", "difference", "low", "high", "p_holm")

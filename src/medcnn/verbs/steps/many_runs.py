@@ -35,8 +35,8 @@ def opened(
 
     Args:
         name: of the file by which the folder is known.
-        what: it holds, for messages.
-        settings: what makes it this one.
+        what: what it holds, for messages.
+        settings: those that define it.
         begun: the first content of that file, besides a digest of the settings.
 
     Raises:

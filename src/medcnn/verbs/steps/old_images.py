@@ -34,7 +34,7 @@ def old_images(path: Path, old: Checkpoint, where: str) -> OldImages | str:
         where: `auto`, `none`, or a folder or file that they have moved to.
 
     Raises:
-        UsageError, DataError: they were to be at `where`, and are not.
+        UsageError, DataError: they should be at `where` but are not.
     """
     if where == "none":
         return "they were not requested (old_data=none)"

@@ -223,7 +223,7 @@ def _broken(classifier: torch.nn.Module, setting: Setting, epoch: int) -> list[s
 
 
 def least_loss(task: Task, targets: NDArray[np.float32], same: NDArray[np.intp]) -> float:
-    """The loss of logits that no network has to give: found by descent on them alone.
+    """The lowest loss of free logits, without a network: found by descent on them alone.
 
     Args:
         targets: [N, K].

@@ -82,9 +82,9 @@ class Frozen:
     """An unchanging body, and audited images for it.
 
     Attributes:
-        config: with what it left open.
-        how: images are read.
-        checkpoint: of ours that the weights come from, if any.
+        config: with its open settings decided.
+        how: the preprocessing.
+        checkpoint: the medcnn checkpoint that the weights come from, if any.
     """
 
     config: ProbeConfig

@@ -72,7 +72,7 @@ def points_on(
     given: Sequence[ReaderPoint] | Sequence[Calls], predictions: Predictions, folder: Path
 ) -> list[ReaderPoint]:
     """Points for the ROC curves of these predictions. For calls, `folder` gets the tables that
-    `medcnn readers` takes, one a class.
+    `medcnn readers` reads, one per class.
 
     Raises:
         UsageError: calls about other images or classes, or of one kind of image only.

@@ -23,8 +23,8 @@ def read_study(path: Path, names: Mapping[str, str], model: str | None) -> Study
     of theirs is in any output.
 
     Args:
-        names: column of each of NEEDED and MAY_LACK. Of the latter, those are read that are there;
-            one whose column has another name than itself must be.
+        names: column of each of NEEDED and MAY_LACK. Those of MAY_LACK are read if present;
+            one whose column was renamed must be present.
         model: the condition whose only reader is the model.
 
     Raises:

@@ -94,7 +94,7 @@ def with_attributes(
     predictions: Predictions, manifest: Manifest, store: PixelStore, how: Preprocessing
 ) -> Predictions:
     """The predictions with what is known of each image, for subgroups: its attributes, and the
-    colour of the skin in dermoscopic images whose colours are as they were."""
+    colour of the skin in dermoscopic images whose colours are unchanged."""
     row_of = {record.image_id: row for row, record in enumerate(manifest.records)}
     rows = np.array([row_of[i] for i in predictions.image_ids], dtype=np.int64)
     known = [manifest.records[row].attributes for row in rows.tolist()]

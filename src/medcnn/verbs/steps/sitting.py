@@ -122,7 +122,7 @@ def begun(config: TrainConfig, command: list[str]) -> Iterator[RunFolder | None]
         if config.trainer.sync_batchnorm and (device.type != "cuda" or ranks.world == 1):
             raise UsageError(
                 "trainer.sync_batchnorm=true needs several GPUs (torchrun --nproc-per-node=N): in "
-                f"{ranks.world} process on {device.type} there is nothing to keep in step."
+                f"{ranks.world} process on {device.type} there is nothing to synchronise."
             )
         check_batches(
             config.loss.name,
@@ -181,7 +181,7 @@ def fitted(
     """Train, take the best epoch by validation, choose its thresholds there, then look at test.
 
     Args:
-        before_test: called when the best epoch is chosen, and its thresholds and test are not.
+        before_test: called once the best epoch is chosen, before its thresholds and before test.
 
     Returns:
         The best checkpoint, its predictions of test and validation, and the history.

@@ -160,7 +160,7 @@ def state_of(config: TrainConfig, classifier: Classifier, setting: Setting) -> T
 def with_start(
     setting: Setting, classifier: Classifier, run: RunFolder, *, resumed: bool
 ) -> Setting:
-    """The setting with the weights that the run began with, where `optimizer.l2_sp` needs them."""
+    """The setting with the weights that the run began with, if `optimizer.l2_sp` needs them."""
     if not setting.optimizer.l2_sp:
         return setting
     if not resumed and setting.ranks.leads:
@@ -171,8 +171,8 @@ def with_start(
 def with_features(
     config: TrainConfig, setting: Setting, state: TrainState, run: RunFolder, read: Preprocessing
 ) -> Setting:
-    """The setting with the features of the stage that comes next, where its body does not train and
-    is computed once."""
+    """The setting with the features of the next stage, if its body does not train and is computed
+    once."""
     if state.epoch >= setting.trainer.epochs:
         return setting
     stage, classifier = setting.plan.at(state.epoch), state.classifier

@@ -65,5 +65,5 @@ def carried_over(
 
 
 def _word(name: str) -> str:
-    """A name as a YAML mapping in a command takes it."""
+    """A name, quoted if a YAML mapping on the command line needs it."""
     return name if name.isidentifier() else f"'{name}'"

@@ -25,7 +25,7 @@ FOLDER = "folder"
 
 
 def patients_of(root: Path, paths: Sequence[str], by: str) -> dict[str, str]:
-    """Path -> patient: its folder, or the pseudonym of a DICOM tag. DICOM objects that are no
+    """Path -> patient: its folder, or the pseudonym of a DICOM tag. DICOM objects that are not
     images have none.
 
     Raises:

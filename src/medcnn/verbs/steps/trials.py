@@ -70,7 +70,7 @@ def folder_of(config: SweepConfig) -> Path:
 
 
 def settings_of(config: SweepConfig) -> dict[str, Any]:
-    """What makes it this sweep; the number of trials may grow."""
+    """The settings that define this sweep; the number of trials may grow."""
     own = {k: v for k, v in to_json(config.sweep).items() if k != "trials"}
     return {"train": without_free_settings(to_json(config.train)), "sweep": own}
 

@@ -51,7 +51,7 @@ def test_the_words_of_a_train_command_are_taken_and_a_lesion_may_be_given_in_mm(
         (("inspect.lesion_mm=2",), 2, "inspect.lesion_mm and inspect.pixel_mm belong together"),
         (("inspect.lesion_mm=2", "inspect.lesion_px=2"), 2, "are the same size"),
         (("inspect.image_px=2",), 2, "no effect without inspect.lesion_mm"),
-        (("output=page.txt",), 2, "the page is an HTML file"),
+        (("output=page.txt",), 2, "name should end in .html"),
     ],
 )
 def test_what_cannot_be_inspected_is_said(

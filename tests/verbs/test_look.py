@@ -143,7 +143,7 @@ def looking_at(checkpoint: Path) -> LookConfig:
     [
         ((BEST, "gone.png"), "no such file; look needs a single image"),
         ((BEST, str(GOLDEN)), "is a folder; look needs a single image. Name a file in it: /"),
-        ((BEST, str(GOLDEN / "log.txt"), "output=l.txt"), "the page is an HTML file"),
+        ((BEST, str(GOLDEN / "log.txt"), "output=l.txt"), "name should end in .html"),
     ],
 )
 def test_what_cannot_be_looked_at_is_said(

@@ -99,7 +99,7 @@ def broken(change: str) -> Rows:
         ("repeats a reading", "has already read this case under this condition"),
         ("two truths", "truth differs from that of an earlier row of the same case"),
         ("words", "score should be a number"),
-        ("other readers", "have different readers"),
+        ("other readers", "differ in readers"),
         ("one condition", "there is nothing to compare"),
     ],
 )

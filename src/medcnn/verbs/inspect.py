@@ -74,9 +74,7 @@ def check(config: InspectConfig) -> None:
 
     output = Path(config.output)
     if output.suffix != ".html":
-        raise UsageError(
-            f"output={output}: the page is an HTML file; its name should end in .html."
-        )
+        raise UsageError(f"output={output}: the page's name should end in .html.")
     refuse_other_page(output, "inspect")
     beside = output.with_suffix(".csv")
     if beside.exists():

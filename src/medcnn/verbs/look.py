@@ -35,9 +35,7 @@ def numbers(value: Any) -> tuple[int, ...]:
     given = value if isinstance(value, Sequence) and not isinstance(value, str) else [value]
     right = [v for v in given if isinstance(v, int) and not isinstance(v, bool) and v >= 0]
     if value is not None and (len(right) < len(given) or len(set(right)) < len(right)):
-        raise UsageError(
-            f"{shown(value)} should be a list of different whole numbers, 0 or higher."
-        )
+        raise UsageError(f"{shown(value)} should be different whole numbers, 0 or higher.")
     return tuple(right)
 
 
@@ -71,9 +69,7 @@ def check(config: LookConfig) -> None:
 
     output = Path(config.output)
     if output.suffix != ".html":
-        raise UsageError(
-            f"output={output}: the page is an HTML file; its name should end in .html."
-        )
+        raise UsageError(f"output={output}: the page's name should end in .html.")
     refuse_other_page(output, "look")
     require_checkpoint(Path(config.checkpoint))
     if Path(config.input).is_dir():

@@ -29,9 +29,7 @@ class MonitorConfig:
             found = re.compile(self.patient or "()")
         except re.error as error:
             return [f"patient={self.patient} is not a valid regular expression: {error}."]
-        return (
-            [] if found.groups else [f"patient={self.patient} needs a group, such as '([^/]+)/'."]
-        )
+        return [] if found.groups else [f"patient={self.patient} needs a group: '([^/]+)/'."]
 
 
 def table_of(reference: str) -> Path:

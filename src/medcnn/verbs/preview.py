@@ -49,9 +49,7 @@ def check(config: PreviewConfig) -> None:
 
     output = Path(config.output)
     if output.suffix != ".html":
-        raise UsageError(
-            f"output={output}: the page is an HTML file; its name should end in .html."
-        )
+        raise UsageError(f"output={output}: the page's name should end in .html.")
     refuse_other_page(output, "preview")
     require_data(config.data)
 

@@ -63,9 +63,7 @@ def _plan(path: Path) -> dict[str, Any]:
         plan = json.loads(path.read_text(encoding="utf-8"))
         return {key: plan[key] for key in ("made", "settings", "patients", "needs")}
     except OSError:
-        raise UsageError(
-            f"plan={path}: no such file; it should be a plan.json of medcnn plan."
-        ) from None
+        raise UsageError(f"plan={path}: no such file; name a plan.json of medcnn plan.") from None
     except (ValueError, LookupError, TypeError):
         raise UsageError(f"plan={path} is not a plan.json of medcnn plan.") from None
 
@@ -117,9 +115,7 @@ def run(config: ReportConfig, _: Command) -> Path:
             with working(f"scores of {p.split}"):
                 evaluations[p.split] = evaluate(p, seed=config.seed)
     if unknown := sorted({s.name for e in evaluations.values() for s in e.scores} - set(METRICS)):
-        log.warning(
-            f"left out, since no installed package defines these scores: {', '.join(unknown)}"
-        )
+        log.warning(f"left out, as no installed package defines these scores: {', '.join(unknown)}")
     ordered = {
         p.split: replace(e, scores=tuple(s for s in e.scores if s.name in METRICS))
         for p in predictions

@@ -84,9 +84,7 @@ def refuse_faults(
     """
     said = dict.fromkeys(faults)
     if one_of_several():
-        said["a sweep runs in one process, or in those of a launcher: run it without torchrun."] = (
-            None
-        )
+        said["a sweep runs in one process or in a launcher's: run it without torchrun."] = None
     for read in runs:
         try:
             command = read()

@@ -164,10 +164,7 @@ VERB = Verb(
         "train -m optimizer.lr=1e-3,1e-4 seed=0,1,2 jobs=2",
     ),
     synonyms=("fit", "training", "run", "learn"),
-    mistaken={
-        "checkpoint": "; to continue from a checkpoint with other images, see medcnn finetune "
-        "--help."
-    },
+    mistaken={"checkpoint": "; to train a checkpoint on other images, see medcnn finetune --help."},
     config=TrainConfig,
     prepare=prepare,
     check=check,

@@ -18,9 +18,7 @@ class VerifyConfig:
     def contradictions(self) -> list[str]:
         if self.hash is None or re.fullmatch(r"[0-9a-f]{64}", self.hash):
             return []
-        return [
-            f"hash={self.hash} should be the 64 hexadecimal digits that predict wrote for a line."
-        ]
+        return [f"hash={self.hash} should be the 64 hex digits that predict wrote for a line."]
 
 
 def check(config: VerifyConfig) -> None:

@@ -119,9 +119,7 @@ def _words(words: Sequence[str]) -> tuple[Path, Path | None, dict[str, Any], Pat
     if output.suffix != ".yaml" or output.parent.name != "data":
         raise UsageError(f"output={output}: a data YAML is a file .../data/NAME.yaml.")
     if (config_folder() / "data" / output.name).is_file():
-        raise UsageError(
-            f"output={output}: {output.stem} is a name that medcnn uses; choose another."
-        )
+        raise UsageError(f"output={output}: {output.stem} is used by medcnn; choose another.")
     if output.exists():
         raise UsageError(
             f"{output} already exists and is never overwritten; remove it, or name another with "

@@ -98,8 +98,7 @@ def exported(config: ExportConfig, model: Model, folder: Path) -> str:
 
 
 INT8_APART = 0.05
-"""Allowed difference of golden logits on another processor, which may add 8-bit products
-differently."""
+"""Allowed difference of golden logits on another processor, which may add in another order."""
 
 
 def _bytes_of(model: Model) -> int:

@@ -44,9 +44,7 @@ def opened(
     """
     file = folder / name
     if folder.exists() and any(folder.iterdir()) and not file.exists():
-        raise UsageError(
-            f"run_dir={folder} holds other files but no {what}; choose another run_dir."
-        )
+        raise UsageError(f"run_dir={folder} holds other files but no {what}; set another run_dir.")
     mine = digest(settings)
     with ExitStack() as stack:
         try:

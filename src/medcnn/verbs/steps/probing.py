@@ -152,15 +152,13 @@ def _fitted(config: ProbeConfig, run: RunFolder, body: FrozenBody) -> Chosen:
         "chose": WORDS[config.method] if len(losses) > 1 else "",
     }
     log.info(
-        f"{name}={found.value:g} has the lowest log loss on validation, "
+        f"{name}={found.value:g} has the lowest validation log loss, "
         f"{losses[f'{found.value:g}']} "
         f"by {body.manifest.group_noun} ({', '.join(f'{v}: {x:.4g}' for v, x in losses.items())})"
     )
     ends = {min(config.values), max(config.values)}
     if config.method is Method.LOGISTIC and len(losses) > 1 and found.value in ends:
-        run.note(
-            f"c={found.value:g} is the first or last of the values tried: add values beyond it"
-        )
+        run.note(f"c={found.value:g} is the first or last of the values tried: add some beyond it")
     return found
 
 

@@ -131,9 +131,7 @@ def _refuse_gaps(
         faults.append(f"'{model}' has {len(by[model])} readers; a model counts as one")
     first, *others = [c for c in conditions if c != model] or [""]
     faults += [
-        f"'{first}' and '{other}' have different readers"
-        for other in others
-        if by[other] != by[first]
+        f"'{first}' and '{other}' differ in readers" for other in others if by[other] != by[first]
     ]
     if len(others) == 0 and not model:
         faults.append(

@@ -78,9 +78,7 @@ def settings_of(config: SweepConfig) -> dict[str, Any]:
 def opened(config: SweepConfig, folder: Path) -> optuna.Study:
     journal = folder / "journal.log"
     if folder.exists() and any(folder.iterdir()) and not journal.exists():
-        raise UsageError(
-            f"run_dir={folder} holds other files but no sweep; choose another run_dir."
-        )
+        raise UsageError(f"run_dir={folder} holds other files but no sweep; set another run_dir.")
     try:
         folder.mkdir(parents=True, exist_ok=True)
         storage = JournalStorage(JournalFileBackend(str(journal)))
@@ -257,7 +255,5 @@ def tell(study: optuna.Study, config: SweepConfig, folder: Path, make: Make) -> 
     best = finished[0]
     _, words = make(values_of(best, config), folder / best.user_attrs["folder"])
     write_text(folder / "best.sh", f"{shlex.join(['medcnn', *words])}\n")
-    print(
-        "the best on validation; its command evaluates it once on the test split, without training:"
-    )
+    print("the best on validation; this evaluates it once on the test split, without training:")
     print(f"  sh {shlex.quote(str(folder / 'best.sh'))}")

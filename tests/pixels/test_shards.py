@@ -179,18 +179,3 @@ def test_a_worker_of_dask_that_is_killed_costs_no_image(
         assert pids[0] not in [nanny.pid for nanny in cluster.workers.values()]
     monkeypatch.undo()
     assert same_as_in_memory(store, manifest)
-
-
-@pytest.mark.slow
-def test_jobs_of_submitit_build_shards_and_leave_no_path_behind(
-    colours: Callable[..., Manifest], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Without Slurm submitit runs them as processes of this machine."""
-    submitit = pytest.importorskip("submitit")
-    real = submitit.AutoExecutor
-    monkeypatch.setattr(submitit, "AutoExecutor", lambda folder: real(folder, cluster="local"))
-    monkeypatch.setenv("MEDCNN_CACHE", str(tmp_path / "cache"))
-    manifest = colours()
-    store = open_store(manifest, HOW, cache="auto", executor=Where.SUBMITIT)
-    assert list((tmp_path / "cache" / "jobs").iterdir()) == []
-    assert same_as_in_memory(store, manifest)

@@ -9,6 +9,7 @@ from enum import StrEnum
 from importlib import import_module
 from typing import Any, Protocol
 
+from medcnn.pixels.slurm import JOB_MINUTES, Jobs, job_cores
 from medcnn.system.errors import UsageError, pip_install
 from medcnn.system.files import cache_place
 
@@ -35,8 +36,6 @@ class Submits(Protocol):
 # Of a cluster: a shard is what one task decodes and what is asked for again where its machine is
 # lost; each leaves a file that stays open while its pixels are read.
 MOST_SHARDS, FEWEST_IN_SHARD = 256, 256
-# Slurm ends a job that takes longer; SBATCH_TIMELIMIT goes before it.
-JOB_MINUTES, JOB_CORES = 720, 8
 
 
 @contextmanager
@@ -50,10 +49,21 @@ def _dask() -> Iterator[Submits]:
 def _submitit() -> Iterator[Submits]:
     submitit = _library("submitit", Where.SUBMITIT)
     # jobs read their shard from there, with paths that may hold names: gone when they are done
-    with tempfile.TemporaryDirectory(dir=cache_place("jobs")) as folder:
-        executor = submitit.AutoExecutor(folder=folder)
-        executor.update_parameters(timeout_min=JOB_MINUTES, cpus_per_task=JOB_CORES)
-        yield executor
+    with tempfile.TemporaryDirectory(dir=cache_place("jobs"), ignore_cleanup_errors=True) as folder:
+        try:
+            executor = submitit.SlurmExecutor(folder=folder)
+        except RuntimeError as error:
+            raise UsageError(
+                "data.executor=submitit: there is no Slurm on this machine (no srun). Run the "
+                "command where sbatch works, or take data.executor=here."
+            ) from error
+        # since Slurm 22.05 srun gives a step one core unless it is told the number itself
+        cores = job_cores()
+        executor.update_parameters(
+            time=JOB_MINUTES, cpus_per_task=cores, srun_args=[f"--cpus-per-task={cores}"]
+        )
+        with Jobs(executor).cancelled_at_the_end() as jobs:
+            yield jobs
 
 
 def _library(name: str, where: Where) -> Any:
@@ -69,5 +79,8 @@ CLUSTERS: dict[Where, Callable[[], AbstractContextManager[Submits]]] = {
     Where.DASK: _dask,
     Where.SUBMITIT: _submitit,
 }
-# How many processes decode a shard: Dask runs as many tasks at once as it has threads.
-PROCESSES = {Where.DASK: 1, Where.SUBMITIT: JOB_CORES}
+
+
+def processes_of(where: Where) -> int:
+    """How many decode a shard: Dask runs as many tasks at once as it has threads."""
+    return job_cores() if where is Where.SUBMITIT else 1

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from medcnn.images import file_part
 from medcnn.pixels.decoder import Answer, decode, seen
-from medcnn.pixels.executors import CLUSTERS, FEWEST_IN_SHARD, MOST_SHARDS, PROCESSES, Where
+from medcnn.pixels.executors import CLUSTERS, FEWEST_IN_SHARD, MOST_SHARDS, Where, processes_of
 from medcnn.pixels.pool import Request
 from medcnn.pixels.segments import NOWHERE, TAG_BYTES, Segments, Stored, Writer, merge, stored_in
 from medcnn.pixels.shelves import Part, Shelf, states_of
@@ -182,7 +182,7 @@ def _built_on(
 ) -> Iterator[Receipt]:
     size = max(FEWEST_IN_SHARD, -(-len(rows) // MOST_SHARDS))
     shards = [
-        _shard(root, paths, shelves, rows[start : start + size], PROCESSES[executor])
+        _shard(root, paths, shelves, rows[start : start + size], processes_of(executor))
         for start in range(0, len(rows), size)
     ]
     with CLUSTERS[executor]() as cluster:

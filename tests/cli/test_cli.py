@@ -157,7 +157,7 @@ def test_a_signal_while_torch_is_imported_ends_with_75(
     command = [sys.executable, "-c", EARLY, str(int(number)), *words]
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False)
     assert done.returncode == 75, done.stderr
-    said = f"stopped by {number.name} while nothing was trained; run the same command again"
+    said = f"stopped by {number.name} while not training; run the same command again"
     assert said in " ".join(done.stderr.split())
 
 

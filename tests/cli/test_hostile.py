@@ -117,8 +117,8 @@ WORDS = {
     "hydra.run.dir=x": "is a setting of Hydra",
     "data@x=table": "cannot be composed",
     "trainer.epochs=int(x)": "key=value",
-    "run_dir=" + "x" * 5000: "this is too long for the name of a file",
-    "data.root=" + "a/" * 3000: "this is too long for the name of a file",
+    "run_dir=" + "x" * 5000: "this is too long for a file name",
+    "data.root=" + "a/" * 3000: "this is too long for a file name",
 }
 
 

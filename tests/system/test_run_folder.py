@@ -44,4 +44,4 @@ def test_a_folder_that_is_removed_is_named(
     with caplog.at_level(logging.INFO, "medcnn"):
         fail(tmp_path / "a", UsageError("transfer.n=99"), resumable=True, left="audit.html")
     assert not (tmp_path / "a").exists()
-    assert f"{tmp_path / 'a'} is removed, since nothing was computed yet" in caplog.text
+    assert f"{tmp_path / 'a'} was removed, since nothing had been computed yet" in caplog.text

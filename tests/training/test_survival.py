@@ -263,8 +263,8 @@ def test_a_folder_that_cannot_be_written_is_refused_before_anything_is_done(
         (epochs_module, "update", 3, signal.SIGTERM, "epoch 1, step 3 of 4"),
         (epochs_module, "update", 4, signal.SIGINT, "epoch 1, step 4 of 4"),
         (epochs_module, "predict", 2, signal.SIGUSR1, "at the end of epoch 2"),
-        (starting, "new_classifier", 1, signal.SIGTERM, "while nothing was trained"),
-        (sitting, "judged_best", 1, signal.SIGUSR1, "while nothing was trained"),
+        (starting, "new_classifier", 1, signal.SIGTERM, "while not training"),
+        (sitting, "judged_best", 1, signal.SIGUSR1, "while not training"),
     ],
 )
 def test_a_signal_ends_a_run_in_good_order_wherever_it_comes(

@@ -216,5 +216,5 @@ def test_a_space_that_makes_no_sense_is_refused_before_anything_is_trained(
         assert run(*search, f"run_dir={tmp_path / 'r'}") == 2
         assert fault in " ".join(capsys.readouterr().err.split())
     assert run(*search, "sweep.space={}") == run(*search, "seed=0,1") == 2
-    assert capsys.readouterr().err.count("write what to search in a file") == 2
+    assert capsys.readouterr().err.count("put the settings to search in a file") == 2
     assert not (tmp_path / "r").exists()

@@ -207,9 +207,9 @@ def _compose(
         for fault in group_faults(o, loader, verb, search)
     ]
     way = (
-        "write what to search in a file, FOLDER/sweep/mine.yaml (docs/sweeps.md)"
+        "put the settings to search in a file, FOLDER/sweep/mine.yaml (docs/sweeps.md)"
         if "sweep" in own_groups
-        else "a list of values is a sweep: `medcnn train -m` makes a run of each"
+        else "a list of values is a sweep: `medcnn train -m` makes one run for each"
     )
     faults += [
         f"{line(o)}: {way}. A comma within one value needs two pairs of quotes: "
@@ -253,7 +253,7 @@ def _compose(
 
 
 def read_words(words: list[str], loader: ConfigLoader | None = None) -> list[Override]:
-    """Hydra's parse of each word; with a loader, globs know the names to choose from."""
+    """Hydra's parse of each word; with a loader, globs are matched with the available names."""
     parser = OverridesParser.create(loader)
     overrides: list[Override] = []
     for word in words:
@@ -266,7 +266,7 @@ def read_words(words: list[str], loader: ConfigLoader | None = None) -> list[Ove
                 key = key.lstrip("+")
                 raise UsageError(
                     f"{key}={private(shortened(value))} cannot be read as key=value. In a command "
-                    f"it is {key}='{{COLUMN: [VALUE]}}'; names with blanks or signs need quotes."
+                    f"it is {key}='{{COLUMN: [VALUE]}}'; names with spaces or symbols need quotes."
                 ) from None
             if re.search(r"\s\w[\w.]*=", value):
                 raise UsageError(
@@ -275,7 +275,7 @@ def read_words(words: list[str], loader: ConfigLoader | None = None) -> list[Ove
                 ) from None
             raise UsageError(
                 f"{shortened(word)} cannot be read as key=value: {shortened(reason, 200)}. A value "
-                "with commas, brackets or signs needs two pairs of quotes: "
+                "with commas, brackets or symbols needs two pairs of quotes: "
                 f"{shortened(key)}='\"{shortened(value)}\"'."
             ) from None
     return overrides

@@ -40,7 +40,7 @@ def unsafe(node: Any, key: str = "") -> Iterator[str]:
         for name, child in node.items():
             where = f"{key}.{name}".lstrip(".")
             if re.fullmatch(r"_\w+_", str(name)):
-                yield f"{where}: settings never name Python; a choice is a name of `medcnn list`."
+                yield f"{where}: settings never name Python; choose a name from `medcnn list`."
             else:
                 yield from unsafe(child, where)
     elif isinstance(node, list):

@@ -205,9 +205,9 @@ def as_path(key: str, value: str, *, many: bool = False) -> str:
     if not value.strip():
         if key == "data.folder":
             return '""'
-        raise UsageError(f"{key}= is empty. Is a variable of your shell not set?")
+        raise UsageError(f"{key}= is empty. Is a shell variable not set?")
     if max(map(len, map(os.fsencode, value.split("/")))) > 255 or len(value) > 4000:
-        raise UsageError(f"{key}={shortened(value)}: this is too long for the name of a file.")
+        raise UsageError(f"{key}={shortened(value)}: this is too long for a file name.")
     if value == "null" or _QUOTED.fullmatch(value):
         return value
     if _there(value):

@@ -103,11 +103,11 @@ def _sizes(described: Any) -> list[str]:
     normalisation = described.normalisation
     channels = {len(normalisation.mean), len(normalisation.std)}
     wrong = {
-        f"size_px: {how.size_px} there, {architecture.size_px} for the network": (
+        f"size_px: {how.size_px} for pixels, {architecture.size_px} for the network": (
             how.size_px != architecture.size_px
         ),
         f"size_px: {how.size_px} is not from 1 to {MOST_PX}": not 1 <= how.size_px <= MOST_PX,
-        f"channels: {how.channels} there, {architecture.channels} for the network": (
+        f"channels: {how.channels} for pixels, {architecture.channels} for the network": (
             how.channels != architecture.channels
         ),
         f"normalisation: {channels} numbers for {how.channels} channels": (

@@ -277,7 +277,7 @@ def open_own(path: Path) -> int:
         if POSIX and found.st_mode & 0o022:
             raise UsageError(
                 f"other users can write {path}, so its content cannot be trusted. If it is yours: "
-                f"chmod 600 '{path}'; else remove it."
+                f"chmod 600 '{path}'; if not, remove it."
             )
     except BaseException:
         os.close(descriptor)

@@ -136,7 +136,7 @@ def _secret(path: Path) -> bytes:
     if POSIX and path.stat().st_mode & 0o077:
         raise UsageError(
             f"{path}: other users of this machine can read the pseudonym key. If you are sure that "
-            f"none did: chmod 600 '{path}'. Else remove it; pseudonyms will then change."
+            f"none did: chmod 600 '{path}'. If not, remove it; pseudonyms will then change."
         )
     return key
 

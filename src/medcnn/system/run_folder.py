@@ -219,7 +219,7 @@ def _concluded(
         stop_log()
         if made_here and facts["exit"]["code"] in useless and not run.began():
             shutil.rmtree(run.path)  # it has not produced anything: leave no litter
-            log.info(f"{run.path} is removed, since nothing was computed yet")
+            log.info(f"{run.path} was removed, since nothing had been computed yet")
             with suppress(OSError):
                 kept_at(facts["id"]).unlink()
 

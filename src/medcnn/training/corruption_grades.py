@@ -40,7 +40,7 @@ TITLES: Mapping[str, str] = {
     "rotation": "Rotation",
 }
 UNITS: Mapping[str, str] = {
-    "pixelate": "{:g} of the pixels of a side",
+    "pixelate": "{:g} of the pixels per side",
     "jpeg_compression": "quality {:g}",
     "gaussian_noise": "SD {:g}",
     "speckle_noise": "SD {:g} of the value",

@@ -231,7 +231,7 @@ def _set_rates(state: TrainState, setting: Setting, per_epoch: int) -> None:
 def _stopped(signal: str, state: TrainState, steps: int) -> StoppedError:
     return StoppedError(
         f"stopped by {signal} in epoch {state.epoch + 1}, step {state.step} of {steps}; everything "
-        "is saved, run the same command again to go on."
+        "is saved, run the same command again to continue."
     )
 
 

@@ -72,7 +72,7 @@ def fit(
             keeper.complain()
             raise StoppedError(
                 f"stopped by {signal} {when}; everything is saved, run the same command again to "
-                "go on."
+                "continue."
             ) from None
         except StoppedError:
             keeper.complain()

@@ -86,7 +86,7 @@ def ended_by_signals() -> Iterator[None]:
             yield
     except Interrupted as asked:
         raise StoppedError(
-            f"stopped by {asked} while nothing was trained; run the same command again to go on."
+            f"stopped by {asked} while not training; run the same command again to continue."
         ) from None
 
 

@@ -138,8 +138,7 @@ def _origin(
         normalisation = known.normalisation or normalisation
     if known and known.terms:
         notes.append(
-            f"the weights of {known.name} are under the {known.licence}: {known.terms} "
-            f"({known.source})"
+            f"the licence of {known.name} is {known.licence}: {known.terms} ({known.source})"
         )
     elif _NO_COMMERCE.search(licence):
         notes.append(f"the licence of these weights, {licence}, excludes commercial use")

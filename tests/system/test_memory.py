@@ -15,6 +15,9 @@ large = bytearray(200 << 20)
 large[:: 1 << 12] = b"x" * (200 << 8)  # every page of it is used
 with_it = peak_bytes()
 del large
+small = [bytes(100_000) for _ in range(2_000)]  # of the heap, which the last one keeps long
+last = small[-1]
+del small
 forget_peak()
 print(before, with_it, peak_bytes())
 """

@@ -244,7 +244,7 @@ def test_an_audit_survives_and_names_what_kills_a_decoder(
         "reading.read_file = lambda f: os.abort() if f.name == '003.png' else read(f)\n"
     )
     monkeypatch.syspath_prepend(manifest.root / "start")  # of decoder processes, not of this one
-    assert bench.audited(manifest).bad == {3: "the decoder died of this file (SIGABRT)"}
+    assert bench.audited(manifest).bad == {3: "the decoder crashed on this file (SIGABRT)"}
 
 
 def test_a_second_audit_of_the_same_files_decodes_nothing(

@@ -141,7 +141,7 @@ def test_a_file_that_kills_its_decoder_is_named_by_audit_and_training(
     monkeypatch.syspath_prepend(start)  # of decoder processes, not of this one
     also = pixel_shelves(clean, HOW, "auto")
     looks = look_at(clean, HOW, also=also)
-    why = "the decoder died of this file (SIGABRT)"
+    why = "the decoder crashed on this file (SIGABRT)"
     assert {row: f.bad for row, f in enumerate(looks.facts) if f.bad} == {3: why}
     assert also[0].unreadable == {3: (why, b"")}
     assert (also[0].places[:, 0] < 0).tolist() == [row == 3 for row in range(12)]

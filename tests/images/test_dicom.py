@@ -396,7 +396,7 @@ def test_a_table_shows_what_pydicom_computes_for_every_pixel(
 
 
 SYNTAXES = {
-    "1.2.840.113619.5.2": "private transfer syntax Implicit VR Big Endian of GE",
+    "1.2.840.113619.5.2": "private transfer syntax GE's Implicit VR Big Endian",
     "1.3.46.670589.33.1.4.1": "private transfer syntax 1.3.46",
     "1.2.840.10008.1.2.4.110": "transfer syntax JPEG XL Lossless",
     "1.2.840.10008.1.2.4.111": "transfer syntax JPEG XL JPEG Recompression",
@@ -457,8 +457,8 @@ def test_colour_without_a_planar_configuration_is_read_pixel_by_pixel_and_said(
 @pytest.mark.parametrize(
     ("tags", "said"),
     [
-        ({"PhotometricInterpretation": "YBR_RCT"}, "in JPEG 2000 alone"),
-        ({"PhotometricInterpretation": "YBR_ICT"}, "in JPEG 2000 alone"),
+        ({"PhotometricInterpretation": "YBR_RCT"}, "only JPEG 2000 can be"),
+        ({"PhotometricInterpretation": "YBR_ICT"}, "only JPEG 2000 can be"),
         ({"PhotometricInterpretation": "RGB", "PlanarConfiguration": 2}, "is not 0 or 1"),
     ],
 )

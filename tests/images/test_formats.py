@@ -214,9 +214,9 @@ def test_a_bomb_of_a_new_format_is_refused_by_its_header(tmp_path: Path, kind: s
         (b"ObjectType = Image\nNDims = 3\n", "MetaImage"),
         (b"NRRD0004\n", "NRRD"),
         (b"P5\n8 8\n255\n" + bytes(64), "PGM"),
-        (b"\0\0\0\x18ftypisom" + bytes(40), "a film"),
+        (b"\0\0\0\x18ftypisom" + bytes(40), "a video"),
         (b"\x89HDF\r\n\x1a\n", "HDF5"),
-        (zlib.compress(b"x" * 99), "any other format that is read"),
+        (zlib.compress(b"x" * 99), "any other format that medcnn reads"),
         (b"\xff\xd8\xff\xc5\0\x0b\x08\0\x08\0\x08\1\1\x11\0", "hierarchical"),
     ],
 )

@@ -134,7 +134,7 @@ def test_text_in_the_place_of_a_number_is_no_damage() -> None:
     data = crafted(**WINDOW).replace(b"4096", b"4O96")
     assert np.array_equal(read_dicom(data), read_dicom(crafted()))
     data = crafted(RescaleSlope="1.25", RescaleIntercept=0, **WINDOW).replace(b"1.25", b"1,25")
-    with pytest.raises(ImageError, match="RescaleSlope nan with intercept 0 gives no picture"):
+    with pytest.raises(ImageError, match="RescaleSlope nan, intercept 0 cannot give a picture"):
         read_dicom(data)
 
 

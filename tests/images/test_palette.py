@@ -56,8 +56,8 @@ def test_a_segmented_table_is_expanded() -> None:
     ("data", "said"),
     [
         (words(0, 2, 1, 2, *(2, 1, 0, 0) * 100), "more than its 6 entries"),
-        (words(1, 2, 7), "segment of kind 1"),
-        (words(2, 1, 0, 0), "segment of kind 2"),
+        (words(1, 2, 7), "segment of unknown kind 1"),
+        (words(2, 1, 0, 0), "segment of unknown kind 2"),
         (words(0, 2, 1, 2), "the red palette has 2 entries, its descriptor says 6"),
     ],
 )

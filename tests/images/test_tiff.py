@@ -97,10 +97,10 @@ def test_signed_samples_are_refused_and_named(
     [
         ({"t258": [5, 6, 5], "t277": 3, "t262": 2}, "samples of different kinds"),
         ({"t258": [8, 8, 16], "t277": 3, "t262": 2}, "samples of different kinds"),
-        ({"t258": 64, "t339": 6}, "complex: not read"),
+        ({"t258": 64, "t339": 6}, "complex: cannot be read"),
         ({"t258": 32}, "the full scale of 32-bit integers"),
         ({"t262": 8, "t258": [8] * 3, "t277": 3}, "CIE L"),
-        ({"t259": 50001}, "compressed as WebP: not read"),
+        ({"t259": 50001}, "compressed as WebP: cannot be read"),
         ({"t256": 0}, "so there is no image"),
         ({"t277": 900}, "900 samples per pixel"),
     ],

@@ -116,6 +116,6 @@ def test_a_set_of_12_bits_is_found_by_the_audit_and_its_depth_stays_with_the_mod
         ("photo.jxl", "JPEG XL"),
         ("volume.mha", "MetaImage"),
         ("scan.pdf", "PDF"),
-        ("noending", "any other format that is read"),
+        ("noending", "any other format that medcnn reads"),
     ):
         assert reason in why[name]

@@ -138,7 +138,7 @@ def test_what_kills_a_decoder_is_a_line_of_the_page(
     )
     monkeypatch.syspath_prepend(tmp_path / "at_start")  # of decoder processes, not of this one
     html = page(tmp_path / "p.html", "data=table", f"data.root={archive}", "data.channels=1")
-    assert "the decoder died of this file (SIGABRT)" in html
+    assert "the decoder crashed on this file (SIGABRT)" in html
     assert html.count("cannot be read: ") == 2
 
 

@@ -12,10 +12,10 @@ AT_MOST = 0.25
 
 
 def border_crop(pixels: Pixels, *, tolerance: float = 0.03, letters: float = 0.1) -> Pixels:
-    """Remove the even border that shutters, film scanners and viewers leave, and letters in it.
+    """Remove the even border that shutters, film scanners and viewers leave, and letters in it: a
+    network could recognise a hospital by it.
 
     From each side inwards, a line belongs to the border as long as it looks like the outermost one.
-    Otherwise a network could recognise a hospital by its frame.
 
     Args:
         pixels: [H, W, C].

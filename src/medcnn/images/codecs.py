@@ -1,4 +1,4 @@
-"""Compressed images outside DICOM that pillow does not read, or not completely: 12-bit and lossless
+"""Compressed images outside DICOM that pillow reads in part or not at all: 12-bit and lossless
 JPEG, JPEG-LS, JPEG 2000 of depths other than 8 bits, and PNG with 16-bit colours. Uses imagecodecs
 (BSD), part of the extra `dicom`.
 """
@@ -26,7 +26,7 @@ from medcnn.images.limits import refuse_bomb, refuse_oversize
 from medcnn.images.samples import Deep, Pixels, full_range, grey_or_rgb
 from medcnn.system.errors import ImageError, pip_install
 
-# ITU-T T.81 table B.1, and T.87 for the last: what a start of frame says of the process
+# ITU-T T.81 table B.1, and T.87 for the last: the process that a start of frame names
 BASELINE, EXTENDED, PROGRESSIVE, LOSSLESS, JPEG_LS = 0xC0, 0xC1, 0xC2, 0xC3, 0xF7
 PROCESSES = {
     0xC5: "hierarchical",
@@ -50,7 +50,7 @@ def jpeg_kind(data: bytes) -> tuple[int, int]:
         marker = data[at + 1]
         if marker in START_OF_FRAME:
             if marker in PROCESSES:
-                raise ImageError(f"a {PROCESSES[marker]} JPEG is not read; save it as PNG")
+                raise ImageError(f"medcnn does not read a {PROCESSES[marker]} JPEG; save it as PNG")
             return marker, data[at + 4]
         if marker in (START_OF_SCAN, END_OF_IMAGE):
             break
@@ -73,7 +73,7 @@ def read_deep_jpeg(data: bytes, marker: int, spread: Deep) -> Pixels:
     _refuse(found, data, what)
     # libjpeg would fill in what is missing
     if data.rfind(b"\xff\xd9") < data.rfind(b"\xff\xda"):
-        raise ImageError("truncated: the JPEG breaks off in its scan")
+        raise ImageError("truncated: the JPEG ends within its scan")
     if marker == JPEG_LS:
         values = codecs.jpegls_decode(data)
         if found.samples > 1 and values.shape[0] == found.samples != values.shape[-1]:
@@ -108,7 +108,7 @@ def jpeg2000_of(data: bytes) -> Codestream:
 def _refuse(found: Codestream, data: bytes, what: str) -> None:
     refuse_oversize(found.columns, found.rows)
     if found.signed:
-        raise ImageError(f"{what} of signed numbers, whose zero is not known; save it as unsigned")
+        raise ImageError(f"{what} of signed numbers, whose zero is unknown; save it as unsigned")
     if not 1 <= found.bits <= 16:
         raise ImageError(f"{what} with {found.bits} bits per sample; 1 to 16 can be read")
     if found.samples > 4:

@@ -60,7 +60,7 @@ def coded_sizes(data: bytes, meta: bytes, configs: Sequence[bytes]) -> Iterator[
     for item, payload in _payloads(data, meta):
         kind = kinds.get(item, b"")
         if kind == b"iovl":
-            raise ImageError("an overlay of several pictures is not read; save it as one")
+            raise ImageError("medcnn does not read overlays of several pictures; save it as one")
         if kind == b"grid":
             wide = payload[1] & 1
             yield struct.unpack_from(">II" if wide else ">HH", payload, 4)
@@ -111,7 +111,7 @@ def _payloads(data: bytes, meta: bytes) -> Iterator[tuple[int, bytes]]:
         number = table.take(16 if version < 2 else 32)
         within = table.take(16) & 15 if version else 0
         if within > 1:
-            raise ImageError("a picture inside another item is not read; save it as PNG or JPEG")
+            raise ImageError("a picture inside another item cannot be read; save it as PNG or JPEG")
         table.take(16)
         start, parts = table.take(base), []
         for _ in range(_few(table.take(16))):
@@ -229,8 +229,8 @@ def _past_timing(bits: Bits) -> None:
 
 
 def refuse_larger(sizes: Iterator[Size], said: Sequence[Size]) -> None:
-    """Raises ImageError if a codestream is larger than any size in the container, except for the
-    rest of a block, which is cut off (H.265 7.4.3.2.1, conformance window)."""
+    """Raises ImageError if a codestream is larger than every size in the container, by more than
+    the rest of a block, which is cut off (H.265 7.4.3.2.1, conformance window)."""
     width, height = (max(side) for side in zip(*said, strict=True))
     for wide, high in sizes:
         if wide >= width + LARGEST_BLOCK or high >= height + LARGEST_BLOCK:

@@ -42,8 +42,8 @@ class Codestream:
         halvings: how often a JPEG 2000 decoder can halve the image; 0 for other kinds.
         becomes_rgb: a JPEG 2000 decoder undoes the colour transform itself.
         at_origin: a JPEG 2000 begins at the origin of its grid, so that levels halve exactly.
-        exact: its samples are those that were encoded, whatever its transfer syntax says; None:
-            it does not say, since a reversible JPEG 2000 may have been cut off.
+        exact: its samples are those that were encoded, whatever its transfer syntax says; None if
+            unknown, since a reversible JPEG 2000 may have been cut off.
     """
 
     kind: str
@@ -121,8 +121,8 @@ def _refuse_other_size(found: Codestream, columns: int, rows: int, samples: int)
 
 
 def _refuse_other_colours(found: Codestream, syntax: UID, photometric: str) -> None:
-    """Raises ImageError for colours that nothing says how to undo: a decoder would go by the
-    transfer syntax and turn red into blue."""
+    """Raises ImageError if nothing says how to undo the colour transform: a decoder would rely on
+    the transfer syntax and turn red into blue."""
     # imported late: a picture outside DICOM does not need pydicom
     from pydicom import uid
 
@@ -137,8 +137,8 @@ def _refuse_other_colours(found: Codestream, syntax: UID, photometric: str) -> N
     own = syntax in (uid.JPEGBaseline8Bit, uid.JPEGExtended12Bit)
     if photometric in ("YBR_ICT", "YBR_RCT") and kind != "JPEG 2000" and not own:
         raise ImageError(
-            f"the colours are said to be {photometric}, which only JPEG 2000 has (PS3.5 8.2.4), "
-            f"but the compressed frame is a {kind}"
+            f"the header says that colours are {photometric}, which only JPEG 2000 has (PS3.5 "
+            f"8.2.4), but the compressed frame is a {kind}"
         )
 
 
@@ -197,7 +197,7 @@ def _near(frame: bytes, at: int) -> int:
     """How far a sample of a JPEG-LS may be from the one that was encoded: T.87 C.2.3.
 
     Args:
-        at: where its start of frame stands.
+        at: position of its start of frame.
     """
     while frame[at + 1] != START_OF_SCAN:
         at += 2 + max(2, struct.unpack_from(">H", frame, at + 2)[0])

@@ -17,7 +17,7 @@ HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"
 
 
 def kind_of_ftyp(data: bytes) -> str:
-    """AVIF, HEIF, or "" for another of this family, such as a film."""
+    """AVIF, HEIF, or "" for another file of this family, such as a video."""
     if data[4:8] != b"ftyp":
         return ""
     (length,) = struct.unpack_from(">I", data)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from medcnn.images.reading import Pixels
 from medcnn.images.resizing import LUMA
 
-# Number of levels that are distinguished: all of 8 bits, enough of 16.
+# Number of levels that are distinguished: all for 8 bits, enough for 16.
 BINS = {np.dtype(np.uint8): 256, np.dtype(np.uint16): 4096}
 
 

@@ -70,7 +70,7 @@ NAMES = {
     "1.2.840.10008.1.2.4.111": "JPEG XL JPEG Recompression",
     "1.2.840.10008.1.2.4.112": "JPEG XL",
     "1.2.840.10008.1.2.8.1": "Deflated Image Frame Compression",
-    "1.2.840.113619.5.2": "Implicit VR Big Endian of GE",
+    "1.2.840.113619.5.2": "GE's Implicit VR Big Endian",
 }
 # pydicom looks up this name and the next.
 DECODER_DEPENDENCIES: dict[UID, tuple[str, ...]] = {
@@ -115,7 +115,7 @@ def plugins_of(syntax: UID) -> tuple[Decoder, list[str]]:
 
 
 def what_to_install() -> str:
-    """A hint if the extra is incomplete, else ""."""
+    """A hint if the extra is incomplete, otherwise ""."""
     missing = [package for package, module in EXTRA.items() if find_spec(module) is None]
     return f". If other programs can open the file: {INSTALL}" if missing else ""
 
@@ -179,7 +179,7 @@ def unpacked(frame: bytes, pixels: int, samples: int, size: int) -> NDArray[np.u
             raise ImageError("the RLE frame refers to segments beyond its end")
         segment = _segment(frame[start:end], pixels)
         if len(segment) < pixels:
-            raise ImageError(f"truncated: an RLE segment gives {len(segment)} of {pixels} bytes")
+            raise ImageError(f"truncated: an RLE segment has {len(segment)} of {pixels} bytes")
         planes[i // size, :, size - 1 - i % size] = np.frombuffer(segment, np.uint8, pixels)
     return planes
 
@@ -212,7 +212,7 @@ def _segment_in_python(packed: bytes, pixels: int) -> bytearray:
             at += 2 if head > 128 else 1
         if len(found) > pixels + SLACK:
             raise ImageError(
-                f"an RLE segment gives more than the {pixels} bytes of the image; the file is "
+                f"an RLE segment has more than the {pixels} bytes of the image; the file is "
                 "damaged, or made to exhaust memory"
             )
     return found
@@ -232,14 +232,14 @@ def level_of(frame: bytes, found: Codestream, halvings: int) -> NDArray[np.uint3
     A level is the low-pass band of the wavelet (ITU-T T.800 F.3): almost the mean over squares.
 
     Raises:
-        ImageError, and what pillow raises: it fails on some valid files.
+        ImageError, and whatever pillow raises: it fails on some valid files.
     """
     with Image.open(BytesIO(frame), formats=["JPEG2000"]) as image:
         image.reduce = halvings  # type: ignore[method-assign, assignment]
         image.load()
         values = np.asarray(image)
     if values.shape != (found.rows >> halvings, found.columns >> halvings):
-        raise ImageError(f"a lower level of {values.shape[1]} x {values.shape[0]} pixels")
+        raise ImageError(f"a lower level has {values.shape[1]} x {values.shape[0]} pixels")
     # pillow scales up to 8 or 16 bits
     return (values >> (8 * values.itemsize - found.bits)).astype(np.uint32)
 

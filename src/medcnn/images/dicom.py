@@ -171,7 +171,7 @@ def inflated(packed: bytes) -> bytes:
 def refuse_what_is_no_image(dataset: pydicom.Dataset) -> None:
     """Raises ImageError for plans, reports, waveforms, directories, masks and doses."""
     sop_class = dataset.get("SOPClassUID") or dataset.file_meta.get("MediaStorageSOPClassUID")
-    kind = getattr(sop_class, "name", None) or "an object of no class"
+    kind = getattr(sop_class, "name", None) or "an object without a class"
     if getattr(sop_class, "is_private", False):
         kind = f"an object of the private class {kind}"
     if "FloatPixelData" in dataset or "DoubleFloatPixelData" in dataset:
@@ -225,9 +225,9 @@ def refuse_header(dataset: pydicom.Dataset, frames: Frames) -> int:
 
 def _refuse_plain_colour(dataset: pydicom.Dataset, kind: str) -> None:
     """Raises ImageError for uncompressed colour that contradicts itself; without a planar
-    configuration (PS3.3 C.7.6.3.1.3) it is read by pixel, as nearly all writers mean."""
+    configuration (PS3.3 C.7.6.3.1.3) it is read by pixel, as nearly all writers intend."""
     if kind in ("YBR_ICT", "YBR_RCT"):
-        raise ImageError(f"{kind} occurs in JPEG 2000 alone (PS3.3 C.7.6.3.1.2), and here in none")
+        raise ImageError(f"only JPEG 2000 can be {kind} (PS3.3 C.7.6.3.1.2), and this is not")
     if (planar := dataset.get("PlanarConfiguration")) in (None, ""):
         dataset.PlanarConfiguration = 0
         say_once(logging.WARNING, "colour without PlanarConfiguration is read pixel by pixel")
@@ -300,7 +300,7 @@ def decode(
     syntax = dataset.file_meta.TransferSyntaxUID
     decoder, plugins = decoders.plugins_of(syntax)
     grey = dataset.PhotometricInterpretation in MONOCHROME
-    # pydicom types its options as one object, but takes them as keywords
+    # pydicom types its options as one object, but accepts them as keywords
     options: Any = {"correct_unused_bits": not grey}
     found: Codestream | None = None
     frame = _frame(dataset, index) if plugins else b""
@@ -347,8 +347,8 @@ def decode(
 
 
 def _same_when_reduced(dataset: pydicom.Dataset, found: Codestream) -> bool:
-    """Whether the chain nearly commutes with means. Not so if padding would mix with pixels, if
-    there is no usable window (fallback percentiles depend on noise), or if samples may be
+    """Whether the chain nearly commutes with means. It does not if padding would mix with pixels,
+    if there is no usable window (fallback percentiles depend on noise), or if samples may be
     clipped."""
     centers, widths, function = grayscale.windows(dataset)
     pairs = list(zip(centers, widths, strict=False))

@@ -18,7 +18,7 @@ from medcnn.images.reading import Frames
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stage:
-    """An image as it is between two steps.
+    """An image between two steps.
 
     Attributes:
         pixels: [H, W, C] uint8; the range of values is stretched to 0..255.

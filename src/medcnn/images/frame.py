@@ -14,7 +14,7 @@ Floats = NDArray[np.float32]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Box:
-    """A rectangle of whole pixels. It may reach beyond the image that it lies in."""
+    """A rectangle of whole pixels. It may reach beyond its image."""
 
     top: int
     left: int
@@ -30,7 +30,7 @@ class Box:
         return pixels[self.top : self.top + self.height, self.left : self.left + self.width]
 
     def within(self, outer: Box) -> Box:
-        """The same rectangle, counted from where `outer` is counted from."""
+        """The same rectangle, in the coordinates of `outer`'s image."""
         top, left = self.top + outer.top, self.left + outer.left
         return Box(top=top, left=left, height=self.height, width=self.width)
 

@@ -1,4 +1,4 @@
-"""The way of an image into the square of the network, without its pixels."""
+"""Where an image lies in the square of the network, without its pixels."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ def frame_of(how: Preprocessing, pixels: Pixels) -> Frame:
         pixels = take(step, pixels)
         if pixels.shape[:2] != (box.height, box.width):
             raise UsageError(
-                f"step {step['name']} changes the size of images, and its Step has no `box` that "
-                "says which part it leaves, so nothing can be brought back to the image."
+                f"step {step['name']} changes the size of images, but its Step has no `box` to say "
+                "which part it keeps, so nothing can be mapped back to the image."
             )
         seen = box.within(seen)
     last = fitted(pixels, how.fit, how.size_px)

@@ -13,7 +13,7 @@ from medcnn.images.reading import Pixels
 
 Floats = NDArray[np.float32]
 
-# Side of the copy in which the disc is searched; its edge is found to a fraction of such a pixel.
+# Side of the copy in which the disc is sought; its edge is found to a fraction of such a pixel.
 SEARCH_PX = 320
 # Darker than this share of the photograph's brightness (95th percentile above the background) is
 # dark.
@@ -78,7 +78,7 @@ def find_disc(pixels: Pixels) -> Disc | None:
     """The round field of view, or None if there is no bright disc on a dark background.
 
     The edge consists of the first and last bright pixel of each row and column. A circle is fitted
-    to it by least squares, repeatedly leaving out points that lie off (letters, dark sectors).
+    to it by least squares, repeatedly leaving out outliers (letters, dark sectors).
     Where the edge of the photograph cuts the disc, it does not count as the circle's.
 
     Source:

@@ -24,8 +24,8 @@ from medcnn.system.errors import ImageError
 Floats = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 
-# Shown of an image of more than 8 bits without a window: all but one pixel in a thousand at either
-# end, so that one hot pixel does not make the rest black.
+# The range shown of an image with over 8 bits and no window: all but one pixel in a thousand at
+# either end, so that one hot pixel does not make the rest black.
 FALLBACK_PERCENTILES = (0.1, 99.9)
 # numpy makes an index 64 bits wide, so rows are looked up in bands.
 BAND_PIXELS = 1 << 20
@@ -141,7 +141,7 @@ def modality(dataset: Dataset, stored: NDArray[Any]) -> tuple[NDArray[Any], int 
         return look_up(dataset, luts[0], stored)
     slope, intercept = rescale(dataset)
     if slope == 0 or not np.isfinite([slope, intercept]).all():
-        raise ImageError(f"RescaleSlope {slope:g} with intercept {intercept:g} gives no picture")
+        raise ImageError(f"RescaleSlope {slope:g}, intercept {intercept:g} cannot give a picture")
     if (slope, intercept) == (1.0, 0.0):
         return stored, int(dataset.BitsStored)
     return stored * slope + intercept, None
@@ -160,7 +160,7 @@ def voi(
     bits: int | None,
     window: int,
 ) -> Floats:
-    """Values of interest as 0..1 (PS3.3 C.11.2.1): by a LUT, else by a window, else by a fallback.
+    """Values of interest as 0..1 (PS3.3 C.11.2.1): by a LUT, or a window, or else a fallback.
 
     Raises:
         ImageError: there are windows, but none with the index `window`.
@@ -197,7 +197,7 @@ def windows(dataset: Dataset) -> tuple[list[float], list[float], str]:
 
 
 def usable(center: float, width: float, function: str) -> bool:
-    """PS3.3 C.11.2.1.2.1 and C.11.2.1.3: LINEAR needs a width >= 1, the others > 0."""
+    """PS3.3 C.11.2.1.2.1 and C.11.2.1.3: LINEAR needs a width >= 1, the others a width > 0."""
     wide = width >= 1 or (width > 0 and function != "LINEAR")
     return wide and bool(np.isfinite([center, width]).all())
 

@@ -36,5 +36,5 @@ def read_heif(data: bytes) -> Pixels:
     mode = str(image.mode)
     known = ("L", "LA", "La", "RGB", "RGBA", "RGBa")
     if values.dtype != np.uint8 or mode.split(";")[0] not in known:
-        raise ImageError(f"a HEIC with pixels of kind {mode} is not read; save it as JPEG or PNG")
+        raise ImageError(f"medcnn does not read a HEIC of kind {mode}; save it as JPEG or PNG")
     return grey_or_rgb(values, premultiplied=mode.endswith("a"))

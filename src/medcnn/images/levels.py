@@ -39,8 +39,8 @@ def shows_the_same(level: NDArray[Any], curve: Floats, halvings: int) -> bool:
 
 
 def estimated_error(level: NDArray[Any], curve: Floats, halvings: int) -> float:
-    """Mean error over the image, in grey levels; rather too high for noise and edges, too low for
-    a regular pattern as fine as a pixel, which no level shows.
+    """Mean error over the image, in grey levels. It tends to be too high for noise and edges, and
+    too low for a regular pattern as fine as a pixel, which no level shows.
 
     The detail of each block, measured by second differences (zero on a slope), is compared between
     this level and the next lower one, and extrapolated to full size: white noise doubles with every

@@ -30,7 +30,7 @@ def refuse_bomb(decoded_bytes: int, packed_bytes: int) -> None:
     """Raises ImageError for a small file that would become large (`MAX_RATIOS`).
 
     Reading a file that passes takes about three times its decoded size: under 300 MB if compressed
-    more than any real picture, else no more than a real image of that size.
+    more than any real picture, otherwise no more than a real image of that size.
     """
     for above, ratio in MAX_RATIOS:
         if decoded_bytes > above and decoded_bytes > ratio * packed_bytes:

@@ -147,7 +147,7 @@ def _rows(file: Path, name: str, modified_ns: int, size_bytes: int) -> _Rows:
             stream = file.open("rb", buffering=BUFFER_BYTES)
             return _Rows(stream=stream, start=_place(stream, member) + header.start, header=header)
         packed = cast(Any, archive.open(member))
-        packed.MAX_SEEK_READ = BUFFER_BYTES  # else rows are skipped in pieces of 16 MB
+        packed.MAX_SEEK_READ = BUFFER_BYTES  # or rows are skipped in pieces of 16 MB
         unpacking = io.BufferedReader(packed, BUFFER_BYTES)
     return _Rows(stream=unpacking, start=header.start, header=header)
 

@@ -75,10 +75,10 @@ def _expanded(words: list[int], count: int, wide: bool) -> list[int]:
                 there = segment(there, indirect=False)
             at += 4 if wide else 6
         else:
-            raise ImageError(f"a segment of kind {code} in a palette is not read")
+            raise ImageError(f"a palette has a segment of unknown kind {code}")
         # a table of a few bytes may refer to itself many times
         if len(found) > count:
-            raise ImageError(f"a segmented palette with more than its {count} entries")
+            raise ImageError(f"a segmented palette has more than its {count} entries")
         return at
 
     at = 0

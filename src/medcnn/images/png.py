@@ -84,8 +84,8 @@ def cleared(pixels: Pixels, png: Png) -> Pixels:
         return pixels
     if png.colour == RGB and png.depth == 16:
         raise ImageError(
-            "a PNG with a transparent colour and 16 bits per channel is not read; save it with an "
-            "alpha channel, or with 8 bits"
+            "medcnn does not read a PNG with a transparent colour and 16 bits per channel; save it "
+            "with an alpha channel, or with 8 bits"
         )
     most = 2**png.depth - 1
     scale = int(np.iinfo(pixels.dtype).max) // most

@@ -28,7 +28,7 @@ def as_cells(
     Args:
         samples: the lowest `found.bits` bits of each are from the codestream, whatever sign the
             decoder gave them.
-        lossless: as the codestream says, else the transfer syntax.
+        lossless: as the codestream says, or else the transfer syntax.
     """
     stored, signed = int(dataset.BitsStored), dataset.PixelRepresentation == 1
     samples = samples.view(f"u{samples.itemsize}")

@@ -35,11 +35,11 @@ class Preprocessing:
         channels: 1 (grey) or 3 (RGB; grey is repeated).
         fit: how a rectangle becomes a square.
         bits: 8 or 16 per sample; 16 keeps all levels of a radiograph.
-        window: which of several windows or VOI LUTs of a DICOM, counted from 0.
-        frames: which frame of a DICOM with several.
+        window: which window or VOI LUT of a DICOM that has several, counted from 0.
+        frames: which frame of a DICOM that has several.
         full_scale: number of bits used in 16-bit samples, if the file does not say;
             `UNKNOWN` until the set has been examined.
-        steps: what this kind of image needs in addition, in any form that `chosen_steps` takes.
+        steps: what this kind of image needs in addition, in any form that `chosen_steps` accepts.
     """
 
     size_px: int
@@ -102,7 +102,7 @@ class Preprocessing:
 
         On photographs with detail in every pixel, the result then differed by 0.8 grey levels of
         255 on average, and by 1.0 at 1.25 times the result (tested to stay under 1). Steps at full
-        size look for hairs and borders, which a reduced image has lost.
+        size look for hairs and borders, which a reduced image no longer shows.
         """
         return None if any(self.steps_of(at_full_size=True)) else self.size_px * 3 // 2
 
@@ -120,7 +120,7 @@ class Preprocessing:
         """Name and image [H, W, C] after each step of the processing.
 
         The order is fixed, whatever the order of the settings: crops need full size, contrast and
-        colour cost less when reduced, and padding comes last, so that no step takes it for a part
+        colour cost less when reduced, and padding comes last, so that no step mistakes it for part
         of the picture. Steps see the image without padding, with 16 bits if these are kept.
         """
         if self.channels == 1:

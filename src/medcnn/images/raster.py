@@ -51,7 +51,7 @@ def read_raster(data: bytes, kind: str, spread: Deep, *, at_least_px: int | None
     with _opened(data, kind) as image:
         _refuse_size(image, data)
         if getattr(image, "n_frames", 1) > 1 and kind not in ("BMP", "JPEG"):
-            raise ImageError(f"an animation of {image.n_frames} pictures; save the one that counts")  # type: ignore[attr-defined]
+            raise ImageError(f"an animation of {image.n_frames} pictures; save the one to use")  # type: ignore[attr-defined]
         if kind == "JPEG":
             refuse_scans(data)
             _draft(image, image.mode, at_least_px)
@@ -90,7 +90,7 @@ def read_tiff(data: bytes, spread: Deep) -> Pixels:
         try:
             image = _opened(data, "TIFF")
         except ImageError:
-            image = None  # a combination that pillow does not know
+            image = None  # a combination that pillow does not support
         if image is not None:
             with image:
                 image.seek(page.number)
@@ -113,7 +113,7 @@ def _opened(data: bytes, kind: str) -> Image.Image:
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise ImageError(f"larger than the limit for images: {error}") from error
     except UnidentifiedImageError:
-        raise ImageError(f"it begins like a {kind}, but the rest does not fit") from None
+        raise ImageError(f"it begins like a {kind}, but the rest is not one") from None
 
 
 def _refuse_size(image: Image.Image, data: bytes) -> None:

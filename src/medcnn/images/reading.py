@@ -31,7 +31,7 @@ __all__ = [
 
 
 class Frames(StrEnum):
-    """What to do with a file with several frames, for which there is only one label."""
+    """What to do with a file that has several frames but only one label."""
 
     ERROR = "error"
     FIRST = "first"
@@ -49,7 +49,7 @@ RASTER = {
     b"\0\0\0\x0cjP  \r\n\x87\n": "JPEG2000",
     b"\xff\x4f\xff\x51": "JPEG2000",
 }
-# Other files that are found under the name of an image, and what to say about them.
+# Other files that turn up under the name of an image, and what to say about them.
 STRANGERS = {
     b"version https://git-lfs": "that is a git-lfs pointer, not an image; run `git lfs pull`",
     b"PK\3\4": "that is a zip archive; unpack it",
@@ -59,18 +59,18 @@ STRANGERS = {
     b"7z\xbc\xaf": "that is a 7z archive; unpack it",
     b"Rar!": "that is a RAR archive; unpack it",
     b"%PDF": "that is a PDF document, not an image",
-    b"GIF8": "that is a GIF, which is not read; save it as PNG",
-    b"\xff\x0a": "that is JPEG XL, which is not read; save it as PNG or JPEG",
-    b"\0\0\0\x0cJXL ": "that is JPEG XL, which is not read; save it as PNG or JPEG",
-    b"II\xbc": "that is JPEG XR, which is not read; save it as PNG or TIFF",
-    b"ObjectType": "that is a MetaImage (.mha, .mhd), which is not read; save it as PNG or TIFF",
-    b"NDims": "that is a MetaImage (.mha, .mhd), which is not read; save it as PNG or TIFF",
-    b"NRRD": "that is an NRRD volume, which is not read; save the slice to use as PNG or TIFF",
-    b"\x89HDF": "that is an HDF5 file, which is not read; save its images as PNG or TIFF",
+    b"GIF8": "that is a GIF, which is not supported; save it as PNG",
+    b"\xff\x0a": "that is JPEG XL, which is not supported; save it as PNG or JPEG",
+    b"\0\0\0\x0cJXL ": "that is JPEG XL, which is not supported; save it as PNG or JPEG",
+    b"II\xbc": "that is JPEG XR, which is not supported; save it as PNG or TIFF",
+    b"ObjectType": "that is a MetaImage (mha, mhd), which is not supported; save it as PNG or TIFF",
+    b"NDims": "that is a MetaImage (mha, mhd), which is not supported; save it as PNG or TIFF",
+    b"NRRD": "that is an NRRD volume, which is not supported; save the slice to use as PNG or TIFF",
+    b"\x89HDF": "that is an HDF5 file, which is not supported; save its images as PNG or TIFF",
     b"\x93NUMPY": "that is a numpy array; save its images as PNG, or as an npz",
-    b"SIMPLE  =": "that is FITS, which is not read; save it as 16-bit TIFF",
-    b"8BPS": "that is a Photoshop file, which is not read; save it as PNG or TIFF",
-    b"ZISRAWFILE": "that is a microscopy file (CZI), which is not read; save it as TIFF",
+    b"SIMPLE  =": "that is FITS, which is not supported; save it as 16-bit TIFF",
+    b"8BPS": "that is a Photoshop file, which is not supported; save it as PNG or TIFF",
+    b"ZISRAWFILE": "that is a microscopy file (CZI), which is not supported; save it as TIFF",
     b"\xd0\xcf\x11\xe0": "that is an old Office file or a Windows container, not an image",
     b"\0\0\0\0": "the file begins with zeros, as after an interrupted copy; copy it again",
 }
@@ -100,8 +100,8 @@ def read_pixels(
     Args:
         root: folder of the dataset.
         path: below `root`, with `/`; a row of an npz is `file.npz#array/row`.
-        window: which of several windows or VOI LUTs of a DICOM, counted from 0.
-        frames: which frame of a DICOM with several.
+        window: which window or VOI LUT of a DICOM that has several, counted from 0.
+        frames: which frame of a DICOM that has several.
         at_least_px: a decoder may return a half, a quarter or an eighth of full size, with both
             sides at least this; None: full size.
         full_scale: number of bits used in 16-bit samples, if the file does not say.
@@ -134,12 +134,12 @@ def read_pixels(
 
 
 def file_part(path: str) -> str:
-    """The file of a manifest's path: `set.npz` of `set.npz#images/3`, else the path itself."""
+    """The file of a manifest's path: `set.npz` of `set.npz#images/3`, or the path itself."""
     name, is_row, _ = path.partition(".npz#")
     return f"{name}.npz" if is_row else path
 
 
-# The reasons that are none of the file: another time, the same file may be read.
+# Reasons that are not the file's fault: another time, it may be readable.
 NOT_OPENED, NO_MEMORY = "the file cannot be opened", "there is not enough memory to decode it"
 
 
@@ -205,7 +205,7 @@ def _decode(
 
 
 def kind_of(data: bytes) -> str:
-    """JPEG, PNG, TIFF, BMP, WebP, AVIF, HEIC, JPEG2000 or NIfTI by the first bytes, else ""."""
+    """JPEG, PNG, TIFF, BMP, WebP, AVIF, HEIC, JPEG2000 or NIfTI by the first bytes, or ""."""
     for signature, kind in RASTER.items():
         if data.startswith(signature):
             return kind
@@ -267,14 +267,14 @@ def _stranger(data: bytes) -> str:
     if head.startswith(b"<"):
         # only the tag: the rest may be text about a patient
         tag = re.split(rb"[>\r\n]", head)[0].decode("ascii", "replace")
-        return f"the file starts with '{tag}', that is a web page, not an image"
+        return f"the file starts with '{tag}': that is a web page, not an image"
     if NETPBM.match(data):
-        return "a PGM, PPM or PBM, which is not read; save it as PNG"
+        return "a PGM, PPM or PBM, which is not supported; save it as PNG"
     if data[4:8] == b"ftyp":
-        return "a film (MP4, MOV) or a related file; save the picture to use"
+        return "a video (MP4, MOV) or a related file; save the picture to use"
     return (
         f"the file starts with the bytes {data[:8].hex(' ')}, so it is not JPEG, PNG, TIFF, BMP, "
-        "DICOM, or any other format that is read"
+        "DICOM, or any other format that medcnn reads"
     )
 
 
@@ -284,4 +284,4 @@ def _reason(error: BaseException) -> str:
         return NO_MEMORY
     if isinstance(error, EOFError) or re.search("truncat|unexpected end|insufficient", text, re.I):
         return f"truncated: {text}"
-    return f"damaged or of an unknown kind: {text}"
+    return f"damaged, or of an unknown kind: {text}"

@@ -95,7 +95,7 @@ def _central(pixels: Pixels) -> Box:
 
 
 def fitted(pixels: Pixels, fit: Fit, size_px: int) -> Frame:
-    """Which part of `pixels` a fit keeps, and where it comes to lie in the square."""
+    """Which part of `pixels` a fit keeps, and where in the square it lies."""
     if fit is Fit.PAD:
         return Frame(part=Box.whole(pixels), place=_centred(*_within(pixels, size_px), size_px))
     part = _central(pixels) if fit is Fit.CROP else Box.whole(pixels)

@@ -1,4 +1,4 @@
-"""Samples of any depth, as decoders give them -> the full range of uint8 or uint16, without alpha.
+"""Samples of any depth from a decoder -> the full range of uint8 or uint16, without alpha.
 
 Grey keeps all its bits. Colour of more than 8 bits, which no photograph of a lesion or an eye
 needs, keeps its upper 8, whatever the file format.
@@ -80,7 +80,7 @@ def from_floats(values: NDArray[Any]) -> NDArray[np.uint16]:
         ImageError: any other range, whose full scale is not known.
     """
     low, high = float(values.min()), float(values.max())
-    # in this form, nan fails too
+    # written so that nan fails too
     if not (low >= 0 and high <= 1):
         raise ImageError(
             f"the full scale of floats from {low:g} to {high:g} is not known; scale them to 0..1 "

@@ -12,7 +12,7 @@ from medcnn.images.frame import Box
 from medcnn.images.reading import Pixels
 from medcnn.images.resizing import resized
 
-# Shorter side of the copy in which hair is searched; DullRazor was made for 480.
+# Shorter side of the copy in which hair is sought; DullRazor was made for 480.
 SEARCH_PX = 480
 
 # Largest share that crossing hairs may cover of the box around them: 5 to 12 % in the first images
@@ -21,12 +21,12 @@ CROSSING = 0.12
 
 
 def hair_removal(pixels: Pixels, *, width: float = 0.025, contrast: float = 0.06) -> Pixels:
-    """Replace dark hairs by the skin beside them; all other pixels stay unchanged.
+    """Replace dark hairs with the skin beside them; all other pixels stay unchanged.
 
     A hair is long and thin, and darker in every colour than the result of a morphological closing
     with a short line in one of four directions. Dots and the network of a naevus are not long and
-    thin, and vessels are not dark in red. Hairs so dense that they look like a network stay. If a
-    pixel is as wide as a hair (below about 100 px), nothing is found.
+    thin, and vessels are not dark in red. Hairs as dense as a network are kept. If a pixel is
+    as wide as a hair (below about 100 px), nothing is found.
 
     Args:
         pixels: [H, W, C].
@@ -112,7 +112,7 @@ def shades_of_grey(pixels: Pixels, *, p: float = 6.0) -> Pixels:
     values = pixels.astype(np.float32) / most
     lamp = np.mean(values**p, axis=(0, 1), dtype=np.float64) ** (1 / p)
     if not lamp.min() > 0:
-        return pixels  # without a colour, its share in the light is unknown
+        return pixels  # if a colour is absent, its share in the light is unknown
     gains = (lamp.mean() / lamp).astype(np.float32)
     return cast(Pixels, np.clip(np.rint(values * gains * most), 0, most).astype(pixels.dtype))
 

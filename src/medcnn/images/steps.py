@@ -120,7 +120,7 @@ def take(step: Mapping[str, Any], pixels: Pixels) -> Pixels:
 
 
 def left_by(step: Mapping[str, Any], pixels: Pixels) -> Box:
-    """The part of `pixels` that one of the chosen steps leaves; all of it if it is no crop."""
+    """The part of `pixels` that one of the chosen steps leaves; all of it if it does not crop."""
     box = STEPS[step["name"]].box
     return box(pixels, **_options(step)) if box else Box.whole(pixels)
 

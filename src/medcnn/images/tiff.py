@@ -1,8 +1,8 @@
 """What a TIFF says about its pages, and which library reads which of them.
 
 pillow reads the files of cameras and scanners. From some others it silently makes noise, or numbers
-of another sign (16-bit colours in separate planes, signed bytes). Those are read by tifffile, or
-refused with the reason.
+with the wrong sign (16-bit colours in separate planes, signed bytes). Those are read by tifffile,
+or refused with the reason.
 """
 
 from __future__ import annotations
@@ -60,20 +60,20 @@ PHOTOMETRICS = {
     8: "CIE L*a*b* colours",
     9: "ICC L*a*b* colours",
     10: "ITU L*a*b* colours",
-    32803: "the raw mosaic of a camera",
+    32803: "a camera's raw mosaic",
     32844: "logarithmic luminance (LogL)",
     32845: "logarithmic luminance (LogLuv)",
-    34892: "raw linear colours of a camera",
+    34892: "a camera's raw linear colours",
 }
 RAW, JPEG, JPEG2000 = 1, 7, 34712
 PILLOW = {RAW, 2, 3, 4, 5, 6, JPEG, 8, 32773, 32946, 34925, 50000}
 TIFFFILE = {RAW, 5, JPEG, 8, 32773, 32946, JPEG2000, 33005, 34925, 50000}
 COMPRESSIONS = {
-    33003: "JPEG 2000 of Aperio in YCbCr",
-    33005: "JPEG 2000 of Aperio",
+    33003: "Aperio's JPEG 2000 in YCbCr",
+    33005: "Aperio's JPEG 2000",
     34712: "JPEG 2000",
-    34892: "lossy JPEG of DNG",
-    34927: "JPEG 2000 of Leica",
+    34892: "DNG's lossy JPEG",
+    34927: "Leica's JPEG 2000",
     50001: "WebP",
     50002: "JPEG XL",
     52546: "JPEG XL",
@@ -161,16 +161,16 @@ def _refuse_kind(page: Page) -> None:
             "unsigned 8 or 16 bit"
         )
     if set(page.formats) - {UNSIGNED, FLOAT, UNDEFINED}:
-        raise ImageError(f"{page.said}: not read; save it as unsigned 8 or 16 bit")
+        raise ImageError(f"{page.said}: cannot be read; save it as unsigned 8 or 16 bit")
     if len(set(page.bits)) > 1 or len({f == FLOAT for f in page.formats}) > 1:
-        raise ImageError(f"{page.said}: samples of different kinds are not read; save it as RGB")
+        raise ImageError(f"{page.said}: samples of different kinds; save it as RGB")
     if page.bits[0] > 16 and FLOAT not in page.formats:
         raise ImageError(
             f"{page.said}: the full scale of 32-bit integers is not known; save it as 16 bit"
         )
     if page.photometric in PHOTOMETRICS:
         kind = PHOTOMETRICS[page.photometric]
-        raise ImageError(f"{page.said}: it contains {kind}, not read; save it as grey or RGB")
+        raise ImageError(f"{page.said}: medcnn does not read {kind}; save it as grey or RGB")
     if page.layers > 1:
         raise ImageError(f"{page.said}: a volume of {page.layers} layers; save the one to use")
 
@@ -201,7 +201,7 @@ def read_with_tifffile(data: bytes, page: Page, spread: Deep) -> Pixels:
         ImageError: tifffile is not installed, or does not read such a page either.
     """
     if page.compression not in TIFFFILE or page.photometric not in COLOURS:
-        raise ImageError(f"{page.said}: not read; save it uncompressed, as grey or RGB")
+        raise ImageError(f"{page.said}: cannot be read; save it uncompressed, as grey or RGB")
     try:
         import imagecodecs  # noqa: F401
         import tifffile  # half a second, for few files
@@ -238,7 +238,7 @@ def _shown(values: NDArray[Any], page: Page, bits: int, spread: Deep) -> Pixels:
         pixels = full_range(values, bits)
     full = int(np.iinfo(pixels.dtype).max)
     if page.samples < count:
-        raise ImageError(f"{page.said}: fewer samples than its kind of colour needs")
+        raise ImageError(f"{page.said}: it has fewer samples than its kind of colour needs")
     colours: NDArray[Any] = pixels[:, :, :count]
     alpha = page.extra[:1]
     if page.photometric == WHITE_IS_ZERO:
@@ -297,7 +297,7 @@ def _walked(data: bytes, order: str) -> list[Page]:
         seen.add(at)
         (entries,) = unpack(count_form, at)
         at += struct.calcsize(order + count_form)
-        unpack("B", at + entries * entry - 1)  # all of them are there
+        unpack("B", at + entries * entry - 1)  # raises if one is missing
         tags: dict[int, tuple[int, ...]] = {}
         for place in range(at, at + entries * entry, entry):
             tag, kind = unpack("HH", place)

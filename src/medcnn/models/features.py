@@ -144,7 +144,7 @@ class FrozenBody:
             if not len(missing):
                 return found
         own_folder(folder.parent)
-        with turn(own_folder(folder), self._bytes(), "computes features"):
+        with turn(own_folder(folder), self._bytes(), "computing features"):
             found, missing = self._look_up(folder, view, rows)  # another run may have made them
             if not len(missing):
                 return found

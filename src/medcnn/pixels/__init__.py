@@ -1,1 +1,1 @@
-"""From a manifest to batches: pixels are decoded once into a store, epochs read the store."""
+"""From a manifest to batches: pixels are decoded once into a store, which epochs then read."""

@@ -26,9 +26,9 @@ class Batch:
     """Images [B, C, H, W] uint8 or uint16, targets [B, K], rows [B] of the manifest.
 
     Attributes:
-        own: how many of these, from the first on, are this process's; the rest are what mixup
-            needs besides, the partner of each, in the same order. None: all are.
-        times: how often each of these images came before in this epoch [B]. None: never.
+        own: how many of these, from the first on, are this process's; the rest are the partners
+            that mixup needs, in the same order. None: all are.
+        times: how often each of these images occurred earlier in this epoch [B]. None: never.
     """
 
     images: Tensor
@@ -76,19 +76,19 @@ def batches(
     ranks: Ranks = ALONE,
     partners: Partners | None = None,
 ) -> Iterator[Batch]:
-    """Every place of `order` exactly once, in nearly equal batches of at most `batch_size`.
+    """Every position of `order` exactly once, in nearly equal batches of at most `batch_size`.
 
-    One thread prepares the next batch while the present one is computed; a GPU copies it on a
-    stream of its own, since on that of the computation the copy would wait for all of it.
+    One thread prepares the next batch while the current one is computed. A GPU copies it on a
+    stream of its own, since on the stream of the computation, the copy would wait for all of it.
 
     Args:
         targets: [N, K] of the whole manifest.
-        start: how many batches of the epoch are done already.
-        ranks: each process gets its share of every batch. A batch with fewer images than there are
-            processes is filled with an image that counts as not assessed, since each must take
+        start: how many batches of the epoch are already done.
+        ranks: each process gets its share of every batch. A batch with fewer images than processes
+            is filled up with an image that counts as not assessed, since each process must take
             part in the step.
-        partners: with several processes each reads the partners of its images too, so that pairs
-            are those of the whole batch, whoever holds which part of it.
+        partners: with several processes, each also reads the partners of its images, so that pairs
+            are those of the whole batch, whichever process holds which part of it.
     """
     if device.type == "cpu":
         keep_freed_memory()
@@ -107,7 +107,7 @@ def batches(
             own = len(positions)
             positions = np.concatenate([positions, partners(step, len(part))[positions]])
         rows = part[positions]
-        # read into pinned memory at once, from which a GPU copies without making anyone wait
+        # read straight into pinned memory, from which a GPU copies without blocking
         images = torch.empty((len(rows), *store.shape), dtype=dtype, pin_memory=on_gpu)
         store.take(rows, images.numpy())
         target = torch.from_numpy(targets[rows])
@@ -130,7 +130,7 @@ def batches(
             assert coming is not None
             batch = coming.result()
             if aside:
-                # before the next copy is begun, or that would be waited for too
+                # before the next copy begins, or this would wait for that one too
                 now = torch.cuda.current_stream(device)
                 now.wait_stream(aside)
                 for copied in (batch.images, batch.targets):
@@ -142,11 +142,11 @@ def batches(
 
 @cache
 def keep_freed_memory() -> None:
-    """Let glibc keep what a step frees for the next step, which needs the same again.
+    """Let glibc keep the memory that a step frees, since the next step needs as much again.
 
-    It gives blocks of more than 32 MB, and the end of its heap, back to the system after every
-    step; fetching them again cost 7,000 to 30,000 page faults and 6 to 13 % of the CPU time of a
-    step of resnet18. At its peak a process holds up to an eighth more (mallopt(3)).
+    By default, it returns blocks of more than 32 MB, and the end of its heap, to the system after
+    every step; getting them back cost 7,000 to 30,000 page faults and 6 to 13 % of the CPU time of
+    a step of resnet18. At its peak, a process now holds up to an eighth more (mallopt(3)).
     """
     if platform.libc_ver()[0] == "glibc":
         libc = ctypes.CDLL(None)
@@ -159,7 +159,7 @@ M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 
 def image_keys(manifest: Manifest) -> NDArray[np.uint64]:
     """[N], one number per image id, independent of the row in the manifest."""
-    # the name of a file may be no text at all
+    # a file name may not be valid text
     ids = (r.own_id.encode("utf-8", "surrogatepass") for r in manifest.records)
     digests = (hashlib.sha256(i).digest()[:8] for i in ids)
     return np.frombuffer(b"".join(digests), dtype="<u8")

@@ -1,6 +1,6 @@
-"""Decodes files in separate processes; both ends of the pipe.
+"""Decodes files in separate processes: both ends of the pipe.
 
-A file is read and decoded once for all products; a `Recipe` names the maker of each product.
+A file is read and decoded once for all its products; a `Recipe` names the maker of each product.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ Seen = tuple[int, int, int]
 
 
 def seen(file: Path) -> Seen:
-    """Size, time of change of the content and of the entry, in ns; raises OSError."""
+    """Size, and the times at which content and entry last changed, in ns; raises OSError."""
     found = file.stat()
     return found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
@@ -61,7 +61,7 @@ def _hash(data: bytes = b"") -> Any:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reading:
-    """How `read_pixels` reads a file; its arguments."""
+    """The arguments with which `read_pixels` reads a file."""
 
     window: int
     frames: Frames
@@ -92,7 +92,7 @@ class Opened:
     _decoded: dict[Reading, tuple[Pixels, int | None] | ImageError] = field(default_factory=dict)
 
     def pixels(self, how: Reading) -> tuple[Pixels, int | None]:
-        """[H, W, C], and the highest value of grey samples of 16 bits, as it is stored.
+        """[H, W, C], and the highest stored value of 16-bit grey samples.
 
         Raises:
             ImageError: as `read_pixels` does.
@@ -124,14 +124,14 @@ class Opened:
         return pixels, max(tops, default=None)
 
 
-# Makes bytes, always as many, of an image; says why it must not be used, where that is so. Raises
-# ImageError where it cannot be read.
+# Turns an image into bytes, always the same number, and says why it must not be used, or "". Raises
+# ImageError if it cannot be read.
 Maker = Callable[[Opened], tuple[str, bytes]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recipe:
-    """`maker(setting)` of a module makes it, in a decoder process."""
+    """How to make a product: `maker(setting)` of a module is its maker, in a decoder process."""
 
     module: str
     setting: dict[str, Any]
@@ -160,11 +160,11 @@ def decoded(
     makers: Sequence[Maker],
     pauses_s: tuple[float, ...],
 ) -> tuple[Any, bytes]:
-    """The head of an answer, and what was made, one after the other.
+    """The head of an answer, and the products, one after the other.
 
     Args:
-        asked: for each maker the content of which there is already what it makes, as hashed; empty
-            where there is nothing, None where it is not asked.
+        asked: for each maker, the hash of the content that its existing product was made from;
+            empty if there is none, None if no product is wanted.
     """
     file, data = root / file_part(path), None
     for pause_s in (*pauses_s, None):
@@ -200,7 +200,7 @@ def decoded(
 
 
 def _made(opened: Opened, make: Maker) -> tuple[dict[str, Any], bytes]:
-    """What it made, or why it could not; raises OSError and what it caused, for another try."""
+    """The product, or why there is none; raises OSError and errors it caused, for another try."""
     try:
         why, data = make(opened)
     except ImageError as error:
@@ -215,8 +215,8 @@ def _made(opened: Opened, make: Maker) -> tuple[dict[str, Any], bytes]:
 
 
 def passes(reason: str) -> bool:
-    """Whether a file that was unreadable for this reason may be read another time: its drive or the
-    memory of this machine was to blame. The system kills a process with SIGKILL if memory is out.
+    """Whether a file that was unreadable for this reason may be readable another time: its drive or
+    this machine's memory was to blame. The system kills a process with SIGKILL if memory runs out.
     """
     return reason.startswith(NOT_OPENED) or reason.endswith(
         (NO_MEMORY, f"({MemoryError.__name__})", "(SIGKILL)")
@@ -229,7 +229,7 @@ def _strange(error: Exception) -> str:
 
 
 def main() -> None:
-    """In a process of its own."""
+    """What a decoder process runs."""
     pauses_s: tuple[float, ...] = PAUSES_S
 
     def look_of(setting: dict[str, Any]) -> Look:
@@ -239,7 +239,7 @@ def main() -> None:
         def look(path: str, asked: Sequence[str | None]) -> tuple[dict[str, Any], bytes]:
             nonlocal pauses_s
             head, data = decoded(root, path, asked, makers, pauses_s)
-            # do not wait for a lost drive again at each of a hundred thousand files
+            # do not wait for a lost drive at each of a hundred thousand files
             pauses_s = () if head.pop("gone", False) else PAUSES_S
             return head, data
 
@@ -250,11 +250,11 @@ def main() -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Made:
-    """By one recipe of one image: `why` it must not be used, or `same` content as known.
+    """One recipe's product of one image, `why` it must not be used, or `same` content as known.
 
     Attributes:
         crc: CRC-32 of the bytes.
-        data: the bytes; none where the image could not be read or its content is known.
+        data: the bytes; none if the image could not be read or its content is known.
     """
 
     why: str = ""
@@ -265,12 +265,12 @@ class Made:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """Of one request.
+    """The answer to one request.
 
     Attributes:
-        seen: size and times of the file, as it was read.
+        seen: size and times of the file when it was read.
         content: hash of the file.
-        made: what each recipe made, None where it was not asked.
+        made: the product of each recipe, None if not wanted.
     """
 
     row: int
@@ -282,7 +282,7 @@ class Answer:
 def decode(
     requests: Sequence[Request], root: Path, recipes: Sequence[Recipe], *, processes: int
 ) -> Iterator[Answer]:
-    """One answer to each request, in the order in which they are ready."""
+    """One answer to each request, in the order in which they become ready."""
     given = [(recipe.module, recipe.setting) for recipe in recipes]
     setting = {"root": str(root), "recipes": given}
     for request, head, data in answers(requests, __name__, setting, processes=processes):

@@ -17,8 +17,8 @@ from medcnn.system.files import cache_place
 class Where(StrEnum):
     """Who decodes.
 
-    `dask` is the cluster that Dask's own settings name (DASK_SCHEDULER_ADDRESS); without one, Dask
-    starts processes on this machine. `submitit` sends jobs to Slurm, by its own settings
+    `dask` is the cluster named in Dask's own settings (DASK_SCHEDULER_ADDRESS); without one, Dask
+    starts processes on this machine. `submitit` sends jobs to Slurm, by Slurm's own settings
     (SBATCH_PARTITION, SBATCH_TIMELIMIT).
     """
 
@@ -28,13 +28,13 @@ class Where(StrEnum):
 
 
 class Submits(Protocol):
-    """As much of `concurrent.futures.Executor` as is needed, which submitit has too."""
+    """The part of `concurrent.futures.Executor` that is needed; submitit has it too."""
 
     def submit(self, fn: Callable[..., Any], /, *args: Any) -> Any: ...
 
 
-# Of a cluster: a shard is what one task decodes and what is asked for again where its machine is
-# lost; each leaves a file that stays open while its pixels are read.
+# On a cluster, a shard is what one task decodes, and what is requested again if its machine is
+# lost. Each leaves a file that stays open while its pixels are read.
 MOST_SHARDS, FEWEST_IN_SHARD = 256, 256
 
 
@@ -48,14 +48,14 @@ def _dask() -> Iterator[Submits]:
 @contextmanager
 def _submitit() -> Iterator[Submits]:
     submitit = _library("submitit", Where.SUBMITIT)
-    # jobs read their shard from there, with paths that may hold names: gone when they are done
+    # jobs read their shards here, whose paths may contain names; deleted when they are done
     with tempfile.TemporaryDirectory(dir=cache_place("jobs"), ignore_cleanup_errors=True) as folder:
         try:
             executor = submitit.SlurmExecutor(folder=folder)
         except RuntimeError as error:
             raise UsageError(
                 "data.executor=submitit: there is no Slurm on this machine (no srun). Run the "
-                "command where sbatch works, or take data.executor=here."
+                "command where sbatch works, or use data.executor=here."
             ) from error
         # since Slurm 22.05 srun gives a step one core unless it is told the number itself
         cores = job_cores()

@@ -43,20 +43,19 @@ def open_store(
     As many processes decode as torch has threads, so one setting controls both.
 
     Args:
-        cache: `auto` (the user's cache folder), `off` (keep them in memory), `known` (what lies in
-            the user's cache folder from there, the others in memory: nothing is written), or a
-            folder.
-        executor: who decodes what goes to the disk.
+        cache: `auto` (the user's cache folder), `off` (keep them in memory), `known` (read what is
+            in the user's cache folder, keep the others in memory, write nothing), or a folder.
+        executor: who decodes what goes to disk.
 
     Raises:
-        DataError: the disk has no room for the cache, or it cannot be written.
+        DataError: the disk has no room for the cache, or the cache cannot be written.
     """
     opening = _Opening(manifest, preprocessing)
     if cache.lower() in OFF:
         return opening.in_memory()
     if cache == "known":
         if not (cache_folder() / "pixels").is_dir():
-            return opening.in_memory()  # and no key is made for a cache that is not there
+            return opening.in_memory()  # without creating a key for a cache that does not exist
         try:
             folder = folder_of(manifest.root, preprocessing, "auto")
             return opening.on_both(folder) if folder.is_dir() else opening.in_memory()
@@ -69,8 +68,8 @@ def open_store(
 
 
 def pixel_shelves(manifest: Manifest, how: Preprocessing, cache: str) -> list[Shelf]:
-    """What `open_store` with the same arguments will look for, to be filled in a pass that is made
-    for something else too; none for `off`."""
+    """What `open_store` with the same arguments will look for, to be filled in a pass that also
+    serves something else; none for `off`."""
     if cache.lower() in OFF:
         return []
     with usable(folder := folder_of(manifest.root, how, cache)):
@@ -81,10 +80,10 @@ def pixel_shelves(manifest: Manifest, how: Preprocessing, cache: str) -> list[Sh
 
 
 def folder_of(root: Path, preprocessing: Preprocessing, cache: str) -> Path:
-    """The folder of the pixels; not for `off`."""
+    """The folder of the pixels; not valid for `off`."""
     above = cache_folder() / "pixels" if cache == "auto" else Path(cache).expanduser()
     key = [PIXELS_VERSION, str(root.resolve()), preprocessing.to_json()]
-    # another version of a package may make other pixels
+    # another version of a package may produce other pixels
     key += used(("steps", step["name"]) for step in preprocessing.steps)
     return above / keyed(json.dumps(key), "pixels").hex()
 
@@ -107,7 +106,7 @@ OFF = ("off", "false")
 
 
 class _Opening:
-    """One call of `open_store`: which files there are, and what has been found of each."""
+    """One call of `open_store`: the files, and what was found for each."""
 
     def __init__(self, manifest: Manifest, preprocessing: Preprocessing) -> None:
         self.root, self.how = manifest.root, preprocessing
@@ -122,7 +121,7 @@ class _Opening:
         return self._store([memory], places, crcs, states, np.ones(count, np.bool_))
 
     def on_disk(self, folder: Path, executor: Where) -> PixelStore:
-        """Raises OSError where the folder cannot be used."""
+        """Raises OSError if the folder cannot be used."""
         shelf = self._shelf(folder)
         if shelf.missing:
             threads = torch.get_num_threads()
@@ -132,8 +131,8 @@ class _Opening:
         return self._store(shelf.segments, shelf.places, shelf.crcs, shelf.states, checked)
 
     def on_both(self, folder: Path) -> PixelStore:
-        """What lies in the folder from there, all else in memory: nothing is written. Raises
-        OSError where the folder cannot be read."""
+        """Read what is in the folder, keep the rest in memory, and write nothing. Raises OSError if
+        the folder cannot be read."""
         shelf = self._shelf(folder)
         rows, number = list(shelf.missing), len(shelf.segments)
         memory = self._decoded(rows, number, shelf.places, shelf.crcs, shelf.states)
@@ -154,7 +153,7 @@ class _Opening:
         crcs: NDArray[np.uint32],
         states: NDArray[np.int64],
     ) -> Memory:
-        """Pixels of these rows, as the segment of that number; the arrays take where they are."""
+        """Pixels of these rows, as segment `number`; their places are written to the arrays."""
         shape = shape_of(self.how)
         images = np.zeros((len(rows), *shape), self.how.dtype)
         slots = {row: slot for slot, row in enumerate(rows)}
@@ -180,7 +179,7 @@ class _Opening:
         def again(rows: list[int]) -> dict[int, bytes]:
             pixels = {}
             for row, state, made in _decode(root, paths, rows, how):
-                fault = f"cannot be read any more: {made.why}" if made.why else ""
+                fault = f"can no longer be read: {made.why}" if made.why else ""
                 if not fault and state != tuple(states[row].tolist()):
                     fault = "has changed since this run began. Run the same command again"
                 if fault:
@@ -208,7 +207,7 @@ def shape_of(how: Preprocessing) -> tuple[int, int, int]:
 
 
 def pixels_part(folder: Path, how: Preprocessing) -> Part:
-    """What is made of each image for the pixel cache in that folder."""
+    """The product of each image for the pixel cache in that folder."""
     return Part(
         recipe=pixels_by(how),
         folder=folder,
@@ -220,7 +219,7 @@ def pixels_part(folder: Path, how: Preprocessing) -> Part:
 def _decode(
     root: Path, paths: Sequence[str], rows: Sequence[int], how: Preprocessing
 ) -> Iterator[tuple[int, Seen, Made]]:
-    """Of each row its file, as it was seen, and its pixels."""
+    """Each row with the state of its file, and its pixels."""
     requests = [Request(row=row, path=paths[row]) for row in rows]
     recipes = [pixels_by(how)]
     for answer in decode(requests, root, recipes, processes=torch.get_num_threads()):

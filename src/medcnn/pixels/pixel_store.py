@@ -1,13 +1,13 @@
 """Decode once: the preprocessed pixels of a manifest, in memory or in a cache on disk, as
 `opening.open_store` finds them.
 
-The cache has a folder for each pair of root and preprocessing. In it an image is found by its path,
-and used while size and times of its file are those that were seen, or else the hash of its content
-is. So a changed file costs one image, and a copied or touched one costs reading it.
+The cache has a folder for each pair of root and preprocessing. In it, an image is found by its path
+and used as long as size and times of its file are unchanged, or at least the hash of its content.
+So a changed file costs decoding one image, and a copied or touched one costs reading it.
 
-What is checked when: every record of the index when the cache is opened; the pixels of an image
-against their check sum when a process reads them for the first time, so that opening a hundred
-thousand images does not read them all. Damaged pixels are then decoded again.
+Every record of the index is checked when the cache is opened. The pixels of an image are compared
+with their checksum when a process first reads them, so that opening a hundred thousand images does
+not read them all. Damaged pixels are then decoded again.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ class PixelStore:
     """Preprocessed pixels of a manifest's records, in its order.
 
     Attributes:
-        shape: [C, H, W] of an image, or [F] where features were made of it (`models.features`).
-        dtype: uint8 or uint16, full range; of features float32.
-        segments: what the pixels lie in.
-        places: [N, 2] segment and slot of each record; -1 where it is unreadable.
+        shape: [C, H, W] of an image, or [F] if these are features (`models.features`).
+        dtype: uint8 or uint16, full range; float32 for features.
+        segments: what contains the pixels.
+        places: [N, 2] segment and slot of each record; -1 if it is unreadable.
         crcs: [N] CRC-32 of the pixels.
-        checked: [N] whether they were compared in this process; the one thing here that changes.
+        checked: [N] whether they were compared in this process; the only thing here that changes.
         unreadable: row -> why it must not be used; it may have no pixels.
         again: decodes rows again.
     """
@@ -69,10 +69,10 @@ class PixelStore:
         """[B, C, H, W] or [B, F]: the images of `rows`, each of them readable.
 
         Args:
-            out: where to put them, of that shape; None means memory of their own.
+            out: array of that shape to fill; None: a new one.
 
         Raises:
-            DataError: pixels in the cache are damaged and their file is not what it was.
+            DataError: pixels in the cache are damaged, and their file has changed or is unreadable.
         """
         images = np.empty((len(rows), *self.shape), self.dtype) if out is None else out
         damaged = []
@@ -91,7 +91,7 @@ class PixelStore:
         return images
 
     def _mend(self, rows: NDArray[np.int64], images: NDArray[Any], positions: list[int]) -> None:
-        log.warning(f"pixel cache: {len(rows)} damaged images are decoded again")
+        log.warning(f"pixel cache: decoding {len(rows)} damaged images again")
         pixels_of = self.again(sorted(set(rows.tolist())))
         for position, row in zip(positions, rows.tolist(), strict=True):
             pixels = pixels_of[row]

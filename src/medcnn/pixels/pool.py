@@ -1,4 +1,4 @@
-"""Sends many files through decoder processes; a file that kills one is found and named."""
+"""Sends many files through decoder processes, and finds and names a file that kills one."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ Answer = tuple[dict[str, Any] | None, bytes]
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
     """Attributes:
-    asked: for each thing that is made, the content, as hashed, of which it is there already;
-        empty where it is not, None where it is not wanted.
+    asked: for each product, the hash of the content that the existing one was made from; empty if
+        there is none, None if it is not wanted.
     """
 
     row: int
@@ -48,19 +48,18 @@ class Request:
 def answers(
     requests: Sequence[Request], module: str, setting: dict[str, Any], *, processes: int
 ) -> Iterator[tuple[Request, dict[str, Any], bytes]]:
-    """Each request with the head and the bytes of its answer, in the order in which they are ready;
-    the head says `why` where there is none.
+    """Each request with the head and the bytes of its answer, in the order in which they become
+    ready; the head says `why` if there are none.
 
-    A process that dies takes nothing with it: what it had been asked is asked again of a process
-    that does nothing else, and what kills that one too is unreadable for that reason. A kill from
-    outside (out of memory with many at work) therefore costs time and no image. What took too long
-    is unreadable at once.
+    If a process dies, its requests are repeated one by one in a separate process; what kills that
+    one too is unreadable for that reason. A kill from outside (out of memory with many at work)
+    therefore costs time but no image. What takes too long is unreadable at once.
 
     Args:
-        module: its `main` is what the processes do; it calls `process.serve`.
+        module: its `main` is what the processes run; it calls `process.serve`.
         setting: the first message to them, as JSON.
     """
-    # The rows of an array share a file, which then is unpacked by one process and not by all.
+    # The rows of an array share a file, which one process then unpacks, not all of them.
     files = len({file_part(r.path) for r in requests})
     crew = min(processes, -(-files // FILES_PER_PROCESS))
     suspects: list[Request] = []
@@ -76,7 +75,7 @@ def answers(
 def _answers(
     requests: Sequence[Request], module: str, setting: dict[str, Any], processes: int, ahead: int
 ) -> Iterator[tuple[Request, dict[str, Any] | None, bytes, str]]:
-    """Each request with its answer, or with how the process ended that had it."""
+    """Each request with its answer, or with how the process that had it ended."""
     waiting = deque(requests)
     heard: set[tuple[int, str]] = set()
     answered: queue.SimpleQueue[tuple[_Process, Answer]] = queue.SimpleQueue()
@@ -91,7 +90,7 @@ def _answers(
                 crew.remove(process)
                 why = process.end(GRACE_S)
                 if not process.ready:
-                    raise RuntimeError(f"the decoder process does not start: {why}")
+                    raise RuntimeError(f"the decoder process did not start: {why}")
                 if process.asked and process.popen.returncode in TIME_IS_UP:
                     # it would take as long again
                     yield process.asked.popleft(), {"why": why}, b"", ""
@@ -113,7 +112,7 @@ def _answers(
 
 @dataclass(slots=True, init=False)
 class _Process:
-    """A decoder process and what it has been asked and not answered."""
+    """A decoder process, and the requests that it has not answered yet."""
 
     popen: subprocess.Popen[bytes]
     requests: IO[bytes]
@@ -137,19 +136,19 @@ class _Process:
             stdout=subprocess.PIPE,
             stderr=self.complaints,
             bufsize=0,
-            # Ctrl-C is for the process that was started by hand, which ends this one.
+            # Ctrl-C is for the process that the user started, which ends this one.
             start_new_session=True,
             env={
                 **os.environ,
                 "PYTHONPATH": os.pathsep.join(p for p in sys.path if p),
-                # one thread each: threads that fight for a core lose more than they win
+                # one thread each: threads that compete for a core lose more than they gain
                 "OMP_NUM_THREADS": "1",
             },
         )
         assert self.popen.stdin
         assert self.popen.stdout
         self.requests, self.answers = self.popen.stdin, self.popen.stdout
-        # a thread and no selector, which Windows has for sockets only; AHEAD bounds what it keeps
+        # a thread, since Windows has selectors for sockets only; AHEAD bounds what it keeps
         self.listener = threading.Thread(target=self._listen, args=(answered,), daemon=True)
         self.listener.start()
         self._send(setting)
@@ -171,7 +170,7 @@ class _Process:
             return  # it is dead; the other pipe shows this
 
     def _next_answer(self) -> Answer:
-        """The head and the bytes; no head where the process died."""
+        """The head and the bytes; no head if the process died."""
         frame = self._exactly(FRAME.size)
         if frame is None:
             return None, b""
@@ -192,7 +191,7 @@ class _Process:
         return bytes(buffer)
 
     def end(self, grace_s: float = 0.0) -> str:
-        """Kill it where it still lives; returns how it ended."""
+        """Kill it if it is still alive; returns how it ended."""
         with suppress(subprocess.TimeoutExpired):
             self.popen.wait(grace_s)
         self.popen.kill()
@@ -207,4 +206,4 @@ class _Process:
         if code in TIME_IS_UP:
             return f"decoding took longer than {TIME_IS_UP[code]} s and was stopped"
         how = signal.Signals(-code).name if code < 0 else f"exit code {code}"
-        return f"the decoder died of this file ({how})"
+        return f"the decoder crashed on this file ({how})"

@@ -1,8 +1,8 @@
 """A process that decodes files on request, so that a crash of a decoder kills only this process.
 
-It talks over its pipes and opens nothing but images: a setting on the first line, then one request
-`[path, what is asked]` a line; each answer is a head and the bytes made of the file. It
-imports no torch, which keeps its start at a fifth of a second.
+It communicates over its pipes and opens nothing but images: a setting on the first line, then one
+request `[path, what is asked]` per line; each answer is a head and the bytes made from the file.
+It does not import torch, so it starts in a fifth of a second.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from typing import Any
 from medcnn.images import file_part
 
 # A file that takes longer ends this process: no signal handler runs inside a decoder that hangs.
-# Processor time, since a loaded machine or a slow drive is no fault of the file; 80 megapixels of
-# JPEG 2000 need 24 s. The second limit is for what waits for ever.
+# This is processor time, since a loaded machine or a slow drive is not the file's fault; 80
+# megapixels of JPEG 2000 need 24 s. The second limit is for what would wait for ever.
 LIMIT_S, WAITING_LIMIT_S = 60, 600
 # Length of the head (JSON) and of the bytes that follow it.
 FRAME = struct.Struct("<II")
@@ -31,7 +31,7 @@ Look = Callable[[str, Sequence[str | None]], tuple[dict[str, Any], bytes]]
 
 
 class _Kept(logging.Handler):
-    """What the readers say, to be said by the process that has a terminal and a log file."""
+    """Messages of the readers, for the process that has a terminal and a log file."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -45,7 +45,7 @@ def _limit(limited: bool) -> None:
     if hasattr(signal, "setitimer"):
         signal.setitimer(signal.ITIMER_PROF, LIMIT_S if limited else 0)
         signal.alarm(WAITING_LIMIT_S if limited else 0)
-    elif limited:  # Windows: a watchdog in C, by the wall clock
+    elif limited:  # Windows: a watchdog in C that uses wall-clock time
         faulthandler.dump_traceback_later(WAITING_LIMIT_S, exit=True)
     else:
         faulthandler.cancel_dump_traceback_later()
@@ -77,7 +77,7 @@ def serve(look_of: Callable[[dict[str, Any]], Look]) -> None:
         answer({}, b"")
         for line in sys.stdin.buffer:
             path, asked = json.loads(line)
-            # a large npz is hashed and unpacked up to the row, which no foreign decoder does
+            # a large npz is hashed and unpacked up to the row, without any foreign decoder
             limited = file_part(path) == path
             _limit(limited)
             head, data = look(path, asked)

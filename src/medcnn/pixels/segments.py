@@ -1,12 +1,12 @@
-"""What the pixel cache is on disk: segments, each written by one build and by no one else.
+"""The pixel cache on disk: segments, each written by a single build.
 
 A segment is `<id>.pixels`, the images one after the other, and `<id>.rows`, one record for each
-image that is complete. A build appends to its own segment alone: pixels first, then the record. So
-a build may be killed at any moment, two may run at once even where files cannot be locked, and a
-reader is never shown half an image. A segment is never changed afterwards, except that damaged
-pixels are overwritten with the same pixels undamaged.
+complete image. A build appends only to its own segment: pixels first, then the record. So a build
+may be killed at any moment, two may run at once even if files cannot be locked, and a reader never
+sees half an image. A segment is never changed afterwards, except that damaged pixels are
+overwritten with the same pixels undamaged.
 
-No name stands in a segment: paths are keyed digests, since a file name may be that of a patient.
+A segment contains no names: paths are keyed digests, since a file may be named after a patient.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from medcnn.pixels.decoder import Seen
 from medcnn.system.files import OPENED, open_own, read_at, read_own
 from medcnn.system.privacy import keyed
 
-# path, size, the two times, content, segment, slot, CRC-32 of the pixels; CRC-32 of all that
+# path, size, the two times, content, segment, slot, CRC-32 of the pixels; CRC-32 of all of these
 RECORD = struct.Struct("<16sqqq16s16sII")
 CHECK = struct.Struct("<I")
 NOT_OPEN = -1
@@ -43,7 +43,7 @@ def path_key(path: str) -> bytes:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stored:
-    """Where the pixels of a file are, and the file that they are of.
+    """Where the pixels of a file are, and which file they were made from.
 
     Attributes:
         path: keyed digest of its path.
@@ -67,15 +67,14 @@ class Stored:
 
 
 def stored_in(folder: Path, tag: bytes = b"") -> Iterator[Stored]:
-    """All records of all segments of that tag in `folder` that are whole, the latest segment
-    last."""
+    """All complete records of all segments with that tag in `folder`, the latest segment last."""
     step = RECORD.size + CHECK.size
     for file in _by_age(folder, tag):
         try:
             data = read_own(file)
         except FileNotFoundError:
             continue  # merged meanwhile
-        # what is left at the end was being written when its build was killed
+        # an incomplete record at the end was being written when its build was killed
         for start in range(0, len(data) - step + 1, step):
             body = data[start : start + RECORD.size]
             if CHECK.unpack_from(data, start + RECORD.size)[0] != zlib.crc32(body):
@@ -101,9 +100,9 @@ def _by_age(folder: Path, tag: bytes = b"") -> list[Path]:
 
 
 def merge(folder: Path, image_bytes: int) -> None:
-    """Make one segment of all: of each path its latest record, and its pixels where they are whole.
+    """Merge all segments into one, with each path's latest record and its pixels if undamaged.
 
-    For a builder that is alone. Whoever reads the old segments has them open. Raises OSError.
+    Only one builder may do this. Readers of the old segments have them open. Raises OSError.
     """
     files = _by_age(folder)
     if sum(f.stat().st_size for f in folder.glob("*.pixels")) > shutil.disk_usage(folder).free / 2:
@@ -127,8 +126,8 @@ def merge(folder: Path, image_bytes: int) -> None:
 class Pixels:
     """The pixels of one segment, read by position.
 
-    Not mapped into memory: a file that is cut off under a mapping ends the process, and pages that
-    were looked at count as this process's memory; a read costs no more than the copy from a map.
+    The file is not mapped into memory: if a mapped file is cut off, the process ends, and pages
+    that were read count as its memory. A read costs no more than copying from a map.
     """
 
     def __init__(self, folder: Path, segment: bytes, image_bytes: int) -> None:
@@ -142,14 +141,14 @@ class Pixels:
         return os.fstat(self._file).st_size // self.image_bytes
 
     def read(self, slot: int, into: NDArray[Any]) -> bool:
-        """Fill `into`, contiguous; False where the file ends before that or its drive is gone."""
+        """Fill `into`, contiguous; False if the file ends too early or its drive is gone."""
         try:
             return read_at(self._file, into.data, slot * self.image_bytes) == self.image_bytes
         except OSError:
             return False
 
     def mend(self, slot: int, pixels: bytes) -> None:
-        """Put back what has this slot's check sum; raises OSError."""
+        """Restore pixels that have this slot's checksum; raises OSError."""
         with self.path.open("r+b") as file:
             file.seek(slot * self.image_bytes)
             file.write(pixels)
@@ -160,7 +159,7 @@ class Pixels:
 
 
 class Segments(list[Pixels]):
-    """Those of a folder, opened when they are first asked for."""
+    """The segments of a folder, opened when they are first asked for."""
 
     def __init__(self, folder: Path, image_bytes: int) -> None:
         super().__init__()
@@ -168,7 +167,7 @@ class Segments(list[Pixels]):
         self._numbers: dict[bytes, int] = {}
 
     def number(self, stored: Stored) -> int:
-        """Of the segment that holds these pixels; `NOWHERE` if it is gone or cut off."""
+        """Number of the segment with these pixels; `NOWHERE` if it is gone or cut off."""
         number = self._numbers.get(stored.segment, NOWHERE)
         if number == NOWHERE:
             try:
@@ -180,7 +179,7 @@ class Segments(list[Pixels]):
 
 
 class Memory:
-    """The same for pixels that are kept in memory."""
+    """The same for pixels in memory."""
 
     def __init__(self, images: NDArray[Any]) -> None:
         self.images = images
@@ -194,7 +193,7 @@ class Writer:
     """A new segment; its files appear with the first image.
 
     Args:
-        tag: how its name begins, of `TAG_BYTES`; None for any.
+        tag: beginning of its name, `TAG_BYTES` long; None for any.
     """
 
     def __init__(self, folder: Path, tag: bytes | None = None) -> None:
@@ -207,7 +206,7 @@ class Writer:
         return self
 
     def add(self, stored: Stored, pixels: bytes | memoryview) -> Stored:
-        """Append pixels; returns where they are. Raises OSError, and leaves no record then."""
+        """Append pixels; returns where they are. Raises OSError, leaving no record."""
         placed = replace(stored, segment=self.segment, slot=self.images)
         self._open()
         _write(self._pixels, pixels)
@@ -216,7 +215,7 @@ class Writer:
         return placed
 
     def confirm(self, stored: Stored) -> None:
-        """Note that the file of pixels that are there has new times and the same content."""
+        """Record that the file of existing pixels has new times but the same content."""
         self._open()
         _write(self._rows, stored.packed())
 
@@ -235,7 +234,7 @@ class Writer:
 
 
 def _write(file: int, data: bytes | memoryview) -> None:
-    """All of it: a signal or a full disk may cut a write short, the next one then raises."""
+    """Write all of it: a signal or a full disk may cut a write short; the next one then raises."""
     left = memoryview(data).cast("B")
     while left:
         left = left[os.write(file, left) :]

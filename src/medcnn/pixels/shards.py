@@ -1,8 +1,8 @@
-"""One pass over the files of a set: what several shelves lack is made of each at once.
+"""One pass over the files of a set, which makes all that several shelves lack.
 
-`build` is a function of its shard and the files alone. It may be killed, run again or run twice at
-once, here or on another machine that sees the same disk: what an earlier attempt kept is taken
-over, and each attempt writes segments of its own.
+`build` depends only on its shard and the files. It may be killed, repeated or run twice at once,
+here or on another machine that sees the same disk: it reuses what an earlier attempt kept, and each
+attempt writes segments of its own.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ from medcnn.pixels.shelves import Part, Shelf, states_of
 from medcnn.system.files import locked, own_folder
 from medcnn.system.progress import log, track
 
-# Each is a file that stays open; a set that grows by a build a day comes to that in a year.
+# Each is a file that stays open; a set that grows by a build a day reaches this in a year.
 MOST_SEGMENTS = 320
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shard:
-    """Some images of a set, and what is to be made of them.
+    """Some images of a set, and what to make from them.
 
     Attributes:
-        parts: what is made, and where it goes; folders that are there.
-        requests: the images; what is asked of each stands in the order of the parts.
-        keys: of each request, the digest of its path that records have.
-        older: for each part, by row, what is there of the content that the request calls known.
+        parts: what is made, and where it goes; the folders exist.
+        requests: the images; what each asks for is in the order of the parts.
+        keys: for each request, the digest of its path, as in records.
+        older: for each part, by row, what was made from the content that the request calls known.
         processes: how many decode.
     """
 
@@ -47,18 +47,18 @@ class Shard:
     processes: int
 
     def tag(self) -> bytes:
-        """Stands in the names of its segments, so that another attempt finds them."""
+        """Begins the names of its segments, so that another attempt finds them."""
         asked = repr([(r.row, r.asked) for r in self.requests]).encode()
         return hashlib.blake2b(b"".join(self.keys) + asked, digest_size=TAG_BYTES).digest()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Receipt:
-    """Of a shard, for each part, by row.
+    """What became of a shard, for each part, by row.
 
     Attributes:
-        stored: where it lies.
-        unreadable: why the image must not be used, and what was made of it all the same.
+        stored: where the product is.
+        unreadable: why the image must not be used, and what was made from it all the same.
     """
 
     stored: tuple[dict[int, Stored], ...]
@@ -66,7 +66,7 @@ class Receipt:
 
 
 def build(shard: Shard) -> Receipt:
-    """Make the parts of a shard; raises OSError where they cannot be kept."""
+    """Make the parts of a shard; raises OSError if they cannot be kept."""
     parts = range(len(shard.parts))
     receipt = Receipt(stored=tuple({} for _ in parts), unreadable=tuple({} for _ in parts))
     tag = shard.tag()
@@ -85,7 +85,7 @@ def build(shard: Shard) -> Receipt:
 
 
 def _without_kept(shard: Shard, tag: bytes, receipt: Receipt) -> list[Request]:
-    """What an earlier attempt at this shard has not kept."""
+    """The requests whose products an earlier attempt at this shard did not keep."""
     kept = [_kept(part, tag) for part in shard.parts]
     if not any(kept):
         return list(shard.requests)
@@ -139,16 +139,16 @@ def fill(
     """Make what the shelves lack, in one pass.
 
     Args:
-        processes: how many decode, where that is done here.
+        processes: how many decode, if that is done here.
 
     Raises:
-        OSError: a folder cannot be used; DataError: its disk has no room; UsageError: what speaks
-            to the cluster is not installed.
+        OSError: a folder cannot be used; DataError: its disk has no room; UsageError: the library
+            for the cluster is not installed.
     """
     with ExitStack() as stack:
         for shelf in sorted(shelves, key=lambda s: s.part.folder):
             folder = own_folder(shelf.part.folder)
-            stack.enter_context(turn(folder, shelf.part.item_bytes, "decodes"))
+            stack.enter_context(turn(folder, shelf.part.item_bytes, "decoding"))
         # another run may have made them while this one waited
         states = states_of(root, paths)
         for shelf in shelves:
@@ -170,7 +170,7 @@ def fill(
         for shelf in shelves:
             for row in shelf.missing:
                 if shelf.places[row, 0] == NOWHERE and row not in shelf.unreadable:
-                    shelf.unreadable[row] = "what was made of it is not on the disk", b""
+                    shelf.unreadable[row] = "what was made from it is not on the disk", b""
 
 
 def _built_on(
@@ -186,7 +186,7 @@ def _built_on(
         for start in range(0, len(rows), size)
     ]
     with CLUSTERS[executor]() as cluster:
-        log.info(f"{len(rows):,} images are decoded by {executor}, in {len(shards)} parts")
+        log.info(f"decoding {len(rows):,} images with {executor}, in {len(shards)} parts")
         futures = [cluster.submit(build, shard) for shard in shards]
         for future in track(futures, len(futures), "parts of the set"):
             yield future.result()
@@ -216,18 +216,18 @@ def _shard(
 
 @contextmanager
 def turn(folder: Path, item_bytes: int, doing: str) -> Iterator[None]:
-    """One build at a time in a folder, so that runs that start together decode once; many segments
-    are merged before.
+    """One build at a time in a folder, so that runs that start together decode once. If there are
+    many segments, they are merged first.
 
-    Where files cannot be locked (some network drives) builds go on side by side: that costs time,
-    each writes a segment of its own. Where none can be written, only a set with unreadable images
-    comes here and has nothing to keep.
+    If files cannot be locked (some network drives), builds run side by side, each with a segment of
+    its own, which only costs time. If none can be written, only a set with unreadable images gets
+    here, and it has nothing to keep.
 
     Args:
-        item_bytes: of what is made of one image.
-        doing: what another run does, in the words of the terminal.
+        item_bytes: size of the product of one image.
+        doing: what another run is doing, in the words of the terminal.
     """
-    say = partial(log.info, f"another run {doing} for the same cache; waiting for it")
+    say = partial(log.info, f"another run is {doing} for the same cache; waiting for it")
     with ExitStack() as stack:
         alone = True
         try:

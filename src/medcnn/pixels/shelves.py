@@ -1,4 +1,4 @@
-"""What a folder of segments holds of the files of a set; see `segments` for what that is."""
+"""What a folder of segments contains for the files of a set; see `segments`."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ NOT_SEEN: Seen = (-1, -1, -1)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Part:
-    """What is made of each image of a set, and where it stays.
+    """What is made from each image of a set, and where it is kept.
 
     Attributes:
-        item_bytes: of what is made of one image.
-        title: what the terminal calls it before it is made; empty: nothing is said.
+        item_bytes: size of the product of one image.
+        title: what the terminal calls it before it is made; empty: no message.
     """
 
     recipe: Recipe
@@ -37,15 +37,15 @@ class Part:
 
 
 class Shelf:
-    """Of the rows of a set, where the part of each lies.
+    """Where the products for the rows of a set are.
 
     Attributes:
-        segments: what the parts lie in.
-        places: [N, 2] segment and slot of each row; -1 where it is not there.
-        crcs: [N] CRC-32 of the part.
-        states: [N, 3] of the file, as it was seen.
-        missing: row -> what is there of an older state of its file, or None.
-        unreadable: row -> why it must not be used, and what was made of it all the same.
+        segments: what contains them.
+        places: [N, 2] segment and slot of each row; -1 if it has none.
+        crcs: [N] CRC-32 of the product.
+        states: [N, 3] size and times of the file when it was read.
+        missing: row -> the product of an older state of its file, or None.
+        unreadable: row -> why it must not be used, and what was made from it all the same.
     """
 
     def __init__(self, part: Part, paths: Sequence[str]) -> None:
@@ -57,7 +57,7 @@ class Shelf:
         self.unreadable: dict[int, tuple[str, bytes]] = {}
 
     def look_up(self, states: Sequence[Seen | None]) -> None:
-        """Find what is there of files in these states; raises OSError where it cannot be read."""
+        """Find the products of files in these states; raises OSError if they cannot be read."""
         self.segments = Segments(self.part.folder, self.part.item_bytes)
         rows_of: dict[bytes, list[int]] = {}
         for row, key in enumerate(self.keys):
@@ -81,14 +81,14 @@ class Shelf:
         self.crcs[row], self.states[row] = stored.crc, stored.seen
 
     def read(self, row: int, into: NDArray[np.uint8]) -> bool:
-        """Fill `into`; False where it is not there or damaged."""
+        """Fill `into`; False if the product is missing or damaged."""
         number, slot = self.places[row].tolist()
         whole = number != NOWHERE and self.segments[number].read(slot, into)
         return bool(whole) and zlib.crc32(into.data) == self.crcs[row]
 
     def mend(self, rows: Sequence[int], made: NDArray[np.uint8]) -> None:
-        """Replace damaged parts by those that were made again for all rows; what cannot be replaced
-        is made again next time."""
+        """Replace damaged products with those that were made again for all rows; what cannot be
+        replaced is made again next time."""
         for row in rows:
             number, slot = self.places[row].tolist()
             if number != NOWHERE and zlib.crc32(made[row].data) == self.crcs[row]:
@@ -96,7 +96,7 @@ class Shelf:
                     self.segments[number].mend(slot, made[row].tobytes())
 
     def announce(self) -> None:
-        """Say how much will be written; raises DataError where the disk has no room for it."""
+        """Say how much will be written; raises DataError if the disk has no room for it."""
         if not self.part.title or not self.missing:
             return
         needed, folder = len(self.missing) * self.part.item_bytes, self.part.folder
@@ -107,7 +107,7 @@ class Shelf:
         free = shutil.disk_usage(folder).free
         if needed > free * 0.95:
             raise DataError(
-                f"the {self.part.title} needs {size(needed)} and {folder} has {size(free)} free. "
+                f"the {self.part.title} needs {size(needed)}, but {folder} has {size(free)} free. "
                 f"{INSTEAD}"
             )
 
@@ -119,7 +119,7 @@ INSTEAD = (
 
 
 def states_of(root: Path, paths: Sequence[str]) -> list[Seen | None]:
-    """Of each file; None where there is none."""
+    """The state of each file; None if there is no file."""
     found: dict[str, Seen | None] = {}
     for path in paths:
         file = file_part(path)
@@ -132,6 +132,6 @@ def states_of(root: Path, paths: Sequence[str]) -> list[Seen | None]:
 
 
 def size(count: int) -> str:
-    """Bytes in the largest unit of which there is one, so that no small set needs 0.0 GB."""
+    """Bytes in the largest fitting unit, so that a small set does not need 0.0 GB."""
     unit, of = ("GB", 1e9) if count >= 1e9 else ("MB", 1e6) if count >= 1e6 else ("kB", 1e3)
     return f"{count / of:,.1f} {unit}"

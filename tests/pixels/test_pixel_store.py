@@ -632,7 +632,7 @@ def test_a_decoder_that_does_not_start_says_why(
     broken = "import sys\nprint('no module named turbo', file=sys.stderr, flush=True)\n"
     custom = tmp_path / "decoder" / "sitecustomize.py"
     custom.write_text(f"import os\n{broken}os._exit(1)\n")
-    with pytest.raises(RuntimeError, match=r"does not start: .*no module named turbo"):
+    with pytest.raises(RuntimeError, match=r"did not start: .*no module named turbo"):
         open_store(colours(), HOW, cache="off")
 
 

@@ -129,7 +129,7 @@ def generate(
 
     Args:
         patients: number of patients (lesions for dermoscopy); each has 1-3 images.
-        size_px: width and height of an image; by default that of the kind.
+        size_px: width and height of an image; by default, the size of that kind.
         progress: called with (patients done, patients) after each patient.
 
     Returns:
@@ -241,7 +241,7 @@ def draws(kind: str) -> Callable[[int, int, int], Iterator[Drawing]]:
 
 def lesions_of(root: Path, path: str) -> Mapping[str, NDArray[np.bool_]]:
     """`Drawing.lesions` of an image of a phantom set, which is drawn again for it; empty if `root`
-    is no phantom set of this version.
+    is not a phantom set of this version.
 
     Args:
         root: the folder of the set.

@@ -58,10 +58,10 @@ def test_the_page_says_of_pictures_and_pseudonyms_only_what_is_so(bench: Any, fa
     """Row A16: no pictures are announced where none stand, and no pseudonyms where no patient is
     named."""
     page = html(faulty)
-    assert "keep it where the images may be kept" in page
+    assert "keep it only where the images may be kept" in page
     assert "Patients appear under pseudonyms." in page
     clean = html(bench.audited(bench.make(24)))
-    told = ("keep it where", "appear under pseudonyms")
+    told = ("keep it only where", "appear under pseudonyms")
     assert [words in clean for words in told] == [
         "data:image/png" in clean,
         '<th scope="col">of</th>' in clean or '<th scope="col">patient</th>' in clean,

@@ -125,7 +125,7 @@ def test_an_image_gets_the_answer_that_predict_gives(
     assert f'<p class="verdict">{said.new_rows()[0]["decision"]}</p>' in html
     for name, p in zip(model.labels.names, said.probabilities[0], strict=True):
         assert f'{name}</th><td class="number">{100 * p:.1f} %' in html
-    assert "Nobody checked whether maps of this model mean anything" in html
+    assert "Nobody has checked whether maps of this model mean anything" in html
     assert html.count("<img") >= 4, "image, map, as read, final"
     assert list((tmp_path / "served" / "uploads").iterdir()) == []
 

@@ -51,8 +51,8 @@ CASES: dict[str, tuple[Looked, str, list[Looked]]] = {
     ),
     "vanishes": (
         Looked(anatomy=replace(VANISHED, roomy_px=33)),
-        "From deep on, the map has one position: where in the image something was is lost there. "
-        "At least 33 px (data.size_px=33)",
+        "From deep on, the map has one position, so where in the image something was is lost "
+        "there. An image of at least 33 px (data.size_px=33)",
         [
             Looked(anatomy=PLAIN),
             Looked(anatomy=ending(given=(8, 1, 1), made=(8, 1, 1), map=(1, 1))),  # of a squeeze

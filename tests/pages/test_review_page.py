@@ -100,9 +100,9 @@ def test_the_page_says_first_that_it_is_no_medical_device_and_escapes_names() ->
 def test_the_result_names_the_decision_the_threshold_and_what_an_answer_may_be() -> None:
     html = result(IMAGES["map failed"], SERVER)
     assert '<p class="verdict">&lt;yes&gt;</p>' in html
-    assert "called from 30.0 % on" in html
+    assert "called from 30.0 %" in html
     assert html.count('type="radio"') == 2
-    assert html.index("Do not read the map.") < html.index("Map by Grad-CAM")
+    assert html.index("Do not interpret the map.") < html.index("by Grad-CAM")
     assert result(PLAIN, replace(SERVER, several=True)).count('type="checkbox"') == 2
     assert "button" not in result(IMAGES["unread"], SERVER)
 

@@ -204,12 +204,12 @@ def test_maps_that_failed_a_check_are_said_to_explain_nothing_and_others_are_not
     [
         ({"leaks": 3}, "although 3 patients are in more than one split, which makes the result"),
         ({"leaks": 1}, "although 1 patient is in more than one split, which makes the result"),
-        ({"shared": 2}, "of which 2 have the id of an image used in training"),
+        ({"shared": 2}, "2 of which share their id with an image used in training"),
         ({"warned": frozenset({"copies"})}, "although the audit found equal or similar"),
         ({"known_start": False}, "who are in neither its training nor its validation split"),
-        ({"group_noun": "image"}, "(their patients are not known, and may be)"),
+        ({"group_noun": "image"}, "(but their patients are unknown and may be)"),
         ({"allowed": frozenset({"groups"})}, ""),
-        ({"made": Made.EVALUATED, "own_set": False}, "none of which has the id of an image"),
+        ({"made": Made.EVALUATED, "own_set": False}, "none of which shares its id with an image"),
         ({"made": Made.EVALUATED, "own_set": False, "shared": None}, ""),
         (
             {"split": "validation"},
@@ -371,7 +371,7 @@ def test_compare_warns_of_what_is_so_and_of_nothing_else(name: str) -> None:
 TEMPLATES = sorted(
     entry.name for entry in resources.files("medcnn.pages").iterdir() if entry.name.endswith(".j2")
 )
-PROMPT = "To be written by those who answer for the model."
+PROMPT = "To be written by those responsible for the model."
 """Of the model card: asks, and tells nothing."""
 
 

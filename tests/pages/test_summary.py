@@ -49,7 +49,7 @@ def test_validation_numbers_are_said_to_flatter(simulate) -> None:
 def test_where_patients_are_not_known_none_are_counted(simulate) -> None:
     text = says(simulate(Kind.BINARY), "image")
     assert text.startswith("On 120 test images, which are in neither its training nor its valid")
-    assert "their patients are not known, and may be" in text
+    assert "but their patients are unknown and may be" in text
 
 
 def test_exclusive_classes_are_held_against_the_most_frequent_one(simulate) -> None:
@@ -74,7 +74,7 @@ def test_all_images_of_a_set_are_no_split(simulate) -> None:
 def test_of_findings_that_tie_none_is_called_the_weakest(simulate) -> None:
     predictions = simulate(Kind.MULTILABEL)
     text = says(replace(predictions, logits=np.where(predictions.targets == 1, 9.0, -9.0)))
-    assert "By finding, it is" not in text
+    assert "By finding, it ranges" not in text
     assert "It is the same for every finding; for mass it is 1.00 (" in text
     grades = simulate(Kind.ORDINAL)
     right = replace(grades, logits=np.where(grades.targets == 1, 9.0, -9.0))
@@ -88,7 +88,7 @@ def test_grades_are_given_with_their_kappa(simulate) -> None:
 
 def test_findings_are_told_from_the_weakest_to_the_strongest(simulate) -> None:
     text = says(simulate(Kind.MULTILABEL))
-    assert "By finding, it is 0." in text
+    assert "By finding, it ranges from 0." in text
 
 
 def test_images_that_could_not_be_read_are_counted(simulate) -> None:

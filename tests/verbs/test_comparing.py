@@ -93,7 +93,7 @@ def test_models_are_compared_within_each_group_that_is_large_enough(
     tested = [d for g in found.values() for d in g["differences"] if d["p"] is not None]
     page = (tmp_path / "out" / "comparison.html").read_text()
     assert f"adjusted by Holm for all {len(tested)} of these differences" in page
-    assert "A group is too small if" in page
+    assert "A group counts as too small if" in page
     assert run([*words, f"output={tmp_path / 'no'}", "subgroups=none"]) == 0
     assert "By subgroup" not in (tmp_path / "no" / "comparison.html").read_text()
     assert run([*words, f"output={tmp_path / 'wrong'}", "subgroups=[sx]"]) == 2
@@ -114,7 +114,7 @@ def test_what_is_not_known_is_never_shown_as_a_number(
         "<style.*?</style>", "", (output / "comparison.html").read_text(), flags=re.DOTALL
     )
     assert not re.search(r"\bnan\b", shown)
-    assert "AUROC of b is n/a, of a n/a" in shown
+    assert "AUROC is n/a for b and n/a for a" in shown
     content = json.loads((output / "comparison.json").read_text())
     assert content["settings"] == {"weights_of": ["null", "in1k"]}
 

@@ -203,7 +203,7 @@ def test_copies_of_old_training_images_at_a_new_hospital_are_reported(
     fine = ("trainer.epochs=1", "trainer.threads=1", "trainer.device=cpu", "explain=null")
     assert run("finetune", best, *words, *fine, f"run_dir={tmp_path / 'f'}") == 0
     assert run("external", best, *words, "split=test", f"run_dir={tmp_path / 'e'}") == 0
-    told = "3 of 14 images judged here are, or look like copies of, images that the old model was"
+    told = "3 of the 14 images scored here are, or look like copies of, images used to train"
     for file in ("f/new_hospital.html", "f/report.html", "e/external.html"):
         assert told in page(tmp_path / file), file
         assert "(2 with exactly the same pixels)" in page(tmp_path / file), file
@@ -219,8 +219,8 @@ def test_a_hospital_of_other_images_is_said_to_hold_no_copies_and_without_the_ol
     words = Hospital(tmp_path / "new", first=5000).words()
     assert run("external", best, *words, f"run_dir={tmp_path / 'e'}") == 0
     text = page(tmp_path / "e/external.html")
-    assert "none of 60 images judged here looks like a copy" in text
+    assert "none of the 60 images scored here looks like a copy" in text
     assert run("external", best, *words, "old_data=none", f"run_dir={tmp_path / 'n'}") == 0
     text = page(tmp_path / "n/external.html")
-    assert "copies of images that the old model was trained with would not be noticed" in text
+    assert "copies of images that the old model was trained with would go unnoticed" in text
     assert "looks like a copy" not in text

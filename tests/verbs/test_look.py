@@ -78,7 +78,7 @@ def test_images_of_the_validation_excite_channels_under_pseudonyms(
     assert "Every layer gets a gradient" in html
     assert len(re.findall(r"6×6 px · image-[0-9a-f]+", html)) == 2 * EXAMPLES
     assert "Meyer" not in html
-    assert "keep it where the images may be kept" in html
+    assert "keep it only where the images may be kept" in html
     capsys.readouterr()
     for more, said in (
         (["stage=layer9"], "no such stage; did you mean"),
@@ -194,7 +194,7 @@ DEAD = replace(OTHERS, watched={"dead/relu": 0.9}, trouble=("relu: never fires",
     [
         ("flips", Seen(moves=(MOVED,)), "in 1 of 2 moved images (50 %)", [Seen(moves=(STILL,))]),
         ("steady", Seen(moves=(STILL,)), "the same in all 2", [Seen(moves=(MOVED,)), Seen()]),
-        ("alike", Seen(correlations=(0.9, 0.2)), "1 of 2 filters correlate", [Seen()]),
+        ("alike", Seen(correlations=(0.9, 0.2)), "1 of 2 filters have a correlation", [Seen()]),
         (
             "no filters",
             Seen(moves=(STILL,)),
@@ -203,7 +203,7 @@ DEAD = replace(OTHERS, watched={"dead/relu": 0.9}, trouble=("relu: never fires",
         ),
         ("alone", Seen(moves=(STILL,)), "Only this image was looked at", [OTHERS, Seen()]),
         ("examples", OTHERS, "of 20 images of the validation split, drawn from 90", [Seen()]),
-        ("watched", DEAD, "with the loss of the training", [OTHERS, Seen()]),
+        ("watched", DEAD, "with the training loss", [OTHERS, Seen()]),
         ("trouble", DEAD, "relu: never fires.", [OTHERS, replace(DEAD, trouble=())]),
         (
             "no trouble",

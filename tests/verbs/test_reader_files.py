@@ -36,7 +36,7 @@ def test_published_readers_stand_beside_the_model_with_what_limits_the_compariso
     assert "8 dermatologists, mean" in text
     assert "Marchetti et al. 2018" in text
     assert "one-sided, exact binomial" in text
-    assert "The readers did not see the images of the model" in text
+    assert "The readers did not see the model's images" in text
     assert "Images of one patient are alike" in text
     assert "95 raters" not in text, "this model has no class of that name"
     assert run("report", folder) == 0
@@ -53,7 +53,7 @@ def test_readers_of_these_very_images_are_not_said_to_have_seen_others(folder: P
     text = page(folder)
     assert "reader 1" in text
     assert "reader 2" in text
-    assert "did not see the images of the model" not in text
+    assert "did not see the model's images" not in text
     assert "dashed boxes" in text
 
 
@@ -79,7 +79,7 @@ def test_readers_of_single_images_are_compared_with_the_model_image_by_image(
     assert "These readers were compared with the model image by image" in text
     assert "Some readers read only part of the images" in text
     assert "one-sided, exact binomial" not in text
-    assert "did not see the images of the model" not in text
+    assert "did not see the model's images" not in text
     kept = json.loads((folder / "run.json").read_text())["readers"]
     assert [r["who"] for r in kept] == ["reader 1", "reader 2"], "readers are people, too"
     assert "Ames" not in text + (folder / "readings.csv").read_text()

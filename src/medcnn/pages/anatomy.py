@@ -12,7 +12,7 @@ from typing import Any
 from medcnn.pages.format import counted, percent
 
 Pair = tuple[int, int]
-# What positions are pooled by, or looked at side by side.
+# Kinds of layers that pool positions.
 POOLS = ("max pool", "average pool", "pool")
 
 
@@ -23,19 +23,20 @@ class Layer:
     Attributes:
         name: of the module that it belongs to.
         kind: `conv`, `linear`, `max pool`, `batch norm`, ...
-        kernel: height and width of the window; None: it has none, as have the next three.
+        kernel: height and width of the window; None if it has none, so that the next three mean
+            nothing.
         padding: top, bottom, left, right.
-        given: shape of what comes in, without the batch.
-        made: shape of what goes out.
-        map: height and width of its positions; None: not known.
+        given: shape of the input, without the batch.
+        made: shape of the output.
+        map: number of its positions, as height and width; None if unknown.
         parameters: its own.
         macs: multiply-adds.
-        size_bytes: of what it writes, in float32.
-        sees_px: height and width of the part of the image that one position depends on; infinite:
-            all of it; None: not known.
-        jump_px: how far apart the parts of neighbouring positions lie; None: one position, or not
-            known.
-        unread: rows and columns at the end of what comes in that no window reaches.
+        size_bytes: of its output, in float32.
+        sees_px: height and width of the part of the image that one position depends on; infinite
+            for all of it, None if unknown.
+        jump_px: how far apart the parts of neighbouring positions lie; None if there is one
+            position, or if unknown.
+        unread: rows and columns at the end of the input that no window reaches.
     """
 
     name: str
@@ -83,9 +84,9 @@ class Anatomy:
     Attributes:
         name: as the command calls it.
         size_px: height and width of the image.
-        layers: in the order in which they work.
-        roomy_px: the smallest image of which the last map has more than one position; 0: this one
-            has, or none was found.
+        layers: in the order in which they run.
+        roomy_px: the smallest image whose last map has more than one position; 0 if this one's has,
+            or if none was found.
     """
 
     name: str
@@ -107,18 +108,18 @@ class Anatomy:
 
     @property
     def conv_share(self) -> float:
-        """Of the multiply-adds, in convolutions."""
+        """Share of the multiply-adds that is in convolutions."""
         return sum(la.macs for la in self.layers if "conv" in la.kind) / max(1, self.macs)
 
     @property
     def linear_share(self) -> float:
-        """Of the parameters, in fully connected layers."""
+        """Share of the parameters that is in fully connected layers."""
         linear = sum(la.parameters for la in self.layers if la.kind == "linear")
         return linear / max(1, self.parameters)
 
     @property
     def last_map(self) -> Layer | None:
-        """The last layer with a map, before its positions become one; None: not known."""
+        """The last layer with a map, before its positions become one; None if unknown."""
         if any(la.sees_px is None for la in self.layers if la.given):
             return None
         windowed = (la for la in self.layers if la.kernel or la.kind not in POOLS)
@@ -126,7 +127,7 @@ class Anatomy:
 
     @property
     def vanishes(self) -> Layer | None:
-        """The layer whose window leaves one position of a map of several."""
+        """The layer whose window reduces a map of several positions to one."""
         return next(
             (
                 la
@@ -138,7 +139,7 @@ class Anatomy:
         )
 
     def first_at_once(self, lesion_px: float) -> Layer | None:
-        """The first layer of which one position can see a lesion of that width whole."""
+        """The first layer at which one position can see the whole of a lesion of that width."""
         known = (la for la in self.layers if la.sees_px is not None)
         return next((la for la in known if min(la.sees_px or (0.0,)) >= lesion_px), None)
 
@@ -149,7 +150,7 @@ def cross(sizes: tuple[int, ...]) -> str:
 
 
 def seen(px: tuple[float, float] | None) -> str:
-    """A receptive field: `43 px`, `7×43 px` where it is no square, `all`."""
+    """A receptive field: `43 px`, `7×43 px` if it is not square, or `the whole image`."""
     if px is None:
         return "not known"
     high, wide = px
@@ -252,7 +253,7 @@ COLUMNS = (
 
 
 def table(networks: list[Anatomy]) -> str:
-    """All layers of all networks as CSV. Blank: it has none, or it is not known; inf: all."""
+    """All layers of all networks as CSV. Blank: none or unknown; inf: the whole image."""
     text = io.StringIO()
     out = csv.writer(text, lineterminator="\n")
     out.writerow(COLUMNS)

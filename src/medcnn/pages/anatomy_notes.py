@@ -1,4 +1,4 @@
-"""What `medcnn inspect` says of a network, and the facts by which it is true."""
+"""What `medcnn inspect` says about a network, each sentence with its condition."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ class Looked:
     """A network, and the lesion it should find.
 
     Attributes:
-        lesion_px: its width in pixels of the network's image; 0: none was given.
-        lesion_mm: as it was given; 0: in pixels.
+        lesion_px: its width in pixels of the network's image; 0 if none was given.
+        lesion_mm: its width as given; 0 if it was given in pixels.
     """
 
     anatomy: Anatomy
@@ -25,7 +25,7 @@ class Looked:
 
 
 def _losses(of: Looked) -> list[str]:
-    """Layers that leave pixels at the border out."""
+    """Layers that leave out pixels at the border."""
     found = []
     for layer in of.anatomy.layers:
         if any(layer.unread) and layer.kernel:
@@ -53,7 +53,7 @@ def _lesion(of: Looked) -> str:
 
 
 def _step(of: Looked) -> float:
-    """How far apart positions of the last map lie in the image; 0: not known."""
+    """How far apart positions of the last map lie in the image; 0 if unknown."""
     last = of.anatomy.last_map
     return max(last.jump_px) if last and last.jump_px else 0.0
 
@@ -65,11 +65,11 @@ NOTES: dict[str, Statement[Looked]] = {
     ),
     "vanishes": Statement(
         lambda of: (
-            f"From {getattr(of.anatomy.vanishes, 'name', '')} on, the map has one position: where "
-            "in the image something was is lost there."
+            f"From {getattr(of.anatomy.vanishes, 'name', '')} on, the map has one position, so "
+            "where in the image something was is lost there."
             + (
-                f" At least {of.anatomy.roomy_px} px (data.size_px={of.anatomy.roomy_px}) leave "
-                "more than one."
+                f" An image of at least {of.anatomy.roomy_px} px "
+                f"(data.size_px={of.anatomy.roomy_px}) leaves more than one."
                 if of.anatomy.roomy_px
                 else ""
             )
@@ -81,14 +81,14 @@ NOTES: dict[str, Statement[Looked]] = {
         lambda of: (
             f"Positions of the last map are {_step(of):.3g} px apart, so that lesion is "
             f"{percent(of.lesion_px / _step(of), 0)} % of a step wide: at best, the last map can "
-            "say that it is there, and hardly where. A larger data.size_px makes it wider."
+            "say that it is there, but hardly where. A larger data.size_px makes it wider."
         ),
         lambda of: 0 < of.lesion_px < _step(of),
     ),
     "lesion lost": Statement(
         lambda of: (
-            f"A lesion of {of.lesion_mm:g} mm is {of.lesion_px:.2g} px wide there: less than two "
-            "pixels may not be visible at all."
+            f"A lesion of {of.lesion_mm:g} mm is {of.lesion_px:.2g} px wide there: anything under "
+            "two pixels may not be visible at all."
         ),
         lambda of: of.lesion_mm > 0 and of.lesion_px < 2,
     ),
@@ -113,7 +113,7 @@ def _untraced(of: Looked) -> Layer | None:
 
 
 def _whole(of: Looked) -> Layer | None:
-    """The first layer whose every position depends on all of the image, though it has several."""
+    """The first layer at which every position depends on the whole image, though it has several."""
     return next(
         (la for la in of.anatomy.layers if la.sees_px and math.isinf(max(la.sees_px))), None
     )
@@ -122,13 +122,13 @@ def _whole(of: Looked) -> Layer | None:
 # How to read the tables of a network.
 READING: dict[str, Statement[Anatomy]] = {
     "memory": Statement(
-        "Memory is that of the outputs of one image in 32-bit floats, which a training keeps for "
-        "the way back.",
+        "Memory is that of the outputs for one image in 32-bit floats, which training keeps for "
+        "the backward pass.",
         lambda of: of.size_bytes > 0,
     ),
     "sees": Statement(
         "What a position sees is the part of the image that can change it at all, up to and beyond "
-        "the border; what does change it lies mostly in the middle of that.",
+        "the border; what does change it lies mostly in the middle of that part.",
         lambda of: any(la.jump_px for la in of.layers),
     ),
     "arithmetic": Statement(

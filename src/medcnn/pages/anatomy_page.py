@@ -28,8 +28,8 @@ def page(
 
     Args:
         outputs: how many the last layers have.
-        members: those of the networks that were trained.
-        score: that they were trained for.
+        members: the networks that were trained.
+        score: the one they were judged by.
     """
     networks = [of.anatomy for of in looked]
     names = ", ".join(of.name for of in networks)

@@ -32,7 +32,7 @@ _INDENT = " " * 11
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Audit:
-    """The findings of a set, worst first, and how well the search for copies works, if measured."""
+    """The findings about a set, worst first, and how well copies are found, if measured."""
 
     manifest: Manifest
     looks: Looks
@@ -101,7 +101,7 @@ def _searched(audit: Audit) -> str:
     others = "" if noun == "image" else f"of other {noun}s "
     return (
         "To measure the search for near-duplicates, copies of images of this set were made in "
-        f"memory and searched: {parts} were found (recall {percent(found.recall)} %), together "
+        f"memory and searched for: {parts} were found (recall {percent(found.recall)} %), along "
         f"with {counted(found.false, 'image')} {others}(precision {percent(found.precision)} %)."
     )
 
@@ -179,7 +179,7 @@ def html(audit: Audit) -> str:
 
 
 def audit_facts(audit: Audit) -> Facts:
-    """What the page shows and was searched for."""
+    """What the page shows, and what was searched for."""
     noun, means = audit.manifest.group_noun, {"border_tells", "thumbnail_tells"}
     whose = {noun, "of"}  # columns that name patients ("of" for pairs of images)
     named = any(whose & set(f.columns) and f.rows for f in audit.findings)

@@ -1,4 +1,4 @@
-"""Reporting checklists, filled in with what a run knows about itself; the rest is marked missing.
+"""Reporting checklists, filled in with what a run records about itself; the rest is marked missing.
 
 `checklist.tsv` has each item, in our own words, and its numbers in each list; the papers are
 decisive. Sources: CLAIM 2024 (Tejani et al. 2024, Radiology: Artificial Intelligence 6(4)),
@@ -30,7 +30,7 @@ LISTS = ("CLAIM 2024", "TRIPOD+AI", "STARD 2015", "STARD-AI")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Item:
-    """A question, its numbers in each list, and the name in SAYS of a run's answer."""
+    """A question, its numbers in each list, and the name in SAYS of what answers it."""
 
     asks: str
     says: str
@@ -61,14 +61,14 @@ def filled(run: Run, facts: Facts) -> list[Filled]:
     """Every item, with an empty text if a human must write it.
 
     Args:
-        run: `run.json`; whatever it lacks leaves items empty.
+        run: `run.json`; items that need what it lacks stay empty.
         facts: of the page, with the sections that texts may point to.
     """
     return [Filled(item, SAYS[item.says](run, facts) if item.says else "") for item in items()]
 
 
 def missing(rows: Sequence[Filled]) -> dict[str, tuple[int, int]]:
-    """For each list, how many of its numbers have a row without text, and how many it has."""
+    """For each list, how many of its items have a row without text, and how many it has."""
     counts = {}
     for name in LISTS:
         every = {n for row in rows for n in row.item.numbers[name]}
@@ -83,9 +83,9 @@ def summed_up(rows: Sequence[Filled]) -> str:
         return ""
     counts = [f"{empty} of {of} items of {name}" for name, (empty, of) in missing(rows).items()]
     return (
-        f"The questions of {', '.join(LISTS[:-1])} and {LISTS[-1]} to a paper, answered as far as "
-        f"this run can. Missing are {', '.join(counts[:-1])} and {counts[-1]}: only the authors "
-        "of the study can write these."
+        f"The checklists of {', '.join(LISTS[:-1])} and {LISTS[-1]}, filled in as far as this run "
+        f"allows. Missing are {', '.join(counts[:-1])} and {counts[-1]}: only the authors of the "
+        "study can write these."
     )
 
 
@@ -191,9 +191,9 @@ def _training(run: Run, _: Facts) -> str:
 
 
 def _selection(run: Run, _: Facts) -> str:
-    """Test was not consulted, if this run, or an evaluation of it, opened it only once."""
+    """Test was not consulted if this run, or an evaluation of it, opened it only once."""
     epoch, once = _at(run, "best_epoch"), len(_at(run, "test_looks") or ()) == 1
-    after = "; test was opened once, after that" if once else ""
+    after = "; the test split was opened once, after that" if once else ""
     return f"Best validation score, epoch {epoch}{after}." if epoch else ""
 
 
@@ -217,7 +217,7 @@ def _updating(run: Run, facts: Facts) -> str:
     if facts.made is Made.EVALUATED:
         return "None: the checkpoint was used unchanged."
     once = facts.made is Made.TRAINED and len(_at(run, "test_looks") or ()) == 1
-    return "None: nothing was fitted after test was opened." if once else ""
+    return "None: nothing was fitted after the test split was opened." if once else ""
 
 
 def _metrics(_run: Run, facts: Facts) -> str:
@@ -241,8 +241,8 @@ def _external(run: Run, facts: Facts) -> str:
     if not source or facts.made is not Made.EVALUATED or facts.own_set or facts.shared != 0:
         return ""
     return (
-        f"Evaluated on {_at(run, 'report.source')}, trained on {source}; no image has the id of an "
-        "image used in training or validation."
+        f"Evaluated on {_at(run, 'report.source')}, trained on {source}; no image shares its id "
+        "with an image used in training or validation."
     )
 
 

@@ -1,4 +1,4 @@
-"""What `medcnn compare` warns of besides the differences, and the facts by which it is true."""
+"""What `medcnn compare` warns of besides the differences, each with its condition."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ FEW = 30
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Beside:
-    """What is known of the compared runs; what is not stays as it is here.
+    """What is known about the compared runs; the defaults mean unknown.
 
     Attributes:
-        split: whose images are compared.
-        runs: how many runs.
-        trained: every run is the training itself, whose own split this is.
-        left_out: run -> images that not all runs have, 0 for those without.
-        unread: run -> images that could not be read, of those that have some.
-        groups: patients, lesions or images, as `noun` calls them.
+        split: the one whose images are compared.
+        runs: their number.
+        trained: whether every run is a training and this is its own split.
+        left_out: run -> how many of its images not all runs have.
+        unread: run -> how many images could not be read; only runs that have some.
+        groups: number of patients, lesions or images, as `noun` calls them.
     """
 
     split: str = ""
@@ -52,13 +52,13 @@ NOTES: dict[str, Statement[Beside]] = {
         lambda b: any(b.unread.values()),
     ),
     "chosen by test": Statement(
-        "Choosing the best of several runs by their test scores makes its score too good: "
-        "choose by split=validation, and compare what was chosen on test.",
+        "Choosing the best of several runs by their test scores makes its score too optimistic: "
+        "choose with split=validation, and compare the chosen run on test.",
         lambda b: b.split == "test" and b.runs > 2,
     ),
     "fitted": Statement(
         lambda b: (
-            f"These are {b.split} images, which each run has fitted something to: what runs "
+            f"These are {b.split} images, to which each run has fitted something: a run that "
             "fitted more closely looks better here."
         ),
         lambda b: _of_fitting(b) and b.trained,
@@ -70,7 +70,7 @@ NOTES: dict[str, Statement[Beside]] = {
         lambda b: _of_fitting(b) and not b.trained,
     ),
     "few": Statement(
-        lambda b: f"With fewer than {FEW} {b.noun}s only large differences can be seen.",
+        lambda b: f"With fewer than {FEW} {b.noun}s, only large differences can be seen.",
         lambda b: b.groups is not None and b.groups < FEW,
     ),
 }

@@ -138,7 +138,7 @@ class Compared:
     Attributes:
         main: the difference in the first score, `title`.
         sure: whether it has an interval.
-        judged: number of scores with a better side; by these it is `better` and `worse`.
+        judged: number of scores with a better side; `better`, `worse`: in how many of them it is.
     """
 
     def __init__(self, first: str, name: str, pairing: Pairing, group_noun: str) -> None:
@@ -153,7 +153,7 @@ class Compared:
 
 def _values(c: Compared) -> str:
     d = c.main
-    return f"{c.title} of {c.name} is {number(d.other)}, of {c.first} {number(d.reference)}"
+    return f"{c.title} is {number(d.other)} for {c.name} and {number(d.reference)} for {c.first}"
 
 
 def _difference(c: Compared) -> str:
@@ -201,13 +201,13 @@ COMPARED: dict[str, Statement[Compared]] = {
     "different": _meaning("different", "This is more than chance would explain."),
     "not inferior": _meaning(
         "not inferior",
-        lambda c: f"In {c.title}, {c.name} is not inferior by the margin of {_margin(c)}.",
+        lambda c: f"In {c.title}, {c.name} is not inferior at the margin of {_margin(c)}.",
     ),
     "not excluded": _meaning(
         "inferiority not excluded",
         lambda c: f"Its {c.title} may be worse by {_margin(c)} or more.",
     ),
-    "chance": _meaning("", "This may be chance: these images do not show which is better."),
+    "chance": _meaning("", "This may be due to chance: these images do not show which is better."),
     "others": Statement(_counted, lambda c: c.several and bool(c.better + c.worse)),
     "no others": Statement(
         lambda c: f"None of the {c.judged} scores compared shows a significant difference.",

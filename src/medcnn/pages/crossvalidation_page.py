@@ -23,19 +23,19 @@ from medcnn.statistics.metrics.table import DEFAULT_SCORE, METRICS
 from medcnn.statistics.subgroups import Subgroups
 
 ONE_ANSWER = 0.95
-"""Share of the images from which on the models are said to have one answer."""
+"""Share of the images at which the models are said to have one answer."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Crossed:
-    """A cross-validation that is done.
+    """A finished cross-validation.
 
     Attributes:
         dealt: repeat -> the images with their folds.
         names: (repeat, fold) -> folder of that run, below that of the cross-validation.
         groups: of the first repeat.
-        answers: class -> share of the images that its models gave it; empty for findings that do
-            not exclude each other.
+        answers: class -> share of the images to which the models gave it; empty for findings that
+            do not exclude each other.
     """
 
     backbone: str
@@ -80,7 +80,7 @@ class Crossed:
         return self.whole.group_noun
 
     def spread(self, score: str) -> tuple[float, float]:
-        """Lowest and highest value of a fold; nan where it is defined in none."""
+        """Lowest and highest value of a fold; nan if it is defined in none."""
         known = [v for row in self.found.by_fold[score] for v in row if not math.isnan(v)]
         return (min(known), max(known)) if known else (math.nan, math.nan)
 
@@ -106,7 +106,7 @@ def _value(c: Crossed) -> str:
 
 def _spread(c: Crossed) -> str:
     low, high = c.spread(c.main.name)
-    return f"The single models lie between {number(low)} and {number(high)}."
+    return f"The individual models lie between {number(low)} and {number(high)}."
 
 
 def _repeats(c: Crossed) -> str:
@@ -128,22 +128,22 @@ SAYS: dict[str, Statement[Crossed]] = {
     "spread": Statement(_spread, lambda c: not math.isnan(c.main.value)),
     "repeats": Statement(_repeats, lambda c: c.repeats > 1 and not math.isnan(c.main.value)),
     "recipe": Statement(
-        "These scores are about the settings, not about one model: each fold trained its own. "
-        "Epoch, thresholds and calibration were chosen on validation images from the training "
-        "folds.",
+        "These scores describe the settings, not one model: each fold trained its own. Epoch, "
+        "thresholds and calibration were chosen on validation images from the training folds.",
         lambda c: True,
     ),
     "interval": Statement(
         lambda c: (
-            f"An interval says how far the mean would move with other {c.group_noun}s tested by "
-            f"the same models; {c.group_noun}s were resampled, each with all images. It does not "
-            "cover training again on other images, which the repeats only partly show."
+            "An interval says how far the mean would move if the same models were tested on other "
+            f"{c.group_noun}s; {c.group_noun}s were resampled, each with all images. It does not "
+            "cover training again on other images, which the repeats show only in part."
         ),
         lambda c: c.sure and c.group_noun != "image",
     ),
     "interval of images": Statement(
-        "An interval says how far the mean would move with other images tested by the same models. "
-        "The set does not say which images belong to one patient, so it may be too narrow.",
+        "An interval says how far the mean would move if the same models were tested on other "
+        "images. The set does not say which images belong to the same patient, so it may be too "
+        "narrow.",
         lambda c: c.sure and c.group_noun == "image",
     ),
     "one answer": Statement(
@@ -155,27 +155,27 @@ SAYS: dict[str, Statement[Crossed]] = {
         lambda c: c.commonest[1] >= ONE_ANSWER,
     ),
     "spread of folds": Statement(
-        "The spread over folds is shown beside the score. It is no interval: the models share most "
-        "of their training images, and each is tested on few.",
+        "The spread over folds is shown beside the score. It is not an interval: the models share "
+        "most of their training images, and each is tested on few.",
         lambda c: True,
     ),
     "pooled": Statement(
         "No score above is computed from all folds in one table. That would rank images of "
         "different models against each other; if one model gives higher probabilities than "
-        "another, the pooled AUROC is wrong although each model ranks its own images well.",
+        "another, the pooled AUROC is wrong even if each model ranks its own images well.",
         lambda c: True,
     ),
     "left out": Statement(
-        "Calibration error is not averaged over folds: it is larger in small folds for the same "
-        "model. The report of each fold has it.",
+        "Calibration error is not averaged over folds: for the same model, it is larger in small "
+        "folds. The report of each fold has it.",
         lambda c: True,
     ),
     "groups": Statement(
         lambda c: (
-            "Groups count the decisions and probabilities of all folds together, each as the model "
-            f"gave it that never saw the {c.group_noun}: a group has too few in each fold for "
-            "means over folds. AUROC by group would rank images of different models against each "
-            "other; the report of each fold has it."
+            "Groups pool the decisions and probabilities of all folds, each from the model that "
+            f"never saw the {c.group_noun}: a group has too few in each fold for means over folds. "
+            "AUROC by group would rank images of different models against each other; the report "
+            "of each fold has it."
         ),
         lambda c: bool(c.groups.groups),
     ),
@@ -185,9 +185,9 @@ SAYS: dict[str, Statement[Crossed]] = {
     ),
     "test": Statement(
         lambda c: (
-            f"The fixed test split of the set ({counted(c.left_alone, 'image')}) was neither "
-            "trained on nor looked at. To use it once at the end: medcnn evaluate with this folder "
-            "as checkpoint."
+            f"The set's fixed test split ({counted(c.left_alone, 'image')}) was neither trained on "
+            "nor looked at. To use it once at the end, run medcnn evaluate with this folder as "
+            "checkpoint."
         ),
         lambda c: c.left_alone > 0,
     ),
@@ -227,7 +227,7 @@ def crossvalidation_page(crossed: Crossed, notes: list[str]) -> str:
 
 
 def _said(crossed: Crossed, *names: str) -> str:
-    """What is said of the cross-validation, or (of `GROUPS`) of its subgroups."""
+    """What is said about the cross-validation, or (by `GROUPS`) about its subgroups."""
     found = crossed.groups
     facts = Facts(
         sections=frozenset(sections(found)),
@@ -242,7 +242,7 @@ def _said(crossed: Crossed, *names: str) -> str:
 
 
 def table(manifest: Manifest) -> list[list[str]]:
-    """The folds as they were dealt: a head, and a row for each."""
+    """The folds as dealt: a head, and a row for each."""
     counts = manifest.fold_counts()
     names = [key for key in next(iter(counts.values())) if key.startswith("label:")]
     groups = ["groups"] if manifest.grouped else []

@@ -21,7 +21,7 @@ from medcnn.statistics.metrics.table import METRICS
 SHOWN = 48
 """Points of a drawn line."""
 NEXT = 2
-"""Scores that are asked for where none is given: so many hundredths above that of today."""
+"""How many scores are asked for if none is given: the next hundredths above the best so far."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,7 +29,7 @@ class Arm:
     """One way to make a model, at every size.
 
     Attributes:
-        asked: scores to reach; empty: a little more than now.
+        asked: scores to reach; if empty, a little more than now.
     """
 
     name: str
@@ -46,10 +46,10 @@ class Arm:
 
 @dataclass(frozen=True, kw_only=True)
 class Curves:
-    """A learning curve that is done.
+    """A finished learning curve.
 
     Attributes:
-        images: patients trained on -> their images, by the first seed.
+        images: patients trained on -> their images, for the first seed.
         tested: images of the test split, of `tested_groups`.
         same: what trainings of all sizes have in common: steps or epochs.
     """
@@ -77,13 +77,13 @@ class Curves:
         return any(arm.name != "probe" for arm in self.arms)
 
     def of(self, patients: float) -> str:
-        """`1,080 patients`, in three digits where they are estimated."""
+        """`1,080 patients`, to three digits, as an estimate has no more."""
         return counted(round(float(f"{patients:.3g}")), self.group_noun)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Asked:
-    """A score that an arm is asked for."""
+    """A score that an arm should reach."""
 
     found: Curves
     arm: Arm
@@ -110,11 +110,11 @@ def _interval(a: Asked) -> str:
 
 
 def _open(a: Asked) -> str:
-    """What the interval adds where the best curve does not reach the score."""
+    """What the interval adds if the best curve does not reach the score."""
     if math.isnan(a.needed.low):
-        return f" Nor does any other curve that fits the runs, up to {a.end}."
+        return f" No other curve that fits the runs reaches it either, up to {a.end}."
     start = a.needed.low or float(a.arm.curve.sizes[0])
-    return f" Other curves that fit the runs reach it, from {a.found.of(start)} on."
+    return f" Other curves that fit the runs reach it from {a.found.of(start)} on."
 
 
 NEEDED: dict[str, Statement[Asked]] = {
@@ -134,14 +134,14 @@ NEEDED: dict[str, Statement[Asked]] = {
     ),
     "beyond": Statement(
         lambda a: (
-            f"{a.start} needs more than {a.end}, {FARTHEST} times those at hand; farther than that "
-            f"the curve is not followed.{_open(a)}"
+            f"{a.start} needs more than {a.end}, {FARTHEST} times those at hand; the curve is not "
+            f"followed any farther.{_open(a)}"
         ),
         lambda a: a.needed.reach is Reach.BEYOND,
     ),
     "never": Statement(
         lambda a: (
-            f"{a.start} is not reached by the best curve, with any number of labels: it levels off "
+            f"{a.start} is not reached by the best curve with any number of labels: it levels off "
             f"at {number(a.arm.curve.plateau)}.{_open(a)}"
         ),
         lambda a: a.needed.reach is Reach.NEVER,
@@ -157,7 +157,7 @@ def _value(found: Curves, arm: Arm) -> str:
     return (
         f"{_named(found, arm)}{found.title} is {number(last)} with {end} to train on and "
         f"{number(first)} with {start} (means of {curve.seeds} runs; with {end}, the 95 % interval "
-        f"of the curve in new {found.group_noun}s is {number(low)} to {number(high)})."
+        f"of the curve for new {found.group_noun}s is {number(low)} to {number(high)})."
     )
 
 
@@ -177,9 +177,9 @@ SAYS: dict[str, Statement[Curves]] = {
     "band": Statement(
         lambda c: (
             "Dots are runs. The line is the fitted curve: the error is a plateau plus a power of "
-            f"the number of {c.group_noun}s. The shaded band is a 95 % prediction band: there the "
-            f"score of one more model lies, trained on so many other {c.group_noun}s and used on "
-            "new ones. Beyond the dashed line the curve is extrapolated."
+            f"the number of {c.group_noun}s. The shaded band is a 95 % prediction band for the "
+            f"score of one more model, trained on as many other {c.group_noun}s and used on new "
+            "ones. Beyond the dashed line, the curve is extrapolated."
         ),
         lambda c: True,
     ),
@@ -191,36 +191,37 @@ SAYS: dict[str, Statement[Curves]] = {
                 if c.tested_groups < c.tested
                 else ""
             )
-            + ", which were not in any training. Intervals cover the choice of the "
+            + ", which no training used. Intervals cover the choice of the "
             f"{c.group_noun}s tested and of those trained on."
         ),
         lambda c: True,
     ),
     "nested": Statement(
         lambda c: (
-            f"Each size contains the {c.group_noun}s of the smaller ones, with the labels in their "
-            "shares; each seed takes others. Validation stays whole at every size, and its labels "
-            "are not counted."
+            f"Each size contains the {c.group_noun}s of the smaller ones and keeps the shares of "
+            "the labels; each seed draws others. Validation stays whole at every size, and its "
+            "labels are not counted."
         ),
         lambda c: True,
     ),
     "steps": Statement(
-        "Trainings of all sizes take the same number of steps, and have the same settings; they "
-        "were not tuned for each size.",
+        "Training takes the same number of steps at every size, with the same settings; they were "
+        "not tuned for each size.",
         lambda c: c.trained and c.same == "steps",
     ),
     "epochs": Statement(
-        "Trainings of all sizes take the same number of epochs, so small sizes take fewer steps: "
-        "part of the rise may be longer training.",
+        "Training takes the same number of epochs at every size, so small sizes take fewer steps: "
+        "part of the rise may be due to longer training.",
         lambda c: c.trained and c.same == "epochs",
     ),
     "probe": Statement(
-        "A probe is a logistic regression on features of the network as it is; validation chooses "
-        "its penalty at each size.",
+        "A probe is a logistic regression on features of the unchanged network; its penalty is "
+        "chosen on validation at each size.",
         lambda c: any(arm.name == "probe" for arm in c.arms),
     ),
     "images": Statement(
-        "The set does not say which images belong to one patient, so intervals may be too narrow.",
+        "The set does not say which images belong to the same patient, so intervals may be too "
+        "narrow.",
         lambda c: not c.grouped,
     ),
 }

@@ -1,4 +1,4 @@
-"""`external.html`: whether a model keeps at another hospital what it showed at home."""
+"""`external.html`: whether a model performs at another hospital as it did at home."""
 
 from __future__ import annotations
 
@@ -37,11 +37,11 @@ LOSES, KEEPS, GAINS, UNSURE = "loses", "keeps", "gains", "unsure"
 
 @dataclass(frozen=True, kw_only=True)
 class External:
-    """What the page is made of.
+    """The content of the page.
 
     Attributes:
         images, groups: judged at home and here.
-        differences: here less home, first the means over labels.
+        differences: here minus home, first the means over labels.
         intercept: of calibration here, a mean over labels.
     """
 
@@ -85,7 +85,7 @@ class External:
 
     @property
     def moved(self) -> Prevalence | None:
-        """The label whose share changed most."""
+        """The label whose prevalence changed most."""
         known = [p for p in self.prevalences if not math.isnan(p.here + p.there)]
         return max(known, key=lambda p: abs(p.here - p.there), default=None)
 
@@ -126,14 +126,15 @@ def _calibration(f: External) -> str:
 
 
 def _wrong(f: External) -> bool | None:
-    """Whether the mean of the probabilities is wrong here; None where that cannot be said."""
+    """Whether the mean of the probabilities is wrong here; None if that cannot be said."""
     return None if math.isnan(f.intercept.low) else not f.intercept.low <= 0 <= f.intercept.high
 
 
 def _recalibration(f: External) -> str:
     parts = [
-        f"{r.label}: {max(r.ways, key=lambda w: r.ways[w])}, Brier score {number(r.brier[0])} to "
-        f"{number(r.brier[1])} and calibration error {number(r.ece[0])} to {number(r.ece[1])}"
+        f"{r.label}: {max(r.ways, key=lambda w: r.ways[w])}, Brier score from "
+        f"{number(r.brier[0])} to {number(r.brier[1])} and calibration error from "
+        f"{number(r.ece[0])} to {number(r.ece[1])}"
         for r in f.final
         if max(r.ways, key=lambda w: r.ways[w]) is not Way.NONE
     ]
@@ -152,7 +153,7 @@ def _cut(f: External) -> str:
     if c.change.low <= 0 <= c.change.high:
         words = "is not shown to find fewer or more"
     return (
-        f"The stored threshold of {c.here.label} {words} of the positives here than at home: "
+        f"The stored threshold for {c.here.label} {words} of the positives here than at home: "
         f"sensitivity {number(c.here.sensitivity.value)} against "
         f"{number(c.there.sensitivity.value)} (difference {change}; 95 % interval {interval}), "
         f"specificity {number(c.here.specificity.value)} against "
@@ -174,8 +175,8 @@ def _unexplained(f: External) -> str:
     p = f.unexplained[0]
     low, high = (percent(v, 0) for v in (p.estimated.low, p.estimated.high))
     return (
-        f"More than prevalences changed: from the model's answers alone, {low} to {high} of 100 "
-        f"images would show {p.label} here, and {of_hundred(p.here)} do."
+        f"More than prevalences changed: judging by the model's answers alone, {low} to {high} of "
+        f"100 images would show {p.label} here, but {of_hundred(p.here)} do."
     )
 
 
@@ -188,21 +189,22 @@ def _features_apart(f: External) -> bool:
 
 
 SUMMARY: dict[str, Statement[External]] = {
-    LOSES: Statement(lambda f: f"The model loses here: {_main(f)}.", lambda f: f.verdict == LOSES),
+    LOSES: Statement(
+        lambda f: f"The model performs worse here than at home: {_main(f)}.",
+        lambda f: f.verdict == LOSES,
+    ),
     KEEPS: Statement(
         lambda f: (
-            f"The model keeps here what it showed at home, to within {f.margin:g}: {_main(f)}."
+            f"The model performs no worse here than at home, to within {f.margin:g}: {_main(f)}."
         ),
         lambda f: f.verdict == KEEPS,
     ),
     GAINS: Statement(
-        lambda f: f"The model is better here than at home: {_main(f)}.",
+        lambda f: f"The model performs better here than at home: {_main(f)}.",
         lambda f: f.verdict == GAINS,
     ),
     UNSURE: Statement(
-        lambda f: (
-            f"Whether the model keeps here what it showed at home cannot be said: {_main(f)}."
-        ),
+        lambda f: f"Whether the model performs as well here as at home cannot be said: {_main(f)}.",
         lambda f: f.verdict == UNSURE and f.of(MAIN) is not None,
     ),
     "nothing shared": Statement(
@@ -212,7 +214,7 @@ SUMMARY: dict[str, Statement[External]] = {
     ),
     "told apart": Statement(
         "The two sources can be told apart by brightness, colour and layout alone. So a difference "
-        "in scores may come from how images are made as much as from the patients, and images of "
+        "in scores may come as much from how images are made as from the patients, and images of "
         "both in one training or test set would reward a model for recognising the source.",
         _apart,
     ),
@@ -250,18 +252,19 @@ DETAILS: dict[str, Statement[External]] = {
     "research": Statement("Not a medical device.", lambda f: True),
     "means": Statement(
         lambda f: (
-            "Differences are here less home. The two hospitals have different "
+            "Differences are here minus home. The two hospitals have different "
             f"{f.group_noun}s, so their variances add up; {f.group_noun}s were resampled, each "
-            "with all images. Only labels that both have count. A difference may come from other "
-            "cases (milder, rarer) as well as from a model that works less well on the same ones."
+            "with all images. Only labels that both have count. A difference may come from "
+            "different cases (milder, rarer) as well as from a model that works less well on the "
+            "same ones."
         ),
         lambda f: bool(f.differences),
     ),
     "closed": Statement(
-        "A closed test takes the least of four changes that fits as well as the largest: none, an "
-        "intercept, intercept and slope, a refit on the logits of all outputs. It was tried on so "
-        "many labelled cases (20 draws; the last row in ten parts) and judged on the others; "
-        "nothing was judged on cases it was fitted to.",
+        "A closed test picks the smallest of four changes that fits as well as the largest: none, "
+        "an intercept, intercept and slope, or a refit on the logits of all outputs. It was tried "
+        "on the stated number of labelled cases (20 draws; the last row in ten parts) and judged "
+        "on the others; nothing was judged on cases it was fitted to.",
         lambda f: bool(f.recalibrated),
     ),
     "few events": Statement(
@@ -270,12 +273,12 @@ DETAILS: dict[str, Statement[External]] = {
         lambda f: any(r.events < 100 for r in f.final),
     ),
     "same": Statement(
-        "The last two columns are the threshold that would be as sensitive here as the stored one "
-        "is at home, found on these very images: choose it on others.",
+        "The last two columns show the threshold that would be as sensitive here as the stored one "
+        "is at home, and its specificity. It was found on these same images: choose it on others.",
         lambda f: bool(f.cuts),
     ),
     "bbse": Statement(
-        "The estimate takes the confusion matrix of home and the answers here, without any label "
+        "The estimate uses the confusion matrix at home and the answers here, but no labels from "
         "here; it is right if only prevalences changed (black box shift estimation).",
         lambda f: bool(f.prevalences),
     ),

@@ -18,8 +18,8 @@ from medcnn.statistics.decisions import PatientReadout
 
 Of = TypeVar("Of", contravariant=True)
 STARTS_THAT_ARE_KNOWN = frozenset({"auto", "none", "pretrained"})
-"""Settings of `model.weights` for random weights or timm's; a file may contain a network that was
-trained on these images."""
+"""Settings of `model.weights` that mean random weights or timm's; a file may contain a network that
+was trained on these images."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +58,7 @@ class Facts:
     made: Made = Made.UNKNOWN  # what this folder is to the model
     own_set: bool = False  # the images and splits are those of the model's training
     leaks: int | None = None  # groups in more than one split
-    shared: int | None = None  # judged images with the id of an image used in training
+    shared: int | None = None  # judged images that share their id with an image used in training
     allowed: frozenset[str] | None = None  # checks whose refusal audit.allow turned off
     warned: frozenset[str] | None = None  # checks of the audit that warned in the training
     copies_sought: bool = False  # near-duplicates were searched for in the training
@@ -78,23 +78,23 @@ class Facts:
     wanted: str = ""  # requested coverage of prediction sets
     per: str = ""  # the unit of that guarantee, `patient` or `image`
     aurc: str = ""  # area under the curve of risk and coverage
-    unlike: tuple[str, ...] = ()  # verdicts on images that come more often than stated
+    unlike: tuple[str, ...] = ()  # verdicts on images given more often than stated
     readers: int = 0  # points beside the ROC curves
-    readers_elsewhere: int = 0  # so many of them saw other images
-    readers_paired: int = 0  # so many were compared with the model image by image
-    readers_untested: int = 0  # so many of them without a p, since too few patients were read
-    readers_partly: bool = False  # some of them read a part of the images
+    readers_elsewhere: int = 0  # how many of them saw other images
+    readers_paired: int = 0  # how many were compared with the model image by image
+    readers_untested: int = 0  # how many of these have no p, since too few patients were read
+    readers_partly: bool = False  # some of them read only part of the images
     readers_boxed: bool = False  # some have intervals
-    several_each: bool = False  # some group has several of the judged images
+    several_each: bool = False  # some groups have several of the judged images
     maps_by: str = ""  # the method of the gallery's maps
     maps_failed: tuple[str, ...] = ()  # the checks that these maps did not pass
     listed: int = 0  # images that could not be read and are in the report's table
-    unlisted: int = 0  # others
+    unlisted: int = 0  # the other unreadable images
     margin: float | None = None  # how much worse a model may be
-    margin_of: str = ""  # in which score
+    margin_of: str = ""  # the score with that margin
     methods: frozenset[str] = frozenset()  # of intervals of differences
     tests: int = 0  # differences that were tested
-    mcnemar: int = 0  # tests of McNemar
+    mcnemar: int = 0  # number of McNemar tests
     differing_settings: int = 0  # of the runs compared
     shows_images: bool = False  # the page contains images of the data
     numbered: bool = False  # named by their number in the data set
@@ -102,7 +102,7 @@ class Facts:
     together: PatientReadout | None = None  # how the images of a patient are read together
     useful: tuple[tuple[str, tuple[float, float] | None], ...] = ()  # thresholds, by label
     costs: tuple[float, float] | None = None  # of a miss and a false alarm
-    gaps: int = 0  # between subgroups, whose intervals hold together
+    gaps: int = 0  # between subgroups, whose intervals hold jointly
     gap_level: str = ""  # of each of these intervals alone
     alarms: tuple[str, ...] = ()  # gaps whose interval excludes 0, one per group
     small_groups: bool = False  # in which two models are not compared
@@ -123,7 +123,7 @@ class Facts:
 
 
 def facts_of(run: Mapping[str, Any], split: str = "") -> dict[str, Any]:
-    """The `Facts` in `run.json`; older files have fewer, and support fewer sentences."""
+    """The `Facts` in `run.json`; older files have fewer and support fewer sentences."""
     stored, config = _mapping(run, "report"), _mapping(run, "config")
     origin = run.get("trained_on")
     made = (
@@ -161,7 +161,7 @@ def facts_of(run: Mapping[str, Any], split: str = "") -> dict[str, Any]:
 
 
 def known_start(config: Mapping[str, Any]) -> bool:
-    """Whether a training began with random weights or with timm's."""
+    """Whether training began with random weights or with timm's."""
     model = _mapping(config, "model")
     of_timm = ":" not in str(model.get("backbone", ":"))  # hf-hub: anyone's
     named = str(model.get("weights")) in STARTS_THAT_ARE_KNOWN

@@ -1,4 +1,4 @@
-"""Networks that were trained on one set with one recipe: what each scores, and what it costs."""
+"""Networks trained on one set with one recipe: what each scores, and what it costs."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ class Member:
     """A network with its runs, which differ by their seed alone.
 
     Attributes:
-        scores: value, low and high of each run, over patients; nan: it has no interval.
-        images_per_s: of the last epoch of each run that has it.
-        peak_bytes: of each run that has it.
+        scores: value, low and high of each run, over patients; nan if it has no interval.
+        images_per_s: in the last epoch of each run that recorded it.
+        peak_bytes: of each run that recorded it.
     """
 
     anatomy: Anatomy
@@ -93,8 +93,8 @@ def chart(members: Sequence[Member], score: str) -> Chart:
 
 FAMILY: dict[str, Statement[Sequence[Member]]] = {
     "seeds": Statement(
-        "A score is the mean of the runs of a network; its interval is the mean of their intervals "
-        "over patients, and no narrower than that of the mean.",
+        "A score is the mean over the runs of a network; its interval is the mean of their "
+        "intervals over patients, and no narrower than that of the mean.",
         lambda members: any(len(of.scores) > 1 for of in members),
     ),
     "one seed": Statement(
@@ -103,11 +103,11 @@ FAMILY: dict[str, Statement[Sequence[Member]]] = {
     ),
     "speed": Statement(
         "Images per second are those of training in the last epoch, on the machine of the runs and "
-        "beside whatever else ran there.",
+        "alongside whatever else ran there.",
         lambda members: any(of.images_per_s for of in members),
     ),
     "memory": Statement(
-        "Peak memory is that of the GPU where there was one, else of the whole process.",
+        "Peak memory is that of the GPU if there was one, otherwise of the whole process.",
         lambda members: any(of.peak_bytes for of in members),
     ),
 }

@@ -1,5 +1,5 @@
 """The charts of the report, each a drawing by `svg` with its numbers: per class, for referral, and
-for the training."""
+for training."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ MOST_POINTS = 100
 SPECIFICITIES = (0.5, 0.7, 0.8, 0.9, 0.95, 0.99)
 RECALLS = (0.1, 0.25, 0.5, 0.75, 0.9, 1.0)
 MARKED = (0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 0.9)
-"""Thresholds of net benefit with a number."""
+"""Thresholds at which the net benefit is given as a number."""
 SHARES_KEPT = (0.25, 0.5, 0.75, 0.9, 1.0)
 MOST_EPOCHS_BEHIND, MOST_EPOCHS_MARKED = 10, 40
 
@@ -58,7 +58,7 @@ def roc_chart(label: OneLabel, readers: Sequence[ReaderPoint] = ()) -> Chart:
 
 
 def _edges(point: ReaderPoint) -> tuple[list[float], list[float]]:
-    """The box around a point, as a closed line; nothing where it is not known."""
+    """The box around a point, as a closed line; nothing if it is unknown."""
     if point.box is None:
         return [], []
     (low, high), (least, most) = point.box
@@ -280,7 +280,7 @@ def classes(
 
 
 def training(history: Sequence[Mapping[str, float]], chosen: float | None = None) -> list[Chart]:
-    """Loss, validation scores and learning rates, as far as the history has them.
+    """Loss, validation scores and learning rates, those that the history has.
 
     Args:
         chosen: the epoch whose weights were kept.

@@ -14,11 +14,11 @@ LOST = {
     "quarantined": "in quarantine",
     "unused": "could not be used",
 }
-"""Why images are not used; older runs only know how many predictions are missing."""
+"""Why images are not used; older runs only record how many predictions are missing."""
 
 
 def used(stored: Mapping[str, Any]) -> dict[str, int]:
-    """Split -> number of used images; empty for older runs, which do not know what was lost."""
+    """Split -> number of used images; empty for older runs, which did not record what was lost."""
     missing = stored.get("lost")
     if missing is None:
         return {}

@@ -1,4 +1,4 @@
-"""How pages write numbers: short, but never so short that uncertain looks certain.
+"""How pages write numbers: short, but never so short that something uncertain looks certain.
 
 0.997 is not 1, and 99.96 % is not 100 %: a value near an end of its scale gets enough digits to
 differ from that end.
@@ -79,7 +79,7 @@ def moment(iso: str) -> str:
 
 
 def whose(note: str, noun: str) -> str:
-    """A note of a score with what its groups are: `based on only 4 patients`."""
+    """A score's note that names its groups: `based on only 4 patients`."""
     return re.sub(r"\b(based on only \d+|fewer than \d+) group(s?)\b", rf"\1 {noun}\2", note)
 
 

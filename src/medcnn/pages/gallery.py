@@ -20,32 +20,33 @@ KINDS = {
     "false alarm": "False alarms",
     "least certain": "Least certain",
 }
-# Of checks: how a failed one is called in the sentence that warns.
+# What the warning says of each failed check.
 CHECKS = {
     "weights": "they hardly change when all weights are random",
-    "agreement": "another method gives other maps",
+    "agreement": "another method produces different maps",
     "pointing": "they are not shown to point at the marked lesions more often than chance",
-    "outside": "their share outside the picture is as large as that of an even map",
+    "outside": "their share outside the picture is as large as that of a uniform map",
 }
 
 
 MAPS: dict[str, Statement[Facts]] = {
     "maps": Statement(
         lambda f: (
-            f"Maps by {f.maps_by} of the named class: on the left what the network saw, on the "
-            "right where its logit comes from. Colours go from 0 to the highest value of each map."
+            f"Maps of the named class by {f.maps_by}: on the left, what the network saw; on the "
+            "right, where its logit comes from. Colours run from 0 to the highest value of each "
+            "map."
         ),
         lambda f: "maps" in f.sections and bool(f.maps_by),
     ),
     "maps explain nothing": Statement(
         lambda f: (
             "These maps explain nothing: "
-            f"{'; '.join(CHECKS[name] for name in f.maps_failed)}. Do not read them."
+            f"{'; '.join(CHECKS[name] for name in f.maps_failed)}. Do not interpret them."
         ),
         lambda f: "maps" in f.sections and bool(f.maps_failed),
     ),
     "maps passed": Statement(
-        "The maps passed the checks below. They show where the network looked, not why, and not "
+        "The maps passed the checks below. They show where the network looked, but not why, nor "
         "that it is right.",
         lambda f: "maps" in f.sections and not f.maps_failed,
     ),
@@ -58,14 +59,14 @@ def failed(maps: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def grouped(maps: Mapping[str, Any]) -> list[tuple[str, list[Mapping[str, Any]]]]:
-    """Heading and images of each kind that there is."""
+    """Heading and images of each kind present."""
     cases = maps.get("cases", ())
     found = [(title, [c for c in cases if c["kind"] == kind]) for kind, title in KINDS.items()]
     return [(title, of) for title, of in found if of]
 
 
 def checked(maps: Mapping[str, Any]) -> list[tuple[str, str, str, str, str]]:
-    """What was checked, what was found, what was wanted, of how many maps, and the verdict."""
+    """What was checked, what was found, what was required, of how many maps, and the verdict."""
     return [
         (*_words(check, maps), counted(check["maps"], "map"), _verdict(check))
         for check in maps.get("checks", ())

@@ -21,8 +21,8 @@ MOST_ALARMS = 3
 def _useful(f: Facts) -> str:
     found = [f"{name} {short(ends[0])} to {short(ends[1])}" for name, ends in f.useful if ends]
     return (
-        "Acting on the model is shown to be better than treating everyone and treating no one, at "
-        f"these thresholds (each at 95 %): {listed(found, MOST_LISTED)}."
+        "Acting on the model is shown to be better than both treating everyone and treating no one "
+        f"at these thresholds (each at 95 %): {listed(found, MOST_LISTED)}."
     )
 
 
@@ -34,26 +34,26 @@ RULE_WORDS = {
 
 
 _TRUTH = {
-    Kind.BINARY: "It is present if any image shows it",
-    Kind.MULTILABEL: "A finding is present if any image shows it",
+    Kind.BINARY: "The condition counts as present if any image shows it",
+    Kind.MULTILABEL: "A finding counts as present if any image shows it",
     Kind.ORDINAL: "The grade is the highest of any image",
-    Kind.MULTICLASS: "The class is that of all images; where they differ, nothing is scored",
+    Kind.MULTICLASS: "The class is that of all images; if they differ, nothing is scored",
 }
 
 
 def _together(f: Facts) -> str:
-    """Of `medcnn.statistics.patients`."""
+    """The rule of `medcnn.statistics.patients`."""
     of = f.together
-    assert of is not None, "the statement holds only where there is a rule"
+    assert of is not None, "the statement holds only if there is a rule"
     unit = f"{f.group_noun} and {of.unit}" if of.unit else f.group_noun
     words = {"mean": "mean", "maximum": "maximum", "noisy_or": "noisy-or"}
     tried = ", ".join(f"{words.get(r, r)} {number(v)}" for r, v in of.scores.items() if r in words)
-    why = f"no AUROC on validation ({of.units:,}) could choose another rule"
+    why = f"no other rule could be chosen by AUROC on validation ({of.units:,})"
     if tried:
-        why = f"it had the highest AUROC on the {of.units:,} of validation ({tried})"
+        why = f"this rule had the highest AUROC on the {of.units:,} in validation ({tried})"
     return (
-        f"The probability of a {unit} is {RULE_WORDS[of.rule]} of those of the images; {why}. "
-        "Decisions have thresholds of their own."
+        f"The probability for a {unit} is {RULE_WORDS[of.rule]} of those of its images; {why}. "
+        "Decisions use thresholds of their own."
     )
 
 
@@ -77,16 +77,16 @@ GROUPS: dict[str, Statement[Facts]] = {
     ),
     "benefit: not shown": Statement(
         lambda f: (
-            "Acting on the model is not shown to be better than treating everyone and treating no "
-            "one at any threshold, for "
+            "Acting on the model is not shown to be better than both treating everyone and "
+            "treating no one at any threshold for "
             f"{listed([n for n, ends in f.useful if not ends], MOST_LISTED)}."
         ),
         lambda f: "benefit" in f.sections and any(not ends for _, ends in f.useful),
     ),
     "benefit": Statement(
-        "Net benefit counts each found case as 1 and each false alarm as t / (1 - t), per image: "
-        "the threshold t states how many false alarms one case is worth. The dashed lines are its "
-        "95 % interval, and 0, which is treating no one.",
+        "Net benefit per image adds 1 for each case found and subtracts t / (1 - t) for each false "
+        "alarm: the threshold t states how many false alarms one case is worth. The dashed lines "
+        "are its 95 % interval and 0, the net benefit of treating no one.",
         _has("benefit"),
     ),
     "costs": Statement(
@@ -96,8 +96,8 @@ GROUPS: dict[str, Statement[Facts]] = {
     "patients": Statement(_together, lambda f: "patients" in f.sections and f.together is not None),
     "patients: number": Statement(
         lambda f: (
-            f"The number of images of a {f.group_noun} alone has an AUROC of "
-            f"{number(f.together.scores[IMAGES]) if f.together else ''} there; the largest and the "
+            f"The mere number of a {f.group_noun}'s images has an AUROC of "
+            f"{number(f.together.scores[IMAGES]) if f.together else ''} there; the maximum and the "
             "noisy-or grow with it."
         ),
         lambda f: (
@@ -110,16 +110,16 @@ GROUPS: dict[str, Statement[Facts]] = {
     ),
     "subgroups: alarms": Statement(_alarms, lambda f: "subgroups" in f.sections and bool(f.alarms)),
     "subgroups: no alarm": Statement(
-        "Every gap between a group and the others may be chance here. That does not show "
-        "that there is none: each cell says how large a gap must be to be probably seen.",
+        "Every gap between a group and the others may be due to chance here. That does not show "
+        "that there are none: each cell says how large a gap must be to be likely to show.",
         lambda f: "subgroups" in f.sections and f.gaps > 0 and not f.alarms,
     ),
     "subgroups: gaps": Statement(
         lambda f: (
             "A gap is the score of a group minus that of all other images. The intervals of all "
-            f"{f.gaps:,} gaps hold together at 95 %, each alone at {f.gap_level}; Holm's p "
-            "is adjusted for the same gaps. A gap of the size after 'shows from' would be seen in "
-            "80 of 100 samples like this one."
+            f"{f.gaps:,} gaps hold jointly at 95 %, each alone at {f.gap_level}; Holm's p "
+            "is adjusted for the same gaps. A gap of the size after 'detectable from' would be "
+            "seen in 80 of 100 samples like this one."
         ),
         lambda f: "subgroups" in f.sections and f.gaps > 0,
     ),
@@ -128,19 +128,17 @@ GROUPS: dict[str, Statement[Facts]] = {
         _has("mean over labels"),
     ),
     "subgroups: small": Statement(
-        lambda f: (
-            f"A group shows no score that is based on fewer than {FEWEST_SHOWN} {f.group_noun}s."
-        ),
+        lambda f: f"Scores that rest on fewer than {FEWEST_SHOWN} {f.group_noun}s are not shown.",
         _has("small groups"),
     ),
     "subgroups: mix": Statement(
-        "A gap need not be the fault of the model: a group may have other cases.",
+        "A gap need not be the model's fault: a group may have different cases.",
         _has("subgroups"),
     ),
     "subgroups: skin tone": Statement(
         "Skin tone is estimated from the colour at the border of the image (individual typology "
-        "angle). It depends on lamp, camera and gel, and on lesions that reach the border: it is "
-        "not a person's skin type.",
+        "angle). It depends on lighting, camera and gel, and on lesions that reach the border: it "
+        "is not a person's skin type.",
         _has("skin tone"),
     ),
 }

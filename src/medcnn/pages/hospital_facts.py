@@ -1,5 +1,5 @@
-"""What is known of the old and the new model in a new hospital, and of its images: the facts that
-`hospital_page` makes statements of."""
+"""What is known about the old and the new model in a new hospital, and about its images: the facts
+behind the statements of `hospital_page`."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from medcnn.statistics.metrics.table import METRICS
 
 OLD, RECALIBRATED, PROBE, TUNED = "old model", "recalibrated", "probe", "fine-tuned"
 DARK_SD = 0.5
-"""Standard deviations there, from which on images are said to look different here."""
+"""By how many standard deviations (there) images must differ to be said to look different here."""
 MOVED = 0.05
-"""Share of the images, from which on a prevalence is said to differ."""
+"""By what share of the images a prevalence must change to be said to differ."""
 WORDS = {
     "brightness": ("darker", "brighter"),
     "contrast": ("lower in contrast", "higher in contrast"),
@@ -37,17 +37,17 @@ class Copies:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shift:
-    """In what the images here differ from those there, at the old hospital.
+    """How the images here differ from those there, at the old hospital.
 
     Attributes:
         prevalence: class -> (share of the assessed images, how many were assessed) there and here.
         unlike: how many of how many images here look unlike those of the old training.
-        sizes_px: median width and height of the files there and here; None where not known.
+        sizes_px: median width and height of the files there and here; None if unknown.
         looks: brightness, contrast, colour -> mean there, mean here, standard deviation there.
         apart: AUROC of a probe that distinguishes the two; None if there are too few patients.
-        features: the same of a probe on the features of the model's own body.
-        copies: of the images that are judged here; None if they were not searched.
-        missing: why the images there are not at hand; empty where they are.
+        features: the same for a probe on the features of the model's own body.
+        copies: among the images scored here; None if they were not searched for.
+        missing: why the images there are not at hand; empty if they are.
     """
 
     prevalence: Mapping[str, tuple[tuple[float, int], tuple[float, int]]]
@@ -77,7 +77,7 @@ class Shift:
 
 
 class Shifted(Protocol):
-    """What is known of two hospitals' images."""
+    """What is known about two hospitals' images."""
 
     @property
     def group_noun(self) -> str: ...
@@ -91,7 +91,8 @@ class Rule:
     """The rule of acceptance; times are those of `run.json`.
 
     Attributes:
-        older: it stood before training, and before anybody looked at these test images.
+        older: whether it was recorded before training and before anybody looked at these test
+            images.
     """
 
     conditions: tuple[Condition, ...]
@@ -108,17 +109,18 @@ class Rule:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewHospital:
-    """What the page is made of.
+    """The content of the page.
 
     Attributes:
         score: the main one.
-        labelled: images here that have a label, in all splits; `enough` of them to decide by.
-        wise_ft: share of the new weights; None where they were not averaged.
-        shared: classes that old and new model both know.
-        lost: test images without a finite result of the old model.
-        arms: each against the old model, on the new test split.
-        forgetting: the fine-tuned model against the old one on the old test split.
-        old_on_all: the old model on all labelled images here; only where they are few.
+        labelled: images here that have a label, in all splits; `enough`: whether they suffice for a
+            decision.
+        wise_ft: share of the new weights; None if weights were not averaged.
+        shared: classes that both the old and the new model have.
+        lost: test images for which the old model has no finite result.
+        arms: each compared with the old model, on the new test split.
+        forgetting: the fine-tuned model compared with the old one on the old test split.
+        old_on_all: the old model on all labelled images here; only if they are few.
     """
 
     score: str

@@ -1,4 +1,4 @@
-"""`new_hospital.html`: what a hospital needs to decide whether it takes the fine-tuned model."""
+"""`new_hospital.html`: what a hospital needs to decide whether to use the fine-tuned model."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from medcnn.statistics.metrics.table import METRICS
 
 ARM = {
     OLD: "as it is",
-    RECALIBRATED: "the old model, probabilities and thresholds fitted again",
+    RECALIBRATED: "the old model with refitted probabilities and thresholds",
     PROBE: "head trained on frozen features",
     TUNED: "the model of this run",
 }
@@ -53,7 +53,7 @@ def _three(
     against: str,
     extra: Callable[[NewHospital], bool] = lambda _: True,
 ) -> Iterator[tuple[str, Statement[NewHospital]]]:
-    """Statements on one comparison: one of them holds, by its interval."""
+    """Statements about one comparison; its interval decides which one holds."""
     says = {
         "better": f"{subject} is better than {against}",
         "worse": f"{subject} is worse than {against}",
@@ -86,23 +86,23 @@ SUMMARY: dict[str, Statement[NewHospital]] = {
     ),
     "nothing shared": Statement(
         lambda f: (
-            "The old model knows none of the classes of these images "
+            "The old model has none of the classes of these images "
             f"({', '.join(f.classes[:4])}{', ...' if f.classes[4:] else ''}), so the two cannot be "
-            "compared: data.names says which of its classes mean the same."
+            "compared: state in data.names which of its classes mean the same."
         ),
         lambda f: not f.shared and not f.lost,
     ),
     "lost": Statement(
         lambda f: (
-            f"The old model gives no finite result for {counted(f.lost, 'image')}, so the two "
-            "cannot be compared."
+            f"The old model has no finite result for {counted(f.lost, 'image')}, so the two cannot "
+            "be compared."
         ),
         lambda f: f.lost > 0,
     ),
     "few": Statement(
         lambda f: (
             f"Only {counted(f.labelled, 'image')} here {'has' if f.labelled == 1 else 'have'} a "
-            "label, fewer than 50: the test split is too small to decide by, whatever this page "
+            "label, fewer than 50: the test split is too small for a decision, whatever this page "
             "finds."
         ),
         lambda f: not f.enough,
@@ -171,19 +171,19 @@ def _times(f: NewHospital) -> str:
 DETAILS: dict[str, Statement[NewHospital]] = {
     **SHIFTED,
     "part": Statement(
-        lambda f: f"Only the classes that both models know are compared: {', '.join(f.shared)}.",
+        lambda f: f"Only the classes that both models have are compared: {', '.join(f.shared)}.",
         lambda f: 0 < len(f.shared) < len(f.classes),
     ),
     "how": Statement(
         lambda f: (
-            "Each difference is to the old model as it is, on the same images, and its interval is "
-            f"paired by {f.group_noun}. What was chosen or fitted, was so on validation."
+            "Each difference is from the old model as it is, on the same images, and its interval "
+            f"is paired by {f.group_noun}. Whatever was chosen or fitted used validation."
         ),
         lambda f: bool(f.arms),
     ),
     "holm": Statement(
-        "The first sentence is about one difference, chosen beforehand, and goes by its interval. "
-        "p after Holm allows for all differences on this page.",
+        "The first sentence is about one difference, chosen beforehand, and follows its interval. "
+        "Holm's p allows for all differences on this page.",
         lambda f: bool(f.arms),
     ),
     "same as probe": Statement(
@@ -206,14 +206,14 @@ DETAILS: dict[str, Statement[NewHospital]] = {
     "rule: unsure": Statement(
         lambda f: (
             f"Whether the rule is met cannot be said: {_counts(f)}. That is no reason to accept "
-            "the model; more images can decide it."
+            "the model; more images may decide."
         ),
         _has_verdict(Verdict.UNSURE),
     ),
     "rule: means": Statement(
-        "A condition is met where the interval excludes that the fine-tuned model is worse by the "
-        "margin or more, and not met where it excludes that it is worse by less. With a margin of "
-        "0 it has to be better.",
+        "A condition is met if the interval rules out that the fine-tuned model is worse by the "
+        "margin or more, and not met if the interval rules out that it is worse by less. With a "
+        "margin of 0, it has to be better.",
         lambda f: f.rule is not None,
     ),
     "rule: older": Statement(

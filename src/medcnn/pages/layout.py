@@ -25,7 +25,7 @@ OTHERS = ("accuracy", "average_precision", "brier", "ece", "f1", "log_loss")
 MAIN = (*HEADLINES, *OTHERS, "mean_absolute_grade_error")
 """Scores that are always visible; the others are folded away."""
 MOST_CLASSES = 25
-"""Classes of a confusion matrix that fits a page; for more, common confusions are listed."""
+"""Most classes of a confusion matrix that fits a page; for more, common confusions are listed."""
 MOST_CONFUSIONS = 30
 SPLIT_ORDER = ("test", "validation", "train")
 
@@ -83,8 +83,8 @@ def threshold(of: PointResult | CutResult) -> tuple[str, str, str]:
 
 
 def bar(score: Score) -> list[str] | None:
-    """The ends of an interval and its value, in % of a bar from 0 to 1; the second end from the
-    right."""
+    """The ends of an interval and its value, in % of a bar from 0 to 1; the second end is measured
+    from the right."""
     if not METRICS[score.name].higher_is_better or math.isnan(score.low) or score.value < 0:
         return None
     return [f"{100 * max(v, 0):.1f}" for v in (score.low, 1 - score.high, score.value)]

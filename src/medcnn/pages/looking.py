@@ -17,13 +17,13 @@ from medcnn.pages.svg import Axis, Chart
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Move:
-    """An image that is moved in one way.
+    """An image moved in one way.
 
     Attributes:
-        label: the answer to the image as it is.
+        label: the answer for the image as it is.
         amounts: how far.
         probabilities: of that answer.
-        same: whether the decision is that of the image as it is.
+        same: whether the decision is that for the image as it is.
     """
 
     kind: str
@@ -34,7 +34,7 @@ class Move:
 
     @property
     def tried(self) -> int:
-        """Of `amounts`, those that move the image."""
+        """How many of the `amounts` move the image."""
         still = 1.0 if self.kind == "scale" else 0.0
         return sum(amount != still for amount in self.amounts)
 
@@ -84,8 +84,8 @@ class Seen:
     correlations: of each filter of the first layer with the known kernel most like it.
     images: how many others were searched, `of` how many of their `split`.
     noun: whose images they are, one each: patient, lesion or image.
-    watched: dead ReLUs and gradients by layer, as `training.watching` gives them.
-    trouble: what of that keeps a network from learning.
+    watched: dead ReLUs and gradients by layer, as `training.watching` returns them.
+    trouble: which of these keep a network from learning.
     """
 
     moves: tuple[Move, ...] = ()
@@ -110,8 +110,8 @@ LOOKING: dict[str, Statement[Seen]] = {
     "flips": Statement(
         lambda of: (
             f"The decision changes in {of.flips} of {of.tried} moved images "
-            f"({percent(of.flips / of.tried, 0)} %): a photograph taken a moment later may get "
-            "another answer."
+            f"({percent(of.flips / of.tried, 0)} %): a photograph taken a moment later may get a "
+            "different answer."
         ),
         lambda of: of.flips > 0,
     ),
@@ -121,10 +121,10 @@ LOOKING: dict[str, Statement[Seen]] = {
     ),
     "alike": Statement(
         lambda of: (
-            f"{sum(c >= 0.8 for c in of.correlations)} of {len(of.correlations)} filters "
-            "correlate with a known kernel by 0.8 or more. Colours are averaged for that, and the "
-            "kernel of the best fit is chosen among many, so that chance alone gives high values "
-            "to small windows."
+            f"{sum(c >= 0.8 for c in of.correlations)} of {len(of.correlations)} filters have a "
+            "correlation of 0.8 or more with a known kernel. Colours are averaged for that, and "
+            "the best-fitting kernel is chosen among many, so small windows get high values by "
+            "chance alone."
         ),
         lambda of: bool(of.correlations),
     ),
@@ -133,22 +133,22 @@ LOOKING: dict[str, Statement[Seen]] = {
         lambda of: of.tried > 0 and not of.correlations,
     ),
     "alone": Statement(
-        "Only this image was looked at. With split=validation, or data.root= where the images have "
+        "Only this image was looked at. With split=validation, or data.root= if the images have "
         "moved, the page also shows which images excite each channel, dead ReLUs and gradients.",
         lambda of: of.tried > 0 and not of.images,
     ),
     "examples": Statement(
         lambda of: (
-            f"Below the maps: of {_searched(of)}, those that excite a channel most, each of "
-            f"another {of.noun}. The frame is what the position with the highest value depends on, "
-            "and is enlarged beside the image; the middle of it counts most. Without a frame, the "
-            "position depends on the whole image, or on a part that is not known."
+            f"Below the maps: of {_searched(of)}, those that excite a channel most, each of a "
+            f"different {of.noun}. The frame marks what the position with the highest value "
+            "depends on, and is enlarged beside the image; its middle counts most. Without a "
+            "frame, the position depends on the whole image, or on an unknown part of it."
         ),
         lambda of: of.images > 0,
     ),
     "watched": Statement(
-        "Of some of these images, with the loss of the training: which channels a ReLU leaves at 0 "
-        "for all of them, everywhere, and the length of the gradient of each layer's weights "
+        "For some of these images, with the training loss: the channels that a ReLU leaves at 0 "
+        "everywhere in all of them, and the length of the gradient of each layer's weights "
         "relative to that of the weights. Layers are in the order of the network.",
         lambda of: bool(of.watched),
     ),
@@ -182,7 +182,7 @@ def page(
     filters: Sequence[Any],
     stages: Sequence[Stage],
 ) -> str:
-    """The page in HTML; pictures are those that the macro `strip` takes."""
+    """The page in HTML; pictures are those that the macro `strip` accepts."""
     return rendered(
         "look.html.j2",
         title=title,
@@ -202,7 +202,7 @@ def page(
     )
 
 
-# What is known of layers: how their names begin, and how it is called.
+# What is known about layers: how the names begin -> title.
 KINDS = {"dead": "share of dead channels", "gradient": "gradient / weights"}
 
 
@@ -228,10 +228,12 @@ def by_layer(watched: Mapping[str, float], kind: str) -> Chart:
 
 
 def chart(move: Move) -> Chart:
-    """The probability over the amount; a dot is where the decision is another."""
+    """The probability over the amount; a dot marks a different decision."""
     frame = svg.frame(svg.axis(move.kind, move.amounts), Axis(title=f"P({move.label})"))
     points = list(zip(move.amounts, move.probabilities, move.same, strict=True))
-    changed = [(a, p, f"{a:g}: {number(p)}, another decision") for a, p, same in points if not same]
+    changed = [
+        (a, p, f"{a:g}: {number(p)}, different decision") for a, p, same in points if not same
+    ]
     return Chart(
         name=move.kind,
         svg=svg.drawn(
@@ -241,5 +243,5 @@ def chart(move: Move) -> Chart:
             svg.dots(frame, changed, "p2"),
         ),
         head=(move.kind, "probability", "decision"),
-        rows=tuple((f"{a:g}", number(p), "same" if same else "another") for a, p, same in points),
+        rows=tuple((f"{a:g}", number(p), "same" if same else "different") for a, p, same in points),
     )

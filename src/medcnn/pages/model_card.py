@@ -19,7 +19,7 @@ def card_values(
     them.
 
     Args:
-        run: `run.json`; an evaluation knows about the training only what the checkpoint contains.
+        run: `run.json`; an evaluation only knows what the checkpoint says about the training.
     """
     origin, stored = run.get("trained_on") or {}, run.get("report") or {}
     model = (run.get("config") or {}).get("model") or {}
@@ -29,7 +29,7 @@ def card_values(
         "Network": origin.get("backbone")
         if later
         else model.get("backbone") or run.get("backbone"),
-        "Weights it started from": (origin if later else run).get("weights"),
+        "Starting weights": (origin if later else run).get("weights"),
         **_licence(origin if later else run),
         "Trained": moment(str((origin if later else run).get("started") or "")),
         **({"Evaluated": moment(str(run.get("started") or ""))} if later else {}),
@@ -55,4 +55,4 @@ def card_values(
 def _licence(begun: Mapping[str, Any]) -> dict[str, Any]:
     """The licence of the starting weights, if there are any."""
     known = begun.get("weights_licence")
-    return {"Licence of those weights": known} if known or begun.get("pretrained") else {}
+    return {"Licence of the starting weights": known} if known or begun.get("pretrained") else {}

@@ -14,13 +14,13 @@ from medcnn.statistics.monitoring import FEWEST_PATIENTS, Change, Prevalence, Si
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Monitored:
-    """A table of predictions beside validation.
+    """A table of predictions compared with validation.
 
     Attributes:
         images, patients: of both tables, those of validation first.
-        grouped: whether the new table's patients are known; else each image counts as one.
+        grouped: whether the new table's patients are known; if not, each image counts as one.
         same_model: whether both tables say which checkpoint made them.
-        alarm: how often a page without any change may name one.
+        alarm: how often a page may name a change if there is none.
     """
 
     title: str
@@ -50,7 +50,7 @@ class Monitored:
 
 
 def value(change: Change, of: float) -> str:
-    """`12.0 %` of a share, else the mean."""
+    """`12.0 %` for a share, otherwise the mean."""
     return short(of) if change.size is Size.SPREAD else f"{percent(of)} %"
 
 
@@ -60,21 +60,21 @@ def _verdict(m: Monitored) -> str:
     )
     more = f"; and {len(m.called) - 3} more" if len(m.called) > 3 else ""
     return (
-        f"Look at it: {len(m.called)} of {counted(len(m.changes), 'question')} are answered unlike "
-        f"on validation, by more than chance ({listed}{more})."
+        f"Look into it: {len(m.called)} of {counted(len(m.changes), 'question')} are answered "
+        f"differently than on validation, by more than chance ({listed}{more})."
     )
 
 
 def _calm(m: Monitored) -> str:
     spread = [c.shows_from for c in m.changes if c.size is Size.SPREAD and c.shows_from < 1]
     seen = (
-        f" Here a distance up to {number(max(spread), 2)} between distributions may be chance."
+        f" Here, a distance of up to {number(max(spread), 2)} between distributions may be chance."
         if spread
         else ""
     )
     return (
-        f"No reason to look: none of {counted(len(m.changes), 'question')} is answered unlike on "
-        f"validation by more than chance and enough to matter.{seen}"
+        f"No reason to look: none of {counted(len(m.changes), 'question')} is answered differently "
+        f"than on validation by more than chance and enough to matter.{seen}"
     )
 
 
@@ -84,7 +84,7 @@ SAYS: dict[str, Statement[Monitored]] = {
     "calm": Statement(_calm, lambda m: m.enough and bool(m.changes) and not m.called),
     "few": Statement(
         lambda m: (
-            f"Too few to tell: {m.patients[0]:,} patients of validation and {m.patients[1]:,} now; "
+            f"Too few to tell: {m.patients[0]:,} patients in validation and {m.patients[1]:,} now; "
             f"{FEWEST_PATIENTS} of each are needed."
         ),
         lambda m: not m.enough,
@@ -112,18 +112,18 @@ SAYS: dict[str, Statement[Monitored]] = {
     ),
     "other model": Statement(
         "At least one of the tables does not say which checkpoint made it, so a difference may be "
-        "that of two models.",
+        "one between two models.",
         lambda m: not m.same_model,
     ),
     "prevalence": Statement(
-        "Estimated from how often each label is called, with the sensitivity and specificity of "
+        "Estimated from how often each label is called, with the sensitivity and specificity on "
         "validation (Rogan and Gladen). It holds if only prevalence changed. Labels that the model "
         "barely distinguishes have no row.",
         lambda m: bool(m.prevalences),
     ),
     "no truth": Statement(
         "A change says that something is different, not that the model is worse: only labels of "
-        "new images can tell.",
+        "new images can tell that.",
         lambda m: m.enough and bool(m.called),
     ),
 }
@@ -162,7 +162,7 @@ def monitor_page(monitored: Monitored) -> str:
     return rendered(
         "monitor.html.j2",
         title=monitored.title,
-        task=f"{counted(now, 'image')} beside {counted(before, 'image')} of validation",
+        task=f"{counted(now, 'image')} compared with {counted(before, 'image')} of validation",
         warnings=(),
         sentences=sentences(monitored) if monitored.enough else [say(SAYS, monitored, "few")],
         rows=rows if monitored.enough else [],

@@ -44,7 +44,7 @@ def overlaid(pixels: Pixels, values: Floats) -> NDArray[np.uint8]:
 
 
 def highest(values: Floats) -> float:
-    """The largest positive value; 0 where none is."""
+    """The largest positive value; 0 if there is none."""
     return max(0.0, float(np.nanmax(values))) if np.isfinite(values).any() else 0.0
 
 

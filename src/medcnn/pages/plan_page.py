@@ -1,4 +1,4 @@
-"""The output of `medcnn plan`, and what a checklist says of a plan."""
+"""The output of `medcnn plan`, and what a checklist says about a plan."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from medcnn.statistics.planning import AIMS, Need
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Planned:
-    """`made` is when, in the form of `run.json`; `settings` are those of the command."""
+    """`made` is the time, in the form of `run.json`; `settings` are those of the command."""
 
     made: str
     settings: Mapping[str, Any]
@@ -52,7 +52,7 @@ def _verdict(p: Planned) -> str:
 def _clustered(p: Planned) -> str:
     m, icc = p.settings["images_per_patient"], p.settings["icc"]
     return (
-        f"A patient has {m:g} images, which correlate with {icc:g}: "
+        f"Each patient has {m:g} images, with a correlation of {icc:g}: "
         f"{1 + (m - 1) * icc:.3g} of them tell as much as one image of another patient."
     )
 
@@ -61,8 +61,8 @@ def _test(p: Planned) -> str:
     s = p.settings
     return (
         f"The test is one-sided at 2.5 % and has a power of {100 * s['power']:g} % if both models "
-        f"are equally good and their scores correlate with {s['correlation']:g}; if they correlate "
-        "less, it needs more."
+        f"are equally good and the correlation of their scores is {s['correlation']:g}; with a "
+        "lower one, it needs more patients."
     )
 
 
@@ -83,12 +83,12 @@ PLAN: dict[str, Statement[Planned]] = {
     "test": Statement(_test, lambda p: p.has("not inferior")),
     "slope": Statement(
         "The size for the calibration slope assumes that the log-odds are normal in each class "
-        "with the same spread; a model whose probabilities differ less needs more.",
+        "with the same spread; a model whose probabilities vary less needs more.",
         lambda p: p.has("slope") and not p.settings["logits"],
     ),
     "guesses": Statement(
         "These sizes rest on expected values, which a pilot or an earlier study must bear out. "
-        "They hold for a test set that no model and no threshold was chosen on.",
+        "They hold for a test set on which no model or threshold was chosen.",
         lambda p: bool(p.needs),
     ),
 }
@@ -184,6 +184,6 @@ SIZED: dict[str, Statement[Kept]] = {
 
 
 def sample_size(run: Run, split: str) -> str:
-    """What a checklist says of the plan in `run.json`, or "" without one."""
+    """What a checklist says about the plan in `run.json`, or "" without one."""
     kept = Kept(plan=run.get("plan") or {}, run=run, split=split)
     return say(SIZED, kept, *SIZED)

@@ -13,10 +13,10 @@ from medcnn.statistics.reader_points import Beside, beside, kept_points
 
 READERS: dict[str, Statement[Facts]] = {
     "readers: test": Statement(
-        "p is the probability that a model with the readers' sensitivity finds at least as many of "
-        "these images (one-sided, exact binomial). A small p says that this model is more "
-        "sensitive where it raises as few false alarms. The readers' sensitivity is taken as "
-        "exact, and the threshold is the one with their specificity on these very images.",
+        "p is the probability that a model with the readers' sensitivity would find at least as "
+        "many of these images (one-sided, exact binomial). A small p means that this model is more "
+        "sensitive at equally few false alarms. The readers' sensitivity is taken as exact, and "
+        "the threshold is the one that gives their specificity on these same images.",
         lambda f: f.readers > f.readers_paired,
     ),
     "readers: paired": Statement(
@@ -29,61 +29,61 @@ READERS: dict[str, Statement[Facts]] = {
     "readers: resamples": Statement(
         lambda f: (
             f"p is the share of 1,000 resamples of {f.group_noun}s in which the model, with as few "
-            "false alarms as the reader, finds no more than the reader."
+            "false alarms as the reader, finds no more than the reader does."
         ),
         lambda f: f.readers_paired > f.readers_untested,
     ),
     "readers: too few": Statement(
         lambda f: (
             f"p is not given for readers of fewer than {FEWEST_WITHOUT} {f.group_noun}s without "
-            "the finding: the threshold of the model would be fitted to them."
+            "the finding: the model's threshold would be fitted to them."
         ),
         lambda f: f.readers_untested > 0,
     ),
     "readers: part": Statement(
-        "Some readers read only part of the images. Their points describe that part, and the curve "
-        "describes all.",
+        "Some readers read only part of the images. Their points describe that part, while the "
+        "curve describes all.",
         lambda f: f.readers_partly,
     ),
     "readers: other images": Statement(
         lambda f: (
             f"{'The' if f.readers_elsewhere == f.readers else 'Some'} readers did not see the "
-            "images of the model. Another set is another mix of cases: a difference may be one "
-            "between the images."
+            "model's images. Another set has another mix of cases, so a difference may lie in the "
+            "images."
         ),
         lambda f: f.readers_elsewhere > 0,
     ),
     "readers: several images": Statement(
         lambda f: (
-            f"Images of one {f.group_noun} are alike, and the test takes them as independent: p is "
-            "too small."
+            f"Images of one {f.group_noun} are alike, but the test treats them as independent, so "
+            "p is too small."
         ),
         lambda f: f.readers > f.readers_paired and f.grouped and f.several_each,
     ),
     "readers: boxes": Statement(
         "In the ROC curves, readers are dots in dashed boxes: the 95 % intervals that follow from "
-        "their number of images.",
+        "the number of images they read.",
         lambda f: f.readers > 0 and f.readers_boxed,
     ),
 }
 
 
 def compared(labels: Sequence[OneLabel], stored: Sequence[Mapping[str, Any]]) -> list[Beside]:
-    """Each reader in `run.json` whose class was judged here, beside the model."""
+    """Each reader in `run.json` whose class was judged here, compared with the model."""
     points = kept_points(stored)
     known = {label.name: label for label in labels if label.both_classes}
     return [beside(known[point.label], point) for point in points if point.label in known]
 
 
 def partly(found: Sequence[Beside], labels: Sequence[OneLabel]) -> bool:
-    """Whether a reader who was compared with the model image by image read a part of them."""
+    """Whether a reader compared with the model image by image read only part of the images."""
     judged = {label.name: len(label.target) for label in labels}
     points = [one.point for one in found if one.point.paired]
     return any((p.positives or 0) + (p.negatives or 0) < judged[p.label] for p in points)
 
 
 def rows(found: Sequence[Beside]) -> list[tuple[str, ...]]:
-    """Who, class, their sensitivity and specificity, the model's sensitivity, p, and the source."""
+    """Reader, class, their sensitivity and specificity, the model's sensitivity, p, and source."""
     return [
         (
             one.point.who,

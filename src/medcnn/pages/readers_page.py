@@ -40,7 +40,7 @@ class Read:
 
 READERS: dict[str, Statement[Read]] = {
     "random": Statement(
-        "Readers and cases are both taken as samples: intervals are for other readers like these "
+        "Readers and cases are both treated as samples: intervals are for other readers like these "
         "with other cases like these.",
         lambda r: r.readers > 1,
     ),
@@ -49,12 +49,12 @@ READERS: dict[str, Statement[Read]] = {
         lambda r: r.readers == 1,
     ),
     "few": Statement(
-        lambda r: f"With {r.readers} readers little is known of how readers vary.",
+        lambda r: f"With {r.readers} readers, little is known about how readers vary.",
         lambda r: 1 < r.readers < FEW,
     ),
     "model": Statement(
         lambda r: (
-            f"'{r.model}' is one model and no sample, which stands against "
+            f"'{r.model}' is one model, not a sample, and is compared with "
             + ("each reader" if r.readers > 1 else "the reader")
             + " on the same cases."
         ),
@@ -69,11 +69,11 @@ READERS: dict[str, Statement[Read]] = {
         lambda r: r.tests > 1,
     ),
     "margin": Statement(
-        lambda r: f"The margin of {r.margin:g} is of the {r.margin_of}, one-sided at 2.5 %.",
+        lambda r: f"The margin of {r.margin:g} is for the {r.margin_of}, one-sided at 2.5 %.",
         lambda r: r.margin is not None and r.tests > 0,
     ),
     "laboratory": Statement(
-        "Readers who know that they are in a study, and cases chosen for it, are not the daily "
+        "Readers who know that they are in a study, and cases chosen for it, differ from daily "
         "routine.",
         lambda r: r.readers > 0,
     ),
@@ -86,7 +86,7 @@ def readers_page(
     """One self-contained HTML page.
 
     Args:
-        levels: condition -> endpoint -> mean of its readers; values: and of each reader.
+        levels: condition -> endpoint -> mean over its readers; values: the same for each reader.
     """
     found = [d for p in pairings.values() for d in p.differences]
     judged = next((d for d in found if d.margin is not None), None)

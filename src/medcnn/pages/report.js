@@ -9,7 +9,7 @@
     const found = t.found[i], alarms = t.alarms[i];
     const missed = t.positives - found, cleared = t.negatives - alarms;
     const sensitivity = found / t.positives, specificity = cleared / t.negatives;
-    // an empty field is 0 to Number, and Bayes' theorem takes any number without a complaint
+    // Number reads an empty field as 0, and Bayes' theorem accepts any number without complaint
     const typed = at("cut-prevalence").valueAsNumber / 100;
     const ill = typed >= 0 && typed <= 1 ? typed : NaN;
     at("cut-threshold").textContent = t.thresholds[i].toPrecision(3);

@@ -2,8 +2,8 @@
 and `MODEL_CARD.md` for people who receive the checkpoint.
 
 The report is self-contained: no network, no external fonts, and one short script of our own that
-moves a threshold. Its Content-Security-Policy forbids a browser to run or fetch anything else. The
-same input gives the same bytes.
+moves a threshold. Its Content-Security-Policy forbids the browser to run or fetch anything else.
+The same input gives the same bytes.
 """
 
 from __future__ import annotations
@@ -81,12 +81,12 @@ class Report:
     """The content of the pages; empty parts are left out.
 
     Attributes:
-        run: `run.json`, the basis of statements, checklists and provenance; `verbs.scoring.report`
-            wrote its entry `report`.
+        run: `run.json`, the basis of statements, checklists and provenance; its entry `report` was
+            written by `verbs.scoring.report`.
         predictions, evaluations: by split.
         readouts: operating points, sets and referral, by split.
         subgroups: by split.
-        patients: main scores of patients (or eyes, ...), by split.
+        patients: main scores by patient (or eye, ...), by split.
         errors: from `pictures.worst_errors`.
         maps: from `verbs.steps.gallery`.
     """
@@ -115,7 +115,7 @@ def write_results(
     """Write `metrics.json`, `report.html` and `MODEL_CARD.md` from the content of a run folder.
 
     Args:
-        run: its `run.json`; what is missing there is left out of the pages.
+        run: its `run.json`; anything missing there is left out of the pages.
     """
     stored = run.get("report") or {}
     readouts = {p.split: evaluate_readout(p, stored.get("prevalence")) for p in predictions}
@@ -148,7 +148,7 @@ def write_results(
 
 
 def write_pages(folder: Path, report: Report) -> None:
-    """Write both; an older file stays until the new one is complete."""
+    """Write both pages; an older file stays until the new one is complete."""
     values = content(report)
     write_text(folder / "report.html", rendered("report.html.j2", FILTERS, **values))
     write_text(folder / "MODEL_CARD.md", rendered("model_card.md.j2", FILTERS, **values))

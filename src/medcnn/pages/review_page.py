@@ -1,4 +1,4 @@
-"""The page of `medcnn serve`, and what it shows of one image."""
+"""The page of `medcnn serve`, and what it shows about one image."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from medcnn.statistics.strangeness import USUAL, VERDICTS
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """One class: its probability, and from which one on it is called; None where another rule
+    """One class: its probability, and the one from which it is called; None if another rule
     decides."""
 
     name: str
@@ -28,26 +28,26 @@ class Answer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reviewed:
-    """What is known of one image.
+    """What is known about one image.
 
     Attributes:
-        reason: why there is no prediction; "" where there is one.
-        answers: one for each output, in the order to show; of a binary label also one for the
+        reason: why there is no prediction; "" if there is one.
+        answers: one for each output, in the order to show; for a binary label, also one for the
             negative class.
-        decided: the classes that it calls.
-        rule: how it was made.
+        decided: the classes called.
+        rule: how they were decided.
         wanted: share of truths that prediction sets contain; None without sets.
-        per: `patient` or `image`, of that share.
+        per: the unit of that share, `patient` or `image`.
         within: the prediction set in words.
         refer: whether a human should look at it; None if the model cannot tell.
-        refer_share: of validation, that would be referred.
+        refer_share: share of validation that would be referred.
         verdict: USUAL or one of VERDICTS; None if the model cannot tell.
         mistaken: how often an image like those of validation gets this verdict.
         disagreement: of an ensemble.
-        image: as it was read, to look at.
-        map: over the image; None where there is none, because of `no_map`.
+        image: as it was read, for display.
+        map: over the image; None if there is none, for the reason in `no_map`.
         map_by, map_of: method and class.
-        failed: checks that maps of this model did not pass; None: no checks are stored.
+        failed: checks that maps of this model did not pass; None if no checks are stored.
         facts: what in the header of a DICOM decided how it is read.
         steps: the image on its way to the network.
     """
@@ -88,29 +88,29 @@ REVIEW: dict[str, Statement[Reviewed]] = {
     "rule": Statement(lambda r: f"Decided by {r.rule}.", lambda r: r.read and bool(r.rule)),
     "set": Statement(
         lambda r: (
-            f"Prediction set: {r.within or 'no class'}. Such sets hold the truth for "
-            f"{of_hundred(r.wanted or 0)} of 100 {r.per}s like those of validation."
+            f"Prediction set: {r.within or 'no class'}. Such sets contain the truth for "
+            f"{of_hundred(r.wanted or 0)} of 100 {r.per}s like those in validation."
         ),
         lambda r: r.read and r.wanted is not None and bool(r.per),
     ),
     "refer": Statement(
         lambda r: (
-            "Referred: a person should look at it first. The model is less certain than for all "
-            f"but the least certain {percent(r.refer_share)} % of validation."
+            "Referred: a person should look at it first. The model is no more certain than for the "
+            f"least certain {percent(r.refer_share)} % of validation images."
         ),
         lambda r: r.read and r.refer is True,
     ),
     "certain": Statement(
         lambda r: (
             "Not referred: the model is more certain than for the least certain "
-            f"{percent(r.refer_share)} % of validation."
+            f"{percent(r.refer_share)} % of validation images."
         ),
         lambda r: r.read and r.refer is False,
     ),
     "strange": Statement(
         lambda r: (
-            f"This image looks unlike those of the training: {r.verdict}. An image like those of "
-            f"validation is called so in at most {percent(r.mistaken)} % of cases."
+            f"This image looks unlike the training images: {r.verdict}. At most "
+            f"{percent(r.mistaken)} % of images like those in validation get this verdict."
         ),
         lambda r: r.read and r.verdict in VERDICTS,
     ),
@@ -119,21 +119,21 @@ REVIEW: dict[str, Statement[Reviewed]] = {
         lambda r: r.read and r.verdict == VERDICTS[0],
     ),
     "usual": Statement(
-        "This image looks like those of the training.",
+        "This image looks like the training images.",
         lambda r: r.read and r.verdict == USUAL,
     ),
     "unwatched": Statement(
-        "The model cannot tell whether this image is unlike those of its training.",
+        "The model cannot tell whether this image is unlike its training images.",
         lambda r: r.read and r.verdict is None,
     ),
     "ensemble": Statement(
-        lambda r: f"Disagreement between the models: {number(r.disagreement or 0)}, from 0 to 1.",
+        lambda r: f"Disagreement between the models: {number(r.disagreement or 0)} (from 0 to 1).",
         lambda r: r.read and r.disagreement is not None,
     ),
     "map": Statement(
         lambda r: (
-            f"Map by {METHODS[r.map_by]} of {r.map_of}: where its logit comes from, not why, and "
-            "not that it is right."
+            f"Map of {r.map_of} by {METHODS[r.map_by]}: where its logit comes from, but not why, "
+            "nor that it is right."
         ),
         lambda r: r.map is not None,
     ),
@@ -143,14 +143,14 @@ REVIEW: dict[str, Statement[Reviewed]] = {
     ),
     "map failed": Statement(
         lambda r: (
-            "Do not read the map. Maps of this model failed the checks of its report: "
+            "Do not interpret the map. Maps of this model failed the checks of its report: "
             f"{'; '.join(CHECKS[name] for name in r.failed or ())}."
         ),
         lambda r: r.map is not None and bool(r.failed),
     ),
     "map unchecked": Statement(
-        "Nobody checked whether maps of this model mean anything: its report is not beside it, or "
-        "has maps by another method.",
+        "Nobody has checked whether maps of this model mean anything: its report is not beside it, "
+        "or has maps by another method.",
         lambda r: r.map is not None and r.failed is None,
     ),
     "no map": Statement(
@@ -162,14 +162,14 @@ REVIEW: dict[str, Statement[Reviewed]] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Room:
-    """What is known of the server.
+    """What is known about the server.
 
     Attributes:
-        classes: that an answer may name.
+        classes: those that an answer may name.
         several: whether an answer may name more than one of them, or none.
-        keeps_images: with the answers.
-        most_mb: of a file.
-        receiver: what the DICOM receiver says of itself; "" where there is none.
+        keeps_images: whether images are kept with the answers.
+        most_mb: largest size of a file.
+        receiver: what the DICOM receiver says about itself; "" if there is none.
     """
 
     title: str
@@ -191,7 +191,7 @@ ROOM: dict[str, Statement[Room]] = {
     ),
     "local, kept": Statement(
         "Files go to this server and nowhere else. It keeps the pictures that you give an answer "
-        "to, without name and header, and deletes all others.",
+        "for, without name or header, and deletes all others.",
         lambda r: r.keeps_images,
     ),
     "formats": Statement(

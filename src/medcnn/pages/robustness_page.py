@@ -24,9 +24,9 @@ class Spoilt:
     """How a kind is shown.
 
     Attributes:
-        move: it only frames the image differently.
+        move: whether it only frames the image differently.
         pictures: of one image in each grade.
-        unchanged: how many images each grade leaves as they are, to the pixel.
+        unchanged: how many images each grade leaves exactly as they are.
     """
 
     title: str
@@ -38,11 +38,11 @@ class Spoilt:
 
 @dataclass(frozen=True, kw_only=True)
 class Robust:
-    """What the page is made of.
+    """The content of the page.
 
     Attributes:
         title: of the score.
-        images: spoilt, and of the whole split.
+        images: number of those corrupted, and in the whole split.
         kinds: in the order of `found.kinds`.
         plain: the image of their pictures, as it is.
     """
@@ -83,7 +83,7 @@ class Robust:
 
     @property
     def idle(self) -> list[tuple[str, list[int]]]:
-        """Kinds of which some grades (from 1) leave every image as it is, with these grades."""
+        """Kinds with grades (from 1) that leave every image as it is, and these grades."""
         all_of = [
             (s.title, [g for g, n in enumerate(s.unchanged, 1) if n == self.images[0]])
             for _, s in [*self.damage, *self.moves]
@@ -106,14 +106,15 @@ def _mean(r: Robust) -> str:
     kinds = counted(len(r.damage), "kind")
     why = "" if not math.isnan(mean.low) else f"; no interval: {_why(mean, r)}"
     return (
-        f"{r.title} {number(mean.reference)} on the images as they are, and {number(mean.other)} "
-        f"on average over {kinds} of corruption in five grades (difference {_change(mean)}{why})."
+        f"{r.title} is {number(mean.reference)} on the images as they are, and "
+        f"{number(mean.other)} on average over {kinds} of corruption in five grades (difference "
+        f"{_change(mean)}{why})."
     )
 
 
 def _why(d: Difference, r: Robust) -> str:
     why = whose(d.note.rpartition(": ")[2], r.group_noun)
-    # what `comparing` says of two models; here it is one model and the same images
+    # `comparing` writes this about two models; here it is one model on the same images
     return why.replace("the models agree on every image", "every image counts as it did")
 
 
@@ -151,7 +152,7 @@ def _flips(r: Robust) -> str:
         why = f" ({interval})" if interval else ""
         parts.append(f"{_within(shown.title)} by {amount} changes {value}{why}")
     any_flip = any(kind.grades[MIDDLE].flips.value > 0 for kind, _ in r.moves)
-    although = ", although the image shows almost the same" if any_flip else ""
+    although = ", although the image shows almost the same thing" if any_flip else ""
     return f"Of the decisions, {' and '.join(parts)}{although}."
 
 
@@ -205,7 +206,7 @@ SAYS: dict[str, Statement[Robust]] = {
         lambda r: (
             "Each difference is from the same images as they are, and its interval resamples "
             f"{r.group_noun}s. A kind is called worse if its mean over the grades is, at 5 % over "
-            "all kinds together (Holm). Intervals of single grades hold one by one."
+            "all kinds together (Holm). Intervals of single grades hold individually."
         ),
         lambda r: r.tested > 0,
     ),
@@ -213,14 +214,14 @@ SAYS: dict[str, Statement[Robust]] = {
         lambda r: (
             f"Corruptions are computed on the preprocessed image of {r.size_px} px that the "
             "network gets, with the kinds and amounts of MedMNIST-C; lengths in pixels are scaled "
-            "from 224 px. They imitate cameras and files, and a real one may differ."
+            "from 224 px. They imitate cameras and files, and real ones may differ."
         ),
         lambda r: bool(r.damage),
     ),
     "framing": Statement(
-        "Each image moves to one side, drawn at random, by whole pixels and at least one; each "
-        "turns to one side. A decision has changed if any of the image's labels is decided "
-        "differently.",
+        "Each image moves in one direction, drawn at random, by a whole number of pixels, at least "
+        "one; each turns in one direction. A decision has changed if any of the image's labels is "
+        "decided differently.",
         lambda r: bool(r.moves),
     ),
     "research": Statement("Not a medical device.", lambda r: bool(r.kinds)),
@@ -234,8 +235,8 @@ def sentences_of(r: Robust) -> list[str]:
 
 
 def _rows(r: Robust) -> list[tuple[str, ...]]:
-    """Per kind: its name, the score in each grade, the mean change, p, decisions changed in the
-    first, third and fifth grade."""
+    """Per kind: its name, the score in each grade, the mean change, p, and the share of decisions
+    changed in the first, third and fifth grade."""
     rows = []
     for kind, shown in [*r.damage, *r.moves]:
         c = kind.change

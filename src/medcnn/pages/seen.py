@@ -1,4 +1,4 @@
-"""How the judged images relate to the model's training: a clause, if facts support one."""
+"""How the judged images relate to the model's training: a clause, if the facts support one."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from medcnn.pages.facts import Facts, Made, Statement, say
 from medcnn.pages.format import counted
 
 CROSSES_SPLITS = frozenset({"groups", "pixels", "copies"})
-"""Checks of the audit that find the same patient or picture in two splits."""
+"""Audit checks that find the same patient or picture in two splits."""
 
 
 def where_from(facts: Facts) -> str:
@@ -48,7 +48,7 @@ def _leaking(f: Facts) -> str:
     noun = f.group_noun if f.grouped else "group"
     return (
         f"although {counted(f.leaks or 0, noun)} {stand} in more than one split, which makes the "
-        "result too good"
+        "result too optimistic"
     )
 
 
@@ -56,15 +56,15 @@ _NEITHER = "in neither its training nor its validation split"
 SEEN: dict[str, Statement[Facts]] = {
     "seen: shared": Statement(
         lambda f: (
-            f"of which {f.shared:,} {'has' if f.shared == 1 else 'have'} the id of an image used "
-            "in training or validation, which makes the result too good"
+            f"{f.shared:,} of which {'shares its' if f.shared == 1 else 'share their'} id with an "
+            "image used in training or validation, which makes the result too optimistic"
         ),
         lambda f: bool(f.shared) and f.split in ("test", "all"),
     ),
     "seen: leaks": Statement(_leaking, lambda f: _own_test(f) and bool(f.leaks)),
     "seen: copies": Statement(
         "although the audit found equal or similar images in other splits, which may make the "
-        "result too good",
+        "result too optimistic",
         lambda f: _own_test(f) and bool({"pixels", "copies"} & (f.warned or frozenset())),
     ),
     "seen: never": Statement("which the model had never seen", _never_seen),
@@ -73,11 +73,11 @@ SEEN: dict[str, Statement[Facts]] = {
         lambda f: _own_test(f) and f.grouped and _apart(f) and not _never_seen(f),
     ),
     "seen: by image": Statement(
-        f"which are {_NEITHER} (their patients are not known, and may be)",
+        f"which are {_NEITHER} (but their patients are unknown and may be)",
         lambda f: _own_test(f) and not f.grouped and _apart(f),
     ),
     "seen: by id": Statement(
-        "none of which has the id of an image used in training or validation",
+        "none of which shares its id with an image used in training or validation",
         lambda f: f.made is Made.EVALUATED and not f.own_set and f.shared == 0,
     ),
     "seen: validation": Statement(

@@ -1,5 +1,5 @@
-"""In what the images of a new hospital differ from those of an old model, in sentences; both pages
-about another hospital have them."""
+"""How the images of a new hospital differ from those of an old model, in sentences for both pages
+about another hospital."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def _prevalence(f: Shifted) -> str:
 
 
 def _moved_by(f: Shifted) -> float:
-    """How far the prevalence that differs most does; below 0 where none is known."""
+    """How much the prevalence that differs most differs; below 0 if none is known."""
     return abs(f.shift.moved[2] - f.shift.moved[1]) if f.shift.moved else -1.0
 
 
@@ -48,7 +48,7 @@ def _apart(f: Shifted) -> str:
     return (
         "A probe that sees only brightness, colour and layout distinguishes the two hospitals with "
         f"AUROC {with_interval(f.shift.apart, f.group_noun)}, on {f.group_noun}s it was not fitted "
-        "on; 0.5 would be guessing."
+        "to; 0.5 would be guessing."
     )
 
 
@@ -81,10 +81,10 @@ def copies_text(shift: Shift) -> str:
     """What copies of old training images mean for the scores here."""
     assert shift.copies
     return (
-        f"By their pixels, {shift.copies.found:,} of {shift.copies.among:,} images judged here "
-        "are, or look like copies of, images that the old model was trained or chosen with "
-        f"({shift.copies.same:,} with exactly the same pixels): scores on them are too good. Leave "
-        "them out, or keep them out of test with a split column of your own."
+        f"Judging by pixels, {shift.copies.found:,} of the {shift.copies.among:,} images scored "
+        "here are, or look like copies of, images used to train or choose the old model "
+        f"({shift.copies.same:,} with exactly the same pixels): scores on them are too optimistic. "
+        "Leave them out, or keep them out of test with a split column of your own."
     )
 
 
@@ -98,7 +98,7 @@ SHIFTED: dict[str, Statement[Shifted]] = {
     ),
     "prevalence": Statement(_prevalence, lambda f: _moved_by(f) >= MOVED),
     "prevalence alike": Statement(
-        "No class is more or less frequent here than there by 5 or more of 100 images.",
+        "No class differs in prevalence between here and there by 5 or more of 100 images.",
         lambda f: 0 <= _moved_by(f) < MOVED,
     ),
     "apart": Statement(_apart, lambda f: f.shift.apart is not None and f.shift.apart.low > 0.5),
@@ -112,14 +112,16 @@ SHIFTED: dict[str, Statement[Shifted]] = {
         _features_alike, lambda f: f.shift.features is not None and not f.shift.features.low > 0.5
     ),
     "few to tell apart": Statement(
-        lambda f: f"There are too few {f.group_noun}s to ask whether the hospitals differ visibly.",
+        lambda f: (
+            f"There are too few {f.group_noun}s to tell whether the hospitals differ visibly."
+        ),
         lambda f: f.shift.apart is None and not f.shift.missing,
     ),
     "missing": Statement(
         lambda f: (
             f"The images of the old hospital cannot be looked at: {f.shift.missing}. So sizes and "
-            "intensities are not compared, no probe was asked to tell the hospitals apart, and "
-            "copies of images that the old model was trained with would not be noticed."
+            "intensities are not compared, no probe tried to tell the hospitals apart, and copies "
+            "of images that the old model was trained with would go unnoticed."
         ),
         lambda f: bool(f.shift.missing),
     ),
@@ -129,8 +131,8 @@ SHIFTED: dict[str, Statement[Shifted]] = {
     ),
     "no copies": Statement(
         lambda f: (
-            f"By its pixels, none of {f.shift.copies.among:,} images judged here looks like a copy "
-            "of one that the old model was trained or chosen with."
+            f"Judging by pixels, none of the {f.shift.copies.among:,} images scored here looks "
+            "like a copy of one used to train or choose the old model."
             if f.shift.copies
             else ""
         ),
@@ -142,14 +144,14 @@ SHIFTED: dict[str, Statement[Shifted]] = {
         lambda f: (
             f"{f.shift.unlike[0]:,} of {f.shift.unlike[1]:,} images here "
             f"{'looks' if f.shift.unlike[0] == 1 else 'look'} unlike those that the old model was "
-            "trained on, by a simple check of brightness, colour and layout."
+            "trained on, according to a simple check of brightness, colour and layout."
         ),
         lambda f: f.shift.unlike[0] > 0,
     ),
     "none unlike": Statement(
         lambda f: (
             f"All {f.shift.unlike[1]:,} images here look like those that the old model was trained "
-            "on, by a simple check of brightness, colour and layout."
+            "on, according to a simple check of brightness, colour and layout."
         ),
         lambda f: f.shift.unlike[0] == 0 and f.shift.unlike[1] > 0,
     ),

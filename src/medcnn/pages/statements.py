@@ -1,5 +1,5 @@
 """Every sentence that the report, the model card and the pages of `audit`, `compare` and `preview`
-print about the facts of a run, with the condition by which it is true.
+print about the facts of a run, with the condition under which it is true.
 
 A statement without supporting facts is not printed. Templates contain only headings and names of
 columns, not sentences (tests/pages/test_statements.py checks both rules).
@@ -21,13 +21,13 @@ from medcnn.system.errors import listed
 
 
 def _independent(f: Facts) -> str:
-    drawn = f"; those by resampling use {f.resamples:,} resamples" if f.resamples else ""
+    drawn = f"; those found by resampling use {f.resamples:,} resamples" if f.resamples else ""
     noun = f"{f.group_noun}s, not images," if f.grouped else "images"
-    return f"Intervals are at 95 % and treat {noun} as independent{drawn}."
+    return f"Intervals are 95 % confidence intervals and treat {noun} as independent{drawn}."
 
 
 def _promise(f: Facts) -> str:
-    """The guarantee that was requested of prediction sets (`medcnn.statistics.conformal`)."""
+    """The guarantee requested for prediction sets (`medcnn.statistics.conformal`)."""
     of = f"of the images of new {f.group_noun}s, each {f.group_noun} counting once"
     if not f.grouped:
         of = "of new images"
@@ -35,7 +35,7 @@ def _promise(f: Facts) -> str:
         of = f"of the images of new {f.group_noun}s, each image counting once"
     return (
         "A set contains every answer that the validation split cannot rule out. Sets should "
-        f"contain the true one for {f.wanted} {of}."
+        f"contain the true answer for {f.wanted} {of}."
     )
 
 
@@ -47,21 +47,21 @@ def _threshold_words(f: Facts) -> str:
 
 def _operating(f: Facts) -> str:
     also = (
-        "; here every class is a separate yes-or-no question, which does not change the decisions "
+        "; here every class is a separate yes-or-no question, which does not affect the decisions "
         "above"
         if f.exclusive
         else ""
     )
-    return f"Each rule chose its threshold on validation, if it could{also}."
+    return f"Each rule chose its threshold on validation where possible{also}."
 
 
 def _prevalence(f: Facts) -> str:
     own = (
-        ", which is that of these images: if the condition is rarer, more alarms are false"
+        ", which is that of these images; if the condition is rarer, more alarms are false"
         if f.own_prevalence
         else ""
     )
-    return f"Predictive values are for the prevalence next to them{own}."
+    return f"Predictive values assume the prevalence next to them{own}."
 
 
 def _unlisted(f: Facts) -> str:
@@ -75,9 +75,11 @@ def _difference(f: Facts) -> str:
     how = {
         "delong": "clustered DeLong for AUROC",
         "linearised": "linearised for means over images, such as the Brier score",
-        "bootstrap": f"a bootstrap of {f.group_noun}s for the other scores",
+        "bootstrap": f"a bootstrap over {f.group_noun}s for the other scores",
     }
-    return f"Intervals of differences: {', '.join(how[m] for m in how if m in f.methods)}."
+    return (
+        f"Methods for intervals of differences: {', '.join(how[m] for m in how if m in f.methods)}."
+    )
 
 
 def _certainty(f: Facts) -> str:
@@ -88,7 +90,7 @@ def _certainty(f: Facts) -> str:
     why = (
         "the median or mean grade may differ"
         if f.exclusive
-        else "a threshold other than 0.5 may call the less probable one"
+        else "with a threshold other than 0.5, it may be the less probable one"
     )
     return (
         f"the probability of the most probable answer{least}, which need not be the decision: {why}"
@@ -106,7 +108,7 @@ REPORT: dict[str, Statement[Facts]] = {
     ),
     "intervals": Statement(_independent, lambda f: f.intervals > 0),
     "bars": Statement(
-        "A bar runs from 0 to 1; its mark is the score, its coloured part the interval.",
+        "Each bar runs from 0 to 1. The mark is the score, and the coloured part is its interval.",
         lambda f: f.intervals > 0,
     ),
     "flatters": Statement(
@@ -130,12 +132,12 @@ REPORT: dict[str, Statement[Facts]] = {
     "prevalence": Statement(_prevalence, _has("points")),
     "cuts": Statement(
         "Each row asks whether an image has this grade or above. The answer is yes if the mean "
-        "grade (by probability) reaches the cut.",
+        "grade (weighted by probability) reaches the cut.",
         _has("grades"),
     ),
     "slider": Statement(
-        "Results of every threshold on these images. A threshold chosen here is chosen by looking "
-        "at the results, so they are optimistic, and they have no intervals; choose on validation "
+        "Results for every threshold on these images, without intervals. A threshold chosen here "
+        "is chosen by looking at the results, which are then optimistic; choose it on validation "
         "(readout.operating_points).",
         _has("slider"),
     ),
@@ -157,54 +159,57 @@ REPORT: dict[str, Statement[Facts]] = {
     ),
     "looks": Statement(
         lambda f: (
-            f"Of the images of new {f.group_noun if f.grouped else 'patient'}s like those of "
+            f"Of the images of new {f.group_noun if f.grouped else 'patient'}s like those in "
             "validation, at most the stated share gets a verdict by mistake. An image gets the "
-            "first that applies; the share found counts all beyond the bound."
+            "first verdict that applies; the share found counts all images beyond the bound."
         ),
         _has("looks"),
     ),
     "looks: as stated": Statement(
-        "No verdict is given more often than that, beyond chance.",
+        "No verdict is given more often than stated, allowing for chance.",
         lambda f: "looks" in f.sections and not f.unlike,
     ),
     "looks: more": Statement(
         lambda f: (
-            f"{listed(list(f.unlike)).capitalize()}: given more often than that, beyond chance. "
-            "These images are unlike those of validation, so its scores need not hold for them."
+            f"{listed(list(f.unlike)).capitalize()}: given more often than stated, even allowing "
+            "for chance. These images are unlike those in validation, so its scores may not hold "
+            "for them."
         ),
         lambda f: "looks" in f.sections and bool(f.unlike),
     ),
     "curves": Statement(
-        "The blue line shows every threshold, the orange dot the decisions. The dashed line shows "
-        "guessing; in the last figure it shows perfectly calibrated probabilities.",
+        "The blue line shows every threshold, and the orange dot the decisions. The dashed line "
+        "shows guessing or, in the last figure, perfectly calibrated probabilities.",
         _has("curves"),
     ),
     "off the curve": Statement(
-        "A choice between several classes need not be on the curve of one class.",
+        "A choice between several classes need not lie on the curve of one class.",
         lambda f: "curves" in f.sections and f.exclusive,
     ),
     "confusion": Statement(
-        "Rows are the truth, columns the decision. Numbers are images; colour is their share "
-        "of the row, blue if the decision is right.",
+        "Rows are the truth, columns the decision. Numbers count images. Colour shows their share "
+        "of the row; blue marks right decisions.",
         _has("confusion"),
     ),
     "most confused": Statement(
-        "There are too many classes to print all pairs; these are confused most often.",
+        "There are too many classes to show every pair; these are confused most often.",
         _has("most confused"),
     ),
     "errors": Statement(
-        "The most confident mistakes, at most four of each true class, as the network saw them.",
+        "The most confident mistakes, at most four per true class, as the network saw them.",
         _has("Errors"),
     ),
-    "unreadable": Statement("They have no prediction and are in no score.", lambda f: f.listed > 0),
+    "unreadable": Statement(
+        "These images have no prediction and count in no score.", lambda f: f.listed > 0
+    ),
     "unlisted": Statement(_unlisted, lambda f: f.unlisted > 0),
     "numbers": Statement(
-        "The numbers of each chart are below it.",
+        "The numbers behind each chart are below it.",
         lambda f: bool({"curves", "training"} & f.sections),
     ),
     "limits": Statement(
-        "These numbers describe the images counted here. Another hospital, scanner or mix of "
-        "patients may give others.",
+        "These numbers describe the images counted here. They may differ for another hospital, "
+        "scanner or mix of patients.",
         _has("Scores"),
     ),
     "research": Statement(
@@ -225,15 +230,19 @@ REPORT: dict[str, Statement[Facts]] = {
 
 AUDIT: dict[str, Statement[Facts]] = {
     "images": Statement(
-        "This page shows images: keep it where the images may be kept.", lambda f: f.shows_images
+        "This page shows images: keep it only where the images may be kept.",
+        lambda f: f.shows_images,
     ),
     "audit: pseudonyms": Statement(
         lambda f: f"{f.group_noun.capitalize()}s appear under pseudonyms.",
         lambda f: f.grouped and "groups" in f.sections,
     ),
-    "audit: turned": Statement("Mirrored and rotated copies are not searched.", lambda f: f.sought),
+    "audit: turned": Statement(
+        "Mirrored and rotated copies are not searched for.", lambda f: f.sought
+    ),
     "audit: no proof": Statement(
-        "An audit only finds what it searches for; finding nothing does not prove a set faultless.",
+        "An audit only finds what it searches for; finding nothing does not prove that a set is "
+        "free of faults.",
         lambda f: f.warned is not None,
     ),
 }
@@ -241,20 +250,20 @@ AUDIT: dict[str, Statement[Facts]] = {
 COMPARISON: dict[str, Statement[Facts]] = {
     "compare: same images": Statement(
         lambda f: (
-            "All models see the same images, so differences are computed from the contribution of "
+            "All models saw the same images, so differences are computed from the contribution of "
             f"each {f.group_noun}."
         ),
         lambda f: f.tests > 0,
     ),
     "compare: bars": Statement(
-        "A bar shows the 95 % interval; the thin line marks zero.", lambda f: f.tests > 0
+        "Each bar shows the 95 % interval; the thin line marks zero.", lambda f: f.tests > 0
     ),
     "compare: p": Statement(
         lambda f: (
-            "p is the probability of a difference at least this large if there is none; Holm's p "
-            f"is adjusted for the {counted(f.tests, 'difference')} tested on this page. The last p "
-            f"is from exchanging the two models' answers {f.group_noun} by {f.group_noun}, without "
-            "a formula."
+            "p is the probability of a difference at least this large if there is no true "
+            f"difference; Holm's p is adjusted for the {counted(f.tests, 'difference')} tested on "
+            "this page. The last p comes from exchanging the two models' answers "
+            f"{f.group_noun} by {f.group_noun}, without a formula."
         ),
         lambda f: f.tests > 0,
     ),
@@ -265,7 +274,8 @@ COMPARISON: dict[str, Statement[Facts]] = {
     "compare: margin": Statement(
         lambda f: (
             f"A model is not inferior in {f.margin_of} if a one-sided test at 2.5 %, adjusted by "
-            f"Holm, excludes being worse by {f.margin:g} or more; no other score has a margin."
+            f"Holm, rules out that it is worse by {f.margin:g} or more; no other score has a "
+            "margin."
         ),
         lambda f: f.margin is not None and bool(f.margin_of) and f.tests > 0,
     ),
@@ -289,13 +299,13 @@ COMPARISON: dict[str, Statement[Facts]] = {
     ),
     "compare: small groups": Statement(
         lambda f: (
-            f"A group is too small if every score rests on fewer than {FEWEST_SHOWN} "
+            f"A group counts as too small if every score rests on fewer than {FEWEST_SHOWN} "
             f"{f.group_noun}s."
         ),
         lambda f: f.small_groups,
     ),
     "compare: no settings": Statement(
-        "Their run.json files show no difference.",
+        "Their run.json files show no differences.",
         lambda f: f.differing_settings == 0 and "differences" in f.sections,
     ),
     "compare: research": Statement("Not a medical device.", _has("differences")),
@@ -307,8 +317,8 @@ PREVIEW: dict[str, Statement[Facts]] = {
     ),
     "preview: small": Statement(
         lambda f: (
-            f"Small copies are shown, at most {f.shrunk_px} px wide; the network gets the full "
-            "size."
+            f"The images shown are small copies, at most {f.shrunk_px} px wide; the network gets "
+            "the full size."
         ),
         lambda f: f.shrunk_px > 0,
     ),

@@ -73,14 +73,14 @@ def _share(group: Group) -> str:
 
 
 def _by_class(groups: Sequence[Group]) -> dict[str, Any]:
-    """Rows of classes, with every score of which a number can be shown."""
+    """Rows by class, with every score that has a value to show."""
     names = list(dict.fromkeys(s.score.name for g in groups for s in g.scores if s.score.label))
     labels = list(dict.fromkeys(s.score.label for g in groups for s in g.scores if s.score.label))
     rows = []
     for label in labels:
         for g in groups:
             own = {s.score.name: s for s in g.scores if s.score.label == label}
-            # a class that the group hardly has shows its specificity alone
+            # a class that hardly occurs in the group shows only its specificity
             if not math.isnan(own[names[0]].score.value) or any(s.alarm for s in own.values()):
                 first = next(iter(own.values())).score
                 cells = [_cell(own[n]) for n in names]
@@ -97,7 +97,7 @@ def _by_class(groups: Sequence[Group]) -> dict[str, Any]:
 
 
 def _cell(of: GroupScore) -> dict[str, Any]:
-    """Value and gap in words; `why` where one of them is missing."""
+    """Value and gap in words; `why` if one of them is missing."""
     s = of.score
     if math.isnan(s.value):
         return {

@@ -66,8 +66,8 @@ class Judged:
 
     @property
     def always(self) -> str:
-        """The one answer that every image gets, or "": it finds all images of that class and clears
-        none of the others."""
+        """The one answer that every image gets, or "": the model finds all images of that class and
+        clears none of the others."""
         names = self.scores.labels.names
         if self.kind is Kind.BINARY:
             ends = (self.value("sensitivity"), self.value("specificity"))
@@ -171,7 +171,7 @@ def _extremes(j: Judged) -> str:
 def _findings(j: Judged) -> str:
     (last, weakest), (first, strongest) = (_place(j.ranked("auroc"), end) for end in (0, -1))
     lowest, highest = _words(last), _words(first)
-    return f"By finding, it is {lowest} for {weakest} up to {highest} for {strongest}."
+    return f"By finding, it ranges from {lowest} for {weakest} to {highest} for {strongest}."
 
 
 def _asked(j: Judged) -> tuple[str, Score, Score]:

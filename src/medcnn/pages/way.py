@@ -41,7 +41,7 @@ def way(
     pixels = preprocessing.read_whole(root, path, at_least_px=preprocessing.needs_px)
     stages = list(preprocessing.stages(pixels))
     for (name, done), (following, _) in zip(stages, [*stages[1:], ("", None)], strict=True):
-        # where nothing comes between, the final image shows the same
+        # if nothing comes between, the final image shows the same
         if (name, following) != ("resized", "final"):
             steps.append(picture(name, done, _size(done)))
     return facts, steps, stages[-1][1]
@@ -51,7 +51,7 @@ def _read(
     root: Path, path: str, preprocessing: Preprocessing
 ) -> tuple[dict[str, str], list[Picture]]:
     """The image as its file holds it, at full size; a DICOM with all that its header asks for."""
-    # first, since it knows a reason for every damage
+    # first, since it has a reason for every kind of damage
     pixels = preprocessing.read_whole(root, path)
     if ".npz#" not in path and is_dicom(data := read_file(root / path)):
         from medcnn.images.dicom_chain import explained

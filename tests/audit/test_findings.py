@@ -210,15 +210,17 @@ CLAUSES = {
         *("two sides of files", "numbers begin again in each folder"),
     },
     "1 of them in two splits": {"two sides, one in test"},
-    "The test contains training images": {"same"},
+    "Test contains training images": {"same"},
     "The images that choose epoch and thresholds were also trained on": {"same validates"},
-    "The test contains images that have chosen epoch and thresholds": {"same validates and tests"},
+    "Test contains images that were used to choose epoch and thresholds": {
+        "same validates and tests"
+    },
     "They count twice in training": {
         *("two labels", "twice", "twice of one patient", "no patients, twice"),
     },
     "They count twice in the scores of test": {"near, two labels", "twice in test"},
     "With another seed, one of a pair": {"no patients, twice"},
-    "of different patients by the table: with another seed": {
+    "some are of different patients: with another seed": {
         *("two labels", "near, two labels", "twice", "twice in test"),
     },
     "The table says they show different patients": {"near, two labels"},

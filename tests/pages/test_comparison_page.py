@@ -51,7 +51,7 @@ def test_worse_does_not_hide_not_inferior(simulate) -> None:
     assert within.verdict == "worse, not inferior"
     assert replace(within, p_inferior_holm=0.2).verdict == SURELY_WORSE.verdict == "worse"
     text = page(simulate, within)
-    assert "rules out that it is worse by 0.02 or more" in text
+    assert "rules out being worse by 0.02 or more" in text
     assert "by less than the margin of 0.02: it is not inferior" in text
     lines = list(table_lines("a", "b", Pairing(differences=(within,), discordances=()), "patient"))
     assert max(map(len, lines)) <= 100

@@ -53,11 +53,11 @@ def with_auroc(found: External, low: float, high: float) -> External:
 @pytest.mark.parametrize(
     ("low", "high", "starts"),
     [
-        (-0.2, -0.1, "The model performs worse here than at home"),
-        (-0.04, 0.03, "The model performs no worse here than at home, to within 0.05"),
-        (0.02, 0.1, "The model performs better here"),
-        (-0.2, 0.1, "Whether the model performs as well here"),
-        (math.nan, math.nan, "Whether the model performs as well here"),
+        (-0.2, -0.1, "The model is worse here"),
+        (-0.04, 0.03, "The model is no worse here than at home, to within 0.05"),
+        (0.02, 0.1, "The model is better here"),
+        (-0.2, 0.1, "Whether the model is as good here"),
+        (math.nan, math.nan, "Whether the model is as good here"),
     ],
 )
 def test_the_first_sentence_goes_by_the_interval(

@@ -61,7 +61,7 @@ def test_a_sentence_about_a_month_is_made_by_its_facts_and_not_by_others(name: s
 
 
 def test_the_first_sentence_says_whether_to_look() -> None:
-    assert sentences(MONTHS["look"])[0].startswith("Look at it: 1 of 3 questions")
+    assert sentences(MONTHS["look"])[0].startswith("Look into it: 1 of 3 questions")
     assert "from 50.0 % to 70.0 %" in sentences(MONTHS["look"])[0]
     assert sentences(CALM)[0].startswith("No reason to look: none of 2 questions")
     assert sentences(MONTHS["few"])[0].startswith("Too few to tell")

@@ -147,7 +147,7 @@ def test_patients_stand_beside_their_images_with_the_rule_that_was_chosen(report
     }
     for text in (Page(html(report)).text, model_card(report)):
         assert "By patient" in text
-        assert f"The probability of a patient is {rules[fitted.rule]}" in text
+        assert f"The probability for a patient is {rules[fitted.rule]}" in text
         assert "this rule had the highest AUROC on the 60 in validation (mean 0." in text
         assert f"{patients['test'].find('auroc').value:.3f}" in text
     assert "By patient" not in Page(html(report_of(kind))).text

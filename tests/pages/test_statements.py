@@ -216,8 +216,8 @@ def test_maps_that_failed_a_check_are_said_to_explain_nothing_and_others_are_not
             "which were also used to choose the epoch, so the result is",
         ),
         ({"split": "validation", "epochs": 1}, ""),
-        ({"split": "validation", "made": Made.EVALUATED}, "none of which has the id"),
-        ({"split": "train", "made": Made.EVALUATED}, "none of which has the id"),
+        ({"split": "validation", "made": Made.EVALUATED}, "none of which shares its id"),
+        ({"split": "train", "made": Made.EVALUATED}, "none of which shares its id"),
         ({"split": "train"}, "on which the model was trained"),
     ],
 )
@@ -245,7 +245,7 @@ def test_facts_come_from_run_json_and_old_files_claim_nothing() -> None:
     assert where_from(Facts(**facts_of({"best_epoch": 2}, "test"))) == ""
     assert where_from(Facts(**facts_of({}, "test"))) == ""
     later = {**run, "trained_on": {"manifest": "aa", "shared_images": 0}, "manifest": "bb"}
-    assert "has the id" in where_from(Facts(**facts_of(later, "test")))
+    assert "id with an image used" in where_from(Facts(**facts_of(later, "test")))
 
 
 @pytest.mark.fault

@@ -97,8 +97,8 @@ def test_a_rule_is_read_and_has_a_digest_of_what_it_says() -> None:
         ({}, "scores is required"),
         ({"scores": {"auroc": 0.02}, "old_tset": 1}, "unknown 'old_tset'; did you mean 'old_test'"),
         ({"scores": {"aurok": 0.02}}, "unknown score 'aurok'; did you mean 'auroc'"),
-        ({"scores": {"auroc": -0.02}}, "scores.auroc: a margin is a number from 0 on"),
-        ({"scores": {"auroc": 0.02}, "old_test": True}, "old_test: a margin is a number"),
+        ({"scores": {"auroc": -0.02}}, "scores.auroc: a margin should be a number from 0"),
+        ({"scores": {"auroc": 0.02}, "old_test": True}, "old_test: a margin should be a number"),
         ({"scores": ["auroc"]}, "scores should be a mapping of names and margins"),
     ],
 )

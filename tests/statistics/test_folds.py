@@ -132,7 +132,7 @@ def test_out_of_fold_predictions_come_back_from_their_file_as_they_were(
 def test_an_image_in_two_folds_or_in_none_is_refused(simulate) -> None:
     whole = simulate(Kind.BINARY, 20)
     half = whole.only(range(10))
-    with pytest.raises(DataError, match="10 different images in 20 rows, and the set has 20"):
+    with pytest.raises(DataError, match="10 different images in 20 rows, but the set has 20"):
         out_of_fold([half, half], whole.image_ids, 1)
 
 

@@ -153,7 +153,7 @@ def test_what_never_varies_or_rests_on_few_cases_has_no_interval() -> None:
 def test_conditions_with_other_readers_are_refused() -> None:
     study = simulated(4)
     other = {"alone": study.scores["alone"], "helped": {"x": study.scores["helped"]["0"]}}
-    with pytest.raises(DataError, match="other readers"):
+    with pytest.raises(DataError, match="different readers"):
         contrasts(replace(study, scores=other, calls={}))
 
 

@@ -93,7 +93,7 @@ def test_predict_reads_the_images_of_a_patient_together(
     checkpoint, _ = load(trained / "checkpoints" / "best.safetensors", torch.device("cpu"))
     chosen = checkpoint.readout.patients
     assert chosen is not None
-    assert "The probability of a lesion is" in (trained / "report.html").read_text()
+    assert "The probability for a lesion is" in (trained / "report.html").read_text()
     stored = json.loads((trained / "metrics.json").read_text())["patients"]["test"]
     assert (
         0

@@ -34,14 +34,14 @@ def test_it_says_when_to_look_and_when_not(folder: Path, capsys) -> None:
     assert json.loads(Path("monitor/monitor.json").read_text())["look"] is False
     assert run("monitor", "run", "april.csv") == 0  # a page of its own is replaced
     told = " ".join(capsys.readouterr().err.split())
-    assert "Look at it" in told
+    assert "Look into it" in told
     assert "probability of" in told
     content = json.loads(Path("monitor/monitor.json").read_text())
     assert content["look"] is True
     assert any(change["look"] for change in content["changes"])
     assert {"label", "before", "now", "low", "high"} == set(content["prevalences"][0])
     page = Path("monitor/monitor.html").read_text(encoding="utf-8")
-    assert "Look at it" in page
+    assert "Look into it" in page
     assert "Prevalence" in page
 
 

@@ -110,7 +110,7 @@ def group_in_two_splits(of: Examined) -> Iterator[Finding]:
         check="groups",
         severity=Severity.REFUSE,
         title=f"{counted(len(found), noun)} in more than one split",
-        meaning=f"Images of one {noun} resemble each other. A network recognises in test a {noun} "
+        meaning=f"Images of one {noun} resemble each other. In test, a network recognises a {noun} "
         "that it has seen in training, so the score does not apply to new patients.",
         advice="Leave the split column out (data.split=null): the images are then split by "
         f"{noun}. Or move all images of a {noun} to one split.",

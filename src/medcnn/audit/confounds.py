@@ -35,7 +35,7 @@ _AT_32_PX = {
     Modality.FUNDUS: "Colour and bright patches are visible at 32 px and can be medicine. Single "
     "microaneurysms are not, so a high value for early grades points to the camera.",
     Modality.DERMOSCOPY: "Colour and size of a lesion are a good part of its diagnosis, so this is "
-    "no fault.",
+    "not a fault.",
     Modality.OTHER: "Only the images show whether that is the disease or its surroundings.",
 }
 
@@ -110,7 +110,7 @@ def files_differ(of: Examined) -> Iterator[Finding]:
             severity=Severity.NOTE,
             title=f"Files are of several kinds: {', '.join(a.trait for a in mixed)}",
             meaning="They are not strongly associated with any class.",
-            advice="You need not do anything.",
+            advice="Nothing needs to be done.",
             columns=_TRAIT_COLUMNS,
             rows=_trait_rows(mixed),
         )
@@ -145,7 +145,7 @@ def thumbnail_tells(of: Examined) -> Iterator[Finding]:
                 severity=Severity.NOTE,
                 title=f"A thumbnail of 32 x 32 pixels predicts the label: {_auroc(cue)}",
                 meaning=f"{_AT_32_PX[of.manifest.modality]} Predicted best: {_best(cue)}.",
-                advice="Take it as the bar: a network has learnt from detail only if it scores "
+                advice="Take this as the bar: a network has learnt from detail only if it scores "
                 "clearly above this.",
             )
 

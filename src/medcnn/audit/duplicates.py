@@ -10,7 +10,7 @@ slightly cropped.
 
 Whitening and the last comparison remove what all images of a modality share (a disc, a thorax, a
 dark spot in the middle); without that, thousands of unrelated lesions look alike. Mirrored or
-rotated copies are not searched.
+rotated copies are not searched for.
 """
 
 from __future__ import annotations
@@ -78,8 +78,8 @@ def find(
     Args:
         greys: [N, 64, 64] thumbnails.
         usable: rows to compare; blank ones would all be alike.
-        digest: row -> hash of its pixels decoded in full, or empty where that fails.
-        near: False: only equal thumbnails are looked at, which takes no search.
+        digest: row -> hash of its pixels decoded in full, or empty if that fails.
+        near: whether to search; if not, only equal thumbnails are compared.
     """
     digest = cache(digest)
     clusters: dict[bytes, list[int]] = defaultdict(list)

@@ -62,7 +62,7 @@ def image_name(manifest: Manifest, row: int, persons: Sequence[str] = ()) -> str
 
 
 def place(manifest: Manifest, row: int) -> str:
-    """`line 43` of the hospital's table, as in a spreadsheet; else the number of the image."""
+    """`line 43` of the hospital's table, as in a spreadsheet, or the number of the image."""
     line = manifest.records[row].line
     return f"image {row + 1}" if line is None else f"line {line}"
 

@@ -19,7 +19,7 @@ _PAIR = ("image", "of", "split", "label", "other image", "of", "split", "label",
 
 
 _CROSSED = {
-    (Split.TRAIN, Split.TEST): "The test contains training images, so the score is too good.",
+    (Split.TRAIN, Split.TEST): "Test contains training images, so the score is too optimistic.",
     (
         Split.TRAIN,
         Split.VALIDATION,
@@ -27,7 +27,7 @@ _CROSSED = {
     (
         Split.VALIDATION,
         Split.TEST,
-    ): "The test contains images that have chosen epoch and thresholds.",
+    ): "Test contains images that were used to choose epoch and thresholds.",
 }
 
 
@@ -45,8 +45,8 @@ def weight_of(of: Examined, pairs: Sequence[Pair]) -> str:
         said.append(f"They count twice in the scores of {' and '.join(scored)}.")
     if any(_foreign(of, p) for p in pairs):
         said.append(
-            "Some are of different patients by the table: with another seed, one may be trained on "
-            "and the other tested."
+            "According to the table, some are of different patients: with another seed, one may be "
+            "trained on and the other tested."
             if of.manifest.grouped
             else "With another seed, one of a pair may be trained on and the other tested."
         )
@@ -80,7 +80,7 @@ def copies_in_two_splits(of: Examined) -> Iterator[Finding]:
             severity=Severity.WARN,
             title=f"{counted(len(found), 'pair')} of near-duplicates in two splits",
             meaning="They look like one photograph that was recompressed, cropped or resized. If "
-            "so, the score is too good.",
+            "so, the score is too optimistic.",
             advice="Look at the pairs. If a pair shows one patient, give both the same patient id, "
             "or remove one.",
         )

@@ -64,7 +64,7 @@ def sides_are_patients(of: Examined) -> Iterator[Finding]:
         + (f", {apart:,} of them in two splits" if apart else ""),
         meaning="Their ids differ only in a word for left and right, and each counts as "
         f"{_a(noun)} of its own. Two eyes of one person resemble each other: if one is trained on "
-        "and the other tested, the score is too good, and intervals are too narrow.",
+        "and the other tested, the score is too optimistic, and intervals are too narrow.",
         advice="If they are of one person, give both the same id in the patient column "
         "(data.patient=COLUMN).",
         columns=(noun, "split", f"other {noun}", "split"),

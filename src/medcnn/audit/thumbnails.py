@@ -1,6 +1,6 @@
 """One look at every image: decoded once, kept as two thumbnails and facts from its header.
 
-Everything the audit says about pixels is based on these. They stay in the cache, so that the next
+Everything the audit says about pixels comes from these. They stay in the cache, so that the next
 audit of the same files decodes nothing.
 """
 
@@ -95,7 +95,7 @@ def look_at(
         how: which frame, window and depth; and how large images are decoded, so that training
             needs no second decoding.
         also: what to fill in the same pass over the files.
-        processes: 0: one per core.
+        processes: 0 for one per core.
         executor: what decodes.
 
     Raises:

@@ -23,8 +23,7 @@ class Layer:
     Attributes:
         name: of the module that it belongs to.
         kind: `conv`, `linear`, `max pool`, `batch norm`, ...
-        kernel: height and width of the window; None if it has none, so that the next three mean
-            nothing.
+        kernel: height and width of the window; None if it has none, as for the next three.
         padding: top, bottom, left, right.
         given: shape of the input, without the batch.
         made: shape of the output.

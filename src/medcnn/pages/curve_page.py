@@ -220,8 +220,7 @@ SAYS: dict[str, Statement[Curves]] = {
         lambda c: any(arm.name == "probe" for arm in c.arms),
     ),
     "images": Statement(
-        "The set does not say which images belong to the same patient, so intervals may be too "
-        "narrow.",
+        "The set does not say which images share a patient, so intervals may be too narrow.",
         lambda c: not c.grouped,
     ),
 }

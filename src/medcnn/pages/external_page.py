@@ -190,21 +190,18 @@ def _features_apart(f: External) -> bool:
 
 SUMMARY: dict[str, Statement[External]] = {
     LOSES: Statement(
-        lambda f: f"The model performs worse here than at home: {_main(f)}.",
-        lambda f: f.verdict == LOSES,
+        lambda f: f"The model is worse here: {_main(f)}.", lambda f: f.verdict == LOSES
     ),
     KEEPS: Statement(
-        lambda f: (
-            f"The model performs no worse here than at home, to within {f.margin:g}: {_main(f)}."
-        ),
+        lambda f: f"The model is no worse here than at home, to within {f.margin:g}: {_main(f)}.",
         lambda f: f.verdict == KEEPS,
     ),
     GAINS: Statement(
-        lambda f: f"The model performs better here than at home: {_main(f)}.",
+        lambda f: f"The model is better here than at home: {_main(f)}.",
         lambda f: f.verdict == GAINS,
     ),
     UNSURE: Statement(
-        lambda f: f"Whether the model performs as well here as at home cannot be said: {_main(f)}.",
+        lambda f: f"Whether the model is as good here as at home cannot be said: {_main(f)}.",
         lambda f: f.verdict == UNSURE and f.of(MAIN) is not None,
     ),
     "nothing shared": Statement(
@@ -254,9 +251,8 @@ DETAILS: dict[str, Statement[External]] = {
         lambda f: (
             "Differences are here minus home. The two hospitals have different "
             f"{f.group_noun}s, so their variances add up; {f.group_noun}s were resampled, each "
-            "with all images. Only labels that both have count. A difference may come from "
-            "different cases (milder, rarer) as well as from a model that works less well on the "
-            "same ones."
+            "with all images. Only labels that both have count. A difference may come from other "
+            "cases (milder, rarer) as well as from a model that works less well on the same ones."
         ),
         lambda f: bool(f.differences),
     ),

@@ -33,8 +33,7 @@ MAPS: dict[str, Statement[Facts]] = {
     "maps": Statement(
         lambda f: (
             f"Maps of the named class by {f.maps_by}: on the left, what the network saw; on the "
-            "right, where its logit comes from. Colours run from 0 to the highest value of each "
-            "map."
+            "right, where its logit comes from. Colours run from 0 to the maximum of each map."
         ),
         lambda f: "maps" in f.sections and bool(f.maps_by),
     ),

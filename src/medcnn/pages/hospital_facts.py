@@ -91,8 +91,7 @@ class Rule:
     """The rule of acceptance; times are those of `run.json`.
 
     Attributes:
-        older: whether it was recorded before training and before anybody looked at these test
-            images.
+        older: whether it was recorded before training and before any look at these test images.
     """
 
     conditions: tuple[Condition, ...]
@@ -113,8 +112,7 @@ class NewHospital:
 
     Attributes:
         score: the main one.
-        labelled: images here that have a label, in all splits; `enough`: whether they suffice for a
-            decision.
+        labelled: images here that have a label, in all splits; `enough` of them for a decision.
         wise_ft: share of the new weights; None if weights were not averaged.
         shared: classes that both the old and the new model have.
         lost: test images for which the old model has no finite result.

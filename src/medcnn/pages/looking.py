@@ -231,9 +231,7 @@ def chart(move: Move) -> Chart:
     """The probability over the amount; a dot marks a different decision."""
     frame = svg.frame(svg.axis(move.kind, move.amounts), Axis(title=f"P({move.label})"))
     points = list(zip(move.amounts, move.probabilities, move.same, strict=True))
-    changed = [
-        (a, p, f"{a:g}: {number(p)}, different decision") for a, p, same in points if not same
-    ]
+    changed = [(a, p, f"{a:g}: {number(p)}, changed decision") for a, p, same in points if not same]
     return Chart(
         name=move.kind,
         svg=svg.drawn(

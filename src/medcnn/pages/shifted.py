@@ -112,9 +112,7 @@ SHIFTED: dict[str, Statement[Shifted]] = {
         _features_alike, lambda f: f.shift.features is not None and not f.shift.features.low > 0.5
     ),
     "few to tell apart": Statement(
-        lambda f: (
-            f"There are too few {f.group_noun}s to tell whether the hospitals differ visibly."
-        ),
+        lambda f: f"There are too few {f.group_noun}s to say whether the hospitals differ visibly.",
         lambda f: f.shift.apart is None and not f.shift.missing,
     ),
     "missing": Statement(

@@ -77,9 +77,7 @@ def _difference(f: Facts) -> str:
         "linearised": "linearised for means over images, such as the Brier score",
         "bootstrap": f"a bootstrap over {f.group_noun}s for the other scores",
     }
-    return (
-        f"Methods for intervals of differences: {', '.join(how[m] for m in how if m in f.methods)}."
-    )
+    return f"Intervals of differences: {', '.join(how[m] for m in how if m in f.methods)}."
 
 
 def _certainty(f: Facts) -> str:
@@ -199,9 +197,7 @@ REPORT: dict[str, Statement[Facts]] = {
         "The most confident mistakes, at most four per true class, as the network saw them.",
         _has("Errors"),
     ),
-    "unreadable": Statement(
-        "These images have no prediction and count in no score.", lambda f: f.listed > 0
-    ),
+    "unreadable": Statement("They have no prediction and enter no score.", lambda f: f.listed > 0),
     "unlisted": Statement(_unlisted, lambda f: f.unlisted > 0),
     "numbers": Statement(
         "The numbers behind each chart are below it.",
@@ -237,12 +233,9 @@ AUDIT: dict[str, Statement[Facts]] = {
         lambda f: f"{f.group_noun.capitalize()}s appear under pseudonyms.",
         lambda f: f.grouped and "groups" in f.sections,
     ),
-    "audit: turned": Statement(
-        "Mirrored and rotated copies are not searched for.", lambda f: f.sought
-    ),
+    "audit: turned": Statement("Mirrored and rotated copies are not sought.", lambda f: f.sought),
     "audit: no proof": Statement(
-        "An audit only finds what it searches for; finding nothing does not prove that a set is "
-        "free of faults.",
+        "An audit only finds what it seeks; finding nothing does not prove a set free of faults.",
         lambda f: f.warned is not None,
     ),
 }
@@ -274,8 +267,7 @@ COMPARISON: dict[str, Statement[Facts]] = {
     "compare: margin": Statement(
         lambda f: (
             f"A model is not inferior in {f.margin_of} if a one-sided test at 2.5 %, adjusted by "
-            f"Holm, rules out that it is worse by {f.margin:g} or more; no other score has a "
-            "margin."
+            f"Holm, rules out being worse by {f.margin:g} or more; no other score has a margin."
         ),
         lambda f: f.margin is not None and bool(f.margin_of) and f.tests > 0,
     ),

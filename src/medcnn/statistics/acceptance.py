@@ -17,17 +17,17 @@ from medcnn.system.errors import UsageError
 from medcnn.system.registry import nearest
 
 MOST_SUBGROUPS = 12
-"""Values of an attribute that a rule may ask of: more are numbers, such as an age."""
+"""Most values of an attribute that a rule may name: more are numbers, such as an age."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Acceptance:
-    """By how much the new model may be worse than the old one; 0: it must be better.
+    """By how much the new model may be worse than the old one; with 0, it must be better.
 
     Attributes:
         scores: score -> margin, on the new test split; the first is the main one.
         subgroups: attribute -> margin of the main score in each of its values.
-        old_test: margin of the main score on the old test split; None where it does not matter.
+        old_test: margin of the main score on the old test split; None if it does not matter.
     """
 
     scores: Mapping[str, float]
@@ -40,13 +40,13 @@ class Acceptance:
 
     @property
     def digest(self) -> str:
-        """SHA-256 of the rule; of all orders in it, only that of the scores has a meaning."""
+        """SHA-256 of the rule; in it, only the order of the scores has a meaning."""
         content = {**asdict(self), "scores": list(self.scores.items())}
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def acceptance_of(value: Any) -> Acceptance | None:
-    """What `accept` means. Raises UsageError with all that is wrong with it."""
+    """The meaning of `accept`. Raises UsageError with everything that is wrong with it."""
     if value is None:
         return None
     if not isinstance(value, Mapping):
@@ -76,7 +76,7 @@ def acceptance_of(value: Any) -> Acceptance | None:
     return Acceptance(**found, old_test=old_test)
 
 
-_FAULT = "a margin is a number from 0 on, and below 1."
+_FAULT = "a margin should be a number from 0 up to, but not including, 1."
 
 
 def _is_margin(value: Any) -> bool:
@@ -86,13 +86,13 @@ def _is_margin(value: Any) -> bool:
 def check_acceptance(
     rule: Acceptance, labels: LabelSpace, attributes: Mapping[str, Sequence[str]]
 ) -> None:
-    """Before anything is trained.
+    """Check the rule before anything is trained.
 
     Args:
-        attributes: of the images here -> their different values.
+        attributes: those of the images here -> their different values.
 
     Raises:
-        UsageError: all that these labels or images do not allow.
+        UsageError: lists everything that these labels or images do not allow.
     """
     faults = []
     for name in rule.scores:
@@ -105,8 +105,8 @@ def check_acceptance(
             faults.append(f"the images have no attribute '{name}'{nearest(name, attributes)}")
         elif len(attributes[name]) > MOST_SUBGROUPS:
             faults.append(
-                f"'{name}' has {len(attributes[name])} values, and subgroups at most "
-                f"{MOST_SUBGROUPS}: name a column of few words."
+                f"'{name}' has {len(attributes[name])} values, but subgroups allow at most "
+                f"{MOST_SUBGROUPS}: name a column with fewer."
             )
     if faults:
         raise UsageError("\n".join(f"accept: {fault}" for fault in faults))
@@ -123,8 +123,8 @@ class Condition:
     """One part of a rule.
 
     Attributes:
-        where: the images it is asked on, in words.
-        difference: new model less old one there; None where there is none, and `note` says why.
+        where: the images it applies to, in words.
+        difference: new model minus old one there; None if there is none, and `note` says why.
     """
 
     where: str
@@ -135,8 +135,8 @@ class Condition:
 
     @property
     def verdict(self) -> Verdict:
-        """Met where the 95 % interval excludes that the new model is worse by the margin or more,
-        not met where it excludes that it is worse by less."""
+        """Met if the 95 % interval rules out that the new model is worse by the margin or more,
+        not met if it rules out that it is worse by less."""
         d = self.difference
         if d is None or math.isnan(d.low):
             return Verdict.UNSURE
@@ -147,8 +147,8 @@ class Condition:
 
 
 def verdict_of(conditions: Sequence[Condition]) -> Verdict:
-    """Of a rule all of whose conditions must hold. None needs an adjustment for the others: all of
-    them are met by chance no more often than one is (Berger 1982, Technometrics 24(4))."""
+    """The verdict of a rule whose conditions must all hold. None needs an adjustment for the
+    others: chance meets all of them no more often than one (Berger 1982, Technometrics 24(4))."""
     found = {c.verdict for c in conditions}
     for verdict in (Verdict.NOT_MET, Verdict.UNSURE):
         if verdict in found:

@@ -50,7 +50,7 @@ class BenefitPoint:
 
     @property
     def useful(self) -> bool:
-        """Whether both intervals exclude that treating everyone, or no one, is as good."""
+        """Whether both intervals rule out that treating everyone, or no one, is as good."""
         return self.model.low > 0 and self.over_all.low > 0
 
 

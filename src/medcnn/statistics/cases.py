@@ -35,7 +35,7 @@ def cases_of(predictions: Predictions) -> list[Case]:
 
     A hit is a class that is there and was called, a miss one that is there and was not, a false
     alarm one that was called and is not there. Hits and false alarms begin with the most probable,
-    misses with the least probable. Classes take turns, as far as they have any.
+    misses with the least probable. Classes take turns until they have none left.
     """
     truth, decided = predictions.targets == 1, predictions.decisions
     absent, p = predictions.targets == 0, predictions.probabilities

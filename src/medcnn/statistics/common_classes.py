@@ -12,14 +12,14 @@ from medcnn.statistics.decisions import Readout
 from medcnn.statistics.predictions import Predictions
 
 LEAST = 1e-7
-"""From 0 and 1, of a probability that becomes a logit again."""
+"""Least distance from 0 and 1 of a probability that becomes a logit again."""
 ASKED = ("auroc", "average_precision", "brier")
 """Scores of classes asked one by one: they need no threshold, which one of several lacks."""
 
 
 def common_labels(old: LabelSpace, new: LabelSpace) -> tuple[LabelSpace | None, bool]:
-    """The labels on which both can be compared, in the order of `new`, None where they share none;
-    and whether that makes yes-or-no questions of classes that exclude each other."""
+    """The labels on which both can be compared, in the order of `new`, None if they share none; and
+    whether that turns classes that exclude each other into yes-or-no questions."""
     if old.kind is new.kind:
         alike = old.names == new.names
         if alike or (new.kind is Kind.MULTICLASS and set(old.names) == set(new.names)):

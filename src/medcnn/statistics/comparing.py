@@ -69,7 +69,7 @@ def aligned(
     """The predictions of all, by name, on the same images in the order of the first.
 
     Args:
-        common: leave out images that some of them lack, instead of refusing.
+        common: whether to leave out images that some of them lack, instead of refusing.
 
     Raises:
         DataError: classes, images, labels or patients differ; lists all differences with examples.
@@ -113,7 +113,7 @@ def aligned(
             examples = listed([order[i] for i in np.flatnonzero(unlike)], 3)
             faults.append(f"{name} labels {_images(int(unlike.sum()))} differently: {examples}")
         if (group_numbers(p.groups)[0] != group_numbers(base.groups)[0]).any():
-            faults.append(f"{name} assigns images to other patients than {first}")
+            faults.append(f"{name} assigns images to different patients than {first}")
     if faults:
         raise DataError("; ".join(faults) + f".{hint}")
     return {name: replace(p, groups=base.groups) for name, p in taken.items()}

@@ -75,10 +75,10 @@ class PatientReadout:
 
     Attributes:
         rule: a key of `patients.RULES`.
-        unit: attribute that divides the images of a patient, such as the eye; "": none.
+        unit: attribute that divides the images of a patient, such as the eye; "" if none.
         scores: rule -> AUROC on validation, of rules for which it is defined; and that of the
             number of images alone, of labels that are not exclusive.
-        units: number of patients (eyes, ...) of validation.
+        units: number of patients (eyes, ...) in validation.
         readout: of the combined probabilities.
     """
 
@@ -94,7 +94,7 @@ class PatientReadout:
 
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> PatientReadout:
-        # a patient has no patients: a file of anybody's could nest them without end
+        # a patient has no patients: a file from anybody could nest them without end
         own = Readout.from_json({**stored["readout"], "patients": None})
         return cls(**{**stored, "readout": own})
 
@@ -102,12 +102,12 @@ class PatientReadout:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Readout:
     """Attributes:
-    calibration: None: the network's own probabilities.
+    calibration: None for the network's own probabilities.
     points: operating points; the first one decides for independent labels, and if it is `kappa`.
     conformal: None if no prediction sets were requested.
     referral: None if no referral was requested.
-    unusual: which images look unlike those of the training; None if that is not known.
-    patients: None if no patient of validation had several images, and in earlier files.
+    unusual: which images look unlike the training images; None if unknown.
+    patients: None if no patient in validation had several images, and in earlier files.
     """
 
     calibration: Calibration | None = None

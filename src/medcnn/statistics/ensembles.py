@@ -1,4 +1,4 @@
-"""Several models as one: the mean of their calibrated probabilities, and how far they are apart."""
+"""Several models as one: the mean of their calibrated probabilities, and how far apart they are."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ def common_readout(labels: LabelSpace, readouts: Sequence[Readout]) -> tuple[Rea
     if any(n != names[0] for n in names):
         rules = sorted({", ".join(n) or "none" for n in names})
         raise UsageError(
-            f"these checkpoints decide by different rules ({'; '.join(rules)}), so they have no "
-            "decision in common: train them with the same readout.operating_points."
+            f"these checkpoints decide by different rules ({'; '.join(rules)}), so they cannot "
+            "decide together: train them with the same readout.operating_points."
         )
     points = tuple(
         replace(
@@ -58,11 +58,11 @@ def common_readout(labels: LabelSpace, readouts: Sequence[Readout]) -> tuple[Rea
 def mean_of(
     members: Sequence[Predictions], readout: Readout, provenance: Mapping[str, Any]
 ) -> Predictions:
-    """What the members say together of the same images.
+    """What the members together say about the same images.
 
     The logits are those of the mean probability, so that they need no calibration. `disagreement`
-    is the standard deviation of the members' probabilities, of the label where it is largest: 0
-    where all agree, 0.5 where half of them are sure of it and the others sure of the opposite.
+    is the standard deviation of the members' probabilities for the label where it is largest: 0 if
+    all agree, 0.5 if half of them are sure of it and the others sure of the opposite.
 
     Args:
         members: of the same images in the same order.

@@ -167,7 +167,7 @@ def read_metrics(path: Path) -> dict[str, Evaluation]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         if content["schema"] != SCHEMA:
-            raise ValueError(f"schema {content['schema']}, this version reads {SCHEMA}")
+            raise ValueError(f"schema {content['schema']}, but this version reads {SCHEMA}")
         return {split: Evaluation.from_json(e) for split, e in content["splits"].items()}
     except (OSError, KeyError, TypeError, ValueError) as error:
         raise DataError(f"{path} is not a metrics.json: {error}") from error

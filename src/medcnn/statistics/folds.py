@@ -1,7 +1,7 @@
-"""Out-of-fold predictions: what the model of each fold said of the patients it never saw.
+"""Out-of-fold predictions: what the model of each fold said about the patients it never saw.
 
 A score is computed within each fold and averaged. Scores of all folds pooled in one table would
-rank images of different models against each other: where their probabilities differ in scale, the
+rank images of different models against each other: if their probabilities differ in scale, the
 pooled AUROC is lower than that of any of them.
 
 The interval comes from resampling patients, each with all of its images and in its fold; a resample
@@ -9,8 +9,8 @@ is scored as the set itself was. The mean of each fold is found on the patients 
 each fold costs one degree of freedom. The influence function within folds (LeDell, Petersen and van
 der Laan 2015, Electronic Journal of Statistics 9(1)) covers only the AUROC, and shows no spread if
 a fold has a single patient with a label. `benchmarks/crossvalidation.py` simulates how often the
-interval holds the truth. The spread of the folds makes no interval: they share training patients,
-so it is too narrow (Nadeau and Bengio 2003, Machine Learning 52(3)).
+interval contains the truth. The spread of the folds is not an interval: they share training
+patients, so it is too narrow (Nadeau and Bengio 2003, Machine Learning 52(3)).
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ OUT_OF_FOLD = "oof"
 class CrossValidated:
     """Attributes:
     evaluation: the averages over all folds of all repeats.
-    by_fold: score -> its overall value in each fold, one row per repeat; nan where not defined.
+    by_fold: score -> its overall value in each fold, one row per repeat; nan if undefined.
     """
 
     evaluation: Evaluation
@@ -64,15 +64,15 @@ def out_of_fold(parts: Sequence[Predictions], order: Sequence[str], repeat: int)
         repeat: from 1.
 
     Raises:
-        DataError: an image stands in two folds, or in none.
+        DataError: an image is in two folds, or in none.
     """
     first = parts[0]
     ids = [i for p in parts for i in (*p.image_ids, *(image for image, _ in p.unreadable))]
     if sorted(ids) != sorted(order):
         raise DataError(
-            f"the folds hold {len(set(ids)):,} different images in {len(ids):,} rows, and the set "
-            f"has {len(order):,}. It was changed since the folds were trained: begin in another "
-            "run_dir."
+            f"the folds hold {len(set(ids)):,} different images in {len(ids):,} rows, but the set "
+            f"has {len(order):,}. It has changed since the folds were trained: start again in "
+            "another run_dir."
         )
     place = {image: at for at, image in enumerate(order)}
     looks = [p.looks for p in parts if p.looks is not None]
@@ -243,7 +243,7 @@ class _Made:
 
 
 def _mean(found: Floats) -> Floats:
-    """Mean over the first axis, of what is defined; nan where nothing is."""
+    """Mean over the first axis of the defined values; nan if there are none."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # of an empty mean, which is nan
         return np.asarray(np.nanmean(found, axis=0))

@@ -84,7 +84,7 @@ def _differences(
 
 
 def _large_enough(predictions: Predictions) -> Predictions:
-    """Without the labels that too few patients of this group have, or lack; grades are judged all
+    """Without labels that too few patients of this group have, or lack; grades are judged all
     together."""
     assessed, groups = Assessed(predictions=predictions), np.array(predictions.groups)
     numbers = np.unique(groups, return_inverse=True)[1]

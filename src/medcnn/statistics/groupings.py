@@ -29,7 +29,7 @@ FEWEST_PATIENTS = 5
 """A word of fewer patients may name a person, however many images they have: it is joined with
 others."""
 TOLD = 0.5
-"""An attribute whose words cover fewer of the patients is an identifier, not a group."""
+"""An attribute whose words cover a smaller share of the patients is an identifier, not a group."""
 AGE = re.compile(r"(^|[_\W])age($|[_\W])", re.IGNORECASE)
 AGE_EDGES = (20.0, 40.0, 60.0, 80.0)
 TONE = "skin_tone_ita"
@@ -125,7 +125,7 @@ def attributed(predictions: Predictions, folder: Path) -> Predictions:
 
 
 def title_of(name: str) -> str:
-    """`skin tone` for the angle that is stored, else the attribute's own name."""
+    """`skin tone` for the stored angle, otherwise the attribute's own name."""
     return "skin tone" if name == TONE else name
 
 

@@ -32,7 +32,7 @@ def inverted_interval(
     itself larger would only make the sum larger, and so the upper end lower.
 
     Args:
-        resampled: [R, T], nan where a resample left the score undefined.
+        resampled: [R, T], nan if a resample left the score undefined.
         freedom: degrees of freedom of the resamples' variance, see `freedom_of`.
     """
     if num_groups < 2:

@@ -26,7 +26,7 @@ from medcnn.system.errors import DataError
 
 FEWEST_SIZES, FEWEST_SEEDS = 5, 3
 FARTHEST = 4
-"""Times the largest size, beyond which nothing is said."""
+"""How many times the largest size the curve is followed."""
 LEAST_DEFINED = 0.1
 """Share of resamples in which a score must be defined."""
 STEEPEST = 2.0
@@ -39,7 +39,7 @@ RESAMPLES = 1000
 
 
 class Reach(StrEnum):
-    """What can be said of a score that somebody asks for."""
+    """What can be said about a score that somebody asks for."""
 
     FOUND = "found"
     BELOW = "below the smallest size"
@@ -52,9 +52,9 @@ class Needed:
     """Patients to train on for a mean score of `target`.
 
     Attributes:
-        patients: nan where `reach` is not FOUND.
-        low, high: 95 % interval; 0 where it goes below the smallest size, infinite where it goes
-            beyond FARTHEST times the largest; nan where no number there is compatible.
+        patients: nan if `reach` is not FOUND.
+        low, high: 95 % interval; 0 if it goes below the smallest size, infinite if it goes beyond
+            FARTHEST times the largest; nan if no number in between is compatible.
     """
 
     target: float
@@ -70,7 +70,7 @@ class LearningCurve:
 
     Attributes:
         sizes: patients trained on, increasing [M].
-        patients: that there are to train on.
+        patients: number available to train on.
         scores: of each run on the test split, at most 1 [M, S]; a column is one order of the
             patients, each size holding the smaller ones.
         test: [M, M] covariance of the mean scores over test splits of other patients.

@@ -1,4 +1,4 @@
-"""Whether maps of what decided say anything: four checks of a handful of maps, without torch.
+"""Whether maps of what decided mean anything: four checks of a handful of maps, without torch.
 
 A map that does not depend on the weights, that points beside known lesions, that lies outside the
 picture, or that another method contradicts, explains nothing (Adebayo et al. 2018, NeurIPS; Arun et
@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.floating[Any]]
 
-# Rank correlation: of maps of the trained network with those of a random one at most, of maps by
-# two methods at least.
+# Rank correlation: at most this for maps of the trained network and of a random one, at least this
+# for maps by two methods.
 MOST_BY_CHANCE, LEAST_AGREEMENT = 0.5, 0.3
-# The pointing game is won where so many hits are less probable than this by chance.
+# The pointing game is won if so many hits are less probable than this by chance.
 LEVEL = 0.05
 # Below this share of the area, there is no outside to speak of.
 LEAST_OUTSIDE = 0.01
@@ -34,7 +34,7 @@ class Check:
     Attributes:
         name: weights, pointing, outside or agreement.
         value: what was found.
-        limit: what it is held against.
+        limit: what it is compared with.
         passed: whether the maps passed.
         maps: how many could be checked.
         detail: more of what was found: rank correlation by stage for weights, hits and hits
@@ -53,7 +53,7 @@ class Check:
 
 
 def rank_correlation(left: Floats, right: Floats) -> float:
-    """Spearman's, of two maps of one shape; 0 where one of them is even."""
+    """Spearman's rank correlation of two maps of one shape; 0 if one of them is uniform."""
     from scipy.stats import rankdata
 
     ranks = [rankdata(of.ravel()) for of in (left, right)]
@@ -133,8 +133,8 @@ def outside_check(found: Sequence[tuple[float, float]]) -> Check | None:
         found: of each map, the share of its positive values outside, and that of the area.
 
     Returns:
-        None where no image has an outside. The value is the share of the maps, the limit that of
-        the area: an even map would have as much.
+        None if no image has an outside. The value is the share of the maps, the limit that of the
+        area: a uniform map would have as much.
     """
     pairs = [(mass, area) for mass, area in found if area >= LEAST_OUTSIDE]
     if not pairs:

@@ -4,7 +4,7 @@ Every question gives each image a number: a probability, how strange it looks, o
 share. Its statistic is the largest distance between the two distributions (Kolmogorov and Smirnov),
 for a share the difference. Each patient counts once, however many images there are. Patients are
 exchanged between the two tables to see what chance does, the same exchange for all questions. So p
-values are adjusted for all of them together, and no more than needed where questions ask nearly the
+values are adjusted for all of them together, and no more than needed if questions ask nearly the
 same (Westfall and Young 1993, "Resampling-based multiple testing", single-step min-p).
 """
 
@@ -36,7 +36,7 @@ FEWEST_PATIENTS = 20
 
 
 class Size(StrEnum):
-    """What kind of number a question is about, which decides from where on it matters."""
+    """What kind of number a question is about, which decides how large a change matters."""
 
     SPREAD = "spread"
     SHARE = "share"
@@ -56,7 +56,7 @@ class Said:
         patients: number of the patient of each image [N].
         decisions: [N, K] 0 or 1, nan for an unreadable image.
         targets: the same for the truth; None if the table has none.
-        checkpoint: SHA-256 of what predicted, "" if unknown.
+        checkpoint: SHA-256 of the one that predicted, "" if unknown.
     """
 
     labels: LabelSpace
@@ -79,7 +79,7 @@ def read_said(path: Path, patient: str | None = None) -> Said:
             table's groups, or each image on its own.
 
     Raises:
-        DataError: it is no such table.
+        DataError: it is not such a table.
     """
     try:
         header = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))

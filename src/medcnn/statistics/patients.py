@@ -25,7 +25,7 @@ CHOOSES = "auroc"
 """The score on validation by which a rule is chosen; it needs no threshold."""
 LEAST = 1e-7
 IMAGES = "number of images"
-"""Beside the rules: what the number of images alone would score, with which two of them grow."""
+"""Beside the rules: the score of the mere number of images, with which two of them grow."""
 
 
 def mean(p: Floats, of: Ints, count: int) -> NDArray[np.float64]:
@@ -102,7 +102,7 @@ def together(predictions: Predictions, unit: str, rule: str) -> Predictions:
     """One row per unit, in order of appearance, without a readout.
 
     Args:
-        unit: attribute that divides the images of a patient, such as the eye; "": none.
+        unit: attribute that divides the images of a patient, such as the eye; "" if none.
     """
     names = _units(predictions, unit)
     of, count = group_numbers(names)
@@ -130,7 +130,7 @@ def _units(predictions: Predictions, unit: str) -> Sequence[str]:
 
 
 def fit_patients(config: ReadoutConfig, validation: Predictions) -> PatientReadout | None:
-    """The rule with the best score on validation, and thresholds for what it combines; None where
+    """The rule with the best score on validation, and thresholds for what it combines; None if
     every unit has a single image."""
     unit = config.unit or ""
     names = _units(validation, unit)

@@ -1,8 +1,8 @@
 """How many patients a study needs, before it begins.
 
 Each size is the smallest for which an interval is as narrow, or a test as powerful, as asked. Sizes
-of images that depend on each other grow by the design effect of Kish. docs/planning.md has the
-formulas, and what they were held against.
+of images that depend on each other grow by Kish's design effect. docs/planning.md has the
+formulas, and what they were checked against.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Cohort:
 
     @property
     def design_effect(self) -> float:
-        """How many images tell as much as one of independent ones. Source: Kish 1965, Survey
+        """How many images tell as much as one independent image. Source: Kish 1965, Survey
         Sampling."""
         return 1 + (self.images_per_patient - 1) * self.icc
 
@@ -50,7 +50,7 @@ class Need:
 
     Attributes:
         aim: name in `AIMS`, or `not inferior`.
-        of: the score of a test; else the aim.
+        of: the score of a test; otherwise the aim.
         expected: value in the study.
         wanted: half of the width of its 95 % interval, or the margin of a test.
         independent: images if all were of different patients.

@@ -117,10 +117,10 @@ class LookResult:
     """How often images of a split get a verdict of `strangeness`.
 
     Attributes:
-        rate: at most so often by mistake, of images of new patients like those of validation.
-        patients: of validation, who gave the bound.
-        bound: strangeness from which on an image gets it.
-        images: that get it.
+        rate: how often at most by mistake, for images of new patients like those in validation.
+        patients: number of those in validation that the bound comes from.
+        bound: strangeness above which an image gets it.
+        images: number of those that get it.
         by_patient: mean over patients of the share of their images beyond the bound, also if they
             get a more serious verdict.
     """
@@ -134,8 +134,8 @@ class LookResult:
 
     @property
     def too_often(self) -> bool:
-        """Whether more than chance explains why the share is above the stated rate: that of these
-        patients, and that of those of validation, who gave the bound."""
+        """Whether the share is above the stated rate by more than chance: that of these patients,
+        and that of those in validation, which the bound comes from."""
         found, spread = self.by_patient, math.sqrt(self.rate * (1 - self.rate) / self.patients)
         return found.value - math.hypot(found.value - found.low, 1.96 * spread) > self.rate
 

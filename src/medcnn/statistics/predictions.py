@@ -42,13 +42,13 @@ class Predictions:
         logits: [N, K] float32, never calibrated or rounded.
         readout: how logits become probabilities, decisions and sets; fitted on validation.
         categories: value of `readout.conformal.by` for each image, or empty.
-        attributes: age, sex, view and the like of each image, by name; "" where there is none.
+        attributes: age, sex, view and the like of each image, by name; "" if there is none.
         unreadable: (image id, reason) of images without a row here.
         lines: line of each image in the hospital's table, None if it has none; empty if unknown.
         folds: for out-of-fold predictions, the fold of each image, from 1, whose model was trained
-            without it; else empty.
+            without it; otherwise empty.
         by_fold: the readout of each of these models, used instead of `readout`.
-        disagreement: [N] for an ensemble, how much its members disagree on each image; else None.
+        disagreement: [N] for an ensemble, how much its members disagree on each image; or None.
         looks: [N, strangeness.COLUMNS], how strange each image looks; None if it was not measured.
         provenance: what made the logits (checkpoint hash, manifest fingerprint, ...).
     """
@@ -156,7 +156,7 @@ class Predictions:
 
     @property
     def verdicts(self) -> NDArray[np.str_] | None:
-        """[N] `usual`, or one of `strangeness.VERDICTS`; None if that is not known."""
+        """[N] `usual`, or one of `strangeness.VERDICTS`; None if unknown."""
 
         def verdicts_of(p: Predictions) -> NDArray[np.str_] | None:
             if p.looks is None or p.readout.unusual is None:
@@ -322,7 +322,7 @@ class Predictions:
                 reader = csv.DictReader(file)
                 rows, columns = list(reader), reader.fieldnames or ()
             if header["schema"] not in (1, 2):
-                raise ValueError(f"schema {header['schema']}, this version reads 1 and 2")
+                raise ValueError(f"schema {header['schema']}, but this version reads 1 and 2")
             if header["schema"] == 1:
                 header["readout"] = Readout.of_thresholds(header["thresholds"]).to_json()
             labels = LabelSpace.from_json(header["labels"])

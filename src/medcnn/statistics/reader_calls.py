@@ -1,5 +1,5 @@
 """Readers' calls image by image: their points beside the model's ROC curve, on the images that they
-read, and the table with the model's own calls that `medcnn readers` takes."""
+read, and the table with the model's own calls that `medcnn readers` accepts."""
 
 from __future__ import annotations
 
@@ -43,12 +43,12 @@ def point(given: Calls, predictions: Predictions) -> ReaderPoint:
         predictions: have every image that was read, and the class.
 
     Raises:
-        UsageError: the images that the reader read lack a side, or are of too few patients.
+        UsageError: the images that the reader read lack one kind, or are of too few patients.
     """
     label, called, groups = _seen(given, predictions)
     if not label.both_classes:
         raise UsageError(
-            f"{given.reader}: of the images read for '{given.label}', all are "
+            f"{given.reader}: all images read for '{given.label}' are "
             f"{'with' if label.target.any() else 'without'} it; sensitivity and specificity need "
             "both kinds."
         )

@@ -22,14 +22,14 @@ class ReaderPoint:
         label: class of the model that they looked for.
         sensitivity, specificity: in 0..1.
         who: a name of theirs that may be printed.
-        positives, negatives: how many images they judged with the finding and without; None: not
-            known, so there is no interval.
+        positives, negatives: how many images they judged with the finding and without; None if
+            unknown, so that there is no interval.
         source: where it is published.
         images: the set that they saw.
         same_images: whether those are the images that the model is judged by.
         paired: on the images that they read, how many with the finding the model found at their
-            specificity, and p of `reader_calls.point`, None for too few patients; None: the calls
-            are not known.
+            specificity, and p of `reader_calls.point`, None for too few patients; None if the
+            calls are unknown.
     """
 
     label: str
@@ -128,7 +128,7 @@ def points_of(rows: Sequence[Any], where: str) -> list[ReaderPoint]:
 
 
 def kept_points(rows: Sequence[Mapping[str, Any]]) -> list[ReaderPoint]:
-    """Points as `to_json` gave them. Raises UsageError."""
+    """Points as `to_json` returned them. Raises UsageError."""
     given = [{k: v for k, v in row.items() if k != "paired"} for row in rows]
     points = points_of(given, "run.json") if given else []
     pairs = [row.get("paired") for row in rows]
@@ -142,9 +142,9 @@ def kept_points(rows: Sequence[Mapping[str, Any]]) -> list[ReaderPoint]:
 
 def _point(row: Any) -> ReaderPoint:
     if not isinstance(row, Mapping):
-        raise UsageError(f"a reader has {', '.join(NEEDED)}, found {type(row).__name__}.")
+        raise UsageError(f"a reader needs {', '.join(NEEDED)}, found {type(row).__name__}.")
     given = {str(k): v for k, v in row.items() if v is not None and v != ""}
-    faults = [f"no '{name}' is known{nearest(name, NAMES)}" for name in given if name not in NAMES]
+    faults = [f"unknown name '{name}'{nearest(name, NAMES)}" for name in given if name not in NAMES]
     faults += [f"'{name}' is missing." for name in NEEDED if name not in given]
     values: dict[str, Any] = {}
     for name in given.keys() & set(NAMES):

@@ -1,4 +1,4 @@
-"""Reader studies: what a sample of readers and a sample of cases say about all readers and cases.
+"""Reader studies: what a sample of readers and one of cases say about all readers and cases.
 
 Each difference is one number per reader: with help minus without, or the model minus the reader.
 Their mean varies with the readers, and with the cases that all of them read. For two conditions
@@ -48,7 +48,7 @@ class Study:
         groups: patient of each case. [N]
         scores: condition -> reader -> rating of each case, higher for the finding [N]; empty
             without ratings.
-        calls: the same with 1 for a case that is called positive, 0 for others.
+        calls: the same with 1 for a case called positive, 0 for others.
         model: the condition whose only reader is the model, or "".
     """
 
@@ -151,17 +151,17 @@ def one_reader(
 
 
 def against(study: Study, endpoint: str, reference: str, other: str) -> Difference:
-    """The other condition minus the reference. Where one of them is the model, its one reading
-    stands against each reader.
+    """The other condition minus the reference. If one of them is the model, its one reading is
+    compared with each reader.
 
     Raises:
-        DataError: the two conditions have other readers.
+        DataError: the two conditions have different readers.
     """
     first, second = study.of(endpoint)[reference], study.of(endpoint)[other]
     model = study.model in (reference, other)
     if not model and set(first) != set(second):
         raise DataError(
-            f"'{reference}' and '{other}' have other readers, so that readers cannot be compared "
+            f"'{reference}' and '{other}' have different readers, so readers cannot be compared "
             "with themselves. Studies in which each reader sees only one condition are not "
             "supported."
         )
@@ -225,7 +225,7 @@ def contrasts(study: Study, margin: float | None = None) -> dict[tuple[str, str]
         margin: how much worse the other may be in the first endpoint.
 
     Raises:
-        DataError: conditions have other readers.
+        DataError: conditions have different readers.
     """
     first, *others = study.conditions
     pairs = [(first, other) for other in others]

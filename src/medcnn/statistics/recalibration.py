@@ -25,12 +25,12 @@ from medcnn.statistics.predictions import Predictions
 
 ALPHA = 0.05
 FEWEST = 10
-"""Patients with a label, and without, below which nothing is tried; one with both counts in the
-shares of the images."""
+"""Fewest patients with a label, and without, to try anything; one with both counts in the shares of
+the images."""
 SIZES = (50, 100, 200)
 DRAWS, FOLDS, STEPS = 20, 10, 50
 LARGEST = 30.0
-"""Of a logit: separated classes would drive it to infinity."""
+"""Bound of a logit: separated classes would drive it to infinity."""
 
 
 class Way(StrEnum):
@@ -45,7 +45,7 @@ class Recalibrated:
     """What recalibration with n labelled cases does for others.
 
     Attributes:
-        cases: to fit on; `events` of them, on average, have the label.
+        cases: number to fit on; `events` of them, on average, have the label.
         ways: way -> how often the closed test chose it, in shares.
         brier, ece: of the other images: as the model is, and recalibrated.
     """

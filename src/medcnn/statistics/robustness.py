@@ -1,4 +1,4 @@
-"""How much worse the answers to spoilt images are than those to the same images as they are."""
+"""How much worse answers for corrupted images are than those for the same images as they are."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Grade:
     Attributes:
         score: of these images.
         change: from the images as they are.
-        flips: share of images with another decision than the image as it is.
+        flips: share of images whose decision differs from that for the image as it is.
     """
 
     score: Score
@@ -80,7 +80,7 @@ def robustness(
     Args:
         spoilt: kind -> answers to the same images in each grade, the mildest first.
         score: in `METRICS`, overall.
-        moves: kinds that are no corruption and do not count in the mean.
+        moves: kinds that are not corruptions and do not count in the mean.
 
     The interval of a mean is from the noise of patients in it, so that differences of the same
     images correlate as they do (`comparing`).

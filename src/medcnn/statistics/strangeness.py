@@ -4,8 +4,8 @@ Three verdicts, each with a bound of its own from validation: `wrong kind` (anot
 medical image), `unusual` (a picture that the training hospital rarely has), `other site` (taken or
 processed in another way). `models.familiarity` measures the strangeness; here are only numbers.
 
-A bound is conformal over patients: of the images of a new patient like those of validation, at
-most the stated share is called so by mistake (`conformal.patient_quantile`).
+A bound is conformal over patients: of the images of a new patient like those in validation, at
+most the stated share gets the verdict by mistake (`conformal.patient_quantile`).
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ COLUMNS = (
     *(f"strange:{verdict.replace(' ', '_')}" for verdict in VERDICTS),
     *(f"image:{fact}" for fact in FACTS),
 )
-"""Of a table of predictions, and of `Predictions.looks`: strangeness in standard deviations of the
-training images, and what the pixels are like, in 0..1."""
+"""Columns of a table of predictions, and of `Predictions.looks`: strangeness in standard deviations
+of the training images, and what the pixels are like, in 0..1."""
 # An image of the wrong kind is far from all others, not just beyond them. In standard deviations;
 # measured in docs/unusual.md.
 FAR = 1.0
@@ -41,7 +41,7 @@ RARER = 0.2
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bounds:
     """Attributes:
-    patients: of validation, that the bounds come from.
+    patients: number of those in validation that the bounds come from.
     rates: verdict -> share of the images of new patients that may get it by mistake.
     bounds: verdict -> strangeness beyond which an image gets it.
     """
@@ -65,7 +65,7 @@ class Bounds:
 
 
 def fit_bounds(looks: Floats, groups: Sequence[str], rate: float) -> Bounds | None:
-    """From the looks of validation [N, COLUMNS]; None if it has no image.
+    """Bounds from the looks of validation [N, COLUMNS]; None if it has no image.
 
     Fewer than 1 / rate patients cannot promise `rate`: the bound is then the most that any of them
     reached, and the promise is 1 in (patients + 1).
@@ -88,7 +88,7 @@ def fit_bounds(looks: Floats, groups: Sequence[str], rate: float) -> Bounds | No
 
 
 def line_about(verdicts: Mapping[str, str], bounds: Bounds) -> str:
-    """Which images are not usual, in one line; nothing where all are.
+    """Which images are not usual, in one line; nothing if all are.
 
     Args:
         verdicts: image -> verdict, of all images.
@@ -102,8 +102,8 @@ def line_about(verdicts: Mapping[str, str], bounds: Bounds) -> str:
         return ""
     return (
         f"of {len(verdicts):,} images, these look unlike those that the model was trained on: "
-        f"{', '.join(said)}. What the model says of an image of the wrong kind means nothing; the "
-        "others are for a human to look at."
+        f"{', '.join(said)}. What the model says about an image of the wrong kind means nothing; a "
+        "human should look at the others."
     )
 
 

@@ -46,7 +46,7 @@ def transported(
     resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> list[Difference]:
-    """Scores `here` less those `there`, first the mean over labels defined in both, then each.
+    """Scores `here` minus those `there`, first the mean over labels defined in both, then each.
 
     Patients of the two are independent, so the variances of the resampled scores add up (Welch).
     """
@@ -129,9 +129,9 @@ class Cut:
 
     Attributes:
         there, here: what it does.
-        change: sensitivity here less that there, with its interval.
+        change: sensitivity here minus that there, with its interval.
         same: threshold that is as sensitive here as the stored one is there; nan without positives.
-        specificity: of that threshold, on the very images that it was found on.
+        specificity: of that threshold, on the same images that it was found on.
     """
 
     there: PointResult
@@ -187,7 +187,7 @@ class Prevalence:
     """Of one label.
 
     Attributes:
-        there, here: share of the assessed images with the label; nan where none was assessed.
+        there, here: share of the assessed images with the label; nan if none was assessed.
         estimated: share here, from the model's answers alone, if only prevalences had changed.
     """
 
@@ -203,7 +203,7 @@ def prevalences(
     """Black box shift estimation: how often each answer is given here, seen through the confusion
     matrix of there.
 
-    Of exclusive classes all at once; else each label for itself, which is Rogan and Gladen's.
+    Exclusive classes all at once; otherwise each label on its own, which is Rogan and Gladen's.
 
     Sources: Lipton, Wang and Smola 2018, ICML; Rogan and Gladen 1978, Am J Epidemiol 107(1).
     """

@@ -250,7 +250,7 @@ class Assessed:
 
     def __post_init__(self) -> None:
         target = self.predictions.targets
-        assert np.isin(target[~np.isnan(target)], (0, 1)).all(), "evaluation takes 0, 1 or nan"
+        assert np.isin(target[~np.isnan(target)], (0, 1)).all(), "evaluation accepts 0, 1 or nan"
         finite = np.isfinite(self.predictions.logits).all()
         assert finite, "a nan would be ranked as if it were a number"
 

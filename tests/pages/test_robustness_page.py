@@ -110,7 +110,7 @@ def test_names_keep_their_capitals_inside_a_sentence(found: Robust) -> None:
 
 def test_each_sentence_is_made_by_some_facts_and_not_by_others(found: Robust) -> None:
     moves, still = only(found, "translation"), only(found, "jpeg")
-    assert SAYS["mean"].words(found).startswith("AUROC 0.")
+    assert SAYS["mean"].words(found).startswith("AUROC is 0.")
     assert "over 2 kinds of corruption" in SAYS["mean"].words(found)
     assert SAYS["mean"].words(moves) == ""
     assert SAYS["worst"].words(found).startswith("It suffers most from blur: -0.")

@@ -118,7 +118,7 @@ def test_a_job_of_slurm_that_is_cancelled_costs_no_image(
     killer.start()
     store = open_store(manifest, HOW, cache="auto", executor=Where.SUBMITIT)
     killer.join()
-    assert f"job {ended[0]} of Slurm ended without a result" in caplog.text
+    assert f"Slurm job {ended[0]} ended without a result" in caplog.text
     assert queue_empties()
     assert list((cluster / "jobs").iterdir()) == [], "no path is left behind"
     memory = open_store(manifest, HOW, cache="off")
@@ -132,7 +132,7 @@ def test_jobs_that_always_fail_end_the_command_and_leave_no_job(
     cluster: Path, colours: Callable[..., Manifest], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("sys.executable", "/bin/false")
-    with pytest.raises(MedcnnError, match=r"job \d+ of Slurm ended .* run the same command again"):
+    with pytest.raises(MedcnnError, match=r"Slurm job \d+ ended .* Run the same command again"):
         open_store(colours(), HOW, cache="auto", executor=Where.SUBMITIT)
     assert queue_empties()
     assert list((cluster / "jobs").iterdir()) == []

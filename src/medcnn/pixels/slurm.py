@@ -1,5 +1,5 @@
-"""Jobs of Slurm, sent by submitit and looked after here: submitit itself asks `sacct` about them,
-which many clusters do not have, and then waits without end for a job that was killed."""
+"""Slurm jobs, sent by submitit and watched here: submitit itself asks `sacct` about them, which
+many clusters do not have, and then waits for ever for a job that was killed."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from typing import Any
 from medcnn.system.errors import MedcnnError, UsageError, private
 from medcnn.system.progress import log
 
-# Slurm ends a job that takes longer; SBATCH_TIMELIMIT goes before it.
+# Slurm ends a job that takes longer; SBATCH_TIMELIMIT overrides this.
 JOB_MINUTES, JOB_CORES = 720, 8
 # How often a job is sent, how often Slurm is asked, and how late a network drive may show a file.
 TRIES, ASK_EVERY_S, LATE_S = 3, 10.0, 15.0
-# Of a job that waits as jobs do; any other reason is told.
+# Usual reasons for which a job waits; any other is reported.
 USUAL = {"None", "Resources", "Priority", "BeginTime", "Dependency"}
 
 
@@ -34,10 +34,10 @@ class Task:
     gone: float | None = None
 
     def result(self) -> Any:
-        """What the call gave.
+        """What the call returned.
 
         Raises:
-            MedcnnError: as many jobs as may be sent ended without it.
+            MedcnnError: every job that may be sent ended without a result.
         """
         while self in self.jobs.left:
             self.jobs.look()
@@ -46,7 +46,7 @@ class Task:
 
 
 class Jobs:
-    """What `executor` of submitit has sent to Slurm."""
+    """What submitit's `executor` has sent to Slurm."""
 
     def __init__(self, executor: Any) -> None:
         self.executor = executor
@@ -67,12 +67,12 @@ class Jobs:
                 raise
             said = str(error).strip().splitlines()[-1:]
             raise UsageError(
-                f"data.executor=submitit: Slurm takes no job: {' '.join(said)}. SBATCH_PARTITION, "
-                "SBATCH_ACCOUNT and SBATCH_TIMELIMIT say where jobs go; or data.executor=here."
+                f"data.executor=submitit: Slurm accepts no job: {' '.join(said)}. Set "
+                "SBATCH_PARTITION, SBATCH_ACCOUNT or SBATCH_TIMELIMIT, or use data.executor=here."
             ) from error
 
     def look(self) -> None:
-        """See which calls are done; send those again whose job has ended without a result."""
+        """See which calls are done, and resend those whose job ended without a result."""
         ended = [t for t in self.left if t.job.paths.result_pickle.exists()]
         for task in ended:
             if task.job.exception() is None:
@@ -99,24 +99,24 @@ class Jobs:
         if reason not in USUAL | self.told:
             self.told.add(reason)
             log.warning(
-                f"job {number} of Slurm waits ({reason}); `scontrol show job {number}` has what it "
-                "asks for, SBATCH_PARTITION and SBATCH_TIMELIMIT change it"
+                f"Slurm job {number} waits ({reason}); `scontrol show job {number}` shows what it "
+                "asks for, which SBATCH_PARTITION and SBATCH_TIMELIMIT change"
             )
 
     def _again(self, task: Task) -> None:
         number, why = task.job.job_id, _last_words(task.job)
         if task.sent == TRIES:
             raise MedcnnError(
-                f"job {number} of Slurm ended without a result, like {TRIES - 1} before it: {why}. "
-                "What was decoded is kept: run the same command again to go on, with more in "
-                "SBATCH_TIMELIMIT or SBATCH_MEM_PER_NODE if jobs lack it, or data.executor=here."
+                f"Slurm job {number} ended without a result, like {TRIES - 1} before it: {why}. "
+                "What was decoded is kept. Run the same command again to continue, with a larger "
+                "SBATCH_TIMELIMIT or SBATCH_MEM_PER_NODE if needed, or with data.executor=here."
             )
-        log.warning(f"job {number} of Slurm ended without a result ({why}); it is sent again")
+        log.warning(f"Slurm job {number} ended without a result ({why}); sending it again")
         task.job, task.sent, task.gone = self._send(*task.work), task.sent + 1, None
 
     @contextmanager
     def cancelled_at_the_end(self) -> Iterator[Jobs]:
-        """No job outlives what asked for it."""
+        """No job outlives the run that asked for it."""
         try:
             yield self
         finally:
@@ -125,7 +125,7 @@ class Jobs:
 
 
 def queue() -> dict[str, str] | None:
-    """Of each job of this user that has not ended, why it waits; None if Slurm does not say."""
+    """Each unfinished job of this user -> why it waits; None if Slurm does not say."""
     said = _said_by("squeue", "--noheader", f"--user={os.getuid()}", "--format=%i|%T|%r")
     if said is None:
         return None
@@ -135,7 +135,7 @@ def queue() -> dict[str, str] | None:
 
 @cache
 def job_cores() -> int:
-    """Of the cores that a job would like, as many as the largest machine of the partition has."""
+    """The cores that a job would like, but no more than the partition's largest machine has."""
     partition = os.environ.get("SBATCH_PARTITION")
     only = [f"--partition={partition}"] if partition else []
     said = _said_by("sinfo", "--noheader", "--format=%c", *only) or ""
@@ -144,7 +144,7 @@ def job_cores() -> int:
 
 
 def _last_words(job: Any) -> str:
-    """Slurm's reason if it gives one, else the last line of a traceback, which may hold a path."""
+    """Slurm's reason if it gives one, or the last line of a traceback, which may contain a path."""
     lines = [line.strip() for line in (job.stderr() or "").splitlines() if line.strip()]
     if of_slurm := [line for line in lines if line.startswith("slurmstepd")]:
         return of_slurm[-1]

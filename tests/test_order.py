@@ -140,12 +140,12 @@ def test_the_tour_takes_no_more_than_an_afternoon() -> None:
 # Lines that a room may have. One that needs more says in a decision what it deleted.
 ROOMS = {
     "audit": 2_368,
-    "cli": 1_680,
+    "cli": 1_695,
     "clinic": 2_917,
     "data": 9_108,
     "images": 4_778,
     "models": 6_397,
-    "pages": 7_348,
+    "pages": 7_357,
     "pixels": 1_966,
     "statistics": 9_545,
     "system": 2_734,

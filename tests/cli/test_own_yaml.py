@@ -119,9 +119,9 @@ def test_a_yaml_that_would_fill_the_memory_is_refused_at_once(
 ) -> None:
     """Row 23."""
     (conf / "data" / "ours.yaml").write_text(WHOLE + text)
-    started = time.monotonic()
+    started = time.process_time()
     assert said in refusal("data=ours", "--config-dir", "conf")
-    assert time.monotonic() - started < 5
+    assert time.process_time() - started < 5
 
 
 @pytest.mark.fault

@@ -6,8 +6,9 @@ import os
 import re
 import sys
 from collections.abc import Collection, Mapping
+from copy import deepcopy
 from dataclasses import dataclass, fields
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -15,8 +16,8 @@ from hydra import compose, initialize_config_dir
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
-from omegaconf import OmegaConf
+from hydra.core.override_parser.types import Override, OverrideType
+from omegaconf import DictConfig, OmegaConf, open_dict
 
 from medcnn.cli.faults import (
     backbones,
@@ -196,8 +197,7 @@ def _compose(
     words = _named_bodies(verb, words, folder)
     words = [f"++{word}" if OPEN.match(word) else word for word in words]
     overrides = read_words(words)
-    plain = compose(verb.name, search, return_hydra_config=True)
-    groups: Mapping[str, str | None] = plain.hydra.runtime.choices
+    plain, groups = _ours(verb.name)
     own_groups = [g for g in groups if not g.startswith("hydra/")]
     loader = GlobalHydra.instance().config_loader()
     choosing = [o for o in overrides if o.key_or_group in own_groups]
@@ -225,20 +225,22 @@ def _compose(
     if faults:
         raise UsageError("\n".join(faults))
     try:
-        shape = compose(verb.name, [*search, *(str(o.input_line) for o in choosing)])
+        ways = (verb.name, *search, *(str(o.input_line) for o in choosing))
+        shape, groups = _composed(*ways) if search else _ours(*ways)
         for o in choosing:
             if o.key_or_group == "data" and (file := own_file(folder, str(o.value()))):
                 refuse_nameless(file, list(shape.data or {}))
-        values = [
-            o for o in overrides if o not in choosing and not (o.is_add() or o.is_force_add())
-        ]
+        rest = [o for o in overrides if o not in choosing]
+        values = [o for o in rest if not (o.is_add() or o.is_force_add())]
         faults = [fault for o in values for fault in key_faults(o, shape, own_groups, verb)]
         if faults:
             raise UsageError("\n".join(faults))
-        final = compose(verb.name, [*search, *words], return_hydra_config=True)
-        groups = dict(final.hydra.runtime.choices)
-        OmegaConf.set_struct(final, False)
-        del final["hydra"]
+        if search or not all(map(_only_a_value, rest)):
+            final, groups = _composed(verb.name, *search, *words)
+        else:
+            final = deepcopy(shape)
+            for o in rest:
+                OmegaConf.update(final, o.key_or_group, o.value(), force_add=o.is_force_add())
         if faults := list(unsafe(OmegaConf.to_container(final))):
             raise UsageError("\n".join(faults))
         composed = OmegaConf.to_container(final, resolve=True)
@@ -250,6 +252,26 @@ def _compose(
     composed.pop("experiment", None)
     keys = [o.key_or_group for o in overrides]
     return {str(k): v for k, v in composed.items()}, groups, keys
+
+
+def _composed(name: str, *words: str) -> tuple[DictConfig, Mapping[str, str | None]]:
+    """The settings of a command, and the choice in each group."""
+    found = compose(name, list(words), return_hydra_config=True)
+    groups = dict(found.hydra.runtime.choices)
+    with open_dict(found):
+        del found["hydra"]
+    return found, groups
+
+
+_ours = cache(_composed)  # from YAML of ours alone, which stays as it is; nobody changes the result
+
+
+def _only_a_value(override: Override) -> bool:
+    """Whether a word sets what is there, so that nothing is to be composed again for it."""
+    key = override.key_or_group
+    plain = override.type is OverrideType.CHANGE and not (config_folder() / key).is_dir()
+    added = override.is_force_add() and OPEN.match(key)
+    return override.package is None and bool(plain or added)
 
 
 def read_words(words: list[str], loader: ConfigLoader | None = None) -> list[Override]:

@@ -6,6 +6,7 @@ import base64
 import hashlib
 import json
 from collections.abc import Callable, Mapping
+from functools import cache
 from importlib import resources
 from typing import Any
 
@@ -14,6 +15,15 @@ def rendered(
     template: str, filters: Mapping[str, Callable[..., Any]] | None = None, **values: Any
 ) -> str:
     """The template with `values`, whose texts are escaped; a missing value raises."""
+    page = _environment(template)
+    page.filters |= filters or {}
+    text: str = page.get_template(template).render(**values)
+    return text
+
+
+@cache
+def _environment(template: str) -> Any:
+    """What a template and those that it includes are compiled in, once a process."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
     from markupsafe import Markup
 
@@ -31,9 +41,8 @@ def rendered(
     )
     # not escaped: our own drawings, whose texts `svg` has escaped, and our own words
     page.filters["raw"] = Markup
-    page.filters |= {"count": count, **(filters or {})}
-    page.filters["data"] = lambda value: Markup(_data(value))
-    return page.get_template(template).render(**values)
+    page.filters |= {"count": count, "data": lambda value: Markup(_data(value))}
+    return page
 
 
 def _data(value: Any) -> str:

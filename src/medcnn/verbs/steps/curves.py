@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from medcnn.config import settings_digest, to_json
+from medcnn.config import to_json
 from medcnn.data import splits
 from medcnn.data.manifest import Manifest, Split
 from medcnn.models.features import PLAIN
@@ -41,7 +41,7 @@ from medcnn.verbs.steps.auditing import audited_ahead
 from medcnn.verbs.steps.datasets import labelled, with_splits
 from medcnn.verbs.steps.deciding import FROM_SCRATCH, PRETRAINED
 from medcnn.verbs.steps.dry_run import rehearsed
-from medcnn.verbs.steps.many_runs import digest, opened
+from medcnn.verbs.steps.many_runs import digest, folder_of, opened
 from medcnn.verbs.steps.probing import examples, frozen, said
 from medcnn.verbs.train import TrainConfig, train
 
@@ -78,7 +78,7 @@ def measured(config: LearningCurveConfig, make: Make) -> Path:
         DataError: too few patients, or the audit refuses the data.
     """
     config = with_size(config)
-    folder = folder_of(config)
+    folder = folder_of(config.train, config.data, "learning-curve", settings_of(config))
     with opened(folder, CURVE, "learning curve", settings_of(config), {"schema": SCHEMA}) as note:
         manifest = labelled(config.data, note)
         leaky = "groups" in config.train.audit.allow
@@ -118,14 +118,6 @@ def with_size(config: LearningCurveConfig) -> LearningCurveConfig:
     pretrained = at_hand(model.backbone, model.weights)
     size_px = (PRETRAINED if pretrained else FROM_SCRATCH).size_px
     return replace(config, train=replace(train, data=replace(train.data, size_px=size_px)))
-
-
-def folder_of(config: LearningCurveConfig) -> Path:
-    if config.train.run_dir:
-        return Path(config.train.run_dir)
-    name = config.train.model.backbone if config.train.model else "model"
-    digest = settings_digest(settings_of(config))
-    return Path("runs") / f"{config.data.called()}-{name}-learning-curve-{digest}"
 
 
 def settings_of(config: LearningCurveConfig) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from medcnn.config import settings_digest, to_json
+from medcnn.config import to_json
 from medcnn.data.folds import in_folds, rare_labels
 from medcnn.data.labels import Kind
 from medcnn.data.manifest import Manifest
@@ -34,7 +34,7 @@ from medcnn.verbs.crossvalidate import CrossvalidateConfig
 from medcnn.verbs.steps.auditing import audited_ahead
 from medcnn.verbs.steps.datasets import labelled
 from medcnn.verbs.steps.dry_run import rehearsed
-from medcnn.verbs.steps.many_runs import digest, opened
+from medcnn.verbs.steps.many_runs import digest, folder_of, opened
 from medcnn.verbs.train import TrainConfig, train
 
 SCHEMA = 1
@@ -49,7 +49,7 @@ def crossvalidated(config: CrossvalidateConfig, make: Make) -> Path:
         UsageError: the folder holds other results, or another process uses it.
         DataError: fewer patients than folds, or the audit of a fold refuses the data.
     """
-    folder = folder_of(config)
+    folder = folder_of(config.train, config.data, "crossvalidate", settings_of(config))
     if config.train.trainer.dry_run:
         models = config.folds * config.repeats
         log.info(f"a dry run of fold 1; there are {models} of that size")
@@ -77,14 +77,6 @@ def crossvalidated(config: CrossvalidateConfig, make: Make) -> Path:
         tables = [tested(config, make, folder, r, dealt[r]) for r in repeats]
         conclude(config, folder, dealt, tables, note.said)
     return folder
-
-
-def folder_of(config: CrossvalidateConfig) -> Path:
-    if config.train.run_dir:
-        return Path(config.train.run_dir)
-    name = config.train.model.backbone if config.train.model else "model"
-    digest = settings_digest(settings_of(config))
-    return Path("runs") / f"{config.data.called()}-{name}-crossvalidate-{digest}"
 
 
 def settings_of(config: CrossvalidateConfig) -> dict[str, Any]:

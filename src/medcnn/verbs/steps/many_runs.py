@@ -8,12 +8,13 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-from medcnn.config import short_hash
+from medcnn.config import DataConfig, settings_digest, short_hash
 from medcnn.system.errors import UsageError
 from medcnn.system.files import locked, private_to, write_text
 from medcnn.system.paths import without_ways
 from medcnn.system.privacy import pseudonymised
 from medcnn.system.progress import log
+from medcnn.verbs.train import TrainConfig
 
 
 class Notes:
@@ -25,6 +26,14 @@ class Notes:
     def __call__(self, text: str) -> None:
         self.said.append(pseudonymised(text))
         log.warning(text)
+
+
+def folder_of(train: TrainConfig, data: DataConfig, what: str, settings: Mapping[str, Any]) -> Path:
+    """`run_dir`, or a folder below `runs` that is named by what is trained and how."""
+    if train.run_dir:
+        return Path(train.run_dir)
+    backbone = train.model.backbone if train.model else "model"
+    return Path("runs") / f"{data.called()}-{backbone}-{what}-{settings_digest(settings)}"
 
 
 @contextmanager

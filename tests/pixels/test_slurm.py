@@ -95,6 +95,7 @@ def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
                 )
             time.sleep(0.2)
         yield tmp_path / "cache"
+        queue_empties()  # a step whose slurmd is gone stays behind
     slurm.job_cores.cache_clear()
 
 

@@ -11,12 +11,11 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from safetensors.torch import load_file
-
-from medcnn.data.phantoms.drawing import generate
 
 TAKEN_AWAY = '''
 import builtins, os, signal, sys, types
@@ -89,12 +88,15 @@ for module in pkgutil.walk_packages(medcnn.__path__, "medcnn."):
 
 
 def test_a_run_and_its_predictions_are_the_same_where_nothing_of_unix_is(
-    without_unix: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    without_unix: dict[str, str],
+    drawn: Callable[[str, int], Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.chdir(tmp_path)
     setting = "data.root=drawn data.patients=40 data.size_px=32 model=lenet5 trainer.epochs=1"
     train = ["train", *setting.split(), "trainer.threads=1"]
-    generate(tmp_path / "drawn", "fundus", patients=40)
+    drawn("fundus", 40).rename("drawn")
     medcnn = [sys.executable, "-m", "medcnn"]
     run([*medcnn, *train, "run_dir=there"], without_unix)
     with_unix = {**os.environ, "OMP_NUM_THREADS": "1"}

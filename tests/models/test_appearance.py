@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,6 @@ from PIL import Image
 
 from medcnn.data.labels import Kind, LabelSpace
 from medcnn.data.manifest import Manifest, Record
-from medcnn.data.phantoms.drawing import generate
 from medcnn.images.preprocessing import Fit, Preprocessing
 from medcnn.models.appearance import FACTS, Watcher, appearance_of, facts_of, outside
 from medcnn.pixels.opening import open_store
@@ -42,11 +42,10 @@ def flagged(model: PixelStore, images: PixelStore) -> float:
 
 
 @pytest.fixture(scope="module")
-def phantoms(tmp_path_factory: pytest.TempPathFactory) -> dict[str, PixelStore]:
+def phantoms(drawn: Callable[[str, int], Path]) -> dict[str, PixelStore]:
     found = {}
     for kind in ("dermoscopy", "fundus", "chest"):
-        root = tmp_path_factory.mktemp(kind)
-        generate(root, kind, patients=32)
+        root = drawn(kind, 32)
         paths = (
             below(root, "**/*.png", 80) + below(root, "**/*.jpg", 80) + below(root, "**/*.dcm", 80)
         )

@@ -22,6 +22,7 @@ QUICK = (
     "trainer.epochs=1",
     "trainer.threads=1",
     "trainer.device=cpu",
+    "explain=null",
 )
 
 

@@ -6,13 +6,13 @@ from __future__ import annotations
 import csv
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 from safetensors.torch import load_file
 
-from medcnn.data.phantoms.drawing import generate
 from tests import command
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "run"
@@ -23,9 +23,9 @@ SETTINGS = (
 
 
 @pytest.fixture
-def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def run(drawn: Callable[[str, int], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
-    generate(tmp_path / "drawn", "fundus", patients=40)
+    drawn("fundus", 40).rename("drawn")
     return Path(shutil.copytree(GOLDEN, "run"))
 
 

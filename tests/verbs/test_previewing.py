@@ -6,6 +6,7 @@ import base64
 import csv
 import io
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,6 @@ from PIL import Image
 from pydicom.data import get_testdata_file
 
 from medcnn.cli.compose import read_command
-from medcnn.data.phantoms.drawing import generate
 from medcnn.images import Frames, read_pixels
 from medcnn.images.dicom_chain import explained
 from medcnn.pages.way import THUMBNAIL_PX
@@ -41,17 +41,15 @@ def without_pictures(html: str) -> str:
 
 
 @pytest.fixture(scope="module", params=sorted(KINDS))
-def drawn(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("data") / str(request.param)
-    generate(root, str(request.param), patients=24)
-    return root
+def phantoms(request: pytest.FixtureRequest, drawn: Callable[[str, int], Path]) -> Path:
+    return drawn(request.param, 32)
 
 
 def test_a_page_has_a_section_for_each_class_and_every_step_and_names_no_image(
-    drawn: Path, tmp_path: Path
+    phantoms: Path, tmp_path: Path
 ) -> None:
-    kind = drawn.name
-    words = (f"data.root={drawn}", f"data.phantom={kind}", "data.patients=24", "data.size_px=64")
+    kind = phantoms.name
+    words = (f"data.root={phantoms}", f"data.phantom={kind}", "data.patients=32", "data.size_px=64")
     html = page(tmp_path / "p.html", *words, f"data.steps={kind}", "preview.per_class=2")
     names = re.search(r"labels: ([^<]*)\.</p>", html)
     assert names
@@ -64,8 +62,8 @@ def test_a_page_has_a_section_for_each_class_and_every_step_and_names_no_image(
     assert "<script" not in html
     assert "default-src 'none'" in html
     text = without_pictures(html)
-    assert str(drawn) not in text
-    with (drawn / "labels.csv").open() as file:
+    assert str(phantoms) not in text
+    with (phantoms / "labels.csv").open() as file:
         for row in csv.DictReader(file):
             stem = Path(row["image"]).stem
             assert stem not in text
@@ -152,8 +150,8 @@ def test_the_last_stage_of_a_chain_is_what_readers_get(archive: Path) -> None:
         assert facts["stored"] == "16 of 16 bits, signed"
 
 
-def test_the_augmentations_are_those_of_the_first_epochs(drawn: Path, tmp_path: Path) -> None:
-    words = (f"data.root={drawn}", f"data.phantom={drawn.name}", "data.patients=24")
+def test_the_augmentations_are_those_of_the_first_epochs(phantoms: Path, tmp_path: Path) -> None:
+    words = (f"data.root={phantoms}", f"data.phantom={phantoms.name}", "data.patients=32")
     size = ("data.size_px=32", "preview.per_class=1", "preview.augmentations=2")
     one, same = (page(tmp_path / f"{n}.html", *words, *size) for n in "ab")
     other = page(tmp_path / "c.html", *words, *size, "seed=1")
@@ -184,9 +182,9 @@ def test_a_page_that_exists_is_not_overwritten(
 
 
 def test_words_of_a_train_command_work_and_those_without_effect_are_named(
-    drawn: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    phantoms: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = [f"data.root={drawn}", f"data.phantom={drawn.name}", "data.patients=24"]
+    words = [f"data.root={phantoms}", f"data.phantom={phantoms.name}", "data.patients=32"]
     words += ["experiment=chest_xray", "data=phantom", "model=resnet50", "trainer.epochs=3"]
     words += ["data.size_px=32", "preview.per_class=1", f"output={tmp_path / 'p.html'}"]
     assert run("preview", *words) == 0

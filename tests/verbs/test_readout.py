@@ -5,11 +5,11 @@ from __future__ import annotations
 import csv
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from medcnn.data.phantoms.drawing import generate
 from medcnn.statistics.predictions import Predictions
 from tests.command import run
 
@@ -31,10 +31,8 @@ WORDS = (
 
 
 @pytest.fixture(scope="module")
-def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("data") / "fundus"
-    generate(root, "fundus", patients=60)
-    return root
+def images(drawn: Callable[[str, int], Path]) -> Path:
+    return drawn("fundus", 60)
 
 
 @pytest.fixture(scope="module")

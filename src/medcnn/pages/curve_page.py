@@ -199,8 +199,8 @@ SAYS: dict[str, Statement[Curves]] = {
     "nested": Statement(
         lambda c: (
             f"Each size contains the {c.group_noun}s of the smaller ones and keeps the shares of "
-            "the labels; each seed draws others. Validation stays whole at every size, and its "
-            "labels are not counted."
+            f"the labels; each seed draws other {c.group_noun}s. Validation stays whole at every "
+            "size, and its labels are not counted."
         ),
         lambda c: True,
     ),

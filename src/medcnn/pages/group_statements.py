@@ -84,9 +84,9 @@ GROUPS: dict[str, Statement[Facts]] = {
         lambda f: "benefit" in f.sections and any(not ends for _, ends in f.useful),
     ),
     "benefit": Statement(
-        "Net benefit per image adds 1 for each case found and subtracts t / (1 - t) for each false "
-        "alarm: the threshold t states how many false alarms one case is worth. The dashed lines "
-        "are its 95 % interval and 0, the net benefit of treating no one.",
+        "Net benefit, per image, counts 1 for each case found and takes off t / (1 - t) for each "
+        "false alarm: the threshold t states how many false alarms one case is worth. The dashed "
+        "lines are its 95 % interval and 0, the net benefit of treating no one.",
         _has("benefit"),
     ),
     "costs": Statement(

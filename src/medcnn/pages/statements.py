@@ -233,9 +233,11 @@ AUDIT: dict[str, Statement[Facts]] = {
         lambda f: f"{f.group_noun.capitalize()}s appear under pseudonyms.",
         lambda f: f.grouped and "groups" in f.sections,
     ),
-    "audit: turned": Statement("Mirrored and rotated copies are not sought.", lambda f: f.sought),
+    "audit: turned": Statement(
+        "Mirrored and rotated copies are not looked for.", lambda f: f.sought
+    ),
     "audit: no proof": Statement(
-        "An audit only finds what it seeks; finding nothing does not prove a set free of faults.",
+        "An audit finds only what it looks for; finding nothing does not prove a set faultless.",
         lambda f: f.warned is not None,
     ),
 }

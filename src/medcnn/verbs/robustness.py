@@ -38,7 +38,7 @@ class RobustnessConfig(EvaluateConfig):
         if self.score not in METRICS:
             faults.append(f"unknown score '{self.score}'{nearest(self.score, METRICS)}")
         elif METRICS[self.score].higher_is_better is None:
-            faults.append(f"score={self.score} has no better or worse direction.")
+            faults.append(f"score={self.score}: no value of it is better than another.")
         return faults
 
 

@@ -101,6 +101,8 @@ WORDS = {
     "trainer.epochs=": "should be a whole number",
     "trainer.epochs={a:1}": "should be a whole number",
     "trainer=5": "should be a group of settings",
+    "trainer={foo: 1}": "there is no setting trainer.foo",
+    "data.names=[a]": "data.names cannot turn from a mapping into a list",
     "~seed": "seed is required",
     "=5": "key=value",
     "a==b": "key=value",

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from medcnn.cli import compose
 from medcnn.cli.compose import read_command
 from medcnn.system.errors import UsageError
 from medcnn.verbs.evaluate import EvaluateConfig
@@ -162,3 +163,28 @@ def test_a_yaml_of_ones_own_is_found_nearby_and_the_option_is_named(
 )
 def test_a_slip_is_answered_with_what_to_write(verb: str, words: list[str], said: str) -> None:
     assert said in refusal(verb, *words)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("experiment=chest_xray", "loss=focal", "loss.gamma=1", "loss.gamma=3", "model=resnet50"),
+        ("trainer.epochs=9", "trainer={epochs: 3}", "run_dir='${oc.env:HOME}/a'", "++seed=3"),
+        ("model.options={a: [1]}", "model.options.b=null", "readout.conformal={name: split}"),
+        ("trainer={epochs: 3, foo: 1}",),
+    ],
+)
+def test_values_mean_what_they_mean_to_hydra(
+    words: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Most commands are not composed again for their values; here, each is done both ways."""
+
+    def answer() -> str:
+        try:
+            return read_command("train", list(words)).yaml
+        except UsageError as error:
+            return str(error)
+
+    once = answer()
+    monkeypatch.setattr(compose, "_only_a_value", lambda override: False)
+    assert answer() == once

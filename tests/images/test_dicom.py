@@ -457,8 +457,8 @@ def test_colour_without_a_planar_configuration_is_read_pixel_by_pixel_and_said(
 @pytest.mark.parametrize(
     ("tags", "said"),
     [
-        ({"PhotometricInterpretation": "YBR_RCT"}, "only JPEG 2000 can be"),
-        ({"PhotometricInterpretation": "YBR_ICT"}, "only JPEG 2000 can be"),
+        ({"PhotometricInterpretation": "YBR_RCT"}, "occurs only in JPEG 2000"),
+        ({"PhotometricInterpretation": "YBR_ICT"}, "occurs only in JPEG 2000"),
         ({"PhotometricInterpretation": "RGB", "PlanarConfiguration": 2}, "is not 0 or 1"),
     ],
 )

@@ -1,4 +1,5 @@
-"""Shards built by jobs of a real Slurm: a cluster of one node, started for these tests."""
+"""Shards built by jobs of a real Slurm: a cluster of one node, started for these tests, and of one
+that is never there."""
 
 from __future__ import annotations
 
@@ -44,7 +45,9 @@ SlurmdPidFile={folder}/slurmd.pid
 KillWait=2
 SlurmdParameters=config_overrides
 NodeName={host} NodeAddr=127.0.0.1 CPUs=2
-PartitionName=all Nodes=ALL Default=YES State=UP
+NodeName=wide NodeAddr=127.0.0.2 CPUs=4 State=DOWN
+PartitionName=all Nodes={host} Default=YES State=UP
+PartitionName=wide Nodes=wide State=UP
 """
 
 
@@ -163,6 +166,16 @@ def test_what_slurm_says_of_a_job_that_it_refuses_or_lets_wait_is_told(
     helper.start()
     open_store(colours(), HOW, cache="auto", executor=Where.SUBMITIT)
     helper.join()
+
+
+@pytest.mark.slow
+def test_a_job_asks_for_no_more_cores_than_a_machine_of_its_own_partition_has(
+    cluster: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert slurm.job_cores() == 2, "of the default partition, although another has four"
+    monkeypatch.setenv("SBATCH_PARTITION", "wide")
+    slurm.job_cores.cache_clear()
+    assert slurm.job_cores() == 4
 
 
 def test_without_slurm_the_executor_is_refused(

@@ -18,6 +18,7 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, OverrideType
 from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf.errors import ConfigAttributeError, ConfigKeyError, ConfigTypeError
 
 from medcnn.cli.faults import (
     backbones,
@@ -306,6 +307,11 @@ def read_words(words: list[str], loader: ConfigLoader | None = None) -> list[Ove
 def words_of(error: Exception) -> str:
     if isinstance(error, RecursionError):
         return "a part of them refers to itself."
+    fault = error.__cause__ or error  # Hydra names the word, OmegaConf what is wrong with it
+    if isinstance(fault, ConfigAttributeError | ConfigKeyError) and fault.full_key:
+        return f"there is no setting {fault.full_key}."
+    if isinstance(fault, ConfigTypeError) and fault.full_key:
+        return f"{fault.full_key} cannot turn from a mapping into a list, or back."
     text = " ".join(str(error).partition("Config search path")[0].split())
     return text[:600] or type(error).__name__
 

@@ -227,7 +227,7 @@ def _refuse_plain_colour(dataset: pydicom.Dataset, kind: str) -> None:
     """Raises ImageError for uncompressed colour that contradicts itself; without a planar
     configuration (PS3.3 C.7.6.3.1.3) it is read by pixel, as nearly all writers intend."""
     if kind in ("YBR_ICT", "YBR_RCT"):
-        raise ImageError(f"only JPEG 2000 can be {kind} (PS3.3 C.7.6.3.1.2), and this is not")
+        raise ImageError(f"{kind} occurs only in JPEG 2000 (PS3.3 C.7.6.3.1.2), which this is not")
     if (planar := dataset.get("PlanarConfiguration")) in (None, ""):
         dataset.PlanarConfiguration = 0
         say_once(logging.WARNING, "colour without PlanarConfiguration is read pixel by pixel")

@@ -166,8 +166,8 @@ def hirescam(logit: Logit, images: Tensor) -> Tensor:
 
 
 def integrated_gradients(logit: Logit, images: Tensor, *, steps: int = 64) -> Tensor:
-    """The slope at each pixel, averaged along the way from a plain image of the mean colour,
-    times the pixel's distance from that colour; summed over channels. A map sums to the change of
+    """The slope at each pixel, averaged along the way from a plain image of its mean colour,
+    times the pixel's difference from that colour; summed over channels. A map sums to the change of
     the logit along the way: `steps` are doubled until it does to within 1 %.
 
     Source:

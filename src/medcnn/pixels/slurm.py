@@ -135,11 +135,14 @@ def queue() -> dict[str, str] | None:
 
 @cache
 def job_cores() -> int:
-    """The cores that a job would like, but no more than the partition's largest machine has."""
+    """The cores that a job would like, but no more than the largest machine of the partition that
+    it goes to has: without SBATCH_PARTITION the default one, which `sinfo` marks with a star."""
     partition = os.environ.get("SBATCH_PARTITION")
     only = [f"--partition={partition}"] if partition else []
-    said = _said_by("sinfo", "--noheader", "--format=%c", *only) or ""
-    numbers = [int(line.strip("+ ")) for line in said.splitlines() if line.strip("+ ").isdecimal()]
+    said = _said_by("sinfo", "--noheader", "--format=%P|%c", *only) or ""
+    rows = [line.rpartition("|")[::2] for line in said.splitlines()]
+    mine = [row for row in rows if partition or row[0].endswith("*")] or rows
+    numbers = [int(count.strip("+ ")) for _, count in mine if count.strip("+ ").isdecimal()]
     return min(JOB_CORES, max(numbers, default=JOB_CORES))
 
 

@@ -232,7 +232,7 @@ def is_doubt(word: str, uncertain_words: Collection[str]) -> bool:
 
 
 def marked(sheet: Sheet, rows: Sequence[int], columns: Sequence[str]) -> dict[str, None]:
-    """The columns in which a cross means yes and no word means no, so that a blank does."""
+    """The columns in which a cross means yes and there is no word for no, so a blank is one."""
     found: dict[str, None] = {}
     for column in columns:
         cells = sheet.rows.column(column)

@@ -118,7 +118,7 @@ def test_pixels_of_any_form_are_read_as_the_file_is(facts_of: dict[str, Any], fo
         (np.full((5, 5), np.nan), "finite"),
         (np.zeros((0, 5), np.uint8), "no pixel"),
         ([], "empty"),
-        (["not-there.png"], "not there"),
+        (["not-there.png"], "files not found"),
         ("nowhere", "nowhere"),
     ],
 )

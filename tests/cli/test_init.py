@@ -218,7 +218,7 @@ def test_classes_that_are_spelt_in_two_ways_become_one(root: Path, folders: bool
         (["{root}", "list.csv"], "list.csv: no such table; {root} holds liste.csv."),
         (["{root}", "outptu=x"], "outptu: not understood"),
         (["{root}", "output=x.yaml"], "a data YAML is a file .../data/NAME.yaml"),
-        (["{root}", "output=conf/data/ham10000.yaml"], "ham10000 is a name of medcnn"),
+        (["{root}", "output=conf/data/ham10000.yaml"], "ham10000 is used by medcnn"),
         (["{root}", "--force"], "--force: not understood"),
     ],
 )

@@ -124,6 +124,6 @@ def test_a_damaged_manifest_is_refused_in_words(
     (tmp_path / "m.csv").write_text(whole.replace("group", "patient", 1))
     assert "has no column group" in said()
     (tmp_path / "m.csv").write_text(whole.replace("label:red", "label:rde"))
-    assert "m.csv:2: label column" in said()
+    assert "m.csv:2: bad label column or value" in said()
     (tmp_path / "m.json").write_text('{"source": ')
     assert "m.json is not the header of a manifest" in said()

@@ -220,7 +220,7 @@ def test_the_size_is_said_first_and_a_full_disk_is_refused_before_decoding(
     with caplog.at_level(logging.INFO), pytest.raises(DataError, match=r"data.cache=off") as raised:
         open_store(colours(), HOW, cache=str(tmp_path / "cache"))
     assert "48 of 48 images to decode, 36.9 kB" in caplog.text
-    assert "needs 36.9 kB and" in str(raised.value)
+    assert "needs 36.9 kB, but" in str(raised.value)
     assert "has 1.0 kB free" in str(raised.value)
     assert not asked
 

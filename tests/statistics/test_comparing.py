@@ -206,7 +206,7 @@ def test_all_that_keeps_runs_apart_is_said_at_once(simulate) -> None:
     assert "common=true" not in str(refused.value)  # that would not help
     with pytest.raises(DataError, match="b contains some images twice"):
         aligned({"a": a, "b": replace(a, image_ids=a.image_ids[:1] * 120)})
-    with pytest.raises(DataError, match="other patients"):
+    with pytest.raises(DataError, match="different patients"):
         aligned({"a": a, "b": replace(a, groups=a.image_ids)})
     with pytest.raises(DataError, match="same classes"):
         aligned({"a": a, "b": simulate(Kind.MULTICLASS)})

@@ -82,8 +82,8 @@ def test_there_is_no_p_of_few_patients_without_the_finding(simulate: Simulate) -
 @pytest.mark.parametrize(
     ("said", "what"),
     [
-        ("111...", "all are with it; sensitivity and specificity need both"),
-        ("...100", "all are without it; sensitivity and specificity need both"),
+        ("111...", "all of the images read show 'melanoma'; sensitivity and specificity need"),
+        ("...100", "none of the images read show 'melanoma'; sensitivity and specificity need"),
         ("11..01", "the comparison would be based on only 4 groups"),
     ],
 )

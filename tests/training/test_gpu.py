@@ -239,7 +239,7 @@ def test_a_dry_run_tells_the_memory_of_the_gpu(
     monkeypatch.chdir(tmp_path)
     assert run("train", *QUICK, "trainer.dry_run=true", "trainer.device=cuda:0") == 0
     said = capsys.readouterr().out
-    peak = re.search(r"of the GPU (\d+\.\d) GB at the peak", said)
+    peak = re.search(r"on the GPU (\d+\.\d) GB at the peak", said)
     assert peak
     assert float(peak[1]) > 0
     assert "trained on" not in said  # a part of a batch, as a CPU does

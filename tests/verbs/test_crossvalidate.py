@@ -225,4 +225,4 @@ def test_a_cross_validation_that_is_not_finished_is_no_ensemble(
     (tmp_path / "crossvalidation.json").write_text('{"folds": 2, "repeats": 0}')
     words = (f"checkpoint={tmp_path}", f"input={tmp_path}", f"output={tmp_path}/new.csv")
     assert run("predict", *words) == 2
-    assert "is not finished" in " ".join(capsys.readouterr().err.split())
+    assert "is an unfinished cross-validation" in " ".join(capsys.readouterr().err.split())

@@ -66,7 +66,7 @@ def test_the_memory_that_is_told_is_that_of_the_gpu_that_was_asked_for(
     speed = {"perf/images_per_s": 9.0, "perf/val_images_per_s": 9.0}
     images = dict.fromkeys(Split, 5)
     lines = dry_run.costs(config, {"images": images, "speed": speed}, {"last.safetensors": 1})
-    assert "of the GPU 3.0 GB at the peak" in "".join(lines)
+    assert "on the GPU 3.0 GB at the peak" in "".join(lines)
 
 
 def test_a_dry_run_fails_as_the_run_would(

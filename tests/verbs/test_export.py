@@ -266,7 +266,7 @@ def test_what_makes_no_sense_is_refused_before_anything_is_loaded(
     ("words", "said"),
     [
         (("evaluate",), "only predict and `medcnn.load` accept"),
-        (("predict", "input=tests", "explain=gradcam"), "maps need the layers"),
+        (("predict", "input=tests", "explain=gradcam"), "maps need the network's layers"),
         (("predict", "input=tests", "trainer.precision=bf16"), "runs with precision fp32"),
     ],
 )

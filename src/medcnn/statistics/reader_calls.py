@@ -48,9 +48,8 @@ def point(given: Calls, predictions: Predictions) -> ReaderPoint:
     label, called, groups = _seen(given, predictions)
     if not label.both_classes:
         raise UsageError(
-            f"{given.reader}: all images read for '{given.label}' are "
-            f"{'with' if label.target.any() else 'without'} it; sensitivity and specificity need "
-            "both kinds."
+            f"{given.reader}: {'all' if label.target.any() else 'none'} of the images read show "
+            f"'{given.label}'; sensitivity and specificity need images of both kinds."
         )
     if few := too_few(len(set(groups))):
         raise UsageError(f"{given.reader}: the comparison would be {few}.")

@@ -137,8 +137,8 @@ def require_checkpoint(path: Path, *, exported: bool = False) -> None:
         if exported:
             return
         raise UsageError(
-            f"checkpoint={path} is an exported file, which only predict and `medcnn.load` accept. "
-            "Name the checkpoint it was made from."
+            f"checkpoint={path} is an exported file, which only predict, serve and `medcnn.load` "
+            "accept. Name the checkpoint it was made from."
         )
     with path.open("rb") as file:
         head = file.read(9)
@@ -148,6 +148,18 @@ def require_checkpoint(path: Path, *, exported: bool = False) -> None:
             f"checkpoint={path} is not a medcnn checkpoint, which is a .safetensors file such "
             "as RUN/checkpoints/best.safetensors."
         )
+
+
+def trust_faults(checkpoint: str, *, trusted: bool) -> list[str]:
+    """A torch program that the user has not vouched for, or `trusted` for another file."""
+    if checkpoint.endswith(".pt2") and not trusted:
+        return [
+            f"checkpoint={checkpoint} is a torch program: loading it runs code stored in the "
+            "file. If you know who made it, add trusted=true. An .onnx file cannot run code."
+        ]
+    if trusted and not checkpoint.endswith(".pt2"):
+        return [f"trusted=true has no effect on checkpoint={checkpoint}: it is not a .pt2 file."]
+    return []
 
 
 def _checkpoints_in(folder: Path, suffixes: tuple[str, ...]) -> list[Path]:

@@ -170,6 +170,7 @@ class Room:
         keeps_images: whether images are kept with the answers.
         most_mb: largest size of a file.
         receiver: what the DICOM receiver says about itself; "" if there is none.
+        lacks: why no image can have a map; "" if one can.
     """
 
     title: str
@@ -179,6 +180,7 @@ class Room:
     keeps_images: bool
     most_mb: int
     receiver: str = ""
+    lacks: str = ""
 
 
 ROOM: dict[str, Statement[Room]] = {
@@ -201,6 +203,7 @@ ROOM: dict[str, Statement[Room]] = {
         ),
         lambda r: True,
     ),
+    "no maps": Statement(lambda r: f"No image gets a map: {r.lacks}.", lambda r: bool(r.lacks)),
     "keys": Statement(
         "Keys: o opens files, j and k go to the next and the previous image, a agrees, c corrects.",
         lambda r: True,

@@ -40,13 +40,13 @@ class PredictConfig:
     data: ReadingConfig
 
     def contradictions(self) -> list[str]:
-        if self.trusted and not self.checkpoint.endswith(".pt2"):
-            why = f"checkpoint={self.checkpoint}: it is not a .pt2 file."
-            return [f"trusted=true has no effect on {why}"]
+        from medcnn.places import trust_faults
+
+        faults = trust_faults(self.checkpoint, trusted=self.trusted)
         if self.patients in (None, *PATIENTS):
-            return []
+            return faults
         near = nearest(str(self.patients), PATIENTS)
-        return [f"patients={self.patients} is not one of {', '.join(PATIENTS)}{near}"]
+        return [*faults, f"patients={self.patients} is not one of {', '.join(PATIENTS)}{near}"]
 
     @property
     def patients_at(self) -> Path:
@@ -80,11 +80,6 @@ def check(config: PredictConfig) -> None:
         )
     for file in checkpoints_at(Path(config.checkpoint)):
         require_checkpoint(file, exported=True)
-    if config.checkpoint.endswith(".pt2") and not config.trusted:
-        raise UsageError(
-            f"checkpoint={config.checkpoint} is a torch program: loading it runs code stored in "
-            "the file. If you know who made it, add trusted=true. An .onnx file cannot run code."
-        )
     if config.explain and config.checkpoint.endswith(EXPORTED):
         raise UsageError(
             f"explain={config.explain.name}: maps need the network's layers, but checkpoint="

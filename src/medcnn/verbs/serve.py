@@ -6,6 +6,7 @@ import importlib
 import re
 import shutil
 import socket
+from collections.abc import Mapping
 from dataclasses import dataclass
 from operator import attrgetter
 from pathlib import Path
@@ -72,6 +73,7 @@ class WebConfig:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServeConfig:
     checkpoint: str
+    trusted: bool
     host: str
     port: int = within(0, 65_535)
     names: tuple[str, ...]
@@ -91,7 +93,9 @@ class ServeConfig:
     data: ReadingConfig
 
     def contradictions(self) -> list[str]:
-        faults = []
+        from medcnn.places import trust_faults
+
+        faults = trust_faults(self.checkpoint, trusted=self.trusted)
         if self.host not in LOOPBACK and self.token_file is None:
             faults.append(
                 f"host={self.host} can be reached from other machines, so token_file is required: "
@@ -201,7 +205,7 @@ def check(config: ServeConfig) -> None:
     from medcnn.verbs.steps.secrets import credentials, token
 
     for file in checkpoints_at(Path(config.checkpoint)):
-        require_checkpoint(file)
+        require_checkpoint(file, exported=True)
     for name in FILES:
         path = attrgetter(name)(config)
         if path is not None and not Path(path).is_file():
@@ -270,7 +274,12 @@ def run(config: ServeConfig, _: Command) -> None:
     own_folder(folder)
     try:
         with listening, locked(folder / "serve.lock"):
-            model = load_model(config.checkpoint, device=config.device, precision=config.precision)
+            model = load_model(
+                config.checkpoint,
+                device=config.device,
+                precision=config.precision,
+                trusted=config.trusted,
+            )
             _serve(config, model, folder, listening)
     except BlockingIOError:
         raise UsageError(f"folder={folder}: another server uses it; name another folder.") from None
@@ -298,6 +307,7 @@ def _serve(config: ServeConfig, model: Model, folder: Path, listening: socket.so
     from medcnn.models.explaining import METHODS
     from medcnn.pages.review_page import Room
     from medcnn.system.progress import log
+    from medcnn.verbs.predict import NO_VERDICTS
     from medcnn.verbs.steps.datasets import read_as
     from medcnn.verbs.steps.receiving import receiving
     from medcnn.verbs.steps.secrets import token
@@ -306,20 +316,21 @@ def _serve(config: ServeConfig, model: Model, folder: Path, listening: socket.so
         METHODS.bind(config.explain.name, config.explain.options)
     how = read_as(model.preprocessing, config.data, log.warning)
     model = replace(model, checkpoint=replace(model.checkpoint, preprocessing=how))
-    failed = checks_of(Path(config.checkpoint), config.explain)
-    digest = str(model.provenance["checkpoint_sha256"])[:12]
+    reader = Reader(model, config.explain, checks_of(Path(config.checkpoint), config.explain))
     room = Room(
         title="Review images",
-        model=f"{model.checkpoint.architecture.backbone}, checkpoint {digest}: "
+        model=f"{model.checkpoint.architecture.backbone}, {_file_of(model.provenance)}: "
         f"{', '.join(model.labels.names)}",
         classes=model.labels.names,
         several=model.labels.kind == "multilabel",
         keeps_images=config.keep_images,
         most_mb=config.max_mb,
         receiver=config.scp.title if config.receives else "",
+        lacks=reader.lacks,
     )
-    reader = Reader(model, config.explain, failed)
-    _warn(config)
+    _warn(config, reader.lacks)
+    if model.readout.unusual is None:
+        log.info(NO_VERDICTS)
     tls: dict[str, Any] = {}
     if config.tls_key:
         tls = {"ssl_certfile": config.tls_certificate, "ssl_keyfile": config.tls_key}
@@ -348,9 +359,21 @@ def _serve(config: ServeConfig, model: Model, folder: Path, listening: socket.so
     log.info("stopped; every answer is kept")
 
 
-def _warn(config: ServeConfig) -> None:
+def _file_of(provenance: Mapping[str, Any]) -> str:
+    """Which file answers, in words."""
+    digest = str(provenance["checkpoint_sha256"])[:12]
+    if "exported" not in provenance:
+        return f"checkpoint {digest}"
+    return f"file {digest}, exported from checkpoint " + str(
+        provenance["exported"]["checkpoint_sha256"]
+    )[:12]
+
+
+def _warn(config: ServeConfig, lacks: str) -> None:
     from medcnn.system.progress import log
 
+    if lacks and config.explain:
+        log.warning(f"no maps: {lacks}. Name the checkpoint that it was made from to have them.")
     if config.host not in LOOPBACK and config.tls_key is None:
         log.warning(
             "images and the token travel unencrypted. Set tls_certificate and tls_key, or put a "

@@ -20,6 +20,7 @@ from medcnn.data.labels import Kind
 from medcnn.images.resizing import contained, narrowed
 from medcnn.models.deployed import Model, joined
 from medcnn.models.explained import Explanation, explain_image
+from medcnn.models.exported import Exported
 from medcnn.models.inputs import Images, read_inputs
 from medcnn.pages.gallery import failed
 from medcnn.pages.overlay import with_scale
@@ -32,6 +33,7 @@ from medcnn.system.errors import ImageError, UsageError
 from medcnn.system.privacy import pseudonymised
 
 MAP_PX = 900
+EXPORTED = "an exported file answers here, which has no layers to look into"
 
 
 def checks_of(checkpoint: Path, how: Choice | None) -> tuple[str, ...] | None:
@@ -76,11 +78,13 @@ class Reader:
     Attributes:
         model: with the preprocessing that files are read with.
         how: method of the map; None: no maps.
+        lacks: why this model can have no map; "" where it can.
         failed: see `checks_of`.
     """
 
     def __init__(self, model: Model, how: Choice | None, failed: tuple[str, ...] | None) -> None:
-        self.model, self.how, self.failed = model, how, failed
+        self.lacks = EXPORTED if isinstance(model.network, Exported) else ""
+        self.model, self.how, self.failed = model, None if self.lacks else how, failed
         self.turns = Turns()
 
     def asked(self, files: list[Path], *, person: bool = True) -> tuple[Images, Predictions]:
@@ -130,7 +134,7 @@ class Reader:
         flat = Image.fromarray(plain[:, :, 0] if plain.shape[2] == 1 else plain)
         image = {"image": _large("image", flat)}
         if self.how is None:
-            return {**image, "no_map": "the server was started with explain=null"}
+            return {**image, "no_map": self.lacks or "the server was started with explain=null"}
         try:
             found = self.explained(seen, whole, label)
         except UsageError as error:

@@ -109,6 +109,59 @@ def test_an_image_without_an_answer_is_tried_when_it_comes_again(spool: Spool) -
     assert spool.failures() == []
 
 
+def a_failure(spool: Spool, uid: str) -> None:
+    spool.receive(uid, b"image")
+    spool.failed(spool.waiting(1)[0], "no pixels")
+
+
+def test_what_failed_is_tried_again_on_somebodys_word_also_if_a_kill_comes(spool: Spool) -> None:
+    a_failure(spool, "1")
+    a_failure(spool, "2")
+    spool.unfetched("3", "an image has more than 1 MB")
+    (sent,) = [spool.receive("4", b"image")] and spool.waiting(1)
+    spool.built(sent, [b"report"])
+    spool.sent(sent)
+    assert len(list(spool.files.iterdir())) == 2, "kept, whatever came between"
+    assert spool.again() == 3
+    after = again(spool)
+    assert [after.image(entry).read_bytes() for entry in after.waiting(9)] == [b"image"] * 2
+    assert not after.knows("3"), "so that it is fetched again"
+    assert after.counts()["sent"] == 1, "what was answered is not asked about again"
+    assert after.again() == 0
+    after.close()
+
+
+def test_a_kill_while_it_says_so_leaves_everything_or_nothing(
+    spool: Spool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    a_failure(spool, "1")
+    a_failure(spool, "2")
+
+    def killed(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as now:
+        now.setattr(Path, "unlink", killed)
+        with pytest.raises(KeyboardInterrupt):
+            spool.drop()
+    assert len(list(spool.files.iterdir())) == 2, "the kill came before the files were deleted"
+    after = again(spool)
+    assert list(after.files.iterdir()) == []
+    assert after.counts()["dropped"] == 2
+    after.close()
+
+
+def test_what_is_dropped_is_gone_and_is_not_fetched_but_may_be_sent_again(spool: Spool) -> None:
+    a_failure(spool, "1")
+    spool.receive("2", b"another")
+    assert spool.drop() == 1
+    assert [path.read_bytes() for path in spool.files.iterdir()] == [b"another"]
+    assert spool.failures() == []
+    assert spool.knows("1")
+    assert spool.receive("1", b"image")
+    assert len(spool.waiting(9)) == 2
+
+
 def test_nothing_of_a_patient_stays_when_results_have_arrived(spool: Spool) -> None:
     spool.receive("1", b"image")
     spool.built(spool.waiting(1)[0], [b"report", b"map"])
@@ -355,7 +408,7 @@ def test_one_image_that_cannot_be_answered_does_not_stop_the_others(spool: Spool
 
     worker = Worker(spool, Peer(host="", port=1, title="A", own_title="B"), answer)
     assert worker.build() == 3
-    assert spool.counts() == {"waiting": 0, "built": 1, "sent": 0, "failed": 2}
+    assert spool.counts() == {"waiting": 0, "built": 1, "sent": 0, "failed": 2, "dropped": 0}
     assert {why for *_, why in spool.failures()} == {"RuntimeError", "no pixels"}, (
         "no words of a header"
     )
@@ -418,7 +471,7 @@ def test_the_earliest_answers_are_forgotten_and_later_ones_are_not(
         spool.receive(str(number), b"image")
         spool.built(spool.waiting(1)[0], [b"report"])
         spool.sent(spool.due(1)[0])
-    assert spool.counts() == {"waiting": 0, "built": 0, "sent": 3, "failed": 0}
+    assert spool.counts() == {"waiting": 0, "built": 0, "sent": 3, "failed": 0, "dropped": 0}
     assert not spool.receive("5", b"image"), "answered"
     assert not again(spool).receive("3", b"image"), "answered"
     assert spool.receive("2", b"image"), "forgotten, so it gets the same objects again"

@@ -26,10 +26,11 @@ from medcnn.clinic.review import serving
 from medcnn.clinic.review.answers import TABLE, Answers
 from medcnn.clinic.review.app import Served, application
 from medcnn.clinic.review.reading import Reader, Turns, checks_of
+from medcnn.clinic.spool import Spool
 from medcnn.config import Choice
 from medcnn.data.labels import Kind, LabelSpace
 from medcnn.models.deployed import Model, load_model
-from medcnn.pages.review_page import Receipts, Room
+from medcnn.pages.review_page import Room
 from medcnn.system.errors import UsageError
 from tests.browser import CHROMIUM, browser
 from tests.command import run
@@ -402,10 +403,28 @@ def test_failures_of_the_receiver_are_shown_where_there_is_one(
     serve: Callable[..., TestClient], model: Model, tmp_path: Path
 ) -> None:
     assert serve().get("/receipts").status_code == 404
-    shown = Receipts(counts={"waiting": 2}, failures=[("09:00", "image-1", 3, "PACS is away")])
-    more = replace(served(model, tmp_path / "served"), receipts=lambda: shown)
+    spool = Spool(tmp_path / "spool", "a" * 64, most=9, remembered=9, least_free_bytes=0)
+    for uid in ("1", "2"):
+        spool.receive(uid, b"image")
+    spool.later(spool.waiting(1)[0], "PACS is away")
+    more = replace(served(model, tmp_path / "served"), spool=spool)
     client = TestClient(application(more), base_url="http://localhost:8017")
-    assert "PACS is away" in client.get("/receipts").text
+    shown = client.get("/receipts").text
+    assert "PACS is away" in shown
+    assert "data-do" not in shown, "it is tried again without anybody's word"
+    spool.failed(spool.waiting(1)[0], "no pixels")
+    shown = client.get("/receipts").text
+    assert "1 image failed. Files of such images stay in the spool" in shown
+    assert shown.count("data-do") == shown.count("data-ask") == 2
+    assert client.post("/failed?do=again").status_code == 403, "not from the page"
+    for what, status in (("keep", 400), ("again", 200)):
+        assert client.post(f"/failed?do={what}", headers=PAGE).status_code == status
+    assert spool.counts()["waiting"] == 2
+    spool.failed(spool.waiting(1)[0], "no pixels")
+    assert client.post("/failed?do=drop", headers=PAGE).status_code == 200
+    assert spool.counts() == {"waiting": 1, "built": 0, "sent": 0, "failed": 0, "dropped": 1}
+    assert serve().post("/failed?do=drop").status_code == 400, "there is no receiver"
+    spool.close()
 
 
 def test_answers_of_other_classes_are_not_mixed(tmp_path: Path, model: Model) -> None:

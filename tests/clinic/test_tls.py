@@ -5,17 +5,24 @@ from __future__ import annotations
 import shutil
 import socket
 import subprocess
+import threading
+import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
+import uvicorn
 
 pytest.importorskip("pynetdicom", reason="the extra clinic is not installed")
 from pynetdicom import AE, evt
 from pynetdicom.sop_class import BasicTextSRStorage, Verification
 
+from medcnn.clinic import door
+from medcnn.clinic.review import serving
 from medcnn.clinic.sending import Peer
 from medcnn.clinic.spool import Spool
 from medcnn.clinic.storage import Receiving, start
@@ -73,9 +80,9 @@ def port(tmp_path: Path, ours: Pair, theirs: Pair) -> Iterator[int]:
     spool.close()
 
 
-def echo(port: int, tls: Any) -> bool:
+def echo(port: int, tls: Any, within_s: float = 5) -> bool:
     ae = AE(ae_title="PACS")
-    ae.acse_timeout = ae.connection_timeout = 5
+    ae.acse_timeout = ae.connection_timeout = within_s
     ae.add_requested_context(Verification)
     assoc = ae.associate("127.0.0.1", port, ae_title="MEDCNN", tls_args=tls)
     if not assoc.is_established:
@@ -102,6 +109,119 @@ def test_who_says_nothing_does_not_keep_others_out(port: int, ours: Pair, theirs
     known = sending("ca", ours.certificate, (theirs.certificate, theirs.key))
     with socket.create_connection(("127.0.0.1", port)):
         assert echo(port, (known, "127.0.0.1"))
+
+
+def flood(port: int, many: int, first: bytes = b"") -> list[socket.socket]:
+    """Connections that say this and no more."""
+    opened = [socket.create_connection(("127.0.0.1", port)) for _ in range(many)]
+    for one in opened:
+        one.settimeout(60)
+        one.sendall(first)
+    return opened
+
+
+def ended(one: socket.socket) -> bool:
+    """Whether the other side ends it."""
+    with one, suppress(ConnectionError):
+        while one.recv(1000):  # an alert
+            pass
+    return True
+
+
+@pytest.mark.parametrize("first", [b"", b"\x16\x03\x01\x02"], ids=["nothing", "half a hello"])
+def test_many_who_say_nothing_keep_no_sender_out_and_are_ended(
+    port: int, ours: Pair, theirs: Pair, monkeypatch: pytest.MonkeyPatch, first: bytes
+) -> None:
+    known = sending("ca", ours.certificate, (theirs.certificate, theirs.key))
+    monkeypatch.setattr(door, "SILENT_S", 30.0)
+    silent = flood(port, door.MOST_SILENT + 8, first)
+    assert echo(port, (known, "127.0.0.1"), 60)
+    assert [one for one in silent[:8] if not ended(one)] == [], "silent for longest"
+    monkeypatch.setattr(door, "SILENT_S", 0.5)
+    (late,) = flood(port, 1, first)
+    began = time.monotonic()
+    assert ended(late)
+    assert time.monotonic() - began < 15
+    assert [one for one in silent[8:] if not ended(one)] == []
+    assert gone_within(60) == [], "no thread waits for them"
+
+
+def gone_within(seconds: float) -> list[threading.Thread]:
+    """Threads that are still there then, of those that hear senders."""
+    until = time.monotonic() + seconds
+    while left := [t for t in threading.enumerate() if "AcceptorThread" in t.name]:
+        if time.monotonic() > until:
+            return left
+        time.sleep(0.1)
+    return []
+
+
+def test_only_those_who_ask_count_as_senders(tmp_path: Path) -> None:
+    spool = Spool(tmp_path / "spool", "a" * 64, most=9, remembered=9, least_free_bytes=0)
+    limits = {"most_mb": 1, "per_minute": 1000, "associations": 2, "port": free_port()}
+    how = Receiving(host="127.0.0.1", title="MEDCNN", allowed=["PACS"], **limits)
+    server = start(spool, how)
+    silent = flood(how.port, 20)
+    ae = AE(ae_title="PACS")
+    ae.add_requested_context(Verification)
+    ae.acse_timeout = ae.connection_timeout = 60
+    heard = [ae.associate("127.0.0.1", how.port, ae_title="MEDCNN") for _ in range(3)]
+    assert [one.is_established for one in heard] == [True, True, False]
+    assert heard[2].is_rejected
+    assert heard[0].send_c_echo().Status == 0x0000
+    heard[0].release()
+    assert echo_soon(how.port)
+    heard[1].release()
+    for one in silent:
+        one.close()
+    server.shutdown()
+    spool.close()
+
+
+def echo_soon(port: int) -> bool:
+    """Whether a sender is heard within some seconds, when the thread of another has ended."""
+    until = time.monotonic() + 60
+    while time.monotonic() < until:
+        if echo(port, None, 30):
+            return True
+        time.sleep(0.2)
+    return False
+
+
+def test_the_page_ends_handshakes_that_do_not_and_answers_others(
+    ours: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(serving, "HANDSHAKE_S", 5.0)
+    monkeypatch.setattr(serving, "MOST_UNHEARD", 16)
+
+    async def app(_: Any, __: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 204, "headers": []})
+        await send({"type": "http.response.body"})
+
+    config = uvicorn.Config(
+        app,
+        http=serving.Connection,
+        log_config=None,
+        lifespan="off",
+        ssl_certfile=ours.certificate,
+        ssl_keyfile=ours.key,
+    )
+    server, listening = uvicorn.Server(config), socket.create_server(("127.0.0.1", 0))
+    port = int(listening.getsockname()[1])
+    thread = threading.Thread(target=serving.answer, args=(server, listening), daemon=True)
+    thread.start()
+    silent = flood(port, 20, b"\x16\x03\x01\x02")
+    trusted = sending("ca", ours.certificate)
+    answer = httpx.get(f"https://127.0.0.1:{port}/", verify=trusted, timeout=60)
+    assert answer.status_code == 204
+    began = time.monotonic()
+    assert [one for one in silent if not ended(one)] == []
+    assert time.monotonic() - began < 30, "asyncio would give them a minute"
+    server.should_exit = True
+    thread.join(20)
+    assert not thread.is_alive()
+    with pytest.raises(OSError, match="refused"):
+        socket.create_connection(("127.0.0.1", port))
 
 
 def test_results_travel_by_tls_to_a_peer_whose_certificate_is_trusted(

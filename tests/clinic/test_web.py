@@ -6,6 +6,7 @@ import json
 import ssl
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import date, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -35,6 +36,7 @@ class Web(ThreadingHTTPServer):
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
         self.images: dict[str, bytes] = {}
+        self.studies: dict[str, str | None] = {}
         self.asked: list[tuple[str, dict[str, list[str]], Any]] = []
         self.stored: list[bytes] = []
         self.status = 200
@@ -60,13 +62,13 @@ class Handler(BaseHTTPRequestHandler):
         self.server.asked.append((at.path, asked, self.headers))
         if self.server.down:
             return self.say(503, "text/plain", b"down")
-        if at.path == "/dicom-web/instances":
+        if at.path.endswith(("/instances", "/studies")):
             many = min(int(asked["limit"][0]), self.server.most)
             first = int(asked["offset"][0]) if self.server.pages else 0
-            found = list(self.server.images)[first : first + many]
+            listed = self.listed(at.path)[first : first + many]
             items = [
-                {tag: {"vr": "UI", "Value": [value]} for tag, value in described(uid).items()}
-                for uid in found
+                {tag: {"vr": "UI", "Value": [value]} for tag, value in of.items() if value}
+                for of in listed
             ]
             return self.say(200, "application/dicom+json", json.dumps(items).encode())
         uid = at.path.rpartition("/")[2]
@@ -74,6 +76,17 @@ class Handler(BaseHTTPRequestHandler):
             return self.say(self.server.broken[uid], "text/plain", b"")
         body = b"--x\r\nContent-Type: application/dicom\r\n\r\n" + self.server.images[uid]
         return self.say(200, 'multipart/related; boundary="x"', body + b"\r\n--x--")
+
+    def listed(self, path: str) -> list[dict[str, str | None]]:
+        """Studies with their dates, or images; those of a study begin with its UID."""
+        *_, study, what = path.split("/")
+        if what == "studies":
+            return [{"0020000D": uid, "00080020": day} for uid, day in self.server.studies.items()]
+        own = [u for u in self.server.images if study == "dicom-web" or u.startswith(f"{study}.")]
+        undated = {uid for uid, day in self.server.studies.items() if not day}
+        if study == "dicom-web":
+            own = [u for u in own if not any(u.startswith(f"{uid}.") for uid in undated)]
+        return [dict(described(u)) for u in own]
 
     def do_POST(self) -> None:
         self.server.stored.append(self.rfile.read(int(self.headers["Content-Length"])))
@@ -176,6 +189,25 @@ def test_an_image_that_is_too_large_is_asked_for_once_and_does_not_stop_the_othe
     before = len(web.asked)
     assert fetcher.fetch() == 0
     assert {path for path, *_ in web.asked[before:]} == {"/dicom-web/instances"}
+
+
+def test_studies_without_a_date_are_seen_where_that_is_asked_for(
+    web: Web, server: Server, spool: Spool
+) -> None:
+    web.studies = {"1.7": "20260102", "1.8": None, "1.9": "1997.04.24", "1.10": ""}
+    web.studies |= {f"1.{number}": "20260102" for number in range(100, 100 + PAGE)}
+    web.images = {f"{study}.5": file_with() for study in ("1.7", "1.8", "1.10")}
+    assert Fetcher(spool, server, ANY).fetch() == 1
+    fetcher = Fetcher(spool, server, replace(ANY, undated=True, modality="DX"))
+    before = len(web.asked)
+    assert fetcher.fetch() == 2
+    lists = [(path, asked) for path, asked, _ in web.asked[before:] if "limit" in asked]
+    of_studies = [asked for path, asked in lists if path.endswith("/studies")]
+    assert [int(asked["offset"][0]) for asked in of_studies] == [0, PAGE, len(web.studies)]
+    single = {path.split("/")[3] for path, _ in lists if path.count("/") == 4}
+    assert single == {"1.8", "1.9", "1.10"}, "no list of a study with a date is read"
+    assert all(asked["Modality"] == ["DX"] for path, asked in lists if "/instances" in path)
+    assert fetcher.fetch() == 0
 
 
 def test_our_own_pictures_are_not_taken_again_while_the_spool_is_full(
@@ -372,6 +404,12 @@ def test_orthanc_is_asked_and_gets_reports_by_dicomweb(
     assert worker.send() == 3
     assert len(archive.instances()) == 6
     assert fetcher.fetch() == 0, "a report is not an image"
+    undated = {"StudyInstanceUID": "1.2.9", "SeriesInstanceUID": "1.2.9.1", "StudyDate": ""}
+    assert archive.send([an_object(**(about | undated)) for _ in range(2)]) == [0, 0]
+    assert fetcher.fetch() == 0, "no query asks for them"
+    more = Fetcher(spool, server, replace(ANY, undated=True))
+    assert more.fetch() == 2
+    assert more.fetch() == 0
     sent = {str(i.SOPInstanceUID) for i in archive.instances().values() if i.Modality == "SR"}
     assert len(sent) == 3
     server.close()

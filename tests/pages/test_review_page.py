@@ -76,7 +76,12 @@ SERVER = Room(
     keeps_images=False,
     most_mb=200,
 )
-ROOMS = {"forgets": SERVER, "keeps": replace(SERVER, keeps_images=True)}
+ROOMS = {
+    "forgets": SERVER,
+    "keeps": replace(SERVER, keeps_images=True),
+    "exported": replace(SERVER, lacks="an exported file answers here"),
+}
+OF_SERVER = {"local": {"forgets", "exported"}, "local, kept": {"keeps"}, "no maps": {"exported"}}
 
 
 @pytest.mark.fault
@@ -84,7 +89,7 @@ ROOMS = {"forgets": SERVER, "keeps": replace(SERVER, keeps_images=True)}
 def test_a_sentence_about_the_server_is_made_by_its_settings(name: str) -> None:
     """Row A13."""
     made = {case for case, of in ROOMS.items() if ROOM[name].words(of)}
-    assert made == {"local": {"forgets"}, "local, kept": {"keeps"}}.get(name, set(ROOMS))
+    assert made == OF_SERVER.get(name, set(ROOMS))
 
 
 def test_the_page_says_first_that_it_is_no_medical_device_and_escapes_names() -> None:
@@ -108,7 +113,7 @@ def test_the_result_names_the_decision_the_threshold_and_what_an_answer_may_be()
 
 
 def test_failures_of_the_receiver_are_a_table_and_their_reasons_stay_text() -> None:
-    counts = {"waiting": 1, "sent": 1200}
+    counts = {"waiting": 1, "sent": 1200, "failed": 0}
     html = receipts(Receipts(counts=counts, failures=[("09:00", "image-1", 3, "<b>refused")]))
     assert "1,200 images" in html
     assert "&lt;b&gt;refused" in html

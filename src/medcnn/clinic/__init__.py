@@ -8,6 +8,7 @@ report.py      the Structured Report
 pictures.py    the Secondary Capture of the heat map
 outlines.py    the presentation state that outlines its hot spots
 storage.py     the receiver (Storage SCP)
+door.py        whom it hears: not those who say nothing
 web.py         DICOMweb: fetches images, stores results
 spool.py       what arrived, and what became of it
 worker.py      from the spool to the model and on

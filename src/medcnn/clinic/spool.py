@@ -7,7 +7,7 @@ not been sent. So a kill at any moment loses nothing. Names of files and rows ar
     waiting -> built -> sent -> forgotten, the earliest first, beyond a number
      |   ^      |   ^
      |   +------+---+ tried again later
-     +-> failed (no prediction)
+     +-> failed (no prediction) -> waiting or dropped, if somebody says so
 """
 
 from __future__ import annotations
@@ -45,6 +45,11 @@ class State(StrEnum):
     BUILT = "built"
     SENT = "sent"
     FAILED = "failed"
+    DROPPED = "dropped"
+
+
+# States of an image that is on no disk of ours any more.
+OVER = (State.SENT, State.DROPPED)
 
 
 class FullError(Exception):
@@ -110,7 +115,7 @@ class Spool:
     def _sweep(self) -> None:
         """Remove files that a kill left without a row that needs them."""
         rows = self._table.execute("select key, state, results from images").fetchall()
-        needed = {f"{key}.dcm" for key, state, _ in rows if state != State.SENT}
+        needed = {f"{key}.dcm" for key, state, _ in rows if state not in OVER}
         made = {
             f"{key}-{i}.dcm" for key, state, n in rows if state == State.BUILT for i in range(n)
         }
@@ -122,9 +127,9 @@ class Spool:
     def _forget(self) -> None:
         """Remove the rows of the earliest answers beyond those that are remembered."""
         self._table.execute(
-            "delete from images where state = ?1 and due <= ?3 and due <= (select due from images "
-            "where state = ?1 order by due desc limit 1 offset ?2)",
-            (State.SENT, self.remembered, time.time() - self.listed_s),
+            "delete from images where state in (?1, ?2) and due <= ?4 and due <= (select due from "
+            "images where state in (?1, ?2) order by due desc limit 1 offset ?3)",
+            (*OVER, self.remembered, time.time() - self.listed_s),
         )
         self._table.commit()
 
@@ -138,7 +143,7 @@ class Spool:
         key = keyed(uid, "spool").hex()
         with self._turn:
             state, checkpoint = self._found(key)
-            if state not in (None, State.FAILED) and (
+            if state not in (None, State.FAILED, State.DROPPED) and (
                 state != State.SENT or checkpoint == self.checkpoint
             ):
                 return False
@@ -226,8 +231,43 @@ class Spool:
         self._set(entry, entry.state, reason, tries=entry.tries + 1, due=time.time() + wait_s)
 
     def failed(self, entry: Entry, reason: str) -> None:
-        """No answer can be given. The image stays until it is sent again or the folder removed."""
+        """No answer can be given. The image stays until it is sent again, or somebody says what
+        shall become of it."""
         self._set(entry, State.FAILED, reason)
+
+    def again(self) -> int:
+        """Ask about all that failed once more; how many. What was never fetched is forgotten, so
+        that it is fetched if the server still lists it."""
+        with self._turn:
+            keys = self._failed()
+            there = [key for key in keys if (self.files / f"{key}.dcm").exists()]
+            gone = [(key,) for key in {*keys} - {*there}]
+            self._table.executemany("delete from images where key = ?", gone)
+            self._table.executemany(
+                "update images set state = ?, reason = '', tries = 0, due = 0 where key = ?",
+                [(State.WAITING, key) for key in there],
+            )
+            self._table.commit()
+        return len(keys)
+
+    def drop(self) -> int:
+        """Delete the files of all that failed; how many. Their rows stay, so that none is fetched
+        again; a sender may send them again."""
+        with self._turn:
+            keys = self._failed()
+            self._table.executemany(
+                "update images set state = ?, reason = '', due = ? where key = ?",
+                [(State.DROPPED, time.time(), key) for key in keys],
+            )
+            self._table.commit()
+            for key in keys:  # after a kill, the next start does it
+                for path in (self.files / f"{key}.dcm", *self.results.glob(f"{key}-*.dcm")):
+                    path.unlink(missing_ok=True)
+        return len(keys)
+
+    def _failed(self) -> list[str]:
+        found = self._table.execute("select key from images where state = ?", (State.FAILED,))
+        return [str(key) for (key,) in found]
 
     def _set(self, entry: Entry, state: State, reason: str, **more: object) -> None:
         columns = {"state": state, "reason": reason, **more}

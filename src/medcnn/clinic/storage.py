@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from io import BytesIO
 from typing import Any
 
+from medcnn.clinic.door import MOST_SILENT, SILENT_S, Door
 from medcnn.clinic.spool import FullError, Spool
 from medcnn.system.files import NO_ROOM
 from medcnn.system.progress import log
@@ -84,19 +85,35 @@ def start(spool: Spool, how: Receiving) -> Any:
     ae = AE(ae_title=how.title)
     ae.require_called_aet = True
     ae.require_calling_aet = list(how.allowed)
-    ae.maximum_associations = how.associations
+    ae.maximum_associations = how.associations + MOST_SILENT + 1  # the door has the limits
     ae.maximum_pdu_size = PDU_BYTES
-    ae.acse_timeout = ae.dimse_timeout = ae.network_timeout = TIMEOUT_S
+    ae.acse_timeout = SILENT_S
+    ae.dimse_timeout = ae.network_timeout = TIMEOUT_S
     ae.add_supported_context(VERIFICATION)
     for uid in image_classes():
         ae.add_supported_context(uid, ALL_TRANSFER_SYNTAXES)
-    handler = _Handler(spool, how)
-    return ae.start_server(
+    handler, door = _Handler(spool, how), Door(how.associations)
+    server = ae.start_server(
         (how.host, how.port),
         block=False,
         ssl_context=how.context,
-        evt_handlers=[(evt.EVT_C_STORE, handler.store), (evt.EVT_PDU_RECV, handler.count)],
+        evt_handlers=[
+            (evt.EVT_C_STORE, handler.store),
+            (evt.EVT_PDU_RECV, handler.count),
+            (evt.EVT_CONN_OPEN, door.opened),
+            (evt.EVT_REQUESTED, door.asked),
+        ],
     )
+    server.contexts = _Shared(server.contexts)
+    return server
+
+
+class _Shared(list[Any]):
+    """What nobody changes: pynetdicom makes a deep copy for each connection, which costs more than
+    all else about one that says nothing."""
+
+    def __deepcopy__(self, _: Any) -> list[Any]:
+        return self
 
 
 class _Handler:

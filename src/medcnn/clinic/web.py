@@ -25,8 +25,10 @@ JSON = {"Accept": "application/dicom+json"}
 # Every transfer syntax as it is stored (PS3.18 8.7.3.5.2).
 FILES = {"Accept": 'multipart/related; type="application/dicom"; transfer-syntax=*'}
 SOP_CLASS, INSTANCE, STUDY, SERIES = "00080016", "00080018", "0020000D", "0020000E"
+STUDY_DATE = "00080020"
 # PS3.18 I.2: FailedSOPSequence and FailureReason; the server has the object already.
 FAILED, REASON, DUPLICATE = "00081198", "00081197", 0x0111
+UID = re.compile(r"[0-9.]{1,64}")
 
 
 class WebError(Exception):
@@ -52,6 +54,8 @@ class Wanted:
     Attributes:
         modality: such as DX; None: any.
         days: of studies of today and the days before, so many together.
+        undated: also of studies without a date, for which there is no query: the list of all
+            studies is read each time.
         every_s: how often the server is asked.
     """
 
@@ -59,6 +63,7 @@ class Wanted:
     days: int
     every_s: int
     most_mb: int
+    undated: bool = False
 
 
 class Server:
@@ -87,25 +92,34 @@ class Server:
     def instances(self, wanted: Wanted) -> Iterator[dict[str, str]]:
         """UIDs of images (QIDO-RS, PS3.18 10.6), tag -> UID; raises WebError."""
         since = date.today() - timedelta(days=wanted.days - 1)
-        asked = {"StudyDate": f"{since:%Y%m%d}-{date.today():%Y%m%d}", "limit": str(PAGE)}
-        if wanted.modality:
-            asked["Modality"] = wanted.modality
-        start, classes, seen = 0, {*image_classes(), ""}, set[str]()
+        days = {"StudyDate": f"{since:%Y%m%d}-{date.today():%Y%m%d}"}
+        of = {"Modality": wanted.modality} if wanted.modality else {}
+        yield from self._images("instances", {**days, **of})
+        for study in self._items("studies", {}, STUDY) if wanted.undated else ():
+            uid, dated = _first(study, STUDY), _first(study, STUDY_DATE)
+            if not re.fullmatch(r"[0-9]{8}", dated) and UID.fullmatch(uid):
+                yield from self._images(f"studies/{uid}/instances", of)
+
+    def _images(self, path: str, asked: Mapping[str, str]) -> Iterator[dict[str, str]]:
+        classes = {*image_classes(), ""}
+        for item in self._items(path, asked, INSTANCE):
+            uids = {tag: _first(item, tag) for tag in (SOP_CLASS, INSTANCE, STUDY, SERIES)}
+            named = all(UID.fullmatch(uids[tag]) for tag in (INSTANCE, STUDY, SERIES))
+            if named and uids[SOP_CLASS] in classes:
+                yield uids
+
+    def _items(self, path: str, asked: Mapping[str, str], tag: str) -> Iterator[dict[str, Any]]:
+        """A list to its end, each item once, known by the UID in `tag`."""
+        start, seen = 0, set[str]()
         while True:
-            answer = self._asked("instances", {**asked, "offset": str(start)}, JSON)
+            page = {**asked, "limit": str(PAGE), "offset": str(start)}
+            answer = self._asked(path, page, JSON)
             found = [] if answer.status_code == 204 else _listed(answer)
-            before = len(seen)
-            for item in found:
-                uids = {tag: _first(item, tag) for tag in (SOP_CLASS, INSTANCE, STUDY, SERIES)}
-                if uids[INSTANCE] in seen:
-                    continue
-                seen.add(uids[INSTANCE])
-                if uids[SOP_CLASS] in classes and all(
-                    re.fullmatch(r"[0-9.]{1,64}", uids[tag]) for tag in (INSTANCE, STUDY, SERIES)
-                ):
-                    yield uids
+            new = {uid: item for item in found if (uid := _first(item, tag)) not in seen}
+            seen |= new.keys()
+            yield from new.values()
             # a server may give fewer than were asked for, or ignore where to start
-            if len(seen) == before:
+            if not new:
                 return
             start += len(found)
 

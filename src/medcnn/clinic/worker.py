@@ -20,6 +20,8 @@ AT_ONCE = 16
 IDLE_S, PAUSE_S = 0.5, 6.0
 # A server that says nothing is not waited for: what was not sent is sent after the next start.
 STOP_S = 10.0
+YET = "gets no answer yet"
+KEPT = "gets no answer, and stays in the spool until it is tried again or dropped on the page"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,8 +83,7 @@ class Worker(Stoppable):
             return 0
         for entry, made in zip(entries, self._made(entries), strict=True):
             if isinstance(made, NotMade):
-                when = "yet" if made.passing else "at all"
-                log.warning(f"{entry.shown} gets no answer {when}: {made.why}")
+                log.warning(f"{entry.shown} {YET if made.passing else KEPT}: {made.why}")
                 (self.spool.later if made.passing else self.spool.failed)(entry, made.why)
             else:
                 self.spool.built(entry, made)

@@ -54,9 +54,7 @@ def read_inputs(source: Source, labels: LabelSpace, how: Preprocessing) -> Itera
     elif all(isinstance(item, str | os.PathLike) for item in source):
         files = [Path(item).absolute() for item in source]
         if missing := [str(f) for f in files if not f.is_file()]:
-            raise UsageError(
-                f"{len(missing)} of {len(files)} files not found: {missing[0]}."
-            )
+            raise UsageError(f"{len(missing)} of {len(files)} files not found: {missing[0]}.")
         root = Path(os.path.commonpath([f.parent for f in files]))
         paths = [f.relative_to(root).as_posix() for f in files]
         yield from files_of(root, paths, labels, how)

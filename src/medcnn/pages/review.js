@@ -114,12 +114,22 @@
     event.preventDefault();
   });
   const receipts = at("receipts");
+  let shown = "";
   const refresh = async () => {
     try {
       const sent = await fetch("/receipts", { headers });
-      if (sent.ok) receipts.innerHTML = await sent.text();
+      const text = await sent.text();
+      // only if it changed: a button in focus stays so
+      if (sent.ok && text !== shown) receipts.innerHTML = shown = text;
     } catch {}
   };
+  receipts.addEventListener("click", async (event) => {
+    const { do: what, ask } = event.target.dataset;
+    if (!what || !confirm(ask)) return;
+    const [ok, text] = await said(`/failed?do=${what}`, { headers });
+    state.textContent = ok ? "" : text;
+    refresh();
+  });
   if (receipts.dataset.receiver) {
     refresh();
     setInterval(refresh, 5000);

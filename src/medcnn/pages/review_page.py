@@ -261,6 +261,30 @@ class Receipts:
     failures: Sequence[tuple[str, str, int, str]]
 
 
+RECEIPTS: dict[str, Statement[Receipts]] = {
+    "kept": Statement(
+        lambda r: (
+            f"{counted(r.counts['failed'], 'image')} failed. Files of such images stay in the "
+            "spool, with the patient's name, since nobody else may have them: try them again, when "
+            "what is in their way is gone, or drop them."
+        ),
+        lambda r: r.counts["failed"] > 0,
+    ),
+    "again": Statement(
+        lambda r: f"Ask about {counted(r.counts['failed'], 'image')} that failed again?",
+        lambda r: r.counts["failed"] > 0,
+    ),
+    "drop": Statement(
+        lambda r: (
+            f"Delete {counted(r.counts['failed'], 'image')} that failed? They get no answer unless "
+            "they are sent again."
+        ),
+        lambda r: r.counts["failed"] > 0,
+    ),
+}
+"""What the page says of images that failed."""
+
+
 def receipts(of: Receipts) -> str:
     """The part of the page about the receiver."""
-    return rendered("receipts.html.j2", r=of, counted=counted)
+    return rendered("receipts.html.j2", r=of, counted=counted, say=partial(say, RECEIPTS, of))

@@ -66,6 +66,7 @@ class WebConfig:
     modality: str | None
     days: int = within(1, 36_500)
     every_s: int = within(1, 86_400)
+    undated: bool
     credentials: str | None
     ca: str | None
 
@@ -132,6 +133,7 @@ class ServeConfig:
         spool = {"scp.queue": 10_000, "scp.remembered": 1_000_000, "scp.min_free_mb": 500}
         sender = {"scp.host": "127.0.0.1", "scp.per_minute": 600, "scp.associations": 10}
         asked: Defaults = {"web.modality": None, "web.days": 2, "web.every_s": 30}
+        asked |= {"web.undated": False}
         own: Defaults = {"scp.tls_certificate": None, "scp.tls_key": None}
         return (
             (listens, "scp.port=", {"scp.allowed": (), "scp.tls_ca": None, **sender}),
@@ -218,7 +220,7 @@ def check(config: ServeConfig) -> None:
         try:
             importlib.import_module(module)
         except ImportError:
-            raise UsageError(f"serve needs {module}: {pip_install('serve,clinic')}") from None
+            raise UsageError(f"serve needs {module}: {pip_install('serve,clinic')}.") from None
     if config.web.url:
         _require_url(config.web.url)
 
@@ -336,7 +338,7 @@ def _serve(config: ServeConfig, model: Model, folder: Path, listening: socket.so
         tls = {"ssl_certfile": config.tls_certificate, "ssl_keyfile": config.tls_key}
     uploads = folder / "uploads"
     shutil.rmtree(uploads, ignore_errors=True)  # of a server that was killed
-    with receiving(config, reader, folder) as receipts:
+    with receiving(config, reader, folder) as spool:
         served = Served(
             reader=reader,
             answers=Answers(folder, model.labels, keep_images=config.keep_images),
@@ -345,7 +347,7 @@ def _serve(config: ServeConfig, model: Model, folder: Path, listening: socket.so
             token=token(config.token_file),
             secure=config.tls_key is not None,
             uploads=uploads,
-            receipts=receipts,
+            spool=spool,
         )
         scheme = "https" if config.tls_key else "http"
         shown = f"[{config.host}]" if ":" in config.host else config.host
@@ -362,11 +364,8 @@ def _serve(config: ServeConfig, model: Model, folder: Path, listening: socket.so
 def _file_of(provenance: Mapping[str, Any]) -> str:
     """Which file answers, in words."""
     digest = str(provenance["checkpoint_sha256"])[:12]
-    if "exported" not in provenance:
-        return f"checkpoint {digest}"
-    return f"file {digest}, exported from checkpoint " + str(
-        provenance["exported"]["checkpoint_sha256"]
-    )[:12]
+    origin = str(provenance.get("exported", {}).get("checkpoint_sha256", ""))[:12]
+    return f"file {digest}, exported from checkpoint {origin}" if origin else f"checkpoint {digest}"
 
 
 def _warn(config: ServeConfig, lacks: str) -> None:

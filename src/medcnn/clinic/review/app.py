@@ -30,6 +30,7 @@ from medcnn.clinic.review.gate import (
     ticket,
 )
 from medcnn.clinic.review.reading import Reader, decided
+from medcnn.clinic.spool import Spool
 from medcnn.pages.review_page import Receipts, Room, entry_page, receipts, result, review_page
 from medcnn.system.errors import MedcnnError, UsageError
 from medcnn.system.files import own_folder
@@ -53,7 +54,7 @@ class Served:
         token: "" where none is needed.
         secure: whether it is reached by TLS.
         uploads: private folder of the files that are being answered.
-        receipts: of the DICOM receiver; None where there is none.
+        spool: of the DICOM receiver; None where there is none.
     """
 
     reader: Reader
@@ -63,7 +64,7 @@ class Served:
     token: str
     secure: bool
     uploads: Path
-    receipts: Callable[[], Receipts] | None = None
+    spool: Spool | None = None
 
 
 def application(served: Served) -> Starlette:
@@ -75,6 +76,7 @@ def application(served: Served) -> Starlette:
         Route("/judge", _judge(served), methods=["POST"]),
         Route("/answer", _answer(served), methods=["POST"]),
         Route("/receipts", _receipts(served)),
+        Route("/failed", _settle(served), methods=["POST"]),
     ]
     gate = Middleware(Gate, names=served.names, token=served.token)
     faults: dict[Any, Any] = {
@@ -158,11 +160,29 @@ def _answer(served: Served) -> Callable[[Request], Any]:
 
 def _receipts(served: Served) -> Callable[[Request], Any]:
     async def show(_: Request) -> Response:
-        if served.receipts is None:
+        if (spool := served.spool) is None:
             return PlainTextResponse("This server receives nothing by DICOM.", 404)
-        return HTMLResponse(receipts(await run_in_threadpool(served.receipts)))
+        found = Receipts(
+            counts=await run_in_threadpool(spool.counts),
+            failures=await run_in_threadpool(spool.failures),
+        )
+        return HTMLResponse(receipts(found))
 
     return show
+
+
+def _settle(served: Served) -> Callable[[Request], Any]:
+    """What becomes of images that failed."""
+
+    async def settle(request: Request) -> Response:
+        spool, what = served.spool, request.query_params.get("do")
+        if spool is None or what not in ("again", "drop"):
+            raise UsageError("Not done: the request is not one of this page.")
+        many = await run_in_threadpool(spool.again if what == "again" else spool.drop)
+        log.info(f"page: {many:,} that failed: {'tried again' if what == 'again' else 'dropped'}")
+        return PlainTextResponse("")
+
+    return settle
 
 
 @asynccontextmanager

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -18,6 +18,8 @@ STOP = [getattr(signal, s) for s in ("SIGINT", "SIGTERM") if hasattr(signal, s)]
 # opens connections and says nothing keeps the others out.
 MOST_AT_ONCE, MOST_OF_ONE = 64, 24
 MOST_WAIT_S, IDLE_S = 10, 10
+# Of connections whose TLS handshake has not ended; beyond that the one that began first makes room.
+MOST_UNHEARD, HANDSHAKE_S, PAUSE_S = 64, 5.0, 1.0
 
 
 class Connection(H11Protocol):
@@ -45,6 +47,57 @@ class Connection(H11Protocol):
         self.loop.call_later(IDLE_S, self._check)
 
 
+class Loop(asyncio.SelectorEventLoop):
+    """Accepts connections itself: asyncio gives each a minute for its handshake, and any number."""
+
+    # as uvicorn calls it
+    async def create_server(  # type: ignore[override]
+        self, protocol: Callable[[], asyncio.Protocol], *, sock: socket.socket, ssl: Any, **_: Any
+    ) -> Listening:
+        sock.setblocking(False)
+        return Listening(self.create_task(self._accepted(protocol, sock, ssl)))
+
+    async def _accepted(
+        self, protocol: Callable[[], asyncio.Protocol], listening: socket.socket, tls: Any
+    ) -> None:
+        within_s = HANDSHAKE_S if tls else None
+        unheard: dict[asyncio.Task[Any], socket.socket] = {}
+
+        def heard(task: asyncio.Task[Any]) -> None:
+            connection = unheard.pop(task)
+            if task.cancelled() or task.exception():  # which is no fault of ours
+                connection.close()
+
+        while True:
+            try:
+                connection, _ = await self.sock_accept(listening)
+            except OSError:  # more open files than the system allows, until some end
+                await asyncio.sleep(PAUSE_S)
+                continue
+            task = self.create_task(
+                self.connect_accepted_socket(
+                    protocol, connection, ssl=tls, ssl_handshake_timeout=within_s
+                )
+            )
+            unheard[task] = connection
+            task.add_done_callback(heard)
+            if len(unheard) > MOST_UNHEARD:
+                next(iter(unheard)).cancel()
+
+
+class Listening:
+    """What uvicorn knows of a server."""
+
+    def __init__(self, task: asyncio.Task[None]) -> None:
+        self._task = task
+
+    def close(self) -> None:
+        self._task.cancel()
+
+    async def wait_closed(self) -> None:
+        await asyncio.wait([self._task])
+
+
 def serve_until_stopped(app: Starlette, listening: socket.socket, **tls: Any) -> None:
     """Returns when SIGINT or SIGTERM came and running requests have ended.
 
@@ -66,7 +119,13 @@ def serve_until_stopped(app: Starlette, listening: socket.socket, **tls: Any) ->
         **tls,
     )
     with _ending_quietly():
-        uvicorn.Server(config).run(sockets=[listening])
+        answer(uvicorn.Server(config), listening)
+
+
+def answer(server: uvicorn.Server, listening: socket.socket) -> None:
+    """Run a server on a loop that gives nobody long for a handshake."""
+    with asyncio.Runner(loop_factory=Loop) as runner:
+        runner.run(server.serve(sockets=[listening]))
 
 
 @contextmanager

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,24 +10,25 @@ from urllib.parse import urlsplit
 
 from medcnn.clinic.review.reading import Reader
 from medcnn.clinic.sending import Deliver, Peer
-from medcnn.clinic.spool import Spool
+from medcnn.clinic.spool import Spool, State
 from medcnn.clinic.tls import receiving as by_tls
 from medcnn.clinic.tls import sending
-from medcnn.pages.review_page import Receipts
 from medcnn.system.errors import UsageError
 from medcnn.system.progress import log
-from medcnn.verbs.serve import LOOPBACK, ServeConfig
+from medcnn.verbs.serve import LOOPBACK, ServeConfig, WebConfig
 from medcnn.verbs.steps.secrets import credentials
 
 if TYPE_CHECKING:
     from medcnn.clinic.web import Server
 
 
+FOR_EVER = 36_500
+BY_PAGE = "try them again or drop them on the page"
+
+
 @contextmanager
-def receiving(
-    config: ServeConfig, reader: Reader, folder: Path
-) -> Iterator[Callable[[], Receipts] | None]:
-    """What the page shows of the receiver; None if there is none.
+def receiving(config: ServeConfig, reader: Reader, folder: Path) -> Iterator[Spool | None]:
+    """The spool, which the page shows; None if there is no receiver.
 
     Raises:
         UsageError: the port or a certificate cannot be used.
@@ -45,8 +46,7 @@ def receiving(
             most=config.scp.queue,
             remembered=config.scp.remembered,
             least_free_bytes=config.scp.min_free_mb * 1_000_000,
-            # one more, since clocks differ
-            listed_days=config.web.days + 1 if config.web.url and config.web.fetch else 0,
+            listed_days=_listed_days(config.web),
         )
         ending.callback(spool.close)
         web = _web(config) if config.web.url else None
@@ -66,13 +66,24 @@ def receiving(
                 days=asked.days,
                 every_s=asked.every_s,
                 most_mb=config.max_mb,
+                undated=asked.undated,
             )
             fetcher = Fetcher(spool, web, wanted)
             fetcher.start()
             ending.callback(fetcher.stop)
-            log.info(f"images are fetched from {web.url}")
+            which = "" if asked.undated else "; none of studies without a date (web.undated)"
+            log.info(f"images are fetched from {web.url}{which}")
         worker.start()
-        yield lambda: Receipts(counts=spool.counts(), failures=spool.failures())
+        if failed := spool.counts()[State.FAILED]:
+            log.warning(f"{failed:,} images that failed are in the spool: {BY_PAGE}")
+        yield spool
+
+
+def _listed_days(web: WebConfig) -> int:
+    """How long an image may be listed by the server that it is fetched from."""
+    if not (web.url and web.fetch):
+        return 0
+    return FOR_EVER if web.undated else web.days + 1  # since clocks differ
 
 
 def _web(config: ServeConfig) -> Server:

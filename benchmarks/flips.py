@@ -37,11 +37,11 @@ def flips(run: Path, data: str, count: int) -> dict[str, float]:
 def main(data: str, count: int, runs: list[Path]) -> None:
     torch.set_num_threads(1)
     out = Path(__file__).parent / "results" / "flips.json"
-    found: dict[str, dict[str, float]] = {}
+    found = json.loads(out.read_text())  # rows of other runs stay
     for run in runs:
-        found[run.name] = flips(run, data, count)
+        found[run.name] = {"images": count} | flips(run, data, count)
         print(run.name, found[run.name], flush=True)
-        out.write_text(json.dumps({"images": count, "flips": found}, indent=1) + "\n")
+        out.write_text(json.dumps(found, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -463,20 +463,57 @@ def test_the_kept_table_is_one_that_init_and_audit_read(
     assert "10 images" in capsys.readouterr().err + (tmp_path / "a.html").read_text()
 
 
-@pytest.fixture
-def address(model: Model, tmp_path: Path) -> Iterator[str]:
-    """Of a server in a thread."""
-    folder = tmp_path / "served"
-    folder.mkdir(mode=0o700)
+@contextmanager
+def answering(more: Served) -> Iterator[str]:
+    """The address of a server in a thread."""
     listening = socket.create_server(("127.0.0.1", 0))
-    app = application(served(model, folder, keep_images=True))
-    server = uvicorn.Server(uvicorn.Config(app, log_config=None, lifespan="off"))
+    server = uvicorn.Server(uvicorn.Config(application(more), log_config=None, lifespan="off"))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
     thread.start()
-    yield f"http://127.0.0.1:{listening.getsockname()[1]}/"
-    server.should_exit = True
-    thread.join(20)
-    listening.close()
+    try:
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}/"
+    finally:
+        server.should_exit = True
+        thread.join(20)
+        listening.close()
+
+
+@pytest.fixture
+def address(model: Model, tmp_path: Path) -> Iterator[str]:
+    folder = tmp_path / "served"
+    folder.mkdir(mode=0o700)
+    with answering(served(model, folder, keep_images=True)) as at:
+        yield at
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
+def test_in_a_browser_failed_images_are_tried_again_and_dropped_after_a_question(
+    model: Model, tmp_path: Path
+) -> None:
+    spool = Spool(tmp_path / "spool", "a" * 64, most=9, remembered=9, least_free_bytes=0)
+    spool.receive("1", b"image")
+    spool.failed(spool.waiting(1)[0], "no pixels")
+    more = served(model, tmp_path / "served")
+    more = replace(more, spool=spool, room=replace(more.room, receiver="Receives here."))
+    button = "document.querySelector('#receipts [data-do={}]')"
+    with answering(more) as address, browser() as page:
+        page.open(address)
+        wait(page, f"!!{button.format('drop')}")
+        page.run("window.said = []; window.confirm = (text) => { said.push(text); return false }")
+        page.run(f"{button.format('drop')}.click()")
+        assert spool.counts()["failed"] == 1, "nobody said yes"
+        page.run("window.confirm = (text) => { said.push(text); return true }")
+        page.run(f"{button.format('again')}.click()")
+        wait(page, f"!{button.format('again')}")
+        assert spool.counts()["waiting"] == 1
+        spool.failed(spool.waiting(1)[0], "no pixels")
+        wait(page, f"!!{button.format('drop')}")
+        page.run(f"{button.format('drop')}.click()")
+        wait(page, f"!{button.format('drop')}")
+        assert spool.counts()["dropped"] == 1
+        assert [text.split()[0] for text in page.run("said")] == ["Delete", "Ask", "Delete"]
+        assert page.errors == []
+    spool.close()
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")

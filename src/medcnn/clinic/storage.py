@@ -93,7 +93,7 @@ def start(spool: Spool, how: Receiving) -> Any:
     for uid in image_classes():
         ae.add_supported_context(uid, ALL_TRANSFER_SYNTAXES)
     handler, door = _Handler(spool, how), Door(how.associations)
-    server = ae.start_server(
+    server: Any = ae.start_server(
         (how.host, how.port),
         block=False,
         ssl_context=how.context,

@@ -265,7 +265,7 @@ def test_what_makes_no_sense_is_refused_before_anything_is_loaded(
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (("evaluate",), "only predict and `medcnn.load` accept"),
+        (("evaluate",), "only predict, serve and `medcnn.load` accept"),
         (("predict", "input=tests", "explain=gradcam"), "maps need the network's layers"),
         (("predict", "input=tests", "trainer.precision=bf16"), "runs with precision fp32"),
     ],

@@ -99,7 +99,7 @@ def test_an_exported_file_answers_an_archive_and_the_page_as_its_checkpoint_does
     assert f'<p class="verdict">{row["decision"]}</p>' in upload
     assert f"Prediction set: {row['set'].replace('|', ', ')}" in upload
     assert ("Referred:" if row["refer"] == "yes" else "Not referred:") in upload
-    assert "The model cannot tell whether this image is unlike those" in upload, "this one is old"
+    assert "The model cannot tell whether this image is unlike its" in upload, "this one is old"
     assert f"No map: {LACKS}." in upload
     assert f"No image gets a map: {LACKS}." in whole
     assert "exported from checkpoint" in whole

@@ -49,7 +49,7 @@ def test_the_words_of_a_train_command_are_taken_and_a_lesion_may_be_given_in_mm(
         (("resnet81",), 2, "unknown network 'resnet81'; did you mean 'resnet18'?"),
         (("model=lenet5", "data.size_px=24"), 2, "at least data.size_px=32"),
         (("inspect.lesion_mm=2",), 2, "inspect.lesion_mm and inspect.pixel_mm belong together"),
-        (("inspect.lesion_mm=2", "inspect.lesion_px=2"), 2, "are the same size"),
+        (("inspect.lesion_mm=2", "inspect.lesion_px=2"), 2, "both give the lesion's size"),
         (("inspect.image_px=2",), 2, "no effect without inspect.lesion_mm"),
         (("output=page.txt",), 2, "name should end in .html"),
     ],

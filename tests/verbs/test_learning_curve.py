@@ -115,7 +115,7 @@ def test_scratch_and_probe_stand_on_one_page(images: str, tmp_path: Path) -> Non
         (("arms=[probe,ful]",), "did you mean 'full'"),
         (("transfer=lora",), "arms sets how the models are trained"),
         (("data.train_groups=9",), "sets it for each run"),
-        (("score=brier",), "1 is the best"),
+        (("score=brier",), "whose best value is 1"),
         (("targets=[1.2]",), "scores between 0 and 1"),
         (("trainer.dry_run=true",), "has none"),
     ],

@@ -511,7 +511,7 @@ def test_in_a_browser_failed_images_are_tried_again_and_dropped_after_a_question
         page.run(f"{button.format('drop')}.click()")
         wait(page, f"!{button.format('drop')}")
         assert spool.counts()["dropped"] == 1
-        assert [text.split()[0] for text in page.run("said")] == ["Delete", "Ask", "Delete"]
+        assert [text.split()[0] for text in page.run("said")] == ["Delete", "Try", "Delete"]
         assert page.errors == []
     spool.close()
 

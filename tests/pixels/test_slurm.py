@@ -123,6 +123,7 @@ def test_a_job_of_slurm_that_is_cancelled_costs_no_image(
     store = open_store(manifest, HOW, cache="auto", executor=Where.SUBMITIT)
     killer.join()
     assert f"Slurm job {ended[0]} ended without a result" in caplog.text
+    assert "CANCELLED AT" in caplog.text, "Slurm's reason, without the name of its machine"
     assert queue_empties()
     assert list((cluster / "jobs").iterdir()) == [], "no path is left behind"
     memory = open_store(manifest, HOW, cache="off")

@@ -264,11 +264,11 @@ def _composed(name: str, *words: str) -> tuple[DictConfig, Mapping[str, str | No
     return found, groups
 
 
-_ours = cache(_composed)  # from YAML of ours alone, which stays as it is; nobody changes the result
+_ours = cache(_composed)  # only our own YAML, which does not change; nobody modifies the result
 
 
 def _only_a_value(override: Override) -> bool:
-    """Whether a word sets what is there, so that nothing is to be composed again for it."""
+    """Whether a word only sets an existing value, so that nothing has to be composed again."""
     key = override.key_or_group
     plain = override.type is OverrideType.CHANGE and not (config_folder() / key).is_dir()
     added = override.is_force_add() and OPEN.match(key)
@@ -309,9 +309,9 @@ def words_of(error: Exception) -> str:
         return "a part of them refers to itself."
     fault = error.__cause__ or error  # Hydra names the word, OmegaConf what is wrong with it
     if isinstance(fault, ConfigAttributeError | ConfigKeyError) and fault.full_key:
-        return f"there is no setting {fault.full_key}."
+        return f"unknown setting {fault.full_key}."
     if isinstance(fault, ConfigTypeError) and fault.full_key:
-        return f"{fault.full_key} cannot turn from a mapping into a list, or back."
+        return f"{fault.full_key}: a mapping cannot replace a list, nor a list a mapping."
     text = " ".join(str(error).partition("Config search path")[0].split())
     return text[:600] or type(error).__name__
 

@@ -24,7 +24,7 @@ class WholeMap(nn.Conv2d):
     """A convolution, computed as one matrix product where its kernel covers the whole map.
 
     timm writes fc6 of VGG as a 7x7 convolution, and enlarges a smaller map to that size. oneDNN
-    takes six times as long for it as for the product, both ways (torch 2.15 on one core).
+    takes much longer for it than for the product (`benchmarks/whole_maps.py`).
     """
 
     def forward(self, x: Tensor) -> Tensor:

@@ -265,19 +265,19 @@ RECEIPTS: dict[str, Statement[Receipts]] = {
     "kept": Statement(
         lambda r: (
             f"{counted(r.counts['failed'], 'image')} failed. Files of such images stay in the "
-            "spool, with the patient's name, since nobody else may have them: try them again, when "
-            "what is in their way is gone, or drop them."
+            "spool with their headers, because they may be the only copies. Try again when the "
+            "cause is fixed, or drop them."
         ),
         lambda r: r.counts["failed"] > 0,
     ),
     "again": Statement(
-        lambda r: f"Ask about {counted(r.counts['failed'], 'image')} that failed again?",
+        lambda r: f"Try {counted(r.counts['failed'], 'failed image')} again?",
         lambda r: r.counts["failed"] > 0,
     ),
     "drop": Statement(
         lambda r: (
-            f"Delete {counted(r.counts['failed'], 'image')} that failed? They get no answer unless "
-            "they are sent again."
+            f"Delete {counted(r.counts['failed'], 'failed image')}? An image that is sent again "
+            "gets an answer."
         ),
         lambda r: r.counts["failed"] > 0,
     ),

@@ -57,7 +57,7 @@ def _submitit() -> Iterator[Submits]:
                 "data.executor=submitit: there is no Slurm on this machine (no srun). Run the "
                 "command where sbatch works, or use data.executor=here."
             ) from error
-        # since Slurm 22.05 srun gives a step one core unless it is told the number itself
+        # since Slurm 22.05, srun gives a step one core unless it gets this option itself
         cores = job_cores()
         executor.update_parameters(
             time=JOB_MINUTES, cpus_per_task=cores, srun_args=[f"--cpus-per-task={cores}"]

@@ -119,7 +119,7 @@ INSTEAD = (
 
 
 def states_of(root: Path, paths: Sequence[str]) -> list[Seen | None]:
-    """The state of each file; None if there is no file."""
+    """The state of each file, or None if it does not exist."""
     found: dict[str, Seen | None] = {}
     for path in paths:
         file = file_part(path)

@@ -1,9 +1,10 @@
 """Slurm jobs, sent by submitit and watched here: submitit itself asks `sacct` about them, which
-many clusters do not have, and then waits for ever for a job that was killed."""
+many clusters do not have, and without it waits for ever for a job that was killed."""
 
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -85,6 +86,7 @@ class Jobs:
         self.asked = now
         waiting = queue()
         if waiting is None:  # Slurm's controller may be away for a while
+            self._warn("", "squeue does not answer: jobs that end without a result go unnoticed")
             return
         for task in list(self.left):
             if task.job.job_id in waiting:
@@ -96,12 +98,18 @@ class Jobs:
                 self._again(task)
 
     def _tell(self, number: str, reason: str) -> None:
-        if reason not in USUAL | self.told:
-            self.told.add(reason)
-            log.warning(
+        if reason not in USUAL:
+            self._warn(
+                reason,
                 f"Slurm job {number} waits ({reason}); `scontrol show job {number}` shows what it "
-                "asks for, which SBATCH_PARTITION and SBATCH_TIMELIMIT change"
+                "asks for, which SBATCH_PARTITION and SBATCH_TIMELIMIT change",
             )
+
+    def _warn(self, about: str, text: str) -> None:
+        """Once about the same."""
+        if about not in self.told:
+            self.told.add(about)
+            log.warning(text)
 
     def _again(self, task: Task) -> None:
         number, why = task.job.job_id, _last_words(task.job)
@@ -147,10 +155,11 @@ def job_cores() -> int:
 
 
 def _last_words(job: Any) -> str:
-    """Slurm's reason if it gives one, or the last line of a traceback, which may contain a path."""
+    """Slurm's reason if it gives one, without the name of the machine, or the last line of a
+    traceback, which may contain a path."""
     lines = [line.strip() for line in (job.stderr() or "").splitlines() if line.strip()]
     if of_slurm := [line for line in lines if line.startswith("slurmstepd")]:
-        return of_slurm[-1]
+        return re.sub(r" ON \S+", "", of_slurm[-1])
     own = [line for line in lines if not line.startswith(("srun:", "submitit"))] or lines
     return private(own[-1]) if own else "it left no message"
 

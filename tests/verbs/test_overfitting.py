@@ -47,13 +47,15 @@ def test_what_cannot_be_tried_out_is_refused(
     assert "trainer.overfit_batches" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("verb", ["sweep", "crossvalidate"])
+@pytest.mark.parametrize("verb", ["sweep", "crossvalidate", "learning-curve"])
 def test_commands_of_many_trainings_refuse_it(
     verb: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = [w for w in SMALL if w.split("=")[0] != "trainer.epochs"]
     assert run(verb, *words, "trainer.overfit_batches=1", f"run_dir={tmp_path}/x") == 2
-    assert "one run of medcnn train" in " ".join(capsys.readouterr().err.split())
+    said = capsys.readouterr()
+    assert "a single run of medcnn train" in " ".join(said.err.split())
+    assert not said.out, "it is refused before anything is read"
 
 
 def entropy() -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from html import unescape
 from pathlib import Path
 
 import pytest
@@ -25,7 +26,7 @@ def folder(simulate: Callable[..., Predictions], tmp_path: Path) -> Path:
 
 
 def page(folder: Path) -> str:
-    return " ".join((folder / "report.html").read_text(encoding="utf-8").split())
+    return " ".join(unescape((folder / "report.html").read_text(encoding="utf-8")).split())
 
 
 def test_published_readers_stand_beside_the_model_with_what_limits_the_comparison(

@@ -37,9 +37,10 @@ class CrossvalidateConfig:
             "fold": "medcnn crossvalidate trains every fold; medcnn train trains one.",
             "split_seed": "each repeat assigns its folds by its own seed.",
         }
-        return [
+        faults = [
             f"data.{n}: {why}" for n, why in said.items() if getattr(shared.data, n) is not None
         ]
+        return faults + shared.trials_of_one_run()
 
 
 def check(config: CrossvalidateConfig) -> None:

@@ -94,6 +94,7 @@ class LearningCurveConfig:
         ]
         if shared.trainer.dry_run and not self.trained:
             faults.append("trainer.dry_run=true rehearses a training, and arms=[probe] has none.")
+        faults += shared.trials_of_one_run()
         if PROBE in self.arms and shared.pooling:
             faults += untrained(shared.pooling)
         return faults

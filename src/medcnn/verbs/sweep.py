@@ -95,8 +95,7 @@ def refuse_faults(
         else:
             if command.config.trainer.dry_run:
                 said["trainer.dry_run=true rehearses one run of medcnn train, without -m."] = None
-            if command.config.trainer.overfit_batches:
-                said[train.ONE_RUN] = None
+            said.update(dict.fromkeys(command.config.trials_of_one_run()))
     if said:
         raise UsageError("\n".join(said))
 

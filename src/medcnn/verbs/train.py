@@ -82,6 +82,10 @@ class TrainConfig:
             )
         return faults
 
+    def trials_of_one_run(self) -> list[str]:
+        """What commands of many trainings refuse."""
+        return [ONE_RUN] if self.trainer.overfit_batches else []
+
 
 def prepare(given: Given) -> None:
     given.settings["checkpoint"] = None  # only finetune has one; its other settings are the same
@@ -126,8 +130,6 @@ def train(config: TrainConfig, words: list[str], watch: Watch | None = None) -> 
     from medcnn.verbs.steps.deciding import decided
     from medcnn.verbs.steps.starting import new_classifier
 
-    if config.trainer.overfit_batches:
-        raise UsageError(ONE_RUN)
     with sitting.begun(config, words) as run:
         if run is None:
             return sitting.run_folder_of(config)

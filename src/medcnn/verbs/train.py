@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from medcnn.system.errors import UsageError, at_once
+from medcnn.system.errors import at_once
 from medcnn.verbs import Command, Given, Verb
 
 if TYPE_CHECKING:

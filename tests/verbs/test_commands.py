@@ -638,6 +638,15 @@ def test_a_checkpoint_that_travelled_asks_where_its_images_lie(
     said = " ".join(capsys.readouterr().err.split())
     assert "the location of those images is not known here: add data.root=FOLDER" in said
     assert run("evaluate", f"checkpoint={travelled}", path) == 0
+    # with its whole run folder, to a machine that never saw the images
+    shutil.copytree(tmp_path / "r", tmp_path / "other" / "r")
+    monkeypatch.setenv("MEDCNN_CACHE", str(tmp_path / "cache"))
+    best = tmp_path / "other" / "r" / "checkpoints" / "best.safetensors"
+    capsys.readouterr()
+    assert run("evaluate", best) == 2, "phantoms do not stand in for them"
+    said = " ".join(capsys.readouterr().err.split())
+    assert "the location of those images is not known here: add data.root=FOLDER" in said
+    assert run("evaluate", best, path) == 0
 
 
 def test_a_run_that_failed_before_it_came_to_anything_can_be_corrected(

@@ -94,6 +94,28 @@ def test_every_look_at_test_is_written_down_where_the_split_belongs(
     assert f"look number {before + 1} at the test split" in report
 
 
+def test_a_look_at_test_by_a_copied_checkpoint_is_said_not_to_be_counted(
+    trained: Path, tmp_path: Path
+) -> None:
+    copies = tmp_path / "models"
+    copies.mkdir()
+    (tmp_path / "run.json").write_text("[1]")  # that of another program
+    best = trained / "checkpoints" / "best.safetensors"
+    (copies / "linked.safetensors").symlink_to(best)
+    before = len(json.loads((trained / "run.json").read_text())["test_looks"])
+    words = (f"checkpoint={copies / 'linked.safetensors'}", f"run_dir={tmp_path / 'linked'}")
+    assert run("evaluate", *words) == 0
+    assert len(json.loads((trained / "run.json").read_text())["test_looks"]) == before + 1
+    notes = json.loads((tmp_path / "linked" / "run.json").read_text())["notes"]
+    assert not any("is not counted" in note for note in notes)
+    shutil.copy2(best, copies / "copied.safetensors")
+    words = (f"checkpoint={copies}", f"run_dir={tmp_path / 'both'}")
+    assert run("evaluate", *words) == 0
+    assert len(json.loads((trained / "run.json").read_text())["test_looks"]) == before + 2
+    notes = json.loads((tmp_path / "both" / "run.json").read_text())["notes"]
+    assert any("is not counted: a checkpoint outside of its run folder" in note for note in notes)
+
+
 @pytest.mark.parametrize(
     ("word", "said"),
     [

@@ -9,8 +9,7 @@ from typing import Any
 from medcnn.pages.anatomy import TOTALS, Anatomy, Layer, by_kind, cells, large, totals
 from medcnn.pages.anatomy_notes import READING, Looked, notes_of
 from medcnn.pages.facts import say
-from medcnn.pages.family import FAMILY, Member, chart
-from medcnn.pages.family import HEAD as FAMILY_HEAD
+from medcnn.pages.family import FAMILY, Member, chart, head
 from medcnn.pages.family import cells as cells_of
 from medcnn.pages.format import counted
 from medcnn.pages.page import rendered
@@ -46,7 +45,7 @@ def page(
         networks=[_section(of) for of in looked],
         say=partial(say, READING, networks[0]),
         family=[cells_of(of) for of in members],
-        family_head=[FAMILY_HEAD[0], *(f"#{name}" for name in FAMILY_HEAD[1:])],
+        family_head=["network", *(f"#{name}" for name in head(score)[1:])],
         family_says=say(FAMILY, members, *FAMILY),
         chart=chart(members, score) if members else None,
         measured=MEASURED,

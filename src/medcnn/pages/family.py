@@ -37,14 +37,15 @@ class Member:
         return value, low, high
 
 
-HEAD = (
-    *("network", "runs", "score", "95 % interval", "lowest and highest run", "parameters"),
-    *("multiply-adds", "images/s", "peak memory"),
-)
+def head(score: str) -> tuple[str, ...]:
+    return (
+        *("network", "runs", score, "95 % interval", "lowest and highest run", "parameters"),
+        *("multiply-adds", "images/s", "peak memory"),
+    )
 
 
 def cells(of: Member) -> tuple[str, ...]:
-    """A row under HEAD."""
+    """A row under `head`."""
     value, interval = estimate(*of.score)
     values = [value for value, _, _ in of.scores]
     spread = f"{number(min(values))}, {number(max(values))}" if len(values) > 1 else ""

@@ -7,7 +7,7 @@ import json
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -89,25 +89,49 @@ class RunFolder:
         if self.ranks.leads:
             _write_facts(self.path, self.facts)
 
-    def looks_at_test(self, origin: Path | None = None) -> None:
-        """Record that the test split is opened, in the run whose split it is, and say how often
+    def looks_at_test(self) -> None:
+        """Record that the test split of this run is opened."""
+        self.facts["test_looks"] = self._looks_with_this(self.facts)
+        self.write_facts()
+        self._count(len(self.facts["test_looks"]))
+
+    def looks_at_test_of(self, manifest: str, origins: Iterable[Path]) -> None:
+        """Record that the test split of other runs is opened, in their folders, and say how often
         that has happened: repeated looks turn into choosing by the test split.
 
         Args:
-            origin: the run folder of the checkpoint; None means this one.
+            manifest: fingerprint of the data set with this split.
+            origins: where the run folders of the checkpoints should be.
         """
-        look = {"when": now(), "command": self.facts["command"]}
-        facts = _earlier(origin) if origin else self.facts
-        looks = facts["test_looks"] = [*facts.get("test_looks", ()), look]
-        try:
-            _write_facts(origin or self.path, facts)
-        except OSError as error:
-            if origin is None:
-                raise
-            log.warning(f"this look at test cannot be recorded in {origin}: {error.strerror}")
-        if len(looks) > 1:
+        most, unknown = 0, 0
+        for origin in dict.fromkeys(origins):
+            facts = {}
+            with suppress(UsageError):  # a run.json of something else
+                facts = _earlier(origin)
+            if facts.get("manifest") != manifest:
+                unknown += 1
+                continue
+            facts["test_looks"] = self._looks_with_this(facts)
+            most = max(most, len(facts["test_looks"]))
+            try:
+                _write_facts(origin, facts)
+            except OSError as error:
+                log.warning(f"this look at test cannot be recorded in {origin}: {error.strerror}")
+        self._count(most)
+        if unknown:
             self.note(
-                f"this is look number {len(looks)} at the test split of this run. Any choice made "
+                "this look at the test split is not counted: a checkpoint outside of its run "
+                "folder does not show where its looks are recorded."
+            )
+
+    def _looks_with_this(self, facts: Mapping[str, Any]) -> list[Any]:
+        look = {"when": now(), "command": self.facts["command"]}
+        return [*facts.get("test_looks", ()), look]
+
+    def _count(self, looks: int) -> None:
+        if looks > 1:
+            self.note(
+                f"this is look number {looks} at the test split of this run. Any choice made "
                 "after a look makes the test scores too optimistic."
             )
 
@@ -259,7 +283,7 @@ def _earlier(path: Path) -> dict[str, Any]:
         return {}
     try:
         return dict(json.loads(file.read_text(encoding="utf-8")))
-    except ValueError:
+    except (ValueError, TypeError):
         raise UsageError(
             f"{file} is damaged, so the content of this folder is unknown; give another run_dir."
         ) from None

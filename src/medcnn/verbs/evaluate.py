@@ -178,10 +178,10 @@ def evaluated(
         if line := unlike(predictions, checkpoint, manifest, store, rows):
             run.note(line)
         record(run, model, manifest, seen, len(rows))
-        origin = path.resolve().parent.parent
-        own = manifest.fingerprint() == checkpoint.provenance.get("manifest")
-        if own and not others and split in ("test", "all") and (origin / "run.json").is_file():
-            run.looks_at_test(origin)
+        whose = {m.checkpoint.provenance.get("manifest") for m in model.members or (model,)}
+        if manifest.fingerprint() in whose and split in ("test", "all"):
+            origins = [p.resolve().parent.parent for p in (path, *others)]
+            run.looks_at_test_of(manifest.fingerprint(), origins)
         evaluations = score_and_save(run, [predictions], config.seed, manifest.group_noun)
         what = f"Ensemble of {len(model.members)}" if model.members else ""
         title = f"{what} {checkpoint.architecture.backbone} evaluated on {manifest.source}".strip()

@@ -111,9 +111,9 @@ def run(config: InspectConfig, _: Command) -> Path:
     ]
     members = [member(a, of) for a, of in zip(asked, found, strict=True) if a.runs]
     members = [of for of in members if of.scores]
-    print("\n".join((*lines_of(looked), *family_lines(members))))
-    output = Path(config.output)
     trained = next((title_of(a) for a in asked if a.runs), "")
+    print("\n".join((*lines_of(looked), *family_lines(members, trained))))
+    output = Path(config.output)
     outputs = {a.outputs for a in asked}
     write_text(output, page(looked, sorted(outputs), members, trained))
     write_text(output.with_suffix(".csv"), table(found))
@@ -214,13 +214,13 @@ def lines_of(looked: list[Looked]) -> Iterator[str]:
     yield from columns([TOTALS, *(totals(of.anatomy) for of in looked)], left=1)
 
 
-def family_lines(members: list[Member]) -> Iterator[str]:
+def family_lines(members: list[Member], score: str) -> Iterator[str]:
     """The table of what was trained, for the terminal."""
-    from medcnn.pages.family import HEAD, cells
+    from medcnn.pages.family import cells, head
 
     if members:
         yield ""
-        yield from columns([HEAD, *map(cells, members)], left=1)
+        yield from columns([head(score), *map(cells, members)], left=1)
 
 
 def columns(rows: list[tuple[str, ...]], *, left: int) -> Iterator[str]:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 from medcnn.config import DataConfig, data_from_json
 from medcnn.data import splits
@@ -31,9 +33,11 @@ def own_data(path: Path, checkpoint: Checkpoint, moved: Mapping[str, str]) -> Da
         )
     stored = dict(checkpoint.training["data"])
     run_dir = path.resolve().parent.parent
-    if (run_dir / "run.json").is_file():
-        facts = json.loads((run_dir / "run.json").read_text(encoding="utf-8"))
-        stored = dict(facts["config"]["data"], root=None, path=None)
+    if facts := _training_in(run_dir):
+        given = facts["config"]["data"]
+        if given.get("root") or given.get("path"):  # phantoms must not stand in for real images
+            given = dict(given, stand_in=None)
+        stored = dict(given, root=None, path=None)
         known = {
             key.removeprefix("data."): place
             for key, place in places_of(facts, run_dir).items()
@@ -67,6 +71,15 @@ def own_data(path: Path, checkpoint: Checkpoint, moved: Mapping[str, str]) -> Da
             "data=."
         )
     return data
+
+
+def _training_in(folder: Path) -> dict[str, Any]:
+    """The `run.json` of a run folder; empty if there is none, or one of another program."""
+    with suppress(OSError, ValueError):
+        facts = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+        if isinstance(facts, dict) and isinstance(facts.get("config"), dict):
+            return facts if isinstance(facts["config"].get("data"), dict) else {}
+    return {}
 
 
 def chosen_split(

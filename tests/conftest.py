@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 import sys
@@ -58,6 +59,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         return -1 if group_of(module.as_posix()) == "serial" else rank
 
     items.sort(key=place)
+
+
+def pytest_collection_finish() -> None:
+    """What was collected stays to the end, so no collection of garbage looks at it again: every
+    training begins with one, and most of the objects are those of pytest."""
+    gc.collect()
+    gc.freeze()
+
+
+def pytest_sessionfinish() -> None:
+    gc.unfreeze()  # or libraries report leaks at the end
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -133,7 +133,7 @@ def test_many_who_say_nothing_keep_no_sender_out_and_are_ended(
     port: int, ours: Pair, theirs: Pair, monkeypatch: pytest.MonkeyPatch, first: bytes
 ) -> None:
     known = sending("ca", ours.certificate, (theirs.certificate, theirs.key))
-    monkeypatch.setattr(door, "SILENT_S", 30.0)
+    monkeypatch.setattr(door, "SILENT_S", 8.0)
     silent = flood(port, door.MOST_SILENT + 8, first)
     assert echo(port, (known, "127.0.0.1"), 60)
     assert [one for one in silent[:8] if not ended(one)] == [], "silent for longest"

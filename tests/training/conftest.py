@@ -47,7 +47,7 @@ def settings(tmp_path: Path) -> Callable[..., TrainConfig]:
                 "cache": "off",
             },
             "model": {
-                "backbone": "resnet18",
+                "backbone": "test_resnet",
                 "weights": "none",
                 "partial": False,
                 "drop_path": None,

@@ -422,7 +422,7 @@ def test_folds_and_a_probe_are_without_a_name(
     fast = ("trainer.epochs=1", "trainer.batch_size=16")
     code, said = here("crossvalidate", *small, *fast, "model=lenet5", "folds=2", "run_dir=folds")
     assert code == 0, said
-    code, said = here("probe", *small, "model=resnet18", "model.weights=none", "run_dir=probe")
+    code, said = here("probe", *small, "model=test_resnet", "model.weights=none", "run_dir=probe")
     assert code == 0, said
     assert list((export[0].parent / "cache").rglob("*")), "features and pixels are searched too"
 

@@ -70,7 +70,7 @@ def test_nearest_neighbours_leave_predictions_and_no_features_of_patients(
 def test_a_pooling_is_the_one_that_features_are_taken_with(
     probe: Callable[..., tuple[int, Path]], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = ("model=resnet18", "data.size_px=64", "c=0.01")
+    words = ("model=test_resnet", "data.size_px=64", "c=0.01")
     made = {name: probe(name, f"pooling={name}", *words) for name in ("auto", "avg", "max", "gem")}
     assert {code for code, _ in made.values()} == {0}
     said = {n: Predictions.read(f / "predictions_test.csv").logits for n, (_, f) in made.items()}
@@ -84,7 +84,7 @@ def test_a_pooling_is_the_one_that_features_are_taken_with(
     capsys.readouterr()
     assert probe("attention", "pooling=attention", *words)[0] == 2
     assert "a probe trains only a linear head" in " ".join(capsys.readouterr().err.split())
-    curve = ("learning-curve", "data=phantom", "model=resnet18", "pooling=attention")
+    curve = ("learning-curve", "data=phantom", "model=test_resnet", "pooling=attention")
     assert run(*curve, "arms=[probe]") == 2
     assert "a probe trains only a linear head" in " ".join(capsys.readouterr().err.split())
 

@@ -125,7 +125,7 @@ TOGETHER = {
     "samplers and averaged weights": ("sampler=balanced", "trainer.swa_from=0.5"),
     "stored features of a frozen body": (
         *("transfer=lp_ft", "transfer.views=2", "augmentation.mixup_alpha=0"),
-        *("model=resnet18", "model.weights=none", "transfer.features=once"),
+        *("model=test_resnet", "model.weights=none", "transfer.features=once"),
     ),
 }
 

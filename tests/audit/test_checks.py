@@ -53,7 +53,7 @@ def test_the_same_pixels_in_two_splits_are_refused_whatever_the_file(bench: Any)
 
 
 @pytest.mark.fault
-@pytest.mark.parametrize("kind", ["re-compressed", "cropped", "resized"])
+@pytest.mark.parametrize("kind", ["re-compressed", "cropped", "resized", "mirrored", "turned"])
 def test_a_near_duplicate_in_two_splits_is_warned_of_and_listed(bench: Any, kind: str) -> None:
     """Row 77."""
     from medcnn.audit.planted import COPIES

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from medcnn.audit import duplicates
+from medcnn.audit import duplicates, turns
 from medcnn.audit.duplicates import find, pixel_digest
 from medcnn.audit.planted import recovered
 from medcnn.audit.thumbnails import look_at, thumbnails
@@ -102,6 +102,48 @@ def test_a_large_set_is_searched_in_cells_which_find_what_all_against_all_finds(
     monkeypatch.setattr(duplicates, "_candidates", counting)
     assert find(greys, range(len(greys)), str) == every
     assert compared < len(greys) ** 2
+
+
+@pytest.mark.parametrize("exhaustive", [20_000, 100], ids=["all against all", "in cells"])
+def test_mirrored_and_turned_copies_are_found_with_how_they_are_turned(
+    exhaustive: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(duplicates, "EXHAUSTIVE", exhaustive)
+    monkeypatch.setattr(duplicates, "CELL", 60)
+    unlike = hills(300)
+    copies = []
+    for n in range(70):
+        copy = Image.fromarray(turns.turned(unlike[n : n + 1], 1 + n % 7)[0])
+        copy = copy.resize((64, 64), Image.Resampling.BILINEAR, box=(1, 1, 63, 63))
+        copies.append(np.asarray(copy))
+    greys = np.concatenate([unlike, np.stack(copies)])
+    found = {(p.first, p.second): p for p in find(greys, range(len(greys)), lambda row: "")}
+    assert {pair: p.turn for pair, p in found.items()} == {
+        (n, 300 + n): turns.WORDS[1 + n % 7] for n in range(70)
+    }
+    assert not any(p.same for p in found.values())
+
+
+def test_a_symmetric_image_is_a_plain_copy_of_its_copy() -> None:
+    unlike = hills(60)
+    symmetric = (unlike[0] // 2 + unlike[0][:, ::-1] // 2)[None]
+    greys = np.concatenate([unlike, symmetric, symmetric[:, 1:].repeat([2, *[1] * 62], axis=1)])
+    (pair,) = [p for p in find(greys, range(62), lambda row: "") if p.first == 60]
+    assert (pair.second, pair.turn) == (61, "")
+
+
+def test_a_pair_is_mirrored_or_turned_in_words() -> None:
+    grey = np.arange(9, dtype=np.uint8).reshape(1, 3, 3)
+    said: dict[bytes, str] = {}
+    for number, word in enumerate(turns.WORDS):
+        said[turns.turned(grey, number).tobytes()] = word
+    assert len(said) == 8
+    (picture,) = grey
+    assert said[np.fliplr(picture).tobytes()] == "mirrored left to right"
+    assert said[np.flipud(picture).tobytes()] == "mirrored top to bottom"
+    assert said[np.rot90(picture, 2).tobytes()] == "turned by 180°"
+    assert {said[np.rot90(picture, k).tobytes()] for k in (1, 3)} == {"turned by 90°"}
+    assert said[picture.tobytes()] == ""
 
 
 def test_no_cell_is_large_however_alike_the_images_are() -> None:

@@ -69,8 +69,8 @@ def with_facts(of: Examined, *rows: int, **changed: Any) -> Examined:
     return replace(of, looks=replace(of.looks, facts=tuple(facts)))
 
 
-def paired(first: int, second: int, *, same: bool = True) -> Examined:
-    pair = Pair(first=first, second=second, correlation=1.0 if same else 0.98, same=same)
+def paired(first: int, second: int, *, same: bool = True, turn: str = "") -> Examined:
+    pair = Pair(first, second, 1.0 if same else 0.98, same, turn)
     return replace(sound(), pairs=(pair,))
 
 
@@ -132,6 +132,7 @@ CASES: dict[str, tuple[Callable[[], Examined], set[str]]] = {
     "same validates": (lambda: paired(0, 24), {"pixels"}),
     "same validates and tests": (lambda: paired(24, 34), {"pixels"}),
     "near": (lambda: paired(0, 34, same=False), {"copies"}),
+    "near, turned": (lambda: paired(0, 34, same=False, turn="turned by 180°"), {"copies"}),
     "near of one patient": (
         lambda: with_records(paired(0, 34, same=False), 34, group="p0"),
         {"groups"},
@@ -242,6 +243,15 @@ def test_a_clause_stands_where_it_is_true_and_nowhere_else(clause: str) -> None:
         for case, (of, _) in CASES.items()
     }
     assert {case for case, words in said.items() if clause in words} == CLAUSES[clause]
+
+
+def test_a_pair_says_how_it_is_turned() -> None:
+    (near,) = run_checks(paired(0, 34, same=False, turn="turned by 180°"), ())
+    assert near.rows[0][-1] == "0.98, turned by 180°"
+    assert "mirrored or turned" in near.meaning
+    (near,) = run_checks(paired(0, 34, same=False), ())
+    assert near.rows[0][-1] == "0.98"
+    assert "turned" not in near.meaning
 
 
 @pytest.mark.fault

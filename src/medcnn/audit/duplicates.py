@@ -1,16 +1,18 @@
-"""Finds duplicates: images with the same pixels, or copies that were recompressed, resized or
-slightly cropped.
+"""Finds duplicates: images with the same pixels, or copies that were recompressed, resized,
+slightly cropped, mirrored or turned by a right angle.
 
     describe    64 x 64 greys -> 255 low frequencies, whitened over the set      every image
     search      pairs whose descriptors point the same way, all against all;     blocks of products
                 of a large set, all that share a cell of a tree                  in each cell
+    turn        the same with descriptors that are equal for mirrored and        candidates
+                turned images; then the turn that fits best                      (`turns.py`)
     align       shift and stretch one thumbnail onto the other                   candidates
     compare     correlate what is left once shape and lighting are taken away    candidates
     confirm     the same pixels? both files are decoded in full                  the most alike
 
 Whitening and the last comparison remove what all images of a modality share (a disc, a thorax, a
-dark spot in the middle); without that, thousands of unrelated lesions look alike. Mirrored or
-rotated copies are not searched for.
+dark spot in the middle); without that, thousands of unrelated lesions look alike. Copies that are
+turned by other angles are not searched for.
 """
 
 from __future__ import annotations
@@ -25,6 +27,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from medcnn.audit import turns
+from medcnn.audit.alignment import alike, alike_turned
 from medcnn.audit.thumbnails import GREY_PX
 from medcnn.system.errors import ImageError
 
@@ -50,20 +54,21 @@ TREES, PIVOTS, NEAREST, CELL = 4, 16, 2, 500
 """A tree sends each image to the cells of the two closest of sixteen pivots, until a cell has at
 most 500; two images are compared if they share a cell of any of four trees. For HAM10000, with
 cells of 200, this finds all 167 pairs of an exhaustive search, and all of 1,000 crops."""
-STEPS = 6
-MOST_MOVED = 0.08
-MARGIN_PX = 4
-WINDOW_PX = 5
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Pair:
-    """Two records, first < second, and how alike they are: 1 for the same pixels."""
+    """Two records, first < second, and how alike they are: 1 for the same pixels.
+
+    Attributes:
+        turn: how one is mirrored or turned against the other, such as "turned by 90°"; or "".
+    """
 
     first: int
     second: int
     correlation: float
     same: bool
+    turn: str = ""
 
 
 def find(
@@ -89,17 +94,18 @@ def find(
     for row in sorted(r for rows in members.values() if len(rows) > 1 for r in rows):
         digest(row)  # in order, as a packed npz is read
     pairs = [
-        Pair(first=a, second=b, correlation=1.0, same=digest(a) == digest(b) != "")
+        Pair(a, b, 1.0, digest(a) == digest(b) != "")
         for rows in members.values()
         for a, b in _linked(rows)
     ]
     heads = np.array(sorted(members), dtype=np.int64)
-    for i, j, correlation in _near(greys, heads) if near else ():
+    for i, j, correlation, turn in _near(greys, heads) if near else ():
         for a in members[i][:MOST_PARTNERS]:
             for b in members[j][:MOST_PARTNERS]:
-                same = correlation > SAME_CORRELATION and digest(a) == digest(b) != ""
+                like = correlation > SAME_CORRELATION and not turn
+                same = like and digest(a) == digest(b) != ""
                 first, second = sorted((a, b))
-                pairs.append(Pair(first=first, second=second, correlation=correlation, same=same))
+                pairs.append(Pair(first, second, correlation, same, turn))
     return sorted(pairs, key=lambda p: (not p.same, -p.correlation, p.first, p.second))
 
 
@@ -134,32 +140,52 @@ def copies_of(
 ) -> list[set[int]]:
     """For each of `greys`, the rows of `among` of which it is a copy."""
     rows = np.asarray(usable, dtype=np.int64)
-    descriptor, described = Descriptor.of(among, rows)
+    known, asked = _frequencies(among, rows), _frequencies(greys)
+    plain, described = Descriptor.of(known)
     far, other, rank = _within(described)
     unrelated = (far < other) & (rank >= BEYOND_CLOSEST)
     threshold = _threshold(alike(among, rows[far[unrelated]], among, rows[other[unrelated]]))
-    first, second, _ = _candidates(descriptor(_frequencies(greys)), described)
+    first, second, _ = _candidates(plain(asked), described)
     near = alike(greys, first, among, rows[second]) >= threshold
     found: list[set[int]] = [set() for _ in greys]
+    for i, j in zip(first[near], second[near], strict=True):
+        found[int(i)].add(int(rows[j]))
+    magnitude, described_anyhow = Descriptor.of(turns.magnitudes(known))
+    first, second, _ = _candidates(magnitude(turns.magnitudes(asked)), described_anyhow)
+    turn = turns.best(asked, first, second, described, plain, CANDIDATE_COSINE)
+    near = alike_turned(greys, first, among, rows[second], turn) >= threshold
     for i, j in zip(first[near], second[near], strict=True):
         found[int(i)].add(int(rows[j]))
     return found
 
 
-def _near(greys: NDArray[np.uint8], rows: NDArray[np.int64]) -> list[tuple[int, int, float]]:
-    """Pairs first < second of these rows with their correlation."""
+def _near(
+    greys: NDArray[np.uint8], rows: NDArray[np.int64]
+) -> Iterator[tuple[int, int, float, str]]:
+    """Pairs first < second of these rows with their correlation and their turn."""
     if len(rows) < 2:
-        return []
-    _, described = Descriptor.of(greys, rows)
+        return
+    frequencies = _frequencies(greys, rows)
+    plain, described = Descriptor.of(frequencies)
     first, second, rank = _within(described)
-    kept = first < second
-    first, second, rank = rows[first[kept]], rows[second[kept]], rank[kept]
-    correlation = alike(greys, first, greys, second)
-    near = correlation >= _threshold(correlation[rank >= BEYOND_CLOSEST])
-    return [
-        (int(i), int(j), float(c))
-        for i, j, c in zip(first[near], second[near], correlation[near], strict=True)
-    ]
+    once = first < second
+    first, second, rank = first[once], second[once], rank[once]
+    correlation = alike(greys, rows[first], greys, rows[second])
+    threshold = _threshold(correlation[rank >= BEYOND_CLOSEST])
+    found = set()
+    for at in np.flatnonzero(correlation >= threshold):
+        i, j = int(rows[first[at]]), int(rows[second[at]])
+        found.add((i, j))
+        yield i, j, float(correlation[at]), ""
+    first, second, _ = _within(Descriptor.of(turns.magnitudes(frequencies))[1])
+    once = first < second
+    first, second = first[once], second[once]
+    turn = turns.best(frequencies, first, second, described, plain, CANDIDATE_COSINE)
+    correlation = alike_turned(greys, rows[first], greys, rows[second], turn)
+    for at in np.flatnonzero(correlation >= threshold):
+        i, j = int(rows[first[at]]), int(rows[second[at]])
+        if (i, j) not in found:
+            yield i, j, float(correlation[at]), turns.WORDS[turn[at]]
 
 
 def _threshold(unrelated: Floats) -> float:
@@ -184,22 +210,21 @@ class Descriptor:
     spread: Floats
 
     @classmethod
-    def of(cls, greys: NDArray[np.uint8], rows: NDArray[np.int64]) -> tuple[Descriptor, Floats]:
-        """Learn from these rows; also returns their descriptors."""
-        found = _frequencies(greys, rows)
+    def of(cls, found: Floats) -> tuple[Descriptor, Floats]:
+        """Learn from [N, 255] of a set; also returns their descriptors."""
         # a few images say little about their spread; in natural images it falls with frequency,
         # which `_frequencies` has compensated, so it is about one everywhere
         prior, weight = float(found.std()) or 1.0, 50.0
-        spread = np.sqrt((found.var(axis=0) * len(rows) + prior**2 * weight) / (len(rows) + weight))
-        mean = found.sum(axis=0) / (len(rows) + 1)
+        spread = np.sqrt(
+            (found.var(axis=0) * len(found) + prior**2 * weight) / (len(found) + weight)
+        )
+        mean = found.sum(axis=0) / (len(found) + 1)
         learnt = cls(mean=mean.astype(np.float32), spread=spread.astype(np.float32))
         return learnt, learnt(found)
 
-    def __call__(self, frequencies: Floats) -> Floats:
-        """[N, 255] of unit length, written over the frequencies."""
-        frequencies -= self.mean
-        frequencies /= self.spread
-        return _unit(frequencies)
+    def __call__(self, found: Floats) -> Floats:
+        """[N, 255] of unit length."""
+        return _unit((found - self.mean) / self.spread)
 
 
 def _frequencies(greys: NDArray[np.uint8], rows: NDArray[np.int64] | None = None) -> Floats:
@@ -289,101 +314,3 @@ def _cells(
             yield from np.array_split(rng.permutation(cell), -(-len(cell) // CELL))
         else:
             yield from _cells(vectors, cell, rng)
-
-
-def alike(
-    left: NDArray[np.uint8],
-    first: NDArray[np.int64],
-    right: NDArray[np.uint8],
-    second: NDArray[np.int64],
-) -> Floats:
-    """[P] correlation of left[first] with right[second] after alignment."""
-    parts = [
-        _aligned_correlation(left[first[s : s + 500]], right[second[s : s + 500]])
-        for s in range(0, len(first), 500)
-    ]
-    return np.concatenate(parts) if parts else np.zeros(0, dtype=np.float32)
-
-
-def _aligned_correlation(moving: NDArray[np.uint8], fixed: NDArray[np.uint8]) -> Floats:
-    """Undo a crop of a few percent, then correlate the local contrast of the centre."""
-    a, b = _normal(moving.astype(np.float32)), _normal(fixed.astype(np.float32))
-    moved = _moved(a, _found_move(_halved(a), _halved(b)))
-    middle = slice(MARGIN_PX, -MARGIN_PX)
-    one, other = (_normal(_local_contrast(i)[:, middle, middle]) for i in (moved, b))
-    return np.asarray((one * other).mean(axis=(1, 2)), dtype=np.float32)
-
-
-def _found_move(a: Floats, b: Floats) -> Floats:
-    """[P, 4] shift and stretch along x and y, in shares of the side, by Gauss-Newton steps.
-
-    Source: Lucas and Kanade 1981, IJCAI.
-    """
-    side = a.shape[1]
-    centred = _centred(side)
-    along_y, along_x = (np.gradient(b, axis=axis) * side for axis in (1, 2))
-    slopes = [along_x, along_x * centred, along_y, along_y * centred[:, None]]
-    jacobian = np.stack(slopes, axis=1).reshape(len(b), 4, -1).astype(np.float32)
-    hessian = jacobian @ jacobian.transpose(0, 2, 1) + np.eye(4, dtype=np.float32)
-    by = np.zeros((len(a), 4), dtype=np.float32)
-    for _ in range(STEPS):
-        residual = (b - _normal(_moved(a, by))).reshape(len(b), -1, 1)
-        step = np.linalg.solve(hessian, jacobian @ residual)[:, :, 0]
-        by = np.clip(by + step, -MOST_MOVED, MOST_MOVED)
-    return by
-
-
-def _moved(images: Floats, by: Floats) -> Floats:
-    side = images.shape[1]
-    axis, centred = np.arange(side, dtype=np.float32), _centred(side)
-    across = _interpolated(images, axis + side * (by[:, :1] + by[:, 1:2] * centred))
-    down = axis + side * (by[:, 2:3] + by[:, 3:4] * centred)
-    return _interpolated(across.transpose(0, 2, 1), down).transpose(0, 2, 1)
-
-
-def _centred(side: int) -> Floats:
-    return ((np.arange(side) - (side - 1) / 2) / side).astype(np.float32)
-
-
-def _halved(images: Floats) -> Floats:
-    return np.asarray(
-        (images[:, ::2, ::2] + images[:, 1::2, ::2] + images[:, ::2, 1::2] + images[:, 1::2, 1::2])
-        / 4
-    )
-
-
-def _interpolated(images: Floats, places: Floats) -> Floats:
-    """[P, H, W] read along the last axis at `places` [P, W]."""
-    places = np.clip(places, 0, images.shape[2] - 1.001)
-    left = places.astype(np.int64)
-    share = (places - left)[:, None, :]
-    low = np.take_along_axis(images, left[:, None, :], 2)
-    high = np.take_along_axis(images, left[:, None, :] + 1, 2)
-    return np.asarray(low + share * (high - low), dtype=np.float32)
-
-
-def _normal(images: Floats) -> Floats:
-    centred = images - images.mean(axis=(1, 2), keepdims=True)
-    return np.asarray(centred / np.maximum(centred.std(axis=(1, 2), keepdims=True), 1e-3))
-
-
-def _local_contrast(images: Floats) -> Floats:
-    """Each pixel relative to its surroundings, in units of their spread: the edge of a disc or dark
-    spot, which unrelated images share, gets no more weight than their texture."""
-    detail = _normal(images)
-    detail = detail - _box_mean(detail, WINDOW_PX - 1)
-    spread = np.sqrt(np.maximum(_box_mean(detail * detail, WINDOW_PX), 0))
-    return np.asarray(detail / (spread + 0.1), dtype=np.float32)
-
-
-def _box_mean(images: Floats, radius: int) -> Floats:
-    pad = ((0, 0), (radius + 1, radius), (radius + 1, radius))
-    total = np.pad(images, pad, mode="edge").cumsum(axis=1).cumsum(axis=2)
-    side = 2 * radius + 1
-    window = (
-        total[:, side:, side:]
-        - total[:, :-side, side:]
-        - total[:, side:, :-side]
-        + total[:, :-side, :-side]
-    )
-    return np.asarray(window / side**2, dtype=np.float32)

@@ -79,8 +79,8 @@ def copies_in_two_splits(of: Examined) -> Iterator[Finding]:
             check="copies",
             severity=Severity.WARN,
             title=f"{counted(len(found), 'pair')} of near-duplicates in two splits",
-            meaning="They look like one photograph that was recompressed, cropped or resized. If "
-            "so, the score is too optimistic.",
+            meaning=f"They look like one photograph that was {_done_to(found)}. If so, the score "
+            "is too optimistic.",
             advice="Look at the pairs. If a pair shows one patient, give both the same patient id, "
             "or remove one.",
         )
@@ -132,6 +132,12 @@ def pixels_twice(of: Examined) -> Iterator[Finding]:
         )
 
 
+def _done_to(pairs: Sequence[Pair]) -> str:
+    if any(p.turn for p in pairs):
+        return "recompressed, cropped, resized, mirrored or turned"
+    return "recompressed, cropped or resized"
+
+
 def _across(of: Examined, pair: Pair) -> bool:
     one, other = (of.manifest.records[r].split for r in (pair.first, pair.second))
     return one is not None and other is not None and one is not other
@@ -171,7 +177,7 @@ def _of_pairs(
             (
                 *names.cells(p.first),
                 *names.cells(p.second),
-                "same pixels" if p.same else f"{p.correlation:.2f}",
+                "same pixels" if p.same else f"{p.correlation:.2f}{p.turn and ', '}{p.turn}",
             )
             for p in pairs
         ),

@@ -3,6 +3,8 @@
 re-compressed   JPEG of quality 70
 cropped         2 % less width and height, equally on all sides
 resized         to two thirds
+mirrored        left to right
+turned          by 90 degrees
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageOps
 
 from medcnn.audit.duplicates import copies_of
 from medcnn.audit.thumbnails import thumbnails
@@ -66,6 +68,8 @@ COPIES: dict[str, Callable[[Image.Image], Image.Image]] = {
     "re-compressed": recompressed,
     "cropped": cropped,
     "resized": resized,
+    "mirrored": ImageOps.mirror,
+    "turned": lambda image: image.transpose(Image.Transpose.ROTATE_90),
 }
 
 

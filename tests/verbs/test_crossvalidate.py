@@ -91,6 +91,28 @@ def test_a_cross_validation_stopped_within_a_fold_goes_on_to_the_same_result(
     assert facts["sittings"] == 2
 
 
+def test_a_cross_validation_of_labels_that_were_corrected_since_is_not_continued(
+    done: Path, images: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "cv"
+    shutil.copytree(done, folder)
+    table = Path(images.removeprefix("data.root=")) / "labels.csv"
+    before = table.read_text()
+    words = ("crossvalidate", *WORDS, images, f"run_dir={folder}")
+    table.write_text(before.replace("L0000,nevus", "L0000,melanoma"))
+    try:
+        assert run(*words) == 4
+        said = " ".join(capsys.readouterr().err.split())
+        assert f"{folder} began with other images, labels or splits" in said
+        assert run(*words, "repeats=2") == 4
+        assert not (folder / "repeat-2").exists()
+    finally:
+        table.write_text(before)
+    assert run(*words) == 0
+    stored = json.loads((folder / "crossvalidation.json").read_text())
+    assert stored["manifest"], "or corrections after this sitting would pass"
+
+
 @pytest.mark.parametrize("kind", [Kind.BINARY, Kind.MULTICLASS, Kind.ORDINAL])
 def test_shares_of_answers_are_those_of_the_decisions(simulate: Any, kind: Kind) -> None:
     whole = simulate(kind, 60)

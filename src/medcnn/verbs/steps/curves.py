@@ -41,7 +41,7 @@ from medcnn.verbs.steps.auditing import audited_ahead
 from medcnn.verbs.steps.datasets import labelled, with_splits
 from medcnn.verbs.steps.deciding import FROM_SCRATCH, PRETRAINED
 from medcnn.verbs.steps.dry_run import rehearsed
-from medcnn.verbs.steps.many_runs import digest, folder_of, opened
+from medcnn.verbs.steps.many_runs import digest, folder_of, opened, refuse_other_images
 from medcnn.verbs.steps.probing import examples, frozen, said
 from medcnn.verbs.train import TrainConfig, train
 
@@ -87,7 +87,7 @@ def measured(config: LearningCurveConfig, make: Make) -> Path:
         sizes = sizes_of(config, whole)
         seeds = [config.train.seed + s for s in range(config.seeds)]
         taken = {(n, s): splits.with_fewer(whole, n, s) for n in sizes for s in seeds}
-        refuse_other_images(folder, whole)
+        refuse_other_images(folder / CURVE, "*/*/*/predictions_test.csv", whole)
         refuse_few_tested(config, whole)
         audited_ahead(manifest, {"all sizes": all_of(config)}, note)
         print(f"learning curve: {folder}", flush=True)
@@ -144,19 +144,6 @@ def sizes_of(config: LearningCurveConfig, whole: Manifest) -> list[int]:
             f"{config.sizes} sizes from {least:.0f} on."
         )
     return [int(n) for n in sizes]
-
-
-def refuse_other_images(folder: Path, whole: Manifest) -> None:
-    """Keep what the images are. Raises DataError if models of other images, labels or splits lie
-    in the folder, since one curve would be drawn through both."""
-    file, now = folder / CURVE, whole.fingerprint()
-    content = json.loads(file.read_text(encoding="utf-8"))
-    if content.get("manifest", now) != now and any(folder.glob("*/*/*/predictions_test.csv")):
-        raise DataError(
-            f"{folder} began with other images, labels or splits, so it cannot continue. Restore "
-            "them, or set another run_dir to start again."
-        )
-    write_json(file, {**content, "manifest": now})
 
 
 def refuse_few_tested(config: LearningCurveConfig, whole: Manifest) -> None:

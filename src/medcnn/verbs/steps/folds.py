@@ -34,7 +34,7 @@ from medcnn.verbs.crossvalidate import CrossvalidateConfig
 from medcnn.verbs.steps.auditing import audited_ahead
 from medcnn.verbs.steps.datasets import labelled
 from medcnn.verbs.steps.dry_run import rehearsed
-from medcnn.verbs.steps.many_runs import digest, folder_of, opened
+from medcnn.verbs.steps.many_runs import digest, folder_of, opened, refuse_other_images
 from medcnn.verbs.train import TrainConfig, train
 
 SCHEMA = 1
@@ -47,7 +47,8 @@ def crossvalidated(config: CrossvalidateConfig, make: Make) -> Path:
 
     Raises:
         UsageError: the folder holds other results, or another process uses it.
-        DataError: fewer patients than folds, or the audit of a fold refuses the data.
+        DataError: fewer patients than folds, the audit of a fold refuses the data, or the folder
+            began with other data.
     """
     folder = folder_of(config.train, config.data, "crossvalidate", settings_of(config))
     if config.train.trainer.dry_run:
@@ -58,6 +59,7 @@ def crossvalidated(config: CrossvalidateConfig, make: Make) -> Path:
     begun = {"schema": SCHEMA, "folds": config.folds, "repeats": 0}
     with opened(folder, CROSSVALIDATION, "cross-validation", settings_of(config), begun) as note:
         whole = labelled(config.data, note)
+        refuse_other_images(folder / CROSSVALIDATION, "*/*/predictions_test.csv", whole)
         if "groups" not in config.train.audit.allow:
             refuse_leaks(whole)
         repeats = range(1, config.repeats + 1)
@@ -75,7 +77,7 @@ def crossvalidated(config: CrossvalidateConfig, make: Make) -> Path:
         print(f"cross-validation: {folder}")
         print("\n".join(table_lines(dealt[1])), flush=True)
         tables = [tested(config, make, folder, r, dealt[r]) for r in repeats]
-        conclude(config, folder, dealt, tables, note.said)
+        conclude(config, folder, dealt, tables, note.said, whole.fingerprint())
     return folder
 
 
@@ -126,8 +128,10 @@ def conclude(
     dealt: Mapping[int, Manifest],
     tables: list[Predictions],
     notes: list[str],
+    fingerprint: str,
 ) -> None:
-    """Write the out-of-fold predictions, `metrics.json`, `crossvalidation.json` and the page."""
+    """Write the out-of-fold predictions, `metrics.json`, `crossvalidation.json` and the page;
+    `fingerprint` is that of the set before folds were dealt."""
     for table in tables:
         table.write(folder / f"predictions_{table.split}.csv")
     with working("scores over folds"):
@@ -142,6 +146,7 @@ def conclude(
     content = {
         "schema": SCHEMA,
         "settings": digest(settings_of(config)),
+        "manifest": fingerprint,
         "folds": config.folds,
         "repeats": config.repeats,
         "source": whole.source,

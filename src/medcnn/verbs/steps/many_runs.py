@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from medcnn.config import DataConfig, settings_digest, short_hash
-from medcnn.system.errors import UsageError
-from medcnn.system.files import locked, private_to, write_text
+from medcnn.data.manifest import Manifest
+from medcnn.system.errors import DataError, UsageError
+from medcnn.system.files import locked, private_to, write_json, write_text
 from medcnn.system.paths import without_ways
 from medcnn.system.privacy import pseudonymised
 from medcnn.system.progress import log
@@ -80,3 +81,24 @@ def opened(
 
 def digest(settings: Mapping[str, Any]) -> str:
     return short_hash(without_ways(settings))
+
+
+def refuse_other_images(file: Path, done: str, whole: Manifest) -> None:
+    """Keep in `file` what the images are. Raises DataError if models of other images, labels or
+    splits lie beside it, since one result would be drawn from both.
+
+    Args:
+        done: pattern of the files that a finished model leaves.
+    """
+    now = whole.fingerprint()
+    content = json.loads(file.read_text(encoding="utf-8"))
+    if content.get("manifest", now) != now and any(file.parent.glob(done)):
+        raise DataError(other_images(file.parent))
+    write_json(file, {**content, "manifest": now})
+
+
+def other_images(folder: Path) -> str:
+    return (
+        f"{folder} began with other images, labels or splits, so it cannot continue. Restore "
+        "them, or set another run_dir to start again."
+    )

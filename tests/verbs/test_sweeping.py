@@ -197,6 +197,42 @@ def test_a_signal_between_two_trials_ends_a_sweep_that_can_go_on(
     assert facts(tmp_path / "r" / "trials" / "000")["sittings"] == 1
 
 
+def test_a_sweep_of_labels_that_were_corrected_since_is_not_continued(
+    search: tuple[str, ...],
+    images: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    pytest.importorskip("optuna")
+    from medcnn.verbs.steps import trials
+
+    def refused() -> bool:
+        return "r began with other images, labels or splits" in " ".join(
+            capsys.readouterr().err.split()
+        )
+
+    table = Path(images.removeprefix("data.root=")) / "labels.csv"
+    before = table.read_text()
+    after = before.replace("L0000,nevus", "L0000,melanoma")
+    folder = tmp_path / "r"
+    words = (*search, "trainer.epochs=1", "sweep.trials=2", f"run_dir={folder}")
+    try:
+        with monkeypatch.context() as patched:  # between two trials
+            patched.setattr(trials, "keep_best_weights", lambda *_: table.write_text(after))
+            assert run(*words) == 4
+        assert refused()
+        assert not (folder / "trials" / "001").exists()
+        with monkeypatch.context() as patched:  # between two sittings, before anything is trained
+            patched.setattr(trials, "next_trial", lambda *_: None)
+            assert run(*words) == 4
+        assert refused()
+    finally:
+        table.write_text(before)
+    assert run(*words) == 0
+    assert len((folder / "trials.csv").read_text().splitlines()) == 3
+
+
 def test_a_space_that_makes_no_sense_is_refused_before_anything_is_trained(
     search: tuple[str, ...], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import shlex
 import shutil
 from collections.abc import Callable, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,8 @@ from medcnn.system.paths import without_ways
 from medcnn.system.progress import wrapped
 from medcnn.system.run_facts import without_free_settings
 from medcnn.training.tasks import Task
+from medcnn.verbs.steps.auditing import manifest_to_audit
+from medcnn.verbs.steps.many_runs import other_images
 from medcnn.verbs.steps.sitting import ClosedTestError
 from medcnn.verbs.sweep import SweepConfig
 from medcnn.verbs.train import TrainConfig, train
@@ -47,11 +50,15 @@ def search(config: SweepConfig, make: Make) -> None:
 
     Raises:
         UsageError: the folder holds another sweep.
+        DataError: images, labels or splits are not those of its earlier trials.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     folder = folder_of(config)
     study = opened(config, folder)
     print(f"sweep folder: {folder}", flush=True)
+    if "manifest" in study.user_attrs:
+        now, _ = manifest_to_audit(config.train.data, config.train.seed, unheard)
+        refuse_other_images(study, folder, now.fingerprint())
     while begun := next_trial(study, config, folder):
         trial, lock = begun
         with lock:
@@ -59,6 +66,18 @@ def search(config: SweepConfig, make: Make) -> None:
         write_text(folder / "trials.csv", table(study, config))
         keep_best_weights(study, folder)
     tell(study, config, folder, make)
+
+
+def unheard(_: str) -> None:
+    """Each trial has these sentences in its log."""
+
+
+def refuse_other_images(study: optuna.Study, folder: Path, now: str) -> None:
+    """Keep what the images are. Raises DataError if they differ from those of earlier trials, whose
+    scores could not be compared with the next ones."""
+    if study.user_attrs.get("manifest", now) != now:
+        raise DataError(other_images(folder))
+    study.set_user_attr("manifest", now)
 
 
 def folder_of(config: SweepConfig) -> Path:
@@ -201,10 +220,24 @@ def run_trial(
         if isinstance(error, UsageError) and not ranked(study):
             raise  # not these choices, the command itself may be wrong
         end = f"  given up: {' '.join(str(error).split())[:160]}"
+    refuse_trial_of_others(study, folder, folder / trial.user_attrs["folder"])
     study.tell(trial, value, TrialState.PRUNED if value is None else None)
     number = int(Path(trial.user_attrs["folder"]).name) + 1
     said = " ".join(f"{k.rpartition('.')[2]}={v}" for k, v in chosen.items())
     print(wrapped(f"{number}/{config.sweep.trials}  {shown}  {said}{end}"), flush=True)
+
+
+def refuse_trial_of_others(study: optuna.Study, folder: Path, run: Path) -> None:
+    """Raises DataError if labels were corrected while the sweep was at work."""
+    facts = {}
+    with suppress(OSError):  # it was given up before anything was computed
+        facts = json.loads((run / "run.json").read_text(encoding="utf-8"))
+    if "manifest" in facts:
+        try:
+            refuse_other_images(study, folder, facts["manifest"])
+        except DataError:
+            shutil.rmtree(run)  # or it could not begin again once the labels are restored
+            raise
 
 
 def values_of(trial: optuna.trial.FrozenTrial, config: SweepConfig) -> dict[str, Any]:

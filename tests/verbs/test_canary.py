@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import json
 import os
+import shlex
+import stat
 import subprocess
 import sys
 from collections.abc import Callable
@@ -342,6 +344,32 @@ def test_images_joined_on_a_tag_are_trained_on_without_a_name(
     assert str(root) not in written.replace(os.path.relpath(root, "run"), "")
     if join == "SOPInstanceUID":
         assert "1.2.826" not in Path("run/run.json").read_text()
+
+
+@pytest.mark.fault
+def test_a_sweep_keeps_to_itself_and_its_best_command_leaves_out_who_has_a_pseudonym(
+    export: tuple[Path, Rows], here: Callable[..., tuple[int, str]]
+) -> None:
+    """Rows 66 and 67."""
+    pytest.importorskip("optuna")
+    root, rows = export
+    write_table(root / "swept.csv", rows, ["file", "the id", *HEAD[2:]])
+    of = {"root": str(root), "table": "swept.csv", "image": "file", "label": "finding"}
+    words = [f"data.{k}={v}" for k, v in of.items()] + ["data.patient='the id'"]
+    words += ["data=table", f"++data.exclude={{the id: [{rows[0][1]}, {rows[5][1]}]}}"]
+    space = Path("conf/sweep/mine.yaml")
+    space.parent.mkdir(parents=True)
+    space.write_text("space:\n  head: [linear]\n")
+    own = ("sweep=mine", "--config-dir=conf", "sweep.trials=1", "run_dir=swept", *QUICK)
+    code, said = here("sweep", *words, *own)
+    assert code == 0, said
+    assert stat.S_IMODE(Path("swept").stat().st_mode) == 0o700
+    assert stat.S_IMODE(Path("swept/best.sh").stat().st_mode) == 0o600
+    code, said = here(*shlex.split(Path("swept/best.sh").read_text())[1:])
+    assert code == 0, said
+    kept = json.loads(Path("swept/trials/000/manifest.json").read_text())
+    assert kept["excluded"]["the id is in data.exclude"] == 4
+    assert Path("swept/trials/000/report.html").is_file()
 
 
 @pytest.mark.fault

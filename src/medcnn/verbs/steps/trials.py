@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 import shlex
 import shutil
 from collections.abc import Callable, Mapping
@@ -24,7 +25,7 @@ from optuna.trial import TrialState
 
 from medcnn.config import settings_digest, short_hash, to_json
 from medcnn.system.errors import DataError, DivergedError, StoppedError, UsageError
-from medcnn.system.files import locked, quoted, write_text
+from medcnn.system.files import locked, private_to, quoted, write_text
 from medcnn.system.paths import without_ways
 from medcnn.system.progress import wrapped
 from medcnn.system.run_facts import without_free_settings
@@ -56,16 +57,17 @@ def search(config: SweepConfig, make: Make) -> None:
     folder = folder_of(config)
     study = opened(config, folder)
     print(f"sweep folder: {folder}", flush=True)
-    if "manifest" in study.user_attrs:
-        now, _ = manifest_to_audit(config.train.data, config.train.seed, unheard)
-        refuse_other_images(study, folder, now.fingerprint())
-    while begun := next_trial(study, config, folder):
-        trial, lock = begun
-        with lock:
-            run_trial(study, trial, config, folder, make)
-        write_text(folder / "trials.csv", table(study, config))
-        keep_best_weights(study, folder)
-    tell(study, config, folder, make)
+    with private_to(folder):
+        if "manifest" in study.user_attrs:
+            now, _ = manifest_to_audit(config.train.data, config.train.seed, unheard)
+            refuse_other_images(study, folder, now.fingerprint())
+        while begun := next_trial(study, config, folder):
+            trial, lock = begun
+            with lock:
+                run_trial(study, trial, config, folder, make)
+            write_text(folder / "trials.csv", table(study, config))
+            keep_best_weights(study, folder)
+        tell(study, config, folder, make)
 
 
 def unheard(_: str) -> None:
@@ -99,7 +101,7 @@ def opened(config: SweepConfig, folder: Path) -> optuna.Study:
     if folder.exists() and any(folder.iterdir()) and not journal.exists():
         raise UsageError(f"run_dir={folder} holds other files but no sweep; set another run_dir.")
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         storage = JournalStorage(JournalFileBackend(str(journal)))
     except OSError as error:
         raise UsageError(f"run_dir={folder} cannot be written: {error.strerror}.") from error
@@ -286,7 +288,21 @@ def tell(study: optuna.Study, config: SweepConfig, folder: Path, make: Make) -> 
     if not finished:
         raise DataError("no trial finished: search smaller learning rates or networks.")
     best = finished[0]
-    _, words = make(values_of(best, config), folder / best.user_attrs["folder"])
+    words = without_names(*make(values_of(best, config), folder / best.user_attrs["folder"]))
     write_text(folder / "best.sh", f"{shlex.join(['medcnn', *words])}\n")
     print("the best on validation; this evaluates it once on the test split, without training:")
     print(f"  sh {shlex.quote(str(folder / 'best.sh'))}")
+
+
+def without_names(settings: TrainConfig, words: list[str]) -> list[str]:
+    """The command with a pseudonym for each patient that it excludes, which `data.exclude` accepts
+    as well."""
+    kept = [word for word in words if not re.match(r"\+*data\.exclude\b", word)]
+    exclude = to_json(settings)["data"]["options"].get("exclude")
+    if len(kept) == len(words) or not exclude:
+        return words
+    columns = []
+    for column, excluded in exclude.items():
+        key = re.sub(r"([\\()\[\]{}:=, \t])", r"\\\1", column)  # in Hydra's grammar
+        columns.append(f"{key}:[{','.join(excluded)}]")
+    return [*kept, f"++data.exclude={{{','.join(columns)}}}"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import pytest
 from medcnn.data.labels import Kind, LabelSpace
 from medcnn.data.manifest import Manifest, Record, Split
 from medcnn.data.matching import in_words_of
+from medcnn.statistics.predictions import Predictions
 from medcnn.system.errors import UsageError
 from medcnn.verbs.steps import abroad
 from tests.command import SMALL, run
@@ -82,6 +84,22 @@ def test_what_cannot_be_held_against_home_is_refused(
     assert "needs data=NAME" in said()
     assert run("external", best, *DATA, f"internal={tmp_path}") == 2
     assert "has no predictions_test.csv" in said()
+
+
+def test_predictions_of_another_checkpoint_are_not_home(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = Predictions.read(trained / "predictions_test.csv")
+    other = replace(table, provenance={**table.provenance, "checkpoint_sha256": "0123" * 16})
+    (tmp_path / "home").mkdir()
+    other.write(tmp_path / "home/predictions_test.csv")
+    best = trained / "checkpoints/best.safetensors"
+    words = ("external", best, *DATA, f"internal={tmp_path / 'home'}", f"run_dir={tmp_path / 'e'}")
+    assert run(*words) == 4
+    said = " ".join(capsys.readouterr().err.split())
+    assert "home/predictions_test.csv was made by another checkpoint (SHA-256 012301230123" in said
+    assert "Set internal=RUN, the folder of an evaluation of this checkpoint at home" in said
+    assert not (tmp_path / "e").exists(), "nothing is evaluated before"
 
 
 def manifest(kind: Kind, *names: str) -> Manifest:

@@ -330,11 +330,16 @@ def together(models: Sequence[Model], path: Path) -> Model:
         checkpoint=replace(first.checkpoint, readout=readout),
         provenance={
             "checkpoint": path.name,
-            "checkpoint_sha256": sha256("".join(hashes).encode()).hexdigest(),
+            "checkpoint_sha256": sha256_together(hashes),
             "members": hashes,
         },
         members=tuple(members),
     )
+
+
+def sha256_together(hashes: Sequence[str]) -> str:
+    """What stands for several checkpoints, in any order."""
+    return sha256("".join(sorted(hashes)).encode()).hexdigest()
 
 
 def joined(parts: Sequence[Predictions]) -> Predictions:

@@ -54,8 +54,9 @@ def _require_home(config: ExternalConfig) -> None:
 
 def run(config: ExternalConfig, command: Command) -> Path:
     """An evaluation as `evaluate` writes it, and `external.html`; returns their folder."""
-    from medcnn.verbs.steps.abroad import held_against_home
+    from medcnn.verbs.steps.abroad import held_against_home, refuse_other_model
 
+    refuse_other_model(config)
     return evaluate.evaluated(
         config, command.words, lambda run, judged: held_against_home(config, run, judged)
     )

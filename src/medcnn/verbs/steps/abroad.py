@@ -11,6 +11,7 @@ import numpy as np
 
 from medcnn.models import checkpoint as checkpoints
 from medcnn.models.appearance import Watcher
+from medcnn.models.deployed import sha256_together
 from medcnn.models.inference import autocast_dtype, pick_device
 from medcnn.pages.external_page import External, external_page, sentences_of
 from medcnn.pages.shifted import copies_text
@@ -31,6 +32,22 @@ from medcnn.verbs.steps.old_images import old_images
 from medcnn.verbs.steps.shift import shift_of
 
 INTERCEPT = "calibration_intercept"
+
+
+def refuse_other_model(config: ExternalConfig) -> None:
+    """Raises DataError, before anything is evaluated, if home's predictions say that another
+    checkpoint made them."""
+    paths = checkpoints_at(Path(config.checkpoint))
+    hashes = [str(checkpoints.provenance_of(path)["checkpoint_sha256"]) for path in paths]
+    mine = hashes[0] if len(hashes) == 1 else sha256_together(hashes)
+    other = Predictions.read(config.home).provenance.get("checkpoint_sha256", mine)
+    if other != mine:
+        raise DataError(
+            f"{config.home} was made by another checkpoint (SHA-256 {str(other)[:12]}...) than "
+            f"checkpoint={config.checkpoint} ({mine[:12]}...), so any difference might be one "
+            "between the models. Set internal=RUN, the folder of an evaluation of this checkpoint "
+            "at home."
+        )
 
 
 def held_against_home(config: ExternalConfig, run: RunFolder, judged: Judged) -> None:

@@ -38,6 +38,26 @@ def test_a_training_that_fills_the_disk_is_kept_to_be_resumed(tmp_path: Path) ->
     assert (tmp_path / "a" / "run.json").is_file()
 
 
+def test_a_look_at_test_of_a_run_that_still_trains_is_kept_and_counted(tmp_path: Path) -> None:
+    def looks() -> list[str]:
+        facts = json.loads((tmp_path / "trains/run.json").read_text())
+        return [look["command"] for look in facts["test_looks"]]
+
+    with open_run(tmp_path / "trains", {}, ["train"], resumable=True) as trains:
+        trains.checkpoints.mkdir()
+        trains.facts["manifest"] = "of these images"
+        trains.write_facts()
+        with open_run(tmp_path / "looks", {}, ["evaluate"], resumable=False) as other:
+            other.looks_at_test_of("of these images", [tmp_path / "trains"])
+        trains.write_facts()
+        assert looks() == ["medcnn evaluate"]
+        with open_run(tmp_path / "again", {}, ["external"], resumable=False) as other:
+            other.looks_at_test_of("of these images", [tmp_path / "trains"])
+        trains.looks_at_test()
+    assert looks() == ["medcnn evaluate", "medcnn external", "medcnn train"]
+    assert any("look number 3 at the test split" in note for note in trains.facts["notes"])
+
+
 def test_a_folder_that_is_removed_is_named(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

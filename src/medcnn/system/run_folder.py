@@ -87,10 +87,12 @@ class RunFolder:
 
     def write_facts(self) -> None:
         if self.ranks.leads:
+            self._take_over_looks()
             _write_facts(self.path, self.facts)
 
     def looks_at_test(self) -> None:
         """Record that the test split of this run is opened."""
+        self._take_over_looks()
         self.facts["test_looks"] = self._looks_with_this(self.facts)
         self.write_facts()
         self._count(len(self.facts["test_looks"]))
@@ -123,6 +125,16 @@ class RunFolder:
                 "this look at the test split is not counted: a checkpoint outside of its run "
                 "folder does not show where its looks are recorded."
             )
+
+    def _take_over_looks(self) -> None:
+        """Add the looks that other commands recorded on disk while this one was at work."""
+        there: dict[str, Any] = {}
+        with suppress(UsageError, OSError):
+            there = _earlier(self.path)
+        mine = self.facts.get("test_looks", [])
+        lacking = [look for look in there.get("test_looks", []) if look not in mine]
+        if lacking and there.get("id") == self.facts.get("id"):
+            self.facts["test_looks"] = sorted([*mine, *lacking], key=lambda look: look["when"])
 
     def _looks_with_this(self, facts: Mapping[str, Any]) -> list[Any]:
         look = {"when": now(), "command": self.facts["command"]}

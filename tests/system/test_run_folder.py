@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from medcnn.system.errors import UsageError
-from medcnn.system.run_folder import open_run
+from medcnn.system.run_folder import open_run, shorter_run
 
 FULL = OSError(errno.ENOSPC, "No space left on device", "metrics.json")
 
@@ -56,6 +56,27 @@ def test_a_look_at_test_of_a_run_that_still_trains_is_kept_and_counted(tmp_path:
         trains.looks_at_test()
     assert looks() == ["medcnn evaluate", "medcnn external", "medcnn train"]
     assert any("look number 3 at the test split" in note for note in trains.facts["notes"])
+
+
+@pytest.mark.parametrize(
+    "content",
+    ['{"config": "fast"}', '{"config": {"optimizer": "adam", "trainer": 3}}', "{}", "[1]", "\x00"],
+)
+def test_a_run_of_another_program_is_neither_continued_nor_overwritten(
+    tmp_path: Path, content: str
+) -> None:
+    there = tmp_path / "x"
+    (there / "checkpoints").mkdir(parents=True)
+    (there / "checkpoints/resume.pt").write_text("")
+    (there / "run.json").write_text(content)
+    config = {"optimizer": {"lr": None}, "data": None, "trainer": {"epochs": 9}}
+    assert shorter_run(tmp_path / "new", config) is None
+    with (
+        pytest.raises(UsageError, match=r"not of medcnn.*give another run_dir"),
+        open_run(there, config, ["train"], resumable=True),
+    ):
+        pass
+    assert (there / "run.json").read_text() == content
 
 
 def test_a_folder_that_is_removed_is_named(

@@ -275,8 +275,8 @@ def shorter_run(path: Path, config: Mapping[str, Any]) -> Path | None:
     found: list[tuple[int, Path]] = []
     for file in () if path.exists() else path.parent.glob("*/run.json"):
         try:
-            before = json.loads(file.read_text(encoding="utf-8"))["config"]
-        except (OSError, ValueError, LookupError, TypeError):
+            before = _earlier(file.parent)["config"]
+        except (OSError, UsageError, LookupError):
             continue  # not a run of ours
         run = RunFolder(file.parent, {}, finished=False)
         as_there = as_begun(before, now)
@@ -294,11 +294,23 @@ def _earlier(path: Path) -> dict[str, Any]:
     if not file.is_file():
         return {}
     try:
-        return dict(json.loads(file.read_text(encoding="utf-8")))
+        facts = dict(json.loads(file.read_text(encoding="utf-8")))
     except (ValueError, TypeError):
+        facts = {}
+    if not _is_ours(facts.get("config")):
         raise UsageError(
-            f"{file} is damaged, so the content of this folder is unknown; give another run_dir."
-        ) from None
+            f"{file} is damaged or not of medcnn, so the content of this folder is unknown; give "
+            "another run_dir."
+        )
+    return facts
+
+
+def _is_ours(config: object) -> bool:
+    """Whether this may be the config of a run; other programs write a `run.json`, too."""
+    if not isinstance(config, dict):
+        return False
+    groups = (config.get(name) for name in ("data", "optimizer", "trainer"))
+    return all(group is None or isinstance(group, dict) for group in groups)
 
 
 def _refuse_other_run(

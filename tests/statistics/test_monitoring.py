@@ -21,7 +21,7 @@ from medcnn.statistics.monitoring import (
 )
 from medcnn.statistics.predictions import Predictions
 from medcnn.statistics.strangeness import COLUMNS, VERDICTS, fit_bounds
-from medcnn.system.errors import DataError
+from medcnn.system.errors import NO_IMAGE, DataError
 
 LABELS = LabelSpace(kind=Kind.BINARY, names=("no", "yes"))
 
@@ -188,6 +188,22 @@ def test_patients_may_be_part_of_the_name(simulate, tmp_path: Path) -> None:
     replace(found, image_ids=names).write(tmp_path / "a.csv")
     assert read_said(tmp_path / "a.csv", "^([^/]+)/").count == 20
     assert read_said(tmp_path / "a.csv", "nothing(like)it").count == 60
+
+
+@pytest.mark.parametrize("images", [60, 0])
+def test_what_is_no_image_is_neither_unreadable_nor_a_patient(
+    simulate: Callable[..., Predictions], tmp_path: Path, images: int
+) -> None:
+    found = watched(simulate, Kind.BINARY, 0)
+    found.write(tmp_path / "before.csv")
+    report = f"{NO_IMAGE}: Basic Text SR Storage contains no pixel data"
+    lost = (("ward/report", report), *((("ward/lost", "truncated"),) if images else ()))
+    replace(found.only(range(images)), unreadable=lost).write(tmp_path / "now.csv")
+    before, now = (read_said(tmp_path / f"{name}.csv") for name in ("before", "now"))
+    assert len(now.patients) == (61 if images else 0)
+    assert now.answers["could not be read"][1].sum() == (1 if images else 0)
+    assert len(changes(before, now)) > 0 or not images
+    assert len(prevalences(before, now)) > 0 or not images
 
 
 def test_what_is_no_table_of_predictions_is_refused(tmp_path: Path) -> None:

@@ -46,7 +46,7 @@ from medcnn.images.raster import read_colour_jpeg
 from medcnn.images.reading import Frames
 from medcnn.images.said import say_once
 from medcnn.images.shrinking import reduced
-from medcnn.system.errors import ImageError
+from medcnn.system.errors import NO_IMAGE, ImageError
 
 MONOCHROME = ("MONOCHROME1", "MONOCHROME2")
 COLOUR = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT", "PALETTE COLOR")
@@ -175,11 +175,11 @@ def refuse_what_is_no_image(dataset: pydicom.Dataset) -> None:
     if getattr(sop_class, "is_private", False):
         kind = f"an object of the private class {kind}"
     if "FloatPixelData" in dataset or "DoubleFloatPixelData" in dataset:
-        raise ImageError(f"not a classifiable image: {kind} has measured floats, not grey levels")
+        raise ImageError(f"{NO_IMAGE}: {kind} has measured floats, not grey levels")
     if "PixelData" not in dataset:
-        raise ImageError(f"not a classifiable image: {kind} contains no pixel data")
+        raise ImageError(f"{NO_IMAGE}: {kind} contains no pixel data")
     if what := NO_PICTURES.get(str(sop_class)):
-        raise ImageError(f"not a classifiable image: {kind} contains {what}")
+        raise ImageError(f"{NO_IMAGE}: {kind} contains {what}")
 
 
 def refuse_header(dataset: pydicom.Dataset, frames: Frames) -> int:

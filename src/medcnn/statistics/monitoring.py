@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from medcnn.data.labels import LabelSpace
 from medcnn.statistics.decisions import Readout, certainty
 from medcnn.statistics.strangeness import COLUMNS, FACTS, USUAL, VERDICTS
-from medcnn.system.errors import DataError
+from medcnn.system.errors import NO_IMAGE, DataError
 from medcnn.system.files import heading, plain
 
 Floats = NDArray[np.float64]
@@ -72,7 +72,8 @@ class Said:
 
 
 def read_said(path: Path, patient: str | None = None) -> Said:
-    """A table of `predict`, or `predictions_<split>.csv` of a run, with the `.json` beside it.
+    """A table of `predict`, or `predictions_<split>.csv` of a run, with the `.json` beside it. Rows
+    of objects that are not images are left out.
 
     Args:
         patient: regular expression whose first group in an image id is the patient; None: the
@@ -92,6 +93,7 @@ def read_said(path: Path, patient: str | None = None) -> Said:
         lost = header["unreadable"]  # of a split they are listed there, of `predict` counted
         if isinstance(lost, list):
             rows += [{"image_id": image, "unreadable": why} for image, why in lost]
+        rows = [row for row in rows if not (row.get("unreadable") or "").startswith(NO_IMAGE)]
         p = np.stack([_numbers(rows, f"probability:{name}") for name in labels.outputs], axis=1)
     except (OSError, KeyError, TypeError, ValueError) as error:
         raise DataError(f"{path} with its .json is not a table of predictions: {error}") from error
@@ -295,7 +297,7 @@ def prevalences(before: Said, now: Said, *, seed: int = 0) -> list[Prevalence]:
         Rogan and Gladen 1978, Am J Epidemiol 107(1); 95 % intervals by drawing the patients of both
         tables 1,000 times.
     """
-    if before.targets is None:
+    if before.targets is None or not now.count:
         return []
     draw = np.random.default_rng(seed)
     kept = [_some(said, draw) for said in (before, now)]

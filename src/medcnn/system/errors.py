@@ -55,6 +55,10 @@ class LeakError(DataError):
     """A patient is in more than one split."""
 
 
+# What a PACS exports besides images: DICOMDIR, reports, doses, masks.
+NO_IMAGE = "not a classifiable image"
+
+
 class ImageError(DataError):
     """`str(error)` is the reason alone; the caller knows which file it was reading."""
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from medcnn.system.errors import DataError, MedcnnError, UsageError, private
+from medcnn.system.errors import NO_IMAGE, DataError, MedcnnError, UsageError, private
 from medcnn.system.registry import nearest
 from medcnn.system.settings import called, within
 from medcnn.verbs import Command, Verb
@@ -105,8 +105,6 @@ NO_VERDICTS = (
     "the checkpoint cannot tell which images are unusual: it is older than this check, or from "
     "a training with readout.unusual=null or fewer than 5 patients"
 )
-# What a PACS exports besides images (DICOMDIR, reports, doses, masks), as its reader calls it.
-NO_IMAGE = "not a classifiable image"
 
 
 def _loaded(config: PredictConfig) -> Model:

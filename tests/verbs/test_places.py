@@ -3,9 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 
+from medcnn.cli.compose import read_command
+from medcnn.config import to_json
+from medcnn.models.checkpoint import Checkpoint
+from medcnn.system.run_folder import open_run
+from medcnn.system.run_places import placeless
+from medcnn.verbs.steps.judged_images import own_data
 from tests.command import run
 from tests.conftest import write_colours
 from tests.reading import everything_in
@@ -84,6 +92,26 @@ def test_a_table_that_is_named_from_the_images_is_found_again_and_its_folders_ar
         if b"wayfarer" in content.lower()
     ]
     assert holding == []
+
+
+def test_a_table_beside_the_images_is_looked_for_beside_moved_images(tmp_path: Path) -> None:
+    for place in ("old", "new", "alone"):
+        (tmp_path / place / "images").mkdir(parents=True)
+    for place in ("old", "new"):
+        (tmp_path / place / "labels.csv").write_text("file,colour\n")
+    words = ["data=table", f"data.root={tmp_path}/old/images", "data.table=../labels.csv"]
+    config = to_json(read_command("train", [*words, "data.image=file", "data.label=colour"]).config)
+    with open_run(tmp_path / "run", config, ["train"], resumable=True) as run:
+        run.checkpoints.mkdir()
+    trained = cast(Checkpoint, SimpleNamespace(training=placeless(config), plugins=()))
+
+    def table(**moved: str) -> object:
+        return own_data(run.best, trained, moved).options["table"]
+
+    assert table() == f"{tmp_path}/old/labels.csv"
+    assert table(root=f"{tmp_path}/new/images") == f"{tmp_path}/new/labels.csv"
+    assert table(root=f"{tmp_path}/alone/images") == f"{tmp_path}/old/labels.csv"
+    assert table(root=f"{tmp_path}/new/images", table="mine.csv") == "mine.csv"
 
 
 @pytest.mark.fault

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import fields
@@ -43,7 +44,7 @@ def own_data(path: Path, checkpoint: Checkpoint, moved: Mapping[str, str]) -> Da
             for key, place in places_of(facts, run_dir).items()
             if key.startswith("data.")
         }
-        moved = {**known, **moved}
+        moved = {**known, **beside_new_root(known, moved.get("root")), **moved}
     for key, place in moved.items():
         if key.startswith("options.") or key not in _FIELDS:
             option = key.removeprefix("options.")
@@ -71,6 +72,24 @@ def own_data(path: Path, checkpoint: Checkpoint, moved: Mapping[str, str]) -> Da
             "data=."
         )
     return data
+
+
+def beside_new_root(known: Mapping[str, str], root: str | None) -> dict[str, str]:
+    """Tables that lie at the same way from a new root as from the old one, since whoever moves
+    images moves them with their labels.
+
+    Args:
+        known: setting -> path of the training.
+    """
+    old = known.get("root")
+    if not (root and old):
+        return {}
+    there = {
+        key: os.path.abspath(os.path.join(root, os.path.relpath(place, old)))
+        for key, place in known.items()
+        if key.startswith("options.")
+    }
+    return {key: place for key, place in there.items() if os.path.exists(place)}
 
 
 def _training_in(folder: Path) -> dict[str, Any]:

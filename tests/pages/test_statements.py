@@ -16,12 +16,16 @@ import pytest
 from medcnn.audit.finding import Finding, Severity
 from medcnn.audit.planted import Recovered
 from medcnn.data.labels import Kind
+from medcnn.pages import external_page, hospital_page, review_page
+from medcnn.pages.anatomy_notes import READING
 from medcnn.pages.audit import CONFOUNDS, SEARCH, VERDICTS, Audit
 from medcnn.pages.comparison_notes import NOTES, Beside, notes_of
 from medcnn.pages.comparison_page import COMPARED, Compared
 from medcnn.pages.facts import Facts, Made, facts_of, known_start, say
 from medcnn.pages.gallery import CHECKS
+from medcnn.pages.looking import LOOKING
 from medcnn.pages.seen import SEEN, where_from
+from medcnn.pages.shifted import SHIFTED
 from medcnn.pages.statements import STATEMENTS
 from medcnn.statistics.comparing import compare
 from medcnn.statistics.decisions import PatientReadout, Readout
@@ -408,6 +412,27 @@ def test_the_search_for_sentences_finds_one(monkeypatch: pytest.MonkeyPatch, tmp
         "ids are pseudonyms in all we write.",
         "All is well.",
     ]
+
+
+BY_NAME = {
+    "STATEMENTS": [name for name in STATEMENTS if name not in SEEN and name != "flatters"],
+    "external": external_page.DETAILS,
+    "hospital": hospital_page.DETAILS,
+    "look": LOOKING,
+    "reading": READING,
+    "review": review_page.REVIEW | review_page.ROOM | review_page.RECEIPTS,
+    "shifted": SHIFTED,
+}
+"""Tables whose every sentence a template names; code chooses among those of other tables."""
+
+
+@pytest.mark.fault
+@pytest.mark.parametrize("table", BY_NAME)
+def test_every_sentence_that_templates_name_is_named_by_one(table: str) -> None:
+    """Row A13: a sentence that no template names is never printed."""
+    folder = resources.files("medcnn.pages")
+    text = "".join(folder.joinpath(name).read_text(encoding="utf-8") for name in TEMPLATES)
+    assert [name for name in BY_NAME[table] if f'"{name}"' not in text] == []
 
 
 def sentences(module: Any) -> list[str]:

@@ -120,6 +120,11 @@ def test_each_sentence_is_made_by_some_facts_and_not_by_others(found: External) 
         assert DETAILS[name].words(none) == ""
 
 
+def test_nothing_is_said_of_a_mean_that_exclusive_classes_do_not_have(found: External) -> None:
+    none = replace(found, intercept=None)
+    assert SUMMARY["wrong mean"].words(none) == SUMMARY["right mean"].words(none) == ""
+
+
 def test_the_page_holds_its_sentences_and_every_table(found: External) -> None:
     page = external_page(found, "lenet5 at set", ["a note"])
     assert all(s.split(":")[0] in page for s in sentences_of(found))

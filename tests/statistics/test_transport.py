@@ -39,6 +39,16 @@ def test_a_worse_model_is_found_and_labels_of_one_hospital_do_not_count(simulate
     assert found[0].reference == pytest.approx((found[1].reference + found[2].reference) / 2)
 
 
+@pytest.mark.parametrize(
+    ("kind", "mean"), [(Kind.BINARY, True), (Kind.MULTILABEL, True), (Kind.MULTICLASS, False)]
+)
+def test_exclusive_classes_have_no_mean_of_their_intercepts(simulate, kind, mean) -> None:
+    there, here = (simulate(kind, 200, seed=s) for s in (1, 2))
+    found = [d.label for d in transported(there, here, ["calibration_intercept"], resamples=50)]
+    assert (None in found) is mean
+    assert found[-1] == (None if kind is Kind.BINARY else there.labels.outputs[-1])
+
+
 @pytest.mark.parametrize("kind", [Kind.BINARY, Kind.MULTICLASS])
 def test_prevalence_is_estimated_without_labels_where_only_it_changed(simulate, kind) -> None:
     there, pool = simulate(kind, 1200, seed=1), simulate(kind, 3000, seed=2)

@@ -42,7 +42,8 @@ class External:
     Attributes:
         images, groups: judged at home and here.
         differences: here minus home, first the means over labels.
-        intercept: of calibration here, a mean over labels.
+        intercept: of calibration here, a mean over labels; None for exclusive classes, whose
+            probabilities add up to 1 and so cannot all be too high.
     """
 
     source: str
@@ -51,7 +52,7 @@ class External:
     images: tuple[int, int]
     groups: tuple[int, int]
     differences: tuple[Difference, ...]
-    intercept: Score
+    intercept: Score | None
     cuts: tuple[Cut, ...]
     prevalences: tuple[Prevalence, ...]
     recalibrated: tuple[Recalibrated, ...]
@@ -117,6 +118,7 @@ def _main(f: External) -> str:
 
 def _calibration(f: External) -> str:
     s = f.intercept
+    assert s
     value, interval = estimate(s.value, s.low, s.high, signed)
     way = "too low" if s.value > 0 else "too high"
     return (
@@ -127,7 +129,8 @@ def _calibration(f: External) -> str:
 
 def _wrong(f: External) -> bool | None:
     """Whether the mean of the probabilities is wrong here; None if that cannot be said."""
-    return None if math.isnan(f.intercept.low) else not f.intercept.low <= 0 <= f.intercept.high
+    s = f.intercept
+    return None if s is None or math.isnan(s.low) else not s.low <= 0 <= s.high
 
 
 def _recalibration(f: External) -> str:

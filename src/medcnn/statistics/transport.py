@@ -28,6 +28,7 @@ from medcnn.statistics.metrics.table import METRICS, Assessed, values
 from medcnn.statistics.points import PointResult, evaluate_readout
 from medcnn.statistics.predictions import Predictions
 from medcnn.statistics.score_parts import patients_behind
+from medcnn.statistics.subgroups import NO_MEAN
 
 COMPARED = (
     *("auroc", "average_precision", "balanced_accuracy"),
@@ -47,6 +48,7 @@ def transported(
     seed: int = 0,
 ) -> list[Difference]:
     """Scores `here` minus those `there`, first the mean over labels defined in both, then each.
+    Exclusive classes have no mean of a score in NO_MEAN.
 
     Patients of the two are independent, so the variances of the resampled scores add up (Welch).
     """
@@ -62,8 +64,10 @@ def transported(
         drawn = [values(p, name, w) for p, w in zip((there, here), weights, strict=True)]
         both = np.flatnonzero(~np.isnan(once[0]) & ~np.isnan(once[1]))
         outputs = there.labels.outputs
-        alone = len(both) == 1 or len(once[0]) != len(outputs)
-        questions = [(None, both), *((outputs[k], np.array([k])) for k in both if not alone)]
+        meaningless = there.labels.exclusive and name in NO_MEAN
+        alone = not meaningless and (len(both) == 1 or len(once[0]) != len(outputs))
+        questions = [(None, both[:0] if meaningless else both)]
+        questions += [(outputs[k], np.array([k])) for k in both if not alone]
         for label, columns in questions:
             if len(columns):
                 found.append(_difference(name, label, columns, once, drawn, (there, here)))

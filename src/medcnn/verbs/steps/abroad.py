@@ -76,7 +76,9 @@ def held_against_home(config: ExternalConfig, run: RunFolder, judged: Judged) ->
             images=(len(home.image_ids), len(here.image_ids)),
             groups=(len(set(home.groups)), len(set(here.groups))),
             differences=tuple(transported(home, here, seed=config.seed)),
-            intercept=evaluate(here, seed=config.seed, names=(INTERCEPT,)).find(INTERCEPT),
+            intercept=None
+            if here.labels.exclusive
+            else evaluate(here, seed=config.seed, names=(INTERCEPT,)).find(INTERCEPT),
             cuts=tuple(cuts(home, here)),
             prevalences=tuple(prevalences(home, here, seed=config.seed)),
             recalibrated=tuple(recalibrations(here, seed=config.seed)),

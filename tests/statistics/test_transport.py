@@ -65,6 +65,21 @@ def test_prevalence_is_estimated_without_labels_where_only_it_changed(simulate, 
     )
 
 
+@pytest.mark.parametrize("kind", [Kind.BINARY, Kind.MULTILABEL])
+def test_answers_are_held_against_the_labels_of_the_same_images(simulate, kind) -> None:
+    there, here = simulate(kind, 600, seed=1), simulate(kind, 600, seed=2)
+    targets = here.targets.copy()
+    targets[(targets[:, 0] == 0) & (np.arange(len(targets)) % 4 > 0), 0] = np.nan
+    some = replace(here, targets=targets)
+    first, *others = prevalences(there, some, resamples=50)
+    kept = here.only(np.flatnonzero(~np.isnan(targets[:, 0])))
+    own = prevalences(there, kept, resamples=50)[0]
+    assert (first.here, first.estimated.value) == pytest.approx((own.here, own.estimated.value))
+    assert first.estimated.count == len(kept.image_ids) < len(here.image_ids)
+    assert first.estimated.low < first.estimated.value < first.estimated.high
+    assert all(o.estimated.count == len(here.image_ids) for o in others)
+
+
 def test_with_few_patients_the_percentiles_of_a_prevalence_reach_further(simulate) -> None:
     beyond = []
     for n in (40, 200, 4000):

@@ -278,7 +278,8 @@ DETAILS: dict[str, Statement[External]] = {
     ),
     "bbse": Statement(
         "The estimate uses the confusion matrix at home and the answers here, but no labels from "
-        "here; it is right if only prevalences changed (black box shift estimation).",
+        "here; it is right if only prevalences changed (black box shift estimation). Where some "
+        "images here are labelled, it is of these.",
         lambda f: bool(f.prevalences),
     ),
 }

@@ -192,7 +192,8 @@ class Prevalence:
 
     Attributes:
         there, here: share of the assessed images with the label; nan if none was assessed.
-        estimated: share here, from the model's answers alone, if only prevalences had changed.
+        estimated: share of the same images here, or of all if none was assessed, from the model's
+            answers alone, if only prevalences had changed.
     """
 
     label: str
@@ -219,6 +220,7 @@ def prevalences(
     outputs = range(len(labels.outputs))
     tables = [list(outputs)] if labels.exclusive else [[k] for k in outputs]
     for columns in tables:
+        judged = here.only(np.flatnonzero(_answering(here, columns)))
         once = _shares(there, here, columns, ones)[0]
         drawn = _shares(there, here, columns, weights)
         plain = [np.ones_like(w) for w in weights]
@@ -228,8 +230,8 @@ def prevalences(
             for ws in ((weights[0], plain[1]), (plain[0], weights[1]))
         ]
         for at, k in enumerate(columns):
-            groups = len(set(here.groups))
-            tail = _tail([part[:, at] for part in parts], (there, here), k)
+            groups = len(set(judged.groups))
+            tail = _tail([part[:, at] for part in parts], (there, judged), k)
             interval = percentile_interval(drawn[:, at], groups, tail)
             ends = once[at], interval.low, interval.high
             if interval.reason:  # such answers say nothing
@@ -239,7 +241,7 @@ def prevalences(
                 value=value,
                 low=low,
                 high=high,
-                count=len(here.groups),
+                count=len(judged.groups),
                 groups=groups,
                 note=interval.reason,
             )
@@ -288,6 +290,13 @@ def _share(target: NDArray[np.float32]) -> float:
     return float(known.mean()) if len(known) else math.nan
 
 
+def _answering(here: Predictions, columns: list[int]) -> NDArray[np.bool_]:
+    """The assessed images [N], since others may be of other patients than those with a label; all
+    if none was assessed."""
+    assessed = ~np.isnan(here.targets[:, columns]).any(axis=1)
+    return assessed if assessed.any() else ~assessed
+
+
 def _shares(
     there: Predictions,
     here: Predictions,
@@ -303,8 +312,10 @@ def _shares(
     own = weights[0][:, known].astype(np.float64)
     cells = np.einsum("rn,ni,nj->rij", own, said[known], target[known])
     cells = cells / np.maximum(cells.sum(axis=1, keepdims=True), 1e-12)  # answers, given the truth
-    given = weights[1].astype(np.float64) @ answers
-    given = given / given.sum(axis=1, keepdims=True)
+    asked = _answering(here, columns)
+    given = weights[1][:, asked].astype(np.float64) @ answers[asked]
+    total = given.sum(axis=1, keepdims=True)
+    given = given / np.where(total > 0, total, np.nan)
     found = np.full(given.shape, np.nan)
     usable = np.linalg.cond(cells) < MOST_CONDITION
     if usable.any():

@@ -1,12 +1,16 @@
 """How often intervals about another hospital, about patients and about a month hold the truth.
 
     nice -n 19 python benchmarks/elsewhere.py [runs] [patients,...]    some minutes
+    nice -n 19 python benchmarks/elsewhere.py few [runs]               prevalences, few sick at home
 
 Patients as in benchmarks/coverage.py. At home the AUROC is 0.9 and 20 % are sick; elsewhere it is
 0.8 and 40 % are. For prevalences from answers alone, only the share of the sick differs. Scores per
 patient are of the mean and of the largest probability. A closed test should leave probabilities
 alone that are right, and a month like validation should raise no alarm, in 95 of 100 runs. Truth is
 of 60,000 patients.
+
+With `few`, 200 patients at home of one image each, of whom 5, 10 or 20 are sick, and 1,000
+elsewhere, of whom 40 % are; sensitivity is 0.9 and specificity 0.95.
 """
 
 from __future__ import annotations
@@ -17,8 +21,9 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
-from coverage import SURE, TRUTH, Population, draw
+from coverage import BINARY, SURE, TRUTH, Population, draw
 
+from medcnn.statistics import monitoring
 from medcnn.statistics.intervals import group_numbers
 from medcnn.statistics.metrics.table import score
 from medcnn.statistics.monitoring import Said, Size, changes
@@ -31,6 +36,7 @@ from medcnn.statistics.transport import prevalences, transported
 HOME, ABROAD = Population(auroc=0.9, prevalence=0.2), Population(auroc=0.8, prevalence=0.4)
 SHIFTED = Population(auroc=0.9, prevalence=0.4)
 PATIENTS, RULES, ALARM = (30, 60, 120, 300), ("mean", "maximum"), 0.05
+FEW, FEW_HOME, FEW_HERE, FEW_SHARE = (5, 10, 20), 200, 1000, 0.4
 DIFFER = ("auroc", "brier", "calibration_intercept", "calibration_slope")
 BY_PATIENT = ("auroc", "sensitivity", "specificity", "brier")
 
@@ -92,7 +98,48 @@ def held(patients: int, run: int, true: dict[str, float]) -> Iterator[tuple[str,
     yield "month without alarm", calm
 
 
+def called(sick: np.ndarray, rng: np.random.Generator) -> Predictions:
+    """Patients with one image each, called with the sensitivity and specificity of `few`."""
+    yes = rng.random(len(sick)) < np.where(sick, 0.9, 0.05)
+    names = tuple(map(str, range(len(sick))))
+    return Predictions(
+        labels=BINARY,
+        split="test",
+        image_ids=names,
+        groups=names,
+        targets=sick[:, None].astype(np.float32),
+        logits=np.where(yes, 5, -5)[:, None].astype(np.float32),
+    )
+
+
+def few_sick(runs: int) -> None:
+    """Prints how often intervals of a prevalence hold the truth, and their median width."""
+    print("| sick at home | external | width | monitor | width |\n|---:|---:|---:|---:|---:|")
+    for positives in FEW:
+        ends: list[list[tuple[float, float]]] = [[], []]
+        for run in range(runs):
+            rng = np.random.default_rng((positives, run))
+            home = called(np.arange(FEW_HOME) < positives, rng)
+            here = called(rng.random(FEW_HERE) < FEW_SHARE, rng)
+            (e,) = prevalences(home, here, resamples=200, seed=run)
+            ends[0].append((e.estimated.low, e.estimated.high))
+            before = replace(said(home), targets=home.targets.astype(float))
+            ends[1] += [
+                (m.low, m.high) for m in monitoring.prevalences(before, said(here), seed=run)
+            ]
+        cells = []
+        for of in ends:
+            low, high = np.array(of).T
+            known = np.isfinite(low)
+            inside = (low <= FEW_SHARE) & (high >= FEW_SHARE)
+            cells += [f"{inside[known].mean():.3f}", f"{np.median((high - low)[known]):.2f}"]
+        print(f"| {positives} | {' | '.join(cells)} |", flush=True)
+
+
 def main() -> None:
+    if sys.argv[1:2] == ["few"]:
+        few_sick(int(sys.argv[2]) if len(sys.argv) > 2 else 300)
+        return
     runs = int(sys.argv[1]) if len(sys.argv) > 1 else 300
     sizes = tuple(map(int, sys.argv[2].split(","))) if len(sys.argv) > 2 else PATIENTS
     true, table = truths(), defaultdict[str, list[str]](list)

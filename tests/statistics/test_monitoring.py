@@ -135,6 +135,23 @@ def test_what_is_too_small_to_matter_is_not_called(
     assert not change.calls(0.001)
 
 
+@pytest.mark.parametrize(("sick", "least", "most"), [(5, 0.45, 0.85), (200, 0.37, 0.41)])
+def test_a_few_sick_patients_who_are_all_found_do_not_make_a_sensitivity_certain(
+    sick: int, least: float, most: float
+) -> None:
+    def of(truth: list[int], called: list[int]) -> Said:
+        given = (np.array(v, float)[:, None] for v in (called, truth))
+        decisions, targets = given
+        base = said(np.random.default_rng(0), 1)
+        return replace(base, patients=np.arange(len(truth)), decisions=decisions, targets=targets)
+
+    before = of([1] * sick + [0] * 200, [1] * (sick + 10) + [0] * 190)
+    (found,) = prevalences(before, of([0] * 1000, [1] * 390 + [0] * 610))
+    assert found.now == pytest.approx(0.34 / 0.95)
+    assert found.low < 0.34
+    assert least < found.high < most
+
+
 def test_prevalence_is_found_from_how_often_a_label_is_called() -> None:
     draw = np.random.default_rng(6)
     inside = 0

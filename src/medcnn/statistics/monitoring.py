@@ -309,11 +309,13 @@ def prevalences(before: Said, now: Said, *, seed: int = 0) -> list[Prevalence]:
         target, called = before.targets[kept[0], k], before.decisions[kept[0], k]
         new = now.decisions[kept[1], k]
         known, read = np.isfinite(target) & np.isfinite(called), np.isfinite(new)
+        images = known.sum() / max(1, len(np.unique(before.patients[kept[0]][known])))
         with np.errstate(all="ignore"):
             of = times[0][:, known]
-            sens = (of * target[known] * called[known]).sum(1) / (of * target[known]).sum(1)
-            false = (of * (1 - target[known]) * called[known]).sum(1)
-            false /= (of * (1 - target[known])).sum(1)
+            sens, false = (
+                _called(of * side, called[known], images, draw)
+                for side in (target[known], 1 - target[known])
+            )
             often = (times[1][:, read] * new[read]).sum(1) / times[1][:, read].sum(1)
             estimates = ((often - false) / (sens - false)).clip(0, 1)
         if not sens[0] - false[0] >= LEAST_INFORMED or not np.isfinite(estimates[0]):
@@ -329,6 +331,19 @@ def prevalences(before: Said, now: Said, *, seed: int = 0) -> list[Prevalence]:
         }
         found.append(Prevalence(label=label, **numbers))
     return found
+
+
+def _called(times: Floats, called: Floats, images: float, draw: np.random.Generator) -> Floats:
+    """[1001]: the share called, by how often each image counts [1001, N].
+
+    Each resample has one patient more, called or not by chance: a few who are all called look the
+    same in every resample, though the next may not be.
+    """
+    total = times.sum(1)
+    more = np.where(total > 0, images, 0)
+    more[0] = 0  # the estimate itself
+    yes = draw.random(len(times)) < 0.5
+    return np.asarray(((times * called).sum(1) + more * yes) / (total + more))
 
 
 def _times_drawn(patients: NDArray[np.int64], draw: np.random.Generator) -> Floats:

@@ -222,12 +222,13 @@ def prevalences(
     for columns in tables:
         judged = here.only(np.flatnonzero(_answering(here, columns)))
         once = _shares(there, here, columns, ones)[0]
-        drawn = _shares(there, here, columns, weights)
+        draw = np.random.default_rng((seed, len(weights)))
+        drawn = _shares(there, here, columns, weights, draw)
         plain = [np.ones_like(w) for w in weights]
         # of home resampled and here as it is, and the other way round
         parts = [
-            _shares(there, here, columns, ws)
-            for ws in ((weights[0], plain[1]), (plain[0], weights[1]))
+            _shares(there, here, columns, (weights[0], plain[1]), draw),
+            _shares(there, here, columns, (plain[0], weights[1])),
         ]
         for at, k in enumerate(columns):
             groups = len(set(judged.groups))
@@ -302,8 +303,15 @@ def _shares(
     here: Predictions,
     columns: list[int],
     weights: Sequence[NDArray[Any]],
+    draw: np.random.Generator | None = None,
 ) -> Floats:
-    """Estimated shares [R, labels]; nan where the confusion matrix cannot be inverted."""
+    """Estimated shares [R, labels]; nan where the confusion matrix cannot be inverted.
+
+    Args:
+        draw: where patients of home are resampled. Each label there gets one patient more, whose
+            answer is drawn: a few patients who are all called right look the same in every
+            resample, though the next may not be.
+    """
     parts = (there.targets, there.decisions, here.decisions)
     target, said, answers = (v[:, columns].astype(np.float64) for v in parts)
     if len(columns) == 1:  # a label, and its absence
@@ -311,6 +319,11 @@ def _shares(
     known = ~np.isnan(target).any(axis=1)
     own = weights[0][:, known].astype(np.float64)
     cells = np.einsum("rn,ni,nj->rij", own, said[known], target[known])
+    if draw is not None:
+        images = known.sum() / max(1, len({there.groups[i] for i in np.flatnonzero(known)}))
+        answer = draw.integers(cells.shape[1], size=(len(cells), 1, cells.shape[2]))
+        more = np.arange(cells.shape[1])[:, None] == answer
+        cells += images * more * (cells.sum(axis=1, keepdims=True) > 0)
     cells = cells / np.maximum(cells.sum(axis=1, keepdims=True), 1e-12)  # answers, given the truth
     asked = _answering(here, columns)
     given = weights[1][:, asked].astype(np.float64) @ answers[asked]

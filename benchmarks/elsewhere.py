@@ -55,6 +55,7 @@ def said(p: Predictions) -> Said:
         labels=p.labels,
         answers=answers,
         patients=groups,
+        grouped=True,
         decisions=p.decisions.astype(float),
         targets=None,
         checkpoint="",

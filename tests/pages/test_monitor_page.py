@@ -18,9 +18,10 @@ def change(question: str = "certainty", **more: Any) -> Change:
 
 CALM = Monitored(
     title="march",
+    reference="validation",
     images=(90, 80),
     patients=(45, 40),
-    grouped=True,
+    grouped=(True, True),
     same_model=True,
     alarm=0.05,
     changes=(change(), change("called yes", size=Size.SHARE)),
@@ -30,8 +31,9 @@ MONTHS = {
     "calm": CALM,
     "look": replace(CALM, changes=(SEEN, *CALM.changes)),
     "small": replace(CALM, changes=(change(p=0.01, distance=0.02), *CALM.changes)),
-    "few": replace(CALM, patients=(45, 3), grouped=False, changes=(SEEN,)),
-    "each alone": replace(CALM, grouped=False),
+    "few": replace(CALM, patients=(45, 3), grouped=(True, False), changes=(SEEN,)),
+    "each alone": replace(CALM, grouped=(True, False)),
+    "each alone before": replace(CALM, grouped=(False, True)),
     "other model": replace(CALM, same_model=False),
     "prevalence": replace(
         CALM, prevalences=(Prevalence(label="yes", before=0.2, now=0.4, low=0.3, high=0.5),)
@@ -65,6 +67,14 @@ def test_the_first_sentence_says_whether_to_look() -> None:
     assert "from 50.0 % to 70.0 %" in sentences(MONTHS["look"])[0]
     assert sentences(CALM)[0].startswith("No reason to look: none of 2 questions")
     assert sentences(MONTHS["few"])[0].startswith("Too few to tell")
+
+
+def test_the_page_names_what_it_compares_with() -> None:
+    for of in MONTHS.values():
+        february = replace(of, reference="february")
+        text = monitor_page(february) + " ".join(sentences(february))
+        assert "alidation" not in text
+        assert "february" in text
 
 
 def test_the_page_has_every_question_and_escapes_its_name() -> None:

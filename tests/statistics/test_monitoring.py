@@ -50,6 +50,7 @@ def said(
             "called": (Size.SHARE, called),
         },
         patients=of,
+        grouped=True,
         decisions=called[:, None],
         targets=truth[:, None],
         checkpoint="a",
@@ -204,7 +205,9 @@ def test_patients_may_be_part_of_the_name(simulate, tmp_path: Path) -> None:
     names = tuple(f"p{i // 3}/image{i}.png" for i in range(60))
     replace(found, image_ids=names).write(tmp_path / "a.csv")
     assert read_said(tmp_path / "a.csv", "^([^/]+)/").count == 20
-    assert read_said(tmp_path / "a.csv", "nothing(like)it").count == 60
+    assert read_said(tmp_path / "a.csv", "^(p0)/").count == 58  # others are patients of their own
+    with pytest.raises(DataError, match="matches no image id"):
+        read_said(tmp_path / "a.csv", "nothing(like)it")
 
 
 @pytest.mark.parametrize("images", [60, 0])

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from medcnn.data.labels import Kind
+from medcnn.statistics.monitoring import read_said
 from medcnn.statistics.predictions import Predictions
 from tests.command import run
 
@@ -54,6 +55,37 @@ def test_few_patients_and_unknown_models_are_said(folder: Path, capsys) -> None:
     assert "each counts as a patient of its own" in told
     assert "does not say which checkpoint" in told
     assert json.loads(Path("monitor/monitor.json").read_text())["look"] is False
+
+
+def plain_table(path: str, like: str, ids: list[str]) -> None:
+    """As `predict` writes it: patients stand in the image ids alone."""
+    header, *lines = Path(like).read_text().splitlines()
+    assert header.startswith("image_id,group,")
+    rows = [line.split(",", 2)[2] for line in lines]
+    first = "image_id," + header.split(",", 2)[2]
+    text = [first, *(f"{i},{row}" for i, row in zip(ids, rows, strict=True))]
+    Path(path).write_text("\n".join(text) + "\n")
+    Path(path).with_suffix(".json").write_text(Path(like).with_suffix(".json").read_text())
+
+
+def test_a_table_of_predict_as_reference_has_the_patients_of_the_expression(
+    folder: Path, capsys
+) -> None:
+    ids = [f"p{k // 10}/{k}.png" for k in range(200)]
+    plain_table("february.csv", "march.csv", ids)
+    plain_table("may.csv", "april.csv", [f"q{i}" for i in ids])
+    assert run("monitor", "february.csv", "may.csv", 'patient="([^/]+)/"') == 0
+    told = " ".join(capsys.readouterr().err.split())
+    assert "differently than in february" in told
+    assert "does not say which images" not in told
+    content = json.loads(Path("monitor/monitor.json").read_text())
+    assert content["reference"] == "february"
+    assert read_said(Path("february.csv"), "([^/]+)/", own_groups=True).count == 20
+    assert run("monitor", "february.csv", "march.csv") == 0
+    assert "The table of february does not say" in " ".join(capsys.readouterr().err.split())
+    for expression in ("(r[0-9]+)/", "(q[^/]+)/"):  # of neither, and of one alone
+        assert run("monitor", "february.csv", "may.csv", f'patient="{expression}"') == 4
+        assert "matches no image id of february.csv" in " ".join(capsys.readouterr().err.split())
 
 
 def test_what_it_cannot_compare_is_refused(folder: Path, capsys) -> None:

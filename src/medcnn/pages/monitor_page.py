@@ -14,19 +14,21 @@ from medcnn.statistics.monitoring import FEWEST_PATIENTS, Change, Prevalence, Si
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Monitored:
-    """A table of predictions compared with validation.
+    """A table of predictions compared with validation, or with another table.
 
     Attributes:
-        images, patients: of both tables, those of validation first.
-        grouped: whether the new table's patients are known; if not, each image counts as one.
+        reference: what it is compared with, such as `validation`.
+        images, patients: of both tables, those of the reference first.
+        grouped: whether a table's patients are known; if not, each image counts as one.
         same_model: whether both tables say which checkpoint made them.
         alarm: how often a page may name a change if there is none.
     """
 
     title: str
+    reference: str
     images: tuple[int, int]
     patients: tuple[int, int]
-    grouped: bool
+    grouped: tuple[bool, bool]
     same_model: bool
     alarm: float
     changes: Sequence[Change]
@@ -61,7 +63,7 @@ def _verdict(m: Monitored) -> str:
     more = f"; and {len(m.called) - 3} more" if len(m.called) > 3 else ""
     return (
         f"Look into it: {len(m.called)} of {counted(len(m.changes), 'question')} are answered "
-        f"differently than on validation, by more than chance ({listed}{more})."
+        f"differently than in {m.reference}, by more than chance ({listed}{more})."
     )
 
 
@@ -74,7 +76,7 @@ def _calm(m: Monitored) -> str:
     )
     return (
         f"No reason to look: none of {counted(len(m.changes), 'question')} is answered differently "
-        f"than on validation by more than chance and enough to matter.{seen}"
+        f"than in {m.reference} by more than chance and enough to matter.{seen}"
     )
 
 
@@ -84,8 +86,8 @@ SAYS: dict[str, Statement[Monitored]] = {
     "calm": Statement(_calm, lambda m: m.enough and bool(m.changes) and not m.called),
     "few": Statement(
         lambda m: (
-            f"Too few to tell: {m.patients[0]:,} patients in validation and {m.patients[1]:,} now; "
-            f"{FEWEST_PATIENTS} of each are needed."
+            f"Too few to tell: {m.patients[0]:,} patients in {m.reference} and {m.patients[1]:,} "
+            f"now; {FEWEST_PATIENTS} of each are needed."
         ),
         lambda m: not m.enough,
     ),
@@ -108,7 +110,15 @@ SAYS: dict[str, Statement[Monitored]] = {
         "The new table does not say which images belong to one patient, so each counts as a "
         "patient of its own. If patients have several images, there are more false alarms: give "
         "patient=.",
-        lambda m: not m.grouped,
+        lambda m: not m.grouped[1],
+    ),
+    "each alone before": Statement(
+        lambda m: (
+            f"The table of {m.reference} does not say which images belong to one patient, so each "
+            "counts as a patient of its own. If patients have several images, there are more false "
+            "alarms."
+        ),
+        lambda m: not m.grouped[0],
     ),
     "other model": Statement(
         "At least one of the tables does not say which checkpoint made it, so a difference may be "
@@ -116,9 +126,11 @@ SAYS: dict[str, Statement[Monitored]] = {
         lambda m: not m.same_model,
     ),
     "prevalence": Statement(
-        "Estimated from how often each label is called, with the sensitivity and specificity on "
-        "validation (Rogan and Gladen). It holds if only prevalence changed. Labels that the model "
-        "barely distinguishes have no row.",
+        lambda m: (
+            "Estimated from how often each label is called, with the sensitivity and specificity "
+            f"in {m.reference} (Rogan and Gladen). It holds if only prevalence changed. Labels "
+            "that the model barely distinguishes have no row."
+        ),
         lambda m: bool(m.prevalences),
     ),
     "no truth": Statement(
@@ -132,11 +144,11 @@ SAYS: dict[str, Statement[Monitored]] = {
 def sentences(monitored: Monitored) -> list[str]:
     """What the terminal and the top of the page say."""
     names = ("few", "look", "calm", "no truth", "small", "other model", "each alone")
-    return [text for name in names if (text := say(SAYS, monitored, name))]
+    return [text for name in (*names, "each alone before") if (text := say(SAYS, monitored, name))]
 
 
 def monitor_page(monitored: Monitored) -> str:
-    before, now = monitored.images
+    (before, now), reference = monitored.images, monitored.reference
     rows = [
         (
             c.question,
@@ -162,7 +174,8 @@ def monitor_page(monitored: Monitored) -> str:
     return rendered(
         "monitor.html.j2",
         title=monitored.title,
-        task=f"{counted(now, 'image')} compared with {counted(before, 'image')} of validation",
+        task=f"{counted(now, 'image')} compared with {counted(before, 'image')} of {reference}",
+        reference=reference[:1].upper() + reference[1:],
         warnings=(),
         sentences=sentences(monitored) if monitored.enough else [say(SAYS, monitored, "few")],
         rows=rows if monitored.enough else [],

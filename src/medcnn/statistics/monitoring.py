@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from medcnn.data.labels import LabelSpace
 from medcnn.statistics.decisions import Readout, certainty
 from medcnn.statistics.strangeness import COLUMNS, FACTS, USUAL, VERDICTS
-from medcnn.system.errors import NO_IMAGE, DataError
+from medcnn.system.errors import NO_IMAGE, DataError, listed
 from medcnn.system.files import heading, plain
 
 Floats = NDArray[np.float64]
@@ -54,6 +54,7 @@ class Said:
     Attributes:
         answers: question -> number of each image [N], nan if it has none; with its size.
         patients: number of the patient of each image [N].
+        grouped: whether the table or a regular expression says whose the images are.
         decisions: [N, K] 0 or 1, nan for an unreadable image.
         targets: the same for the truth; None if the table has none.
         checkpoint: SHA-256 of the one that predicted, "" if unknown.
@@ -62,6 +63,7 @@ class Said:
     labels: LabelSpace
     answers: Mapping[str, tuple[Size, Floats]]
     patients: NDArray[np.int64]
+    grouped: bool
     decisions: Floats
     targets: Floats | None
     checkpoint: str
@@ -71,16 +73,16 @@ class Said:
         return len(np.unique(self.patients))
 
 
-def read_said(path: Path, patient: str | None = None) -> Said:
-    """A table of `predict`, or `predictions_<split>.csv` of a run, with the `.json` beside it. Rows
-    of objects that are not images are left out.
+from medcnn.system.errors import NO_IMAGE, DataError, listed
 
     Args:
         patient: regular expression whose first group in an image id is the patient; None: the
             table's groups, or each image on its own.
+        own_groups: the groups of a table that has any count more than `patient`, as in a split,
+            whose image ids are pseudonyms.
 
     Raises:
-        DataError: it is not such a table.
+        DataError: it is not such a table, or `patient` matches none of its image ids.
     """
     try:
         header = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
@@ -102,16 +104,21 @@ def read_said(path: Path, patient: str | None = None) -> Said:
     decisions[read] = readout.decide(labels, p[read])
     targets = np.stack([_numbers(rows, f"target:{name}") for name in labels.outputs], axis=1)
     ids = [plain(row["image_id"]) for row in rows]
-    if patient is not None:
-        found = [re.search(patient, i) for i in ids]
+    owners = [plain(row.get("group") or row["image_id"]) for row in rows]
+    named = patient is not None and not (own_groups and any(row.get("group") for row in rows))
+    if named:
+        found = [re.search(str(patient), i) for i in ids]
+        if ids and not any(found):
+            raise DataError(
+                f"patient={patient} matches no image id of {path}, such as {listed(ids, 2)}."
+            )
         owners = [m[1] if m else i for m, i in zip(found, ids, strict=True)]
-    else:
-        owners = [plain(row.get("group") or row["image_id"]) for row in rows]
     provenance = header.get("provenance", header)
     return Said(
         labels=labels,
         answers=dict(_answers(rows, labels, p, read, decisions)),
         patients=np.unique(np.array(owners, dtype=np.str_), return_inverse=True)[1],
+        grouped=named or owners != ids,
         decisions=decisions,
         targets=None if np.isnan(targets).all() else targets,
         checkpoint=str(provenance.get("checkpoint_sha256", "")),

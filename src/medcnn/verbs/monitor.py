@@ -59,7 +59,7 @@ def run(config: MonitorConfig, _: Command) -> Path:
     """Write `monitor.html` and `monitor.json` into a folder of their own, and say when to look.
 
     Raises:
-        DataError: a table cannot be read.
+        DataError: a table cannot be read, or `patient` matches none of its image ids.
         UsageError: the tables are of different models.
     """
     from medcnn.pages.monitor_page import Monitored, monitor_page, sentences
@@ -68,7 +68,10 @@ def run(config: MonitorConfig, _: Command) -> Path:
     from medcnn.system.progress import log, working
 
     path = Path(config.predictions)
-    before, now = read_said(table_of(config.reference)), read_said(path, config.patient)
+    other = table_of(config.reference)
+    before = read_said(other, config.patient, own_groups=True)
+    now = read_said(path, config.patient)
+    reference = other.stem.removeprefix("predictions_")
     made = {before.checkpoint, now.checkpoint} - {""}
     if len(made) > 1 or before.labels != now.labels:
         raise UsageError(
@@ -78,10 +81,11 @@ def run(config: MonitorConfig, _: Command) -> Path:
         )
     with working("comparing"):
         found = Monitored(
-            title=f"{path.stem} compared with validation",
+            title=f"{path.stem} compared with {reference}",
+            reference=reference,
             images=(len(before.patients), len(now.patients)),
             patients=(before.count, now.count),
-            grouped=config.patient is not None or now.count < len(now.patients),
+            grouped=(before.grouped, now.grouped),
             same_model=bool(before.checkpoint and now.checkpoint),
             alarm=config.alarm,
             changes=changes(before, now, alarm=config.alarm, seed=config.seed),
@@ -92,6 +96,7 @@ def run(config: MonitorConfig, _: Command) -> Path:
     content = {
         "schema": 1,
         "look": bool(found.enough and found.called),
+        "reference": reference,
         "enough": found.enough,
         "alarm": config.alarm,
         "changes": [asdict(c) | {"look": c.calls(config.alarm)} for c in found.changes],

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from medcnn.data.folds import LEFT_ALONE
@@ -77,11 +78,25 @@ def test_models_with_one_answer_are_reported_and_others_are_not(crossed: Crossed
     assert SAYS["one answer"].words(crossed) == ""
     mixed = replace(crossed, answers={"clear": 0.94, "melanoma": 0.06})
     assert SAYS["one answer"].words(mixed) == ""
-    told = SAYS["one answer"].words(replace(crossed, answers={"clear": 0.97, "melanoma": 0.03}))
+    unlearnt = unsure(crossed)
+    told = SAYS["one answer"].words(replace(unlearnt, answers={"clear": 0.97, "melanoma": 0.03}))
     assert told.startswith("The models answer clear for 97 of 100 images. So sensitivity and")
     assert told in " ".join(
-        crossvalidation_page(replace(crossed, answers={"clear": 0.97}), []).split()
+        crossvalidation_page(replace(unlearnt, answers={"clear": 0.97}), []).split()
     )
+
+
+def test_a_model_that_finds_a_rare_disease_is_not_said_to_have_learnt_little(simulate: Any) -> None:
+    whole = simulate(Kind.BINARY, 600, images_per_group=1)
+    sick = np.arange(600)[:, None] % 33 == 0
+    rare = replace(
+        whole,
+        targets=sick.astype(np.float32),
+        logits=np.where(sick, 4, -4) + 0.1 * whole.logits,
+    )
+    crossed = replace(crossed_of(rare), answers={"clear": 0.97, "melanoma": 0.03})
+    assert crossed.main.low > 0.8
+    assert SAYS["one answer"].words(crossed) == ""
 
 
 def test_subgroups_are_told_where_there_are_some_and_from_which_repeat(simulate: Any) -> None:

@@ -56,6 +56,20 @@ MADE = {
 }
 
 
+def test_a_prediction_set_promises_no_more_than_it_was_made_for() -> None:
+    told = REVIEW["set"].words(IMAGES["set"])
+    assert told == (
+        "Prediction set: yes. Sets should contain the true answer for 90 % of the images of new "
+        "patients, each patient counting once."
+    )
+    by_image = replace(IMAGES["set"], per="image", findings=True)
+    assert (
+        REVIEW["set"]
+        .words(by_image)
+        .endswith("each image counting once, and do so for each finding by itself.")
+    )
+
+
 @pytest.mark.fault
 @pytest.mark.parametrize("name", REVIEW)
 def test_a_sentence_about_an_image_is_made_by_its_facts_and_not_by_others(name: str) -> None:

@@ -8,7 +8,7 @@ from functools import partial
 from importlib import resources
 
 from medcnn.pages.facts import Statement, say
-from medcnn.pages.format import counted, number, of_hundred, percent
+from medcnn.pages.format import counted, number, percent, short
 from medcnn.pages.gallery import CHECKS, METHODS
 from medcnn.pages.page import rendered, script
 from medcnn.pages.way import Picture
@@ -37,7 +37,8 @@ class Reviewed:
         decided: the classes called.
         rule: how they were decided.
         wanted: share of truths that prediction sets contain; None without sets.
-        per: the unit of that share, `patient` or `image`.
+        per: what counts once in that share, `patient` or `image`.
+        findings: whether labels do not exclude each other, so that each has a set of its own.
         within: the prediction set in words.
         refer: whether a human should look at it; None if the model cannot tell.
         refer_share: share of validation that would be referred.
@@ -58,6 +59,7 @@ class Reviewed:
     rule: str = ""
     wanted: float | None = None
     per: str = ""
+    findings: bool = False
     within: str = ""
     refer: bool | None = None
     refer_share: float = 0.0
@@ -88,8 +90,9 @@ REVIEW: dict[str, Statement[Reviewed]] = {
     "rule": Statement(lambda r: f"Decided by {r.rule}.", lambda r: r.read and bool(r.rule)),
     "set": Statement(
         lambda r: (
-            f"Prediction set: {r.within or 'no class'}. Such sets contain the truth for "
-            f"{of_hundred(r.wanted or 0)} of 100 {r.per}s like those in validation."
+            f"Prediction set: {r.within or 'no class'}. Sets should contain the true answer for "
+            f"{short(100 * (r.wanted or 0), ' %')} of the images of new patients, each {r.per} "
+            f"counting once{', and do so for each finding by itself' if r.findings else ''}."
         ),
         lambda r: r.read and r.wanted is not None and bool(r.per),
     ),

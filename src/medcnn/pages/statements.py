@@ -33,9 +33,10 @@ def _promise(f: Facts) -> str:
         of = "of new images"
     elif f.per == "image":
         of = f"of the images of new {f.group_noun}s, each image counting once"
+    alone = ", and do so for each finding by itself" if f.kind is Kind.MULTILABEL else ""
     return (
         "A set contains every answer that the validation split cannot rule out. Sets should "
-        f"contain the true answer for {f.wanted} {of}."
+        f"contain the true answer for {f.wanted} {of}{alone}."
     )
 
 

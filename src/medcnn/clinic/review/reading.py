@@ -196,6 +196,7 @@ def _words(said: Predictions) -> dict[str, Any]:
         "answers": tuple(answers),
         "decided": called,
         "rule": readout.rule(labels),
+        "findings": labels.kind is Kind.MULTILABEL,
         "verdict": row.get("looks"),
         "disagreement": None if said.disagreement is None else float(said.disagreement[0]),
     }

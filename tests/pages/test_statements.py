@@ -68,6 +68,7 @@ VALUES: dict[str, list[Any]] = {
     "per": ["", "patient", "image"],
     "aurc": ["", "0.0123"],
     "unlike": [(), ("unusual",), ("unusual", "other site")],
+    "looks_untested": [(), ("wrong kind",)],
     "readers": [0, 2],
     "readers_elsewhere": [0, 1, 2],
     "readers_paired": [0, 1, 2],
@@ -169,6 +170,17 @@ def test_a_sentence_ends_once_and_a_clause_does_not() -> None:
                 assert text.endswith(".") != (name in SEEN), text
                 assert "  " not in text
                 assert not re.search(r"\b(None|nan)\b", text), text
+
+
+def test_verdicts_that_no_interval_tests_are_not_said_to_be_as_stated() -> None:
+    tested = dataclasses.replace(CLEAN, sections=frozenset({"looks"}))
+    assert "No verdict is given more often" in said("looks: as stated", tested)
+    assert said("looks: too few", tested) == ""
+    untested = dataclasses.replace(tested, looks_untested=("wrong kind", "unusual"))
+    assert said("looks: as stated", untested) == ""
+    assert said("looks: too few", untested) == (
+        "Wrong kind, unusual: too few patients to say whether given more often than stated."
+    )
 
 
 @pytest.mark.fault

@@ -79,6 +79,7 @@ class Facts:
     per: str = ""  # the unit of that guarantee, `patient` or `image`
     aurc: str = ""  # area under the curve of risk and coverage
     unlike: tuple[str, ...] = ()  # verdicts on images given more often than stated
+    looks_untested: tuple[str, ...] = ()  # verdicts of which too few patients can tell that
     readers: int = 0  # points beside the ROC curves
     readers_elsewhere: int = 0  # how many of them saw other images
     readers_paired: int = 0  # how many were compared with the model image by image

@@ -291,6 +291,7 @@ def report_facts(
         maps_failed=gallery.failed(report.maps),
         aurc=number(readout.aurc, 4) if readout else "",
         unlike=tuple(row.verdict for row in judged["looks"] if row.too_often),
+        looks_untested=tuple(r.verdict for r in judged["looks"] if math.isnan(r.by_patient.low)),
         listed=min(unreadable, MOST_UNREADABLE),
         unlisted=max(0, unreadable - MOST_UNREADABLE),
     )

@@ -166,7 +166,14 @@ REPORT: dict[str, Statement[Facts]] = {
     ),
     "looks: as stated": Statement(
         "No verdict is given more often than stated, allowing for chance.",
-        lambda f: "looks" in f.sections and not f.unlike,
+        lambda f: "looks" in f.sections and not f.unlike and not f.looks_untested,
+    ),
+    "looks: too few": Statement(
+        lambda f: (
+            f"{listed(list(f.looks_untested)).capitalize()}: too few {f.group_noun}s to say "
+            "whether given more often than stated."
+        ),
+        lambda f: "looks" in f.sections and bool(f.looks_untested),
     ),
     "looks: more": Statement(
         lambda f: (

@@ -150,6 +150,7 @@ def test_each_sentence_is_made_by_some_facts_and_not_by_others(found: Robust) ->
     for name, without in (("paired", untested), ("imitations", moves), ("framing", still)):
         assert SAYS[name].words(found), name
         assert SAYS[name].words(without) == "", name
+    assert "its interval treats patients as independent" in SAYS["paired"].words(found)
     assert SAYS["research"].words(found) == "Not a medical device."
     assert SAYS["research"].words(only(found)) == ""
 

@@ -204,9 +204,10 @@ SAYS: dict[str, Statement[Robust]] = {
     "untested": Statement(_untested, lambda r: bool(r.damage) and r.tested == 0),
     "paired": Statement(
         lambda r: (
-            "Each difference is from the same images as they are, and its interval resamples "
-            f"{r.group_noun}s. A kind is called worse if its mean over the grades is, at 5 % over "
-            "all kinds together (Holm). Intervals of single grades hold individually."
+            "Each difference is from the same images as they are, and its interval treats "
+            f"{r.group_noun}s as independent. A kind is called worse if its mean over the grades "
+            "is, at 5 % over all kinds together (Holm). Intervals of single grades hold "
+            "individually."
         ),
         lambda r: r.tested > 0,
     ),

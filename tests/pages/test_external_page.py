@@ -125,6 +125,13 @@ def test_nothing_is_said_of_a_mean_that_exclusive_classes_do_not_have(found: Ext
     assert SUMMARY["wrong mean"].words(none) == SUMMARY["right mean"].words(none) == ""
 
 
+def test_a_prevalence_without_interval_says_why(found: External) -> None:
+    (p,) = found.prevalences
+    unknown = Estimate(value=math.nan, count=9, groups=3, note="based on only 3 groups")
+    page = external_page(replace(found, prevalences=(replace(p, estimated=unknown),)), "t", [])
+    assert "based on only 3 patients</small></td></tr>" in page
+
+
 def test_the_page_holds_its_sentences_and_every_table(found: External) -> None:
     page = external_page(found, "lenet5 at set", ["a note"])
     assert all(s.split(":")[0] in page for s in sentences_of(found))

@@ -77,6 +77,15 @@ def test_scores_of_one_reader_and_a_model_are_enough(tmp_path: Path) -> None:
     assert "There is one reader" in (tmp_path / "out" / "readers.html").read_text()
 
 
+def test_a_mean_over_readers_without_interval_says_why(tmp_path: Path) -> None:
+    table = written(tmp_path / "r.csv", readings(cases=8))
+    assert run("readers", table, "ai=net", f"output={tmp_path / 'out'}") == 0
+    page = (tmp_path / "out" / "readers.html").read_text()
+    means = [line for line in page.splitlines() if ">mean<" in line]
+    assert means
+    assert all("based on only 4 patients" in line for line in means)
+
+
 def broken(change: str) -> Rows:
     rows = [row for row in readings() if row[2] != "net"]
     if change == "lacks a reading":

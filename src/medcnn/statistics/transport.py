@@ -66,8 +66,8 @@ def transported(
         outputs = there.labels.outputs
         meaningless = there.labels.exclusive and name in NO_MEAN
         alone = not meaningless and (len(both) == 1 or len(once[0]) != len(outputs))
-        questions = [(None, both[:0] if meaningless else both)]
-        questions += [(outputs[k], np.array([k])) for k in both if not alone]
+        mean = (None, both[:0] if meaningless else both)
+        questions = [mean, *((outputs[k], np.array([k])) for k in both if not alone)]
         for label, columns in questions:
             if len(columns):
                 found.append(_difference(name, label, columns, once, drawn, (there, here)))
@@ -295,7 +295,7 @@ def _answering(here: Predictions, columns: list[int]) -> NDArray[np.bool_]:
     """The assessed images [N], since others may be of other patients than those with a label; all
     if none was assessed."""
     assessed = ~np.isnan(here.targets[:, columns]).any(axis=1)
-    return assessed if assessed.any() else ~assessed
+    return np.asarray(assessed if assessed.any() else ~assessed)
 
 
 def _shares(

@@ -73,7 +73,9 @@ class Said:
         return len(np.unique(self.patients))
 
 
-from medcnn.system.errors import NO_IMAGE, DataError, listed
+def read_said(path: Path, patient: str | None = None, *, own_groups: bool = False) -> Said:
+    """A table of `predict`, or `predictions_<split>.csv` of a run, with the `.json` beside it. Rows
+    of objects that are not images are left out.
 
     Args:
         patient: regular expression whose first group in an image id is the patient; None: the

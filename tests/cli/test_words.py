@@ -130,10 +130,12 @@ def test_one_thing_has_one_name_in_every_command_and_the_others_are_understood()
 def test_a_yaml_of_ones_own_is_found_nearby_and_the_option_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.chdir(tmp_path)
+    here = tmp_path / "alone" / "here"  # folders of other tests lie beside tmp_path
+    here.mkdir(parents=True)
+    monkeypatch.chdir(here)
     assert "Give --config-dir FOLDER if its YAML is elsewhere" in refusal("train", "data=ours")
-    (tmp_path / "my-configs" / "data").mkdir(parents=True)
-    file = tmp_path / "my-configs" / "data" / "ours.yaml"
+    file = here / "my-configs" / "data" / "ours.yaml"
+    file.parent.mkdir(parents=True)
     file.write_text("defaults: [table]\nroot: /nowhere\n")
     there = "There is my-configs/data/ours.yaml: "
     assert refusal("train", "data=ours").endswith(f"{there}add --config-dir my-configs.")

@@ -154,7 +154,7 @@ SAYS: dict[str, Statement[Crossed]] = {
             f"So sensitivity and specificity hardly depend on which {c.group_noun}s are tested, "
             "and their intervals are narrow although little was learnt."
         ),
-        # a rare finding that is told apart well has one answer for nearly all, too
+        # good models of a rare finding also give nearly every image one answer
         lambda c: c.commonest[1] >= ONE_ANSWER and not c.main.low > CHANCE,
     ),
     "spread of folds": Statement(

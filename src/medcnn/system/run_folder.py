@@ -107,9 +107,7 @@ class RunFolder:
         """
         most, unknown = 0, 0
         for origin in dict.fromkeys(origins):
-            facts = {}
-            with suppress(UsageError):  # a run.json of something else
-                facts = _earlier(origin)
+            facts = facts_at(origin)
             if facts.get("manifest") != manifest:
                 unknown += 1
                 continue
@@ -128,9 +126,7 @@ class RunFolder:
 
     def _take_over_looks(self) -> None:
         """Add the looks that other commands recorded on disk while this one was at work."""
-        there: dict[str, Any] = {}
-        with suppress(UsageError, OSError):
-            there = _earlier(self.path)
+        there = facts_at(self.path)
         mine = self.facts.get("test_looks", [])
         lacking = [look for look in there.get("test_looks", []) if look not in mine]
         if lacking and there.get("id") == self.facts.get("id"):
@@ -287,6 +283,13 @@ def shorter_run(path: Path, config: Mapping[str, Any]) -> Path | None:
 
 def _write_facts(path: Path, facts: Mapping[str, Any]) -> None:
     write_text(path / "run.json", json.dumps(facts, indent=2) + "\n")
+
+
+def facts_at(path: Path) -> dict[str, Any]:
+    """The `run.json` of a run; empty if there is none, or one of another program."""
+    with suppress(UsageError, OSError):
+        return _earlier(path)
+    return {}
 
 
 def _earlier(path: Path) -> dict[str, Any]:

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
 
 from medcnn.config import DataConfig, data_from_json
 from medcnn.data import splits
@@ -18,6 +15,7 @@ from medcnn.models.checkpoint import Checkpoint
 from medcnn.system.errors import CheckpointError, DataError, UsageError
 from medcnn.system.paths import ELSEWHERE
 from medcnn.system.plugins import require
+from medcnn.system.run_folder import facts_at
 from medcnn.system.run_places import places_of
 from medcnn.verbs.steps.datasets import labelled, manifest_of
 
@@ -34,8 +32,8 @@ def own_data(path: Path, checkpoint: Checkpoint, moved: Mapping[str, str]) -> Da
         )
     stored = dict(checkpoint.training["data"])
     run_dir = path.resolve().parent.parent
-    if facts := _training_in(run_dir):
-        given = facts["config"]["data"]
+    facts = facts_at(run_dir)
+    if given := facts.get("config", {}).get("data"):
         if given.get("root") or given.get("path"):  # phantoms must not stand in for real images
             given = dict(given, stand_in=None)
         stored = dict(given, root=None, path=None)
@@ -90,15 +88,6 @@ def beside_new_root(known: Mapping[str, str], root: str | None) -> dict[str, str
         if key.startswith("options.")
     }
     return {key: place for key, place in there.items() if os.path.exists(place)}
-
-
-def _training_in(folder: Path) -> dict[str, Any]:
-    """The `run.json` of a run folder; empty if there is none, or one of another program."""
-    with suppress(OSError, ValueError):
-        facts = json.loads((folder / "run.json").read_text(encoding="utf-8"))
-        if isinstance(facts, dict) and isinstance(facts.get("config"), dict):
-            return facts if isinstance(facts["config"].get("data"), dict) else {}
-    return {}
 
 
 def chosen_split(

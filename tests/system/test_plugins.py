@@ -5,13 +5,17 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import Any
 
 import pytest
 
 from medcnn.cli import main
+from medcnn.cli.help import PLUGGED
+from medcnn.cli.plugin_yaml import TABLES
 from medcnn.system.errors import CheckpointError, PluginError, UsageError
-from medcnn.system.plugins import require, used
+from medcnn.system.paths import config_folder
+from medcnn.system.plugins import GROUPS, require, used
 from medcnn.system.registry import Table
 
 Install = Callable[..., None]
@@ -192,6 +196,48 @@ def test_a_plugin_needs_no_yaml(package: Install, capsys: pytest.CaptureFixture[
         "squares The squared error. For binary, multilabel labels. Options: weight=???, power=1. "
         "from ours 1.2"
     )
+
+
+POOL = """
+import torch
+from torch import nn
+
+class Quantile(nn.Module):
+    def __init__(self, of: float) -> None:
+        super().__init__()
+        self.of = of
+
+    def forward(self, maps):
+        return maps.flatten(2).quantile(self.of, 2)
+
+def mid(channels: int, *, of: float = 0.5) -> nn.Module:
+    return Quantile(of)
+"""
+
+
+def test_a_pooling_of_ones_own_is_chosen_as_others_are_with_its_options(
+    package: Install, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    package("ours", "1.2", {"poolings": ["mid"]}, POOL)
+    code, text = said(capsys, "train", "pooling=mid", "pooling.of=0.3", "--show-config")
+    assert code == 0
+    assert "pooling: name: mid of: 0.3" in text
+    assert "mid" in said(capsys, "train", "--help")[1]
+    code, text = said(capsys, "probe", "pooling=mid", "pooling.off=0.3")
+    assert (code, "did you mean 'pooling.of'?" in text) == (2, True)
+    page = f"output={tmp_path / 'inspect.html'}"
+    assert said(capsys, "inspect", "model=resnet18", "pooling=mid", page)[0] == 0
+
+
+# The groups that are chosen inside a setting, not by `group=NAME`.
+INSIDE = {"augmentations", "scores", "steps"}
+
+
+def test_every_group_of_plugins_can_be_chosen() -> None:
+    assert {*PLUGGED.values(), *INSIDE} == {*GROUPS}
+    tables = {group: resolve_name(place) for group, place in TABLES.items()}
+    assert {group: table.group for group, table in tables.items()} == PLUGGED
+    assert all((config_folder() / group).is_dir() for group in PLUGGED)
 
 
 def test_a_recipe_of_ones_own_may_choose_a_plugin(

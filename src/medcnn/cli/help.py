@@ -12,7 +12,13 @@ from medcnn.system.plugins import installed
 from medcnn.verbs import VERBS, Verb, verb_of
 
 # Group of `configs/` -> group of entry points.
-PLUGGED = {"data": "datasets", "head": "heads", "loss": "losses", "model": "backbones"}
+PLUGGED = {
+    "data": "datasets",
+    "head": "heads",
+    "loss": "losses",
+    "model": "backbones",
+    "pooling": "poolings",
+}
 GENERAL = """\
 medcnn: audit data, train, evaluate and fine-tune CNNs on medical images.
 

@@ -18,6 +18,7 @@ TABLES = {
     "head": "medcnn.models.heads:HEADS",
     "loss": "medcnn.training.losses:LOSSES",
     "model": "medcnn.models.backbones:BACKBONES",
+    "pooling": "medcnn.models.pooling:POOLINGS",
 }
 
 

@@ -31,7 +31,7 @@ from medcnn.statistics.estimates import Estimate
 from medcnn.system.errors import ImageError
 
 SEEN = Estimate(value=0.91, low=0.85, high=0.96, count=120, groups=100)
-MEASURED = Measured(sensitivity=SEEN, specificity=SEEN, on="240 test images")
+MEASURED = Measured(sensitivity=SEEN, specificity=SEEN, on="240 test images", noun="patient")
 ANSWER = Answer(
     findings=(
         Finding(label="Mass", probability=0.8, present=True, threshold=0.4, measured=MEASURED),
@@ -129,6 +129,23 @@ def test_a_report_says_all_that_the_answer_says() -> None:
         assert expected in values
     assert any(n == "Algorithm Version" and MODEL.sha256 in v for n, v in values)
     assert (made.CompletionFlag, made.VerificationFlag) == ("PARTIAL", "UNVERIFIED")
+
+
+@pytest.mark.parametrize(
+    ("noun", "words"),
+    [
+        ("patient", "120 of them from 100 patients count here"),
+        ("lesion", "120 of them from 100 lesions count here"),
+        ("image", "120 of them count here"),
+    ],
+)
+def test_a_report_names_patients_only_where_the_run_knew_them(noun: str, words: str) -> None:
+    finding = replace(ANSWER.findings[0], measured=replace(MEASURED, noun=noun))
+    (made,) = objects_of(radiograph(), replace(ANSWER, findings=(finding,)), MODEL)
+    assert f"240 test images; {words}" in {value for _, value in said(made)}
+    patients = replace(finding, measured=MEASURED)
+    (other,) = objects_of(radiograph(), replace(ANSWER, findings=(patients,)), MODEL)
+    assert (made.SOPInstanceUID == other.SOPInstanceUID) is (noun == "patient"), "other bytes"
 
 
 def in_study(number: int, **more: Any) -> Asked:

@@ -18,7 +18,13 @@ from typing import Any
 import pydicom
 import pytest
 from pydicom.dataset import FileMetaDataset
-from pydicom.uid import ExplicitVRLittleEndian, JPEGLSLossless, RLELossless, generate_uid
+from pydicom.uid import (
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    JPEGLSLossless,
+    RLELossless,
+    generate_uid,
+)
 
 pytest.importorskip("pynetdicom", reason="the extra clinic is not installed")
 from pynetdicom import AE, evt
@@ -249,19 +255,31 @@ class Clinic:
         how = Receiving(host="127.0.0.1", port=self.port, title="MEDCNN", allowed=["PACS"], **given)
         self.server = start(spool, how)
         self.got: list[str] = []
+        self.read: list[pydicom.Dataset] = []
+        self.syntaxes: list[str] = []
         self.status = 0x0000
 
-    def peer(self) -> Any:
+    def peer(self, *syntaxes: str) -> Any:
         ae = AE(ae_title="ARCHIVE")
-        ae.add_supported_context(BasicTextSRStorage)
+        ae.add_supported_context(BasicTextSRStorage, list(syntaxes) or None)
 
         def store(event: Any) -> int:
             self.got.append(str(event.request.AffectedSOPInstanceUID))
+            self.read.append(event.dataset)
+            self.syntaxes.append(event.context.transfer_syntax)
             return self.status
 
         address = ("127.0.0.1", self.peer_port)
         handlers = [(evt.EVT_C_STORE, store)]
         return ae.start_server(address, block=False, evt_handlers=handlers)
+
+    def given(self, made: pydicom.Dataset, *syntaxes: str) -> str:
+        """Why a peer that knows these transfer syntaxes does not have the object."""
+        port, peer = self.peer_port, self.peer(*syntaxes)
+        place = Peer(host="127.0.0.1", port=port, title="ARCHIVE", own_title="MEDCNN")
+        ((_, why),) = place({"1": [made]})
+        peer.shutdown()
+        return why
 
     def associate(self, *contexts: Any, title: str = "PACS", called: str = "MEDCNN") -> Any:
         ae = AE(ae_title=title)
@@ -391,6 +409,30 @@ def test_results_are_sent_until_the_peer_has_them(
     assert len(receiver.got) == 2
     assert len(set(receiver.got)) == 1, "the same object, however often it is sent"
     peer.shutdown()
+
+
+def test_a_peer_that_has_an_object_already_has_it(clinic: Callable[..., Clinic]) -> None:
+    receiver = clinic()
+    receiver.status = 0x0111  # Duplicate SOP Instance
+    assert receiver.given(an_object(SOPClassUID=BasicTextSRStorage)) == ""
+
+
+def test_a_peer_that_knows_only_the_default_transfer_syntax_gets_the_same_elements(
+    clinic: Callable[..., Clinic],
+) -> None:
+    receiver = clinic()
+    made = an_object(SOPClassUID=BasicTextSRStorage)
+    assert receiver.given(made, ImplicitVRLittleEndian) == ""
+    assert receiver.read[0] == made
+    assert receiver.given(made) == ""
+    assert receiver.syntaxes == [ImplicitVRLittleEndian, ExplicitVRLittleEndian]
+
+
+def test_a_peer_that_takes_none_of_our_objects_is_not_said_to_be_silent(
+    clinic: Callable[..., Clinic],
+) -> None:
+    why = clinic().given(an_object())
+    assert why.endswith("accepts none of our objects (Secondary Capture Image Storage)")
 
 
 def test_one_image_that_cannot_be_answered_does_not_stop_the_others(spool: Spool) -> None:

@@ -66,7 +66,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (place / "run" / "metrics.json").write_text(
         json.dumps({"readout": {"test": {"points": points}}})
     )
-    (place / "run" / "run.json").write_text("{}")
+    (place / "run" / "run.json").write_text(json.dumps({"report": {"group_noun": "lesion"}}))
     (place / "cv").mkdir()
     (place / "cv" / "crossvalidation.json").write_text("{}")
     rng = np.random.default_rng(0)
@@ -127,6 +127,7 @@ def test_each_dicom_gets_its_objects_and_every_other_file_its_reason(
         assert ("Call of the model", "Absent") in said(report)
         assert ("Sensitivity of the operating point", "0.9") in said(report)
         assert ("Upper end of the 95 % interval", "0.95") in said(report)
+        assert "lesions count here" in str(report), "as the run calls them"
         for line in points_of(pydicom.dcmread(folder / names[2])) if len(names) > 2 else ():
             assert line.max() <= 40
             assert line.min() >= 0

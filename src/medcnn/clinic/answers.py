@@ -26,11 +26,13 @@ class Measured:
 
     Attributes:
         on: which images these were, in words.
+        noun: what a group of theirs is: patient, lesion, or image if that is not known.
     """
 
     sensitivity: Estimate
     specificity: Estimate
     on: str
+    noun: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -155,19 +157,21 @@ def measured_with(checkpoint: Path, sha256: str) -> dict[str, Measured]:
     try:
         said = json.loads((run / "predictions_test.json").read_text(encoding="utf-8"))
         results = json.loads((run / "metrics.json").read_text(encoding="utf-8"))
+        facts = json.loads((run / "run.json").read_text(encoding="utf-8"))
         if said["provenance"]["checkpoint_sha256"] != sha256:
             return {}
         points, decides = results["readout"]["test"]["points"], said["readout"]["points"]
         own = [p for p in points if decides and p["point"] == decides[0]["name"]]
-        return {p["label"]: _measured(p) for p in own}
-    except (OSError, ValueError, LookupError, TypeError):
+        noun = str(facts.get("report", {}).get("group_noun") or "image")
+        return {p["label"]: _measured(p, noun) for p in own}
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
         return {}
 
 
-def _measured(point: Mapping[str, Any]) -> Measured:
+def _measured(point: Mapping[str, Any], noun: str) -> Measured:
     sensitivity, specificity = _estimate(point["sensitivity"]), _estimate(point["specificity"])
     on = f"{sensitivity.count + specificity.count:,} test images of the run that trained the model"
-    return Measured(sensitivity=sensitivity, specificity=specificity, on=on)
+    return Measured(sensitivity=sensitivity, specificity=specificity, on=on, noun=noun)
 
 
 def _estimate(stored: Mapping[str, Any]) -> Estimate:

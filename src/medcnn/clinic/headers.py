@@ -84,10 +84,7 @@ class Asked:
 
     def uid(self, *of: str) -> str:
         """A UID that is a function of checkpoint, source, settings, version, and what it is for."""
-        known = [
-            (f.label, f.threshold, f.measured and (f.measured.sensitivity, f.measured.specificity))
-            for f in self.answer.findings
-        ]
+        known = [(f.label, f.threshold, f.measured) for f in self.answer.findings]
         place = [str(self.source.SOPInstanceUID), self.frame, self.window]
         return uid_of(*of, *self._model, *place, repr(known))
 

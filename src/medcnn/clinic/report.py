@@ -21,6 +21,7 @@ from pydicom.uid import EnhancedSRStorage
 from medcnn import __version__
 from medcnn.clinic.answers import Finding, Measured
 from medcnn.clinic.headers import NOT_FOR_DIAGNOSIS, Asked, Kind, headed, reference
+from medcnn.pages.format import counted
 from medcnn.statistics.estimates import Estimate
 from medcnn.system.errors import ImageError, UsageError, pip_install
 
@@ -243,7 +244,8 @@ def _interval(estimate: Estimate, known: Measured, sr: Any) -> Any:
         for code, end in ends.items()
         if end == end
     ]
-    words = f"{known.on}; {estimate.count:,} of them from {estimate.groups:,} patients count here"
+    whose = "" if known.noun == "image" else f" from {counted(estimate.groups, known.noun)}"
+    words = f"{known.on}; {estimate.count:,} of them{whose} count here"
     return sr.MeasurementProperties(
         measurement_statistical_properties=sr.MeasurementStatisticalProperties(values, words)
     )

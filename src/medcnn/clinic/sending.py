@@ -1,4 +1,4 @@
-"""Brings results to an archive by C-STORE (PS3.4 B)."""
+"""Brings results to an archive by C-STORE (PS3.4 B, PS3.7 9.1.1)."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 TIMEOUT_S = 60
+# Duplicate SOP Instance (PS3.7 C): it has this object, whose number is a function of its content.
+THERE_ALREADY = 0x0111
 # The objects that answer each image -> why they did not all arrive, "" where they did.
 Deliver = Callable[[Mapping[str, Sequence[Any]]], Iterable[tuple[str, str]]]
 
@@ -28,22 +30,28 @@ class Peer:
 
     def __call__(self, results: Mapping[str, Sequence[Any]]) -> Iterator[tuple[str, str]]:
         """As `Deliver`."""
-        from pydicom.uid import ExplicitVRLittleEndian
+        from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian
         from pynetdicom import AE
 
         ae = AE(ae_title=self.own_title)
         ae.acse_timeout = ae.dimse_timeout = ae.network_timeout = TIMEOUT_S
         ae.connection_timeout = 10
-        for uid in sorted({str(o.SOPClassUID) for of in results.values() for o in of}):
-            ae.add_requested_context(uid, ExplicitVRLittleEndian)
+        classes = sorted({UID(o.SOPClassUID) for of in results.values() for o in of})
+        for uid in classes:
+            # apart, so that the second, which every peer knows (PS3.5 10.1), is used only if needed
+            for syntax in (ExplicitVRLittleEndian, ImplicitVRLittleEndian):
+                ae.add_requested_context(uid, syntax)
         tls = (self.context, self.host) if self.context else None
         assoc = ae.associate(self.host, self.port, ae_title=self.title, tls_args=tls)
         if not assoc.is_established:
             # pynetdicom leaves the socket of a failed connection to the garbage collector
             if (transport := assoc.dul.socket) is not None and transport.socket is not None:
                 transport.socket.close()
-            unheard = "does not answer" + ", or its TLS certificate is not trusted" * bool(tls)
-            why = "refuses us" if assoc.is_rejected else unheard
+            why = "does not answer" + ", or its TLS certificate is not trusted" * bool(tls)
+            if assoc.is_rejected:
+                why = "refuses us"
+            elif assoc.rejected_contexts:
+                why = f"accepts none of our objects ({', '.join(uid.name for uid in classes)})"
             yield from ((key, f"{self.title} at {self.host}:{self.port} {why}") for key in results)
             return
         try:
@@ -64,6 +72,6 @@ def _stored(assoc: Any, objects: Sequence[Any]) -> str:
         if "Status" not in status:
             return "the connection was lost"
         # 0xBxxx: stored, with a remark
-        if status.Status != 0 and status.Status >> 12 != 0xB:
+        if status.Status not in (0, THERE_ALREADY) and status.Status >> 12 != 0xB:
             return f"it answers 0x{status.Status:04X}"
     return ""

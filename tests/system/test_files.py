@@ -4,6 +4,7 @@ import os
 import stat
 import subprocess
 import sys
+import uuid
 from pathlib import Path
 
 import pytest
@@ -34,6 +35,20 @@ def test_a_file_appears_whole_or_not_at_all(tmp_path: Path) -> None:
     assert [p.name for p in target.parent.iterdir()] == ["x.txt"]
     write_text(target, "new")
     assert target.read_text() == "new"
+
+
+@pytest.mark.parametrize("target", ["report.html", "a.b.csv", ".hidden", "pseudonym"])
+def test_what_a_killed_process_left_is_removed_and_no_file_of_another_program(
+    target: str, tmp_path: Path
+) -> None:
+    foreign = {".thesis.part2.md", ".film.mkv.part", ".a.0123abcd.part", "x.part"}
+    with replacing(tmp_path / target) as part:
+        left = {part.name, f".{uuid.uuid4().hex}.part"}
+    for name in left | foreign:
+        (tmp_path / name).touch()
+        os.utime(tmp_path / name, (0, 0))
+    write_text(tmp_path / target, "new")
+    assert {p.name for p in tmp_path.iterdir()} == {target, *foreign}
 
 
 def test_the_cache_lies_where_the_user_says(

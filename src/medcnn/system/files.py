@@ -26,6 +26,8 @@ ABANDONED_AFTER_S = 86_400.0
 POSIX = hasattr(os, "geteuid")
 OPENED = sum(getattr(os, flag, 0) for flag in ("O_BINARY", "O_NOFOLLOW", "O_NONBLOCK", "O_CLOEXEC"))
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+# `.report.HEX.part.html` while it is written, and `.HEX.part` of what has no other name yet.
+_PART = re.compile(r"\.(.*\.)?[0-9a-f]{32}\.part(\.[^.]*)?", re.DOTALL)
 SEAL_BYTES = hashlib.sha256().digest_size
 
 
@@ -139,13 +141,18 @@ def private_to(folder: Path) -> Iterator[None]:
 
 
 def sweep(folder: Path, *, older_than_s: float = 0.0) -> None:
-    """Remove what killed processes left. In a shared folder, remove old files only."""
-    for left in folder.glob(".*.part*"):
+    """Remove what killed processes of medcnn left. In a shared folder, remove old files only."""
+    for left in filter(is_part, folder.glob(".*.part*")):
         try:
             if not older_than_s or time.time() - left.stat().st_mtime > older_than_s:
                 left.unlink()
         except OSError:
             continue  # another process was faster
+
+
+def is_part(path: Path) -> bool:
+    """Whether it has a name that only medcnn gives, to a file that is not whole yet."""
+    return _PART.fullmatch(path.name) is not None
 
 
 @contextmanager

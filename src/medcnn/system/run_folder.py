@@ -16,7 +16,7 @@ import yaml
 
 from medcnn.system.distributed import ALONE, Ranks
 from medcnn.system.errors import MedcnnError, UsageError
-from medcnn.system.files import kept_twice, locked, private_to, sweep, write_text
+from medcnn.system.files import is_part, kept_twice, locked, private_to, sweep, write_text
 from medcnn.system.privacy import pseudonymised
 from medcnn.system.progress import keep_log, log
 from medcnn.system.run_facts import as_begun, differences, extensions, facts_of, now
@@ -323,7 +323,7 @@ def _refuse_other_run(
         *(".lock", "log.txt", "run.json", "config.yaml", "manifest.csv", "manifest.json", "events"),
         "audit.html",
     )
-    strangers = [p.name for p in path.iterdir() if p.name not in own and ".part" not in p.suffixes]
+    strangers = [p.name for p in path.iterdir() if p.name not in own and not is_part(p)]
     if not earlier and strangers:
         raise UsageError(
             f"run_dir={path} contains other files ({', '.join(sorted(strangers)[:3])}) and no run. "

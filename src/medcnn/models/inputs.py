@@ -52,7 +52,7 @@ def read_inputs(source: Source, labels: LabelSpace, how: Preprocessing) -> Itera
     elif not len(source):
         raise UsageError("no images were given: the list is empty.")
     elif all(isinstance(item, str | os.PathLike) for item in source):
-        files = [Path(item).absolute() for item in source]
+        files = [_without_steps_up(Path(item)) for item in source]
         if missing := [str(f) for f in files if not f.is_file()]:
             raise UsageError(f"{len(missing)} of {len(files)} files not found: {missing[0]}.")
         root = Path(os.path.commonpath([f.parent for f in files]))
@@ -60,6 +60,12 @@ def read_inputs(source: Source, labels: LabelSpace, how: Preprocessing) -> Itera
         yield from files_of(root, paths, labels, how)
     else:
         yield pixels_of([np.asarray(item) for item in source], labels, how)
+
+
+def _without_steps_up(file: Path) -> Path:
+    """Absolute, with the same names, unless `..` is among them: behind a link, it leads elsewhere
+    than the names say."""
+    return file.parent.resolve() / file.name if ".." in file.parts else file.absolute()
 
 
 # Tables and texts beside images are counted in one line. Every other file may have been meant as an

@@ -74,7 +74,11 @@ class Gate:
             return 403, f"This server answers under the names {known} only (setting names)."
         origin, site = headers.get("origin"), headers.get("sec-fetch-site", "none")
         foreign = origin is not None and origin.split("://")[-1].lower() != host
-        if foreign or site not in ("same-origin", "none"):
+        # the page itself is the same for everybody, and links and login proxies lead to it
+        navigates = headers.get("sec-fetch-mode"), headers.get("sec-fetch-dest")
+        asked = scope["method"], scope["path"], *navigates
+        linked = asked == ("GET", "/", "navigate", "document")
+        if foreign or not (linked or site in ("same-origin", "none")):
             return 403, "Another page sent this request."
         if self.token and not self._known(scope, headers):
             return 401, "The token is missing or wrong."

@@ -32,6 +32,7 @@ from medcnn.data.labels import Kind, LabelSpace
 from medcnn.models.deployed import Model, load_model
 from medcnn.pages.review_page import Room
 from medcnn.system.errors import UsageError
+from medcnn.system.files import sha256_of
 from tests.browser import CHROMIUM, browser
 from tests.command import run
 
@@ -71,7 +72,7 @@ def served(
         most_mb=most_mb,
     )
     return Served(
-        reader=Reader(model, how, checks_of(BEST, how)),
+        reader=Reader(model, how, checks_of(BEST, sha256_of(BEST), how)),
         answers=Answers(folder, model.labels, keep_images=keep_images),
         room=room,
         names=["localhost", "127.0.0.1"],
@@ -197,6 +198,25 @@ def test_another_page_cannot_ask(
     serve: Callable[..., TestClient], png: bytes, headers: dict[str, str]
 ) -> None:
     assert serve().post("/judge", content=png, headers=headers).status_code == 403
+
+
+@pytest.mark.parametrize("site", ["cross-site", "same-site"])
+def test_a_link_of_another_page_opens_the_page_and_nothing_else(
+    serve: Callable[..., TestClient], site: str
+) -> None:
+    client = serve()
+    link = {"Sec-Fetch-Site": site, "Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "document"}
+    assert 'id="drop"' in client.get("/", headers=link).text
+    assert 'id="entry"' in serve(token="a secret of some length").get("/", headers=link).text
+    for other in (
+        {"Sec-Fetch-Dest": "iframe"},
+        {"Sec-Fetch-Mode": "no-cors"},
+        {"Origin": "http://evil.example"},
+        {"Host": "evil.example:8017"},
+    ):
+        assert client.get("/", headers=link | other).status_code == 403
+    assert client.get("/receipts", headers=link).status_code == 403
+    assert client.post("/", headers=link).status_code == 403
 
 
 def test_a_form_of_another_page_lacks_our_header_and_every_answer_has_a_policy(

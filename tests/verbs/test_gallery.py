@@ -13,8 +13,12 @@ import pytest
 import torch
 from PIL import Image
 
+from medcnn.clinic.review.reading import checks_of
+from medcnn.config import Choice
 from medcnn.data.public.marks import SEGMENTED
 from medcnn.models.deployed import Model, load_model
+from medcnn.pages.gallery import failed
+from medcnn.system.files import sha256_of
 from medcnn.verbs.steps.gallery import _cascade
 from tests.command import SMALL, run
 
@@ -69,9 +73,34 @@ def test_evaluate_shows_them_too_and_either_can_do_without(trained: Path, tmp_pa
     assert run("evaluate", *words, f"run_dir={tmp_path / 'a'}", "explain=occlusion") == 0
     found = json.loads((tmp_path / "a" / "explanations.json").read_text())
     assert (found["method"], found["other"]) == ("occlusion", "gradcam")
+    assert found["options"] == {"patch": 0.125}, "with defaults, which may change"
     assert run("evaluate", *words, f"run_dir={tmp_path / 'b'}", "explain=null") == 0
     assert not (tmp_path / "b" / "explanations.json").exists()
     assert "Where decisions come from" not in (tmp_path / "b" / "report.html").read_text()
+
+
+def test_checks_count_for_these_weights_and_this_method_with_its_options_alone(
+    trained: Path, maps: dict[str, Any], tmp_path: Path
+) -> None:
+    file, how = best(trained), Choice(name="gradcam", options={})
+    assert checks_of(file, sha256_of(file), how) == failed(maps)
+    assert checks_of(file, sha256_of(file), None) is None
+    last = file.with_name("last.safetensors")
+    assert checks_of(last, sha256_of(last), how) is None
+    stored = maps | {"method": "occlusion", "options": {"patch": 0.125}, "checkpoint_sha256": "a"}
+    copied = best(tmp_path)
+    for name, patch, known in (
+        ("occlusion", {}, True),
+        ("occlusion", {"patch": 0.125}, True),
+        ("occlusion", {"patch": 0.5}, False),
+        ("gradcam", {}, False),
+    ):
+        (tmp_path / "explanations.json").write_text(json.dumps(stored))
+        found = checks_of(copied, "a", Choice(name=name, options=patch))
+        assert found == (failed(maps) if known else None)
+    earlier = {k: v for k, v in stored.items() if k not in ("options", "checkpoint_sha256")}
+    (tmp_path / "explanations.json").write_text(json.dumps(earlier))
+    assert checks_of(copied, "a", Choice(name="occlusion", options={})) is None
 
 
 def test_scores_do_not_depend_on_whether_maps_can_be_had(

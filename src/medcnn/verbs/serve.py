@@ -318,7 +318,9 @@ def _serve(config: ServeConfig, model: Model, folder: Path, listening: socket.so
         METHODS.bind(config.explain.name, config.explain.options)
     how = read_as(model.preprocessing, config.data, log.warning)
     model = replace(model, checkpoint=replace(model.checkpoint, preprocessing=how))
-    reader = Reader(model, config.explain, checks_of(Path(config.checkpoint), config.explain))
+    sha256 = str(model.provenance["checkpoint_sha256"])
+    checks = checks_of(Path(config.checkpoint), sha256, config.explain)
+    reader = Reader(model, config.explain, checks)
     room = Room(
         title="Review images",
         model=f"{model.checkpoint.architecture.backbone}, {_file_of(model.provenance)}: "

@@ -20,6 +20,7 @@ from medcnn.data.labels import Kind
 from medcnn.images.resizing import contained, narrowed
 from medcnn.models.deployed import Model, joined
 from medcnn.models.explained import Explanation, explain_image
+from medcnn.models.explaining import METHODS
 from medcnn.models.exported import Exported
 from medcnn.models.inputs import Images, read_inputs
 from medcnn.pages.gallery import failed
@@ -36,15 +37,18 @@ MAP_PX = 900
 EXPORTED = "an exported file answers here, which has no layers to look into"
 
 
-def checks_of(checkpoint: Path, how: Choice | None) -> tuple[str, ...] | None:
+def checks_of(checkpoint: Path, sha256: str, how: Choice | None) -> tuple[str, ...] | None:
     """The checks that maps of this checkpoint did not pass, from the gallery of its run; None where
-    none are stored."""
+    none are stored for these weights (`sha256` of the file) and this method with its options."""
+    if how is None:
+        return None
+    run = checkpoint.absolute().parent.parent
     try:
-        text = (checkpoint.parent.parent / "explanations.json").read_text(encoding="utf-8")
-        stored = json.loads(text)
-        if how is None or stored["method"] != how.name or checkpoint.name != "best.safetensors":
-            return None
-        return failed(stored) if stored["checks"] else None
+        stored = json.loads((run / "explanations.json").read_text(encoding="utf-8"))
+        checked = stored["checkpoint_sha256"], stored["method"], stored["options"]
+        options = METHODS.options(how.name) | how.options
+        known = checked == (sha256, how.name, options)
+        return failed(stored) if known and stored["checks"] else None
     except (OSError, ValueError, LookupError, TypeError):
         return None
 

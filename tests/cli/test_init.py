@@ -8,13 +8,14 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
+from omegaconf import OmegaConf
 from PIL import Image
 
 from medcnn.cli.compose import read_command
 from medcnn.data import adapters
 from medcnn.data.manifest import Manifest
 from medcnn.system.errors import DataError, UsageError
-from medcnn.verbs.steps.drafting import show_init
+from medcnn.verbs.steps.drafting import _plain, show_init
 from tests.command import run
 
 
@@ -190,6 +191,21 @@ def test_a_title_above_the_header_is_passed_over_and_said(
     show_init([str(root)])
     assert "2 above the column names are skipped" in capsys.readouterr().out
     assert reads("augen_klinik_2024").labels.names == ("0", "1", "2")
+
+
+def test_codes_that_look_like_numbers_stay_codes(root: Path) -> None:
+    """2E63 is melanoma in situ in ICD-11."""
+    rows = [f"{i:02d};{('2C30', '2E63')[i % 2]}" for i in range(24)]
+    (root / "liste.csv").write_text("Bild;Code\n" + "\n".join(rows))
+    show_init([str(root), "liste.csv"])
+    assert reads("augen_klinik_2024").labels.names == ("2C30", "2E63")
+
+
+@pytest.mark.parametrize("word", ["2E63", "12e4", "1_000", ".5e+3", "1e-4", "5.", "1:20.5", "nan"])
+def test_text_that_is_a_number_to_hydra_is_quoted_in_a_draft(word: str) -> None:
+    text = f"classes: {_plain([word])}\nrename: {_plain({word: word})}"
+    found = OmegaConf.create(text)
+    assert found == {"classes": [word], "rename": {word: word}}
 
 
 @pytest.mark.parametrize("folders", [False, True])

@@ -7,6 +7,7 @@ import re
 import time
 from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -54,6 +55,31 @@ def test_every_setting_of_a_data_set_may_stand_in_ones_own_yaml(conf: Path) -> N
     assert data is not None
     assert (data.size_px, data.window, str(data.frames), data.bits) == (96, 1, "middle", 16)
     assert data.options["image"] == "file"
+
+
+@pytest.mark.parametrize(
+    "word",
+    ["2C30", "2E63", "12e4", "+3e5", "7", ".5e3", "1_000", "1_0.5", "12:30", "0x1F", "012", "1.5"],
+)
+def test_a_class_arrives_as_it_is_written_or_is_refused(conf: Path, word: str) -> None:
+    (conf / "data" / "ours.yaml").write_text(f"{WHOLE}classes: [a, {word}]\n")
+    words = ["data=ours", "--config-dir", "conf"]
+    try:
+        config: Any = read_command("train", words).config
+        assert str(config.data.options["classes"][1]) == word
+    except UsageError as error:
+        assert f"ours.yaml:6: ‹{word}› is read as another number; write it in quotes" in str(error)
+    (conf / "data" / "ours.yaml").write_text(f"{WHOLE}classes: [a, '{word}']\n")
+    quoted: Any = read_command("train", words).config
+    assert quoted.data.options["classes"] == ["a", word]
+
+
+def test_numbers_in_the_notation_of_science_remain_numbers(conf: Path) -> None:
+    (conf / "experiment").mkdir()
+    text = "# @package _global_\noptimizer: {lr: 1e-4}\ntrainer: {epochs: 3}\n"
+    (conf / "experiment" / "mine.yaml").write_text(text)
+    config: Any = read_command("train", ["experiment=mine", "--config-dir", "conf"]).config
+    assert config.optimizer.options["lr"] == 1e-4
 
 
 def test_a_yaml_that_does_not_say_what_reads_it_is_told_its_first_line(conf: Path) -> None:

@@ -28,6 +28,7 @@ from medcnn.cli.faults import (
     line,
     makes_a_model,
     meant_by,
+    misread,
     unsafe,
 )
 from medcnn.cli.own_yaml import (
@@ -223,6 +224,7 @@ def _compose(
         for o in overrides
         if re.match(r"hydra\b", o.key_or_group)
     ]
+    faults += [fault for o in overrides for fault in misread(o)]
     if faults:
         raise UsageError("\n".join(faults))
     try:

@@ -58,6 +58,37 @@ def line(override: Override) -> str:
     return said(str(override.input_line))
 
 
+# Settings that hold words of the user's own.
+NAMED = re.compile(
+    r"data\.(attributes|classes|exclude|names|rename|split_names|tags|uncertain_words)\b"
+)
+
+
+def misread(override: Override) -> Iterator[str]:
+    """Names that Hydra's grammar takes for other numbers: 2E63, a code of ICD-11, for 2e+63."""
+    typed = re.split(r"[^\w.+-]+", str(override.input_line))
+    if NAMED.match(override.key_or_group):
+        for number in _numbers(override.value()):
+            if str(number) not in typed:
+                word = said(str(override.input_line).lstrip("+"))
+                yield (
+                    f"{word}: a name is read as another number. Write it in two pairs of quotes, "
+                    "such as data.classes='[\"2E63\"]'; a name before a colon cannot have them, so "
+                    "put the setting into a YAML of your own."
+                )
+                return
+
+
+def _numbers(value: Any) -> Iterator[int | float]:
+    if isinstance(value, Mapping):
+        yield from _numbers([*value, *value.values()])
+    elif isinstance(value, list):
+        for item in value:
+            yield from _numbers(item)
+    elif isinstance(value, int | float) and not isinstance(value, bool):
+        yield value
+
+
 def group_faults(
     override: Override, loader: ConfigLoader, verb: Verb, search: list[str]
 ) -> list[str]:

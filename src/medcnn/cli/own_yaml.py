@@ -18,6 +18,7 @@ from hydra.core.object_type import ObjectType
 from hydra.core.plugins import Plugins
 from hydra.plugins.config_source import ConfigLoadError, ConfigResult, ConfigSource
 from omegaconf import OmegaConf
+from omegaconf._utils import get_yaml_loader
 
 from medcnn.cli.help import PLUGGED
 from medcnn.cli.plugin_yaml import PluginSource, names_in
@@ -30,6 +31,8 @@ from medcnn.system.registry import nearest
 
 MAX_BYTES, MAX_DEPTH, MAX_LETTERS, MAX_NAMES = 1 << 18, 16, 10_000, 1000
 MAX_ENTRIES = 3000
+# Settings whose keys and values are words of the user's own.
+NAMES = ("exclude", "names", "rename", "split_names")
 
 
 def own_file(folder: Path | None, name: str | None) -> Path | None:
@@ -120,7 +123,8 @@ def read_yaml(file: Path) -> str:
     text = _decoded(said, file.read_bytes())
     try:
         _refuse_tokens(said, text)
-        root = yaml.compose(text, Loader=yaml.SafeLoader)
+        # which reads 2E63 as a number, other than YAML 1.1 does
+        root = yaml.compose(text, Loader=get_yaml_loader())
         if root is not None and not isinstance(root, yaml.MappingNode):
             raise UsageError(f"{said} should contain settings, such as `root: /data/images`.")
         faults = list(_faults(root)) if root is not None else []
@@ -180,14 +184,17 @@ _OPENING = (
 _CLOSING = (yaml.BlockEndToken, yaml.FlowMappingEndToken, yaml.FlowSequenceEndToken)
 
 
-def _faults(node: Any, *, within: bool = False) -> Iterator[tuple[int, str]]:
+def _faults(
+    node: Any, *, within: bool = False, names: bool = False
+) -> Iterator[tuple[int, str]]:
     """Line and fault of values that YAML would read as something else.
 
     Args:
         within: a key or an item of a list, which is a name and never a switch.
+        names: all within is a name, since it belongs to a setting of NAMES.
     """
     if isinstance(node, yaml.ScalarNode):
-        if fault := _fault(node, within):
+        if fault := _fault(node, within or names):
             yield node.start_mark.line, fault
     elif isinstance(node, yaml.SequenceNode):
         for item in node.value:
@@ -202,7 +209,7 @@ def _faults(node: Any, *, within: bool = False) -> Iterator[tuple[int, str]]:
                 yield key.start_mark.line, f"'{shortened(key.value)}' is given twice."
             seen.add(key.value)
             yield from _faults(key, within=True)
-            yield from _faults(value)
+            yield from _faults(value, names=names or key.value in NAMES)
 
 
 def _fault(node: yaml.ScalarNode, within: bool) -> str:
@@ -218,7 +225,9 @@ def _fault(node: yaml.ScalarNode, within: bool) -> str:
     quoted = f"write it in quotes: '{shortened(text)}'."
     if kind == "int" and not re.fullmatch(r"[+-]?(0|[1-9][0-9]*)", text):
         return f"{private(text)} is read as another number; write it in quotes."
-    if kind == "float" and set(text) & set(":_"):
+    # 2E63 is a code of ICD-11, and 12e4 may be a patient; a number of a list has a point or a sign
+    code = within and re.fullmatch(r"[+-]?\d+[eE]\d+", text)
+    if kind == "float" and (code or set(text) & set(":_")):
         return f"{private(text)} is read as another number; write it in quotes."
     if kind == "bool" and within:
         return f"{text} is read as true or false; {quoted}"

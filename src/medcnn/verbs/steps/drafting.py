@@ -238,9 +238,24 @@ def _shown(draft: Draft) -> Iterator[str]:
         yield textwrap.fill(text, WIDTH, subsequent_indent=" " * (width + 2))
 
 
+class _Dumper(yaml.SafeDumper):
+    """Quotes all text that is a number to somebody: 2E63 is one to OmegaConf, not to YAML 1.1."""
+
+    def text(self, text: str) -> yaml.ScalarNode:
+        try:
+            float(text)
+        except ValueError:
+            return self.represent_str(text)
+        return self.represent_scalar("tag:yaml.org,2002:str", text, style="'")
+
+
+_Dumper.add_representer(str, _Dumper.text)
+
+
 def _plain(value: Any) -> str:
     """A value as one line of YAML."""
-    text: str = yaml.safe_dump(value, default_flow_style=True, allow_unicode=True, width=10**9)
+    how: dict[str, Any] = {"default_flow_style": True, "allow_unicode": True, "width": 10**9}
+    text: str = yaml.dump(value, Dumper=_Dumper, **how)
     return text.removesuffix("\n").removesuffix("\n...").strip()
 
 

@@ -140,17 +140,17 @@ def test_the_tour_takes_no_more_than_an_afternoon() -> None:
 # Lines that a room may have. One that needs more says in a decision what it deleted.
 ROOMS = {
     "audit": 2_509,
-    "cli": 1_701,
-    "clinic": 3_145,
+    "cli": 1_750,
+    "clinic": 3_164,
     "data": 9_108,
     "images": 4_778,
-    "models": 6_400,
+    "models": 6_406,
     "pages": 7_420,
     "pixels": 1_975,
     "statistics": 9_598,
-    "system": 2_785,
+    "system": 2_792,
     "training": 4_606,
-    "verbs": 11_145,
+    "verbs": 11_153,
 }
 
 

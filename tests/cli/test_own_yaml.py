@@ -66,9 +66,11 @@ def test_a_class_arrives_as_it_is_written_or_is_refused(conf: Path, word: str) -
     words = ["data=ours", "--config-dir", "conf"]
     try:
         config: Any = read_command("train", words).config
-        assert str(config.data.options["classes"][1]) == word
+        found = str(config.data.options["classes"][1])
     except UsageError as error:
-        assert f"ours.yaml:6: ‹{word}› is read as another number; write it in quotes" in str(error)
+        found = str(error)
+    refused = f"ours.yaml:6: ‹{word}› is read as another number; write it in quotes"
+    assert found == word or refused in found
     (conf / "data" / "ours.yaml").write_text(f"{WHOLE}classes: [a, '{word}']\n")
     quoted: Any = read_command("train", words).config
     assert quoted.data.options["classes"] == ["a", word]
@@ -79,7 +81,7 @@ def test_numbers_in_the_notation_of_science_remain_numbers(conf: Path) -> None:
     text = "# @package _global_\noptimizer: {lr: 1e-4}\ntrainer: {epochs: 3}\n"
     (conf / "experiment" / "mine.yaml").write_text(text)
     config: Any = read_command("train", ["experiment=mine", "--config-dir", "conf"]).config
-    assert config.optimizer.options["lr"] == 1e-4
+    assert config.optimizer.lr == 1e-4
 
 
 def test_a_yaml_that_does_not_say_what_reads_it_is_told_its_first_line(conf: Path) -> None:

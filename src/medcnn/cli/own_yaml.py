@@ -184,9 +184,7 @@ _OPENING = (
 _CLOSING = (yaml.BlockEndToken, yaml.FlowMappingEndToken, yaml.FlowSequenceEndToken)
 
 
-def _faults(
-    node: Any, *, within: bool = False, names: bool = False
-) -> Iterator[tuple[int, str]]:
+def _faults(node: Any, *, within: bool = False, names: bool = False) -> Iterator[tuple[int, str]]:
     """Line and fault of values that YAML would read as something else.
 
     Args:

@@ -283,6 +283,8 @@ def test_a_set_that_names_no_patients_is_warned_of(bench: Any) -> None:
     found = bench.finding(bench.audited(replace(clean, group_noun="image")), "patients")
     assert found.severity is Severity.WARN
     assert "data.patient=COLUMN" in found.advice
+    found = bench.finding(bench.audited(replace(clean, group_noun="exam")), "patients")
+    assert "A patient with several exams may be in training and in test" in found.meaning
 
 
 def test_an_image_of_a_table_is_named_by_its_line(bench: Any) -> None:

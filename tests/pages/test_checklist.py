@@ -196,6 +196,8 @@ def test_splits_are_called_disjoint_only_where_they_are() -> None:
         ({"leaks": 3}, "3 patients are in more than one split."),
         ({"leaks": 1}, "1 patient is in more than one split."),
         ({"group_noun": "image"}, "By image: the patients are not known."),
+        ({"group_noun": "exam"}, "By exam: the patients are not known."),
+        ({"group_noun": "exam", "leaks": 1}, "1 exam is in more than one split."),
         ({"leaks": None}, ""),
         ({"dataset": {"test": {"images": 2}}}, ""),
     ):

@@ -196,12 +196,15 @@ def test_the_model_is_said_not_to_have_seen_images_only_where_all_of_it_is_known
         {"copies_sought": False},
         {"known_start": False},
         {"group_noun": "image"},
+        {"group_noun": "exam"},
         {"made": Made.UNKNOWN},
         {"made": Made.EVALUATED},
         *({"split": s} for s in ("validation", "train", "all", "external")),
     ]
     for doubt in doubts:
         assert "never seen" not in where_from(dataclasses.replace(CLEAN, **doubt)), doubt
+    exams = where_from(dataclasses.replace(CLEAN, group_noun="exam"))
+    assert "their patients are unknown" in exams
 
 
 def test_maps_that_failed_a_check_are_said_to_explain_nothing_and_others_are_not() -> None:

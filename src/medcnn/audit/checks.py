@@ -80,13 +80,15 @@ def split_is_missing(of: Examined) -> Iterator[Finding]:
 
 def patients_are_unknown(of: Examined) -> Iterator[Finding]:
     """Patients are not known, so a split may divide the images of one."""
-    if not of.manifest.grouped:
+    noun = of.manifest.group_noun
+    if not of.manifest.patients_known:
         yield Finding(
             check="patients",
             severity=Severity.WARN,
             title="The patients are not known",
-            meaning="Every image counts as a separate patient. A patient with several images may "
-            "be in training and in test; then the score is too good and intervals are too narrow.",
+            meaning=f"Every {noun} counts as a separate patient. A patient with several {noun}s "
+            "may be in training and in test; then the score is too good and intervals are too "
+            "narrow.",
             advice="If the table has a patient column, name it: data.patient=COLUMN.",
         )
 

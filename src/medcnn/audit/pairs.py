@@ -47,7 +47,7 @@ def weight_of(of: Examined, pairs: Sequence[Pair]) -> str:
         said.append(
             "According to the table, some are of different patients: with another seed, one may be "
             "trained on and the other tested."
-            if of.manifest.grouped
+            if of.manifest.patients_known
             else "With another seed, one of a pair may be trained on and the other tested."
         )
     return " ".join(said) or "An image counts twice."
@@ -110,7 +110,11 @@ def pixels_with_two_labels(of: Examined) -> Iterator[Finding]:
             severity=Severity.WARN,
             title=f"{counted(len(near), 'pair')} of near-duplicates with different labels",
             meaning="They look like one photograph, but have different labels."
-            + (" The table says they show different patients." if of.manifest.grouped else ""),
+            + (
+                " The table says they show different patients."
+                if of.manifest.patients_known
+                else ""
+            ),
             advice=f"Look at the pairs. {advice}",
         )
 

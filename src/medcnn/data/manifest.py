@@ -27,6 +27,9 @@ from medcnn.system.files import heading, plain, quoted, table, write_text
 from medcnn.system.paths import leaves_root
 from medcnn.system.registry import nearest
 
+EXAM = "exam"
+"""A study, or what an accession number stands for, whose patient is not known."""
+NO_PATIENT = frozenset({"image", EXAM})
 NO_DICOM = "files that are not DICOM"
 NO_CLASS = "not in a class folder"
 NO_ENDING = "in a class folder, without the extension of an image"
@@ -116,8 +119,8 @@ class Manifest:
     """The records of one dataset under one root, and what their targets mean.
 
     Attributes:
-        group_noun: what a group is: patient, lesion, or image if the set does not identify
-            patients; then splits may share a patient.
+        group_noun: what a group is: patient, lesion; or, if the set does not identify patients,
+            EXAM or image. Then splits may share a patient.
         excluded: reason -> number of images of the source that were left out (for `OTHER_FILES`,
             of files).
         rows_left_out: reason -> number of table rows that are not images: they name none, or
@@ -164,8 +167,13 @@ class Manifest:
 
     @property
     def grouped(self) -> bool:
-        """Whether patients or lesions are known."""
+        """Whether the set says which images belong together."""
         return self.group_noun != "image"
+
+    @property
+    def patients_known(self) -> bool:
+        """Whether patients or lesions are known."""
+        return self.group_noun not in NO_PATIENT
 
     def rows(self, split: Split) -> NDArray[np.int64]:
         """Positions of the records of a split, in manifest order."""

@@ -144,11 +144,11 @@ def _disjoint(run: Run, facts: Facts) -> str:
     leaks, noun = facts.leaks, facts.group_noun
     if leaks is None or len(_at(run, "report.dataset") or ()) < 2:
         return ""
-    if not facts.grouped:
-        return "By image: the patients are not known."
     if leaks:
         stand = "is" if leaks == 1 else "are"
         return f"{counted(leaks, noun)} {stand} in more than one split."
+    if not facts.patients_known:
+        return f"By {noun or 'image'}: the patients are not known."
     return f"No {noun} is in two splits."
 
 

@@ -14,6 +14,7 @@ from enum import StrEnum
 from typing import Any, Generic, TypeVar
 
 from medcnn.data.labels import Kind
+from medcnn.data.manifest import NO_PATIENT
 from medcnn.statistics.decisions import PatientReadout
 
 Of = TypeVar("Of", contravariant=True)
@@ -112,6 +113,10 @@ class Facts:
     @property
     def grouped(self) -> bool:
         return self.group_noun not in ("image", "")
+
+    @property
+    def patients_known(self) -> bool:
+        return self.grouped and self.group_noun not in NO_PATIENT
 
     @property
     def exclusive(self) -> bool:

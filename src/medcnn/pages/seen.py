@@ -27,7 +27,7 @@ def _apart(f: Facts) -> bool:
 
 def _never_seen(f: Facts) -> bool:
     """Whether both the same patient and the same picture were searched for."""
-    looked = f.grouped and f.copies_sought and f.warned is not None and f.shared == 0
+    looked = f.patients_known and f.copies_sought and f.warned is not None and f.shared == 0
     return _own_test(f) and _apart(f) and looked and f.known_start
 
 
@@ -70,11 +70,11 @@ SEEN: dict[str, Statement[Facts]] = {
     "seen: never": Statement("which the model had never seen", _never_seen),
     "seen: by group": Statement(
         lambda f: f"{'who' if f.group_noun == 'patient' else 'which'} are {_NEITHER}",
-        lambda f: _own_test(f) and f.grouped and _apart(f) and not _never_seen(f),
+        lambda f: _own_test(f) and f.patients_known and _apart(f) and not _never_seen(f),
     ),
     "seen: by image": Statement(
         f"which are {_NEITHER} (but their patients are unknown and may be)",
-        lambda f: _own_test(f) and not f.grouped and _apart(f),
+        lambda f: _own_test(f) and not f.patients_known and _apart(f),
     ),
     "seen: by id": Statement(
         "none of which shares its id with an image used in training or validation",

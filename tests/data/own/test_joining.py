@@ -22,14 +22,15 @@ from pydicom.uid import (
     generate_uid,
 )
 
-from medcnn.data import adapters
-from medcnn.data.manifest import Manifest
+from medcnn.data import adapters, splits
+from medcnn.data.manifest import Manifest, Split
 from medcnn.data.own import dicom_headers
 from medcnn.data.own.dicom_headers import digest, read_headers
 from medcnn.images import read_pixels
 from medcnn.system.errors import DataError, ImageError, MedcnnError, UsageError
 from medcnn.system.files import cache_folder
 from medcnn.system.privacy import keyed
+from medcnn.verbs.steps.datasets import described
 from medcnn.verbs.steps.drafting import show_init
 from tests.data.own import tables as table
 
@@ -223,6 +224,47 @@ def test_a_patient_id_that_is_the_same_everywhere_names_no_one(
     with caplog.at_level("WARNING", logger="medcnn"):
         assert not table.read(tmp_path).grouped
     assert "all 3 images have the same PatientID" in caplog.text
+
+
+@pytest.mark.parametrize("join", ["AccessionNumber", "StudyInstanceUID"])
+@pytest.mark.parametrize("patient", ["ANONYMOUS", ""])
+def test_the_images_of_one_study_share_a_split_even_if_nobody_knows_whose_they_are(
+    tmp_path: Path, join: str, patient: str
+) -> None:
+    lines = ["id,label"]
+    for study in range(20):
+        for view in ("front", "side"):
+            write(tmp_path / f"{study}" / view, patient, f"{study}")
+        cell = f"A{study}" if join == "AccessionNumber" else uid(f"{study}")
+        lines.append(f"{cell},{'ab'[study % 2]}")
+    (tmp_path / "t.csv").write_text("\n".join(lines))
+    found = by_tag(tmp_path, join=join)
+    assert (found.group_noun, found.patients_known) == ("exam", False)
+    dealt = splits.assign(found, validation=0.15, test=0.15, seed=0)
+    where: dict[int | None, set[Split | None]] = {}
+    for record in dealt.records:
+        where.setdefault(record.line, set()).add(record.split)
+    assert [len(of_study) for of_study in where.values()] == [1] * 20
+    said: list[str] = []
+    described(dealt, said.append)
+    assert "splits and intervals are by exam, and a patient may be in two splits" in said[0]
+
+
+def test_a_study_of_two_patients_is_refused(export: Path) -> None:
+    write(export / "ST3" / "IM8", "p2", "3")
+    (export / "t.csv").write_text("id,label,who\nA1,ill,x\nA3,well,y\n")
+    said = str(refusal(lambda: by_tag(export, join="AccessionNumber")))
+    assert "t.csv:3: files of this AccessionNumber have different PatientIDs" in said
+    assert len(by_tag(export, join="AccessionNumber", patient="who").records) == 4
+
+
+def test_files_without_a_row_are_counted_without_the_folder_of_the_table(export: Path) -> None:
+    folder = export.parent / "Doe_Jane"
+    folder.mkdir()
+    (export / "t.csv").rename(folder / "labels.csv")
+    found = by_tag(export, table=str(folder / "labels.csv"))
+    assert found.excluded["without a row in labels.csv"] == 1
+    assert "Doe" not in str(found.excluded)
 
 
 def test_headers_are_read_once_and_again_when_a_file_changes(

@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
-from medcnn.data.manifest import NO_DICOM
+from medcnn.data.manifest import EXAM, NO_DICOM
 from medcnn.data.own.dicom_headers import IDENTIFIERS, Tags, digest, looks_like_dicom, read_headers
 from medcnn.data.own.image_files import (
     FOLLOW,
@@ -27,6 +27,8 @@ from medcnn.system.registry import nearest
 
 FILE_NAME = "file_name"
 JOINS = (FILE_NAME, *IDENTIFIERS)
+ROW_IS = {"PatientID": "patient", "StudyInstanceUID": EXAM, "AccessionNumber": EXAM}
+"""What a row stands for if it may have several files."""
 FEW = 5
 """Similar names are searched for this many missing files; each search lists a folder."""
 
@@ -73,6 +75,7 @@ def joined(
             name may differ from the file's in case, Unicode form and extension.
         keywords: additional tags to read.
         line: gives the place of a row. Messages name rows, not values, which may name patients.
+        table: its name, without its folder.
         left_out: rows for which only the files are needed.
         follow_links: follow links, even out of the root.
 

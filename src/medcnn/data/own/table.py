@@ -8,7 +8,7 @@ Options of `read`:
         image: column with the path of the image, relative to root; or what `join` names.
         join: content of the image column, if not a path: `file_name`, or the DICOM tag PatientID,
             StudyInstanceUID, SOPInstanceUID or AccessionNumber. Files are searched in all folders;
-            a patient, a study and an accession number may have several.
+            a patient, a study and an accession number may have several, which share a split.
         folder: put before that path.
         suffix: added to a path without extension, such as `.jpg`.
         label: column with the class; or a list of columns of 0, 1 or blank, one per finding; null
@@ -24,7 +24,7 @@ Options of `read`:
             multiclass, ordinal, or binary (negative before positive).
         classes: in order, if the order matters: grades, or negative before positive.
         patient: column with the patient; null: the PatientID of the DICOM headers if all were read
-            and have one; otherwise splits are by image, with a message.
+            and have one; otherwise splits are by image or study, with a message.
         split: column with train, validation, test; null makes the splits here, by patient.
         split_names: the column's own words -> train, validation, test.
         exclude: column -> values whose rows are left out.
@@ -48,6 +48,7 @@ from medcnn.data.manifest import Manifest, Record, Split, parse_split
 from medcnn.data.own.class_folders import read_class_folders
 from medcnn.data.own.joining import (
     FILE_NAME,
+    ROW_IS,
     Joined,
     attributes_of,
     by_patient,
@@ -138,7 +139,7 @@ def read(
         refuse_rows(faults)  # they may be the last rows of a class
         raise
     faults += outcome.faults.values()
-    noun = group_noun if patient else "patient" if by_tag else "image"
+    noun = group_noun if patient else "patient" if by_tag else ROW_IS.get(join or "", "image")
     return _Reading(
         sheet=source,
         cells=cells,
@@ -177,8 +178,8 @@ def _files(
     """
     join, tags, follow_links = given["join"], given["tags"], given["follow_links"]
     if join is not None:
-        table = given["table"]
-        return joined(root, cells, join, tags, sheet.line, table, left_out, follow_links)
+        name = sheet.path.name  # its folder may name a patient, and reasons are written to files
+        return joined(root, cells, join, tags, sheet.line, name, left_out, follow_links)
     path_of = path_maker(root, given["folder"], given["suffix"])
     paths = {i: path_of(cell) for i, cell in cells.items()}
     return named(root, paths, tags, sheet.line, left_out, follow_links)
@@ -306,6 +307,12 @@ class _Reading:
         """
         target, cell, found = self.labels.target(row), self.cells[row], self.found
         by_path = self.join in (None, FILE_NAME) and not cell.startswith("/")
+        if len({self.by_tag.get(path) for path in found.files[row]}) > 1:
+            raise DataError(
+                f"{self.sheet.line(row)}: files of this {self.join} have different PatientIDs, but "
+                "a study is of one patient. Correct the files, or name the column with the "
+                "patient: data.patient=COLUMN"
+            )
         for path in found.files[row]:
             first = row_of.setdefault(path, row)
             if first != row:
@@ -315,6 +322,8 @@ class _Reading:
                     f"{self.sheet.lines[first]}, with {how} labels"
                 )
         split, kept = self.split_of(row), self.kept_of(row)
+        # the files of one study show one patient, whoever that is
+        own = cell if self.join is None or self.join in ROW_IS else ""
         records = []
         for path in found.files[row]:
             image_id = cell if by_path else path
@@ -323,7 +332,7 @@ class _Reading:
                 Record(
                     image_id=image_id,
                     path=path,
-                    group=self.whose[row] or self.by_tag.get(path, path if self.join else cell),
+                    group=self.whose[row] or self.by_tag.get(path, own or path),
                     target=target,
                     split=split,
                     attributes=kept | attributes_of(header, self.tags) if header else kept,

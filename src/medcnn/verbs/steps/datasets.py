@@ -94,10 +94,10 @@ def described(manifest: Manifest, note: Callable[[str], None]) -> Manifest:
             f"{manifest.source}: no image has a label; name its column: data.label=COLUMN. Only "
             "`medcnn audit` works without."
         )
-    if not manifest.grouped:
+    if not manifest.patients_known:
         note(
             f"{manifest.source} does not say which images belong to one patient: splits and "
-            "intervals are by image, and a patient may be in two splits."
+            f"intervals are by {manifest.group_noun}, and a patient may be in two splits."
         )
     for split, row in manifest.counts().items():
         log.info(

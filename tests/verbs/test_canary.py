@@ -376,12 +376,25 @@ def test_a_sweep_keeps_to_itself_and_its_best_command_leaves_out_who_has_a_pseud
 def test_init_shows_and_writes_no_name(
     export: tuple[Path, Rows], here: Callable[..., tuple[int, str]]
 ) -> None:
-    """Row A2: columns and rows that name patients, and folders that are patients."""
+    """Row A2: columns and rows that name patients, and folders that are patients; also where these
+    look most like classes."""
     root, rows = export
     write_table(root / "init.csv", rows)
     code, said = here("init", str(root), "init.csv", "output=conf/data/mine.yaml", "--debug")
     assert code == 0, said
     assert "Written: conf/data/mine.yaml" in said
+    names = [[row[0], canary("patient", i // 6), f"{40 + i // 6}"] for i, row in enumerate(rows)]
+    write_table(root / "names.csv", names, ["file", "Name", "Alter"])
+    code, said = here("init", str(root), "names.csv", "output=conf/data/names.yaml")
+    assert code == 0, said
+    assert "no label found" in said
+    people = root.parent / "people"
+    for name, *_ in rows:
+        (people / name).parent.mkdir(parents=True, exist_ok=True)
+        os.link(root / name, people / name)
+    code, said = here("init", str(people), "output=conf/data/people.yaml")
+    assert code == 4
+    assert "Do they name patients?" in said
 
 
 @pytest.mark.fault

@@ -99,6 +99,16 @@ def test_where_they_are_classes_all_the_same_the_user_says_so(tmp_path: Path) ->
     assert table.read(root, classes=["control", "test"]).labels.names == ("control", "test")
 
 
+def test_folders_that_are_not_among_the_classes_are_all_listed_without_a_path(
+    tmp_path: Path,
+) -> None:
+    names = ("benign/1.png", "malignent/2.png", "todo/Doe_Jane/3.png", "todo/Doe_Jane/4.png")
+    with pytest.raises(DataError) as raised:
+        table.read(images(tmp_path, *names), classes=["benign", "malignant"])
+    assert "‹malignent› (1; did you mean 'malignant'?), ‹todo› (2)" in str(raised.value)
+    assert "Doe" not in str(raised.value)
+
+
 @pytest.mark.fault
 def test_splits_may_stand_below_classes(tmp_path: Path) -> None:
     """Row A6."""

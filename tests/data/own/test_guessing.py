@@ -190,6 +190,23 @@ def test_a_table_that_names_no_image_is_refused_and_one_without_a_label_is_for_t
     )
 
 
+@pytest.mark.parametrize(("column", "people"), [("Name", 8), ("Vorname", 2), ("text", 14)])
+def test_a_column_that_may_name_patients_is_not_the_label(
+    root: Path, column: str, people: int
+) -> None:
+    names = cycle(*(f"Doe Jane{i}" for i in range(people)))
+    found = guesses(root, {"f": [f"b{i:03d}" for i in range(ROWS)], column: names})
+    assert found["label"].value is None
+    assert "Doe" not in str(found)
+
+
+def test_folders_that_may_name_patients_are_no_classes(tmp_path: Path) -> None:
+    for i in range(24):
+        picture(tmp_path / f"Doe_Jane{i // 2}" / f"{i}.png")
+    with pytest.raises(DataError, match=r"12 different words for 24 .* Do they name patients"):
+        guess_folders(Images(tmp_path))
+
+
 def test_folders_per_class_are_known_with_and_without_splits(tmp_path: Path) -> None:
     for name in ("a/mild/1", "a/severe/2", "a/normal/3", "b/train/x/1", "b/val/y/2", "b/test/y/3"):
         picture(tmp_path / f"{name}.png", colour=False)

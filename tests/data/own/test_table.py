@@ -415,3 +415,15 @@ def test_columns_of_crosses_are_classes(tmp_path: Path) -> None:
     assert found.targets().tolist()[1] == [0, 1, 0]
     with pytest.raises(DataError, match=r"t\.csv:9: multiclass labels need exactly one"):
         _table(tmp_path, text + "4.png,x,x,,0\n", image="Image", label=labels, kind="multiclass")
+
+
+@pytest.mark.parametrize(
+    "rows",
+    ["0.png,✓,✗\n1.png,✗,✓\n", "0.png,☑,\n1.png,☒,☑\n", "0.png,✔,\n1.png,,x\n2.png,✔,\n"],
+)
+def test_a_cross_beside_ticks_is_refused_since_it_may_mean_no(tmp_path: Path, rows: str) -> None:
+    with pytest.raises(DataError, match=r"t\.csv: findings are marked with .* Write 1 for yes"):
+        _table(tmp_path, f"file,Effusion,Mass\n{rows}", image="file", label=["Effusion", "Mass"])
+    alone = "file,Effusion,Mass\n0.png,✗,1\n1.png,,0\n"
+    found = _table(tmp_path, alone, image="file", label=["Effusion", "Mass"])
+    assert found.targets().tolist() == [[1, 1], [0, 0]]

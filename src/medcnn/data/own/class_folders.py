@@ -7,8 +7,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from medcnn.data.labels import LabelSpace
 from medcnn.data.manifest import NO_CLASS, NO_ENDING, Manifest, Record, Split
-from medcnn.data.own.classes import encoded, refuse_names, refuse_splits, space_of
+from medcnn.data.own.classes import refuse_names, refuse_splits, space_of
 from medcnn.data.own.dicom_headers import DAMAGED, looks_like_dicom, read_headers
 from medcnn.data.own.image_files import ending, files_below, is_image, without_ending
 from medcnn.data.own.joining import attributes_of, by_patient, first_of
@@ -16,6 +17,7 @@ from medcnn.data.own.sheets import found_under
 from medcnn.data.own.words import tidy
 from medcnn.data.split_words import says_nothing, split_word, tokens, words
 from medcnn.system.errors import DataError, UsageError, listed, private
+from medcnn.system.registry import nearest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,6 +150,7 @@ def read_class_folders(
         refuse_names(present, f"folders of {root}")
         refuse_splits(present, f"folders of {root}", any_of_them=True)
     space = space_of(kind, classes, present, many=False)
+    targets = _targets(root, space, rename, Counter(folders))
     return Manifest(
         source=root.name,
         root=root,
@@ -157,7 +160,7 @@ def read_class_folders(
                 image_id=path,
                 path=path,
                 group=whose.get(path, path),
-                target=encoded(space, present[i], str(root / path)),
+                target=targets[folders[i]],
                 split=_split(path, layout),
                 attributes=attributes_of(headers.get(path), tags),
                 origin=(path, first[path]) if path in first else None,
@@ -167,6 +170,25 @@ def read_class_folders(
         group_noun="patient" if whose else "image",
         excluded=dict(excluded),
     )
+
+
+def _targets(
+    root: Path, space: LabelSpace, rename: Mapping[str, str], folders: Mapping[str, int]
+) -> dict[str, tuple[float, ...]]:
+    """The target of each folder; raises DataError that lists all folders without a class.
+
+    Args:
+        folders: name -> number of images.
+    """
+    known = set(space.names)
+    class_of = {name: rename.get(name, name) for name in folders}
+    if unknown := [name for name in folders if class_of[name] not in known]:
+        shown = [f"{private(n)} ({folders[n]:,}{nearest(n, known).rstrip('.')})" for n in unknown]
+        raise DataError(
+            f"{root}: folders of images that are not one of {', '.join(space.names)}: "
+            f"{listed(shown)}. data.classes lists the classes; data.rename maps folders to them."
+        )
+    return {name: space.encode([class_of[name]]) for name in folders}
 
 
 def _split(path: str, layout: Layout) -> Split | None:

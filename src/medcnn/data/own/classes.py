@@ -17,7 +17,8 @@ from medcnn.system.progress import log
 from medcnn.system.registry import nearest
 
 _YES, _NO = {"1", "1.0", "true", "yes"}, {"0", "0.0", "false", "no"}
-MARKS = {"x", "✓", "✔", "✗", "✘", "☒", "☑"}
+_TICKS, _CROSSES = {"✓", "✔", "☑"}, {"x", "✗", "✘", "☒"}
+MARKS = _TICKS | _CROSSES
 _UNCERTAIN = {"-1", "-1.0"}
 # Irvin et al. 2019, AAAI 33, "CheXpert", section 3.1: U-Ignore, U-Zeros, U-Ones.
 UNCERTAIN = {"ignore": math.nan, "zeros": 0.0, "ones": 1.0}
@@ -41,11 +42,16 @@ def words_of(
     return list(dict.fromkeys(w for w in found if w and w != none_label))
 
 
+def like_names(words: int, images: int) -> bool:
+    """Whether there are almost as many words as images, which suggests names of patients."""
+    return words > 10 and words * 3 > images
+
+
 def refuse_names(present: Mapping[int, list[str]], what: str) -> None:
-    """Raises DataError if there are almost as many words as images, which suggests patient names:
-    they would become classes, and appear in every output file."""
+    """Raises DataError if words look like names of patients: they would become classes, and appear
+    in every output file."""
     words = {w for found in present.values() for w in found}
-    if len(words) > 10 and len(words) * 3 > len(present):
+    if like_names(len(words), len(present)):
         raise DataError(
             f"{what}: {len(words)} different words for {len(present)} images, too many for classes "
             f"({listed([private(w) for w in sorted(words)], 3)}). Do they name patients? If they "
@@ -232,13 +238,25 @@ def is_doubt(word: str, uncertain_words: Collection[str]) -> bool:
 
 
 def marked(sheet: Sheet, rows: Sequence[int], columns: Sequence[str]) -> dict[str, None]:
-    """The columns in which a cross means yes and there is no word for no, so a blank is one."""
+    """The columns in which a cross means yes and there is no word for no, so a blank is one.
+
+    Raises:
+        DataError: there are also ticks, so a cross may mean no.
+    """
     found: dict[str, None] = {}
+    seen: set[str] = set()
     for column in columns:
         cells = sheet.rows.column(column)
         words = {tidy(cell).lower() for cell in {cells[i] for i in rows}}
         if words & MARKS and words <= MARKS | {""}:
             found[column] = None
+            seen |= words
+    if seen & _TICKS and seen & _CROSSES:
+        marks = ", ".join(sorted(seen & MARKS))
+        raise DataError(
+            f"{sheet.path.name}: findings are marked with {marks} ({listed(list(found))}). Beside "
+            "ticks, a cross may mean yes or no. Write 1 for yes and 0 for no."
+        )
     return found
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from medcnn.data.own import vocabulary
 from medcnn.data.own.class_folders import layout_of, masks_among, no_classes
-from medcnn.data.own.classes import refuse_splits
+from medcnn.data.own.classes import refuse_names, refuse_splits
 from medcnn.data.own.guesses import Column, Guess, Images, Sure
 from medcnn.data.own.guessing_images import guess_image
 from medcnn.data.own.guessing_labels import guess_kind, guess_label
@@ -63,12 +63,13 @@ def guess_folders(images: Images) -> list[Guess]:
     """One folder per class, with guesses about the order of classes and about the pictures.
 
     Raises:
-        DataError: the images are not in two folders or more.
+        DataError: the images are not in two folders or more, or the folders may name patients.
     """
     parts = [p.split("/") for p in images.paths]
     layout = layout_of(images.paths)
     names = Counter(tidy(p[layout.class_at]) for p in parts if len(p) > layout.depth)
-    present = {i: [name] for i, name in enumerate(names)}
+    present = {i: [name] for i, name in enumerate(names.elements())}
+    refuse_names(present, f"folders of {images.root}")
     refuse_splits(present, f"folders of {images.root}", any_of_them=True)
     if len(names) < 2 or masks_among(names):
         files = files_below(images.root, follow_links=images.follow_links)

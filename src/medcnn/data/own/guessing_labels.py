@@ -9,8 +9,9 @@ from difflib import get_close_matches
 from itertools import pairwise
 
 from medcnn.data.own import vocabulary
-from medcnn.data.own.classes import MARKS
+from medcnn.data.own.classes import MARKS, like_names
 from medcnn.data.own.guesses import Column, Guess, Sure
+from medcnn.data.own.identity import identifies
 from medcnn.data.own.sheets import whole_number
 from medcnn.data.own.words import is_error_cell
 from medcnn.system.errors import listed
@@ -21,8 +22,9 @@ FEWEST_PATIENTS = 5
 
 
 def guess_label(columns: Mapping[str, Column]) -> list[Guess]:
-    ranked = sorted(((_label_score(c), c) for c in columns.values()), key=lambda p: -p[0])
-    flags = [c for c in columns.values() if _is_flag(c) and not vocabulary.is_attribute(c.name)]
+    able = [c for c in columns.values() if not identifies(c.name)]
+    ranked = sorted(((_label_score(c), c) for c in able), key=lambda p: -p[0])
+    flags = [c for c in able if _is_flag(c) and not vocabulary.is_attribute(c.name)]
     if len(flags) >= 2 and (not ranked or ranked[0][0] < 4):
         names = [c.name for c in flags]
         shown = [f"{c.name} ({_ones(c):,})" for c in flags]
@@ -58,7 +60,7 @@ def _label_score(column: Column) -> float:
     """How likely a label is: by its name, few words but no dates, and words for normal."""
     hint, counts = vocabulary.label_hint(column.name), column.counts
     rows, words = sum(counts.values()), {p for c in counts for p in c.split("|")}
-    if len(counts) < 2 or len(words) > max(2, min(60, rows // 2)):
+    if len(counts) < 2 or len(words) > max(2, min(60, rows // 2)) or like_names(len(words), rows):
         return -10.0
     if all(_DATE.match(c) for c in counts):
         return -10.0
@@ -70,9 +72,9 @@ _ONES = {"1", "1.0", "true", "yes"}
 
 
 def _is_flag(column: Column) -> bool:
-    """Whether cells are 0, 1 or blank; or crosses and blanks, but not a cross in every row."""
+    """Whether cells are 0, 1 or blank; or crosses and blanks, but not the same in every row."""
     words = {w.lower() for w in column.counts}
-    crossed = bool(words) and words <= MARKS and not all(column.cells)
+    crossed = bool(words) and words <= MARKS and len({*column.cells}) > 1
     return crossed or (words <= FLAGS and bool(words & _ONES))
 
 

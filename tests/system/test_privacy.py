@@ -13,7 +13,7 @@ from PIL import Image
 
 from medcnn.system import privacy
 from medcnn.system.errors import UsageError
-from medcnn.system.privacy import as_names, as_pseudonyms, for_terminal, pseudonym
+from medcnn.system.privacy import as_names, as_pseudonyms, for_terminal, pseudonym, pseudonymised
 from tests.command import run
 
 SECRET = "a secret of the hospital"
@@ -110,6 +110,13 @@ def test_a_pseudonym_stands_for_its_name_under_any_noun() -> None:
         hidden[1],
         "ROE",
     ]
+
+
+def test_a_message_shows_a_pseudonym_as_it_is_and_not_one_of_it() -> None:
+    shown = pseudonym("DOE")
+    assert (
+        pseudonymised(f"‹{shown}› and ‹ROE› agree") == f"{shown} and {pseudonym('ROE', 'id')} agree"
+    )
 
 
 class _Terminal(io.StringIO):

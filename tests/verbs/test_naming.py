@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import csv
+import re
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from medcnn.cli.compose import read_command
 from medcnn.data.manifest import Manifest
-from medcnn.system.privacy import pseudonym
+from medcnn.system.errors import LeakError
+from medcnn.system.privacy import pseudonym, pseudonymised
+from medcnn.verbs.preview import PreviewConfig
+from medcnn.verbs.steps.datasets import manifest_of
 from tests.command import run
 from tests.conftest import write_colours
 
@@ -55,6 +60,26 @@ def test_an_id_is_answered_with_picture_line_and_patient(hospital: Path, who: As
     code, said = who(*OURS, pseudonym("DOE1", "patient"), pseudonym("005.png", "id"))
     assert code == 0
     assert [f"00{i}.png" in said for i in range(6)] == [False, False, True, True, False, True]
+
+
+def test_the_id_of_a_patient_in_two_splits_can_be_looked_up(
+    hospital: Path, who: Asked, capsys: pytest.CaptureFixture[str]
+) -> None:
+    labels = hospital / "images" / "labels.csv"
+    head, *rows = labels.read_text().split()
+    splits = ("train", "validation", "test")
+    rows = [f"{row},{splits[i % 3]}" for i, row in enumerate(rows)]
+    labels.write_text("\n".join([f"{head},part", *rows]))
+    config = read_command("preview", [*OURS, "data.split=part"]).config
+    assert isinstance(config, PreviewConfig)
+    with pytest.raises(LeakError) as raised:
+        manifest_of(config.data, 0, print)
+    shown = re.findall(r"patient-[0-9a-f]{12}", pseudonymised(str(raised.value)))
+    assert who(shown[0], *OURS)[1].count("picture") == 2
+    labels.write_text("\n".join([f"{head},part", *rows[:-1], rows[-1].rpartition(",")[0] + ","]))
+    assert run("audit", *OURS, "data.split=part", "output=a.html") == 4
+    capsys.readouterr()
+    assert "images have no split (image-" in (hospital / "a.html").read_text()
 
 
 @pytest.mark.usefixtures("hospital")

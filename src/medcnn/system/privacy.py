@@ -77,8 +77,9 @@ def as_names(words: Sequence[str], names: Iterable[str]) -> list[str]:
 
 
 def pseudonymised(text: str) -> str:
-    """A message with a pseudonym for every name marked by `errors.private`."""
-    return _MARKED.sub(lambda found: pseudonym(found[1], "id"), visible(text))
+    """A message with a pseudonym for every name marked by `errors.private`. One that already is a
+    pseudonym stays, so that it can be looked up."""
+    return _MARKED.sub(lambda found: as_pseudonyms([found[1]])[0], visible(text))
 
 
 def for_terminal(text: str, stream: TextIO | None = None) -> str:

@@ -216,6 +216,10 @@ def test_a_patient_may_be_left_out_by_the_pseudonym_that_a_page_shows(tmp_path: 
     words = [pseudonym("DOE"), pseudonym("POE", "id")]
     found = table.read(tmp_path, exclude={"who": words}, classes=["x", "y"], **options)
     assert [r.group for r in found.records] == ["ROE"]
+    options = _visits(tmp_path, ["12.0", "12.0", "13.0", "14"])
+    for words in ([pseudonym("12"), 14], [pseudonym("12.0", "id"), "14"], ["12.0", 14]):
+        found = table.read(tmp_path, exclude={"who": words}, classes=["x", "y"], **options)
+        assert [r.group for r in found.records] == ["13"], words
 
 
 def test_two_spellings_of_one_patient_are_one(tmp_path: Path) -> None:

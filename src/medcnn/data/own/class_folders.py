@@ -180,10 +180,10 @@ def _targets(
     Args:
         folders: name -> number of images.
     """
-    known = set(space.names)
     class_of = {name: rename.get(name, name) for name in folders}
-    if unknown := [name for name in folders if class_of[name] not in known]:
-        shown = [f"{private(n)} ({folders[n]:,}{nearest(n, known).rstrip('.')})" for n in unknown]
+    if unknown := [name for name in folders if class_of[name] not in space.names]:
+        meant = [nearest(name, space.names).rstrip(".") for name in unknown]
+        shown = [f"{private(n)} ({folders[n]:,}{m})" for n, m in zip(unknown, meant, strict=True)]
         raise DataError(
             f"{root}: folders of images that are not one of {', '.join(space.names)}: "
             f"{listed(shown)}. data.classes lists the classes; data.rename maps folders to them."

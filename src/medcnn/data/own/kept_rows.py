@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from medcnn.data.own.people import one_name
 from medcnn.data.own.sheets import Sheet
 from medcnn.data.own.words import tidy
 from medcnn.system.errors import UsageError, listed, private
@@ -61,19 +62,21 @@ def kept_rows(sheet: Sheet, image: str, exclude: Mapping[str, Any], label: str |
 
 def _unwanted(sheet: Sheet, column: str, cells: list[str], values: Any) -> set[str]:
     """The cells of a column that `exclude` refers to."""
-    seen = {cell: tidy(cell) for cell in set(cells)}
-    there = sorted(set(seen.values()))
+    # pages show the pseudonym of 12 where the table contains 12.0
+    seen = {cell: {tidy(cell), one_name(cell)} for cell in set(cells)}
+    there = {name for names in seen.values() for name in names}
     words = [str(v) for v in (values if isinstance(values, list | tuple) else [values])]
     words = as_names(words, there)
     if absent := [w for w in words if tidy(w) not in there]:
         foreign = any(w in as_pseudonyms([w]) for w in absent)
+        found = [private(w) for w in sorted(set(map(tidy, seen)))]
         raise UsageError(
             f"data.exclude: {sheet.path} has no row whose {column} is "
-            f"{listed([private(w) for w in absent])}. Found: "
-            f"{listed([private(w) for w in there], 10)}.{_OTHER_KEY if foreign else ''}"
+            f"{listed([private(w) for w in absent])}. Found: {listed(found, 10)}."
+            f"{_OTHER_KEY if foreign else ''}"
         )
     unwanted = set(map(tidy, words))
-    return {cell for cell, word in seen.items() if word in unwanted}
+    return {cell for cell, names in seen.items() if names & unwanted}
 
 
 _OTHER_KEY = (

@@ -34,7 +34,7 @@ from medcnn.pixels.pixel_store import PixelStore
 from medcnn.system.errors import DataError, UsageError, listed, private
 from medcnn.system.files import cache_folder
 from medcnn.system.paths import without_folders
-from medcnn.system.privacy import keyed, pseudonym
+from medcnn.system.privacy import keyed, pseudonym, pseudonymised
 from medcnn.system.progress import log, working
 from medcnn.system.registry import nearest
 from medcnn.system.run_folder import RunFolder
@@ -211,7 +211,7 @@ def _split_or_why(manifest: Manifest, data: DataConfig, seed: int) -> tuple[Mani
     try:
         return with_splits(manifest, data, seed, leaky=True), ""
     except DataError as error:
-        return manifest, str(error)
+        return manifest, pseudonymised(str(error))
 
 
 def audit_of(

@@ -98,6 +98,32 @@ def test_titles_above_the_names_of_the_columns_are_no_rows(tmp_path: Path) -> No
     assert (sheet.titles, sheet.lines) == ((1, 3), (5,))
 
 
+@pytest.mark.parametrize(
+    "rows",
+    [
+        ["a.png;ill;7", "b.png;well;8"],
+        ["a.png;ill;7,5", "b.png;well;8,25"],
+        ['a.png;"ill, with fever,\ncough, and pain, too";7', "b.png;well;8"],
+        ["a.png;ill", "b.png;well,,", "c.png;ill;7"],
+    ],
+)
+def test_a_comma_in_a_title_or_a_cell_does_not_part_the_cells(
+    tmp_path: Path, rows: list[str]
+) -> None:
+    lines = ["Findings of the clinic, June 2024", "image;label;age", *rows]
+    sheet = sheet_of(tmp_path, "\n".join(lines) + "\n")
+    assert (sheet.columns, sheet.titles) == (("image", "label", "age"), (1,))
+    assert [row["image"] for row in sheet.rows][:2] == ["a.png", "b.png"]
+
+
+def test_findings_between_bars_do_not_part_the_cells_of_rows_that_end_early(
+    tmp_path: Path,
+) -> None:
+    rows = ["a.png,x|y", "b.png,x|z,7", "c.png,y|z"]
+    sheet = sheet_of(tmp_path, "\n".join(["image,label,age", *rows]) + "\n")
+    assert [row["label"] for row in sheet.rows] == ["x|y", "x|z", "y|z"]
+
+
 def test_a_row_with_a_cell_too_many_does_not_name_the_columns(tmp_path: Path) -> None:
     text = "image,label\none,ill\ntwo,well,,oops\nthree,ill\nfour,well\nfive,ill\n"
     with pytest.raises(DataError, match=r"t\.csv:3: 4 cells, but 2 columns"):

@@ -21,7 +21,7 @@ from pyarrow import parquet
 from medcnn.data.own import bounds, xml_parts
 from medcnn.data.own.cells import text_of, texts_of
 from medcnn.data.own.excel import excel_rows
-from medcnn.data.own.excel_sheets import _OWN_TEXT, SheetRows
+from medcnn.data.own.excel_sheets import _OWN_TEXT, SheetRows, unescaped
 from medcnn.data.own.sheets import read_sheet
 from medcnn.system.errors import DataError, UsageError
 from tests.data.own import tables as table
@@ -118,6 +118,34 @@ def test_numbers_that_excel_shows_with_zeros_keep_them(tmp_path: Path) -> None:
     assert list(read_sheet(tmp_path / "t.xlsx").rows) == [{"id": "00042", "n": "42"}]
 
 
+def test_a_line_end_that_excel_wrote_as_a_code_makes_no_second_patient_or_class(root: Path) -> None:
+    words = ("aLINE", "bLINE", "a", "b")
+    marked = [[*row[:2], word] for row, word in zip(ROWS, words, strict=True)]
+    marked[0][1], marked[3][1] = "00042LINE", "scan_x005F_x0041_"
+    workbook(root / "t.xlsx", S=[HEADER[:3], *marked])
+    with zipfile.ZipFile(root / "t.xlsx") as file:
+        parts = {part: file.read(part).replace(b"LINE", b"_x000D_") for part in file.namelist()}
+    with zipfile.ZipFile(root / "t.xlsx", "w") as file:
+        for part, content in parts.items():
+            file.writestr(part, content)
+    found = table.read(root, table="t.xlsx", **COLUMNS)
+    assert found.labels.names == ("a", "b")
+    assert [r.group for r in found.records] == ["00042", "00042", "7", "scan_x0041_"]
+
+
+@pytest.mark.parametrize(
+    ("text", "meant"),
+    [
+        ("a_x000D__x000A_b", "a\r\nb"),
+        ("_x005F_x000D_", "_x000D_"),
+        ("_xD83D__xDE00_ _xd83d_", "\U0001f600 \ufffd"),
+        ("max_x12_y", "max_x12_y"),
+    ],
+)
+def test_codes_of_characters_are_read_once_and_from_the_left(text: str, meant: str) -> None:
+    assert unescaped(text) == meant
+
+
 def test_rows_are_numbered_as_excel_shows_them(root: Path) -> None:
     rows = [[], ["file", "grade"], ["a.png", 0], [], ["b.png", 1], ["c.png", 5]]
     workbook(root / "t.xlsx", S=rows)
@@ -204,6 +232,8 @@ ROWS_OF_ALL_KINDS = {
     + PLAIN.format(4),
     "plain texts in the cells": '<row r="2"><c r="A2" t="inlineStr"><is><t>ill </t></is></c>'
     '<c r="B2" t="inlineStr"><is><t></t></is></c><c r="C2" s="0"/></row>',
+    "a code of a character": '<row r="2"><c r="A2" t="inlineStr"><is><t>x_x000D_</t></is></c>'
+    '<c r="B2" t="str"><v>_x005F_x0041_</v></c></row>',
     "texts in the cells": '<row r="2"><c r="A2" t="inlineStr"><is><t>für</t></is></c></row>',
     "a comment": f"{PLAIN.format(2)}<!-- {PLAIN.format(3) * 2} -->{PLAIN.format(4)}",
     "a comment of rows alone": f"<!-- --><!-- {PLAIN.format(3) * 3} -->{PLAIN.format(4)}",

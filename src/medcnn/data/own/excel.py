@@ -17,7 +17,7 @@ from posixpath import join, normpath
 from xml.parsers import expat
 
 from medcnn.data.own import bounds
-from medcnn.data.own.excel_sheets import sheet_rows, text_maker
+from medcnn.data.own.excel_sheets import sheet_rows, text_maker, unescaped
 from medcnn.data.own.rows import Rows
 from medcnn.data.own.xml_parts import XmlError, attribute, parse
 from medcnn.system.errors import DataError, MedcnnError, UsageError
@@ -210,7 +210,7 @@ def _shared_texts(path: Path, book: _Book) -> Rows:
         elif tag == "rPh":
             state[1] -= 1
         elif tag == "si":
-            text = "".join(piece)
+            text = unescaped("".join(piece))
             texts.append((text,))
             bounds.refuse_text(path, texts.bytes_held)
             if len(texts) > bounds.MAX_CELLS:

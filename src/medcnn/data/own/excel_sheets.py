@@ -229,6 +229,20 @@ def sheet_rows(
         sheet.ready.clear()
 
 
+def unescaped(text: str) -> str:
+    """`_x000D_` is the character U+000D, which XML cannot hold, and `_x005F_` a `_` that begins no
+    such code. (ECMA-376 part 1, 22.9.2.19, ST_Xstring; several in a row are UTF-16.)"""
+    return _ESCAPED.sub(_characters, text) if "_x" in text else text
+
+
+_ESCAPED = re.compile("(?:_x[0-9A-Fa-f]{4}_)+")
+
+
+def _characters(found: re.Match[str]) -> str:
+    units = found[0].replace("_x", "").replace("_", "")
+    return bytes.fromhex(units).decode("utf-16-be", "replace")
+
+
 def text_maker(
     since_1904: bool, texts: Rows, styles: Sequence[str | int | None], short: dict[str, str]
 ) -> Callable[[str, str, str, str], str]:
@@ -256,7 +270,7 @@ def text_maker(
         if kind == "d":
             return text_of(datetime.fromisoformat(found.strip()))
         if kind != "n":
-            return found
+            return unescaped(found)
         meaning = styles[int(style)] if style.isdigit() and int(style) < len(styles) else None
         if meaning is None and found.isdigit() and len(found) < 16 and found[0] != "0":
             return found

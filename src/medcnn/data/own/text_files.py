@@ -7,6 +7,7 @@ import csv
 import gzip
 import io
 import zlib
+from collections import Counter
 from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
@@ -17,9 +18,7 @@ from medcnn.data.own.encodings import check_encoding, encoding_of
 from medcnn.system.errors import DataError
 
 MARKS = ",;\t|"
-"""Between cells; if a line has equally many of two, the first."""
-LINES_LOOKED_AT = 1000
-"""A title above the names of the columns may lack a separator, so several lines are examined."""
+LINES_LOOKED_AT = 200
 
 
 def text_rows(path: Path, encoding: str | None = None) -> bounds.Cells:
@@ -53,14 +52,26 @@ def _opened(path: Path) -> BinaryIO:
     return cast(BinaryIO, gzip.open(path) if packed else path.open("rb"))
 
 
+def _delimiter(first: list[str]) -> str:
+    """The mark that occurs in most lines: a title may have another. If two do, as where all rows
+    have decimal commas, the one that most lines have in the same number."""
+    outside = "".join("".join(first).split('"')[::2]).splitlines()  # of quotes
+
+    def likely(mark: str) -> tuple[int, int, int]:
+        counts = Counter(n for line in outside if (n := line.count(mark)))
+        alike = max(((lines, n) for n, lines in counts.items()), default=(0, 0))
+        return (counts.total(), *alike)
+
+    return max(MARKS, key=likely)
+
+
 def _rows(path: Path, lines: Iterator[str]) -> bounds.Cells:
-    first = []
+    first: list[str] = []
     for line in lines:
         first.append(line)
-        if any(mark in line for mark in MARKS) or len(first) == LINES_LOOKED_AT:
+        if len(first) == LINES_LOOKED_AT or sum(map(len, first)) > bounds.MAX_LINE:
             break
-    delimiter = max(MARKS, key=(first[-1] if first else "").count)
-    reader = csv.reader(chain(first, lines), delimiter=delimiter, strict=True)
+    reader = csv.reader(chain(first, lines), delimiter=_delimiter(first), strict=True)
     line_number = 1
     try:
         for cells in reader:

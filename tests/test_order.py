@@ -139,13 +139,13 @@ def test_the_tour_takes_no_more_than_an_afternoon() -> None:
 
 # Lines that a room may have. One that needs more says in a decision what it deleted.
 ROOMS = {
-    "audit": 2_509,
+    "audit": 2_515,
     "cli": 1_748,
     "clinic": 3_164,
-    "data": 9_108,
+    "data": 9_199,
     "images": 4_778,
     "models": 6_406,
-    "pages": 7_420,
+    "pages": 7_425,
     "pixels": 1_975,
     "statistics": 9_598,
     "system": 2_792,

@@ -79,6 +79,31 @@ def test_there_is_no_p_of_few_patients_without_the_finding(simulate: Simulate) -
         assert np.isnan(beside_of(found).p) == (without < FEWEST_WITHOUT)
 
 
+def test_a_box_counts_patients_however_many_images_they_have(simulate: Simulate) -> None:
+    """The reader is right about all images of a patient, or wrong about all."""
+    boxes = []
+    for each in (1, 5):
+        truth, said = "+" * 20 * each + "-" * 30 * each, ""
+        for called, patients in (("1", 15), ("0", 5), ("1", 6), ("0", 24)):
+            said += called * patients * each
+        scores = [float(n) for n in range(len(truth))]
+        found = point(calls(said), model(truth, scores, simulate, images_per_group=each))
+        (kept,) = kept_points([found.to_json()])
+        assert kept.box == found.box
+        boxes.append(np.ravel(found.box))
+    assert boxes[1] == pytest.approx(boxes[0], abs=0.02)
+    assert boxes[1][1] - boxes[1][0] > 0.3, "20 patients; of 100 images it would be 0.18"
+
+
+def test_a_reader_of_few_patients_with_the_finding_has_no_box(simulate: Simulate) -> None:
+    scores = [float(n) for n in range(40)]
+    found = point(
+        calls("10" * 20), model("+" * 12 + "-" * 28, scores, simulate, images_per_group=4)
+    )
+    assert found.positives == 12
+    assert found.box is None
+
+
 @pytest.mark.parametrize(
     ("said", "what"),
     [

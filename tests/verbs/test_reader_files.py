@@ -55,7 +55,7 @@ def test_readers_of_these_very_images_are_not_said_to_have_seen_others(folder: P
     assert "reader 1" in text
     assert "reader 2" in text
     assert "did not see the model's images" not in text
-    assert "dashed boxes" in text
+    assert "dashed boxes: 95 % intervals, from the number of images they read." in text
 
 
 def calls(folder: Path, rows: list[str], head: str = "image_id,reader,call") -> Path:
@@ -79,6 +79,7 @@ def test_readers_of_single_images_are_compared_with_the_model_image_by_image(
     assert "100 images of test" in text
     assert "These readers were compared with the model image by image" in text
     assert "Some readers read only part of the images" in text
+    assert "dashed boxes: 95 % intervals, by patient." in text
     assert "one-sided, exact binomial" not in text
     assert "did not see the model's images" not in text
     kept = json.loads((folder / "run.json").read_text())["readers"]

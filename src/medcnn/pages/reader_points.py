@@ -61,8 +61,14 @@ READERS: dict[str, Statement[Facts]] = {
         lambda f: f.readers > f.readers_paired and f.grouped and f.several_each,
     ),
     "readers: boxes": Statement(
-        "In the ROC curves, readers are dots in dashed boxes: the 95 % intervals that follow from "
-        "the number of images they read.",
+        lambda f: (
+            "In the ROC curves, readers are dots in dashed boxes: 95 % intervals, "
+            + (
+                f"by {f.group_noun}."
+                if f.readers_paired
+                else "from the number of images they read."
+            )
+        ),
         lambda f: f.readers > 0 and f.readers_boxed,
     ),
 }

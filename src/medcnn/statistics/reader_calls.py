@@ -10,9 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medcnn.statistics.curves import OneLabel, one_label
-from medcnn.statistics.intervals import resampling_weights, too_few
+from medcnn.statistics.intervals import group_numbers, resampling_weights, too_few
 from medcnn.statistics.predictions import Predictions
-from medcnn.statistics.reader_points import ReaderPoint
+from medcnn.statistics.reader_points import Box, ReaderPoint
+from medcnn.statistics.shares import TwoByTwo, two_by_two
 from medcnn.system.errors import UsageError
 from medcnn.system.files import quoted
 
@@ -69,7 +70,14 @@ def point(given: Calls, predictions: Predictions) -> ReaderPoint:
         images=f"{len(label.target):,} images of {predictions.split}",
         same_images=True,
         paired=(int(model[0]), p if len(without) >= FEWEST_WITHOUT else None),
+        intervals=_intervals(two_by_two(label.target, called, group_numbers(groups)[0])),
     )
+
+
+def _intervals(counts: TwoByTwo) -> Box | None:
+    shares = counts["sensitivity"], counts["specificity"]
+    sens, spec = ((share.low, share.high) for share in shares)
+    return None if any(np.isnan(share.low) for share in shares) else (sens, spec)
 
 
 def _seen(

@@ -4,7 +4,7 @@ more sensitive where it raises no more false alarms than they did."""
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
@@ -12,6 +12,8 @@ from medcnn.statistics.curves import OneLabel, roc
 from medcnn.statistics.intervals import LEVEL
 from medcnn.system.errors import UsageError
 from medcnn.system.registry import nearest
+
+Box = tuple[tuple[float, float], tuple[float, float]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,6 +32,8 @@ class ReaderPoint:
         paired: on the images that they read, how many with the finding the model found at their
             specificity, and p of `reader_calls.point`, None for too few patients; None if the
             calls are unknown.
+        intervals: 95 % intervals of sensitivity and specificity by patient, if the calls are known
+            and of enough patients.
     """
 
     label: str
@@ -42,10 +46,14 @@ class ReaderPoint:
     images: str = ""
     same_images: bool = False
     paired: tuple[int, float | None] | None = None
+    intervals: Box | None = None
 
     @property
-    def box(self) -> tuple[tuple[float, float], tuple[float, float]] | None:
-        """95 % intervals of sensitivity and specificity (Clopper and Pearson 1934), if known."""
+    def box(self) -> Box | None:
+        """95 % intervals of sensitivity and specificity, if known: where the calls are unknown, the
+        exact ones of the number of images (Clopper and Pearson 1934)."""
+        if self.paired:
+            return self.intervals
         if not self.positives or not self.negatives:
             return None
         return _exact(self.sensitivity, self.positives), _exact(self.specificity, self.negatives)
@@ -99,7 +107,8 @@ def _exact(share: float, count: int) -> tuple[float, float]:
     return low, high
 
 
-NAMES = tuple(f.name for f in fields(ReaderPoint) if f.name != "paired")
+COMPUTED = ("paired", "intervals")
+NAMES = tuple(f.name for f in fields(ReaderPoint) if f.name not in COMPUTED)
 NEEDED = ("label", "sensitivity", "specificity")
 _TRUE = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False, "": False}
 
@@ -129,15 +138,16 @@ def points_of(rows: Sequence[Any], where: str) -> list[ReaderPoint]:
 
 def kept_points(rows: Sequence[Mapping[str, Any]]) -> list[ReaderPoint]:
     """Points as `to_json` returned them. Raises UsageError."""
-    given = [{k: v for k, v in row.items() if k != "paired"} for row in rows]
+    given = [{k: v for k, v in row.items() if k not in COMPUTED} for row in rows]
     points = points_of(given, "run.json") if given else []
-    pairs = [row.get("paired") for row in rows]
-    return [
-        replace(point, paired=(int(pair[0]), None if pair[1] is None else float(pair[1])))
-        if pair
-        else point
-        for point, pair in zip(points, pairs, strict=True)
-    ]
+    return [replace(point, **dict(_computed(row))) for point, row in zip(points, rows, strict=True)]
+
+
+def _computed(row: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    if pair := row.get("paired"):
+        yield "paired", (int(pair[0]), None if pair[1] is None else float(pair[1]))
+    if ends := row.get("intervals"):
+        yield "intervals", tuple((float(low), float(high)) for low, high in ends)
 
 
 def _point(row: Any) -> ReaderPoint:

@@ -36,6 +36,37 @@ def test_ages_are_put_in_bands_however_they_are_written() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("cell", "edges", "band"),
+    [
+        *((oldest, None, "80 or more") for oldest in ("90+", "> 89", ">=90", "≥90", ">79")),
+        *((oldest, [65, 90], "90 or more") for oldest in ("90+", ">89", ">=90", "≥90")),
+        *((young, None, "under 20") for young in ("<1", "<=1", "≤ 19", "<20")),
+        (">65", [65, 90], "other values"),
+        (">=85", [65, 90], "other values"),
+        ("<21", [18, 65], "other values"),
+        ("nonagenarian", None, "other values"),
+        ("not specified", None, "not recorded"),
+    ],
+)
+def test_open_ages_belong_to_the_band_that_holds_all_they_may_mean(
+    cell: str, edges: list[float] | None, band: str
+) -> None:
+    asked = chosen_subgroups([{"by": "age", "edges": edges}]) if edges else None
+    assert grouped({"age": [*["45"] * 9, cell, cell]}, asked)["age"][-2:] == [band, band]
+
+
+def test_other_numbers_may_be_fractions_so_above_a_number_may_be_just_above() -> None:
+    asked = chosen_subgroups([{"by": "crp", "edges": [5, 90]}])
+    made = grouped({"crp": [*["45"] * 9, ">89", ">90", "<5", "≤5"]}, asked)
+    assert made["crp"][-4:] == ["other values", "90 or more", "under 5", "other values"]
+
+
+def test_ages_of_which_many_are_open_are_still_numbers() -> None:
+    made = grouped({"age": ["45"] * 10 + ["72"] * 10 + ["90+"] * 10})
+    assert in_order(made["age"]) == ["40 to under 60", "60 to under 80", "80 or more"]
+
+
 def test_other_numbers_are_cut_at_their_quartiles_and_words_stay() -> None:
     made = grouped({"dose": [str(i) for i in range(100)], "sex": ["f", "m"] * 50})
     assert in_order(made["dose"]) == [

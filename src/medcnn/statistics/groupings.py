@@ -39,6 +39,8 @@ TONES = ("dark", "brown", "tan", "intermediate", "light", "very light")
 169(s3))."""
 OF_DICOM = re.compile(r"(\d{3})([DWMY])")
 """An age as DICOM writes it: `045Y` (PS3.5, 6.2)."""
+OPEN = re.compile(r"(>=|<=|[<>≥≤])?\s*(.*?)\s*(\+)?", re.DOTALL)
+NO_ENDS = (float("nan"), float("nan"))
 DAYS = {"D": 1.0, "W": 7.0, "M": 30.4375, "Y": 365.25}
 
 
@@ -161,16 +163,19 @@ def _grouped(
     name: str, cells: Sequence[str], patients: Sequence[str], edges: Sequence[float] | None
 ) -> list[str]:
     known = [c.strip().lower() not in UNKNOWN for c in cells]
-    numbers = np.array([_number(c) if k else np.nan for c, k in zip(cells, known, strict=True)])
+    whole = AGE.search(name) is not None
+    both = [_ends(c, whole) if k else NO_ENDS for c, k in zip(cells, known, strict=True)]
+    ends = np.array(both).reshape(-1, 2)
+    numbers = np.where(np.isfinite(ends[:, 0]), ends[:, 0], ends[:, 1])
     numeric = np.isfinite(numbers).sum() >= 0.8 * max(1, sum(known)) and any(known)
     if edges is None and numeric:
         edges = _edges(name, numbers)
     if edges:
         words = TONES if name == TONE and tuple(edges) == TONE_EDGES else _bands(edges)
-        at = np.searchsorted(edges, np.nan_to_num(numbers), side="right")
-        return [
-            words[i] if np.isfinite(n) else NOT_RECORDED for i, n in zip(at, numbers, strict=True)
-        ]
+        low, high = np.searchsorted(edges, np.nan_to_num(ends.T), side="right")
+        told = np.isfinite(numbers) & (low == high)
+        other = [OTHER_VALUES if k else NOT_RECORDED for k in known]
+        return [words[i] if t else o for i, t, o in zip(low, told, other, strict=True)]
     words_of = [c.strip() if k else NOT_RECORDED for c, k in zip(cells, known, strict=True)]
     # once per patient, in a fixed order: of equals the first are kept
     pairs = dict.fromkeys(zip(patients, words_of, strict=True))
@@ -196,6 +201,34 @@ def _edges(name: str, numbers: Any) -> tuple[float, ...] | None:
 def _bands(edges: Sequence[float]) -> list[str]:
     between = [f"{a:g} to under {b:g}" for a, b in pairwise(edges)]
     return [f"under {edges[0]:g}", *between, f"{edges[-1]:g} or more"]
+
+
+def _ends(cell: str, whole: bool) -> tuple[float, float]:
+    """The least and the largest number that a cell may mean; twice the same unless it is open at
+    one side, such as `90+` or `>89` of an age that was made less personal. NO_ENDS if it is no
+    number.
+
+    Args:
+        whole: whether `>89` means 90 or more, as of completed years.
+
+    Source: ages over 89 are "aggregated into a single category of age 90 or older" (HIPAA Safe
+    Harbor, 45 CFR 164.514(b)(2)(i)(C)).
+    """
+    parts = OPEN.fullmatch(cell.strip())
+    assert parts
+    sign, text, more = parts.groups()
+    number = _number(text)
+    if not np.isfinite(number) or (sign and more):
+        return NO_ENDS
+    if more or sign in (">=", "≥"):
+        return number, np.inf
+    if sign in ("<=", "≤"):
+        return -np.inf, number
+    if sign == ">":
+        return np.floor(number) + 1 if whole else np.nextafter(number, np.inf), np.inf
+    if sign == "<":
+        return -np.inf, np.ceil(number) - 1 if whole else np.nextafter(number, -np.inf)
+    return number, number
 
 
 def _number(cell: str) -> float:

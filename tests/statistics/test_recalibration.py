@@ -7,7 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from medcnn.data.labels import Kind
+from medcnn.data.labels import Kind, LabelSpace
+from medcnn.statistics.predictions import Predictions
 from medcnn.statistics.recalibration import (
     Way,
     changed,
@@ -58,6 +59,47 @@ def test_a_model_that_is_right_is_left_alone_in_95_of_100_hospitals() -> None:
     assert 0.9 <= ways.count(Way.NONE) / 200 <= 0.985
 
 
+def calibrated(labels: int, seed: int, patients: int = 150) -> Predictions:
+    """Labels that follow the model's probabilities."""
+    rng = np.random.default_rng(seed)
+    z = 1.5 * rng.normal(size=(patients, labels))
+    names = tuple(map(str, range(patients)))
+    return Predictions(
+        labels=LabelSpace(kind=Kind.MULTILABEL, names=tuple(f"label {k}" for k in range(labels))),
+        split="test",
+        image_ids=names,
+        groups=names,
+        targets=(rng.random(z.shape) < 1 / (1 + np.exp(-z))).astype(np.float32),
+        logits=z.astype(np.float32),
+    )
+
+
+def needed(predictions: Predictions) -> list[str]:
+    """Labels that most tenths say need recalibration."""
+    rows = recalibrations(predictions)
+    return [r.label for r in rows if max(r.ways, key=lambda w: r.ways[w]) is not Way.NONE]
+
+
+def test_a_right_label_that_chance_makes_look_wrong_is_not_named_among_many(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """With 5 % for each of 14 right labels, one was named in nearly half of all hospitals."""
+    monkeypatch.setattr("medcnn.statistics.recalibration.SIZES", ())
+    many = calibrated(14, 0)
+    alone = np.where(np.arange(14) == 13, many.targets, np.float32(np.nan))
+    assert needed(replace(many, targets=alone)) == ["label 13"]
+    assert needed(many) == []
+
+
+def test_a_label_that_is_clearly_wrong_is_named_among_many(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("medcnn.statistics.recalibration.SIZES", ())
+    many = calibrated(14, 0)
+    wrong = np.where(np.arange(14) == 3, np.float32(1.5), np.float32(0))
+    assert needed(replace(many, logits=many.logits + wrong)) == ["label 3"]
+
+
 def test_a_label_that_another_output_tells_better_is_refitted() -> None:
     z, y = drawn(1000)
     other = 2 * y - 1 + np.random.default_rng(2).normal(size=1000)
@@ -95,6 +137,10 @@ def test_too_few_patients_with_the_label_are_not_tried(simulate) -> None:
     few = tuple(f"{int(y)}-{i % 9}" for i, y in enumerate(many.targets[:, 0]))
     assert recalibrations(many)
     assert recalibrations(replace(many, groups=few)) == []
+    # of 30 patients, each with one image of five that shows it, 6 count as cases with it
+    mixed = np.tile([1.0, 0, 0, 0, 0], 30).astype(np.float32)[:, None]
+    of = tuple(str(i // 5) for i in range(150))
+    assert recalibrations(replace(many.only(np.arange(150)), targets=mixed, groups=of)) == []
 
 
 def test_a_refit_is_offered_by_patients_and_not_by_their_images() -> None:

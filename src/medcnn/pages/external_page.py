@@ -236,8 +236,8 @@ SUMMARY: dict[str, Statement[External]] = {
     ),
     "few to recalibrate": Statement(
         lambda f: (
-            f"No label has ten {f.group_noun}s with it and ten without here, so recalibration was "
-            "not tried."
+            f"Recalibration was not tried: it needs ten {f.group_noun}s with a label and ten "
+            "without, and one with images of both kinds counts in part for each."
         ),
         lambda f: not f.recalibrated,
     ),

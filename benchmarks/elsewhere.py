@@ -2,6 +2,7 @@
 
     nice -n 19 python benchmarks/elsewhere.py [runs] [patients,...]    some minutes
     nice -n 19 python benchmarks/elsewhere.py few [runs]               prevalences, few sick at home
+    nice -n 19 python benchmarks/elsewhere.py classes [runs]           prevalences of three classes
 
 Patients as in benchmarks/coverage.py. At home the AUROC is 0.9 and 20 % are sick; elsewhere it is
 0.8 and 40 % are. For prevalences from answers alone, only the share of the sick differs. Scores per
@@ -11,6 +12,9 @@ of 60,000 patients.
 
 With `few`, 200 patients at home of one image each, of whom 5, 10 or 20 are sick, and 1,000
 elsewhere, of whom 40 % are; sensitivity is 0.9 and specificity 0.95.
+
+With `classes`, 1,500 patients of one image each at home and in a month, whose model calls a class
+with the same probabilities, while the mix of the classes differs.
 """
 
 from __future__ import annotations
@@ -23,6 +27,7 @@ from dataclasses import replace
 import numpy as np
 from coverage import BINARY, SURE, TRUTH, Population, draw
 
+from medcnn.data.labels import Kind, LabelSpace
 from medcnn.statistics import monitoring
 from medcnn.statistics.intervals import group_numbers
 from medcnn.statistics.metrics.table import score
@@ -37,6 +42,9 @@ HOME, ABROAD = Population(auroc=0.9, prevalence=0.2), Population(auroc=0.8, prev
 SHIFTED = Population(auroc=0.9, prevalence=0.4)
 PATIENTS, RULES, ALARM = (30, 60, 120, 300), ("mean", "maximum"), 0.05
 FEW, FEW_HOME, FEW_HERE, FEW_SHARE = (5, 10, 20), 200, 1000, 0.4
+CLASSES = LabelSpace(kind=Kind.MULTICLASS, names=("nevus", "melanoma", "keratosis"))
+MIX_HOME, MIX_HERE, MIX_PATIENTS = (0.67, 0.11, 0.22), (0.39, 0.11, 0.5), 1500
+CALLS = np.array([[0.94, 0.03, 0.03], [0.2, 0.7, 0.1], [0.1, 0.2, 0.7]])
 DIFFER = ("auroc", "brier", "calibration_intercept", "calibration_slope")
 BY_PATIENT = ("auroc", "sensitivity", "specificity", "brier")
 
@@ -137,7 +145,43 @@ def few_sick(runs: int) -> None:
         print(f"| {positives} | {' | '.join(cells)} |", flush=True)
 
 
+def classified(mix: tuple[float, ...], rng: np.random.Generator) -> Predictions:
+    """Patients with one image each, called as `CALLS` says of the row of their class."""
+    truth = rng.choice(3, MIX_PATIENTS, p=mix)
+    called = (rng.random((MIX_PATIENTS, 1)) > CALLS[truth].cumsum(axis=1)).sum(axis=1)
+    names = tuple(map(str, range(MIX_PATIENTS)))
+    return Predictions(
+        labels=CLASSES,
+        split="test",
+        image_ids=names,
+        groups=names,
+        targets=np.eye(3, dtype=np.float32)[truth],
+        logits=5 * np.eye(3, dtype=np.float32)[called],
+    )
+
+
+def classes(runs: int) -> None:
+    """Prints how often intervals of the shares of three classes hold the truth."""
+    held = np.zeros((2, 3))
+    for run in range(runs):
+        rng = np.random.default_rng(run)
+        home, here = classified(MIX_HOME, rng), classified(MIX_HERE, rng)
+        before = replace(said(home), targets=home.targets.astype(float))
+        ends = (
+            [p.estimated for p in prevalences(home, here, resamples=200, seed=run)],
+            monitoring.prevalences(before, said(here), seed=run),
+        )
+        for of, found in zip(held, ends, strict=True):
+            of += [e.low <= share <= e.high for e, share in zip(found, MIX_HERE, strict=True)]
+    print(f"| | {' | '.join(CLASSES.names)} |\n|---|---:|---:|---:|")
+    for name, of in zip(("external", "monitor"), held / runs, strict=True):
+        print(f"| {name} | {' | '.join(f'{share:.3f}' for share in of)} |")
+
+
 def main() -> None:
+    if sys.argv[1:2] == ["classes"]:
+        classes(int(sys.argv[2]) if len(sys.argv) > 2 else 300)
+        return
     if sys.argv[1:2] == ["few"]:
         few_sick(int(sys.argv[2]) if len(sys.argv) > 2 else 300)
         return

@@ -127,9 +127,10 @@ SAYS: dict[str, Statement[Monitored]] = {
     ),
     "prevalence": Statement(
         lambda m: (
-            "Estimated from how often each label is called, with the sensitivity and specificity "
-            f"in {m.reference} (Rogan and Gladen). It holds if only prevalence changed. Labels "
-            "that the model barely distinguishes have no row."
+            "Estimated from how often each label is called, with the confusion matrix of "
+            f"{m.reference} (black box shift estimation; for a label that excludes no other, Rogan "
+            "and Gladen). It holds if only prevalence changed. Labels that the model barely "
+            "distinguishes have no row."
         ),
         lambda m: bool(m.prevalences),
     ),

@@ -24,6 +24,8 @@ from numpy.typing import NDArray
 
 from medcnn.data.labels import LabelSpace
 from medcnn.statistics.decisions import Readout, certainty
+from medcnn.statistics.implied import implied_shares, tables
+from medcnn.statistics.intervals import often_undefined
 from medcnn.statistics.strangeness import COLUMNS, FACTS, USUAL, VERDICTS
 from medcnn.system.errors import NO_IMAGE, DataError, listed
 from medcnn.system.files import heading, plain
@@ -294,17 +296,15 @@ class Prevalence:
 
 
 LEAST_INFORMED = 0.2
-"""Of sensitivity + specificity - 1: below it, calls say too little of prevalence."""
+"""Of sensitivity + specificity - 1: below it, calls say too little of a label's prevalence."""
 
 
 def prevalences(before: Said, now: Said, *, seed: int = 0) -> list[Prevalence]:
     """For labels that validation can tell; none if it has no truth.
 
-    Holds if only prevalence changed, so that sensitivity and specificity are those of validation.
-
-    Source:
-        Rogan and Gladen 1978, Am J Epidemiol 107(1); 95 % intervals by drawing the patients of both
-        tables 1,000 times.
+    Holds if only prevalence changed. Exclusive classes have no row if validation lacks one of them:
+    nobody knows how it would be called. 95 % intervals by drawing the patients of both tables 1,000
+    times.
     """
     if before.targets is None or not now.count:
         return []
@@ -313,46 +313,32 @@ def prevalences(before: Said, now: Said, *, seed: int = 0) -> list[Prevalence]:
     times = [
         _times_drawn(s.patients[rows], draw) for s, rows in zip((before, now), kept, strict=True)
     ]
+    targets, calls = before.targets[kept[0]], before.decisions[kept[0]]
+    patients, names = before.patients[kept[0]], before.labels.outputs
     found = []
-    for k, label in enumerate(before.labels.outputs):
-        target, called = before.targets[kept[0], k], before.decisions[kept[0], k]
-        new = now.decisions[kept[1], k]
-        known, read = np.isfinite(target) & np.isfinite(called), np.isfinite(new)
-        images = known.sum() / max(1, len(np.unique(before.patients[kept[0]][known])))
-        with np.errstate(all="ignore"):
-            of = times[0][:, known]
-            sens, false = (
-                _called(of * side, called[known], images, draw)
-                for side in (target[known], 1 - target[known])
-            )
-            often = (times[1][:, read] * new[read]).sum(1) / times[1][:, read].sum(1)
-            estimates = ((often - false) / (sens - false)).clip(0, 1)
-        if not sens[0] - false[0] >= LEAST_INFORMED or not np.isfinite(estimates[0]):
+    for columns in tables(len(names), before.labels.exclusive):
+        truth = (targets[:, columns], calls[:, columns], patients)
+        new = now.decisions[kept[1]][:, columns]
+        once = implied_shares(truth, new, [t[:1] for t in times])[0].clip(0, 1)
+        drawn = implied_shares(truth, new, [t[1:] for t in times], draw).clip(0, 1)
+        if not np.isfinite(once).all() or often_undefined(drawn):
             continue
-        drawn = estimates[1:][np.isfinite(estimates[1:])]
-        low, high = np.quantile(drawn, (0.025, 0.975))
-        was = float(target[known].mean())
-        numbers = {
-            "before": was,
-            "now": float(estimates[0]),
-            "low": float(low),
-            "high": float(high),
-        }
-        found.append(Prevalence(label=label, **numbers))
+        low, high = np.nanquantile(drawn, (0.025, 0.975), axis=0)
+        for at, k in enumerate(columns):
+            known = np.isfinite(targets[:, k]) & np.isfinite(calls[:, k])
+            ill, called = targets[known, k] == 1, calls[known, k]
+            if not called[ill].mean() - called[~ill].mean() >= LEAST_INFORMED:
+                continue
+            found.append(
+                Prevalence(
+                    label=names[k],
+                    before=float(ill.mean()),
+                    now=float(once[at]),
+                    low=float(low[at]),
+                    high=float(high[at]),
+                )
+            )
     return found
-
-
-def _called(times: Floats, called: Floats, images: float, draw: np.random.Generator) -> Floats:
-    """[1001]: the share called, by how often each image counts [1001, N].
-
-    Each resample has one patient more, called or not by chance: a few who are all called look the
-    same in every resample, though the next may not be.
-    """
-    total = times.sum(1)
-    more = np.where(total > 0, images, 0)
-    more[0] = 0  # the estimate itself
-    yes = draw.random(len(times)) < 0.5
-    return np.asarray(((times * called).sum(1) + more * yes) / (total + more))
 
 
 def _times_drawn(patients: NDArray[np.int64], draw: np.random.Generator) -> Floats:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from medcnn.statistics.differences import Difference, two_sided
 from medcnn.statistics.estimates import Estimate
+from medcnn.statistics.implied import implied_shares, tables
 from medcnn.statistics.intervals import (
     TAIL,
     Floats,
@@ -35,8 +36,6 @@ COMPARED = (
     *("calibration_intercept", "calibration_slope", "brier"),
 )
 RESAMPLES = 1000
-MOST_CONDITION = 1e3
-"""Of a confusion matrix that can be inverted."""
 
 
 def transported(
@@ -205,21 +204,13 @@ class Prevalence:
 def prevalences(
     there: Predictions, here: Predictions, *, resamples: int = RESAMPLES, seed: int = 0
 ) -> list[Prevalence]:
-    """Black box shift estimation: how often each answer is given here, seen through the confusion
-    matrix of there.
-
-    Exclusive classes all at once; otherwise each label on its own, which is Rogan and Gladen's.
-
-    Sources: Lipton, Wang and Smola 2018, ICML; Rogan and Gladen 1978, Am J Epidemiol 107(1).
-    """
+    """How often each label is there here, by the answers here and the confusion matrix of there."""
     weights = [
         resampling_weights(p.groups, resamples, seed + i) for i, p in enumerate((there, here))
     ]
     ones = [np.ones((1, len(p.groups))) for p in (there, here)]
     labels, found = there.labels, []
-    outputs = range(len(labels.outputs))
-    tables = [list(outputs)] if labels.exclusive else [[k] for k in outputs]
-    for columns in tables:
+    for columns in tables(len(labels.outputs), labels.exclusive):
         judged = here.only(np.flatnonzero(_answering(here, columns)))
         once = _shares(there, here, columns, ones)[0]
         draw = np.random.default_rng((seed, len(weights)))
@@ -305,32 +296,9 @@ def _shares(
     weights: Sequence[NDArray[Any]],
     draw: np.random.Generator | None = None,
 ) -> Floats:
-    """Estimated shares [R, labels]; nan where the confusion matrix cannot be inverted.
-
-    Args:
-        draw: where patients of home are resampled. Each label there gets one patient more, whose
-            answer is drawn: a few patients who are all called right look the same in every
-            resample, though the next may not be.
-    """
+    """`implied_shares` of the assessed images here [R, labels]."""
     parts = (there.targets, there.decisions, here.decisions)
     target, said, answers = (v[:, columns].astype(np.float64) for v in parts)
-    if len(columns) == 1:  # a label, and its absence
-        target, said, answers = (np.hstack([v, 1 - v]) for v in (target, said, answers))
-    known = ~np.isnan(target).any(axis=1)
-    own = weights[0][:, known].astype(np.float64)
-    cells = np.einsum("rn,ni,nj->rij", own, said[known], target[known])
-    if draw is not None:
-        images = known.sum() / max(1, len({there.groups[i] for i in np.flatnonzero(known)}))
-        answer = draw.integers(cells.shape[1], size=(len(cells), 1, cells.shape[2]))
-        more = np.arange(cells.shape[1])[:, None] == answer
-        cells += images * more * (cells.sum(axis=1, keepdims=True) > 0)
-    cells = cells / np.maximum(cells.sum(axis=1, keepdims=True), 1e-12)  # answers, given the truth
     asked = _answering(here, columns)
-    given = weights[1][:, asked].astype(np.float64) @ answers[asked]
-    total = given.sum(axis=1, keepdims=True)
-    given = given / np.where(total > 0, total, np.nan)
-    found = np.full(given.shape, np.nan)
-    usable = np.linalg.cond(cells) < MOST_CONDITION
-    if usable.any():
-        found[usable] = np.linalg.solve(cells[usable], given[usable][..., None])[..., 0]
-    return found
+    truth = (target, said, group_numbers(there.groups)[0])
+    return implied_shares(truth, answers[asked], (weights[0], weights[1][:, asked]), draw)

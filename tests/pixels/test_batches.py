@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import ctypes
 import os
 import platform
 import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,7 +15,13 @@ import torch
 
 from medcnn.data.manifest import Manifest
 from medcnn.images.preprocessing import Fit, Preprocessing
-from medcnn.pixels.batches import batches, epoch_order, image_keys, num_batches
+from medcnn.pixels.batches import (
+    batches,
+    epoch_order,
+    image_keys,
+    keep_freed_memory,
+    num_batches,
+)
 from medcnn.pixels.opening import open_store
 
 CPU = torch.device("cpu")
@@ -100,3 +108,30 @@ for keep in (lambda: None, keep_freed_memory):
     said = subprocess.run([sys.executable, "-c", measure], capture_output=True, check=True)
     before, after = map(int, said.stdout.split())
     assert before > 9000 > 1000 > after
+
+
+@pytest.mark.parametrize(
+    ("most", "in_force"),
+    [
+        (1 << 40, {-3: 1 << 30, -1: 1 << 30}),
+        (32 << 20, {-3: 32 << 20, -1: 1 << 30}),
+        (0, {}),
+    ],
+    ids=["glibc 2.35", "glibc 2.34", "a glibc that takes none"],
+)
+def test_an_older_glibc_keeps_as_much_freed_memory_as_it_can(
+    most: int, in_force: dict[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Blocks of more than 128 kB would be returned if only M_TRIM_THRESHOLD (-1) were set."""
+    kept: dict[int, int] = {}
+
+    def mallopt(what: int, value: int) -> int:
+        if what == -3 and value > most:
+            return 0
+        kept[what] = value
+        return 1
+
+    monkeypatch.setattr(platform, "libc_ver", lambda: ("glibc", ""))
+    monkeypatch.setattr(ctypes, "CDLL", lambda _: SimpleNamespace(mallopt=mallopt))
+    keep_freed_memory.__wrapped__()
+    assert kept == in_force

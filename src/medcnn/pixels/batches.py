@@ -150,8 +150,10 @@ def keep_freed_memory() -> None:
     """
     if platform.libc_ver()[0] == "glibc":
         libc = ctypes.CDLL(None)
-        for threshold in (M_MMAP_THRESHOLD, M_TRIM_THRESHOLD):
-            libc.mallopt(threshold, 1 << 30)
+        # before 2.35, glibc takes no more than 32 MB for the first; the second alone would fix the
+        # first at 128 kB
+        if any(libc.mallopt(M_MMAP_THRESHOLD, most) for most in (1 << 30, 32 << 20)):
+            libc.mallopt(M_TRIM_THRESHOLD, 1 << 30)
 
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3

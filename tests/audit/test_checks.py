@@ -119,8 +119,16 @@ def test_a_dicom_with_text_in_its_pixels_goes_into_quarantine(bench: Any) -> Non
     dataset.save_as(clean.root / "a.dcm")
     audit = bench.audited(bench.with_record(clean, 0, path="a.dcm"))
     assert "BurnedInAnnotation is YES" in audit.bad[0]
-    assert ("tag PatientName", "1", "1") in bench.finding(audit, "persons").rows
+    assert ("tag PatientName", "1", "image 1") in bench.finding(audit, "persons").rows
     assert "mustermann" not in (text(audit) + html(audit)).lower()
+
+
+def test_a_person_in_a_column_is_found_by_the_lines_of_the_table(bench: Any) -> None:
+    clean = bench.make(12)
+    for row, line in ((3, 43), (7, 99)):
+        clean = bench.with_record(clean, row, line=line, attributes={"born": "1.1.70"})
+    found = bench.finding(bench.audited(clean), "persons")
+    assert ("column born", "2", "line 43, line 99") in found.rows
 
 
 @pytest.mark.fault

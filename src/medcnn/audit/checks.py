@@ -21,6 +21,7 @@ from medcnn.audit.finding import (
     classes_of,
     counted,
     group_name,
+    place,
 )
 from medcnn.audit.headers import TOP
 from medcnn.audit.pairs import (
@@ -226,8 +227,8 @@ def person_is_named(of: Examined) -> Iterator[Finding]:
     """Names of people in tags, paths, columns or patient ids. They are never shown."""
     where: dict[str, list[int]] = defaultdict(list)
     for row, f in enumerate(of.looks.facts):
-        for place in f.persons:
-            where["folder or file name" if place == "path" else f"tag {place}"].append(row)
+        for found_in in f.persons:
+            where["folder or file name" if found_in == "path" else f"tag {found_in}"].append(row)
     for row, r in enumerate(of.manifest.records):
         group = r.own_group if of.manifest.grouped else ""
         if looks_real(group) or names_in_path(group, (), IMAGING_WORDS):
@@ -237,8 +238,8 @@ def person_is_named(of: Examined) -> Iterator[Finding]:
                 where[f"column {column}"].append(row)
     if where:
         rows = [
-            (place, f"{len(found):,}", ", ".join(str(r + 1) for r in found[:8]))
-            for place, found in sorted(where.items())
+            (found_in, f"{len(found):,}", ", ".join(place(of.manifest, r) for r in found[:8]))
+            for found_in, found in sorted(where.items())
         ]
         count = len({r for found in where.values() for r in found})
         yield Finding(
@@ -249,7 +250,7 @@ def person_is_named(of: Examined) -> Iterator[Finding]:
             "place of a photograph. It is not repeated here.",
             advice="De-identify the files and the table before using them any further (PS3.15 "
             "Annex E lists what to remove).",
-            columns=("where", "images", "first rows of the table"),
+            columns=("where", "images", "first of them"),
             rows=tuple(rows),
         )
 

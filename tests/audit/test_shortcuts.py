@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from medcnn.audit.finding import Severity
+from medcnn.audit.headers import DEPTH, POLARITY, TOP
 from medcnn.audit.shortcuts import distinguished, encoded, shortcuts_of
 from medcnn.audit.thumbnails import Facts, Looks
 from medcnn.audit.traits import associations, binned
@@ -139,6 +140,18 @@ def test_classes_from_two_kinds_of_file_alarm(bench: Any) -> None:
     made = bench.finding(audit, "made")
     assert made.title == "Classes differ in format, photometric"
     assert ("format", "JPEG", "42", "100%", "ill", "1.00", "0.005") in made.rows
+
+
+@pytest.mark.parametrize(("trait", "told"), [(DEPTH, True), (TOP, False), (POLARITY, False)])
+def test_a_file_without_its_pixels_tells_only_how_it_was_made(trait: str, told: bool) -> None:
+    """The highest value is one of the pixels, and a fault of the header is a finding of its own."""
+    manifest, looks = pair_of(200)
+    labels = manifest.targets().argmax(axis=1)
+    facts = tuple(
+        replace(f, traits={**f.traits, trait: str(1000 + label)})
+        for f, label in zip(looks.facts, labels, strict=True)
+    )
+    assert ("file" in by_source(manifest, replace(looks, facts=facts))) is told
 
 
 def test_two_hospitals_are_told_apart_by_what_differs_and_not_by_chance() -> None:

@@ -47,9 +47,9 @@ def file_tells(of: Examined) -> Iterator[Finding]:
             check="file_tells",
             severity=Severity.WARN,
             title=f"The file alone, without its pixels, predicts the label: {_auroc(cue)}",
-            meaning=f"Format, size, bit depth and scanner suffice to distinguish {_best(cue)}. "
-            "Classes come from different sources, and a network can score well here by "
-            "recognising the source; it will fail elsewhere.",
+            meaning="Format, size, bit depth, photometric and scanner suffice to distinguish "
+            f"{_best(cue)}. Classes come from different sources, and a network can score well here "
+            "by recognising the source; it will fail elsewhere.",
             advice="Take all classes from the same sources. Otherwise keep one source as the test "
             "split (data.split), and trust only that score.",
             columns=_TRAIT_COLUMNS,

@@ -14,6 +14,8 @@ from medcnn.audit.person_names import looks_assigned, looks_real, words_of_name
 from medcnn.images.reading import is_dicom, kind_of
 
 SCANNER, DEPTH, COLOUR, FORMAT, SIZE = "scanner", "bit depth", "photometric", "format", "size"
+# How a file was made. What follows is found in its pixels, or is a fault of its header.
+MADE = (FORMAT, SIZE, DEPTH, COLOUR, SCANNER)
 # Present only if a header contradicts itself.
 POLARITY = "polarity"
 # The highest stored value of 16-bit grey samples.

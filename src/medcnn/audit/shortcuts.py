@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from medcnn.audit.headers import SIZE
+from medcnn.audit.headers import MADE, SIZE
 from medcnn.audit.thumbnails import COLOUR_PX, Looks
 from medcnn.data.manifest import Manifest
 from medcnn.statistics.estimates import Estimate
@@ -109,7 +109,7 @@ def _features(manifest: Manifest, looks: Looks, rows: NDArray[np.int64]) -> dict
     facts = [looks.facts[i].traits for i in rows]
     made: list[dict[str, str]] = []
     for traits in facts:
-        kept = {k: v for k, v in traits.items() if k not in ("seen", SIZE)}
+        kept = {k: v for k, v in traits.items() if k in MADE and k != SIZE}
         width, _, height = traits.get(SIZE, "").partition("x")
         if width.isdigit() and height.isdigit():
             w, h = np.log2([float(width), float(height)])

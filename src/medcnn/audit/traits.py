@@ -11,14 +11,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from medcnn.audit.headers import COLOUR, DEPTH, FORMAT, SCANNER, SIZE
+from medcnn.audit.headers import MADE
 from medcnn.audit.shortcuts import number_of
 from medcnn.audit.thumbnails import Looks
 from medcnn.data.manifest import Manifest
 
 Floats = NDArray[np.float64]
 
-FILE_TRAITS = (FORMAT, SIZE, DEPTH, COLOUR, SCANNER)
 PERMUTATIONS = 199
 MOST_VALUES = 12
 
@@ -42,7 +41,7 @@ class Association:
 
 def file_traits(looks: Looks) -> dict[str, list[str]]:
     """Trait -> its value for every record, "" if unknown."""
-    return {t: [f.traits.get(t, "") for f in looks.facts] for t in FILE_TRAITS}
+    return {t: [f.traits.get(t, "") for f in looks.facts] for t in MADE}
 
 
 def columns(manifest: Manifest) -> dict[str, list[str]]:

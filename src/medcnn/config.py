@@ -236,7 +236,7 @@ READING = tuple(f.name for f in dataclasses.fields(ReadingConfig))
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AuditLimits:
-    """What the audit allows, and whether near-duplicates are searched."""
+    """What the audit allows, and whether near-duplicates are listed."""
 
     max_bad: int = within(0)
     allow: tuple[str, ...]

@@ -94,14 +94,48 @@ def test_a_large_set_is_searched_in_cells_which_find_what_all_against_all_finds(
     compared = 0
     real = duplicates._candidates
 
-    def counting(left: np.ndarray, right: np.ndarray) -> Any:
+    def counting(left: np.ndarray, right: np.ndarray, *crowd: Any) -> Any:
         nonlocal compared
         compared += len(left) * len(right)
-        return real(left, right)
+        return real(left, right, *crowd)
 
     monkeypatch.setattr(duplicates, "_candidates", counting)
     assert find(greys, range(len(greys)), str) == every
     assert compared < len(greys) ** 2
+
+
+def cropped(grey: np.ndarray) -> np.ndarray:
+    box = (1, 1, 63, 63)
+    return np.asarray(Image.fromarray(grey).resize((64, 64), Image.Resampling.BILINEAR, box=box))
+
+
+def film(grey: np.ndarray, frames: int) -> list[np.ndarray]:
+    noise = np.random.default_rng(1).normal(0, 1.5, (frames, 64, 64))
+    return list((grey + noise).clip(0, 255).astype(np.uint8))
+
+
+@pytest.mark.fault
+@pytest.mark.parametrize("exhaustive", [20_000, 50], ids=["all against all", "in cells"])
+@pytest.mark.parametrize("turn", [0, 1], ids=["as it is", "mirrored"])
+@pytest.mark.parametrize("copies", [1, 12])
+def test_a_cropped_copy_of_a_film_is_found_wherever_it_stands_in_the_table(
+    copies: int, turn: int, exhaustive: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Row 77. Each frame has more partners in its film than candidates are kept."""
+    monkeypatch.setattr(duplicates, "EXHAUSTIVE", exhaustive)
+    unlike = hills(140)
+    frames = film(unlike[0], 12)
+    outside = film(turns.turned(cropped(unlike[0])[None], turn)[0], copies)
+    greys = np.stack([*outside, *unlike[1:], *frames])
+    across = {}
+    for order in (np.arange(len(greys)), np.arange(len(greys))[::-1]):
+        pairs = find(greys[order], range(len(greys)), lambda row: "")
+        rows = {tuple(sorted((order[p.first], order[p.second]))): p.turn for p in pairs}
+        found = {pair: t for pair, t in rows.items() if pair[0] < copies <= pair[1]}
+        assert {first for first, _ in found} == set(range(copies))
+        assert set(found.values()) == {turns.WORDS[turn]}
+        assert not across or rows == across
+        across = rows
 
 
 @pytest.mark.parametrize("exhaustive", [20_000, 100], ids=["all against all", "in cells"])
@@ -158,6 +192,24 @@ def test_no_cell_is_large_however_alike_the_images_are() -> None:
 def test_without_the_search_equal_images_are_still_found(bench: Any) -> None:
     greys = greys_of(bench, 1, 2, 1)
     assert len(find(greys, range(3), lambda row: "equal", near=False)) == 1
+
+
+@pytest.mark.fault
+def test_without_the_search_a_jpeg_and_its_decoded_png_in_two_splits_are_still_refused(
+    bench: Any,
+) -> None:
+    """Row 76. The JPEG is decoded at a half for its thumbnail, which differs by a level."""
+    clean = bench.make(12)
+    whole, near = clean.root / "a.jpg", clean.root / "near.jpg"
+    Image.fromarray(bench.drawing(70, 512)).save(whole, quality=92)
+    Image.open(whole).save(clean.root / "b.png")
+    Image.open(whole).save(near, quality=70)
+    copied = clean
+    for row, file in ((0, "a.jpg"), (5, "b.png"), (11, "near.jpg")):
+        copied = bench.with_record(copied, row, path=file, target=clean.records[0].target)
+    audit = bench.audited(copied, copies=False)
+    assert bench.finding(audit, "pixels").shown == ((0, 5),)
+    assert bench.checks(audit).isdisjoint({"copies", "twice"})
 
 
 def test_grey_that_is_stored_as_colour_has_the_digest_of_grey(bench: Any) -> None:

@@ -139,11 +139,11 @@ def test_the_tour_takes_no_more_than_an_afternoon() -> None:
 
 # Lines that a room may have. One that needs more says in a decision what it deleted.
 ROOMS = {
-    "audit": 2_552,
+    "audit": 2_574,
     "cli": 1_748,
     "clinic": 3_164,
     "data": 9_199,
-    "images": 4_778,
+    "images": 4_803,
     "models": 6_406,
     "pages": 7_427,
     "pixels": 1_977,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from io import BytesIO
 
 import numpy as np
@@ -78,6 +79,82 @@ def test_a_photograph_says_which_camera_and_whether_where() -> None:
         "photometric": "grey",
         "scanner": "Topcon TRC-NW8",
     }
+
+
+OWNER, EXIF_IFD = 0xA430, 0x8769
+
+
+def photograph(kind: str, owner: str = "Jane Doe") -> bytes:
+    """With the owner's name where cameras write it; a HEIC is an AVIF by another name, whose
+    pixels are not looked at."""
+    exif, buffer = Image.Exif(), BytesIO()
+    exif[271] = "Canon"
+    exif.get_ifd(EXIF_IFD)[OWNER] = owner
+    exif.load(exif.tobytes())
+    picture = Image.fromarray(np.zeros((64, 48, 3), np.uint8))
+    picture.save(buffer, "AVIF" if kind == "HEIC" else kind, exif=exif)
+    data = buffer.getvalue()
+    if kind == "HEIC":
+        (length,) = struct.unpack_from(">I", data)
+        data = data[:length].replace(b"avif", b"heic") + data[length:]
+    return data
+
+
+def with_exif_last(png: bytes) -> bytes:
+    at = png.index(b"eXIf") - 4
+    end = at + 12 + struct.unpack_from(">I", png, at)[0]
+    return png[:at] + png[end:-12] + png[at:end] + png[-12:]
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "TIFF", "WEBP", "AVIF", "HEIC"])
+def test_the_owner_of_a_camera_is_found_where_cameras_write_it(kind: str) -> None:
+    if kind == "HEIC":
+        pytest.importorskip("pi_heif")
+    header = read_header(photograph(kind), "x")
+    assert header.persons == ("CameraOwnerName",)
+    assert header.traits["scanner"] == "Canon"
+    assert header.traits["format"] == kind
+    assert "Jane" not in str(header.traits)
+    assert read_header(photograph(kind, owner=" " * 16), "x").persons == ()
+
+
+def test_exif_behind_the_pixels_of_a_png_is_found() -> None:
+    assert read_header(with_exif_last(photograph("PNG")), "x").persons == ("CameraOwnerName",)
+
+
+@pytest.mark.fault
+def test_a_header_is_read_without_the_pixels_that_would_exhaust_memory(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Row 42."""
+    from medcnn.images import limits
+
+    picture = photograph("PNG")
+    monkeypatch.setattr(Image.core, "zip_decoder", None)
+    assert read_header(picture, "x.png").traits["size"] == "48x64"
+    opened = []
+    monkeypatch.setattr(Image, "open", lambda *_: opened.append(1))
+    monkeypatch.setattr(limits, "MAX_PIXELS", 48 * 64 - 1)
+    for kind in ("WEBP", "AVIF"):
+        assert read_header(photograph(kind), "x").traits == {}
+    assert not opened
+
+
+@pytest.mark.fault
+def test_a_deflated_header_is_read_and_a_bomb_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Row 42."""
+    import pydicom
+
+    from medcnn.images import dicom
+
+    dataset, buffer = pydicom.dcmread(BytesIO(_dicom(PatientName="MUELLER"))), BytesIO()
+    dataset.file_meta.TransferSyntaxUID = pydicom.uid.DeflatedExplicitVRLittleEndian
+    dataset.save_as(buffer)
+    header = read_header(buffer.getvalue(), "x.dcm")
+    assert header.persons == ("PatientName",)
+    assert header.traits["size"] == "128x128"
+    monkeypatch.setattr(dicom, "MAX_INFLATED_BYTES", 1000)
+    assert read_header(buffer.getvalue(), "x.dcm").traits == {}
 
 
 def test_what_has_no_header_has_no_traits() -> None:

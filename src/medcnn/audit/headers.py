@@ -11,7 +11,8 @@ from typing import Any
 from PIL import Image, UnidentifiedImageError
 
 from medcnn.audit.person_names import looks_assigned, looks_real, words_of_name
-from medcnn.images.reading import is_dicom, kind_of
+from medcnn.images.png import without_pixels
+from medcnn.images.reading import is_dicom, kind_of, refuse_large
 
 SCANNER, DEPTH, COLOUR, FORMAT, SIZE = "scanner", "bit depth", "photometric", "format", "size"
 # How a file was made. What follows is found in its pixels, or is a fault of its header.
@@ -67,6 +68,8 @@ TAGS = (
 # EXIF 2.3, tables 4 and 12: who made the picture, and where.
 EXIF_PERSON = {315: "Artist", 0xA430: "CameraOwnerName", 0x9C9D: "XPAuthor", 34853: "GPSInfo"}
 EXIF_MAKE, EXIF_MODEL = 271, 272
+# EXIF 2.3, 4.6.3: where the owner's name lies, among the settings of the exposure.
+EXIF_IFD = 0x8769
 
 BURNED_IN = "BurnedInAnnotation is YES: the pixels may contain text about the patient"
 
@@ -108,30 +111,49 @@ def read_header(data: bytes, name: str) -> Header:
 
 
 def _of_raster(data: bytes, kind: str) -> Header:
+    if kind == "HEIC":
+        from medcnn.images.heif import exif_of
+
+        exif = Image.Exif()
+        exif.load(exif_of(data))
+        return _with_exif({FORMAT: kind}, exif)
+    refuse_large(data, kind)
     try:
-        opened = Image.open(BytesIO(data))
+        opened = Image.open(BytesIO(without_pixels(data) if kind == "PNG" else data))
     except UnidentifiedImageError:
-        # these two have other readers; a damaged file has no header
-        return Header(traits={FORMAT: kind} if kind in ("HEIC", "NIfTI") else {})
+        # it has another reader; a damaged file has no header
+        return Header(traits={FORMAT: kind} if kind == "NIfTI" else {})
     with opened as image:
-        exif = image.getexif()
         bits = {"1": 1, "F": 32, "I": 32}.get(image.mode, 16 if image.mode[:2] == "I;" else 8)
-        camera = " ".join(str(exif[t]).strip("\0 ") for t in (EXIF_MAKE, EXIF_MODEL) if exif.get(t))
         traits = {
             FORMAT: str(image.format),
             SIZE: f"{image.width}x{image.height}",
             DEPTH: str(bits),
             COLOUR: "grey" if image.mode[0] in "1LIF" else "colour",
         }
-        persons = [word for tag, word in EXIF_PERSON.items() if exif.get(tag)]
+        return _with_exif(traits, Image.Image.getexif(image))  # that of a PNG decodes it
+
+
+def _with_exif(traits: dict[str, str], exif: Image.Exif) -> Header:
+    inner = exif.get_ifd(EXIF_IFD)
+
+    def said(tag: int) -> str:
+        # cameras fill what nobody entered with zeros or blanks
+        return str(exif.get(tag) or inner.get(tag) or "").strip("\0 ")
+
+    camera = " ".join(said(t) for t in (EXIF_MAKE, EXIF_MODEL) if said(t))
+    persons = [word for tag, word in EXIF_PERSON.items() if said(tag)]
     return Header(traits=traits | ({SCANNER: camera} if camera else {}), persons=tuple(persons))
 
 
 def _of_dicom(data: bytes) -> Header:
     import pydicom
 
+    from medcnn.images.dicom import deflated_at, inflated
     from medcnn.images.grayscale import contradiction
 
+    if at := deflated_at(data):
+        data = inflated(data[at:])
     dataset: Any = pydicom.dcmread(
         BytesIO(data), stop_before_pixels=True, specific_tags=list(TAGS), force=True
     )

@@ -36,7 +36,7 @@ from medcnn.system.privacy import keyed
 from medcnn.system.progress import log, track
 
 # Increased whenever the same file would give another look.
-LOOKS_VERSION = 6
+LOOKS_VERSION = 7
 GREY_PX, COLOUR_PX = 64, 32
 FACTS_BYTES = 1024
 LOOK_BYTES = GREY_PX**2 + 3 * COLOUR_PX**2 + FACTS_BYTES

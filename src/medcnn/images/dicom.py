@@ -116,7 +116,7 @@ def open_dataset(data: bytes) -> pydicom.Dataset:
 
     If the meta information is missing, the first element shows the encoding.
     """
-    deflated = _deflated_at(data)
+    deflated = deflated_at(data)
     # force: the caller has checked that the bytes begin like a data set
     dataset = pydicom.dcmread(BytesIO(inflated(data[deflated:]) if deflated else data), force=True)
     if not dataset:
@@ -135,7 +135,7 @@ def open_dataset(data: bytes) -> pydicom.Dataset:
     return dataset
 
 
-def _deflated_at(data: bytes) -> int:
+def deflated_at(data: bytes) -> int:
     """Where the deflated data set begins (PS3.5 A.5); 0 if the file is not deflated."""
     at, syntax = 132 if data[128:132] == b"DICM" else 0, b""
     # group 2 is always explicit little endian (PS3.10 7.1); OB and UN have the long length

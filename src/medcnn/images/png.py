@@ -71,6 +71,17 @@ def checked(data: bytes) -> Png:
     )
 
 
+def without_pixels(data: bytes) -> bytes:
+    """The header and EXIF of a PNG, which may follow its pixels, for readers that would decode
+    these to find it. Raises as `checked` does."""
+    oriented = [
+        _chunk(kind, body)
+        for kind, body in _chunks(data)
+        if kind in (b"IHDR", b"eXIf") or (kind in TEXT and body.startswith(ORIENTED))
+    ]
+    return b"".join([SIGNATURE, *oriented, _chunk(b"IDAT", b""), _chunk(b"IEND", b"")])
+
+
 def cleared(pixels: Pixels, png: Png) -> Pixels:
     """Black where a pixel has the one level or colour that tRNS calls transparent.
 

@@ -189,12 +189,9 @@ def _decode(
             if codecs.jpeg2000_of(data).bits != 8:
                 return codecs.read_jpeg2000(data, spread)
             return read_raster(data, "JPEG2000", spread)
-        case "WebP":
-            refuse_large_webp(data)
-            return read_raster(data, "WEBP", spread)
-        case "AVIF":
-            refuse_large_heif(data)
-            return read_raster(data, "AVIF", spread)
+        case "WebP" | "AVIF" as kind:
+            refuse_large(data, kind)
+            return read_raster(data, kind.upper(), spread)
         case "HEIC":
             from medcnn.images.heif import read_heif
 
@@ -202,6 +199,14 @@ def _decode(
         case "NIfTI":
             return read_nifti(data, spread)
     raise ImageError(_stranger(data))
+
+
+def refuse_large(data: bytes, kind: str) -> None:
+    """Raises ImageError if pillow would allocate too much as soon as it opens the file."""
+    if kind == "WebP":
+        refuse_large_webp(data)
+    elif kind == "AVIF":
+        refuse_large_heif(data)
 
 
 def kind_of(data: bytes) -> str:

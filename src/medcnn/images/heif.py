@@ -35,7 +35,7 @@ def read_heif(data: bytes) -> Pixels:
 
 def exif_of(data: bytes) -> bytes:
     """The EXIF of its picture, or nothing; raises as `read_heif` does."""
-    return _opened(data).info.get("exif") or b""
+    return bytes(_opened(data).info.get("exif") or b"")
 
 
 def _opened(data: bytes) -> Any:

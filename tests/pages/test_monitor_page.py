@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from medcnn.pages.monitor_page import SAYS, Monitored, monitor_page, sentences
-from medcnn.statistics.monitoring import Change, Prevalence, Size
+from medcnn.statistics.monitoring import MOST_IMAGES, Change, Prevalence, Size
 
 
 def change(question: str = "certainty", **more: Any) -> Change:
@@ -39,6 +39,7 @@ MONTHS = {
         CALM, prevalences=(Prevalence(label="yes", before=0.2, now=0.4, low=0.3, high=0.5),)
     ),
     "nothing": replace(CALM, changes=()),
+    "thinned": replace(CALM, images=(MOST_IMAGES, 80)),
 }
 MADE = {
     "look": {"look"},

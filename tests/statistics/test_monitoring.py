@@ -15,6 +15,7 @@ from medcnn.statistics.monitoring import (
     Change,
     Said,
     Size,
+    _some,
     changes,
     prevalences,
     read_said,
@@ -120,6 +121,30 @@ def test_many_images_are_drawn_by_patient(monkeypatch: pytest.MonkeyPatch) -> No
     draw = np.random.default_rng(5)
     found = changes(said(draw, 500), said(draw, 500))
     assert all(30 < c.images <= 100 for c in found)
+
+
+def test_a_change_of_every_patient_is_named_however_many_images_they_have(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("medcnn.statistics.monitoring.MOST_IMAGES", 250)
+    monkeypatch.setattr("medcnn.statistics.monitoring.EXCHANGES", 300)
+    draw = np.random.default_rng(7)
+    before, now = (said(draw, 30, most_images=100, shift=shift) for shift in (0, 3))
+    found = {c.question: c for c in changes(before, now)}
+    assert found["first"].calls(0.05)
+    assert found["first"].images == now.compared == 250
+    assert not found["other"].calls(0.05)
+
+
+def test_of_many_images_each_patient_keeps_one_and_the_others_their_share(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("medcnn.statistics.monitoring.MOST_IMAGES", 200)
+    of = np.repeat(np.arange(102), [1] * 100 + [300, 900])
+    many = replace(said(np.random.default_rng(8), 1), patients=of)
+    left = np.bincount(of[_some(many, np.random.default_rng(0))], minlength=102)
+    assert left[:100].tolist() == [1] * 100
+    assert left[100:].tolist() == [25, 75]
 
 
 @pytest.mark.parametrize(

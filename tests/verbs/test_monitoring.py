@@ -46,6 +46,17 @@ def test_it_says_when_to_look_and_when_not(folder: Path, capsys) -> None:
     assert "Prevalence" in page
 
 
+def test_the_page_counts_the_images_that_were_compared(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("medcnn.statistics.monitoring.MOST_IMAGES", 150)
+    monkeypatch.setattr("medcnn.pages.monitor_page.MOST_IMAGES", 150)
+    assert run("monitor", "run", "april.csv") == 0
+    page = Path("monitor/monitor.html").read_text(encoding="utf-8")
+    assert "150 images compared with 150 images of validation" in page
+    assert "of as many patients as possible" in page
+
+
 def test_few_patients_and_unknown_models_are_said(folder: Path, capsys) -> None:
     few = Predictions.read(Path("april.csv")).only(range(12))
     replace(few, provenance={}, groups=few.image_ids).write(Path("few.csv"))

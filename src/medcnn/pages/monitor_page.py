@@ -9,7 +9,13 @@ from functools import partial
 from medcnn.pages.facts import Statement, say
 from medcnn.pages.format import counted, number, p_text, percent, short
 from medcnn.pages.page import rendered
-from medcnn.statistics.monitoring import FEWEST_PATIENTS, Change, Prevalence, Size
+from medcnn.statistics.monitoring import (
+    FEWEST_PATIENTS,
+    MOST_IMAGES,
+    Change,
+    Prevalence,
+    Size,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,7 +24,8 @@ class Monitored:
 
     Attributes:
         reference: what it is compared with, such as `validation`.
-        images, patients: of both tables, those of the reference first.
+        images: compared, of both tables, those of the reference first.
+        patients: of both tables.
         grouped: whether a table's patients are known; if not, each image counts as one.
         same_model: whether both tables say which checkpoint made them.
         alarm: how often a page may name a change if there is none.
@@ -105,6 +112,10 @@ SAYS: dict[str, Statement[Monitored]] = {
             "of a false alarm."
         ),
         lambda m: m.enough and bool(m.changes),
+    ),
+    "thinned": Statement(
+        f"At most {MOST_IMAGES:,} images of a table are compared, of as many patients as possible.",
+        lambda m: m.enough and bool(m.changes) and max(m.images) >= MOST_IMAGES,
     ),
     "each alone": Statement(
         "The new table does not say which images belong to one patient, so each counts as a "

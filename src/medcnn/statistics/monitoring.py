@@ -74,6 +74,11 @@ class Said:
     def count(self) -> int:
         return len(np.unique(self.patients))
 
+    @property
+    def compared(self) -> int:
+        """How many of its images are compared."""
+        return min(len(self.patients), MOST_IMAGES)
+
 
 def read_said(path: Path, patient: str | None = None, *, own_groups: bool = False) -> Said:
     """A table of `predict`, or `predictions_<split>.csv` of a run, with the `.json` beside it. Rows
@@ -245,14 +250,16 @@ def changes(before: Said, now: Said, *, alarm: float = 0.05, seed: int = 0) -> l
 
 
 def _some(said: Said, draw: np.random.Generator) -> NDArray[np.int64]:
-    """At most MOST_IMAGES images, of patients drawn whole."""
+    """At most MOST_IMAGES images: one of each patient, then the same share of everyone's others."""
     order = draw.permutation(said.patients.max(initial=-1) + 1)[said.patients]
-    by_patient = np.argsort(order, kind="stable")
-    if len(by_patient) <= MOST_IMAGES:
-        return np.sort(by_patient)
-    last = order[by_patient[MOST_IMAGES]]
-    chosen = np.flatnonzero(order < last)
-    return chosen if len(chosen) else np.sort(by_patient[:MOST_IMAGES])
+    if len(order) <= MOST_IMAGES:
+        return np.arange(len(order))
+    shuffled = draw.permutation(len(order))
+    by_patient = shuffled[np.argsort(order[shuffled], kind="stable")]
+    own = order[by_patient]
+    first, past = (np.searchsorted(own, own, side=side) for side in ("left", "right"))
+    share_before = (np.arange(len(own)) - first) / (past - first)
+    return np.sort(by_patient[np.argsort(share_before, kind="stable")[:MOST_IMAGES]])
 
 
 def _distances(

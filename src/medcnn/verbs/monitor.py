@@ -83,7 +83,7 @@ def run(config: MonitorConfig, _: Command) -> Path:
         found = Monitored(
             title=f"{path.stem} compared with {reference}",
             reference=reference,
-            images=(len(before.patients), len(now.patients)),
+            images=(before.compared, now.compared),
             patients=(before.count, now.count),
             grouped=(before.grouped, now.grouped),
             same_model=bool(before.checkpoint and now.checkpoint),

@@ -122,6 +122,42 @@ def test_each_sentence_is_made_by_some_facts_and_not_by_others(found: External) 
         assert DETAILS[name].words(none) == ""
 
 
+def with_changes(found: External, *changes: tuple[float, float]) -> External:
+    """Thresholds whose sensitivity changed by so much, with so wide an interval to each side."""
+    (cut,) = found.cuts
+    made = [
+        replace(
+            cut,
+            here=replace(cut.here, label=f"label {k}"),
+            change=replace(cut.change, value=value, low=value - half, high=value + half),
+        )
+        for k, (value, half) in enumerate(changes)
+    ]
+    return replace(found, cuts=tuple(made))
+
+
+def test_a_threshold_is_judged_beside_all_others_that_might_have_been_named(
+    found: External,
+) -> None:
+    def words(*changes: tuple[float, float]) -> str:
+        return SUMMARY["threshold"].words(with_changes(found, *changes))
+
+    just, none = (-0.11, 0.1), (0.0, 0.1)
+    assert "label 0 finds fewer of the positives" in words(just)
+    assert "alone" not in words(just)
+    of_many = words(*[none] * 13, just)
+    assert "label 13 is not shown to find fewer or more" in of_many
+    assert "95 % interval for this one alone of 14 thresholds -0.210 to -0.010" in of_many
+    assert "label 13 finds more" in words(*[none] * 13, (0.2, 0.1))
+    assert "label 1 finds fewer" in words((0.5, 0.6), (-0.2, 0.1)), "the surest, not the largest"
+    draw = np.random.default_rng(0)
+    claims = sum(
+        "not shown" not in words(*((float(x), 1.96) for x in draw.standard_normal(14)))
+        for _ in range(200)
+    )
+    assert claims <= 18  # 10 are expected if nothing differs; with single intervals it is 102
+
+
 def test_nothing_is_said_of_a_mean_that_exclusive_classes_do_not_have(found: External) -> None:
     none = replace(found, intercept=None)
     assert SUMMARY["wrong mean"].words(none) == SUMMARY["right mean"].words(none) == ""

@@ -74,10 +74,14 @@ class External:
         return KEEPS if d.low > -self.margin else UNSURE
 
     @property
-    def worst(self) -> Cut | None:
-        """The stored threshold whose sensitivity changed most, of those with an interval."""
-        known = [c for c in self.cuts if not math.isnan(c.change.low)]
-        return max(known, key=lambda c: abs(c.change.value), default=None)
+    def judged(self) -> list[Cut]:
+        """Stored thresholds whose change in sensitivity has an interval."""
+        return [c for c in self.cuts if not math.isnan(c.change.low)]
+
+    @property
+    def moved_most(self) -> Cut | None:
+        """The stored threshold whose sensitivity changed most for what is known of it."""
+        return max(self.judged, key=lambda c: _half_widths(c.change, 0), default=None)
 
     @property
     def final(self) -> list[Recalibrated]:
@@ -93,17 +97,25 @@ class External:
     @property
     def unexplained(self) -> list[Prevalence]:
         """Labels whose share here is not what the model's answers would imply if only prevalences
-        had changed. All of them together raise a false alarm in 5 of 100 hospitals (Bonferroni)."""
+        had changed."""
         known = [p for p in self.prevalences if not math.isnan(p.estimated.low + p.here)]
-        normal = NormalDist()
-        wider = normal.inv_cdf(1 - TAIL / max(1, len(known))) / normal.inv_cdf(1 - TAIL)
+        return [p for p in known if _beyond(p.estimated, p.here, len(known))]
 
-        def far(p: Prevalence) -> bool:
-            e = p.estimated
-            end = e.high if p.here > e.value else e.low
-            return abs(p.here - e.value) > wider * abs(end - e.value)
 
-        return [p for p in known if far(p)]
+def _half_widths(e: Estimate, value: float) -> float:
+    """How far `value` is from the estimate, in distances to that end of its interval."""
+    end = e.high if value > e.value else e.low
+    if value == e.value:
+        return 0.0
+    return abs(value - e.value) / abs(end - e.value) if end != e.value else math.inf
+
+
+def _beyond(e: Estimate, value: float, of: int) -> bool:
+    """Whether `value` is outside of the interval, as one of many: all of them together raise a
+    false alarm in 5 of 100 hospitals (Bonferroni)."""
+    normal = NormalDist()
+    wider = normal.inv_cdf(1 - TAIL / of) / normal.inv_cdf(1 - TAIL)
+    return _half_widths(e, value) > wider
 
 
 def _main(f: External) -> str:
@@ -149,17 +161,18 @@ def _recalibrates(f: External) -> bool:
 
 
 def _cut(f: External) -> str:
-    c = f.worst
+    c, of = f.moved_most, len(f.judged)
     assert c
     change, interval = estimate(c.change.value, c.change.low, c.change.high, signed)
-    words = "finds fewer" if c.change.high < 0 else "finds more"
-    if c.change.low <= 0 <= c.change.high:
+    words = "finds fewer" if c.change.value < 0 else "finds more"
+    if not _beyond(c.change, 0, of):
         words = "is not shown to find fewer or more"
+    alone = f" for this one alone of {of} thresholds" if of > 1 else ""
     return (
         f"The stored threshold for {c.here.label} {words} of the positives here than at home: "
         f"sensitivity {number(c.here.sensitivity.value)} against "
-        f"{number(c.there.sensitivity.value)} (difference {change}; 95 % interval {interval}), "
-        f"specificity {number(c.here.specificity.value)} against "
+        f"{number(c.there.sensitivity.value)} (difference {change}; 95 % interval{alone} "
+        f"{interval}), specificity {number(c.here.specificity.value)} against "
         f"{number(c.there.specificity.value)}."
     )
 
@@ -241,7 +254,7 @@ SUMMARY: dict[str, Statement[External]] = {
         ),
         lambda f: not f.recalibrated,
     ),
-    "threshold": Statement(_cut, lambda f: f.worst is not None),
+    "threshold": Statement(_cut, lambda f: bool(f.judged)),
     "prevalence": Statement(
         _prevalence, lambda f: f.moved is not None and abs(f.moved.here - f.moved.there) >= 0.05
     ),

@@ -141,9 +141,9 @@ def _chart(study: Study, values: Values) -> Chart | None:
         rows += [(title, number(up), number(1 - across)) for across, up, title in points]
     if study.model and study.scores:
         (scores,) = study.scores[study.model].values()
-        rank = np.argsort(np.argsort(scores)) / len(scores)
+        uncalled = np.zeros(len(scores), np.bool_)
         label = OneLabel(
-            name=study.model, target=study.truth, probability=rank, decision=rank > 0.5
+            name=study.model, target=study.truth, probability=scores, decision=uncalled
         )
         parts.insert(0, svg.line(frame, *thinned(*roc(label), 100)))
     return Chart(

@@ -57,8 +57,9 @@ def axis(title: str, values: Iterable[float], *, log: bool = False, zero: bool =
         first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
         last = max(last, first + 1)
         every = math.ceil((last - first) / 5)
+        last = first + every * math.ceil((last - first) / every)
         powers = tuple(10.0**p for p in range(first, last + 1, every))
-        return Axis(title=title, low=10.0**first, high=max(powers), ticks=powers, log=True)
+        return Axis(title=title, low=powers[0], high=powers[-1], ticks=powers, log=True)
     if low == high:
         low, high = low - (abs(low) / 2 or 0.5) * (not zero), high + (abs(high) / 2 or 0.5)
     found = ticks(low, high)

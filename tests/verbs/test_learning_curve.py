@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from medcnn.cli.compose import read_command
+from medcnn.data.manifest import Split
 from medcnn.data.splits import with_fewer
 from medcnn.statistics.metrics.table import score
 from medcnn.statistics.predictions import Predictions
@@ -70,6 +71,26 @@ def test_a_curve_that_was_stopped_goes_on_to_the_same_result(
     assert {p: p.stat().st_mtime_ns for p in made} == made
     for name in ("learning_curve.csv", "learning_curve.json"):
         assert (tmp_path / "curve" / name).read_bytes() == (done / name).read_bytes()
+
+
+def test_images_that_could_not_be_read_are_not_called_tested(
+    done: Path, images: str, tmp_path: Path
+) -> None:
+    config = read_command("learning-curve", [*WORDS, images]).config
+    whole = with_splits(labelled(config.data, print), config.data, config.train.seed)
+    sizes, every = (4, 8, 12, 16, 20), len(whole.rows(Split.TEST))
+    runs = [
+        [
+            Predictions.read(done / f"probe/{n}-patients/seed-{s}/predictions_test.csv").only(
+                range(1, every)
+            )
+            for s in range(3)
+        ]
+        for n in sizes
+    ]
+    curves.conclude(config, tmp_path, whole, {n: n for n in sizes}, {"probe": runs}, [])
+    page = (tmp_path / "learning_curve.html").read_text()
+    assert f"All runs were tested on the same {every - 1} images" in page
 
 
 def test_trainings_are_ordinary_runs_of_the_same_steps_on_one_split(

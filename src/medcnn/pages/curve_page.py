@@ -50,7 +50,7 @@ class Curves:
 
     Attributes:
         images: patients trained on -> their images, for the first seed.
-        tested: images of the test split, of `tested_groups`.
+        tested: images of the test split that every model judged, of `tested_groups`.
         same: what trainings of all sizes have in common: steps or epochs.
     """
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from medcnn.pages.review_page import (
@@ -54,6 +55,13 @@ MADE = {
     "map": MAPS,
     "no map": READ - MAPS,
 }
+
+
+def test_a_disagreement_is_said_to_be_a_standard_deviation_with_its_largest_value() -> None:
+    at_odds = replace(PLAIN, disagreement=float(np.std([0.0, 1.0])))
+    assert "0.500 (standard deviation of their probabilities, 0 to 0.5)" in REVIEW[
+        "ensemble"
+    ].words(at_odds)
 
 
 def test_a_prediction_set_promises_no_more_than_it_was_made_for() -> None:

@@ -44,7 +44,7 @@ class Reviewed:
         refer_share: share of validation that would be referred.
         verdict: USUAL or one of VERDICTS; None if the model cannot tell.
         mistaken: how often an image like those of validation gets this verdict.
-        disagreement: of an ensemble.
+        disagreement: of an ensemble, 0 to 0.5.
         image: as it was read, for display.
         map: over the image; None if there is none, for the reason in `no_map`.
         map_by, map_of: method and class.
@@ -130,7 +130,10 @@ REVIEW: dict[str, Statement[Reviewed]] = {
         lambda r: r.read and r.verdict is None,
     ),
     "ensemble": Statement(
-        lambda r: f"Disagreement between the models: {number(r.disagreement or 0)} (from 0 to 1).",
+        lambda r: (
+            f"Disagreement between the models: {number(r.disagreement or 0)} (standard deviation "
+            "of their probabilities, 0 to 0.5)."
+        ),
         lambda r: r.read and r.disagreement is not None,
     ),
     "map": Statement(

@@ -145,7 +145,7 @@ ROOMS = {
     "data": 9_199,
     "images": 4_803,
     "models": 6_406,
-    "pages": 7_444,
+    "pages": 7_456,
     "pixels": 1_977,
     "statistics": 9_693,
     "system": 2_792,

@@ -99,6 +99,42 @@ def test_models_are_compared_within_each_group_that_is_large_enough(
     assert run([*words, f"output={tmp_path / 'wrong'}", "subgroups=[sx]"]) == 2
 
 
+def test_runs_of_one_name_are_told_apart_without_the_folders_of_this_machine(
+    simulate, tmp_path: Path
+) -> None:
+    a, output = simulate(Kind.BINARY, 60), tmp_path / "out"
+    places = ("home/smith/x/run", "home/smith/y/run", "home/smith/z")
+    runs = [str(finished(tmp_path / place, a)) for place in places]
+    assert run(["compare", *runs, f"output={output}", "resamples=100"]) == 0
+    content, page = ((output / f"comparison.{kind}").read_text() for kind in ("json", "html"))
+    assert json.loads(content)["reference"] == "x/run"
+    assert [*json.loads(content)["others"]] == ["y/run", "z"]
+    for made in (content, page):
+        assert "smith" not in made
+
+
+@pytest.mark.parametrize(
+    ("known", "says"),
+    [
+        (2, "Their run.json files show no differences."),
+        (1, "Settings are not known without a run.json: b."),
+        (0, "Settings are not known without a run.json: a, b."),
+    ],
+)
+def test_settings_are_called_equal_only_where_they_are_known(
+    simulate, tmp_path: Path, known: int, says: str
+) -> None:
+    a = simulate(Kind.BINARY, 60)
+    runs = [finished(tmp_path / name, a, seed=7) for name in "ab"]
+    for folder in runs[known:]:
+        (folder / "run.json").unlink()
+    output = tmp_path / "out"
+    assert run(["compare", *map(str, runs), f"output={output}", "resamples=100"]) == 0
+    after = (output / "comparison.html").read_text().split("Settings that differ", 1)[1]
+    assert re.findall(r"<p>(.*?)</p>", after)[0] == says
+    assert json.loads((output / "comparison.json").read_text())["settings"] == {}
+
+
 def test_what_is_not_known_is_never_shown_as_a_number(
     simulate, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -81,6 +81,7 @@ def comparison_page(
     *,
     group_noun: str,
     subgroups: Mapping[str, Sequence[GroupDifferences]] = MappingProxyType({}),
+    unknown: Sequence[str] = (),
 ) -> str:
     """One self-contained HTML page.
 
@@ -88,6 +89,7 @@ def comparison_page(
         first: name of the reference; `predictions` contains it and the others, aligned.
         settings: those that differ between runs -> the values.
         subgroups: other model -> its differences in each subgroup.
+        unknown: runs whose settings are not known.
     """
     reference = predictions[first]
     images, groups = len(reference.image_ids), len(set(reference.groups))
@@ -103,6 +105,7 @@ def comparison_page(
         tests=sum(not math.isnan(d.p) for d in found),
         mcnemar=sum(not math.isnan(d.p) for p in pairings.values() for d in p.discordances),
         differing_settings=len(settings),
+        unknown_settings=tuple(unknown),
         gaps=sum(not math.isnan(d.p) for d in within),
         small_groups=any(not g.differences for of in subgroups.values() for g in of),
     )

@@ -97,7 +97,8 @@ class Facts:
     methods: frozenset[str] = frozenset()  # of intervals of differences
     tests: int = 0  # differences that were tested
     mcnemar: int = 0  # number of McNemar tests
-    differing_settings: int = 0  # of the runs compared
+    differing_settings: int | None = None  # of the runs compared
+    unknown_settings: tuple[str, ...] = ()  # the runs among them without a run.json
     shows_images: bool = False  # the page contains images of the data
     numbered: bool = False  # named by their number in the data set
     shrunk_px: int = 0  # width to which larger images were reduced; 0 if none was

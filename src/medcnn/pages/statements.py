@@ -308,7 +308,11 @@ COMPARISON: dict[str, Statement[Facts]] = {
     ),
     "compare: no settings": Statement(
         "Their run.json files show no differences.",
-        lambda f: f.differing_settings == 0 and "differences" in f.sections,
+        lambda f: f.differing_settings == 0 and not f.unknown_settings,
+    ),
+    "compare: unknown settings": Statement(
+        lambda f: f"Settings are not known without a run.json: {listed([*f.unknown_settings])}.",
+        lambda f: bool(f.unknown_settings),
     ),
     "compare: research": Statement("Not a medical device.", _has("differences")),
 }

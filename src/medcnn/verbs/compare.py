@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import os
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from itertools import compress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -87,6 +87,7 @@ def run(config: CompareConfig, _: Command) -> Path:
     from medcnn.statistics.metrics.table import metric_for
     from medcnn.system.files import write_json, write_text
     from medcnn.system.progress import log, track
+    from medcnn.system.run_folder import facts_at
 
     output = Path(config.output)
     folders = _named(config.runs)
@@ -112,7 +113,7 @@ def run(config: CompareConfig, _: Command) -> Path:
     )
     made = groupings(reference.attributes, reference.groups, config.subgroups)
     apart = by_group(taken, made, resamples=config.resamples, seed=config.seed)
-    facts = {name: _facts(folder) for name, folder in folders.items()}
+    facts = {name: facts_at(folder) for name, folder in folders.items()}
     nouns = [known.get("report", {}).get("group_noun", "") for known in facts.values()]
     alone = len(set(reference.groups)) == len(reference.image_ids)
     noun = "image" if alone else next(filter(None, nouns), "group")
@@ -128,9 +129,8 @@ def run(config: CompareConfig, _: Command) -> Path:
     )
     notes = notes_of(beside)
     settings = config_differences(facts)
-    page = comparison_page(
-        first, taken, pairings, settings, notes, group_noun=noun, subgroups=apart
-    )
+    more = {"subgroups": apart, "unknown": [name for name, known in facts.items() if not known]}
+    page = comparison_page(first, taken, pairings, settings, notes, group_noun=noun, **more)
     output.mkdir(parents=True, exist_ok=True)
     content = _json(config, first, reference, pairings, apart, settings, notes)
     write_json(output / "comparison.json", content)
@@ -150,10 +150,16 @@ def run(config: CompareConfig, _: Command) -> Path:
 
 
 def _named(runs: Sequence[str]) -> dict[str, Path]:
-    """Folders by name, or by path if a name repeats."""
-    short = [Path(r).resolve().name for r in runs]
-    often = Counter(short)
-    return {n if often[n] == 1 else r: Path(r) for n, r in zip(short, runs, strict=True)}
+    """Folders by the shortest end of their path that no other has: pages are passed on, and need
+    not say where on this machine runs are."""
+    paths = [Path(r).resolve().parts for r in runs]
+
+    def name(own: tuple[str, ...]) -> str:
+        ends = (own[-k:] for k in range(1, len(own) + 1))
+        alone = next(end for end in ends if [p[-len(end) :] for p in paths].count(end) == 1)
+        return Path(*alone).as_posix()
+
+    return {name(own): Path(r) for own, r in zip(paths, runs, strict=True)}
 
 
 def _predictions(folders: Mapping[str, Path], config: CompareConfig) -> dict[str, Predictions]:
@@ -167,19 +173,12 @@ def _predictions(folders: Mapping[str, Path], config: CompareConfig) -> dict[str
     return found
 
 
-def _facts(folder: Path) -> dict[str, Any]:
-    try:
-        facts = json.loads((folder / "run.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return facts if isinstance(facts, dict) else {}
-
-
 def config_differences(facts: Mapping[str, Mapping[str, Any]]) -> dict[str, list[str]]:
     """Setting -> its value in each run, for the settings that differ.
 
     Args:
-        facts: `run.json` by run; for an evaluation also the checkpoint that was evaluated.
+        facts: `run.json` by run; for an evaluation also the checkpoint that was evaluated. Nothing
+            differs from a run without one.
     """
     flat = []
     for known in facts.values():
@@ -193,7 +192,8 @@ def config_differences(facts: Mapping[str, Mapping[str, Any]]) -> dict[str, list
         flat.append(settings)
     keys = dict.fromkeys(key for settings in flat for key in settings)
     rows = {key: [settings.get(key, "") for settings in flat] for key in keys}
-    return {key: row for key, row in rows.items() if len(set(row)) > 1}
+    there = [bool(known) for known in facts.values()]
+    return {key: row for key, row in rows.items() if len({*compress(row, there)}) > 1}
 
 
 def _flat(node: Any, key: str = "") -> list[tuple[str, str]]:

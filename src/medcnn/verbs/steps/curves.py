@@ -305,7 +305,7 @@ def conclude(
                 list(images), of, config.score, patients=groups, seed=config.train.seed
             )
             arms.append(Arm(name=name, curve=curve, asked=config.targets))
-    tested = [r for r in whole.records if r.split is Split.TEST]
+    tested = next(iter(runs.values()))[0][0]
     found = Curves(
         arms=tuple(arms),
         score=config.score,
@@ -313,8 +313,8 @@ def conclude(
         source=whole.source,
         group_noun=whole.group_noun if whole.grouped else "image",
         images=images,
-        tested=len(tested),
-        tested_groups=len({r.group for r in tested}),
+        tested=len(tested.image_ids),
+        tested_groups=len(set(tested.groups)),
         same=str(config.same),
     )
     write_text(folder / "learning_curve.csv", _table(config, found))

@@ -54,6 +54,14 @@ def checkpoints_at(path: Path) -> list[Path]:
     return inside if len(inside) > 1 and not of_a_run else [path]
 
 
+def dealt_at(path: Path) -> str:
+    """Fingerprint of the set that the cross-validation in a folder dealt into folds; "" if there is
+    none."""
+    file = path / CROSSVALIDATION
+    stored = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    return str(stored.get("manifest", ""))
+
+
 def stands_in(data: DataConfig) -> bool:
     """Whether to draw phantoms, since no images were given."""
     return data.root is None and data.path is None and data.stand_in is not None

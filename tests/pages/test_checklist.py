@@ -189,6 +189,25 @@ def test_an_evaluation_of_the_own_test_split_is_not_called_external() -> None:
     assert said(TRAINED, "External data", "Scores") == ""
 
 
+def test_another_split_of_the_set_that_was_trained_on_is_not_called_external() -> None:
+    run = {**EVALUATED, "report": {"source": "clinic A"}}
+    assert said(run, "External data", "Scores") == ""
+
+
+@pytest.mark.parametrize(
+    ("checkpoint", "text"),
+    [
+        ({}, "One network, no ensemble."),
+        (
+            {"members": ["a", "b", "c", "d", "e"]},
+            "The mean of the calibrated probabilities of 5 networks.",
+        ),
+    ],
+)
+def test_an_ensemble_is_called_one(checkpoint: dict[str, Any], text: str) -> None:
+    assert SAYS["ensemble"]({**EVALUATED, "flips": "", "checkpoint": checkpoint}, Facts()) == text
+
+
 def test_splits_are_called_disjoint_only_where_they_are() -> None:
     asks = "Level at which splits are disjoint"
     assert said(TRAINED, asks) == "No patient is in two splits."

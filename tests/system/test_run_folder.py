@@ -48,11 +48,11 @@ def test_a_look_at_test_of_a_run_that_still_trains_is_kept_and_counted(tmp_path:
         trains.facts["manifest"] = "of these images"
         trains.write_facts()
         with open_run(tmp_path / "looks", {}, ["evaluate"], resumable=False) as other:
-            other.looks_at_test_of("of these images", [tmp_path / "trains"])
+            other.looks_at_test_of("of these images", [tmp_path / "trains/run.json"])
         trains.write_facts()
         assert looks() == ["medcnn evaluate"]
         with open_run(tmp_path / "again", {}, ["external"], resumable=False) as other:
-            other.looks_at_test_of("of these images", [tmp_path / "trains"])
+            other.looks_at_test_of("of these images", [tmp_path / "trains/run.json"])
         trains.looks_at_test()
     assert looks() == ["medcnn evaluate", "medcnn external", "medcnn train"]
     assert any("look number 3 at the test split" in note for note in trains.facts["notes"])

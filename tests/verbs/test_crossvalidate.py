@@ -18,6 +18,7 @@ from medcnn.api import load
 from medcnn.data.labels import Kind
 from medcnn.data.manifest import Manifest
 from medcnn.models import checkpoint as checkpoints
+from medcnn.pages.facts import facts_of
 from medcnn.statistics.evaluation import read_metrics
 from medcnn.statistics.metrics.table import score
 from medcnn.statistics.predictions import Predictions
@@ -26,6 +27,9 @@ from medcnn.verbs.steps import folds
 from tests.command import SMALL, run
 
 WORDS = (*SMALL, "folds=2")
+OF_PHANTOMS = ("data=phantom", "data.phantom=dermoscopy", "data.patients=30")
+SMALL_TABLE = (*(word for word in WORDS if word not in OF_PHANTOMS), "trainer.epochs=1")
+COLUMNS = ("data.image=image", "data.label=diagnosis", "data.patient=lesion", "data.split=split")
 
 
 @pytest.fixture(scope="module")
@@ -222,6 +226,60 @@ def test_an_ensemble_is_not_scored_on_images_that_a_member_was_trained_on(
     assert "were used to train or choose members of this ensemble" in said
     assert "use the out-of-fold scores" in said
     assert not (tmp_path / "own").exists()
+
+
+@pytest.fixture(scope="module")
+def beside_test(
+    drawn: Callable[[str, int], Path], tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, tuple[str, ...]]:
+    """A cross-validation of a set with a fixed test split, on which its ensemble was evaluated into
+    the folder `first` beside it, and its command."""
+    root, folder = drawn("dermoscopy", 30), tmp_path_factory.mktemp("fixed") / "cv"
+    head, *rows = (root / "labels.csv").read_text().splitlines()
+    lesions = [row.split(",")[1] for row in rows]
+    splits = ["test" if lesion[-1] in "012" else "train" for lesion in lesions]
+    lines = [f"{head},split", *map(",".join, zip(rows, splits, strict=True))]
+    (root / "labels.csv").write_text("\n".join(lines) + "\n")
+    setting = (f"data.root={root}", "data.table=labels.csv", *COLUMNS)
+    words = ("crossvalidate", "data=table", *SMALL_TABLE, *setting, f"run_dir={folder}")
+    assert run(*words) == 0
+    assert run("evaluate", folder, f"run_dir={folder.parent / 'first'}") == 0
+    return folder, words
+
+
+def test_looks_of_an_ensemble_at_a_fixed_test_split_are_recorded_and_counted(
+    beside_test: tuple[Path, tuple[str, ...]], tmp_path: Path
+) -> None:
+    (folder, words), file = beside_test, beside_test[0] / "crossvalidation.json"
+    assert len(json.loads(file.read_text())["test_looks"]) == 1
+    assert run("evaluate", folder, f"run_dir={tmp_path / 'again'}") == 0
+    notes = json.loads((tmp_path / "again/run.json").read_text())["notes"]
+    assert any("look number 2 at the test split" in note for note in notes)
+    assert run(*words) == 0  # which writes the file again
+    assert len(json.loads(file.read_text())["test_looks"]) == 2
+
+
+def test_the_fixed_test_split_of_an_ensemble_is_internal_data(
+    beside_test: tuple[Path, tuple[str, ...]],
+) -> None:
+    first = beside_test[0].parent / "first"
+    page = (first / "report.html").read_text()
+    assert "The mean of the calibrated probabilities of 2 networks" in page
+    assert "Evaluated on" not in page
+    facts = facts_of(json.loads((first / "run.json").read_text()), "test")
+    assert facts["own_set"]
+    assert not facts["copies_sought"], "no fold's audit saw the test split"
+
+
+def test_a_look_by_copies_of_the_folds_is_said_not_to_be_counted(
+    beside_test: tuple[Path, tuple[str, ...]], tmp_path: Path
+) -> None:
+    best = [beside_test[0] / f"repeat-1/fold-{f}/checkpoints/best.safetensors" for f in (1, 2)]
+    copies = folder_of(best, tmp_path / "copies")
+    root = next(w for w in beside_test[1] if w.startswith("data.root="))
+    assert run("evaluate", copies, root, f"run_dir={tmp_path / 'e'}") == 0
+    notes = json.loads((tmp_path / "e/run.json").read_text())["notes"]
+    assert any("this look at the test split is not counted" in note for note in notes)
 
 
 def test_an_ensemble_is_scored_on_other_images(

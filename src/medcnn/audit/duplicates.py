@@ -84,7 +84,8 @@ def find(
         greys: [N, 64, 64] thumbnails.
         usable: rows to compare; blank ones would all be alike.
         digest: row -> hash of its pixels decoded in full, or empty if that fails.
-        near: whether to search; if not, only equal thumbnails are compared.
+        near: whether near images count; if not, only those with the same pixels do, which may have
+            other thumbnails if a decoder made one of them smaller.
     """
     digest = cache(digest)
     clusters: dict[bytes, list[int]] = defaultdict(list)
@@ -99,13 +100,14 @@ def find(
         for a, b in _linked(rows)
     ]
     heads = np.array(sorted(members), dtype=np.int64)
-    for i, j, correlation, turn in _near(greys, heads) if near else ():
+    for (i, j), (correlation, turn) in _near(greys, heads, turned=near).items():
         for a in members[i][:MOST_PARTNERS]:
             for b in members[j][:MOST_PARTNERS]:
                 like = correlation > SAME_CORRELATION and not turn
                 same = like and digest(a) == digest(b) != ""
                 first, second = sorted((a, b))
-                pairs.append(Pair(first, second, correlation, same, turn))
+                if near or same:
+                    pairs.append(Pair(first, second, correlation, same, turn))
     return sorted(pairs, key=lambda p: (not p.same, -p.correlation, p.first, p.second))
 
 
@@ -142,8 +144,8 @@ def copies_of(
     rows = np.asarray(usable, dtype=np.int64)
     known, asked = _frequencies(among, rows), _frequencies(greys)
     plain, described = Descriptor.of(known)
-    far, other, rank = _within(described)
-    unrelated = (far < other) & (rank >= BEYOND_CLOSEST)
+    far, other, rank = _once(*_within(described))
+    unrelated = rank >= BEYOND_CLOSEST
     threshold = _threshold(alike(among, rows[far[unrelated]], among, rows[other[unrelated]]))
     first, second, _ = _candidates(plain(asked), described)
     near = alike(greys, first, among, rows[second]) >= threshold
@@ -160,32 +162,51 @@ def copies_of(
 
 
 def _near(
-    greys: NDArray[np.uint8], rows: NDArray[np.int64]
-) -> Iterator[tuple[int, int, float, str]]:
-    """Pairs first < second of these rows with their correlation and their turn."""
+    greys: NDArray[np.uint8], rows: NDArray[np.int64], *, turned: bool
+) -> dict[tuple[int, int], tuple[float, str]]:
+    """Pairs first < second of these rows -> their correlation and their turn."""
+    found: dict[tuple[int, int], tuple[float, str]] = {}
     if len(rows) < 2:
-        return
+        return found
     frequencies = _frequencies(greys, rows)
     plain, described = Descriptor.of(frequencies)
-    first, second, rank = _within(described)
-    once = first < second
-    first, second, rank = first[once], second[once], rank[once]
+    first, second, rank = _once(*_within(described))
     correlation = alike(greys, rows[first], greys, rows[second])
     threshold = _threshold(correlation[rank >= BEYOND_CLOSEST])
-    found = set()
-    for at in np.flatnonzero(correlation >= threshold):
-        i, j = int(rows[first[at]]), int(rows[second[at]])
-        found.add((i, j))
-        yield i, j, float(correlation[at]), ""
-    first, second, _ = _within(Descriptor.of(turns.magnitudes(frequencies))[1])
-    once = first < second
-    first, second = first[once], second[once]
-    turn = turns.best(frequencies, first, second, described, plain, CANDIDATE_COSINE)
-    correlation = alike_turned(greys, rows[first], greys, rows[second], turn)
-    for at in np.flatnonzero(correlation >= threshold):
-        i, j = int(rows[first[at]]), int(rows[second[at]])
-        if (i, j) not in found:
-            yield i, j, float(correlation[at]), turns.WORDS[turn[at]]
+    near = correlation >= threshold
+    crowd = _crowds(len(rows), first[near], second[near])
+    looks = [(first, second, correlation, np.zeros(len(first), np.int64))]
+    if crowd is not None:
+        first, second, _ = _once(*_within(described, crowd))
+        new = np.minimum(crowd[first], crowd[second]) < len(rows)
+        first, second = first[new], second[new]
+        correlation = alike(greys, rows[first], greys, rows[second])
+        looks.append((first, second, correlation, np.zeros(len(first), np.int64)))
+    if turned:
+        first, second, _ = _once(*_within(Descriptor.of(turns.magnitudes(frequencies))[1], crowd))
+        turn = turns.best(frequencies, first, second, described, plain, CANDIDATE_COSINE)
+        correlation = alike_turned(greys, rows[first], greys, rows[second], turn)
+        looks.append((first, second, correlation, turn))
+    for first, second, correlation, turn in looks:
+        for at in np.flatnonzero(correlation >= threshold):
+            pair = int(rows[first[at]]), int(rows[second[at]])
+            found.setdefault(pair, (float(correlation[at]), turns.WORDS[turn[at]]))
+    return found
+
+
+def _crowds(
+    count: int, first: NDArray[np.int64], second: NDArray[np.int64]
+) -> NDArray[np.int64] | None:
+    """Numbers of crowds: rows that near pairs connect, so many that they leave each other no place
+    for a partner outside, such as a frame of the same film cropped. A row in no crowd has a number
+    of its own, from `count` on. None: there is no crowd."""
+    from scipy.sparse import coo_array  # slow to import
+    from scipy.sparse.csgraph import connected_components
+
+    links = coo_array((np.ones(len(first)), (first, second)), shape=(count, count))
+    _, number = connected_components(links, directed=False)
+    crowded = np.bincount(number)[number] > MOST_PARTNERS
+    return np.where(crowded, number, count + np.arange(count)) if crowded.any() else None
 
 
 def _threshold(unrelated: Floats) -> float:
@@ -256,14 +277,19 @@ def _unit(vectors: Floats) -> Floats:
     return vectors
 
 
-def _candidates(left: Floats, right: Floats) -> tuple[NDArray[np.int64], ...]:
+def _candidates(
+    left: Floats, right: Floats, crowd: NDArray[np.int64] | None = None
+) -> tuple[NDArray[np.int64], ...]:
     """Rows of left and right whose descriptors are at most about 53 degrees apart, and how many are
-    closer to that row of left."""
+    closer to that row of left. Rows of one set that share a `crowd` do not count."""
     found: list[NDArray[np.int64]] = []
     step = max(1, 20_000_000 // max(1, len(right)))
     for start in range(0, len(left), step):
         cosine = left[start : start + step] @ right.T
-        rows, columns = np.nonzero(cosine > CANDIDATE_COSINE)
+        close = cosine > CANDIDATE_COSINE
+        if crowd is not None:
+            close &= crowd[start : start + step, None] != crowd
+        rows, columns = np.nonzero(close)
         order = np.lexsort((-cosine[rows, columns], rows))
         rows, columns = rows[order], columns[order]
         rank = np.arange(len(rows)) - np.searchsorted(rows, rows)
@@ -271,17 +297,19 @@ def _candidates(left: Floats, right: Floats) -> tuple[NDArray[np.int64], ...]:
     return tuple(np.concatenate(found, axis=1))
 
 
-def _within(vectors: Floats) -> tuple[NDArray[np.int64], ...]:
+def _within(
+    vectors: Floats, crowd: NDArray[np.int64] | None = None
+) -> tuple[NDArray[np.int64], ...]:
     """`_candidates` of a set with itself; in a large set, of those that share a cell."""
     count = len(vectors)
     if count <= EXHAUSTIVE:
-        return _candidates(vectors, vectors)
+        return _candidates(vectors, vectors, crowd)
     rng, pairs = np.random.default_rng(0), np.zeros(0, np.int64)
     for _ in range(TREES):
         found = [pairs]
         for cell in _cells(vectors, np.arange(count), rng):
             here = vectors[cell]
-            first, second, _ = _candidates(here, here)
+            first, second, _ = _candidates(here, here, None if crowd is None else crowd[cell])
             apart = first != second
             found.append(cell[first[apart]] * count + cell[second[apart]])
         pairs = np.unique(np.concatenate(found))
@@ -294,6 +322,19 @@ def _within(vectors: Floats) -> tuple[NDArray[np.int64], ...]:
     rank = np.arange(len(rows)) - np.searchsorted(rows, rows) + 1
     kept = rank <= MOST_PARTNERS
     return rows[kept], columns[kept], rank[kept]
+
+
+def _once(
+    rows: NDArray[np.int64], columns: NDArray[np.int64], rank: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], ...]:
+    """Each pair once, as first < second, with the better of its ranks. One image may be close to
+    another that has many closer ones: which of them comes first in the table must not matter."""
+    first, second = np.minimum(rows, columns), np.maximum(rows, columns)
+    order = np.lexsort((rank, second, first))
+    first, second, rank = first[order], second[order], rank[order]
+    kept = first < second
+    kept[1:] &= (np.diff(first) != 0) | (np.diff(second) != 0)
+    return first[kept], second[kept], rank[kept]
 
 
 def _cells(

@@ -210,7 +210,9 @@ def _thresholds(run: Run, facts: Facts) -> str:
 def _ensemble(run: Run, _: Facts) -> str:
     flips = _at(run, "flips")
     averaged = "; predictions for an image and its mirror images are averaged" if flips else ""
-    return "" if flips is None else f"One network, no ensemble{averaged}."
+    members = len(_at(run, "checkpoint.members") or ())
+    mean = f"The mean of the calibrated probabilities of {members} networks"
+    return "" if flips is None else f"{mean if members else 'One network, no ensemble'}{averaged}."
 
 
 def _updating(run: Run, facts: Facts) -> str:
@@ -237,11 +239,12 @@ def _uncertainty(_run: Run, facts: Facts) -> str:
 
 def _external(run: Run, facts: Facts) -> str:
     """For an evaluation on images that training never used."""
-    source = _at(run, "trained_on.source")
-    if not source or facts.made is not Made.EVALUATED or facts.own_set or facts.shared != 0:
+    source, here = _at(run, "trained_on.source"), _at(run, "report.source")
+    other = facts.made is Made.EVALUATED and not facts.own_set and facts.shared == 0
+    if not source or not other or here == source:
         return ""
     return (
-        f"Evaluated on {_at(run, 'report.source')}, trained on {source}; no image shares its id "
+        f"Evaluated on {here}, trained on {source}; no image shares its id "
         "with an image used in training or validation."
     )
 

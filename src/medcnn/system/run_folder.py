@@ -98,30 +98,32 @@ class RunFolder:
         self._count(len(self.facts["test_looks"]))
 
     def looks_at_test_of(self, manifest: str, origins: Iterable[Path]) -> None:
-        """Record that the test split of other runs is opened, in their folders, and say how often
-        that has happened: repeated looks turn into choosing by the test split.
+        """Record that the test split of other runs is opened, where they keep their facts, and say
+        how often that has happened: repeated looks turn into choosing by the test split.
 
         Args:
             manifest: fingerprint of the data set with this split.
-            origins: where the run folders of the checkpoints should be.
+            origins: where the `run.json` of each checkpoint should be, or the file of their
+                cross-validation.
         """
         most, unknown = 0, 0
         for origin in dict.fromkeys(origins):
-            facts = facts_at(origin)
+            facts = _content(origin)
             if facts.get("manifest") != manifest:
                 unknown += 1
                 continue
             facts["test_looks"] = self._looks_with_this(facts)
             most = max(most, len(facts["test_looks"]))
             try:
-                _write_facts(origin, facts)
+                write_text(origin, json.dumps(facts, indent=2) + "\n")
             except OSError as error:
                 log.warning(f"this look at test cannot be recorded in {origin}: {error.strerror}")
         self._count(most)
         if unknown:
             self.note(
                 "this look at the test split is not counted: a checkpoint outside of its run "
-                "folder does not show where its looks are recorded."
+                "folder, or one of other images or splits, does not show where its looks are "
+                "recorded."
             )
 
     def _take_over_looks(self) -> None:
@@ -139,8 +141,8 @@ class RunFolder:
     def _count(self, looks: int) -> None:
         if looks > 1:
             self.note(
-                f"this is look number {looks} at the test split of this run. Any choice made "
-                "after a look makes the test scores too optimistic."
+                f"this is look number {looks} at the test split. Any choice made after a look "
+                "makes the test scores too optimistic."
             )
 
 
@@ -289,6 +291,12 @@ def facts_at(path: Path) -> dict[str, Any]:
     """The `run.json` of a run; empty if there is none, or one of another program."""
     with suppress(UsageError, OSError):
         return _earlier(path)
+    return {}
+
+
+def _content(file: Path) -> dict[str, Any]:
+    with suppress(OSError, ValueError, TypeError):
+        return dict(json.loads(file.read_text(encoding="utf-8")))
     return {}
 
 

@@ -128,7 +128,7 @@ def evaluated(
     from medcnn.models import checkpoint as checkpoints
     from medcnn.models.deployed import load_model
     from medcnn.models.no_result import refuse_without_result
-    from medcnn.places import checkpoints_at
+    from medcnn.places import CROSSVALIDATION, checkpoints_at, dealt_at
     from medcnn.statistics.groupings import check_subgroups
     from medcnn.system.progress import log
     from medcnn.system.run_folder import free_folder, open_run
@@ -177,10 +177,12 @@ def evaluated(
         predictions = with_attributes(replace(predictions, provenance=made), manifest, store, how)
         if line := unlike(predictions, checkpoint, manifest, store, rows):
             run.note(line)
-        record(run, model, manifest, seen, len(rows))
+        dealt = dealt_at(Path(config.checkpoint))
+        record(run, model, manifest, seen, len(rows), dealt)
         whose = {m.checkpoint.provenance.get("manifest") for m in model.members or (model,)}
-        if manifest.fingerprint() in whose and split in ("test", "all"):
-            origins = [p.resolve().parent.parent for p in (path, *others)]
+        if split in ("test", "all") and (own or manifest.fingerprint() in {dealt, *whose}):
+            runs = [p.resolve().parent.parent / "run.json" for p in (path, *others)]
+            origins = [Path(config.checkpoint) / CROSSVALIDATION] if dealt else runs
             run.looks_at_test_of(manifest.fingerprint(), origins)
         evaluations = score_and_save(run, [predictions], config.seed, manifest.group_noun)
         what = f"Ensemble of {len(model.members)}" if model.members else ""
@@ -192,8 +194,14 @@ def evaluated(
     return folder
 
 
-def record(run: RunFolder, model: Model, manifest: Manifest, seen: int, images: int) -> None:
-    """Into `run.json`: what was evaluated on what, and that `seen` images were trained on."""
+def record(
+    run: RunFolder, model: Model, manifest: Manifest, seen: int, images: int, dealt: str
+) -> None:
+    """Into `run.json`: what was evaluated on what, and that `seen` images were trained on.
+
+    Args:
+        dealt: fingerprint of the set that members of a cross-validation were trained on, or "".
+    """
     from medcnn.models.checkpoint import OTHER_KEY
 
     other_key = model.checkpoint.other_key(manifest)
@@ -202,11 +210,15 @@ def record(run: RunFolder, model: Model, manifest: Manifest, seen: int, images: 
     if seen:
         run.note(SEEN.format(seen=seen, images=images))
     shared = None if other_key else seen
+    origin = origin_of(model.checkpoint) | {"shared_images": shared}
+    if dealt:  # the audits of the folds did not see a fixed test split
+        unseen = {"allow": origin["audit"]["allow"], "copies": None, "warned": None}
+        origin |= {"manifest": dealt, "audit": unseen}
     run.facts |= {
         "manifest": manifest.fingerprint(),
         "checkpoint": dict(model.provenance),
         "flips": model.checkpoint.flips,
-        "trained_on": origin_of(model.checkpoint) | {"shared_images": shared},
+        "trained_on": origin,
     }
 
 

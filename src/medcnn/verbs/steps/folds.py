@@ -142,7 +142,7 @@ def conclude(
     split = found.evaluation.split
     more = {"subgroups": {split: groups.to_json()}}
     write_metrics(folder / "metrics.json", {split: found.evaluation}, more)
-    whole = dealt[1]
+    whole, file = dealt[1], folder / CROSSVALIDATION
     content = {
         "schema": SCHEMA,
         "settings": digest(settings_of(config)),
@@ -155,8 +155,10 @@ def conclude(
         "dealt": {str(r): manifest.fold_counts() for r, manifest in dealt.items()},
         "by_fold": dict(found.by_fold),
         "notes": notes,
+        # at a fixed test split, by `evaluate`
+        "test_looks": json.loads(file.read_text(encoding="utf-8")).get("test_looks", []),
     }
-    write_json(folder / CROSSVALIDATION, content)
+    write_json(file, content)
     backbone = config.train.model.backbone if config.train.model else "model"
     crossed = Crossed(
         backbone=backbone,

@@ -17,7 +17,7 @@ from medcnn.system.paths import ELSEWHERE
 from medcnn.system.plugins import require
 from medcnn.system.run_folder import facts_at
 from medcnn.system.run_places import places_of
-from medcnn.verbs.steps.datasets import labelled, manifest_of
+from medcnn.verbs.steps.datasets import described, labelled, manifest_of
 
 _FIELDS = frozenset(f.name for f in fields(DataConfig))
 
@@ -100,12 +100,14 @@ def chosen_split(
     ensemble: bool = False,
 ) -> tuple[Manifest, str]:
     """The manifest and the split to look at; `own` means the images of the training. Members of an
-    `ensemble` may have been trained with other splits of the same images.
+    `ensemble` may have been trained with other splits of the same images. Folds of a
+    cross-validation have only the splits in common that the author of the set made.
 
     `auto` is the test split of the images that the checkpoint was trained with and of sets that
     come with one; new data without splits are looked at as a whole.
     """
-    if own:
+    folds = ensemble and checkpoint.training.get("data", {}).get("fold")
+    if own and not folds:
         seed = int(checkpoint.training["seed"])
         manifest = manifest_of(data, seed, note, _allowed(checkpoint))
         if not ensemble and manifest.fingerprint() != checkpoint.provenance.get("manifest"):
@@ -115,6 +117,8 @@ def chosen_split(
             )
         return manifest, "test" if split == "auto" else split
     manifest = labelled(data, note)
+    if own:
+        described(manifest, note)
     if not ensemble and (dealt := _as_in_training(manifest, checkpoint)) is not None:
         note("these are the images that the checkpoint was trained with, so its splits are used.")
         return dealt, "test" if split == "auto" else split

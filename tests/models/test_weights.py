@@ -22,6 +22,7 @@ import torch
 
 from medcnn.models import weights
 from medcnn.models.backbones import Body, Normalisation, build_body
+from medcnn.models.known_weights import recognised
 from medcnn.models.weights import load_weights
 from medcnn.system.errors import UsageError
 
@@ -528,3 +529,30 @@ def test_the_licence_of_known_weights_is_named_once(
     assert len(origin.notes) == bool(terms)
     assert terms in "".join(origin.notes)
     assert all("https://" in note for note in origin.notes)
+
+
+@pytest.mark.parametrize(
+    ("file", "known"),
+    [
+        ("RETFound_mae_natureCFP.pth", True),
+        ("dino_deitsmall16_pretrain.pth", True),
+        ("mine.pth", False),
+    ],
+)
+def test_known_weights_see_pixels_as_they_were_trained_on(
+    tmp_path: Path, file: str, known: bool
+) -> None:
+    body = build_body("vit_tiny_patch16_224", channels=3, size_px=64)
+    assert body.normalisation.mean == (0.5,) * 3, "timm's default weights for this name"
+    torch.save(body.network.state_dict(), tmp_path / file)
+    origin = load_weights(body, "vit_tiny_patch16_224", str(tmp_path / file))
+    expected = Normalisation((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)) if known else None
+    assert origin.normalisation == expected
+
+
+def test_a_vit_of_torchvision_is_known_by_its_tensors() -> None:
+    held = ["class_token", "conv_proj.weight", "encoder.layers.encoder_layer_0.ln_1.weight"]
+    known = recognised("weights.pth", held)
+    assert known
+    assert known.normalisation == Normalisation((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+    assert known.licence == "", "it differs by file"

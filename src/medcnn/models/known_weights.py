@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from medcnn.models.backbones import Normalisation
+from medcnn.models.backbones import IMAGENET_MEAN, IMAGENET_STD, Normalisation
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,6 +34,8 @@ class Known:
     normalisation: Normalisation | None = None
 
 
+OF_IMAGENET = Normalisation(IMAGENET_MEAN, IMAGENET_STD)
+
 KNOWN = (
     Known(
         name="RETFound",
@@ -41,6 +43,24 @@ KNOWN = (
         source="https://huggingface.co/YukunZhou/RETFound_mae_meh",
         named=r"retfound(?!.?green)",  # which is another group's
         terms="no commercial use",
+        # timm's ViT of that size expects 0.5; RETFound_MAE/util/datasets.py, `build_transform`
+        normalisation=OF_IMAGENET,
+    ),
+    Known(
+        name="DINO",
+        licence="Apache-2.0",
+        source="https://github.com/facebookresearch/dino/blob/main/LICENSE",
+        named=r"\bdino_(deit|vit|xcit|resnet)",
+        normalisation=OF_IMAGENET,  # as timm's own vit_small_patch16_224.dino
+    ),
+    Known(
+        name="torchvision's ViT",
+        licence="",  # differs by file: BSD-3-Clause, or CC-BY-NC-4.0 for those of SWAG
+        source="https://github.com/pytorch/vision",
+        named="(?!)",
+        holds=r"(^|\.)encoder\.layers\.encoder_layer_0\.",
+        # torchvision/transforms/_presets.py, `ImageClassification`
+        normalisation=OF_IMAGENET,
     ),
     Known(
         name="DINOv3",

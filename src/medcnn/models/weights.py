@@ -134,7 +134,7 @@ def _origin(
 ) -> Origin:
     notes = [got.warning()] if got.missing else []
     if known:
-        licence = known.licence
+        licence = known.licence or licence
         normalisation = known.normalisation or normalisation
     if known and known.terms:
         notes.append(

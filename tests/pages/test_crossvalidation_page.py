@@ -57,6 +57,12 @@ def unsure(crossed: Crossed) -> Crossed:
 
 def test_each_sentence_holds_where_its_facts_are_and_not_elsewhere(crossed: Crossed) -> None:
     assert SAYS["value"].words(crossed).endswith("each tested on patients that it never saw.")
+    for known, page in ((7, "known"), (None, "perhaps known")):
+        other = replace(crossed, known=known)
+        assert "never saw" not in " ".join(s.words(other) for s in SAYS.values())
+        assert SAYS[page].words(other)
+        assert not SAYS[page].words(crossed)
+    assert "7 tests of an image that they know" in SAYS["known"].words(replace(crossed, known=7))
     assert "the mean over 2 models" in SAYS["value"].words(crossed)
     by_fold = {**crossed.found.by_fold, crossed.main.name: [[0.8, math.nan]]}
     lacking = CrossValidated(evaluation=crossed.found.evaluation, by_fold=by_fold)

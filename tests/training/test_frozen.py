@@ -27,11 +27,13 @@ from medcnn.training import epochs as epochs_module
 from medcnn.training import frozen
 from medcnn.training.augmentations import Augmentation, augment
 from medcnn.training.frozen import features_of
+from medcnn.training.state import newest_whole
 from medcnn.training.transfer import TRANSFERS, Stage, planned
 from medcnn.verbs import train as train_verb
 from medcnn.verbs.steps import auditing
 from medcnn.verbs.steps.sitting import ClosedTestError
 from medcnn.verbs.train import TrainConfig
+from tests.killing import Killed, at_call, die
 
 MIRRORED = Augmentation(horizontal_flip=True, vertical_flip=True)
 TURNED = replace(MIRRORED, rotation_deg=20)
@@ -108,8 +110,18 @@ def test_gradual_trains_its_first_stage_on_features_too(probe: Config, history: 
     assert "features" not in facts(every)
 
 
-class Killed(BaseException):
-    pass
+def test_more_epochs_that_lead_back_to_the_probe_judge_the_weights_that_they_save(
+    probe: Config, history: History
+) -> None:
+    few = {"mode": "lp_ft", "probe_share": 0.5, "keep_state": True}
+    history(probe("r", epochs=2, **few))
+    longer = probe("r", epochs=8, **few)
+    with pytest.raises(Killed), at_call(6, epochs_module, "update", die):
+        history(longer)
+    stored = newest_whole(Path(str(longer.run_dir)) / "checkpoints/resume.pt")
+    assert stored["numbers"]["epoch"] == 3, "in the probe again, after all has trained"
+    body = [n for n in stored["averaged"] if n.startswith("body.")]
+    assert all(torch.equal(stored["averaged"][n], stored["classifier"][n]) for n in body)
 
 
 @pytest.mark.fault
@@ -199,7 +211,7 @@ def test_what_differs_in_every_epoch_is_not_computed_once(
         assert features_of(stage(), body, how, 0, notes.append) is None
     assert said in caplog.text
     assert notes == []
-    with pytest.raises(UsageError, match=said):
+    with pytest.raises(UsageError, match=f"{said}.*lets it be computed once"):
         features_of(stage("once"), body, how, 0, notes.append)
 
 
@@ -208,8 +220,10 @@ def test_a_body_that_trains_or_drops_values_is_not_computed_once(
 ) -> None:
     body = body_of(colours(16))
     body.classifier.train_only({"body.fc.weight", "body.layer4.1.conv2.weight"})
-    with pytest.raises(UsageError, match="a part of the body or its pooling trains"):
-        features_of(stage("once"), body, Augmentation(), 0, print)
+    with pytest.raises(UsageError, match="a part of the body or its pooling trains") as fault:
+        features_of(stage("once"), body, TURNED, 0, print)
+    assert "augmentation changes every image" in str(fault.value)
+    assert "lets it be computed once" not in str(fault.value), "the body would train on"
     body.classifier.train_only({"head.1.weight"})
     body.classifier._still = []
     with pytest.raises(UsageError, match="uses dropout"):

@@ -549,6 +549,32 @@ def test_an_extended_run_that_is_killed_goes_on_to_the_same_weights(
     assert_same(whole_run, train(quick("cut", epochs=4)))
 
 
+def test_an_extension_under_which_nothing_was_trained_does_not_bind(
+    quick: Make, train: Train, whole: Callable[..., Path]
+) -> None:
+    def stop() -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    with pytest.raises(StoppedError), at_call(3, epochs_module, "update", stop):
+        train(quick("typed"))
+    with pytest.raises(StoppedError), at_call(1, starting, "new_classifier", stop):
+        train(quick("typed", epochs=99))  # a slip, seen at once
+    run = train(quick("typed"))
+    assert_same(whole(), run)
+    assert "epochs: 2" in (run / "config.yaml").read_text()
+
+
+def test_more_epochs_may_divide_the_network_into_other_stages(quick: Make, train: Train) -> None:
+    gradual = Choice(name="gradual", options={})
+    train(replace(quick("parts", epochs=2, keep_state=True), transfer=gradual))
+    run = train(replace(quick("parts", epochs=6, keep_state=True), transfer=gradual))
+    facts = json.loads((run / "run.json").read_text())
+    assert facts["exit"]["code"] == 0
+    (note,) = [n for n in facts["notes"] if "new optimizer" in n]
+    assert "other groups of parameters" in note
+    assert len(curves(run)["train/loss"]) == 6
+
+
 def test_a_finished_state_without_its_weights_is_refused(quick: Make, train: Train) -> None:
     run = train(quick("swapped"))
     (run / "checkpoints/last.safetensors").write_bytes(b"other")

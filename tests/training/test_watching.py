@@ -83,6 +83,12 @@ def test_frozen_weights_have_no_gradient_to_show() -> None:
     assert [n for n in found if n.startswith("gradient")] == ["gradient/head.1.weight"]
 
 
+def test_an_auxiliary_classifier_is_not_said_to_miss_its_gradient() -> None:
+    network = classifier()
+    network.auxiliary = nn.Linear(2, 1)  # computed in training mode only
+    assert trouble(watched(network, task(), IMAGES, TARGETS), share=0.6) == []
+
+
 def test_looking_changes_neither_weights_nor_statistics_nor_randomness() -> None:
     settings = {"options": {}, "head": "linear", "head_options": {}, "channels": 3}
     network, _ = build_classifier(Architecture(backbone="test_resnet", size_px=32, **settings), 1)

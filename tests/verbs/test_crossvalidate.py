@@ -53,6 +53,21 @@ def test_every_image_is_tested_once_by_a_model_that_never_saw_its_patient(done: 
         assert group not in trained_on[fold]
 
 
+def test_models_that_begin_with_weights_that_know_the_images_claim_no_unseen_patients(
+    done: Path, images: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    begin = f"model.weights={done}/repeat-1/fold-1/checkpoints/best.safetensors"
+    out = tmp_path / "again"
+    assert run("crossvalidate", *WORDS, images, "trainer.epochs=1", begin, f"run_dir={out}") == 0
+    page = (out / "crossvalidation.html").read_text()
+    facts = [json.loads(file.read_text()) for file in sorted(out.glob("*/*/run.json"))]
+    shared = sum(f["trained_before"]["shared_images"] for f in facts)
+    assert shared > 0
+    assert f"{shared} tests of an image that they know" in page
+    assert "never saw" not in page
+    assert "never saw" in (done / "crossvalidation.html").read_text()
+
+
 def test_scores_are_means_over_folds_in_metrics_json_and_on_the_page(done: Path) -> None:
     found = read_metrics(done / "metrics.json")["oof"].find("auroc")
     tests = [Predictions.read(done / f"repeat-1/fold-{f}/predictions_test.csv") for f in (1, 2)]

@@ -15,9 +15,11 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
+from torch import Tensor
 
 from medcnn.cli.compose import read_command, read_words
 from medcnn.cli.sweeping import word_of
+from medcnn.models.classifier import Classifier
 from tests.command import SMALL, run
 
 
@@ -231,6 +233,41 @@ def test_a_sweep_of_labels_that_were_corrected_since_is_not_continued(
         table.write_text(before)
     assert run(*words) == 0
     assert len((folder / "trials.csv").read_text().splitlines()) == 3
+
+
+def test_trials_that_cannot_be_trained_are_given_up_and_the_sweep_goes_on(
+    search: tuple[str, ...],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    real = Classifier.forward
+
+    def forward(self: Classifier, images: Tensor) -> Tensor:
+        if self.training and images.shape[-1] > 32:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+        return real(self, images)
+
+    monkeypatch.setattr(Classifier, "forward", forward)
+    file, out = tmp_path / "my" / "sweep" / "mine.yaml", tmp_path / "r"
+    words = [w for w in search if not w.startswith("data.size_px")]
+    file.write_text(
+        "space: {loss: [auto, logit_adjusted], sampler: [shuffle, balanced], "
+        "data.size_px: [32, 40]}"
+    )
+    assert run(*words, f"run_dir={out}", "sweep.trials=6", "trainer.epochs=1") == 0
+    said = " ".join(capsys.readouterr().out.split())
+    rows = (out / "trials.csv").read_text().splitlines()[1:]
+    assert len(rows) == 6
+    ends = {row.split(",")[1] for row in rows}
+    assert ends == {"finished", "pruned"}, ends
+    assert "given up: cpu has too little memory" in said
+    assert "given up: loss=logit_adjusted and sampler=balanced each correct" in said
+
+    file.write_text("space: {optimizer.lr: {low: 0.1, high: 0.2}}")
+    wrong = [*words, "data.size_px=32", "loss=logit_adjusted", "sampler=balanced"]
+    for _ in range(2):  # the command itself is wrong; again, it says so
+        assert run(*wrong, f"run_dir={tmp_path / 'wrong'}") == 2
 
 
 def test_a_space_that_makes_no_sense_is_refused_before_anything_is_trained(

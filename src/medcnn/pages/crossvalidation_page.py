@@ -38,6 +38,8 @@ class Crossed:
         groups: of the first repeat.
         answers: class -> share of the images to which the models gave it; empty for findings that
             do not exclude each other.
+        known: how many tests were of an image that the weights a model began with were trained or
+            chosen with; None if that is not known.
     """
 
     backbone: str
@@ -46,6 +48,7 @@ class Crossed:
     names: Mapping[tuple[int, int], str]
     groups: Subgroups = field(default_factory=Subgroups)
     answers: Mapping[str, float] = field(default_factory=dict)
+    known: int | None = 0
 
     @property
     def whole(self) -> Manifest:
@@ -100,9 +103,10 @@ def _value(c: Crossed) -> str:
     value, interval = estimate(c.main.value, c.main.low, c.main.high)
     how = f" (95 % interval {interval})" if interval else ""
     models = sum(not math.isnan(v) for row in c.found.by_fold[c.main.name] for v in row)
+    unseen = "that it never saw" if c.known == 0 else "outside of its training split"
     return (
         f"{_title(c)} is {value}{how}: the mean over {counted(models, 'model')}, each tested on "
-        f"{c.group_noun}s that it never saw."
+        f"{c.group_noun}s {unseen}."
     )
 
 
@@ -148,6 +152,20 @@ SAYS: dict[str, Statement[Crossed]] = {
         "narrow.",
         lambda c: c.sure and c.group_noun == "image",
     ),
+    "known": Statement(
+        lambda c: (
+            "The weights that the models began with had been trained on these images or chosen "
+            f"with them: {counted(c.known or 0, 'test')} of an image that they know. All scores "
+            "here are too good."
+        ),
+        lambda c: bool(c.known),
+    ),
+    "perhaps known": Statement(
+        "Whether the weights that the models began with were trained on these images is not "
+        "known, since their pseudonyms were made with another key. If they were, all scores here "
+        "are too good.",
+        lambda c: c.known is None,
+    ),
     "one answer": Statement(
         lambda c: (
             f"The models answer {c.commonest[0]} for {of_hundred(c.commonest[1])} of 100 images. "
@@ -175,8 +193,9 @@ SAYS: dict[str, Statement[Crossed]] = {
     ),
     "groups": Statement(
         lambda c: (
-            "Groups pool the decisions and probabilities of all folds, each from the model that "
-            f"never saw the {c.group_noun}: a group has too few in each fold for means over folds. "
+            "Groups pool the decisions and probabilities of all folds, each from the model whose "
+            f"test split has the {c.group_noun}: a group has too few in each fold for means over "
+            "folds. "
             "AUROC by group would rank images of different models against each other; the report "
             "of each fold has it."
         ),

@@ -45,6 +45,10 @@ class DivergedError(MedcnnError):
     exit_code = 3
 
 
+class TooLittleMemoryError(MedcnnError):
+    """The device has too little memory for a step of training."""
+
+
 class DataError(MedcnnError, ValueError):
     """The data are refused."""
 

@@ -193,6 +193,7 @@ def open_run(
             stop_log = keep_log(path / "log.txt", places.written)
         except OSError as error:
             raise UsageError(f"run_dir={path} cannot be written: {error.strerror}.") from error
+        state = _changed_when(run)
         with _concluded(run, stop_log, made_here=made_here, resumable=resumable):
             if unlocked:
                 run.note(unlocked)
@@ -201,7 +202,25 @@ def open_run(
                     f"this run was extended ({'; '.join(extended)}): from here on, the learning "
                     "rate follows the schedule of the new number of epochs"
                 )
-            yield run
+            try:
+                yield run
+            except BaseException:
+                if extended and _changed_when(run) == state:
+                    _take_back(run, earlier)
+                raise
+
+
+def _changed_when(run: RunFolder) -> list[int]:
+    """When the saved states were written."""
+    return [p.stat().st_mtime_ns for p in kept_twice(run.resume) if p.exists()]
+
+
+def _take_back(run: RunFolder, earlier: Mapping[str, Any]) -> None:
+    """Nothing was trained under the settings that extend the run, so the command of before may go
+    on, too."""
+    run.facts |= {"config": earlier["config"], "notes": earlier["notes"]}
+    with suppress(OSError):
+        write_text(run.path / "config.yaml", yaml.safe_dump(earlier["config"], sort_keys=False))
 
 
 def _lock(path: Path, stack: ExitStack) -> str:

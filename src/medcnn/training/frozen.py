@@ -144,12 +144,12 @@ def features_of(
             "and all mirror images are computed anyway. Remove this setting."
         )
     if against := objections(body.classifier, how, stage.views, repeats=repeats):
-        said = "; ".join(against)
+        said = "; ".join(against) + "."
+        if not objections(body.classifier, STILL, 0, repeats=False):  # nothing in the body itself
+            said = f"{said} {OTHERWISE}"
         if stage.features == "once" or stage.views:
-            raise UsageError(
-                f"transfer: features of the body cannot be computed once: {said}. {OTHERWISE}"
-            )
-        log.info(f"the frozen body runs in every epoch: {said}. {OTHERWISE}")
+            raise UsageError(f"transfer: features of the body cannot be computed once: {said}")
+        log.info(f"the frozen body runs in every epoch: {said}")
         return None
     if stage.views:
         note(

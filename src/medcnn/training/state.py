@@ -8,6 +8,7 @@ from __future__ import annotations
 import copy
 import io
 import pickle
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -88,15 +89,15 @@ class TrainState:
         torch.save(stored, content)
         write_sealed(path, content.getbuffer())
 
-    def load(self, path: Path, last: Path, ranks: Ranks = ALONE) -> bool:
+    def load(self, path: Path, last: Path, ranks: Ranks = ALONE) -> str:
         """Continue from the last saved state, or from the one before if that file is damaged.
 
         Args:
             last: checkpoint with the weights of a finished run.
 
         Returns:
-            False if the run was finished: its weights are the averaged ones, and the state of the
-            optimizer is gone.
+            Why the optimizer is a new one: the run was finished, so its weights are the averaged
+            ones, or more epochs divide the parameters into other groups. Empty if it goes on.
 
         Raises:
             CheckpointError: both files are damaged, or belong to another network.
@@ -108,7 +109,8 @@ class TrainState:
                     finished = "weights_sha256" in stored
                     weights = stored[name]
                     module.load_state_dict(unmerged(module, weights) if finished else weights)
-            if "optimizer" in stored:
+            new = self._new_optimizer(stored.get("optimizer"))
+            if not new:
                 self.optimizer.load_state_dict(stored["optimizer"])
             self.scaler.load_state_dict(stored["scaler"])
             self.tally.set(Counts(**stored["tally"]))
@@ -118,7 +120,25 @@ class TrainState:
             ) from error
         for name, value in stored["numbers"].items():
             setattr(self, name, value)
-        return "optimizer" in stored
+        return new
+
+    def _new_optimizer(self, stored: Mapping[str, Any] | None) -> str:
+        if stored is None:
+            return (
+                "this run was finished, so the state of its optimizer is gone: it continues from "
+                "the averaged weights with a new optimizer (trainer.keep_state=true keeps the "
+                "state)"
+            )
+        here = self.optimizer.state_dict()["param_groups"]
+        groups = [
+            [(g.get("name"), len(g["params"])) for g in of] for of in (stored["param_groups"], here)
+        ]
+        if groups[0] == groups[1]:
+            return ""
+        return (
+            "with this number of epochs, transfer trains other groups of parameters together: the "
+            "run continues from its weights with a new optimizer"
+        )
 
 
 AFRESH = "To start this run again, remove resume*.pt from that folder, or set another run_dir."

@@ -18,7 +18,7 @@ from medcnn.config import Compile, Reproducible
 from medcnn.models.classifier import unit_range
 from medcnn.models.computing import autocast, out_of_memory
 from medcnn.pixels.batches import Batch
-from medcnn.system.errors import MedcnnError, UsageError
+from medcnn.system.errors import MedcnnError, TooLittleMemoryError, UsageError
 from medcnn.system.progress import log
 from medcnn.training.augmentations import augment
 from medcnn.training.averages import Average, first_averaged
@@ -92,7 +92,7 @@ class Stepper:
         Before the first step, a probe finds how many images fit into memory at once.
 
         Raises:
-            MedcnnError: not even a single image fits into memory.
+            TooLittleMemoryError: not even a single image fits into memory.
         """
         state, trainer = self.state, self.setting.trainer
         ranks = self.setting.ranks
@@ -159,7 +159,7 @@ class Stepper:
         if fault:
             raise fault
         if self.state.micro_batch == 0:
-            raise MedcnnError(
+            raise TooLittleMemoryError(
                 "the GPU of another process has too little memory for one image at a time. Free "
                 "memory that other programs use, or use a smaller model or data.size_px."
             )
@@ -230,20 +230,20 @@ class Stepper:
         many = min(state.micro_batch, -(-self.setting.trainer.batch_size // world))
         if out_of_memory(error):
             if self.setting.task.paired:
-                raise MedcnnError(
+                raise TooLittleMemoryError(
                     f"{self.setting.device} has too little memory for {many} images at once, and "
                     "this loss compares all of them with each other. Run the same command with a "
                     "smaller trainer.batch_size in a new run_dir, or choose another loss."
                 ) from error
             if world > 1 and not self.probing:
                 # the others wait for the gradients of this step and would have to repeat it
-                raise MedcnnError(
+                raise TooLittleMemoryError(
                     f"{self.setting.device} has too little memory for {many} images at once. "
                     "Checkpoints of earlier epochs are intact. Run the same command with "
                     f"trainer.micro_batch={max(many // 2, 1)} in a new run_dir, or on more GPUs."
                 ) from error
             if many == 1:
-                raise MedcnnError(
+                raise TooLittleMemoryError(
                     f"{self.setting.device} has too little memory for one image of "
                     f"{self.setting.store.shape[1]} px at a time. Checkpoints of earlier epochs "
                     "are intact. Free memory that other programs use and run the same command "

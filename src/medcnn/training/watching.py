@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from medcnn.data.manifest import Split
+from medcnn.models.auxiliary import PREFIX
 from medcnn.models.classifier import Classifier, unit_range
 from medcnn.pixels.batches import batches, epoch_order
 from medcnn.training.setting import Setting
@@ -71,7 +72,12 @@ def watched(
     """
     training = classifier.training
     classifier.eval()
-    weights = {n: p for n, p in classifier.named_parameters() if p.requires_grad and p.ndim > 1}
+    weights = {
+        name: weight
+        for name, weight in classifier.named_parameters()
+        # auxiliary classifiers are not computed in evaluation mode
+        if weight.requires_grad and weight.ndim > 1 and not name.startswith(PREFIX)
+    }
     relus = _Relus()
     try:
         with torch.enable_grad(), _named(classifier, relus), relus:

@@ -103,6 +103,8 @@ def measured(config: LearningCurveConfig, make: Make) -> Path:
             arms[arm] = [
                 [_announced(config, point, model(point)) for point in of_size] for of_size in points
             ]
+            if arm != PROBE:
+                note.of_all(folder / p.name for of_size in points for p in of_size)
         images = {n: len(taken[n, seeds[0]].rows(Split.TRAIN)) for n in sizes}
         conclude(config, folder, whole, images, arms, note.said)
     return folder

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -63,10 +63,7 @@ def crossvalidated(config: CrossvalidateConfig, make: Make) -> Path:
         if "groups" not in config.train.audit.allow:
             refuse_leaks(whole)
         repeats = range(1, config.repeats + 1)
-        parts = {
-            fold_name(r, f): made(config, make, folder, r, f)[0]
-            for r, f in product(repeats, range(1, config.folds + 1))
-        }
+        parts = {name: made(config, make, folder, *at)[0] for at, name in names_of(config).items()}
         audited_ahead(whole, parts, note)
         dealt = {r: in_folds(whole, config.folds, config.train.seed + r - 1) for r in repeats}
         for label, patients in rare_labels(dealt[1], config.folds).items():
@@ -77,6 +74,7 @@ def crossvalidated(config: CrossvalidateConfig, make: Make) -> Path:
         print(f"cross-validation: {folder}")
         print("\n".join(table_lines(dealt[1])), flush=True)
         tables = [tested(config, make, folder, r, dealt[r]) for r in repeats]
+        note.of_all(folder / name for name in names_of(config).values())
         conclude(config, folder, dealt, tables, note.said, whole.fingerprint())
     return folder
 
@@ -97,6 +95,20 @@ def made(
             "data.fold": fold,
         }
     )
+
+
+def names_of(config: CrossvalidateConfig) -> dict[tuple[int, int], str]:
+    repeats, folds = range(1, config.repeats + 1), range(1, config.folds + 1)
+    return {(r, f): fold_name(r, f) for r, f in product(repeats, folds)}
+
+
+def known_before(runs: Iterable[Path]) -> int | None:
+    """How many tests were of an image that a model knew from the weights it began with."""
+    shared = []
+    for run in runs:
+        facts = json.loads((run / "run.json").read_text(encoding="utf-8"))
+        shared.append(facts.get("trained_before", {"shared_images": 0})["shared_images"])
+    return None if None in shared else sum(shared)
 
 
 def tested(
@@ -164,9 +176,10 @@ def conclude(
         backbone=backbone,
         found=found,
         dealt=dealt,
-        names={(r, f): fold_name(r, f) for r, f in product(dealt, range(1, config.folds + 1))},
+        names=names_of(config),
         groups=groups,
         answers=answers_of(first),
+        known=known_before(folder / name for name in names_of(config).values()),
     )
     write_text(folder / "crossvalidation.html", crossvalidation_page(crossed, notes))
     print()

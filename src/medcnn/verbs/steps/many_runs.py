@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,13 @@ class Notes:
     def __call__(self, text: str) -> None:
         self.said.append(pseudonymised(text))
         log.warning(text)
+
+    def of_all(self, runs: Iterable[Path]) -> None:
+        """What each of these runs notes, such as a licence, holds for them together."""
+        facts = [json.loads((run / "run.json").read_text(encoding="utf-8")) for run in runs]
+        for text in facts[0]["notes"]:
+            if text not in self.said and all(text in other["notes"] for other in facts[1:]):
+                self(text)
 
 
 def folder_of(train: TrainConfig, data: DataConfig, what: str, settings: Mapping[str, Any]) -> Path:

@@ -252,14 +252,11 @@ def fitted(
 
 def take_up(state: TrainState, setting: Setting, run: RunFolder) -> None:
     """Load the saved state, and say what it means for the rest of the run."""
-    exactly = state.load(run.resume, run.last, run.ranks)
+    new_optimizer = state.load(run.resume, run.last, run.ranks)
     if state.epoch >= setting.trainer.epochs or stopped_early(state, setting):
         return
-    if not exactly:
-        run.note(
-            "this run was finished, so the state of its optimizer is gone: it continues from the "
-            "averaged weights with a new optimizer (trainer.keep_state=true keeps the state)"
-        )
+    if new_optimizer:
+        run.note(new_optimizer)
         if run.ranks.leads:  # before the weights that the finished state belongs to are replaced
             state.save(run.resume)
     log.info(f"resuming in epoch {state.epoch + 1}, after step {state.step}")

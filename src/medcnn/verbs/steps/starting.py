@@ -194,6 +194,8 @@ def with_features(
         how, seed = setting.augmentation, setting.seed
         features = features_of(stage, body, how, seed, run.note, repeats=repeats)
     if features:
+        if state.averaged:  # more epochs may lead back to this stage from one that trained the body
+            state.averaged.body.load_state_dict(classifier.body.state_dict())
         run.facts["features"] = {"computed": body.computed, "seconds": round(body.seconds, 3)}
         run.facts["features"]["views"] = len(features.views)
     return replace(setting, features=features)

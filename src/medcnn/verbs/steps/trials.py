@@ -24,7 +24,13 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 
 from medcnn.config import settings_digest, short_hash, to_json
-from medcnn.system.errors import DataError, DivergedError, StoppedError, UsageError
+from medcnn.system.errors import (
+    DataError,
+    DivergedError,
+    StoppedError,
+    TooLittleMemoryError,
+    UsageError,
+)
 from medcnn.system.files import locked, private_to, quoted, write_text
 from medcnn.system.paths import without_ways
 from medcnn.system.progress import wrapped
@@ -218,9 +224,12 @@ def run_trial(
             ) from None
     except PrunedError:
         end = f"  pruned after epoch {len(signed)}"
-    except (UsageError, DivergedError, torch.OutOfMemoryError) as error:
-        if isinstance(error, UsageError) and not ranked(study):
-            raise  # not these choices, the command itself may be wrong
+    except (UsageError, DivergedError, TooLittleMemoryError, torch.OutOfMemoryError) as error:
+        done = ranked(study)
+        scored = any(t.state is TrialState.COMPLETE for t in done)
+        if isinstance(error, UsageError) and len(done) >= 2 and not scored:
+            study.tell(trial, state=TrialState.PRUNED)  # the next start tries other choices
+            raise  # three without a score: the command itself may be wrong
         end = f"  given up: {' '.join(str(error).split())[:160]}"
     refuse_trial_of_others(study, folder, folder / trial.user_attrs["folder"])
     study.tell(trial, value, TrialState.PRUNED if value is None else None)

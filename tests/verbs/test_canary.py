@@ -365,7 +365,7 @@ def test_a_sweep_keeps_to_itself_and_its_best_command_leaves_out_who_has_a_pseud
     assert code == 0, said
     assert stat.S_IMODE(Path("swept").stat().st_mode) == 0o700
     assert stat.S_IMODE(Path("swept/best.sh").stat().st_mode) == 0o600
-    code, said = here(*shlex.split(Path("swept/best.sh").read_text())[1:])
+    code, said = here(*shlex.split(Path("swept/best.sh").read_text())[3:])
     assert code == 0, said
     kept = json.loads(Path("swept/trials/000/manifest.json").read_text())
     assert kept["excluded"]["the id is in data.exclude"] == 4

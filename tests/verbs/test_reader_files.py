@@ -85,6 +85,12 @@ def test_readers_of_single_images_are_compared_with_the_model_image_by_image(
     kept = json.loads((folder / "run.json").read_text())["readers"]
     assert [r["who"] for r in kept] == ["reader 1", "reader 2"], "readers are people, too"
     assert "Ames" not in text + (folder / "readings.csv").read_text()
+    ours = folder / "readings.csv"
+    kept_rows = ours.read_text()
+    calls(folder, said).rename(ours)  # the readers' own table has that name here
+    assert run("report", folder, f"readers={ours}") == 2
+    assert "Dr. Ames" in ours.read_text(), "nothing is overwritten"
+    ours.write_text(kept_rows)
     # the table goes into the study of readers and model, and says the same of sensitivity
     assert run("readers", folder / "readings.csv", "ai=model", f"output={folder / 'study'}") == 0
     study = json.loads((folder / "study" / "readers.json").read_text())

@@ -194,7 +194,7 @@ def refuse_rows(faults: Sequence[str]) -> None:
     lines = [_line(reason, places) for reason, places in of_reason.items()]
     if len(faults) == 1:
         raise DataError(lines[0])
-    more = f"\n  and {len(lines) - 5} more" if len(lines) > 5 else ""
+    more = f"\n  and {len(lines) - 5} more; medcnn audit lists them" if len(lines) > 5 else ""
     raise DataError(f"{len(faults)} rows are refused:\n  " + "\n  ".join(lines[:5]) + more)
 
 

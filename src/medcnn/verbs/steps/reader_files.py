@@ -94,11 +94,22 @@ def points_on(
         if not rows:
             log.info(f"No image was read by every reader for '{label}', so there is no {path.name}")
             continue
+        refuse_foreign(path)
         with table(path) as file:
             csv.writer(file).writerows([HEAD, *rows])
         cases = len({row[0] for row in rows})
         log.info(f"{path}: {cases:,} images that every reader read for '{label}', for readers")
     return points
+
+
+def refuse_foreign(path: Path) -> None:
+    """Raises UsageError for a table that somebody else wrote, such as that of the calls itself."""
+    if not path.exists():
+        return
+    with path.open(encoding="utf-8-sig", errors="replace") as file:
+        head = file.readline().strip()
+    if head != ",".join(HEAD):
+        raise UsageError(f"{path} is not a table of medcnn report, so it is not replaced: move it.")
 
 
 def _named(given: Calls, predictions: Predictions) -> Calls:

@@ -12,6 +12,7 @@ import json
 import re
 import shlex
 import shutil
+import sys
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack, suppress
 from pathlib import Path
@@ -298,7 +299,7 @@ def tell(study: optuna.Study, config: SweepConfig, folder: Path, make: Make) -> 
         raise DataError("no trial finished: search smaller learning rates or networks.")
     best = finished[0]
     words = without_names(*make(values_of(best, config), folder / best.user_attrs["folder"]))
-    write_text(folder / "best.sh", f"{shlex.join(['medcnn', *words])}\n")
+    write_text(folder / "best.sh", f"{shlex.join([sys.executable, '-m', 'medcnn', *words])}\n")
     print("the best on validation; this evaluates it once on the test split, without training:")
     print(f"  sh {shlex.quote(str(folder / 'best.sh'))}")
 

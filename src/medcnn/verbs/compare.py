@@ -129,11 +129,12 @@ def run(config: CompareConfig, _: Command) -> Path:
     )
     notes = notes_of(beside)
     settings = config_differences(facts)
-    more = {"subgroups": apart, "unknown": [name for name, known in facts.items() if not known]}
-    page = comparison_page(first, taken, pairings, settings, notes, group_noun=noun, **more)
+    lost = [name for name, known in facts.items() if not known]
+    content = first, taken, pairings, settings, notes
+    page = comparison_page(*content, group_noun=noun, subgroups=apart, unknown=lost)
     output.mkdir(parents=True, exist_ok=True)
-    content = _json(config, first, reference, pairings, apart, settings, notes)
-    write_json(output / "comparison.json", content)
+    stored = _json(config, first, reference, pairings, apart, settings, notes)
+    write_json(output / "comparison.json", stored)
     write_text(output / "comparison.html", page)
     images, groups = len(reference.image_ids), len(set(reference.groups))
     of = f" of {groups:,} {noun}s" if groups < images else ""

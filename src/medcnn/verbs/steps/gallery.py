@@ -106,7 +106,7 @@ def _gallery(
     shown = zip(cases, pixels, large, strict=True)
     return {
         "method": how.name,
-        "options": METHODS.options(how.name) | how.options,
+        "options": {**METHODS.options(how.name), **how.options},
         "checkpoint_sha256": model.provenance["checkpoint_sha256"],
         "other": _other(how).name,
         "positions": maps[0].shape[1],

@@ -46,7 +46,7 @@ def checks_of(checkpoint: Path, sha256: str, how: Choice | None) -> tuple[str, .
     try:
         stored = json.loads((run / "explanations.json").read_text(encoding="utf-8"))
         checked = stored["checkpoint_sha256"], stored["method"], stored["options"]
-        options = METHODS.options(how.name) | how.options
+        options = {**METHODS.options(how.name), **how.options}
         known = checked == (sha256, how.name, options)
         return failed(stored) if known and stored["checks"] else None
     except (OSError, ValueError, LookupError, TypeError):

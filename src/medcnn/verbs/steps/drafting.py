@@ -238,7 +238,7 @@ def _shown(draft: Draft) -> Iterator[str]:
         yield textwrap.fill(text, WIDTH, subsequent_indent=" " * (width + 2))
 
 
-class _Dumper(yaml.SafeDumper):
+class _Dumper(yaml.SafeDumper):  # type: ignore[misc]  # yaml is untyped
     """Quotes all text that is a number to somebody: 2E63 is one to OmegaConf, not to YAML 1.1."""
 
     def text(self, text: str) -> yaml.ScalarNode:

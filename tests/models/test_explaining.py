@@ -10,15 +10,15 @@ import pytest
 import torch
 from torch import nn
 
-from medcnn.config import EXPLANATIONS
+from medcnn.config import EXPLANATIONS, Choice
 from medcnn.data.labels import Kind, LabelSpace
 from medcnn.data.manifest import Modality
 from medcnn.images.preprocessing import Preprocessing
 from medcnn.models.backbones import Normalisation
 from medcnn.models.checkpoint import Checkpoint
 from medcnn.models.classifier import Architecture, Classifier, build_classifier
-from medcnn.models.deployed import Model
-from medcnn.models.explained import as_large, most_probable
+from medcnn.models.deployed import Model, load_model
+from medcnn.models.explained import as_large, explain_image, most_probable
 from medcnn.models.explaining import (
     METHODS,
     Logit,
@@ -32,6 +32,7 @@ from medcnn.models.explaining import (
 from medcnn.statistics.decisions import Readout
 from medcnn.system.errors import UsageError
 
+GOLDEN = Path(__file__).parents[1] / "golden/run/checkpoints/best.safetensors"
 CLASSES = LabelSpace(kind=Kind.MULTICLASS, names=("a", "b", "c"))
 
 
@@ -173,7 +174,7 @@ def test_the_negative_class_of_a_binary_label_is_explained_by_the_other_sign(
     binary = LabelSpace(kind=Kind.BINARY, names=("well", "ill"))
     well, ill = (Logit.of(resnet.classifier, binary, name) for name in binary.names)
     torch.testing.assert_close(gradcam(well, images()), -gradcam(ill, images()))
-    assert [most_probable(binary, [np.float32([[z]])]) for z in (-1.0, 2.0)] == ["well", "ill"]
+    assert [most_probable(binary, [np.array([[p]])]) for p in (0.3, 0.9)] == ["well", "ill"]
     with pytest.raises(UsageError, match="did you mean 'ill'"):
         Logit.of(resnet.classifier, binary, "il")
 
@@ -246,3 +247,18 @@ def test_what_cannot_be_explained_is_refused_with_the_reason(model: Model, tmp_p
 
 def test_settings_know_every_method() -> None:
     assert tuple(METHODS) == EXPLANATIONS
+
+
+def test_a_transformer_that_pools_all_positions_is_watched_where_they_are_pooled() -> None:
+    options = {"global_pool": "avg", "class_token": False}
+    classifier = network("vit_tiny_patch16_224", options=options)
+    assert last_layer(Logit(classifier=classifier, output=0), images(1)).name == "blocks.11"
+
+
+@pytest.mark.parametrize("label", [0, 4])
+def test_a_class_whose_name_is_a_number_can_be_explained(label: Any) -> None:
+    model = load_model(GOLDEN, device="cpu")
+    seen = np.zeros((3, *(model.preprocessing.size_px,) * 2), np.uint8)
+    how = Choice(name="gradcam", options={})
+    found = explain_image(model, seen, np.zeros((40, 40, 3), np.uint8), how, label)
+    assert found.label == str(label)

@@ -129,7 +129,7 @@ def test_the_map_of_an_ensemble_is_the_mean_of_those_of_its_members(
     both = load_model(ensemble, device="cpu")
     found = both.explain(image, method="hirescam")
     assert found.label == most_probable(
-        both.labels, [np.asarray(m.predict([image]).logits) for m in both.members]
+        both.labels, [np.asarray(m.predict([image]).probabilities) for m in both.members]
     )
     each = [m.explain(image, found.label, method="hirescam") for m in both.members]
     np.testing.assert_allclose(found.map, np.mean([e.map for e in each], axis=0), atol=1e-6)

@@ -37,6 +37,11 @@ def done(images: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_all_models_are_tested_on_the_same_images_and_listed(done: Path) -> None:
     tables = sorted((done / "probe").glob("*/*/predictions_test.csv"))
     assert len(tables) == 15
+    decides = {
+        json.loads(p.with_suffix(".json").read_text())["provenance"]["probe"]["decides"]
+        for p in tables
+    }
+    assert decides == {"by validation"}, "as trainings do"
     tested = {Predictions.read(t).image_ids for t in tables}
     assert len(tested) == 1
     with (done / "learning_curve.csv").open() as file:
@@ -57,7 +62,7 @@ def test_a_curve_that_was_stopped_goes_on_to_the_same_result(
 
     def stops(*given: Any) -> Predictions:
         calls.append(1)
-        if len(calls) > 4:
+        if len(calls) > 8:  # of validation and of test
             raise StoppedError("stopped")
         return real(*given)
 

@@ -9,12 +9,14 @@ from pathlib import Path
 import pytest
 import torch
 
+from medcnn.data.labels import Kind, LabelSpace
 from medcnn.images.frame import Box
 from medcnn.models.deployed import load_model
 from medcnn.pages.looking import LOOKING, Move, Seen
+from medcnn.statistics.decisions import Readout
 from medcnn.verbs.look import LookConfig, Searched
 from medcnn.verbs.steps.exciting import EXAMPLES, _example, exciting, others_of
-from medcnn.verbs.steps.looking import moved, stages, strongest
+from medcnn.verbs.steps.looking import moved, moves, stages, strongest
 from tests.command import SMALL, run
 from tests.conftest import write_colours
 
@@ -48,6 +50,27 @@ def test_a_page_shows_filters_maps_and_the_image_moved(
     assert "Meyer" not in html
     assert "<script" not in html
     assert run(*words) == 0  # its own page is replaced
+
+
+class Sure(torch.nn.Module):
+    """A logit of 3 for an image, whichever way, and of -30 for its mirror image."""
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        mirrored = images[:, 0, 0, 0] > images[:, 0, 0, -1]
+        return torch.where(mirrored, -30.0, 3.0)[:, None]
+
+
+@pytest.mark.parametrize(("flips", "label", "sure"), [("", "ill", 0.953), ("h", "well", 1.0)])
+def test_the_chart_is_of_the_class_that_predict_names(flips: str, label: str, sure: float) -> None:
+    model = load_model(BEST, device="cpu")
+    labels = LabelSpace(kind=Kind.BINARY, names=("well", "ill"))
+    checkpoint = replace(model.checkpoint, flips=flips, labels=labels, readout=Readout())
+    model = replace(model, checkpoint=checkpoint, network=Sure())
+    images = torch.zeros(1, 3, 32, 32)
+    images[..., 16:] = 1.0  # darker on the left
+    translated = moves(model, images)[0]
+    assert translated.label == label
+    assert translated.probabilities[translated.amounts.index(0)] == pytest.approx(sure, abs=1e-3)
 
 
 @pytest.fixture(scope="module")

@@ -129,6 +129,12 @@ class LabelSpace:
             return [self.names[int(row[0])] for row in decisions]
         return ["|".join(n for n, yes in zip(self.names, r, strict=True) if yes) for r in decisions]
 
+    def of_names(self, probabilities: NDArray[Any]) -> NDArray[Any]:
+        """[N, outputs] -> [N, names]: a binary label has one output and two names."""
+        if self.kind is Kind.BINARY:
+            return np.hstack([1 - probabilities, probabilities])
+        return probabilities
+
     def to_json(self) -> dict[str, Any]:
         return {"kind": str(self.kind), "names": list(self.names)}
 

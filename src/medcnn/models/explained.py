@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from medcnn.config import Choice
-from medcnn.data.labels import Kind, LabelSpace
+from medcnn.data.labels import LabelSpace
 from medcnn.images.framing import frame_of
 from medcnn.models.explaining import METHODS, UNITS, Logit, explained
 from medcnn.models.inference import logits_of
@@ -76,13 +76,10 @@ def mean_map(maps: Sequence[Tensor]) -> Tensor:
     return torch.stack(list(maps)).mean(0)
 
 
-def most_probable(labels: LabelSpace, each: Sequence[NDArray[np.float32]]) -> str:
-    """The class with the highest mean probability, from the logits [1, K] of each member; for a
-    binary label it may be the negative one."""
-    mean = np.mean([labels.probabilities(logits) for logits in each], axis=0)[0]
-    if labels.kind is Kind.BINARY:
-        return labels.names[int(mean[0] > 0.5)]
-    return labels.names[int(mean.argmax())]
+def most_probable(labels: LabelSpace, each: Sequence[NDArray[Any]]) -> str:
+    """The class with the highest mean probability, from the calibrated ones [1, K] of each member;
+    for a binary label it may be the negative one."""
+    return labels.names[int(labels.of_names(np.mean(each, axis=0))[0].argmax())]
 
 
 def explain_source(model: Model, image: Image, how: Choice, label: str | None) -> Explanation:
@@ -118,7 +115,10 @@ def explain_image(
     frame = frame_of(model.preprocessing, whole)
     images = torch.from_numpy(seen)[None].to(model.device)
     each = [logits_of(p.classifier, images, p.checkpoint.flips, torch.float32) for p in parts]
-    label = label or most_probable(model.labels, each)
+    if label is None:
+        said = [p.readout.probabilities(p.labels, z) for p, z in zip(parts, each, strict=True)]
+        label = most_probable(model.labels, said)
+    label = str(label)  # YAML and Python write grades as numbers
     logits = [Logit.of(part.classifier, model.labels, label) for part in parts]
     maps = [
         explained(method, logit, images, part.checkpoint.flips)

@@ -80,8 +80,9 @@ class Layer:
 
 def last_layer(logit: Logit, images: Tensor) -> Layer:
     """The last square map, whichever module returns it: what a ResNet, a DenseNet (after its final
-    norm and ReLU) or a VGG pools. In a transformer it is the first norm of the last block: after it
-    only the class token matters, and that has no position.
+    norm and ReLU) or a VGG pools. In a transformer that pools its class token it is the first norm
+    of the last block: after it only that token matters, which has no position. In one that pools
+    the tokens of all positions, it is the whole last block.
 
     Raises:
         UsageError: no output of the network has positions.
@@ -116,7 +117,10 @@ def _watched(body: Any) -> Iterator[tuple[str, nn.Module, Unfold]]:
     blocks = getattr(body, "blocks", None)
     if blocks and hasattr(blocks[-1], "norm1"):
         prefix = getattr(body, "num_prefix_tokens", 0)
-        yield f"blocks.{len(blocks) - 1}.norm1", blocks[-1].norm1, partial(_tokens, prefix=prefix)
+        where, last = f"blocks.{len(blocks) - 1}", blocks[-1]
+        if prefix and getattr(body, "global_pool", "token") in ("", "token"):
+            where, last = f"{where}.norm1", last.norm1
+        yield where, last, partial(_tokens, prefix=prefix)
         return
     unfold = _channels_last if getattr(body, "output_fmt", "") == "NHWC" else _square
     for name, module in body.named_modules():

@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from medcnn.data.labels import Kind, LabelSpace
+from medcnn.data.labels import LabelSpace
 from medcnn.statistics.conformal import set_texts
 from medcnn.statistics.decisions import Readout, certainty
 from medcnn.statistics.strangeness import COLUMNS
@@ -309,8 +309,7 @@ class Predictions:
 
     def _named(self, values: NDArray[np.float64]) -> list[tuple[str, float]]:
         """Probabilities [K] by class name; binary labels include the negative class."""
-        if self.labels.kind is Kind.BINARY:
-            values = np.array([1 - values[0], values[0]])
+        values = self.labels.of_names(values[None])[0]
         return [(n, float(v)) for n, v in zip(self.labels.names, values, strict=True)]
 
     @classmethod

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import logging
 import math
 from collections.abc import Callable, Mapping
@@ -42,6 +43,7 @@ from medcnn.verbs.steps.deciding import FROM_SCRATCH, PRETRAINED
 from medcnn.verbs.steps.dry_run import rehearsed
 from medcnn.verbs.steps.many_runs import digest, folder_of, opened, refuse_other_images
 from medcnn.verbs.steps.probing import examples, frozen, said
+from medcnn.verbs.steps.sitting import read_out
 from medcnn.verbs.train import TrainConfig, train
 
 SCHEMA = 1
@@ -225,14 +227,23 @@ def probed(config: LearningCurveConfig, folder: Path) -> Callable[[Point], Predi
 
     def fit_one(point: Point) -> Predictions:
         file = folder / point.name / "predictions_test.csv"
-        # the header is written last: without it, the table was left half done
-        if not (file.is_file() and file.with_suffix(".json").is_file()):
+        if not _is_done(file):
             fit = fitting()
             file.parent.mkdir(parents=True, exist_ok=True)
             fit(point).write(file)
         return Predictions.read(file)
 
     return fit_one
+
+
+def _is_done(file: Path) -> bool:
+    """The header is written last: without it, the table was left half done. Earlier versions
+    decided at 0.5, where trainings decide as validation says."""
+    try:
+        header = json.loads(file.with_suffix(".json").read_text(encoding="utf-8"))
+        return file.is_file() and bool(header["provenance"]["probe"].get("decides"))
+    except (OSError, ValueError, LookupError):
+        return False
 
 
 def _fitting(config: LearningCurveConfig, folder: Path) -> Callable[[Point], Predictions]:
@@ -253,8 +264,11 @@ def _fitting(config: LearningCurveConfig, folder: Path) -> Callable[[Point], Pre
         if (key := rows.tobytes()) not in known:
             training = examples(body, rows)
             best = chosen(PROBES[Method.LOGISTIC], config.c, labels, training, validation)
-            origin = {"probe": {"c": best.value, "patients": point.patients}}
-            known[key] = said(best.module.to(body.device), body, Split.TEST, Readout(), origin)
+            head = best.module.to(body.device)
+            plain = said(head, body, Split.VALIDATION, Readout(), {})
+            readout = read_out(_probe_config(config), body.manifest, plain).readout
+            about = {"c": best.value, "patients": point.patients, "decides": "by validation"}
+            known[key] = said(head, body, Split.TEST, readout, {"probe": about})
         return known[key]
 
     return fit

@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from medcnn.models.classifier import Classifier, unit_range
 from medcnn.models.deployed import Model
+from medcnn.models.inference import logits_of
 from medcnn.pages.looking import Move
 from medcnn.statistics.predictions import Predictions
 from medcnn.training.geometry import warped
@@ -75,7 +75,7 @@ def moves(model: Model, images: Tensor) -> list[Move]:
     """The probability of the model's answer to one image, and its decision, as the image moves."""
     labels = model.labels
     plain = _answers(model, unit_range(images))
-    answer = int(np.argmax(plain.probabilities[0]))
+    answer = int(np.argmax(labels.of_names(plain.probabilities)[0]))
     decided = labels.decision_texts(plain.decisions)[0]
     found = []
     for kind, amounts in AMOUNTS.items():
@@ -86,7 +86,7 @@ def moves(model: Model, images: Tensor) -> list[Move]:
                 kind=kind,
                 label=labels.names[answer],
                 amounts=tuple(map(float, amounts)),
-                probabilities=tuple(answers.probabilities[:, answer].tolist()),
+                probabilities=tuple(labels.of_names(answers.probabilities)[:, answer].tolist()),
                 same=tuple(text == decided for text in texts),
             )
         )
@@ -94,8 +94,8 @@ def moves(model: Model, images: Tensor) -> list[Move]:
 
 
 def _answers(model: Model, images: Tensor) -> Predictions:
-    with torch.inference_mode():
-        logits: NDArray[np.float32] = model.classifier(images).float().cpu().numpy()
+    """What `predict` says of images in 0..1, with the mirrored views that it averages."""
+    logits = logits_of(model.classifier, images, model.checkpoint.flips, torch.float32)
     ids = tuple(map(str, range(len(logits))))
     return Predictions(
         labels=model.labels,

@@ -52,7 +52,8 @@ def maps_beside(
     label = options.pop("label", None)
     METHODS.bind(how.name, options)
     if label is not None:
-        Logit.of(model.classifier, model.labels, str(label))
+        label = str(label)  # YAML reads the name of a grade as a number
+        Logit.of(model.classifier, model.labels, label)
     rows: list[dict[str, object]] = []
     line = 1  # of the header
 

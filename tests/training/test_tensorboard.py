@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -105,3 +106,12 @@ def test_only_settings_that_differ_from_the_shipped_ones_are_reported() -> None:
     assert added["optimizer.lr"] == 0.02
     assert added["seed"] == 3
     assert not any("someone" in str(v) for v in found.values())
+
+
+def test_event_files_do_not_name_the_machine(tmp_path: Path) -> None:
+    for _ in range(2):  # a sitting, and one that goes on
+        Board(tmp_path, 0).close()
+    names = [p.name for p in tmp_path.glob("*tfevents*")]
+    assert len(names) == 2
+    assert not any(socket.gethostname() in name for name in names)
+    read(tmp_path)

@@ -439,6 +439,7 @@ LEAST = ("data.image=a", "data.label=b")
         ("evaluate", "CNRYDOE.safetensors"),
         ("init", "CNRYDOE"),
         ("report", "runs/CNRYDOE"),
+        ("report", "runs/x", "readers=CNRYDOE/calls.csv"),
         ("preview", "data=table", "data.root=.", "data.table=x.csv", "output=CNRYDOE.txt"),
     ],
 )

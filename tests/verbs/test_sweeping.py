@@ -235,6 +235,20 @@ def test_a_sweep_of_labels_that_were_corrected_since_is_not_continued(
     assert len((folder / "trials.csv").read_text().splitlines()) == 3
 
 
+def test_no_value_of_an_exclusion_names_a_run_of_a_sweep(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = {"root": tmp_path, "table": "t.csv", "image": "file", "label": "label"}
+    data = ("data=table", *(f"data.{k}={v}" for k, v in table.items()), "model=lenet5")
+    words = ("train", "-m", *data, f"run_dir={tmp_path}/many", "--show-config")
+    assert run(*words, "++data.exclude.remark=[Meier Anna],[Schulz]") == 0
+    said = capsys.readouterr().out
+    assert len(said.splitlines()) == 2
+    assert said.count("data.exclude.remark=id-") == 4, "the setting, and the name of the folder"
+    assert "Meier" not in said
+    assert "Schulz" not in said
+
+
 def test_trials_that_cannot_be_trained_are_given_up_and_the_sweep_goes_on(
     search: tuple[str, ...],
     tmp_path: Path,

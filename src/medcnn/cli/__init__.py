@@ -109,9 +109,16 @@ def _heard(verb: str) -> AbstractContextManager[None]:
 
 def _typed_places(words: list[str]) -> list[str]:
     """The paths in a command, which may contain the name of a patient."""
-    from medcnn.cli.words import PATHS, is_place, parts
+    import os
 
-    named = [value.strip("'\"") for _, key, value in map(parts, words) if key in PATHS]
+    from medcnn.cli.words import PATHS, SHORT, is_place, parts
+
+    given = [(key, value.strip("'\"")) for _, key, value in map(parts, words)]
+    named = [
+        value
+        for key, value in given
+        if value and (key in (*PATHS, *SHORT) or "/" in value or os.path.exists(value))
+    ]
     return named + [w for w in words[1:] if is_place(w)]
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from enum import StrEnum
@@ -38,16 +40,25 @@ class Submits(Protocol):
 MOST_SHARDS, FEWEST_IN_SHARD = 256, 256
 
 
+LEFT_AFTER_S = 3 * 86_400
+
+
 @contextmanager
 def _dask() -> Iterator[Submits]:
     distributed = _library("distributed", Where.DASK)
-    with distributed.Client() as client, client.get_executor(pure=False) as executor:
+    own = not import_module("dask").config.get("scheduler-address", None)
+    # a page about its work would be open to the whole network
+    more = {"dashboard_address": None} if own else {}
+    with distributed.Client(**more) as client, client.get_executor(pure=False) as executor:
         yield executor
 
 
 @contextmanager
 def _submitit() -> Iterator[Submits]:
     submitit = _library("submitit", Where.SUBMITIT)
+    for left in cache_place("jobs").iterdir():  # of a command that was killed
+        if time.time() - left.stat().st_mtime > LEFT_AFTER_S:
+            shutil.rmtree(left, ignore_errors=True)
     # jobs read their shards here, whose paths may contain names; deleted when they are done
     with tempfile.TemporaryDirectory(dir=cache_place("jobs"), ignore_cleanup_errors=True) as folder:
         try:

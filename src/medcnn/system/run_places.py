@@ -43,6 +43,9 @@ class Places:
         bare = value.strip("'\"")
         if (said := name_of_place(bare)) != bare:
             return f"{key}{equals}{said}"
+        # a relative path may name a patient, too
+        if "/" in bare.rstrip("/") and (not equals or key.lstrip("+") in self.of_settings):
+            return f"{key}{equals}{name_of_place(os.path.abspath(bare))}"
         return without_folders(word, self.known)
 
     def keep(self, run_id: str, path: Path) -> None:

@@ -7,14 +7,16 @@ from __future__ import annotations
 import functools
 import math
 import threading
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import yaml
 from numpy.typing import NDArray
+from tensorboard.summary.writer import event_file_writer
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard.summary import hparams, pr_curve_raw
@@ -64,6 +66,17 @@ def _forgiving(write: Callable[..., None]) -> Callable[..., None]:
     return unless_it_failed
 
 
+@contextmanager
+def _nowhere() -> Iterator[None]:
+    """The name of an event file holds that of the machine, which may be a person's."""
+    real = event_file_writer.socket
+    event_file_writer.socket = SimpleNamespace(gethostname=lambda: "medcnn")
+    try:
+        yield
+    finally:
+        event_file_writer.socket = real
+
+
 class Board:
     """One event file per sitting, all in one folder: a resumed run continues its curves."""
 
@@ -83,7 +96,8 @@ class Board:
         for n, earlier in enumerate(sorted(folder.glob("events.out.tfevents.*"))):
             earlier.rename(folder / f"events.out.tfevents.{n:010d}.earlier")
         # purge_step hides numbers of a killed sitting for epochs that are trained again
-        self.writer = SummaryWriter(str(folder), purge_step=first_epoch)
+        with _nowhere():
+            self.writer = SummaryWriter(str(folder), purge_step=first_epoch)
         self.writer.add_custom_scalars(TOGETHER)
 
     @_forgiving

@@ -170,6 +170,11 @@ def test_tags_become_attributes_with_ages_in_years(export: Path) -> None:
         ("PatientName", "'PatientName' may identify a patient"),
         ("PatientID", "'PatientID' may identify a patient"),
         ("SeriesInstanceUID", "may identify a patient, or is not a single word"),
+        ("StudyDate", "'StudyDate' may identify a patient"),
+        ("ContentTime", "'ContentTime' may identify a patient"),
+        ("StudyDescription", "'StudyDescription' may identify a patient"),
+        ("PatientBirthDateInAlternativeCalendar", "may identify a patient"),
+        ("ReferringPhysicianTelephoneNumbers", "may identify a patient"),
     ],
 )
 def test_a_tag_that_does_not_exist_or_names_someone_is_refused(

@@ -12,7 +12,8 @@ import pytest
 
 from medcnn.data.own import bounds
 from medcnn.data.own.sheets import Sheet, of_every_row, read_sheet
-from medcnn.system.errors import DataError
+from medcnn.system.errors import DataError, UsageError
+from medcnn.system.privacy import pseudonymised
 
 
 def sheet_of(tmp_path: Path, content: str | bytes) -> Sheet:
@@ -164,7 +165,8 @@ READ_AND_SAY = r"""
 import re, sys
 from pathlib import Path
 from medcnn.data.own.sheets import read_sheet
-from medcnn.system.errors import DataError
+from medcnn.system.errors import DataError, UsageError
+from medcnn.system.privacy import pseudonymised
 try:
     read_sheet(Path(sys.argv[1]))
 except DataError as error:
@@ -192,3 +194,12 @@ def test_a_table_of_too_many_rows_or_bytes_is_refused(
     monkeypatch.setattr(bounds, "MAX_TEXT_BYTES", 5)
     with pytest.raises(DataError, match="leave out the columns and rows"):
         sheet_of(tmp_path, "a\n1\n2\n")
+
+
+@pytest.mark.parametrize("first", ["Meier^Anna,melanoma", "P0012345,nevus", "Meier.jp2,nevus"])
+def test_a_table_without_a_header_shows_no_row_of_it_in_a_pipe(tmp_path: Path, first: str) -> None:
+    (tmp_path / "t.csv").write_text(f"{first}\nSchulz^Eva,nevus\n")
+    with pytest.raises(UsageError) as fault:
+        read_sheet(tmp_path / "t.csv").require(["file", "label"], "image, label")
+    assert "no column" in str(fault.value)
+    assert first.split(",")[0] not in pseudonymised(str(fault.value))

@@ -6,12 +6,14 @@ import re
 from collections.abc import Sequence
 from itertools import pairwise
 
+from medcnn.data.own.image_files import IMAGE_SUFFIXES
 from medcnn.data.own.words import is_error_cell, tidy
 
 MOST_LOOKED_AT = 60
 """The names must begin within this many non-blank rows."""
 MOST_TITLES = 10
-_CONTENT = re.compile(r"[-+\d.,]+(e[-+]?\d+)?|.*\.(jpe?g|png|tiff?|bmp|dcm|dicom|npz)", re.I)
+_ENDINGS = "|".join(re.escape(e) for e in sorted({*IMAGE_SUFFIXES, ".npz"}))
+_CONTENT = re.compile(rf"[-+\d.,]+(e[-+]?\d+)?|.*({_ENDINGS})", re.I)
 
 
 def is_content(name: str) -> bool:

@@ -24,11 +24,15 @@ from medcnn.system.progress import log, track
 from medcnn.system.registry import nearest
 
 IDENTIFIERS = ("PatientID", "StudyInstanceUID", "SOPInstanceUID", "AccessionNumber")
-# Also identifying, from PS3.15 table E.1-1; the rest of that table is free text or names.
+# Also identifying, from PS3.15 table E.1-1. Dates and times, which that table lists too, and names
+# and free text have value representations that are not kept.
 _IDENTIFYING = {*IDENTIFIERS, "PatientBirthDate", "PatientBirthTime", "IssuerOfPatientID"}
 _IDENTIFYING |= {"OtherPatientIDs", "PatientTelephoneNumbers", "PatientAddress", "StudyID"}
 # Value representations (PS3.5 6.2) of single words and numbers, which can be kept.
-_KEPT = {"AS", "CS", "DA", "DS", "FD", "FL", "IS", "LO", "SH", "SL", "SS", "TM", "UL", "US"}
+_KEPT = {"AS", "CS", "DS", "FD", "FL", "IS", "LO", "SH", "SL", "SS", "UL", "US"}
+_OF_PERSONS = re.compile(
+    "(ID|IDs|Numbers?|Locator|Identification|Calendar|Request|Comments|StudyDescription)$"
+)
 _PIXELS = {0x7FE00008, 0x7FE00009, 0x7FE00010}
 _DEFLATED = b"1.2.840.10008.1.2.1.99"
 _HEADER_BYTES = 4 << 20
@@ -62,7 +66,7 @@ def check_keywords(keywords: Sequence[str]) -> None:
             faults.append(f"'{word}' is not a DICOM keyword{nearest(word, keyword_dict)}")
         elif (
             word in _IDENTIFYING
-            or re.search("(ID|IDs|Number|Locator|Identification)$", word)
+            or re.search(_OF_PERSONS, word)
             or dictionary_VR(keyword_dict[word]) not in _KEPT
         ):
             faults.append(f"'{word}' may identify a patient, or is not a single word.")

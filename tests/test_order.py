@@ -140,16 +140,16 @@ def test_the_tour_takes_no_more_than_an_afternoon() -> None:
 # Lines that a room may have. One that needs more says in a decision what it deleted.
 ROOMS = {
     "audit": 2_580,
-    "cli": 1_748,
+    "cli": 1_763,
     "clinic": 3_164,
-    "data": 9_205,
+    "data": 9_216,
     "images": 4_803,
     "models": 6_430,
     "pages": 7_490,
-    "pixels": 1_977,
+    "pixels": 1_988,
     "statistics": 9_699,
-    "system": 2_824,
-    "training": 4_632,
+    "system": 2_827,
+    "training": 4_646,
     "verbs": 11_229,
 }
 

@@ -185,6 +185,48 @@ def test_chexpert_validation_is_the_test_until_the_test_is_there(tmp_path: Path)
     assert found.records[-1].group == "patient64741"
 
 
+def test_chexpert_is_read_in_the_batches_of_its_full_size(tmp_path: Path) -> None:
+    flat = made(tmp_path / "flat", "chexpert")
+    batches = tmp_path / "batches"
+    layouts.chexpert(batches)
+    first = batches / "CheXpert-v1.0 batch 1 (validate & csv)"
+    first.mkdir()
+    for name in ("train.csv", "valid.csv", "valid"):
+        (batches / name).rename(first / name)
+    for n, patient in ((2, "patient00001"), (4, "patient00005")):
+        batch = batches / f"CheXpert-v1.0 batch {n} (train {n - 1})"
+        batch.mkdir()
+        (batches / "train" / patient).rename(batch / patient)
+    (batches / "train").rmdir()
+    found = DATASETS["chexpert"].read(batches)
+    assert [r.image_id for r in found.records] == [r.image_id for r in flat.records]
+    assert [r.group for r in found.records] == [r.group for r in flat.records]
+    assert all((batches / r.path).is_file() for r in found.records)
+
+
+def test_a_set_that_knows_only_some_lesions_does_not_claim_to_know_them(tmp_path: Path) -> None:
+    for name in ("isic2018", "isic2019"):
+        found = made(tmp_path / name, name)
+        assert not found.patients_known
+        assert len({r.group for r in found.records}) < len(found.records), (
+            "known ones stay together"
+        )
+    shutil.rmtree(tmp_path / "isic2018" / "ISIC2018_Task3_Test_GroundTruth")
+    shutil.rmtree(tmp_path / "isic2018" / "ISIC2018_Task3_Validation_GroundTruth")
+    assert DATASETS["isic2018"].read(tmp_path / "isic2018").group_noun == "lesion"
+
+
+def test_rsna_says_what_tells_its_patients_apart(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    made(tmp_path, "rsna_pneumonia")
+    mapping = tmp_path / "pneumonia-challenge-dataset-mappings_2018.json"
+    mapping.unlink(missing_ok=True)
+    caplog.clear()
+    assert not DATASETS["rsna_pneumonia"].read(tmp_path).patients_known
+    assert "images of one patient may be in two splits" in caplog.text
+
+
 def test_views_are_kept_and_what_is_left_out_is_counted(tmp_path: Path) -> None:
     found = made(tmp_path, "chexpert", views=["AP", "PA"])
     assert len(found.records) == 3

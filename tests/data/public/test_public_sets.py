@@ -117,6 +117,26 @@ def test_medmnist_keeps_its_official_splits(tmp_path: Path) -> None:
     assert np.array_equal(read_pixels(tmp_path, found.records[23].path), stored)
 
 
+def test_the_malignant_class_is_the_finding_whatever_its_number(tmp_path: Path) -> None:
+    for name in ("breastmnist", "pneumoniamnist"):
+        small_mnist(tmp_path, name, 1, 2)
+    breast = medmnist.read(tmp_path, file="breastmnist.npz")
+    assert breast.labels.names == ("normal, benign", "malignant")
+    stored = np.load(tmp_path / "breastmnist.npz")["train_labels"][:, 0]
+    of_train = breast.targets()[breast.rows(Split.TRAIN), 0]
+    np.testing.assert_array_equal(of_train, stored == 0)
+    pneumonia = medmnist.read(tmp_path, file="pneumoniamnist.npz")
+    assert pneumonia.labels.names == tuple(medmnist.SETS["pneumoniamnist"]["classes"])
+
+
+def test_what_is_known_of_a_set_of_medmnist_is_said(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    small_mnist(tmp_path, "dermamnist", 1, 7)
+    medmnist.read(tmp_path, file="dermamnist.npz")
+    assert "one lesion on both sides" in caplog.text
+
+
 @pytest.mark.parametrize("name", medmnist.SETS)
 def test_every_set_of_medmnist_is_read_in_any_size(tmp_path: Path, name: str) -> None:
     chosen = medmnist.SETS[name]

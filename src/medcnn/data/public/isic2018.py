@@ -6,7 +6,8 @@
     ISIC2018_Task3_Training_LesionGroupings.csv (image, lesion_id, diagnosis_confirm_type)
 
 Validation and test may be absent. Classes are named as in HAM10000, so that a model of one set can
-be tested on the other. Lesions are known only for training.
+be tested on the other. Lesions are known only for training: with
+validation or test, the set as a whole does not say which images belong together.
 
 Source: Codella et al. 2019, arXiv:1902.03368; challenge.isic-archive.com/data/#2018.
 """
@@ -18,7 +19,7 @@ from pathlib import Path
 from medcnn.data.labels import Kind, LabelSpace
 from medcnn.data.manifest import Manifest, Modality, Split
 from medcnn.data.public.ham10000 import CLASSES
-from medcnn.data.public.isic2019 import challenge_records
+from medcnn.data.public.isic2019 import challenge_records, noun_of
 from medcnn.data.public.layouts import PublicSet, sheet_at
 
 SET = PublicSet(
@@ -53,4 +54,4 @@ def read(root: Path | None) -> Manifest:
             images = f"ISIC2018_Task3_{name}_Input"
             kept = {"diagnosis_confirm_type": "dx_type"}
             records += challenge_records(place, images, sheet, about, labels, split, kept)
-    return SET.manifest(place, labels, records)
+    return SET.manifest(place, labels, records, group_noun=noun_of(records))

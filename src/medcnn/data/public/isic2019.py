@@ -5,14 +5,15 @@
     anatom_site_general, lesion_id, sex), and the same for ISIC_2019_Test_..., if present
 
 Test images of none of the eight diagnoses (UNK) have no counterpart in training and are left out.
-Lesions are known for most training images, and for no test image.
+Lesions are known for most training images, and for no test image: images of a known lesion stay
+together, but the set as a whole does not say which images do.
 
 Source: challenge.isic-archive.com/data/#2019; Combalia et al. 2019, arXiv:1908.02288.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from medcnn.data.labels import Kind, LabelSpace
@@ -62,7 +63,12 @@ def read(root: Path | None) -> Manifest:
             records += found
             unknown += len(sheet.rows) - len(found)
     excluded = {"none of the eight diagnoses (UNK)": unknown} if unknown else {}
-    return SET.manifest(place, labels, records, excluded=excluded)
+    return SET.manifest(place, labels, records, excluded=excluded, group_noun=noun_of(records))
+
+
+def noun_of(records: Sequence[Record]) -> str | None:
+    """Images whose lesion is not known are groups of their own, and may show the same lesion."""
+    return "image" if any(r.group == r.image_id for r in records) else None
 
 
 def challenge_records(

@@ -14,10 +14,12 @@ import numpy as np
 
 from medcnn.data.labels import Kind, LabelSpace
 from medcnn.data.manifest import Manifest, Modality, Record, Split
+from medcnn.data.own.vocabulary import negative_first
 from medcnn.data.public import medmnist_files
 from medcnn.data.public.medmnist_files import SETS
 from medcnn.images.npz import array_header, images_header
 from medcnn.system.errors import DataError, ImageError, UsageError, listed
+from medcnn.system.progress import log
 
 SPLITS = {"train": Split.TRAIN, "val": Split.VALIDATION, "test": Split.TEST}
 
@@ -43,7 +45,13 @@ def read(root: Path | None, *, file: str | None = None, download: bool = False) 
     if stem not in SETS:
         raise UsageError(unknown)
     chosen = SETS[stem]
-    space = LabelSpace(kind=Kind(chosen["kind"]), names=tuple(chosen["classes"]))
+    names, kind = chosen["classes"], Kind(chosen["kind"])
+    # the numbers in the file follow the list; which class is the finding is another question
+    space = LabelSpace(
+        kind=kind, names=tuple(negative_first(names) if kind is Kind.BINARY else names)
+    )
+    if known := chosen.get("known"):
+        log.warning(known)
     several = space.kind is Kind.MULTILABEL
     width, most = (len(space.names), 2) if several else (1, len(space.names))
     try:
@@ -84,7 +92,7 @@ def read(root: Path | None, *, file: str | None = None, download: bool = False) 
                     image_id=f"{split}/{i}",
                     path=f"{file}#{split}_images/{i}",
                     group=f"{split}/{i}",
-                    target=space.encode(space.names[k] for k in of),
+                    target=space.encode(names[k] for k in of),
                     split=SPLITS[split],
                 )
             )

@@ -22,6 +22,7 @@ from medcnn.data.labels import Kind, LabelSpace
 from medcnn.data.manifest import Manifest, Modality, Record
 from medcnn.data.public.layouts import PublicSet, sheet_at
 from medcnn.system.errors import DataError
+from medcnn.system.progress import log
 
 SET = PublicSet(
     title="RSNA Pneumonia",
@@ -54,6 +55,11 @@ def read(root: Path | None) -> Manifest:
         details = sheet_at(place, "stage_2_detailed_class_info.csv", "patientId", "class")
         class_of = {row["patientId"]: row["class"] for row in details.rows}
     patient_of = _patients(place / MAPPING) if (place / MAPPING).is_file() else {}
+    if not patient_of:
+        log.warning(
+            f"{MAPPING} is not in {place}, so images of one patient may be in two splits. RSNA's "
+            "page of the challenge links to it."
+        )
     labels = LabelSpace(kind=Kind.BINARY, names=CLASSES)
     records = [
         Record(

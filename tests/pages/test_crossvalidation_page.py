@@ -115,7 +115,7 @@ def test_subgroups_are_told_where_there_are_some_and_from_which_repeat(simulate:
     sex = [("f", "m")[at // 4 % 2] for at in range(240)]
     grouped = replace(crossed, groups=subgroups(joined, {"sex": sex}))
     page = " ".join(crossvalidation_page(grouped, []).split())
-    assert "never saw the patient" in SAYS["groups"].words(grouped)
+    assert "whose test split has the patient" in SAYS["groups"].words(grouped)
     assert SAYS["groups of one repeat"].words(grouped) == ""
     twice = replace(grouped, dealt={1: crossed.whole, 2: crossed.whole})
     assert SAYS["groups of one repeat"].words(twice)

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from medcnn.system import privacy
-from medcnn.system.errors import UsageError
+from medcnn.system.errors import UsageError, private
 from medcnn.system.privacy import as_names, as_pseudonyms, for_terminal, pseudonym, pseudonymised
 from tests.command import run
 
@@ -113,7 +113,7 @@ def test_a_pseudonym_stands_for_its_name_under_any_noun() -> None:
 
 
 def test_a_message_shows_a_pseudonym_as_it_is_and_not_one_of_it() -> None:
-    shown = pseudonym("DOE")
+    shown = pseudonym("POE")
     assert (
         pseudonymised(f"‹{shown}› and ‹ROE› agree") == f"{shown} and {pseudonym('ROE', 'id')} agree"
     )
@@ -122,6 +122,11 @@ def test_a_message_shows_a_pseudonym_as_it_is_and_not_one_of_it() -> None:
 class _Terminal(io.StringIO):
     def isatty(self) -> bool:
         return True
+
+
+def test_a_number_of_a_hospital_that_looks_like_a_pseudonym_is_not_shown() -> None:
+    said = pseudonymised(f"{private('pat-202401151234')} is in two splits")
+    assert "202401151234" not in said
 
 
 def test_a_name_is_shown_by_the_stream_it_goes_to(monkeypatch: pytest.MonkeyPatch) -> None:

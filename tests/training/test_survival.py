@@ -562,6 +562,7 @@ def test_an_extension_under_which_nothing_was_trained_does_not_bind(
     run = train(quick("typed"))
     assert_same(whole(), run)
     assert "epochs: 2" in (run / "config.yaml").read_text()
+    assert not any("extended" in n for n in json.loads((run / "run.json").read_text())["notes"])
 
 
 def test_more_epochs_may_divide_the_network_into_other_stages(quick: Make, train: Train) -> None:

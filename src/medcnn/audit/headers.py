@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from io import BytesIO
 from typing import Any
@@ -135,11 +136,16 @@ def _of_raster(data: bytes, kind: str) -> Header:
 
 
 def _with_exif(traits: dict[str, str], exif: Image.Exif) -> Header:
-    inner = exif.get_ifd(EXIF_IFD)
+    inner: dict[int, Any] = {}
+    with suppress(Exception):  # a damaged pointer hides only what it leads to
+        inner = exif.get_ifd(EXIF_IFD)
 
     def said(tag: int) -> str:
+        value = exif.get(tag) or inner.get(tag) or ""
+        if isinstance(value, bytes):  # Windows writes its XP tags so
+            value = value.decode("utf-16-le", errors="replace")
         # cameras fill what nobody entered with zeros or blanks
-        return str(exif.get(tag) or inner.get(tag) or "").strip("\0 ")
+        return str(value).strip("\0 ")
 
     camera = " ".join(said(t) for t in (EXIF_MAKE, EXIF_MODEL) if said(t))
     persons = [word for tag, word in EXIF_PERSON.items() if said(tag)]

@@ -123,7 +123,7 @@ def read(
     """
     manifest: Manifest = DATASETS.bind(name, options)(root)
     if not faulty:
-        refuse_rows(manifest.faults)
+        refuse_rows(manifest.faults, "; medcnn audit lists them")
     faults = faults_on_disk(
         manifest.root,
         {file_part(r.path) for r in manifest.records},

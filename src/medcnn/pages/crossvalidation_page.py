@@ -10,7 +10,7 @@ from functools import partial
 import numpy as np
 
 from medcnn.data.folds import LEFT_ALONE
-from medcnn.data.manifest import Manifest
+from medcnn.data.manifest import NO_PATIENT, Manifest
 from medcnn.pages.facts import Facts, Statement, say
 from medcnn.pages.format import counted, estimate, number, of_hundred, percent, whose
 from medcnn.pages.group_statements import GROUPS
@@ -144,13 +144,13 @@ SAYS: dict[str, Statement[Crossed]] = {
             f"{c.group_noun}s; {c.group_noun}s were resampled, each with all images. It does not "
             "cover training again on other images, which the repeats show only in part."
         ),
-        lambda c: c.sure and c.group_noun != "image",
+        lambda c: c.sure and c.group_noun not in NO_PATIENT,
     ),
     "interval of images": Statement(
         "An interval says how far the mean would move if the same models were tested on other "
         "images. The set does not say which images belong to the same patient, so it may be too "
         "narrow.",
-        lambda c: c.sure and c.group_noun == "image",
+        lambda c: c.sure and c.group_noun in NO_PATIENT,
     ),
     "known": Statement(
         lambda c: (

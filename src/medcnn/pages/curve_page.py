@@ -9,6 +9,7 @@ from functools import cached_property
 
 import numpy as np
 
+from medcnn.data.manifest import NO_PATIENT
 from medcnn.pages import svg
 from medcnn.pages.facts import Statement, say
 from medcnn.pages.format import count, counted, number
@@ -221,7 +222,7 @@ SAYS: dict[str, Statement[Curves]] = {
     ),
     "images": Statement(
         "The set does not say which images share a patient, so intervals may be too narrow.",
-        lambda c: not c.grouped,
+        lambda c: c.group_noun in NO_PATIENT,
     ),
 }
 

@@ -28,6 +28,8 @@ HEX_CHARACTERS = 12
 
 _MARKED = re.compile("‹([^‹›]*)›")
 _PSEUDONYM = re.compile(rf"[a-z]+-[0-9a-f]{{{HEX_CHARACTERS}}}")
+# `pat-202401151234` may be a real id: only a pseudonym in 300 has no letter after its noun
+_SURELY = re.compile(rf"[a-z]+-(?=\d*[a-f])[0-9a-f]{{{HEX_CHARACTERS}}}")
 
 
 def pseudonym(text: str, noun: str = "patient") -> str:
@@ -79,7 +81,10 @@ def as_names(words: Sequence[str], names: Iterable[str]) -> list[str]:
 def pseudonymised(text: str) -> str:
     """A message with a pseudonym for every name marked by `errors.private`. One that already is a
     pseudonym stays, so that it can be looked up."""
-    return _MARKED.sub(lambda found: as_pseudonyms([found[1]])[0], visible(text))
+    return _MARKED.sub(
+        lambda found: found[1] if _SURELY.fullmatch(found[1]) else pseudonym(found[1], "id"),
+        visible(text),
+    )
 
 
 def for_terminal(text: str, stream: TextIO | None = None) -> str:

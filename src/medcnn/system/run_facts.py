@@ -132,7 +132,7 @@ def facts_of(
         "wall_s": earlier.get("wall_s", 0.0),
         "sittings": earlier.get("sittings", 0) + 1,
         "exit": None,
-        "notes": earlier.get("notes", []),
+        "notes": [*earlier.get("notes", [])],
         "versions": {"python": platform.python_version(), **versions()},
         "hardware": {"machine": platform.machine(), "cpu_cores": os.cpu_count()},
         "git": _git(),

@@ -218,7 +218,7 @@ def _changed_when(run: RunFolder) -> list[int]:
 def _take_back(run: RunFolder, earlier: Mapping[str, Any]) -> None:
     """Nothing was trained under the settings that extend the run, so the command of before may go
     on, too."""
-    run.facts |= {"config": earlier["config"], "notes": earlier["notes"]}
+    run.facts |= {"config": earlier["config"], "notes": earlier.get("notes", [])}
     with suppress(OSError):
         write_text(run.path / "config.yaml", yaml.safe_dump(earlier["config"], sort_keys=False))
 

@@ -186,8 +186,9 @@ def test_chexpert_validation_is_the_test_until_the_test_is_there(tmp_path: Path)
 
 
 def test_chexpert_is_read_in_the_batches_of_its_full_size(tmp_path: Path) -> None:
-    flat = made(tmp_path / "flat", "chexpert")
     batches = tmp_path / "batches"
+    (tmp_path / "flat").mkdir()
+    flat = made(tmp_path / "flat", "chexpert")
     layouts.chexpert(batches)
     first = batches / "CheXpert-v1.0 batch 1 (validate & csv)"
     first.mkdir()
@@ -206,6 +207,7 @@ def test_chexpert_is_read_in_the_batches_of_its_full_size(tmp_path: Path) -> Non
 
 def test_a_set_that_knows_only_some_lesions_does_not_claim_to_know_them(tmp_path: Path) -> None:
     for name in ("isic2018", "isic2019"):
+        (tmp_path / name).mkdir()
         found = made(tmp_path / name, name)
         assert not found.patients_known
         assert len({r.group for r in found.records}) < len(found.records), (

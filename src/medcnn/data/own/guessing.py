@@ -69,14 +69,14 @@ def guess_folders(images: Images) -> list[Guess]:
     layout = layout_of(images.paths)
     names = Counter(tidy(p[layout.class_at]) for p in parts if len(p) > layout.depth)
     present = {i: [name] for i, name in enumerate(names.elements())}
-    refuse_names(present, f"folders of {images.root}")
-    refuse_splits(present, f"folders of {images.root}", any_of_them=True)
     if len(names) < 2 or masks_among(names):
         files = files_below(images.root, follow_links=images.follow_links)
         raise DataError(
             f"{no_classes(images.root, files, images.paths)} For a table elsewhere: "
             "medcnn init FOLDER TABLE.csv."
         )
+    refuse_names(present, f"folders of {images.root}")
+    refuse_splits(present, f"folders of {images.root}", any_of_them=True)
     column = Column(name="folder", cells=tuple(names.elements()))
     said = "a folder per class"
     if layout.split_at is not None:

@@ -27,7 +27,7 @@ from medcnn.system.registry import nearest
 
 FILE_NAME = "file_name"
 JOINS = (FILE_NAME, *IDENTIFIERS)
-ROW_IS = {"PatientID": "patient", "StudyInstanceUID": EXAM, "AccessionNumber": EXAM}
+ROW_IS = {"StudyInstanceUID": EXAM, "AccessionNumber": EXAM}
 """What a row stands for if it may have several files."""
 FEW = 5
 """Similar names are searched for this many missing files; each search lists a folder."""

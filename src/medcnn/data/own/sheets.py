@@ -189,8 +189,12 @@ def parted(fault: str) -> tuple[str, str, str]:
     return (found[1], found[2], found[3]) if found else ("", "", fault)
 
 
-def refuse_rows(faults: Sequence[str]) -> None:
-    """Raises DataError if there are faults, with one line for all rows of the same fault."""
+def refuse_rows(faults: Sequence[str], more: str = "") -> None:
+    """Raises DataError if there are faults, with one line for all rows of the same fault.
+
+    Args:
+        more: where those are listed that are not shown.
+    """
     if not faults:
         return
     of_reason: dict[str, list[tuple[str, str]]] = {}
@@ -199,8 +203,8 @@ def refuse_rows(faults: Sequence[str]) -> None:
     lines = [_line(reason, places) for reason, places in of_reason.items()]
     if len(faults) == 1:
         raise DataError(lines[0])
-    more = f"\n  and {len(lines) - 5} more; medcnn audit lists them" if len(lines) > 5 else ""
-    raise DataError(f"{len(faults)} rows are refused:\n  " + "\n  ".join(lines[:5]) + more)
+    rest = f"\n  and {len(lines) - 5} more{more}" if len(lines) > 5 else ""
+    raise DataError(f"{len(faults)} rows are refused:\n  " + "\n  ".join(lines[:5]) + rest)
 
 
 def _line(reason: str, places: list[tuple[str, str]]) -> str:

@@ -95,7 +95,7 @@ def moves(model: Model, images: Tensor) -> list[Move]:
 
 def _answers(model: Model, images: Tensor) -> Predictions:
     """What `predict` says of images in 0..1, with the mirrored views that it averages."""
-    logits = logits_of(model.classifier, images, model.checkpoint.flips, torch.float32)
+    logits = logits_of(model.classifier, images, model.checkpoint.flips, model.dtype)
     ids = tuple(map(str, range(len(logits))))
     return Predictions(
         labels=model.labels,

@@ -140,16 +140,16 @@ def test_the_tour_takes_no_more_than_an_afternoon() -> None:
 # Lines that a room may have. One that needs more says in a decision what it deleted.
 ROOMS = {
     "audit": 2_586,
-    "cli": 1_763,
+    "cli": 1_772,
     "clinic": 3_164,
-    "data": 9_260,
+    "data": 9_303,
     "images": 4_803,
     "models": 6_430,
     "pages": 7_491,
-    "pixels": 1_988,
+    "pixels": 2_018,
     "statistics": 9_699,
-    "system": 2_832,
-    "training": 4_646,
+    "system": 2_860,
+    "training": 4_638,
     "verbs": 11_229,
 }
 

@@ -8,7 +8,9 @@ import pytest
 
 from medcnn.cli import compose
 from medcnn.cli.compose import read_command
+from medcnn.config import to_json
 from medcnn.system.errors import UsageError
+from medcnn.system.run_places import placeless
 from medcnn.verbs.evaluate import EvaluateConfig
 from medcnn.verbs.predict import PredictConfig
 from medcnn.verbs.train import TrainConfig
@@ -190,3 +192,22 @@ def test_values_mean_what_they_mean_to_hydra(
     once = answer()
     monkeypatch.setattr(compose, "_only_a_value", lambda override: False)
     assert answer() == once
+
+
+def test_paths_that_a_run_keeps_are_absolute_so_that_its_files_show_no_folders(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "Meier").mkdir()
+    for name in ("Meier/old.pth", "auto"):
+        (tmp_path / name).write_text("")
+    given = config("train", "model.weights=Meier/old.pth", "data.cache=Meier/cache")
+    kept = placeless(to_json(given))
+    assert kept["model"]["weights"] == ".../old.pth"
+    assert kept["data"]["cache"] == ".../cache"
+    words = config("train", "model.weights=auto", "data.cache=off")
+    assert isinstance(words, TrainConfig)
+    assert words.model is not None
+    assert (words.model.weights, words.data.cache) == ("auto", "off")
+    typed = ("checkpoint=Meier/old.pth", "old_data=Meier", "data=phantom")
+    assert placeless(to_json(read_command("finetune", [*typed]).config))["old_data"] == ".../Meier"

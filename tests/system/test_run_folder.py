@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import logging
+import shlex
 from pathlib import Path
 
 import pytest
@@ -86,3 +87,26 @@ def test_a_folder_that_is_removed_is_named(
         fail(tmp_path / "a", UsageError("transfer.n=99"), resumable=True, left="audit.html")
     assert not (tmp_path / "a").exists()
     assert f"{tmp_path / 'a'} was removed, since nothing had been computed yet" in caplog.text
+
+
+def test_the_command_of_a_run_keeps_no_folders_of_paths_however_they_are_typed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "Meier").mkdir()
+    (tmp_path / "Meier" / "r.csv").write_text("")
+    typed = {
+        "data.root=exports/Meier_Anna_1961/png": "data.root=.../png",
+        "data.root='Meier, Anna/a=b/png/'": "data.root=.../png",
+        "+data.table=[Meier/a.csv,Meier/b.csv]": "+data.table=[.../a.csv,.../b.csv]",
+        "Meier/best.safetensors": ".../best.safetensors",
+        "--config-dir=Meier/conf": "--config-dir=.../conf",
+        "readers=Meier/r.csv": "readers=.../r.csv",
+        "data.separator=/": "data.separator=/",
+        "model.backbone=timm/resnet18": "model.backbone=timm/resnet18",
+    }
+    with open_run(tmp_path / "r", {}, ["train", *typed], resumable=False) as run:
+        run.looks_at_test()
+        command = run.facts["command"]
+        assert [look["command"] for look in run.facts["test_looks"]] == [command]
+    assert shlex.split(command) == ["medcnn", "train", *typed.values()]

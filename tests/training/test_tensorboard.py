@@ -60,6 +60,22 @@ def test_the_curve_of_a_rare_finding_is_full(rare: Any, tmp_path: Path) -> None:
     assert "quantiles" in found.summary_metadata["pr_test/rare"].summary_description
 
 
+def test_event_files_do_not_name_the_machine_and_a_resumed_run_finds_earlier_ones(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(socket, "gethostname", lambda: "ward7-meier")
+    named = tmp_path / "events.out.tfevents.1700000000.ward7-meier.12.0"
+    named.write_bytes(b"")
+    for epoch in range(2):
+        board = Board(tmp_path, epoch)
+        board.numbers({"train/loss": 1.0 - epoch}, epoch)
+        board.close()
+    assert [p.name for p in tmp_path.iterdir() if "ward7" in p.name] == []
+    assert len([p for p in tmp_path.iterdir() if p.name.endswith(".earlier")]) == 2
+    assert [e.value for e in read(tmp_path).Scalars("train/loss")] == [1.0, 0.0]
+    assert socket.gethostname() == "ward7-meier"
+
+
 def test_scores_are_one_table_and_one_row_beside_the_changed_settings(
     simulate: Any, tmp_path: Path
 ) -> None:
@@ -106,12 +122,3 @@ def test_only_settings_that_differ_from_the_shipped_ones_are_reported() -> None:
     assert added["optimizer.lr"] == 0.02
     assert added["seed"] == 3
     assert not any("someone" in str(v) for v in found.values())
-
-
-def test_event_files_do_not_name_the_machine(tmp_path: Path) -> None:
-    for _ in range(2):  # a sitting, and one that goes on
-        Board(tmp_path, 0).close()
-    names = [p.name for p in tmp_path.glob("*tfevents*")]
-    assert len(names) == 2
-    assert not any(socket.gethostname() in name for name in names)
-    read(tmp_path)

@@ -438,8 +438,10 @@ LEAST = ("data.image=a", "data.label=b")
         ("predict", "checkpoint=CNRYDOE/best.safetensors", "input=."),
         ("evaluate", "CNRYDOE.safetensors"),
         ("init", "CNRYDOE"),
+        ("predict", "gone.safetensors", "input=.", "dicom=CNRYDOE/x"),
+        ("train", "data=phantom", "--config-dir=CNRYDOE"),
+        ("report", "run=.", "readers=x/CNRYDOE.csv"),
         ("report", "runs/CNRYDOE"),
-        ("report", "runs/x", "readers=CNRYDOE/calls.csv"),
         ("preview", "data=table", "data.root=.", "data.table=x.csv", "output=CNRYDOE.txt"),
     ],
 )

@@ -12,7 +12,7 @@ from medcnn.cli.compose import read_command
 from medcnn.config import to_json
 from medcnn.models.checkpoint import Checkpoint
 from medcnn.system.run_folder import open_run
-from medcnn.system.run_places import placeless, places_given
+from medcnn.system.run_places import placeless
 from medcnn.verbs.steps.judged_images import own_data
 from tests.command import run
 from tests.conftest import write_colours
@@ -131,11 +131,3 @@ def test_other_images_under_the_same_name_are_another_run(
     capsys.readouterr()
     assert run(*words, f"data.root={tmp_path}/two/export") == 2
     assert "data.root: another .../export" in capsys.readouterr().err
-
-
-def test_a_relative_path_is_stored_without_its_folders(tmp_path: Path) -> None:
-    places = places_given(tmp_path / "run", {"data": {"root": f"{tmp_path}/exports/Meier/png"}})
-    assert places.word("data.root=exports/Meier/png") == "data.root=.../png"
-    assert places.word("exports/Meier/best.safetensors") == ".../best.safetensors"
-    assert places.word("optimizer.lr=0.1") == "optimizer.lr=0.1"
-    assert places.word("hydra/launcher=joblib") == "hydra/launcher=joblib"

@@ -111,15 +111,16 @@ def _typed_places(words: list[str]) -> list[str]:
     """The paths in a command, which may contain the name of a patient."""
     import os
 
-    from medcnn.cli.words import PATHS, SHORT, is_place, parts
+    from medcnn.cli.words import SHORT, is_place, parts
+    from medcnn.system.paths import PATHS
 
-    given = [(key, value.strip("'\"")) for _, key, value in map(parts, words)]
-    named = [
-        value
-        for key, value in given
-        if value and (key in (*PATHS, *SHORT) or "/" in value or os.path.exists(value))
-    ]
-    return named + [w for w in words[1:] if is_place(w)]
+    found = [w for w in words[1:] if is_place(w)]
+    for _, key, value in map(parts, words):
+        place = os.path.expanduser(value.strip("'\""))
+        of_place = key in PATHS or key in SHORT or key == "--config-dir"
+        if of_place or "/" in place or os.path.exists(place):
+            found.append(value.strip("'\""))
+    return found
 
 
 def _place(filename: object, words: list[str]) -> str:

@@ -42,7 +42,6 @@ from medcnn.cli.own_yaml import (
 from medcnn.cli.plugin_yaml import names_in
 from medcnn.cli.words import (
     NAMING,
-    PATHS,
     TEXTS,
     is_place,
     parts,
@@ -52,9 +51,10 @@ from medcnn.cli.words import (
 )
 from medcnn.config import PRESET_NAMES, DataConfig, build
 from medcnn.data import adapters
+from medcnn.places import WEIGHT_WORDS
 from medcnn.statistics.metrics.table import choosing
 from medcnn.system.errors import MedcnnError, UsageError, private
-from medcnn.system.paths import config_folder
+from medcnn.system.paths import PATHS, config_folder
 from medcnn.system.plugins import installed
 from medcnn.system.privacy import as_pseudonyms
 from medcnn.system.registry import nearest
@@ -96,7 +96,7 @@ def read_command(name: str, words: list[str]) -> Command:
         words=[name, *words],
         keys=keys,
         config=config,
-        yaml=OmegaConf.to_yaml(OmegaConf.create(_hidden(composed))),
+        yaml=OmegaConf.to_yaml(OmegaConf.create(_shown(composed))),
         show=options.show,
         hints=options.hints,
         varied=partial(_varied, name, options),
@@ -116,17 +116,22 @@ def _varied(name: str, options: Options, chosen: Mapping[str, Any]) -> Command:
     return read_command("train", [*folder, *shared, *more])
 
 
-def _hidden(composed: dict[str, Any]) -> dict[str, Any]:
+def _shown(composed: dict[str, Any]) -> dict[str, Any]:
     """Settings to show: a terminal gets all of them, a pipe no names of excluded patients."""
     data = composed.get("data") or {}
     exclude = data.get("exclude")
     if sys.stdout.isatty() or not isinstance(exclude, Mapping):
         return composed
-    hidden = {
-        column: as_pseudonyms(map(str, of if isinstance(of, list) else [of]))
-        for column, of in exclude.items()
-    }
-    return {**composed, "data": {**data, "exclude": hidden}}
+    return {**composed, "data": {**data, "exclude": hidden(exclude)}}
+
+
+def hidden(values: Any) -> Any:
+    """What `data.exclude` may name patients with, as pseudonyms, which it understands."""
+    if isinstance(values, Mapping):
+        return {column: hidden(of) for column, of in values.items()}
+    if values is None:
+        return None
+    return as_pseudonyms(map(str, values if isinstance(values, list) else [values]))
 
 
 def _without_key(words: list[str]) -> list[str]:
@@ -371,6 +376,7 @@ def _group_names(group: str) -> list[str]:
 
 def _expand(composed: dict[str, Any]) -> None:
     """Expand `~` in every path, in the command and in a YAML. The name of a folder may be a number.
+    Files record no folders of absolute paths, so those that config and checkpoint keep become one.
 
     Raises:
         UsageError: an empty path, which would mean the current folder.
@@ -388,4 +394,10 @@ def _expand(composed: dict[str, Any]) -> None:
                 raise UsageError(f"{setting} is empty: give a path, or null for none.")
             if "\0" in value:
                 raise UsageError(f"{setting}: a path cannot contain a NUL byte.")
-            node[name] = os.path.expanduser(value)
+            place = node[name] = os.path.expanduser(value)
+            kept = setting in ("model.weights", "old_data") and os.path.exists(place)
+            if value not in _NO_PATHS and (kept or setting == "data.cache"):
+                node[name] = str(Path(place).absolute())
+
+
+_NO_PATHS = {*WEIGHT_WORDS, "off"}

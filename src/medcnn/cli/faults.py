@@ -14,9 +14,9 @@ from hydra.core.override_parser.types import Override
 from omegaconf import AnyNode, DictConfig, OmegaConf
 
 from medcnn.cli.help import settings
-from medcnn.cli.words import PLACES, RENAMED, said, shortened
+from medcnn.cli.words import RENAMED, said, shortened
 from medcnn.models.backbone_names import backbone_names
-from medcnn.system.paths import config_folder
+from medcnn.system.paths import PLACES, config_folder
 from medcnn.system.registry import nearest
 from medcnn.verbs import Verb
 

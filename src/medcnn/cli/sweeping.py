@@ -23,13 +23,14 @@ from hydra.types import HydraContext
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from medcnn.cli.compose import read_command, read_options, read_words, words_of
+from medcnn.cli.compose import hidden, read_command, read_options, read_words, words_of
+from medcnn.cli.faults import misread
 from medcnn.cli.own_yaml import searched
 from medcnn.cli.words import NAMING, word_of
 from medcnn.statistics.metrics.table import METRICS
 from medcnn.system.errors import StoppedError, UsageError, pip_install
 from medcnn.system.paths import config_folder
-from medcnn.system.privacy import as_pseudonyms, for_terminal
+from medcnn.system.privacy import for_terminal
 from medcnn.system.progress import hushed, show_log, wrapped
 from medcnn.verbs import Verb
 from medcnn.verbs.sweep import refuse_faults
@@ -63,8 +64,7 @@ def run_each(verb: Verb, words: list[str]) -> int:
     reads = (partial(read_command, verb.name, [*options, *job]) for job in jobs)
     refuse_faults(reads, places=not show)
     if show:
-        for job in jobs:
-            print(shlex.join(["medcnn", verb.name, *options, *map(nameless, job)]))
+        print("\n".join(shlex.join(["medcnn", verb.name, *options, *job]) for job in jobs))
         return 0
     print(
         f"runs of medcnn {verb.name}: {len(jobs)}; the messages of each are in its log.txt",
@@ -109,29 +109,34 @@ def _combinations(words: list[str], loader: ConfigLoader) -> tuple[list[list[str
     choices: list[list[str]] = []
     for o in read_words(words, loader):
         if not o.is_sweep_override():
-            choices.append([str(o.input_line)])
+            choices.append([_nameless(str(o.input_line))])
         elif not o.is_discrete_sweep():
             raise UsageError(
-                f"{nameless(str(o.input_line))}: an interval is not a list of values; see "
-                "medcnn sweep."
+                f"{o.input_line}: an interval is not a list of values; see medcnn sweep."
             )
         elif o.key_or_group == "run_dir":
             raise UsageError("run_dir: give only one; each run gets its own folder in it.")
         else:
             key = o.get_key_element()
-            choices.append(list(dict.fromkeys(f"{key}={v}" for v in o.sweep_string_iterator())))
+            each = (_nameless(f"{key}={v}") for v in o.sweep_string_iterator())
+            choices.append(list(dict.fromkeys(each)))
     jobs, names = [], []
     for combination in itertools.product(*choices):
-        own = [nameless(w) for w, of in zip(combination, choices, strict=True) if len(of) > 1]
+        own = [w for w, of in zip(combination, choices, strict=True) if len(of) > 1]
         names.append(" ".join(own) or "the only one")
         jobs.append([_in_folder(w, own) for w in combination])
     return jobs, names
 
 
-def nameless(word: str) -> str:
-    """A word to show and to name a folder by, without the patients that data.exclude names."""
-    key, _, value = word.partition("=")
-    return f"{key.lstrip('+')}={as_pseudonyms([value])[0]}" if NAMING.match(key) else word
+def _nameless(word: str) -> str:
+    """A word whose values of `data.exclude`, which may name patients, are the pseudonyms that mean
+    them: words name folders, and the files of launchers contain them."""
+    if not NAMING.match(word):
+        return word
+    override = read_words([word])[0]
+    if any(misread(override)):
+        return word  # each run refuses it
+    return f"{override.get_key_element()}={word_of(hidden(override.value()))}"
 
 
 def _in_folder(word: str, own: list[str]) -> str:

@@ -12,17 +12,8 @@ from typing import Any
 
 from medcnn.cli.help import settings
 from medcnn.system.errors import UsageError, private
-from medcnn.system.paths import config_folder
+from medcnn.system.paths import PATHS, config_folder
 from medcnn.verbs import Verb
-
-PLACES = (
-    *("data.root", "data.path", "data.cache", "run_dir", "checkpoint", "input", "output", "run"),
-    "old_data",
-)
-"""Settings with a path; only these may contain `${oc.env:DATA}`."""
-
-PATHS = (*PLACES, "data.table", "data.folder", "dicom.folder", "model.weights")
-"""Settings with a literal value, which may contain blanks, commas and brackets."""
 
 TEXTS = (
     *("data.image", "data.label", "data.patient", "data.split", "data.sheet", "data.title"),

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import shutil
+import signal
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from enum import StrEnum
 from importlib import import_module
+from types import FrameType
 from typing import Any, Protocol
 
 from medcnn.pixels.slurm import JOB_MINUTES, Jobs, job_cores
@@ -40,27 +43,52 @@ class Submits(Protocol):
 MOST_SHARDS, FEWEST_IN_SHARD = 256, 256
 
 
-LEFT_AFTER_S = 3 * 86_400
-
-
 @contextmanager
 def _dask() -> Iterator[Submits]:
     distributed = _library("distributed", Where.DASK)
-    own = not import_module("dask").config.get("scheduler-address", None)
-    # a page about its work would be open to the whole network
-    more = {"dashboard_address": None} if own else {}
-    with distributed.Client(**more) as client, client.get_executor(pure=False) as executor:
+    # Processes of our own need no dashboard, which would be open to the network.
+    named = import_module("dask").config.get("scheduler-address", None)
+    own = {} if named else {"dashboard_address": None}
+    with distributed.Client(**own) as client, client.get_executor(pure=False) as executor:
         yield executor
+
+
+# What a killed process left; `Jobs.look` keeps the time of a folder in use.
+_OLD_S = 3 * 24 * 3600
+
+
+@contextmanager
+def _unwound_by_sigterm() -> Iterator[None]:
+    """Where nothing else hears it, SIGTERM would end the process with its jobs and files left."""
+    ours = threading.current_thread() is threading.main_thread()
+    if not ours or signal.getsignal(signal.SIGTERM) != signal.SIG_DFL:
+        yield
+        return
+
+    def end(number: int, _frame: FrameType | None) -> None:
+        signal.signal(number, signal.SIG_IGN)  # a second one must not interrupt the cleaning
+        raise SystemExit(128 + number)
+
+    signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 @contextmanager
 def _submitit() -> Iterator[Submits]:
     submitit = _library("submitit", Where.SUBMITIT)
-    for left in cache_place("jobs").iterdir():  # of a command that was killed
-        if time.time() - left.stat().st_mtime > LEFT_AFTER_S:
-            shutil.rmtree(left, ignore_errors=True)
     # jobs read their shards here, whose paths may contain names; deleted when they are done
-    with tempfile.TemporaryDirectory(dir=cache_place("jobs"), ignore_cleanup_errors=True) as folder:
+    place = cache_place("jobs")
+    for left in place.iterdir():
+        with suppress(OSError):  # another process was faster
+            if time.time() - left.stat().st_mtime > _OLD_S:
+                shutil.rmtree(left, ignore_errors=True)
+    with (
+        _unwound_by_sigterm(),
+        tempfile.TemporaryDirectory(dir=place, ignore_cleanup_errors=True) as folder,
+    ):
         try:
             executor = submitit.SlurmExecutor(folder=folder)
         except RuntimeError as error:

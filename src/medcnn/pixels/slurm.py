@@ -8,7 +8,7 @@ import re
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
@@ -84,6 +84,8 @@ class Jobs:
         if now - self.asked < ASK_EVERY_S or not self.left:
             return
         self.asked = now
+        with suppress(OSError):
+            os.utime(self.executor.folder)  # a folder in use is never an old one
         waiting = queue()
         if waiting is None:  # Slurm's controller may be away for a while
             self._warn("", "squeue does not answer: jobs that end without a result go unnoticed")

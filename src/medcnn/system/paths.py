@@ -96,6 +96,15 @@ def folded(name: str) -> str:
     return unicodedata.normalize("NFC", name).casefold()
 
 
+PLACES = (
+    *("data.root", "data.path", "data.cache", "run_dir", "checkpoint", "input", "output", "run"),
+    "old_data",
+)
+"""Settings with a path; only these may contain `${oc.env:DATA}`."""
+
+PATHS = (*PLACES, "data.table", "data.folder", "dicom.folder", "model.weights")
+"""Settings with a literal value, which may contain blanks, commas and brackets."""
+
 ELSEWHERE = "..."
 """Replaces the path to a folder of this machine: `.../labels.xlsx`."""
 # Everything before the last part of an absolute path, one from a home folder, or one that climbs
@@ -115,6 +124,15 @@ def name_of_place(value: str) -> str:
     leads = os.path.isabs(text) or _OF_HOME.match(text) or ".." in text.split("/")
     name = PurePosixPath(text.rstrip("/")).name
     return f"{ELSEWHERE}/{name}" if leads and name else value
+
+
+def last_parts(value: str) -> str:
+    """What a setting of `PATHS` was given, a path or a list of them, without the folders."""
+    bare = value.strip("'\"")
+    if bare[:1] == "[" and bare[-1:] == "]":
+        return f"[{','.join(last_parts(part.strip()) for part in bare[1:-1].split(','))}]"
+    name = PurePosixPath(bare).name
+    return f"{ELSEWHERE}/{name}" if name and "/" in bare.rstrip("/") else value
 
 
 def without_folders(text: str, known: Iterable[str | Path] = ()) -> str:

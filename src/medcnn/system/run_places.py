@@ -13,7 +13,15 @@ from typing import Any
 
 from medcnn.system.errors import UsageError
 from medcnn.system.files import cache_folder, cache_place, read_own, write_text
-from medcnn.system.paths import ELSEWHERE, name_of_place, places_in, without_folders, without_ways
+from medcnn.system.paths import (
+    ELSEWHERE,
+    PATHS,
+    last_parts,
+    name_of_place,
+    places_in,
+    without_folders,
+    without_ways,
+)
 from medcnn.system.privacy import pseudonymised
 from medcnn.system.progress import log
 from medcnn.system.run_facts import FREE_SETTINGS
@@ -39,13 +47,15 @@ class Places:
         """A word of a command as it is stored."""
         if re.match(r"\+*data\.exclude\b", word):
             return "data.exclude=..."  # may name patients; config.yaml has their pseudonyms
-        key, equals, value = word.rpartition("=")
+        if "=" not in word or os.path.exists(word):
+            return last_parts(word)
+        key, _, value = word.partition("=")
+        if key[:2] == "--" or key.lstrip("+") in PATHS or os.path.exists(value.strip("'\"")):
+            return f"{key}={last_parts(value)}"
+        key, _, value = word.rpartition("=")
         bare = value.strip("'\"")
         if (said := name_of_place(bare)) != bare:
-            return f"{key}{equals}{said}"
-        # a relative path may name a patient, too
-        if "/" in bare.rstrip("/") and (not equals or key.lstrip("+") in self.of_settings):
-            return f"{key}{equals}{name_of_place(os.path.abspath(bare))}"
+            return f"{key}={said}"
         return without_folders(word, self.known)
 
     def keep(self, run_id: str, path: Path) -> None:

@@ -7,11 +7,12 @@ from __future__ import annotations
 import functools
 import math
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
+from unittest.mock import patch
 
 import numpy as np
 import yaml
@@ -44,6 +45,8 @@ UNSAID = frozenset(
 )
 TOGETHER = {"loss": {"training and validation": ["Multiline", ["train/loss", "val/loss"]]}}
 LONGEST_NAME = 22
+# The name of an event file would contain that of this machine, and run folders travel.
+_NAMELESS = SimpleNamespace(gethostname=lambda: "medcnn")
 BLUE, RED, INK = "#0072b2", "#d55e00", "#1d2733"
 
 
@@ -66,17 +69,6 @@ def _forgiving(write: Callable[..., None]) -> Callable[..., None]:
     return unless_it_failed
 
 
-@contextmanager
-def _nowhere() -> Iterator[None]:
-    """The name of an event file holds that of the machine, which may be a person's."""
-    real = event_file_writer.socket
-    event_file_writer.socket = SimpleNamespace(gethostname=lambda: "medcnn")
-    try:
-        yield
-    finally:
-        event_file_writer.socket = real
-
-
 class Board:
     """One event file per sitting, all in one folder: a resumed run continues its curves."""
 
@@ -96,7 +88,7 @@ class Board:
         for n, earlier in enumerate(sorted(folder.glob("events.out.tfevents.*"))):
             earlier.rename(folder / f"events.out.tfevents.{n:010d}.earlier")
         # purge_step hides numbers of a killed sitting for epochs that are trained again
-        with _nowhere():
+        with patch.object(event_file_writer, "socket", _NAMELESS):
             self.writer = SummaryWriter(str(folder), purge_step=first_epoch)
         self.writer.add_custom_scalars(TOGETHER)
 

@@ -170,11 +170,13 @@ def test_tags_become_attributes_with_ages_in_years(export: Path) -> None:
         ("PatientName", "'PatientName' may identify a patient"),
         ("PatientID", "'PatientID' may identify a patient"),
         ("SeriesInstanceUID", "may identify a patient, or is not a single word"),
-        ("StudyDate", "'StudyDate' may identify a patient"),
-        ("ContentTime", "'ContentTime' may identify a patient"),
-        ("StudyDescription", "'StudyDescription' may identify a patient"),
+        ("StudyDate", "may identify a patient"),
+        ("StudyTime", "may identify a patient"),
+        ("StudyDescription", "may identify a patient"),
         ("PatientBirthDateInAlternativeCalendar", "may identify a patient"),
+        ("FillerOrderNumberImagingServiceRequest", "may identify a patient"),
         ("ReferringPhysicianTelephoneNumbers", "may identify a patient"),
+        ("CurrentPatientLocation", "may identify a patient"),
     ],
 )
 def test_a_tag_that_does_not_exist_or_names_someone_is_refused(
@@ -183,6 +185,28 @@ def test_a_tag_that_does_not_exist_or_names_someone_is_refused(
     error = refusal(lambda: by_tag(export, tags=[tag]))
     assert said in str(error)
     assert error.exit_code == 2
+
+
+@pytest.mark.parametrize("of_folders", [True, False])
+def test_a_tag_whose_values_differ_for_nearly_every_patient_is_refused(
+    tmp_path: Path, *, of_folders: bool
+) -> None:
+    rows = ["file,label"]
+    for n in range(20):
+        file = tmp_path / "ab"[n % 2] / f"{n}.dcm"
+        dataset = write(file, f"p{n}", str(n))
+        dataset.StationName, dataset.KVP = f"Meier{n}", f"{60 + n / 7:.5f}"
+        pydicom.dcmwrite(file, dataset)
+        rows.append(f"{file.relative_to(tmp_path)},{'ab'[n % 2]}")
+    options: dict[str, Any] = {}
+    if not of_folders:
+        (tmp_path / "t.csv").write_text("\n".join(rows))
+        options = {"table": "t.csv", "image": "file", "label": "label"}
+    read = table.read(tmp_path, tags=["KVP", "ViewPosition", "PatientAge"], **options)
+    assert read.records[0].attributes["ViewPosition"] == "PA"
+    error = refusal(lambda: table.read(tmp_path, tags=["StationName"], **options))
+    assert "data.tags: StationName has 20 values for 20 patients" in str(error)
+    assert "Meier" not in str(error)
 
 
 def test_tags_of_photographs_are_refused(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -196,10 +197,18 @@ def test_a_table_of_too_many_rows_or_bytes_is_refused(
         sheet_of(tmp_path, "a\n1\n2\n")
 
 
-@pytest.mark.parametrize("first", ["Meier^Anna,melanoma", "P0012345,nevus", "Meier.jp2,nevus"])
-def test_a_table_without_a_header_shows_no_row_of_it_in_a_pipe(tmp_path: Path, first: str) -> None:
-    (tmp_path / "t.csv").write_text(f"{first}\nSchulz^Eva,nevus\n")
-    with pytest.raises(UsageError) as fault:
-        read_sheet(tmp_path / "t.csv").require(["file", "label"], "image, label")
-    assert "no column" in str(fault.value)
-    assert first.split(",")[0] not in pseudonymised(str(fault.value))
+def test_a_first_row_that_may_be_a_patients_is_shown_only_marked_as_a_name(tmp_path: Path) -> None:
+    sheet = sheet_of(tmp_path, "Meier^Anna,melanoma\nSchulz^Eva,nevus\n")
+    with pytest.raises(UsageError) as caught:
+        sheet.require(["Meier^Ana", "dx"], "data.image and data.label")
+    assert "has no column 'Meier^Ana', 'dx'. Its columns: " in str(caught.value)
+    assert not re.search("Anna|melanoma", pseudonymised(str(caught.value)))
+    with pytest.raises(UsageError, match=r"'melanom'; did you mean .* Its columns: Meier\^Anna, "):
+        sheet.require(["Meier^Anna", "melanom"], "data.image and data.label")
+
+
+@pytest.mark.parametrize("name", ["Meier.webp", "Meier.jp2", "Meier.nii.gz", "Meier.HEIC"])
+def test_images_of_every_format_are_no_names_of_columns(tmp_path: Path, name: str) -> None:
+    sheet = sheet_of(tmp_path, f"{name},melanoma\nb.png,nevus\n")
+    with pytest.raises(UsageError, match="its first row looks like data"):
+        sheet.require(["file"], "data.image")

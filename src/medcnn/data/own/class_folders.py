@@ -13,6 +13,7 @@ from medcnn.data.own.classes import refuse_names, refuse_splits, space_of
 from medcnn.data.own.dicom_headers import DAMAGED, looks_like_dicom, read_headers
 from medcnn.data.own.image_files import ending, files_below, is_image, without_ending
 from medcnn.data.own.joining import attributes_of, by_patient, first_of
+from medcnn.data.own.people import refuse_identifying_tags
 from medcnn.data.own.sheets import found_under
 from medcnn.data.own.words import tidy
 from medcnn.data.split_words import says_nothing, split_word, tokens, words
@@ -144,6 +145,7 @@ def read_class_folders(
     if tags and not headers:
         raise UsageError(f"data.tags has no effect: there is no DICOM file under {root}.")
     whose = by_patient(whole, headers)
+    refuse_identifying_tags(tags, headers, whose or {p: p for p in whole})
     first = first_of(whose)
     present = {i: [rename.get(name, name)] for i, name in enumerate(folders)}
     if not classes:

@@ -6,19 +6,19 @@ import re
 from collections.abc import Sequence
 from itertools import pairwise
 
-from medcnn.data.own.image_files import IMAGE_SUFFIXES
+from medcnn.data.own.image_files import IMAGE_SUFFIXES, ending
 from medcnn.data.own.words import is_error_cell, tidy
 
 MOST_LOOKED_AT = 60
 """The names must begin within this many non-blank rows."""
 MOST_TITLES = 10
-_ENDINGS = "|".join(re.escape(e) for e in sorted({*IMAGE_SUFFIXES, ".npz"}))
-_CONTENT = re.compile(rf"[-+\d.,]+(e[-+]?\d+)?|.*({_ENDINGS})", re.I)
+_NUMBER = re.compile(r"[-+\d.,]+(e[-+]?\d+)?", re.I)
 
 
 def is_content(name: str) -> bool:
     """Whether this is a number, a file name or a mark, rather than the name of a column."""
-    return _CONTENT.fullmatch(name) is not None or name in _MARKS or is_error_cell(name)
+    is_file = ending(name) in (*IMAGE_SUFFIXES, ".npz")
+    return is_file or bool(_NUMBER.fullmatch(name)) or name in _MARKS or is_error_cell(name)
 
 
 _MARKS = frozenset("xX✓✔✗✘?-")

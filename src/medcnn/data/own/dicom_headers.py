@@ -24,20 +24,20 @@ from medcnn.system.progress import log, track
 from medcnn.system.registry import nearest
 
 IDENTIFIERS = ("PatientID", "StudyInstanceUID", "SOPInstanceUID", "AccessionNumber")
-# Also identifying, from PS3.15 table E.1-1. Dates and times, which that table lists too, and names
-# and free text have value representations that are not kept.
+# Also identifying, from PS3.15 table E.1-1, which also lists dates, times, free text and names.
 _IDENTIFYING = {*IDENTIFIERS, "PatientBirthDate", "PatientBirthTime", "IssuerOfPatientID"}
 _IDENTIFYING |= {"OtherPatientIDs", "PatientTelephoneNumbers", "PatientAddress", "StudyID"}
 # Value representations (PS3.5 6.2) of single words and numbers, which can be kept.
 _KEPT = {"AS", "CS", "DS", "FD", "FL", "IS", "LO", "SH", "SL", "SS", "UL", "US"}
-_OF_PERSONS = re.compile(
-    "(ID|IDs|Numbers?|Locator|Identification|Calendar|Request|Comments|StudyDescription)$"
+_NAMING = re.compile(
+    "(IDs?|Numbers?|Locator|Identification|Calendar|Description|Comments|Location|Request)"
+    "(Retired)?$"
 )
 _PIXELS = {0x7FE00008, 0x7FE00009, 0x7FE00010}
 _DEFLATED = b"1.2.840.10008.1.2.1.99"
 _HEADER_BYTES = 4 << 20
 _KEPT_IN = "dicom-headers"
-_VERSION = 3
+_VERSION = 4
 DAMAGED = "a DICOM whose header cannot be read or is cut off"
 DICOM_SUFFIXES = (".dcm", ".dicom")
 NEVER_DICOM = (
@@ -66,7 +66,7 @@ def check_keywords(keywords: Sequence[str]) -> None:
             faults.append(f"'{word}' is not a DICOM keyword{nearest(word, keyword_dict)}")
         elif (
             word in _IDENTIFYING
-            or re.search(_OF_PERSONS, word)
+            or _NAMING.search(word)
             or dictionary_VR(keyword_dict[word]) not in _KEPT
         ):
             faults.append(f"'{word}' may identify a patient, or is not a single word.")
@@ -151,7 +151,7 @@ def _keep(file: Path, content: str) -> None:
         folder = cache_place(_KEPT_IN)
         for other in folder.glob("*.json"):
             if not other.read_bytes()[:40].startswith(b'{"version": %d,' % _VERSION):
-                other.unlink()  # from an earlier version, whose digests had no key
+                other.unlink()  # of an earlier version, with dates or with digests without a key
         write_text(file, content)
     except OSError as error:
         log.warning(

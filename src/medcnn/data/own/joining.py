@@ -55,6 +55,11 @@ class Joined:
         """The files of `rows`, which all have some."""
         return [path for row in rows for path in self.files[row]]
 
+    def people(self, whose: Mapping[int, str]) -> dict[str, str]:
+        """File -> the patient that its row names, or else its header; if neither, itself."""
+        named = {path: name for row, name in whose.items() for path in self.files[row]}
+        return {p: n or self.headers.get(p, {}).get("PatientID") or p for p, n in named.items()}
+
 
 def joined(
     root: Path,

@@ -6,6 +6,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 
+from medcnn.data.own.dicom_headers import Tags
 from medcnn.data.own.encodings import once_encoded
 from medcnn.data.own.identity import identifies
 from medcnn.data.own.sheets import Sheet, whole_number
@@ -70,12 +71,38 @@ def refuse_identifying(
     for column in attributes:
         cells = sheet.rows.column(column)
         of = {name or str(i): cells[i] for i, name in whose.items() if cells[i]}
-        words = set(of.values())
-        measured = all(map(_MEASURED.fullmatch, words))
-        if len(of) >= 20 and len(words) > 0.9 * len(of) and not measured:
-            faults.append(f"{column} has {len(words)} values for {len(of)} patients")
+        faults += _one_each(column, of)
+    _refuse("data.attributes", faults)
+
+
+def refuse_identifying_tags(
+    tags: Sequence[str], headers: Mapping[str, Tags], whose: Mapping[str, str]
+) -> None:
+    """The same for the values of DICOM tags.
+
+    Args:
+        headers: path -> keyword -> text.
+        whose: path -> patient.
+    """
+    faults: list[str] = []
+    for tag in tags:
+        of = {who: headers[path][tag] for path, who in whose.items() if path in headers}
+        faults += _one_each(tag, {who: text for who, text in of.items() if text})
+    _refuse("data.tags", faults)
+
+
+def _one_each(what: str, of: Mapping[str, str]) -> list[str]:
+    """A fault if nearly every patient has a value of their own that is not measured."""
+    words = set(of.values())
+    measured = all(_MEASURED.fullmatch(part) for word in words for part in word.split("\\"))
+    if len(of) < 20 or len(words) <= 0.9 * len(of) or measured:
+        return []
+    return [f"{what} has {len(words)} values for {len(of)} patients"]
+
+
+def _refuse(setting: str, faults: Sequence[str]) -> None:
     if faults:
         raise UsageError(
-            f"data.attributes: {'; '.join(dict.fromkeys(faults))}. It would identify patients in "
-            "every output file; remove it."
+            f"{setting}: {'; '.join(dict.fromkeys(faults))}. It would identify patients in every "
+            "output file; remove it."
         )

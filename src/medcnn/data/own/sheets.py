@@ -49,8 +49,8 @@ class Sheet:
         Args:
             settings: which settings name them, for the message.
         """
-        columns = list(columns)
-        missing = [c for c in columns if c is not None and c not in self.columns]
+        asked = [c for c in columns if c is not None]
+        missing = [c for c in asked if c not in self.columns]
         if missing:
             if any(map(is_content, self.columns)):
                 raise UsageError(
@@ -58,14 +58,16 @@ class Sheet:
                     f"data: {listed([private(c) for c in self.columns])}. Add a row with the names "
                     "of the columns."
                 )
-            # where none fits, this may be a table without a header, whose first row names a patient
-            fits = any(c in self.columns for c in columns if c is not None)
-            near = {c: nearest(c, self.columns).rstrip(".") if fits else "" for c in missing}
-            shown = self.columns if fits else [private(c) for c in self.columns]
-            asked = ", ".join(f"'{c}'{near[c]}" for c in missing)
+            if missing == asked:  # the first row may be a patient's
+                said = f"{', '.join(map(repr, missing))}."
+                there = ", ".join(map(private, self.columns))
+            else:
+                said = ", ".join(f"'{c}'{nearest(c, self.columns).rstrip('.')}" for c in missing)
+                said += "" if said.endswith("?") else "."
+                there = ", ".join(self.columns)
             raise UsageError(
-                f"{self.path} has no column {asked}{'' if asked.endswith('?') else '.'} "
-                f"Its columns: {', '.join(shown)}. Settings that name columns: {settings}."
+                f"{self.path} has no column {said} Its columns: {there}. Settings that name "
+                f"columns: {settings}."
             )
 
 
@@ -132,7 +134,7 @@ def _sheet(path: Path, numbered: bounds.Cells) -> Sheet:
     kept = [i for i, name in enumerate(names) if name]
     named = tuple(names[i] for i in kept)
     if twice := sorted({c for c in named if named.count(c) > 1}) if _repeats(named) else []:
-        raise DataError(f"{path}: several columns are named {listed(list(map(private, twice)))}.")
+        raise DataError(f"{path}: several columns are named {listed(twice)}.")
     width, rows, lines = len(names), Rows(named), array("Q")
     all_kept = len(kept) == width
     for line, cells in chain(top[first + deep :], filled):

@@ -61,7 +61,13 @@ from medcnn.data.own.joining import (
 from medcnn.data.own.kept_rows import Kept, kept_rows
 from medcnn.data.own.labelling import Labelled, Words, labelled
 from medcnn.data.own.options import refuse_unquoted, refuse_without_effect
-from medcnn.data.own.people import is_nobody, note_odd_names, one_name, refuse_identifying
+from medcnn.data.own.people import (
+    is_nobody,
+    note_odd_names,
+    one_name,
+    refuse_identifying,
+    refuse_identifying_tags,
+)
 from medcnn.data.own.sheets import (
     Sheet,
     read_sheet,
@@ -132,6 +138,7 @@ def read(
     note_odd_names(patient, whose.values())
     by_tag = {} if patient else by_patient(found.paths(whose), found.headers)
     refuse_identifying(source, attributes, whose, {image, patient or image})
+    refuse_identifying_tags(tags, found.headers, found.people(whose))
     owners = {i: name or by_tag.get(found.files[i][0], "") or str(i) for i, name in whose.items()}
     try:
         outcome = labelled(source, owners, label, words)

@@ -514,6 +514,10 @@ def test_partial_takes_nothing_from_a_file_in_which_nothing_fits(tmp_path: Path)
         ("medsiglip-448/weights.pth", "Health AI Developer Foundations", "every use"),
         ("nih-densenet121-d121-tw-lr001-rot45-tr15-sc15-seed0-best.pt", "Apache-2.0", ""),
         ("retfoundgreen_statedict.pth", "", ""),
+        ("dino_deitsmall16_pretrain.pth", "Apache-2.0", ""),
+        ("dino_vitbase8_pretrain.pth", "Apache-2.0", ""),
+        ("dino_xcit_small_12_p16_pretrain.pth", "Apache-2.0", ""),
+        ("dino_vit_small_patch16_ep200.torch", "", ""),  # pathology, not for commercial use
         ("mine.pth", "", ""),
     ],
 )

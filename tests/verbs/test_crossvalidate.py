@@ -64,6 +64,7 @@ def test_models_that_begin_with_weights_that_know_the_images_claim_no_unseen_pat
     shared = sum(f["trained_before"]["shared_images"] for f in facts)
     assert shared > 0
     assert f"{shared} tests of an image that they know" in page
+    assert "the old checkpoint" not in page, "which counts those of one fold"
     assert "never saw" not in page
     assert "never saw" in (done / "crossvalidation.html").read_text()
 

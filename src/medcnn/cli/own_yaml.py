@@ -32,7 +32,7 @@ from medcnn.system.registry import nearest
 MAX_BYTES, MAX_DEPTH, MAX_LETTERS, MAX_NAMES = 1 << 18, 16, 10_000, 1000
 MAX_ENTRIES = 3000
 # Settings whose keys and values are words of the user's own.
-NAMES = ("exclude", "names", "rename", "split_names")
+NAMES = ("exclude", "names", "rename", "split_names", "attributes", "classes", "tags")
 
 
 def own_file(folder: Path | None, name: str | None) -> Path | None:
@@ -192,11 +192,11 @@ def _faults(node: Any, *, within: bool = False, names: bool = False) -> Iterator
         names: all within is a name, since it belongs to a setting of NAMES.
     """
     if isinstance(node, yaml.ScalarNode):
-        if fault := _fault(node, within or names):
+        if fault := _fault(node, within or names, names):
             yield node.start_mark.line, fault
     elif isinstance(node, yaml.SequenceNode):
         for item in node.value:
-            yield from _faults(item, within=True)
+            yield from _faults(item, within=True, names=names)
     else:
         seen = set()
         for key, value in node.value:
@@ -206,11 +206,11 @@ def _faults(node: Any, *, within: bool = False, names: bool = False) -> Iterator
             if key.value in seen:
                 yield key.start_mark.line, f"'{shortened(key.value)}' is given twice."
             seen.add(key.value)
-            yield from _faults(key, within=True)
+            yield from _faults(key, within=True, names=True)
             yield from _faults(value, names=names or key.value in NAMES)
 
 
-def _fault(node: yaml.ScalarNode, within: bool) -> str:
+def _fault(node: yaml.ScalarNode, within: bool, names: bool) -> str:
     text, kind = node.value, node.tag.rpartition(":")[2]
     if len(text) > MAX_LETTERS:
         return f"a value has {len(text):,} characters; the limit is {MAX_LETTERS:,}."
@@ -223,8 +223,8 @@ def _fault(node: yaml.ScalarNode, within: bool) -> str:
     quoted = f"write it in quotes: '{shortened(text)}'."
     if kind == "int" and not re.fullmatch(r"[+-]?(0|[1-9][0-9]*)", text):
         return f"{private(text)} is read as another number; write it in quotes."
-    # 2E63 is a code of ICD-11, and 12e4 may be a patient; a number of a list has a point or a sign
-    code = within and re.fullmatch(r"[+-]?\d+[eE]\d+", text)
+    # 2E63 is a code of ICD-11, and 12e4 may be a patient
+    code = names and re.fullmatch(r"[+-]?\d+[eE]\d+", text)
     if kind == "float" and (code or set(text) & set(":_")):
         return f"{private(text)} is read as another number; write it in quotes."
     if kind == "bool" and within:

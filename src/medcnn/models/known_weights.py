@@ -50,7 +50,8 @@ KNOWN = (
         name="DINO",
         licence="Apache-2.0",
         source="https://github.com/facebookresearch/dino/blob/main/LICENSE",
-        named=r"\bdino_(deit|vit|xcit|resnet)",
+        # others call theirs dino_vit_small_..., under other licences
+        named=r"\bdino_(deitsmall|vitbase|xcit_\w+|resnet50)\d*(_p\d+)?_pretrain",
         normalisation=OF_IMAGENET,  # as timm's own vit_small_patch16_224.dino
     ),
     Known(

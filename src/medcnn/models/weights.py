@@ -133,9 +133,9 @@ def _origin(
     normalisation: Normalisation | None = None,
 ) -> Origin:
     notes = [got.warning()] if got.missing else []
-    if known:
-        licence = known.licence or licence
-        normalisation = known.normalisation or normalisation
+    if known:  # what lies beside the weights is about this file, but terms are not to be lost
+        licence = known.licence if known.terms else licence or known.licence
+        normalisation = normalisation or known.normalisation
     if known and known.terms:
         notes.append(
             f"the licence of {known.name} is {known.licence}: {known.terms} ({known.source})"

@@ -136,8 +136,8 @@ class TrainState:
         if groups[0] == groups[1]:
             return ""
         return (
-            "with this number of epochs, transfer trains other groups of parameters together: the "
-            "run continues from its weights with a new optimizer"
+            "the saved state has other groups of parameters, as the stages of transfer depend on "
+            "the number of epochs: the run continues from its weights with a new optimizer"
         )
 
 

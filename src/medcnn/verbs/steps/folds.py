@@ -18,6 +18,7 @@ from medcnn.data.folds import in_folds, rare_labels
 from medcnn.data.labels import Kind
 from medcnn.data.manifest import Manifest
 from medcnn.data.splits import refuse_leaks
+from medcnn.models.checkpoint import OTHER_KEY
 from medcnn.pages.crossvalidation_page import Crossed, crossvalidation_page, table_lines
 from medcnn.pages.format import counted
 from medcnn.places import CROSSVALIDATION, fold_name
@@ -35,6 +36,7 @@ from medcnn.verbs.steps.auditing import audited_ahead
 from medcnn.verbs.steps.datasets import labelled
 from medcnn.verbs.steps.dry_run import rehearsed
 from medcnn.verbs.steps.many_runs import digest, folder_of, opened, refuse_other_images
+from medcnn.verbs.steps.starting_weights import KNOWS_TEST
 from medcnn.verbs.train import TrainConfig, train
 
 SCHEMA = 1
@@ -74,7 +76,8 @@ def crossvalidated(config: CrossvalidateConfig, make: Make) -> Path:
         print(f"cross-validation: {folder}")
         print("\n".join(table_lines(dealt[1])), flush=True)
         tables = [tested(config, make, folder, r, dealt[r]) for r in repeats]
-        note.of_all(folder / name for name in names_of(config).values())
+        runs = [folder / name for name in names_of(config).values()]
+        note.of_all(runs, but=(KNOWS_TEST, OTHER_KEY))  # which `known_before` sums up
         conclude(config, folder, dealt, tables, note.said, whole.fingerprint())
     return folder
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -28,11 +28,16 @@ class Notes:
         self.said.append(pseudonymised(text))
         log.warning(text)
 
-    def of_all(self, runs: Iterable[Path]) -> None:
-        """What each of these runs notes, such as a licence, holds for them together."""
+    def of_all(self, runs: Iterable[Path], but: Sequence[str] = ()) -> None:
+        """What each of these runs notes, such as a licence, holds for them together.
+
+        Args:
+            but: parts of notes that hold for each run alone.
+        """
         facts = [json.loads((run / "run.json").read_text(encoding="utf-8")) for run in runs]
         for text in facts[0]["notes"]:
-            if text not in self.said and all(text in other["notes"] for other in facts[1:]):
+            common = all(text in other["notes"] for other in facts[1:])
+            if common and text not in self.said and not any(part in text for part in but):
                 self(text)
 
 

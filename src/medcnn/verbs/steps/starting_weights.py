@@ -16,6 +16,8 @@ from medcnn.system.progress import log
 from medcnn.system.run_facts import versions
 from medcnn.system.run_folder import RunFolder
 
+KNOWS_TEST = "the id of an image that the old checkpoint was trained or chosen with"
+
 
 def begin_with(model: ModelConfig, body: Body, manifest: Manifest, run: RunFolder) -> Origin:
     """Fill the body of the leading process, and write down for all where its weights come from."""
@@ -60,9 +62,8 @@ def note_what_it_knows(old: Checkpoint, manifest: Manifest, run: RunFolder) -> N
     run.facts["trained_before"] = {"shared_images": None if unknown else seen}
     if seen:
         run.note(
-            f"{seen} test images have the id of an image that the old checkpoint was trained "
-            "or chosen with, so the body may know them and scores on them are too good. Keep "
-            "those images out of test with a split column of your own."
+            f"{seen} test images have {KNOWS_TEST}, so the body may know them and scores on "
+            "them are too good. Keep those images out of test with a split column of your own."
         )
     run.facts["weights_licence"] = old.provenance.get("weights_licence")
 

@@ -296,7 +296,10 @@ def tell(study: optuna.Study, config: SweepConfig, folder: Path, make: Make) -> 
     finished = [t for t in done if t.state is TrialState.COMPLETE]
     print(f"\n{len(done)} trials, {len(done) - len(finished)} of them pruned: {folder}/trials.csv")
     if not finished:
-        raise DataError("no trial finished: search smaller learning rates or networks.")
+        raise DataError(
+            "no trial finished; the line of each says why. Where training diverged, search smaller "
+            "learning rates."
+        )
     best = finished[0]
     words = without_names(*make(values_of(best, config), folder / best.user_attrs["folder"]))
     write_text(folder / "best.sh", f"{shlex.join([sys.executable, '-m', 'medcnn', *words])}\n")

@@ -40,7 +40,7 @@ def cancelled(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, ...]]:
 def test_a_sigterm_leaves_no_job_and_no_list_of_files(cancelled: list[tuple[str, ...]]) -> None:
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
 
-    def stopped() -> None:
+    def killed() -> None:
         with CLUSTERS[Where.SUBMITIT]() as jobs:
             jobs.submit(print, "Meier.png")
             assert list(cache_place("jobs").iterdir())
@@ -48,7 +48,7 @@ def test_a_sigterm_leaves_no_job_and_no_list_of_files(cancelled: list[tuple[str,
             time.sleep(5)
 
     with pytest.raises(SystemExit) as ended:
-        stopped()
+        killed()
     assert ended.value.code == 143
     assert cancelled[-1] == ("scancel", "--quiet", "7")
     assert not list(cache_place("jobs").iterdir())

@@ -40,15 +40,7 @@ from medcnn.cli.own_yaml import (
     searched,
 )
 from medcnn.cli.plugin_yaml import names_in
-from medcnn.cli.words import (
-    NAMING,
-    TEXTS,
-    is_place,
-    parts,
-    shortened,
-    understood,
-    word_of,
-)
+from medcnn.cli.words import NAMING, TEXTS, is_place, parts, shortened, understood, word_of
 from medcnn.config import PRESET_NAMES, DataConfig, build
 from medcnn.data import adapters
 from medcnn.places import WEIGHT_WORDS

@@ -7,3 +7,9 @@ def test_a_run_from_before_losses_had_weights_goes_on_as_it_began_and_not_with_w
     weighted = {"loss": {"name": "auto", "options": {"weighting": "balanced", "beta": 0.9999}}}
     assert differences(before, now) == []
     assert differences(before, weighted) == ["loss.options.weighting: none there, balanced now"]
+
+
+def test_a_run_that_kept_the_folders_of_its_weights_goes_on() -> None:
+    before = {"model": {"weights": "exports/Meier/w.pth"}}
+    assert differences(before, {"model": {"weights": ".../w.pth"}}) == []
+    assert differences(before, {"model": {"weights": ".../v.pth"}}) != []

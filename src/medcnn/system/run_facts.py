@@ -11,10 +11,11 @@ import subprocess
 import uuid
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from medcnn import __version__
+from medcnn.system.paths import ELSEWHERE
 from medcnn.system.plugins import distributions
 
 # Settings that change only where or how fast a run works. Another device or number of threads
@@ -76,6 +77,8 @@ def differences(left: Any, right: Any, key: str = "") -> list[str]:
         ]
     if isinstance(left, str) and right == {"name": left, "options": {}}:
         return []  # the run is from before this choice had options
+    if isinstance(left, str) and right == f"{ELSEWHERE}/{PurePosixPath(left).name}":
+        return []  # earlier versions kept the folders of a relative path
     if left is None and right is not None:
         left = ADDED.get(key)
     allowed = left == right or (key in EXTENDING and _grows(left, right))

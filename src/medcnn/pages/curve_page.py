@@ -228,17 +228,20 @@ SAYS: dict[str, Statement[Curves]] = {
 
 
 def sentences_of(found: Curves) -> list[str]:
-    """The sentences at the top."""
-    return list(_sentences(found))
+    """What was reached, then what would be needed."""
+    return [*_reached(found), *_needed(found)]
 
 
-def _sentences(found: Curves) -> Iterator[str]:
-    for arm in found.arms:
-        yield ARM["value"].words((found, arm))
-        for needed in arm.needed:
-            yield say(NEEDED, Asked(found=found, arm=arm, needed=needed), *NEEDED)
-        if poor := ARM["poor fit"].words((found, arm)):
-            yield poor
+def _reached(found: Curves) -> list[str]:
+    return [say(ARM, (found, arm), "value", "poor fit") for arm in found.arms]
+
+
+def _needed(found: Curves) -> list[str]:
+    return [
+        say(NEEDED, Asked(found=found, arm=arm, needed=needed), *NEEDED)
+        for arm in found.arms
+        for needed in arm.needed
+    ]
 
 
 def curve_page(found: Curves, notes: list[str]) -> str:
@@ -248,7 +251,8 @@ def curve_page(found: Curves, notes: list[str]) -> str:
         title=f"Learning curve of {found.backbone} on {found.source}",
         task=f"{found.title} on the test split, by the {found.group_noun}s trained on",
         warnings=notes,
-        sentences=sentences_of(found),
+        reached=_reached(found),
+        needed=_needed(found),
         chart=chart(found),
         columns=[
             f"{found.group_noun.capitalize()}s",

@@ -565,6 +565,20 @@ def test_an_extension_under_which_nothing_was_trained_does_not_bind(
     assert not any("extended" in n for n in json.loads((run / "run.json").read_text())["notes"])
 
 
+def test_a_finished_run_that_was_extended_by_a_slip_is_not_bound_either(
+    quick: Make, train: Train
+) -> None:
+    def stop() -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    run = train(quick("slipped", epochs=1))
+    with pytest.raises(StoppedError), at_call(1, sitting, "with_features", stop):
+        train(quick("slipped", epochs=99))
+    assert train(quick("slipped", epochs=1)) == run
+    facts = json.loads((run / "run.json").read_text())
+    assert (facts["exit"]["code"], len(curves(run)["train/loss"])) == (0, 1)
+
+
 def test_more_epochs_may_divide_the_network_into_other_stages(quick: Make, train: Train) -> None:
     gradual = Choice(name="gradual", options={})
     train(replace(quick("parts", epochs=2, keep_state=True), transfer=gradual))

@@ -30,6 +30,7 @@ class RunFolder:
         facts: written at the start and again at the end, even if the run fails.
         finished: an earlier sitting finished the run; there is nothing left to do.
         earlier: the facts as the previous sitting left them.
+        went_on: a state that this sitting trained is saved.
         written: removes names and folders of this machine from a sentence.
         ranks: processes that work on this run; only the leader writes here.
     """
@@ -44,7 +45,7 @@ class RunFolder:
         written: Callable[[str], str] = pseudonymised,
     ) -> None:
         self.path, self.facts, self.finished, self.ranks = path, facts, finished, ranks
-        self.written = written
+        self.written, self.went_on = written, False
         self.earlier = earlier or {}
         self.checkpoints = path / "checkpoints"
         self.best = self.checkpoints / "best.safetensors"
@@ -193,7 +194,6 @@ def open_run(
             stop_log = keep_log(path / "log.txt", places.written)
         except OSError as error:
             raise UsageError(f"run_dir={path} cannot be written: {error.strerror}.") from error
-        state = _changed_when(run)
         with _concluded(run, stop_log, made_here=made_here, resumable=resumable):
             if unlocked:
                 run.note(unlocked)
@@ -205,14 +205,9 @@ def open_run(
             try:
                 yield run
             except BaseException:
-                if extended and _changed_when(run) == state:
+                if extended and not run.went_on:
                     _take_back(run, earlier)
                 raise
-
-
-def _changed_when(run: RunFolder) -> list[int]:
-    """When the saved states were written."""
-    return [p.stat().st_mtime_ns for p in kept_twice(run.resume) if p.exists()]
 
 
 def _take_back(run: RunFolder, earlier: Mapping[str, Any]) -> None:

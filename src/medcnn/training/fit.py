@@ -122,7 +122,7 @@ class Keeper:
                 "intact, training continues, and the next save tries again"
             )
         else:
-            self.fault = ""
+            self.fault, self.run.went_on = "", True
 
     def complain(self) -> None:
         """Raises MedcnnError if the last save failed."""

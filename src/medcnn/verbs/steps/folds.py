@@ -19,7 +19,8 @@ from medcnn.data.labels import Kind
 from medcnn.data.manifest import Manifest
 from medcnn.data.splits import refuse_leaks
 from medcnn.models.checkpoint import OTHER_KEY
-from medcnn.pages.crossvalidation_page import Crossed, crossvalidation_page, table_lines
+from medcnn.pages.crossvalidation_page import SAYS, Crossed, crossvalidation_page, table_lines
+from medcnn.pages.facts import say
 from medcnn.pages.format import counted
 from medcnn.places import CROSSVALIDATION, fold_name
 from medcnn.statistics.evaluation import Evaluation, read_metrics, write_metrics
@@ -188,6 +189,8 @@ def conclude(
     print()
     for line in score_lines(found.evaluation, crossed):
         print(line)
+    if warned := say(SAYS, crossed, "known", "perhaps known"):
+        print(wrapped(warned))
     print(f"page: {folder / 'crossvalidation.html'}")
 
 

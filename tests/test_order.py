@@ -142,7 +142,7 @@ ROOMS = {
     "audit": 2_586,
     "cli": 1_764,
     "clinic": 3_164,
-    "data": 9_303,
+    "data": 9_304,
     "images": 4_803,
     "models": 6_431,
     "pages": 7_495,

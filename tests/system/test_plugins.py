@@ -103,7 +103,12 @@ def test_a_plugin_that_does_not_work_is_named_with_its_package(
         table().choose("dice")
 
 
-def test_a_name_that_no_command_could_hold_is_refused(package: Install) -> None:
+def test_a_name_that_no_command_could_hold_is_refused(
+    package: Install, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # where a library has imported importlib_metadata, that one finds packages, and raises first
+    own = [f for f in sys.meta_path if "importlib_metadata" not in type(f).__module__]
+    monkeypatch.setattr(sys, "meta_path", own)
     package("ours", "1.2", {"losses": ["Dice;rm"]}, CODE)
     with pytest.raises(PluginError, match=r"ours 1\.2 names a loss 'Dice;rm'"):
         table().choose("Dice;rm")

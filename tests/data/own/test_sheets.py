@@ -201,7 +201,7 @@ def test_a_first_row_that_may_be_a_patients_is_shown_only_marked_as_a_name(tmp_p
     sheet = sheet_of(tmp_path, "Meier^Anna,melanoma\nSchulz^Eva,nevus\n")
     with pytest.raises(UsageError) as caught:
         sheet.require(["Meier^Ana", "dx"], "data.image and data.label")
-    assert "has no column 'Meier^Ana', 'dx'. Its columns: " in str(caught.value)
+    assert "has no column 'Meier^Ana'; did you mean '‹Meier^Anna›'?, 'dx'." in str(caught.value)
     assert not re.search("Anna|melanoma", pseudonymised(str(caught.value)))
     with pytest.raises(UsageError, match=r"'melanom'; did you mean .* Its columns: Meier\^Anna, "):
         sheet.require(["Meier^Anna", "melanom"], "data.image and data.label")

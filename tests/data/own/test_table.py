@@ -138,7 +138,7 @@ def test_a_folder_per_class_with_and_without_splits(root: Path, tmp_path: Path) 
         (
             {"table": "t.csv", "image": "fil", "label": "grad"},
             2,
-            "has no column 'fil'; did you mean 'file'?, 'grad'; did you mean 'grade'?",
+            "has no column 'fil'; did you mean '‹file›'?, 'grad'; did you mean '‹grade›'?",
         ),
         ({"table": "t.csv"}, 2, "needs data.image=COLUMN"),
         ({"image": "file"}, 2, "give data.table=FILE.csv"),

@@ -142,14 +142,14 @@ ROOMS = {
     "audit": 2_586,
     "cli": 1_764,
     "clinic": 3_164,
-    "data": 9_304,
+    "data": 9_300,
     "images": 4_803,
     "models": 6_431,
-    "pages": 7_495,
+    "pages": 7_494,
     "pixels": 2_018,
     "statistics": 9_699,
-    "system": 2_858,
-    "training": 4_638,
+    "system": 2_867,
+    "training": 4_640,
     "verbs": 11_244,
 }
 

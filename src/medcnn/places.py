@@ -13,7 +13,7 @@ from medcnn.config import DataConfig
 from medcnn.data import adapters
 from medcnn.data.own.sheets import require_folder
 from medcnn.system.errors import UsageError, listed, pip_install
-from medcnn.system.files import cache_folder
+from medcnn.system.files import cache_folder, read_json
 
 WEIGHT_WORDS = ("auto", "pretrained", "none")
 # Names of weights in a folder from timm or the Hugging Face hub.
@@ -57,9 +57,7 @@ def checkpoints_at(path: Path) -> list[Path]:
 def dealt_at(path: Path) -> str:
     """Fingerprint of the set that the cross-validation in a folder dealt into folds; "" if there is
     none."""
-    file = path / CROSSVALIDATION
-    stored = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
-    return str(stored.get("manifest", ""))
+    return str(read_json(path / CROSSVALIDATION).get("manifest", ""))
 
 
 def stands_in(data: DataConfig) -> bool:

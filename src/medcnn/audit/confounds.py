@@ -47,7 +47,7 @@ def file_tells(of: Examined) -> Iterator[Finding]:
             check="file_tells",
             severity=Severity.WARN,
             title=f"The file alone, without its pixels, predicts the label: {_auroc(cue)}",
-            meaning="Format, size, bit depth, photometric and scanner suffice to distinguish "
+            meaning="Format, size, bit depth, colour and scanner suffice to distinguish "
             f"{_best(cue)}. Classes come from different sources, and a network can score well here "
             "by recognising the source; it will fail elsewhere.",
             advice="Take all classes from the same sources. Otherwise keep one source as the test "

@@ -14,7 +14,7 @@ from hydra.core.override_parser.types import Override
 from omegaconf import AnyNode, DictConfig, OmegaConf
 
 from medcnn.cli.help import settings
-from medcnn.cli.words import RENAMED, said, shortened
+from medcnn.cli.words import NAMES, RENAMED, said, shortened
 from medcnn.models.backbone_names import backbone_names
 from medcnn.system.paths import PLACES, config_folder
 from medcnn.system.registry import nearest
@@ -58,10 +58,7 @@ def line(override: Override) -> str:
     return said(str(override.input_line))
 
 
-# Settings that hold words of the user's own.
-NAMED = re.compile(
-    r"data\.(attributes|classes|exclude|names|rename|split_names|tags|uncertain_words)\b"
-)
+NAMED = re.compile(rf"data\.({'|'.join(NAMES)})\b")
 
 
 def misread(override: Override) -> Iterator[str]:

@@ -22,7 +22,7 @@ from omegaconf._utils import get_yaml_loader
 
 from medcnn.cli.help import PLUGGED
 from medcnn.cli.plugin_yaml import PluginSource, names_in
-from medcnn.cli.words import shortened, too_much
+from medcnn.cli.words import NAMES, shortened, too_much
 from medcnn.config import DataConfig
 from medcnn.data import adapters
 from medcnn.system.errors import UsageError, listed, private
@@ -31,8 +31,6 @@ from medcnn.system.registry import nearest
 
 MAX_BYTES, MAX_DEPTH, MAX_LETTERS, MAX_NAMES = 1 << 18, 16, 10_000, 1000
 MAX_ENTRIES = 3000
-# Settings whose keys and values are words of the user's own.
-NAMES = ("exclude", "names", "rename", "split_names", "attributes", "classes", "tags")
 
 
 def own_file(folder: Path | None, name: str | None) -> Path | None:

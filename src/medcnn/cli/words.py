@@ -37,6 +37,11 @@ SHORT = {"dicom": "dicom.folder"}
 """What a group is mostly asked for."""
 
 NAMING = re.compile(r"\+*data\.exclude\b")  # the rest may name patients
+NAMES = (
+    *("attributes", "classes", "exclude", "names", "rename", "split_names", "tags"),
+    "uncertain_words",
+)
+"""Settings of `data` whose keys and values are words of the user's own."""
 
 LONGEST_WORD, MOST_BRACKETS, MOST_DIGITS, MOST_REFERENCES = 20_000, 16, 40, 8
 

@@ -195,9 +195,8 @@ SAYS: dict[str, Statement[Crossed]] = {
         lambda c: (
             "Groups pool the decisions and probabilities of all folds, each from the model whose "
             f"test split has the {c.group_noun}: a group has too few in each fold for means over "
-            "folds. "
-            "AUROC by group would rank images of different models against each other; the report "
-            "of each fold has it."
+            "folds. AUROC by group would rank images of different models against each other; the "
+            "report of each fold has it."
         ),
         lambda c: bool(c.groups.groups),
     ),

@@ -77,7 +77,7 @@ def differences(left: Any, right: Any, key: str = "") -> list[str]:
         ]
     if isinstance(left, str) and right == {"name": left, "options": {}}:
         return []  # the run is from before this choice had options
-    if isinstance(left, str) and right == f"{ELSEWHERE}/{PurePosixPath(left).name}":
+    if key == "model.weights" and right == f"{ELSEWHERE}/{PurePosixPath(str(left)).name}":
         return []  # earlier versions kept the folders of a relative path
     if left is None and right is not None:
         left = ADDED.get(key)

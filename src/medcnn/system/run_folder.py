@@ -16,7 +16,15 @@ import yaml
 
 from medcnn.system.distributed import ALONE, Ranks
 from medcnn.system.errors import MedcnnError, UsageError
-from medcnn.system.files import is_part, kept_twice, locked, private_to, sweep, write_text
+from medcnn.system.files import (
+    is_part,
+    kept_twice,
+    locked,
+    private_to,
+    read_json,
+    sweep,
+    write_text,
+)
 from medcnn.system.privacy import pseudonymised
 from medcnn.system.progress import keep_log, log
 from medcnn.system.run_facts import as_begun, differences, extensions, facts_of, now
@@ -109,7 +117,7 @@ class RunFolder:
         """
         most, unknown = 0, 0
         for origin in dict.fromkeys(origins):
-            facts = _content(origin)
+            facts = read_json(origin)
             if facts.get("manifest") != manifest:
                 unknown += 1
                 continue
@@ -305,12 +313,6 @@ def facts_at(path: Path) -> dict[str, Any]:
     """The `run.json` of a run; empty if there is none, or one of another program."""
     with suppress(UsageError, OSError):
         return _earlier(path)
-    return {}
-
-
-def _content(file: Path) -> dict[str, Any]:
-    with suppress(OSError, ValueError, TypeError):
-        return dict(json.loads(file.read_text(encoding="utf-8")))
     return {}
 
 

@@ -12,7 +12,6 @@ from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
-from unittest.mock import patch
 
 import numpy as np
 import yaml
@@ -88,8 +87,11 @@ class Board:
         for n, earlier in enumerate(sorted(folder.glob("events.out.tfevents.*"))):
             earlier.rename(folder / f"events.out.tfevents.{n:010d}.earlier")
         # purge_step hides numbers of a killed sitting for epochs that are trained again
-        with patch.object(event_file_writer, "socket", _NAMELESS):
+        real, event_file_writer.socket = event_file_writer.socket, _NAMELESS
+        try:
             self.writer = SummaryWriter(str(folder), purge_step=first_epoch)
+        finally:
+            event_file_writer.socket = real
         self.writer.add_custom_scalars(TOGETHER)
 
     @_forgiving

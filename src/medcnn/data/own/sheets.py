@@ -60,15 +60,11 @@ class Sheet:
                 )
             # where none fits, the first row may be a patient's
             shown = [private(c) if missing == asked else c for c in self.columns]
-            hints = {c: nearest(c, self.columns).rstrip(".") for c in missing}
-            for plain, marked in zip(self.columns, shown, strict=True):
-                hints = {c: h.replace(f"'{plain}'", f"'{marked}'") for c, h in hints.items()}
-            said = ", ".join(f"'{c}'{hint}" for c, hint in hints.items())
+            said = ", ".join(f"'{c}'{nearest(c, shown).rstrip('.')}" for c in missing)
             said += "" if said.endswith("?") else "."
-            there = ", ".join(shown)
             raise UsageError(
-                f"{self.path} has no column {said} Its columns: {there}. Settings that name "
-                f"columns: {settings}."
+                f"{self.path} has no column {said} Its columns: {', '.join(shown)}. Settings "
+                f"that name columns: {settings}."
             )
 
 

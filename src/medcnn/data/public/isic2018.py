@@ -6,8 +6,8 @@
     ISIC2018_Task3_Training_LesionGroupings.csv (image, lesion_id, diagnosis_confirm_type)
 
 Validation and test may be absent. Classes are named as in HAM10000, so that a model of one set can
-be tested on the other. Lesions are known only for training: with
-validation or test, the set as a whole does not say which images belong together.
+be tested on the other. Lesions are known only for training: with validation or test, the set as a
+whole does not say which images belong together.
 
 Source: Codella et al. 2019, arXiv:1902.03368; challenge.isic-archive.com/data/#2018.
 """

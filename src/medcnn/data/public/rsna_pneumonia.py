@@ -57,8 +57,8 @@ def read(root: Path | None) -> Manifest:
     patient_of = _patients(place / MAPPING) if (place / MAPPING).is_file() else {}
     if not patient_of:
         log.warning(
-            f"{MAPPING} is not in {place}, so images of one patient may be in two splits. RSNA's "
-            "page of the challenge links to it."
+            f"{MAPPING} is missing, so images of one patient may be in two splits. RSNA's page of "
+            "the challenge links to it."
         )
     labels = LabelSpace(kind=Kind.BINARY, names=CLASSES)
     records = [

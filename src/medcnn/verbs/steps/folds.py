@@ -29,7 +29,7 @@ from medcnn.statistics.groupings import groupings
 from medcnn.statistics.metrics.table import DEFAULT_SCORE
 from medcnn.statistics.predictions import Predictions
 from medcnn.statistics.subgroups import subgroups
-from medcnn.system.files import write_json, write_text
+from medcnn.system.files import read_json, write_json, write_text
 from medcnn.system.progress import hushed, log, working, wrapped
 from medcnn.system.run_facts import without_free_settings
 from medcnn.verbs.crossvalidate import CrossvalidateConfig
@@ -172,7 +172,7 @@ def conclude(
         "by_fold": dict(found.by_fold),
         "notes": notes,
         # at a fixed test split, by `evaluate`
-        "test_looks": json.loads(file.read_text(encoding="utf-8")).get("test_looks", []),
+        "test_looks": read_json(file).get("test_looks", []),
     }
     write_json(file, content)
     backbone = config.train.model.backbone if config.train.model else "model"

@@ -13,3 +13,8 @@ def test_a_run_that_kept_the_folders_of_its_weights_goes_on() -> None:
     before = {"model": {"weights": "exports/Meier/w.pth"}}
     assert differences(before, {"model": {"weights": ".../w.pth"}}) == []
     assert differences(before, {"model": {"weights": ".../v.pth"}}) != []
+
+
+def test_a_table_elsewhere_is_not_the_one_beside_the_images() -> None:
+    before, now = ({"data": {"table": t}} for t in ("labels.csv", ".../labels.csv"))
+    assert differences(before, now) != []

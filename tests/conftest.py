@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import re
 import shutil
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -129,10 +130,14 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callabl
         about = place / f"{name}-{version}.dist-info"
         about.mkdir(parents=True)
         (about / "METADATA").write_text(f"Name: {name}\nVersion: {version}\n", encoding="utf-8")
+
+        def entry(given: str) -> str:  # "bad name" has a value that is well formed all the same
+            return f"{given} = {name}:" + re.sub(r"\W", "_", given)
+
         lines = [
             line
             for group, names in entries.items()
-            for line in (f"[medcnn.{group}]", *(f"{n} = {name}:{n}" for n in names))
+            for line in (f"[medcnn.{group}]", *map(entry, names))
         ]
         (about / "entry_points.txt").write_text("\n".join(lines), encoding="utf-8")
         (place / f"{name}.py").write_text(code, encoding="utf-8")

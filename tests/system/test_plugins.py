@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping
+from importlib import metadata
 from pathlib import Path
 from pkgutil import resolve_name
 from typing import Any
@@ -103,15 +104,25 @@ def test_a_plugin_that_does_not_work_is_named_with_its_package(
         table().choose("dice")
 
 
-def test_a_name_that_no_command_could_hold_is_refused(
-    package: Install, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    # where a library has imported importlib_metadata, that one finds packages, and raises first
-    own = [f for f in sys.meta_path if "importlib_metadata" not in type(f).__module__]
-    monkeypatch.setattr(sys, "meta_path", own)
+def test_a_name_that_no_command_could_hold_is_refused(package: Install) -> None:
     package("ours", "1.2", {"losses": ["Dice;rm"]}, CODE)
     with pytest.raises(PluginError, match=r"ours 1\.2 names a loss 'Dice;rm'"):
         table().choose("Dice;rm")
+
+
+def test_an_entry_point_of_another_package_that_cannot_be_read_stops_nothing(
+    package: Install, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    pytest.importorskip("importlib_metadata")  # once imported, it checks entry points for everybody
+    package("ours", "1.2", {"losses": ["dice"]}, CODE)
+    about = tmp_path / "theirs" / "theirs-1.0.dist-info"
+    about.mkdir(parents=True)
+    (about / "METADATA").write_text("Name: theirs\nVersion: 1.0\n", encoding="utf-8")
+    (about / "entry_points.txt").write_text("[other.group]\na = b c d\n", encoding="utf-8")
+    monkeypatch.syspath_prepend(about.parent)
+    with pytest.raises(ValueError, match="b c d"):
+        list(metadata.entry_points())
+    assert "dice" in table()
 
 
 KEPT = {"group": "heads", "name": "gated", "distribution": "Our.Heads", "version": "1.0"}

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
-from importlib.metadata import EntryPoint, entry_points
+from importlib import metadata
+from importlib.metadata import EntryPoint, EntryPoints, entry_points
 from typing import Any
 
 from medcnn.system.errors import CheckpointError, PluginError
@@ -60,7 +62,11 @@ class Plugin:
 def known() -> Mapping[str, Mapping[str, tuple[Plugin, ...]]]:
     """Group -> name -> all plug-ins that claim it. Reading the metadata takes about 6 ms."""
     found: dict[str, dict[str, tuple[Plugin, ...]]] = {group: {} for group in GROUPS}
-    everything = entry_points()  # once: each call reads the metadata of all packages
+    everything: Any
+    try:
+        everything = entry_points()  # once: each call reads the metadata of all packages
+    except ValueError:  # importlib_metadata, where imported, replaces the reader and is stricter
+        everything = _well_formed()
     for group, names in found.items():
         for entry in everything.select(group=f"medcnn.{group}"):
             assert entry.dist is not None, "it was found in a distribution"
@@ -73,6 +79,15 @@ def known() -> Mapping[str, Mapping[str, tuple[Plugin, ...]]]:
             )
             names[entry.name] = (*names.get(entry.name, ()), plugin)
     return found
+
+
+def _well_formed() -> EntryPoints:
+    """The entry points of packages whose own are well formed: one bad package stops no other."""
+    good: list[EntryPoint] = []
+    for package in metadata.distributions():
+        with suppress(ValueError):
+            good += package.entry_points
+    return EntryPoints(dict.fromkeys(good))
 
 
 def installed(group: str) -> Mapping[str, tuple[Plugin, ...]]:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from medcnn.system.chained_log import BEGINNING, appended, faults_in
+from medcnn.system.chained_log import BEGINNING, TAIL_BYTES, appended, faults_in
 from medcnn.system.errors import MedcnnError
 
 
@@ -102,8 +102,11 @@ def test_nothing_is_added_to_a_file_that_is_no_log_or_whose_end_was_changed(
 ) -> None:
     table = tmp_path / "table.csv"
     table.write_text("image,decision\na,b\n")
+    notes, long = tmp_path / "notes.json", tmp_path / "one-line.json"
+    notes.write_text('{"a": 1}')
+    long.write_text(f'{{"a": "{"b" * (2 * TAIL_BYTES)}"}}')
     edited(CHANGES["line 7 was changed"])(written)
-    for path in (table, written):
+    for path in (table, notes, long, written):
         before = path.read_bytes()
         with pytest.raises(MedcnnError, match="not as it was written, so nothing is added"):
             appended(path, [{"image": "x"}])

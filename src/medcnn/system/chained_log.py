@@ -50,7 +50,8 @@ def appended(path: Path, entries: Sequence[Mapping[str, Any]]) -> End:
             size = file.seek(0, os.SEEK_END)
             file.seek(max(0, size - TAIL_BYTES))
             whole, _, half = file.read().rpartition(b"\n")
-            end = _end_of(whole.rpartition(b"\n")[2], path) if whole else End()
+            # a file without one whole line may be anything, so nothing is cut from it
+            end = _end_of(whole.rpartition(b"\n")[2], path) if size else End()
             if half:
                 file.truncate(size - len(half))
                 entries = [{"kind": "repaired", "half_line_bytes": len(half)}, *entries]

@@ -144,9 +144,9 @@ def copies_of(
     rows = np.asarray(usable, dtype=np.int64)
     known, asked = _frequencies(among, rows), _frequencies(greys)
     plain, described = Descriptor.of(known)
-    far, other, rank = _once(*_within(described))
-    unrelated = rank >= BEYOND_CLOSEST
-    threshold = _threshold(alike(among, rows[far[unrelated]], among, rows[other[unrelated]]))
+    first, second, far = _once(*_within(described))
+    first, second = np.repeat(first, far), np.repeat(second, far)
+    threshold = _threshold(alike(among, rows[first], among, rows[second]))
     first, second, _ = _candidates(plain(asked), described)
     near = alike(greys, first, among, rows[second]) >= threshold
     found: list[set[int]] = [set() for _ in greys]
@@ -170,9 +170,9 @@ def _near(
         return found
     frequencies = _frequencies(greys, rows)
     plain, described = Descriptor.of(frequencies)
-    first, second, rank = _once(*_within(described))
+    first, second, far = _once(*_within(described))
     correlation = alike(greys, rows[first], greys, rows[second])
-    threshold = _threshold(correlation[rank >= BEYOND_CLOSEST])
+    threshold = _threshold(np.repeat(correlation, far))
     near = correlation >= threshold
     crowd = _crowds(len(rows), first[near], second[near])
     looks = [(first, second, correlation, np.zeros(len(first), np.int64))]
@@ -327,14 +327,14 @@ def _within(
 def _once(
     rows: NDArray[np.int64], columns: NDArray[np.int64], rank: NDArray[np.int64]
 ) -> tuple[NDArray[np.int64], ...]:
-    """Each pair once, as first < second, with the better of its ranks. One image may be close to
-    another that has many closer ones: which of them comes first in the table must not matter."""
+    """Each pair once, as first < second, and for how many of the two images (0 to 2) the other is
+    beyond the closest. Both are asked: which comes first in the table must not matter."""
     first, second = np.minimum(rows, columns), np.maximum(rows, columns)
-    order = np.lexsort((rank, second, first))
-    first, second, rank = first[order], second[order], rank[order]
-    kept = first < second
-    kept[1:] &= (np.diff(first) != 0) | (np.diff(second) != 0)
-    return first[kept], second[kept], rank[kept]
+    order = np.lexsort((second, first))
+    order = order[first[order] < second[order]]
+    first, second, far = first[order], second[order], rank[order] >= BEYOND_CLOSEST
+    starts = np.flatnonzero((np.diff(first, prepend=-1) != 0) | (np.diff(second, prepend=-1) != 0))
+    return first[starts], second[starts], np.add.reduceat(far, starts, dtype=np.int64)
 
 
 def _cells(

@@ -27,6 +27,46 @@ QUIET = (
 )
 
 
+CONTRAST = """
+(() => {
+  const rgb = (c) => c.match(/[\\d.]+/g).map(Number);
+  const light = ([r, g, b]) => [r, g, b].map((v) => v / 255)
+    .map((v) => v <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4)
+    .reduce((sum, v, i) => sum + v * [0.2126, 0.7152, 0.0722][i], 0);
+  const behind = (e) => {
+    for (; e; e = e.parentElement) {
+      const c = rgb(getComputedStyle(e).backgroundColor);
+      if (c.length < 4 || c[3] > 0) return c;
+    }
+    return [255, 255, 255];
+  };
+  const low = [];
+  for (const e of document.querySelectorAll("main *")) {
+    const own = [...e.childNodes].some((n) => n.nodeType === 3 && n.textContent.trim());
+    if (!own || !e.getClientRects().length || e.closest("svg")) continue;
+    const style = getComputedStyle(e);
+    const [a, b] = [light(rgb(style.color)), light(behind(e))].sort((x, y) => y - x);
+    const px = parseFloat(style.fontSize);
+    const large = px >= 24 || (px >= 18.66 && Number(style.fontWeight) >= 700);
+    const ratio = (a + 0.05) / (b + 0.05);
+    if (ratio < (large ? 3 : 4.5)) low.push([e.tagName, e.className, ratio.toFixed(2)].join(" "));
+  }
+  return low;
+})()
+"""
+
+SPLIT_WORDS = """
+[...document.querySelectorAll("thead th, .wide tbody th, td.text")].filter(e => {
+  if (!e.checkVisibility()) return false;
+  const words = e.innerText.trim().split(/\\s+/), lines = new Set();
+  const range = document.createRange();
+  range.selectNodeContents(e);
+  for (const box of range.getClientRects()) lines.add(Math.round(box.top));
+  return lines.size > words.length && (e.closest("thead") || words.every(w => w.length <= 12));
+}).map(e => e.textContent)
+"""
+
+
 class Browser:
     """One page.
 
@@ -100,6 +140,31 @@ class Browser:
             self.call(
                 "Input.dispatchKeyEvent", type=kind, key=key, code=key, windowsVirtualKeyCode=code
             )
+
+    def width_at(self, width_px: int, height_px: int = 800) -> int:
+        """The width that the page takes in a window, or on a phone, of this width."""
+        size = {"width": width_px, "height": height_px, "mobile": width_px < 600}
+        self.call("Emulation.setDeviceMetricsOverride", deviceScaleFactor=1, **size)
+        return int(self.run("document.documentElement.scrollWidth"))
+
+    def hard_to_read(self, scheme: str) -> list[str]:
+        """Texts with less contrast than WCAG AA asks for, folded ones too."""
+        self.run("document.querySelectorAll('details').forEach(d => d.open = true)")
+        scheme_of = {"name": "prefers-color-scheme", "value": scheme}
+        self.call("Emulation.setEmulatedMedia", features=[scheme_of])
+        return list(self.run(CONTRAST))
+
+    def lost_on_paper(self) -> list[str]:
+        """What does not fit on a sheet of A4, and short words broken in two; the page stays in its
+        form for paper."""
+        self.call("Emulation.setEmulatedMedia", media="print")
+        self.width_at(672, 950)  # A4 less two margins of 16 mm, at 96 dots an inch
+        outside = self.run(
+            "[...document.querySelectorAll('main *')].filter(e => e.checkVisibility())"
+            ".filter(e => e.getBoundingClientRect().right > 672 + 1)"
+            ".map(e => e.tagName + ' ' + e.textContent.slice(0, 40))"
+        )
+        return [*outside, *self.run(SPLIT_WORDS)]
 
 
 @contextlib.contextmanager

@@ -72,15 +72,8 @@ def test_the_page_says_of_pictures_and_pseudonyms_only_what_is_so(bench: Any, fa
 def test_a_table_wider_than_a_phone_shows_that_it_scrolls(faulty: Any, tmp_path: Path) -> None:
     write_html(tmp_path / "audit.html", faulty)
     with browser() as page:
-        page.call(
-            "Emulation.setDeviceMetricsOverride",
-            width=390,
-            height=844,
-            deviceScaleFactor=1,
-            mobile=True,
-        )
         page.open((tmp_path / "audit.html").as_uri())
-        assert page.run("document.documentElement.scrollWidth") == 390
+        assert page.width_at(390) == 390
         shadows = page.run(
             "[...document.querySelectorAll('.scroll')].filter(e => e.scrollWidth > e.clientWidth)"
             ".map(e => getComputedStyle(e)).map(s => [s.backgroundAttachment, s.backgroundImage])"

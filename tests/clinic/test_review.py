@@ -563,18 +563,8 @@ def test_in_a_browser_a_file_is_judged_and_corrected_by_keys_alone(
         page.press("j", 74)
         assert page.run("document.activeElement.textContent").startswith("broken")
         for width, mode in ((1200, "light"), (390, "dark")):
-            page.call(
-                "Emulation.setDeviceMetricsOverride",
-                width=width,
-                height=800,
-                deviceScaleFactor=1,
-                mobile=width < 500,
-            )
-            page.call(
-                "Emulation.setEmulatedMedia",
-                features=[{"name": "prefers-color-scheme", "value": mode}],
-            )
-            assert page.run("document.documentElement.scrollWidth <= innerWidth")
+            assert page.hard_to_read(mode) == []
+            assert page.width_at(width) <= width
         assert page.errors == []
         asked = [a for a in page.requests if not a.startswith("data:")]
         assert asked

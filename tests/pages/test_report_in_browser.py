@@ -137,89 +137,22 @@ def test_the_keyboard_reaches_and_moves_everything(shown: Any) -> None:
     )
 
 
-CONTRAST = """
-(() => {
-  const rgb = (c) => c.match(/[\\d.]+/g).map(Number);
-  const light = ([r, g, b]) => [r, g, b].map((v) => v / 255)
-    .map((v) => v <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4)
-    .reduce((sum, v, i) => sum + v * [0.2126, 0.7152, 0.0722][i], 0);
-  const behind = (e) => {
-    for (; e; e = e.parentElement) {
-      const c = rgb(getComputedStyle(e).backgroundColor);
-      if (c.length < 4 || c[3] > 0) return c;
-    }
-    return [255, 255, 255];
-  };
-  const low = [];
-  for (const e of document.querySelectorAll("main *")) {
-    const own = [...e.childNodes].some((n) => n.nodeType === 3 && n.textContent.trim());
-    if (!own || !e.getClientRects().length || e.closest("svg")) continue;
-    const style = getComputedStyle(e);
-    const [a, b] = [light(rgb(style.color)), light(behind(e))].sort((x, y) => y - x);
-    const px = parseFloat(style.fontSize);
-    const large = px >= 24 || (px >= 18.66 && Number(style.fontWeight) >= 700);
-    const ratio = (a + 0.05) / (b + 0.05);
-    if (ratio < (large ? 3 : 4.5)) low.push([e.tagName, e.className, ratio.toFixed(2)].join(" "));
-  }
-  return low;
-})()
-"""
-
-
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_every_text_has_the_contrast_of_wcag_aa(shown: Any, scheme: str) -> None:
     page, _ = shown
-    page.run("document.querySelectorAll('details').forEach(d => d.open = true)")
-    page.call(
-        "Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}]
-    )
-    assert page.run(CONTRAST) == []
+    assert page.hard_to_read(scheme) == []
 
 
 @pytest.mark.parametrize("width", [360, 1200])
 def test_no_page_is_wider_than_a_phone(shown: Any, width: int) -> None:
     page, _ = shown
-    page.call(
-        "Emulation.setDeviceMetricsOverride",
-        width=width,
-        height=800,
-        deviceScaleFactor=1,
-        mobile=width < 600,
-    )
-    assert page.run("document.documentElement.scrollWidth") <= width
-
-
-SPLIT_WORDS = """
-[...document.querySelectorAll("thead th, .wide tbody th, td.text")].filter(e => {
-  if (!e.checkVisibility()) return false;
-  const words = e.textContent.trim().split(/\\s+/), lines = new Set();
-  const range = document.createRange();
-  range.selectNodeContents(e);
-  for (const box of range.getClientRects()) lines.add(Math.round(box.top));
-  return lines.size > words.length && (e.closest("thead") || words.every(w => w.length <= 12));
-}).map(e => e.textContent)
-"""
+    assert page.width_at(width) <= width
 
 
 def test_paper_holds_all_tables_whole_and_what_was_folded_but_no_slider(shown: Any) -> None:
     page, _ = shown
     page.run("document.querySelectorAll('details').forEach(d => d.open = false)")
-    page.call("Emulation.setEmulatedMedia", media="print")
-    width = 672  # A4 less two margins of 16 mm, at 96 dots an inch
-    page.call(
-        "Emulation.setDeviceMetricsOverride",
-        width=width,
-        height=950,
-        deviceScaleFactor=1,
-        mobile=False,
-    )
-    outside = page.run(
-        "[...document.querySelectorAll('main *')].filter(e => e.checkVisibility())"
-        f".filter(e => e.getBoundingClientRect().right > {width} + 1)"
-        ".map(e => e.tagName + ' ' + e.textContent.slice(0, 40))"
-    )
-    assert outside == []
-    assert page.run(SPLIT_WORDS) == []
+    assert page.lost_on_paper() == []
     folded = page.run(
         "[...document.querySelectorAll('details')].map(d => "
         "d.querySelector('table, pre').checkVisibility({contentVisibilityAuto: true}) "
@@ -235,7 +168,4 @@ def test_paper_breaks_no_short_name(report_of: Any, tmp_path: Path) -> None:
     write_pages(tmp_path, report_of(Kind.MULTILABEL, names=("melanoma", "basal_cell", "nevus")))
     with browser() as page:
         page.open((tmp_path / "report.html").as_uri())
-        page.call("Emulation.setEmulatedMedia", media="print")
-        size = {"width": 672, "height": 950, "deviceScaleFactor": 1, "mobile": False}
-        page.call("Emulation.setDeviceMetricsOverride", **size)
-        assert page.run(SPLIT_WORDS) == []
+        assert page.lost_on_paper() == []

@@ -1,0 +1,75 @@
+"""Every page as its reader has it: in a browser, light and dark, on a phone and on paper."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parent)]
+import test_comparison_page
+from browser import CHROMIUM, Browser, browser
+from test_crossvalidation_page import crossed  # noqa: F401
+from test_curve_page import arm_of, rising
+from test_curve_page import found as curves  # noqa: F401
+from test_external_page import found as external  # noqa: F401
+from test_hospital_page import CASES
+from test_monitor_page import MONTHS
+from test_plan_page import PLANS
+from test_robustness_page import found as robust  # noqa: F401
+
+from medcnn.pages.crossvalidation_page import crossvalidation_page
+from medcnn.pages.curve_page import curve_page
+from medcnn.pages.external_page import external_page
+from medcnn.pages.hospital_page import hospital_page
+from medcnn.pages.monitor_page import monitor_page
+from medcnn.pages.plan_page import plan_page
+from medcnn.pages.robustness_page import robustness_page
+
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
+
+
+@pytest.fixture(scope="module")
+def shown() -> Iterator[Browser]:
+    with browser() as page:
+        yield page
+
+
+def three_arms(curves: Any) -> str:
+    more = (arm_of(rising(level), name) for level, name in ((0.8, "scratch"), (0.95, "full")))
+    return curve_page(replace(curves, arms=(*curves.arms, *more)), ["a note"])
+
+
+PAGES = {
+    "comparison": lambda ask: test_comparison_page.page(
+        ask("simulate"), test_comparison_page.SURELY_WORSE
+    ),
+    "crossvalidation": lambda ask: crossvalidation_page(ask("crossed"), ["a note"]),
+    "external": lambda ask: external_page(ask("external"), "a title", ["a note"]),
+    "learning curve": lambda ask: three_arms(ask("curves")),
+    "monitor": lambda ask: monitor_page(MONTHS["look"]),
+    "new hospital": lambda ask: hospital_page(next(iter(CASES.values())), "a title", ["a note"]),
+    "plan": lambda ask: plan_page(PLANS["slope"]),
+    "robustness": lambda ask: robustness_page(ask("robust"), "a title", ["a note"]),
+}
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_a_page_can_be_read_in_light_and_dark_on_a_phone_and_on_paper(
+    name: str, shown: Browser, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    file = tmp_path / "page.html"
+    file.write_text(PAGES[name](request.getfixturevalue), encoding="utf-8")
+    shown.requests.clear()
+    shown.call("Emulation.setEmulatedMedia", media="")
+    shown.open(file.as_uri())
+    assert [shown.hard_to_read(scheme) for scheme in ("light", "dark")] == [[], []]
+    for width_px in (360, 1200):
+        assert shown.width_at(width_px) <= width_px
+    assert shown.lost_on_paper() == []
+    assert shown.errors == []
+    assert shown.requests == [file.as_uri()]

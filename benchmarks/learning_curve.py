@@ -6,8 +6,9 @@
 patients of a subset, so that nested subsets and seeds share it; the rest (`chance`) is drawn for
 each run; all runs share the patients tested. `real`: logistic regressions on Gaussian features,
 fitted to nested subsets and tested on 400 images; the truth is the mean of 300 such fits, tested on
-100,000. `needed` and `band` are shares of curves: the interval holds the true number (of patients
-for the true score at that number), the band the true score of one more model.
+100,000. `needed`, `curve` and `band` are shares of curves: the interval of labels needed holds the
+true number (of patients for the true score at that number), that of the curve the true score at
+this number, the band the true score of one more model.
 """
 
 from __future__ import annotations
@@ -42,14 +43,16 @@ FEATURES, APART, TESTED, RESAMPLES = 30, 0.35, 400, 200
 LABELS = LabelSpace(kind=Kind.BINARY, names=("no", "yes"))
 
 
-def held(curve: LearningCurve, n: float, truth: float, another: float) -> tuple[bool, bool, bool]:
-    """Whether the interval of the number holds `n`, whether its end is known, and whether the band
-    holds the score of another model."""
+def held(curve: LearningCurve, n: float, truth: float, another: float) -> tuple[bool, ...]:
+    """Whether the interval of the number holds `n`, whether its end is known, whether the band
+    holds the score of another model, and the interval of the curve the true one."""
     needed = curve.needed(truth)
     low, high = (float(v[0]) for v in curve.band(np.array([n])))
+    least, most = (float(v[0]) for v in curve.interval(np.array([n])))
     edge = 1.01  # of the grid on which intervals are found
     inside = needed.low / edge <= n <= needed.high * edge
-    return inside, math.isfinite(needed.high), low <= another <= high
+    ended, band = math.isfinite(needed.high), low <= another <= high
+    return inside, ended, band, least <= truth <= most
 
 
 def simulated(cell: tuple[Any, ...], curves: int, rng: np.random.Generator) -> dict[str, Any]:
@@ -76,10 +79,14 @@ def simulated(cell: tuple[Any, ...], curves: int, rng: np.random.Generator) -> d
     return shares(found)
 
 
-def shares(found: dict[float, list[tuple[bool, bool, bool]]]) -> dict[str, Any]:
+def shares(found: dict[float, list[tuple[bool, ...]]]) -> dict[str, Any]:
     return {
         f"{times:g}": dict(
-            zip(("needed", "ended", "band"), np.mean(rows, axis=0).round(3).tolist(), strict=True)
+            zip(
+                ("needed", "ended", "band", "curve"),
+                np.mean(rows, axis=0).round(3).tolist(),
+                strict=True,
+            )
         )
         for times, rows in found.items()
     }

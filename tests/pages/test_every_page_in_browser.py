@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parent)]
+sys.path.insert(0, str(Path(__file__).parents[1]))
+sys.path.insert(0, str(Path(__file__).parent))
 import test_comparison_page
 from browser import CHROMIUM, Browser, browser
 from test_crossvalidation_page import crossed  # noqa: F401
@@ -39,9 +40,9 @@ def shown() -> Iterator[Browser]:
         yield page
 
 
-def three_arms(curves: Any) -> str:
+def three_arms(one: Any) -> str:
     more = (arm_of(rising(level), name) for level, name in ((0.8, "scratch"), (0.95, "full")))
-    return curve_page(replace(curves, arms=(*curves.arms, *more)), ["a note"])
+    return curve_page(replace(one, arms=(*one.arms, *more)), ["a note"])
 
 
 PAGES = {

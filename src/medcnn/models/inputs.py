@@ -47,11 +47,12 @@ def read_inputs(source: Source, labels: LabelSpace, how: Preprocessing) -> Itera
             raise UsageError(f"{source}: no such file or folder.")
         root, paths = images_in(Path(source))
         yield from files_of(root, paths, labels, how)
-    elif isinstance(source, np.ndarray):
-        yield pixels_of(_one_by_one(source), labels, how)
-    elif not len(source):
-        raise UsageError("no images were given: the list is empty.")
-    elif all(isinstance(item, str | os.PathLike) for item in source):
+        return
+    if isinstance(source, np.ndarray):
+        source = _one_by_one(source)
+    if not len(source):
+        raise UsageError("no images were given: the list or the array is empty.")
+    if all(isinstance(item, str | os.PathLike) for item in source):
         files = [_without_steps_up(Path(item)) for item in source]
         if missing := [str(f) for f in files if not f.is_file()]:
             raise UsageError(f"{len(missing)} of {len(files)} files not found: {missing[0]}.")

@@ -23,7 +23,7 @@ import medcnn
 from medcnn import api
 from medcnn.data.labels import Kind
 from medcnn.data.phantoms.drawing import generate
-from medcnn.system.errors import DataError, UsageError
+from medcnn.system.errors import DataError, MedcnnError, UsageError
 from tests.command import run
 
 TOP = Path(__file__).parents[1]
@@ -184,6 +184,32 @@ def test_a_dataset_holds_each_readable_image_once(facts_of: dict[str, Any]) -> N
     image, _ = dataset[0]
     assert image.dtype is torch.float32
     assert 0 <= image.min() < image.max() <= 1
+
+
+def test_the_images_of_all_splits_are_a_dataset_too(facts_of: dict[str, Any]) -> None:
+    manifest = facts_of["manifest"]
+    dataset = medcnn.torch_dataset(manifest, "all", facts_of["model"].preprocessing)
+    assert dataset.image_ids == tuple(r.image_id for r in manifest.records)
+
+
+def test_a_split_that_does_not_exist_is_refused_before_any_image_is_decoded(
+    facts_of: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def decodes(*_: object, **__: object) -> None:
+        raise AssertionError("images are decoded")
+
+    monkeypatch.setattr("medcnn.api.open_store", decodes)
+    monkeypatch.setattr("medcnn.models.deployed.open_store", decodes)
+    manifest, model = facts_of["manifest"], facts_of["model"]
+    for ask in (
+        lambda: medcnn.torch_dataset(manifest, "val", model.preprocessing),
+        lambda: model.predict(manifest, split="val"),
+        lambda: model.features(manifest, split="val"),
+        lambda: facts_of["run"].predictions("val"),
+        lambda: medcnn.compare(facts_of["run"], facts_of["run"], split="val"),
+    ):
+        with pytest.raises(MedcnnError, match="val"):
+            ask()
 
 
 def test_models_of_other_images_are_not_compared(facts_of: dict[str, Any]) -> None:

@@ -15,11 +15,12 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from medcnn.cli.compose import read_command
-from medcnn.data.manifest import Manifest, Split
+from medcnn.data.manifest import Manifest
 from medcnn.images.preprocessing import Preprocessing
 from medcnn.models.classifier import unit_range
 from medcnn.models.deployed import Model
@@ -104,7 +105,8 @@ def read_manifest(data: Path | str, *, settings: Sequence[str] = ()) -> Manifest
     """The images of a data YAML with their labels, patients and splits; nothing is decoded.
 
     Args:
-        data: a YAML file such as `medcnn init` writes, or the name of a public data set.
+        data: a YAML file in a folder `data`, where `medcnn init` writes it, or the name of a public
+            data set.
         settings: more settings, as on the command line: `["data.root=/data/fundus"]`.
 
     Raises:
@@ -140,16 +142,19 @@ def torch_dataset(
 
     Args:
         manifest: the images, from `read_manifest`.
-        split: train, validation or test.
+        split: train, validation, test or all.
         preprocessing: that of a model (`model.preprocessing`), or your own.
         cache: where to keep decoded pixels: auto, off, or a folder.
 
     Returns:
         Item i is an image [C, size_px, size_px], float32 in 0..1, and its target [K], float32,
         nan if a label was not assessed. Unreadable images are left out; `unreadable` says why.
+
+    Raises:
+        UsageError: no split has that name.
     """
-    store = open_store(manifest, preprocessing, cache=cache)
-    return PixelDataset(manifest, store, Split(split))
+    rows = manifest.rows(split)
+    return PixelDataset(manifest, open_store(manifest, preprocessing, cache=cache), rows)
 
 
 class PixelDataset(Dataset[tuple[Tensor, Tensor]]):
@@ -161,8 +166,7 @@ class PixelDataset(Dataset[tuple[Tensor, Tensor]]):
         unreadable: image id -> why it was left out.
     """
 
-    def __init__(self, manifest: Manifest, store: PixelStore, split: Split) -> None:
-        rows = manifest.rows(split)
+    def __init__(self, manifest: Manifest, store: PixelStore, rows: NDArray[np.int64]) -> None:
         self._store, self._rows = store, store.readable(rows)
         self._targets = torch.from_numpy(manifest.targets()[self._rows])
         records = [manifest.records[row] for row in self._rows]

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from medcnn.data.labels import LabelSpace
 from medcnn.data.own.words import tidy
 from medcnn.data.split_words import split_word
-from medcnn.system.errors import DataError, listed, private
+from medcnn.system.errors import DataError, UsageError, listed, private
 from medcnn.system.files import heading, plain, quoted, table, write_text
 from medcnn.system.paths import leaves_root
 from medcnn.system.registry import nearest
@@ -175,9 +175,16 @@ class Manifest:
         """Whether patients or lesions are known."""
         return self.group_noun not in NO_PATIENT
 
-    def rows(self, split: Split) -> NDArray[np.int64]:
-        """Positions of the records of a split, in manifest order."""
-        return np.array([i for i, r in enumerate(self.records) if r.split is split], dtype=np.int64)
+    def rows(self, split: str) -> NDArray[np.int64]:
+        """Positions of the records of a split, or of `all`, in manifest order.
+
+        Raises:
+            UsageError: no split has that name.
+        """
+        if split not in (known := ("all", *Split)):
+            raise UsageError(f"split={split} is not one of {', '.join(known)}.")
+        found = (i for i, r in enumerate(self.records) if split in ("all", r.split))
+        return np.fromiter(found, np.int64)
 
     def with_records(self, records: Iterable[Record]) -> Manifest:
         """A copy with other records."""

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from medcnn.config import Choice, Precision
 from medcnn.data.labels import LabelSpace
-from medcnn.data.manifest import Manifest, Split
+from medcnn.data.manifest import Manifest
 from medcnn.data.matching import matched_targets
 from medcnn.images.preprocessing import Preprocessing
 from medcnn.models import checkpoint as checkpoints
@@ -115,16 +115,15 @@ class Model:
             the reason. The targets are those of the manifest, or nan without one.
 
         Raises:
-            UsageError: there is nothing to read, or the pixels have none of the forms above.
+            UsageError: there is nothing to read, no split has that name, or the pixels have none of
+                the forms above.
             DataError: the manifest has classes that the model lacks.
             MedcnnError: images of the manifest have no finite result.
         """
         if isinstance(images, Manifest):
-            targets = matched_targets(self.labels, images)
+            targets, rows = matched_targets(self.labels, images), images.rows(split)
             store = open_store(images, self.preprocessing, cache="auto")
-            said = self.said(
-                images, store, _rows(images, split), split, targets, batch_size=batch_size
-            )
+            said = self.said(images, store, rows, split, targets, batch_size=batch_size)
             refuse_without_result(said, "the model")
             return said
         given = read_inputs(images, self.labels, self.preprocessing)
@@ -145,8 +144,9 @@ class Model:
             UsageError: an image cannot be read, so rows would not match images.
         """
         if isinstance(images, Manifest):
+            rows = images.rows(split)
             store = open_store(images, self.preprocessing, cache="auto")
-            given = iter([Images(manifest=images, store=store, rows=_rows(images, split))])
+            given = iter([Images(manifest=images, store=store, rows=rows)])
         else:
             given = read_inputs(images, self.labels, self.preprocessing)
         return np.concatenate([self._features(part, batch_size) for part in given])
@@ -233,7 +233,7 @@ class Model:
 
     def _features(self, given: Images, batch_size: int) -> NDArray[np.float32]:
         if self.members:
-            raise UsageError("an ensemble has no features of its own: use one of its `members`.")
+            raise UsageError("an ensemble has no features; use one of its `members`.")
         if bad := sorted(set(given.rows.tolist()) & given.store.unreadable.keys()):
             first = given.manifest.records[bad[0]].image_id
             raise UsageError(
@@ -365,11 +365,3 @@ def joined(parts: Sequence[Predictions]) -> Predictions:
         ),
         unreadable=tuple(u for p in parts for u in p.unreadable),
     )
-
-
-def _rows(manifest: Manifest, split: str) -> NDArray[np.int64]:
-    if split == "all":
-        return np.arange(len(manifest.records))
-    if split not in set(Split):
-        raise UsageError(f"split={split} is not one of {', '.join(Split)}, all.")
-    return manifest.rows(Split(split))

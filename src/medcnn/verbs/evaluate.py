@@ -119,11 +119,9 @@ def evaluated(
 ) -> Path:
     """Predictions, scores and report of a checkpoint on a split, and what `more` writes beside
     them; returns their folder."""
-    import numpy as np
     import torch
 
     from medcnn.config import READING, settings_digest, to_json
-    from medcnn.data.manifest import Split
     from medcnn.data.matching import in_words_of, matched_targets
     from medcnn.models import checkpoint as checkpoints
     from medcnn.models.deployed import load_model
@@ -158,7 +156,7 @@ def evaluated(
         )
         if config.data:  # the names of its own data are those of a model before it
             manifest = in_words_of(checkpoint.labels, manifest, data.names)
-        rows = np.arange(len(manifest.records)) if split == "all" else manifest.rows(Split(split))
+        rows = manifest.rows(split)
         seen = int(model.trained_on(manifest)[rows].sum())
         if seen and model.members:
             raise DataError(MEMBERS_SAW.format(seen=seen, images=len(rows), split=split))

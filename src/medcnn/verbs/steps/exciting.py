@@ -76,10 +76,9 @@ def others_of(config: LookConfig, model: Model, note: Callable[[str], None]) -> 
         if config.split == "auto":  # even if there is a test split: that is for the last look
             known = any(r.split is Split.VALIDATION for r in manifest.records)
             split = "validation" if known else "all"
-    every = np.arange(len(manifest.records))
-    rows = every if split == "all" else manifest.rows(Split(split))
+    rows = manifest.rows(split)
     how = read_as(checkpoint.preprocessing, data, note, [])
-    store = pixels_of(manifest, how, data, note, max_bad=len(every))
+    store = pixels_of(manifest, how, data, note, max_bad=len(manifest.records))
     readable = store.readable(rows)
     if not len(readable):
         raise DataError(f"split={split}: {manifest.source} has no readable image there.")

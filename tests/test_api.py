@@ -186,6 +186,22 @@ def test_a_dataset_holds_each_readable_image_once(facts_of: dict[str, Any]) -> N
     assert 0 <= image.min() < image.max() <= 1
 
 
+def test_a_yaml_is_read_in_its_own_folder(place: Path) -> None:
+    """A copy of it found no sibling, and messages named the copy, which was deleted by then."""
+    folder = place / "own" / "data"
+    folder.mkdir(parents=True)
+    (folder / "shared.yaml").write_text(HOSPITAL.format(root=place / "set"), encoding="utf-8")
+    eye, slip = folder / "eye.yaml", folder / "slip.yaml"
+    eye.write_text("defaults: [shared]\ntest_share: 0.3\n", encoding="utf-8")
+    slip.write_text("defaults: [shared]\ntest_shar: 0.3\n", encoding="utf-8")
+    loose = place / "own" / "eye.yaml"
+    loose.write_text("defaults: [phantom]\n", encoding="utf-8")
+    assert medcnn.read_manifest(eye).records
+    for file, fault in ((slip, f"{slip}:2: 'test_shar'"), (loose, f"{loose} must be {eye}")):
+        with pytest.raises(UsageError, match=re.escape(fault)):
+            medcnn.read_manifest(file)
+
+
 def test_the_images_of_all_splits_are_a_dataset_too(facts_of: dict[str, Any]) -> None:
     manifest = facts_of["manifest"]
     dataset = medcnn.torch_dataset(manifest, "all", facts_of["model"].preprocessing)

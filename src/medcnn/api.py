@@ -6,8 +6,6 @@ and `medcnn predict` give the same result, bit for bit.
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -118,11 +116,11 @@ def read_manifest(data: Path | str, *, settings: Sequence[str] = ()) -> Manifest
         return _manifest([f"data={data}", *settings])
     if not file.is_file():
         raise UsageError(f"{file}: no such file.")
-    with tempfile.TemporaryDirectory() as folder:
-        copy = Path(folder) / "data" / f"{file.stem}.yaml"
-        copy.parent.mkdir()
-        shutil.copyfile(file, copy)
-        return _manifest([f"data={file.stem}", *settings, *_own(folder)])
+    near = file.absolute().parent
+    folder = near.parent if near.name == "data" else near
+    if (wanted := folder / "data" / f"{file.stem}.yaml") != file.absolute():
+        raise UsageError(f"{file} must be {wanted}, where config_dir={folder} finds it too.")
+    return _manifest([f"data={file.stem}", *settings, *_own(folder)])
 
 
 def _own(config_dir: Path | str | None) -> list[str]:

@@ -118,7 +118,7 @@ def film(grey: np.ndarray, frames: int) -> list[np.ndarray]:
 @pytest.mark.parametrize("exhaustive", [20_000, 50], ids=["all against all", "in cells"])
 @pytest.mark.parametrize("turn", [0, 1], ids=["as it is", "mirrored"])
 @pytest.mark.parametrize("copies", [1, 12])
-def test_a_cropped_copy_of_a_film_is_found_wherever_it_stands_in_the_table(
+def test_a_cropped_copy_of_a_film_is_found_anywhere_in_the_table(
     copies: int, turn: int, exhaustive: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Row 77. Each frame has more partners in its film than candidates are kept."""

@@ -236,7 +236,7 @@ CLAUSES = {
 
 @pytest.mark.fault
 @pytest.mark.parametrize("clause", CLAUSES)
-def test_a_clause_stands_where_it_is_true_and_nowhere_else(clause: str) -> None:
+def test_a_clause_is_written_where_it_is_true_and_nowhere_else(clause: str) -> None:
     """Rows A13, A16: `the test contains training images` was said of copies in validation too."""
     said = {
         case: " ".join(f"{f.title} {f.meaning} {f.advice}" for f in run_checks(of(), ()))

@@ -43,7 +43,7 @@ def test_a_table_becomes_a_yaml_that_loads(root: Path, capsys: pytest.CaptureFix
     said = capsys.readouterr().out
     assert "24 of 24 cells are images in img/" in said
     assert "medcnn train data=augen_klinik_2024 --config-dir conf" in said
-    assert "As it stands, it reads 24 images of 12 patients, ordinal: 0, 1, 2." in said
+    assert "With these settings, it reads 24 images of 12 patients, ordinal: 0, 1, 2." in said
     assert max(map(len, said.splitlines())) <= 100
     assert "No column names the patient" not in said
     manifest = reads("augen_klinik_2024")
@@ -140,7 +140,7 @@ def test_legends_two_rows_of_names_and_crosses_are_understood(root: Path) -> Non
 
 
 @pytest.mark.fault
-def test_an_encoding_that_cannot_be_told_is_named_in_the_command(root: Path) -> None:
+def test_an_encoding_that_cannot_be_recognised_is_named_in_the_command(root: Path) -> None:
     """Row A12."""
     rows = [f"{i:02d},{('злокачественная', 'норма')[i % 2]}" for i in range(24)]
     (root / "liste.csv").write_bytes(("Bild,Befund\n" + "\n".join(rows)).encode("cp1251"))

@@ -196,7 +196,7 @@ def test_numbers_written_with_the_wrong_sign_are_understood() -> None:
 
 @pytest.mark.fault
 @pytest.mark.parametrize("data", [bytes([0, 85, 170, 255]), [0x5500, 0xFFAA], [0, 85, 170, 255]])
-def test_entries_of_eight_bits_may_stand_two_in_a_word(data: Any) -> None:
+def test_entries_of_eight_bits_may_be_packed_two_to_a_word(data: Any) -> None:
     """Row 50; as OW or as US."""
     lut = Dataset()
     lut.LUTDescriptor = [4, 0, 8]
@@ -274,7 +274,7 @@ def test_a_header_that_cannot_be_true_is_refused(tags: dict[str, Any], said: str
 
 
 @pytest.mark.fault
-def test_a_plan_is_no_image() -> None:
+def test_a_plan_is_not_an_image() -> None:
     """Row 62."""
     from pydicom.data import get_testdata_file
 
@@ -340,7 +340,7 @@ def test_an_overlay_below_the_pixel_is_not_part_of_it(high: int) -> None:
         ("1.2.840.10008.5.1.4.1.1.77.1.6", "contains a slide in tiles"),
     ],
 )
-def test_pixels_that_are_no_picture_are_named(uid: str, said: str) -> None:
+def test_pixels_that_are_not_a_picture_are_named(uid: str, said: str) -> None:
     """Row 62."""
     with pytest.raises(ImageError, match=f"not a classifiable image: .*{said}"):
         read_dicom(crafted(SOPClassUID=uid))

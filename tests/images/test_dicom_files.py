@@ -164,7 +164,7 @@ def test_a_palette_becomes_the_colours_it_stands_for() -> None:
         ("DICOMDIR-empty.dcm", "not a classifiable image: Media Storage Directory"),
     ],
 )
-def test_what_is_no_single_whole_image_is_refused_with_its_reason(name: str, said: str) -> None:
+def test_what_is_not_a_single_whole_image_is_refused_with_its_reason(name: str, said: str) -> None:
     """Rows 56, 59 and 62."""
     file = next(FILES.rglob(name))
     with pytest.raises(ImageError, match=said):

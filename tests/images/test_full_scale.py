@@ -94,7 +94,7 @@ def test_what_says_its_own_depth_is_not_scaled_again(tmp_path: Path) -> None:
     ("tops", "bits"),
     [([4095, 3000], 12), ([4096], 14), ([255, 80], 8), ([1023], 10), ([16384], 16), ([], 16)],
 )
-def test_the_depth_of_a_set_is_told_from_its_highest_value(tops: list[int], bits: int) -> None:
+def test_the_depth_of_a_set_is_inferred_from_its_highest_value(tops: list[int], bits: int) -> None:
     """Row A7."""
     assert scale_of(tops) == bits
 

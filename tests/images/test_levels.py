@@ -108,7 +108,7 @@ def with_fewer_levels_than_it_says(values: np.ndarray) -> bytes:
 
 
 @pytest.mark.fault
-def test_what_has_no_lower_level_is_decoded_in_full_and_is_no_damage() -> None:
+def test_what_has_no_lower_level_is_decoded_in_full_and_not_called_damaged() -> None:
     """Row B7: full decoding before anything is called damaged, at every size."""
     values = picture(512, 512)
     frame = with_fewer_levels_than_it_says(values)

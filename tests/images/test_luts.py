@@ -123,13 +123,13 @@ def test_an_element_without_a_value_is_as_good_as_absent(tags: dict[str, Any]) -
         {"WindowCenter": "", "WindowWidth": ""},
     ],
 )
-def test_a_window_without_numbers_is_no_window(tags: dict[str, Any]) -> None:
+def test_a_window_without_numbers_is_not_a_window(tags: dict[str, Any]) -> None:
     """Row B9."""
     assert np.array_equal(shown(**tags), shown())
 
 
 @pytest.mark.fault
-def test_text_in_the_place_of_a_number_is_no_damage() -> None:
+def test_text_in_place_of_a_number_is_not_called_damage() -> None:
     """Row B9: a window that cannot be read is not usable; a slope that cannot be is named."""
     data = crafted(**WINDOW).replace(b"4096", b"4O96")
     assert np.array_equal(read_dicom(data), read_dicom(crafted()))

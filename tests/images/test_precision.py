@@ -220,7 +220,7 @@ def test_lossless_values_beyond_bits_stored_are_white_and_said(
 
 
 @pytest.mark.fault
-def test_an_overlay_that_the_header_names_is_no_part_of_a_compressed_pixel() -> None:
+def test_an_overlay_that_the_header_names_is_not_part_of_a_compressed_pixel() -> None:
     """Row A9; PS3.5 8.1.2, retired: an overlay in a bit above those stored."""
     values = stripes(0, 4095)
     drawn = values | (RNG.random(values.shape) < 0.2).astype("u2") << np.uint16(12)

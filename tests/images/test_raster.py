@@ -119,7 +119,7 @@ def test_a_truncated_file_is_refused_with_its_reason(
         (b"hello, world", "so it is not JPEG, PNG, TIFF, BMP, DICOM"),
     ],
 )
-def test_what_is_no_image_is_named_for_what_it_is(
+def test_what_is_not_an_image_is_named_for_what_it_is(
     tmp_path: Path, content: bytes, said: str
 ) -> None:
     """Row 35."""

@@ -182,7 +182,7 @@ HEADERS: tuple[Any, ...] = (
 
 @pytest.mark.fault
 @pytest.mark.parametrize("text", HEADERS, ids=range(len(HEADERS)))
-def test_descriptions_that_are_no_description_are_refused(tmp_path: Path, text: str) -> None:
+def test_damaged_descriptions_are_refused(tmp_path: Path, text: str) -> None:
     """Row 24."""
     path = tmp_path / "c.safetensors"
     safetensors.torch.save_file(described()[1], path, metadata={"medcnn": text})

@@ -13,7 +13,7 @@ COUNTS = {"train": {"images": 70, "groups": 30}, "test": {"images": 30, "groups"
 
 
 @pytest.mark.fault
-def test_a_row_without_a_picture_is_no_image_and_a_file_of_another_kind_is_none_either() -> None:
+def test_neither_a_row_without_a_picture_nor_a_file_of_another_kind_is_an_image() -> None:
     """Row B22."""
     excluded = {
         "files that are not DICOM": 7,

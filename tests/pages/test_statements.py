@@ -472,7 +472,7 @@ functions of `checklist.SAYS` are asked the same in test_checklist.py."""
 
 
 @pytest.mark.fault
-def test_sentences_stand_in_modules_whose_tables_are_tested() -> None:
+def test_sentences_are_in_modules_whose_tables_are_tested() -> None:
     """Row A13: a sentence that is written into any other module would be printed untested."""
     folder = resources.files("medcnn.pages")
     modules = {entry.name: entry for entry in folder.iterdir() if entry.name.endswith(".py")}

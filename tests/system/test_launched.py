@@ -51,7 +51,7 @@ def test_what_torchrun_sets_is_understood(given: pytest.MonkeyPatch) -> None:
         ("MASTER_PORT", "tcp://x", "MASTER_PORT=tcp://x is not a number"),
     ],
 )
-def test_a_half_told_launch_names_what_is_wrong_and_both_ways_out(
+def test_an_incomplete_launch_names_what_is_wrong_and_both_ways_out(
     given: pytest.MonkeyPatch, name: str, value: str, said: str
 ) -> None:
     """Row B6."""

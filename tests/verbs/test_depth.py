@@ -39,7 +39,7 @@ def radiographs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.fault
 @pytest.mark.parametrize(("channels", "bits"), [(1, 8), (1, 10), (3, 8), (3, 12)])
-def test_a_set_that_seems_black_for_want_of_its_depth_is_read_over_its_own_range(
+def test_a_set_that_seems_black_since_its_depth_is_unknown_is_read_over_its_own_range(
     radiographs: Path, tmp_path: Path, channels: int, bits: int
 ) -> None:
     """Row A7: few bits in files of 16, grey or colour, are no blank images."""

@@ -116,7 +116,7 @@ def test_an_image_of_a_class_folder_is_found_too(tmp_path: Path, who: Asked) -> 
 
 
 @pytest.mark.fault
-def test_the_line_of_the_table_stands_in_the_manifest(tmp_path: Path, hospital: Path) -> None:
+def test_the_line_of_the_table_is_in_the_manifest(tmp_path: Path, hospital: Path) -> None:
     """Row B16."""
     from medcnn.data.own import table
 

@@ -24,7 +24,7 @@ def test_a_batch_is_learnt_by_heart_and_nothing_is_kept(
     monkeypatch.chdir(tmp_path)
     assert run(*WORDS, "trainer.overfit_batches=1") == 0
     said = " ".join(capsys.readouterr().out.split())
-    assert said.startswith("learnt by heart: the loss of 12 images went from ")
+    assert said.startswith("memorised: the loss of 12 images went from ")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -34,7 +34,7 @@ def test_a_frozen_network_cannot_and_it_says_so(
     monkeypatch.chdir(tmp_path)
     assert run(*WORDS, "trainer.overfit_batches=1", "transfer=linear_probe") == 1
     said = " ".join(capsys.readouterr().err.split())
-    assert "not learnt by heart: the loss of 12 images" in said
+    assert "did not memorise: the loss of 12 images" in said
     assert "% of the parameters are frozen: transfer=full trains them all." in said
     assert list(tmp_path.iterdir()) == []
 
@@ -97,6 +97,6 @@ def test_what_is_broken_is_said_where_it_is_and_not_elsewhere(name: str) -> None
 
 def test_what_was_learnt_is_not_called_broken() -> None:
     learnt = replace(STUCK, losses=[1.0, 0.01], frozen=0.5)
-    assert verdict(learnt).startswith("learnt by heart")
+    assert verdict(learnt).startswith("memorised")
     assert "frozen" not in verdict(learnt)
     assert verdict(replace(STUCK, losses=[0.1, 0.03])).startswith("not learnt")

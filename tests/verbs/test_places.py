@@ -22,7 +22,7 @@ QUICK = ("model=lenet5", "data.size_px=32", "trainer.epochs=1", "trainer.device=
 
 
 @pytest.mark.fault
-def test_no_folder_of_this_machine_stands_in_a_run_and_evaluate_finds_the_data(
+def test_a_run_names_no_folder_of_this_machine_and_evaluate_finds_the_data(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Row A3: `init` of a folder with a table outside of it, then train, evaluate, report."""

@@ -169,7 +169,7 @@ def test_a_report_without_readers_says_nothing_of_them(folder: Path) -> None:
     [
         (None, "no-such.yaml: no such file"),
         ("- {label: melanoma, sensitivity: 82, specificity: 0.5}", "should be a share from 0 to 1"),
-        ("{[", "is neither YAML nor has the ending of a table (.csv, "),
+        ("{[", "is neither YAML nor has a table's extension (.csv, "),
     ],
 )
 def test_a_wrong_file_is_reported_and_changes_nothing(

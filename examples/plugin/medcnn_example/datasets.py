@@ -1,4 +1,4 @@
-"""A folder of PNG files whose names say all: `PATIENT_LABEL_NUMBER.png`."""
+"""A folder of PNG files whose names give patient and label: `PATIENT_LABEL_NUMBER.png`."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def read(root: Path | None, *, positive: str = "ill", negative: str = "well") ->
         negative: the word for its absence.
 
     Raises:
-        DataError: names that do not tell patient and label; all of them at once.
+        DataError: names without patient and label; all of them at once.
     """
     assert root is not None, "`wants` asks for it"
     labels = LabelSpace(kind=Kind.BINARY, names=(negative, positive))

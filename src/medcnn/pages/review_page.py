@@ -155,8 +155,8 @@ REVIEW: dict[str, Statement[Reviewed]] = {
         lambda r: r.map is not None and bool(r.failed),
     ),
     "map unchecked": Statement(
-        "Nobody has checked whether maps of this model mean anything: its report is not beside it, "
-        "or has maps by another method.",
+        "Nobody has checked whether maps of this model mean anything: its report is not in the "
+        "same folder, or has maps by another method.",
         lambda r: r.map is not None and r.failed is None,
     ),
     "no map": Statement(

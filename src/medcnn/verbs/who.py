@@ -91,7 +91,7 @@ def _lines(manifest: Manifest, row: int, table: Any) -> list[str]:
 
     record = manifest.records[row]
     where = f"{table}, {place(manifest, row)}" if table else place(manifest, row)
-    lines = [f"  picture  {manifest.root / record.path}", f"  stands   {where}"]
+    lines = [f"  picture  {manifest.root / record.path}", f"  found in {where}"]
     # in a set without a patient column, each image stands for its patient
     of_column = manifest.grouped and record.own_group not in {r.path for r in manifest.records}
     return [*lines, f"  {manifest.group_noun:<8} {record.own_group}"] if of_column else lines

@@ -110,7 +110,7 @@ def test_folders_that_are_not_among_the_classes_are_all_listed_without_a_path(
 
 
 @pytest.mark.fault
-def test_splits_may_stand_below_classes(tmp_path: Path) -> None:
+def test_splits_may_be_folders_within_classes(tmp_path: Path) -> None:
     """Row A6."""
     root = images(tmp_path, *[f"{c}/{s}/1.png" for c in "ab" for s in ("train", "val", "test")])
     found = table.read(root)
@@ -191,7 +191,7 @@ def test_one_class_is_not_taken_for_a_folder_that_says_nothing(tmp_path: Path) -
         ("train/images", "train/lesion labels", ".png", "lesion labels is not a class"),
     ],
 )
-def test_sets_for_detection_and_segmentation_are_told_from_classes(
+def test_sets_for_detection_and_segmentation_are_not_taken_for_classes(
     tmp_path: Path, folder: str, labels: str, ending: str, said: str
 ) -> None:
     """Row A6: what was found, and what to do."""

@@ -474,7 +474,7 @@ def test_init_finds_the_tag_that_joins_a_table_to_an_export(
     for line in ("image: Patient", "join: PatientID", "patient: Patient", "label: Diagnosis"):
         assert f"\n{line}\n" in text
     assert "p1" not in text
-    assert "As it stands, it reads 5 images of 4 patients" in capsys.readouterr().out
+    assert "With these settings, it reads 5 images of 4 patients" in capsys.readouterr().out
     (export / "t.csv").unlink()
     (export / "README").unlink()
     for place in ("ST3", "ST4"):
@@ -482,7 +482,7 @@ def test_init_finds_the_tag_that_joins_a_table_to_an_export(
     show_init([str(export), "output=conf/data/folders.yaml"])
     said = capsys.readouterr().out
     assert "a folder per class: ST1 (3), ST2 (3)" in said
-    assert "As it stands, it reads 5 images of 4 patients" in said
+    assert "With these settings, it reads 5 images of 4 patients" in said
 
 
 def test_a_number_that_a_spreadsheet_wrote_with_a_point_finds_its_tag(tmp_path: Path) -> None:

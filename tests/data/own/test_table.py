@@ -274,7 +274,9 @@ def _table(root: Path, text: str, files: int = 8, **options: Any) -> Any:
 
 @pytest.mark.fault
 @pytest.mark.parametrize("error", ["#N/A", "#BEZUG!", "Err:502", "#¿NOMBRE?"])
-def test_an_error_of_a_spreadsheet_is_no_class_and_no_patient(tmp_path: Path, error: str) -> None:
+def test_an_error_of_a_spreadsheet_is_neither_a_class_nor_a_patient(
+    tmp_path: Path, error: str
+) -> None:
     """Row A11: a third class, and one patient of ten images."""
     text = f"f,l,who\n0.png,x,p1\n1.png,y,p2\n2.png,{error},p3\n3.png,x,{error}\n"
     with pytest.raises(DataError) as refused:

@@ -206,7 +206,7 @@ def test_words_that_differ_stay_apart(one: str, other: str) -> None:
         "NaN",
     ],
 )
-def test_a_cell_that_says_that_there_is_no_label_is_no_class(tmp_path: Path, cell: str) -> None:
+def test_a_cell_that_says_that_there_is_no_label_is_not_a_class(tmp_path: Path, cell: str) -> None:
     """Row A11: blanks in other words became a class."""
     for i in range(3):
         Image.fromarray(np.full((4, 4), i, np.uint8)).save(tmp_path / f"{i}.png")

@@ -77,15 +77,15 @@ class Answers:
             checkpoint: digest.
 
         Raises:
-            UsageError: the classes are none that an answer can have, or nothing would tell later
-                which image it was about.
+            UsageError: the classes are none that an answer can have, or nobody could tell later
+                which image it belongs to.
         """
         right = self._labels(classes)
         patient, instance = identity(data, drop)
         if not self.keeps and not instance:
             raise UsageError(
-                "Not kept: without the picture, nothing would tell later which image this answer "
-                "is about. Start the server with keep_images=true; only DICOM files can be found "
+                "Not kept: without the picture, nobody could tell later which image this answer "
+                "belongs to. Start the server with keep_images=true; only DICOM files can be found "
                 "again by their own number."
             )
         digest = hashlib.sha256(data).hexdigest()

@@ -303,9 +303,9 @@ def _trial(root: Path, draft: Draft) -> str:
         with hushed(logging.CRITICAL):  # of adapters that are only tried
             manifest = adapters.read("table", root, options)
     except MedcnnError as error:
-        return f"As it stands, it is refused: {error}"
+        return f"medcnn would refuse it now: {error}"
     only = "" if draft.labelled else "; for the audit only"
-    return f"As it stands, it reads {_counted(manifest)}{only}."
+    return f"With these settings, it reads {_counted(manifest)}{only}."
 
 
 def _counted(manifest: Manifest) -> str:

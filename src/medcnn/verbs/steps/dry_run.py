@@ -59,7 +59,7 @@ def rehearse(run: Run[Config], run_folder: Path, config: Config, words: list[str
         folder = TemporaryDirectory(prefix=".dry-run-", dir=beside)
     except OSError as error:
         raise UsageError(f"run_dir={run_folder} cannot be written: {error.strerror}.") from error
-    log.info(f"dry run: two batches of everything, in a folder of {beside} that is removed again")
+    log.info(f"dry run: two batches of each step, in a temporary folder inside {beside}")
     with folder, hushed(logging.WARNING):  # scores of so few images would only mislead
         path = run(replace(config, run_dir=str(Path(folder.name) / "run"), trainer=few), words)
         facts = json.loads((path / "run.json").read_text(encoding="utf-8"))

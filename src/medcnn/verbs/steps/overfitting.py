@@ -121,11 +121,9 @@ def verdict(of: Learnt) -> str:
         f"{of.least:.2g}"
     )
     if of.by_heart:
-        return (
-            f"learnt by heart: {fell}. Images, labels, loss, gradient and optimizer work together."
-        )
+        return f"memorised: {fell}. Images, labels, loss, gradient and optimizer work together."
     wrong = [words for note in WRONG.values() if (words := note.words(of))]
-    return f"not learnt by heart: {fell}. {' '.join(wrong)}"
+    return f"did not memorise: {fell}. {' '.join(wrong)}"
 
 
 def overfit(config: TrainConfig, words: list[str]) -> None:
@@ -144,7 +142,7 @@ def overfit(config: TrainConfig, words: list[str]) -> None:
         folder = TemporaryDirectory(prefix=".overfit-", dir=beside)
     except OSError as error:
         raise UsageError(f"run_dir={run_folder} cannot be written: {error.strerror}.") from error
-    log.info(f"batches to learn by heart: {wanted}, in at most {STEPS} steps; nothing is kept")
+    log.info(f"batches to memorise: {wanted}, in at most {STEPS} steps; nothing is kept")
     with folder, hushed(logging.WARNING):
         learnt = _learnt(_plain(config, wanted, str(Path(folder.name) / "run")), words)
     if not learnt.by_heart:
@@ -202,7 +200,7 @@ def _learnt(config: TrainConfig, words: list[str]) -> Learnt:
                 if near(losses[-1], losses[0], least):
                     break
         except DivergedError as error:
-            raise DivergedError(f"not learnt by heart: {error}") from error
+            raise DivergedError(f"did not memorise: {error}") from error
         pixels = store.take(rows).reshape(len(rows), -1)
         same = np.unique(pixels, axis=0, return_inverse=True)[1].reshape(-1)
         sizes = [(p.numel(), p.requires_grad) for p in state.classifier.parameters()]

@@ -39,7 +39,7 @@ def read_readers(path: Path) -> list[ReaderPoint] | list[Calls]:
     except (yaml.YAMLError, UnicodeDecodeError):
         endings = ", ".join(TABLE_SUFFIXES)
         raise UsageError(
-            f"readers={path} is neither YAML nor has the ending of a table ({endings})."
+            f"readers={path} is neither YAML nor has a table's extension ({endings})."
         ) from None
     return points_of(found if isinstance(found, list) else [found], f"readers={path}")
 

@@ -11,7 +11,9 @@ import pytest
 
 from medcnn.data.labels import Kind
 from medcnn.pages import figures, layout
+from medcnn.statistics.benefit import BenefitCurve, BenefitPoint
 from medcnn.statistics.curves import one_label, precision_recall, roc
+from medcnn.statistics.estimates import Estimate
 
 HOSTILE = ("<script>alert(1)</script>", "日本語 $x_1$ & \" ' `", "]]></svg>", "e" * 300)
 DRAWN = [figures.roc_chart, figures.precision_recall_chart, figures.reliability_chart]
@@ -104,6 +106,14 @@ def test_the_confusion_matrix_holds_each_count_and_its_share_of_the_row(simulate
     for i, row in enumerate(found["rows"]):
         assert [c["right"] for c in row["cells"]] == [i == j for j in range(3)]
         assert sum(c["share"] for c in row["cells"]) == pytest.approx(100, abs=2)
+
+
+def test_a_net_benefit_just_below_nothing_is_not_minus_zero() -> None:
+    model = Estimate(value=-0.0002, low=-0.0004, high=0.0003, count=9, groups=9)
+    point = BenefitPoint(threshold=figures.MARKED[0], model=model, over_all=model, all=-0.0)
+    chart = figures.benefit_chart(BenefitCurve(label="x", prevalence=0.2, points=(point,)))
+    assert chart.rows[0][1:] == ("-0.0002", "-0.0004 to 0.0003", "0.000")
+    assert titles(chart.svg)[-1].endswith("net benefit -0.0002")
 
 
 def test_scores_and_figures_load_nothing_heavy_until_they_draw() -> None:

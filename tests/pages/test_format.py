@@ -34,6 +34,7 @@ from medcnn.pages.format import (
         (0.912, 3, "0.912"),
         (1.0004, 3, "1.0004"),
         (-0.0002, 3, "-0.0002"),
+        (-0.0, 3, "0.000"),
         (math.nan, 3, "n/a"),
         (math.inf, 3, "n/a"),
     ],
@@ -92,6 +93,7 @@ def test_small_words() -> None:
         "2 classes",
     )
     assert (signed(0.0123), signed(-0.0001), signed(math.nan)) == ("+0.012", "0.000", "n/a")
+    assert (signed(-0.00004, 4), signed(-0.0004, 4)) == ("0.0000", "-0.0004")
     assert (p_text(0.0004), p_text(0.0321), p_text(math.nan)) == ("<0.001", "0.032", "")
     assert (short(0.04567), short(9.5, " %"), short(math.nan, " %")) == ("0.0457", "9.5 %", "n/a")
 

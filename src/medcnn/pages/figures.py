@@ -11,7 +11,7 @@ import numpy as np
 
 from medcnn.data.labels import Kind
 from medcnn.pages import svg
-from medcnn.pages.format import count, hundredths, number
+from medcnn.pages.format import count, estimate, hundredths, number
 from medcnn.pages.svg import Axis, Chart, Frame
 from medcnn.statistics.benefit import BenefitCurve
 from medcnn.statistics.curves import OneLabel, precision_recall, reliability, roc, thinned
@@ -144,7 +144,11 @@ def benefit_chart(curve: BenefitCurve) -> Chart:
         return svg.line(frame, at, [v if v >= floor else math.nan for v in values], kind)
 
     points = [
-        (p.threshold, p.model.value, f"threshold {p.threshold:g}: net benefit {p.model.value:.3f}")
+        (
+            p.threshold,
+            p.model.value,
+            f"threshold {p.threshold:g}: net benefit {number(p.model.value)}",
+        )
         for p in shown
         if p.model.value >= floor and p.threshold in MARKED
     ]
@@ -166,9 +170,8 @@ def benefit_chart(curve: BenefitCurve) -> Chart:
         rows=tuple(
             (
                 f"{p.threshold:g}",
-                f"{p.model.value:.3f}",
-                "" if math.isnan(p.model.low) else f"{p.model.low:.3f} to {p.model.high:.3f}",
-                f"{p.all:.3f}",
+                *estimate(p.model.value, p.model.low, p.model.high),
+                number(p.all),
             )
             for p in shown
             if p.threshold in MARKED

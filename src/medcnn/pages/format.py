@@ -35,16 +35,16 @@ def of_hundred(share: float) -> str:
     return percent(share, 0)
 
 
-def signed(value: float) -> str:
+def signed(value: float, digits: int = 3) -> str:
     """`+0.012`; a value that rounds to 0 has no sign."""
-    text = f"{value:+.3f}"
-    return "0.000" if text in ("-0.000", "+0.000") else text.replace("+nan", "n/a")
+    text = f"{value:+.{digits}f}"
+    return text[1:] if float(text) == 0 else text.replace("+nan", "n/a")
 
 
 def estimate(
     value: float, low: float, high: float, write: Callable[[float], str] = number, unit: str = ""
 ) -> tuple[str, str]:
-    """A value and its interval, `0.912` and `0.874 to 0.943`: the only place that formats them.
+    """A value and its interval, `0.912` and `0.874 to 0.943`.
 
     Args:
         low, high: ends of the interval; nan if there is none, and its text is then "".
@@ -85,7 +85,7 @@ def whose(note: str, noun: str) -> str:
 
 def _not_at_an_end(value: float, top: float, digits: int) -> str:
     for more in range(digits, digits + MOST_DIGITS):
-        text = f"{value:.{more}f}"
+        text = f"{value:z.{more}f}"
         read = float(text)
         if (read != top or value == top) and (read != 0 or value == 0):
             return text

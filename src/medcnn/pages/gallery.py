@@ -79,7 +79,7 @@ def _verdict(check: Mapping[str, Any]) -> str:
 def _words(check: Mapping[str, Any], maps: Mapping[str, Any]) -> tuple[str, str, str]:
     value, limit, detail = check["value"], check["limit"], check["detail"]
     if check["name"] == "weights":
-        stages = "; ".join(f"{stage} {found:.2f}" for stage, found in detail.items())
+        stages = "; ".join(f"{stage} {found:z.2f}" for stage, found in detail.items())
         return (
             "Rank correlation with the map after weights are randomised from the top",
             stages,
@@ -87,7 +87,7 @@ def _words(check: Mapping[str, Any], maps: Mapping[str, Any]) -> tuple[str, str,
         )
     if check["name"] == "agreement":
         other = METHODS[maps["other"]]
-        return f"Rank correlation with {other}", f"{value:.2f}", f"{limit:g} or more"
+        return f"Rank correlation with {other}", f"{value:z.2f}", f"{limit:g} or more"
     if check["name"] == "pointing":
         return (
             "Highest value in a marked lesion",

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from medcnn.pages.facts import Statement, say
-from medcnn.pages.format import counted, number, p_text, percent, short
+from medcnn.pages.format import counted, estimate, number, p_text, percent, short
 from medcnn.pages.page import rendered
 from medcnn.statistics.monitoring import (
     FEWEST_PATIENTS,
@@ -178,8 +178,7 @@ def monitor_page(monitored: Monitored) -> str:
         (
             e.label,
             f"{percent(e.before)} %",
-            f"{percent(e.now)} %",
-            f"{percent(e.low)} to {percent(e.high)} %",
+            *estimate(e.now, e.low, e.high, percent, " %"),
         )
         for e in monitored.prevalences
     ]

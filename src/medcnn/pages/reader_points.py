@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from medcnn.pages.facts import Facts, Statement
-from medcnn.pages.format import p_text, percent
+from medcnn.pages.format import estimate, p_text, percent
 from medcnn.statistics.curves import OneLabel
 from medcnn.statistics.reader_calls import FEWEST_WITHOUT
 from medcnn.statistics.reader_points import Beside, beside, kept_points
@@ -105,5 +106,5 @@ def rows(found: Sequence[Beside]) -> list[tuple[str, ...]]:
 
 
 def _share(value: float, interval: tuple[float, float] | None) -> str:
-    ends = f" ({percent(interval[0])} to {percent(interval[1])})" if interval else ""
-    return f"{percent(value)} %{ends}"
+    share, ends = estimate(value, *(interval or (math.nan, math.nan)), percent)
+    return f"{share} % ({ends})" if ends else f"{share} %"

@@ -23,6 +23,7 @@ from medcnn.models.deployed import Model
 from medcnn.models.exported import DESCRIPTION, Exported, of_torch
 from medcnn.models.exporting import GateError
 from medcnn.models.no_result import refuse_without_result
+from medcnn.pages.format import signed
 from medcnn.pixels.opening import open_store
 from medcnn.statistics.comparing import compare
 from medcnn.statistics.predictions import Predictions
@@ -89,8 +90,8 @@ def exported(config: ExportConfig, model: Model, folder: Path) -> str:
         found = about["int8"]
         return (
             f"in 8 bits, AUROC on {found['images']:,} validation images is {found['auroc']:.4f} "
-            f"instead of {found['reference']:.4f} (difference {found['low']:+.4f} to "
-            f"{found['high']:+.4f})"
+            f"instead of {found['reference']:.4f} (difference "
+            f"{signed(found['low'], 4)} to {signed(found['high'], 4)})"
         )
     return (
         f"logits within {about['gate']['apart']['logits']:.2g} of the checkpoint's, same decisions"

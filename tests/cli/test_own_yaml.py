@@ -11,7 +11,10 @@ from typing import Any
 
 import pytest
 import yaml
+from hydra.plugins.config_source import ConfigSource
+from omegaconf import AnyNode, DictConfig
 
+from medcnn.cli import own_yaml
 from medcnn.cli.compose import read_command
 from medcnn.config import DataConfig
 from medcnn.data import adapters
@@ -33,6 +36,17 @@ def conf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "conf" / "data").mkdir(parents=True)
     return tmp_path / "conf"
+
+
+def test_nothing_of_hydra_that_begins_with_an_underscore_is_used() -> None:
+    """Decision 0020; it broke whenever Hydra or OmegaConf renamed one."""
+    classes = (ConfigSource, *DictConfig.__mro__[:-1], *AnyNode.__mro__[:-1])
+    hidden = "|".join({n for c in classes for n in vars(c) if re.match("_[a-z]", n)})
+    private = re.compile(rf"(hydra|omegaconf)[\w.]*( import |\.)_|\b({hidden})\b")
+    for file in Path(own_yaml.__file__).parent.glob("*.py"):
+        assert not private.search(file.read_text(encoding="utf-8")), file
+    assert private.search("from omegaconf._utils import get_yaml_loader"), "the check can fail"
+    assert private.search("self._normalize_file_name(path)")
 
 
 def test_a_misspelt_key_is_named_with_its_line_and_the_nearest_setting(conf: Path) -> None:

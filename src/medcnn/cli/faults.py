@@ -11,7 +11,7 @@ from hydra import compose, initialize_config_dir
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.object_type import ObjectType
 from hydra.core.override_parser.types import Override
-from omegaconf import AnyNode, DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
 from medcnn.cli.help import settings
 from medcnn.cli.words import NAMES, RENAMED, said, shortened
@@ -106,43 +106,42 @@ def group_faults(
 def key_faults(
     override: Override, shape: DictConfig, groups: list[str], verb: Verb
 ) -> Iterator[str]:
-    node: Any = shape
+    whole: Any = OmegaConf.to_container(shape)
+    node = whole
     key = override.key_or_group
     done: list[str] = []
     for part in key.split("."):
-        # the list, since `in node` is false for a required setting without a value
-        names = [str(k) for k in node] if isinstance(node, DictConfig) else []
-        if part in names:
-            node = node._get_node(part)
+        named = {str(k): v for k, v in node.items()} if isinstance(node, dict) else {}
+        if part in named:
+            node = named[part]
             done.append(part)
             continue
         where = ".".join(done)
-        if meant := _meant_elsewhere(verb, key, part, shape):
+        if meant := _meant_elsewhere(verb, key, part, whole):
             yield f"{key} is not a setting of medcnn {verb.name}{meant}"
             return
-        training = compose("train") if verb.name != "train" else None
-        if training is not None and (key in training or key in _leaves(training)):
+        training: Any = OmegaConf.to_container(compose("train")) if verb.name != "train" else {}
+        if key in training or key in _leaves(training):
             where = f"but of training: medcnn train {key}=..."
             yield f"{key} is not a setting of medcnn {verb.name}, {where}"
             return
         if owners := _owners(done, part):
             yield f"{key} is not a setting of {_chosen(done, node)}; it belongs to {owners}."
             return
-        siblings = [f"{where}.{name}".lstrip(".") for name in names]
+        siblings = [f"{where}.{name}".lstrip(".") for name in named]
         guess = nearest(key, [*siblings, *(groups if not done else [])])
         if guess == ".":
             # `lr=0.1` means optimizer.lr: people remember the last part of a key
-            leaves = {leaf.rsplit(".", 1)[-1]: leaf for leaf in _leaves(shape)}
+            leaves = {leaf.rsplit(".", 1)[-1]: leaf for leaf in _leaves(whole)}
             last = nearest(part, leaves)
             found = re.search(r"'(.+)'", last)
             guess = f"; did you mean '{leaves[found[1]]}'?" if found else last
         yield f"{key} is not a setting of medcnn {verb.name}{guess}"
         return
     # `config.py` checks the types of the rest; options of tables are checked once torch is there
-    if done[0] in ("head", "loss", "pooling", "transfer") and isinstance(node, AnyNode):
-        default, value = node._value(), override.value()
-        if isinstance(default, int | float) and not isinstance(value, int | float):
-            yield f"{key}={value} should be a number, such as {default}."
+    value, numbers = override.value(), ("head", "loss", "pooling", "transfer")
+    if done[0] in numbers and isinstance(node, int | float) and not isinstance(value, int | float):
+        yield f"{key}={value} should be a number, such as {node}."
 
 
 def _owners(group: list[str], option: str) -> str:
@@ -157,11 +156,11 @@ def _chosen(group: list[str], node: Any) -> str:
     return f"{group[0]}={node.get('name', '...')}"
 
 
-def _meant_elsewhere(verb: Verb, key: str, part: str, shape: DictConfig) -> str:
+def _meant_elsewhere(verb: Verb, key: str, part: str, whole: Any) -> str:
     """A setting of another group, or a command, that a key may mean; or ""."""
     if key in verb.mistaken:
         return verb.mistaken[key]
-    own = [*_leaves(shape)]
+    own = [*_leaves(whole)]
     last, leaves = key.rpartition(".")[2], [*own, *RENAMED.values()]
     same = [leaf for leaf in leaves if leaf.rpartition(".")[2] == last and "." in leaf]
     longer = [leaf for leaf in leaves if leaf.rpartition(".")[2].startswith(f"{part}_")]
@@ -177,11 +176,10 @@ def decimal_comma(override: Override, shape: DictConfig) -> str:
     return f" A decimal comma? {override.key_or_group}={number[1]}.{number[2]}"
 
 
-def _leaves(node: DictConfig, where: str = "") -> Iterator[str]:
-    for name in map(str, node):
-        child = node._get_node(name)
+def _leaves(node: Mapping[Any, Any], where: str = "") -> Iterator[str]:
+    for name, child in node.items():
         path = f"{where}.{name}".lstrip(".")
-        if isinstance(child, DictConfig) and len(child):
+        if isinstance(child, dict) and child:
             yield from _leaves(child, path)
         else:
             yield path

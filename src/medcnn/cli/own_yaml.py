@@ -18,7 +18,6 @@ from hydra.core.object_type import ObjectType
 from hydra.core.plugins import Plugins
 from hydra.plugins.config_source import ConfigLoadError, ConfigResult, ConfigSource
 from omegaconf import OmegaConf
-from omegaconf._utils import get_yaml_loader
 
 from medcnn.cli.help import PLUGGED
 from medcnn.cli.plugin_yaml import PluginSource, names_in
@@ -85,24 +84,26 @@ class OwnSource(ConfigSource):
         return os.path.isfile(self._file(config_path))
 
     def list(self, config_path: str, results_filter: ObjectType | None) -> list[str]:
-        names: list[str] = []
-        for name in sorted(os.listdir(os.path.join(self.path, config_path))):
-            self._list_add_result(names, os.path.join(config_path, name), name, results_filter)
-        return names
+        found = sorted(Path(self.path, config_path).iterdir())
+        files = [p.stem for p in found if p.suffix == ".yaml" and p.is_file()]
+        groups = [p.name for p in found if p.is_dir()]
+        only = {ObjectType.CONFIG: files, ObjectType.GROUP: groups}
+        return [*groups, *files] if results_filter is None else only[results_filter]
 
     def _file(self, config_path: str) -> Path:
-        return Path(self.path) / self._normalize_file_name(config_path)
+        return Path(self.path) / f"{config_path.removesuffix('.yaml')}.yaml"
 
     def load_config(self, config_path: str) -> ConfigResult:
         file = self._file(config_path)
         if not file.exists():
             raise ConfigLoadError(f"there is no {file}")
         text = read_yaml(file)
+        package = re.match(r"\s*#\s*@package\s+(\S+)", text)
         return ConfigResult(
             config=OmegaConf.load(io.StringIO(text)),
             path=f"{self.scheme()}://{self.path}",
             provider=self.provider,
-            header=self._get_header_dict(text[:512]),
+            header={"package": package and package[1]},
         )
 
 
@@ -121,8 +122,7 @@ def read_yaml(file: Path) -> str:
     text = _decoded(said, file.read_bytes())
     try:
         _refuse_tokens(said, text)
-        # which reads 2E63 as a number, other than YAML 1.1 does
-        root = yaml.compose(text, Loader=get_yaml_loader())
+        root = yaml.compose(text, yaml.SafeLoader)
         if root is not None and not isinstance(root, yaml.MappingNode):
             raise UsageError(f"{said} should contain settings, such as `root: /data/images`.")
         faults = list(_faults(root)) if root is not None else []
@@ -221,9 +221,10 @@ def _fault(node: yaml.ScalarNode, within: bool, names: bool) -> str:
     quoted = f"write it in quotes: '{shortened(text)}'."
     if kind == "int" and not re.fullmatch(r"[+-]?(0|[1-9][0-9]*)", text):
         return f"{private(text)} is read as another number; write it in quotes."
-    # 2E63 is a code of ICD-11, and 12e4 may be a patient
+    # OmegaConf reads more numbers than YAML 1.1: 2E63, a code of ICD-11, and 12e4, maybe a patient
     code = names and re.fullmatch(r"[+-]?\d+[eE]\d+", text)
-    if kind == "float" and (code or set(text) & set(":_")):
+    float_ = kind == "float" or re.fullmatch(r"[+-]?\d+(_\d+)*[eE][+-]?\d+", text)
+    if float_ and (code or set(text) & set(":_")):
         return f"{private(text)} is read as another number; write it in quotes."
     if kind == "bool" and within:
         return f"{text} is read as true or false; {quoted}"

@@ -23,6 +23,8 @@ import medcnn
 from medcnn import api
 from medcnn.data.labels import Kind
 from medcnn.data.phantoms.drawing import generate
+from medcnn.models.deployed import Model
+from medcnn.statistics.predictions import Predictions
 from medcnn.system.errors import DataError, MedcnnError, UsageError
 from tests.command import run
 
@@ -78,11 +80,29 @@ def test_every_block_of_the_page_runs(facts_of: dict[str, Any]) -> None:
 
 
 def test_python_says_what_the_command_says_to_the_bit(
-    facts_of: dict[str, Any], place: Path
+    facts_of: dict[str, Any], place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    words = ("predict", f"checkpoint={facts_of['run'].checkpoint}", "input=new_patients")
+    """The tables are rounded, so what they are written from is compared."""
+    more = ["data.steps=shades_of_grey", "readout.calibration=temperature", "run_dir=runs/c"]
+    kept = medcnn.train([*facts_of["quick"], *more], config_dir="my-configs").checkpoint
+    said: list[Predictions] = []
+    said_new = Model.said_new
+
+    def heard(*given: Any) -> Predictions:
+        said.append(said_new(*given))
+        return said[-1]
+
+    monkeypatch.setattr(Model, "said_new", heard)
+    words = ("predict", f"checkpoint={kept}", "input=new_patients")
     assert run(*words, "output=command.csv", "device=cpu") == 0
-    assert (place / "command.csv").read_bytes() == (place / "new.csv").read_bytes()
+    model = medcnn.load(kept)
+    model.predict("new_patients").to_csv("python.csv")
+    command, python = said
+    assert model.preprocessing.steps
+    assert python.readout.calibration
+    for name in ("logits", "probabilities", "decisions"):
+        assert np.array_equal(getattr(command, name), getattr(python, name)), name
+    assert (place / "command.csv").read_bytes() == (place / "python.csv").read_bytes()
 
 
 def test_a_manifest_is_told_what_the_run_kept(facts_of: dict[str, Any]) -> None:

@@ -245,6 +245,38 @@ def test_a_pooling_of_ones_own_is_chosen_as_others_are_with_its_options(
     assert said(capsys, "inspect", "model=resnet18", "pooling=mid", page)[0] == 0
 
 
+BODY = """
+from torch import nn
+from medcnn.models.backbones import Backbone
+
+class Mean(nn.Module):
+    def __init__(self, channels, width):
+        super().__init__()
+        self.spread = nn.Conv2d(channels, width, 1)
+
+    def forward(self, images):
+        return self.spread(images).mean((2, 3))
+
+def mean_colour(channels: int, *, width: int = 4) -> nn.Module:
+    return Mean(channels, width)
+
+means = Backbone(mean_colour, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+"""
+
+
+def test_a_network_of_ones_own_is_chosen_as_others_are_with_its_options(
+    package: Install, capsys: pytest.CaptureFixture[str]
+) -> None:
+    package("ours", "1.2", {"backbones": ["means"]}, BODY)
+    options = ("model=means", "model.options.width=6")
+    code, text = said(capsys, "train", *options, "--show-config")
+    assert code == 0
+    assert "backbone: means" in text
+    assert "options: width: 6" in text
+    assert "means" in said(capsys, "train", "--help")[1]
+    assert said(capsys, "train", "model=means", "model.options.widht=6")[0] == 2
+
+
 # The groups that are chosen inside a setting, not by `group=NAME`.
 INSIDE = {"augmentations", "scores", "steps"}
 

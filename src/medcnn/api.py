@@ -6,6 +6,8 @@ and `medcnn predict` give the same result, bit for bit.
 
 from __future__ import annotations
 
+import shutil
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -103,8 +105,7 @@ def read_manifest(data: Path | str, *, settings: Sequence[str] = ()) -> Manifest
     """The images of a data YAML with their labels, patients and splits; nothing is decoded.
 
     Args:
-        data: a YAML file in a folder `data`, where `medcnn init` writes it, or the name of a public
-            data set.
+        data: a YAML file, such as `medcnn init` writes, or the name of a public data set.
         settings: more settings, as on the command line: `["data.root=/data/fundus"]`.
 
     Raises:
@@ -117,10 +118,17 @@ def read_manifest(data: Path | str, *, settings: Sequence[str] = ()) -> Manifest
     if not file.is_file():
         raise UsageError(f"{file}: no such file.")
     near = file.absolute().parent
-    folder = near.parent if near.name == "data" else near
-    if (wanted := folder / "data" / f"{file.stem}.yaml") != file.absolute():
-        raise UsageError(f"{file} must be {wanted}, where config_dir={folder} finds it too.")
-    return _manifest([f"data={file.stem}", *settings, *_own(folder)])
+    if near.name == "data" and file.suffix == ".yaml":
+        return _manifest([f"data={file.stem}", *settings, *_own(near.parent)])
+    with tempfile.TemporaryDirectory() as folder:  # Hydra reads .yaml from a folder of that name
+        copies = Path(folder) / "data"
+        copies.mkdir()
+        for yaml in {*near.glob("*.yaml"), file}:  # those that it may build on, too
+            shutil.copyfile(yaml, copies / f"{yaml.stem}.yaml")
+        try:
+            return _manifest([f"data={file.stem}", *settings, *_own(folder)])
+        except UsageError as error:
+            raise UsageError(str(error).replace(str(copies), str(near))) from error
 
 
 def _own(config_dir: Path | str | None) -> list[str]:

@@ -188,7 +188,7 @@ def test_the_first_outputs_of_fine_tuning_are_the_last_ones_of_the_probe(
     features = torch.from_numpy(body.features(PLAIN, rows).take(rows))
     probed = classifier.head.train()(features)
     second = plan.stages[1]
-    classifier.train_only(plan.training(second), statistics=second.statistics)
+    classifier.train_only(plan.training(second), still=second.still)
     tuned = classifier.train()(torch.from_numpy(body.store.take(rows)))
     assert torch.allclose(probed, tuned, atol=1e-5)
 

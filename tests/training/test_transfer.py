@@ -143,7 +143,7 @@ def test_what_is_frozen_does_not_move_by_a_bit_nor_do_its_statistics(mode: str) 
     plan = planned(TRANSFERS[mode], classifier, 10)
     for stage in plan.stages:
         names = plan.training(stage)
-        classifier.train_only(names, statistics=stage.statistics)
+        classifier.train_only(names, still=stage.still)
         before = {k: v.clone() for k, v in classifier.state_dict().items()}
         classifier.train()
         optimizer = torch.optim.SGD(classifier.parameters(), lr=0.1, weight_decay=0.1)
@@ -154,21 +154,22 @@ def test_what_is_frozen_does_not_move_by_a_bit_nor_do_its_statistics(mode: str) 
         weights = {n for n, _ in classifier.named_parameters()}
         assert moved & weights <= names
         assert all(any(n in moved for n in plan.parts[part]) for part in stage.rates)
-        training = {n.rpartition(".")[0] for n in names} if stage.statistics else set()
+        training = {n.rpartition(".")[0] for n in names} if not stage.still else set()
         assert {n.rpartition(".")[0] for n in moved - weights} <= training
 
 
-def test_fine_tuning_begins_with_the_answers_that_the_probe_ended_with() -> None:
-    classifier, images = make(), torch.rand(8, 3, 32, 32)
+@pytest.mark.parametrize("backbone", ["resnet18", "alexnet"])  # alexnet has dropout
+def test_fine_tuning_begins_with_the_answers_that_the_probe_ended_with(backbone: str) -> None:
+    classifier, images = make(backbone, 64), torch.rand(8, 3, 64, 64)
     probe, rest = (plan := planned(TRANSFERS["lp_ft"], classifier, 10)).stages
     for stage in (probe, rest):
-        classifier.train_only(plan.training(stage), statistics=stage.statistics)
+        classifier.train_only(plan.training(stage), still=stage.still)
         classifier.train()
         stage_logits = classifier(images).detach()
         if stage is probe:
             before = stage_logits
     assert torch.equal(stage_logits, before)
-    classifier.train_only(plan.training(rest))  # with statistics of this batch it would not
+    classifier.train_only(plan.training(rest))  # else it would not
     assert not torch.allclose(classifier.train()(images), before)
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.dropout import _DropoutNd
 
 from medcnn.models.auxiliary import Auxiliary
 from medcnn.models.backbones import Body, Normalisation, build_body
@@ -84,18 +85,20 @@ class Classifier(nn.Module):
             module.eval()
         return self
 
-    def train_only(self, names: Collection[str], *, statistics: bool = True) -> None:
+    def train_only(self, names: Collection[str], *, still: bool = False) -> None:
         """Freeze every parameter but those called `names`.
 
         Args:
-            statistics: whether normalisation layers that train update theirs.
+            still: whether the body, also where it trains, keeps its BatchNorm statistics and has no
+                dropout.
         """
         for name, parameter in self.named_parameters():
             parameter.requires_grad_(name in names)
         self.body_frozen = not any(p.requires_grad for p in self.body.parameters())
         self._still = [*_frozen(self)]
-        if not statistics:
-            self._still += [m for m in self.modules() if isinstance(m, _BatchNorm)]
+        if still:
+            kinds = _BatchNorm, _DropoutNd
+            self._still += [m for m in self.body.modules() if isinstance(m, kinds)]
         self.train(self.training)
 
 

@@ -174,7 +174,7 @@ def _entered(stage: Stage, state: TrainState, setting: Setting, *, num_batches: 
     """Freeze parts and set rates for the stage. DistributedDataParallel and torch.compile look only
     once at what trains, so they wrap the classifier again."""
     plan = setting.plan
-    state.classifier.train_only(plan.training(stage), statistics=stage.statistics)
+    state.classifier.train_only(plan.training(stage), still=stage.still)
     set_stage(state.optimizer.param_groups, plan, stage, setting.optimizer)
     if state.step == 0 and state.epoch == plan.first(stage):
         state.micro_batch = 0  # this stage may need more memory than the one before

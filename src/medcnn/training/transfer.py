@@ -34,7 +34,8 @@ class Stage:
         epochs: their number.
         rates: part, or `head` -> factor on `optimizer.lr`. Other parts are frozen, with the
             statistics of their normalisation layers.
-        statistics: whether normalisation layers of parts that train update their statistics.
+        still: whether the body, also where it trains, keeps its BatchNorm statistics and has no
+            dropout.
         restart: whether the learning rate starts a new warm-up and decay here; else its schedule
             continues.
         features: when a frozen body is computed.
@@ -44,7 +45,7 @@ class Stage:
 
     epochs: int
     rates: Mapping[str, float]
-    statistics: bool = True
+    still: bool = False
     restart: bool = False
     features: When = "every_epoch"
     views: int = 0
@@ -129,8 +130,8 @@ def lp_ft(
     everything = dict.fromkeys([*parts_of(body), HEAD], rate)
     return [
         Stage(epochs=probe, rates={HEAD: 1.0}, features=features, views=views),
-        # with batch statistics, the outputs would differ from those at the end of the probe
-        Stage(epochs=epochs - probe, rates=everything, statistics=False, restart=True),
+        # with batch statistics or dropout, the outputs would differ from those at the probe's end
+        Stage(epochs=epochs - probe, rates=everything, still=True, restart=True),
     ]
 
 

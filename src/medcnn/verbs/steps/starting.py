@@ -178,7 +178,7 @@ def with_features(
     stage, classifier = setting.plan.at(state.epoch), state.classifier
     if stage.features == "every_epoch" and not stage.views:
         return setting
-    classifier.train_only(setting.plan.training(stage), statistics=stage.statistics)
+    classifier.train_only(setting.plan.training(stage), still=stage.still)
     with setting.ranks.one_a_machine_first():
         body = FrozenBody(
             classifier,

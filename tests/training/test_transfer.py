@@ -7,12 +7,13 @@ from itertools import pairwise
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from medcnn.models.classifier import Architecture, Classifier, build_classifier
 from medcnn.models.parts import HEAD, parts_of
 from medcnn.system.errors import UsageError
 from medcnn.training.transfer import TRANSFERS, Plan, planned
+from tests.models.test_parts import FAMILIES
 
 
 @pytest.mark.parametrize("mode", ["linear_probe", "lora"])
@@ -137,9 +138,26 @@ def test_parts_of_one_rate_are_one_group_of_the_optimizer() -> None:
     assert list(plan_of("last_n", n=2).groups()) == ["layer3 to layer4", HEAD]
 
 
-@pytest.mark.parametrize("mode", TRANSFERS)
-def test_what_is_frozen_does_not_move_by_a_bit_nor_do_its_statistics(mode: str) -> None:
-    classifier = make()
+def reaching(classifier: Classifier, images: Tensor) -> tuple[Tensor, Tensor]:
+    """What the first module that trains is given, and the logits."""
+    first = next(
+        m for m in classifier.modules() if any(p.requires_grad for p in m.parameters(recurse=False))
+    )
+    given: list[Tensor] = []
+    handle = first.register_forward_pre_hook(lambda _module, inputs: given.append(inputs[0]))
+    logits = classifier(images)
+    handle.remove()
+    return given[0], logits
+
+
+@pytest.mark.parametrize(
+    ("mode", "backbone"),
+    {(mode, "resnet18"): 0 for mode in TRANSFERS} | {("last_n", name): 0 for name in FAMILIES},
+)
+def test_what_is_frozen_does_not_move_by_a_bit_nor_do_its_statistics(
+    mode: str, backbone: str
+) -> None:
+    classifier = make(backbone, 32 if backbone == "resnet18" else 96)
     plan = planned(TRANSFERS[mode], classifier, 10)
     for stage in plan.stages:
         names = plan.training(stage)
@@ -147,7 +165,11 @@ def test_what_is_frozen_does_not_move_by_a_bit_nor_do_its_statistics(mode: str) 
         before = {k: v.clone() for k, v in classifier.state_dict().items()}
         classifier.train()
         optimizer = torch.optim.SGD(classifier.parameters(), lr=0.1, weight_decay=0.1)
-        classifier(torch.rand(8, 3, 32, 32)).square().sum().backward()
+        images = torch.rand(8, 3, 32, 32) if backbone == "resnet18" else torch.rand(2, 3, 96, 96)
+        first, _ = reaching(classifier, images)
+        again, logits = reaching(classifier, images)
+        assert torch.equal(first, again), "frozen parts have no dropout"
+        logits.square().sum().backward()
         optimizer.step()
         optimizer.zero_grad()
         moved = {k for k, v in classifier.state_dict().items() if not torch.equal(v, before[k])}

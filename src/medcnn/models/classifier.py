@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -95,21 +95,24 @@ class Classifier(nn.Module):
         for name, parameter in self.named_parameters():
             parameter.requires_grad_(name in names)
         self.body_frozen = not any(p.requires_grad for p in self.body.parameters())
-        self._still = [*_frozen(self)]
+        self._still = self._frozen()
         if still:
             kinds = _BatchNorm, _DropoutNd
             self._still += [m for m in self.body.modules() if isinstance(m, kinds)]
         self.train(self.training)
 
-
-def _frozen(module: nn.Module) -> Iterator[nn.Module]:
-    """The topmost modules that have parameters and train none of them."""
-    training = [p.requires_grad for p in module.parameters()]
-    if any(training):
-        for child in module.children():
-            yield from _frozen(child)
-    elif training:
-        yield module
+    def _frozen(self) -> list[nn.Module]:
+        """The modules that have parameters and train none of them. If the body begins with such a
+        module, also those without parameters before the first one of the body that trains."""
+        before = [p.requires_grad for p in self.body.parameters()][:1] == [False]
+        found = []
+        for module in self.modules():
+            own = any(p.requires_grad for p in module.parameters(recurse=False))
+            before = before and not own and module is not self.head
+            training = [p.requires_grad for p in module.parameters()]
+            if not any(training) and (training or before):
+                found.append(module)
+        return found
 
 
 def unit_range(images: Tensor) -> Tensor:

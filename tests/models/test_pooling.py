@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 import torch
@@ -209,6 +210,22 @@ def test_what_a_pooling_learns_is_no_part_of_the_body_that_was_pretrained(
     adapt(body.network, rank=2, alpha=1.0)
     assert not [n for n in factors(body.network) if of_pooling(n)]
     assert [n for n, _ in body.network.named_parameters() if of_pooling(n)] == learned
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "options"),
+    [("attention", "gem", {}), ("gem", "attention", {}), ("attention", "attention", {"hidden": 3})],
+)
+def test_a_body_trained_with_one_pooling_starts_another_one(
+    before: str, now: str, options: dict[str, object], tmp_path: Path
+) -> None:
+    old, new = build("test_resnet", before), build("test_resnet", now, **options)
+    torch.save(old.network.state_dict(), tmp_path / "w.pth")
+    own = {n: v.clone() for n, v in new.network.state_dict().items() if of_pooling(n)}
+    load_weights(new, "test_resnet", str(tmp_path / "w.pth"))
+    found = new.network.state_dict()
+    assert all(found[n].equal(v) for n, v in old.network.state_dict().items() if not of_pooling(n))
+    assert all(found[n].equal(v) for n, v in own.items())
 
 
 def test_the_power_of_gem_is_learned_towards_the_maximum_where_that_helps() -> None:

@@ -114,7 +114,7 @@ def fit(
         )
     network.load_state_dict({**wanted, **found})
     absent = [*best.missing, *best.reshaped]
-    unused = [k for k in best.found if k not in wanted]
+    unused = [k for k in best.found if k not in found and k not in best.reshaped]
     return Fit(best.prefix, absent, unused, len(_without_counters(wanted)))
 
 
@@ -220,11 +220,15 @@ def _match(
         wanted,
         fitting=[k for k in wanted if k in found and wanted[k].shape == found[k].shape],
         missing=[k for k in _without_counters(wanted) if k not in found],
-        reshaped=[k for k in wanted if k in found and wanted[k].shape != found[k].shape],
+        reshaped=[
+            k for k in _without_counters(wanted) if k in found and wanted[k].shape != found[k].shape
+        ],
         unknown=[
             k
             for k in found
             if k not in wanted and not k.startswith(heads) and k.partition(".")[0] in branches
+            # another pooling is left out, as is another head
+            if not of_pooling(k)
         ],
     )
 

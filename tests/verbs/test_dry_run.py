@@ -34,6 +34,27 @@ def test_a_dry_run_says_what_a_run_costs_and_leaves_no_folder(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(("mode", "views"), [("lp_ft", 6), ("gradual", 2), ("lora", None)])
+def test_a_dry_run_in_stages_counts_the_views_of_the_whole_run(
+    mode: str,
+    views: int | None,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """The first stage of `lp_ft` has 6 of 20 epochs, that of `gradual` 2; `lora` has one stage."""
+    monkeypatch.chdir(tmp_path)
+    real, seen = dry_run.costs, list[Any]()
+    monkeypatch.setattr(dry_run, "costs", lambda *a: (seen.append(a[1]), real(*a))[1])
+    few = ("data.patients=40", "trainer.batch_size=8", "trainer.epochs=20", f"transfer={mode}")
+    more = ("transfer.views=8", "augmentation.mixup_alpha=0") if views else ()
+    assert run(*WORDS, *few, *more) == 0
+    said = capsys.readouterr().out
+    assert "everything works" in said
+    assert ("computed once for all epochs" in said) == bool(views)
+    assert seen[0].get("features", {}).get("views") == views
+
+
 def test_a_cpu_rehearses_on_a_part_of_a_batch_that_would_take_long_and_says_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -15,11 +15,13 @@ import torch
 
 from medcnn.audit.finding import counted
 from medcnn.data.manifest import Manifest, Split
+from medcnn.models.checkpoint import load
 from medcnn.models.inference import pick_device
 from medcnn.system.errors import UsageError
 from medcnn.system.launched import one_of_several
 from medcnn.system.memory import peak_bytes
 from medcnn.system.progress import hushed, log
+from medcnn.training.transfer import TRANSFERS
 from medcnn.verbs.steps.datasets import SCRATCH_PX
 from medcnn.verbs.steps.sitting import run_folder_of
 from medcnn.verbs.train import TrainConfig
@@ -66,6 +68,8 @@ def rehearse(run: Run[Config], run_folder: Path, config: Config, words: list[str
         size_px = facts["config"]["data"]["size_px"]
         config = replace(config, data=replace(config.data, size_px=size_px))
         sizes = {p.name: p.stat().st_size for p in (path / "checkpoints").iterdir()}
+        if "features" in facts and (views := _views(config, path / "checkpoints")):
+            facts["features"]["views"] = views  # the stages of the rehearsal are shorter
     print("\n".join(["dry run: everything works, nothing was kept", *costs(config, facts, sizes)]))
 
 
@@ -134,6 +138,14 @@ def features_s(facts: Mapping[str, Any], images: Mapping[str, int]) -> float:
         return 0.0
     all_of_them = images[Split.TRAIN] * few["views"] + images[Split.VALIDATION]
     return float(few["seconds"] / few["computed"] * all_of_them)
+
+
+def _views(config: TrainConfig, checkpoints: Path) -> int:
+    """How many augmented versions of each image the run computes features of."""
+    _, classifier = load(checkpoints / "last.safetensors", torch.device("cpu"))
+    mode = TRANSFERS.bind(config.transfer.name, config.transfer.options)
+    stage = mode(classifier.body, config.trainer.epochs)[0]
+    return min(stage.views, stage.epochs)
 
 
 def _time(seconds: float) -> str:

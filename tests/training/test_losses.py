@@ -206,6 +206,14 @@ def test_without_what_sets_it_apart_a_loss_is_cross_entropy(
         assert torch.isclose(total, plain(logits, targets, reduction="sum"))
 
 
+def test_of_two_grades_the_cumulative_cross_entropy_is_cross_entropy() -> None:
+    """One question is left."""
+    logits, targets = batch(True)[0][:, :2], batch(True)[1][:, [0, 1]]
+    targets[2:4] = torch.tensor([0.3, 0.7])
+    total, _ = LOSSES["cumulative_cross_entropy"].function(logits, targets, counts(True, 24, 16))
+    assert torch.isclose(total, F.cross_entropy(logits, targets, reduction="sum"))
+
+
 def test_cross_entropy_equals_torchs() -> None:
     logits, targets = batch(True)
     ours, count = loss_of("cross_entropy", logits, targets, True, smoothing=0.1)
@@ -360,6 +368,28 @@ def test_the_margin_of_auroc_is_the_mean_over_pairs(margin: float) -> None:
     total, count = margin_of(logits, targets, margin=margin)
     assert int(count) == 12
     assert torch.isclose(total / count, pairs.mean())
+
+
+@pytest.mark.parametrize("version", ["v1", "v2"])
+def test_the_margin_of_auroc_is_monais_loss_at_its_best_means_and_multiplier(version: str) -> None:
+    """Whose first version also weighs by the shares of the two classes."""
+    theirs = pytest.importorskip("monai.losses.aucm_loss", reason="needs monai 1.6")
+    torch.manual_seed(0)
+    logits = 2 * torch.randn(12, 1, requires_grad=True)
+    targets = (torch.arange(12) % 3 == 0).float()[:, None]
+    p = torch.sigmoid(logits)
+    loss = theirs.AUCMLoss(margin=1.5, version=version)
+    best = p[targets == 1].mean(), p[targets == 0].mean()
+    for name, value in zip(("a", "b", "alpha"), (*best, 1.5 - best[0] + best[1]), strict=True):
+        getattr(loss, name).data = value.detach()
+    found = loss(p, targets)
+    total, count = margin_of(logits, targets, margin=1.5)
+    ours = total / count * (1 / 3 * 2 / 3 if version == "v1" else 1)
+    torch.testing.assert_close(ours, found)
+    (slope,), (their_slope,) = (
+        torch.autograd.grad(x, logits, retain_graph=True) for x in (ours, found)
+    )
+    torch.testing.assert_close(slope, their_slope)
 
 
 def test_who_keeps_the_margin_of_auroc_pays_for_the_spread_alone() -> None:

@@ -13,6 +13,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from medcnn.config import Choice
 from medcnn.data.labels import Kind
 from medcnn.data.manifest import Manifest
 from medcnn.training import epochs as epochs_module
@@ -79,16 +80,20 @@ def test_an_undefined_score_is_never_better() -> None:
     assert is_better(0.1, 0.2, False)
 
 
+@pytest.mark.parametrize(("mode", "epochs"), [("full", 1), ("gradual", 2), ("lora", 1)])
 def test_accumulated_micro_batches_take_the_step_of_the_whole_batch(
     settings: Callable[..., TrainConfig],
     colours: Callable[..., Manifest],
     monkeypatch: pytest.MonkeyPatch,
+    mode: str,
+    epochs: int,
 ) -> None:
     monkeypatch.setattr(auditing, "manifest_to_audit", lambda *_: (colours(), ""))
-    same_but: Settings = {"epochs": 1, "warmup_share": 0, "ema_decay": 0}
+    same_but: Settings = {"epochs": epochs, "warmup_share": 0, "ema_decay": 0}
     runs = []
-    for name, sizes in (("whole", (32, 1)), ("parts", (8, 4))):
-        config = settings(name, batch_size=sizes[0], accumulate=sizes[1], **same_but)
+    for name, sizes in (("whole", (32, 1, 32)), ("parts", (8, 4, 3))):
+        sized = dict(zip(("batch_size", "accumulate", "micro_batch"), sizes, strict=True))
+        config = settings(name, **sized, **same_but)
         # without BatchNorm, dropout and mixup the parts of a batch do not see each other
         config = replace(
             config,
@@ -96,6 +101,7 @@ def test_accumulated_micro_batches_take_the_step_of_the_whole_batch(
             head=replace(config.head, name="linear", options={}),
             augmentation=replace(config.augmentation, preset="none"),
             optimizer=replace(config.optimizer, name="sgd", lr=0.1),
+            transfer=Choice(name=mode, options={}),
         )
         runs.append(weights(train_verb.train(config, ["train"])))
     for name in runs[0]:

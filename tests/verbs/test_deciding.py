@@ -58,6 +58,34 @@ def test_what_the_user_says_is_not_changed() -> None:
     assert after(said) == (0.007, 64)
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (
+            ("model.weights=pretrained",),
+            "transfer=full optimizer.lr=0.001 trainer.epochs=40 data.size_px=96: "
+            "no other choice was clearly better from pretrained weights (docs/transfer.md)",
+        ),
+        (
+            ("model.weights=none", "optimizer.lr=0.1", "trainer.epochs=7"),
+            "transfer=full data.size_px=48: random weights have to learn in all layers "
+            "(docs/transfer.md)",
+        ),
+        (
+            ("transfer=scratch", "data.size_px=64"),
+            "optimizer.lr=0.001 trainer.epochs=40: random weights have to learn in all layers "
+            "(docs/transfer.md)",
+        ),
+    ],
+)
+def test_one_line_says_what_was_not_given_and_why(
+    words: tuple[str, ...], said: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level("INFO"):
+        after(settings(*words))
+    assert caplog.messages == [said]
+
+
 def test_a_run_that_goes_on_keeps_what_it_decided() -> None:
     begun = {"optimizer": {"lr": 0.002}, "data": {"size_px": 40}}
     assert after(settings("model.weights=pretrained"), **begun) == (0.002, 40)

@@ -10,6 +10,7 @@ from medcnn.config import ModelConfig, to_json
 from medcnn.models.weights import at_hand
 from medcnn.system.progress import log
 from medcnn.system.run_folder import RunFolder
+from medcnn.training.tensorboard import changed_settings
 from medcnn.verbs.steps.datasets import SCRATCH_PX
 from medcnn.verbs.train import TrainConfig
 
@@ -20,11 +21,11 @@ class Advice:
 
     lr: float
     size_px: int
-    start: str
+    why: str
 
 
-FROM_SCRATCH = Advice(1e-3, SCRATCH_PX, "random weights")
-PRETRAINED = Advice(1e-3, 96, "pretrained weights")
+FROM_SCRATCH = Advice(1e-3, SCRATCH_PX, "random weights have to learn in all layers")
+PRETRAINED = Advice(1e-3, 96, "no other choice was clearly better from pretrained weights")
 
 
 Config = TypeVar("Config", bound=TrainConfig)
@@ -39,10 +40,16 @@ def decided(config: Config, run: RunFolder) -> Config:
         lr, size_px = begun["optimizer"]["lr"], begun["data"]["size_px"]
         if lr is None or size_px is None:
             advice = _advice(config)
-            chosen = {} if lr else {"optimizer.lr": advice.lr}
-            chosen |= {} if size_px else {"data.size_px": advice.size_px}
-            said = " and ".join(f"{key}={value:g}" for key, value in chosen.items())
-            log.info(f"{said}: recommended for {advice.start} (docs/transfer.md)")
+            # also for `finetune`, whose number of epochs was not compared with others
+            given = changed_settings({**to_json(config), "checkpoint": None})
+            chosen = (
+                ("transfer", "full", config.transfer.name == "full"),
+                ("optimizer.lr", f"{advice.lr:g}", lr is None),
+                ("trainer.epochs", config.trainer.epochs, "trainer.epochs" not in given),
+                ("data.size_px", advice.size_px, size_px is None),
+            )
+            said = " ".join(f"{key}={value}" for key, value, ours in chosen if ours)
+            log.info(f"{said}: {advice.why} (docs/transfer.md)")
             lr, size_px = lr or advice.lr, size_px or advice.size_px
         return lr, size_px
 

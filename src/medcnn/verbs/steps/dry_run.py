@@ -21,7 +21,7 @@ from medcnn.system.errors import UsageError
 from medcnn.system.launched import one_of_several
 from medcnn.system.memory import peak_bytes
 from medcnn.system.progress import hushed, log
-from medcnn.training.transfer import TRANSFERS
+from medcnn.training.transfer import TRANSFERS, Stage
 from medcnn.verbs.steps.datasets import SCRATCH_PX
 from medcnn.verbs.steps.sitting import run_folder_of
 from medcnn.verbs.train import TrainConfig
@@ -144,7 +144,7 @@ def _views(config: TrainConfig, checkpoints: Path) -> int:
     """How many augmented versions of each image the run computes features of."""
     _, classifier = load(checkpoints / "last.safetensors", torch.device("cpu"))
     mode = TRANSFERS.bind(config.transfer.name, config.transfer.options)
-    stage = mode(classifier.body, config.trainer.epochs)[0]
+    stage: Stage = mode(classifier.body, config.trainer.epochs)[0]
     return min(stage.views, stage.epochs)
 
 

@@ -53,7 +53,7 @@ def test_each_score_asked_for_gets_the_one_sentence_that_holds(found: Curves) ->
     assert "fewer than 50 patients to more than 3,200 patients" in words
     for reach, start in (
         (Reach.BELOW, "fewer than the smallest size, 50 patients"),
-        (Reach.BEYOND, "more than 3,200 patients, 4 times those at hand"),
+        (Reach.BEYOND, "more than 3,200 patients, 4 times the largest size that was run"),
         (Reach.NEVER, "not reached by the best curve"),
     ):
         told = said(found, replace(given, reach=reach, patients=math.nan))

@@ -135,8 +135,8 @@ NEEDED: dict[str, Statement[Asked]] = {
     ),
     "beyond": Statement(
         lambda a: (
-            f"{a.start} needs more than {a.end}, {FARTHEST} times those at hand; the curve is not "
-            f"followed any farther.{_open(a)}"
+            f"{a.start} needs more than {a.end}, {FARTHEST} times the largest size that was run; "
+            f"the curve is not followed any farther.{_open(a)}"
         ),
         lambda a: a.needed.reach is Reach.BEYOND,
     ),

@@ -170,6 +170,14 @@ def test_a_prevalence_without_interval_says_why(found: External) -> None:
     assert "based on only 3 patients</small></td></tr>" in page
 
 
+def test_predictive_values_stand_beside_the_prevalence_that_they_hold_for(found: External) -> None:
+    (cut,) = found.cuts
+    rare = replace(cut, here=replace(cut.here, prevalence=0.02))
+    page = external_page(replace(found, cuts=(rare,)), "t", [])
+    assert "At a prevalence of" in page
+    assert f'<td class="number">0.020</td><td>{cut.here.ppv.value:.3f}' in page
+
+
 def test_the_page_holds_its_sentences_and_every_table(found: External) -> None:
     page = external_page(found, "lenet5 at set", ["a note"])
     assert all(s.split(":")[0] in page for s in sentences_of(found))

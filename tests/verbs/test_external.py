@@ -27,10 +27,12 @@ def test_home_and_here_stand_on_one_page_beside_the_report(
 ) -> None:
     best = trained / "checkpoints/best.safetensors"
     images = f"data.root={drawn('dermoscopy', 60)}"
-    assert run("external", best, *DATA, images, "split=all", f"run_dir={tmp_path / 'e'}") == 0
+    words = ("external", best, *DATA, images, "split=all", "prevalence=0.02")
+    assert run(*words, f"run_dir={tmp_path / 'e'}") == 0
     stored = json.loads((tmp_path / "e/external.json").read_text())
     assert stored["verdict"] in ("loses", "keeps", "gains", "unsure")
     page = (tmp_path / "e/external.html").read_text()
+    assert {cut["here"]["prevalence"] for cut in stored["cuts"]} == {0.02}
     assert stored["sentences"][0].split(":")[0] in page
     assert stored["told_apart_by_features"] is None, "home tested 4 patients"
     assert "A probe on the features of the model itself" not in page

@@ -4,7 +4,7 @@ what the other hospital's prevalences would be if nothing else had changed."""
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -144,11 +144,17 @@ class Cut:
     specificity: float
 
 
-def cuts(there: Predictions, here: Predictions) -> list[Cut]:
-    """Every operating point of every label that was assessed at both hospitals."""
+def cuts(
+    there: Predictions, here: Predictions, prevalence: float | Mapping[str, float] | None = None
+) -> list[Cut]:
+    """Every operating point of every label that was assessed at both hospitals.
+
+    Args:
+        prevalence: for which predictive values here hold, as in `evaluate_readout`.
+    """
     earlier = {(p.point, p.label): p for p in evaluate_readout(there).points}
     found = []
-    for point in evaluate_readout(here).points:
+    for point in evaluate_readout(here, prevalence).points:
         before = earlier.get((point.point, point.label))
         if before is None or math.isnan(before.sensitivity.value):
             continue

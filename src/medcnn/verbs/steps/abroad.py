@@ -79,7 +79,7 @@ def held_against_home(config: ExternalConfig, run: RunFolder, judged: Judged) ->
             intercept=None
             if here.labels.exclusive
             else evaluate(here, seed=config.seed, names=(INTERCEPT,)).find(INTERCEPT),
-            cuts=tuple(cuts(home, here)),
+            cuts=tuple(cuts(home, here, config.prevalence)),
             prevalences=tuple(prevalences(home, here, seed=config.seed)),
             recalibrated=tuple(recalibrations(here, seed=config.seed)),
             shift=shift_of(

@@ -141,6 +141,12 @@ def test_an_attribute_divides_the_images_of_a_patient_who_stays_one_for_the_inte
     assert by_patient(replace(validation, readout=Readout(patients=fitted))) is None
 
 
+def test_a_patient_is_no_eye_of_another_whose_name_is_the_beginning_of_theirs() -> None:
+    two = replace(hidden(0, patients=1), groups=("p 1", "p 1", "p", "p"))
+    eyes = replace(two, attributes={"eye": ("", "", "1", "1")})
+    assert together(eyes, "eye", "mean").groups == ("p 1", "p")
+
+
 def test_there_is_no_rule_where_every_patient_has_one_image(simulate) -> None:
     assert fit_patients(config(), simulate(Kind.BINARY, images_per_group=1)) is None
     assert by_patient(simulate(Kind.BINARY)) is None

@@ -8,7 +8,7 @@ probabilities is larger than one.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -104,37 +104,38 @@ def together(predictions: Predictions, unit: str, rule: str) -> Predictions:
     Args:
         unit: attribute that divides the images of a patient, such as the eye; "" if none.
     """
-    names = _units(predictions, unit)
-    of, count = group_numbers(names)
+    of, count = _units(predictions, unit)
     first = np.unique(of, return_index=True)[1]
+    own = predictions.attributes[unit] if unit else ("",) * len(of)
     labels = predictions.labels
     p = combined(labels, predictions.probabilities, of, count, rule).clip(LEAST, 1 - LEAST)
     logits = np.log(p) if labels.exclusive else np.log(p) - np.log1p(-p)
     return Predictions(
         labels=labels,
         split=predictions.split,
-        image_ids=tuple(names[i] for i in first),
+        image_ids=tuple(f"{predictions.groups[i]} {own[i]}".removesuffix(" ") for i in first),
         groups=tuple(predictions.groups[i] for i in first),
         targets=unit_targets(labels, predictions.targets, of, count),
         logits=logits.astype(np.float32),
     )
 
 
-def _units(predictions: Predictions, unit: str) -> Sequence[str]:
+def _units(predictions: Predictions, unit: str) -> tuple[Ints, int]:
+    """Number of each row's unit [N], and the number of units."""
+    of, count = group_numbers(predictions.groups)
     if not unit:
-        return predictions.groups
-    own = predictions.attributes[unit]
-    return [
-        f"{group} {value}".strip() for group, value in zip(predictions.groups, own, strict=True)
-    ]
+        return of, count
+    # joined names would make patient "p 1" and eye 1 of patient "p" one unit
+    own = group_numbers(predictions.attributes[unit])[0]
+    return group_numbers([f"{group} {part}" for group, part in zip(of, own, strict=True)])
 
 
 def fit_patients(config: ReadoutConfig, validation: Predictions) -> PatientReadout | None:
     """The rule with the best score on validation, and thresholds for what it combines; None if
     every unit has a single image."""
     unit = config.unit or ""
-    names = _units(validation, unit)
-    if len(set(names)) == len(names):
+    of, count = _units(validation, unit)
+    if count == len(of):
         return None
     tried: dict[str, Any] = {rule: together(validation, unit, rule) for rule in RULES}
     scores = {rule: score(p, CHOOSES) for rule, p in tried.items()}
@@ -145,7 +146,7 @@ def fit_patients(config: ReadoutConfig, validation: Predictions) -> PatientReado
     plain = replace(config, conformal=None, refer_share=None, unusual=None, unit=None)
     fitted = fit_readout(plain, chosen.labels, chosen.logits, chosen.targets, chosen.groups)
     if not chosen.labels.exclusive:
-        images = np.bincount(group_numbers(names)[0]).astype(np.float32)
+        images = np.bincount(of).astype(np.float32)
         alone = replace(chosen, logits=np.repeat(images[:, None], len(chosen.labels.outputs), 1))
         if not math.isnan(value := score(alone, CHOOSES)):
             known |= {IMAGES: value}

@@ -122,16 +122,20 @@ def test_each_sentence_is_made_by_some_facts_and_not_by_others(found: External) 
         assert DETAILS[name].words(none) == ""
 
 
-def with_changes(found: External, *changes: tuple[float, float]) -> External:
-    """Thresholds whose sensitivity changed by so much, with so wide an interval to each side."""
+def with_changes(
+    found: External, *changes: tuple[float, float], share: str = "sensitivity"
+) -> External:
+    """Thresholds that changed by so much, with so wide an interval to each side."""
     (cut,) = found.cuts
+    unknown = {of: replace(e, low=math.nan, high=math.nan) for of, e in cut.changes.items()}
     made = [
         replace(
             cut,
             here=replace(cut.here, label=f"label {k}"),
-            change=replace(cut.change, value=value, low=value - half, high=value + half),
+            changes=unknown
+            | {share: replace(unknown[share], value=v, low=v - half, high=v + half)},
         )
-        for k, (value, half) in enumerate(changes)
+        for k, (v, half) in enumerate(changes)
     ]
     return replace(found, cuts=tuple(made))
 
@@ -147,7 +151,7 @@ def test_a_threshold_is_judged_beside_all_others_that_might_have_been_named(
     assert "alone" not in words(just)
     of_many = words(*[none] * 13, just)
     assert "label 13 is not shown to find fewer or more" in of_many
-    assert "95 % interval for this one alone of 14 thresholds -0.210 to -0.010" in of_many
+    assert "95 % interval for this one alone of 14 changes -0.210 to -0.010" in of_many
     assert "label 13 finds more" in words(*[none] * 13, (0.2, 0.1))
     assert "label 1 finds fewer" in words((0.5, 0.6), (-0.2, 0.1)), "the surest, not the largest"
     draw = np.random.default_rng(0)
@@ -156,6 +160,17 @@ def test_a_threshold_is_judged_beside_all_others_that_might_have_been_named(
         for _ in range(200)
     )
     assert claims <= 18  # 10 are expected if nothing differs; with single intervals it is 102
+
+
+def test_a_threshold_may_clear_fewer_of_the_negatives(found: External) -> None:
+    fewer = with_changes(found, (-0.3, 0.1), share="specificity")
+    said = SUMMARY["threshold"].words(fewer)
+    assert "for label 0 clears fewer of the negatives here than at home: specificity" in said
+    assert "-0.400 to -0.200), sensitivity" in said
+    page = external_page(with_changes(found, (-0.3, 0.1), (0.0, 0.1), share="specificity"), "t", [])
+    assert "-0.300 (-0.400 to -0.200)<small>lower</small></td>" in page
+    assert "0.000 (-0.100 to +0.100)</td>" in page
+    assert "beside all 2 of the table" in page
 
 
 def test_nothing_is_said_of_a_mean_that_exclusive_classes_do_not_have(found: External) -> None:

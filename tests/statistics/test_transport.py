@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 
 from medcnn.data.labels import Kind, LabelSpace
+from medcnn.statistics.decisions import Readout
 from medcnn.statistics.intervals import resampling_weights
 from medcnn.statistics.metrics.table import score
+from medcnn.statistics.operating import OperatingPoint
 from medcnn.statistics.predictions import Predictions
 from medcnn.statistics.transport import _shares, _tail, cuts, prevalences, transported
 
@@ -125,16 +127,37 @@ def test_a_few_sick_patients_who_are_all_found_do_not_make_a_sensitivity_certain
     assert least < found.estimated.high < most
 
 
+HALF = Readout(points=(OperatingPoint(name="half", thresholds=(0.5,)),))
+
+
+def with_logits(truth: list[int], logits: list[float]) -> Predictions:
+    found = called(truth, [0] * len(truth))
+    return replace(found, readout=HALF, logits=np.array(logits, np.float32)[:, None])
+
+
+def test_an_equally_sensitive_threshold_finds_no_smaller_share_of_few_positives() -> None:
+    home = with_logits([1] * 20 + [0] * 20, [1] * 13 + [-1] * 27)
+    here = with_logits([1] * 10 + [0] * 10, [k / 10 for k in range(20)])
+    (cut,) = cuts(home, here)
+    assert cut.there.sensitivity.value == 0.65
+    assert (here.probabilities[:10, 0] >= cut.same).mean() == 0.7
+
+
+def test_where_all_are_positive_no_specificity_is_claimed() -> None:
+    home = with_logits([1] * 10 + [0] * 10, [1] * 8 + [-1] * 12)
+    (cut,) = cuts(home, with_logits([1] * 10, [k - 4.5 for k in range(10)]))
+    assert np.isnan([cut.specificity, cut.changes["specificity"].value]).all()
+    assert not np.isnan([cut.same, cut.changes["sensitivity"].low]).any()
+
+
 def test_a_threshold_that_finds_fewer_is_shown_with_one_that_would_not(simulate) -> None:
     there, here = simulate(Kind.BINARY, 400, seed=1), simulate(Kind.BINARY, 400, seed=2)
-    from medcnn.statistics.decisions import Readout
-    from medcnn.statistics.operating import OperatingPoint
-
-    point = Readout(points=(OperatingPoint(name="half", thresholds=(0.5,)),))
-    there = replace(there, readout=point)
-    here = replace(here, readout=point, logits=here.logits - 2)
+    there = replace(there, readout=HALF)
+    here = replace(here, readout=HALF, logits=here.logits - 2)
     (cut,) = cuts(there, here)
-    assert cut.change.high < 0
+    change, other = cut.changes["sensitivity"], cut.changes["specificity"]
+    assert change.high < 0 < other.low
+    assert other.value == cut.here.specificity.value - cut.there.specificity.value
     assert cut.same < 0.5
     positive = here.probabilities[here.targets[:, 0] == 1, 0]
     assert float((positive >= cut.same).mean()) == pytest.approx(

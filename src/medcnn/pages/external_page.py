@@ -74,14 +74,20 @@ class External:
         return KEEPS if d.low > -self.margin else UNSURE
 
     @property
-    def judged(self) -> list[Cut]:
-        """Stored thresholds whose change in sensitivity has an interval."""
-        return [c for c in self.cuts if not math.isnan(c.change.low)]
+    def judged(self) -> list[tuple[Cut, str]]:
+        """Stored thresholds and which of their changes have an interval."""
+        each = [(cut, share) for cut in self.cuts for share in cut.changes]
+        return [(cut, share) for cut, share in each if not math.isnan(cut.changes[share].low)]
 
     @property
-    def moved_most(self) -> Cut | None:
-        """The stored threshold whose sensitivity changed most for what is known of it."""
-        return max(self.judged, key=lambda c: _half_widths(c.change, 0), default=None)
+    def moved_most(self) -> tuple[Cut, str] | None:
+        """The stored threshold whose sensitivity or specificity changed most for what is known of
+        it."""
+        return max(self.judged, key=lambda of: _half_widths(of[0].changes[of[1]], 0), default=None)
+
+    def moves(self, change: Estimate) -> bool:
+        """Whether a threshold does something else here, beside all other changes."""
+        return not math.isnan(change.low) and _beyond(change, 0, len(self.judged))
 
     @property
     def final(self) -> list[Recalibrated]:
@@ -161,19 +167,27 @@ def _recalibrates(f: External) -> bool:
 
 
 def _cut(f: External) -> str:
-    c, of = f.moved_most, len(f.judged)
-    assert c
-    change, interval = estimate(c.change.value, c.change.low, c.change.high, signed)
-    words = "finds fewer" if c.change.value < 0 else "finds more"
-    if not _beyond(c.change, 0, of):
-        words = "is not shown to find fewer or more"
-    alone = f" for this one alone of {of} thresholds" if of > 1 else ""
+    assert f.moved_most
+    (c, share), of = f.moved_most, len(f.judged)
+    e = c.changes[share]
+    does, do, side = {
+        "sensitivity": ("finds", "find", "positives"),
+        "specificity": ("clears", "clear", "negatives"),
+    }[share]
+    words = f"{does} {'fewer' if e.value < 0 else 'more'}"
+    if not f.moves(e):
+        words = f"is not shown to {do} fewer or more"
+    change, interval = estimate(e.value, e.low, e.high, signed)
+    alone = f" for this one alone of {of} changes" if of > 1 else ""
+    own = f" (difference {change}; 95 % interval{alone} {interval})"
+    both = [
+        f"{name} {number(getattr(c.here, name).value)} against "
+        f"{number(getattr(c.there, name).value)}{own if name == share else ''}"
+        for name in sorted(c.changes, key=lambda name: name != share)
+    ]
     return (
-        f"The stored threshold for {c.here.label} {words} of the positives here than at home: "
-        f"sensitivity {number(c.here.sensitivity.value)} against "
-        f"{number(c.there.sensitivity.value)} (difference {change}; 95 % interval{alone} "
-        f"{interval}), specificity {number(c.here.specificity.value)} against "
-        f"{number(c.there.specificity.value)}."
+        f"The stored threshold for {c.here.label} {words} of the {side} here than at home: "
+        f"{', '.join(both)}."
     )
 
 
@@ -284,6 +298,13 @@ DETAILS: dict[str, Statement[External]] = {
         "more (Collins 2016).",
         lambda f: any(r.events < 100 for r in f.final),
     ),
+    "changes": Statement(
+        lambda f: (
+            "Changes are here minus home, each with its own 95 % interval. Lower and higher are "
+            f"those that are shown beside all {len(f.judged)} of the table (Bonferroni)."
+        ),
+        lambda f: len(f.judged) > 1,
+    ),
     "same": Statement(
         "The last two columns show the threshold that would be as sensitive here as the stored one "
         "is at home, and its specificity. It was found on these same images: choose it on others.",
@@ -319,6 +340,7 @@ def external_page(found: External, title: str, notes: Sequence[str]) -> str:
             "short": short,
             "pair": lambda d: estimate(d.difference, d.low, d.high, signed),
             "share": _share,
+            "change": lambda e: _share(e, signed),
             "hundreds": lambda e: _share(e, of_hundred),
             "of_hundred": lambda v: "n/a" if math.isnan(v) else of_hundred(v),
         },

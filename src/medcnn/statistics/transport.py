@@ -132,14 +132,15 @@ class Cut:
 
     Attributes:
         there, here: what it does.
-        change: sensitivity here minus that there, with its interval.
-        same: threshold that is as sensitive here as the stored one is there; nan without positives.
-        specificity: of that threshold, on the same images that it was found on.
+        changes: of sensitivity and specificity, here minus there, with their intervals.
+        same: threshold that is at least as sensitive here as the stored one is there.
+        specificity: of that threshold, on the same images that it was found on; nan without
+            negatives.
     """
 
     there: PointResult
     here: PointResult
-    change: Estimate
+    changes: Mapping[str, Estimate]
     same: float
     specificity: float
 
@@ -164,15 +165,19 @@ def cuts(
         target, p = here.targets[:, k], here.probabilities[:, k]
         positive = p[target == 1]
         # as many positives must lie at the threshold or above it
-        least = max(1, round(before.sensitivity.value * len(positive)))
+        least = max(1, math.ceil(before.sensitivity.value * len(positive) - 1e-9))
         same = float(np.sort(positive)[::-1][least - 1])
+        negative = p[target == 0]
         found.append(
             Cut(
                 there=before,
                 here=point,
-                change=_change(before.sensitivity, point.sensitivity),
+                changes={
+                    "sensitivity": _change(before.sensitivity, point.sensitivity),
+                    "specificity": _change(before.specificity, point.specificity),
+                },
                 same=same,
-                specificity=float((p[target == 0] < same).mean()),
+                specificity=float((negative < same).mean()) if len(negative) else math.nan,
             )
         )
     return found

@@ -96,7 +96,7 @@ def held_against_home(config: ExternalConfig, run: RunFolder, judged: Judged) ->
     title = f"{checkpoint.architecture.backbone} at {manifest.source}"
     write_text(run.path / "external.html", external_page(found, title, run.facts["notes"]))
     content = {
-        "schema": 1,
+        "schema": 2,
         "sentences": sentences_of(found),
         "margin": config.margin,
         "verdict": found.verdict,

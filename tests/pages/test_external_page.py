@@ -9,7 +9,14 @@ import numpy as np
 import pytest
 
 from medcnn.data.labels import Kind
-from medcnn.pages.external_page import DETAILS, SUMMARY, External, external_page, sentences_of
+from medcnn.pages.external_page import (
+    DETAILS,
+    SUMMARY,
+    External,
+    charts,
+    external_page,
+    sentences_of,
+)
 from medcnn.pages.hospital_facts import Shift
 from medcnn.statistics.decisions import Readout
 from medcnn.statistics.differences import Difference
@@ -17,7 +24,7 @@ from medcnn.statistics.estimates import Estimate
 from medcnn.statistics.operating import OperatingPoint
 from medcnn.statistics.recalibration import Way, recalibrations
 from medcnn.statistics.scores import evaluate
-from medcnn.statistics.transport import cuts, prevalences, transported
+from medcnn.statistics.transport import COMPARED, cuts, prevalences, transported
 
 
 @pytest.fixture(scope="module")
@@ -25,6 +32,7 @@ def found(simulate) -> External:
     point = Readout(points=(OperatingPoint(name="half", thresholds=(0.5,)),))
     there, here = (replace(simulate(Kind.BINARY, 200, seed=s), readout=point) for s in (1, 2))
     here = replace(here, logits=here.logits - 2)
+    judged = [evaluate(p, names=COMPARED) for p in (there, here)]
     return External(
         source="set",
         group_noun="patient",
@@ -32,7 +40,8 @@ def found(simulate) -> External:
         images=(200, 200),
         groups=(100, 100),
         differences=tuple(transported(there, here, resamples=100)),
-        intercept=evaluate(here, names=("calibration_intercept",)).find("calibration_intercept"),
+        alone=judged,
+        intercept=judged[1].find("calibration_intercept"),
         cuts=tuple(cuts(there, here)),
         prevalences=tuple(prevalences(there, here, resamples=100)),
         recalibrated=tuple(recalibrations(here)),
@@ -117,7 +126,7 @@ def test_each_sentence_is_made_by_some_facts_and_not_by_others(found: External) 
     assert SUMMARY["unexplained"].words(replace(found, prevalences=(just,)))
     many = (just, *(replace(p, here=e.value),) * 13)
     assert SUMMARY["unexplained"].words(replace(found, prevalences=many)) == ""
-    for name in ("means", "closed", "same", "bbse", "few events"):
+    for name in ("means", "closed", "changes", "same", "bbse", "few events"):
         assert DETAILS[name].words(found)
         assert DETAILS[name].words(none) == ""
 
@@ -183,6 +192,34 @@ def test_a_prevalence_without_interval_says_why(found: External) -> None:
     unknown = Estimate(value=math.nan, count=9, groups=3, note="based on only 3 groups")
     page = external_page(replace(found, prevalences=(replace(p, estimated=unknown),)), "t", [])
     assert "based on only 3 patients</small></td></tr>" in page
+
+
+def test_scores_of_both_hospitals_have_the_intervals_of_their_evaluations(found: External) -> None:
+    page = external_page(found, "t", [])
+    d, scores = found.of("brier"), [e.find("brier") for e in found.alone]
+    assert d
+    assert found.own(d) == scores
+    for s in scores:
+        assert f"<td>{s.value:.3f} ({s.low:.3f} to {s.high:.3f})</td>" in page
+    other = replace(d, reference=d.reference + 0.1)
+    assert math.isnan(found.own(other)[0].low), "a mean over other labels"
+
+
+def test_cut_points_of_grades_are_not_passed_over(found: External) -> None:
+    sentence = DETAILS["grades"].words(replace(found, grades=True))
+    assert "cut the mean grade are not compared" in sentence
+    assert sentence in external_page(replace(found, cuts=(), grades=True), "t", [])
+    assert DETAILS["grades"].words(found) == ""
+    assert "Stored thresholds" not in external_page(replace(found, cuts=()), "t", [])
+
+
+def test_what_recalibration_buys_is_drawn_over_the_number_of_cases(found: External) -> None:
+    rows = found.recalibrated
+    (chart,) = charts(found)
+    assert [row[0] for row in chart.rows] == [str(r.cases) for r in rows]
+    assert chart.svg.count("<circle") == len(rows) > 1
+    assert chart.svg in external_page(found, "t", [])
+    assert charts(replace(found, recalibrated=rows[-1:])) == []
 
 
 def test_predictive_values_stand_beside_the_prevalence_that_they_hold_for(found: External) -> None:

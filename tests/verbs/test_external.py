@@ -31,6 +31,7 @@ def test_home_and_here_stand_on_one_page_beside_the_report(
     assert run(*words, f"run_dir={tmp_path / 'e'}") == 0
     stored = json.loads((tmp_path / "e/external.json").read_text())
     assert stored["verdict"] in ("loses", "keeps", "gains", "unsure")
+    assert all(len(d["intervals"]) == 2 for d in stored["differences"])
     page = (tmp_path / "e/external.html").read_text()
     assert {cut["here"]["prevalence"] for cut in stored["cuts"]} == {0.02}
     assert stored["sentences"][0].split(":")[0] in page

@@ -9,6 +9,7 @@ from functools import partial
 from statistics import NormalDist
 
 from medcnn.pages.facts import Statement, say
+from medcnn.pages.figures import recalibration_chart
 from medcnn.pages.format import (
     counted,
     estimate,
@@ -23,9 +24,10 @@ from medcnn.pages.format import (
 from medcnn.pages.hospital_facts import Shift
 from medcnn.pages.page import rendered
 from medcnn.pages.shifted import SHIFTED
+from medcnn.pages.svg import Chart
 from medcnn.statistics.differences import Difference
 from medcnn.statistics.estimates import Estimate
-from medcnn.statistics.evaluation import Score
+from medcnn.statistics.evaluation import Evaluation, Score
 from medcnn.statistics.intervals import TAIL
 from medcnn.statistics.metrics.table import METRICS
 from medcnn.statistics.recalibration import Recalibrated, Way
@@ -42,8 +44,10 @@ class External:
     Attributes:
         images, groups: judged at home and here.
         differences: here minus home, first the means over labels.
+        alone: the evaluations at home and here.
         intercept: of calibration here, a mean over labels; None for exclusive classes, whose
             probabilities add up to 1 and so cannot all be too high.
+        grades: whether operating points cut the mean grade; `cuts` has none of these.
     """
 
     source: str
@@ -52,11 +56,22 @@ class External:
     images: tuple[int, int]
     groups: tuple[int, int]
     differences: tuple[Difference, ...]
+    alone: Sequence[Evaluation]
     intercept: Score | None
     cuts: tuple[Cut, ...]
     prevalences: tuple[Prevalence, ...]
     recalibrated: tuple[Recalibrated, ...]
     shift: Shift
+    grades: bool = False
+
+    def own(self, d: Difference) -> list[Estimate]:
+        """The score at home and here, with the intervals of their evaluations; without one if that
+        is a mean over other labels."""
+        known = [e.find(d.score, d.label) for e in self.alone]
+        return [
+            s if math.isclose(s.value, v, abs_tol=1e-6) else Estimate(value=v, count=0, groups=0)
+            for s, v in zip(known, (d.reference, d.other), strict=True)
+        ]
 
     def of(self, score: str) -> Difference | None:
         return next((d for d in self.differences if d.score == score and d.label is None), None)
@@ -305,6 +320,11 @@ DETAILS: dict[str, Statement[External]] = {
         ),
         lambda f: len(f.judged) > 1,
     ),
+    "grades": Statement(
+        "Operating points that cut the mean grade are not compared here: the reports of both "
+        "hospitals have the sensitivity and specificity of each cut.",
+        lambda f: f.grades,
+    ),
     "same": Statement(
         "The last two columns show the threshold that would be as sensitive here as the stored one "
         "is at home, and its specificity. It was found on these same images: choose it on others.",
@@ -349,12 +369,19 @@ def external_page(found: External, title: str, notes: Sequence[str]) -> str:
         warnings=notes,
         sentences=sentences_of(found),
         found=found,
+        charts=charts(found),
         metrics=METRICS,
         ways=lambda r: ", ".join(f"{w} {of_hundred(s)} %" for w, s in r.ways.items()),
         say=lambda *names: say(DETAILS, found, *names),
         shifted=lambda *names: say(SHIFTED, found, *names),
         whose=partial(whose, noun=noun),
     )
+
+
+def charts(found: External) -> list[Chart]:
+    """The Brier score of each label by the number of cases recalibrated with."""
+    rows = {r.label: [of for of in found.recalibrated if of.label == r.label] for r in found.final}
+    return [recalibration_chart(label, of) for label, of in rows.items() if len(of) > 1]
 
 
 def _share(e: Estimate, write: Callable[[float], str] = number) -> str:

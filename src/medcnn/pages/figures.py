@@ -1,5 +1,5 @@
-"""The charts of the report, each a drawing by `svg` with its numbers: per class, for referral, and
-for training."""
+"""The charts of reports, each a drawing by `svg` with its numbers: per class, for referral, for
+training and for recalibration."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from medcnn.statistics.curves import OneLabel, precision_recall, reliability, ro
 from medcnn.statistics.evaluation import Evaluation, Score
 from medcnn.statistics.metrics.table import METRICS, NUM_BINS
 from medcnn.statistics.reader_points import Beside, ReaderPoint
+from medcnn.statistics.recalibration import Recalibrated
 from medcnn.system.progress import track
 
 MOST_POINTS = 100
@@ -319,3 +320,29 @@ def training(history: Sequence[Mapping[str, float]], chosen: float | None = None
         log = all(v > 0 for values in rates.values() for v in values if math.isfinite(v))
         drawn.append(history_chart("Learning rate", epochs, rates, "Learning rate", log=log))
     return drawn
+
+
+def recalibration_chart(label: str, rows: Sequence[Recalibrated]) -> Chart:
+    """The Brier score of one label by the number of cases recalibrated with."""
+    cases = [float(r.cases) for r in rows]
+    before, after = zip(*(r.brier for r in rows), strict=True)
+    frame = svg.frame(
+        svg.axis("Labelled cases", cases, log=True), svg.axis("Brier score", [*before, *after])
+    )
+    points = [
+        (n, value, f"{n:,.0f} cases: {number(value)}")
+        for n, value in zip(cases, after, strict=True)
+    ]
+    name = f"{label}: recalibrated with n cases, and (dashed) as the model is"
+    return Chart(
+        name=name,
+        svg=svg.drawn(
+            name,
+            svg.axes(frame),
+            svg.line(frame, cases, before, "d"),
+            svg.line(frame, cases, after),
+            svg.dots(frame, points),
+        ),
+        head=("Cases", "before", "after"),
+        rows=tuple((count(r.cases), *map(number, r.brier)) for r in rows),
+    )

@@ -20,7 +20,7 @@ from medcnn.places import checkpoints_at
 from medcnn.statistics.predictions import Predictions
 from medcnn.statistics.recalibration import recalibrations
 from medcnn.statistics.scores import evaluate
-from medcnn.statistics.transport import cuts, prevalences, transported
+from medcnn.statistics.transport import COMPARED, cuts, prevalences, transported
 from medcnn.system.errors import DataError
 from medcnn.system.files import write_json, write_text
 from medcnn.system.progress import log, working
@@ -69,6 +69,7 @@ def held_against_home(config: ExternalConfig, run: RunFolder, judged: Judged) ->
     watcher.look(judged.store, [r.image_id for r in manifest.records], rows)
     images = old_images(path, checkpoint, config.old_data)
     with working("comparing the two hospitals"):
+        alone = [evaluate(p, seed=config.seed, names=COMPARED) for p in (home, here)]
         found = External(
             source=manifest.source,
             group_noun=manifest.group_noun if manifest.grouped else "image",
@@ -76,9 +77,8 @@ def held_against_home(config: ExternalConfig, run: RunFolder, judged: Judged) ->
             images=(len(home.image_ids), len(here.image_ids)),
             groups=(len(set(home.groups)), len(set(here.groups))),
             differences=tuple(transported(home, here, seed=config.seed)),
-            intercept=None
-            if here.labels.exclusive
-            else evaluate(here, seed=config.seed, names=(INTERCEPT,)).find(INTERCEPT),
+            alone=alone,
+            intercept=None if here.labels.exclusive else alone[1].find(INTERCEPT),
             cuts=tuple(cuts(home, here, config.prevalence)),
             prevalences=tuple(prevalences(home, here, seed=config.seed)),
             recalibrated=tuple(recalibrations(here, seed=config.seed)),
@@ -90,6 +90,7 @@ def held_against_home(config: ExternalConfig, run: RunFolder, judged: Judged) ->
                 _seen_by(config, path),
                 members=1 + len(others),
             ),
+            grades=any(point.grades for point in here.readout.points),
         )
     if found.shift.copies and found.shift.copies.found:
         run.note(copies_text(found.shift))
@@ -102,8 +103,12 @@ def held_against_home(config: ExternalConfig, run: RunFolder, judged: Judged) ->
         "verdict": found.verdict,
         **{
             name: [asdict(row) for row in getattr(found, name)]
-            for name in ("differences", "cuts", "prevalences", "recalibrated")
+            for name in ("cuts", "prevalences", "recalibrated")
         },
+        "differences": [
+            asdict(d) | {"intervals": [(e.low, e.high) for e in found.own(d)]}
+            for d in found.differences
+        ],
         "told_apart": asdict(found.shift.apart) if found.shift.apart else None,
         "told_apart_by_features": asdict(found.shift.features) if found.shift.features else None,
         "copies": asdict(found.shift.copies) if found.shift.copies else None,

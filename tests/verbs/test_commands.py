@@ -110,10 +110,15 @@ def test_predict_reads_the_images_of_a_patient_together(
         shutil.copy(image, tmp_path / "new" / patient)
     words = ("predict", best(trained), f"input={tmp_path / 'new'}", "trainer.device=cpu")
     output = tmp_path / "told.csv"
-    assert run(*words, f"output={output}", "patients=folder") == 0
+    log = tmp_path / "told.log"
+    assert run(*words, f"output={output}", "patients=folder", f"log={log}") == 0
     with output.open() as one, (tmp_path / "told_patients.csv").open() as two:
         each, patients = list(csv.DictReader(one)), list(csv.DictReader(two))
     assert [(p["patient"], p["images"]) for p in patients] == [("a", "2"), ("b", "1")]
+    lines = [json.loads(line) for line in log.read_text().splitlines()]
+    answers = {line["patient"]: line["decision"] for line in lines if line["kind"] == "patient"}
+    assert answers == {pseudonym(p["patient"], "patient"): p["decision"] for p in patients}
+    assert lines[-1]["images"] == 3
     names = checkpoint.labels.names
     p = np.array([[float(row[f"probability:{n}"]) for n in names] for row in each])
     expected = combined(checkpoint.labels, p, np.array([0, 0, 1]), 2, chosen.rule)
@@ -170,6 +175,33 @@ def test_the_log_reads_the_probabilities_of_all_images_once(
         chain = Chain(str(tmp_path / f"{images}.log"), {"checkpoint_sha256": "0"}, images)
         chain.add(simulate(Kind.BINARY, images))
         assert len(asked) < 4
+
+
+@pytest.mark.parametrize("by", ["folder", "PatientID"])
+def test_the_log_has_the_answer_of_each_patient_by_the_pseudonym_that_who_knows(
+    simulate, tmp_path: Path, by: str
+) -> None:
+    images = simulate(Kind.BINARY, 6, images_per_group=3)
+    own = PatientReadout(rule="mean", unit="", scores={}, units=9, readout=Readout())
+    model: Any = SimpleNamespace(readout=Readout(patients=own))
+    config: Any = SimpleNamespace(patients=by, unit=None, patients_at=tmp_path / "x.csv")
+    patients = PatientTable(config, model, tmp_path, [])
+    patients.patient_of = dict(zip(images.image_ids, images.groups, strict=True))
+    patients.add(images)
+    chain = Chain(str(tmp_path / "log"), {"checkpoint_sha256": "0"}, 6)
+    chain.add(images)
+    found = patients.finished()
+    assert found is not None
+    chain.add(found, "patient", hidden=patients.hidden)
+    chain.closed()
+    lines = [json.loads(line) for line in (tmp_path / "log").read_text().splitlines()]
+    assert [line["kind"] for line in lines] == ["begin", *["image"] * 6, *["patient"] * 2, "end"]
+    names = [pseudonym(name, "patient") if by == "folder" else name for name in found.image_ids]
+    assert [line.get("patient") for line in lines[7:9]] == names
+    assert lines[-1]["images"] == 6
+    patients.write(found)
+    with patients.path.open() as file:
+        assert [row["images"] for row in csv.DictReader(file)] == ["3", "3"]
 
 
 def test_the_patient_of_a_dicom_is_the_pseudonym_that_training_gives_it(tmp_path: Path) -> None:

@@ -170,6 +170,8 @@ def run(config: PredictConfig, _: Command) -> Path:
             unreadable += predictions.unreadable
             patients.add(predictions)
             chain.add(predictions)
+        if (combined := patients.finished()) is not None:
+            chain.add(combined, "patient", hidden=patients.hidden)
         file.flush()
         lost = sum(why == NO_RESULT for _, why in unreadable)
         no_images = sum(why.startswith(NO_IMAGE) for _, why in unreadable)
@@ -190,7 +192,8 @@ def run(config: PredictConfig, _: Command) -> Path:
         # within the block: a full disk leaves neither of the two files
         facts = json.dumps({**header, **model.provenance}, indent=2)
         write_text(output.with_suffix(".json"), facts + "\n")
-    patients.write()
+    if combined is not None:
+        patients.write(combined)
     log.info(f"{len(paths) - len(unreadable):,} of {len(paths):,} images predicted: {output}")
     tell(model, watcher, verdicts, no_images)
     complain(config, len(paths), lost, failed, write_beside.refused)

@@ -1,4 +1,4 @@
-"""What `predict log=FILE` records about each prediction: no file name and no patient."""
+"""What `predict log=FILE` records about each prediction: no names of files or patients."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from medcnn.system.run_facts import now
 
 
 class Chain:
-    """The log entries of one command: its start, each image, its end.
+    """The log entries of one command: its start, each image, each patient, its end.
 
     Each part is on disk before the table of predictions appears, so no prediction is in use that
     the log does not have.
@@ -29,7 +29,12 @@ class Chain:
         begun = {"medcnn": __version__, "images": images}
         self._add([{"kind": "begin", **begun, "checkpoint": provenance["checkpoint_sha256"]}])
 
-    def add(self, predictions: Predictions) -> None:
+    def add(self, predictions: Predictions, kind: str = "image", *, hidden: bool = False) -> None:
+        """A line for each row, which is an image or a patient.
+
+        Args:
+            hidden: the rows are named by pseudonyms already.
+        """
         if self.path is None:
             return
         readout, verdicts, refer = predictions.readout, predictions.verdicts, predictions.refer
@@ -38,8 +43,8 @@ class Chain:
         # outside of the loop: the property computes all of them at each access
         probabilities = np.round(predictions.probabilities, 6).tolist()
         entries: list[dict[str, Any]] = []
-        for i, image in enumerate(predictions.image_ids):
-            entry: dict[str, Any] = {"kind": "image", "image": pseudonym(image, "image")}
+        for i, name in enumerate(predictions.image_ids):
+            entry: dict[str, Any] = {"kind": kind, kind: name if hidden else pseudonym(name, kind)}
             p = dict(zip(outputs, probabilities[i], strict=True))
             entry |= {"probabilities": p, "decision": decided[i]}
             if verdicts is not None and readout.unusual is not None:
@@ -49,7 +54,7 @@ class Chain:
             entries.append(entry)
         for image, _ in predictions.unreadable:
             entries.append({"kind": "unreadable", "image": pseudonym(image, "image")})
-        self.images += len(entries)
+        self.images += len(entries) if kind == "image" else 0
         self._add(entries)
 
     def closed(self) -> dict[str, Any]:

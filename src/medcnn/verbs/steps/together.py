@@ -79,22 +79,25 @@ class PatientTable:
                 f"{chosen.unit or 'patient'}, set readout.unit={chosen.unit or 'null'}; "
                 "otherwise leave patients= out."
             )
-        self.chosen = chosen if by else None
+        self.chosen, self.hidden = (chosen if by else None), by != FOLDER
         self.patient_of = patients_of(root, paths, by) if by else {}
 
     def add(self, predictions: Predictions) -> None:
         if self.chosen:
             self.parts.append(predictions)
 
-    def write(self) -> None:
-        """Write a row per patient with a readable image, if patients were asked for."""
+    def finished(self) -> Predictions | None:
+        """A row per patient with a readable image; None if patients were not asked for."""
         if self.chosen is None:
-            return
+            return None
         every = joined(self.parts)
         groups = tuple(self.patient_of[image_id] for image_id in every.image_ids)
+        self.images = Counter(quoted(group) for group in groups)
         found = together(replace(every, groups=groups), "", self.chosen.rule)
-        found = replace(found, readout=self.chosen.readout)
-        images = Counter(quoted(group) for group in groups)
+        return replace(found, readout=self.chosen.readout)
+
+    def write(self, found: Predictions) -> None:
+        """Write what is `finished`."""
         columns = [c for c in found.new_columns if c not in ("image_id", "unreadable")]
         with (
             replacing(self.path) as temporary,
@@ -104,5 +107,5 @@ class PatientTable:
             writer.writeheader()
             for row in found.new_rows():
                 name = row["image_id"]
-                writer.writerow({"patient": name, "images": str(images[name]), **row})
+                writer.writerow({"patient": name, "images": str(self.images[name]), **row})
         log.info(f"{len(found.image_ids):,} patients: {self.path}")

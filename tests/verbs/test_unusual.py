@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from pydicom.data import get_testdata_file
 
 import medcnn
 from medcnn.models import checkpoint as checkpoints
@@ -76,6 +78,22 @@ def test_images_of_another_kind_are_flagged_in_their_row(
     out = medcnn.load(best(trained), device="cpu").predict(strange)
     assert out.verdicts.tolist() == [row["looks"] for row in rows]
     assert list(out.new_rows()[0]) == list(rows[0])
+
+
+@pytest.mark.fault
+def test_an_mr_slice_is_flagged_by_a_model_of_chest_radiographs(
+    drawn: Callable[[str, int], Path], tmp_path: Path
+) -> None:
+    """Row 97."""
+    chest = (f"data.root={drawn('chest', 30)}", "data.phantom=chest", "data.patients=30")
+    folder, shares = tmp_path / "run", ("data.validation_share=0.3", "data.test_share=0.3")
+    assert run("train", *SMALL, *chest, *shares, f"run_dir={folder}") == 0
+    shutil.copy(get_testdata_file("MR_small.dcm"), tmp_path / "slice.dcm")
+    assert run("predict", best(folder), tmp_path / "slice.dcm", tmp_path / "new.csv") == 0
+    (row,) = table(tmp_path / "new.csv")
+    assert row["looks"] == VERDICTS[0]
+    test = Predictions.read(folder / "predictions_test.csv")
+    assert Counter(test.verdicts.tolist())[USUAL] > 0.5 * len(test.image_ids)
 
 
 def test_images_of_the_same_kind_are_usual_but_for_the_stated_share(

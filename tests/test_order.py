@@ -140,17 +140,17 @@ def test_the_tour_takes_no_more_than_an_afternoon() -> None:
 # Lines that a room may have. One that needs more says in a decision what it deleted.
 ROOMS = {
     "audit": 2_586,
-    "cli": 1_764,
+    "cli": 1_763,
     "clinic": 3_164,
-    "data": 9_300,
+    "data": 9_307,
     "images": 4_803,
-    "models": 6_431,
-    "pages": 7_494,
+    "models": 6_433,
+    "pages": 7_573,
     "pixels": 2_018,
-    "statistics": 9_699,
-    "system": 2_882,
-    "training": 4_640,
-    "verbs": 11_244,
+    "statistics": 9_711,
+    "system": 2_883,
+    "training": 4_641,
+    "verbs": 11_275,
 }
 
 

@@ -48,19 +48,18 @@ def read_inputs(source: Source, labels: LabelSpace, how: Preprocessing) -> Itera
         root, paths = images_in(Path(source))
         yield from files_of(root, paths, labels, how)
         return
-    if isinstance(source, np.ndarray):
-        source = _one_by_one(source)
-    if not len(source):
+    items = _one_by_one(source) if isinstance(source, np.ndarray) else source
+    if not len(items):
         raise UsageError("no images were given: the list or the array is empty.")
-    if all(isinstance(item, str | os.PathLike) for item in source):
-        files = [_without_steps_up(Path(item)) for item in source]
+    files = [_without_steps_up(Path(i)) for i in items if isinstance(i, str | os.PathLike)]
+    if len(files) == len(items):
         if missing := [str(f) for f in files if not f.is_file()]:
             raise UsageError(f"{len(missing)} of {len(files)} files not found: {missing[0]}.")
         root = Path(os.path.commonpath([f.parent for f in files]))
         paths = [f.relative_to(root).as_posix() for f in files]
         yield from files_of(root, paths, labels, how)
     else:
-        yield pixels_of([np.asarray(item) for item in source], labels, how)
+        yield pixels_of([np.asarray(item) for item in items], labels, how)
 
 
 def _without_steps_up(file: Path) -> Path:

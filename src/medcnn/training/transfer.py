@@ -117,7 +117,7 @@ def lp_ft(
     epochs: int,
     *,
     probe_share: float = 0.3,
-    rate: float = 0.1,
+    rate: float = 0.3,
     features: When = "auto",
     views: int = 0,
 ) -> list[Stage]:

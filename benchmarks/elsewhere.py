@@ -5,10 +5,10 @@
     nice -n 19 python benchmarks/elsewhere.py classes [runs]           prevalences of three classes
 
 Patients as in benchmarks/coverage.py. At home the AUROC is 0.9 and 20 % are sick; elsewhere it is
-0.8 and 40 % are. For prevalences from answers alone, only the share of the sick differs. Scores per
-patient are of the mean and of the largest probability. A closed test should leave probabilities
-alone that are right, and a month like validation should raise no alarm, in 95 of 100 runs. Truth is
-of 60,000 patients.
+0.8 and 40 % are. `threshold` is the change of a score at a stored threshold. For prevalences from
+answers alone, only the share of the sick differs. Scores per patient are of the mean, of the
+largest probability and of noisy-or. A closed test should leave probabilities alone that are right,
+and a month like validation should raise no alarm, in 95 of 100 runs. Truth is of 60,000 patients.
 
 With `few`, 200 patients at home of one image each, of whom 5, 10 or 20 are sick, and 1,000
 elsewhere, of whom 40 % are; sensitivity is 0.9 and specificity 0.95.
@@ -29,6 +29,7 @@ from coverage import BINARY, SURE, TRUTH, Population, draw
 
 from medcnn.data.labels import Kind, LabelSpace
 from medcnn.statistics import monitoring
+from medcnn.statistics.decisions import OperatingPoint, Readout
 from medcnn.statistics.intervals import group_numbers
 from medcnn.statistics.metrics.table import score
 from medcnn.statistics.monitoring import Said, Size, changes
@@ -36,16 +37,18 @@ from medcnn.statistics.patients import together
 from medcnn.statistics.predictions import Predictions
 from medcnn.statistics.recalibration import Way, closed_test
 from medcnn.statistics.scores import evaluate
-from medcnn.statistics.transport import prevalences, transported
+from medcnn.statistics.transport import cuts, prevalences, transported
 
 HOME, ABROAD = Population(auroc=0.9, prevalence=0.2), Population(auroc=0.8, prevalence=0.4)
 SHIFTED = Population(auroc=0.9, prevalence=0.4)
-PATIENTS, RULES, ALARM = (30, 60, 120, 300), ("mean", "maximum"), 0.05
+PATIENTS, RULES, ALARM = (30, 60, 120, 300), ("mean", "maximum", "noisy_or"), 0.05
 FEW, FEW_HOME, FEW_HERE, FEW_SHARE = (5, 10, 20), 200, 1000, 0.4
 CLASSES = LabelSpace(kind=Kind.MULTICLASS, names=("nevus", "melanoma", "keratosis"))
 MIX_HOME, MIX_HERE, MIX_PATIENTS = (0.67, 0.11, 0.22), (0.39, 0.11, 0.5), 1500
 CALLS = np.array([[0.94, 0.03, 0.03], [0.2, 0.7, 0.1], [0.1, 0.2, 0.7]])
 DIFFER = ("auroc", "brier", "calibration_intercept", "calibration_slope")
+HALF = Readout(points=(OperatingPoint(name="half", thresholds=(0.5,)),))
+AT_THRESHOLD = ("sensitivity", "specificity")
 BY_PATIENT = ("auroc", "sensitivity", "specificity", "brier")
 
 
@@ -74,6 +77,7 @@ def truths() -> dict[str, float]:
     rng = np.random.default_rng(1)
     home, abroad = draw(HOME, TRUTH, rng), draw(ABROAD, TRUTH, rng)
     found = {f"difference, {n}": score(abroad, n) - score(home, n) for n in DIFFER}
+    found |= {f"threshold, {n}": score(abroad, n) - score(home, n) for n in AT_THRESHOLD}
     for rule in RULES:
         whole = together(home, "", rule)
         found |= {f"patients, {rule}, {n}": score(whole, n) for n in BY_PATIENT}
@@ -88,6 +92,8 @@ def held(patients: int, run: int, true: dict[str, float]) -> Iterator[tuple[str,
         f"difference, {d.score}": (d.low, d.high)
         for d in transported(home, abroad, DIFFER, resamples=200, seed=run)
     }
+    (cut,) = cuts(replace(home, readout=HALF), replace(abroad, readout=HALF))
+    found |= {f"threshold, {n}": (c.low, c.high) for n, c in cut.changes.items()}
     for rule in RULES:
         judged = evaluate(together(home, "", rule), resamples=200, seed=run, names=BY_PATIENT)
         found |= {f"patients, {rule}, {s.name}": (s.low, s.high) for s in judged.scores}

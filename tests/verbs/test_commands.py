@@ -552,16 +552,30 @@ def test_a_run_says_how_it_came_about(trained: Path) -> None:
     assert "random weights" in facts["weights"]
 
 
-@pytest.mark.parametrize("name", ["retinopathy", "skin_lesion", "chest_xray"])
-def test_every_recipe_runs_on_phantoms_where_no_root_is_given(
+RECIPES = {"retinopathy": "fundus", "skin_lesion": "dermoscopy", "chest_xray": "chest"}
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_every_recipe_runs_on_phantoms_and_is_the_default_but_for_size_and_steps(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """So the default is as good as the recipe for the same size, epochs and batches."""
     monkeypatch.setitem(adapter.read.__kwdefaults__, "patients", 60)
     quick = ("trainer.epochs=1", "model=lenet5", "data.size_px=32", "trainer.threads=1")
-    folder = tmp_path / name
-    assert run("train", f"experiment={name}", f"run_dir={folder}", *quick) == 0
-    notes = json.loads((folder / "run.json").read_text())["notes"]
+    kind = RECIPES[name]
+    same = ("trainer.batch_size=64", f"data.channels={1 if kind == 'chest' else 3}")
+    drawn = ("data=phantom", f"data.phantom={kind}", "data.patients=60")
+    ways = {"recipe": (f"experiment={name}",), "default": drawn}
+    for way, words in ways.items():
+        assert run("train", *words, f"run_dir={tmp_path / way}", *quick, *same) == 0
+    notes = json.loads((tmp_path / "recipe" / "run.json").read_text())["notes"]
     assert any("phantoms" in note for note in notes)
+    recipe, default = (
+        load(tmp_path / way / "checkpoints" / "last.safetensors", torch.device("cpu"))[1]
+        for way in ways
+    )
+    for key, value in recipe.state_dict().items():
+        assert torch.equal(value, default.state_dict()[key]), key
 
 
 @pytest.fixture(scope="module")

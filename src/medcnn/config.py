@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Annotated, Any, TypeVar
 
-from medcnn.data.manifest import Modality, Split
+from medcnn.data.manifest import Modality
 from medcnn.images import Fit, Frames
 from medcnn.images.steps import STEPS, Chosen, chosen_steps
 from medcnn.pixels.executors import Where
@@ -48,7 +48,6 @@ class Compile(StrEnum):
 
 
 PRESET_NAMES = ("auto", "none", *Modality)
-SPLIT_WORDS = ("auto", "all", *Split)
 
 
 def prevalence(value: Any) -> float | Mapping[str, float] | None:

@@ -15,14 +15,7 @@ from medcnn.audit.confounds import (
     thumbnail_tells,
 )
 from medcnn.audit.examined import Examined, Names
-from medcnn.audit.finding import (
-    Finding,
-    Severity,
-    classes_of,
-    counted,
-    group_name,
-    place,
-)
+from medcnn.audit.finding import Finding, Severity, classes_of, counted, group_name, place
 from medcnn.audit.headers import TOP
 from medcnn.audit.pairs import (
     copies_in_two_splits,

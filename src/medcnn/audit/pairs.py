@@ -8,11 +8,7 @@ import numpy as np
 
 from medcnn.audit.duplicates import Pair
 from medcnn.audit.examined import Examined, Names
-from medcnn.audit.finding import (
-    Finding,
-    Severity,
-    counted,
-)
+from medcnn.audit.finding import Finding, Severity, counted
 from medcnn.data.manifest import Split
 
 _PAIR = ("image", "of", "split", "label", "other image", "of", "split", "label", "alike")

@@ -105,9 +105,5 @@ class Answering:
         except UsageError:  # a network without positions: there is no map of it
             return None
         return HeatMap(
-            pixels=whole,
-            values=found.map,
-            label=found.label,
-            method=found.method,
-            unit=found.unit,
+            pixels=whole, values=found.map, label=found.label, method=found.method, unit=found.unit
         )

@@ -118,11 +118,7 @@ def asked(
     count = int(source.get("NumberOfFrames") or 1)
     frame = 1 + (count // 2 if frames is Frames.MIDDLE else 0)
     return Asked(
-        source=source,
-        answer=answer,
-        model=model,
-        frame=frame if count > 1 else None,
-        window=window,
+        source=source, answer=answer, model=model, frame=frame if count > 1 else None, window=window
     )
 
 

@@ -75,11 +75,7 @@ NEEDED = (
 
 
 def read_dicom(
-    data: bytes,
-    *,
-    window: int = 0,
-    frames: Frames = Frames.ERROR,
-    at_least_px: int | None = None,
+    data: bytes, *, window: int = 0, frames: Frames = Frames.ERROR, at_least_px: int | None = None
 ) -> NDArray[np.uint8] | NDArray[np.uint16]:
     """[H, W, 1] uint16 in 0..65535 with air dark, or [H, W, 3] uint8 RGB.
 

@@ -92,10 +92,7 @@ def stored_values(dataset: Dataset, cells: NDArray[Any]) -> NDArray[Any]:
 
 
 def _tables(
-    dataset: Dataset,
-    stored: NDArray[Any],
-    counts: Callable[[], NDArray[np.int64]],
-    window: int,
+    dataset: Dataset, stored: NDArray[Any], counts: Callable[[], NDArray[np.int64]], window: int
 ) -> Iterator[tuple[str, NDArray[Any]]]:
     """The table of each step for the values `stored`, which occur `counts()` times."""
     yield "stored values", stored

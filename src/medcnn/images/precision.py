@@ -43,8 +43,7 @@ def as_cells(
     low, high = (-(2 ** (stored - 1)), 2 ** (stored - 1) - 1) if signed else (0, 2**stored - 1)
     if ((numbers < low) | (numbers > high))[seen].any():
         say_once(
-            logging.WARNING,
-            "compressed samples of a DICOM exceed its BitsStored; they are clipped",
+            logging.WARNING, "compressed samples of a DICOM exceed its BitsStored; they are clipped"
         )
     size = 1 if stored <= 8 else 2 if stored <= 16 else 4
     table = np.clip(numbers, low, high).astype(f"i{size}" if signed else f"u{size}")

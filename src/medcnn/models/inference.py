@@ -29,12 +29,7 @@ from medcnn.system.progress import track
 NO_READOUT = Readout()
 
 # Which sides to mirror for each view; the first is the image as it is.
-VIEWS = {
-    "": ((),),
-    "h": ((), (3,)),
-    "v": ((), (2,)),
-    "hv": ((), (3,), (2,), (2, 3)),
-}
+VIEWS = {"": ((),), "h": ((), (3,)), "v": ((), (2,)), "hv": ((), (3,), (2,), (2, 3))}
 
 
 def pick_device(name: str, ranks: Ranks = ALONE) -> torch.device:
@@ -102,12 +97,7 @@ def logits_and_features(
 
 
 def answered(
-    network: nn.Module | Exported,
-    images: Tensor,
-    flips: str,
-    dtype: torch.dtype,
-    *,
-    features: bool,
+    network: nn.Module | Exported, images: Tensor, flips: str, dtype: torch.dtype, *, features: bool
 ) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
     """Logits, and `features` if asked for. An exported network, in which flips and precision are
     fixed, computes its own."""

@@ -72,11 +72,7 @@ class Fit:
 
 
 def fit(
-    network: nn.Module,
-    tensors: Mapping[str, Tensor],
-    name: str,
-    source: str,
-    partial: bool = False,
+    network: nn.Module, tensors: Mapping[str, Tensor], name: str, source: str, partial: bool = False
 ) -> Fit:
     """Load the tensors into a body, whatever their names, and say what was left out.
 

@@ -207,8 +207,7 @@ COMPARED: dict[str, Statement[Compared]] = {
         lambda c: f"In {c.title}, {c.name} is not inferior at the margin of {_margin(c)}.",
     ),
     "not excluded": _meaning(
-        "inferiority not excluded",
-        lambda c: f"Its {c.title} may be worse by {_margin(c)} or more.",
+        "inferiority not excluded", lambda c: f"Its {c.title} may be worse by {_margin(c)} or more."
     ),
     "chance": _meaning("", "This may be due to chance: these images do not show which is better."),
     "others": Statement(_counted, lambda c: c.several and bool(c.better + c.worse)),

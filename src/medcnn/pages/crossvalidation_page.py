@@ -201,8 +201,7 @@ SAYS: dict[str, Statement[Crossed]] = {
         lambda c: bool(c.groups.groups),
     ),
     "groups of one repeat": Statement(
-        "Groups are those of the first repeat.",
-        lambda c: bool(c.groups.groups) and c.repeats > 1,
+        "Groups are those of the first repeat.", lambda c: bool(c.groups.groups) and c.repeats > 1
     ),
     "test": Statement(
         lambda c: (

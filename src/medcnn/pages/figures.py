@@ -169,11 +169,7 @@ def benefit_chart(curve: BenefitCurve) -> Chart:
         ),
         head=("Threshold", "model", "95 % interval", "treat all"),
         rows=tuple(
-            (
-                f"{p.threshold:g}",
-                *estimate(p.model.value, p.model.low, p.model.high),
-                number(p.all),
-            )
+            (f"{p.threshold:g}", *estimate(p.model.value, p.model.low, p.model.high), number(p.all))
             for p in shown
             if p.threshold in MARKED
         ),

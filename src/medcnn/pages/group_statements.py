@@ -67,7 +67,7 @@ def _alarms(f: Facts) -> str:
     )
 
 
-def _has(section: str) -> Callable[[Facts], bool]:
+def has(section: str) -> Callable[[Facts], bool]:
     return lambda f: section in f.sections
 
 
@@ -87,7 +87,7 @@ GROUPS: dict[str, Statement[Facts]] = {
         "Net benefit, per image, counts 1 for each case found and takes off t / (1 - t) for each "
         "false alarm: the threshold t states how many false alarms one case is worth. The dashed "
         "lines are its 95 % interval and 0, the net benefit of treating no one.",
-        _has("benefit"),
+        has("benefit"),
     ),
     "costs": Statement(
         lambda f: "A miss costs {:g} and a false alarm {:g}.".format(*(f.costs or ())),
@@ -125,20 +125,19 @@ GROUPS: dict[str, Statement[Facts]] = {
     ),
     "subgroups: means": Statement(
         "Means are over the labels that have enough cases in the group and in the rest.",
-        _has("mean over labels"),
+        has("mean over labels"),
     ),
     "subgroups: small": Statement(
         lambda f: f"Scores that rest on fewer than {FEWEST_SHOWN} {f.group_noun}s are not shown.",
-        _has("small groups"),
+        has("small groups"),
     ),
     "subgroups: mix": Statement(
-        "A gap need not be the model's fault: a group may have different cases.",
-        _has("subgroups"),
+        "A gap need not be the model's fault: a group may have different cases.", has("subgroups")
     ),
     "subgroups: skin tone": Statement(
         "Skin tone is estimated from the colour at the border of the image (individual typology "
         "angle). It depends on lighting, camera and gel, and on lesions that reach the border: it "
         "is not a person's skin type.",
-        _has("skin tone"),
+        has("skin tone"),
     ),
 }

@@ -9,13 +9,7 @@ from functools import partial
 from medcnn.pages.comparison_page import bars
 from medcnn.pages.facts import Facts, Statement, say
 from medcnn.pages.format import counted, estimate, moment, number, of_hundred, p_text, signed, whose
-from medcnn.pages.hospital_facts import (
-    OLD,
-    PROBE,
-    RECALIBRATED,
-    TUNED,
-    NewHospital,
-)
+from medcnn.pages.hospital_facts import OLD, PROBE, RECALIBRATED, TUNED, NewHospital
 from medcnn.pages.page import rendered
 from medcnn.pages.shifted import SHIFTED, with_interval
 from medcnn.pages.statements import STATEMENTS
@@ -80,10 +74,7 @@ def _named(
 
 
 SUMMARY: dict[str, Statement[NewHospital]] = {
-    **_named(
-        "tuned",
-        _three("The fine-tuned model", lambda f: f.of(TUNED), "the old one here"),
-    ),
+    **_named("tuned", _three("The fine-tuned model", lambda f: f.of(TUNED), "the old one here")),
     "nothing shared": Statement(
         lambda f: (
             "The old model has none of the classes of these images "
@@ -130,11 +121,7 @@ SUMMARY: dict[str, Statement[NewHospital]] = {
     ),
     **_named(
         "forgetting",
-        _three(
-            "The fine-tuned model",
-            lambda f: f.forgotten,
-            "the old one on the old test split",
-        ),
+        _three("The fine-tuned model", lambda f: f.forgotten, "the old one on the old test split"),
     ),
     "forgetting unknown": Statement(
         lambda f: (

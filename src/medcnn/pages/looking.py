@@ -152,10 +152,7 @@ LOOKING: dict[str, Statement[Seen]] = {
         "relative to that of the weights. Layers are in the order of the network.",
         lambda of: bool(of.watched),
     ),
-    "trouble": Statement(
-        lambda of: f"{'; '.join(of.trouble)}.",
-        lambda of: bool(of.trouble),
-    ),
+    "trouble": Statement(lambda of: f"{'; '.join(of.trouble)}.", lambda of: bool(of.trouble)),
     "no trouble": Statement(
         lambda of: (
             "Every layer gets a gradient"
@@ -176,11 +173,7 @@ def _searched(of: Seen) -> str:
 
 
 def page(
-    seen: Seen,
-    title: str,
-    image: Sequence[Any],
-    filters: Sequence[Any],
-    stages: Sequence[Stage],
+    seen: Seen, title: str, image: Sequence[Any], filters: Sequence[Any], stages: Sequence[Stage]
 ) -> str:
     """The page in HTML; pictures are those that the macro `strip` accepts."""
     return rendered(

@@ -9,13 +9,7 @@ from functools import partial
 from medcnn.pages.facts import Statement, say
 from medcnn.pages.format import counted, estimate, number, p_text, percent, short
 from medcnn.pages.page import rendered
-from medcnn.statistics.monitoring import (
-    FEWEST_PATIENTS,
-    MOST_IMAGES,
-    Change,
-    Prevalence,
-    Size,
-)
+from medcnn.statistics.monitoring import FEWEST_PATIENTS, MOST_IMAGES, Change, Prevalence, Size
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -175,11 +169,7 @@ def monitor_page(monitored: Monitored) -> str:
         for c in monitored.changes
     ]
     shown = [
-        (
-            e.label,
-            f"{percent(e.before)} %",
-            *estimate(e.now, e.low, e.high, percent, " %"),
-        )
+        (e.label, f"{percent(e.before)} %", *estimate(e.now, e.low, e.high, percent, " %"))
         for e in monitored.prevalences
     ]
     return rendered(

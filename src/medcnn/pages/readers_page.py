@@ -105,7 +105,7 @@ def readers_page(
     ]
     return rendered(
         "readers.html.j2",
-        {**FILTERS, "level": _level},
+        {**FILTERS, "level": lambda e: estimate(e.value, e.low, e.high)},
         title="Reader study",
         task=f"{counted(read.readers, 'reader')}, {counted(len(study.truth), 'case')}, "
         f"{int(study.truth.sum()):,} with the finding",
@@ -119,10 +119,6 @@ def readers_page(
         chart=_chart(study, values),
         whose=lambda note: whose(note, "patient"),
     )
-
-
-def _level(found: Estimate) -> tuple[str, str]:
-    return estimate(found.value, found.low, found.high)
 
 
 def _chart(study: Study, values: Values) -> Chart | None:

@@ -122,8 +122,7 @@ REVIEW: dict[str, Statement[Reviewed]] = {
         lambda r: r.read and r.verdict == VERDICTS[0],
     ),
     "usual": Statement(
-        "This image looks like the training images.",
-        lambda r: r.read and r.verdict == USUAL,
+        "This image looks like the training images.", lambda r: r.read and r.verdict == USUAL
     ),
     "unwatched": Statement(
         "The model cannot tell whether this image is unlike its training images.",
@@ -246,11 +245,7 @@ def entry_page(title: str) -> tuple[str, str]:
 def result(of: Reviewed, room: Room) -> str:
     """The part of the page about one image."""
     return rendered(
-        "review_result.html.j2",
-        r=of,
-        room=room,
-        percent=percent,
-        say=partial(say, REVIEW, of),
+        "review_result.html.j2", r=of, room=room, percent=percent, say=partial(say, REVIEW, of)
     )
 
 

@@ -7,13 +7,11 @@ columns, not sentences (tests/pages/test_statements.py checks both rules).
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from medcnn.data.labels import Kind
 from medcnn.pages.facts import Facts, Made, Statement
 from medcnn.pages.format import counted, short
 from medcnn.pages.gallery import MAPS
-from medcnn.pages.group_statements import GROUPS
+from medcnn.pages.group_statements import GROUPS, has
 from medcnn.pages.reader_points import READERS
 from medcnn.pages.seen import SEEN, choices, chose
 from medcnn.statistics.subgroups import FEWEST_SHOWN
@@ -96,10 +94,6 @@ def _certainty(f: Facts) -> str:
     )
 
 
-def _has(section: str) -> Callable[[Facts], bool]:
-    return lambda f: section in f.sections
-
-
 REPORT: dict[str, Statement[Facts]] = {
     "nothing judged": Statement(
         "No split with labels was evaluated, so nothing can be said about how good the model is.",
@@ -127,18 +121,18 @@ REPORT: dict[str, Statement[Facts]] = {
         lambda f: bool(f.thresholds) and not f.threshold_chosen,
     ),
     "threshold": Statement(_threshold_words, lambda f: bool(f.thresholds) and f.threshold_chosen),
-    "operating points": Statement(_operating, _has("points")),
-    "prevalence": Statement(_prevalence, _has("points")),
+    "operating points": Statement(_operating, has("points")),
+    "prevalence": Statement(_prevalence, has("points")),
     "cuts": Statement(
         "Each row asks whether an image has this grade or above. The answer is yes if the mean "
         "grade (weighted by probability) reaches the cut.",
-        _has("grades"),
+        has("grades"),
     ),
     "slider": Statement(
         "Results for every threshold on these images, without intervals. A threshold chosen here "
         "is chosen by looking at the results, which are then optimistic; choose it on validation "
         "(readout.operating_points).",
-        _has("slider"),
+        has("slider"),
     ),
     "sets": Statement(_promise, lambda f: "sets" in f.sections and bool(f.wanted and f.per)),
     "certainty": Statement(
@@ -162,7 +156,7 @@ REPORT: dict[str, Statement[Facts]] = {
             "validation, at most the stated share gets a verdict by mistake. An image gets the "
             "first verdict that applies; the share found counts all images beyond the bound."
         ),
-        _has("looks"),
+        has("looks"),
     ),
     "looks: as stated": Statement(
         "No verdict is given more often than stated, allowing for chance.",
@@ -186,7 +180,7 @@ REPORT: dict[str, Statement[Facts]] = {
     "curves": Statement(
         "The blue line shows every threshold, and the orange dot the decisions. The dashed line "
         "shows guessing or, in the last figure, perfectly calibrated probabilities.",
-        _has("curves"),
+        has("curves"),
     ),
     "off the curve": Statement(
         "A choice between several classes need not lie on the curve of one class.",
@@ -195,15 +189,15 @@ REPORT: dict[str, Statement[Facts]] = {
     "confusion": Statement(
         "Rows are the truth, columns the decision. Numbers count images. Colour shows their share "
         "of the row; blue marks right decisions.",
-        _has("confusion"),
+        has("confusion"),
     ),
     "most confused": Statement(
         "There are too many classes to show every pair; these are confused most often.",
-        _has("most confused"),
+        has("most confused"),
     ),
     "errors": Statement(
         "The most confident mistakes, at most four per true class, as the network saw them.",
-        _has("Errors"),
+        has("Errors"),
     ),
     "unreadable": Statement("They have no prediction and enter no score.", lambda f: f.listed > 0),
     "unlisted": Statement(_unlisted, lambda f: f.unlisted > 0),
@@ -214,7 +208,7 @@ REPORT: dict[str, Statement[Facts]] = {
     "limits": Statement(
         "These numbers describe the images counted here. They may differ for another hospital, "
         "scanner or mix of patients.",
-        _has("Scores"),
+        has("Scores"),
     ),
     "research": Statement(
         "The model is a research tool, not a medical device; it does not replace a physician.",
@@ -314,7 +308,7 @@ COMPARISON: dict[str, Statement[Facts]] = {
         lambda f: f"Settings are not known without a run.json: {listed([*f.unknown_settings])}.",
         lambda f: bool(f.unknown_settings),
     ),
-    "compare: research": Statement("Not a medical device.", _has("differences")),
+    "compare: research": Statement("Not a medical device.", has("differences")),
 }
 
 PREVIEW: dict[str, Statement[Facts]] = {

@@ -149,10 +149,7 @@ def _mean_auroc(j: Judged) -> str:
 
 
 def _may_be_chance(j: Judged) -> str:
-    apart = {
-        Kind.BINARY: "the two",
-        Kind.MULTILABEL: "images with and without a finding",
-    }
+    apart = {Kind.BINARY: "the two", Kind.MULTILABEL: "images with and without a finding"}
     what = apart.get(j.kind, f"the {j.nouns}")
     return (
         "The interval includes 0.5, the result of guessing: these images do not show that it can "

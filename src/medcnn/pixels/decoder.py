@@ -20,13 +20,7 @@ from typing import Any
 import numpy as np
 
 from medcnn.images import Frames, Preprocessing, file_part, read_pixels
-from medcnn.images.reading import (
-    NO_MEMORY,
-    NOT_OPENED,
-    Pixels,
-    may_be_reduced,
-    read_file,
-)
+from medcnn.images.reading import NO_MEMORY, NOT_OPENED, Pixels, may_be_reduced, read_file
 from medcnn.pixels.pool import Request, answers
 from medcnn.pixels.process import Look, serve
 from medcnn.system.errors import ImageError
@@ -71,10 +65,7 @@ class Reading:
     @classmethod
     def of(cls, how: Preprocessing, at_least_px: int | None) -> Reading:
         return cls(
-            window=how.window,
-            frames=how.frames,
-            full_scale=how.full_scale,
-            at_least_px=at_least_px,
+            window=how.window, frames=how.frames, full_scale=how.full_scale, at_least_px=at_least_px
         )
 
 

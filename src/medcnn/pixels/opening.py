@@ -32,11 +32,7 @@ PIXELS_VERSION = 5
 
 
 def open_store(
-    manifest: Manifest,
-    preprocessing: Preprocessing,
-    *,
-    cache: str,
-    executor: Where = Where.HERE,
+    manifest: Manifest, preprocessing: Preprocessing, *, cache: str, executor: Where = Where.HERE
 ) -> PixelStore:
     """The pixels of `manifest`, from the cache if possible.
 

@@ -174,11 +174,7 @@ def fill(
 
 
 def _built_on(
-    executor: Where,
-    root: Path,
-    paths: Sequence[str],
-    shelves: Sequence[Shelf],
-    rows: Sequence[int],
+    executor: Where, root: Path, paths: Sequence[str], shelves: Sequence[Shelf], rows: Sequence[int]
 ) -> Iterator[Receipt]:
     size = max(FEWEST_IN_SHARD, -(-len(rows) // MOST_SHARDS))
     shards = [

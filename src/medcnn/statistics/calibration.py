@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -179,23 +180,6 @@ def _one_sided(labels: LabelSpace, targets: Floats) -> NDArray[np.bool_]:
     return np.asarray(~both)
 
 
-def _fit_temperature(labels: LabelSpace, logits: Floats, targets: Floats) -> Numbers:
-    """One temperature for all outputs (Guo et al. 2017, ICML, "On calibration of modern neural
-    networks")."""
-    return _fit_scaling(labels, logits, targets, shared=True, shift=False)
-
-
-def _fit_per_class(labels: LabelSpace, logits: Floats, targets: Floats) -> Numbers:
-    """One temperature per output."""
-    return _fit_scaling(labels, logits, targets, shared=False, shift=False)
-
-
-def _fit_platt(labels: LabelSpace, logits: Floats, targets: Floats) -> Numbers:
-    """Slope and intercept per output (Platt 1999; for exclusive classes, "vector scaling" of Guo et
-    al. 2017)."""
-    return _fit_scaling(labels, logits, targets, shared=False, shift=True)
-
-
 def _fit_isotonic(labels: LabelSpace, logits: Floats, targets: Floats) -> Numbers:
     """A piecewise linear, increasing map per output, each class against the rest (Zadrozny and
     Elkan 2002, KDD). It needs some hundred images with the label, and makes ties."""
@@ -272,9 +256,13 @@ class Method:
 CALIBRATIONS = Table(
     "calibration",
     {
-        "temperature": Method(_fit_temperature),
-        "temperature_per_class": Method(_fit_per_class, needs_all=True),
-        "platt": Method(_fit_platt, needs_all=True),
+        # Guo et al. 2017, ICML, "On calibration of modern neural networks"
+        "temperature": Method(partial(_fit_scaling, shared=True, shift=False)),
+        "temperature_per_class": Method(
+            partial(_fit_scaling, shared=False, shift=False), needs_all=True
+        ),
+        # Platt 1999; for exclusive classes, "vector scaling" of Guo et al. 2017
+        "platt": Method(partial(_fit_scaling, shared=False, shift=True), needs_all=True),
         "isotonic": Method(_fit_isotonic, _apply_isotonic),
         "dirichlet": Method(
             _fit_dirichlet,

@@ -188,11 +188,7 @@ class Readout:
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> Readout:
         points = [
-            {
-                **p,
-                "thresholds": tuple(p["thresholds"]),
-                "reasons": tuple(p.get("reasons", ())),
-            }
+            {**p, "thresholds": tuple(p["thresholds"]), "reasons": tuple(p.get("reasons", ()))}
             for p in stored["points"]
         ]
         found = {key: stored[key] for key in ("calibration", "conformal", "referral")}

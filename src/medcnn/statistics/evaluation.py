@@ -12,9 +12,7 @@ from typing import Any
 
 from medcnn.data.labels import LabelSpace
 from medcnn.statistics.estimates import Estimate
-from medcnn.statistics.intervals import (
-    LEVEL,
-)
+from medcnn.statistics.intervals import LEVEL
 from medcnn.system.errors import DataError
 from medcnn.system.files import without_nan, write_json
 

@@ -83,12 +83,7 @@ def judged_grades(predictions: Predictions, point: OperatingPoint) -> GradesResu
 
 
 def _cut(
-    label: str,
-    rows: Rows,
-    threshold: float,
-    reason: str,
-    groups: Ints,
-    weights: NDArray[np.uint16],
+    label: str, rows: Rows, threshold: float, reason: str, groups: Ints, weights: NDArray[np.uint16]
 ) -> CutResult:
     positive, called, patients = rows.target, rows.decision, groups[rows.at]
     sides = (positive, ~positive, called, ~called)

@@ -107,11 +107,7 @@ def robustness(
     return Robustness(
         clean=evaluate(clean, resamples=resamples, seed=seed, names=(score,)).find(score),
         kinds=tuple(
-            Kind(
-                name=kind,
-                grades=tuple(map(grade, places[kind])),
-                change=replace(mean, p_holm=p),
-            )
+            Kind(name=kind, grades=tuple(map(grade, places[kind])), change=replace(mean, p_holm=p))
             for kind, mean, p in zip(spoilt, means, adjusted, strict=True)
         ),
         mean=changes[-1] if damage else None,

@@ -31,15 +31,7 @@ from medcnn.statistics.intervals import (
     within,
 )
 from medcnn.statistics.inverted import inverted_interval
-from medcnn.statistics.metrics.table import (
-    Floats,
-    Ints,
-    Metric,
-    Rows,
-    Sample,
-    right,
-    samples,
-)
+from medcnn.statistics.metrics.table import Floats, Ints, Metric, Rows, Sample, right, samples
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -22,14 +22,7 @@ from medcnn.statistics.intervals import (
     within,
 )
 from medcnn.statistics.inverted import inverted_interval
-from medcnn.statistics.metrics.table import (
-    METRICS,
-    Assessed,
-    Floats,
-    Ints,
-    Metric,
-    Scope,
-)
+from medcnn.statistics.metrics.table import METRICS, Assessed, Floats, Ints, Metric, Scope
 from medcnn.statistics.predictions import Predictions
 from medcnn.statistics.score_parts import Part, parts_of
 from medcnn.system.errors import listed

@@ -100,30 +100,26 @@ def _difference(
         behind = max((patients_behind(metric, of[k], numbers[of[k].at]) for k in columns), key=len)
         mean = draws[:, columns].mean(axis=1)
         if few := too_few(len(behind), metric.needs) or often_undefined(mean):
-            return _noted(result, f"interval not available: {few}")
+            return replace(result, note=f"interval not available: {few}")
         spread = spread_of_draws(mean, np.bincount(numbers)[behind])
         variances.append(spread.variance)
         freedoms.append(spread.freedom)
     total = sum(variances)
     if not total > 0:
-        return _noted(result, "interval not available: the value is the same in every resample")
+        same = "interval not available: the value is the same in every resample"
+        return replace(result, note=same)
     freedom = total**2 / sum(v**2 / f for v, f in zip(variances, freedoms, strict=True))
     error = math.sqrt(total)
     reach, difference = students(round(freedom, 3)) * error, result.difference
     low, high = metric.span(both[0].labels)
-    return _noted(
+    return replace(
         result,
-        "",
         low=max(difference - reach, low - high),
         high=min(difference + reach, high - low),
         p=two_sided(difference / error, freedom),
         error=error,
         freedom=freedom,
     )
-
-
-def _noted(of: Difference, note: str, **more: Any) -> Difference:
-    return replace(of, note=note, **more)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -114,10 +114,7 @@ def keep_log(path: Path, rewrite: Rewrite) -> Callable[[], None]:
 
 
 def track(
-    items: Iterable[T],
-    total: int,
-    title: str,
-    detail: Callable[[], str] = lambda: "",
+    items: Iterable[T], total: int, title: str, detail: Callable[[], str] = lambda: ""
 ) -> Iterator[T]:
     """Yield `items` while showing progress and remaining time.
 

@@ -25,7 +25,7 @@ def nearest(name: str, known: Iterable[str]) -> str:
     return f"; did you mean '{by_lower[close[0]]}'?" if close else "."
 
 
-_WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
+WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
 _UNIONS = (typing.Union, types.UnionType)  # plug-ins may write Optional[float]
 
 
@@ -37,7 +37,7 @@ def _is_a(value: Any, hint: Any) -> bool:
         return value in typing.get_args(hint)
     if hint is types.NoneType:
         return value is None
-    if hint not in _WORDS:
+    if hint not in WORDS:
         return value is not None and not isinstance(value, int | float | str)
     if hint is float:
         return isinstance(value, int | float) and not isinstance(value, bool)
@@ -50,7 +50,7 @@ def _said(hint: Any) -> str:
     if typing.get_origin(hint) in _UNIONS:
         parts = [_said(h) for h in typing.get_args(hint) if h is not types.NoneType]
         return " or ".join(parts)
-    return _WORDS.get(hint, "a list or a mapping")
+    return WORDS.get(hint, "a list or a mapping")
 
 
 class Table(Mapping[str, T]):

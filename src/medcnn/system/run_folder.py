@@ -97,7 +97,7 @@ class RunFolder:
     def write_facts(self) -> None:
         if self.ranks.leads:
             self._take_over_looks()
-            _write_facts(self.path, self.facts)
+            write_text(self.path / "run.json", json.dumps(self.facts, indent=2) + "\n")
 
     def looks_at_test(self) -> None:
         """Record that the test split of this run is opened."""
@@ -303,10 +303,6 @@ def shorter_run(path: Path, config: Mapping[str, Any]) -> Path | None:
         if run.resumable() and extensions(before, as_there) and not differences(before, as_there):
             found.append((before["trainer"]["epochs"], run.path))
     return max(found)[1] if found else None
-
-
-def _write_facts(path: Path, facts: Mapping[str, Any]) -> None:
-    write_text(path / "run.json", json.dumps(facts, indent=2) + "\n")
 
 
 def facts_at(path: Path) -> dict[str, Any]:

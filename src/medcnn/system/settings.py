@@ -17,7 +17,7 @@ from enum import StrEnum
 from typing import Any, NamedTuple, TypeVar
 
 from medcnn.system.errors import UsageError
-from medcnn.system.registry import nearest
+from medcnn.system.registry import WORDS, nearest
 
 C = TypeVar("C")
 
@@ -169,9 +169,7 @@ class _Builder:
             fits = math.isfinite(value) and least <= value <= most
         if fits:
             return hint(value)
-        wanted = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}[
-            hint
-        ]
+        wanted = WORDS[hint]
         if low is not None:
             wanted += (
                 f" of at least {low:g}" if high is None else f" from {low:.12g} to {high:.12g}"

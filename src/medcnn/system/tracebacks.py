@@ -17,9 +17,10 @@ import threading
 import traceback
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
+from io import StringIO
 from pathlib import Path
 from types import TracebackType
-from typing import Any, TextIO
+from typing import TextIO
 
 from medcnn.system.errors import MedcnnError, UsageError, private
 from medcnn.system.paths import without_folders
@@ -107,17 +108,7 @@ def hidden(text: str) -> str:
     try:
         return pseudonymised(text)
     except UsageError:
-        return for_terminal(text, _NOWHERE)
-
-
-class _Nowhere:
-    """A stream that is not a terminal."""
-
-    def isatty(self) -> bool:
-        return False
-
-
-_NOWHERE: Any = _Nowhere()
+        return for_terminal(text, StringIO())  # not a terminal
 
 
 def guard() -> None:

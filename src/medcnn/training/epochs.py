@@ -95,11 +95,7 @@ class Clock:
 
 
 def epochs(
-    state: TrainState,
-    setting: Setting,
-    *,
-    save: Callable[[], None],
-    stop: Stop,
+    state: TrainState, setting: Setting, *, save: Callable[[], None], stop: Stop
 ) -> Iterator[EpochResult]:
     """Train from `state` to the last epoch.
 

@@ -161,10 +161,7 @@ def features_of(
     plain = body.features(PLAIN, manifest.rows(Split.VALIDATION))
     views, chosen = _views(how, stage, image_keys(manifest), seed)
     return Features(
-        stage=stage,
-        plain=plain,
-        views=[body.features(view, rows) for view in views],
-        chosen=chosen,
+        stage=stage, plain=plain, views=[body.features(view, rows) for view in views], chosen=chosen
     )
 
 

@@ -51,11 +51,7 @@ def _assessed(each: Tensor, targets: Tensor) -> SumAndCount:
 
 
 def cross_entropy(
-    logits: Tensor,
-    targets: Tensor,
-    counts: Counts,
-    *,
-    smoothing: float = 0.0,
+    logits: Tensor, targets: Tensor, counts: Counts, *, smoothing: float = 0.0
 ) -> SumAndCount:
     """Cross entropy against a distribution over classes.
 
@@ -68,11 +64,7 @@ def cross_entropy(
 
 
 def binary_cross_entropy(
-    logits: Tensor,
-    targets: Tensor,
-    counts: Counts,
-    *,
-    smoothing: float = 0.0,
+    logits: Tensor, targets: Tensor, counts: Counts, *, smoothing: float = 0.0
 ) -> SumAndCount:
     """A yes-or-no loss per label.
 
@@ -87,13 +79,7 @@ def binary_cross_entropy(
     return _assessed(each, targets)
 
 
-def focal(
-    logits: Tensor,
-    targets: Tensor,
-    counts: Counts,
-    *,
-    gamma: float = 2.0,
-) -> SumAndCount:
+def focal(logits: Tensor, targets: Tensor, counts: Counts, *, gamma: float = 2.0) -> SumAndCount:
     """Cross entropy with less weight on answers that are already right (Lin et al. 2017, ICCV).
 
     Softmax for exclusive classes, else a sigmoid per label.
@@ -167,11 +153,7 @@ def auc_margin(
 
 
 def logit_adjusted(
-    logits: Tensor,
-    targets: Tensor,
-    counts: Counts,
-    *,
-    tau: float = 1.0,
+    logits: Tensor, targets: Tensor, counts: Counts, *, tau: float = 1.0
 ) -> SumAndCount:
     """Cross entropy of logits shifted by the frequency of each class (Menon et al. 2021, ICLR).
 
@@ -187,13 +169,7 @@ def logit_adjusted(
     return exclusive_sum(-F.log_softmax(moved, dim=1), targets)
 
 
-def ldam(
-    logits: Tensor,
-    targets: Tensor,
-    counts: Counts,
-    *,
-    margin: float = 0.5,
-) -> SumAndCount:
+def ldam(logits: Tensor, targets: Tensor, counts: Counts, *, margin: float = 0.5) -> SumAndCount:
     """Cross entropy with a margin that is wider for rarer classes (Cao et al. 2019, NeurIPS).
 
     The margin falls with the fourth root of the count. The authors' code bounds the logits by

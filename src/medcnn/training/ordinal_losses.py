@@ -12,11 +12,7 @@ from medcnn.training.label_losses import SumAndCount, exclusive_sum
 
 
 def ordinal_cross_entropy(
-    logits: Tensor,
-    targets: Tensor,
-    counts: Counts,
-    *,
-    softness: float = 0.4,
+    logits: Tensor, targets: Tensor, counts: Counts, *, softness: float = 0.4
 ) -> SumAndCount:
     """Cross entropy against targets that give some of their weight to neighbouring grades.
 
@@ -34,11 +30,7 @@ def ordinal_cross_entropy(
     return exclusive_sum(-F.log_softmax(logits.float(), dim=1), target)
 
 
-def cumulative_cross_entropy(
-    logits: Tensor,
-    targets: Tensor,
-    counts: Counts,
-) -> SumAndCount:
+def cumulative_cross_entropy(logits: Tensor, targets: Tensor, counts: Counts) -> SumAndCount:
     """Cross entropy of each question "this grade or a higher one?" (CORAL, Cao et al. 2020).
 
     Pattern Recognition Letters 140. The loss sums over K - 1 questions. The answers are sums over
@@ -53,11 +45,7 @@ def cumulative_cross_entropy(
     return exclusive_sum(cost, targets)
 
 
-def squared_grade(
-    logits: Tensor,
-    targets: Tensor,
-    counts: Counts,
-) -> SumAndCount:
+def squared_grade(logits: Tensor, targets: Tensor, counts: Counts) -> SumAndCount:
     """Squared distance of the mean grade (under the probabilities) from the true one.
 
     Regression on grades with the outputs of a classifier. Only the mean matters: probabilities that
@@ -69,11 +57,7 @@ def squared_grade(
     return exclusive_sum(cost, targets)
 
 
-def quadratic_kappa(
-    logits: Tensor,
-    targets: Tensor,
-    counts: Counts,
-) -> SumAndCount:
+def quadratic_kappa(logits: Tensor, targets: Tensor, counts: Counts) -> SumAndCount:
     """One minus the quadratic weighted kappa of probabilities (after de la Torre et al. 2018).
 
     Pattern Recognition Letters 105. The paper estimates the grades expected by chance from each

@@ -103,11 +103,7 @@ def erased(images: Tensor, numbers: Tensor, chance: float) -> Tensor:
     return torch.where(box & (numbers[:, 0] < chance).view(-1, 1, 1, 1), surround(images), images)
 
 
-YCC = (
-    (0.299, 0.587, 0.114),
-    (-0.168735892, -0.331264108, 0.5),
-    (0.5, -0.418687589, -0.081312411),
-)
+YCC = ((0.299, 0.587, 0.114), (-0.168735892, -0.331264108, 0.5), (0.5, -0.418687589, -0.081312411))
 COSINE = [
     [math.sqrt((1 if k else 0.5) / 4) * math.cos((2 * n + 1) * k * math.pi / 16) for n in range(8)]
     for k in range(8)

@@ -73,8 +73,7 @@ class Stepper:
         self.plain: nn.Module = self.network
         if setting.ranks.world > 1:
             self.plain = DistributedDataParallel(
-                self.network,
-                device_ids=[setting.device] if on_gpu else None,
+                self.network, device_ids=[setting.device] if on_gpu else None
             )
         self.forward: Callable[..., Any] = self.plain
         if self.compiled:

@@ -113,9 +113,7 @@ def _no_more(_: RunFolder, judged: Judged) -> None:
 
 
 def evaluated(
-    config: EvaluateConfig,
-    words: list[str],
-    more: Callable[[RunFolder, Judged], None] = _no_more,
+    config: EvaluateConfig, words: list[str], more: Callable[[RunFolder, Judged], None] = _no_more
 ) -> Path:
     """Predictions, scores and report of a checkpoint on a split, and what `more` writes beside
     them; returns their folder."""

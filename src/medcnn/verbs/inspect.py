@@ -103,9 +103,7 @@ def run(config: InspectConfig, _: Command) -> Path:
     found = anatomies(asked)
     looked = [
         Looked(
-            anatomy=of,
-            lesion_px=options.lesion_at(of.size_px),
-            lesion_mm=options.lesion_mm or 0.0,
+            anatomy=of, lesion_px=options.lesion_at(of.size_px), lesion_mm=options.lesion_mm or 0.0
         )
         for of in found
     ]

@@ -119,10 +119,7 @@ def run(config: ProbeConfig, command: Command) -> Path:
     parts = ("probe", config.method, config.data.called(), config.model.backbone)
     folder = Path("runs") / f"{'-'.join(parts)}-{settings_digest(settings)}"
     path = Path(config.run_dir) if config.run_dir else free_folder(folder)
-    with (
-        open_run(path, settings, command.words, resumable=False) as opened,
-        ended_by_signals(),
-    ):
+    with open_run(path, settings, command.words, resumable=False) as opened, ended_by_signals():
         probed(config, opened)
     return path
 
@@ -137,7 +134,7 @@ VERB = Verb(
     synonyms=("knn", "linear_probe", "linear-probe", "features"),
     mistaken={
         "transfer": "; to train the head by gradient descent, see medcnn train "
-        "transfer=linear_probe.",
+        "transfer=linear_probe."
     },
     config=ProbeConfig,
     prepare=prepare,

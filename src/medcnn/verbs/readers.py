@@ -98,10 +98,7 @@ VERB = Verb(
     name="readers",
     lines=("readers readings.csv ai=model: readers with a model, or against it",),
     usage="TABLE [key=value ...]",
-    examples=(
-        "readers readings.csv",
-        "readers readings.csv ai=model margin=0.05",
-    ),
+    examples=("readers readings.csv", "readers readings.csv ai=model margin=0.05"),
     synonyms=("mrmc", "reader-study", "reader_study", "observers"),
     places=("table",),
     config=ReadersConfig,

@@ -91,8 +91,7 @@ def run(config: ReportConfig, _: Command) -> Path:
 
     folder = Path(config.run)
     paths = sorted(
-        require_predictions(folder),
-        key=lambda p: split_rank(p.stem.removeprefix("predictions_")),
+        require_predictions(folder), key=lambda p: split_rank(p.stem.removeprefix("predictions_"))
     )
     predictions = [attributed(Predictions.read(path), folder) for path in paths]
     at_once(*(partial(check_subgroups, config.subgroups, list(p.attributes)) for p in predictions))

@@ -125,8 +125,8 @@ def train(config: TrainConfig, words: list[str], watch: Watch | None = None) -> 
         ClosedTestError: there is a `watch`, and all epochs are done.
     """
     from medcnn.verbs.steps import sitting
-    from medcnn.verbs.steps.auditing import allowed_pixels, audited
-    from medcnn.verbs.steps.datasets import preprocessing_of
+    from medcnn.verbs.steps.auditing import audited
+    from medcnn.verbs.steps.datasets import pixels_of, preprocessing_of
     from medcnn.verbs.steps.deciding import decided
     from medcnn.verbs.steps.starting import new_classifier
 
@@ -138,7 +138,8 @@ def train(config: TrainConfig, words: list[str], watch: Watch | None = None) -> 
         manifest, bad, preprocessing = run.ranks.from_leader(lambda: audited(config, run, asked))
         sitting.check_asked(config, manifest)
         with run.ranks.one_a_machine_first():
-            store = allowed_pixels(manifest, preprocessing, config, run, bad)
+            most = config.audit.max_bad
+            store = pixels_of(manifest, preprocessing, config.data, run.note, bad, max_bad=most)
         classifier, described = new_classifier(config, manifest, run)
         described = replace(described, preprocessing=preprocessing)
         best, predictions, history = sitting.fitted(

@@ -20,15 +20,7 @@ from starlette.responses import HTMLResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from medcnn.clinic.review.answers import Answers
-from medcnn.clinic.review.gate import (
-    ALWAYS,
-    COOKIE,
-    POLICY,
-    WRONG_TOKEN_S,
-    Gate,
-    same,
-    ticket,
-)
+from medcnn.clinic.review.gate import ALWAYS, COOKIE, POLICY, WRONG_TOKEN_S, Gate, same, ticket
 from medcnn.clinic.review.reading import Reader, decided
 from medcnn.clinic.spool import Spool
 from medcnn.pages.review_page import Receipts, Room, entry_page, receipts, result, review_page

@@ -184,10 +184,7 @@ def _words(said: Predictions) -> dict[str, Any]:
     answers = [
         Answer(name=n, probability=float(p), threshold=t, called=n in called)
         for n, p, t in zip(
-            labels.outputs,
-            probabilities,
-            thresholds or (None,) * len(labels.outputs),
-            strict=True,
+            labels.outputs, probabilities, thresholds or (None,) * len(labels.outputs), strict=True
         )
     ]
     if labels.kind is Kind.BINARY:

@@ -70,10 +70,7 @@ class Labelled:
 
 
 def labelled(
-    sheet: Sheet,
-    owners: Mapping[int, str],
-    label: str | Sequence[str] | None,
-    of: Words,
+    sheet: Sheet, owners: Mapping[int, str], label: str | Sequence[str] | None, of: Words
 ) -> Labelled:
     """Targets from one column with a class, or several between separators; or from one column per
     finding.

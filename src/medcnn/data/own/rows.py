@@ -128,9 +128,7 @@ class Rows(Sequence[Row]):
         known: dict[bytes, str] = {}
         cells = []
         for start, end in zip(
-            ends[place : -1 : len(self.columns)],
-            ends[place + 1 :: len(self.columns)],
-            strict=True,
+            ends[place : -1 : len(self.columns)], ends[place + 1 :: len(self.columns)], strict=True
         ):
             raw = text[start:end]
             cell = known.get(raw)

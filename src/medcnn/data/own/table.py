@@ -68,12 +68,7 @@ from medcnn.data.own.people import (
     refuse_identifying,
     refuse_identifying_tags,
 )
-from medcnn.data.own.sheets import (
-    Sheet,
-    read_sheet,
-    refuse_rows,
-    require_folder,
-)
+from medcnn.data.own.sheets import Sheet, read_sheet, refuse_rows, require_folder
 from medcnn.data.own.words import is_error_cell, tidy
 from medcnn.system.errors import DataError, UsageError, private
 from medcnn.system.progress import log

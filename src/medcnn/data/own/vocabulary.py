@@ -48,10 +48,7 @@ _ROMAN = {"i": 1, "ii": 2, "iii": 3, "iv": 4, "v": 5, "vi": 6, "vii": 7, "viii":
 MODALITIES = {modality: _words(text) for modality, text in WORDS["modalities"].items()}
 
 COLUMN_WORDS = frozenset().union(
-    *_COLUMNS.values(),
-    NEGATIVE,
-    *SPLIT_WORDS.values(),
-    *MODALITIES.values(),
+    *_COLUMNS.values(), NEGATIVE, *SPLIT_WORDS.values(), *MODALITIES.values()
 )
 """All words for columns, classes and splits, as `plain` returns them."""
 

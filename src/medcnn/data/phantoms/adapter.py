@@ -14,11 +14,7 @@ from medcnn.system.progress import log
 
 
 def read(
-    root: Path | None,
-    *,
-    phantom: str = "fundus",
-    patients: int = 340,
-    seed: int = 0,
+    root: Path | None, *, phantom: str = "fundus", patients: int = 340, seed: int = 0
 ) -> Manifest:
     """The phantom set `phantom` in `root`, by default in the user's cache folder.
 

@@ -105,8 +105,7 @@ _PHANTOMS = (
         group="patient",
         targets=("effusion", "cardiomegaly", "nodule", "pneumothorax"),
         space=LabelSpace(
-            kind=Kind.MULTILABEL,
-            names=("effusion", "cardiomegaly", "nodule", "pneumothorax"),
+            kind=Kind.MULTILABEL, names=("effusion", "cardiomegaly", "nodule", "pneumothorax")
         ),
         attributes=("view", "age", "sex"),
     ),

@@ -58,10 +58,7 @@ MOST_MISSING = 0.001
 
 
 def read(
-    root: Path | None,
-    *,
-    findings: Sequence[str] | None = None,
-    views: Sequence[str] | None = None,
+    root: Path | None, *, findings: Sequence[str] | None = None, views: Sequence[str] | None = None
 ) -> Manifest:
     """Images grouped by patient; the set has no official split.
 

@@ -30,7 +30,6 @@ from medcnn.pages import audit as page
 from medcnn.pages.audit import Audit
 from medcnn.pixels.executors import Where
 from medcnn.pixels.opening import pixel_shelves
-from medcnn.pixels.pixel_store import PixelStore
 from medcnn.system.errors import DataError, UsageError, listed, private
 from medcnn.system.files import cache_folder
 from medcnn.system.paths import without_folders
@@ -42,7 +41,6 @@ from medcnn.verbs.steps.datasets import (
     described,
     labelled,
     manifest_of,
-    pixels_of,
     preprocessing_of,
     with_splits,
 )
@@ -162,18 +160,6 @@ def bad_files(audit: Audit) -> str:
     records = audit.manifest.records
     files = [f"{place(audit.manifest, r)} {private(records[r].path)}" for r in sorted(audit.bad)]
     return f"Files that cannot be used: {listed(files, 20)}."
-
-
-def allowed_pixels(
-    manifest: Manifest,
-    preprocessing: Preprocessing,
-    config: TrainConfig,
-    run: RunFolder,
-    bad: dict[int, str],
-) -> PixelStore:
-    """The pixels to train on, without images in quarantine."""
-    limit = config.audit.max_bad
-    return pixels_of(manifest, preprocessing, config.data, run.note, bad, max_bad=limit)
 
 
 def bad_images(

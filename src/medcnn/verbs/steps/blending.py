@@ -73,10 +73,7 @@ def blend(
         if found == found and is_better(found, score, setting.task.higher_is_better):
             chosen, score = one, found
     classifier.load_state_dict(between(start, tensors, chosen, fresh))
-    run.facts["wise_ft"] = {
-        "share": chosen,
-        "validation": without_nan(scores),
-    }
+    run.facts["wise_ft"] = {"share": chosen, "validation": without_nan(scores)}
     run.write_facts()  # before the checkpoint that says that it is done
     log.info(f"WiSE-FT: {chosen:g} of the new weights, {1 - chosen:g} of the old")
     made = {**best.provenance, "wise_ft": chosen}

@@ -128,9 +128,7 @@ def labelled(data: DataConfig, note: Callable[[str], None], *, faulty: bool = Fa
     with nullcontext() if name == "phantom" else working("reading tables and folders"):
         manifest = adapters.read(name, root, options, faulty=faulty)
     manifest = replace(
-        manifest,
-        modality=data.modality or manifest.modality,
-        source=data.title or manifest.source,
+        manifest, modality=data.modality or manifest.modality, source=data.title or manifest.source
     )
     return _pseudonymised(manifest) if adapters.DATASETS[name].private else manifest
 

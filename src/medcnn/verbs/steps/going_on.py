@@ -18,9 +18,9 @@ from medcnn.training.setting import Setting
 from medcnn.verbs.finetune import FinetuneConfig
 from medcnn.verbs.steps import sitting
 from medcnn.verbs.steps.arms import OldModel, probed
-from medcnn.verbs.steps.auditing import allowed_pixels, audited
+from medcnn.verbs.steps.auditing import audited
 from medcnn.verbs.steps.blending import blend, fresh_rows
-from medcnn.verbs.steps.datasets import read_as
+from medcnn.verbs.steps.datasets import pixels_of, read_as
 from medcnn.verbs.steps.hospital import decided
 from medcnn.verbs.steps.old_images import OldImages, old_images
 from medcnn.verbs.steps.rule import record
@@ -45,7 +45,8 @@ def going_on(config: FinetuneConfig, words: list[str], run: RunFolder) -> None:
     note_what_it_knows(old.described, manifest, run)
     run.facts["backbone"] = old.described.architecture.backbone
     with ranks.one_a_machine_first():
-        store = allowed_pixels(manifest, old.described.preprocessing, config, run, bad)
+        how, most = old.described.preprocessing, config.audit.max_bad
+        store = pixels_of(manifest, how, config.data, run.note, bad, max_bad=most)
     watcher = Watcher(old.described.appearance)
     watcher.look(store, [r.image_id for r in manifest.records], np.arange(len(manifest.records)))
     if line := watcher.line():

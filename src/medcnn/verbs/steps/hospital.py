@@ -28,13 +28,7 @@ from medcnn.system.files import without_nan, write_text
 from medcnn.system.progress import log, working
 from medcnn.system.run_folder import RunFolder
 from medcnn.verbs.finetune import FinetuneConfig
-from medcnn.verbs.steps.arms import (
-    Compared,
-    OldModel,
-    old_on_all,
-    on_new_test,
-    on_old_test,
-)
+from medcnn.verbs.steps.arms import Compared, OldModel, old_on_all, on_new_test, on_old_test
 from medcnn.verbs.steps.familiar import features_by
 from medcnn.verbs.steps.old_images import OldImages
 from medcnn.verbs.steps.rule import is_older
@@ -90,8 +84,7 @@ def decided(
             # it was trained on none of them: those of every split are as good as those of test
             common = here.arms[OLD].labels
             alone = evaluate(
-                old_on_all(config, old, manifest, store, common, asked=here.asked),
-                seed=config.seed,
+                old_on_all(config, old, manifest, store, common, asked=here.asked), seed=config.seed
             ).find(main)
     facts = run.facts
     found = NewHospital(

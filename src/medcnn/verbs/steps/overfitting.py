@@ -27,8 +27,8 @@ from medcnn.training.stopping import signals
 from medcnn.training.tasks import Task
 from medcnn.training.watching import trouble, watch
 from medcnn.verbs.steps import sitting
-from medcnn.verbs.steps.auditing import allowed_pixels, audited
-from medcnn.verbs.steps.datasets import preprocessing_of
+from medcnn.verbs.steps.auditing import audited
+from medcnn.verbs.steps.datasets import pixels_of, preprocessing_of
 from medcnn.verbs.steps.deciding import decided
 from medcnn.verbs.steps.starting import new_classifier, plan_of, setting_of, state_of
 from medcnn.verbs.train import TrainConfig
@@ -185,7 +185,7 @@ def _learnt(config: TrainConfig, words: list[str]) -> Learnt:
         assert run is not None, "the folder is new"
         config = decided(config, run)
         manifest, bad, how = audited(config, run, preprocessing_of(config.data))
-        store = allowed_pixels(manifest, how, config, run, bad)
+        store = pixels_of(manifest, how, config.data, run.note, bad, max_bad=config.audit.max_bad)
         classifier, _ = new_classifier(config, manifest, run)
         device = pick_device(config.trainer.device)
         plan = plan_of(config, classifier)

@@ -129,11 +129,7 @@ def frozen(config: ProbeConfig, run: RunFolder) -> Frozen:
         dtype=autocast_dtype(config.precision, device),
     )
     return Frozen(
-        config=config,
-        body=body,
-        how=how,
-        architecture=architecture,
-        checkpoint=origin.checkpoint,
+        config=config, body=body, how=how, architecture=architecture, checkpoint=origin.checkpoint
     )
 
 

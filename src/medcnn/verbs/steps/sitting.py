@@ -53,13 +53,7 @@ from medcnn.verbs.steps.scoring import (
     score_and_save,
     with_attributes,
 )
-from medcnn.verbs.steps.starting import (
-    plan_of,
-    setting_of,
-    state_of,
-    with_features,
-    with_start,
-)
+from medcnn.verbs.steps.starting import plan_of, setting_of, state_of, with_features, with_start
 from medcnn.verbs.train import TrainConfig
 
 # Sees the history whenever an epoch is saved, and may raise a StoppedError to end the run there.

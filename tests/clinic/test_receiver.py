@@ -76,12 +76,19 @@ def free_port() -> int:
 def spool(tmp_path: Path) -> Iterator[Spool]:
     made = Spool(tmp_path / "spool", MODEL, most=5, remembered=3, least_free_bytes=0)
     yield made
-    made.close()
+    for one in (made, *OPENED_AGAIN):
+        one.close()
+    OPENED_AGAIN.clear()
+
+
+OPENED_AGAIN: list[Spool] = []
 
 
 def again(spool: Spool, checkpoint: str = MODEL) -> Spool:
     """As after a kill: another process opens the same folder."""
-    return Spool(spool.folder, checkpoint, most=5, remembered=3, least_free_bytes=0)
+    opened = Spool(spool.folder, checkpoint, most=5, remembered=3, least_free_bytes=0)
+    OPENED_AGAIN.append(opened)
+    return opened
 
 
 def test_what_was_received_waits_also_after_a_kill(spool: Spool) -> None:

@@ -99,4 +99,4 @@ def test_what_was_learnt_is_not_called_broken() -> None:
     learnt = replace(STUCK, losses=[1.0, 0.01], frozen=0.5)
     assert verdict(learnt).startswith("memorised")
     assert "frozen" not in verdict(learnt)
-    assert verdict(replace(STUCK, losses=[0.1, 0.03])).startswith("not learnt")
+    assert verdict(replace(STUCK, losses=[0.1, 0.03])).startswith("did not memorise")

@@ -26,7 +26,7 @@ def meant_by(verb: Verb, word: str, following: str) -> str:
     name, given, value = word.lstrip("-").partition("=")
     name = name.replace("-", "_")
     with initialize_config_dir(version_base="1.3", config_dir=str(config_folder())):
-        shape = compose(verb.name)
+        shape: Any = OmegaConf.to_container(compose(verb.name))
     keys = [*map(str, shape), *_leaves(shape)]
     found = [key for key in keys if name in (key, key.rpartition(".")[2])]
     if not given and "=" not in following and not following.startswith("-"):

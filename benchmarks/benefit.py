@@ -1,5 +1,5 @@
-"""How often intervals of net benefit, of its gain over treating everyone, and of the images for
-a case hold the truth.
+"""How often intervals of net benefit, of its gain over treating everyone, of the images for a case,
+of the alarms per right one, and of the expected cost hold the truth.
 
     nice -n 19 python benchmarks/benefit.py [runs]
 
@@ -17,7 +17,8 @@ import numpy as np
 from coverage import TRUTH, USUAL, Population, draw
 
 from medcnn.statistics.benefit import BenefitCurve, curves, worths
-from medcnn.statistics.decisions import Readout
+from medcnn.statistics.decisions import OperatingPoint, Readout
+from medcnn.statistics.estimates import Estimate
 from medcnn.statistics.points import evaluate_readout
 from medcnn.statistics.predictions import Predictions
 
@@ -28,18 +29,20 @@ def curve(of: Predictions) -> BenefitCurve | None:
     return next(curves(of), None)
 
 
-def screened(of: Predictions, at: float) -> tuple[float, float, float]:
-    cut = replace(of, readout=Readout.of_thresholds([at]))
+def worth(of: Predictions, at: float) -> dict[str, Estimate]:
+    point = OperatingPoint(name="cost miss=10 false_alarm=1", thresholds=(at,))
+    cut = replace(of, readout=Readout(points=(point,)))
     ppv = {(p.point, p.label): p.ppv for p in evaluate_readout(cut).points}
-    found = next(worths(cut, ppv)).screened
-    return found.value, found.low, found.high
+    found = next(worths(cut, ppv))
+    assert found.cost
+    return {"screened": found.screened, "examined": found.examined, "cost": found.cost}
 
 
 def cell(of: Population, patients: int, runs: int) -> None:
     large, rng = draw(of, TRUTH, np.random.default_rng(1)), np.random.default_rng(patients)
     truth = {p.threshold: p for p in curve(large).points if p.threshold in THRESHOLDS}
     at = of.prevalence
-    needed, _, _ = screened(large, at)
+    true = worth(large, at)
     held: dict[str, list[bool]] = defaultdict(list)
     for _ in range(runs):
         sample = draw(of, patients, rng)
@@ -52,9 +55,9 @@ def cell(of: Population, patients: int, runs: int) -> None:
                     e, real = getattr(p, name), getattr(truth[p.threshold], name).value
                     if not np.isnan(e.low):
                         held[name].append(e.low <= real <= e.high)
-        _, low, high = screened(sample, at)
-        if not np.isnan(low):
-            held["screened"].append(low <= needed <= high)
+        for name, e in worth(sample, at).items():
+            if not np.isnan(e.low):
+                held[name].append(e.low <= true[name].value <= e.high)
     told = ", ".join(f"{n} {np.mean(v):.3f} ({len(v)})" for n, v in sorted(held.items()))
     print(f"AUROC {of.auroc}, prevalence {of.prevalence}, {patients} patients: {told}", flush=True)
 

@@ -30,6 +30,7 @@ from coverage import BINARY, SURE, TRUTH, Population, draw
 from medcnn.data.labels import Kind, LabelSpace
 from medcnn.statistics import monitoring
 from medcnn.statistics.decisions import OperatingPoint, Readout
+from medcnn.statistics.estimates import Estimate
 from medcnn.statistics.intervals import group_numbers
 from medcnn.statistics.metrics.table import score
 from medcnn.statistics.monitoring import Said, Size, changes
@@ -37,6 +38,7 @@ from medcnn.statistics.patients import together
 from medcnn.statistics.predictions import Predictions
 from medcnn.statistics.recalibration import Way, closed_test
 from medcnn.statistics.scores import evaluate
+from medcnn.statistics.shares import share_by_patient
 from medcnn.statistics.transport import cuts, prevalences, transported
 
 HOME, ABROAD = Population(auroc=0.9, prevalence=0.2), Population(auroc=0.8, prevalence=0.4)
@@ -47,6 +49,7 @@ CLASSES = LabelSpace(kind=Kind.MULTICLASS, names=("nevus", "melanoma", "keratosi
 MIX_HOME, MIX_HERE, MIX_PATIENTS = (0.67, 0.11, 0.22), (0.39, 0.11, 0.5), 1500
 CALLS = np.array([[0.94, 0.03, 0.03], [0.2, 0.7, 0.1], [0.1, 0.2, 0.7]])
 DIFFER = ("auroc", "brier", "calibration_intercept", "calibration_slope")
+BOUND = 2.0  # about 5 % of the images at home are beyond it
 HALF = Readout(points=(OperatingPoint(name="half", thresholds=(0.5,)),))
 AT_THRESHOLD = ("sensitivity", "specificity")
 BY_PATIENT = ("auroc", "sensitivity", "specificity", "brier")
@@ -81,7 +84,13 @@ def truths() -> dict[str, float]:
     for rule in RULES:
         whole = together(home, "", rule)
         found |= {f"patients, {rule}, {n}": score(whole, n) for n in BY_PATIENT}
+    found["share beyond a bound"] = beyond(home).value
     return found | {"prevalence from answers": SHIFTED.prevalence}
+
+
+def beyond(p: Predictions) -> Estimate:
+    """The mean over patients of the share of their images beyond a bound, as of verdicts."""
+    return share_by_patient(p.logits[:, 0] > BOUND, group_numbers(p.groups)[0])
 
 
 def held(patients: int, run: int, true: dict[str, float]) -> Iterator[tuple[str, bool]]:
@@ -98,6 +107,8 @@ def held(patients: int, run: int, true: dict[str, float]) -> Iterator[tuple[str,
         judged = evaluate(together(home, "", rule), resamples=200, seed=run, names=BY_PATIENT)
         found |= {f"patients, {rule}, {s.name}": (s.low, s.high) for s in judged.scores}
     (shares,) = prevalences(home, shifted, resamples=200, seed=run)
+    share = beyond(home)
+    found["share beyond a bound"] = (share.low, share.high)
     found["prevalence from answers"] = (shares.estimated.low, shares.estimated.high)
     for name, (low, high) in found.items():
         if not np.isnan(low):

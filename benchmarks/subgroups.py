@@ -10,6 +10,7 @@ those of the oldest band other probabilities. Each cell is written as soon as it
     nice -n 19 python benchmarks/subgroups.py benchmarks/results/subgroups-folds.json 300 --folds
 
 does the same for predictions out of five folds, whose models differ in scale, mean and threshold.
+`--classes` and `--grades` do it for three exclusive classes and for four grades.
 """
 
 from __future__ import annotations
@@ -35,6 +36,10 @@ BINARY = LabelSpace(kind=Kind.BINARY, names=("no", "yes"))
 AGES = ("under 40", "40 to under 60", "60 to under 80", "80 or more")
 SHARED, TRUTH, RESAMPLES = 0.7, 200_000, 500
 FOLDED = "--folds" in sys.argv
+CLASSES = LabelSpace(kind=Kind.MULTICLASS, names=("a", "b", "c"))
+GRADES = LabelSpace(kind=Kind.ORDINAL, names=("0", "1", "2", "3"))
+PRIORS = {"--classes": (CLASSES, (0.5, 0.3, 0.2)), "--grades": (GRADES, (0.4, 0.3, 0.2, 0.1))}
+MANY = next((PRIORS[word] for word in sys.argv if word in PRIORS), None)
 # Scale and shift of the log odds of each fold's model, and how far its threshold is off.
 MODELS = ((0.7, -0.6, 0.3), (0.9, 0.4, -0.2), (1.0, 0.0, 0.0), (1.2, 0.7, 0.4), (1.4, -0.3, -0.3))
 
@@ -49,7 +54,7 @@ class Population:
 POPULATIONS = [
     Population(auroc=a, prevalence=p, gaps=g)
     for g in (False, True)
-    for a, p in ((0.8, 0.3), (0.95, 0.3), (0.9, 0.1))
+    for a, p in ((0.8, 0.3), (0.95, 0.3), (0.9, 0.1))[: 2 if MANY else 3]
 ]
 
 
@@ -60,7 +65,7 @@ def draw(
     age = rng.choice(4, size=patients, p=(0.1, 0.3, 0.4, 0.2))
     group = np.repeat(np.arange(patients), rng.integers(1, 5, size=patients))
     n, yes = len(group), sick[group]
-    noise = rng.normal(0, SHARED**0.5, patients)[group] + rng.normal(0, (1 - SHARED) ** 0.5, n)
+    noise = _noise(group, patients, rng)
     apart = 2**0.5 * norm.ppf(of.auroc)
     own = apart * np.where(of.gaps & woman[group], 0.7, 1.0)
     seen = own * yes + noise
@@ -78,13 +83,19 @@ def draw(
             "folds": tuple((fold + 1).tolist()),
             "by_fold": tuple(Readout.of_thresholds([cut]) for cut in cuts),
         }
+    labels, targets, logits = BINARY, yes[:, None], odds[:, None]
+    if MANY:
+        labels, more = MANY[0], {}
+        less = np.where(of.gaps & woman[group], 0.7, 1.0)
+        targets, logits = _many(*MANY, apart, less, group, patients, rng)
+        logits[:, 0] += np.where(of.gaps & (age[group] == 3), 1.0, 0.0)
     found = Predictions(
-        labels=BINARY,
+        labels=labels,
         split="oof" if FOLDED else "test",
         image_ids=tuple(map(str, range(n))),
         groups=tuple(map(str, group)),
-        targets=yes[:, None].astype(np.float32),
-        logits=odds[:, None].astype(np.float32),
+        targets=targets.astype(np.float32),
+        logits=logits.astype(np.float32),
         **more,
     )
     return found, {
@@ -92,6 +103,34 @@ def draw(
         "age": [AGES[a] for a in age[group]],
         "view": ["PA" if v else "AP" for v in view],
     }
+
+
+def _noise(group: np.ndarray, patients: int, rng: np.random.Generator) -> np.ndarray:
+    own = rng.normal(0, SHARED**0.5, patients)[group]
+    return own + rng.normal(0, (1 - SHARED) ** 0.5, len(group))
+
+
+def _many(
+    labels: LabelSpace,
+    priors: tuple[float, ...],
+    apart: float,
+    less: np.ndarray,
+    group: np.ndarray,
+    patients: int,
+    rng: np.random.Generator,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Targets and logits [n, K]: grades lie on a line, classes in directions of their own."""
+    count = len(priors)
+    truth = rng.choice(count, size=patients, p=priors)[group]
+    is_class = np.eye(count)[truth]
+    if labels.kind is Kind.ORDINAL:
+        places = apart * np.arange(count)
+        seen = places[truth] * less + _noise(group, patients, rng)
+        logits = seen[:, None] * places - places**2 / 2
+    else:
+        noises = np.stack([_noise(group, patients, rng) for _ in priors], axis=1)
+        logits = apart * (apart * is_class * less[:, None] + noises)
+    return is_class, logits + np.log(priors)
 
 
 def one(job: tuple[Population, int, int]) -> dict[str, Any]:
@@ -128,8 +167,9 @@ def one(job: tuple[Population, int, int]) -> dict[str, Any]:
     }
 
 
-def _by_key(found: Subgroups) -> dict[tuple[str, str, str], Any]:
-    return {(g.by, g.name, s.score.name): s for g in found.groups for s in g.scores}
+def _by_key(found: Subgroups) -> dict[tuple[str, ...], Any]:
+    each = ((g, s) for g in found.groups for s in g.scores)
+    return {(g.by, g.name, s.score.name, s.score.label or ""): s for g, s in each}
 
 
 def main(path: Path, runs: int) -> None:

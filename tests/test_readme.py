@@ -246,7 +246,10 @@ CLAIMS = (
             "a_damaged_or_foreign_cache_is_noticed_and_rebuilt",
         ),
     ),
-    Claim("Without a root, each runs", ("every_recipe_runs_on_phantoms_where_no_root_is_given",)),
+    Claim(
+        "Without a root, each runs",
+        ("every_recipe_runs_on_phantoms_and_is_the_default_but_for_size_and_steps",),
+    ),
     Claim(
         "Nineteen public sets", ("the_table_of_the_documentation_is_that_of_the_code",), public_sets
     ),

@@ -123,7 +123,7 @@ def read_manifest(data: Path | str, *, settings: Sequence[str] = ()) -> Manifest
     with tempfile.TemporaryDirectory() as folder:  # Hydra reads .yaml from a folder of that name
         copies = Path(folder) / "data"
         copies.mkdir()
-        for yaml in {*near.glob("*.yaml"), file}:  # those that it may build on, too
+        for yaml in (*near.glob("*.yaml"), file):  # also those that it may build on; its own last
             shutil.copyfile(yaml, copies / f"{yaml.stem}.yaml")
         try:
             return _manifest([f"data={file.stem}", *settings, *_own(folder)])

@@ -223,7 +223,7 @@ def _fault(node: yaml.ScalarNode, within: bool, names: bool) -> str:
         return f"{private(text)} is read as another number; write it in quotes."
     # OmegaConf reads more numbers than YAML 1.1: 2E63, a code of ICD-11, and 12e4, maybe a patient
     code = names and re.fullmatch(r"[+-]?\d+[eE]\d+", text)
-    float_ = kind == "float" or re.fullmatch(r"[+-]?\d+(_\d+)*[eE][+-]?\d+", text)
+    float_ = kind == "float" or re.fullmatch(r"[+-]?\d+(_\d+)*(\.[\d_]*)?[eE][+-]?\d+", text)
     if float_ and (code or set(text) & set(":_")):
         return f"{private(text)} is read as another number; write it in quotes."
     if kind == "bool" and within:

@@ -221,6 +221,9 @@ def test_a_yaml_is_read_in_its_own_folder(place: Path) -> None:
     assert medcnn.read_manifest(elsewhere / "eye.yaml").records
     with pytest.raises(UsageError, match=re.escape(f"{elsewhere / 'slip.yaml'}:2: 'test_shar'")):
         medcnn.read_manifest(elsewhere / "slip.yaml")
+    good = (elsewhere / "eye.yaml").read_bytes()
+    (elsewhere / "slip.yml").write_bytes(good)  # beside slip.yaml, which is another file
+    assert medcnn.read_manifest(elsewhere / "slip.yml").records
 
 
 def test_the_images_of_all_splits_are_a_dataset_too(facts_of: dict[str, Any]) -> None:

@@ -73,7 +73,21 @@ def test_every_setting_of_a_data_set_may_stand_in_ones_own_yaml(conf: Path) -> N
 
 @pytest.mark.parametrize(
     "word",
-    ["2C30", "2E63", "12e4", "+3e5", "7", ".5e3", "1_000", "1_0.5", "12:30", "0x1F", "012", "1.5"],
+    [
+        "2C30",
+        "2E63",
+        "12e4",
+        "+3e5",
+        "7",
+        ".5e3",
+        "1_000",
+        "1_0.5",
+        "1_0.5e3",
+        "12:30",
+        "0x1F",
+        "012",
+        "1.5",
+    ],
 )
 def test_a_class_arrives_as_it_is_written_or_is_refused(conf: Path, word: str) -> None:
     (conf / "data" / "ours.yaml").write_text(f"{WHOLE}classes: [a, {word}]\n")

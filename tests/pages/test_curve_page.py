@@ -28,6 +28,10 @@ def rising(level: float = 0.9) -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def found() -> Curves:
+    return curves_of()
+
+
+def curves_of() -> Curves:
     return Curves(
         arms=(arm_of(rising(), asked=(0.5, 0.87, 0.95)),),
         score="auroc",

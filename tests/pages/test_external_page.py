@@ -29,6 +29,10 @@ from medcnn.statistics.transport import COMPARED, cuts, prevalences, transported
 
 @pytest.fixture(scope="module")
 def found(simulate) -> External:
+    return external_of(simulate)
+
+
+def external_of(simulate) -> External:
     point = Readout(points=(OperatingPoint(name="half", thresholds=(0.5,)),))
     there, here = (replace(simulate(Kind.BINARY, 200, seed=s), readout=point) for s in (1, 2))
     here = replace(here, logits=here.logits - 2)

@@ -26,6 +26,10 @@ NOTHING = "interval not available: the models agree on every image"
 
 @pytest.fixture(scope="module")
 def found(simulate) -> Robust:
+    return robust_of(simulate)
+
+
+def robust_of(simulate) -> Robust:
     clean = simulate(Labels.BINARY, 200)
 
     def worse(by: float, seed: int):

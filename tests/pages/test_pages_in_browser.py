@@ -1,4 +1,7 @@
-"""Every page as its reader has it: in a browser, light and dark, on a phone and on paper."""
+"""Pages as their reader has them: in a browser, light and dark, on a phone and on paper.
+
+The report, the audit and the page of `serve` have tests of their own.
+"""
 
 from __future__ import annotations
 
@@ -14,15 +17,15 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 sys.path.insert(0, str(Path(__file__).parent))
 import test_comparison_page
 from browser import CHROMIUM, Browser, browser
-from test_crossvalidation_page import crossed  # noqa: F401
-from test_curve_page import arm_of, rising
-from test_curve_page import found as curves  # noqa: F401
-from test_external_page import found as external  # noqa: F401
+from test_crossvalidation_page import crossed_of
+from test_curve_page import arm_of, curves_of, rising
+from test_external_page import external_of
 from test_hospital_page import CASES
 from test_monitor_page import MONTHS
 from test_plan_page import PLANS
-from test_robustness_page import found as robust  # noqa: F401
+from test_robustness_page import robust_of
 
+from medcnn.data.labels import Kind
 from medcnn.pages.crossvalidation_page import crossvalidation_page
 from medcnn.pages.curve_page import curve_page
 from medcnn.pages.external_page import external_page
@@ -40,31 +43,30 @@ def shown() -> Iterator[Browser]:
         yield page
 
 
-def three_arms(one: Any) -> str:
+def three_arms() -> str:
+    one = curves_of()
     more = (arm_of(rising(level), name) for level, name in ((0.8, "scratch"), (0.95, "full")))
     return curve_page(replace(one, arms=(*one.arms, *more)), ["a note"])
 
 
 PAGES = {
-    "comparison": lambda ask: test_comparison_page.page(
-        ask("simulate"), test_comparison_page.SURELY_WORSE
-    ),
-    "crossvalidation": lambda ask: crossvalidation_page(ask("crossed"), ["a note"]),
-    "external": lambda ask: external_page(ask("external"), "a title", ["a note"]),
-    "learning curve": lambda ask: three_arms(ask("curves")),
-    "monitor": lambda ask: monitor_page(MONTHS["look"]),
-    "new hospital": lambda ask: hospital_page(next(iter(CASES.values())), "a title", ["a note"]),
-    "plan": lambda ask: plan_page(PLANS["slope"]),
-    "robustness": lambda ask: robustness_page(ask("robust"), "a title", ["a note"]),
+    "comparison": lambda draw: test_comparison_page.page(draw, test_comparison_page.SURELY_WORSE),
+    "crossvalidation": lambda draw: crossvalidation_page(crossed_of(draw(Kind.BINARY, 60)), []),
+    "external": lambda draw: external_page(external_of(draw), "a title", ["a note"]),
+    "learning curve": lambda _: three_arms(),
+    "monitor": lambda _: monitor_page(MONTHS["look"]),
+    "new hospital": lambda _: hospital_page(next(iter(CASES.values())), "a title", ["a note"]),
+    "plan": lambda _: plan_page(PLANS["slope"]),
+    "robustness": lambda draw: robustness_page(robust_of(draw), "a title", ["a note"]),
 }
 
 
 @pytest.mark.parametrize("name", PAGES)
 def test_a_page_can_be_read_in_light_and_dark_on_a_phone_and_on_paper(
-    name: str, shown: Browser, request: pytest.FixtureRequest, tmp_path: Path
+    name: str, shown: Browser, simulate: Any, tmp_path: Path
 ) -> None:
     file = tmp_path / "page.html"
-    file.write_text(PAGES[name](request.getfixturevalue), encoding="utf-8")
+    file.write_text(PAGES[name](simulate), encoding="utf-8")
     shown.requests.clear()
     shown.call("Emulation.setEmulatedMedia", media="")
     shown.open(file.as_uri())
